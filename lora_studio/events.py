@@ -1,0 +1,184 @@
+"""What a run says while it works: small frozen facts, never tensors or pictures.
+
+Every event has a JSON form, `{"kind": "StepDone", ...}`, so the same stream serves a thread, a child process
+and a remote machine. The receiver adds time and sequence number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+Phase = Literal["download", "load", "cache", "train", "preview", "save", "generate"]
+PHASES: tuple[Phase, ...] = ("download", "load", "cache", "train", "preview", "save", "generate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queued:
+    ahead: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """`phases` are those this run will go through, in order; `start_step` is above 0 for a resumed run."""
+
+    total_steps: int
+    phases: tuple[str, ...]
+    device: str
+    dtype: str
+    images: int = 0
+    start_step: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseAdvanced:
+    """`done` of `total` units of one phase: images for cache, bytes for download, 1 for load and save."""
+
+    phase: str
+    done: int
+    total: int
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepDone:
+    """One optimizer step. `loss` is this step's, `average_loss` Kohya's moving mean over one epoch,
+    `seconds` the wall time of the step."""
+
+    step: int
+    total_steps: int
+    loss: float
+    average_loss: float
+    learning_rate: float
+    seconds: float
+    epoch: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewSaved:
+    """A preview at `step`: `path` with the LoRA, `base_path` the same prompt and seed without it."""
+
+    step: int
+    path: str
+    base_path: str
+    prompt: str
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSaved:
+    step: int
+    path: str
+    final: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noted:
+    message: str
+    level: Literal["info", "warning"] = "info"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """`path` is the result's folder (training) or the last image (generation)."""
+
+    path: str
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopped:
+    """`path` is a loadable result, or empty when the run was stopped before its first step."""
+
+    step: int
+    path: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Denoised:
+    """Denoising step `step` of `total_steps` for image `image` (1-based) of `images`."""
+
+    image: int
+    images: int
+    step: int
+    total_steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSaved:
+    path: str
+    seed: int
+    image: int
+    images: int
+
+
+Event = (
+    Queued
+    | Started
+    | PhaseAdvanced
+    | StepDone
+    | PreviewSaved
+    | CheckpointSaved
+    | Noted
+    | Finished
+    | Failed
+    | Stopped
+    | Denoised
+    | ImageSaved
+)
+Emit = Callable[[Event], None]
+ShouldStop = Callable[[], bool]
+
+EVENT_CLASSES: dict[str, type] = {
+    cls.__name__: cls
+    for cls in (
+        Queued,
+        Started,
+        PhaseAdvanced,
+        StepDone,
+        PreviewSaved,
+        CheckpointSaved,
+        Noted,
+        Finished,
+        Failed,
+        Stopped,
+        Denoised,
+        ImageSaved,
+    )
+}
+
+
+def event_to_json(event: Event) -> dict[str, Any]:
+    return {"kind": type(event).__name__, **asdict(event)}
+
+
+def event_from_json(data: dict[str, Any]) -> Event:
+    """Rebuild an event; keys that a later version added are ignored.
+
+    Raises ValueError for an unknown kind.
+    """
+    cls = EVENT_CLASSES.get(data.get("kind", ""))
+    if cls is None:
+        raise ValueError(f"unknown event kind {data.get('kind')!r}")
+    names = {field.name for field in fields(cls)}
+    values = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in data.items() if key in names
+    }
+    return cls(**values)
+
+
+def ignore(event: Event) -> None:
+    """An `Emit` for callers who do not listen."""
+
+
+def never_stop() -> bool:
+    """A `ShouldStop` for callers who always run to the end."""
+    return False

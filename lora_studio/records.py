@@ -1,0 +1,114 @@
+"""What the store remembers about jobs, LoRAs, images and datasets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class JobStatus(StrEnum):
+    """queued -> running -> stopping -> finished | failed | stopped; a running row whose owner is gone becomes
+    interrupted when the studio opens."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    PAUSED = "paused"
+    FINISHED = "finished"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def active(self) -> bool:
+        return self in {JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.STOPPING, JobStatus.PAUSED}
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRecord:
+    """One training. `config` is the TrainConfig's JSON; `progress` runs 0..100 (percent); times are unix
+    seconds; `revision` rises with every event, so a reader can tell that nothing changed."""
+
+    id: str
+    name: str
+    status: JobStatus
+    config: dict[str, Any]
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    heartbeat_at: float | None = None
+    progress: float = 0.0
+    step: int = 0
+    total_steps: int = 0
+    phase: str = ""
+    loss: float | None = None
+    seconds_left: float | None = None
+    message: str = ""
+    hint: str = ""
+    result_path: str = ""
+    revision: int = 0
+    owner: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredEvent:
+    """An event with what its receiver adds: order and unix time."""
+
+    sequence: int
+    at: float
+    event: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraRecord:
+    """A LoRA in the library. `id` is the SHA-256 of the tensor bytes, `slug` its folder's name, `title`
+    what people see; `family` is a catalog family name; `metadata` is the file's own header."""
+
+    id: str
+    slug: str
+    title: str
+    path: str
+    family: str
+    base: str
+    trigger_word: str = ""
+    kind: str = ""
+    network_dim: int = 0
+    network_alpha: float = 0.0
+    steps: int = 0
+    size_bytes: int = 0
+    created_at: float = 0.0
+    thumbnail: str = ""
+    previews: tuple[str, ...] = ()
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRecord:
+    """A generated picture. `id` is the SHA-256 of the file; `request` is the GenerateRequest's JSON."""
+
+    id: str
+    path: str
+    thumbnail: str
+    prompt: str
+    seed: int
+    width: int
+    height: int
+    created_at: float
+    lora_slugs: tuple[str, ...] = ()
+    request: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetRecord:
+    """Uploaded pictures with captions in one folder. `refused` holds a sentence for each file that was
+    left out."""
+
+    id: str
+    name: str
+    path: str
+    images: int
+    captions: int
+    created_at: float
+    refused: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()

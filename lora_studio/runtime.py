@@ -1,0 +1,130 @@
+"""Facts about the device, and the lease that lets one job at a time use it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lora_studio.errors import DeviceBusy
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """`kind` is torch's device type; `memory_bytes` the device's own memory, 0 for the CPU;
+    `native_bf16` whether its matrix units compute bfloat16 directly."""
+
+    kind: str
+    title: str
+    memory_bytes: int
+    native_bf16: bool
+
+
+def find_device() -> Device:
+    """The best device that torch sees: CUDA, then Apple's MPS, then the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        return Device(
+            kind="cuda",
+            title=properties.name,
+            memory_bytes=properties.total_memory,
+            native_bf16=torch.cuda.is_bf16_supported(including_emulation=False),
+        )
+    if torch.backends.mps.is_available():
+        return Device(kind="mps", title="Apple GPU", memory_bytes=0, native_bf16=False)
+    return Device(
+        kind="cpu",
+        title=f"CPU, {torch.get_num_threads()} threads",
+        memory_bytes=0,
+        native_bf16=_cpu_computes_bf16(),
+    )
+
+
+def _cpu_computes_bf16() -> bool:
+    import torch
+
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(
+        capabilities.get("avx512_bf16")
+        or capabilities.get("amx_bf16")
+        or capabilities.get("amx_tile")
+        or capabilities.get("bf16")
+    )
+
+
+def compute_dtype(mixed_precision: str, device: Device) -> torch.dtype:
+    """The autocast dtype for TrainConfig's `mixed_precision` (auto, no or bf16)."""
+    import torch
+
+    wants = mixed_precision == "bf16" or (mixed_precision == "auto" and device.native_bf16)
+    return torch.bfloat16 if wants else torch.float32
+
+
+class DeviceLease:
+    """Who may use the device. First come, first served; a holder that works in steps gives way between them.
+
+    Training holds the lease for its whole run and calls `give_way` once a step, so a waiting generation
+    starts within a step; a generation holds it for one request.
+    """
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._waiting: list[object] = []
+        self._holder: str = ""
+
+    @property
+    def holder(self) -> str:
+        """What holds the device now; empty when it is free."""
+        return self._holder
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @contextmanager
+    def hold(self, who: str, *, give_up: Callable[[], bool] | None = None) -> Iterator[None]:
+        """Wait for the device, hold it inside the block. `give_up` is asked four times a second while
+        waiting; when it says True, DeviceBusy is raised."""
+        self._take(who, give_up)
+        try:
+            yield
+        finally:
+            self._release()
+
+    def give_way(self, who: str) -> None:
+        """Called by the holder between steps: let everybody who waits go first, then take the device back."""
+        if not self._waiting:
+            return
+        self._release()
+        self._take(who, None)
+
+    def _take(self, who: str, give_up: Callable[[], bool] | None) -> None:
+        ticket = object()
+        with self._condition:
+            self._waiting.append(ticket)
+            try:
+                while self._holder or self._waiting[0] is not ticket:
+                    if give_up is not None and give_up():
+                        raise DeviceBusy(
+                            f"The device is still busy with {self._holder or 'other work'}.",
+                            "Try again when it is done, or stop it.",
+                        )
+                    self._condition.wait(timeout=0.25)
+            except BaseException:
+                self._waiting.remove(ticket)
+                self._condition.notify_all()
+                raise
+            self._waiting.remove(ticket)
+            self._holder = who
+
+    def _release(self) -> None:
+        with self._condition:
+            self._holder = ""
+            self._condition.notify_all()

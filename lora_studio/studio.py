@@ -1,0 +1,175 @@
+"""The composition root: builds the parts and offers the actions that page, API and command line share."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lora_studio.catalog import plan, preview_prompts
+from lora_studio.config import Kind, TrainConfig, config_leaf
+from lora_studio.dataset import Datasets
+from lora_studio.errors import ConfigError, DatasetError
+from lora_studio.events import Emit, ShouldStop, ignore, never_stop
+from lora_studio.gallery import Gallery
+from lora_studio.generator import Generator
+from lora_studio.jobs.queue import JobQueue
+from lora_studio.jobs.thread_worker import ThreadWorker
+from lora_studio.records import ImageRecord, JobRecord
+from lora_studio.request import GenerateRequest
+from lora_studio.runtime import DeviceLease
+from lora_studio.settings import Settings
+from lora_studio.store.database import Database
+from lora_studio.store.jobs import JobStore
+from lora_studio.store.library import Library
+
+
+@dataclass(frozen=True)
+class Studio:
+    settings: Settings
+    datasets: Datasets
+    gallery: Gallery
+    jobs: JobQueue
+    generator: Generator
+    lease: DeviceLease
+    database: Database
+
+    def train_config(
+        self,
+        *,
+        train_data_dir: str | Path,
+        images: int,
+        name: str,
+        kind: Kind,
+        trigger: str = "",
+        base: str = "starter",
+        overrides: Mapping[str, Any] | None = None,
+    ) -> TrainConfig:
+        """The configuration that three inputs make: preset of the kind, the base's defaults, then `overrides`
+        (leaf names of TrainConfig). The output folder is a fresh one. Raises ConfigError."""
+        slug = self._free_slug(name)
+        trigger = trigger.strip() or default_trigger(slug)
+        values: dict[str, Any] = {
+            **plan(kind, base, images).values,
+            "pretrained_model_name_or_path": base,
+            "train_data_dir": str(train_data_dir),
+            "trigger_word": trigger,
+            "output_name": slug,
+            "title": name.strip(),
+            "output_dir": str(self.settings.loras / slug),
+            "sample_prompts": preview_prompts(kind, trigger, base),
+        }
+        for key, value in (overrides or {}).items():
+            if config_leaf(key).name in {"output_name", "output_dir", "title", "train_data_dir"}:
+                raise ConfigError(
+                    f"{key} can't be set here.", "It follows from the name you give.", field=key
+                )
+            values[key] = value
+        return TrainConfig.from_values(values)
+
+    def start_training(
+        self,
+        *,
+        dataset_id: str,
+        name: str,
+        kind: Kind,
+        trigger: str = "",
+        base: str = "starter",
+        overrides: Mapping[str, Any] | None = None,
+    ) -> JobRecord:
+        """Queue a training of an uploaded dataset. Raises ConfigError, DatasetError."""
+        dataset = self.datasets.get(dataset_id)
+        if not dataset.images:
+            raise DatasetError(
+                "There are no pictures to train on.", "Upload at least one picture.", path=dataset.path
+            )
+        config = self.train_config(
+            train_data_dir=dataset.path,
+            images=dataset.images,
+            name=name,
+            kind=kind,
+            trigger=trigger,
+            base=base,
+            overrides=overrides,
+        )
+        return self.jobs.submit(config)
+
+    def generate(
+        self, request: GenerateRequest, emit: Emit = ignore, should_stop: ShouldStop = never_stop
+    ) -> list[ImageRecord]:
+        """Make images and put them into the gallery. Waits for the device; training gives way between steps.
+        Stopping returns the images finished so far. Raises StudioError."""
+        with self.lease.hold("generation", give_up=should_stop):
+            images = self.generator.generate(request, emit, should_stop)
+        return [self.gallery.add_image(image) for image in images]
+
+    def close(self) -> None:
+        self.jobs.close()
+        self.database.close()
+
+    def _free_slug(self, name: str) -> str:
+        taken = {record.slug for record in self.gallery.loras()} | self.jobs.names_in_use()
+        if self.settings.loras.is_dir():
+            taken |= {path.name for path in self.settings.loras.iterdir()}
+        slug = slug_of(name)
+        candidate, number = slug, 2
+        while candidate in taken:
+            suffix = f"-{number}"
+            candidate, number = slug[: 64 - len(suffix)] + suffix, number + 1
+        return candidate
+
+
+def slug_of(name: str) -> str:
+    """A folder-safe form of a name. Raises ConfigError for names that are empty or look like a path."""
+    if not name.strip():
+        raise ConfigError("The name is empty.", "Give your LoRA a name.", field="name")
+    if re.search(r"[/\\\x00-\x1f]", name) or name.strip().startswith("."):
+        raise ConfigError(
+            f"The name {name!r} contains a slash or another character that a file name can't have.",
+            "Use letters, digits, spaces and hyphens.",
+            field="name",
+        )
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:64].strip("-")
+    if not slug:
+        raise ConfigError(
+            f"The name {name!r} has no letter or digit that a folder name can keep.",
+            "Use at least one of a-z or 0-9.",
+            field="name",
+        )
+    return slug
+
+
+def default_trigger(slug: str) -> str:
+    """A word that text encoders hardly know, made from the slug: its letters without vowels, up to five."""
+    letters = re.sub(r"[aeiou0-9-]", "", slug)[:5]
+    return letters if len(letters) >= 3 else f"zw{letters or 'x'}"
+
+
+def open_studio(settings: Settings | None = None, *, start_worker: bool = True) -> Studio:
+    """Build everything; loads no torch. With `start_worker`, queued jobs begin and orphaned ones become
+    interrupted."""
+    settings = settings or Settings.from_environment()
+    settings.create_folders()
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(settings.uploads))
+    database = Database(settings.database)
+    lease = DeviceLease()
+    library = Library(database)
+    gallery = Gallery(settings, library)
+    jobs = JobQueue(JobStore(database), ThreadWorker(lease), on_finished=gallery.scan)
+    studio = Studio(
+        settings=settings,
+        datasets=Datasets(settings, database),
+        gallery=gallery,
+        jobs=jobs,
+        generator=Generator(settings),
+        lease=lease,
+        database=database,
+    )
+    if start_worker:
+        jobs.start()
+    return studio
