@@ -1,0 +1,81 @@
+"""What every test gets: folders of its own, no network, no analytics, and in parallel workers one thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.chromium import HOW_TO_GET_IT, find_chromium
+
+# Read by the libraries while they are imported, so no fixture would be early enough.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_OFFLINE"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What a developer may have set for the app; a test must neither read it nor reach what it points to.
+USERS_PREFIXES = ("LORA_STUDIO_", "SUPABASE_", "MODAL_")
+USERS_NAMES = {"HF_TOKEN", "SPACE_ID", "SYSTEM", "GRADIO_TEMP_DIR"}
+KEPT = {"LORA_STUDIO_CHROMIUM"}
+
+
+@dataclass(frozen=True)
+class StudioFolders:
+    home: Path
+    models: Path
+
+
+def use_new_folders(factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> StudioFolders:
+    top = factory.mktemp("studio")
+    folders = StudioFolders(home=top / "home", models=top / "models")
+    patch.setenv("LORA_STUDIO_HOME", str(folders.home))
+    patch.setenv("LORA_STUDIO_MODELS", str(folders.models))
+    return folders
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _session_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """For fixtures that live longer than one test. Also hides what the user has set."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in set(os.environ) - KEPT:
+            if name.startswith(USERS_PREFIXES) or name in USERS_NAMES:
+                patch.delenv(name)
+        use_new_folders(tmp_path_factory, patch)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def studio_folders(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> StudioFolders:
+    """Where this test's studio keeps its state and models. The embedded base model stays in the checkout."""
+    monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)  # open_studio sets it
+    return use_new_folders(tmp_path_factory, monkeypatch)
+
+
+@pytest.hookimpl(trylast=True)  # what -m leaves out is gone by then
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if find_chromium() is None:
+        skip_marked(items, "browser", HOW_TO_GET_IT)
+    if any(item.get_closest_marker("gpu") for item in items):
+        import torch
+
+        if not torch.cuda.is_available():
+            skip_marked(items, "gpu", "no CUDA device")
+
+
+def skip_marked(items: list[pytest.Item], marker: str, reason: str) -> None:
+    for item in items:
+        if item.get_closest_marker(marker):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = terminalreporter.stats.get("skipped", [])
+    skipped = sum(HOW_TO_GET_IT in str(report.longrepr) for report in reports)
+    if skipped:
+        terminalreporter.write_line(f"{skipped} browser tests skipped: {HOW_TO_GET_IT}")

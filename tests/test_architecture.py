@@ -1,0 +1,297 @@
+"""Who may import whom, and the limits that keep files readable. Each check is shown to be able to fail."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from lora_studio.catalog import FAMILIES
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+CONTRACTS = {
+    "__init__",
+    "__version__",
+    "catalog",
+    "config",
+    "config_groups",
+    "errors",
+    "events",
+    "kohya_config",
+    "records",
+    "request",
+    "settings",
+}
+LEVELS = (
+    CONTRACTS,
+    {"lora", "data", "store", "runtime"},
+    {"families"},
+    {"training", "generation"},
+    {"trainer", "generator", "gallery", "dataset"},
+    {"jobs"},
+    {"studio"},
+    {"ui", "cli"},
+    {"__main__", "app", "deploy", "launch", "scripts"},
+)
+LEVEL_OF = {unit: level for level, units in enumerate(LEVELS) for unit in units}
+
+HOME_OF_LIBRARY = {
+    "gradio": ("lora_studio/ui/", "app.py"),
+    "supabase": ("lora_studio/store/supabase.py",),
+    "modal": ("lora_studio/jobs/modal_worker.py", "deploy/"),
+}
+FAMILY_NAMES = {*FAMILIES, "sd15", "sd21", "sdxl", "sd3", "sd35", "flux"}
+HOME_OF_FAMILY_NAMES = ("lora_studio/families/", "lora_studio/catalog.py")
+EMPTY_WORDS = {"manager", "helper", "helpers", "util", "utils", "handler", "handlers", "misc", "common"}
+
+FILE_LINES, FILE_LINES_OF = 400, {"app.py": 60}
+FUNCTION_LINES, FUNCTION_LINES_IN = 60, {"lora_studio/training/loop.py": 130}
+PARAMETERS = 7
+COLUMNS = 110
+
+
+@dataclass(frozen=True)
+class Source:
+    """A Python file: its path from the checkout, with slashes, and its text."""
+
+    path: str
+    text: str
+
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        return list(ast.walk(ast.parse(self.text)))
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        return PurePosixPath(self.path).with_suffix("").parts
+
+    @property
+    def is_in_package(self) -> bool:
+        return self.modules[0] == "lora_studio"
+
+    def imports(self) -> Iterator[tuple[int, str]]:
+        """Line and full dotted name of all imports, those for types and those inside functions included."""
+        for node in self.nodes:
+            if isinstance(node, ast.Import):
+                yield from ((node.lineno, alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                start = self.modules[: -node.level] if node.level else ()
+                module = ".".join([*start, *([node.module] if node.module else [])])
+                yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+                yield node.lineno, str(getattr(node.args[0], "value", "?"))
+
+
+Check = Callable[[Source], Iterator[str]]
+
+
+def unit_of(modules: tuple[str, ...]) -> str:
+    """The entry of LEVELS that a module belongs to; empty for what is not ours."""
+    if modules[0] == "lora_studio":
+        return modules[1] if len(modules) > 1 else "__init__"
+    return modules[0] if modules[0] in LEVEL_OF else ""
+
+
+def unknown_modules(source: Source) -> Iterator[str]:
+    if unit_of(source.modules) not in LEVEL_OF:
+        yield f"{source.path}: no level in LEVELS"
+
+
+def imports_upwards_or_sideways(source: Source) -> Iterator[str]:
+    here = unit_of(source.modules)
+    for line, name in source.imports():
+        there = unit_of(tuple(name.split(".")))
+        if there in ("", here) or there in CONTRACTS:
+            continue
+        if LEVEL_OF.get(there, len(LEVELS)) >= LEVEL_OF.get(here, 0):
+            yield f"{source.path}:{line}: {here} must not import {there}"
+
+
+def heavy_contracts(source: Source) -> Iterator[str]:
+    if unit_of(source.modules) in CONTRACTS:
+        for line, name in source.imports():
+            top = name.split(".")[0]
+            if top not in sys.stdlib_module_names and top not in {"pydantic", "lora_studio"}:
+                yield f"{source.path}:{line}: a contract imports {top}"
+
+
+def libraries_out_of_place(source: Source) -> Iterator[str]:
+    for line, name in source.imports():
+        library = name.split(".")[0]
+        if library in HOME_OF_LIBRARY and not source.path.startswith(HOME_OF_LIBRARY[library]):
+            yield f"{source.path}:{line}: {library} belongs into {' and '.join(HOME_OF_LIBRARY[library])}"
+
+
+def family_names_out_of_place(source: Source) -> Iterator[str]:
+    if not source.path.startswith(HOME_OF_FAMILY_NAMES):
+        for node in source.nodes:
+            if isinstance(node, ast.Constant) and node.value in FAMILY_NAMES:
+                yield f"{source.path}:{node.lineno}: names the family {node.value!r}"
+
+
+def long_files_and_lines(source: Source) -> Iterator[str]:
+    lines = source.text.splitlines()
+    limit = FILE_LINES_OF.get(source.path, FILE_LINES)
+    if len(lines) > limit:
+        yield f"{source.path}: {len(lines)} lines, {limit} allowed"
+    for number, line in enumerate(lines, 1):
+        if len(line) > COLUMNS:
+            yield f"{source.path}:{number}: {len(line)} columns, {COLUMNS} allowed"
+
+
+def long_functions(source: Source) -> Iterator[str]:
+    limit = FUNCTION_LINES_IN.get(source.path, FUNCTION_LINES)
+    for node in source.nodes:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            docstring = ast.get_docstring(node, clean=False) or ""
+            lines = 1 + (node.end_lineno or 0) - node.lineno - len(docstring.splitlines())
+            if lines > limit:
+                yield f"{source.path}:{node.lineno}: {node.name} has {lines} lines, {limit} allowed"
+
+
+def many_parameters(source: Source) -> Iterator[str]:
+    for node in source.nodes:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            given = node.args
+            named = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
+            names = [argument.arg for argument in named if argument and argument.arg not in {"self", "cls"}]
+            if len(names) > PARAMETERS:
+                yield f"{source.path}:{node.lineno}: {node.name} has {len(names)} parameters"
+
+
+def prints(source: Source) -> Iterator[str]:
+    if source.is_in_package and not source.path.startswith("lora_studio/cli/"):
+        for node in source.nodes:
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+                yield f"{source.path}:{node.lineno}: print outside cli/"
+
+
+def rebound_globals(source: Source) -> Iterator[str]:
+    for node in source.nodes:
+        if isinstance(node, ast.Global):
+            yield f"{source.path}:{node.lineno}: a module keeps state in {', '.join(node.names)}"
+
+
+def empty_names(source: Source) -> Iterator[str]:
+    classes = [node.name for node in source.nodes if isinstance(node, ast.ClassDef)]
+    for name in [*source.modules, *classes]:
+        words = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
+        if words & EMPTY_WORDS:
+            yield f"{source.path}: the name {name} says nothing"
+
+
+# Each check with files it must complain about.
+VIOLATIONS: dict[Check, list[tuple[str, str]]] = {
+    unknown_modules: [("lora_studio/extras.py", "")],
+    imports_upwards_or_sideways: [
+        ("lora_studio/store/jobs.py", "from lora_studio.jobs.queue import JobQueue"),
+        ("lora_studio/store/jobs.py", "import lora_studio.data.folders"),
+        ("lora_studio/store/jobs.py", "from lora_studio import data"),
+        ("lora_studio/store/jobs.py", "from ..data import folders"),
+        ("lora_studio/trainer.py", "from .gallery import Gallery"),
+        ("lora_studio/runtime.py", "def late():\n    import lora_studio.families.sd"),
+        ("lora_studio/runtime.py", "importlib.import_module('lora_studio.studio')"),
+        ("lora_studio/training/loop.py", "from lora_studio.generation.stack import apply"),
+        ("lora_studio/ui/blocks.py", "import app"),
+        ("lora_studio/config.py", "from lora_studio.store import database"),
+        ("lora_studio/lora/keys.py", "from lora_studio.extras import anything"),
+    ],
+    heavy_contracts: [
+        ("lora_studio/config.py", "import numpy"),
+        ("lora_studio/events.py", "from torch import nn"),
+    ],
+    libraries_out_of_place: [
+        ("lora_studio/studio.py", "import gradio as gr"),
+        ("lora_studio/jobs/queue.py", "def late():\n    from gradio.routes import App"),
+        ("lora_studio/store/outbox.py", "from supabase import create_client"),
+        ("lora_studio/jobs/queue.py", "import modal"),
+    ],
+    family_names_out_of_place: [
+        ("lora_studio/generation/stack.py", "if family == 'sdxl': pass"),
+        ("lora_studio/config.py", f"family: str = {next(iter(FAMILIES))!r}"),
+    ],
+    long_files_and_lines: [
+        ("lora_studio/config.py", "x = 1\n" * 401),
+        ("app.py", "x = 1\n" * 61),
+        ("lora_studio/config.py", f"x = '{'x' * 110}'"),
+    ],
+    long_functions: [
+        ("lora_studio/config.py", "def long():\n" + "    x = 1\n" * 60),
+        ("lora_studio/ui/form.py", "class Form:\n    async def long(self):\n" + "        x = 1\n" * 60),
+        ("lora_studio/training/loop.py", "def long():\n" + "    x = 1\n" * 130),
+    ],
+    many_parameters: [
+        ("lora_studio/config.py", "def wide(a, b, c, d, *, e, f, g, h): pass"),
+        ("lora_studio/config.py", "class A:\n    def wide(self, a, b, c, d, e, f, *rest, **more): pass"),
+    ],
+    prints: [("lora_studio/jobs/queue.py", "print('queued')")],
+    rebound_globals: [("lora_studio/runtime.py", "device = None\ndef take():\n    global device")],
+    empty_names: [
+        ("lora_studio/data/image_utils.py", ""),
+        ("lora_studio/misc/folders.py", ""),
+        ("lora_studio/jobs/queue.py", "class JobManager: pass"),
+        ("lora_studio/jobs/queue.py", "class HTTPHandler: pass"),
+    ],
+}
+# ... and files that none of them may complain about.
+ALLOWED = [
+    ("lora_studio/store/jobs.py", "from lora_studio.records import X\nfrom .database import Database"),
+    ("lora_studio/kohya_config.py", "import tomllib\nimport pydantic\nimport lora_studio.config"),
+    ("lora_studio/trainer.py", "from lora_studio.training import loop\nimport torch"),
+    ("lora_studio/store/supabase.py", "from supabase import create_client"),
+    ("lora_studio/ui/blocks.py", "import gradio as gr\nfrom lora_studio.studio import Studio"),
+    ("lora_studio/families/sdxl.py", "NAME = 'sdxl'"),
+    ("lora_studio/cli/train.py", "print('done')\ndef plain(self, a, b, c, d, e, f, g): pass"),
+    ("lora_studio/data/checks.py", "class Commonest: pass\nclass Utility: pass\n'about sdxl and flux'"),
+    ("app.py", "import gradio as gr\nfrom lora_studio.ui.blocks import build"),
+    ("lora_studio/config.py", "def f():\n    '''" + "\n" * 70 + "'''\n" + "    x = 1\n" * 50),
+]
+
+
+def sources() -> list[Source]:
+    files = [path for path in (CHECKOUT / "app.py", CHECKOUT / "launch.py") if path.exists()]
+    for folder in ("lora_studio", "scripts", "deploy"):
+        files += sorted((CHECKOUT / folder).rglob("*.py"))
+    return [Source(path.relative_to(CHECKOUT).as_posix(), path.read_text("utf-8")) for path in files]
+
+
+@pytest.mark.parametrize("check", VIOLATIONS, ids=lambda check: check.__name__)
+def test_the_code_keeps_to_the_rule(check: Check) -> None:
+    complaints = [complaint for source in sources() for complaint in check(source)]
+    assert not complaints, "\n" + "\n".join(complaints)
+
+
+@pytest.mark.parametrize(
+    ("check", "path", "text"), [(check, *file) for check, files in VIOLATIONS.items() for file in files]
+)
+def test_the_check_can_fail(check: Check, path: str, text: str) -> None:
+    assert list(check(Source(path, text)))
+
+
+@pytest.mark.parametrize(("path", "text"), ALLOWED)
+def test_what_is_allowed_passes(path: str, text: str) -> None:
+    assert [complaint for check in VIOLATIONS for complaint in check(Source(path, text))] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("app", {"torch", "diffusers", "transformers", "accelerate", "peft"}),
+        ("lora_studio.trainer", {"gradio"}),
+    ],
+)
+def test_importing_leaves_out(module: str, absent: set[str]) -> None:
+    """In a fresh interpreter, so that nothing is there already."""
+    program = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert absent & set(json.loads(run.stdout.splitlines()[-1])) == set()
