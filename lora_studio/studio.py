@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lora_studio.catalog import plan, preview_prompts
 from lora_studio.config import Kind, TrainConfig, config_leaf
 from lora_studio.dataset import Datasets
-from lora_studio.errors import ConfigError, DatasetError
+from lora_studio.errors import ConfigError, DatasetError, DeviceBusy, StoreError
 from lora_studio.events import Emit, ShouldStop, ignore, never_stop
+from lora_studio.families.detect import find_base
 from lora_studio.gallery import Gallery
 from lora_studio.generator import Generator
 from lora_studio.jobs.queue import JobQueue
@@ -37,6 +39,8 @@ class Studio:
     generator: Generator
     lease: DeviceLease
     database: Database
+    naming: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    """Held from choosing a free name to submitting the job that takes it."""
 
     def train_config(
         self,
@@ -81,38 +85,46 @@ class Studio:
         base: str = "starter",
         overrides: Mapping[str, Any] | None = None,
     ) -> JobRecord:
-        """Queue a training of an uploaded dataset. Raises ConfigError, DatasetError."""
+        """Queue a training of an uploaded dataset. Raises ConfigError, DatasetError, ModelFileError."""
         dataset = self.datasets.get(dataset_id)
         if not dataset.images:
             raise DatasetError(
                 "There are no pictures to train on.", "Upload at least one picture.", path=dataset.path
             )
-        config = self.train_config(
-            train_data_dir=dataset.path,
-            images=dataset.images,
-            name=name,
-            kind=kind,
-            trigger=trigger,
-            base=base,
-            overrides=overrides,
-        )
-        return self.jobs.submit(config)
+        find_base(base, self.settings)  # a base that is missing is named now, not when the job's turn comes
+        with self.naming:
+            config = self.train_config(
+                train_data_dir=dataset.path,
+                images=dataset.images,
+                name=name,
+                kind=kind,
+                trigger=trigger,
+                base=base,
+                overrides=overrides,
+            )
+            return self.jobs.submit(config)
 
     def generate(
         self, request: GenerateRequest, emit: Emit = ignore, should_stop: ShouldStop = never_stop
     ) -> list[ImageRecord]:
         """Make images and put them into the gallery. Waits for the device; training gives way between steps.
         Stopping returns the images finished so far. Raises StudioError."""
-        with self.lease.hold("generation", give_up=should_stop):
-            images = self.generator.generate(request, emit, should_stop)
+        try:
+            with self.lease.hold("generation", give_up=should_stop):
+                images = self.generator.generate(request, emit, should_stop)
+        except DeviceBusy:
+            if should_stop():
+                return []
+            raise
         return [self.gallery.add_image(image) for image in images]
 
     def close(self) -> None:
+        """Stop the running training, which keeps what it has learned, and let go of the database."""
         self.jobs.close()
         self.database.close()
 
     def _free_slug(self, name: str) -> str:
-        taken = {record.slug for record in self.gallery.loras()} | self.jobs.names_in_use()
+        taken = self.jobs.names_in_use()
         if self.settings.loras.is_dir():
             taken |= {path.name for path in self.settings.loras.iterdir()}
         slug = slug_of(name)
@@ -151,10 +163,16 @@ def default_trigger(slug: str) -> str:
 
 
 def open_studio(settings: Settings | None = None, *, start_worker: bool = True) -> Studio:
-    """Build everything; loads no torch. With `start_worker`, queued jobs begin and orphaned ones become
-    interrupted."""
+    """Build everything; loads no torch. With `start_worker`, the library is read, queued jobs begin and
+    orphaned ones become interrupted. Raises StoreError."""
     settings = settings or Settings.from_environment()
-    settings.create_folders()
+    try:
+        settings.create_folders()
+    except OSError as error:
+        raise StoreError(
+            f"The folder {error.filename or settings.home} can't be made: {error.strerror or error}.",
+            "Let LORA_STUDIO_HOME and LORA_STUDIO_MODELS name folders that you may write to.",
+        ) from error
     os.environ.setdefault("GRADIO_TEMP_DIR", str(settings.uploads))
     database = Database(settings.database)
     lease = DeviceLease()
@@ -171,5 +189,7 @@ def open_studio(settings: Settings | None = None, *, start_worker: bool = True) 
         database=database,
     )
     if start_worker:
+        studio.datasets.scan()
+        gallery.scan()
         jobs.start()
     return studio

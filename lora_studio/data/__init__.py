@@ -1,0 +1,1 @@
+"""Pictures and captions: reading, sorting into buckets, encoding once, feeding."""

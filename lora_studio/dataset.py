@@ -1,0 +1,183 @@
+"""Sets of pictures: made from uploads, captioned, deleted with undo.
+
+A set is a folder of its own below the home's `datasets`: clean pictures, captions beside them, and
+`dataset.json` with its record, from which a lost database row is made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from lora_studio.data.ingest import ingest, read_caption_text
+from lora_studio.errors import DatasetError, StoreError
+from lora_studio.lora.files import write_atomically
+from lora_studio.records import DatasetRecord
+from lora_studio.settings import Settings
+from lora_studio.store.database import Database
+from lora_studio.store.jobs import JobStore
+from lora_studio.store.library import Library
+from lora_studio.store.trash import Deleted, Trash
+
+logger = logging.getLogger(__name__)
+
+RECORD = "dataset.json"
+UNFINISHED = ".part"
+STALE_SECONDS = 24 * 3600
+LONGEST_CAPTION = 10_000
+
+
+class Datasets:
+    """Raises DatasetError for what is wrong with pictures, StoreError for sets that do not exist."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._folder = settings.datasets
+        self._library, self._jobs = Library(database), JobStore(database)
+        self._trash = Trash(settings.trash)
+
+    def create(self, name: str, files: Sequence[Path]) -> DatasetRecord:
+        """Make a set from pictures, ZIP archives and captions (.txt, .caption). The originals are only read.
+        What can't be used is named in the record's `refused`; DatasetError when no picture is left."""
+        self._sweep()
+        dataset_id = uuid.uuid4().hex[:12]
+        unfinished, folder = self._folder / f"{dataset_id}{UNFINISHED}", self._folder / dataset_id
+        with _disk_errors("The pictures", "stored"):
+            unfinished.mkdir(parents=True)
+            try:
+                made = ingest(files, unfinished)
+                record = DatasetRecord(
+                    id=dataset_id,
+                    name=" ".join(name.split())[:120] or "Pictures",
+                    path=str(folder),
+                    images=made.images,
+                    captions=made.captions,
+                    created_at=time.time(),
+                    refused=made.refused,
+                    warnings=made.warnings,
+                )
+                _write_record(unfinished, record)
+                unfinished.rename(folder)
+            except BaseException:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise
+        self._library.put_dataset(record)
+        return record
+
+    def get(self, dataset_id: str) -> DatasetRecord:
+        return self._here(self._library.dataset(dataset_id))
+
+    def datasets(self) -> list[DatasetRecord]:
+        """Newest first."""
+        return [self._here(record) for record in self._library.datasets()]
+
+    def pictures(self, dataset_id: str) -> list[tuple[Path, str]]:
+        """Each picture with its caption (empty if none), in order. File names are unique within a set."""
+        folder = Path(self.get(dataset_id).path)
+        if not folder.is_dir():
+            raise DatasetError(
+                "The folder of this set of pictures is gone.", "Upload the pictures again.", path=folder
+            )
+        paths = sorted(path for path in folder.rglob("*.png") if path.is_file())
+        return [(path, _caption(path)) for path in paths]
+
+    def set_caption(self, dataset_id: str, file: str, text: str) -> None:
+        """Write the caption of the picture with this file name; an empty text removes it."""
+        path = next((path for path, _ in self.pictures(dataset_id) if path.name == file), None)
+        if path is None:
+            raise DatasetError("That picture is not in this set.", "Reload the page.")
+        text = " ".join(text.replace("\0", " ").split())[:LONGEST_CAPTION]
+        with _disk_errors(f"The caption of {file}", "saved"):
+            if text:
+                write_atomically(path.with_suffix(".txt"), f"{text}\n")
+            else:
+                path.with_suffix(".txt").unlink(missing_ok=True)
+            captions = sum(bool(caption) for _, caption in self.pictures(dataset_id))
+            record = replace(self.get(dataset_id), captions=captions)
+            _write_record(Path(record.path), record)
+        self._library.put_dataset(record)
+
+    def delete(self, dataset_id: str) -> str:
+        """Move a set to the trash; returns the token for `undo`. StoreError while a training needs it."""
+        record = self.get(dataset_id)
+        for job in self._jobs.active():
+            if Path(job.config["dataset"]["train_data_dir"]) == Path(record.path):
+                raise StoreError(
+                    f"The training {job.name!r} needs these pictures.", "Stop it or wait until it is done."
+                )
+        token = self._trash.put("dataset", record.name, [Path(record.path)])
+        self._library.remove_dataset(dataset_id)
+        return token
+
+    def undo(self, token: str) -> None:
+        """Bring a deleted set back."""
+        self._trash.restore(token, ("dataset",))
+        self.scan()
+
+    def deleted(self) -> list[Deleted]:
+        """What `undo` can bring back, newest first."""
+        return self._trash.entries(("dataset",))
+
+    def scan(self) -> None:
+        """Make the rows equal the folders."""
+        known = {record.id for record in self._library.datasets()}
+        found = {
+            path.parent.name: path
+            for path in self._folder.glob(f"*/{RECORD}")
+            if path.parent.suffix != UNFINISHED
+        }
+        for dataset_id in found.keys() - known:
+            try:
+                data = json.loads(found[dataset_id].read_text("utf-8"))
+                data |= {
+                    "id": dataset_id,
+                    "refused": tuple(data["refused"]),
+                    "warnings": tuple(data["warnings"]),
+                }
+                self._library.put_dataset(DatasetRecord(**data))
+            except (OSError, ValueError, TypeError, KeyError):
+                logger.warning("the set of pictures %s has no readable %s", dataset_id, RECORD)
+        for dataset_id in known - found.keys():
+            self._library.remove_dataset(dataset_id)
+
+    def _here(self, record: DatasetRecord) -> DatasetRecord:
+        """The record with its folder below this home, wherever the home was when it was made."""
+        return replace(record, path=str(self._folder / record.id))
+
+    def _sweep(self) -> None:
+        """Remove what uploads that were cut short left behind."""
+        for path in self._folder.glob(f"*{UNFINISHED}"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def _caption(picture: Path) -> str:
+    try:
+        return read_caption_text(picture.with_suffix(".txt").read_bytes(), f"{picture.stem}.txt")
+    except FileNotFoundError:
+        return ""
+    except (OSError, DatasetError) as error:
+        logger.warning("caption of %s: %s", picture.name, error)
+        return ""
+
+
+def _write_record(folder: Path, record: DatasetRecord) -> None:
+    write_atomically(folder / RECORD, json.dumps(asdict(record), indent=2, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def _disk_errors(what: str, done: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{what} can't be {done}: {error.strerror or error}.",
+            "Free some disk space, or let LORA_STUDIO_HOME name another folder.",
+        ) from error

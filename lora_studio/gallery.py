@@ -1,0 +1,297 @@
+"""The library of LoRAs and images: list, search, import, rename, delete, undo.
+
+Files and folders are the truth, `models/lora/<slug>` for a LoRA and PNGs for images; the store's rows only
+make them quick to find, and `scan` makes them again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import threading
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from lora_studio.config import SLUG
+from lora_studio.errors import ConfigError, ModelFileError, StoreError, StudioError
+from lora_studio.generation.images import read_request
+from lora_studio.lora.files import file_name, find_file, read_header, write_atomically
+from lora_studio.lora.folder import (
+    LONGEST_TITLE,
+    NOTES,
+    best_preview,
+    fingerprint,
+    read_notes,
+    read_record,
+    state_of,
+)
+from lora_studio.records import ImageRecord, LoraRecord
+from lora_studio.request import GeneratedImage, GenerateRequest
+from lora_studio.settings import Settings
+from lora_studio.store.library import Library
+from lora_studio.store.thumbnails import thumbnail
+from lora_studio.store.trash import Deleted, Trash
+
+logger = logging.getLogger(__name__)
+
+KINDS = ("lora", "image")
+
+
+class Gallery:
+    """Raises StoreError for what does not exist, ModelFileError for files that are no LoRA."""
+
+    def __init__(self, settings: Settings, library: Library) -> None:
+        self._settings, self._library = settings, library
+        self._trash = Trash(settings.trash)
+        self._lock = threading.RLock()
+        self._told: set[tuple[str, str]] = set()
+
+    def scan(self) -> None:
+        """Make the rows equal the folders. Files that can't be read are logged once and not listed; unchanged
+        ones are not read again. LoRA files dropped into the library's folder get a folder of their own."""
+        with self._lock:
+            self._scan_loras()
+            self._scan_images()
+
+    def loras(self, search: str = "") -> list[LoraRecord]:
+        """Newest first. All words of `search` must occur in title, slug or trigger word."""
+        return [self._shown_lora(record) for record in self._library.loras(search)]
+
+    def lora(self, slug: str) -> LoraRecord:
+        """Also finds a LoRA that came after the last scan, and sees changes made since."""
+        if not SLUG.fullmatch(slug):
+            raise StoreError(f"There is no LoRA {slug[:64]!r} in the library.", "Pick one from the list.")
+        folder = self._settings.loras / slug
+        if fingerprint(folder) != self._library.lora_fingerprints().get(slug):
+            with self._lock:
+                self._read_lora(folder)
+        return self._shown_lora(self._library.lora(slug))
+
+    def import_lora(self, path: Path) -> LoraRecord:
+        """Copy a LoRA file into the library; the original stays. One that is there already is returned.
+        Raises BrokenFile, UnknownFormat."""
+        path = Path(path)
+        header = read_header(path)
+        with self._lock:
+            for record in self._library.loras():
+                if record.id == header.tensor_hash and Path(record.path).is_file():
+                    return self._shown_lora(record)
+            return self._place(path, keep_original=True)
+
+    def rename_lora(self, slug: str, title: str) -> LoraRecord:
+        """Give a LoRA another title; slug, file and hash stay. Raises ConfigError for an empty title."""
+        folder = Path(self.lora(slug).path).parent
+        title = " ".join("".join(letter for letter in title if letter.isprintable()).split())[:LONGEST_TITLE]
+        if not title:
+            raise ConfigError("The name is empty.", "Give your LoRA a name.", field="name")
+        with self._lock, _disk_errors(f"The name of {slug}", "saved"):
+            notes = read_notes(folder)
+            if not notes and (folder / NOTES).is_file():
+                raise StoreError(f"{NOTES} of {slug} can't be read.", "Repair or remove that file.")
+            text = json.dumps({**notes, "title": title}, indent=2, ensure_ascii=False)
+            write_atomically(folder / NOTES, f"{text}\n")
+            self._read_lora(folder)
+        return self.lora(slug)
+
+    def delete_lora(self, slug: str) -> str:
+        """Move a LoRA's folder to the trash; returns the token for `undo`."""
+        record = self.lora(slug)
+        with self._lock:
+            token = self._trash.put("lora", record.title, [Path(record.path).parent])
+            self._library.remove_lora(slug)
+        return token
+
+    def undo(self, token: str) -> None:
+        """Bring a deleted LoRA or image back; a LoRA whose place is taken gets a number."""
+        with self._lock:
+            for path in self._trash.restore(token, KINDS, _free):
+                old = path / file_name(re.sub(r"-\d+$", "", path.name))
+                if path.is_dir() and old.is_file() and find_file(path) == old:
+                    old.rename(path / file_name(path.name))
+            self.scan()
+
+    def deleted(self) -> list[Deleted]:
+        """What `undo` can bring back, newest first."""
+        return self._trash.entries(KINDS)
+
+    def add_image(self, image: GeneratedImage) -> ImageRecord:
+        """List a picture that the generator has just written."""
+        record = self._read_image(Path(image.path), image.request)
+        if record is None:
+            raise StoreError(f"The picture {Path(image.path).name} is gone.", "Make it again.")
+        return self._shown_image(record)
+
+    def images(self, search: str = "", limit: int = 60, offset: int = 0) -> list[ImageRecord]:
+        """Newest first. All words of `search` must occur in the prompt or the LoRAs' slugs."""
+        return [self._shown_image(record) for record in self._library.images(search, limit, offset)]
+
+    def image(self, image_id: str) -> ImageRecord:
+        return self._shown_image(self._library.image(image_id))
+
+    def delete_image(self, image_id: str) -> str:
+        """Move a picture to the trash, copies included; returns the token for `undo`."""
+        record = self._library.image(image_id)
+        with self._lock:
+            paths = self._library.image_paths(image_id)
+            here = [Path(path) for path in paths if Path(path).is_file()]
+            token = self._trash.put("image", record.prompt[:LONGEST_TITLE] or Path(record.path).name, here)
+            self._library.remove_images(paths)
+        return token
+
+    def _scan_loras(self) -> None:
+        with _disk_errors("The library", "read"):
+            self._settings.loras.mkdir(parents=True, exist_ok=True)
+            for path in sorted(self._settings.loras.iterdir()):
+                self._take_in(path)
+            folders = [path for path in self._settings.loras.iterdir() if SLUG.fullmatch(path.name)]
+        known = self._library.lora_fingerprints()
+        present = {folder.name: fingerprint(folder) for folder in folders}
+        for folder in folders:
+            if present[folder.name] and present[folder.name] != known.get(folder.name):
+                self._read_lora(folder)
+        for slug in known:
+            if not present.get(slug):
+                self._library.remove_lora(slug)
+
+    def _take_in(self, path: Path) -> None:
+        """Give a file that was dropped into the library a folder, and a folder a name that can be a slug."""
+        is_file = path.is_file() and path.suffix.lower() == ".safetensors"
+        is_folder = path.is_dir() and not SLUG.fullmatch(path.name)
+        if path.name.startswith(".") or not (is_file or is_folder):
+            return
+        try:
+            header = read_header(path if is_file else find_file(path))
+            if is_file:
+                self._place(path, keep_original=False)
+                return
+            if not (path / NOTES).exists() and not header.metadata.get("modelspec.title"):
+                write_atomically(path / NOTES, json.dumps({"title": path.name}, ensure_ascii=False))
+            path.rename(self._free_folder(path.name))
+        except (StudioError, OSError) as error:
+            self._tell_once(path, error)
+
+    def _place(self, path: Path, *, keep_original: bool) -> LoraRecord:
+        """Copy or move a LoRA file into a folder of its own, where it appears only when it is complete."""
+        folder = self._free_folder(path.stem)
+        unfinished = folder / ".copy.tmp"
+        with _disk_errors(path.name, "brought into the library"):
+            folder.mkdir(parents=True)
+            if keep_original:
+                _copy(path, unfinished)
+            (unfinished if keep_original else path).rename(folder / file_name(folder.name))
+        self._read_lora(folder)
+        return self.lora(folder.name)
+
+    def _read_lora(self, folder: Path) -> None:
+        state = fingerprint(folder)
+        try:
+            record = read_record(folder)
+        except (ModelFileError, OSError) as error:
+            if state:
+                self._tell_once(folder, error)
+            self._library.remove_lora(folder.name)
+        else:
+            self._library.put_lora(record, state)
+
+    def _scan_images(self) -> None:
+        known = self._library.image_fingerprints()
+        found = {str(path) for path in self._settings.images.rglob("*.png") if not path.name.startswith(".")}
+        for path in sorted(found):
+            if known.get(path) != state_of(Path(path)):
+                self._read_image(Path(path))
+        self._library.remove_images(path for path in known.keys() - found if not Path(path).is_file())
+
+    def _read_image(self, path: Path, request: GenerateRequest | None = None) -> ImageRecord | None:
+        """Make a picture's row; None when the file is no picture. One from elsewhere may hold no request."""
+        from PIL import Image
+
+        state = state_of(path)
+        try:
+            with Image.open(path, formats=["PNG"]) as picture:
+                width, height = picture.size
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            created_at = path.stat().st_mtime
+        except (
+            *(OSError, ValueError, SyntaxError),
+            *(Image.DecompressionBombError, Image.DecompressionBombWarning),
+        ) as error:
+            self._tell_once(path, error)
+            self._library.remove_images([str(path)])
+            return None
+        request = request or _request_in(path)
+        record = ImageRecord(
+            id=digest,
+            path=str(path),
+            thumbnail="",
+            prompt=request.prompt if request else "",
+            seed=(request.seed or 0) if request else 0,
+            width=width,
+            height=height,
+            created_at=created_at,
+            lora_slugs=tuple(use.slug for use in request.loras) if request else (),
+            request=request.model_dump(mode="json") if request else {},
+        )
+        self._library.put_image(record, state)
+        return record
+
+    def _shown_lora(self, record: LoraRecord) -> LoraRecord:
+        best = best_preview(record.previews)
+        return replace(record, thumbnail=self._thumbnail(best)) if best else record
+
+    def _shown_image(self, record: ImageRecord) -> ImageRecord:
+        return replace(record, thumbnail=self._thumbnail(record.path))
+
+    def _thumbnail(self, picture: str) -> str:
+        return thumbnail(Path(picture), self._settings.cache / "thumbnails")
+
+    def _free_folder(self, name: str) -> Path:
+        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+        slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60].strip("-") or "lora"
+        return _free(self._settings.loras / slug)
+
+    def _tell_once(self, path: Path, error: Exception) -> None:
+        key = (str(path), state_of(path))
+        if key not in self._told:
+            self._told.add(key)
+            logger.warning("%s is not in the library: %s", path.name, error)
+
+
+def _free(path: Path) -> Path:
+    """The path, or the first with a number at its end that does not exist."""
+    candidate, number = path, 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return candidate
+
+
+def _request_in(path: Path) -> GenerateRequest | None:
+    try:
+        return read_request(path)
+    except StudioError:
+        return None
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as read, target.open("xb") as written:
+        shutil.copyfileobj(read, written, 1 << 20)
+        written.flush()
+        os.fsync(written.fileno())
+
+
+@contextmanager
+def _disk_errors(what: str, done: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{what} can't be {done}: {error.strerror or error}.",
+            "Check the disk's space and the folder's rights.",
+        ) from error

@@ -1,0 +1,1 @@
+"""The queue of trainings and the workers that run them."""

@@ -1,0 +1,256 @@
+"""One training after the other, in a thread of its own, with all state in the store."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Protocol
+
+from lora_studio.config import TrainConfig
+from lora_studio.errors import StoreError, StudioError
+from lora_studio.events import Emit, Failed, Noted, ShouldStop, Stopped
+from lora_studio.jobs.journal import Journal
+from lora_studio.jobs.receiver import Receiver
+from lora_studio.records import JobRecord, JobStatus, StoredEvent
+from lora_studio.store.jobs import JobStore
+from lora_studio.store.owner import this_process
+
+logger = logging.getLogger(__name__)
+
+BEAT_SECONDS = 2.0
+ORPHAN_SECONDS = 15.0
+
+
+class Worker(Protocol):
+    """Runs one training. It ends with a Finished or Stopped event, or with an exception."""
+
+    def run(self, config: TrainConfig, emit: Emit, should_stop: ShouldStop) -> None: ...
+
+
+class JobQueue:
+    """`on_finished` is called in the worker's thread after each training that finished or was stopped. The
+    store is shared with other processes: a queue runs its own jobs and those of processes that are gone."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        worker: Worker,
+        on_finished: Callable[[], object] | None = None,
+        *,
+        owner: str = "",
+        beat_seconds: float = BEAT_SECONDS,
+    ) -> None:
+        self._store, self._worker, self._on_finished = store, worker, on_finished
+        self._owner = owner or this_process()
+        self._beat_seconds = beat_seconds
+        self._changed = threading.Condition()
+        self._wake, self._closing = threading.Event(), threading.Event()
+        self._current, self._stop_current = "", threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._only = ""
+
+    def start(self, *, only: str = "") -> None:
+        """Clear up after processes that are gone, then run what waits. With `only`, run that job and take
+        over nobody else's. A second call does nothing."""
+        if self._threads:
+            return
+        self._only = only
+        self._clear_up()
+        self._threads = [
+            threading.Thread(target=self._work, name="training", daemon=True),
+            threading.Thread(target=self._watch, name="heartbeat", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self, timeout: float = 30.0) -> None:
+        """Ask the running training to stop and wait for it, at most `timeout` seconds. Waiting jobs stay."""
+        self._closing.set()
+        if current := self._current:
+            try:
+                self._store.append(current, Noted(message="The studio is being closed.", level="warning"))
+                self.stop(current)
+            except StoreError as error:
+                logger.warning("%s", error)
+            self._stop_current.set()
+        self._wake.set()
+        give_up = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, give_up - time.monotonic()))
+
+    def submit(self, config: TrainConfig) -> JobRecord:
+        """Put a training into the queue. Raises ConfigError when its folder is spoken for, StoreError."""
+        job = self._store.create(config, self._owner)
+        self._wake.set()
+        self._notify()
+        return job
+
+    def again(self, job_id: str) -> JobRecord:
+        """Submit the same training anew, under a new name if the old one left files. Raises StudioError."""
+        config = TrainConfig.from_json(self._store.get(job_id).config)
+        folder, slug = Path(config.output.output_dir), config.output.output_name
+        number, in_use = 1, self.names_in_use()
+        while slug in in_use or _has_files(folder):
+            number += 1
+            ending = f"-{number}"
+            slug = config.output.output_name[: 64 - len(ending)] + ending
+            folder = folder.with_name(slug)
+        return self.submit(config.with_values({"output_name": slug, "output_dir": str(folder)}))
+
+    def stop(self, job_id: str) -> JobRecord:
+        """A waiting job is stopped at once, a running one within a step. Raises StoreError."""
+        job = self._store.stop(job_id)
+        if self._current == job_id:
+            self._stop_current.set()
+        self._notify()
+        return job
+
+    def get(self, job_id: str) -> JobRecord:
+        return self._store.get(job_id)
+
+    def jobs(self, limit: int = 50) -> list[JobRecord]:
+        """Newest first."""
+        return self._store.jobs(limit)
+
+    def running(self) -> JobRecord | None:
+        return next((job for job in self._store.active() if job.status != JobStatus.QUEUED), None)
+
+    def names_in_use(self) -> set[str]:
+        """Slugs that waiting and running jobs will write to."""
+        return {job.config["output"]["output_name"] for job in self._store.active()}
+
+    def events(
+        self, job_id: str, after: int = 0, kinds: Collection[str] = (), limit: int | None = None
+    ) -> list[StoredEvent]:
+        """As `JobStore.events`."""
+        return self._store.events(job_id, after, kinds, limit)
+
+    def losses(self, job_id: str, points: int = 200) -> list[tuple[int, float]]:
+        """As `JobStore.losses`."""
+        return self._store.losses(job_id, points)
+
+    def log_tail(self, job_id: str, lines: int = 100) -> str:
+        """The last lines of the job's log. Raises StoreError for a job that does not exist."""
+        return self._journal(self._store.get(job_id).id).tail(lines)
+
+    @property
+    def revision(self) -> int:
+        """Another number after each change of any job, also by other processes."""
+        return self._store.revision()
+
+    def wait(self, job_id: str, timeout: float | None = None) -> JobRecord:
+        """The job once it has ended and `on_finished` is through, or as it is after `timeout` seconds."""
+        give_up = None if timeout is None else time.monotonic() + timeout
+        while True:
+            job = self._store.get(job_id)
+            left = 1.0 if give_up is None else give_up - time.monotonic()
+            if (not job.status.active and self._current != job_id) or left <= 0:
+                return job
+            with self._changed:
+                self._changed.wait(min(left, 0.25))  # other processes do not notify
+
+    def _work(self) -> None:
+        while not self._closing.is_set():
+            self._wake.clear()
+            try:
+                job = self._take()
+            except StoreError as error:
+                logger.warning("the queue can't be read for now: %s", error)
+                job = None
+            if job is None:
+                self._wake.wait(self._beat_seconds)
+            else:
+                self._run(job)
+
+    def _take(self) -> JobRecord | None:
+        job = self._store.get(self._only) if self._only else self._store.next_queued(self._owner)
+        if job is None or job.status != JobStatus.QUEUED:
+            return None
+        self._current, self._stop_current = (
+            job.id,
+            threading.Event(),
+        )  # before the claim, so that stop() finds it
+        if self._store.claim(job.id, self._owner):
+            return job
+        self._current = ""
+        return None
+
+    def _run(self, job: JobRecord) -> None:
+        receiver = Receiver(self._store, job.id, self._journal(job.id), self._notify)
+        try:
+            self._worker.run(TrainConfig.from_json(job.config), receiver, self._stop_current.is_set)
+            if receiver.last_word is None:
+                receiver(self._missing_word(job.id))
+        except (Exception, SystemExit) as error:  # the worker: whatever it was, the queue goes on
+            if not isinstance(error, StudioError):
+                logger.exception("job %s failed", job.id)
+            receiver.tell(traceback.format_exc())
+            if receiver.last_word is None:
+                receiver(_failure(error))
+        if not receiver.settle():
+            logger.error("the end of job %s could not be stored", job.id)
+        if not isinstance(receiver.last_word, Failed):
+            self._tell_finished()
+        self._current = ""
+        self._notify()
+
+    def _missing_word(self, job_id: str) -> Stopped | Failed:
+        if self._stop_current.is_set():
+            return Stopped(step=self._store.get(job_id).step)
+        return Failed(message="The training ended without a result.", hint="See the job's log.")
+
+    def _tell_finished(self) -> None:
+        try:
+            if self._on_finished is not None:
+                self._on_finished()
+        except Exception:  # the worker: the training is done, whatever its listener does
+            logger.exception("after a training")
+
+    def _watch(self) -> None:
+        """Heartbeats; stop requests from other processes; jobs of processes that died meanwhile."""
+        cleared = time.monotonic()
+        while not self._closing.wait(self._beat_seconds):
+            try:
+                if current := self._current:
+                    self._store.heartbeat(self._owner)
+                    if self._store.get(current).status == JobStatus.STOPPING and current == self._current:
+                        self._stop_current.set()
+                if time.monotonic() - cleared >= ORPHAN_SECONDS:
+                    cleared = time.monotonic()
+                    self._clear_up()
+            except StoreError as error:
+                logger.warning("no heartbeat: %s", error)
+
+    def _clear_up(self) -> None:
+        if self._only:
+            return
+        for job in self._store.interrupt_orphans(self._owner):
+            logger.warning("job %s (%s): %s", job.id, job.name, job.message)
+        self._wake.set()
+        self._notify()
+
+    def _journal(self, job_id: str) -> Journal:
+        return Journal(self._store.folder(job_id))
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+
+def _has_files(folder: Path) -> bool:
+    return any(path.is_file() for path in folder.rglob("*"))
+
+
+def _failure(error: BaseException) -> Failed:
+    if isinstance(error, StudioError):
+        return Failed(message=error.message, hint=error.hint)
+    first_line = next(iter(str(error).splitlines()), "")
+    said = f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__
+    return Failed(
+        message=f"The training ended by an unexpected error ({said[:300]}).",
+        hint="The details are in the job's log. Please report it.",
+    )

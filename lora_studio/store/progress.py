@@ -1,0 +1,108 @@
+"""What an event changes in its job's row: status, percent done, time left."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from lora_studio.events import (
+    CheckpointSaved,
+    Event,
+    Failed,
+    Finished,
+    Noted,
+    PhaseAdvanced,
+    PreviewSaved,
+    Started,
+    StepDone,
+    Stopped,
+)
+from lora_studio.records import JobStatus
+
+SHARES = {"download": (0, 1), "load": (1, 2), "cache": (2, 5), "train": (5, 97), "save": (97, 100)}
+"""From which to which percent of a run each phase takes the bar; previews come in the middle of training."""
+MEMORY_STEPS = 20
+
+Row = Mapping[str, Any]
+
+
+def changes(job: Row, event: Event, at: float) -> dict[str, Any]:
+    """Column values that the event at unix time `at` brings; `job` is the row before it. The percent never
+    falls."""
+    match event:
+        case Started():
+            return _started(job, event, at)
+        case PhaseAdvanced():
+            return {"phase": event.phase, "progress": _percent(job, event)}
+        case StepDone():
+            return {**_stepped(job, event), **_timed(job, event, at)}
+        case PreviewSaved():
+            return {"phase": "preview"}
+        case CheckpointSaved(final=False):
+            return {"phase": "save"}
+        case Noted():
+            return {"message": event.message}
+        case Finished():
+            return {**_ended(JobStatus.FINISHED, at), "progress": 100.0, "result_path": event.path}
+        case Stopped():
+            return {**_ended(JobStatus.STOPPED, at), "result_path": event.path}
+        case Failed():
+            return {**_ended(JobStatus.FAILED, at), "message": event.message, "hint": event.hint}
+    return {}
+
+
+def _started(job: Row, event: Started, at: float) -> dict[str, Any]:
+    stopping = job["status"] == JobStatus.STOPPING
+    return {
+        "status": JobStatus.STOPPING if stopping else JobStatus.RUNNING,
+        "started_at": job["started_at"] or at,
+        "total_steps": event.total_steps,
+        "step": event.start_step,
+        "message": "",
+        "hint": "",
+    }
+
+
+def _percent(job: Row, event: PhaseAdvanced) -> float:
+    begin, end = SHARES.get(event.phase, (0, 0))
+    saves_early = event.phase == "save" and job["step"] < job["total_steps"]  # a checkpoint in mid-run
+    if not event.total or saves_early:
+        return float(job["progress"])
+    share = min(1.0, max(0.0, event.done / event.total))
+    return max(float(job["progress"]), begin + (end - begin) * share)
+
+
+def _stepped(job: Row, event: StepDone) -> dict[str, Any]:
+    begin, end = SHARES["train"]
+    share = min(1.0, event.step / event.total_steps) if event.total_steps else 0.0
+    return {
+        "phase": "train",
+        "step": event.step,
+        "total_steps": event.total_steps,
+        "loss": event.average_loss if math.isfinite(event.average_loss) else None,
+        "progress": max(float(job["progress"]), begin + (end - begin) * share),
+    }
+
+
+def _timed(job: Row, event: StepDone, at: float) -> dict[str, Any]:
+    """Time left: the moving mean of the last steps for the steps to come, and for what comes between steps
+    (previews, checkpoints, a generation that went first) as much per step as it took so far."""
+    steps, seconds = job["train_steps"] + 1, job["train_seconds"] + event.seconds
+    begun = at - event.seconds if job["train_started_at"] is None else job["train_started_at"]
+    # The first step is the slow one; it must not stay in the mean.
+    weight = 1.0 if steps <= 2 else max(1 / (steps - 1), 1 / MEMORY_STEPS)
+    mean = event.seconds * weight + (job["step_seconds"] or 0.0) * (1 - weight)
+    between = max(0.0, at - begun - seconds) / steps
+    left = max(0, event.total_steps - event.step) * (mean + between)
+    return {
+        "train_started_at": begun,
+        "train_seconds": seconds,
+        "train_steps": steps,
+        "step_seconds": mean,
+        "seconds_left": left if math.isfinite(left) else None,
+    }
+
+
+def _ended(status: JobStatus, at: float) -> dict[str, Any]:
+    return {"status": status, "finished_at": at, "seconds_left": None, "message": "", "hint": ""}

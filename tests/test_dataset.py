@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lora_studio.config import TrainConfig
+from lora_studio.dataset import Datasets
+from lora_studio.errors import DatasetError, StoreError
+from lora_studio.settings import Settings
+from lora_studio.store.database import Database
+from lora_studio.store.jobs import JobStore
+from lora_studio.store.library import Library
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
+    settings.create_folders()
+    return settings
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    database = Database(settings.database)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def datasets(settings: Settings, database: Database) -> Datasets:
+    return Datasets(settings, database)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for number, colour in enumerate(("red", "green", "blue")):
+        Image.new("RGB", (48, 48), colour).save(folder / f"{colour}.png")
+        if number:
+            (folder / f"{colour}.txt").write_text(f"a {colour} square", encoding="utf-8")
+    return sorted(folder.iterdir())
+
+
+def test_a_set_is_made_and_found_again(datasets: Datasets, settings: Settings, files: list[Path]) -> None:
+    record = datasets.create("  My \n squares ", files)
+    assert (record.name, record.images, record.captions, record.refused) == ("My squares", 3, 2, ())
+    assert Path(record.path).parent == settings.datasets
+    assert datasets.get(record.id) == record
+    assert datasets.datasets() == [record]
+    assert [(path.name, caption) for path, caption in datasets.pictures(record.id)] == [
+        ("blue.png", "a blue square"), ("green.png", "a green square"), ("red.png", ""),
+    ]  # fmt: skip
+
+
+def test_no_usable_picture_leaves_nothing_behind(
+    datasets: Datasets, settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.png").write_text("text")
+    for files in ([], [tmp_path / "notes.png"]):
+        with pytest.raises(DatasetError):
+            datasets.create("x", files)
+    assert list(settings.datasets.iterdir()) == []
+    assert datasets.datasets() == []
+
+
+def test_unknown_sets_are_named(datasets: Datasets) -> None:
+    for call in (datasets.get, datasets.pictures, datasets.delete):
+        with pytest.raises(StoreError, match="There is no set of pictures"):
+            call("../../etc")
+
+
+def test_captions_are_changed_and_counted(datasets: Datasets, files: list[Path]) -> None:
+    record = datasets.create("x", files)
+    datasets.set_caption(record.id, "red.png", "  a red\nsquare \0")
+    assert {path.name: text for path, text in datasets.pictures(record.id)}["red.png"] == "a red square"
+    assert datasets.get(record.id).captions == 3
+    datasets.set_caption(record.id, "blue.png", "")
+    datasets.set_caption(record.id, "green.png", " ")
+    assert datasets.get(record.id).captions == 1
+    assert not (Path(record.path) / "blue.txt").exists()
+    assert json.loads((Path(record.path) / "dataset.json").read_text("utf-8"))["captions"] == 1
+
+
+@pytest.mark.parametrize("name", ["../dataset.json", "dataset.json", "missing.png", "", "/etc/passwd"])
+def test_only_pictures_of_the_set_get_captions(datasets: Datasets, files: list[Path], name: str) -> None:
+    record = datasets.create("x", files)
+    with pytest.raises(DatasetError, match="not in this set"):
+        datasets.set_caption(record.id, name, "text")
+
+
+def test_deleting_can_be_undone_also_after_a_restart(
+    datasets: Datasets, settings: Settings, database: Database, files: list[Path]
+) -> None:
+    record = datasets.create("x", files)
+    before = datasets.pictures(record.id)
+    token = datasets.delete(record.id)
+    assert datasets.datasets() == []
+    assert not Path(record.path).exists()
+    later = Datasets(settings, database)
+    assert [entry.token for entry in later.deleted()] == [token]
+    later.undo(token)
+    assert later.get(record.id) == record
+    assert later.pictures(record.id) == before
+    with pytest.raises(StoreError, match="nothing to undo"):
+        later.undo(token)
+
+
+def test_a_set_in_use_is_not_deleted(datasets: Datasets, database: Database, files: list[Path]) -> None:
+    record = datasets.create("x", files)
+    config = TrainConfig.from_values(
+        {
+            "pretrained_model_name_or_path": "starter",
+            "train_data_dir": record.path,
+            "output_name": "a",
+            "output_dir": "a",
+        }
+    )
+    jobs = JobStore(database)
+    job = jobs.create(config)
+    with pytest.raises(StoreError, match="needs these pictures"):
+        datasets.delete(record.id)
+    jobs.stop(job.id)
+    datasets.delete(record.id)
+
+
+def test_rows_are_made_again_from_the_folders(
+    datasets: Datasets, settings: Settings, database: Database, files: list[Path]
+) -> None:
+    kept, gone = datasets.create("kept", files), datasets.create("gone", files)
+    with database.write() as connection:
+        connection.execute("DELETE FROM datasets")
+    shutil.rmtree(gone.path)
+    (settings.datasets / "odd").mkdir()
+    (settings.datasets / "odd" / "dataset.json").write_text("{")
+    datasets.scan()
+    assert datasets.datasets() == [kept]
+    shutil.rmtree(kept.path)
+    with pytest.raises(DatasetError, match="is gone"):
+        datasets.pictures(kept.id)
+    datasets.scan()
+    assert datasets.datasets() == []
+
+
+def test_a_home_that_was_moved_takes_its_sets_along(
+    datasets: Datasets, settings: Settings, database: Database, files: list[Path], tmp_path: Path
+) -> None:
+    record = datasets.create("x", files)
+    database.close()
+    settings.home.rename(tmp_path / "elsewhere")
+    moved = Settings(home=tmp_path / "elsewhere", models=settings.models)
+    again = Database(moved.database)
+    pictures = Datasets(moved, again).pictures(record.id)
+    again.close()
+    assert len(pictures) == 3
+    assert all(path.is_relative_to(tmp_path / "elsewhere") for path, _ in pictures)
+
+
+def test_an_upload_that_was_cut_short_is_swept_away_after_a_day(
+    datasets: Datasets, settings: Settings, files: list[Path]
+) -> None:
+    for name, age in (("old.part", 100_000), ("new.part", 100)):
+        (settings.datasets / name).mkdir()
+        os.utime(settings.datasets / name, (time.time() - age,) * 2)
+    datasets.create("x", files)
+    assert not (settings.datasets / "old.part").exists()
+    assert (settings.datasets / "new.part").exists()
+
+
+def test_library_rows_hold_records_whole(datasets: Datasets, database: Database, files: list[Path]) -> None:
+    record = datasets.create("x", [*files, files[0].with_name("missing.png")])
+    assert record.refused
+    assert Library(database).dataset(record.id) == record

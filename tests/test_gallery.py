@@ -1,0 +1,394 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+from lora_studio.errors import BrokenFile, ConfigError, StoreError, UnknownFormat
+from lora_studio.gallery import Gallery
+from lora_studio.generation.images import Origin, save_image
+from lora_studio.lora.files import file_name
+from lora_studio.request import GeneratedImage, GenerateRequest, LoraUse
+from lora_studio.settings import Settings
+from lora_studio.store.database import Database
+from lora_studio.store.library import Library
+
+METADATA = {
+    "modelspec.title": "My Cat",
+    "modelspec.trigger_phrase": "zwx",
+    "ss_steps": "200",
+    "ss_network_dim": "8",
+    "ss_network_alpha": "4",
+    "ss_sd_model_name": "starter",
+    "ss_base_model_version": "sd_v1",
+}
+
+
+def write_lora(path: Path, value: float = 1.0, **metadata: str) -> Path:
+    """A small file with Kohya's names and metadata."""
+    layer = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_k"
+    down, up = numpy.full((8, 16), value, numpy.float32), numpy.full((16, 8), value, numpy.float32)
+    tensors = {
+        f"{layer}.lora_down.weight": down,
+        f"{layer}.lora_up.weight": up,
+        f"{layer}.alpha": numpy.float32([4]),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, metadata={**METADATA, **metadata})
+    return path
+
+
+def write_result(settings: Settings, slug: str, value: float = 1.0, **metadata: str) -> Path:
+    """A folder as training leaves it; returns it."""
+    folder = settings.loras / slug
+    write_lora(folder / file_name(slug), value, **metadata)
+    (folder / "training.json").write_text(json.dumps({"config": {"dataset": {"kind": "object"}}}))
+    (folder / "previews").mkdir()
+    for name, colour in (
+        ("base-0", "grey"),
+        ("step-000050-0", "red"),
+        ("step-000100-0", "green"),
+        ("step-000100-1", "blue"),
+    ):
+        Image.new("RGB", (400, 300), colour).save(folder / "previews" / f"{name}.png")
+    (folder / "checkpoints").mkdir()
+    write_lora(folder / "checkpoints" / f"{slug}-step00000050.safetensors")
+    return folder
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
+    settings.create_folders()
+    return settings
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    database = Database(settings.database)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def gallery(settings: Settings, database: Database) -> Gallery:
+    return Gallery(settings, Library(database))
+
+
+def draw(
+    settings: Settings, prompt: str = "a cat", seed: int = 1, loras: tuple[LoraUse, ...] = ()
+) -> GeneratedImage:
+    """A picture as the generator writes it."""
+    request = GenerateRequest.build(
+        prompt=prompt,
+        seed=seed,
+        loras=loras,
+        width=64,
+        height=64,
+        num_inference_steps=5,
+        guidance_scale=3,
+        sampler="DDIM",
+    )
+    image = Image.new("RGB", (64, 64), (seed % 256, 50, 50))
+    return save_image(image, settings.images, Origin(request=request, prompt=prompt, model="starter"))
+
+
+def slugs(gallery: Gallery, search: str = "") -> list[str]:
+    return sorted(record.slug for record in gallery.loras(search))
+
+
+def test_a_result_is_listed_with_the_facts_of_its_file(gallery: Gallery, settings: Settings) -> None:
+    folder = write_result(settings, "my-cat")
+    gallery.scan()
+    (record,) = gallery.loras()
+    assert (record.slug, record.title, record.trigger_word, record.kind) == (
+        "my-cat",
+        "My Cat",
+        "zwx",
+        "object",
+    )
+    assert (record.steps, record.network_dim, record.network_alpha, record.base) == (200, 8, 4.0, "starter")
+    assert record.path == str(folder / "my-cat.safetensors")
+    assert record.size_bytes == (folder / "my-cat.safetensors").stat().st_size
+    assert record.metadata["ss_steps"] == "200"
+    assert len(record.id) == 64
+    assert [Path(path).name for path in record.previews] == [
+        "base-0.png", "step-000050-0.png", "step-000100-0.png", "step-000100-1.png",
+    ]  # fmt: skip
+    with Image.open(record.thumbnail) as thumbnail:
+        assert (thumbnail.format, thumbnail.size) == ("WEBP", (256, 192))
+        red, green, blue = thumbnail.convert("RGB").getpixel((100, 100))  # type: ignore[misc]
+        assert green > 100 > red + blue - 40
+
+
+def test_a_training_that_still_runs_is_not_listed(gallery: Gallery, settings: Settings) -> None:
+    write_lora(settings.loras / "new" / "checkpoints" / "new-step00000050.safetensors")
+    gallery.scan()
+    assert gallery.loras() == []
+    with pytest.raises(StoreError, match="no LoRA 'new'"):
+        gallery.lora("new")
+
+
+def test_a_lora_is_found_before_the_next_scan(gallery: Gallery, settings: Settings) -> None:
+    write_result(settings, "my-cat")
+    assert gallery.lora("my-cat").title == "My Cat"
+    shutil.rmtree(settings.loras / "my-cat")
+    with pytest.raises(StoreError, match="no LoRA 'my-cat'"):
+        gallery.lora("my-cat")
+
+
+@pytest.mark.parametrize("slug", ["", "..", "../home", "/etc", "My Cat", "a" * 65])
+def test_names_that_are_no_slugs_lead_nowhere(gallery: Gallery, slug: str) -> None:
+    for call in (gallery.lora, gallery.delete_lora, lambda name: gallery.rename_lora(name, "x")):
+        with pytest.raises(StoreError):
+            call(slug)
+
+
+def test_unchanged_files_are_not_read_again_and_changed_ones_are(
+    gallery: Gallery, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_result(settings, "my-cat")
+    write_result(settings, "dog", 2.0)
+    gallery.scan()
+    read: list[str] = []
+    whole = gallery._read_lora
+    monkeypatch.setattr(gallery, "_read_lora", lambda path: (read.append(path.name), whole(path)))
+    gallery.scan()
+    assert read == []
+    before = gallery.lora("my-cat").id
+    write_lora(folder / "my-cat.safetensors", 3.0, ss_steps="300")
+    gallery.scan()
+    assert read == ["my-cat"]
+    assert gallery.lora("my-cat").steps == 300
+    assert gallery.lora("my-cat").id != before
+
+
+def test_broken_files_are_logged_once_and_hurt_nothing(
+    gallery: Gallery, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_result(settings, "good")
+    broken = write_result(settings, "broken") / "broken.safetensors"
+    broken.write_bytes(broken.read_bytes()[:-10])
+    (settings.loras / "text").mkdir()
+    (settings.loras / "text" / "text.safetensors").write_text("no weights")
+    (settings.loras / "dropped.safetensors").write_bytes(b"")
+    (settings.loras / "empty").mkdir()
+    (settings.loras / "README.md").write_text("about this folder")
+    for _ in range(3):
+        gallery.scan()
+    assert slugs(gallery) == ["good"]
+    told = [record.getMessage().split()[0] for record in caplog.records if record.levelno == logging.WARNING]
+    assert sorted(told) == ["broken", "dropped.safetensors", "text"]
+    write_lora(broken)
+    gallery.scan()
+    assert slugs(gallery) == ["broken", "good"]
+
+
+def test_a_lost_database_is_made_again_from_the_folders(
+    gallery: Gallery, settings: Settings, tmp_path: Path
+) -> None:
+    write_result(settings, "my-cat")
+    gallery.scan()
+    gallery.rename_lora("my-cat", "Renamed")
+    gallery.add_image(draw(settings, "a zwx cat", 5, (LoraUse(slug="my-cat", weight=0.5),)))
+    other = Database(tmp_path / "other.db")
+    again = Gallery(settings, Library(other))
+    again.scan()
+    assert again.loras() == gallery.loras()
+    assert again.images() == gallery.images()
+    other.close()
+
+
+def test_files_dropped_into_the_library_get_folders(gallery: Gallery, settings: Settings) -> None:
+    write_lora(settings.loras / "Some Löra v2.safetensors")
+    write_lora(settings.loras / "My Folder" / "weights.safetensors", 2.0, **{"modelspec.title": ""})
+    gallery.scan()
+    assert slugs(gallery) == ["my-folder", "some-lora-v2"]
+    assert (settings.loras / "some-lora-v2" / "some-lora-v2.safetensors").is_file()
+    assert gallery.lora("my-folder").title == "My Folder"
+    assert sorted(path.name for path in settings.loras.iterdir()) == ["my-folder", "some-lora-v2"]
+    write_lora(settings.loras / "some lora V2.safetensors", 3.0)
+    gallery.scan()
+    assert slugs(gallery) == ["my-folder", "some-lora-v2", "some-lora-v2-2"]
+
+
+def test_importing_copies_and_knows_what_is_there(
+    gallery: Gallery, settings: Settings, tmp_path: Path
+) -> None:
+    source = write_lora(tmp_path / "Downloads" / "Ink Style.safetensors")
+    before = source.read_bytes()
+    record = gallery.import_lora(source)
+    assert (record.slug, record.title) == ("ink-style", "My Cat")
+    assert Path(record.path).read_bytes() == before == source.read_bytes()
+    assert gallery.import_lora(source) == record
+    write_lora(source, 5.0)
+    assert gallery.import_lora(source).slug == "ink-style-2"
+    assert not list(settings.loras.rglob("*.tmp"))
+
+
+def test_what_is_no_lora_is_not_imported(gallery: Gallery, settings: Settings, tmp_path: Path) -> None:
+    save_file({"some.weight": numpy.zeros((2, 2), numpy.float32)}, tmp_path / "base.safetensors")
+    cut = write_lora(tmp_path / "cut.safetensors")
+    cut.write_bytes(cut.read_bytes()[:-1])
+    (tmp_path / "model.ckpt").write_bytes(b"x" * 100)
+    for name, error in (
+        ("base.safetensors", UnknownFormat),
+        ("cut.safetensors", BrokenFile),
+        ("model.ckpt", UnknownFormat),
+    ):
+        with pytest.raises(error):
+            gallery.import_lora(tmp_path / name)
+    assert list(settings.loras.iterdir()) == []
+
+
+def test_renaming_changes_the_title_only(gallery: Gallery, settings: Settings) -> None:
+    folder = write_result(settings, "my-cat")
+    before = gallery.lora("my-cat")
+    file = Path(before.path).read_bytes()
+    renamed = gallery.rename_lora("my-cat", "  Große\n <b>Katze</b> ")
+    assert renamed.title == "Große <b>Katze</b>"
+    assert (renamed.slug, renamed.id, renamed.path, renamed.kind) == (
+        before.slug,
+        before.id,
+        before.path,
+        "object",
+    )
+    assert Path(renamed.path).read_bytes() == file
+    notes = json.loads((folder / "training.json").read_text("utf-8"))
+    assert notes == {"config": {"dataset": {"kind": "object"}}, "title": "Große <b>Katze</b>"}
+    assert slugs(gallery, "große") == ["my-cat"]
+    for empty in ("", " \n", "\u200b\0"):
+        with pytest.raises(ConfigError, match="empty"):
+            gallery.rename_lora("my-cat", empty)
+
+
+def test_renaming_does_not_write_over_notes_it_cannot_read(gallery: Gallery, settings: Settings) -> None:
+    folder = write_result(settings, "my-cat")
+    (folder / "training.json").write_text("{ half")
+    with pytest.raises(StoreError, match=r"training\.json"):
+        gallery.rename_lora("my-cat", "New")
+    assert (folder / "training.json").read_text() == "{ half"
+
+
+def test_deleting_a_lora_can_be_undone_after_a_restart(
+    gallery: Gallery, settings: Settings, database: Database
+) -> None:
+    folder = write_result(settings, "my-cat")
+    before = gallery.lora("my-cat")
+    files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    token = gallery.delete_lora("my-cat")
+    assert gallery.loras() == []
+    assert not folder.exists()
+    later = Gallery(settings, Library(database))
+    assert [(entry.token, entry.title) for entry in later.deleted()] == [(token, "My Cat")]
+    later.undo(token)
+    assert later.lora("my-cat") == before
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
+    with pytest.raises(StoreError, match="nothing to undo"):
+        later.undo(token)
+
+
+def test_undo_never_replaces_a_lora_of_the_same_name(gallery: Gallery, settings: Settings) -> None:
+    write_result(settings, "my-cat", 1.0)
+    old = gallery.lora("my-cat").id
+    token = gallery.delete_lora("my-cat")
+    write_result(settings, "my-cat", 2.0)
+    new = gallery.lora("my-cat").id
+    gallery.undo(token)
+    assert gallery.lora("my-cat").id == new
+    restored = gallery.lora("my-cat-2")
+    assert restored.id == old
+    assert Path(restored.path).name == "my-cat-2.safetensors"
+
+
+def test_a_generated_image_is_listed_with_its_request(gallery: Gallery, settings: Settings) -> None:
+    made = draw(settings, "a zwx cat", 7, (LoraUse(slug="my-cat", weight=0.5), LoraUse(slug="ink")))
+    record = gallery.add_image(made)
+    assert (record.path, record.prompt, record.seed, record.width) == (made.path, "a zwx cat", 7, 64)
+    assert record.lora_slugs == ("my-cat", "ink")
+    assert GenerateRequest.model_validate(record.request) == made.request
+    with Image.open(record.thumbnail) as thumbnail:
+        assert thumbnail.size == (64, 64)
+    assert gallery.image(record.id) == record
+    assert gallery.images() == [record]
+    assert gallery.images("INK zwx") == [record]
+    assert gallery.images("dog") == []
+    with pytest.raises(StoreError, match="is gone"):
+        gallery.add_image(made.__class__(**{**vars(made), "path": str(settings.images / "no.png")}))
+
+
+def test_images_come_newest_first(gallery: Gallery, settings: Settings) -> None:
+    made = [draw(settings, f"a cat {seed}", seed) for seed in range(3)]
+    for age, image in enumerate(made):
+        os.utime(image.path, (time.time() - age * 60,) * 2)
+    gallery.scan()
+    assert [record.seed for record in gallery.images()] == [0, 1, 2]
+    assert [record.seed for record in gallery.images(limit=1, offset=1)] == [1]
+
+
+def test_scanning_finds_and_forgets_images(
+    gallery: Gallery, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = draw(settings, "a zwx cat", 7, (LoraUse(slug="ink"),))
+    Image.new("RGB", (32, 16), "red").save(settings.images / "foreign.png")
+    (settings.images / "text.png").write_text("no picture")
+    (settings.images / ".half.png").write_bytes(b"")
+    gallery.scan()
+    gallery.scan()
+    found = {Path(record.path).name: record for record in gallery.images()}
+    assert found.keys() == {Path(made.path).name, "foreign.png"}
+    assert found[Path(made.path).name].lora_slugs == ("ink",)
+    assert found[Path(made.path).name].request["seed"] == 7
+    assert (found["foreign.png"].prompt, found["foreign.png"].request) == ("", {})
+    assert sum("text.png" in record.getMessage() for record in caplog.records) == 1
+    Path(made.path).unlink()
+    gallery.scan()
+    assert [Path(record.path).name for record in gallery.images()] == ["foreign.png"]
+
+
+def test_deleting_an_image_takes_its_copies_along_and_can_be_undone(
+    gallery: Gallery, settings: Settings
+) -> None:
+    made = Path(draw(settings, "a cat").path)
+    shutil.copy2(made, made.with_name("copy.png"))
+    gallery.scan()
+    (record,) = gallery.images()
+    token = gallery.delete_image(record.id)
+    gallery.scan()
+    assert gallery.images() == []
+    assert list(settings.images.rglob("*.png")) == []
+    with pytest.raises(StoreError, match="There is no image"):
+        gallery.image(record.id)
+    gallery.undo(token)
+    assert gallery.images() == [record]
+    assert sorted(path.name for path in settings.images.rglob("*.png")) == sorted([made.name, "copy.png"])
+
+
+def test_thumbnails_may_be_deleted_at_any_time(gallery: Gallery, settings: Settings) -> None:
+    write_result(settings, "my-cat")
+    gallery.add_image(draw(settings))
+    shown: list[Any] = [*gallery.images(), gallery.lora("my-cat")]
+    shutil.rmtree(settings.cache)
+    assert [*gallery.images(), gallery.lora("my-cat")] == shown
+    assert all(Path(record.thumbnail).is_file() for record in shown)
+
+
+def test_an_image_deleted_by_hand_has_no_thumbnail_and_no_error(gallery: Gallery, settings: Settings) -> None:
+    made = draw(settings)
+    gallery.add_image(made)
+    shutil.rmtree(settings.cache)
+    Path(made.path).unlink()
+    assert [record.thumbnail for record in gallery.images()] == [""]
+    token = gallery.delete_image(gallery.images()[0].id)
+    assert gallery.images() == []
+    gallery.undo(token)

@@ -1,0 +1,155 @@
+"""The device lease: who gets the device, and when."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from lora_studio.errors import DeviceBusy
+from lora_studio.runtime import DeviceLease
+
+
+def until(met: Callable[[], object], seconds: float = 60.0) -> None:
+    give_up = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < give_up, "waited in vain"
+        time.sleep(0.002)
+
+
+class User(threading.Thread):
+    """Takes the lease, says so in `order`, and keeps it until told to go on."""
+
+    def __init__(self, lease: DeviceLease, name: str, order: list[str]) -> None:
+        super().__init__(daemon=True)
+        self.lease, self.who, self.order = lease, name, order
+        self.may_end = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        with self.lease.hold(self.who):
+            self.order.append(self.who)
+            self.may_end.wait(10)
+
+
+def test_a_free_device_is_taken_and_given_back() -> None:
+    lease = DeviceLease()
+    assert lease.holder == ""
+    with lease.hold("training"):
+        assert lease.holder == "training"
+    assert lease.holder == ""
+    with lease.hold("generation"):
+        assert lease.holder == "generation"
+
+
+def test_an_exception_gives_the_device_back() -> None:
+    lease = DeviceLease()
+    with pytest.raises(ValueError, match="broken"), lease.hold("training"):
+        raise ValueError("broken")
+    assert lease.holder == ""
+
+
+def test_one_at_a_time_and_first_come_first_served() -> None:
+    lease, order = DeviceLease(), list[str]()
+    with lease.hold("first"):
+        users = []
+        for number in range(4):
+            users.append(User(lease, f"user {number}", order))
+            until(lambda number=number: lease.waiting == number + 1)
+        assert order == []
+    for number, user in enumerate(users):
+        until(lambda number=number: len(order) == number + 1)
+        time.sleep(0.02)
+        assert order == [f"user {n}" for n in range(number + 1)]
+        user.may_end.set()
+    for user in users:
+        user.join(10)
+    assert lease.holder == ""
+
+
+def test_giving_way_to_nobody_is_immediate() -> None:
+    lease = DeviceLease()
+    with lease.hold("training"):
+        begun = time.perf_counter()
+        for _ in range(10_000):
+            lease.give_way("training")
+        assert time.perf_counter() - begun < 1
+        assert lease.holder == "training"
+
+
+def test_giving_way_lets_all_who_wait_go_first_and_comes_back() -> None:
+    lease, order = DeviceLease(), list[str]()
+    with lease.hold("training"):
+        users = [User(lease, "one", order)]
+        until(lambda: lease.waiting == 1)
+        users.append(User(lease, "two", order))
+        until(lambda: lease.waiting == 2)
+        for user in users:
+            user.may_end.set()
+        lease.give_way("training")
+        assert order == ["one", "two"]
+        assert lease.holder == "training"
+    for user in users:
+        user.join(10)
+
+
+def test_who_comes_after_the_giver_waits_for_the_next_time() -> None:
+    """Training that gave way is not starved by generations that keep coming."""
+    lease, order = DeviceLease(), list[str]()
+    with lease.hold("training"):
+        first = User(lease, "first", order)
+        until(lambda: lease.waiting == 1)
+
+        def come_later() -> None:
+            until(lambda: order == ["first"] and lease.waiting == 1)  # training waits to come back
+            later.append(User(lease, "later", order))
+            until(lambda: lease.waiting == 2)
+            first.may_end.set()
+
+        later: list[User] = []
+        crowd = threading.Thread(target=come_later)
+        crowd.start()
+        lease.give_way("training")
+        assert order == ["first"]
+        crowd.join(10)
+    until(lambda: order == ["first", "later"])
+    later[0].may_end.set()
+    later[0].join(10)
+
+
+def test_waiting_can_be_given_up() -> None:
+    lease = DeviceLease()
+    with lease.hold("training"):
+        begun = time.monotonic()
+        with (
+            pytest.raises(DeviceBusy, match="still busy with training"),
+            lease.hold("generation", give_up=lambda: time.monotonic() - begun > 0.1),
+        ):
+            pytest.fail("the device was taken")
+        assert lease.waiting == 0
+        assert lease.holder == "training"
+    with lease.hold("generation", give_up=lambda: False):
+        assert lease.holder == "generation"
+
+
+def test_who_gives_up_does_not_block_those_behind() -> None:
+    lease, order = DeviceLease(), list[str]()
+    gone = threading.Event()
+
+    def leave() -> None:
+        with pytest.raises(DeviceBusy), lease.hold("leaving", give_up=gone.is_set):
+            pytest.fail("the device was taken")
+
+    with lease.hold("training"):
+        leaving = threading.Thread(target=leave)
+        leaving.start()
+        until(lambda: lease.waiting == 1)
+        behind = User(lease, "behind", order)
+        until(lambda: lease.waiting == 2)
+        gone.set()
+        leaving.join(10)
+    until(lambda: order == ["behind"])
+    behind.may_end.set()
+    behind.join(10)

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from lora_studio.config import TrainConfig
+from lora_studio.errors import ConfigError, DatasetError, DeviceBusy, ModelFileError, StoreError
+from lora_studio.events import Denoised, ImageSaved, PreviewSaved
+from lora_studio.records import JobStatus
+from lora_studio.request import GenerateRequest, LoraUse
+from lora_studio.settings import Settings
+from lora_studio.studio import Studio, default_trigger, open_studio, slug_of
+from tests.conftest import StudioFolders
+
+
+@pytest.fixture
+def settings(studio_folders: StudioFolders) -> Settings:
+    """With the outlines of a base model called "outline": enough to be found, not to be loaded."""
+    settings = Settings.from_environment()
+    assert settings.home == studio_folders.home.resolve()
+    settings.create_folders()
+    (settings.bases / "outline" / "unet").mkdir(parents=True)
+    (settings.bases / "outline" / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    (settings.bases / "outline" / "unet" / "config.json").write_text('{"cross_attention_dim": 768}')
+    return settings
+
+
+@pytest.fixture
+def studio(settings: Settings) -> Iterator[Studio]:
+    studio = open_studio(settings, start_worker=False)
+    yield studio
+    studio.close()
+
+
+@pytest.fixture
+def dataset(studio: Studio, tmp_path: Path) -> str:
+    for number in range(6):
+        Image.new("RGB", (64, 64), (40 * number, 80, 120)).save(tmp_path / f"{number}.png")
+    return studio.datasets.create("squares", sorted(tmp_path.glob("*.png"))).id
+
+
+def start(studio: Studio, dataset: str, name: str = "My Cat", **more: Any) -> TrainConfig:
+    job = studio.start_training(
+        **{"dataset_id": dataset, "name": name, "kind": "object", "base": "outline", **more}
+    )
+    return TrainConfig.from_json(job.config)
+
+
+def test_three_inputs_make_a_training(studio: Studio, dataset: str, settings: Settings) -> None:
+    config = start(studio, dataset)
+    assert (config.output.output_name, config.output.title) == ("my-cat", "My Cat")
+    assert config.output.output_dir == str(settings.loras / "my-cat")
+    assert config.dataset.train_data_dir == studio.datasets.get(dataset).path
+    assert (config.dataset.kind, config.dataset.trigger_word) == ("object", "myct")
+    assert all("myct" in prompt for prompt in config.preview.sample_prompts)
+    assert config.model.pretrained_model_name_or_path == "outline"
+    assert studio.jobs.jobs()[0].status == JobStatus.QUEUED
+
+
+def test_own_values_win_and_some_cannot_be_given(studio: Studio, dataset: str) -> None:
+    config = start(studio, dataset, trigger=" zwx ", overrides={"max_train_steps": "12", "network_dim": 3})
+    assert (config.dataset.trigger_word, config.optimizer.max_train_steps, config.network.network_dim) == (
+        "zwx",
+        12,
+        3,
+    )
+    for key in ("output_dir", "output_name", "train_data_dir", "title"):
+        with pytest.raises(ConfigError, match=f"{key} can't be set here"):
+            start(studio, dataset, overrides={key: "/etc"})
+    with pytest.raises(ConfigError, match="no setting called 'network_dmi'"):
+        start(studio, dataset, overrides={"network_dmi": 3})
+    with pytest.raises(ConfigError, match="max_train_steps"):
+        start(studio, dataset, overrides={"max_train_steps": 0})
+    assert len(studio.jobs.jobs()) == 1
+
+
+def test_names_that_are_taken_get_a_number(studio: Studio, dataset: str, settings: Settings) -> None:
+    (settings.loras / "my-cat-2").mkdir()
+    assert [start(studio, dataset, "My cat!").output.output_name for _ in range(3)] == [
+        "my-cat",
+        "my-cat-3",
+        "my-cat-4",
+    ]
+
+
+def test_many_clicks_at_once_make_as_many_names(studio: Studio, dataset: str) -> None:
+    names: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: names.append(start(studio, dataset).output.output_name))
+        for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(names) == ["my-cat", *(f"my-cat-{number}" for number in range(2, 7))]
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "said"),
+    [
+        ({"name": ""}, ConfigError, "The name is empty."),
+        ({"name": "  "}, ConfigError, "The name is empty."),
+        ({"name": "../cat"}, ConfigError, "slash"),
+        ({"name": "a/b"}, ConfigError, "slash"),
+        ({"name": "a\\b"}, ConfigError, "slash"),
+        ({"name": "猫"}, ConfigError, "no letter or digit"),
+        ({"base": "nowhere"}, ModelFileError, "There is no base model 'nowhere'"),
+        ({"dataset_id": "../../etc"}, StoreError, "There is no set of pictures"),
+    ],
+)
+def test_wrong_inputs_are_named_and_nothing_is_queued(
+    studio: Studio, dataset: str, more: dict[str, str], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        start(studio, dataset, **more)
+    assert studio.jobs.jobs() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("My Cat", "my-cat"),
+        ("  Ünïcode Näme 2 ", "unicode-name-2"),
+        ("a--b__c", "a-b-c"),
+        ("x" * 100, "x" * 64),
+        ("-cat-", "cat"),
+        ("10% off", "10-off"),
+    ],
+)
+def test_slugs(name: str, slug: str) -> None:
+    assert slug_of(name) == slug
+
+
+def test_default_triggers_are_words_of_a_few_letters() -> None:
+    found = [default_trigger(slug) for slug in ("my-cat", "red-dragon", "bo", "42")]
+    assert found == ["myct", "rddrg", "zwb", "zwx"]
+
+
+def test_cancelling_while_the_device_is_busy_brings_nothing(studio: Studio) -> None:
+    request = GenerateRequest.build(prompt="a cat")
+    with studio.lease.hold("training"):
+        assert studio.generate(request, should_stop=lambda: True) == []
+    assert studio.lease.holder == ""
+    with pytest.raises(DeviceBusy), studio.lease.hold("training"):
+        raise DeviceBusy("x")
+
+
+def test_opening_makes_the_folders_and_reads_the_library(settings: Settings, tmp_path: Path) -> None:
+    (settings.datasets / "abc").mkdir(parents=True)
+    record = {
+        "id": "abc", "name": "old", "path": "", "images": 1, "captions": 0, "created_at": 5.0,
+        "refused": [], "warnings": [],
+    }  # fmt: skip
+    (settings.datasets / "abc" / "dataset.json").write_text(json.dumps(record))
+    Image.new("RGB", (40, 40)).save(settings.images / "a.png")
+    with closing(open_studio(settings)) as studio:
+        assert [found.name for found in studio.datasets.datasets()] == ["old"]
+        assert len(studio.gallery.images()) == 1
+    assert os.environ["GRADIO_TEMP_DIR"] == str(settings.uploads)
+
+
+def test_folders_that_cannot_be_made_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="can't be made"):
+        open_studio(Settings(home=tmp_path / "file" / "home", models=tmp_path / "models"))
+
+
+def test_two_studios_may_share_a_home(settings: Settings) -> None:
+    with closing(open_studio(settings)) as one, closing(open_studio(settings)) as two:
+        assert one.jobs.jobs() == two.jobs.jobs() == []
+
+
+def test_the_whole_way_on_a_real_base(settings: Settings, tmp_path: Path) -> None:
+    """Upload, train in the queue, list, generate, stop, on a tiny base with real parts."""
+    from tests.tiny import make_pictures, make_tiny_base
+
+    make_tiny_base(settings.bases / "tiny")
+    pictures = make_pictures(tmp_path / "pictures")
+    with closing(open_studio(settings)) as studio:
+        dataset = studio.datasets.create("discs", sorted(pictures.iterdir()))
+        assert (dataset.images, dataset.captions) == (4, 4)
+        values = {
+            "max_train_steps": 4, "resolution": 64, "min_bucket_reso": 32, "max_bucket_reso": 128,
+            "bucket_reso_steps": 8, "sample_steps": 2, "mixed_precision": "no", "learning_rate": 1e-3,
+        }  # fmt: skip
+        wish: dict[str, Any] = {"dataset_id": dataset.id, "name": "Disc", "kind": "object", "base": "tiny"}
+        job = studio.jobs.wait(studio.start_training(**wish, overrides=values).id, timeout=300)
+        assert (job.status, job.message) == (JobStatus.FINISHED, "")
+        assert (job.step, job.progress, job.result_path) == (4, 100, str(settings.loras / "disc"))
+        assert len(studio.jobs.losses(job.id)) == 4
+        assert studio.jobs.events(job.id, kinds=(PreviewSaved.__name__,))
+        record = studio.gallery.lora("disc")
+        assert (record.title, record.kind, record.steps) == ("Disc", "object", 4)
+        assert record.trigger_word == job.config["dataset"]["trigger_word"]
+        assert Path(record.thumbnail).is_file()
+
+        events: list[Any] = []
+        request = GenerateRequest.build(
+            prompt="a disc", base="tiny", width=64, height=64, seed=3, count=2, num_inference_steps=2,
+            loras=(LoraUse(slug="disc"),),
+        )  # fmt: skip
+        images = studio.generate(request, events.append)
+        assert [image.seed for image in images] == [3, 4]
+        assert studio.gallery.images("disc") == [images[1], images[0]]
+        assert {Denoised, ImageSaved} <= {type(event) for event in events}
+
+        token = studio.gallery.delete_lora("disc")
+        with pytest.raises(StoreError):
+            studio.generate(request)
+        studio.gallery.undo(token)
+
+        long = studio.start_training(
+            **wish, overrides={**values, "max_train_steps": 5000, "sample_every_n_steps": 0}
+        )
+        while studio.jobs.get(long.id).step < 2:
+            assert studio.jobs.wait(long.id, timeout=0.05).status.active
+        between = studio.generate(request)  # goes first, between two steps
+        assert len(between) == 2
+        assert studio.jobs.get(long.id).status == JobStatus.RUNNING
+        studio.jobs.stop(long.id)
+        stopped = studio.jobs.wait(long.id, timeout=300)
+        assert (stopped.status, stopped.config["output"]["output_name"]) == (JobStatus.STOPPED, "disc-2")
+        assert studio.gallery.lora("disc-2").steps == stopped.step
+        shutil.rmtree(dataset.path)
+        with pytest.raises(DatasetError):
+            studio.datasets.pictures(dataset.id)
