@@ -54,8 +54,12 @@ class GenerateRequest(BaseModel):
             problem = error.errors(include_url=False)[0]
             name = ".".join(str(part) for part in problem["loc"])
             said = problem["msg"].removeprefix("Value error, ")
+            hint = ""
+            if problem["type"] == "multiple_of":
+                step = problem["ctx"]["multiple_of"]
+                hint = f"The nearest is {round(float(problem['input']) / step) * step}."
             raise ConfigError(
-                f"{name}: {said[0].lower()}{said[1:]} (got {problem['input']!r}).", field=name
+                f"{name}: {said[0].lower()}{said[1:]} (got {problem['input']!r}).", hint, field=name
             ) from None
 
 

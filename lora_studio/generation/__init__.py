@@ -1,0 +1,1 @@
+"""Making images: cached pipelines, the stack of LoRAs, prompts, the denoising call, PNG files."""

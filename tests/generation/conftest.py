@@ -1,0 +1,63 @@
+"""A studio with a tiny real base model called "tiny", and LoRA files with Kohya's names that fit it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lora_studio.generator import Generator
+from lora_studio.request import GeneratedImage, GenerateRequest
+from lora_studio.settings import Settings
+from tests.conftest import StudioFolders
+from tests.generation.loras import write_lora
+from tests.tiny import make_tiny_base
+
+TINY = {"base": "tiny", "num_inference_steps": 3, "guidance_scale": 3.0, "seed": 7, "prompt": "a disc"}
+
+MakeLora = Callable[..., Path]
+Draw = Callable[..., list[GeneratedImage]]
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_base(tmp_path_factory.mktemp("bases") / "tiny")
+
+
+@pytest.fixture
+def settings(studio_folders: StudioFolders, tiny_base: Path) -> Settings:
+    settings = Settings.from_environment()
+    settings.create_folders()
+    shutil.copytree(tiny_base, settings.bases / "tiny")
+    return settings
+
+
+@pytest.fixture
+def generator(settings: Settings) -> Generator:
+    return Generator(settings)
+
+
+@pytest.fixture
+def make_lora(settings: Settings, tiny_base: Path) -> MakeLora:
+    """make_lora("slug", seed=1, ...) puts a LoRA into the library; returns its file."""
+
+    def make(slug: str, **options: Any) -> Path:
+        return write_lora(settings.loras / slug / f"{slug}.safetensors", tiny_base, **options)
+
+    return make
+
+
+@pytest.fixture
+def draw(generator: Generator) -> Draw:
+    """draw(prompt=..., loras=["a", ("b", 0.5)]) with the tiny base, three steps, seed 7."""
+
+    def call(*, loras: Any = (), **values: Any) -> list[GeneratedImage]:
+        uses = [
+            {"slug": use} if isinstance(use, str) else {"slug": use[0], "weight": use[1]} for use in loras
+        ]
+        return generator.generate(GenerateRequest.build(**{**TINY, "loras": uses, **values}))
+
+    return call

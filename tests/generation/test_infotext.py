@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+
+from lora_studio.errors import ConfigError
+from lora_studio.generation.infotext import parse_infotext, request_from_infotext, write_infotext
+from lora_studio.request import GenerateRequest
+
+FULL = {
+    "prompt": "a cat",
+    "base": "starter",
+    "num_inference_steps": 20,
+    "guidance_scale": 3.5,
+    "width": 64,
+    "height": 96,
+    "seed": 5,
+    "sampler": "Euler a",
+}
+
+
+def written(**changes: object) -> str:
+    request = GenerateRequest.build(**{**FULL, **changes})
+    hashes = {use.slug: "0123456789abcdef" * 4 for use in request.loras}
+    return write_infotext(request, prompt=request.prompt, model="starter", lora_hashes=hashes)
+
+
+def test_the_lines_are_those_that_a1111_writes() -> None:
+    text = written(negative_prompt="blur", loras=[{"slug": "ink", "weight": 0.8}, {"slug": "b-2"}])
+    assert text.split("\n")[:2] == ["a cat <lora:ink:0.8> <lora:b-2:1>", "Negative prompt: blur"]
+    assert text.split("\n")[2].startswith(
+        "Steps: 20, Sampler: Euler a, CFG scale: 3.5, Seed: 5, Size: 64x96, Model: starter, "
+        'Lora hashes: "ink: 0123456789ab, b-2: 0123456789ab", Version: LoRA Studio '
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"negative_prompt": "blur, noise"},
+        {"prompt": "two\nlines: with a colon, and commas", "negative_prompt": "a\nb"},
+        {"prompt": 'a "quoted" cat, café, 猫, 🐈', "negative_prompt": '"'},
+        {"prompt": ""},
+        {"loras": [{"slug": "ink", "weight": -0.75}, {"slug": "b-2", "weight": 1}]},
+        {"prompt": "Steps: 20, a staircase", "negative_prompt": "x"},
+    ],
+)
+def test_our_own_line_read_back_gives_the_request(changes: dict[str, object]) -> None:
+    assert request_from_infotext(written(**changes)) == GenerateRequest.build(**{**FULL, **changes})
+
+
+def test_a_line_by_a1111() -> None:
+    request = request_from_infotext(
+        "masterpiece, 1girl <lora:My_Style v2:0.7> <lora:ink:.5>\nNegative prompt: bad, (worst:1.4)\n"
+        "Steps: 30, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 3054216021, Size: 512x768, "
+        "Model hash: 6ce0161689, Model: v1-5-pruned-emaonly, Clip skip: 2, "
+        'Lora hashes: "My_Style v2: 3e7a01a5c7d6, ink: 5a0ca0f0fb3e", TI hashes: "x: c74b4e810b03", '
+        "Version: v1.9.4"
+    )
+    assert request == GenerateRequest.build(
+        prompt="masterpiece, 1girl <lora:My_Style v2:0.7>",
+        negative_prompt="bad, (worst:1.4)",
+        base="v1-5-pruned-emaonly",
+        loras=[{"slug": "ink", "weight": 0.5}],
+        num_inference_steps=30,
+        guidance_scale=7,
+        width=512,
+        height=768,
+        seed=3054216021,
+        sampler="DPM++ 2M Karras",
+    )
+
+
+def test_text_without_settings_is_all_prompt() -> None:
+    info = parse_infotext("a cat: black, with: two eyes")
+    assert info.prompt == "a cat: black, with: two eyes"
+    assert info.settings == {}
+
+
+def test_quotes_inside_values_survive() -> None:
+    info = parse_infotext('x\nSteps: 1, Model: "a, \\"b\\": c", Seed: 2')
+    assert info.settings == {"Steps": "1", "Model": 'a, "b": c', "Seed": "2"}
+
+
+def test_values_out_of_range_are_named() -> None:
+    with pytest.raises(ConfigError, match="num_inference_steps") as caught:
+        request_from_infotext("x\nSteps: 9999, Sampler: Euler, Seed: 2")
+    assert caught.value.field == "num_inference_steps"

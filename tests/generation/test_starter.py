@@ -1,0 +1,56 @@
+"""The embedded base model, with nothing given but a prompt."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image, ImageStat
+
+from lora_studio.generator import Generator
+from lora_studio.request import GeneratedImage, GenerateRequest
+from lora_studio.settings import Settings
+from tests.generation.loras import write_lora
+
+
+@pytest.fixture
+def starter() -> Generator:
+    return Generator(Settings.from_environment())
+
+
+def drawn(image: GeneratedImage) -> Image.Image:
+    with Image.open(image.path) as picture:
+        return picture.convert("RGB")
+
+
+def test_it_draws_what_plain_diffusers_draws(starter: Generator) -> None:
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    (image,) = starter.generate(GenerateRequest.build(prompt="red heart", seed=3))
+    assert (image.width, image.height) == (64, 64)
+    assert (image.request.sampler, image.request.num_inference_steps) == ("DDIM", 20)
+    pipe = StableDiffusionPipeline.from_pretrained(Settings.from_environment().starter)
+    pipe.set_progress_bar_config(disable=True)
+    plain = pipe(
+        "red heart", num_inference_steps=20, guidance_scale=3.0, generator=torch.Generator().manual_seed(3)
+    ).images[0]
+    assert drawn(image).tobytes() == plain.tobytes()
+
+
+def test_it_knows_its_colours(starter: Generator) -> None:
+    red, green, blue = ImageStat.Stat(
+        drawn(starter.generate(GenerateRequest.build(prompt="red heart on a blue background", seed=3))[0])
+    ).mean
+    assert blue > green, "most of the picture is background"
+    (image,) = starter.generate(GenerateRequest.build(prompt="red heart", seed=3))
+    red, green, blue = ImageStat.Stat(drawn(image).crop((24, 24, 40, 40))).mean
+    assert red > green + 40
+    assert red > blue + 40
+
+
+def test_a_lora_of_kohyas_layers_fits(starter: Generator) -> None:
+    settings = Settings.from_environment()
+    write_lora(settings.loras / "ink" / "ink.safetensors", settings.starter, rank=4, strength=0.05)
+    asked = {"prompt": "rocket", "num_inference_steps": 4, "seed": 3}
+    (with_lora,) = starter.generate(GenerateRequest.build(**asked, loras=[{"slug": "ink"}]))
+    (without,) = starter.generate(GenerateRequest.build(**asked))
+    assert drawn(with_lora).tobytes() != drawn(without).tobytes()

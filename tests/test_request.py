@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from lora_studio.errors import ConfigError
+from lora_studio.request import MAX_SEED, GenerateRequest, LoraUse
+
+
+def test_an_empty_request_leaves_everything_to_the_base() -> None:
+    request = GenerateRequest.build()
+    assert request.base == "starter"
+    assert request.count == 1
+    assert request.insert_trigger
+    opened = (
+        request.num_inference_steps,
+        request.guidance_scale,
+        request.width,
+        request.height,
+        request.seed,
+    )
+    assert opened == (None,) * 5
+
+
+def test_strings_as_typed_become_numbers() -> None:
+    request = GenerateRequest.build(width="512", guidance_scale="7.5", seed="3", count="2")
+    assert (request.width, request.guidance_scale, request.seed, request.count) == (512, 7.5, 3, 2)
+
+
+def test_the_json_form_comes_back() -> None:
+    request = GenerateRequest.build(
+        prompt='two\nlines, "é" 猫', loras=[LoraUse(slug="ink", weight=-0.5), {"slug": "b"}], seed=MAX_SEED
+    )
+    assert GenerateRequest.model_validate_json(request.model_dump_json()) == request
+    assert GenerateRequest.build(**request.model_dump(mode="json")) == request
+
+
+def test_it_is_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        GenerateRequest.build().seed = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "says"),
+    [
+        ({"num_inference_steps": 0}, "num_inference_steps", "greater than or equal to 1 (got 0)"),
+        ({"num_inference_steps": 201}, "num_inference_steps", "less than or equal to 200"),
+        ({"guidance_scale": "much"}, "guidance_scale", "valid number"),
+        ({"guidance_scale": float("nan")}, "guidance_scale", "finite"),
+        ({"width": 16}, "width", "greater than or equal to 32"),
+        ({"height": 4096}, "height", "less than or equal to 2048"),
+        ({"seed": -1}, "seed", "greater than or equal to 0"),
+        ({"seed": MAX_SEED + 1}, "seed", "less than or equal to"),
+        ({"count": 17}, "count", "less than or equal to 16"),
+        ({"prompt": "x" * 2001}, "prompt", "at most 2000 characters"),
+        ({"base": ""}, "base", "at least 1 character"),
+        ({"steps": 5}, "steps", "extra inputs are not permitted"),
+        ({"loras": [{"slug": "ink", "weight": 5}]}, "loras.0.weight", "less than or equal to 4"),
+    ],
+)
+def test_what_is_out_of_range_is_named_in_a_sentence(values: dict[str, Any], field: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        GenerateRequest.build(**values)
+    assert caught.value.field == field
+    assert says in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("width", [510, "510"])
+def test_a_size_between_the_steps_names_the_nearest(width: object) -> None:
+    with pytest.raises(ConfigError, match=r"multiple of 8 \(got '?510'?\)\. The nearest is 512\."):
+        GenerateRequest.build(width=width)
+
+
+@pytest.mark.parametrize(
+    "slug", ["../x", "a/b", "a\\b", "/etc", ".", "", "A", "a b", "a.safetensors", "-a", "a\n", "é", "a" * 65]
+)
+def test_a_lora_is_named_by_its_slug_never_by_a_path(slug: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        GenerateRequest.build(loras=[{"slug": slug}])
+    assert caught.value.field == "loras.0.slug"
+
+
+def test_half_a_character_is_refused() -> None:
+    """A lone surrogate can't be written to a file."""
+    with pytest.raises(ConfigError):
+        GenerateRequest.build(prompt="\ud800")
