@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.errors import DeviceBusy
+from lora_studio.errors import DeviceBusy, OutOfMemory
 
 if TYPE_CHECKING:
     import torch
@@ -65,6 +66,23 @@ def compute_dtype(mixed_precision: str, device: Device) -> torch.dtype:
 
     wants = mixed_precision == "bf16" or (mixed_precision == "auto" and device.native_bf16)
     return torch.bfloat16 if wants else torch.float32
+
+
+@contextmanager
+def memory_errors(doing: str, hint: str) -> Iterator[None]:
+    """Turn the ways in which torch runs out of memory into OutOfMemory. `doing` ends the sentence, as in
+    "training"."""
+    import torch
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemory(f"The memory was not enough for {doing}.", hint) from error
+    except RuntimeError as error:
+        # The CPU's allocator and Apple's have no error class of their own.
+        if not re.search(r"not enough memory|can't allocate memory|out of memory", str(error)):
+            raise
+        raise OutOfMemory(f"The memory was not enough for {doing}.", hint) from error
 
 
 class DeviceLease:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lora_studio.errors import Diverged
 from lora_studio.events import ShouldStop
-from lora_studio.generation.quiet import quiet_libraries
+from lora_studio.families.quiet import quiet_libraries
 from lora_studio.request import GenerateRequest
 from lora_studio.runtime import memory_errors
 

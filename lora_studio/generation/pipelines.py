@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lora_studio.events import Emit, PhaseAdvanced
 from lora_studio.families import family_of
-from lora_studio.generation.quiet import quiet_libraries
+from lora_studio.families.quiet import quiet_libraries
 from lora_studio.generation.stack import Stack
 from lora_studio.runtime import Device, find_device, memory_errors
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lora_studio.errors import BrokenFile, StudioError, UnknownFormat
+from lora_studio.families.quiet import quiet_libraries
 from lora_studio.generation.loras import WantedLora, check_fit, layer_name, layer_shapes, split_name
-from lora_studio.generation.quiet import quiet_libraries
 from lora_studio.runtime import memory_errors
 
 KEPT = 8

@@ -21,10 +21,10 @@ from typing import Any
 from lora_studio.events import ignore
 from lora_studio.families import family_of
 from lora_studio.families.detect import FoundBase, find_base
+from lora_studio.families.quiet import quiet_libraries
 from lora_studio.generation.defaults import fill_in, fit_to, scheduler_for
 from lora_studio.generation.loras import find_loras
 from lora_studio.generation.pipelines import Pipelines, compute_dtype
-from lora_studio.generation.quiet import quiet_libraries
 from lora_studio.generator import Generator
 from lora_studio.request import GenerateRequest, LoraUse
 from lora_studio.runtime import find_device

@@ -1,0 +1,136 @@
+"""Where a base model is and which family it belongs to, found without loading it (and without torch)."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lora_studio.catalog import BASES, FAMILIES, SD1, Base, family_from_text_width, family_title
+from lora_studio.errors import BrokenFile, FamilyMismatch, ModelFileError, UnknownFormat
+from lora_studio.lora.files import read_tensor_table
+from lora_studio.settings import Settings
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+TEXT_KEY = re.compile(r"model\.diffusion_model\..*\.attn2\.to_k\.weight")
+PIPELINE = "StableDiffusionPipeline"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundBase:
+    """`name` is what was asked for; `path_or_id` a folder, a file or a hub id, as `layout` says; `entry` the
+    catalog's, if it has one. `family` is empty for a hub id that was never fetched."""
+
+    name: str
+    path_or_id: str
+    family: str
+    layout: Literal["folder", "file", "hub"]
+    entry: Base | None = None
+
+
+def find_base(name: str, settings: Settings | None = None) -> FoundBase:
+    """Look a base model up: a catalog name, a diffusers folder, a .safetensors file, something in
+    models/base, or a hub id, in this order. Raises ModelFileError (missing), UnknownFormat, BrokenFile,
+    FamilyMismatch."""
+    settings = settings or Settings.from_environment()
+    entry = BASES.get(name) or next((e for e in BASES.values() if e.source and e.source == name), None)
+    if entry is not None and not entry.source:
+        if not (settings.starter / "model_index.json").is_file():
+            raise ModelFileError(
+                f"The embedded base model is missing from {settings.starter}.",
+                "Get the whole repository again; models/starter belongs to it.",
+                path=settings.starter,
+            )
+        return _found_folder(name, settings.starter, entry)
+    for path in _places(name, settings):
+        if path.is_dir():
+            return _found_folder(name, path, entry)
+        if path.is_file():
+            return _found_file(name, path, entry)
+    hub_id = entry.source if entry else name
+    if not HUB_ID.fullmatch(hub_id) or Path(name).suffix in {".safetensors", ".ckpt", ".pt"}:
+        raise ModelFileError(
+            f"There is no base model {name!r}: no catalog name, folder, file or hub id.",
+            f"The catalog has: {', '.join(BASES)}. Folders and .safetensors files are looked up as given and "
+            "in models/base.",
+            path=name,
+        )
+    return FoundBase(
+        name=name,
+        path_or_id=hub_id,
+        family=entry.family if entry else _cached_family(hub_id),
+        layout="hub",
+        entry=entry,
+    )
+
+
+def _places(name: str, settings: Settings) -> list[Path]:
+    """Where something of this name may lie. A catalog name never means a folder in the working directory."""
+    bases = settings.bases
+    local = [bases / name, bases / f"{name}.safetensors", bases / name.split("/")[-1]]
+    return local if name in BASES else [Path(name).expanduser(), *local]
+
+
+def _found_folder(name: str, folder: Path, entry: Base | None) -> FoundBase:
+    index = _read_json(folder / "model_index.json", folder)
+    if index.get("_class_name") != PIPELINE:
+        raise FamilyMismatch(
+            f"The base model {folder.name} is a {index.get('_class_name', 'model of unknown kind')}.",
+            f"This version works with {' and '.join(FAMILIES.values())}.",
+            path=folder,
+        )
+    width = _read_json(folder / "unet" / "config.json", folder).get("cross_attention_dim", 0)
+    family = entry.family if entry else family_from_text_width(width) or SD1
+    return FoundBase(name=name, path_or_id=str(folder), family=family, layout="folder", entry=entry)
+
+
+def _found_file(name: str, file: Path, entry: Base | None) -> FoundBase:
+    _, tensors, _ = read_tensor_table(file)
+    widths = [shape[1] for key, (_, shape) in tensors.items() if TEXT_KEY.fullmatch(key) and len(shape) == 2]
+    if not widths or not any(key.startswith("cond_stage_model.") for key in tensors):
+        if any(key.startswith("conditioner.embedders.") for key in tensors):
+            raise _not_yet(file, family_title("sdxl"))
+        raise UnknownFormat(
+            f"{file.name} is no Stable Diffusion checkpoint: it lacks the denoiser or the text encoder.",
+            "Use a full checkpoint file, not a LoRA or a single part.",
+            path=file,
+        )
+    family = family_from_text_width(widths[0]) or SD1
+    if family not in FAMILIES:
+        raise _not_yet(file, family_title(family))
+    return FoundBase(name=name, path_or_id=str(file), family=family, layout="file", entry=entry)
+
+
+def _not_yet(path: Path, title: str) -> FamilyMismatch:
+    return FamilyMismatch(
+        f"The base model {path.name} is made for {title}.",
+        f"This version works with {' and '.join(FAMILIES.values())}.",
+        path=path,
+    )
+
+
+def _cached_family(hub_id: str) -> str:
+    """The family of a hub model that was fetched before; asks the disk only."""
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(hub_id, "unet/config.json")
+    if not isinstance(cached, str):
+        return ""
+    width = json.loads(Path(cached).read_text(encoding="utf-8")).get("cross_attention_dim", 0)
+    return family_from_text_width(width) or SD1
+
+
+def _read_json(path: Path, base: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UnknownFormat(
+            f"The folder {base.name} is no diffusers base model: it has no {path.relative_to(base)}.",
+            "Point to the folder that has model_index.json in it.",
+            path=base,
+        ) from None
+    except (OSError, ValueError) as error:
+        raise BrokenFile(f"{path.name} in {base.name} can't be read.", path=path) from error
+    return data if isinstance(data, dict) else {}

@@ -1,0 +1,40 @@
+"""Samplers by the names people know, built on a base model's own noise schedule."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from lora_studio.catalog import SAMPLERS
+from lora_studio.errors import ConfigError
+
+NOISE = (
+    *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"),
+    *("prediction_type", "rescale_betas_zero_snr", "clip_sample", "steps_offset"),
+)
+"""What describes the noise that the base was trained with; diffusers' pipelines insist on the last two."""
+SPACING = ("timestep_spacing", "set_alpha_to_one")
+"""Where the steps lie. The base's own values suit the samplers that walk the training steps one by one; the
+others (k-diffusion's) keep the spacing that people know them with."""
+WALKERS = ("DDIMScheduler", "PNDMScheduler", "LCMScheduler")
+
+
+def build_scheduler(name: str, config: Mapping[str, Any]) -> Any:
+    """A diffusers scheduler for a sampler of the catalog. `config` is the base's own scheduler config: its
+    betas and prediction type are kept; options that belong to another sampler are not. Raises
+    ConfigError."""
+    import diffusers
+
+    sampler = SAMPLERS.get(name)
+    if sampler is None:
+        raise ConfigError(
+            f"There is no sampler called {name!r}.", f"Choose one of: {', '.join(SAMPLERS)}.", field="sampler"
+        )
+    scheduler_class = getattr(diffusers, sampler.scheduler)
+    if config.get("_class_name") == sampler.scheduler:
+        return scheduler_class.from_config({**config, **sampler.options})
+    known = inspect.signature(scheduler_class.__init__).parameters
+    names = (*NOISE, *SPACING) if sampler.scheduler in WALKERS else NOISE
+    kept = {key: config[key] for key in names if key in config and key in known}
+    return scheduler_class.from_config({**kept, **sampler.options})

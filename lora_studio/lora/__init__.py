@@ -1,0 +1,1 @@
+"""The adapter: attaching it, its key names, its metadata, its file."""

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lora_studio.config_groups import DatasetGroup
+from lora_studio.data.buckets import Bucketing, bucketing_for, make_buckets
+
+GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "buckets.json").read_text())
+
+
+def bucketing(size_step: int = 8, **changes: object) -> Bucketing:
+    return bucketing_for(DatasetGroup.model_validate({"train_data_dir": "x", **changes}), size_step)
+
+
+@pytest.mark.parametrize(
+    "row", GOLDEN["bucket_lists"], ids=lambda row: f"{row['resolution'][0]}-{row['steps']}-{row['max']}"
+)
+def test_lists_are_kohyas(row: dict) -> None:
+    found = make_buckets(tuple(row["resolution"]), least=row["min"], most=row["max"], step=row["steps"])
+    assert [list(bucket) for bucket in found] == row["buckets"]
+
+
+@pytest.mark.parametrize(
+    "table", GOLDEN["assign"], ids=lambda t: f"{t['resolution'][0]}-{t['steps']}-{t['no_upscale']}"
+)
+def test_placements_are_kohyas(table: dict) -> None:
+    placing = bucketing(
+        resolution=table["resolution"][0],
+        min_bucket_reso=table["min"],
+        max_bucket_reso=table["max"],
+        bucket_reso_steps=table["steps"],
+        bucket_no_upscale=table["no_upscale"],
+    )
+    assert len(table["rows"]) >= 35
+    for image, bucket, resized, error in table["rows"]:
+        placement = placing.place(tuple(image))
+        assert [list(placement.bucket), list(placement.resized)] == [bucket, resized], image
+        assert placement.aspect_error == pytest.approx(error), image
+
+
+@pytest.mark.parametrize("no_upscale", [True, False])
+@pytest.mark.parametrize("size", [(3000, 100), (100, 3000), (1, 1000), (1, 1), (7, 20000)])
+def test_shapes_that_break_kohyas_rule_still_get_a_sane_place(
+    no_upscale: bool, size: tuple[int, int]
+) -> None:
+    placing = bucketing(resolution=256, min_bucket_reso=64, bucket_no_upscale=no_upscale)
+    placement = placing.place(size)
+    for side in (0, 1):
+        assert placement.bucket[side] >= 64
+        assert placement.bucket[side] % 64 == 0
+        assert placement.resized[side] >= placement.bucket[side]
+        assert placement.corner[side] >= 0
+    assert placement.bucket[0] * placement.bucket[1] <= 256 * 256
+
+
+def test_the_cut_is_from_the_middle() -> None:
+    placement = bucketing(resolution=64, enable_bucket=False).place((101, 50))
+    assert (placement.bucket, placement.resized) == ((64, 64), (129, 64))
+    assert placement.corner == (32, 0)
+
+
+def test_without_buckets_everything_is_one_square() -> None:
+    placing = bucketing(resolution=520, enable_bucket=False, size_step=16)
+    assert placing.buckets == ((512, 512),)
+
+
+def test_steps_fit_the_base_model_and_the_change_is_said() -> None:
+    placing = bucketing(size_step=16, resolution=512, bucket_reso_steps=40)
+    assert placing.step == 80
+    assert all(side % 80 == 0 for bucket in placing.buckets for side in bucket)
+    assert "becomes 80" in placing.notes[0]
+
+
+def test_limits_beyond_the_resolution_are_moved_and_said() -> None:
+    placing = bucketing(resolution=128, bucket_reso_steps=8)
+    assert "min_bucket_reso 256 becomes 128" in placing.notes[0]
+    assert "no other bucket" in placing.notes[1]
+    placing = bucketing(resolution=512, max_bucket_reso=256, min_bucket_reso=256)
+    assert "max_bucket_reso 256 becomes 512" in placing.notes[0]
+
+
+def test_a_resolution_below_the_step_still_works() -> None:
+    placing = bucketing(resolution=32, min_bucket_reso=8, size_step=4)
+    assert placing.place((300, 200)).bucket == (32, 32)

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from lora_studio.errors import BrokenFile, ModelFileError
+from lora_studio.families import family_of
+from lora_studio.families.base import Parts
+from lora_studio.families.sd import StableDiffusion
+from tests.single_file import write_single_file
+from tests.tiny import make_tiny_base
+
+
+@pytest.fixture(scope="module")
+def family(tiny_base: Path) -> StableDiffusion:
+    return family_of(str(tiny_base))  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="module")
+def parts(family: StableDiffusion) -> Parts:
+    return family.load()
+
+
+@pytest.fixture(scope="module")
+def pipe(tiny_base: Path) -> StableDiffusionPipeline:
+    return StableDiffusionPipeline.from_pretrained(tiny_base)
+
+
+def test_parts_are_frozen_32_bit_and_know_their_sizes(parts: Parts) -> None:
+    for model in (parts.unet, parts.text_encoder, parts.vae):
+        assert not any(weight.requires_grad for weight in model.parameters())
+        assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+        assert not model.training
+    assert parts.size_step == 8
+    assert parts.alphas.shape == (1000,)
+
+
+@torch.no_grad()
+def test_text_is_what_the_pipeline_feeds_its_denoiser(
+    family: StableDiffusion, parts: Parts, pipe: StableDiffusionPipeline
+) -> None:
+    captions = ["a disc", "word " * 200, ""]
+    theirs, _ = pipe.encode_prompt(captions, "cpu", 1, False)
+    assert torch.equal(family.encode_text(parts, captions, None), theirs)
+    assert torch.equal(family.encode_text(parts, captions, 1), theirs)
+
+
+@torch.no_grad()
+def test_clip_skip_takes_an_earlier_layer_through_the_last_norm(
+    family: StableDiffusion, parts: Parts
+) -> None:
+    last, earlier = (family.encode_text(parts, ["a disc"], skip) for skip in (1, 2))
+    assert last.shape == earlier.shape
+    assert not torch.allclose(last, earlier)
+    tokens = parts.tokenizer(["a disc"], padding="max_length", max_length=77, return_tensors="pt").input_ids
+    states = parts.text_encoder(tokens, output_hidden_states=True).hidden_states
+    torch.testing.assert_close(earlier, parts.text_encoder.final_layer_norm(states[-2]))
+    assert torch.equal(
+        family.encode_text(parts, ["a disc"], 12), parts.text_encoder.final_layer_norm(states[0])
+    )
+
+
+@torch.no_grad()
+def test_latents_are_scaled_on_the_way_in_and_out(family: StableDiffusion, parts: Parts) -> None:
+    pixels = torch.rand(2, 3, 32, 48) * 2 - 1
+    mean, deviation = family.encode_pictures(parts, pixels)
+    assert mean.shape == deviation.shape == (2, 4, 4, 6)
+    plain = parts.vae.encode(pixels).latent_dist
+    torch.testing.assert_close(mean, plain.mean * 0.18215)
+    torch.testing.assert_close(deviation, plain.std * 0.18215)
+    back = family.decode_latents(parts, mean)
+    assert back.shape == pixels.shape
+    torch.testing.assert_close(back, (parts.vae.decode(plain.mean).sample / 2 + 0.5).clamp(0, 1))
+
+
+def test_target_and_weights_follow_the_prediction_type(family: StableDiffusion, tmp_path: Path) -> None:
+    latents, noise, timesteps = torch.ones(1, 4, 2, 2), torch.zeros(1, 4, 2, 2), torch.tensor([500])
+    velocity_base = make_tiny_base(tmp_path / "v", "v_prediction")
+    epsilon, velocity = family.load(), family_of(str(velocity_base)).load()
+    assert torch.equal(family.target(epsilon, latents, noise, timesteps), noise)
+    assert (family.target(velocity, latents, noise, timesteps) < 0).all()
+    assert family.loss_weights(epsilon, timesteps, None) == 1
+    assert family.loss_weights(epsilon, timesteps, 5) == 1
+    assert family.loss_weights(velocity, timesteps, 5) < 0.5
+
+
+def test_v_parameterization_overrules_the_base(family: StableDiffusion) -> None:
+    parts = family.load(v_parameterization=True)
+    assert parts.prediction_type == "v_prediction"
+    assert family.pipeline(parts).scheduler.config.prediction_type == "v_prediction"
+    assert family.pipeline(parts, "Euler").scheduler.config.prediction_type == "v_prediction"
+    assert family.metadata(parts)["modelspec.prediction_type"] == "v"
+
+
+def test_targets_are_all_layers_of_the_transformers_and_nothing_else(
+    family: StableDiffusion, parts: Parts
+) -> None:
+    names = {target.name for target in family.targets(parts)}
+    assert "lora_unet_mid_block_attentions_0_proj_in" in names
+    assert "lora_te_text_model_encoder_layers_1_mlp_fc2" in names
+    assert not any(
+        word in name for name in names for word in ("norm", "resnets", "conv", "time_emb", "embeddings")
+    )
+    assert {target.part for target in family.targets(parts, text_encoder=False)} == {"unet"}
+    assert {target.part for target in family.targets(parts, unet=False)} == {"text_encoder"}
+
+
+def test_only_heavy_frozen_layers_are_held_in_bf16(family: StableDiffusion) -> None:
+    parts = family.load()
+    trained = parts.unet.mid_block.attentions[0].proj_in
+    trained.weight.requires_grad_(True)
+    family.place(parts, "cpu", torch.bfloat16)
+    assert trained.weight.dtype == torch.float32
+    assert parts.unet.conv_in.weight.dtype == torch.bfloat16
+    assert parts.unet.conv_norm_out.weight.dtype == torch.float32
+    assert parts.vae.dtype == torch.float32
+
+
+@pytest.mark.parametrize("with_weights", [True, False])
+def test_a_single_file_is_the_same_model_offline(tmp_path: Path, with_weights: bool) -> None:
+    base = make_tiny_base(tmp_path / "tiny", "v_prediction", seed=4)
+    wanted = family_of(str(base)).load()
+    file = write_single_file(base, tmp_path / "tiny.safetensors")
+    if not with_weights:
+        for weights in base.rglob("*.safetensors"):
+            weights.unlink()
+    parts = family_of(str(file)).load()
+    assert parts.prediction_type == "v_prediction"
+    for name in ("unet", "vae", "text_encoder"):
+        ours, theirs = getattr(parts, name).state_dict(), getattr(wanted, name).state_dict()
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours), name
+
+
+def test_a_single_file_without_tokenizer_is_told_offline(tiny_base: Path, tmp_path: Path) -> None:
+    file = write_single_file(tiny_base, tmp_path / "lonely.safetensors")
+    with pytest.raises(ModelFileError, match=r"lonely\.safetensors lacks the tokenizer") as caught:
+        family_of(str(file)).load()
+    assert "folder of the same name" in caught.value.hint
+
+
+def test_a_hub_id_that_cannot_be_fetched_is_told() -> None:
+    with pytest.raises(ModelFileError, match="nobody/nothing is not on this machine"):
+        family_of("nobody/nothing").load()
+
+
+@pytest.mark.parametrize(
+    "broken", ["unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"]
+)
+@pytest.mark.parametrize("how", ["missing", "truncated"])
+def test_a_damaged_folder_is_told(tiny_base: Path, tmp_path: Path, broken: str, how: str) -> None:
+    base = tmp_path / "damaged"
+    shutil.copytree(tiny_base, base)
+    content = (base / broken).read_bytes()
+    (base / broken).unlink()
+    if how == "truncated":
+        (base / broken).write_bytes(content[: len(content) // 2])
+    with pytest.raises(BrokenFile, match="can't be loaded"):
+        family_of(str(base)).load()
+
+
+def test_loading_says_nothing_on_the_console(tiny_base: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    family = family_of(str(tiny_base))
+    family.pipeline(family.load())
+    assert capfd.readouterr() == ("", "")

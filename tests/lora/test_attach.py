@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from lora_studio.families.base import Parts, Target
+from lora_studio.families.detect import FoundBase
+from lora_studio.families.sd import StableDiffusion
+from lora_studio.lora.attach import attach, changes_nothing, is_finite
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "sd15_lora_keys.json"
+LINEAR = Target(part="unet", module="layer", name="lora_unet_layer")
+
+
+def linear(out: int = 6, width: int = 50) -> torch.nn.Module:
+    model = torch.nn.Module()
+    model.layer = torch.nn.Linear(width, out)
+    return model.requires_grad_(False)
+
+
+def sd15_parts() -> Parts:
+    """Stable Diffusion 1.5 in full size, without any memory for its weights."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(
+            sample_size=64,
+            block_out_channels=(320, 640, 1280, 1280),
+            cross_attention_dim=768,
+            attention_head_dim=8,
+        )
+        text = CLIPTextModel(
+            CLIPTextConfig(
+                hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12
+            )
+        )
+    return Parts(
+        tokenizer=None,
+        text_encoder=text,
+        vae=None,
+        unet=unet,
+        scheduler_config={},
+        prediction_type="epsilon",
+        alphas=torch.ones(1),
+        size_step=8,
+    )
+
+
+def test_keys_and_shapes_for_sd15_are_kohyas_to_the_last() -> None:
+    wanted = json.loads(GOLDEN.read_text())["default"]
+    parts = sd15_parts()
+    family = StableDiffusion(FoundBase(name="x", path_or_id="x", family="sd1", layout="folder"))
+    lora = attach(parts.models(), family.targets(parts), dim=4, alpha=4.0)
+    found = {key: list(tensor.shape) for key, tensor in shapes_on_meta(lora).items()}
+    assert found == wanted
+    assert len(found) == 792
+    assert sum(weight.numel() for part in lora.parts for weight in lora.parameters(part)) == 2_359_296
+
+
+def shapes_on_meta(lora) -> dict[str, torch.Tensor]:
+    """`tensors()` copies to the CPU, which meta tensors can't; give them memory first."""
+    for layer in lora.layers.values():
+        for matrix in (layer.lora_A["default"], layer.lora_B["default"]):
+            matrix.weight = torch.nn.Parameter(torch.zeros(matrix.weight.shape))
+    return lora.tensors()
+
+
+def test_down_is_kaiming_uniform_and_up_is_zero() -> None:
+    tensors = attach({"unet": linear(width=400)}, [LINEAR], dim=8, alpha=4.0).tensors()
+    down = tensors["lora_unet_layer.lora_down.weight"]
+    bound = 1 / math.sqrt(400)  # Kaiming uniform with a = sqrt(5) over 400 inputs
+    assert down.abs().max() <= bound
+    assert down.abs().max() > 0.95 * bound
+    assert down.std() == pytest.approx(bound / math.sqrt(3), rel=0.05)
+    assert changes_nothing(tensors)
+    assert tensors["lora_unet_layer.alpha"] == 4.0
+    assert tensors["lora_unet_layer.alpha"].shape == ()
+
+
+def test_the_effect_is_up_times_down_times_alpha_over_dim() -> None:
+    model = linear()
+    x = torch.randn(3, 50)
+    before = model.layer(x)
+    lora = attach({"unet": model}, [LINEAR], dim=8, alpha=4.0)
+    up = lora.layers["lora_unet_layer"].lora_B["default"].weight
+    up.data = torch.randn(up.shape)
+    tensors = lora.tensors()
+    assert not changes_nothing(tensors)
+    down_matrix, up_matrix = (
+        tensors["lora_unet_layer.lora_down.weight"],
+        tensors["lora_unet_layer.lora_up.weight"],
+    )
+    torch.testing.assert_close(model.layer(x), before + x @ down_matrix.T @ up_matrix.T * (4 / 8))
+
+
+def test_weights_are_32_bit_and_trained_whatever_the_base_is() -> None:
+    model = linear().to(torch.bfloat16)
+    lora = attach({"unet": model}, [LINEAR], dim=2, alpha=2.0)
+    for weight in lora.parameters("unet"):
+        assert weight.dtype == torch.float32
+        assert weight.requires_grad
+    assert not model.layer.base_layer.weight.requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_files_precision_covers_alpha_too(dtype: torch.dtype) -> None:
+    tensors = attach({"unet": linear()}, [LINEAR], dim=2, alpha=2.0).tensors(dtype)
+    assert {tensor.dtype for tensor in tensors.values()} == {dtype}
+
+
+def test_the_seed_decides_and_the_global_random_state_stays() -> None:
+    models = [linear() for _ in range(3)]
+    state = torch.get_rng_state()
+    one, two, three = (
+        attach({"unet": model}, [LINEAR], dim=2, alpha=2.0, seed=seed).parameters("unet")[0]
+        for model, seed in zip(models, (5, 5, 6), strict=True)
+    )
+    assert torch.equal(state, torch.get_rng_state())
+    assert torch.equal(one, two)
+    assert not torch.equal(one, three)
+
+
+def test_dropout_falls_on_the_rank_and_only_in_training() -> None:
+    model = linear()
+    lora = attach({"unet": model}, [LINEAR], dim=64, alpha=64.0, dropout=0.5)
+    layer = lora.layers["lora_unet_layer"]
+    layer.lora_B["default"].weight.data = torch.eye(6, 64)
+    x = torch.randn(200, 50)
+    rank = layer.lora_A["default"]
+    model.eval()
+    full = rank(x)
+    model.train()
+    share = (rank(x) == 0).float().mean()
+    assert share == pytest.approx(0.5, abs=0.02)
+    kept = rank(x)
+    torch.testing.assert_close(kept[kept != 0], (2 * full)[kept != 0])
+
+
+def test_finite_means_every_number_of_every_tensor() -> None:
+    assert is_finite([torch.ones(3), torch.zeros(2)])
+    assert not is_finite([torch.ones(3), torch.tensor([1.0, float("inf")])])
+    assert not is_finite([torch.tensor(float("nan"))])

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lora_studio.catalog import BASES, PRESETS, plan
+from lora_studio.config import CONFIG_VERSION, TrainConfig, config_leaf, config_leaves
+from lora_studio.config_groups import Group
+from lora_studio.errors import ConfigError
+
+NEEDED = {
+    "pretrained_model_name_or_path": "starter",
+    "train_data_dir": "pictures",
+    "output_name": "my-cat",
+    "output_dir": "out",
+}
+
+
+def config(**changes: object) -> TrainConfig:
+    return TrainConfig.from_values({**NEEDED, **changes})
+
+
+def refusal(**changes: object) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        config(**changes)
+    return caught.value
+
+
+def test_defaults_are_the_designs() -> None:
+    values = config().values()
+    wanted = {
+        "resolution": 512,
+        "train_batch_size": 1,
+        "max_train_steps": 1000,
+        "learning_rate": 1e-4,
+        "lr_scheduler": "constant",
+        "network_dim": 4,
+        "network_alpha": 4.0,
+    }
+    assert {name: values[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("kind", PRESETS)
+@pytest.mark.parametrize("base", [*BASES, "somebody/model"])
+def test_every_plan_makes_a_config_that_survives_json(kind: str, base: str) -> None:
+    made = config(**plan(kind, base, 12).values)  # type: ignore[arg-type]
+    again = TrainConfig.from_json(json.loads(json.dumps(made.to_json(), allow_nan=False)))
+    assert again == made
+    assert again.values() == made.values()
+
+
+def test_every_value_survives_json() -> None:
+    changes = {
+        "text_encoder_lr": 1e-5,
+        "min_snr_gamma": 5,
+        "sample_prompts": ("a zwx", 'a "zwx"\non ä'),
+        "clip_skip": 2,
+        "v_parameterization": True,
+        "save_precision": "bf16",
+        "training_comment": "note",
+    }
+    made = config(**changes)
+    assert TrainConfig.from_json(json.loads(json.dumps(made.to_json()))) == made
+
+
+def test_leaf_names_are_unique_and_have_help_and_ranges() -> None:
+    names = [name for group in TrainConfig.model_fields.values() if isinstance(group.annotation, type)
+             and issubclass(group.annotation, Group) for name in group.annotation.model_fields]  # fmt: skip
+    assert len(names) == len(set(names)) == len(config_leaves())
+    for leaf in config_leaves():
+        assert leaf.help_text.endswith("."), leaf.name
+        if leaf.annotation in (int, float):
+            assert leaf.minimum is not None, leaf.name
+
+
+def test_a_leaf_knows_its_form() -> None:
+    leaf = config_leaf("network_dim")
+    assert (leaf.group, leaf.default, leaf.minimum, leaf.maximum) == ("network", 4, 1, 512)
+    assert config_leaf("lr_scheduler").choices == ("constant", "constant_with_warmup", "linear", "cosine")
+    assert config_leaf("text_encoder_lr").optional
+    assert config_leaf("output_dir").required
+    assert config_leaf("resolution").unit == "px"
+
+
+def test_text_as_typed_is_understood() -> None:
+    made = config(
+        learning_rate="2e-4",
+        max_train_steps="1500",
+        flip_aug="true",
+        network_train_unet_only="no",
+        text_encoder_lr="none",
+        min_snr_gamma="",
+        sample_every_n_steps=" None ",
+        network_alpha="8",
+    )
+    assert made.optimizer.learning_rate == 2e-4
+    assert made.optimizer.max_train_steps == 1500
+    assert made.dataset.flip_aug is True
+    assert made.network.network_train_unet_only is False
+    assert made.optimizer.text_encoder_lr is None
+    assert made.noise.min_snr_gamma is None
+    assert made.preview.sample_every_n_steps is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"max_train_steps": 0}, "max_train_steps", "greater than or equal to 1 (got 0)"),
+        ({"learning_rate": "fast"}, "learning_rate", "valid number"),
+        ({"learning_rate": float("nan")}, "learning_rate", "finite number"),
+        ({"learning_rate": float("inf")}, "learning_rate", "finite number"),
+        ({"resolution": 500}, "resolution", "multiple of 8"),
+        ({"network_dim": 2.5}, "network_dim", "integer"),
+        ({"lr_scheduler": "fancy"}, "lr_scheduler", "constant"),
+        ({"output_name": ""}, "output_name", "at least 1 character"),
+        ({"output_name": "../x"}, "output_name", "lower-case letters"),
+        ({"output_name": "My Cat"}, "output_name", "lower-case letters"),
+        ({"output_name": "x" * 65}, "output_name", "at most 64"),
+        ({"train_data_dir": ""}, "train_data_dir", "at least 1 character"),
+        ({"seed": -1}, "seed", "greater than or equal to 0"),
+        ({"min_timestep": 600, "max_timestep": 500}, "min_timestep", "below max_timestep"),
+        ({"min_bucket_reso": 2048}, "min_bucket_reso", "above max_bucket_reso"),
+        ({"lr_warmup_steps": 5}, "lr_warmup_steps", "constant_with_warmup"),
+    ],
+)
+def test_wrong_values_are_told_by_name_in_a_sentence(changes: dict, field: str, words: str) -> None:
+    error = refusal(**changes)
+    assert error.field == field
+    assert field in error.message
+    assert words in error.message
+    assert error.message.endswith(".")
+    assert "\n" not in str(error)
+
+
+def test_a_missing_value_is_told() -> None:
+    with pytest.raises(ConfigError, match="train_data_dir: field required") as caught:
+        TrainConfig.from_values({name: value for name, value in NEEDED.items() if name != "train_data_dir"})
+    assert caught.value.hint == config_leaf("train_data_dir").help_text
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("learning_rat", "learning_rate"), ("network_rank", "network_"), ("train_steps", "max_train_steps")],
+)
+def test_unknown_names_bring_the_nearest(typed: str, meant: str) -> None:
+    error = refusal(**{typed: 1})
+    assert error.field == typed
+    assert f"no setting called {typed!r}" in error.message
+    assert f"Did you mean {meant}" in error.hint
+
+
+def test_a_name_like_nothing_points_to_the_list() -> None:
+    assert "docs/parameters.md" in refusal(zzzzqqqq=1).hint
+
+
+def test_json_refuses_unknown_and_misplaced_keys() -> None:
+    data = config().to_json()
+    data["network"]["learning_rate"] = 1
+    with pytest.raises(ConfigError, match="learning_rate stands in the wrong group"):
+        TrainConfig.from_json(data)
+    data = config().to_json()
+    data["network"]["network_dimm"] = 1
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig.from_json(data)
+    assert "Did you mean network_dim" in caught.value.hint
+
+
+@pytest.mark.parametrize("version", [CONFIG_VERSION + 1, "new"])
+def test_a_later_version_is_told(version: object) -> None:
+    with pytest.raises(ConfigError, match="later version"):
+        TrainConfig.from_json({**config().to_json(), "version": version})
+
+
+def test_a_config_is_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        config().optimizer.seed = 3
+
+
+def test_changing_values_gives_a_checked_copy() -> None:
+    first = config()
+    second = first.with_values({"seed": 7})
+    assert (first.optimizer.seed, second.optimizer.seed) == (42, 7)
+    with pytest.raises(ConfigError):
+        first.with_values({"seed": -7})
+
+
+@pytest.mark.parametrize(
+    ("changes", "trains"),
+    [
+        ({}, True),
+        ({"network_train_unet_only": True}, False),
+        ({"text_encoder_lr": 0}, False),
+        ({"text_encoder_lr": 1e-5}, True),
+        ({"text_encoder_lr": 1e-5, "network_train_unet_only": True}, False),
+    ],
+)
+def test_when_the_text_encoder_is_trained(changes: dict, trains: bool) -> None:
+    assert config(**changes).trains_text_encoder is trains

@@ -1,0 +1,148 @@
+"""A real Stable Diffusion base of some ten thousand weights, made in a moment: every part has the
+architecture of SD 1.x, only narrower. For tests that need the real thing, not its quality."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image, ImageDraw
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+TEXT_WIDTH = 16
+
+
+def make_tiny_base(
+    folder: Path, prediction_type: str = "epsilon", use_linear_projection: bool = False, seed: int = 0
+) -> Path:
+    """Write a diffusers folder (autoencoder with f=8, denoiser of two levels, text encoder of two layers) and
+    return it. Same seed, same weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        pipeline = StableDiffusionPipeline(
+            vae=_vae(),
+            text_encoder=_text_encoder(),
+            tokenizer=_tokenizer(folder / "tokenizer"),
+            unet=_unet(use_linear_projection),
+            scheduler=DDIMScheduler(
+                beta_start=0.00085,
+                beta_end=0.012,
+                beta_schedule="scaled_linear",
+                clip_sample=False,
+                set_alpha_to_one=False,
+                steps_offset=1,
+                prediction_type=prediction_type,
+            ),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def make_pictures(
+    folder: Path, sizes: Sequence[tuple[int, int]] = ((64, 64),) * 4, captions: bool = True
+) -> Path:
+    """Pictures of (width, height): a disc on a coloured ground each, with captions beside them if wanted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, (width, height) in enumerate(sizes):
+        picture = Image.new("RGB", (width, height), (40 * number % 256, 90, 250 - 30 * number % 256))
+        draw = ImageDraw.Draw(picture)
+        draw.ellipse(
+            (width // 4, height // 4, width * 3 // 4, height * 3 // 4), fill=(250, 200, 30 * number % 256)
+        )
+        picture.save(folder / f"picture-{number:02}.png")
+        if captions:
+            (folder / f"picture-{number:02}.txt").write_text(f"a disc, number {number}", encoding="utf-8")
+    return folder
+
+
+def _vae() -> AutoencoderKL:
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(4, 4, 8, 8),
+        layers_per_block=1,
+        norm_num_groups=2,
+        latent_channels=4,
+        sample_size=64,
+    )
+
+
+def _unet(use_linear_projection: bool) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=4,
+        attention_head_dim=2,
+        cross_attention_dim=TEXT_WIDTH,
+        use_linear_projection=use_linear_projection,
+    )
+
+
+def _text_encoder() -> CLIPTextModel:
+    words = len(_vocabulary())
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=words,
+            hidden_size=TEXT_WIDTH,
+            intermediate_size=2 * TEXT_WIDTH,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=77,
+            bos_token_id=words - 2,
+            eos_token_id=words - 1,
+            pad_token_id=words - 1,
+        )
+    )
+
+
+def _tokenizer(folder: Path) -> CLIPTokenizer:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.json").write_text(
+        json.dumps({entry: number for number, entry in enumerate(_vocabulary())}), encoding="utf-8"
+    )
+    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+    return CLIPTokenizer(
+        vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"), model_max_length=77
+    )
+
+
+def _vocabulary() -> list[str]:
+    """Single characters and those that end a word, then the two marks: a byte-pair vocabulary without
+    merges."""
+    characters = [chr(code) for code in range(33, 127)]
+    return [
+        *characters,
+        *(f"{character}</w>" for character in characters),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
+
+
+def tiny_values(base: Path, pictures: Path, output_dir: Path, **changes: object) -> dict[str, object]:
+    """Leaf values of a training that takes a second on a tiny base: 64 px, four steps, no previews."""
+    return {
+        "pretrained_model_name_or_path": str(base),
+        "train_data_dir": str(pictures),
+        "output_name": output_dir.name,
+        "output_dir": str(output_dir),
+        "resolution": 64,
+        "min_bucket_reso": 32,
+        "max_bucket_reso": 128,
+        "bucket_reso_steps": 16,
+        "max_train_steps": 4,
+        "learning_rate": 1e-2,
+        "sample_every_n_steps": 0,
+        "sample_steps": 2,
+        "mixed_precision": "no",
+        **changes,
+    }
