@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import stat
 import struct
@@ -80,7 +81,7 @@ def _members(
         if not parts or entry.is_dir() or is_link or is_junk:
             continue
         shown = f"{name}: {'/'.join(parts)}"
-        yield Member(parts=parts, read=lambda entry=entry, shown=shown: _read(archive, entry, shown, limits))  # type: ignore[misc]
+        yield Member(parts=parts, read=functools.partial(_read, archive, entry, shown, limits))
 
 
 def harmless_parts(path: str) -> tuple[str, ...]:

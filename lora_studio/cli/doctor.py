@@ -1,0 +1,181 @@
+"""`lora-studio doctor`: is this installation fit to work, and if not, what to do."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from lora_studio.errors import StudioError
+from lora_studio.settings import CHECKOUT, Settings
+
+OLDEST_PYTHON = (3, 11)
+LEAST_MEMORY, LEAST_DISK = 2e9, 2e9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One line of the report. `advice` is empty when all is well."""
+
+    what: str
+    said: str
+    advice: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.advice
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    settings = Settings.from_environment()
+    findings = []
+    for finding in examine(settings):
+        findings.append(finding)
+        if not arguments.json:
+            print(f"{'ok     ' if finding.ok else 'PROBLEM'}  {finding.what:<11}  {finding.said}", flush=True)
+            if finding.advice:
+                print(f"{'':<22}{finding.advice}", flush=True)
+    healthy = all(finding.ok for finding in findings)
+    if arguments.json:
+        print(json.dumps({"ok": healthy, "findings": [asdict(finding) for finding in findings]}, indent=2))
+    return 0 if healthy else 2
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """All checks, the quick ones first. One that breaks itself is a finding, not the end of the report."""
+    yield check_python()
+    yield from check_packages()
+    checks: tuple[Callable[[Settings], Finding], ...] = (
+        check_folders,
+        check_disk,
+        check_memory,
+        check_database,
+        check_device,
+        check_base,
+    )
+    for check in checks:
+        try:
+            yield check(settings)
+        except (StudioError, OSError, ImportError) as error:
+            what = check.__name__.removeprefix("check_")
+            hint = getattr(error, "hint", "") or "Run python3 launch.py again; it completes the installation."
+            yield Finding(what=what, said=getattr(error, "message", str(error)), advice=hint)
+
+
+def check_python() -> Finding:
+    said = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.executable}"
+    fits = sys.version_info >= OLDEST_PYTHON and sys.maxsize > 2**32
+    return Finding(what="python", said=said, advice="" if fits else "Install 64-bit Python 3.11 or newer.")
+
+
+def check_packages(requirements: Path = CHECKOUT / "requirements.txt") -> Iterator[Finding]:
+    """Each line of requirements.txt against what is installed."""
+    from packaging.requirements import Requirement
+
+    for line in requirements.read_text("utf-8").splitlines():
+        text = line.partition("#")[0].strip()
+        if not text or text.startswith("-"):
+            continue
+        wanted = Requirement(text)
+        if wanted.marker and not wanted.marker.evaluate():
+            continue
+        try:
+            version = importlib.metadata.version(wanted.name)
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(
+                what=wanted.name, said="not installed", advice="Run python3 launch.py; it installs it."
+            )
+            continue
+        fits = wanted.specifier.contains(version, prereleases=True)
+        advice = "" if fits else f"This version was not tested; {text} is wanted. Run python3 launch.py."
+        yield Finding(what=wanted.name, said=version, advice=advice)
+
+
+def check_folders(settings: Settings) -> Finding:
+    settings.create_folders()
+    for folder in (settings.home, settings.loras, settings.images, settings.uploads):
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(b"x")
+        except OSError as error:
+            return Finding(
+                what="folders",
+                said=f"{folder} can't be written: {error.strerror}.",
+                advice="Change its owner or rights, or set LORA_STUDIO_HOME and LORA_STUDIO_MODELS.",
+            )
+    return Finding(what="folders", said=f"data in {settings.home}, models in {settings.models}")
+
+
+def check_disk(settings: Settings) -> Finding:
+    free = shutil.disk_usage(settings.home).free
+    advice = "" if free >= LEAST_DISK else "Free some space; larger base models need several GB."
+    return Finding(what="disk", said=f"{free / 1e9:.1f} GB free", advice=advice)
+
+
+def check_memory(settings: Settings) -> Finding:
+    import psutil  # type: ignore[import-untyped]
+
+    memory = psutil.virtual_memory()
+    said = f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB available"
+    advice = "" if memory.available >= LEAST_MEMORY else "Close other programs; the starter needs about 2 GB."
+    return Finding(what="memory", said=said, advice=advice)
+
+
+def check_database(settings: Settings) -> Finding:
+    from lora_studio.store.database import Database
+
+    with closing(Database(settings.database)) as database:
+        verdict = str(database.read("PRAGMA quick_check", ())[0][0])
+        version = database.read("PRAGMA user_version", ())[0][0]
+        jobs = database.read("SELECT count(*) FROM jobs", ())[0][0]
+    advice = "" if verdict == "ok" else f"Move {settings.database} away; LoRAs and images are found again."
+    return Finding(what="database", said=f"{verdict}, schema {version}, {jobs} trainings", advice=advice)
+
+
+def check_device(settings: Settings) -> Finding:
+    from lora_studio.runtime import compute_dtype, find_device
+
+    device = find_device()
+    memory = f", {device.memory_bytes / 1e9:.0f} GB" if device.memory_bytes else ""
+    dtype = str(compute_dtype("auto", device)).removeprefix("torch.")
+    said = f"{device.title}{memory}, computes in {dtype}, {os.cpu_count()} CPU cores"
+    if device.kind == "cpu" and shutil.which("nvidia-smi"):
+        return Finding(
+            what="device",
+            said=f"{said}; there is an NVIDIA card, but this PyTorch can't use it",
+            advice="Start python3 launch.py with LORA_STUDIO_TORCH=cu130 (or cu126 for older cards).",
+        )
+    return Finding(what="device", said=said)
+
+
+def check_base(settings: Settings) -> Finding:
+    """Load the embedded base model and draw one picture in a folder that is thrown away."""
+    from lora_studio.generator import Generator
+    from lora_studio.request import GenerateRequest
+
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        elsewhere = replace(settings, home=Path(folder))
+        elsewhere.create_folders()
+        generator = Generator(elsewhere)
+        images = generator.generate(GenerateRequest.build(prompt="red apple", num_inference_steps=2, seed=1))
+        generator.unload()
+    seconds = time.monotonic() - begun
+    return Finding(
+        what="base model",
+        said=f"the starter loads and draws {images[0].width} px in {seconds:.1f} s, from scratch",
+    )

@@ -1,0 +1,104 @@
+"""Parse the arguments, run one command, turn whatever happens into an exit code.
+
+0 done, 1 a bug of ours, 2 something the user can put right, 130 stopped. Help and version load nothing heavy:
+each command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from lora_studio import __version__
+from lora_studio.errors import StudioError
+from lora_studio.settings import Settings
+
+COMMANDS = {
+    "serve": "open the page in this machine's browser, or share it",
+    "train": "train a LoRA from a folder of pictures",
+    "generate": "make images with a base model and any number of LoRAs",
+    "status": "show trainings, or one training in detail",
+    "list": "list the LoRAs in the library",
+    "tour": "do the whole job on an example set and show what came out",
+    "doctor": "check this installation and say what to do about each problem",
+}
+DONE, BUG, USER_ERROR, STOPPED = 0, 1, 2, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser that says what is wrong in the one form all our errors have."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USER_ERROR, f"error: {message}. See {self.prog} --help.\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="lora-studio",
+        description="Train a LoRA from a handful of pictures and make images with it.",
+        epilog="lora-studio COMMAND --help explains a command. Start with: lora-studio tour",
+    )
+    parser.add_argument("--version", action="version", version=f"LoRA Studio {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        importlib.import_module(f"lora_studio.cli.{name}").add_arguments(command)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. Usage errors leave through SystemExit(2), argparse's way."""
+    started_at = time.monotonic()
+    parser = build_parser()
+    arguments = parser.parse_args(argv, argparse.Namespace(started_at=started_at))
+    if arguments.command is None:
+        parser.print_help()
+        return USER_ERROR
+    _quieten_libraries()
+    try:
+        return int(importlib.import_module(f"lora_studio.cli.{arguments.command}").run(arguments))
+    except StudioError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return STOPPED
+    except BrokenPipeError:  # the reader, as in `lora-studio list | head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as error:
+        print(_report_bug(error), file=sys.stderr)
+        return BUG
+
+
+def _quieten_libraries() -> None:
+    """Our own bar shows the progress; the libraries' would draw over it. Set before they are imported."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+
+
+def _report_bug(error: Exception) -> str:
+    """Keep the traceback and say where it is."""
+    trace = "".join(traceback.format_exception(error))
+    said = f"This is a bug in LoRA Studio: {type(error).__name__}: {error}"
+    log = (
+        Settings.from_environment().home / "logs" / f"bug-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    )
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(f"LoRA Studio {__version__}, Python {sys.version}\n{sys.argv}\n\n{trace}", "utf-8")
+    except OSError:
+        return f"{trace}\n{said}"
+    return f"{said}\nThe details are in {log}; please send that file with a report."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""Progress of a run on the terminal: one bar that moves, or plain lines where nobody watches."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import deque
+from typing import TextIO
+
+from lora_studio.events import (
+    CheckpointSaved,
+    Denoised,
+    Event,
+    Failed,
+    Finished,
+    Noted,
+    PhaseAdvanced,
+    PreviewSaved,
+    Queued,
+    Started,
+    StepDone,
+    Stopped,
+)
+
+BAR_WIDTH = 24
+SHORT_PHASES = {"load", "preview", "save"}
+PHASE_WORDS = {
+    "download": "Downloading",
+    "load": "Loading",
+    "cache": "Preparing",
+    "train": "Training",
+    "preview": "Preview",
+    "save": "Saving",
+    "generate": "Drawing",
+}
+
+
+class Progress:
+    """Shows events. On a terminal the last line is a bar, redrawn in place at most ten times a second;
+    elsewhere a phase gives a line at its start and then one each tenth, a short one only at its end."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._live = stream.isatty()
+        self._ascii = not _can_write(stream, "█░")
+        self._line = ""
+        self._drawn_at = 0.0
+        self._tenths: dict[str, int] = {}
+        self._seconds: deque[float] = deque(maxlen=20)
+
+    def show(self, event: Event) -> None:
+        match event:
+            case Queued(ahead=ahead) if ahead:
+                self.say(f"Waiting for {ahead} earlier job{'s' if ahead > 1 else ''}.")
+            case Started() if "generate" not in event.phases:
+                self.say(
+                    f"{event.images} pictures, {event.total_steps} steps on {event.device} ({event.dtype})."
+                )
+            case PhaseAdvanced():
+                self._move(event.phase, event.done, event.total, event.note)
+            case StepDone():
+                self._seconds.append(event.seconds)
+                self._move("train", event.step, event.total_steps, self._step_facts(event))
+            case Denoised():
+                done = (event.image - 1) * event.total_steps + event.step
+                self._move(
+                    "generate",
+                    done,
+                    event.images * event.total_steps,
+                    f"image {event.image} of {event.images}",
+                )
+            case PreviewSaved() if event.step:
+                self.say(f"Preview at step {event.step}: {event.path}")
+            case CheckpointSaved() if not event.final:
+                self.say(f"Checkpoint at step {event.step}: {event.path}")
+            case Noted():
+                self.say(f"{'Warning' if event.level == 'warning' else 'Note'}: {event.message}")
+            case Finished() | Failed() | Stopped():
+                self.close()
+            case _:
+                pass
+
+    def say(self, text: str) -> None:
+        """A line that stays, above the bar."""
+        self._clear()
+        self._stream.write(f"{text}\n")
+        self._redraw()
+
+    def close(self) -> None:
+        """Leave the last bar on the screen and go to a fresh line."""
+        if self._live and self._line:
+            self._redraw()
+            self._stream.write("\n")
+        self._line = ""
+        self._stream.flush()
+
+    def _step_facts(self, event: StepDone) -> str:
+        left = (event.total_steps - event.step) * sum(self._seconds) / len(self._seconds)
+        return (
+            f"step {event.step}/{event.total_steps}  loss {event.average_loss:.4f}  "
+            f"{format_duration(left)} left"
+        )
+
+    def _move(self, phase: str, done: int, total: int, note: str) -> None:
+        share = min(1.0, done / total) if total > 0 else 0.0
+        word = PHASE_WORDS.get(phase, phase)
+        if not self._live:
+            self._plain(phase, word, share, note)
+            return
+        self._line = f"{word:<11} {draw_bar(share, ascii_only=self._ascii)} {share:4.0%}  {note}".rstrip()
+        now = time.monotonic()
+        if share >= 1 or now - self._drawn_at >= 0.1:
+            self._drawn_at = now
+            self._redraw()
+
+    def _plain(self, phase: str, word: str, share: float, note: str) -> None:
+        tenth = int(share * 10 + 1e-9)
+        if phase in SHORT_PHASES and share < 1:
+            self._tenths.pop(phase, None)
+            return
+        if share < 1 and self._tenths.get(phase) == 10:
+            self._tenths.pop(phase)  # the phase has begun anew, as previews do
+        if tenth > self._tenths.get(phase, -1):
+            self._tenths[phase] = tenth
+            self._stream.write(f"{word} {share:.0%}  {note}".rstrip() + "\n")
+            self._stream.flush()
+
+    def _clear(self) -> None:
+        if self._live and self._line:
+            self._stream.write("\r\x1b[2K")
+
+    def _redraw(self) -> None:
+        if self._live and self._line:
+            columns = shutil.get_terminal_size().columns
+            self._stream.write(f"\r\x1b[2K{self._line[: columns - 1]}")
+        self._stream.flush()
+
+
+def draw_bar(share: float, *, width: int = BAR_WIDTH, ascii_only: bool = False) -> str:
+    """`share` of 1 as a bar of `width` characters."""
+    full = int(min(1.0, max(0.0, share)) * width + 0.5)
+    filled, empty = ("#", ".") if ascii_only else ("█", "░")
+    return filled * full + empty * (width - full)
+
+
+def format_duration(seconds: float) -> str:
+    """3725 as 1:02:05, 65 as 1:05."""
+    minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _can_write(stream: TextIO, text: str) -> bool:
+    try:
+        text.encode(stream.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

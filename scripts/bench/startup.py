@@ -1,0 +1,133 @@
+"""How quickly the app starts and what it costs while nobody uses it: python -m scripts.bench.startup [--json]
+
+Measured in fresh processes: seconds and modules of `import app`, seconds from starting app.py until the page
+answers (and, where Chromium is found, until a person sees the tabs), resident memory while idle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "diffusers", "transformers", "accelerate", "peft")
+IMPORT_PROGRAM = f"""
+import json, sys, time
+begun = time.perf_counter()
+import app
+print(json.dumps({{"seconds": time.perf_counter() - begun, "modules": len(sys.modules),
+                  "heavy": [name for name in {HEAVY!r} if name in sys.modules]}}))
+"""
+IDLE_SECONDS = 5.0
+GIVE_UP_SECONDS = 60.0
+
+
+def measure_import() -> dict[str, object]:
+    """`import app` in a fresh interpreter."""
+    run = subprocess.run(
+        [sys.executable, "-c", IMPORT_PROGRAM], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    return dict(json.loads(run.stdout.splitlines()[-1]))
+
+
+@contextmanager
+def running_app(home: Path) -> Iterator[tuple[subprocess.Popen[bytes], str, float]]:
+    """app.py in a process of its own: (process, address, when it was started)."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "LORA_STUDIO_HOME": str(home), "LORA_STUDIO_MODELS": str(home / "models")}
+    begun = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "app.py", "--port", str(port)],
+        cwd=CHECKOUT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield process, f"http://127.0.0.1:{port}/", begun
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def wait_for_page(address: str, process: subprocess.Popen[bytes]) -> None:
+    """Until the page and its configuration answer."""
+    deadline = time.monotonic() + GIVE_UP_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            for path in ("", "config"):
+                with urllib.request.urlopen(address + path, timeout=5) as answer:
+                    answer.read()
+            return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.02)
+    raise SystemExit(f"The page did not come up (exit code {process.poll()}).")
+
+
+def measure_start(chromium: Path | None) -> dict[str, float]:
+    """One start: seconds until the page answers, until its tabs are seen, and memory in MB after a rest."""
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder, running_app(Path(folder)) as (process, address, begun):
+        wait_for_page(address, process)
+        found["seconds until the page answers"] = time.perf_counter() - begun
+        time.sleep(IDLE_SECONDS)
+        found["idle memory, MB"] = psutil.Process(process.pid).memory_info().rss / 1e6
+    if chromium:
+        found["seconds until the tabs are seen"] = measure_sight(chromium)
+    return found
+
+
+def measure_sight(chromium: Path) -> float:
+    """Seconds from starting app.py until a browser that is open already shows the tabs."""
+    from playwright.sync_api import expect, sync_playwright
+
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        browser = playwright.chromium.launch(executable_path=chromium)
+        page = browser.new_page()
+        with running_app(Path(folder)) as (process, address, begun):
+            wait_for_page(address, process)
+            page.goto(address, wait_until="domcontentloaded")
+            tab = page.get_by_role("tab", name="Train", exact=True)
+            expect(tab).to_be_visible(timeout=GIVE_UP_SECONDS * 1000)
+            seconds = time.perf_counter() - begun
+            browser.close()
+    return seconds
+
+
+def main() -> int:
+    from tests.chromium import find_chromium
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=3, help="starts to measure (default: 3)")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    imported = [measure_import() for _ in range(arguments.runs)]
+    starts = [measure_start(find_chromium()) for _ in range(arguments.runs)]
+    result: dict[str, object] = {
+        "runs": arguments.runs,
+        "import app, seconds": statistics.median(float(str(run["seconds"])) for run in imported),
+        "modules after import": imported[-1]["modules"],
+        "heavy libraries after import": imported[-1]["heavy"],
+        **{key: statistics.median(run[key] for run in starts) for key in starts[0]},
+    }
+    print(
+        json.dumps(result, indent=2) if arguments.json else "\n".join(f"{k}: {v}" for k, v in result.items())
+    )
+    return 1 if imported[-1]["heavy"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""`lora-studio generate`: the pictures, their settings, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from lora_studio.cli.generate import parse_lora, parse_size
+from lora_studio.errors import ConfigError
+from tests.cli.conftest import Command
+from tests.conftest import StudioFolders
+
+SMALL = ("--size", "64x64", "--steps", "2", "--seed", "5")
+
+
+def test_same_seed_same_pictures(command: Command, tiny_base: Path, tmp_path: Path) -> None:
+    options = ("generate", "--prompt", "a disc", "--base", tiny_base, *SMALL, "--count", 2, "--json")
+    first = command(*options, "--out", tmp_path / "a")
+    second = command(*options, "--out", tmp_path / "b")
+    assert first.code == second.code == 0, first.err + second.err
+    assert [image["seed"] for image in first.json["images"]] == [5, 6]
+    pixels = []
+    for outcome, name in ((first, "a"), (second, "b")):
+        paths = [Path(image["path"]) for image in outcome.json["images"]]
+        assert all(path.parent == tmp_path / name for path in paths)
+        pixels.append([Image.open(path).convert("RGB").tobytes() for path in paths])
+    assert pixels[0] == pixels[1]
+    assert pixels[0][0] != pixels[0][1]
+
+
+def test_a_lora_changes_the_picture_and_brings_its_base(
+    command: Command, train_quickly: Command, tiny_base: Path
+) -> None:
+    trained = train_quickly("--set", "sample_every_n_steps=0", "--set", "learning_rate=0.1", steps=5)
+    assert trained.code == 0, trained.err
+    plain = command("generate", "--prompt", "a disc", "--base", tiny_base, *SMALL)
+    changed = command("generate", "--prompt", "a disc", "--lora", "my-disc:0.9", *SMALL, "--json")
+    assert changed.code == 0, changed.err
+    (image,) = changed.json["images"]
+    assert image["request"]["loras"] == [{"slug": "my-disc", "weight": 0.9}]
+    assert "Drawing 100%" in changed.err
+    pictures = [Image.open(path).convert("RGB").tobytes() for path in (plain.out.strip(), image["path"])]
+    assert pictures[0] != pictures[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--lora", "nobody"), "nobody"),
+        (("--lora", "Not A Slug"), "is not a LoRA's short name"),
+        (("--lora", "nobody:heavy"), "is not a LoRA's short name"),
+        (("--size", "big"), "--size big is not a size."),
+        (("--size", "63x64"), "width"),
+        (("--count", "0"), "count"),
+        (("--steps", "0"), "num_inference_steps"),
+        (("--seed", "-1"), "seed"),
+        (("--sampler", "Magic"), "Magic"),
+        (("--base", "nothing-like-it"), "nothing-like-it"),
+    ],
+)
+def test_wrong_input_is_one_sentence(
+    command: Command, tiny_base: Path, arguments: tuple[str, str], said: str
+) -> None:
+    options = ("--prompt", "a disc", "--base", tiny_base, *SMALL)
+    outcome = command("generate", *options, *arguments)
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert outcome.err.startswith("error: ")
+    assert len(outcome.err.splitlines()) == 1
+
+
+def test_an_unknown_lora_is_answered_with_the_library(command: Command, train_quickly: Command) -> None:
+    train_quickly("--set", "sample_every_n_steps=0", steps=1)
+    outcome = command("generate", "--prompt", "x", "--lora", "my-disk")
+    assert "The library has my-disc." in outcome.err
+
+
+def test_a_lora_of_another_family_is_refused(
+    command: Command, tiny_base: Path, studio_folders: StudioFolders
+) -> None:
+    block = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+    tensors = {
+        f"{block}.lora_down.weight": torch.zeros(2, 2048),
+        f"{block}.lora_up.weight": torch.zeros(320, 2),
+        f"{block}.alpha": torch.tensor(2.0),
+    }
+    file = studio_folders.models / "lora" / "foreign" / "foreign.safetensors"
+    file.parent.mkdir(parents=True)
+    save_file(tensors, file, {"ss_base_model_version": "sdxl_base_v1-0"})
+    outcome = command("generate", "--prompt", "x", "--base", tiny_base, "--lora", "foreign", *SMALL)
+    assert outcome.code == 2
+    assert "Stable Diffusion XL" in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "slug", "weight"), [("a", "a", 1.0), ("a-1:0.5", "a-1", 0.5), ("a:-2", "a", -2.0)]
+)
+def test_parse_lora(text: str, slug: str, weight: float) -> None:
+    use = parse_lora(text)
+    assert (use.slug, use.weight) == (slug, weight)
+
+
+def test_parse_size() -> None:
+    assert parse_size("512x768") == (512, 768)
+    with pytest.raises(ConfigError):
+        parse_size("512")

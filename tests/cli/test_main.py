@@ -1,0 +1,110 @@
+"""The frame around all commands: parsing, errors, exit codes, and that help is quick."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+import lora_studio.cli.list
+from lora_studio import __version__
+from lora_studio.cli.main import COMMANDS
+from lora_studio.errors import StoreError
+from tests.cli.conftest import Command
+from tests.conftest import StudioFolders
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def test_version(command: Command) -> None:
+    assert command("--version").out == f"LoRA Studio {__version__}\n"
+
+
+def test_no_command_shows_the_help(command: Command) -> None:
+    outcome = command()
+    assert outcome.code == 2
+    assert all(name in outcome.out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_explains_itself(command: Command, name: str) -> None:
+    outcome = command(name, "--help")
+    assert outcome.code == 0
+    assert COMMANDS[name][1:] in " ".join(outcome.out.split())
+
+
+@pytest.mark.parametrize(
+    "arguments", [("frobnicate",), ("train", "--kind", "animal"), ("generate",), ("list", "--nonsense")]
+)
+def test_wrong_options_are_one_sentence(command: Command, arguments: tuple[str, ...]) -> None:
+    outcome = command(*arguments)
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: ")
+    assert len(outcome.err.splitlines()) == 1
+
+
+def test_help_loads_nothing_heavy() -> None:
+    program = (
+        "import json, sys\nfrom lora_studio.cli.main import main\n"
+        "try: main(['train', '--help'])\nexcept SystemExit: pass\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True)
+    loaded = set(json.loads(run.stdout.splitlines()[-1]))
+    assert not loaded & {"torch", "gradio", "diffusers", "transformers", "PIL", "lora_studio.studio"}
+
+
+def raising(error: BaseException) -> object:
+    def run(arguments: object) -> NoReturn:
+        raise error
+
+    return run
+
+
+def test_a_users_error_is_a_sentence_and_2(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lora_studio.cli.list, "run", raising(StoreError("It is gone.", "Look again.")))
+    outcome = command("list")
+    assert (outcome.code, outcome.out, outcome.err) == (2, "", "error: It is gone. Look again.\n")
+
+
+def test_a_bug_is_1_and_its_traceback_is_kept(
+    command: Command, monkeypatch: pytest.MonkeyPatch, studio_folders: StudioFolders
+) -> None:
+    monkeypatch.setattr(lora_studio.cli.list, "run", raising(ZeroDivisionError("oh no")))
+    outcome = command("list")
+    assert outcome.code == 1
+    assert outcome.err.startswith("This is a bug in LoRA Studio: ZeroDivisionError: oh no\n")
+    assert "Traceback" not in outcome.err
+    (log,) = (studio_folders.home / "logs").iterdir()
+    assert str(log) in outcome.err
+    assert "Traceback" in log.read_text("utf-8")
+
+
+def test_ctrl_c_is_130(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lora_studio.cli.list, "run", raising(KeyboardInterrupt()))
+    outcome = command("list")
+    assert outcome.code == 130
+    assert outcome.err == "\nStopped.\n"
+
+
+def test_the_module_is_the_command() -> None:
+    command = [sys.executable, "-m", "lora_studio", "--version"]
+    run = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert run.stdout == f"LoRA Studio {__version__}\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_bug() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lora_studio", "list", "--json"],
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, b"")

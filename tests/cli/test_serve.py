@@ -1,0 +1,29 @@
+"""`lora-studio serve` hands its options to app.py. tests/integration opens a page with it."""
+
+from __future__ import annotations
+
+import runpy
+
+from lora_studio.cli.main import build_parser
+from lora_studio.cli.serve import options_for_app
+from lora_studio.settings import CHECKOUT
+from tests.cli.conftest import Command
+
+
+def test_app_py_understands_every_option() -> None:
+    line = ["serve", "--host", "127.0.0.1", "--port", "7999", "--share", "--user", "me", "--password=-secret"]
+    options = options_for_app(build_parser().parse_args(line))
+    parsed = runpy.run_path(str(CHECKOUT / "app.py"))["parse"](options)
+    assert vars(parsed) == {
+        "host": "127.0.0.1",
+        "port": 7999,
+        "share": True,
+        "user": "me",
+        "password": "-secret",
+    }
+
+
+def test_a_taken_name_without_a_password_is_a_users_error(command: Command) -> None:
+    outcome = command("serve", "--user", "me")
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: ")

@@ -1,0 +1,44 @@
+"""`lora-studio tour`: the whole job on an example set. A few steps here; bench/learns.py trains in full."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lora_studio.cli.tour import EXAMPLES
+from lora_studio.settings import CHECKOUT
+from tests.cli.conftest import Command
+from tests.conftest import StudioFolders
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_are_there(name: str) -> None:
+    folder = CHECKOUT / "examples" / name
+    pictures = list(folder.glob("*.png"))
+    assert len(pictures) >= 8
+    for picture in pictures:
+        assert EXAMPLES[name].trigger in picture.with_suffix(".txt").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_tour_asks_for_what_the_pictures_do_not_show(name: str) -> None:
+    captions = {path.read_text("utf-8").strip() for path in (CHECKOUT / "examples" / name).glob("*.txt")}
+    assert not captions & set(EXAMPLES[name].prompts)
+
+
+def test_the_whole_job(command: Command, studio_folders: StudioFolders) -> None:
+    outcome = command("tour", "--steps", 2, "--json")
+    assert outcome.code == 0, outcome.err
+    result = outcome.json
+    assert Path(result["folder"]) == studio_folders.home / "tour" / "tour-alien"
+    assert Path(result["lora"]) == studio_folders.models / "lora" / "tour-alien"
+    assert len(result["pairs"]) == len(EXAMPLES["alien"].prompts)
+    for pair in result["pairs"]:
+        base, with_lora = (Image.open(pair[side]).convert("RGB").tobytes() for side in ("base", "lora"))
+        assert base != with_lora
+    with Image.open(result["sheet"]) as sheet:
+        assert sheet.width > 600
+    assert set(result["seconds"]) == {"open", "check", "train", "images", "total"}
+    assert "10 pictures, 10 with a caption." in outcome.err
