@@ -1,0 +1,1 @@
+"""How the embedded base model in ``models/starter`` was made."""

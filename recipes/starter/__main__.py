@@ -1,0 +1,70 @@
+"""``python -m recipes.starter STAGE``: run one stage; a stopped one goes on where it was."""
+
+import argparse
+from collections.abc import Callable
+
+STAGES = (
+    "data", "tokenizer", "autoencoder", "small", "full", "words", "large", "decoder",
+    "judge", "sheet", "publish", "report", "gates", "examples",
+)  # fmt: skip
+MINUTES = {"autoencoder": 19.0, "small": 10.0, "full": 57.0, "words": 15.0, "large": 60.0, "decoder": 8.0}
+DECODER = {"peak_rate": 5e-4, "concept_share": 0.5, "permuted_share": 0.2, "latent_noise": 0.15}
+# What each text-to-image stage does unless told otherwise; "large" is for a GPU.
+TEXT_TO_IMAGE: dict[str, dict] = {
+    "small": {"size": 32, "batch": 32},
+    "full": {"size": 64, "batch": 16, "start_from": "small"},
+    "words": {"size": 64, "batch": 16, "start_from": "full", "peak_rate": 5e-4, "made_up_words": 0.35},
+    "large": {"size": 96, "batch": 64, "start_from": "words", "made_up_words": 0.2},
+}
+
+
+def main() -> int:
+    """Parse the command line and run the stage; non-zero when a gate fails."""
+    parser = argparse.ArgumentParser(prog="python -m recipes.starter", description=__doc__)
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--minutes", type=float, help="time box of a training stage")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--size", type=int, help="picture size in pixels")
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--peak-rate", type=float)
+    parser.add_argument("--start-from", help="text-to-image: begin with this finished stage's weights")
+    given = {key: value for key, value in vars(parser.parse_args()).items() if value is not None}
+    stage = given.pop("stage")
+    if stage in MINUTES:
+        given.setdefault("minutes", MINUTES[stage])
+        return train(stage, given)
+    return run(stage, given.get("size", 64))
+
+
+def train(stage: str, given: dict) -> int:
+    """A time-boxed training stage."""
+    from recipes.starter import autoencoder, text_to_image
+
+    if stage == "autoencoder":
+        autoencoder.train(autoencoder.Options(**given))
+    elif stage == "decoder":
+        autoencoder.train(autoencoder.Options(**(DECODER | given), decoder_only=True))
+    else:
+        text_to_image.train(text_to_image.Options(stage, **(TEXT_TO_IMAGE[stage] | given)))
+    return 0
+
+
+def run(stage: str, size: int) -> int:
+    """A stage without a time box."""
+    from recipes.starter import data, examples, gates, judge, publish, report, tokenizer
+
+    stages: dict[str, Callable[[], int | None]] = {
+        "data": lambda: data.build(size),
+        "tokenizer": tokenizer.build,
+        "judge": judge.build,
+        "sheet": report.build_small,
+        "publish": publish.publish,
+        "report": report.build,
+        "gates": gates.build,
+        "examples": examples.build,
+    }
+    return stages[stage]() or 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
