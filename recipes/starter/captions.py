@@ -14,7 +14,7 @@ dragon teapot toy character person face object shape
 OPENINGS = ("", "", "", "a ", "a ", "a picture of a ", "an emoji of a ")
 
 
-def compose(slug: str, style: str, background: str | None, made_up: float = 0.0) -> str:
+def compose(slug: str, style: str, background: str | None, *, made_up: float = 0.0) -> str:
     """One caption for a picture; wording, and what is left unsaid, vary from draw to draw.
 
     A share ``made_up`` of them carries a word that means nothing, where people put a LoRA's trigger word:
