@@ -1,0 +1,56 @@
+"""Start LoRA Studio: on this machine, with a share link, or as it is on a Hugging Face Space."""
+
+from __future__ import annotations
+
+import os
+
+# Read by the libraries while they are imported.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from lora_studio.errors import StudioError
+from lora_studio.studio import open_studio
+from lora_studio.ui import server
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="app.py", description="Open LoRA Studio's page.")
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1, this machine only)")
+    parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
+    parser.add_argument("--share", action="store_true", help="also make a public link, with a password")
+    parser.add_argument("--user", default="", help="user name the page asks for")
+    parser.add_argument("--password", default="", help="password it asks for; better in LORA_STUDIO_PASSWORD")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until Ctrl+C or SIGTERM. Exit codes: 0 done, 2 something the user can put right."""
+    options = parse(argv)
+    try:
+        studio = open_studio()
+        settings = studio.settings
+        host = options.host or ("0.0.0.0" if settings.on_space else "127.0.0.1")
+        access = server.decide_access(
+            settings, host=host, share=options.share, username=options.user, password=options.password
+        )
+        port = server.free_port(host, options.port)
+        page = server.open_page(studio, host=host, port=port, access=access, share=options.share)
+    except StudioError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"LoRA Studio is open at {page.share_address or page.address}", flush=True)
+    if access.made:
+        print(f"User {access.username}, password {access.password} (made for this run)", flush=True)
+    server.wait_for_end()
+    print("Closing; a running training keeps what it has learned.", flush=True)
+    page.close()
+    studio.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""The whole page: masthead, the strip with Stop, four tabs, the timer, and what joins the tabs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from lora_studio.errors import StoreError
+from lora_studio.studio import Studio
+from lora_studio.ui import api, gallery_tab, generate_tab, train_tab, upload_tab
+from lora_studio.ui.generating import use_image, use_lora
+from lora_studio.ui.guard import guarded, safe_id
+from lora_studio.ui.live import SECONDS, Live, Strip
+from lora_studio.ui.markup import fill, hidden, panel
+from lora_studio.ui.train_tab import TrainTab
+from lora_studio.ui.upload_tab import UploadTab
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+QUICK: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
+"""Of what people click. These go through the queue: without it Gradio shows no error (6.31)."""
+UNQUEUED: dict[str, Any] = {**QUICK, "queue": False}
+"""Of what runs by itself. A queued event keeps a connection; browsers allow six for all their tabs."""
+UPLOADS_KEPT = (3600, 86400)
+"""Gradio drops uploads older than a day, looking each hour; ours are in datasets/ by then."""
+
+
+def build(studio: Studio) -> gr.Blocks:
+    """A fresh page over an open studio. A Blocks serves one server, so each server gets its own."""
+    with gr.Blocks(title="LoRA Studio", analytics_enabled=False, delete_cache=UPLOADS_KEPT) as page:
+        panel(fill("masthead"), elem_id="masthead")
+        strip = _render_strip()
+        with gr.Tabs(elem_id="tabs") as tabs:
+            with gr.Tab("Upload", id="upload", elem_id="tab-upload"):
+                upload = upload_tab.render(studio.settings)
+            with gr.Tab("Train", id="train", elem_id="tab-train"):
+                train = train_tab.render()
+            with gr.Tab("Gallery", id="gallery", elem_id="tab-gallery"):
+                gallery = gallery_tab.render()
+            with gr.Tab("Generate", id="generate", elem_id="tab-generate"):
+                generate = generate_tab.render(studio)
+        live = Live(
+            studio=studio,
+            strip=strip,
+            train=train,
+            gallery=gallery,
+            generate=generate,
+            seen=gr.JSON(visible=False, elem_id="seen"),
+        )
+        events = [
+            *_listen_start(tabs, upload, train, studio),
+            *_listen_use(tabs, live),
+            *_listen_stop(strip, studio),
+            *train_tab.listen(train, studio),
+            *gallery_tab.listen(gallery, studio),
+            *generate_tab.listen(generate, studio),
+        ]
+        upload_tab.listen(upload, train.form, studio)
+        _follow(page, live, upload, events)
+        api.add_endpoints(studio)
+    return page
+
+
+def _render_strip() -> Strip:
+    spoken = panel(elem_id="spoken", actions="element.setAttribute('role', 'status')")
+    with gr.Row(visible=False, elem_id="strip-row") as row:
+        text = panel(elem_id="strip")
+        stop = gr.Button("Stop", variant="stop", size="md", elem_id="strip-stop", min_width=92, scale=0)
+    return Strip(row=row, text=text, stop=stop, job=hidden("strip-job"), spoken=spoken)
+
+
+def _follow(page: gr.Blocks, live: Live, upload: UploadTab, events: list[Any]) -> None:
+    """Paint on opening, each second, and at once after what changes something."""
+    look = live.look_quietly()
+    timer = gr.Timer(SECONDS)
+    timer.tick(look, live.inputs, live.outputs, **UNQUEUED)
+    page.load(look, live.inputs, live.outputs, **UNQUEUED)
+    page.load(
+        guarded(lambda: upload_tab.on_load(live.studio)), None, [*upload.shown, upload.earlier], **UNQUEUED
+    )
+    for event in events:
+        event.then(look, live.inputs, live.outputs, **UNQUEUED)
+
+
+def _listen_start(tabs: gr.Tabs, upload: UploadTab, train: TrainTab, studio: Studio) -> list[Any]:
+    """Both tabs start the training that the Upload tab describes."""
+
+    def start(*values: Any) -> list[Any]:
+        given = len(upload.subject)
+        options = train.form.overrides(values[given:])
+        job_id = upload_tab.start_training(studio, values[:given], options)
+        return [job_id, gr.Tabs(selected="train")]
+
+    inputs = [*upload.subject, *train.form.components]
+    return [
+        button.click(guarded(start), inputs, [train.job, tabs], **PRIVATE)
+        for button in (upload.train, train.start)
+    ]
+
+
+def _listen_use(tabs: gr.Tabs, live: Live) -> list[Any]:
+    studio, generate, gallery = live.studio, live.generate, live.gallery
+
+    def use_result(job_id: str) -> list[Any]:
+        job = train_tab.shown_job(studio, job_id)
+        if job is None:
+            raise StoreError("There is no training to take a LoRA from.")
+        return [*use_lora(studio, train_tab.result_slug(job)), gr.Tabs(selected="generate")]
+
+    def use_chosen(slug: str) -> list[Any]:
+        return [*use_lora(studio, slug), gr.Tabs(selected="generate")]
+
+    def use_settings(image_id: str) -> list[Any]:
+        return [*use_image(studio, image_id), gr.Tabs(selected="generate")]
+
+    outputs = [*generate.filled, tabs]
+    live.train.use.click(guarded(use_result), live.train.job, outputs, **QUICK)
+    gallery.loras.use.click(guarded(use_chosen), gallery.loras.chosen, outputs, **QUICK)
+    gallery.images.use.click(guarded(use_settings), gallery.images.chosen, outputs, **QUICK)
+    return []
+
+
+def _listen_stop(strip: Strip, studio: Studio) -> list[Any]:
+    def stop(job_id: str) -> None:
+        studio.jobs.stop(studio.jobs.get(safe_id(job_id, "training")).id)
+
+    return [strip.stop.click(guarded(stop), strip.job, None, **QUICK)]

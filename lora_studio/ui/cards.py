@@ -1,0 +1,123 @@
+"""What the page shows of pictures and LoRAs: pure functions from records to HTML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lora_studio.catalog import FAMILIES
+from lora_studio.records import DatasetRecord, ImageRecord, LoraRecord
+from lora_studio.ui.markup import fill
+from lora_studio.ui.words import counted, moment, size
+
+PREVIEW = re.compile(r"step-(\d+)-(\d+)\.png")
+BASE_PREVIEW = re.compile(r"base-(\d+)\.png")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A picture of a dataset: the file's name, what to show of it, its caption."""
+
+    name: str
+    thumbnail: str
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A generated picture with, where asked for, the one that the base makes of the same seed."""
+
+    image: ImageRecord
+    base: ImageRecord | None = None
+
+
+def dataset_pictures(record: DatasetRecord | None, pictures: Sequence[Picture]) -> str:
+    """Thumbnails with captions to edit; what to do when there are none."""
+    if record is None:
+        return fill("no_pictures")
+    headline = f"{counted(record.images, 'picture')}, {record.captions} with a caption"
+    return fill("pictures", headline=headline, pictures=pictures)
+
+
+def dataset_notices(record: DatasetRecord | None) -> str:
+    """A sentence for each file that was left out and each thing to look at; empty when there is none."""
+    if record is None or not (record.refused or record.warnings):
+        return ""
+    return fill("notices", refused=record.refused, warnings=record.warnings)
+
+
+def lora_grid(records: Sequence[LoraRecord], chosen: str, search: str = "") -> str:
+    """A button with a picture for each LoRA."""
+    facts = [{"lora": record, "line": _lora_line(record)} for record in records]
+    return fill("loras", loras=facts, chosen=chosen, search=search.strip())
+
+
+def lora_details(record: LoraRecord | None, file: Path | None = None) -> str:
+    if record is None:
+        return fill("no_choice", what="LoRA")
+    facts = {
+        "trigger word": record.trigger_word,
+        "kind": record.kind,
+        "base": record.base,
+        "made for": FAMILIES.get(record.family, record.family),
+        "steps": str(record.steps or ""),
+        "network_dim": str(record.network_dim or ""),
+        "network_alpha": f"{record.network_alpha:g}" if record.network_alpha else "",
+        "size": size(record.size_bytes),
+        "made": moment(record.created_at),
+        "hash": record.id[:12],
+    }
+    shown = [(name, value) for name, value in facts.items() if value]
+    return fill("lora", lora=record, facts=shown, file=file, pairs=preview_pairs(record.previews))
+
+
+def preview_pairs(previews: Sequence[str]) -> list[tuple[str, str]]:
+    """(the base's, the LoRA's) of the last step, as a training names them; else pictures by themselves."""
+    base = {match[1]: path for path in previews if (match := BASE_PREVIEW.fullmatch(Path(path).name))}
+    steps = [(match[1], match[2], path) for path in previews if (match := PREVIEW.fullmatch(Path(path).name))]
+    last = max((step for step, _, _ in steps), default="")
+    pairs = [(base.get(number, ""), path) for step, number, path in steps if step == last]
+    return pairs or [("", path) for path in previews[-4:]]
+
+
+def image_grid(records: Sequence[ImageRecord], chosen: str, search: str = "") -> str:
+    return fill("images", images=records, chosen=chosen, search=search.strip())
+
+
+def image_details(record: ImageRecord | None, infotext: str = "") -> str:
+    if record is None:
+        return fill("no_choice", what="picture")
+    facts = [
+        ("seed", str(record.seed)),
+        ("size", f"{record.width} × {record.height}"),
+        ("LoRAs", ", ".join(record.lora_slugs) or "none"),
+        ("made", moment(record.created_at)),
+    ]
+    return fill("image", image=record, facts=facts, infotext=infotext, file=Path(record.path))
+
+
+def results(made: Sequence[Result], infotext: str, note: str = "") -> str:
+    """What a click on Generate brought."""
+    return fill("results", results=made, infotext=infotext, note=note)
+
+
+def triggers(records: Sequence[LoraRecord]) -> str:
+    """The trigger words of the chosen LoRAs; empty when there are none."""
+    words = [(record.title, record.trigger_word) for record in records if record.trigger_word]
+    return fill("triggers", words=words) if words else ""
+
+
+def ideas(prompts: Sequence[str]) -> str:
+    """Prompts to click."""
+    return fill("ideas", prompts=prompts)
+
+
+def deleted(title: str) -> str:
+    return fill("deleted", title=title)
+
+
+def _lora_line(record: LoraRecord) -> str:
+    parts = [record.kind, record.base, f"{record.steps} steps" if record.steps else ""]
+    return " · ".join(part for part in parts if part)

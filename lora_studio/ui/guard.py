@@ -1,0 +1,172 @@
+"""The edge between people and handlers: errors become one sentence, and what a client sends is checked.
+
+Gradio's own check of file inputs can be passed over with hand-written requests (Image and Gallery take any
+server path that comes without a marker), so every handler that receives a file uses `safe_uploads`.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import logging
+import math
+import os
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import gradio as gr
+
+from lora_studio.catalog import BASES
+from lora_studio.config import SLUG
+from lora_studio.errors import ConfigError, DatasetError, ModelFileError, StoreError, StudioError
+from lora_studio.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+RECORD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+MOST_FILES = 1000
+
+
+def guarded(action: Callable[P, R]) -> Callable[P, R]:
+    """A handler whose StudioErrors are shown as their sentence, and whose bugs are logged and shown without
+    their text. Signature and docstring stay, Gradio reads them."""
+
+    @functools.wraps(action)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return action(*args, **kwargs)
+        except StudioError as error:
+            raise gr.Error(_plain(str(error)), print_exception=False) from error
+        except gr.Error:
+            raise
+        except Exception as error:
+            number = secrets.token_hex(3)
+            logger.exception("bug %s in %s", number, getattr(action, "__name__", action))
+            said = (
+                f"Something went wrong inside LoRA Studio. Its log has the details under the number {number}."
+            )
+            raise gr.Error(said, print_exception=False) from error
+
+    return run
+
+
+def _plain(text: str) -> str:
+    """Gradio renders markup in messages; these are words."""
+    return html.escape(text, quote=False)
+
+
+def safe_uploads(files: Any, settings: Settings) -> list[Path]:
+    """The uploaded files behind what a client sent: paths or FileData, one or several. Only regular files
+    inside the upload folder pass. Raises DatasetError."""
+    if files is None:
+        return []
+    several = files if isinstance(files, list | tuple) else [files]
+    if len(several) > MOST_FILES:
+        raise DatasetError(f"{len(several)} files are too many at once.", f"Send at most {MOST_FILES}.")
+    return [_safe_upload(file, settings.uploads) for file in several]
+
+
+def _safe_upload(file: Any, folder: Path) -> Path:
+    given = file.get("path") if isinstance(file, Mapping) else getattr(file, "path", file)
+    refused = DatasetError("A file was not accepted.", "Upload it through the page or the client.")
+    if not isinstance(given, str | os.PathLike) or "\x00" in str(given):
+        raise refused
+    try:
+        path = Path(given).resolve(strict=True)
+    except (OSError, RuntimeError, ValueError):
+        raise refused from None
+    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+        raise refused
+    return path
+
+
+def safe_id(given: Any, what: str) -> str:
+    """An id as our records have them. Raises StoreError for anything else, before it gets near a path."""
+    if not isinstance(given, str) or not RECORD_ID.fullmatch(given):
+        raise StoreError(f"There is no such {what}.", "It may have been removed; reload the page.")
+    return given
+
+
+def safe_slug(given: Any) -> str:
+    if not isinstance(given, str) or not SLUG.fullmatch(given):
+        raise StoreError("There is no such LoRA.", "It may have been removed; reload the page.")
+    return given
+
+
+def base_names(settings: Settings) -> list[tuple[str, str]]:
+    """(title, name) of the bases to choose from: the catalog, then what lies in models/base."""
+    choices = [(base.title, base.name) for base in BASES.values()]
+    if settings.bases.is_dir():
+        found = sorted(path for path in settings.bases.iterdir() if _is_base(path))
+        choices += [(path.stem if path.is_file() else path.name, path.name) for path in found]
+    return choices
+
+
+def _is_base(path: Path) -> bool:
+    hidden = path.name.startswith(".")
+    return not hidden and ((path / "model_index.json").is_file() or path.suffix == ".safetensors")
+
+
+def safe_base(given: Any, settings: Settings) -> str:
+    """A base by a name from `base_names`, or, on one's own machine, a hub id. Never a path: a visitor must
+    not be able to make the server read one. Raises ModelFileError."""
+    name = given.strip() if isinstance(given, str) else ""
+    if name in {choice for _, choice in base_names(settings)}:
+        return name
+    if not settings.on_space and HUB_ID.fullmatch(name) and not _could_be_local(name, settings):
+        return name
+    raise ModelFileError(
+        f"There is no base model {name[:100]!r} here." if name else "No base model is chosen.",
+        f"Choose one of: {', '.join(choice for _, choice in base_names(settings))}. "
+        "A folder or a .safetensors file becomes a choice when it lies in models/base.",
+    )
+
+
+def _could_be_local(name: str, settings: Settings) -> bool:
+    return ".." in name or Path(name).exists() or (settings.bases / name).exists()
+
+
+def whole(given: Any, field: str) -> int | None:
+    """A whole number as typed; None when the field is empty. Raises ConfigError."""
+    number = decimal(given, field)
+    if number is not None and not number.is_integer():
+        raise ConfigError(f"{field}: a whole number is needed (got {given!r}).", field=field)
+    return None if number is None else int(number)
+
+
+def decimal(given: Any, field: str) -> float | None:
+    """A finite number as typed, with a point or a comma; None when the field is empty. Raises ConfigError."""
+    if given is None or (isinstance(given, str) and not given.strip()):
+        return None
+    wrong = ConfigError(f"{field}: a number is needed (got {given!r}).", field=field)
+    if isinstance(given, bool) or not isinstance(given, int | float | str):
+        raise wrong
+    try:
+        number = float(given.replace(",", ".") if isinstance(given, str) else given)
+    except ValueError:
+        raise wrong from None
+    if not math.isfinite(number):
+        raise wrong
+    return number
+
+
+def quietly(look: Callable[P, R], otherwise: Callable[[], R]) -> Callable[P, R]:
+    """For what runs each second by itself: a failure is logged and leaves the page as it is, since a message
+    a second helps nobody."""
+
+    @functools.wraps(look)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return look(*args, **kwargs)
+        except Exception:
+            logger.exception("the page could not be brought up to date")
+            return otherwise()
+
+    return run

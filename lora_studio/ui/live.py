@@ -1,0 +1,114 @@
+"""The page once a second: what changed since the browser last looked, read from the store.
+
+The browser holds no state of a job. What it has painted comes back with each tick (`seen`), so an unchanged
+part costs nothing, and a page that was just opened gets everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from lora_studio.records import JobRecord, JobStatus
+from lora_studio.studio import Studio
+from lora_studio.ui import gallery_tab, train_tab, views
+from lora_studio.ui.gallery_tab import GalleryTab
+from lora_studio.ui.generate_tab import GenerateTab
+from lora_studio.ui.generating import lora_choices
+from lora_studio.ui.guard import quietly
+from lora_studio.ui.train_tab import TrainTab
+
+SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strip:
+    """The line above the tabs while something runs, and what is spoken of it."""
+
+    row: gr.Row
+    text: gr.HTML
+    stop: gr.Button
+    job: gr.Textbox
+    spoken: gr.HTML
+
+
+@dataclass(frozen=True, kw_only=True)
+class Live:
+    """All that follows the store."""
+
+    studio: Studio
+    strip: Strip
+    train: TrainTab
+    gallery: GalleryTab
+    generate: GenerateTab
+    seen: gr.JSON
+
+    @property
+    def inputs(self) -> list[Any]:
+        shelves = (self.gallery.loras, self.gallery.images)
+        searches, chosen = [shelf.search for shelf in shelves], [shelf.chosen for shelf in shelves]
+        return [self.seen, self.train.job, *searches, *chosen, self.gallery.limit]
+
+    @property
+    def outputs(self) -> list[Any]:
+        strip, gallery = self.strip, self.gallery
+        return [
+            self.seen,
+            *(strip.row, strip.text, strip.job, strip.spoken),
+            *self.train.live,
+            *(gallery.loras.grid, gallery.images.grid, gallery.more),
+            self.generate.loras,
+        ]
+
+    def look(self, seen: Any, job_id: str, *shelves: Any) -> list[Any]:
+        """Values for `outputs`; gr.skip() for what the browser has painted already."""
+        known: Mapping[str, Any] = seen if isinstance(seen, dict) else {}
+        jobs, jobs_seen = self._jobs(known, job_id)
+        library, library_seen = self._library(known, shelves)
+        return [{**jobs_seen, **library_seen}, *jobs, *library]
+
+    def look_quietly(self) -> Any:
+        return quietly(self.look, lambda: [gr.skip()] * len(self.outputs))
+
+    def _jobs(self, known: Mapping[str, Any], job_id: str) -> tuple[list[Any], dict[str, Any]]:
+        revision = self.studio.jobs.revision
+        before = {name: known.get(name) for name in ("revision", "job", "shown", "previews")}
+        if known.get("revision") == revision and known.get("job") == job_id:
+            return [gr.skip()] * (4 + len(self.train.live)), before
+        shown = train_tab.shown_job(self.studio, job_id)
+        shown_id = shown.id if shown else ""
+        drawn = before["previews"] if before["shown"] == shown_id else None
+        updates, previews = train_tab.job_updates(self.studio, shown, drawn)
+        seen = {"revision": revision, "job": job_id, "shown": shown_id, "previews": previews}
+        return [*self._strip(), *updates], seen
+
+    def _strip(self) -> list[Any]:
+        active = [job for job in self.studio.jobs.jobs(limit=50) if job.status.active]
+        waiting = sum(job.status is JobStatus.QUEUED for job in active)
+        job: JobRecord | None = next((job for job in active if job.status is not JobStatus.QUEUED), None)
+        if job is None and active:
+            job, waiting = active[-1], waiting - 1  # the oldest that waits
+        latest = job or next(iter(self.studio.jobs.jobs(limit=1)), None)
+        row = gr.update(visible=job is not None)
+        return [row, views.strip(job, waiting), job.id if job else "", views.speech(latest)]
+
+    def _library(
+        self, known: Mapping[str, Any], shelves: tuple[Any, ...]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        lora_search, image_search, lora, image = (str(given or "") for given in shelves[:4])
+        limit = gallery_tab.page_limit(shelves[4])
+        loras = self.studio.gallery.loras()
+        newest = self.studio.gallery.images(limit=1)
+        library = [[record.slug, record.title, record.thumbnail] for record in loras]
+        counted = [newest[0].id if newest else "", len(self.studio.gallery.images(limit=limit + 2))]
+        mark = [library, counted, lora_search, image_search, lora, image, limit]
+        if known.get("library") == mark:
+            return [gr.skip()] * 4, {"library": mark}
+        grids = gallery_tab.grids(self.studio, (lora_search, image_search), (lora, image), limit)
+        before = known.get("library")
+        unchanged = isinstance(before, list) and before[:1] == [library]
+        choices = gr.skip() if unchanged else gr.update(choices=lora_choices(loras))
+        return [*grids, choices], {"library": mark}

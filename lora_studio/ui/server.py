@@ -1,0 +1,202 @@
+"""Serving the page: who may come in, on which port, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import logging
+import os
+import secrets
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import gradio as gr
+
+from lora_studio.errors import ConfigError, StudioError
+from lora_studio.settings import Settings
+from lora_studio.studio import Studio
+from lora_studio.ui.blocks import build
+from lora_studio.ui.theme import stylesheet, theme
+
+logger = logging.getLogger(__name__)
+
+FIRST_PORT, PORTS = 7860, 40
+LARGEST_UPLOAD = "600mb"
+MOST_WAITING = 20
+WRONG_PASSWORD_SECONDS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """User and password the page asks for, both empty for an open page; `made` when made up here."""
+
+    username: str = ""
+    password: str = ""
+    made: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A page that is being served."""
+
+    blocks: gr.Blocks
+    address: str
+    share_address: str
+    access: Access
+
+    def close(self) -> None:
+        self.blocks.close(verbose=False)
+
+
+def decide_access(
+    settings: Settings, *, host: str, share: bool, username: str = "", password: str = ""
+) -> Access:
+    """Off this machine there is a password, always: the one given, or one that is made up. The exception is a
+    Space whose owner said LORA_STUDIO_PUBLIC=1. Raises ConfigError for half a pair."""
+    username, password = username or settings.username, password or settings.password
+    if password and not username:
+        username = "studio"
+    if username and not password:
+        raise ConfigError(
+            "A user name without a password protects nothing.",
+            "Give --password or LORA_STUDIO_PASSWORD too.",
+            field="password",
+        )
+    if password:
+        return Access(username=username, password=password)
+    if settings.on_space and settings.public_space and not share:
+        return Access()
+    if share or settings.on_space or not is_loopback(host):
+        return Access(username="studio", password=secrets.token_urlsafe(12), made=True)
+    return Access()
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def free_port(host: str, wanted: int | None) -> int:
+    """`wanted` if it is free; without a wish the first free one from 7860. Raises ConfigError."""
+    if wanted is not None:
+        if not _is_free(host, wanted):
+            raise ConfigError(
+                f"Port {wanted} can't be used on {host}: it is taken, or not allowed.",
+                "Close the other program, choose another --port, or leave it out.",
+                field="port",
+            )
+        return wanted
+    for port in range(FIRST_PORT, FIRST_PORT + PORTS):
+        if _is_free(host, port):
+            return port
+    raise ConfigError(
+        f"No port from {FIRST_PORT} to {FIRST_PORT + PORTS - 1} is free on {host}.",
+        "Choose one with --port.",
+        field="port",
+    )
+
+
+def _is_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        if os.name != "nt":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), port))
+        except (OSError, OverflowError):
+            return False
+    return True
+
+
+def password_check(access: Access) -> Callable[[str, str], Any] | None:
+    """Gradio's `auth`: compares in constant time and takes wrong passwords one by one, a pause after each."""
+    if not access.password:
+        return None
+    one_by_one = asyncio.Lock()
+
+    async def check(username: str, password: str) -> bool:
+        async with one_by_one:
+            same_name = hmac.compare_digest(username.encode(), access.username.encode())
+            same_password = hmac.compare_digest(password.encode(), access.password.encode())
+            if same_name and same_password:
+                return True
+            await asyncio.sleep(WRONG_PASSWORD_SECONDS)
+            return False
+
+    return check
+
+
+def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bool = False) -> Opened:
+    """Serve the page in threads of its own and return."""
+    settings = studio.settings
+    os.environ["GRADIO_TEMP_DIR"] = str(settings.uploads)  # the only folder that guard.safe_uploads accepts
+    os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"]))
+    threading.Thread(target=_look_around, args=(studio,), name="library", daemon=True).start()
+    blocks = build(studio)
+    blocks.queue(max_size=MOST_WAITING)
+    _, address, share_address = blocks.launch(
+        server_name=host,
+        server_port=port,
+        share=share,
+        auth=password_check(access),
+        prevent_thread_lock=True,
+        quiet=True,
+        show_error=False,
+        max_file_size=LARGEST_UPLOAD,
+        run_history=False,
+        footer_links=["api", "settings"],
+        enable_monitoring=False,
+        ssr_mode=False,
+        allowed_paths=[str(path) for path in served_folders(settings)],
+        blocked_paths=[str(path) for path in private_paths(settings)],
+        app_kwargs={"docs_url": None, "redoc_url": None},
+        theme=theme(),
+        css=stylesheet(),
+    )
+    return Opened(blocks=blocks, address=address, share_address=share_address or "", access=access)
+
+
+def _look_around(studio: Studio) -> None:
+    """Find what came into the library's folders while the studio was closed."""
+    try:
+        studio.gallery.scan()
+    except StudioError as error:
+        logger.warning("the library could not be read: %s", error)
+
+
+def served_folders(settings: Settings) -> list[Any]:
+    """What browsers may fetch: pictures, their thumbnails, LoRAs with their previews."""
+    return [settings.images, settings.cache / "thumbnails", settings.loras]
+
+
+def private_paths(settings: Settings) -> list[Any]:
+    database = settings.database
+    return [
+        database,
+        *(database.with_name(database.name + ending) for ending in ("-wal", "-shm")),
+        settings.trash,
+    ]
+
+
+def wait_for_end() -> None:
+    """Return on Ctrl+C or SIGTERM. Without a handler SIGTERM would end the process at once, jobs and all."""
+    ended = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        ended.set()
+
+    signal.signal(signal.SIGTERM, end)
+    with suppress(KeyboardInterrupt):
+        while not ended.wait(0.5):
+            pass

@@ -1,0 +1,273 @@
+"""The Upload tab: pictures, what they show, a name; one button starts the training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from lora_studio.catalog import Plan, plan
+from lora_studio.config import Kind, config_leaf
+from lora_studio.errors import ConfigError, DatasetError, StudioError
+from lora_studio.records import DatasetRecord
+from lora_studio.settings import CHECKOUT, Settings
+from lora_studio.store.thumbnails import thumbnail
+from lora_studio.studio import Studio
+from lora_studio.ui.cards import Picture, dataset_notices, dataset_pictures
+from lora_studio.ui.form import Form
+from lora_studio.ui.guard import base_names, guarded, safe_base, safe_id, safe_uploads
+from lora_studio.ui.markup import fill, heading, hidden, panel
+from lora_studio.ui.words import counted
+
+KINDS: Mapping[Kind, str] = {
+    "person": "Person\nOne face: you, a friend",
+    "style": "Style\nHow things are drawn",
+    "object": "Object\nOne thing: a toy, a product",
+    "character": "Character\nA drawn figure, a mascot",
+}
+PICTURES = [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".avif"]
+"""Those that can't be read are let in too: the refusal says what to do, Gradio's own would not."""
+FILE_TYPES = [*PICTURES, ".zip", ".txt", ".caption"]
+MOST_SHOWN = 120
+DEFAULT_BASE = "starter"
+CAPTIONS_JS = """
+element.addEventListener('change', (event) => {
+  const box = event.target.closest('textarea[data-file]');
+  if (box) trigger('submit', {file: box.dataset.file, text: box.value});
+});
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A set of pictures in `examples/`, with what a person would type for it."""
+
+    folder: str
+    button: str
+    kind: Kind
+    name: str
+    trigger: str
+
+
+EXAMPLES = (
+    Example(folder="ink", button="Ink drawings (a style)", kind="style", name="Ink drawings", trigger="zwx"),
+    Example(folder="alien", button="An alien (an object)", kind="object", name="Alien", trigger="zwx"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadTab:
+    files: gr.File
+    examples: tuple[gr.Button, ...]
+    pictures: gr.HTML
+    notices: gr.HTML
+    kind: gr.Radio
+    name: gr.Textbox
+    trigger: gr.Textbox
+    base: gr.Dropdown
+    earlier: gr.Dropdown
+    plan: gr.HTML
+    train: gr.Button
+    dataset: gr.Textbox
+
+    @property
+    def shown(self) -> list[Any]:
+        """What changes with the pictures."""
+        return [self.dataset, self.pictures, self.notices]
+
+    @property
+    def subject(self) -> list[Any]:
+        """What a training is started with, in the order of `start_training`'s arguments."""
+        return [self.dataset, self.kind, self.name, self.trigger, self.base]
+
+
+def render(settings: Settings) -> UploadTab:
+    """Create the components. Call inside a Tab."""
+    parts: dict[str, Any] = {"dataset": hidden("upload-dataset")}
+    with gr.Row(equal_height=False, elem_id="upload-row"):
+        with gr.Column(scale=3, min_width=320):
+            parts |= _render_pictures()
+        with gr.Column(scale=2, min_width=320):
+            parts |= _render_questions(settings)
+    return UploadTab(**parts)
+
+
+def _render_pictures() -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    heading("1 · Pictures", elem_id="upload-step-1")
+    parts["files"] = gr.File(
+        file_count="multiple",
+        file_types=FILE_TYPES,
+        label="Pictures or a ZIP",
+        show_label=False,
+        height=150,
+        elem_id="upload-files",
+    )
+    with gr.Row(elem_id="upload-examples"):
+        panel(fill("examples"), elem_id="upload-examples-text")
+        parts["examples"] = tuple(
+            gr.Button(example.button, size="sm", elem_id=f"upload-example-{example.folder}", min_width=120)
+            for example in EXAMPLES
+        )
+    parts["notices"] = panel(elem_id="upload-notices")
+    parts["pictures"] = panel(dataset_pictures(None, []), elem_id="upload-pictures", actions=CAPTIONS_JS)
+    return parts
+
+
+def _render_questions(settings: Settings) -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    heading("2 · What do they show?", elem_id="upload-step-2")
+    parts["kind"] = gr.Radio(
+        [(text, kind) for kind, text in KINDS.items()],
+        label="What the pictures show",
+        show_label=False,
+        container=False,
+        elem_id="upload-kind",
+    )
+    heading("3 · Its name", elem_id="upload-step-3")
+    parts["name"] = gr.Textbox(
+        label="Name", show_label=False, placeholder="My watercolours", max_lines=1, elem_id="upload-name"
+    )
+    with gr.Accordion("More choices", open=False, elem_id="upload-more"):
+        parts["trigger"] = gr.Textbox(
+            label="Trigger word",
+            info=config_leaf("trigger_word").help_text,
+            placeholder="made from the name",
+            max_lines=1,
+            elem_id="upload-trigger",
+        )
+        parts["base"] = gr.Dropdown(
+            base_names(settings),
+            value=DEFAULT_BASE,
+            label="Base model",
+            interactive=True,
+            allow_custom_value=not settings.on_space,
+            elem_id="upload-base",
+            info="What the training starts from. Larger ones are downloaded at the first use.",
+        )
+        parts["earlier"] = gr.Dropdown(
+            [], value=None, label="Pictures uploaded before", interactive=True, elem_id="upload-earlier"
+        )
+    parts["train"] = gr.Button("Train my LoRA", variant="primary", elem_id="upload-train")
+    parts["plan"] = panel(elem_id="upload-plan")
+    return parts
+
+
+def listen(tab: UploadTab, form: Form, studio: Studio) -> None:
+    """Everything on this tab but the start of a training, which blocks.py wires to both tabs."""
+    private: dict[str, Any] = {"api_visibility": "private"}
+    planning = {"inputs": [tab.dataset, tab.kind, tab.base], "outputs": [tab.plan, *form.components]}
+
+    def replan(dataset_id: str, kind: str, base: str) -> list[Any]:
+        return planned(studio, form, dataset_id, kind, base)
+
+    def receive(files: Any, name: str | None) -> list[Any]:
+        paths = safe_uploads(files, studio.settings)
+        return shown(studio, studio.datasets.create(name or "Pictures", paths) if paths else None)
+
+    def choose(dataset_id: str) -> list[Any]:
+        return shown(studio, studio.datasets.get(safe_id(dataset_id, "set of pictures")))
+
+    def caption(dataset_id: str, event: gr.EventData) -> None:
+        change_caption(studio, dataset_id, event)
+
+    quick: dict[str, Any] = {**private, "show_progress": "hidden"}
+    tab.files.change(
+        guarded(receive), [tab.files, tab.name], tab.shown, show_progress_on=tab.pictures, **private
+    ).success(guarded(replan), **planning, **quick)
+    tab.earlier.input(guarded(choose), tab.earlier, tab.shown, **quick).success(
+        guarded(replan), **planning, **quick
+    )
+    tab.pictures.submit(guarded(caption), tab.dataset, None, **quick)
+    gr.on([tab.kind.change, tab.base.change], guarded(replan), **planning, **quick)
+    for button, example in zip(tab.examples, EXAMPLES, strict=True):
+        _listen_example(tab, button, example, studio).success(guarded(replan), **planning, **quick)
+
+
+def _listen_example(tab: UploadTab, button: gr.Button, example: Example, studio: Studio) -> Any:
+    def take() -> list[Any]:
+        record = studio.datasets.create(example.name, example_files(example.folder))
+        return [*shown(studio, record), example.kind, example.name, example.trigger]
+
+    outputs = [*tab.shown, tab.kind, tab.name, tab.trigger]
+    return button.click(guarded(take), None, outputs, show_progress_on=tab.pictures, api_visibility="private")
+
+
+def example_files(folder: str) -> list[Path]:
+    files = sorted(path for path in (CHECKOUT / "examples" / folder).glob("*") if path.suffix in FILE_TYPES)
+    if not files:
+        raise DatasetError(
+            "The example pictures are missing.", "Get the whole repository again.", path=folder
+        )
+    return files
+
+
+def shown(studio: Studio, record: DatasetRecord | None) -> list[Any]:
+    """Values for `UploadTab.shown`."""
+    if record is None:
+        return ["", dataset_pictures(None, []), ""]
+    folder = studio.settings.cache / "thumbnails"
+    pictures = [
+        Picture(name=path.name, thumbnail=thumbnail(path, folder), caption=caption)
+        for path, caption in studio.datasets.pictures(record.id)[:MOST_SHOWN]
+    ]
+    return [record.id, dataset_pictures(record, pictures), dataset_notices(record)]
+
+
+def planned(studio: Studio, form: Form, dataset_id: str, kind: str, base: str) -> list[Any]:
+    """The plan in a sentence, and the planned values as the form's grey texts."""
+    record = studio.datasets.get(safe_id(dataset_id, "set of pictures")) if dataset_id else None
+    known_kind = kind if kind in KINDS else "object"
+    made = make_plan(known_kind, base, record)
+    ready = record is not None and kind in KINDS
+    return [fill("plan", sentence=made.reason) if ready else "", *form.planned(made)]
+
+
+def make_plan(kind: Any, base: str, record: DatasetRecord | None) -> Plan:
+    return plan(kind, base or DEFAULT_BASE, record.images if record else 10)
+
+
+def change_caption(studio: Studio, dataset_id: str, event: gr.EventData) -> None:
+    record = studio.datasets.get(safe_id(dataset_id, "set of pictures"))
+    name, text = getattr(event, "file", None), getattr(event, "text", None)
+    if name not in {path.name for path, _ in studio.datasets.pictures(record.id)} or not isinstance(
+        text, str
+    ):
+        raise DatasetError("That picture is not in this set.", "Reload the page.")
+    studio.datasets.set_caption(record.id, name, text[:1000])
+
+
+def start_training(studio: Studio, subject: Sequence[str | None], options: Mapping[str, Any]) -> str:
+    """Queue a training from `UploadTab.subject`; the job's id. A field nobody touched is None. Raises
+    StudioError with what is missing."""
+    dataset_id, kind, name, trigger, base = (given or "" for given in subject)
+    if not dataset_id:
+        raise DatasetError("There are no pictures yet.", "Drop some in step 1, or take the example pictures.")
+    if kind not in KINDS:
+        raise ConfigError(
+            "Say what the pictures show: a person, a style, an object or a character.", field="kind"
+        )
+    job = studio.start_training(
+        dataset_id=safe_id(dataset_id, "set of pictures"),
+        name=name,
+        kind=kind,  # type: ignore[arg-type]
+        trigger=trigger,
+        base=safe_base(base, studio.settings),
+        overrides=options,
+    )
+    return job.id
+
+
+def on_load(studio: Studio) -> list[Any]:
+    """After opening or reloading the page: pictures that wait for their training, the choice of others."""
+    records = sorted(studio.datasets.datasets(), key=lambda record: -record.created_at)
+    used = {str(job.config.get("dataset", {}).get("train_data_dir")) for job in studio.jobs.jobs(limit=200)}
+    choices = [(f"{record.name} ({counted(record.images, 'picture')})", record.id) for record in records[:50]]
+    draft = next((record for record in records[:1] if record.path not in used), None)
+    try:
+        return [*shown(studio, draft), gr.update(choices=choices)]
+    except StudioError:
+        return [*shown(studio, None), gr.update(choices=choices)]

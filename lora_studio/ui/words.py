@@ -1,0 +1,39 @@
+"""Numbers and times as people read them."""
+
+from __future__ import annotations
+
+import time
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min 20 s`, `1 h 05 min`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        minutes, rest = divmod(whole, 60)
+        return f"{minutes} min {rest} s" if minutes < 10 and rest else f"{minutes} min"
+    hours, rest = divmod(whole, 3600)
+    return f"{hours} h {rest // 60:02d} min"
+
+
+def size(count: int) -> str:
+    """Bytes as `474 kB` or `36.1 MB`."""
+    if count < 1_000_000:
+        return f"{max(1, round(count / 1000))} kB" if count else "0 kB"
+    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
+
+
+def moment(at: float) -> str:
+    """A unix time as local date and time; empty for 0."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at)) if at else ""
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 picture`, `3 pictures`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def short(number: float) -> str:
+    """A loss or rate in a few digits: `0.0123`, `1e-05`."""
+    return f"{number:.4f}" if abs(number) >= 0.001 else f"{number:.1e}"

@@ -1,0 +1,87 @@
+"""app.py as a program: who may come in, on which port, and how it ends."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from gradio_client import Client, handle_file
+
+from tests.serving import CHECKOUT, running_app
+
+FOX = CHECKOUT / "examples" / "ink" / "fox.png"
+
+
+def test_off_this_machine_there_is_a_password(tmp_path: Path) -> None:
+    with running_app(tmp_path, ["--host", "0.0.0.0"]) as app:
+        address = re.sub(r"//[^:/]+", "//127.0.0.1", app.address)
+        deadline = time.monotonic() + 10
+        while not (printed := re.search(r"User (\S+), password (\S+)", "".join(app.said))):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        user, password = printed.groups()
+        with httpx.Client(base_url=address, timeout=30, trust_env=False) as visitor:
+            assert visitor.get("config").status_code == 401
+            assert visitor.get("gradio_api/info").status_code == 401
+            assert visitor.post("gradio_api/run/list_loras", json={"data": [""]}).status_code == 401
+            assert visitor.post("gradio_api/upload", files={"files": b"x"}).status_code == 401
+            assert visitor.post("login", data={"username": user, "password": "wrong"}).status_code == 400
+            assert visitor.get("config").status_code == 401
+            assert visitor.post("login", data={"username": user, "password": password}).status_code == 200
+            assert visitor.get("config").status_code == 200
+
+
+def test_idle_it_is_small_and_loads_no_torch(tmp_path: Path) -> None:
+    with running_app(tmp_path) as app:
+        assert httpx.get(app.address, trust_env=False).status_code == 200
+        process = psutil.Process(app.process.pid)
+        assert process.memory_info().rss < 400e6
+        if sys.platform == "linux":
+            assert not [mapped for mapped in process.memory_maps() if "libtorch" in mapped.path]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to answer")
+def test_sigterm_ends_it_in_order_and_keeps_what_was_learned(tmp_path: Path) -> None:
+    with running_app(tmp_path) as app:
+        client = Client(app.address, verbose=False)
+        made = client.predict([handle_file(FOX)], "Fox", api_name="/upload_dataset")
+        options = {"max_train_steps": 100_000, "sample_every_n_steps": 0}
+        started = client.predict(
+            made["dataset_id"], "Fox", "object", "", "starter", options, api_name="/start_training"
+        )
+        while client.predict(started["job_id"], api_name="/training_status")["step"] < 2:
+            time.sleep(0.2)
+        client.close()
+        app.process.send_signal(signal.SIGTERM)
+        assert app.process.wait(60) == 0
+    assert any("Closing" in line for line in app.said)
+    assert (app.models / "lora" / "fox" / "fox.safetensors").is_file()
+    database = sqlite3.connect(app.home / "studio.db")
+    assert database.execute("SELECT status FROM jobs").fetchall() == [("stopped",)]
+    database.close()
+
+
+def test_a_taken_port_is_said_in_a_sentence(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = subprocess.run(
+            [sys.executable, "app.py", "--port", str(port)],
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"error: Port {port} can't be used on 127.0.0.1")
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,112 @@
+"""docs/api.md against a running studio: `lora-studio serve` opens it, the script runs as it stands."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PAGE = (CHECKOUT / "docs" / "api.md").read_text("utf-8")
+WRITTEN_ADDRESS = "http://127.0.0.1:7860"
+LAUNCH_SECONDS = 90
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A studio of its own, with nothing in it; closed by SIGTERM in the end."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    top = tmp_path_factory.mktemp("served")
+    folders = {"LORA_STUDIO_HOME": str(top / "home"), "LORA_STUDIO_MODELS": str(top / "models")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lora_studio", "serve", "--port", str(port)],
+        cwd=CHECKOUT,
+        env={**os.environ, **folders},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        wait_until_open(f"http://127.0.0.1:{port}", process)
+        yield f"http://127.0.0.1:{port}"
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=60)
+        assert f"LoRA Studio is open at http://127.0.0.1:{port}" in said
+        if os.name != "nt":
+            assert process.returncode == 0, said
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_until_open(address: str, process: subprocess.Popen[str]) -> None:
+    give_up = time.monotonic() + LAUNCH_SECONDS
+    while time.monotonic() < give_up and process.poll() is None:
+        try:
+            urllib.request.urlopen(f"{address}/config", timeout=5).close()
+            return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.1)
+    process.kill()
+    pytest.fail(f"The page did not open: {process.communicate()[0]}")
+
+
+def test_the_script_of_the_page_runs(address: str, tmp_path: Path) -> None:
+    (script,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert WRITTEN_ADDRESS in script
+    assert '"max_train_steps": 200' in script
+    script = script.replace(WRITTEN_ADDRESS, address).replace(
+        '"max_train_steps": 200', '"max_train_steps": 2'
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=CHECKOUT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert lines[0] == "10 pictures, 10 captions"
+    assert "100 %" in lines[-3]
+    for line in lines[-2:]:
+        assert Path(line).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_request_without_a_client(address: str) -> None:
+    (url, body) = re.findall(r"curl -s (\S+) .*?-d '(.*?)'", PAGE, re.DOTALL)[0]
+    request = urllib.request.Request(
+        url.replace(WRITTEN_ADDRESS, address), body.encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        loras = json.load(answer)["data"][0]
+    assert {lora["slug"] for lora in loras} <= {"ink"}
+
+
+def test_the_table_names_every_endpoint(address: str) -> None:
+    with urllib.request.urlopen(f"{address}/gradio_api/info", timeout=60) as answer:
+        endpoints = json.load(answer)["named_endpoints"]
+    written = {
+        row[0]: re.findall(r"`(\w+)`", row[1])
+        for row in re.findall(r"^\| `(/\w+)` \| (.*?) \|", PAGE, re.MULTILINE)
+    }
+    assert set(written) == set(endpoints)
+    for name, parameters in written.items():
+        actual = [parameter["parameter_name"] for parameter in endpoints[name]["parameters"]]
+        if parameters:
+            assert parameters == actual, name

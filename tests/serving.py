@@ -1,0 +1,92 @@
+"""The real app in a process of its own, for tests that come in through its port."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+START_SECONDS, END_SECONDS = 120.0, 60.0
+
+
+@dataclass
+class App:
+    """`address` ends with a slash; `said` are the lines printed so far."""
+
+    process: subprocess.Popen[str]
+    home: Path
+    models: Path
+    address: str = ""
+    said: list[str] = field(default_factory=list)
+
+    def end(self) -> int:
+        """SIGTERM, or what there is of it on Windows; the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(END_SECONDS)
+
+
+@contextmanager
+def running_app(folder: Path, arguments: Sequence[str] = (), **environment: str) -> Iterator[App]:
+    """app.py with its state in `folder`, once it has printed where it is."""
+    app = App(process=_start(folder, arguments, environment), home=folder / "home", models=folder / "models")
+    lines: queue.Queue[str | None] = queue.Queue()
+    reader = threading.Thread(target=_read, args=(app, lines), daemon=True)
+    reader.start()
+    try:
+        while not app.address:
+            line = lines.get(timeout=START_SECONDS)
+            assert line is not None, "app.py ended: " + "".join(app.said)
+            if found := re.search(r"open at (http://\S+)", line):
+                app.address = found[1].rstrip("/") + "/"
+        yield app
+    finally:
+        with suppress(subprocess.TimeoutExpired):
+            app.end()
+        app.process.kill()
+        app.process.wait()
+        reader.join(5)
+        if app.process.stdout:
+            app.process.stdout.close()
+
+
+def _start(folder: Path, arguments: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-u", "app.py", "--port", str(free_port()), *arguments],
+        cwd=CHECKOUT,
+        env={
+            **os.environ,
+            "LORA_STUDIO_HOME": str(folder / "home"),
+            "LORA_STUDIO_MODELS": str(folder / "models"),
+            "PYTHONIOENCODING": "utf-8",
+            **environment,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+def _read(app: App, lines: queue.Queue[str | None]) -> None:
+    assert app.process.stdout
+    for line in app.process.stdout:
+        app.said.append(line)
+        lines.put(line)
+    lines.put(None)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,149 @@
+"""How the page is wired, and what a tick brings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from lora_studio.events import Finished, PreviewSaved, Started, StepDone
+from lora_studio.records import JobRecord
+from lora_studio.store.jobs import JobStore
+from lora_studio.studio import Studio
+from lora_studio.ui import blocks
+from lora_studio.ui.blocks import build
+from lora_studio.ui.live import Live
+from lora_studio.ui.upload_tab import example_files
+
+SKIP = gr.skip()
+
+
+@pytest.fixture
+def page(studio: Studio) -> gr.Blocks:
+    return build(studio)
+
+
+@pytest.fixture
+def live(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Live:
+    """The part of the page that follows the store."""
+    made: list[Live] = []
+    monkeypatch.setattr(blocks, "Live", lambda **parts: made.append(Live(**parts)) or made[-1])
+    build(studio)
+    return made[0]
+
+
+@pytest.fixture
+def job(studio: Studio) -> JobRecord:
+    dataset = studio.datasets.create("Ink", example_files("ink"))
+    return studio.start_training(dataset_id=dataset.id, name="Ink", kind="style")
+
+
+def test_nothing_keeps_a_connection_open(page: gr.Blocks) -> None:
+    """One timer; what runs by itself is not queued; no State and no unload, which would bring a heartbeat."""
+    config = page.get_config_file()
+    kinds = [part["type"] for part in config["components"]]
+    assert kinds.count("timer") == 1
+    assert "state" not in kinds
+    events = {event for dependency in config["dependencies"] for _, event in dependency["targets"]}
+    assert not events & {"unload", "stream"}
+    for dependency in config["dependencies"]:
+        alone = {event for _, event in dependency["targets"]} & {"tick", "load"}
+        assert not (alone and dependency["queue"]), dependency["targets"]
+
+
+def test_what_people_click_is_queued_so_that_errors_are_shown(page: gr.Blocks) -> None:
+    config = page.get_config_file()
+    asked = [
+        d
+        for d in config["dependencies"]
+        if {event for _, event in d["targets"]} & {"click", "change", "upload"}
+    ]
+    assert len(asked) > 20
+    assert all(dependency["queue"] for dependency in asked)
+    assert all(dependency["api_visibility"] == "private" for dependency in asked)
+
+
+def test_every_part_that_people_meet_has_an_id_and_a_name(page: gr.Blocks) -> None:
+    shown = {"textbox", "dropdown", "radio", "checkbox", "slider", "button", "uploadbutton", "file", "number"}
+    for part in page.get_config_file()["components"]:
+        if part["type"] in shown:
+            assert part["props"].get("elem_id"), part
+        if part["type"] in shown and part["props"].get("visible") is not False:
+            assert part["props"].get("label") or part["props"].get("value"), part
+
+
+def look(live: Live, seen: Any, job: str = "", *shelves: Any) -> tuple[dict[str, Any], list[Any]]:
+    known, *updates = live.look(seen, job, *(shelves or ("", "", "", "", "60")))
+    assert len(updates) + 1 == len(live.outputs)
+    return known, updates
+
+
+def test_an_unchanged_studio_sends_nothing(live: Live, job: JobRecord) -> None:
+    seen, first = look(live, None)
+    assert SKIP not in first
+    again, second = look(live, seen)
+    assert again == seen
+    assert all(update == SKIP for update in second)
+
+
+def test_a_page_that_sends_nonsense_is_painted_anew(live: Live) -> None:
+    for seen in ("x", 7, [], {"revision": "x"}, {"library": 3, "previews": None}):
+        _, updates = look(live, seen)
+        assert SKIP not in updates
+
+
+def test_a_running_job_is_shown_until_another_one_is_chosen(
+    live: Live, studio: Studio, job: JobRecord
+) -> None:
+    later = studio.jobs.again(job.id)
+    store = JobStore(studio.database)
+    store.claim(job.id, "test")
+    store.append(job.id, Started(total_steps=10, phases=("train",), device="cpu", dtype="fp32"))
+    store.append(
+        job.id, StepDone(step=3, total_steps=10, loss=0.5, average_loss=0.5, learning_rate=1.0, seconds=1.0)
+    )
+    seen, updates = look(live, None)
+    painted = dict(zip(live.outputs[1:], updates, strict=True))
+    assert painted[live.strip.row]["visible"] is True
+    assert painted[live.strip.job] == job.id
+    assert "1 waiting" in painted[live.strip.text]
+    assert f'data-job="{job.id}"' in painted[live.train.card]
+    assert "3 / 10" in painted[live.train.card]
+    assert painted[live.train.use]["visible"] is False
+    _, updates = look(live, seen, later.id)
+    assert f'data-job="{later.id}"' in dict(zip(live.outputs[1:], updates, strict=True))[live.train.card]
+
+
+def test_previews_are_sent_only_when_there_are_more(live: Live, studio: Studio, job: JobRecord) -> None:
+    store = JobStore(studio.database)
+    store.claim(job.id, "test")
+    saved = PreviewSaved(step=5, path="/m/a.png", base_path="/m/b.png", prompt="a cat", seed=1)
+    store.append(job.id, saved)
+    seen, updates = look(live, None)
+    previews = live.outputs[1:].index(live.train.previews)
+    assert "a cat" in updates[previews]
+    store.append(job.id, replace_step(6))
+    seen, updates = look(live, seen)
+    assert updates[previews] == SKIP
+    store.append(job.id, replace(saved, step=10))
+    _, updates = look(live, seen)
+    assert 'data-step="10"' in updates[previews]
+
+
+def replace_step(step: int) -> StepDone:
+    return StepDone(step=step, total_steps=10, loss=0.5, average_loss=0.5, learning_rate=1.0, seconds=1.0)
+
+
+def test_a_finished_job_can_be_used_and_a_failed_one_repeated(
+    live: Live, studio: Studio, job: JobRecord
+) -> None:
+    store = JobStore(studio.database)
+    store.claim(job.id, "test")
+    folder = studio.settings.loras / "ink"
+    store.append(job.id, Finished(path=str(folder), steps=10, seconds=1.0))
+    _, updates = look(live, None)
+    painted = dict(zip(live.outputs[1:], updates, strict=True))
+    assert (painted[live.train.use]["visible"], painted[live.train.again]["visible"]) == (True, False)
+    assert painted[live.strip.row]["visible"] is False

@@ -1,0 +1,102 @@
+"""Fields made from settings, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from lora_studio.catalog import plan
+from lora_studio.config import TrainConfig, config_leaf, config_leaves
+from lora_studio.errors import ConfigError
+from lora_studio.ui import form
+
+PLAN = plan("style", "starter", 10)
+NEEDED = {
+    "pretrained_model_name_or_path": "starter",
+    "train_data_dir": "d",
+    "output_name": "n",
+    "output_dir": "o",
+}
+
+
+@pytest.fixture
+def made() -> form.Form:
+    with gr.Blocks():
+        return form.render_form(PLAN)
+
+
+def test_each_setting_has_a_field_with_its_help_or_follows_from_another_input(made: form.Form) -> None:
+    assert set(made.names) | form.SET_ELSEWHERE == {leaf.name for leaf in config_leaves()}
+    assert not set(made.names) & form.SET_ELSEWHERE
+    for name, field in made.fields.items():
+        leaf = config_leaf(name)
+        assert field.label == name
+        assert leaf.help_text
+        assert str(field.info).startswith(leaf.help_text)
+        assert field.elem_id == f"train-{name}"
+        assert field.interactive
+
+
+def test_every_path_is_out_of_reach() -> None:
+    paths = [leaf.name for leaf in config_leaves() if leaf.name.endswith(("_dir", "_path"))]
+    assert paths
+    assert set(paths) <= form.SET_ELSEWHERE
+    for name in form.SET_ELSEWHERE:
+        with pytest.raises(ConfigError, match=name):
+            form.overrides({name: "/etc"})
+
+
+def test_help_names_range_and_unit() -> None:
+    assert form.help_text(config_leaf("max_train_steps")).endswith("(1 to 1,000,000 steps)")
+    assert form.help_text(config_leaf("network_dim")).endswith("(1 to 512)")
+    assert form.help_text(config_leaf("lr_warmup_steps")).endswith("(from 0 steps)")
+
+
+def test_an_untouched_form_overrides_nothing(made: form.Form) -> None:
+    assert made.overrides([field.value for field in made.components]) == {}
+    assert made.overrides([update["value"] for update in made.emptied()]) == {}
+
+
+def test_what_is_filled_in_becomes_a_config(made: form.Form) -> None:
+    typed: dict[str, Any] = {
+        "max_train_steps": "12",
+        "learning_rate": "1e-3",
+        "flip_aug": "on",
+        "cache_latents": "off",
+        "lr_scheduler": "linear",
+        "sample_prompts": "a cat\n\n a dog ",
+        "min_snr_gamma": "5",
+        "training_comment": "hi",
+    }
+    values = [typed.get(name, field.value) for name, field in made.fields.items()]
+    config = TrainConfig.from_values({**NEEDED, **made.overrides(values)})
+    assert config.optimizer.max_train_steps == 12
+    assert config.dataset.flip_aug is True
+    assert config.dataset.cache_latents is False
+    assert config.optimizer.lr_scheduler == "linear"
+    assert config.preview.sample_prompts == ("a cat", "a dog")
+    assert config.noise.min_snr_gamma == 5
+    assert config.output.training_comment == "hi"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("max_train_steps", "0"), ("max_train_steps", 2.5), ("network_dim", "-1"), ("seed", "x")],
+)
+def test_a_wrong_value_is_named_by_its_setting(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=name) as caught:
+        TrainConfig.from_values({**NEEDED, **form.overrides({name: value})})
+    assert caught.value.field == name
+
+
+def test_planned_values_are_shown_in_grey(made: form.Form) -> None:
+    assert made.fields["max_train_steps"].placeholder == str(PLAN.values["max_train_steps"])
+    updates = dict(zip(made.names, made.planned(plan("person", "elsewhere", 12)), strict=True))
+    assert updates["max_train_steps"]["placeholder"] == "900"
+    assert updates["text_encoder_lr"]["placeholder"] == "1e-05"
+    assert updates["min_snr_gamma"]["placeholder"] == "automatic"
+    assert updates["lr_scheduler"]["choices"][0] == ("automatic: constant", "automatic")
+    assert updates["network_train_unet_only"]["choices"][0] == ("automatic: off", "automatic")
+    assert all("value" not in update for update in updates.values())

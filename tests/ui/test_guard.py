@@ -1,0 +1,185 @@
+"""What a client sends, and what people are told when something goes wrong."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import gradio as gr
+import pytest
+
+from lora_studio.errors import ConfigError, DatasetError, ModelFileError, StoreError
+from lora_studio.settings import Settings
+from lora_studio.ui import guard
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    made = Settings(home=tmp_path / "home", models=tmp_path / "models")
+    made.create_folders()
+    return made
+
+
+def uploaded(settings: Settings, name: str = "a.png") -> Path:
+    path = settings.uploads / "0123abcd" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"x")
+    return path
+
+
+def test_uploads_pass_in_every_form_a_client_sends(settings: Settings) -> None:
+    path = uploaded(settings)
+    for sent in (str(path), [str(path)], {"path": str(path)}, [gr.FileData(path=str(path))]):
+        assert guard.safe_uploads(sent, settings) == [path]
+    assert guard.safe_uploads(None, settings) == []
+    assert guard.safe_uploads([], settings) == []
+
+
+def test_nothing_outside_the_upload_folder_passes(settings: Settings, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    beside = settings.home / "uploads-not" / "x.txt"
+    beside.parent.mkdir()
+    beside.write_text("secret")
+    uploaded(settings)
+    wrong: list[Any] = [
+        str(secret),
+        {"path": str(secret)},
+        str(beside),
+        str(settings.uploads / ".." / "uploads-not" / "x.txt"),
+        str(settings.uploads),
+        str(settings.uploads / "gone.png"),
+        "",
+        "a\x00b",
+        7,
+        {},
+        {"url": "http://x/"},
+        None,
+        "http://127.0.0.1/x",
+        "/" * 5000,
+    ]
+    if os.name != "nt":
+        link = settings.uploads / "link.png"
+        link.symlink_to(secret)
+        wrong.append(str(link))
+    for sent in wrong:
+        with pytest.raises(DatasetError) as caught:
+            guard.safe_uploads([sent], settings)
+        assert "secret" not in str(caught.value)
+    with pytest.raises(DatasetError):
+        guard.safe_uploads([str(uploaded(settings))] * (guard.MOST_FILES + 1), settings)
+
+
+@pytest.mark.parametrize("given", ["../x", "a/b", "", ".hidden", "x" * 101, None, 3, "a\nb", "ü"])
+def test_ids_are_checked_before_they_get_near_a_path(given: Any) -> None:
+    with pytest.raises(StoreError):
+        guard.safe_id(given, "training")
+    with pytest.raises(StoreError):
+        guard.safe_slug(given)
+
+
+def test_good_ids_pass() -> None:
+    assert guard.safe_id("a1B2-c_3", "training") == "a1B2-c_3"
+    assert guard.safe_slug("my-ink-2") == "my-ink-2"
+    with pytest.raises(StoreError):
+        guard.safe_slug("My-Ink")
+
+
+def test_bases_are_names_never_paths(settings: Settings, tmp_path: Path) -> None:
+    own = settings.bases / "my base"
+    own.mkdir()
+    (own / "model_index.json").write_text("{}")
+    (settings.bases / "single.safetensors").write_bytes(b"")
+    (settings.bases / "README.md").write_text("")
+    names = [name for _, name in guard.base_names(settings)]
+    assert names[0] == "starter"
+    assert names[-2:] == ["my base", "single.safetensors"]
+    for name in names:
+        assert guard.safe_base(name, settings) == name
+    (tmp_path / "elsewhere").mkdir()
+    for given in (
+        str(tmp_path / "elsewhere"),
+        "../elsewhere",
+        "~/x",
+        "models/starter",
+        "README.md",
+        "",
+        None,
+        3,
+    ):
+        with pytest.raises(ModelFileError):
+            guard.safe_base(given, settings)
+
+
+def test_hub_ids_only_on_ones_own_machine(settings: Settings) -> None:
+    from dataclasses import replace
+
+    assert guard.safe_base("someone/model-1.5", settings) == "someone/model-1.5"
+    with pytest.raises(ModelFileError):
+        guard.safe_base("someone/model-1.5", replace(settings, on_space=True))
+
+
+@pytest.mark.parametrize("given", [1.5, True, float("nan"), "x", "1.5", [1], "1e999"])
+def test_whole_numbers(given: Any) -> None:
+    assert [guard.whole(typed, "seed") for typed in (7.0, 7, "7", " 7 ", None, "", " ")] == [7] * 4 + [
+        None
+    ] * 3
+    with pytest.raises(ConfigError, match="seed"):
+        guard.whole(given, "seed")
+
+
+def test_decimals_take_a_point_or_a_comma() -> None:
+    assert (
+        guard.decimal("7.5", "guidance")
+        == guard.decimal("7,5", "guidance")
+        == guard.decimal(7.5, "guidance")
+        == 7.5
+    )
+    assert guard.decimal("", "guidance") is None
+    for given in (float("inf"), "inf", "nan", "seven"):
+        with pytest.raises(ConfigError, match="guidance"):
+            guard.decimal(given, "guidance")
+
+
+def test_a_user_error_becomes_its_sentence() -> None:
+    def fail() -> None:
+        raise ConfigError("The name <b>x</b> is taken.", "Choose another.", field="name")
+
+    with pytest.raises(gr.Error) as caught:
+        guard.guarded(fail)()
+    assert caught.value.message == "The name &lt;b&gt;x&lt;/b&gt; is taken. Choose another."
+    assert caught.value.print_exception is False
+
+
+def test_a_bug_is_logged_but_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise RuntimeError("/secret/path")
+
+    with caplog.at_level(logging.ERROR), pytest.raises(gr.Error) as caught:
+        guard.guarded(fail)()
+    assert "/secret/path" not in str(caught.value.message)
+    assert "/secret/path" in caplog.text
+    number = caplog.records[0].args[0]  # type: ignore[index]
+    assert str(number) in str(caught.value.message)
+
+
+def test_signatures_stay_as_gradio_needs_them() -> None:
+    def action(files: list[str], request: gr.Request, count: int = 1) -> dict[str, int]:
+        """What it does."""
+        return {}
+
+    wrapped = guard.guarded(action)
+    assert inspect.signature(wrapped) == inspect.signature(action)
+    assert get_type_hints(wrapped)["request"] is gr.Request
+    assert wrapped.__doc__ == "What it does."
+
+
+def test_the_ticking_page_never_raises(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(one: int) -> str:
+        raise StoreError("The database is locked.")
+
+    assert guard.quietly(fail, lambda: "unchanged")(1) == "unchanged"
+    assert "locked" in caplog.text
