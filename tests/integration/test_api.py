@@ -186,7 +186,7 @@ def test_what_is_wrong_is_said_in_a_sentence(
         ({"base": "nowhere"}, "nowhere"),
         ({"options": {"max_train_steps": 0}}, "max_train_steps"),
         ({"options": {"max_train_step": 10}}, "max_train_steps"),
-        ({"options": {"output_dir": "/tmp/x"}}, "output_dir"),
+        ({"options": {"output_dir": "/elsewhere"}}, "output_dir"),
         ({"options": {"pretrained_model_name_or_path": "/etc"}}, "pretrained_model_name_or_path"),
     ],
 )
