@@ -22,7 +22,7 @@ from lora_studio.ui.words import duration
 
 SLOTS = 8
 """LoRAs at once on the page; the API takes any number."""
-STARTER_SUBJECT, ANY_SUBJECT = "dog face", "lighthouse"
+STARTER_SUBJECT, ANY_SUBJECT = "dog", "lighthouse"
 FIELD_TITLES: Mapping[str, str] = {
     "steps": "Steps",
     "guidance": "Guidance",
