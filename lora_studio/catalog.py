@@ -238,7 +238,7 @@ def preview_prompts(kind: Kind, trigger: str, base: str) -> tuple[str, ...]:
     if base == STARTER.name:
         if kind == "style":
             return (f"cat, {word} style", f"rocket, {word} style", f"castle, {word} style")
-        return (f"a {word}", f"a {word} on a blue background", f"a {word}, flat style")
+        return (f"a {word}", f"a {word} on a pink background", f"a {word} on a green background")
     if kind == "style":
         return (
             f"a cat on a windowsill, {word} style",

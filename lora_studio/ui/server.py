@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
-import logging
 import os
 import secrets
 import signal
@@ -19,13 +18,11 @@ from typing import Any
 
 import gradio as gr
 
-from lora_studio.errors import ConfigError, StudioError
+from lora_studio.errors import ConfigError
 from lora_studio.settings import Settings
 from lora_studio.studio import Studio
 from lora_studio.ui.blocks import build
 from lora_studio.ui.theme import stylesheet, theme
-
-logger = logging.getLogger(__name__)
 
 FIRST_PORT, PORTS = 7860, 40
 LARGEST_UPLOAD = "600mb"
@@ -142,7 +139,6 @@ def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bo
     settings = studio.settings
     os.environ["GRADIO_TEMP_DIR"] = str(settings.uploads)  # the only folder that guard.safe_uploads accepts
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"]))
-    threading.Thread(target=_look_around, args=(studio,), name="library", daemon=True).start()
     blocks = build(studio)
     blocks.queue(max_size=MOST_WAITING)
     _, address, share_address = blocks.launch(
@@ -165,14 +161,6 @@ def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bo
         css=stylesheet(),
     )
     return Opened(blocks=blocks, address=address, share_address=share_address or "", access=access)
-
-
-def _look_around(studio: Studio) -> None:
-    """Find what came into the library's folders while the studio was closed."""
-    try:
-        studio.gallery.scan()
-    except StudioError as error:
-        logger.warning("the library could not be read: %s", error)
 
 
 def served_folders(settings: Settings) -> list[Any]:
