@@ -22,6 +22,7 @@ import gradio as gr
 from lora_studio.catalog import BASES
 from lora_studio.config import SLUG
 from lora_studio.errors import ConfigError, DatasetError, ModelFileError, StoreError, StudioError
+from lora_studio.families.detect import HUB_ID
 from lora_studio.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 RECORD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 MOST_FILES = 1000
 
 
