@@ -114,6 +114,7 @@ class Leaf:
     help_text: str
     unit: str
     basic: bool
+    local: bool
     minimum: float | None
     maximum: float | None
     choices: tuple[str, ...]
@@ -160,6 +161,7 @@ def _leaf(group: str, name: str, info: FieldInfo) -> Leaf:
         help_text=info.description or "",
         unit=str(extra.get("unit", "")),
         basic=bool(extra.get("basic")),
+        local=bool(extra.get("local")),
         minimum=limits.get("g"),
         maximum=limits.get("l"),
         choices=choices,

@@ -1,0 +1,38 @@
+"""What is written, where and how often."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import field_validator
+
+from lora_studio.config_groups.base import Group, setting
+
+SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+class OutputGroup(Group):
+    output_name: str = setting(
+        ...,
+        "The LoRA's name: lower-case letters, digits and hyphens. It becomes folder and file name.",
+        basic=True,
+        min_length=1,
+        max_length=64,
+    )
+    output_dir: str = setting(..., "Folder that receives the result.", min_length=1)
+    title: str = setting("", "The name as people wrote it.", max_length=120)
+    save_every_n_steps: int | None = setting(
+        None, "A checkpoint every so many steps. Empty: at each preview. 0: only the end.", unit="steps", ge=0
+    )
+    save_precision: Literal["float", "fp16", "bf16"] = setting(
+        "float", "Number format in the file. fp16 halves it; the pictures stay practically the same."
+    )
+    training_comment: str = setting("", "A note kept in the file.", max_length=2000)
+
+    @field_validator("output_name")
+    @classmethod
+    def _slug(cls, value: str) -> str:
+        if not SLUG.fullmatch(value):
+            raise ValueError("use lower-case letters, digits and hyphens, beginning with a letter or digit")
+        return value

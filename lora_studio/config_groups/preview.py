@@ -1,0 +1,22 @@
+"""The pictures made during a training."""
+
+from __future__ import annotations
+
+from lora_studio.config_groups.base import Group, setting
+
+
+class PreviewGroup(Group):
+    sample_prompts: tuple[str, ...] = setting(
+        (), "Prompts of the previews. Empty: prompts about your subject are chosen by its kind."
+    )
+    sample_every_n_steps: int | None = setting(
+        None, "A preview every so many steps. Empty: four times a run. 0: none.", unit="steps", ge=0
+    )
+    sample_steps: int = setting(20, "Denoising steps of a preview.", unit="steps", ge=1, le=200)
+    sample_guidance: float = setting(7.5, "Guidance scale of a preview.", ge=0, le=30)
+    sample_seed: int = setting(
+        1,
+        "Seed of the first preview; the others count up. The picture with and without LoRA share it.",
+        ge=0,
+        le=2**32 - 1,
+    )
