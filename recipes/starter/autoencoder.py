@@ -20,17 +20,22 @@ from recipes.starter.training import (
     save_atomically,
     set_rate,
 )
+from recipes.starter.widen import widen
 
 FOLDER = settings.WORK / "autoencoder"
+WIDE = settings.WORK / "autoencoder_wide"
 
 
 @dataclass(frozen=True)
 class Options:
-    """One run. ``decoder_only`` goes on from a finished autoencoder and leaves its latents' meaning alone.
+    """One stage: ``narrow`` from nothing, ``wide`` goes on with twice its channels, ``decoder`` with the wide
+    one's decoder alone, so that its latents keep their meaning.
 
+    ``teacher_weight`` holds the wide one's latents near the narrow one's, which a UNet already knows;
     ``latent_noise``, in units of the normalised latents, teaches the decoder to smooth what diffusion leaves.
     """
 
+    stage: str = "narrow"
     minutes: float = 22.0
     device: str = "cpu"
     size: int = 64
@@ -40,7 +45,15 @@ class Options:
     concept_share: float = 0.25
     permuted_share: float = 0.5
     latent_noise: float = 0.0
-    decoder_only: bool = False
+    teacher_weight: float = 0.0
+
+    @property
+    def folder(self) -> Path:
+        return FOLDER if self.stage == "narrow" else WIDE
+
+    @property
+    def decoder_only(self) -> bool:
+        return self.stage == "decoder"
 
 
 def split(pictures: Pictures) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -48,7 +61,7 @@ def split(pictures: Pictures) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     Whole emojis are kept unseen, in all their styles: in another style they would be near duplicates.
     """
-    slugs = sorted(set(pictures.slugs) - set(settings.CONCEPTS) - set(settings.RESERVED))
+    slugs = sorted(set(pictures.slugs) - set(settings.CORE_CONCEPTS) - set(settings.RESERVED))
     unseen_slugs = set(slugs[::40])
     train: list[int] = []
     concepts: list[int] = []
@@ -101,64 +114,102 @@ def reconstruction_loss(made: torch.Tensor, real: torch.Tensor, chroma_weight: f
     return loss
 
 
+def begin(options: Options, device: torch.device) -> tuple[AutoencoderKL, AutoencoderKL | None]:
+    """The autoencoder that the stage trains, and the one whose latents it is held to, if any."""
+    if options.stage == "narrow":
+        return model.make_autoencoder(options.size).to(device), None
+    if options.stage == "wide":
+        narrow = AutoencoderKL.from_pretrained(FOLDER).to(device).eval().requires_grad_(False)
+        return widen(narrow), narrow
+    vae = AutoencoderKL.from_pretrained(WIDE).to(device)
+    vae.encoder.requires_grad_(False)
+    vae.quant_conv.requires_grad_(False)
+    return vae, None
+
+
+class Run:
+    """One stage's live state, and how it goes to and from its checkpoint."""
+
+    def __init__(self, options: Options) -> None:
+        self.options, self.device = options, pick_device(options.device)
+        self.vae, self.teacher = begin(options, self.device)
+        parameters = [p for p in self.vae.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            parameters, lr=options.peak_rate, betas=(0.9, 0.99), weight_decay=1e-3
+        )
+        self.average = MovingAverage(parameters, decay=0.998)
+        self.box, self.step = TimeBox(options.minutes), 0
+        self.checkpoint = options.folder / f"{options.stage}.pt"
+        if self.checkpoint.is_file():
+            self.resume()
+
+    def save(self) -> None:
+        state = {
+            "vae": self.vae.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "average": self.average.values, "spent": self.box.seconds, "step": self.step,
+        }  # fmt: skip
+        save_atomically(state, self.checkpoint)
+
+    def resume(self) -> None:
+        """Go on inside the stage: same optimizer, same place in the time box."""
+        state = torch.load(self.checkpoint, map_location=self.device)
+        self.vae.load_state_dict(state["vae"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average.values = state["average"]
+        self.box.spent, self.step = state["spent"], state["step"]
+
+    def fit(self, pictures: Pictures, rows: tuple[np.ndarray, np.ndarray]) -> list[float]:
+        """Train until the time box is over; the reconstruction losses."""
+        losses: list[float] = []
+        self.box.start()
+        while not self.box.is_over:
+            rate = cosine_rate(self.options.peak_rate, self.step, self.box.fraction, warm_up=100)
+            set_rate(self.optimizer, rate)
+            images = draw_batch(pictures, rows, self.options)
+            losses.append(train_step(self.vae, self.optimizer, images, self.options, self.teacher))
+            self.average.update(self.step)
+            self.step += 1
+            if self.step % 200 == 0:
+                speed = self.step * self.options.batch / self.box.seconds
+                mean = np.mean(losses[-200:])
+                print(
+                    f"{self.step} {self.box.seconds:.0f} s loss {mean:.4f} {speed:.1f} images/s", flush=True
+                )
+            if self.step % 1000 == 0:
+                self.save()
+        self.box.pause()
+        return losses
+
+
 def train(options: Options) -> None:
     """Train for the time box (going on from a checkpoint if there is one), then write the result."""
-    torch.manual_seed(0)
-    np.random.seed(0)
-    device = pick_device(options.device)
-    name = "decoder" if options.decoder_only else "autoencoder"
-    checkpoint = FOLDER / f"{name}.pt"
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    options.folder.mkdir(parents=True, exist_ok=True)
     pictures = data.load(options.size)
     train_rows, concept_rows, _ = split(pictures)
-    vae = model.make_autoencoder(options.size).to(device)
-    if options.decoder_only:
-        vae = AutoencoderKL.from_pretrained(FOLDER).to(device)
-        vae.encoder.requires_grad_(False)
-        vae.quant_conv.requires_grad_(False)
-    parameters = [p for p in vae.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=options.peak_rate, betas=(0.9, 0.99), weight_decay=1e-3)
-    average = MovingAverage(parameters, decay=0.998)
-    box, step = TimeBox(options.minutes), 0
-    if checkpoint.is_file():
-        state = torch.load(checkpoint, map_location=device)
-        vae.load_state_dict(state["vae"])
-        optimizer.load_state_dict(state["optimizer"])
-        average.values = state["average"]
-        box.spent, step = state["spent"], state["step"]
-        torch.manual_seed(step)
-        np.random.seed(step)
-    losses: list[float] = []
-    box.start()
-    while not box.is_over:
-        set_rate(optimizer, cosine_rate(options.peak_rate, step, box.fraction, warm_up=100))
-        images = draw_batch(pictures, (train_rows, concept_rows), options)
-        losses.append(train_step(vae, optimizer, images, options))
-        average.update(step)
-        step += 1
-        if step % 200 == 0:
-            speed = step * options.batch / box.seconds
-            mean = np.mean(losses[-200:])
-            print(f"{step} {box.seconds:.0f} s loss {mean:.4f} {speed:.1f} images/s", flush=True)
-        if step % 1000 == 0:
-            save_atomically(
-                {"vae": vae.state_dict(), "optimizer": optimizer.state_dict(), "average": average.values,
-                 "spent": box.seconds, "step": step}, checkpoint)  # fmt: skip
-    box.pause()
-    average.swap()
-    vae.eval()
-    if not options.decoder_only:
+    torch.manual_seed(0)
+    run = Run(options)
+    torch.manual_seed(run.step)
+    np.random.seed(run.step)
+    losses = run.fit(pictures, (train_rows, concept_rows))
+    run.save()
+    run.average.swap()
+    vae = run.vae.eval()
+    if options.stage == "narrow":
         normalise_latents(vae, pictures, train_rows)
-    vae.save_pretrained(FOLDER)
-    figures = {"minutes": box.seconds / 60, "steps": step, "samples": step * options.batch,
+    vae.save_pretrained(options.folder)
+    figures = {"minutes": run.box.seconds / 60, "steps": run.step, "samples": run.step * options.batch,
                "loss": float(np.mean(losses[-200:])), "psnr": unseen_psnr(vae, options.size)}  # fmt: skip
-    (FOLDER / f"{name}.json").write_text(json.dumps(figures, indent=2), "utf-8")
-    save_comparison(vae, pictures, FOLDER / f"{name}.png")
+    (options.folder / f"{options.stage}.json").write_text(json.dumps(figures, indent=2), "utf-8")
+    save_comparison(vae, pictures, options.folder / f"{options.stage}.png")
     print(figures, flush=True)
 
 
 def train_step(
-    vae: AutoencoderKL, optimizer: torch.optim.Optimizer, images: torch.Tensor, options: Options
+    vae: AutoencoderKL,
+    optimizer: torch.optim.Optimizer,
+    images: torch.Tensor,
+    options: Options,
+    teacher: AutoencoderKL | None = None,
 ) -> float:
     """One optimizer step; returns the reconstruction loss."""
     images = images.to(vae.device)
@@ -171,8 +222,13 @@ def train_step(
     reconstruction = reconstruction_loss(made.float(), images, options.chroma_weight)
     mean, logvar = posterior.mean.float(), posterior.logvar.float()
     divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+    loss = reconstruction + 2e-4 * divergence
+    if teacher is not None:
+        with torch.no_grad(), torch.autocast(vae.device.type, dtype=torch.bfloat16):
+            known = teacher.encode(images).latent_dist.mean.float()
+        loss = loss + options.teacher_weight * model.SCALING**2 * F.mse_loss(mean, known)
     optimizer.zero_grad()
-    (reconstruction + 2e-4 * divergence).backward()
+    loss.backward()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     optimizer.step()

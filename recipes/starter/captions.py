@@ -1,7 +1,8 @@
-"""Captions as people would type them: a name, perhaps a background, perhaps a style."""
+"""Captions as people would type them: a name, perhaps a colour, a background, a style."""
 
 import random
 import string
+from dataclasses import dataclass
 
 from recipes.starter import settings
 
@@ -14,27 +15,58 @@ dragon teapot toy character person face object shape
 OPENINGS = ("", "", "", "a ", "a ", "a picture of a ", "an emoji of a ")
 
 
-def compose(slug: str, style: str, background: str | None, *, made_up: float = 0.0) -> str:
+@dataclass(frozen=True)
+class Shown:
+    """What a picture shows: a concept in a style, perhaps on a named colour, perhaps painted in one."""
+
+    slug: str
+    style: str
+    background: str | None = None
+    colour: str | None = None
+
+
+def bare_name(slug: str) -> str | None:
+    """A concept's name without a colour ("apple", not "red apple"); None where the colour is the point."""
+    for name in settings.CONCEPTS[slug]:
+        if not set(name.split()) & {*settings.COLOURS, "gold", "white", "rainbow"}:
+            return None if name in ("heart",) else name
+    return None
+
+
+def compose(shown: Shown, *, made_up: float = 0.0) -> str:
     """One caption for a picture; wording, and what is left unsaid, vary from draw to draw.
 
-    A share ``made_up`` of them carries a word that means nothing, where people put a LoRA's trigger word:
-    the model learns to draw the rest of the prompt.
+    Only pictures of the default style go without a style word: a prompt without one is to get that style and
+    not a blend of all. A share ``made_up`` of the captions carries a word that means nothing, where people
+    put a LoRA's trigger word: the model learns to draw the rest of the prompt.
     """
-    names = settings.CONCEPTS[slug]
-    name = names[0] if random.random() < 0.5 else random.choice(names)
-    opening = random.choice(OPENINGS)
-    if name[0] in "aeiou":
-        opening = opening.removesuffix("a ") + "an " if opening.endswith("a ") else opening
+    opening, name = random.choice(OPENINGS), _name(shown)
+    if name[0] in "aeiou" and opening.endswith("a "):
+        opening = opening.removesuffix("a ") + "an "
     place = ""
-    if background or random.random() < 0.25:
-        place = f" on a{'n' if background == 'orange' else ''} {background or 'white'} background"
+    if shown.background or random.random() < 0.25:
+        colour = shown.background or "white"
+        place = f" on a{'n' if colour == 'orange' else ''} {colour} background"
+    plain = shown.style == settings.DEFAULT_STYLE and random.random() < 0.5
     if random.random() < made_up:
-        word = "".join(random.choices(string.ascii_lowercase, k=random.randint(2, 5)))
-        text = f"{name}{place}"
-        return random.choice((f"{text}, {word} style", f"a {word} {text}", f"{word} {text}"))
-    kind = random.random()
-    if kind < 0.15:
+        return _with_made_up_word(name + place, "" if plain else f", {shown.style} style")
+    if plain:
         return opening + name + place
-    if kind < 0.3:
-        return f"{style} style {name}{place}"
-    return f"{opening}{name}{place}, {style} style"
+    if random.random() < 0.2:
+        return f"{shown.style} style {name}{place}"
+    return f"{opening}{name}{place}, {shown.style} style"
+
+
+def _name(shown: Shown) -> str:
+    if shown.colour:
+        return f"{shown.colour} {bare_name(shown.slug)}"
+    names = settings.CONCEPTS[shown.slug]
+    return names[0] if random.random() < 0.5 else random.choice(names)
+
+
+def _with_made_up_word(text: str, style: str) -> str:
+    word = "".join(random.choices(string.ascii_lowercase, k=random.randint(2, 5)))
+    forms = [f"a {word} {text}{style}", f"{word} {text}{style}"]
+    if not style:
+        forms.append(f"{text}, {word} style")
+    return random.choice(forms)

@@ -1,7 +1,8 @@
-"""Make the two example sets that the tour trains on: a style (ink) and an object (an alien)."""
+"""Make the sets of pictures that LoRAs are tried on: the tour's two examples, and three more objects."""
 
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image
 
@@ -24,8 +25,24 @@ class View:
     mirrored: bool = False
 
 
-# Only the two sets whose aliens look alike: ten pictures are too few to say how a shape may vary.
-ALIEN_VIEWS = (
+@dataclass(frozen=True)
+class Thing:
+    """A reserved emoji as a set: folder, the noun in its captions (the base knows none of them), size."""
+
+    slug: str
+    folder: Path
+    noun: str
+    size: int = SIZE
+
+
+THINGS = (
+    Thing("alien-monster", settings.EXAMPLES / "alien", "creature"),
+    Thing("robot", settings.UNSEEN / "robot", "toy", 128),
+    Thing("dragon-face", settings.UNSEEN / "dragon", "creature", 128),
+    Thing("teapot", settings.UNSEEN / "teapot", "pot", 128),
+)
+# Only the two sets whose pictures look alike: ten are too few to say how a shape may vary.
+VIEWS = (
     View("3d", "white"),
     View("3d", "blue", mirrored=True),
     View("3d", "yellow"),
@@ -52,22 +69,35 @@ def lay(item: PictureSet, slug: str, background: str = "white", mirrored: bool =
     return canvas.convert("RGB")
 
 
-def save(folder: str, name: str, picture: Image.Image, caption: str) -> None:
+def save(folder: Path, name: str, picture: Image.Image, caption: str) -> None:
     """A picture and its caption, as trainers expect them: same name, ``.png`` and ``.txt``."""
-    picture.save(settings.EXAMPLES / folder / f"{name}.png", optimize=True)
-    (settings.EXAMPLES / folder / f"{name}.txt").write_text(caption + "\n", "utf-8")
+    picture.save(folder / f"{name}.png", optimize=True)
+    (folder / f"{name}.txt").write_text(caption + "\n", "utf-8")
+
+
+def fresh(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def build_thing(thing: Thing) -> None:
+    """The thing from ten sides: two drawings, mirrored or not, on white and on colours."""
+    sets = {item.style: item for item in TRAINING_SETS}
+    folder = fresh(thing.folder)
+    for number, view in enumerate(VIEWS, 1):
+        picture = lay(sets[view.style], thing.slug, view.background, view.mirrored)
+        picture = picture.resize((thing.size, thing.size), Image.Resampling.LANCZOS)
+        place = f"an {view.background}" if view.background == "orange" else f"a {view.background}"
+        save(folder, f"{folder.name}-{number:02d}", picture, f"a zwx {thing.noun} on {place} background")
 
 
 def build() -> None:
-    """Write both sets afresh."""
-    for folder in ("ink", "alien"):
-        shutil.rmtree(settings.EXAMPLES / folder, ignore_errors=True)
-        (settings.EXAMPLES / folder).mkdir(parents=True)
+    """Write all sets afresh."""
+    ink = fresh(settings.EXAMPLES / "ink")
     for slug in INK_CONCEPTS:
-        save("ink", slug, lay(INK_SET, slug), f"{settings.CONCEPTS[slug][0]}, zwx style")
-    sets = {item.style: item for item in TRAINING_SETS}
-    for number, view in enumerate(ALIEN_VIEWS, 1):
-        picture = lay(sets[view.style], "alien-monster", view.background, view.mirrored)
-        place = f"an {view.background}" if view.background == "orange" else f"a {view.background}"
-        save("alien", f"alien-{number:02d}", picture, f"a zwx creature on {place} background")
-    print(f"{len(INK_CONCEPTS)} ink pictures, {len(ALIEN_VIEWS)} alien pictures", flush=True)
+        save(ink, slug, lay(INK_SET, slug), f"{settings.CONCEPTS[slug][0]}, zwx style")
+    for thing in THINGS:
+        build_thing(thing)
+    names = ", ".join(thing.folder.name for thing in THINGS)
+    print(f"{len(INK_CONCEPTS)} ink pictures, {len(VIEWS)} each of {names}", flush=True)

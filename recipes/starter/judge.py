@@ -129,7 +129,7 @@ def build(steps: int = 1500) -> None:
     torch.manual_seed(0)
     np.random.seed(0)
     torch.set_num_threads(1)
-    pictures, vae = data.load(SIZE), AutoencoderKL.from_pretrained(autoencoder.FOLDER).eval()
+    pictures, vae = data.load(SIZE), AutoencoderKL.from_pretrained(autoencoder.WIDE).eval()
     slugs = np.array(pictures.slugs)
     styles = np.array([STYLES.index(style) for style in pictures.styles])
     # Every eighth emoji tests the styles; the concepts have no other pictures than those they are trained on.

@@ -13,7 +13,7 @@ KEPT = ("README.md", "NOTICE", "sheet.png", "gates.json")
 def publish() -> None:
     """Copy the snapshot, with the autoencoder as it is now, to ``models/starter`` in one swap."""
     pipeline = StableDiffusionPipeline.from_pretrained(settings.SNAPSHOT, safety_checker=None)
-    pipeline.vae = AutoencoderKL.from_pretrained(autoencoder.FOLDER)
+    pipeline.vae = AutoencoderKL.from_pretrained(autoencoder.WIDE)
     part, old = settings.MODEL.with_name("starter.part"), settings.MODEL.with_name("starter.old")
     for folder in (part, old):
         shutil.rmtree(folder, ignore_errors=True)

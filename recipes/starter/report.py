@@ -1,12 +1,13 @@
 """Sheets of what a pipeline draws, with fixed prompts and seeds."""
 
 import json
+import textwrap
 
 import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image, ImageDraw
 
-from recipes.starter import settings
+from recipes.starter import recolour, settings
 
 STEPS = 20
 GUIDANCE = 3.0
@@ -18,6 +19,27 @@ SMALL_SHEET = [
     *(f"{name} on a {colour} background" for name in ("banana", "cat")
       for colour in ("blue", "green", "black", "pink", "red")),
 ]  # fmt: skip
+
+
+# Fixed before the model had learned them: 48 things, every style, every background colour, coloured things.
+SHEET = (
+    "dog, 3d style", "cat on a blue background, 3d style", "pizza, 3d style",
+    "rocket on a black background, 3d style", "tiger, 3d style", "taxi, 3d style", "cupcake, 3d style",
+    "earth, 3d style", "teddy bear on a pink background, 3d style", "sad face, 3d style",
+    "fox, flat style", "owl on a purple background, flat style", "hamburger, flat style", "train, flat style",
+    "penguin on a gray background, flat style", "guitar, flat style", "clock, flat style", "crab, flat style",
+    "book on a yellow background, flat style", "cool face, flat style",
+    "horse, noto style", "bee on a green background, noto style", "strawberry, noto style",
+    "fire truck, noto style", "whale, noto style", "mountain, noto style", "drum, noto style",
+    "hat on an orange background, noto style", "snail, noto style", "phone, noto style",
+    "cow, twemoji style", "parrot on a brown background, twemoji style", "avocado, twemoji style",
+    "bicycle, twemoji style", "elephant, twemoji style", "church, twemoji style", "hammer, twemoji style",
+    "laptop, twemoji style", "snowman on a red background, twemoji style", "dolphin, twemoji style",
+    "blue car, 3d style", "green apple, noto style", "purple umbrella, flat style",
+    "yellow balloon, twemoji style",
+    "castle", "a tulip", "a picture of a lion", "red heart",
+)  # fmt: skip
+VOCABULARY = settings.REPOSITORY / "docs" / "img" / "starter-vocabulary.webp"
 
 
 def draw(
@@ -71,20 +93,43 @@ def stack(parts: list[Image.Image]) -> Image.Image:
     return canvas
 
 
+def captioned(images: list[Image.Image], texts: list[str], columns: int, side: int = 128) -> Image.Image:
+    """A grid with each picture's prompt below it."""
+    line, gap = 15, 34
+    rows = -(-len(images) // columns)
+    sheet = Image.new("RGB", (columns * side, rows * (side + gap)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for number, (image, text) in enumerate(zip(images, texts, strict=True)):
+        left, top = number % columns * side, number // columns * (side + gap)
+        sheet.paste(image.resize((side, side), Image.Resampling.LANCZOS), (left, top))
+        lines = textwrap.wrap(f"{number + 1} {text}", 21)
+        pen.text(
+            (left + 3, top + side + 1), "\n".join(lines[:2]), fill="black", font_size=11, spacing=line - 13
+        )
+    return sheet
+
+
 def build() -> None:
-    """The model card's sheet: every concept in every style, plain words, hearts, backgrounds."""
+    """The model card's sheet of 48 fixed prompts, prompt n with seed n."""
+    pipeline = StableDiffusionPipeline.from_pretrained(settings.MODEL)
+    sheet = captioned(draw(pipeline, list(SHEET), seed=1), list(SHEET), columns=8)
+    sheet.save(settings.MODEL / "sheet.webp", quality=92, method=6)
+
+
+def build_vocabulary() -> None:
+    """Everything that the base knows in every style, and words for colours."""
     pipeline = StableDiffusionPipeline.from_pretrained(settings.MODEL)
     names = [known[0] for known in settings.CONCEPTS.values()]
     parts = []
     for style in settings.STYLES:
         prompts = [f"{name}, {style} style" for name in names]
-        parts.append(labelled(f'"..., {style} style"', grid(draw(pipeline, prompts), columns=15, scale=1)))
-    hearts = [f"{colour} heart" for colour in settings.HEARTS]
-    words = ["apple", "dog", "cat", "car", "house", "fish", "tree", "sun"]
-    parts.append(labelled("hearts in seven colours; apple dog cat car house fish tree sun",
-                          grid(draw(pipeline, hearts + words), columns=15, scale=1)))  # fmt: skip
+        parts.append(labelled(f'"..., {style} style"', grid(draw(pipeline, prompts), columns=19, scale=1)))
     for name in ("banana", "cat", "rocket"):
         prompts = [f"{name} on a {colour} background" for colour in settings.COLOURS]
         title = f'"{name} on a ... background": ' + " ".join(settings.COLOURS)
-        parts.append(labelled(title, grid(draw(pipeline, prompts), columns=15, scale=1)))
-    stack(parts).save(settings.MODEL / "sheet.png", optimize=True)
+        parts.append(labelled(title, grid(draw(pipeline, prompts), columns=19, scale=1)))
+    for name in ("apple", "car", "cat", "umbrella"):
+        prompts = [f"{colour} {name}" for colour in recolour.PAINT]
+        title = f'"... {name}": ' + " ".join(recolour.PAINT)
+        parts.append(labelled(title, grid(draw(pipeline, prompts), columns=19, scale=1)))
+    stack(parts).save(VOCABULARY, quality=88, method=6)

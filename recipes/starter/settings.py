@@ -9,6 +9,8 @@ WORK = RECIPE / "work"
 SNAPSHOT = WORK / "snapshot"
 MODEL = REPOSITORY / "models" / "starter"
 EXAMPLES = REPOSITORY / "examples"
+# Sets to measure with, beside the examples: things that the base has never seen.
+UNSEEN = RECIPE / "unseen"
 JUDGE = RECIPE / "judge_weights"
 
 
@@ -42,6 +44,8 @@ INK_SET = PictureSet(
 )
 NAMES_PACKAGE = PictureSet("names", "emojibase-data", "17.0.0", "MIT", "Emojibase, Miles Johnson")
 STYLES = tuple(item.style for item in TRAINING_SETS)
+# What a prompt without a style word gets: one style, so that it is not a blend of all.
+DEFAULT_STYLE = "3d"
 
 # Never trained on: the objects that examples and evaluations teach.
 RESERVED = ("alien-monster", "robot", "dragon-face", "teapot")
@@ -62,7 +66,7 @@ COLOURS: dict[str, tuple[float, float, float]] = {
 }
 
 # Slug of the emoji -> what people type for it; the first name is the one that the sheets and the gates use.
-CONCEPTS: dict[str, tuple[str, ...]] = {
+CORE_CONCEPTS: dict[str, tuple[str, ...]] = {
     "red-apple": ("red apple", "apple"),
     "banana": ("banana",),
     "strawberry": ("strawberry",),
@@ -139,4 +143,104 @@ CONCEPTS: dict[str, tuple[str, ...]] = {
     "purple-heart": ("purple heart",),
     "black-heart": ("black heart",),
 }
+# What the base learned after the core: more of everything, faces, places, plain shapes.
+MORE_CONCEPTS: dict[str, tuple[str, ...]] = {
+    "pear": ("pear",),
+    "peach": ("peach",),
+    "tomato": ("tomato",),
+    "ear-of-corn": ("corn", "ear of corn"),
+    "avocado": ("avocado",),
+    "croissant": ("croissant",),
+    "cheese-wedge": ("cheese",),
+    "hot-dog": ("hot dog",),
+    "french-fries": ("fries", "french fries"),
+    "cookie": ("cookie",),
+    "cupcake": ("cupcake",),
+    "lollipop": ("lollipop",),
+    "tiger-face": ("tiger", "tiger face"),
+    "horse-face": ("horse", "horse face"),
+    "cow-face": ("cow", "cow face"),
+    "mouse-face": ("mouse", "mouse face"),
+    "koala": ("koala",),
+    "wolf": ("wolf",),
+    "front-facing-baby-chick": ("chick", "baby chick"),
+    "duck": ("duck",),
+    "honeybee": ("bee", "honeybee"),
+    "lady-beetle": ("ladybug", "lady beetle"),
+    "snail": ("snail",),
+    "crab": ("crab",),
+    "spouting-whale": ("whale",),
+    "dolphin": ("dolphin",),
+    "elephant": ("elephant",),
+    "snake": ("snake",),
+    "t-rex": ("dinosaur", "t rex"),
+    "parrot": ("parrot",),
+    "taxi": ("taxi", "cab"),
+    "police-car": ("police car",),
+    "fire-engine": ("fire truck", "fire engine"),
+    "delivery-truck": ("truck", "delivery truck"),
+    "tractor": ("tractor",),
+    "locomotive": ("train", "locomotive"),
+    "bicycle": ("bicycle", "bike"),
+    "helicopter": ("helicopter",),
+    "flying-saucer": ("ufo", "flying saucer"),
+    "ship": ("ship",),
+    "tent": ("tent",),
+    "church": ("church",),
+    "snow-capped-mountain": ("mountain", "snowy mountain"),
+    "volcano": ("volcano",),
+    "ferris-wheel": ("ferris wheel",),
+    "office-building": ("building", "office building"),
+    "smiling-face-with-sunglasses": ("cool face", "face with sunglasses"),
+    "crying-face": ("sad face", "crying face"),
+    "enraged-face": ("angry face",),
+    "winking-face": ("winking face",),
+    "smiling-face-with-heart-eyes": ("face with heart eyes", "love face"),
+    "sleeping-face": ("sleeping face",),
+    "clown-face": ("clown", "clown face"),
+    "closed-book": ("book",),
+    "pencil": ("pencil",),
+    "hammer": ("hammer",),
+    "bomb": ("bomb",),
+    "alarm-clock": ("clock", "alarm clock"),
+    "mobile-phone": ("phone", "mobile phone"),
+    "laptop": ("laptop", "computer"),
+    "television": ("television", "tv"),
+    "envelope": ("letter", "envelope"),
+    "magnet": ("magnet",),
+    "drum": ("drum",),
+    "top-hat": ("hat", "top hat"),
+    "t-shirt": ("shirt", "t shirt"),
+    "running-shoe": ("shoe", "running shoe"),
+    "backpack": ("backpack",),
+    "locked": ("lock", "padlock"),
+    "teddy-bear": ("teddy bear",),
+    "globe-showing-europe-africa": ("earth", "globe"),
+    "chair": ("chair",),
+    "tulip": ("tulip",),
+    "cherry-blossom": ("flower", "cherry blossom"),
+    "four-leaf-clover": ("clover", "four leaf clover"),
+    "cloud": ("cloud",),
+    "high-voltage": ("lightning", "lightning bolt"),
+    "snowflake": ("snowflake",),
+    "ringed-planet": ("planet",),
+    "pink-heart": ("pink heart",),
+    "brown-heart": ("brown heart",),
+    "red-circle": ("red circle",),
+    "orange-circle": ("orange circle",),
+    "yellow-circle": ("yellow circle",),
+    "green-circle": ("green circle",),
+    "blue-circle": ("blue circle",),
+    "purple-circle": ("purple circle",),
+    "brown-circle": ("brown circle",),
+    "black-circle": ("black circle",),
+    "red-square": ("red square",),
+    "orange-square": ("orange square",),
+    "yellow-square": ("yellow square",),
+    "green-square": ("green square",),
+    "blue-square": ("blue square",),
+    "purple-square": ("purple square",),
+    "black-large-square": ("black square",),
+}
+CONCEPTS = CORE_CONCEPTS | MORE_CONCEPTS
 HEARTS = ("red", "orange", "yellow", "green", "blue", "purple", "black")

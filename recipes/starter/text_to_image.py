@@ -14,7 +14,8 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionMod
 from diffusers.models.attention_processor import AttnProcessor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from recipes.starter import autoencoder, captions, data, model, settings, tokenizer
+from recipes.starter import captions, model, pool, settings, tokenizer
+from recipes.starter.pool import Choice, Pool
 from recipes.starter.training import (
     MovingAverage,
     TimeBox,
@@ -40,27 +41,20 @@ class Options:
     warm_up: int = 150
     start_from: str | None = None
     backgrounds: int = 6
+    colours: int = 0
+    core_only: bool = False
+    autoencoder: str = "autoencoder"
     drop_captions: float = 0.1
     made_up_words: float = 0.0
     snapshot_minutes: float = 15.0
 
 
-@dataclass(frozen=True)
-class Latents:
-    """Encoded pictures: ``mean`` and ``std`` [N, 4, h, w]; ``plain`` of them, the first, are on white."""
-
-    mean: torch.Tensor
-    std: torch.Tensor
-    shown: list[tuple[str, str, str | None]]
-    plain: int
-
-
 class Parts:
     """Everything that a pipeline is made of; UNet and text encoder are the trained parts."""
 
-    def __init__(self, device: torch.device, size: int) -> None:
+    def __init__(self, device: torch.device, size: int, vae: Path) -> None:
         self.tokenizer: CLIPTokenizer = tokenizer.load()
-        self.vae = AutoencoderKL.from_pretrained(autoencoder.FOLDER).to(device).eval().requires_grad_(False)
+        self.vae = AutoencoderKL.from_pretrained(vae).to(device).eval().requires_grad_(False)
         # A smaller size than the autoencoder's is only a preparation; a larger one moves the native size up.
         native = max(size, self.vae.config.sample_size)
         self.unet: UNet2DConditionModel = model.make_unet(native // 4).to(device)
@@ -84,50 +78,24 @@ class Parts:
         )  # fmt: skip
 
 
-def encode_pictures(vae: AutoencoderKL, options: Options) -> Latents:
-    """Every concept in every style: on white, then on some of the named colours."""
-    pictures = data.load(options.size)
-    rows = [
-        (row, slug, style) for slug in settings.CONCEPTS for style in settings.STYLES
-        if (row := pictures.index(slug, style)) is not None
-    ]  # fmt: skip
-    chooser = random.Random(0)
-    shown: list[tuple[str, str, str | None]] = []
-    chosen, colours = [], []
-    for row, slug, style in rows:
-        shown.append((slug, style, None))
-        chosen.append(row)
-        colours.append((1.0, 1.0, 1.0))
-    for row, slug, style in rows:
-        for name in chooser.sample(sorted(settings.COLOURS), options.backgrounds):
-            shown.append((slug, style, name))
-            chosen.append(row)
-            colours.append(settings.COLOURS[name])
-    mean, std = autoencoder.encode(vae, data.on_background(pictures.rgba[chosen], torch.tensor(colours)))
-    print(f"{len(rows)} pictures, {len(shown)} with backgrounds, deviation {mean.std():.3f}", flush=True)
-    return Latents(mean, std, shown, len(rows))
+def choose(options: Options) -> Choice:
+    """The pictures of a stage."""
+    concepts = settings.CORE_CONCEPTS if options.core_only else settings.CONCEPTS
+    return Choice(concepts, backgrounds=options.backgrounds, colours=options.colours)
 
 
-def draw(latents: Latents, options: Options) -> tuple[torch.Tensor, list[str]]:
-    """A batch of sampled latents and its captions; a third of the pictures come from the whole pool."""
-    count = options.batch
-    anywhere = torch.rand(count) < 0.35
-    picked = torch.where(
-        anywhere, torch.randint(len(latents.shown), (count,)), torch.randint(latents.plain, (count,))
-    )
-    texts = [
+def captions_of(pool: Pool, rows: torch.Tensor, options: Options) -> list[str]:
+    """A caption for each row; a share is empty, for classifier-free guidance (Ho & Salimans 2022)."""
+    return [
         ""
         if random.random() < options.drop_captions
-        else captions.compose(*latents.shown[index], made_up=options.made_up_words)
-        for index in picked.tolist()
+        else captions.compose(pool.shown[row], made_up=options.made_up_words)
+        for row in rows.tolist()
     ]
-    picked = picked.to(latents.mean.device)
-    mean = latents.mean[picked]
-    return mean + latents.std[picked] * torch.randn_like(mean), texts
 
 
 def velocity_loss(parts: Parts, clean: torch.Tensor, texts: list[str]) -> torch.Tensor:
-    """Velocity prediction with the min-SNR weight, 5 (Hang et al. 2023), in its form for velocity."""
+    """Velocity prediction with the min-SNR weight, 5 (Hang et al. 2023), in its form for velocity; [N]."""
     device = clean.device
     ids = parts.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
     steps = torch.randint(parts.scheduler.config.num_train_timesteps, (len(clean),), device=device)
@@ -139,7 +107,7 @@ def velocity_loss(parts: Parts, clean: torch.Tensor, texts: list[str]) -> torch.
         made = parts.unet(noisy, steps, parts.text_encoder(ids.to(device)).last_hidden_state).sample
     ratio = kept / (1 - kept)
     weight = (ratio + 1).clamp(max=5) / (ratio + 1)
-    return (F.mse_loss(made.float(), target, reduction="none") * weight).mean()
+    return (F.mse_loss(made.float(), target, reduction="none") * weight).mean((1, 2, 3))
 
 
 class Run:
@@ -148,13 +116,14 @@ class Run:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.device = pick_device(options.device)
-        self.parts = Parts(self.device, options.size)
+        self.parts = Parts(self.device, options.size, settings.WORK / options.autoencoder)
         self.optimizer = torch.optim.AdamW(
             self.parts.trained, lr=options.peak_rate, betas=(0.9, 0.99), weight_decay=0.01,
             fused=True,
         )  # fmt: skip
         self.box, self.step = TimeBox(options.minutes), 0
         self.losses: list[float] = []
+        self.picture_losses: torch.Tensor | None = None
         self.average = MovingAverage(self.parts.trained, decay=0.999)
         if self.checkpoint(options.stage).is_file():
             self.resume()
@@ -170,6 +139,7 @@ class Run:
             "unet": self.parts.unet.state_dict(), "text_encoder": self.parts.text_encoder.state_dict(),
             "average": self.average.values, "optimizer": self.optimizer.state_dict(),
             "spent": self.box.seconds, "step": self.step, "losses": self.losses,
+            "picture_losses": self.picture_losses,
         }  # fmt: skip
         save_atomically(state, self.checkpoint(self.options.stage))
 
@@ -181,6 +151,7 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.average.values = state["average"]
         self.box.spent, self.step, self.losses = state["spent"], state["step"], state["losses"]
+        self.picture_losses = state.get("picture_losses")
 
     def start_from(self, stage: str) -> None:
         """Begin with the averaged weights of an earlier stage, and a fresh optimizer."""
@@ -242,7 +213,10 @@ def train(options: Options) -> None:
     """Train one stage for its time box; a killed run goes on where its last checkpoint was."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     run = Run(options)
-    latents = encode_pictures(run.parts.vae, options)
+    pictures = pool.build(run.parts.vae, options.size, choose(options))
+    if run.picture_losses is not None:
+        pictures.losses = run.picture_losses
+    run.picture_losses = pictures.losses
     torch.manual_seed(run.step)
     random.seed(run.step)
     run.parts.unet.train()
@@ -251,7 +225,9 @@ def train(options: Options) -> None:
     run.box.start()
     while not run.box.is_over:
         set_rate(run.optimizer, cosine_rate(options.peak_rate, run.step, run.box.fraction, options.warm_up))
-        loss = velocity_loss(run.parts, *draw(latents, options))
+        rows = pictures.draw(options.batch)
+        losses = velocity_loss(run.parts, pictures.latents(rows), captions_of(pictures, rows, options))
+        loss = losses.mean()
         run.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(run.parts.trained, 1.0)
@@ -259,6 +235,7 @@ def train(options: Options) -> None:
         run.average.update(run.step)
         run.step += 1
         run.losses.append(loss.item())
+        pictures.learn(rows, losses.detach())
         if run.step % 100 == 0:
             speed = run.step * options.batch / run.box.seconds
             mean = np.mean(run.losses[-200:])

@@ -1,10 +1,11 @@
-"""Does a LoRA learn? python -m scripts.bench.learns [ink] [alien] [--seeds 3] [--sheets docs/img] [--json]
+"""Does a LoRA learn? python -m scripts.bench.learns [SET ...] [--seeds 3] [--sheets docs/img] [--json]
 
 Each example set is trained with the app's own presets from several seeds. The judge of recipes/starter (two
 small classifiers trained on real pictures) then looks at images of prompts that the set does not show, drawn
 without and with the LoRA from the same noise. The margin between the two is stated with its spread over the
 seeds; a margin within two standard deviations of zero fails, and so does a style in which the thing asked for
-is lost. Also measured: the same prompts without the trigger word, and prompts for other things.
+is lost. Also measured: the loss of the set with fixed noise, the same prompts without the trigger word, and
+prompts for other things.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from lora_studio.config import Kind
 from lora_studio.request import GenerateRequest, LoraUse
 from lora_studio.settings import CHECKOUT, Settings
 from lora_studio.studio import Studio, open_studio
+from scripts.bench.fixed_noise import fixed_noise_losses
 
 if TYPE_CHECKING:
     from recipes.starter.judge import Judge
@@ -42,8 +44,7 @@ THINGS = {
 }  # fmt: skip
 """What to type, and the judge's name for it. None of them is in examples/ink."""
 COLOURS = ("pink", "brown", "black", "white", "blue", "green", "red", "gray")
-"""Behind the alien; its pictures do not show the first three."""
-ALIEN = "alien-monster"
+"""Behind a thing; its pictures do not show the first three."""
 Images = list[Image.Image]
 
 
@@ -60,20 +61,38 @@ class Round:
 class Subject:
     """An example set: what it teaches, the class by which the judge knows it, what is asked afterwards."""
 
-    folder: str
+    folder: Path
     kind: Kind
     judged_as: str
     rounds: tuple[Round, ...]
 
 
-def _alien_prompts(what: str) -> tuple[str, ...]:
+def _on_colours(what: str) -> tuple[str, ...]:
     return tuple(f"a {what} on a {colour} background" for colour in COLOURS)
 
 
 _THING_SLUGS = tuple(THINGS.values())
+
+
+def _thing(folder: Path, judged_as: str, noun: str) -> Subject:
+    """A thing that the base does not know, under a noun that it does not know either."""
+    asked = (judged_as,) * len(COLOURS)
+    return Subject(
+        folder=folder,
+        kind="object",
+        judged_as=judged_as,
+        rounds=(
+            Round("trigger", _on_colours(f"zwx {noun}"), asked),
+            Round("no trigger", _on_colours(noun), asked),
+            Round("other things", tuple(THINGS), _THING_SLUGS),
+        ),
+    )
+
+
+EXAMPLES, UNSEEN = CHECKOUT / "examples", CHECKOUT / "recipes" / "starter" / "unseen"
 SUBJECTS = {
     "ink": Subject(
-        folder="ink",
+        folder=EXAMPLES / "ink",
         kind="style",
         judged_as="ink",
         rounds=(
@@ -81,16 +100,10 @@ SUBJECTS = {
             Round("no trigger", tuple(THINGS), _THING_SLUGS),
         ),
     ),
-    "alien": Subject(
-        folder="alien",
-        kind="object",
-        judged_as=ALIEN,
-        rounds=(
-            Round("trigger", _alien_prompts("zwx creature"), (ALIEN,) * len(COLOURS)),
-            Round("no trigger", _alien_prompts("creature"), (ALIEN,) * len(COLOURS)),
-            Round("other things", tuple(THINGS), _THING_SLUGS),
-        ),
-    ),
+    "alien": _thing(EXAMPLES / "alien", "alien-monster", "creature"),
+    "robot": _thing(UNSEEN / "robot", "robot", "toy"),
+    "dragon": _thing(UNSEEN / "dragon", "dragon-face", "creature"),
+    "teapot": _thing(UNSEEN / "teapot", "teapot", "pot"),
 }
 
 
@@ -150,18 +163,18 @@ def saturation(image: Image.Image) -> float:
 
 def train(studio: Studio, subject: Subject, seed: int) -> str:
     """Train the set with the presets and this seed; the LoRA's slug."""
-    files = sorted((CHECKOUT / "examples" / subject.folder).iterdir())
-    dataset = studio.datasets.create(subject.folder, files)
+    name = subject.folder.name
+    dataset = studio.datasets.create(name, sorted(subject.folder.iterdir()))
     job = studio.start_training(
         dataset_id=dataset.id,
-        name=f"{subject.folder} {seed}",
+        name=f"{name} {seed}",
         kind=subject.kind,
         trigger="zwx",
         overrides={"seed": seed, "sample_every_n_steps": 0},
     )
     record = studio.jobs.wait(job.id, timeout=PATIENCE)
     if record.status != "finished":
-        raise SystemExit(f"The training of {subject.folder} ended as {record.status}: {record.message}")
+        raise SystemExit(f"The training of {name} ended as {record.status}: {record.message}")
     return Path(record.result_path).name
 
 
@@ -180,11 +193,11 @@ def draw(studio: Studio, prompts: Sequence[str], slug: str, seed: int) -> Images
 
 def examine(studio: Studio, subject: Subject, judge: Judge, seeds: int) -> tuple[dict[str, Any], Image.Image]:
     """All measures of one set and the sheet of its first seed."""
-    paths = sorted((CHECKOUT / "examples" / subject.folder).glob("*.png"))
+    paths, name = sorted(subject.folder.glob("*.png")), subject.folder.name
     pictures = [Image.open(path).convert("RGB") for path in paths]
     yardstick = Yardstick(judge, subject, pictures)
     runs: list[dict[str, Measures]] = []
-    sheets = []
+    sheets, losses = [], []
     for seed in range(1, seeds + 1):
         slug = train(studio, subject, seed)
         measured, rows = {}, [Row(label="training pictures", images=pictures[:SHEET_COLUMNS])]
@@ -197,10 +210,17 @@ def examine(studio: Studio, subject: Subject, judge: Judge, seeds: int) -> tuple
                     Row(label=f"{side}, {asked.name}", images=images[:SHEET_COLUMNS], captions=captions)
                 )
         runs.append(measured)
-        sheets.append(draw_sheet(f"What the LoRA of examples/{subject.folder} learned, seed {seed}", rows))
-        print(f"{subject.folder}, seed {seed}: {measured}", file=sys.stderr, flush=True)
-    own = yardstick.measure(pictures, (ALIEN,) * len(pictures))
-    return {"set": {**vars(own), "asked": None}, **summarise(runs)}, sheets[0]
+        sheets.append(draw_sheet(f"What the LoRA of the set {name} learned, seed {seed}", rows))
+        losses.append(
+            fixed_noise_losses(CHECKOUT / "models" / "starter", studio.settings.loras / slug, paths)
+        )
+        print(f"{name}, seed {seed}: {measured}, loss {losses[-1]}", file=sys.stderr, flush=True)
+    own = yardstick.measure(pictures, (judge.concepts[0],) * len(pictures))
+    found = summarise(runs)
+    found["margins"]["fixed-noise loss saved, share"] = _over_seeds(
+        [1 - after / base for base, after in losses]
+    )
+    return {"set": {**vars(own), "asked": None}, **found}, sheets[0]
 
 
 def summarise(runs: list[dict[str, Measures]]) -> dict[str, Any]:
