@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from lora_studio.data.export import export_folder
 from lora_studio.data.ingest import ingest, read_caption_text
 from lora_studio.errors import DatasetError, StoreError
 from lora_studio.lora.files import write_atomically
@@ -102,6 +103,31 @@ class Datasets:
             record = replace(self.get(dataset_id), captions=captions)
             _write_record(Path(record.path), record)
         self._library.put_dataset(record)
+
+    def export(
+        self,
+        dataset_id: str,
+        folder: Path,
+        *,
+        repeats: int = 10,
+        class_tokens: str = "",
+        trigger_word: str = "",
+    ) -> Path:
+        """Copy a set into a new folder as Kohya's trainer reads it: `<repeats>_<class>/` with pictures and
+        .txt captions; sub-folders that have such a name keep it. `class_tokens` (empty: the set's name) are
+        the caption of pictures without one; `trigger_word` is put in front of both. Returns the folder to be
+        given as train_data_dir. DatasetError if it is there and not empty."""
+        record = self.get(dataset_id)
+        pictures = self.pictures(dataset_id)
+        words = f"{trigger_word} {class_tokens or record.name}".strip()
+        with _disk_errors("The pictures", "exported"):
+            return export_folder(
+                pictures,
+                folder,
+                root=Path(record.path),
+                subfolder=f"{repeats}_{words}",
+                trigger_word=trigger_word,
+            )
 
     def delete(self, dataset_id: str) -> str:
         """Move a set to the trash; returns the token for `undo`. StoreError while a training needs it."""

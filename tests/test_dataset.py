@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from lora_studio.config import TrainConfig
+from lora_studio.config_groups import DatasetGroup
+from lora_studio.data.folders import read_folder
 from lora_studio.dataset import Datasets
 from lora_studio.errors import DatasetError, StoreError
 from lora_studio.settings import Settings
@@ -178,3 +180,50 @@ def test_library_rows_hold_records_whole(datasets: Datasets, database: Database,
     record = datasets.create("x", [*files, files[0].with_name("missing.png")])
     assert record.refused
     assert Library(database).dataset(record.id) == record
+
+
+def test_a_set_is_exported_as_a_kohya_folder(datasets: Datasets, files: list[Path], tmp_path: Path) -> None:
+    record = datasets.create("My squares", files)
+    folder = datasets.export(
+        record.id, tmp_path / "out", repeats=4, class_tokens="a/square", trigger_word="zwx"
+    )
+    assert folder == tmp_path / "out"
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*")) == [
+        "4_zwx a square/blue.png",
+        "4_zwx a square/blue.txt",
+        "4_zwx a square/green.png",
+        "4_zwx a square/green.txt",
+        "4_zwx a square/red.png",
+    ]
+    found = read_folder(DatasetGroup(train_data_dir=str(folder))).pictures
+    assert [(p.caption, p.repeats) for p in found] == [
+        ("zwx, a blue square", 4),
+        ("zwx, a green square", 4),
+        ("zwx a square", 4),
+    ]
+    for path, _ in datasets.pictures(record.id):
+        assert (folder / "4_zwx a square" / path.name).read_bytes() == path.read_bytes()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_kohya_folders_of_a_set_keep_their_names(
+    datasets: Datasets, files: list[Path], tmp_path: Path
+) -> None:
+    record = datasets.create("Squares", files)
+    inner = Path(record.path) / "7_blue thing"
+    inner.mkdir()
+    (Path(record.path) / "blue.png").rename(inner / "blue.png")
+    folder = datasets.export(record.id, tmp_path / "out")
+    assert sorted(path.name for path in folder.iterdir()) == ["10_Squares", "7_blue thing"]
+    assert [path.name for path in (folder / "7_blue thing").iterdir()] == ["blue.png"]
+
+
+def test_an_export_goes_only_into_a_new_folder(datasets: Datasets, files: list[Path], tmp_path: Path) -> None:
+    record = datasets.create("Squares", files)
+    with pytest.raises(DatasetError, match="is there already"):
+        datasets.export(record.id, files[0].parent)
+    (tmp_path / "empty").mkdir()
+    assert datasets.export(record.id, tmp_path / "empty").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="can't be exported"):
+        datasets.export(record.id, tmp_path / "file" / "out")

@@ -17,22 +17,28 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Scale a picture to `resized`, then cut `bucket` out of its middle. `aspect_error` is picture minus
-    bucket."""
+    """Scale a picture of size `original` to `resized`, then cut `bucket` out of it: from the middle, or with
+    its upper left corner at `offset`. `aspect_error` is picture minus bucket. `note` says what was done to a
+    picture that Kohya's rule would break on."""
 
     bucket: Size
     resized: Size
     aspect_error: float
+    original: Size = (0, 0)
+    offset: Size | None = None
+    note: str = ""
 
     @property
     def corner(self) -> Size:
-        """Upper left corner of the cut."""
+        """Upper left corner of the cut in the scaled picture."""
+        if self.offset is not None:
+            return self.offset
         return (self.resized[0] - self.bucket[0]) // 2, (self.resized[1] - self.bucket[1]) // 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bucketing:
-    """How pictures of one run are placed. `buckets` is empty when nothing may be enlarged: then each
+    """How the pictures of one dataset are placed. `buckets` is empty when nothing may be enlarged: then each
     picture gets the largest size that its own shape allows."""
 
     area: int
@@ -49,10 +55,13 @@ class Bucketing:
 
 def bucketing_for(data: DatasetGroup, size_step: int) -> Bucketing:
     """The buckets of a run. `size_step` is what the base model needs sides to be multiples of."""
-    side = data.resolution
+    width, height = resolution_of(data)
     if not data.enable_bucket:
-        square = max(size_step, side // size_step * size_step)
-        return Bucketing(area=square * square, step=size_step, buckets=((square, square),))
+        size = (
+            max(size_step, width // size_step * size_step),
+            max(size_step, height // size_step * size_step),
+        )
+        return Bucketing(area=size[0] * size[1], step=size_step, buckets=(size,))
     step = math.lcm(data.bucket_reso_steps, size_step)
     notes = []
     if step != data.bucket_reso_steps:
@@ -60,10 +69,10 @@ def bucketing_for(data: DatasetGroup, size_step: int) -> Bucketing:
             f"bucket_reso_steps {data.bucket_reso_steps} becomes {step}: the base model needs multiples of "
             f"{size_step}."
         )
-    step = min(step, max(size_step, side // size_step * size_step))
+    step = min(step, max(size_step, min(width, height) // size_step * size_step))
     if data.bucket_no_upscale:
-        return Bucketing(area=side * side, step=step, buckets=(), notes=tuple(notes))
-    least, most = min(data.min_bucket_reso, side), max(data.max_bucket_reso, side)
+        return Bucketing(area=width * height, step=step, buckets=(), notes=tuple(notes))
+    least, most = min(data.min_bucket_reso, width, height), max(data.max_bucket_reso, width, height)
     if least != data.min_bucket_reso:
         notes.append(
             f"min_bucket_reso {data.min_bucket_reso} becomes {least}: it can't be above the resolution."
@@ -72,13 +81,18 @@ def bucketing_for(data: DatasetGroup, size_step: int) -> Bucketing:
         notes.append(
             f"max_bucket_reso {data.max_bucket_reso} becomes {most}: it can't be below the resolution."
         )
-    buckets = make_buckets((side, side), least=least, most=most, step=step)
+    buckets = make_buckets((width, height), least=least, most=most, step=step)
     if len(buckets) == 1 and least < most:
         notes.append(
             f"All pictures are cut to {buckets[0][0]} x {buckets[0][1]}: min_bucket_reso {least} leaves no "
             "other bucket at this resolution."
         )
-    return Bucketing(area=side * side, step=step, buckets=tuple(buckets), notes=tuple(notes))
+    return Bucketing(area=width * height, step=step, buckets=tuple(buckets), notes=tuple(notes))
+
+
+def resolution_of(data: DatasetGroup) -> Size:
+    """Width and height of the training area."""
+    return data.resolution, data.resolution_height or data.resolution
 
 
 def make_buckets(resolution: Size, *, least: int, most: int, step: int) -> list[Size]:
@@ -102,22 +116,34 @@ def _place_in(buckets: Sequence[Size], size: Size) -> Placement:
     # The picture covers the bucket: equal heights if it is the wider of the two, else equal widths.
     scale = bucket[1] / height if shape > bucket[0] / bucket[1] else bucket[0] / width
     resized = (max(bucket[0], int(width * scale + 0.5)), max(bucket[1], int(height * scale + 0.5)))
-    return Placement(bucket=bucket, resized=resized, aspect_error=bucket[0] / bucket[1] - shape)
+    return Placement(
+        bucket=bucket, resized=resized, aspect_error=bucket[0] / bucket[1] - shape, original=size
+    )
 
 
 def _place_unenlarged(size: Size, *, area: int, step: int) -> Placement:
-    """Kohya's rule without enlarging, except that a side shorter than one step is enlarged to it."""
+    """Kohya's rule without enlarging, which gives very small and very long pictures a side of 0 or divides by
+    it. Here a side shorter than one step is enlarged to it, and what is longer than fits is cut off."""
     width, height = size
     shape = width / height
+    note = ""
     resized = _shrunk(shape, area=area, step=step) if width * height > area else size
     if min(resized) < step:
         scale = step / min(resized)
         resized = (max(step, int(resized[0] * scale + 0.5)), max(step, int(resized[1] * scale + 0.5)))
+        note = f"it is scaled to {resized[0]} x {resized[1]}, because no side can be below {step}"
     bucket = (resized[0] // step * step, resized[1] // step * step)
-    if bucket[0] * bucket[1] > area:  # a thread of a picture: as long as fits, the rest is cut off
+    if bucket[0] * bucket[1] > area:  # a thread of a picture
         longest = max(step, area // step // step * step)
         bucket = (min(bucket[0], longest), min(bucket[1], longest))
-    return Placement(bucket=bucket, resized=resized, aspect_error=bucket[0] / bucket[1] - shape)
+        note = f"{note}, and only the middle {bucket[0]} x {bucket[1]} of it are used".removeprefix(", and ")
+    return Placement(
+        bucket=bucket,
+        resized=resized,
+        aspect_error=bucket[0] / bucket[1] - shape,
+        original=size,
+        note=note,
+    )
 
 
 def _shrunk(shape: float, *, area: int, step: int) -> Size:

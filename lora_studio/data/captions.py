@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections import Counter
@@ -13,6 +14,15 @@ from lora_studio.config_groups import DatasetGroup
 from lora_studio.errors import DatasetError
 
 EXTENSIONS = (".txt", ".caption")
+WILDCARD = re.compile(r"\{\{|\}\}|\{((?:\{\{|\}\}|[^{}])+)\}")
+FACE_PARTS = 4
+UNCHANGING = {
+    "caption_dropout_rate": 0.0,
+    "caption_dropout_every_n_epochs": 0,
+    "caption_tag_dropout_rate": 0.0,
+    "shuffle_caption": False,
+    "token_warmup_step": 0.0,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,22 +33,29 @@ class CaptionText:
     more_lines: bool = False
 
 
-def read_caption(picture: Path, extension: str = "") -> CaptionText:
-    """The first line with text in the file of the same name ending in `extension`, else in .txt, else in
-    .caption. Raises DatasetError for a file that is not UTF-8."""
+def read_caption(picture: Path, extension: str = "", *, all_lines: bool = False) -> CaptionText:
+    """The first line with text (or all of them) in the file of the same name ending in `extension`, else in
+    .txt, else in .caption. The file may lack the four numbers of a face that end the picture's name. Raises
+    DatasetError for a file that is not UTF-8."""
     wanted = (f".{extension.lstrip('.')}",) if extension.strip(". ") else EXTENSIONS
-    for ending in wanted:
-        path = picture.with_suffix(ending)
+    stems = [picture.stem]
+    if picture.stem.count("_") >= FACE_PARTS:
+        stems.append(picture.stem.rsplit("_", FACE_PARTS)[0])
+    for path in (picture.with_name(stem + ending) for stem in stems for ending in wanted):
         if path.is_file():
             lines = [line.strip() for line in _read_text(path).splitlines()]
             filled = [line for line in lines if line]
+            if all_lines:
+                return CaptionText(text="\n".join(filled))
             return CaptionText(text=filled[0] if filled else "", more_lines=len(filled) > 1)
     return CaptionText(text="")
 
 
 def with_trigger(caption: str, trigger: str) -> str:
-    """The caption with the trigger word in front, unless it has it as a word already."""
+    """Each line of the caption with the trigger word in front, unless it has it as a word already."""
     trigger = trigger.strip()
+    if "\n" in caption:
+        return "\n".join(with_trigger(line, trigger) for line in caption.split("\n"))
     if not trigger or has_word(caption, trigger):
         return caption
     return f"{trigger}, {caption}" if caption else trigger
@@ -49,27 +66,97 @@ def has_word(text: str, word: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None
 
 
-def caption_for_use(caption: str, data: DatasetGroup, seed: int) -> str:
-    """The caption as one step sees it: dropped, or with its comma-separated parts shuffled, as the settings
-    say."""
+def caption_for_use(
+    caption: str, data: DatasetGroup, seed: int, *, step: int = 1, epoch: int = 1, max_train_steps: int = 0
+) -> str:
+    """The caption as one step sees it, in Kohya's order: one of its lines, prefix and suffix, dropped,
+    wildcards, then its parts warmed up, shuffled and dropped one by one, then the secondary separator.
+
+    `step` and `epoch` count from 1; `max_train_steps` is needed for a warm-up given as a share. Same seed,
+    same caption.
+    """
     drawn = random.Random(seed)
-    if drawn.random() < data.caption_dropout_rate:
+    every = data.caption_dropout_every_n_epochs
+    if drawn.random() < data.caption_dropout_rate or (every and epoch % every == 0):
         return ""
-    if not data.shuffle_caption:
-        return caption
-    parts = [part.strip() for part in caption.split(",") if part.strip()]
-    kept, loose = parts[: data.keep_tokens], parts[data.keep_tokens :]
-    drawn.shuffle(loose)
-    return ", ".join([*kept, *loose])
+    lines = caption.split("\n")
+    line = drawn.choice(lines) if data.enable_wildcard and len(lines) > 1 else lines[0]
+    caption = " ".join(part for part in (data.caption_prefix, line, data.caption_suffix) if part)
+    if data.enable_wildcard:
+        caption = _one_of_each(caption, drawn)
+    if changes_parts(data):
+        first, loose, last = _parts(caption, data)
+        loose = loose[: _warm(len(loose), data, step, max_train_steps)]
+        if data.shuffle_caption:
+            drawn.shuffle(loose)
+        if data.caption_tag_dropout_rate:
+            loose = [part for part in loose if drawn.random() >= data.caption_tag_dropout_rate]
+        caption = ", ".join([*first, *loose, *last])
+    if data.secondary_separator:
+        caption = caption.replace(data.secondary_separator, data.caption_separator)
+    return caption
+
+
+def plain_caption(caption: str, data: DatasetGroup) -> str:
+    """The caption with all that may be left out of it left in, its parts in order; where there is a choice,
+    always the same."""
+    return caption_for_use(caption, data.model_copy(update=UNCHANGING), 0)
+
+
+def changes_parts(data: DatasetGroup) -> bool:
+    """Whether captions are taken apart. If not, they are used as they are written."""
+    return bool(data.shuffle_caption or data.token_warmup_step or data.caption_tag_dropout_rate)
+
+
+def has_choice(caption: str, data: DatasetGroup) -> bool:
+    """Whether the caption may be another one at each use, other than by being dropped as a whole."""
+    written = f"{data.caption_prefix}{caption}{data.caption_suffix}"
+    return changes_parts(data) or (data.enable_wildcard and ("\n" in written or "{" in written))
 
 
 def tag_frequency(captions: Iterable[tuple[str, str]]) -> dict[str, dict[str, int]]:
     """Counts of the comma-separated parts, lower-cased, of (folder, caption) pairs, by folder."""
     counts: dict[str, Counter[str]] = {}
     for folder, caption in captions:
-        tags = (part.strip().lower() for part in caption.split(","))
+        tags = (part.strip().lower() for part in caption.replace("\n", ",").split(","))
         counts.setdefault(folder, Counter()).update(tag for tag in tags if tag)
     return {folder: dict(counter) for folder, counter in counts.items()}
+
+
+def _one_of_each(caption: str, drawn: random.Random) -> str:
+    """Each {a|b} replaced by a or b; {{ and }} stand for braces."""
+
+    def chosen(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return match[0][0]
+        return drawn.choice(match[1].split("|")).replace("{{", "{").replace("}}", "}")
+
+    return WILDCARD.sub(chosen, caption)
+
+
+def _parts(caption: str, data: DatasetGroup) -> tuple[list[str], list[str], list[str]]:
+    """The parts that stay in front, those that may move, and those that stay at the end."""
+
+    def split(text: str) -> list[str]:
+        return [part.strip() for part in text.split(data.caption_separator) if part.strip()]
+
+    mark = data.keep_tokens_separator
+    if mark and mark in caption:
+        first, _, rest = caption.partition(mark)
+        loose, _, last = rest.partition(mark)
+        return split(first), split(loose), split(last)
+    parts = split(caption)
+    return parts[: data.keep_tokens], parts[data.keep_tokens :], []
+
+
+def _warm(parts: int, data: DatasetGroup, step: int, max_train_steps: int) -> int:
+    """How many of the movable parts the step sees."""
+    whole = data.token_warmup_step
+    end = math.floor(whole * max_train_steps) if whole < 1 else whole
+    if not end or step - 1 >= end:
+        return parts
+    seen = math.floor((step - 1) * (parts - data.token_warmup_min) / end) + data.token_warmup_min
+    return max(0, min(parts, seen))
 
 
 def _read_text(path: Path) -> str:

@@ -1,112 +1,138 @@
-"""Which pictures a training folder holds, and how often each is shown.
-
-Either pictures lie directly in the folder, or, as in Kohya's layout, in sub-folders named
-`<repeats>_<class>`.
-"""
+"""Which pictures a run trains on, with their captions, repeats and options. The files are not opened yet."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from lora_studio.config_groups import DatasetGroup
-from lora_studio.data.captions import read_caption, with_trigger
+from lora_studio.data.agreement import check_settings
+from lora_studio.data.captions import has_word, read_caption, with_trigger
+from lora_studio.data.captions_file import read_captions_file
+from lora_studio.data.dataset_config import config_subsets
+from lora_studio.data.subsets import ENDINGS, Subset, count_of, existing_folder, folder_subsets, picture_files
+from lora_studio.data.variation import face_in_name
 from lora_studio.errors import DatasetError
 
-ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif", ".gif", ".tif", ".tiff"})
-KOHYA_FOLDER = re.compile(r"(\d+)_(.+)")
+__all__ = ["ENDINGS", "Picture", "PictureFolder", "picture_files", "read_folder"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A picture file with its finished caption. `folder` is the name of the folder it came from."""
+    """A picture file with its finished caption (several lines where wildcards choose one). `folder` is the
+    name of the subset it came from, `subset` and `dataset` their numbers, `settings` what holds for it (None:
+    the run's own settings), `weight` the factor of its loss, `mask` the picture that weighs its places."""
 
     path: Path
     caption: str
     repeats: int
     folder: str
+    settings: DatasetGroup | None = None
+    subset: int = 0
+    dataset: int = 0
+    is_reg: bool = False
+    weight: float = 1.0
+    mask: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class PictureFolder:
+    """`datasets` holds the settings of each dataset: its sizes, buckets and batches."""
+
     pictures: tuple[Picture, ...]
     notes: tuple[str, ...] = ()
+    subsets: tuple[Subset, ...] = ()
+    datasets: tuple[DatasetGroup, ...] = ()
 
 
 def read_folder(data: DatasetGroup) -> PictureFolder:
-    """Pictures in a fixed order with their captions; the files are not opened yet. Raises DatasetError."""
-    root = Path(data.train_data_dir).expanduser()
-    if not root.is_dir():
+    """All pictures of a run in a fixed order: those trained on, then those for regularisation. Raises
+    DatasetError, ConfigError."""
+    if data.dataset_config:
+        datasets, subsets, notes = config_subsets(data)
+    else:
+        subsets, notes = folder_subsets(data)
+        datasets = (data,)
+    subsets.sort(key=lambda subset: (subset.dataset, subset.is_reg))
+    notes += check_settings(data, datasets, subsets)
+    pictures = [
+        picture for number, subset in enumerate(subsets) for picture in _pictures(subset, number, notes)
+    ]
+    if all(picture.is_reg for picture in pictures):
         raise DatasetError(
-            f"There is no folder {data.train_data_dir}.",
-            "Give the folder that holds your pictures.",
-            path=root,
+            "There are no pictures to train on.", "Add pictures of your subject.", path=data.train_data_dir
         )
-    try:
-        return _read(root, data)
-    except OSError as error:
-        raise DatasetError(f"The folder {root.name} can't be read: {error.strerror}.", path=root) from error
-
-
-def picture_files(folder: Path) -> list[Path]:
-    """The picture files directly in a folder, sorted by name, hidden ones left out."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file()
+    return PictureFolder(
+        pictures=tuple(pictures),
+        notes=tuple(dict.fromkeys(notes)),
+        subsets=tuple(subsets),
+        datasets=tuple(datasets),
     )
 
 
-def _read(root: Path, data: DatasetGroup) -> PictureFolder:
-    notes: list[str] = []
-    pictures: list[Picture] = []
-    direct = picture_files(root)
-    named = [(match, path) for path in sorted(root.iterdir()) if (match := _kohya_match(path))]
-    for match, folder in named:
-        repeats, words = int(match[1]), match[2].strip()
-        if repeats == 0:
-            notes.append(f"The folder {folder.name} is left out: its name says 0 repeats.")
-            continue
-        pictures += _pictures(picture_files(folder), data, repeats=repeats, words=words, notes=notes)
-    if pictures and direct:
-        notes.append(
-            f"{_count(direct)} beside the sub-folders left out, as in Kohya's layout: only pictures inside "
-            "<repeats>_<class> folders are used."
+def _pictures(subset: Subset, number: int, notes: list[str]) -> Iterator[Picture]:
+    data = subset.settings
+    written = read_captions_file(subset, notes) if subset.captions_file else _captions(subset, notes)
+    masks = _masks(data, list(written), notes)
+    fixed = f"{data.caption_prefix} {data.caption_suffix}"
+    trigger = "" if has_word(fixed, data.trigger_word) else data.trigger_word
+    if data.face_crop_aug_range:
+        notes += _faceless(list(written))
+    if not written:
+        notes.append(f"{subset.name} is left out: there are no pictures in it.")
+    for path, caption in written.items():
+        yield Picture(
+            path=path,
+            caption=with_trigger(caption or subset.words, trigger),
+            repeats=subset.repeats,
+            folder=subset.name,
+            settings=data,
+            subset=number,
+            dataset=subset.dataset,
+            is_reg=subset.is_reg,
+            weight=data.prior_loss_weight if subset.is_reg else 1.0,
+            mask=masks.get(path.stem),
         )
-    if not pictures:
-        pictures = _pictures(direct, data, repeats=data.num_repeats, words="", notes=notes)
-    if not pictures:
-        raise DatasetError(
-            f"There are no pictures in {root.name}.",
-            "Put pictures directly into it, or into sub-folders named <repeats>_<class>, like 10_dog.",
-            path=root,
-        )
-    return PictureFolder(pictures=tuple(pictures), notes=tuple(notes))
 
 
-def _kohya_match(path: Path) -> re.Match[str] | None:
-    match = KOHYA_FOLDER.fullmatch(path.name)
-    return match if match and path.is_dir() and picture_files(path) else None
-
-
-def _pictures(
-    files: list[Path], data: DatasetGroup, *, repeats: int, words: str, notes: list[str]
-) -> list[Picture]:
-    found, longer = [], []
-    for path in files:
-        caption = read_caption(path, data.caption_extension)
+def _captions(subset: Subset, notes: list[str]) -> dict[Path, str]:
+    found, longer = {}, []
+    data = subset.settings
+    for path in picture_files(subset.folder):
+        caption = read_caption(path, data.caption_extension, all_lines=data.enable_wildcard)
         if caption.more_lines:
             longer.append(path)
-        text = with_trigger(caption.text or words, data.trigger_word)
-        found.append(Picture(path=path, caption=text, repeats=repeats, folder=path.parent.name))
+        found[path] = caption.text
     if longer:
         notes.append(
-            f"{_count(longer)} with a caption of several lines, like {longer[0].name}: only the first line "
+            f"{count_of(longer)} with a caption of several lines, like {longer[0].name}: only the first line "
             "is used."
         )
     return found
 
 
-def _count(files: list[Path]) -> str:
-    return f"{len(files)} picture{'' if len(files) == 1 else 's'}"
+def _faceless(pictures: list[Path]) -> Iterator[str]:
+    without = [path for path in pictures if face_in_name(path) is None]
+    if without:
+        yield (
+            f"face_crop_aug_range is ignored for {count_of(without)} whose name doesn't tell a face, like "
+            f"{without[0].name}."
+        )
+
+
+def _masks(data: DatasetGroup, pictures: list[Path], notes: list[str]) -> dict[str, Path]:
+    """Mask pictures by the name of the picture without its ending."""
+    if not data.masked_loss or not data.conditioning_data_dir:
+        return {}
+    masks = {path.stem: path for path in picture_files(existing_folder(data.conditioning_data_dir))}
+    without = [path for path in pictures if path.stem not in masks]
+    if pictures and len(without) == len(pictures):
+        raise DatasetError(
+            f"No picture has a mask in {Path(data.conditioning_data_dir).name}.",
+            "A mask has the name of its picture.",
+            path=data.conditioning_data_dir,
+        )
+    if without:
+        notes.append(f"{count_of(without)} without a mask, like {without[0].name}: all of it counts.")
+    return masks

@@ -6,11 +6,14 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.buckets import Size
 from lora_studio.data.cache import PlacedPicture
 from lora_studio.data.seeds import seed_of
+from lora_studio.data.variation import changes_at_use, face_in_name, varied_colour, varied_placement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,39 +40,60 @@ class Steps:
 def count_steps(counts: Sequence[int], *, batch_size: int, accumulate: int, max_train_steps: int) -> Steps:
     """`counts` holds the samples of each bucket, with repeats."""
     batches = sum(math.ceil(count / batch_size) for count in counts)
+    return _steps(batches, accumulate, max_train_steps)
+
+
+def _steps(batches: int, accumulate: int, max_train_steps: int) -> Steps:
     updates = math.ceil(batches / accumulate)
     return Steps(
         batches_per_epoch=batches, updates_per_epoch=updates, epochs=math.ceil(max_train_steps / updates)
     )
 
 
+class Bucket(NamedTuple):
+    """The pictures of one dataset that share a size, and so may share a batch."""
+
+    dataset: int
+    size: Size
+
+
 @dataclass(frozen=True, kw_only=True)
 class Loader:
-    """The order of a run. `batch_size` x `accumulate` pictures make a step."""
+    """The order of a run. `batch_size` x `accumulate` pictures make a step; `batch_sizes` are those of the
+    datasets, by number, where they differ."""
 
     pictures: tuple[PlacedPicture, ...]
     batch_size: int
     accumulate: int
     seed: int
+    batch_sizes: tuple[int, ...] = ()
 
-    def buckets(self) -> Mapping[Size, list[PlacedPicture]]:
-        """Pictures by bucket, buckets sorted by size."""
-        found: dict[Size, list[PlacedPicture]] = {}
+    def buckets(self) -> Mapping[Bucket, list[PlacedPicture]]:
+        """Pictures by dataset and size, sorted."""
+        found: dict[Bucket, list[PlacedPicture]] = {}
         for placed in self.pictures:
-            found.setdefault(placed.placement.bucket, []).append(placed)
+            bucket = Bucket(dataset=placed.picture.dataset, size=placed.placement.bucket)
+            found.setdefault(bucket, []).append(placed)
         return dict(sorted(found.items()))
 
-    def counts(self) -> dict[Size, int]:
-        """Samples of each bucket in one epoch."""
-        return {size: sum(p.picture.repeats for p in placed) for size, placed in self.buckets().items()}
+    def counts(self, dataset: int | None = None) -> dict[Size, int]:
+        """Samples of each size in one epoch, of all datasets or of one."""
+        found: dict[Size, int] = {}
+        for bucket, pictures in self.buckets().items():
+            if dataset is None or bucket.dataset == dataset:
+                samples = sum(placed.picture.repeats for placed in pictures)
+                found[bucket.size] = found.get(bucket.size, 0) + samples
+        return dict(sorted(found.items()))
+
+    def batch_size_of(self, dataset: int) -> int:
+        return self.batch_sizes[dataset] if dataset < len(self.batch_sizes) else self.batch_size
 
     def steps(self, max_train_steps: int) -> Steps:
-        return count_steps(
-            list(self.counts().values()),
-            batch_size=self.batch_size,
-            accumulate=self.accumulate,
-            max_train_steps=max_train_steps,
+        batches = sum(
+            math.ceil(sum(placed.picture.repeats for placed in pictures) / self.batch_size_of(bucket.dataset))
+            for bucket, pictures in self.buckets().items()
         )
+        return _steps(batches, self.accumulate, max_train_steps)
 
     def epoch(self, epoch: int) -> Iterator[tuple[Batch, ...]]:
         """The steps of one epoch (1-based), each a group of batches. The last may have fewer."""
@@ -81,17 +105,36 @@ class Loader:
         """Shuffled in groups of a whole step's pictures, so that 2 batches of 1 see what 1 batch of 2
         sees."""
         order = random.Random(seed_of(self.seed, "order", epoch))
-        groups: list[list[Sample]] = []
-        for placed in self.buckets().values():
+        groups: list[list[Batch]] = []
+        for bucket, pictures in self.buckets().items():
+            size = self.batch_size_of(bucket.dataset)
             samples = [
-                Sample(placed=one, epoch=epoch, repeat=repeat)
-                for one in placed
-                for repeat in range(one.picture.repeats)
+                self._sample(placed, epoch, repeat)
+                for placed in pictures
+                for repeat in range(placed.picture.repeats)
             ]
             order.shuffle(samples)
-            groups += _chunks(samples, self.batch_size * self.accumulate)
+            groups += [
+                [tuple(batch) for batch in _chunks(group, size)]
+                for group in _chunks(samples, size * self.accumulate)
+            ]
         order.shuffle(groups)
-        return [tuple(batch) for group in groups for batch in _chunks(group, self.batch_size)]
+        return [batch for group in groups for batch in group]
+
+    def _sample(self, placed: PlacedPicture, epoch: int, repeat: int) -> Sample:
+        settings = placed.picture.settings
+        if settings and changes_at_use(settings):
+            placed = self._varied(placed, settings, (epoch, placed.index, repeat))
+        return Sample(placed=placed, epoch=epoch, repeat=repeat)
+
+    def _varied(
+        self, placed: PlacedPicture, settings: DatasetGroup, use: tuple[int, int, int]
+    ) -> PlacedPicture:
+        placement = varied_placement(
+            placed.placement, settings, face_in_name(placed.picture.path), seed_of(self.seed, "cut", *use)
+        )
+        colour = varied_colour(seed_of(self.seed, "colour", *use)) if settings.color_aug else None
+        return replace(placed, placement=placement, colour=colour)
 
 
 def _chunks(samples: list[Sample], size: int) -> list[list[Sample]]:

@@ -2,121 +2,279 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from PIL import Image
 
 from lora_studio.config import TrainConfig
-from lora_studio.data.buckets import Bucketing, bucketing_for
+from lora_studio.config_groups import DatasetGroup
+from lora_studio.data.buckets import Bucketing, Size, bucketing_for
 from lora_studio.data.cache import Latents, PlacedPicture, Texts
-from lora_studio.data.captions import tag_frequency
+from lora_studio.data.captions import caption_for_use, changes_parts, has_choice, plain_caption
 from lora_studio.data.folders import Picture, PictureFolder
-from lora_studio.data.loader import Loader, Steps
-from lora_studio.data.pictures import open_picture
+from lora_studio.data.held_out import split_off
+from lora_studio.data.latent_files import LatentFiles
+from lora_studio.data.loader import Batch, Loader, Steps
+from lora_studio.data.pictures import open_picture, upright_size
+from lora_studio.data.regularisation import shared_repeats
+from lora_studio.data.seeds import seed_of
 from lora_studio.errors import DatasetError
-from lora_studio.events import Emit, Noted, PhaseAdvanced
+from lora_studio.events import Emit, Noted, PhaseAdvanced, ShouldStop
 from lora_studio.lora.metadata import DatasetFacts
+from lora_studio.training.dataset_facts import Trained, dataset_facts
+from lora_studio.training.encoder import encoder_mark
 from lora_studio.training.engine import Engine
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """`texts` is None when the text encoder is trained: then each step encodes anew, with gradients."""
+    """`texts` is None when the text encoder is trained: then each step encodes anew, with gradients.
+    `validation` are the pictures held out, their captions as they are to be used."""
 
     loader: Loader
     latents: Latents
     texts: Texts | None
     steps: Steps
     facts: DatasetFacts
+    validation: tuple[PlacedPicture, ...] = ()
 
 
 def prepare_data(
-    engine: Engine, folder: PictureFolder, emit: Emit, should_stop: Callable[[], bool]
+    engine: Engine,
+    folder: PictureFolder,
+    emit: Emit,
+    should_stop: ShouldStop,
+    *,
+    cache_folder: Path | None = None,
 ) -> TrainingData | None:
-    """Read, place and encode all pictures; a picture that can't be read is noted and left out. None when
-    stopped. Raises DatasetError when none is left."""
+    """Read, place and encode all pictures; a picture that can't be read is noted and left out. Latents are
+    kept in `cache_folder` for the next run. None when stopped. Raises DatasetError when none is left."""
     config = engine.config
-    bucketing = bucketing_for(config.dataset, engine.parts.size_step)
-    for note in bucketing.notes:
-        emit(Noted(message=note))
-    latents = Latents(
-        encode=engine.encode_pictures, keep=config.dataset.cache_latents, flip=config.dataset.flip_aug
+    train, held_out = split_off(folder.pictures, config.optimizer.seed)
+    repeats = shared_repeats(train)
+    wanted = [picture for picture, count in zip(train, repeats, strict=True) if count]
+    latents = _latents(engine, cache_folder)
+    texts = _texts(engine)
+    captions = list(_captions_ahead(wanted, held_out, config)) if texts and texts.keep else []
+    reader = _Reader(
+        engine=engine, latents=latents, emit=emit, total=len(wanted) + len(held_out) + len(captions)
     )
-    texts = (
-        None
-        if engine.trains_text_encoder
-        else Texts(encode=engine.encode_fixed_text, keep=keeps_texts(config))
-    )
-    captions = _captions_ahead(folder.pictures, config) if texts is not None and texts.keep else []
-    total = len(folder.pictures) + len(captions)
-    placed: list[PlacedPicture] = []
-    emit(PhaseAdvanced(phase="cache", done=0, total=total))
-    for number, picture in enumerate(folder.pictures, start=1):
-        if should_stop():
-            return None
-        one = _place(picture, len(placed), bucketing, latents, emit)
-        placed += [one] if one else []
-        emit(PhaseAdvanced(phase="cache", done=number, total=total))
-    if not placed:
+    if not reader.read_all([*wanted, *(_with_plain_caption(one, config) for one in held_out)], should_stop):
+        return None
+    placed, validation = _parted(reader.placed, {picture.path for picture in held_out})
+    if not any(not one.picture.is_reg for one in placed) and any(not one.is_reg for one in wanted):
         raise DatasetError(
             "None of the pictures can be read.",
             "Add at least one picture that opens.",
             path=config.dataset.train_data_dir,
         )
-    for number, caption in enumerate(captions, start=len(folder.pictures) + 1):
+    for caption in captions:
         if should_stop():
             return None
         assert texts is not None
         texts.prepare(caption)
-        emit(PhaseAdvanced(phase="cache", done=number, total=total))
-    loader = Loader(
-        pictures=tuple(placed),
-        batch_size=config.dataset.train_batch_size,
-        accumulate=config.optimizer.gradient_accumulation_steps,
-        seed=config.optimizer.seed,
-    )
+        reader.advance()
+    loader = _loader(placed, config)
     steps = loader.steps(config.optimizer.max_train_steps)
-    facts = _facts(loader, steps, config)
-    return TrainingData(loader=loader, latents=latents, texts=texts, steps=steps, facts=facts)
+    for note in _notes(latents, len(train) - len(wanted), config, validation):
+        emit(Noted(message=note))
+    facts = dataset_facts(Trained(loader=loader, held_out=validation, folder=folder), steps, config)
+    return TrainingData(
+        loader=loader, latents=latents, texts=texts, steps=steps, facts=facts, validation=validation
+    )
+
+
+def pictures_in_use(folder: PictureFolder, config: TrainConfig) -> list[Picture]:
+    """The pictures that will be trained on, if all can be read, with the repeats they will get."""
+    train, _ = split_off(folder.pictures, config.optimizer.seed)
+    repeats = zip(train, shared_repeats(train), strict=True)
+    return [replace(picture, repeats=count) for picture, count in repeats if count]
 
 
 def keeps_texts(config: TrainConfig) -> bool:
     """A shuffled caption is a new one at each use, so there is nothing to keep."""
-    return config.dataset.cache_text_encoder_outputs and not config.dataset.shuffle_caption
+    return config.dataset.cache_text_encoder_outputs and not changes_parts(config.dataset)
 
 
-def _captions_ahead(pictures: Sequence[Picture], config: TrainConfig) -> list[str]:
-    dropped = [""] if config.dataset.caption_dropout_rate else []
-    return list(dict.fromkeys([*(picture.caption for picture in pictures), *dropped]))
+def captions_of(data: TrainingData, config: TrainConfig, batch: Batch, step: int) -> list[str]:
+    """The captions of a batch as the step, counted from 1, sees them."""
+    return [
+        caption_for_use(
+            sample.placed.picture.caption,
+            sample.placed.picture.settings or config.dataset,
+            seed_of(config.optimizer.seed, "caption", sample.epoch, sample.placed.index, sample.repeat),
+            step=step,
+            epoch=sample.epoch,
+            max_train_steps=config.optimizer.max_train_steps,
+        )
+        for sample in batch
+    ]
 
 
-def _place(
-    picture: Picture, index: int, bucketing: Bucketing, latents: Latents, emit: Emit
-) -> PlacedPicture | None:
-    try:
-        image = open_picture(picture.path)
-    except DatasetError as error:
-        emit(Noted(message=f"{error.message} It is left out.", level="warning"))
-        return None
-    placed = PlacedPicture(index=index, picture=picture, placement=bucketing.place(image.size))
-    latents.prepare(placed, image)
-    return placed
+@dataclass(kw_only=True)
+class _Reader:
+    """Places one picture after the other, and encodes those of one size together."""
+
+    engine: Engine
+    latents: Latents
+    emit: Emit
+    total: int
+    placed: list[PlacedPicture] = field(default_factory=list)
+    _done: int = 0
+    _bucketings: dict[int, Bucketing] = field(default_factory=dict)
+    _waiting: dict[Size, list[tuple[PlacedPicture, Image.Image]]] = field(default_factory=dict)
+
+    def read_all(self, pictures: Sequence[Picture], should_stop: ShouldStop) -> bool:
+        """False when stopped."""
+        for picture in pictures:
+            self._bucketing(picture)
+        self.emit(PhaseAdvanced(phase="cache", done=0, total=self.total))
+        for picture in pictures:
+            if should_stop():
+                return False
+            self._read(picture)
+            self.advance()
+        for waiting in self._waiting.values():
+            self.latents.prepare_together(waiting)
+        return True
+
+    def advance(self) -> None:
+        self._done += 1
+        self.emit(PhaseAdvanced(phase="cache", done=self._done, total=self.total))
+
+    def _read(self, picture: Picture) -> None:
+        try:
+            placed = self._place(picture, upright_size(picture.path))
+            if not self.latents.recall(placed):
+                image = open_picture(picture.path)
+                placed = self._place(picture, image.size, content=placed.content)
+                self._encode(placed, image)
+            self.latents.mask(placed, mirrored=False)
+        except DatasetError as error:
+            self.emit(Noted(message=f"{error.message} It is left out.", level="warning"))
+            return
+        if placed.placement.note:
+            self.emit(Noted(message=f"{picture.path.name} has an odd shape: {placed.placement.note}."))
+        self.placed.append(placed)
+
+    def _place(self, picture: Picture, size: Size, *, content: str = "") -> PlacedPicture:
+        if not content and self.latents.files:
+            content = hashlib.sha256(picture.path.read_bytes()).hexdigest()
+        return PlacedPicture(
+            index=len(self.placed),
+            picture=picture,
+            placement=self._bucketing(picture).place(size),
+            content=content,
+        )
+
+    def _encode(self, placed: PlacedPicture, image: Image.Image) -> None:
+        if self.latents.at_once == 1:
+            self.latents.prepare(placed, image)
+            return
+        waiting = self._waiting.setdefault(placed.placement.bucket, [])
+        waiting.append((placed, image))
+        if len(waiting) == self.latents.at_once:
+            self.latents.prepare_together(waiting)
+            waiting.clear()
+
+    def _bucketing(self, picture: Picture) -> Bucketing:
+        if picture.dataset not in self._bucketings:
+            settings = picture.settings or self.engine.config.dataset
+            made = bucketing_for(settings, self.engine.parts.size_step)
+            for note in made.notes:
+                self.emit(Noted(message=note))
+            self._bucketings[picture.dataset] = made
+        return self._bucketings[picture.dataset]
 
 
-def _facts(loader: Loader, steps: Steps, config: TrainConfig) -> DatasetFacts:
-    pictures = [placed.picture for placed in loader.pictures]
-    folders: dict[str, tuple[int, int]] = {}
-    for picture in pictures:
-        folders[picture.folder] = (picture.repeats, folders.get(picture.folder, (0, 0))[1] + 1)
-    errors = [abs(placed.placement.aspect_error) for placed in loader.pictures]
-    counts = loader.counts()
-    side = config.dataset.resolution
-    return DatasetFacts(
-        images=sum(counts.values()),
-        batches_per_epoch=steps.batches_per_epoch,
-        folders=folders,
-        tags=tag_frequency((picture.folder, picture.caption) for picture in pictures),
-        buckets=tuple((*size, count) for size, count in counts.items()),
-        mean_aspect_error=sum(errors) / len(errors),
-        resolution=(side, side),
-        flip_aug=config.dataset.flip_aug,
+def _latents(engine: Engine, cache_folder: Path | None) -> Latents:
+    data = engine.config.dataset
+    files = None
+    if cache_folder and data.cache_latents and data.cache_latents_to_disk:
+        files = LatentFiles(folder=cache_folder, encoder=encoder_mark(engine))
+    return Latents(
+        encode=engine.encode_pictures,
+        keep=data.cache_latents,
+        flip=data.flip_aug,
+        size_step=engine.parts.size_step,
+        at_once=data.vae_batch_size,
+        files=files,
     )
+
+
+def _texts(engine: Engine) -> Texts | None:
+    if engine.trains_text_encoder:
+        return None
+    return Texts(encode=engine.encode_fixed_text, keep=engine.config.dataset.cache_text_encoder_outputs)
+
+
+def _captions_ahead(
+    pictures: Sequence[Picture], held_out: Sequence[Picture], config: TrainConfig
+) -> Iterator[str]:
+    """All captions that are known now, each once."""
+    known: dict[str, None] = {}
+    for picture in pictures:
+        settings = picture.settings or config.dataset
+        if not has_choice(picture.caption, settings):
+            known[plain_caption(picture.caption, settings)] = None
+        if settings.caption_dropout_rate or settings.caption_dropout_every_n_epochs:
+            known[""] = None
+    for picture in held_out:
+        known[_with_plain_caption(picture, config).caption] = None
+    yield from known
+
+
+def _with_plain_caption(picture: Picture, config: TrainConfig) -> Picture:
+    return replace(picture, caption=plain_caption(picture.caption, picture.settings or config.dataset))
+
+
+def _parted(
+    placed: Sequence[PlacedPicture], held_out: set[Path]
+) -> tuple[list[PlacedPicture], tuple[PlacedPicture, ...]]:
+    """Those to train on, regularisation pictures with the repeats they get, and those held out."""
+    train = [one for one in placed if one.picture.path not in held_out]
+    repeats = shared_repeats([one.picture for one in train])
+    shared = [
+        replace(one, picture=replace(one.picture, repeats=count))
+        for one, count in zip(train, repeats, strict=True)
+        if count
+    ]
+    return shared, tuple(one for one in placed if one.picture.path in held_out)
+
+
+def _loader(placed: Sequence[PlacedPicture], config: TrainConfig) -> Loader:
+    settings: dict[int, DatasetGroup] = {}
+    for one in placed:
+        settings.setdefault(one.picture.dataset, one.picture.settings or config.dataset)
+    sizes = [settings.get(number, config.dataset).train_batch_size for number in range(max(settings) + 1)]
+    return Loader(
+        pictures=tuple(placed),
+        batch_size=config.dataset.train_batch_size,
+        accumulate=config.optimizer.gradient_accumulation_steps,
+        seed=config.optimizer.seed,
+        batch_sizes=tuple(sizes),
+    )
+
+
+def _notes(
+    latents: Latents, surplus: int, config: TrainConfig, validation: Sequence[PlacedPicture]
+) -> Iterator[str]:
+    if surplus:
+        yield (
+            f"{surplus} regularisation picture{'s are' if surplus > 1 else ' is'} left out: the others are "
+            "as many as the training pictures."
+        )
+    if config.dataset.validation_split and not validation:
+        yield "validation_split is ignored: it is too small for the number of pictures to hold one out."
+    files = latents.files
+    if files is None:
+        return
+    files.make_room()
+    if files.damaged:
+        count = len(files.damaged)
+        yield f"{count} file{'s' if count > 1 else ''} of the latent cache were damaged and are made anew."
+    if files.problem:
+        yield f"The latent cache can't be written: {files.problem}. The training goes on without it."

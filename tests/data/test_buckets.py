@@ -41,6 +41,43 @@ def test_placements_are_kohyas(table: dict) -> None:
         assert placement.aspect_error == pytest.approx(error), image
 
 
+def broken_rows() -> list[tuple[dict, list[int]]]:
+    return [(table, image) for table in GOLDEN["assign"] for image, _ in table["broken"]]
+
+
+@pytest.mark.parametrize(
+    ("table", "image"),
+    broken_rows(),
+    ids=lambda value: str(value["resolution"] if "rows" in value else value),
+)
+def test_the_rows_that_break_kohyas_rule_work_and_it_is_said(table: dict, image: list[int]) -> None:
+    step = table["steps"]
+    placing = bucketing(
+        resolution=table["resolution"][0], bucket_reso_steps=step, bucket_no_upscale=table["no_upscale"]
+    )
+    placement = placing.place((image[0], image[1]))
+    assert all(side >= step and side % step == 0 for side in placement.bucket)
+    assert "because no side can be below" in placement.note or "only the middle" in placement.note
+
+
+def test_other_rows_need_no_note() -> None:
+    placing = bucketing(resolution=512, bucket_no_upscale=True)
+    assert [placing.place(size).note for size in [(512, 512), (4000, 3000), (65, 129)]] == [""] * 3
+
+
+def test_the_area_need_not_be_a_square() -> None:
+    placing = bucketing(resolution=512, resolution_height=768)
+    row = next(row for row in GOLDEN["bucket_lists"] if row["resolution"] == [512, 768])
+    assert [list(bucket) for bucket in placing.buckets] == row["buckets"]
+    assert bucketing(resolution=512, resolution_height=768, enable_bucket=False).buckets == ((512, 768),)
+
+
+def test_a_placement_knows_where_the_picture_came_from() -> None:
+    placement = bucketing(resolution=64, enable_bucket=False).place((101, 50))
+    assert placement.original == (101, 50)
+    assert bucketing(resolution=256, bucket_no_upscale=True).place((300, 200)).original == (300, 200)
+
+
 @pytest.mark.parametrize("no_upscale", [True, False])
 @pytest.mark.parametrize("size", [(3000, 100), (100, 3000), (1, 1000), (1, 1), (7, 20000)])
 def test_shapes_that_break_kohyas_rule_still_get_a_sane_place(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,84 @@ def test_a_caption_in_another_encoding_stops_at_its_file(tmp_path: Path) -> None
     (tmp_path / "a.txt").write_bytes(b"\xe9")
     with pytest.raises(DatasetError, match=r"a\.txt"):
         read(tmp_path)
+
+
+def test_regularisation_pictures_come_last_and_have_no_trigger(tmp_path: Path) -> None:
+    touch(tmp_path / "mine" / "10_zwx dog", "a.png")
+    touch(tmp_path / "others" / "2_dog", "z.png")
+    (tmp_path / "others" / "2_dog" / "z.txt").write_text("a dog")
+    found = read(
+        tmp_path / "mine",
+        reg_data_dir=str(tmp_path / "others"),
+        prior_loss_weight=0.5,
+        trigger_word="zwx",
+        num_repeats=7,
+    )
+    assert [(p.path.name, p.caption, p.repeats, p.is_reg, p.weight) for p in found.pictures] == [
+        ("a.png", "zwx dog", 10, False, 1.0),
+        ("z.png", "a dog", 2, True, 0.5),
+    ]
+    assert [subset.name for subset in found.subsets] == ["10_zwx dog", "2_dog"]
+    with pytest.raises(DatasetError, match="There is no folder"):
+        read(tmp_path / "mine", reg_data_dir=str(tmp_path / "gone"))
+
+
+def test_a_weight_without_regularisation_pictures_is_said(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png")
+    assert read(tmp_path, prior_loss_weight=0.5).notes == (
+        "prior_loss_weight is ignored: there are no regularisation pictures.",
+    )
+
+
+def test_other_folders_beside_kohyas_are_said(tmp_path: Path) -> None:
+    touch(tmp_path / "10_dog", "a.png")
+    touch(tmp_path / "dogs", "b.png")
+    touch(tmp_path / "empty")
+    assert read(tmp_path).notes == (
+        "The folder dogs is left out: its name doesn't begin with a number of repeats and _.",
+    )
+
+
+def test_masks_go_with_pictures_of_their_name(tmp_path: Path) -> None:
+    touch(tmp_path / "pictures", "a.jpg", "b.png")
+    touch(tmp_path / "masks", "a.png", "other.png")
+    settings = {"masked_loss": True, "conditioning_data_dir": str(tmp_path / "masks")}
+    found = read(tmp_path / "pictures", **settings)
+    assert [p.mask for p in found.pictures] == [tmp_path / "masks" / "a.png", None]
+    assert found.notes == ("1 picture without a mask, like b.png: all of it counts.",)
+    touch(tmp_path / "none")
+    with pytest.raises(DatasetError, match="No picture has a mask in none"):
+        read(tmp_path / "pictures", masked_loss=True, conditioning_data_dir=str(tmp_path / "none"))
+
+
+def test_a_trigger_in_the_prefix_is_enough(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png")
+    (tmp_path / "a.txt").write_text("a dog")
+    assert read(tmp_path, trigger_word="zwx", caption_prefix="photo of zwx,").pictures[0].caption == "a dog"
+
+
+def test_captions_from_one_json_file(tmp_path: Path) -> None:
+    touch(tmp_path / "p", "a.png", "b.webp", "c.png")
+    entries = {
+        "b": {"tags": "cat, black"},
+        str(tmp_path / "p" / "a.png"): {"caption": "a dog", "tags": "dog"},
+        "gone": {"caption": "x"},
+    }
+    (tmp_path / "meta.json").write_text(json.dumps(entries))
+    found = read(tmp_path / "p", in_json=str(tmp_path / "meta.json"), num_repeats=3)
+    assert [(p.path.name, p.caption, p.repeats, p.folder) for p in found.pictures] == [
+        ("a.png", "a dog, dog", 3, "meta.json"),
+        ("b.webp", "cat, black", 3, "meta.json"),
+    ]
+    assert found.notes == ("meta.json names gone, which is not there: left out.",)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("{", "can't be read as JSON"), ("[]", "doesn't hold captions"), ('{"a": 1}', "hold")],
+)
+def test_a_json_file_that_holds_something_else(tmp_path: Path, content: str, said: str) -> None:
+    touch(tmp_path, "a.png")
+    (tmp_path / "meta.json").write_text(content)
+    with pytest.raises(DatasetError, match=said):
+        read(tmp_path, in_json=str(tmp_path / "meta.json"))

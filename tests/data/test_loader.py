@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.buckets import Placement
 from lora_studio.data.cache import PlacedPicture
 from lora_studio.data.folders import Picture
@@ -83,6 +85,41 @@ def test_two_accumulated_batches_show_what_one_of_double_size_shows() -> None:
     halves = Loader(pictures=pictures, batch_size=2, accumulate=2, seed=3)
     for one, two in zip(whole.epoch(1), halves.epoch(1), strict=True):
         assert one[0] == two[0] + two[1]
+
+
+def in_dataset(index: int, dataset: int, **settings: object) -> PlacedPicture:
+    one = placed(index, (64, 64), 1)
+    data = DatasetGroup.model_validate({"train_data_dir": "x", **settings})
+    picture = replace(one.picture, dataset=dataset, settings=data)
+    return replace(
+        one, picture=picture, placement=replace(one.placement, resized=(100, 90), original=(100, 90))
+    )
+
+
+def test_datasets_have_batches_and_batch_sizes_of_their_own() -> None:
+    pictures = tuple(in_dataset(index, dataset=index // 6) for index in range(9))
+    mixed = Loader(pictures=pictures, batch_size=9, accumulate=1, seed=1, batch_sizes=(4, 1))
+    batches = [batch for group in mixed.epoch(1) for batch in group]
+    assert sorted(len(batch) for batch in batches) == [1, 1, 1, 2, 4]
+    assert all(len({sample.placed.picture.dataset for sample in batch}) == 1 for batch in batches)
+    assert mixed.steps(10).batches_per_epoch == 5
+    assert (mixed.counts(), mixed.counts(0), mixed.counts(1)) == (
+        {(64, 64): 9},
+        {(64, 64): 6},
+        {(64, 64): 3},
+    )
+
+
+def test_pictures_are_cut_and_coloured_anew_at_each_use_and_the_same_way_again() -> None:
+    pictures = tuple(in_dataset(index, 0, random_crop=True, color_aug=True) for index in range(20))
+    one = Loader(pictures=pictures, batch_size=1, accumulate=1, seed=1)
+    used = {s.placed.index: s.placed for group in one.epoch(1) for batch in group for s in batch}
+    assert len({use.placement.corner for use in used.values()}) > 5
+    assert 0 < sum(use.colour is not None for use in used.values()) < 15
+    again = {s.placed.index: s.placed for group in one.epoch(1) for batch in group for s in batch}
+    later = {s.placed.index: s.placed for group in one.epoch(2) for batch in group for s in batch}
+    assert used == again
+    assert used != later
 
 
 def test_seeds_depend_on_every_part_and_fit_a_generator() -> None:

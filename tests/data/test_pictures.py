@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from lora_studio.data.buckets import Placement
-from lora_studio.data.pictures import fit, open_picture, to_pixels
+from lora_studio.data.pictures import fit, open_picture, to_mask, to_pixels, upright_size
 from lora_studio.errors import DatasetError
 
 
@@ -96,3 +96,42 @@ def test_pixels_run_from_minus_one_to_one_and_mirror() -> None:
     assert (pixels.min(), pixels.max()) == (-1, 1)
     assert pixels[0, 0, 0] == 1
     assert torch.equal(to_pixels(picture, mirrored=True), pixels.flip(2))
+
+
+@pytest.mark.parametrize(
+    ("orientation", "ending"), [(1, "png"), (6, "jpg"), (8, "png"), (3, "webp"), (5, "tif")]
+)
+def test_the_size_is_known_without_decoding(tmp_path: Path, orientation: int, ending: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (40, 20)).save(tmp_path / f"a.{ending}", exif=exif)
+    assert upright_size(tmp_path / f"a.{ending}") == open_picture(tmp_path / f"a.{ending}").size
+
+
+def test_the_size_of_what_is_no_picture_is_told(tmp_path: Path) -> None:
+    (tmp_path / "fake.png").write_text("text")
+    with pytest.raises(DatasetError, match="can't be read as a picture"):
+        upright_size(tmp_path / "fake.png")
+
+
+@pytest.mark.parametrize("word", ["lanczos", "nearest", "bilinear", "linear", "bicubic", "cubic", "area"])
+@pytest.mark.parametrize("size", [(64, 64), (8, 8)])
+def test_every_interpolation_scales(word: str, size: tuple[int, int]) -> None:
+    noise = numpy.random.default_rng(1).integers(0, 255, (*size, 3), dtype=numpy.uint8)
+    assert fit(Image.fromarray(noise), place((16, 16), (16, 16)), word).size == (16, 16)
+
+
+def test_interpolations_differ_and_the_default_is_by_area_when_shrinking() -> None:
+    noise = Image.fromarray(numpy.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=numpy.uint8))
+    found = {
+        word: fit(noise, place((16, 16), (16, 16)), word).tobytes() for word in ("area", "nearest", "cubic")
+    }
+    assert len(set(found.values())) == 3
+    assert fit(noise, place((16, 16), (16, 16))).tobytes() == found["area"]
+
+
+def test_a_mask_is_the_mean_of_each_place() -> None:
+    grey = Image.new("L", (16, 8))
+    grey.paste(255, (0, 0, 4, 8))
+    assert to_mask(grey, 8).tolist() == [[[0.5, 0.0]]]
+    assert to_mask(grey, 8, mirrored=True).tolist() == [[[0.0, 0.5]]]

@@ -1,0 +1,93 @@
+"""Encoded pictures on disk, found by content: what was read, how it was cut, and which encoder saw it.
+
+A file holds a line with a checksum, then safetensors. One that was damaged is noticed, and made anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import PIL
+
+if TYPE_CHECKING:
+    import torch
+
+    Moments = tuple[torch.Tensor, torch.Tensor]
+
+MARK = b"lora-studio latents 1 "
+ENDING = ".latents"
+MOST_BYTES = 8 * 2**30
+
+
+@dataclass(kw_only=True)
+class LatentFiles:
+    """`encoder` identifies the weights and the way they are used. `damaged` names files found to be broken,
+    `problem` why nothing more is written."""
+
+    folder: Path
+    encoder: str
+    damaged: list[str] = field(default_factory=list)
+    problem: str = ""
+
+    def path_of(self, *parts: object) -> Path:
+        """The file for the latents of what `parts` describe, all of it."""
+        told = json.dumps([self.encoder, PIL.__version__, *parts], default=str)
+        name = hashlib.sha256(told.encode()).hexdigest()
+        return self.folder / name[:2] / f"{name}{ENDING}"
+
+    def read(self, path: Path) -> Moments | None:
+        """Mean and standard deviation, [c, h, w] each; None if there is no sound file."""
+        from safetensors.torch import load
+
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return None
+        head, _, payload = content.partition(b"\n")
+        if head != MARK + hashlib.sha256(payload).hexdigest().encode():
+            self.damaged.append(path.name)
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)  # so that what is used stays when room is made
+        tensors = load(payload)
+        return tensors["mean"], tensors["deviation"]
+
+    def write(self, path: Path, moments: Moments) -> None:
+        """Kept if possible; a full disk must not end a training."""
+        from safetensors.torch import save
+
+        if self.problem:
+            return
+        mean, deviation = (moment.contiguous() for moment in moments)
+        payload = save({"mean": mean, "deviation": deviation})
+        unfinished = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.write_bytes(MARK + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
+            os.replace(unfinished, path)
+        except OSError as error:
+            self.problem = error.strerror or str(error)
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+
+    def make_room(self, most_bytes: int = MOST_BYTES) -> None:
+        """Remove what was not used for the longest time, until the folder is no larger than this."""
+        found = []
+        for path in self.folder.glob(f"*/*{ENDING}"):
+            with contextlib.suppress(OSError):
+                facts = path.stat()
+                found.append((facts.st_mtime, facts.st_size, path))
+        excess = sum(size for _, size, _ in found) - most_bytes
+        for _, size, path in sorted(found):
+            if excess <= 0:
+                return
+            with contextlib.suppress(OSError):
+                path.unlink()
+                excess -= size

@@ -1,0 +1,109 @@
+"""Sets of pictures that share a folder and options, as Kohya's folder layout or a dataset config has them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from lora_studio.config_groups import DatasetGroup
+from lora_studio.errors import DatasetError
+
+ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif", ".gif", ".tif", ".tiff"})
+KOHYA_FOLDER = re.compile(r"(\d+)_(.+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subset:
+    """`settings` hold for these pictures, `dataset` is the number of the dataset they belong to; `words` are
+    the caption of pictures that have none; `captions_file` is a JSON file with pictures and captions."""
+
+    folder: Path
+    settings: DatasetGroup
+    repeats: int
+    dataset: int = 0
+    words: str = ""
+    is_reg: bool = False
+    captions_file: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """What metadata calls it."""
+        return self.captions_file.name if self.captions_file else self.folder.name
+
+
+def folder_subsets(data: DatasetGroup) -> tuple[list[Subset], list[str]]:
+    """The subsets of train_data_dir and reg_data_dir, and notes on what is left out. Raises DatasetError."""
+    root = existing_folder(data.train_data_dir)
+    subsets, notes = _layout(root, data, is_reg=False) if not data.in_json else ([], [])
+    if data.in_json:
+        captions = Path(data.in_json).expanduser()
+        subsets.append(Subset(folder=root, settings=data, repeats=data.num_repeats, captions_file=captions))
+    if data.reg_data_dir:
+        # The trigger word stands for the subject, and regularisation pictures show others of its kind.
+        own = data.model_copy(update={"trigger_word": "", "num_repeats": 1})
+        more, more_notes = _layout(existing_folder(data.reg_data_dir), own, is_reg=True)
+        subsets, notes = subsets + more, notes + more_notes
+    return subsets, notes
+
+
+def existing_folder(named: str | Path) -> Path:
+    """Raises DatasetError if there is no such folder."""
+    folder = Path(named).expanduser()
+    if not folder.is_dir():
+        raise DatasetError(
+            f"There is no folder {named}.", "Give the folder that holds your pictures.", path=folder
+        )
+    return folder
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """The picture files directly in a folder, sorted by name, hidden ones left out. Raises DatasetError."""
+    try:
+        return sorted(
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file()
+        )
+    except OSError as error:
+        raise DatasetError(
+            f"The folder {folder.name} can't be read: {error.strerror}.", path=folder
+        ) from error
+
+
+def count_of(files: list[Path]) -> str:
+    return f"{len(files)} picture{'' if len(files) == 1 else 's'}"
+
+
+def _layout(root: Path, data: DatasetGroup, *, is_reg: bool) -> tuple[list[Subset], list[str]]:
+    notes: list[str] = []
+    direct, subsets, others = picture_files(root), [], []
+    for folder in sorted(path for path in root.iterdir() if path.is_dir() and picture_files(path)):
+        match = KOHYA_FOLDER.fullmatch(folder.name)
+        if match is None:
+            others.append(folder.name)
+        elif int(match[1]) == 0:
+            notes.append(f"The folder {folder.name} is left out: its name says 0 repeats.")
+        else:
+            words = match[2].strip()
+            subsets.append(
+                Subset(folder=folder, settings=data, repeats=int(match[1]), words=words, is_reg=is_reg)
+            )
+    if subsets and others:
+        notes.append(
+            f"The folder {others[0]} is left out: its name doesn't begin with a number of repeats and _."
+        )
+    if subsets and direct:
+        notes.append(
+            f"{count_of(direct)} beside the sub-folders left out, as in Kohya's layout: only pictures inside "
+            "<repeats>_<class> folders are used."
+        )
+    if not subsets and direct:
+        subsets = [Subset(folder=root, settings=data, repeats=data.num_repeats, is_reg=is_reg)]
+    if not subsets:
+        raise DatasetError(
+            f"There are no pictures in {root.name}.",
+            "Put pictures directly into it, or into sub-folders named <repeats>_<class>, like 10_dog.",
+            path=root,
+        )
+    return subsets, notes
