@@ -6,7 +6,13 @@ width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
+
+PLAIN = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
+"""What a noise schedule is made of, but for a rescaling afterwards."""
 
 
 def noised(
@@ -31,7 +37,17 @@ def signal_to_noise(alphas: torch.Tensor, timesteps: torch.Tensor) -> torch.Tens
     return alpha / (1 - alpha)
 
 
-def min_snr_weights(snr: torch.Tensor, gamma: float, *, predicts_velocity: bool) -> torch.Tensor:
-    """min(snr, gamma) / snr, or / (snr + 1) for v-prediction (Hang et al. 2023), [b]."""
-    capped = snr.clamp(max=gamma)
-    return capped / (snr + 1) if predicts_velocity else capped / snr.clamp(min=1e-8)
+def zero_terminal(alphas: torch.Tensor) -> torch.Tensor:
+    """The schedule shifted and stretched so that nothing of the picture is left at the last timestep (Lin et
+    al. 2023), [t]."""
+    roots = alphas.sqrt()
+    first, last = roots[0], roots[-1]
+    return ((roots - last) * (first / (first - last))).square()
+
+
+def plain_alphas(scheduler_config: Mapping[str, Any]) -> torch.Tensor:
+    """A base's own schedule, not rescaled, [t]."""
+    from diffusers import DDPMScheduler
+
+    own = {key: scheduler_config[key] for key in PLAIN if key in scheduler_config}
+    return DDPMScheduler.from_config(own).alphas_cumprod
