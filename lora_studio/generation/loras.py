@@ -6,7 +6,6 @@ A layer goes by Kohya's name everywhere in here (`lora_unet_mid_block_...`), wha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,15 +15,13 @@ from typing import TYPE_CHECKING, Any
 from lora_studio.catalog import family_title
 from lora_studio.errors import ConfigError, FamilyMismatch, StoreError, UnknownFormat
 from lora_studio.lora.files import LoraHeader, find_file, read_header
-from lora_studio.lora.keys import text_encoder_name, unet_name
+from lora_studio.lora.keys import ALPHA, OFT, layer_name, names_in_files, read_key, short_name
 from lora_studio.request import LoraUse
 
 if TYPE_CHECKING:
     from lora_studio.families.detect import FoundBase
 
-PART = re.compile(r"(?P<layer>.+?)(?:[._]lora)?[._](?P<part>lora_down|lora_A|down|lora_up|lora_B|up)\.weight")
-DOWN = {"lora_down", "lora_A", "down"}
-ALPHA = ".alpha"
+COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
 Shape = tuple[int, ...]
 
 
@@ -80,19 +77,23 @@ def check_family(lora: WantedLora, found: FoundBase) -> None:
         )
 
 
-def check_fit(lora: WantedLora, layers: Mapping[str, Shape], base: str) -> None:
-    """Compare every tensor's shape with the base's layers (as from `layer_shapes`), so that a LoRA that does
-    not fit is refused before it touches the pipeline. Raises FamilyMismatch, UnknownFormat."""
+def check_fit(lora: WantedLora, layers: Mapping[str, Any], base: str) -> None:
+    """Compare the file's tensors with the base's layers (as from `layers_of`), so that a LoRA that does not
+    fit is refused before it is loaded. Raises FamilyMismatch, UnknownFormat."""
+    from lora_studio.lora.kinds import fits, kind_of
+
+    found: dict[str, dict[str, Shape]] = {}
     for name, (_, shape) in lora.header.tensors.items():
-        layer, part = split_name(name)
+        layer, part = read_key(name)
         if not part:
-            kind = name.rpartition(".")[2]
-            raise UnknownFormat(
-                f"“{lora.title}” holds weights of a kind that can't be drawn with yet ({kind}).",
-                "Plain LoRA files work, as made here or by Kohya's networks.lora.",
-                path=lora.header.path,
-            )
-        if part != "alpha" and not _fits(shape, part, layers.get(layer, ())):
+            raise _unknown(lora, name)
+        if part != ALPHA:
+            found.setdefault(layer, {})[part] = shape
+    for layer, shapes in found.items():
+        kind = kind_of(shapes)
+        if not kind or len(shapes.get(OFT, (1, 1, 1))) != 3:
+            raise _unknown(lora, next(iter(shapes)))
+        if layer not in layers or not fits(kind, shapes, layers[layer].weight.shape):
             made_for = f" It was made for {lora.header.base}." if lora.header.base else ""
             raise FamilyMismatch(
                 f"“{lora.title}” doesn't fit “{base}”: its layers have other sizes.{made_for}",
@@ -101,47 +102,25 @@ def check_fit(lora: WantedLora, layers: Mapping[str, Shape], base: str) -> None:
             )
 
 
-def layer_shapes(pipe: Any) -> dict[str, Shape]:
-    """The weights' shapes of the layers that a LoRA can change, by Kohya's name. To be called before any
-    adapter is attached."""
-    return {
-        layer_name(f"{part}.{path}"): tuple(module.weight.shape)
-        for part, model in (("unet", pipe.unet), ("text_encoder", pipe.text_encoder))
-        for path, module in model.named_modules()
-        if hasattr(module, "in_features") or hasattr(module, "kernel_size")
-    }
+def layers_of(pipe: Any) -> dict[str, Any]:
+    """The layers that a LoRA can change, by the names that files have for them: the denoiser's by diffusers'
+    module paths and by Stability's."""
+    found: dict[str, Any] = {}
+    for part in COMPONENTS:
+        model = getattr(pipe, part, None)
+        for path, module in model.named_modules() if model is not None else ():
+            if hasattr(module, "in_features") or hasattr(module, "kernel_size"):
+                for name in names_in_files(part, path, layer_name(f"{part}.{path}")):
+                    found.setdefault(name, module)
+    return found
 
 
-def layer_name(module_name: str) -> str:
-    """Kohya's name for `unet.<module>` or `text_encoder.<module>`."""
-    part, _, module = module_name.partition(".")
-    return text_encoder_name(module) if part == "text_encoder" else unet_name(module)
-
-
-def split_name(tensor_name: str) -> tuple[str, str]:
-    """(Kohya's layer name, "down", "up" or "alpha") of a tensor in a LoRA file; the part is empty for a
-    tensor that plain LoRA doesn't have. Knows Kohya's, PEFT's and both of diffusers' spellings."""
-    if tensor_name.endswith(ALPHA):
-        return _layer(tensor_name.removesuffix(ALPHA)), "alpha"
-    match = PART.fullmatch(tensor_name)
-    if match is None:
-        return tensor_name, ""
-    return _layer(match["layer"]), "down" if match["part"] in DOWN else "up"
-
-
-def _fits(shape: Shape, part: str, weight: Shape) -> bool:
-    """Linear weights are [out, in], convolutions [out, in, height, width]; the same without out goes for
-    down."""
-    if not weight or len(shape) != len(weight):
-        return False
-    return shape[1:] == weight[1:] if part == "down" else shape[0] == weight[0]
-
-
-def _layer(name: str) -> str:
-    if name.startswith("lora_"):
-        return name.replace("lora_te1_", "lora_te_", 1)
-    name = name.replace(".processor.", ".")
-    return layer_name(re.sub(r"\bto_out$", "to_out.0", name))
+def _unknown(lora: WantedLora, tensor: str) -> UnknownFormat:
+    return UnknownFormat(
+        f"“{lora.title}” holds weights of a kind that can't be drawn with ({short_name(tensor)}).",
+        "LoRA, LoCon, DoRA, LoHa, LoKr and OFT files work, as made here, by Kohya's trainer or LyCORIS.",
+        path=lora.header.path,
+    )
 
 
 @lru_cache(maxsize=256)

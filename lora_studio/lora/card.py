@@ -49,9 +49,7 @@ def write_card(
             *_preview_table(previews),
             "## Use",
             "",
-            *_snippet(base_id or f"path/to/{base}", trigger),
-            "",
-            "The file also works as it is in A1111, Forge, ComfyUI and InvokeAI.",
+            *_usage(config, base_id or f"path/to/{base}", trigger),
             "",
             "## Licence",
             "",
@@ -84,12 +82,27 @@ def _preview_table(previews: Sequence[tuple[str, str, str]]) -> list[str]:
     return ["| prompt | without | with the LoRA |", "|---|---|---|", *rows, ""]
 
 
+def _usage(config: TrainConfig, base: str, trigger: str) -> list[str]:
+    network = config.network
+    if network.is_plain:
+        return [
+            *_snippet(base, trigger),
+            "",
+            "The file also works as it is in A1111, Forge, ComfyUI and InvokeAI.",
+        ]
+    kind = f"{network.algo}, DoRA" if network.dora_wd else network.algo
+    return [
+        f"The file is of LyCORIS' kind {kind}: it works as it is in LoRA Studio, A1111, Forge and ComfyUI. "
+        "diffusers can't read it."
+    ]
+
+
 def _snippet(base: str, trigger: str) -> list[str]:
     return [
         "```python",
-        "from diffusers import StableDiffusionPipeline",
+        "from diffusers import DiffusionPipeline",
         "",
-        f"pipe = StableDiffusionPipeline.from_pretrained({base!r})",
+        f"pipe = DiffusionPipeline.from_pretrained({base!r})",
         'pipe.load_lora_weights("path/to/this/folder")',
         f"image = pipe({(trigger or 'your prompt')!r}).images[0]",
         "```",

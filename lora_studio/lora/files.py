@@ -13,30 +13,34 @@ import math
 import os
 import struct
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lora_studio.catalog import family_from_text_width, family_from_version
 from lora_studio.errors import BrokenFile, UnknownFormat
+from lora_studio.lora.keys import DORA, DOWN, OFT, read_key
 
 HEADER_LIMIT = 100_000_000
 DTYPE_BYTES = {
     **{"BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2},
     **{"I32": 4, "U32": 4, "F32": 4, "I64": 8, "U64": 8, "F64": 8},
 }
-DOWN = (".lora_down.weight", ".lora_A.weight", ".lora.down.weight", "_lora.down.weight")
+ALGOS = {DOWN: "lora", "hada_w1_b": "loha", "lokr_w1": "lokr", "lokr_w1_a": "lokr", OFT: "diag-oft"}
+"""Kinds by a tensor that only they have."""
 DIFFUSERS_SKIPS = ("scheduler", "optimizer", "checkpoint")
 
 Tensors = Mapping[str, tuple[str, tuple[int, ...]]]
+Part = tuple[str, str, tuple[int, ...]]
+"""(layer's name, part, shape) of a tensor."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoraHeader:
     """`tensors` maps a name to (safetensors dtype, shape); `tensor_hash` is the SHA-256 of the tensor
     bytes, which renaming or new metadata does not change; `family` is a catalog family name, empty when
-    nothing tells it."""
+    nothing tells it; `algo` the kind of network (lora, loha, lokr, diag-oft), `dora` whether it is a DoRA."""
 
     path: Path
     family: str
@@ -47,19 +51,22 @@ class LoraHeader:
     tensors: Tensors
     tensor_hash: str
     size_bytes: int
+    algo: str = "lora"
+    dora: bool = False
 
 
 def read_header(path: Path | str) -> LoraHeader:
     """Read and check a LoRA file. Raises BrokenFile, UnknownFormat (also for files that hold no LoRA)."""
     path = Path(path)
     metadata, tensors, data_start = read_tensor_table(path)
-    downs = {name: shape for name, (_, shape) in tensors.items() if name.endswith(DOWN) and shape}
-    if not downs:
+    parts = [(*read_key(name), shape) for name, (_, shape) in tensors.items()]
+    algo = next((ALGOS[part] for _, part, shape in parts if part in ALGOS and shape), "")
+    if not algo:
         raise UnknownFormat(f"{path.name} is no LoRA: it has no LoRA weights in it.", path=path)
-    dim = _number(metadata.get("ss_network_dim")) or max(shape[0] for shape in downs.values())
+    dim = _number(metadata.get("ss_network_dim")) or _dim_from_shapes(parts)
     return LoraHeader(
         path=path,
-        family=family_from_version(metadata.get("ss_base_model_version", "")) or _family_from_shapes(downs),
+        family=family_from_version(metadata.get("ss_base_model_version", "")) or _family_from_shapes(parts),
         base=metadata.get("ss_sd_model_name", ""),
         network_dim=int(dim),
         network_alpha=_number(metadata.get("ss_network_alpha")) or float(dim),
@@ -67,6 +74,8 @@ def read_header(path: Path | str) -> LoraHeader:
         tensors=tensors,
         tensor_hash=_hash_from(path, data_start),
         size_bytes=path.stat().st_size,
+        algo=algo,
+        dora=any(part == DORA for _, part, _ in parts),
     )
 
 
@@ -154,11 +163,34 @@ def _broken(path: Path, why: str) -> BrokenFile:
     return BrokenFile(f"{path.name} is damaged: {why}.", "Copy or download the file again.", path=path)
 
 
-def _family_from_shapes(downs: Mapping[str, tuple[int, ...]]) -> str:
-    for name, shape in downs.items():
-        if "attn2" in name and ("to_k" in name or "to_v" in name) and len(shape) > 1:
-            return family_from_text_width(shape[1])
+def _dim_from_shapes(parts: Sequence[Part]) -> int:
+    """The largest rank of a layer; for OFT the largest block, for LoKr without any rank 0."""
+    axes = {DOWN: 0, "hada_w1_b": 0, "lokr_w2_b": 0, "lokr_w1_b": 0, OFT: 1}
+    return max((shape[axes[part]] for _, part, shape in parts if len(shape) > axes.get(part, 9)), default=0)
+
+
+def _family_from_shapes(parts: Sequence[Part]) -> str:
+    """By the width of the text, which is the number of inputs of the layers that look at it."""
+    layers: dict[str, dict[str, tuple[int, ...]]] = {}
+    for layer, part, shape in parts:
+        if "attn2" in layer and layer.endswith(("to_k", "to_v")) and len(shape) > 1:
+            layers.setdefault(layer, {})[part] = shape
+    for shapes in layers.values():
+        width = _inputs(shapes)
+        if width:
+            return family_from_text_width(width)
     return ""
+
+
+def _inputs(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    for part in (DOWN, "hada_w1_b"):
+        if part in shapes:
+            return shapes[part][1]
+    small, large = (
+        next((shapes[name][1] for name in (f"lokr_{one}", f"lokr_{one}_b") if name in shapes), 0)
+        for one in ("w1", "w2")
+    )
+    return small * large
 
 
 def _number(text: str | None) -> float:

@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from lora_studio import __version__
 from lora_studio.config import TrainConfig
+from lora_studio.config_groups import NetworkGroup, NoiseGroup
 
 LEGACY_OFFSET, LEGACY_BYTES = 0x100000, 0x10000
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFacts:
-    """`images` counts repeats; `folders` maps a folder's name to (repeats, pictures), `tags` to its tag
-    counts, `buckets` lists (width, height, pictures with repeats)."""
+    """`images` counts repeats, and so do `reg_images`, before they are filled up, and `validation_images`;
+    `folders` and `reg_folders` map a folder's name to (repeats, pictures), `tags` to its tag counts,
+    `buckets` lists (width, height, pictures with repeats). `datasets` describes those of a dataset config in
+    the form of ss_datasets."""
 
     images: int
     batches_per_epoch: int
@@ -33,6 +36,10 @@ class DatasetFacts:
     mean_aspect_error: float
     resolution: tuple[int, int]
     flip_aug: bool
+    reg_images: int = 0
+    reg_folders: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    validation_images: int = 0
+    datasets: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +68,7 @@ def build_metadata(config: TrainConfig, facts: RunFacts) -> dict[str, str]:
     return {
         **_strings(_run_keys(config, facts)),
         **_strings(_rate_keys(config, facts)),
+        **_strings(_noise_keys(config.noise)),
         **_strings(_dataset_keys(config, facts.dataset)),
         **ABSENT,
         **facts.base_hashes,
@@ -89,6 +97,7 @@ def _strings(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _run_keys(config: TrainConfig, facts: RunFacts) -> dict[str, Any]:
+    validates = config.dataset.validation_split > 0
     return {
         "session_id": facts.session_id,
         "training_started_at": facts.started_at,
@@ -100,16 +109,54 @@ def _run_keys(config: TrainConfig, facts: RunFacts) -> dict[str, Any]:
         "epoch": facts.epoch,
         "num_epochs": facts.epochs,
         "max_train_steps": config.optimizer.max_train_steps,
-        "network_module": "networks.lora",
-        "network_dim": config.network.network_dim,
-        "network_alpha": float(config.network.network_alpha),
-        "network_dropout": config.network.network_dropout or None,
+        **_network_keys(config.network),
         "mixed_precision": facts.mixed_precision,
         "gradient_checkpointing": config.optimizer.gradient_checkpointing,
         "cache_latents": facts.caches_latents,
         "clip_skip": facts.clip_skip,
+        "max_token_length": config.model.max_token_length,
+        "max_validation_steps": config.preview.max_validation_steps if validates else None,
+        "validate_every_n_steps": config.preview.validate_every_n_steps if validates else None,
         "sd_model_name": facts.base_name,
     }
+
+
+ARGUMENTS = (
+    *("conv_dim", "conv_alpha", "rank_dropout", "module_dropout", "block_dims", "block_alphas"),
+    *("conv_block_dims", "conv_block_alphas", "down_lr_weight", "mid_lr_weight", "up_lr_weight"),
+    *("block_lr_zero_threshold", "loraplus_lr_ratio", "loraplus_unet_lr_ratio"),
+    "loraplus_text_encoder_lr_ratio",
+)
+LYCORIS_ARGUMENTS = ("factor", "decompose_both", "full_matrix", "constraint")
+
+
+def _network_keys(network: NetworkGroup) -> dict[str, Any]:
+    """`network_args` is there only when something stands in it, each value as it would be typed."""
+    arguments = _changed(network, ARGUMENTS)
+    if not network.is_plain:
+        preset = {} if network.conv_dim or network.conv_block_dims else {"preset": "attn-mlp"}
+        dora = {"dora_wd": "True", "wd_on_output": str(network.wd_on_output)} if network.dora_wd else {}
+        arguments = {
+            "algo": network.algo,
+            **preset,
+            **dora,
+            **_changed(network, LYCORIS_ARGUMENTS),
+            **arguments,
+        }
+    return {
+        "network_module": "networks.lora" if network.is_plain else "lycoris.kohya",
+        "network_dim": None if network.dim_from_weights else network.network_dim,
+        "network_alpha": None if network.dim_from_weights else float(network.network_alpha),
+        "network_dropout": network.network_dropout or None,
+        **({"network_args": arguments} if arguments else {}),
+        "scale_weight_norms": network.scale_weight_norms,
+    }
+
+
+def _changed(network: NetworkGroup, names: Sequence[str]) -> dict[str, str]:
+    defaults = type(network).model_fields
+    values = {name: getattr(network, name) for name in names}
+    return {name: str(value) for name, value in values.items() if value != defaults[name].default}
 
 
 def _rate_keys(config: TrainConfig, facts: RunFacts) -> dict[str, Any]:
@@ -123,20 +170,57 @@ def _rate_keys(config: TrainConfig, facts: RunFacts) -> dict[str, Any]:
         "optimizer": facts.optimizer,
         "max_grad_norm": rates.max_grad_norm,
         "gradient_accumulation_steps": rates.gradient_accumulation_steps,
-        "noise_offset": config.noise.noise_offset or None,
-        "min_snr_gamma": config.noise.min_snr_gamma,
+    }
+
+
+def _noise_keys(noise: NoiseGroup) -> dict[str, Any]:
+    return {
+        "min_snr_gamma": noise.min_snr_gamma,
+        "debiased_estimation": noise.debiased_estimation_loss,
+        "zero_terminal_snr": noise.zero_terminal_snr,
+        "noise_offset": noise.noise_offset or None,
+        "noise_offset_random_strength": noise.noise_offset_random_strength,
+        "adaptive_noise_scale": noise.adaptive_noise_scale,
+        "multires_noise_iterations": noise.multires_noise_iterations or None,
+        "multires_noise_discount": noise.multires_noise_discount,
+        "ip_noise_gamma": noise.ip_noise_gamma or None,
+        "ip_noise_gamma_random_strength": noise.ip_noise_gamma_random_strength,
+        "loss_type": noise.loss_type,
+        "huber_schedule": noise.huber_schedule,
+        "huber_c": noise.huber_c,
+        "huber_scale": noise.huber_scale,
     }
 
 
 def _dataset_keys(config: TrainConfig, facts: DatasetFacts) -> dict[str, Any]:
+    """With a dataset config, what may differ between datasets stands in `datasets` alone, as a list."""
+    data = config.dataset
+    return {
+        "num_train_images": facts.images,
+        "num_reg_images": facts.reg_images,
+        "num_validation_images": facts.validation_images,
+        "num_batches_per_epoch": facts.batches_per_epoch,
+        "dataset_dirs": _folders(facts.folders),
+        "tag_frequency": {name: dict(tags) for name, tags in facts.tags.items()},
+        "caption_dropout_rate": data.caption_dropout_rate,
+        "caption_dropout_every_n_epochs": data.caption_dropout_every_n_epochs,
+        "caption_tag_dropout_rate": data.caption_tag_dropout_rate,
+        "face_crop_aug_range": data.face_crop_aug_range or None,
+        "prior_loss_weight": data.prior_loss_weight,
+        "resize_interpolation": data.resize_interpolation,
+        "validation_seed": data.validation_seed,
+        "validation_split": data.validation_split,
+        **({"datasets": json.dumps(facts.datasets)} if facts.datasets else _only_dataset(config, facts)),
+    }
+
+
+def _only_dataset(config: TrainConfig, facts: DatasetFacts) -> dict[str, Any]:
     data = config.dataset
     buckets = {
         str(number): {"resolution": [width, height], "count": count}
         for number, (width, height, count) in enumerate(facts.buckets)
     }
     return {
-        "num_train_images": facts.images,
-        "num_batches_per_epoch": facts.batches_per_epoch,
         "batch_size_per_device": data.train_batch_size,
         "total_batch_size": data.train_batch_size * config.optimizer.gradient_accumulation_steps,
         "resolution": facts.resolution,
@@ -145,39 +229,23 @@ def _dataset_keys(config: TrainConfig, facts: DatasetFacts) -> dict[str, Any]:
         "min_bucket_reso": data.min_bucket_reso,
         "max_bucket_reso": data.max_bucket_reso,
         "bucket_info": {"buckets": buckets, "mean_img_ar_error": facts.mean_aspect_error},
-        "dataset_dirs": {
-            name: {"n_repeats": repeats, "img_count": count}
-            for name, (repeats, count) in facts.folders.items()
-        },
-        "tag_frequency": {name: dict(tags) for name, tags in facts.tags.items()},
+        "reg_dataset_dirs": _folders(facts.reg_folders),
         "keep_tokens": data.keep_tokens,
         "shuffle_caption": data.shuffle_caption,
         "flip_aug": facts.flip_aug,
-        "caption_dropout_rate": data.caption_dropout_rate,
+        "color_aug": data.color_aug,
+        "random_crop": data.random_crop,
     }
 
 
+def _folders(folders: Mapping[str, tuple[int, int]]) -> dict[str, dict[str, int]]:
+    return {name: {"n_repeats": repeats, "img_count": count} for name, (repeats, count) in folders.items()}
+
+
 ABSENT = {
-    **{
-        key: "0"
-        for key in ("ss_num_reg_images", "ss_num_validation_images", "ss_caption_dropout_every_n_epochs")
-    },
-    **{key: "None" for key in ("ss_adaptive_noise_scale", "ss_face_crop_aug_range", "ss_ip_noise_gamma")},
-    **{
-        key: "None"
-        for key in ("ss_max_token_length", "ss_max_validation_steps", "ss_multires_noise_iterations")
-    },
-    **{
-        key: "None"
-        for key in ("ss_resize_interpolation", "ss_scale_weight_norms", "ss_validate_every_n_epochs")
-    },
-    **{key: "None" for key in ("ss_validate_every_n_steps", "ss_validation_seed")},
-    **{key: "False" for key in ("ss_color_aug", "ss_random_crop", "ss_debiased_estimation", "ss_fp8_base")},
-    **{key: "False" for key in ("ss_fp8_base_unet", "ss_full_fp16", "ss_lowram", "ss_zero_terminal_snr")},
-    **{key: "False" for key in ("ss_ip_noise_gamma_random_strength", "ss_noise_offset_random_strength")},
-    **{"ss_caption_tag_dropout_rate": "0.0", "ss_validation_split": "0.0", "ss_prior_loss_weight": "1.0"},
-    **{"ss_multires_noise_discount": "0.3", "ss_reg_dataset_dirs": "{}"},
-    **{"ss_loss_type": "l2", "ss_huber_schedule": "snr", "ss_huber_c": "0.1", "ss_huber_scale": "1.0"},
+    "ss_validate_every_n_epochs": "None",
+    "ss_sd_scripts_commit_hash": "(unknown)",
+    **{key: "False" for key in ("ss_fp8_base", "ss_fp8_base_unet", "ss_full_fp16", "ss_lowram")},
 }
 """What Kohya's trainer could do and this run did not, in its words: readers look for these keys."""
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -45,6 +46,30 @@ def write_lora(
         tensors[f"{name}.alpha"] = torch.tensor(float(alpha(name) if callable(alpha) else alpha))
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path, metadata={"ss_base_model_version": "sd_v1", **(metadata or {})})
+    return path
+
+
+def write_kind(path: Path, pipe: Any, kind: str) -> Path:
+    """A file of another kind (loha, diag-oft, dora) for one layer in the middle of the denoiser."""
+    name = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+    weight = pipe.unet.mid_block.attentions[0].transformer_blocks[0].attn1.to_q.weight
+    random = torch.Generator().manual_seed(len(kind))
+
+    def some(*sides: int) -> torch.Tensor:
+        return 0.3 * torch.randn(*sides, generator=random)
+
+    parts = {
+        "loha": {f"hada_w{n}_{ab}": some(*((16, 2) if ab == "a" else (2, 16))) for n in "12" for ab in "ab"},
+        "diag-oft": {"oft_blocks": some(4, 4, 4)},
+        "dora": {
+            "lora_down.weight": some(2, 16),
+            "lora_up.weight": some(16, 2),
+            "dora_scale": weight.detach().norm(dim=0, keepdim=True) + some(1, 16),
+        },
+    }[kind]
+    alpha = {"alpha": torch.tensor(0.0 if kind == "diag-oft" else 2.0)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({f"{name}.{part}": tensor for part, tensor in {**parts, **alpha}.items()}, path)
     return path
 
 

@@ -19,7 +19,7 @@ from lora_studio.generator import Generator
 from lora_studio.request import GeneratedImage, GenerateRequest, LoraUse
 from lora_studio.settings import Settings
 from tests.generation.conftest import TINY, Draw, MakeLora
-from tests.generation.loras import kohya_layers, write_lora
+from tests.generation.loras import kohya_layers, write_kind, write_lora
 from tests.tiny import make_tiny_base
 
 
@@ -197,24 +197,60 @@ def test_a_layer_that_the_base_lacks_is_refused(draw: Draw, settings: Settings) 
         draw(loras=["xl"])
 
 
-def test_weights_beyond_plain_lora_are_refused(draw: Draw, settings: Settings, make_lora: MakeLora) -> None:
+def test_weights_of_unknown_kinds_are_refused(draw: Draw, settings: Settings, make_lora: MakeLora) -> None:
     from safetensors.torch import load_file, save_file
 
-    file = make_lora("dora")
+    file = make_lora("glora")
     tensors = load_file(file)
     layer = next(iter(tensors)).split(".")[0]
-    save_file({**tensors, f"{layer}.dora_scale": torch.ones(16, 1)}, file)
-    with pytest.raises(UnknownFormat, match=r"can't be drawn with yet \(dora_scale\)"):
-        draw(loras=["dora"])
+    save_file({**tensors, f"{layer}.a1.weight": torch.ones(16, 1)}, file)
+    with pytest.raises(UnknownFormat, match=r"can't be drawn with \(a1\.weight\)"):
+        draw(loras=["glora"])
+    save_file({f"{layer}.lora_down.weight": tensors[f"{layer}.lora_down.weight"]}, file)
+    with pytest.raises(UnknownFormat, match="can't be drawn with"):
+        draw(loras=["glora"])
 
 
-def test_a_choice_of_layers_that_diffusers_drops_is_refused(draw: Draw, make_lora: MakeLora) -> None:
-    """Text-encoder layers without out_proj are lost on the way; better said than drawn without them."""
+def test_an_unusual_choice_of_layers_is_drawn_with(draw: Draw, tiny_base: Path, make_lora: MakeLora) -> None:
+    """diffusers' own loader loses some of these."""
+    from safetensors.torch import load_file, save_file
+
+    file = make_lora("partial", only="q_proj|fc1")
     before = pixels(draw())
-    make_lora("partial", only="q_proj|fc1")
-    with pytest.raises((UnknownFormat, BrokenFile), match="partial"):
-        draw(loras=["partial"])
-    assert pixels(draw()) == before
+    partial = pixels(draw(loras=["partial"]))
+    tensors = load_file(file)
+    for name, shape in kohya_layers(tiny_base):
+        if f"{name}.alpha" not in tensors:
+            tensors[f"{name}.lora_down.weight"] = torch.ones(1, *shape[1:])
+            tensors[f"{name}.lora_up.weight"] = torch.zeros(shape[0], 1, *shape[2:])
+    whole = make_lora("whole")
+    save_file(tensors, whole, metadata={"ss_base_model_version": "sd_v1"})
+    assert pixels(draw(loras=["whole"])) == partial != before
+
+
+def test_kinds_of_all_sorts_add_up(settings: Settings, make_lora: MakeLora) -> None:
+    """Each adds what it would add alone, by its weight, in whatever company; and all come off again."""
+    base = Pipelines().get(find_base("tiny", settings), ignore)
+    make_lora("a", strength=0.1)
+    for slug, parts in (("b", "loha"), ("c", "diag-oft"), ("d", "dora")):
+        write_kind(settings.loras / slug / f"{slug}.safetensors", base.pipe, parts)
+
+    def answer(*uses: tuple[str, float]) -> torch.Tensor:
+        loras = [LoraUse(slug=slug, weight=weight) for slug, weight in uses]
+        base.stack.apply(find_loras(loras, settings.loras))
+        layer = base.pipe.unet.mid_block.attentions[0].transformer_blocks[0].attn1.to_q
+        with torch.no_grad():
+            return layer(torch.randn(3, 16, generator=torch.Generator().manual_seed(2)))
+
+    plain = answer()
+    alone = {slug: answer((slug, 1.0)) - plain for slug in "abcd"}
+    assert all(added.abs().max() > 1e-3 for added in alone.values())
+    for slug, added in alone.items():
+        torch.testing.assert_close(answer((slug, 0.5)) - plain, 0.5 * added, rtol=1e-4, atol=1e-6)
+    mixed = answer(("a", 1.0), ("b", 0.5), ("c", 2.0), ("d", -1.0)) - plain
+    wanted = alone["a"] + 0.5 * alone["b"] + 2 * alone["c"] - alone["d"]
+    torch.testing.assert_close(mixed, wanted, rtol=1e-4, atol=1e-6)
+    assert torch.equal(answer(), plain)
 
 
 def test_a_damaged_file_is_named(draw: Draw, make_lora: MakeLora) -> None:

@@ -9,10 +9,14 @@ import torch
 from diffusers import UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from lora_studio.config_groups import NetworkGroup
 from lora_studio.families.base import Parts, Target
 from lora_studio.families.detect import FoundBase
 from lora_studio.families.sd import StableDiffusion
 from lora_studio.lora.attach import attach, changes_nothing, is_finite
+from lora_studio.lora.layers import Dropouts, Shape
+from lora_studio.lora.plan import Size, block_of, plan_sizes
+from lora_studio.training.engine import network_targets
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "sd15_lora_keys.json"
 LINEAR = Target(part="unet", module="layer", name="lora_unet_layer")
@@ -50,15 +54,35 @@ def sd15_parts() -> Parts:
     )
 
 
-def test_keys_and_shapes_for_sd15_are_kohyas_to_the_last() -> None:
-    wanted = json.loads(GOLDEN.read_text())["default"]
+@pytest.mark.parametrize(
+    ("case", "settings", "tensors", "weights"),
+    [
+        ("default", {"network_dim": 4}, 792, 2_359_296),
+        ("conv", {"network_dim": 4, "conv_dim": 8, "conv_alpha": 1}, 1050, 7_042_816),
+    ],
+)
+def test_keys_and_shapes_for_sd15_are_kohyas_to_the_last(
+    case: str, settings: dict[str, object], tensors: int, weights: int
+) -> None:
+    wanted = json.loads(GOLDEN.read_text())[case]
     parts = sd15_parts()
     family = StableDiffusion(FoundBase(name="x", path_or_id="x", family="sd1", layout="folder"))
-    lora = attach(parts.models(), family.targets(parts), dim=4, alpha=4.0)
-    found = {key: list(tensor.shape) for key, tensor in shapes_on_meta(lora).items()}
-    assert found == wanted
-    assert len(found) == 792
-    assert sum(weight.numel() for part in lora.parts for weight in lora.parameters(part)) == 2_359_296
+    targets = network_targets(family, parts, conv=case == "conv")
+    convolutions = {path for path, module in parts.unet.named_modules() if is_large(module)}
+    sizes = plan_sizes(NetworkGroup(**settings), targets, lambda target: target.module in convolutions)
+    lora = attach(parts.models(), targets, dim=4, alpha=4.0, sizes=sizes)
+    found = shapes_on_meta(lora)
+    assert {key: list(tensor.shape) for key, tensor in found.items()} == wanted
+    assert len(found) == tensors
+    assert {tensor.dtype for tensor in found.values()} == {torch.float32}
+    assert sum(weight.numel() for part in lora.parts for weight in lora.parameters(part)) == weights
+    blocks = dict.fromkeys(block_of(key) for key in wanted if "_unet_" in key)
+    assert list(dict.fromkeys(block_of(name) for name in lora.parts["unet"])) == list(blocks)
+    assert list(lora.parts) == ["text_encoder", "unet"]
+
+
+def is_large(module: torch.nn.Module) -> bool:
+    return getattr(module, "kernel_size", (1, 1)) != (1, 1)
 
 
 def shapes_on_meta(lora) -> dict[str, torch.Tensor]:
@@ -67,6 +91,39 @@ def shapes_on_meta(lora) -> dict[str, torch.Tensor]:
         for matrix in (layer.lora_A["default"], layer.lora_B["default"]):
             matrix.weight = torch.nn.Parameter(torch.zeros(matrix.weight.shape))
     return lora.tensors()
+
+
+def test_layers_of_their_own_size_have_their_own_scale() -> None:
+    model = linear()
+    model.other = torch.nn.Linear(50, 6).requires_grad_(False)
+    other = Target(part="unet", module="other", name="lora_unet_other")
+    sizes = {"lora_unet_other": Size(dim=3, alpha=6.0)}
+    lora = attach({"unet": model}, [LINEAR, other], dim=8, alpha=4.0, sizes=sizes)
+    assert {key: tuple(tensor.shape) for key, tensor in lora.tensors().items() if "down" in key} == {
+        "lora_unet_layer.lora_down.weight": (8, 50),
+        "lora_unet_other.lora_down.weight": (3, 50),
+    }
+    assert [lora.layers[name].scaling["default"] for name in lora.layers] == [0.5, 2.0]
+    assert lora.tensors()["lora_unet_other.alpha"] == 6.0
+    assert lora.peft_config is not None
+    assert lora.peft_config.rank_pattern == {"other": 3}
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [
+        (Shape(), "LORA"),
+        (Shape(dora_wd=True, wd_on_output=True), "LORA"),
+        (Shape(kind="loha"), "LOHA"),
+        (Shape(kind="lokr"), "LOKR"),
+        (Shape(dora_wd=True), None),
+        (Shape(kind="diag-oft"), None),
+    ],
+)
+def test_peft_is_told_what_it_has_words_for(shape: Shape, kind: str | None) -> None:
+    config = attach({"unet": linear()}, [LINEAR], dim=2, alpha=2.0, shape=shape).peft_config
+    assert (config.to_dict()["peft_type"].value if config else None) == kind
+    assert not config or config.to_dict().get("use_dora", False) == shape.dora_wd
 
 
 def test_down_is_kaiming_uniform_and_up_is_zero() -> None:
@@ -126,7 +183,7 @@ def test_the_seed_decides_and_the_global_random_state_stays() -> None:
 
 def test_dropout_falls_on_the_rank_and_only_in_training() -> None:
     model = linear()
-    lora = attach({"unet": model}, [LINEAR], dim=64, alpha=64.0, dropout=0.5)
+    lora = attach({"unet": model}, [LINEAR], dim=64, alpha=64.0, shape=Shape(dropouts=Dropouts(network=0.5)))
     layer = lora.layers["lora_unet_layer"]
     layer.lora_B["default"].weight.data = torch.eye(6, 64)
     x = torch.randn(200, 50)

@@ -51,3 +51,10 @@ def test_one_picture_is_not_plural_and_no_trigger_is_said() -> None:
     text = card(images=1, trigger_word="")
     assert "on 1 picture with" in text
     assert "It has no trigger word." in text
+
+
+def test_kinds_that_diffusers_cannot_read_are_not_recommended_for_it() -> None:
+    assert "diffusers can't read it" in card(algo="lokr")
+    text = card(dora_wd=True)
+    assert "load_lora_weights" not in text
+    assert "LyCORIS' kind lora, DoRA" in text

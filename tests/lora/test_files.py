@@ -76,6 +76,34 @@ def test_diffusers_own_spelling_is_a_lora_too(tmp_path: Path) -> None:
     assert read_header(tmp_path / "a.safetensors").family == "sd1"
 
 
+HADA = {"hada_w1_a": (320, 6), "hada_w1_b": (6, 768), "hada_w2_a": (320, 6), "hada_w2_b": (6, 768)}
+
+
+@pytest.mark.parametrize(
+    ("parts", "algo", "dim", "family"),
+    [
+        (HADA, "loha", 6, "sd1"),
+        ({"lokr_w1": (16, 32), "lokr_w2_a": (20, 5), "lokr_w2_b": (5, 32)}, "lokr", 5, "sd2"),
+        ({"lokr_w1": (16, 24), "lokr_w2": (20, 32)}, "lokr", 0, "sd1"),
+        ({"oft_blocks": (40, 8, 8)}, "diag-oft", 8, ""),
+        (
+            {"lora_down.weight": (4, 2048), "lora_up.weight": (64, 4), "dora_scale": (1, 2048)},
+            "lora",
+            4,
+            "sdxl",
+        ),
+    ],
+)
+def test_every_kind_tells_its_rank_and_family_by_its_shapes(
+    tmp_path: Path, parts: dict[str, tuple[int, ...]], algo: str, dim: int, family: str
+) -> None:
+    tensors = {f"{LAYER}.{part}": torch.ones(shape) for part, shape in parts.items()}
+    save_file({**tensors, f"{LAYER}.alpha": torch.tensor(1.0)}, tmp_path / "a.safetensors")
+    header = read_header(tmp_path / "a.safetensors")
+    assert (header.algo, header.network_dim, header.family) == (algo, dim, family)
+    assert header.dora == ("dora_scale" in parts)
+
+
 def test_a_file_without_lora_weights_is_no_lora(tmp_path: Path) -> None:
     save_file({"first_stage_model.decoder.conv_in.weight": torch.ones(2)}, tmp_path / "a.safetensors")
     with pytest.raises(UnknownFormat, match="no LoRA"):

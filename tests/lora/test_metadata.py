@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,17 +14,21 @@ from lora_studio.lora.metadata import DatasetFacts, RunFacts, build_metadata, wi
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "metadata_example.json").read_text())[
     "metadata"
 ]
-# Facts of that very run, of its program and of its clock.
-OF_THAT_RUN = {
-    *("ss_session_id", "ss_training_started_at", "ss_training_finished_at", "modelspec.date"),
-    *(
-        "ss_sd_scripts_commit_hash",
-        "modelspec.implementation_version",
-        "ss_sd_model_hash",
-        "ss_new_sd_model_hash",
-    ),
-    *("sshs_model_hash", "sshs_legacy_hash", "ss_optimizer", "ss_tag_frequency"),
+FORMS = {
+    "ss_session_id": r"\d+",
+    "ss_training_started_at": r"\d+\.\d+",
+    "ss_training_finished_at": r"\d+\.\d+",
+    "modelspec.date": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d",
+    "ss_sd_scripts_commit_hash": r"[0-9a-f]{40}|\(unknown\)",
+    "modelspec.implementation_version": r"[a-z-]+/\S+",
+    "ss_sd_model_hash": r"[0-9a-f]{8}",
+    "ss_new_sd_model_hash": r"[0-9a-f]{64}",
+    "sshs_model_hash": r"[0-9a-f]{64}",
+    "sshs_legacy_hash": r"[0-9a-f]{8}",
+    "ss_optimizer": r"[\w.]+(\(.*\))?",
+    "ss_tag_frequency": r'\{"10_sks dog": \{"[^"]+": \d+.*\}\}',
 }
+"""What is a fact of that very run, of its program or of its clock: every other key must be the same."""
 
 
 def config(**changes: object) -> TrainConfig:
@@ -72,12 +77,73 @@ FACTS = RunFacts(
 )
 
 
-def test_the_same_run_has_kohyas_keys_and_values() -> None:
-    metadata = build_metadata(config(), FACTS)
-    wanted = {key: value for key, value in GOLDEN.items() if key not in OF_THAT_RUN}
-    assert {key: metadata.get(key) for key in wanted} == wanted
-    assert set(metadata) - set(GOLDEN) == set()
-    assert all(isinstance(value, str) for value in metadata.values())
+def test_metadata_example_every_key_is_written_with_the_right_form() -> None:
+    facts = dataclasses.replace(
+        FACTS, base_hashes={"ss_sd_model_hash": "08ce182b", "ss_new_sd_model_hash": "4" * 64}
+    )
+    metadata = with_hashes(build_metadata(config(), facts), b"\x00" * 16)
+    assert set(metadata) == set(GOLDEN)
+    for key, value in GOLDEN.items():
+        assert isinstance(metadata[key], str)
+        if key in FORMS:
+            assert re.fullmatch(FORMS[key], value), key
+            assert re.fullmatch(FORMS[key], metadata[key]), key
+        else:
+            assert metadata[key] == value, key
+
+
+@pytest.mark.parametrize(
+    ("settings", "module", "arguments"),
+    [
+        ({}, "networks.lora", None),
+        ({"conv_dim": 8, "conv_alpha": 1}, "networks.lora", {"conv_dim": "8", "conv_alpha": "1.0"}),
+        (
+            {"down_lr_weight": "cosine", "loraplus_lr_ratio": 16},
+            "networks.lora",
+            {"down_lr_weight": "cosine", "loraplus_lr_ratio": "16.0"},
+        ),
+        (
+            {"algo": "lokr", "factor": 8, "conv_dim": 4},
+            "lycoris.kohya",
+            {"algo": "lokr", "factor": "8", "conv_dim": "4"},
+        ),
+        ({"algo": "loha"}, "lycoris.kohya", {"algo": "loha", "preset": "attn-mlp"}),
+        (
+            {"dora_wd": True},
+            "lycoris.kohya",
+            {"algo": "lora", "preset": "attn-mlp", "dora_wd": "True", "wd_on_output": "False"},
+        ),
+        ({"algo": "diag-oft", "conv_dim": 2}, "lycoris.kohya", {"algo": "diag-oft", "conv_dim": "2"}),
+    ],
+)
+def test_each_kind_of_network_is_named_as_its_trainer_names_it(
+    settings: dict[str, object], module: str, arguments: dict[str, str] | None
+) -> None:
+    metadata = build_metadata(config(**settings), FACTS)
+    assert metadata["ss_network_module"] == module
+    assert json.loads(metadata.get("ss_network_args", "null")) == arguments
+
+
+def test_options_of_the_loss_and_the_network_reach_the_file() -> None:
+    metadata = build_metadata(
+        config(
+            loss_type="huber",
+            huber_c=0.2,
+            ip_noise_gamma=0.1,
+            multires_noise_iterations=6,
+            debiased_estimation_loss=True,
+            scale_weight_norms=1,
+            network_dropout=0.25,
+            max_token_length=150,
+        ),
+        FACTS,
+    )
+    wanted = {
+        **{"loss_type": "huber", "huber_c": "0.2", "ip_noise_gamma": "0.1", "multires_noise_iterations": "6"},
+        **{"debiased_estimation": "True", "scale_weight_norms": "1.0", "network_dropout": "0.25"},
+        "max_token_length": "150",
+    }
+    assert {key: metadata[f"ss_{key}"] for key in wanted} == wanted
 
 
 def test_title_trigger_and_the_options_reach_the_file() -> None:

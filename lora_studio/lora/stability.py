@@ -1,0 +1,79 @@
+"""Names of a denoiser's layers: diffusers' module paths and Stability's, which Kohya's files keep for the
+larger models. Both are flat here: every dot is an underscore.
+
+A level of the denoiser has two residual blocks down, three up, and a change of size; Stability counts them
+through in one list each way, diffusers by level.
+"""
+
+from __future__ import annotations
+
+import re
+
+DOWN = 3
+"""Entries of a level in Stability's lists: two blocks and a change of size down, three blocks up."""
+RESIDUAL = {
+    "conv1": "in_layers_2",
+    "time_emb_proj": "emb_layers_1",
+    "conv2": "out_layers_3",
+    "conv_shortcut": "skip_connection",
+    "norm1": "in_layers_0",
+    "norm2": "out_layers_0",
+}
+ENDS = {
+    "conv_in": "input_blocks_0_0",
+    "conv_out": "out_2",
+    "time_embedding_linear_1": "time_embed_0",
+    "time_embedding_linear_2": "time_embed_2",
+    "add_embedding_linear_1": "label_emb_0_0",
+    "add_embedding_linear_2": "label_emb_0_2",
+}
+MIDDLE = {"resnets_0": "0", "attentions_0": "1", "resnets_1": "2"}
+OURS = re.compile(r"(down|up)_blocks_(\d+)_(resnets|attentions|downsamplers|upsamplers)_(\d+)_(.+)")
+THEIRS = re.compile(r"(input|output)_blocks_(\d+)_(\d+)_(.+)")
+
+
+def to_stability(name: str) -> str:
+    """`down_blocks_1_attentions_0_proj_in` to `input_blocks_4_1_proj_in`. A name that is none of diffusers'
+    stays as it is. An upsampler is taken to follow an attention, as in all levels but the last."""
+    if name in ENDS:
+        return ENDS[name]
+    if match := re.fullmatch(r"mid_block_((?:resnets|attentions)_\d+)_(.+)", name):
+        return f"middle_block_{MIDDLE[match[1]]}_{_residual(match[2], RESIDUAL)}"
+    match = OURS.fullmatch(name)
+    if match is None:
+        return name
+    way, level, kind, number, rest = match[1], int(match[2]), match[3], int(match[4]), match[5]
+    if kind == "downsamplers":
+        return f"input_blocks_{DOWN * level + DOWN}_0_{rest.replace('conv', 'op', 1)}"
+    if kind == "upsamplers":
+        return f"output_blocks_{DOWN * level + 2}_2_{rest}"
+    place = DOWN * level + number + (way == "down")
+    rest = _residual(rest, RESIDUAL) if kind == "resnets" else rest
+    return f"{'input' if way == 'down' else 'output'}_blocks_{place}_{int(kind == 'attentions')}_{rest}"
+
+
+def from_stability(name: str) -> str:
+    """The way back. A name that is none of Stability's stays as it is."""
+    back = {theirs: ours for ours, theirs in RESIDUAL.items()}
+    ends = {theirs: ours for ours, theirs in ENDS.items()}
+    if name in ends:
+        return ends[name]
+    if match := re.fullmatch(r"middle_block_(\d)_(.+)", name):
+        places = {theirs: ours for ours, theirs in MIDDLE.items()}
+        return f"mid_block_{places[match[1]]}_{_residual(match[2], back)}" if match[1] in places else name
+    match = THEIRS.fullmatch(name)
+    if match is None:
+        return name
+    way, place, inner, rest = match[1], int(match[2]), int(match[3]), match[4]
+    if way == "input" and rest == "op":
+        return f"down_blocks_{place // DOWN - 1}_downsamplers_0_conv"
+    if way == "output" and rest == "conv":
+        return f"up_blocks_{place // DOWN}_upsamplers_0_conv"
+    level, number = divmod(place - (way == "input"), DOWN)
+    kind = "attentions" if inner else "resnets"
+    rest = rest if inner else _residual(rest, back)
+    return f"{'down' if way == 'input' else 'up'}_blocks_{level}_{kind}_{number}_{rest}"
+
+
+def _residual(rest: str, names: dict[str, str]) -> str:
+    return names.get(rest, rest)

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lora_studio.lora.stability import from_stability, to_stability
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+PAIRS = {
+    "down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q": (
+        "input_blocks_4_1_transformer_blocks_0_attn1_to_q"
+    ),
+    "down_blocks_0_resnets_1_conv1": "input_blocks_2_0_in_layers_2",
+    "down_blocks_1_resnets_0_conv_shortcut": "input_blocks_4_0_skip_connection",
+    "down_blocks_0_downsamplers_0_conv": "input_blocks_3_0_op",
+    "mid_block_attentions_0_proj_in": "middle_block_1_proj_in",
+    "mid_block_resnets_1_time_emb_proj": "middle_block_2_emb_layers_1",
+    "up_blocks_0_attentions_2_proj_out": "output_blocks_2_1_proj_out",
+    "up_blocks_1_resnets_0_conv2": "output_blocks_3_0_out_layers_3",
+    "up_blocks_1_upsamplers_0_conv": "output_blocks_5_2_conv",
+    "conv_in": "input_blocks_0_0",
+    "time_embedding_linear_2": "time_embed_2",
+    "add_embedding_linear_1": "label_emb_0_0",
+}
+
+
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS.items())
+def test_names_go_both_ways(ours: str, theirs: str) -> None:
+    assert to_stability(ours) == theirs
+    assert from_stability(theirs) == ours
+
+
+def test_every_name_of_kohyas_files_comes_back() -> None:
+    golden = json.loads((GOLDEN / "sdxl_lora_keys.json").read_text())
+    keys = [*golden["default"], *golden["conv_adds"]]
+    names = {key.partition(".")[0].removeprefix("lora_unet_") for key in keys if key.startswith("lora_unet_")}
+    assert len(names) == 788
+    for name in names:
+        ours = from_stability(name)
+        assert ours != name
+        assert to_stability(ours) == name
+    small = json.loads((GOLDEN / "sd15_lora_keys.json").read_text())["default"]
+    for key in small:
+        name = key.partition(".")[0].removeprefix("lora_unet_")
+        assert name.startswith("lora_te") or from_stability(to_stability(name)) == name != to_stability(name)
+
+
+@pytest.mark.parametrize("name", ["encoder_layers_0_mlp_fc1", "something_else", "middle_block_7_x"])
+def test_other_names_stay(name: str) -> None:
+    assert to_stability(name) == from_stability(name) == name
