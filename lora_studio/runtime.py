@@ -61,9 +61,11 @@ def _cpu_computes_bf16() -> bool:
 
 
 def compute_dtype(mixed_precision: str, device: Device) -> torch.dtype:
-    """The autocast dtype for TrainConfig's `mixed_precision` (auto, no or bf16)."""
+    """The autocast dtype for TrainConfig's `mixed_precision` (auto, no, fp16 or bf16)."""
     import torch
 
+    if mixed_precision == "fp16":
+        return torch.float16
     wants = mixed_precision == "bf16" or (mixed_precision == "auto" and device.native_bf16)
     return torch.bfloat16 if wants else torch.float32
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 from safetensors.torch import save_file
 
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer.text_model."
@@ -25,13 +25,27 @@ UNET_ENDS = {
     "time_embedding.linear_2": "time_embed.2",
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
+}
+FIRST_TEXT = "conditioner.embedders.0.transformer.text_model."
+SECOND_TEXT = "conditioner.embedders.1.model."
+OPEN_CLIP = {
+    "embeddings.token_embedding.weight": "token_embedding.weight",
+    "embeddings.position_embedding.weight": "positional_embedding",
+    "final_layer_norm": "ln_final",
+    "encoder.layers": "transformer.resblocks",
+    "self_attn.out_proj": "attn.out_proj",
+    "layer_norm": "ln_",
+    "mlp.fc1": "mlp.c_fc",
+    "mlp.fc2": "mlp.c_proj",
 }
 VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 
 
 def write_single_file(base: Path, file: Path) -> Path:
     """Save the base model in folder `base` as `file`."""
-    pipeline = StableDiffusionPipeline.from_pretrained(base)
+    pipeline = DiffusionPipeline.from_pretrained(base)
     layers = pipeline.unet.config.layers_per_block
     levels = len(pipeline.vae.config.block_out_channels)
     attentions = {
@@ -43,10 +57,29 @@ def write_single_file(base: Path, file: Path) -> Path:
     for key, tensor in pipeline.vae.state_dict().items():
         is_attention = "attentions" in key and key.endswith("weight") and "group_norm" not in key
         found[VAE + _vae_key(key, levels)] = tensor[..., None, None] if is_attention else tensor
+    second = getattr(pipeline, "text_encoder_2", None)
     for key, tensor in pipeline.text_encoder.state_dict().items():
-        found[TEXT + key.removeprefix("text_model.")] = tensor
+        found[(FIRST_TEXT if second else TEXT) + key.removeprefix("text_model.")] = tensor
+    found |= _open_clip(second.state_dict()) if second else {}
     save_file({key: tensor.contiguous() for key, tensor in found.items()}, file)
     return file
+
+
+def _open_clip(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """OpenCLIP keeps query, key and value in one matrix, and the projection the other way round."""
+    found: dict[str, torch.Tensor] = {SECOND_TEXT + "text_projection": state["text_projection.weight"].T}
+    for key, tensor in state.items():
+        name = key.removeprefix("text_model.")
+        if key == "text_projection.weight" or ".k_proj." in name or ".v_proj." in name:
+            continue
+        if ".q_proj." in name:
+            parts = [state[key.replace(".q_proj.", f".{part}_proj.")] for part in "qkv"]
+            tensor = torch.cat(parts)
+            name = name.replace("self_attn.q_proj.", "attn.in_proj_")
+        for ours, theirs in OPEN_CLIP.items():
+            name = name.replace(ours, theirs, 1)
+        found[SECOND_TEXT + name] = tensor
+    return found
 
 
 def _unet_key(key: str, layers: int, attentions: set[str]) -> str:

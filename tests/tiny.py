@@ -1,5 +1,5 @@
-"""A real Stable Diffusion base of some ten thousand weights, made in a moment: every part has the
-architecture of SD 1.x, only narrower. For tests that need the real thing, not its quality."""
+"""Real Stable Diffusion bases of some ten thousand weights, made in a moment: every part has the architecture
+of its family, only narrower. For tests that need the real thing, not its quality."""
 
 from __future__ import annotations
 
@@ -8,11 +8,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    EulerDiscreteScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from PIL import Image, ImageDraw
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 TEXT_WIDTH = 16
+SECOND_WIDTH = 24
+TIME_WIDTH = 8
+NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+SHAPES = ("sd15", "sd2_v", "sdxl")
 
 
 def make_tiny_base(
@@ -29,13 +40,7 @@ def make_tiny_base(
             tokenizer=_tokenizer(folder / "tokenizer"),
             unet=_unet(use_linear_projection),
             scheduler=DDIMScheduler(
-                beta_start=0.00085,
-                beta_end=0.012,
-                beta_schedule="scaled_linear",
-                clip_sample=False,
-                set_alpha_to_one=False,
-                steps_offset=1,
-                prediction_type=prediction_type,
+                **NOISE, clip_sample=False, set_alpha_to_one=False, prediction_type=prediction_type
             ),
             safety_checker=None,
             feature_extractor=None,
@@ -43,6 +48,36 @@ def make_tiny_base(
         )
     pipeline.save_pretrained(folder)
     return folder
+
+
+def make_tiny_sdxl(folder: Path, seed: int = 0) -> Path:
+    """The same for SDXL: two text encoders of different width, a denoiser of three levels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        pipeline = StableDiffusionXLPipeline(
+            vae=_vae(scaling_factor=0.13025),
+            text_encoder=_text_encoder(),
+            text_encoder_2=_text_encoder(SECOND_WIDTH, with_projection=True),
+            tokenizer=_tokenizer(folder / "tokenizer"),
+            tokenizer_2=_tokenizer(folder / "tokenizer_2", pad_token="!"),
+            unet=_unet_xl(),
+            scheduler=EulerDiscreteScheduler(**NOISE, timestep_spacing="leading"),
+            add_watermarker=False,
+        )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def make_tiny(shape: str, folder: Path) -> Path:
+    """One of SHAPES. The second version of SD pads captions with another token than the end mark."""
+    if shape == "sdxl":
+        return make_tiny_sdxl(folder)
+    if shape == "sd15":
+        return make_tiny_base(folder)
+    base = make_tiny_base(folder, "v_prediction", use_linear_projection=True)
+    _tokenizer(base / "tokenizer", pad_token="!").save_pretrained(base / "tokenizer")
+    return base
 
 
 def make_pictures(
@@ -62,7 +97,7 @@ def make_pictures(
     return folder
 
 
-def _vae() -> AutoencoderKL:
+def _vae(scaling_factor: float = 0.18215) -> AutoencoderKL:
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
@@ -71,6 +106,7 @@ def _vae() -> AutoencoderKL:
         norm_num_groups=2,
         latent_channels=4,
         sample_size=64,
+        scaling_factor=scaling_factor,
     )
 
 
@@ -88,31 +124,52 @@ def _unet(use_linear_projection: bool) -> UNet2DConditionModel:
     )
 
 
-def _text_encoder() -> CLIPTextModel:
-    words = len(_vocabulary())
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=words,
-            hidden_size=TEXT_WIDTH,
-            intermediate_size=2 * TEXT_WIDTH,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            max_position_embeddings=77,
-            bos_token_id=words - 2,
-            eos_token_id=words - 1,
-            pad_token_id=words - 1,
-        )
+def _unet_xl() -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 16, 16),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=2,
+        transformer_layers_per_block=1,
+        norm_num_groups=4,
+        attention_head_dim=(1, 2, 2),
+        cross_attention_dim=TEXT_WIDTH + SECOND_WIDTH,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=TIME_WIDTH,
+        projection_class_embeddings_input_dim=SECOND_WIDTH + 6 * TIME_WIDTH,
     )
 
 
-def _tokenizer(folder: Path) -> CLIPTokenizer:
+def _text_encoder(width: int = TEXT_WIDTH, *, with_projection: bool = False) -> CLIPTextModel:
+    words = len(_vocabulary())
+    config = CLIPTextConfig(
+        vocab_size=words,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        projection_dim=width,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=77,
+        bos_token_id=words - 2,
+        eos_token_id=words - 1,
+        pad_token_id=words - 1,
+    )
+    return CLIPTextModelWithProjection(config) if with_projection else CLIPTextModel(config)
+
+
+def _tokenizer(folder: Path, pad_token: str = "<|endoftext|>") -> CLIPTokenizer:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.json").write_text(
         json.dumps({entry: number for number, entry in enumerate(_vocabulary())}), encoding="utf-8"
     )
     (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
     return CLIPTokenizer(
-        vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"), model_max_length=77
+        vocab=str(folder / "vocab.json"),
+        merges=str(folder / "merges.txt"),
+        model_max_length=77,
+        pad_token=pad_token,
     )
 
 

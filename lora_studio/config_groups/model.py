@@ -23,8 +23,20 @@ class ModelGroup(Group):
         ge=1,
         le=12,
     )
-    mixed_precision: Literal["auto", "no", "bf16"] = setting(
+    max_token_length: int | None = setting(
+        None,
+        "Longest caption: 75, 150 or 225 tokens (a token is a short word or part of one). What is longer is "
+        "cut off. Empty: 75.",
+        unit="tokens",
+        ge=75,
+        le=225,
+        multiple_of=75,
+    )
+    weighted_captions: bool = setting(
+        False, "Read weights in captions: (word) is 1.1, (word:1.3) is 1.3, [word] is 1 / 1.1."
+    )
+    mixed_precision: Literal["auto", "no", "fp16", "bf16"] = setting(
         "auto",
-        "Number format of the heavy maths. auto takes bf16 where the hardware computes it natively; LoRA "
-        "weights always stay in 32 bit.",
+        "Number format of the heavy maths. auto takes bf16 where the hardware computes it natively; fp16 is "
+        "for older graphics cards. LoRA weights always stay in 32 bit.",
     )

@@ -10,10 +10,15 @@ if TYPE_CHECKING:
 
 
 def family_of(found: FoundBase | str) -> Family:
-    """The code for a base model (found already, or by name). Raises ModelFileError, UnknownFormat."""
-    from lora_studio.families.detect import find_base
+    """The code for a base model (found already, or by name). A hub id that was never fetched is asked what it
+    is. Raises ModelFileError, UnknownFormat, FamilyMismatch."""
+    from lora_studio.catalog import SDXL
+    from lora_studio.families.detect import ask_hub, find_base
     from lora_studio.families.sd import StableDiffusion
+    from lora_studio.families.sdxl import StableDiffusionXL
 
     if isinstance(found, str):
         found = find_base(found)
-    return StableDiffusion(found)
+    if not found.family:
+        found = ask_hub(found)
+    return StableDiffusionXL(found) if found.family == SDXL else StableDiffusion(found)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from lora_studio.catalog import BASES, FAMILIES, SD1, Base, family_from_text_width, family_title
+from lora_studio.catalog import BASES, FAMILIES, SD1, SDXL, Base, family_from_text_width, family_title
 from lora_studio.errors import BrokenFile, FamilyMismatch, ModelFileError, UnknownFormat
-from lora_studio.lora.files import read_tensor_table
+from lora_studio.lora.files import read_header, read_tensor_table
 from lora_studio.settings import Settings
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 TEXT_KEY = re.compile(r"model\.diffusion_model\..*\.attn2\.to_k\.weight")
-PIPELINE = "StableDiffusionPipeline"
+PIPELINES = {"StableDiffusionPipeline": "", "StableDiffusionXLPipeline": SDXL}
+"""diffusers' pipeline classes and the family of each, empty where the width of the text tells it."""
+TEXT_ENCODERS = {"cond_stage_model.": "", "conditioner.embedders.1.": SDXL}
+"""How the keys of a checkpoint's text encoder begin, and the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,53 +77,92 @@ def _places(name: str, settings: Settings) -> list[Path]:
     return local if name in BASES else [Path(name).expanduser(), *local]
 
 
+def ask_hub(found: FoundBase) -> FoundBase:
+    """The same base with its family, from the first small file of its repository. Raises ModelFileError,
+    FamilyMismatch."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        index = Path(hf_hub_download(found.path_or_id, "model_index.json"))
+        unet = Path(hf_hub_download(found.path_or_id, "unet/config.json"))
+    except (OSError, ValueError) as error:  # the library's errors are all one of these
+        raise ModelFileError(
+            f"The base model {found.path_or_id} is not on this machine and could not be fetched.",
+            "Check the name and the internet connection, or put the model into models/base.",
+            path=found.path_or_id,
+        ) from error
+    return replace(found, family=_family_of(_read_json(index, index.parent), unet, found.path_or_id))
+
+
 def _found_folder(name: str, folder: Path, entry: Base | None) -> FoundBase:
     index = _read_json(folder / "model_index.json", folder)
-    if index.get("_class_name") != PIPELINE:
-        raise FamilyMismatch(
-            f"The base model {folder.name} is a {index.get('_class_name', 'model of unknown kind')}.",
-            f"This version works with {' and '.join(FAMILIES.values())}.",
-            path=folder,
-        )
-    width = _read_json(folder / "unet" / "config.json", folder).get("cross_attention_dim", 0)
-    family = entry.family if entry else family_from_text_width(width) or SD1
+    family = _family_of(index, folder / "unet" / "config.json", folder)
+    family = entry.family if entry else family
     return FoundBase(name=name, path_or_id=str(folder), family=family, layout="folder", entry=entry)
+
+
+def _family_of(index: Mapping[str, Any], unet: Path, place: Path | str) -> str:
+    """Of a diffusers repository, by its index and its denoiser's configuration. Raises FamilyMismatch."""
+    kind = str(index.get("_class_name", "model of unknown kind"))
+    if kind not in PIPELINES:
+        raise FamilyMismatch(
+            f"The base model {Path(place).name} is a {kind}.",
+            f"This version works with {_list(FAMILIES.values())}.",
+            path=place,
+        )
+    width = _read_json(unet, unet.parent.parent).get("cross_attention_dim", 0)
+    return PIPELINES[kind] or family_from_text_width(width) or SD1
 
 
 def _found_file(name: str, file: Path, entry: Base | None) -> FoundBase:
     _, tensors, _ = read_tensor_table(file)
     widths = [shape[1] for key, (_, shape) in tensors.items() if TEXT_KEY.fullmatch(key) and len(shape) == 2]
-    if not widths or not any(key.startswith("cond_stage_model.") for key in tensors):
-        if any(key.startswith("conditioner.embedders.") for key in tensors):
-            raise _not_yet(file, family_title("sdxl"))
-        raise UnknownFormat(
-            f"{file.name} is no Stable Diffusion checkpoint: it lacks the denoiser or the text encoder.",
-            "Use a full checkpoint file, not a LoRA or a single part.",
-            path=file,
-        )
-    family = family_from_text_width(widths[0]) or SD1
+    starts = [start for start in TEXT_ENCODERS if any(key.startswith(start) for key in tensors)]
+    if not widths or not starts:
+        raise _no_checkpoint(file)
+    family = TEXT_ENCODERS[starts[0]] or family_from_text_width(widths[0]) or SD1
     if family not in FAMILIES:
         raise _not_yet(file, family_title(family))
     return FoundBase(name=name, path_or_id=str(file), family=family, layout="file", entry=entry)
 
 
+def _no_checkpoint(file: Path) -> UnknownFormat:
+    try:
+        family = family_title(read_header(file).family)
+    except UnknownFormat:
+        return UnknownFormat(
+            f"{file.name} is no Stable Diffusion checkpoint: it lacks the denoiser or the text encoder.",
+            "Use a full checkpoint file, not a LoRA or a single part.",
+            path=file,
+        )
+    return UnknownFormat(
+        f"{file.name} is a LoRA for {family}, not a base model.",
+        "Put it into the library, and use it with the base model that it was made for.",
+        path=file,
+    )
+
+
 def _not_yet(path: Path, title: str) -> FamilyMismatch:
     return FamilyMismatch(
         f"The base model {path.name} is made for {title}.",
-        f"This version works with {' and '.join(FAMILIES.values())}.",
+        f"This version works with {_list(FAMILIES.values())}.",
         path=path,
     )
+
+
+def _list(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}"
 
 
 def _cached_family(hub_id: str) -> str:
     """The family of a hub model that was fetched before; asks the disk only."""
     from huggingface_hub import try_to_load_from_cache
 
-    cached = try_to_load_from_cache(hub_id, "unet/config.json")
-    if not isinstance(cached, str):
+    index, unet = (try_to_load_from_cache(hub_id, name) for name in ("model_index.json", "unet/config.json"))
+    if not isinstance(index, str) or not isinstance(unet, str):
         return ""
-    width = json.loads(Path(cached).read_text(encoding="utf-8")).get("cross_attention_dim", 0)
-    return family_from_text_width(width) or SD1
+    return _family_of(_read_json(Path(index), Path(index).parent), Path(unet), hub_id)
 
 
 def _read_json(path: Path, base: Path) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from safetensors.torch import save_file
 
 from lora_studio.catalog import BASES, STARTER
 from lora_studio.errors import BrokenFile, FamilyMismatch, ModelFileError, UnknownFormat
+from lora_studio.families import family_of
 from lora_studio.families.detect import find_base
 from lora_studio.settings import Settings
+from tests.tiny import make_tiny_sdxl
 
 
 @pytest.fixture
@@ -94,10 +96,35 @@ def test_a_folder_of_something_else_is_told(settings: Settings, tmp_path: Path) 
 
 
 def test_another_pipeline_is_told_by_name(settings: Settings, tmp_path: Path) -> None:
-    (tmp_path / "xl").mkdir()
-    (tmp_path / "xl" / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
-    with pytest.raises(FamilyMismatch, match="xl is a StableDiffusionXLPipeline"):
-        find_base(str(tmp_path / "xl"), settings)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    with pytest.raises(FamilyMismatch, match="other is a FluxPipeline"):
+        find_base(str(tmp_path / "other"), settings)
+
+
+def test_sdxl_is_told_by_its_pipeline(settings: Settings, tmp_path: Path) -> None:
+    base = make_tiny_sdxl(tmp_path / "xl")
+    found = find_base(str(base), settings)
+    assert (found.layout, found.family) == ("folder", "sdxl")
+    assert type(family_of(found)).__name__ == "StableDiffusionXL"
+
+
+def test_a_hub_model_fetched_before_tells_its_family(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = make_tiny_sdxl(tmp_path / "xl")
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda _, name: str(base / name))
+    assert find_base("somebody/xl", settings).family == "sdxl"
+
+
+def test_an_unknown_hub_model_is_asked_what_it_is(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = make_tiny_sdxl(tmp_path / "xl")
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda _, name: str(base / name))
+    assert find_base("somebody/xl", settings).family == ""
+    family = family_of(find_base("somebody/xl", settings))
+    assert (family.found.family, type(family).__name__) == ("sdxl", "StableDiffusionXL")
 
 
 def test_a_damaged_index_is_told(settings: Settings, tmp_path: Path) -> None:
@@ -123,12 +150,17 @@ def test_a_checkpoint_file_tells_its_family(
 
 
 def test_checkpoint_files_that_do_not_work_here_are_told(settings: Settings, tmp_path: Path) -> None:
-    xl = checkpoint(tmp_path / "xl.safetensors", 2048, "conditioner.embedders.0.x")
-    with pytest.raises(FamilyMismatch, match="made for Stable Diffusion XL"):
-        find_base(str(xl), settings)
-    save_file({"lora_unet_x.lora_down.weight": torch.ones(2, 2)}, tmp_path / "lora.safetensors")
+    xl = checkpoint(tmp_path / "xl.safetensors", 2048, "conditioner.embedders.1.model.x")
+    assert find_base(str(xl), settings).family == "sdxl"
+    refiner = checkpoint(tmp_path / "refiner.safetensors", 1280, "conditioner.embedders.0.model.x")
     with pytest.raises(UnknownFormat, match="no Stable Diffusion checkpoint"):
-        find_base(str(tmp_path / "lora.safetensors"), settings)
+        find_base(str(refiner), settings)
+    attention = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"
+    for name, metadata in (("told", {"ss_base_model_version": "sdxl_base_v1-0"}), ("untold", None)):
+        lora = {f"{attention}.lora_{part}.weight": torch.ones(2, 2048) for part in ("down", "up")}
+        save_file(lora, tmp_path / f"{name}.safetensors", metadata=metadata)
+        with pytest.raises(UnknownFormat, match=f"{name}.safetensors is a LoRA for Stable Diffusion XL, not"):
+            find_base(str(tmp_path / f"{name}.safetensors"), settings)
     (tmp_path / "old.ckpt").write_bytes(b"PK")
     with pytest.raises(UnknownFormat, match=r"old\.ckpt is no \.safetensors"):
         find_base(str(tmp_path / "old.ckpt"), settings)

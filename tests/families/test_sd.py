@@ -45,23 +45,23 @@ def test_text_is_what_the_pipeline_feeds_its_denoiser(
 ) -> None:
     captions = ["a disc", "word " * 200, ""]
     theirs, _ = pipe.encode_prompt(captions, "cpu", 1, False)
-    assert torch.equal(family.encode_text(parts, captions, None), theirs)
-    assert torch.equal(family.encode_text(parts, captions, 1), theirs)
+    assert torch.equal(family.encode_text(parts, captions).states, theirs)
+    assert torch.equal(family.encode_text(parts, captions, 1).states, theirs)
+    assert family.encode_text(parts, captions).pooled is None
 
 
 @torch.no_grad()
 def test_clip_skip_takes_an_earlier_layer_through_the_last_norm(
     family: StableDiffusion, parts: Parts
 ) -> None:
-    last, earlier = (family.encode_text(parts, ["a disc"], skip) for skip in (1, 2))
+    last, earlier = (family.encode_text(parts, ["a disc"], skip).states for skip in (1, 2))
     assert last.shape == earlier.shape
     assert not torch.allclose(last, earlier)
     tokens = parts.tokenizer(["a disc"], padding="max_length", max_length=77, return_tensors="pt").input_ids
     states = parts.text_encoder(tokens, output_hidden_states=True).hidden_states
     torch.testing.assert_close(earlier, parts.text_encoder.final_layer_norm(states[-2]))
-    assert torch.equal(
-        family.encode_text(parts, ["a disc"], 12), parts.text_encoder.final_layer_norm(states[0])
-    )
+    first = parts.text_encoder.final_layer_norm(states[0])
+    assert torch.equal(family.encode_text(parts, ["a disc"], 12).states, first)
 
 
 @torch.no_grad()
@@ -77,15 +77,12 @@ def test_latents_are_scaled_on_the_way_in_and_out(family: StableDiffusion, parts
     torch.testing.assert_close(back, (parts.vae.decode(plain.mean).sample / 2 + 0.5).clamp(0, 1))
 
 
-def test_target_and_weights_follow_the_prediction_type(family: StableDiffusion, tmp_path: Path) -> None:
+def test_the_target_follows_the_prediction_type(family: StableDiffusion, tmp_path: Path) -> None:
     latents, noise, timesteps = torch.ones(1, 4, 2, 2), torch.zeros(1, 4, 2, 2), torch.tensor([500])
     velocity_base = make_tiny_base(tmp_path / "v", "v_prediction")
     epsilon, velocity = family.load(), family_of(str(velocity_base)).load()
     assert torch.equal(family.target(epsilon, latents, noise, timesteps), noise)
     assert (family.target(velocity, latents, noise, timesteps) < 0).all()
-    assert family.loss_weights(epsilon, timesteps, None) == 1
-    assert family.loss_weights(epsilon, timesteps, 5) == 1
-    assert family.loss_weights(velocity, timesteps, 5) < 0.5
 
 
 def test_v_parameterization_overrules_the_base(family: StableDiffusion) -> None:

@@ -19,8 +19,9 @@ from lora_studio.runtime import find_device
 from lora_studio.trainer import train
 from lora_studio.training.engine import Engine, load_engine
 from lora_studio.training.loop import run_steps
-from lora_studio.training.optim import build_optimizer, build_schedule
+from lora_studio.training.optim import build_optimizer
 from lora_studio.training.prepare import TrainingData, prepare_data
+from lora_studio.training.schedules import build_schedule
 from tests.tiny import make_pictures, make_tiny_base
 
 PROMPT = "zwx, a disc"
@@ -55,7 +56,7 @@ def gradients_of_first_step(config: TrainConfig) -> list[torch.Tensor]:
         up = layer.lora_B["default"].weight
         up.data = 0.02 * torch.randn(up.shape, generator=generator)
     weights = {part: engine.lora.parameters(part) for part in engine.rates}
-    optimizer = build_optimizer(config.optimizer, weights, engine.rates)
+    optimizer = build_optimizer(config.optimizer, engine.parameter_groups())
     next(run_steps(engine, data_for(engine), optimizer, build_schedule(config.optimizer, optimizer)))
     found = [weight.grad for group in weights.values() for weight in group]
     assert all(gradient is not None for gradient in found)
