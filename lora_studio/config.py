@@ -26,6 +26,7 @@ from lora_studio.config_groups import (
     OptimizerGroup,
     OutputGroup,
     PreviewGroup,
+    RunGroup,
 )
 from lora_studio.errors import ConfigError
 
@@ -45,15 +46,16 @@ class TrainConfig(Group):
     noise: NoiseGroup = NoiseGroup()
     preview: PreviewGroup = PreviewGroup()
     output: OutputGroup
+    run: RunGroup = RunGroup()
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        if self.noise.min_timestep >= self.noise.max_timestep:
-            raise ValueError("min_timestep must be below max_timestep")
+        self.noise.check()
+        if self.model.v_parameterization is not None:
+            self.noise.check_prediction(predicts_velocity=self.model.v_parameterization)
+        self.optimizer.check()
         if self.dataset.enable_bucket and self.dataset.min_bucket_reso > self.dataset.max_bucket_reso:
             raise ValueError("min_bucket_reso must not be above max_bucket_reso")
-        if self.optimizer.lr_warmup_steps and self.optimizer.lr_scheduler == "constant":
-            raise ValueError("lr_warmup_steps needs a scheduler with warm-up: use constant_with_warmup")
         return self
 
     @property
@@ -151,7 +153,7 @@ def _leaf(group: str, name: str, info: FieldInfo) -> Leaf:
         for key in ("ge", "gt", "le", "lt"):
             if getattr(item, key, None) is not None:
                 limits[key[0]] = getattr(item, key)
-    choices = (
+    choices = _listed(extra.get("choices")) or (
         tuple(str(choice) for choice in get_args(annotation)) if get_origin(annotation) is Literal else ()
     )
     return Leaf(
@@ -169,6 +171,10 @@ def _leaf(group: str, name: str, info: FieldInfo) -> Leaf:
         optional=optional,
         required=info.is_required(),
     )
+
+
+def _listed(choices: Any) -> tuple[str, ...]:
+    return tuple(choices or ())
 
 
 def _all_leaves() -> Iterator[Leaf]:

@@ -15,7 +15,8 @@ class Settings:
     """`home` holds all state, `models` the weights; `starter` is the embedded base model.
 
     `on_space` is true on Hugging Face Spaces. `public_space` is the owner's word that a Space may run without
-    a password.
+    a password. `sd_scripts` is a checkout of sd-scripts, for the engine of that name, and `sd_scripts_python`
+    the interpreter that runs it.
     """
 
     home: Path
@@ -25,12 +26,16 @@ class Settings:
     password: str = ""
     on_space: bool = False
     public_space: bool = False
+    sd_scripts: Path | None = None
+    sd_scripts_python: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Read `LORA_STUDIO_HOME`, `LORA_STUDIO_MODELS`, `LORA_STUDIO_USER`, `LORA_STUDIO_PASSWORD`,
-        `LORA_STUDIO_PUBLIC` (1 lets a Space run without a password) and the variables that Spaces set."""
+        `LORA_STUDIO_PUBLIC` (1 lets a Space run without a password), `LORA_STUDIO_SD_SCRIPTS`,
+        `LORA_STUDIO_SD_SCRIPTS_PYTHON` and the variables that Spaces set."""
         env = os.environ if environment is None else environment
+        checkout = env.get("LORA_STUDIO_SD_SCRIPTS", "")
         return cls(
             home=Path(env.get("LORA_STUDIO_HOME") or CHECKOUT / "studio_data").expanduser().resolve(),
             models=Path(env.get("LORA_STUDIO_MODELS") or CHECKOUT / "models").expanduser().resolve(),
@@ -38,6 +43,8 @@ class Settings:
             password=env.get("LORA_STUDIO_PASSWORD", ""),
             on_space=env.get("SYSTEM") == "spaces" or bool(env.get("SPACE_ID")),
             public_space=env.get("LORA_STUDIO_PUBLIC", "").strip().lower() in {"1", "true", "yes"},
+            sd_scripts=Path(checkout).expanduser().resolve() if checkout else None,
+            sd_scripts_python=env.get("LORA_STUDIO_SD_SCRIPTS_PYTHON", ""),
         )
 
     @property

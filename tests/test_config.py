@@ -77,7 +77,8 @@ def test_leaf_names_are_unique_and_have_help_and_ranges() -> None:
 def test_a_leaf_knows_its_form() -> None:
     leaf = config_leaf("network_dim")
     assert (leaf.group, leaf.default, leaf.minimum, leaf.maximum) == ("network", 4, 1, 512)
-    assert config_leaf("lr_scheduler").choices == ("constant", "constant_with_warmup", "linear", "cosine")
+    assert config_leaf("save_precision").choices == ("float", "fp16", "bf16")
+    assert {"constant", "cosine", "adafactor"} < set(config_leaf("lr_scheduler").choices)
     assert config_leaf("text_encoder_lr").optional
     assert config_leaf("output_dir").required
     assert config_leaf("resolution").unit == "px"
@@ -119,7 +120,7 @@ def test_text_as_typed_is_understood() -> None:
         ({"output_name": "x" * 65}, "output_name", "at most 64"),
         ({"train_data_dir": ""}, "train_data_dir", "at least 1 character"),
         ({"seed": -1}, "seed", "greater than or equal to 0"),
-        ({"min_timestep": 600, "max_timestep": 500}, "min_timestep", "below max_timestep"),
+        ({"min_timestep": 600, "max_timestep": 500}, "min_timestep", "above max_timestep"),
         ({"min_bucket_reso": 2048}, "min_bucket_reso", "above max_bucket_reso"),
         ({"lr_warmup_steps": 5}, "lr_warmup_steps", "constant_with_warmup"),
     ],

@@ -66,6 +66,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         check_database,
         check_device,
         check_base,
+        *((check_sd_scripts,) if settings.sd_scripts else ()),
     )
     for check in checks:
         try:
@@ -103,6 +104,14 @@ def check_packages(requirements: Path = CHECKOUT / "requirements.txt") -> Iterat
         fits = wanted.specifier.contains(version, prereleases=True)
         advice = "" if fits else f"This version was not tested; {text} is wanted. Run python3 launch.py."
         yield Finding(what=wanted.name, said=version, advice=advice)
+
+
+def check_sd_scripts(settings: Settings) -> Finding:
+    """Only for those who have named one: the second engine."""
+    from lora_studio.jobs.sd_scripts.preparation import find_checkout
+
+    folder, python = find_checkout(settings)
+    return Finding(what="sd-scripts", said=f"{folder}, run by {python}")
 
 
 def check_folders(settings: Settings) -> Finding:

@@ -56,5 +56,6 @@ def describe_job(record: JobRecord) -> dict[str, Any]:
 
 
 def exit_code(record: JobRecord) -> int:
-    """0 finished, 130 stopped, 2 failed or interrupted: the record's message and hint say what to do."""
-    return {JobStatus.FINISHED: 0, JobStatus.STOPPED: 130}.get(record.status, 2)
+    """0 finished, 130 stopped or paused, 2 failed or interrupted: the record's message and hint say what to
+    do."""
+    return {JobStatus.FINISHED: 0, JobStatus.STOPPED: 130, JobStatus.PAUSED: 130}.get(record.status, 2)

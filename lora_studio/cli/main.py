@@ -23,6 +23,7 @@ from lora_studio.settings import Settings
 COMMANDS = {
     "serve": "open the page in this machine's browser, or share it",
     "train": "train a LoRA from a folder of pictures",
+    "plan": "measure how long a training will take, and how much memory and disk",
     "generate": "make images with a base model and any number of LoRAs",
     "status": "show trainings, or one training in detail",
     "list": "list the LoRAs in the library",

@@ -14,12 +14,14 @@ from lora_studio.events import (
     Failed,
     Finished,
     Noted,
+    Paused,
     PhaseAdvanced,
     PreviewSaved,
     Queued,
     Started,
     StepDone,
     Stopped,
+    Validated,
 )
 
 BAR_WIDTH = 24
@@ -75,7 +77,9 @@ class Progress:
                 self.say(f"Checkpoint at step {event.step}: {event.path}")
             case Noted():
                 self.say(f"{'Warning' if event.level == 'warning' else 'Note'}: {event.message}")
-            case Finished() | Failed() | Stopped():
+            case Validated():
+                self.say(f"Loss on held-out pictures at step {event.step}: {event.loss:.4f}")
+            case Finished() | Failed() | Stopped() | Paused():
                 self.close()
             case _:
                 pass

@@ -10,18 +10,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.cli.progress import Progress, format_duration
-from lora_studio.config import Kind, TrainConfig, config_leaf
-from lora_studio.errors import ConfigError, DatasetError
+from lora_studio.config import Kind, Leaf, TrainConfig, config_leaf, config_leaves
+from lora_studio.errors import ConfigError, DatasetError, StoreError
 
 if TYPE_CHECKING:
     from lora_studio.records import DatasetRecord, JobRecord
     from lora_studio.studio import Studio
 
+EPILOG = (
+    "Every setting of docs/parameters.md is also an option of its own, under the name it has in sd-scripts: "
+    "--network_dim 8 --flip_aug --engine sd-scripts. Coming from sd-scripts? See docs/kohya.md."
+)
+OF_SETTING = "setting:"
+"""How the names begin under which argparse keeps them."""
 KINDS = ("person", "style", "object", "character")
 NOT_TAKEN_OVER = ("output_name", "output_dir", "title", "train_data_dir", "pretrained_model_name_or_path")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EPILOG
     parser.add_argument(
         "--images", metavar="DIR", help="folder with pictures, captions beside them if there are any"
     )
@@ -44,34 +51,151 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", metavar="FILE", help="start from a TrainConfig JSON, as in a LoRA's training.json"
     )
+    parser.add_argument(
+        "--kohya-config", metavar="FILE", help="start from an argument TOML of sd-scripts (its --config_file)"
+    )
+    parser.add_argument(
+        "--ignore-unknown",
+        action="store_true",
+        help="with --kohya-config: name options of sd-scripts that don't exist here and go on without them",
+    )
+    parser.add_argument(
+        "--save-kohya-config", metavar="FILE", help="write the training as such a file instead of running it"
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="JOB",
+        help="go on with a training where it was paused, stopped or interrupted: its id "
+        "in lora-studio status, or its LoRA's name or folder",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    for leaf in config_leaves():
+        if leaf.name != "kind":
+            parser.add_argument(f"--{leaf.name}", help=argparse.SUPPRESS, **_form(leaf))
+
+
+def _form(leaf: Leaf) -> dict[str, Any]:
+    facts: dict[str, Any] = {"dest": f"{OF_SETTING}{leaf.name}", "default": argparse.SUPPRESS}
+    if leaf.annotation is bool:
+        return {**facts, "nargs": "?", "const": "true"}
+    several = leaf.annotation not in (int, float, str) and not leaf.choices
+    return {**facts, "nargs": "*"} if several else facts
 
 
 def run(arguments: argparse.Namespace) -> int:
     from lora_studio.cli.following import exit_code, follow
+    from lora_studio.cli.kohya import copy_result
     from lora_studio.studio import open_studio
 
-    wishes = read_wishes(arguments)
+    if arguments.save_kohya_config:
+        return _save(arguments)
+    wishes = {} if arguments.kohya_config or arguments.resume else read_wishes(arguments)
     studio = open_studio(start_worker=False)
     try:
         progress = Progress(sys.stderr)
-        job = submit(studio, wishes, progress)
+        place = None
+        if arguments.resume:
+            job = studio.jobs.resume(find_job(studio, arguments.resume).id)
+        elif wishes:
+            job = submit(studio, wishes, progress)
+        else:
+            job, place = _submit_file(studio, arguments, progress)
         studio.jobs.start(only=job.id)
         record = follow(studio, job.id, progress)
+        copy_result(record, place, progress)
         _report(record, as_json=arguments.json)
         return exit_code(record)
     finally:
         studio.close()
 
 
+def find_job(studio: Studio, wanted: str) -> JobRecord:
+    """The newest training with this id, this name or this output folder. Raises StoreError."""
+    folder = str(Path(wanted).expanduser().absolute())
+    for job in studio.jobs.jobs(limit=1000):
+        output = job.config["output"]
+        if wanted in (job.id, job.name, output["output_name"]) or folder == output["output_dir"]:
+            return job
+    raise StoreError(f"There is no training {wanted!r} to resume.", "lora-studio status lists them.")
+
+
+def _submit_file(
+    studio: Studio, arguments: argparse.Namespace, progress: Progress
+) -> tuple[JobRecord, Path | None]:
+    from lora_studio.cli.kohya import queue_file
+
+    return queue_file(
+        studio,
+        Path(arguments.kohya_config).expanduser(),
+        changes_of(arguments),
+        progress,
+        ignore_unknown=arguments.ignore_unknown,
+    )
+
+
+def _save(arguments: argparse.Namespace) -> int:
+    """Write the argument TOML of the training that the other options describe."""
+    from lora_studio.cli import kohya
+    from lora_studio.studio import open_studio
+
+    progress = Progress(sys.stderr)
+    target = Path(arguments.save_kohya_config)
+    if arguments.kohya_config:
+        path, changes = Path(arguments.kohya_config).expanduser(), changes_of(arguments)
+        options = kohya.read_kohya(path, changes, ignore_unknown=arguments.ignore_unknown)
+        config = kohya.configured(options, changes, progress)
+        for note in options.notes:
+            progress.say(f"Note: {note}")
+    else:
+        wishes = read_wishes(arguments)
+        files = find_files(wishes["images"])
+        common = {key: wishes[key] for key in ("name", "kind", "trigger", "base", "overrides")}
+        studio = open_studio(start_worker=False)
+        try:
+            config = studio.train_config(train_data_dir=wishes["images"], images=len(files), **common)
+        finally:
+            studio.close()
+    kohya.save(config, target)
+    print(f"Written: {target}")
+    return 0
+
+
+def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the options say of a training that a file describes: settings by name. Raises ConfigError."""
+    shorter = {
+        "images": "train_data_dir",
+        "name": "title",
+        "kind": "kind",
+        "trigger": "trigger_word",
+        "base": "pretrained_model_name_or_path",
+        "steps": "max_train_steps",
+    }
+    given = {leaf: getattr(arguments, option) for option, leaf in shorter.items()}
+    return {name: value for name, value in given.items() if value is not None} | settings_of(arguments)
+
+
+def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Settings given by --set or as an option of their own. Raises ConfigError."""
+    own = {
+        name.removeprefix(OF_SETTING): tuple(value) if isinstance(value, list) else value
+        for name, value in vars(arguments).items()
+        if name.startswith(OF_SETTING)
+    }
+    return dict(parse_setting(text) for text in arguments.set) | own
+
+
 def read_wishes(arguments: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `Studio.start_training`, from --config, then the other options. Raises ConfigError."""
+    if arguments.kohya_config:
+        raise ConfigError(
+            "--kohya-config doesn't work here.", "It is for lora-studio train, without --config."
+        )
     given = _read_config(Path(arguments.config)) if arguments.config else {}
+    settings = settings_of(arguments)
+    named = settings.pop("output_name", None) or given.get("title") or given.get("output_name")
     chosen = {
-        "images": arguments.images or given.get("train_data_dir"),
-        "name": arguments.name
-        if arguments.name is not None
-        else given.get("title") or given.get("output_name"),
+        "images": arguments.images or settings.pop("train_data_dir", None) or given.get("train_data_dir"),
+        "name": arguments.name if arguments.name is not None else named,
         "kind": arguments.kind or given.get("kind"),
     }
     for option, value in chosen.items():
@@ -81,13 +205,14 @@ def read_wishes(arguments: argparse.Namespace) -> dict[str, Any]:
     for option, leaf in (("kind", "kind"), ("trigger", "trigger_word"), ("steps", "max_train_steps")):
         if getattr(arguments, option) is not None:
             overrides[leaf] = getattr(arguments, option)
-    overrides |= dict(parse_setting(text) for text in arguments.set)
+    base = settings.pop("pretrained_model_name_or_path", None) or given.get("pretrained_model_name_or_path")
+    overrides |= settings
     return {
         "images": Path(str(chosen["images"])).expanduser(),
         "name": chosen["name"],
         "kind": chosen["kind"],
         "trigger": overrides.pop("trigger_word", ""),
-        "base": arguments.base or given.get("pretrained_model_name_or_path") or "starter",
+        "base": arguments.base or base or "starter",
         "overrides": overrides,
     }
 
@@ -167,6 +292,8 @@ def _report(record: JobRecord, *, as_json: bool) -> None:
         print(json.dumps(describe_job(record), indent=2))
     if record.status in {"failed", "interrupted"}:
         print(f"error: {record.message} {record.hint}".rstrip(), file=sys.stderr)
+    elif record.status == "paused":
+        print(f"Paused at step {record.step}. Go on: lora-studio train --resume {record.id}", file=sys.stderr)
     elif not as_json and record.result_path:
         took = format_duration((record.finished_at or 0) - (record.started_at or 0))
         slug = Path(record.result_path).name

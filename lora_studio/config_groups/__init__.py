@@ -8,11 +8,14 @@ from lora_studio.config_groups.dataset import DatasetGroup, Kind
 from lora_studio.config_groups.model import ModelGroup
 from lora_studio.config_groups.network import NetworkGroup
 from lora_studio.config_groups.noise import NoiseGroup
-from lora_studio.config_groups.optimizer import OptimizerGroup, Scheduler
+from lora_studio.config_groups.optimizer import KNOWN_OPTIMIZERS, KNOWN_SCHEDULERS, OptimizerGroup
 from lora_studio.config_groups.output import SLUG, OutputGroup
 from lora_studio.config_groups.preview import PreviewGroup
+from lora_studio.config_groups.run import RunGroup
 
 __all__ = [
+    "KNOWN_OPTIMIZERS",
+    "KNOWN_SCHEDULERS",
     "SLUG",
     "DatasetGroup",
     "Group",
@@ -23,6 +26,6 @@ __all__ = [
     "OptimizerGroup",
     "OutputGroup",
     "PreviewGroup",
-    "Scheduler",
+    "RunGroup",
     "setting",
 ]

@@ -8,11 +8,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 def setting(
-    default: Any, help_text: str, *, unit: str = "", basic: bool = False, local: bool = False, **limits: Any
+    default: Any,
+    help_text: str,
+    *,
+    unit: str = "",
+    basic: bool = False,
+    local: bool = False,
+    choices: tuple[str, ...] = (),
+    **limits: Any,
 ) -> Any:
     """A field with its help, unit and limits. `basic` ones are shown without opening the advanced options;
-    `local` ones name files of this machine or code to run, so a visitor of the page can't set them."""
-    extra: dict[str, Any] = {"unit": unit, "basic": basic, "local": local}
+    `local` ones name files of this machine or code to run, so a visitor of the page can't set them. `choices`
+    are the known values of a text that may also be something else, which again a visitor can't set."""
+    extra: dict[str, Any] = {"unit": unit, "basic": basic, "local": local, "choices": list(choices)}
     return Field(default, description=help_text, json_schema_extra=extra, **limits)
 
 

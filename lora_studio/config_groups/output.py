@@ -23,7 +23,20 @@ class OutputGroup(Group):
     output_dir: str = setting(..., "Folder that receives the result.", min_length=1)
     title: str = setting("", "The name as people wrote it.", max_length=120)
     save_every_n_steps: int | None = setting(
-        None, "A checkpoint every so many steps. Empty: at each preview. 0: only the end.", unit="steps", ge=0
+        None,
+        "A checkpoint every so many steps. Empty: eight times a run, evenly. 0: only the end.",
+        unit="steps",
+        ge=0,
+    )
+    save_state_every_n_steps: int | None = setting(
+        None,
+        "Save the state that a run is resumed from every so many steps. Empty: every few seconds, as long as "
+        "it costs less than 2 % of the time. 0: only when the run is paused or stopped.",
+        unit="steps",
+        ge=0,
+    )
+    save_state_every_n_minutes: float | None = setting(
+        None, "Save the state every so many minutes, too. Empty: not by the clock.", unit="minutes", gt=0
     )
     save_precision: Literal["float", "fp16", "bf16"] = setting(
         "float", "Number format in the file. fp16 halves it; the pictures stay practically the same."

@@ -1,4 +1,4 @@
-"""The pictures made during a training."""
+"""What is looked at during a training: previews, the loss on held-out pictures, the checkpoints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ class PreviewGroup(Group):
         (), "Prompts of the previews. Empty: prompts about your subject are chosen by its kind."
     )
     sample_every_n_steps: int | None = setting(
-        None, "A preview every so many steps. Empty: four times a run. 0: none.", unit="steps", ge=0
+        None,
+        "A preview every so many steps. Empty: eight times a run, at the checkpoints. 0: none.",
+        unit="steps",
+        ge=0,
     )
     sample_steps: int = setting(20, "Denoising steps of a preview.", unit="steps", ge=1, le=200)
     sample_guidance: float = setting(7.5, "Guidance scale of a preview.", ge=0, le=30)
@@ -19,4 +22,19 @@ class PreviewGroup(Group):
         "Seed of the first preview; the others count up. The picture with and without LoRA share it.",
         ge=0,
         le=2**32 - 1,
+    )
+    validate_every_n_steps: int | None = setting(
+        None,
+        "Measure the loss on the pictures that validation_split holds out every so many steps. Empty: at "
+        "each checkpoint.",
+        unit="steps",
+        ge=1,
+    )
+    max_validation_steps: int = setting(
+        32, "Held-out pictures that are measured each time, at most.", unit="images", ge=1, le=10_000
+    )
+    checkpoint_board: bool = setting(
+        True,
+        "At the end, compare the checkpoints by their previews and recommend one. Takes a few percent of the "
+        "training's time.",
     )

@@ -13,31 +13,10 @@ from typing import Any
 import gradio as gr
 
 from lora_studio.catalog import Plan
-from lora_studio.config import Leaf, config_leaf, config_leaves
+from lora_studio.config import Leaf, config_leaf
 from lora_studio.errors import ConfigError
+from lora_studio.ui.sections import is_out_of_reach, sectioned_leaves, shown_leaves
 
-SET_ELSEWHERE = frozenset(
-    {
-        "pretrained_model_name_or_path",
-        "train_data_dir",
-        "kind",
-        "trigger_word",
-        "output_name",
-        "output_dir",
-        "title",
-        "caption_extension",  # uploads are stored with one ending
-    }
-)
-"""Settings that follow from pictures, kind and name. A client must not set them: some are paths."""
-GROUP_TITLES: Mapping[str, str] = {
-    "model": "Base model",
-    "dataset": "Pictures and captions",
-    "network": "LoRA",
-    "optimizer": "Learning",
-    "noise": "Noise",
-    "preview": "Previews",
-    "output": "File",
-}
 AUTOMATIC = "automatic"
 SWITCH: Mapping[str, bool] = {"on": True, "off": False}
 
@@ -69,23 +48,17 @@ class Form:
         return [gr.update(value=_empty(config_leaf(name))) for name in self.names]
 
 
-def shown_leaves(*, basic: bool) -> tuple[Leaf, ...]:
-    return tuple(leaf for leaf in config_leaves() if leaf.basic == basic and leaf.name not in SET_ELSEWHERE)
-
-
 def render_form(plan: Plan) -> Form:
-    """The basic settings, and the others folded away by group. Call inside a Blocks context."""
+    """The basic settings, and the others folded away by section. Call inside a Blocks context."""
     fields: dict[str, gr.components.FormComponent] = {}
     with gr.Group(elem_id="train-basic"):
         for leaf in shown_leaves(basic=True):
             fields[leaf.name] = field(leaf, plan)
     with gr.Accordion("Advanced settings", open=False, elem_id="train-advanced"):
-        for group, title in GROUP_TITLES.items():
-            leaves = [leaf for leaf in shown_leaves(basic=False) if leaf.group == group]
-            if leaves:
-                with gr.Accordion(title, open=False, elem_id=f"train-advanced-{group}"):
-                    for leaf in leaves:
-                        fields[leaf.name] = field(leaf, plan)
+        for section, leaves in sectioned_leaves().items():
+            with gr.Accordion(section.title, open=False, elem_id=f"train-advanced-{section.name}"):
+                for leaf in leaves:
+                    fields[leaf.name] = field(leaf, plan)
     return Form(fields)
 
 
@@ -128,24 +101,42 @@ def overrides(values: Mapping[str, Any]) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
     for name, value in values.items():
         leaf = config_leaf(name)
-        if leaf.name in SET_ELSEWHERE:
+        if is_out_of_reach(leaf):
             raise ConfigError(
                 f"{name} can't be set as an option.",
-                "It follows from the pictures, the kind, the name and the base.",
+                "It names files or code of this machine: use the command line."
+                if leaf.local
+                else "It follows from the pictures, the kind, the name and the base.",
                 field=name,
             )
         if value is None or value == AUTOMATIC or (isinstance(value, str) and not value.strip()):
             continue
         chosen[name] = _typed(leaf, value)
+        _check_choice(leaf, chosen[name])
     return chosen
+
+
+def _check_choice(leaf: Leaf, value: Any) -> None:
+    """A text with known values may elsewhere be something else, such as the path of a class to run."""
+    if leaf.choices and str(value).strip().lower() not in {choice.lower() for choice in leaf.choices}:
+        shown = ", ".join(leaf.choices)
+        raise ConfigError(
+            f"{leaf.name}: choose one of {shown} (got {str(value)[:80]!r}).", leaf.help_text, field=leaf.name
+        )
 
 
 def _typed(leaf: Leaf, value: Any) -> Any:
     if leaf.annotation is bool and isinstance(value, str):
         return SWITCH.get(value, value)
     if isinstance(value, str) and leaf.annotation not in (int, float, str) and not leaf.choices:
-        return tuple(line.strip() for line in value.splitlines() if line.strip())
+        lines = tuple(line.strip() for line in value.splitlines() if line.strip())
+        return lines if leaf.annotation == tuple[str, ...] and not _is_pairs(leaf) else " ".join(lines)
     return value
+
+
+def _is_pairs(leaf: Leaf) -> bool:
+    """Whether it takes name=value several times, as people write it on a line or on several."""
+    return leaf.name.endswith("_args")
 
 
 def _planned(leaf: Leaf, plan: Plan) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.cli import doctor
+from lora_studio.errors import ConfigError
 from lora_studio.settings import Settings
 from tests.cli.conftest import Command
 from tests.conftest import StudioFolders
@@ -69,3 +70,12 @@ def test_a_healthy_studio(command: Command) -> None:
     assert any("starter loads and draws 64 px" in line for line in lines)
     home = Settings.from_environment().home
     assert list((home / "images").iterdir()) == []
+
+
+def test_sd_scripts_is_looked_at_when_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train_network.py").touch()
+    named = replace(settings(), sd_scripts=tmp_path)
+    assert doctor.check_sd_scripts(named).ok
+    (tmp_path / "train_network.py").unlink()
+    with pytest.raises(ConfigError, match=r"no train_network\.py"):
+        doctor.check_sd_scripts(named)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import gradio as gr
@@ -10,7 +11,7 @@ import pytest
 from lora_studio.catalog import plan
 from lora_studio.config import TrainConfig, config_leaf, config_leaves
 from lora_studio.errors import ConfigError
-from lora_studio.ui import form
+from lora_studio.ui import form, sections
 
 PLAN = plan("style", "starter", 10)
 NEEDED = {
@@ -28,8 +29,10 @@ def made() -> form.Form:
 
 
 def test_each_setting_has_a_field_with_its_help_or_follows_from_another_input(made: form.Form) -> None:
-    assert set(made.names) | form.SET_ELSEWHERE == {leaf.name for leaf in config_leaves()}
-    assert not set(made.names) & form.SET_ELSEWHERE
+    hidden = {leaf.name for leaf in config_leaves() if sections.is_out_of_reach(leaf)}
+    assert set(made.names) | hidden | sections.WITHOUT_EFFECT == {leaf.name for leaf in config_leaves()}
+    assert not set(made.names) & (hidden | sections.WITHOUT_EFFECT)
+    assert len(made.names) == len(set(made.names))
     for name, field in made.fields.items():
         leaf = config_leaf(name)
         assert field.label == name
@@ -40,12 +43,36 @@ def test_each_setting_has_a_field_with_its_help_or_follows_from_another_input(ma
 
 
 def test_every_path_is_out_of_reach() -> None:
-    paths = [leaf.name for leaf in config_leaves() if leaf.name.endswith(("_dir", "_path"))]
-    assert paths
-    assert set(paths) <= form.SET_ELSEWHERE
-    for name in form.SET_ELSEWHERE:
-        with pytest.raises(ConfigError, match=name):
+    named = re.compile(r"_(dir|path|json|weights|config)$")
+    paths = [leaf.name for leaf in config_leaves() if named.search(leaf.name) and leaf.annotation is not bool]
+    assert len(paths) > 5
+    local = [leaf.name for leaf in config_leaves() if leaf.local]
+    assert {"lr_scheduler_type", "engine", "sd_scripts_args", "network_weights"} <= set(local)
+    assert set(paths) <= sections.SET_ELSEWHERE | set(local)
+    for name in (*sections.SET_ELSEWHERE, *local):
+        with pytest.raises(ConfigError, match=f"{name} can't be set"):
             form.overrides({name: "/etc"})
+
+
+@pytest.mark.parametrize("name", ["optimizer_type", "lr_scheduler", "algo", "mixed_precision"])
+def test_a_visitor_picks_among_known_names(made: form.Form, name: str) -> None:
+    leaf = config_leaf(name)
+    assert isinstance(made.fields[name], gr.Dropdown)
+    assert not made.fields[name].allow_custom_value
+    for choice in leaf.choices:
+        assert form.overrides({name: choice}) == {name: choice}
+    for code in ("os.system", "package.module.Class", "adafactor:1"):
+        with pytest.raises(ConfigError, match=f"{name}: choose one of") as caught:
+            form.overrides({name: code})
+        assert caught.value.field == name
+
+
+def test_sections_are_short_enough_to_read() -> None:
+    found = sections.sectioned_leaves()
+    assert {section.name for section in sections.SECTIONS} == set(sections.ORDER)
+    assert {leaf.group for leaf in config_leaves()} == {section.group for section in sections.SECTIONS}
+    assert all(len(leaves) <= 20 for leaves in found.values()), {k.name: len(v) for k, v in found.items()}
+    assert len({section.title for section in found}) == len(found)
 
 
 def test_help_names_range_and_unit() -> None:
@@ -69,6 +96,10 @@ def test_what_is_filled_in_becomes_a_config(made: form.Form) -> None:
         "sample_prompts": "a cat\n\n a dog ",
         "min_snr_gamma": "5",
         "training_comment": "hi",
+        "optimizer_args": "betas=0.9,0.99 eps=1e-8\namsgrad=True",
+        "lr_warmup_steps": "10%",
+        "optimizer_type": "AdamW",
+        "block_dims": ",".join(["4"] * 25),
     }
     values = [typed.get(name, field.value) for name, field in made.fields.items()]
     config = TrainConfig.from_values({**NEEDED, **made.overrides(values)})
@@ -79,6 +110,9 @@ def test_what_is_filled_in_becomes_a_config(made: form.Form) -> None:
     assert config.preview.sample_prompts == ("a cat", "a dog")
     assert config.noise.min_snr_gamma == 5
     assert config.output.training_comment == "hi"
+    assert config.optimizer.optimizer_args == ("betas=0.9,0.99", "eps=1e-8", "amsgrad=True")
+    assert config.optimizer.lr_warmup_steps == 0.1
+    assert config.network.block_dims.startswith("4,4")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,74 @@
+"""`lora-studio plan`: what a training would take, measured with a few real steps; nothing is kept."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lora_studio.cli import train
+from lora_studio.cli.progress import Progress
+from lora_studio.cli.stopping import stop_request
+from lora_studio.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lora_studio.config import TrainConfig
+    from lora_studio.studio import Studio
+    from lora_studio.training.plan import TrainingPlan
+
+DONE, STOPPED = 0, 130
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of `lora-studio train`; the name may be left out."""
+    train.add_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from lora_studio.studio import open_studio
+
+    if arguments.save_kohya_config:
+        raise ConfigError("--save-kohya-config doesn't work here.", "It is for lora-studio train.")
+    if arguments.name is None and not arguments.config:
+        arguments.name = "Plan"
+    wishes = train.read_wishes(arguments)
+    progress = Progress(sys.stderr)
+    studio = open_studio(start_worker=False)
+    try:
+        config = planned_config(studio, wishes)
+        with stop_request("Stopping.") as asked:
+            plan = studio.plan_training(config, progress.show, asked)
+        progress.close()
+    finally:
+        studio.close()
+    if plan is None:
+        return STOPPED
+    report(plan, as_json=arguments.json)
+    return DONE
+
+
+def planned_config(studio: Studio, wishes: Mapping[str, Any]) -> TrainConfig:
+    """What `lora-studio train` would run, on the folder as it lies there. Raises StudioError."""
+    from lora_studio.families.detect import find_base
+
+    folder: Path = wishes["images"]
+    images = len(train.find_files(folder))
+    find_base(wishes["base"], studio.settings)
+    common = {key: wishes[key] for key in ("name", "trigger", "base", "overrides")}
+    return studio.train_config(train_data_dir=folder, images=images, kind=wishes["kind"], **common)
+
+
+def report(plan: TrainingPlan, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(plan.to_json(), indent=2))
+        return
+    wide, high = plan.bucket
+    print(plan.sentence)
+    print(
+        f"{plan.steps} steps of {plan.seconds_per_step:.3g} s on {plan.device}; {plan.images} pictures, the "
+        f"largest {wide} x {high}; {plan.start_seconds:.0f} s until the first step, "
+        f"{plan.preview_seconds:.0f} s for previews."
+    )

@@ -1,0 +1,5 @@
+"""The second engine: the user's own sd-scripts, run as a child process."""
+
+from lora_studio.jobs.sd_scripts.worker import SdScriptsWorker
+
+__all__ = ["SdScriptsWorker"]

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from lora_studio.settings import Settings
+from tests.cli.conftest import QUICK, Command
+
+
+def test_a_plan_is_printed_and_nothing_is_left(command: Command, tiny_base: Path, pictures: Path) -> None:
+    options = ("--images", pictures, "--kind", "object", "--base", tiny_base, "--steps", 7, *QUICK)
+    outcome = command("plan", *options, "--json")
+    assert outcome.code == 0, outcome.err
+    assert (outcome.json["steps"], outcome.json["images"]) == (7, 4)
+    assert outcome.json["sentence"].startswith("About ")
+    settings = Settings.from_environment()
+    assert not list(settings.loras.iterdir())
+    assert not list(settings.datasets.iterdir())
+
+
+def test_a_plan_of_nothing_is_an_error(command: Command, tmp_path: Path) -> None:
+    outcome = command("plan", "--images", tmp_path, "--kind", "object")
+    assert outcome.code == 2
+    assert "no pictures" in outcome.err

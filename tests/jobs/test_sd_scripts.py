@@ -1,0 +1,469 @@
+"""The engine sd-scripts: its console understood line by line, and whole runs of a small stand-in for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import threading
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lora_studio.config import TrainConfig
+from lora_studio.errors import ConfigError, DatasetError, Diverged, OutOfMemory, StudioError
+from lora_studio.events import (
+    CheckpointSaved,
+    Event,
+    Finished,
+    Noted,
+    PhaseAdvanced,
+    PreviewSaved,
+    Started,
+    StepDone,
+    Stopped,
+)
+from lora_studio.jobs.sd_scripts import SdScriptsWorker
+from lora_studio.jobs.sd_scripts.child import Splitter
+from lora_studio.jobs.sd_scripts.console import Bar, Epoch, Saving, explain, read_line
+from lora_studio.jobs.sd_scripts.worker import environment
+from lora_studio.lora.files import find_file, read_header
+from lora_studio.records import JobStatus
+from lora_studio.runtime import DeviceLease
+from lora_studio.settings import Settings
+from tests.jobs.conftest import SteppingWorker
+from tests.tiny import make_pictures
+
+CHECKOUT = Path(__file__).parent / "sd_scripts_checkout"
+PATIENCE = 60.0
+TRACEBACK = [
+    "steps:  12%|█▎        | 1/8 [00:08<01:01,  8.81s/it, avr_loss=1.13]Traceback (most recent call last):",
+    "Traceback (most recent call last):",
+    '  File "train_network.py", line 1300, in <module>',
+    "    trainer.train(args)",
+    "  ValueError: not this one, it is indented",
+    "safetensors_rust.SafetensorError: Error while deserializing header: HeaderTooLarge",
+]
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        (
+            "steps:  12%|█▎        | 1/8 [00:08<01:01,  8.81s/it, avr_loss=1.13]",
+            Bar(name="steps", done=1, total=8, loss=1.13, seconds=8.81),
+        ),
+        (
+            "steps: 100%|██████████| 8/8 [01:05<00:00,  8.24s/it, avr_loss=1.11]",
+            Bar(name="steps", done=8, total=8, loss=1.11, seconds=8.24),
+        ),
+        (
+            "steps:   1%|          | 3/400 [00:01<03:20,  2.00it/s, Keys Scaled=0, avr_loss=0.0913]",
+            Bar(name="steps", done=3, total=400, loss=0.0913, seconds=0.5),
+        ),
+        ("steps:   0%|          | 0/8 [00:00<?, ?it/s]", Bar(name="steps", done=0, total=8)),
+        ("100%|██████████| 6/6 [00:03<00:00,  1.60it/s]", Bar(name="", done=6, total=6, seconds=1 / 1.6)),
+        (
+            "epoch validation steps:  50%|█████     | 2/4 [00:01<00:01,  1.00s/it]",
+            Bar(name="epoch validation steps", done=2, total=4, seconds=1.0),
+        ),
+        ("epoch 1/4", Epoch(number=1, total=4)),
+        (
+            "saving checkpoint: /a b/cat-step00000500.safetensors",
+            Saving(path="/a b/cat-step00000500.safetensors"),
+        ),
+        ("removing old checkpoint: x.safetensors", Saving(path="x.safetensors", removed=True)),
+        ("INFO     epoch is incremented. current_epoch: 0, epoch: 1", None),
+        ("  num epochs / epoch数: 4", None),
+        ("", None),
+        ("%|| / [", None),
+        ("\ufffd\ufffd steps 12%", None),
+    ],
+)
+def test_lines_are_understood(line: str, wanted: Any) -> None:
+    assert read_line(line) == wanted
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "kind", "said"),
+    [
+        (TRACEBACK, 1, StudioError, "SafetensorError: Error while deserializing header: HeaderTooLarge."),
+        (
+            [
+                *TRACEBACK,
+                "Traceback (most recent call last):",
+                "subprocess.CalledProcessError: Command failed",
+            ],
+            1,
+            StudioError,
+            "SafetensorError",
+        ),
+        (
+            ["Traceback (most recent call last):", "torch.OutOfMemoryError: CUDA out of memory."],
+            1,
+            OutOfMemory,
+            "memory",
+        ),
+        (
+            ["Traceback (most recent call last):", "ModuleNotFoundError: No module named 'torch'"],
+            1,
+            StudioError,
+            "torch",
+        ),
+        (
+            ["train_network.py: error: unrecognized arguments: --x"],
+            2,
+            StudioError,
+            "unrecognized arguments: --x.",
+        ),
+        (["No data found. Please verify arguments", "bye"], 0, DatasetError, "no pictures"),
+        ([], -9, StudioError, "SIGKILL" if os.name != "nt" else "signal 9"),
+        (["half a word"], 3, StudioError, "code 3 and said last: half a word."),
+        ([], 0, StudioError, "without a LoRA"),
+        (["Traceback (most recent call last):", "KeyboardInterrupt"], 1, StudioError, "KeyboardInterrupt."),
+    ],
+)
+def test_the_end_is_explained_in_a_sentence(
+    lines: list[str], code: int, kind: type[StudioError], said: str
+) -> None:
+    error = explain(lines, code)
+    assert type(error) is kind
+    assert said in error.message
+    assert error.message.endswith(".")
+    assert "\n" not in str(error)
+
+
+def test_lines_end_where_they_are_redrawn() -> None:
+    splitter = Splitter()
+    assert splitter.feed(b"\rsteps: 1") == []
+    assert splitter.feed("█]\rä".encode()[:-1]) == ["steps: 1█]"]
+    assert splitter.feed("ä".encode()[-1:] + b"\r\n\r\nb") == ["ä"]
+    assert splitter.drawn() == []
+    assert splitter.finish() == ["b"]
+    assert splitter.feed(b"\xff\xfe\n") == ["\ufffd\ufffd"]
+    assert len(splitter.feed(b"x" * 70_000)) == 1
+    splitter.feed(b"\rsteps:  12%|x| 1/8 [00:08]")
+    assert splitter.drawn() == ["steps:  12%|x| 1/8 [00:08]"]
+    assert splitter.finish() == []
+
+
+def test_the_child_inherits_none_of_our_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORA_STUDIO_PASSWORD", "secret")
+    monkeypatch.setenv("PYTHONPATH", "/ours")
+    monkeypatch.setenv("HF_HOME", "/theirs")
+    given = environment()
+    assert not {"LORA_STUDIO_PASSWORD", "PYTHONPATH"} & set(given)
+    assert (given["HF_HOME"], given["PYTHONUNBUFFERED"]) == ("/theirs", "1")
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """As much of a base model as has to be looked at before sd-scripts loads it."""
+    for name, facts in {
+        "model_index.json": {"_class_name": "StableDiffusionPipeline"},
+        "unet/config.json": {"cross_attention_dim": 768},
+        "scheduler/scheduler_config.json": {"prediction_type": "epsilon"},
+    }.items():
+        (tmp_path / "base" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "base" / name).write_text(json.dumps(facts), "utf-8")
+    return tmp_path / "base"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    found = Settings.from_environment(
+        {
+            "LORA_STUDIO_HOME": str(tmp_path / "home"),
+            "LORA_STUDIO_MODELS": str(tmp_path / "models"),
+            "LORA_STUDIO_SD_SCRIPTS": str(CHECKOUT),
+            "LORA_STUDIO_SD_SCRIPTS_PYTHON": sys.executable,
+        }
+    )
+    found.create_folders()
+    return found
+
+
+@pytest.fixture
+def config(tmp_path: Path, base: Path, settings: Settings) -> Callable[..., TrainConfig]:
+    pictures = make_pictures(tmp_path / "pictures")
+
+    def build(how: str = "", **changes: Any) -> TrainConfig:
+        values = {
+            "pretrained_model_name_or_path": str(base),
+            "train_data_dir": str(pictures),
+            "output_name": "cat",
+            "output_dir": str(settings.loras / "cat"),
+            "title": "Cat",
+            "max_train_steps": 8,
+            "sample_every_n_steps": 0,
+            "training_comment": how,
+            "engine": "sd-scripts",
+        }
+        return TrainConfig.from_values({**values, **changes})
+
+    return build
+
+
+class Run:
+    """A run of the worker in this thread, with its events."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.events: list[Event] = []
+        self.folder = settings.home / "job"
+        self.stop_when: Callable[[], bool] = lambda: False
+        self.lease = DeviceLease()
+        self.worker = SdScriptsWorker(settings, self.lease, grace_seconds=1.0, quiet_seconds=0.4)
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+
+    def go(self, config: TrainConfig) -> Run:
+        self.worker.run(config, self, lambda: self.stop_when())
+        return self
+
+    def of(self, kind: type) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@pytest.fixture
+def run(settings: Settings) -> Run:
+    return Run(settings)
+
+
+def test_a_run_ends_as_a_lora_in_the_library(
+    run: Run, config: Callable[..., TrainConfig], settings: Settings
+) -> None:
+    made = config(save_every_n_steps=4, sample_every_n_steps=4, sample_prompts=("a cat", "a dog"), seed=7)
+    run.go(made)
+    folder = settings.loras / "cat"
+    assert read_header(find_file(folder)).network_dim == 2
+    (started,) = run.of(Started)
+    assert (started.total_steps, started.images) == (8, 4)
+    steps = run.of(StepDone)
+    assert [one.step for one in steps] == list(range(1, 9))
+    assert [round(one.average_loss, 4) for one in steps][:4] == [0.2, 0.1, 0.0667, 0.05]
+    assert {one.total_steps for one in steps} == {8}
+    assert all(one.seconds > 0 for one in steps)
+    saved = run.of(CheckpointSaved)
+    assert [(one.step, one.final) for one in saved] == [(4, False), (8, True)]
+    assert Path(saved[0].path) == folder / "checkpoints" / "cat-step00000004.safetensors"
+    assert all(Path(one.path).is_file() for one in saved)
+    assert isinstance(run.events[-1], Finished)
+    assert run.events[-1].path == str(folder)
+    previews = run.of(PreviewSaved)
+    assert [(one.step, one.prompt) for one in previews] == [(0, "a cat"), (4, "a cat")]
+    assert all(Path(one.path).is_file() and Path(one.base_path).is_file() for one in previews)
+    assert run.of(PhaseAdvanced)[0].phase == "load"
+    assert any(one.phase == "cache" and one.total == 4 for one in run.of(PhaseAdvanced))
+    notes = json.loads((folder / "training.json").read_text("utf-8"))
+    assert notes["result"]["engine"] == "sd-scripts"
+    assert (notes["result"]["status"], notes["result"]["steps"]) == ("finished", 8)
+    assert TrainConfig.from_json(notes["config"]) == made
+    assert (folder / "README.md").is_file()
+    assert "running training" in (run.folder / "sd-scripts.log").read_text("utf-8")
+
+
+def test_what_sd_scripts_is_told(run: Run, config: Callable[..., TrainConfig], base: Path) -> None:
+    run.go(
+        config(trigger_word="zwx", kind="person", save_every_n_steps=4, sd_scripts_args=("lowram = true",))
+    )
+    told = tomllib.loads((run.folder / "arguments.toml").read_text("utf-8"))
+    assert told["pretrained_model_name_or_path"] == str(base)
+    assert told["network_module"] == "networks.lora"
+    assert told["lowram"] is True
+    assert not {"train_data_dir", "caption_extension", "v2", "lora_studio"} & set(told)
+    dataset = tomllib.loads(Path(told["dataset_config"]).read_text("utf-8"))
+    (subset,) = dataset["datasets"][0]["subsets"]
+    captions = [path.read_text("utf-8") for path in Path(subset["image_dir"]).glob("*.caption")]
+    assert len(captions) == 4
+    assert all(caption.startswith("zwx") for caption in captions)
+    assert len([path for path in Path(subset["image_dir"]).iterdir() if path.suffix != ".caption"]) == 4
+
+
+def test_what_it_can_not_do_is_said(run: Run, config: Callable[..., TrainConfig]) -> None:
+    run.go(config(mixed_precision="auto", save_state_every_n_minutes=3))
+    said = " ".join(one.message for one in run.of(Noted))
+    assert "mixed_precision is auto" in said
+    assert "save_state_every_n_minutes" in said
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "said"),
+    [
+        ("fail", StudioError, "RuntimeError: mat1 and mat2 shapes cannot be multiplied"),
+        ("memory", OutOfMemory, "memory was not enough"),
+        ("nan", Diverged, "no longer a number at step 3"),
+        ("nothing", DatasetError, "found no pictures"),
+        ("refuse", StudioError, "unrecognized arguments: --cache."),
+        pytest.param(
+            "kill", StudioError, "SIGKILL", marks=pytest.mark.skipif(os.name == "nt", reason="POSIX")
+        ),
+    ],
+)
+def test_a_failure_is_one_sentence(
+    run: Run, config: Callable[..., TrainConfig], settings: Settings, how: str, kind: type, said: str
+) -> None:
+    with pytest.raises(kind, match=said.replace("(", r"\(")) as caught:
+        run.go(config(how, save_every_n_steps=2))
+    assert "\n" not in str(caught.value)
+    if how in ("fail", "nan", "memory", "kill"):
+        assert "cat-step00000002.safetensors is kept" in caught.value.hint
+    assert not (settings.loras / "cat" / "cat.safetensors").exists()
+    assert run.lease.holder == ""
+
+
+def test_garbage_is_read_past(run: Run, config: Callable[..., TrainConfig]) -> None:
+    run.go(config("garbage"))
+    assert [one.step for one in run.of(StepDone)] == list(range(1, 9))
+    assert isinstance(run.events[-1], Finished)
+
+
+def test_steps_that_were_not_drawn_are_filled_in(run: Run, config: Callable[..., TrainConfig]) -> None:
+    run.go(config("quick", max_train_steps=100))
+    assert [one.step for one in run.of(StepDone)] == list(range(1, 101))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize(("how", "every"), [("hang", 2), ("hang", 0), ("deaf", 2)])
+def test_a_stop_ends_the_child_and_its_children_and_keeps_its_checkpoint(
+    run: Run, config: Callable[..., TrainConfig], settings: Settings, how: str, every: int
+) -> None:
+    run.stop_when = lambda: bool(run.of(StepDone)) and run.of(StepDone)[-1].step == 5
+    begun = time.monotonic()
+    run.go(config(how, save_every_n_steps=every))
+    assert time.monotonic() - begun < PATIENCE
+    grandchild = settings.loras / "cat" / "checkpoints" / "grandchild.txt"
+    assert gone(int(grandchild.read_text("utf-8")))
+    last = run.events[-1]
+    assert isinstance(last, Stopped)
+    assert last.step == 5
+    said = run.of(Noted)[-1].message
+    folder = settings.loras / "cat"
+    if every:
+        assert last.path == str(folder)
+        assert "cat-step00000004.safetensors" in said
+        assert read_header(find_file(folder)).network_dim == 2
+        assert (folder / "checkpoints" / "cat-step00000004.safetensors").is_file()
+        assert json.loads((folder / "training.json").read_text("utf-8"))["result"]["steps"] == 4
+    else:
+        assert last.path == ""
+        assert "nothing is kept" in said
+        assert not (folder / "cat.safetensors").exists()
+
+
+def gone(pid: int) -> bool:
+    give_up = time.monotonic() + 10
+    while time.monotonic() < give_up:
+        try:
+            os.kill(pid, 0)
+            if Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_silence_is_said_and_does_not_keep_a_stop_waiting(
+    run: Run, config: Callable[..., TrainConfig]
+) -> None:
+    run.stop_when = lambda: any("said nothing" in one.message for one in run.of(Noted))
+    run.go(config("hang"))
+    assert isinstance(run.events[-1], Stopped)
+
+
+def test_a_cut_off_checkpoint_is_not_the_one_that_is_kept(
+    run: Run, config: Callable[..., TrainConfig], settings: Settings
+) -> None:
+    cut = settings.loras / "cat" / "checkpoints" / "cat-step00000099.safetensors"
+    cut.parent.mkdir(parents=True)
+
+    def stop() -> bool:
+        if run.of(StepDone) and run.of(StepDone)[-1].step == 5:
+            cut.write_bytes(b"\x10\0\0\0\0\0\0\0{")
+            return True
+        return False
+
+    run.stop_when = stop
+    run.go(config(save_every_n_steps=2, max_train_steps=100))
+    assert re.search("cat-step0000000[468]", run.of(Noted)[-1].message)
+
+
+def test_a_generation_need_not_wait_for_its_end(run: Run, config: Callable[..., TrainConfig]) -> None:
+    served = threading.Event()
+
+    def generate() -> None:
+        with run.lease.hold("generation"):
+            served.set()
+
+    thread = threading.Thread(target=generate)
+    run.stop_when = starts_once(thread, run, until=served)
+    run.go(config(max_train_steps=1000))
+    thread.join(PATIENCE)
+    assert served.is_set()
+    assert isinstance(run.events[-1], Stopped)
+
+
+def starts_once(thread: threading.Thread, run: Run, *, until: threading.Event) -> Callable[[], bool]:
+    def asked() -> bool:
+        if run.of(StepDone) and not thread.ident:
+            thread.start()
+        return until.is_set()
+
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({}, "isn't set where"),
+        ({"LORA_STUDIO_SD_SCRIPTS": "nowhere"}, "no train_network.py in"),
+        (
+            {"LORA_STUDIO_SD_SCRIPTS": str(CHECKOUT), "LORA_STUDIO_SD_SCRIPTS_PYTHON": "/no/python"},
+            "no Python at /no/python",
+        ),
+    ],
+)
+def test_a_checkout_that_is_not_there_is_named(
+    config: Callable[..., TrainConfig], tmp_path: Path, environment: dict[str, str], said: str
+) -> None:
+    found = Settings.from_environment({"LORA_STUDIO_HOME": str(tmp_path / "home"), **environment})
+    with pytest.raises(ConfigError, match=said) as caught:
+        SdScriptsWorker(found, DeviceLease()).run(config(), lambda event: None, lambda: False)
+    assert "LORA_STUDIO_SD_SCRIPTS" in caught.value.hint
+
+
+def test_commands_and_resuming_are_refused(
+    run: Run, config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    told = iter(["pause"])
+    run.worker.run(config(), run, lambda: False, commands=lambda: next(told, None))
+    assert "sd-scripts can't be told to pause while it runs." in [one.message for one in run.of(Noted)]
+    with pytest.raises(ConfigError, match="can't be resumed"):
+        run.worker.run(config(), run, lambda: False, resume_from=tmp_path)
+
+
+def test_an_earlier_result_is_not_replaced(run: Run, config: Callable[..., TrainConfig]) -> None:
+    run.go(config())
+    with pytest.raises(ConfigError, match="already a LoRA cat"):
+        run.go(config())
+
+
+def test_the_queue_gives_a_job_to_its_engine(
+    open_queue: Callable[..., Any], config: Callable[..., TrainConfig], settings: Settings
+) -> None:
+    from lora_studio.jobs.workers import EngineWorker
+
+    queue = open_queue(worker=EngineWorker(SteppingWorker(), settings, DeviceLease()))
+    job = queue.wait(queue.submit(config()).id, timeout=PATIENCE)
+    assert job.status == JobStatus.FINISHED, job.message
+    folder = next(iter((queue._store.folder(job.id)).parent.glob(job.id)))
+    assert {"arguments.toml", "dataset.toml", "sd-scripts.log", "log.txt"} <= {
+        one.name for one in folder.iterdir()
+    }
