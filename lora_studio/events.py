@@ -74,6 +74,24 @@ class CheckpointSaved:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StateSaved:
+    """From here the run can be resumed, should it end now. `path` is the state file."""
+
+    step: int
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validated:
+    """The loss on the pictures held back, with fixed noise and noise levels; `base_loss` is the base model's
+    own on the same."""
+
+    step: int
+    loss: float
+    base_loss: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Noted:
     message: str
     level: Literal["info", "warning"] = "info"
@@ -103,6 +121,13 @@ class Stopped:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Paused:
+    """The run has ended for now and given the device back; it goes on from `step`."""
+
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Denoised:
     """Denoising step `step` of `total_steps` for image `image` (1-based) of `images`."""
 
@@ -127,15 +152,23 @@ Event = (
     | StepDone
     | PreviewSaved
     | CheckpointSaved
+    | StateSaved
+    | Validated
     | Noted
     | Finished
     | Failed
     | Stopped
+    | Paused
     | Denoised
     | ImageSaved
 )
 Emit = Callable[[Event], None]
 ShouldStop = Callable[[], bool]
+Command = Literal["pause", "save", "preview"]
+"""What a running training can be told: to pause, to write a checkpoint now, to draw a preview now."""
+COMMANDS: tuple[Command, ...] = ("pause", "save", "preview")
+Commands = Callable[[], Command | None]
+"""Asked once a step for the next command; None when there is none."""
 
 EVENT_CLASSES: dict[str, type] = {
     cls.__name__: cls
@@ -146,10 +179,13 @@ EVENT_CLASSES: dict[str, type] = {
         StepDone,
         PreviewSaved,
         CheckpointSaved,
+        StateSaved,
+        Validated,
         Noted,
         Finished,
         Failed,
         Stopped,
+        Paused,
         Denoised,
         ImageSaved,
     )
@@ -182,3 +218,8 @@ def ignore(event: Event) -> None:
 def never_stop() -> bool:
     """A `ShouldStop` for callers who always run to the end."""
     return False
+
+
+def no_commands() -> Command | None:
+    """`Commands` for callers who give none."""
+    return None

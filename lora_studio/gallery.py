@@ -38,6 +38,7 @@ from lora_studio.settings import Settings
 from lora_studio.store.library import Library
 from lora_studio.store.thumbnails import thumbnail
 from lora_studio.store.trash import Deleted, Trash
+from lora_studio.training.chosen import use_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +100,15 @@ class Gallery:
             write_atomically(folder / NOTES, f"{text}\n")
             self._read_lora(folder)
         return self.lora(slug)
+
+    def use_checkpoint(self, slug: str, step: int) -> int:
+        """Make the checkpoint of `step` the LoRA's file. Returns the step that was used before: the same call
+        with it is the way back. Raises StoreError for a step that was not kept."""
+        folder = Path(self.lora(slug).path).parent
+        with self._lock, _disk_errors(f"The checkpoint of {slug}", "put in place"):
+            before = use_checkpoint(folder, step)
+            self._read_lora(folder)
+        return before
 
     def delete_lora(self, slug: str) -> str:
         """Move a LoRA's folder to the trash; returns the token for `undo`."""

@@ -8,12 +8,14 @@ from typing import Any
 
 
 class JobStatus(StrEnum):
-    """queued -> running -> stopping -> finished | failed | stopped; a running row whose owner is gone becomes
-    interrupted when the studio opens."""
+    """queued -> running -> stopping -> finished | failed | stopped, or running -> pausing -> paused; a
+    running row whose owner is gone becomes interrupted when the studio opens. What has left a state behind
+    can be resumed: it is queued again."""
 
     QUEUED = "queued"
     RUNNING = "running"
     STOPPING = "stopping"
+    PAUSING = "pausing"
     PAUSED = "paused"
     FINISHED = "finished"
     FAILED = "failed"
@@ -22,13 +24,16 @@ class JobStatus(StrEnum):
 
     @property
     def active(self) -> bool:
-        return self in {JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.STOPPING, JobStatus.PAUSED}
+        """Whether it waits for the device or has it. A paused training does neither."""
+        return self in {JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.STOPPING, JobStatus.PAUSING}
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobRecord:
     """One training. `config` is the TrainConfig's JSON; `progress` runs 0..100 (percent); times are unix
-    seconds; `revision` rises with every event, so a reader can tell that nothing changed."""
+    seconds; `revision` rises with every event, so a reader can tell that nothing changed. `state_step` is the
+    step from which it can be resumed, None without a state; `fork_of` the state folder of another run whose
+    weights this one begins with."""
 
     id: str
     name: str
@@ -49,6 +54,14 @@ class JobRecord:
     result_path: str = ""
     revision: int = 0
     owner: str = ""
+    state_step: int | None = None
+    fork_of: str = ""
+
+    @property
+    def resumable(self) -> bool:
+        """A training paused before its first step has no state; it begins at its beginning."""
+        ended = {JobStatus.INTERRUPTED, JobStatus.STOPPED, JobStatus.FAILED}
+        return self.status is JobStatus.PAUSED or (self.status in ended and self.state_step is not None)
 
 
 @dataclass(frozen=True, kw_only=True)

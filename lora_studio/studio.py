@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lora_studio.catalog import plan, preview_prompts
+from lora_studio.catalog import BASES, plan, preview_prompts
 from lora_studio.config import Kind, TrainConfig, config_leaf
 from lora_studio.dataset import Datasets
 from lora_studio.errors import ConfigError, DatasetError, DeviceBusy, StoreError
@@ -21,6 +21,7 @@ from lora_studio.gallery import Gallery
 from lora_studio.generator import Generator
 from lora_studio.jobs.queue import JobQueue
 from lora_studio.jobs.thread_worker import ThreadWorker
+from lora_studio.jobs.workers import EngineWorker
 from lora_studio.records import ImageRecord, JobRecord
 from lora_studio.request import GenerateRequest
 from lora_studio.runtime import DeviceLease
@@ -28,6 +29,7 @@ from lora_studio.settings import Settings
 from lora_studio.store.database import Database
 from lora_studio.store.jobs import JobStore
 from lora_studio.store.library import Library
+from lora_studio.training.plan import TrainingPlan, measure
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Studio:
             "title": name.strip(),
             "output_dir": str(self.settings.loras / slug),
             "sample_prompts": preview_prompts(kind, trigger, base),
+            **self._regularisation(base),
         }
         for key, value in (overrides or {}).items():
             if config_leaf(key).name in {"output_name", "output_dir", "title", "train_data_dir"}:
@@ -74,6 +77,13 @@ class Studio:
                 )
             values[key] = value
         return TrainConfig.from_values(values)
+
+    def _regularisation(self, base: str) -> dict[str, str]:
+        """The pictures that come with a base to keep a LoRA from changing the rest."""
+        entry = BASES.get(base)
+        if entry is None or not entry.regularisation:
+            return {}
+        return {"reg_data_dir": str(Path(find_base(base, self.settings).path_or_id) / entry.regularisation)}
 
     def start_training(
         self,
@@ -86,23 +96,51 @@ class Studio:
         overrides: Mapping[str, Any] | None = None,
     ) -> JobRecord:
         """Queue a training of an uploaded dataset. Raises ConfigError, DatasetError, ModelFileError."""
+        with self.naming:
+            config = self.dataset_config(
+                dataset_id=dataset_id, name=name, kind=kind, trigger=trigger, base=base, overrides=overrides
+            )
+            return self.jobs.submit(config)
+
+    def dataset_config(
+        self,
+        *,
+        dataset_id: str,
+        name: str,
+        kind: Kind,
+        trigger: str = "",
+        base: str = "starter",
+        overrides: Mapping[str, Any] | None = None,
+    ) -> TrainConfig:
+        """What `start_training` would queue. Raises ConfigError, DatasetError, ModelFileError."""
         dataset = self.datasets.get(dataset_id)
         if not dataset.images:
             raise DatasetError(
                 "There are no pictures to train on.", "Upload at least one picture.", path=dataset.path
             )
         find_base(base, self.settings)  # a base that is missing is named now, not when the job's turn comes
-        with self.naming:
-            config = self.train_config(
-                train_data_dir=dataset.path,
-                images=dataset.images,
-                name=name,
-                kind=kind,
-                trigger=trigger,
-                base=base,
-                overrides=overrides,
-            )
-            return self.jobs.submit(config)
+        return self.train_config(
+            train_data_dir=dataset.path,
+            images=dataset.images,
+            name=name,
+            kind=kind,
+            trigger=trigger,
+            base=base,
+            overrides=overrides,
+        )
+
+    def plan_training(
+        self, config: TrainConfig, emit: Emit = ignore, should_stop: ShouldStop = never_stop
+    ) -> TrainingPlan | None:
+        """Measure what a training would take. Waits for the device; a running training gives way meanwhile.
+        Nothing is written. None when stopped. Raises StudioError."""
+        try:
+            with self.lease.hold("planning", give_up=should_stop):
+                return measure(config, emit, should_stop)
+        except DeviceBusy:
+            if should_stop():
+                return None
+            raise
 
     def generate(
         self, request: GenerateRequest, emit: Emit = ignore, should_stop: ShouldStop = never_stop
@@ -178,7 +216,8 @@ def open_studio(settings: Settings | None = None, *, start_worker: bool = True) 
     lease = DeviceLease()
     library = Library(database)
     gallery = Gallery(settings, library)
-    jobs = JobQueue(JobStore(database), ThreadWorker(lease), on_finished=gallery.scan)
+    worker = EngineWorker(ThreadWorker(lease), settings, lease)
+    jobs = JobQueue(JobStore(database), worker, on_finished=gallery.scan)
     studio = Studio(
         settings=settings,
         datasets=Datasets(settings, database),

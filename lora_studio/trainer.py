@@ -5,8 +5,7 @@ Importing this module loads torch; the app does so when the first job starts.
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -14,42 +13,52 @@ import torch
 
 from lora_studio.config import TrainConfig
 from lora_studio.data.folders import PictureFolder, read_folder
-from lora_studio.errors import Diverged
+from lora_studio.errors import ConfigError
 from lora_studio.events import (
-    CheckpointSaved,
+    Commands,
     Emit,
     Finished,
     Noted,
+    Paused,
     PhaseAdvanced,
     ShouldStop,
     Started,
-    StepDone,
     Stopped,
     ignore,
     never_stop,
+    no_commands,
 )
 from lora_studio.families.detect import FoundBase, find_base
 from lora_studio.runtime import Device, compute_dtype, find_device, memory_errors
-from lora_studio.training.checkpoint import ResultFolder, check_output, facts_of
+from lora_studio.settings import Settings
+from lora_studio.training.checkpoint import ResultFolder, check_output, result_file
+from lora_studio.training.course import Course
 from lora_studio.training.engine import Engine, load_engine, trained_rates
-from lora_studio.training.loop import run_steps
+from lora_studio.training.guard import LESS_MEMORY, Guard
+from lora_studio.training.loop import Loop
+from lora_studio.training.memory import Ladder
 from lora_studio.training.notes import ignored_settings
-from lora_studio.training.optim import build_optimizer, build_schedule, describe
+from lora_studio.training.optim import build_optimizer, describe
 from lora_studio.training.prepare import TrainingData, prepare_data
 from lora_studio.training.preview import Previews, preview_steps
+from lora_studio.training.resume import facts_of_run, find_origin
+from lora_studio.training.schedules import build_schedule
+from lora_studio.training.session import Session
+from lora_studio.training.state import States, keeping_random_states
+from lora_studio.training.state_files import state_folder
+from lora_studio.training.texts import free_encoders
+from lora_studio.training.validation import Validation
 
 PHASES = ("load", "cache", "preview", "train", "save")
-LESS_MEMORY = (
-    "Lower resolution or train_batch_size, switch gradient_checkpointing on, or close other programs."
-)
+Ending = Literal["finished", "stopped", "paused"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
     """`path` is the result's folder and `file` the LoRA in it; both are empty when a run was stopped before
-    it had learned anything."""
+    it had learned anything, and when it was paused."""
 
-    status: Literal["finished", "stopped"]
+    status: Ending
     path: str
     file: str
     steps: int
@@ -57,156 +66,140 @@ class TrainResult:
     final_loss: float | None
 
 
-def train(config: TrainConfig, emit: Emit = ignore, should_stop: ShouldStop = never_stop) -> TrainResult:
+def train(
+    config: TrainConfig,
+    emit: Emit = ignore,
+    should_stop: ShouldStop = never_stop,
+    *,
+    resume_from: Path | None = None,
+    fork: bool = False,
+    commands: Commands = no_commands,
+) -> TrainResult:
     """Train a LoRA and write its folder `output_dir`. Stopping is a result: what was learned so far is saved.
 
-    Raises ConfigError, DatasetError, ModelFileError and its kin, OutOfMemory, Diverged.
+    `resume_from` is a state file or a folder of them: the run goes on from there as if it had never ended, to
+    the bit. With `fork` it is a new run, which only begins with the weights of that state. `commands` is
+    asked once a step. Raises ConfigError, DatasetError, ModelFileError and its kin, OutOfMemory, Diverged.
     """
-    with memory_errors("training", LESS_MEMORY):
-        return _Run(config=config, emit=emit, should_stop=should_stop).go()
+    with memory_errors("training", LESS_MEMORY), keeping_random_states():
+        origin = find_origin(resume_from, fork=fork)
+        session = Session(config=config, emit=emit, should_stop=should_stop, commands=commands, origin=origin)
+        return _run(session)
 
 
-@dataclass(kw_only=True)
-class _Run:
-    """One run from start to end. A stop signal, once given, holds."""
-
-    config: TrainConfig
-    emit: Emit
-    should_stop: ShouldStop
-    started: float = field(default_factory=time.perf_counter)
-    stopping: bool = False
-    last: StepDone | None = None
-
-    def go(self) -> TrainResult:
-        folder, found = self._check()
-        device = find_device()
-        dtype = compute_dtype(self.config.model.mixed_precision, device)
-        self._announce(folder, device, dtype)
-        self.emit(PhaseAdvanced(phase="load", done=0, total=1, note=found.name))
-        engine = load_engine(self.config, found, device, dtype)
-        self.emit(PhaseAdvanced(phase="load", done=1, total=1, note=found.name))
-        data = None if self.stop() else prepare_data(engine, folder, self.emit, self.stop)
-        if data is None or self.stop():
-            return self._stopped_empty()
-        return self._train(engine, data)
-
-    def stop(self) -> bool:
-        self.stopping = self.stopping or self.should_stop()
-        return self.stopping
-
-    def _check(self) -> tuple[PictureFolder, FoundBase]:
-        """What can be wrong is found here, before anything is loaded, as far as possible."""
-        check_output(self.config.output)
-        trained_rates(self.config)
-        return read_folder(self.config.dataset), find_base(self.config.model.pretrained_model_name_or_path)
-
-    def _announce(self, folder: PictureFolder, device: Device, dtype: torch.dtype) -> None:
-        has_previews = bool(preview_steps(self.config))
-        self.emit(
-            Started(
-                total_steps=self.config.optimizer.max_train_steps,
-                phases=tuple(phase for phase in PHASES if phase != "preview" or has_previews),
-                device=device.title,
-                dtype=str(dtype).removeprefix("torch."),
-                images=len(folder.pictures),
-            )
+def _run(session: Session) -> TrainResult:
+    config, emit = session.config, session.emit
+    folder, found = _check(session)
+    device = find_device()
+    dtype = compute_dtype(config.model.mixed_precision, device)
+    if dtype == torch.float16 and device.kind != "cuda":
+        raise ConfigError(
+            f"mixed_precision fp16 needs a graphics card by NVIDIA; this is {device.title}.",
+            "Choose auto.",
+            field="mixed_precision",
         )
-        for message in (*folder.notes, *ignored_settings(self.config, device)):
-            self.emit(Noted(message=message))
+    _announce(session, folder, device, dtype)
+    emit(PhaseAdvanced(phase="load", done=0, total=1, note=found.name))
+    engine = load_engine(config, found, device, dtype)
+    emit(PhaseAdvanced(phase="load", done=1, total=1, note=found.name))
+    for message in engine.notes:
+        emit(Noted(message=message, level="warning"))
+    cache = Settings.from_environment().cache / "latents"
+    data = None if session.stop() else prepare_data(engine, folder, emit, session.stop, cache_folder=cache)
+    if data is None or session.stop():
+        return _end(session, None, complete=False)
+    course = _course(session, engine, data, folder)
+    free_encoders(engine, data, course.previews)
+    file = course.run()
+    return _end(session, file, complete=course.complete)
 
-    def _train(self, engine: Engine, data: TrainingData) -> TrainResult:
-        config = self.config
-        weights = {part: engine.lora.parameters(part) for part in engine.rates}
-        optimizer = build_optimizer(config.optimizer, weights, engine.rates)
-        schedule = build_schedule(config.optimizer, optimizer)
-        result = ResultFolder(engine=engine, data=data, optimizer=describe(optimizer, config.optimizer))
-        previews = Previews(
-            engine=engine, folder=result.path / "previews", emit=self.emit, should_stop=self.stop
+
+def _check(session: Session) -> tuple[PictureFolder, FoundBase]:
+    """What can be wrong is found here, before anything is loaded, as far as possible."""
+    config = session.config
+    session.origin.check_settings(config)
+    check_output(config.output, resumes=session.origin.resumed is not None)
+    trained_rates(config)
+    return read_folder(config.dataset), find_base(config.model.pretrained_model_name_or_path)
+
+
+def _announce(session: Session, folder: PictureFolder, device: Device, dtype: torch.dtype) -> None:
+    has_previews = bool(preview_steps(session.config))
+    session.emit(
+        Started(
+            total_steps=session.config.optimizer.max_train_steps,
+            phases=tuple(phase for phase in PHASES if phase != "preview" or has_previews),
+            device=device.title,
+            dtype=str(dtype).removeprefix("torch."),
+            images=len(folder.pictures),
+            start_step=session.origin.step,
         )
-        preview_at = preview_steps(config)
-        checkpoint_at = _checkpoint_steps(config, preview_at)
-        if preview_at:
-            previews.save(0)
-        for done in () if self.stop() else run_steps(engine, data, optimizer, schedule):
-            self.last = done
-            self.emit(done)
-            if done.step in checkpoint_at:
-                self._checkpoint(result, done)
-            if done.step in preview_at and not self.stop():
-                if done.step == done.total_steps:
-                    self._publish(result, previews, done)  # safe on disk, whatever becomes of the previews
-                previews.save(done.step)
-            if done.step < done.total_steps and self.stop():
-                break
-        return self._finish(result, previews)
-
-    def _checkpoint(self, result: ResultFolder, done: StepDone) -> None:
-        path = result.save_checkpoint(done.step, done.epoch)
-        if path:
-            self.emit(CheckpointSaved(step=done.step, path=str(path)))
-
-    def _finish(self, result: ResultFolder, previews: Previews) -> TrainResult:
-        if self.last is None:
-            return self._stopped_empty()
-        done = self.last
-        complete = done.step == done.total_steps
-        self.emit(PhaseAdvanced(phase="save", done=0, total=1))
-        file = self._publish(result, previews, done)
-        if file is None and complete:
-            raise Diverged(
-                "The LoRA has learned nothing: its weights are all zero.", "Raise the learning rate."
-            )
-        if file is None:
-            self.emit(
-                Noted(message="Stopped before anything was learned, so there is no file.", level="warning")
-            )
-            return self._stopped_empty()
-        self.emit(PhaseAdvanced(phase="save", done=1, total=1))
-        self.emit(CheckpointSaved(step=done.step, path=str(file), final=True))
-        return self._done(file, complete=complete, done=done)
-
-    def _publish(self, result: ResultFolder, previews: Previews, done: StepDone) -> Path | None:
-        facts = {
-            "status": "finished" if done.step == done.total_steps else "stopped",
-            "steps": done.step,
-            "seconds": round(time.perf_counter() - self.started, 3),
-            "final_loss": done.average_loss,
-            "previews": [facts_of(preview) for preview in previews.saved],
-        }
-        return result.publish(facts, previews.saved, step=done.step, epoch=done.epoch)
-
-    def _done(self, file: Path, *, complete: bool, done: StepDone) -> TrainResult:
-        seconds = time.perf_counter() - self.started
-        folder = str(file.parent)
-        self.emit(
-            Finished(path=folder, steps=done.step, seconds=seconds)
-            if complete
-            else Stopped(step=done.step, path=folder)
-        )
-        return TrainResult(
-            status="finished" if complete else "stopped",
-            path=folder,
-            file=str(file),
-            steps=done.step,
-            seconds=seconds,
-            final_loss=done.average_loss,
-        )
-
-    def _stopped_empty(self) -> TrainResult:
-        steps = self.last.step if self.last else 0
-        self.emit(Stopped(step=steps))
-        return TrainResult(
-            status="stopped",
-            path="",
-            file="",
-            steps=steps,
-            seconds=time.perf_counter() - self.started,
-            final_loss=self.last.average_loss if self.last else None,
-        )
+    )
+    for message in session.origin.notes:
+        session.emit(Noted(message=message, level="warning"))
+    for message in (*folder.notes, *ignored_settings(session.config, device)):
+        session.emit(Noted(message=message))
 
 
-def _checkpoint_steps(config: TrainConfig, previews: frozenset[int]) -> frozenset[int]:
-    """The steps after which a checkpoint is written; the last one is the result itself."""
-    total, every = config.optimizer.max_train_steps, config.output.save_every_n_steps
-    steps = previews if every is None else frozenset(range(every, total, every)) if every else frozenset()
-    return steps - {total}
+def _course(session: Session, engine: Engine, data: TrainingData, folder: PictureFolder) -> Course:
+    """Everything in its place for the first step, or for the one after the state."""
+    config, origin = session.config, session.origin
+    facts = facts_of_run(engine, data)
+    for note in origin.check_facts(facts):
+        session.emit(Noted(message=note))
+    optimizer = build_optimizer(config.optimizer, engine.parameter_groups())
+    loop = Loop(
+        engine=engine,
+        data=data,
+        optimizer=optimizer,
+        schedule=build_schedule(config.optimizer, optimizer),
+        scaler=torch.amp.GradScaler(engine.device.kind) if engine.dtype == torch.float16 else None,
+    )
+    ladder = Ladder(loop=loop, folder=folder, emit=session.emit, should_stop=session.stop)
+    session.last = origin.begin(loop, ladder)
+    states = States(folder=state_folder(config.output.output_dir), settings=config.output)
+    states.forget_after(origin.step if origin.resumed else -1)
+    result = ResultFolder(engine=engine, data=data, optimizer=describe(optimizer, config.optimizer))
+    if origin.resumed:
+        result.started_at, result.session_id = origin.resumed.started_at, origin.resumed.session_id
+    return Course(
+        session=session,
+        guard=Guard(loop=loop, ladder=ladder, states=states, emit=session.emit),
+        states=states,
+        facts=facts,
+        result=result,
+        previews=Previews(
+            engine=engine,
+            folder=result.path / "previews",
+            emit=session.emit,
+            should_stop=session.stop,
+            saved=[*origin.previews],
+        ),
+        validation=Validation(engine=engine, data=data, emit=session.emit, should_stop=session.stop),
+    )
+
+
+def _end(session: Session, file: Path | None, *, complete: bool) -> TrainResult:
+    """The run's last word."""
+    ending: Ending = "finished" if complete else "stopped" if session.stopping else "paused"
+    if file is None and session.stopping and session.origin.resumed:
+        file = _earlier_result(session.config)
+    folder, steps = str(file.parent) if file else "", session.step
+    if ending == "finished":
+        session.emit(Finished(path=folder, steps=steps, seconds=session.seconds))
+    else:
+        session.emit(Stopped(step=steps, path=folder) if session.stopping else Paused(step=steps))
+    return TrainResult(
+        status=ending,
+        path=folder,
+        file=str(file or ""),
+        steps=steps,
+        seconds=session.seconds,
+        final_loss=session.last.average_loss if session.last else None,
+    )
+
+
+def _earlier_result(config: TrainConfig) -> Path | None:
+    """What the run left when it was stopped before."""
+    file = result_file(config.output.output_dir, config.output.output_name)
+    return file if file.exists() else None

@@ -20,6 +20,7 @@ GROUPS = {
     "noise": "Noise and loss",
     "preview": "Previews",
     "output": "Result",
+    "run": "Engine",
 }
 INTRODUCTION = """\
 # Every setting

@@ -12,12 +12,14 @@ from lora_studio.events import (
     Failed,
     Finished,
     Noted,
+    Paused,
     PhaseAdvanced,
     PreviewSaved,
     Queued,
     Started,
     StepDone,
     Stopped,
+    Validated,
     event_to_json,
 )
 
@@ -30,6 +32,10 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    @property
+    def folder(self) -> Path:
+        return self._folder
 
     def add(self, event: Event, at: float) -> None:
         """Write one event, which came at unix time `at`, to both files."""
@@ -92,6 +98,11 @@ def describe(event: Event) -> str:
             return f"Finished after {event.steps} steps in {event.seconds:.0f} s: {event.path}"
         case Stopped():
             return f"Stopped at step {event.step}." + (f" Kept: {event.path}" if event.path else "")
+        case Paused():
+            return f"Paused at step {event.step}."
+        case Validated():
+            base = f" (base {event.base_loss:.4f})" if event.base_loss is not None else ""
+            return f"Loss on the pictures held back at step {event.step}: {event.loss:.4f}{base}"
         case Failed():
             return f"Failed: {event.message} {event.hint}".rstrip()
     return ""

@@ -8,27 +8,30 @@ import time
 import traceback
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from lora_studio.config import TrainConfig
 from lora_studio.errors import StoreError, StudioError
-from lora_studio.events import Emit, Failed, Noted, ShouldStop, Stopped
+from lora_studio.events import Command, Emit, Failed, Noted, Paused, ShouldStop, Stopped
 from lora_studio.jobs.journal import Journal
 from lora_studio.jobs.receiver import Receiver
 from lora_studio.records import JobRecord, JobStatus, StoredEvent
 from lora_studio.store.jobs import JobStore
 from lora_studio.store.owner import this_process
+from lora_studio.training.state_files import state_folder
 
 logger = logging.getLogger(__name__)
 
 BEAT_SECONDS = 2.0
 ORPHAN_SECONDS = 15.0
+OWN_ENGINE = "lora-studio"
 
 
 class Worker(Protocol):
-    """Runs one training. It ends with a Finished or Stopped event, or with an exception."""
+    """Runs one training. It ends with a Finished, Stopped or Paused event, or with an exception. `more` is
+    what `trainer.train` takes besides: resume_from, fork, commands."""
 
-    def run(self, config: TrainConfig, emit: Emit, should_stop: ShouldStop) -> None: ...
+    def run(self, config: TrainConfig, emit: Emit, should_stop: ShouldStop, **more: Any) -> None: ...
 
 
 class JobQueue:
@@ -50,6 +53,8 @@ class JobQueue:
         self._changed = threading.Condition()
         self._wake, self._closing = threading.Event(), threading.Event()
         self._current, self._stop_current = "", threading.Event()
+        self._told_current = threading.Event()
+        self._unsettled: list[Receiver] = []
         self._threads: list[threading.Thread] = []
         self._only = ""
 
@@ -59,7 +64,8 @@ class JobQueue:
         if self._threads:
             return
         self._only = only
-        self._clear_up()
+        if not only:
+            self.clear_up()
         self._threads = [
             threading.Thread(target=self._work, name="training", daemon=True),
             threading.Thread(target=self._watch, name="heartbeat", daemon=True),
@@ -84,13 +90,74 @@ class JobQueue:
 
     def submit(self, config: TrainConfig) -> JobRecord:
         """Put a training into the queue. Raises ConfigError when its folder is spoken for, StoreError."""
-        job = self._store.create(config, self._owner)
+        return self._submit(config)
+
+    def _submit(self, config: TrainConfig, fork_of: str = "") -> JobRecord:
+        job = self._store.create(config, self._owner, fork_of=fork_of)
         self._wake.set()
         self._notify()
         return job
 
     def again(self, job_id: str) -> JobRecord:
         """Submit the same training anew, under a new name if the old one left files. Raises StudioError."""
+        source = self._store.get(job_id).fork_of
+        return self._submit(
+            self._under_a_free_name(job_id), fork_of=source if source and Path(source).is_dir() else ""
+        )
+
+    def fork(self, job_id: str) -> JobRecord:
+        """Submit a new training with the same settings, under a new name, that begins with the weights which
+        the job's last state holds. Raises StudioError."""
+        state = self._state(job_id)
+        return self._submit(self._under_a_free_name(job_id), fork_of=str(state))
+
+    def resume(self, job_id: str) -> JobRecord:
+        """Let a paused, interrupted, stopped or failed job go on where its last state is. Raises StoreError
+        when it has none, ConfigError when another job writes to its folder meanwhile."""
+        if self._store.get(job_id).status.active:
+            self.clear_up()  # its program may have been killed since anybody looked
+        if self._store.get(job_id).state_step is not None:
+            self._state(job_id)
+        job = self._store.resume(job_id, self._owner)
+        self._wake.set()
+        self._notify()
+        return job
+
+    def pause(self, job_id: str) -> JobRecord:
+        """A waiting job is paused at once, a running one after its step: it lets go of the device and can be
+        resumed, also after a restart. Raises StoreError when it does neither."""
+        job = self._store.get(job_id)
+        if TrainConfig.from_json(job.config).run.engine != OWN_ENGINE:
+            raise StoreError(
+                f"The training {job.name} can't be paused: sd-scripts can't go on from where it was.",
+                "Stop it instead.",
+            )
+        return self._tell(job_id, "pause")
+
+    def save_now(self, job_id: str) -> JobRecord:
+        """A checkpoint after the step at hand. Raises StoreError when the job does not run."""
+        return self._tell(job_id, "save")
+
+    def preview_now(self, job_id: str) -> JobRecord:
+        """Previews after the step at hand. Raises StoreError when the job does not run."""
+        return self._tell(job_id, "preview")
+
+    def _tell(self, job_id: str, command: Command) -> JobRecord:
+        job = self._store.command(job_id, command)
+        if self._current == job_id:
+            self._told_current.set()
+        self._notify()
+        return job
+
+    def _state(self, job_id: str) -> Path:
+        """The folder of a job's states."""
+        job = self._store.get(job_id)
+        folder = state_folder(job.config["output"]["output_dir"])
+        if job.state_step is None or not folder.is_dir():
+            raise StoreError(f"The training {job.name} has left no state to go on from.", "Start it again.")
+        return folder
+
+    def _under_a_free_name(self, job_id: str) -> TrainConfig:
         config = TrainConfig.from_json(self._store.get(job_id).config)
         folder, slug = Path(config.output.output_dir), config.output.output_name
         number, in_use = 1, self.names_in_use()
@@ -99,7 +166,7 @@ class JobQueue:
             ending = f"-{number}"
             slug = config.output.output_name[: 64 - len(ending)] + ending
             folder = folder.with_name(slug)
-        return self.submit(config.with_values({"output_name": slug, "output_dir": str(folder)}))
+        return config.with_values({"output_name": slug, "output_dir": str(folder)})
 
     def stop(self, job_id: str) -> JobRecord:
         """A waiting job is stopped at once, a running one within a step. Raises StoreError."""
@@ -117,10 +184,11 @@ class JobQueue:
         return self._store.jobs(limit)
 
     def running(self) -> JobRecord | None:
-        return next((job for job in self._store.active() if job.status != JobStatus.QUEUED), None)
+        waiting = {JobStatus.QUEUED, JobStatus.PAUSED}
+        return next((job for job in self._store.active() if job.status not in waiting), None)
 
     def names_in_use(self) -> set[str]:
-        """Slugs that waiting and running jobs will write to."""
+        """Slugs that waiting, running and paused jobs will write to."""
         return {job.config["output"]["output_name"] for job in self._store.active()}
 
     def events(
@@ -170,10 +238,8 @@ class JobQueue:
         job = self._store.get(self._only) if self._only else self._store.next_queued(self._owner)
         if job is None or job.status != JobStatus.QUEUED:
             return None
-        self._current, self._stop_current = (
-            job.id,
-            threading.Event(),
-        )  # before the claim, so that stop() finds it
+        # Before the claim, so that stop() finds it.
+        self._current, self._stop_current, self._told_current = job.id, threading.Event(), threading.Event()
         if self._store.claim(job.id, self._owner):
             return job
         self._current = ""
@@ -182,7 +248,8 @@ class JobQueue:
     def _run(self, job: JobRecord) -> None:
         receiver = Receiver(self._store, job.id, self._journal(job.id), self._notify)
         try:
-            self._worker.run(TrainConfig.from_json(job.config), receiver, self._stop_current.is_set)
+            config = TrainConfig.from_json(job.config)
+            self._worker.run(config, receiver, self._stop_current.is_set, **self._going_on(job))
             if receiver.last_word is None:
                 receiver(self._missing_word(job.id))
         except (Exception, SystemExit) as error:  # the worker: whatever it was, the queue goes on
@@ -192,11 +259,34 @@ class JobQueue:
             if receiver.last_word is None:
                 receiver(_failure(error))
         if not receiver.settle():
-            logger.error("the end of job %s could not be stored", job.id)
-        if not isinstance(receiver.last_word, Failed):
+            logger.error("the end of job %s could not be stored yet", job.id)
+            self._unsettled.append(receiver)
+        if not isinstance(receiver.last_word, Failed | Paused):
             self._tell_finished()
         self._current = ""
         self._notify()
+
+    def _going_on(self, job: JobRecord) -> dict[str, Any]:
+        """Where the training begins, and what it is told on its way."""
+        told = self._told_current
+
+        def next_command() -> Command | None:
+            if not told.is_set():
+                return None
+            told.clear()
+            try:
+                command = self._store.take_command(job.id)
+            except StoreError as error:  # it stays there for the next look
+                logger.warning("%s", error)
+                return None
+            if command is not None:
+                told.set()  # there may be more
+            return command
+
+        if job.fork_of and job.state_step is None:
+            return {"resume_from": Path(job.fork_of), "fork": True, "commands": next_command}
+        state = state_folder(job.config["output"]["output_dir"]) if job.state_step is not None else None
+        return {"resume_from": state, "commands": next_command}
 
     def _missing_word(self, job_id: str) -> Stopped | Failed:
         if self._stop_current.is_set():
@@ -219,15 +309,17 @@ class JobQueue:
                     self._store.heartbeat(self._owner)
                     if self._store.get(current).status == JobStatus.STOPPING and current == self._current:
                         self._stop_current.set()
-                if time.monotonic() - cleared >= ORPHAN_SECONDS:
+                    if self._store.has_commands(current) and current == self._current:
+                        self._told_current.set()
+                self._unsettled = [late for late in self._unsettled if not late.settle(timeout=0)]
+                if not self._only and time.monotonic() - cleared >= ORPHAN_SECONDS:
                     cleared = time.monotonic()
-                    self._clear_up()
+                    self.clear_up()
             except StoreError as error:
                 logger.warning("no heartbeat: %s", error)
 
-    def _clear_up(self) -> None:
-        if self._only:
-            return
+    def clear_up(self) -> None:
+        """Interrupt what ran in processes that are gone, and take over what waited there."""
         for job in self._store.interrupt_orphans(self._owner):
             logger.warning("job %s (%s): %s", job.id, job.name, job.message)
         self._wake.set()

@@ -7,8 +7,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
-from lora_studio.events import Event, Failed, Finished, Stopped
+from lora_studio.events import Event, Failed, Finished, Paused, Stopped
 from lora_studio.jobs.journal import Journal
 from lora_studio.store.jobs import JobStore
 
@@ -33,10 +34,15 @@ class Receiver:
         self._try_again_at = 0.0
         self._told: set[str] = set()
 
+    @property
+    def folder(self) -> Path:
+        """The job's own."""
+        return self._journal.folder
+
     def __call__(self, event: Event) -> None:
         at = time.time()
         with self._lock:
-            if isinstance(event, Finished | Failed | Stopped):
+            if isinstance(event, Finished | Failed | Stopped | Paused):
                 self.last_word = event
             self._waiting.append((event, at))
             self._guarded("the job's folder", lambda: self._journal.add(event, at))

@@ -14,7 +14,22 @@ from typing import Any
 
 from lora_studio.config import TrainConfig
 from lora_studio.errors import ConfigError, StoreError
-from lora_studio.events import Event, Noted, Queued, StepDone, Stopped, event_from_json, event_to_json
+from lora_studio.events import (
+    COMMANDS,
+    CheckpointSaved,
+    Command,
+    Event,
+    Noted,
+    PreviewSaved,
+    Queued,
+    Started,
+    StateSaved,
+    StepDone,
+    Stopped,
+    Validated,
+    event_from_json,
+    event_to_json,
+)
 from lora_studio.records import JobRecord, JobStatus, StoredEvent
 from lora_studio.store.database import Database
 from lora_studio.store.owner import is_alive
@@ -24,10 +39,12 @@ logger = logging.getLogger(__name__)
 
 FIELDS = (
     "id, name, status, config, created_at, started_at, finished_at, heartbeat_at, progress, step, "
-    "total_steps, phase, loss, seconds_left, message, hint, result_path, revision, owner"
+    "total_steps, phase, loss, seconds_left, message, hint, result_path, revision, owner, "
+    "state_step, fork_of"
 )
-ACTIVE = "('queued', 'running', 'stopping', 'paused')"
-WORKING = "('running', 'stopping')"
+ACTIVE = "('queued', 'running', 'stopping', 'pausing', 'paused')"
+WORKING = "('running', 'stopping', 'pausing')"
+OF_A_STEP = (StepDone, PreviewSaved, CheckpointSaved, StateSaved, Validated)
 
 
 class JobStore:
@@ -40,28 +57,77 @@ class JobStore:
         """Where the job's log and event file lie, beside the database."""
         return self._database.path.parent / "jobs" / job_id
 
-    def create(self, config: TrainConfig, owner: str = "") -> JobRecord:
-        """A queued job. Raises ConfigError when an active job writes to the same folder."""
+    def create(self, config: TrainConfig, owner: str = "", *, fork_of: str = "") -> JobRecord:
+        """A queued job, which begins with the weights of the state in the folder `fork_of` if there is one.
+        Raises ConfigError when an active or paused job writes to the same folder."""
         job_id, now = uuid.uuid4().hex[:12], time.time()
         with self._database.write() as connection:
-            active = connection.execute(f"SELECT config FROM jobs WHERE status IN {ACTIVE}").fetchall()
-            taken = {json.loads(row["config"])["output"]["output_dir"] for row in active}
-            if config.output.output_dir in taken:
-                raise ConfigError(
-                    f"A training called {config.output.output_name!r} is already waiting or running.",
-                    "Choose another name, or wait until it is done.",
-                    field="output_name",
-                )
+            ahead = _check_free(connection, job_id, config.output.output_dir, config.output.output_name)
             connection.execute(
-                "INSERT INTO jobs(id, name, status, config, created_at, heartbeat_at, total_steps, owner)"
-                " VALUES (?, ?, 'queued', ?, ?, ?, ?, ?)",
+                "INSERT INTO jobs(id, name, status, config, created_at, heartbeat_at, total_steps, owner,"
+                " fork_of) VALUES (?, ?, 'queued', ?, ?, ?, ?, ?, ?)",
                 (
                     *(job_id, config.output.title or config.output.output_name, json.dumps(config.to_json())),
-                    *(now, now, config.optimizer.max_train_steps, owner),
+                    *(now, now, config.optimizer.max_train_steps, owner, fork_of),
                 ),
             )
-            _append(connection, job_id, Queued(ahead=len(active)), now)
+            _append(connection, job_id, Queued(ahead=ahead), now)
             return _record(_row(connection, job_id))
+
+    def resume(self, job_id: str, owner: str = "") -> JobRecord:
+        """Queue an ended job again; its place is that of its age. Raises StoreError when it can't be resumed,
+        ConfigError when another job writes to its folder meanwhile."""
+        with self._database.write() as connection:
+            job = _record(_row(connection, job_id))
+            if not job.resumable:
+                raise StoreError(
+                    f"The training {job.name} can't be resumed: it is {job.status}"
+                    f"{'' if job.status.active else ' and has left no state'}.",
+                    "" if job.status.active else "Start it again.",
+                )
+            output = job.config["output"]
+            ahead = _check_free(connection, job_id, output["output_dir"], output["output_name"])
+            values = {"status": JobStatus.QUEUED, "owner": owner, "heartbeat_at": time.time()}
+            _update(
+                connection,
+                job_id,
+                {**values, "started_at": None, "finished_at": None, "message": "", "hint": ""},
+            )
+            connection.execute("DELETE FROM commands WHERE job_id = ?", (job_id,))
+            _append(connection, job_id, Queued(ahead=ahead), time.time())
+            return _record(_row(connection, job_id))
+
+    def command(self, job_id: str, command: Command) -> JobRecord:
+        """Leave a command for the process that runs the job; a job that waits is paused at once. Raises
+        StoreError when it does not run."""
+        with self._database.write() as connection:
+            job = _record(_row(connection, job_id))
+            waits = command == "pause" and job.status == JobStatus.QUEUED
+            if waits:
+                _update(connection, job_id, {"status": JobStatus.PAUSED, "finished_at": time.time()})
+            elif job.status == JobStatus.RUNNING:
+                connection.execute("INSERT INTO commands(job_id, command) VALUES (?, ?)", (job_id, command))
+                if command == "pause":
+                    _update(connection, job_id, {"status": JobStatus.PAUSING})
+            elif command != "pause" or job.status not in (JobStatus.PAUSING, JobStatus.PAUSED):
+                raise StoreError(
+                    f"The training {job.name} is not running: it is {job.status}.",
+                    "Only a running training can be told that.",
+                )
+            return _record(_row(connection, job_id))
+
+    def take_command(self, job_id: str) -> Command | None:
+        """The oldest command left for a job; it is gone afterwards."""
+        with self._database.write() as connection:
+            sql = "SELECT number, command FROM commands WHERE job_id = ? ORDER BY number LIMIT 1"
+            row = connection.execute(sql, (job_id,)).fetchone()
+            if row is None:
+                return None
+            connection.execute("DELETE FROM commands WHERE number = ?", (row["number"],))
+            return next((command for command in COMMANDS if command == row["command"]), None)
+
+    def has_commands(self, job_id: str) -> bool:
+        return bool(self._database.read("SELECT 1 FROM commands WHERE job_id = ? LIMIT 1", (job_id,)))
 
     def get(self, job_id: str) -> JobRecord:
         rows = self._database.read(f"SELECT {FIELDS} FROM jobs WHERE id = ?", (job_id,))
@@ -141,12 +207,14 @@ class JobStore:
             return True
 
     def stop(self, job_id: str) -> JobRecord:
-        """A waiting job is stopped at once, a running one becomes `stopping`; an ended one stays as it is."""
+        """A waiting or paused job is stopped at once, a running one becomes `stopping`; an ended one stays as
+        it is."""
         with self._database.write() as connection:
-            status = _row(connection, job_id)["status"]
+            row = _row(connection, job_id)
+            status = row["status"]
             if status in (JobStatus.QUEUED, JobStatus.PAUSED):
-                _append(connection, job_id, Stopped(step=0), time.time())
-            elif status == JobStatus.RUNNING:
+                _append(connection, job_id, Stopped(step=row["step"], path=row["result_path"]), time.time())
+            elif status in (JobStatus.RUNNING, JobStatus.PAUSING):
                 _update(connection, job_id, {"status": JobStatus.STOPPING})
             return _record(_row(connection, job_id))
 
@@ -198,13 +266,39 @@ def _append(connection: sqlite3.Connection, job_id: str, event: Event, at: float
     row = _row(connection, job_id)
     sequence = row["events"] + 1
     data = event_to_json(event)
-    step, loss = (event.step, event.loss) if isinstance(event, StepDone) else (None, None)
+    step = event.step if isinstance(event, OF_A_STEP) else None
+    loss = event.loss if isinstance(event, StepDone) else None
+    if isinstance(event, Started):
+        _forget_after(connection, job_id, event.start_step or -1)
+    elif isinstance(event, StepDone) and event.step <= row["step"]:
+        _forget_after(connection, job_id, event.step - 1)
     connection.execute(
         "INSERT INTO events(job_id, sequence, at, kind, json, step, loss) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (job_id, sequence, at, data["kind"], json.dumps(data), step, loss),
     )
     _update(connection, job_id, {**changes(dict(row), event, at), "events": sequence})
     return StoredEvent(sequence=sequence, at=at, event=event)
+
+
+def _forget_after(connection: sqlite3.Connection, job_id: str, step: int) -> None:
+    """A run that goes on from an earlier step does the later ones anew: what was told of them no longer
+    counts. Notes stay."""
+    connection.execute("DELETE FROM events WHERE job_id = ? AND step > ?", (job_id, step))
+
+
+def _check_free(connection: sqlite3.Connection, job_id: str, folder: str, name: str) -> int:
+    """How many other jobs are active or paused. Raises ConfigError when one of them writes to the folder."""
+    sql = f"SELECT config, status FROM jobs WHERE id <> ? AND status IN {ACTIVE}"
+    others = connection.execute(sql, (job_id,)).fetchall()
+    folders = {json.loads(row["config"])["output"]["output_dir"]: row["status"] for row in others}
+    if folder in folders:
+        paused = folders[folder] == JobStatus.PAUSED
+        raise ConfigError(
+            f"A training called {name!r} is already {'there, paused' if paused else 'waiting or running'}.",
+            "Choose another name, or wait until it is done.",
+            field="output_name",
+        )
+    return sum(JobStatus(row["status"]).active for row in others)
 
 
 def _update(connection: sqlite3.Connection, job_id: str, values: dict[str, Any]) -> None:
@@ -224,6 +318,8 @@ def _interrupt(connection: sqlite3.Connection, job_id: str) -> JobRecord:
     checkpoint = json.loads(saved["json"]) if saved else None
     message = f"The program ended while this training ran, at step {row['step']} of {row['total_steps']}."
     hint = "Start it again with the same settings."
+    if row["state_step"] is not None:
+        hint = f"Resume it: it goes on from step {row['state_step']}, with the same result."
     if checkpoint:
         hint += (
             f" What it had learned by step {checkpoint['step']} is kept in {Path(checkpoint['path']).name}."

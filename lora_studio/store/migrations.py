@@ -41,4 +41,16 @@ def _first_tables(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_tables,)
+def _resuming(connection: sqlite3.Connection) -> None:
+    """`commands` holds what a running job was told and has not yet heard: any process may write there."""
+    for statement in (
+        "ALTER TABLE jobs ADD COLUMN state_step INTEGER",
+        "ALTER TABLE jobs ADD COLUMN fork_of TEXT NOT NULL DEFAULT ''",
+        """CREATE TABLE commands (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            job_id TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, command TEXT NOT NULL)""",
+    ):
+        connection.execute(statement)
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_tables, _resuming)

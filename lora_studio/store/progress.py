@@ -12,9 +12,11 @@ from lora_studio.events import (
     Failed,
     Finished,
     Noted,
+    Paused,
     PhaseAdvanced,
     PreviewSaved,
     Started,
+    StateSaved,
     StepDone,
     Stopped,
 )
@@ -28,8 +30,8 @@ Row = Mapping[str, Any]
 
 
 def changes(job: Row, event: Event, at: float) -> dict[str, Any]:
-    """Column values that the event at unix time `at` brings; `job` is the row before it. The percent never
-    falls."""
+    """Column values that the event at unix time `at` brings; `job` is the row before it. The percent
+    falls only when the run goes back."""
     match event:
         case Started():
             return _started(job, event, at)
@@ -41,26 +43,37 @@ def changes(job: Row, event: Event, at: float) -> dict[str, Any]:
             return {"phase": "preview"}
         case CheckpointSaved(final=False):
             return {"phase": "save"}
+        case StateSaved():
+            return {"state_step": event.step}
         case Noted():
             return {"message": event.message}
         case Finished():
-            return {**_ended(JobStatus.FINISHED, at), "progress": 100.0, "result_path": event.path}
+            ended = {**_ended(JobStatus.FINISHED, at), "progress": 100.0, "result_path": event.path}
+            return {**ended, "state_step": None}
+        case Paused():
+            return {**_ended(JobStatus.PAUSED, at), "step": event.step}
         case Stopped():
-            return {**_ended(JobStatus.STOPPED, at), "result_path": event.path}
+            # A resumed run that is stopped at once has still the result of its last stop.
+            return {**_ended(JobStatus.STOPPED, at), "result_path": event.path or job["result_path"]}
         case Failed():
             return {**_ended(JobStatus.FAILED, at), "message": event.message, "hint": event.hint}
     return {}
 
 
 def _started(job: Row, event: Started, at: float) -> dict[str, Any]:
-    stopping = job["status"] == JobStatus.STOPPING
+    ending = job["status"] in (JobStatus.STOPPING, JobStatus.PAUSING)
+    begin, end = SHARES["train"]
+    share = event.start_step / event.total_steps if event.total_steps else 0.0
     return {
-        "status": JobStatus.STOPPING if stopping else JobStatus.RUNNING,
+        "status": job["status"] if ending else JobStatus.RUNNING,
         "started_at": job["started_at"] or at,
         "total_steps": event.total_steps,
         "step": event.start_step,
+        "progress": begin + (end - begin) * share if event.start_step else 0.0,
         "message": "",
         "hint": "",
+        # The time left is reckoned from what this part of the run takes.
+        **{"train_started_at": None, "train_seconds": 0.0, "train_steps": 0, "step_seconds": None},
     }
 
 
@@ -76,12 +89,13 @@ def _percent(job: Row, event: PhaseAdvanced) -> float:
 def _stepped(job: Row, event: StepDone) -> dict[str, Any]:
     begin, end = SHARES["train"]
     share = min(1.0, event.step / event.total_steps) if event.total_steps else 0.0
+    went_back = event.step <= job["step"]
     return {
         "phase": "train",
         "step": event.step,
         "total_steps": event.total_steps,
         "loss": event.average_loss if math.isfinite(event.average_loss) else None,
-        "progress": max(float(job["progress"]), begin + (end - begin) * share),
+        "progress": max(0.0 if went_back else float(job["progress"]), begin + (end - begin) * share),
     }
 
 

@@ -22,7 +22,7 @@ from lora_studio import __version__
 from lora_studio.config_groups import OutputGroup
 from lora_studio.errors import ConfigError, Diverged, StudioError
 from lora_studio.events import PreviewSaved
-from lora_studio.lora.attach import changes_nothing, is_finite
+from lora_studio.lora.attach import is_finite
 from lora_studio.lora.card import write_card
 from lora_studio.lora.files import file_name, write_atomically
 from lora_studio.lora.metadata import RunFacts, build_metadata, with_hashes
@@ -30,6 +30,7 @@ from lora_studio.training.engine import Engine, base_hashes, base_name
 from lora_studio.training.prepare import TrainingData
 
 PRECISIONS = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+KOHYAS_WORDS = {torch.float32: "no", torch.float16: "fp16", torch.bfloat16: "bf16"}
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "safetensors")
 REPEATED = re.compile(r".*(?:blocks|attentions|layers)\.\d+\.")
 """The part of a module path that differs between the repeated blocks of a model."""
@@ -81,7 +82,7 @@ class ResultFolder:
             return None
         contents: dict[Path, bytes | str] = {
             self.path / "training.json": _json(self._training(result)),
-            self.path / "adapter_config.json": _json(self._adapter_config()),
+            **self._adapter_config(),
             self.path / "README.md": self._card(previews, step),
             self.file: self._serialized(tensors, step, epoch),
         }
@@ -94,7 +95,7 @@ class ResultFolder:
         tensors = self.engine.lora.tensors(PRECISIONS[self.engine.config.output.save_precision])
         if not is_finite(tensors.values()):
             raise Diverged("The LoRA's weights are no longer numbers, so it is not saved.", HALVE)
-        return None if changes_nothing(tensors) else tensors
+        return None if self.engine.lora.changes_nothing(tensors) else tensors
 
     def _serialized(self, tensors: Mapping[str, torch.Tensor], step: int, epoch: int) -> bytes:
         metadata = build_metadata(self.engine.config, self._facts(step, epoch))
@@ -112,7 +113,7 @@ class ResultFolder:
             session_id=self.session_id,
             base_name=base_name(engine.family.found),
             optimizer=self.optimizer,
-            mixed_precision="no" if engine.dtype == torch.float32 else "bf16",
+            mixed_precision=KOHYAS_WORDS[engine.dtype],
             caches_latents=config.dataset.cache_latents,
             clip_skip=config.model.clip_skip,
             dataset=self.data.facts,
@@ -141,20 +142,21 @@ class ResultFolder:
             },
         }
 
-    def _adapter_config(self) -> dict[str, Any]:
-        """What PEFT would write, over both parts: the file beside it has Kohya's names, so this one
-        informs."""
-        configs = self.engine.lora.configs
-        first = next(iter(configs.values())).to_dict()
-        found = self.engine.family.found
-        first |= {
-            "target_modules": sorted({REPEATED.sub("", path) for path in self.engine.lora.modules.values()}),
+    def _adapter_config(self) -> dict[Path, str]:
+        """What PEFT would write, over all parts: the file beside it has Kohya's names, so this one informs.
+        None for kinds that PEFT has no words for."""
+        lora, found = self.engine.lora, self.engine.family.found
+        if lora.peft_config is None:
+            return {}
+        said = lora.peft_config.to_dict() | {
+            "target_modules": sorted({REPEATED.sub("", path) for path in lora.modules.values()}),
             "base_model_name_or_path": found.entry.source
             if found.entry and found.entry.source
             else base_name(found),
             "inference_mode": True,
         }
-        return {key: value for key, value in first.items() if _is_plain(value)}
+        plain = {key: value for key, value in said.items() if _is_plain(value)}
+        return {self.path / "adapter_config.json": _json(plain)}
 
     def _card(self, previews: Sequence[PreviewSaved], step: int) -> str:
         found = self.engine.family.found
@@ -182,10 +184,11 @@ def result_file(output_dir: str, output_name: str) -> Path:
     return Path(output_dir) / file_name(output_name)
 
 
-def check_output(output: OutputGroup) -> None:
-    """Raises ConfigError when the result would replace an earlier one or can't be written."""
+def check_output(output: OutputGroup, *, resumes: bool = False) -> None:
+    """Raises ConfigError when the result would replace an earlier one or can't be written. A run that
+    `resumes` may replace what it left when it was stopped."""
     folder = Path(output.output_dir)
-    if result_file(output.output_dir, output.output_name).exists():
+    if not resumes and result_file(output.output_dir, output.output_name).exists():
         raise ConfigError(
             f"There is already a LoRA {output.output_name} in {folder}.",
             "Choose another name or folder, or delete that one first.",

@@ -5,21 +5,27 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
-from lora_studio.data.captions import caption_for_use
 from lora_studio.data.loader import Batch
 from lora_studio.data.seeds import seed_of
 from lora_studio.errors import Diverged
 from lora_studio.events import StepDone
 from lora_studio.training.checkpoint import HALVE
 from lora_studio.training.engine import Engine
-from lora_studio.training.objective import draw, sample_losses, sample_seed
-from lora_studio.training.prepare import TrainingData
+from lora_studio.training.objective import draw, sample_losses
+from lora_studio.training.prepare import TrainingData, captions_of
+from lora_studio.training.schedules import learning_rate
+from lora_studio.training.spikes import LossWatch
+from lora_studio.training.state import Point, copied
+
+LEAST_SCALE = 1.0
+"""Half precision scales the loss so that small gradients survive, and lowers the scale when one overflows.
+Below this it is not the scale that is at fault."""
 
 
 @dataclass(kw_only=True)
@@ -38,75 +44,174 @@ class LossMean:
         return sum(self.losses) / len(self.losses)
 
 
+@dataclass(kw_only=True)
+class Loop:
+    """Where a run is, and all that a step moves. `epoch` (1-based) and `index` (from 0) are the place of the
+    next step; `moving` is True while a step changes weights, so that a step that breaks off in between is
+    known to have done damage."""
+
+    engine: Engine
+    data: TrainingData
+    optimizer: torch.optim.Optimizer
+    schedule: LRScheduler
+    scaler: torch.amp.GradScaler | None = None
+    mean: LossMean = field(default_factory=LossMean)
+    watch: LossWatch = field(default_factory=LossWatch)
+    step: int = 0
+    epoch: int = 1
+    index: int = 0
+    halvings: int = 0
+    rungs: tuple[str, ...] = ()
+    at_once: int | None = None
+    moving: bool = False
+    _groups: tuple[int, list[tuple[Batch, ...]]] = (0, [])
+
+    @property
+    def total(self) -> int:
+        return self.engine.config.optimizer.max_train_steps
+
+    def advance(self) -> StepDone:
+        """One optimizer step. Raises Diverged, before any weight is touched, when loss or gradient is no
+        longer a number."""
+        begun = time.perf_counter()
+        group = self._next_group()
+        rate = learning_rate(self.optimizer, self.schedule)
+        loss = self._learn(group)
+        self.step, self.index = self.step + 1, self.index + 1
+        return StepDone(
+            step=self.step,
+            total_steps=self.total,
+            loss=loss,
+            average_loss=self.mean.add(self.index - 1, loss),
+            learning_rate=rate,
+            seconds=time.perf_counter() - begun,
+            epoch=self.epoch,
+        )
+
+    def point(self) -> Point:
+        """A copy of where the run is now."""
+        return Point(
+            step=self.step,
+            epoch=self.epoch,
+            index=self.index,
+            lora=self.engine.lora.state(),
+            optimizer=copied(self.optimizer.state_dict()),
+            schedule=copied(self.schedule.state_dict()),
+            scaler=copied(self.scaler.state_dict()) if self.scaler else None,
+            losses=tuple(self.mean.losses),
+            watched=tuple(self.watch.losses),
+            halvings=self.halvings,
+            rungs=self.rungs,
+            at_once=self.at_once,
+        )
+
+    def go_to(self, point: Point) -> None:
+        """Put everything that a step moves to where it was. What saves memory stays as it is now."""
+        self.engine.lora.load_state(point.lora)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.load_state_dict(copied(point.optimizer))
+        self.schedule.load_state_dict(copied(point.schedule))
+        if self.scaler is not None and point.scaler is not None:
+            self.scaler.load_state_dict(dict(point.scaler))
+        self.step, self.epoch, self.index = point.step, point.epoch, point.index
+        self.mean, self.watch = LossMean(losses=[*point.losses]), LossWatch(losses=[*point.watched])
+        self.halvings, self.moving = point.halvings, False
+
+    def halve_rate(self) -> None:
+        """Of all that is to come, along the same schedule."""
+        self.halvings += 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["lr"] * 0.5
+            if "initial_lr" in group:
+                group["initial_lr"] = group["initial_lr"] * 0.5
+        if hasattr(self.schedule, "base_lrs"):
+            self.schedule.base_lrs = [rate * 0.5 for rate in self.schedule.base_lrs]
+        self.schedule._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
+    def _next_group(self) -> tuple[Batch, ...]:
+        if self._groups[0] != self.epoch:
+            self._groups = self.epoch, list(self.data.loader.epoch(self.epoch))
+        if self.index < len(self._groups[1]):
+            return self._groups[1][self.index]
+        self.epoch, self.index = self.epoch + 1, 0
+        return self._next_group()
+
+    def _learn(self, group: tuple[Batch, ...]) -> float:
+        """Follow the gradient of the mean loss of all pictures in the group, however they are split into
+        batches."""
+        batches = [part for batch in group for part in _split(batch, self.at_once)]
+        pictures = sum(len(batch) for batch in batches)
+        loss = 0.0
+        self.optimizer.zero_grad(set_to_none=True)
+        for number, batch in enumerate(batches):
+            with own_random_numbers(self.engine, "dropout", self.step + 1, number):
+                losses = _batch_losses(self.engine, self.data, batch, self.step + 1)
+                mean = losses.sum() / pictures
+                (self.scaler.scale(mean) if self.scaler else mean).backward()
+            loss += losses.detach().sum().item() / pictures
+        self._follow(loss, group)
+        return loss
+
+    def _follow(self, loss: float, group: tuple[Batch, ...]) -> None:
+        weights = [weight for entry in self.optimizer.param_groups for weight in entry["params"]]
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimizer)
+        limit = self.engine.config.optimizer.max_grad_norm or math.inf
+        length = torch.nn.utils.clip_grad_norm_(weights, limit)
+        if not math.isfinite(loss) or not (torch.isfinite(length) or self._scale_is_too_large()):
+            names = dict.fromkeys(sample.placed.picture.path.name for batch in group for sample in batch)
+            raise Diverged(
+                f"The training fell apart at step {self.step + 1}: its loss is no longer a number.",
+                f"{HALVE} That step's pictures: {', '.join(names)}.",
+            )
+        self.moving = True
+        with own_random_numbers(self.engine, "optimizer", self.step + 1):
+            self._move()
+        self.engine.after_step()
+        self.moving = False
+
+    def _move(self) -> None:
+        """A step that half precision spoils is left out, and the schedule waits, as in Kohya's trainer."""
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            before = self.scaler.get_scale()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            if self.scaler.get_scale() < before:
+                return
+        self.schedule.step()
+
+    def _scale_is_too_large(self) -> bool:
+        return self.scaler is not None and self.scaler.get_scale() > LEAST_SCALE
+
+
 def run_steps(
     engine: Engine, data: TrainingData, optimizer: torch.optim.Optimizer, schedule: LRScheduler
 ) -> Iterator[StepDone]:
-    """Train, yielding after each optimizer step; the caller may stop by not asking for the next one. Raises
-    Diverged."""
-    mean, total = LossMean(), engine.config.optimizer.max_train_steps
+    """Train without guard or state, yielding after each optimizer step; the caller may stop by not asking for
+    the next one. Raises Diverged."""
+    loop = Loop(engine=engine, data=data, optimizer=optimizer, schedule=schedule)
     engine.train_mode(True)
-    step = epoch = 0
-    while step < total:
-        epoch += 1
-        for index, group in enumerate(data.loader.epoch(epoch)):
-            if step == total:
-                break
-            begun = time.perf_counter()
-            rate = float(schedule.get_last_lr()[-1])
-            loss = _step(engine, data, group, optimizer, step + 1)
-            schedule.step()
-            step += 1
-            yield StepDone(
-                step=step,
-                total_steps=total,
-                loss=loss,
-                average_loss=mean.add(index, loss),
-                learning_rate=rate,
-                seconds=time.perf_counter() - begun,
-                epoch=epoch,
-            )
-
-
-def _step(
-    engine: Engine, data: TrainingData, group: tuple[Batch, ...], optimizer: torch.optim.Optimizer, step: int
-) -> float:
-    """One optimizer step on the mean loss of all pictures in the group, however they are split into
-    batches."""
-    pictures = sum(len(batch) for batch in group)
-    loss = 0.0
-    optimizer.zero_grad(set_to_none=True)
-    for number, batch in enumerate(group):
-        with _own_dropout(engine, step, number):
-            losses = _batch_losses(engine, data, batch)
-            (losses.sum() / pictures).backward()
-        loss += losses.detach().sum().item() / pictures
-    weights = [weight for entry in optimizer.param_groups for weight in entry["params"]]
-    length = torch.nn.utils.clip_grad_norm_(weights, engine.config.optimizer.max_grad_norm or math.inf)
-    if not math.isfinite(loss) or not torch.isfinite(length):
-        raise Diverged(f"The training fell apart at step {step}: its loss is no longer a number.", HALVE)
-    optimizer.step()
-    return loss
-
-
-def _batch_losses(engine: Engine, data: TrainingData, batch: Batch) -> torch.Tensor:
-    settings = engine.config.dataset
-    captions = [
-        caption_for_use(
-            sample.placed.picture.caption, settings, sample_seed(engine.config, "caption", sample)
-        )
-        for sample in batch
-    ]
-    text = engine.encode_text(captions) if data.texts is None else data.texts.batch(captions)
-    return sample_losses(engine, draw(batch, data.latents, engine.config), text)
+    while loop.step < loop.total:
+        yield loop.advance()
 
 
 @contextlib.contextmanager
-def _own_dropout(engine: Engine, step: int, batch: int) -> Iterator[None]:
-    """Dropout alone draws from torch's global generator: seed it for this batch, and put it back
-    afterwards."""
-    if not engine.config.network.network_dropout:
-        yield
-        return
+def own_random_numbers(engine: Engine, purpose: str, *numbers: int) -> Iterator[None]:
+    """What draws from torch's global generator inside (dropout, an optimizer that rounds by chance) draws
+    numbers of this step's own; the generator goes on afterwards as if nothing had been drawn."""
     with torch.random.fork_rng(devices=[0] if engine.device.kind == "cuda" else []):
-        torch.manual_seed(seed_of(engine.config.optimizer.seed, "dropout", step, batch))
+        torch.manual_seed(seed_of(engine.config.optimizer.seed, purpose, *numbers))
         yield
+
+
+def _split(batch: Batch, at_once: int | None) -> Sequence[Batch]:
+    size = at_once or len(batch)
+    return [batch[start : start + size] for start in range(0, len(batch), size)]
+
+
+def _batch_losses(engine: Engine, data: TrainingData, batch: Batch, step: int) -> torch.Tensor:
+    captions = captions_of(data, engine.config, batch, step)
+    text = engine.encode_text(captions) if data.texts is None else data.texts.batch(captions)
+    return sample_losses(engine, draw(batch, data.latents, engine.config), text)

@@ -2,92 +2,38 @@
 
 from __future__ import annotations
 
-import base64
 import inspect
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 import gradio as gr
 
-from lora_studio.errors import ConfigError, DatasetError, StoreError
-from lora_studio.records import ImageRecord, JobRecord
+from lora_studio.errors import ConfigError, DatasetError, DeviceBusy
+from lora_studio.events import never_stop
 from lora_studio.request import GenerateRequest
 from lora_studio.studio import Studio
+from lora_studio.ui.answers import (
+    EncodedImage,
+    ImageFile,
+    ImageOptions,
+    LoraFacts,
+    LoraWeight,
+    PlannedTraining,
+    TrainingStatus,
+    UploadedDataset,
+    UsedCheckpoint,
+    encoded_image,
+    image_file,
+    planned_training,
+    training_facts,
+)
 from lora_studio.ui.form import overrides
-from lora_studio.ui.gallery_tab import infotext, lora_file
-from lora_studio.ui.guard import guarded, safe_base, safe_id, safe_slug, safe_uploads
+from lora_studio.ui.gallery_tab import lora_file
+from lora_studio.ui.guard import guarded, safe_base, safe_id, safe_slug, safe_uploads, whole
 from lora_studio.ui.markup import file_url
-from lora_studio.ui.train_tab import result_slug
-from lora_studio.ui.upload_tab import DEFAULT_BASE, KINDS
+from lora_studio.ui.upload_tab import DEFAULT_BASE, KINDS, plan_training
 
 KindName = Literal["person", "style", "object", "character"]
-
-
-class UploadedDataset(TypedDict):
-    dataset_id: str
-    images: int
-    captions: int
-    refused: list[str]
-    warnings: list[str]
-
-
-class TrainingStatus(TypedDict):
-    job_id: str
-    name: str
-    status: str
-    progress: float
-    phase: str
-    step: int
-    total_steps: int
-    loss: float | None
-    seconds_left: float | None
-    message: str
-    hint: str
-    lora_slug: str
-
-
-class LoraFacts(TypedDict):
-    slug: str
-    title: str
-    trigger_word: str
-    kind: str
-    base: str
-    family: str
-    network_dim: int
-    network_alpha: float
-    steps: int
-    size_bytes: int
-    created_at: float
-    hash: str
-    download_url: str
-
-
-class LoraWeight(TypedDict, total=False):
-    slug: str
-    weight: float
-
-
-class ImageOptions(TypedDict, total=False):
-    num_inference_steps: int
-    guidance_scale: float
-    width: int
-    height: int
-    sampler: str
-    insert_trigger: bool
-
-
-class ImageFile(TypedDict):
-    path: str
-    orig_name: str
-    mime_type: str
-    meta: dict[str, str]
-
-
-class EncodedImage(TypedDict):
-    image: str
-    seed: int
-    infotext: str
 
 
 class Endpoints:
@@ -152,9 +98,47 @@ class Endpoints:
         )
         return training_facts(job)
 
+    def plan_training(
+        self,
+        dataset_id: str,
+        kind: KindName,
+        trigger: str = "",
+        base: str = DEFAULT_BASE,
+        options: dict[str, Any] | None = None,
+    ) -> PlannedTraining:
+        """Measure what start_training would take, with a few real steps: time, memory, disk. Nothing is kept.
+
+        Args:
+            dataset_id: From upload_dataset.
+            kind: What the pictures show; it picks the preset.
+            trigger: The word that calls the subject up.
+            base: The base model, a name from the catalog or from models/base.
+            options: Any setting of docs/parameters.md by name, as {"max_train_steps": 300}.
+        """
+        if not isinstance(options, dict | None):
+            raise ConfigError("options: a mapping of settings is needed.", field="options")
+        subject = [str(given or "") for given in (dataset_id, kind, "Plan", trigger, base)]
+        plan = plan_training(self._studio, subject, overrides(options or {}), never_stop)
+        if plan is None:
+            raise DeviceBusy("The measurement was stopped.", "Try again.")
+        return planned_training(plan)
+
+    def use_checkpoint(self, slug: str, step: int) -> UsedCheckpoint:
+        """Make a checkpoint of a training the LoRA's file; the same call with `before` is the way back.
+
+        Args:
+            slug: From list_loras.
+            step: A checkpoint's step; training.json and the page's board list them.
+        """
+        wanted = whole(step, "step") or 0
+        return UsedCheckpoint(
+            step=wanted, before=self._studio.gallery.use_checkpoint(safe_slug(slug), wanted)
+        )
+
     def training_status(self, job_id: str) -> TrainingStatus:
-        """How a training is: status (queued, running, stopping, finished, failed, stopped or interrupted),
-        progress in percent, step, loss, seconds left, and lora_slug once there is a result.
+        """How a training is: status (queued, running, stopping, pausing, paused, finished, failed, stopped or
+        interrupted), progress in percent, step, loss, seconds left, the step it can be resumed from (null if
+        it can't), and lora_slug once there is a result.
 
         Args:
             job_id: From start_training.
@@ -169,6 +153,44 @@ class Endpoints:
         """
         job = self._studio.jobs.get(safe_id(job_id, "training"))
         return training_facts(self._studio.jobs.stop(job.id))
+
+    def pause_training(self, job_id: str) -> TrainingStatus:
+        """Pause a training within a step: it lets go of the device and keeps all it needs to go on.
+
+        Args:
+            job_id: From start_training.
+        """
+        return training_facts(self._studio.jobs.pause(self._job(job_id)))
+
+    def resume_training(self, job_id: str, as_new_run: bool = False) -> TrainingStatus:
+        """Let a paused, stopped, failed or interrupted training go on where its last state is. Its result is
+        the one that it would have had without the break.
+
+        Args:
+            job_id: From start_training.
+            as_new_run: Instead, start a new training with the same settings that begins with its weights.
+        """
+        jobs = self._studio.jobs
+        return training_facts((jobs.fork if as_new_run is True else jobs.resume)(self._job(job_id)))
+
+    def save_now(self, job_id: str) -> TrainingStatus:
+        """Write a checkpoint of a running training after the step at hand.
+
+        Args:
+            job_id: From start_training.
+        """
+        return training_facts(self._studio.jobs.save_now(self._job(job_id)))
+
+    def preview_now(self, job_id: str) -> TrainingStatus:
+        """Draw previews of a running training after the step at hand.
+
+        Args:
+            job_id: From start_training.
+        """
+        return training_facts(self._studio.jobs.preview_now(self._job(job_id)))
+
+    def _job(self, given: Any) -> str:
+        return self._studio.jobs.get(safe_id(given, "training")).id
 
     def list_loras(self, search: str = "") -> list[LoraFacts]:
         """The LoRAs of the library, newest first. A file is fetched at the address plus download_url.
@@ -277,51 +299,24 @@ class Endpoints:
         return request
 
 
-def training_facts(job: JobRecord) -> TrainingStatus:
-    return TrainingStatus(
-        job_id=job.id,
-        name=job.name,
-        status=str(job.status),
-        progress=job.progress,
-        phase=job.phase,
-        step=job.step,
-        total_steps=job.total_steps,
-        loss=job.loss,
-        seconds_left=job.seconds_left,
-        message=job.message,
-        hint=job.hint,
-        lora_slug=result_slug(job),
-    )
-
-
-def image_file(record: ImageRecord) -> ImageFile:
-    """What the clients download."""
-    name = Path(record.path).name
-    return ImageFile(
-        path=record.path, orig_name=name, mime_type="image/png", meta={"_type": "gradio.FileData"}
-    )
-
-
-def encoded_image(record: ImageRecord) -> EncodedImage:
-    try:
-        data = Path(record.path).read_bytes()
-    except OSError as error:
-        raise StoreError("The finished picture is gone from the disk.", "Try again.") from error
-    return EncodedImage(image=base64.b64encode(data).decode(), seed=record.seed, infotext=infotext(record))
-
-
 def add_endpoints(studio: Studio) -> None:
     """Call inside a Blocks context."""
     endpoints = Endpoints(studio)
     quick = (
         endpoints.training_status,
         endpoints.stop_training,
+        endpoints.pause_training,
+        endpoints.resume_training,
+        endpoints.save_now,
+        endpoints.preview_now,
         endpoints.list_loras,
         endpoints.start_training,
+        endpoints.use_checkpoint,
     )
     for action in quick:
         _add(action, queue=False)
     _add(endpoints.upload_dataset)
+    _add(endpoints.plan_training, concurrency_id="plan")
     _add(endpoints.generate, concurrency_id="generate")
     _add(endpoints.generate_base64, concurrency_id="generate")
 

@@ -7,8 +7,11 @@ from typing import Any
 import gradio as gr
 
 from lora_studio.errors import StoreError
+from lora_studio.events import ShouldStop
 from lora_studio.studio import Studio
+from lora_studio.training.plan import TrainingPlan
 from lora_studio.ui import api, gallery_tab, generate_tab, train_tab, upload_tab
+from lora_studio.ui import plan as plan_parts
 from lora_studio.ui.generating import use_image, use_lora
 from lora_studio.ui.guard import guarded, safe_id
 from lora_studio.ui.live import SECONDS, Live, Strip
@@ -91,7 +94,13 @@ def _listen_start(tabs: gr.Tabs, upload: UploadTab, train: TrainTab, studio: Stu
         job_id = upload_tab.start_training(studio, values[:given], options)
         return [job_id, gr.Tabs(selected="train")]
 
+    def plan(values: tuple[Any, ...], should_stop: ShouldStop) -> TrainingPlan | None:
+        given = len(upload.subject)
+        options = train.form.overrides(values[given:])
+        return upload_tab.plan_training(studio, values[:given], options, should_stop)
+
     inputs = [*upload.subject, *train.form.components]
+    plan_parts.listen(train.plan, inputs, plan)
     return [
         button.click(guarded(start), inputs, [train.job, tabs], **PRIVATE)
         for button in (upload.train, train.start)

@@ -12,7 +12,7 @@ from lora_studio.errors import StoreError, StudioError
 from lora_studio.generation.images import PARAMETERS, read_chunks
 from lora_studio.records import ImageRecord, LoraRecord
 from lora_studio.studio import Studio
-from lora_studio.ui import cards
+from lora_studio.ui import board, cards
 from lora_studio.ui.guard import guarded, safe_id, safe_slug, safe_uploads
 from lora_studio.ui.markup import ACTIONS_JS, hidden, panel
 
@@ -45,6 +45,7 @@ class GalleryTab:
     loras: Shelf
     title: gr.Textbox
     rename: gr.Button
+    board: gr.HTML
     add: gr.UploadButton
     images: Shelf
     more: gr.Button
@@ -66,6 +67,7 @@ def render() -> GalleryTab:
                     title = gr.Textbox(label="Name", max_lines=1, elem_id="gallery-lora-title")
                     rename = gr.Button("Rename", elem_id="gallery-lora-rename")
                     parts |= _render_actions("lora", "Generate with this")
+                shown_board = board.render("gallery-lora-board")
         loras = Shelf(**left, **parts)
         with (
             gr.Tab("Pictures", id="gallery-images", elem_id="gallery-tab-images"),
@@ -80,7 +82,16 @@ def render() -> GalleryTab:
                 with parts["actions"]:
                     parts |= _render_actions("image", "Use these settings")
         images = Shelf(**left, **parts)
-    return GalleryTab(loras=loras, title=title, rename=rename, add=add, images=images, more=more, limit=limit)
+    return GalleryTab(
+        loras=loras,
+        title=title,
+        rename=rename,
+        board=shown_board,
+        add=add,
+        images=images,
+        more=more,
+        limit=limit,
+    )
 
 
 def _render_grid(what: str, label: str, empty: str) -> dict[str, Any]:
@@ -140,7 +151,9 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
             raise StoreError("No file was sent.", "Choose a .safetensors file.")
         return lora_chosen(studio, studio.gallery.import_lora(paths[0]).slug)
 
-    lora_outputs = [tab.loras.chosen, tab.loras.details, tab.loras.actions, tab.title]
+    deleting = _listen_delete(tab.loras, studio, what="lora")
+    deleting[0].success(lambda: "", None, tab.board, **quick)
+    lora_outputs = [tab.loras.chosen, tab.loras.details, tab.loras.actions, tab.title, tab.board]
     image_outputs = [tab.images.chosen, tab.images.details, tab.images.actions]
     return [
         tab.loras.grid.click(guarded(choose_lora), None, lora_outputs, **quick),
@@ -154,7 +167,8 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
         ),
         tab.add.upload(guarded(add), tab.add, lora_outputs, api_visibility="private"),
         tab.more.click(lambda limit: str(page_limit(limit) + PAGE), tab.limit, tab.limit, **quick),
-        *_listen_delete(tab.loras, studio, what="lora"),
+        board.listen(tab.board, studio),
+        *deleting,
         *_listen_delete(tab.images, studio, what="image"),
         tab.loras.search.change(lambda: None, None, None, trigger_mode="always_last", **quick),
         tab.images.search.change(lambda: None, None, None, trigger_mode="always_last", **quick),
@@ -186,10 +200,10 @@ def _listen_delete(shelf: Shelf, studio: Studio, what: str) -> list[Any]:
 
 
 def lora_chosen(studio: Studio, slug: str) -> list[Any]:
-    """The choice, its details, its buttons, its name to edit. Raises StoreError."""
+    """The choice, its details, its buttons, its name to edit, its checkpoints. Raises StoreError."""
     record = studio.gallery.lora(slug)
     details = cards.lora_details(record, lora_file(record))
-    return [record.slug, details, gr.update(visible=True), record.title]
+    return [record.slug, details, gr.update(visible=True), record.title, board.board_of(studio, slug)]
 
 
 def image_chosen(studio: Studio, image_id: str) -> list[Any]:

@@ -10,13 +10,16 @@ from typing import Any
 import gradio as gr
 
 from lora_studio.catalog import plan
-from lora_studio.events import PhaseAdvanced, PreviewSaved, Started
+from lora_studio.events import PhaseAdvanced, PreviewSaved, Started, Validated
 from lora_studio.records import JobRecord, JobStatus
 from lora_studio.studio import Studio
-from lora_studio.ui import views
+from lora_studio.ui import board, steering, views
 from lora_studio.ui.form import Form, render_form
 from lora_studio.ui.guard import guarded, safe_id
 from lora_studio.ui.markup import ACTIONS_JS, heading, hidden, panel
+from lora_studio.ui.plan import PlanParts
+from lora_studio.ui.plan import render as render_plan
+from lora_studio.ui.steering import Steering
 
 LOG_LINES = 80
 ENDED_EARLY = {JobStatus.STOPPED, JobStatus.FAILED, JobStatus.INTERRUPTED}
@@ -28,6 +31,7 @@ class TrainTab:
     card: gr.HTML
     use: gr.Button
     again: gr.Button
+    steering: Steering
     previews: gr.HTML
     chart: gr.HTML
     log: gr.Textbox
@@ -35,11 +39,23 @@ class TrainTab:
     start: gr.Button
     reset: gr.Button
     form: Form
+    plan: PlanParts
+    board: gr.HTML
 
     @property
     def live(self) -> list[Any]:
         """What follows the training, in the order of `job_updates`."""
-        return [self.card, self.use, self.again, self.chart, self.log, self.history, self.previews]
+        return [
+            self.card,
+            self.use,
+            self.again,
+            *self.steering.live,
+            self.chart,
+            self.log,
+            self.history,
+            self.previews,
+            self.board,
+        ]
 
 
 def render() -> TrainTab:
@@ -49,8 +65,10 @@ def render() -> TrainTab:
         with gr.Column(scale=3, min_width=320):
             parts["card"] = panel(views.job_card(None), elem_id="train-card")
             with gr.Row(elem_id="train-next"):
+                parts["steering"] = steering.render()
                 parts["use"] = gr.Button("Use it", variant="primary", visible=False, elem_id="train-use")
                 parts["again"] = gr.Button("Start it again", visible=False, elem_id="train-again")
+            parts["board"] = board.render("train-board")
             parts["previews"] = panel(elem_id="train-previews")
             parts["chart"] = panel(elem_id="train-chart")
             with gr.Accordion("Log", open=False, elem_id="train-log-fold"):
@@ -75,10 +93,11 @@ def _render_settings() -> dict[str, Any]:
         elem_id="train-settings",
     )
     form = render_form(plan("object", "starter", 10))
+    measured = render_plan()
     with gr.Row():
         start = gr.Button("Start training", variant="primary", elem_id="train-start")
         reset = gr.Button("Empty all fields", elem_id="train-reset")
-    return {"form": form, "start": start, "reset": reset}
+    return {"form": form, "start": start, "reset": reset, "plan": measured}
 
 
 def listen(tab: TrainTab, studio: Studio) -> Any:
@@ -94,7 +113,8 @@ def listen(tab: TrainTab, studio: Studio) -> Any:
     tab.reset.click(lambda: tab.form.emptied(), None, tab.form.components, **quick)
     chosen = tab.history.click(guarded(show), None, tab.job, **quick)
     repeated = tab.again.click(guarded(start_again), tab.job, tab.job, **quick)
-    return [chosen, repeated]
+    steered = steering.listen(tab.steering, tab.job, studio)
+    return [chosen, repeated, *steered, board.listen(tab.board, studio)]
 
 
 def shown_job(studio: Studio, job_id: str) -> JobRecord | None:
@@ -105,27 +125,36 @@ def shown_job(studio: Studio, job_id: str) -> JobRecord | None:
 
 
 def job_updates(studio: Studio, job: JobRecord | None, drawn: Any) -> tuple[list[Any], int]:
-    """Values for `TrainTab.live`, and how many previews there are; `drawn` of them are on the page."""
+    """Values for `TrainTab.live`, and a mark of the newest preview; `drawn` is that of those on the page."""
     jobs = studio.jobs.jobs(limit=50)
     if job is None:
-        return [views.job_card(None), *_buttons(None), "", "", views.history(jobs, ""), ""], 0
+        return [views.job_card(None), *_buttons(None), "", "", views.history(jobs, ""), "", ""], 0
     facts = studio.jobs.events(job.id, kinds=(Started.__name__, PhaseAdvanced.__name__))
     pictures = studio.jobs.events(job.id, kinds=(PreviewSaved.__name__,))
+    newest = pictures[-1].sequence if pictures else 0
     updates = [
         views.job_card(job, facts, time.time()),
         *_buttons(job),
-        views.loss_chart(studio.jobs.losses(job.id, points=200), job.total_steps),
+        views.loss_chart(studio.jobs.losses(job.id, points=200), job.total_steps, validated(studio, job.id)),
         studio.jobs.log_tail(job.id, lines=LOG_LINES),
         views.history(jobs, job.id),
-        gr.skip() if len(pictures) == drawn else views.previews(pictures, job.name),
+        gr.skip() if newest == drawn else views.previews(pictures, job.name),
+        board.board_of(studio, result_slug(job)) if job.status is JobStatus.FINISHED else "",
     ]
-    return updates, len(pictures)
+    return updates, newest
+
+
+def validated(studio: Studio, job_id: str) -> list[Validated]:
+    """The losses on the pictures held back. Of a step that was measured twice, because the run went back, the
+    last one counts."""
+    found = studio.jobs.events(job_id, kinds=(Validated.__name__,))
+    return list({item.event.step: item.event for item in found}.values())
 
 
 def _buttons(job: JobRecord | None) -> list[dict[str, Any]]:
     usable = job is not None and not job.status.active and bool(result_slug(job))
     repeatable = job is not None and job.status in ENDED_EARLY
-    return [gr.update(visible=usable), gr.update(visible=repeatable)]
+    return [gr.update(visible=usable), gr.update(visible=repeatable), *steering.updates(job)]
 
 
 def result_slug(job: JobRecord) -> str:

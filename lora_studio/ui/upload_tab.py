@@ -12,10 +12,12 @@ import gradio as gr
 from lora_studio.catalog import Plan, plan
 from lora_studio.config import Kind, config_leaf
 from lora_studio.errors import ConfigError, DatasetError, StudioError
+from lora_studio.events import ShouldStop
 from lora_studio.records import DatasetRecord
 from lora_studio.settings import CHECKOUT, Settings
 from lora_studio.store.thumbnails import thumbnail
 from lora_studio.studio import Studio
+from lora_studio.training.plan import TrainingPlan
 from lora_studio.ui.cards import Picture, dataset_notices, dataset_pictures
 from lora_studio.ui.form import Form
 from lora_studio.ui.guard import base_names, guarded, safe_base, safe_id, safe_uploads
@@ -243,6 +245,20 @@ def change_caption(studio: Studio, dataset_id: str, event: gr.EventData) -> None
 def start_training(studio: Studio, subject: Sequence[str | None], options: Mapping[str, Any]) -> str:
     """Queue a training from `UploadTab.subject`; the job's id. A field nobody touched is None. Raises
     StudioError with what is missing."""
+    return studio.start_training(**wanted(studio, subject, options)).id
+
+
+def plan_training(
+    studio: Studio, subject: Sequence[str | None], options: Mapping[str, Any], should_stop: ShouldStop
+) -> TrainingPlan | None:
+    """Measure what `start_training` would start; a name may come later. Raises StudioError."""
+    wishes = wanted(studio, subject, options)
+    config = studio.dataset_config(**{**wishes, "name": wishes["name"] or "Plan"})
+    return studio.plan_training(config, should_stop=should_stop)
+
+
+def wanted(studio: Studio, subject: Sequence[str | None], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `Studio.start_training`, checked. Raises StudioError with what is missing."""
     dataset_id, kind, name, trigger, base = (given or "" for given in subject)
     if not dataset_id:
         raise DatasetError("There are no pictures yet.", "Drop some in step 1, or take the example pictures.")
@@ -250,15 +266,14 @@ def start_training(studio: Studio, subject: Sequence[str | None], options: Mappi
         raise ConfigError(
             "Say what the pictures show: a person, a style, an object or a character.", field="kind"
         )
-    job = studio.start_training(
-        dataset_id=safe_id(dataset_id, "set of pictures"),
-        name=name,
-        kind=kind,  # type: ignore[arg-type]
-        trigger=trigger,
-        base=safe_base(base, studio.settings),
-        overrides=options,
-    )
-    return job.id
+    return {
+        "dataset_id": safe_id(dataset_id, "set of pictures"),
+        "name": name,
+        "kind": kind,
+        "trigger": trigger,
+        "base": safe_base(base, studio.settings),
+        "overrides": options,
+    }
 
 
 def on_load(studio: Studio) -> list[Any]:

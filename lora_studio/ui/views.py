@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from lora_studio.events import PhaseAdvanced, PreviewSaved, Started
+from lora_studio.events import PhaseAdvanced, PreviewSaved, Started, Validated
 from lora_studio.records import JobRecord, JobStatus, StoredEvent
 from lora_studio.ui.markup import fill
 from lora_studio.ui.words import counted, duration, moment, short
@@ -24,7 +24,8 @@ STATUS_SENTENCES: Mapping[JobStatus, str] = {
     JobStatus.QUEUED: "Waiting for its turn.",
     JobStatus.RUNNING: "Getting ready.",
     JobStatus.STOPPING: "Stopping after this step; what was learned so far is kept.",
-    JobStatus.PAUSED: "Paused.",
+    JobStatus.PAUSING: "Pausing after this step.",
+    JobStatus.PAUSED: "Paused. It can be resumed at any time, also after a restart.",
     JobStatus.FINISHED: "Your LoRA is ready.",
     JobStatus.STOPPED: "Stopped.",
     JobStatus.FAILED: "The training failed.",
@@ -63,6 +64,9 @@ def sentence(job: JobRecord) -> str:
         return job.message
     if job.status is JobStatus.RUNNING and job.phase:
         return f"{PHASE_TITLES.get(job.phase, job.phase.capitalize())} …"
+    if job.status is JobStatus.PAUSED and job.step:
+        rest = STATUS_SENTENCES[job.status].removeprefix("Paused. ")
+        return f"Paused at step {job.step} of {job.total_steps}. {rest}"
     if job.status is JobStatus.STOPPED:
         kept = "What it had learned is kept." if job.result_path else "Nothing was learned yet."
         return f"Stopped at step {job.step} of {job.total_steps}. {kept}" if job.step else f"Stopped. {kept}"
@@ -168,22 +172,28 @@ SMOOTHED_OVER = 12
 """One point of the smooth line is the mean of up to this share (1/12) of the points before it."""
 
 
-def loss_chart(points: Sequence[tuple[int, float]], total_steps: int) -> str:
-    """Raw losses and their moving mean as SVG; numbers stand in the HTML around it, so that they stay
-    readable on a phone. Empty for fewer than two points."""
+def loss_chart(
+    points: Sequence[tuple[int, float]], total_steps: int, validated: Sequence[Validated] = ()
+) -> str:
+    """Raw losses, their moving mean and the losses on pictures held back as SVG; numbers stand in the HTML
+    around it, so that they stay readable on a phone. Empty for fewer than two points."""
     if len(points) < 2:
         return ""
     smooth = moving_mean([loss for _, loss in points], max(3, len(points) // SMOOTHED_OVER))
-    low, high = _range([loss for _, loss in points], smooth)
+    held_out = sorted((event.step, event.loss) for event in validated)
+    low, high = _range([loss for _, loss in points], [*smooth, *(loss for _, loss in held_out)])
     right = max(total_steps, points[-1][0])
 
-    def line(values: Sequence[float]) -> str:
+    def line(shown: Iterable[tuple[int, float]]) -> str:
         return " ".join(
             f"{WIDTH * step / right:.1f},{HEIGHT * (1 - (min(max(v, low), high) - low) / (high - low)):.1f}"
-            for (step, _), v in zip(points, values, strict=True)
+            for step, v in shown
         )
 
-    facts: dict[str, Any] = {"raw": line([loss for _, loss in points]), "smooth": line(smooth)}
+    steps = [step for step, _ in points]
+    facts: dict[str, Any] = {"raw": line(points), "smooth": line(zip(steps, smooth, strict=True))}
+    facts["held_out"] = line(held_out) if held_out else ""
+    facts["held_out_last"] = short(held_out[-1][1]) if held_out else ""
     return fill(
         "chart",
         **facts,

@@ -30,7 +30,7 @@ class SteppingWorker:
         self.permit = threading.Semaphore(0)
         self.raises: BaseException | None = None
 
-    def run(self, config: TrainConfig, emit: Emit, should_stop: ShouldStop) -> None:
+    def run(self, config: TrainConfig, emit: Emit, should_stop: ShouldStop, **more: Any) -> None:
         total = config.optimizer.max_train_steps
         self.ran.append(config.output.output_name)
         emit(Started(total_steps=total, phases=("train",), device="cpu", dtype="float32", images=2))

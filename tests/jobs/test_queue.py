@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -145,7 +146,7 @@ def test_an_unexpected_failure_leaves_its_traceback_in_the_log(
 
 def test_a_failure_after_the_end_does_not_undo_it(open_queue: Open, config_named: Build) -> None:
     class Stumbling:
-        def run(self, config: TrainConfig, emit: Emit, should_stop: ShouldStop) -> None:
+        def run(self, config: TrainConfig, emit: Emit, should_stop: ShouldStop, **more: Any) -> None:
             emit(Finished(path="x", steps=5, seconds=1))
             raise RuntimeError("while clearing up")
 
@@ -159,7 +160,7 @@ def test_a_failure_after_the_end_does_not_undo_it(open_queue: Open, config_named
 
 def test_a_worker_that_says_nothing_has_failed_or_was_stopped(open_queue: Open, config_named: Build) -> None:
     class Silent:
-        def run(self, config: TrainConfig, emit: Emit, should_stop: ShouldStop) -> None:
+        def run(self, config: TrainConfig, emit: Emit, should_stop: ShouldStop, **more: Any) -> None:
             while config.output.output_name == "patient" and not should_stop():
                 time.sleep(0.01)
 

@@ -49,7 +49,9 @@ def test_a_training_gives_way_between_steps(
     lease, order = DeviceLease(), list[str]()
     begun, waits = threading.Event(), threading.Event()
 
-    def train(config: TrainConfig, emit: Callable[[Event], None], should_stop: Callable[[], bool]) -> None:
+    def train(
+        config: TrainConfig, emit: Callable[[Event], None], should_stop: Callable[[], bool], **more: object
+    ) -> None:
         for number in range(3):
             order.append(f"step {number}, held by {lease.holder}")
             begun.set()
@@ -76,7 +78,7 @@ def test_a_training_gives_way_between_steps(
 def test_a_device_that_refuses_for_another_reason_is_an_error(
     config_named: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def train(*arguments: object) -> None:
+    def train(*arguments: object, **more: object) -> None:
         raise DeviceBusy("The card is used by another program.")
 
     monkeypatch.setattr("lora_studio.trainer.train", train)

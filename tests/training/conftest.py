@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,3 +42,21 @@ def make_config(tiny_base: Path, pictures: Path, tmp_path: Path) -> ConfigMaker:
         return TrainConfig.from_values(tiny_values(base, data, tmp_path / "lora" / name, **changes))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained_with_checkpoints(
+    tiny_base: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The result folder of a run of four steps with previews and a checkpoint at each."""
+    from lora_studio.trainer import train
+
+    folder = tmp_path_factory.mktemp("loras") / "disc"
+    values = tiny_values(tiny_base, pictures, folder, trigger_word="zwx", sample_every_n_steps=None)
+    return Path(train(TrainConfig.from_values(values)).path)
+
+
+@pytest.fixture
+def lora_with_checkpoints(trained_with_checkpoints: Path, tmp_path: Path) -> Path:
+    """A copy of it to change."""
+    return Path(shutil.copytree(trained_with_checkpoints, tmp_path / "disc"))

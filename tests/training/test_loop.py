@@ -12,8 +12,9 @@ from lora_studio.families.detect import find_base
 from lora_studio.runtime import find_device
 from lora_studio.training.engine import Engine, load_engine
 from lora_studio.training.loop import LossMean, run_steps
-from lora_studio.training.optim import build_optimizer, build_schedule
+from lora_studio.training.optim import build_optimizer
 from lora_studio.training.prepare import TrainingData, prepare_data
+from lora_studio.training.schedules import build_schedule
 from tests.training.conftest import ConfigMaker
 
 
@@ -28,9 +29,7 @@ def load(config) -> tuple[Engine, TrainingData]:
 
 def steps_of(engine: Engine, data: TrainingData):
     settings = engine.config.optimizer
-    optimizer = build_optimizer(
-        settings, {part: engine.lora.parameters(part) for part in engine.rates}, engine.rates
-    )
+    optimizer = build_optimizer(settings, engine.parameter_groups())
     return run_steps(engine, data, optimizer, build_schedule(settings, optimizer))
 
 

@@ -92,8 +92,10 @@ def test_the_result_folder_is_whole(make_config: ConfigMaker) -> None:
         )
     }
     assert find_file(folder) == Path(result.file) == folder / "my-disc.safetensors"
-    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["my-disc-step00000002.safetensors"]
-    assert {path.name for path in (folder / "previews").iterdir()} == {
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {
+        *(f"my-disc-step0000000{step}.safetensors" for step in (1, 2, 3))
+    }
+    assert {path.name for path in (folder / "previews").iterdir()} >= {
         *("base-0.png", "step-000002-0.png", "step-000004-0.png")
     }
     with Image.open(folder / "previews" / "base-0.png") as preview:
@@ -227,7 +229,7 @@ def test_a_full_disk_is_told(make_config: ConfigMaker, monkeypatch: pytest.Monke
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", fail)
-    config = make_config()
+    config = make_config(save_every_n_steps=0)
     with pytest.raises(StudioError, match=r"training\.json can't be written: no space left"):
         run(config)
     assert not list(Path(config.output.output_dir).iterdir())
@@ -368,6 +370,12 @@ def test_options_train(make_config: ConfigMaker, changes: dict) -> None:
     if changes.get("mixed_precision") == "bf16":
         assert of(Started, events)[0].dtype == "bfloat16"
         assert read_header(result.file).metadata["ss_mixed_precision"] == "bf16"
+
+
+def test_fp16_without_cuda_is_refused(make_config: ConfigMaker) -> None:
+    with pytest.raises(ConfigError, match="fp16 needs a graphics card") as caught:
+        run(make_config(mixed_precision="fp16"))
+    assert caught.value.field == "mixed_precision"
 
 
 def test_training_lowers_the_loss(make_config: ConfigMaker) -> None:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lora_studio.events import Event, PhaseAdvanced, PreviewSaved, Started
+from lora_studio.events import Event, PhaseAdvanced, PreviewSaved, Started, Validated
 from lora_studio.records import JobRecord, JobStatus, StoredEvent
 from lora_studio.ui import views
 
@@ -164,6 +164,18 @@ def test_the_chart_stays_within_its_frame_whatever_the_losses() -> None:
         assert all(0 <= x <= 300.1 and 0 <= y <= 160 for x, y in pairs)
     assert "400 steps" in html
     assert views.loss_chart([(1, 0.5)], 10) == ""
+
+
+def test_the_chart_shows_the_losses_on_pictures_held_back() -> None:
+    points = [(step, 0.1) for step in range(1, 101)]
+    measured = [
+        Validated(step=step, loss=loss, base_loss=0.2) for step, loss in ((0, 0.2), (50, 0.15), (100, 0.1))
+    ]
+    root = parse(views.loss_chart(points, 100, measured))
+    lines = {line.get("class"): str(line.get("points")).split() for line in root.iter("polyline")}
+    assert [pair.split(",")[0] for pair in lines["held-out"]] == ["0.0", "300.0", "600.0"]
+    assert "pictures held back (0.1000)" in views.loss_chart(points, 100, measured)
+    assert "held" not in views.loss_chart(points, 100)
 
 
 def test_the_moving_mean() -> None:

@@ -1,0 +1,321 @@
+"""The few real steps that a plan is made of. The parts are those of a real run, so what is measured is what
+will happen."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+import itertools
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import psutil  # type: ignore[import-untyped]
+import torch
+
+from lora_studio.config import TrainConfig
+from lora_studio.data.buckets import Bucketing, Size, bucketing_for
+from lora_studio.data.folders import Picture, PictureFolder, read_folder
+from lora_studio.data.loader import count_steps
+from lora_studio.data.pictures import upright_size
+from lora_studio.errors import ConfigError, DatasetError
+from lora_studio.events import Emit, PhaseAdvanced, ShouldStop, ignore
+from lora_studio.families.detect import find_base
+from lora_studio.runtime import Device, compute_dtype, find_device, memory_errors
+from lora_studio.training.checkpoint import PRECISIONS
+from lora_studio.training.engine import Engine, base_hashes, load_engine
+from lora_studio.training.judge import MOST_REFERENCES, seconds_allowed
+from lora_studio.training.loop import Loop
+from lora_studio.training.optim import build_optimizer
+from lora_studio.training.plan import TrainingPlan
+from lora_studio.training.prepare import TrainingData, prepare_data
+from lora_studio.training.preview import Artist, base_title, prompts_of, seeds_of
+from lora_studio.training.rhythm import checkpoint_steps, preview_steps, validation_steps
+from lora_studio.training.schedules import build_schedule
+from lora_studio.training.validation import TIMESTEPS
+
+WARM_UP, MEASURED, DRAWN = 1, 4, 4
+MOST_ENCODED = 4
+"""Pictures that are encoded: on a large base without a graphics card each takes seconds."""
+PATIENCE = 30.0
+"""Seconds after which no further step is measured."""
+SAMPLED_EVERY = 0.01
+PARTS = 4
+LESS_MEMORY = "Lower resolution or train_batch_size, or switch gradient_checkpointing on."
+
+
+class Stop(Exception):
+    """Leaves a measurement that nobody wants any more."""
+
+
+@dataclass
+class Peak:
+    """The largest memory in use inside the block, of this process and of the device, in bytes."""
+
+    device: Device
+    ram: int = 0
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def on_device(self) -> int:
+        return torch.cuda.max_memory_reserved() if self.device.kind == "cuda" else 0
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[Peak]:
+        if self.device.kind == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        watcher = threading.Thread(target=self._watch, daemon=True)
+        watcher.start()
+        try:
+            yield self
+        finally:
+            self._over.set()
+            watcher.join()
+
+    def _watch(self) -> None:
+        process = psutil.Process()
+        while not self._over.wait(SAMPLED_EVERY):
+            self.ram = max(self.ram, process.memory_info().rss)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crowd:
+    """All pictures of the run by the size that they are trained at."""
+
+    sizes: dict[Size, list[Picture]]
+
+    @property
+    def images(self) -> int:
+        return sum(map(len, self.sizes.values()))
+
+    @property
+    def subjects(self) -> int:
+        """Without regularisation pictures."""
+        return sum(not picture.is_reg for pictures in self.sizes.values() for picture in pictures)
+
+    def heaviest(self, batch: int) -> Size:
+        """The size whose batches have the most pixels."""
+        return max(self.sizes, key=lambda size: size[0] * size[1] * min(batch, self._showings(size)))
+
+    def sample(self, config: TrainConfig) -> list[Picture]:
+        """A few pictures of the heaviest size, repeated as often as the measured steps need them."""
+        batch = config.dataset.train_batch_size
+        needed = batch * config.optimizer.gradient_accumulation_steps * (WARM_UP + MEASURED)
+        chosen = self.sizes[self.heaviest(batch)][:MOST_ENCODED]
+        return [_alone(picture, -(-needed // len(chosen))) for picture in chosen]
+
+    def work(self, config: TrainConfig) -> float:
+        """The mean step's pixels as a share of the heaviest one's."""
+        batch, accumulate = config.dataset.train_batch_size, config.optimizer.gradient_accumulation_steps
+        counts = {size: self._showings(size) for size in self.sizes}
+        updates = count_steps(
+            list(counts.values()), batch_size=batch, accumulate=accumulate, max_train_steps=1
+        ).updates_per_epoch
+        pixels = sum(size[0] * size[1] * count for size, count in counts.items()) / updates
+        wide, high = self.heaviest(batch)
+        return pixels / (wide * high * batch * accumulate)
+
+    def _showings(self, size: Size) -> int:
+        return sum(picture.repeats for picture in self.sizes[size])
+
+
+def dry_run(config: TrainConfig, emit: Emit, should_stop: ShouldStop) -> TrainingPlan | None:
+    """See plan.measure."""
+    try:
+        with memory_errors("this training", LESS_MEMORY):
+            return _Measurement(config=config, emit=emit, should_stop=should_stop).go()
+    except Stop:
+        return None
+    finally:
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+@dataclass(kw_only=True)
+class _Measurement:
+    config: TrainConfig
+    emit: Emit
+    should_stop: ShouldStop
+    device: Device = field(default_factory=find_device)
+
+    def go(self) -> TrainingPlan:
+        config = self.config
+        if config.run.engine != TrainConfig.model_fields["run"].default.engine:
+            raise ConfigError(
+                f"How long {config.run.engine} takes can't be measured beforehand.",
+                "A plan is made for LoRA Studio's own engine.",
+                field="engine",
+            )
+        folder = read_folder(config.dataset)
+        found = find_base(config.model.pretrained_model_name_or_path)
+        with Peak(self.device).watched() as peak:
+            self._advance(0)
+            begun = time.perf_counter()
+            dtype = compute_dtype(config.model.mixed_precision, self.device)
+            engine = load_engine(config, found, self.device, dtype)
+            base_hashes(found)
+            load = time.perf_counter() - begun
+            self._advance(1)
+            crowd = self._crowd(folder, engine)
+            data, cache = self._cached(engine, crowd)
+            self._advance(2)
+            step = self._step_seconds(engine, data) * crowd.work(config)
+            self._advance(3)
+            drawing = self._drawing(engine)
+        rounds = len(preview_steps(config))
+        steps = config.optimizer.max_train_steps
+        self._advance(4)
+        return TrainingPlan(
+            steps=steps,
+            images=crowd.subjects,
+            bucket=crowd.heaviest(config.dataset.train_batch_size),
+            seconds_per_step=step,
+            load_seconds=load,
+            cache_seconds=cache,
+            train_seconds=step * steps,
+            preview_seconds=drawing.seconds(config, crowd.images) if rounds else 0.0,
+            ram_bytes=peak.ram,
+            device_bytes=peak.on_device,
+            disk_bytes=_disk_bytes(engine, drawing.picture_bytes),
+            device=self.device.title,
+        )
+
+    def _advance(self, done: int) -> None:
+        if self.should_stop():
+            raise Stop
+        self.emit(PhaseAdvanced(phase="load", done=done, total=PARTS, note="measure"))
+
+    def _crowd(self, folder: PictureFolder, engine: Engine) -> Crowd:
+        """Where each picture would go, from its size alone; what can't be opened is left to the run to
+        name."""
+        bucketings: dict[int, Bucketing] = {}
+        sizes: dict[Size, list[Picture]] = {}
+        for picture in folder.pictures:
+            if self.should_stop():
+                raise Stop
+            if picture.dataset not in bucketings:
+                settings = picture.settings or self.config.dataset
+                bucketings[picture.dataset] = bucketing_for(settings, engine.parts.size_step)
+            with contextlib.suppress(DatasetError):
+                placement = bucketings[picture.dataset].place(upright_size(picture.path))
+                sizes.setdefault(placement.bucket, []).append(picture)
+        if not sizes:
+            raise DatasetError(
+                "None of the pictures can be read.",
+                "Add at least one picture that opens.",
+                path=self.config.dataset.train_data_dir,
+            )
+        return Crowd(sizes=sizes)
+
+    def _cached(self, engine: Engine, crowd: Crowd) -> tuple[TrainingData, float]:
+        """The sample, prepared, and the seconds that all pictures will take."""
+        sample = crowd.sample(self.config)
+        begun = time.perf_counter()
+        data = prepare_data(engine, PictureFolder(pictures=tuple(sample), notes=()), ignore, self.should_stop)
+        if data is None:
+            raise Stop
+        return data, (time.perf_counter() - begun) / len(sample) * crowd.images
+
+    def _step_seconds(self, engine: Engine, data: TrainingData) -> float:
+        """The median of a few steps on the heaviest pictures."""
+        config = self.config
+        optimizer = build_optimizer(config.optimizer, engine.parameter_groups())
+        scaler = torch.amp.GradScaler(engine.device.kind) if engine.dtype == torch.float16 else None
+        loop = Loop(
+            engine=engine,
+            data=data,
+            optimizer=optimizer,
+            schedule=build_schedule(config.optimizer, optimizer),
+            scaler=scaler,
+        )
+        engine.train_mode(True)
+        begun = time.perf_counter()
+        seconds: list[float] = []
+        while len(seconds) < WARM_UP + MEASURED:
+            seconds.append(loop.advance().seconds)
+            if self.should_stop():
+                raise Stop
+            if time.perf_counter() - begun > PATIENCE:
+                break
+        return statistics.median(seconds[WARM_UP:] or seconds)
+
+    def _drawing(self, engine: Engine) -> Drawing:
+        """A few denoising steps of all prompts; the first one is not an ordinary one."""
+        prompts = prompts_of(self.config, base_title(engine))
+        artist = Artist(engine=engine)
+        artist.prepare(prompts)
+        begun = time.perf_counter()
+        marks: list[float] = []
+
+        def on_step(step: int, steps: int) -> bool:
+            marks.append(time.perf_counter())
+            if self.should_stop():
+                raise Stop
+            return len(marks) > 1 and marks[-1] - begun > PATIENCE
+
+        images = artist.draw(prompts, seeds_of(self.config, len(prompts)), on_step, steps=DRAWN)
+        ended, content = time.perf_counter(), io.BytesIO()
+        step = statistics.median(late - early for early, late in itertools.pairwise(marks))
+        if images:
+            images[0].save(content, format="PNG")
+        wide, high = artist.size
+        return Drawing(
+            prompts=len(prompts),
+            step=step,
+            rest=max(0.0, ended - begun - len(marks) * step) if images else step,
+            picture_bytes=len(content.getvalue()) or wide * high,
+            device=self.device,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """Seconds of one denoising step of all `prompts` with guidance, and of what comes around the steps."""
+
+    prompts: int
+    step: float
+    rest: float
+    picture_bytes: int
+    device: Device
+
+    def seconds(self, config: TrainConfig, images: int) -> float:
+        """All previews of a run, the base's own included, the validation and the board."""
+        forward = self.step / (2 * self.prompts)
+        rounds = len(preview_steps(config)) + 1
+        share = getattr(config.dataset, "validation_split", 0.0) or 0.0
+        held_out = min(config.preview.max_validation_steps, round(images * share))
+        validation = held_out * TIMESTEPS * (len(validation_steps(config)) + 1) * forward
+        extra = 1 + 1 / self.prompts if self._has_board(config) else 1.0
+        drawing = rounds * (self.step * config.preview.sample_steps + self.rest) * extra
+        return drawing + validation + (self._board_seconds(rounds, images, forward) if extra > 1 else 0.0)
+
+    def _has_board(self, config: TrainConfig) -> bool:
+        return config.preview.checkpoint_board and bool(config.dataset.trigger_word)
+
+    def _board_seconds(self, rounds: int, images: int, forward: float) -> float:
+        looks = min(images, MOST_REFERENCES) + rounds * (self.prompts + 1)
+        return min(seconds_allowed(self.device.kind), (looks + 2 * rounds * self.prompts**2) * forward)
+
+
+def _disk_bytes(engine: Engine, picture: int) -> int:
+    """The file and its checkpoints, two states to resume from, previews."""
+    config = engine.config
+    dtype = PRECISIONS[config.output.save_precision]
+    file = sum(tensor.numel() * dtype.itemsize + 120 for tensor in engine.lora.tensors(dtype).values())
+    trained = sum(weight.numel() for part in engine.rates for weight in engine.lora.parameters(part))
+    rounds = len(preview_steps(config))
+    prompts = len(prompts_of(config, base_title(engine))) + 1
+    pictures = (rounds + 1) * prompts * picture if rounds else 0
+    return file * (len(checkpoint_steps(config)) + 1) + 2 * 3 * 4 * trained + pictures
+
+
+def _alone(picture: Picture, repeats: int) -> Picture:
+    """Without what would change how often it is shown."""
+    settings = picture.settings
+    if settings is not None:
+        settings = settings.model_copy(update={"validation_split": 0.0, "num_repeats": repeats})
+    return replace(picture, repeats=repeats, is_reg=False, dataset=0, subset=0, settings=settings)

@@ -1,0 +1,47 @@
+"""When a run saves, draws and validates. Without wishes all three fall together, eight times a run: what a
+checkpoint is worth is seen on pictures of that very step."""
+
+from __future__ import annotations
+
+from lora_studio.config import TrainConfig
+
+TIMES = 8
+MOST_PREVIEWS = 10
+
+
+def even_steps(total: int, times: int = TIMES) -> frozenset[int]:
+    """`times` steps spread evenly over `total`, the last one included; all of them in a shorter run."""
+    return frozenset(max(1, round(total * part / times)) for part in range(1, times + 1))
+
+
+def checkpoint_steps(config: TrainConfig) -> frozenset[int]:
+    """The steps after which a checkpoint is written, without the last one, which is the result itself."""
+    total, every = config.optimizer.max_train_steps, config.output.save_every_n_steps
+    if every is None:
+        return even_steps(total) - {total}
+    return frozenset(range(every, total, every)) if every else frozenset()
+
+
+def preview_steps(config: TrainConfig) -> frozenset[int]:
+    """The steps after which previews are drawn: without a wish at the checkpoints, of very many at ten."""
+    total, every = config.optimizer.max_train_steps, config.preview.sample_every_n_steps
+    if every is not None:
+        return frozenset(range(every, total + 1, every)) if every else frozenset()
+    saved = sorted(checkpoint_steps(config) | {total})
+    if len(saved) == 1:
+        return even_steps(total)
+    if len(saved) <= MOST_PREVIEWS:
+        return frozenset(saved)
+    return frozenset(
+        saved[round(len(saved) * part / MOST_PREVIEWS) - 1] for part in range(1, MOST_PREVIEWS + 1)
+    )
+
+
+def validation_steps(config: TrainConfig) -> frozenset[int]:
+    """The steps after which the held-out pictures are measured, the last one always; step 0, the base by
+    itself, comes on top."""
+    total, every = config.optimizer.max_train_steps, config.preview.validate_every_n_steps
+    if every is not None:
+        return frozenset(range(every, total + 1, every)) | {total}
+    saved = checkpoint_steps(config) | {total}
+    return saved if len(saved) > 1 else even_steps(total)

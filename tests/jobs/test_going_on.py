@@ -1,0 +1,256 @@
+"""Pause, resume, save and preview now: from the queue down to real training and back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lora_studio.config import TrainConfig
+from lora_studio.errors import StoreError
+from lora_studio.jobs.queue import JobQueue
+from lora_studio.jobs.thread_worker import ThreadWorker
+from lora_studio.lora.files import find_file, read_header
+from lora_studio.records import JobRecord, JobStatus
+from lora_studio.runtime import DeviceLease
+from lora_studio.store.jobs import JobStore
+from tests.jobs.conftest import SteppingWorker
+from tests.jobs.test_queue import until
+from tests.tiny import make_pictures, make_tiny_base, tiny_values
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+Open = Callable[..., JobQueue]
+Build = Callable[..., TrainConfig]
+STEPS = 40
+PROGRAM = """
+import json, sys, time
+from pathlib import Path
+from lora_studio.config import TrainConfig
+from lora_studio.jobs.queue import JobQueue
+from lora_studio.jobs.thread_worker import ThreadWorker
+from lora_studio.runtime import DeviceLease
+from lora_studio.store.database import Database
+from lora_studio.store.jobs import JobStore
+
+queue = JobQueue(JobStore(Database(Path(sys.argv[1]))), ThreadWorker(DeviceLease()), beat_seconds=0.05)
+job = queue.submit(TrainConfig.from_json(json.loads(sys.argv[2])))
+queue.start()
+while queue.get(job.id).step < 5:
+    time.sleep(0.005)
+print(job.id, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    top = tmp_path_factory.mktemp("tiny")
+    return make_tiny_base(top / "base"), make_pictures(top / "pictures")
+
+
+@pytest.fixture
+def tiny_config(material: tuple[Path, Path], tmp_path: Path) -> Build:
+    def build(name: str, **changes: object) -> TrainConfig:
+        values = {"max_train_steps": STEPS, "save_state_every_n_steps": 1, "save_every_n_steps": 0, **changes}
+        return TrainConfig.from_values(tiny_values(*material, tmp_path / "lora" / name, **values))
+
+    return build
+
+
+def tensor_hash(job: JobRecord) -> str:
+    return read_header(find_file(Path(job.result_path))).tensor_hash
+
+
+def steps_of(queue: JobQueue, job_id: str) -> list[int]:
+    return [stored.event.step for stored in queue.events(job_id, kinds=("StepDone",))]
+
+
+def test_a_real_training_is_paused_told_and_resumed(open_queue: Open, tiny_config: Build) -> None:
+    lease = DeviceLease()
+    queue = open_queue(worker=ThreadWorker(lease))
+    whole = queue.wait(queue.submit(tiny_config("whole")).id, timeout=120)
+    job = queue.submit(tiny_config("paused"))
+    until(lambda: queue.get(job.id).step >= 2)
+    queue.save_now(job.id)
+    until(lambda: queue.events(job.id, kinds=("CheckpointSaved",)))
+    asked_at = queue.get(job.id).step
+    assert queue.pause(job.id).status in {JobStatus.PAUSING, JobStatus.PAUSED}
+    paused = queue.wait(job.id, timeout=60)
+    assert paused.status == JobStatus.PAUSED
+    assert asked_at <= paused.step < STEPS
+    assert paused.state_step == paused.step
+    assert lease.holder == ""
+    assert queue.running() is None
+    assert queue.resume(job.id).id == job.id
+    done = queue.wait(job.id, timeout=120)
+    assert done.status == JobStatus.FINISHED
+    assert tensor_hash(done) == tensor_hash(whole)
+    assert steps_of(queue, job.id) == [*range(1, STEPS + 1)]
+    with pytest.raises(StoreError, match="it is finished"):
+        queue.resume(job.id)
+
+
+def test_after_kill_9_the_next_program_resumes_the_run(
+    open_queue: Open, tiny_config: Build, tmp_path: Path
+) -> None:
+    config = tiny_config("killed", max_train_steps=400)
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "home" / "studio.db"), config.model_dump_json()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT) as child:
+        assert child.stdout is not None
+        job_id = child.stdout.readline().strip()
+        child.kill()
+    queue = open_queue(worker=ThreadWorker(DeviceLease()))
+    interrupted = queue.get(job_id)
+    assert interrupted.status == JobStatus.INTERRUPTED
+    assert interrupted.resumable
+    assert interrupted.state_step is not None
+    queue.resume(job_id)
+    until(lambda: len(queue.events(job_id, kinds=("Started",))) == 2)
+    first = queue.events(job_id, kinds=("Started",))[-1].event
+    until(lambda: queue.get(job_id).step > first.start_step)
+    assert first.start_step >= interrupted.state_step > 0
+    queue.stop(job_id)
+    stopped = queue.wait(job_id, timeout=60)
+    assert stopped.status == JobStatus.STOPPED
+    steps = steps_of(queue, job_id)
+    assert steps == [*range(1, steps[-1] + 1)]
+    again = queue.fork(job_id)
+    assert again.id != job_id
+    assert again.config["output"]["output_name"] == "killed-2"
+    until(lambda: queue.get(again.id).step >= 1)
+    notes = [stored.event.message for stored in queue.events(again.id, kinds=("Noted",))]
+    assert any("begins with the weights that another one had" in note for note in notes)
+    queue.stop(again.id)
+    queue.wait(again.id, timeout=60)
+
+
+def test_a_state_that_is_gone_is_told_before_anything_runs(open_queue: Open, tiny_config: Build) -> None:
+    import shutil
+
+    queue = open_queue(worker=ThreadWorker(DeviceLease()))
+    job = queue.submit(tiny_config("gone", max_train_steps=100_000))
+    until(lambda: (queue.get(job.id).state_step or 0) >= 2)
+    queue.pause(job.id)
+    paused = queue.wait(job.id, timeout=60)
+    shutil.rmtree(paused.config["output"]["output_dir"])
+    for action in (queue.resume, queue.fork):
+        with pytest.raises(StoreError, match="has left no state"):
+            action(job.id)
+    assert queue.get(job.id).status == JobStatus.PAUSED
+
+
+class Listening(SteppingWorker):
+    """Asks for commands between its steps and keeps what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[str] = []
+        self.given: list[dict[str, object]] = []
+
+    def run(self, config, emit, should_stop, **more):  # type: ignore[no-untyped-def]
+        commands = more.pop("commands")
+        self.given.append(more)
+
+        def ask() -> bool:
+            self.heard.extend(iter(commands, None))
+            return bool(should_stop())
+
+        super().run(config, emit, ask)
+
+
+def test_a_command_of_another_program_is_heard(
+    open_queue: Open, store: JobStore, config_named: Build
+) -> None:
+    worker = Listening()
+    queue = open_queue(worker=worker)
+    job = queue.submit(config_named())
+    until(lambda: queue.get(job.id).status == JobStatus.RUNNING)
+    store.command(job.id, "preview")
+    until(lambda: worker.heard)
+    queue.save_now(job.id)
+    until(lambda: len(worker.heard) == 2)
+    assert worker.heard == ["preview", "save"]
+    assert worker.given == [{"resume_from": None}]
+    worker.go()
+    queue.wait(job.id, timeout=60)
+
+
+def test_a_database_that_fails_does_not_hurt_a_run_that_is_told_something(
+    open_queue: Open, store: JobStore, config_named: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Listening()
+    queue = open_queue(worker=worker)
+    job = queue.submit(config_named())
+    until(lambda: queue.get(job.id).status == JobStatus.RUNNING)
+    whole, tried = store.take_command, list[str]()
+
+    def fail(job_id: str) -> None:
+        tried.append(job_id)
+        raise StoreError("The database is locked.")
+
+    monkeypatch.setattr(store, "take_command", fail)
+    queue.save_now(job.id)
+    until(lambda: tried)
+    monkeypatch.setattr(store, "take_command", whole)
+    until(lambda: worker.heard == ["save"])
+    worker.go()
+    assert queue.wait(job.id, timeout=60).status == JobStatus.FINISHED
+
+
+def test_a_waiting_job_is_paused_at_once(open_queue: Open, config_named: Build) -> None:
+    worker = Listening()
+    queue = open_queue(worker=worker)
+    first, second = queue.submit(config_named("a")), queue.submit(config_named("b"))
+    until(lambda: queue.get(first.id).status == JobStatus.RUNNING)
+    assert queue.pause(second.id).status == JobStatus.PAUSED
+    worker.go()
+    queue.wait(first.id, timeout=60)
+    time.sleep(0.1)
+    assert worker.ran == ["a"]
+    queue.resume(second.id)
+    assert queue.wait(second.id, timeout=60).status == JobStatus.FINISHED
+    assert worker.given == [{"resume_from": None}] * 2
+
+
+def test_what_could_not_be_stored_at_the_end_is_stored_later(
+    open_queue: Open, store: JobStore, config_named: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk takes the database along; when there is room, the job says how it ended."""
+    monkeypatch.setattr("lora_studio.jobs.receiver.Receiver.settle.__defaults__", (0.2,))
+    worker = Listening()
+    queue = open_queue(worker=worker)
+    job = queue.submit(config_named())
+    until(lambda: queue.get(job.id).status == JobStatus.RUNNING)
+    whole = store.append
+
+    def fail(*arguments: object) -> None:
+        raise StoreError("The disk is full.")
+
+    monkeypatch.setattr(store, "append", fail)
+    worker.go()
+    time.sleep(0.6)
+    assert queue.get(job.id).status == JobStatus.RUNNING
+    monkeypatch.setattr(store, "append", whole)
+    until(lambda: queue.get(job.id).status == JobStatus.FINISHED)
+
+
+def test_sd_scripts_can_not_be_paused(open_queue: Open, config_named: Build) -> None:
+    worker = Listening()
+    queue = open_queue(worker=worker)
+    job = queue.submit(config_named().with_values({"engine": "sd-scripts"}))
+    until(lambda: queue.get(job.id).status == JobStatus.RUNNING)
+    with pytest.raises(StoreError, match="can't be paused"):
+        queue.pause(job.id)
+    assert queue.get(job.id).status == JobStatus.RUNNING
+    worker.go()
+    queue.wait(job.id, timeout=60)
