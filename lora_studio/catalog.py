@@ -81,7 +81,8 @@ STARTER = Base(
     licence="Apache-2.0; data credits in models/starter/README.md",
     note="In the box: no download, no GPU. Draws emoji-like pictures of the things in its card.",
     sampler="DDIM",
-    num_inference_steps=20,
+    # Measured against the real pictures: 12 steps are as near as 20 or 50.
+    num_inference_steps=12,
     guidance_scale=3.0,
     regularisation="regularisation",
     training={
@@ -90,6 +91,8 @@ STARTER = Base(
         "max_bucket_reso": 128,
         "bucket_reso_steps": 8,
         "train_batch_size": 4,
+        # So that every regularisation picture has its turn beside a set of ten or more.
+        "num_repeats": 3,
         "max_train_steps": 200,
         "learning_rate": 1e-3,
         "lr_scheduler": "cosine",
@@ -103,7 +106,7 @@ STARTER = Base(
     },
     kinds={
         "person": {"max_train_steps": 200},
-        "style": {"max_train_steps": 200},
+        "style": {"max_train_steps": 200, "learning_rate": 2e-3},
         "object": {"max_train_steps": 200},
         "character": {"max_train_steps": 200},
     },

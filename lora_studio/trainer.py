@@ -117,6 +117,12 @@ def _run(session: Session) -> TrainResult:
 def _check(session: Session) -> tuple[PictureFolder, FoundBase]:
     """What can be wrong is found here, before anything is loaded, as far as possible."""
     config = session.config
+    if config.run.engine != "lora-studio":
+        raise ConfigError(
+            f"engine {config.run.engine} does not train in this process.",
+            "Start the training from the page or with lora-studio train.",
+            field="engine",
+        )
     session.origin.check_settings(config)
     check_output(config.output, resumes=session.origin.resumed is not None)
     trained_rates(config)

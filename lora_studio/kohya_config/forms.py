@@ -124,19 +124,6 @@ def _take_rates(reading: Reading, value: Any) -> None:
         reading.not_built.append(f"text_encoder_lr {' '.join(map(str, rates))} (one rate for all)")
 
 
-def _take_precision(reading: Reading, value: Any) -> None:
-    leaf = leaves()["mixed_precision"]
-    if value in leaf.choices:
-        reading.values[leaf.name] = value
-    elif value == "fp16":
-        reading.values[leaf.name] = "auto"
-        reading.notes.append(
-            "mixed_precision fp16 is taken as auto: bf16 where the hardware has it, else 32 bit."
-        )
-    else:
-        reading.values[leaf.name] = value  # refused with its choices
-
-
 def _take_file_kind(reading: Reading, value: Any) -> None:
     if value != "safetensors":
         reading.not_built.append(f"save_model_as {value} (only safetensors)")
@@ -177,7 +164,6 @@ SPECIAL: Mapping[str, Callable[[Reading, Any], None]] = {
     "optimizer_args": _take_optimizer_args,
     "lr_scheduler_args": _take_scheduler_args,
     "text_encoder_lr": _take_rates,
-    "mixed_precision": _take_precision,
     "save_model_as": _take_file_kind,
     "network_module": _take_module,
     "use_8bit_adam": _take_old_flag("AdamW8bit"),

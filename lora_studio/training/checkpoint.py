@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,11 @@ class ResultFolder:
     optimizer: str
     started_at: float = field(default_factory=time.time)
     session_id: int = field(default_factory=lambda: secrets.randbits(32))
-    hashes: Mapping[str, str] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.hashes = base_hashes(self.engine.family.found)
+    @cached_property
+    def hashes(self) -> Mapping[str, str]:
+        """Of the base's file; read at the first save, so that no step waits for it."""
+        return base_hashes(self.engine.family.found)
 
     @property
     def path(self) -> Path:

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 STAGES = (
     "data", "tokenizer", "narrow", "small", "full", "words", "wide", "more", "settle", "decoder", "large",
-    "judge", "sheet", "publish", "report", "vocabulary", "gates", "examples",
+    "judge", "sheet", "publish", "report", "vocabulary", "gates", "defaults",
+    "regularisation", "examples",
 )  # fmt: skip
 MINUTES = {
     "narrow": 19.0, "small": 10.0, "full": 57.0, "words": 15.0, "wide": 60.0, "more": 50.0, "settle": 45.0,
@@ -21,7 +22,7 @@ AUTOENCODER: dict[str, dict] = {
     "decoder": {"peak_rate": 5e-4, "concept_share": 0.5, "permuted_share": 0.2, "latent_noise": 0.15},
 }  # fmt: skip
 CORE: dict = {"core_only": True}
-ALL: dict = {"backgrounds": 5, "colours": 5, "made_up_words": 0.2}
+ALL: dict = {"backgrounds": 5, "colours": 5, "made_up_words": 0.25}
 # Text to image: the shapes of the core at a quarter of the cost, the core, words without meaning, all else on
 # the narrow autoencoder's latents, all of it on the wide one's. "large" is for a GPU.
 TEXT_TO_IMAGE: dict[str, dict] = {
@@ -30,7 +31,7 @@ TEXT_TO_IMAGE: dict[str, dict] = {
     "words": CORE | {"start_from": "full", "peak_rate": 5e-4, "made_up_words": 0.35},
     "more": ALL | {"start_from": "words", "peak_rate": 8e-4, "warm_up": 300},
     "settle": ALL
-    | {"start_from": "more", "peak_rate": 8e-4, "warm_up": 300, "autoencoder": "autoencoder_wide"},
+    | {"start_from": "more", "peak_rate": 7e-4, "warm_up": 200, "autoencoder": "autoencoder_wide"},
     "large": ALL | {"start_from": "settle", "size": 96, "batch": 64, "autoencoder": "autoencoder_wide"},
 }
 
@@ -66,7 +67,17 @@ def train(stage: str, given: dict) -> int:
 
 def run(stage: str, size: int) -> int:
     """A stage without a time box."""
-    from recipes.starter import data, examples, gates, judge, publish, report, tokenizer
+    from recipes.starter import (
+        data,
+        defaults,
+        examples,
+        gates,
+        judge,
+        publish,
+        regularisation,
+        report,
+        tokenizer,
+    )
 
     stages: dict[str, Callable[[], int | None]] = {
         "data": lambda: data.build(size),
@@ -77,6 +88,8 @@ def run(stage: str, size: int) -> int:
         "report": report.build,
         "vocabulary": report.build_vocabulary,
         "gates": gates.build,
+        "defaults": defaults.build,
+        "regularisation": regularisation.build,
         "examples": examples.build,
     }
     return stages[stage]() or 0

@@ -38,7 +38,8 @@ def compose(shown: Shown, *, made_up: float = 0.0) -> str:
 
     Only pictures of the default style go without a style word: a prompt without one is to get that style and
     not a blend of all. A share ``made_up`` of the captions carries a word that means nothing, where people
-    put a LoRA's trigger word: the model learns to draw the rest of the prompt.
+    put the trigger word of a LoRA: the model learns to draw the rest of the prompt. As a style it may go with
+    all styles: so the model notices that it is there, and a LoRA can tell by it when to act.
     """
     opening, name = random.choice(OPENINGS), _name(shown)
     if name[0] in "aeiou" and opening.endswith("a "):
@@ -49,7 +50,11 @@ def compose(shown: Shown, *, made_up: float = 0.0) -> str:
         place = f" on a{'n' if colour == 'orange' else ''} {colour} background"
     plain = shown.style == settings.DEFAULT_STYLE and random.random() < 0.5
     if random.random() < made_up:
-        return _with_made_up_word(name + place, "" if plain else f", {shown.style} style")
+        word = "".join(random.choices(string.ascii_lowercase, k=random.randint(2, 5)))
+        if random.random() < 0.5:
+            return f"{opening}{name}{place}, {word} style"
+        style = "" if plain else f", {shown.style} style"
+        return f"{random.choice(('a ', ''))}{word} {name}{place}{style}"
     if plain:
         return opening + name + place
     if random.random() < 0.2:
@@ -62,11 +67,3 @@ def _name(shown: Shown) -> str:
         return f"{shown.colour} {bare_name(shown.slug)}"
     names = settings.CONCEPTS[shown.slug]
     return names[0] if random.random() < 0.5 else random.choice(names)
-
-
-def _with_made_up_word(text: str, style: str) -> str:
-    word = "".join(random.choices(string.ascii_lowercase, k=random.randint(2, 5)))
-    forms = [f"a {word} {text}{style}", f"{word} {text}{style}"]
-    if not style:
-        forms.append(f"{text}, {word} style")
-    return random.choice(forms)

@@ -15,6 +15,7 @@ from recipes.starter import autoencoder, data, settings
 from recipes.starter.data import Pictures
 
 SIZE = 64
+SOFT_COPIES, SOFT_PICTURES = 2, 1000
 STYLES = (*settings.STYLES, settings.INK_SET.style)
 CONCEPTS = (*settings.CONCEPTS, *settings.RESERVED)
 
@@ -67,17 +68,34 @@ def load_judge() -> Judge:
     return Judge(loaded["styles"], loaded["concepts"], tuple(names["styles"]), tuple(names["concepts"]))
 
 
-def augment(images: torch.Tensor, vae: AutoencoderKL) -> torch.Tensor:
-    """Shift, blur, noise, for a third the autoencoder's softness: the judge must not mind such things."""
+@torch.no_grad()
+def softened(pictures: Pictures, rows: np.ndarray, vae: AutoencoderKL) -> torch.Tensor:
+    """The pictures as the autoencoder gives them back, SOFT_COPIES of each on different backgrounds;
+    [rows, copies, 3, S, S] in half precision."""
+    copies = []
+    for _ in range(SOFT_COPIES):
+        parts = []
+        for start in range(0, len(rows), 64):
+            part = rows[start : start + 64]
+            images = data.on_background(pictures.rgba[part], backgrounds(len(part)))
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                made = vae.decode(vae.encode(images).latent_dist.sample()).sample
+            parts.append(made.clamp(-1, 1).half())
+        copies.append(torch.cat(parts))
+    return torch.stack(copies, 1)
+
+
+def augment(images: torch.Tensor, soft: torch.Tensor) -> torch.Tensor:
+    """Shift, blur, noise, for a third the autoencoder's softness (`soft` [N / 3, 3, S, S] shows the same
+    as the first of `images`): the judge must not mind such things."""
     count = len(images)
+    images = torch.cat([soft, images[len(soft) :]])
     shear = torch.eye(2, 3).repeat(count, 1, 1) + torch.randn(count, 2, 3) * torch.tensor([0.05, 0.03, 0.06])
     field = F.affine_grid(shear, list(images.shape), align_corners=False)
     images = F.grid_sample(images, field, padding_mode="border", align_corners=False)
     third = count // 3
-    with torch.no_grad():
-        soft = vae.decode(vae.encode(images[:third]).latent_dist.sample()).sample.clamp(-1, 1)
     blurred = F.interpolate(F.avg_pool2d(images[third : 2 * third], 2), scale_factor=2.0, mode="bilinear")
-    images = torch.cat([soft, 0.5 * blurred + 0.5 * images[third : 2 * third], images[2 * third :]])
+    images = torch.cat([images[:third], 0.5 * blurred + 0.5 * images[third : 2 * third], images[2 * third :]])
     return images + 0.05 * torch.rand(count, 1, 1, 1) * torch.randn_like(images)
 
 
@@ -96,13 +114,19 @@ def fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
     members = [np.where(labels == label)[0] for label in range(classes)]
     losses = []
+    chosen = [np.random.permutation(own)[: max(1, SOFT_PICTURES // classes)] for own in members]
+    soft = softened(pictures, rows[np.concatenate(chosen)], vae)
+    first = np.cumsum([0, *map(len, chosen)])
     for step in range(steps):
         target = np.random.randint(classes, size=60)
-        picked = np.array([np.random.choice(members[label]) for label in target])
-        order = np.random.permutation(60)
-        images = data.on_background(pictures.rgba[rows[picked[order]]], backgrounds(60))
+        place = np.array([np.random.randint(len(chosen[label])) for label in target[:20]])
+        softly = np.array([chosen[label][n] for label, n in zip(target, place, strict=False)])
+        sharply = np.array([np.random.choice(members[label]) for label in target[20:]])
+        picked = np.concatenate([softly, sharply])
+        images = data.on_background(pictures.rgba[rows[picked]], backgrounds(60))
+        copies = soft[first[target[:20]] + place, np.random.randint(SOFT_COPIES, size=20)].float()
         loss = F.cross_entropy(
-            classifier(augment(images, vae)), torch.from_numpy(target[order]), label_smoothing=0.05
+            classifier(augment(images, copies)), torch.from_numpy(target), label_smoothing=0.05
         )
         optimizer.zero_grad()
         loss.backward()
@@ -120,15 +144,16 @@ def accuracy(
 ) -> float:
     """Share of pictures told right, as the autoencoder gives them back."""
     images = data.on_background(pictures.rgba[rows], backgrounds(len(rows)))
-    soft = torch.cat([vae.decode(vae.encode(part).latent_dist.mean).sample for part in images.split(64)])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        soft = torch.cat([vae.decode(vae.encode(part).latent_dist.mean).sample for part in images.split(64)])
+    soft = soft.float()
     return (classifier(soft.clamp(-1, 1)).argmax(1).numpy() == labels).mean().item()
 
 
-def build(steps: int = 1500) -> None:
+def build(steps: int = 2000) -> None:
     """Train both classifiers, measure them, and keep them small."""
     torch.manual_seed(0)
     np.random.seed(0)
-    torch.set_num_threads(1)
     pictures, vae = data.load(SIZE), AutoencoderKL.from_pretrained(autoencoder.WIDE).eval()
     slugs = np.array(pictures.slugs)
     styles = np.array([STYLES.index(style) for style in pictures.styles])

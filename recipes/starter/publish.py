@@ -7,7 +7,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from recipes.starter import autoencoder, settings, text_to_image
 
-KEPT = ("README.md", "NOTICE", "sheet.png", "gates.json")
+KEPT = ("README.md", "NOTICE", "sheet.webp", "gates.json")
 
 
 def publish() -> None:

@@ -27,11 +27,11 @@ def test_it_draws_what_plain_diffusers_draws(starter: Generator) -> None:
 
     (image,) = starter.generate(GenerateRequest.build(prompt="red heart", seed=3))
     assert (image.width, image.height) == (64, 64)
-    assert (image.request.sampler, image.request.num_inference_steps) == ("DDIM", 20)
+    assert (image.request.sampler, image.request.num_inference_steps) == ("DDIM", 12)
     pipe = StableDiffusionPipeline.from_pretrained(Settings.from_environment().starter)
     pipe.set_progress_bar_config(disable=True)
     plain = pipe(
-        "red heart", num_inference_steps=20, guidance_scale=3.0, generator=torch.Generator().manual_seed(3)
+        "red heart", num_inference_steps=12, guidance_scale=3.0, generator=torch.Generator().manual_seed(3)
     ).images[0]
     assert drawn(image).tobytes() == plain.tobytes()
 

@@ -209,7 +209,7 @@ def _previews(config: TrainConfig, prompts: tuple[str, ...], folder: Path) -> di
 
 
 def _given(config: TrainConfig) -> Mapping[str, Any]:
-    """`sd_scripts_args`, and a checkpoint at each preview unless something else is said."""
+    """`sd_scripts_args`, and the checkpoints that this engine would save unless something else is said."""
     lines = "\n".join(config.run.sd_scripts_args)
     try:
         given = tomllib.loads(lines)
