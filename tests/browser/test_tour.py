@@ -101,7 +101,7 @@ def test_the_gallery_keeps_it_all(open_page: OpenPage) -> None:
     go_to(page, "Pictures")
     pictures_are_drawn(page, "#gallery-image-grid", 2)
     page.locator("#gallery-image-grid button").last.click()
-    expect(page.locator("#gallery-image-details .infotext")).to_contain_text("Steps: 20")
+    expect(page.locator("#gallery-image-details .infotext")).to_contain_text("Steps: 12")
     with page.expect_download() as download:
         page.get_by_role("link", name="Download PNG").click()
     assert download.value.suggested_filename.endswith(".png")
