@@ -79,7 +79,7 @@ def test_hub_ids_pass_and_the_catalogs_own_are_recognised(settings: Settings) ->
 
 
 @pytest.mark.parametrize(
-    "name", ["nothing", "no/such/folder", "../nowhere-at-all", "a b/c", "gone.safetensors", "x/gone.safetensors"]
+    "name", ["nothing", "no/such/folder", "../nowhere", "a b/c", "gone.safetensors", "x/gone.safetensors"]
 )
 def test_a_base_that_is_nowhere_is_told(settings: Settings, name: str) -> None:
     with pytest.raises(ModelFileError, match="There is no base model") as caught:
