@@ -40,3 +40,8 @@ class ModelGroup(Group):
         "Number format of the heavy maths. auto takes bf16 where the hardware computes it natively; fp16 is "
         "for older graphics cards. LoRA weights always stay in 32 bit.",
     )
+    fp8_base_unet: bool = setting(
+        False,
+        "Hold the base's denoiser in 8 bits: half the memory of 16, each step a little slower, the result a "
+        "little different. Wants gradient_checkpointing.",
+    )

@@ -7,10 +7,12 @@ pooled text.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+
+from lora_studio.families.layout import Originals
 
 if TYPE_CHECKING:
     from lora_studio.config import TrainConfig
@@ -68,8 +70,9 @@ TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 class Parts:
     """A loaded base model. `alphas` is the noise schedule (cumulative product, one for each timestep);
     `prediction_type` epsilon or v_prediction; `size_step` the pixels of one latent pixel; `home` where it
-    was placed; `weight_alphas` the schedule of the loss weights, where that isn't `alphas`. The text encoders
-    are None while they are out of memory (see `Family.free_text`); a family with one has no second."""
+    was placed; `weight_alphas` the schedule of the loss weights, where that isn't `alphas`; `vae_originals`
+    what the autoencoder's weights are when it isn't at work (see layout.py). The text encoders are None while
+    they are out of memory (see `Family.free_text`); a family with one has no second."""
 
     tokenizer: Any
     text_encoder: Any
@@ -83,6 +86,7 @@ class Parts:
     text_encoder_2: Any = None
     home: tuple[str, torch.dtype] | None = None
     weight_alphas: torch.Tensor | None = None
+    vae_originals: Originals = field(default_factory=list)
 
     def models(self) -> dict[str, Any]:
         """The parts in memory that can carry a LoRA, by name, text encoders first."""

@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, Transformer2DModel, UNet2DCo
 from lora_studio.catalog import SD2
 from lora_studio.families.base import TEXT_ENCODERS, Parts, Target, TextOutput
 from lora_studio.families.detect import FoundBase
+from lora_studio.families.layout import to_channels_last
 from lora_studio.families.loading import free_model, load_pipeline, place_model
 from lora_studio.families.noise import noised, velocity
 from lora_studio.families.quiet import quiet_libraries
@@ -120,6 +121,7 @@ class StableDiffusion:
 
     def encode_pictures(self, parts: Parts, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         vae: AutoencoderKL = parts.vae
+        parts.vae_originals += to_channels_last(vae.encoder)
         with _exact(vae):
             posterior = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
         scale = vae.config.scaling_factor

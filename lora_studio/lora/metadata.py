@@ -115,6 +115,7 @@ def _run_keys(config: TrainConfig, facts: RunFacts) -> dict[str, Any]:
         "cache_latents": facts.caches_latents,
         "clip_skip": facts.clip_skip,
         "max_token_length": config.model.max_token_length,
+        "fp8_base_unet": config.model.fp8_base_unet,
         "max_validation_steps": config.preview.max_validation_steps if validates else None,
         "validate_every_n_steps": config.preview.validate_every_n_steps if validates else None,
         "sd_model_name": facts.base_name,
@@ -245,7 +246,7 @@ def _folders(folders: Mapping[str, tuple[int, int]]) -> dict[str, dict[str, int]
 ABSENT = {
     "ss_validate_every_n_epochs": "None",
     "ss_sd_scripts_commit_hash": "(unknown)",
-    **{key: "False" for key in ("ss_fp8_base", "ss_fp8_base_unet", "ss_full_fp16", "ss_lowram")},
+    **{key: "False" for key in ("ss_fp8_base", "ss_full_fp16", "ss_lowram")},
 }
 """What Kohya's trainer could do and this run did not, in its words: readers look for these keys."""
 

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from lora_studio.errors import StoreError
-from lora_studio.lora.files import find_file, read_header, write_atomically
+from lora_studio.lora.files import checkpoint_files, find_file, read_header, write_atomically
 
-CHECKPOINT = re.compile(r".+-step(\d{8})\.safetensors")
-
-
-def checkpoint_files(folder: Path) -> dict[int, Path]:
-    """The checkpoints of a result folder by step."""
-    found = {}
-    for path in sorted(folder.glob("checkpoints/*.safetensors")):
-        match = CHECKPOINT.fullmatch(path.name)
-        if match:
-            found[int(match[1])] = path
-    return found
+__all__ = ["checkpoint_files", "chosen_step", "use_checkpoint"]
 
 
 def chosen_step(folder: Path) -> int:

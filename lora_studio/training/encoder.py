@@ -20,7 +20,15 @@ def encoder_mark(engine: Engine) -> str:
             digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
             digest.update(_bytes(weight))
     device = torch.cuda.get_device_name() if engine.device.kind == "cuda" else engine.device.kind
-    told = [dict(vae.config), type(vae).__name__, engine.family.found.family, device, torch.__version__]
+    layout = "channels last" if device == "cpu" else ""
+    told = [
+        dict(vae.config),
+        type(vae).__name__,
+        engine.family.found.family,
+        device,
+        layout,
+        torch.__version__,
+    ]
     digest.update(json.dumps(told, sort_keys=True, default=str).encode())
     return digest.hexdigest()
 

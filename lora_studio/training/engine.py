@@ -16,6 +16,7 @@ from lora_studio.errors import ConfigError, UnknownFormat
 from lora_studio.families import family_of
 from lora_studio.families.base import Family, Parts, Target, TextOutput
 from lora_studio.families.detect import FoundBase
+from lora_studio.families.eight_bits import hold_in_eight_bits
 from lora_studio.families.fingerprint import base_hashes as base_hashes
 from lora_studio.lora.attach import AttachedLora, attach
 from lora_studio.lora.keys import same_layer
@@ -132,6 +133,8 @@ def load_engine(config: TrainConfig, found: FoundBase, device: Device, dtype: to
     rates = {part: rates.get(part, rates.get("text_encoder", 0.0)) for part in lora.parts}
     family.place(parts, device.kind, dtype)
     lora.to(device.kind)
+    if config.model.fp8_base_unet:
+        hold_in_eight_bits(parts.unet)
     if config.optimizer.gradient_checkpointing:
         for model in parts.models().values():
             _checkpoint_gradients(model)

@@ -10,14 +10,20 @@ from lora_studio.training.engine import Engine
 
 
 def errors(
-    engine: Engine, latents: torch.Tensor, noise: torch.Tensor, level: int, text: TextOutput
+    engine: Engine,
+    latents: torch.Tensor,
+    noise: torch.Tensor,
+    level: int,
+    text: TextOutput,
+    sizes: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean squared error of each sample, [b], at timestep `level`, without the weights that the training's
-    objective may give: so that runs with other objectives compare. `latents` and `noise` are [b, c, h, w]."""
+    objective may give: so that runs with other objectives compare. `latents` and `noise` are [b, c, h, w];
+    `sizes` is [b, 6] as `objective.sizes_of` has it (None: of whole pictures, not cut)."""
     family, parts, device = engine.family, engine.parts, engine.device.kind
     latents, noise = latents.to(device), noise.to(device)
     timesteps = torch.full((len(latents),), level, device=device)
     noisy = family.noisy_input(parts, latents, noise, timesteps)
     with engine.autocast():
-        answer = family.predict(parts, noisy, timesteps, text)
+        answer = family.predict(parts, noisy, timesteps, text, sizes)
     return (answer.float() - family.target(parts, latents, noise, timesteps)).square().mean(dim=(1, 2, 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lora_studio.data.captions import has_choice
+from lora_studio.families.layout import restore
 from lora_studio.families.loading import free_model, read_model
 from lora_studio.training.engine import Engine
 from lora_studio.training.prepare import TrainingData
@@ -15,6 +16,7 @@ def free_encoders(engine: Engine, data: TrainingData, previews: Previews) -> Non
     trained or meet new captions at each use; the prompts of the previews are encoded before. What is asked of
     them all the same brings them back. Then there is room for the denoiser, which is read in one go."""
     if data.latents.keep:
+        restore(engine.parts.vae_originals)
         free_model(engine.parts.vae)
     if _knows_all_texts(engine, data):
         if preview_steps(engine.config):

@@ -25,6 +25,7 @@ from lora_studio.training.bare import at_rest, base_alone
 from lora_studio.training.checkpoint import disk_errors
 from lora_studio.training.engine import Engine
 from lora_studio.training.fixed_noise import errors
+from lora_studio.training.objective import sizes_of
 from lora_studio.training.prepare import TrainingData
 
 TIMESTEPS = 4
@@ -104,9 +105,10 @@ class Validation:
         """One for each timestep."""
         mean, _ = self.data.latents.moments(placed, mirrored=False)
         generator, text = self._generator(placed), self._text([placed.picture.caption])
+        sizes = torch.tensor([sizes_of(placed.placement, mirrored=False)])
         for level in validation_timesteps(self.engine.config):
             noise = torch.randn((1, *mean.shape), generator=generator)
-            yield errors(self.engine, mean[None], noise, level, text).item()
+            yield errors(self.engine, mean[None], noise, level, text, sizes).item()
 
     def _text(self, captions: Sequence[str]) -> TextOutput:
         texts = self.data.texts

@@ -12,33 +12,17 @@ import pytest
 import torch
 
 from lora_studio.config import TrainConfig
-from lora_studio.errors import Diverged, OutOfMemory, StudioError
+from lora_studio.errors import Diverged, StudioError
 from lora_studio.events import CheckpointSaved, Event, Noted, StateSaved, StepDone
-from lora_studio.lora.files import find_file, read_header
-from lora_studio.trainer import TrainResult, train
-from lora_studio.training import guard, loop, memory
+from lora_studio.lora.files import read_header
+from lora_studio.trainer import train
+from lora_studio.training import guard, loop
 from lora_studio.training.state import read_newest, read_state
 from lora_studio.training.state_files import state_files, state_folder
 from tests.training.conftest import ConfigMaker
+from tests.training.runs import of, run, state_folder_of, tensor_hash, warnings
 
 Losses = Callable[..., torch.Tensor]
-
-
-def run(config: TrainConfig, **how: object) -> tuple[TrainResult, list[Event]]:
-    events: list[Event] = []
-    return train(config, events.append, **how), events  # type: ignore[arg-type]
-
-
-def of(kind: type, events: list[Event]) -> list:
-    return [event for event in events if isinstance(event, kind)]
-
-
-def warnings(events: list[Event]) -> list[str]:
-    return [event.message for event in of(Noted, events) if event.level == "warning"]
-
-
-def tensor_hash(result: TrainResult) -> str:
-    return read_header(find_file(result.path)).tensor_hash
 
 
 @pytest.fixture
@@ -161,167 +145,6 @@ def test_a_state_of_the_way_that_was_left_is_forgotten(
 
     train(config, emit)
     assert found == [[]]  # back at step 0, before all of them
-
-
-def state_folder_of(config: TrainConfig) -> Path:
-    return state_folder(config.output.output_dir)
-
-
-# --- memory
-
-
-@pytest.fixture
-def run_out(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
-    """`run_out(while_true)`: the denoiser runs out of memory as long as that holds of (engine's loop)."""
-    from lora_studio.families import sd
-
-    def set_up(times: int, at_call: int = 1, widest: int = 1_000) -> list[int]:
-        predict, calls, failed = sd.StableDiffusion.predict, list[int](), list[int]()
-
-        def fail(self, parts, noisy, *rest, **more):  # type: ignore[no-untyped-def]
-            calls.append(len(noisy))
-            if (len(calls) >= at_call and len(failed) < times) or len(noisy) > widest:
-                failed.append(len(noisy))
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            return predict(self, parts, noisy, *rest, **more)
-
-        monkeypatch.setattr(sd.StableDiffusion, "predict", fail)
-        return failed
-
-    return set_up
-
-
-def test_the_ladder_is_climbed_rung_by_rung(
-    make_config: ConfigMaker, run_out: Callable[..., list[int]]
-) -> None:
-    changes = {"max_train_steps": 3, "train_batch_size": 4}
-    calm, _ = run(make_config("calm", **changes))
-    run_out(times=4, at_call=2)
-    result, events = run(make_config("tight", cache_latents=False, **changes, save_every_n_steps=0))
-    said = warnings(events)
-    assert len(said) == 4
-    rungs = ("encoded once and kept", "Gradient checkpointing", "2 pictures at a time", "1 picture at a time")
-    for note, words in zip(said, rungs, strict=True):
-        assert "memory was not enough for step 2" in note
-        assert words in note
-    assert "1.5 times as long" in said[1]
-    assert [event.step for event in of(StepDone, events)] == [1, 2, 3]
-    assert result.status == "finished"
-    assert_nearly_equal(calm, result)
-
-
-def assert_nearly_equal(one: TrainResult, other: TrainResult) -> None:
-    """The same batch mathematically, added up in another order."""
-    from safetensors.torch import load_file
-
-    first, second = load_file(one.file), load_file(other.file)
-    for key, tensor in first.items():
-        torch.testing.assert_close(tensor, second[key], rtol=0, atol=2e-3)
-
-
-def test_a_smaller_batch_is_the_same_batch(make_config: ConfigMaker) -> None:
-    """Also where the pictures of a bucket do not fill it: no step sees other pictures."""
-    from tests.invariant.test_engine import data_for, engine_for
-
-    seen: dict[int | None, list[torch.Tensor]] = {}
-    for at_once in (None, 2, 1):
-        engine = engine_for(make_config("batch", train_batch_size=3))
-        optimizer = torch.optim.SGD(engine.parameter_groups(), lr=0.1)
-        steps = loop.Loop(
-            engine=engine,
-            data=data_for(engine),
-            optimizer=optimizer,
-            schedule=torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0),
-            at_once=at_once,
-        )
-        engine.train_mode(True)
-        losses = [steps.advance().loss for _ in range(3)]
-        seen[at_once] = [torch.tensor(losses), *engine.lora.state().values()]
-    for at_once in (2, 1):
-        for one, other in zip(seen[None], seen[at_once], strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
-
-
-def test_a_resumed_run_needs_as_little_memory_as_before(
-    make_config: ConfigMaker, run_out: Callable[..., list[int]]
-) -> None:
-    config = make_config("tight", max_train_steps=4, train_batch_size=4)
-    run_out(times=0, widest=1)  # three rungs: checkpointing, 2 at a time, 1 at a time
-    whole, _ = run(make_config("whole", max_train_steps=4, train_batch_size=4))
-    first: list[Event] = []
-    train(config, first.append, lambda: len(of(StepDone, first)) == 2)
-    assert len(warnings(first)) == 3
-    result, events = run(config, resume_from=state_folder_of(config))
-    assert warnings(events) == []
-    assert [event.step for event in of(StepDone, events)] == [3, 4]
-    assert tensor_hash(result) == tensor_hash(whole)
-
-
-def test_memory_that_runs_out_while_weights_move_does_no_damage(
-    make_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calm, _ = run(make_config("calm", gradient_checkpointing=True))
-    step, failed = torch.optim.AdamW.step, list[bool]()
-
-    def half_a_step(self, *rest):  # type: ignore[no-untyped-def]
-        result = step(self, *rest)
-        if not failed and self.param_groups[0]["params"][0] in self.state:
-            failed.append(True)
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return result
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", half_a_step)
-    result, events = run(make_config("tight"))
-    assert len(warnings(events)) == 1
-    assert failed
-    assert tensor_hash(result) == tensor_hash(calm)
-
-
-def test_at_the_end_of_the_ladder_the_run_ends_with_a_sentence(
-    make_config: ConfigMaker, run_out: Callable[..., list[int]]
-) -> None:
-    run_out(times=1_000)
-    events: list[Event] = []
-    with pytest.raises(OutOfMemory, match="memory was not enough for training") as caught:
-        train(make_config(train_batch_size=2), events.append)
-    assert [note.split(". ")[1][:12] for note in warnings(events)] == ["Gradient che", "Batches are "]
-    assert "resolution" in caught.value.hint
-
-
-def test_previews_without_memory_are_left_out(
-    make_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from lora_studio.training.preview import Previews
-
-    save = Previews.save
-
-    def fail(self: Previews, step: int) -> None:
-        if step == 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        save(self, step)
-
-    monkeypatch.setattr(Previews, "save", fail)
-    result, events = run(make_config(sample_every_n_steps=2, sample_prompts=("zwx",)))
-    assert "Those of step 2 are left out" in warnings(events)[0]
-    assert result.status == "finished"
-
-
-def test_another_optimizer_takes_over_at_the_same_rates(make_config: ConfigMaker) -> None:
-    from lora_studio.training.optim import build_optimizer
-    from lora_studio.training.schedules import build_schedule
-    from tests.invariant.test_engine import data_for, engine_for
-
-    config = make_config(lr_scheduler="linear")
-    engine = engine_for(config)
-    optimizer = build_optimizer(config.optimizer, engine.parameter_groups())
-    schedule = build_schedule(config.optimizer, optimizer)
-    steps = loop.Loop(engine=engine, data=data_for(engine), optimizer=optimizer, schedule=schedule)
-    engine.train_mode(True)
-    steps.advance()
-    memory.exchange_optimizer(steps, "SGD")
-    assert type(steps.optimizer) is torch.optim.SGD
-    rates = [steps.advance().learning_rate for _ in range(3)]
-    assert rates == pytest.approx([0.0075, 0.005, 0.0025])
 
 
 # --- disk

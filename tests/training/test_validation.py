@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from lora_studio.data.folders import read_folder
@@ -9,8 +10,10 @@ from lora_studio.runtime import find_device
 from lora_studio.trainer import train
 from lora_studio.training.bare import base_alone
 from lora_studio.training.engine import Engine, load_engine
+from lora_studio.training.objective import sizes_of
 from lora_studio.training.prepare import prepare_data
 from lora_studio.training.validation import Validation, validation_timesteps
+from tests.tiny import make_tiny
 from tests.training.conftest import ConfigMaker
 
 HALF = {"validation_split": 0.5, "validation_seed": 7}
@@ -108,3 +111,32 @@ def test_at_most_so_many_pictures_are_measured(make_config: ConfigMaker) -> None
 
 def find_base_of(make_config: ConfigMaker):
     return find_base(make_config().model.pretrained_model_name_or_path)
+
+
+def test_a_base_that_is_told_sizes_hears_those_of_each_picture(
+    make_config: ConfigMaker, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = make_tiny("sdxl", tmp_path_factory.mktemp("xl"))
+    changes = {
+        **HALF,
+        "network_train_unet_only": True,
+        "resolution": 48,
+    }  # so that pictures are cut and scaled
+    config = make_config(**changes, pretrained_model_name_or_path=str(base))
+    engine = load_engine(config, find_base(str(base)), find_device(), torch.float32)
+    validation = validation_for(engine)
+    told: list[torch.Tensor] = []
+    predict = type(engine.family).predict
+
+    def heard(self, parts, noisy, timesteps, text, sizes=None):
+        told.append(sizes)
+        return predict(self, parts, noisy, timesteps, text, sizes)
+
+    monkeypatch.setattr(type(engine.family), "predict", heard)
+    assert validation.measure(1) is not None
+    wanted = [list(sizes_of(placed.placement, mirrored=False)) for placed in validation.pictures]
+    levels = len(validation_timesteps(config))
+    assert [sizes.tolist()[0] for sizes in told[: levels * len(wanted)]] == [
+        sizes for sizes in wanted for _ in range(levels)
+    ]
+    assert any(sizes[:2] != sizes[4:] for sizes in wanted), "a picture as it is would be told right by chance"

@@ -1,0 +1,238 @@
+"""Memory that runs out in the middle of a training: the ladder, and the base model held in 8 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from lora_studio.errors import OutOfMemory
+from lora_studio.events import Event, StepDone
+from lora_studio.families.detect import find_base
+from lora_studio.families.eight_bits import EXACT, hold_in_eight_bits, is_in_eight_bits
+from lora_studio.runtime import find_device
+from lora_studio.trainer import TrainResult, train
+from lora_studio.training import loop, memory
+from lora_studio.training.engine import load_engine
+from tests.training.conftest import ConfigMaker
+from tests.training.runs import of, run, state_folder_of, tensor_hash, warnings
+
+
+@pytest.fixture
+def run_out(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
+    """`run_out(while_true)`: the denoiser runs out of memory as long as that holds of (engine's loop)."""
+    from lora_studio.families import sd
+
+    def set_up(times: int, at_call: int = 1, widest: int = 1_000) -> list[int]:
+        predict, calls, failed = sd.StableDiffusion.predict, list[int](), list[int]()
+
+        def fail(self, parts, noisy, *rest, **more):  # type: ignore[no-untyped-def]
+            calls.append(len(noisy))
+            if (len(calls) >= at_call and len(failed) < times) or len(noisy) > widest:
+                failed.append(len(noisy))
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return predict(self, parts, noisy, *rest, **more)
+
+        monkeypatch.setattr(sd.StableDiffusion, "predict", fail)
+        return failed
+
+    return set_up
+
+
+def test_the_ladder_is_climbed_rung_by_rung(
+    make_config: ConfigMaker, run_out: Callable[..., list[int]]
+) -> None:
+    changes = {"max_train_steps": 3, "train_batch_size": 4}
+    calm, _ = run(make_config("calm", **changes))
+    run_out(times=4, at_call=2)
+    result, events = run(make_config("tight", cache_latents=False, **changes, save_every_n_steps=0))
+    said = warnings(events)
+    assert len(said) == 4
+    rungs = ("encoded once and kept", "Gradient checkpointing", "2 pictures at a time", "1 picture at a time")
+    for note, words in zip(said, rungs, strict=True):
+        assert "memory was not enough for step 2" in note
+        assert words in note
+    assert "1.5 times as long" in said[1]
+    assert [event.step for event in of(StepDone, events)] == [1, 2, 3]
+    assert result.status == "finished"
+    assert_nearly_equal(calm, result)
+
+
+def assert_nearly_equal(one: TrainResult, other: TrainResult) -> None:
+    """The same batch mathematically, added up in another order."""
+    from safetensors.torch import load_file
+
+    first, second = load_file(one.file), load_file(other.file)
+    for key, tensor in first.items():
+        torch.testing.assert_close(tensor, second[key], rtol=0, atol=2e-3)
+
+
+def test_a_smaller_batch_is_the_same_batch(make_config: ConfigMaker) -> None:
+    """Also where the pictures of a bucket do not fill it: no step sees other pictures."""
+    from tests.invariant.test_engine import data_for, engine_for
+
+    seen: dict[int | None, list[torch.Tensor]] = {}
+    for at_once in (None, 2, 1):
+        engine = engine_for(make_config("batch", train_batch_size=3))
+        optimizer = torch.optim.SGD(engine.parameter_groups(), lr=0.1)
+        steps = loop.Loop(
+            engine=engine,
+            data=data_for(engine),
+            optimizer=optimizer,
+            schedule=torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0),
+            at_once=at_once,
+        )
+        engine.train_mode(True)
+        losses = [steps.advance().loss for _ in range(3)]
+        seen[at_once] = [torch.tensor(losses), *engine.lora.state().values()]
+    for at_once in (2, 1):
+        for one, other in zip(seen[None], seen[at_once], strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_a_resumed_run_needs_as_little_memory_as_before(
+    make_config: ConfigMaker, run_out: Callable[..., list[int]]
+) -> None:
+    config = make_config("tight", max_train_steps=4, train_batch_size=4)
+    run_out(times=0, widest=1)  # three rungs: checkpointing, 2 at a time, 1 at a time
+    whole, _ = run(make_config("whole", max_train_steps=4, train_batch_size=4))
+    first: list[Event] = []
+    train(config, first.append, lambda: len(of(StepDone, first)) == 2)
+    assert len(warnings(first)) == 3
+    result, events = run(config, resume_from=state_folder_of(config))
+    assert warnings(events) == []
+    assert [event.step for event in of(StepDone, events)] == [3, 4]
+    assert tensor_hash(result) == tensor_hash(whole)
+
+
+def test_memory_that_runs_out_while_weights_move_does_no_damage(
+    make_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calm, _ = run(make_config("calm", gradient_checkpointing=True))
+    step, failed = torch.optim.AdamW.step, list[bool]()
+
+    def half_a_step(self, *rest):  # type: ignore[no-untyped-def]
+        result = step(self, *rest)
+        if not failed and self.param_groups[0]["params"][0] in self.state:
+            failed.append(True)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return result
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", half_a_step)
+    result, events = run(make_config("tight"))
+    assert len(warnings(events)) == 1
+    assert failed
+    assert tensor_hash(result) == tensor_hash(calm)
+
+
+def test_at_the_end_of_the_ladder_the_run_ends_with_a_sentence(
+    make_config: ConfigMaker, run_out: Callable[..., list[int]]
+) -> None:
+    run_out(times=1_000)
+    events: list[Event] = []
+    with pytest.raises(OutOfMemory, match="memory was not enough for training") as caught:
+        train(make_config(train_batch_size=2), events.append)
+    assert [note.split(". ")[1][:12] for note in warnings(events)] == [
+        "Gradient che",
+        "Batches are ",
+        "The base mod",
+    ]
+    assert "resolution" in caught.value.hint
+
+
+def test_previews_without_memory_are_left_out(
+    make_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lora_studio.training.preview import Previews
+
+    save = Previews.save
+
+    def fail(self: Previews, step: int) -> None:
+        if step == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        save(self, step)
+
+    monkeypatch.setattr(Previews, "save", fail)
+    result, events = run(make_config(sample_every_n_steps=2, sample_prompts=("zwx",)))
+    assert "Those of step 2 are left out" in warnings(events)[0]
+    assert result.status == "finished"
+
+
+def test_another_optimizer_takes_over_at_the_same_rates(make_config: ConfigMaker) -> None:
+    from lora_studio.training.optim import build_optimizer
+    from lora_studio.training.schedules import build_schedule
+    from tests.invariant.test_engine import data_for, engine_for
+
+    config = make_config(lr_scheduler="linear")
+    engine = engine_for(config)
+    optimizer = build_optimizer(config.optimizer, engine.parameter_groups())
+    schedule = build_schedule(config.optimizer, optimizer)
+    steps = loop.Loop(engine=engine, data=data_for(engine), optimizer=optimizer, schedule=schedule)
+    engine.train_mode(True)
+    steps.advance()
+    memory.exchange_optimizer(steps, "SGD")
+    assert type(steps.optimizer) is torch.optim.SGD
+    rates = [steps.advance().learning_rate for _ in range(3)]
+    assert rates == pytest.approx([0.0075, 0.005, 0.0025])
+
+
+# --- the base model in 8 bits
+
+
+def test_a_denoiser_in_eight_bits_is_smaller_and_answers_nearly_the_same(make_config: ConfigMaker) -> None:
+    config = make_config()
+    found = find_base(config.model.pretrained_model_name_or_path)
+    engine = load_engine(config, found, find_device(), torch.float32)
+    unet, answers = engine.parts.unet, []
+    torch.manual_seed(3)
+    width = unet.config.cross_attention_dim
+    asked = torch.randn(1, 4, 8, 8), torch.tensor([400]), torch.randn(1, 77, width)
+    frozen = [weight for weight in unet.parameters() if not weight.requires_grad]
+    before = sum(weight.nbytes for weight in frozen)
+    with torch.no_grad():
+        answers.append(unet(*asked).sample)
+        assert not is_in_eight_bits(unet)
+        saved = hold_in_eight_bits(unet)
+        answers.append(unet(*asked).sample)
+        assert hold_in_eight_bits(unet) == 0, "the second time there is nothing left to do"
+    assert is_in_eight_bits(unet)
+    frozen = [*(weight for weight in unet.parameters() if not weight.requires_grad), *unet.buffers()]
+    assert sum(weight.nbytes for weight in frozen) == before - saved
+    assert 0.4 * before < saved < 0.75 * before
+    error = (answers[0] - answers[1]).square().mean() / answers[0].square().mean()
+    assert 0 < error < 0.01
+    exact = [weight for path, weight in unet.named_parameters() if set(EXACT) & set(path.split("."))]
+    assert {weight.dtype for weight in exact} == {torch.float32}
+
+
+def test_training_on_eight_bits_learns_repeats_and_resumes(make_config: ConfigMaker) -> None:
+    changes = {"fp8_base_unet": True, "max_train_steps": 4, "gradient_checkpointing": True}
+    whole, events = run(make_config("whole", **changes))
+    again, _ = run(make_config("again", **changes))
+    plain, at_full = run(make_config("plain", **{**changes, "fp8_base_unet": False}))
+    kept, _ = run(make_config("kept", **{**changes, "gradient_checkpointing": False}))
+    assert tensor_hash(whole) == tensor_hash(again) == tensor_hash(kept) != tensor_hash(plain)
+    for one, other in zip(of(StepDone, events), of(StepDone, at_full), strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=0.05)
+    config = make_config("parts", **changes)
+    first: list[Event] = []
+    train(config, first.append, lambda: len(of(StepDone, first)) == 2)
+    result, _ = run(config, resume_from=state_folder_of(config))
+    assert tensor_hash(result) == tensor_hash(whole)
+
+
+def test_a_run_that_went_to_eight_bits_resumes_there(
+    make_config: ConfigMaker, run_out: Callable[..., list[int]]
+) -> None:
+    changes = {"max_train_steps": 4, "train_batch_size": 1, "gradient_checkpointing": True}
+    run_out(times=1, at_call=1)
+    whole, said = run(make_config("whole", **changes))
+    assert ["8 bits" in note for note in warnings(said)] == [True]
+    run_out(times=1, at_call=1)
+    config = make_config("parts", **changes)
+    first: list[Event] = []
+    train(config, first.append, lambda: len(of(StepDone, first)) == 2)
+    result, events = run(config, resume_from=state_folder_of(config))
+    assert warnings(events) == []
+    assert tensor_hash(result) == tensor_hash(whole)
