@@ -31,9 +31,9 @@ class JobStatus(StrEnum):
 @dataclass(frozen=True, kw_only=True)
 class JobRecord:
     """One training. `config` is the TrainConfig's JSON; `progress` runs 0..100 (percent); times are unix
-    seconds; `revision` rises with every event, so a reader can tell that nothing changed. `state_step` is the
-    step from which it can be resumed, None without a state; `fork_of` the state folder of another run whose
-    weights this one begins with."""
+    seconds; `revision` rises with every event, so a reader can tell that nothing changed; `run` counts from
+    1, up with every Resume. `state_step` is the step from which it can be resumed, None without a state;
+    `fork_of` the state folder of another run whose weights this one begins with."""
 
     id: str
     name: str
@@ -56,6 +56,7 @@ class JobRecord:
     owner: str = ""
     state_step: int | None = None
     fork_of: str = ""
+    run: int = 1
 
     @property
     def resumable(self) -> bool:

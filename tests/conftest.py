@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.chromium import HOW_TO_GET_IT, find_chromium
+from tests.supabase.places import HOW_TO_GET_POSTGRES, HOW_TO_GET_PROGRAMS
 
 # Read by the libraries while they are imported, so no fixture would be early enough.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -21,6 +22,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 USERS_PREFIXES = ("LORA_STUDIO_", "SUPABASE_", "MODAL_")
 USERS_NAMES = {"HF_TOKEN", "SPACE_ID", "SYSTEM", "GRADIO_TEMP_DIR"}
 KEPT = {"LORA_STUDIO_CHROMIUM"}
+# What the last lines of a run say about skipped tests.
+SKIPPED = {
+    "browser": HOW_TO_GET_IT,
+    "database": HOW_TO_GET_POSTGRES,
+    "official Supabase program": HOW_TO_GET_PROGRAMS,
+}
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,6 @@ def skip_marked(items: list[pytest.Item], marker: str, reason: str) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = terminalreporter.stats.get("skipped", [])
-    skipped = sum(HOW_TO_GET_IT in str(report.longrepr) for report in reports)
-    if skipped:
-        terminalreporter.write_line(f"{skipped} browser tests skipped: {HOW_TO_GET_IT}")
+    for kind, way in SKIPPED.items():
+        if skipped := sum(way in str(report.longrepr) for report in reports):
+            terminalreporter.write_line(f"{skipped} {kind} tests skipped: {way}")

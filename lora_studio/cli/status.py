@@ -1,138 +1,200 @@
-"""`lora-studio status`: what the trainings are doing, from the store, whoever runs them."""
+"""`lora-studio status`: what the trainings are doing, whoever runs them, from the store or from Supabase."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
-from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.cli.progress import draw_bar, format_duration
-from lora_studio.errors import StoreError
 
 if TYPE_CHECKING:
+    from lora_studio.cli.sources import Source
     from lora_studio.records import JobRecord
-    from lora_studio.studio import Studio
 
-WATCH_SECONDS = 1.0
-LATEST_EVENTS = 8
+WATCH_SECONDS, WATCH_SECONDS_THERE = 1.0, 3.0
+LATEST_LINES = 8
+DONE, FAILED, NOT_REACHED = 0, 3, 4
+COLOURS = {
+    **{"running": "36", "queued": "34", "stopping": "33", "pausing": "33", "paused": "33"},
+    **{"finished": "32", "failed": "31", "interrupted": "31", "stopped": "90"},
+}
+"""ANSI colours of the bars, by status."""
+HEAD = ("JOB", "NAME", "STATUS", "PROGRESS", "STEP", "LOSS", "LEFT", "STARTED", "BEAT")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "job", nargs="?", metavar="JOB", help="one job by its id or LoRA name (default: the latest)"
+        "job", nargs="?", metavar="JOB", help="one job by its id or LoRA name (default: all, newest first)"
     )
     parser.add_argument("--watch", action="store_true", help="keep looking until nothing is running")
     parser.add_argument(
-        "--json", action="store_true", help="print as JSON; with --watch one line each second"
+        "--json", action="store_true", help="print as JSON; with --watch one line for each look"
+    )
+    parser.add_argument(
+        "--source",
+        choices=("auto", "local", "supabase"),
+        default="auto",
+        help="auto reads this machine's store, and Supabase where there is none or it lacks the JOB",
+    )
+    parser.epilog = (
+        "Exit code: 0; 3 when JOB, or else the newest training, has failed or was interrupted; 4 when "
+        "neither the store nor Supabase can be read."
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from lora_studio.studio import open_studio
+    from lora_studio.cli.sources import OutOfReach, open_source
 
-    studio = open_studio(start_worker=False)
-
-    def look() -> list[JobRecord]:
-        return [find_job(studio, arguments.job)] if arguments.job else studio.jobs.jobs()
-
-    def show(records: list[JobRecord]) -> str:
-        if arguments.json:
-            return _as_json(records, single=bool(arguments.job), compact=arguments.watch)
-        if arguments.job:
-            return describe(studio, records[0])
-        return draw_jobs(records)
-
+    source: Source | None = None
     try:
-        if arguments.watch:
-            _watch(look, show, redraw=sys.stdout.isatty() and not arguments.json)
-        else:
-            print(show(look()))
+        source = _with_job(open_source(arguments.source), arguments)
+        records = _watch(source, arguments) if arguments.watch else _look(source, arguments.job)
+        if not arguments.watch:
+            print(_show(source, records, arguments))
+    except OutOfReach as error:
+        print(f"error: {error}", file=sys.stderr)
+        return NOT_REACHED
     finally:
-        studio.close()
-    return 0
+        if source is not None:
+            source.close()
+    failed = any(record.status in {"failed", "interrupted"} for record in records[:1])
+    return FAILED if failed else DONE
 
 
-def find_job(studio: Studio, name: str) -> JobRecord:
-    """A job by id, beginning of an id, or its LoRA's name (the newest). Raises StoreError."""
-    records = studio.jobs.jobs()
-    for record in records:
-        if name in {record.id, record.name, record.config["output"]["output_name"]}:
-            return record
-    starts = [record for record in records if len(name) >= 4 and record.id.startswith(name)]
-    if len(starts) == 1:
-        return starts[0]
-    raise StoreError(f"There is no job called {name!r}.", "lora-studio status lists them.")
+def _with_job(source: Source, arguments: argparse.Namespace) -> Source:
+    """The same source, or the mirror when only that knows the job that is asked for."""
+    from lora_studio.cli.sources import There, find_job
+    from lora_studio.errors import StoreError
+    from lora_studio.settings import Settings
+
+    settings = Settings.from_environment()
+    may_ask = arguments.source == "auto" and arguments.job and source.name == "local"
+    if may_ask and settings.supabase_url and settings.supabase_key:
+        try:
+            find_job(source.jobs(), arguments.job)
+        except StoreError:
+            source.close()
+            return There(settings)
+    return source
 
 
-def draw_jobs(records: list[JobRecord]) -> str:
+def _look(source: Source, name: str | None) -> list[JobRecord]:
+    from lora_studio.cli.sources import find_job
+
+    records = source.jobs()
+    return [find_job(records, name)] if name else records
+
+
+def _show(source: Source, records: list[JobRecord], arguments: argparse.Namespace) -> str:
+    if arguments.json:
+        return _as_json(source, records, single=bool(arguments.job), compact=arguments.watch)
+    return describe(source, records[0]) if arguments.job else draw_jobs(source, records)
+
+
+def draw_jobs(source: Source, records: list[JobRecord]) -> str:
     """One line a job, newest first, with its bar."""
     from lora_studio.cli.table import draw_table
 
     if not records:
         return "No training yet. Start with: lora-studio tour"
-    return draw_table(
-        ("JOB", "NAME", "STATUS", "PROGRESS", "STEP", "LOSS", "LEFT", "STARTED"), map(_row, records)
-    )
+    head, *lines = draw_table(HEAD, [_row(source, record) for record in records]).splitlines()
+    if _is_coloured():
+        bars = [(_bar(record), f"\x1b[{COLOURS[record.status]}m{_bar(record)}\x1b[0m") for record in records]
+        lines = [line.replace(*bar, 1) for line, bar in zip(lines, bars, strict=True)]
+        head = f"\x1b[1m{head}\x1b[0m"
+    return "\n".join([head, *lines])
 
 
-def describe(studio: Studio, record: JobRecord) -> str:
-    """One job in detail with its latest events."""
-    lines = [draw_jobs([record])]
+def describe(source: Source, record: JobRecord) -> str:
+    """One job in detail with the latest that was said."""
+    lines = [draw_jobs(source, [record])]
+    if source.is_stale(record):
+        lines.append("Stale: it is said to run, but its program gives no sign of life.")
     if record.message:
         lines.append(f"{record.message} {record.hint}".rstrip())
     if record.result_path:
         lines.append(f"Result: {record.result_path}")
-    events = [stored for stored in studio.jobs.events(record.id) if type(stored.event).__name__ != "StepDone"]
-    lines += [f"{datetime.fromtimestamp(each.at):%H:%M:%S}  {each.event}" for each in events[-LATEST_EVENTS:]]
+    said = source.lines(record)[-LATEST_LINES:]
+    lines += [f"{datetime.fromtimestamp(at):%H:%M:%S}  {text}" for at, text in said]
     return "\n".join(lines)
 
 
-def _row(record: JobRecord) -> tuple[str, ...]:
-    bar = draw_bar(record.progress / 100, width=14, ascii_only=not _writes_blocks())
+def _row(source: Source, record: JobRecord) -> tuple[str, ...]:
     started = record.started_at or record.created_at
+    status = str(record.status)
+    if source.is_stale(record):
+        status += ", stale"
+    elif record.status.active and record.phase:
+        status += f": {record.phase}"
+    silence = time.time() - (record.heartbeat_at or record.created_at)
     return (
         record.id[:12],
         record.name,
-        f"{record.status}"
-        if not record.status.active or not record.phase
-        else f"{record.status}: {record.phase}",
-        f"{bar} {record.progress:3.0f}%",
+        status,
+        f"{_bar(record)} {record.progress:3.0f}%",
         f"{record.step}/{record.total_steps}" if record.total_steps else "",
         "" if record.loss is None else f"{record.loss:.4f}",
         format_duration(record.seconds_left)
         if record.status.active and record.seconds_left is not None
         else "",
         f"{datetime.fromtimestamp(started):%Y-%m-%d %H:%M}",
+        f"{format_duration(silence)} ago" if record.status.active else "",
     )
+
+
+def _bar(record: JobRecord) -> str:
+    return draw_bar(record.progress / 100, width=14, ascii_only=not _writes_blocks())
 
 
 def _writes_blocks() -> bool:
     return (sys.stdout.encoding or "").lower().replace("-", "") in {"utf8", "utf16"}
 
 
-def _as_json(records: list[JobRecord], *, single: bool, compact: bool) -> str:
+def _is_coloured() -> bool:
+    """On a terminal, unless NO_COLOR is set (no-color.org); elsewhere with FORCE_COLOR."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))
+
+
+def _as_json(source: Source, records: list[JobRecord], *, single: bool, compact: bool) -> str:
     from lora_studio.cli.following import describe_job
 
-    data: Any = [describe_job(record) for record in records]
+    def described(record: JobRecord) -> dict[str, Any]:
+        more = {"heartbeat_at": record.heartbeat_at, "stale": source.is_stale(record)}
+        return {**describe_job(record), **more, "source": source.name}
+
+    data: Any = [described(record) for record in records]
     return json.dumps(data[0] if single else {"jobs": data}, indent=None if compact else 2)
 
 
-def _watch(
-    look: Callable[[], list[JobRecord]], show: Callable[[list[JobRecord]], str], *, redraw: bool
-) -> None:
-    shown = ""
+def _watch(source: Source, arguments: argparse.Namespace) -> list[JobRecord]:
+    """The last look, when nothing runs any more. An outage is told of and waited out."""
+    from lora_studio.cli.sources import OutOfReach
+
+    redraw, shown = sys.stdout.isatty() and not arguments.json, ""
+    seconds = WATCH_SECONDS if source.name == "local" else WATCH_SECONDS_THERE
+    seen = False
     while True:
-        records = look()
-        text = show(records)
+        try:
+            records = _look(source, arguments.job)
+        except OutOfReach as error:
+            if not seen:
+                raise
+            print(f"{error} Trying again.", file=sys.stderr)
+            time.sleep(seconds)
+            continue
+        seen, text = True, _show(source, records, arguments)
         if redraw:
             print(f"\x1b[H\x1b[2J{text}", flush=True)
         elif text != shown:
             print(text, flush=True)
         shown = text
         if not any(record.status.active for record in records):
-            return
-        time.sleep(WATCH_SECONDS)
+            return records
+        time.sleep(seconds)

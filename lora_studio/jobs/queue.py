@@ -17,7 +17,9 @@ from lora_studio.jobs.journal import Journal
 from lora_studio.jobs.receiver import Receiver
 from lora_studio.records import JobRecord, JobStatus, StoredEvent
 from lora_studio.store.jobs import JobStore
-from lora_studio.store.owner import this_process
+from lora_studio.store.owner import is_alive, this_process
+from lora_studio.store.unstored import NAME as UNSTORED
+from lora_studio.store.unstored import Unstored, laid_over, replay
 from lora_studio.training.state_files import state_folder
 
 logger = logging.getLogger(__name__)
@@ -177,11 +179,14 @@ class JobQueue:
         return job
 
     def get(self, job_id: str) -> JobRecord:
-        return self._store.get(job_id)
+        return self._with_unstored(self._store.get(job_id))
 
     def jobs(self, limit: int = 50) -> list[JobRecord]:
         """Newest first."""
-        return self._store.jobs(limit)
+        return [self._with_unstored(job) for job in self._store.jobs(limit)]
+
+    def _with_unstored(self, job: JobRecord) -> JobRecord:
+        return laid_over(job, self._store.folder(job.id))
 
     def running(self) -> JobRecord | None:
         waiting = {JobStatus.QUEUED, JobStatus.PAUSED}
@@ -208,7 +213,8 @@ class JobQueue:
     @property
     def revision(self) -> int:
         """Another number after each change of any job, also by other processes."""
-        return self._store.revision()
+        unstored = sum(Unstored(self._store.folder(job.id)).size() for job in self._store.active())
+        return self._store.revision() + unstored
 
     def wait(self, job_id: str, timeout: float | None = None) -> JobRecord:
         """The job once it has ended and `on_finished` is through, or as it is after `timeout` seconds."""
@@ -319,11 +325,27 @@ class JobQueue:
                 logger.warning("no heartbeat: %s", error)
 
     def clear_up(self) -> None:
-        """Interrupt what ran in processes that are gone, and take over what waited there."""
+        """Store what processes that are gone could not, interrupt what ran there, take over what waited."""
+        self._replay()
         for job in self._store.interrupt_orphans(self._owner):
             logger.warning("job %s (%s): %s", job.id, job.name, job.message)
         self._wake.set()
         self._notify()
+
+    def _replay(self) -> None:
+        own = {self._current, *(receiver.folder.name for receiver in self._unsettled)}
+        for path in self._store.folder("").glob(f"*/{UNSTORED}"):
+            job_id = path.parent.name
+            try:
+                job = self._store.get(job_id)
+                silence = time.time() - (job.heartbeat_at or job.created_at)
+                if job_id not in own and (
+                    job.owner == self._owner or not is_alive(job.owner, silence=silence)
+                ):
+                    count = replay(self._store, job_id)
+                    logger.info("job %s: %s events stored that could not be before", job_id, count)
+            except (StoreError, OSError) as error:
+                logger.warning("the events in %s can't be stored: %s", path, error)
 
     def _journal(self, job_id: str) -> Journal:
         return Journal(self._store.folder(job_id))

@@ -1,4 +1,6 @@
-"""Where the events of a run go: the database and the job's folder. Trouble there never reaches the run."""
+"""Where the events of a run go: the database and the job's folder. Trouble there never reaches the run.
+
+What the database does not take goes into a file of its own meanwhile, see `store/unstored.py`."""
 
 from __future__ import annotations
 
@@ -7,17 +9,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from lora_studio.events import Event, Failed, Finished, Paused, Stopped
 from lora_studio.jobs.journal import Journal
 from lora_studio.store.jobs import JobStore
+from lora_studio.store.unstored import Unstored
 
 logger = logging.getLogger(__name__)
 
-PAUSE_SECONDS = 1.0
-"""After an event could not be stored, the run goes on for so long before the next try."""
-KEPT_EVENTS = 10_000
+PAUSE_SECONDS, LONGEST_PAUSE = 1.0, 30.0
+"""After an event could not be stored, the run goes on for so long before the next try, each time twice as
+long: a try on a locked database takes seconds."""
+KEPT_EVENTS = 100_000
 
 
 class Receiver:
@@ -31,7 +36,9 @@ class Receiver:
         self._on_change = on_change
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Event, float]] = deque(maxlen=KEPT_EVENTS)
-        self._try_again_at = 0.0
+        self._unstored = Unstored(journal.folder)
+        self._kept, self._is_in_file = 0, False
+        self._try_again_at, self._pause = 0.0, PAUSE_SECONDS
         self._told: set[str] = set()
 
     @property
@@ -46,10 +53,14 @@ class Receiver:
                 self.last_word = event
             self._waiting.append((event, at))
             self._guarded("the job's folder", lambda: self._journal.add(event, at))
-            if time.monotonic() >= self._try_again_at and not self._guarded(
-                "the database", self._store_waiting
-            ):
-                self._try_again_at = time.monotonic() + PAUSE_SECONDS
+            if time.monotonic() >= self._try_again_at:
+                if self._guarded("the database", self._store_waiting):
+                    self._pause = PAUSE_SECONDS
+                else:
+                    self._try_again_at = time.monotonic() + self._pause
+                    self._pause = min(LONGEST_PAUSE, 2 * self._pause)
+            if self._waiting:
+                self._guarded("the file of unstored events", self._keep_waiting)
         self._on_change()
 
     def tell(self, text: str) -> None:
@@ -73,6 +84,17 @@ class Receiver:
             event, at = self._waiting[0]
             self._store.append(self._job_id, event, at)
             self._waiting.popleft()
+            self._kept = max(0, self._kept - 1)
+        if self._is_in_file:
+            self._unstored.clear()
+            self._is_in_file = False
+
+    def _keep_waiting(self) -> None:
+        """`_kept` of those that wait are in the file already."""
+        new = list(islice(self._waiting, self._kept, None))
+        self._is_in_file = True
+        self._unstored.add(new)
+        self._kept += len(new)
 
     def _guarded(self, where: str, write: Callable[[], None]) -> bool:
         try:

@@ -1,4 +1,5 @@
-"""Jobs and their events. Each event and what it changes in its job's row are written in one transaction."""
+"""Jobs and their events. Each event and what it changes in its job's row are written in one transaction, and
+with them, by the schema's triggers, what `store/outbox.py` hands to the mirror."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import math
 import sqlite3
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ logger = logging.getLogger(__name__)
 FIELDS = (
     "id, name, status, config, created_at, started_at, finished_at, heartbeat_at, progress, step, "
     "total_steps, phase, loss, seconds_left, message, hint, result_path, revision, owner, "
-    "state_step, fork_of"
+    "state_step, fork_of, run"
 )
 ACTIVE = "('queued', 'running', 'stopping', 'pausing', 'paused')"
 WORKING = "('running', 'stopping', 'pausing')"
@@ -87,7 +88,12 @@ class JobStore:
                 )
             output = job.config["output"]
             ahead = _check_free(connection, job_id, output["output_dir"], output["output_name"])
-            values = {"status": JobStatus.QUEUED, "owner": owner, "heartbeat_at": time.time()}
+            values = {
+                "status": JobStatus.QUEUED,
+                "owner": owner,
+                "heartbeat_at": time.time(),
+                "run": job.run + 1,
+            }
             _update(
                 connection,
                 job_id,
@@ -145,6 +151,15 @@ class JobStore:
         sql = f"SELECT {FIELDS} FROM jobs WHERE status IN {ACTIVE} ORDER BY number"
         return [_record(row) for row in self._database.read(sql)]
 
+    def newest_of(self, slug: str) -> JobRecord | None:
+        """The latest training that writes the LoRA of this slug."""
+        sql = (
+            f"SELECT {FIELDS} FROM jobs WHERE json_extract(config, '$.output.output_name') = ?"
+            " ORDER BY number DESC LIMIT 1"
+        )
+        rows = self._database.read(sql, (slug,))
+        return _record(rows[0]) if rows else None
+
     def revision(self) -> int:
         """A number that is another one after any change of any job."""
         return int(self._database.read("SELECT total(revision) AS sum FROM jobs")[0]["sum"])
@@ -153,6 +168,17 @@ class JobStore:
         """Store an event and what it changes. `at` is its unix time, now if left out."""
         with self._database.write() as connection:
             return _append(connection, job_id, event, time.time() if at is None else at)
+
+    def append_missing(self, job_id: str, events: Sequence[tuple[Event, float]]) -> int:
+        """Of events in order, with their unix times, store those after the last one that is there already."""
+        with self._database.write() as connection:
+            sql = "SELECT at, kind FROM events WHERE job_id = ? AND at >= ?"
+            known = {tuple(row) for row in connection.execute(sql, (job_id, min(at for _, at in events)))}
+            there = [i for i, (event, at) in enumerate(events) if (at, type(event).__name__) in known]
+            missing = events[there[-1] + 1 if there else 0 :]
+            for event, at in missing:
+                _append(connection, job_id, event, at)
+            return len(missing)
 
     def events(
         self, job_id: str, after: int = 0, kinds: Collection[str] = (), limit: int | None = None

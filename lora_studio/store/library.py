@@ -90,6 +90,17 @@ class Library:
         rows = self._database.read(sql, (*words, limit, offset))
         return [_read(ImageRecord, row["record"]) for row in rows]
 
+    def images_of_seeds(self, seeds: Iterable[int]) -> list[ImageRecord]:
+        """All with one of these seeds, newest first."""
+        wanted = tuple(set(seeds))
+        marks = ", ".join("?" * len(wanted))
+        rows = self._database.read(
+            f"SELECT record FROM images WHERE json_extract(record, '$.seed') IN ({marks})"
+            " ORDER BY created_at DESC",
+            wanted,
+        )
+        return [_read(ImageRecord, row["record"]) for row in rows]
+
     def image_paths(self, image_id: str) -> list[str]:
         """All files with this content."""
         rows = self._database.read("SELECT path FROM images WHERE id = ? ORDER BY path", (image_id,))

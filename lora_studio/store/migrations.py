@@ -53,4 +53,71 @@ def _resuming(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_tables, _resuming)
+def _mirroring(connection: sqlite3.Connection) -> None:
+    """`outbox` has a row for each thing that a mirror is to know: `version` rises with every change, `sent`
+    is the version that the mirror has acknowledged. Of a job's events these are sequence numbers. Triggers
+    write it, so it is in the transaction of the change whoever makes that; what is there already is put in
+    now. `note` is for the sender, `dead_letters` holds what the mirror refused for good, `mirror` facts about
+    the sending itself."""
+    for statement in (
+        "ALTER TABLE jobs ADD COLUMN run INTEGER NOT NULL DEFAULT 1",
+        """CREATE TABLE outbox (
+            kind TEXT NOT NULL, key TEXT NOT NULL, version INTEGER NOT NULL DEFAULT 0,
+            sent INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0,
+            next_at REAL NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '', note TEXT NOT NULL DEFAULT '',
+            PRIMARY KEY (kind, key)) WITHOUT ROWID""",
+        "CREATE INDEX outbox_waiting ON outbox(kind, next_at) WHERE version > sent",
+        """CREATE TABLE dead_letters (
+            kind TEXT NOT NULL, key TEXT NOT NULL, version INTEGER NOT NULL, at REAL NOT NULL,
+            error TEXT NOT NULL, PRIMARY KEY (kind, key, version)) WITHOUT ROWID""",
+        "CREATE TABLE mirror (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+        *_outbox_triggers(),
+    ):
+        connection.execute(statement)
+    slug = "json_extract(config, '$.output.output_name')"
+    for kind, key, version, table in (
+        *(("lora", slug, "1", "jobs WHERE json_valid(config)"), ("job", "id", "1", "jobs")),
+        *(("events", "job_id", "max(sequence)", "events GROUP BY job_id"), ("file", "slug", "1", "loras")),
+        *(("lora", "slug", "1", "loras"), ("image", "id", "1", "images"), ("picture", "id", "1", "images")),
+    ):
+        connection.execute(
+            "INSERT OR IGNORE INTO outbox(kind, key, version)"
+            f" SELECT '{kind}', {key} AS key, {version} FROM {table}"
+            f" {'AND' if 'WHERE' in table else 'WHERE' if 'GROUP' not in table else 'HAVING'} key IS NOT NULL"
+        )
+
+
+def _outbox_triggers() -> list[str]:
+    """A heartbeat alone counts once in ten seconds. No ON CONFLICT in a trigger: the one of the statement
+    that fires it would take its place."""
+
+    def changed(kind: str, key: str, version: str = "version + 1") -> str:
+        return (
+            f"INSERT INTO outbox(kind, key) SELECT '{kind}', {key} WHERE {key} IS NOT NULL AND NOT EXISTS"
+            f" (SELECT 1 FROM outbox WHERE kind = '{kind}' AND key = {key});"
+            f" UPDATE outbox SET version = {version} WHERE kind = '{kind}' AND key = {key};"
+        )
+
+    slug = "json_extract(NEW.config, '$.output.output_name')"
+    beat = "CAST(coalesce({}.heartbeat_at, 0) / 10 AS INTEGER)"
+    return [
+        f"CREATE TRIGGER job_made AFTER INSERT ON jobs BEGIN {changed('lora', slug)}"
+        f" {changed('job', 'NEW.id')} END",
+        "CREATE TRIGGER job_changed AFTER UPDATE ON jobs WHEN NEW.revision <> OLD.revision"
+        f" OR {beat.format('NEW')} <> {beat.format('OLD')} BEGIN {changed('job', 'NEW.id')} END",
+        "CREATE TRIGGER job_turned AFTER UPDATE OF status ON jobs WHEN NEW.status <> OLD.status"
+        f" BEGIN {changed('lora', slug)} END",
+        "CREATE TRIGGER event_made AFTER INSERT ON events"
+        f" BEGIN {changed('events', 'NEW.job_id', 'NEW.sequence')} END",
+        f"CREATE TRIGGER lora_put AFTER INSERT ON loras BEGIN {changed('lora', 'NEW.slug')}"
+        f" {changed('file', 'NEW.slug')} END",
+        f"CREATE TRIGGER lora_removed AFTER DELETE ON loras BEGIN {changed('lora', 'OLD.slug')} END",
+        "CREATE TRIGGER image_replaced BEFORE INSERT ON images BEGIN UPDATE outbox SET version = version + 1"
+        " WHERE kind = 'image' AND key IN (SELECT id FROM images WHERE path = NEW.path); END",
+        f"CREATE TRIGGER image_put AFTER INSERT ON images BEGIN {changed('image', 'NEW.id')}"
+        f" {changed('picture', 'NEW.id')} END",
+        f"CREATE TRIGGER image_removed AFTER DELETE ON images BEGIN {changed('image', 'OLD.id')} END",
+    ]
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_tables, _resuming, _mirroring)

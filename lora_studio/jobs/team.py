@@ -1,0 +1,131 @@
+"""LoRAs that other machines have put into the Supabase project: which there are, and fetching one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import uuid
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from lora_studio.config import SLUG
+from lora_studio.errors import BrokenFile, StoreError
+from lora_studio.store.supabase import Supabase
+
+LARGEST_BYTES = 4 << 30
+COLUMNS = (
+    "id,name,slug,family,base_model,trigger_word,network_dim,tensor_sha256,created_at,"
+    "artifact_bucket,artifact_path,artifact_bytes,artifact_sha256"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeamLora:
+    """A LoRA over there. `tensor_hash` is that of `LoraRecord.id`, empty when it was not told."""
+
+    id: str
+    name: str
+    slug: str
+    family: str
+    base: str
+    trigger_word: str
+    network_dim: int
+    size_bytes: int
+    created_at: float
+    tensor_hash: str = ""
+
+
+def list_team(remote: Supabase, machine: str, here: Collection[str]) -> tuple[TeamLora, ...]:
+    """Those with a file, newest first, without what this machine made and what is `here` (tensor hashes)."""
+    rows = remote.select(
+        "loras",
+        COLUMNS,
+        order="created_at",
+        status="ready",
+        worker_id__neq=machine,
+        artifact_path__not_null=True,
+    )
+    loras = (_team_lora(row) for row in rows if _fault(row) == "")
+    return tuple(lora for lora in loras if not lora.tensor_hash or lora.tensor_hash not in here)
+
+
+def download(remote: Supabase, lora_id: str, folder: Path) -> Path:
+    """Fetch a LoRA's file into `folder`, under its slug. It is there only when size and hash are those that
+    its row names; what is in it, `Gallery.import_lora` looks at. Raises StoreError, BrokenFile,
+    MirrorError."""
+    try:
+        wanted = str(uuid.UUID(lora_id))
+    except ValueError:
+        raise StoreError("There is no such LoRA in Supabase.", "Pick one from the list.") from None
+    rows = remote.select("loras", COLUMNS, id=wanted, status="ready", artifact_path__not_null=True)
+    if not rows:
+        raise StoreError("This LoRA is not in Supabase any more.", "Reload the list.")
+    row = rows[0]
+    if fault := _fault(row):
+        raise BrokenFile(f"The LoRA {row['name']} can't be fetched: {fault}.", "Ask whoever put it there.")
+    target = folder / f"{row['slug']}.safetensors"
+    unfinished = folder / f".{uuid.uuid4().hex}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _receive(remote, row, unfinished)
+        unfinished.replace(target)
+    except OSError as error:
+        raise StoreError(
+            f"The LoRA {row['name']} can't be written: {error.strerror or error}.",
+            "Check the disk's space and the folder's rights.",
+        ) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return target
+
+
+def _receive(remote: Supabase, row: Mapping[str, Any], target: Path) -> None:
+    size, received, digest = int(row["artifact_bytes"]), 0, hashlib.sha256()
+    with target.open("xb") as file:
+        for block in remote.download(row["artifact_bucket"], row["artifact_path"]):
+            received += len(block)
+            if received > size:
+                break
+            digest.update(block)
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+    if received != size or digest.hexdigest() != row["artifact_sha256"]:
+        raise BrokenFile(
+            f"The file of {row['name']} is not the one that was put into Supabase.",
+            "Try again, or ask whoever put it there.",
+            path=target,
+        )
+
+
+def _fault(row: Mapping[str, Any]) -> str:
+    """What is wrong with what a row says of its file; rows are written by others."""
+    path = str(row["artifact_path"] or "")
+    if not re.fullmatch(r"[\w-]+/[\w-]+\.safetensors", path) or row["artifact_bucket"] != "loras":
+        return "it is no .safetensors file of a studio"
+    if not SLUG.fullmatch(str(row["slug"])):
+        return "its name is not a studio's"
+    if not 0 < int(row["artifact_bytes"] or 0) <= LARGEST_BYTES:
+        return f"it is larger than {LARGEST_BYTES >> 30} GB, or its size is unknown"
+    if not re.fullmatch(r"[0-9a-f]{64}", str(row["artifact_sha256"] or "")):
+        return "its hash is unknown"
+    return ""
+
+
+def _team_lora(row: Mapping[str, Any]) -> TeamLora:
+    return TeamLora(
+        id=str(row["id"]),
+        name=str(row["name"]),
+        slug=str(row["slug"]),
+        family=str(row["family"]),
+        base=str(row["base_model"]),
+        trigger_word=str(row["trigger_word"]),
+        network_dim=int(row["network_dim"] or 0),
+        size_bytes=int(row["artifact_bytes"]),
+        created_at=datetime.fromisoformat(row["created_at"]).timestamp(),
+        tensor_hash=str(row["tensor_sha256"] or ""),
+    )

@@ -1,0 +1,129 @@
+"""A locked database: the run goes on, the page follows it, and nothing is lost, also when the program is
+killed."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lora_studio.config import TrainConfig
+from lora_studio.jobs import receiver as receiving
+from lora_studio.jobs.queue import JobQueue
+from lora_studio.records import JobStatus
+from lora_studio.store.database import Database
+from lora_studio.store.jobs import JobStore
+from lora_studio.store.unstored import NAME
+from tests.jobs.conftest import SteppingWorker
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PROGRAM = """
+import json, sqlite3, sys, time
+from pathlib import Path
+from lora_studio.config import TrainConfig
+from lora_studio.jobs.queue import JobQueue
+from lora_studio.store import database
+from lora_studio.store.jobs import JobStore
+from tests.jobs.conftest import SteppingWorker
+
+database.BUSY_SECONDS = 0.01
+path = Path(sys.argv[1])
+worker = SteppingWorker()
+queue = JobQueue(JobStore(database.Database(path)), worker, beat_seconds=60)
+job = queue.submit(TrainConfig.from_json(json.loads(sys.argv[2])))
+queue.start()
+worker.go(3)
+while queue.get(job.id).step < 3:
+    time.sleep(0.01)
+lock = sqlite3.connect(path, isolation_level=None)
+lock.execute("BEGIN IMMEDIATE")
+worker.go(4)
+while queue.get(job.id).step < 7:
+    time.sleep(0.01)
+print(job.id, flush=True)
+time.sleep(600)
+"""
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """By another program."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+        connection.close()
+
+
+def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobStore]:
+    monkeypatch.setattr("lora_studio.store.database.BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(receiving, "PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(receiving, "LONGEST_PAUSE", 0.1)
+    database = Database(tmp_path / "home" / "studio.db")
+    yield JobStore(database)
+    database.close()
+
+
+def test_a_locked_database_holds_up_nobody(
+    store: JobStore,
+    open_queue: Callable[..., JobQueue],
+    worker: SteppingWorker,
+    config_named: Callable[..., TrainConfig],
+    tmp_path: Path,
+) -> None:
+    queue = open_queue()
+    job = queue.submit(config_named(steps=20))
+    worker.go(5)
+    until(lambda: queue.get(job.id).step == 5)
+    with locked(tmp_path / "home" / "studio.db"):
+        before = queue.revision
+        begun = time.monotonic()
+        worker.go(10)
+        until(lambda: queue.get(job.id).step == 15)
+        assert time.monotonic() - begun < 5
+        assert store.get(job.id).step == 5
+        assert queue.revision != before  # so the page looks again
+        assert queue.jobs()[0].progress > store.get(job.id).progress
+        assert (store.folder(job.id) / NAME).exists()
+    worker.go()
+    assert queue.wait(job.id, timeout=20).status == JobStatus.FINISHED
+    steps = [stored.event.step for stored in store.events(job.id, kinds=["StepDone"])]
+    assert steps == list(range(1, 21))
+    assert not (store.folder(job.id) / NAME).exists()
+
+
+def test_a_program_killed_meanwhile_loses_nothing(
+    store: JobStore,
+    open_queue: Callable[..., JobQueue],
+    config_named: Callable[..., TrainConfig],
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "home" / "studio.db")]
+    command.append(config_named(steps=50).model_dump_json())
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT) as child:
+        assert child.stdout is not None
+        job_id = child.stdout.readline().strip()
+        child.kill()
+    assert store.get(job_id).step == 3
+    queue = open_queue()
+    until(lambda: queue.get(job_id).status == JobStatus.INTERRUPTED)
+    assert store.get(job_id).step == 7
+    steps = [stored.event.step for stored in store.events(job_id, kinds=["StepDone"])]
+    assert steps == list(range(1, 8))
+    assert not (store.folder(job_id) / NAME).exists()

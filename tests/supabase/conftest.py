@@ -1,0 +1,95 @@
+"""A PostgreSQL for the whole run; for each module a database of its own with our schema, a server over it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.supabase import places, vendor
+from tests.supabase.access import become
+from tests.supabase.cluster import BOOTSTRAP, MIGRATIONS, Cluster, running_cluster
+from tests.supabase.server import Server
+from tests.supabase.vendor import Lite, Programs, running_lite
+
+BARE, TEMPLATE = "bare", "template_studio"
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """One database: bootstrap and migrations are in it, rows are not. `connect` is the superuser's way in."""
+
+    cluster: Cluster
+    name: str
+
+    @property
+    def url(self) -> str:
+        return self.cluster.url(self.name)
+
+    def connect(self) -> psycopg.Connection[Any]:
+        return self.cluster.connect(self.name)
+
+    @contextmanager
+    def acting(self, role: str, user_id: object = "") -> Iterator[psycopg.Connection[Any]]:
+        """A transaction in somebody's name, as the Data API makes one for each request."""
+        claims = {"role": role, **({"sub": str(user_id)} if user_id else {})}
+        with self.connect() as connection, connection.transaction():
+            become(connection.cursor(), claims)
+            yield connection
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A running PostgreSQL with two databases to copy: `bare`, as a project is before our migrations, and
+    `template_studio`, as it is after them."""
+    programs = places.find_postgres()
+    if programs is None:
+        pytest.skip(places.HOW_TO_GET_POSTGRES)
+    with running_cluster(programs) as running:
+        running.create(BARE)
+        running.run(BARE, [BOOTSTRAP])
+        running.create(TEMPLATE, BARE)
+        running.run(TEMPLATE, sorted(MIGRATIONS.glob("*.sql")))
+        yield running
+
+
+@pytest.fixture(scope="session")
+def programs() -> Programs:
+    """Supabase's own programs."""
+    found = vendor.find()
+    if found is None:
+        pytest.skip(places.HOW_TO_GET_PROGRAMS)
+    return found
+
+
+@pytest.fixture(scope="module")
+def lite(cluster: Cluster, programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lite]:
+    """The vendor's lightweight server over a database of its own, for the Data API: its sign-in and half its
+    Storage do not work with the Python client."""
+    database = cluster.create(f"lite_{next(_numbers)}")
+    tables = [file for file in sorted(MIGRATIONS.glob("*.sql")) if "storage" not in file.name]
+    with running_lite(programs, tmp_path_factory.mktemp("lite"), database, tables) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def postgres(cluster: Cluster) -> Postgres:
+    """This module's database."""
+    name = f"studio_{next(_numbers)}"
+    cluster.create(name, TEMPLATE)
+    return Postgres(cluster, name)
+
+
+@pytest.fixture(scope="module")
+def server(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A Supabase over this module's database; `stop` and `start` make an outage."""
+    running = Server(postgres.url, tmp_path_factory.mktemp("objects"))
+    running.start()
+    yield running
+    running.close()
