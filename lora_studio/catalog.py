@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lora_studio.config import Kind
+from lora_studio.samplers import SAMPLERS, Sampler
+
+__all__ = ["SAMPLERS", "Sampler"]  # beside what is defined here
 
 SD1 = "sd1"
 SD2 = "sd2"
@@ -23,16 +26,36 @@ FAMILIES: Mapping[str, str] = {
 OTHER_FAMILIES: Mapping[str, str] = {
     "sd3": "Stable Diffusion 3",
     "flux": "FLUX",
+    "wan": "Wan",
+    "hunyuan": "HunyuanVideo",
+    "qwen": "Qwen-Image",
 }
 """Families that we recognise in files, so that a sentence can name them, but that nothing here runs yet."""
-BASE_VERSIONS: Mapping[str, str] = {"sd_v1": SD1, "sd_v2": SD2, "sdxl": SDXL, "sd3": "sd3", "flux": "flux"}
-"""How the values of Kohya's `ss_base_model_version` begin."""
+BASE_VERSIONS: Mapping[str, str] = {
+    **{"sd_v1": SD1, "sd_v2": SD2, "sdxl": SDXL, "sd3": "sd3", "flux": "flux"},
+    **{"stable-diffusion-v1": SD1, "stable-diffusion-v2": SD2, "stable-diffusion-xl": SDXL},
+    **{"stable-diffusion-3": "sd3", "wan": "wan", "hunyuan": "hunyuan", "qwen": "qwen"},
+}
+"""How the values of Kohya's `ss_base_model_version` and of `modelspec.architecture` begin."""
+LAYER_FAMILIES: tuple[tuple[str, str], ...] = (
+    (r"double_blocks_\d+_(?:img|txt)_mlp_fc[12]$|token_refiner_", "hunyuan"),
+    (r"transformer_blocks_\d+_(?:img|txt)_m(?:od|lp)_|_transformer_blocks_[2-5]\d_attn_add_", "qwen"),
+    (r"joint_blocks_\d+_(?:x|context)_block", "sd3"),
+    (r"_(?:double|single)_blocks_\d+_|_single_transformer_blocks_\d+_", "flux"),
+    (r"^lora_(?:unet_|transformer_)?blocks_\d+_(?:self_attn|cross_attn)_[qkvo]$", "wan"),
+    (r"^lora_(?:unet_|transformer_)?blocks_\d+_(?:ffn_|attn[12]_to_)", "wan"),
+)
+"""What layers of other architectures are called, every dot an underscore; the first that is found counts."""
+JOINT_WIDTHS: Mapping[int, str] = {1536: "sd3", 2432: "sd3", 3072: "flux"}
+"""Inputs of an attention layer of the transformers whose layers have the same names in diffusers."""
 TEXT_WIDTHS: Mapping[int, str] = {768: SD1, 1024: SD2, 2048: SDXL}
 """Width of the text that the denoiser attends to."""
 
 
 def family_from_version(version: str) -> str:
-    """The family that a file's `ss_base_model_version` names; empty if unknown."""
+    """The family that a file's `ss_base_model_version` or `modelspec.architecture` names; empty if
+    unknown."""
+    version = version.lower()
     return next((family for start, family in BASE_VERSIONS.items() if version.startswith(start)), "")
 
 
@@ -155,40 +178,6 @@ _BASES = (
     ),
 )
 BASES: Mapping[str, Base] = {base.name: base for base in _BASES}
-
-
-@dataclass(frozen=True)
-class Sampler:
-    """A diffusers scheduler class with the options that make it the sampler people know under a name."""
-
-    scheduler: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-SAMPLERS: Mapping[str, Sampler] = {
-    "DDIM": Sampler("DDIMScheduler"),
-    "Euler": Sampler("EulerDiscreteScheduler"),
-    "Euler a": Sampler("EulerAncestralDiscreteScheduler"),
-    "Heun": Sampler("HeunDiscreteScheduler"),
-    "DPM2": Sampler("KDPM2DiscreteScheduler"),
-    "DPM2 a": Sampler("KDPM2AncestralDiscreteScheduler"),
-    "DPM++ 2M": Sampler("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 2}),
-    "DPM++ 2M Karras": Sampler(
-        "DPMSolverMultistepScheduler",
-        {"algorithm_type": "dpmsolver++", "solver_order": 2, "use_karras_sigmas": True},
-    ),
-    "DPM++ 2M SDE": Sampler(
-        "DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++", "solver_order": 2}
-    ),
-    "DPM++ 2S": Sampler(
-        "DPMSolverSinglestepScheduler",
-        {"algorithm_type": "dpmsolver++", "solver_order": 2, "lower_order_final": True},
-    ),
-    "UniPC": Sampler("UniPCMultistepScheduler"),
-    "DEIS": Sampler("DEISMultistepScheduler"),
-    "PNDM": Sampler("PNDMScheduler", {"skip_prk_steps": True}),
-    "LCM": Sampler("LCMScheduler"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ StudioError
 │   ├── BrokenFile       damaged, truncated, or not finite
 │   └── FamilyMismatch   fine, but made for another kind of base model
 ├── DeviceBusy           somebody else holds the device
+├── DeviceLost           the device failed in the middle of the work
 ├── OutOfMemory          the device or the machine has too little memory
 ├── Diverged             the loss is no longer a number
 ├── StoreError           a record is missing, or the database cannot be written
@@ -69,6 +70,10 @@ class FamilyMismatch(ModelFileError):
 
 
 class DeviceBusy(StudioError):
+    pass
+
+
+class DeviceLost(StudioError):
     pass
 
 

@@ -33,7 +33,8 @@ class Started:
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseAdvanced:
-    """`done` of `total` units of one phase: images for cache, bytes for download, 1 for load and save."""
+    """`done` of `total` units of one phase: images for cache, bytes for download and for the loading of a
+    generation, 1 for save and for the loading of a training."""
 
     phase: str
     done: int
@@ -138,6 +139,16 @@ class Denoised:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LivePreview:
+    """What image `image` looks like after `step` steps: `path` is a small picture that the next one
+    replaces."""
+
+    image: int
+    step: int
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImageSaved:
     path: str
     seed: int
@@ -160,6 +171,7 @@ Event = (
     | Stopped
     | Paused
     | Denoised
+    | LivePreview
     | ImageSaved
 )
 Emit = Callable[[Event], None]
@@ -187,6 +199,7 @@ EVENT_CLASSES: dict[str, type] = {
         Stopped,
         Paused,
         Denoised,
+        LivePreview,
         ImageSaved,
     )
 }

@@ -1,7 +1,7 @@
 """The library of LoRAs and images: list, search, import, rename, delete, undo.
 
-Files and folders are the truth, `models/lora/<slug>` for a LoRA and PNGs for images; the store's rows only
-make them quick to find, and `scan` makes them again.
+Files and folders are the truth, `models/lora/<slug>` for a LoRA and pictures for images; the store's rows
+only make them quick to find, and `scan` makes them again.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import re
 import shutil
 import threading
 import unicodedata
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from lora_studio.config import SLUG
 from lora_studio.errors import ConfigError, ModelFileError, StoreError, StudioError
-from lora_studio.generation.images import read_request
+from lora_studio.generation import inputs
+from lora_studio.generation.images import FORMATS, SUFFIXES, read_request
+from lora_studio.generation.reuse import is_drawn
 from lora_studio.lora.files import file_name, find_file, read_header, write_atomically
 from lora_studio.lora.folder import (
     LONGEST_TITLE,
@@ -43,6 +45,7 @@ from lora_studio.training.chosen import use_checkpoint
 logger = logging.getLogger(__name__)
 
 KINDS = ("lora", "image")
+PICTURES = frozenset(SUFFIXES.values())
 
 
 class Gallery:
@@ -138,9 +141,39 @@ class Gallery:
             raise StoreError(f"The picture {Path(image.path).name} is gone.", "Make it again.")
         return self._shown_image(record)
 
+    def list_images(self, paths: Iterable[Path]) -> None:
+        """List pictures that lie in the image folder already, by what they say of themselves."""
+        for path in paths:
+            self._read_image(path)
+
+    def forget_inputs(self) -> None:
+        """Remove pictures to redraw that no picture of the gallery or its trash was made from, once they have
+        not been used for a week. What can't be removed stays."""
+        old = inputs.unused(self._settings.inputs)
+        if not old:
+            return
+        trash = (path for path in self._settings.trash.rglob("*") if path.suffix in PICTURES)
+        made = [record.request for record in self._library.images(limit=-1)]
+        made += [request.model_dump() for path in trash if (request := _request_in(path))]
+        kept = {values.get(name) for values in made for name in ("image", "mask_image")}
+        for path in old:
+            if path.stem not in kept:
+                with suppress(OSError):
+                    path.unlink()
+
     def images(self, search: str = "", limit: int = 60, offset: int = 0) -> list[ImageRecord]:
         """Newest first. All words of `search` must occur in the prompt or the LoRAs' slugs."""
         return [self._shown_image(record) for record in self._library.images(search, limit, offset)]
+
+    def drawn_before(self, requests: Sequence[GenerateRequest]) -> list[ImageRecord | None]:
+        """For each request, with all values filled in, the picture that it would draw again; None where there
+        is none."""
+        known = self._library.images_of_seeds(request.seed or 0 for request in requests)
+        found = [
+            next((record for record in known if is_drawn(request, record, self._settings)), None)
+            for request in requests
+        ]
+        return [record and self._shown_image(record) for record in found]
 
     def image(self, image_id: str) -> ImageRecord:
         return self._shown_image(self._library.image(image_id))
@@ -212,7 +245,11 @@ class Gallery:
 
     def _scan_images(self) -> None:
         known = self._library.image_fingerprints()
-        found = {str(path) for path in self._settings.images.rglob("*.png") if not path.name.startswith(".")}
+        found = {
+            str(path)
+            for path in self._settings.images.rglob("*")
+            if path.suffix in PICTURES and not path.name.startswith(".")
+        }
         for path in sorted(found):
             if known.get(path) != state_of(Path(path)):
                 self._read_image(Path(path))
@@ -224,7 +261,7 @@ class Gallery:
 
         state = state_of(path)
         try:
-            with Image.open(path, formats=["PNG"]) as picture:
+            with Image.open(path, formats=list(FORMATS)) as picture:
                 width, height = picture.size
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             created_at = path.stat().st_mtime

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator, Sequence
 from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
 
 from lora_studio.events import (
     Denoised,
     Emit,
     Finished,
     ImageSaved,
+    LivePreview,
     Noted,
     ShouldStop,
     Started,
@@ -20,15 +24,24 @@ from lora_studio.events import (
     never_stop,
 )
 from lora_studio.families.detect import FoundBase, find_base
-from lora_studio.generation.defaults import fill_in, fit_to, scheduler_for
-from lora_studio.generation.denoise import draw
+from lora_studio.generation.defaults import Size, fill_in, fit_to, hires_size, size_step, steps_of
 from lora_studio.generation.images import Origin, save_image
 from lora_studio.generation.loras import WantedLora, check_family, find_loras
+from lora_studio.generation.memory import draw_within
 from lora_studio.generation.pipelines import LoadedBase, Pipelines, compute_dtype
-from lora_studio.generation.prompts import cut_off, with_triggers
+from lora_studio.generation.prompts import expand, prepare, with_triggers
+from lora_studio.generation.remarks import remarks
+from lora_studio.generation.reuse import state_of
+from lora_studio.generation.texts import EncodedTexts
 from lora_studio.request import MAX_SEED, GeneratedImage, GenerateRequest
-from lora_studio.runtime import find_device
+from lora_studio.runtime import find_device, lost_device
 from lora_studio.settings import Settings
+
+if TYPE_CHECKING:
+    from lora_studio.generation.course import Course
+    from lora_studio.generation.denoise import Order
+    from lora_studio.generation.live import LiveView
+    from lora_studio.generation.source import Source
 
 
 class Generator:
@@ -37,51 +50,96 @@ class Generator:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._pipelines = Pipelines()
+        self._pipelines = Pipelines(settings)
+        self._texts = EncodedTexts()
+        self._colours: Any = weakref.WeakKeyDictionary()  # of each autoencoder's latents, for live previews
         self._lock = threading.Lock()
 
     def generate(
-        self, request: GenerateRequest, emit: Emit = ignore, should_stop: ShouldStop = never_stop
+        self,
+        request: GenerateRequest,
+        emit: Emit = ignore,
+        should_stop: ShouldStop = never_stop,
+        *,
+        live: bool = False,
     ) -> list[GeneratedImage]:
-        """Draw the images and write them into the image folder, image i with seed + i; each is the same as
-        when it is drawn alone with that seed. Stopping takes one denoising step and returns the images
-        finished so far.
+        """Draw the images and write them into the image folder, image i with seed + i (with a variation: of
+        the same seed, with variation_seed + i); each is the same as when it is drawn alone with that seed.
+        Stopping takes one denoising step and returns the images finished so far.
 
         Emits Started, PhaseAdvanced("load") when the base has to be loaded, Denoised, ImageSaved, and
-        Finished or Stopped; Noted for what is ignored.
+        Finished or Stopped; Noted for what is ignored; with `live` up to three LivePreview a second.
 
-        Raises ConfigError, StoreError, ModelFileError and its kin, OutOfMemory, Diverged.
+        Raises ConfigError, StoreError, ModelFileError and its kin, OutOfMemory, Diverged, DeviceLost.
         """
         with self._lock:
-            return _Run(self._settings, self._pipelines, emit, should_stop).draw_all(request)
+            run = _Run(self._settings, self._pipelines, self._texts, emit, should_stop)
+            try:
+                if not live:
+                    return run.draw_all(request)
+                with _live_view(self._settings) as view:
+                    run.look_with(view, self._colours)
+                    return run.draw_all(request)
+            except RuntimeError as error:
+                self._drop()
+                lost = lost_device(error)
+                if lost is None:
+                    raise
+                raise lost from error
 
     def unload(self) -> None:
         """Free the memory of all loaded base models; waits for the request in work."""
         with self._lock:
+            self._texts.clear()
+            self._pipelines.clear()
+
+    def _drop(self) -> None:
+        """After a failure inside the device nothing on it can be trusted: the next request loads afresh."""
+        self._texts.clear()
+        with contextlib.suppress(RuntimeError):  # a lost device can't even free its memory
             self._pipelines.clear()
 
 
 class _Run:
     """One call of `generate`."""
 
-    def __init__(self, settings: Settings, pipelines: Pipelines, emit: Emit, should_stop: ShouldStop) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        pipelines: Pipelines,
+        texts: EncodedTexts,
+        emit: Emit,
+        should_stop: ShouldStop,
+    ) -> None:
         self._settings = settings
         self._pipelines = pipelines
+        self._texts = texts
         self._emit = emit
         self._should_stop = should_stop
         self._steps_done = 0
+        self._said: set[str] = set()
+        self._view: LiveView | None = None
+        self._colours: Any = None
+
+    def look_with(self, view: LiveView, colours: Any) -> None:
+        """Show each picture while it is drawn; `colours` keeps what is found out about autoencoders."""
+        self._view = view
+        self._colours = colours
 
     def draw_all(self, request: GenerateRequest) -> list[GeneratedImage]:
         started = time.monotonic()
+        request = prepare(request)
         found = find_base(request.base, self._settings)
         request = fill_in(request, found)
+        source = self._source_size(request)
         loras = find_loras(request.loras, self._settings.loras)
         for lora in loras:
             check_family(lora, found)
         self._say_started(request, found)
         images: list[GeneratedImage] = []
-        if not self._should_stop():
-            images = self._draw_with(self._pipelines.get(found, self._emit), request, loras)
+        base = None if self._should_stop() else self._pipelines.get(found, self._emit, self._should_stop)
+        if base is not None:
+            images = self._draw_with(base, request, loras, source)
         last = images[-1].path if images else ""
         if len(images) == request.count:
             seconds = time.monotonic() - started
@@ -91,71 +149,145 @@ class _Run:
         return images
 
     def _draw_with(
-        self, base: LoadedBase, request: GenerateRequest, loras: Sequence[WantedLora]
+        self, base: LoadedBase, asked: GenerateRequest, loras: Sequence[WantedLora], size: Size | None
     ) -> list[GeneratedImage]:
-        request = fit_to(request, base.found, base.pipe, base.scheduler_config)
+        request = fit_to(asked, base.found, base.pipe, base.scheduler_config, source=size)
+        for remark in remarks(asked, request, base.pipe, size):
+            self._note(remark)
         base.stack.apply(loras)
-        triggers = [lora.trigger_word for lora in loras] if request.insert_trigger else []
-        prompt = with_triggers(request.prompt, triggers)
-        self._note_what_is_ignored(base, request, prompt)
+        source = None if self._should_stop() else self._open_source(base, request)
         images: list[GeneratedImage] = []
         for number in range(request.count):
             if self._should_stop():
                 break
-            origin = Origin(
-                request=_alone(request, number),
-                prompt=prompt,
-                model=_plain_name(base.found),
-                lora_hashes={lora.slug: lora.header.tensor_hash for lora in loras},
-            )
-            image = self._draw_one(base, origin, number + 1, request.count)
+            origin = self._origin(base, _alone(request, number), loras)
+            order = self._order(base, origin, loras, source)
+            image = self._draw_one(base, origin, order, number + 1, request.count)
             if image is None:
                 break
             images.append(image)
         return images
 
-    def _draw_one(self, base: LoadedBase, origin: Origin, image: int, images: int) -> GeneratedImage | None:
-        def on_step(step: int, steps: int) -> None:
+    def _origin(self, base: LoadedBase, request: GenerateRequest, loras: Sequence[WantedLora]) -> Origin:
+        """How this image is made: its prompts with choices made and trigger words in front."""
+        triggers = [lora.trigger_word for lora in loras] if request.insert_trigger else []
+        seed, wildcards = request.seed or 0, self._settings.wildcards
+        return Origin(
+            request=request,
+            prompt=with_triggers(expand(request.prompt, seed, wildcards), triggers),
+            model=_plain_name(base.found),
+            lora_hashes={lora.key: lora.header.tensor_hash for lora in loras},
+            base_state=state_of(base.found, self._settings.precision),
+            negative_prompt=expand(request.negative_prompt, seed, wildcards),
+        )
+
+    def _order(
+        self, base: LoadedBase, origin: Origin, loras: Sequence[WantedLora], source: Source | None
+    ) -> Order:
+        from lora_studio.generation.denoise import Order
+
+        request = origin.request
+        negative = origin.negative_prompt or ""
+        text = self._texts.get(base.pipe, origin.prompt, negative, clip_skip=request.clip_skip, loras=loras)
+        return Order(
+            request=request,
+            text=text,
+            scheduler_config=base.scheduler_config,
+            hires=hires_size(request, size_step(base.found, base.pipe)),
+            source=source,
+        )
+
+    def _draw_one(
+        self, base: LoadedBase, origin: Origin, order: Order, image: int, images: int
+    ) -> GeneratedImage | None:
+        from lora_studio.generation.denoise import Watch, draw
+
+        self._learn_colours(base, origin.request)
+
+        def on_step(step: int, steps: int, course: Course) -> None:
             self._steps_done += 1
             self._emit(Denoised(image=image, images=images, step=step, total_steps=steps))
+            self._look(base, course, image, step)
 
-        base.pipe.scheduler = scheduler_for(origin.request, base.scheduler_config)
-        picture = draw(
-            base.pipe, origin.request, origin.prompt, on_step=on_step, should_stop=self._should_stop
-        )
+        if self._should_stop():
+            return None
+        watch = Watch(on_step=on_step, should_stop=self._should_stop, note=self._note)
+        picture = draw_within(base, origin.request, self._emit, lambda: draw(base.pipe, order, watch))
         if picture is None:
             return None
         saved = save_image(picture, self._settings.images, origin)
         self._emit(ImageSaved(path=saved.path, seed=saved.seed, image=image, images=images))
         return saved
 
+    def _source_size(self, request: GenerateRequest) -> Size | None:
+        from lora_studio.generation.inputs import size_of
+
+        return size_of(request, self._settings.inputs)
+
+    def _open_source(self, base: LoadedBase, request: GenerateRequest) -> Source | None:
+        from lora_studio.generation.source import open_source
+
+        if not request.image:
+            return None
+        inputs = self._settings.inputs
+        return draw_within(base, request, self._emit, lambda: open_source(request, base.pipe, inputs))
+
+    def _learn_colours(self, base: LoadedBase, request: GenerateRequest) -> None:
+        if self._view is None or base.pipe.vae in self._colours:
+            return
+        from lora_studio.generation.live import colours_of
+
+        colours = draw_within(base, request, self._emit, lambda: colours_of(base.pipe))
+        self._colours[base.pipe.vae] = colours
+
+    def _look(self, base: LoadedBase, course: Course, image: int, step: int) -> None:
+        if self._view is None or not self._view.is_due:
+            return
+        latents = course.guess()
+        path = "" if latents is None else self._view.show(latents, self._colours[base.pipe.vae])
+        if path:
+            self._emit(LivePreview(image=image, step=step, path=path))
+        elif self._view.failed:
+            self._note(f"No live previews: they can't be written ({self._view.failed}).")
+
     def _say_started(self, request: GenerateRequest, found: FoundBase) -> None:
         device = find_device()
+        first = ("download",) if self._pipelines.will_download(found) else ()
+        phases = () if self._pipelines.is_loaded(found) else (*first, "load")
         self._emit(
             Started(
-                total_steps=(request.num_inference_steps or 0) * request.count,
-                phases=("generate",) if self._pipelines.is_loaded(found) else ("load", "generate"),
+                total_steps=steps_of(request) * request.count,
+                phases=(*phases, "generate"),
                 device=device.title,
-                dtype=str(compute_dtype(device)).removeprefix("torch."),
+                dtype=str(compute_dtype(device, self._settings.precision)).removeprefix("torch."),
                 images=request.count,
             )
         )
 
-    def _note_what_is_ignored(self, base: LoadedBase, request: GenerateRequest, prompt: str) -> None:
-        for what, text in (("prompt", prompt), ("negative prompt", request.negative_prompt)):
-            lost = cut_off(base.pipe.tokenizer, text)
-            if lost:
-                message = f"The {what} is too long for this base model; this end is ignored: “{lost}”"
-                self._emit(Noted(message=message, level="warning"))
-        if request.negative_prompt and (request.guidance_scale or 0) <= 1:
-            message = "The negative prompt is ignored at a guidance of 1 or less."
+    def _note(self, message: str) -> None:
+        """Each sentence once."""
+        if message not in self._said:
+            self._said.add(message)
             self._emit(Noted(message=message, level="warning"))
 
 
+@contextlib.contextmanager
+def _live_view(settings: Settings) -> Iterator[LiveView]:
+    from lora_studio.generation.live import LiveView
+
+    view = LiveView(settings.cache / "live")
+    try:
+        yield view
+    finally:
+        view.close()
+
+
 def _alone(request: GenerateRequest, number: int) -> GenerateRequest:
-    """The request that draws image `number` (from 0) by itself. Seeds wrap around at the top."""
-    seed = ((request.seed or 0) + number) % (MAX_SEED + 1)
-    return request.model_copy(update={"seed": seed, "count": 1})
+    """The request that draws image `number` (from 0) by itself. Variations keep the seed and go on with the
+    second one. Seeds wrap around at the top."""
+    counted = "variation_seed" if request.variation_strength else "seed"
+    seed = ((getattr(request, counted) or 0) + number) % (MAX_SEED + 1)
+    return request.model_copy(update={counted: seed, "count": 1})
 
 
 def _plain_name(found: FoundBase) -> str:

@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lora_studio.errors import ConfigError
 
 MAX_SEED = 2**32 - 1
+MOST_SHOWN = 60
+HASH = r"^(?:[0-9a-f]{64})?$"
 
 
 class LoraUse(BaseModel):
-    """One LoRA of the stack: its slug in the library and its weight (0 off, 1 as trained)."""
+    """One LoRA of the stack: its slug in the library and its weight (0 off, 1 as trained). Left empty,
+    `text_encoder_weight` is the weight; `checkpoint` is a step of its training instead of the LoRA's file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     slug: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="The LoRA's slug in the library.")
     weight: float = Field(1.0, ge=-4, le=4, description="0 is off, 1 as trained.")
+    text_encoder_weight: float | None = Field(
+        default=None, ge=-4, le=4, description="The weight in the text encoder. Empty: the same."
+    )
+    checkpoint: int | None = Field(
+        default=None, ge=1, description="A checkpoint's step. Empty: the LoRA's own file."
+    )
 
 
 class GenerateRequest(BaseModel):
     """Names are diffusers' own. `width`, `height`, `num_inference_steps` and `guidance_scale` left empty
     take the base model's values from the catalog; `seed` left empty is drawn, and image i of `count` uses
-    seed + i."""
+    seed + i; variations of one picture keep the seed and use variation_seed + i.
+
+    `image` and `mask_image` are SHA-256 sums of pictures that were taken in before (`generation/inputs.py`):
+    with `image` the picture is redrawn (img2img), with both only where the mask is white (inpaint). A
+    `hires_scale` above 1 draws at the given size first and then again, larger."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -44,6 +57,36 @@ class GenerateRequest(BaseModel):
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Same seed, same picture. Empty: drawn.")
     count: int = Field(1, ge=1, le=16, description="How many pictures.")
     sampler: str = Field("", description="A sampler's name from the catalog. Empty: the base model's own.")
+    clip_skip: int = Field(
+        1, ge=1, le=12, description="Which layer of the text encoder counts, from the end; 1 is the last."
+    )
+    guidance_rescale: float = Field(
+        0.0, ge=0, le=1, description="Takes back the overexposure of a high guidance; 0 is off."
+    )
+    variation_seed: int | None = Field(
+        None, ge=0, le=MAX_SEED, description="Noise of a second seed to mix in. Empty: drawn."
+    )
+    variation_strength: float = Field(
+        0.0, ge=0, le=1, description="How much of the second seed's noise; 0 is off."
+    )
+    image: str = Field("", pattern=HASH, description="The picture to redraw: its SHA-256 sum.")
+    mask_image: str = Field("", pattern=HASH, description="Where to redraw it, white: its SHA-256 sum.")
+    strength: float = Field(0.75, gt=0, le=1, description="How far the redrawn picture may go from it.")
+    mask_blur: int = Field(4, ge=0, le=64, description="Pixels over which the mask's edge fades.")
+    padding_mask_crop: int | None = Field(
+        None, ge=0, le=512, description="Redraw only the mask's surroundings, with so many pixels around it."
+    )
+    hires_scale: float = Field(1.0, ge=1, le=4, description="Draw again at so many times the size; 1 is off.")
+    hires_steps: int | None = Field(
+        None, ge=1, le=200, description="Steps of the second pass. Empty: as the first."
+    )
+    hires_strength: float = Field(
+        0.55, gt=0, le=1, description="How far the second pass may go from the first."
+    )
+    hires_upscaler: Literal["lanczos", "latent"] = Field(
+        "lanczos", description="What enlarges the first pass's picture."
+    )
+    image_format: Literal["png", "jpeg", "webp"] = Field("png", description="The file's format.")
 
     @classmethod
     def build(cls, **values: Any) -> GenerateRequest:
@@ -59,8 +102,14 @@ class GenerateRequest(BaseModel):
                 step = problem["ctx"]["multiple_of"]
                 hint = f"The nearest is {round(float(problem['input']) / step) * step}."
             raise ConfigError(
-                f"{name}: {said[0].lower()}{said[1:]} (got {problem['input']!r}).", hint, field=name
+                f"{name}: {said[0].lower()}{said[1:]} (got {_short(problem['input'])}).", hint, field=name
             ) from None
+
+
+def _short(value: Any) -> str:
+    """As it was given, but no prompt of ten thousand characters."""
+    shown = repr(value)
+    return shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}…"
 
 
 @dataclass(frozen=True, kw_only=True)

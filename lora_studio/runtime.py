@@ -7,12 +7,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.errors import DeviceBusy, OutOfMemory
+from lora_studio.errors import DeviceBusy, DeviceLost, OutOfMemory
 
 if TYPE_CHECKING:
     import torch
+
+LOST = re.compile(
+    r"CUDA error|CUDA driver|CUBLAS|CUDNN|HIP error|device-side assert|MPS backend|device.{0,20}lost", re.I
+)
+"""In the messages of a device that has failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +66,37 @@ def _cpu_computes_bf16() -> bool:
     )
 
 
+CONTAINER = Path("/sys/fs/cgroup")
+"""Where Linux says how much memory this container may take."""
+
+
+def find_memory(device: Device) -> tuple[int, int]:
+    """Bytes that are free and that there are, where `device` keeps weights: its own memory, or the machine's
+    (the container's, if it has less)."""
+    if device.kind == "cuda":
+        import torch
+
+        free, whole = torch.cuda.mem_get_info()
+        return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated(), whole
+    import psutil  # type: ignore[import-untyped]
+
+    machine = psutil.virtual_memory()
+    limit, free = _container_memory(machine.total)
+    return min(machine.available, free), min(machine.total, limit)
+
+
+def _container_memory(otherwise: int) -> tuple[int, int]:
+    """(limit, free) in bytes; twice `otherwise` without a limit. Files that are only remembered count as
+    free."""
+    try:
+        limit = int((CONTAINER / "memory.max").read_text())
+        used = int((CONTAINER / "memory.current").read_text())
+        facts = dict(line.split() for line in (CONTAINER / "memory.stat").read_text().splitlines())
+        return limit, max(0, limit - used + int(facts.get("inactive_file", 0)))
+    except (OSError, ValueError):
+        return otherwise, otherwise
+
+
 def compute_dtype(mixed_precision: str, device: Device) -> torch.dtype:
     """The autocast dtype for TrainConfig's `mixed_precision` (auto, no, fp16 or bf16)."""
     import torch
@@ -85,6 +122,17 @@ def memory_errors(doing: str, hint: str) -> Iterator[None]:
         if not re.search(r"not enough memory|can't allocate memory|out of memory", str(error)):
             raise
         raise OutOfMemory(f"The memory was not enough for {doing}.", hint) from error
+
+
+def lost_device(error: RuntimeError) -> DeviceLost | None:
+    """What to tell people of an error that a device in failure raises; None for one of another kind."""
+    said = str(error).strip()
+    if not LOST.search(said):
+        return None
+    return DeviceLost(
+        f"The device failed in the middle of the work: {said.splitlines()[0][:200]}",
+        "Try again; everything is loaded afresh. If that fails too, start the app anew.",
+    )
 
 
 class DeviceLease:

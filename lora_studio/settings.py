@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+from lora_studio.errors import ConfigError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -16,24 +19,35 @@ class Settings:
 
     `on_space` is true on Hugging Face Spaces. `public_space` is the owner's word that a Space may run without
     a password. `sd_scripts` is a checkout of sd-scripts, for the engine of that name, and `sd_scripts_python`
-    the interpreter that runs it.
+    the interpreter that runs it. `precision` is the number format of generation, `memory_gb` what loaded base
+    models may take in GB (None: found out). `supabase_key` is a secret key, or a publishable one that goes
+    with the email and password of an account; `supabase_uploads` sends finished files there too.
     """
 
     home: Path
     models: Path
     starter: Path = CHECKOUT / "models" / "starter"
     username: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
     on_space: bool = False
     public_space: bool = False
     sd_scripts: Path | None = None
     sd_scripts_python: str = ""
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    memory_gb: float | None = None
+    supabase_url: str = ""
+    supabase_key: str = field(default="", repr=False)
+    supabase_email: str = ""
+    supabase_password: str = field(default="", repr=False)
+    supabase_uploads: bool = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Read `LORA_STUDIO_HOME`, `LORA_STUDIO_MODELS`, `LORA_STUDIO_USER`, `LORA_STUDIO_PASSWORD`,
         `LORA_STUDIO_PUBLIC` (1 lets a Space run without a password), `LORA_STUDIO_SD_SCRIPTS`,
-        `LORA_STUDIO_SD_SCRIPTS_PYTHON` and the variables that Spaces set."""
+        `LORA_STUDIO_SD_SCRIPTS_PYTHON`, `LORA_STUDIO_PRECISION`, `LORA_STUDIO_MEMORY_GB`, `SUPABASE_URL`,
+        `SUPABASE_KEY`, `SUPABASE_EMAIL`, `SUPABASE_PASSWORD`, `LORA_STUDIO_SUPABASE_UPLOADS` and the
+        variables that Spaces set. Raises ConfigError."""
         env = os.environ if environment is None else environment
         checkout = env.get("LORA_STUDIO_SD_SCRIPTS", "")
         return cls(
@@ -42,9 +56,16 @@ class Settings:
             username=env.get("LORA_STUDIO_USER", ""),
             password=env.get("LORA_STUDIO_PASSWORD", ""),
             on_space=env.get("SYSTEM") == "spaces" or bool(env.get("SPACE_ID")),
-            public_space=env.get("LORA_STUDIO_PUBLIC", "").strip().lower() in {"1", "true", "yes"},
+            public_space=_is_yes(env.get("LORA_STUDIO_PUBLIC", "")),
             sd_scripts=Path(checkout).expanduser().resolve() if checkout else None,
             sd_scripts_python=env.get("LORA_STUDIO_SD_SCRIPTS_PYTHON", ""),
+            precision=_precision(env.get("LORA_STUDIO_PRECISION", "")),
+            memory_gb=_gigabytes(env.get("LORA_STUDIO_MEMORY_GB", "")),
+            supabase_url=env.get("SUPABASE_URL", "").strip(),
+            supabase_key=env.get("SUPABASE_KEY", "").strip(),
+            supabase_email=env.get("SUPABASE_EMAIL", "").strip(),
+            supabase_password=env.get("SUPABASE_PASSWORD", ""),
+            supabase_uploads=_is_yes(env.get("LORA_STUDIO_SUPABASE_UPLOADS", "")),
         )
 
     @property
@@ -62,6 +83,16 @@ class Settings:
     @property
     def images(self) -> Path:
         return self.home / "images"
+
+    @property
+    def inputs(self) -> Path:
+        """Pictures to redraw and their masks, each under its content hash."""
+        return self.home / "inputs"
+
+    @property
+    def wildcards(self) -> Path:
+        """Text files of choices, one a line; `__name__` in a prompt takes one of name.txt."""
+        return self.home / "wildcards"
 
     @property
     def cache(self) -> Path:
@@ -90,6 +121,8 @@ class Settings:
             self.datasets,
             self.jobs,
             self.images,
+            self.inputs,
+            self.wildcards,
             self.cache,
             self.trash,
             self.uploads,
@@ -97,3 +130,34 @@ class Settings:
             self.bases,
         ):
             folder.mkdir(parents=True, exist_ok=True)
+
+
+def _is_yes(text: str) -> bool:
+    return text.strip().lower() in {"1", "true", "yes"}
+
+
+def _precision(text: str) -> Literal["auto", "fp32", "fp16", "bf16"]:
+    match text.strip().lower():
+        case "" | "auto":
+            return "auto"
+        case "fp32" | "fp16" | "bf16" as known:
+            return known
+    raise ConfigError(
+        f"LORA_STUDIO_PRECISION is {text!r}.", "Let it be auto, fp32, fp16 or bf16.", field="precision"
+    )
+
+
+def _gigabytes(text: str) -> float | None:
+    if not text.strip():
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 10_000:
+        raise ConfigError(
+            f"LORA_STUDIO_MEMORY_GB is {text!r}.",
+            "Let it be a number of gigabytes, as 12.",
+            field="memory_gb",
+        )
+    return value

@@ -7,18 +7,24 @@ import re
 import threading
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lora_studio.catalog import BASES, plan, preview_prompts
 from lora_studio.config import Kind, TrainConfig, config_leaf
 from lora_studio.dataset import Datasets
-from lora_studio.errors import ConfigError, DatasetError, DeviceBusy, StoreError
-from lora_studio.events import Emit, ShouldStop, ignore, never_stop
+from lora_studio.errors import ConfigError, DatasetError, DeviceBusy, StoreError, StudioError
+from lora_studio.events import Denoised, Emit, Event, ImageSaved, ShouldStop, ignore, never_stop
 from lora_studio.families.detect import find_base
 from lora_studio.gallery import Gallery
+from lora_studio.generation.grid import plan_grid
+from lora_studio.generation.grid_drawing import CellDrawing, save_sheet, settled
+from lora_studio.generation.prompts import prepare
 from lora_studio.generator import Generator
+from lora_studio.grid_request import GridRequest, GridResult
+from lora_studio.jobs.desk import GenerationDesk, Made, Ticket
+from lora_studio.jobs.mirror import Mirror
 from lora_studio.jobs.queue import JobQueue
 from lora_studio.jobs.thread_worker import ThreadWorker
 from lora_studio.jobs.workers import EngineWorker
@@ -41,6 +47,8 @@ class Studio:
     generator: Generator
     lease: DeviceLease
     database: Database
+    mirror: Mirror
+    desk: GenerationDesk = field(default_factory=GenerationDesk)
     naming: threading.Lock = field(default_factory=threading.Lock, repr=False)
     """Held from choosing a free name to submitting the job that takes it."""
 
@@ -146,19 +154,90 @@ class Studio:
         self, request: GenerateRequest, emit: Emit = ignore, should_stop: ShouldStop = never_stop
     ) -> list[ImageRecord]:
         """Make images and put them into the gallery. Waits for the device; training gives way between steps.
-        Stopping returns the images finished so far. Raises StudioError."""
+        Stopping returns the images finished so far; a failure leaves them in the gallery. Raises
+        StudioError."""
+        saved: list[Path] = []
+
+        def hear(event: Event) -> None:
+            if isinstance(event, ImageSaved):
+                saved.append(Path(event.path))
+            emit(event)
+
         try:
             with self.lease.hold("generation", give_up=should_stop):
-                images = self.generator.generate(request, emit, should_stop)
+                images = self.generator.generate(request, hear, should_stop, live=True)
         except DeviceBusy:
             if should_stop():
                 return []
             raise
+        except StudioError:
+            self.gallery.list_images(saved)
+            raise
         return [self.gallery.add_image(image) for image in images]
 
+    def grid(
+        self, grid: GridRequest, emit: Emit = ignore, should_stop: ShouldStop = never_stop
+    ) -> GridResult:
+        """Draw the cells of an X/Y/Z grid that the gallery doesn't have yet, and the labelled sheet of all.
+        Cells and sheet go into the gallery; the device is given up between cells. Stopping keeps the cells
+        finished so far, and so does a failure once something was drawn. Raises StudioError, for what can be
+        known before without drawing anything."""
+        plan = settled(plan_grid(grid), self.settings)
+        drawing = CellDrawing(
+            plan=plan,
+            draw=self.generate,
+            find=self.gallery.drawn_before,
+            emit=emit,
+            should_stop=should_stop,
+        )
+        drawing.run()
+        found = drawing.found
+        image = save_sheet(grid, plan, found, self.settings.images) if found else None
+        return GridResult(
+            sheet=self.gallery.add_image(image) if image else None,
+            cells=tuple(found.get(cell.place) for cell in plan.cells),
+            columns=plan.columns,
+            rows=plan.rows,
+            reused=drawing.reused,
+            stopped=drawing.stopped,
+            failure=drawing.failure,
+        )
+
+    def submit(self, request: GenerateRequest, *, compare: bool = False, session: str = "") -> Ticket:
+        """Queue a generation at the desk and return at once. With `compare` the base alone draws each picture
+        too. `session` is who asks. Raises ConfigError for a LoRA tag that is wrong, DeviceBusy when too many
+        wait."""
+        request = prepare(request)  # the base alone must not get LoRAs from tags
+        beside = compare and bool(request.loras)
+
+        def work(emit: Emit, should_stop: ShouldStop) -> Made:
+            own = self.generate(request, _of_rounds(emit, 0, 2 if beside else 1), should_stop)
+            if not (beside and own) or should_stop():
+                return Made(images=tuple(own))
+            seeds = {"seed": own[0].seed, "variation_seed": own[0].request.get("variation_seed")}
+            plain = request.model_copy(update={**seeds, "loras": (), "count": len(own)})
+            base = self.generate(plain, _of_rounds(emit, 1, 2), should_stop)
+            return Made(images=tuple(own), beside=tuple(base))
+
+        images = request.count * (2 if beside else 1)
+        return self.desk.submit(work, title=request.prompt, images=images, session=session)
+
+    def submit_grid(self, grid: GridRequest, *, session: str = "") -> Ticket:
+        """Queue a grid at the desk, as `submit`. Raises ConfigError for axes that make no grid."""
+        cells = len(plan_grid(grid).cells)
+
+        def work(emit: Emit, should_stop: ShouldStop) -> Made:
+            result = self.grid(grid, emit, should_stop)
+            return Made(images=tuple(cell for cell in result.cells if cell), grid=result)
+
+        return self.desk.submit(work, title=grid.request.prompt, images=cells, session=session)
+
     def close(self) -> None:
-        """Stop the running training, which keeps what it has learned, and let go of the database."""
+        """Stop the generations and the running training, which keeps what it has learned, and let go of the
+        database."""
+        self.desk.close()
         self.jobs.close()
+        self.mirror.close()
         self.database.close()
 
     def _free_slug(self, name: str) -> str:
@@ -171,6 +250,17 @@ class Studio:
             suffix = f"-{number}"
             candidate, number = slug[: 64 - len(suffix)] + suffix, number + 1
         return candidate
+
+
+def _of_rounds(emit: Emit, number: int, rounds: int) -> Emit:
+    """Events of one of several generations in a row, as if all their pictures were those of one."""
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Denoised | ImageSaved):
+            event = replace(event, image=event.image + number * event.images, images=event.images * rounds)
+        emit(event)
+
+    return hear
 
 
 def slug_of(name: str) -> str:
@@ -226,9 +316,12 @@ def open_studio(settings: Settings | None = None, *, start_worker: bool = True) 
         generator=Generator(settings),
         lease=lease,
         database=database,
+        mirror=Mirror(settings, database, jobs, gallery),
     )
     if start_worker:
         studio.datasets.scan()
         gallery.scan()
+        gallery.forget_inputs()
         jobs.start()
+        studio.mirror.start()
     return studio

@@ -20,6 +20,7 @@ from lora_studio.events import (
     Finished,
     Noted,
     Paused,
+    Phase,
     PhaseAdvanced,
     ShouldStop,
     Started,
@@ -29,6 +30,7 @@ from lora_studio.events import (
     no_commands,
 )
 from lora_studio.families.detect import FoundBase, find_base
+from lora_studio.families.hub import fetch_base, must_fetch
 from lora_studio.runtime import Device, compute_dtype, find_device, memory_errors
 from lora_studio.settings import Settings
 from lora_studio.training.checkpoint import ResultFolder, check_output, result_file
@@ -49,7 +51,7 @@ from lora_studio.training.state_files import state_folder
 from lora_studio.training.texts import free_encoders
 from lora_studio.training.validation import Validation
 
-PHASES = ("load", "cache", "preview", "train", "save")
+PHASES: tuple[Phase, ...] = ("download", "load", "cache", "preview", "train", "save")
 Ending = Literal["finished", "stopped", "paused"]
 
 
@@ -98,7 +100,9 @@ def _run(session: Session) -> TrainResult:
             "Choose auto.",
             field="mixed_precision",
         )
-    _announce(session, folder, device, dtype)
+    _announce(session, folder, found, device, dtype)
+    if not fetch_base(found, emit, session.stop):
+        return _end(session, None, complete=False)
     emit(PhaseAdvanced(phase="load", done=0, total=1, note=found.name))
     engine = load_engine(config, found, device, dtype)
     emit(PhaseAdvanced(phase="load", done=1, total=1, note=found.name))
@@ -129,12 +133,15 @@ def _check(session: Session) -> tuple[PictureFolder, FoundBase]:
     return read_folder(config.dataset), find_base(config.model.pretrained_model_name_or_path)
 
 
-def _announce(session: Session, folder: PictureFolder, device: Device, dtype: torch.dtype) -> None:
-    has_previews = bool(preview_steps(session.config))
+def _announce(
+    session: Session, folder: PictureFolder, found: FoundBase, device: Device, dtype: torch.dtype
+) -> None:
+    left_out = set() if preview_steps(session.config) else {"preview"}
+    left_out |= set() if must_fetch(found) else {"download"}
     session.emit(
         Started(
             total_steps=session.config.optimizer.max_train_steps,
-            phases=tuple(phase for phase in PHASES if phase != "preview" or has_previews),
+            phases=tuple(phase for phase in PHASES if phase not in left_out),
             device=device.title,
             dtype=str(dtype).removeprefix("torch."),
             images=len(folder.pictures),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
 
 from lora_studio.catalog import BASES, FAMILIES, FEWEST_STEPS, MOST_STEPS, PRESETS, SAMPLERS
 from lora_studio.config import Leaf, TrainConfig, config_leaves
@@ -156,12 +158,26 @@ def _download(size: int) -> str:
 
 def _request_rows() -> Iterator[tuple[str, ...]]:
     for name, field in GenerateRequest.model_fields.items():
-        limits = {
-            key: getattr(item, key) for item in field.metadata for key in ("ge", "le") if hasattr(item, key)
-        }
-        bounds = f"{_number(limits['ge'])} to {_number(limits['le'])}" if len(limits) == 2 else "text"
-        kind = "on, off" if field.annotation is bool else bounds
+        kind = _values(field)
         yield f"`{name}`", _shown(field.default), kind, field.description or ""
+
+
+def _values(field: FieldInfo) -> str:
+    """What a field of a request may be."""
+    if field.annotation is bool:
+        return "on, off"
+    if get_origin(field.annotation) is Literal:
+        return ", ".join(f"`{name}`" for name in get_args(field.annotation))
+    limits = {
+        key: getattr(item, key)
+        for item in field.metadata
+        for key in ("ge", "gt", "le")
+        if getattr(item, key, None) is not None
+    }
+    if "le" not in limits:
+        return "text"
+    least = f"above {_number(limits['gt'])}, up" if "gt" in limits else _number(limits["ge"])
+    return f"{least} to {_number(limits['le'])}"
 
 
 def main() -> int:

@@ -26,10 +26,13 @@ CONTRACTS = {
     "config_groups",
     "errors",
     "events",
+    "grid_request",
     "kohya_config",
     "records",
     "request",
+    "samplers",
     "settings",
+    "styles",
 }
 LEVELS = (
     CONTRACTS,

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 
 from lora_studio.errors import BrokenFile, ConfigError, StoreError, UnknownFormat
 from lora_studio.gallery import Gallery
+from lora_studio.generation import inputs
 from lora_studio.generation.images import Origin, save_image
 from lora_studio.lora.files import file_name
 from lora_studio.request import GeneratedImage, GenerateRequest, LoraUse
@@ -86,7 +87,11 @@ def gallery(settings: Settings, database: Database) -> Gallery:
 
 
 def draw(
-    settings: Settings, prompt: str = "a cat", seed: int = 1, loras: tuple[LoraUse, ...] = ()
+    settings: Settings,
+    prompt: str = "a cat",
+    seed: int = 1,
+    loras: tuple[LoraUse, ...] = (),
+    **values: str,
 ) -> GeneratedImage:
     """A picture as the generator writes it."""
     request = GenerateRequest.build(
@@ -98,6 +103,7 @@ def draw(
         num_inference_steps=5,
         guidance_scale=3,
         sampler="DDIM",
+        **values,
     )
     image = Image.new("RGB", (64, 64), (seed % 256, 50, 50))
     return save_image(image, settings.images, Origin(request=request, prompt=prompt, model="starter"))
@@ -356,6 +362,27 @@ def test_scanning_finds_and_forgets_images(
     assert [Path(record.path).name for record in gallery.images()] == ["foreign.png"]
 
 
+@pytest.mark.parametrize("form", ["jpeg", "webp"])
+def test_scanning_finds_images_of_every_format(gallery: Gallery, settings: Settings, form: str) -> None:
+    request = GenerateRequest.build(
+        prompt="a cat",
+        seed=5,
+        width=64,
+        height=64,
+        sampler="DDIM",
+        image_format=form,
+        num_inference_steps=2,
+        guidance_scale=3.0,
+    )
+    origin = Origin(request=request, prompt="a cat", model="starter")
+    image = save_image(Image.new("RGB", (64, 64), "red"), settings.images, origin)
+    gallery.scan()
+    (found,) = gallery.images()
+    assert (found.path, found.prompt, found.seed) == (image.path, "a cat", 5)
+    assert GenerateRequest.build(**found.request) == request
+    assert Path(found.thumbnail).is_file()
+
+
 def test_deleting_an_image_takes_its_copies_along_and_can_be_undone(
     gallery: Gallery, settings: Settings
 ) -> None:
@@ -392,3 +419,20 @@ def test_an_image_deleted_by_hand_has_no_thumbnail_and_no_error(gallery: Gallery
     token = gallery.delete_image(gallery.images()[0].id)
     assert gallery.images() == []
     gallery.undo(token)
+
+
+def test_pictures_to_redraw_go_when_nothing_was_made_from_them_for_a_week(
+    gallery: Gallery, settings: Settings
+) -> None:
+    colours = ("red", "green", "blue", "black", "white")
+    kept, masked, trashed, fresh, old = (
+        inputs.keep(Image.new("RGB", (32, 32), colour), settings.inputs) for colour in colours
+    )
+    gallery.add_image(draw(settings, seed=1, image=kept, mask_image=masked))
+    deleted = gallery.add_image(draw(settings, seed=2, image=trashed))
+    gallery.delete_image(deleted.id)
+    long_ago = time.time() - 8 * 86_400
+    for name in (kept, masked, trashed, old):
+        os.utime(settings.inputs / f"{name}.png", (long_ago, long_ago))
+    gallery.forget_inputs()
+    assert {path.stem for path in settings.inputs.iterdir()} == {kept, masked, trashed, fresh}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from lora_studio.errors import DeviceBusy
-from lora_studio.runtime import DeviceLease
+from lora_studio.runtime import DeviceLease, lost_device
 
 
 def until(met: Callable[[], object], seconds: float = 60.0) -> None:
@@ -153,3 +153,10 @@ def test_who_gives_up_does_not_block_those_behind() -> None:
     until(lambda: order == ["behind"])
     behind.may_end.set()
     behind.join(10)
+
+
+def test_errors_of_a_device_that_failed_are_told_from_others() -> None:
+    lost = lost_device(RuntimeError("CUDA error: device-side assert triggered\nCompile with ..."))
+    assert lost is not None
+    assert lost.message.endswith("CUDA error: device-side assert triggered")
+    assert lost_device(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None

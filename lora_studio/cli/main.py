@@ -25,6 +25,7 @@ COMMANDS = {
     "train": "train a LoRA from a folder of pictures",
     "plan": "measure how long a training will take, and how much memory and disk",
     "generate": "make images with a base model and any number of LoRAs",
+    "grid": "make a sheet of images over values of up to three settings",
     "status": "show trainings, or one training in detail",
     "list": "list the LoRAs in the library",
     "tour": "do the whole job on an example set and show what came out",
@@ -95,10 +96,25 @@ def _report_bug(error: Exception) -> str:
     )
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(f"LoRA Studio {__version__}, Python {sys.version}\n{sys.argv}\n\n{trace}", "utf-8")
+        log.write_text(
+            f"LoRA Studio {__version__}, Python {sys.version}\n{_without_passwords(sys.argv)}\n\n{trace}",
+            "utf-8",
+        )
     except OSError:
         return f"{trace}\n{said}"
     return f"{said}\nThe details are in {log}; please send that file with a report."
+
+
+def _without_passwords(arguments: Sequence[str]) -> list[str]:
+    """What was typed, for a report that may be sent to others."""
+    told: list[str] = []
+    after_it = False
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        is_it = len(name) > 3 and "--password".startswith(name)  # argparse takes beginnings too
+        told.append("…" if after_it else f"{name}=…" if is_it and equals else argument)
+        after_it = is_it and not equals
+    return told
 
 
 if __name__ == "__main__":

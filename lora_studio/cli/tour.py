@@ -127,6 +127,7 @@ def _begin(
     wishes = {"images": folder, "name": example.title, "kind": example.kind, "trigger": example.trigger}
     job = submit(studio, {**wishes, "base": "starter", "overrides": overrides}, progress)
     studio.jobs.start(only=job.id)
+    studio.mirror.start(only=job.id)
     return job, [path for path in find_files(folder) if path.suffix == ".png"]
 
 

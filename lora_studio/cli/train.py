@@ -101,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             job, place = _submit_file(studio, arguments, progress)
         studio.jobs.start(only=job.id)
+        studio.mirror.start(only=job.id)
         record = follow(studio, job.id, progress)
         copy_result(record, place, progress)
         _report(record, as_json=arguments.json)

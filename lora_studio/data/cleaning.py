@@ -120,7 +120,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 def _too_large(file: str, measured: str) -> DatasetError:
     return DatasetError(
         f"{file} is too large{measured}: at most {MOST_PIXELS // 1_000_000} megapixels are read.",
-        "Scale it down first; training uses far fewer.",
+        "Scale it down first; neither training nor drawing uses that many.",
         path=file,
     )
 

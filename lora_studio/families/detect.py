@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import Any, Literal
 from lora_studio.catalog import BASES, FAMILIES, SD1, SDXL, Base, family_from_text_width, family_title
 from lora_studio.errors import BrokenFile, FamilyMismatch, ModelFileError, UnknownFormat
 from lora_studio.lora.files import read_header, read_tensor_table
+from lora_studio.lora.origin import Tensors, other_architecture
 from lora_studio.settings import Settings
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
@@ -20,6 +22,9 @@ PIPELINES = {"StableDiffusionPipeline": "", "StableDiffusionXLPipeline": SDXL}
 """diffusers' pipeline classes and the family of each, empty where the width of the text tells it."""
 TEXT_ENCODERS = {"cond_stage_model.": "", "conditioner.embedders.1.": SDXL}
 """How the keys of a checkpoint's text encoder begin, and the same."""
+
+FileStates = frozenset[tuple[str, int, int]]
+"""Name, time of the last change in nanoseconds and size of each file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +61,7 @@ def find_base(name: str, settings: Settings | None = None) -> FoundBase:
     hub_id = entry.source if entry else name
     if not HUB_ID.fullmatch(hub_id) or Path(name).suffix in {".safetensors", ".ckpt", ".pt"}:
         raise ModelFileError(
-            f"There is no base model {name!r}: no catalog name, folder, file or hub id.",
+            f"There is no base model {name[:100]!r}: no catalog name, folder, file or hub id.",
             f"The catalog has: {', '.join(BASES)}. Folders and .safetensors files are looked up as given and "
             "in models/base.",
             path=name,
@@ -74,23 +79,40 @@ def _places(name: str, settings: Settings) -> list[Path]:
     """Where something of this name may lie. A catalog name never means a folder in the working directory."""
     bases = settings.bases
     local = [bases / name, bases / f"{name}.safetensors", bases / name.split("/")[-1]]
-    return local if name in BASES else [Path(name).expanduser(), *local]
+    places = local if name in BASES else [Path(os.path.expanduser(name)), *local]
+    return [path for path in places if _is_there(path)]
+
+
+def _is_there(path: Path) -> bool:
+    """Also for what can't be a path, such as a name that is too long."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def file_states(found: FoundBase) -> FileStates:
+    """In what state a base's files are: after one of them has changed it is another. Of a hub id nothing."""
+    place = Path(found.path_or_id)
+    files = [place] if found.layout == "file" else []
+    if found.layout == "folder":
+        files = [*place.glob("*.json"), *place.glob("*/*.json"), *place.glob("*/*.safetensors")]
+    return frozenset((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
 
 
 def ask_hub(found: FoundBase) -> FoundBase:
     """The same base with its family, from the first small file of its repository. Raises ModelFileError,
     FamilyMismatch."""
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    from lora_studio.families.hub import explain
 
     try:
         index = Path(hf_hub_download(found.path_or_id, "model_index.json"))
         unet = Path(hf_hub_download(found.path_or_id, "unet/config.json"))
-    except (OSError, ValueError) as error:  # the library's errors are all one of these
-        raise ModelFileError(
-            f"The base model {found.path_or_id} is not on this machine and could not be fetched.",
-            "Check the name and the internet connection, or put the model into models/base.",
-            path=found.path_or_id,
-        ) from error
+    except (OSError, ValueError, EntryNotFoundError) as error:  # the library's errors are all one of these
+        raise explain(found.path_or_id, error) from error
     return replace(found, family=_family_of(_read_json(index, index.parent), unet, found.path_or_id))
 
 
@@ -119,17 +141,20 @@ def _found_file(name: str, file: Path, entry: Base | None) -> FoundBase:
     widths = [shape[1] for key, (_, shape) in tensors.items() if TEXT_KEY.fullmatch(key) and len(shape) == 2]
     starts = [start for start in TEXT_ENCODERS if any(key.startswith(start) for key in tensors)]
     if not widths or not starts:
-        raise _no_checkpoint(file)
+        raise _no_checkpoint(file, tensors)
     family = TEXT_ENCODERS[starts[0]] or family_from_text_width(widths[0]) or SD1
     if family not in FAMILIES:
         raise _not_yet(file, family_title(family))
     return FoundBase(name=name, path_or_id=str(file), family=family, layout="file", entry=entry)
 
 
-def _no_checkpoint(file: Path) -> UnknownFormat:
+def _no_checkpoint(file: Path, tensors: Tensors) -> ModelFileError:
     try:
         family = family_title(read_header(file).family)
     except UnknownFormat:
+        other = other_architecture(tensors)
+        if other:
+            return _not_yet(file, family_title(other))
         return UnknownFormat(
             f"{file.name} is no Stable Diffusion checkpoint: it lacks the denoiser or the text encoder.",
             "Use a full checkpoint file, not a LoRA or a single part.",

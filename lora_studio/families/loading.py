@@ -3,8 +3,11 @@ memory, in the number format they have there."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from safetensors import SafetensorError
 
 from lora_studio.errors import BrokenFile, ModelFileError, OutOfMemory
 from lora_studio.families.detect import FoundBase
+from lora_studio.families.hub import HALF, LEFT_OUT, cached_folder, fetch, variant_of
 from lora_studio.families.mapped import MappedFiles
 from lora_studio.families.quiet import quiet_libraries
 from lora_studio.lora.files import read_tensor_table
@@ -20,8 +24,6 @@ from lora_studio.lora.files import read_tensor_table
 log = logging.getLogger(__name__)
 
 STORED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-HALF = "fp16"
-"""What the hub calls the files in half precision."""
 
 
 def load_pipeline(kind: Any, found: FoundBase, without: Mapping[str, Any]) -> Any:
@@ -78,7 +80,7 @@ def free_model(model: Any) -> None:
 
 def _load_folder(kind: Any, found: FoundBase, without: Mapping[str, Any]) -> Any:
     folder = Path(found.path_or_id)
-    variant = _variant(folder)
+    variant = variant_of(folder)
     return kind.from_pretrained(
         folder, dtype=_stored_in_folder(folder, variant), variant=variant, local_files_only=True, **without
     )
@@ -96,18 +98,8 @@ def _load_file(kind: Any, found: FoundBase, without: Mapping[str, Any]) -> Any:
 
 
 def _load_from_hub(kind: Any, found: FoundBase, without: Mapping[str, Any]) -> Any:
-    """The half-precision files where the repository has them: half the download, and LoRAs don't see the
-    difference."""
-    try:
-        return kind.from_pretrained(found.path_or_id, dtype=torch.float16, variant=HALF, **without)
-    except ValueError:
-        return kind.from_pretrained(found.path_or_id, dtype=torch.float32, **without)
-
-
-def _variant(folder: Path) -> str | None:
-    """The half-precision files if there are no others."""
-    names = [file.name for file in (folder / "unet").glob("*.safetensors")]
-    return HALF if names and all(f".{HALF}" in name for name in names) else None
+    folder = fetch(found.path_or_id)
+    return _load_folder(kind, replace(found, path_or_id=str(folder)), without)
 
 
 def _stored_in_folder(folder: Path, variant: str | None) -> dict[str, torch.dtype]:
@@ -136,13 +128,28 @@ def _formats(tensors: Iterable[tuple[str, tuple[int, ...]]]) -> set[str]:
     return {dtype for dtype, _ in tensors if not dtype.startswith(("I", "U", "BOOL"))}
 
 
+def weight_files(found: FoundBase) -> list[Path]:
+    """The files that a base's weights lie in; of a hub id, those that were fetched."""
+    if found.layout == "file":
+        return [Path(found.path_or_id)]
+    folder = cached_folder(found.path_or_id) if found.layout == "hub" else Path(found.path_or_id)
+    if folder is None:
+        return []
+    variant = variant_of(folder)
+    every = (file for file in sorted(folder.glob("*/*.safetensors")) if file.parent.name not in LEFT_OUT)
+    return [file for file in every if (variant is None) == (f".{HALF}" not in file.name)]
+
+
+def count_weights(files: Iterable[Path]) -> int:
+    """How many numbers the files hold; a damaged one counts as empty."""
+    count = 0
+    for file in files:
+        with contextlib.suppress(ModelFileError):
+            count += sum(math.prod(shape) for _, shape in read_tensor_table(file)[1].values())
+    return count
+
+
 def _load_error(found: FoundBase, error: Exception) -> ModelFileError:
-    if found.layout == "hub":
-        return ModelFileError(
-            f"The base model {found.path_or_id} is not on this machine and could not be fetched.",
-            "Check the name and the internet connection, or put the model into models/base.",
-            path=found.path_or_id,
-        )
     if found.layout == "file" and not Path(found.path_or_id).with_suffix("").is_dir():
         return ModelFileError(
             f"The checkpoint {Path(found.path_or_id).name} lacks the tokenizer and the configuration, and "

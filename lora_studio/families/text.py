@@ -6,17 +6,15 @@ Legend: b captions, m windows, k tokens of a window with its two marks (77 in CL
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from lora_studio.families.brackets import read_weights
+
 WINDOW = 75
-MARK = re.compile(r"\\[()\[\]\\]?|:([+-]?(?:\d+\.?\d*|\.\d+))\)|[()\[\]]|[^\\()\[\]:]+|:")
-FACTORS = {"(": 1.1, "[": 1 / 1.1}
-OPENINGS = {")": "(", "]": "["}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,43 +51,6 @@ def tokenize(
         ids.append([_window(tokenizer, found[start * inside :][:inside], inside) for start in range(windows)])
         weights.append([1.0, *strengths, *[1.0] * (windows * inside - len(strengths) + 1)])
     return Tokens(ids=torch.tensor(ids), weights=torch.tensor(weights) if weighted else None)
-
-
-def read_weights(caption: str) -> list[tuple[str, float]]:
-    """Pieces of a caption with their weights, in the WebUI's notation: (x) is 1.1, (x:1.3) is 1.3, [x] is
-    1 / 1.1; brackets may be nested; a backslash makes a bracket an ordinary character."""
-    pieces: list[str] = []
-    weights: list[float] = []
-    opened: dict[str, list[int]] = {"(": [], "[": []}
-
-    def close(bracket: str, factor: float) -> None:
-        for place in range(opened[bracket].pop(), len(weights)):
-            weights[place] *= factor
-
-    for match in MARK.finditer(caption):
-        mark = match[0]
-        bracket = "(" if match[1] else OPENINGS.get(mark, "")
-        if mark in opened:
-            opened[mark].append(len(pieces))
-        elif bracket and opened[bracket]:
-            close(bracket, float(match[1]) if match[1] else FACTORS[bracket])
-        else:
-            pieces.append(mark.removeprefix("\\"))
-            weights.append(1.0)
-    for bracket, starts in opened.items():
-        while starts:
-            close(bracket, FACTORS[bracket])
-    return _merged(pieces, weights) or [("", 1.0)]
-
-
-def _merged(pieces: Sequence[str], weights: Sequence[float]) -> list[tuple[str, float]]:
-    found: list[tuple[str, float]] = []
-    for piece, weight in zip(pieces, weights, strict=True):
-        if found and found[-1][1] == weight:
-            found[-1] = (found[-1][0] + piece, weight)
-        else:
-            found.append((piece, weight))
-    return found
 
 
 def _tokens_of(tokenizer: Any, caption: str, weighted: bool) -> tuple[list[int], list[float]]:

@@ -20,10 +20,15 @@ LIKE_SD1 = Base(name="", title="", family="", source="", native_size=512)
 """For a base that the catalog does not know; its size comes from the base itself."""
 LEAST_STEP = 8
 """Pixels; diffusers takes no finer sizes."""
+MOST_SIDE = 2048
+"""What a picture to redraw is scaled down to where no size is given."""
+MOST_HIRES_SIDE = 4096
+Size = tuple[int, int]
+"""Width and height in pixels."""
 
 
 def fill_in(request: GenerateRequest, found: FoundBase) -> GenerateRequest:
-    """Steps, guidance and seed. Checks the sampler's name. Raises ConfigError."""
+    """Steps, guidance and seeds. Checks the sampler's name. Raises ConfigError."""
     entry = found.entry or LIKE_SD1
     if request.sampler and request.sampler not in SAMPLERS:
         raise ConfigError(
@@ -31,20 +36,34 @@ def fill_in(request: GenerateRequest, found: FoundBase) -> GenerateRequest:
             _nearest_sampler(request.sampler),
             field="sampler",
         )
-    return request.model_copy(
-        update={
-            "num_inference_steps": _or(request.num_inference_steps, entry.num_inference_steps),
-            "guidance_scale": _or(request.guidance_scale, entry.guidance_scale),
-            "seed": _or(request.seed, secrets.randbelow(MAX_SEED + 1)),
-        }
-    )
+    steps = _or(request.num_inference_steps, entry.num_inference_steps)
+    filled: dict[str, Any] = {
+        "num_inference_steps": steps,
+        "guidance_scale": _or(request.guidance_scale, entry.guidance_scale),
+        "seed": _or(request.seed, secrets.randbelow(MAX_SEED + 1)),
+    }
+    if request.variation_strength:
+        filled["variation_seed"] = _or(request.variation_seed, secrets.randbelow(MAX_SEED + 1))
+    if request.hires_scale > 1:
+        filled["hires_steps"] = _or(request.hires_steps, steps)
+    return request.model_copy(update=filled)
 
 
-def fit_to(request: GenerateRequest, found: FoundBase, pipe: Any, own: Mapping[str, Any]) -> GenerateRequest:
-    """Size and sampler, which may need the loaded base; `own` is its scheduler's config. Raises ConfigError
-    for a size that the base can't draw."""
-    width, height = native_size(found, pipe)
-    step = math.lcm(LEAST_STEP, pipe.vae_scale_factor, found.entry.step if found.entry else 1)
+def fit_to(
+    request: GenerateRequest,
+    found: FoundBase,
+    pipe: Any,
+    own: Mapping[str, Any],
+    *,
+    source: Size | None = None,
+) -> GenerateRequest:
+    """Size and sampler, which may need the loaded base; `own` is its scheduler's config, `source` the size of
+    the picture to redraw. Raises ConfigError for a size that the base can't draw."""
+    step = size_step(found, pipe)
+    if source is None or (request.mask_image and request.padding_mask_crop is not None):
+        width, height = native_size(found, pipe)
+    else:
+        width, height = _near(source, request.width, request.height, step)
     filled = request.model_copy(
         update={
             "width": _or(request.width, width),
@@ -59,7 +78,55 @@ def fit_to(request: GenerateRequest, found: FoundBase, pipe: Any, own: Mapping[s
                 f"The nearest is {max(step, round(pixels / step) * step)}.",
                 field=side,
             )
+    if max(hires_size(filled, step)) > MOST_HIRES_SIDE:
+        raise ConfigError(
+            f"The second pass would draw {' × '.join(map(str, hires_size(filled, step)))} pixels: at most "
+            f"{MOST_HIRES_SIDE} a side.",
+            "Take a smaller size, or a smaller scale.",
+            field="hires_scale",
+        )
     return filled
+
+
+def size_step(found: FoundBase, pipe: Any) -> int:
+    """Pixels; what the sides of a picture must be multiples of."""
+    return math.lcm(LEAST_STEP, pipe.vae_scale_factor, found.entry.step if found.entry else 1)
+
+
+def hires_size(request: GenerateRequest, step: int) -> Size:
+    """What the second pass draws; the size of `request` is filled in."""
+    width, height = (
+        max(step, round((side or 0) * request.hires_scale / step) * step)
+        for side in (request.width, request.height)
+    )
+    return width, height
+
+
+def skipped(steps: int, strength: float) -> int:
+    """How many of `steps` a redrawing of `strength` leaves out, as diffusers counts; at least one step
+    stays."""
+    return steps - max(1, min(int(steps * strength), steps))
+
+
+def stretched(steps: int, strength: float, most: int) -> tuple[int, int]:
+    """Of how many steps a redrawing of `strength` has `steps` left (as A1111 counts in its hires fix), and
+    how many are left out; where that is more than `most`, its share of those."""
+    whole = math.ceil(steps / strength)
+    if whole <= most:
+        return whole, whole - steps
+    return max(steps, most), skipped(max(steps, most), strength)
+
+
+def steps_of(request: GenerateRequest) -> int:
+    """Steps that one picture takes over all passes; the steps are filled in."""
+    steps = request.num_inference_steps or 0
+    first = steps - skipped(steps, request.strength) if request.image else steps
+    return first + (request.hires_steps or 0 if has_second_pass(request) else 0)
+
+
+def has_second_pass(request: GenerateRequest) -> bool:
+    """What a mask leaves as it is can't be enlarged with the rest."""
+    return request.hires_scale > 1 and not request.mask_image
 
 
 def native_size(found: FoundBase, pipe: Any) -> tuple[int, int]:
@@ -82,19 +149,31 @@ def sampler_of(config: Mapping[str, Any]) -> str:
     return max(fitting, key=lambda name: len(SAMPLERS[name].options), default=LIKE_SD1.sampler)
 
 
-def scheduler_for(request: GenerateRequest, own: Mapping[str, Any]) -> Any:
-    """The request's sampler on the base's noise schedule. Raises ConfigError for a number of steps it can't
-    do."""
+def scheduler_for(request: GenerateRequest, own: Mapping[str, Any], steps: int | None = None) -> Any:
+    """The request's sampler on the base's noise schedule; `steps` in place of the request's. Raises
+    ConfigError for a number of steps it can't do."""
+    steps = _or(steps, request.num_inference_steps)
     scheduler = build_scheduler(request.sampler, own)
     try:
-        scheduler.set_timesteps(request.num_inference_steps)
+        scheduler.set_timesteps(steps)
     except ValueError as error:
         raise ConfigError(
-            f"The sampler {request.sampler} can't do {request.num_inference_steps} steps.",
+            f"The sampler {request.sampler} can't do {steps} steps.",
             "Take fewer steps, or another sampler.",
             field="num_inference_steps",
         ) from error
     return scheduler
+
+
+def _near(source: Size, width: int | None, height: int | None, step: int) -> Size:
+    """The size that is nearest to the source's shape, with the side that is given, if one is."""
+    scale = min(1.0, MOST_SIDE / max(source))
+    if width is not None:
+        scale = width / source[0]
+    elif height is not None:
+        scale = height / source[1]
+    near = [min(MOST_SIDE, max(step, round(side * scale / step) * step)) for side in source]
+    return _or(width, near[0]), _or(height, near[1])
 
 
 def _nearest_sampler(name: str) -> str:

@@ -1,11 +1,12 @@
-"""PNG files that say how they were made, in A1111's `parameters` chunk and in our own JSON
-(`lora_studio`)."""
+"""Pictures that say how they were made, in A1111's way and in our own JSON: PNG in the text chunks
+`parameters` and `lora_studio`, JPEG and WebP in the Exif tags UserComment and MakerNote."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lora_studio import __version__
 from lora_studio.errors import BrokenFile, ConfigError, StoreError, UnknownFormat
-from lora_studio.generation.infotext import request_from_infotext, write_infotext
+from lora_studio.generation.infotext import Restored, restore, write_infotext
 from lora_studio.lora.files import write_atomically
 from lora_studio.request import GeneratedImage, GenerateRequest
 
@@ -24,22 +25,42 @@ if TYPE_CHECKING:
 PARAMETERS = "parameters"
 CHUNK = "lora_studio"
 CHUNK_VERSION = 1
+SOFTWARE = f"LoRA Studio {__version__}"
+FORMATS = ("PNG", "JPEG", "WEBP")
+SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+LOSSY: Mapping[str, Mapping[str, Any]] = {
+    "jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+    "webp": {"format": "WEBP", "quality": 95, "method": 4},
+}
+EXIF, USER_COMMENT, MAKER_NOTE = 0x8769, 0x9286, 0x927C
+MOST_EXIF = 65_000
+"""Bytes; a JPEG file has no room for more."""
+CODES = {b"UNICODE\0": "utf-16", b"ASCII\0\0\0": "utf-8", b"\0" * 8: "utf-8", b"JIS\0\0\0\0\0": "iso2022_jp"}
+"""How a UserComment begins, and what it is written in then (Exif 2.32, table 9)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """How one image was made. `request` has all values filled in and this image's seed; `prompt` is as drawn;
-    `model` the base's name without any folder; `lora_hashes` maps slugs to SHA-256 sums of the tensors."""
+    """How one image was made. `request` has all values filled in and this image's seed; `prompt` and
+    `negative_prompt` (None: the request's) are as drawn; `model` the base's name without any folder;
+    `lora_hashes` maps keys as `WantedLora.key` (a slug, with a checkpoint `<slug>-step<8 digits>`) to SHA-256
+    sums of the tensors; `base_state` tells one state of the base's files from another."""
 
     request: GenerateRequest
     prompt: str
     model: str
     lora_hashes: Mapping[str, str] = field(default_factory=dict)
+    negative_prompt: str | None = None
+    base_state: str = ""
 
     @property
     def infotext(self) -> str:
         return write_infotext(
-            self.request, prompt=self.prompt, model=self.model, lora_hashes=self.lora_hashes
+            self.request,
+            prompt=self.prompt,
+            model=self.model,
+            lora_hashes=self.lora_hashes,
+            negative_prompt=self.negative_prompt,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -47,27 +68,21 @@ class Origin:
         request = self.request.model_dump(mode="json")
         return {
             "version": CHUNK_VERSION,
-            "software": f"LoRA Studio {__version__}",
+            "software": SOFTWARE,
             "request": {**request, "base": self.model},
             "prompt": self.prompt,
+            "negative_prompt": self.negative_prompt,
             "lora_hashes": dict(self.lora_hashes),
+            "base_state": self.base_state,
         }
 
 
 def save_image(picture: Image.Image, folder: Path, origin: Origin) -> GeneratedImage:
-    """Write `folder`/<date>/<time>-<seed>-<hash>.png, whole or not at all. Raises StoreError."""
-    data = _png_bytes(picture, origin)
-    now = datetime.now()
-    digest = hashlib.sha256(data).hexdigest()[:8]
-    name = f"{now:%H%M%S}-{origin.request.seed}-{digest}.png"
-    path = folder / f"{now:%Y-%m-%d}" / name
-    try:
-        write_atomically(path, data)
-    except OSError as error:
-        raise StoreError(
-            f"The picture can't be written to {folder}: {error.strerror or error}.",
-            "Free some disk space, or let LORA_STUDIO_HOME name another folder.",
-        ) from error
+    """Write `folder`/<date>/<time>-<seed>-<hash>.png (or .jpg, .webp), whole or not at all. Raises
+    StoreError."""
+    form = origin.request.image_format
+    data = picture_bytes(picture, {PARAMETERS: origin.infotext, CHUNK: json.dumps(origin.to_json())}, form)
+    path = write_picture(data, folder, str(origin.request.seed), SUFFIXES[form])
     return GeneratedImage(
         path=str(path),
         width=picture.width,
@@ -78,47 +93,124 @@ def save_image(picture: Image.Image, folder: Path, origin: Origin) -> GeneratedI
     )
 
 
-def read_request(path: Path | str) -> GenerateRequest:
-    """The request that a picture was made with, from our chunk or else from A1111's.
+def write_picture(data: bytes, folder: Path, name: str, suffix: str) -> Path:
+    """The file `folder`/<date>/<time>-<name>-<hash><suffix>. Raises StoreError."""
+    now = datetime.now()
+    digest = hashlib.sha256(data).hexdigest()[:8]
+    path = folder / f"{now:%Y-%m-%d}" / f"{now:%H%M%S}-{name}-{digest}{suffix}"
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise StoreError(
+            f"The picture can't be written to {folder}: {error.strerror or error}.",
+            "Free some disk space, or let LORA_STUDIO_HOME name another folder.",
+        ) from error
+    return path
 
-    Raises BrokenFile for a file that is no readable PNG, UnknownFormat for one without settings, ConfigError
-    for settings out of range.
+
+def read_request(path: Path | str) -> GenerateRequest:
+    """The request that a picture was made with, from our JSON or else from A1111's text.
+
+    Raises BrokenFile for a file that is no readable picture, UnknownFormat for one without settings,
+    ConfigError for settings out of range.
     """
+    return read_settings(path).request
+
+
+def read_settings(path: Path | str) -> Restored:
+    """The same, with sentences on what couldn't be taken over."""
     path = Path(path)
     chunks = read_chunks(path)
     request = _request_from_json(chunks.get(CHUNK, ""))
     if request is not None:
-        return request
+        return Restored(request=request)
     if chunks.get(PARAMETERS, "").strip():
-        return request_from_infotext(chunks[PARAMETERS])
+        return restore(chunks[PARAMETERS])
     raise UnknownFormat(
         f"{path.name} has no settings in it.",
-        "Take a PNG as it was saved here, in A1111 or in Forge: many sites and messengers drop settings.",
+        "Take a picture as it was saved here, in A1111 or in Forge: many sites and messengers drop settings.",
         path=path,
     )
 
 
+def read_origin(path: Path | str) -> dict[str, Any]:
+    """Our JSON in a picture, as `Origin.to_json` wrote it; empty where there is none. Raises BrokenFile."""
+    try:
+        found = json.loads(read_chunks(path).get(CHUNK, ""))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def read_chunks(path: Path | str) -> dict[str, str]:
-    """The text chunks of a PNG; the pixels are not decoded. Raises BrokenFile."""
+    """The texts in a PNG, JPEG or WebP, by the names they have in a PNG; the pixels are not decoded. Raises
+    BrokenFile."""
     from PIL import Image
 
     path = Path(path)
     try:
-        with Image.open(path, formats=["PNG"]) as picture:
-            return {str(key): value for key, value in picture.info.items() if isinstance(value, str)}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damaged Exif data of other programs: what can be read is enough
+            with Image.open(path, formats=list(FORMATS)) as picture:
+                texts = {str(key): value for key, value in picture.info.items() if isinstance(value, str)}
+                return texts | {key: text for key, text in _exif_texts(picture).items() if key not in texts}
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BrokenFile(f"{path.name} is no readable PNG.", "Choose another picture.", path=path) from error
+        raise BrokenFile(
+            f"{path.name} is no readable PNG, JPEG or WebP.", "Choose another picture.", path=path
+        ) from error
 
 
-def _png_bytes(picture: Image.Image, origin: Origin) -> bytes:
+def picture_bytes(picture: Image.Image, texts: Mapping[str, str], form: str = "png") -> bytes:
+    """The file of a picture with texts in it: `parameters`, and ours as JSON. `form` as the request's
+    `image_format`."""
+    from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    info = PngInfo()
-    info.add_text(PARAMETERS, origin.infotext)
-    info.add_text(CHUNK, json.dumps(origin.to_json()))
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", pnginfo=info)
+    if form == "png":
+        info = PngInfo()
+        for key, text in texts.items():
+            info.add_text(key, text)
+        picture.save(buffer, format="PNG", pnginfo=info)
+        return buffer.getvalue()
+    exif = Image.Exif()
+    exif[EXIF] = {
+        # Big-endian without a mark, as A1111 writes and most readers expect it.
+        USER_COMMENT: b"UNICODE\0" + texts.get(PARAMETERS, "").encode("utf-16-be"),
+        MAKER_NOTE: _short_json(texts.get(CHUNK, "")),
+    }
+    if sum(map(len, exif[EXIF].values())) > MOST_EXIF:
+        del exif[EXIF][MAKER_NOTE]  # the infotext alone says nearly as much
+    picture.convert("RGB").save(buffer, exif=exif, **LOSSY[form])
     return buffer.getvalue()
+
+
+def _short_json(text: str) -> bytes:
+    """With letters of all alphabets as they are, which takes half the room or less."""
+    return json.dumps(json.loads(text), ensure_ascii=False).encode() if text else b""
+
+
+def _exif_texts(picture: Image.Image) -> dict[str, str]:
+    tags = picture.getexif().get_ifd(EXIF)
+    comment, note = tags.get(USER_COMMENT, b""), tags.get(MAKER_NOTE, b"")
+    texts = {PARAMETERS: _comment(comment) if isinstance(comment, bytes) else str(comment)}
+    if isinstance(note, bytes) and note.startswith(b"{"):
+        texts[CHUNK] = note.decode("utf-8", "replace")
+    if "Steps:" not in texts[PARAMETERS]:
+        del texts[PARAMETERS]  # a camera's or a person's own comment
+    return texts
+
+
+def _comment(data: bytes) -> str:
+    """The text of a UserComment. UTF-16 is in either order, since writers don't agree on it: the right one
+    has more Latin letters."""
+    code, text = CODES.get(data[:8]), data[8:]
+    if code is None:
+        return data.decode("utf-8", "replace").strip("\0")
+    if code != "utf-16":
+        return text.decode(code, "replace").strip("\0")
+    readings = [text.decode(name, "replace") for name in ("utf-16-be", "utf-16-le")]
+    return max(readings, key=lambda reading: sum(letter < "\u0100" for letter in reading)).strip("\0\ufeff")
 
 
 def _request_from_json(text: str) -> GenerateRequest | None:
@@ -128,5 +220,5 @@ def _request_from_json(text: str) -> GenerateRequest | None:
         return GenerateRequest.build(
             **{key: value for key, value in values.items() if key in GenerateRequest.model_fields}
         )
-    except (ValueError, KeyError, TypeError, AttributeError, ConfigError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError):
         return None

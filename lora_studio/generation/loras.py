@@ -12,9 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.catalog import family_title
+from lora_studio.catalog import FAMILIES, family_title
 from lora_studio.errors import ConfigError, FamilyMismatch, StoreError, UnknownFormat
-from lora_studio.lora.files import LoraHeader, find_file, read_header
+from lora_studio.lora.files import LoraHeader, checkpoint_files, find_file, read_header
 from lora_studio.lora.keys import ALPHA, OFT, layer_name, names_in_files, read_key, short_name
 from lora_studio.request import LoraUse
 
@@ -27,11 +27,24 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class WantedLora:
-    """A LoRA of the library with the weight that a request gives it."""
+    """A LoRA of the library with the weights that a request gives it: `weight` in the denoiser and, unless
+    `text_encoder_weight` says otherwise, in the text encoders. `checkpoint` is the step of its training that
+    is used instead of its own file."""
 
     slug: str
     weight: float
     header: LoraHeader
+    text_encoder_weight: float | None = None
+    checkpoint: int | None = None
+
+    @property
+    def key(self) -> str:
+        """Names what is loaded: one LoRA may be in a stack with several of its checkpoints."""
+        return self.slug if self.checkpoint is None else f"{self.slug}-step{self.checkpoint:08d}"
+
+    @property
+    def weight_of_text(self) -> float:
+        return self.weight if self.text_encoder_weight is None else self.text_encoder_weight
 
     @property
     def title(self) -> str:
@@ -43,11 +56,12 @@ class WantedLora:
 
 
 def find_loras(uses: Iterable[LoraUse], folder: Path) -> list[WantedLora]:
-    """Look the LoRAs up in the library's folder, in the request's order; those of weight 0 are left out.
-    Raises StoreError (unknown), ConfigError (named twice), BrokenFile, UnknownFormat."""
-    wanted: dict[str, WantedLora] = {}
+    """Look the LoRAs up in the library's folder, in the request's order; those whose weights are all 0 are
+    left out. Raises StoreError (unknown LoRA or checkpoint), ConfigError (named twice), BrokenFile,
+    UnknownFormat."""
+    wanted: dict[tuple[str, int | None], WantedLora] = {}
     for use in uses:
-        if use.slug in wanted:
+        if (use.slug, use.checkpoint) in wanted:
             raise ConfigError(
                 f"The LoRA “{use.slug}” is in the list twice.",
                 "Keep one of the two; to make it stronger, raise its weight.",
@@ -58,11 +72,16 @@ def find_loras(uses: Iterable[LoraUse], folder: Path) -> list[WantedLora]:
                 f"There is no LoRA “{use.slug}” in the library.",
                 "Pick one from the list. It may have been renamed or deleted.",
             )
-        if use.weight:
-            file = find_file(folder / use.slug)
+        if use.weight or use.text_encoder_weight:
+            file = _file_of(use, folder / use.slug)
             facts = file.stat()
-            header = _read_once(file, facts.st_mtime_ns, facts.st_size)
-            wanted[use.slug] = WantedLora(slug=use.slug, weight=use.weight, header=header)
+            wanted[use.slug, use.checkpoint] = WantedLora(
+                slug=use.slug,
+                weight=use.weight,
+                header=_read_once(file, facts.st_mtime_ns, facts.st_size),
+                text_encoder_weight=use.text_encoder_weight,
+                checkpoint=use.checkpoint,
+            )
     return list(wanted.values())
 
 
@@ -70,9 +89,13 @@ def check_family(lora: WantedLora, found: FoundBase) -> None:
     """Raises FamilyMismatch where both sides are known to belong to different families."""
     theirs, ours = lora.header.family, found.family
     if theirs and ours and theirs != ours:
+        title = family_title(theirs)
+        hint = f"Pick a base model that is {title}, or another LoRA."
+        if theirs not in FAMILIES:
+            hint = f"{title} can't be run here yet. Pick a LoRA that is made for {family_title(ours)}."
         raise FamilyMismatch(
-            f"“{lora.title}” was made for {family_title(theirs)}; “{found.name}” is {family_title(ours)}.",
-            f"Pick a base model that is {family_title(theirs)}, or another LoRA.",
+            f"“{lora.title}” was made for {title}; “{found.name}” is {family_title(ours)}.",
+            hint,
             path=lora.header.path,
         )
 
@@ -89,14 +112,17 @@ def check_fit(lora: WantedLora, layers: Mapping[str, Any], base: str) -> None:
             raise _unknown(lora, name)
         if part != ALPHA:
             found.setdefault(layer, {})[part] = shape
+    fitting = lru_cache(None)(lambda kind, shapes, weight: fits(kind, dict(shapes), weight))
     for layer, shapes in found.items():
         kind = kind_of(shapes)
         if not kind or len(shapes.get(OFT, (1, 1, 1))) != 3:
             raise _unknown(lora, next(iter(shapes)))
-        if layer not in layers or not fits(kind, shapes, layers[layer].weight.shape):
+        alike = (kind, tuple(sorted(shapes.items())))
+        if layer not in layers or not fitting(*alike, tuple(layers[layer].weight.shape)):
             made_for = f" It was made for {lora.header.base}." if lora.header.base else ""
+            what = "sizes" if layer in layers else "names"
             raise FamilyMismatch(
-                f"“{lora.title}” doesn't fit “{base}”: its layers have other sizes.{made_for}",
+                f"“{lora.title}” doesn't fit “{base}”: its layers have other {what}.{made_for}",
                 "Pick the base model it was made for, or another LoRA.",
                 path=lora.header.path,
             )
@@ -113,6 +139,23 @@ def layers_of(pipe: Any) -> dict[str, Any]:
                 for name in names_in_files(part, path, layer_name(f"{part}.{path}")):
                     found.setdefault(name, module)
     return found
+
+
+def _file_of(use: LoraUse, folder: Path) -> Path:
+    """The file of the LoRA or of the checkpoint that is asked for. Raises StoreError, UnknownFormat."""
+    own = find_file(folder)
+    if use.checkpoint is None:
+        return own
+    files = checkpoint_files(folder)
+    if use.checkpoint in files:
+        return files[use.checkpoint]
+    facts = own.stat()
+    last = _read_once(own, facts.st_mtime_ns, facts.st_size).metadata.get("ss_steps", "")
+    if last == str(use.checkpoint):
+        return own
+    steps = sorted({*files, *([int(last)] if last.isdecimal() else [])})
+    there = f"There are: {', '.join(map(str, steps))}." if steps else "It has none; leave the field empty."
+    raise StoreError(f"“{use.slug}” has no checkpoint of step {use.checkpoint}.", there)
 
 
 def _unknown(lora: WantedLora, tensor: str) -> UnknownFormat:

@@ -1,18 +1,33 @@
-"""Loaded base models, kept for the next request."""
+"""Loaded base models, kept for the next request as long as the memory's budget allows."""
 
 from __future__ import annotations
 
-import gc
 import logging
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.events import Emit, PhaseAdvanced
+from lora_studio.errors import OutOfMemory
+from lora_studio.events import Emit, Noted, PhaseAdvanced, ShouldStop, never_stop
 from lora_studio.families import family_of
+from lora_studio.families.detect import FileStates, file_states
+from lora_studio.families.hub import fetch_base, must_fetch
 from lora_studio.families.quiet import quiet_libraries
+from lora_studio.generation.memory import (
+    HEADROOM,
+    OFFLOAD,
+    SAID,
+    Thrift,
+    budget_bytes,
+    free_memory,
+    lora_bytes,
+    modules_of,
+    size_of,
+)
 from lora_studio.generation.stack import Stack
-from lora_studio.runtime import Device, find_device, memory_errors
+from lora_studio.runtime import Device, find_device, find_memory, memory_errors
+from lora_studio.settings import Settings
 
 if TYPE_CHECKING:
     import torch
@@ -21,43 +36,55 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Identity = tuple[str, frozenset[tuple[str, int, int]]]
+Identity = tuple[str, FileStates]
 
-KEPT = 2
-"""Base models that stay loaded."""
+HINT = "Close what else uses the device, or pick a smaller base model."
+TITLES = {"fp16": "half precision (fp16)", "bf16": "bfloat16"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedBase:
-    """A base on its device. `scheduler_config` is the base's own; `pipe.scheduler` changes with each
-    request."""
+    """A base on its device. `scheduler_config` is the base's own; `pipe.scheduler` changes with each request.
+    `size_bytes` is what its weights take; `make_room` unloads the other bases, if there are any, and says
+    whether there were."""
 
     found: FoundBase
     pipe: Any
     stack: Stack
     scheduler_config: dict[str, Any]
+    device: Device
+    dtype: torch.dtype
+    size_bytes: int
+    thrift: Thrift
+    make_room: Callable[[], bool]
 
 
 class Pipelines:
-    """The loaded bases; the one unused for longest goes when there are more than `kept`."""
+    """The loaded bases. Before another one is loaded, those unused for longest go until all fit into the
+    budget; the one in use is never among them."""
 
-    def __init__(self, *, kept: int = KEPT) -> None:
-        self._kept = kept
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings or Settings.from_environment()
         self._loaded: dict[Identity, LoadedBase] = {}  # the latest used comes last
 
     def is_loaded(self, found: FoundBase) -> bool:
         return _identity(found) in self._loaded
 
-    def get(self, found: FoundBase, emit: Emit) -> LoadedBase:
-        """The base, loaded if it is not. Raises ModelFileError and its kin, OutOfMemory."""
+    def will_download(self, found: FoundBase) -> bool:
+        """Whether something of this base must be fetched first. Asks the disk only."""
+        return must_fetch(found)
+
+    def get(self, found: FoundBase, emit: Emit, should_stop: ShouldStop = never_stop) -> LoadedBase | None:
+        """The base, fetched and loaded if it is not; None when stopped meanwhile. Emits PhaseAdvanced of
+        download and load, both in bytes, and Noted for what doesn't go as wished. Raises ModelFileError and
+        its kin, OutOfMemory, StoreError (disk full)."""
         key = _identity(found)
         base = self._loaded.pop(key, None)
         if base is None:
             self._forget([other for other in self._loaded if other[0] == key[0]])
-            self._forget(list(self._loaded)[: max(0, len(self._loaded) - self._kept + 1)])
-            emit(PhaseAdvanced(phase="load", done=0, total=1, note=found.name))
-            base = _load(found)
-            emit(PhaseAdvanced(phase="load", done=1, total=1, note=found.name))
+            if not fetch_base(found, emit, should_stop):
+                return None
+            base = self._load(found, emit)
         self._loaded[key] = base
         return base
 
@@ -65,49 +92,130 @@ class Pipelines:
         """Free the memory of all bases."""
         self._forget(list(self._loaded))
 
-    def _forget(self, keys: list[Identity]) -> None:
+    def _load(self, found: FoundBase, emit: Emit) -> LoadedBase:
+        device = find_device()
+        dtype = compute_dtype(device, self._settings.precision)
+        wished = TITLES.get(self._settings.precision, "")
+        if wished and str(dtype) != str(_dtypes()[self._settings.precision]):
+            used = str(dtype).removeprefix("torch.")
+            emit(Noted(message=f"This device can't compute in {wished}; {used} is used.", level="warning"))
+        loading = _Loading(found, device, dtype, emit)
+        budget = budget_bytes(self._settings, device)
+        self._make_fit(budget - loading.expected_bytes)
+        try:
+            pipe, is_resting = loading.run()
+        except OutOfMemory:
+            if not self._forget(list(self._loaded)):
+                raise
+            pipe, is_resting = loading.run()
+        size = size_of(weight for module in modules_of(pipe) for weight in module.parameters())
+        self._make_fit(budget - size)
+        thrift = Thrift(pipe=pipe, device=device, rungs=(OFFLOAD,) if is_resting else ())
+        if is_resting:
+            thrift.least, thrift.least_from = (OFFLOAD,), 0
+            emit(Noted(message=SAID[OFFLOAD], level="warning"))
+        return LoadedBase(
+            found=found,
+            pipe=pipe,
+            stack=Stack(pipe, found.name, device=device.kind, kept_bytes=lora_bytes(device)),
+            scheduler_config={**pipe.scheduler.config, "_class_name": type(pipe.scheduler).__name__},
+            device=device,
+            dtype=dtype,
+            size_bytes=size,
+            thrift=thrift,
+            make_room=lambda: self._forget_all_but(pipe),
+        )
+
+    def _make_fit(self, room: int) -> None:
+        """Unload the bases unused for longest until the rest takes no more than `room` bytes."""
+        taken = sum(base.size_bytes for base in self._loaded.values())
+        going = []
+        for key, base in self._loaded.items():
+            if taken <= room:
+                break
+            going.append(key)
+            taken -= base.size_bytes
+        self._forget(going)
+
+    def _forget_all_but(self, pipe: Any) -> bool:
+        return self._forget([key for key, base in self._loaded.items() if base.pipe is not pipe])
+
+    def _forget(self, keys: list[Identity]) -> bool:
         for key in keys:
             log.info("unloading the base model %s", self._loaded.pop(key).found.name)
         if keys:
-            _free_memory()
+            free_memory()
+        return bool(keys)
 
 
-def compute_dtype(device: Device) -> torch.dtype:
-    """Half precision on CUDA: its rounding is eight times finer than bfloat16's, and what the families here
-    are published and used in. 32 bit elsewhere."""
+class _Loading:
+    """The way of one base from its files to the device."""
+
+    def __init__(self, found: FoundBase, device: Device, dtype: torch.dtype, emit: Emit) -> None:
+        from lora_studio.families.loading import count_weights, weight_files
+
+        files = weight_files(found)
+        self._found, self._device, self._dtype, self._emit = found, device, dtype, emit
+        self._file_bytes = sum(file.stat().st_size for file in files if file.is_file()) or 1
+        self.expected_bytes = count_weights(files) * dtype.itemsize
+
+    def run(self) -> tuple[Any, bool]:
+        """The pipeline, and whether its parts rest in the machine's memory because the device has too little
+        for all of them."""
+        begun = time.monotonic()
+        self._say(0.0, begun)
+        with memory_errors(f"loading the base model “{self._found.name}”", HINT), quiet_libraries():
+            family = family_of(self._found)
+            pipe = family.pipeline(family.load())
+            pipe.set_progress_bar_config(disable=True)
+            is_resting = self._place(pipe, begun)
+        self._say(1.0, begun)
+        return pipe, is_resting
+
+    def _place(self, pipe: Any, begun: float) -> bool:
+        from lora_studio.families.loading import read_model
+
+        free, _ = find_memory(self._device)
+        rests = self._device.kind == "cuda" and self.expected_bytes > HEADROOM * free
+        modules = modules_of(pipe)
+        sizes = [size_of(module.parameters()) for module in modules]
+        for number, module in enumerate(modules):
+            read_model(module)
+            module.to("cpu" if rests else self._device.kind, self._dtype)
+            if number + 1 < len(modules):
+                self._say(sum(sizes[: number + 1]) / sum(sizes), begun)
+        if rests:
+            pipe.enable_model_cpu_offload(device=self._device.kind)
+        return rests
+
+    def _say(self, share: float, begun: float) -> None:
+        took = f", {time.monotonic() - begun:.1f} s" if share else ""
+        done = round(share * self._file_bytes)
+        note = f"{self._found.name}{took}"
+        self._emit(PhaseAdvanced(phase="load", done=done, total=self._file_bytes, note=note))
+
+
+def compute_dtype(device: Device, precision: str = "auto") -> torch.dtype:
+    """The number format for a wish (auto, fp32, fp16 or bf16). By itself half precision on CUDA: its rounding
+    is eight times finer than bfloat16's, and what the families here are published and used in; 32 bit
+    elsewhere. A format that the device doesn't compute in directly gives way to the next larger one."""
     import torch
 
-    return torch.float16 if device.kind == "cuda" else torch.float32
+    halves = device.kind in {"cuda", "mps"}
+    if precision == "fp16" or (precision == "auto" and device.kind == "cuda"):
+        return torch.float16 if halves else torch.float32
+    if precision == "bf16":
+        usual = torch.float16 if device.kind == "cuda" else torch.float32
+        return torch.bfloat16 if device.native_bf16 else usual
+    return torch.float32
 
 
-def _load(found: FoundBase) -> LoadedBase:
-    device = find_device()
-    hint = "Close what else uses the device, or pick a smaller base model."
-    with memory_errors(f"loading the base model “{found.name}”", hint), quiet_libraries():
-        family = family_of(found)
-        pipe = family.pipeline(family.load()).to(device.kind, compute_dtype(device))
-    pipe.set_progress_bar_config(disable=True)
-    return LoadedBase(
-        found=found,
-        pipe=pipe,
-        stack=Stack(pipe, found.name),
-        scheduler_config={**pipe.scheduler.config, "_class_name": type(pipe.scheduler).__name__},
-    )
+def _dtypes() -> Mapping[str, torch.dtype]:
+    import torch
+
+    return {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def _identity(found: FoundBase) -> Identity:
     """Where the base is and in what state: a base whose files have changed is another one."""
-    place = Path(found.path_or_id)
-    files = [place] if found.layout == "file" else []
-    if found.layout == "folder":
-        files = [*place.glob("*.json"), *place.glob("*/*.json"), *place.glob("*/*.safetensors")]
-    states = ((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
-    return found.path_or_id, frozenset(states)
-
-
-def _free_memory() -> None:
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    return found.path_or_id, file_states(found)

@@ -2,10 +2,60 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
 
 from lora_studio.data.captions import has_word
+from lora_studio.errors import ConfigError
+from lora_studio.generation.lora_tags import TAG, read_tag
+from lora_studio.generation.wildcards import choose
+from lora_studio.request import GenerateRequest
+
+UNREAD = {
+    "prompt editing": re.compile(r"(?<!\\)\[[^\[\]]*:\s*(?:\d+\.?\d*|\.\d+)\s*\]"),
+    "alternating words": re.compile(r"(?<!\\)\[[^\[\]|]*\|[^\[\]]*\]"),
+    "AND": re.compile(r"\bAND\b"),
+    "a hypernetwork": re.compile(r"<hypernet:[^<>]*>"),
+}
+"""What A1111 reads in a prompt and nothing here does."""
+CHOICE = re.compile(r"\{[^{}]*<(?:lora|lyco):")
+
+
+def prepare(request: GenerateRequest) -> GenerateRequest:
+    """The request with the `<lora:...>` tags of its prompt in the list of LoRAs. One without tags comes back
+    as it is. Raises ConfigError for a tag that can't be read, that names a LoRA of the list, or that stands
+    where LoRAs can't be switched."""
+    if TAG.search(request.negative_prompt):
+        raise ConfigError(
+            "A <lora:...> tag stands in the negative prompt, where it has no effect.",
+            "Put it into the prompt, with a weight below 0 to take something away.",
+            field="negative_prompt",
+        )
+    if not TAG.search(request.prompt):
+        return request
+    if CHOICE.search(request.prompt):
+        raise _no_choice()
+    loras = list(request.loras)
+    for inside in TAG.findall(request.prompt):
+        use = read_tag(inside)
+        if any((other.slug, other.checkpoint) == (use.slug, use.checkpoint) for other in loras):
+            raise ConfigError(
+                f"The LoRA “{use.slug}” is named twice, by a tag in the prompt and before it.",
+                "Keep one of the two; to make it stronger, raise its weight.",
+                field="loras",
+            )
+        loras.append(use)
+    return request.model_copy(update={"prompt": TAG.sub("", request.prompt).strip(), "loras": tuple(loras)})
+
+
+def expand(text: str, seed: int, folder: Path) -> str:
+    """The text of the image with this seed: each `{a|b}` and `__file__` chosen, with files from `folder`.
+    Raises ConfigError."""
+    chosen = choose(text, seed, folder)
+    if chosen is not text and TAG.search(chosen):
+        raise _no_choice()
+    return chosen
 
 
 def with_triggers(prompt: str, triggers: Iterable[str]) -> str:
@@ -22,9 +72,15 @@ def with_triggers(prompt: str, triggers: Iterable[str]) -> str:
     return ", ".join([*missing, prompt.strip()] if prompt.strip() else missing) if missing else prompt
 
 
-def cut_off(tokenizer: Any, text: str) -> str:
-    """The end of `text` beyond the tokenizer's window (for CLIP 77 tokens with start and end mark); empty
-    when all of it fits."""
-    limit = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
-    tokens = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-    return str(tokenizer.decode(tokens[limit:])).strip() if len(tokens) > limit else ""
+def unread(text: str) -> list[str]:
+    """Sentences on marks that A1111 reads and that are plain words here."""
+    found = ((what, mark.search(text)) for what, mark in UNREAD.items())
+    return [f"“{match[0][:60]}” ({what}) is taken as plain words." for what, match in found if match]
+
+
+def _no_choice() -> ConfigError:
+    return ConfigError(
+        "A <lora:...> tag can't be one of several choices.",
+        "Put it outside the braces, or make a grid over the LoRAs.",
+        field="prompt",
+    )

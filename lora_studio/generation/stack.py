@@ -6,64 +6,81 @@ the order of the list doesn't matter."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.errors import BrokenFile
+from lora_studio.errors import BrokenFile, OutOfMemory
 from lora_studio.generation.loras import WantedLora, check_fit, layers_of
-from lora_studio.runtime import memory_errors
+from lora_studio.lora.keys import UNET
+from lora_studio.runtime import lost_device, memory_errors
 
 if TYPE_CHECKING:
     from lora_studio.lora.layers import Change
+    from lora_studio.lora.weights import LayerWeights
 
-KEPT = 8
-"""LoRAs that stay in memory for a quick swap back, the active ones included."""
+KEPT_BYTES = 10**9
+"""What the LoRAs in memory may take, the active ones included, which are never dropped."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A LoRA in memory: the hash of its tensors, and what it changes, by Kohya's layer name."""
+    """A LoRA in memory: the hash of its tensors, what it changes by Kohya's layer name, its size."""
 
     tensor_hash: str
     changes: Mapping[str, Change]
+    size_bytes: int
 
 
 class Stack:
-    """The LoRAs of one pipeline. `base` is the base's name, for messages."""
+    """The LoRAs of one pipeline. `base` is the base's name, for messages; `device` where its layers compute
+    (empty: where they are)."""
 
-    def __init__(self, pipe: Any, base: str, *, kept: int = KEPT) -> None:
+    def __init__(self, pipe: Any, base: str, *, device: str = "", kept_bytes: int = KEPT_BYTES) -> None:
         self._base = base
-        self._kept = kept
+        self._device = device
+        self._kept_bytes = kept_bytes
         self._layers = layers_of(pipe)
-        self._loras: dict[str, Loaded] = {}  # by slug; the latest used comes last
+        self._loras: dict[str, Loaded] = {}  # by WantedLora.key; the latest used comes last
         self._active: tuple[str, ...] = ()
         self._hooks: list[Any] = []
 
     @property
     def loaded(self) -> tuple[str, ...]:
-        """Slugs in memory, active or not; the latest used comes last."""
+        """Keys in memory, active or not; the latest used comes last."""
         return tuple(self._loras)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(lora.size_bytes for lora in self._loras.values())
 
     def apply(self, wanted: Sequence[WantedLora]) -> None:
         """Load what is missing or has changed on disk, set the weights, take the rest off. A LoRA that is
-        refused leaves the pipeline usable. Raises FamilyMismatch, UnknownFormat, BrokenFile."""
+        refused leaves the pipeline usable. Raises FamilyMismatch, UnknownFormat, BrokenFile, OutOfMemory."""
         # Sums of floats depend on their order, so it is always the same one.
-        wanted = sorted(wanted, key=lambda lora: lora.slug)
+        wanted = sorted(wanted, key=lambda lora: lora.key)
         missing = [lora for lora in wanted if not self._is_loaded(lora)]
         for lora in missing:
             check_fit(lora, self._layers, self._base)
-        fresh = {lora.slug: self._load(lora) for lora in missing}
-        slugs = tuple(lora.slug for lora in wanted)
-        if fresh or slugs != self._active:
-            self._put_on(fresh, slugs)
+        fresh = self._load_all(missing)
+        keys = tuple(lora.key for lora in wanted)
+        if fresh or keys != self._active:
+            self._put_on(fresh, keys)
         for lora in wanted:
-            for change in self._loras[lora.slug].changes.values():
-                change.strength = lora.weight
+            _set_strengths(self._loras[lora.key].changes, lora.weight, lora.weight_of_text)
 
     def _is_loaded(self, lora: WantedLora) -> bool:
-        loaded = self._loras.get(lora.slug)
+        loaded = self._loras.get(lora.key)
         return loaded is not None and loaded.tensor_hash == lora.header.tensor_hash
+
+    def _load_all(self, missing: Sequence[WantedLora]) -> dict[str, Loaded]:
+        try:
+            return {lora.key: self._load(lora) for lora in missing}
+        except OutOfMemory:
+            if set(self._loras) <= set(self._active):
+                raise
+        self._drop(key for key in self.loaded if key not in self._active)
+        return {lora.key: self._load(lora) for lora in missing}
 
     def _load(self, lora: WantedLora) -> Loaded:
         from lora_studio.lora.start import change_from
@@ -73,29 +90,65 @@ class Stack:
         try:
             with memory_errors(f"loading the LoRA “{lora.title}”", hint):
                 layers = read_weights(lora.header.path)
+                _check_numbers(lora, layers)
                 changes = {name: change_from(self._layers[name], layer) for name, layer in layers.items()}
                 for change in changes.values():
-                    change.settle()
+                    change.settle(self._device)
         except (ValueError, RuntimeError, KeyError, TypeError) as error:
+            if isinstance(error, RuntimeError) and lost_device(error):
+                raise
             raise BrokenFile(
                 f"“{lora.title}” can't be loaded: {str(error).splitlines()[0][:200]}",
                 "Get the file again, or train it again.",
                 path=lora.header.path,
             ) from error
-        return Loaded(lora.header.tensor_hash, changes)
+        size = sum(weight.nbytes for change in changes.values() for weight in change.weights.values())
+        return Loaded(lora.header.tensor_hash, changes, size)
 
-    def _put_on(self, fresh: Mapping[str, Loaded], slugs: tuple[str, ...]) -> None:
+    def _put_on(self, fresh: Mapping[str, Loaded], keys: tuple[str, ...]) -> None:
         from lora_studio.lora.layers import put_on
 
         while self._hooks:
             self._hooks.pop().remove()
         self._loras.update(fresh)
         by_layer: dict[Any, list[Change]] = {}
-        for slug in slugs:
-            self._loras[slug] = self._loras.pop(slug)
-            for change in self._loras[slug].changes.values():
+        for key in keys:
+            self._loras[key] = self._loras.pop(key)
+            for change in self._loras[key].changes.values():
                 by_layer.setdefault(change.base, []).append(change)
         self._hooks = [put_on(module, changes) for module, changes in by_layer.items()]
-        self._active = slugs
-        for slug in list(self._loras)[: -max(self._kept, len(slugs))]:
-            del self._loras[slug]
+        self._active = keys
+        self._drop(self._too_many())
+
+    def _too_many(self) -> list[str]:
+        """Of the LoRAs that are not active those unused for longest, until the rest fits."""
+        going: list[str] = []
+        taken = self.size_bytes
+        for key, lora in self._loras.items():
+            if taken > self._kept_bytes and key not in self._active:
+                going.append(key)
+                taken -= lora.size_bytes
+        return going
+
+    def _drop(self, keys: Iterable[str]) -> None:
+        for key in list(keys):
+            del self._loras[key]
+
+
+def _set_strengths(changes: Mapping[str, Change], weight: float, weight_of_text: float) -> None:
+    for name, change in changes.items():
+        change.strength = weight if name.startswith(UNET) else weight_of_text
+        change.off = change.strength == 0
+
+
+def _check_numbers(lora: WantedLora, layers: Mapping[str, LayerWeights]) -> None:
+    """Raises BrokenFile for what is no number."""
+    for layer in layers.values():
+        for part, tensor in layer.parts.items():
+            exact = tensor.float() if tensor.itemsize == 1 else tensor
+            if not bool(exact.isfinite().all()):
+                raise BrokenFile(
+                    f"“{lora.title}” is damaged: it holds values that are no numbers (NaN), as in {part}.",
+                    "Get the file again, or train it again with a lower learning rate.",
+                    path=lora.header.path,
+                )

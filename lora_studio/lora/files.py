@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import struct
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -18,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lora_studio.catalog import family_from_text_width, family_from_version
+from lora_studio.catalog import family_from_version
 from lora_studio.errors import BrokenFile, UnknownFormat
 from lora_studio.lora.keys import DORA, DOWN, OFT, read_key
+from lora_studio.lora.origin import Part, Tensors, family_of_layers, what_else
 
 HEADER_LIMIT = 100_000_000
 DTYPE_BYTES = {
@@ -29,11 +31,8 @@ DTYPE_BYTES = {
 }
 ALGOS = {DOWN: "lora", "hada_w1_b": "loha", "lokr_w1": "lokr", "lokr_w1_a": "lokr", OFT: "diag-oft"}
 """Kinds by a tensor that only they have."""
+CHECKPOINT = re.compile(r".+-step(\d{8})\.safetensors")
 DIFFUSERS_SKIPS = ("scheduler", "optimizer", "checkpoint")
-
-Tensors = Mapping[str, tuple[str, tuple[int, ...]]]
-Part = tuple[str, str, tuple[int, ...]]
-"""(layer's name, part, shape) of a tensor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +61,12 @@ def read_header(path: Path | str) -> LoraHeader:
     parts = [(*read_key(name), shape) for name, (_, shape) in tensors.items()]
     algo = next((ALGOS[part] for _, part, shape in parts if part in ALGOS and shape), "")
     if not algo:
-        raise UnknownFormat(f"{path.name} is no LoRA: it has no LoRA weights in it.", path=path)
+        what, hint = what_else(tensors)
+        raise UnknownFormat(f"{path.name} is {what}, not a LoRA.", hint, path=path)
     dim = _number(metadata.get("ss_network_dim")) or _dim_from_shapes(parts)
     return LoraHeader(
         path=path,
-        family=family_from_version(metadata.get("ss_base_model_version", "")) or _family_from_shapes(parts),
+        family=_family_from_words(metadata) or family_of_layers(parts),
         base=metadata.get("ss_sd_model_name", ""),
         network_dim=int(dim),
         network_alpha=_number(metadata.get("ss_network_alpha")) or float(dim),
@@ -119,6 +119,16 @@ def find_file(folder: Path | str) -> Path:
     return (named or files)[0]
 
 
+def checkpoint_files(folder: Path | str) -> dict[int, Path]:
+    """The checkpoints in a result folder by their step."""
+    found = {}
+    for path in sorted(Path(folder).glob("checkpoints/*.safetensors")):
+        match = CHECKPOINT.fullmatch(path.name)
+        if match:
+            found[int(match[1])] = path
+    return found
+
+
 def file_name(slug: str) -> str:
     """The name of a LoRA's file in its folder. diffusers, given a folder, leaves out files whose names
     contain some words; such LoRAs get diffusers' own standard name instead."""
@@ -149,8 +159,10 @@ def _checked_tensors(path: Path, header: dict[str, Any], data_bytes: int) -> Ten
         try:
             dtype, shape = entry["dtype"], tuple(int(side) for side in entry["shape"])
             begin, end = (int(offset) for offset in entry["data_offsets"])
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, OverflowError) as error:
             raise _broken(path, f"the entry of {name[:80]} is not readable") from error
+        if not isinstance(dtype, str):
+            raise _broken(path, f"the entry of {name[:80]} is not readable")
         wanted = math.prod(shape) * DTYPE_BYTES.get(dtype, 0)
         fits = 0 <= begin <= end <= data_bytes and min(shape, default=0) >= 0
         if not fits or (dtype in DTYPE_BYTES and end - begin != wanted):
@@ -169,28 +181,9 @@ def _dim_from_shapes(parts: Sequence[Part]) -> int:
     return max((shape[axes[part]] for _, part, shape in parts if len(shape) > axes.get(part, 9)), default=0)
 
 
-def _family_from_shapes(parts: Sequence[Part]) -> str:
-    """By the width of the text, which is the number of inputs of the layers that look at it."""
-    layers: dict[str, dict[str, tuple[int, ...]]] = {}
-    for layer, part, shape in parts:
-        if "attn2" in layer and layer.endswith(("to_k", "to_v")) and len(shape) > 1:
-            layers.setdefault(layer, {})[part] = shape
-    for shapes in layers.values():
-        width = _inputs(shapes)
-        if width:
-            return family_from_text_width(width)
-    return ""
-
-
-def _inputs(shapes: Mapping[str, tuple[int, ...]]) -> int:
-    for part in (DOWN, "hada_w1_b"):
-        if part in shapes:
-            return shapes[part][1]
-    small, large = (
-        next((shapes[name][1] for name in (f"lokr_{one}", f"lokr_{one}_b") if name in shapes), 0)
-        for one in ("w1", "w2")
-    )
-    return small * large
+def _family_from_words(metadata: Mapping[str, str]) -> str:
+    said = (metadata.get(key, "") for key in ("ss_base_model_version", "modelspec.architecture"))
+    return next((family for version in said if (family := family_from_version(version))), "")
 
 
 def _number(text: str | None) -> float:

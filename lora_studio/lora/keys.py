@@ -17,12 +17,30 @@ UNET, TEXT_ENCODER = "lora_unet", "lora_te"
 TEXT_MODEL = "text_model."
 
 LYCORIS = r"alpha|dora_scale|hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2|oft_blocks|rescale"
+ADAPTER = r"\.[A-Za-z]\w*"
+"""PEFT's name of an adapter, which some programs leave in."""
 PART = re.compile(
     rf"(?P<layer>.+?)(?:\.(?P<part>{LYCORIS}|lora_mid\.weight)"
-    r"|\.(?P<magnitude>lora_magnitude_vector)(?:\.weight)?"
-    r"|(?:[._]lora(?:_linear_layer)?)?[._](?P<matrix>lora_down|lora_A|down|lora_up|lora_B|up)\.weight)"
+    rf"|\.(?P<magnitude>lora_magnitude_vector)(?:{ADAPTER})?(?:\.weight)?"
+    r"|(?:[._]lora(?:_linear_layer)?)?[._](?P<matrix>(?:lora_)?(?:down|up)"
+    rf"|lora_[AB](?:{ADAPTER})?)\.weight)"
 )
-DOWNS = {"lora_down", "lora_A", "down"}
+DOWNS = ("lora_down", "lora_A", "down")
+
+DENOISERS = ("unet.", "diffusion_model.", "model.diffusion_model.")
+"""How layers of the denoiser begin in diffusers' and in ComfyUI's files."""
+ENCODERS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2", "clip_h": "text_encoder"}
+"""What ComfyUI calls the text encoders."""
+COMFY_TEXT = re.compile(r"(?:text_encoders\.)?(clip_[lgh])\.(?:transformer\.)?(.+)")
+BARE = {
+    "unet": re.compile(
+        r"(?:down_blocks|mid_block|up_blocks|input_blocks|middle_block|output_blocks|conv_in|conv_out"
+        r"|time_embedding|add_embedding|time_embed|label_emb)[._].*"
+    ),
+    "text_encoder": re.compile(r"(?:text_model[._].*|encoder[._]layers[._].*)"),
+}
+"""How module paths begin when a file doesn't say which part they belong to: PEFT's adapters are of one
+model, and LyCORIS' own format has none."""
 
 
 def unet_name(module: str) -> str:
@@ -58,7 +76,7 @@ def read_key(key: str) -> tuple[str, str]:
     if match is None:
         return key, ""
     if match["matrix"]:
-        part = DOWN if match["matrix"] in DOWNS else UP
+        part = DOWN if match["matrix"].startswith(DOWNS) else UP
     else:
         part = match["part"] or DORA
     return same_layer(match["layer"]), part
@@ -70,11 +88,23 @@ def short_name(key: str) -> str:
 
 
 def same_layer(name: str) -> str:
-    """One name for a layer, whatever spelling the file has."""
+    """One name for a layer, whatever spelling the file has. Names of models that are none of ours keep their
+    own words, flat."""
     if name.startswith("lora_"):
         return name.replace("lora_te1_", "lora_te_", 1)
-    name = name.removeprefix("base_model.model.").replace(".processor.", ".")
-    return layer_name(re.sub(r"\bto_out$", "to_out.0", name))
+    name = name.removeprefix("base_model.model.").removeprefix("lycoris_").replace(".processor.", ".")
+    name = re.sub(r"\bto_out$", "to_out.0", name)
+    if match := COMFY_TEXT.fullmatch(name):
+        return layer_name(f"{ENCODERS[match[1]]}.{match[2]}")
+    for start in DENOISERS:
+        if name.startswith(start):
+            return unet_name(name.removeprefix(start))
+    if name.startswith(("text_encoder.", "text_encoder_2.")):
+        return layer_name(name)
+    for part, bare in BARE.items():
+        if bare.fullmatch(name):
+            return layer_name(f"{part}.{name.replace('text_model_', TEXT_MODEL, 1)}")
+    return f"lora_{name.replace('.', '_')}"
 
 
 def names_in_files(part: str, module: str, name: str) -> set[str]:

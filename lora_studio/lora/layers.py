@@ -93,11 +93,12 @@ class Change:
         for weight in self.weights.values():
             weight.data = weight.data.to(device, dtype)
 
-    def settle(self) -> None:
-        """Move to where the layer is, and to its number format where nothing is lost by that."""
+    def settle(self, device: str = "") -> None:
+        """Move to `device` (empty: where the layer is), and to the layer's number format where nothing is
+        lost by that."""
         weight = self.base.weight
         is_plain = self.kind == kinds.LORA and DORA not in self.weights
-        self.hold(weight.device, weight.dtype if is_plain else torch.float32)
+        self.hold(device or weight.device, weight.dtype if is_plain else torch.float32)
 
     def _low_rank(self, inputs: torch.Tensor) -> torch.Tensor:
         if not torch.is_autocast_enabled(inputs.device.type):

@@ -24,6 +24,7 @@ from lora_studio.data.pictures import upright_size
 from lora_studio.errors import ConfigError, DatasetError
 from lora_studio.events import Emit, PhaseAdvanced, ShouldStop, ignore
 from lora_studio.families.detect import find_base
+from lora_studio.families.hub import fetch_base
 from lora_studio.runtime import Device, compute_dtype, find_device, memory_errors
 from lora_studio.training.checkpoint import PRECISIONS
 from lora_studio.training.engine import Engine, base_hashes, load_engine
@@ -152,6 +153,8 @@ class _Measurement:
             )
         folder = read_folder(config.dataset)
         found = find_base(config.model.pretrained_model_name_or_path)
+        if not fetch_base(found, self.emit, self.should_stop):
+            raise Stop
         with Peak(self.device).watched() as peak:
             self._advance(0)
             begun = time.perf_counter()

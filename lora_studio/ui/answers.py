@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from lora_studio.errors import StoreError
-from lora_studio.records import ImageRecord, JobRecord
+from lora_studio.grid_request import GridResult
+from lora_studio.jobs.desk import Ticket
+from lora_studio.records import DatasetRecord, ImageRecord, JobRecord, LoraRecord
 from lora_studio.training.plan import TrainingPlan
-from lora_studio.ui.gallery_tab import infotext
+from lora_studio.ui.gallery_tab import infotext, lora_file
+from lora_studio.ui.markup import file_url
 from lora_studio.ui.train_tab import result_slug
+
+MIME_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 
 
 class UploadedDataset(TypedDict):
@@ -72,9 +77,40 @@ class LoraFacts(TypedDict):
     download_url: str
 
 
+class DatasetFacts(TypedDict):
+    dataset_id: str
+    name: str
+    images: int
+    captions: int
+    created_at: float
+
+
+class CaptionedPicture(TypedDict):
+    file: str
+    caption: str
+
+
+class ImageFacts(TypedDict):
+    image_id: str
+    prompt: str
+    seed: int
+    width: int
+    height: int
+    loras: list[str]
+    created_at: float
+    infotext: str
+    download_url: str
+
+
+class DeletedThing(TypedDict):
+    undo: str
+
+
 class LoraWeight(TypedDict, total=False):
     slug: str
     weight: float
+    text_encoder_weight: float
+    checkpoint: int
 
 
 class ImageOptions(TypedDict, total=False):
@@ -84,6 +120,63 @@ class ImageOptions(TypedDict, total=False):
     height: int
     sampler: str
     insert_trigger: bool
+    clip_skip: int
+    guidance_rescale: float
+    variation_seed: int
+    variation_strength: float
+    hires_scale: float
+    hires_steps: int
+    hires_strength: float
+    hires_upscaler: str
+    image_format: str
+
+
+class RedrawOptions(ImageOptions, total=False):
+    base: str
+    negative_prompt: str
+    strength: float
+    mask_blur: int
+    padding_mask_crop: int
+
+
+class GridOptions(ImageOptions, total=False):
+    base: str
+    negative_prompt: str
+
+
+class GridAxis(TypedDict):
+    parameter: str
+    values: str
+
+
+class StyleFacts(TypedDict):
+    key: str
+    title: str
+    purpose: str
+    prompt: str
+    negative_prompt: str
+
+
+class GenerationStatus(TypedDict):
+    ticket: str
+    prompt: str
+    state: str
+    ahead: int
+    progress: int
+    image: int
+    images: int
+    step: int
+    total_steps: int
+    seconds: float
+    notes: list[str]
+    message: str
+    hint: str
+
+
+class PictureSettings(TypedDict):
+    request: dict[str, Any]
+    missing: list[str]
+    infotext: str
 
 
 class ImageFile(TypedDict):
@@ -91,6 +184,14 @@ class ImageFile(TypedDict):
     orig_name: str
     mime_type: str
     meta: dict[str, str]
+
+
+class GridPictures(TypedDict):
+    sheet: ImageFile | None
+    cells: list[ImageFile | None]
+    columns: int
+    rows: int
+    reused: int
 
 
 class EncodedImage(TypedDict):
@@ -133,11 +234,83 @@ def planned_training(plan: TrainingPlan) -> PlannedTraining:
     )
 
 
+def lora_facts(record: LoraRecord) -> LoraFacts:
+    return LoraFacts(
+        slug=record.slug,
+        title=record.title,
+        trigger_word=record.trigger_word,
+        kind=record.kind,
+        base=record.base,
+        family=record.family,
+        network_dim=record.network_dim,
+        network_alpha=record.network_alpha,
+        steps=record.steps,
+        size_bytes=record.size_bytes,
+        created_at=record.created_at,
+        hash=record.id,
+        download_url=file_url(file) if (file := lora_file(record)) else "",
+    )
+
+
+def dataset_facts(record: DatasetRecord) -> DatasetFacts:
+    return DatasetFacts(
+        dataset_id=record.id,
+        name=record.name,
+        images=record.images,
+        captions=record.captions,
+        created_at=record.created_at,
+    )
+
+
+def image_facts(record: ImageRecord) -> ImageFacts:
+    return ImageFacts(
+        image_id=record.id,
+        prompt=record.prompt,
+        seed=record.seed,
+        width=record.width,
+        height=record.height,
+        loras=list(record.lora_slugs),
+        created_at=record.created_at,
+        infotext=infotext(record),
+        download_url=file_url(Path(record.path)),
+    )
+
+
+def generation_status(ticket: Ticket) -> GenerationStatus:
+    return GenerationStatus(
+        ticket=ticket.id,
+        prompt=ticket.title,
+        state=str(ticket.state),
+        ahead=ticket.ahead,
+        progress=ticket.percent,
+        image=ticket.image,
+        images=ticket.images,
+        step=ticket.step,
+        total_steps=ticket.total_steps,
+        seconds=ticket.seconds,
+        notes=list(ticket.notes),
+        message=ticket.message,
+        hint=ticket.hint,
+    )
+
+
 def image_file(record: ImageRecord) -> ImageFile:
     """What the clients download."""
-    name = Path(record.path).name
-    return ImageFile(
-        path=record.path, orig_name=name, mime_type="image/png", meta={"_type": "gradio.FileData"}
+    return picture_file(Path(record.path))
+
+
+def picture_file(path: Path) -> ImageFile:
+    kind = MIME_TYPES.get(path.suffix.lower(), "application/octet-stream")
+    return ImageFile(path=str(path), orig_name=path.name, mime_type=kind, meta={"_type": "gradio.FileData"})
+
+
+def grid_pictures(result: GridResult) -> GridPictures:
+    return GridPictures(
+        sheet=image_file(result.sheet) if result.sheet else None,
+        cells=[image_file(cell) if cell else None for cell in result.cells],
+        columns=result.columns,
+        rows=result.rows,
+        reused=result.reused,
     )
 
 

@@ -10,29 +10,23 @@ import gradio as gr
 
 from lora_studio.errors import ConfigError, DatasetError, DeviceBusy
 from lora_studio.events import never_stop
-from lora_studio.request import GenerateRequest
 from lora_studio.studio import Studio
 from lora_studio.ui.answers import (
-    EncodedImage,
-    ImageFile,
-    ImageOptions,
-    LoraFacts,
-    LoraWeight,
     PlannedTraining,
     TrainingStatus,
     UploadedDataset,
     UsedCheckpoint,
-    encoded_image,
-    image_file,
     planned_training,
     training_facts,
 )
 from lora_studio.ui.form import overrides
-from lora_studio.ui.gallery_tab import lora_file
 from lora_studio.ui.guard import guarded, safe_base, safe_id, safe_slug, safe_uploads, whole
-from lora_studio.ui.markup import file_url
+from lora_studio.ui.image_api import ImageEndpoints
+from lora_studio.ui.library_api import LibraryEndpoints
 from lora_studio.ui.upload_tab import DEFAULT_BASE, KINDS, plan_training
 
+AT_ONCE = 8
+"""Calls that wait at the desk together; they are drawn one after another."""
 KindName = Literal["person", "style", "object", "character"]
 
 
@@ -192,112 +186,6 @@ class Endpoints:
     def _job(self, given: Any) -> str:
         return self._studio.jobs.get(safe_id(given, "training")).id
 
-    def list_loras(self, search: str = "") -> list[LoraFacts]:
-        """The LoRAs of the library, newest first. A file is fetched at the address plus download_url.
-
-        Args:
-            search: Only those that match; empty for all.
-        """
-        return [
-            LoraFacts(
-                slug=record.slug,
-                title=record.title,
-                trigger_word=record.trigger_word,
-                kind=record.kind,
-                base=record.base,
-                family=record.family,
-                network_dim=record.network_dim,
-                network_alpha=record.network_alpha,
-                steps=record.steps,
-                size_bytes=record.size_bytes,
-                created_at=record.created_at,
-                hash=record.id,
-                download_url=file_url(file) if (file := lora_file(record)) else "",
-            )
-            for record in self._studio.gallery.loras(search=str(search or ""))
-        ]
-
-    def generate(
-        self,
-        prompt: str,
-        loras: list[LoraWeight] | None = None,
-        base: str = DEFAULT_BASE,
-        negative_prompt: str = "",
-        seed: int | None = None,
-        count: int = 1,
-        options: ImageOptions | None = None,
-    ) -> list[ImageFile]:
-        """Make images and return them as PNG files with their settings inside.
-
-        Args:
-            prompt: What the picture shows.
-            loras: LoRAs with weights, as [{"slug": "ink", "weight": 0.8}]; any number.
-            base: The base model, a name from the catalog or from models/base.
-            negative_prompt: What it must not show.
-            seed: Same seed, same picture. Empty: drawn.
-            count: How many; image i uses seed + i.
-            options: num_inference_steps, guidance_scale, width, height, sampler, insert_trigger.
-        """
-        request = self._request(
-            options,
-            prompt=prompt,
-            loras=loras,
-            base=base,
-            negative_prompt=negative_prompt,
-            seed=seed,
-            count=count,
-        )
-        return [image_file(record) for record in self._studio.generate(request)]
-
-    def generate_base64(
-        self,
-        prompt: str,
-        loras: list[LoraWeight] | None = None,
-        base: str = DEFAULT_BASE,
-        negative_prompt: str = "",
-        seed: int | None = None,
-        count: int = 1,
-        options: ImageOptions | None = None,
-    ) -> list[EncodedImage]:
-        """Make images and return each as {"image": base64 of the PNG, "seed": ..., "infotext": its settings}.
-
-        Args:
-            prompt: What the picture shows.
-            loras: LoRAs with weights, as [{"slug": "ink", "weight": 0.8}]; any number.
-            base: The base model, a name from the catalog or from models/base.
-            negative_prompt: What it must not show.
-            seed: Same seed, same picture. Empty: drawn.
-            count: How many; image i uses seed + i.
-            options: num_inference_steps, guidance_scale, width, height, sampler, insert_trigger.
-        """
-        request = self._request(
-            options,
-            prompt=prompt,
-            loras=loras,
-            base=base,
-            negative_prompt=negative_prompt,
-            seed=seed,
-            count=count,
-        )
-        return [encoded_image(record) for record in self._studio.generate(request)]
-
-    def _request(self, options: Any, **values: Any) -> GenerateRequest:
-        if not isinstance(options, dict | None):
-            raise ConfigError("options: a mapping of settings is needed.", field="options")
-        unknown = set(options or {}) - set(ImageOptions.__annotations__)
-        if unknown:
-            raise ConfigError(
-                f"options: there is no setting called {sorted(map(str, unknown))[0]!r}.",
-                f"There are {', '.join(ImageOptions.__annotations__)}.",
-                field="options",
-            )
-        values["base"] = safe_base(values["base"], self._studio.settings)
-        values["loras"] = values["loras"] or []
-        request = GenerateRequest.build(**values, **(options or {}))
-        for use in request.loras:
-            self._studio.gallery.lora(safe_slug(use.slug))
-        return request
-
 
 def add_endpoints(studio: Studio) -> None:
     """Call inside a Blocks context."""
@@ -309,16 +197,48 @@ def add_endpoints(studio: Studio) -> None:
         endpoints.resume_training,
         endpoints.save_now,
         endpoints.preview_now,
-        endpoints.list_loras,
         endpoints.start_training,
         endpoints.use_checkpoint,
     )
     for action in quick:
         _add(action, queue=False)
+    library = LibraryEndpoints(studio)
+    there: tuple[Callable[..., Any], ...] = (
+        library.list_datasets,
+        library.list_captions,
+        library.set_caption,
+        library.delete_dataset,
+        library.list_trainings,
+        library.list_loras,
+        library.rename_lora,
+        library.delete_lora,
+        library.list_images,
+        library.delete_image,
+        library.undo_delete,
+    )
+    for act in there:
+        _add(act, queue=False)
+    _add(library.import_lora)
     _add(endpoints.upload_dataset)
     _add(endpoints.plan_training, concurrency_id="plan")
-    _add(endpoints.generate, concurrency_id="generate")
-    _add(endpoints.generate_base64, concurrency_id="generate")
+    images = ImageEndpoints(studio)
+    questions: tuple[Callable[..., Any], ...] = (
+        images.interrupt,
+        images.list_generations,
+        images.list_samplers,
+        images.list_styles,
+        images.read_settings,
+    )
+    for ask in questions:
+        _add(ask, queue=False)
+    drawing: tuple[Callable[..., Any], ...] = (
+        images.generate,
+        images.generate_base64,
+        images.img2img,
+        images.grid,
+    )
+    for draw in drawing:
+        _add(draw, concurrency_id="generate", concurrency_limit=AT_ONCE)
 
 
 def _add(action: Callable[..., Any], **how: Any) -> None:

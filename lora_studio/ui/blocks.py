@@ -10,12 +10,13 @@ from lora_studio.errors import StoreError
 from lora_studio.events import ShouldStop
 from lora_studio.studio import Studio
 from lora_studio.training.plan import TrainingPlan
-from lora_studio.ui import api, gallery_tab, generate_tab, train_tab, upload_tab
+from lora_studio.ui import api, badge, gallery_tab, generate_tab, recall, train_tab, upload_tab
 from lora_studio.ui import plan as plan_parts
-from lora_studio.ui.generating import use_image, use_lora
+from lora_studio.ui.generating import Filling, use_image, use_lora
 from lora_studio.ui.guard import guarded, safe_id
 from lora_studio.ui.live import SECONDS, Live, Strip
 from lora_studio.ui.markup import fill, hidden, panel
+from lora_studio.ui.redraw import easel
 from lora_studio.ui.train_tab import TrainTab
 from lora_studio.ui.upload_tab import UploadTab
 
@@ -32,6 +33,7 @@ def build(studio: Studio) -> gr.Blocks:
     """A fresh page over an open studio. A Blocks serves one server, so each server gets its own."""
     with gr.Blocks(title="LoRA Studio", analytics_enabled=False, delete_cache=UPLOADS_KEPT) as page:
         panel(fill("masthead"), elem_id="masthead")
+        mirrored = badge.render_badge(studio)
         strip = _render_strip()
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Upload", id="upload", elem_id="tab-upload"):
@@ -40,6 +42,7 @@ def build(studio: Studio) -> gr.Blocks:
                 train = train_tab.render()
             with gr.Tab("Gallery", id="gallery", elem_id="tab-gallery"):
                 gallery = gallery_tab.render()
+                team = badge.render_team()
             with gr.Tab("Generate", id="generate", elem_id="tab-generate"):
                 generate = generate_tab.render(studio)
         live = Live(
@@ -49,6 +52,7 @@ def build(studio: Studio) -> gr.Blocks:
             gallery=gallery,
             generate=generate,
             seen=gr.JSON(visible=False, elem_id="seen"),
+            timer=gr.Timer(SECONDS),
         )
         events = [
             *_listen_start(tabs, upload, train, studio),
@@ -57,6 +61,7 @@ def build(studio: Studio) -> gr.Blocks:
             *train_tab.listen(train, studio),
             *gallery_tab.listen(gallery, studio),
             *generate_tab.listen(generate, studio),
+            *badge.listen(page, badge.MirrorParts(badge=mirrored, team=team), studio),
         ]
         upload_tab.listen(upload, train.form, studio)
         _follow(page, live, upload, events)
@@ -75,8 +80,7 @@ def _render_strip() -> Strip:
 def _follow(page: gr.Blocks, live: Live, upload: UploadTab, events: list[Any]) -> None:
     """Paint on opening, each second, and at once after what changes something."""
     look = live.look_quietly()
-    timer = gr.Timer(SECONDS)
-    timer.tick(look, live.inputs, live.outputs, **UNQUEUED)
+    live.timer.tick(look, live.inputs, live.outputs, **UNQUEUED)
     page.load(look, live.inputs, live.outputs, **UNQUEUED)
     page.load(
         guarded(lambda: upload_tab.on_load(live.studio)), None, [*upload.shown, upload.earlier], **UNQUEUED
@@ -110,17 +114,22 @@ def _listen_start(tabs: gr.Tabs, upload: UploadTab, train: TrainTab, studio: Stu
 def _listen_use(tabs: gr.Tabs, live: Live) -> list[Any]:
     studio, generate, gallery = live.studio, live.generate, live.gallery
 
+    def opened(filling: Filling, missing: list[str] | None = None) -> list[Any]:
+        shown = {"canvas": easel(filling.get("source", ""), filling.get("mask", ""), studio.settings)}
+        said = "" if missing is None else recall.report(missing)
+        return [*generate.filling({**filling, **shown}, said), gr.Tabs(selected="generate")]
+
     def use_result(job_id: str) -> list[Any]:
         job = train_tab.shown_job(studio, job_id)
         if job is None:
             raise StoreError("There is no training to take a LoRA from.")
-        return [*use_lora(studio, train_tab.result_slug(job)), gr.Tabs(selected="generate")]
+        return opened(use_lora(studio, train_tab.result_slug(job)))
 
     def use_chosen(slug: str) -> list[Any]:
-        return [*use_lora(studio, slug), gr.Tabs(selected="generate")]
+        return opened(use_lora(studio, slug))
 
     def use_settings(image_id: str) -> list[Any]:
-        return [*use_image(studio, image_id), gr.Tabs(selected="generate")]
+        return opened(*use_image(studio, image_id))
 
     outputs = [*generate.filled, tabs]
     live.train.use.click(guarded(use_result), live.train.job, outputs, **QUICK)

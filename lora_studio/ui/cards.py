@@ -98,9 +98,21 @@ def image_details(record: ImageRecord | None, infotext: str = "") -> str:
     return fill("image", image=record, facts=facts, infotext=infotext, file=Path(record.path))
 
 
-def results(made: Sequence[Result], infotext: str, note: str = "") -> str:
-    """What a click on Generate brought."""
-    return fill("results", results=made, infotext=infotext, note=note)
+def results(
+    made: Sequence[Result], infotext: str, note: str = "", *, notes: Sequence[str] = (), sheet: str = ""
+) -> str:
+    """What a generation brought: pictures, `notes` about what was ignored, the labelled sheet of a grid."""
+    return fill("results", results=made, infotext=infotext, note=note, notes=notes, sheet=sheet)
+
+
+def unfinished(paths: Sequence[str]) -> str:
+    """The pictures of a generation that goes on."""
+    return fill("unfinished", paths=paths)
+
+
+def prompts_used(prompts: Sequence[str]) -> str:
+    """Prompts of earlier pictures, to click; empty when there are none."""
+    return fill("prompts_used", prompts=prompts) if prompts else ""
 
 
 def triggers(records: Sequence[LoraRecord]) -> str:

@@ -2,241 +2,216 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from lora_studio.catalog import SAMPLERS
+from lora_studio.generation.inputs import take_in
+from lora_studio.request import GenerateRequest
 from lora_studio.studio import Studio
-from lora_studio.ui import cards
-from lora_studio.ui.form import number_box
+from lora_studio.ui import cards, generate_fields, grid_fold, recall, redraw, style_fold
 from lora_studio.ui.gallery_tab import existing_lora
 from lora_studio.ui.generating import (
-    FIELD_TITLES,
-    SLOTS,
-    Painter,
+    TEXT_WEIGHTS,
+    WEIGHTS,
+    Filling,
     build_request,
     defaults_of,
-    finished,
     ideas_for,
-    lora_choices,
+    request_of,
     slots,
 )
-from lora_studio.ui.guard import base_names, guarded, safe_slug
+from lora_studio.ui.grid_fold import GridParts
+from lora_studio.ui.guard import guarded, quietly, safe_id, safe_slug
 from lora_studio.ui.markup import ACTIONS_JS, fill, hidden, panel
-from lora_studio.ui.stops import Stops
+from lora_studio.ui.recall import RecallParts
+from lora_studio.ui.redraw import RedrawParts
+from lora_studio.ui.tickets import shown_ticket
+from lora_studio.ui.tokens import token_count
 from lora_studio.ui.upload_tab import DEFAULT_BASE
 
-SPECIAL_SAMPLER = "the base's own"
+QUICK: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+VARIATIONS, VARIATION_STRENGTH = 4, 0.15
+GONE_JS = """
+element.addEventListener('error', (event) => event.target.remove(), true);
+"""
+"""The file of a live preview goes with its picture's end, maybe while the browser asks for it."""
+SLIDER_JS = """
+element.addEventListener('input', (event) => {
+  const slider = event.target.closest('.slider');
+  if (!slider) return;
+  slider.style.setProperty('--at', `${event.target.value}%`);
+  const base = event.target.value;
+  event.target.setAttribute('aria-valuetext', `${base} % base, ${100 - base} % LoRA`);
+});
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateTab:
-    prompt: gr.Textbox
-    ideas: gr.HTML
-    loras: gr.Dropdown
-    weights: tuple[gr.Slider, ...]
+    """`fields` are the inputs of a generation, by the names that `build_request` knows."""
+
+    fields: Mapping[str, Any]
     order: gr.JSON
+    ideas: gr.HTML
+    tokens: gr.HTML
+    used: gr.HTML
     triggers: gr.HTML
-    compare: gr.Checkbox
-    count: gr.Textbox
-    seed: gr.Textbox
     random: gr.Button
     reuse: gr.Button
-    last_seed: gr.Textbox
-    negative: gr.Textbox
-    base: gr.Dropdown
-    steps: gr.Textbox
-    guidance: gr.Textbox
-    width: gr.Textbox
-    height: gr.Textbox
-    sampler: gr.Dropdown
-    insert: gr.Checkbox
     go: gr.Button
     stop: gr.Button
+    ticket: gr.Textbox
+    progress: gr.HTML
     results: gr.HTML
+    spoken: gr.HTML
+    styles: gr.HTML
+    redraw: RedrawParts
+    grid: GridParts
+    recall: RecallParts
 
     @property
-    def fields(self) -> dict[str, Any]:
-        """Inputs of a generation by name; the weights follow."""
-        names = (
-            "prompt",
-            "loras",
-            "compare",
-            "count",
-            "seed",
-            "negative",
-            "base",
-            "steps",
-            "guidance",
-            "width",
-        )
-        return {name: getattr(self, name) for name in (*names, "height", "sampler", "insert")}
+    def loras(self) -> gr.Dropdown:
+        loras: gr.Dropdown = self.fields["loras"]
+        return loras
+
+    @property
+    def live(self) -> list[Any]:
+        """What follows the generation, in the order of `tickets.updates`."""
+        return [self.progress, self.results, self.stop, self.spoken]
 
     @property
     def filled(self) -> list[Any]:
-        """What "use it" and "use these settings" fill in, in the order of `use_lora` and `use_image`."""
-        return [
-            self.prompt,
-            self.negative,
-            self.loras,
-            self.order,
-            self.base,
-            self.seed,
-            self.steps,
-            self.guidance,
-            self.width,
-            self.height,
-            self.sampler,
-            *self.weights,
-        ]
+        """What settings from elsewhere fill in, in the order of `filling`."""
+        return [*self.fields.values(), self.order, self.redraw.canvas, self.recall.said]
+
+    def filling(self, values: Filling, said: str = "") -> list[Any]:
+        """Values for `filled`: the fields that are named, the rest stays. `said` is HTML about them."""
+        fields = [values.get(name, gr.skip()) for name in self.fields]
+        return [*fields, values.get("order", gr.skip()), values.get("canvas", gr.skip()), said]
 
 
 def render(studio: Studio) -> GenerateTab:
     """Create the components. Call inside a Tab."""
-    parts: dict[str, Any] = {"last_seed": hidden("generate-last-seed"), "order": gr.JSON([], visible=False)}
-    with gr.Row(equal_height=False):
+    parts: dict[str, Any] = {"order": gr.JSON([], visible=False), "ticket": hidden("generate-ticket")}
+    with gr.Row(equal_height=False, elem_id="generate-row"):
         with gr.Column(scale=2, min_width=320):
-            parts["prompt"] = gr.Textbox(
-                label="Prompt",
-                lines=3,
-                max_lines=8,
-                elem_id="generate-prompt",
-                placeholder="What the picture shows",
-            )
-            parts["ideas"] = panel(
-                cards.ideas(ideas_for(DEFAULT_BASE)), elem_id="generate-ideas", actions=ACTIONS_JS
-            )
-            parts |= _render_loras(studio)
-            parts |= _render_counts()
+            fields, prompt_parts = _render_prompt()
+            more, parts["triggers"] = generate_fields.render_loras(studio)
+            fields |= more | generate_fields.render_counts()
             with gr.Row():
+                parts["random"] = gr.Button(
+                    "Random seed", size="sm", elem_id="generate-random", min_width=110
+                )
+                parts["reuse"] = gr.Button(
+                    "Last seed again", size="sm", elem_id="generate-reuse", min_width=110
+                )
+            with gr.Row(elem_id="generate-go-row"):
                 parts["go"] = gr.Button("Generate", variant="primary", elem_id="generate-go")
                 parts["stop"] = gr.Button("Stop", variant="stop", visible=False, elem_id="generate-stop")
+            parts["styles"] = style_fold.render()
             with gr.Accordion("More settings", open=False, elem_id="generate-more"):
-                parts |= _render_more(studio)
+                fields |= generate_fields.render_more(studio)
+            with gr.Accordion("Larger and sharper", open=False, elem_id="generate-larger"):
+                fields |= generate_fields.render_larger()
+            more, parts["redraw"] = redraw.render()
+            parts["grid"] = grid_fold.render()
+            parts["recall"] = recall.render()
+            with gr.Accordion("Prompts you used", open=False, elem_id="generate-used-fold"):
+                parts["used"] = panel(elem_id="generate-used", actions=ACTIONS_JS)
         with gr.Column(scale=3, min_width=320):
-            parts["results"] = panel(fill("no_results"), elem_id="generate-results", actions=ACTIONS_JS)
-    return GenerateTab(**parts)
+            parts["spoken"] = panel(
+                elem_id="generate-spoken", actions="element.setAttribute('role', 'status')"
+            )
+            parts["progress"] = panel(elem_id="generate-progress", actions=ACTIONS_JS + GONE_JS)
+            parts["results"] = panel(
+                fill("no_results"), elem_id="generate-results", actions=ACTIONS_JS + SLIDER_JS
+            )
+    return GenerateTab(fields={**fields, **more}, **prompt_parts, **parts)
 
 
-def _render_loras(studio: Studio) -> dict[str, Any]:
-    loras = gr.Dropdown(
-        lora_choices(studio.gallery.loras()),
-        value=[],
-        multiselect=True,
-        max_choices=SLOTS,
-        label="LoRAs",
-        info=f"Up to {SLOTS} together, each with its weight.",
-        interactive=True,
-        elem_id="generate-loras",
+def _render_prompt() -> tuple[generate_fields.Fields, dict[str, Any]]:
+    prompt = gr.Textbox(
+        label="Prompt", lines=3, max_lines=8, elem_id="generate-prompt", placeholder="What the picture shows"
     )
-    weights = tuple(
-        gr.Slider(-1, 2, value=1, step=0.05, label="Weight", visible=False, elem_id=f"generate-weight-{slot}")
-        for slot in range(SLOTS)
-    )
-    return {"loras": loras, "weights": weights, "triggers": panel(elem_id="generate-triggers")}
-
-
-def _render_counts() -> dict[str, Any]:
-    parts: dict[str, Any] = {}
-    parts["compare"] = gr.Checkbox(
-        False,
-        label="Compare with the base",
-        info="The same seed without LoRA beside each picture.",
-        elem_id="generate-compare",
-    )
-    with gr.Row():
-        parts["count"] = number_box(
-            label="Pictures", placeholder="1", elem_id="generate-count", min_width=100, interactive=True
-        )
-        parts["seed"] = number_box(
-            label="Seed", placeholder="random", elem_id="generate-seed", min_width=120, interactive=True
-        )
-    with gr.Row():
-        parts["random"] = gr.Button("Random seed", size="sm", elem_id="generate-random", min_width=110)
-        parts["reuse"] = gr.Button("Last seed again", size="sm", elem_id="generate-reuse", min_width=110)
-    return parts
-
-
-def _render_more(studio: Studio) -> dict[str, Any]:
-    parts: dict[str, Any] = {}
-    parts["negative"] = gr.Textbox(
-        label="Negative prompt", info="What must not be seen.", lines=2, elem_id="generate-negative"
-    )
-    parts["base"] = gr.Dropdown(
-        base_names(studio.settings),
-        value=DEFAULT_BASE,
-        label="Base model",
-        interactive=True,
-        allow_custom_value=not studio.settings.on_space,
-        elem_id="generate-base",
-    )
-    own = defaults_of(DEFAULT_BASE)
-    for row in (("steps", "guidance"), ("width", "height")):
-        with gr.Row():
-            for name in row:
-                parts[name] = number_box(
-                    label=FIELD_TITLES[name],
-                    placeholder=own[name],
-                    elem_id=f"generate-{name}",
-                    min_width=110,
-                    interactive=True,
-                )
-    parts["sampler"] = gr.Dropdown(
-        [(SPECIAL_SAMPLER, ""), *((name, name) for name in SAMPLERS)],
-        value="",
-        label="Sampler",
-        interactive=True,
-        elem_id="generate-sampler",
-    )
-    parts["insert"] = gr.Checkbox(
-        True, label="Put trigger words in front of the prompt", elem_id="generate-insert"
-    )
-    return parts
+    tokens = panel(elem_id="generate-tokens")
+    ideas = panel(cards.ideas(ideas_for(DEFAULT_BASE)), elem_id="generate-ideas", actions=ACTIONS_JS)
+    return {"prompt": prompt}, {"tokens": tokens, "ideas": ideas}
 
 
 def listen(tab: GenerateTab, studio: Studio) -> list[Any]:
     """Wire the tab. Returns the events after which the page has to be brought up to date."""
-    stops = Stops()
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     names = tuple(tab.fields)
 
-    def paint(request: gr.Request, *values: Any, progress: gr.Progress = gr.Progress()) -> list[Any]:
-        given = dict(zip(names, values, strict=False))
-        wanted = build_request(given, values[len(names) :], studio)
-        started = time.monotonic()
-        with stops.watch(request.session_hash or "") as should_stop:
-            made = Painter(studio, progress).paint(wanted, bool(given["compare"]), should_stop)
-            return finished(made, time.monotonic() - started, stopped=should_stop())
+    def read(*values: Any) -> GenerateRequest:
+        return build_request(dict(zip(names, values, strict=True)), studio)
 
-    def stop(request: gr.Request) -> None:
-        if stops.ask(request.session_hash or ""):
-            gr.Info("Stopping after this step.")
+    def ask(request: gr.Request, *values: Any) -> str:
+        compare = bool(values[names.index("compare")])
+        return studio.submit(read(*values), compare=compare, session=request.session_hash or "").id
 
-    buttons = [tab.go, tab.stop]
-    running = tab.go.click(lambda: busy(True), None, buttons, **quick).then(
-        guarded(paint),
-        [*tab.fields.values(), *tab.weights],
-        [tab.results, tab.last_seed],
-        concurrency_id="generate",
-        concurrency_limit=1,
-        api_visibility="private",
-    )
-    tab.stop.click(guarded(stop), None, None, **quick)
-    _listen_choices(tab, studio, quick)
-    # then() does not follow a failed event (6.31), failure() does.
+    def stop(ticket_id: str) -> str:
+        ticket = shown_ticket(studio.desk, ticket_id)
+        return studio.desk.cancel(ticket.id).id if ticket else ""
+
+    def queued(event: gr.EventData) -> str:
+        """A button of the list of what waits."""
+        other = safe_id(getattr(event, "id", None), "generation")
+        chosen = studio.desk.cancel(other) if getattr(event, "action", "") == "stop" else None
+        return gr.skip() if chosen else studio.desk.ticket(other).id
+
+    _listen_choices(tab, studio)
+    redraw.listen(tab.redraw, dict(tab.fields), studio)
+    recall.listen(tab.recall, tab, studio)
+    style_fold.listen(tab.styles, dict(tab.fields), studio)
+    inputs = list(tab.fields.values())
+    asks = [tab.go.click, tab.fields["prompt"].submit]
     return [
-        after(lambda: busy(False), None, buttons, **quick) for after in (running.success, running.failure)
+        gr.on(asks, guarded(ask), inputs, tab.ticket, **QUICK),
+        grid_fold.listen(tab.grid, inputs, read, tab.ticket, tab.loras, studio),
+        tab.stop.click(guarded(stop), tab.ticket, tab.ticket, **QUICK),
+        tab.progress.click(guarded(queued), None, tab.ticket, **QUICK),
+        _listen_results(tab, studio),
     ]
 
 
-def busy(working: bool) -> list[dict[str, Any]]:
-    return [gr.update(interactive=not working), gr.update(visible=working)]
+def _listen_results(tab: GenerateTab, studio: Studio) -> Any:
+    """The buttons under a picture: its seed, another one like it, a little different, redrawn."""
+
+    def act(request: gr.Request, event: gr.EventData) -> list[Any]:
+        action, image_id = getattr(event, "action", ""), str(getattr(event, "id", ""))
+        wanted, session = request_of(studio, image_id), request.session_hash or ""
+        ticket: Any = gr.skip()
+        filling: Filling = {}
+        fold: Any = gr.skip()
+        if action == "seed":
+            filling = {"seed": str(wanted.seed)}
+        elif action == "again":
+            ticket = studio.submit(wanted.model_copy(update={"seed": None}), session=session).id
+        elif action == "vary":
+            varied = {"variation_strength": VARIATION_STRENGTH, "variation_seed": None, "count": VARIATIONS}
+            ticket = studio.submit(wanted.model_copy(update=varied), session=session).id
+        elif action == "redraw":
+            filling = redrawing(studio, image_id, wanted.base)
+            fold = gr.update(open=True)
+        return [ticket, fold, *tab.filling(filling)]
+
+    return tab.results.click(guarded(act), None, [tab.ticket, tab.redraw.fold, *tab.filled], **QUICK)
 
 
-def _listen_choices(tab: GenerateTab, studio: Studio, quick: dict[str, Any]) -> None:
+def redrawing(studio: Studio, image_id: str, base: str) -> Filling:
+    """Takes a picture of the gallery as the one to redraw. Raises StoreError."""
+    path = Path(studio.gallery.image(safe_id(image_id, "picture")).path)
+    return redraw.placed(take_in(path, studio.settings.inputs), base, studio.settings)
+
+
+def _listen_choices(tab: GenerateTab, studio: Studio) -> None:
+    fields = tab.fields
+    prompt, base, seed = fields["prompt"], fields["base"], fields["seed"]
+
     def choose(chosen: list[str], before: list[str], base: str, *weights: Any) -> list[Any]:
         first = existing_lora(studio, safe_slug(chosen[0])) if chosen else None
         return [*slots(studio, chosen or [], before or [], weights), cards.ideas(ideas_for(base, first))]
@@ -249,17 +224,21 @@ def _listen_choices(tab: GenerateTab, studio: Studio, quick: dict[str, Any]) -> 
     def take(event: gr.EventData) -> str:
         return str(getattr(event, "prompt", ""))[:2000]
 
-    def seed_of(event: gr.EventData) -> str:
-        return again(str(getattr(event, "seed", "")))
+    def last_seed(ticket_id: str) -> str:
+        ticket = shown_ticket(studio.desk, ticket_id)
+        return str(ticket.made.images[0].seed) if ticket and ticket.made.images else ""
 
-    def again(seed: str) -> str:
-        return seed if seed.isdecimal() else ""
+    def count(text: str, base: str) -> str:
+        return token_count(text, base, studio.settings)
 
-    chosen = [tab.loras, tab.order, tab.base, *tab.weights]
-    tab.loras.change(guarded(choose), chosen, [*tab.weights, tab.order, tab.triggers, tab.ideas], **quick)
-    sizes = [tab.steps, tab.guidance, tab.width, tab.height]
-    tab.base.change(guarded(change_base), [tab.base, tab.loras], [*sizes, tab.ideas], **quick)
-    tab.ideas.click(guarded(take), None, tab.prompt, **quick)
-    tab.results.click(guarded(seed_of), None, tab.seed, **quick)
-    tab.random.click(lambda: "", None, tab.seed, **quick)
-    tab.reuse.click(guarded(again), tab.last_seed, tab.seed, **quick)
+    weights = [fields[name] for name in (*WEIGHTS, *TEXT_WEIGHTS)]
+    chosen = [tab.loras, tab.order, base, *weights]
+    tab.loras.change(guarded(choose), chosen, [*weights, tab.order, tab.triggers, tab.ideas], **QUICK)
+    sizes = [fields[name] for name in ("steps", "guidance", "width", "height")]
+    base.change(guarded(change_base), [base, tab.loras], [*sizes, tab.ideas], **QUICK)
+    for prompts in (tab.ideas, tab.used):
+        prompts.click(guarded(take), None, prompt, **QUICK)
+    tab.random.click(lambda: "", None, seed, **QUICK)
+    tab.reuse.click(guarded(last_seed), tab.ticket, seed, **QUICK)
+    counting: dict[str, Any] = {**QUICK, "queue": False, "trigger_mode": "always_last"}
+    prompt.change(quietly(count, gr.skip), [prompt, base], tab.tokens, **counting)

@@ -1,8 +1,7 @@
-"""What the Generate tab does: requests from its fields, a generation with progress, settings taken up."""
+"""What the Generate tab does with its fields: requests from them, settings from elsewhere into them."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,18 +9,21 @@ import gradio as gr
 
 from lora_studio.catalog import BASES, preview_prompts
 from lora_studio.config import Kind
-from lora_studio.events import Denoised, Event, Noted, PhaseAdvanced, ShouldStop
-from lora_studio.records import ImageRecord, LoraRecord
+from lora_studio.records import LoraRecord
 from lora_studio.request import GenerateRequest
 from lora_studio.studio import Studio
 from lora_studio.ui import cards
-from lora_studio.ui.gallery_tab import existing_lora, infotext
+from lora_studio.ui.gallery_tab import existing_lora
 from lora_studio.ui.guard import base_names, decimal, safe_base, safe_id, safe_slug, whole
+from lora_studio.ui.pictures import take_picture
 from lora_studio.ui.upload_tab import DEFAULT_BASE, KINDS
-from lora_studio.ui.words import duration
 
 SLOTS = 8
 """LoRAs at once on the page; the API takes any number."""
+WEIGHTS = tuple(f"weight-{slot}" for slot in range(SLOTS))
+TEXT_WEIGHTS = tuple(f"text-weight-{slot}" for slot in range(SLOTS))
+WEIGHT_LIMITS = (-1, 2)
+"""Of the sliders; prompts and scripts may go further."""
 STARTER_SUBJECT, ANY_SUBJECT = "dog", "lighthouse"
 FIELD_TITLES: Mapping[str, str] = {
     "steps": "Steps",
@@ -29,6 +31,43 @@ FIELD_TITLES: Mapping[str, str] = {
     "width": "Width (px)",
     "height": "Height (px)",
 }
+WHOLE: Mapping[str, str] = {
+    "steps": "num_inference_steps",
+    "width": "width",
+    "height": "height",
+    "seed": "seed",
+    "count": "count",
+    "clip_skip": "clip_skip",
+    "variation_seed": "variation_seed",
+    "hires_steps": "hires_steps",
+    "mask_blur": "mask_blur",
+    "crop": "padding_mask_crop",
+}
+DECIMAL: Mapping[str, str] = {
+    "guidance": "guidance_scale",
+    "rescale": "guidance_rescale",
+    "variation_strength": "variation_strength",
+    "strength": "strength",
+    "hires_scale": "hires_scale",
+    "hires_strength": "hires_strength",
+}
+WORDS: Mapping[str, str] = {
+    "prompt": "prompt",
+    "negative": "negative_prompt",
+    "sampler": "sampler",
+    "hires_upscaler": "hires_upscaler",
+    "format": "image_format",
+    "source": "image",
+    "mask": "mask_image",
+}
+"""Fields of the page and what they are called in a request; an empty one leaves the request's default."""
+
+SLID = frozenset({"clip_skip", "rescale", "variation_strength", "strength", "hires_scale", "hires_strength"})
+TYPED = frozenset({*WHOLE, *DECIMAL}) - SLID
+"""Numbers that are text on the page."""
+
+Filling = Mapping[str, Any]
+"""New values for some of the fields, by their name on the page."""
 
 
 def defaults_of(base: str) -> dict[str, str]:
@@ -58,110 +97,127 @@ def lora_choices(records: Sequence[LoraRecord]) -> list[tuple[str, str]]:
     return [(record.title, record.slug) for record in records]
 
 
-def slots(studio: Studio, chosen: Sequence[str], before: Sequence[str], weights: Sequence[Any]) -> list[Any]:
-    """After another choice of LoRAs: a slider for each, with its weight kept; the order; the triggers."""
+def slots(studio: Studio, chosen: Sequence[str], before: Sequence[str], values: Sequence[Any]) -> list[Any]:
+    """After another choice of LoRAs: a slider for each, with its weight kept; a box for that in the text
+    encoder; the order; the triggers. `values` are those of WEIGHTS, then of TEXT_WEIGHTS."""
+    weights, texts = values[:SLOTS], values[SLOTS:]
     known = dict(zip(before, weights, strict=False))
+    known_texts = dict(zip(before, texts, strict=False))
     records = [record for slug in chosen[:SLOTS] if (record := existing_lora(studio, safe_slug(slug)))]
     sliders: list[Any] = [
         gr.update(visible=True, label=f"Weight of {record.title}", value=known.get(record.slug, 1))
         for record in records
     ]
+    boxes: list[Any] = [
+        gr.update(
+            visible=True, label=f"{record.title}: in the text encoder", value=known_texts.get(record.slug, "")
+        )
+        for record in records
+    ]
     sliders += [gr.update(visible=False, value=1)] * (SLOTS - len(sliders))
-    return [*sliders, [record.slug for record in records], cards.triggers(records)]
+    boxes += [gr.update(visible=False, value="")] * (SLOTS - len(boxes))
+    return [*sliders, *boxes, [record.slug for record in records], cards.triggers(records)]
 
 
-def build_request(values: Mapping[str, Any], weights: Sequence[Any], studio: Studio) -> GenerateRequest:
-    """The request behind what the page sent. Raises ConfigError, ModelFileError, StoreError."""
-    count = whole(values["count"], "count")
-    loras = [studio.gallery.lora(safe_slug(slug)).slug for slug in values["loras"] or []]
+def build_request(values: Mapping[str, Any], studio: Studio) -> GenerateRequest:
+    """The request behind what the page sent, by field name. Raises ConfigError, ModelFileError,
+    StoreError."""
+    given: dict[str, Any] = {WORDS[name]: values.get(name) or None for name in WORDS}
+    given |= {WHOLE[name]: whole(values.get(name), name) for name in WHOLE}
+    given |= {DECIMAL[name]: decimal(values.get(name), name) for name in DECIMAL}
+    given["base"] = safe_base(values["base"], studio.settings)
+    given["loras"] = _uses(values, studio)
+    given["insert_trigger"] = bool(values["insert"])
+    given["mask_image"] = _mask(given, studio)
+    return GenerateRequest.build(**{name: value for name, value in given.items() if value is not None})
+
+
+def _mask(given: Mapping[str, Any], studio: Studio) -> str | None:
+    """The sum of the mask, which comes as one or, freshly painted, as a data URL. None without a picture."""
+    mask: str | None = given["mask_image"] if given["image"] else None
+    return take_picture(mask, studio.settings, mask=True) if mask and mask.startswith("data:") else mask
+
+
+def _uses(values: Mapping[str, Any], studio: Studio) -> list[dict[str, Any]]:
+    uses = []
+    for slug, weight, text in zip(values["loras"] or [], WEIGHTS, TEXT_WEIGHTS, strict=False):
+        use: dict[str, Any] = {"slug": studio.gallery.lora(safe_slug(slug)).slug}
+        if (strength := decimal(values.get(weight), "weight")) is not None:
+            use["weight"] = strength
+        if (strength := decimal(values.get(text), "text encoder weight")) is not None:
+            use["text_encoder_weight"] = strength
+        uses.append(use)
+    return uses
+
+
+def use_lora(studio: Studio, slug: str) -> Filling:
+    """Takes up one LoRA. Raises StoreError."""
+    record = studio.gallery.lora(safe_slug(slug))
+    base = record.base if record.base in {name for _, name in base_names(studio.settings)} else DEFAULT_BASE
+    loras = gr.update(choices=lora_choices(studio.gallery.loras()), value=[record.slug])
+    return {"prompt": next(iter(ideas_for(base, record)), ""), "loras": loras, "base": base}
+
+
+def use_image(studio: Studio, image_id: str) -> tuple[Filling, list[str]]:
+    """What makes a picture of the gallery again, and sentences about what is missing. Raises StoreError."""
+    return use_request(studio, request_of(studio, image_id))
+
+
+def request_of(studio: Studio, image_id: str) -> GenerateRequest:
+    """The request of a picture of the gallery. Raises StoreError, ConfigError."""
+    kept = studio.gallery.image(safe_id(image_id, "picture")).request
     return GenerateRequest.build(
-        prompt=values["prompt"] or "",
-        negative_prompt=values["negative"] or "",
-        base=safe_base(values["base"], studio.settings),
-        loras=[
-            {"slug": slug, "weight": 1 if weight is None else weight}
-            for slug, weight in zip(loras, weights, strict=False)
-        ],
-        insert_trigger=bool(values["insert"]),
-        num_inference_steps=whole(values["steps"], "steps"),
-        guidance_scale=decimal(values["guidance"], "guidance"),
-        width=whole(values["width"], "width"),
-        height=whole(values["height"], "height"),
-        seed=whole(values["seed"], "seed"),
-        count=1 if count is None else count,
-        sampler=values["sampler"] or "",
+        **{name: kept[name] for name in kept if name in GenerateRequest.model_fields}
     )
 
 
-class Painter:
-    """Runs one generation for the page: the pictures, then the base's own where asked for."""
-
-    def __init__(self, studio: Studio, progress: gr.Progress) -> None:
-        self._studio, self._progress, self._rounds, self._round = studio, progress, 1, 0
-
-    def paint(self, request: GenerateRequest, compare: bool, should_stop: ShouldStop) -> list[cards.Result]:
-        compare = compare and bool(request.loras)
-        self._rounds = 2 if compare else 1
-        self._progress(0, desc="Waiting for the device" if self._studio.lease.holder else "Getting ready")
-        own = self._studio.generate(request, self._hear, should_stop)
-        if not (compare and own):
-            return [cards.Result(image=image) for image in own]
-        self._round = 1
-        plain = request.model_copy(update={"loras": (), "seed": own[0].seed, "count": len(own)})
-        base = [] if should_stop() else self._studio.generate(plain, self._hear, should_stop)
-        beside: list[ImageRecord | None] = [*base, *[None] * (len(own) - len(base))]
-        return [cards.Result(image=image, base=other) for image, other in zip(own, beside, strict=True)]
-
-    def _hear(self, event: Event) -> None:
-        if isinstance(event, Denoised):
-            before = self._round * event.images * event.total_steps + (event.image - 1) * event.total_steps
-            total = self._rounds * event.images * event.total_steps
-            self._progress(
-                (before + event.step, total), desc=f"Picture {event.image} of {event.images}", unit="steps"
-            )
-        elif isinstance(event, PhaseAdvanced):
-            self._progress(0, desc="Loading the base model")
-        elif isinstance(event, Noted) and event.level == "warning":
-            gr.Warning(html.escape(event.message, quote=False))
+def use_request(studio: Studio, request: GenerateRequest) -> tuple[Filling, list[str]]:
+    """The fields that say what a request says, and sentences about what of it isn't here."""
+    present = {record.slug: record for record in studio.gallery.loras()}
+    uses = [use for use in request.loras if use.slug in present][:SLOTS]
+    missing = [_missing_lora(use.slug) for use in request.loras if use.slug not in present]
+    loras = gr.update(choices=lora_choices(list(present.values())), value=[use.slug for use in uses])
+    filling: dict[str, Any] = {
+        "loras": loras,
+        "order": [use.slug for use in uses],
+        "insert": request.insert_trigger,
+    }
+    for name, field in {**WORDS, **WHOLE, **DECIMAL}.items():
+        if name != "count":
+            value = getattr(request, field)
+            filling[name] = _typed(value) if name in TYPED else value
+    for use, weight, text in zip(uses, WEIGHTS, TEXT_WEIGHTS, strict=False):
+        least, most = WEIGHT_LIMITS
+        filling |= {weight: min(most, max(least, use.weight)), text: _typed(use.text_encoder_weight)}
+        if filling[weight] != use.weight:
+            missing.append(f"The weight {use.weight:g} of “{use.slug}” is set to {filling[weight]:g}.")
+    base, said = _base_here(request.base, studio)
+    picture, gone = _pictures_here(request, studio)
+    return {**filling, "base": base, **picture}, [*missing, *said, *gone]
 
 
-def finished(made: Sequence[cards.Result], seconds: float, *, stopped: bool) -> list[Any]:
-    """The results and the seed that "last seed again" takes."""
-    if not made:
-        return [cards.results([], "", "Stopped before the first picture was done."), gr.skip()]
-    note = f"{'Stopped' if stopped else 'Done'} in {duration(seconds)}."
-    return [cards.results(made, infotext(made[0].image), note), str(made[0].image.seed)]
+def _missing_lora(slug: str) -> str:
+    return f"The LoRA “{slug}” is not in your library."
 
 
-def use_lora(studio: Studio, slug: str) -> list[Any]:
-    """Values for `GenerateTab.filled` that take up one LoRA. Raises StoreError."""
-    record = studio.gallery.lora(safe_slug(slug))
-    base = record.base if record.base in {name for _, name in base_names(studio.settings)} else DEFAULT_BASE
-    prompt = next(iter(ideas_for(base, record)), "")
-    loras = gr.update(choices=lora_choices(studio.gallery.loras()), value=[record.slug])
-    return [prompt, gr.skip(), loras, gr.skip(), base, *[gr.skip()] * (6 + SLOTS)]
-
-
-def use_image(studio: Studio, image_id: str) -> list[Any]:
-    """Values for `GenerateTab.filled` that make the same picture again. Raises StoreError."""
-    request = studio.gallery.image(safe_id(image_id, "picture")).request
-    present = {record.slug for record in studio.gallery.loras()}
-    uses = [use for use in request.get("loras", ()) if use["slug"] in present][:SLOTS]
-    slugs = [str(use["slug"]) for use in uses]
-    loras = gr.update(choices=lora_choices(studio.gallery.loras()), value=slugs)
-    names = ("seed", "num_inference_steps", "guidance_scale", "width", "height")
-    weights: list[Any] = [use.get("weight", 1) for use in uses]
-    return [
-        request.get("prompt", ""),
-        request.get("negative_prompt", ""),
-        loras,
-        slugs,
-        request.get("base", DEFAULT_BASE),
-        *(_typed(request.get(name)) for name in names),
-        request.get("sampler", ""),
-        *weights,
-        *[gr.skip()] * (SLOTS - len(weights)),
+def _base_here(base: str, studio: Studio) -> tuple[str, list[str]]:
+    if base in {name for _, name in base_names(studio.settings)}:
+        return base, []
+    return DEFAULT_BASE, [
+        f"The base model “{base}” is not here; {BASES[DEFAULT_BASE].title} is chosen instead."
     ]
+
+
+def _pictures_here(request: GenerateRequest, studio: Studio) -> tuple[Filling, list[str]]:
+    """Source and mask as far as they are kept here."""
+    wanted = {"source": request.image, "mask": request.mask_image}
+    here = {
+        name: value for name, value in wanted.items() if (studio.settings.inputs / f"{value}.png").is_file()
+    }
+    if len(here) == sum(map(bool, wanted.values())):
+        return {"source": "", "mask": "", **here}, []
+    gone = "The picture that it was redrawn from is not here; put it in again below."
+    return {"source": "", "mask": ""}, [gone]
 
 
 def _typed(value: Any) -> str:

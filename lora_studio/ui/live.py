@@ -14,14 +14,16 @@ import gradio as gr
 
 from lora_studio.records import JobRecord, JobStatus
 from lora_studio.studio import Studio
-from lora_studio.ui import gallery_tab, train_tab, views
+from lora_studio.ui import cards, gallery_tab, tickets, train_tab, views
 from lora_studio.ui.gallery_tab import GalleryTab
 from lora_studio.ui.generate_tab import GenerateTab
 from lora_studio.ui.generating import lora_choices
 from lora_studio.ui.guard import quietly
 from lora_studio.ui.train_tab import TrainTab
 
-SECONDS = 1.0
+SECONDS, QUICK_SECONDS = 1.0, 0.5
+"""Between two looks; the second while something is drawn."""
+PROMPTS_LISTED, PICTURES_ASKED = 15, 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +47,14 @@ class Live:
     gallery: GalleryTab
     generate: GenerateTab
     seen: gr.JSON
+    timer: gr.Timer
 
     @property
     def inputs(self) -> list[Any]:
         shelves = (self.gallery.loras, self.gallery.images)
         searches, chosen = [shelf.search for shelf in shelves], [shelf.chosen for shelf in shelves]
-        return [self.seen, self.train.job, *searches, *chosen, self.gallery.limit]
+        shelf_inputs = [*searches, *chosen, self.gallery.limit]
+        return [self.seen, self.train.job, self.generate.ticket, *shelf_inputs]
 
     @property
     def outputs(self) -> list[Any]:
@@ -60,15 +64,18 @@ class Live:
             *(strip.row, strip.text, strip.job, strip.spoken),
             *self.train.live,
             *(gallery.loras.grid, gallery.images.grid, gallery.more),
-            self.generate.loras,
+            *(self.generate.loras, self.generate.used),
+            *self.generate.live,
+            self.timer,
         ]
 
-    def look(self, seen: Any, job_id: str, *shelves: Any) -> list[Any]:
+    def look(self, seen: Any, job_id: str, ticket_id: str, *shelves: Any) -> list[Any]:
         """Values for `outputs`; gr.skip() for what the browser has painted already."""
         known: Mapping[str, Any] = seen if isinstance(seen, dict) else {}
         jobs, jobs_seen = self._jobs(known, job_id)
         library, library_seen = self._library(known, shelves)
-        return [{**jobs_seen, **library_seen}, *jobs, *library]
+        desk, desk_seen = self._desk(known, ticket_id)
+        return [{**jobs_seen, **library_seen, **desk_seen}, *jobs, *library, *desk]
 
     def look_quietly(self) -> Any:
         return quietly(self.look, lambda: [gr.skip()] * len(self.outputs))
@@ -106,9 +113,25 @@ class Live:
         counted = [newest[0].id if newest else "", len(self.studio.gallery.images(limit=limit + 2))]
         mark = [library, counted, lora_search, image_search, lora, image, limit]
         if known.get("library") == mark:
-            return [gr.skip()] * 4, {"library": mark}
+            return [gr.skip()] * 5, {"library": mark}
         grids = gallery_tab.grids(self.studio, (lora_search, image_search), (lora, image), limit)
         before = known.get("library")
         unchanged = isinstance(before, list) and before[:1] == [library]
         choices = gr.skip() if unchanged else gr.update(choices=lora_choices(loras))
-        return [*grids, choices], {"library": mark}
+        return [*grids, choices, self._prompts_used()], {"library": mark}
+
+    def _prompts_used(self) -> str:
+        images = self.studio.gallery.images(limit=PICTURES_ASKED)
+        asked = [str(image.request.get("prompt") or image.prompt) for image in images]
+        return cards.prompts_used([one for one in dict.fromkeys(asked) if one][:PROMPTS_LISTED])
+
+    def _desk(self, known: Mapping[str, Any], ticket_id: str) -> tuple[list[Any], dict[str, Any]]:
+        """What is drawn and waits; the clock ticks faster meanwhile."""
+        mark = [self.studio.desk.revision, str(ticket_id or ""), self.studio.lease.holder]
+        if known.get("desk") == mark:
+            return [gr.skip()] * 5, {name: known.get(name) for name in ("desk", "results", "quick")}
+        shown = tickets.shown_ticket(self.studio.desk, ticket_id)
+        updates, results = tickets.updates(self.studio, shown, known.get("results"))
+        quick = shown is not None and shown.state.active
+        pace = gr.skip() if known.get("quick") is quick else gr.Timer(QUICK_SECONDS if quick else SECONDS)
+        return [*updates, pace], {"desk": mark, "results": results, "quick": quick}

@@ -21,6 +21,7 @@ import gradio as gr
 from lora_studio.errors import ConfigError
 from lora_studio.settings import Settings
 from lora_studio.studio import Studio
+from lora_studio.styles import PREVIEWS
 from lora_studio.ui.blocks import build
 from lora_studio.ui.theme import stylesheet, theme
 
@@ -164,8 +165,11 @@ def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bo
 
 
 def served_folders(settings: Settings) -> list[Any]:
-    """What browsers may fetch: pictures, their thumbnails, LoRAs with their previews."""
-    return [settings.images, settings.cache / "thumbnails", settings.loras]
+    """What browsers may fetch: pictures, their thumbnails, those to redraw, what is being drawn, LoRAs with
+    their previews, what styles look like."""
+    cache = settings.cache
+    shown = [settings.images, settings.inputs, cache / "thumbnails", cache / "live", settings.loras]
+    return [*shown, PREVIEWS]
 
 
 def private_paths(settings: Settings) -> list[Any]:

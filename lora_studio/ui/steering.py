@@ -13,16 +13,21 @@ from lora_studio.studio import Studio
 from lora_studio.ui.guard import guarded, safe_id
 
 FOLLOW_FOCUS = """() => {
+  const pair = ['train-resume', 'train-pause'];
+  const seen = (one) => one && one.offsetParent && !one.disabled;
+  const first = document.activeElement;
+  const clicked = first && pair.includes(first.id) ? first.id : '';
   const look = (left) => {
     const active = document.activeElement;
-    if (active && active !== document.body && active.offsetParent) return;
-    const button = ['train-resume', 'train-pause'].map((id) => document.getElementById(id))
-      .find((one) => one && one.offsetParent && !one.disabled);
-    if (button) button.focus(); else if (left) setTimeout(look, 500, left - 1);
+    const own = !active || active === document.body || !active.offsetParent
+      || [...pair, 'train-fork'].includes(active.id);
+    if (!own) return;
+    const button = pair.filter((id) => id !== clicked).map((id) => document.getElementById(id)).find(seen);
+    if (button) button.focus(); else if (left) setTimeout(look, 250, left - 1);
   };
-  setTimeout(look, 500, 60);
+  setTimeout(look, 250, 240);
 }"""
-"""Pause makes way for Resume and back; the focus goes along, unless it was put elsewhere meanwhile."""
+"""Pause makes way for Resume and back, some looks later; the focus goes along, unless it is elsewhere."""
 RESUME_INSTEAD = frozenset({JobStatus.STOPPED, JobStatus.FAILED, JobStatus.INTERRUPTED})
 
 
@@ -53,8 +58,9 @@ def render() -> Steering:
 
 def updates(job: JobRecord | None) -> list[dict[str, Any]]:
     """Which of them can be used with a training."""
-    running = job is not None and job.status is JobStatus.RUNNING and can_be_told(job)
-    waits = job is not None and job.status is JobStatus.QUEUED
+    told = job is not None and can_be_told(job)
+    running = told and job is not None and job.status is JobStatus.RUNNING
+    waits = told and job is not None and job.status is JobStatus.QUEUED
     resumable = job is not None and job.resumable
     forkable = job is not None and job.status in RESUME_INSTEAD and resumable
     shown = (running or waits, running, running, resumable, forkable)

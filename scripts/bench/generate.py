@@ -1,19 +1,22 @@
-"""How fast images are made: python -m scripts.bench.generate [--base starter] [--images 10] [--json]
+"""How fast images are made: python -m scripts.bench.generate [--base starter] [--keep FOLDER] [--json]
 
-Each line is measured beside what diffusers does by itself, in turns within one run, so that a busy machine
-slows both: loading the base, an image with and without a LoRA, loading, swapping and re-weighting LoRAs.
-Medians; "ratio" is ours / diffusers'. The LoRAs are random ones with Kohya's default layers.
+On the embedded base and on a random base model of SD 1.5's size, which is made first (`--keep` a folder to
+make it only once, `--no-full-size` to leave it out). Each line is measured beside what diffusers does by
+itself (load the pipeline, load_lora_weights, call it), in turns within one run, so that a busy machine slows
+both. Medians; "ratio" is ours / diffusers'. The LoRAs are random ones with Kohya's default layers.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +25,11 @@ from lora_studio.events import ignore
 from lora_studio.families import family_of
 from lora_studio.families.detect import FoundBase, find_base
 from lora_studio.families.quiet import quiet_libraries
+from lora_studio.generation import loras as reading
 from lora_studio.generation.defaults import fill_in, fit_to, scheduler_for
 from lora_studio.generation.loras import find_loras
-from lora_studio.generation.pipelines import Pipelines, compute_dtype
+from lora_studio.generation.pipelines import LoadedBase, Pipelines, compute_dtype
+from lora_studio.generation.stack import Stack
 from lora_studio.generator import Generator
 from lora_studio.request import GenerateRequest, LoraUse
 from lora_studio.runtime import find_device
@@ -32,97 +37,188 @@ from lora_studio.settings import Settings
 
 SLUGS = ("one", "two")
 LOADS, SWAPS = 3, 10
+WARM_UP = 10
+"""Images and swaps before growth is measured: allocators and caches fill first."""
+MIB = 2**20
 
 
 @dataclass(frozen=True)
 class Line:
-    """Medians in `unit`; `plain` is None where diffusers has nothing to compare with."""
+    """Medians in `unit`; `plain` is None where diffusers has nothing to compare with. `aim` is the most that
+    `ours`, or with `by_ratio` the ratio, should be."""
 
     what: str
     unit: str
     ours: float
     plain: float | None = None
+    aim: float | None = None
+    by_ratio: bool = False
 
     @property
     def ratio(self) -> float | None:
         return self.ours / self.plain if self.plain else None
 
+    @property
+    def verdict(self) -> str:
+        reached = self.ratio if self.by_ratio else self.ours
+        if self.aim is None or reached is None:
+            return ""
+        return f"{'met' if reached <= self.aim else 'MISSED'} (≤ {self.aim:g}{' ×' if self.by_ratio else ''})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A base to measure on, and how: `swap_aim` in milliseconds, and the request of one image."""
+
+    found: FoundBase
+    swap_aim: float
+    request: GenerateRequest
+    options: argparse.Namespace
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     seconds_of_imports = _timed(_import_libraries)
-    with tempfile.TemporaryDirectory() as home, quiet_libraries():
-        settings = replace(Settings.from_environment(), home=Path(home), models=Path(home) / "models")
-        settings.create_folders()
-        found = find_base(options.base)
-        write_loras(settings.loras, found, options.rank)
-        request = GenerateRequest.build(
-            prompt="red apple", base=found.path_or_id, num_inference_steps=options.steps, seed=1
+    tables: dict[str, list[Line]] = {}
+    with ExitStack() as stack:
+        stack.enter_context(quiet_libraries())
+        subjects = [_subject(options.base, 50, options)]
+        if options.full_size:
+            folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            subjects.append(_subject(str(_full_size(folder)), 1000, options))
+        for subject in subjects:
+            lines = [Line("import torch, diffusers, transformers, peft", "s", seconds_of_imports)]
+            for line in _measure(subject):
+                lines.append(line)
+                print(f"{subject.found.name}: {line.what}", file=sys.stderr)
+            tables[subject.found.name] = lines
+            _report(lines, subject, as_json=options.json)
+    if options.json:
+        print(
+            json.dumps({name: [_as_json(line) for line in lines] for name, lines in tables.items()}, indent=2)
         )
-        lines = [
-            Line("import torch, diffusers, transformers, peft", "s", seconds_of_imports),
-            *measure_loads(found),
-            *measure_images(settings, found, request, options.images),
-            *measure_stack(settings, found),
-            Line("peak memory of the process", "MiB", _peak_mib()),
-            *_device_memory(),
-        ]
-    _report(lines, found, as_json=options.json)
     return 0
 
 
-def measure_loads(found: FoundBase) -> Iterator[Line]:
-    """A base on its device, ready to draw."""
-    ours, plain = _in_turns(lambda: Pipelines().get(found, ignore), lambda: load_plain(found), LOADS)
+def _measure(subject: Subject) -> Iterator[Line]:
+    with tempfile.TemporaryDirectory() as home:
+        settings = replace(Settings.from_environment(), home=Path(home), models=Path(home) / "models")
+        settings.create_folders()
+        write_loras(settings.loras, subject.found, subject.options.rank)
+        yield from measure_loads(settings, subject)
+        yield from measure_images(settings, subject)
+        yield from measure_stack(settings, subject)
+        yield from measure_growth(settings, subject)
+        yield Line("peak memory of the process so far", "MiB", _peak_mib())
+        yield from _device_memory()
+
+
+def measure_loads(settings: Settings, subject: Subject) -> Iterator[Line]:
+    """A base on its device, and then to the first image."""
+    found = subject.found
+    ours, plain = _in_turns(lambda: load_ours(settings, found), lambda: load_plain(found), LOADS)
     yield Line("load the base", "s", ours, plain)
+    file = settings.home / "first.png"
+    ours, plain = _in_turns(
+        lambda: Generator(settings).generate(subject.request),
+        lambda: plain_call(load_plain(found), found, subject.request, file)(),
+        LOADS,
+    )
+    yield Line("load the base and draw the first image", "s", ours, plain)
 
 
-def measure_images(
-    settings: Settings, found: FoundBase, request: GenerateRequest, images: int
-) -> Iterator[Line]:
+def measure_images(settings: Settings, subject: Subject) -> Iterator[Line]:
     """A warm base draws and saves a PNG; the first image of each kind is left out."""
+    found, images = subject.found, subject.options.images
     generator, pipe = Generator(settings), load_plain(found)
     for label, slugs in (("", SLUGS[:0]), (" with one LoRA", SLUGS[:1])):
-        asked = request.model_copy(update={"loras": tuple(LoraUse(slug=slug) for slug in slugs)})
+        asked = subject.request.model_copy(update={"loras": tuple(LoraUse(slug=slug) for slug in slugs)})
         for slug in slugs:
             pipe.load_lora_weights(str(settings.loras / slug), adapter_name=slug)
         plain = plain_call(pipe, found, asked, settings.home / "plain.png")
         generator.generate(asked)
         plain()
         ours, theirs = _in_turns(lambda asked=asked: generator.generate(asked), plain, images)
-        yield Line(f"an image{label}", "s", ours, theirs)
+        yield Line(f"a warm image{label}", "s", ours, theirs, aim=1.03, by_ratio=True)
         yield Line(f"images per second{label}", "1/s", 1 / ours, 1 / theirs)
     generator.unload()
 
 
-def measure_stack(settings: Settings, found: FoundBase) -> Iterator[Line]:
-    """The adapters of a warm pipeline: reading a LoRA, swapping to one in memory, changing a weight."""
-    stack = Pipelines().get(found, ignore).stack
-    pipe = load_plain(found)
+def measure_stack(settings: Settings, subject: Subject) -> Iterator[Line]:
+    """The adapters of a warm pipeline: swapping to a LoRA that was never read and to one in memory, changing
+    a weight."""
+    base, pipe = load_ours(settings, subject.found), load_plain(subject.found)
 
     def wanted(slug: str, weight: float = 1.0) -> list[Any]:
         return find_loras([LoraUse(slug=slug, weight=weight)], settings.loras)
 
-    for slug in SLUGS:
-        ours = _timed(lambda slug=slug: stack.apply(wanted(slug)))
-        folder = str(settings.loras / slug)
-        theirs = _timed(lambda slug=slug, folder=folder: pipe.load_lora_weights(folder, adapter_name=slug))
-        yield Line(f"load LoRA {slug}", "ms", 1000 * ours, 1000 * theirs)
+    forgetful = Stack(base.pipe, subject.found.name, kept_bytes=1)
     turn, plain_turn = _alternating(), _alternating()
+
+    def swap_from_disk() -> None:
+        reading._read_once.cache_clear()  # as a file that was never seen before
+        forgetful.apply(wanted(SLUGS[next(turn)]))
+
+    def plain_swap() -> None:
+        pipe.unload_lora_weights()
+        slug = SLUGS[next(plain_turn)]
+        pipe.load_lora_weights(str(settings.loras / slug), adapter_name=slug)
+
+    ours, plain = _in_turns(swap_from_disk, plain_swap, SWAPS)
+    yield Line("swap to a LoRA on disk", "ms", 1000 * ours, 1000 * plain, aim=subject.swap_aim)
+    forgetful.apply([])
+    pipe.unload_lora_weights()
+    for slug in SLUGS:
+        base.stack.apply(wanted(slug))
+        pipe.load_lora_weights(str(settings.loras / slug), adapter_name=slug)
     swap = _in_turns(
-        lambda: stack.apply(wanted(SLUGS[next(turn)])),
+        lambda: base.stack.apply(wanted(SLUGS[next(turn)])),
         lambda: pipe.set_adapters([SLUGS[next(plain_turn)]], [1.0]),
         SWAPS,
     )
-    yield Line("swap to a LoRA in memory", "ms", *(1000 * seconds for seconds in swap))
+    yield Line("swap to a LoRA in memory", "ms", *(1000 * seconds for seconds in swap), aim=subject.swap_aim)
     weights = _in_turns(
-        lambda: stack.apply(wanted("one", 0.5 + 0.1 * next(turn))),
+        lambda: base.stack.apply(wanted("one", 0.5 + 0.1 * next(turn))),
         lambda: pipe.set_adapters(["one"], [0.5 + 0.1 * next(plain_turn)]),
         SWAPS,
     )
     yield Line("change a weight", "ms", *(1000 * seconds for seconds in weights))
-    nothing = _in_turns(lambda: stack.apply(wanted("one", 0.5)), lambda: None, SWAPS)
+    nothing = _in_turns(lambda: base.stack.apply(wanted("one", 0.5)), lambda: None, SWAPS)
     yield Line("same LoRAs again", "ms", 1000 * nothing[0])
+
+
+def measure_growth(settings: Settings, subject: Subject) -> Iterator[Line]:
+    """Memory before and after many small images, with a swap of LoRAs among every few of them."""
+    options = subject.options
+    if not options.growth:
+        return
+    generator = Generator(settings)
+    size = min(subject.request.width or 64, 64)
+    small = subject.request.model_copy(update={"num_inference_steps": 1, "width": size, "height": size})
+    every = max(1, options.growth // max(1, options.swaps))
+
+    def draw(first: int, last: int) -> None:
+        for number in range(first, last):
+            slug = SLUGS[number // every % len(SLUGS)]
+            generator.generate(small.model_copy(update={"loras": (LoraUse(slug=slug),), "seed": number}))
+
+    draw(0, max(WARM_UP, 2 * every))
+    before = _state_of_memory()
+    draw(0, options.growth)
+    after = _state_of_memory()
+    swaps = options.growth // every
+    what = f"after {options.growth} images and {swaps} swaps"
+    yield Line("memory of the process before", "MiB", before[0])
+    yield Line(f"memory of the process {what}", "MiB", after[0], before[0], aim=1.02, by_ratio=True)
+    yield Line("tensors alive before", "", before[1])
+    yield Line(f"tensors alive {what}", "", after[1], before[1], aim=1.0, by_ratio=True)
+    generator.unload()
+
+
+def load_ours(settings: Settings, found: FoundBase) -> LoadedBase:
+    base = Pipelines(settings).get(found, ignore)
+    assert base is not None
+    return base
 
 
 def load_plain(found: FoundBase) -> Any:
@@ -146,7 +242,7 @@ def plain_call(pipe: Any, found: FoundBase, request: GenerateRequest, file: Path
     """The bare call of the pipeline with the same values, and the PNG."""
     import torch
 
-    own = dict(pipe.scheduler.config)
+    own = {**pipe.scheduler.config, "_class_name": type(pipe.scheduler).__name__}
     filled = fit_to(fill_in(request, found), found, pipe, own)
     pipe.scheduler = scheduler_for(filled, own)
 
@@ -183,6 +279,31 @@ def write_loras(folder: Path, found: FoundBase, rank: int) -> None:
         save_file(tensors, folder / slug / f"{slug}.safetensors")
 
 
+def _subject(base: str, swap_aim: float, options: argparse.Namespace) -> Subject:
+    found = find_base(base)
+    is_small = found.entry is not None and not found.entry.source
+    request = GenerateRequest.build(
+        prompt="red apple",
+        base=base,
+        num_inference_steps=options.steps or (None if is_small else 4),
+        width=options.size or (None if is_small else 256),
+        height=options.size or (None if is_small else 256),
+        seed=1,
+    )
+    return Subject(found=found, swap_aim=swap_aim, request=request, options=options)
+
+
+def _full_size(folder: Path) -> Path:
+    """A random base model of SD 1.5's size in `folder`, which is made if it isn't there."""
+    from scripts.bench.full_size import make_sd15
+
+    place = folder / "random-sd15"
+    if not (place / "model_index.json").is_file():
+        print(f"making {place}", file=sys.stderr)
+        make_sd15(place)
+    return place
+
+
 def _in_turns(ours: Callable[[], Any], plain: Callable[[], Any], rounds: int) -> tuple[float, float]:
     times = [(_timed(ours), _timed(plain)) for _ in range(rounds)]
     return statistics.median(a for a, _ in times), statistics.median(b for _, b in times)
@@ -211,48 +332,66 @@ def _import_libraries() -> None:
     from diffusers import StableDiffusionPipeline  # noqa: F401
 
 
+def _state_of_memory() -> tuple[float, int]:
+    """MiB of the process, and how many tensors are alive."""
+    import psutil
+    import torch
+
+    gc.collect()
+    alive = sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+    return psutil.Process().memory_info().rss / MIB, alive
+
+
 def _peak_mib() -> float:
     import psutil
 
     memory = psutil.Process().memory_info()
     if hasattr(memory, "peak_wset"):
-        return float(memory.peak_wset / 2**20)
+        return float(memory.peak_wset / MIB)
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
 
 
 def _device_memory() -> Iterator[Line]:
     import torch
 
     if torch.cuda.is_available():
-        yield Line("peak memory of the device", "MiB", torch.cuda.max_memory_allocated() / 2**20)
+        yield Line("peak memory of the device", "MiB", torch.cuda.max_memory_allocated() / MIB)
 
 
-def _report(lines: Sequence[Line], found: FoundBase, *, as_json: bool) -> None:
-    device = find_device()
+def _as_json(line: Line) -> dict[str, Any]:
+    return {**asdict(line), "ratio": line.ratio, "verdict": line.verdict}
+
+
+def _report(lines: Sequence[Line], subject: Subject, *, as_json: bool) -> None:
     if as_json:
-        table = [{**asdict(line), "ratio": line.ratio} for line in lines]
-        print(json.dumps({"base": found.name, "device": device.title, "lines": table}, indent=2))
         return
+    device = find_device()
     dtype = str(compute_dtype(device)).removeprefix("torch.")
-    print(f"base {found.name}, {device.title}, {dtype}\n")
-    print("| what | unit | ours | diffusers | ratio |\n| --- | --- | --- | --- | --- |")
+    print(f"\nbase {subject.found.name}, {device.title}, {dtype}\n")
+    print("| what | unit | ours | diffusers / before | ratio | aim |\n| --- | --- | --- | --- | --- | --- |")
     for line in lines:
-        plain, ratio = (f"{value:.3g}" if value else "" for value in (line.plain, line.ratio))
-        print(f"| {line.what} | {line.unit} | {line.ours:.3g} | {plain} | {ratio} |")
+        plain, ratio = (f"{value:.4g}" if value else "" for value in (line.plain, line.ratio))
+        print(f"| {line.what} | {line.unit} | {line.ours:.4g} | {plain} | {ratio} | {line.verdict} |")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--base", default="starter", help="base model (default: starter)")
-    parser.add_argument("--images", type=int, default=10, help="images of each kind (default: 10)")
-    parser.add_argument("--steps", type=int, help="denoising steps (default: the base model's)")
-    parser.add_argument("--rank", type=int, default=8, help="rank of the LoRAs (default: 8)")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add = parser.add_argument
+    add("--base", default="starter", help="the small base model (default: starter)")
+    add("--no-full-size", dest="full_size", action="store_false", help="leave the large base model out")
+    add("--keep", type=Path, help="folder in which the large base model is made once and kept (3.4 GB)")
+    add("--images", type=int, default=10, help="images of each kind (default: 10)")
+    add("--steps", type=int, help="denoising steps (default: the small base's own, 4 on the large one)")
+    add("--size", type=int, help="pixels of a side (default: the small base's own, 256 on the large one)")
+    add("--rank", type=int, default=8, help="rank of the LoRAs (default: 8)")
+    add("--growth", type=int, default=200, help="images while memory is watched (default: 200; 0: none)")
+    add("--swaps", type=int, default=50, help="swaps among them (default: 50)")
+    add("--json", action="store_true", help="print JSON instead of tables")
     return parser
 
 

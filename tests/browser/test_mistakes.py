@@ -118,7 +118,7 @@ def test_a_lora_of_another_family_and_a_missing_base_are_named(open_page: OpenPa
     page.locator("#gallery-lora-use").click()
     expect(page.locator("#generate-weight-0")).to_contain_text("Weight of from-elsewhere")
     page.locator("#generate-go").click()
-    says(page, "“from-elsewhere” was made for")
+    expect(page.locator("#generate-results [role=alert]")).to_contain_text("“from-elsewhere” was made for")
     page.locator("#generate-more > button").click()
     page.locator("#generate-base input").fill("nowhere")
     page.locator("#generate-base input").press("Enter")

@@ -37,6 +37,23 @@ def test_a_training_is_stopped_from_another_tab_of_another_window(open_page: Ope
     assert page.locator("#train-card b b, #train-history b b").count() == 0
 
 
+def test_pause_and_resume_keep_the_keyboard_s_place(open_page: OpenPage) -> None:
+    page = open_page()
+    page.locator("#upload-example-ink").click()
+    pictures_are_drawn(page, "#upload-pictures", 10)
+    fill_training(page, kind="Style", name="Paused", steps=20_000)
+    page.locator("#upload-train").click()
+    expect(page.locator("#train-card .figures")).to_contain_text(re.compile(r"[1-9]\d* / 20000"))
+    pause, resume = page.locator("#train-pause"), page.locator("#train-resume")
+    pause.focus()
+    page.keyboard.press("Enter")
+    expect(resume).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(pause).to_be_focused()
+    page.locator("#strip-stop").click()
+    expect(page.locator("#train-card .pill")).to_have_text("stopped")
+
+
 def test_a_generation_is_stopped(open_page: OpenPage) -> None:
     page = open_page()
     go_to(page, "Generate")
@@ -45,7 +62,8 @@ def test_a_generation_is_stopped(open_page: OpenPage) -> None:
     page.locator("#generate-more > button").click()
     write(page, "generate-steps", "200")
     page.locator("#generate-go").click()
-    expect(page.locator("#generate-results [role=progressbar]")).to_be_visible()
+    expect(page.locator("#generate-progress [role=progressbar]")).to_be_visible()
     page.locator("#generate-stop").click()
     expect(page.locator("#generate-results .card")).to_contain_text("Stopped")
+    expect(page.locator("#generate-stop")).to_be_hidden()
     expect(page.locator("#generate-go")).to_be_enabled()

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from lora_studio.cli.generate import parse_lora, parse_size
+from lora_studio.cli.image_options import parse_lora, parse_size
 from lora_studio.errors import ConfigError
+from lora_studio.request import LoraUse
 from tests.cli.conftest import Command
 from tests.conftest import StudioFolders
 
@@ -41,7 +42,8 @@ def test_a_lora_changes_the_picture_and_brings_its_base(
     changed = command("generate", "--prompt", "a disc", "--lora", "my-disc:0.9", *SMALL, "--json")
     assert changed.code == 0, changed.err
     (image,) = changed.json["images"]
-    assert image["request"]["loras"] == [{"slug": "my-disc", "weight": 0.9}]
+    (use,) = image["request"]["loras"]
+    assert (use["slug"], use["weight"]) == ("my-disc", 0.9)
     assert "Drawing 100%" in changed.err
     pictures = [Image.open(path).convert("RGB").tobytes() for path in (plain.out.strip(), image["path"])]
     assert pictures[0] != pictures[1]
@@ -60,6 +62,10 @@ def test_a_lora_changes_the_picture_and_brings_its_base(
         (("--seed", "-1"), "seed"),
         (("--sampler", "Magic"), "Magic"),
         (("--base", "nothing-like-it"), "nothing-like-it"),
+        (("--style", "baroque"), "baroque"),
+        (("--image", "not-there.png"), "not-there.png"),
+        (("--settings-of", "not-there.png"), "not-there.png"),
+        (("--hires-scale", "9"), "hires_scale"),
     ],
 )
 def test_wrong_input_is_one_sentence(
@@ -98,11 +104,56 @@ def test_a_lora_of_another_family_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("text", "slug", "weight"), [("a", "a", 1.0), ("a-1:0.5", "a-1", 0.5), ("a:-2", "a", -2.0)]
+    ("text", "use"),
+    [
+        ("a", LoraUse(slug="a")),
+        ("a-1:0.5", LoraUse(slug="a-1", weight=0.5)),
+        ("a:-2", LoraUse(slug="a", weight=-2)),
+        ("a:1:0.2", LoraUse(slug="a", text_encoder_weight=0.2)),
+        ("a@200:0.5", LoraUse(slug="a", weight=0.5, checkpoint=200)),
+    ],
 )
-def test_parse_lora(text: str, slug: str, weight: float) -> None:
-    use = parse_lora(text)
-    assert (use.slug, use.weight) == (slug, weight)
+def test_parse_lora(text: str, use: LoraUse) -> None:
+    assert parse_lora(text) == use
+
+
+def test_a_picture_s_settings_make_it_again_and_another_is_redrawn(
+    command: Command, tiny_base: Path, tmp_path: Path
+) -> None:
+    base = ("--base", tiny_base)
+    made = command("generate", "--prompt", "a disc", *base, *SMALL, "--clip-skip", 2, "--out", tmp_path)
+    first = made.out.strip()
+    again = command("generate", "--settings-of", first, *base, "--json")
+    assert again.code == 0, again.err
+    (image,) = again.json["images"]
+    assert (image["request"]["clip_skip"], image["seed"], image["width"]) == (2, 5, 64)
+    pixels = [Image.open(path).convert("RGB").tobytes() for path in (first, image["path"])]
+    assert pixels[0] == pixels[1]
+    redrawn = command(
+        "generate", "--prompt", "a ring", *base, *SMALL, "--image", first, "--strength", 1, "--json"
+    )
+    assert redrawn.code == 0, redrawn.err
+    assert len(redrawn.json["images"][0]["request"]["image"]) == 64
+
+
+def test_a_prompt_is_needed(command: Command, tiny_base: Path) -> None:
+    outcome = command("generate", "--base", tiny_base, *SMALL)
+    assert (outcome.code, outcome.err) == (2, "error: --prompt is missing. Say what the picture shows.\n")
+
+
+def test_a_grid_is_one_sheet_and_its_pictures(command: Command, tiny_base: Path, tmp_path: Path) -> None:
+    options = ("grid", "--prompt", "a disc", "--base", tiny_base, "--size", "64x64", "--steps", 2)
+    outcome = command(
+        *options, "--x", "seed=1, 2", "--y", "prompt_replace=disc, ring", "--out", tmp_path, "--json"
+    )
+    assert outcome.code == 0, outcome.err
+    made = outcome.json
+    assert (made["columns"], made["rows"], len(made["images"])) == (2, 2, 4)
+    assert [image["seed"] for image in made["images"]] == [1, 2, 1, 2]
+    with Image.open(made["sheet"]) as sheet:
+        assert sheet.width > 2 * 64
+    wrong = command(*options, "--x", "seed")
+    assert (wrong.code, "is no axis" in wrong.err) == (2, True)
 
 
 def test_parse_size() -> None:

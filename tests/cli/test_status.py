@@ -17,7 +17,8 @@ def test_nothing_yet(command: Command) -> None:
 def test_a_running_job_in_the_table(command: Command) -> None:
     _, job = stored_job()
     head, row = command("status").out.splitlines()
-    assert head.split() == ["JOB", "NAME", "STATUS", "PROGRESS", "STEP", "LOSS", "LEFT", "STARTED"]
+    columns = ["JOB", "NAME", "STATUS", "PROGRESS", "STEP", "LOSS", "LEFT", "STARTED", "BEAT"]
+    assert head.split() == columns
     assert row.startswith(job.id)
     for part in ("My disc", "running: train", f"{job.progress:.0f}%", "20/40", "0.2500", "0:20"):
         assert part in row

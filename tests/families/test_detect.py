@@ -149,6 +149,13 @@ def test_a_checkpoint_file_tells_its_family(
     assert (found.layout, found.family, found.path_or_id) == ("file", family, str(file))
 
 
+OTHERS = {
+    "double_blocks.0.img_attn.qkv.weight": "FLUX",
+    "model.diffusion_model.joint_blocks.3.x_block.attn.qkv.weight": "Stable Diffusion 3",
+    "blocks.0.self_attn.q.weight": "Wan",
+}
+
+
 def test_checkpoint_files_that_do_not_work_here_are_told(settings: Settings, tmp_path: Path) -> None:
     xl = checkpoint(tmp_path / "xl.safetensors", 2048, "conditioner.embedders.1.model.x")
     assert find_base(str(xl), settings).family == "sdxl"
@@ -161,6 +168,10 @@ def test_checkpoint_files_that_do_not_work_here_are_told(settings: Settings, tmp
         save_file(lora, tmp_path / f"{name}.safetensors", metadata=metadata)
         with pytest.raises(UnknownFormat, match=f"{name}.safetensors is a LoRA for Stable Diffusion XL, not"):
             find_base(str(tmp_path / f"{name}.safetensors"), settings)
+    for key, title in OTHERS.items():
+        save_file({key: torch.ones(2, 2)}, tmp_path / "other.safetensors")
+        with pytest.raises(FamilyMismatch, match=rf"other\.safetensors is made for {title}\."):
+            find_base(str(tmp_path / "other.safetensors"), settings)
     (tmp_path / "old.ckpt").write_bytes(b"PK")
     with pytest.raises(UnknownFormat, match=r"old\.ckpt is no \.safetensors"):
         find_base(str(tmp_path / "old.ckpt"), settings)
@@ -173,3 +184,10 @@ def test_looking_a_base_up_loads_no_torch(tiny_base: Path) -> None:
         "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "~nobody-of-this-name/x", "x\0y"])
+def test_what_can_be_no_path_is_told(name: str) -> None:
+    with pytest.raises(ModelFileError, match="There is no base model") as caught:
+        find_base(name)
+    assert len(caught.value.message) < 250

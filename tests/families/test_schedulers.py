@@ -38,6 +38,13 @@ def test_every_sampler_keeps_the_bases_noise(name: str) -> None:
     assert scheduler.config.get("clip_sample", False) is False
 
 
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_latents_are_never_clipped_whatever_the_base_comes_with(name: str) -> None:
+    own = {key: value for key, value in CONFIG.items() if key != "clip_sample"}
+    scheduler = build_scheduler(name, {**own, "_class_name": "DPMSolverMultistepScheduler"})
+    assert scheduler.config.get("clip_sample", False) is False
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_sampler_walks_from_noise_to_a_picture(name: str) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from lora_studio.errors import ConfigError
@@ -29,7 +31,7 @@ def test_the_lines_are_those_that_a1111_writes() -> None:
     assert text.split("\n")[:2] == ["a cat <lora:ink:0.8> <lora:b-2:1>", "Negative prompt: blur"]
     assert text.split("\n")[2].startswith(
         "Steps: 20, Sampler: Euler a, CFG scale: 3.5, Seed: 5, Size: 64x96, Model: starter, "
-        'Lora hashes: "ink: 0123456789ab, b-2: 0123456789ab", Version: LoRA Studio '
+        'RNG: CPU, Lora hashes: "ink: 0123456789ab, b-2: 0123456789ab", Version: LoRA Studio '
     )
 
 
@@ -68,6 +70,7 @@ def test_a_line_by_a1111() -> None:
         height=768,
         seed=3054216021,
         sampler="DPM++ 2M Karras",
+        clip_skip=2,
     )
 
 
@@ -86,3 +89,21 @@ def test_values_out_of_range_are_named() -> None:
     with pytest.raises(ConfigError, match="num_inference_steps") as caught:
         request_from_infotext("x\nSteps: 9999, Sampler: Euler, Seed: 2")
     assert caught.value.field == "num_inference_steps"
+
+
+def test_two_checkpoints_of_one_lora_are_read_back() -> None:
+    loras = [{"slug": "ink", "checkpoint": 10, "weight": 0.5}, {"slug": "ink", "checkpoint": 20}]
+    request = GenerateRequest.build(**{**FULL, "loras": loras})
+    hashes = {"ink-step00000010": "ab" * 32, "ink-step00000020": "cd" * 32}
+    text = write_infotext(request, prompt=request.prompt, model="starter", lora_hashes=hashes)
+    assert 'Lora hashes: "ink-step00000010: abababababab, ink-step00000020: cdcdcdcdcdcd"' in text
+    assert request_from_infotext(text) == request
+
+
+@pytest.mark.parametrize("line", ["ab " * 100_000, "a" * 300_000, " " * 300_000 + "x"])
+def test_a_long_line_that_is_none_takes_no_longer_than_it_is(line: str) -> None:
+    begun = time.perf_counter()
+    assert parse_infotext(f"a cat\n{line}").settings == {}
+    with pytest.raises(ConfigError, match="at most 2000 characters"):
+        request_from_infotext(f"a{line}b\nSteps: 2, Sampler: DDIM, Seed: 3")
+    assert time.perf_counter() - begun < 3

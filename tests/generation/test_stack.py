@@ -3,6 +3,7 @@ before."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,17 +11,40 @@ import pytest
 import torch
 from PIL import Image, ImageChops
 
-from lora_studio.errors import BrokenFile, FamilyMismatch, UnknownFormat
+from lora_studio.errors import BrokenFile, DeviceLost, FamilyMismatch, UnknownFormat
 from lora_studio.events import ignore
 from lora_studio.families.detect import find_base
 from lora_studio.generation.loras import find_loras
-from lora_studio.generation.pipelines import Pipelines
+from lora_studio.generation.pipelines import LoadedBase, Pipelines
+from lora_studio.generation.stack import Stack
 from lora_studio.generator import Generator
+from lora_studio.lora.keys import layer_name
+from lora_studio.lora.layers import Change
 from lora_studio.request import GeneratedImage, GenerateRequest, LoraUse
 from lora_studio.settings import Settings
 from tests.generation.conftest import TINY, Draw, MakeLora
 from tests.generation.loras import kohya_layers, write_kind, write_lora
 from tests.tiny import make_tiny_base
+
+
+def load_tiny(settings: Settings) -> LoadedBase:
+    base = Pipelines(settings).get(find_base("tiny", settings), ignore)
+    assert base is not None
+    return base
+
+
+def weights_of(stack: Stack, key: str) -> list[torch.Tensor]:
+    return [weight for change in stack._loras[key].changes.values() for weight in change.weights.values()]
+
+
+@torch.no_grad()
+def answer_of(base: LoadedBase) -> torch.Tensor:
+    """The denoiser's answer to fixed noise and a fixed prompt, which the text encoder reads."""
+    tokens = base.pipe.tokenizer("a disc", padding="max_length", return_tensors="pt").input_ids
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    text = base.pipe.text_encoder(tokens).last_hidden_state
+    answer: torch.Tensor = base.pipe.unet(latents, 500, encoder_hidden_states=text).sample
+    return answer
 
 
 def pixels(images: Sequence[GeneratedImage]) -> bytes:
@@ -67,7 +91,7 @@ def test_the_order_does_not_matter_to_the_last_bit(settings: Settings, make_lora
     it."""
     for seed, slug in enumerate("abc"):
         make_lora(slug, seed=seed, strength=1.0)
-    base = Pipelines().get(find_base("tiny", settings), ignore)
+    base = load_tiny(settings)
     latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     text = torch.randn(1, 77, 16, generator=torch.Generator().manual_seed(1))
     answers = []
@@ -96,18 +120,92 @@ def test_weights_count_and_zero_is_absent(draw: Draw) -> None:
     assert pixels(draw(loras=["a", "b"])) == full
 
 
-def test_only_so_many_stay_in_memory(draw: Draw, generator: Generator, make_lora: MakeLora) -> None:
-    for number in range(10):
+def test_only_so_many_bytes_stay_in_memory(settings: Settings, make_lora: MakeLora) -> None:
+    for number in range(6):
         make_lora(f"l{number}", seed=number, only="mid_block", text_encoder=False)
-    first = pixels(draw(loras=["l0"]))
-    for number in range(1, 10):
-        draw(loras=[f"l{number}"])
-    (base,) = generator._pipelines._loaded.values()
-    assert base.stack.loaded == tuple(f"l{number}" for number in range(2, 10))
-    assert pixels(draw(loras=["l0"])) == first
-    every = [f"l{number}" for number in range(10)]
-    draw(loras=every)
-    assert sorted(base.stack.loaded) == every, "the active ones are never dropped"
+    stack = Stack(load_tiny(settings).pipe, "tiny")
+
+    def take(*numbers: int) -> None:
+        stack.apply(find_loras([LoraUse(slug=f"l{number}") for number in numbers], settings.loras))
+
+    take(0)
+    one = stack.size_bytes
+    assert one == sum(weight.nbytes for weight in weights_of(stack, "l0"))
+    stack = Stack(load_tiny(settings).pipe, "tiny", kept_bytes=3 * one)
+    for number in range(6):
+        take(number)
+    assert stack.loaded == ("l3", "l4", "l5"), "those unused for longest went"
+    take(3)
+    take(0)
+    assert stack.loaded == ("l5", "l3", "l0")
+    take(0, 1, 2, 3, 4)
+    assert sorted(stack.loaded) == ["l0", "l1", "l2", "l3", "l4"], "the active ones are never dropped"
+
+
+def test_nothing_is_left_on_the_base_after_removal(settings: Settings, make_lora: MakeLora) -> None:
+    make_lora("a", seed=1)
+    base = load_tiny(settings)
+    models = (base.pipe.unet, base.pipe.text_encoder, base.pipe.vae)
+
+    def state() -> tuple[int, list[torch.Tensor]]:
+        hooks = sum(len(module._forward_hooks) for model in models for module in model.modules())
+        return hooks, [tensor.clone() for model in models for tensor in model.state_dict().values()]
+
+    hooks, tensors = state()
+    base.stack.apply(find_loras([LoraUse(slug="a")], settings.loras))
+    assert state()[0] > hooks
+    base.stack.apply([])
+    after = state()
+    assert after[0] == hooks
+    assert all(torch.equal(one, other) for one, other in zip(tensors, after[1], strict=True))
+
+
+def test_swaps_leave_no_tensors_behind(settings: Settings, make_lora: MakeLora) -> None:
+    for slug in "abc":
+        make_lora(slug, seed=ord(slug), only="mid_block")
+    stack = Stack(load_tiny(settings).pipe, "tiny", kept_bytes=1)
+
+    def alive(slug: str) -> int:
+        stack.apply(find_loras([LoraUse(slug=slug)], settings.loras))
+        gc.collect()
+        return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+    first = alive("a")
+    assert [alive(slug) for slug in "bcabca"][-1] == first
+
+
+def test_another_weight_touches_no_hook(settings: Settings, make_lora: MakeLora) -> None:
+    make_lora("a")
+    stack = load_tiny(settings).stack
+    stack.apply(find_loras([LoraUse(slug="a")], settings.loras))
+    hooks, changes = list(stack._hooks), stack._loras["a"]
+    stack.apply(find_loras([LoraUse(slug="a", weight=0.3, text_encoder_weight=2)], settings.loras))
+    assert stack._hooks == hooks
+    assert stack._loras["a"] is changes
+    strengths = {name.split("_")[1]: change.strength for name, change in changes.changes.items()}
+    assert strengths == {"unet": 0.3, "te": 2}
+
+
+@pytest.mark.parametrize("weight", [1.0, -0.7])
+def test_baked_equals_applied(settings: Settings, make_lora: MakeLora, weight: float) -> None:
+    """Merged into the weights or added beside them: the sums are rounded in another order, no more."""
+    from lora_studio.families.base import Target
+    from lora_studio.lora.start import merge_into_base
+
+    file = make_lora("a", seed=1)
+    applied, baked = load_tiny(settings), load_tiny(settings)
+    applied.stack.apply(find_loras([LoraUse(slug="a", weight=weight)], settings.loras))
+    models = {"unet": baked.pipe.unet, "text_encoder": baked.pipe.text_encoder}
+    layers = [
+        Target(part=part, module=path, name=layer_name(f"{part}.{path}"))
+        for part, model in models.items()
+        for path, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear | torch.nn.Conv2d)
+    ]
+    before = answer_of(baked)
+    merge_into_base(models, layers, str(file), weight)
+    torch.testing.assert_close(answer_of(applied), answer_of(baked), rtol=1e-4, atol=1e-4)
+    assert (answer_of(baked) - before).abs().max() > 0.05
 
 
 def test_a_file_that_changed_is_loaded_again(draw: Draw, settings: Settings, make_lora: MakeLora) -> None:
@@ -230,7 +328,7 @@ def test_an_unusual_choice_of_layers_is_drawn_with(draw: Draw, tiny_base: Path, 
 
 def test_kinds_of_all_sorts_add_up(settings: Settings, make_lora: MakeLora) -> None:
     """Each adds what it would add alone, by its weight, in whatever company; and all come off again."""
-    base = Pipelines().get(find_base("tiny", settings), ignore)
+    base = load_tiny(settings)
     make_lora("a", strength=0.1)
     for slug, parts in (("b", "loha"), ("c", "diag-oft"), ("d", "dora")):
         write_kind(settings.loras / slug / f"{slug}.safetensors", base.pipe, parts)
@@ -260,6 +358,20 @@ def test_a_damaged_file_is_named(draw: Draw, make_lora: MakeLora) -> None:
     with pytest.raises(BrokenFile, match=r"cut\.safetensors is damaged"):
         draw(loras=["cut"])
     assert pixels(draw()) == before
+
+
+def test_a_device_that_fails_while_a_lora_is_loaded_is_no_fault_of_the_lora(
+    draw: Draw, make_lora: MakeLora, generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_lora("a")
+    before = pixels(draw(loras=["a"]))
+    generator.unload()
+    with monkeypatch.context() as patch:
+        failure = RuntimeError("CUDA error: unspecified launch failure")
+        patch.setattr(Change, "settle", lambda *_: (_ for _ in ()).throw(failure))
+        with pytest.raises(DeviceLost, match="unspecified launch failure"):
+            draw(loras=["a"])
+    assert pixels(draw(loras=["a"])) == before
 
 
 def test_the_images_differ_in_what_they_should(draw: Draw, make_lora: MakeLora) -> None:

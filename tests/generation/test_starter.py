@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from PIL import Image, ImageStat
+from PIL import Image, ImageChops, ImageStat
 
+from lora_studio.catalog import SAMPLERS
+from lora_studio.generation.inputs import keep
 from lora_studio.generator import Generator
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
@@ -14,6 +16,13 @@ from tests.generation.loras import write_lora
 @pytest.fixture
 def starter() -> Generator:
     return Generator(Settings.from_environment())
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Generator:
+    """One that stays loaded for all samplers."""
+    folder = tmp_path_factory.mktemp("kept")
+    return Generator(Settings(home=folder / "home", models=folder / "models"))
 
 
 def drawn(image: GeneratedImage) -> Image.Image:
@@ -54,3 +63,28 @@ def test_a_lora_of_kohyas_layers_fits(starter: Generator) -> None:
     (with_lora,) = starter.generate(GenerateRequest.build(**asked, loras=[{"slug": "ink"}]))
     (without,) = starter.generate(GenerateRequest.build(**asked))
     assert drawn(with_lora).tobytes() != drawn(without).tobytes()
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_draws_a_heart_and_the_same_for_a_seed(kept: Generator, sampler: str) -> None:
+    def draw(steps: int) -> Image.Image:
+        asked = {"prompt": "red heart on a blue background", "sampler": sampler, "seed": 3}
+        return drawn(kept.generate(GenerateRequest.build(**asked, num_inference_steps=steps))[0])
+
+    assert draw(2).tobytes() == draw(2).tobytes()
+    red, green, blue = ImageStat.Stat(draw(10).crop((24, 24, 40, 40))).mean
+    assert red > max(green, blue), "it is to be seen"
+
+
+def test_how_far_a_redrawn_picture_goes_is_its_strength(starter: Generator) -> None:
+    settings = Settings.from_environment()
+    heart = drawn(starter.generate(GenerateRequest.build(prompt="red heart", seed=3))[0])
+    digest = keep(heart, settings.inputs)
+    far = []
+    for strength in (0.2, 0.6, 1.0):
+        (image,) = starter.generate(
+            GenerateRequest.build(prompt="green apple", seed=3, image=digest, strength=strength)
+        )
+        difference = ImageChops.difference(drawn(image), heart)
+        far.append(sum(ImageStat.Stat(difference).mean))
+    assert far[0] < far[1] < far[2]

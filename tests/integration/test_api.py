@@ -32,6 +32,13 @@ NAMED = {
     "/list_loras",
     "/generate",
     "/generate_base64",
+    "/img2img",
+    "/grid",
+    "/interrupt",
+    "/list_generations",
+    "/list_samplers",
+    "/list_styles",
+    "/read_settings",
 }
 QUICK = {"max_train_steps": 6, "sample_every_n_steps": 0, "train_batch_size": 1}
 
@@ -132,6 +139,78 @@ def test_pictures_come_as_files_and_as_base64(client: Client, slug: str) -> None
     assert "Sampler: Euler" in encoded[0]["infotext"]
 
 
+def test_a_picture_is_redrawn_inside_its_mask_alone(client: Client, tmp_path: Path) -> None:
+    source, mask = tmp_path / "source.png", tmp_path / "mask.png"
+    Image.linear_gradient("L").resize((64, 64)).convert("RGB").save(source)
+    white = Image.new("L", (64, 64))
+    white.paste(255, (0, 0, 32, 64))
+    white.save(mask)
+    options = {"num_inference_steps": 2, "strength": 1.0, "mask_blur": 0}
+    wanted: dict[str, Any] = {"prompt": "a dog", "seed": 1, "options": options, "api_name": "/img2img"}
+    (made,) = client.predict(image=handle_file(source), mask=handle_file(mask), **wanted)
+    with Image.open(source) as before, Image.open(made) as after:
+        assert "Mask" in after.info["parameters"]
+        boxes = ((0, 0, 32, 64), (32, 0, 64, 64))
+        same = [before.crop(box).tobytes() == after.convert("RGB").crop(box).tobytes() for box in boxes]
+    assert same == [False, True]
+    url = f"data:image/png;base64,{base64.b64encode(source.read_bytes()).decode()}"
+    (whole,) = client.predict(image=url, **wanted)
+    with Image.open(source) as before, Image.open(whole) as after:
+        assert before.crop(boxes[1]).tobytes() != after.convert("RGB").crop(boxes[1]).tobytes()
+
+
+def test_a_grid_is_a_sheet_and_its_cells(client: Client) -> None:
+    wanted: dict[str, Any] = {"prompt": "a dog", "options": {"num_inference_steps": 2}, "seed": 3}
+    axes = {
+        "x": {"parameter": "guidance_scale", "values": "1, 3"},
+        "y": {"parameter": "prompt_replace", "values": "dog, cat, fox"},
+    }
+    made = client.predict(**wanted, **axes, api_name="/grid")
+    assert (made["columns"], made["rows"], len(made["cells"])) == (2, 3, 6)
+    with Image.open(made["sheet"]) as sheet, Image.open(made["cells"][0]) as cell:
+        assert sheet.width > 2 * cell.width
+        assert cell.size == (64, 64)
+    assert client.predict(**wanted, **axes, api_name="/grid")["reused"] == 6
+
+
+def test_settings_come_back_from_a_picture(client: Client) -> None:
+    options = {"num_inference_steps": 2, "clip_skip": 2, "image_format": "webp"}
+    (made,) = client.predict("a dog", seed=11, options=options, api_name="/generate")
+    assert Path(made).suffix == ".webp"
+    read = client.predict(handle_file(made), api_name="/read_settings")
+    assert (read["request"]["seed"], read["request"]["clip_skip"], read["missing"]) == (11, 2, [])
+    assert read["infotext"].startswith("a dog")
+
+
+def test_a_generation_is_interrupted_by_who_asked_for_it(client: Client, app: App) -> None:
+    job = client.submit("a dog", count=16, options={"num_inference_steps": 200}, api_name="/generate")
+
+    def mine() -> dict[str, Any]:
+        return dict(client.predict(api_name="/list_generations")[0])
+
+    while mine()["image"] < 2:
+        time.sleep(0.1)
+    stranger = Client(app.address, verbose=False)
+    assert stranger.predict(api_name="/interrupt") == []
+    assert mine()["state"] == "running"
+    (stopped,) = client.predict(api_name="/interrupt")
+    assert stopped["ticket"] == mine()["ticket"]
+    assert 1 <= len(job.result(timeout=60)) < 16
+    assert mine()["state"] == "stopped"
+    other = stranger.submit("a cat", count=16, options={"num_inference_steps": 200}, api_name="/generate")
+    while mine()["prompt"] != "a cat":
+        time.sleep(0.1)
+    client.predict(mine()["ticket"], api_name="/interrupt")
+    assert len(other.result(timeout=60)) < 16
+    stranger.close()
+
+
+def test_what_can_be_chosen_is_listed(client: Client) -> None:
+    assert "Euler a" in client.predict(api_name="/list_samplers")
+    styles = client.predict(api_name="/list_styles")
+    assert all("{prompt}" in style["prompt"] for style in styles)
+
+
 def test_a_training_stops(client: Client, dataset_id: str) -> None:
     started = client.predict(
         dataset_id,
@@ -177,6 +256,17 @@ def test_a_training_stops(client: Client, dataset_id: str) -> None:
         ("/generate", {"prompt": "x", "options": {"num_inference_steps": 0}}, "num_inference_steps"),
         ("/generate", {"prompt": "x", "options": {"stepz": 3}}, "stepz"),
         ("/generate_base64", {"prompt": "x", "options": {"sampler": "Magic"}}, "ampler"),
+        ("/generate", {"prompt": "x" * 10_000}, "prompt"),
+        ("/generate", {"prompt": "x", "options": {"width": 65}}, "nearest is 64"),
+        ("/generate", {"prompt": "x", "options": {"image": "0" * 64}}, "'image'"),
+        ("/img2img", {"image": "/etc/passwd", "prompt": "x"}, "not accepted"),
+        ("/img2img", {"image": "data:image/png;base64,AAAA", "prompt": "x"}, "picture"),
+        ("/img2img", {"image": "", "prompt": "x", "options": {"strength": 0}}, "strength"),
+        ("/grid", {"prompt": "x", "x": {"parameter": "seed", "values": "1-500"}}, "500 values"),
+        ("/grid", {"prompt": "x", "x": {"parameter": "password", "values": "1"}}, "password"),
+        ("/interrupt", {"ticket": "../x"}, "no such generation"),
+        ("/interrupt", {"ticket": "000000000000"}, "no generation"),
+        ("/read_settings", {"picture": "/etc/passwd"}, "not accepted"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(
@@ -231,14 +321,20 @@ def secrets(app: App) -> list[Path]:
 
 def test_a_server_path_is_no_upload(http: httpx.Client, app: App, secrets: list[Path]) -> None:
     """The endpoint, with each path in each form: refused, and nothing of the file comes back or is stored."""
-    before = set((app.home / "datasets").iterdir())
+    kept = [app.home / name for name in ("datasets", "inputs")]
+    before = [set(folder.iterdir()) for folder in kept]
     for path in secrets:
         for sent in refusals(str(path)):
             answer = http.post("gradio_api/run/upload_dataset", json={"data": [[sent], "x"]})
             assert answer.status_code != 200, (path, sent)
             assert "SECRET" not in answer.text
             assert "dataset_id" not in answer.text
-    assert set((app.home / "datasets").iterdir()) == before
+            for endpoint, data in (("img2img", [sent, "x"]), ("img2img", ["data:,", "x", sent])):
+                answer = http.post(f"gradio_api/run/{endpoint}", json={"data": data})
+                assert answer.status_code != 200, (endpoint, path, sent)
+            answer = http.post("gradio_api/run/read_settings", json={"data": [sent]})
+            assert answer.status_code != 200, (path, sent)
+    assert [set(folder.iterdir()) for folder in kept] == before
 
 
 def test_no_event_of_the_page_takes_a_server_path(http: httpx.Client, app: App, secrets: list[Path]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -65,7 +66,7 @@ def wait_until_open(address: str, process: subprocess.Popen[str]) -> None:
 
 
 def test_the_script_of_the_page_runs(address: str, tmp_path: Path) -> None:
-    (script,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    script = "\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
     assert WRITTEN_ADDRESS in script
     assert '"max_train_steps": 200' in script
     script = script.replace(WRITTEN_ADDRESS, address).replace(
@@ -83,9 +84,16 @@ def test_the_script_of_the_page_runs(address: str, tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
     assert lines[0] == "10 pictures, 10 captions"
-    assert "100 %" in lines[-3]
-    for line in lines[-2:]:
-        assert Path(line).read_bytes().startswith(b"\x89PNG")
+    pictures = [line for line in lines if line.endswith(".png") and ":" not in line]
+    assert "100 %" in lines[lines.index(pictures[0]) - 1]
+    assert len(pictures) == 2
+    assert all(Path(line).read_bytes().startswith(b"\x89PNG") for line in pictures)
+    said = dict(line.split(": ", 1) for line in lines if ": " in line)
+    assert Path(said["redrawn"]).is_file()
+    assert said["sheet"].endswith("cells: 6")
+    assert said["seed"].isdecimal()
+    assert re.fullmatch(r"cat, zwx style \d+ %", said["stopped"])
+    assert int(lines[-1].split()[0]) < 16
 
 
 def test_the_request_without_a_client(address: str) -> None:
@@ -96,6 +104,20 @@ def test_the_request_without_a_client(address: str) -> None:
     with urllib.request.urlopen(request, timeout=60) as answer:
         loras = json.load(answer)["data"][0]
     assert {lora["slug"] for lora in loras} <= {"ink"}
+
+
+def test_a_picture_without_a_client(address: str) -> None:
+    command = re.findall(r"```bash\n(curl -s \S+generate_base64.*?)```", PAGE, re.DOTALL)[0]
+    if shutil.which("curl") is None or shutil.which("python3") is None:
+        pytest.skip("needs curl and python3")
+    run = subprocess.run(
+        ["sh", "-c", command.replace(WRITTEN_ADDRESS, address)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "NO_PROXY": "127.0.0.1"},
+    )
+    assert re.fullmatch(r"\d{3,} bytes\n", run.stdout), run.stderr
 
 
 def test_the_table_names_every_endpoint(address: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lora_studio.errors import BrokenFile, UnknownFormat
+from lora_studio.errors import BrokenFile, ModelFileError, UnknownFormat
 from lora_studio.lora.files import file_name, find_file, read_header, read_tensor_table, write_atomically
 
 LAYER = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
@@ -106,7 +106,7 @@ def test_every_kind_tells_its_rank_and_family_by_its_shapes(
 
 def test_a_file_without_lora_weights_is_no_lora(tmp_path: Path) -> None:
     save_file({"first_stage_model.decoder.conv_in.weight": torch.ones(2)}, tmp_path / "a.safetensors")
-    with pytest.raises(UnknownFormat, match="no LoRA"):
+    with pytest.raises(UnknownFormat, match=r"a\.safetensors is an autoencoder \(VAE\), not a LoRA"):
         read_header(tmp_path / "a.safetensors")
 
 
@@ -199,3 +199,18 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(
         write_atomically(path, b"new")
     assert path.read_text() == "old"
     assert [file.name for file in path.parent.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        b'{"dtype":[],"shape":[1],"data_offsets":[0,4]}',
+        b'{"dtype":"F32","shape":[1e999],"data_offsets":[0,4]}',
+    ],
+)
+def test_a_table_of_nonsense_never_ends_the_reading_of_a_library(tmp_path: Path, entry: bytes) -> None:
+    header = b'{"lora_unet_x.lora_down.weight":' + entry + b"}"
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + b"0" * 4)
+    with pytest.raises(ModelFileError):
+        read_header(path)

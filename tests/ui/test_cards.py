@@ -107,6 +107,18 @@ def test_results_stand_alone_or_beside_the_base() -> None:
     both = parse(cards.results([cards.Result(image=IMAGE, base=replace(IMAGE, path="/i/b.png"))], "x"))
     assert [image.get("alt") for image in both.iter("img")] == ["base: a cat, seed 7", "LoRA: a cat, seed 7"]
     assert [link.get("download") for link in both.iter("a") if link.get("download")] == ["seed-7.png"]
+    (border,) = both.iter("input")
+    assert (border.get("type"), border.get("value")) == ("range", "50")
+    assert "seed 7" in (border.get("aria-label") or "")
+    actions = [button.get("data-action") for button in both.iter("button")]
+    assert actions == ["seed", "again", "vary", "redraw"]
+
+
+def test_a_grid_shows_its_sheet_first() -> None:
+    made = parse(cards.results([cards.Result(image=IMAGE)] * 2, "", sheet="/i/sheet.png", notes=["cut"]))
+    assert next(made.iter("img")).get("alt") == "All pictures on one sheet, labelled"
+    assert [item.text for item in made.iter("li")] == ["cut"]
+    assert len(list(made.iter("details"))) == 1
 
 
 def test_what_people_wrote_stays_text() -> None:
@@ -122,7 +134,8 @@ def test_what_people_wrote_stays_text() -> None:
         cards.image_grid([image], ""),
         cards.image_details(image, NASTY),
         cards.image_grid([], "", NASTY),
-        cards.results([cards.Result(image=image, base=image)], NASTY, NASTY),
+        cards.results([cards.Result(image=image, base=image)], NASTY, NASTY, notes=[NASTY], sheet=NASTY),
+        cards.prompts_used([NASTY]),
         cards.triggers([lora]),
         cards.ideas([NASTY]),
         cards.dataset_notices(dataset),

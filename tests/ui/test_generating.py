@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
+import gradio as gr
 import pytest
+from PIL import Image
 
-from lora_studio.errors import ConfigError, ModelFileError, StoreError
+from lora_studio.errors import ConfigError, ModelFileError, StoreError, StudioError
 from lora_studio.records import LoraRecord
+from lora_studio.request import GenerateRequest
 from lora_studio.studio import Studio
 from lora_studio.ui import generating
-from lora_studio.ui.generating import SLOTS, build_request, defaults_of, ideas_for, slots
-from lora_studio.ui.stops import Stops
+from lora_studio.ui.blocks import build
+from lora_studio.ui.generating import (
+    DECIMAL,
+    SLOTS,
+    TEXT_WEIGHTS,
+    WEIGHTS,
+    WHOLE,
+    WORDS,
+    build_request,
+    defaults_of,
+    ideas_for,
+    slots,
+    use_request,
+)
+from tests.ui.test_pictures import data_url
 
-FIELDS: dict[str, Any] = {
-    "prompt": "a dog",
-    "loras": [],
-    "compare": False,
-    "count": "",
-    "seed": "",
-    "negative": None,
-    "base": "starter",
-    "steps": "",
-    "guidance": "",
-    "width": "",
-    "height": "",
-    "sampler": "",
-    "insert": True,
-}
+FIELDS: dict[str, Any] = {"prompt": "a dog", "loras": [], "base": "starter", "insert": True}
+SUM = "0123456789abcdef" * 4
 
 
-def put_lora(studio: Studio, slug: str) -> LoraRecord:
+def lora(slug: str) -> LoraRecord:
     """A row in the library, as a scan makes it."""
-    record = LoraRecord(
+    return LoraRecord(
         id=slug * 8,
         slug=slug,
         title=slug.upper(),
@@ -43,33 +45,62 @@ def put_lora(studio: Studio, slug: str) -> LoraRecord:
         trigger_word=f"t{slug}",
         kind="style",
     )
-    return record
 
 
 @pytest.fixture
 def three(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Studio:
-    records = {slug: put_lora(studio, slug) for slug in ("one", "two", "three")}
+    records = {slug: lora(slug) for slug in ("one", "two", "three")}
     monkeypatch.setattr(studio.gallery, "lora", lambda slug: records[slug])
     monkeypatch.setattr(studio.gallery, "loras", lambda search="": list(records.values()))
     return studio
 
 
 def test_empty_fields_leave_the_base_s_own_values(studio: Studio) -> None:
-    request = build_request(FIELDS, [], studio)
-    assert (request.prompt, request.count, request.base) == ("a dog", 1, "starter")
-    assert (request.seed, request.width, request.guidance_scale, request.sampler) == (None, None, None, "")
+    assert build_request(FIELDS, studio) == GenerateRequest(prompt="a dog")
+    empty = dict.fromkeys((*WHOLE, *DECIMAL, *WORDS), "")
+    assert build_request({**empty, **FIELDS}, studio) == GenerateRequest(prompt="a dog")
 
 
 def test_what_is_typed_is_taken(three: Studio) -> None:
-    typed = {**FIELDS, "loras": ["two", "one"], "count": "3", "seed": " 7 ", "guidance": "2,5", "steps": "9"}
-    request = build_request(typed, [0.5, None, 1, 1], three)
-    assert [(use.slug, use.weight) for use in request.loras] == [("two", 0.5), ("one", 1.0)]
-    assert (request.count, request.seed, request.guidance_scale, request.num_inference_steps) == (
-        3,
-        7,
-        2.5,
-        9,
+    typed = {
+        **FIELDS,
+        **{"loras": ["two", "one"], "weight-0": 0.5, "weight-1": None, "text-weight-1": "0,25"},
+        **{"count": "3", "seed": " 7 ", "guidance": "2,5", "steps": "9", "clip_skip": 2, "rescale": 0.7},
+        **{"hires_scale": 1.5, "hires_upscaler": "latent", "format": "webp", "source": SUM, "mask": SUM},
+        **{"variation_strength": 0.25, "variation_seed": "8", "crop": "32", "mask_blur": "0"},
+    }
+    assert build_request(typed, three) == GenerateRequest.build(
+        prompt="a dog",
+        loras=[{"slug": "two", "weight": 0.5}, {"slug": "one", "text_encoder_weight": 0.25}],
+        count=3,
+        seed=7,
+        guidance_scale=2.5,
+        num_inference_steps=9,
+        clip_skip=2,
+        guidance_rescale=0.7,
+        hires_scale=1.5,
+        hires_upscaler="latent",
+        image_format="webp",
+        image=SUM,
+        mask_image=SUM,
+        variation_strength=0.25,
+        variation_seed=8,
+        padding_mask_crop=32,
+        mask_blur=0,
     )
+
+
+def test_a_mask_without_its_picture_is_left_out(studio: Studio) -> None:
+    assert build_request({**FIELDS, "mask": SUM}, studio).mask_image == ""
+
+
+def test_a_mask_that_was_just_painted_is_taken_in(studio: Studio) -> None:
+    painted = data_url(Image.new("L", (64, 64), 255))
+    mask = build_request({**FIELDS, "source": SUM, "mask": painted}, studio).mask_image
+    assert (studio.settings.inputs / f"{mask}.png").is_file()
+    for wrong in ("data:image/png;base64,%%%", "data:text/html,x", "/etc/passwd"):
+        with pytest.raises(StudioError):
+            build_request({**FIELDS, "source": SUM, "mask": wrong}, studio)
 
 
 @pytest.mark.parametrize(
@@ -78,37 +109,112 @@ def test_what_is_typed_is_taken(three: Studio) -> None:
         ({"count": "0"}, ConfigError, "count"),
         ({"width": "65"}, ConfigError, "width"),
         ({"steps": "1.5"}, ConfigError, "steps"),
+        ({"steps": "1000"}, ConfigError, "num_inference_steps"),
         ({"guidance": "much"}, ConfigError, "guidance"),
         ({"base": "/etc"}, ModelFileError, "/etc"),
         ({"base": None}, ModelFileError, "base"),
         ({"loras": ["../x"]}, StoreError, "LoRA"),
         ({"loras": ["missing"]}, StoreError, "missing"),
-        ({"prompt": "x" * 3000}, ConfigError, "prompt"),
+        ({"prompt": "x" * 10_000}, ConfigError, "prompt"),
+        ({"source": "../../etc/passwd"}, ConfigError, "image"),
+        ({"format": "exe"}, ConfigError, "image_format"),
+        ({"hires_scale": 9}, ConfigError, "hires_scale"),
     ],
 )
 def test_what_is_wrong_is_named(studio: Studio, changes: dict[str, Any], error: type, said: str) -> None:
     with pytest.raises(error, match=said):
-        build_request({**FIELDS, **changes}, [], studio)
+        build_request({**FIELDS, **changes}, studio)
+
+
+def test_every_setting_of_a_request_is_on_the_page_and_comes_back(three: Studio) -> None:
+    request = GenerateRequest.build(
+        prompt="a dog",
+        negative_prompt="blur",
+        base="starter",
+        insert_trigger=False,
+        loras=[{"slug": "one", "weight": 0.3, "text_encoder_weight": 0.0}, {"slug": "two"}],
+        num_inference_steps=9,
+        guidance_scale=2.5,
+        width=64,
+        height=96,
+        seed=0,
+        sampler="Euler a",
+        clip_skip=2,
+        guidance_rescale=0.5,
+        variation_seed=3,
+        variation_strength=0.2,
+        strength=0.6,
+        mask_blur=2,
+        padding_mask_crop=16,
+        hires_scale=2,
+        hires_steps=5,
+        hires_strength=0.4,
+        hires_upscaler="latent",
+        image_format="jpeg",
+    )
+    filling, missing = use_request(three, request)
+    assert missing == []
+    values = {**filling, "loras": filling["loras"]["value"]}
+    assert build_request(values, three) == request
+    untouched = {
+        name
+        for name, field in GenerateRequest.model_fields.items()
+        if getattr(request, name) == field.default and name not in ("base", "count")
+    }
+    assert untouched == {"image", "mask_image"}  # a setting that is added belongs into this test
+
+
+def test_numbers_come_back_as_their_field_takes_them(three: Studio) -> None:
+    """Gradio's sliders break over text, and over numbers beyond their ends."""
+    from lora_studio.ui import generate_tab
+
+    request = GenerateRequest.build(
+        clip_skip=12, strength=0.01, hires_scale=4, loras=[{"slug": "one", "weight": 3}], seed=5
+    )
+    filling, missing = use_request(three, request)
+    assert missing == ["The weight 3 of “one” is set to 2."]
+    with build(three):
+        tab = generate_tab.render(three)
+    for name, value in filling.items():
+        part = tab.fields.get(name)
+        if isinstance(part, gr.Slider):
+            assert part.preprocess(value) == value, name
+        elif isinstance(part, gr.Textbox):
+            assert isinstance(value, str), name
+
+
+def test_what_is_not_here_is_named_and_the_rest_filled_in(three: Studio) -> None:
+    request = GenerateRequest.build(
+        prompt="a cat", base="deliberate_v2", image=SUM, loras=[{"slug": "gone"}, {"slug": "two"}]
+    )
+    filling, missing = use_request(three, request)
+    assert (filling["prompt"], filling["order"], filling["base"]) == ("a cat", ["two"], "starter")
+    assert (filling["source"], filling["mask"]) == ("", "")
+    for sentence, word in zip(missing, ("gone", "deliberate_v2", "redrawn from"), strict=True):
+        assert word in sentence
 
 
 def test_a_weight_stays_with_its_lora(three: Studio) -> None:
-    *sliders, order, chips = slots(three, ["three", "one"], ["one", "two"], [0.3, 0.7])
+    values = [0.3, 0.7, *[1] * (SLOTS - 2), "0.1", "", *[""] * (SLOTS - 2)]
+    *parts, order, chips = slots(three, ["three", "one"], ["one", "two"], values)
+    sliders, boxes = parts[:SLOTS], parts[SLOTS:]
     assert order == ["three", "one"]
     assert [(slider["label"], slider["value"]) for slider in sliders[:2]] == [
         ("Weight of THREE", 1),
         ("Weight of ONE", 0.3),
     ]
-    assert [slider["visible"] for slider in sliders] == [True] * 2 + [False] * (SLOTS - 2)
+    assert [box["value"] for box in boxes[:2]] == ["", "0.1"]
+    for kind in (sliders, boxes):
+        assert [part["visible"] for part in kind] == [True] * 2 + [False] * (SLOTS - 2)
     assert "tthree" in chips
     assert "ttwo" not in chips
 
 
 def test_using_a_lora_fills_in_a_prompt_about_it(three: Studio) -> None:
-    prompt, _, loras, _, base, *rest = generating.use_lora(three, "two")
-    assert "ttwo" in prompt
-    assert loras["value"] == ["two"]
-    assert base == "starter"
-    assert len(rest) == 6 + SLOTS
+    filling = generating.use_lora(three, "two")
+    assert "ttwo" in filling["prompt"]
+    assert filling["loras"]["value"] == ["two"]
+    assert filling["base"] == "starter"
 
 
 def test_ideas_and_defaults_follow_the_base() -> None:
@@ -118,15 +224,12 @@ def test_ideas_and_defaults_follow_the_base() -> None:
     assert all("lighthouse" in idea for idea in ideas_for("someone/else"))
 
 
-def test_a_stop_reaches_the_tab_that_asked() -> None:
-    stops = Stops()
-    assert stops.ask("nobody") is False
-    with stops.watch("a") as a, stops.watch("b") as b:
-        assert stops.ask("a") is True
-        assert (a(), b()) == (True, False)
-        with stops.watch("b") as later:
-            asking = threading.Thread(target=stops.ask, args=("b",))
-            asking.start()
-            asking.join()
-            assert (b(), later()) == (False, True)
-    assert stops.ask("a") is False
+def test_the_page_has_a_field_for_each_name(studio: Studio) -> None:
+    build(studio)
+    from lora_studio.ui import generate_tab
+
+    with build(studio):
+        tab = generate_tab.render(studio)
+    wanted = {"loras", "compare", "base", "insert", *WORDS, *WHOLE, *DECIMAL, *WEIGHTS, *TEXT_WEIGHTS}
+    assert set(tab.fields) == wanted
+    assert len(tab.filling({"seed": "7"})) == len(tab.filled)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -49,6 +50,12 @@ def test_each_status_has_its_buttons(store: JobStore, job: JobRecord) -> None:
     assert seen(run(store, job.id, Stopped(step=3))) == set()
     assert seen(run(store, job.id, state, Paused(step=3))) == {"resume"}
     assert seen(run(store, job.id, state, Stopped(step=3))) == {"resume", "fork"}
+
+
+def test_another_program_s_training_can_only_be_stopped(store: JobStore, job: JobRecord) -> None:
+    other = {**job.config, "run": {**job.config.get("run", {}), "engine": "sd-scripts"}}
+    assert seen(replace(job, config=other)) == set()
+    assert seen(replace(run(store, job.id), config=other)) == set()
 
 
 def test_buttons_have_names_and_bring_the_page_up_to_date(studio: Studio) -> None:

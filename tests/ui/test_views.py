@@ -42,7 +42,7 @@ def parse(html: str) -> ElementTree.Element:
     """Our HTML with the few void tags closed, as XML: proves that nothing breaks out of its place."""
     import re
 
-    closed = re.sub(r"<(img|br)\b((?:\"[^\"]*\"|[^>\"])*)>", r"<\1\2/>", html)
+    closed = re.sub(r"<(img|br|input)\b((?:\"[^\"]*\"|[^>\"])*)>", r"<\1\2/>", html)
     closed = re.sub(r"\s(open)([\s>])", r' \1="\1"\2', closed)
     return ElementTree.fromstring(f"<root>{closed}</root>")
 

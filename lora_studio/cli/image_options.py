@@ -1,0 +1,168 @@
+"""The options that `generate` and `grid` share, and the request that they make."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lora_studio.errors import ConfigError, StoreError
+from lora_studio.request import GenerateRequest, LoraUse
+
+if TYPE_CHECKING:
+    from lora_studio.records import LoraRecord
+    from lora_studio.studio import Studio
+
+PLAIN = (
+    *("clip_skip", "guidance_rescale", "variation_seed", "variation_strength"),
+    *("strength", "mask_blur", "padding_mask_crop"),
+    *("hires_scale", "hires_steps", "hires_strength", "hires_upscaler", "image_format"),
+)
+"""Fields of a request that are options of the same name."""
+LORA = re.compile(r"([^:@]+)(?:@(\d+))?(?::([^:]+))?(?::([^:]+))?")
+
+
+def add_image_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--prompt", help="what the picture shows")
+    parser.add_argument("--negative", help="what it must not show")
+    parser.add_argument(
+        "--lora",
+        metavar="SLUG[@STEP][:WEIGHT[:TEXT_WEIGHT]]",
+        action="append",
+        default=[],
+        help="a LoRA of the library, or its checkpoint of a step; repeatable",
+    )
+    parser.add_argument(
+        "--base", help="base model (default: the one the first LoRA was made for, else starter)"
+    )
+    parser.add_argument("--style", metavar="NAME", default="", help="a style by purpose, as portrait")
+    parser.add_argument("--steps", metavar="N", help="denoising steps (default: the base model's)")
+    parser.add_argument(
+        "--guidance", metavar="G", help="how closely to follow the prompt (default: the base model's)"
+    )
+    parser.add_argument("--size", metavar="WxH", help="pixels, as 512x768 (default: the base model's)")
+    parser.add_argument("--sampler", help="a sampler by name, as 'Euler a' (default: the base model's)")
+    parser.add_argument("--seed", metavar="S", help="same seed, same picture (default: drawn)")
+    parser.add_argument("--image", metavar="FILE", help="a picture to redraw")
+    parser.add_argument("--mask", metavar="FILE", help="redraw only where this picture is white")
+    parser.add_argument(
+        "--settings-of", metavar="FILE", help="take the settings of a picture made here, in A1111 or in Forge"
+    )
+    for name in PLAIN:
+        description = GenerateRequest.model_fields[name].description or ""
+        said = (description[0].lower() + description[1:]).rstrip(".").replace("%", "%%")
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar="X", help=said)
+
+
+def build_request(arguments: argparse.Namespace, studio: Studio, **more: Any) -> GenerateRequest:
+    """The request in full; the LoRAs must be in the library. `more` are fields by name. Raises ConfigError,
+    StoreError and what a picture raises that can't be read."""
+    uses = [parse_lora(text) for text in arguments.lora]
+    records = [find_lora(studio, use.slug) for use in uses]
+    width, height = parse_size(arguments.size) if arguments.size else (None, None)
+    given: dict[str, Any] = {
+        "prompt": arguments.prompt,
+        "negative_prompt": arguments.negative,
+        "base": arguments.base or (base_of(records[0]) if records else ""),
+        "loras": uses,
+        "num_inference_steps": arguments.steps,
+        "guidance_scale": arguments.guidance,
+        "width": width,
+        "height": height,
+        "seed": arguments.seed,
+        "sampler": arguments.sampler,
+        **{name: getattr(arguments, name) for name in PLAIN},
+        **_pictures(arguments, studio),
+        **more,
+    }
+    start = _settings_of(arguments)
+    if arguments.prompt is None and not start:
+        raise ConfigError("--prompt is missing.", "Say what the picture shows.", field="prompt")
+    wanted = {**start, **{name: value for name, value in given.items() if value not in (None, "", [])}}
+    return _styled(GenerateRequest.build(**wanted), arguments.style)
+
+
+def parse_lora(text: str) -> LoraUse:
+    """`slug`, `slug:0.8`, `slug:0.8:0.5` (in the text encoder), each also with `@200` after the slug for a
+    checkpoint. Raises ConfigError."""
+    match = LORA.fullmatch(text)
+    try:
+        if match is None:
+            raise ValueError
+        slug, step, weight, text_weight = match.groups()
+        return LoraUse(
+            slug=slug,
+            weight=float(weight) if weight else 1.0,
+            text_encoder_weight=float(text_weight) if text_weight else None,
+            checkpoint=int(step) if step else None,
+        )
+    except ValueError:
+        raise ConfigError(
+            f"--lora {text} is not a LoRA's short name with a weight between -4 and 4.",
+            "Write it as in --lora my-cat:0.8; lora-studio list shows the names.",
+            field="lora",
+        ) from None
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`512x768` as width and height. Raises ConfigError."""
+    match = re.fullmatch(r"(\d{1,5})[x×](\d{1,5})", text.strip().lower())
+    if not match:
+        raise ConfigError(f"--size {text} is not a size.", "Write it as in --size 512x768.", field="size")
+    return int(match[1]), int(match[2])
+
+
+def base_of(record: LoraRecord) -> str:
+    """The base model a LoRA was trained on: as its training.json says, which keeps the path of a folder, or
+    else by the name in the file."""
+    path = Path(record.path)
+    notes = (path if path.is_dir() else path.parent) / "training.json"
+    try:
+        name = json.loads(notes.read_text("utf-8"))["config"]["model"]["pretrained_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return record.base
+    return str(name)
+
+
+def find_lora(studio: Studio, slug: str) -> LoraRecord:
+    """Raises StoreError with what there is."""
+    try:
+        return studio.gallery.lora(slug)
+    except StoreError:
+        studio.gallery.scan()  # a folder that was put there by hand
+    try:
+        return studio.gallery.lora(slug)
+    except StoreError as error:
+        known = ", ".join(record.slug for record in studio.gallery.loras()[:8])
+        hint = f"The library has {known}." if known else "The library is empty; train one first."
+        raise StoreError(error.message, hint) from None
+
+
+def _pictures(arguments: argparse.Namespace, studio: Studio) -> dict[str, str]:
+    from lora_studio.generation.inputs import take_in
+
+    given = {"image": arguments.image, "mask_image": arguments.mask}
+    return {
+        name: take_in(Path(path).expanduser(), studio.settings.inputs, mask=name == "mask_image")
+        for name, path in given.items()
+        if path
+    }
+
+
+def _settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    if not arguments.settings_of:
+        return {}
+    from lora_studio.generation.images import read_request
+
+    return read_request(Path(arguments.settings_of).expanduser()).model_dump()
+
+
+def _styled(request: GenerateRequest, style: str) -> GenerateRequest:
+    if not style:
+        return request
+    from lora_studio.styles import apply_style
+
+    prompt, negative = apply_style(request.prompt, request.negative_prompt, style.lower(), base=request.base)
+    return request.model_copy(update={"prompt": prompt, "negative_prompt": negative})

@@ -1,0 +1,133 @@
+"""Pictures to redraw and their masks, kept under the SHA-256 sum of what they show.
+
+A request names them by that sum, so that it is small, can be sent anywhere and says exactly what is meant.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_studio.data.archives import Limits, too_big
+from lora_studio.errors import ConfigError, DatasetError, StoreError, UnknownFormat
+from lora_studio.lora.files import write_atomically
+from lora_studio.request import GenerateRequest
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+QUICK_COMPRESSION = 1
+HALF = 128
+SUM = re.compile(r"[0-9a-f]{64}")
+UNUSED_DAYS = 7.0
+
+
+def take_in(path: Path, folder: Path, *, mask: bool = False) -> str:
+    """Check a picture file, write it anew as PNG into `folder` and return its sum: upright, no metadata,
+    white where it was transparent. A mask becomes black and white; one with transparent parts, as a layer of
+    a drawing program, is white where something is drawn. Raises UnknownFormat (no picture, or too large),
+    StoreError."""
+    from lora_studio.data.cleaning import clean_picture
+
+    try:
+        if path.stat().st_size > Limits().member_bytes:
+            raise too_big(path.name, Limits().member_bytes)
+        content = path.read_bytes()
+    except OSError as error:
+        raise StoreError(
+            f"{path.name} can't be read: {error.strerror or error}.", "Choose it again."
+        ) from error
+    except DatasetError as error:
+        raise UnknownFormat(error.message, error.hint, path=path) from error
+    try:
+        cleaned = clean_picture(path.name, content)
+    except DatasetError as error:
+        raise UnknownFormat(error.message, error.hint, path=path) from error
+    picture = cleaned.image
+    if mask:
+        picture = _drawn(content) if cleaned.was_transparent else picture.convert("L")
+        picture = picture.point(lambda value: 255 if value >= HALF else 0)
+    return keep(picture, folder)
+
+
+def keep(picture: Image.Image, folder: Path) -> str:
+    """Write a picture (RGB, or L for a mask) into `folder` and return its sum. Raises StoreError."""
+    shown = f"{picture.mode} {picture.width} {picture.height} ".encode() + picture.tobytes()
+    digest = hashlib.sha256(shown).hexdigest()
+    path = _path(digest, folder)
+    _mark_used(path)
+    if not path.is_file():
+        buffer = io.BytesIO()
+        picture.save(buffer, format="PNG", compress_level=QUICK_COMPRESSION)
+        try:
+            write_atomically(path, buffer.getvalue())
+        except OSError as error:
+            raise StoreError(
+                f"The picture can't be written to {folder}: {error.strerror or error}.",
+                "Free some disk space, or let LORA_STUDIO_HOME name another folder.",
+            ) from error
+    return digest
+
+
+def picture(digest: str, folder: Path) -> Image.Image:
+    """A picture that was taken in. Raises StoreError when it is gone."""
+    from PIL import Image
+
+    try:
+        with Image.open(_path(digest, folder), formats=["PNG"]) as found:
+            found.load()
+            _mark_used(_path(digest, folder))
+            return found
+    except (OSError, ValueError, SyntaxError) as error:
+        raise StoreError(
+            f"The picture to redraw ({digest[:12]}…) is not on this machine.",
+            "Choose the picture again.",
+        ) from error
+
+
+def unused(folder: Path, *, days: float = UNUSED_DAYS) -> list[Path]:
+    """The files of pictures that were neither taken in nor drawn from for so long."""
+    before = time.time() - days * 86_400
+    try:
+        pictures = [path for path in folder.glob("*.png") if SUM.fullmatch(path.stem)]
+        return [path for path in pictures if path.stat().st_mtime < before]
+    except OSError:
+        return []
+
+
+def size_of(request: GenerateRequest, folder: Path) -> tuple[int, int] | None:
+    """Width and height of the picture that a request redraws; None where there is none. Raises ConfigError
+    for a mask without a picture, StoreError."""
+    if not request.image:
+        if request.mask_image:
+            raise ConfigError(
+                "There is a mask, but no picture that it belongs to.",
+                "Give the picture, or leave the mask out.",
+                field="mask_image",
+            )
+        return None
+    return picture(request.image, folder).size
+
+
+def _path(digest: str, folder: Path) -> Path:
+    return folder / f"{digest}.png"
+
+
+def _mark_used(path: Path) -> None:
+    """For `unused`. A file that isn't there, or that can't be marked, is no matter."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
+def _drawn(content: bytes) -> Image.Image:
+    """What a layer covers: its alpha channel, upright."""
+    from PIL import Image, ImageOps
+
+    with Image.open(io.BytesIO(content)) as layer:
+        return ImageOps.exif_transpose(layer).convert("RGBA").getchannel("A")

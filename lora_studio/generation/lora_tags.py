@@ -1,0 +1,96 @@
+"""`<lora:name:0.8>` in a prompt, as A1111 and Forge read it.
+
+One number is the LoRA's weight. Of two, the first is the text encoder's and the second the denoiser's; `te=`
+and `unet=` name them. `step=` is ours: a checkpoint instead of the LoRA's own file.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any
+
+from lora_studio.config import SLUG
+from lora_studio.errors import ConfigError
+from lora_studio.request import LoraUse
+
+TAG = re.compile(r"(?:(?<!\s)\s+)?<(?:lora|lyco):([^<>\n]*)>")
+"""The tag with the space before it, which is looked at once; its first group is what `read_tag` takes."""
+
+
+def read_tag(inside: str) -> LoraUse:
+    """The use that "name:0.8" means; a name that is no slug becomes one. Raises ConfigError."""
+    name, *arguments = (part.strip() for part in inside.split(":"))
+    slug = slug_from(name)
+    try:
+        values: dict[str, Any] = {"slug": slug, **_weights(arguments)}
+    except (ValueError, OverflowError):
+        raise ConfigError(
+            f"The tag <lora:{inside[:80]}> can't be read.",
+            "Write <lora:name:0.8>, or <lora:name:0.5:0.8> for the text encoder and the denoiser.",
+            field="prompt",
+        ) from None
+    return LoraUse.model_validate(values) if _in_range(values) else _refuse(inside)
+
+
+def write_tag(use: LoraUse) -> str:
+    """As A1111 reads it. Weights keep all their digits."""
+    parts = [use.slug, number(use.weight)]
+    if use.text_encoder_weight is not None:
+        parts.insert(1, number(use.text_encoder_weight))
+    if use.checkpoint is not None:
+        parts.append(f"step={use.checkpoint}")
+    return f"<lora:{':'.join(parts)}>"
+
+
+def slug_from(name: str) -> str:
+    """What the library would call a file of this name; empty for a name without a letter or digit."""
+    if SLUG.fullmatch(name):
+        return name
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60].strip("-")
+
+
+def number(value: float) -> str:
+    """The shortest form that reads back as the very same number."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
+def _weights(arguments: list[str]) -> dict[str, Any]:
+    """Raises ValueError for what isn't a number or an unknown name."""
+    numbers: list[float] = []
+    named: dict[str, float] = {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if equals:
+            named[name.strip()] = float(value)
+        else:
+            numbers.append(float(argument))
+    if len(numbers) > 2 or named.keys() - {"te", "unet", "step"}:
+        raise ValueError
+    text = named.get("te", numbers[0] if numbers else 1.0)
+    unet = named.get("unet", numbers[1] if len(numbers) > 1 else text)
+    # Two numbers stay two, also when they are equal: what was written is what is read.
+    apart = len(numbers) > 1 or "te" in named or "unet" in named
+    values: dict[str, Any] = {"weight": unet, "text_encoder_weight": text if apart else None}
+    if "step" in named:
+        values["checkpoint"] = int(named["step"])
+    return values
+
+
+def _in_range(values: dict[str, Any]) -> bool:
+    weights = [values["weight"], values["text_encoder_weight"] or 0.0]
+    return (
+        bool(values["slug"])
+        and all(-4 <= weight <= 4 for weight in weights)
+        and values.get("checkpoint", 1) >= 1
+    )
+
+
+def _refuse(inside: str) -> LoraUse:
+    raise ConfigError(
+        f"The tag <lora:{inside[:80]}> has no name, or a weight beyond -4 to 4.",
+        "Write <lora:name:0.8>.",
+        field="prompt",
+    )

@@ -1,0 +1,197 @@
+"""How drawing is made to fit into the memory: what loaded base models may take, and a ladder of ways to need
+less of it, each a little slower than without."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lora_studio.errors import OutOfMemory
+from lora_studio.events import Emit, Noted
+from lora_studio.runtime import Device, find_memory
+
+if TYPE_CHECKING:
+    import torch
+
+    from lora_studio.generation.pipelines import LoadedBase
+    from lora_studio.request import GenerateRequest
+    from lora_studio.settings import Settings
+
+Result = TypeVar("Result")
+
+GB = 10**9
+SHARES = {"cuda": 0.85, "mps": 0.5, "cpu": 0.5}
+"""Of all memory, what loaded base models may take. The CPU's is also everybody else's."""
+LORA_SHARE, LEAST_FOR_LORAS = 0.05, 256 * 10**6
+HEADROOM = 0.9
+"""Of the free memory, what a picture may be planned with: it comes in pieces."""
+DECODING, DENOISING = 5, 24
+"""How often the largest layer's output is in memory at once: four bytes for each channel of the autoencoder's
+last level but one at full size, and each channel of the denoiser's first level at the latent size, for the
+prompt and the negative prompt. On a base model of SD 1.5's size 4 to 6 and 18 were measured."""
+TILE = 512
+"""Pixels of a tile's side in the autoencoder of a base model for 512 pixels."""
+
+TILES, SLICES, OFFLOAD = "tiles", "slices", "offload"
+LADDERS = {"cuda": (TILES, OFFLOAD), "mps": (SLICES, TILES), "cpu": (TILES,)}
+"""Attention in slices only where it is not computed piece by piece anyway: there it would cost memory."""
+SAID = {
+    TILES: "Memory is short: the picture is decoded in tiles, so fine tones may differ a little.",
+    SLICES: "Memory is short: attention is computed in slices, which takes longer.",
+    OFFLOAD: "Memory is short: the parts of the base model take turns on the device, which takes longer.",
+}
+UNLOADED = "Memory is short: the other base models were unloaded."
+
+
+@dataclass(kw_only=True)
+class Thrift:
+    """The rungs that a pipeline stands on now. `least` are those that an error has taught, with the number of
+    pixels from which on they are needed."""
+
+    pipe: Any
+    device: Device
+    rungs: tuple[str, ...] = ()
+    least: tuple[str, ...] = ()
+    least_from: float = math.inf
+    ladder: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ladder = LADDERS[self.device.kind]
+
+    def use(self, rungs: Sequence[str]) -> tuple[str, ...]:
+        """Stand on exactly these rungs. Returns those that are new."""
+        added = tuple(rung for rung in rungs if rung not in self.rungs)
+        for rung in self.rungs:
+            if rung not in rungs:
+                _switch(self.pipe, self.device, rung, on=False)
+        for rung in added:
+            _switch(self.pipe, self.device, rung, on=True)
+        self.rungs = tuple(rungs)
+        return added
+
+
+def budget_bytes(settings: Settings, device: Device) -> int:
+    """What loaded base models may take together."""
+    if settings.memory_gb is not None:
+        return int(settings.memory_gb * GB)
+    return int(SHARES[device.kind] * find_memory(device)[1])
+
+
+def lora_bytes(device: Device) -> int:
+    """What the LoRAs of one base model may take, used or kept for a quick way back."""
+    return max(LEAST_FOR_LORAS, int(LORA_SHARE * find_memory(device)[1]))
+
+
+def size_of(tensors: Iterator[torch.Tensor]) -> int:
+    """Bytes of tensors, each counted once."""
+    return sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values())
+
+
+def fit(base: LoadedBase, request: GenerateRequest, emit: Emit) -> None:
+    """Before a request is drawn (width and height filled in; the larger ones of a second pass count): switch
+    on what it takes to fit into the memory that is free now, and off what it doesn't take. What is switched
+    on is told with a Noted. Small requests on large devices change nothing and cost microseconds."""
+    pixels = _pixels(request)
+    free = find_memory(base.device)[0]
+    if _need(base, pixels, ()) > HEADROOM * free and base.make_room():
+        emit(Noted(message=UNLOADED, level="warning"))
+        free = find_memory(base.device)[0]
+    least = base.thrift.least if pixels >= base.thrift.least_from else ()
+    if OFFLOAD in base.thrift.rungs:
+        free -= _resting(base)  # what would be there again without it
+    ladder = base.thrift.ladder
+    for count in range(len(ladder) + 1):
+        rungs = tuple(rung for rung in ladder if rung in (*ladder[:count], *least))
+        gained = _resting(base) if OFFLOAD in rungs else 0
+        if _need(base, pixels, rungs) <= HEADROOM * (free + gained):
+            break
+    for rung in base.thrift.use(rungs):
+        emit(Noted(message=SAID[rung], level="warning"))
+
+
+def after_oom(base: LoadedBase, request: GenerateRequest) -> str | None:
+    """After an error for lack of memory: go one rung up and say how in a sentence. None at the top: there is
+    nothing left to try. Later requests of this size or more begin there."""
+    free_memory()
+    if base.make_room():
+        return UNLOADED
+    thrift = base.thrift
+    higher = next((rung for rung in thrift.ladder if rung not in thrift.rungs), None)
+    if higher is None:
+        return None
+    thrift.least = tuple(rung for rung in thrift.ladder if rung in (*thrift.rungs, higher))
+    thrift.least_from = min(thrift.least_from, _pixels(request))
+    thrift.use(thrift.least)
+    return SAID[higher]
+
+
+def draw_within(base: LoadedBase, request: GenerateRequest, emit: Emit, draw: Callable[[], Result]) -> Result:
+    """Call `draw` after `fit`; as often as the memory was not enough, again one rung up, telling it with a
+    Noted. Raises what `draw` raises, OutOfMemory only from the top of the ladder. `draw` must give the same
+    when called again."""
+    fit(base, request, emit)
+    while True:
+        try:
+            return draw()
+        except OutOfMemory as error:
+            failed = (error.message, error.hint)  # the error itself holds the tensors of its frames
+        said = after_oom(base, request)
+        if said is None:
+            raise OutOfMemory(*failed)
+        emit(Noted(message=said, level="warning"))
+
+
+def _pixels(request: GenerateRequest) -> int:
+    width, height = request.width or TILE, request.height or TILE
+    return int(width * height * request.hires_scale**2)
+
+
+def _need(base: LoadedBase, pixels: int, rungs: Sequence[str]) -> int:
+    """Bytes that a picture takes while it is drawn, beside the weights."""
+    vae, unet, pipe = base.pipe.vae.config, base.pipe.unet.config, base.pipe
+    decoded = min(pixels, TILE**2) if TILES in rungs else pixels
+    decoding = DECODING * 4 * decoded * vae.block_out_channels[min(1, len(vae.block_out_channels) - 1)]
+    tokens = pixels // pipe.vae_scale_factor**2
+    number = base.pipe.unet.dtype.itemsize
+    denoising = DENOISING * 2 * number * tokens * unet.block_out_channels[0]
+    if SLICES in base.thrift.ladder:
+        heads = unet.attention_head_dim
+        heads = heads[0] if isinstance(heads, list | tuple) else heads
+        denoising += 2 * number * tokens**2 * (heads if SLICES not in rungs else max(1, heads // 2))
+    return max(decoding, denoising)
+
+
+def _resting(base: LoadedBase) -> int:
+    """Bytes of the weights that are away while the largest part works."""
+    parts = [size_of(module.parameters()) for module in modules_of(base.pipe)]
+    return sum(parts) - max(parts)
+
+
+def modules_of(pipe: Any) -> list[Any]:
+    return [part for part in pipe.components.values() if hasattr(part, "parameters")]
+
+
+def _switch(pipe: Any, device: Device, rung: str, *, on: bool) -> None:
+    if rung == TILES:
+        for name in ("tiling", "slicing"):
+            getattr(pipe.vae, f"{'enable' if on else 'disable'}_{name}")()
+    elif rung == SLICES:
+        pipe.enable_attention_slicing("auto" if on else None)
+    elif on:
+        pipe.enable_model_cpu_offload(device=device.kind)
+    else:
+        pipe.remove_all_hooks()
+        for module in modules_of(pipe):
+            module.to(device.kind)
+
+
+def free_memory() -> None:
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
