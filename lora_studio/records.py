@@ -32,7 +32,7 @@ class JobStatus(StrEnum):
 class JobRecord:
     """One training. `config` is the TrainConfig's JSON; `progress` runs 0..100 (percent); times are unix
     seconds; `revision` rises with every event, so a reader can tell that nothing changed; `run` counts from
-    1, up with every Resume. `state_step` is the step from which it can be resumed, None without a state;
+    1, up with every Resume, and `earlier_seconds` is what the parts before took. `state_step` is the step from which it can be resumed, None without a state;
     `fork_of` the state folder of another run whose weights this one begins with."""
 
     id: str
@@ -57,6 +57,17 @@ class JobRecord:
     state_step: int | None = None
     fork_of: str = ""
     run: int = 1
+    earlier_seconds: float = 0.0
+
+    def seconds_at_work(self, now: float) -> float:
+        """How long it has run by the unix time `now`, pauses between its parts left out. What was interrupted
+        ended with its last sign of life."""
+        if self.started_at is None:
+            return self.earlier_seconds
+        end = now if self.status.active else self.finished_at or now
+        if self.status is JobStatus.INTERRUPTED and self.heartbeat_at is not None:
+            end = min(end, self.heartbeat_at)
+        return self.earlier_seconds + max(0.0, end - self.started_at)
 
     @property
     def resumable(self) -> bool:

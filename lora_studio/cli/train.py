@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -296,7 +297,7 @@ def _report(record: JobRecord, *, as_json: bool) -> None:
     elif record.status == "paused":
         print(f"Paused at step {record.step}. Go on: lora-studio train --resume {record.id}", file=sys.stderr)
     elif not as_json and record.result_path:
-        took = format_duration((record.finished_at or 0) - (record.started_at or 0))
+        took = format_duration(record.seconds_at_work(time.time()))
         slug = Path(record.result_path).name
         print(f"{str(record.status).capitalize()} after {record.step} steps in {took}: {record.result_path}")
         prompt = record.config["preview"]["sample_prompts"][:1] or [record.config["dataset"]["trigger_word"]]

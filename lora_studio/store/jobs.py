@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 FIELDS = (
     "id, name, status, config, created_at, started_at, finished_at, heartbeat_at, progress, step, "
     "total_steps, phase, loss, seconds_left, message, hint, result_path, revision, owner, "
-    "state_step, fork_of, run"
+    "state_step, fork_of, run, earlier_seconds"
 )
 ACTIVE = "('queued', 'running', 'stopping', 'pausing', 'paused')"
 WORKING = "('running', 'stopping', 'pausing')"
@@ -93,6 +93,7 @@ class JobStore:
                 "owner": owner,
                 "heartbeat_at": time.time(),
                 "run": job.run + 1,
+                "earlier_seconds": job.seconds_at_work(time.time()),
             }
             _update(
                 connection,

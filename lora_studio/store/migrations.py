@@ -120,4 +120,14 @@ def _outbox_triggers() -> list[str]:
     ]
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_tables, _resuming, _mirroring)
+def _lasting(connection: sqlite3.Connection) -> None:
+    """`earlier_seconds` is what the parts of a run took that came before its last Resume."""
+    connection.execute("ALTER TABLE jobs ADD COLUMN earlier_seconds REAL NOT NULL DEFAULT 0")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    _first_tables,
+    _resuming,
+    _mirroring,
+    _lasting,
+)

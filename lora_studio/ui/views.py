@@ -54,7 +54,7 @@ def time_left(job: JobRecord) -> str:
     if job.status is JobStatus.RUNNING and job.seconds_left is not None and job.step:
         return f"about {duration(job.seconds_left)} left"
     if job.finished_at and job.started_at and not job.status.active:
-        return f"took {duration(job.finished_at - job.started_at)}"
+        return f"took {duration(job.seconds_at_work(job.finished_at))}"
     return ""
 
 
@@ -138,9 +138,8 @@ def job_card(job: JobRecord | None, events: Sequence[StoredEvent] = (), now: flo
 def _figures(job: JobRecord, now: float) -> list[tuple[str, str]]:
     figures = [("step", f"{job.step} / {job.total_steps}" if job.total_steps else "–")]
     figures.append(("loss", short(job.loss) if job.loss is not None else "–"))
-    end = now if job.status.active else job.finished_at or 0.0
-    ran = job.started_at is not None and end > job.started_at
-    figures.append(("time", duration(end - (job.started_at or 0.0)) if ran else "–"))
+    seconds = job.seconds_at_work(now)
+    figures.append(("time", duration(seconds) if seconds else "–"))
     return figures
 
 

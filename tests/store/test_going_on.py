@@ -217,3 +217,41 @@ def test_a_resumed_run_that_is_stopped_at_once_keeps_its_earlier_result(
 
 def test_a_fork_remembers_where_it_began(store: JobStore, config_named: Build) -> None:
     assert store.create(config_named(), fork_of="cat/state").fork_of == "cat/state"
+
+
+def test_the_time_at_work_leaves_out_the_break(
+    store: JobStore, config_named: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1_000.0]
+    monkeypatch.setattr("lora_studio.store.jobs.time.time", lambda: now[0])
+    job = store.create(config_named("a"))
+    now[0] += 50  # waits
+    store.claim(job.id, "here")
+    now[0] += 30  # works
+    store.append(job.id, StateSaved(step=4, path="4.state"))
+    store.append(job.id, Paused(step=4))
+    now[0] += 5_000  # rests
+    assert store.get(job.id).seconds_at_work(now[0]) == 30
+    store.resume(job.id)
+    now[0] += 7
+    assert store.get(job.id).seconds_at_work(now[0]) == 30
+    store.claim(job.id, "here")
+    now[0] += 12
+    assert store.get(job.id).seconds_at_work(now[0]) == 42
+    store.append(job.id, Finished(path="a", steps=10, seconds=42.0))
+    now[0] += 100
+    assert store.get(job.id).seconds_at_work(now[0]) == 42
+
+
+def test_what_was_interrupted_ended_with_its_last_sign_of_life(
+    store: JobStore, config_named: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1_000.0]
+    monkeypatch.setattr("lora_studio.store.jobs.time.time", lambda: now[0])
+    job = store.create(config_named("a"), DEAD)
+    store.claim(job.id, DEAD)
+    now[0] += 20
+    store.heartbeat(DEAD)
+    now[0] += 86_400
+    assert [one.id for one in store.interrupt_orphans("another")] == [job.id]
+    assert store.get(job.id).seconds_at_work(now[0]) == 20
