@@ -24,8 +24,9 @@ def warnings(events: list[Event]) -> list[str]:
     return [event.message for event in of(Noted, events) if event.level == "warning"]
 
 
-def tensor_hash(result: TrainResult) -> str:
-    return read_header(find_file(result.path)).tensor_hash
+def tensor_hash(result: TrainResult | TrainConfig) -> str:
+    folder = result.path if isinstance(result, TrainResult) else result.output.output_dir
+    return read_header(find_file(Path(folder))).tensor_hash
 
 
 def state_folder_of(config: TrainConfig) -> Path:

@@ -30,12 +30,13 @@ from lora_studio.events import (
     Stopped,
 )
 from lora_studio.lora.files import find_file, read_header
-from lora_studio.trainer import TrainResult, train
+from lora_studio.trainer import train
 from lora_studio.training.sameness import check_pictures
 from lora_studio.training.state import MARK, read_newest, read_state
 from lora_studio.training.state_files import state_files, state_folder
 from tests.tiny import make_pictures, make_tiny_base
 from tests.training.conftest import ConfigMaker
+from tests.training.runs import of, state_folder_of, tensor_hash
 
 ALL_ON = {
     "network_dropout": 0.3,
@@ -47,15 +48,6 @@ ALL_ON = {
     "lr_scheduler": "cosine",
     "noise_offset": 0.05,
 }
-
-
-def tensor_hash(result: TrainResult | TrainConfig) -> str:
-    folder = result.path if isinstance(result, TrainResult) else result.output.output_dir
-    return read_header(find_file(Path(folder))).tensor_hash
-
-
-def of(kind: type, events: list[Event]) -> list:
-    return [event for event in events if isinstance(event, kind)]
 
 
 def paused_at(config: TrainConfig, step: int, **how: object) -> list[Event]:
@@ -82,10 +74,6 @@ def _once(commands):  # type: ignore[no-untyped-def]
     return ask
 
 
-def state_of(config: TrainConfig) -> Path:
-    return state_folder(config.output.output_dir)
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -102,15 +90,15 @@ def test_pauses_leave_no_trace_in_the_result(make_config: ConfigMaker, changes: 
     config = make_config("paused", **changes)
     torch.rand(3)  # the caller's random numbers are no part of the run
     paused_at(config, 1)
-    paused_at(config, 4, resume_from=state_of(config))
+    paused_at(config, 4, resume_from=state_folder_of(config))
     events: list[Event] = []
-    result = train(config, events.append, resume_from=state_of(config))
+    result = train(config, events.append, resume_from=state_folder_of(config))
     assert result.status == "finished"
     assert of(Started, events)[0].start_step == 4
     assert [event.step for event in of(StepDone, events)] == [5, 6, 7]
     assert tensor_hash(result) == tensor_hash(whole)
     assert result.final_loss == whole.final_loss
-    assert not state_of(config).exists()
+    assert not state_folder_of(config).exists()
     assert result.seconds > 0
 
 
@@ -122,7 +110,7 @@ def test_a_stopped_run_can_be_resumed_into_its_folder(make_config: ConfigMaker) 
     assert stopped.status == "stopped"
     assert isinstance(done[-1], Stopped)
     assert find_file(stopped.path)
-    result = train(config, resume_from=state_of(config))
+    result = train(config, resume_from=state_folder_of(config))
     assert tensor_hash(result) == tensor_hash(whole)
     training = json.loads((Path(result.path) / "training.json").read_text())
     assert (training["result"]["status"], training["result"]["steps"]) == ("finished", 4)
@@ -131,8 +119,8 @@ def test_a_stopped_run_can_be_resumed_into_its_folder(make_config: ConfigMaker) 
 def test_the_metadata_of_a_resumed_run_is_of_the_whole_run(make_config: ConfigMaker) -> None:
     config = make_config("paused")
     paused_at(config, 2)
-    before, _ = read_newest(state_of(config))
-    metadata = read_header(train(config, resume_from=state_of(config)).file).metadata
+    before, _ = read_newest(state_folder_of(config))
+    metadata = read_header(train(config, resume_from=state_folder_of(config)).file).metadata
     assert metadata["ss_steps"] == "4"
     assert metadata["ss_session_id"] == str(before.session_id)
 
@@ -142,7 +130,7 @@ def test_previews_that_the_pause_cut_off_are_made_up_for(make_config: ConfigMake
     first = paused_at(config, 2)
     assert [event.step for event in of(PreviewSaved, first)] == [0]
     events: list[Event] = []
-    result = train(config, events.append, resume_from=state_of(config))
+    result = train(config, events.append, resume_from=state_folder_of(config))
     assert [event.step for event in of(PreviewSaved, events)] == [2, 4]
     listed = json.loads((Path(result.path) / "training.json").read_text())["result"]["previews"]
     assert [preview["step"] for preview in listed] == [0, 2, 4]
@@ -154,7 +142,7 @@ def test_a_pause_before_the_first_step_begins_at_the_beginning(make_config: Conf
     result = train(config, events.append, commands=_once(lambda: "pause"))
     assert (result.status, result.steps) == ("paused", 0)
     assert events[-1] == Paused(step=0)
-    assert not state_of(config).exists()
+    assert not state_folder_of(config).exists()
     assert tensor_hash(train(config)) == tensor_hash(train(make_config("whole")))
 
 
@@ -166,7 +154,7 @@ def test_states_are_written_as_often_as_wished_and_two_are_kept(make_config: Con
     def emit(event: Event) -> None:
         events.append(event)
         if isinstance(event, StateSaved):
-            kept.append([path.name for path in state_files(state_of(config))])
+            kept.append([path.name for path in state_files(state_folder_of(config))])
 
     train(config, emit)
     assert [event.step for event in of(StateSaved, events)] == [2, 4, 6]
@@ -194,7 +182,7 @@ def two_states(make_config: ConfigMaker) -> TrainConfig:
     config = make_config("killed", max_train_steps=6, save_state_every_n_steps=1)
     with pytest.raises(Killed):
         train(config, emit)
-    assert [path.name for path in state_files(state_of(config))] == [
+    assert [path.name for path in state_files(state_folder_of(config))] == [
         *("state-00000004.pt", "state-00000003.pt")
     ]
     return config
@@ -204,7 +192,7 @@ def two_states(make_config: ConfigMaker) -> TrainConfig:
 def test_a_damaged_state_gives_way_to_the_one_before(
     two_states: TrainConfig, make_config: ConfigMaker, damage: str
 ) -> None:
-    newest = state_files(state_of(two_states))[0]
+    newest = state_files(state_folder_of(two_states))[0]
     content = newest.read_bytes()
     middle = len(content) // 2
     newest.write_bytes(
@@ -216,7 +204,7 @@ def test_a_damaged_state_gives_way_to_the_one_before(
         }[damage]
     )
     events: list[Event] = []
-    result = train(two_states, events.append, resume_from=state_of(two_states))
+    result = train(two_states, events.append, resume_from=state_folder_of(two_states))
     assert of(Started, events)[0].start_step == 3
     assert "state-00000004.pt is damaged" in of(Noted, events)[0].message
     assert "step 3 is taken instead" in of(Noted, events)[0].message
@@ -224,16 +212,16 @@ def test_a_damaged_state_gives_way_to_the_one_before(
 
 
 def test_with_no_whole_state_there_is_a_sentence(two_states: TrainConfig, tmp_path: Path) -> None:
-    for path in state_files(state_of(two_states)):
+    for path in state_files(state_folder_of(two_states)):
         path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(BrokenFile, match="damaged or was cut short"):
-        train(two_states, resume_from=state_of(two_states))
+        train(two_states, resume_from=state_folder_of(two_states))
     with pytest.raises(ModelFileError, match="There is no saved state"):
         train(two_states, resume_from=tmp_path)
 
 
 def test_one_state_file_can_be_named(two_states: TrainConfig) -> None:
-    older = state_files(state_of(two_states))[1]
+    older = state_files(state_folder_of(two_states))[1]
     events: list[Event] = []
     train(two_states, events.append, resume_from=older)
     assert [event.step for event in of(StepDone, events)] == [4, 5, 6]
@@ -269,11 +257,11 @@ def test_other_settings_are_refused_by_name(make_config: ConfigMaker, changes: d
     paused_at(config, 2)
     events: list[Event] = []
     with pytest.raises(ConfigError, match=said) as caught:
-        train(config.with_values(changes), events.append, resume_from=state_of(config))
+        train(config.with_values(changes), events.append, resume_from=state_folder_of(config))
     assert caught.value.field in changes
     assert "new run" in caught.value.hint
     assert events == []
-    assert state_files(state_of(config))
+    assert state_files(state_folder_of(config))
 
 
 def test_settings_that_change_nothing_learned_may_change(make_config: ConfigMaker, tmp_path: Path) -> None:
@@ -301,7 +289,7 @@ def test_a_schedule_over_all_steps_keeps_their_number(make_config: ConfigMaker) 
     config = make_config("paused", lr_scheduler="linear")
     paused_at(config, 2)
     with pytest.raises(ConfigError, match="max_train_steps was 4"):
-        train(config.with_values({"max_train_steps": 6}), resume_from=state_of(config))
+        train(config.with_values({"max_train_steps": 6}), resume_from=state_folder_of(config))
 
 
 def _touch(folder: Path) -> None:
@@ -328,7 +316,7 @@ def test_other_pictures_are_refused_by_name(make_config: ConfigMaker, tmp_path: 
     paused_at(config, 2)
     CHANGES[said](data)
     with pytest.raises(DatasetError, match=said) as caught:
-        train(config, resume_from=state_of(config))
+        train(config, resume_from=state_folder_of(config))
     assert "since the state of step 2 was saved" in caught.value.message
     assert "new run" in caught.value.hint
 
@@ -355,7 +343,10 @@ def test_the_same_pictures_in_another_folder_are_the_same(make_config: ConfigMak
     config = make_config("paused", data=data)
     paused_at(config, 2)
     moved = data.rename(tmp_path / "moved")
-    assert train(config.with_values({"train_data_dir": str(moved)}), resume_from=state_of(config)).steps == 4
+    assert (
+        train(config.with_values({"train_data_dir": str(moved)}), resume_from=state_folder_of(config)).steps
+        == 4
+    )
 
 
 def test_another_base_is_refused(make_config: ConfigMaker, tiny_base: Path, tmp_path: Path) -> None:
@@ -365,7 +356,7 @@ def test_another_base_is_refused(make_config: ConfigMaker, tiny_base: Path, tmp_
     shutil.rmtree(base)
     make_tiny_base(base, seed=9)
     with pytest.raises(ModelFileError, match="base model has changed since the state of step 2"):
-        train(config, resume_from=state_of(config))
+        train(config, resume_from=state_folder_of(config))
 
 
 def test_a_fork_is_a_new_run_with_the_weights_of_the_state(make_config: ConfigMaker, tmp_path: Path) -> None:
@@ -374,17 +365,17 @@ def test_a_fork_is_a_new_run_with_the_weights_of_the_state(make_config: ConfigMa
     data = make_pictures(tmp_path / "others", sizes=((64, 64),) * 2)
     events: list[Event] = []
     fork = make_config("fork", data=data, learning_rate=1e-9, max_train_steps=1)
-    result = train(fork, events.append, resume_from=state_of(config), fork=True)
+    result = train(fork, events.append, resume_from=state_folder_of(config), fork=True)
     assert of(Started, events)[0].start_step == 0
     assert "begins with the weights that another one had at step 2" in of(Noted, events)[0].message
     assert [event.step for event in of(StepDone, events)] == [1]
-    state, _ = read_newest(state_of(config))
+    state, _ = read_newest(state_folder_of(config))
     tensors = load_file(result.file)
     for key, weight in state.point.lora.items():
         torch.testing.assert_close(tensors[key], weight, rtol=0, atol=1e-6)
-    assert state_files(state_of(config)), "the other run can still be resumed"
+    assert state_files(state_folder_of(config)), "the other run can still be resumed"
     with pytest.raises(ConfigError, match="another kind or size") as caught:
-        train(make_config("fork-2", network_dim=8), resume_from=state_of(config), fork=True)
+        train(make_config("fork-2", network_dim=8), resume_from=state_folder_of(config), fork=True)
     assert caught.value.field == "network_dim"
 
 
