@@ -32,8 +32,9 @@ class JobStatus(StrEnum):
 class JobRecord:
     """One training. `config` is the TrainConfig's JSON; `progress` runs 0..100 (percent); times are unix
     seconds; `revision` rises with every event, so a reader can tell that nothing changed; `run` counts from
-    1, up with every Resume, and `earlier_seconds` is what the parts before took. `state_step` is the step from which it can be resumed, None without a state;
-    `fork_of` the state folder of another run whose weights this one begins with."""
+    1, up with every Resume, and `earlier_seconds` is what the parts before took. `state_step` is the step
+    from which it can be resumed, None without a state; `fork_of` the state folder of another run whose
+    weights this one begins with."""
 
     id: str
     name: str

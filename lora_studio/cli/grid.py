@@ -42,7 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
             result = studio.grid(grid, progress.show, asked)
             progress.close()
         _report(result, arguments)
-        return 130 if result.stopped else 0
+        if result.failure:
+            print(f"error: {result.failure}", file=sys.stderr)
+        return 2 if result.failure else 130 if result.stopped else 0
     finally:
         studio.close()
 
@@ -65,7 +67,12 @@ def _report(result: GridResult, arguments: argparse.Namespace) -> None:
         pictures = [
             facts(record, path) for record, path in zip(cells, deliver(cells, arguments.out), strict=True)
         ]
-        shape = {"columns": result.columns, "rows": result.rows, "reused": result.reused}
+        shape: dict[str, object] = {
+            "columns": result.columns,
+            "rows": result.rows,
+            "reused": result.reused,
+            "failure": result.failure,
+        }
         print(json.dumps({"sheet": sheet and str(sheet), **shape, "images": pictures}, indent=2))
     elif sheet:
         print(sheet)

@@ -20,8 +20,8 @@ LIKE_SD1 = Base(name="", title="", family="", source="", native_size=512)
 """For a base that the catalog does not know; its size comes from the base itself."""
 LEAST_STEP = 8
 """Pixels; diffusers takes no finer sizes."""
-MOST_SIDE = 2048
-"""What a picture to redraw is scaled down to where no size is given."""
+LEAST_SIDE, MOST_SIDE = 32, 2048
+"""Those of a request; the larger one is what a picture to redraw is scaled down to where no size is given."""
 MOST_HIRES_SIDE = 4096
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -172,7 +172,8 @@ def _near(source: Size, width: int | None, height: int | None, step: int) -> Siz
         scale = width / source[0]
     elif height is not None:
         scale = height / source[1]
-    near = [min(MOST_SIDE, max(step, round(side * scale / step) * step)) for side in source]
+    least = math.ceil(LEAST_SIDE / step) * step
+    near = [min(MOST_SIDE, max(least, round(side * scale / step) * step)) for side in source]
     return _or(width, near[0]), _or(height, near[1])
 
 

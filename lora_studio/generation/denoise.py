@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 
-from lora_studio.errors import ConfigError, Diverged
+from lora_studio.errors import ConfigError, Diverged, StudioError
 from lora_studio.events import ShouldStop
 from lora_studio.families.quiet import quiet_libraries
 from lora_studio.generation.autoencoder import Moments, decode_exactly, encode, sample, to_picture
@@ -61,8 +61,10 @@ def draw(pipe: Any, order: Order, watch: Watch) -> Image.Image | None:
     try:
         with quiet_libraries():
             return _Drawing(pipe, order, watch).picture()
-    except _Stopped:
-        pipe.maybe_free_model_hooks()
+    except (_Stopped, StudioError) as error:
+        pipe.maybe_free_model_hooks()  # the pipeline does so at its end only
+        if isinstance(error, StudioError):
+            raise
         return None
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lora_studio.errors import ConfigError
 
-FILE_MARK = re.compile(r"__([^\s_](?:[^\n]{0,98}?[^\s_])?)__")
+FILE_MARK = re.compile(r"__([^\s_](?:[^\n]{0,98}?[^\s_])??)__")
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]{0,63}")
 WEIGHT = re.compile(r"\s*(\d+\.?\d*|\.\d+)::")
 ESCAPE = re.compile(r"\\([{}|])")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from safetensors.torch import save_file
 
 from lora_studio.cli.image_options import parse_lora, parse_size
 from lora_studio.errors import ConfigError
+from lora_studio.generation import images
 from lora_studio.request import LoraUse
 from tests.cli.conftest import Command
 from tests.conftest import StudioFolders
@@ -154,6 +156,26 @@ def test_a_grid_is_one_sheet_and_its_pictures(command: Command, tiny_base: Path,
         assert sheet.width > 2 * 64
     wrong = command(*options, "--x", "seed")
     assert (wrong.code, "is no axis" in wrong.err) == (2, True)
+
+
+def test_a_grid_that_breaks_off_keeps_its_cells_and_says_why(
+    command: Command, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, written = images.write_atomically, list[Path]()
+
+    def write(path: Path, data: bytes) -> None:
+        written.append(path)
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        whole(path, data)
+
+    monkeypatch.setattr(images, "write_atomically", write)
+    options = ("grid", "--prompt", "a disc", "--base", tiny_base, "--size", "64x64", "--steps", 1)
+    outcome = command(*options, "--x", "seed=1, 2, 3, 4", "--out", tmp_path, "--json")
+    assert outcome.code == 2
+    assert "No space left" in outcome.err
+    assert "No space left" in outcome.json["failure"]
+    assert [image["seed"] for image in outcome.json["images"]] == [1, 2]
 
 
 def test_parse_size() -> None:

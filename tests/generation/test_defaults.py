@@ -67,3 +67,13 @@ def test_a_side_that_the_base_cannot_draw_names_the_nearest(tiny: LoadedBase) ->
 def test_a_drawn_seed_is_another_one_each_time() -> None:
     found = FoundBase(name="x", path_or_id="x", family="", layout="hub")
     assert len({fill_in(GenerateRequest(), found).seed for _ in range(5)}) == 5
+
+
+@pytest.mark.parametrize(("source", "size"), [((4000, 33), (2048, 32)), ((33, 4000), (32, 2048))])
+def test_a_very_long_picture_keeps_a_side_that_can_be_drawn(
+    tiny: LoadedBase, source: tuple[int, int], size: tuple[int, int]
+) -> None:
+    asked = fill_in(GenerateRequest(), tiny.found)
+    filled = fit_to(asked, tiny.found, tiny.pipe, tiny.scheduler_config, source=source)
+    assert (filled.width, filled.height) == size
+    assert GenerateRequest.build(**filled.model_dump()) == filled

@@ -154,6 +154,21 @@ def test_a_lost_device_is_said_and_the_base_loaded_afresh(
     assert pixels(again) == pixels(before[0])
 
 
+def test_the_parts_go_back_to_rest_after_a_failure(
+    generator: Generator, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where they take turns on the device."""
+    draw()
+    rested: list[None] = []
+    monkeypatch.setattr(loaded(generator).pipe, "maybe_free_model_hooks", lambda: rested.append(None))
+    with (
+        before_each_call(loaded(generator).pipe.unet, fail(Diverged("No numbers."))),
+        pytest.raises(Diverged),
+    ):
+        draw()
+    assert rested
+
+
 def test_an_error_of_another_kind_is_not_hidden(generator: Generator, draw: Draw) -> None:
     draw()
     with (
