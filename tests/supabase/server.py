@@ -6,6 +6,7 @@ which); what it does not know it refuses.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -31,6 +32,16 @@ from tests.supabase.storage import Objects, Upload, storage_error
 
 START_SECONDS = 20.0
 Work = Callable[..., Response]
+
+
+async def _serve(server: uvicorn.Server) -> None:
+    """Until it is told to stop. Connections that clients keep open are closed before the loop ends: uvicorn
+    alone may leave that to the garbage collection, which warns."""
+    await server.serve()
+    for connection in list(server.server_state.connections):
+        if connection.transport is not None:
+            connection.transport.abort()
+    await asyncio.sleep(0.01)
 
 
 class Server:
@@ -70,7 +81,9 @@ class Server:
             timeout_graceful_shutdown=1,
         )
         self._uvicorn = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._uvicorn.run, name="supabase for tests", daemon=True)
+        self._thread = threading.Thread(
+            target=asyncio.run, args=(_serve(self._uvicorn),), name="supabase for tests", daemon=True
+        )
         self._thread.start()
         give_up = time.monotonic() + START_SECONDS
         while not self._uvicorn.started:
