@@ -33,6 +33,8 @@ from lora_studio.errors import ConfigError
 __all__ = ["SLUG", "Kind", "Leaf", "TrainConfig", "config_leaf", "config_leaves"]
 
 CONFIG_VERSION = 1
+MOST_SHOWN = 100
+"""Characters of a wrong value that a message says again."""
 
 
 class TrainConfig(Group):
@@ -212,7 +214,9 @@ def _first_problem(error: ValidationError) -> ConfigError:
     if not name:
         return ConfigError(f"{said}.", field=said.split()[0])
     leaf = _LEAVES.get(name)
-    shown = "" if problem["type"] == "missing" else f" (got {problem['input']!r})"
+    given = repr(problem["input"])
+    given = given if len(given) <= MOST_SHOWN else f"{given[:MOST_SHOWN]}…"
+    shown = "" if problem["type"] == "missing" else f" (got {given})"
     return ConfigError(
         f"{name}: {said[0].lower()}{said[1:]}{shown}.", leaf.help_text if leaf else "", field=name
     )

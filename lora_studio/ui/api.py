@@ -20,7 +20,18 @@ from lora_studio.ui.answers import (
     training_facts,
 )
 from lora_studio.ui.form import overrides
-from lora_studio.ui.guard import guarded, safe_base, safe_id, safe_slug, safe_uploads, whole
+from lora_studio.ui.guard import (
+    guarded,
+    mapping,
+    safe_base,
+    safe_id,
+    safe_slug,
+    safe_uploads,
+    shown,
+    text,
+    whole,
+    yes_or_no,
+)
 from lora_studio.ui.image_api import ImageEndpoints
 from lora_studio.ui.library_api import LibraryEndpoints
 from lora_studio.ui.upload_tab import DEFAULT_BASE, KINDS, plan_training
@@ -50,7 +61,7 @@ class Endpoints:
         paths = safe_uploads(files, self._studio.settings)
         if not paths:
             raise DatasetError("There are no pictures to store.", "Send at least one.")
-        record = self._studio.datasets.create(str(name or "Pictures"), paths)
+        record = self._studio.datasets.create(text(name, "name") or "Pictures", paths)
         return UploadedDataset(
             dataset_id=record.id,
             images=record.images,
@@ -78,17 +89,13 @@ class Endpoints:
             base: The base model, a name from the catalog or from models/base.
             options: Any setting of docs/parameters.md by name, as {"max_train_steps": 300}.
         """
-        if kind not in KINDS:
-            raise ConfigError(f"kind: choose one of {', '.join(KINDS)} (got {kind!r}).", field="kind")
-        if not isinstance(options, dict | None):
-            raise ConfigError("options: a mapping of settings is needed.", field="options")
         job = self._studio.start_training(
             dataset_id=safe_id(dataset_id, "set of pictures"),
-            name=str(name or ""),
-            kind=kind,
-            trigger=str(trigger or ""),
+            name=text(name, "name"),
+            kind=_kind(kind),
+            trigger=text(trigger, "trigger"),
             base=safe_base(base, self._studio.settings),
-            overrides=overrides(options or {}),
+            overrides=overrides(mapping(options, "options")),
         )
         return training_facts(job)
 
@@ -109,10 +116,11 @@ class Endpoints:
             base: The base model, a name from the catalog or from models/base.
             options: Any setting of docs/parameters.md by name, as {"max_train_steps": 300}.
         """
-        if not isinstance(options, dict | None):
-            raise ConfigError("options: a mapping of settings is needed.", field="options")
-        subject = [str(given or "") for given in (dataset_id, kind, "Plan", trigger, base)]
-        plan = plan_training(self._studio, subject, overrides(options or {}), never_stop)
+        known = safe_id(dataset_id, "set of pictures")
+        name = safe_base(base, self._studio.settings)
+        subject = [known, _kind(kind), "Plan", text(trigger, "trigger"), name]
+        wishes = overrides(mapping(options, "options"))
+        plan = plan_training(self._studio, subject, wishes, never_stop)
         if plan is None:
             raise DeviceBusy("The measurement was stopped.", "Try again.")
         return planned_training(plan)
@@ -124,7 +132,8 @@ class Endpoints:
             slug: From list_loras.
             step: A checkpoint's step; training.json and the page's board list them.
         """
-        wanted = whole(step, "step") or 0
+        if (wanted := whole(step, "step")) is None:
+            raise ConfigError("step: a number is needed.", field="step")
         return UsedCheckpoint(
             step=wanted, before=self._studio.gallery.use_checkpoint(safe_slug(slug), wanted)
         )
@@ -165,7 +174,8 @@ class Endpoints:
             as_new_run: Instead, start a new training with the same settings that begins with its weights.
         """
         jobs = self._studio.jobs
-        return training_facts((jobs.fork if as_new_run is True else jobs.resume)(self._job(job_id)))
+        begin = jobs.fork if yes_or_no(as_new_run, "as_new_run") else jobs.resume
+        return training_facts(begin(self._job(job_id)))
 
     def save_now(self, job_id: str) -> TrainingStatus:
         """Write a checkpoint of a running training after the step at hand.
@@ -185,6 +195,13 @@ class Endpoints:
 
     def _job(self, given: Any) -> str:
         return self._studio.jobs.get(safe_id(given, "training")).id
+
+
+def _kind(given: Any) -> KindName:
+    for kind in KINDS:
+        if given == kind:
+            return kind
+    raise ConfigError(f"kind: choose one of {', '.join(KINDS)} (got {shown(given)}).", field="kind")
 
 
 def add_endpoints(studio: Studio) -> None:

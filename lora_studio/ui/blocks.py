@@ -16,6 +16,7 @@ from lora_studio.ui.generating import Filling, use_image, use_lora
 from lora_studio.ui.guard import guarded, safe_id
 from lora_studio.ui.live import SECONDS, Live, Strip
 from lora_studio.ui.markup import fill, hidden, panel
+from lora_studio.ui.page import Page
 from lora_studio.ui.redraw import easel
 from lora_studio.ui.train_tab import TrainTab
 from lora_studio.ui.upload_tab import UploadTab
@@ -29,9 +30,9 @@ UPLOADS_KEPT = (3600, 86400)
 """Gradio drops uploads older than a day, looking each hour; ours are in datasets/ by then."""
 
 
-def build(studio: Studio) -> gr.Blocks:
+def build(studio: Studio) -> Page:
     """A fresh page over an open studio. A Blocks serves one server, so each server gets its own."""
-    with gr.Blocks(title="LoRA Studio", analytics_enabled=False, delete_cache=UPLOADS_KEPT) as page:
+    with Page(title="LoRA Studio", analytics_enabled=False, delete_cache=UPLOADS_KEPT) as page:
         panel(fill("masthead"), elem_id="masthead")
         mirrored = badge.render_badge(studio)
         strip = _render_strip()

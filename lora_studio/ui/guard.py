@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import html
+import json
 import logging
 import math
 import os
@@ -32,6 +33,9 @@ R = TypeVar("R")
 
 RECORD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 MOST_FILES = 1000
+LONGEST_TEXT = 2000
+MOST_SHOWN = 60
+"""Characters of what a client sent that a message says again."""
 
 
 def guarded(action: Callable[P, R]) -> Callable[P, R]:
@@ -133,11 +137,56 @@ def _could_be_local(name: str, settings: Settings) -> bool:
     return ".." in name or Path(name).exists() or (settings.bases / name).exists()
 
 
+def shown(given: Any) -> str:
+    """As it was given, but no more of it than a sentence holds."""
+    said = repr(given)
+    return said if len(said) <= MOST_SHOWN else f"{said[:MOST_SHOWN]}…"
+
+
+def text(given: Any, field: str, *, longest: int = LONGEST_TEXT) -> str:
+    """What was typed; empty for None. Raises ConfigError for what is no text, too long, or can't be stored:
+    JSON may hold halves of characters that no file can."""
+    if given is None:
+        return ""
+    if not isinstance(given, str):
+        raise ConfigError(f"{field}: a text is needed (got {shown(given)}).", field=field)
+    if len(given) > longest:
+        raise ConfigError(f"{field}: {len(given)} characters are too many.", f"Send at most {longest}.")
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{field}: a character in it can't be stored.", "Write it anew.") from None
+    return given
+
+
+def yes_or_no(given: Any, field: str) -> bool:
+    """Raises ConfigError: in a language that takes any value for one, "no" would be yes."""
+    if not isinstance(given, bool):
+        raise ConfigError(f"{field}: true or false is needed (got {shown(given)}).", field=field)
+    return given
+
+
+def mapping(given: Any, field: str) -> Mapping[str, Any]:
+    """Settings by name; none for None. Raises ConfigError."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{field}: a mapping of settings is needed.", field=field)
+    for name in given:
+        if len(name) > MOST_SHOWN:
+            raise ConfigError(f"{field}: there is no setting called {shown(name)}.", field=field)
+    try:
+        json.dumps(given, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{field}: a character in it can't be stored.", "Write it anew.") from None
+    return given
+
+
 def whole(given: Any, field: str) -> int | None:
     """A whole number as typed; None when the field is empty. Raises ConfigError."""
     number = decimal(given, field)
     if number is not None and not number.is_integer():
-        raise ConfigError(f"{field}: a whole number is needed (got {given!r}).", field=field)
+        raise ConfigError(f"{field}: a whole number is needed (got {shown(given)}).", field=field)
     return None if number is None else int(number)
 
 
@@ -145,12 +194,12 @@ def decimal(given: Any, field: str) -> float | None:
     """A finite number as typed, with a point or a comma; None when the field is empty. Raises ConfigError."""
     if given is None or (isinstance(given, str) and not given.strip()):
         return None
-    wrong = ConfigError(f"{field}: a number is needed (got {given!r}).", field=field)
+    wrong = ConfigError(f"{field}: a number is needed (got {shown(given)}).", field=field)
     if isinstance(given, bool) or not isinstance(given, int | float | str):
         raise wrong
     try:
         number = float(given.replace(",", ".") if isinstance(given, str) else given)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for whole numbers of some hundred digits
         raise wrong from None
     if not math.isfinite(number):
         raise wrong

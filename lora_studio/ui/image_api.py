@@ -31,10 +31,12 @@ from lora_studio.ui.answers import (
     image_file,
 )
 from lora_studio.ui.generating import use_request
-from lora_studio.ui.guard import safe_base, safe_id, safe_slug
+from lora_studio.ui.guard import mapping, safe_base, safe_id, safe_slug, shown, text
 from lora_studio.ui.pictures import take_picture
 from lora_studio.ui.recall import recalled
 from lora_studio.ui.upload_tab import DEFAULT_BASE
+
+LONGEST_NAME = 100
 
 
 class ImageEndpoints:
@@ -121,7 +123,7 @@ class ImageEndpoints:
         values = {"prompt": prompt, "loras": loras, "seed": seed, "count": count}
         request = self._request(options, RedrawOptions, **values)  # what is wrong is said before the upload
         pictures = {"image": take_picture(image, settings)}
-        if mask:
+        if mask not in (None, ""):
             pictures["mask_image"] = take_picture(mask, settings, mask=True)
         made = self._made(request.model_copy(update=pictures))
         return [image_file(record) for record in made.images]
@@ -149,7 +151,7 @@ class ImageEndpoints:
             options: As of generate, and base, negative_prompt.
         """
         request = self._request(options, GridOptions, prompt=prompt, loras=loras, seed=seed)
-        axes = {name: axis for name, axis in (("x", x), ("y", y), ("z", z)) if axis}
+        axes = {name: _axis(axis, name) for name, axis in (("x", x), ("y", y), ("z", z)) if axis is not None}
         wanted = GridRequest.build(request=request.model_dump(), **axes)
         ticket = self._studio.submit_grid(wanted, session=session_of_caller())
         made = result_of(self._studio.desk.wait(ticket.id)).grid
@@ -162,7 +164,7 @@ class ImageEndpoints:
             ticket: From list_generations. Empty: all that this client has asked for.
         """
         desk = self._studio.desk
-        if ticket:
+        if ticket not in (None, ""):
             return [generation_status(desk.cancel(safe_id(ticket, "generation")))]
         session = session_of_caller()
         if not session:
@@ -219,22 +221,47 @@ class ImageEndpoints:
         return result_of(self._studio.desk.wait(ticket.id))
 
     def _request(self, options: Any, known: type, **values: Any) -> GenerateRequest:
-        if not isinstance(options, dict | None):
-            raise ConfigError("options: a mapping of settings is needed.", field="options")
-        unknown = set(options or {}) - set(known.__annotations__)
+        chosen = mapping(options, "options")
+        unknown = set(chosen) - set(known.__annotations__)
         if unknown:
             raise ConfigError(
-                f"options: there is no setting called {sorted(map(str, unknown))[0]!r}.",
+                f"options: there is no setting called {sorted(unknown)[0]!r}.",
                 f"There are {', '.join(known.__annotations__)}.",
                 field="options",
             )
-        values |= options or {}
+        values |= chosen
         values["base"] = safe_base(values.get("base", DEFAULT_BASE), self._studio.settings)
-        values["loras"] = values["loras"] or []
+        values["loras"] = _loras(values["loras"])
+        values["sampler"] = text(values.get("sampler", ""), "sampler", longest=LONGEST_NAME)
+        for name, value in values.items():
+            if isinstance(value, bool) and name != "insert_trigger":  # elsewhere it would count as 0 or 1
+                raise ConfigError(f"{name}: true and false mean nothing here.", field=name)
         request = GenerateRequest.build(**values)
         for use in request.loras:
             self._studio.gallery.lora(safe_slug(use.slug))
         return request
+
+
+def _loras(given: Any) -> list[Any]:
+    if given is None:
+        return []
+    if not isinstance(given, list | tuple) or not all(isinstance(use, dict) for use in given):
+        raise ConfigError(
+            f"loras: a list of LoRAs is needed (got {shown(given)}).",
+            'Write it as [{"slug": "ink", "weight": 0.8}].',
+            field="loras",
+        )
+    return list(given)
+
+
+def _axis(given: Any, name: str) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise ConfigError(
+            f"{name}: an axis is needed (got {shown(given)}).",
+            'Write it as {"parameter": "seed", "values": "1, 2"}.',
+            field=name,
+        )
+    return given
 
 
 def result_of(ticket: Ticket) -> Made:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+from lora_studio.dataset import LONGEST_CAPTION
 from lora_studio.errors import ConfigError, StoreError
 from lora_studio.studio import Studio
 from lora_studio.ui.answers import (
@@ -19,7 +19,7 @@ from lora_studio.ui.answers import (
     lora_facts,
     training_facts,
 )
-from lora_studio.ui.guard import safe_id, safe_slug, safe_uploads, whole
+from lora_studio.ui.guard import safe_id, safe_slug, safe_uploads, shown, text, whole
 
 MOST_LISTED = 500
 WHAT = {"dataset": "set of pictures", "image": "picture"}
@@ -53,9 +53,9 @@ class LibraryEndpoints:
             file: The picture's file name, from list_captions.
             caption: What the picture shows.
         """
-        if not isinstance(caption, str) or not isinstance(file, str):
-            raise ConfigError("file and caption: texts are needed.", field="caption")
-        self._studio.datasets.set_caption(safe_id(dataset_id, WHAT["dataset"]), Path(file).name, caption)
+        known = safe_id(dataset_id, WHAT["dataset"])
+        words = text(caption, "caption", longest=LONGEST_CAPTION)
+        self._studio.datasets.set_caption(known, text(file, "file"), words)
         return self.list_captions(dataset_id)
 
     def delete_dataset(self, dataset_id: str) -> DeletedThing:
@@ -80,7 +80,7 @@ class LibraryEndpoints:
         Args:
             search: Only those that match; empty for all.
         """
-        return [lora_facts(record) for record in self._studio.gallery.loras(search=str(search or ""))]
+        return [lora_facts(record) for record in self._studio.gallery.loras(search=text(search, "search"))]
 
     def import_lora(self, files: list[str]) -> list[LoraFacts]:
         """Take .safetensors files of LoRAs into the library.
@@ -100,7 +100,7 @@ class LibraryEndpoints:
             slug: From list_loras.
             title: The new title.
         """
-        return lora_facts(self._studio.gallery.rename_lora(safe_slug(slug), str(title or "")))
+        return lora_facts(self._studio.gallery.rename_lora(safe_slug(slug), text(title, "title")))
 
     def delete_lora(self, slug: str) -> DeletedThing:
         """Move a LoRA with its previews and checkpoints to the trash; undo_delete brings it back.
@@ -117,7 +117,7 @@ class LibraryEndpoints:
             search: Only those whose prompt matches; empty for all.
             limit: At most so many, up to 500.
         """
-        found = self._studio.gallery.images(search=str(search or ""), limit=_limit(limit))
+        found = self._studio.gallery.images(search=text(search, "search"), limit=_limit(limit))
         return [image_facts(record) for record in found]
 
     def delete_image(self, image_id: str) -> DeletedThing:
@@ -145,5 +145,5 @@ class LibraryEndpoints:
 def _limit(given: Any) -> int:
     number = whole(given, "limit")
     if number is None or not 1 <= number <= MOST_LISTED:
-        raise ConfigError(f"limit: 1 to {MOST_LISTED} (got {given!r}).", field="limit")
+        raise ConfigError(f"limit: 1 to {MOST_LISTED} (got {shown(given)}).", field="limit")
     return number

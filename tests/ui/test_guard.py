@@ -183,3 +183,34 @@ def test_the_ticking_page_never_raises(caplog: pytest.LogCaptureFixture) -> None
 
     assert guard.quietly(fail, lambda: "unchanged")(1) == "unchanged"
     assert "locked" in caplog.text
+
+
+def test_a_text_is_a_text_that_can_be_stored() -> None:
+    assert [guard.text(given, "name") for given in (None, "", " röt 赤 ")] == ["", "", " röt 赤 "]
+    assert guard.text("x" * 5, "name", longest=5) == "xxxxx"
+    for wrong in (7, True, ["x"], {"a": 1}, "\ud800", "x" * 6):
+        with pytest.raises(ConfigError, match=r"^name: "):
+            guard.text(wrong, "name", longest=5)
+
+
+def test_only_true_and_false_are_yes_and_no() -> None:
+    assert [guard.yes_or_no(given, "x") for given in (True, False)] == [True, False]
+    for wrong in (None, 0, 1, "no", []):
+        with pytest.raises(ConfigError, match="true or false"):
+            guard.yes_or_no(wrong, "x")
+
+
+def test_settings_are_a_mapping_of_what_can_be_stored() -> None:
+    assert guard.mapping(None, "options") == {}
+    assert guard.mapping({"a": [1, "ö"]}, "options") == {"a": [1, "ö"]}
+    for wrong in ("x", [], 7, {"x" * 1000: 1}, {"a": "\ud800"}, {"\ud800": 1}):
+        with pytest.raises(ConfigError, match=r"^options: ") as caught:
+            guard.mapping(wrong, "options")
+        assert len(str(caught.value)) < 200
+
+
+def test_a_number_of_four_hundred_digits_is_refused_in_short() -> None:
+    for wrong in (10**400, "9" * 1000):
+        with pytest.raises(ConfigError) as caught:
+            guard.whole(wrong, "step")
+        assert len(str(caught.value)) < 120

@@ -1,0 +1,44 @@
+"""The Blocks of the page, with what its endpoints need to be called by hand."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import gradio as gr
+from gradio.block_function import BlockFunction
+from gradio.exceptions import InvalidPathError
+from gradio.routes import App
+from gradio.state_holder import SessionState
+
+
+class Page(gr.Blocks):
+    """A hand-written request may leave out values at its end: they take their defaults, as with Gradio's
+    clients, and a missing one that has no default is named. A path of this machine in the place of an upload
+    is refused. To both, Gradio itself answers an error without words (6.31)."""
+
+    def without_server(self) -> App:
+        """What answers requests, for those who have no port."""
+        return App.create_app(self)
+
+    def validate_inputs(self, block_fn: BlockFunction, inputs: list[Any]) -> None:
+        if len(inputs) < len(block_fn.inputs) and block_fn.fn and block_fn.api_visibility == "public":
+            wanted = list(inspect.signature(block_fn.fn).parameters.values())[len(inputs) :]
+            if needed := [value.name for value in wanted if value.default is value.empty]:
+                said = f"{block_fn.name}: {', '.join(needed)} must be given, in the order of docs/api.md."
+                raise gr.Error(said, print_exception=False)
+            inputs.extend(value.default for value in wanted)
+        super().validate_inputs(block_fn, inputs)
+
+    async def preprocess_data(
+        self,
+        block_fn: BlockFunction,
+        inputs: list[Any],
+        state: SessionState | None,
+        explicit_call: bool = False,
+    ) -> list[Any]:
+        try:
+            return list(await super().preprocess_data(block_fn, inputs, state, explicit_call))
+        except InvalidPathError as error:
+            said = "A file was not accepted. Upload it through the page or the client."
+            raise gr.Error(said, print_exception=False) from error

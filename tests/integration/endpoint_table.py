@@ -1,0 +1,174 @@
+"""What each endpoint takes: for every parameter a right value, and what is wrong in every way we know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+NAN, INFINITE = float("nan"), float("inf")
+LONG = "x" * 20_000
+HALF = "\ud800"
+"""Half of a character: JSON can hold it, no file can."""
+PASSWORDS = "/etc/passwd"
+ODD = [7, NAN, ["x"], {"a": 1}]
+ID = [None, "", "../x", PASSWORDS, "a\0b", "0" * 12, LONG, HALF, *ODD]
+SLUG = [*ID, "Not-A-Slug", "-x"]
+TOKEN = [*ID, "0" * 32]
+TEXT = [*ODD, LONG, HALF]
+NAME = [*TEXT, None, "", "a/b", "..\\b", ".hidden", "a\0b", "???"]
+KIND = [None, "", "landscape", LONG, *ODD]
+FLAG = [None, "", "no", 0, 1, NAN, [], {}]
+NUMBER = ["x", "1e999", 10**400, NAN, INFINITE, -INFINITE, True, [1], {}, LONG, HALF]
+SEED = [*NUMBER, -1, 1.5, 2**32]
+COUNT = [*NUMBER, None, "", 0, -1, 17, 1.5]
+LIMIT = [*NUMBER, None, "", 0, -1, 501, 1.5]
+STEP = [*NUMBER, None, "", -1, 1.5, 12345]
+BASE = [None, "", "nowhere", "/etc", "../starter", "a\0b", LONG, HALF, *ODD]
+PROMPT = [*TEXT, None]
+UPLOAD = [
+    *(None, "", [], [None], {}, PASSWORDS, "../x", "a\0b", LONG, HALF, 7, True, [[[]]]),
+    {"path": PASSWORDS},
+    [{"path": PASSWORDS, "meta": {"_type": "gradio.FileData"}}],
+    {"url": f"file://{PASSWORDS}"},
+]
+PICTURE = [*UPLOAD, "data:", "data:image/png;base64,AAAA", "data:image/png;base64,%%%", "data:text/html,<b>"]
+LORAS = [
+    *("ink", "", 0, {}, {"slug": "layer"}, True, NAN, [7], [None], [["layer"]], [{}], [LONG]),
+    *([{"slug": "../x"}], [{"slug": "not-there"}], [{"slug": 7}], [{"slug": LONG}], [{"slug": HALF}]),
+    *([{"slug": "layer", "weight": weight}] for weight in (NAN, INFINITE, 99, "x", None, [1])),
+    [{"slug": "layer", "text_encoder_weight": -99}],
+    [{"slug": "layer", "checkpoint": -1}],
+    [{"slug": "layer", "waight": 1}],
+]
+NO_MAPPING = ["x", "", [], [1], 7, True, NAN, LONG]
+IMAGE_OPTIONS = [
+    *NO_MAPPING,
+    *({"stepz": 3}, {LONG: 1}, {"": 1}, {"image": "0" * 64}, {"prompt": "x"}, {"count": 2}),
+    *({"num_inference_steps": wrong} for wrong in (0, 201, 1.5, "x", [1], NAN, 10**400, True)),
+    *({"guidance_scale": wrong} for wrong in (-1, 31, NAN, INFINITE, "x", {})),
+    *({"width": wrong} for wrong in (16, 65, 4096, INFINITE, "wide")),
+    *({"sampler": wrong} for wrong in ("Magic", 7, LONG)),
+    *({"hires_upscaler": "x"}, {"image_format": "gif"}, {"clip_skip": 99}, {"insert_trigger": "perhaps"}),
+    *({"variation_strength": 2}, {"variation_seed": -1}, {"hires_scale": NAN}, {"guidance_rescale": "x"}),
+]
+ELSEWHERE = [{"base": "/etc"}, {"base": None}, {"negative_prompt": LONG}, {"negative_prompt": 7}]
+REDRAW_OPTIONS = [*IMAGE_OPTIONS, *ELSEWHERE, {"strength": 0}, {"strength": NAN}, {"mask_blur": 65}]
+TRAIN_OPTIONS = [
+    *NO_MAPPING,
+    *({"max_train_step": 10}, {LONG: 1}, {"": 1}, {HALF: 1}, {"mixed_precision": "fp8"}),
+    *({"max_train_steps": wrong} for wrong in (0, "x", 1.5, [1], NAN, INFINITE, 10**400, {"a": 1}, LONG)),
+    *({"learning_rate": wrong} for wrong in (-1, NAN, "x", [])),
+    *({"output_dir": "/x"}, {"output_name": "x"}, {"train_data_dir": "/etc"}, {"network_dim": {"a": 1}}),
+    *({"pretrained_model_name_or_path": "/etc"}, {"sample_prompts": HALF}, {"resolution": "x"}),
+]
+AXIS = [
+    *("x", "", 0, 7, [], {}, True, NAN, ["seed", "1"], {"parameter": "seed"}, {"values": "1"}),
+    *({"parameter": "seed", "values": wrong} for wrong in ("", 7, ["1"], "1-500", "nan", "x", LONG, HALF)),
+    *({"parameter": wrong, "values": "1"} for wrong in ("password", "", 7, None, LONG, "lora_weight:../x")),
+    {"parameter": "seed", "values": "1", "more": "x"},
+    {"parameter": "sampler", "values": "Magic"},
+    {"parameter": "base", "values": PASSWORDS},
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """What there is in the app that the tables' right values name."""
+
+    dataset: str
+    picture: Mapping[str, Any]
+    lora: str = "layer"
+    nothing: str = "0" * 12
+
+
+Right = Any
+"""A value, or what makes it of the World."""
+Row = Mapping[str, tuple[Right, Sequence[Any]]]
+
+DATASET = (lambda world: world.dataset, ID)
+JOB = (lambda world: world.nothing, ID)
+LORA = (lambda world: world.lora, SLUG)
+ONE_PICTURE = (lambda world: world.picture, PICTURE)
+FILES = (lambda world: [world.picture], UPLOAD)
+ONE_STEP = {"num_inference_steps": 1}
+STACK = ([], LORAS)
+DRAWING: Row = {
+    "prompt": ("a dog", PROMPT),
+    "loras": STACK,
+    "base": ("starter", BASE),
+    "negative_prompt": ("", PROMPT),
+    "seed": (1, SEED),
+    "count": (1, COUNT),
+    "options": (ONE_STEP, IMAGE_OPTIONS),
+}
+OF_A_JOB: Row = {"job_id": JOB}
+SUBJECT: Row = {
+    "dataset_id": DATASET,
+    "name": ("x", NAME),
+    "kind": ("style", KIND),
+    "trigger": ("", TEXT),
+    "base": ("starter", BASE),
+    "options": ({"max_train_steps": 2}, TRAIN_OPTIONS),
+}
+ENDPOINTS: Mapping[str, Row] = {
+    "upload_dataset": {"files": FILES, "name": ("x", TEXT)},
+    "start_training": SUBJECT,
+    "plan_training": {name: cell for name, cell in SUBJECT.items() if name != "name"},
+    "training_status": OF_A_JOB,
+    "stop_training": OF_A_JOB,
+    "pause_training": OF_A_JOB,
+    "resume_training": {**OF_A_JOB, "as_new_run": (False, FLAG)},
+    "save_now": OF_A_JOB,
+    "preview_now": OF_A_JOB,
+    "use_checkpoint": {"slug": LORA, "step": (20, STEP)},
+    "list_datasets": {},
+    "list_captions": {"dataset_id": DATASET},
+    "set_caption": {
+        "dataset_id": DATASET,
+        "file": ("teal.png", [*TEXT, None, "", "../teal.png", PASSWORDS, "dataset.json", "a\0b"]),
+        "caption": ("teal", TEXT),
+    },
+    "delete_dataset": {"dataset_id": (DATASET[0], ID)},
+    "list_trainings": {"limit": (5, LIMIT)},
+    "list_loras": {"search": ("", TEXT)},
+    "import_lora": {"files": FILES},
+    "rename_lora": {"slug": LORA, "title": ("Layer", [*TEXT, None, "", " ", "\0"])},
+    "delete_lora": {"slug": LORA},
+    "list_images": {"search": ("", TEXT), "limit": (5, LIMIT)},
+    "delete_image": {"image_id": (lambda world: world.nothing, [*ID, "0" * 64])},
+    "undo_delete": {"token": (lambda world: world.nothing, TOKEN)},
+    "generate": DRAWING,
+    "generate_base64": DRAWING,
+    "img2img": {
+        "image": ONE_PICTURE,
+        "prompt": ("a dog", PROMPT),
+        "mask": (None, [wrong for wrong in PICTURE if wrong not in (None, "")]),
+        "loras": STACK,
+        "seed": (1, SEED),
+        "count": (1, COUNT),
+        "options": (ONE_STEP, REDRAW_OPTIONS),
+    },
+    "grid": {
+        "prompt": ("a dog", PROMPT),
+        "x": ({"parameter": "seed", "values": "1"}, [*AXIS, None]),
+        "y": (None, AXIS),
+        "z": (None, AXIS),
+        "loras": STACK,
+        "seed": (1, SEED),
+        "options": (ONE_STEP, [*IMAGE_OPTIONS, *ELSEWHERE]),
+    },
+    "interrupt": {
+        "ticket": (lambda world: world.nothing, [wrong for wrong in ID if wrong not in (None, "")])
+    },
+    "list_generations": {},
+    "list_samplers": {},
+    "list_styles": {},
+    "read_settings": {"picture": ONE_PICTURE},
+}
+"""Every endpoint, its parameters in order."""
+
+
+def right_values(row: Row, world: World) -> dict[str, Any]:
+    """By parameter."""
+    return {name: right(world) if callable(right) else right for name, (right, _) in row.items()}
