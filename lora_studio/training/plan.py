@@ -14,9 +14,9 @@ GIGABYTE, MEGABYTE = 1e9, 1e6
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
-    """Seconds of each part of the run, bytes at the peak, bytes on the disk at the end. `bucket` is the
-    largest size of pictures, on which a step was measured; `seconds_per_step` is the mean over all sizes;
-    `device_bytes` is 0 without a device of its own memory."""
+    """Seconds of each part of the run, bytes at the peak, the most bytes on the disk (states to resume from
+    included, which go at the end). `bucket` is the largest size of pictures, on which a step was measured;
+    `seconds_per_step` is the mean over all sizes; `device_bytes` is 0 without a device of its own memory."""
 
     steps: int
     images: int

@@ -69,7 +69,7 @@ def in_child(name: str) -> dict[str, tuple[float, float]]:
 
 def compare(wishes: dict[str, Any]) -> dict[str, tuple[float, float]]:
     """(plan, run) of each figure: seconds, a step's seconds, megabytes of memory and of disk."""
-    from lora_studio.events import Event, StepDone
+    from lora_studio.events import CheckpointSaved, Event, StateSaved, StepDone
     from lora_studio.trainer import train
     from lora_studio.training.plan import measure
 
@@ -78,16 +78,19 @@ def compare(wishes: dict[str, Any]) -> dict[str, tuple[float, float]]:
         plan = measure(config)
         assert plan is not None
         steps: list[tuple[float, StepDone]] = []
+        disk: list[int] = []
 
         def listen(event: Event) -> None:
             if isinstance(event, StepDone):
                 steps.append((time.perf_counter(), event))
+            if isinstance(event, StateSaved | CheckpointSaved):  # states go when the run has finished
+                disk.append(bytes_in(Path(folder)))
 
         begun = time.perf_counter()
         with watched_memory() as memory:
             train(config, listen)
         seconds = time.perf_counter() - begun
-        disk = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+        disk.append(bytes_in(Path(folder)))
     training = sum(done.seconds for _, done in steps)
     start = steps[0][0] - steps[0][1].seconds - begun
     base_preview = plan.preview_seconds / 9 if config.preview.sample_every_n_steps != 0 else 0.0
@@ -96,8 +99,12 @@ def compare(wishes: dict[str, Any]) -> dict[str, tuple[float, float]]:
         "until the first step": (plan.start_seconds + base_preview, start),
         "seconds a step": (plan.seconds_per_step, training / len(steps)),
         "megabytes of memory": (plan.ram_bytes / 1e6, memory.peak / 1e6),
-        "megabytes of disk": (plan.disk_bytes / 1e6, disk / 1e6),
+        "megabytes of disk": (plan.disk_bytes / 1e6, max(disk) / 1e6),
     }
+
+
+def bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def config_of(wishes: dict[str, Any], folder: Path) -> Any:
