@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,9 +155,12 @@ def _pictures(arguments: argparse.Namespace, studio: Studio) -> dict[str, str]:
 def _settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
     if not arguments.settings_of:
         return {}
-    from lora_studio.generation.images import read_request
+    from lora_studio.generation.images import read_settings
 
-    return read_request(Path(arguments.settings_of).expanduser()).model_dump()
+    found = read_settings(Path(arguments.settings_of).expanduser())
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return found.request.model_dump()
 
 
 def _styled(request: GenerateRequest, style: str) -> GenerateRequest:

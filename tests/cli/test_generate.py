@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 
 from lora_studio.cli.image_options import parse_lora, parse_size
@@ -141,6 +142,21 @@ def test_a_picture_s_settings_make_it_again_and_another_is_redrawn(
 def test_a_prompt_is_needed(command: Command, tiny_base: Path) -> None:
     outcome = command("generate", "--base", tiny_base, *SMALL)
     assert (outcome.code, outcome.err) == (2, "error: --prompt is missing. Say what the picture shows.\n")
+
+
+def test_what_a_picture_of_another_program_asks_for_in_vain_is_said(
+    command: Command, tiny_base: Path, tmp_path: Path
+) -> None:
+    info = PngInfo()
+    info.add_text(
+        "parameters", "a disc\nSteps: 2, Sampler: LMS, CFG scale: 3, Seed: 5, Size: 64x64, Model: other"
+    )
+    Image.new("RGB", (64, 64)).save(tmp_path / "theirs.png", pnginfo=info)
+    outcome = command("generate", "--settings-of", tmp_path / "theirs.png", "--base", tiny_base, "--json")
+    assert outcome.code == 0, outcome.err
+    assert "note: " in outcome.err
+    assert "LMS" in outcome.err
+    assert outcome.json["images"][0]["seed"] == 5
 
 
 def test_a_grid_is_one_sheet_and_its_pictures(command: Command, tiny_base: Path, tmp_path: Path) -> None:
