@@ -223,7 +223,7 @@ class GenerationDesk:
                 ended["state"] = TicketState.STOPPED
         except StudioError as error:
             ended = {"state": TicketState.FAILED, "message": error.message, "hint": error.hint}
-        except Exception:
+        except Exception:  # the worker: the next one in the queue must not suffer
             number = secrets.token_hex(3)
             logger.exception("bug %s in a generation", number)
             said = "Something went wrong inside LoRA Studio."
