@@ -31,7 +31,13 @@ from lora_studio.events import (
 )
 from lora_studio.families.detect import FoundBase, find_base
 from lora_studio.families.hub import fetch_base, must_fetch
-from lora_studio.runtime import Device, compute_dtype, find_device, memory_errors
+from lora_studio.runtime import (
+    Device,
+    compute_dtype,
+    find_device,
+    memory_errors,
+    memory_kept_at_hand,
+)
 from lora_studio.settings import Settings
 from lora_studio.training.checkpoint import ResultFolder, check_output, result_file
 from lora_studio.training.course import Course
@@ -83,7 +89,7 @@ def train(
     the bit. With `fork` it is a new run, which only begins with the weights of that state. `commands` is
     asked once a step. Raises ConfigError, DatasetError, ModelFileError and its kin, OutOfMemory, Diverged.
     """
-    with memory_errors("training", LESS_MEMORY), keeping_random_states():
+    with memory_kept_at_hand(), memory_errors("training", LESS_MEMORY), keeping_random_states():
         origin = find_origin(resume_from, fork=fork)
         session = Session(config=config, emit=emit, should_stop=should_stop, commands=commands, origin=origin)
         return _run(session)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -160,3 +164,35 @@ def test_errors_of_a_device_that_failed_are_told_from_others() -> None:
     assert lost is not None
     assert lost.message.endswith("CUDA error: device-side assert triggered")
     assert lost_device(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
+
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+COUNT_FAULTS = """
+import resource, torch
+from lora_studio.runtime import memory_kept_at_hand
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.ones(10_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+outside = faults()
+with memory_kept_at_hand():
+    faults()
+    inside, kept = faults(), resident()
+print(outside, inside, kept - resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about glibc")
+def test_memory_that_is_freed_stays_at_hand_inside_the_block_and_goes_at_its_end() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", COUNT_FAULTS], capture_output=True, text=True, check=True, cwd=CHECKOUT
+    )
+    outside, inside, given_back = map(int, run.stdout.split())
+    assert inside < outside / 10
+    assert given_back > 30_000_000
