@@ -2,7 +2,8 @@
 
 Without --url an app of its own is started on the embedded base model, with an empty home that is deleted in
 the end. With --url nothing of that studio is changed but for one set of pictures, one LoRA and its images,
-which are deleted again unless --keep is given. LORA_STUDIO_USER and LORA_STUDIO_PASSWORD are used where the
+which are deleted again unless --keep is given; its line in the list of
+trainings stays. LORA_STUDIO_USER and LORA_STUDIO_PASSWORD are used where the
 page asks for them; with SUPABASE_URL and SUPABASE_KEY the status is looked up there too.
 
 Each line says PASS or FAIL. Exit code 0: all passed, 1: something failed, 2: it could not begin.
@@ -87,6 +88,7 @@ class Run:
     failed: int = 0
     dataset: str = ""
     job: dict[str, Any] = field(default_factory=dict)
+    there_before: set[str] = field(default_factory=set)
 
     @contextmanager
     def check(self, title: str) -> Iterator[list[str]]:
@@ -224,7 +226,13 @@ class Run:
                 f"{len(header) - 1} tensors, dim {told['ss_network_dim']}, {len(answer.content) / 1e3:.0f} kB"
             )
 
+    def _own_images(self) -> set[str]:
+        """Ids of the gallery's images with our prompt and seed."""
+        found = self.api.call("list_images", search=PROMPT, limit=500)
+        return {image["image_id"] for image in found if (image["prompt"], image["seed"]) == (PROMPT, SEED)}
+
     def generates(self) -> None:
+        self.there_before = self._own_images()
         use = [{"slug": self.job["lora_slug"], "weight": 1.0}]
         drawn: dict[str, Image.Image] = {}
         for title, loras, prompt in (("with the LoRA", use, PROMPT), ("by the base alone", [], PROMPT)):
@@ -248,8 +256,8 @@ class Run:
             _want(again.tobytes() == drawn["with the LoRA"].tobytes(), "it is another picture")
             said.append("equal to the last pixel")
         with self.check("the LoRA changes the picture") as said:
-            one, other = (picture.convert("RGB") for picture in drawn.values())
             _want(len(drawn) == 2, "there are no two pictures to compare")
+            one, other = (picture.convert("RGB") for picture in drawn.values())
             histogram = ImageChops.difference(one, other).convert("L").histogram()
             mean = sum(value * count for value, count in enumerate(histogram)) / (one.width * one.height)
             _want(mean > 4, f"the mean difference is {mean:.2f} of 255")
@@ -269,6 +277,13 @@ class Run:
     def cleans_up(self) -> None:
         slug = self.job.get("lora_slug")
         if slug:
+            with self.check("its images are deleted again") as said:
+                made = self._own_images() - self.there_before
+                _want(bool(made), "there are none in the gallery")
+                for image_id in made:
+                    self.api.call("delete_image", image_id=image_id)
+                _want(self._own_images() == self.there_before, "they are still listed")
+                said.append(f"{len(made)} images")
             with self.check("the LoRA is deleted again"):
                 self.api.call("delete_lora", slug=slug)
                 left = {lora["slug"] for lora in self.api.call("list_loras", search="")}
