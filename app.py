@@ -12,6 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from lora_studio.cli.terminal import steady_output
 from lora_studio.errors import StudioError
 from lora_studio.studio import open_studio
 from lora_studio.ui import server
@@ -29,7 +30,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until Ctrl+C or SIGTERM. Exit codes: 0 done, 2 something the user can put right."""
-    options = parse(argv)
+    with steady_output():
+        return _serve(parse(argv))
+
+
+def _serve(options: argparse.Namespace) -> int:
     try:
         studio = open_studio()
         settings = studio.settings

@@ -10,6 +10,7 @@ import argparse
 import importlib
 import logging
 import os
+import re
 import sys
 import time
 import traceback
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from lora_studio import __version__
+from lora_studio.cli.terminal import steady_output
 from lora_studio.errors import StudioError
 from lora_studio.settings import Settings
 
@@ -31,7 +33,9 @@ COMMANDS = {
     "tour": "do the whole job on an example set and show what came out",
     "doctor": "check this installation and say what to do about each problem",
 }
-DONE, BUG, USER_ERROR, STOPPED = 0, 1, 2, 130
+UNREADABLE, SHOWN = re.compile("[\ud800-\udfff]"), 120
+"""What Python makes of bytes in a file's name that the locale has no letter for."""
+BUG, USER_ERROR, STOPPED = 1, 2, 130
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,6 +61,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Usage errors leave through SystemExit(2), argparse's way."""
+    with steady_output():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     started_at = time.monotonic()
     parser = build_parser()
     arguments = parser.parse_args(argv, argparse.Namespace(started_at=started_at))
@@ -72,12 +81,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         return STOPPED
-    except BrokenPipeError:  # the reader, as in `lora-studio list | head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
+    except UnicodeEncodeError as error:
+        if not UNREADABLE.search(str(error.object)):
+            print(_report_bug(error), file=sys.stderr)
+            return BUG
+        print(f"error: {_unreadable(str(error.object))}", file=sys.stderr)
+        return USER_ERROR
     except Exception as error:
         print(_report_bug(error), file=sys.stderr)
         return BUG
+
+
+def _unreadable(name: str) -> str:
+    """On a name that was read in another writing than it was given in."""
+    shown = name[-SHOWN:].encode("ascii", "replace").decode("ascii")
+    return (
+        f"The name {shown!r} has letters that this system's language settings can't read. Set PYTHONUTF8=1, "
+        "or give the file or folder another name."
+    )
 
 
 def _quieten_libraries() -> None:
@@ -88,21 +109,22 @@ def _quieten_libraries() -> None:
 
 
 def _report_bug(error: Exception) -> str:
-    """Keep the traceback and say where it is."""
+    """Keep the traceback and say where it is. Whatever the error and the folders are called, this can't
+    fail."""
     trace = "".join(traceback.format_exception(error))
-    said = f"This is a bug in LoRA Studio: {type(error).__name__}: {error}"
-    log = (
-        Settings.from_environment().home / "logs" / f"bug-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
-    )
+    said = f"This is a bug in LoRA Studio: {''.join(traceback.format_exception_only(error)).strip()}"
+    text = f"LoRA Studio {__version__}, Python {sys.version}\n{_without_passwords(sys.argv)}\n\n{trace}"
     try:
+        log = Settings.from_environment().home / "logs" / _log_name()
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(
-            f"LoRA Studio {__version__}, Python {sys.version}\n{_without_passwords(sys.argv)}\n\n{trace}",
-            "utf-8",
-        )
-    except OSError:
+        log.write_bytes(text.encode("utf-8", "backslashreplace"))
+    except (OSError, ValueError, StudioError, RuntimeError):  # also a folder that this locale can't name
         return f"{trace}\n{said}"
     return f"{said}\nThe details are in {log}; please send that file with a report."
+
+
+def _log_name() -> str:
+    return f"bug-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
 
 
 def _without_passwords(arguments: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.cli.progress import draw_bar, format_duration
+from lora_studio.cli.terminal import has_reader
 
 if TYPE_CHECKING:
     from lora_studio.cli.sources import Source
@@ -195,6 +196,6 @@ def _watch(source: Source, arguments: argparse.Namespace) -> list[JobRecord]:
         elif text != shown:
             print(text, flush=True)
         shown = text
-        if not any(record.status.active for record in records):
+        if not has_reader() or not any(record.status.active for record in records):
             return records
         time.sleep(seconds)
