@@ -28,13 +28,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@steady_output()
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until Ctrl+C or SIGTERM. Exit codes: 0 done, 2 something the user can put right."""
-    with steady_output():
-        return _serve(parse(argv))
-
-
-def _serve(options: argparse.Namespace) -> int:
+    options = parse(argv)
     try:
         studio = open_studio()
         settings = studio.settings

@@ -59,13 +59,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@steady_output()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Usage errors leave through SystemExit(2), argparse's way."""
-    with steady_output():
-        return _main(argv)
-
-
-def _main(argv: Sequence[str] | None) -> int:
     started_at = time.monotonic()
     parser = build_parser()
     arguments = parser.parse_args(argv, argparse.Namespace(started_at=started_at))

@@ -38,7 +38,7 @@ def test_the_whole_job_passes_over_http() -> None:
     assert [line for line in lines if line.startswith("FAIL")] == []
     for said in ("progress rises to 100 %", "(local)", "equal to the last pixel", "LoRA changes the picture"):
         assert any(line.startswith("PASS") and said in line for line in lines), said
-    assert ["images", "LoRA", "pictures"] == [line.split(" ")[3] for line in lines if "deleted again" in line]
+    assert [line.split(" ")[3] for line in lines if "deleted again" in line] == ["images", "LoRA", "pictures"]
 
 
 def test_what_goes_wrong_is_a_line_and_an_exit_code() -> None:
