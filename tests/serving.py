@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.waiting import PATIENCE
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 START_SECONDS, END_SECONDS = 120.0, 60.0
 
@@ -55,7 +57,7 @@ def running_app(folder: Path, arguments: Sequence[str] = (), **environment: str)
             app.end()
         app.process.kill()
         app.process.wait()
-        reader.join(5)
+        reader.join(PATIENCE)
         if app.process.stdout:
             app.process.stdout.close()
 

@@ -8,8 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import launch
+from tests.waiting import PATIENCE, until
 
 CHECKOUT = Path(launch.__file__).parent
 APP = """
@@ -66,7 +65,7 @@ class SmallCheckout:
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         process = self.begin(*arguments, **environment)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=PATIENCE)
         print(out, err, *self.pip_calls, sep="\n")
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
@@ -165,7 +164,7 @@ def test_a_broken_environment_is_rebuilt(checkout: SmallCheckout) -> None:
 def test_a_killed_installation_is_repaired(checkout: SmallCheckout) -> None:
     (checkout.folder / "requirements.txt").write_text("# more\n")
     process = checkout.begin(PIP_SLEEPS="60")
-    wait_until(lambda: checkout.pip_calls)
+    until(lambda: checkout.pip_calls)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert not was_rebuilt(checkout)
@@ -177,9 +176,9 @@ def test_a_killed_installation_is_repaired(checkout: SmallCheckout) -> None:
 def test_ctrl_c_ends_an_installation(checkout: SmallCheckout) -> None:
     (checkout.folder / "requirements.txt").write_text("# still more\n")
     process = checkout.begin(PIP_SLEEPS="60")
-    wait_until(lambda: checkout.pip_calls)
+    until(lambda: checkout.pip_calls)
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert err.endswith("Stopped.\n")
     (checkout.folder / ".venv/launch-incomplete").unlink()  # else the next test begins with a rebuild
@@ -191,7 +190,7 @@ def test_ctrl_c_reaches_the_app(checkout: SmallCheckout) -> None:
     assert process.stdout
     assert process.stdout.readline().startswith("app")
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
 
 
@@ -213,7 +212,7 @@ def test_a_failed_installation_names_the_cause_and_starts_nothing(checkout: Smal
 def test_two_starts_at_once_install_once(checkout: SmallCheckout) -> None:
     (checkout.folder / "requirements.txt").write_text("# for both\n")
     both = [checkout.begin(PIP_SLEEPS="0.5") for _ in range(2)]
-    assert all("app" in process.communicate(timeout=60)[0] for process in both)
+    assert all("app" in process.communicate(timeout=PATIENCE)[0] for process in both)
     assert len(checkout.pip_calls) == 2, "the requirements and the project, once each"
 
 
@@ -326,10 +325,3 @@ def test_the_tested_version_of_each_requirement_is_in_its_range(name: str) -> No
             requirement = Requirement(line)
             assert "<" in str(requirement.specifier), f"{line} has no upper bound"
             assert tested[requirement.name] in requirement.specifier
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -22,7 +22,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE = 60_000
+PATIENCE = 300_000
 """Milliseconds; a slow machine must not fail a test of something else."""
 
 OpenPage = Callable[[], Page]

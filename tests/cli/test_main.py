@@ -16,6 +16,7 @@ from lora_studio.cli.main import COMMANDS
 from lora_studio.errors import StoreError
 from tests.cli.conftest import Command
 from tests.conftest import StudioFolders
+from tests.waiting import PATIENCE
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -106,5 +107,5 @@ def test_a_reader_that_has_seen_enough_is_no_bug() -> None:
     )
     assert process.stdout is not None
     process.stdout.close()
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE)
     assert (process.returncode, said) == (0, b"")

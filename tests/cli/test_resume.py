@@ -12,8 +12,8 @@ from lora_studio.lora.files import find_file, read_header
 from lora_studio.records import JobStatus
 from lora_studio.studio import open_studio
 from tests.cli.conftest import Command, stored_job
+from tests.waiting import PATIENCE
 
-PATIENCE = 60.0
 STEPS = 30
 
 

@@ -19,6 +19,7 @@ from lora_studio.lora.files import find_file, read_header
 from tests.cli.conftest import QUICK, Command, stored_job
 from tests.conftest import StudioFolders
 from tests.tiny import make_pictures
+from tests.waiting import PATIENCE
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -198,13 +199,13 @@ def test_ctrl_c_stops_within_a_step_and_keeps_a_loadable_file(
         text=True,
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and process.poll() is None:
             if any(job["step"] >= 2 for job in command("status", "--json").json["jobs"]):
                 break
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 130, err

@@ -22,7 +22,8 @@ PIECE = 1024
 
 
 class HubServer(ThreadingHTTPServer):
-    """`asked` are the requests so far; `pause` is waited before each piece of a file."""
+    """`asked` are the requests so far, `sent` the bytes of files; `pause` is waited before each piece of a
+    file."""
 
     daemon_threads = True
 
@@ -30,6 +31,7 @@ class HubServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Answer)
         self.folder = folder
         self.asked: list[str] = []
+        self.sent = 0
         self.pause = 0.0
         self.gated: set[str] = set()
 
@@ -121,7 +123,7 @@ class _Answer(BaseHTTPRequestHandler):
         for start in range(0, len(content) if with_body else 0, PIECE):
             time.sleep(self.server.pause)
             try:
-                self.wfile.write(content[start : start + PIECE])
+                self.server.sent += self.wfile.write(content[start : start + PIECE])
             except OSError:  # whoever asked has gone
                 self.close_connection = True
                 break

@@ -347,9 +347,9 @@ def spying_on(function: Any, hear: Any) -> Any:
 
 
 def test_a_label_of_one_long_word_takes_no_time() -> None:
-    begun = time.perf_counter()
+    begun = time.thread_time()
     sheet = draw_sheet([picture((128, 128), "red")], (["x" * 2000], [""], [""]))
-    assert time.perf_counter() - begun < 2
+    assert time.thread_time() - begun < 2
     assert sheet.height < 128 + 200
 
 

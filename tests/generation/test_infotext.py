@@ -102,8 +102,8 @@ def test_two_checkpoints_of_one_lora_are_read_back() -> None:
 
 @pytest.mark.parametrize("line", ["ab " * 100_000, "a" * 300_000, " " * 300_000 + "x"])
 def test_a_long_line_that_is_none_takes_no_longer_than_it_is(line: str) -> None:
-    begun = time.perf_counter()
+    begun = time.thread_time()
     assert parse_infotext(f"a cat\n{line}").settings == {}
     with pytest.raises(ConfigError, match="at most 2000 characters"):
         request_from_infotext(f"a{line}b\nSteps: 2, Sampler: DDIM, Seed: 3")
-    assert time.perf_counter() - begun < 3
+    assert time.thread_time() - begun < 3

@@ -14,7 +14,7 @@ from PIL import Image, ImageChops, ImageStat
 from lora_studio.events import Event, ImageSaved, LivePreview, Noted, ignore
 from lora_studio.families.detect import find_base
 from lora_studio.generation import live
-from lora_studio.generation.live import LiveView, colours_of, look
+from lora_studio.generation.live import LARGEST_SHARE, LiveView, colours_of, look
 from lora_studio.generation.pipelines import Pipelines
 from lora_studio.generator import Generator
 from lora_studio.request import GenerateRequest
@@ -83,18 +83,31 @@ def test_nobody_asked_nothing_is_shown(generator: Generator, settings: Settings)
     assert not (settings.cache / "live").exists()
 
 
-def test_looks_are_few(tmp_path: Path) -> None:
+class Clock:
+    """Seconds that pass when it is looked at, each time as many."""
+
+    def __init__(self, tick: float) -> None:
+        self.now, self.tick, self.time = 0.0, tick, time.time
+
+    def monotonic(self) -> float:
+        self.now += self.tick
+        return self.now
+
+
+def test_looks_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(0.001)
+    monkeypatch.setattr("lora_studio.generation.live.time", clock)
     view = LiveView(tmp_path, seconds_between=0.05)
     latents, colours = torch.zeros(1, 4, 8, 8), torch.zeros(3, 5)
     assert not view.is_due, "a picture that is done in a moment needs none"
-    shown, end = 0, time.monotonic() + 0.5
-    while time.monotonic() < end:
+    shown = 0
+    while clock.now < 0.5:
         if view.is_due:
             shown += bool(view.show(latents, colours))
-    assert 1 <= shown <= 10
+    assert shown == 9, "one each 0.05 s, or 0.05 s after what a look itself took if that is later"
     slow = LiveView(tmp_path, seconds_between=0)
     slow.show(latents, colours)
-    assert slow._next > time.monotonic(), "what it takes itself is a small share of the time"
+    assert slow._next == pytest.approx(clock.now + 0.001 / LARGEST_SHARE)
 
 
 @pytest.mark.usefixtures("at_every_step")

@@ -17,6 +17,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from tests.serving import CHECKOUT, App
+from tests.waiting import PATIENCE
 
 LAYER = "mid_block.attentions.0.transformer_blocks.0.attn1.to_k"
 LONGEST_SENTENCE = 1200
@@ -68,7 +69,7 @@ class Caller:
 
 @contextmanager
 def caller(app: App) -> Iterator[Caller]:
-    with httpx.Client(base_url=app.address, timeout=120, trust_env=False) as http:
+    with httpx.Client(base_url=app.address, timeout=PATIENCE, trust_env=False) as http:
         yield Caller(app=app, http=http)
 
 

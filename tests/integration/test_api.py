@@ -16,6 +16,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from tests.serving import CHECKOUT, App
+from tests.waiting import PATIENCE
 
 EXAMPLES = CHECKOUT / "examples" / "ink"
 NAMED = {
@@ -63,7 +64,7 @@ def client(app: App, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clien
 
 @pytest.fixture(scope="module")
 def http(app: App) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=app.address, timeout=120, trust_env=False) as client:
+    with httpx.Client(base_url=app.address, timeout=PATIENCE, trust_env=False) as client:
         yield client
 
 
@@ -77,7 +78,7 @@ def dataset_id(client: Client) -> str:
 
 
 def wait_for_end(client: Client, job_id: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         status = dict(client.predict(job_id, api_name="/training_status"))
         if status["status"] not in {"queued", "running", "stopping"}:
@@ -206,13 +207,13 @@ def test_a_generation_is_interrupted_by_who_asked_for_it(client: Client, app: Ap
     assert mine()["state"] == "running"
     (stopped,) = client.predict(api_name="/interrupt")
     assert stopped["ticket"] == mine()["ticket"]
-    assert 1 <= len(job.result(timeout=60)) < 16
+    assert 1 <= len(job.result(timeout=PATIENCE)) < 16
     assert mine()["state"] == "stopped"
     other = stranger.submit("a cat", count=16, options={"num_inference_steps": 200}, api_name="/generate")
     while mine()["prompt"] != "a cat":
         time.sleep(0.1)
     client.predict(mine()["ticket"], api_name="/interrupt")
-    assert len(other.result(timeout=60)) < 16
+    assert len(other.result(timeout=PATIENCE)) < 16
     stranger.close()
 
 

@@ -12,11 +12,11 @@ import pytest
 
 from tests.integration.by_hand import Caller, Refused, caller, write_lora, write_picture
 from tests.serving import App
+from tests.waiting import PATIENCE, until
 
 CLIENTS = 8
 STEPS = {"num_inference_steps": 2}
 SLOW = {"num_inference_steps": 120}
-PATIENCE = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +42,6 @@ def at_once(act: Callable[[int], Any], times: int = CLIENTS) -> list[Any]:
         return list(pool.map(act, range(times)))
 
 
-def wait_until(there: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while not (found := there()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
-
-
 def draw(studio: Caller, seed: int, loras: Any = (), session: str = "") -> tuple[int, str, str]:
     """One picture's seed, content and infotext."""
     values = ("a dog", list(loras), "starter", "", seed, 1, STEPS)
@@ -67,7 +59,7 @@ def wait_for(studio: Caller, job: str, *states: str) -> dict[str, Any]:
         status = studio.run("training_status", job)
         return status if status["status"] in states else None
 
-    return dict(wait_until(there))
+    return dict(until(there))
 
 
 def newest(studio: Caller) -> dict[str, Any]:
@@ -123,19 +115,17 @@ def test_status_is_told_while_pictures_are_drawn(studio: Caller, dataset: str) -
 
 def test_a_training_is_saved_looked_at_paused_and_resumed(studio: Caller, dataset: str) -> None:
     job = begin(studio, dataset, "Steered", 100_000)["job_id"]
-    wait_until(lambda: studio.run("training_status", job)["step"] >= 2)
+    until(lambda: studio.run("training_status", job)["step"] >= 2)
     for wish in ("save_now", "preview_now"):
         assert studio.run(wish, job)["job_id"] == job
     folder = studio.app.models / "lora" / "steered"
-    wait_until(
-        lambda: list(folder.glob("checkpoints/*.safetensors")) and list(folder.rglob("previews/step-*"))
-    )
+    until(lambda: list(folder.glob("checkpoints/*.safetensors")) and list(folder.rglob("previews/step-*")))
     at_once(lambda _: studio.run("pause_training", job), 1)
     paused = wait_for(studio, job, "paused")
     assert paused["resume_step"] == paused["step"] >= 2
     again = studio.run("resume_training", job)
     assert (again["job_id"], again["status"]) == (job, "queued") or again["status"] == "running"
-    wait_until(lambda: studio.run("training_status", job)["step"] > paused["step"])
+    until(lambda: studio.run("training_status", job)["step"] > paused["step"])
     asked = at_once(lambda _: studio.run("stop_training", job))
     assert {status["status"] for status in asked} <= {"stopping", "stopped"}
     wait_for(studio, job, "stopped")
@@ -160,9 +150,9 @@ def test_a_lora_that_is_deleted_in_use(studio: Caller, tmp_path: Path) -> None:
     loras = [{"slug": slug}]
     with ThreadPoolExecutor(2) as pool:
         slow = pool.submit(studio.run, "generate", "used", loras, "starter", "", 1, 1, SLOW)
-        wait_until(lambda: newest(studio)["prompt"] == "used" and newest(studio)["step"] > 2)
+        until(lambda: newest(studio)["prompt"] == "used" and newest(studio)["step"] > 2)
         waits = pool.submit(draw, studio, 9, loras)
-        wait_until(lambda: newest(studio)["state"] == "waiting")
+        until(lambda: newest(studio)["state"] == "waiting")
         token = studio.run("delete_lora", slug)["undo"]
         assert len(slow.result(PATIENCE)) == 1
         with pytest.raises(Refused, match="no LoRA"):
@@ -175,9 +165,9 @@ def test_one_that_waits_is_interrupted_and_the_others_are_not(studio: Caller) ->
     values = ("a dog", [], "starter", "", 1, 1)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(studio.run, "generate", *values, SLOW, session="first")
-        wait_until(lambda: newest(studio)["state"] == "running")
+        until(lambda: newest(studio)["state"] == "running")
         second = pool.submit(studio.run, "generate", *values, STEPS, session="second")
-        waiting = wait_until(lambda: newest(studio)["state"] == "waiting" and newest(studio))
+        waiting = until(lambda: newest(studio)["state"] == "waiting" and newest(studio))
         assert waiting["ahead"] == 1
         assert studio.run("interrupt", "", session="somebody") == []
         (stopped,) = studio.run("interrupt", "", session="second")

@@ -17,6 +17,7 @@ import pytest
 from gradio_client import Client, handle_file
 
 from tests.serving import CHECKOUT, running_app
+from tests.waiting import PATIENCE
 
 FOX = CHECKOUT / "examples" / "ink" / "fox.png"
 
@@ -24,12 +25,12 @@ FOX = CHECKOUT / "examples" / "ink" / "fox.png"
 def test_off_this_machine_there_is_a_password(tmp_path: Path) -> None:
     with running_app(tmp_path, ["--host", "0.0.0.0"]) as app:
         address = re.sub(r"//[^:/]+", "//127.0.0.1", app.address)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while not (printed := re.search(r"User (\S+), password (\S+)", "".join(app.said))):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         user, password = printed.groups()
-        with httpx.Client(base_url=address, timeout=30, trust_env=False) as visitor:
+        with httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False) as visitor:
             assert visitor.get("config").status_code == 401
             assert visitor.get("gradio_api/info").status_code == 401
             assert visitor.post("gradio_api/run/list_loras", json={"data": [""]}).status_code == 401
@@ -62,7 +63,7 @@ def test_sigterm_ends_it_in_order_and_keeps_what_was_learned(tmp_path: Path) -> 
             time.sleep(0.2)
         client.close()
         app.process.send_signal(signal.SIGTERM)
-        assert app.process.wait(60) == 0
+        assert app.process.wait(PATIENCE) == 0
     assert any("Closing" in line for line in app.said)
     assert (app.models / "lora" / "fox" / "fox.safetensors").is_file()
     database = sqlite3.connect(app.home / "studio.db")
@@ -80,7 +81,7 @@ def test_a_taken_port_is_said_in_a_sentence(tmp_path: Path) -> None:
             cwd=CHECKOUT,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE,
         )
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"error: Port {port} can't be used on 127.0.0.1")

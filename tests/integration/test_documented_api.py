@@ -18,10 +18,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 PAGE = (CHECKOUT / "docs" / "api.md").read_text("utf-8")
 WRITTEN_ADDRESS = "http://127.0.0.1:7860"
-LAUNCH_SECONDS = 90
+LAUNCH_SECONDS = PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         wait_until_open(f"http://127.0.0.1:{port}", process)
         yield f"http://127.0.0.1:{port}"
         process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=PATIENCE)
         assert f"LoRA Studio is open at http://127.0.0.1:{port}" in said
         if os.name != "nt":
             assert process.returncode == 0, said
@@ -79,7 +81,7 @@ def test_the_script_of_the_page_runs(address: str, tmp_path: Path) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
     )
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
@@ -101,7 +103,7 @@ def test_the_request_without_a_client(address: str) -> None:
     request = urllib.request.Request(
         url.replace(WRITTEN_ADDRESS, address), body.encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         loras = json.load(answer)["data"][0]
     assert {lora["slug"] for lora in loras} <= {"ink"}
 
@@ -114,14 +116,14 @@ def test_a_picture_without_a_client(address: str) -> None:
         ["sh", "-c", command.replace(WRITTEN_ADDRESS, address)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         env={**os.environ, "NO_PROXY": "127.0.0.1"},
     )
     assert re.fullmatch(r"\d{3,} bytes\n", run.stdout), run.stderr
 
 
 def test_the_table_names_every_endpoint(address: str) -> None:
-    with urllib.request.urlopen(f"{address}/gradio_api/info", timeout=60) as answer:
+    with urllib.request.urlopen(f"{address}/gradio_api/info", timeout=PATIENCE) as answer:
         endpoints = json.load(answer)["named_endpoints"]
     written = {
         row[0]: re.findall(r"`(\w+)`", row[1])

@@ -14,6 +14,7 @@ from lora_studio.events import Emit, Finished, ShouldStop, Started, StepDone, St
 from lora_studio.jobs.queue import JobQueue
 from lora_studio.store.database import Database
 from lora_studio.store.jobs import JobStore
+from tests.waiting import PATIENCE
 
 
 def step(number: int, total: int) -> StepDone:
@@ -74,7 +75,7 @@ def open_queue(store: JobStore, worker: SteppingWorker) -> Iterator[Callable[...
 
     yield build
     for queue in queues:
-        queue.close(timeout=10)
+        queue.close(timeout=PATIENCE)
 
 
 @pytest.fixture

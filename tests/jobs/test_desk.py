@@ -15,8 +15,7 @@ from lora_studio.jobs.desk import GenerationDesk, Made, Ticket, TicketState
 from lora_studio.records import ImageRecord
 from lora_studio.request import GenerateRequest
 from lora_studio.studio import Studio, open_studio
-
-PATIENCE = 20.0
+from tests.waiting import PATIENCE
 
 
 class Gate:

@@ -19,8 +19,8 @@ from lora_studio.records import JobRecord, JobStatus
 from lora_studio.runtime import DeviceLease
 from lora_studio.store.jobs import JobStore
 from tests.jobs.conftest import SteppingWorker
-from tests.jobs.test_queue import until
 from tests.tiny import make_pictures, make_tiny_base, tiny_values
+from tests.waiting import PATIENCE, until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 Open = Callable[..., JobQueue]
@@ -78,21 +78,21 @@ def steps_of(queue: JobQueue, job_id: str) -> list[int]:
 def test_a_real_training_is_paused_told_and_resumed(open_queue: Open, tiny_config: Build) -> None:
     lease = DeviceLease()
     queue = open_queue(worker=ThreadWorker(lease))
-    whole = queue.wait(queue.submit(tiny_config("whole")).id, timeout=120)
+    whole = queue.wait(queue.submit(tiny_config("whole")).id, timeout=PATIENCE)
     job = queue.submit(tiny_config("paused"))
     until(lambda: queue.get(job.id).step >= 2)
     queue.save_now(job.id)
     until(lambda: queue.events(job.id, kinds=("CheckpointSaved",)))
     asked_at = queue.get(job.id).step
     assert queue.pause(job.id).status in {JobStatus.PAUSING, JobStatus.PAUSED}
-    paused = queue.wait(job.id, timeout=60)
+    paused = queue.wait(job.id, timeout=PATIENCE)
     assert paused.status == JobStatus.PAUSED
     assert asked_at <= paused.step < STEPS
     assert paused.state_step == paused.step
     assert lease.holder == ""
     assert queue.running() is None
     assert queue.resume(job.id).id == job.id
-    done = queue.wait(job.id, timeout=120)
+    done = queue.wait(job.id, timeout=PATIENCE)
     assert done.status == JobStatus.FINISHED
     assert tensor_hash(done) == tensor_hash(whole)
     assert steps_of(queue, job.id) == [*range(1, STEPS + 1)]
@@ -120,7 +120,7 @@ def test_after_kill_9_the_next_program_resumes_the_run(
     until(lambda: queue.get(job_id).step > first.start_step)
     assert first.start_step >= interrupted.state_step > 0
     queue.stop(job_id)
-    stopped = queue.wait(job_id, timeout=60)
+    stopped = queue.wait(job_id, timeout=PATIENCE)
     assert stopped.status == JobStatus.STOPPED
     steps = steps_of(queue, job_id)
     assert steps == [*range(1, steps[-1] + 1)]
@@ -131,7 +131,7 @@ def test_after_kill_9_the_next_program_resumes_the_run(
     notes = [stored.event.message for stored in queue.events(again.id, kinds=("Noted",))]
     assert any("begins with the weights that another one had" in note for note in notes)
     queue.stop(again.id)
-    queue.wait(again.id, timeout=60)
+    queue.wait(again.id, timeout=PATIENCE)
 
 
 def test_a_state_that_is_gone_is_told_before_anything_runs(open_queue: Open, tiny_config: Build) -> None:
@@ -141,7 +141,7 @@ def test_a_state_that_is_gone_is_told_before_anything_runs(open_queue: Open, tin
     job = queue.submit(tiny_config("gone", max_train_steps=100_000))
     until(lambda: (queue.get(job.id).state_step or 0) >= 2)
     queue.pause(job.id)
-    paused = queue.wait(job.id, timeout=60)
+    paused = queue.wait(job.id, timeout=PATIENCE)
     shutil.rmtree(paused.config["output"]["output_dir"])
     for action in (queue.resume, queue.fork):
         with pytest.raises(StoreError, match="has left no state"):
@@ -182,7 +182,7 @@ def test_a_command_of_another_program_is_heard(
     assert worker.heard == ["preview", "save"]
     assert worker.given == [{"resume_from": None}]
     worker.go()
-    queue.wait(job.id, timeout=60)
+    queue.wait(job.id, timeout=PATIENCE)
 
 
 def test_a_database_that_fails_does_not_hurt_a_run_that_is_told_something(
@@ -204,7 +204,7 @@ def test_a_database_that_fails_does_not_hurt_a_run_that_is_told_something(
     monkeypatch.setattr(store, "take_command", whole)
     until(lambda: worker.heard == ["save"])
     worker.go()
-    assert queue.wait(job.id, timeout=60).status == JobStatus.FINISHED
+    assert queue.wait(job.id, timeout=PATIENCE).status == JobStatus.FINISHED
 
 
 def test_a_waiting_job_is_paused_at_once(open_queue: Open, config_named: Build) -> None:
@@ -214,11 +214,11 @@ def test_a_waiting_job_is_paused_at_once(open_queue: Open, config_named: Build) 
     until(lambda: queue.get(first.id).status == JobStatus.RUNNING)
     assert queue.pause(second.id).status == JobStatus.PAUSED
     worker.go()
-    queue.wait(first.id, timeout=60)
+    queue.wait(first.id, timeout=PATIENCE)
     time.sleep(0.1)
     assert worker.ran == ["a"]
     queue.resume(second.id)
-    assert queue.wait(second.id, timeout=60).status == JobStatus.FINISHED
+    assert queue.wait(second.id, timeout=PATIENCE).status == JobStatus.FINISHED
     assert worker.given == [{"resume_from": None}] * 2
 
 
@@ -255,4 +255,4 @@ def test_sd_scripts_can_not_be_paused(open_queue: Open, config_named: Build) -> 
         queue.pause(job.id)
     assert queue.get(job.id).status == JobStatus.RUNNING
     worker.go()
-    queue.wait(job.id, timeout=60)
+    queue.wait(job.id, timeout=PATIENCE)

@@ -16,6 +16,7 @@ from lora_studio.jobs.queue import JobQueue
 from lora_studio.records import JobStatus
 from lora_studio.store.jobs import JobStore
 from tests.jobs.conftest import SteppingWorker
+from tests.waiting import PATIENCE
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PROGRAM = """
@@ -67,9 +68,9 @@ def test_a_killed_run_is_interrupted_and_what_waited_runs(
     assert job.message == "The program ended while this training ran, at step 3 of 50."
     assert job.hint
     assert len(queue.losses(running)) == 3
-    assert queue.wait(waiting, timeout=60).status == JobStatus.FINISHED
+    assert queue.wait(waiting, timeout=PATIENCE).status == JobStatus.FINISHED
     assert worker.ran == ["second"]
-    again = queue.wait(queue.again(running).id, timeout=60)
+    again = queue.wait(queue.again(running).id, timeout=PATIENCE)
     assert again.status == JobStatus.FINISHED
     assert again.config == job.config
 
@@ -89,8 +90,8 @@ def test_jobs_of_a_living_program_are_left_alone_until_it_dies(
     worker.go()
     child.kill()
     child.wait()
-    assert queue.wait(running, timeout=60).status == JobStatus.INTERRUPTED
-    assert queue.wait(waiting, timeout=60).status == JobStatus.FINISHED
+    assert queue.wait(running, timeout=PATIENCE).status == JobStatus.INTERRUPTED
+    assert queue.wait(waiting, timeout=PATIENCE).status == JobStatus.FINISHED
 
 
 def test_a_job_can_be_stopped_from_another_program(
@@ -99,4 +100,4 @@ def test_a_job_can_be_stopped_from_another_program(
     _, (running, _) = other_process
     queue = open_queue(started=False)
     assert queue.stop(running).status == JobStatus.STOPPING
-    assert queue.wait(running, timeout=60).status == JobStatus.STOPPED
+    assert queue.wait(running, timeout=PATIENCE).status == JobStatus.STOPPED

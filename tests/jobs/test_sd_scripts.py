@@ -35,9 +35,9 @@ from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
 from tests.jobs.conftest import SteppingWorker
 from tests.tiny import make_pictures
+from tests.waiting import PATIENCE
 
 CHECKOUT = Path(__file__).parent / "sd_scripts_checkout"
-PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -236,7 +236,7 @@ def test_a_stop_ends_the_child_and_its_children_and_keeps_its_checkpoint(
 
 
 def gone(pid: int) -> bool:
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + PATIENCE
     while time.monotonic() < give_up:
         try:
             os.kill(pid, 0)

@@ -12,8 +12,7 @@ from lora_studio.errors import DeviceBusy
 from lora_studio.events import Event, Stopped
 from lora_studio.jobs.thread_worker import ThreadWorker
 from lora_studio.runtime import DeviceLease
-
-PATIENCE = 60.0
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -14,6 +14,7 @@ from lora_studio.errors import StoreError
 from lora_studio.store import database as module
 from lora_studio.store.database import Database
 from lora_studio.store.migrations import MIGRATIONS
+from tests.waiting import PATIENCE
 
 
 def count(database: Database) -> int:
@@ -76,7 +77,7 @@ def test_readers_do_not_see_or_wait_for_an_open_transaction(database: Database) 
         seen: list[int] = []
         reader = threading.Thread(target=lambda: seen.append(count(database)))
         reader.start()
-        reader.join(5)
+        reader.join(PATIENCE)
         assert seen == [0]
     assert count(database) == 1
 
@@ -102,7 +103,7 @@ def test_several_processes_may_open_a_new_file_at_once(tmp_path: Path) -> None:
     )
     path = str(tmp_path / "shared.db")
     runs = [subprocess.Popen([sys.executable, "-c", program, path, name]) for name in "abc"]
-    assert [run.wait(60) for run in runs] == [0, 0, 0]
+    assert [run.wait(PATIENCE) for run in runs] == [0, 0, 0]
     with closing(Database(Path(path))) as database:
         assert count(database) == 60
 

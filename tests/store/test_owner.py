@@ -6,6 +6,7 @@ import sys
 import time
 
 from lora_studio.store.owner import SILENCE_SECONDS, is_alive, this_process
+from tests.waiting import PATIENCE
 
 
 def test_this_process_is_alive_and_keeps_its_name() -> None:
@@ -24,7 +25,7 @@ def test_a_process_is_alive_until_it_ends_even_if_nobody_fetches_its_exit_status
         assert owner != this_process()
         assert is_alive(owner, silence=1e9)
         child.kill()
-        give_up = time.monotonic() + 10
+        give_up = time.monotonic() + PATIENCE
         while is_alive(owner, silence=0) and time.monotonic() < give_up:
             time.sleep(0.01)  # no wait() yet: the system still lists the process
         assert not is_alive(owner, silence=0)

@@ -11,6 +11,7 @@ import httpx
 from supabase import Client, ClientOptions, create_client
 
 from tests.supabase.access import Keys
+from tests.waiting import PATIENCE
 
 
 class Serves(Protocol):
@@ -31,7 +32,7 @@ class Clients:
         self.service, self.anon = self.with_key(server.keys.service), self.with_key(server.keys.anon)
 
     def with_key(self, key: str, token: str = "") -> Client:
-        own = self._stack.enter_context(httpx.Client(timeout=10))
+        own = self._stack.enter_context(httpx.Client(timeout=PATIENCE))
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         options = ClientOptions(
             httpx_client=own,

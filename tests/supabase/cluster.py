@@ -18,10 +18,11 @@ import psycopg
 
 from tests.serving import CHECKOUT, free_port
 from tests.supabase.places import HERE
+from tests.waiting import PATIENCE
 
 BOOTSTRAP = HERE / "bootstrap.sql"
 MIGRATIONS = CHECKOUT / "supabase" / "migrations"
-START_SECONDS = 60.0
+START_SECONDS = PATIENCE
 WINDOWS = os.name == "nt"
 # Tests lose nothing by a power cut.
 SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "60"}
@@ -109,7 +110,7 @@ def _running(programs: Path, folder: Path, user: dict[str, Any]) -> Iterator[Clu
         yield cluster
     finally:
         process.terminate() if WINDOWS else process.send_signal(signal.SIGINT)  # "fast": drop the clients
-        process.wait(30)
+        process.wait(PATIENCE)
         Path(log.name).unlink()
 
 

@@ -110,7 +110,7 @@ def misbehaving(how: str) -> Iterator[str]:
             except TimeoutError:
                 continue
             kept.append(connection)
-            connection.settimeout(1)
+            connection.settimeout(60)
             connection.recv(65536)
             answer = ON_THE_WIRE[how]
             if answer is None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,18 +30,9 @@ from lora_studio.store.library import Library
 from lora_studio.store.machine import machine_id
 from lora_studio.store.outbox import Outbox
 from tests.jobs.conftest import SteppingWorker
+from tests.waiting import PATIENCE
 
 QUICK = Pace(look=0.02, first=0.02, longest=0.1, wishes=0.05, paused=0.1)
-PATIENCE = 20.0
-
-
-def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    """What `condition` gives once it gives something."""
-    give_up = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < give_up, "it did not happen in time"
-        time.sleep(0.02)
-    return found
 
 
 @dataclass(frozen=True)
@@ -130,7 +120,7 @@ def open_home(
     try:
         yield Home(settings, database, store, library, gallery, queue, worker, mirror)
     finally:
-        queue.close(timeout=10)
+        queue.close(timeout=PATIENCE)
         mirror.close()
         database.close()
 

@@ -29,8 +29,9 @@ from tests.supabase.access import Claims, Connections, Keys, Refused
 from tests.supabase.accounts import Accounts, User
 from tests.supabase.resumable import VERSION, Resumable
 from tests.supabase.storage import Objects, Upload, storage_error
+from tests.waiting import PATIENCE
 
-START_SECONDS = 20.0
+START_SECONDS = PATIENCE
 Work = Callable[..., Response]
 
 

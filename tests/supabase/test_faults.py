@@ -28,8 +28,9 @@ from lora_studio.store.supabase import Supabase
 from tests.serving import CHECKOUT
 from tests.supabase.conftest import Postgres
 from tests.supabase.faulty import HALF, ON_THE_WIRE, Answering, Faulty, misbehaving
-from tests.supabase.mirroring import QUICK, Home, open_home, step, until
+from tests.supabase.mirroring import QUICK, Home, open_home, step
 from tests.supabase.server import Server
+from tests.waiting import PATIENCE, until
 
 STEPS, KILLS = 120, 5
 
@@ -50,7 +51,7 @@ for line in sys.stdin:  # a seed each: one more sender, for the test to kill
     else:
         with open_home(folder, transport=Faulty(HALF, seed=int(line)), **facts) as home:
             home.mirror.start()
-            time.sleep(60)
+            time.sleep(600)
 """
 
 
@@ -109,7 +110,7 @@ def test_three_trainings_half_of_all_requests_failing_senders_killed(
             for thread in threads:
                 thread.join()
         home.mirror.start()
-        assert home.mirror.flush(40)
+        assert home.mirror.flush(PATIENCE)
         assert home.outbox.dead_letters() == []
         with postgres.connect() as connection:
             for job in jobs:
@@ -148,7 +149,7 @@ def test_events_of_a_job_that_is_put_off_are_not_lost(
         tried = "SELECT 1 FROM outbox WHERE kind = 'events' AND attempts > 0"
         until(lambda: home.database.read(tried))
         assert home.outbox.dead_letters() == []
-        assert home.mirror.flush(10)
+        assert home.mirror.flush(PATIENCE)
         with postgres.connect() as connection:
             sql = "select count(*) from job_events where job_id = %s"
             assert connection.execute(sql, (home.there("job", job.id),)).fetchone() == (62,)
@@ -256,7 +257,7 @@ def test_a_dead_server_is_asked_once_a_back_off(tmp_path: Path) -> None:
     transport = Answering(503, b"{}")
     facts = {"supabase_url": "http://127.0.0.1:9", "supabase_key": "k" * 20}
     with open_home(
-        tmp_path, transport=transport, pace=Pace(look=0.01, first=100, longest=100), **facts
+        tmp_path, transport=transport, pace=Pace(look=0.01, first=1e6, longest=1e6), **facts
     ) as home:
         for number in range(20):
             home.begin(f"lora-{number}", done=20)
@@ -267,7 +268,7 @@ def test_a_dead_server_is_asked_once_a_back_off(tmp_path: Path) -> None:
         assert len(transport.times) == 1
         begun = time.monotonic()
         home.mirror.close()
-        assert time.monotonic() - begun < 2  # closing does not wait for the back-off
+        assert time.monotonic() - begun < PATIENCE  # closing does not wait for the back-off
 
 
 def test_back_off_grows_with_jitter_up_to_its_limit() -> None:
@@ -296,7 +297,7 @@ def test_retry_after_is_a_number_or_a_date(header: str, least: float, most: floa
 
 
 def test_nobody_here_waits_for_a_server_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SECONDS", 3.0)
+    monkeypatch.setattr(module, "SECONDS", 30.0)
     with misbehaving("hang") as address:
         facts = {"supabase_url": address, "supabase_key": "k" * 20}
         with open_home(tmp_path, pace=QUICK, **facts) as home:
@@ -307,7 +308,7 @@ def test_nobody_here_waits_for_a_server_that_hangs(tmp_path: Path, monkeypatch: 
             for number in range(1, 101):
                 home.store.append(job.id, step(number, 100))
                 home.mirror.state()
-            assert time.monotonic() - begun < 2
+            assert time.monotonic() - begun < 25
 
 
 def test_a_bug_in_the_sender_does_not_end_it(
@@ -326,5 +327,5 @@ def test_a_bug_in_the_sender_does_not_end_it(
 
         monkeypatch.setattr("lora_studio.store.outbox.Outbox.waiting", stumble)
         home.mirror.start()
-        assert home.mirror.flush(10)
+        assert home.mirror.flush(PATIENCE)
     assert "the mirror stumbled" in caplog.text

@@ -18,8 +18,9 @@ from lora_studio.jobs.sender import Pace
 from lora_studio.records import JobStatus
 from tests.supabase.conftest import Postgres
 from tests.supabase.faulty import Faulty
-from tests.supabase.mirroring import Home, open_home, step, until
+from tests.supabase.mirroring import Home, open_home, step
 from tests.supabase.server import Server
+from tests.waiting import PATIENCE, until
 
 Open = Callable[..., Home]
 
@@ -57,13 +58,13 @@ def test_a_training_is_seen_over_there_as_it_is_here(opened: Open, rows: Rows) -
     job = home.begin(done=5)
     assert home.mirror.state().state == "waiting"
     home.mirror.start()
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     status, progress, *figures = rows(JOB, home.there("job", job.id))[0]
     assert (status, *figures) == ("running", 5, 10, 0.25, "", 1)
     assert progress == pytest.approx(home.store.get(job.id).progress)
     home.store.append(job.id, Noted(message="The loss jumped.", level="warning"))
     home.finish(job)
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     assert rows(JOB, home.there("job", job.id))[0][:3] == ("finished", 100.0, 5)
     events = "select seq, kind, level from job_events where job_id = %s order by seq"
     told = rows(events, home.there("job", job.id))
@@ -82,7 +83,7 @@ def test_what_was_there_before_the_mirror_follows(opened: Open, rows: Rows) -> N
     later = opened()
     jobs = [home.begin(f"lora-{number}") for number, home in enumerate([later] * 3)]
     later.mirror.start()
-    assert later.mirror.flush(10)
+    assert later.mirror.flush(PATIENCE)
     ids = [later.there("job", each.id) for each in jobs]
     assert rows("select count(*) from training_jobs where id::text = any(%s)", ids) == [(3,)]
     assert rows(JOB, home.there("job", job.id)) == []
@@ -93,7 +94,7 @@ def test_many_steps_cost_few_requests(opened: Open, rows: Rows) -> None:
     home = opened(transport=network)
     job = home.begin(steps=500, done=300)
     home.mirror.start()
-    assert home.mirror.flush(20)
+    assert home.mirror.flush(PATIENCE)
     count = "select count(*), max(seq) from job_events where job_id = %s"
     assert rows(count, home.there("job", job.id)) == [(302, 302)]
     assert network.requests < 20
@@ -104,7 +105,7 @@ def test_an_account_writes_its_own_rows(opened: Open, server: Server, rows: Rows
     home = opened(supabase_key=server.anon_key, supabase_email=user.email, supabase_password=user.password)
     job = home.begin(done=2)
     home.mirror.start()
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     owner = "select owner_id::text from training_jobs where id = %s"
     assert rows(owner, home.there("job", job.id)) == [(user.id,)]
     server.accounts.seconds = -5  # the next token is expired when it comes
@@ -112,7 +113,7 @@ def test_an_account_writes_its_own_rows(opened: Open, server: Server, rows: Rows
     home.store.append(job.id, step(3))
     until(lambda: home.mirror.state().state == "paused")
     server.accounts.seconds = 3600
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     assert rows(JOB, home.there("job", job.id))[0][2] == 3
 
 
@@ -121,14 +122,14 @@ def test_from_the_secret_key_to_an_account(opened: Open, server: Server, rows: R
     home = opened()
     job = home.begin(done=2)
     home.mirror.start()
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     user = server.user("gus@example.org")
     account = {"supabase_email": user.email, "supabase_password": user.password}
     settings = {"supabase_url": server.url, "supabase_key": server.anon_key, **account}
     home.mirror.close()
     with open_home(home.settings.home.parent, **settings) as same:
         same.mirror.start()
-        assert same.mirror.flush(10)
+        assert same.mirror.flush(PATIENCE)
         assert same.there("job", job.id) != home.there("job", job.id)
         for each, owner in ((home, None), (same, user.id)):
             sql = "select owner_id::text, step from training_jobs where id = %s"
@@ -159,7 +160,7 @@ def test_missing_tables_pause_all_until_they_are_there(opened: Open, postgres: P
             assert home.outbox.dead_letters() == []
         finally:
             connection.execute("alter table hidden rename to loras")
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     assert rows(JOB, home.there("job", job.id))[0][0] == "running"
 
 
@@ -178,7 +179,7 @@ def test_events_wait_for_their_job_and_none_is_lost(opened: Open, postgres: Post
     job = home.begin(steps=100, done=80)
     there = home.there("job", job.id)
     home.mirror.start()
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     rows("delete from training_jobs where id = %s returning id", there)
     for number in range(81, 91):
         home.store.append(job.id, step(number, 100))
@@ -190,7 +191,7 @@ def test_events_wait_for_their_job_and_none_is_lost(opened: Open, postgres: Post
         assert {letter.kind for letter in home.outbox.dead_letters()} == {"job"}
         connection.execute("alter table training_jobs drop constraint no")
     home.store.append(job.id, step(92, 100))
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     seqs = {seq for (seq,) in rows("select seq from job_events where job_id = %s", there)}
     assert seqs >= set(range(83, 95))
 
@@ -214,7 +215,7 @@ def test_one_bad_row_does_not_hold_up_the_others(
     assert "check" in letter.error
     assert home.mirror.state().refused == 1
     home.store.append(bad.id, step(1))  # the next state is a good one, and its events were kept
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     assert rows(JOB, home.there("job", bad.id))[0][2] == 1
     assert home.mirror.state().refused == 0
 
@@ -224,13 +225,13 @@ def test_what_is_removed_here_is_removed_there(opened: Open, rows: Rows) -> None
     home.finish(home.begin())
     picture = home.draw("a cat", "cat")
     home.mirror.start()
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     image = "select lora_id::text, prompt, seed, path from generated_images where id = %s"
     lora_id = home.there("lora", "cat")
     assert rows(image, home.there("image", picture)) == [(lora_id, "a cat", 7, None)]
     home.gallery.delete_image(picture)
     home.gallery.delete_lora("cat")
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     assert rows(image, home.there("image", picture)) == []
     status = "select status::text from loras where id = %s"
     assert rows(status, lora_id) == [("archived",)]
@@ -241,11 +242,11 @@ def test_a_resumed_training_is_told_on(opened: Open, rows: Rows) -> None:
     job = home.begin(done=3)
     home.store.append(job.id, Stopped(step=3))
     home.mirror.start()
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     assert rows(JOB, home.there("job", job.id))[0][0] == "stopped"
     home.store.set_status(job.id, JobStatus.PAUSED)  # what can be resumed
     home.store.resume(job.id)
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     status, *_, run = rows(JOB, home.there("job", job.id))[0]
     assert (status, run) == ("queued", 2)
 
@@ -285,7 +286,7 @@ def test_a_program_that_runs_one_training_grants_no_other_wish(opened: Open, row
     home = opened()
     first, second = (home.queue.submit(home.config(name)) for name in ("cat", "dog"))
     home.mirror.start(only=first.id)
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     for job in (first, second):
         there = home.there("job", job.id)
         rows("update training_jobs set desired_state = 'stop' where id = %s returning id", there)
@@ -300,7 +301,7 @@ def test_a_wish_that_can_not_be_granted_is_taken_back(opened: Open, rows: Rows) 
     job = home.begin()
     home.store.append(job.id, Failed(message="No."))
     home.mirror.start()
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     there = home.there("job", job.id)
     rows("update training_jobs set desired_state = 'resume' where id = %s returning id", there)
     until(lambda: rows("select desired_state::text from training_jobs where id = %s", there) == [("none",)])
@@ -334,7 +335,7 @@ def test_a_machine_taken_for_dead_speaks_again(opened: Open, rows: Rows) -> None
     home = opened()
     job = home.begin(done=2)
     home.mirror.start()
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     there = home.there("job", job.id)
     until(lambda: home.mirror._looks)
     old = "update training_jobs set seen_at = now() - interval '1 hour' where id = %s returning id"
@@ -343,7 +344,7 @@ def test_a_machine_taken_for_dead_speaks_again(opened: Open, rows: Rows) -> None
     other.mirror.start()  # its first look clears up
     until(lambda: rows(JOB, there)[0][0] == "interrupted")
     home.store.append(job.id, step(3))
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     assert rows(JOB, there)[0][:3:2] == ("running", 3)
 
 
@@ -359,7 +360,7 @@ def test_a_project_that_can_not_be_reached_is_caught_up_with(
         assert (state.state, "reached" in state.reason) == ("waiting", True)
     finally:
         server.start()
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     assert rows(JOB, home.there("job", job.id))[0][2] == 3
     assert home.mirror.state() == replace(state, state="synced", waiting=0, reason="")
 
@@ -367,24 +368,24 @@ def test_a_project_that_can_not_be_reached_is_caught_up_with(
 def test_a_project_that_can_not_be_asked_is_not_called_synced(opened: Open, server: Server) -> None:
     home = opened()
     home.mirror.start()
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     server.stop()
     try:
         state = until(lambda: home.mirror.state() if home.mirror.state().reason else None)
         assert (state.state, state.waiting) == ("waiting", 0)
     finally:
         server.start()
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
 
 
 def test_another_project_gets_everything(opened: Open, rows: Rows) -> None:
     home = opened()
     job = home.begin(done=3)
     home.mirror.start()
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     home.outbox.aim_at("elsewhere")
     assert home.mirror.state().waiting == 7
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     assert rows(JOB, home.there("job", job.id))[0][2] == 3
 
 

@@ -16,8 +16,9 @@ from PIL import Image
 from lora_studio.errors import BrokenFile, ModelFileError, StoreError
 from lora_studio.jobs import uploads
 from tests.supabase.conftest import Postgres
-from tests.supabase.mirroring import Home, open_home, until, write_lora
+from tests.supabase.mirroring import Home, open_home, write_lora
 from tests.supabase.server import Server
+from tests.waiting import PATIENCE, until
 
 Open = Callable[..., Home]
 Rows = Callable[..., list[tuple[Any, ...]]]
@@ -74,7 +75,7 @@ def test_without_being_asked_no_file_is_sent(opened: Open, rows: Rows) -> None:
     home.finish(home.begin())
     home.draw("a cat")
     home.mirror.start()
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     assert artifact(rows, home) == (None, None, None, None)
     assert rows("select count(*) from storage.objects where name like %s", f"{home.machine}/%") == [(0,)]
 
@@ -88,7 +89,7 @@ def test_a_finished_lora_its_preview_and_a_picture(opened: Open, server: Server,
     home.gallery.scan()
     picture = home.draw("a cat", "cat")
     home.mirror.start()
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     path = f"{home.machine}/{digest}.safetensors"
     assert artifact(rows, home) == ("loras", path, file.stat().st_size, digest)
@@ -106,7 +107,7 @@ def test_an_account_keeps_to_its_own_folder(opened: Open, server: Server, rows: 
     home = opened(supabase_key=server.anon_key, **account)
     home.finish(home.begin())
     home.mirror.start()
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     assert artifact(rows, home)[1].startswith(f"{user.id}/")
 
 
@@ -123,7 +124,7 @@ def test_a_large_file_goes_on_where_it_was(opened: Open, rows: Rows) -> None:
     again = Interrupted(may_pass=100)
     with open_home(file.parents[3], transport=again, **_facts(home)) as reopened:
         reopened.mirror.start()
-        assert reopened.mirror.flush(20)
+        assert reopened.mirror.flush(PATIENCE)
         size = file.stat().st_size
         assert artifact(rows, reopened)[2] == size
     assert network.bodies == [uploads.CHUNK] * 2
@@ -143,7 +144,7 @@ def test_an_upload_that_the_server_forgot_begins_anew(opened: Open, server: Serv
     until(lambda: network.passed == 1)
     server.resumable._unfinished.clear()
     network.may_pass = 100
-    assert home.mirror.flush(20)
+    assert home.mirror.flush(PATIENCE)
     assert artifact(rows, home)[2] == file.stat().st_size
 
 
@@ -158,7 +159,7 @@ def test_a_file_that_is_too_large_is_a_warning(
     home.mirror.start()
     letters = until(home.outbox.dead_letters)
     assert [(letter.kind, letter.key) for letter in letters] == [("file", "cat")]
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     assert home.queue.get(job.id).status == "finished"
     assert home.mirror.state().refused == 1
     assert "was not uploaded" in caplog.text
@@ -170,7 +171,7 @@ def test_the_team_sees_and_fetches_a_lora(opened: Open, rows: Rows) -> None:
     file = first.finish(first.begin("dragon"))
     for home in (first, second):
         home.mirror.start()
-    assert first.mirror.flush(10)
+    assert first.mirror.flush(PATIENCE)
     (found,) = until(
         lambda: [lora for lora in second.mirror.team() if lora.id == first.there("lora", "dragon")]
     )
@@ -179,7 +180,7 @@ def test_the_team_sees_and_fetches_a_lora(opened: Open, rows: Rows) -> None:
     assert Path(record.path).read_bytes() == file.read_bytes()
     assert found not in second.mirror.team()
     assert not list(second.settings.cache.rglob("*.safetensors"))
-    assert second.mirror.flush(10)
+    assert second.mirror.flush(PATIENCE)
     mine = "select count(*) from loras where worker_id = %s"
     assert rows(mine, second.machine) == [(0,)]  # what came from there does not go back
     assert all(lora.slug != "dragon" or lora.id != found.id for lora in first.mirror.team())
@@ -189,11 +190,11 @@ def test_a_picture_with_a_fetched_lora_is_not_stuck(opened: Open, rows: Rows) ->
     first, second = opened(), opened()
     first.finish(first.begin("robot"))
     first.mirror.start()
-    assert first.mirror.flush(10)
+    assert first.mirror.flush(PATIENCE)
     second.mirror.start()
     record = second.mirror.fetch(first.there("lora", "robot"))
     picture = second.draw("a robot", record.slug)
-    assert second.mirror.flush(10)
+    assert second.mirror.flush(PATIENCE)
     image = "select prompt from generated_images where id = %s"
     assert rows(image, second.there("image", picture)) == [("a robot",)]
 
@@ -217,7 +218,7 @@ def test_what_others_wrote_is_not_believed(
     first, second = opened(), opened()
     first.finish(first.begin("cat"))
     first.mirror.start()
-    assert first.mirror.flush(10)
+    assert first.mirror.flush(PATIENCE)
     there = first.there("lora", "cat")
     rows(f"update loras set {change} where id = %s returning id", there)
     with pytest.raises(error, match=said):
@@ -231,7 +232,7 @@ def test_a_file_that_is_no_lora_is_not_taken_in(opened: Open, server: Server, ro
     file = first.finish(first.begin("cat"))
     file.write_bytes(b"\x80\x04pickle" * 50)  # after the library has read it
     first.mirror.start()
-    assert first.mirror.flush(10)
+    assert first.mirror.flush(PATIENCE)
     with pytest.raises(ModelFileError):
         second.mirror.fetch(first.there("lora", "cat"))
     assert second.gallery.loras() == []
@@ -248,5 +249,5 @@ def test_imported_loras_are_not_given_away(opened: Open, rows: Rows, tmp_path: P
     home = opened()
     home.gallery.import_lora(write_lora(tmp_path / "found.safetensors"))
     home.mirror.start()
-    assert home.mirror.flush(10)
+    assert home.mirror.flush(PATIENCE)
     assert artifact(rows, home, "found") == (None, None, None, None)

@@ -26,8 +26,9 @@ from lora_studio.ui.blocks import build
 from tests.gradio_leftovers import IGNORE, _sweep_event_loops
 from tests.serving import CHECKOUT, App, running_app
 from tests.supabase.faulty import Answering
-from tests.supabase.mirroring import open_home, until
+from tests.supabase.mirroring import open_home
 from tests.supabase.server import Server
+from tests.waiting import PATIENCE, until
 
 __all__ = ["_sweep_event_loops"]
 pytestmark = IGNORE
@@ -73,7 +74,7 @@ def app(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ap
 
 @pytest.fixture(scope="module")
 def logged_in(app: App) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=app.address, timeout=60, trust_env=False) as client:
+    with httpx.Client(base_url=app.address, timeout=PATIENCE, trust_env=False) as client:
         client.post("login", data={"username": "me", "password": PAGE_WORD}).raise_for_status()
         yield client
 
@@ -134,7 +135,7 @@ def test_nothing_is_in_what_a_working_mirror_leaves(
         home.finish(home.begin(done=3))
         home.draw("a cat")
         home.mirror.start()
-        assert home.mirror.flush(10)
+        assert home.mirror.flush(PATIENCE)
         state = home.mirror.state()
     secrets = (server.anon_key, user.password)
     assert found_in(caplog.text, *secrets) == []

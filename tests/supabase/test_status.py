@@ -22,6 +22,7 @@ from tests.serving import CHECKOUT
 from tests.supabase.conftest import Postgres
 from tests.supabase.mirroring import Home, open_home
 from tests.supabase.server import Server
+from tests.waiting import PATIENCE
 
 Ask = Callable[..., tuple[int, str, str]]
 
@@ -36,7 +37,7 @@ def elsewhere(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Itera
         home.store.append(home.begin("elk").id, Stopped(step=0))
         job = home.begin("cat", done=5)
         home.mirror.start()
-        assert home.mirror.flush(10)
+        assert home.mirror.flush(PATIENCE)
         home.store.heartbeat(job.owner)
         yield home
 
@@ -125,7 +126,7 @@ def test_watching_ends_with_the_training(
     """It goes on through an outage of the project."""
     monkeypatch.setattr("lora_studio.cli.status.WATCH_SECONDS_THERE", 0.05)
     job = elsewhere.begin("ant", done=1)
-    assert elsewhere.mirror.flush(10)
+    assert elsewhere.mirror.flush(PATIENCE)
 
     def go_on() -> None:
         time.sleep(0.3)

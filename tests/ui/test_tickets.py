@@ -19,8 +19,8 @@ from lora_studio.ui import blocks, tickets
 from lora_studio.ui.blocks import build
 from lora_studio.ui.live import QUICK_SECONDS, SECONDS, Live
 from tests.ui.test_views import parse
+from tests.waiting import PATIENCE
 
-PATIENCE = 20.0
 WAITING = Ticket(id="a", title="a <dog>", ahead=2)
 RUNNING = Ticket(
     id="b",
