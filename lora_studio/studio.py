@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lora_studio.catalog import BASES, plan, preview_prompts
+from lora_studio.catalog import plan, preview_prompts
 from lora_studio.config import Kind, TrainConfig, config_leaf
 from lora_studio.dataset import Datasets
 from lora_studio.errors import ConfigError, DatasetError, DeviceBusy, StoreError, StudioError
 from lora_studio.events import Denoised, Emit, Event, ImageSaved, ShouldStop, ignore, never_stop
-from lora_studio.families.detect import find_base
+from lora_studio.families.detect import FoundBase, known_base
 from lora_studio.gallery import Gallery
 from lora_studio.generation.grid import plan_grid
 from lora_studio.generation.grid_drawing import CellDrawing, save_sheet, settled
@@ -64,19 +64,21 @@ class Studio:
         overrides: Mapping[str, Any] | None = None,
     ) -> TrainConfig:
         """The configuration that three inputs make: preset of the kind, the base's defaults, then `overrides`
-        (leaf names of TrainConfig). The output folder is a fresh one. Raises ConfigError."""
+        (leaf names of TrainConfig). The output folder is a fresh one. Raises ConfigError, and ModelFileError
+        for a base that is missing: it is named now, not when the job's turn comes."""
         slug = self._free_slug(name)
+        found = known_base(base, self.settings)
         trigger = trigger.strip() or default_trigger(slug)
         values: dict[str, Any] = {
-            **plan(kind, base, images).values,
+            **plan(kind, found.traits, images, overrides).values,
             "pretrained_model_name_or_path": base,
             "train_data_dir": str(train_data_dir),
             "trigger_word": trigger,
             "output_name": slug,
             "title": name.strip(),
             "output_dir": str(self.settings.loras / slug),
-            "sample_prompts": preview_prompts(kind, trigger, base),
-            **self._regularisation(base),
+            "sample_prompts": preview_prompts(kind, trigger, found.traits.name),
+            **_regularisation(found),
         }
         for key, value in (overrides or {}).items():
             if config_leaf(key).name in {"output_name", "output_dir", "title", "train_data_dir"}:
@@ -85,13 +87,6 @@ class Studio:
                 )
             values[key] = value
         return TrainConfig.from_values(values)
-
-    def _regularisation(self, base: str) -> dict[str, str]:
-        """The pictures that come with a base to keep a LoRA from changing the rest."""
-        entry = BASES.get(base)
-        if entry is None or not entry.regularisation:
-            return {}
-        return {"reg_data_dir": str(Path(find_base(base, self.settings).path_or_id) / entry.regularisation)}
 
     def start_training(
         self,
@@ -126,7 +121,6 @@ class Studio:
             raise DatasetError(
                 "There are no pictures to train on.", "Upload at least one picture.", path=dataset.path
             )
-        find_base(base, self.settings)  # a base that is missing is named now, not when the job's turn comes
         return self.train_config(
             train_data_dir=dataset.path,
             images=dataset.images,
@@ -261,6 +255,12 @@ def _of_rounds(emit: Emit, number: int, rounds: int) -> Emit:
         emit(event)
 
     return hear
+
+
+def _regularisation(found: FoundBase) -> dict[str, str]:
+    """The pictures that come with a base to keep a LoRA from changing the rest."""
+    folder = found.traits.regularisation
+    return {"reg_data_dir": str(Path(found.path_or_id) / folder)} if folder else {}
 
 
 def slug_of(name: str) -> str:

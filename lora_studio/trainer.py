@@ -156,7 +156,8 @@ def _announce(
     )
     for message in session.origin.notes:
         session.emit(Noted(message=message, level="warning"))
-    for message in (*folder.notes, *ignored_settings(session.config, device)):
+    remark = found.facts.remark(found.name, session.config.model.v_parameterization)
+    for message in filter(None, (remark, *folder.notes, *ignored_settings(session.config, device))):
         session.emit(Noted(message=message))
 
 

@@ -11,15 +11,22 @@ from lora_studio.catalog import (
     MOST_STEPS,
     PRESETS,
     SAMPLERS,
+    SD2,
+    SDXL,
     STARTER,
+    Base,
+    base_of_family,
     family_from_text_width,
     family_from_version,
     family_title,
     plan,
     preview_prompts,
+    sizes_for,
 )
 from lora_studio.config import Kind, TrainConfig, config_leaf
 from lora_studio.request import GenerateRequest
+from lora_studio.runtime import Device
+from lora_studio.training.notes import ignored_settings
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 NEEDED = {
@@ -44,10 +51,7 @@ def test_every_sampler_is_another_one() -> None:
 
 
 @pytest.mark.parametrize("base", BASES.values(), ids=lambda base: base.name)
-def test_a_base_is_complete_and_its_defaults_are_valid(base: object) -> None:
-    from lora_studio.catalog import Base
-
-    assert isinstance(base, Base)
+def test_a_base_is_complete_and_its_defaults_are_valid(base: Base) -> None:
     assert BASES[base.name] is base
     assert base.family in FAMILIES
     assert base.sampler in SAMPLERS
@@ -67,12 +71,17 @@ def test_a_base_is_complete_and_its_defaults_are_valid(base: object) -> None:
     )
 
 
-@pytest.mark.parametrize("base", [*BASES, "some/other-model"])
+OTHERS = [base_of_family(family) for family in (*FAMILIES, "unknown")]
+
+
+@pytest.mark.parametrize("base", [*BASES.values(), *OTHERS], ids=lambda base: base.name or base.family)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_plan_is_a_valid_configuration(kind: Kind, base: str) -> None:
+def test_every_plan_is_a_valid_configuration_of_which_nothing_is_ignored(kind: Kind, base: Base) -> None:
+    cpu = Device(kind="cpu", title="CPU", memory_bytes=0, native_bf16=False)
     config = TrainConfig.from_values({**NEEDED, **plan(kind, base, 12).values})
     assert config.dataset.kind == kind
     assert config.optimizer.max_train_steps > 0
+    assert list(ignored_settings(config, cpu)) == []
 
 
 @pytest.mark.parametrize(
@@ -86,7 +95,7 @@ def test_every_plan_is_a_valid_configuration(kind: Kind, base: str) -> None:
     ],
 )
 def test_the_step_rule(kind: Kind, images: int, steps: int) -> None:
-    made = plan(kind, "sd15", images)
+    made = plan(kind, BASES["sd15"], images)
     assert made.values["max_train_steps"] == steps
     assert f"{PRESETS[kind].per_image} steps for each of {images} pictures" in made.reason
     assert f"{steps} steps." in made.reason
@@ -95,7 +104,7 @@ def test_the_step_rule(kind: Kind, images: int, steps: int) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_embedded_base_brings_its_own_numbers(kind: Kind) -> None:
-    made = plan(kind, STARTER.name, 8)
+    made = plan(kind, STARTER, 8)
     assert made.values["resolution"] == STARTER.native_size
     assert made.values["max_train_steps"] == STARTER.kinds[kind]["max_train_steps"]
     assert f"{made.values['max_train_steps']} steps" in made.reason
@@ -103,7 +112,49 @@ def test_the_embedded_base_brings_its_own_numbers(kind: Kind) -> None:
 
 
 def test_an_unknown_base_is_taken_as_a_usual_one() -> None:
-    assert plan("style", "folder/model", 10) == plan("style", "sd15", 10)
+    assert plan("style", base_of_family(""), 10) == plan("style", BASES["sd15"], 10)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_base_of_a_family_trains_as_its_catalog_base(kind: Kind) -> None:
+    assert plan(kind, base_of_family(SDXL), 10) == plan(kind, BASES["sdxl"], 10)
+    assert plan(kind, base_of_family(SD2, native_size=768), 10) == plan(kind, BASES["sd21"], 10)
+
+
+@pytest.mark.parametrize(
+    ("native", "step", "sizes"),
+    [
+        (64, 4, (64, 32, 128, 8)),
+        (64, 8, (64, 32, 128, 8)),
+        (512, 8, (512, 256, 1024, 64)),
+        (768, 8, (768, 256, 1536, 64)),
+        (1024, 8, (1024, 256, 2048, 64)),
+        (2048, 8, (2048, 256, 4096, 64)),
+    ],
+)
+def test_sizes_follow_from_the_native_one(native: int, step: int, sizes: tuple[int, ...]) -> None:
+    config = TrainConfig.from_values({**NEEDED, **sizes_for(native, step)}).dataset
+    found = (config.resolution, config.min_bucket_reso, config.max_bucket_reso, config.bucket_reso_steps)
+    assert found == sizes
+
+
+def test_the_reason_speaks_of_what_was_set() -> None:
+    assert "measured to be enough" in plan("style", STARTER, 10).reason
+    assert plan("style", STARTER, 10, {"max_train_steps": "12"}).reason.startswith(
+        "12 steps of 4 pictures, as you"
+    )
+    assert "measured" not in plan("style", STARTER, 10, {"train_batch_size": 1}).reason
+    assert "for each of" not in plan("style", BASES["sd15"], 10, {"max_train_steps": 30}).reason
+
+
+def test_the_text_encoder_has_a_rate_where_it_is_trained() -> None:
+    assert "text_encoder_lr" not in plan("character", STARTER, 10).values
+    assert "text encoder" not in plan("person", STARTER, 10).reason
+    switched = plan("character", STARTER, 10, {"network_train_unet_only": False})
+    assert switched.values["text_encoder_lr"] == PRESETS["character"].values["text_encoder_lr"]
+    assert (
+        "text_encoder_lr" not in plan("person", BASES["sd15"], 10, {"network_train_unet_only": "true"}).values
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

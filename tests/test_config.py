@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lora_studio.catalog import BASES, PRESETS, plan
+from lora_studio.catalog import BASES, PRESETS, SD1, Base, base_of_family, plan
 from lora_studio.config import CONFIG_VERSION, TrainConfig, config_leaf, config_leaves
 from lora_studio.config_groups import Group
 from lora_studio.errors import ConfigError
@@ -42,8 +42,8 @@ def test_defaults_are_the_designs() -> None:
 
 
 @pytest.mark.parametrize("kind", PRESETS)
-@pytest.mark.parametrize("base", [*BASES, "somebody/model"])
-def test_every_plan_makes_a_config_that_survives_json(kind: str, base: str) -> None:
+@pytest.mark.parametrize("base", [*BASES.values(), base_of_family(SD1)], ids=lambda base: base.name)
+def test_every_plan_makes_a_config_that_survives_json(kind: str, base: Base) -> None:
     made = config(**plan(kind, base, 12).values)  # type: ignore[arg-type]
     again = TrainConfig.from_json(json.loads(json.dumps(made.to_json(), allow_nan=False)))
     assert again == made

@@ -17,6 +17,7 @@ from lora_studio.kohya_config.options import COUNTED_IN_EPOCHS, NETWORK_ARGS, SE
 if TYPE_CHECKING:
     from lora_studio.cli.progress import Progress
     from lora_studio.records import JobRecord
+    from lora_studio.settings import Settings
     from lora_studio.studio import Studio
 
 SIZE_STEP = 8
@@ -175,6 +176,17 @@ def copy_result(record: JobRecord, target: Path | None, progress: Progress) -> N
         progress.say(f"Warning: {target} can't be written: {error.strerror or error}.")
     else:
         progress.say(f"Copied to {target}.")
+
+
+def told_of_base(config: TrainConfig, settings: Settings) -> TrainConfig:
+    """With what we read from the base model and sd-scripts has to be told, where nobody says otherwise."""
+    from lora_studio.families.detect import find_base
+
+    found = find_base(config.model.pretrained_model_name_or_path, settings)
+    if config.model.v_parameterization is not None or not found.predicts_velocity:
+        return config
+    zero_snr = config.noise.zero_terminal_snr or found.facts.zero_snr
+    return config.with_values({"v_parameterization": True, "zero_terminal_snr": zero_snr})
 
 
 def save(config: TrainConfig, path: Path) -> None:

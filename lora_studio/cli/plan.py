@@ -52,11 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def planned_config(studio: Studio, wishes: Mapping[str, Any]) -> TrainConfig:
     """What `lora-studio train` would run, on the folder as it lies there. Raises StudioError."""
-    from lora_studio.families.detect import find_base
-
     folder: Path = wishes["images"]
     images = len(train.find_files(folder))
-    find_base(wishes["base"], studio.settings)
     common = {key: wishes[key] for key in ("name", "trigger", "base", "overrides")}
     return studio.train_config(train_data_dir=folder, images=images, kind=wishes["kind"], **common)
 

@@ -155,6 +155,7 @@ def _save(arguments: argparse.Namespace) -> int:
         studio = open_studio(start_worker=False)
         try:
             config = studio.train_config(train_data_dir=wishes["images"], images=len(files), **common)
+            config = kohya.told_of_base(config, studio.settings)
         finally:
             studio.close()
     kohya.save(config, target)
@@ -232,14 +233,11 @@ def parse_setting(text: str) -> tuple[str, str]:
 def submit(studio: Studio, wishes: Mapping[str, Any], progress: Progress) -> JobRecord:
     """Check everything that can be checked before anything is copied, then take the pictures in and queue the
     job. Raises StudioError."""
-    from lora_studio.families.detect import find_base
-
     folder: Path = wishes["images"]
     kind: Kind = wishes["kind"]
     files = find_files(folder)
     common = {key: wishes[key] for key in ("name", "trigger", "base", "overrides")}
     studio.train_config(train_data_dir=folder, images=len(files), kind=kind, **common)
-    find_base(wishes["base"], studio.settings)
     dataset = studio.datasets.create(wishes["name"], files)
     _tell(dataset, progress)
     return studio.start_training(dataset_id=dataset.id, kind=kind, **common)

@@ -10,8 +10,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from lora_studio.catalog import BASES, FAMILIES, SD1, SDXL, Base, family_from_text_width, family_title
+from lora_studio.catalog import (
+    BASES,
+    FAMILIES,
+    SD1,
+    SDXL,
+    STARTER,
+    Base,
+    base_of_family,
+    family_from_text_width,
+    family_title,
+)
 from lora_studio.errors import BrokenFile, FamilyMismatch, ModelFileError, UnknownFormat
+from lora_studio.families.base_facts import (
+    CONFIGS,
+    NOTHING_SAID,
+    BaseFacts,
+    facts_of_configs,
+    facts_of_file,
+    read_config,
+)
 from lora_studio.lora.files import read_header, read_tensor_table
 from lora_studio.lora.origin import Tensors, other_architecture
 from lora_studio.settings import Settings
@@ -30,13 +48,32 @@ FileStates = frozenset[tuple[str, int, int]]
 @dataclass(frozen=True, kw_only=True)
 class FoundBase:
     """`name` is what was asked for; `path_or_id` a folder, a file or a hub id, as `layout` says; `entry` the
-    catalog's, if it has one. `family` is empty for a hub id that was never fetched."""
+    catalog's, if it has one. `family` and `facts` are empty for a hub id that was never fetched."""
 
     name: str
     path_or_id: str
     family: str
     layout: Literal["folder", "file", "hub"]
     entry: Base | None = None
+    facts: BaseFacts = NOTHING_SAID
+
+    @property
+    def traits(self) -> Base:
+        """The defaults for training and drawing: the catalog's, else those of the family with the base's own
+        size."""
+        if self.entry is not None:
+            return self.entry
+        facts = self.facts
+        title = Path(self.path_or_id).name if self.layout != "hub" else self.path_or_id
+        own = {"native_size": facts.native_size, "step": facts.step}
+        return base_of_family(self.family, name=self.name, title=title, **own)
+
+    @property
+    def predicts_velocity(self) -> bool:
+        """False as well where it can't be told without loading it."""
+        if self.facts.prediction_type or self.entry is None:
+            return self.facts.predicts_velocity
+        return self.entry.predicts_velocity
 
 
 def find_base(name: str, settings: Settings | None = None) -> FoundBase:
@@ -55,7 +92,8 @@ def find_base(name: str, settings: Settings | None = None) -> FoundBase:
         return _found_folder(name, settings.starter, entry)
     for path in _places(name, settings):
         if path.is_dir():
-            return _found_folder(name, path, entry)
+            is_starter = entry is None and path.resolve() == settings.starter.resolve()
+            return _found_folder(name, path, STARTER if is_starter else entry)
         if path.is_file():
             return _found_file(name, path, entry)
     hub_id = entry.source if entry else name
@@ -72,7 +110,15 @@ def find_base(name: str, settings: Settings | None = None) -> FoundBase:
         family=entry.family if entry else _cached_family(hub_id),
         layout="hub",
         entry=entry,
+        facts=facts_of_configs(lambda file: _cached_config(hub_id, file)),
     )
+
+
+def known_base(name: str, settings: Settings | None = None) -> FoundBase:
+    """As `find_base`, and a hub id that was never fetched is asked for its small files, so that its defaults
+    are known. Raises ModelFileError and its kin."""
+    found = find_base(name, settings)
+    return found if found.family else ask_hub(found)
 
 
 def _places(name: str, settings: Settings) -> list[Path]:
@@ -110,17 +156,35 @@ def ask_hub(found: FoundBase) -> FoundBase:
 
     try:
         index = Path(hf_hub_download(found.path_or_id, "model_index.json"))
-        unet = Path(hf_hub_download(found.path_or_id, "unet/config.json"))
+        unet, *others = (Path(hf_hub_download(found.path_or_id, name)) for name in CONFIGS)
     except (OSError, ValueError, EntryNotFoundError) as error:  # the library's errors are all one of these
         raise explain(found.path_or_id, error) from error
-    return replace(found, family=_family_of(_read_json(index, index.parent), unet, found.path_or_id))
+    files = dict(zip(CONFIGS, (unet, *others), strict=True))
+    facts = _sampleable(facts_of_configs(lambda name: read_config(files[name])), found.path_or_id)
+    family = _family_of(_read_json(index, index.parent), unet, found.path_or_id)
+    return replace(found, family=family, facts=facts)
 
 
 def _found_folder(name: str, folder: Path, entry: Base | None) -> FoundBase:
     index = _read_json(folder / "model_index.json", folder)
     family = _family_of(index, folder / "unet" / "config.json", folder)
     family = entry.family if entry else family
-    return FoundBase(name=name, path_or_id=str(folder), family=family, layout="folder", entry=entry)
+    facts = _sampleable(facts_of_configs(lambda file: read_config(folder / file)), folder)
+    return FoundBase(
+        name=name, path_or_id=str(folder), family=family, layout="folder", entry=entry, facts=facts
+    )
+
+
+def _sampleable(facts: BaseFacts, place: Path | str) -> BaseFacts:
+    """Raises FamilyMismatch for what nothing here can sample."""
+    if facts.edm:
+        raise FamilyMismatch(
+            f"The base model {Path(place).name} is trained in the EDM way, as Playground v2.5: that can't be "
+            "used here.",
+            "Take one that predicts noise or velocity, as most do.",
+            path=place,
+        )
+    return facts
 
 
 def _family_of(index: Mapping[str, Any], unet: Path, place: Path | str) -> str:
@@ -145,7 +209,8 @@ def _found_file(name: str, file: Path, entry: Base | None) -> FoundBase:
     family = TEXT_ENCODERS[starts[0]] or family_from_text_width(widths[0]) or SD1
     if family not in FAMILIES:
         raise _not_yet(file, family_title(family))
-    return FoundBase(name=name, path_or_id=str(file), family=family, layout="file", entry=entry)
+    facts = _sampleable(facts_of_file(file, family, tensors), file)
+    return FoundBase(name=name, path_or_id=str(file), family=family, layout="file", entry=entry, facts=facts)
 
 
 def _no_checkpoint(file: Path, tensors: Tensors) -> ModelFileError:
@@ -188,6 +253,13 @@ def _cached_family(hub_id: str) -> str:
     if not isinstance(index, str) or not isinstance(unet, str):
         return ""
     return _family_of(_read_json(Path(index), Path(index).parent), Path(unet), hub_id)
+
+
+def _cached_config(hub_id: str, name: str) -> Mapping[str, Any]:
+    from huggingface_hub import try_to_load_from_cache
+
+    place = try_to_load_from_cache(hub_id, name)
+    return read_config(Path(place)) if isinstance(place, str) else {}
 
 
 def _read_json(path: Path, base: Path) -> dict[str, Any]:

@@ -22,6 +22,15 @@ SIGMAS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
 """Spacings that a sampler's name tells; a base that has one by itself keeps it under that name only."""
 
 
+def keeps_zero_snr(name: str) -> bool:
+    """Whether a sampler of the catalog can begin at nothing but noise, as some v-prediction bases are
+    trained."""
+    import diffusers
+
+    scheduler_class = getattr(diffusers, SAMPLERS[name].scheduler)
+    return "rescale_betas_zero_snr" in inspect.signature(scheduler_class.__init__).parameters
+
+
 def build_scheduler(name: str, config: Mapping[str, Any]) -> Any:
     """A diffusers scheduler for a sampler of the catalog. `config` is the base's own scheduler config: its
     betas and prediction type are kept; options that belong to another sampler are not. Raises

@@ -41,7 +41,7 @@ class StableDiffusion:
 
     def load(self, *, v_parameterization: bool | None = None) -> Parts:
         pipeline = load_pipeline(self.pipeline_class(), self.found, self.without)
-        config = dict(pipeline.scheduler.config)
+        config = {**pipeline.scheduler.config, **self._marked()}
         if v_parameterization is not None:
             config["prediction_type"] = "v_prediction" if v_parameterization else "epsilon"
         schedule = {key: config[key] for key in SCHEDULE if key in config}
@@ -60,6 +60,19 @@ class StableDiffusion:
         for model in (*parts.models().values(), parts.vae):
             model.requires_grad_(False).eval()
         return parts
+
+    def _marked(self) -> dict[str, Any]:
+        """What a checkpoint's marks say of its scheduler, which its configuration doesn't know."""
+        facts = self.found.facts
+        if not facts.marked:
+            return {}
+        marked: dict[str, Any] = {"prediction_type": facts.prediction_type}
+        # Else the walkers of timesteps would never begin at pure noise (Lin et al. 2023).
+        return (
+            {**marked, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+            if facts.zero_snr
+            else marked
+        )
 
     def place(self, parts: Parts, device: str, dtype: torch.dtype) -> None:
         parts.alphas = parts.alphas.to(device)

@@ -16,8 +16,6 @@ from lora_studio.request import MAX_SEED, GenerateRequest
 if TYPE_CHECKING:
     from lora_studio.families.detect import FoundBase
 
-LIKE_SD1 = Base(name="", title="", family="", source="", native_size=512)
-"""For a base that the catalog does not know; its size comes from the base itself."""
 LEAST_STEP = 8
 """Pixels; diffusers takes no finer sizes."""
 LEAST_SIDE, MOST_SIDE = 32, 2048
@@ -29,17 +27,17 @@ Size = tuple[int, int]
 
 def fill_in(request: GenerateRequest, found: FoundBase) -> GenerateRequest:
     """Steps, guidance and seeds. Checks the sampler's name. Raises ConfigError."""
-    entry = found.entry or LIKE_SD1
+    base = found.traits
     if request.sampler and request.sampler not in SAMPLERS:
         raise ConfigError(
             f"There is no sampler called {request.sampler!r}.",
             _nearest_sampler(request.sampler),
             field="sampler",
         )
-    steps = _or(request.num_inference_steps, entry.num_inference_steps)
+    steps = _or(request.num_inference_steps, base.num_inference_steps)
     filled: dict[str, Any] = {
         "num_inference_steps": steps,
-        "guidance_scale": _or(request.guidance_scale, entry.guidance_scale),
+        "guidance_scale": _or(request.guidance_scale, base.guidance_scale),
         "seed": _or(request.seed, secrets.randbelow(MAX_SEED + 1)),
     }
     if request.variation_strength:
@@ -146,7 +144,7 @@ def sampler_of(config: Mapping[str, Any]) -> str:
         if config.get("_class_name") == sampler.scheduler
         and all(config.get(key) == value for key, value in sampler.options.items())
     ]
-    return max(fitting, key=lambda name: len(SAMPLERS[name].options), default=LIKE_SD1.sampler)
+    return max(fitting, key=lambda name: len(SAMPLERS[name].options), default=Base.sampler)
 
 
 def scheduler_for(request: GenerateRequest, own: Mapping[str, Any], steps: int | None = None) -> Any:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from lora_studio.families.schedulers import keeps_zero_snr
 from lora_studio.generation.defaults import Size
 from lora_studio.generation.prompts import unread
 
@@ -13,9 +14,16 @@ if TYPE_CHECKING:
     from lora_studio.request import GenerateRequest
 
 
-def remarks(asked: GenerateRequest, filled: GenerateRequest, pipe: Any, source: Size | None) -> Iterator[str]:
-    """What of `asked` is ignored or changed. `filled` is the same with all values, `source` the size of the
-    picture to redraw."""
+def remarks(
+    asked: GenerateRequest, filled: GenerateRequest, pipe: Any, own: Mapping[str, Any], source: Size | None
+) -> Iterator[str]:
+    """What of `asked` is ignored or changed. `filled` is the same with all values, `own` the config of the
+    base's scheduler, `source` the size of the picture to redraw."""
+    if own.get("rescale_betas_zero_snr") and not keeps_zero_snr(filled.sampler):
+        yield (
+            f"This base model is trained with zero terminal SNR, which the sampler {filled.sampler} doesn't "
+            "know: colours may be washed out. Euler does."
+        )
     yield from unread(f"{filled.prompt}\n{filled.negative_prompt}")
     if (filled.guidance_scale or 0) <= 1:
         if filled.negative_prompt:

@@ -218,7 +218,7 @@ def _listen_choices(tab: GenerateTab, studio: Studio) -> None:
 
     def change_base(base: str, chosen: list[str]) -> list[Any]:
         first = existing_lora(studio, safe_slug(chosen[0])) if chosen else None
-        texts = [gr.update(placeholder=text) for text in defaults_of(base).values()]
+        texts = [gr.update(placeholder=text) for text in defaults_of(base, studio.settings).values()]
         return [*texts, cards.ideas(ideas_for(base, first))]
 
     def take(event: gr.EventData) -> str:

@@ -11,8 +11,10 @@ from lora_studio.catalog import BASES, preview_prompts
 from lora_studio.config import Kind
 from lora_studio.records import LoraRecord
 from lora_studio.request import GenerateRequest
+from lora_studio.settings import Settings
 from lora_studio.studio import Studio
 from lora_studio.ui import cards
+from lora_studio.ui.base_traits import chosen_traits
 from lora_studio.ui.gallery_tab import existing_lora
 from lora_studio.ui.guard import base_names, decimal, safe_base, safe_id, safe_slug, whole
 from lora_studio.ui.pictures import take_picture
@@ -70,9 +72,10 @@ Filling = Mapping[str, Any]
 """New values for some of the fields, by their name on the page."""
 
 
-def defaults_of(base: str) -> dict[str, str]:
-    """A base's own steps, guidance and size, as grey texts."""
-    entry = BASES.get(base)
+def defaults_of(base: str, settings: Settings | None = None) -> dict[str, str]:
+    """A base's own steps, guidance and size, as grey texts; with `settings` also of one outside the
+    catalog."""
+    entry = BASES.get(base) or (chosen_traits(base, settings) if settings else None)
     if entry is None:
         return dict.fromkeys(FIELD_TITLES, "automatic")
     side = str(entry.native_size)

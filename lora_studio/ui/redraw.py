@@ -15,10 +15,11 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from lora_studio.catalog import BASES
+from lora_studio.catalog import Base
 from lora_studio.errors import StoreError
 from lora_studio.settings import Settings
 from lora_studio.studio import Studio
+from lora_studio.ui.base_traits import chosen_traits
 from lora_studio.ui.generate_fields import Fields, render_redrawing
 from lora_studio.ui.generating import Filling
 from lora_studio.ui.guard import guarded
@@ -64,18 +65,17 @@ def placed(source: str, base: str, settings: Settings) -> Filling:
     a size that suits both; a smaller one is redrawn in its own. Raises StoreError."""
     path = kept_picture(source, settings)
     with Image.open(path) as picture:
-        fitting = fitting_size(picture.size, base)
+        fitting = fitting_size(picture.size, chosen_traits(base, settings))
     note = f"It will be drawn at {fitting[0]} × {fitting[1]} pixels, which suits the base." if fitting else ""
     width, height = map(str, fitting) if fitting else ("", "")
     shown = easel(source, "", settings, note)
     return {"source": source, "mask": "", "canvas": shown, "width": width, "height": height}
 
 
-def fitting_size(size: tuple[int, int], base: str) -> tuple[int, int] | None:
+def fitting_size(size: tuple[int, int], base: Base | None) -> tuple[int, int] | None:
     """Width and height of a picture's shape with the area that the base is made for; None for a picture that
     is hardly larger."""
-    entry = BASES.get(base)
-    native, step = (entry.native_size, entry.step) if entry else (UNKNOWN_NATIVE, UNKNOWN_STEP)
+    native, step = (base.native_size, base.step) if base else (UNKNOWN_NATIVE, UNKNOWN_STEP)
     scale = math.sqrt(native * native / (size[0] * size[1]))
     if scale > 1 / MUCH_LARGER:
         return None

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from lora_studio.catalog import plan
+from lora_studio.catalog import STARTER, plan
 from lora_studio.events import PhaseAdvanced, PreviewSaved, Started, Validated
 from lora_studio.records import JobRecord, JobStatus
 from lora_studio.studio import Studio
@@ -92,7 +92,7 @@ def _render_settings() -> dict[str, Any]:
         "Pictures, kind and name are those of the Upload tab. Empty fields take the value in grey.",
         elem_id="train-settings",
     )
-    form = render_form(plan("object", "starter", 10))
+    form = render_form(plan("object", STARTER, 10))
     measured = render_plan()
     with gr.Row():
         start = gr.Button("Start training", variant="primary", elem_id="train-start")

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from lora_studio.catalog import Plan, plan
+from lora_studio.catalog import plan
 from lora_studio.config import Kind, config_leaf
 from lora_studio.errors import ConfigError, DatasetError, StudioError
 from lora_studio.events import ShouldStop
@@ -18,6 +18,7 @@ from lora_studio.settings import CHECKOUT, Settings
 from lora_studio.store.thumbnails import thumbnail
 from lora_studio.studio import Studio
 from lora_studio.training.plan import TrainingPlan
+from lora_studio.ui.base_traits import traits_of
 from lora_studio.ui.cards import Picture, dataset_notices, dataset_pictures
 from lora_studio.ui.form import Form
 from lora_studio.ui.guard import base_names, guarded, safe_base, safe_id, safe_uploads
@@ -222,14 +223,11 @@ def shown(studio: Studio, record: DatasetRecord | None) -> list[Any]:
 def planned(studio: Studio, form: Form, dataset_id: str, kind: str, base: str) -> list[Any]:
     """The plan in a sentence, and the planned values as the form's grey texts."""
     record = studio.datasets.get(safe_id(dataset_id, "set of pictures")) if dataset_id else None
-    known_kind = kind if kind in KINDS else "object"
-    made = make_plan(known_kind, base, record)
+    known_kind: Any = kind if kind in KINDS else "object"
+    traits = traits_of(base or DEFAULT_BASE, studio.settings)
+    made = plan(known_kind, traits, record.images if record else 10)
     ready = record is not None and kind in KINDS
     return [fill("plan", sentence=made.reason) if ready else "", *form.planned(made)]
-
-
-def make_plan(kind: Any, base: str, record: DatasetRecord | None) -> Plan:
-    return plan(kind, base or DEFAULT_BASE, record.images if record else 10)
 
 
 def change_caption(studio: Studio, dataset_id: str, event: gr.EventData) -> None:

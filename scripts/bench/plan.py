@@ -108,13 +108,13 @@ def bytes_in(folder: Path) -> int:
 
 
 def config_of(wishes: dict[str, Any], folder: Path) -> Any:
-    from lora_studio.catalog import plan, preview_prompts
+    from lora_studio.catalog import STARTER, plan, preview_prompts
     from lora_studio.config import TrainConfig
 
     kind = wishes["kind"]
     return TrainConfig.from_values(
         {
-            **plan(kind, "starter", 10).values,
+            **plan(kind, STARTER, 10).values,
             "pretrained_model_name_or_path": "starter",
             "train_data_dir": str(CHECKOUT / "examples" / ("ink" if kind == "style" else "alien")),
             "trigger_word": "zwx",

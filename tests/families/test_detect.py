@@ -41,8 +41,8 @@ def test_a_missing_starter_is_told(settings: Settings, tmp_path: Path) -> None:
         find_base("starter", gone)
 
 
-def test_a_folder_is_taken_as_it_is(settings: Settings, tiny_base: Path) -> None:
-    found = find_base(str(tiny_base), settings)
+def test_a_folder_is_taken_as_it_is(settings: Settings, tiny_base: Path, tmp_path: Path) -> None:
+    found = find_base(str(shutil.copytree(tiny_base, tmp_path / "copy")), settings)
     assert (found.layout, found.family, found.entry) == ("folder", "sd1", None)
 
 

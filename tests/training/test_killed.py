@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from lora_studio.catalog import plan
+from lora_studio.catalog import STARTER, plan
 from lora_studio.config import TrainConfig
 from lora_studio.lora.files import find_file, read_header
 from lora_studio.trainer import train
@@ -25,7 +25,7 @@ PROCESSES.set_forkserver_preload(["tests.training.killed"])
 
 def starter_values(folder: Path, **changes: Any) -> dict[str, Any]:
     return {
-        **plan("style", "starter", 10).values,
+        **plan("style", STARTER, 10).values,
         "pretrained_model_name_or_path": "starter",
         "train_data_dir": str(EXAMPLES / "ink"),
         "trigger_word": "zwx",

@@ -8,12 +8,12 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from lora_studio.catalog import plan
+from lora_studio.catalog import SD1, STARTER, base_of_family, plan
 from lora_studio.config import TrainConfig, config_leaf, config_leaves
 from lora_studio.errors import ConfigError
 from lora_studio.ui import form, sections
 
-PLAN = plan("style", "starter", 10)
+PLAN = plan("style", STARTER, 10)
 NEEDED = {
     "pretrained_model_name_or_path": "starter",
     "train_data_dir": "d",
@@ -127,7 +127,7 @@ def test_a_wrong_value_is_named_by_its_setting(name: str, value: Any) -> None:
 
 def test_planned_values_are_shown_in_grey(made: form.Form) -> None:
     assert made.fields["max_train_steps"].placeholder == str(PLAN.values["max_train_steps"])
-    updates = dict(zip(made.names, made.planned(plan("person", "elsewhere", 12)), strict=True))
+    updates = dict(zip(made.names, made.planned(plan("person", base_of_family(SD1), 12)), strict=True))
     assert updates["max_train_steps"]["placeholder"] == "900"
     assert updates["text_encoder_lr"]["placeholder"] == "1e-05"
     assert updates["min_snr_gamma"]["placeholder"] == "automatic"

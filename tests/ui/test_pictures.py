@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from lora_studio.catalog import BASES
 from lora_studio.errors import DatasetError, StoreError, StudioError
 from lora_studio.studio import Studio
 from lora_studio.ui.pictures import kept_picture, take_picture
@@ -103,7 +104,7 @@ def test_the_easel_shows_only_what_was_taken_in(studio: Studio, uploaded: Path) 
 def test_a_picture_far_too_large_for_the_base_brings_a_size(
     size: tuple[int, int], base: str, fitting: tuple[int, int] | None
 ) -> None:
-    assert fitting_size(size, base) == fitting
+    assert fitting_size(size, BASES.get(base)) == fitting
 
 
 def test_a_picture_is_placed_with_its_size(studio: Studio, uploaded: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import shutil
 import sys
@@ -136,18 +134,11 @@ def _base_options(config: TrainConfig, base: FoundBase) -> dict[str, Any]:
     """sd-scripts has to be told what we read from the base model."""
     predicts_v = config.model.v_parameterization
     if predicts_v is None:
-        predicts_v = _predicts_velocity(base)
+        predicts_v = base.predicts_velocity
     options: dict[str, Any] = {"pretrained_model_name_or_path": base.path_or_id}
     options |= {"v2": True} if base.family == catalog.SD2 else {}
-    return options | ({"v_parameterization": True} if predicts_v else {})
-
-
-def _predicts_velocity(base: FoundBase) -> bool:
-    if base.layout == "folder":
-        with contextlib.suppress(OSError, ValueError):
-            said = json.loads((Path(base.path_or_id) / "scheduler/scheduler_config.json").read_text("utf-8"))
-            return bool(said.get("prediction_type") == "v_prediction")
-    return bool(base.entry and base.family == catalog.SD2 and base.entry.native_size > 512)
+    options |= {"v_parameterization": True} if predicts_v else {}
+    return options | ({"zero_terminal_snr": True} if base.facts.zero_snr and predicts_v else {})
 
 
 def _dataset(config: TrainConfig, pictures: PictureFolder, folder: Path) -> Path:
@@ -186,8 +177,8 @@ def _prompts(config: TrainConfig, base: FoundBase) -> tuple[str, ...]:
     given = tuple(" ".join(prompt.split()) for prompt in config.preview.sample_prompts if prompt.strip())
     if given:
         return given
-    name = base.entry.name if base.entry else base.name
-    return tuple(catalog.preview_prompts(config.dataset.kind, config.dataset.trigger_word, name))
+    kind, trigger = config.dataset.kind, config.dataset.trigger_word
+    return tuple(catalog.preview_prompts(kind, trigger, base.traits.name))
 
 
 def _previews(config: TrainConfig, prompts: tuple[str, ...], folder: Path) -> dict[str, Any]:
