@@ -29,11 +29,11 @@ from lora_studio.config_groups import (
     RunGroup,
 )
 from lora_studio.errors import ConfigError
+from lora_studio.numbers import shown
 
 __all__ = ["SLUG", "Kind", "Leaf", "TrainConfig", "config_leaf", "config_leaves"]
 
 CONFIG_VERSION = 1
-MOST_SHOWN = 100
 """Characters of a wrong value that a message says again."""
 
 
@@ -214,9 +214,7 @@ def _first_problem(error: ValidationError) -> ConfigError:
     if not name:
         return ConfigError(f"{said}.", field=said.split()[0])
     leaf = _LEAVES.get(name)
-    given = repr(problem["input"])
-    given = given if len(given) <= MOST_SHOWN else f"{given[:MOST_SHOWN]}…"
-    shown = "" if problem["type"] == "missing" else f" (got {given})"
+    got = "" if problem["type"] == "missing" else f" (got {shown(problem['input'])})"
     return ConfigError(
-        f"{name}: {said[0].lower()}{said[1:]}{shown}.", leaf.help_text if leaf else "", field=name
+        f"{name}: {said[0].lower()}{said[1:]}{got}.", leaf.help_text if leaf else "", field=name
     )

@@ -8,9 +8,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lora_studio.errors import ConfigError
+from lora_studio.numbers import parse_decimal, shown
 
-MAX_SEED = 2**32 - 1
-MOST_SHOWN = 60
+MAX_SEED = 2**63 - 1
+"""The largest that the databases hold. Of any seed, torch's generator on the CPU uses the last 32 bits."""
+MOST_DRAWN = 2**32
+"""Seeds that are drawn stay below this: shorter, exact in JavaScript, and no picture is missed by it."""
+LONGEST_PROMPT = 10_000
 HASH = r"^(?:[0-9a-f]{64})?$"
 
 
@@ -41,8 +45,8 @@ class GenerateRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    prompt: str = Field("", max_length=2000, description="What the picture shows.")
-    negative_prompt: str = Field("", max_length=2000, description="What it must not show.")
+    prompt: str = Field("", max_length=LONGEST_PROMPT, description="What the picture shows.")
+    negative_prompt: str = Field("", max_length=LONGEST_PROMPT, description="What it must not show.")
     base: str = Field(
         "starter", min_length=1, description="A catalog name, folder, checkpoint file or hub id."
     )
@@ -100,16 +104,11 @@ class GenerateRequest(BaseModel):
             hint = ""
             if problem["type"] == "multiple_of":
                 step = problem["ctx"]["multiple_of"]
-                hint = f"The nearest is {round(float(problem['input']) / step) * step}."
+                given = parse_decimal(problem["input"])
+                hint = "" if given is None else f"The nearest is {round(given / step) * step}."
             raise ConfigError(
-                f"{name}: {said[0].lower()}{said[1:]} (got {_short(problem['input'])}).", hint, field=name
+                f"{name}: {said[0].lower()}{said[1:]} (got {shown(problem['input'])}).", hint, field=name
             ) from None
-
-
-def _short(value: Any) -> str:
-    """As it was given, but no prompt of ten thousand characters."""
-    shown = repr(value)
-    return shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}…"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ by diffusers without further packages: LMS and the Beta spacing would need SciPy
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -134,6 +133,7 @@ NEAR_SPACINGS: Mapping[str, str] = {
     "Sgm Uniform": "SGM Uniform",
 }
 _ENDINGS = {*SPACINGS, *NEAR_SPACINGS} - {"Turbo", "DDIM", "DDPM"}
+LONGEST_NAME = 100
 SILENT_SPACINGS = ("", "Automatic", "Uniform", "Normal", "DDIM", "DDPM", "Sgm Uniform")
 """Those whose method's usual spacing is what is meant."""
 AUTOMATIC: Mapping[str, str] = {
@@ -160,7 +160,7 @@ class Named:
 def sampler_named(name: str, schedule: str = "") -> Named:
     """The sampler of ours for what a person or another program wrote; `schedule` is A1111's "Schedule
     type"."""
-    name, schedule = " ".join(name.split()), " ".join(schedule.split())
+    name, schedule = (" ".join(text[:LONGEST_NAME].split()) for text in (name, schedule))
     schedule = next((known for known in SPACINGS if known.lower() == schedule.lower()), schedule)
     if not name:
         return Named("")
@@ -184,10 +184,9 @@ def sampler_named(name: str, schedule: str = "") -> Named:
 def _method_and_spacing(name: str) -> tuple[str, str]:
     """The two parts of "DPM++ 2M Karras", also of "dpmpp_2m_karras"; the second may be empty."""
     for spacing in sorted(_ENDINGS, key=len, reverse=True):
-        words = "[ _]".join(map(re.escape, spacing.split()))
-        match = re.fullmatch(rf"(.+)[ _]{words}", name, re.IGNORECASE)
-        if match:
-            return match[1], spacing
+        method, ending = name[: -len(spacing) - 1], name[-len(spacing) - 1 :]
+        if method and ending.replace("_", " ").lower() == f" {spacing.lower()}":
+            return method, spacing
     return name, ""
 
 

@@ -54,7 +54,7 @@ def test_it_is_frozen() -> None:
         ({"seed": -1}, "seed", "greater than or equal to 0"),
         ({"seed": MAX_SEED + 1}, "seed", "less than or equal to"),
         ({"count": 17}, "count", "less than or equal to 16"),
-        ({"prompt": "x" * 2001}, "prompt", "at most 2000 characters"),
+        ({"prompt": "x" * 10_001}, "prompt", "at most 10000 characters"),
         ({"base": ""}, "base", "at least 1 character"),
         ({"steps": 5}, "steps", "extra inputs are not permitted"),
         ({"loras": [{"slug": "ink", "weight": 5}]}, "loras.0.weight", "less than or equal to 4"),

@@ -8,10 +8,11 @@ from typing import Any, Literal
 from pydantic import field_validator
 
 from lora_studio.config_groups.base import Group, setting
+from lora_studio.numbers import NUMBER, parse_decimal, parse_whole
 
 Algo = Literal["lora", "loha", "lokr", "diag-oft"]
 CURVES = ("cosine", "sine", "linear", "reverse_linear", "zeros")
-CURVE = re.compile(rf"({'|'.join(CURVES)})(\+[0-9.eE-]+)?")
+CURVE = re.compile(rf"({'|'.join(CURVES)})(\+{NUMBER}(?:[eE]-?\d{{1,2}})?)?")
 BLOCKS_HELP = "one number for each block: 25 for SD 1.x and 2.x (12 down, the middle, 12 up), 23 for SDXL"
 
 
@@ -139,7 +140,7 @@ class NetworkGroup(Group):
     @field_validator("block_dims", "conv_block_dims")
     @classmethod
     def _whole_numbers(cls, value: str) -> str:
-        if not all(re.fullmatch(r"\d+", part) for part in _parts(value, ",")):
+        if not all(part.isdecimal() and parse_whole(part) is not None for part in _parts(value, ",")):
             raise ValueError("must be whole numbers with commas between them")
         return value
 
@@ -167,7 +168,5 @@ def _parts(text: str, separator: str) -> list[str]:
 
 
 def _floats(text: str) -> None:
-    try:
-        [float(part or 0) for part in text.split(",")]
-    except ValueError:
-        raise ValueError("must be numbers with commas between them") from None
+    if any(part and parse_decimal(part) is None for part in text.split(",")):
+        raise ValueError("must be numbers with commas between them")

@@ -11,6 +11,8 @@ from pydantic import AfterValidator, BeforeValidator
 
 from lora_studio.config_groups.arguments import read_arguments, split_arguments
 from lora_studio.config_groups.base import Group, setting
+from lora_studio.errors import ConfigError
+from lora_studio.numbers import parse_decimal, read_decimal, read_whole
 
 KNOWN_OPTIMIZERS = (
     *("AdamW", "AdamW8bit", "PagedAdamW", "PagedAdamW8bit", "PagedAdamW32bit"),
@@ -68,16 +70,15 @@ def _known(name: str, names: Iterable[str], more: str = "") -> str:
 
 
 def _is_rate(text: str) -> bool:
-    try:
-        return 0 <= float(text) <= 1
-    except ValueError:
-        return False
+    rate = parse_decimal(text)
+    return rate is not None and 0 <= rate <= 1
 
 
 def _percent(given: Any) -> Any:
     """20% as 0.2; anything else as it is."""
     if isinstance(given, str) and given.strip().endswith("%"):
-        return float(given.strip()[:-1]) / 100
+        share = parse_decimal(given.strip()[:-1])
+        return given if share is None else share / 100
     return given
 
 
@@ -266,10 +267,10 @@ def _check_rules(rules: Any) -> None:
     """Kohya's rules: factor:until step, ..., last factor."""
     try:
         *parts, last = str(rules).split(",")
-        float(last)
+        read_decimal(last, "step_rules")
         for factor, until in (part.split(":") for part in parts):
-            float(factor), int(until)
-    except ValueError:
+            read_decimal(factor, "step_rules"), read_whole(until, "step_rules")
+    except (ValueError, ConfigError):
         raise ValueError(
             "lr_scheduler_args needs step_rules for piecewise_constant: step_rules=1:500,0.1:800,0.01 is the "
             "whole rate up to step 500, a tenth up to 800, then a hundredth"

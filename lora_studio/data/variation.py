@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.buckets import Placement, Size
 from lora_studio.errors import ConfigError
+from lora_studio.numbers import parse_decimal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,10 +51,8 @@ def face_range(data: DatasetGroup) -> tuple[float, float] | None:
     written = data.face_crop_aug_range
     if not written:
         return None
-    try:
-        least, most = (float(part) for part in written.strip("()[] ").split(","))
-    except ValueError:
-        least, most = 0, 0
+    sides = [parse_decimal(part) or 0.0 for part in written.strip("()[] ").split(",")]
+    least, most = sides if len(sides) == 2 else (0.0, 0.0)
     if not 1 <= least <= most:
         raise ConfigError(
             f"face_crop_aug_range: {written!r} should be two numbers from 1 up, like 2.0,4.0.",

@@ -6,9 +6,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-MARK = re.compile(r"\\[()\[\]\\]?|:([+-]?(?:\d+\.?\d*|\.\d+))\)|[()\[\]]|[^\\()\[\]:]+|:")
+from lora_studio.numbers import NUMBER
+
+MARK = re.compile(rf"\\[()\[\]\\]?+|:({NUMBER})\)|[()\[\]]|[^\\()\[\]:]++|:")
 FACTORS = {"(": 1.1, "[": 1 / 1.1}
 OPENINGS = {")": "(", "]": "["}
+DEEPEST = 32
+"""Brackets in each other that count; each one more would have to go over the whole text again."""
 
 
 def read_weights(caption: str) -> list[tuple[str, float]]:
@@ -19,7 +23,9 @@ def read_weights(caption: str) -> list[tuple[str, float]]:
     opened: dict[str, list[int]] = {"(": [], "[": []}
 
     def close(bracket: str, factor: float) -> None:
-        for place in range(opened[bracket].pop(), len(weights)):
+        deep = len(opened[bracket]) > DEEPEST
+        start = opened[bracket].pop()
+        for place in range(len(weights) if deep else start, len(weights)):
             weights[place] *= factor
 
     for match in MARK.finditer(caption):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lora_studio.catalog import SAMPLERS, Base
 from lora_studio.errors import ConfigError
 from lora_studio.families.schedulers import build_scheduler
-from lora_studio.request import MAX_SEED, GenerateRequest
+from lora_studio.request import MOST_DRAWN, GenerateRequest
 
 if TYPE_CHECKING:
     from lora_studio.families.detect import FoundBase
@@ -38,10 +38,10 @@ def fill_in(request: GenerateRequest, found: FoundBase) -> GenerateRequest:
     filled: dict[str, Any] = {
         "num_inference_steps": steps,
         "guidance_scale": _or(request.guidance_scale, base.guidance_scale),
-        "seed": _or(request.seed, secrets.randbelow(MAX_SEED + 1)),
+        "seed": _or(request.seed, secrets.randbelow(MOST_DRAWN)),
     }
     if request.variation_strength:
-        filled["variation_seed"] = _or(request.variation_seed, secrets.randbelow(MAX_SEED + 1))
+        filled["variation_seed"] = _or(request.variation_seed, secrets.randbelow(MOST_DRAWN))
     if request.hires_scale > 1:
         filled["hires_steps"] = _or(request.hires_steps, steps)
     return request.model_copy(update=filled)

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from lora_studio.config import SLUG
 from lora_studio.errors import ConfigError
 from lora_studio.generation.axis_values import numbers, split_values
 from lora_studio.generation.lora_tags import number
 from lora_studio.generation.prompts import prepare
 from lora_studio.grid_request import MOST_CELLS, OF_A_LORA, PARAMETERS, Axis, GridRequest
-from lora_studio.request import MAX_SEED, GenerateRequest
+from lora_studio.numbers import parse_decimal, shown
+from lora_studio.request import MOST_DRAWN, GenerateRequest
 from lora_studio.samplers import SAMPLERS, sampler_named
 from lora_studio.styles import STYLES, apply_style
 
@@ -136,10 +138,10 @@ def _with_seeds(grid: GridRequest) -> GenerateRequest:
     request = grid.request
     seeds: Values = {"count": 1}
     if request.seed is None:
-        seeds["seed"] = secrets.randbelow(MAX_SEED + 1)
+        seeds["seed"] = secrets.randbelow(MOST_DRAWN)
     varied = any(axis and axis.name == "variation_strength" for axis in grid.axes)
     if request.variation_seed is None and (request.variation_strength or varied):
-        seeds["variation_seed"] = secrets.randbelow(MAX_SEED + 1)
+        seeds["variation_seed"] = secrets.randbelow(MOST_DRAWN)
     return request.model_copy(update=seeds)
 
 
@@ -182,7 +184,7 @@ def _replaced(request: GenerateRequest, search: str, value: str) -> Values:
     texts = {name: getattr(request, name) for name in ("prompt", "negative_prompt")}
     if not any(search in text for text in texts.values()):
         raise ConfigError(
-            f"“{search}” stands in neither prompt, so nothing can take its place.",
+            f"“{search[:60]}” stands in neither prompt, so nothing can take its place.",
             "The first value is what is searched for, letter by letter.",
             field="values",
         )
@@ -205,9 +207,9 @@ def _setter(axis: Axis) -> Setter:
 
 
 def _size(request: GenerateRequest, axis: Axis, value: str) -> Values:
-    sides = re.fullmatch(r"(\d+)\s*[x×*]\s*(\d+)", value)
+    sides = re.fullmatch(r"(\d{1,5}+)\s*+[x×*]\s*+(\d{1,5}+)", value)
     if not sides:
-        raise ConfigError(f"{value!r} is no size.", "Write 512x768.", field="values")
+        raise ConfigError(f"{shown(value)} is no size.", "Write 512x768.", field="values")
     return {"width": sides[1], "height": sides[2]}
 
 
@@ -215,7 +217,7 @@ def _sampler(request: GenerateRequest, axis: Axis, value: str) -> Values:
     found = sampler_named(value)
     if found.note:
         raise ConfigError(
-            f"There is no sampler “{value}”.", f"There are: {', '.join(SAMPLERS)}.", field="values"
+            f"There is no sampler “{value[:60]}”.", f"There are: {', '.join(SAMPLERS)}.", field="values"
         )
     return {"sampler": found.sampler}
 
@@ -241,7 +243,7 @@ def _lora(request: GenerateRequest, axis: Axis, value: str) -> Values:
     slug, _, weight = value.partition(":")
     if not _is_slug(slug):
         raise ConfigError(
-            f"{value!r} is no LoRA of the library.", "Write its slug, or slug:0.8.", field="values"
+            f"{shown(value)} is no LoRA of the library.", "Write its slug, or slug:0.8.", field="values"
         )
     return {"loras": [*uses, {"slug": slug, "weight": _weight(weight or "1", value)}]}
 
@@ -265,16 +267,13 @@ def _of_a_lora(request: GenerateRequest, axis: Axis, value: str) -> Values:
 
 
 def _is_slug(text: str) -> bool:
-    return re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", text) is not None
+    return SLUG.fullmatch(text) is not None
 
 
 def _weight(text: str, value: str) -> float:
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = float("nan")
-    if not -4 <= weight <= 4:
+    weight = parse_decimal(text)
+    if weight is None or not -4 <= weight <= 4:
         raise ConfigError(
-            f"The weight in {value!r} is no number from -4 to 4.", "Write slug:0.8.", field="values"
+            f"The weight in {shown(value)} is no number from -4 to 4.", "Write slug:0.8.", field="values"
         )
     return weight

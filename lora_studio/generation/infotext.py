@@ -16,12 +16,15 @@ from lora_studio import __version__
 from lora_studio.config import SLUG
 from lora_studio.errors import ConfigError
 from lora_studio.generation.lora_tags import TAG, number, read_tag, write_tag
+from lora_studio.numbers import parse_decimal
 from lora_studio.request import GenerateRequest
 from lora_studio.samplers import SPACINGS, sampler_named
 
 NEGATIVE = "Negative prompt:"
 LONGEST_KEY = 60
-PAIR = re.compile(rf'\s{{0,9}}(\w[\w \-/]{{0,{LONGEST_KEY}}}):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+PAIR = re.compile(
+    rf'\s{{0,9}}+(\w[\w \-/]{{0,{LONGEST_KEY}}}+):\s*+("(?:\\.|[^\\"])*+"(?=,|$)|[^,]*+)(?:,|$)'
+)
 """Bounded, so that a long line which is none takes no longer than it is."""
 FEWEST_PAIRS = 3
 """A last line with fewer pairs than this is part of the prompt."""
@@ -239,7 +242,7 @@ def _scale(said: Mapping[str, str]) -> str | float:
     """The enlargement, or that to a size: the larger one of both sides, as A1111 covers it."""
     if said.get("Hires upscale"):
         return said["Hires upscale"]
-    sizes = [re.fullmatch(r"(\d+)x(\d+)", said.get(key, "")) for key in ("Size", "Hires resize")]
+    sizes = [re.fullmatch(r"(\d{1,5}+)x(\d{1,5}+)", said.get(key, "")) for key in ("Size", "Hires resize")]
     if sizes[0] is None or sizes[1] is None:
         return 2.0
     factors = [int(after) / max(1, int(before)) for before, after in zip(*map(_sides, sizes), strict=True)]
@@ -252,7 +255,7 @@ def _sides(size: re.Match[str] | None) -> tuple[str, ...]:
 
 def _above_zero(value: str | None) -> str | None:
     """A strength of 0 leaves the picture as it is, which isn't drawing; ours begin above it."""
-    return None if value is not None and re.fullmatch(r"0*\.?0*", value) else value
+    return None if value is not None and parse_decimal(value) == 0 else value
 
 
 def _left_out(said: Mapping[str, str]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from lora_studio.config import SLUG
 from lora_studio.errors import ConfigError
+from lora_studio.numbers import read_decimal
 from lora_studio.request import LoraUse
 
 TAG = re.compile(r"(?:(?<!\s)\s+)?<(?:lora|lyco):([^<>\n]*)>")
@@ -24,7 +25,7 @@ def read_tag(inside: str) -> LoraUse:
     slug = slug_from(name)
     try:
         values: dict[str, Any] = {"slug": slug, **_weights(arguments)}
-    except (ValueError, OverflowError):
+    except (ValueError, ConfigError):
         raise ConfigError(
             f"The tag <lora:{inside[:80]}> can't be read.",
             "Write <lora:name:0.8>, or <lora:name:0.5:0.8> for the text encoder and the denoiser.",
@@ -64,9 +65,9 @@ def _weights(arguments: list[str]) -> dict[str, Any]:
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if equals:
-            named[name.strip()] = float(value)
+            named[name.strip()] = read_decimal(value, name)
         else:
-            numbers.append(float(argument))
+            numbers.append(read_decimal(argument, "weight"))
     if len(numbers) > 2 or named.keys() - {"te", "unet", "step"}:
         raise ValueError
     text = named.get("te", numbers[0] if numbers else 1.0)

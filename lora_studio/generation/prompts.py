@@ -10,10 +10,11 @@ from lora_studio.data.captions import has_word
 from lora_studio.errors import ConfigError
 from lora_studio.generation.lora_tags import TAG, read_tag
 from lora_studio.generation.wildcards import choose
+from lora_studio.numbers import NUMBER
 from lora_studio.request import GenerateRequest
 
 UNREAD = {
-    "prompt editing": re.compile(r"(?<!\\)\[[^\[\]]*:\s*(?:\d+\.?\d*|\.\d+)\s*\]"),
+    "prompt editing": re.compile(rf"(?<!\\)\[[^\[\]]*:\s*+{NUMBER}\s*+\]"),
     "alternating words": re.compile(r"(?<!\\)\[[^\[\]|]*\|[^\[\]]*\]"),
     "AND": re.compile(r"\bAND\b"),
     "a hypernetwork": re.compile(r"<hypernet:[^<>]*>"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.families.brackets import read_weights
+from lora_studio.numbers import NUMBER
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +22,7 @@ WINDOW = 75
 BACKTRACK = 20
 """A window that is full ends at its last comma, if that is no more than so many tokens back (A1111)."""
 BREAK = re.compile(r"(?:(?<!\s)\s+)?\bBREAK\b\s*")
-LOOSE_WEIGHT = re.compile(r":\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*\)")
+LOOSE_WEIGHT = re.compile(rf":\s*+({NUMBER})\s*+\)")
 SPLIT = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 """CLIP's words (Radford et al. 2021), for a folder that has only its vocabulary."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from lora_studio.config import Leaf, config_leaves
+from lora_studio.config_groups.arguments import split_arguments
 from lora_studio.errors import ConfigError
 from lora_studio.kohya_config.options import (
     LYCORIS,
@@ -17,6 +17,7 @@ from lora_studio.kohya_config.options import (
     OPTIONS,
     SHARES_OF_THE_RUN,
 )
+from lora_studio.numbers import parse_decimal
 
 
 class Reading(Protocol):
@@ -50,8 +51,9 @@ def _share_of_the_run(name: str) -> Callable[[Reading, Any], None]:
 
 
 def _share(value: Any) -> float | None:
-    if isinstance(value, str) and (match := re.fullmatch(r"\s*([\d.]+)\s*%\s*", value)):
-        return float(match[1]) / 100
+    if isinstance(value, str) and value.strip().endswith("%"):
+        number = parse_decimal(value.strip()[:-1])
+        return None if number is None else number / 100
     return float(value) if isinstance(value, float) and 0 < value < 1 else None
 
 
@@ -178,7 +180,7 @@ SPECIAL: Mapping[str, Callable[[Reading, Any], None]] = {
 
 def _pairs(option: str, value: Any) -> list[tuple[str, str]]:
     """`["key=value", ...]` as sd-scripts takes it; one text with spaces is understood as well."""
-    parts: Sequence[Any] = re.split(r"\s+(?=\w+=)", value.strip()) if isinstance(value, str) else value
+    parts: Sequence[Any] = split_arguments(value) if isinstance(value, str) else value
     pairs = []
     for part in parts:
         key, equals, text = str(part).partition("=")

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from lora_studio.generation.inputs import take_in
-from lora_studio.request import GenerateRequest
+from lora_studio.request import LONGEST_PROMPT, GenerateRequest
 from lora_studio.studio import Studio
 from lora_studio.ui import cards, generate_fields, grid_fold, recall, redraw, style_fold
 from lora_studio.ui.gallery_tab import existing_lora
@@ -222,7 +222,7 @@ def _listen_choices(tab: GenerateTab, studio: Studio) -> None:
         return [*texts, cards.ideas(ideas_for(base, first))]
 
     def take(event: gr.EventData) -> str:
-        return str(getattr(event, "prompt", ""))[:2000]
+        return str(getattr(event, "prompt", ""))[:LONGEST_PROMPT]
 
     def last_seed(ticket_id: str) -> str:
         ticket = shown_ticket(studio.desk, ticket_id)

@@ -10,7 +10,6 @@ import functools
 import html
 import json
 import logging
-import math
 import os
 import re
 import secrets
@@ -24,6 +23,7 @@ from lora_studio.catalog import BASES
 from lora_studio.config import SLUG
 from lora_studio.errors import ConfigError, DatasetError, ModelFileError, StoreError, StudioError
 from lora_studio.families.detect import HUB_ID
+from lora_studio.numbers import read_decimal, read_whole, shown
 from lora_studio.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -137,12 +137,6 @@ def _could_be_local(name: str, settings: Settings) -> bool:
     return ".." in name or Path(name).exists() or (settings.bases / name).exists()
 
 
-def shown(given: Any) -> str:
-    """As it was given, but no more of it than a sentence holds."""
-    said = repr(given)
-    return said if len(said) <= MOST_SHOWN else f"{said[:MOST_SHOWN]}…"
-
-
 def text(given: Any, field: str, *, longest: int = LONGEST_TEXT) -> str:
     """What was typed; empty for None. Raises ConfigError for what is no text, too long, or can't be stored:
     JSON may hold halves of characters that no file can."""
@@ -179,31 +173,27 @@ def mapping(given: Any, field: str) -> Mapping[str, Any]:
         json.dumps(given, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise ConfigError(f"{field}: a character in it can't be stored.", "Write it anew.") from None
+    except (RecursionError, ValueError):  # the latter for numbers of more than 4,300 digits
+        raise ConfigError(f"{field}: something in it is too deep or too long.", field=field) from None
     return given
 
 
 def whole(given: Any, field: str) -> int | None:
     """A whole number as typed; None when the field is empty. Raises ConfigError."""
-    number = decimal(given, field)
-    if number is not None and not number.is_integer():
-        raise ConfigError(f"{field}: a whole number is needed (got {shown(given)}).", field=field)
-    return None if number is None else int(number)
+    return None if _is_empty(given) else read_whole(_with_point(given), field)
 
 
 def decimal(given: Any, field: str) -> float | None:
     """A finite number as typed, with a point or a comma; None when the field is empty. Raises ConfigError."""
-    if given is None or (isinstance(given, str) and not given.strip()):
-        return None
-    wrong = ConfigError(f"{field}: a number is needed (got {shown(given)}).", field=field)
-    if isinstance(given, bool) or not isinstance(given, int | float | str):
-        raise wrong
-    try:
-        number = float(given.replace(",", ".") if isinstance(given, str) else given)
-    except (ValueError, OverflowError):  # the latter for whole numbers of some hundred digits
-        raise wrong from None
-    if not math.isfinite(number):
-        raise wrong
-    return number
+    return None if _is_empty(given) else read_decimal(_with_point(given), field)
+
+
+def _is_empty(given: Any) -> bool:
+    return given is None or (isinstance(given, str) and not given.strip())
+
+
+def _with_point(given: Any) -> Any:
+    return given.replace(",", ".") if isinstance(given, str) else given
 
 
 def quietly(look: Callable[P, R], otherwise: Callable[[], R]) -> Callable[P, R]:

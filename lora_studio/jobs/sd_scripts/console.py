@@ -8,25 +8,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lora_studio.errors import DatasetError, OutOfMemory, StudioError
+from lora_studio.numbers import NUMBER
 
 BAR = re.compile(
-    r"\s*(?:(?P<name>[^|%]*?):\s*)?\d+%\|[^|]*\|\s*(?P<done>\d+)/(?P<total>\d+)\s\[(?P<facts>[^\]]*)"
+    r"\s*+(?:(?P<name>[^|%]{0,200}?):\s*+)?\d{1,3}+%\|[^|]*+\|\s*+(?P<done>\d{1,9}+)/(?P<total>\d{1,9}+)"
+    r"\s\[(?P<facts>[^\]]*+)"
 )
-RATE = re.compile(r"([\d.]+)(s/it|it/s)")
+RATE = re.compile(rf"(?<![\d.])({NUMBER})(s/it|it/s)")
 LOSS = re.compile(r"avr_loss=([^,\s]+)")
-EPOCH = re.compile(r"\s*epoch (\d+)/(\d+)\s*")
-SAVING = re.compile(r"\s*saving checkpoint: (.+?)\s*")
-REMOVING = re.compile(r"\s*removing old checkpoint: (.+?)\s*")
+EPOCH = re.compile(r"\s*+epoch (\d{1,9}+)/(\d{1,9}+)\s*+")
+SAVING = re.compile(r"\s*+saving checkpoint: (.++)")
+REMOVING = re.compile(r"\s*+removing old checkpoint: (.++)")
 NO_DATA = "No data found"
 ERROR = re.compile(
-    r"(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Failure))(?::\s*(?P<said>.*))?"
+    r"(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Failure))(?::\s*+(?P<said>.*))?"
 )
-USAGE = re.compile(r"\S+\.py: error: (.+)")
+USAGE = re.compile(r"\S\.py: error: (.+)")
 OF_LAUNCHERS = ("CalledProcessError", "ChildFailedError")
 MEMORY = re.compile(
     r"out of memory|OutOfMemory|not enough memory|can't allocate memory|MemoryError", re.IGNORECASE
 )
 LONGEST = 300
+LONGEST_READ = 2000
 LOG_NAME = "sd-scripts.log"
 SEE_LOG = f"Its whole output is in the job's {LOG_NAME}."
 LESS_MEMORY = "Lower resolution or train_batch_size, or switch gradient_checkpointing on."
@@ -64,6 +67,7 @@ class Saving:
 
 def read_line(line: str) -> Bar | Epoch | Saving | None:
     """One line, or one state of a line that is redrawn; None when it says nothing of this kind."""
+    line = line[:LONGEST_READ].strip()
     if match := BAR.match(line):
         return _bar(match)
     if match := EPOCH.fullmatch(line):

@@ -1,0 +1,75 @@
+"""No regular expression of the project can be made to hold the processor: each is tried with the texts that
+are worst for it, as long as they may be where it is used."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from lora_studio.lora.origin import BELONGINGS, LAYER_FAMILIES
+from lora_studio.request import LONGEST_PROMPT
+from tests.patterns import LIMIT, METHODS, Pattern, patterns, slowest
+
+USUAL = LONGEST_PROMPT
+"""Characters; where a pattern is put to more, or can't take as many, its place says why below."""
+BOUNDS = {
+    # Of the model that is loaded, by the names in the program that built it.
+    "lora_studio/training/checkpoint.py:REPEATED": 300,
+    "lora_studio/generation/infotext.py:PAIR": 30_000,
+    # pip's whole output.
+    "launch.py:explain": 100_000,
+}
+LOCAL = {
+    "lora_studio/data/captions.py:has_word": [
+        rf"(?<!\w){re.escape(word)}(?!\w)" for word in ("aa", "a a", "1")
+    ],
+    "lora_studio/families/hub.py:_weights": [re.escape("unet/model.fp16") + r"-\d+-of-\d+\.safetensors"],
+    "lora_studio/config_groups/network.py:_parts": [r"[;\n]", r"[,;\s]+", ","],
+    "lora_studio/lora/origin.py:family_of_layers": [pattern for pattern, _ in LAYER_FAMILIES],
+    "lora_studio/lora/origin.py:other_architecture": [pattern for pattern, _ in LAYER_FAMILIES],
+    "lora_studio/lora/origin.py:what_else": [pattern for pattern, _, _ in BELONGINGS],
+    # Both are constants of the project, matched with its own names and with pip's output.
+    "lora_studio/ui/sections.py:sectioned_leaves": [],
+    "launch.py:explain": [],
+}
+"""What patterns that are put together when they are used look like then."""
+ALL = patterns()
+
+
+def test_every_pattern_was_found_and_can_be_tried() -> None:
+    assert len(ALL) > 80
+    unknown = {one.place for one in ALL if one.compiled is None} ^ set(LOCAL)
+    assert not unknown, f"say in LOCAL what these look like, or take them out: {unknown}"
+    assert {one.place for one in ALL} >= set(BOUNDS)
+
+
+@pytest.mark.parametrize("one", ALL, ids=lambda one: f"{one.place}:{one.line}")
+def test_the_worst_text_takes_no_time(one: Pattern) -> None:
+    written = [re.compile(text) for text in LOCAL[one.place]] if one.compiled is None else [one.compiled]
+    for compiled in written:
+        if isinstance(compiled.pattern, bytes):
+            compiled = re.compile(compiled.pattern.decode("latin-1"), compiled.flags & ~re.ASCII)
+        seconds, text = slowest(compiled, BOUNDS.get(one.place, USUAL), one.methods)
+        assert seconds <= LIMIT, f"{seconds:.3f} s for {len(text)} characters, {text[:80]!r}"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "longest"),
+    [
+        (r"(a+)+$", 100),
+        (r"(\d+\.?\d*|\.\d+)::", 10_000),
+        (r"0*\.?0*", 30_000),
+        (r"\s+(?=\w+=)", 10_000),
+        # As they stood in the program.
+        (
+            r"\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*-\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*(?:\(\s*([+-]?\d+\.?\d*)\s*\))?",
+            1000,
+        ),
+        (r"\s*(?:(?P<name>[^|%]*?):\s*)?\d+%\|[^|]*\|\s*(?P<done>\d+)/(?P<total>\d+)\s\[", 2000),
+        (r"\[[^\[\]]*:\s*(?:\d+\.?\d*|\.\d+)\s*\]", 10_000),
+    ],
+)
+def test_a_pattern_that_goes_back_too_often_is_found(pattern: str, longest: int) -> None:
+    seconds, _ = slowest(re.compile(pattern), longest, METHODS)
+    assert seconds > LIMIT
