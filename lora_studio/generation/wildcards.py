@@ -25,7 +25,8 @@ FILE_MARK = re.compile(r"__([^\s_](?:[^\n]{0,98}?[^\s_])??)__")
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]{0,63}")
 WEIGHT = re.compile(rf"\s*+((?![+-]){NUMBER})::")
 SEVERAL = re.compile(
-    r"\s*+(?:(?P<least>\d{1,4}+)?-(?P<most>\d{1,4}+)?|(?P<exact>\d{1,4}+))\$\$(?:(?P<between>[^${}]{0,100}+)\$\$)?"
+    r"\s*+(?:(?P<least>\d{1,4}+)?-(?P<most>\d{1,4}+)?|(?P<exact>\d{1,4}+))\$\$"
+    r"(?:(?P<between>[^${}]{0,100}+)\$\$)?"
 )
 """How many of the options to take, as in Dynamic Prompts."""
 BRACES = re.compile(r"\\.|[{}|]", re.DOTALL)
