@@ -17,11 +17,13 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 class Settings:
     """`home` holds all state, `models` the weights; `starter` is the embedded base model.
 
-    `on_space` is true on Hugging Face Spaces. `public_space` is the owner's word that a Space may run without
-    a password. `sd_scripts` is a checkout of sd-scripts, for the engine of that name, and `sd_scripts_python`
-    the interpreter that runs it. `precision` is the number format of generation, `memory_gb` what loaded base
-    models may take in GB (None: found out). `supabase_key` is a secret key, or a publishable one that goes
-    with the email and password of an account; `supabase_uploads` sends finished files there too.
+    `on_space` is true on Hugging Face Spaces. `public_space` is the owner's word that a Space may run
+    without a password, `hosts` are more names under which the page is reached, `guests` is true while a
+    page with a password is served: others than the owner may ask. `sd_scripts` is a checkout of sd-scripts,
+    for the engine of that name, and `sd_scripts_python` the interpreter that runs it. `precision` is the
+    number format of generation, `memory_gb` what loaded base models may take in GB (None: found out).
+    `supabase_key` is a secret key, or a publishable one that goes with the email and password of an
+    account; `supabase_uploads` sends finished files there too.
     """
 
     home: Path
@@ -31,6 +33,8 @@ class Settings:
     password: str = field(default="", repr=False)
     on_space: bool = False
     public_space: bool = False
+    hosts: tuple[str, ...] = ()
+    guests: bool = False
     sd_scripts: Path | None = None
     sd_scripts_python: str = ""
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
@@ -44,8 +48,9 @@ class Settings:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Read `LORA_STUDIO_HOME`, `LORA_STUDIO_MODELS`, `LORA_STUDIO_USER`, `LORA_STUDIO_PASSWORD`,
-        `LORA_STUDIO_PUBLIC` (1 lets a Space run without a password), `LORA_STUDIO_SD_SCRIPTS`,
-        `LORA_STUDIO_SD_SCRIPTS_PYTHON`, `LORA_STUDIO_PRECISION`, `LORA_STUDIO_MEMORY_GB`, `SUPABASE_URL`,
+        `LORA_STUDIO_PUBLIC` (1 lets a Space run without a password), `LORA_STUDIO_HOSTS` (names with commas
+        between them), `LORA_STUDIO_SD_SCRIPTS`, `LORA_STUDIO_SD_SCRIPTS_PYTHON`,
+        `LORA_STUDIO_PRECISION`, `LORA_STUDIO_MEMORY_GB`, `SUPABASE_URL`,
         `SUPABASE_KEY`, `SUPABASE_EMAIL`, `SUPABASE_PASSWORD`, `LORA_STUDIO_SUPABASE_UPLOADS` and the
         variables that Spaces set. Raises ConfigError."""
         env = os.environ if environment is None else environment
@@ -57,6 +62,7 @@ class Settings:
             password=env.get("LORA_STUDIO_PASSWORD", ""),
             on_space=env.get("SYSTEM") == "spaces" or bool(env.get("SPACE_ID")),
             public_space=_is_yes(env.get("LORA_STUDIO_PUBLIC", "")),
+            hosts=_names(env.get("LORA_STUDIO_HOSTS", "")),
             sd_scripts=Path(checkout).expanduser().resolve() if checkout else None,
             sd_scripts_python=env.get("LORA_STUDIO_SD_SCRIPTS_PYTHON", ""),
             precision=_precision(env.get("LORA_STUDIO_PRECISION", "")),
@@ -134,6 +140,12 @@ class Settings:
 
 def _is_yes(text: str) -> bool:
     return text.strip().lower() in {"1", "true", "yes"}
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Host names, each with a port or without; of an address, its name."""
+    given = (one.strip().rpartition("//")[2].partition("/")[0] for one in text.split(","))
+    return tuple(name for name in given if name)
 
 
 def _precision(text: str) -> Literal["auto", "fp32", "fp16", "bf16"]:

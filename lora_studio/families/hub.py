@@ -26,7 +26,8 @@ HALF = "fp16"
 LEFT_OUT = {"safety_checker", "feature_extractor", "image_encoder"}
 """Parts that no picture here is drawn with."""
 WEIGHTS = ("diffusion_pytorch_model", "model", "pytorch_model")
-ENDINGS = (".safetensors", ".bin")
+ENDINGS = (".safetensors",)
+"""Never .bin: a pickle can run code while it is read."""
 TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 SHOWN_EVERY = 0.2
 """Seconds between two events, and between two questions whether to stop."""
@@ -91,8 +92,7 @@ def variant_of(folder: Path) -> str | None:
 
 def needed_files(index: Mapping[str, Any], sizes: Mapping[str, int]) -> list[str]:
     """Of a repository's files, those that drawing needs, small ones first: of the weights, half precision
-    where all parts have it (half the download, and LoRAs don't see the difference), and .safetensors before
-    what could run code."""
+    where all parts have it (half the download, and LoRAs don't see the difference)."""
     parts = _parts(index)
     heavy = [part for part in parts if _has_weights(part)]
     complete = {variant: all(_weights(part, variant, sizes) for part in heavy) for variant in (HALF, "")}

@@ -82,7 +82,12 @@ def _load_folder(kind: Any, found: FoundBase, without: Mapping[str, Any]) -> Any
     folder = Path(found.path_or_id)
     variant = variant_of(folder)
     return kind.from_pretrained(
-        folder, dtype=_stored_in_folder(folder, variant), variant=variant, local_files_only=True, **without
+        folder,
+        dtype=_stored_in_folder(folder, variant),
+        variant=variant,
+        local_files_only=True,
+        use_safetensors=True,  # else a .bin is unpickled where there is nothing else
+        **without,
     )
 
 

@@ -19,7 +19,7 @@ from lora_studio.ui.generating import (
     defaults_of,
     lora_choices,
 )
-from lora_studio.ui.guard import base_names
+from lora_studio.ui.guard import base_names, takes_hub_ids
 from lora_studio.ui.markup import hidden, panel
 from lora_studio.ui.upload_tab import DEFAULT_BASE
 
@@ -114,7 +114,7 @@ def render_more(studio: Studio) -> Fields:
         value=DEFAULT_BASE,
         label="Base model",
         interactive=True,
-        allow_custom_value=not studio.settings.on_space,
+        allow_custom_value=takes_hub_ids(studio.settings),
         elem_id="generate-base",
     )
     own = defaults_of(DEFAULT_BASE)

@@ -14,7 +14,7 @@ from lora_studio.request import GenerateRequest
 from lora_studio.studio import Studio
 from lora_studio.training.chosen import checkpoint_files
 from lora_studio.ui.gallery_tab import existing_lora
-from lora_studio.ui.guard import guarded, safe_slug
+from lora_studio.ui.guard import guarded, safe_grid, safe_slug
 from lora_studio.ui.markup import fill, panel
 
 EXAMPLES: Mapping[str, str] = {
@@ -106,7 +106,7 @@ def listen(
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def ask(request: gr.Request, *values: Any) -> str:
-        grid = build_grid(read(*values[6:]), values[:6])
+        grid = safe_grid(build_grid(read(*values[6:]), values[:6]), studio.settings)
         return studio.submit_grid(grid, session=request.session_hash or "").id
 
     def example(parameter: str, chosen: Sequence[str]) -> dict[str, Any]:

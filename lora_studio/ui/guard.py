@@ -23,6 +23,8 @@ from lora_studio.catalog import BASES
 from lora_studio.config import SLUG
 from lora_studio.errors import ConfigError, DatasetError, ModelFileError, StoreError, StudioError
 from lora_studio.families.detect import HUB_ID
+from lora_studio.generation.grid import read_values
+from lora_studio.grid_request import GridRequest
 from lora_studio.numbers import read_decimal, read_whole, shown
 from lora_studio.settings import Settings
 
@@ -32,6 +34,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 RECORD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+CATALOG_SOURCES = frozenset(base.source for base in BASES.values() if base.source)
 MOST_FILES = 1000
 LONGEST_TEXT = 2000
 MOST_SHOWN = 60
@@ -118,19 +121,33 @@ def _is_base(path: Path) -> bool:
     return not hidden and ((path / "model_index.json").is_file() or path.suffix == ".safetensors")
 
 
+def takes_hub_ids(settings: Settings) -> bool:
+    """Whether who asks may name any base of the Hub: only the owner on the own machine."""
+    return not (settings.on_space or settings.guests)
+
+
 def safe_base(given: Any, settings: Settings) -> str:
-    """A base by a name from `base_names`, or, on one's own machine, a hub id. Never a path: a visitor must
-    not be able to make the server read one. Raises ModelFileError."""
+    """A base by a name from `base_names` or the catalog's hub id, or, on a machine that asks for no password,
+    any hub id: it is fetched with the owner's token. Never a path: a visitor must not be able to make the
+    server read one, nor learn what there is. Raises ModelFileError."""
     name = given.strip() if isinstance(given, str) else ""
-    if name in {choice for _, choice in base_names(settings)}:
+    if name in {choice for _, choice in base_names(settings)} or name in CATALOG_SOURCES:
         return name
-    if not settings.on_space and HUB_ID.fullmatch(name) and not _could_be_local(name, settings):
+    if takes_hub_ids(settings) and HUB_ID.fullmatch(name) and not _could_be_local(name, settings):
         return name
     raise ModelFileError(
         f"There is no base model {name[:100]!r} here." if name else "No base model is chosen.",
         f"Choose one of: {', '.join(choice for _, choice in base_names(settings))}. "
         "A folder or a .safetensors file becomes a choice when it lies in models/base.",
     )
+
+
+def safe_grid(grid: GridRequest, settings: Settings) -> GridRequest:
+    """The same grid, once the bases on its axes are such as `safe_base` takes. Raises ModelFileError."""
+    for axis in grid.axes:
+        for value in read_values(axis) if axis and axis.name == "base" else ():
+            safe_base(value, settings)
+    return grid
 
 
 def _could_be_local(name: str, settings: Settings) -> bool:

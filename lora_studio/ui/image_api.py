@@ -31,7 +31,7 @@ from lora_studio.ui.answers import (
     image_file,
 )
 from lora_studio.ui.generating import use_request
-from lora_studio.ui.guard import mapping, safe_base, safe_id, safe_slug, shown, text
+from lora_studio.ui.guard import mapping, safe_base, safe_grid, safe_id, safe_slug, shown, text
 from lora_studio.ui.pictures import take_picture
 from lora_studio.ui.recall import recalled
 from lora_studio.ui.upload_tab import DEFAULT_BASE
@@ -152,7 +152,7 @@ class ImageEndpoints:
         """
         request = self._request(options, GridOptions, prompt=prompt, loras=loras, seed=seed)
         axes = {name: _axis(axis, name) for name, axis in (("x", x), ("y", y), ("z", z)) if axis is not None}
-        wanted = GridRequest.build(request=request.model_dump(), **axes)
+        wanted = safe_grid(GridRequest.build(request=request.model_dump(), **axes), self._studio.settings)
         ticket = self._studio.submit_grid(wanted, session=session_of_caller())
         made = result_of(self._studio.desk.wait(ticket.id)).grid
         return grid_pictures(made or GridResult(sheet=None, cells=(), columns=0, rows=0))

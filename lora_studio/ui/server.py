@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import hmac
 import ipaddress
 import os
 import secrets
 import signal
 import socket
 import threading
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
@@ -23,21 +20,14 @@ from lora_studio.settings import Settings
 from lora_studio.studio import Studio
 from lora_studio.styles import PREVIEWS
 from lora_studio.ui.blocks import build
+from lora_studio.ui.bodies import LARGEST_UPLOAD
+from lora_studio.ui.gate import Gate, GatedApp
+from lora_studio.ui.login import Access
+from lora_studio.ui.origins import Names, bracketed
 from lora_studio.ui.theme import stylesheet, theme
 
 FIRST_PORT, PORTS = 7860, 40
-LARGEST_UPLOAD = "600mb"
 MOST_WAITING = 20
-WRONG_PASSWORD_SECONDS = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Access:
-    """User and password the page asks for, both empty for an open page; `made` when made up here."""
-
-    username: str = ""
-    password: str = ""
-    made: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,22 +107,16 @@ def _is_free(host: str, port: int) -> bool:
     return True
 
 
-def password_check(access: Access) -> Callable[[str, str], Any] | None:
-    """Gradio's `auth`: compares in constant time and takes wrong passwords one by one, a pause after each."""
-    if not access.password:
-        return None
-    one_by_one = asyncio.Lock()
+def answered_names(settings: Settings, *, host: str, access: Access, share: bool) -> Names:
+    """The names that the page answers to. With a password to any: tunnels, proxies and networks have names
+    that nobody here knows. On a Space only the Hub's own proxy gets through."""
+    anyone = bool(access.password) or share or settings.on_space
+    return Names.of(host, settings.hosts, anyone=anyone, framed=settings.on_space)
 
-    async def check(username: str, password: str) -> bool:
-        async with one_by_one:
-            same_name = hmac.compare_digest(username.encode(), access.username.encode())
-            same_password = hmac.compare_digest(password.encode(), access.password.encode())
-            if same_name and same_password:
-                return True
-            await asyncio.sleep(WRONG_PASSWORD_SECONDS)
-            return False
 
-    return check
+def no_other_way(username: str, password: str) -> bool:
+    """Gradio's `auth`, which makes it ask for a session: they begin at the gate only."""
+    return False
 
 
 def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bool = False) -> Opened:
@@ -140,13 +124,16 @@ def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bo
     settings = studio.settings
     os.environ["GRADIO_TEMP_DIR"] = str(settings.uploads)  # the only folder that guard.safe_uploads accepts
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"]))
-    blocks = build(studio)
+    blocks = build(replace(studio, settings=replace(settings, guests=bool(access.password))))
     blocks.queue(max_size=MOST_WAITING)
+    names = answered_names(settings, host=host, access=access, share=share)
+    gate = Gate(access, names, root_path=os.environ.get("GRADIO_ROOT_PATH", ""), shared=share)
     _, address, share_address = blocks.launch(
-        server_name=host,
+        _app=GatedApp(gate),
+        server_name=bracketed(host),
         server_port=port,
         share=share,
-        auth=password_check(access),
+        auth=no_other_way if access.password else None,
         prevent_thread_lock=True,
         quiet=True,
         show_error=False,
@@ -157,7 +144,6 @@ def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bo
         ssr_mode=False,
         allowed_paths=[str(path) for path in served_folders(settings)],
         blocked_paths=[str(path) for path in private_paths(settings)],
-        app_kwargs={"docs_url": None, "redoc_url": None},
         theme=theme(),
         css=stylesheet(),
     )

@@ -21,7 +21,7 @@ from lora_studio.training.plan import TrainingPlan
 from lora_studio.ui.base_traits import traits_of
 from lora_studio.ui.cards import Picture, dataset_notices, dataset_pictures
 from lora_studio.ui.form import Form
-from lora_studio.ui.guard import base_names, guarded, safe_base, safe_id, safe_uploads
+from lora_studio.ui.guard import base_names, guarded, safe_base, safe_id, safe_uploads, takes_hub_ids
 from lora_studio.ui.markup import fill, heading, hidden, panel
 from lora_studio.ui.words import counted
 
@@ -147,7 +147,7 @@ def _render_questions(settings: Settings) -> dict[str, Any]:
             value=DEFAULT_BASE,
             label="Base model",
             interactive=True,
-            allow_custom_value=not settings.on_space,
+            allow_custom_value=takes_hub_ids(settings),
             elem_id="upload-base",
             info="What the training starts from. Larger ones are downloaded at the first use.",
         )

@@ -164,3 +164,26 @@ def test_loading_says_nothing_on_the_console(tiny_base: Path, capfd: pytest.Capt
     family = family_of(str(tiny_base))
     family.pipeline(family.load())
     assert capfd.readouterr() == ("", "")
+
+
+class _Runs:
+    """A pickle that leaves a file when it is read."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> object:
+        return Path.touch, (self.trace,)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_pickled_weights_are_never_opened(tiny_base: Path, tmp_path: Path, part: str) -> None:
+    names = {"text_encoder": ("model.safetensors", "pytorch_model.bin")}
+    whole, old = names.get(part, ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"))
+    base = tmp_path / "base"
+    shutil.copytree(tiny_base, base)
+    (base / part / whole).unlink()
+    torch.save(_Runs(tmp_path / "ran"), base / part / old)
+    with pytest.raises(BrokenFile):
+        family_of(str(base)).load()
+    assert not (tmp_path / "ran").exists()

@@ -12,6 +12,7 @@ import gradio as gr
 import pytest
 
 from lora_studio.errors import ConfigError, DatasetError, ModelFileError, StoreError
+from lora_studio.grid_request import GridRequest
 from lora_studio.settings import Settings
 from lora_studio.ui import guard
 
@@ -214,3 +215,33 @@ def test_a_number_of_four_hundred_digits_is_refused_in_short() -> None:
         with pytest.raises(ConfigError) as caught:
             guard.whole(wrong, "step")
         assert len(str(caught.value)) < 120
+
+
+def test_with_a_password_no_visitor_spends_the_owner_s_token(settings: Settings) -> None:
+    from dataclasses import replace
+
+    from lora_studio.catalog import BASES
+
+    shared = replace(settings, guests=True)
+    for given in ("someone/model-1.5", "someone/private"):
+        with pytest.raises(ModelFileError):
+            guard.safe_base(given, shared)
+    for base in BASES.values():
+        assert guard.safe_base(base.name, shared) == base.name
+        assert guard.safe_base(base.source or base.name, shared)
+
+
+def test_bases_on_the_axes_of_a_grid_are_names_too(settings: Settings, tmp_path: Path) -> None:
+    def grid(**axes: dict[str, str]) -> GridRequest:
+        return GridRequest.build(request={"prompt": "a dog"}, **axes)
+
+    seed = {"parameter": "seed", "values": "1"}
+    fine = grid(x=seed, y={"parameter": "base", "values": 'starter, "starter"'})
+    assert guard.safe_grid(fine, settings) is fine
+    for wrong in (str(tmp_path), "~/x", "../x", f"starter, {tmp_path}", f'"{tmp_path}"', "file:///x"):
+        for axes in (
+            {"x": {"parameter": "base", "values": wrong}},
+            {"x": seed, "z": {"parameter": "base", "values": wrong}},
+        ):
+            with pytest.raises(ModelFileError):
+                guard.safe_grid(grid(**axes), settings)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -73,21 +71,26 @@ def test_a_busy_port_is_named_or_passed_over() -> None:
         server.free_port("127.0.0.1", 99999)
 
 
-def test_wrong_passwords_take_their_time_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "WRONG_PASSWORD_SECONDS", 0.05)
-    check = server.password_check(server.Access(username="ada", password="secret"))
-    assert check is not None
+def test_the_page_answers_to_names_that_nobody_else_can_have() -> None:
+    def names(host: str, access: server.Access = server.Access(), **how: bool) -> object:
+        return server.answered_names(settings(**how), host=host, access=access, share=False).answered
 
-    async def tries() -> tuple[list[bool], float]:
-        begun = time.monotonic()
-        wrong = [check("ada", "wrong"), check("eve", "secret"), check("ada", "sécret"), check("", "")]
-        return list(await asyncio.gather(*wrong)), time.monotonic() - begun
+    local = {"localhost", "127.0.0.1", "[::1]"}
+    assert names("127.0.0.1") == names("localhost") == names("::1") == local
+    assert names("127.8.9.1") == {*local, "127.8.9.1"}
+    assert names("0.0.0.0", server.Access(username="ada", password="x")) is None
+    assert names("0.0.0.0", on_space=True) is None
+    given = Settings.from_environment({"LORA_STUDIO_HOSTS": "https://studio.example/x, lan:8080 ,,"})
+    assert given.hosts == ("studio.example", "lan:8080")
+    assert server.answered_names(given, host="::1", access=server.Access(), share=False).answered == {
+        *local,
+        "studio.example",
+        "lan",
+    }
 
-    said, seconds = asyncio.run(tries())
-    assert said == [False] * 4
-    assert seconds >= 0.2
-    assert asyncio.run(check("ada", "secret")) is True
-    assert server.password_check(server.Access()) is None
+
+def test_gradio_s_own_login_lets_nobody_in() -> None:
+    assert server.no_other_way("ada", "secret") is False
 
 
 def test_browsers_reach_neither_the_database_nor_the_pictures_of_others() -> None:

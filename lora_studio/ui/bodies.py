@@ -1,0 +1,149 @@
+"""How much a request may carry, counted while it streams in, before anything is parsed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+
+KILO, MEGA, GIGA = 10**3, 10**6, 10**9
+LARGEST_UPLOAD = "600mb"
+"""One file, in Gradio's form."""
+STRUCTURE = (b",", b":", b"[", b"{")
+MOST_FILES = 1000
+MOST_FIELDS, LARGEST_FIELDS = 20, 64 * KILO
+"""Of a form: how many texts, and bytes of all of them: the parser holds them in memory."""
+LONGEST_BOUNDARY = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """Of one request: bytes of its body; `values` bounds the commas, colons and brackets of JSON, which is
+    what takes time and memory (a picture as a data URL has none); `form` watches a form's parts."""
+
+    size: int
+    values: int | None = None
+    form: bool = False
+
+
+NOTHING = Limit(size=8 * KILO)
+LOGIN = Limit(size=8 * KILO)
+CALL = Limit(size=100 * MEGA, values=100_000)
+"""A picture and its mask as data URLs, 48 MB each, and a thousand files by name."""
+UPLOAD = Limit(size=4 * GIGA, form=True)
+
+
+class TooMuch(Exception):
+    """What a body has too much of, in a sentence."""
+
+
+class Body:
+    """An ASGI `receive` that ends in a disconnect once a body is over its limit; `refused` then says why."""
+
+    def __init__(self, receive: Receive, limit: Limit, content_type: str = "") -> None:
+        self._receive, self._limit = receive, limit
+        self._size = self._values = 0
+        self._form = form_watch(content_type) if limit.form else None
+        self.refused = ""
+
+    async def __call__(self) -> Message:
+        if self.refused:
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        if message["type"] == "http.request":
+            try:
+                self._count(message.get("body", b""))
+            except TooMuch as error:
+                self.refused = str(error)
+                return {"type": "http.disconnect"}
+        return message
+
+    def _count(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        check_size(self._size, self._limit)
+        if self._limit.values is not None:
+            self._values += sum(map(chunk.count, STRUCTURE))
+            if self._values > self._limit.values:
+                raise TooMuch(f"The request holds more than {self._limit.values:,} values.")
+        if self._form:
+            self._form.feed(chunk)
+
+
+def check_size(size: int, limit: Limit) -> None:
+    """Raises TooMuch."""
+    if size > limit.size:
+        raise TooMuch(f"The request is too large: {limit.size:,} bytes are the most here.")
+
+
+def form_watch(content_type: str) -> FormWatch | None:
+    """For a form with files; None for anything else."""
+    kind, options = parse_options_header(content_type)
+    boundary = options.get(b"boundary", b"")
+    if kind != b"multipart/form-data" or not 0 < len(boundary) <= LONGEST_BOUNDARY:
+        return None
+    return FormWatch(boundary)
+
+
+class FormWatch:
+    """Reads along with a form's parser, which holds in memory what isn't a file, as much as there is."""
+
+    def __init__(self, boundary: bytes) -> None:
+        self._files = self._fields = self._field_bytes = 0
+        self._header = self._value = self._disposition = b""
+        self._is_file = False
+        self._broken = False
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": self._add_header,
+                "on_header_value": self._add_value,
+                "on_header_end": self._end_header,
+                "on_headers_finished": self._end_headers,
+                "on_part_data": self._add_data,
+            },
+        )
+
+    def feed(self, chunk: bytes) -> None:
+        """Raises TooMuch. A form that can't be read is left to its own parser."""
+        if self._broken:
+            return
+        try:
+            self._parser.write(chunk)
+        except FormParserError:
+            self._broken = True
+
+    def _begin(self) -> None:
+        self._disposition = b""
+
+    def _add_header(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _add_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _end_header(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._disposition = self._value
+        self._header = self._value = b""
+
+    def _end_headers(self) -> None:
+        self._is_file = b"filename" in parse_options_header(self._disposition)[1]
+        self._files += self._is_file
+        self._fields += not self._is_file
+        if self._files > MOST_FILES:
+            raise TooMuch(f"The form has more than {MOST_FILES} files. Send them in several requests.")
+        if self._fields > MOST_FIELDS:
+            raise TooMuch(f"The form has more than {MOST_FIELDS} fields.")
+
+    def _add_data(self, data: bytes, start: int, end: int) -> None:
+        if not self._is_file:
+            self._field_bytes += end - start
+            if self._field_bytes > LARGEST_FIELDS:
+                raise TooMuch(f"The form's texts have more than {LARGEST_FIELDS:,} bytes.")

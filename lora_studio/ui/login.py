@@ -1,0 +1,94 @@
+"""Who may come in with a password. Nobody can keep the owner out: the right password is compared at once and
+let in, however many wrong ones are being tried. Only wrong ones wait."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import time
+from collections import Counter, OrderedDict
+from dataclasses import dataclass
+from enum import Enum
+
+WRONG_SECONDS, LONGEST_SECONDS = 0.5, 4.0
+"""How long the first wrong password of an address waits for its answer; each more waits twice as long."""
+FORGET_SECONDS = 600.0
+MOST_PENDING, MOST_PENDING_OF_ONE = 32, 4
+"""Wrong passwords that wait for their answer: further ones are sent away without waiting."""
+MOST_REMEMBERED = 2000
+SHORT_PASSWORD = 12
+"""Characters. Below, so many guesses fit into days that a network can try them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """User and password the page asks for, both empty for an open page; `made` when made up here."""
+
+    username: str = ""
+    password: str = ""
+    made: bool = False
+
+
+class Answer(Enum):
+    RIGHT = 200
+    WRONG = 400
+    TOO_MANY = 429
+
+
+def group_of(address: str) -> str:
+    """The address that guesses are counted for: of IPv6 the /64, which is what one visitor has."""
+    try:
+        known = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return "unknown"
+    if isinstance(known, ipaddress.IPv6Address):
+        if known.ipv4_mapped:
+            return str(known.ipv4_mapped)
+        return str(ipaddress.ip_network((known, 64), strict=False))
+    return str(known)
+
+
+class Login:
+    """`attempt` belongs to one event loop."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._pending: Counter[str] = Counter()
+        self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    async def attempt(self, username: str, password: str, address: str) -> Answer:
+        """Compares in constant time, and then answers a wrong one late."""
+        if self._is_right(username, password):
+            self._wrong.pop(group_of(address), None)
+            return Answer.RIGHT
+        source = group_of(address)
+        if self._pending.total() >= MOST_PENDING or self._pending[source] >= MOST_PENDING_OF_ONE:
+            return Answer.TOO_MANY
+        self._pending[source] += 1
+        try:
+            await asyncio.sleep(self._wait_of(source))
+        finally:
+            self._pending[source] -= 1
+            if not self._pending[source]:
+                del self._pending[source]
+        return Answer.WRONG
+
+    def _is_right(self, username: str, password: str) -> bool:
+        same_name = _same(username, self._access.username)
+        same_password = _same(password, self._access.password)
+        return bool(self._access.password) and same_name and same_password
+
+    def _wait_of(self, source: str) -> float:
+        """Seconds for one more wrong password of an address."""
+        now = time.monotonic()
+        before, last = self._wrong.pop(source, (0, now))
+        before = 0 if now - last > FORGET_SECONDS else before
+        self._wrong[source] = (before + 1, now)
+        if len(self._wrong) > MOST_REMEMBERED:
+            self._wrong.popitem(last=False)
+        return min(LONGEST_SECONDS, WRONG_SECONDS * 2 ** min(before, 8))
+
+
+def _same(given: str, known: str) -> bool:
+    return hmac.compare_digest(given.encode(errors="surrogatepass"), known.encode(errors="surrogatepass"))
