@@ -62,9 +62,21 @@ def running_app(folder: Path, arguments: Sequence[str] = (), **environment: str)
             app.process.stdout.close()
 
 
-def _start(folder: Path, arguments: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+def start_again(app: App) -> subprocess.Popen[str]:
+    """app.py once more at the same address, over the same state. What it prints is not read."""
+    port = int(app.address.rstrip("/").rsplit(":", 1)[1])
+    return _start(app.home.parent, (), {}, port, subprocess.DEVNULL)
+
+
+def _start(
+    folder: Path,
+    arguments: Sequence[str],
+    environment: dict[str, str],
+    port: int = 0,
+    said: int = subprocess.PIPE,
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-u", "app.py", "--port", str(free_port()), *arguments],
+        [sys.executable, "-u", "app.py", "--port", str(port or free_port()), *arguments],
         cwd=CHECKOUT,
         env={
             **os.environ,
@@ -73,7 +85,7 @@ def _start(folder: Path, arguments: Sequence[str], environment: dict[str, str]) 
             "PYTHONIOENCODING": "utf-8",
             **environment,
         },
-        stdout=subprocess.PIPE,
+        stdout=said,
         stderr=subprocess.STDOUT,
         text=True,
         encoding="utf-8",

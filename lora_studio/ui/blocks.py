@@ -10,8 +10,9 @@ from lora_studio.errors import StoreError
 from lora_studio.events import ShouldStop
 from lora_studio.studio import Studio
 from lora_studio.training.plan import TrainingPlan
-from lora_studio.ui import api, badge, gallery_tab, generate_tab, recall, train_tab, upload_tab
+from lora_studio.ui import api, badge, draft, gallery_tab, generate_tab, recall, train_tab, upload_tab
 from lora_studio.ui import plan as plan_parts
+from lora_studio.ui.draft import Drafts
 from lora_studio.ui.generating import Filling, use_image, use_lora
 from lora_studio.ui.guard import guarded, safe_id
 from lora_studio.ui.live import SECONDS, Live, Strip
@@ -19,7 +20,6 @@ from lora_studio.ui.markup import fill, hidden, panel
 from lora_studio.ui.page import Page
 from lora_studio.ui.redraw import easel
 from lora_studio.ui.train_tab import TrainTab
-from lora_studio.ui.upload_tab import UploadTab
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUICK: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
@@ -55,8 +55,9 @@ def build(studio: Studio) -> Page:
             seen=gr.JSON(visible=False, elem_id="seen"),
             timer=gr.Timer(SECONDS),
         )
+        drafts = Drafts(upload=upload, form=train.form, generate=generate, kept=draft.render())
         events = [
-            *_listen_start(tabs, upload, train, studio),
+            *_listen_start(tabs, drafts, train, studio),
             *_listen_use(tabs, live),
             *_listen_stop(strip, studio),
             *train_tab.listen(train, studio),
@@ -65,7 +66,8 @@ def build(studio: Studio) -> Page:
             *badge.listen(page, badge.MirrorParts(badge=mirrored, team=team), studio),
         ]
         upload_tab.listen(upload, train.form, studio)
-        _follow(page, live, upload, events)
+        draft.listen(page, drafts, studio)
+        _follow(page, live, events)
         api.add_endpoints(studio)
     return page
 
@@ -78,20 +80,18 @@ def _render_strip() -> Strip:
     return Strip(row=row, text=text, stop=stop, job=hidden("strip-job"), spoken=spoken)
 
 
-def _follow(page: gr.Blocks, live: Live, upload: UploadTab, events: list[Any]) -> None:
+def _follow(page: gr.Blocks, live: Live, events: list[Any]) -> None:
     """Paint on opening, each second, and at once after what changes something."""
     look = live.look_quietly()
     live.timer.tick(look, live.inputs, live.outputs, **UNQUEUED)
     page.load(look, live.inputs, live.outputs, **UNQUEUED)
-    page.load(
-        guarded(lambda: upload_tab.on_load(live.studio)), None, [*upload.shown, upload.earlier], **UNQUEUED
-    )
     for event in events:
         event.then(look, live.inputs, live.outputs, **UNQUEUED)
 
 
-def _listen_start(tabs: gr.Tabs, upload: UploadTab, train: TrainTab, studio: Studio) -> list[Any]:
+def _listen_start(tabs: gr.Tabs, drafts: Drafts, train: TrainTab, studio: Studio) -> list[Any]:
     """Both tabs start the training that the Upload tab describes."""
+    upload = drafts.upload
 
     def start(*values: Any) -> list[Any]:
         given = len(upload.subject)
@@ -106,10 +106,11 @@ def _listen_start(tabs: gr.Tabs, upload: UploadTab, train: TrainTab, studio: Stu
 
     inputs = [*upload.subject, *train.form.components]
     plan_parts.listen(train.plan, inputs, plan)
-    return [
-        button.click(guarded(start), inputs, [train.job, tabs], **PRIVATE)
-        for button in (upload.train, train.start)
-    ]
+    buttons = (upload.train, train.start)
+    events = [button.click(guarded(start), inputs, [train.job, tabs], **PRIVATE) for button in buttons]
+    for event in events:
+        draft.used(event, drafts)
+    return events
 
 
 def _listen_use(tabs: gr.Tabs, live: Live) -> list[Any]:

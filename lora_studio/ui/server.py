@@ -21,6 +21,7 @@ from lora_studio.studio import Studio
 from lora_studio.styles import PREVIEWS
 from lora_studio.ui.blocks import build
 from lora_studio.ui.bodies import LARGEST_UPLOAD
+from lora_studio.ui.document import add_script
 from lora_studio.ui.gate import Gate, GatedApp
 from lora_studio.ui.login import Access
 from lora_studio.ui.origins import Names, bracketed
@@ -124,6 +125,7 @@ def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bo
     settings = studio.settings
     os.environ["GRADIO_TEMP_DIR"] = str(settings.uploads)  # the only folder that guard.safe_uploads accepts
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"]))
+    add_script()
     blocks = build(replace(studio, settings=replace(settings, guests=bool(access.password))))
     blocks.queue(max_size=MOST_WAITING)
     names = answered_names(settings, host=host, access=access, share=share)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from lora_studio.ui.cards import Picture, dataset_notices, dataset_pictures
 from lora_studio.ui.form import Form
 from lora_studio.ui.guard import base_names, guarded, safe_base, safe_id, safe_uploads, takes_hub_ids
 from lora_studio.ui.markup import fill, heading, hidden, panel
-from lora_studio.ui.words import counted
+from lora_studio.ui.words import counted, moment
 
 KINDS: Mapping[Kind, str] = {
     "person": "Person\nOne face: you, a friend",
@@ -36,6 +37,12 @@ PICTURES = [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 FILE_TYPES = [*PICTURES, ".zip", ".txt", ".caption"]
 MOST_SHOWN = 120
 DEFAULT_BASE = "starter"
+FILL = """([own, ours], asked, ...now) => now.map((value, at) => {
+  const typed = value && !ours.some((one) => one[at] === value), since = (value || '') !== (asked[at] || '');
+  return since || (typed && at) ? value : own[at];
+})"""
+"""An example's kind, name and trigger go where a person typed nothing, before the click or since. The kind is
+the pictures' own, so that of other pictures gives way, unless it was chosen since."""
 CAPTIONS_JS = """
 element.addEventListener('change', (event) => {
   const box = event.target.closest('textarea[data-file]');
@@ -75,6 +82,8 @@ class UploadTab:
     plan: gr.HTML
     train: gr.Button
     dataset: gr.Textbox
+    asked: gr.JSON
+    """Kind, name and trigger as they were when an example was clicked."""
 
     @property
     def shown(self) -> list[Any]:
@@ -89,7 +98,7 @@ class UploadTab:
 
 def render(settings: Settings) -> UploadTab:
     """Create the components. Call inside a Tab."""
-    parts: dict[str, Any] = {"dataset": hidden("upload-dataset")}
+    parts: dict[str, Any] = {"dataset": hidden("upload-dataset"), "asked": gr.JSON([], visible=False)}
     with gr.Row(equal_height=False, elem_id="upload-row"):
         with gr.Column(scale=3, min_width=320):
             parts |= _render_pictures()
@@ -168,10 +177,11 @@ def listen(tab: UploadTab, form: Form, studio: Studio) -> None:
         return planned(studio, form, dataset_id, kind, base)
 
     def receive(files: Any, name: str | None) -> list[Any]:
-        paths = safe_uploads(files, studio.settings)
-        return shown(studio, studio.datasets.create(name or "Pictures", paths) if paths else None)
+        return received(studio, files, name or "")
 
-    def choose(dataset_id: str) -> list[Any]:
+    def choose(dataset_id: str | None) -> list[Any]:
+        if not dataset_id:  # Escape in the list, or its text removed: no other choice was made
+            return [gr.skip()] * len(tab.shown)
         return shown(studio, studio.datasets.get(safe_id(dataset_id, "set of pictures")))
 
     def caption(dataset_id: str, event: gr.EventData) -> None:
@@ -191,12 +201,32 @@ def listen(tab: UploadTab, form: Form, studio: Studio) -> None:
 
 
 def _listen_example(tab: UploadTab, button: gr.Button, example: Example, studio: Studio) -> Any:
-    def take() -> list[Any]:
+    def take(*asked: Any) -> list[Any]:
         record = studio.datasets.create(example.name, example_files(example.folder))
-        return [*shown(studio, record), example.kind, example.name, example.trigger]
+        return [*shown(studio, record), list(asked)]
 
-    outputs = [*tab.shown, tab.kind, tab.name, tab.trigger]
-    return button.click(guarded(take), None, outputs, show_progress_on=tab.pictures, api_visibility="private")
+    fields = [tab.kind, tab.name, tab.trigger]
+    private: dict[str, Any] = {"api_visibility": "private"}
+    taken = button.click(
+        guarded(take), fields, [*tab.shown, tab.asked], show_progress_on=tab.pictures, **private
+    )
+    ours = [[one.kind, one.name, one.trigger] for one in EXAMPLES]
+    own = json.dumps([[example.kind, example.name, example.trigger], ours])
+    return taken.success(
+        None, [tab.asked, *fields], fields, js=f"(...now) => ({FILL})({own}, ...now)", **private
+    )
+
+
+def received(studio: Studio, files: Any, name: str) -> list[Any]:
+    """Values for `UploadTab.shown` after an upload. Why nothing of it can be used stays on the page."""
+    paths = safe_uploads(files, studio.settings)
+    if not paths:
+        return shown(studio, None)
+    try:
+        return shown(studio, studio.datasets.create(name, paths))
+    except StudioError as error:
+        empty, pictures, _ = shown(studio, None)
+        return [empty, pictures, fill("failure", message=error.message, hint=error.hint, notes=())]
 
 
 def example_files(folder: str) -> list[Path]:
@@ -274,13 +304,23 @@ def wanted(studio: Studio, subject: Sequence[str | None], options: Mapping[str, 
     }
 
 
-def on_load(studio: Studio) -> list[Any]:
-    """After opening or reloading the page: pictures that wait for their training, the choice of others."""
+def on_load(studio: Studio, kept: Any = None) -> list[Any]:
+    """After opening or reloading the page, values for `UploadTab.shown` and the choice of earlier pictures:
+    those that the browser kept (a set's id), else the newest that wait for their training."""
     records = sorted(studio.datasets.datasets(), key=lambda record: -record.created_at)
     used = {str(job.config.get("dataset", {}).get("train_data_dir")) for job in studio.jobs.jobs(limit=200)}
-    choices = [(f"{record.name} ({counted(record.images, 'picture')})", record.id) for record in records[:50]]
-    draft = next((record for record in records[:1] if record.path not in used), None)
+    newest = next((record for record in records[:1] if record.path not in used), None)
+    draft = next((record for record in records if record.id == kept), newest)
+    choices = gr.update(choices=earlier_choices(records))
     try:
-        return [*shown(studio, draft), gr.update(choices=choices)]
+        return [*shown(studio, draft), choices]
     except StudioError:
-        return [*shown(studio, None), gr.update(choices=choices)]
+        return [*shown(studio, None), choices]
+
+
+def earlier_choices(records: Sequence[DatasetRecord]) -> list[tuple[str, str]]:
+    """What to call each set, and its id; the newest fifty."""
+    return [
+        (f"{record.name} ({counted(record.images, 'picture')}, {moment(record.created_at)})", record.id)
+        for record in records[:50]
+    ]

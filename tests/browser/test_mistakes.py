@@ -48,10 +48,10 @@ def test_each_mistake_has_its_sentence(open_page: OpenPage, bad_files: list[Path
     says(page, "There are no pictures yet. Drop some in step 1, or take the example pictures.")
 
     upload(page, bad_files[:1])
-    says(page, "text.png")
-    page.locator(
-        "#upload-files button[aria-label*='Clear'], #upload-files button[aria-label*='Remove']"
-    ).first.click()
+    expect(page.locator("#upload-notices").get_by_role("alert")).to_contain_text("text.png")
+    expect(page.get_by_test_id("status-tracker").locator(".error:visible")).to_have_count(0)
+    page.get_by_role("button", name="Remove all pictures").click()
+    expect(page.locator("#upload-notices").get_by_role("alert")).to_have_count(0)
 
     upload(page, [FOX, *bad_files])
     for sentence in ("text.png", "cut.jpg", "huge.png"):

@@ -1,0 +1,172 @@
+// What the page itself does in the browser: drafts, the tab in the address, a server that does not answer,
+// names for buttons that Gradio leaves without. It runs before Gradio's own scripts.
+'use strict';
+// Our words are English: in other browsers Gradio would mark them as German or Japanese, and mix its own in.
+for (const [name, value] of [['language', 'en'], ['languages', ['en']]]) {
+  Object.defineProperty(navigator, name, { get: () => value, configurable: true });
+}
+
+window.studio = (() => {
+  const NAME = 'LoRA Studio', KEY = 'lora-studio-draft', LONGEST = 2000, LARGEST = 60000, KEPT = 14 * 86400000;
+  const HANGS = 15000, LOOKS = 1000, CARRIES_NOTHING = [502, 503, 504];
+
+  // Drafts: what was typed, by group. A tab's own comes first, then the browser's.
+  let settled = false, silent = false, used = {}, draft = {};
+  const read = () => {
+    for (const store of ['sessionStorage', 'localStorage']) {
+      try {
+        const found = JSON.parse(window[store].getItem(KEY));
+        if (found && Date.now() - found.at < KEPT) return found;
+      } catch { /* no storage here, or not ours */ }
+    }
+    return {};
+  };
+  const write = () => {
+    const text = JSON.stringify(draft);
+    if (text.length > LARGEST) return;
+    for (const store of ['sessionStorage', 'localStorage']) {
+      try { window[store].setItem(KEY, text); } catch { /* full, or not allowed */ }
+    }
+  };
+  const small = (value) => typeof value !== 'string' || value.length <= LONGEST;
+  const packed = (names, values) => Object.fromEntries(names.map((name, at) => [name, values[at]])
+    .filter(([, value]) => value !== null && value !== undefined && value !== '' && small(value)));
+  const keep = (group, names, values) => {
+    if (!settled) return;
+    const now = packed(names, values);
+    if (JSON.stringify(now) === used[group]) return;
+    delete used[group];
+    draft = { ...draft, [group]: now, at: Date.now() };
+    write();
+  };
+  const finish = (group, names, values) => {
+    used[group] = JSON.stringify(packed(names, values));
+    delete draft[group];
+    write();
+  };
+  // `boxes` are the text fields: their group and name by the element's id. What is typed while the server is
+  // gone reaches no event of Gradio's.
+  const settle = (boxes) => {
+    draft = read();
+    settled = true;
+    document.addEventListener('input', (event) => {
+      const found = silent && boxes[event.target.closest?.('.block[id]')?.id];
+      if (!found || !small(event.target.value)) return;
+      const [group, name] = found;
+      draft = { ...draft, [group]: { ...draft[group], [name]: event.target.value }, at: Date.now() };
+      write();
+    });
+  };
+
+  // The tab in the address, and in the title with what is running.
+  const tabs = () => [...document.querySelectorAll('#tabs > .tab-wrapper [role=tab]')];
+  const nameOf = (one) => one.id.slice(4, -7);
+  const wanted = () => new URLSearchParams(location.search).get('tab') || 'upload';
+  const choose = (name) => {
+    const one = tabs().find((other) => nameOf(other) === name);
+    if (one && one.getAttribute('aria-selected') !== 'true') one.click();
+  };
+  let placed = false;
+  const follow = () => {
+    const all = tabs(), chosen = all.find((one) => one.getAttribute('aria-selected') === 'true');
+    if (!chosen) return;
+    if (!placed) { placed = true; choose(wanted()); return; }
+    if (nameOf(chosen) !== wanted()) {
+      const query = new URLSearchParams(location.search);
+      query.set('tab', nameOf(chosen));
+      history.pushState(null, '', `?${query}`);
+    }
+    const numbers = document.querySelector('#strip .numbers');
+    const running = numbers && numbers.offsetParent ? `${numbers.textContent.split('·')[0].trim()} · ` : '';
+    const title = `${running}${chosen.textContent.trim()} · ${NAME}`;
+    if (document.title !== title) document.title = title;
+  };
+  window.addEventListener('popstate', () => choose(wanted()));
+
+  // A server that does not answer.
+  const asked = new Map();
+  const banner = () => {
+    let one = document.getElementById('unanswered');
+    if (!one) {
+      one = document.createElement('div');
+      one.id = 'unanswered';
+      one.setAttribute('role', 'alert');
+      document.body.prepend(one);
+    }
+    return one;
+  };
+  const say = (text) => { if (banner().textContent !== text) banner().textContent = text; };
+  const lost = () => {
+    if (silent) return;
+    silent = true;
+    document.documentElement.classList.add('unanswered');
+    say('The studio does not answer; reconnecting. What you typed is kept.');
+  };
+  const back = () => {
+    if (!silent) return;
+    silent = false;
+    document.documentElement.classList.remove('unanswered');
+    document.getElementById('unanswered')?.remove();
+  };
+  const fetched = window.fetch.bind(window);
+  window.fetch = async (...request) => {
+    const url = new URL(request[0]?.url || request[0], location.href), number = Symbol();
+    if (url.origin !== location.origin) return fetched(...request);
+    if (url.pathname.includes('/run/')) asked.set(number, Date.now());
+    try {
+      const answer = await fetched(...request);
+      if (CARRIES_NOTHING.includes(answer.status)) lost(); else back();
+      return answer;
+    } catch (error) {
+      if (error?.name !== 'AbortError') lost();
+      throw error;
+    } finally {
+      asked.delete(number);
+    }
+  };
+  setInterval(() => { if ([...asked.values()].some((at) => Date.now() - at > HANGS)) lost(); }, LOOKS);
+  const local = '[role=tab], .label-wrap, [data-testid=toast-close], [data-draw]';
+  window.addEventListener('click', (event) => {
+    const button = silent && event.target.closest?.('.gradio-container button, .gradio-container [role=button]');
+    if (!button || button.closest(local)) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    const name = (button.getAttribute('aria-label') || button.innerText || '').trim().slice(0, 60);
+    say(`The studio does not answer; reconnecting. ${name ? `“${name}”` : 'That'} was not sent: press it again then.`);
+  }, true);
+
+  // Names.
+  const NAMES = [
+    ['#upload-files .icon-button-wrapper > button:has(input)', 'Add more pictures'],
+    ['#upload-files .icon-button-wrapper > button:not(:has(input))', 'Remove all pictures'],
+    ['#upload-files .upload-container', 'Choose pictures or a ZIP, or drop them here'],
+    ['#generate-source-file .upload-container', 'Choose a picture to redraw, or drop it here'],
+    ['#generate-recall-file .upload-container', 'Choose a picture that has settings, or drop it here'],
+  ];
+  const christen = () => {
+    for (const [selector, name] of NAMES) for (const one of document.querySelectorAll(selector)) {
+      if (one.getAttribute('aria-label') !== name) one.setAttribute('aria-label', name);
+      if (one.title && one.title !== name) one.title = name;
+    }
+    for (const one of document.querySelectorAll('#upload-files tr.file')) {
+      const file = one.querySelector('.filename')?.getAttribute('aria-label');
+      one.querySelector('.label-clear-button')?.setAttribute('aria-label', `Remove ${file}`);
+    }
+    if (silent) for (const toast of document.querySelectorAll('.toast-item')) {
+      if (toast.textContent.includes('Connection to the server was lost')) toast.style.display = 'none'; // said above
+    }
+  };
+
+  let due = false;
+  const tidy = () => { due = false; follow(); christen(); };
+  document.addEventListener('DOMContentLoaded', () => {
+    new MutationObserver(() => {
+      if (due) return;
+      due = true;
+      requestAnimationFrame(tidy);
+    }).observe(document.body, {
+      childList: true, subtree: true, attributes: true, attributeFilter: ['aria-selected', 'aria-label', 'title'],
+    });
+  });
+  return { read, keep, finish, settle };
+})();

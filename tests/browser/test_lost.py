@@ -1,0 +1,113 @@
+"""The page when its server is gone, and what outlives a reload."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import PATIENCE, OpenPage, box, go_to, tab, upload, write
+from tests.serving import CHECKOUT, App, running_app, start_again
+
+INK = sorted((CHECKOUT / "examples" / "ink").glob("*.png"))[:3]
+KEPT = """([group, name, value]) =>
+  JSON.parse(localStorage.getItem('lora-studio-draft') || '{}')[group]?.[name] === value"""
+
+
+def is_kept(page: Page, group: str, name: str, value: str) -> None:
+    page.wait_for_function(KEPT, arg=[group, name, value])
+
+
+def test_what_was_typed_survives_a_reload(open_page: OpenPage) -> None:
+    page = open_page()
+    upload(page, INK)
+    expect(page.locator("#picture-count")).to_be_visible()
+    page.locator("#upload-kind label").nth(1).click()
+    write(page, "upload-name", "Half a name")
+    go_to(page, "Train")
+    write(page, "train-max_train_steps", "33")
+    go_to(page, "Generate")
+    write(page, "generate-prompt", "a dog")
+    page.locator("#generate-more > button").click()
+    write(page, "generate-negative", "rain")
+    is_kept(page, "generate", "negative", "rain")
+
+    page.reload(wait_until="domcontentloaded")
+    expect(tab(page, "Generate")).to_have_attribute("aria-selected", "true")
+    expect(box(page, "generate-prompt")).to_have_value("a dog")
+    page.locator("#generate-more > button").click()
+    expect(box(page, "generate-negative")).to_have_value("rain")
+    go_to(page, "Train")
+    expect(box(page, "train-max_train_steps")).to_have_value("33")
+    go_to(page, "Upload")
+    expect(box(page, "upload-name")).to_have_value("Half a name")
+    expect(page.locator("#upload-kind label.selected")).to_contain_text("Style")
+    expect(page.locator("#picture-count")).to_have_text("3 pictures, 0 with a caption")
+
+    page.locator("#upload-train").click()
+    expect(tab(page, "Train")).to_have_attribute("aria-selected", "true")
+    page.wait_for_function("() => !JSON.parse(localStorage.getItem('lora-studio-draft')).upload")
+    page.reload(wait_until="domcontentloaded")
+    go_to(page, "Upload")
+    expect(page.locator("#picture-count")).to_have_count(0)
+    expect(box(page, "upload-name")).to_have_value("")
+    page.locator("#strip-stop").click()
+    expect(page.locator("#strip-stop")).to_be_hidden()
+
+
+def test_the_tab_is_in_the_address_and_the_title(open_page: OpenPage) -> None:
+    page = open_page()
+    for name in ("Train", "Gallery"):
+        go_to(page, name)
+        expect(page).to_have_title(f"{name} · LoRA Studio")
+        assert page.url.endswith(f"?tab={name.lower()}")
+    page.go_back()
+    expect(tab(page, "Train")).to_have_attribute("aria-selected", "true")
+    page.go_forward()
+    expect(tab(page, "Gallery")).to_have_attribute("aria-selected", "true")
+
+
+def test_the_page_is_english_everywhere(app: App, browser: Browser) -> None:
+    context = browser.new_context(locale="de-DE")
+    page = context.new_page()
+    page.goto(app.address, wait_until="domcontentloaded")
+    expect(tab(page, "Train")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+    expect(page.locator("#upload-files")).to_contain_text("Click to Upload")
+    context.close()
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[App]:
+    """A server of its own, to be ended."""
+    with running_app(tmp_path) as running:
+        yield running
+
+
+def test_a_server_that_is_gone_is_said_and_swallows_no_click(mortal: App, browser: Browser) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    page.goto(mortal.address, wait_until="domcontentloaded")
+    expect(tab(page, "Train")).to_be_visible()
+    go_to(page, "Generate")
+    write(page, "generate-prompt", "a dog")
+    is_kept(page, "generate", "prompt", "a dog")
+    mortal.process.kill()
+    said = page.locator("#unanswered[role=alert]")
+    expect(said).to_contain_text("does not answer")
+    page.locator("#generate-go").click()
+    expect(said).to_contain_text("“Generate” was not sent")
+    write(page, "generate-prompt", "a dog in the snow")  # while nobody listens
+
+    again = start_again(mortal)
+    try:
+        expect(said).to_have_count(0)
+        expect(tab(page, "Generate")).to_have_attribute("aria-selected", "true")
+        expect(box(page, "generate-prompt")).to_have_value("a dog in the snow")
+    finally:
+        again.kill()
+        again.wait()
+        context.close()
