@@ -7,36 +7,37 @@ only make them quick to find, and `scan` makes them again.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import re
 import shutil
 import threading
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from lora_studio.config import SLUG
-from lora_studio.errors import ConfigError, ModelFileError, StoreError, StudioError
+from lora_studio.errors import ConfigError, StoreError, StudioError
 from lora_studio.generation import inputs
 from lora_studio.generation.images import FORMATS, SUFFIXES, read_request
 from lora_studio.generation.reuse import is_drawn
-from lora_studio.lora.files import file_name, find_file, read_header, write_atomically
+from lora_studio.lora.files import LONGEST_TITLE, LoraHeader, file_name, find_file, read_header
 from lora_studio.lora.folder import (
-    LONGEST_TITLE,
     NOTES,
     best_preview,
     fingerprint,
     read_notes,
     read_record,
     state_of,
+    write_notes,
 )
-from lora_studio.records import ImageRecord, LoraRecord
+from lora_studio.lora.names import LONGEST_SLUG, find_slug, slug_from
+from lora_studio.lora.plain import is_plain, plain_name, plain_text
+from lora_studio.records import ImageRecord, ListedLora, LoraRecord
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
+from lora_studio.store.database import Unstorable
 from lora_studio.store.library import Library
 from lora_studio.store.thumbnails import thumbnail
 from lora_studio.store.trash import Deleted, Trash
@@ -45,6 +46,8 @@ from lora_studio.training.chosen import use_checkpoint
 logger = logging.getLogger(__name__)
 
 KINDS = ("lora", "image")
+UNREADABLE = (StudioError, OSError, ValueError, ArithmeticError, RecursionError)
+"""What reading a stranger's file may end with; it is left out then, with a line in the log."""
 PICTURES = frozenset(SUFFIXES.values())
 
 
@@ -65,42 +68,54 @@ class Gallery:
             self._scan_images()
 
     def loras(self, search: str = "") -> list[LoraRecord]:
-        """Newest first. All words of `search` must occur in title, slug or trigger word."""
+        """Newest first, without metadata. All words of `search` must occur in title, slug or trigger
+        word."""
         return [self._shown_lora(record) for record in self._library.loras(search)]
+
+    def listed_loras(self) -> list[ListedLora]:
+        """All, newest first, with thumbnails for previews: cheap enough to be asked for each second."""
+        return [
+            replace(lora, preview=self._thumbnail(lora.preview)) if lora.preview else lora
+            for lora in self._library.listed_loras()
+        ]
 
     def lora(self, slug: str) -> LoraRecord:
         """Also finds a LoRA that came after the last scan, and sees changes made since."""
         if not SLUG.fullmatch(slug):
             raise StoreError(f"There is no LoRA {slug[:64]!r} in the library.", "Pick one from the list.")
         folder = self._settings.loras / slug
-        if fingerprint(folder) != self._library.lora_fingerprints().get(slug):
+        if fingerprint(folder) != self._library.lora_fingerprint(slug):
             with self._lock:
                 self._read_lora(folder)
         return self._shown_lora(self._library.lora(slug))
 
+    def find_lora(self, name: str) -> LoraRecord:
+        """The LoRA that goes by this name: its slug, its title, or what its file was called. Raises
+        StoreError, also for a title that several have."""
+        return self.lora(find_slug(name, self._settings.loras))
+
     def import_lora(self, path: Path) -> LoraRecord:
-        """Copy a LoRA file into the library; the original stays. One that is there already is returned.
-        Raises BrokenFile, UnknownFormat."""
+        """Copy a LoRA file into the library; the original stays. One that is there already is returned. What
+        fails leaves nothing behind. Raises BrokenFile, UnknownFormat, StoreError."""
         path = Path(path)
         header = read_header(path)
         with self._lock:
-            for record in self._library.loras():
-                if record.id == header.tensor_hash and Path(record.path).is_file():
+            for record in map(self._library.lora, self._library.slugs_of(header.tensor_hash)):
+                if Path(record.path).is_file():
                     return self._shown_lora(record)
-            return self._place(path, keep_original=True)
+            return self._place(path, header, keep_original=True)
 
     def rename_lora(self, slug: str, title: str) -> LoraRecord:
         """Give a LoRA another title; slug, file and hash stay. Raises ConfigError for an empty title."""
         folder = Path(self.lora(slug).path).parent
-        title = " ".join("".join(letter for letter in title if letter.isprintable()).split())[:LONGEST_TITLE]
+        title = plain_text(title, LONGEST_TITLE)
         if not title:
             raise ConfigError("The name is empty.", "Give your LoRA a name.", field="name")
         with self._lock, _disk_errors(f"The name of {slug}", "saved"):
             notes = read_notes(folder)
             if not notes and (folder / NOTES).is_file():
                 raise StoreError(f"{NOTES} of {slug} can't be read.", "Repair or remove that file.")
-            text = json.dumps({**notes, "title": title}, indent=2, ensure_ascii=False)
-            write_atomically(folder / NOTES, f"{text}\n")
+            write_notes(folder, {**notes, "title": title})
             self._read_lora(folder)
         return self.lora(slug)
 
@@ -114,10 +129,15 @@ class Gallery:
         return before
 
     def delete_lora(self, slug: str) -> str:
-        """Move a LoRA's folder to the trash; returns the token for `undo`."""
-        record = self.lora(slug)
+        """Move a LoRA's folder to the trash, also one that can't be read; returns the token for `undo`."""
+        try:
+            title = self.lora(slug).title
+        except StoreError:
+            if not (SLUG.fullmatch(slug) and fingerprint(self._settings.loras / slug)):
+                raise
+            title = slug
         with self._lock:
-            token = self._trash.put("lora", record.title, [Path(record.path).parent])
+            token = self._trash.put("lora", title, [self._settings.loras / slug])
             self._library.remove_lora(slug)
         return token
 
@@ -164,6 +184,10 @@ class Gallery:
     def images(self, search: str = "", limit: int = 60, offset: int = 0) -> list[ImageRecord]:
         """Newest first. All words of `search` must occur in the prompt or the LoRAs' slugs."""
         return [self._shown_image(record) for record in self._library.images(search, limit, offset)]
+
+    def newest_images(self, limit: int) -> list[str]:
+        """The ids of so many, newest first."""
+        return self._library.newest_images(limit)
 
     def drawn_before(self, requests: Sequence[GenerateRequest]) -> list[ImageRecord | None]:
         """For each request, with all values filled in, the picture that it would draw again; None where there
@@ -212,47 +236,61 @@ class Gallery:
         try:
             header = read_header(path if is_file else find_file(path))
             if is_file:
-                self._place(path, keep_original=False)
+                self._place(path, header, keep_original=False)
                 return
             if not (path / NOTES).exists() and not header.metadata.get("modelspec.title"):
-                write_atomically(path / NOTES, json.dumps({"title": path.name}, ensure_ascii=False))
+                write_notes(path, {"title": plain_text(path.name, LONGEST_TITLE)})
             path.rename(self._free_folder(path.name))
-        except (StudioError, OSError) as error:
+        except UNREADABLE as error:
             self._tell_once(path, error)
 
-    def _place(self, path: Path, *, keep_original: bool) -> LoraRecord:
-        """Copy or move a LoRA file into a folder of its own, where it appears only when it is complete."""
+    def _place(self, path: Path, header: LoraHeader, *, keep_original: bool) -> LoraRecord:
+        """Copy or move a LoRA file into a folder of its own, where it appears only when it is complete. Its
+        name on disk is its title when it has none of its own."""
         folder = self._free_folder(path.stem)
-        unfinished = folder / ".copy.tmp"
-        with _disk_errors(path.name, "brought into the library"):
+        unfinished, target = folder / ".copy.tmp", folder / file_name(folder.name)
+        with _disk_errors(plain_name(path), "brought into the library"):
             folder.mkdir(parents=True)
-            if keep_original:
-                _copy(path, unfinished)
-            (unfinished if keep_original else path).rename(folder / file_name(folder.name))
-        self._read_lora(folder)
-        return self.lora(folder.name)
+            try:
+                if not header.metadata.get("modelspec.title"):
+                    write_notes(folder, {"title": plain_text(path.stem, LONGEST_TITLE)})
+                if keep_original:
+                    _copy(path, unfinished)
+                (unfinished if keep_original else path).rename(target)
+                record, state = read_record(folder), fingerprint(folder)
+                self._library.put_lora(record, state, best_preview(record.previews))
+            except BaseException:
+                if not keep_original and target.exists():
+                    target.rename(path)
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+        return self._shown_lora(record)
 
     def _read_lora(self, folder: Path) -> None:
         state = fingerprint(folder)
         try:
             record = read_record(folder)
-        except (ModelFileError, OSError) as error:
+            self._library.put_lora(record, state, best_preview(record.previews))
+        except UNREADABLE as error:
+            if isinstance(error, StoreError) and not isinstance(error, Unstorable):
+                raise
             if state:
                 self._tell_once(folder, error)
             self._library.remove_lora(folder.name)
-        else:
-            self._library.put_lora(record, state)
 
     def _scan_images(self) -> None:
         known = self._library.image_fingerprints()
         found = {
             str(path)
             for path in self._settings.images.rglob("*")
-            if path.suffix in PICTURES and not path.name.startswith(".")
+            if path.suffix in PICTURES and not path.name.startswith(".") and is_plain(str(path))
         }
         for path in sorted(found):
             if known.get(path) != state_of(Path(path)):
-                self._read_image(Path(path))
+                try:
+                    self._read_image(Path(path))
+                except (Unstorable, ValueError, ArithmeticError, RecursionError) as error:
+                    self._tell_once(Path(path), error)
         self._library.remove_images(path for path in known.keys() - found if not Path(path).is_file())
 
     def _read_image(self, path: Path, request: GenerateRequest | None = None) -> ImageRecord | None:
@@ -299,15 +337,13 @@ class Gallery:
         return thumbnail(Path(picture), self._settings.cache / "thumbnails")
 
     def _free_folder(self, name: str) -> Path:
-        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-        slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60].strip("-") or "lora"
-        return _free(self._settings.loras / slug)
+        return _free(self._settings.loras / (slug_from(name)[:LONGEST_SLUG].strip("-") or "lora"))
 
     def _tell_once(self, path: Path, error: Exception) -> None:
         key = (str(path), state_of(path))
         if key not in self._told:
             self._told.add(key)
-            logger.warning("%s is not in the library: %s", path.name, error)
+            logger.warning("%s is not in the library: %s", plain_name(path), error)
 
 
 def _free(path: Path) -> Path:

@@ -89,7 +89,8 @@ class StoredEvent:
 @dataclass(frozen=True, kw_only=True)
 class LoraRecord:
     """A LoRA in the library. `id` is the SHA-256 of the tensor bytes, `slug` its folder's name, `title`
-    what people see; `family` is a catalog family name; `metadata` is the file's own header."""
+    what people see; `family` is a catalog family name; `metadata` is the file's own header, as far as the
+    library keeps it, and empty in lists."""
 
     id: str
     slug: str
@@ -107,6 +108,15 @@ class LoraRecord:
     thumbnail: str = ""
     previews: tuple[str, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedLora:
+    """What a list shows of a LoRA: `preview` is the picture to show of it, empty when there is none."""
+
+    slug: str
+    title: str
+    preview: str
 
 
 @dataclass(frozen=True, kw_only=True)

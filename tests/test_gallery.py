@@ -126,7 +126,7 @@ def test_a_result_is_listed_with_the_facts_of_its_file(gallery: Gallery, setting
     assert (record.steps, record.network_dim, record.network_alpha, record.base) == (200, 8, 4.0, "starter")
     assert record.path == str(folder / "my-cat.safetensors")
     assert record.size_bytes == (folder / "my-cat.safetensors").stat().st_size
-    assert record.metadata["ss_steps"] == "200"
+    assert gallery.lora("my-cat").metadata["ss_steps"] == "200"
     assert len(record.id) == 64
     assert [Path(path).name for path in record.previews] == [
         "base-0.png", "step-000050-0.png", "step-000100-0.png", "step-000100-1.png",

@@ -27,6 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         studio.gallery.scan()
         records = studio.gallery.loras(arguments.search)
+        if arguments.json:
+            records = [studio.gallery.lora(record.slug) for record in records]  # with their metadata
     finally:
         studio.close()
     if arguments.json:

@@ -48,11 +48,11 @@ class WantedLora:
 
     @property
     def title(self) -> str:
-        return self.header.metadata.get("modelspec.title") or self.slug
+        return self.header.title or self.slug
 
     @property
     def trigger_word(self) -> str:
-        return self.header.metadata.get("modelspec.trigger_phrase", "")
+        return self.header.trigger_word
 
 
 def find_loras(uses: Iterable[LoraUse], folder: Path) -> list[WantedLora]:
@@ -150,10 +150,10 @@ def _file_of(use: LoraUse, folder: Path) -> Path:
     if use.checkpoint in files:
         return files[use.checkpoint]
     facts = own.stat()
-    last = _read_once(own, facts.st_mtime_ns, facts.st_size).metadata.get("ss_steps", "")
-    if last == str(use.checkpoint):
+    last = _read_once(own, facts.st_mtime_ns, facts.st_size).steps
+    if last == use.checkpoint:
         return own
-    steps = sorted({*files, *([int(last)] if last.isdecimal() else [])})
+    steps = sorted({*files, *([last] if last else [])})
     there = f"There are: {', '.join(map(str, steps))}." if steps else "It has none; leave the field empty."
     raise StoreError(f"“{use.slug}” has no checkpoint of step {use.checkpoint}.", there)
 

@@ -5,43 +5,59 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lora_studio.errors import ModelFileError
-from lora_studio.lora.files import find_file, read_header
+from lora_studio.errors import ModelFileError, StoreError
+from lora_studio.lora.files import LONGEST_TITLE, find_file, read_header, title_in, write_atomically
+from lora_studio.lora.plain import (
+    LONGEST_KEPT,
+    LONGEST_KEPT_TABLE,
+    is_plain,
+    plain_table,
+    plain_text,
+)
+from lora_studio.lora.table import read_tensor_table
 from lora_studio.records import LoraRecord
 
 NOTES = "training.json"
-READING = "1"
+READING = "2"
 """Raised when the same files give other records, so that they are read again."""
 PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
 PREVIEW = re.compile(r"step-(\d+)-(\d+)")
-LONGEST_TITLE = 120
+LONGEST_NOTES = 8 << 20
+"""Bytes of `training.json`; ours have some kB."""
+LONGEST_KIND, MOST_PREVIEWS = 40, 500
 
 
 def read_record(folder: Path) -> LoraRecord:
     """The record, its thumbnail left empty. Raises BrokenFile, UnknownFormat, OSError."""
     header = read_header(find_file(folder))
-    said, notes = header.metadata, read_notes(folder)
-    title = notes.get("title") or said.get("modelspec.title") or said.get("ss_output_name") or folder.name
+    notes = read_notes(folder)
     return LoraRecord(
         id=header.tensor_hash,
         slug=folder.name,
-        title=str(title)[:LONGEST_TITLE],
+        title=plain_text(notes.get("title"), LONGEST_TITLE) or header.title or folder.name,
         path=str(header.path),
         family=header.family,
         base=header.base,
-        trigger_word=said.get("modelspec.trigger_phrase", ""),
+        trigger_word=header.trigger_word,
         kind=_kind(notes),
         network_dim=header.network_dim,
         network_alpha=header.network_alpha,
-        steps=int(said["ss_steps"]) if said.get("ss_steps", "").isdecimal() else 0,
+        steps=header.steps,
         size_bytes=header.size_bytes,
         created_at=header.path.stat().st_mtime,
         previews=tuple(str(path) for path in _previews(folder)),
-        metadata=dict(said),
+        metadata=plain_table(header.metadata, value=LONGEST_KEPT, whole=LONGEST_KEPT_TABLE),
     )
+
+
+def title_of(folder: Path) -> str:
+    """What people call it, without reading its tensors. Raises BrokenFile, UnknownFormat, OSError."""
+    given = plain_text(read_notes(folder).get("title"), LONGEST_TITLE)
+    return given or title_in(read_tensor_table(find_file(folder))[0]) or folder.name
 
 
 def fingerprint(folder: Path) -> str:
@@ -65,10 +81,27 @@ def state_of(path: Path) -> str:
 def read_notes(folder: Path) -> dict[str, Any]:
     """What `training.json` says; nothing when it is missing or damaged."""
     try:
-        data = json.loads((folder / NOTES).read_text("utf-8"))
+        with (folder / NOTES).open("rb") as file:
+            said = file.read(LONGEST_NOTES + 1)
+        data = json.loads(said.decode("utf-8")) if len(said) <= LONGEST_NOTES else {}
     except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
+
+
+def write_notes(folder: Path, notes: Mapping[str, Any]) -> None:
+    """Write `training.json`. Raises StoreError, OSError."""
+    try:
+        text = json_text(notes)
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{NOTES} can't be written again.", "Repair or remove that file.") from error
+    write_atomically(folder / NOTES, text)
+
+
+def json_text(data: Mapping[str, Any], *, allow_nan: bool = True) -> str:
+    """As it lies in a folder. Text that no encoding has stays escaped. Raises ValueError, RecursionError."""
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=allow_nan)
+    return (text if is_plain(text) else json.dumps(data, indent=2, allow_nan=allow_nan)) + "\n"
 
 
 def best_preview(previews: tuple[str, ...]) -> str:
@@ -83,10 +116,12 @@ def best_preview(previews: tuple[str, ...]) -> str:
 
 def _kind(notes: dict[str, Any]) -> str:
     try:
-        return str(notes["config"]["dataset"]["kind"])
+        return plain_text(notes["config"]["dataset"]["kind"], LONGEST_KIND)
     except (KeyError, TypeError):
         return ""
 
 
 def _previews(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("previews/*") if path.suffix.lower() in PICTURES)
+    """The last ones, where there are more than anybody looks at."""
+    pictures = (path for path in folder.glob("previews/*") if path.suffix.lower() in PICTURES)
+    return sorted(path for path in pictures if is_plain(path.name))[-MOST_PREVIEWS:]

@@ -21,6 +21,10 @@ DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 Parameters = Sequence[Any] | Mapping[str, Any]
 
 
+class Unstorable(StoreError):
+    """A value that no row can hold: half a surrogate pair, a number of more than 64 bits."""
+
+
 class Database:
     """Opens the file, or makes it, and brings its schema up to date.
 
@@ -165,6 +169,8 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _sentence(error, path) from error
+    except (UnicodeEncodeError, OverflowError) as error:
+        raise Unstorable("A text or number can't be stored as it is.", "Check for odd characters.") from error
 
 
 def _sentence(error: sqlite3.Error, path: Path) -> StoreError:

@@ -6,13 +6,17 @@ A row's `fingerprint` says which state of the files it describes: unchanged file
 from __future__ import annotations
 
 import json
+import logging
+import sqlite3
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any, TypeVar
 
 from lora_studio.errors import StoreError
-from lora_studio.records import DatasetRecord, ImageRecord, LoraRecord
+from lora_studio.records import DatasetRecord, ImageRecord, ListedLora, LoraRecord
 from lora_studio.store.database import Database
+
+logger = logging.getLogger(__name__)
 
 Record = TypeVar("Record", LoraRecord, ImageRecord, DatasetRecord)
 
@@ -22,38 +26,56 @@ class Library:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._told: set[str] = set()
 
-    def put_lora(self, record: LoraRecord, fingerprint: str = "") -> None:
+    def put_lora(self, record: LoraRecord, fingerprint: str = "", preview: str = "") -> None:
+        """`preview` is the picture that lists show."""
+        search = _search_text(record.title, record.slug, record.trigger_word)
+        light = _json(replace(record, metadata={}))
         with self._database.write() as connection:
             connection.execute(
-                "INSERT OR REPLACE INTO loras(slug, id, created_at, search, fingerprint, record)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO loras"
+                "(slug, id, created_at, search, fingerprint, record, title, preview, metadata)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    *(record.slug, record.id, record.created_at),
-                    *(
-                        _search_text(record.title, record.slug, record.trigger_word),
-                        fingerprint,
-                        _json(record),
-                    ),
+                    *(record.slug, record.id, record.created_at, search, fingerprint, light),
+                    *(record.title, preview, json.dumps(record.metadata, ensure_ascii=False)),
                 ),
             )
 
     def lora(self, slug: str) -> LoraRecord:
-        rows = self._database.read("SELECT record FROM loras WHERE slug = ?", (slug,))
-        if not rows:
+        """With its metadata."""
+        rows = self._database.read("SELECT record, metadata FROM loras WHERE slug = ?", (slug,))
+        found = self._records(LoraRecord, rows)
+        if not found:
             raise StoreError(f"There is no LoRA {slug[:64]!r} in the library.", "It may have been deleted.")
-        return _read(LoraRecord, rows[0]["record"])
+        return replace(found[0], metadata=_table(rows[0]["metadata"]))
 
     def loras(self, search: str = "") -> list[LoraRecord]:
-        """Newest first. All words of `search` must occur in title, slug or trigger word."""
+        """Newest first, without metadata. All words of `search` must occur in title, slug or trigger
+        word."""
         where, words = _where(search)
         sql = f"SELECT record FROM loras WHERE {where} ORDER BY created_at DESC, slug"
-        return [_read(LoraRecord, row["record"]) for row in self._database.read(sql, words)]
+        return self._records(LoraRecord, self._database.read(sql, words))
+
+    def listed_loras(self) -> list[ListedLora]:
+        """All, newest first: cheap enough to be asked for each second."""
+        rows = self._database.read("SELECT slug, title, preview FROM loras ORDER BY created_at DESC, slug")
+        return [ListedLora(slug=row["slug"], title=row["title"], preview=row["preview"]) for row in rows]
+
+    def slugs_of(self, lora_id: str) -> list[str]:
+        """The LoRAs with these tensors."""
+        return [row["slug"] for row in self._database.read("SELECT slug FROM loras WHERE id = ?", (lora_id,))]
 
     def lora_fingerprints(self) -> dict[str, str]:
         """By slug."""
         rows = self._database.read("SELECT slug, fingerprint FROM loras")
         return {row["slug"]: row["fingerprint"] for row in rows}
+
+    def lora_fingerprint(self, slug: str) -> str | None:
+        """None for a LoRA without a row."""
+        rows = self._database.read("SELECT fingerprint FROM loras WHERE slug = ?", (slug,))
+        return str(rows[0]["fingerprint"]) if rows else None
 
     def remove_lora(self, slug: str) -> None:
         with self._database.write() as connection:
@@ -76,9 +98,10 @@ class Library:
         rows = self._database.read(
             "SELECT record FROM images WHERE id = ? ORDER BY created_at DESC LIMIT 1", (image_id,)
         )
-        if not rows:
+        found = self._records(ImageRecord, rows)
+        if not found:
             raise StoreError(f"There is no image {image_id[:64]!r}.", "It may have been deleted.")
-        return _read(ImageRecord, rows[0]["record"])
+        return found[0]
 
     def images(self, search: str = "", limit: int = 60, offset: int = 0) -> list[ImageRecord]:
         """Newest first, each content once. All words of `search` must occur in prompt or LoRA slugs."""
@@ -88,7 +111,12 @@ class Library:
             " ORDER BY newest DESC, path LIMIT ? OFFSET ?"
         )
         rows = self._database.read(sql, (*words, limit, offset))
-        return [_read(ImageRecord, row["record"]) for row in rows]
+        return self._records(ImageRecord, rows)
+
+    def newest_images(self, limit: int) -> list[str]:
+        """The ids of so many, newest first: cheap enough to be asked for each second."""
+        sql = "SELECT id, max(created_at) AS newest FROM images GROUP BY id ORDER BY newest DESC LIMIT ?"
+        return [row["id"] for row in self._database.read(sql, (limit,))]
 
     def images_of_seeds(self, seeds: Iterable[int]) -> list[ImageRecord]:
         """All with one of these seeds, newest first."""
@@ -99,7 +127,7 @@ class Library:
             " ORDER BY created_at DESC",
             wanted,
         )
-        return [_read(ImageRecord, row["record"]) for row in rows]
+        return self._records(ImageRecord, rows)
 
     def image_paths(self, image_id: str) -> list[str]:
         """All files with this content."""
@@ -127,25 +155,39 @@ class Library:
 
     def dataset(self, dataset_id: str) -> DatasetRecord:
         rows = self._database.read("SELECT record FROM datasets WHERE id = ?", (dataset_id,))
-        if not rows:
+        found = self._records(DatasetRecord, rows)
+        if not found:
             raise StoreError(
                 f"There is no set of pictures {dataset_id[:64]!r}.",
                 "It may have been deleted; upload it again.",
             )
-        return _read(DatasetRecord, rows[0]["record"])
+        return found[0]
 
     def datasets(self) -> list[DatasetRecord]:
         """Newest first."""
         rows = self._database.read("SELECT record FROM datasets ORDER BY created_at DESC, id")
-        return [_read(DatasetRecord, row["record"]) for row in rows]
+        return self._records(DatasetRecord, rows)
 
     def remove_dataset(self, dataset_id: str) -> None:
         with self._database.write() as connection:
             connection.execute("DELETE FROM datasets WHERE id = ?", (dataset_id,))
 
+    def _records(self, cls: type[Record], rows: Iterable[sqlite3.Row]) -> list[Record]:
+        """The rows that can be read; of each other one the log has a line."""
+        found = []
+        for row in rows:
+            try:
+                found.append(_read(cls, row["record"]))
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:
+                text = str(row["record"])[:80]
+                if text not in self._told:
+                    self._told.add(text)
+                    logger.warning("a row of the library can't be read and is left out: %s (%s)", text, error)
+        return found
+
 
 def _search_text(*parts: str) -> str:
-    return " ".join(parts).casefold()
+    return " ".join(parts).casefold().encode("utf-8", "replace").decode()
 
 
 def _where(search: str) -> tuple[str, tuple[str, ...]]:
@@ -154,7 +196,16 @@ def _where(search: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _json(record: Any) -> str:
-    return json.dumps(asdict(record), ensure_ascii=False)
+    """What an encoder can't take, as half a surrogate pair, becomes a question mark."""
+    return json.dumps(asdict(record), ensure_ascii=False).encode("utf-8", "replace").decode()
+
+
+def _table(text: str) -> dict[str, str]:
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return {str(key): str(value) for key, value in said.items()} if isinstance(said, dict) else {}
 
 
 def _read(cls: type[Record], text: str) -> Record:

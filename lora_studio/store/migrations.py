@@ -125,9 +125,24 @@ def _lasting(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE jobs ADD COLUMN earlier_seconds REAL NOT NULL DEFAULT 0")
 
 
+def _light_lists(connection: sqlite3.Connection) -> None:
+    """What lists show has columns of its own, and a LoRA's metadata, the last, is read for itself alone. The
+    rows are made again from the files, by which those of files that said nonsense of themselves are healed
+    as well."""
+    for statement in (
+        "ALTER TABLE loras ADD COLUMN title TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE loras ADD COLUMN preview TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE loras ADD COLUMN metadata TEXT NOT NULL DEFAULT '{}'",
+        "DELETE FROM loras",
+        "CREATE INDEX loras_by_id ON loras(id)",
+    ):
+        connection.execute(statement)
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _first_tables,
     _resuming,
     _mirroring,
     _lasting,
+    _light_lists,
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
+import struct
 import uuid
 from pathlib import Path
 
@@ -15,27 +17,34 @@ SIDE = 256
 
 def thumbnail(picture: Path, folder: Path) -> str:
     """The path of a WebP of at most SIDE x SIDE pixels in `folder`; empty when the picture can't be read. Its
-    name follows from the picture's place, size and time, so a changed picture gets another one."""
+    name follows from the picture's place, size and time, so a changed picture gets another one; one that
+    can't be read leaves a mark, and is not tried or told of again."""
     from PIL import Image
 
     try:
         facts = picture.stat()
-        key = f"{picture}|{facts.st_size}|{facts.st_mtime_ns}"
-        path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.webp"
-        if not path.is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            unfinished = folder / f".{uuid.uuid4().hex}.tmp"
-            with Image.open(picture, formats=["PNG", "JPEG", "WEBP"]) as image:
-                image.thumbnail((SIDE, SIDE))
-                image.convert("RGB").save(unfinished, "WEBP", quality=85)
-            os.replace(unfinished, path)
+        key = f"{picture}|{facts.st_size}|{facts.st_mtime_ns}".encode("utf-8", "surrogateescape")
+    except (OSError, ValueError):
+        return ""
+    path = folder / f"{hashlib.sha256(key).hexdigest()[:32]}.webp"
+    mark = path.with_suffix(".unreadable")
+    if path.is_file() or mark.exists():
+        return str(path) if path.is_file() else ""
+    unfinished = folder / f".{uuid.uuid4().hex}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with Image.open(picture, formats=["PNG", "JPEG", "WEBP"]) as image:
+            image.thumbnail((SIDE, SIDE))
+            image.convert("RGB").save(unfinished, "WEBP", quality=85)
+        os.replace(unfinished, path)
         return str(path)
     except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
+        *(OSError, ValueError, SyntaxError, ArithmeticError, TypeError, EOFError, struct.error),
+        *(Image.DecompressionBombError, Image.DecompressionBombWarning),
     ) as error:
-        logger.warning("no thumbnail of %s: %s", picture.name, error)
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+            if not getattr(error, "errno", None):  # the picture's fault, not the disk's
+                mark.touch()
+        logger.warning("no thumbnail of %s: %s", picture.name.encode("utf-8", "replace").decode(), error)
         return ""

@@ -13,8 +13,7 @@ __all__ = ["checkpoint_files", "chosen_step", "use_checkpoint"]
 def chosen_step(folder: Path) -> int:
     """The step that the LoRA's file was saved at, by its own metadata; 0 when it does not say. Raises
     BrokenFile, UnknownFormat."""
-    said = read_header(find_file(folder)).metadata.get("ss_steps", "")
-    return int(said) if said.isdecimal() else 0
+    return read_header(find_file(folder)).steps
 
 
 def use_checkpoint(folder: Path, step: int) -> int:

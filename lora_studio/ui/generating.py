@@ -9,7 +9,7 @@ import gradio as gr
 
 from lora_studio.catalog import BASES, preview_prompts
 from lora_studio.config import Kind
-from lora_studio.records import LoraRecord
+from lora_studio.records import ListedLora, LoraRecord
 from lora_studio.request import GenerateRequest
 from lora_studio.settings import Settings
 from lora_studio.studio import Studio
@@ -96,7 +96,7 @@ def ideas_for(base: str, lora: LoraRecord | None = None) -> tuple[str, ...]:
     return preview_prompts("object", STARTER_SUBJECT if embedded else ANY_SUBJECT, base)
 
 
-def lora_choices(records: Sequence[LoraRecord]) -> list[tuple[str, str]]:
+def lora_choices(records: Sequence[LoraRecord | ListedLora]) -> list[tuple[str, str]]:
     return [(record.title, record.slug) for record in records]
 
 

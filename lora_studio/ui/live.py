@@ -107,10 +107,10 @@ class Live:
     ) -> tuple[list[Any], dict[str, Any]]:
         lora_search, image_search, lora, image = (str(given or "") for given in shelves[:4])
         limit = gallery_tab.page_limit(shelves[4])
-        loras = self.studio.gallery.loras()
-        newest = self.studio.gallery.images(limit=1)
-        library = [[record.slug, record.title, record.thumbnail] for record in loras]
-        counted = [newest[0].id if newest else "", len(self.studio.gallery.images(limit=limit + 2))]
+        loras = self.studio.gallery.listed_loras()
+        images = self.studio.gallery.newest_images(limit + 2)
+        library = [[lora.slug, lora.title, lora.preview] for lora in loras]
+        counted = [images[0] if images else "", len(images)]
         mark = [library, counted, lora_search, image_search, lora, image, limit]
         if known.get("library") == mark:
             return [gr.skip()] * 5, {"library": mark}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from lora_studio.store.thumbnails import thumbnail
@@ -26,7 +27,13 @@ def test_a_changed_picture_gets_another_thumbnail(tmp_path: Path) -> None:
     assert thumbnail(tmp_path / "a.png", tmp_path / "cache") != first
 
 
-def test_what_cannot_be_read_has_none(tmp_path: Path) -> None:
+def test_what_cannot_be_read_has_none_and_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "a.png").write_text("no picture")
-    assert thumbnail(tmp_path / "a.png", tmp_path / "cache") == ""
-    assert thumbnail(tmp_path / "missing.png", tmp_path / "cache") == ""
+    for _ in range(3):
+        assert thumbnail(tmp_path / "a.png", tmp_path / "cache") == ""
+        assert thumbnail(tmp_path / "missing.png", tmp_path / "cache") == ""
+    assert len(caplog.records) == 1
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    assert thumbnail(tmp_path / "a.png", tmp_path / "cache")

@@ -1,0 +1,111 @@
+"""What a LoRA is called: a slug for its folder, made from a name in any script, and the way back from a name
+to the slug.
+
+A slug is made once and never changes, whatever this module would make of the same name today.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from pathlib import Path
+
+from anyascii import anyascii
+
+from lora_studio.config import SLUG
+from lora_studio.errors import ModelFileError, StoreError
+from lora_studio.lora.folder import fingerprint, title_of
+from lora_studio.lora.plain import LONGEST_NAME, plain_text
+
+LONGEST_SLUG = 60
+GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})
+"""With ß beside them: the letter is of no other language. Elsewhere ö may be Swedish or Turkish, and stays
+o, as it was in all slugs before."""
+WORD_SIGN = re.compile("([\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff])")
+"""A sign that is a word or a syllable of its own."""
+RESERVED = re.compile(r"con|prn|aux|nul|com[1-9]|lpt[1-9]")
+"""What Windows takes for a device, also with an ending."""
+SUFFIX = ".safetensors"
+
+
+def slug_from(name: str, longest: int = LONGEST_SLUG) -> str:
+    """A name as a folder is called, in letters that every system has; empty for one without any letter or
+    digit. A slug stays as it is."""
+    if SLUG.fullmatch(name):
+        return name
+    text = plain_text(name, LONGEST_NAME)
+    if "ß" in text or "ẞ" in text:
+        text = text.translate(GERMAN)
+    plain = anyascii(WORD_SIGN.sub(r" \1 ", text)).lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:longest].strip("-")
+    return f"{slug}-lora" if RESERVED.fullmatch(slug) else slug
+
+
+def slugs_named(name: str, folder: Path) -> list[str]:
+    """The LoRAs of the library's folder that go by this name: the one whose slug it is, else those with this
+    title, in any case and any way of writing accents, else the one that a file of this name would become."""
+    if SLUG.fullmatch(name) and (folder / name).is_dir():
+        return [name]
+    wanted = _alike(name)
+    found = [slug for slug, title in _titles(folder) if wanted and _alike(title) == wanted]
+    if found:
+        return found
+    slug = slug_from(name.removesuffix(SUFFIX))
+    return [slug] if slug and (folder / slug).is_dir() else []
+
+
+def find_slug(name: str, folder: Path) -> str:
+    """The only one of `slugs_named`. Raises StoreError."""
+    found = slugs_named(name, folder)
+    if not found:
+        raise StoreError(
+            f"There is no LoRA “{plain_text(name, 64)}” in the library.",
+            "Write its short name (slug) or its title; the library lists both.",
+        )
+    return _only(name, found)
+
+
+def as_slug(name: str, folder: Path) -> str:
+    """As `find_slug`, but what could be a slug may name a LoRA that isn't there: whoever looks for it will
+    say so. Raises StoreError."""
+    found = slugs_named(name, folder)
+    if found or (slug_from(name) and not SLUG.fullmatch(name)):
+        return _only(name, found) if found else find_slug(name, folder)
+    return slug_from(name)
+
+
+def _only(name: str, found: list[str]) -> str:
+    if len(found) > 1:
+        others = f" and {len(found) - 2} more" if len(found) > 2 else ""
+        raise StoreError(
+            f"“{plain_text(name, 64)}” is the title of several LoRAs: {found[0]}, {found[1]}{others}.",
+            "Use the short name of one of them.",
+        )
+    return found[0]
+
+
+def _titles(folder: Path) -> list[tuple[str, str]]:
+    """(slug, title) of all LoRAs in the folder."""
+    try:
+        places = sorted(path for path in folder.iterdir() if SLUG.fullmatch(path.name))
+    except OSError:
+        return []
+    states = ((place, fingerprint(place)) for place in places)
+    return [(place.name, _title(place, state)) for place, state in states if state]
+
+
+@lru_cache(maxsize=4096)
+def _title(place: Path, state: str) -> str:
+    """Of this state of the folder; empty for one that can't be read."""
+    try:
+        return title_of(place)
+    except (ModelFileError, OSError):
+        return ""
+
+
+def _alike(name: str) -> str:
+    """The same for two ways of writing a name."""
+    plain = plain_text(name, LONGEST_NAME)
+    text = unicodedata.normalize("NFKC", plain.removesuffix(SUFFIX) or plain)
+    return " ".join(unicodedata.normalize("NFKC", text.casefold()).split())
