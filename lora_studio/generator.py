@@ -33,6 +33,7 @@ from lora_studio.generation.prompts import expand, prepare, with_triggers
 from lora_studio.generation.remarks import remarks
 from lora_studio.generation.reuse import state_of
 from lora_studio.generation.texts import EncodedTexts
+from lora_studio.lora.names import as_slug
 from lora_studio.request import MAX_SEED, GeneratedImage, GenerateRequest
 from lora_studio.runtime import find_device, lost_device
 from lora_studio.settings import Settings
@@ -128,7 +129,7 @@ class _Run:
 
     def draw_all(self, request: GenerateRequest) -> list[GeneratedImage]:
         started = time.monotonic()
-        request = prepare(request)
+        request = prepare(request, lambda name: as_slug(name, self._settings.loras))
         found = find_base(request.base, self._settings)
         request = fill_in(request, found)
         source = self._source_size(request)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import threading
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from lora_studio.families.detect import FoundBase, known_base
 from lora_studio.gallery import Gallery
 from lora_studio.generation.grid import plan_grid
 from lora_studio.generation.grid_drawing import CellDrawing, save_sheet, settled
+from lora_studio.generation.grid_names import with_slugs
 from lora_studio.generation.prompts import prepare
 from lora_studio.generator import Generator
 from lora_studio.grid_request import GridRequest, GridResult
@@ -28,6 +28,7 @@ from lora_studio.jobs.mirror import Mirror
 from lora_studio.jobs.queue import JobQueue
 from lora_studio.jobs.thread_worker import ThreadWorker
 from lora_studio.jobs.workers import EngineWorker
+from lora_studio.lora.names import as_slug, slug_from
 from lora_studio.records import ImageRecord, JobRecord
 from lora_studio.request import GenerateRequest
 from lora_studio.runtime import DeviceLease
@@ -176,6 +177,7 @@ class Studio:
         Cells and sheet go into the gallery; the device is given up between cells. Stopping keeps the cells
         finished so far, and so does a failure once something was drawn. Raises StudioError, for what can be
         known before without drawing anything."""
+        grid = with_slugs(grid, self.settings.loras)
         plan = settled(plan_grid(grid), self.settings)
         drawing = CellDrawing(
             plan=plan,
@@ -201,7 +203,7 @@ class Studio:
         """Queue a generation at the desk and return at once. With `compare` the base alone draws each picture
         too. `session` is who asks. Raises ConfigError for a LoRA tag that is wrong, DeviceBusy when too many
         wait."""
-        request = prepare(request)  # the base alone must not get LoRAs from tags
+        request = prepare(request, self.lora_called)  # the base alone must not get LoRAs from tags
         beside = compare and bool(request.loras)
 
         def work(emit: Emit, should_stop: ShouldStop) -> Made:
@@ -218,6 +220,7 @@ class Studio:
 
     def submit_grid(self, grid: GridRequest, *, session: str = "") -> Ticket:
         """Queue a grid at the desk, as `submit`. Raises ConfigError for axes that make no grid."""
+        grid = with_slugs(grid, self.settings.loras)
         cells = len(plan_grid(grid).cells)
 
         def work(emit: Emit, should_stop: ShouldStop) -> Made:
@@ -225,6 +228,10 @@ class Studio:
             return Made(images=tuple(cell for cell in result.cells if cell), grid=result)
 
         return self.desk.submit(work, title=grid.request.prompt, images=cells, session=session)
+
+    def lora_called(self, name: str) -> str:
+        """The slug of the LoRA that a tag or a grid calls by its slug or title; see `as_slug`."""
+        return as_slug(name, self.settings.loras)
 
     def close(self) -> None:
         """Stop the generations and the running training, which keeps what it has learned, and let go of the
@@ -273,8 +280,7 @@ def slug_of(name: str) -> str:
             "Use letters, digits, spaces and hyphens.",
             field="name",
         )
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:64].strip("-")
+    slug = slug_from(name, 64)
     if not slug:
         raise ConfigError(
             f"The name {name!r} has no letter or digit that a folder name can keep.",

@@ -113,7 +113,7 @@ def test_many_clicks_at_once_make_as_many_names(studio: Studio, dataset: str) ->
         ({"name": "../cat"}, ConfigError, "slash"),
         ({"name": "a/b"}, ConfigError, "slash"),
         ({"name": "a\\b"}, ConfigError, "slash"),
-        ({"name": "猫"}, ConfigError, "no letter or digit"),
+        ({"name": "!?"}, ConfigError, "no letter or digit"),
         ({"base": "nowhere"}, ModelFileError, "There is no base model 'nowhere'"),
         ({"dataset_id": "../../etc"}, StoreError, "There is no set of pictures"),
     ],

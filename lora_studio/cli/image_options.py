@@ -6,10 +6,13 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lora_studio.config import SLUG
 from lora_studio.errors import ConfigError, StoreError
+from lora_studio.lora.names import slugs_named
 from lora_studio.request import GenerateRequest, LoraUse
 
 if TYPE_CHECKING:
@@ -30,10 +33,10 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--negative", help="what it must not show")
     parser.add_argument(
         "--lora",
-        metavar="SLUG[@STEP][:WEIGHT[:TEXT_WEIGHT]]",
+        metavar="NAME[@STEP][:WEIGHT[:TEXT_WEIGHT]]",
         action="append",
         default=[],
-        help="a LoRA of the library, or its checkpoint of a step; repeatable",
+        help="a LoRA of the library by short name or title, or its checkpoint of a step; repeatable",
     )
     parser.add_argument(
         "--base", help="base model (default: the one the first LoRA was made for, else starter)"
@@ -60,8 +63,8 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
 def build_request(arguments: argparse.Namespace, studio: Studio, **more: Any) -> GenerateRequest:
     """The request in full; the LoRAs must be in the library. `more` are fields by name. Raises ConfigError,
     StoreError and what a picture raises that can't be read."""
-    uses = [parse_lora(text) for text in arguments.lora]
-    records = [find_lora(studio, use.slug) for use in uses]
+    found = [_lora_called(studio, text) for text in arguments.lora]
+    uses, records = [use for use, _ in found], [record for _, record in found]
     width, height = parse_size(arguments.size) if arguments.size else (None, None)
     given: dict[str, Any] = {
         "prompt": arguments.prompt,
@@ -85,23 +88,42 @@ def build_request(arguments: argparse.Namespace, studio: Studio, **more: Any) ->
     return _styled(GenerateRequest.build(**wanted), arguments.style)
 
 
-def parse_lora(text: str) -> LoraUse:
+def _lora_called(studio: Studio, text: str) -> tuple[LoraUse, LoraRecord]:
+    """What `--lora` means, with a slug or a title as name; a title may hold colons. Raises ConfigError,
+    StoreError."""
+    names: list[LoraRecord] = []
+
+    def find(name: str) -> str:
+        if not SLUG.fullmatch(name) and not slugs_named(name, studio.settings.loras):
+            raise ValueError(name)
+        names.append(find_lora(studio, name))
+        return names[-1].slug
+
+    try:
+        return parse_lora(text, find), names[-1]
+    except ConfigError:
+        if not slugs_named(text, studio.settings.loras):
+            raise
+    return LoraUse(slug=find(text), weight=1.0), names[-1]
+
+
+def parse_lora(text: str, find: Callable[[str], str] = str) -> LoraUse:
     """`slug`, `slug:0.8`, `slug:0.8:0.5` (in the text encoder), each also with `@200` after the slug for a
-    checkpoint. Raises ConfigError."""
+    checkpoint; `find` makes another name a slug. Raises ConfigError and what `find` raises but ValueError."""
     match = LORA.fullmatch(text)
     try:
         if match is None:
             raise ValueError
-        slug, step, weight, text_weight = match.groups()
-        return LoraUse(
-            slug=slug,
-            weight=float(weight) if weight else 1.0,
-            text_encoder_weight=float(text_weight) if text_weight else None,
-            checkpoint=int(step) if step else None,
-        )
+        name, step, weight, text_weight = match.groups()
+        values = {
+            "weight": float(weight) if weight else 1.0,
+            "text_encoder_weight": float(text_weight) if text_weight else None,
+            "checkpoint": int(step) if step else None,
+        }
+        return LoraUse.model_validate({"slug": find(name), **values})
     except ValueError:
         raise ConfigError(
-            f"--lora {text} is not a LoRA's short name with a weight between -4 and 4.",
+            f"--lora {text} is not a LoRA's short name or title with a weight between -4 and 4.",
             "Write it as in --lora my-cat:0.8; lora-studio list shows the names.",
             field="lora",
         ) from None
@@ -127,14 +149,14 @@ def base_of(record: LoraRecord) -> str:
     return str(name)
 
 
-def find_lora(studio: Studio, slug: str) -> LoraRecord:
-    """Raises StoreError with what there is."""
+def find_lora(studio: Studio, name: str) -> LoraRecord:
+    """By its slug or title. Raises StoreError with what there is."""
     try:
-        return studio.gallery.lora(slug)
+        return studio.gallery.find_lora(name)
     except StoreError:
         studio.gallery.scan()  # a folder that was put there by hand
     try:
-        return studio.gallery.lora(slug)
+        return studio.gallery.find_lora(name)
     except StoreError as error:
         known = ", ".join(record.slug for record in studio.gallery.loras()[:8])
         hint = f"The library has {known}." if known else "The library is empty; train one first."

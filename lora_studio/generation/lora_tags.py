@@ -7,11 +7,11 @@ and `unet=` name them. `step=` is ours: a checkpoint instead of the LoRA's own f
 from __future__ import annotations
 
 import re
-import unicodedata
+from collections.abc import Callable
 from typing import Any
 
-from lora_studio.config import SLUG
 from lora_studio.errors import ConfigError
+from lora_studio.lora.names import slug_from
 from lora_studio.numbers import read_decimal
 from lora_studio.request import LoraUse
 
@@ -19,18 +19,19 @@ TAG = re.compile(r"(?:(?<!\s)\s+)?<(?:lora|lyco):([^<>\n]*)>")
 """The tag with the space before it, which is looked at once; its first group is what `read_tag` takes."""
 
 
-def read_tag(inside: str) -> LoraUse:
-    """The use that "name:0.8" means; a name that is no slug becomes one. Raises ConfigError."""
+def read_tag(inside: str, find: Callable[[str], str] = slug_from) -> LoraUse:
+    """The use that "name:0.8" means; `find` makes a name a slug. Raises ConfigError and what `find`
+    raises."""
     name, *arguments = (part.strip() for part in inside.split(":"))
-    slug = slug_from(name)
     try:
-        values: dict[str, Any] = {"slug": slug, **_weights(arguments)}
+        values = _weights(arguments)
     except (ValueError, ConfigError):
         raise ConfigError(
             f"The tag <lora:{inside[:80]}> can't be read.",
             "Write <lora:name:0.8>, or <lora:name:0.5:0.8> for the text encoder and the denoiser.",
             field="prompt",
         ) from None
+    values["slug"] = find(name)
     return LoraUse.model_validate(values) if _in_range(values) else _refuse(inside)
 
 
@@ -42,14 +43,6 @@ def write_tag(use: LoraUse) -> str:
     if use.checkpoint is not None:
         parts.append(f"step={use.checkpoint}")
     return f"<lora:{':'.join(parts)}>"
-
-
-def slug_from(name: str) -> str:
-    """What the library would call a file of this name; empty for a name without a letter or digit."""
-    if SLUG.fullmatch(name):
-        return name
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60].strip("-")
 
 
 def number(value: float) -> str:

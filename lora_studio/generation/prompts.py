@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from lora_studio.data.captions import has_word
 from lora_studio.errors import ConfigError
 from lora_studio.generation.lora_tags import TAG, read_tag
 from lora_studio.generation.wildcards import choose
+from lora_studio.lora.names import slug_from
 from lora_studio.numbers import NUMBER
 from lora_studio.request import GenerateRequest
 
@@ -23,10 +24,10 @@ UNREAD = {
 CHOICE = re.compile(r"\{[^{}]*<(?:lora|lyco):")
 
 
-def prepare(request: GenerateRequest) -> GenerateRequest:
-    """The request with the `<lora:...>` tags of its prompt in the list of LoRAs. One without tags comes back
-    as it is. Raises ConfigError for a tag that can't be read, that names a LoRA of the list, or that stands
-    where LoRAs can't be switched."""
+def prepare(request: GenerateRequest, find: Callable[[str], str] = slug_from) -> GenerateRequest:
+    """The request with the `<lora:...>` tags of its prompt in the list of LoRAs, whose slugs `find` knows by
+    their names. One without tags comes back as it is. Raises ConfigError for a tag that can't be read, that
+    names a LoRA of the list, or that stands where LoRAs can't be switched, and what `find` raises."""
     if TAG.search(request.negative_prompt):
         raise ConfigError(
             "A <lora:...> tag stands in the negative prompt, where it has no effect.",
@@ -39,7 +40,7 @@ def prepare(request: GenerateRequest) -> GenerateRequest:
         raise _no_choice()
     loras = list(request.loras)
     for inside in TAG.findall(request.prompt):
-        use = read_tag(inside)
+        use = read_tag(inside, find)
         if any((other.slug, other.checkpoint) == (use.slug, use.checkpoint) for other in loras):
             raise ConfigError(
                 f"The LoRA “{use.slug}” is named twice, by a tag in the prompt and before it.",

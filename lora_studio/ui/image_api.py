@@ -220,6 +220,11 @@ class ImageEndpoints:
         ticket = self._studio.submit(request, session=session_of_caller())
         return result_of(self._studio.desk.wait(ticket.id))
 
+    def _named(self, use: dict[str, Any]) -> dict[str, Any]:
+        """A LoRA may be called by its title as well."""
+        name = use.get("slug")
+        return {**use, "slug": self._studio.lora_called(name)} if isinstance(name, str) else use
+
     def _request(self, options: Any, known: type, **values: Any) -> GenerateRequest:
         chosen = mapping(options, "options")
         unknown = set(chosen) - set(known.__annotations__)
@@ -231,7 +236,7 @@ class ImageEndpoints:
             )
         values |= chosen
         values["base"] = safe_base(values.get("base", DEFAULT_BASE), self._studio.settings)
-        values["loras"] = _loras(values["loras"])
+        values["loras"] = [self._named(use) for use in _loras(values["loras"])]
         values["sampler"] = text(values.get("sampler", ""), "sampler", longest=LONGEST_NAME)
         for name, value in values.items():
             if isinstance(value, bool) and name != "insert_trigger":  # elsewhere it would count as 0 or 1

@@ -52,6 +52,30 @@ def test_a_lora_changes_the_picture_and_brings_its_base(
     assert pictures[0] != pictures[1]
 
 
+def test_a_lora_is_called_by_its_title_in_any_script(
+    command: Command, train_quickly: Command, tiny_base: Path
+) -> None:
+    quick = ("--set", "sample_every_n_steps=0", "--set", "learning_rate=0.1")
+    trained = train_quickly(*quick, name="Größe 猫")
+    assert trained.code == 0, trained.err
+    options = ("--prompt", "a disc", *SMALL, "--json")
+    for name in ("Größe 猫:0.5", "GRÖSSE 猫:0.5", "groesse-mao:0.5"):
+        drawn = command("generate", "--lora", name, *options)
+        assert drawn.code == 0, drawn.err
+        (image,) = drawn.json["images"]
+        (use,) = image["request"]["loras"]
+        assert (use["slug"], use["weight"]) == ("groesse-mao", 0.5)
+    grid = command("grid", "--base", tiny_base, "--x", "lora=größe 猫:0.5, none", *options)
+    assert grid.code == 0, grid.err
+    used = [[use["slug"] for use in image["request"]["loras"]] for image in grid.json["images"]]
+    assert sorted(used) == [[], ["groesse-mao"]]
+    (row,) = command("list", "--json", "--search", "größe").json["loras"]
+    assert (row["slug"], row["title"], row["metadata"]["ss_steps"]) == ("groesse-mao", "Größe 猫", "2")
+    wrong = command("generate", "--lora", "Größe 犬", *options)
+    assert (wrong.code, len(wrong.err.splitlines())) == (2, 1)
+    assert "--lora Größe 犬 is not a LoRA's short name or title" in wrong.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -65,7 +65,7 @@ def test_a_tag_is_a_lora(inside: str, use: dict[str, object]) -> None:
     [
         "",
         ":1",
-        "猫",
+        "!?",
         "ink:x",
         "ink:1:1:1",
         "ink:9",

@@ -133,7 +133,7 @@ def test_training_ends_in_a_lora_that_can_be_downloaded(
 def test_pictures_come_as_files_and_as_base64(client: Client, slug: str) -> None:
     wanted: dict[str, Any] = {
         "prompt": "a dog",
-        "loras": [{"slug": slug, "weight": 0.5}],
+        "loras": [{"slug": "INK by  api", "weight": 0.5}],
         "seed": 7,
         "count": 2,
         "options": {"num_inference_steps": 2, "sampler": "Euler"},
