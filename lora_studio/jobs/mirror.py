@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 import threading
 import time
 from dataclasses import dataclass
@@ -145,11 +146,10 @@ class Mirror:
         if not self.is_on:
             raise StoreError("Supabase is not set up.", "See docs/supabase.md.")
         folder = self._settings.cache / "team" / str(threading.get_ident())
-        file = download(self._remote, lora_id, folder)
         try:
-            record = self._gallery.import_lora(file)
+            record = self._gallery.import_lora(download(self._remote, lora_id, folder))
         finally:
-            file.unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
         self._outbox.settle("lora", record.slug)
         self._team = tuple(lora for lora in self._team if lora.id != lora_id)
         return record

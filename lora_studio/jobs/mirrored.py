@@ -93,8 +93,9 @@ def lora_row(
 ) -> Row:
     """A LoRA by what is known of it: the file in the library, or else the newest training that makes it."""
     config = job.config if job else {}
-    network, dataset, output = (config.get(group) or {} for group in ("network", "dataset", "output"))
-    base = str(config.get("pretrained_model_name_or_path") or "")
+    groups = ("model", "network", "dataset", "output")
+    model, network, dataset, output = (config.get(group) or {} for group in groups)
+    base = str(model.get("pretrained_model_name_or_path") or "")
     title = (record.title if record else "") or output.get("title") or slug
     return _plain(
         {

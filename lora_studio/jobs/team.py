@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import uuid
@@ -14,7 +15,11 @@ from typing import Any
 
 from lora_studio.config import SLUG
 from lora_studio.errors import BrokenFile, StoreError
+from lora_studio.lora.files import LONGEST_TITLE, LONGEST_TRIGGER, MOST_DIM
+from lora_studio.lora.plain import LONGEST_NAME, plain_text, plain_words
 from lora_studio.store.supabase import Supabase
+
+logger = logging.getLogger(__name__)
 
 LARGEST_BYTES = 4 << 30
 COLUMNS = (
@@ -49,7 +54,7 @@ def list_team(remote: Supabase, machine: str, here: Collection[str]) -> tuple[Te
         worker_id__neq=machine,
         artifact_path__not_null=True,
     )
-    loras = (_team_lora(row) for row in rows if _fault(row) == "")
+    loras = (lora for row in rows if (lora := _readable(row)))
     return tuple(lora for lora in loras if not lora.tensor_hash or lora.tensor_hash not in here)
 
 
@@ -64,7 +69,7 @@ def download(remote: Supabase, lora_id: str, folder: Path) -> Path:
     rows = remote.select("loras", COLUMNS, id=wanted, status="ready", artifact_path__not_null=True)
     if not rows:
         raise StoreError("This LoRA is not in Supabase any more.", "Reload the list.")
-    row = rows[0]
+    row = {**rows[0], "name": _name(rows[0])}
     if fault := _fault(row):
         raise BrokenFile(f"The LoRA {row['name']} can't be fetched: {fault}.", "Ask whoever put it there.")
     target = folder / f"{row['slug']}.safetensors"
@@ -102,6 +107,20 @@ def _receive(remote: Supabase, row: Mapping[str, Any], target: Path) -> None:
         )
 
 
+def _readable(row: Mapping[str, Any]) -> TeamLora | None:
+    """None for a row that can't be used: rows are written by others."""
+    try:
+        return None if _fault(row) else _team_lora(row)
+    except (ValueError, TypeError, ArithmeticError) as error:
+        logger.info("a LoRA of the team is not listed: %s", str(error)[:200])
+        return None
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    told = (plain_text(row[column], LONGEST_TITLE) for column in ("name", "slug"))
+    return next(filter(None, told), "without a name")
+
+
 def _fault(row: Mapping[str, Any]) -> str:
     """What is wrong with what a row says of its file; rows are written by others."""
     path = str(row["artifact_path"] or "")
@@ -109,7 +128,8 @@ def _fault(row: Mapping[str, Any]) -> str:
         return "it is no .safetensors file of a studio"
     if not SLUG.fullmatch(str(row["slug"])):
         return "its name is not a studio's"
-    if not 0 < int(row["artifact_bytes"] or 0) <= LARGEST_BYTES:
+    size = row["artifact_bytes"]
+    if not isinstance(size, int) or not 0 < size <= LARGEST_BYTES:
         return f"it is larger than {LARGEST_BYTES >> 30} GB, or its size is unknown"
     if not re.fullmatch(r"[0-9a-f]{64}", str(row["artifact_sha256"] or "")):
         return "its hash is unknown"
@@ -119,12 +139,12 @@ def _fault(row: Mapping[str, Any]) -> str:
 def _team_lora(row: Mapping[str, Any]) -> TeamLora:
     return TeamLora(
         id=str(row["id"]),
-        name=str(row["name"]),
+        name=_name(row),
         slug=str(row["slug"]),
-        family=str(row["family"]),
-        base=str(row["base_model"]),
-        trigger_word=str(row["trigger_word"]),
-        network_dim=int(row["network_dim"] or 0),
+        family=plain_text(row["family"], LONGEST_NAME),
+        base=plain_text(row["base_model"], LONGEST_NAME),
+        trigger_word=plain_words(row["trigger_word"], LONGEST_TRIGGER),
+        network_dim=min(max(int(row["network_dim"] or 0), 0), MOST_DIM),
         size_bytes=int(row["artifact_bytes"]),
         created_at=datetime.fromisoformat(row["created_at"]).timestamp(),
         tensor_hash=str(row["tensor_sha256"] or ""),

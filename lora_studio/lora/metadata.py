@@ -17,6 +17,7 @@ from typing import Any
 from lora_studio import __version__
 from lora_studio.config import TrainConfig
 from lora_studio.config_groups import NetworkGroup, NoiseGroup
+from lora_studio.lora.plain import plain_lines
 
 LEGACY_OFFSET, LEGACY_BYTES = 0x100000, 0x10000
 
@@ -91,7 +92,7 @@ def with_hashes(metadata: Mapping[str, str], serialized: bytes) -> dict[str, str
 
 def _strings(values: Mapping[str, Any]) -> dict[str, str]:
     return {
-        f"ss_{key}": json.dumps(value) if isinstance(value, dict) else str(value)
+        f"ss_{key}": json.dumps(value) if isinstance(value, dict) else plain_lines(str(value))
         for key, value in values.items()
     }
 
@@ -268,4 +269,4 @@ def _modelspec(config: TrainConfig, facts: RunFacts) -> dict[str, str]:
             else ""
         ),
     }
-    return {f"modelspec.{key}": value for key, value in told.items() if value}
+    return {f"modelspec.{key}": plain_lines(value) for key, value in told.items() if value}

@@ -26,6 +26,7 @@ from lora_studio.events import PreviewSaved
 from lora_studio.lora.attach import is_finite
 from lora_studio.lora.card import write_card
 from lora_studio.lora.files import file_name, write_atomically
+from lora_studio.lora.folder import json_text
 from lora_studio.lora.metadata import RunFacts, build_metadata, with_hashes
 from lora_studio.training.engine import Engine, base_hashes, base_name
 from lora_studio.training.prepare import TrainingData
@@ -83,7 +84,7 @@ class ResultFolder:
         if tensors is None:
             return None
         contents: dict[Path, bytes | str] = {
-            self.path / "training.json": _json(self._training(result)),
+            self.path / "training.json": json_text(self._training(result), allow_nan=False),
             **self._adapter_config(),
             self.path / "README.md": self._card(previews, step),
             self.file: self._serialized(tensors, step, epoch),
@@ -158,7 +159,7 @@ class ResultFolder:
             "inference_mode": True,
         }
         plain = {key: value for key, value in said.items() if _is_plain(value)}
-        return {self.path / "adapter_config.json": _json(plain)}
+        return {self.path / "adapter_config.json": json_text(plain, allow_nan=False)}
 
     def _card(self, previews: Sequence[PreviewSaved], step: int) -> str:
         found = self.engine.family.found
@@ -222,10 +223,6 @@ def facts_of(preview: PreviewSaved) -> dict[str, Any]:
 
 def _relative(path: str) -> str:
     return f"previews/{Path(path).name}"
-
-
-def _json(data: Mapping[str, Any]) -> str:
-    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _is_plain(value: object) -> bool:

@@ -109,6 +109,15 @@ def test_a_lora_by_what_is_known_of_it(job: JobRecord) -> None:
     assert len({row["id"] for row in rows}) == len({tuple(row) for row in rows}) == 1
 
 
+@pytest.mark.parametrize("status", [JobStatus.RUNNING, JobStatus.FAILED, JobStatus.PAUSED])
+def test_a_lora_that_is_not_finished_names_its_base(job: JobRecord, status: JobStatus) -> None:
+    assert "pretrained_model_name_or_path" in job.config["model"]
+    for given, told in (("starter", "starter"), ("a/hub-id", "a/hub-id"), ("/home/me/base", "base")):
+        config = {**job.config, "model": {**job.config["model"], "pretrained_model_name_or_path": given}}
+        made = replace(job, status=status, config=config)
+        assert lora_row("cat", MACHINE, record=None, job=made, thrown_away=False)["base_model"] == told
+
+
 def test_an_image_keeps_its_settings() -> None:
     image = ImageRecord(
         id="cd" * 32,

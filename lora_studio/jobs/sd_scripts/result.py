@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import re
@@ -21,6 +20,7 @@ from lora_studio.events import PreviewSaved
 from lora_studio.jobs.sd_scripts.preparation import Launch
 from lora_studio.lora.card import write_card
 from lora_studio.lora.files import file_name, read_header, write_atomically
+from lora_studio.lora.folder import json_text
 
 STEP = re.compile(r"-step(\d+)$")
 SAMPLE = re.compile(r"_(e?)(\d{6})_(\d+)_\d{14}(?:_(\d+))?$")
@@ -136,7 +136,7 @@ class SavedFiles:
         }
         versions = {"lora_studio": __version__, "python": platform.python_version()}
         data = {"config": self.config.to_json(), "result": result, "versions": versions}
-        return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+        return json_text(data)
 
     def _card(self, steps: int) -> str:
         base = self.launch.base
