@@ -49,7 +49,6 @@ STRANGE: dict[str, Any] = {
     "a trigger of 5 MB": {"modelspec.trigger_phrase": "zwx " * 1_250_000},
     "a long trigger": {"modelspec.trigger_phrase": "word, " * 5000},
     "steps of 5,000 digits": {"ss_steps": "9" * 5000},
-    "steps in another script": {"ss_steps": "٣٤"},
     "a dim of 1e30": {"ss_network_dim": "1e30", "ss_network_alpha": "1e300"},
     "a dim below 0": {"ss_network_dim": "-8", "ss_network_alpha": "-inf"},
     "no numbers": {"ss_network_dim": "nan", "ss_network_alpha": "inf", "ss_steps": "many"},

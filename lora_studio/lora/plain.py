@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Mapping
 from pathlib import PurePath
 
+from lora_studio.numbers import parse_decimal
+
 LONGEST_NAME = 200
 LONGEST_VALUE, LONGEST_TABLE, MOST_KEYS = 1 << 18, 1 << 20, 1000
 """Characters of one value and of all values of a file, and how many there may be. A table of tags or a
@@ -22,7 +24,6 @@ JOINERS = "\u200c\u200d"
 """Format characters that belong to words (Persian, emoji made of several); all others only hide or turn
 text."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-NUMBER = re.compile(r"[+-]?[0-9]{1,20}(?:\.[0-9]{0,40})?(?:[eE][+-]?[0-9]{1,3})?")
 
 
 def plain_text(given: object, longest: int) -> str:
@@ -66,11 +67,8 @@ def plain_lines(text: str) -> str:
 
 def number(given: object, *, most: float, least: float = 0.0) -> float:
     """A number that a file gives as text; 0 for what is none, and for what is beyond the bounds."""
-    text = given.strip() if isinstance(given, str) and len(given) <= 64 else ""
-    if not NUMBER.fullmatch(text):
-        return 0.0
-    value = float(text)
-    return value if least <= value <= most else 0.0
+    value = parse_decimal(given) if isinstance(given, str) else None
+    return value if value is not None and least <= value <= most else 0.0
 
 
 def plain_name(path: PurePath) -> str:
