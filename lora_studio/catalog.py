@@ -23,31 +23,70 @@ FAMILIES: Mapping[str, str] = {
     SD2: "Stable Diffusion 2.x",
     SDXL: "Stable Diffusion XL",
 }
+SD3, FLUX, FLUX2, LIKE_FLUX, OVIS, QWEN = "sd3", "flux", "flux2", "like flux", "ovis", "qwen"
 OTHER_FAMILIES: Mapping[str, str] = {
-    "sd3": "Stable Diffusion 3",
-    "flux": "FLUX",
-    "wan": "Wan",
-    "hunyuan": "HunyuanVideo",
-    "qwen": "Qwen-Image",
+    **{"sd3": "Stable Diffusion 3", "flux": "FLUX", "flux2": "FLUX.2", "chroma": "Chroma"},
+    **{"like flux": "FLUX or a model built like it", "bria": "Bria", "ovis": "Ovis-Image"},
+    **{"longcat": "LongCat-Image", "auraflow": "AuraFlow", "hidream": "HiDream", "krea2": "Krea 2"},
+    **{"qwen": "Qwen-Image", "zimage": "Z-Image", "lumina2": "Lumina 2", "anima": "Anima"},
+    **{"pixart": "PixArt", "sana": "Sana", "cogview4": "CogView4", "glm-image": "GLM-Image"},
+    **{"wan": "Wan", "hunyuan": "HunyuanVideo", "hunyuan-image": "HunyuanImage", "ltx": "LTX-Video"},
+    **{"mochi": "Mochi", "cogvideox": "CogVideoX", "cosmos": "Cosmos"},
 }
 """Families that we recognise in files, so that a sentence can name them, but that nothing here runs yet."""
 BASE_VERSIONS: Mapping[str, str] = {
-    **{"sd_v1": SD1, "sd_v2": SD2, "sdxl": SDXL, "sd3": "sd3", "flux": "flux"},
+    **{"sd_v1": SD1, "sd_v2": SD2, "sdxl": SDXL, "sd_1": SD1, "sd_2": SD2, "sd1": SD1, "sd2": SD2},
     **{"stable-diffusion-v1": SD1, "stable-diffusion-v2": SD2, "stable-diffusion-xl": SDXL},
-    **{"stable-diffusion-3": "sd3", "wan": "wan", "hunyuan": "hunyuan", "qwen": "qwen"},
+    **{"sd3": "sd3", "stable-diffusion-3": "sd3", "hunyuan-image": "hunyuan-image", "hunyuan": "hunyuan"},
+    **{"flux2": "flux2", "flux.2": "flux2", "flux-2": "flux2", "flux": "flux", "chroma": "chroma"},
+    **{"qwen": "qwen", "wan": "wan", "lumina": "lumina2", "z-image": "zimage", "zimage": "zimage"},
+    **{"hidream": "hidream", "krea": "krea2", "anima": "anima", "auraflow": "auraflow", "sana": "sana"},
+    **{"pixart": "pixart", "ltx": "ltx", "cosmos": "cosmos", "mochi": "mochi", "cogview": "cogview4"},
 }
 """How the values of Kohya's `ss_base_model_version` and of `modelspec.architecture` begin."""
-LAYER_FAMILIES: tuple[tuple[str, str], ...] = (
-    (r"double_blocks_\d+_(?:img|txt)_mlp_fc[12]$|token_refiner_", "hunyuan"),
-    (r"transformer_blocks_\d+_(?:img|txt)_m(?:od|lp)_|_transformer_blocks_[2-5]\d_attn_add_", "qwen"),
-    (r"joint_blocks_\d+_(?:x|context)_block", "sd3"),
-    (r"_(?:double|single)_blocks_\d+_|_single_transformer_blocks_\d+_", "flux"),
-    (r"^lora_(?:unet_|transformer_)?blocks_\d+_(?:self_attn|cross_attn)_[qkvo]$", "wan"),
-    (r"^lora_(?:unet_|transformer_)?blocks_\d+_(?:ffn_|attn[12]_to_)", "wan"),
+SIGNATURES: tuple[tuple[str, tuple[int, ...], str], ...] = (
+    (r"joint_transformer_blocks_\d|(?:double|single)_layers_\d", (), "auraflow"),
+    (r"single_transformer_blocks_\d+_ff_linear_1$", (), "auraflow"),
+    (r"double_stream_blocks_\d+_block|single_stream_blocks_\d", (), "hidream"),
+    (r"distilled_guidance_layer", (), "chroma"),
+    (r"(?:double|single)_stream_modulation|\w*_attn_to_qkv_mlp_proj$|\w+_ff_linear_in$", (), "flux2"),
+    (r"caption_projection_\d+_linear$", (), "bria"),
+    (
+        r"(?:double_blocks_\d+_img_|txt_in_individual_|context_embedder_token_refiner_)",
+        (3584,),
+        "hunyuan-image",
+    ),
+    (r"double_blocks_\d+_(?:img|txt)_mlp_fc[12]$|\w*token_refiner_", (), "hunyuan"),
+    (r"(?:double|single)_blocks_\d+_", (4096, 6144), "flux2"),
+    (r"joint_blocks_\d+_(?:x|context)_block", (), "sd3"),
+    (r"transformer_blocks_\d+_(?:img|txt)_m(?:od|lp)_", (), "qwen"),
+    (r"transformer_blocks_[2-5]\d_attn_add_", (3072,), "qwen"),
+    (r"transformer_blocks_\d+_attn_to_gate$|text_fusion_", (), "krea2"),
+    (r"transformer_blocks_\d+_attn1_add_", (), "mochi"),
+    (r"transformer_blocks_\d+_norm\d_linear_[12]$", (), "cosmos"),
+    (r"transformer_blocks_\d+_attn2_to_[kv]$", (1024,), "cosmos"),
+    (r"transformer_blocks_\d+_ff_conv_|transformer_blocks_\d+_attn[12]_to_q$", (2240,), "sana"),
+    (r"adaln_single_|transformer_blocks_\d+_attn2_to_q$", (1152,), "pixart"),
+    (r"transformer_blocks_\d+_attn2_to_[qk]$", (2048, 4096), "ltx"),
+    (r"(?:glyph|prior|image)_projector_", (), "glm-image"),
+    (r"transformer_blocks_(?:28|29)_attn1_to_q$", (2560, 4096), "glm-image"),
+    (r"transformer_blocks_\d+_attn1_to_q$", (1920, 3072), "cogvideox"),
+    (r"transformer_blocks_\d+_attn1_to_q$", (2560, 4096), "cogview4"),
+    (r"blocks_\d+_(?:self|cross)_attn_(?:[qkv]|output)_proj$|blocks_\d+_adaln_modulation", (2048,), "anima"),
+    (r"blocks_\d+_(?:self|cross)_attn_(?:[qkv]|output)_proj$", (), "cosmos"),
+    (r"blocks_\d+_(?:self_attn|cross_attn)_[qkvo]$|blocks_\d+_(?:ffn_|attn[12]_to_)", (), "wan"),
+    (r"(?:layers|noise_refiner|context_refiner)_\d+_(?:attention_|attn_|feed_forward_)", (3840,), "zimage"),
+    (r"(?:layers|noise_refiner|context_refiner)_\d+_(?:attention_|attn_|feed_forward_)", (2304,), "lumina2"),
 )
-"""What layers of other architectures are called, every dot an underscore; the first that is found counts."""
-JOINT_WIDTHS: Mapping[int, str] = {1536: "sd3", 2432: "sd3", 3072: "flux"}
-"""Inputs of an attention layer of the transformers whose layers have the same names in diffusers."""
+"""(how a layer's path begins, its inputs or any, the family); the first that is found counts."""
+ONE_ATTENTION = ("cogvideox", "cogview4", "glm-image")
+"""Their blocks attend to picture and text at once."""
+SD3_WIDTHS, FLUX_WIDTH = (1152, 1536, 2432), 3072
+FLUX_BLOCKS = {
+    **{(18, 37): "flux", (18, -1): "flux", (-1, 37): "flux", (19, 39): "hunyuan"},
+    **{(9, 19): "longcat", (7, 27): "bria", (7, 37): "bria", (5, 26): "ovis"},
+}
+"""Numbers of the last double and the last single block (-1: none) of models that are built alike."""
 TEXT_WIDTHS: Mapping[int, str] = {768: SD1, 1024: SD2, 2048: SDXL}
 """Width of the text that the denoiser attends to."""
 

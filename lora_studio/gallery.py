@@ -34,6 +34,7 @@ from lora_studio.lora.folder import (
 )
 from lora_studio.lora.names import LONGEST_SLUG, find_slug, slug_from
 from lora_studio.lora.plain import is_plain, plain_name, plain_text
+from lora_studio.lora.scaling import config_beside
 from lora_studio.records import ImageRecord, ListedLora, LoraRecord
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
@@ -256,6 +257,8 @@ class Gallery:
                     write_notes(folder, {"title": plain_text(path.stem, LONGEST_TITLE)})
                 if keep_original:
                     _copy(path, unfinished)
+                    if (config := config_beside(path, header.metadata, header.tensors)) is not None:
+                        shutil.copyfile(config, folder / config.name)
                 (unfinished if keep_original else path).rename(target)
                 record, state = read_record(folder), fingerprint(folder)
                 self._library.put_lora(record, state, best_preview(record.previews))

@@ -155,7 +155,8 @@ class _Run:
         request = fit_to(asked, base.found, base.pipe, base.scheduler_config, source=size)
         for remark in remarks(asked, request, base.pipe, base.scheduler_config, size):
             self._note(remark)
-        base.stack.apply(loras)
+        for remark in base.stack.apply(loras):
+            self._note(remark)
         source = None if self._should_stop() else self._open_source(base, request)
         images: list[GeneratedImage] = []
         for number in range(request.count):
@@ -189,7 +190,14 @@ class _Run:
 
         request = origin.request
         negative = origin.negative_prompt or ""
-        text = self._texts.get(base.pipe, origin.prompt, negative, clip_skip=request.clip_skip, loras=loras)
+        text = self._texts.get(
+            base.pipe,
+            origin.prompt,
+            negative,
+            clip_skip=request.clip_skip,
+            loras=loras,
+            words=base.stack.words,
+        )
         return Order(
             request=request,
             text=text,

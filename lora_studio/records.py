@@ -90,7 +90,7 @@ class StoredEvent:
 class LoraRecord:
     """A LoRA in the library. `id` is the SHA-256 of the tensor bytes, `slug` its folder's name, `title`
     what people see; `family` is a catalog family name; `metadata` is the file's own header, as far as the
-    library keeps it, and empty in lists."""
+    library keeps it, and empty in lists; `left_out` says what of the file can't be used."""
 
     id: str
     slug: str
@@ -108,6 +108,7 @@ class LoraRecord:
     thumbnail: str = ""
     previews: tuple[str, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
+    left_out: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -242,6 +242,29 @@ def test_importing_copies_and_knows_what_is_there(
     assert not list(settings.loras.rglob("*.tmp"))
 
 
+def test_pefts_configuration_comes_along_where_the_file_needs_it(
+    gallery: Gallery, settings: Settings, tmp_path: Path
+) -> None:
+    layer = "base_model.model.mid_block.attentions.0.transformer_blocks.0.attn1.to_k"
+    source = tmp_path / "adapter_model.safetensors"
+    pair = {f"{layer}.lora_A.weight": (2, 4), f"{layer}.lora_B.weight": (4, 2)}
+    save_file({name: numpy.ones(shape, "float32") for name, shape in pair.items()}, source)
+    (tmp_path / "adapter_config.json").write_text('{"r": 2, "lora_alpha": 16}')
+    record = gallery.import_lora(source)
+    assert record.network_alpha == 16.0
+    assert (Path(record.path).parent / "adapter_config.json").is_file()
+    with_alphas = gallery.import_lora(write_lora(tmp_path / "own.safetensors"))
+    assert not (Path(with_alphas.path).parent / "adapter_config.json").exists()
+
+
+def test_what_cannot_be_used_of_a_file_is_in_its_record(gallery: Gallery, tmp_path: Path) -> None:
+    source = write_lora(tmp_path / "odd.safetensors")
+    from safetensors.numpy import load_file
+
+    save_file({**load_file(source), "nobody.knows.this": numpy.ones(3, "float32")}, source)
+    assert "nobody.knows.this (of a kind that is not known here)" in gallery.import_lora(source).left_out
+
+
 def test_what_is_no_lora_is_not_imported(gallery: Gallery, settings: Settings, tmp_path: Path) -> None:
     save_file({"some.weight": numpy.zeros((2, 2), numpy.float32)}, tmp_path / "base.safetensors")
     cut = write_lora(tmp_path / "cut.safetensors")

@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from lora_studio.lora.origin import BELONGINGS, LAYER_FAMILIES
+from lora_studio.catalog import SIGNATURES
+from lora_studio.lora.origin import BELONGINGS
 from lora_studio.request import LONGEST_PROMPT
 from tests.patterns import LIMIT, METHODS, Pattern, patterns, slowest
 
@@ -26,8 +27,7 @@ LOCAL = {
     ],
     "lora_studio/families/hub.py:_weights": [re.escape("unet/model.fp16") + r"-\d+-of-\d+\.safetensors"],
     "lora_studio/config_groups/network.py:_parts": [r"[;\n]", r"[,;\s]+", ","],
-    "lora_studio/lora/origin.py:family_of_layers": [pattern for pattern, _ in LAYER_FAMILIES],
-    "lora_studio/lora/origin.py:other_architecture": [pattern for pattern, _ in LAYER_FAMILIES],
+    "lora_studio/lora/architectures.py:family_of_paths": [pattern for pattern, _, _ in SIGNATURES],
     "lora_studio/lora/origin.py:what_else": [pattern for pattern, _, _ in BELONGINGS],
     # Both are constants of the project, matched with its own names and with pip's output.
     "lora_studio/ui/sections.py:sectioned_leaves": [],

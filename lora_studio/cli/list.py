@@ -41,6 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
                 ("NAME", "TITLE", "BASE", "TRIGGER", "DIM", "STEPS", "SIZE", "MADE"), map(_row, records)
             )
         )
+        for record in records:
+            if record.left_out:
+                print(f"{record.slug}: {record.left_out}")
     return 0
 
 

@@ -34,7 +34,7 @@ class NetworkGroup(Group):
     algo: Algo = setting(
         "lora",
         "Kind of network. lora is what every program reads. loha and lokr hold more in a smaller file; "
-        "diag-oft turns the base's own weights. A1111, Forge and ComfyUI read all of them.",
+        "diag-oft turns the base's own weights. Which program reads what: the table in docs/guide.md.",
     )
     conv_dim: int | None = setting(
         None,
@@ -51,8 +51,8 @@ class NetworkGroup(Group):
     )
     wd_on_output: bool = setting(
         False,
-        "DoRA's magnitudes belong to the outputs (as in LyCORIS and PEFT) instead of the inputs. A1111 reads "
-        "only those of the inputs; Forge and ComfyUI read only those exactly.",
+        "DoRA's magnitudes belong to the outputs (as in LyCORIS and PEFT) instead of the inputs. Other "
+        "programs read only those of the inputs exactly.",
     )
     factor: int = setting(
         -1, "lokr: size of the smaller of its two matrices. -1: as square as possible.", ge=-1, le=4096

@@ -207,7 +207,7 @@ class StableDiffusion:
         is_v2 = self.found.family == SD2 or parts.unet.config.cross_attention_dim == 1024
         size = "768-v" if velocity_model else "512"
         return {
-            "ss_base_model_version": f"sd_v2_{size.replace('-', '_')}" if is_v2 else "sd_v1",
+            "ss_base_model_version": f"sd_v{2 if is_v2 else 1}{'_v' if velocity_model else ''}",
             "ss_v2": str(is_v2),
             "modelspec.architecture": f"stable-diffusion-v{f'2-{size}' if is_v2 else 1}/lora",
             "modelspec.implementation": "diffusers",

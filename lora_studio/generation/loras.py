@@ -6,23 +6,25 @@ A layer goes by Kohya's name everywhere in here (`lora_unet_mid_block_...`), wha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.catalog import FAMILIES, family_title
-from lora_studio.errors import ConfigError, FamilyMismatch, StoreError, UnknownFormat
+from lora_studio.errors import ConfigError, FamilyMismatch, StoreError
+from lora_studio.lora.contents import LeftOut, contents_of, say_left_out
 from lora_studio.lora.files import LoraHeader, checkpoint_files, find_file, read_header
-from lora_studio.lora.keys import ALPHA, OFT, layer_name, names_in_files, read_key, short_name
+from lora_studio.lora.keys import layer_name, names_in_files
 from lora_studio.request import LoraUse
 
 if TYPE_CHECKING:
     from lora_studio.families.detect import FoundBase
+    from lora_studio.lora.fit import Fit
 
 COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,42 +102,42 @@ def check_family(lora: WantedLora, found: FoundBase) -> None:
         )
 
 
-def check_fit(lora: WantedLora, layers: Mapping[str, Any], base: str) -> None:
-    """Compare the file's tensors with the base's layers (as from `layers_of`), so that a LoRA that does not
+def check_fit(lora: WantedLora, layers: Mapping[str, Any], base: str) -> Fit:
+    """Compare the file with the base's layers (as from `layers_of`): what of it can be used. One that doesn't
     fit is refused before it is loaded. Raises FamilyMismatch, UnknownFormat."""
-    from lora_studio.lora.kinds import fits, kind_of
+    from lora_studio.lora.fit import fit_to
 
-    found: dict[str, dict[str, Shape]] = {}
-    for name, (_, shape) in lora.header.tensors.items():
-        layer, part = read_key(name)
-        if not part:
-            raise _unknown(lora, name)
-        if part != ALPHA:
-            found.setdefault(layer, {})[part] = shape
-    fitting = lru_cache(None)(lambda kind, shapes, weight: fits(kind, dict(shapes), weight))
-    for layer, shapes in found.items():
-        kind = kind_of(shapes)
-        if not kind or len(shapes.get(OFT, (1, 1, 1))) != 3:
-            raise _unknown(lora, next(iter(shapes)))
-        alike = (kind, tuple(sorted(shapes.items())))
-        if layer not in layers or not fitting(*alike, tuple(layers[layer].weight.shape)):
-            made_for = f" It was made for {lora.header.base}." if lora.header.base else ""
-            what = "sizes" if layer in layers else "names"
-            raise FamilyMismatch(
-                f"“{lora.title}” doesn't fit “{base}”: its layers have other {what}.{made_for}",
-                "Pick the base model it was made for, or another LoRA.",
-                path=lora.header.path,
-            )
+    contents = contents_of(lora.header.tensors)
+    fit = fit_to(contents, layers)
+    if contents.layers and not fit.belongs:
+        made_for = f" It was made for {lora.header.base}." if lora.header.base else ""
+        what = "sizes" if fit.other_sizes else "names"
+        raise FamilyMismatch(
+            f"“{lora.title}” doesn't fit “{base}”: its layers have other {what}.{made_for}",
+            "Pick the base model it was made for, or another LoRA.",
+            path=lora.header.path,
+        )
+    return replace(fit, left_out=(*contents.left_out, *fit.left_out))
+
+
+def say_of(lora: WantedLora, left: Iterable[LeftOut]) -> str:
+    """A sentence on what of the file is not used; empty when all is."""
+    values = sum(math.prod(shape) for _, shape in lora.header.tensors.values())
+    said = say_left_out(left, values)
+    return f"“{lora.title}”: {said}" if said else ""
 
 
 def layers_of(pipe: Any) -> dict[str, Any]:
     """The layers that a LoRA can change, by the names that files have for them: the denoiser's by diffusers'
     module paths and by Stability's."""
+    from torch.nn import Embedding, GroupNorm, LayerNorm
+
+    beside = (Embedding, GroupNorm, LayerNorm)
     found: dict[str, Any] = {}
     for part in COMPONENTS:
         model = getattr(pipe, part, None)
         for path, module in model.named_modules() if model is not None else ():
-            if hasattr(module, "in_features") or hasattr(module, "kernel_size"):
+            if hasattr(module, "in_features") or hasattr(module, "kernel_size") or isinstance(module, beside):
                 for name in names_in_files(part, path, layer_name(f"{part}.{path}")):
                     found.setdefault(name, module)
     return found
@@ -156,14 +158,6 @@ def _file_of(use: LoraUse, folder: Path) -> Path:
     steps = sorted({*files, *([last] if last else [])})
     there = f"There are: {', '.join(map(str, steps))}." if steps else "It has none; leave the field empty."
     raise StoreError(f"“{use.slug}” has no checkpoint of step {use.checkpoint}.", there)
-
-
-def _unknown(lora: WantedLora, tensor: str) -> UnknownFormat:
-    return UnknownFormat(
-        f"“{lora.title}” holds weights of a kind that can't be drawn with ({short_name(tensor)}).",
-        "LoRA, LoCon, DoRA, LoHa, LoKr and OFT files work, as made here, by Kohya's trainer or LyCORIS.",
-        path=lora.header.path,
-    )
 
 
 @lru_cache(maxsize=256)

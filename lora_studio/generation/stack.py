@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.errors import BrokenFile, OutOfMemory
-from lora_studio.generation.loras import WantedLora, check_fit, layers_of
+from lora_studio.generation.loras import WantedLora, check_fit, layers_of, say_of
+from lora_studio.generation.words import Word
 from lora_studio.lora.keys import UNET
 from lora_studio.runtime import lost_device, memory_errors
 
 if TYPE_CHECKING:
+    from lora_studio.lora.contents import LeftOut
+    from lora_studio.lora.fit import Fit
     from lora_studio.lora.layers import Change
     from lora_studio.lora.weights import LayerWeights
 
@@ -25,11 +28,14 @@ KEPT_BYTES = 10**9
 
 @dataclass(frozen=True)
 class Loaded:
-    """A LoRA in memory: the hash of its tensors, what it changes by Kohya's layer name, its size."""
+    """A LoRA in memory: the hash of its tensors, what it changes by Kohya's layer name, its size, what of its
+    file has no place, and the words it brings along."""
 
     tensor_hash: str
     changes: Mapping[str, Change]
     size_bytes: int
+    left_out: tuple[LeftOut, ...] = ()
+    words: tuple[Word, ...] = ()
 
 
 class Stack:
@@ -54,42 +60,50 @@ class Stack:
     def size_bytes(self) -> int:
         return sum(lora.size_bytes for lora in self._loras.values())
 
-    def apply(self, wanted: Sequence[WantedLora]) -> None:
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """What the active LoRAs bring along for prompts."""
+        return tuple(word for key in self._active for word in self._loras[key].words)
+
+    def apply(self, wanted: Sequence[WantedLora]) -> list[str]:
         """Load what is missing or has changed on disk, set the weights, take the rest off. A LoRA that is
-        refused leaves the pipeline usable. Raises FamilyMismatch, UnknownFormat, BrokenFile, OutOfMemory."""
+        refused leaves the pipeline usable. Returns a sentence on each that is not used whole. Raises
+        FamilyMismatch, UnknownFormat, BrokenFile, OutOfMemory."""
         # Sums of floats depend on their order, so it is always the same one.
         wanted = sorted(wanted, key=lambda lora: lora.key)
         missing = [lora for lora in wanted if not self._is_loaded(lora)]
-        for lora in missing:
-            check_fit(lora, self._layers, self._base)
-        fresh = self._load_all(missing)
+        fits = {lora.key: check_fit(lora, self._layers, self._base) for lora in missing}
+        fresh = self._load_all(missing, fits)
         keys = tuple(lora.key for lora in wanted)
         if fresh or keys != self._active:
             self._put_on(fresh, keys)
         for lora in wanted:
             _set_strengths(self._loras[lora.key].changes, lora.weight, lora.weight_of_text)
+        said = [say_of(lora, self._loras[lora.key].left_out) for lora in wanted]
+        return [sentence for sentence in said if sentence]
 
     def _is_loaded(self, lora: WantedLora) -> bool:
         loaded = self._loras.get(lora.key)
         return loaded is not None and loaded.tensor_hash == lora.header.tensor_hash
 
-    def _load_all(self, missing: Sequence[WantedLora]) -> dict[str, Loaded]:
+    def _load_all(self, missing: Sequence[WantedLora], fits: Mapping[str, Fit]) -> dict[str, Loaded]:
         try:
-            return {lora.key: self._load(lora) for lora in missing}
+            return {lora.key: self._load(lora, fits[lora.key]) for lora in missing}
         except OutOfMemory:
             if set(self._loras) <= set(self._active):
                 raise
         self._drop(key for key in self.loaded if key not in self._active)
-        return {lora.key: self._load(lora) for lora in missing}
+        return {lora.key: self._load(lora, fits[lora.key]) for lora in missing}
 
-    def _load(self, lora: WantedLora) -> Loaded:
+    def _load(self, lora: WantedLora, fit: Fit) -> Loaded:
         from lora_studio.lora.start import change_from
         from lora_studio.lora.weights import read_weights
 
         hint = "Take fewer LoRAs, or close what else uses the device."
         try:
             with memory_errors(f"loading the LoRA “{lora.title}”", hint):
-                layers = read_weights(lora.header.path)
+                layers = read_weights(lora.header.path, fit.layers)
+                words = tuple(_read_word(lora, word, keys) for word, keys in fit.words.items())
                 _check_numbers(lora, layers)
                 changes = {name: change_from(self._layers[name], layer) for name, layer in layers.items()}
                 for change in changes.values():
@@ -103,7 +117,7 @@ class Stack:
                 path=lora.header.path,
             ) from error
         size = sum(weight.nbytes for change in changes.values() for weight in change.weights.values())
-        return Loaded(lora.header.tensor_hash, changes, size)
+        return Loaded(lora.header.tensor_hash, changes, size, fit.left_out, words)
 
     def _put_on(self, fresh: Mapping[str, Loaded], keys: tuple[str, ...]) -> None:
         from lora_studio.lora.layers import put_on
@@ -139,6 +153,17 @@ def _set_strengths(changes: Mapping[str, Change], weight: float, weight_of_text:
     for name, change in changes.items():
         change.strength = weight if name.startswith(UNET) else weight_of_text
         change.off = change.strength == 0
+
+
+def _read_word(lora: WantedLora, word: str, keys: Mapping[str, str]) -> Word:
+    from lora_studio.lora.weights import read_tensors
+
+    tensors = read_tensors(lora.header.path, tuple(keys.values()))
+    if not all(bool(tensor.float().isfinite().all()) for tensor in tensors.values()):
+        raise ValueError(f"its embedding {word} holds values that are no numbers")
+    return Word(
+        word, {part: tensors[key].float().reshape(-1, tensors[key].shape[-1]) for part, key in keys.items()}
+    )
 
 
 def _check_numbers(lora: WantedLora, layers: Mapping[str, LayerWeights]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lora_studio.generation.loras import WantedLora
 from lora_studio.generation.weighting import encode
+from lora_studio.generation.words import Word
 from lora_studio.runtime import memory_errors
 
 if TYPE_CHECKING:
@@ -28,10 +29,17 @@ class EncodedTexts:
         self._found.clear()
 
     def get(
-        self, pipe: Any, prompt: str, negative_prompt: str, *, clip_skip: int, loras: Sequence[WantedLora]
+        self,
+        pipe: Any,
+        prompt: str,
+        negative_prompt: str,
+        *,
+        clip_skip: int,
+        loras: Sequence[WantedLora],
+        words: Sequence[Word] = (),
     ) -> Mapping[str, torch.Tensor]:
-        """As `weighting.encode`, with `loras` on the pipeline: they may change its text encoders. Raises
-        OutOfMemory."""
+        """As `weighting.encode`, with `loras` on the pipeline: they may change its text encoders, and `words`
+        are theirs. Raises OutOfMemory."""
         if self._pipe() is not pipe:
             self._found.clear()
             self._pipe = weakref.ref(pipe)
@@ -39,7 +47,7 @@ class EncodedTexts:
         found = self._found.pop(key, None)
         if found is None:
             with memory_errors("reading the prompt", "Take a shorter prompt, or close other programs."):
-                found = encode(pipe, prompt, negative_prompt, clip_skip=clip_skip)
+                found = encode(pipe, prompt, negative_prompt, clip_skip=clip_skip, words=words)
         self._found[key] = found
         for old in list(self._found)[: -self._kept]:
             del self._found[old]

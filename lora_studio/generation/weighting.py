@@ -7,12 +7,13 @@ Legend: m windows, d width, e width of the pooled text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.families.brackets import read_weights
+from lora_studio.generation.words import Ids, Reading, Word, run_at
 from lora_studio.numbers import NUMBER
 
 if TYPE_CHECKING:
@@ -26,36 +27,42 @@ LOOSE_WEIGHT = re.compile(rf":\s*+({NUMBER})\s*+\)")
 SPLIT = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 """CLIP's words (Radford et al. 2021), for a folder that has only its vocabulary."""
 
-Ids = Callable[[str], list[int]]
-"""A text's token numbers, without marks."""
 Window = list[tuple[int, float]]
 """Token numbers with their weights, at most 75."""
 
 
-def encode(pipe: Any, prompt: str, negative_prompt: str, *, clip_skip: int = 1) -> Mapping[str, torch.Tensor]:
+def encode(
+    pipe: Any, prompt: str, negative_prompt: str, *, clip_skip: int = 1, words: Sequence[Word] = ()
+) -> Mapping[str, torch.Tensor]:
     """What `pipe` is called with in place of prompt and negative prompt: `prompt_embeds` and
     `negative_prompt_embeds` [1, 77 m, d], and where the base has them the pooled texts [1, e] of the first
     windows. Of two texts the shorter one gets empty windows.
 
-    `clip_skip` is the layer from the end, 1 the last. A base with two text encoders takes the one before the
-    last at 1 and 2. Short text without brackets gives what diffusers gives, to the bit.
+    `words` are read as their own vectors. `clip_skip` is the layer from the end, 1 the last. A base with two
+    text encoders takes the one before the last at 1 and 2. Short text without brackets gives what diffusers
+    gives, to the bit.
     """
     import torch
 
     from lora_studio.families.base import TextOutput, prompt_arguments
 
-    encoders = [(pipe.tokenizer, pipe.text_encoder)]
+    encoders = [("text_encoder", pipe.tokenizer, pipe.text_encoder)]
     if getattr(pipe, "text_encoder_2", None) is not None:
-        encoders.append((pipe.tokenizer_2, pipe.text_encoder_2))
+        encoders.append(("text_encoder_2", pipe.tokenizer_2, pipe.text_encoder_2))
     texts = (prompt, negative_prompt)
     found: list[list[TextOutput]] = [[], []]
     with torch.no_grad():
-        for tokenizer, encoder in encoders:
-            laid_out = [windows_of(_ids_of(tokenizer), text) for text in texts]
+        for part, tokenizer, encoder in encoders:
+            reading = Reading(_ids_of(tokenizer), words, part)
+            laid_out = [windows_of(reading, text) for text in texts]
             length = max(map(len, laid_out))
             for outputs, windows in zip(found, laid_out, strict=True):
                 windows += [[] for _ in range(length - len(windows))]
-                outputs.append(_encode(tokenizer, encoder, windows, clip_skip, paired=len(encoders) > 1))
+                marked = torch.tensor(
+                    [_marked(tokenizer, [token for token, _ in window]) for window in windows]
+                )
+                with reading.in_place(encoder, marked.to(encoder.device)) as ids:
+                    outputs.append(_encode(encoder, ids, windows, clip_skip, paired=len(encoders) > 1))
     wanted, unwanted = (
         TextOutput(states=torch.cat([output.states for output in outputs], dim=-1), pooled=outputs[-1].pooled)
         for outputs in found
@@ -73,7 +80,11 @@ def windows_of(ids: Ids, text: str) -> list[Window]:
             windows.append(window)
             window = []
             continue
-        for token in ids(part):
+        tokens = ids(part)
+        for place, token in enumerate(tokens):
+            if len(window) + run_at(tokens, place) > WINDOW > len(window):
+                windows.append(window)
+                window = []
             if len(window) == WINDOW:
                 kept = WINDOW if [token] == comma else _last_comma(window, comma)
                 windows.append(window[:kept])
@@ -111,13 +122,12 @@ def _last_comma(window: Window, comma: list[int]) -> int:
     return WINDOW
 
 
-def _encode(tokenizer: Any, encoder: Any, windows: list[Window], clip_skip: int, *, paired: bool) -> Any:
+def _encode(encoder: Any, ids: torch.Tensor, windows: list[Window], clip_skip: int, *, paired: bool) -> Any:
     import torch
 
     from lora_studio.families.base import TextOutput
 
-    marked = [_marked(tokenizer, [token for token, _ in window]) for window in windows]
-    output = encoder(torch.tensor(marked).to(encoder.device), output_hidden_states=True)
+    output = encoder(ids, output_hidden_states=True)
     layers = output.hidden_states
     if paired:
         states = layers[-min(max(clip_skip, 2), len(layers))]
@@ -128,7 +138,7 @@ def _encode(tokenizer: Any, encoder: Any, windows: list[Window], clip_skip: int,
         states = norm(layers[-min(clip_skip, len(layers))])
     if any(weight != 1 for window in windows for _, weight in window):
         weights = [[1.0, *(weight for _, weight in window)] for window in windows]
-        padded = [row + [1.0] * (len(marked[0]) - len(row)) for row in weights]
+        padded = [row + [1.0] * (ids.shape[1] - len(row)) for row in weights]
         states = states * torch.tensor(padded).to(states)[..., None]
     pooled = getattr(output, "text_embeds", None)
     return TextOutput(

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from lora_studio.config import TrainConfig
 from lora_studio.lora.plain import plain_text
+from lora_studio.lora.programs import say, written_kind
 
 LONGEST_LINE = 1000
 SPECIAL = re.compile(r"[\\`*_\[\]<>&|~$]")
@@ -98,16 +99,9 @@ def _preview_table(previews: Sequence[tuple[str, str, str]]) -> list[str]:
 def _usage(config: TrainConfig, base: str, trigger: str) -> list[str]:
     network = config.network
     if network.is_plain:
-        return [
-            *_snippet(base, trigger),
-            "",
-            "The file also works as it is in A1111, Forge, ComfyUI and InvokeAI.",
-        ]
+        return [*_snippet(base, trigger), "", f"This is a LoRA. {say(network.algo)}"]
     kind = f"{network.algo}, DoRA" if network.dora_wd else network.algo
-    return [
-        f"The file is of LyCORIS' kind {kind}: it works as it is in LoRA Studio, A1111, Forge and ComfyUI. "
-        "diffusers can't read it."
-    ]
+    return [f"The file is of LyCORIS' kind {kind}. {say(*written_kind(network))}"]
 
 
 def _snippet(base: str, trigger: str) -> list[str]:

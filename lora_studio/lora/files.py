@@ -10,21 +10,21 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lora_studio.catalog import family_from_version
 from lora_studio.errors import UnknownFormat
-from lora_studio.lora.keys import DORA, DOWN, OFT, read_key
-from lora_studio.lora.origin import Part, Tensors, family_of_layers, what_else
+from lora_studio.lora.contents import contents_of, say_left_out
+from lora_studio.lora.keys import DORA
+from lora_studio.lora.origin import Tensors, family_of_layers, no_network
 from lora_studio.lora.plain import LONGEST_NAME, is_plain, number, plain_name, plain_text, plain_words
+from lora_studio.lora.scaling import common_alpha
 from lora_studio.lora.table import read_tensor_table
 
 __all__ = ["read_tensor_table"]  # beside what is defined here
 
-ALGOS = {DOWN: "lora", "hada_w1_b": "loha", "lokr_w1": "lokr", "lokr_w1_a": "lokr", OFT: "diag-oft"}
-"""Kinds by a tensor that only they have."""
 MOST_DIM, MOST_ALPHA, MOST_STEPS = 1 << 20, 1e6, 10**9
 """Beyond them it is nonsense; LyCORIS writes a dim of 100,000 for a full matrix."""
 LONGEST_TITLE, LONGEST_TRIGGER = 120, 300
@@ -36,7 +36,8 @@ DIFFUSERS_SKIPS = ("scheduler", "optimizer", "checkpoint")
 class LoraHeader:
     """`tensors` maps a name to (safetensors dtype, shape); `tensor_hash` is the SHA-256 of the tensor
     bytes, which renaming or new metadata does not change; `family` is a catalog family name, empty when
-    nothing tells it; `algo` the kind of network (lora, loha, lokr, diag-oft), `dora` whether it is a DoRA."""
+    nothing tells it; `algo` the kind of network (see contents.TITLES), `dora` whether it is a DoRA;
+    `left_out` a sentence on what of the file no base can use."""
 
     path: Path
     family: str
@@ -49,6 +50,7 @@ class LoraHeader:
     size_bytes: int
     algo: str = "lora"
     dora: bool = False
+    left_out: str = ""
 
     @property
     def title(self) -> str:
@@ -69,24 +71,24 @@ def read_header(path: Path | str) -> LoraHeader:
     """Read and check a LoRA file. Raises BrokenFile, UnknownFormat (also for files that hold no LoRA)."""
     path = Path(path)
     metadata, tensors, data_start = read_tensor_table(path)
-    parts = [(*read_key(name), shape) for name, (_, shape) in tensors.items()]
-    algo = next((ALGOS[part] for _, part, shape in parts if part in ALGOS and shape), "")
-    if not algo:
-        what, hint = what_else(tensors)
-        raise UnknownFormat(f"{plain_name(path)} is {what}, not a LoRA.", hint, path=path)
-    dim = number(metadata.get("ss_network_dim"), most=MOST_DIM) or min(_dim_from_shapes(parts), MOST_DIM)
+    contents = contents_of(tensors)
+    if not contents.layers:
+        raise UnknownFormat(*no_network(plain_name(path), tensors, contents), path=path)
+    dim = number(metadata.get("ss_network_dim"), most=MOST_DIM) or min(contents.dim, MOST_DIM)
+    said = number(metadata.get("ss_network_alpha"), most=MOST_ALPHA)
     return LoraHeader(
         path=path,
-        family=_family_from_words(metadata) or family_of_layers(parts),
+        family=_family_from_words(metadata) or family_of_layers(contents),
         base=plain_text(metadata.get("ss_sd_model_name"), LONGEST_NAME),
         network_dim=int(dim),
-        network_alpha=number(metadata.get("ss_network_alpha"), most=MOST_ALPHA) or float(dim),
+        network_alpha=common_alpha(path, contents, metadata) or said or float(dim),
         metadata=metadata,
         tensors=tensors,
         tensor_hash=_hash_from(path, data_start),
         size_bytes=path.stat().st_size,
-        algo=algo,
-        dora=any(part == DORA for _, part, _ in parts),
+        algo=contents.algo,
+        dora=any(DORA in layer.keys for layer in contents.layers.values()),
+        left_out=say_left_out(contents.left_out, contents.values),
     )
 
 
@@ -139,12 +141,6 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(name)
         raise
-
-
-def _dim_from_shapes(parts: Sequence[Part]) -> int:
-    """The largest rank of a layer; for OFT the largest block, for LoKr without any rank 0."""
-    axes = {DOWN: 0, "hada_w1_b": 0, "lokr_w2_b": 0, "lokr_w1_b": 0, OFT: 1}
-    return max((shape[axes[part]] for _, part, shape in parts if len(shape) > axes.get(part, 9)), default=0)
 
 
 def _family_from_words(metadata: Mapping[str, str]) -> str:

@@ -22,7 +22,7 @@ from lora_studio.lora.table import read_tensor_table
 from lora_studio.records import LoraRecord
 
 NOTES = "training.json"
-READING = "2"
+READING = "3"
 """Raised when the same files give other records, so that they are read again."""
 PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
 PREVIEW = re.compile(r"step-(\d+)-(\d+)")
@@ -51,6 +51,7 @@ def read_record(folder: Path) -> LoraRecord:
         created_at=header.path.stat().st_mtime,
         previews=tuple(str(path) for path in _previews(folder)),
         metadata=plain_table(header.metadata, value=LONGEST_KEPT, whole=LONGEST_KEPT_TABLE),
+        left_out=header.left_out,
     )
 
 

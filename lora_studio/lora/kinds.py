@@ -6,26 +6,49 @@ Shape letters: o outputs, i inputs (times the kernel's size), r rank, k kernel. 
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 
-from lora_studio.lora.keys import ALPHA, DORA, DOWN, MID, OFT, RESCALE, UP
+from lora_studio.lora.contents import (
+    BOFT,
+    DIAG_OFT,
+    FULL,
+    GENERALIZED,
+    IA3,
+    LOHA,
+    LOKR,
+    LORA,
+    OFTV2,
+    kind_of,
+)
+from lora_studio.lora.keys import (
+    ALPHA,
+    BIAS,
+    DIFF,
+    DORA,
+    DOWN,
+    FACTOR,
+    GLORA,
+    MID,
+    OFT,
+    ON_INPUT,
+    PEFT_FACTOR,
+    RESCALE,
+    SCALED,
+    SET,
+    UP,
+)
+from lora_studio.lora.turns import butterflied, inputs_turned, rotated
 
-LORA, LOHA, LOKR, DIAG_OFT = "lora", "loha", "lokr", "diag-oft"
+__all__ = ["BOFT", "FULL", "GENERALIZED", "IA3", "OFTV2", "kind_of"]  # beside what is defined here
+
 Parts = Mapping[str, torch.Tensor]
-
-
-def kind_of(parts: Collection[str]) -> str:
-    """The kind that a layer with these parts belongs to; empty when it lacks something or is none."""
-    if DOWN in parts and UP in parts:
-        return LORA
-    if {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"} <= set(parts):
-        return LOHA
-    if _has_factor(parts, "lokr_w1") and _has_factor(parts, "lokr_w2"):
-        return LOKR
-    return DIAG_OFT if OFT in parts else ""
+FLAT = re.compile(r"hada_w[12]_[ab]|lokr_w[12]_[ab]")
+"""Factors that are matrices, whatever dimensions a file gives them."""
+BESIDE = (DORA, ALPHA, RESCALE, BIAS, ON_INPUT)
+"""What is no factor of the change."""
 
 
 def rank_of(shapes: Mapping[str, Sequence[int]]) -> int:
@@ -47,47 +70,63 @@ def change(kind: str, parts: Parts, shape: torch.Size) -> torch.Tensor:
     return PRODUCTS[kind](parts).reshape(shape)
 
 
+def depends_on_weight(kind: str) -> bool:
+    """Whether the change can't be made without the weight that is changed, or is no product of factors."""
+    return kind in DEPENDENT
+
+
+def addition(kind: str, parts: Parts, weight: torch.Tensor, alpha: float | None) -> torch.Tensor:
+    """What a layer of these kinds adds to `weight`, scaled."""
+    return DEPENDENT[kind](weight, parts, alpha or 0.0)
+
+
 def fits(kind: str, shapes: Mapping[str, Sequence[int]], weight: Sequence[int]) -> bool:
-    """Whether tensors of these shapes make a change of a weight of that shape. Only shapes are computed."""
-    parts = {name: torch.empty(*shape, device="meta") for name, shape in shapes.items()}
-    flat = (weight[0], math.prod(weight[1:]))
+    """Whether tensors of these shapes make a change of a weight of that shape, which may have other
+    dimensions (see `fitted`). Only shapes are computed."""
+    # A flag has no value without its tensor.
+    parts = {
+        name: torch.empty(tuple(shape), device="meta") for name, shape in shapes.items() if name != SCALED
+    }
+    base = torch.empty(tuple(weight), device="meta")
     try:
-        if kind == DIAG_OFT:
-            number, size, other = parts[OFT].shape
-            return size == other and number * size == weight[0]
-        if kind == LORA and (parts[DOWN].dim() != len(weight) or parts[UP].dim() != len(weight)):
+        if kind == IA3:
+            factor = next(tensor for name, tensor in parts.items() if name in (FACTOR, PEFT_FACTOR))
+            return factor.numel() in weight[:2] and len(weight) > 1
+        parts = fitted(kind, parts, base.shape)
+        if kind in DEPENDENT:
+            made = DEPENDENT[kind](base, parts, 0.0)
+        elif base.dim() < 2:
             return False
-        if kind == LORA and MID not in parts and tuple(parts[DOWN].shape[1:]) != tuple(weight[1:]):
-            return False
-        if tuple(PRODUCTS[kind](parts).shape) not in (tuple(weight), flat):
-            return False
+        else:
+            made = change(kind, parts, base.shape)
         if DORA in parts:
-            decomposed(torch.empty(*weight, device="meta"), parts[DORA])
-    except (RuntimeError, ValueError, IndexError):
+            decomposed(base, parts[DORA])
+        return made.shape == base.shape and (BIAS not in parts or parts[BIAS].numel() == base.shape[0])
+    except (RuntimeError, ValueError, IndexError, KeyError, ZeroDivisionError):
         return False
-    return True
 
 
-def rotation(blocks: torch.Tensor, alpha: float) -> torch.Tensor:
-    """OFT's rotation less the identity, [n, b, b], of blocks [n, b, b] (Cayley transform; Qiu et al. 2023).
-    alpha times the number of outputs bounds the length of all blocks together; 0: no bound."""
-    skew = blocks - blocks.transpose(1, 2)
-    bound = alpha * blocks.shape[0] * blocks.shape[1]
-    if bound > 0:
-        skew = skew * (bound / (torch.linalg.norm(skew) + 1e-8)).clamp(max=1)
-    eye = torch.eye(blocks.shape[1], device=blocks.device, dtype=blocks.dtype)
-    return torch.linalg.solve(eye - skew, eye + skew, left=False) - eye
-
-
-def rotated(weight: torch.Tensor, parts: Parts, alpha: float) -> torch.Tensor:
-    """What OFT adds to a weight [o, ...]: it turns the outputs among each other."""
-    turn = rotation(parts[OFT], alpha)
-    number, size, _ = turn.shape
-    added = torch.einsum("knm,kn...->km...", turn, weight.reshape(number, size, -1)).reshape(weight.shape)
-    if RESCALE in parts:
-        factor = parts[RESCALE].reshape(-1, *[1] * (weight.dim() - 1))
-        added = factor * (weight + added) - weight
-    return added
+def fitted(kind: str, parts: Parts, weight: torch.Size) -> dict[str, torch.Tensor]:
+    """The tensors with the dimensions that go with a weight of this shape. Programs write a 1x1 convolution
+    as [o, i], a linear layer as [o, i, 1, 1], and a kernel in one row; all multiply the factors flat. A bias
+    of another size is left out. Raises RuntimeError, ValueError for sizes that don't go together."""
+    found = dict(parts)
+    if kind == LORA:
+        ones = [1] * (len(weight) - 2)
+        down, up = found[DOWN].flatten(1), found[UP].flatten(1)
+        if down.shape[0] != up.shape[1] or up.shape[0] != weight[0]:
+            raise ValueError("the ranks differ")
+        inner = (weight[1], *ones) if MID in found else tuple(weight[1:])
+        found[DOWN], found[UP] = down.reshape(-1, *inner), up.reshape(*up.shape, *ones)
+    else:
+        for name in [name for name in found if FLAT.fullmatch(name)]:
+            if not {f"hada_t{name[6]}", "lokr_t2"} & found.keys():
+                found[name] = found[name].flatten(1)
+    if BIAS in found and found[BIAS].numel() == weight[0]:
+        found[BIAS] = found[BIAS].flatten()
+    elif len(found) > 1:
+        found.pop(BIAS, None)
+    return found
 
 
 def magnitudes(weight: torch.Tensor, *, on_output: bool) -> torch.Tensor:
@@ -106,16 +145,20 @@ def decomposed(weight: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
 
 def is_zero(kind: str, parts: Parts) -> bool:
     """Whether the layer adds nothing, leaving DoRA's magnitudes aside."""
-    if kind == DIAG_OFT:
-        blocks = parts[OFT]
-        rescale = parts.get(RESCALE)
-        return torch.equal(blocks, blocks.transpose(1, 2)) and (rescale is None or bool((rescale == 1).all()))
+    if BIAS in parts and bool(parts[BIAS].any()):
+        return False
+    if kind in (DIAG_OFT, BOFT):
+        blocks, rescale = parts.get(OFT), parts.get(RESCALE)
+        still = blocks is not None and torch.equal(blocks, blocks.transpose(-1, -2))
+        return still and (rescale is None or bool((rescale == 1).all()))
+    if kind in DEPENDENT:
+        return not any(bool(parts[name].any()) for name in factors(kind, parts))
     return any(not bool(parts[name].any()) for name in factors(kind, parts))
 
 
 def factors(kind: str, parts: Collection[str]) -> list[str]:
     """The tensors that a layer's change is a product of."""
-    return [OFT] if kind == DIAG_OFT else [name for name in parts if name not in (DORA, ALPHA, RESCALE)]
+    return [OFT] if kind == DIAG_OFT else [name for name in parts if name not in BESIDE]
 
 
 def _low_rank(parts: Parts) -> torch.Tensor:
@@ -148,12 +191,51 @@ def _kronecker(parts: Parts) -> torch.Tensor:
     return torch.kron(small, large.contiguous())
 
 
+def _whole(weight: torch.Tensor, parts: Parts, _: float) -> torch.Tensor:
+    if SET in parts:
+        return parts[SET].reshape(weight.shape) - weight
+    return parts[DIFF].reshape(weight.shape) if DIFF in parts else torch.zeros_like(weight)
+
+
+def _scaled(weight: torch.Tensor, parts: Parts, _: float) -> torch.Tensor:
+    """(IA)^3 (Liu et al. 2022): each output or input by a factor of its own. PEFT's factor is whole, LyCORIS'
+    what is added to 1."""
+    if PEFT_FACTOR in parts:
+        factor = parts[PEFT_FACTOR] - 1
+        on_input = factor.dim() > 1 and factor.shape[0] == 1 != weight.shape[0]
+    else:
+        factor, on_input = parts[FACTOR], bool(parts[ON_INPUT])
+    ones = [1] * (weight.dim() - 2)
+    return weight * (factor.reshape(1, -1, *ones) if on_input else factor.reshape(-1, 1, *ones))
+
+
+def _generalized(weight: torch.Tensor, parts: Parts, alpha: float) -> torch.Tensor:
+    """GLoRA (Chavan et al. 2023): W A + B, both of low rank. Early files of LyCORIS have the two factors of
+    each the other way round."""
+    a1, a2, b1, b2 = (parts[name].flatten(1) for name in GLORA)
+    if not is_new_glora({name: parts[name].shape for name in GLORA}, weight.shape):
+        a1, a2, b1, b2 = a2, a1, b2, b1
+    rank = a2.shape[0]
+    added = torch.einsum("oi...,ir,rj->oj...", weight, a1, a2) + (b1 @ b2).reshape(weight.shape)
+    return added * (alpha / rank if alpha else 1.0)
+
+
+def is_new_glora(shapes: Mapping[str, Sequence[int]], weight: Sequence[int]) -> bool:
+    """Whether the first factor of each pair is the one on the side of the outputs."""
+    a1, a2, b1, b2 = (shapes[name] for name in GLORA)
+    return a1[1] == a2[0] == b1[1] == b2[0] and b1[0] == weight[0]
+
+
 PRODUCTS: Mapping[str, Callable[[Parts], torch.Tensor]] = {
     LORA: _low_rank,
     LOHA: _hadamard,
     LOKR: _kronecker,
 }
-
-
-def _has_factor(parts: Collection[str], name: str) -> bool:
-    return name in parts or {f"{name}_a", f"{name}_b"} <= set(parts)
+DEPENDENT: Mapping[str, Callable[[torch.Tensor, Parts, float], torch.Tensor]] = {
+    DIAG_OFT: rotated,
+    BOFT: butterflied,
+    OFTV2: inputs_turned,
+    FULL: _whole,
+    IA3: _scaled,
+    GENERALIZED: _generalized,
+}

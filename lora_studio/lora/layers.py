@@ -17,7 +17,8 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
 from lora_studio.lora import kinds
-from lora_studio.lora.keys import DORA, DOWN, MID, OFT, RESCALE, UP
+from lora_studio.lora.keys import BIAS, DORA, DOWN, MID, OFT, RESCALE, UP
+from lora_studio.lora.turns import turn_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +63,17 @@ class Change:
         training = self.base.training and torch.is_grad_enabled()
         if training and self.dropouts.module and torch.rand(1) < self.dropouts.module:
             return None
+        added = self._of_weight(inputs, output, training)
+        if BIAS in self.weights:
+            bias = self.strength * self.weights[BIAS].to(output.dtype)
+            added = added + (bias.view(-1, 1, 1) if output.dim() == 4 else bias)
+        return added
+
+    def _of_weight(self, inputs: torch.Tensor, output: torch.Tensor, training: bool) -> torch.Tensor:
         if self.kind == kinds.LORA and DORA not in self.weights:
             return self._low_rank(inputs)
+        if self.weights.keys() == {BIAS}:
+            return torch.zeros_like(output)
         keep = self._kept_rows() if training and self.dropouts.rank else None
         if self.kind == kinds.DIAG_OFT and keep is None:
             return self._turned(output)
@@ -80,8 +90,8 @@ class Change:
         with torch.autocast(self.base.weight.device.type, enabled=False):
             weight = self.base.weight.detach().float()
             parts = {name: tensor.float() for name, tensor in self.weights.items()}
-            if self.kind == kinds.DIAG_OFT:
-                return self.strength * _masked(kinds.rotated(weight, parts, self.alpha or 0.0), keep)
+            if kinds.depends_on_weight(self.kind):
+                return self.strength * _masked(kinds.addition(self.kind, parts, weight, self.alpha), keep)
             plain = kinds.change(self.kind, parts, weight.shape)
             if DORA not in parts:
                 return self.scale * _masked(plain, keep)
@@ -97,10 +107,13 @@ class Change:
         """Move to `device` (empty: where the layer is), and to the layer's number format where nothing is
         lost by that."""
         weight = self.base.weight
-        is_plain = self.kind == kinds.LORA and DORA not in self.weights
+        is_plain = self.kind in (kinds.LORA, kinds.FULL) and DORA not in self.weights
         self.hold(device or weight.device, weight.dtype if is_plain else torch.float32)
 
     def _low_rank(self, inputs: torch.Tensor) -> torch.Tensor:
+        if isinstance(self.base, torch.nn.Embedding):
+            words = functional.embedding(inputs, self.weights[UP].flatten(1))
+            return words @ self.weights[DOWN].flatten(1) * self.scale
         if not torch.is_autocast_enabled(inputs.device.type):
             inputs = inputs.to(self.weights[DOWN].dtype)
         if MID in self.weights:
@@ -119,7 +132,7 @@ class Change:
         values = output.movedim(axis, -1)
         values = values if bias is None else values - bias.to(values.dtype)
         with torch.autocast(output.device.type, enabled=False):
-            turn = kinds.rotation(self.weights[OFT].float(), self.alpha or 0.0)
+            turn = turn_of({name: part.float() for name, part in self.weights.items()}, self.alpha or 0.0)
         number, size, _ = turn.shape
         blocks = values.reshape(*values.shape[:-1], number, size)
         added = torch.einsum("knm,...kn->...km", turn.to(values.dtype), blocks).reshape(values.shape)
@@ -149,7 +162,14 @@ def put_on(module: torch.nn.Module, changes: Iterable[Change]) -> RemovableHandl
 
 
 def apply_weight(base: Any, inputs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """What the layer `base` would give with this weight, without its bias."""
+    """What the layer `base` (linear, a convolution, a norm, an embedding) would give with this weight,
+    without its bias."""
+    if isinstance(base, torch.nn.Embedding):
+        return functional.embedding(inputs, weight)
+    if isinstance(base, torch.nn.GroupNorm):
+        return functional.group_norm(inputs, base.num_groups, weight, eps=base.eps)
+    if isinstance(base, torch.nn.LayerNorm):
+        return functional.layer_norm(inputs, base.normalized_shape, weight, eps=base.eps)
     if weight.dim() == 4:
         return functional.conv2d(
             inputs, weight, stride=base.stride, padding=base.padding, dilation=base.dilation

@@ -3,33 +3,31 @@ metadata is silent, and the kind of a file that is no LoRA."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 from lora_studio.catalog import (
-    JOINT_WIDTHS,
-    LAYER_FAMILIES,
     SDXL,
     TEXT_WIDTHS,
     family_from_text_width,
     family_title,
 )
-from lora_studio.lora.keys import DOWN
+from lora_studio.lora.architectures import Seen, family_of_paths, path_of
+from lora_studio.lora.contents import FOREIGN, NETWORKS, Contents, shown
+from lora_studio.lora.keys import DIFF, DOWN, OFT_R, UP
 
 Shape = tuple[int, ...]
 Tensors = Mapping[str, tuple[str, Shape]]
-Part = tuple[str, str, Shape]
-"""(layer's name, part, shape) of a tensor."""
 
 DENOISER = re.compile(r"(?:down|up|mid|input|output|middle)_blocks?_")
 TEXT = re.compile(r"attn2_to_[kv]$")
 DEEP = re.compile(r"_transformer_blocks_[1-9]\d*_")
 """Only one family's denoiser has several transformer blocks in a row."""
-JOINT = re.compile(r"transformer_blocks_\d+_attn_(?:to_[qkv]|add_[qkv]_proj)$")
-ENCODER = re.compile(r"^lora_te_.*self_attn_[qkv]_proj$")
+ENCODER = re.compile(r"^lora_te_text_model_encoder_.*self_attn_[qkv]_proj$")
 
 CHECKPOINT_TEXT = re.compile(r"model\.diffusion_model\..*\.attn2\.to_k\.weight")
-CHECKPOINT_BLOCK = re.compile(r"(?:model\.diffusion_model\.)?((?:\w+_)?blocks\.\d+\..+)\.weight")
+CHECKPOINT_BLOCK = re.compile(r"(?:model\.diffusion_model\.)?((?:(?:\w+_)?blocks|layers)\.\d+\..+)\.weight")
 CHECKPOINT_HINT = "Put it into models/base, and pick it as the base model."
 EMBEDDING = (
     "an embedding (textual inversion)",
@@ -67,34 +65,55 @@ BELONGINGS: tuple[tuple[str, str, str], ...] = (
 """(how the name of one of its tensors begins, what the file is, what to do); the first that is found
 counts."""
 STRANGE = "a file of a kind that is not known here"
-USABLE = "LoRA, LoCon, DoRA, LoHa, LoKr and OFT files can be used."
+FACTORS = re.compile(r"lora_(?:up|down|A|B)\b|hada_w[12]_|lokr_w[12]|oft_blocks")
 MOST_OF_EMBEDDING = 3
 """Tensors; in diffusers' form an embedding has one, under the name of its word."""
 
 
-def family_of_layers(parts: Sequence[Part]) -> str:
+def family_of_layers(contents: Contents) -> str:
     """The catalog's family that a LoRA with these layers was made for; empty when nothing tells it. By names
     that only one architecture has, else by the width of what its layers take in."""
-    layers: dict[str, dict[str, Shape]] = {}
-    for layer, part, shape in parts:
-        if len(shape) > 1:
-            layers.setdefault(layer, {})[part] = shape
-    for pattern, family in LAYER_FAMILIES:
-        if any(re.search(pattern, layer) for layer in layers):
-            return family
+    layers = {
+        name: {part: shape for part, shape in layer.shapes.items() if len(shape) > 1}
+        for name, layer in contents.layers.items()
+    }
     in_denoiser = [layer for layer in layers if DENOISER.search(layer)]
-    widths = {pattern: _width(layers, pattern) for pattern in (JOINT, ENCODER)}
     text = _width({layer: layers[layer] for layer in in_denoiser}, TEXT)
     if text in TEXT_WIDTHS:
         return family_from_text_width(text)
+    if not in_denoiser and (family := family_of_paths(_seen(contents))):
+        return family
     if any(DEEP.search(layer) for layer in in_denoiser) or any(
-        name.startswith("lora_te2_") for name in layers
+        name.startswith("lora_te2_text_") for name in layers
     ):
         return SDXL
-    if not in_denoiser and widths[JOINT]:
-        return JOINT_WIDTHS.get(widths[JOINT], "")
     # 768 is two families' width: nothing is said of a LoRA for their first text encoder alone.
-    return family_from_text_width(widths[ENCODER]) if widths[ENCODER] == 1024 else ""
+    width = _width(layers, ENCODER)
+    return family_from_text_width(width) if width == 1024 and not in_denoiser else ""
+
+
+def _seen(contents: Contents) -> list[Seen]:
+    return [
+        Seen(
+            path_of(layer.spelled),
+            _inputs(layer.shapes),
+            layer.shapes.get(UP, (0,))[0],
+            kohya=layer.spelled.startswith("lora_unet_"),
+        )
+        for layer in contents.layers.values()
+    ]
+
+
+def no_network(name: str, tensors: Tensors, contents: Contents) -> tuple[str, str]:
+    """(what is wrong, what to do) with a file without a layer that could be used."""
+    foreign = next((one.why for one in contents.left_out if one.why in FOREIGN.values()), "")
+    if foreign:
+        return f"{name} is {foreign}, a kind of network that can't be used here.", NETWORKS
+    if any(FACTORS.search(key) for key in tensors):
+        said = ", ".join(f"{shown(one.name)} is {one.why}" for one in contents.left_out[:2])
+        return f"{name} has no layer that is whole: {said}.", "Get the file again, or train it again."
+    what, hint = EMBEDDING if contents.embeddings else what_else(tensors)
+    return f"{name} is {what}, not a LoRA.", hint
 
 
 def what_else(tensors: Tensors) -> tuple[str, str]:
@@ -107,13 +126,13 @@ def what_else(tensors: Tensors) -> tuple[str, str]:
             return what, hint
     family = other_architecture(tensors)
     if family:
-        return f"the denoiser of a base model alone ({family_title(family)})", USABLE
+        return f"the denoiser of a base model alone ({family_title(family)})", NETWORKS
     shapes = [shape for _, shape in tensors.values()]
     if 0 < len(shapes) <= MOST_OF_EMBEDDING and all(
         shape[-1:] and shape[-1] in (768, 1024, 1280) for shape in shapes
     ):
         return EMBEDDING
-    return STRANGE, USABLE
+    return STRANGE, NETWORKS
 
 
 def _checkpoint(tensors: Tensors) -> tuple[str, str]:
@@ -123,11 +142,14 @@ def _checkpoint(tensors: Tensors) -> tuple[str, str]:
     return (f"a checkpoint of {family_title(family)}" if family else "a checkpoint"), CHECKPOINT_HINT
 
 
-def other_architecture(names: Iterable[str]) -> str:
-    """The family of a base model that nothing here runs, by its tensors' names; empty for all others."""
-    flat = [f"lora_{match[1]}".replace(".", "_") for name in names if (match := CHECKPOINT_BLOCK.match(name))]
-    found = (family for pattern, family in LAYER_FAMILIES if any(re.search(pattern, name) for name in flat))
-    return next(found, "")
+def other_architecture(tensors: Tensors) -> str:
+    """The family of a base model that nothing here runs, by its tensors; empty for all others."""
+    seen = [
+        Seen(match[1].replace(".", "_"), shape[1], shape[0])
+        for name, (_, shape) in tensors.items()
+        if len(shape) == 2 and (match := CHECKPOINT_BLOCK.match(name))
+    ]
+    return family_of_paths(seen)
 
 
 def _width(layers: Mapping[str, Mapping[str, Shape]], wanted: re.Pattern[str]) -> int:
@@ -137,9 +159,11 @@ def _width(layers: Mapping[str, Mapping[str, Shape]], wanted: re.Pattern[str]) -
 
 
 def _inputs(shapes: Mapping[str, Shape]) -> int:
-    for part in (DOWN, "hada_w1_b"):
+    for part in (DOWN, "hada_w1_b", DIFF, "b2.weight"):
         if part in shapes:
             return shapes[part][1]
+    if OFT_R in shapes and shapes[OFT_R][0] > 1:
+        return shapes[OFT_R][0] * ((1 + math.isqrt(1 + 8 * shapes[OFT_R][1])) // 2)
     small, large = (
         next((shapes[name][1] for name in (f"lokr_{one}", f"lokr_{one}_b") if name in shapes), 0)
         for one in ("w1", "w2")

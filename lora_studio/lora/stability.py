@@ -21,6 +21,7 @@ RESIDUAL = {
 }
 ENDS = {
     "conv_in": "input_blocks_0_0",
+    "conv_norm_out": "out_0",
     "conv_out": "out_2",
     "time_embedding_linear_1": "time_embed_0",
     "time_embedding_linear_2": "time_embed_2",
@@ -28,13 +29,15 @@ ENDS = {
     "add_embedding_linear_2": "label_emb_0_2",
 }
 MIDDLE = {"resnets_0": "0", "attentions_0": "1", "resnets_1": "2"}
+LOWEST_UPSAMPLER = "up_blocks_0_upsamplers_0_"
 OURS = re.compile(r"(down|up)_blocks_(\d+)_(resnets|attentions|downsamplers|upsamplers)_(\d+)_(.+)")
 THEIRS = re.compile(r"(input|output)_blocks_(\d+)_(\d+)_(.+)")
 
 
 def to_stability(name: str) -> str:
     """`down_blocks_1_attentions_0_proj_in` to `input_blocks_4_1_proj_in`. A name that is none of diffusers'
-    stays as it is. An upsampler is taken to follow an attention, as in all levels but the last."""
+    stays as it is. An upsampler is taken to follow an attention (see
+    `stability_names`)."""
     if name in ENDS:
         return ENDS[name]
     if match := re.fullmatch(r"mid_block_((?:resnets|attentions)_\d+)_(.+)", name):
@@ -50,6 +53,15 @@ def to_stability(name: str) -> str:
     place = DOWN * level + number + (way == "down")
     rest = _residual(rest, RESIDUAL) if kind == "resnets" else rest
     return f"{'input' if way == 'down' else 'output'}_blocks_{place}_{int(kind == 'attentions')}_{rest}"
+
+
+def stability_names(name: str) -> tuple[str, ...]:
+    """All names that Stability's models of different sizes have for a layer: where the lowest level has no
+    attention (SD 1 and 2), its upsampler comes second."""
+    usual = to_stability(name)
+    if name.startswith(LOWEST_UPSAMPLER):
+        return usual, usual.replace("output_blocks_2_2_", "output_blocks_2_1_", 1)
+    return (usual,)
 
 
 def from_stability(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +11,10 @@ from safetensors import SafetensorError, safe_open
 
 from lora_studio.errors import BrokenFile, UnknownFormat
 from lora_studio.lora import kinds
+from lora_studio.lora.contents import NETWORKS, Contents, FileLayer, contents_of
 from lora_studio.lora.files import read_tensor_table
-from lora_studio.lora.keys import ALPHA, DORA, read_key, short_name
+from lora_studio.lora.keys import ALPHA, BIAS, DORA, UP_BIAS
+from lora_studio.lora.scaling import Scaling, alpha_of, scalings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,48 +35,59 @@ class LayerWeights:
         return {name: tensor.shape for name, tensor in self.parts.items()}
 
 
-def read_weights(path: Path | str) -> dict[str, LayerWeights]:
-    """All layers by Kohya's name, in the file's order. Raises BrokenFile, UnknownFormat."""
+def read_contents(path: Path | str) -> tuple[Contents, Mapping[str, Scaling]]:
+    """What a file holds, and the alphas that are said beside its tensors. Raises BrokenFile,
+    UnknownFormat."""
     path = Path(path).expanduser()
-    _, table, _ = read_tensor_table(path)
-    layers: dict[str, dict[str, torch.Tensor]] = {}
+    metadata, table, _ = read_tensor_table(path)
+    contents = contents_of(table)
+    if not contents.layers:
+        raise UnknownFormat(f"{path.name} has no layer that can be used.", NETWORKS, path=path)
+    return contents, scalings(metadata, path)
+
+
+def read_weights(path: Path | str, only: Collection[str] | None = None) -> dict[str, LayerWeights]:
+    """The layers of a file (with `only` those of these names) by Kohya's name, in the file's order; what
+    can't be used is left out. Raises BrokenFile, UnknownFormat."""
+    path = Path(path).expanduser()
+    contents, said = read_contents(path)
+    found: dict[str, LayerWeights] = {}
     try:
         with safe_open(str(path), framework="pt") as file:
-            for key in table:
-                name, part = read_key(key)
-                if not part:
-                    raise unknown_kind(path, key)
-                # A copy of its own: bits of products depend on where in memory a tensor begins.
-                tensor = file.get_tensor(key).clone()
-                if part == DORA and "lora_magnitude_vector" in key:
-                    tensor = tensor.reshape(-1, 1)  # PEFT's are always those of the outputs
-                layers.setdefault(name, {})[part] = tensor
+            for name, layer in contents.layers.items():
+                if only is None or name in only:
+                    # Copies of their own: bits of products depend on where in memory a tensor begins.
+                    tensors = {part: file.get_tensor(key).clone() for part, key in layer.keys.items()}
+                    found[name] = _layer(layer, tensors, said)
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise BrokenFile(
-            f"{path.name} can't be read: {str(error).splitlines()[0][:200]}", path=path
-        ) from error
-    return {name: _layer(path, name, parts) for name, parts in layers.items()}
+        raise _unreadable(path, error) from error
+    return found
 
 
-def unknown_kind(path: Path, key: str) -> UnknownFormat:
-    return UnknownFormat(
-        f"{path.name} holds weights of a kind that is not known here ({short_name(key)}).",
-        "LoRA, LoCon, DoRA, LoHa, LoKr and OFT files work, as made here, by Kohya's trainer or LyCORIS.",
-        path=path,
+def read_tensors(path: Path | str, keys: Collection[str]) -> dict[str, torch.Tensor]:
+    """Some tensors of a file by their names in it. Raises BrokenFile."""
+    path = Path(path).expanduser()
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return {key: file.get_tensor(key).clone() for key in keys}
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> BrokenFile:
+    why = str(error).splitlines()[0][:200]
+    return BrokenFile(
+        f"{path.name} can't be read: {why}", "Get the file again, or train it again.", path=path
     )
 
 
-def _layer(path: Path, name: str, parts: dict[str, torch.Tensor]) -> LayerWeights:
-    alpha = parts.pop(ALPHA, None)
-    kind = kinds.kind_of(parts)
-    if not kind:
-        raise UnknownFormat(
-            f"The layer {name[:120]} of {path.name} is incomplete.",
-            "Get the file again, or train it again.",
-            path=path,
-        )
-    if kind == kinds.DIAG_OFT and parts["oft_blocks"].dim() != 3:
-        raise UnknownFormat(
-            f"{path.name} is a butterfly OFT, which can't be used here.", "diag-oft files work.", path=path
-        )
-    return LayerWeights(kind=kind, parts=parts, alpha=None if alpha is None else float(alpha))
+def _layer(layer: FileLayer, parts: dict[str, torch.Tensor], said: Mapping[str, Scaling]) -> LayerWeights:
+    own = parts.pop(ALPHA, None)
+    rank = kinds.rank_of(layer.shapes)
+    alpha = alpha_of(said, layer.spelled, rank) if own is None else float(own)
+    if "lora_magnitude_vector" in layer.keys.get(DORA, ""):
+        parts[DORA] = parts[DORA].reshape(-1, 1)  # PEFT's are always those of the outputs
+    if UP_BIAS in parts:
+        scale = alpha / rank if alpha and rank else 1.0
+        parts[BIAS] = parts.get(BIAS, 0) + scale * parts.pop(UP_BIAS)
+    return LayerWeights(kind=layer.kind, parts=parts, alpha=alpha)

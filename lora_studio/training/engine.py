@@ -128,7 +128,7 @@ def load_engine(config: TrainConfig, found: FoundBase, device: Device, dtype: to
     family = family_of(found)
     parts = family.load(v_parameterization=config.model.v_parameterization)
     prepare_objective(parts, config.noise)
-    _merge_base_weights(config, family, parts)
+    merged = _merge_base_weights(config, family, parts)
     lora, notes = _attach_network(config, family, parts, rates)
     rates = {part: rates.get(part, rates.get("text_encoder", 0.0)) for part in lora.parts}
     family.place(parts, device.kind, dtype)
@@ -146,7 +146,7 @@ def load_engine(config: TrainConfig, found: FoundBase, device: Device, dtype: to
         device=device,
         dtype=dtype,
         rates=rates,
-        notes=(*notes, *family.ignored_settings(config)),
+        notes=(*merged, *notes, *family.ignored_settings(config)),
     )
 
 
@@ -169,13 +169,16 @@ def network_targets(
     return targets
 
 
-def _merge_base_weights(config: TrainConfig, family: Family, parts: Parts) -> None:
+def _merge_base_weights(config: TrainConfig, family: Family, parts: Parts) -> list[str]:
+    """Sentences on files that are not used whole."""
+    said = []
     network = config.network
     layers = network_targets(family, parts, conv=True) if network.base_weights else []
     for number, path in enumerate(network.base_weights):
         multipliers = network.base_weights_multiplier
         strength = multipliers[number] if number < len(multipliers) else 1.0
-        merge_into_base(parts.models(), layers, path, strength)
+        said.append(merge_into_base(parts.models(), layers, path, strength))
+    return [sentence for sentence in said if sentence]
 
 
 def _attach_network(

@@ -8,6 +8,7 @@ from lora_studio.config import TrainConfig
 from lora_studio.config_groups import NoiseGroup, OptimizerGroup
 from lora_studio.data.captions import changes_parts
 from lora_studio.lora.plan import unused_settings
+from lora_studio.lora.programs import say, written_kind
 from lora_studio.runtime import Device
 
 
@@ -19,6 +20,8 @@ def ignored_settings(config: TrainConfig, device: Device) -> Iterator[str]:
     if changes_parts(data) and data.cache_text_encoder_outputs and not config.trains_text_encoder:
         yield "cache_text_encoder_outputs is ignored: a caption is another one each time."
     yield from unused_settings(config.network)
+    if not config.network.is_plain:
+        yield f"Who reads the file: {say(*written_kind(config.network))}"
     yield from _ignored_noise(config.noise)
     yield from _ignored_rates(optimizer)
     if optimizer.warmup_steps >= optimizer.max_train_steps:

@@ -75,6 +75,7 @@ class LoraFacts(TypedDict):
     created_at: float
     hash: str
     download_url: str
+    left_out: str
 
 
 class DatasetFacts(TypedDict):
@@ -249,6 +250,7 @@ def lora_facts(record: LoraRecord) -> LoraFacts:
         created_at=record.created_at,
         hash=record.id,
         download_url=file_url(file) if (file := lora_file(record)) else "",
+        left_out=record.left_out,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_studio.catalog import FAMILIES
+from lora_studio.catalog import family_title
 from lora_studio.records import DatasetRecord, ImageRecord, LoraRecord
 from lora_studio.ui.markup import fill
 from lora_studio.ui.words import counted, moment, size
@@ -61,11 +61,12 @@ def lora_details(record: LoraRecord | None, file: Path | None = None) -> str:
         "trigger word": record.trigger_word,
         "kind": record.kind,
         "base": record.base,
-        "made for": FAMILIES.get(record.family, record.family),
+        "made for": family_title(record.family) if record.family else "",
         "steps": str(record.steps or ""),
         "network_dim": str(record.network_dim or ""),
         "network_alpha": f"{record.network_alpha:g}" if record.network_alpha else "",
         "size": size(record.size_bytes),
+        "left out": record.left_out,
         "made": moment(record.created_at),
         "hash": record.id[:12],
     }

@@ -248,6 +248,7 @@ def other_families() -> Mapping[str, Table]:
         f"transformer_blocks.{n}.attn.{x}": (3072, 3072) for n in range(60) for x in ("to_q", "add_q_proj")
     }
     return {
+        **{f"{title}, by its own names": pairs(names) for title, names in built_alike().items()},
         "flux, Kohya": pairs(
             {f"lora_unet_{name.replace('.', '_')}": s for name, s in flux.items()}, "down and up"
         ),
@@ -272,4 +273,51 @@ def other_families() -> Mapping[str, Table]:
         ),
         "hunyuan, ComfyUI": pairs({f"diffusion_model.{name}": s for name, s in hunyuan.items()}),
         "qwen, diffusers": pairs({f"transformer.{name}": s for name, s in qwen.items()}),
+    }
+
+
+def built_alike() -> Mapping[str, dict[str, tuple[int, int]]]:
+    """Layers of transformers whose names are nearly the same, as diffusers has them at full size."""
+
+    def blocks(count: int, width: int, *ends: str, start: str = "transformer_blocks", inputs: int = 0) -> Any:
+        return {
+            f"transformer.{start}.{n}.{end}": (width, inputs or width) for n in range(count) for end in ends
+        }
+
+    crossed = ("attn1.to_q", "attn1.to_k", "attn2.to_q", "attn2.to_k")
+    joint = ("attn.to_q", "attn.add_q_proj")
+
+    def flux(double: int, single: int, **more: tuple[int, int]) -> Any:
+        both = blocks(double, 3072, *joint)
+        return {**both, **blocks(single, 3072, "attn.to_q", start="single_transformer_blocks"), **more}
+
+    wide = {f"transformer.single_transformer_blocks.{n}.proj_mlp": (24576, 3072) for n in range(27)}
+    stream = {
+        f"transformer.single_transformer_blocks.{n}.attn.to_qkv_mlp_proj": (27648, 3072) for n in range(20)
+    }
+    cosmos = {f"transformer.transformer_blocks.{n}.attn2.to_k": (4096, 1024) for n in range(28)}
+    return {
+        "flux": flux(19, 38),
+        "longcat": flux(10, 20),
+        "bria": flux(8, 38),
+        "ovis": {**flux(6, 27), **wide},
+        "like flux": flux(4, 4),
+        "flux2": {**blocks(5, 3072, *joint), **stream},
+        "auraflow": blocks(4, 3072, *joint, start="joint_transformer_blocks"),
+        "chroma": {**flux(19, 38), "transformer.distilled_guidance_layer.layers.0.linear_1": (5120, 5120)},
+        "qwen": blocks(60, 3072, *joint),
+        "sd3": blocks(24, 1536, *joint),
+        "pixart": blocks(28, 1152, *crossed),
+        "sana": blocks(20, 2240, *crossed),
+        "ltx": blocks(28, 2048, *crossed),
+        "mochi": blocks(48, 3072, "attn1.to_q", "attn1.add_q_proj"),
+        "cogvideox": blocks(30, 1920, "attn1.to_q", "attn1.to_k"),
+        "cogview4": blocks(28, 4096, "attn1.to_q", "attn1.to_k"),
+        "glm-image": blocks(30, 4096, "attn1.to_q", "attn1.to_k"),
+        "cosmos": {**blocks(28, 4096, "attn2.to_q"), **cosmos},
+        "wan": blocks(40, 5120, *crossed, start="blocks"),
+        "zimage": blocks(30, 3840, "attention.to_q", start="layers"),
+        "lumina2": blocks(26, 2304, "attn.to_q", start="layers"),
+        "krea2": blocks(28, 6144, "attn.to_q", "attn.to_gate"),
+        "hidream": blocks(16, 2560, "block.attn1.to_q", start="double_stream_blocks"),
     }

@@ -3,13 +3,15 @@ it. See foreign.py for how they are made."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 
+from lora_studio.catalog import OTHER_FAMILIES
 from lora_studio.errors import FamilyMismatch, StudioError, UnknownFormat
 from lora_studio.families.detect import FoundBase
-from lora_studio.generation.loras import check_family, check_fit, find_loras, layers_of
+from lora_studio.generation.loras import WantedLora, check_family, check_fit, find_loras, layers_of, say_of
 from lora_studio.lora.files import read_header
 from lora_studio.lora.keys import read_key
 from lora_studio.request import LoraUse
@@ -104,10 +106,7 @@ def test_without_words_a_part_of_a_lora_is_told_by_what_it_has(tmp_path: Path) -
     )
     first_level = table("sd1", "kohya", only="mid_block.attentions.0.transformer_blocks.0.attn1")
     assert verdict(tmp_path, first_level, "sd1") == FITS
-    assert verdict(tmp_path, table("sd1", "kohya", text=False, only="proj_in"), "sd2") == (
-        "“x” doesn't fit “my base”: its layers have other sizes. "
-        "Pick the base model it was made for, or another LoRA."
-    )
+    assert verdict(tmp_path, table("sd1", "kohya", text=False, only="proj_in"), "sd2") == FITS
 
 
 def test_the_words_in_a_file_go_before_its_shapes(tmp_path: Path) -> None:
@@ -125,13 +124,7 @@ def test_the_words_in_a_file_go_before_its_shapes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", other_families())
 @pytest.mark.parametrize("loaded", ["sd1", "sdxl"])
 def test_what_nothing_here_runs_is_named(tmp_path: Path, name: str, loaded: str) -> None:
-    title = {
-        "flux": "FLUX",
-        "sd3": "Stable Diffusion 3",
-        "wan": "Wan",
-        "hunyuan": "HunyuanVideo",
-        "qwen": "Qwen-Image",
-    }[name.split(",")[0]]
+    title = OTHER_FAMILIES[name.split(",")[0]]
     assert verdict(tmp_path, other_families()[name], loaded) == (
         f"“x” was made for {title}; “my base” is {TITLES[loaded]}. "
         f"{title} can't be run here yet. Pick a LoRA that is made for {TITLES[loaded]}."
@@ -139,8 +132,7 @@ def test_what_nothing_here_runs_is_named(tmp_path: Path, name: str, loaded: str)
 
 
 def test_layers_of_an_unknown_architecture_are_refused_without_a_guess(tmp_path: Path) -> None:
-    """Its text is as wide as SDXL's."""
-    tensors = pairs({f"transformer.transformer_blocks.{n}.attn2.to_k": (2048, 2048) for n in range(28)})
+    tensors = pairs({f"transformer.transformer_blocks.{n}.attn2.to_k": (2048, 2050) for n in range(28)})
     assert verdict(tmp_path, tensors, "sdxl") == (
         "“x” doesn't fit “my base”: its layers have other names. "
         "Pick the base model it was made for, or another LoRA."
@@ -148,27 +140,98 @@ def test_layers_of_an_unknown_architecture_are_refused_without_a_guess(tmp_path:
 
 
 LAYER = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
-CANNOT = (
-    "“x” holds weights of a kind that can't be drawn with ({}). "
-    "LoRA, LoCon, DoRA, LoHa, LoKr and OFT files work, as made here, by Kohya's trainer or LyCORIS."
-)
+USED_IN_PART = {
+    "half a GLoRA beside a LoRA": ({f"{LAYER}.a1.weight": (1280, 1)}, "beside a layer of another kind"),
+    "another layer's half": ({f"{LAYER[:-1]}k.hada_w1_a": (1280, 1)}, "incomplete"),
+    "an alpha alone": ({f"{LAYER[:-1]}k.alpha": ()}, "without the rest of its layer"),
+    "a VeRA": ({f"{LAYER[:-1]}k.vera_lambda_b": (1280,)}, "a VeRA"),
+    "nobody's": ({"nobody.knows.this": (4, 4)}, "of a kind that is not known here"),
+    "no such layer": (
+        {"lora_unet_nowhere.lora_down.weight": (1, 4), "lora_unet_nowhere.lora_up.weight": (4, 1)},
+        "no such layer in the base model",
+    ),
+    "other sizes": (
+        {f"{LAYER[:-1]}k.lora_down.weight": (1, 4), f"{LAYER[:-1]}k.lora_up.weight": (4, 1)},
+        "of other sizes than the base model's",
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    ("tensors", "said"),
-    [
-        ({f"{LAYER}.a1.weight": ("F16", (1280, 1))}, CANNOT.format("a1.weight")),
-        ({f"{LAYER}.diff": ("F16", (1280, 1280))}, CANNOT.format(f"{LAYER[-55:]}.diff")),
-        (
-            {f"{LAYER.replace('to_q', 'to_k')}.oft_blocks": ("F16", (4, 10, 4, 4))},
-            CANNOT.format("oft_blocks"),
-        ),
-        ({f"{LAYER.replace('to_q', 'to_k')}.hada_w1_a": ("F16", (1280, 1))}, CANNOT.format("hada_w1_a")),
-    ],
-)
-def test_kinds_that_cannot_be_drawn_with_are_named(tmp_path: Path, tensors: Table, said: str) -> None:
+@pytest.mark.parametrize(("odd", "why"), USED_IN_PART.values(), ids=USED_IN_PART)
+def test_an_odd_part_never_refuses_a_file(tmp_path: Path, odd: dict[str, tuple[int, ...]], why: str) -> None:
     whole = pairs({LAYER: (1280, 1280)}, "down and up")
-    assert verdict(tmp_path, {**whole, **tensors}, "sd1") == said
+    odd_table: Table = {name: ("F16", shape) for name, shape in odd.items()}
+    assert verdict(tmp_path, {**whole, **odd_table}, "sd1") == FITS
+    (lora,) = find_loras([LoraUse(slug="x")], tmp_path)
+    fit = check_fit(lora, layers_of(full_size("sd1")), "my base")
+    assert fit.layers == {LAYER}
+    assert [left.why for left in fit.left_out] == [why]
+    said = say_of(lora, fit.left_out)
+    share = 100 * sum(left.values for left in fit.left_out) / fit_values(lora)
+    assert (
+        f"left out, {share:.0f} % of the file" in said
+        or "less than 0.1 %" in said
+        or f"{share:.1f} %" in said
+    )
+    assert why in said
+
+
+def fit_values(lora: WantedLora) -> int:
+    return sum(math.prod(shape) for _, shape in lora.header.tensors.values())
+
+
+NAMED: dict[str, tuple[Table, dict[str, str], str]] = {
+    "anima": (pairs({"lora_unet_blocks_0_self_attn_q_proj": (2048, 2048)}, "down and up"), {}, "anima"),
+    "anima with its text encoder": (
+        pairs(
+            {
+                "lora_unet_blocks_0_self_attn_q_proj": (2048, 2048),
+                "lora_te_layers_0_self_attn_q_proj": (2048, 1024),
+            },
+            "down and up",
+        ),
+        {},
+        "anima",
+    ),
+    "zimage, Kohya": (
+        pairs({"lora_unet_layers_0_attention_to_q": (3840, 3840)}, "down and up"),
+        {},
+        "zimage",
+    ),
+    "lumina2, Kohya": (
+        pairs({"lora_unet_layers_0_attention_qkv": (3840, 2304)}, "down and up"),
+        {},
+        "lumina2",
+    ),
+    "qwen, Kohya": (
+        pairs({"lora_unet_transformer_blocks_0_attn_to_q": (3072, 3072)}, "down and up"),
+        {},
+        "qwen",
+    ),
+    "flux2, ComfyUI": (pairs({"diffusion_model.single_blocks.0.linear1": (27648, 3072)}), {}, "flux2"),
+    "chroma, by its words": (
+        pairs({"lora_unet_double_blocks_0_img_attn_proj": (3072, 3072)}, "down and up"),
+        {"ss_base_model_version": "chroma"},
+        "chroma",
+    ),
+    "pixart, LyCORIS": (
+        pairs({f"lycoris_transformer_blocks_{n}_attn2_to_q": (1152, 1152) for n in range(28)}, "down and up"),
+        {},
+        "pixart",
+    ),
+    "sd2, the reference trainer's word": (
+        pairs({"lora_unet_mid_block_attentions_0_proj_in": (8, 8)}, "down and up"),
+        {"ss_base_model_version": "sd_v2_v"},
+        "sd2",
+    ),
+}
+
+
+@pytest.mark.parametrize(("tensors", "words", "family"), NAMED.values(), ids=NAMED)
+def test_families_of_today_are_named(
+    tmp_path: Path, tensors: Table, words: dict[str, str], family: str
+) -> None:
+    assert read_header(write_header(tmp_path / "x.safetensors", tensors, words)).family == family
 
 
 MODEL = "model.diffusion_model."

@@ -65,6 +65,8 @@ def test_kinds_that_diffusers_cannot_read_are_not_recommended_for_it() -> None:
     text = card(dora_wd=True)
     assert "load_lora_weights" not in text
     assert "LyCORIS' kind lora, DoRA" in text
+    assert "diffusers draws something else" in text
+    assert "Forge can't read it" in card(algo="diag-oft")
 
 
 HOSTILE = (

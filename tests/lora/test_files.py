@@ -57,7 +57,27 @@ def test_dim_comes_from_the_shapes_when_metadata_is_silent_or_nonsense(tmp_path:
         {"ss_network_dim": "Dynamic", "ss_network_alpha": "nan"},
     )
     header = read_header(tmp_path / "a.safetensors")
-    assert (header.network_dim, header.network_alpha) == (6, 6.0)
+    assert (header.network_dim, header.network_alpha) == (6, 2.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int64], ids=str)
+def test_the_alpha_of_most_layers_is_shown_whatever_the_metadata_says(
+    tmp_path: Path, dtype: torch.dtype
+) -> None:
+    tensors = lora_tensors(dim=6)
+    for number in range(4):
+        name = LAYER.replace("blocks_0", f"blocks_{number}")
+        tensors |= {f"{name}.{key.partition('.')[2]}": tensor for key, tensor in lora_tensors(dim=6).items()}
+        tensors[f"{name}.alpha"] = torch.tensor(3 if number else 1, dtype=dtype)
+    save_file(tensors, tmp_path / "a.safetensors", {"ss_network_alpha": "16"})
+    header = read_header(tmp_path / "a.safetensors")
+    assert (header.network_dim, header.network_alpha) == (6, 3.0)
+
+
+def test_without_alphas_all_layers_are_as_strong_as_they_are(tmp_path: Path) -> None:
+    tensors = {key: tensor for key, tensor in lora_tensors(dim=6).items() if "alpha" not in key}
+    save_file(tensors, tmp_path / "a.safetensors")
+    assert read_header(tmp_path / "a.safetensors").network_alpha == 6.0
 
 
 def test_the_hash_covers_the_tensors_and_not_the_metadata(tmp_path: Path) -> None:
@@ -72,8 +92,12 @@ def test_the_hash_covers_the_tensors_and_not_the_metadata(tmp_path: Path) -> Non
 
 def test_diffusers_own_spelling_is_a_lora_too(tmp_path: Path) -> None:
     name = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.lora_A.weight"
-    save_file({name: torch.ones(4, 768)}, tmp_path / "a.safetensors")
+    pair = {name: torch.ones(4, 768), name.replace("lora_A", "lora_B"): torch.ones(320, 4)}
+    save_file(pair, tmp_path / "a.safetensors")
     assert read_header(tmp_path / "a.safetensors").family == "sd1"
+    save_file({name: torch.ones(4, 768)}, tmp_path / "b.safetensors")
+    with pytest.raises(UnknownFormat, match=r"b\.safetensors has no layer that is whole: .*is incomplete"):
+        read_header(tmp_path / "b.safetensors")
 
 
 HADA = {"hada_w1_a": (320, 6), "hada_w1_b": (6, 768), "hada_w2_a": (320, 6), "hada_w2_b": (6, 768)}

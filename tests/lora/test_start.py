@@ -182,14 +182,21 @@ def test_merging_keeps_the_bases_number_format(file: Path) -> None:
 
 def test_incomplete_and_unknown_files_are_refused(file: Path) -> None:
     save_file({"lora_unet_x.lora_down.weight": torch.ones(2, 4)}, file)
-    with pytest.raises(UnknownFormat, match=r"lora_unet_x of start\.safetensors is incomplete"):
+    with pytest.raises(UnknownFormat, match=r"start\.safetensors has no layer that can be used"):
         read_weights(file)
-    save_file({"lora_unet_x.a1.weight": torch.ones(2, 4)}, file)
-    with pytest.raises(UnknownFormat, match="of a kind that is not known"):
-        read_weights(file)
-    save_file({"lora_unet_x.oft_blocks": torch.ones(2, 2, 4, 4)}, file)
-    with pytest.raises(UnknownFormat, match="butterfly"):
-        read_weights(file)
+
+
+def test_a_layer_that_does_not_fit_is_left_out_of_the_merge_and_said(file: Path) -> None:
+    whole = stirred(network(model())).tensors()
+    odd = {**one_layer("lora_unet_elsewhere"), f"{NAME}_in.vera_lambda_b": torch.ones(3)}
+    save_file({**whole, **odd}, file)
+    merged, usual = model(), model()
+    said = merge_into_base({"unet": merged}, TARGETS, str(file), 1.0)
+    assert "2 of its parts are left out" in said
+    assert "a VeRA" in said
+    save_file(whole, file)
+    assert merge_into_base({"unet": usual}, TARGETS, str(file), 1.0) == ""
+    assert torch.equal(answers(merged), answers(usual))
 
 
 def norm_of(plain: torch.nn.Module, name: str, tmp: Path, lora: AttachedLora) -> float:
