@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from lora_studio.cli.terminal import steady_output
 from lora_studio.errors import StudioError
+from lora_studio.settings import keep_private
 from lora_studio.studio import open_studio
 from lora_studio.ui import server
 
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve until Ctrl+C or SIGTERM. Exit codes: 0 done, 2 something the user can put right."""
     options = parse(argv)
     try:
+        keep_private()
         studio = open_studio()
         settings = studio.settings
         host = options.host or ("0.0.0.0" if settings.on_space else "127.0.0.1")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -122,6 +125,7 @@ class Settings:
         return self.models / "base"
 
     def create_folders(self) -> None:
+        """Those that are there already are closed to others as far as new ones would be."""
         for folder in (
             self.home,
             self.datasets,
@@ -136,6 +140,29 @@ class Settings:
             self.bases,
         ):
             folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self.home, self.loras):
+            with suppress(OSError):  # somebody else's, who decides
+                folder.chmod(stat.S_IMODE(folder.stat().st_mode) & ~_umask())
+
+
+def keep_private(environment: Mapping[str, str] | None = None) -> None:
+    """Let nobody else on this machine read what this process writes, or whom `LORA_STUDIO_UMASK` (octal, 077
+    left empty) lets: 007 is for a group. For programs, at their start. Raises ConfigError."""
+    text = (os.environ if environment is None else environment).get("LORA_STUDIO_UMASK", "").strip() or "077"
+    if not re.fullmatch(r"0?[0-7]{1,3}", text):
+        raise ConfigError(
+            f"LORA_STUDIO_UMASK is {text[:20]!r}.",
+            "Let it be 077 (only you), 007 (your group too) or 022 (all may read).",
+            field="umask",
+        )
+    os.umask(int(text, 8))
+
+
+def _umask() -> int:
+    """The process's own; it can only be read by setting it."""
+    before = os.umask(0o077)
+    os.umask(before)
+    return before
 
 
 def _is_yes(text: str) -> bool:

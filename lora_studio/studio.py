@@ -27,6 +27,7 @@ from lora_studio.jobs.desk import GenerationDesk, Made, Ticket
 from lora_studio.jobs.mirror import Mirror
 from lora_studio.jobs.queue import JobQueue
 from lora_studio.jobs.thread_worker import ThreadWorker
+from lora_studio.jobs.turns import Turns
 from lora_studio.jobs.workers import EngineWorker
 from lora_studio.lora.names import as_slug, slug_from
 from lora_studio.records import ImageRecord, JobRecord
@@ -52,6 +53,7 @@ class Studio:
     desk: GenerationDesk = field(default_factory=GenerationDesk)
     naming: threading.Lock = field(default_factory=threading.Lock, repr=False)
     """Held from choosing a free name to submitting the job that takes it."""
+    turns: Turns = field(default_factory=Turns, repr=False)
 
     def train_config(
         self,
@@ -136,9 +138,9 @@ class Studio:
         self, config: TrainConfig, emit: Emit = ignore, should_stop: ShouldStop = never_stop
     ) -> TrainingPlan | None:
         """Measure what a training would take. Waits for the device; a running training gives way meanwhile.
-        Nothing is written. None when stopped. Raises StudioError."""
+        Nothing is written. None when stopped. Raises StudioError; DeviceBusy while another is measured."""
         try:
-            with self.lease.hold("planning", give_up=should_stop):
+            with self.turns.take("plan"), self.lease.hold("planning", give_up=should_stop):
                 return measure(config, emit, should_stop)
         except DeviceBusy:
             if should_stop():

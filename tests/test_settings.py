@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
-from lora_studio.settings import CHECKOUT, Settings
+from lora_studio.errors import ConfigError
+from lora_studio.lora.files import write_atomically
+from lora_studio.settings import CHECKOUT, Settings, keep_private
 
 
 def test_without_variables_everything_lies_in_the_checkout() -> None:
@@ -67,3 +71,28 @@ def test_the_environment_is_read_when_none_is_given(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("LORA_STUDIO_PASSWORD", "secret")
     settings = Settings.from_environment()
     assert (settings.home, settings.username, settings.password) == (tmp_path.resolve(), "me", "secret")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_what_is_written_is_the_owner_s(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        old = Settings(home=tmp_path / "home", models=tmp_path / "models")
+        old.create_folders()
+        assert stat.S_IMODE(old.home.stat().st_mode) == 0o755
+        for given in ({}, {"LORA_STUDIO_UMASK": "007"}, {"LORA_STUDIO_UMASK": "0022"}):
+            keep_private(given)
+            old.create_folders()
+            assert stat.S_IMODE(old.home.stat().st_mode) == 0o700  # closed once, it is not opened again
+            assert stat.S_IMODE(old.loras.stat().st_mode) == 0o700
+        keep_private({"LORA_STUDIO_UMASK": "007"})
+        shared = Settings(home=tmp_path / "shared", models=tmp_path / "shared-models")
+        shared.create_folders()
+        write_atomically(shared.loras / "x" / "x.json", "{}")
+        assert stat.S_IMODE(shared.home.stat().st_mode) == 0o770
+        assert stat.S_IMODE((shared.loras / "x" / "x.json").stat().st_mode) == 0o660
+        for wrong in ("7777", "9", "rwx", "-1", "0o77"):
+            with pytest.raises(ConfigError, match="LORA_STUDIO_UMASK"):
+                keep_private({"LORA_STUDIO_UMASK": wrong})
+    finally:
+        os.umask(before)

@@ -20,7 +20,7 @@ from typing import NoReturn
 from lora_studio import __version__
 from lora_studio.cli.terminal import steady_output
 from lora_studio.errors import StudioError
-from lora_studio.settings import Settings
+from lora_studio.settings import Settings, keep_private
 
 COMMANDS = {
     "serve": "open the page in this machine's browser, or share it",
@@ -70,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USER_ERROR
     _quieten_libraries()
     try:
+        keep_private()
         return int(importlib.import_module(f"lora_studio.cli.{arguments.command}").run(arguments))
     except StudioError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -61,7 +61,9 @@ class Endpoints:
         paths = safe_uploads(files, self._studio.settings)
         if not paths:
             raise DatasetError("There are no pictures to store.", "Send at least one.")
-        record = self._studio.datasets.create(text(name, "name") or "Pictures", paths)
+        title = text(name, "name") or "Pictures"
+        with self._studio.turns.take("upload"):
+            record = self._studio.datasets.create(title, paths)
         return UploadedDataset(
             dataset_id=record.id,
             images=record.images,

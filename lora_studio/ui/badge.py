@@ -12,7 +12,7 @@ import gradio as gr
 from lora_studio.jobs.mirror import MirrorState
 from lora_studio.jobs.team import TeamLora
 from lora_studio.studio import Studio
-from lora_studio.ui.guard import guarded, quietly, safe_id
+from lora_studio.ui.guard import as_words, guarded, quietly, safe_id
 from lora_studio.ui.markup import ACTIONS_JS, fill, panel
 from lora_studio.ui.words import counted, moment, size
 
@@ -51,7 +51,7 @@ def listen(page: gr.Blocks, parts: MirrorParts, studio: Studio) -> list[Any]:
 
     def fetch(event: gr.EventData) -> str:
         record = studio.mirror.fetch(safe_id(getattr(event, "id", None), "LoRA"))
-        gr.Info(f"{record.title} is in your library now.")
+        gr.Info(as_words(f"{record.title} is in your library now."))
         return team(studio.mirror.team())
 
     outputs = [painted, parts.badge, parts.team]

@@ -149,7 +149,9 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
         paths = safe_uploads(file, studio.settings)
         if not paths:
             raise StoreError("No file was sent.", "Choose a .safetensors file.")
-        return lora_chosen(studio, studio.gallery.import_lora(paths[0]).slug)
+        with studio.turns.take("import"):
+            slug = studio.gallery.import_lora(paths[0]).slug
+        return lora_chosen(studio, slug)
 
     deleting = _listen_delete(tab.loras, studio, what="lora")
     deleting[0].success(lambda: "", None, tab.board, **quick)

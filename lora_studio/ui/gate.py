@@ -9,6 +9,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,9 +22,11 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 
 from lora_studio.ui import bodies, origins
 from lora_studio.ui.bodies import Body, Limit, TooMuch
+from lora_studio.ui.faults import one_line
 from lora_studio.ui.login import Access, Answer, Login
 from lora_studio.ui.markup import fill
 from lora_studio.ui.origins import Names
+from lora_studio.ui.page import MALFORMED
 from lora_studio.ui.response_headers import security_headers, with_security
 
 logger = logging.getLogger(__name__)
@@ -66,7 +69,8 @@ SENT_AWAY = {
 
 
 class Gate:
-    """One for each server. `tokens` are Gradio's sessions by token, `cookie` the name of its cookie."""
+    """One for each server. `tokens` are Gradio's sessions by token, `cookie` the name of its cookie,
+    `uploads` the folder that it receives files in."""
 
     def __init__(self, access: Access, names: Names, *, root_path: str = "", shared: bool = False) -> None:
         self._names, self._root = names, urlsplit(root_path).path.rstrip("/")
@@ -76,6 +80,8 @@ class Gate:
         self._security = security_headers(framed=names.framed, shared=shared)
         self.tokens: MutableMapping[str, str] = {}
         self.cookie = ""
+        self.uploads: Path | None = None
+        self._uploading = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, served: Served) -> None:
         if scope["type"] == "lifespan":
@@ -92,7 +98,7 @@ class Gate:
         answer = _Answer(send, self._security)
         response = refusal or await self._own_response(scope, receive)
         if response is None:
-            await self._serve(scope, receive, answer, served)
+            await self._receive(scope, receive, answer, served)
         else:
             await response(scope, receive, answer)
 
@@ -128,17 +134,39 @@ class Gate:
                 return _said(413, str(error))
         return None
 
+    async def _receive(self, scope: Scope, receive: Receive, answer: _Answer, served: Served) -> None:
+        """Serves, and removes what an upload that broke off has left: Gradio forgets it (6.31)."""
+        is_upload = self._limit(scope) is bodies.UPLOAD
+        self._uploading += is_upload
+        try:
+            await self._serve(scope, receive, answer, served)
+        finally:
+            self._uploading -= is_upload
+            if is_upload and not self._uploading and self.uploads:
+                for left in self.uploads.glob("tmp*"):
+                    with suppress(OSError):
+                        left.unlink()  # those that came whole lie in folders
+
     async def _serve(self, scope: Scope, receive: Receive, answer: _Answer, served: Served) -> None:
+        """What goes wrong inside is a line of the log. Handlers of ours tell their errors themselves; what
+        comes up to here is Gradio at a request that it can't read, or a browser that was closed."""
         body = Body(receive, self._limit(scope), Headers(scope=scope).get("content-type", ""))
         answer.body = body
+        response = None
         try:
             await served(scope, body, answer)
+        except ClientDisconnect:
+            logger.debug("%s: the client left", self._path(scope))
         except Exception as error:
-            if not body.refused and not isinstance(error, ClientDisconnect):
-                raise
+            if not body.refused:
+                logger.warning("%s failed: %s", self._path(scope)[:100], one_line(error))
+                logger.debug("where", exc_info=True)
+                response = _said(500, MALFORMED)
         if body.refused:
             answer.body = None
-            await _said(413, body.refused)(scope, receive, answer)
+            response = _said(413, body.refused)
+        if response is not None and not answer.begun:
+            await response(scope, receive, answer)
 
     def _limit(self, scope: Scope) -> Limit:
         posted = POSTED.fullmatch(self._path(scope))
@@ -178,7 +206,7 @@ class Gate:
         response.set_cookie(
             self.cookie,
             token,
-            path=f"{self._root}/",
+            path="/",
             httponly=True,
             secure=safe,
             samesite="none" if self._names.framed else "lax",
@@ -210,10 +238,12 @@ class GatedApp(App):
             docs_url=None, redoc_url=None, openapi_url=None, default_response_class=ORJSONResponse
         )
         self._gate = gate
+        self.add_exception_handler(Exception, _unread)
 
     def configure_app(self, blocks: Any) -> None:
         super().configure_app(blocks)
         self._gate.tokens = self.tokens
+        self._gate.uploads = Path(self.uploaded_file_dir)
         self._gate.cookie = f"access-token-unsecure-{self.cookie_id}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -227,17 +257,20 @@ class _Answer:
     def __init__(self, send: Send, security: list[tuple[bytes, bytes]]) -> None:
         self._send, self._security = send, security
         self.body: Body | None = None
-        self._begun = False
+        self.begun = False
 
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
         if self.body is not None and self.body.refused:
             return
         if message["type"] == "http.response.start":
-            if self._begun:
-                return
-            self._begun = True
+            self.begun = True
             message = {**message, "headers": with_security(message.get("headers", []), self._security)}
         await self._send(message)
+
+
+async def _unread(request: Request, error: Exception) -> Response:
+    """Starlette answers with it, and raises the error again for the gate to log."""
+    return _said(500, MALFORMED)
 
 
 def _said(status: int, sentence: str) -> Response:

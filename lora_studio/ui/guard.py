@@ -27,8 +27,9 @@ from lora_studio.generation.grid import read_values
 from lora_studio.grid_request import GridRequest
 from lora_studio.numbers import read_decimal, read_whole, shown
 from lora_studio.settings import Settings
+from lora_studio.ui.faults import FaultLog
 
-logger = logging.getLogger(__name__)
+faults = FaultLog(logging.getLogger(__name__))
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,12 +51,12 @@ def guarded(action: Callable[P, R]) -> Callable[P, R]:
         try:
             return action(*args, **kwargs)
         except StudioError as error:
-            raise gr.Error(_plain(str(error)), print_exception=False) from error
+            raise gr.Error(as_words(str(error)), print_exception=False) from error
         except gr.Error:
             raise
         except Exception as error:
             number = secrets.token_hex(3)
-            logger.exception("bug %s in %s", number, getattr(action, "__name__", action))
+            faults.tell(error, f"bug {number} in {getattr(action, '__name__', 'handler')}")
             said = (
                 f"Something went wrong inside LoRA Studio. Its log has the details under the number {number}."
             )
@@ -64,8 +65,8 @@ def guarded(action: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def _plain(text: str) -> str:
-    """Gradio renders markup in messages; these are words."""
+def as_words(text: str) -> str:
+    """For messages, in which Gradio renders markup (6.31)."""
     return html.escape(text, quote=False)
 
 
@@ -221,8 +222,8 @@ def quietly(look: Callable[P, R], otherwise: Callable[[], R]) -> Callable[P, R]:
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return look(*args, **kwargs)
-        except Exception:
-            logger.exception("the page could not be brought up to date")
+        except Exception as error:
+            faults.tell(error, f"the page could not be brought up to date by {look.__name__}")
             return otherwise()
 
     return run

@@ -91,7 +91,8 @@ class LibraryEndpoints:
         paths = safe_uploads(files, self._studio.settings)
         if not paths:
             raise StoreError("No file was sent.", "Send a .safetensors file.")
-        return [lora_facts(self._studio.gallery.import_lora(path)) for path in paths]
+        with self._studio.turns.take("import"):
+            return [lora_facts(self._studio.gallery.import_lora(path)) for path in paths]
 
     def rename_lora(self, slug: str, title: str) -> LoraFacts:
         """Give a LoRA another title; its slug and file stay.

@@ -105,7 +105,8 @@ def _is_own(origin: str, facts: Mapping[str, Sequence[str]], names: Names) -> bo
         return False  # `null` too: what has no origin of its own is not this page
     netloc = plain(parts.netloc)
     # A page can't write X-Forwarded-Host without asking first, which is refused: a proxy wrote it.
-    here = {plain(host) for host in (*facts["host"], *facts["x-forwarded-host"])}
+    forwarded = ",".join(facts["x-forwarded-host"]).split(",")
+    here = {plain(host) for host in (*facts["host"], *forwarded)}
     return netloc in here or netloc in names.own or name_of(netloc) in names.own
 
 

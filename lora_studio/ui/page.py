@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from typing import Any
 
 import gradio as gr
@@ -11,11 +12,29 @@ from gradio.exceptions import InvalidPathError
 from gradio.routes import App
 from gradio.state_holder import SessionState
 
+from lora_studio.ui.faults import one_line
+
+logger = logging.getLogger(__name__)
+
+MALFORMED = "The request could not be read. Reload the page, or see docs/api.md for what it takes."
+
 
 class Page(gr.Blocks):
     """A hand-written request may leave out values at its end: they take their defaults, as with Gradio's
     clients, and a missing one that has no default is named. A path of this machine in the place of an upload
-    is refused. To both, Gradio itself answers an error without words (6.31)."""
+    is refused. To both, Gradio itself answers an error without words (6.31). Where it fails at what a client
+    sent, that is one line of the log: errors of ours are caught and told by `guard.guarded` before."""
+
+    async def process_api(self, block_fn: BlockFunction | int, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        try:
+            return await super().process_api(block_fn, *args, **kwargs)
+        except gr.Error:
+            raise
+        except Exception as error:
+            name = getattr(block_fn, "name", block_fn)
+            logger.warning("a request for %s could not be read: %s", name, one_line(error))
+            logger.debug("where", exc_info=True)
+            raise gr.Error(MALFORMED, print_exception=False) from None
 
     def without_server(self) -> App:
         """What answers requests, for those who have no port."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import secrets
 import signal
@@ -23,9 +24,11 @@ from lora_studio.ui.blocks import build
 from lora_studio.ui.bodies import LARGEST_UPLOAD
 from lora_studio.ui.document import add_script
 from lora_studio.ui.gate import Gate, GatedApp
-from lora_studio.ui.login import Access
+from lora_studio.ui.login import SHORT_PASSWORD, Access
 from lora_studio.ui.origins import Names, bracketed
 from lora_studio.ui.theme import stylesheet, theme
+
+logger = logging.getLogger(__name__)
 
 FIRST_PORT, PORTS = 7860, 40
 MOST_WAITING = 20
@@ -123,6 +126,8 @@ def no_other_way(username: str, password: str) -> bool:
 def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bool = False) -> Opened:
     """Serve the page in threads of its own and return."""
     settings = studio.settings
+    if 0 < len(access.password) < SHORT_PASSWORD and (share or not is_loopback(host)):
+        logger.warning("The password is short: give it %d characters or more.", SHORT_PASSWORD)
     os.environ["GRADIO_TEMP_DIR"] = str(settings.uploads)  # the only folder that guard.safe_uploads accepts
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"]))
     add_script()

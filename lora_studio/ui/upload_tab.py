@@ -202,7 +202,8 @@ def listen(tab: UploadTab, form: Form, studio: Studio) -> None:
 
 def _listen_example(tab: UploadTab, button: gr.Button, example: Example, studio: Studio) -> Any:
     def take(*asked: Any) -> list[Any]:
-        record = studio.datasets.create(example.name, example_files(example.folder))
+        with studio.turns.take("upload"):
+            record = studio.datasets.create(example.name, example_files(example.folder))
         return [*shown(studio, record), list(asked)]
 
     fields = [tab.kind, tab.name, tab.trigger]
@@ -223,7 +224,9 @@ def received(studio: Studio, files: Any, name: str) -> list[Any]:
     if not paths:
         return shown(studio, None)
     try:
-        return shown(studio, studio.datasets.create(name, paths))
+        with studio.turns.take("upload"):
+            record = studio.datasets.create(name, paths)
+        return shown(studio, record)
     except StudioError as error:
         empty, pictures, _ = shown(studio, None)
         return [empty, pictures, fill("failure", message=error.message, hint=error.hint, notes=())]

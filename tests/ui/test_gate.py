@@ -158,7 +158,7 @@ def test_the_page_itself_and_programs_come_through(own: list[Pair]) -> None:
 def test_a_proxy_may_say_under_which_name_it_was_asked() -> None:
     behind = [
         ("host", "127.0.0.1:7860"),
-        ("x-forwarded-host", "studio.example"),
+        ("x-forwarded-host", "studio.example, inner.example"),
         ("origin", "https://studio.example"),
     ]
     assert ask(LOCKED, ANYONE, in_session(*behind), method="POST", path=RUN).status == INNER

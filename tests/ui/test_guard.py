@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -15,6 +17,7 @@ from lora_studio.errors import ConfigError, DatasetError, ModelFileError, StoreE
 from lora_studio.grid_request import GridRequest
 from lora_studio.settings import Settings
 from lora_studio.ui import guard
+from lora_studio.ui.faults import FaultLog
 
 
 @pytest.fixture
@@ -163,8 +166,9 @@ def test_a_bug_is_logged_but_not_shown(caplog: pytest.LogCaptureFixture) -> None
         guard.guarded(fail)()
     assert "/secret/path" not in str(caught.value.message)
     assert "/secret/path" in caplog.text
-    number = caplog.records[0].args[0]  # type: ignore[index]
-    assert str(number) in str(caught.value.message)
+    number = caplog.records[0].getMessage().split()[1]
+    assert re.fullmatch("[0-9a-f]{6}", number)
+    assert number in str(caught.value.message)
 
 
 def test_signatures_stay_as_gradio_needs_them() -> None:
@@ -245,3 +249,33 @@ def test_bases_on_the_axes_of_a_grid_are_names_too(settings: Settings, tmp_path:
         ):
             with pytest.raises(ModelFileError):
                 guard.safe_grid(grid(**axes), settings)
+
+
+def test_messages_are_words_and_never_markup() -> None:
+    """Gradio renders what gr.Info and gr.Warning say: a fixed text, or one that went through `as_words`."""
+    assert guard.as_words("<img src=https://x>") == "&lt;img src=https://x&gt;"
+    loose, said_by = [], {"gr.Info", "gr.Warning", "gr.Success"}
+    for file in sorted(Path(guard.__file__).parent.glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in said_by:
+                said = node.args[0]
+                escaped = isinstance(said, ast.Call) and ast.unparse(said.func) == "as_words"
+                if not escaped and not isinstance(said, ast.Constant):
+                    loose.append(f"{file.name}:{node.lineno}")
+    assert not loose
+
+
+def test_the_same_fault_tells_all_once_and_then_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    faults = FaultLog(logging.getLogger("faults"))
+
+    def fail(text: str) -> None:
+        raise ValueError(text)
+
+    for number in range(50):
+        try:
+            fail(f"no. {number}\nsecond line")
+        except ValueError as error:
+            faults.tell(error, f"bug {number} in fail")
+    assert len(caplog.records) == 50
+    assert [record.exc_info is not None for record in caplog.records] == [True, *[False] * 49]
+    assert "\n" not in caplog.records[-1].getMessage()
