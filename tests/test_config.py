@@ -111,7 +111,7 @@ def test_text_as_typed_is_understood() -> None:
         ({"learning_rate": "fast"}, "learning_rate", "valid number"),
         ({"learning_rate": float("nan")}, "learning_rate", "finite number"),
         ({"learning_rate": float("inf")}, "learning_rate", "finite number"),
-        ({"resolution": 500}, "resolution", "multiple of 8"),
+        ({"resolution": 16}, "resolution", "greater than or equal to 32"),
         ({"network_dim": 2.5}, "network_dim", "integer"),
         ({"lr_scheduler": "fancy"}, "lr_scheduler", "constant"),
         ({"output_name": ""}, "output_name", "at least 1 character"),

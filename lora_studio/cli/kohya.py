@@ -1,18 +1,20 @@
-"""`lora-studio train --kohya-config FILE`: a training as sd-scripts' argument TOML describes it."""
+"""`lora-studio train` with a training in sd-scripts' words: its argument TOML, a preset of its GUI, or its
+command line."""
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.config import TrainConfig, config_leaves
-from lora_studio.errors import ConfigError
-from lora_studio.kohya_config import KohyaOptions, further_options, read_file, write_kohya
+from lora_studio.kohya_config import KohyaOptions, further_options, read_file, read_given
 from lora_studio.kohya_config.options import COUNTED_IN_EPOCHS, NETWORK_ARGS, SECRETS
+from lora_studio.kohya_config.values import expanded
 
 if TYPE_CHECKING:
     from lora_studio.cli.progress import Progress
@@ -25,14 +27,25 @@ NAMELESS = {"output_name": "last", "output_dir": "."}
 """As in sd-scripts, for a file that does not say."""
 
 
-def queue_file(
-    studio: Studio, path: Path, changes: Mapping[str, Any], progress: Progress, *, ignore_unknown: bool
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """A training in sd-scripts' words: those of a file, those of the command line, which go first, and what
+    is changed in ours (settings by name)."""
+
+    path: Path | None
+    given: Mapping[str, Any]
+    changes: Mapping[str, Any]
+    ignore_unknown: bool
+
+
+def queue_described(
+    studio: Studio, described: Described, progress: Progress
 ) -> tuple[JobRecord, Path | None]:
-    """Queue the training of a file, `changes` (settings by name) made. Its pictures stay where they are, its
-    LoRA goes into the library; the path is where sd-scripts would have put it. Raises StudioError."""
+    """Queue a training. Its pictures stay where they are, its LoRA goes into the library; the path is where
+    sd-scripts would have put it. Raises StudioError."""
     from lora_studio.families.detect import find_base
 
-    options = read_kohya(path, changes, ignore_unknown=ignore_unknown)
+    changes, options = described.changes, read_kohya(described)
     made = configured(options, changes, progress)
     with studio.naming:
         config = in_library(studio, made, name=str(changes.get("title") or made.output.output_name))
@@ -43,17 +56,28 @@ def queue_file(
     return job, their_place(options)
 
 
-def read_kohya(path: Path, changes: Mapping[str, Any], *, ignore_unknown: bool) -> KohyaOptions:
-    """With the engine sd-scripts nothing is refused that it has: it gets all options of the file."""
-    if changes.get("engine") != "sd-scripts":
-        return read_file(path, ignore_unknown=ignore_unknown)
-    options = read_file(path, ignore_unknown=True)
+def read_kohya(described: Described) -> KohyaOptions:
+    """With the engine sd-scripts nothing is refused that it has: it gets all options. Raises ConfigError."""
+    by_them = described.changes.get("engine") == "sd-scripts"
+    ignore = by_them or described.ignore_unknown
+    if described.path is None:
+        options = read_given(described.given, ignore_unknown=ignore)
+    else:
+        options = read_file(_existing(described.path), described.given, ignore_unknown=ignore)
+    if not by_them:
+        return options
     notes = tuple(
         f"{name} is not handed on, since a run's settings are kept with its LoRA: set {variable} instead."
         for name, variable in SECRETS.items()
         if options.given.get(name)
     )
     return replace(options, notes=notes)
+
+
+def _existing(path: Path) -> Path:
+    """sd-scripts lets the ending of its config_file be left out."""
+    longer = path.with_name(f"{path.name}.toml")
+    return longer if not os.path.exists(path) and os.path.exists(longer) else path
 
 
 def configured(options: KohyaOptions, changes: Mapping[str, Any], progress: Progress) -> TrainConfig:
@@ -68,6 +92,8 @@ def configured(options: KohyaOptions, changes: Mapping[str, Any], progress: Prog
         length = steps_per_epoch(first)
         progress.say(f"An epoch has {length} steps.")
     config = options.config(steps_per_epoch=length, **changes)
+    if options.rounds and "max_train_steps" not in changes:
+        config = config.with_values({"max_train_steps": steps_of_gui(config, options.rounds)})
     if config.run.engine == "sd-scripts":
         further = further_options(_not_changed(options, changes), config)
         config = config.with_values({"sd_scripts_args": (*further, *config.run.sd_scripts_args)})
@@ -88,10 +114,10 @@ def whole_paths(config: TrainConfig) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in (*(leaf.name for leaf in config_leaves() if leaf.local), "train_data_dir"):
         value = config.values()[name]
-        if isinstance(value, str) and value and Path(value).expanduser().exists():
-            found[name] = str(Path(value).expanduser().absolute())
+        if isinstance(value, str) and value and os.path.exists(expanded(value)):
+            found[name] = str(expanded(value).absolute())
         elif isinstance(value, tuple) and name != "sd_scripts_args":
-            found[name] = tuple(str(Path(one).expanduser().absolute()) for one in value)
+            found[name] = tuple(str(expanded(one).absolute()) for one in value)
     return found
 
 
@@ -130,6 +156,25 @@ def steps_per_epoch(config: TrainConfig) -> int:
     return loader.steps(config.optimizer.max_train_steps).updates_per_epoch
 
 
+def steps_of_gui(config: TrainConfig, rounds: int) -> int:
+    """max_train_steps as the kohya_ss GUI counts it from its epochs: twice as many with pictures for
+    regularisation, and without regard to buckets. Raises DatasetError."""
+    from lora_studio.data.folders import read_folder
+
+    shown = sum(picture.repeats for picture in read_folder(config.dataset).pictures if not picture.is_reg)
+    at_once = config.dataset.train_batch_size * config.optimizer.gradient_accumulation_steps
+    return max(1, math.ceil(shown * rounds * (2 if config.dataset.reg_data_dir else 1) / at_once))
+
+
+def steps_of_epochs(config: TrainConfig, in_epochs: Mapping[str, int]) -> dict[str, int]:
+    """Settings counted in steps that are given in epochs. Raises DatasetError."""
+    if not in_epochs:
+        return {}
+    options = KohyaOptions(values=config.values(), given={}, in_epochs=in_epochs)
+    counted = options.in_steps(steps_per_epoch(config))
+    return {COUNTED_IN_EPOCHS[name]: counted[COUNTED_IN_EPOCHS[name]] for name in in_epochs}
+
+
 def in_library(studio: Studio, config: TrainConfig, *, name: str) -> TrainConfig:
     """The same training with a free place in the library as its output."""
     from lora_studio.studio import slug_of
@@ -154,7 +199,7 @@ def in_library(studio: Studio, config: TrainConfig, *, name: str) -> TrainConfig
 def their_place(options: KohyaOptions) -> Path | None:
     """Where sd-scripts would put the LoRA; None when the file doesn't say."""
     folder, name = options.given.get("output_dir"), options.given.get("output_name", "last")
-    return Path(str(folder)).expanduser() / f"{name}.safetensors" if folder else None
+    return expanded(str(folder)) / f"{name}.safetensors" if folder else None
 
 
 def copy_result(record: JobRecord, target: Path | None, progress: Progress) -> None:
@@ -164,7 +209,7 @@ def copy_result(record: JobRecord, target: Path | None, progress: Progress) -> N
     if target is None or not record.result_path:
         return
     source = find_file(record.result_path)
-    if target.exists():
+    if os.path.exists(target):
         progress.say(f"Note: {target} is there already and stays; the new one is in the library.")
         return
     unfinished = target.with_name(f".{target.name}.tmp")
@@ -187,19 +232,3 @@ def told_of_base(config: TrainConfig, settings: Settings) -> TrainConfig:
         return config
     zero_snr = config.noise.zero_terminal_snr or found.facts.zero_snr
     return config.with_values({"v_parameterization": True, "zero_terminal_snr": zero_snr})
-
-
-def save(config: TrainConfig, path: Path) -> None:
-    """Write a training as an argument TOML; a file that is there stays. Raises ConfigError."""
-    try:
-        path.expanduser().parent.mkdir(parents=True, exist_ok=True)
-        with path.expanduser().open("x", encoding="utf-8") as file:
-            file.write(write_kohya(config))
-    except FileExistsError:
-        raise ConfigError(
-            f"{path} is there already.", "Choose another name for --save-kohya-config."
-        ) from None
-    except OSError as error:
-        raise ConfigError(
-            f"{path} can't be written: {error.strerror}.", "Check --save-kohya-config."
-        ) from None

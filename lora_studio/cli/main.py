@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from lora_studio import __version__
+from lora_studio.cli.pasted import unpack
 from lora_studio.cli.terminal import steady_output
 from lora_studio.errors import StudioError
 from lora_studio.settings import Settings, keep_private
@@ -64,7 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Usage errors leave through SystemExit(2), argparse's way."""
     started_at = time.monotonic()
     parser = build_parser()
-    arguments = parser.parse_args(argv, argparse.Namespace(started_at=started_at))
+    try:
+        words = unpack(sys.argv[1:] if argv is None else argv)
+    except StudioError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
+    arguments = parser.parse_args(words, argparse.Namespace(started_at=started_at))
     if arguments.command is None:
         parser.print_help()
         return USER_ERROR

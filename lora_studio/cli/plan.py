@@ -52,10 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def planned_config(studio: Studio, wishes: Mapping[str, Any]) -> TrainConfig:
     """What `lora-studio train` would run, on the folder as it lies there. Raises StudioError."""
+    from lora_studio.cli.kohya import steps_of_epochs
+
     folder: Path = wishes["images"]
     images = len(train.find_files(folder))
     common = {key: wishes[key] for key in ("name", "trigger", "base", "overrides")}
-    return studio.train_config(train_data_dir=folder, images=images, kind=wishes["kind"], **common)
+    config = studio.train_config(train_data_dir=folder, images=images, kind=wishes["kind"], **common)
+    return config.with_values(steps_of_epochs(config, wishes.get("in_epochs", {})))
 
 
 def report(plan: TrainingPlan, *, as_json: bool) -> None:

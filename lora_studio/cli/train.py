@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lora_studio.cli import pasted
 from lora_studio.cli.progress import Progress, format_duration
 from lora_studio.config import Kind, Leaf, TrainConfig, config_leaf, config_leaves
 from lora_studio.errors import ConfigError, DatasetError, StoreError
+from lora_studio.kohya_config.forms import SPECIAL
+from lora_studio.kohya_config.options import OPTIONS, SHARES_OF_THE_RUN
+from lora_studio.kohya_config.reading import take_options
+from lora_studio.kohya_config.values import expanded, typed
 
 if TYPE_CHECKING:
+    from lora_studio.cli.kohya import Described
     from lora_studio.records import DatasetRecord, JobRecord
     from lora_studio.studio import Studio
 
 EPILOG = (
     "Every setting of docs/parameters.md is also an option of its own, under the name it has in sd-scripts: "
-    "--network_dim 8 --flip_aug --engine sd-scripts. Coming from sd-scripts? See docs/kohya.md."
+    "--network_dim 8 --flip_aug --engine sd-scripts. A command line of sd-scripts can be pasted behind "
+    "train as it is: docs/kohya.md."
 )
 OF_SETTING = "setting:"
 """How the names begin under which argparse keeps them."""
 KINDS = ("person", "style", "object", "character")
+FORMS = set(SPECIAL) - {*SHARES_OF_THE_RUN, "sample_prompts"}
+"""Settings that sd-scripts writes in another form than we do."""
+PROMPT_FILES = (".txt", ".toml", ".json")
 NOT_TAKEN_OVER = ("output_name", "output_dir", "title", "train_data_dir", "pretrained_model_name_or_path")
 
 
@@ -53,12 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config", metavar="FILE", help="start from a TrainConfig JSON, as in a LoRA's training.json"
     )
     parser.add_argument(
-        "--kohya-config", metavar="FILE", help="start from an argument TOML of sd-scripts (its --config_file)"
+        *("--kohya-config", "--config_file"),
+        metavar="FILE",
+        help="start from sd-scripts' argument TOML (its --config_file) or a JSON preset of the kohya_ss GUI",
     )
     parser.add_argument(
         "--ignore-unknown",
         action="store_true",
-        help="with --kohya-config: name options of sd-scripts that don't exist here and go on without them",
+        help="name options of sd-scripts that don't exist here and go on without them",
     )
     parser.add_argument(
         "--save-kohya-config", metavar="FILE", help="write the training as such a file instead of running it"
@@ -73,34 +86,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for leaf in config_leaves():
         if leaf.name != "kind":
             parser.add_argument(f"--{leaf.name}", help=argparse.SUPPRESS, **_form(leaf))
+    pasted.add_arguments(parser)
 
 
 def _form(leaf: Leaf) -> dict[str, Any]:
     facts: dict[str, Any] = {"dest": f"{OF_SETTING}{leaf.name}", "default": argparse.SUPPRESS}
     if leaf.annotation is bool:
         return {**facts, "nargs": "?", "const": "true"}
-    several = leaf.annotation not in (int, float, str) and not leaf.choices
+    several = leaf.name == "text_encoder_lr" or (
+        leaf.annotation not in (int, float, str) and not leaf.choices
+    )
     return {**facts, "nargs": "*"} if several else facts
 
 
 def run(arguments: argparse.Namespace) -> int:
     from lora_studio.cli.following import exit_code, follow
-    from lora_studio.cli.kohya import copy_result
+    from lora_studio.cli.kohya import copy_result, queue_described
     from lora_studio.studio import open_studio
 
     if arguments.save_kohya_config:
         return _save(arguments)
-    wishes = {} if arguments.kohya_config or arguments.resume else read_wishes(arguments)
+    described = describe(arguments)
+    wishes = {} if described or arguments.resume else read_wishes(arguments)
     studio = open_studio(start_worker=False)
     try:
         progress = Progress(sys.stderr)
         place = None
-        if arguments.resume:
+        if arguments.resume and not arguments.whole_command:
             job = studio.jobs.resume(find_job(studio, arguments.resume).id)
-        elif wishes:
-            job = submit(studio, wishes, progress)
+        elif described:
+            job, place = queue_described(studio, described, progress)
         else:
-            job, place = _submit_file(studio, arguments, progress)
+            job = submit(studio, wishes, progress)
         studio.jobs.start(only=job.id)
         studio.mirror.start(only=job.id)
         record = follow(studio, job.id, progress)
@@ -113,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def find_job(studio: Studio, wanted: str) -> JobRecord:
     """The newest training with this id, this name or this output folder. Raises StoreError."""
-    folder = str(Path(wanted).expanduser().absolute())
+    folder = str(expanded(wanted).absolute())
     for job in studio.jobs.jobs(limit=1000):
         output = job.config["output"]
         if wanted in (job.id, job.name, output["output_name"]) or folder == output["output_dir"]:
@@ -121,31 +138,46 @@ def find_job(studio: Studio, wanted: str) -> JobRecord:
     raise StoreError(f"There is no training {wanted!r} to resume.", "lora-studio status lists them.")
 
 
-def _submit_file(
-    studio: Studio, arguments: argparse.Namespace, progress: Progress
-) -> tuple[JobRecord, Path | None]:
-    from lora_studio.cli.kohya import queue_file
+def describe(arguments: argparse.Namespace) -> Described | None:
+    """The training in sd-scripts' words; None when it is in ours. Raises ConfigError."""
+    from lora_studio.cli.kohya import Described
 
-    return queue_file(
-        studio,
-        Path(arguments.kohya_config).expanduser(),
-        changes_of(arguments),
-        progress,
+    theirs = pasted.their_options(arguments)
+    whole = pasted.is_whole(arguments, theirs)
+    if not whole and not arguments.kohya_config:
+        return None
+    settings = settings_of(arguments)
+    if whole and arguments.resume:
+        theirs["resume"] = arguments.resume
+    for name in [name for name in settings if name in OPTIONS and (whole or name in FORMS)]:
+        theirs[name] = settings.pop(name)
+    return Described(
+        path=expanded(arguments.kohya_config) if arguments.kohya_config else None,
+        given={name: _theirs(name, value) for name, value in theirs.items()},
+        changes=changes_of(arguments) | settings,
         ignore_unknown=arguments.ignore_unknown,
     )
+
+
+def _theirs(name: str, value: Any) -> Any:
+    """As a file would say it."""
+    if isinstance(value, tuple | list):
+        alone = value[0] if name == "sample_prompts" and len(value) == 1 else None
+        return alone if alone and Path(alone).suffix in PROMPT_FILES else [str(one) for one in value]
+    return typed(name, value)
 
 
 def _save(arguments: argparse.Namespace) -> int:
     """Write the argument TOML of the training that the other options describe."""
     from lora_studio.cli import kohya
+    from lora_studio.cli.export import export
     from lora_studio.studio import open_studio
 
     progress = Progress(sys.stderr)
     target = Path(arguments.save_kohya_config)
-    if arguments.kohya_config:
-        path, changes = Path(arguments.kohya_config).expanduser(), changes_of(arguments)
-        options = kohya.read_kohya(path, changes, ignore_unknown=arguments.ignore_unknown)
-        config = kohya.configured(options, changes, progress)
+    if described := describe(arguments):
+        options = kohya.read_kohya(described)
+        config = kohya.configured(options, described.changes, progress)
         for note in options.notes:
             progress.say(f"Note: {note}")
     else:
@@ -154,17 +186,20 @@ def _save(arguments: argparse.Namespace) -> int:
         common = {key: wishes[key] for key in ("name", "kind", "trigger", "base", "overrides")}
         studio = open_studio(start_worker=False)
         try:
-            config = studio.train_config(train_data_dir=wishes["images"], images=len(files), **common)
+            where = {"train_data_dir": wishes["images"], "images": len(files)}
+            config = studio.train_config(**where, **common)
+            config = config.with_values(kohya.steps_of_epochs(config, wishes["in_epochs"]))
             config = kohya.told_of_base(config, studio.settings)
         finally:
             studio.close()
-    kohya.save(config, target)
+    for note in export(config, expanded(target)):
+        progress.say(f"Note: {note}")
     print(f"Written: {target}")
     return 0
 
 
 def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the options say of a training that a file describes: settings by name. Raises ConfigError."""
+    """What our shorter options say of a training that sd-scripts' words describe: settings by name."""
     shorter = {
         "images": "train_data_dir",
         "name": "title",
@@ -174,7 +209,7 @@ def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "steps": "max_train_steps",
     }
     given = {leaf: getattr(arguments, option) for option, leaf in shorter.items()}
-    return {name: value for name, value in given.items() if value is not None} | settings_of(arguments)
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -195,6 +230,12 @@ def read_wishes(arguments: argparse.Namespace) -> dict[str, Any]:
         )
     given = _read_config(Path(arguments.config)) if arguments.config else {}
     settings = settings_of(arguments)
+    forms = {name: settings.pop(name) for name in FORMS & set(settings) if _says(settings[name])}
+    forms |= pasted.their_options(arguments)
+    taken = take_options(
+        {name: _theirs(name, value) for name, value in forms.items()}, ignore_unknown=arguments.ignore_unknown
+    )
+    settings |= {name: value for name, value in taken.values.items() if name != "metadata_title"}
     named = settings.pop("output_name", None) or given.get("title") or given.get("output_name")
     chosen = {
         "images": arguments.images or settings.pop("train_data_dir", None) or given.get("train_data_dir"),
@@ -211,13 +252,21 @@ def read_wishes(arguments: argparse.Namespace) -> dict[str, Any]:
     base = settings.pop("pretrained_model_name_or_path", None) or given.get("pretrained_model_name_or_path")
     overrides |= settings
     return {
-        "images": Path(str(chosen["images"])).expanduser(),
+        "images": expanded(str(chosen["images"])),
         "name": chosen["name"],
         "kind": chosen["kind"],
         "trigger": overrides.pop("trigger_word", ""),
         "base": arguments.base or base or "starter",
         "overrides": overrides,
+        "in_epochs": taken.in_epochs,
+        "notes": tuple(taken.notes),
     }
+
+
+def _says(value: Any) -> bool:
+    """Whether it is a value and not the word that resets a setting."""
+    text = value[0] if isinstance(value, tuple) and len(value) == 1 else value
+    return not (isinstance(text, str) and text.strip().lower() in {"", "none"}) and text != ()
 
 
 def parse_setting(text: str) -> tuple[str, str]:
@@ -233,6 +282,8 @@ def parse_setting(text: str) -> tuple[str, str]:
 def submit(studio: Studio, wishes: Mapping[str, Any], progress: Progress) -> JobRecord:
     """Check everything that can be checked before anything is copied, then take the pictures in and queue the
     job. Raises StudioError."""
+    from lora_studio.cli.kohya import steps_of_epochs
+
     folder: Path = wishes["images"]
     kind: Kind = wishes["kind"]
     files = find_files(folder)
@@ -240,12 +291,17 @@ def submit(studio: Studio, wishes: Mapping[str, Any], progress: Progress) -> Job
     studio.train_config(train_data_dir=folder, images=len(files), kind=kind, **common)
     dataset = studio.datasets.create(wishes["name"], files)
     _tell(dataset, progress)
+    for note in wishes.get("notes", ()):
+        progress.say(f"Note: {note}")
+    if in_epochs := wishes.get("in_epochs"):
+        config = studio.dataset_config(dataset_id=dataset.id, kind=kind, **common)
+        common["overrides"] = {**common["overrides"], **steps_of_epochs(config, in_epochs)}
     return studio.start_training(dataset_id=dataset.id, kind=kind, **common)
 
 
 def find_files(folder: Path) -> list[Path]:
     """What lies in the folder and, for Kohya's layout, one level below. Raises DatasetError."""
-    if not folder.exists():
+    if not os.path.exists(folder):
         raise DatasetError(f"The folder {folder} does not exist.", "Check --images.", path=folder)
     if not folder.is_dir():
         raise DatasetError(
@@ -265,10 +321,10 @@ def find_files(folder: Path) -> list[Path]:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.expanduser().read_text("utf-8"))
+        data = json.loads(expanded(path).read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"The file {path} can't be read: {error.strerror}.", "Check --config.") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ConfigError(f"{path} is not JSON.", "Give --config a LoRA's training.json.") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path} holds no training.", "Give --config a LoRA's training.json.")

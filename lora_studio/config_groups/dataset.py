@@ -36,7 +36,6 @@ class DatasetGroup(Group):
         basic=True,
         ge=32,
         le=2048,
-        multiple_of=8,
     )
     train_batch_size: int = setting(
         1,
@@ -80,7 +79,6 @@ class DatasetGroup(Group):
         unit="px",
         ge=32,
         le=2048,
-        multiple_of=8,
     )
     enable_bucket: bool = setting(
         True,
@@ -89,7 +87,7 @@ class DatasetGroup(Group):
     )
     min_bucket_reso: int = setting(256, "Shortest side of a bucket.", unit="px", ge=8, le=4096)
     max_bucket_reso: int = setting(1024, "Longest side of a bucket.", unit="px", ge=8, le=4096)
-    bucket_reso_steps: int = setting(64, "Bucket sides are multiples of this.", unit="px", ge=8, le=256)
+    bucket_reso_steps: int = setting(64, "Bucket sides are multiples of this.", unit="px", ge=1, le=256)
     bucket_no_upscale: bool = setting(False, "Never enlarge a picture to fill its bucket.")
     resize_interpolation: Interpolation | None = setting(
         None, "How pictures are scaled. Empty: by area when shrinking, by Lanczos otherwise."
@@ -126,7 +124,7 @@ class DatasetGroup(Group):
         local=True,
     )
     caption_extension: str = setting(
-        "", "Read captions only from files with this ending. Empty: .txt, then .caption.", max_length=16
+        "", "Read captions only from files with this ending. Empty: .txt, then .caption.", max_length=64
     )
     caption_prefix: str = setting("", "Put in front of each caption, with a blank.", max_length=1000)
     caption_suffix: str = setting("", "Put behind each caption, with a blank.", max_length=1000)

@@ -6,8 +6,7 @@ An option is looked up in the subset, its dataset, the general table, and then i
 from __future__ import annotations
 
 import difflib
-import json
-import tomllib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,8 @@ from pydantic import ValidationError
 from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.subsets import Subset, existing_folder
 from lora_studio.errors import ConfigError
+from lora_studio.kohya_config.toml import read_toml
+from lora_studio.kohya_config.values import bounded, expanded, number_in, read_json, read_text
 
 OF_DATASETS = {
     "resolution": "resolution",
@@ -32,7 +33,7 @@ OF_DATASETS = {
                 "bucket_reso_steps",
                 "bucket_no_upscale",
             ),
-            *("validation_split", "validation_seed", "network_multiplier"),
+            *("validation_split", "validation_seed", "network_multiplier", "skip_image_resolution"),
         )
     },
 }
@@ -45,9 +46,11 @@ OF_ALL = (
 )
 OF_SUBSETS = ("image_dir", "is_reg", "alpha_mask", "metadata_file", "conditioning_data_dir")
 OWN = {"image_dir", "is_reg", "metadata_file", "class_tokens", "cache_info", "custom_attributes"} | {
-    "network_multiplier"
+    *("network_multiplier", "skip_image_resolution")
 }
 """Options that are no settings of a DatasetGroup."""
+TABLES = {"general", "datasets", "subsets", "custom_attributes"}
+LONGEST_NAME = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,7 @@ class Table:
 
 def config_subsets(run: DatasetGroup) -> tuple[tuple[DatasetGroup, ...], list[Subset], list[str]]:
     """The settings of each dataset, all subsets, and notes. Raises ConfigError, DatasetError."""
-    path = Path(run.dataset_config).expanduser()
+    path = expanded(run.dataset_config)
     top = Table(where=path.name, options=_read(path))
     _known(top, ("general", "datasets"))
     general = _table(top, "general")
@@ -73,21 +76,21 @@ def config_subsets(run: DatasetGroup) -> tuple[tuple[DatasetGroup, ...], list[Su
         settings = _settings(run, [general, dataset])
         _datasets_refusals(dataset, {**general.options, **dataset.options})
         found = _subsets(settings, dataset, path=path, general=general, notes=notes)
-        subsets += [replace(subset, dataset=len(datasets)) for subset in found]
+        area = _skipped_area(dataset, {**general.options, **dataset.options})
+        subsets += [replace(subset, dataset=len(datasets), skipped_area=area) for subset in found]
         datasets.append(settings)
     return tuple(datasets), subsets, notes
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if not os.path.exists(path):
+        raise ConfigError(f"There is no file {path}.", "dataset_config names it.", field="dataset_config")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        found = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"There is no file {path}.", "dataset_config names it.", field="dataset_config"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path.name} can't be read: {error}.", field="dataset_config") from error
+        text = read_text(path, "dataset_config names it.")
+        found = read_json(text, path.name) if path.suffix.lower() == ".json" else read_toml(text, path.name)
+    except ConfigError as error:
+        error.field = "dataset_config"
+        raise
     if not isinstance(found, dict):
         raise _refusal(path.name, "it should be a table with general and datasets")
     return found
@@ -113,9 +116,12 @@ def _tables(above: Table, name: str, full_name: str = "") -> list[Table]:
 
 
 def _known(table: Table, names: tuple[str, ...]) -> None:
-    for option in table.options:
+    for option, value in table.options.items():
         if option in names:
+            if option not in TABLES:
+                _bounded(table, option, value)
             continue
+        option = option[:LONGEST_NAME]
         everywhere = {*OF_DATASETS, *OF_ALL, *OF_SUBSETS}
         if option in everywhere:
             places = "a dataset or [general]" if option in OF_DATASETS else "a subset"
@@ -123,6 +129,14 @@ def _known(table: Table, names: tuple[str, ...]) -> None:
         near = difflib.get_close_matches(option, names, n=1, cutoff=0.5)
         hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(sorted(names))}."
         raise _refusal(table.where, f"there is no option {option!r}", hint)
+
+
+def _bounded(table: Table, option: str, value: Any) -> None:
+    try:
+        bounded(f"{table.where}: {option}", value)
+    except ConfigError as error:
+        error.field = "dataset_config"
+        raise
 
 
 def _settings(base: DatasetGroup, tables: list[Table]) -> DatasetGroup:
@@ -203,8 +217,8 @@ def _absolute(table: Table, config: Path) -> dict[str, str]:
     found = {}
     for option in ("image_dir", "metadata_file", "conditioning_data_dir"):
         if option in table.options:
-            path = Path(str(table.options[option])).expanduser()
-            found[option] = str(path if path.exists() else config.parent / path)
+            path = expanded(str(table.options[option]))
+            found[option] = str(path if os.path.exists(path) else config.parent / path)
     return found
 
 
@@ -215,10 +229,28 @@ def _datasets_refusals(table: Table, options: Mapping[str, Any]) -> None:
         )
 
 
+def _skipped_area(table: Table, options: Mapping[str, Any]) -> int:
+    """Of `skip_image_resolution`: pictures of this many pixels or fewer stay out of a dataset, so that of
+    several resolutions each takes what is large enough for it."""
+    value = options.get("skip_image_resolution")
+    if value is None:
+        return 0
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
+    sides = [number_in(str(part)) for part in parts]
+    if len(sides) not in (1, 2) or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise _refusal(table.where, "skip_image_resolution should be one side or [width, height]")
+    return int((sides[0] or 0) * (sides[-1] or 0))
+
+
 def _subset_refusals(table: Table, options: Mapping[str, Any]) -> None:
-    if options.get("custom_attributes"):
+    custom = options.get("custom_attributes") or {}
+    if not isinstance(custom, dict):
+        raise _refusal(table.where, "custom_attributes should be a table")
+    if custom.get("diff_output_preservation"):
         raise _refusal(
-            table.where, "custom_attributes are not supported", "Leave them out; all else works without them."
+            table.where,
+            "custom_attributes: diff_output_preservation is not built here",
+            "Leave it out; all else works without it.",
         )
     if not isinstance(options.get("is_reg", False), bool):
         raise _refusal(table.where, "is_reg should be true or false")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from lora_studio.data.agreement import check_settings
 from lora_studio.data.captions import has_word, read_caption, with_trigger
 from lora_studio.data.captions_file import read_captions_file
 from lora_studio.data.dataset_config import config_subsets
+from lora_studio.data.pictures import upright_size
 from lora_studio.data.subsets import ENDINGS, Subset, count_of, existing_folder, folder_subsets, picture_files
 from lora_studio.data.variation import face_in_name
 from lora_studio.errors import DatasetError
@@ -74,6 +76,8 @@ def read_folder(data: DatasetGroup) -> PictureFolder:
 def _pictures(subset: Subset, number: int, notes: list[str]) -> Iterator[Picture]:
     data = subset.settings
     written = read_captions_file(subset, notes) if subset.captions_file else _captions(subset, notes)
+    if subset.skipped_area:
+        written = _large_enough(subset, written, notes)
     masks = _masks(data, list(written), notes)
     fixed = f"{data.caption_prefix} {data.caption_suffix}"
     trigger = "" if has_word(fixed, data.trigger_word) else data.trigger_word
@@ -94,6 +98,19 @@ def _pictures(subset: Subset, number: int, notes: list[str]) -> Iterator[Picture
             weight=data.prior_loss_weight if subset.is_reg else 1.0,
             mask=masks.get(path.stem),
         )
+
+
+def _large_enough(subset: Subset, written: dict[Path, str], notes: list[str]) -> dict[Path, str]:
+    large = {
+        path: text for path, text in written.items() if math.prod(upright_size(path)) > subset.skipped_area
+    }
+    if len(large) < len(written):
+        small = [path for path in written if path not in large]
+        notes.append(
+            f"{count_of(small)} of {subset.name} left out, no larger than skip_image_resolution, like "
+            f"{small[0].name}."
+        )
+    return large
 
 
 def _captions(subset: Subset, notes: list[str]) -> dict[Path, str]:

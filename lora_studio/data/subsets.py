@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from lora_studio.config_groups import DatasetGroup
 from lora_studio.errors import DatasetError
+from lora_studio.kohya_config.values import expanded
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif", ".gif", ".tif", ".tiff"})
 KOHYA_FOLDER = re.compile(r"(\d+)_(.+)")
@@ -16,7 +18,8 @@ KOHYA_FOLDER = re.compile(r"(\d+)_(.+)")
 @dataclass(frozen=True, kw_only=True)
 class Subset:
     """`settings` hold for these pictures, `dataset` is the number of the dataset they belong to; `words` are
-    the caption of pictures that have none; `captions_file` is a JSON file with pictures and captions."""
+    the caption of pictures that have none; `captions_file` is a JSON file with pictures and captions.
+    Pictures of `skipped_area` pixels or fewer are left out."""
 
     folder: Path
     settings: DatasetGroup
@@ -25,6 +28,7 @@ class Subset:
     words: str = ""
     is_reg: bool = False
     captions_file: Path | None = None
+    skipped_area: int = 0
 
     @property
     def name(self) -> str:
@@ -37,7 +41,7 @@ def folder_subsets(data: DatasetGroup) -> tuple[list[Subset], list[str]]:
     root = existing_folder(data.train_data_dir)
     subsets, notes = _layout(root, data, is_reg=False) if not data.in_json else ([], [])
     if data.in_json:
-        captions = Path(data.in_json).expanduser()
+        captions = expanded(data.in_json)
         subsets.append(Subset(folder=root, settings=data, repeats=data.num_repeats, captions_file=captions))
     if data.reg_data_dir:
         # The trigger word stands for the subject, and regularisation pictures show others of its kind.
@@ -49,8 +53,8 @@ def folder_subsets(data: DatasetGroup) -> tuple[list[Subset], list[str]]:
 
 def existing_folder(named: str | Path) -> Path:
     """Raises DatasetError if there is no such folder."""
-    folder = Path(named).expanduser()
-    if not folder.is_dir():
+    folder = expanded(named)
+    if not os.path.isdir(folder):
         raise DatasetError(
             f"There is no folder {named}.", "Give the folder that holds your pictures.", path=folder
         )

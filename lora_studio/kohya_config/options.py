@@ -1,6 +1,7 @@
 """What sd-scripts' training of a LoRA can be told, as data: names, defaults and what an option touches.
 
-The options of `train_network.py` and `sdxl_train_network.py` at version 0.10.1.
+The options of `train_network.py` and `sdxl_train_network.py` at version 0.10.2 (March 2026), and
+`train_inpainting` of later ones.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ OPTIONS: Mapping[str, Any] = {
     **{"conditioning_data_dir": None, "prior_loss_weight": 1.0, "cache_latents": False},
     **{"cache_latents_to_disk": False, "vae_batch_size": 1, "skip_cache_check": False},
     **{"cache_text_encoder_outputs": False, "cache_text_encoder_outputs_to_disk": False},
+    **{"train_inpainting": False},
     # the network
     **{"network_module": None, "network_dim": None, "network_alpha": 1.0, "network_dropout": None},
     **{"network_args": None, "network_weights": None, "dim_from_weights": False},
@@ -151,22 +153,77 @@ OURS_WHEN_ABSENT = frozenset(
 )
 """Options whose default is ours when the file leaves them out: docs/kohya.md says why."""
 
+NOT_READ = frozenset(
+    {
+        *("epoch", "noise_offset_type", "stop_text_encoder_training", "no_token_padding", "lowvram"),
+        *("learning_rate_te", "learning_rate_te1", "learning_rate_te2", "train_text_encoder", "use_wandb"),
+        *("model_type", "ae", "clip_l", "clip_g", "t5xxl", "text_encoder", "text_encoder_batch_size"),
+        *("discrete_flow_shift", "model_prediction_type", "timestep_sampling", "sigmoid_scale", "split_mode"),
+        *("guidance_scale", "mem_eff_save", "apply_t5_attn_mask", "blocks_to_swap", "weighting_scheme"),
+        *("fused_optimizer_groups", "blockwise_fused_optimizers", "block_lr", "show_timesteps"),
+        *("logit_mean", "logit_std", "mode_scale", "save_clip", "save_t5xxl", "split_attn", "attn_mode"),
+        *("compile", "compile_mode", "compile_backend", "compile_dynamic", "compile_fullgraph"),
+    }
+)
+"""What front ends write into such a file and these two scripts do not read: of the front ends' own, or of
+sd-scripts' other scripts."""
+
 NETWORK_ARGS: Mapping[str, str] = {
     name: name
     for name in (
         *("conv_dim", "conv_alpha", "rank_dropout", "module_dropout", "loraplus_lr_ratio"),
         *("loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio", "down_lr_weight", "mid_lr_weight"),
         *("up_lr_weight", "block_lr_zero_threshold", "block_dims", "block_alphas", "conv_block_dims"),
-        *("conv_block_alphas", "algo", "preset", "dora_wd", "factor", "decompose_both", "use_tucker"),
-        *("use_cp", "use_scalar", "full_matrix", "constraint", "rescaled", "bypass_mode", "rs_lora"),
-        *("unit", "enable_conv", "enable_all_linear", "train_norm", "wd_on_output"),
-        "verbose",
+        *("conv_block_alphas", "algo", "dora_wd", "factor", "decompose_both", "full_matrix", "constraint"),
+        "wd_on_output",
     )
 }
 """Keys of `network_args`, of sd-scripts and of LyCORIS, and what we call them."""
+OFF_AT_ZERO_ARGS = frozenset(
+    {
+        *("conv_dim", "loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio"),
+    }
+)
+ARGS_NOT_BUILT = frozenset(
+    {
+        *(
+            "use_scalar",
+            "train_norm",
+            "rescaled",
+            "rs_lora",
+            "unbalanced_factorization",
+            "unit",
+            "block_size",
+        ),
+        *("enable_conv", "enable_all_linear", "exclude_patterns", "include_patterns", "network_reg_lrs"),
+        *("network_reg_dims", "network_reg_alphas", "rank_dropout_scale", "use_tucker", "use_cp"),
+        *("use_conv_cp", "train_on_input", "train_norm"),
+    }
+)
+"""Keys that stop a run when they are switched on."""
+ARGS_OF_ONE_KIND: Mapping[str, str] = {
+    **{"unit": "dylora", "block_size": "dylora", "train_on_input": "ia3"},
+    **{"rescaled": "diag-oft", "enable_conv": "oft", "enable_all_linear": "oft"},
+}
+"""Keys that matter to one kind of network; with others they are switched off."""
+ARGS_PASSED_OVER = frozenset({"bypass_mode", "verbose", "preset", "disable_conv_cp", "no_dim_warn"})
+"""Keys that do not change what is learned: how it is computed or told, or handled apart."""
 
 LYCORIS = "lycoris.kohya"
+MODULES: Mapping[str, str] = {
+    "networks.lora": "lora",
+    "networks.loha": "loha",
+    "networks.lokr": "lokr",
+}
+"""sd-scripts' own modules that are built here, and their kind."""
 ONLY_IN_LYCORIS = ("algo", "dora_wd")
 """Settings that sd-scripts' own network has not, away from their defaults: those runs need LyCORIS."""
 LYCORIS_ALGOS = {"locon": "lora"}
 """LyCORIS' other words for what we have."""
+LYCORIS_PRESETS: Mapping[str, tuple[bool, bool]] = {
+    "full": (True, False),
+    "attn-mlp": (False, False),
+    "unet-only": (True, True),
+    "unet-transformer-only": (False, True),
+}
+"""LyCORIS' sets of layers that are built here: (with convolutions, the denoiser only)."""

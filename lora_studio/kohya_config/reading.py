@@ -5,24 +5,28 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lora_studio.config import SLUG, Leaf, TrainConfig
+from lora_studio.config import SLUG, TrainConfig
 from lora_studio.errors import ConfigError
-from lora_studio.kohya_config.forms import SPECIAL, leaves, unknown
+from lora_studio.kohya_config.forms import SPECIAL
+from lora_studio.kohya_config.network import settle_network
 from lora_studio.kohya_config.options import (
     ABSENT,
     COUNTED_IN_EPOCHS,
-    LYCORIS,
+    NOT_READ,
     OFF_AT_ZERO,
     OPTIONS,
     OURS_WHEN_ABSENT,
     PASSED_OVER,
 )
+from lora_studio.kohya_config.taken import Taken, argument_names, leaves, option_names, slip, unknown
+from lora_studio.kohya_config.values import bounded, number_in, typed
 
 OWN_TABLE, OWN_SETTINGS = "lora_studio", "settings"
+LONGEST_SHOWN, MOST_SHOWN = 100, 30
 """`[lora_studio.settings]` of a file holds what sd-scripts has no option for; it reads past it."""
 IGNORE = "Take them out, or pass over them with --ignore-unknown; docs/kohya.md explains the differences."
 
@@ -31,6 +35,7 @@ IGNORE = "Take them out, or pass over them with --ignore-unknown; docs/kohya.md 
 class KohyaOptions:
     """A file read. `values` are settings by leaf name, those that the file leaves out included; `in_epochs`
     what is counted in epochs, `shares` what is a share of all steps: `in_steps` turns both into steps.
+    `rounds` are the epochs from whose pictures the kohya_ss GUI counts max_train_steps, 0 for none.
     `notes` are sentences on what is taken differently, `not_built` names options that have no counterpart
     here and `given` holds all that the file says to sd-scripts."""
 
@@ -40,6 +45,7 @@ class KohyaOptions:
     not_built: tuple[str, ...] = ()
     in_epochs: Mapping[str, int] = field(default_factory=dict)
     shares: Mapping[str, float] = field(default_factory=dict)
+    rounds: int = 0
 
     def config(self, steps_per_epoch: int = 0, **changes: Any) -> TrainConfig:
         """The training that the file describes, `changes` made. Raises ConfigError, also when the file counts
@@ -70,36 +76,87 @@ class KohyaOptions:
 def read_options(
     given: Mapping[str, Any], own: Mapping[str, Any] | None = None, *, ignore_unknown: bool = False
 ) -> KohyaOptions:
-    """`given` are sd-scripts' options by name, `own` further settings of ours, which win. Options that we
-    lack are refused in one list, or with `ignore_unknown` noted. Raises ConfigError, always for a name that
-    nobody has."""
-    reading = _Reading()
-    for name, value in given.items():
-        reading.take(name, value)
-    reading.settle()
-    if reading.not_built and not ignore_unknown:
-        raise ConfigError(
-            f"sd-scripts has these, LoRA Studio has not: {'; '.join(reading.not_built)}.", IGNORE
-        )
-    if reading.not_built:
-        reading.notes.append(f"Passed over, since they are not built here: {'; '.join(reading.not_built)}.")
-    if reading.passed_over:
-        reading.notes.append(
-            f"These change nothing that is learned here: {', '.join(sorted(reading.passed_over))}."
-        )
-    own = dict(own or {})
+    """`given` are sd-scripts' options by name, `own` further settings of ours, which win. What we lack and is
+    switched on is refused in one list, or with `ignore_unknown` noted; what sd-scripts does not read is noted
+    unless it looks like a slip. Raises ConfigError."""
+    taken = take_options(given, ignore_unknown=ignore_unknown)
+    own = {name: bounded(name, value) for name, value in (own or {}).items()}
     for name in own:
         if name not in leaves():
             raise unknown(name)
-    values = {**absent_values(), **reading.values, **own}
+    values = {**absent_values(), **taken.values, **own}
     return KohyaOptions(
         values=_named(values),
-        given=dict(given),
-        notes=tuple(reading.notes),
-        not_built=tuple(reading.not_built),
-        in_epochs=reading.in_epochs,
-        shares={name: share for name, share in reading.shares.items() if name not in own},
+        given={name: value for name, value in given.items() if name in OPTIONS},
+        notes=tuple(taken.notes),
+        not_built=tuple(taken.not_built),
+        in_epochs=taken.in_epochs,
+        shares={name: share for name, share in taken.shares.items() if name not in own},
     )
+
+
+def take_options(given: Mapping[str, Any], *, ignore_unknown: bool = False) -> Taken:
+    """What these options say, and nothing about what they leave out. Raises ConfigError."""
+    taken = Taken()
+    for name, value in given.items():
+        _take(taken, name, value)
+    settle_network(taken)
+    _settle_warmup(taken)
+    if ignore_unknown:
+        _fit(taken)
+    if not ignore_unknown:
+        error = slip(set(taken.foreign) - NOT_READ, option_names()) or slip(
+            taken.foreign_args, argument_names()
+        )
+        if error:
+            raise error
+        if taken.not_built:
+            raise ConfigError(
+                f"sd-scripts has these, LoRA Studio has not: {_listed(taken.not_built)}.", IGNORE
+            )
+    if taken.not_built:
+        taken.notes.append(f"Passed over, since they are not built here: {_listed(taken.not_built)}.")
+    if taken.passed_over:
+        taken.notes.append(
+            f"These change nothing that is learned here: {', '.join(sorted(taken.passed_over))}."
+        )
+    foreign = [*taken.foreign, *(f"network_args {key}" for key in taken.foreign_args)]
+    if foreign:
+        taken.notes.append(f"Passed over, as sd-scripts does with what it does not read: {_listed(foreign)}.")
+    return taken
+
+
+def _settle_warmup(taken: Taken) -> None:
+    """sd-scripts' Adafactor finds its rate itself unless told not to, and then there is no warm-up."""
+    arguments = {text.replace(" ", "").lower() for text in taken.values.get("optimizer_args", ())}
+    if str(taken.values.get("optimizer_type", "")).lower() != "adafactor":
+        return
+    if "relative_step=false" in arguments and "warmup_init=true" not in arguments:
+        return
+    taken.shares.pop("lr_warmup_steps", None)
+    if taken.values.pop("lr_warmup_steps", None) or "lr_warmup_steps" in taken.shares:
+        taken.notes.append("lr_warmup_steps is without effect: Adafactor finds its rate itself.")
+
+
+def _fit(taken: Taken) -> None:
+    """Numbers out of our range become the nearest that we have."""
+    for name, value in taken.values.items():
+        leaf = leaves().get(name)
+        number = number_in(str(value)) if leaf and leaf.annotation in (int, float) else None
+        if leaf is None or number is None:
+            continue
+        least = number if leaf.minimum is None else max(number, leaf.minimum)
+        fitting = least if leaf.maximum is None else min(least, leaf.maximum)
+        if fitting != number:
+            taken.values[name] = leaf.annotation(fitting)
+            taken.notes.append(f"{name} {number} becomes {taken.values[name]}, the nearest possible here.")
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = "; ".join(
+        name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}…" for name in names[:MOST_SHOWN]
+    )
+    return shown if len(names) <= MOST_SHOWN else f"{shown}; and {len(names) - MOST_SHOWN} more"
 
 
 def absent_values() -> dict[str, Any]:
@@ -119,68 +176,28 @@ def absent_values() -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != leaves()[name].default}
 
 
-class _Reading:
-    """What has been taken from a file so far."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
-        self.notes: list[str] = []
-        self.not_built: list[str] = []
-        self.passed_over: list[str] = []
-        self.in_epochs: dict[str, int] = {}
-        self.shares: dict[str, float] = {}
-        self.module, self.preset = "", ""
-
-    def take(self, name: str, value: Any) -> None:
-        if name not in OPTIONS and name not in leaves():
-            raise unknown(name)
-        if _is_off(name, value):
-            return
-        special = SPECIAL.get(name)
-        if special is not None:
-            special(self, value)
-        elif name in COUNTED_IN_EPOCHS and name not in leaves():
-            self.in_epochs[name] = _whole(name, value)
-        elif name in leaves():
-            self.put(leaves()[name], value)
-        elif value == OPTIONS[name]:
-            return
-        elif name in PASSED_OVER:
-            self.passed_over.append(name)
-        else:
-            self.not_built.append(name)
-
-    def settle(self) -> None:
-        """What follows from several options together. LyCORIS trains the convolutions unless told not to."""
-        if self.module != LYCORIS:
-            if self.preset:
-                self.not_built.append(f"network_args preset={self.preset}")
-            return
-        if str(self.values.get("dora_wd")).lower() == "true":
-            self.values.setdefault("wd_on_output", "True")  # its default, not ours
-        if self.preset == "attn-mlp":
-            self.values.pop("conv_dim", None)
-            self.values.pop("conv_alpha", None)
-        elif self.preset in ("", "full"):
-            self.values.setdefault(
-                "conv_dim", self.values.get("network_dim", leaves()["network_dim"].default)
-            )
-            self.values.setdefault("conv_alpha", self.values.get("network_alpha", OPTIONS["network_alpha"]))
-            self.notes.append(
-                "LyCORIS' preset full is taken as conv_dim: conv_in, conv_out, time_embedding aren't trained."
-            )
-        else:
-            self.not_built.append(f"network_args preset={self.preset}")
-
-    def put(self, leaf: Leaf, value: Any) -> None:
-        """Text is matched to the choices whatever its case; a list is joined where we hold text."""
-        if leaf.choices and isinstance(value, str):
-            value = next((one for one in leaf.choices if one.lower() == value.lower()), value)
-        if isinstance(value, list):
-            value = ",".join(map(str, value)) if leaf.annotation is str else tuple(value)
-        elif leaf.annotation not in (bool, int, float, str) and not leaf.choices and isinstance(value, str):
-            value = tuple(part.strip() for part in value.split(",") if part.strip())
-        self.values[leaf.name] = value
+def _take(taken: Taken, name: str, value: Any) -> None:
+    if name not in OPTIONS and name not in leaves():
+        if not _is_off("", value):
+            taken.foreign.append(name)
+        return
+    value = typed(name, value)
+    if _is_off(name, value):
+        return
+    bounded(name, value)
+    special = SPECIAL.get(name)
+    if special is not None:
+        special(taken, value)
+    elif name in COUNTED_IN_EPOCHS and name not in leaves():
+        taken.in_epochs[name] = _whole(name, value)
+    elif name in leaves():
+        taken.put(leaves()[name], value)
+    elif value == OPTIONS[name]:
+        return
+    elif name in PASSED_OVER:
+        taken.passed_over.append(name)
+    else:
+        taken.not_built.append(name)
 
 
 def _named(values: dict[str, Any]) -> dict[str, Any]:
@@ -195,7 +212,7 @@ def _named(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_off(name: str, value: Any) -> bool:
-    empty = value is None or value is False or value in ("", "none", "None", [])
+    empty = value is None or value is False or value in ("", "none", "None", [], {})
     if name in leaves() and value is False:
         return False
     return empty or (name in OFF_AT_ZERO and value == 0)
@@ -203,5 +220,7 @@ def _is_off(name: str, value: Any) -> bool:
 
 def _whole(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 1:
-        raise ConfigError(f"{name}: a whole number from 1 is needed (got {value!r}).", field=name)
+        raise ConfigError(
+            f"{name}: a whole number from 1 is needed (got {repr(value)[:LONGEST_SHOWN]}).", field=name
+        )
     return int(value)

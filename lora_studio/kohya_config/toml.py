@@ -20,6 +20,10 @@ def read_toml(text: str, name: str) -> dict[str, Any]:
             f"{name} is not TOML: {str(error)[:200]}.",
             "Text stands in quotes, paths with backslashes in single ones, and nothing is written twice.",
         ) from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, brackets within brackets
+        raise ConfigError(
+            f"{name} is not TOML that can be read.", "A number is endless, or lists nest too deeply."
+        ) from None
 
 
 def write_value(value: Any) -> str:

@@ -33,9 +33,10 @@ ELSEWHERE = frozenset(
 Values = Mapping[str, Any]
 
 
-def write_kohya(config: TrainConfig) -> str:
-    """The argument TOML. `from_toml` gives the same config again, whatever its settings are."""
-    options = kohya_options(config)
+def write_kohya(config: TrainConfig, more: Mapping[str, Any] | None = None) -> str:
+    """The argument TOML. `from_toml` gives the same config again, whatever its settings are. `more` are
+    options that sd-scripts needs besides, such as the file of its prompts."""
+    options = {**kohya_options(config), **(more or {})}
     groups = {leaf.name: leaf.group for leaf in config_leaves()}
     tables: dict[str, dict[str, Any]] = {}
     for name, value in options.items():
@@ -97,7 +98,10 @@ def further_options(given: Mapping[str, Any], config: TrainConfig) -> tuple[str,
     return tuple(
         f"{name} = {write_value(value)}"
         for name, value in given.items()
-        if name in OPTIONS and name not in {*ELSEWHERE, *SECRETS} and value != said.get(name)
+        if name in OPTIONS
+        and name not in {*ELSEWHERE, *SECRETS}
+        and value != said.get(name)
+        and not (name == "sample_prompts" and isinstance(value, list))
     )
 
 
@@ -117,7 +121,9 @@ def _add_pairs(options: dict[str, Any], leaf: Leaf, value: Any) -> None:
 
 def _not_said(config: TrainConfig, options: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that reading `options` alone would not give back."""
-    read = read_options(options, ignore_unknown=True)
+    read = read_options(
+        {name: value for name, value in options.items() if name != "sample_prompts"}, ignore_unknown=True
+    )
     values = {leaf.name: leaf.default for leaf in config_leaves()} | dict(read.values)
     wanted = config.values()
     own: dict[str, Any] = {}

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.folders import PictureFolder, read_folder
+from lora_studio.data.pictures import upright_size
 from lora_studio.errors import ConfigError, DatasetError
+from tests.tiny import make_pictures
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -124,7 +127,7 @@ ONE = '[[datasets]]\n{dataset}\n[[datasets.subsets]]\nimage_dir = "dogs"\n{subse
         ("[general]\nkeep_token = 1", "[general]: there is no option 'keep_token'", "keep_tokens?"),
         (ONE.format(dataset="", subset="batch_size = 1"), "batch_size doesn't belong here", "a dataset"),
         ("[general]\nimage_dir = 'x'", "image_dir doesn't belong here", "a subset"),
-        (ONE.format(dataset="resolution = 100", subset=""), "resolution: ", ""),
+        (ONE.format(dataset="resolution = 16", subset=""), "resolution: ", ""),
         (ONE.format(dataset="", subset="keep_tokens = 'x'"), "keep_tokens: ", ""),
         (ONE.format(dataset="", subset="caption_dropout_rate = 2"), "caption_dropout_rate: ", ""),
         (ONE.format(dataset="", subset="is_reg = 'yes'"), "is_reg should be true or false", ""),
@@ -134,12 +137,12 @@ ONE = '[[datasets]]\n{dataset}\n[[datasets.subsets]]\nimage_dir = "dogs"\n{subse
         ("[[datasets]]\n[[datasets.subsets]]\n", "image_dir is missing", ""),
         ("datasets = 3", "at least one table [[datasets]]", ""),
         ("general = 3", "written as [general]", ""),
-        ("[[", "can't be read", ""),
+        ("[[", "is not TOML", ""),
         (ONE.format(dataset="network_multiplier = 2", subset=""), "network_multiplier can only be 1", ""),
         (
             ONE.format(dataset="", subset="custom_attributes = {diff_output_preservation = true}"),
-            "custom_attributes are not supported",
-            "Leave them out",
+            "diff_output_preservation is not built",
+            "Leave it out",
         ),
     ],
 )
@@ -223,3 +226,42 @@ def test_the_example_in_the_documentation_works(tmp_path: Path, monkeypatch: pyt
         ("sks dog", False),
         ("dog", True),
     ]
+
+
+def test_several_resolutions_of_one_folder(tmp_path: Path) -> None:
+    """As sd-scripts has it since 0.10.2: a dataset passes over pictures that another one shows as large."""
+    folder = make_pictures(tmp_path / "dogs")
+    areas = {path.name: math.prod(upright_size(path)) for path in folder.glob("*.*") if path.suffix != ".txt"}
+    middle = sorted(areas.values())[1]
+    side = math.isqrt(middle)
+    large = f"resolution = 96\nskip_image_resolution = [{side}, {middle // side}]"
+    subset = "caption_extension = '.txt'"
+    content = "".join(ONE.format(dataset=dataset, subset=subset) for dataset in ("resolution = 64", large))
+    found = read(tmp_path / "sets.toml", content)
+    assert [data.resolution for data in found.datasets] == [64, 96]
+    assert {p.path.name for p in found.pictures if p.dataset == 0} == set(areas)
+    kept = {name for name, area in areas.items() if area > side * (middle // side)}
+    assert {p.path.name for p in found.pictures if p.dataset == 1} == kept
+    assert len(kept) < len(areas)
+    assert any("skip_image_resolution" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"num_repeats = {'9' * 5000}",
+        f"num_repeats = {'9' * 4000}",
+        f"keep_tokens = {'[' * 5000}",
+        f"class_tokens = '{'a' * 100_000}'",
+        f"{'a' * 100_000} = 1",
+        "skip_image_resolution = 'wide'",
+        "caption_dropout_rate = nan",
+    ],
+    ids=lambda line: line[:20],
+)
+def test_endless_values_are_one_sentence(config: Path, line: str) -> None:
+    dataset = line if line.startswith("skip") else ""
+    with pytest.raises(ConfigError) as caught:
+        read(config, ONE.format(dataset=dataset, subset="" if dataset else line))
+    assert caught.value.field == "dataset_config"
+    assert len(str(caught.value)) < 4000

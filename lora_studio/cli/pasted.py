@@ -1,0 +1,83 @@
+"""A command line of sd-scripts behind `lora-studio train`: whole, with `accelerate launch` in front, or
+single options of it among ours."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from lora_studio.config import config_leaves
+from lora_studio.errors import ConfigError
+from lora_studio.kohya_config.options import OPTIONS
+
+OF_OPTION = "sd-scripts:"
+"""How the names begin under which argparse keeps options that are sd-scripts' and no settings of ours."""
+LAUNCHERS = re.compile(r"!?(accelerate|python[\d.]*|py|torchrun|\S*\.py)(\.exe)?", re.IGNORECASE)
+SCRIPTS = frozenset({"train_network.py", "sdxl_train_network.py"})
+LINE_ENDS = frozenset({"\\", "^", "`"})
+"""What is left of a command on several lines where another shell's marks are pasted."""
+WHOLE = "--sd-scripts-command"
+LISTS = frozenset({"network_args"})
+OURS = frozenset({"config_file", "resume"})
+"""Options with a meaning of their own here."""
+
+
+def unpack(argv: Sequence[str]) -> list[str]:
+    """The arguments without the launcher and its script. Raises ConfigError for a script that trains
+    something else."""
+    words = list(argv)
+    if len(words) < 2 or words[0] != "train" or not LAUNCHERS.fullmatch(_name(words[1])[:64]):
+        return words
+    place = next((n for n, word in enumerate(words) if word.lower().endswith(".py")), 0)
+    script = _name(words[place])
+    if script not in SCRIPTS:
+        raise ConfigError(
+            f"{script} is not a script that LoRA Studio can stand in for."
+            if place
+            else "No script of sd-scripts is named.",
+            "train_network.py and sdxl_train_network.py train LoRAs for Stable Diffusion.",
+        )
+    return ["train", WHOLE, *(word for word in words[place + 1 :] if not _is_line_end(word))]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of sd-scripts that are no settings of ours."""
+    parser.add_argument(WHOLE, action="store_true", dest="whole_command", help=argparse.SUPPRESS)
+    ours = {leaf.name for leaf in config_leaves()} | OURS
+    for name, default in OPTIONS.items():
+        if name in ours:
+            continue
+        form: dict[str, Any] = {"dest": f"{OF_OPTION}{name}", "default": argparse.SUPPRESS}
+        if default is False:
+            form |= {"nargs": "?", "const": "true"}
+        elif name in LISTS:
+            form["nargs"] = "*"
+        parser.add_argument(f"--{name}", help=argparse.SUPPRESS, **form)
+
+
+def their_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was given of them, by name."""
+    return {
+        name.removeprefix(OF_OPTION): value
+        for name, value in vars(arguments).items()
+        if name.startswith(OF_OPTION)
+    }
+
+
+def is_whole(arguments: argparse.Namespace, theirs: Mapping[str, Any]) -> bool:
+    """Whether the whole command is sd-scripts', so that what it leaves out means what it means there."""
+    if arguments.whole_command:
+        return True
+    ours = (arguments.images, arguments.kind, arguments.config, arguments.kohya_config)
+    return "network_module" in theirs and not any(ours)
+
+
+def _is_line_end(word: str) -> bool:
+    return bool(word) and word.strip() in {"", *LINE_ENDS}
+
+
+def _name(path: str) -> str:
+    return PurePath(path.replace("\\", "/")).name
