@@ -39,7 +39,7 @@ from lora_studio.runtime import (
     memory_kept_at_hand,
 )
 from lora_studio.settings import Settings
-from lora_studio.training.checkpoint import ResultFolder, check_output, result_file
+from lora_studio.training.checkpoint import ResultFolder
 from lora_studio.training.course import Course
 from lora_studio.training.engine import Engine, load_engine, trained_rates
 from lora_studio.training.guard import LESS_MEMORY, Guard
@@ -49,6 +49,7 @@ from lora_studio.training.notes import ignored_settings
 from lora_studio.training.optim import build_optimizer, describe
 from lora_studio.training.prepare import TrainingData, prepare_data
 from lora_studio.training.preview import Previews, preview_steps
+from lora_studio.training.result_place import check_output, result_file
 from lora_studio.training.resume import facts_of_run, find_origin
 from lora_studio.training.schedules import build_schedule
 from lora_studio.training.session import Session

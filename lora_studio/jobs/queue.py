@@ -31,7 +31,7 @@ OWN_ENGINE = "lora-studio"
 
 class Worker(Protocol):
     """Runs one training. It ends with a Finished, Stopped or Paused event, or with an exception. `more` is
-    what `trainer.train` takes besides: resume_from, fork, commands."""
+    the job's folder and what `trainer.train` takes besides: resume_from, fork, commands."""
 
     def run(self, config: TrainConfig, emit: Emit, should_stop: ShouldStop, **more: Any) -> None: ...
 
@@ -255,7 +255,8 @@ class JobQueue:
         receiver = Receiver(self._store, job.id, self._journal(job.id), self._notify)
         try:
             config = TrainConfig.from_json(job.config)
-            self._worker.run(config, receiver, self._stop_current.is_set, **self._going_on(job))
+            more = {"folder": receiver.folder, **self._going_on(job)}
+            self._worker.run(config, receiver, self._stop_current.is_set, **more)
             if receiver.last_word is None:
                 receiver(self._missing_word(job.id))
         except (Exception, SystemExit) as error:  # the worker: whatever it was, the queue goes on

@@ -29,9 +29,10 @@ class ThreadWorker:
         resume_from: Path | None = None,
         fork: bool = False,
         commands: Commands = no_commands,
+        **_: Any,
     ) -> None:
-        """Returns when the training has ended, stopped or paused. Raises StudioError and what the libraries
-        raise."""
+        """Returns when the training has ended, stopped or paused; a job's folder is of no use to it. Raises
+        StudioError and what the libraries raise."""
         from lora_studio.trainer import train  # loads torch; the device stays free meanwhile
 
         told: list[Command] = []  # while waiting for the device

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import platform
 import re
 import secrets
@@ -20,16 +19,16 @@ import torch
 from safetensors.torch import save
 
 from lora_studio import __version__
-from lora_studio.config_groups import OutputGroup
-from lora_studio.errors import ConfigError, Diverged, StudioError
+from lora_studio.errors import Diverged, StudioError
 from lora_studio.events import PreviewSaved
 from lora_studio.lora.attach import is_finite
 from lora_studio.lora.card import write_card
-from lora_studio.lora.files import file_name, write_atomically
+from lora_studio.lora.files import write_atomically
 from lora_studio.lora.folder import json_text
 from lora_studio.lora.metadata import RunFacts, build_metadata, with_hashes
 from lora_studio.training.engine import Engine, base_hashes, base_name
 from lora_studio.training.prepare import TrainingData
+from lora_studio.training.result_place import result_file
 
 PRECISIONS = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 KOHYAS_WORDS = {torch.float32: "no", torch.float16: "fp16", torch.bfloat16: "bf16"}
@@ -179,28 +178,6 @@ class ResultFolder:
             images=len(self.data.loader.pictures),
             steps=step,
             previews=shown,
-        )
-
-
-def result_file(output_dir: str, output_name: str) -> Path:
-    """Where a run's LoRA goes."""
-    return Path(output_dir) / file_name(output_name)
-
-
-def check_output(output: OutputGroup, *, resumes: bool = False) -> None:
-    """Raises ConfigError when the result would replace an earlier one or can't be written. A run that
-    `resumes` may replace what it left when it was stopped."""
-    folder = Path(output.output_dir)
-    if not resumes and result_file(output.output_dir, output.output_name).exists():
-        raise ConfigError(
-            f"There is already a LoRA {output.output_name} in {folder}.",
-            "Choose another name or folder, or delete that one first.",
-            field="output_dir",
-        )
-    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise ConfigError(
-            f"The folder {folder} can't be written.", "Choose another output folder.", field="output_dir"
         )
 
 

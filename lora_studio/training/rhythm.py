@@ -3,6 +3,8 @@ checkpoint is worth is seen on pictures of that very step."""
 
 from __future__ import annotations
 
+import math
+
 from lora_studio.config import TrainConfig
 
 TIMES = 8
@@ -12,6 +14,13 @@ MOST_PREVIEWS = 10
 def even_steps(total: int, times: int = TIMES) -> frozenset[int]:
     """`times` steps spread evenly over `total`, the last one included; all of them in a shorter run."""
     return frozenset(max(1, round(total * part / times)) for part in range(1, times + 1))
+
+
+def even_interval(total: int, times: int = TIMES) -> int:
+    """Steps from one time to the next for a program that counts in equal steps: as near to `times` as can
+    be."""
+    around = {max(1, total // times), max(1, math.ceil(total / times))}
+    return min(sorted(around), key=lambda every: abs(total // every - times))
 
 
 def checkpoint_steps(config: TrainConfig) -> frozenset[int]:

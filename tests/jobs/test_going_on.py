@@ -158,7 +158,7 @@ class Listening(SteppingWorker):
         self.given: list[dict[str, object]] = []
 
     def run(self, config, emit, should_stop, **more):  # type: ignore[no-untyped-def]
-        commands = more.pop("commands")
+        commands, self.folder = more.pop("commands"), more.pop("folder")
         self.given.append(more)
 
         def ask() -> bool:
@@ -181,6 +181,7 @@ def test_a_command_of_another_program_is_heard(
     until(lambda: len(worker.heard) == 2)
     assert worker.heard == ["preview", "save"]
     assert worker.given == [{"resume_from": None}]
+    assert worker.folder == store.folder(job.id)
     worker.go()
     queue.wait(job.id, timeout=PATIENCE)
 

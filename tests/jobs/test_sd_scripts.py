@@ -29,6 +29,7 @@ from lora_studio.events import (
     Stopped,
 )
 from lora_studio.jobs.sd_scripts import SdScriptsWorker
+from lora_studio.jobs.sd_scripts.preparation import preview_every
 from lora_studio.lora.files import find_file, read_header
 from lora_studio.records import JobStatus
 from lora_studio.runtime import DeviceLease
@@ -102,7 +103,7 @@ class Run:
         self.events.append(event)
 
     def go(self, config: TrainConfig) -> Run:
-        self.worker.run(config, self, lambda: self.stop_when())
+        self.worker.run(config, self, lambda: self.stop_when(), folder=self.folder)
         return self
 
     def of(self, kind: type) -> list[Any]:
@@ -346,3 +347,26 @@ def test_the_queue_gives_a_job_to_its_engine(
     assert {"arguments.toml", "dataset.toml", "sd-scripts.log", "log.txt"} <= {
         one.name for one in folder.iterdir()
     }
+
+
+@pytest.mark.parametrize(
+    ("total", "every"), [(500, 62), (1500, 187), (8, 1), (15, 2), (3, 1), (1, 1), (12, 2), (1000, 125)]
+)
+def test_without_a_wish_it_draws_about_eight_times(
+    config: Callable[..., TrainConfig], total: int, every: int
+) -> None:
+    made = config(max_train_steps=total, sample_every_n_steps=None)
+    assert preview_every(made) == every
+    assert total // every <= 10
+    assert preview_every(config(sample_every_n_steps=7)) == 7
+    assert preview_every(config(sample_every_n_steps=0)) == 0
+
+
+def test_a_place_that_cannot_be_written_is_refused_first(
+    run: Run, config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError) as caught:
+        run.go(config(output_dir=str(tmp_path / "file" / "cat")))
+    assert caught.value.field == "output_dir"
+    assert not run.events

@@ -18,9 +18,13 @@ from lora_studio.data.folders import PictureFolder, read_folder
 from lora_studio.errors import ConfigError, StudioError
 from lora_studio.families.detect import FoundBase, find_base
 from lora_studio.kohya_config import OPTIONS, kohya_options
+from lora_studio.kohya_config.sample_prompts import prompt_lines
 from lora_studio.kohya_config.toml import write_table
-from lora_studio.lora.files import file_name, write_atomically
+from lora_studio.kohya_config.values import expanded
+from lora_studio.lora.files import write_atomically
 from lora_studio.settings import Settings
+from lora_studio.training.result_place import check_output
+from lora_studio.training.rhythm import even_interval
 
 SCRIPT = "train_network.py"
 SCRIPTS = {catalog.SDXL: "sdxl_train_network.py"}
@@ -64,7 +68,7 @@ class Launch:
 
 def prepare(config: TrainConfig, settings: Settings, folder: Path) -> Launch:
     """Check everything and write it into `folder`, the job's. Raises StudioError."""
-    check_result(config)
+    check_output(config.output)
     base = find_base(config.model.pretrained_model_name_or_path, settings)
     script = SCRIPTS.get(base.family, SCRIPT)
     checkout, python = find_checkout(settings, script)
@@ -113,21 +117,10 @@ def find_checkout(settings: Settings, script: str = SCRIPT) -> tuple[Path, str]:
     return settings.sd_scripts, python
 
 
-def check_result(config: TrainConfig) -> None:
-    """Raises ConfigError when the result would replace an earlier one."""
-    output = config.output
-    if (Path(output.output_dir) / file_name(output.output_name)).exists():
-        raise ConfigError(
-            f"There is already a LoRA {output.output_name} in {output.output_dir}.",
-            "Choose another name or folder, or delete that one first.",
-            field="output_dir",
-        )
-
-
 def preview_every(config: TrainConfig) -> int:
     """Steps between two previews; 0 for none."""
     every = config.preview.sample_every_n_steps
-    return max(1, config.optimizer.max_train_steps // 4) if every is None else every
+    return even_interval(config.optimizer.max_train_steps) if every is None else every
 
 
 def _base_options(config: TrainConfig, base: FoundBase) -> dict[str, Any]:
@@ -144,7 +137,7 @@ def _base_options(config: TrainConfig, base: FoundBase) -> dict[str, Any]:
 def _dataset(config: TrainConfig, pictures: PictureFolder, folder: Path) -> Path:
     """A dataset config: the user's own, or one of the pictures as we read them, with finished captions."""
     if config.dataset.dataset_config:
-        return Path(config.dataset.dataset_config).expanduser().absolute()
+        return expanded(config.dataset.dataset_config).absolute()
     place = folder / "pictures"
     shutil.rmtree(place, ignore_errors=True)
     subsets: dict[Path, dict[str, Any]] = {}
@@ -185,12 +178,7 @@ def _previews(config: TrainConfig, prompts: tuple[str, ...], folder: Path) -> di
     every, preview = preview_every(config), config.preview
     if not every or not prompts:
         return {}
-    width, height = (max(64, side // 8 * 8) for side in resolution_of(config.dataset))
-    lines = [
-        f"{prompt} --w {width} --h {height} --s {preview.sample_steps} --l {preview.sample_guidance} "
-        f"--d {(preview.sample_seed + number) % 2**32}"
-        for number, prompt in enumerate(prompts)
-    ]
+    lines = prompt_lines(prompts, preview, resolution_of(config.dataset))
     write_atomically(folder / "prompts.txt", "\n".join(lines) + "\n")
     return {
         "sample_prompts": str((folder / "prompts.txt").absolute()),

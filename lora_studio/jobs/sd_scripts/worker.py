@@ -66,13 +66,13 @@ class SdScriptsWorker:
 
     def run(self, config: TrainConfig, emit: Emit, should_stop: ShouldStop, **more: Any) -> None:
         """Returns when the training has ended or stopped. Raises StudioError. There is no resuming here, and
-        a command (`more`) is only answered."""
+        a command is only answered. `more`: the job's `folder`, `resume_from`, `commands`."""
         if more.get("resume_from"):
             raise ConfigError(
                 "A training by sd-scripts can't be resumed from here.", NO_RESUME, field="engine"
             )
         self._commands = more.get("commands") or no_commands
-        folder = Path(getattr(emit, "folder", None) or Path(config.output.output_dir) / "sd-scripts")
+        folder: Path = more.get("folder") or Path(config.output.output_dir) / "sd-scripts"
         launch = prepare(config, self._settings, folder)
         try:
             with self._lease.hold(HOLDER, give_up=should_stop):
