@@ -37,6 +37,9 @@ CONFIG_VERSION = 1
 """Characters of a wrong value that a message says again."""
 
 
+MOST_CHECKPOINTS, MOST_PREVIEWS = 1000, 5000
+
+
 class TrainConfig(Group):
     """A frozen, validated training run: build it with `from_values` (flat) or `from_json` (grouped)."""
 
@@ -58,7 +61,25 @@ class TrainConfig(Group):
         self.optimizer.check()
         if self.dataset.enable_bucket and self.dataset.min_bucket_reso > self.dataset.max_bucket_reso:
             raise ValueError("min_bucket_reso must not be above max_bucket_reso")
+        if self.run.engine == RunGroup().engine:
+            self._check_counts()
         return self
+
+    def _check_counts(self) -> None:
+        """Raises ValueError for what would fill any disk with small files."""
+        steps = self.optimizer.max_train_steps
+        for name, every, most, what, times in (
+            ("save_every_n_steps", self.output.save_every_n_steps, MOST_CHECKPOINTS, "checkpoints", 1),
+            (
+                *("sample_every_n_steps", self.preview.sample_every_n_steps, MOST_PREVIEWS, "previews"),
+                max(1, len(self.preview.sample_prompts)),
+            ),
+        ):
+            if every and (count := steps // every * times) > most:
+                least = -(-steps * times // most)
+                raise ValueError(
+                    f"{name} {every} makes {count} {what}, at most {most} are kept: take {least}"
+                )
 
     @property
     def trains_text_encoder(self) -> bool:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from lora_studio.data.export import export_folder
 from lora_studio.data.ingest import ingest, read_caption_text
+from lora_studio.disk import check_room
 from lora_studio.errors import DatasetError, StoreError
 from lora_studio.lora.files import write_atomically
 from lora_studio.records import DatasetRecord
@@ -33,13 +34,14 @@ RECORD = "dataset.json"
 UNFINISHED = ".part"
 STALE_SECONDS = 24 * 3600
 LONGEST_CAPTION = 10_000
+MOST_SETS = 1000
 
 
 class Datasets:
     """Raises DatasetError for what is wrong with pictures, StoreError for sets that do not exist."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
-        self._folder = settings.datasets
+        self._folder, self._settings = settings.datasets, settings
         self._library, self._jobs = Library(database), JobStore(database)
         self._trash = Trash(settings.trash)
 
@@ -47,6 +49,7 @@ class Datasets:
         """Make a set from pictures, ZIP archives and captions (.txt, .caption). The originals are only read.
         What can't be used is named in the record's `refused`; DatasetError when no picture is left."""
         self._sweep()
+        self._check_limits(files)
         dataset_id = uuid.uuid4().hex[:12]
         unfinished, folder = self._folder / f"{dataset_id}{UNFINISHED}", self._folder / dataset_id
         with _disk_errors("The pictures", "stored"):
@@ -70,6 +73,17 @@ class Datasets:
                 raise
         self._library.put_dataset(record)
         return record
+
+    def _check_limits(self, files: Sequence[Path]) -> None:
+        """Raises StoreError when too many sets are kept, DiskFull."""
+        kept = len(self._library.datasets())
+        if kept >= MOST_SETS:
+            raise StoreError(f"{kept} sets of pictures are kept already.", "Delete some that you don't need.")
+        wanted = 0
+        for file in files:
+            with contextlib.suppress(OSError):
+                wanted += file.stat().st_size
+        check_room(self._folder, "These pictures", wanted, self._settings)
 
     def get(self, dataset_id: str) -> DatasetRecord:
         return self._here(self._library.dataset(dataset_id))

@@ -12,6 +12,7 @@ StudioError
 ├── OutOfMemory          the device or the machine has too little memory
 ├── Diverged             the loss is no longer a number
 ├── StoreError           a record is missing, or the database cannot be written
+│   └── DiskFull         something does not fit on the disk
 └── MirrorError          the remote copy of the status cannot be reached
 """
 
@@ -86,6 +87,10 @@ class Diverged(StudioError):
 
 
 class StoreError(StudioError):
+    pass
+
+
+class DiskFull(StoreError):
     pass
 
 

@@ -14,6 +14,8 @@ from typing import Literal
 from lora_studio.errors import ConfigError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+KEEP_FREE_GB = 0.5
+"""Enough for what ends a training in order: its LoRA, its row, its log."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,8 @@ class Settings:
     without a password, `hosts` are more names under which the page is reached, `guests` is true while a
     page with a password is served: others than the owner may ask. `sd_scripts` is a checkout of sd-scripts,
     for the engine of that name, and `sd_scripts_python` the interpreter that runs it. `precision` is the
-    number format of generation, `memory_gb` what loaded base models may take in GB (None: found out).
+    number format of generation, `memory_gb` what loaded base models may take in GB (None: found out),
+    `keep_free_gb` what nothing here may take of the disk.
     `supabase_key` is a secret key, or a publishable one that goes with the email and password of an
     account; `supabase_uploads` sends finished files there too.
     """
@@ -42,6 +45,7 @@ class Settings:
     sd_scripts_python: str = ""
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     memory_gb: float | None = None
+    keep_free_gb: float = KEEP_FREE_GB
     supabase_url: str = ""
     supabase_key: str = field(default="", repr=False)
     supabase_email: str = ""
@@ -53,7 +57,7 @@ class Settings:
         """Read `LORA_STUDIO_HOME`, `LORA_STUDIO_MODELS`, `LORA_STUDIO_USER`, `LORA_STUDIO_PASSWORD`,
         `LORA_STUDIO_PUBLIC` (1 lets a Space run without a password), `LORA_STUDIO_HOSTS` (names with commas
         between them), `LORA_STUDIO_SD_SCRIPTS`, `LORA_STUDIO_SD_SCRIPTS_PYTHON`,
-        `LORA_STUDIO_PRECISION`, `LORA_STUDIO_MEMORY_GB`, `SUPABASE_URL`,
+        `LORA_STUDIO_PRECISION`, `LORA_STUDIO_MEMORY_GB`, `LORA_STUDIO_KEEP_FREE_GB`, `SUPABASE_URL`,
         `SUPABASE_KEY`, `SUPABASE_EMAIL`, `SUPABASE_PASSWORD`, `LORA_STUDIO_SUPABASE_UPLOADS` and the
         variables that Spaces set. Raises ConfigError."""
         env = os.environ if environment is None else environment
@@ -70,12 +74,17 @@ class Settings:
             sd_scripts_python=env.get("LORA_STUDIO_SD_SCRIPTS_PYTHON", ""),
             precision=_precision(env.get("LORA_STUDIO_PRECISION", "")),
             memory_gb=_gigabytes(env.get("LORA_STUDIO_MEMORY_GB", "")),
+            keep_free_gb=_kept_free(env.get("LORA_STUDIO_KEEP_FREE_GB", "")),
             supabase_url=env.get("SUPABASE_URL", "").strip(),
             supabase_key=env.get("SUPABASE_KEY", "").strip(),
             supabase_email=env.get("SUPABASE_EMAIL", "").strip(),
             supabase_password=env.get("SUPABASE_PASSWORD", ""),
             supabase_uploads=_is_yes(env.get("LORA_STUDIO_SUPABASE_UPLOADS", "")),
         )
+
+    @property
+    def keep_free_bytes(self) -> int:
+        return round(self.keep_free_gb * 1e9)
 
     @property
     def database(self) -> Path:
@@ -198,5 +207,21 @@ def _gigabytes(text: str) -> float | None:
             f"LORA_STUDIO_MEMORY_GB is {text!r}.",
             "Let it be a number of gigabytes, as 12.",
             field="memory_gb",
+        )
+    return value
+
+
+def _kept_free(text: str) -> float:
+    if not text.strip():
+        return KEEP_FREE_GB
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1_000_000:
+        raise ConfigError(
+            f"LORA_STUDIO_KEEP_FREE_GB is {text[:40]!r}.",
+            "Let it be a number of gigabytes, as 0.5, or 0.",
+            field="keep_free_gb",
         )
     return value

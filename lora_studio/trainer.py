@@ -5,6 +5,7 @@ Importing this module loads torch; the app does so when the first job starts.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,7 @@ import torch
 
 from lora_studio.config import TrainConfig
 from lora_studio.data.folders import PictureFolder, read_folder
+from lora_studio.disk import check_room
 from lora_studio.errors import ConfigError
 from lora_studio.events import (
     Commands,
@@ -41,6 +43,7 @@ from lora_studio.runtime import (
 from lora_studio.settings import Settings
 from lora_studio.training.checkpoint import ResultFolder
 from lora_studio.training.course import Course
+from lora_studio.training.disk_use import DiskUse, disk_use
 from lora_studio.training.engine import Engine, load_engine, trained_rates
 from lora_studio.training.guard import LESS_MEMORY, Guard
 from lora_studio.training.loop import Loop
@@ -48,7 +51,7 @@ from lora_studio.training.memory import Ladder
 from lora_studio.training.notes import ignored_settings
 from lora_studio.training.optim import build_optimizer, describe
 from lora_studio.training.prepare import TrainingData, prepare_data
-from lora_studio.training.preview import Previews, preview_steps
+from lora_studio.training.preview import Artist, Previews, preview_steps
 from lora_studio.training.result_place import check_output, result_file
 from lora_studio.training.resume import facts_of_run, find_origin
 from lora_studio.training.schedules import build_schedule
@@ -119,7 +122,10 @@ def _run(session: Session) -> TrainResult:
     data = None if session.stop() else prepare_data(engine, folder, emit, session.stop, cache_folder=cache)
     if data is None or session.stop():
         return _end(session, None, complete=False)
-    course = _course(session, engine, data, folder)
+    use = disk_use(engine, math.prod(Artist(engine=engine).size))  # a byte a pixel: what PNGs take
+    wanted = use.at_an_end if session.origin.resumed else use.peak
+    check_room(Path(config.output.output_dir), "This training", wanted)
+    course = _course(session, engine, data, folder, use)
     free_encoders(engine, data, course.previews)
     file = course.run()
     return _end(session, file, complete=course.complete)
@@ -151,7 +157,7 @@ def _announce(
             phases=tuple(phase for phase in PHASES if phase not in left_out),
             device=device.title,
             dtype=str(dtype).removeprefix("torch."),
-            images=len(folder.pictures),
+            images=sum(not picture.is_reg for picture in folder.pictures),
             start_step=session.origin.step,
         )
     )
@@ -162,7 +168,9 @@ def _announce(
         session.emit(Noted(message=message))
 
 
-def _course(session: Session, engine: Engine, data: TrainingData, folder: PictureFolder) -> Course:
+def _course(
+    session: Session, engine: Engine, data: TrainingData, folder: PictureFolder, use: DiskUse
+) -> Course:
     """Everything in its place for the first step, or for the one after the state."""
     config, origin = session.config, session.origin
     facts = facts_of_run(engine, data)
@@ -197,6 +205,7 @@ def _course(session: Session, engine: Engine, data: TrainingData, folder: Pictur
             saved=[*origin.previews],
         ),
         validation=Validation(engine=engine, data=data, emit=session.emit, should_stop=session.stop),
+        disk=use,
     )
 
 

@@ -24,6 +24,7 @@ CONTRACTS = {
     "catalog",
     "config",
     "config_groups",
+    "disk",
     "errors",
     "events",
     "grid_request",

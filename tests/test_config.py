@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -198,3 +199,28 @@ def test_changing_values_gives_a_checked_copy() -> None:
 )
 def test_when_the_text_encoder_is_trained(changes: dict, trains: bool) -> None:
     assert config(**changes).trains_text_encoder is trains
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "said"),
+    [
+        ({"sample_prompts": ("x",) * 65}, "sample_prompts", "65 prompts are too many"),
+        ({"sample_prompts": ("x" * 10_001,)}, "sample_prompts", "at most 10000 characters"),
+        ({"max_train_steps": 5000, "save_every_n_steps": 1}, "save_every_n_steps", "take 5"),
+        (
+            {"max_train_steps": 10_000, "sample_every_n_steps": 1, "sample_prompts": ("a", "b")},
+            "sample_every_n_steps",
+            "20000 previews, at most 5000 are kept: take 4",
+        ),
+    ],
+)
+def test_what_would_fill_a_disk_is_refused(changes: dict[str, Any], field: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        config(**changes)
+    assert caught.value.field == field
+
+
+def test_what_is_suggested_is_taken() -> None:
+    config(max_train_steps=5000, save_every_n_steps=5)
+    config(max_train_steps=10_000, sample_every_n_steps=4, sample_prompts=("a", "b"))
+    config(max_train_steps=5000, save_every_n_steps=1, engine="sd-scripts")

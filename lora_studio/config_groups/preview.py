@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pydantic import field_validator
+
 from lora_studio.config_groups.base import Group, setting
+
+MOST_PROMPTS, LONGEST_PROMPT = 64, 10_000
 
 
 class PreviewGroup(Group):
     sample_prompts: tuple[str, ...] = setting(
-        (), "Prompts of the previews. Empty: prompts about your subject are chosen by its kind."
+        (),
+        f"Prompts of the previews, {MOST_PROMPTS} at most. Empty: prompts about your subject are chosen by "
+        "its kind.",
     )
     sample_every_n_steps: int | None = setting(
         None,
@@ -38,3 +44,12 @@ class PreviewGroup(Group):
         "At the end, compare the checkpoints by their previews and recommend one. Takes a few percent of the "
         "training's time.",
     )
+
+    @field_validator("sample_prompts")
+    @classmethod
+    def _bounded(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(value) > MOST_PROMPTS:
+            raise ValueError(f"{len(value)} prompts are too many, take at most {MOST_PROMPTS}")
+        if any(len(prompt) > LONGEST_PROMPT for prompt in value):
+            raise ValueError(f"a prompt may have at most {LONGEST_PROMPT} characters")
+        return value

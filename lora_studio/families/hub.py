@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.errors import ModelFileError, StoreError, UnknownFormat
+from lora_studio.disk import check_room
+from lora_studio.errors import DiskFull, ModelFileError, StoreError, UnknownFormat
 from lora_studio.events import Emit, PhaseAdvanced, ShouldStop, ignore, never_stop
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ def explain(hub_id: str, error: BaseException) -> ModelFileError | StoreError:
     from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, LocalEntryNotFoundError
     from huggingface_hub.errors import RepositoryNotFoundError as Unknown
 
+    if isinstance(error, DiskFull):
+        return error
     if isinstance(error, GatedRepoError):
         return ModelFileError(
             f"The base model {hub_id} is only given to those who have agreed to its licence.",
@@ -182,11 +185,12 @@ class _Download:
             self._finished = True
         except _Cancelled:
             log.info("the download of %s was stopped", self._hub_id)
-        except (OSError, ValueError, RuntimeError, EntryNotFoundError, *network) as error:
+        except (OSError, ValueError, RuntimeError, DiskFull, EntryNotFoundError, *network) as error:
             self._error = error
 
     def _fetch_all(self) -> None:
         from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
+        from huggingface_hub.constants import HF_HUB_CACHE
 
         index = json.loads(Path(hf_hub_download(self._hub_id, INDEX)).read_text(encoding="utf-8"))
         listed = HfApi().model_info(self._hub_id, files_metadata=True).siblings or []
@@ -195,6 +199,7 @@ class _Download:
         missing = [n for n in names if not isinstance(try_to_load_from_cache(self._hub_id, n), str)]
         self._done = sum(sizes.get(name, 0) for name in names if name not in missing)
         self._total = sum(sizes.get(name, 0) for name in names)
+        check_room(Path(HF_HUB_CACHE), self._hub_id, self._total - self._done)
         for name in missing:
             self._count(0)
             before = self._done

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_studio.data.archives import Limits, too_big
+from lora_studio.disk import check_room
 from lora_studio.errors import ConfigError, DatasetError, StoreError, UnknownFormat
 from lora_studio.lora.files import write_atomically
 from lora_studio.request import GenerateRequest
@@ -26,6 +27,9 @@ QUICK_COMPRESSION = 1
 HALF = 128
 SUM = re.compile(r"[0-9a-f]{64}")
 UNUSED_DAYS = 7.0
+SHORTEST_DAYS = 1 / 24
+MOST_BYTES = 2_000_000_000
+"""Of all that is kept. Above that, what is unused goes sooner."""
 
 
 def take_in(path: Path, folder: Path, *, mask: bool = False) -> str:
@@ -63,6 +67,7 @@ def keep(picture: Image.Image, folder: Path) -> str:
     path = _path(digest, folder)
     _mark_used(path)
     if not path.is_file():
+        check_room(folder, "The picture")
         buffer = io.BytesIO()
         picture.save(buffer, format="PNG", compress_level=QUICK_COMPRESSION)
         try:
@@ -99,6 +104,14 @@ def unused(folder: Path, *, days: float = UNUSED_DAYS) -> list[Path]:
         return [path for path in pictures if path.stat().st_mtime < before]
     except OSError:
         return []
+
+
+def kept_bytes(folder: Path) -> int:
+    """What all of them take."""
+    try:
+        return sum(path.stat().st_size for path in folder.glob("*.png"))
+    except OSError:
+        return 0
 
 
 def size_of(request: GenerateRequest, folder: Path) -> tuple[int, int] | None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lora_studio.config import TrainConfig
-from lora_studio.errors import StoreError, StudioError
+from lora_studio.disk import check_room
+from lora_studio.errors import DeviceBusy, StoreError, StudioError
 from lora_studio.events import Command, Emit, Failed, Noted, Paused, ShouldStop, Stopped
 from lora_studio.jobs.journal import Journal
 from lora_studio.jobs.receiver import Receiver
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 BEAT_SECONDS = 2.0
 ORPHAN_SECONDS = 15.0
 OWN_ENGINE = "lora-studio"
+MOST_WAITING = 100
+FROM_THE_START = "It begins from the start: no state was saved before it ended."
 
 
 class Worker(Protocol):
@@ -95,10 +98,20 @@ class JobQueue:
         return self._submit(config)
 
     def _submit(self, config: TrainConfig, fork_of: str = "") -> JobRecord:
+        self._check_limits(config.output.output_dir)
         job = self._store.create(config, self._owner, fork_of=fork_of)
         self._wake.set()
         self._notify()
         return job
+
+    def _check_limits(self, output_dir: str) -> None:
+        """Raises DeviceBusy when too many wait, DiskFull."""
+        waiting = sum(job.status is JobStatus.QUEUED for job in self._store.active())
+        if waiting >= MOST_WAITING:
+            raise DeviceBusy(
+                f"{waiting} trainings are waiting already.", "Wait until some are done, or stop some."
+            )
+        check_room(Path(output_dir), "A training")
 
     def again(self, job_id: str) -> JobRecord:
         """Submit the same training anew, under a new name if the old one left files. Raises StudioError."""
@@ -114,12 +127,14 @@ class JobQueue:
         return self._submit(self._under_a_free_name(job_id), fork_of=str(state))
 
     def resume(self, job_id: str) -> JobRecord:
-        """Let a paused, interrupted, stopped or failed job go on where its last state is. Raises StoreError
-        when it has none, ConfigError when another job writes to its folder meanwhile."""
+        """Let a paused, interrupted, stopped or failed job go on where its last state is, or begin anew when
+        it ended before it had one. Raises StoreError when it is done or its state is gone, ConfigError when
+        another job writes to its folder meanwhile."""
         if self._store.get(job_id).status.active:
             self.clear_up()  # its program may have been killed since anybody looked
         if self._store.get(job_id).state_step is not None:
             self._state(job_id)
+        self._check_limits(self._store.get(job_id).config["output"]["output_dir"])
         job = self._store.resume(job_id, self._owner)
         self._wake.set()
         self._notify()
@@ -256,6 +271,8 @@ class JobQueue:
         try:
             config = TrainConfig.from_json(job.config)
             more = {"folder": receiver.folder, **self._going_on(job)}
+            if job.run > 1 and job.state_step is None:
+                receiver(Noted(message=FROM_THE_START))
             self._worker.run(config, receiver, self._stop_current.is_set, **more)
             if receiver.last_word is None:
                 receiver(self._missing_word(job.id))

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save
 
 from lora_studio import __version__
-from lora_studio.errors import Diverged, StudioError
+from lora_studio.errors import DiskFull, Diverged
 from lora_studio.events import PreviewSaved
 from lora_studio.lora.attach import is_finite
 from lora_studio.lora.card import write_card
@@ -187,7 +187,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StudioError(
+        raise DiskFull(
             f"The file {path.name} can't be written: {(error.strerror or str(error)).lower()}.",
             "Make room on the disk; what was saved before is still there.",
         ) from error

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lora_studio.errors import Diverged, OutOfMemory
+from lora_studio.disk import HINT, free_bytes, has_room, size
+from lora_studio.errors import DiskFull, Diverged, OutOfMemory
 from lora_studio.events import CheckpointSaved, Noted, PhaseAdvanced, StateSaved, StepDone
 from lora_studio.runtime import memory_errors
 from lora_studio.training.checkpoint import ResultFolder, facts_of
+from lora_studio.training.disk_use import DiskUse
 from lora_studio.training.guard import LESS_MEMORY, Guard
 from lora_studio.training.judge import Comparison, compare
 from lora_studio.training.loop import Loop
@@ -35,6 +37,7 @@ class Course:
     result: ResultFolder
     previews: Previews
     validation: Validation
+    disk: DiskUse
     saved: str = ""
 
     @property
@@ -76,6 +79,8 @@ class Course:
     def _after(self, done: StepDone) -> None:
         session, config = self.session, self.session.config
         stop = session.stop()
+        if not stop and self._ends_for_room(done.step):
+            return
         asked = session.wishes & {"save", "preview"}
         session.wishes -= asked
         if not self.complete and (done.step in checkpoint_steps(config) or "save" in asked):
@@ -88,6 +93,23 @@ class Course:
             self._draw(done.step)
         if not self.complete and self.states.is_due(done.step):
             self.save_state()
+
+    def _ends_for_room(self, step: int) -> bool:
+        """Whether to end here, as a stop does, while the result still fits on the disk: asked before anything
+        is written that could fill it."""
+        session, config = self.session, self.session.config
+        due = step in checkpoint_steps(config) or step in preview_steps(config) or self.states.is_due(step)
+        due = due or bool(session.wishes & {"save", "preview"})
+        if self.complete or not due or has_room(self.result.path, self.disk.at_an_end):
+            return False
+        left = size(free_bytes(self.result.path) or 0)
+        note = (
+            f"The disk has only {left} left, so the training ends at step {step}, while what it has learned "
+            f"can still be saved. {HINT} Then it can be resumed."
+        )
+        session.emit(Noted(message=note, level="warning"))
+        session.stopping = True
+        return True
 
     def _checkpoint(self, done: StepDone, *, asked: bool) -> None:
         with self._at_rest():
@@ -147,7 +169,7 @@ class Course:
     def _keep(self, done: StepDone) -> Path | None:
         session = self.session
         if not self.complete:
-            self.save_state()
+            self._save_last_state()
             if not session.stopping:
                 return None
         session.emit(PhaseAdvanced(phase="save", done=0, total=1))
@@ -161,6 +183,18 @@ class Course:
             self._compare(done.step)
             self.states.clear()
         return file
+
+    def _save_last_state(self) -> None:
+        """Where there is no room for it, the LoRA of a run that is stopped matters more. Raises DiskFull for
+        one that is paused."""
+        try:
+            self.save_state()
+        except DiskFull as error:
+            if not self.session.stopping:
+                raise
+            self.session.emit(
+                Noted(message=f"{error.message} Resuming begins further back.", level="warning")
+            )
 
     def _compare(self, step: int) -> None:
         """The board of checkpoints, beside the result."""

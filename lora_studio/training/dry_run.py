@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import torch
@@ -21,12 +22,13 @@ from lora_studio.data.buckets import Bucketing, Size, bucketing_for
 from lora_studio.data.folders import Picture, PictureFolder, read_folder
 from lora_studio.data.loader import count_steps
 from lora_studio.data.pictures import upright_size
+from lora_studio.disk import free_bytes
 from lora_studio.errors import ConfigError, DatasetError
 from lora_studio.events import Emit, PhaseAdvanced, ShouldStop, ignore
 from lora_studio.families.detect import find_base
 from lora_studio.families.hub import fetch_base
 from lora_studio.runtime import Device, compute_dtype, find_device, memory_errors
-from lora_studio.training.checkpoint import PRECISIONS
+from lora_studio.training.disk_use import disk_use
 from lora_studio.training.engine import Engine, base_hashes, load_engine
 from lora_studio.training.judge import MOST_REFERENCES, seconds_allowed
 from lora_studio.training.loop import Loop
@@ -34,7 +36,7 @@ from lora_studio.training.optim import build_optimizer
 from lora_studio.training.plan import TrainingPlan
 from lora_studio.training.prepare import TrainingData, prepare_data
 from lora_studio.training.preview import Artist, base_title, prompts_of, seeds_of
-from lora_studio.training.rhythm import checkpoint_steps, preview_steps, validation_steps
+from lora_studio.training.rhythm import preview_steps, validation_steps
 from lora_studio.training.schedules import build_schedule
 from lora_studio.training.validation import TIMESTEPS
 
@@ -183,7 +185,9 @@ class _Measurement:
             preview_seconds=drawing.seconds(config, crowd.images) if rounds else 0.0,
             ram_bytes=peak.ram,
             device_bytes=peak.on_device,
-            disk_bytes=_disk_bytes(engine, drawing.picture_bytes),
+            disk_bytes=disk_use(engine, drawing.picture_bytes).peak,
+            trigger_word=config.dataset.trigger_word,
+            disk_free_bytes=free_bytes(Path(config.output.output_dir)),
             device=self.device.title,
         )
 
@@ -302,18 +306,6 @@ class Drawing:
     def _board_seconds(self, rounds: int, images: int, forward: float) -> float:
         looks = min(images, MOST_REFERENCES) + rounds * (self.prompts + 1)
         return min(seconds_allowed(self.device.kind), (looks + 2 * rounds * self.prompts**2) * forward)
-
-
-def _disk_bytes(engine: Engine, picture: int) -> int:
-    """The file and its checkpoints, two states to resume from, previews."""
-    config = engine.config
-    dtype = PRECISIONS[config.output.save_precision]
-    file = sum(tensor.numel() * dtype.itemsize + 120 for tensor in engine.lora.tensors(dtype).values())
-    trained = sum(weight.numel() for part in engine.rates for weight in engine.lora.parameters(part))
-    rounds = len(preview_steps(config))
-    prompts = len(prompts_of(config, base_title(engine))) + 1
-    pictures = (rounds + 1) * prompts * picture if rounds else 0
-    return file * (len(checkpoint_steps(config)) + 1) + 2 * 3 * 4 * trained + pictures
 
 
 def _alone(picture: Picture, repeats: int) -> Picture:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lora_studio.config import TrainConfig
 from lora_studio.events import Emit, ShouldStop, ignore, never_stop
+from lora_studio.settings import Settings
 
 GIGABYTE, MEGABYTE = 1e9, 1e6
 
@@ -16,7 +17,8 @@ GIGABYTE, MEGABYTE = 1e9, 1e6
 class TrainingPlan:
     """Seconds of each part of the run, bytes at the peak, the most bytes on the disk (states to resume from
     included, which go at the end). `bucket` is the largest size of pictures, on which a step was measured;
-    `seconds_per_step` is the mean over all sizes; `device_bytes` is 0 without a device of its own memory."""
+    `seconds_per_step` is the mean over all sizes; `device_bytes` is 0 without a device of its own memory;
+    `disk_free_bytes` is what its disk has left, None where nobody can tell."""
 
     steps: int
     images: int
@@ -30,6 +32,8 @@ class TrainingPlan:
     device_bytes: int
     disk_bytes: int
     device: str
+    disk_free_bytes: int | None = None
+    trigger_word: str = ""
 
     @property
     def start_seconds(self) -> float:
@@ -46,7 +50,20 @@ class TrainingPlan:
         memory = f"{_memory(self.ram_bytes)} of RAM"
         if self.device_bytes:
             memory = f"{_memory(self.device_bytes)} of the device's memory, {memory}"
-        return f"About {_about(self.total_seconds)}, {memory}, {_disk(self.disk_bytes)} on the disk."
+        said = f"About {_about(self.total_seconds)}, {memory}, {_disk(self.disk_bytes)} on the disk."
+        called = f'You will call it with "{self.trigger_word}".' if self.trigger_word else ""
+        return " ".join(filter(None, (said, self.warning, called)))
+
+    @property
+    def warning(self) -> str:
+        """A sentence where the disk has too little room; empty else."""
+        kept = Settings.from_environment().keep_free_bytes
+        if self.disk_free_bytes is None or self.disk_free_bytes >= self.disk_bytes + kept:
+            return ""
+        return (
+            f"That is too much for the disk, which has {_disk(self.disk_free_bytes)} left, of which "
+            f"{_disk(kept)} are kept free."
+        )
 
     def to_json(self) -> Mapping[str, Any]:
         return {**asdict(self), "total_seconds": self.total_seconds, "sentence": self.sentence}

@@ -5,6 +5,7 @@ a request may carry. What comes through goes on to Gradio."""
 from __future__ import annotations
 
 import logging
+import os
 import re
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -20,6 +21,8 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 
+from lora_studio.disk import check_room
+from lora_studio.errors import DiskFull
 from lora_studio.ui import bodies, origins
 from lora_studio.ui.bodies import Body, Limit, TooMuch
 from lora_studio.ui.faults import one_line
@@ -128,10 +131,15 @@ class Gate:
             return _said(404, "There is nothing here.")
         with suppress(ValueError):
             length = int(Headers(scope=scope).get("content-length", "0"))
+            limit = self._limit(scope)
             try:
-                bodies.check_size(length, self._limit(scope))
+                bodies.check_size(length, limit)
+                if length and limit is bodies.UPLOAD:
+                    check_room(Path(os.environ.get("GRADIO_TEMP_DIR") or "."), "This upload", length)
             except TooMuch as error:
                 return _said(413, str(error))
+            except DiskFull as error:
+                return _said(507, str(error))
         return None
 
     async def _receive(self, scope: Scope, receive: Receive, answer: _Answer, served: Served) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from lora_studio.errors import FamilyMismatch, ModelFileError, StoreError, UnknownFormat
+from lora_studio.errors import DiskFull, FamilyMismatch, ModelFileError, StoreError, UnknownFormat
 from lora_studio.events import Event, PhaseAdvanced
 from lora_studio.families import family_of
 from lora_studio.families.detect import find_base
@@ -200,3 +200,12 @@ def test_of_many_files_those_that_drawing_needs_are_chosen(files: list[str], wan
     ]
     sizes = {name: len(name) for name in [*files, *small, *others, "model_index.json"]}
     assert sorted(needed_files(INDEX, sizes)) == sorted([*wanted, *small, "model_index.json"])
+
+
+def test_what_does_not_fit_on_the_disk_is_not_fetched(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORA_STUDIO_KEEP_FREE_GB", "900000")
+    with pytest.raises(DiskFull, match=f"{NAME} would take"):
+        fetch(NAME)
+    assert not [name for name in hub.fetched() if name.endswith(".safetensors")]

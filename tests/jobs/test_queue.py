@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from lora_studio.config import TrainConfig
-from lora_studio.errors import ConfigError, OutOfMemory, StoreError
+from lora_studio.errors import ConfigError, DeviceBusy, DiskFull, OutOfMemory, StoreError
 from lora_studio.events import Emit, Failed, Finished, Noted, ShouldStop
-from lora_studio.jobs.queue import JobQueue
+from lora_studio.jobs.queue import MOST_WAITING, JobQueue
 from lora_studio.records import JobRecord, JobStatus
 from lora_studio.store.jobs import JobStore
 from tests.jobs.conftest import SteppingWorker, step
@@ -362,3 +362,27 @@ def test_steps_look_like_a_trainers(store: JobStore, config_named: Build) -> Non
     for event in (step(1, 5), Failed(message="m", hint="h"), Noted(message="x", level="warning")):
         store.append(job.id, event)
         assert store.events(job.id)[-1].event == event
+
+
+def test_a_queue_has_an_end(
+    open_queue: Callable[..., JobQueue], config_named: Callable[..., TrainConfig]
+) -> None:
+    queue = open_queue(started=False)
+    for number in range(MOST_WAITING):
+        queue.submit(config_named(f"cat-{number}"))
+    with pytest.raises(DeviceBusy, match=f"{MOST_WAITING} trainings are waiting already"):
+        queue.submit(config_named("one-more"))
+    queue.stop(queue.jobs()[0].id)
+    queue.submit(config_named("one-more"))
+
+
+def test_on_a_full_disk_nothing_is_queued(
+    open_queue: Callable[..., JobQueue],
+    config_named: Callable[..., TrainConfig],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    queue = open_queue(started=False)
+    monkeypatch.setenv("LORA_STUDIO_KEEP_FREE_GB", "900000")
+    with pytest.raises(DiskFull, match="A training can't be stored"):
+        queue.submit(config_named())
+    assert queue.jobs() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from lora_studio.config import TrainConfig
-from lora_studio.errors import Diverged, StudioError
+from lora_studio.errors import DiskFull, Diverged, StudioError
 from lora_studio.events import CheckpointSaved, Event, Noted, StateSaved, StepDone
 from lora_studio.lora.files import read_header
 from lora_studio.trainer import train
@@ -202,10 +203,10 @@ def _assert_whole(config: TrainConfig, events: list[Event]) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of one megabyte."""
+    """A real file system of four megabytes."""
     place = tmp_path / "small"
     place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
     if (
         os.name != "posix"
         or os.geteuid() != 0
@@ -216,17 +217,48 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_disk_that_is_really_full(make_config: ConfigMaker, small_disk: Path) -> None:
-    config = make_config(max_train_steps=8, save_every_n_steps=1, save_state_every_n_steps=1).with_values(
-        {"output_dir": str(small_disk / "disc")}
-    )
-    whole, _ = run(make_config("whole", max_train_steps=8, save_every_n_steps=0))
-    (small_disk / "filler").write_bytes(b"x" * 200_000)
+def test_a_disk_that_fills_up_ends_the_run_with_a_usable_file(
+    make_config: ConfigMaker, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORA_STUDIO_KEEP_FREE_GB", "0")
+    changes = {"max_train_steps": 8, "save_every_n_steps": 4, "save_state_every_n_steps": 1}
+    config = make_config(**changes).with_values({"output_dir": str(small_disk / "disc")})
+    whole, _ = run(make_config("whole", **changes))
+    file = Path(whole.file).stat().st_size
     events: list[Event] = []
-    with pytest.raises(StudioError, match=r"can't be written: no space left"):
-        train(config, events.append)
-    _assert_whole(config, events)
+
+    def fill(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, StepDone) and event.step == 3:
+            left = shutil.disk_usage(small_disk).free
+            (small_disk / "filler").write_bytes(b"x" * (left - 2 * file - 60_000))
+
+    result = train(config, fill)
+    assert (result.status, result.steps) == ("stopped", 3)
+    read_header(Path(result.file))
+    assert "The disk has only" in warnings(events)[0]
     (small_disk / "filler").unlink()
-    roomy = config.with_values({"save_every_n_steps": 0})
-    result, _ = run(roomy, resume_from=state_folder_of(config))
+    result, _ = run(config, resume_from=state_folder_of(config))
+    assert tensor_hash(result) == tensor_hash(whole)
+
+
+def test_what_is_kept_free_is_not_touched(make_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = {"max_train_steps": 6, "save_every_n_steps": 0, "save_state_every_n_steps": 1}
+    whole, _ = run(make_config("whole", **changes))
+    config = make_config("short", **changes)
+    events: list[Event] = []
+
+    def fill(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, StepDone) and event.step == 2:
+            monkeypatch.setenv("LORA_STUDIO_KEEP_FREE_GB", "900000")
+
+    result = train(config, fill)
+    assert (result.status, result.steps) == ("stopped", 2)
+    assert "ends at step 2" in warnings(events)[0]
+    with pytest.raises(DiskFull, match="This training would take"):
+        run(make_config("refused", **changes))
+    assert not Path(make_config("refused").output.output_dir).exists()
+    monkeypatch.delenv("LORA_STUDIO_KEEP_FREE_GB")
+    result, _ = run(config, resume_from=state_folder_of(config))
     assert tensor_hash(result) == tensor_hash(whole)

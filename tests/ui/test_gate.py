@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -285,3 +286,17 @@ def test_behind_a_proxy_with_a_path() -> None:
 
     for path, status in (("/lora/", 200), ("/", 200), ("/lora/config", 401), ("/lora/gradio_api/x", 401)):
         assert asyncio.run(answer_to(app, Sent(path=path))).status == status
+
+
+def test_an_upload_that_does_not_fit_on_the_disk_is_not_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    sent: dict[str, Any] = {"method": "POST", "path": UPLOAD, "chunks": [b"x"]}
+    length = ("content-length", "1")
+    assert ask(OPEN, LOCAL, [length], **sent).status != 507
+    monkeypatch.setenv("LORA_STUDIO_KEEP_FREE_GB", "900000")
+    refused = ask(OPEN, LOCAL, [length], **sent)
+    assert (refused.status, refused.read) == (507, 0)
+    assert b"This upload would take" in refused.body
+    assert ask(OPEN, LOCAL, [length], method="POST", path=RUN, chunks=[b"x"]).status == INNER

@@ -1,0 +1,43 @@
+"""How much of a disk is free, looked at before something is written that might fill it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from lora_studio.errors import DiskFull
+from lora_studio.settings import Settings
+
+GIGABYTE = 1e9
+HINT = "Free some space, or set LORA_STUDIO_KEEP_FREE_GB lower."
+
+
+def free_bytes(place: Path) -> int | None:
+    """Of the disk that a file or folder lies on or would lie on; None where nobody can tell."""
+    place = place.absolute()
+    try:
+        existing = next(folder for folder in (place, *place.parents) if folder.exists())
+        return shutil.disk_usage(existing).free
+    except (OSError, StopIteration):
+        return None
+
+
+def has_room(place: Path, wanted: int = 0, settings: Settings | None = None) -> bool:
+    """Whether so many bytes fit and what is to be kept free stays free; yes where nobody can tell."""
+    free, kept = free_bytes(place), (settings or Settings.from_environment()).keep_free_bytes
+    return free is None or free >= wanted + kept
+
+
+def check_room(place: Path, what: str, wanted: int = 0, settings: Settings | None = None) -> None:
+    """Raises DiskFull: `what` (as "The pictures") is not begun where it doesn't fit."""
+    settings = settings or Settings.from_environment()
+    if has_room(place, wanted, settings):
+        return
+    kept = f"{size(settings.keep_free_bytes)} are kept free"
+    need = f"{what} would take {size(wanted)}, and {kept}" if wanted else f"{what} can't be stored: {kept}"
+    raise DiskFull(f"The disk has {size(free_bytes(place) or 0)} left. {need}.", HINT)
+
+
+def size(count: int) -> str:
+    """`1.5 GB`, `20 MB`."""
+    return f"{count / GIGABYTE:.1f} GB" if count >= 0.95 * GIGABYTE else f"{max(0, round(count / 1e6))} MB"
