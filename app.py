@@ -33,6 +33,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until Ctrl+C or SIGTERM. Exit codes: 0 done, 2 something the user can put right."""
     options = parse(argv)
+    ended = server.end_asked()
     try:
         keep_private()
         studio = open_studio()
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"LoRA Studio is open at {page.share_address or page.address}", flush=True)
     if access.made:
         print(f"User {access.username}, password {access.password} (made for this run)", flush=True)
-    server.wait_for_end()
+    server.wait_for_end(ended)
     print("Closing; a running training keeps what it has learned.", flush=True)
     page.close()
     studio.close()

@@ -9,8 +9,8 @@ from typing import Any
 
 class JobStatus(StrEnum):
     """queued -> running -> stopping -> finished | failed | stopped, or running -> pausing -> paused; a
-    running row whose owner is gone becomes interrupted when the studio opens. What has left a state behind
-    can be resumed: it is queued again."""
+    running row whose owner is gone becomes interrupted when the studio opens. What ended early can be
+    resumed: it is queued again, and goes on from its last state, or begins anew without one."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -72,9 +72,11 @@ class JobRecord:
 
     @property
     def resumable(self) -> bool:
-        """A training paused before its first step has no state; it begins at its beginning."""
+        """Without a state a training begins at its beginning, and to the same result; one that left a LoRA
+        when it was stopped is done."""
         ended = {JobStatus.INTERRUPTED, JobStatus.STOPPED, JobStatus.FAILED}
-        return self.status is JobStatus.PAUSED or (self.status in ended and self.state_step is not None)
+        can_begin = self.state_step is not None or not self.result_path
+        return self.status is JobStatus.PAUSED or (self.status in ended and can_begin)
 
 
 @dataclass(frozen=True, kw_only=True)

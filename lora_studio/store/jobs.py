@@ -344,7 +344,7 @@ def _interrupt(connection: sqlite3.Connection, job_id: str) -> JobRecord:
     saved = connection.execute(sql, (job_id,)).fetchone()
     checkpoint = json.loads(saved["json"]) if saved else None
     message = f"The program ended while this training ran, at step {row['step']} of {row['total_steps']}."
-    hint = "Start it again with the same settings."
+    hint = "Resume it: it begins from the start, since no state was saved yet."
     if row["state_step"] is not None:
         hint = f"Resume it: it goes on from step {row['state_step']}, with the same result."
     if checkpoint:

@@ -174,14 +174,20 @@ def private_paths(settings: Settings) -> list[Any]:
     ]
 
 
-def wait_for_end() -> None:
-    """Return on Ctrl+C or SIGTERM. Without a handler SIGTERM would end the process at once, jobs and all."""
+def end_asked() -> threading.Event:
+    """Set by SIGTERM from now on, which would otherwise end the process at once, jobs and all. Call it in the
+    main thread, before there is anything that has to end in order."""
     ended = threading.Event()
 
     def end(number: int, frame: FrameType | None) -> None:
         ended.set()
 
     signal.signal(signal.SIGTERM, end)
+    return ended
+
+
+def wait_for_end(ended: threading.Event) -> None:
+    """Return on Ctrl+C, or when the end is asked for."""
     with suppress(KeyboardInterrupt):
         while not ended.wait(0.5):
             pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -16,8 +17,8 @@ import psutil
 import pytest
 from gradio_client import Client, handle_file
 
-from tests.serving import CHECKOUT, running_app
-from tests.waiting import PATIENCE
+from tests.serving import CHECKOUT, free_port, running_app
+from tests.waiting import PATIENCE, until
 
 FOX = CHECKOUT / "examples" / "ink" / "fox.png"
 
@@ -69,6 +70,25 @@ def test_sigterm_ends_it_in_order_and_keeps_what_was_learned(tmp_path: Path) -> 
     database = sqlite3.connect(app.home / "studio.db")
     assert database.execute("SELECT status FROM jobs").fetchall() == [("stopped",)]
     database.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to answer")
+def test_sigterm_is_heard_from_the_moment_the_port_answers(tmp_path: Path) -> None:
+    port = free_port()
+    environment = {**os.environ, "LORA_STUDIO_HOME": str(tmp_path / "home")}
+    environment["LORA_STUDIO_MODELS"] = str(tmp_path / "models")
+    command = [sys.executable, "-u", "app.py", "--port", str(port)]
+    with subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, text=True) as app:
+        until(lambda: answers(port))
+        app.send_signal(signal.SIGTERM)
+        said, _ = app.communicate(timeout=PATIENCE)
+    assert app.returncode == 0
+    assert "Closing" in said
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as visitor:
+        return visitor.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_taken_port_is_said_in_a_sentence(tmp_path: Path) -> None:

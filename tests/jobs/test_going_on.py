@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +13,8 @@ import pytest
 
 from lora_studio.config import TrainConfig
 from lora_studio.errors import StoreError
-from lora_studio.jobs.queue import JobQueue
+from lora_studio.events import Started, StepDone
+from lora_studio.jobs.queue import FROM_THE_START, JobQueue
 from lora_studio.jobs.thread_worker import ThreadWorker
 from lora_studio.lora.files import find_file, read_header
 from lora_studio.records import JobRecord, JobStatus
@@ -132,6 +134,30 @@ def test_after_kill_9_the_next_program_resumes_the_run(
     assert any("begins with the weights that another one had" in note for note in notes)
     queue.stop(again.id)
     queue.wait(again.id, timeout=PATIENCE)
+
+
+def test_what_was_killed_before_its_first_state_begins_from_the_start(
+    open_queue: Open, store: JobStore, tiny_config: Build
+) -> None:
+    config = tiny_config("early", max_train_steps=6, save_state_every_n_steps=0)
+    dead = f"{socket.gethostname()}:{2**22 + 1}:1"
+    job = store.create(config, dead)
+    store.claim(job.id, dead)
+    told = {"total_steps": 6, "loss": 0.5, "average_loss": 0.5, "learning_rate": 1e-4, "seconds": 0.1}
+    store.append(job.id, Started(total_steps=6, phases=("train",), device="cpu", dtype="float32"))
+    store.append(job.id, StepDone(step=1, **told))
+    left = Path(config.output.output_dir) / "previews" / "base-0.png"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"cut off")
+    queue = open_queue(worker=ThreadWorker(DeviceLease()))
+    assert (queue.get(job.id).status, queue.get(job.id).state_step) == (JobStatus.INTERRUPTED, None)
+    queue.resume(job.id)
+    again = queue.wait(job.id, timeout=PATIENCE)
+    assert (again.status, again.message, again.run) == (JobStatus.FINISHED, "", 2)
+    assert steps_of(queue, job.id) == [*range(1, 7)]
+    assert FROM_THE_START in queue.log_tail(job.id)
+    whole = queue.submit(tiny_config("whole", max_train_steps=6, save_state_every_n_steps=0))
+    assert tensor_hash(queue.wait(whole.id, timeout=PATIENCE)) == tensor_hash(again)
 
 
 def test_a_state_that_is_gone_is_told_before_anything_runs(open_queue: Open, tiny_config: Build) -> None:

@@ -75,17 +75,25 @@ def test_an_ended_job_with_a_state_goes_on_under_its_own_id(
     assert waiting.id == job.id
 
 
-def test_without_a_state_only_a_paused_job_goes_on(store: JobStore, config_named: Build) -> None:
+@pytest.mark.parametrize("end", [Stopped(step=1), Failed(message="The disk is full."), Paused(step=0)])
+def test_without_a_state_a_job_begins_anew(store: JobStore, config_named: Build, end: Event) -> None:
+    job = store.create(config_named())
+    run(store, job.id, started(), step(1), end)
+    assert store.get(job.id).resumable
+    assert (store.resume(job.id).status, store.get(job.id).state_step) == (JobStatus.QUEUED, None)
+    with pytest.raises(StoreError, match="it is queued"):
+        store.resume(job.id)
+    run(store, job.id, started(), step(1))
+    assert [stored.event.step for stored in store.events(job.id, kinds=("StepDone",))] == [1]
+
+
+def test_a_job_that_left_a_lora_and_no_state_is_done(store: JobStore, config_named: Build) -> None:
     stopped = store.create(config_named("a"))
-    run(store, stopped.id, started(), step(1), Stopped(step=1))
+    run(store, stopped.id, started(), step(1), Stopped(step=1, path="/x/a"))
+    assert not store.get(stopped.id).resumable
     with pytest.raises(StoreError, match="has left no state") as caught:
         store.resume(stopped.id)
     assert caught.value.hint == "Start it again."
-    paused = store.create(config_named("b"))
-    run(store, paused.id, started(), Paused(step=0))
-    assert store.resume(paused.id).status == JobStatus.QUEUED
-    with pytest.raises(StoreError, match="it is queued"):
-        store.resume(paused.id)
 
 
 def test_a_finished_job_can_not_be_resumed(store: JobStore, config_named: Build) -> None:

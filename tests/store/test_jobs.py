@@ -193,11 +193,11 @@ def test_orphans_become_interrupted_and_say_what_can_be_done(store: JobStore, co
     assert [job.id for job in interrupted] == [bare.id, saved.id, stopping.id]
     assert all(job.status == JobStatus.INTERRUPTED and job.finished_at for job in interrupted)
     assert interrupted[1].message == "The program ended while this training ran, at step 8 of 10."
+    assert interrupted[0].resumable
+    assert interrupted[0].hint.startswith("Resume it: it begins from the start")
     assert interrupted[1].hint == (
-        "Start it again with the same settings. "
-        "What it had learned by step 5 is kept in b-000005.safetensors."
+        f"{interrupted[0].hint} What it had learned by step 5 is kept in b-000005.safetensors."
     )
-    assert interrupted[0].hint == "Start it again with the same settings."
     assert store.events(saved.id)[-1].event.level == "warning"
     assert store.interrupt_orphans(HERE) == []
 
