@@ -32,8 +32,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 @steady_output()
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until Ctrl+C or SIGTERM. Exit codes: 0 done, 2 something the user can put right."""
-    options = parse(argv)
-    ended = server.end_asked()
+    options, ended = parse(argv), server.end_asked()
     try:
         keep_private()
         studio = open_studio()

@@ -6,7 +6,6 @@ only make them quick to find, and `scan` makes them again.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -18,9 +17,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from lora_studio.config import SLUG
-from lora_studio.errors import ConfigError, StoreError, StudioError
+from lora_studio.disk import check_room
+from lora_studio.errors import ConfigError, StoreError, StudioError, UnknownFormat
+from lora_studio.events import ShouldStop, never_stop
 from lora_studio.generation import inputs
-from lora_studio.generation.images import FORMATS, SUFFIXES, read_request
+from lora_studio.generation.image_records import image_record, request_in
+from lora_studio.generation.images import SUFFIXES
 from lora_studio.generation.reuse import is_drawn
 from lora_studio.lora.files import LONGEST_TITLE, LoraHeader, file_name, find_file, read_header
 from lora_studio.lora.folder import (
@@ -49,6 +51,7 @@ logger = logging.getLogger(__name__)
 KINDS = ("lora", "image")
 UNREADABLE = (StudioError, OSError, ValueError, ArithmeticError, RecursionError)
 """What reading a stranger's file may end with; it is left out then, with a line in the log."""
+AT_ONCE = 100  # rows of a transaction
 PICTURES = frozenset(SUFFIXES.values())
 
 
@@ -60,13 +63,18 @@ class Gallery:
         self._trash = Trash(settings.trash)
         self._lock = threading.RLock()
         self._told: set[tuple[str, str]] = set()
+        self._is_read = False
 
-    def scan(self) -> None:
+    def scan(self, should_stop: ShouldStop = never_stop) -> None:
         """Make the rows equal the folders. Files that can't be read are logged once and not listed; unchanged
         ones are not read again. LoRA files dropped into the library's folder get a folder of their own."""
-        with self._lock:
-            self._scan_loras()
-            self._scan_images()
+        self._scan_loras(should_stop)
+        self._scan_images(should_stop)
+        self._is_read = self._is_read or not should_stop()
+
+    def unread(self) -> int:
+        """How many LoRAs and pictures a scan would read."""
+        return len(self._new_images()) + len(self._new_loras())
 
     def loras(self, search: str = "") -> list[LoraRecord]:
         """Newest first, without metadata. All words of `search` must occur in title, slug or trigger
@@ -168,14 +176,16 @@ class Gallery:
             self._read_image(path)
 
     def forget_inputs(self) -> None:
-        """Remove pictures to redraw that no picture of the gallery or its trash was made from, once they have
-        not been used for a week. What can't be removed stays."""
+        """Remove pictures to redraw that no picture of the gallery or its trash was made from, once they are
+        `unused`. What can't be removed stays."""
+        if not self._is_read:
+            return  # what is made from them isn't known yet
         old = inputs.unused(self._settings.inputs)
         if not old:
             return
         trash = (path for path in self._settings.trash.rglob("*") if path.suffix in PICTURES)
         made = [record.request for record in self._library.images(limit=-1)]
-        made += [request.model_dump() for path in trash if (request := _request_in(path))]
+        made += [request.model_dump() for path in trash if (request := request_in(path))]
         kept = {values.get(name) for values in made for name in ("image", "mask_image")}
         for path in old:
             if path.stem not in kept:
@@ -213,20 +223,28 @@ class Gallery:
             self._library.remove_images(paths)
         return token
 
-    def _scan_loras(self) -> None:
-        with _disk_errors("The library", "read"):
+    def _scan_loras(self, should_stop: ShouldStop) -> None:
+        with self._lock, _disk_errors("The library", "read"):
             self._settings.loras.mkdir(parents=True, exist_ok=True)
             for path in sorted(self._settings.loras.iterdir()):
                 self._take_in(path)
+        for folder in self._new_loras():
+            if should_stop():
+                return
+            with self._lock:  # others get their turn between two
+                self._read_lora(folder)
+        with self._lock:
+            for slug in self._library.lora_fingerprints():
+                if not fingerprint(self._settings.loras / slug):
+                    self._library.remove_lora(slug)
+
+    def _new_loras(self) -> list[Path]:
+        """Folders whose rows are missing or tell of another state."""
+        with _disk_errors("The library", "read"):
             folders = [path for path in self._settings.loras.iterdir() if SLUG.fullmatch(path.name)]
         known = self._library.lora_fingerprints()
-        present = {folder.name: fingerprint(folder) for folder in folders}
-        for folder in folders:
-            if present[folder.name] and present[folder.name] != known.get(folder.name):
-                self._read_lora(folder)
-        for slug in known:
-            if not present.get(slug):
-                self._library.remove_lora(slug)
+        present = {folder: fingerprint(folder) for folder in folders}
+        return [folder for folder, state in present.items() if state and state != known.get(folder.name)]
 
     def _take_in(self, path: Path) -> None:
         """Give a file that was dropped into the library a folder, and a folder a name that can be a slug."""
@@ -248,6 +266,8 @@ class Gallery:
     def _place(self, path: Path, header: LoraHeader, *, keep_original: bool) -> LoraRecord:
         """Copy or move a LoRA file into a folder of its own, where it appears only when it is complete. Its
         name on disk is its title when it has none of its own."""
+        if keep_original:
+            check_room(self._settings.loras, path.name, path.stat().st_size, self._settings)
         folder = self._free_folder(path.stem)
         unfinished, target = folder / ".copy.tmp", folder / file_name(folder.name)
         with _disk_errors(plain_name(path), "brought into the library"):
@@ -281,51 +301,53 @@ class Gallery:
                 self._tell_once(folder, error)
             self._library.remove_lora(folder.name)
 
-    def _scan_images(self) -> None:
+    def _scan_images(self, should_stop: ShouldStop) -> None:
+        new = self._new_images()
+        for begin in range(0, len(new), AT_ONCE):
+            if should_stop():
+                return
+            self._read_images(new[begin : begin + AT_ONCE])
         known = self._library.image_fingerprints()
-        found = {
-            str(path)
+        self._library.remove_images(path for path in known if not Path(path).is_file())
+
+    def _read_images(self, paths: Sequence[Path]) -> None:
+        """Make their rows in one transaction, but for those that can't be made."""
+        rows = []
+        for path in paths:
+            state = state_of(path)
+            try:
+                rows.append((image_record(path), state))
+            except UNREADABLE as error:
+                self._tell_once(path, error)
+                self._library.remove_images([str(path)])
+        try:
+            self._library.put_images(rows)
+        except Unstorable:
+            for path in paths:
+                try:
+                    self._read_image(path)
+                except UNREADABLE as error:
+                    self._tell_once(path, error)
+
+    def _new_images(self) -> list[Path]:
+        """Files whose rows are missing or tell of another state, in order."""
+        known = self._library.image_fingerprints()
+        return sorted(
+            path
             for path in self._settings.images.rglob("*")
             if path.suffix in PICTURES and not path.name.startswith(".") and is_plain(str(path))
-        }
-        for path in sorted(found):
-            if known.get(path) != state_of(Path(path)):
-                try:
-                    self._read_image(Path(path))
-                except (Unstorable, ValueError, ArithmeticError, RecursionError) as error:
-                    self._tell_once(Path(path), error)
-        self._library.remove_images(path for path in known.keys() - found if not Path(path).is_file())
+            if known.get(str(path)) != state_of(path)
+        )
 
     def _read_image(self, path: Path, request: GenerateRequest | None = None) -> ImageRecord | None:
-        """Make a picture's row; None when the file is no picture. One from elsewhere may hold no request."""
-        from PIL import Image
-
+        """Make a picture's row; None when the file is no picture."""
         state = state_of(path)
         try:
-            with Image.open(path, formats=list(FORMATS)) as picture:
-                width, height = picture.size
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            created_at = path.stat().st_mtime
-        except (
-            *(OSError, ValueError, SyntaxError),
-            *(Image.DecompressionBombError, Image.DecompressionBombWarning),
-        ) as error:
+            record = image_record(path, request)
+        except UnknownFormat as error:
             self._tell_once(path, error)
             self._library.remove_images([str(path)])
             return None
-        request = request or _request_in(path)
-        record = ImageRecord(
-            id=digest,
-            path=str(path),
-            thumbnail="",
-            prompt=request.prompt if request else "",
-            seed=(request.seed or 0) if request else 0,
-            width=width,
-            height=height,
-            created_at=created_at,
-            lora_slugs=tuple(use.slug for use in request.loras) if request else (),
-            request=request.model_dump(mode="json") if request else {},
-        )
         self._library.put_image(record, state)
         return record
 
@@ -356,13 +378,6 @@ def _free(path: Path) -> Path:
         number += 1
         candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return candidate
-
-
-def _request_in(path: Path) -> GenerateRequest | None:
-    try:
-        return read_request(path)
-    except StudioError:
-        return None
 
 
 def _copy(source: Path, target: Path) -> None:

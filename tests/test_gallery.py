@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,10 @@ from lora_studio.lora.files import file_name
 from lora_studio.request import GeneratedImage, GenerateRequest, LoraUse
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
+from lora_studio.store.first_scan import MOST_AT_ONCE
 from lora_studio.store.library import Library
+from lora_studio.studio import open_studio
+from tests.waiting import until
 
 METADATA = {
     "modelspec.title": "My Cat",
@@ -458,4 +462,43 @@ def test_pictures_to_redraw_go_when_nothing_was_made_from_them_for_a_week(
     for name in (kept, masked, trashed, old):
         os.utime(settings.inputs / f"{name}.png", (long_ago, long_ago))
     gallery.forget_inputs()
+    assert (settings.inputs / f"{old}.png").is_file(), "what is made from it is known after a scan only"
+    gallery.scan()
+    gallery.forget_inputs()
     assert {path.stem for path in settings.inputs.iterdir()} == {kept, masked, trashed, fresh}
+
+
+def test_pictures_to_redraw_go_sooner_when_they_take_too_much(
+    gallery: Gallery, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unused, fresh = (
+        inputs.keep(Image.new("RGB", (32, 32), colour), settings.inputs) for colour in ("red", "blue")
+    )
+    two_hours_ago = time.time() - 7200
+    os.utime(settings.inputs / f"{unused}.png", (two_hours_ago, two_hours_ago))
+    gallery.scan()
+    gallery.forget_inputs()
+    assert len(list(settings.inputs.iterdir())) == 2
+    monkeypatch.setattr(inputs, "MOST_BYTES", 10)
+    gallery.forget_inputs()
+    assert [path.stem for path in settings.inputs.iterdir()] == [fresh]
+
+
+def test_a_scan_that_is_ended_goes_on_the_next_time(gallery: Gallery, settings: Settings) -> None:
+    for seed in range(5):
+        draw(settings, seed=seed)
+    write_result(settings, "my-cat")
+    assert gallery.unread() == 6
+    gallery.scan(lambda: True)
+    assert gallery.unread() == 6
+    gallery.scan()
+    assert (gallery.unread(), len(gallery.images()), slugs(gallery)) == (0, 5, ["my-cat"])
+
+
+def test_a_large_library_is_read_while_the_page_is_open(settings: Settings) -> None:
+    for seed in range(MOST_AT_ONCE + 1):
+        draw(settings, seed=seed)
+    with closing(open_studio(settings)) as studio:
+        until(lambda: len(studio.gallery.images(limit=-1)) == MOST_AT_ONCE + 1)
+    with closing(open_studio(settings)) as studio:
+        assert studio.gallery.unread() == 0

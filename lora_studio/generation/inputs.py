@@ -96,8 +96,10 @@ def picture(digest: str, folder: Path) -> Image.Image:
         ) from error
 
 
-def unused(folder: Path, *, days: float = UNUSED_DAYS) -> list[Path]:
-    """The files of pictures that were neither taken in nor drawn from for so long."""
+def unused(folder: Path) -> list[Path]:
+    """The files of pictures that were neither taken in nor drawn from for a week, or for an hour while all of
+    them take too much room."""
+    days = SHORTEST_DAYS if kept_bytes(folder) > MOST_BYTES else UNUSED_DAYS
     before = time.time() - days * 86_400
     try:
         pictures = [path for path in folder.glob("*.png") if SUM.fullmatch(path.stem)]

@@ -86,12 +86,22 @@ class Library:
 
     def put_image(self, record: ImageRecord, fingerprint: str = "") -> None:
         """One row for a file; files with the same content share their id."""
-        search = _search_text(record.prompt, *record.lora_slugs)
+        self.put_images([(record, fingerprint)])
+
+    def put_images(self, records: Iterable[tuple[ImageRecord, str]]) -> None:
+        """Rows of several files with their fingerprints, in one transaction."""
+        rows = [
+            (
+                *(record.path, record.id, record.created_at),
+                *(_search_text(record.prompt, *record.lora_slugs), fingerprint, _json(record)),
+            )
+            for record, fingerprint in records
+        ]
         with self._database.write() as connection:
-            connection.execute(
+            connection.executemany(
                 "INSERT OR REPLACE INTO images(path, id, created_at, search, fingerprint, record)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
-                (record.path, record.id, record.created_at, search, fingerprint, _json(record)),
+                rows,
             )
 
     def image(self, image_id: str) -> ImageRecord:

@@ -1,0 +1,57 @@
+"""The first look at a library: before the page opens where little is new, else while it is open."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from lora_studio.errors import StudioError
+from lora_studio.events import ShouldStop
+
+logger = logging.getLogger(__name__)
+
+MOST_AT_ONCE = 200
+"""Files that are read before the page opens."""
+
+
+class Scanned(Protocol):
+    def unread(self) -> int: ...
+    def scan(self, should_stop: ShouldStop = ...) -> None: ...
+    def forget_inputs(self) -> None: ...
+
+
+@dataclass(kw_only=True)
+class FirstScan:
+    """What is found appears one after another; `close` ends a scan that still runs, the next one goes on from
+    there."""
+
+    library: Scanned
+    _closing: threading.Event = field(default_factory=threading.Event)
+    _reader: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Raises StudioError for what goes wrong before the page opens."""
+        new = self.library.unread()
+        if new <= MOST_AT_ONCE:
+            self._read()
+            return
+        logger.warning("%s LoRAs and pictures are new here: they are read while the page is open.", new)
+        self._reader = threading.Thread(target=self._read_quietly, name="library", daemon=True)
+        self._reader.start()
+
+    def close(self) -> None:
+        self._closing.set()
+        if self._reader is not None:
+            self._reader.join()
+
+    def _read(self) -> None:
+        self.library.scan(self._closing.is_set)
+        self.library.forget_inputs()
+
+    def _read_quietly(self) -> None:
+        try:
+            self._read()
+        except StudioError as error:
+            logger.warning("the library can't be read: %s", error)
