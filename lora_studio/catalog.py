@@ -294,6 +294,8 @@ PRESETS: Mapping[str, Preset] = {
         ),
     )
 }
+ADVISED_PICTURES = "10 to 30"
+"""Enough for any kind."""
 FEWEST_STEPS, MOST_STEPS = 500, 1500
 YES = {"true", "1", "yes", "on", "y", "t"}
 """What is taken for a switch that is on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 
 from lora_studio.catalog import plan, preview_prompts
 from lora_studio.config import Kind, TrainConfig, config_leaf
+from lora_studio.data.captions import captions_in, find_word
 from lora_studio.dataset import Datasets
+from lora_studio.disk import check_room
 from lora_studio.errors import ConfigError, DatasetError, DeviceBusy, StoreError, StudioError
 from lora_studio.events import Denoised, Emit, Event, ImageSaved, ShouldStop, ignore, never_stop
 from lora_studio.families.detect import FoundBase, known_base
@@ -20,6 +23,7 @@ from lora_studio.gallery import Gallery
 from lora_studio.generation.grid import plan_grid
 from lora_studio.generation.grid_drawing import CellDrawing, save_sheet, settled
 from lora_studio.generation.grid_names import with_slugs
+from lora_studio.generation.inputs import MOST_BYTES, kept_bytes
 from lora_studio.generation.prompts import prepare
 from lora_studio.generator import Generator
 from lora_studio.grid_request import GridRequest, GridResult
@@ -35,9 +39,13 @@ from lora_studio.request import GenerateRequest
 from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
+from lora_studio.store.first_scan import FirstScan
 from lora_studio.store.jobs import JobStore
 from lora_studio.store.library import Library
 from lora_studio.training.plan import TrainingPlan, measure
+
+NAMED_IN = 0.8
+"""Share of the captions that must have the name in them."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ class Studio:
     lease: DeviceLease
     database: Database
     mirror: Mirror
+    first_scan: FirstScan
     desk: GenerationDesk = field(default_factory=GenerationDesk)
     naming: threading.Lock = field(default_factory=threading.Lock, repr=False)
     """Held from choosing a free name to submitting the job that takes it."""
@@ -71,7 +80,7 @@ class Studio:
         for a base that is missing: it is named now, not when the job's turn comes."""
         slug = self._free_slug(name)
         found = known_base(base, self.settings)
-        trigger = trigger.strip() or default_trigger(slug)
+        trigger = trigger.strip() or made_trigger(name, slug, Path(train_data_dir))
         values: dict[str, Any] = {
             **plan(kind, found.traits, images, overrides).values,
             "pretrained_model_name_or_path": base,
@@ -134,6 +143,10 @@ class Studio:
             overrides=overrides,
         )
 
+    def trigger_for(self, dataset_id: str, name: str) -> str:
+        """The word that a training of this name gets when nobody says one. Raises ConfigError, StoreError."""
+        return made_trigger(name, slug_of(name), Path(self.datasets.get(dataset_id).path))
+
     def plan_training(
         self, config: TrainConfig, emit: Emit = ignore, should_stop: ShouldStop = never_stop
     ) -> TrainingPlan | None:
@@ -153,6 +166,9 @@ class Studio:
         """Make images and put them into the gallery. Waits for the device; training gives way between steps.
         Stopping returns the images finished so far; a failure leaves them in the gallery. Raises
         StudioError."""
+        check_room(self.settings.images, "Pictures", settings=self.settings)
+        if kept_bytes(self.settings.inputs) > MOST_BYTES:
+            self.gallery.forget_inputs()
         saved: list[Path] = []
 
         def hear(event: Event) -> None:
@@ -241,6 +257,7 @@ class Studio:
         self.desk.close()
         self.jobs.close()
         self.mirror.close()
+        self.first_scan.close()
         self.database.close()
 
     def _free_slug(self, name: str) -> str:
@@ -292,6 +309,16 @@ def slug_of(name: str) -> str:
     return slug
 
 
+def made_trigger(name: str, slug: str, folder: Path) -> str:
+    """The word that calls a LoRA up when nobody says one: the name, if the captions in the folder call it so,
+    else one made from it."""
+    captions = captions_in(folder)
+    said = [found for caption in captions if (found := find_word(caption, name.strip()))]
+    if captions and len(said) >= NAMED_IN * len(captions):
+        return Counter(said).most_common(1)[0][0]
+    return default_trigger(slug)
+
+
 def default_trigger(slug: str) -> str:
     """A word that text encoders hardly know, made from the slug: its letters without vowels, up to five."""
     letters = re.sub(r"[aeiou0-9-]", "", slug)[:5]
@@ -325,11 +352,11 @@ def open_studio(settings: Settings | None = None, *, start_worker: bool = True) 
         lease=lease,
         database=database,
         mirror=Mirror(settings, database, jobs, gallery),
+        first_scan=FirstScan(library=gallery),
     )
     if start_worker:
         studio.datasets.scan()
-        gallery.scan()
-        gallery.forget_inputs()
+        studio.first_scan.start()
         jobs.start()
         studio.mirror.start()
     return studio

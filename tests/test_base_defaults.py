@@ -168,7 +168,10 @@ def test_every_way_in_agrees(
             grey.update(made.values)
             return []
 
-    planned(studio, Grey(), dataset, "style", base)  # type: ignore[arg-type]
+    typed = {"name": "Red fox", "trigger": "", "max_train_steps": "30"}
+    (text,) = planned(studio, Grey(), dataset, "style", base, typed)  # type: ignore[arg-type]
+    assert "30 steps, as you set." in text
+    assert "You will call it with “rdfx”." in text
     for name, wanted in SDXL_WANTED.items():
         assert by_api.values()[name] == by_cli.values()[name] == grey[name] == wanted
     assert grey == dict(plan("style", base_of_family(SDXL), 4).values)

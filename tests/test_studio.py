@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from lora_studio.config import TrainConfig
-from lora_studio.errors import ConfigError, DatasetError, DeviceBusy, ModelFileError, StoreError
+from lora_studio.errors import ConfigError, DatasetError, DeviceBusy, DiskFull, ModelFileError, StoreError
 from lora_studio.events import Denoised, ImageSaved, PreviewSaved
 from lora_studio.records import JobStatus
 from lora_studio.request import GenerateRequest, LoraUse
@@ -234,3 +235,34 @@ def test_the_whole_way_on_a_real_base(settings: Settings, tmp_path: Path) -> Non
         shutil.rmtree(dataset.path)
         with pytest.raises(DatasetError):
             studio.datasets.pictures(dataset.id)
+
+
+def test_the_word_of_the_captions_calls_it_up(studio: Studio, tmp_path: Path) -> None:
+    for number, caption in enumerate(("mimi on a sofa", "a drawing of mimi, blue", "Mimi!", "mimi", "mimi")):
+        Image.new("RGB", (64, 64), (40 * number, 80, 120)).save(tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.txt").write_text(caption)
+    dataset = studio.datasets.create("set", sorted(tmp_path.glob("[0-9].*"))).id
+    assert start(studio, dataset, "Mimi").dataset.trigger_word == "mimi"
+    assert start(studio, dataset, "Mimi", trigger="zwx").dataset.trigger_word == "zwx"
+    assert start(studio, dataset, "Fox").dataset.trigger_word == "zwfx"
+    assert (studio.trigger_for(dataset, "Mimi"), studio.trigger_for(dataset, "Fox")) == ("mimi", "zwfx")
+
+
+def test_nothing_is_begun_on_a_full_disk(
+    studio: Studio, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = replace(studio.settings, keep_free_gb=900_000.0)
+    with closing(open_studio(full, start_worker=False)) as other:
+        with pytest.raises(DiskFull, match="These pictures would take"):
+            other.datasets.create("more", sorted(tmp_path.glob("*.png")))
+        with pytest.raises(DiskFull, match="Pictures can't be stored"):
+            other.generate(GenerateRequest.build(prompt="a cat"))
+        assert len(other.datasets.datasets()) == 1
+
+
+def test_sets_of_pictures_have_an_end(
+    studio: Studio, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lora_studio.dataset.MOST_SETS", 1)
+    with pytest.raises(StoreError, match="1 sets of pictures are kept already"):
+        studio.datasets.create("more", sorted(tmp_path.glob("*.png")))

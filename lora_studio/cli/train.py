@@ -296,7 +296,12 @@ def submit(studio: Studio, wishes: Mapping[str, Any], progress: Progress) -> Job
     if in_epochs := wishes.get("in_epochs"):
         config = studio.dataset_config(dataset_id=dataset.id, kind=kind, **common)
         common["overrides"] = {**common["overrides"], **steps_of_epochs(config, in_epochs)}
-    return studio.start_training(dataset_id=dataset.id, kind=kind, **common)
+    job = studio.start_training(dataset_id=dataset.id, kind=kind, **common)
+    if not str(wishes["trigger"]).strip():
+        progress.say(
+            f"You will call it with: {job.config['dataset']['trigger_word']} (--trigger is another)."
+        )
+    return job
 
 
 def find_files(folder: Path) -> list[Path]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from lora_studio.config_groups import DatasetGroup
@@ -16,6 +18,8 @@ from lora_studio.errors import DatasetError
 EXTENSIONS = (".txt", ".caption")
 WILDCARD = re.compile(r"\{\{|\}\}|\{((?:\{\{|\}\}|[^{}])+)\}")
 FACE_PARTS = 4
+MOST_LOOKED_AT, LONGEST_LOOKED_AT = 10_000, 100_000
+"""Files of a folder and bytes of each, where captions are only looked through."""
 UNCHANGING = {
     "caption_dropout_rate": 0.0,
     "caption_dropout_every_n_epochs": 0,
@@ -63,7 +67,23 @@ def with_trigger(caption: str, trigger: str) -> str:
 
 def has_word(text: str, word: str) -> bool:
     """Whether `word` stands in `text` by itself, in any case of letters."""
-    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None
+    return bool(find_word(text, word))
+
+
+def find_word(text: str, word: str) -> str:
+    """`word` as `text` writes it by itself, in any case of letters; empty where it doesn't."""
+    match = re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) if word else None
+    return match[0] if match else ""
+
+
+def captions_in(folder: Path) -> list[str]:
+    """The captions beside the pictures of a folder and of those in it, as far as they can be read."""
+    found = []
+    for path in islice((*folder.glob("*"), *folder.glob("*/*")), MOST_LOOKED_AT):
+        with contextlib.suppress(DatasetError, OSError):
+            if path.suffix in EXTENSIONS and path.is_file() and path.stat().st_size <= LONGEST_LOOKED_AT:
+                found.append(_read_text(path))
+    return [caption for caption in found if caption.strip()]
 
 
 def caption_for_use(

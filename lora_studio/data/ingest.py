@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lora_studio.catalog import ADVISED_PICTURES
 from lora_studio.data.archives import Limits, is_archive, open_archive, too_big
 from lora_studio.data.cleaning import clean_picture
 from lora_studio.errors import DatasetError
@@ -255,7 +256,9 @@ def _remark(work: _Ingest) -> None:
     if work.transparent:
         work.warnings.append(f"{_count(work.transparent)} with transparent parts: they are white now.")
     if len(work.pictures) < FEW_PICTURES:
-        work.warnings.append(f"{_count(len(work.pictures))} only: 5 to 20 different ones teach more.")
+        work.warnings.append(
+            f"{_count(len(work.pictures))} only: {ADVISED_PICTURES} different ones teach more."
+        )
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -271,7 +274,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _nothing_usable(refused: list[str]) -> DatasetError:
-    wanted = "Give at least one PNG, JPEG, WebP or BMP picture; 5 to 20 work best."
+    wanted = f"Give at least one PNG, JPEG, WebP or BMP picture; {ADVISED_PICTURES} work best."
     if not refused:
         return DatasetError("There are no pictures.", wanted)
     more = f" And {len(refused) - 5} more." if len(refused) > 5 else ""

@@ -20,6 +20,14 @@ ENOUGH = 0.03
 """Scores this close are equal; the earlier checkpoint wins, since less training forgets less."""
 NOTABLE = 0.05
 """Differences below this are not worth a word."""
+LEARNED_NOTHING = (
+    "The pictures of all checkpoints look like the base's own: nothing that shows was learned. Train longer, "
+    "or raise the learning rate."
+)
+CLOSENESS = ((NOTABLE, "like the base's"), (0.15, "a little like yours"), (0.3, "like yours"))
+ALL_BUT_EQUAL = "very like yours"
+"""Likeness in words: its number is a mean over prompts, and the tour's alien, which nobody can tell from the
+pictures it was trained on, reaches 0.37 of what these have among themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +77,14 @@ def score(row: Row, board: Board) -> float:
 
 
 def recommend(board: Board) -> tuple[int, str]:
-    """(step, the reason in a sentence); (0, "") when nothing was measured."""
+    """(step, the reason in a sentence); (0, "") when nothing was measured, 0 and why not when nothing was
+    learned."""
     known = [row for row in board.rows if _measured(row)]
     if not known:
         return 0, ""
+    near = [row.likeness for row in known if row.likeness is not None]
+    if near and max(near) < NOTABLE:
+        return 0, LEARNED_NOTHING
     best = max(score(row, board) for row in known)
     chosen = next(row for row in known if score(row, board) >= best - ENOUGH)
     reasons = [*_likeness(chosen, known), *_guards(chosen, known)]
@@ -136,12 +148,9 @@ def _likeness(chosen: Row, rows: Sequence[Row]) -> list[str]:
     most, step = max(measured)
     own = min(1.0, chosen.likeness)
     if most - own < NOTABLE:
-        return [f"its pictures are the closest to yours ({percent(own)})"]
+        return ["its pictures are the closest to yours"]
     nearly = "nearly" if most - own < 3 * NOTABLE else "not"
-    return [
-        f"its pictures are {nearly} as close to yours as those of step {-step} ({percent(own)} against "
-        f"{percent(most)})"
-    ]
+    return [f"its pictures are {nearly} as close to yours as those of step {-step}"]
 
 
 def _guards(chosen: Row, rows: Sequence[Row]) -> list[str]:
@@ -171,6 +180,11 @@ def _joined(parts: Sequence[str]) -> str:
     if len(parts) > 1 and " not as close" in parts[0]:
         return f"{parts[0]}, but {_joined(parts[1:])}"
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def closeness(likeness: float) -> str:
+    """What a likeness says, in words."""
+    return next((word for limit, word in CLOSENESS if likeness < limit), ALL_BUT_EQUAL)
 
 
 def percent(share: float) -> str:

@@ -124,6 +124,7 @@ class _Reader:
     total: int
     placed: list[PlacedPicture] = field(default_factory=list)
     _done: int = 0
+    _note: str = ""
     _bucketings: dict[int, Bucketing] = field(default_factory=dict)
     _waiting: dict[Size, list[tuple[PlacedPicture, Image.Image]]] = field(default_factory=dict)
 
@@ -131,7 +132,9 @@ class _Reader:
         """False when stopped."""
         for picture in pictures:
             self._bucketing(picture)
-        self.emit(PhaseAdvanced(phase="cache", done=0, total=self.total))
+        reg = sum(picture.is_reg for picture in pictures)
+        self._note = f"{len(pictures) - reg} of yours, {reg} for regularisation" if reg else ""
+        self._say()
         for picture in pictures:
             if should_stop():
                 return False
@@ -143,7 +146,10 @@ class _Reader:
 
     def advance(self) -> None:
         self._done += 1
-        self.emit(PhaseAdvanced(phase="cache", done=self._done, total=self.total))
+        self._say()
+
+    def _say(self) -> None:
+        self.emit(PhaseAdvanced(phase="cache", done=self._done, total=self.total, note=self._note))
 
     def _read(self, picture: Picture) -> None:
         try:

@@ -11,7 +11,7 @@ import gradio as gr
 
 from lora_studio.errors import StoreError, StudioError
 from lora_studio.studio import Studio
-from lora_studio.training.board import Board, Row, percent, read_board
+from lora_studio.training.board import Board, Row, closeness, percent, read_board
 from lora_studio.training.chosen import checkpoint_files, chosen_step
 from lora_studio.ui.guard import guarded, safe_slug, whole
 from lora_studio.ui.markup import ACTIONS_JS, fill, panel
@@ -34,8 +34,8 @@ def _share(value: float | None) -> str:
 COLUMNS = (
     Column(
         title="likeness",
-        meaning="how far its pictures have come from the base's (0 %) to yours (100 %)",
-        show=lambda row: _share(row.likeness),
+        meaning="how far its pictures have come from the base's to yours",
+        show=lambda row: "–" if row.likeness is None else closeness(row.likeness),
     ),
     Column(
         title="keeps to the prompt",

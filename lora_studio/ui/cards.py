@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_studio.catalog import family_title
+from lora_studio.catalog import ADVISED_PICTURES, family_title
 from lora_studio.records import DatasetRecord, ImageRecord, LoraRecord
 from lora_studio.ui.markup import fill
 from lora_studio.ui.words import counted, moment, size
@@ -36,7 +36,7 @@ class Result:
 def dataset_pictures(record: DatasetRecord | None, pictures: Sequence[Picture]) -> str:
     """Thumbnails with captions to edit; what to do when there are none."""
     if record is None:
-        return fill("no_pictures")
+        return fill("no_pictures", advised=ADVISED_PICTURES)
     headline = f"{counted(record.images, 'picture')}, {record.captions} with a caption"
     return fill("pictures", headline=headline, pictures=pictures)
 

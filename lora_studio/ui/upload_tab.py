@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +22,8 @@ from lora_studio.studio import Studio
 from lora_studio.training.plan import TrainingPlan
 from lora_studio.ui.base_traits import traits_of
 from lora_studio.ui.cards import Picture, dataset_notices, dataset_pictures
-from lora_studio.ui.form import Form
-from lora_studio.ui.guard import base_names, guarded, safe_base, safe_id, safe_uploads, takes_hub_ids
+from lora_studio.ui.form import Form, overrides
+from lora_studio.ui.guard import base_names, guarded, quietly, safe_base, safe_id, safe_uploads, takes_hub_ids
 from lora_studio.ui.markup import fill, heading, hidden, panel
 from lora_studio.ui.words import counted, moment
 
@@ -37,6 +38,8 @@ PICTURES = [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 FILE_TYPES = [*PICTURES, ".zip", ".txt", ".caption"]
 MOST_SHOWN = 120
 DEFAULT_BASE = "starter"
+FOLLOWED = ("max_train_steps", "train_batch_size", "network_train_unet_only")
+"""Settings that the plan's sentence speaks of."""
 FILL = """([own, ours], asked, ...now) => now.map((value, at) => {
   const typed = value && !ours.some((one) => one[at] === value), since = (value || '') !== (asked[at] || '');
   return since || (typed && at) ? value : own[at];
@@ -171,10 +174,15 @@ def _render_questions(settings: Settings) -> dict[str, Any]:
 def listen(tab: UploadTab, form: Form, studio: Studio) -> None:
     """Everything on this tab but the start of a training, which blocks.py wires to both tabs."""
     private: dict[str, Any] = {"api_visibility": "private"}
-    planning = {"inputs": [tab.dataset, tab.kind, tab.base], "outputs": [tab.plan, *form.components]}
+    typed = {"name": tab.name, "trigger": tab.trigger, **{name: form.fields[name] for name in FOLLOWED}}
+    given = [tab.dataset, tab.kind, tab.base, *typed.values()]
+    planning = {"inputs": given, "outputs": [tab.plan, *form.components]}
 
-    def replan(dataset_id: str, kind: str, base: str) -> list[Any]:
-        return planned(studio, form, dataset_id, kind, base)
+    def replan(dataset_id: str, kind: str, base: str, *values: Any) -> list[Any]:
+        return planned(studio, form, dataset_id, kind, base, dict(zip(typed, values, strict=True)))
+
+    def reword(*values: Any) -> str:
+        return str(replan(*values)[0])
 
     def receive(files: Any, name: str | None) -> list[Any]:
         return received(studio, files, name or "")
@@ -196,6 +204,8 @@ def listen(tab: UploadTab, form: Form, studio: Studio) -> None:
     )
     tab.pictures.submit(guarded(caption), tab.dataset, None, **quick)
     gr.on([tab.kind.change, tab.base.change], guarded(replan), **planning, **quick)
+    left: list[Any] = list(typed.values())
+    gr.on([field.blur for field in left], quietly(reword, gr.skip), given, tab.plan, **quick)
     for button, example in zip(tab.examples, EXAMPLES, strict=True):
         _listen_example(tab, button, example, studio).success(guarded(replan), **planning, **quick)
 
@@ -253,14 +263,37 @@ def shown(studio: Studio, record: DatasetRecord | None) -> list[Any]:
     return [record.id, dataset_pictures(record, pictures), dataset_notices(record)]
 
 
-def planned(studio: Studio, form: Form, dataset_id: str, kind: str, base: str) -> list[Any]:
-    """The plan in a sentence, and the planned values as the form's grey texts."""
+def planned(
+    studio: Studio,
+    form: Form,
+    dataset_id: str,
+    kind: str,
+    base: str,
+    typed: Mapping[str, Any] | None = None,
+) -> list[Any]:
+    """The plan in a sentence, and the planned values as the form's grey texts. `typed` are name and trigger,
+    and the settings of FOLLOWED, as a person has them by now."""
+    typed = typed or {}
     record = studio.datasets.get(safe_id(dataset_id, "set of pictures")) if dataset_id else None
     known_kind: Any = kind if kind in KINDS else "object"
     traits = traits_of(base or DEFAULT_BASE, studio.settings)
-    made = plan(known_kind, traits, record.images if record else 10)
-    ready = record is not None and kind in KINDS
-    return [fill("plan", sentence=made.reason) if ready else "", *form.planned(made)]
+    chosen = {}
+    with contextlib.suppress(ConfigError):  # half typed; the start says what is wrong with it
+        chosen = overrides({name: typed.get(name) for name in FOLLOWED})
+    made = plan(known_kind, traits, record.images if record else 10, chosen)
+    if record is None or kind not in KINDS:
+        return ["", *form.planned(made)]
+    called = _called(studio, record.id, typed.get("name") or "", typed.get("trigger") or "")
+    return [fill("plan", sentence=f"{made.reason} {called}".strip()), *form.planned(made)]
+
+
+def _called(studio: Studio, dataset_id: str, name: str, trigger: str) -> str:
+    """What will call the LoRA up; empty for a name that can't be one."""
+    try:
+        word = trigger.strip()[:100] or studio.trigger_for(dataset_id, name)
+    except StudioError:
+        return ""
+    return f"You will call it with “{word}”."
 
 
 def change_caption(studio: Studio, dataset_id: str, event: gr.EventData) -> None:

@@ -54,7 +54,8 @@ def time_left(job: JobRecord) -> str:
     if job.status is JobStatus.RUNNING and job.seconds_left is not None and job.step:
         return f"about {duration(job.seconds_left)} left"
     if job.finished_at and job.started_at and not job.status.active:
-        return f"took {duration(job.seconds_at_work(job.finished_at))}"
+        worked = duration(job.seconds_at_work(job.finished_at))
+        return f"{worked} so far" if job.status is JobStatus.PAUSED else f"took {worked}"
     return ""
 
 

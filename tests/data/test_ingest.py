@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from lora_studio.catalog import ADVISED_PICTURES
 from lora_studio.config_groups import DatasetGroup
 from lora_studio.data import ingest as module
 from lora_studio.data.folders import read_folder
@@ -198,7 +199,7 @@ def test_nothing_usable_says_why(tmp_path: Path, into: Path) -> None:
 def test_one_picture_is_enough_but_few(tmp_path: Path, into: Path) -> None:
     made = ingest(upload(tmp_path, {"a.png": None}), into)
     assert made.images == 1
-    assert made.warnings == ("1 picture only: 5 to 20 different ones teach more.",)
+    assert made.warnings == (f"1 picture only: {ADVISED_PICTURES} different ones teach more.",)
 
 
 def test_five_different_pictures_need_no_remark(tmp_path: Path, into: Path) -> None:

@@ -8,7 +8,17 @@ import pytest
 
 from lora_studio.errors import StoreError
 from lora_studio.lora.files import find_file, read_header
-from lora_studio.training.board import Board, Row, even_choice, read_board, recommend, score, write_board
+from lora_studio.training.board import (
+    LEARNED_NOTHING,
+    Board,
+    Row,
+    closeness,
+    even_choice,
+    read_board,
+    recommend,
+    score,
+    write_board,
+)
 from lora_studio.training.chosen import checkpoint_files, chosen_step, use_checkpoint
 
 BOARD = Board(
@@ -30,7 +40,7 @@ def test_the_recommended_one_is_like_the_pictures_and_still_listens() -> None:
     step, reason = recommend(BOARD)
     assert step == 75
     assert reason == (
-        "Step 75 is recommended: its pictures are the closest to yours (90 %), it keeps to the prompts "
+        "Step 75 is recommended: its pictures are the closest to yours, it keeps to the prompts "
         "better than the last step (95 % against 30 %) and it changes other pictures less than the last "
         "step (20 % against 90 %)."
     )
@@ -112,7 +122,19 @@ def test_a_shortcoming_is_said_with_what_makes_up_for_it() -> None:
         Row(step=20, likeness=1.1, adherence=0.2, leak=0.9),
     )
     assert recommend(replace(BOARD, rows=rows))[1] == (
-        "Step 10 is recommended: its pictures are not as close to yours as those of step 20 (70 % against "
-        "100 %), but it keeps to the prompts better than the last step (100 % against 20 %) and it changes "
+        "Step 10 is recommended: its pictures are not as close to yours as those of step 20, "
+        "but it keeps to the prompts better than the last step (100 % against 20 %) and it changes "
         "other pictures less than the last step (0 % against 90 %)."
     )
+
+
+def test_where_nothing_was_learned_nothing_is_recommended() -> None:
+    rows = tuple(Row(step=step, likeness=likeness, leak=0.0) for step, likeness in ((1, 0.0), (2, 0.04)))
+    board = Board(prompts=("a",), base=("b.png",), rows=rows)
+    assert recommend(board) == (0, LEARNED_NOTHING)
+    assert recommend(Board(prompts=("a",), base=("b.png",), rows=(*rows, Row(step=3, likeness=0.3))))[0] == 3
+
+
+def test_a_likeness_is_shown_as_a_word() -> None:
+    words = [closeness(likeness) for likeness in (-0.2, 0.0, 0.1, 0.2, 0.37, 1.2)]
+    assert words == ["like the base's"] * 2 + ["a little like yours", "like yours"] + ["very like yours"] * 2

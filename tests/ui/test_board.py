@@ -66,7 +66,7 @@ def test_it_shows_pictures_figures_and_the_choice(studio: Studio, folder: Path) 
     assert alts[:3] == ["Base model alone: a zwx", "Base model alone: a &lt;zwx&gt; at sea", "Step 50: a zwx"]
     assert all(alts)
     figures = re.findall(r'class="number" data-title="[^"]+">([^<]+)<', shown)
-    assert figures == ["70 %", "10 %", "90 %", "80 %"]
+    assert figures == ["very like yours", "10 %", "very like yours", "80 %"]
     assert 'aria-label="Use the checkpoint of step 50"' in shown
     assert shown.count("data-action") == 1
     assert "in use" in shown
