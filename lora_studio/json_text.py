@@ -1,25 +1,22 @@
-"""JSON from strangers: bounded in length and depth, its numbers finite."""
+"""JSON from strangers, bounded in length and depth."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from lora_studio.numbers import parse_decimal, parse_whole
-
-LONGEST = 2_000_000
+LONGEST = 1_000_000
 """Characters; graphs of some hundred nodes take a tenth of it."""
 
 
 def read_json(text: str, longest: int = LONGEST) -> Any:
-    """What the text says; numbers that no setting could hold, NaN and Infinity are None. Raises ValueError
-    for text that is longer, nested too deeply, or no JSON."""
+    """What the text says; NaN and Infinity are None. A number may still be larger than any setting, which
+    `numbers.parse_whole` and `parse_decimal` tell. Raises ValueError for text that is longer, nested too
+    deeply, or no JSON."""
     if len(text) > longest:
         raise ValueError(f"{len(text)} characters are too many; {longest} are allowed")
     try:
-        return json.loads(
-            text, parse_int=parse_whole, parse_float=parse_decimal, parse_constant=lambda name: None
-        )
+        return json.loads(text, parse_constant=lambda name: None)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

@@ -93,6 +93,8 @@ SAME: Mapping[str, str] = {
     "dpmpp_sde": "DPM++ SDE",
     "uni_pc": "UniPC",
     "DPM2 Karras v2": "DPM2 Karras",
+    "kdpm_2": "DPM2",
+    "kdpm_2_a": "DPM2 a",
 }
 """Other programs' names for the very same method."""
 NEAR: Mapping[str, str] = {
@@ -130,11 +132,12 @@ NEAR_SPACINGS: Mapping[str, str] = {
     "Beta": "",
     "Turbo": "SGM Uniform",
     "DDPM": "",
-    "Sgm Uniform": "SGM Uniform",
+    "DDIM Uniform": "",
+    "Linear Quadratic": "SGM Uniform",
 }
 _ENDINGS = {*SPACINGS, *NEAR_SPACINGS} - {"Turbo", "DDIM", "DDPM"}
 LONGEST_NAME = 100
-SILENT_SPACINGS = ("", "Automatic", "Uniform", "Normal", "DDIM", "DDPM", "Sgm Uniform")
+SILENT_SPACINGS = ("", "Automatic", "Uniform", "Normal", "DDIM", "DDPM", "DDIM Uniform")
 """Those whose method's usual spacing is what is meant."""
 AUTOMATIC: Mapping[str, str] = {
     "DPM++ 2M": "Karras",
@@ -161,7 +164,8 @@ def sampler_named(name: str, schedule: str = "") -> Named:
     """The sampler of ours for what a person or another program wrote; `schedule` is A1111's "Schedule
     type"."""
     name, schedule = (" ".join(text[:LONGEST_NAME].split()) for text in (name, schedule))
-    schedule = next((known for known in SPACINGS if known.lower() == schedule.lower()), schedule)
+    spacings = {_letters(known): known for known in (*SPACINGS, *NEAR_SPACINGS)}
+    schedule = spacings.get(_letters(schedule), schedule)
     if not name:
         return Named("")
     method, written = _method_and_spacing(name)
@@ -191,9 +195,16 @@ def _method_and_spacing(name: str) -> tuple[str, str]:
 
 
 def _exact(method: str) -> str:
-    by_lower = {known.lower(): known for known in _METHODS}
-    return by_lower.get(method.lower(), "") or _lookup(SAME, method)
+    by_letters = {_letters(known): known for known in _METHODS}
+    return by_letters.get(_letters(method), "") or _lookup(SAME, method)
 
 
 def _lookup(table: Mapping[str, str], name: str) -> str:
-    return next((ours for theirs, ours in table.items() if theirs.lower() == name.lower()), "")
+    return next((ours for theirs, ours in table.items() if _letters(theirs) == _letters(name)), "")
+
+
+def _letters(name: str) -> str:
+    """Without what programs write differently: "DPM++ 2S a", "k_dpmpp_2s_ancestral" and ComfyUI's ending for
+    noise from the GPU."""
+    plain = name.lower().removeprefix("k_").removesuffix("_gpu").replace("ancestral", "a")
+    return plain.replace("++", "pp").replace("_", "").replace(" ", "").replace("-", "")

@@ -180,7 +180,7 @@ def _settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
     from lora_studio.generation.images import read_settings
 
     found = read_settings(Path(arguments.settings_of).expanduser())
-    for note in found.notes:
+    for note in found.said:
         print(f"note: {note}", file=sys.stderr)
     return found.request.model_dump()
 

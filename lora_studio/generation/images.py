@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from lora_studio import __version__
 from lora_studio.errors import BrokenFile, ConfigError, StoreError, UnknownFormat
-from lora_studio.generation.infotext import Restored, restore, write_infotext
+from lora_studio.generation.fitting import fit
+from lora_studio.generation.foreign_settings import read_foreign
+from lora_studio.generation.infotext import Restored, parse_infotext, restore, write_infotext
+from lora_studio.json_text import read_object
 from lora_studio.lora.files import write_atomically
 from lora_studio.request import GeneratedImage, GenerateRequest
 
@@ -33,6 +36,8 @@ LOSSY: Mapping[str, Mapping[str, Any]] = {
     "webp": {"format": "WEBP", "quality": 95, "method": 4},
 }
 EXIF, USER_COMMENT, MAKER_NOTE = 0x8769, 0x9286, 0x927C
+MAKE, MODEL = 0x010F, 0x0110
+MOST_TEXTS, LONGEST_TEXT = 100, 1_000_000
 MOST_EXIF = 65_000
 """Bytes; a JPEG file has no room for more."""
 CODES = {b"UNICODE\0": "utf-16", b"ASCII\0\0\0": "utf-8", b"\0" * 8: "utf-8", b"JIS\0\0\0\0\0": "iso2022_jp"}
@@ -124,11 +129,18 @@ def read_settings(path: Path | str) -> Restored:
     request = _request_from_json(chunks.get(CHUNK, ""))
     if request is not None:
         return Restored(request=request)
-    if chunks.get(PARAMETERS, "").strip():
-        return restore(chunks[PARAMETERS])
+    written = chunks.get(PARAMETERS, "")
+    # Some programs leave ComfyUI's graph beside A1111's line, which says all that was asked for.
+    found = None if parse_infotext(written).settings else read_foreign(chunks)
+    if found is not None:
+        filled, notes = fit(found.values)
+        return Restored(request=filled, notes=(*found.notes, *notes), program=found.program)
+    if written.strip() and not read_object(written):
+        return restore(written)
     raise UnknownFormat(
-        f"{path.name} has no settings in it.",
-        "Take a picture as it was saved here, in A1111 or in Forge: many sites and messengers drop settings.",
+        f"{path.name} has no settings in it that can be read.",
+        "Take a picture as it was saved here, in A1111, Forge, ComfyUI, SwarmUI, Fooocus, InvokeAI, or in "
+        "another program that keeps them: many sites and messengers drop settings.",
         path=path,
     )
 
@@ -152,7 +164,7 @@ def read_chunks(path: Path | str) -> dict[str, str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged Exif data of other programs: what can be read is enough
             with Image.open(path, formats=list(FORMATS)) as picture:
-                texts = {str(key): value for key, value in picture.info.items() if isinstance(value, str)}
+                texts = _plain_texts(picture)
                 return texts | {key: text for key, text in _exif_texts(picture).items() if key not in texts}
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BrokenFile(
@@ -190,14 +202,31 @@ def _short_json(text: str) -> bytes:
     return json.dumps(json.loads(text), ensure_ascii=False).encode() if text else b""
 
 
+def _plain_texts(picture: Image.Image) -> dict[str, str]:
+    """What stands beside the pixels under a name of its own, as much of it as settings take."""
+    found: dict[str, str] = {}
+    for key, value in list(picture.info.items())[:MOST_TEXTS]:
+        if isinstance(value, bytes) and key in ("xmp", "comment"):
+            value = value[:LONGEST_TEXT].decode("utf-8", "replace")
+        if isinstance(value, str):
+            found[str(key)] = value[:LONGEST_TEXT]
+    return found
+
+
 def _exif_texts(picture: Image.Image) -> dict[str, str]:
-    tags = picture.getexif().get_ifd(EXIF)
-    comment, note = tags.get(USER_COMMENT, b""), tags.get(MAKER_NOTE, b"")
-    texts = {PARAMETERS: _comment(comment) if isinstance(comment, bytes) else str(comment)}
+    exif = picture.getexif()
+    tags = exif.get_ifd(EXIF)
+    comment, note = tags.get(USER_COMMENT, exif.get(USER_COMMENT, b"")), tags.get(MAKER_NOTE, b"")
+    comment = _comment(comment[:LONGEST_TEXT]) if isinstance(comment, bytes) else str(comment)[:LONGEST_TEXT]
+    texts: dict[str, str] = {}
     if isinstance(note, bytes) and note.startswith(b"{"):
-        texts[CHUNK] = note.decode("utf-8", "replace")
-    if "Steps:" not in texts[PARAMETERS]:
-        del texts[PARAMETERS]  # a camera's or a person's own comment
+        texts[CHUNK] = note[:LONGEST_TEXT].decode("utf-8", "replace")
+    for tag in (MAKE, MODEL):  # ComfyUI in WebP: "prompt:{...}"; SwarmUI's first versions: "{...}"
+        name, mark, json_text = str(exif.get(tag, ""))[:LONGEST_TEXT].partition("{")
+        if mark and name in ("", "prompt:", "Prompt:"):
+            texts[name.removesuffix(":").lower() or PARAMETERS] = mark + json_text
+    if "Steps:" in comment or comment.lstrip().startswith("{"):  # not a camera's or a person's own comment
+        texts[PARAMETERS] = comment
     return texts
 
 

@@ -15,20 +15,25 @@ from typing import Any
 from lora_studio import __version__
 from lora_studio.config import SLUG
 from lora_studio.errors import ConfigError
-from lora_studio.generation.lora_tags import TAG, number, read_tag, write_tag
-from lora_studio.numbers import parse_decimal
+from lora_studio.generation.fitting import fit
+from lora_studio.generation.lora_tags import TAG, number, read_tag, slug_from, write_tag
+from lora_studio.generation.settings_line import (
+    RESOURCES,
+    find_settings,
+    read_pairs,
+    read_resources,
+    read_sides,
+)
 from lora_studio.request import GenerateRequest
-from lora_studio.samplers import SPACINGS, sampler_named
+from lora_studio.samplers import AUTOMATIC, SPACINGS, sampler_named
 
 NEGATIVE = "Negative prompt:"
-LONGEST_KEY = 60
-PAIR = re.compile(
-    rf'\s{{0,9}}+(\w[\w \-/]{{0,{LONGEST_KEY}}}+):\s*+("(?:\\.|[^\\"])*+"(?=,|$)|[^,]*+)(?:,|$)'
-)
-"""Bounded, so that a long line which is none takes no longer than it is."""
-FEWEST_PAIRS = 3
-"""A last line with fewer pairs than this is part of the prompt."""
+LONGEST_TEXT = 100_000
+"""Characters that are looked at."""
+LORA_KINDS = ("lora", "lycoris", "locon", "dora")
 ONLY_MASKED = "Only masked"
+NAMES_THERE = {"PNDM": "PLMS"}
+EVEN = "Uniform"
 UPSCALERS = {"lanczos": "Lanczos", "latent": "Latent"}
 ELSEWHERE = {
     "VAE": "the autoencoder",
@@ -44,6 +49,12 @@ ELSEWHERE = {
     "Face restoration": "face restoration",
     "Distilled CFG Scale": "the distilled guidance",
     "Mask mode": "an inverted mask",
+    "Hypernet": "a hypernetwork",
+    "Styles": "styles",
+    "Hires CFG Scale": "a CFG scale of the second pass",
+    "Hires schedule type": "a schedule of the second pass",
+    "Hires checkpoint": "a base model for the second pass",
+    "Hires negative prompt": "a negative prompt for the second pass",
 }
 """Settings of other programs that nothing here takes over, by their keys."""
 
@@ -55,14 +66,22 @@ class Infotext:
     prompt: str = ""
     negative_prompt: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
+    behind: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Restored:
-    """A request read from a picture, and sentences on what couldn't be taken over."""
+    """A request read from a picture, and sentences on what couldn't be taken over. `program` is the one that
+    wrote the settings; empty for our own."""
 
     request: GenerateRequest
     notes: tuple[str, ...] = ()
+    program: str = ""
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """The notes, after whose settings these are."""
+        return (f"These are settings of {self.program}.", *self.notes) if self.program else self.notes
 
 
 def write_infotext(
@@ -99,38 +118,41 @@ def write_infotext(
 
 
 def parse_infotext(text: str) -> Infotext:
-    """Read an infotext, ours or another program's. Text that has no settings line is all prompt."""
+    """Read an infotext, ours or another program's. Text that has no settings line is all prompt; what stands
+    behind that line is none of it."""
+    if len(text) > LONGEST_TEXT:  # the prompt stands at the start, the settings at the end
+        text = f"{text[: LONGEST_TEXT // 2]}\n{text[-LONGEST_TEXT // 2 :]}"
     lines = text.replace("\r\n", "\n").strip().split("\n")
-    settings: dict[str, str] = {}
-    pairs = PAIR.findall(lines[-1])
-    if len(pairs) >= FEWEST_PAIRS and not lines[-1].startswith(NEGATIVE):
-        settings = {key.strip(): _unquoted(value.strip()) for key, value in pairs}
-        lines.pop()
+    place, settings = find_settings(lines)
+    behind = "\n".join(lines[place + 1 :]).strip()
+    lines = lines[:place]
     negatives = [line for line, words in enumerate(lines) if words.strip().startswith(NEGATIVE)]
     start = negatives[0] if negatives else len(lines)
     negative = "\n".join(lines[start:]).strip().removeprefix(NEGATIVE).strip()
-    return Infotext(prompt="\n".join(lines[:start]).strip(), negative_prompt=negative, settings=settings)
+    return Infotext(
+        prompt="\n".join(lines[:start]).strip(), negative_prompt=negative, settings=settings, behind=behind
+    )
 
 
 def request_from_infotext(text: str) -> GenerateRequest:
     """The request that an infotext describes; what it leaves out keeps its default. LoRA tags whose name
-    can't be a slug of ours stay in the prompt, where one can see them. Raises ConfigError for values out of
-    range."""
+    can't be a slug of ours stay in the prompt, where one can see them."""
     return restore(text).request
 
 
 def restore(text: str) -> Restored:
-    """The same, with notes. Raises ConfigError."""
+    """The same, with notes."""
     info = parse_infotext(text)
     said = info.settings
-    prompt, loras = _without_tags(info.prompt)
-    width, _, height = said.get("Size", "").partition("x")
-    sampler = sampler_named(said.get("Sampler", ""), said.get("Schedule type", ""))
+    prompt, loras = _without_tags(said.get("Raw prompt") or info.prompt)
+    width, height = read_sides(said.get("Size", "")) or (None, None)
+    sampler = sampler_named(said.get("Sampler", ""), said.get("Schedule type") or said.get("Scheduler", ""))
+    resources, left = _resources(said)
     values: dict[str, Any] = {
         "prompt": prompt,
-        "negative_prompt": info.negative_prompt,
-        "base": said.get("Model"),
-        "loras": loras,
+        "negative_prompt": said.get("Raw negative prompt") or info.negative_prompt,
+        "base": said.get("Model") or resources.get("base"),
+        "loras": [*loras, *_more_loras(said, loras, resources.get("loras", []))],
         "num_inference_steps": said.get("Steps"),
         "guidance_scale": said.get("CFG scale"),
         "seed": said.get("Seed"),
@@ -143,16 +165,20 @@ def restore(text: str) -> Restored:
         **_redrawn(said),
         **_hires(said),
     }
-    request = GenerateRequest.build(
-        **{key: value for key, value in values.items() if value not in (None, "")}
-    )
-    return Restored(request=request, notes=(*([sampler.note] if sampler.note else []), *_left_out(said)))
+    request, notes = fit(values)
+    notes = [*([sampler.note] if sampler.note else []), *notes, *left, *_left_out(said)]
+    if info.behind:
+        notes.append(f"Passed over, behind the settings: “{info.behind[:60]}”.")
+    return Restored(request=request, notes=tuple(notes), program=_program(said))
 
 
 def _schedule(sampler: str) -> dict[str, str]:
-    """As A1111 has it since 1.9: "DPM++ 2M" and "Schedule type: Karras" apart."""
+    """As A1111 has it since 1.9: "DPM++ 2M" and "Schedule type: Karras" apart. A method that A1111 would give
+    another spacing of its own accord says that its steps lie evenly."""
     spacing = next((spacing for spacing in SPACINGS if sampler.endswith(f" {spacing}")), "")
-    return {"Sampler": sampler.removesuffix(spacing).strip(), "Schedule type": spacing} if spacing else {}
+    method = sampler.removesuffix(spacing).strip()
+    spacing = spacing or (EVEN if method in AUTOMATIC else "")
+    return {"Sampler": NAMES_THERE.get(method, method), **({"Schedule type": spacing} if spacing else {})}
 
 
 def _more_pairs(request: GenerateRequest) -> dict[str, Any]:
@@ -213,7 +239,7 @@ def _redrawn(said: Mapping[str, str]) -> dict[str, Any]:
     """Without a second pass, the denoising strength is that of a redrawn picture."""
     values: dict[str, Any] = {"image": said.get("Init image"), "mask_image": said.get("Mask image")}
     if said.get("Init image") or not _second_pass(said):
-        values["strength"] = _above_zero(said.get("Denoising strength"))
+        values["strength"] = said.get("Denoising strength")
     values["mask_blur"] = said.get("Mask blur")
     if said.get("Inpaint area") == ONLY_MASKED or "Masked area padding" in said:
         values["padding_mask_crop"] = said.get("Masked area padding", "32")
@@ -229,7 +255,7 @@ def _hires(said: Mapping[str, str]) -> dict[str, Any]:
         "hires_scale": _scale(said),
         # A1111 means "as the first pass" by 0.
         "hires_steps": None if steps == "0" else steps,
-        "hires_strength": _above_zero(said.get("Hires denoising strength", first)),
+        "hires_strength": said.get("Hires denoising strength", first),
         "hires_upscaler": "latent" if said.get("Hires upscaler", "").startswith("Latent") else "lanczos",
     }
 
@@ -242,20 +268,48 @@ def _scale(said: Mapping[str, str]) -> str | float:
     """The enlargement, or that to a size: the larger one of both sides, as A1111 covers it."""
     if said.get("Hires upscale"):
         return said["Hires upscale"]
-    sizes = [re.fullmatch(r"(\d{1,5}+)x(\d{1,5}+)", said.get(key, "")) for key in ("Size", "Hires resize")]
-    if sizes[0] is None or sizes[1] is None:
+    before, after = (read_sides(said.get(key, "")) for key in ("Size", "Hires resize"))
+    if before is None or after is None:
         return 2.0
-    factors = [int(after) / max(1, int(before)) for before, after in zip(*map(_sides, sizes), strict=True)]
-    return round(max(1.0, *factors), 4)
+    return round(max(1.0, *(new / max(1, old) for old, new in zip(before, after, strict=True))), 4)
 
 
-def _sides(size: re.Match[str] | None) -> tuple[str, ...]:
-    return size.groups() if size else ()
+def _resources(said: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """Base and LoRAs that Civitai names; its versions without a name can only be said."""
+    found: dict[str, Any] = {"loras": []}
+    notes: list[str] = []
+    for one in read_resources(said.get(RESOURCES, "")):
+        kind, name = str(one.get("type", "")), str(one.get("modelName") or "")[:100]
+        kind = kind or (str(one.get("air", "")).split(":")[3:4] or [""])[0]
+        if kind == "checkpoint" and name:
+            found["base"] = name
+        elif kind in LORA_KINDS and name:
+            found["loras"].append({"name": name, "weight": one.get("weight", 1)})
+        elif kind != "checkpoint" or not said.get("Model"):
+            what = name or f"number {str(one.get('modelVersionId', ''))[:20]} of Civitai"
+            notes.append(f"Not taken over: {kind[:20] or 'a model'} ({what}).")
+    return found, notes
 
 
-def _above_zero(value: str | None) -> str | None:
-    """A strength of 0 leaves the picture as it is, which isn't drawing; ours begin above it."""
-    return None if value is not None and parse_decimal(value) == 0 else value
+def _more_loras(
+    said: Mapping[str, str], tagged: list[dict[str, Any]], named: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """LoRAs that stand in the settings alone: Fooocus' weights, Civitai's resources."""
+    weights = read_pairs(said.get("Lora weights", ""))
+    uses = [*({"name": name, "weight": weight} for name, weight in weights.items()), *named]
+    known = {use["slug"] for use in tagged}
+    return [use for use in uses if slug_from(use["name"]) not in known]
+
+
+def _program(said: Mapping[str, str]) -> str:
+    """Which one wrote it; empty for our own."""
+    version = said.get("Version", "")
+    if version.startswith("LoRA Studio") or not said:
+        return ""
+    if RESOURCES in said:
+        return "Civitai"
+    names = {"f": "Forge", "neo": "Forge", "ComfyUI": "ComfyUI", "Fooocus": "Fooocus"}
+    return next((name for start, name in names.items() if version.startswith(start)), "A1111")
 
 
 def _left_out(said: Mapping[str, str]) -> list[str]:
@@ -268,12 +322,3 @@ def _left_out(said: Mapping[str, str]) -> list[str]:
 
 def _quoted(value: str) -> str:
     return json.dumps(value, ensure_ascii=False) if re.search(r'[,:\n"]', value) else value
-
-
-def _unquoted(value: str) -> str:
-    if value.startswith('"') and value.endswith('"'):
-        try:
-            return str(json.loads(value))
-        except ValueError:
-            return value
-    return value

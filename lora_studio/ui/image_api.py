@@ -212,7 +212,7 @@ class ImageEndpoints:
         _, missing = use_request(self._studio, request)
         return PictureSettings(
             request=request.model_dump(mode="json"),
-            missing=[*missing, *restored.notes],
+            missing=[*missing, *restored.said],
             infotext=infotext,
         )
 

@@ -57,7 +57,7 @@ def listen(parts: RecallParts, tab: GenerateTab, studio: Studio) -> None:
         restored, _ = recalled(studio, file)
         filling, missing = use_request(studio, restored.request)
         shown = easel(filling["source"], filling["mask"], studio.settings)
-        return [*tab.filling({**filling, "canvas": shown}, report([*missing, *restored.notes])), None]
+        return [*tab.filling({**filling, "canvas": shown}, report([*missing, *restored.said])), None]
 
     parts.file.upload(
         guarded(take), parts.file, [*tab.filled, parts.file], show_progress="hidden", api_visibility="private"

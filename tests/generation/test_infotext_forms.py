@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lora_studio.errors import ConfigError
+from lora_studio.generation.fitting import NO_BASE
 from lora_studio.generation.infotext import NEGATIVE, Restored, restore, write_infotext
-from lora_studio.request import MAX_SEED, GenerateRequest
+from lora_studio.request import LONGEST_PROMPT, MAX_SEED, GenerateRequest
 from lora_studio.samplers import SAMPLERS
 
 WORDS = st.text(
@@ -254,9 +254,11 @@ def test_a_line_of_another_program(name: str) -> None:
     expected = {"loras": [], **case.expected}
     for key, value in expected.items():
         assert (loras if key == "loras" else getattr(found.request, key)) == value, key
-    assert len(found.notes) == len(case.notes)
+    notes = [note for note in found.notes if note != NO_BASE]
+    assert (NO_BASE in found.notes) == (" Model: " not in case.text)
+    assert len(notes) == len(case.notes)
     for part in case.notes:
-        assert any(part in note for note in found.notes)
+        assert any(part in note for note in notes)
 
 
 def test_the_forms_survive_being_written_and_read_again() -> None:
@@ -287,10 +289,112 @@ def test_of_a_lora_named_twice_the_second_tag_stays_in_sight() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pair", "name"),
-    [("Clip skip: 40", "clip_skip"), ("Hires upscale: 9", "hires_scale"), ("Seed: x", "seed")],
+    ("pair", "name", "value", "note"),
+    [
+        ("Clip skip: 40", "clip_skip", 12, "Clip skip 40: 12 is taken instead."),
+        ("Clip skip: 0", "clip_skip", 1, "Clip skip 0: 1 is taken instead."),
+        ("Hires upscale: 9", "hires_scale", 4.0, "second pass 9: 4 is taken instead"),
+        ("Seed: x", "seed", None, "Not taken over: seed (x)."),
+        ("Seed: -1", "seed", None, "one will be drawn"),
+        ("Seed: 1234567890123456", "seed", 1234567890123456, ""),
+        ("Seed: 18446744073709551615", "seed", 2**63 - 1, "draws the same noise"),
+        ("CFG scale: 45", "guidance_scale", 30.0, "Cfg scale 45: 30 is taken instead."),
+        ("Denoising strength: 1.2", "strength", 1.0, "Denoising strength 1.2: 1 is taken instead."),
+        ("Size: 4096x2731", "width", 2048, "The size 4096 × 2731 is set to 2048 × 1368."),
+        ("Size: 4096x2731", "height", 1368, "The size 4096 × 2731 is set to 2048 × 1368."),
+        ("Size: 513x770", "height", 768, "The size 513 × 770 is set to 512 × 768."),
+        ("Size: 1x1", "width", 32, "is set to 32 × 32"),
+        ("Steps: 999", "num_inference_steps", 200, "Steps 999: 200 is taken instead."),
+        (f"Denoising strength: {'0' * 5000}x", "strength", 0.75, "Not taken over: denoising strength (000"),
+        ("Hires resize: 99999x99999", "hires_scale", 4.0, "second pass"),
+    ],
 )
-def test_values_out_of_range_are_named(pair: str, name: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        restore(f"x\nSteps: 20, Sampler: DDIM, Size: 512x512, {pair}")
-    assert caught.value.field == name
+def test_what_does_not_fit_is_rounded_and_said(pair: str, name: str, value: object, note: str) -> None:
+    key = pair.partition(":")[0]
+    usual = {"Steps": "20", "Sampler": "DDIM", "Size": "512x512", "Model": "m"}
+    line = ", ".join([f"{other}: {said}" for other, said in usual.items() if other != key] + [pair])
+    found = restore(f"x\n{line}")
+    assert getattr(found.request, name) == value
+    assert any(note in one for one in found.notes) if note else not found.notes
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt", "negative", "steps"),
+    [
+        (
+            "a cat\nNegative prompt: dogs\nSteps: 7, Sampler: DDIM, Seed: 1, Model: m\n"
+            "Template: a {cat|dog}\nNegative Template: dogs",
+            "a cat",
+            "dogs",
+            7,
+        ),
+        ("a cat\nartist: somebody, series: one, rating: safe, score: 9", None, "", None),
+        ("artist: somebody, series: one, rating: safe", None, "", None),
+        ("a\nSteps: 7, Sampler: DDIM, Seed: 1\n\nsome words behind, and: more", "a", "", 7),
+        ("Steps: 7, Sampler: DDIM, Seed: 1, Model: m", "", "", 7),
+    ],
+)
+def test_the_settings_are_found_wherever_they_stand(
+    text: str, prompt: str | None, negative: str, steps: int | None
+) -> None:
+    found = restore(text).request
+    assert found.prompt == (text if prompt is None else prompt)
+    assert (found.negative_prompt, found.num_inference_steps) == (negative, steps)
+
+
+def test_a_template_behind_the_settings_is_said() -> None:
+    found = restore("a\nSteps: 7, Sampler: DDIM, Seed: 1, Model: m\nTemplate: {a|b}")
+    assert found.notes == ("Passed over, behind the settings: “Template: {a|b}”.",)
+
+
+def test_civitais_resources_name_base_and_loras() -> None:
+    found = restore(
+        "a tower\nSteps: 31, Sampler: DPM++ 2M Karras, CFG scale: 7, Seed: 12, Size: 832x1216, Clip skip: 2, "
+        'Created Date: 2025-05-01T10:20:30Z, Civitai resources: [{"type":"checkpoint","modelVersionId":1,'
+        '"modelName":"Some XL, big","modelVersionName":"v2"},{"type":"lora","weight":0.65,"modelVersionId":2,'
+        '"modelName":"Ink Style"},{"type":"lora","weight":1,"modelVersionId":3}], Civitai metadata: {}'
+    )
+    assert (found.program, found.request.base) == ("Civitai", "Some XL, big")
+    assert [(use.slug, use.weight) for use in found.request.loras] == [("ink-style", 0.65)]
+    assert found.notes == ("Not taken over: lora (number 3 of Civitai).",)
+
+
+def test_what_only_other_programs_have_is_said() -> None:
+    found = restore(
+        "x\nSteps: 20, Sampler: Euler, Seed: 1, Model: m, Hypernet: somename, Styles: \"['Film']\", "
+        "Hires CFG Scale: 3"
+    )
+    assert [note.partition(" (")[0] for note in found.notes] == [
+        "Not taken over: a hypernetwork",
+        "Not taken over: styles",
+        "Not taken over: a CFG scale of the second pass",
+    ]
+
+
+def test_a_long_prompt_is_cut_and_said() -> None:
+    found = restore(f"{'cat, ' * 3000}\nSteps: 20, Sampler: Euler, Seed: 1, Model: m")
+    assert len(found.request.prompt) == LONGEST_PROMPT
+    assert found.notes == (f"The prompt has 14999 characters; its first {LONGEST_PROMPT} are taken over.",)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "written"),
+    [
+        ("DPM++ 2M", "Sampler: DPM++ 2M, Schedule type: Uniform,"),
+        ("DPM++ SDE", "Sampler: DPM++ SDE, Schedule type: Uniform,"),
+        ("DPM++ 2M SDE", "Sampler: DPM++ 2M SDE, Schedule type: Uniform,"),
+        ("DPM++ 3M SDE", "Sampler: DPM++ 3M SDE, Schedule type: Uniform,"),
+        ("DPM2", "Sampler: DPM2, Schedule type: Uniform,"),
+        ("DPM2 a Karras", "Sampler: DPM2 a, Schedule type: Karras,"),
+        ("Euler", "Sampler: Euler, CFG"),
+        ("PNDM", "Sampler: PLMS, CFG"),
+    ],
+)
+def test_a1111_reads_the_sampler_that_was_used(sampler: str, written: str) -> None:
+    request = GenerateRequest.build(
+        prompt="x", sampler=sampler, num_inference_steps=2, guidance_scale=7, seed=1
+    )
+    text = write_infotext(request, prompt="x", model="m", lora_hashes={})
+    assert written in text
+    assert restore(text).request.sampler == sampler
+    assert restore(text).notes == ()
