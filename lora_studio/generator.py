@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 import weakref
@@ -29,7 +30,7 @@ from lora_studio.generation.images import Origin, save_image
 from lora_studio.generation.loras import WantedLora, check_family, find_loras
 from lora_studio.generation.memory import draw_within
 from lora_studio.generation.pipelines import LoadedBase, Pipelines, compute_dtype
-from lora_studio.generation.prompts import expand, prepare, with_triggers
+from lora_studio.generation.prompts import expand, prepare, tag_remarks, with_triggers
 from lora_studio.generation.remarks import remarks
 from lora_studio.generation.reuse import state_of
 from lora_studio.generation.texts import EncodedTexts
@@ -129,7 +130,10 @@ class _Run:
 
     def draw_all(self, request: GenerateRequest) -> list[GeneratedImage]:
         started = time.monotonic()
-        request = prepare(request, lambda name: as_slug(name, self._settings.loras))
+        known = functools.partial(as_slug, folder=self._settings.loras)
+        for remark in tag_remarks(request, known):
+            self._note(remark)
+        request = prepare(request, known)
         found = find_base(request.base, self._settings)
         request = fill_in(request, found)
         source = self._source_size(request)

@@ -17,14 +17,14 @@ from lora_studio.data.captions import captions_in, find_word
 from lora_studio.dataset import Datasets
 from lora_studio.disk import check_room
 from lora_studio.errors import ConfigError, DatasetError, DeviceBusy, StoreError, StudioError
-from lora_studio.events import Denoised, Emit, Event, ImageSaved, ShouldStop, ignore, never_stop
+from lora_studio.events import Denoised, Emit, Event, ImageSaved, Noted, ShouldStop, ignore, never_stop
 from lora_studio.families.detect import FoundBase, known_base
 from lora_studio.gallery import Gallery
 from lora_studio.generation.grid import plan_grid
 from lora_studio.generation.grid_drawing import CellDrawing, save_sheet, settled
 from lora_studio.generation.grid_names import with_slugs
 from lora_studio.generation.inputs import MOST_BYTES, kept_bytes
-from lora_studio.generation.prompts import prepare
+from lora_studio.generation.prompts import prepare, tag_remarks
 from lora_studio.generator import Generator
 from lora_studio.grid_request import GridRequest, GridResult
 from lora_studio.jobs.desk import GenerationDesk, Made, Ticket
@@ -221,10 +221,13 @@ class Studio:
         """Queue a generation at the desk and return at once. With `compare` the base alone draws each picture
         too. `session` is who asks. Raises ConfigError for a LoRA tag that is wrong, DeviceBusy when too many
         wait."""
+        said = tag_remarks(request, self.lora_called)
         request = prepare(request, self.lora_called)  # the base alone must not get LoRAs from tags
         beside = compare and bool(request.loras)
 
         def work(emit: Emit, should_stop: ShouldStop) -> Made:
+            for remark in said:
+                emit(Noted(message=remark, level="warning"))
             own = self.generate(request, _of_rounds(emit, 0, 2 if beside else 1), should_stop)
             if not (beside and own) or should_stop():
                 return Made(images=tuple(own))

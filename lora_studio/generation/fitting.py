@@ -8,7 +8,8 @@ from typing import Any
 
 from lora_studio.config import SLUG
 from lora_studio.errors import ConfigError
-from lora_studio.generation.lora_tags import slug_from
+from lora_studio.generation.lora_tags import HIGHEST_WEIGHT
+from lora_studio.lora.names import slug_from
 from lora_studio.numbers import parse_decimal, parse_whole
 from lora_studio.request import LONGEST_PROMPT, MAX_SEED, GenerateRequest
 
@@ -29,7 +30,6 @@ SEEDS: Mapping[str, str] = {"seed": "seed", "variation_seed": "variation seed"}
 SIDES = ("width", "height")
 TEXTS: Mapping[str, str] = {"prompt": "prompt", "negative_prompt": "negative prompt"}
 STEP = 8
-HIGHEST_WEIGHT = 4.0
 MOST_LORAS = 50
 MOST_SHOWN = 60
 NO_BASE = "These settings name no base model: choose the one that the picture was made with."

@@ -18,7 +18,7 @@ from lora_studio.errors import BrokenFile, ConfigError, StoreError, UnknownForma
 from lora_studio.generation.fitting import fit
 from lora_studio.generation.foreign_settings import read_foreign
 from lora_studio.generation.infotext import Restored, parse_infotext, restore, write_infotext
-from lora_studio.json_text import read_object
+from lora_studio.json_text import looks_like_object
 from lora_studio.lora.files import write_atomically
 from lora_studio.request import GeneratedImage, GenerateRequest
 
@@ -135,7 +135,7 @@ def read_settings(path: Path | str) -> Restored:
     if found is not None:
         filled, notes = fit(found.values)
         return Restored(request=filled, notes=(*found.notes, *notes), program=found.program)
-    if written.strip() and not read_object(written):
+    if written.strip() and not looks_like_object(written):
         return restore(written)
     raise UnknownFormat(
         f"{path.name} has no settings in it that can be read.",

@@ -16,7 +16,7 @@ from lora_studio import __version__
 from lora_studio.config import SLUG
 from lora_studio.errors import ConfigError
 from lora_studio.generation.fitting import fit
-from lora_studio.generation.lora_tags import TAG, number, read_tag, slug_from, write_tag
+from lora_studio.generation.lora_tags import TAG, number, read_tag, write_tag
 from lora_studio.generation.settings_line import (
     RESOURCES,
     find_settings,
@@ -24,6 +24,7 @@ from lora_studio.generation.settings_line import (
     read_resources,
     read_sides,
 )
+from lora_studio.lora.names import slug_from
 from lora_studio.request import GenerateRequest
 from lora_studio.samplers import AUTOMATIC, SPACINGS, sampler_named
 

@@ -12,9 +12,11 @@ from typing import Any
 
 from lora_studio.errors import ConfigError
 from lora_studio.lora.names import slug_from
-from lora_studio.numbers import read_decimal
+from lora_studio.numbers import parse_decimal, parse_whole, read_decimal
 from lora_studio.request import LoraUse
 
+NAMED = ("te", "unet")
+HIGHEST_WEIGHT = 4.0
 TAG = re.compile(r"(?:(?<!\s)\s+)?<(?:lora|lyco):([^<>\n]*)>")
 """The tag with the space before it, which is looked at once; its first group is what `read_tag` takes."""
 
@@ -25,7 +27,7 @@ def read_tag(inside: str, find: Callable[[str], str] = slug_from) -> LoraUse:
     name, *arguments = (part.strip() for part in inside.split(":"))
     try:
         values = _weights(arguments)
-    except (ValueError, ConfigError):
+    except ConfigError:
         raise ConfigError(
             f"The tag <lora:{inside[:80]}> can't be read.",
             "Write <lora:name:0.8>, or <lora:name:0.5:0.8> for the text encoder and the denoiser.",
@@ -52,17 +54,11 @@ def number(value: float) -> str:
 
 
 def _weights(arguments: list[str]) -> dict[str, Any]:
-    """Raises ValueError for what isn't a number or an unknown name."""
-    numbers: list[float] = []
-    named: dict[str, float] = {}
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if equals:
-            named[name.strip()] = read_decimal(value, name)
-        else:
-            numbers.append(read_decimal(argument, "weight"))
-    if len(numbers) > 2 or named.keys() - {"te", "unet", "step"}:
-        raise ValueError
+    """Raises ConfigError for a weight that isn't a number."""
+    known, _ = _sorted(arguments)
+    numbers = [read_decimal(argument, "weight") for argument in known if "=" not in argument]
+    pairs = (argument.partition("=") for argument in known if "=" in argument)
+    named = {name.strip(): read_decimal(value, name) for name, _, value in pairs}
     text = named.get("te", numbers[0] if numbers else 1.0)
     unet = named.get("unet", numbers[1] if len(numbers) > 1 else text)
     # Two numbers stay two, also when they are equal: what was written is what is read.
@@ -71,6 +67,45 @@ def _weights(arguments: list[str]) -> dict[str, Any]:
     if "step" in named:
         values["checkpoint"] = int(named["step"])
     return values
+
+
+def _sorted(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Those that are used here, and those of other programs: weights by blocks (`lbw=MIDD`, or a preset's
+    name by itself), `start=` and `stop=`, `dyn=` or a third number."""
+    used: list[str] = []
+    passed: list[str] = []
+    for argument in filter(None, arguments):
+        name, equals, value = argument.partition("=")
+        if equals:
+            ours = name.strip() in NAMED or (name.strip() == "step" and parse_whole(value) is not None)
+        else:
+            bare = sum("=" not in one for one in used)
+            ours = bare == 0 or (bare == 1 and parse_decimal(argument) is not None)
+        (used if ours else passed).append(argument)
+    return used, passed
+
+
+def passed_over(inside: str) -> list[str]:
+    """The parts of a tag that other programs read and nothing here does."""
+    return _sorted([part.strip() for part in inside.split(":")[1:]])[1]
+
+
+def added(first: LoraUse, second: LoraUse) -> LoraUse:
+    """One LoRA that is named twice, as loud as both together."""
+    text = None
+    if (first.text_encoder_weight, second.text_encoder_weight) != (None, None):
+        parts = (
+            (use.weight if use.text_encoder_weight is None else use.text_encoder_weight)
+            for use in (first, second)
+        )
+        text = _bounded(sum(parts))
+    return first.model_copy(
+        update={"weight": _bounded(first.weight + second.weight), "text_encoder_weight": text}
+    )
+
+
+def _bounded(weight: float) -> float:
+    return max(-HIGHEST_WEIGHT, min(weight, HIGHEST_WEIGHT))
 
 
 def _in_range(values: dict[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lora_studio.data.captions import has_word
 from lora_studio.errors import ConfigError
-from lora_studio.generation.lora_tags import TAG, read_tag
+from lora_studio.generation.lora_tags import TAG, added, passed_over, read_tag
 from lora_studio.generation.wildcards import choose
 from lora_studio.lora.names import slug_from
 from lora_studio.numbers import NUMBER
@@ -26,8 +26,9 @@ CHOICE = re.compile(r"\{[^{}]*<(?:lora|lyco):")
 
 def prepare(request: GenerateRequest, find: Callable[[str], str] = slug_from) -> GenerateRequest:
     """The request with the `<lora:...>` tags of its prompt in the list of LoRAs, whose slugs `find` knows by
-    their names. One without tags comes back as it is. Raises ConfigError for a tag that can't be read, that
-    names a LoRA of the list, or that stands where LoRAs can't be switched, and what `find` raises."""
+    their names; the weights of one that is named more than once are added. One without tags comes back as it
+    is. Raises ConfigError for a tag that can't be read or that stands where LoRAs can't be switched, and what
+    `find` raises."""
     if TAG.search(request.negative_prompt):
         raise ConfigError(
             "A <lora:...> tag stands in the negative prompt, where it has no effect.",
@@ -41,14 +42,36 @@ def prepare(request: GenerateRequest, find: Callable[[str], str] = slug_from) ->
     loras = list(request.loras)
     for inside in TAG.findall(request.prompt):
         use = read_tag(inside, find)
-        if any((other.slug, other.checkpoint) == (use.slug, use.checkpoint) for other in loras):
-            raise ConfigError(
-                f"The LoRA “{use.slug}” is named twice, by a tag in the prompt and before it.",
-                "Keep one of the two; to make it stronger, raise its weight.",
-                field="loras",
-            )
-        loras.append(use)
+        keys = [(other.slug, other.checkpoint) for other in loras]
+        if (use.slug, use.checkpoint) in keys:
+            place = keys.index((use.slug, use.checkpoint))
+            loras[place] = added(loras[place], use)
+        else:
+            loras.append(use)
     return request.model_copy(update={"prompt": TAG.sub("", request.prompt).strip(), "loras": tuple(loras)})
+
+
+def tag_remarks(request: GenerateRequest, find: Callable[[str], str] = slug_from) -> list[str]:
+    """Sentences on what `prepare` makes of the tags of the prompt. Raises what it raises."""
+    said: list[str] = []
+    named = [(use.slug, use.checkpoint) for use in request.loras]
+    tags = TAG.findall(request.prompt)
+    for inside in tags:
+        use = read_tag(inside, find)
+        named.append((use.slug, use.checkpoint))
+        passed = ":".join(passed_over(inside))
+        if passed:
+            said.append(
+                f"“{passed[:60]}” of the LoRA “{use.slug}” is passed over; it is drawn with its weight."
+            )
+    if tags:
+        loras = {(use.slug, use.checkpoint): use for use in prepare(request, find).loras}
+        said += [
+            f"The LoRA “{key[0]}” is named {named.count(key)} times; together that is {loras[key].weight:g}."
+            for key in dict.fromkeys(named)
+            if named.count(key) > 1
+        ]
+    return said
 
 
 def expand(text: str, seed: int, folder: Path) -> str:

@@ -531,14 +531,11 @@ def test_a_graph_in_a_circle_ends(tmp_path: Path) -> None:
         '{"something": "else"}',
         '{"sui_image_params": []}',
         '{"sui_image_params": "x"}',
-        "[" * 100_000,
         '{"a":' * 100_000,
         '{"seed": ' + "9" * 5000 + "}",
     ],
 )
 def test_json_of_nobody_is_no_prompt(tmp_path: Path, text: str) -> None:
-    if text.startswith("["):
-        pytest.skip("text that is no object is a prompt")
     with pytest.raises(UnknownFormat):
         read_settings(png(tmp_path, {"parameters": text}))
 

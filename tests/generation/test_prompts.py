@@ -6,7 +6,7 @@ import pytest
 
 from lora_studio.errors import ConfigError
 from lora_studio.generation.lora_tags import read_tag, write_tag
-from lora_studio.generation.prompts import expand, prepare, unread, with_triggers
+from lora_studio.generation.prompts import expand, prepare, tag_remarks, unread, with_triggers
 from lora_studio.request import GenerateRequest, LoraUse
 
 
@@ -104,8 +104,6 @@ def test_a_prompt_without_tags_stays_as_typed(prompt: str) -> None:
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        ("a cat <lora:ink:0.5>", "“ink” is named twice"),
-        ("<lora:b:1> <lora:b:0.5>", "“b” is named twice"),
         ("{<lora:b:1>|<lora:c:1>} a cat", "one of several choices"),
         ("<lora:b:high>", "can't be read"),
     ],
@@ -155,5 +153,29 @@ def test_checkpoints_of_one_lora_may_stand_beside_each_other() -> None:
     prompt = "a cat <lora:ink:1:step=10> <lora:ink:0.5:step=20>"
     loras = prepare(GenerateRequest.build(prompt=prompt, loras=[{"slug": "ink"}])).loras
     assert [(use.slug, use.checkpoint) for use in loras] == [("ink", None), ("ink", 10), ("ink", 20)]
-    with pytest.raises(ConfigError, match="named twice"):
-        prepare(GenerateRequest.build(prompt="<lora:ink:1:step=10> <lora:ink:0.5:step=10>"))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "weights", "remark"),
+    [
+        ("a cat <lora:ink:0.5>", [("ink", 1.5, None)], "“ink” is named 2 times; together that is 1.5."),
+        ("<lora:b:1> <lora:b:0.5>", [("ink", 1, None), ("b", 1.5, None)], "“b” is named 2 times"),
+        ("<lora:b:1> <lora:b:0.5:0.25>", [("ink", 1, None), ("b", 1.25, 1.5)], "together that is 1.25"),
+        ("<lora:b:3> <lora:b:3>", [("ink", 1, None), ("b", 4, None)], "together that is 4."),
+        ("<lora:b:0.8:lbw=MIDD:stop=20>", [("ink", 1, None), ("b", 0.8, None)], "“lbw=MIDD:stop=20”"),
+        ("<lora:b:0.8:0.7:16>", [("ink", 1, None), ("b", 0.7, 0.8)], "“16” of the LoRA “b”"),
+        ("<lora:b:0.8:MIDD>", [("ink", 1, None), ("b", 0.8, None)], "“MIDD”"),
+        ("<lora:b:te=0.2:unet=0.5:dyn=8>", [("ink", 1, None), ("b", 0.5, 0.2)], "“dyn=8”"),
+        ("<lora:b:1:step=5-10>", [("ink", 1, None), ("b", 1, None)], "“step=5-10”"),
+        ("<lora:b:0.8>", [("ink", 1, None), ("b", 0.8, None)], ""),
+    ],
+)
+def test_tags_are_used_as_far_as_they_mean_something_here(
+    prompt: str, weights: list[tuple[str, float, float | None]], remark: str
+) -> None:
+    request = GenerateRequest.build(prompt=prompt, loras=[{"slug": "ink"}])
+    loras = prepare(request).loras
+    assert [(use.slug, use.weight, use.text_encoder_weight) for use in loras] == weights
+    remarks = tag_remarks(request)
+    assert len(remarks) == bool(remark)
+    assert all(remark in one for one in remarks)
