@@ -21,7 +21,7 @@ from lora_studio.records import ImageRecord, JobRecord, JobStatus, LoraRecord
 
 Row = dict[str, Any]
 
-LONGEST_TEXT, LONGEST_NAME = 4000, 200
+LONGEST_TEXT, LONGEST_NAME, LARGEST_DIM = 4000, 200, 4096
 ABSOLUTE = re.compile(r"(?:/|[A-Za-z]:[\\/]|\\\\)[^\n]*")
 
 
@@ -108,7 +108,7 @@ def lora_row(
             "base_model": without_paths(record.base if record else base),
             "kind": record.kind if record else str(dataset.get("kind") or ""),
             "trigger_word": record.trigger_word if record else str(dataset.get("trigger_word") or ""),
-            "network_dim": (record.network_dim if record else network.get("network_dim")) or None,
+            "network_dim": _dim(record.network_dim if record else network.get("network_dim")),
             "network_alpha": record.network_alpha if record else network.get("network_alpha"),
             "steps": record.steps if record else 0,
             "tensor_sha256": record.id if record and re.fullmatch("[0-9a-f]{64}", record.id) else None,
@@ -204,6 +204,11 @@ def _plain(value: Any) -> Any:
         text = value.replace("\x00", "").encode("utf-8", "replace").decode()
         return without_paths(text[:LONGEST_TEXT]) if ABSOLUTE.match(text) else text[:LONGEST_TEXT]
     return value
+
+
+def _dim(given: Any) -> int | None:
+    """None for what the schema does not take; LyCORIS says 100,000 of a full matrix."""
+    return given if isinstance(given, int) and 1 <= given <= LARGEST_DIM else None
 
 
 def _short_metadata(metadata: Mapping[str, str]) -> dict[str, str]:

@@ -109,6 +109,13 @@ def test_a_lora_by_what_is_known_of_it(job: JobRecord) -> None:
     assert len({row["id"] for row in rows}) == len({tuple(row) for row in rows}) == 1
 
 
+@pytest.mark.parametrize(("dim", "told"), [(8, 8), (0, None), (100_000, None), (4096, 4096)])
+def test_a_dim_that_the_schema_does_not_take_is_left_out(dim: int, told: int | None) -> None:
+    record = LoraRecord(id="", slug="cat", title="Cat", path="x", family="", base="", network_dim=dim)
+    row = lora_row("cat", MACHINE, record=record, job=None, thrown_away=False)
+    assert row["network_dim"] == told
+
+
 @pytest.mark.parametrize("status", [JobStatus.RUNNING, JobStatus.FAILED, JobStatus.PAUSED])
 def test_a_lora_that_is_not_finished_names_its_base(job: JobRecord, status: JobStatus) -> None:
     assert "pretrained_model_name_or_path" in job.config["model"]

@@ -44,10 +44,7 @@ def test_five_million_characters_cost_no_more_than_those_that_are_kept() -> None
         (" 4.0 ", 4.0),
         ("1e-4", 1e-4),
         ("2e3", 2000.0),
-        *[
-            (odd, 0.0)
-            for odd in ("9" * 5000, "1e30", "1e999", "nan", "inf", "-inf", "-1", "Dynamic", "", "٣")
-        ],
+        *[(odd, 0.0) for odd in ("9" * 5000, "1e30", "1e999", "nan", "inf", "-inf", "-1", "Dynamic", "")],
         *[(odd, 0.0) for odd in (None, 7, "1_000", "0x10", "1 2", "1" * 63 + "x")],
     ],
 )

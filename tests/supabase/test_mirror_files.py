@@ -236,6 +236,27 @@ def test_a_file_that_is_no_lora_is_not_taken_in(opened: Open, server: Server, ro
     with pytest.raises(ModelFileError):
         second.mirror.fetch(first.there("lora", "cat"))
     assert second.gallery.loras() == []
+    assert list(second.settings.loras.iterdir()) == []
+    assert not list((second.settings.cache / "team").iterdir())
+
+
+def test_a_strange_row_hides_none_of_the_others(opened: Open, rows: Rows) -> None:
+    first, second = opened(), opened()
+    for name in ("dragon", "robot", "cat"):
+        first.finish(first.begin(name))
+    for home in (first, second):
+        home.mirror.start()
+    assert first.mirror.flush(PATIENCE)
+    change = "update loras set {} where id = %s returning id"
+    rows(change.format("created_at = 'infinity'"), first.there("lora", "dragon"))
+    long = "name = E'Ro\\nbot ' || repeat('x', 150), trigger_word = repeat('zwx, ', 100000)"
+    rows(change.format(long), first.there("lora", "robot"))
+    ours = {first.there("lora", name) for name in ("dragon", "robot", "cat")}
+    found = until(lambda: [lora for lora in second.mirror.team() if lora.id in ours])
+    named = {lora.slug: lora for lora in found}
+    assert set(named) == {"robot", "cat"}
+    assert (named["robot"].name[:9], len(named["robot"].name)) == ("Ro bot xx", 120)
+    assert len(named["robot"].trigger_word) <= 300
 
 
 @pytest.mark.parametrize("given", ["", "x", "../../etc/passwd", "1; drop table loras"])
