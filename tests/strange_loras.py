@@ -19,7 +19,7 @@ def strange_lora(path: Path, metadata: Any = None, *, value: float = 1.0, escape
         count = 1
         for side in shape:
             count *= side
-        block = struct.pack("<f", value) * count
+        block = struct.pack("<f", value if shape else 4.0) * count
         header[name] = {
             "dtype": "F32",
             "shape": list(shape),
