@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,19 @@ def test_v_parameterization_overrules_the_base(family: StableDiffusion) -> None:
     assert family.pipeline(parts).scheduler.config.prediction_type == "v_prediction"
     assert family.pipeline(parts, "Euler").scheduler.config.prediction_type == "v_prediction"
     assert family.metadata(parts)["modelspec.prediction_type"] == "v"
+
+
+@pytest.mark.parametrize(
+    ("second", "velocity", "version"),
+    [(False, False, "sd_v1"), (False, True, "sd_v1_v"), (True, False, "sd_v2"), (True, True, "sd_v2_v")],
+)
+def test_the_base_model_has_the_reference_trainers_name(
+    family: StableDiffusion, second: bool, velocity: bool, version: str
+) -> None:
+    """get_model_version_str_for_sd1_sd2 of sd-scripts."""
+    named = type(family)(replace(family.found, family="sd2" if second else "sd1"))
+    parts = named.load(v_parameterization=velocity)
+    assert named.metadata(parts)["ss_base_model_version"] == version
 
 
 def test_targets_are_all_layers_of_the_transformers_and_nothing_else(
