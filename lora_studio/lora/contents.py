@@ -30,8 +30,7 @@ from lora_studio.lora.keys import (
     SET,
     UP,
     UP_BIAS,
-    read_key,
-    spelled_layer,
+    spelled_key,
 )
 
 LORA, LOHA, LOKR, DIAG_OFT = "lora", "loha", "lokr", "diag-oft"
@@ -136,12 +135,12 @@ def contents_of(table: Table) -> Contents:
         if match := EMBEDDING.fullmatch(key):
             embeddings.setdefault(match[1], {})[match[2]] = key, shape
             continue
-        name, part = read_key(key)
+        name, part, own = spelled_key(key)
         if not part or part in found.get(name, {}):
             left.append(LeftOut(name=key, why=_what(key), values=math.prod(shape)))
             continue
         found.setdefault(name, {})[part] = key
-        spelled.setdefault(name, spelled_layer(key))
+        spelled.setdefault(name, own)
     layers = {}
     for name, keys in found.items():
         layer = _layer({part: table[key][1] for part, key in keys.items()}, keys, spelled[name])

@@ -91,27 +91,21 @@ def read_key(key: str) -> tuple[str, str]:
     """(Kohya's layer name, part) of a tensor in any LoRA file; the part is empty for a tensor that no kind
     has. Knows Kohya's, LyCORIS', PEFT's and both of diffusers' spellings; a file's only text encoder and its
     first of two have the same name."""
+    return spelled_key(key)[:2]
+
+
+def spelled_key(key: str) -> tuple[str, str, str]:
+    """The same, and the layer's name as the file itself has it."""
     match = PART.fullmatch(key)
     if match is None:
-        return key, ""
+        return key, "", key
     if match["matrix"]:
         part = DOWN if match["matrix"].startswith(DOWNS) else UP
     elif match["peft"] or match["bias"] or match["factor"]:
         part = PEFT_PARTS.get(match["peft"] or "", UP_BIAS if match["bias"] else FACTOR)
     else:
         part = SAME_PARTS.get(match["part"], match["part"]) or DORA
-    return same_layer(match["layer"]), part
-
-
-def spelled_layer(key: str) -> str:
-    """A layer's name as the file itself has it; the whole key for a tensor of no kind."""
-    match = PART.fullmatch(key)
-    return key if match is None else match["layer"]
-
-
-def short_name(key: str) -> str:
-    """The end of a tensor's name, for messages."""
-    return ".".join(key.split(".")[-2:])[-60:]
+    return same_layer(match["layer"]), part, match["layer"]
 
 
 def same_layer(name: str) -> str:
