@@ -3,6 +3,7 @@ left out, each with a sentence. Nothing in them can refuse a whole picture."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -103,7 +104,9 @@ def _number(name: str, value: Any, notes: list[str]) -> dict[str, float]:
         notes.append(_left_out(TITLES[name], value))
         return {}
     least, most = _bounds(name)
-    if number == 0 < least and not is_whole:  # a strength of nothing isn't drawing: the usual one is taken
+    if number <= 0 < least and not is_whole:
+        # A strength of nothing leaves the picture as it is, which isn't drawing: the usual one is taken.
+        notes += [_left_out(TITLES[name], value)] if number else []
         return {}
     found = min(max(round(number) if is_whole else number, least), most)
     if found != number:
@@ -112,12 +115,12 @@ def _number(name: str, value: Any, notes: list[str]) -> dict[str, float]:
 
 
 def _bounds(name: str) -> tuple[float, float]:
-    """The request's own; above an open end stands the smallest step that a person would take."""
+    """The request's own; beyond an open end stands the next number."""
     least, most = 0.0, float(MAX_SEED)
     for limit in GenerateRequest.model_fields[name].metadata:
         least = getattr(limit, "ge", least)
         if getattr(limit, "gt", None) is not None:
-            least = 1e-9
+            least = math.nextafter(limit.gt, math.inf)
         most = getattr(limit, "le", most)
     return least, most
 

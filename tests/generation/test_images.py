@@ -9,6 +9,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lora_studio.errors import BrokenFile, StoreError, UnknownFormat
+from lora_studio.generation.fitting import NO_BASE
 from lora_studio.generation.grid_drawing import read_grid
 from lora_studio.generation.images import (
     Origin,
@@ -185,7 +186,7 @@ def test_a_user_comment_is_read_however_it_is_written(tmp_path: Path, comment: b
     Image.new("RGB", (8, 8)).save(tmp_path / "a", format=form, exif=exif)
     found = read_settings(tmp_path / "a")
     assert (found.request.prompt, found.request.num_inference_steps) == ("a döner 猫", 7)
-    assert found.notes == ()
+    assert found.notes == (NO_BASE,)
 
 
 def test_a_photo_with_a_comment_has_no_settings(tmp_path: Path) -> None:
