@@ -16,8 +16,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from lora_studio.data.encodings import readings
 from lora_studio.data.export import export_folder
-from lora_studio.data.ingest import ingest, read_caption_text
+from lora_studio.data.ingest import ingest
+from lora_studio.data.masks import is_mask
 from lora_studio.disk import check_room
 from lora_studio.errors import DatasetError, StoreError
 from lora_studio.lora.files import write_atomically
@@ -99,7 +101,7 @@ class Datasets:
             raise DatasetError(
                 "The folder of this set of pictures is gone.", "Upload the pictures again.", path=folder
             )
-        paths = sorted(path for path in folder.rglob("*.png") if path.is_file())
+        paths = sorted(path for path in folder.rglob("*.png") if path.is_file() and not is_mask(path.stem))
         return [(path, _caption(path)) for path in paths]
 
     def set_caption(self, dataset_id: str, file: str, text: str) -> None:
@@ -200,12 +202,13 @@ class Datasets:
 
 def _caption(picture: Path) -> str:
     try:
-        return read_caption_text(picture.with_suffix(".txt").read_bytes(), f"{picture.stem}.txt")
+        found = readings(picture.with_suffix(".txt").read_bytes())
     except FileNotFoundError:
         return ""
-    except (OSError, DatasetError) as error:
+    except OSError as error:
         logger.warning("caption of %s: %s", picture.name, error)
         return ""
+    return found[0].text.strip() if found else ""
 
 
 def _write_record(folder: Path, record: DatasetRecord) -> None:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lora_studio.config import SLUG
+from lora_studio.data.thumbnails import thumbnail
 from lora_studio.disk import check_room
 from lora_studio.errors import ConfigError, StoreError, StudioError, UnknownFormat
 from lora_studio.events import ShouldStop, never_stop
@@ -42,7 +43,6 @@ from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
 from lora_studio.store.database import Unstorable
 from lora_studio.store.library import Library
-from lora_studio.store.thumbnails import thumbnail
 from lora_studio.store.trash import Deleted, Trash
 from lora_studio.training.chosen import use_checkpoint
 

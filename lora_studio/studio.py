@@ -14,6 +14,7 @@ from typing import Any
 from lora_studio.catalog import plan, preview_prompts
 from lora_studio.config import Kind, TrainConfig, config_leaf
 from lora_studio.data.captions import captions_in, find_word
+from lora_studio.data.subsets import has_masks
 from lora_studio.dataset import Datasets
 from lora_studio.disk import check_room
 from lora_studio.errors import ConfigError, DatasetError, DeviceBusy, StoreError, StudioError
@@ -91,6 +92,7 @@ class Studio:
             "output_dir": str(self.settings.loras / slug),
             "sample_prompts": preview_prompts(kind, trigger, found.traits.name),
             **_regularisation(found),
+            **_masks(Path(train_data_dir), overrides or {}),
         }
         for key, value in (overrides or {}).items():
             if config_leaf(key).name in {"output_name", "output_dir", "title", "train_data_dir"}:
@@ -284,6 +286,14 @@ def _of_rounds(emit: Emit, number: int, rounds: int) -> Emit:
         emit(event)
 
     return hear
+
+
+def _masks(folder: Path, overrides: Mapping[str, Any]) -> dict[str, bool]:
+    """Masks that lie with the pictures are meant to be used."""
+    others = ("alpha_mask", "conditioning_data_dir", "dataset_config", "in_json")
+    if any(overrides.get(name) for name in others) or not folder.is_dir():
+        return {}
+    return {"masked_loss": True} if has_masks(folder) else {}
 
 
 def _regularisation(found: FoundBase) -> dict[str, str]:

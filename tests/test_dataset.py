@@ -13,6 +13,7 @@ from PIL import Image
 from lora_studio.config import TrainConfig
 from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.folders import read_folder
+from lora_studio.data.subsets import has_masks
 from lora_studio.dataset import Datasets
 from lora_studio.errors import DatasetError, StoreError
 from lora_studio.settings import Settings
@@ -227,3 +228,23 @@ def test_an_export_goes_only_into_a_new_folder(datasets: Datasets, files: list[P
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="can't be exported"):
         datasets.export(record.id, tmp_path / "file" / "out")
+
+
+def test_masks_are_kept_with_their_pictures_and_exported_for_sd_scripts(
+    datasets: Datasets, files: list[Path], tmp_path: Path
+) -> None:
+    mask = files[0].with_name("red-masklabel.png")
+    Image.new("L", (48, 48), 255).save(mask)
+    record = datasets.create("Squares", [mask, *files])
+    assert record.images == 3
+    assert [path.name for path, _ in datasets.pictures(record.id)] == ["blue.png", "green.png", "red.png"]
+    assert has_masks(Path(record.path))
+    found = read_folder(DatasetGroup(train_data_dir=record.path, masked_loss=True))
+    assert [picture.mask is not None for picture in found.pictures] == [False, False, True]
+    datasets.set_caption(record.id, "red.png", "a red square")
+    assert datasets.get(record.id).captions == 3
+    folder = datasets.export(record.id, tmp_path / "out", repeats=2, class_tokens="square")
+    assert sorted(path.name for path in (folder / "masks").iterdir()) == ["red.png"]
+    assert len(list((folder / "2_square").glob("*.png"))) == 3
+    again = read_folder(DatasetGroup(train_data_dir=str(folder), masked_loss=True))
+    assert [picture.mask is not None for picture in again.pictures] == [False, False, True]

@@ -67,6 +67,18 @@ def test_three_inputs_make_a_training(studio: Studio, dataset: str, settings: Se
     assert studio.jobs.jobs()[0].status == JobStatus.QUEUED
 
 
+def test_masks_that_came_with_the_pictures_are_used_unless_that_is_switched_off(
+    studio: Studio, dataset: str, tmp_path: Path
+) -> None:
+    assert not start(studio, dataset).dataset.masked_loss
+    Image.new("L", (64, 64), 255).save(tmp_path / "3-masklabel.png")
+    masked = studio.datasets.create("masked", sorted(tmp_path.glob("*.png"))).id
+    assert studio.datasets.get(masked).images == 6
+    assert start(studio, masked).dataset.masked_loss
+    for own in ({"masked_loss": False}, {"alpha_mask": True}):
+        assert not start(studio, masked, overrides=own).dataset.masked_loss
+
+
 def test_own_values_win_and_some_cannot_be_given(studio: Studio, dataset: str) -> None:
     config = start(studio, dataset, trigger=" zwx ", overrides={"max_train_steps": "12", "network_dim": 3})
     assert (config.dataset.trigger_word, config.optimizer.max_train_steps, config.network.network_dim) == (

@@ -72,3 +72,5 @@ def report(plan: TrainingPlan, *, as_json: bool) -> None:
         f"largest {wide} x {high}; {plan.start_seconds:.0f} s until the first step, "
         f"{plan.preview_seconds:.0f} s for previews."
     )
+    for note in plan.notes:
+        print(f"Note: {note}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.captions import changes_parts
-from lora_studio.data.subsets import Subset
+from lora_studio.data.subsets import Subset, masks_beside
 from lora_studio.data.variation import changes_at_use, face_range
 from lora_studio.errors import ConfigError
 
@@ -17,10 +17,14 @@ def check_settings(
     """Sentences on what is ignored. Raises ConfigError for what can't be."""
     for data in (*datasets, *(subset.settings for subset in subsets)):
         _refuse(data)
-    if run.masked_loss and not any(subset.settings.conditioning_data_dir for subset in subsets):
+    if run.masked_loss and not any(
+        subset.settings.conditioning_data_dir or (subset.folder.is_dir() and masks_beside(subset.folder))
+        for subset in subsets
+    ):
         raise ConfigError(
             "masked_loss needs mask pictures.",
-            "Give their folder as conditioning_data_dir, or use alpha_mask.",
+            "Give their folder as conditioning_data_dir, lay x-masklabel.png beside x.png, or use "
+            "alpha_mask.",
             field="masked_loss",
         )
     notes = list(_ignored_beside_config(run)) if run.dataset_config else []

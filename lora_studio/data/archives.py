@@ -20,7 +20,6 @@ MOST_ENTRIES = 5000
 MOST_INDEX_BYTES = 4_000_000
 HARMLESS_BYTES = 1_000_000
 """Below this size a member may be packed as tightly as it likes: an even surface is."""
-JUNK = {"__macosx", "thumbs.db", "desktop.ini"}
 # What zipfile raises on damaged or odd archives.
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, struct.error)
 
@@ -54,7 +53,7 @@ def is_archive(path: Path) -> bool:
 
 @contextmanager
 def open_archive(path: Path, limits: Limits) -> Iterator[Iterator[Member]]:
-    """The archive's files, folders and links and what the system added left out. Raises DatasetError."""
+    """The archive's files, without folders and links. Raises DatasetError."""
     _check_index(path)
     try:
         archive = zipfile.ZipFile(path)
@@ -77,8 +76,7 @@ def _members(
     for entry in entries:
         parts = harmless_parts(entry.filename)
         is_link = stat.S_ISLNK(entry.external_attr >> 16)
-        is_junk = any(part.startswith(".") or part.lower() in JUNK for part in parts)
-        if not parts or entry.is_dir() or is_link or is_junk:
+        if not parts or entry.is_dir() or is_link:
             continue
         shown = f"{name}: {'/'.join(parts)}"
         yield Member(parts=parts, read=functools.partial(_read, archive, entry, shown, limits))

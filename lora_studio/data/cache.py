@@ -17,6 +17,7 @@ from PIL import Image
 from lora_studio.data.buckets import Placement, Size
 from lora_studio.data.folders import Picture
 from lora_studio.data.latent_files import LatentFiles
+from lora_studio.data.masks import same_shape
 from lora_studio.data.pictures import fit, mask_of, open_picture, to_mask, to_pixels
 from lora_studio.data.variation import Colour, changes_at_use, recoloured
 from lora_studio.errors import DatasetError
@@ -28,18 +29,18 @@ if TYPE_CHECKING:
     EncodePictures = Callable[[torch.Tensor], Moments]
     EncodeText = Callable[[Sequence[str]], Any]
 
-SHAPE_TOLERANCE = 0.02
-
 
 @dataclass(frozen=True, kw_only=True)
 class PlacedPicture:
     """A picture that can be read, and where it goes. `index` is its place in the run's list, `content` the
-    SHA-256 of its file, `colour` how this use of it differs."""
+    SHA-256 of its file, `reading` what makes its pixels others than the file's (see pictures.Look), `colour`
+    how this use of it differs."""
 
     index: int
     picture: Picture
     placement: Placement
     content: str = ""
+    reading: str = ""
     colour: Colour | None = None
 
     @property
@@ -148,12 +149,13 @@ class Latents:
         assert self.files is not None
         where = placed.placement
         cut = (where.bucket, where.resized, where.corner, placed.interpolation)
-        return self.files.path_of(placed.content, *cut, mirrored, self.at_once)
+        read = (placed.reading,) if placed.reading else ()
+        return self.files.path_of(placed.content, *cut, mirrored, self.at_once, *read)
 
 
 def _differ(size: Size, original: Size) -> bool:
     """Whether the proportions differ by more than rounding explains; an unknown size is taken on trust."""
-    return all(original) and abs(size[0] * original[1] / (size[1] * original[0]) - 1) > SHAPE_TOLERANCE
+    return all(original) and not same_shape(size, original)
 
 
 @dataclass(kw_only=True)

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from lora_studio.config_groups import DatasetGroup
+from lora_studio.data.encodings import Reading, readings
 from lora_studio.errors import DatasetError
 
 EXTENSIONS = (".txt", ".caption")
@@ -31,27 +32,33 @@ UNCHANGING = {
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionText:
-    """`text` is empty when there is none; `more_lines` says that the file went on after the line used."""
+    """`text` is empty when there is none; `more_lines` says that the file went on after the line used,
+    `preview` how a file was read that is in an old encoding."""
 
     text: str
     more_lines: bool = False
+    preview: str = ""
 
 
 def read_caption(picture: Path, extension: str = "", *, all_lines: bool = False) -> CaptionText:
     """The first line with text (or all of them) in the file of the same name ending in `extension`, else in
-    .txt, else in .caption. The file may lack the four numbers of a face that end the picture's name. Raises
-    DatasetError for a file that is not UTF-8."""
+    .txt, else in .caption; else of the same name with the picture's own ending before it. The file may lack
+    the four numbers of a face that end the picture's name. Raises DatasetError for a file whose encoding
+    can't be told."""
     wanted = (f".{extension.lstrip('.')}",) if extension.strip(". ") else EXTENSIONS
     stems = [picture.stem]
     if picture.stem.count("_") >= FACE_PARTS:
         stems.append(picture.stem.rsplit("_", FACE_PARTS)[0])
+    stems.append(picture.name)
     for path in (picture.with_name(stem + ending) for stem in stems for ending in wanted):
         if path.is_file():
-            lines = [line.strip() for line in _read_text(path).splitlines()]
-            filled = [line for line in lines if line]
+            reading = _read_text(path)
+            preview = "" if reading.encoding.startswith("UTF") else f"{path.name}: {reading.preview}"
+            filled = [line.strip() for line in reading.text.splitlines() if line.strip()]
             if all_lines:
-                return CaptionText(text="\n".join(filled))
-            return CaptionText(text=filled[0] if filled else "", more_lines=len(filled) > 1)
+                return CaptionText(text="\n".join(filled), preview=preview)
+            first = filled[0] if filled else ""
+            return CaptionText(text=first, more_lines=len(filled) > 1, preview=preview)
     return CaptionText(text="")
 
 
@@ -82,7 +89,7 @@ def captions_in(folder: Path) -> list[str]:
     for path in islice((*folder.glob("*"), *folder.glob("*/*")), MOST_LOOKED_AT):
         with contextlib.suppress(DatasetError, OSError):
             if path.suffix in EXTENSIONS and path.is_file() and path.stat().st_size <= LONGEST_LOOKED_AT:
-                found.append(_read_text(path))
+                found.append(_read_text(path).text)
     return [caption for caption in found if caption.strip()]
 
 
@@ -179,12 +186,16 @@ def _warm(parts: int, data: DatasetGroup, step: int, max_train_steps: int) -> in
     return max(0, min(parts, seen))
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Path) -> Reading:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DatasetError(
-            f"The caption {path.name} is not UTF-8 text.", "Save it again with the encoding UTF-8.", path=path
-        ) from error
+        found = readings(path.read_bytes())
     except OSError as error:
         raise DatasetError(f"The caption {path.name} can't be read: {error.strerror}.", path=path) from error
+    if not found or not found[0].certain:
+        ways = " or ".join(way.preview for way in found[:3])
+        raise DatasetError(
+            f"The caption {path.name} is not UTF-8 text, and its encoding can't be told.",
+            f"Save it again with the encoding UTF-8.{f' It may be {ways}.' if ways else ''}",
+            path=path,
+        )
+    return found[0]

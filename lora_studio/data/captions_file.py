@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lora_studio.data.caption_tables import caption_of
 from lora_studio.data.subsets import Subset, picture_files
 from lora_studio.errors import DatasetError
 
@@ -24,7 +25,7 @@ def read_captions_file(subset: Subset, notes: list[str]) -> dict[Path, str]:
         if path is None:
             gone.append(key)
         else:
-            found[path] = _caption(entry)
+            found[path] = caption_of(entry)
     if gone:
         more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
         notes.append(f"{subset.captions_file.name} names {gone[0]}{more}, which is not there: left out.")
@@ -53,10 +54,3 @@ def _picture(key: str, folder: Path, files: dict[str, Path]) -> Path | None:
         if path.is_file():
             return path
     return files.get(key) or files.get(Path(key).name) or files.get(Path(key).stem)
-
-
-def _caption(entry: dict[str, Any]) -> str:
-    """Caption and tags, one behind the other; each line of the caption gets the tags."""
-    caption, tags = str(entry.get("caption") or ""), " ".join(str(entry.get("tags") or "").split("\n"))
-    lines = [line.strip() for line in caption.splitlines() if line.strip()] or [""]
-    return "\n".join(", ".join(part for part in (line, tags.strip()) if part) for line in lines)

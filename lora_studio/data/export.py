@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lora_studio.data.captions import with_trigger
+from lora_studio.data.masks import ENDING
 from lora_studio.data.subsets import KOHYA_FOLDER
 from lora_studio.errors import DatasetError
 
@@ -29,6 +30,10 @@ def export_folder(
         for path, caption in pictures:
             text = with_trigger(caption, trigger_word) if caption else ""
             _copy(path, text, unfinished / _subfolder(path, root, subfolder))
+            mask = path.with_name(f"{path.stem}{ENDING}.png")
+            if mask.is_file():  # where conditioning_data_dir can name them
+                (unfinished / "masks").mkdir(exist_ok=True)
+                shutil.copyfile(mask, unfinished / "masks" / path.name)
         if folder.exists():
             folder.rmdir()
         unfinished.rename(folder)

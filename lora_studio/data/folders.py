@@ -9,11 +9,22 @@ from pathlib import Path
 
 from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.agreement import check_settings
+from lora_studio.data.caption_tables import folder_captions
 from lora_studio.data.captions import has_word, read_caption, with_trigger
 from lora_studio.data.captions_file import read_captions_file
 from lora_studio.data.dataset_config import config_subsets
 from lora_studio.data.pictures import upright_size
-from lora_studio.data.subsets import ENDINGS, Subset, count_of, existing_folder, folder_subsets, picture_files
+from lora_studio.data.remarks import named
+from lora_studio.data.subsets import (
+    ENDINGS,
+    Subset,
+    count_of,
+    existing_folder,
+    folder_subsets,
+    masks_beside,
+    passed_over,
+    picture_files,
+)
 from lora_studio.data.variation import face_in_name
 from lora_studio.errors import DatasetError
 
@@ -78,13 +89,19 @@ def _pictures(subset: Subset, number: int, notes: list[str]) -> Iterator[Picture
     written = read_captions_file(subset, notes) if subset.captions_file else _captions(subset, notes)
     if subset.skipped_area:
         written = _large_enough(subset, written, notes)
-    masks = _masks(data, list(written), notes)
+    masks = _masks(subset, list(written), notes)
     fixed = f"{data.caption_prefix} {data.caption_suffix}"
     trigger = "" if has_word(fixed, data.trigger_word) else data.trigger_word
     if data.face_crop_aug_range:
         notes += _faceless(list(written))
     if not written:
         notes.append(f"{subset.name} is left out: there are no pictures in it.")
+    lacking = [path for path, caption in written.items() if caption and not has_word(caption, trigger)]
+    if trigger and lacking:
+        notes.append(
+            f"The trigger word {trigger} is put in front of the captions of {count_of(lacking)}, like "
+            f"{lacking[0].name}, which lack it."
+        )
     for path, caption in written.items():
         yield Picture(
             path=path,
@@ -114,19 +131,41 @@ def _large_enough(subset: Subset, written: dict[Path, str], notes: list[str]) ->
 
 
 def _captions(subset: Subset, notes: list[str]) -> dict[Path, str]:
-    found, longer = {}, []
+    found, longer, previews = {}, [], []
     data = subset.settings
     for path in picture_files(subset.folder):
         caption = read_caption(path, data.caption_extension, all_lines=data.enable_wildcard)
         if caption.more_lines:
             longer.append(path)
+        if caption.preview:
+            previews.append(caption.preview)
         found[path] = caption.text
     if longer:
         notes.append(
             f"{count_of(longer)} with a caption of several lines, like {longer[0].name}: only the first line "
             "is used."
         )
+    if previews:
+        read = named(previews, one="caption", many="captions")
+        notes.append(f"{read} not in UTF-8, and read all the same.")
+    if not data.caption_extension:
+        _fill_from_table(subset, found, notes)
+    notes += passed_over(subset.folder)
     return found
+
+
+def _fill_from_table(subset: Subset, found: dict[Path, str], notes: list[str]) -> None:
+    """Captions of pictures that have no file of their own."""
+    table, captions = folder_captions(subset.folder)
+    bare = [path for path, caption in found.items() if not caption]
+    filled = []
+    for path in bare:
+        text = captions.get(path.name.casefold()) or captions.get(path.stem.casefold())
+        if text:
+            found[path] = text if subset.settings.enable_wildcard else text.split("\n")[0]
+            filled.append(path)
+    if filled:
+        notes.append(f"The captions of {count_of(filled)} come from {table}.")
 
 
 def _faceless(pictures: list[Path]) -> Iterator[str]:
@@ -138,10 +177,16 @@ def _faceless(pictures: list[Path]) -> Iterator[str]:
         )
 
 
-def _masks(data: DatasetGroup, pictures: list[Path], notes: list[str]) -> dict[str, Path]:
+def _masks(subset: Subset, pictures: list[Path], notes: list[str]) -> dict[str, Path]:
     """Mask pictures by the name of the picture without its ending."""
-    if not data.masked_loss or not data.conditioning_data_dir:
+    data = subset.settings
+    if not data.masked_loss:
+        if not data.alpha_mask and subset.folder.is_dir() and (beside := masks_beside(subset.folder)):
+            count = f"{len(beside)} mask{'' if len(beside) == 1 else 's'}"
+            notes.append(f"{count} beside the pictures not used: masked_loss is off.")
         return {}
+    if not data.conditioning_data_dir:
+        return masks_beside(subset.folder)
     masks = {path.stem: path for path in picture_files(existing_folder(data.conditioning_data_dir))}
     without = [path for path in pictures if path.stem not in masks]
     if pictures and len(without) == len(pictures):

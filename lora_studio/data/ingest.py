@@ -1,30 +1,44 @@
-"""From uploaded files to a folder of clean pictures with captions. The originals are only read.
+"""From uploaded files to a folder of clean pictures with captions and masks. The originals are only read.
 
 Pictures are decoded and written anew as PNG: same pixels, upright, no metadata, nothing hidden behind them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from PIL import Image
+
 from lora_studio.catalog import ADVISED_PICTURES
-from lora_studio.data.archives import Limits, is_archive, open_archive, too_big
-from lora_studio.data.cleaning import clean_picture
+from lora_studio.data.archives import Limits
+from lora_studio.data.caption_tables import is_table
+from lora_studio.data.cleaning import PixelBudget, cleaned_picture
+from lora_studio.data.colour import Colours
+from lora_studio.data.decoding import WANTED, sum_of
+from lora_studio.data.encodings import Reading
+from lora_studio.data.leftovers import Leftover, leftover, leftover_remarks
+from lora_studio.data.masks import ENDING, is_mask, looks_like_a_mask, owner_stem, same_shape
+from lora_studio.data.pairing import (
+    Caption,
+    Shelf,
+    Written,
+    encoding_remarks,
+    paired,
+    read_caption_table,
+    read_captions,
+)
+from lora_studio.data.remarks import colour_remarks, named, shape_remarks
+from lora_studio.data.uploads import Upload, uploads_in
 from lora_studio.errors import DatasetError
 
-CAPTION_ENDINGS = (".txt", ".caption")
 MOST_PICTURES = 500
-MOST_CAPTION_BYTES = 64_000
 FEW_PICTURES = 5
-KOHYA_FOLDER = re.compile(r"(\d{1,4})_(.+)")
-MOST_REPEATS = 1000
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
 QUICK_COMPRESSION_ABOVE = 1_000_000
 
@@ -39,58 +53,50 @@ class Ingested:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Upload:
-    """A file to look at. `group` is the folder it came from: captions and pictures of one belong together."""
+@dataclass(kw_only=True)
+class _Seen:
+    """What there is to remark on, by the names of files."""
 
-    shown: str
-    group: str
-    name: str
-    kohya_folder: str
-    read: Callable[[], bytes]
-
-    @property
-    def stem(self) -> str:
-        return Path(self.name).stem.casefold()
-
-    @property
-    def is_caption(self) -> bool:
-        return self.name.lower().endswith(CAPTION_ENDINGS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Written:
-    upload: _Upload
-    path: Path
+    transparent: list[str] = field(default_factory=list)
+    animated: list[str] = field(default_factory=list)
+    colours: list[tuple[str, Colours]] = field(default_factory=list)
+    sizes: list[tuple[str, tuple[int, int]]] = field(default_factory=list)
+    double: list[tuple[str, str]] = field(default_factory=list)
+    leftovers: list[tuple[Leftover, str]] = field(default_factory=list)
+    encodings: list[tuple[str, Sequence[Reading]]] = field(default_factory=list)
+    masks: list[str] = field(default_factory=list)
+    surplus: int = 0
 
 
 @dataclass(kw_only=True)
 class _Ingest:
     into: Path
     limits: Limits = field(default_factory=Limits)
-    pictures: list[_Written] = field(default_factory=list)
-    captions: list[tuple[_Upload, str]] = field(default_factory=list)
+    budget: PixelBudget = field(default_factory=PixelBudget)
+    pictures: list[Written] = field(default_factory=list)
+    captions: list[Caption] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
-    seen: dict[bytes, str] = field(default_factory=dict)
-    surplus: int = 0
-    transparent: int = 0
+    shown: dict[str, str] = field(default_factory=dict)
+    shelf: Shelf = field(default_factory=Shelf)
+    seen: _Seen = field(default_factory=_Seen)
 
 
 def ingest(files: Sequence[Path], into: Path) -> Ingested:
-    """Read pictures, ZIP archives and captions and write `<name>.png` and `<name>.txt` into the empty folder
-    `into`; Kohya's `<repeats>_<class>` folders are kept as sub-folders. Raises DatasetError with all reasons
-    when no picture is usable."""
+    """Read pictures, ZIP archives, captions and masks and write `<name>.png`, `<name>.txt` and
+    `<name>-masklabel.png` into the empty folder `into`; Kohya's `<repeats>_<class>` folders are kept as
+    sub-folders. Raises DatasetError with all reasons when no picture is usable."""
     work = _Ingest(into=into)
-    for path in files:
+    # What may be a mask comes after the pictures: whether it is one depends on them.
+    for path in sorted(files, key=lambda path: owner_stem((path.parent.name, path.name)) is not None):
         try:
-            for upload in _uploads(path, work.limits):
+            for upload in uploads_in(path, work.limits):
                 _take(work, upload)
         except DatasetError as error:
             work.refused.append(str(error))
     if not work.pictures:
-        raise _nothing_usable(work.refused)
+        raise _nothing_usable([*work.refused, *leftover_remarks(work.seen.leftovers)])
     _keep_kohya_layout(work)
     captions = _write_captions(work)
     _remark(work)
@@ -102,83 +108,79 @@ def ingest(files: Sequence[Path], into: Path) -> Ingested:
     )
 
 
-def read_caption_text(content: bytes, shown: str) -> str:
-    """The caption in a file's bytes. Raises DatasetError when it is not UTF-8 text of a caption's length."""
-    if len(content) > MOST_CAPTION_BYTES:
-        raise DatasetError(f"{shown} is too long for a caption.", path=shown)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:
-        raise DatasetError(
-            f"{shown} is not UTF-8 text.", "Save it again with the encoding UTF-8.", path=shown
-        )
-    return text.strip()
-
-
-def _uploads(path: Path, limits: Limits) -> Iterator[_Upload]:
-    if is_archive(path):
-        with open_archive(path, limits) as members:
-            for member in members:
-                yield _Upload(
-                    shown=f"{path.name}: {'/'.join(member.parts)}",
-                    group="/".join((str(path), *member.parts[:-1])),
-                    name=member.parts[-1],
-                    kohya_folder=_kohya_folder(member.parts[:-1]),
-                    read=member.read,
-                )
-    else:
-        yield _Upload(
-            shown=path.name,
-            group=str(path.parent),
-            name=path.name,
-            kohya_folder=_kohya_folder((path.parent.name,)),
-            read=lambda: _read_file(path, limits),
-        )
-
-
-def _read_file(path: Path, limits: Limits) -> bytes:
-    try:
-        if path.stat().st_size > limits.member_bytes:
-            raise too_big(path.name, limits.member_bytes)
-        return path.read_bytes()
-    except OSError as error:
-        raise DatasetError(f"{path.name} can't be read: {error.strerror or error}.", path=path) from error
-
-
-def _take(work: _Ingest, upload: _Upload) -> None:
-    if not upload.is_caption and len(work.pictures) >= MOST_PICTURES:
-        work.surplus += 1
+def _take(work: _Ingest, upload: Upload) -> None:
+    if kind := leftover(upload.parts):
+        work.seen.leftovers.append((kind, upload.shown))
+        return
+    is_text = upload.is_caption or is_table(upload.name)
+    if not is_text and len(work.pictures) >= MOST_PICTURES:
+        work.seen.surplus += 1
         return
     try:
         content = upload.read()
-        if not upload.is_caption:
+        if upload.is_caption:
+            ways: list[Reading] = []
+            work.captions += read_captions(upload, content, ways)
+            if ways:
+                work.seen.encodings.append((upload.shown, ways))
+        elif is_text:
+            work.captions += read_caption_table(upload, content)
+        elif not _take_mask(work, upload, content):
             _take_picture(work, upload, content)
-        elif text := read_caption_text(content, upload.shown):
-            work.captions.append((upload, text))
     except DatasetError as error:
         work.refused.append(str(error))
 
 
-def _take_picture(work: _Ingest, upload: _Upload, content: bytes) -> None:
-    clean = clean_picture(upload.shown, content)
-    folder = work.into / upload.kohya_folder
-    folder.mkdir(exist_ok=True)
-    path = folder / _free_name(work.names, Path(upload.name).stem)
-    width, height = clean.image.size
-    buffer = io.BytesIO()
-    level = 1 if width * height > QUICK_COMPRESSION_ABOVE else 6
-    clean.image.save(buffer, "PNG", compress_level=level)
-    _write(path, buffer.getvalue())
-    work.pictures.append(_Written(upload=upload, path=path))
-    work.transparent += clean.was_transparent
+def _take_picture(work: _Ingest, upload: Upload, content: bytes) -> None:
+    with cleaned_picture(upload.shown, content, budget=work.budget) as clean:
+        folder = work.into / upload.kohya_folder
+        folder.mkdir(exist_ok=True)
+        path = folder / _free_name(work.names, upload.stem)
+        _write_picture(path, clean.image)
+        sum_ = sum_of(clean.image)
+    written = Written(upload=upload, path=path, size=clean.image.size)
+    work.pictures.append(written)
+    work.shelf.add(written)
+    work.seen.colours.append((upload.shown, clean.colours))
+    work.seen.sizes.append((upload.shown, clean.image.size))
+    if clean.was_transparent:
+        work.seen.transparent.append(upload.shown)
     if clean.was_animated:
-        work.warnings.append(f"{upload.shown} is animated; its first picture is used.")
-    key = hashlib.sha256(f"{width} {height} ".encode() + clean.image.tobytes()).digest()
-    first = work.seen.setdefault(key, upload.shown)
+        work.seen.animated.append(upload.shown)
+    first = work.shown.setdefault(sum_, upload.shown)
     if first != upload.shown:
-        work.warnings.append(f"{upload.shown} is the same picture as {first}.")
+        work.seen.double.append((upload.shown, first))
+
+
+def _take_mask(work: _Ingest, upload: Upload, content: bytes) -> bool:
+    """Whether it is one. Raises DatasetError for a mask that can't be used."""
+    owner, sure = owner_stem(upload.parts), is_mask(upload.stem)
+    if owner is None:
+        return False
+    beside = upload.group.replace("\\", "/").rpartition("/")[0]
+    pictures = work.shelf.find(owner, upload.group, beside)
+    if not pictures:
+        if sure:
+            raise DatasetError(f"{upload.shown} is the mask of no picture: none has its name.")
+        return False
+    with cleaned_picture(upload.shown, content, colours=False, budget=work.budget) as clean:
+        if not sure and not looks_like_a_mask(clean.image):
+            return False
+        for picture in pictures:
+            if not same_shape(clean.image.size, picture.size):
+                raise DatasetError(f"The mask {upload.shown} has another shape than its picture.")
+            path = picture.path.with_name(f"{picture.path.stem}{ENDING}.png")
+            if not path.exists():
+                _write_picture(path, clean.image.getchannel("R"))
+    work.seen.masks.append(upload.shown)
+    return True
+
+
+def _write_picture(path: Path, image: Image.Image) -> None:
+    buffer = io.BytesIO()
+    level = 1 if image.width * image.height > QUICK_COMPRESSION_ABOVE else 6
+    image.save(buffer, "PNG", compress_level=level)
+    _write(path, buffer.getvalue())
 
 
 def _free_name(taken: set[str], stem: str) -> str:
@@ -195,16 +197,6 @@ def _free_name(taken: set[str], stem: str) -> str:
     return f"{name}.png"
 
 
-def _kohya_folder(parents: Sequence[str]) -> str:
-    """`10_cat` for a file in such a folder, empty otherwise. `2024_summer` counts as a year."""
-    for name in reversed(parents):
-        match = KOHYA_FOLDER.fullmatch(name)
-        if match and 1 <= int(match[1]) <= MOST_REPEATS:
-            words = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", match[2])[:80].strip(" .")
-            return f"{int(match[1])}_{words or 'picture'}"
-    return ""
-
-
 def _keep_kohya_layout(work: _Ingest) -> None:
     """Beside `<repeats>_<class>` folders, training passes over loose pictures: they get one as well."""
     folders = [written.path.parent.name for written in work.pictures if written.upload.kohya_folder]
@@ -216,9 +208,11 @@ def _keep_kohya_layout(work: _Ingest) -> None:
     moved = {}
     for written in loose:
         moved[written.path] = written.path.replace(folder / written.path.name)
+        mask = written.path.with_name(f"{written.path.stem}{ENDING}.png")
+        if mask.exists():
+            mask.replace(folder / mask.name)
     work.pictures = [
-        _Written(upload=written.upload, path=moved.get(written.path, written.path))
-        for written in work.pictures
+        replace(written, path=moved.get(written.path, written.path)) for written in work.pictures
     ]
     work.warnings.append(
         f"{_count(len(loose))} outside the <repeats>_<class> folders went into {folder.name}."
@@ -226,35 +220,33 @@ def _keep_kohya_layout(work: _Ingest) -> None:
 
 
 def _write_captions(work: _Ingest) -> int:
-    """Put each caption beside its picture: same folder and name, or else same name anywhere. Returns how many
-    pictures have one."""
-    nearby: dict[tuple[str, str], list[Path]] = {}
-    anywhere: dict[str, list[Path]] = {}
-    for written in work.pictures:
-        nearby.setdefault((written.upload.group, written.upload.stem), []).append(written.path)
-        anywhere.setdefault(written.upload.stem, []).append(written.path)
-    captioned: dict[Path, str] = {}
-    # .txt before .caption, as training prefers it.
-    for upload, text in sorted(work.captions, key=lambda pair: not pair[0].name.lower().endswith(".txt")):
-        pictures = nearby.get((upload.group, upload.stem)) or anywhere.get(upload.stem, [])
-        free = [path for path in pictures if path not in captioned]
-        if not pictures:
-            work.refused.append(f"{upload.shown} belongs to no picture: none has its name.")
-        elif not free:
-            work.warnings.append(
-                f"{upload.shown} was left out: its picture has a caption from {captioned[pictures[0]]}."
-            )
-        for path in free:
-            captioned[path] = upload.shown
-            _write(path.with_suffix(".txt"), f"{text}\n".encode())
-    return len(captioned)
+    """Put each caption beside its picture. Returns how many pictures have one."""
+    result = paired(work.captions, Shelf.of(work.pictures))
+    for path, text in result.captions.items():
+        _write(path.with_suffix(".txt"), f"{text}\n".encode())
+    work.refused += result.refused
+    work.warnings += result.warnings
+    return len(result.captions)
 
 
 def _remark(work: _Ingest) -> None:
-    if work.surplus:
-        work.refused.append(f"{_count(work.surplus)} left out: a set holds at most {MOST_PICTURES}.")
-    if work.transparent:
-        work.warnings.append(f"{_count(work.transparent)} with transparent parts: they are white now.")
+    seen = work.seen
+    if seen.surplus:
+        work.refused.append(f"{_count(seen.surplus)} left out: a set holds at most {MOST_PICTURES}.")
+    if seen.transparent:
+        work.warnings.append(f"{named(seen.transparent)} with transparent parts: they are white now.")
+    if seen.animated:
+        work.warnings.append(f"{named(seen.animated)} with several pictures in one: the first is used.")
+    if seen.double:
+        same = [f"{shown} is {first}" for shown, first in seen.double]
+        work.warnings.append(f"{named(same)} there twice, which makes them count for more.")
+    if seen.masks:
+        masks = named(seen.masks, one="mask", many="masks")
+        work.warnings.append(f"{masks} taken as such: only what is white in them will be learned.")
+    work.warnings += colour_remarks(seen.colours)
+    work.warnings += shape_remarks(seen.sizes)
+    work.warnings += encoding_remarks(seen.encodings)
+    work.warnings += leftover_remarks(seen.leftovers)
     if len(work.pictures) < FEW_PICTURES:
         work.warnings.append(
             f"{_count(len(work.pictures))} only: {ADVISED_PICTURES} different ones teach more."
@@ -274,7 +266,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _nothing_usable(refused: list[str]) -> DatasetError:
-    wanted = f"Give at least one PNG, JPEG, WebP or BMP picture; {ADVISED_PICTURES} work best."
+    wanted = f"{WANTED} Give at least one; {ADVISED_PICTURES} work best."
     if not refused:
         return DatasetError("There are no pictures.", wanted)
     more = f" And {len(refused) - 5} more." if len(refused) > 5 else ""

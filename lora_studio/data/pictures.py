@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy
-from PIL import ExifTags, Image, ImageOps
+import PIL.features
+from PIL import Image
 
 from lora_studio.data.buckets import Placement
-from lora_studio.data.cleaning import DAMAGE
-from lora_studio.errors import DatasetError
+from lora_studio.data.colour import Colours, profile_of
+from lora_studio.data.decoding import decode, opacity, opened, turned_size
 
 if TYPE_CHECKING:
     import torch
@@ -26,33 +28,37 @@ FILTERS = {
 }
 
 
-def open_picture(path: Path) -> Image.Image:
-    """Fully decoded, turned as its EXIF says, RGB with anything transparent laid over white. Raises
-    DatasetError."""
-    try:
-        with Image.open(path) as file:
-            file.load()
-            return _as_rgb(ImageOps.exif_transpose(file))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DatasetError(f"{path.name} has too many pixels.", "Scale it down first.", path=path) from error
-    except DAMAGE as error:
-        raise DatasetError(
-            f"{path.name} can't be read as a picture: it is damaged or of another kind.",
-            "Open it in a picture program and save it again, or remove it.",
-            path=path,
-        ) from error
+def open_picture(path: Path, *, colours: bool = True) -> Image.Image:
+    """Fully decoded, turned as its EXIF says, RGB in sRGB with anything transparent laid over white. Without
+    `colours` a profile is passed over. Raises DatasetError."""
+    with opened(path.name, path) as image:
+        return decode(path.name, image, colours=colours).image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a picture file says of itself: the size that `open_picture` will give, and what becomes of its
+    colours."""
+
+    size: tuple[int, int]
+    colours: Colours
+
+    @property
+    def mark(self) -> str:
+        """Tells the pixels from those that this file gave before profiles were read; empty where they are
+        the same."""
+        return f"srgb {PIL.features.version('littlecms2')}" if self.colours == "converted" else ""
+
+
+def look_at(path: Path) -> Look:
+    """Without decoding the picture. Raises DatasetError."""
+    with opened(path.name, path) as image:
+        return Look(size=turned_size(image), colours=profile_of(image).colours)
 
 
 def upright_size(path: Path) -> tuple[int, int]:
     """Width and height as `open_picture` will give them, from the file's head alone. Raises DatasetError."""
-    try:
-        with Image.open(path) as file:
-            width, height = file.size
-            lies = file.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-            # Pillow tells the upright size of a TIFF picture from the start.
-            return (height, width) if lies and file.format != "TIFF" else (width, height)
-    except (*DAMAGE, Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return open_picture(path).size  # which says what is wrong
+    return look_at(path).size
 
 
 def fit(image: Image.Image, placement: Placement, interpolation: str | None = None) -> Image.Image:
@@ -93,24 +99,12 @@ def mask_of(picture: Path, mask: Path | None) -> Image.Image | None:
     """What weighs the places of a picture, in grey: the red of the mask picture, or without one how opaque
     the picture itself is; None if it is opaque throughout. Raises DatasetError."""
     if mask is not None:
-        return open_picture(mask).getchannel("R")
-    with Image.open(picture) as file:
-        if not file.has_transparency_data:
-            return None
-        return ImageOps.exif_transpose(file).convert("RGBA").getchannel("A")
+        return open_picture(mask, colours=False).getchannel("R")
+    with opened(picture.name, picture) as image:
+        return opacity(picture.name, image)
 
 
 def _filter(word: str, *, shrinks: bool) -> Image.Resampling:
     if word == "area":  # enlarging by area is bilinear in OpenCV
         return Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
     return FILTERS[word]
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        image = image.point(lambda value: value / 256).convert("L")
-    if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")

@@ -8,10 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lora_studio.config_groups import DatasetGroup
+from lora_studio.data.decoding import NO_HEIC
+from lora_studio.data.heic import with_heic
+from lora_studio.data.leftovers import is_trash, leftover, leftover_remarks
+from lora_studio.data.masks import FOLDERS as MASK_FOLDERS
+from lora_studio.data.masks import is_grey, is_mask, masks_among
+from lora_studio.data.remarks import named
 from lora_studio.errors import DatasetError
 from lora_studio.kohya_config.values import expanded
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif", ".gif", ".tif", ".tiff"})
+HEIC_ENDINGS = frozenset({".heic", ".heif"})
+"""Read where pillow-heif is installed."""
 KOHYA_FOLDER = re.compile(r"(\d+)_(.+)")
 
 
@@ -62,13 +70,59 @@ def existing_folder(named: str | Path) -> Path:
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """The picture files directly in a folder, sorted by name, hidden ones left out. Raises DatasetError."""
+    """The picture files directly in a folder, sorted by name; hidden ones, masks and what systems leave
+    behind are left out. Raises DatasetError."""
+    found = _image_files(folder)
+    masks = masks_among(found)
+    return [path for path in found if path not in masks and not is_mask(path.stem)]
+
+
+def masks_beside(folder: Path) -> dict[str, Path]:
+    """Masks that lie with the pictures of a folder, by the name of the picture without its ending: beside
+    it, or in a folder `masks` or `mask` here or next to a `<repeats>_<class>` folder. Raises
+    DatasetError."""
+    pictures = picture_files(folder)
+    found = {owner.stem: mask for mask, owner in masks_among(_image_files(folder)).items()}
+    roots = [folder, *([folder.parent] if KOHYA_FOLDER.fullmatch(folder.name) else [])]
+    for place in (root / name for root in roots for name in sorted(MASK_FOLDERS)):
+        named = {path.stem.casefold(): path for path in _image_files(place)} if place.is_dir() else {}
+        for picture in pictures:
+            mask = named.get(picture.stem.casefold())
+            if mask is not None and picture.stem not in found and is_grey(mask):
+                found[picture.stem] = mask
+    return found
+
+
+def has_masks(root: Path) -> bool:
+    """Whether masks lie with the pictures of a plain folder, or of one in Kohya's layout. Raises
+    DatasetError."""
+    folders = [root / name for name in _names(root) if KOHYA_FOLDER.fullmatch(name)]
+    return any(masks_beside(folder) for folder in (root, *folders) if folder.is_dir())
+
+
+def passed_over(folder: Path) -> list[str]:
+    """Sentences on files of a folder that could be meant and are not used. Raises DatasetError."""
+    names = _names(folder)
+    found = [(kind, name) for name in names if (kind := leftover((name,))) not in ("", "of a system")]
+    notes = [*leftover_remarks(found)]
+    heic = [name for name in names if Path(name).suffix.lower() in HEIC_ENDINGS and not name.startswith(".")]
+    if heic and not with_heic():
+        notes.append(f"{named(heic)} HEIC, left out. {NO_HEIC}")
+    return notes
+
+
+def _image_files(folder: Path) -> list[Path]:
+    endings = ENDINGS | HEIC_ENDINGS if with_heic() else ENDINGS
+    return [
+        folder / name
+        for name in _names(folder)
+        if Path(name).suffix.lower() in endings and not leftover((name,)) and (folder / name).is_file()
+    ]
+
+
+def _names(folder: Path) -> list[str]:
     try:
-        return sorted(
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file()
-        )
+        return sorted(path.name for path in folder.iterdir())
     except OSError as error:
         raise DatasetError(
             f"The folder {folder.name} can't be read: {error.strerror}.", path=folder
@@ -82,7 +136,8 @@ def count_of(files: list[Path]) -> str:
 def _layout(root: Path, data: DatasetGroup, *, is_reg: bool) -> tuple[list[Subset], list[str]]:
     notes: list[str] = []
     direct, subsets, others = picture_files(root), [], []
-    for folder in sorted(path for path in root.iterdir() if path.is_dir() and picture_files(path)):
+    folders = [path for path in root.iterdir() if path.is_dir() and not _is_no_set(path.name)]
+    for folder in sorted(path for path in folders if picture_files(path)):
         match = KOHYA_FOLDER.fullmatch(folder.name)
         if match is None:
             others.append(folder.name)
@@ -111,3 +166,7 @@ def _layout(root: Path, data: DatasetGroup, *, is_reg: bool) -> tuple[list[Subse
             path=root,
         )
     return subsets, notes
+
+
+def _is_no_set(folder: str) -> bool:
+    return folder.startswith(".") or is_trash(folder) or folder.lower() in MASK_FOLDERS

@@ -53,6 +53,11 @@ def tokenize(
     return Tokens(ids=torch.tensor(ids), weights=torch.tensor(weights) if weighted else None)
 
 
+def count_tokens(tokenizer: Any, caption: str, *, weighted: bool = False) -> int:
+    """How many tokens a caption has, whatever is read of them."""
+    return len(_tokens_of(tokenizer, caption, weighted)[0])
+
+
 def _tokens_of(tokenizer: Any, caption: str, weighted: bool) -> tuple[list[int], list[float]]:
     tokens: list[int] = []
     weights: list[float] = []

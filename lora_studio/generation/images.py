@@ -159,11 +159,13 @@ def read_chunks(path: Path | str) -> dict[str, str]:
     BrokenFile."""
     from PIL import Image
 
+    from lora_studio.data.decoding import turn
+
     path = Path(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged Exif data of other programs: what can be read is enough
-            with Image.open(path, formats=list(FORMATS)) as picture:
+            with Image.open(path, formats=list(FORMATS)) as picture, turn(picture.size):
                 texts = _plain_texts(picture)
                 return texts | {key: text for key, text in _exif_texts(picture).items() if key not in texts}
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -6,7 +6,6 @@ A request names them by that sum, so that it is small, can be sent anywhere and 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import os
 import re
@@ -37,7 +36,7 @@ def take_in(path: Path, folder: Path, *, mask: bool = False) -> str:
     white where it was transparent. A mask becomes black and white; one with transparent parts, as a layer of
     a drawing program, is white where something is drawn. Raises UnknownFormat (no picture, or too large),
     StoreError."""
-    from lora_studio.data.cleaning import clean_picture
+    from lora_studio.data.cleaning import cleaned_picture
 
     try:
         if path.stat().st_size > Limits().member_bytes:
@@ -50,20 +49,20 @@ def take_in(path: Path, folder: Path, *, mask: bool = False) -> str:
     except DatasetError as error:
         raise UnknownFormat(error.message, error.hint, path=path) from error
     try:
-        cleaned = clean_picture(path.name, content)
+        with cleaned_picture(path.name, content, colours=not mask) as cleaned:
+            if not mask:
+                return keep(cleaned.image, folder)
+            drawn = _drawn(path.name, content) if cleaned.was_transparent else cleaned.image.convert("L")
+            return keep(drawn.point(lambda value: 255 if value >= HALF else 0), folder)
     except DatasetError as error:
         raise UnknownFormat(error.message, error.hint, path=path) from error
-    picture = cleaned.image
-    if mask:
-        picture = _drawn(content) if cleaned.was_transparent else picture.convert("L")
-        picture = picture.point(lambda value: 255 if value >= HALF else 0)
-    return keep(picture, folder)
 
 
 def keep(picture: Image.Image, folder: Path) -> str:
     """Write a picture (RGB, or L for a mask) into `folder` and return its sum. Raises StoreError."""
-    shown = f"{picture.mode} {picture.width} {picture.height} ".encode() + picture.tobytes()
-    digest = hashlib.sha256(shown).hexdigest()
+    from lora_studio.data.decoding import sum_of
+
+    digest = sum_of(picture)
     path = _path(digest, folder)
     _mark_used(path)
     if not path.is_file():
@@ -140,9 +139,11 @@ def _mark_used(path: Path) -> None:
         os.utime(path)
 
 
-def _drawn(content: bytes) -> Image.Image:
+def _drawn(file: str, content: bytes) -> Image.Image:
     """What a layer covers: its alpha channel, upright."""
-    from PIL import Image, ImageOps
+    from lora_studio.data.decoding import opacity, opened
 
-    with Image.open(io.BytesIO(content)) as layer:
-        return ImageOps.exif_transpose(layer).convert("RGBA").getchannel("A")
+    with opened(file, content) as layer:
+        covered = opacity(file, layer)
+    assert covered is not None
+    return covered

@@ -21,7 +21,8 @@ from lora_studio.config import TrainConfig
 from lora_studio.data.buckets import Bucketing, Size, bucketing_for
 from lora_studio.data.folders import Picture, PictureFolder, read_folder
 from lora_studio.data.loader import count_steps
-from lora_studio.data.pictures import upright_size
+from lora_studio.data.pictures import look_at
+from lora_studio.data.remarks import colour_remarks, placement_remarks
 from lora_studio.disk import free_bytes
 from lora_studio.errors import ConfigError, DatasetError
 from lora_studio.events import Emit, PhaseAdvanced, ShouldStop, ignore
@@ -36,6 +37,7 @@ from lora_studio.training.optim import build_optimizer
 from lora_studio.training.plan import TrainingPlan
 from lora_studio.training.prepare import TrainingData, prepare_data
 from lora_studio.training.preview import Artist, base_title, prompts_of, seeds_of
+from lora_studio.training.remarks import caption_remarks
 from lora_studio.training.rhythm import preview_steps, validation_steps
 from lora_studio.training.schedules import build_schedule
 from lora_studio.training.validation import TIMESTEPS
@@ -89,6 +91,7 @@ class Crowd:
     """All pictures of the run by the size that they are trained at."""
 
     sizes: dict[Size, list[Picture]]
+    notes: tuple[str, ...] = ()
 
     @property
     def images(self) -> int:
@@ -189,6 +192,7 @@ class _Measurement:
             trigger_word=config.dataset.trigger_word,
             disk_free_bytes=free_bytes(Path(config.output.output_dir)),
             device=self.device.title,
+            notes=tuple(dict.fromkeys([*folder.notes, *crowd.notes])),
         )
 
     def _advance(self, done: int) -> None:
@@ -201,6 +205,7 @@ class _Measurement:
         name."""
         bucketings: dict[int, Bucketing] = {}
         sizes: dict[Size, list[Picture]] = {}
+        colours, places = [], []
         for picture in folder.pictures:
             if self.should_stop():
                 raise Stop
@@ -208,15 +213,24 @@ class _Measurement:
                 settings = picture.settings or self.config.dataset
                 bucketings[picture.dataset] = bucketing_for(settings, engine.parts.size_step)
             with contextlib.suppress(DatasetError):
-                placement = bucketings[picture.dataset].place(upright_size(picture.path))
+                look = look_at(picture.path)
+                placement = bucketings[picture.dataset].place(look.size)
                 sizes.setdefault(placement.bucket, []).append(picture)
+                colours.append((picture.path.name, look.colours))
+                if not picture.is_reg:
+                    places.append((picture.path.name, placement))
         if not sizes:
             raise DatasetError(
                 "None of the pictures can be read.",
                 "Add at least one picture that opens.",
                 path=self.config.dataset.train_data_dir,
             )
-        return Crowd(sizes=sizes)
+        said = (
+            *caption_remarks(engine, folder.pictures),
+            *colour_remarks(colours),
+            *placement_remarks(places),
+        )
+        return Crowd(sizes=sizes, notes=said)
 
     def _cached(self, engine: Engine, crowd: Crowd) -> tuple[TrainingData, float]:
         """The sample, prepared, and the seconds that all pictures will take."""

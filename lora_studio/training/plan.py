@@ -18,7 +18,8 @@ class TrainingPlan:
     """Seconds of each part of the run, bytes at the peak, the most bytes on the disk (states to resume from
     included, which go at the end). `bucket` is the largest size of pictures, on which a step was measured;
     `seconds_per_step` is the mean over all sizes; `device_bytes` is 0 without a device of its own memory;
-    `disk_free_bytes` is what its disk has left, None where nobody can tell."""
+    `disk_free_bytes` is what its disk has left, None where nobody can tell;
+    `notes` are sentences on pictures and captions."""
 
     steps: int
     images: int
@@ -34,6 +35,7 @@ class TrainingPlan:
     device: str
     disk_free_bytes: int | None = None
     trigger_word: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def start_seconds(self) -> float:

@@ -18,8 +18,9 @@ from lora_studio.data.folders import Picture, PictureFolder
 from lora_studio.data.held_out import split_off
 from lora_studio.data.latent_files import LatentFiles
 from lora_studio.data.loader import Batch, Loader, Steps
-from lora_studio.data.pictures import open_picture, upright_size
+from lora_studio.data.pictures import Look, look_at, open_picture
 from lora_studio.data.regularisation import shared_repeats
+from lora_studio.data.remarks import colour_remarks, placement_remarks
 from lora_studio.data.seeds import seed_of
 from lora_studio.errors import DatasetError
 from lora_studio.events import Emit, Noted, PhaseAdvanced, ShouldStop
@@ -27,6 +28,7 @@ from lora_studio.lora.metadata import DatasetFacts
 from lora_studio.training.dataset_facts import Trained, dataset_facts
 from lora_studio.training.encoder import encoder_mark
 from lora_studio.training.engine import Engine
+from lora_studio.training.remarks import caption_remarks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,8 @@ def prepare_data(
     reader = _Reader(
         engine=engine, latents=latents, emit=emit, total=len(wanted) + len(held_out) + len(captions)
     )
+    for note in caption_remarks(engine, [*wanted, *held_out]):
+        emit(Noted(message=note))
     if not reader.read_all([*wanted, *(_with_plain_caption(one, config) for one in held_out)], should_stop):
         return None
     placed, validation = _parted(reader.placed, {picture.path for picture in held_out})
@@ -123,6 +127,7 @@ class _Reader:
     emit: Emit
     total: int
     placed: list[PlacedPicture] = field(default_factory=list)
+    looks: list[tuple[Path, Look]] = field(default_factory=list)
     _done: int = 0
     _note: str = ""
     _bucketings: dict[int, Bucketing] = field(default_factory=dict)
@@ -142,6 +147,12 @@ class _Reader:
             self.advance()
         for waiting in self._waiting.values():
             self.latents.prepare_together(waiting)
+        notes = [*colour_remarks([(path.name, look.colours) for path, look in self.looks])]
+        notes += placement_remarks(
+            [(one.picture.path.name, one.placement) for one in self.placed if not one.picture.is_reg]
+        )
+        for note in notes:
+            self.emit(Noted(message=note))
         return True
 
     def advance(self) -> None:
@@ -153,10 +164,11 @@ class _Reader:
 
     def _read(self, picture: Picture) -> None:
         try:
-            placed = self._place(picture, upright_size(picture.path))
+            look = look_at(picture.path)
+            placed = self._place(picture, look)
             if not self.latents.recall(placed):
                 image = open_picture(picture.path)
-                placed = self._place(picture, image.size, content=placed.content)
+                placed = self._place(picture, replace(look, size=image.size), content=placed.content)
                 self._encode(placed, image)
             self.latents.mask(placed, mirrored=False)
         except DatasetError as error:
@@ -164,16 +176,18 @@ class _Reader:
             return
         if placed.placement.note:
             self.emit(Noted(message=f"{picture.path.name} has an odd shape: {placed.placement.note}."))
+        self.looks.append((picture.path, look))
         self.placed.append(placed)
 
-    def _place(self, picture: Picture, size: Size, *, content: str = "") -> PlacedPicture:
+    def _place(self, picture: Picture, look: Look, *, content: str = "") -> PlacedPicture:
         if not content and self.latents.files:
             content = hashlib.sha256(picture.path.read_bytes()).hexdigest()
         return PlacedPicture(
             index=len(self.placed),
             picture=picture,
-            placement=self._bucketing(picture).place(size),
+            placement=self._bucketing(picture).place(look.size),
             content=content,
+            reading=look.mark,
         )
 
     def _encode(self, placed: PlacedPicture, image: Image.Image) -> None:

@@ -13,11 +13,11 @@ import gradio as gr
 
 from lora_studio.catalog import plan
 from lora_studio.config import Kind, config_leaf
+from lora_studio.data.thumbnails import thumbnail
 from lora_studio.errors import ConfigError, DatasetError, StudioError
 from lora_studio.events import ShouldStop
 from lora_studio.records import DatasetRecord
 from lora_studio.settings import CHECKOUT, Settings
-from lora_studio.store.thumbnails import thumbnail
 from lora_studio.studio import Studio
 from lora_studio.training.plan import TrainingPlan
 from lora_studio.ui.base_traits import traits_of
@@ -35,7 +35,7 @@ KINDS: Mapping[Kind, str] = {
 }
 PICTURES = [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".avif"]
 """Those that can't be read are let in too: the refusal says what to do, Gradio's own would not."""
-FILE_TYPES = [*PICTURES, ".zip", ".txt", ".caption"]
+FILE_TYPES = [*PICTURES, ".zip", ".txt", ".caption", ".jsonl", ".json", ".csv", ".tsv"]
 MOST_SHOWN = 120
 DEFAULT_BASE = "starter"
 FOLLOWED = ("max_train_steps", "train_batch_size", "network_train_unet_only")

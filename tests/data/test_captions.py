@@ -46,7 +46,16 @@ def test_a_byte_order_mark_is_no_part_of_the_caption(tmp_path: Path) -> None:
     assert read_caption(tmp_path / "a.png").text == "ein Hündchen"
 
 
-@pytest.mark.parametrize("content", [b"ein H\xfcndchen", b"\xff\xfea\x00"])
+def test_other_encodings_are_read_where_they_are_certain(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("ein Hündchen".encode("cp1252"))
+    assert read_caption(tmp_path / "a.png") == CaptionText(
+        text="ein Hündchen", preview="a.txt: “ein Hündchen” in Windows-1252"
+    )
+    (tmp_path / "a.txt").write_bytes("ein Hündchen".encode("utf-16"))
+    assert read_caption(tmp_path / "a.png") == CaptionText(text="ein Hündchen")
+
+
+@pytest.mark.parametrize("content", ["щенок".encode("cp1251"), "一只狗".encode("gb18030"), b"a\x00\x01\xfe"])
 def test_other_encodings_are_refused_by_file_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "dog.txt").write_bytes(content)
     with pytest.raises(DatasetError, match=r"dog\.txt is not UTF-8") as caught:

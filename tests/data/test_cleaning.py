@@ -8,10 +8,16 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops, PngImagePlugin
 
-from lora_studio.data.cleaning import LEAST_SIDE, MOST_PIXELS, clean_picture
+from lora_studio.data.cleaning import LEAST_SIDE, MOST_PIXELS, cleaned_picture
+from lora_studio.data.decoding import Plain
 from lora_studio.errors import DatasetError
 
 RED, BLUE, WHITE = (200, 30, 20), (20, 40, 220), (255, 255, 255)
+
+
+def clean_picture(file: str, content: bytes) -> Plain:
+    with cleaned_picture(file, content) as clean:
+        return clean
 
 
 def picture(size: tuple[int, int] = (64, 48)) -> Image.Image:
@@ -40,7 +46,7 @@ def png_header_of(width: int, height: int) -> bytes:
     )
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP", "TIFF"])
 def test_pixels_are_kept_exactly(kind: str) -> None:
     options = {"lossless": True} if kind == "WEBP" else {}
     clean = clean_picture("a", encoded(picture(), kind, **options))
@@ -108,9 +114,9 @@ def test_of_an_animation_the_first_picture_is_taken() -> None:
         (b"", "notes.png is empty."),
         (b"just some text", "notes.png is not a picture."),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "notes.png is not a picture."),
-        (encoded(picture(), "GIF"), "notes.png is a GIF."),
-        (encoded(picture(), "TIFF"), "notes.png is a TIFF picture."),
-        (b"\0\0\0\x18ftypheic" + bytes(50), "notes.png is a HEIC photo."),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(64), "notes.png is a JPEG XL picture."),
+        (b"\xff\x0a" + bytes(64), "notes.png is a JPEG XL picture."),
+        (b"\0\0\0\x18ftypisom" + bytes(64), "notes.png is a film."),
         (b"%PDF-1.7 ...", "notes.png is a PDF."),
         (b"PK\x03\x04...", "notes.png is a ZIP archive inside another one."),
     ],

@@ -30,7 +30,9 @@ def test_a_plain_folder(tmp_path: Path) -> None:
         ("c.webp", "zwx", 3),
     ]
     assert {p.folder for p in found.pictures} == {tmp_path.name}
-    assert found.notes == ()
+    assert found.notes == (
+        "The trigger word zwx is put in front of the captions of 1 picture, like a.JPG, which lack it.",
+    )
 
 
 def test_kohyas_layout_brings_repeats_and_class_words(tmp_path: Path) -> None:

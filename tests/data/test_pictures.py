@@ -53,7 +53,7 @@ def test_sixteen_bits_are_scaled_not_cut_off(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"just text", b"\x89PNG\r\n\x1a\n", b"GIF89a"])
 def test_files_that_are_no_pictures_are_told_by_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "fake.png").write_bytes(content)
-    with pytest.raises(DatasetError, match=r"fake\.png can't be read as a picture"):
+    with pytest.raises(DatasetError, match=r"fake\.png is (not a picture|damaged)"):
         open_picture(tmp_path / "fake.png")
 
 
@@ -62,14 +62,14 @@ def test_a_truncated_picture_is_told(tmp_path: Path) -> None:
     Image.fromarray(noise).save(tmp_path / "a.jpg")
     content = (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "a.jpg").write_bytes(content[: len(content) // 2])
-    with pytest.raises(DatasetError, match=r"a\.jpg can't be read"):
+    with pytest.raises(DatasetError, match=r"a\.jpg is damaged"):
         open_picture(tmp_path / "a.jpg")
 
 
 def test_a_picture_bomb_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("1", (200, 200)).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(DatasetError, match="too many pixels"):
+    with pytest.raises(DatasetError, match=r"a\.png is too large"):
         open_picture(tmp_path / "a.png")
 
 
@@ -110,7 +110,7 @@ def test_the_size_is_known_without_decoding(tmp_path: Path, orientation: int, en
 
 def test_the_size_of_what_is_no_picture_is_told(tmp_path: Path) -> None:
     (tmp_path / "fake.png").write_text("text")
-    with pytest.raises(DatasetError, match="can't be read as a picture"):
+    with pytest.raises(DatasetError, match=r"fake\.png is not a picture"):
         upright_size(tmp_path / "fake.png")
 
 

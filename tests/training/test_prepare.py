@@ -205,7 +205,7 @@ def test_regularisation_pictures_fill_up_the_epoch_as_in_the_real_run(
     )
     assert (data.facts.folders, data.facts.reg_folders) == ({"2_sks dog": (2, 6)}, {"1_dog": (1, 3)})
     assert {sample.placed.picture.weight for sample in samples(data)} == {0.5, 1.0}
-    assert notes == []
+    assert [note for note in notes if "enlarged" not in note and "cut off" not in note] == []
 
 
 def test_surplus_regularisation_pictures_are_not_even_encoded(
@@ -345,7 +345,7 @@ def test_several_datasets_train_together_and_the_file_tells_of_them(
     (tmp_path / "sets.toml").write_text(TOML)
     config = make_config(dataset_config=str(tmp_path / "sets.toml"), max_train_steps=3)
     data, notes = prepare(load(config))
-    assert notes == []
+    assert [note for note in notes if "enlarged" not in note and "cut off" not in note] == []
     assert data.loader.batch_sizes == (2, 1)
     assert data.loader.counts(1) == {(96, 64): 3}
     assert sum(data.loader.counts(0).values()) == 18

@@ -270,7 +270,7 @@ def test_unreadable_pictures_are_noted_and_left_out(
     result, events = run(make_config(data=data))
     assert [event for event in of(Noted, events) if event.level == "warning"] == [
         Noted(
-            message="fake.png can't be read as a picture: it is damaged or of another kind. It is left out.",
+            message="fake.png is not a picture. It is left out.",
             level="warning",
         )
     ]

@@ -149,12 +149,22 @@ def _dataset(config: TrainConfig, pictures: PictureFolder, folder: Path) -> Path
             (inside / f"{picture.path.stem}.caption").write_text(picture.caption, "utf-8")
         facts: dict[str, Any] = {"num_repeats": picture.repeats, "is_reg": picture.is_reg}
         if picture.mask:
-            facts["conditioning_data_dir"] = str(picture.mask.parent.absolute())
+            facts["conditioning_data_dir"] = str(_mask_folder(picture.path, picture.mask, inside))
         subsets[inside] = {"image_dir": str(inside), "caption_extension": ".caption", **facts}
     tables = [write_table("[datasets]", {})]
     tables += [write_table("[datasets.subsets]", values) for values in subsets.values()]
     write_atomically(folder / "dataset.toml", "\n\n".join(tables) + "\n")
     return (folder / "dataset.toml").absolute()
+
+
+def _mask_folder(picture: Path, mask: Path, inside: Path) -> Path:
+    """Where sd-scripts finds the mask under the picture's own name."""
+    if mask.stem == picture.stem:
+        return mask.parent.absolute()
+    folder = inside.with_name(f"{inside.name} masks")
+    folder.mkdir(exist_ok=True)
+    link_or_copy(mask, folder / f"{picture.stem}{mask.suffix}")
+    return folder
 
 
 def link_or_copy(source: Path, target: Path) -> None:

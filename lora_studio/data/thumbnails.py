@@ -1,4 +1,4 @@
-"""Small WebP pictures beside the library, made when first asked for. They may be deleted at any time."""
+"""Small WebP pictures of larger ones, made when first asked for. They may be deleted at any time."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import contextlib
 import hashlib
 import logging
 import os
-import struct
 import uuid
 from pathlib import Path
+
+from lora_studio.errors import DatasetError
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ def thumbnail(picture: Path, folder: Path) -> str:
     """The path of a WebP of at most SIDE x SIDE pixels in `folder`; empty when the picture can't be read. Its
     name follows from the picture's place, size and time, so a changed picture gets another one; one that
     can't be read leaves a mark, and is not tried or told of again."""
-    from PIL import Image
+    from lora_studio.data.decoding import DAMAGE, decode, opened
 
     try:
         facts = picture.stat()
@@ -33,18 +34,18 @@ def thumbnail(picture: Path, folder: Path) -> str:
     unfinished = folder / f".{uuid.uuid4().hex}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with Image.open(picture, formats=["PNG", "JPEG", "WEBP"]) as image:
-            image.thumbnail((SIDE, SIDE))
-            image.convert("RGB").save(unfinished, "WEBP", quality=85)
+        with opened(picture.name, picture) as image:
+            if image.format == "JPEG":
+                image.draft(None, (2 * SIDE, 2 * SIDE))
+            small = decode(picture.name, image).image
+        small.thumbnail((SIDE, SIDE))
+        small.save(unfinished, "WEBP", quality=85)
         os.replace(unfinished, path)
         return str(path)
-    except (
-        *(OSError, ValueError, SyntaxError, ArithmeticError, TypeError, EOFError, struct.error),
-        *(Image.DecompressionBombError, Image.DecompressionBombWarning),
-    ) as error:
+    except (*DAMAGE, DatasetError) as error:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
-            if not getattr(error, "errno", None):  # the picture's fault, not the disk's
+            if not getattr(error.__cause__ or error, "errno", None):  # the picture's fault, not the disk's
                 mark.touch()
         logger.warning("no thumbnail of %s: %s", picture.name.encode("utf-8", "replace").decode(), error)
         return ""

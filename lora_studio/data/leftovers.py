@@ -1,0 +1,52 @@
+"""What lies among pictures and is none of them: thumbnails and trash of systems, caches of trainers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+Leftover = Literal["", "of a system", "cache", "condition"]
+
+FOLDERS = {
+    *("__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "recycler", "recycled", "#snapshot"),
+    *("@recently-snapshot", "system volume information", "lost+found", "__pycache__"),
+}
+FILES = {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "picasa.ini"}
+HIDDEN_TRASH = (".trash", ".thumb", ".ipynb_checkpoints", ".@__thumb")
+STARTS = (".", "synophoto_", "synofile_thumb", "synoindex_")
+CACHES = (".npz", ".npy", ".pt", ".pth", ".safetensors", ".latent", ".latents", ".lmdb", ".pkl")
+"""What sd-scripts, OneTrainer, SimpleTuner, ai-toolkit and we keep of encoded pictures."""
+CONDITIONS = ("-condlabel",)
+"""OneTrainer's pictures for models that draw after another picture."""
+
+
+def is_trash(folder: str) -> bool:
+    """Whether systems call a folder so that people have not made."""
+    return folder.lower() in FOLDERS or folder.lower().startswith(HIDDEN_TRASH)
+
+
+def leftover(parts: Sequence[str]) -> Leftover:
+    """What a file is by its path inside of what was given; empty for one that may be meant."""
+    names = [part.lower() for part in parts]
+    if any(name in FOLDERS or name.startswith(".") for name in names[:-1]):
+        return "of a system"
+    last = names[-1]
+    if last in FILES or last in FOLDERS or last.startswith(STARTS):
+        return "of a system"
+    if last.endswith(CACHES):
+        return "cache"
+    return "condition" if last.rpartition(".")[0].endswith(CONDITIONS) else ""
+
+
+def leftover_remarks(found: Sequence[tuple[Leftover, str]]) -> Iterator[str]:
+    """A line for each kind. `found` are kinds with names for people."""
+    lines: dict[Leftover, tuple[str, str]] = {
+        "of a system": ("file", "that systems leave behind"),
+        "cache": ("cache", "of other trainings"),
+        "condition": ("picture", "for models that draw after another picture (-condlabel)"),
+    }
+    for kind, (noun, what) in lines.items():
+        names = [name for this, name in found if this == kind]
+        if names:
+            counted = f"1 {noun}" if len(names) == 1 else f"{len(names)} {noun}s"
+            yield f"{counted} {what} passed over, like {names[0]}."
