@@ -62,7 +62,8 @@ def updates(job: JobRecord | None) -> list[dict[str, Any]]:
     running = told and job is not None and job.status is JobStatus.RUNNING
     waits = told and job is not None and job.status is JobStatus.QUEUED
     resumable = job is not None and job.resumable
-    forkable = job is not None and job.status in RESUME_INSTEAD and resumable
+    has_state = job is not None and job.state_step is not None
+    forkable = job is not None and job.status in RESUME_INSTEAD and resumable and has_state
     shown = (running or waits, running, running, resumable, forkable)
     return [gr.update(visible=visible) for visible in shown]
 
