@@ -192,6 +192,8 @@ def _save(arguments: argparse.Namespace) -> int:
             config = kohya.told_of_base(config, studio.settings)
         finally:
             studio.close()
+        for note in wishes["notes"]:
+            progress.say(f"Note: {note}")
     for note in export(config, expanded(target)):
         progress.say(f"Note: {note}")
     print(f"Written: {target}")

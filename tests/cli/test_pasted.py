@@ -218,3 +218,9 @@ def test_any_words_are_an_answer_or_a_sentence(
             configured(read_kohya(described), described.changes, Progress(io.StringIO()))
     except StudioError:
         return
+
+
+def test_what_is_passed_over_is_said_when_it_is_only_written(train_quickly: Command, tmp_path: Path) -> None:
+    outcome = train_quickly("--xformers", "--logging_dir=logs", "--save-kohya-config", tmp_path / "a.toml")
+    assert outcome.code == 0, outcome.err
+    assert "logging_dir, xformers" in outcome.err

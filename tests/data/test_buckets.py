@@ -122,3 +122,16 @@ def test_limits_beyond_the_resolution_are_moved_and_said() -> None:
 def test_a_resolution_below_the_step_still_works() -> None:
     placing = bucketing(resolution=32, min_bucket_reso=8, size_step=4)
     assert placing.place((300, 200)).bucket == (32, 32)
+
+
+def test_sides_need_not_be_multiples_of_anything() -> None:
+    """512,650 as presets have it: sd-scripts makes the buckets from the area alone, in steps of 64."""
+    found = bucketing(resolution=512, resolution_height=650)
+    wide = [(576, 576), (640, 512), (704, 448), (768, 384), (832, 384), (896, 320), (960, 320), (1024, 256)]
+    wide += [(1024, 320)]
+    assert list(found.buckets) == sorted({*wide, *((height, width) for width, height in wide)})
+    assert found.notes == ()
+    assert found.place((1024, 1300)).bucket == (512, 640)
+    whole = bucketing(resolution=512, resolution_height=650, enable_bucket=False)
+    assert whole.buckets == ((512, 648),)
+    assert bucketing(bucket_reso_steps=1).step == 8
