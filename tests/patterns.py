@@ -55,7 +55,7 @@ def patterns() -> list[Pattern]:
 
 def _patterns_of(file: Path, tree: ast.Module, uses: dict[str, set[str]]) -> Iterator[Pattern]:
     path = file.relative_to(CHECKOUT)
-    for name, node in _calls(tree):
+    for name, bound, node in _calls(tree):
         compiled = None
         expression = ast.unparse(node.args[0])
         try:
@@ -68,7 +68,7 @@ def _patterns_of(file: Path, tree: ast.Module, uses: dict[str, set[str]]) -> Ite
         except NameError:
             pass  # it needs a local name
         method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-        methods = uses.get(name, METHODS) if method == "compile" else {method}
+        methods = uses.get(bound, METHODS) if method == "compile" else {method}
         yield Pattern(f"{path.as_posix()}:{name}", node.lineno, expression, compiled, frozenset(methods))
 
 
@@ -78,15 +78,15 @@ def _flags_at(node: ast.Call) -> int:
     return {"compile": 1, "sub": 4, "subn": 4, "split": 3}.get(method, 2)
 
 
-def _calls(tree: ast.Module) -> Iterator[tuple[str, ast.Call]]:
-    """Each `re.something(pattern, ...)` with the name of what it stands in."""
+def _calls(tree: ast.Module) -> Iterator[tuple[str, str, ast.Call]]:
+    """Each `re.something(pattern, ...)` with the name of what it stands in, and of what it is bound to."""
 
-    def visit(node: ast.AST, name: str) -> Iterator[tuple[str, ast.Call]]:
+    def visit(node: ast.AST, name: str, bound: str) -> Iterator[tuple[str, str, ast.Call]]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             name = node.name
-        elif isinstance(node, ast.Assign | ast.AnnAssign) and not name:
-            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-            name = ast.unparse(target)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            bound = ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
+            name = name or bound
         if (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)
@@ -94,11 +94,11 @@ def _calls(tree: ast.Module) -> Iterator[tuple[str, ast.Call]]:
             and node.func.value.id == "re"
             and node.func.attr in ("compile", *METHODS)
         ):
-            yield name, node
+            yield name, bound, node
         for child in ast.iter_child_nodes(node):
-            yield from visit(child, name)
+            yield from visit(child, name, bound)
 
-    yield from visit(tree, "")
+    yield from visit(tree, "", "")
 
 
 def slowest(pattern: re.Pattern[Any], longest: int, methods: Iterable[str] = METHODS) -> tuple[float, str]:

@@ -17,12 +17,12 @@ USUAL = LONGEST_PROMPT
 BOUNDS = {
     # Of the model that is loaded, by the names in the program that built it.
     "lora_studio/training/checkpoint.py:REPEATED": 300,
-    "lora_studio/generation/infotext.py:PAIR": 30_000,
+    "lora_studio/generation/settings_line.py:PAIR": 30_000,
     # pip's whole output.
     "launch.py:explain": 100_000,
 }
 LOCAL = {
-    "lora_studio/data/captions.py:has_word": [
+    "lora_studio/data/captions.py:find_word": [
         rf"(?<!\w){re.escape(word)}(?!\w)" for word in ("aa", "a a", "1")
     ],
     "lora_studio/families/hub.py:_weights": [re.escape("unet/model.fp16") + r"-\d+-of-\d+\.safetensors"],

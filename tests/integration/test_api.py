@@ -268,7 +268,7 @@ def test_a_training_stops(client: Client, dataset_id: str) -> None:
         ("/generate", {"prompt": "x", "options": {"num_inference_steps": 0}}, "num_inference_steps"),
         ("/generate", {"prompt": "x", "options": {"stepz": 3}}, "stepz"),
         ("/generate_base64", {"prompt": "x", "options": {"sampler": "Magic"}}, "ampler"),
-        ("/generate", {"prompt": "x" * 10_000}, "prompt"),
+        ("/generate", {"prompt": "x" * 10_001}, "prompt"),
         ("/generate", {"prompt": "x", "options": {"width": 65}}, "nearest is 64"),
         ("/generate", {"prompt": "x", "options": {"image": "0" * 64}}, "'image'"),
         ("/img2img", {"image": "/etc/passwd", "prompt": "x"}, "not accepted"),

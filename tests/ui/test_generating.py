@@ -115,7 +115,7 @@ def test_a_mask_that_was_just_painted_is_taken_in(studio: Studio) -> None:
         ({"base": None}, ModelFileError, "base"),
         ({"loras": ["../x"]}, StoreError, "LoRA"),
         ({"loras": ["missing"]}, StoreError, "missing"),
-        ({"prompt": "x" * 10_000}, ConfigError, "prompt"),
+        ({"prompt": "x" * 10_001}, ConfigError, "prompt"),
         ({"source": "../../etc/passwd"}, ConfigError, "image"),
         ({"format": "exe"}, ConfigError, "image_format"),
         ({"hires_scale": 9}, ConfigError, "hires_scale"),
