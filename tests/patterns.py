@@ -45,15 +45,23 @@ def patterns() -> list[Pattern]:
     for folder in ("lora_studio", "scripts"):
         files += sorted((CHECKOUT / folder).rglob("*.py"))
     trees = {file: ast.parse(file.read_text("utf-8")) for file in files}
-    uses: dict[str, set[str]] = {}
-    for tree in trees.values():
+    uses: dict[tuple[str, str], set[str]] = {}
+    for file, tree in trees.items():
+        origins = {
+            alias.asname or alias.name: f"{(node.module or '').replace('.', '/')}.py"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and node.attr in METHODS:
-                uses.setdefault(ast.unparse(node.value).rpartition(".")[2], set()).add(node.attr)
+                name = ast.unparse(node.value).rpartition(".")[2]
+                origin = origins.get(name, file.relative_to(CHECKOUT).as_posix())
+                uses.setdefault((origin, name), set()).add(node.attr)
     return [pattern for file, tree in trees.items() for pattern in _patterns_of(file, tree, uses)]
 
 
-def _patterns_of(file: Path, tree: ast.Module, uses: dict[str, set[str]]) -> Iterator[Pattern]:
+def _patterns_of(file: Path, tree: ast.Module, uses: dict[tuple[str, str], set[str]]) -> Iterator[Pattern]:
     path = file.relative_to(CHECKOUT)
     for name, bound, node in _calls(tree):
         compiled = None
@@ -68,7 +76,7 @@ def _patterns_of(file: Path, tree: ast.Module, uses: dict[str, set[str]]) -> Ite
         except NameError:
             pass  # it needs a local name
         method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-        methods = uses.get(bound, METHODS) if method == "compile" else {method}
+        methods = uses.get((path.as_posix(), bound), METHODS) if method == "compile" else {method}
         yield Pattern(f"{path.as_posix()}:{name}", node.lineno, expression, compiled, frozenset(methods))
 
 

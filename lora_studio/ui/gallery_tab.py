@@ -10,6 +10,7 @@ import gradio as gr
 
 from lora_studio.errors import StoreError, StudioError
 from lora_studio.generation.images import PARAMETERS, read_chunks
+from lora_studio.numbers import parse_whole
 from lora_studio.records import ImageRecord, LoraRecord
 from lora_studio.studio import Studio
 from lora_studio.ui import board, cards
@@ -242,7 +243,8 @@ def grids(studio: Studio, searches: tuple[str, str], chosen: tuple[str, str], li
 
 def page_limit(given: Any) -> int:
     """How many pictures the page shows, from what the browser holds."""
-    return min(int(given), MOST) if str(given).isdecimal() else PAGE
+    wanted = parse_whole(given) or 0
+    return min(wanted, MOST) if wanted > 0 else PAGE
 
 
 def existing_lora(studio: Studio, slug: str) -> LoraRecord | None:
