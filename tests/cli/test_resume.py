@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.cli.train import find_job
+from lora_studio.events import Finished
 from lora_studio.lora.files import find_file, read_header
 from lora_studio.records import JobStatus
 from lora_studio.studio import open_studio
@@ -64,7 +65,8 @@ def test_what_can_not_be_resumed_is_a_sentence(command: Command) -> None:
     outcome = command("train", "--resume", "nothing")
     assert outcome.code == 2
     assert "There is no training 'nothing' to resume." in outcome.err
-    _, job = stored_job()
+    store, job = stored_job()
+    store.append(job.id, Finished(path="x", steps=40, seconds=1.0))
     outcome = command("train", "--resume", job.id)
     assert outcome.code == 2
     assert len(outcome.err.splitlines()) == 1
