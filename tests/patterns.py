@@ -148,7 +148,7 @@ def _lengths(head: str, pump: str, tail: str, longest: int) -> Iterator[str]:
             yield head + (pump * (room // len(pump) + 1))[:room] + tail
         if length >= longest:
             return
-        length *= GROWTH if length < 200 else 8
+        length *= GROWTH if length < 200 else 2
 
 
 def attacks(pattern: str) -> list[tuple[str, str, str]]:
