@@ -49,6 +49,7 @@ def build(studio: Studio) -> Page:
         live = Live(
             studio=studio,
             strip=strip,
+            upload=upload,
             train=train,
             gallery=gallery,
             generate=generate,

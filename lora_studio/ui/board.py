@@ -86,7 +86,11 @@ def board_of(studio: Studio, slug: str, before: int = 0) -> str:
 def _placed(pictures: Sequence[str], board: Board, folder: Path) -> list[Path | None]:
     """One for each prompt, None where there is no picture."""
     padded = (*pictures, *[""] * len(board.prompts))[: len(board.prompts)]
-    return [folder / path if path else None for path in padded]
+    return [_there(folder, path) for path in padded]
+
+
+def _there(folder: Path, path: str) -> Path | None:
+    return folder / path if path and (folder / path).is_file() else None
 
 
 def view(board: Board, folder: Path, slug: str, before: int = 0) -> str:
@@ -100,7 +104,7 @@ def view(board: Board, folder: Path, slug: str, before: int = 0) -> str:
         {
             "row": row,
             "pictures": _placed(row.pictures, board, folder),
-            "without": folder / row.without if row.without else None,
+            "without": _there(folder, row.without),
             "values": [column.show(row) for column in columns],
             "usable": row.step != used and row.step in checkpoint_files(folder),
         }
@@ -111,7 +115,7 @@ def view(board: Board, folder: Path, slug: str, before: int = 0) -> str:
         board=board,
         slug=slug,
         base=_placed(board.base, board, folder),
-        without_base=folder / board.without_base if board.without_base else None,
+        without_base=_there(folder, board.without_base),
         columns=columns,
         rows=rows,
         used=used,

@@ -31,6 +31,8 @@ class Result:
 
     image: ImageRecord
     base: ImageRecord | None = None
+    token: str | None = None
+    """Of a picture that was deleted since: what brings it back, empty if nothing does."""
 
 
 def dataset_pictures(record: DatasetRecord | None, pictures: Sequence[Picture]) -> str:

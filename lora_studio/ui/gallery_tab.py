@@ -13,7 +13,7 @@ from lora_studio.generation.images import PARAMETERS, read_chunks
 from lora_studio.numbers import parse_whole
 from lora_studio.records import ImageRecord, LoraRecord
 from lora_studio.studio import Studio
-from lora_studio.ui import board, cards
+from lora_studio.ui import absent, board, cards
 from lora_studio.ui.guard import guarded, safe_id, safe_slug, safe_uploads
 from lora_studio.ui.markup import ACTIONS_JS, hidden, panel
 
@@ -120,7 +120,7 @@ def _render_grid(what: str, label: str, empty: str) -> dict[str, Any]:
 
 
 def _render_details(what: str, empty: str) -> dict[str, Any]:
-    details = panel(empty, elem_id=f"gallery-{what}-details")
+    details = panel(empty, elem_id=f"gallery-{what}-details", actions=ACTIONS_JS)
     return {"details": details, "actions": gr.Column(visible=False, elem_id=f"gallery-{what}-actions")}
 
 
@@ -173,6 +173,10 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
         board.listen(tab.board, studio),
         *deleting,
         *_listen_delete(tab.images, studio, what="image"),
+        *(
+            shelf.details.click(guarded(absent.undo_event(studio)), None, shelf.details, **quick)
+            for shelf in (tab.loras, tab.images)
+        ),
         tab.loras.search.change(lambda: None, None, None, trigger_mode="always_last", **quick),
         tab.images.search.change(lambda: None, None, None, trigger_mode="always_last", **quick),
     ]

@@ -12,7 +12,7 @@ import gradio as gr
 from lora_studio.generation.inputs import take_in
 from lora_studio.request import LONGEST_PROMPT, GenerateRequest
 from lora_studio.studio import Studio
-from lora_studio.ui import cards, generate_fields, grid_fold, recall, redraw, style_fold
+from lora_studio.ui import absent, cards, generate_fields, grid_fold, recall, redraw, style_fold
 from lora_studio.ui.gallery_tab import existing_lora
 from lora_studio.ui.generating import (
     TEXT_WEIGHTS,
@@ -69,6 +69,8 @@ class GenerateTab:
     results: gr.HTML
     spoken: gr.HTML
     styles: gr.HTML
+    gone: gr.HTML
+    """About LoRAs that were chosen and are deleted."""
     redraw: RedrawParts
     grid: GridParts
     recall: RecallParts
@@ -88,7 +90,7 @@ class GenerateTab:
         """What settings from elsewhere fill in, in the order of `filling`."""
         return [*self.fields.values(), self.order, self.redraw.canvas, self.recall.said]
 
-    def filling(self, values: Filling, said: str = "") -> list[Any]:
+    def filling(self, values: Filling, said: Any = "") -> list[Any]:
         """Values for `filled`: the fields that are named, the rest stays. `said` is HTML about them."""
         fields = [values.get(name, gr.skip()) for name in self.fields]
         return [*fields, values.get("order", gr.skip()), values.get("canvas", gr.skip()), said]
@@ -109,6 +111,7 @@ def render(studio: Studio) -> GenerateTab:
                 parts["reuse"] = gr.Button(
                     "Last seed again", size="sm", elem_id="generate-reuse", min_width=110
                 )
+            parts["gone"] = panel(elem_id="generate-gone", actions=ACTIONS_JS)
             with gr.Row(elem_id="generate-go-row"):
                 parts["go"] = gr.Button("Generate", variant="primary", elem_id="generate-go")
                 parts["stop"] = gr.Button("Stop", variant="stop", visible=False, elem_id="generate-stop")
@@ -175,6 +178,7 @@ def listen(tab: GenerateTab, studio: Studio) -> list[Any]:
         tab.stop.click(guarded(stop), tab.ticket, tab.ticket, **QUICK),
         tab.progress.click(guarded(queued), None, tab.ticket, **QUICK),
         _listen_results(tab, studio),
+        tab.gone.click(guarded(absent.undo_event(studio)), None, tab.gone, **QUICK),
     ]
 
 
@@ -183,6 +187,9 @@ def _listen_results(tab: GenerateTab, studio: Studio) -> Any:
 
     def act(request: gr.Request, event: gr.EventData) -> list[Any]:
         action, image_id = getattr(event, "action", ""), str(getattr(event, "id", ""))
+        if action == "undo":
+            absent.undo(studio, image_id)
+            return [gr.skip(), gr.skip(), *tab.filling({}, gr.skip())]
         wanted, session = request_of(studio, image_id), request.session_hash or ""
         ticket: Any = gr.skip()
         filling: Filling = {}

@@ -7,6 +7,7 @@ from typing import Any
 from lora_studio.dataset import LONGEST_CAPTION
 from lora_studio.errors import ConfigError, StoreError
 from lora_studio.studio import Studio
+from lora_studio.ui.absent import undo
 from lora_studio.ui.answers import (
     CaptionedPicture,
     DatasetFacts,
@@ -135,11 +136,7 @@ class LibraryEndpoints:
         Args:
             token: `undo` of the answer to delete_lora, delete_image or delete_dataset.
         """
-        known = safe_id(token, "deleted thing")
-        if any(entry.token == known for entry in self._studio.datasets.deleted()):
-            self._studio.datasets.undo(known)
-        else:
-            self._studio.gallery.undo(known)
+        undo(self._studio, token)
         return True
 
 

@@ -14,12 +14,13 @@ import gradio as gr
 
 from lora_studio.records import JobRecord, JobStatus
 from lora_studio.studio import Studio
-from lora_studio.ui import cards, gallery_tab, tickets, train_tab, views
+from lora_studio.ui import absent, cards, gallery_tab, tickets, train_tab, upload_tab, views
 from lora_studio.ui.gallery_tab import GalleryTab
 from lora_studio.ui.generate_tab import GenerateTab
 from lora_studio.ui.generating import lora_choices
 from lora_studio.ui.guard import quietly
 from lora_studio.ui.train_tab import TrainTab
+from lora_studio.ui.upload_tab import UploadTab
 
 SECONDS, QUICK_SECONDS = 1.0, 0.5
 """Between two looks; the second while something is drawn."""
@@ -43,6 +44,7 @@ class Live:
 
     studio: Studio
     strip: Strip
+    upload: UploadTab
     train: TrainTab
     gallery: GalleryTab
     generate: GenerateTab
@@ -54,7 +56,8 @@ class Live:
         shelves = (self.gallery.loras, self.gallery.images)
         searches, chosen = [shelf.search for shelf in shelves], [shelf.chosen for shelf in shelves]
         shelf_inputs = [*searches, *chosen, self.gallery.limit]
-        return [self.seen, self.train.job, self.generate.ticket, *shelf_inputs]
+        held = [self.upload.dataset, self.generate.loras]
+        return [self.seen, self.train.job, self.generate.ticket, *shelf_inputs, *held]
 
     @property
     def outputs(self) -> list[Any]:
@@ -67,15 +70,39 @@ class Live:
             *(self.generate.loras, self.generate.used),
             *self.generate.live,
             self.timer,
+            *self.held,
+        ]
+
+    @property
+    def held(self) -> list[Any]:
+        """What people chose, which may be deleted elsewhere meanwhile."""
+        loras, images = self.gallery.loras, self.gallery.images
+        return [
+            self.generate.gone,
+            *(loras.chosen, loras.details, loras.actions, self.gallery.board),
+            *(images.chosen, images.details, images.actions),
+            *(*self.upload.shown, self.upload.earlier),
         ]
 
     def look(self, seen: Any, job_id: str, ticket_id: str, *shelves: Any) -> list[Any]:
         """Values for `outputs`; gr.skip() for what the browser has painted already."""
         known: Mapping[str, Any] = seen if isinstance(seen, dict) else {}
         jobs, jobs_seen = self._jobs(known, job_id)
-        library, library_seen = self._library(known, shelves)
+        here, said = absent.selection(self.studio, shelves[6])
+        library, library_seen = self._library(known, shelves, here if said else None)
         desk, desk_seen = self._desk(known, ticket_id)
-        return [{**jobs_seen, **library_seen, **desk_seen}, *jobs, *library, *desk]
+        now = absent.stamp(self.studio.settings)
+        gone = (
+            [gr.skip()] * 11 if known.get("stamp") == now else self._gone(shelves[2], shelves[3], shelves[5])
+        )
+        return [
+            {**jobs_seen, **library_seen, **desk_seen, "stamp": now},
+            *jobs,
+            *library,
+            *desk,
+            said or gr.skip(),
+            *gone,
+        ]
 
     def look_quietly(self) -> Any:
         return quietly(self.look, lambda: [gr.skip()] * len(self.outputs))
@@ -83,11 +110,12 @@ class Live:
     def _jobs(self, known: Mapping[str, Any], job_id: str) -> tuple[list[Any], dict[str, Any]]:
         revision = self.studio.jobs.revision
         before = {name: known.get(name) for name in ("revision", "job", "shown", "previews")}
-        if known.get("revision") == revision and known.get("job") == job_id:
+        unmoved = known.get("stamp") == absent.stamp(self.studio.settings)
+        if known.get("revision") == revision and known.get("job") == job_id and unmoved:
             return [gr.skip()] * (4 + len(self.train.live)), before
         shown = train_tab.shown_job(self.studio, job_id)
         shown_id = shown.id if shown else ""
-        drawn = before["previews"] if before["shown"] == shown_id else None
+        drawn = before["previews"] if before["shown"] == shown_id and unmoved else None
         updates, previews = train_tab.job_updates(self.studio, shown, drawn)
         seen = {"revision": revision, "job": job_id, "shown": shown_id, "previews": previews}
         return [*self._strip(), *updates], seen
@@ -103,7 +131,7 @@ class Live:
         return [row, views.strip(job, waiting), job.id if job else "", views.speech(latest)]
 
     def _library(
-        self, known: Mapping[str, Any], shelves: tuple[Any, ...]
+        self, known: Mapping[str, Any], shelves: tuple[Any, ...], selected: list[str] | None = None
     ) -> tuple[list[Any], dict[str, Any]]:
         lora_search, image_search, lora, image = (str(given or "") for given in shelves[:4])
         limit = gallery_tab.page_limit(shelves[4])
@@ -112,13 +140,30 @@ class Live:
         library = [[lora.slug, lora.title, lora.preview] for lora in loras]
         counted = [images[0] if images else "", len(images)]
         mark = [library, counted, lora_search, image_search, lora, image, limit]
-        if known.get("library") == mark:
+        if known.get("library") == mark and selected is None:
             return [gr.skip()] * 5, {"library": mark}
         grids = gallery_tab.grids(self.studio, (lora_search, image_search), (lora, image), limit)
         before = known.get("library")
         unchanged = isinstance(before, list) and before[:1] == [library]
         choices = gr.skip() if unchanged else gr.update(choices=lora_choices(loras))
+        if selected is not None:  # one of them was deleted
+            choices = gr.update(choices=lora_choices(loras), value=selected)
         return [*grids, choices, self._prompts_used()], {"library": mark}
+
+    def _gone(self, lora: Any, image: Any, dataset: Any) -> list[Any]:
+        """Values for what is chosen and was deleted elsewhere: that it was, and nothing to do with it."""
+        studio, skip = self.studio, gr.skip()
+        hidden: dict[str, Any] = gr.update(visible=False)
+        lora_said = absent.chosen_lora(studio, str(lora or ""))
+        image_said = absent.chosen_image(studio, str(image or ""))
+        set_said = absent.chosen_pictures(studio, str(dataset or ""))
+        sets = sorted(studio.datasets.datasets(), key=lambda record: -record.created_at)
+        return [
+            *(["", lora_said, hidden, ""] if lora_said else [skip] * 4),
+            *(["", image_said, hidden] if image_said else [skip] * 3),
+            *(["", set_said, ""] if set_said else [skip] * 3),
+            gr.update(choices=upload_tab.earlier_choices(sets)),
+        ]
 
     def _prompts_used(self) -> str:
         images = self.studio.gallery.images(limit=PICTURES_ASKED)
@@ -127,7 +172,8 @@ class Live:
 
     def _desk(self, known: Mapping[str, Any], ticket_id: str) -> tuple[list[Any], dict[str, Any]]:
         """What is drawn and waits; the clock ticks faster meanwhile."""
-        mark = [self.studio.desk.revision, str(ticket_id or ""), self.studio.lease.holder]
+        now = absent.stamp(self.studio.settings)
+        mark = [self.studio.desk.revision, str(ticket_id or ""), self.studio.lease.holder, now]
         if known.get("desk") == mark:
             return [gr.skip()] * 5, {name: known.get(name) for name in ("desk", "results", "quick")}
         shown = tickets.shown_ticket(self.studio.desk, ticket_id)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from lora_studio.jobs.desk import GenerationDesk, Ticket, TicketState
 from lora_studio.studio import Studio
-from lora_studio.ui import cards
+from lora_studio.ui import absent, cards
 from lora_studio.ui.gallery_tab import infotext
 from lora_studio.ui.markup import fill
 from lora_studio.ui.words import counted, duration, size
@@ -19,6 +20,7 @@ BYTE_PHASES = frozenset({"download", "load"})
 SPOKEN_PERCENT = 25
 MOST_LISTED = 8
 SHORT_SECONDS = 10
+NOTHING: Mapping[str, str] = {}
 
 
 def shown_ticket(desk: GenerationDesk, ticket_id: str) -> Ticket | None:
@@ -36,7 +38,9 @@ def updates(studio: Studio, ticket: Ticket | None, drawn: Any) -> tuple[list[Any
     active = ticket is not None and ticket.state.active
     bar = progress(ticket, others[:MOST_LISTED], studio.lease.holder) if active or others else ""
     mark = [ticket.id, str(ticket.state), len(ticket.saved), len(ticket.notes)] if ticket else []
-    shown = gr.skip() if mark == drawn else results(ticket)
+    if mark and ticket is not None and not active:
+        mark.append(absent.stamp(studio.settings))
+    shown = gr.skip() if mark == drawn else results(ticket, gone(studio, ticket))
     return [bar, shown, gr.update(visible=active), speech(ticket)], mark
 
 
@@ -110,8 +114,16 @@ def ending(ticket: Ticket) -> str:
     return f"{said} {counted(reused, 'picture')} had been drawn before." if reused else said
 
 
-def results(ticket: Ticket | None) -> str:
-    """What there is to see of it: the pictures done so far, all of them in the end, or why there are none."""
+def gone(studio: Studio, ticket: Ticket | None) -> dict[str, str]:
+    """The pictures of a generation that were deleted since: the token of each, by its path."""
+    made = ticket.made if ticket is not None else None
+    paths = {record.path for record in (*made.images, *made.beside)} if made else set()
+    return {path: absent.token_of(studio, path) for path in paths if not Path(path).is_file()}
+
+
+def results(ticket: Ticket | None, gone: Mapping[str, str] = NOTHING) -> str:
+    """What there is to see of it: the pictures done so far, all of them in the end, or why there are none.
+    `gone` is what was deleted, as of the function of that name."""
     if ticket is None:
         return fill("no_results")
     if ticket.state.active:
@@ -120,8 +132,11 @@ def results(ticket: Ticket | None) -> str:
         return fill("failure", message=ticket.message, hint=ticket.hint, notes=ticket.notes)
     made = ticket.made
     pairs = [
-        cards.Result(image=image, base=base)
+        cards.Result(
+            image=image, base=base if base and base.path not in gone else None, token=gone.get(image.path)
+        )
         for image, base in zip_longest(made.images, made.beside[: len(made.images)])
     ]
     told = infotext(made.images[0]) if made.images else ""
-    return cards.results(pairs, told, ending(ticket), notes=ticket.notes, sheet=made.sheet)
+    sheet = made.sheet if made.sheet and Path(made.sheet).is_file() else ""
+    return cards.results(pairs, told, ending(ticket), notes=ticket.notes, sheet=sheet)

@@ -13,7 +13,8 @@ from lora_studio.catalog import STARTER, plan
 from lora_studio.events import PhaseAdvanced, PreviewSaved, Started, Validated
 from lora_studio.records import JobRecord, JobStatus
 from lora_studio.studio import Studio
-from lora_studio.ui import board, steering, views
+from lora_studio.ui import absent, board, steering, views
+from lora_studio.ui.absent import Footing
 from lora_studio.ui.form import Form, render_form
 from lora_studio.ui.guard import guarded, safe_id
 from lora_studio.ui.markup import ACTIONS_JS, heading, hidden, panel
@@ -22,6 +23,7 @@ from lora_studio.ui.plan import render as render_plan
 from lora_studio.ui.steering import Steering
 
 LOG_LINES = 80
+WHOLE = Footing()
 ENDED_EARLY = {JobStatus.STOPPED, JobStatus.FAILED, JobStatus.INTERRUPTED}
 
 
@@ -63,7 +65,7 @@ def render() -> TrainTab:
     parts: dict[str, Any] = {"job": hidden("train-job")}
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=320):
-            parts["card"] = panel(views.job_card(None), elem_id="train-card")
+            parts["card"] = panel(views.job_card(None), elem_id="train-card", actions=ACTIONS_JS)
             with gr.Row(elem_id="train-next"):
                 parts["steering"] = steering.render()
                 parts["use"] = gr.Button("Use it", variant="primary", visible=False, elem_id="train-use")
@@ -114,7 +116,8 @@ def listen(tab: TrainTab, studio: Studio) -> Any:
     chosen = tab.history.click(guarded(show), None, tab.job, **quick)
     repeated = tab.again.click(guarded(start_again), tab.job, tab.job, **quick)
     steered = steering.listen(tab.steering, tab.job, studio)
-    return [chosen, repeated, *steered, board.listen(tab.board, studio)]
+    undone = tab.card.click(guarded(absent.undo_event(studio)), None, tab.card, **quick)
+    return [chosen, repeated, undone, *steered, board.listen(tab.board, studio)]
 
 
 def shown_job(studio: Studio, job_id: str) -> JobRecord | None:
@@ -132,13 +135,15 @@ def job_updates(studio: Studio, job: JobRecord | None, drawn: Any) -> tuple[list
     facts = studio.jobs.events(job.id, kinds=(Started.__name__, PhaseAdvanced.__name__))
     pictures = studio.jobs.events(job.id, kinds=(PreviewSaved.__name__,))
     newest = pictures[-1].sequence if pictures else 0
+    footing = absent.footing(studio, job)
+    shown = [one for one in pictures if job.status.active or Path(one.event.path).is_file()]
     updates = [
-        views.job_card(job, facts, time.time()),
-        *_buttons(job),
+        footing.said + views.job_card(job, facts, time.time()),
+        *_buttons(job, footing),
         views.loss_chart(studio.jobs.losses(job.id, points=200), job.total_steps, validated(studio, job.id)),
         studio.jobs.log_tail(job.id, lines=LOG_LINES),
         views.history(jobs, job.id),
-        gr.skip() if newest == drawn else views.previews(pictures, job.name),
+        gr.skip() if newest == drawn else views.previews(shown, job.name),
         board.board_of(studio, result_slug(job)) if job.status is JobStatus.FINISHED else "",
     ]
     return updates, newest
@@ -151,10 +156,12 @@ def validated(studio: Studio, job_id: str) -> list[Validated]:
     return list({item.event.step: item.event for item in found}.values())
 
 
-def _buttons(job: JobRecord | None) -> list[dict[str, Any]]:
-    usable = job is not None and not job.status.active and bool(result_slug(job))
-    repeatable = job is not None and job.status in ENDED_EARLY
-    return [gr.update(visible=usable), gr.update(visible=repeatable), *steering.updates(job)]
+def _buttons(job: JobRecord | None, footing: Footing = WHOLE) -> list[dict[str, Any]]:
+    """Which can be used: none that needs what was deleted."""
+    usable = job is not None and not job.status.active and footing.lora and bool(result_slug(job))
+    repeatable = job is not None and (job.status in ENDED_EARLY or not footing.lora) and footing.pictures
+    steered = job if footing.whole else None
+    return [gr.update(visible=usable), gr.update(visible=repeatable), *steering.updates(steered)]
 
 
 def result_slug(job: JobRecord) -> str:

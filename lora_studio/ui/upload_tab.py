@@ -20,11 +20,12 @@ from lora_studio.records import DatasetRecord
 from lora_studio.settings import CHECKOUT, Settings
 from lora_studio.studio import Studio
 from lora_studio.training.plan import TrainingPlan
+from lora_studio.ui import absent
 from lora_studio.ui.base_traits import traits_of
 from lora_studio.ui.cards import Picture, dataset_notices, dataset_pictures
 from lora_studio.ui.form import Form, overrides
 from lora_studio.ui.guard import base_names, guarded, quietly, safe_base, safe_id, safe_uploads, takes_hub_ids
-from lora_studio.ui.markup import fill, heading, hidden, panel
+from lora_studio.ui.markup import ACTIONS_JS, fill, heading, hidden, panel
 from lora_studio.ui.words import counted, moment
 
 KINDS: Mapping[Kind, str] = {
@@ -128,7 +129,9 @@ def _render_pictures() -> dict[str, Any]:
             for example in EXAMPLES
         )
     parts["notices"] = panel(elem_id="upload-notices")
-    parts["pictures"] = panel(dataset_pictures(None, []), elem_id="upload-pictures", actions=CAPTIONS_JS)
+    parts["pictures"] = panel(
+        dataset_pictures(None, []), elem_id="upload-pictures", actions=CAPTIONS_JS + ACTIONS_JS
+    )
     return parts
 
 
@@ -202,7 +205,12 @@ def listen(tab: UploadTab, form: Form, studio: Studio) -> None:
     tab.earlier.input(guarded(choose), tab.earlier, tab.shown, **quick).success(
         guarded(replan), **planning, **quick
     )
+
+    def undo(event: gr.EventData) -> list[Any]:
+        return shown(studio, absent.undo(studio, getattr(event, "id", None)))
+
     tab.pictures.submit(guarded(caption), tab.dataset, None, **quick)
+    tab.pictures.click(guarded(undo), None, tab.shown, **quick)
     gr.on([tab.kind.change, tab.base.change], guarded(replan), **planning, **quick)
     left: list[Any] = list(typed.values())
     gr.on([field.blur for field in left], quietly(reword, gr.skip), given, tab.plan, **quick)
