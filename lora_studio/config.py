@@ -29,7 +29,7 @@ from lora_studio.config_groups import (
     RunGroup,
 )
 from lora_studio.errors import ConfigError
-from lora_studio.numbers import shown
+from lora_studio.refusals import refusal
 
 __all__ = ["SLUG", "Kind", "Leaf", "TrainConfig", "config_leaf", "config_leaves"]
 
@@ -231,11 +231,10 @@ def _first_problem(error: ValidationError) -> ConfigError:
         except ConfigError as unknown:
             return unknown
         return ConfigError(f"{name} stands in the wrong group.", "See docs/parameters.md.", field=name)
-    said = problem["msg"].removeprefix("Value error, ")
     if not name:
+        said = problem["msg"].removeprefix("Value error, ")
         return ConfigError(f"{said}.", field=said.split()[0])
+    known = ".".join(part for part in map(str, problem["loc"]) if not part.isdecimal())
+    found = refusal(error, TrainConfig, {known: name})
     leaf = _LEAVES.get(name)
-    got = "" if problem["type"] == "missing" else f" (got {shown(problem['input'])})"
-    return ConfigError(
-        f"{name}: {said[0].lower()}{said[1:]}{got}.", leaf.help_text if leaf else "", field=name
-    )
+    return ConfigError(found.message, found.hint or (leaf.help_text if leaf else ""), field=name)

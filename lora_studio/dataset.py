@@ -23,6 +23,7 @@ from lora_studio.data.masks import is_mask
 from lora_studio.disk import check_room
 from lora_studio.errors import DatasetError, StoreError
 from lora_studio.lora.files import write_atomically
+from lora_studio.lora.names import given_title
 from lora_studio.records import DatasetRecord
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
@@ -50,6 +51,7 @@ class Datasets:
     def create(self, name: str, files: Sequence[Path]) -> DatasetRecord:
         """Make a set from pictures, ZIP archives and captions (.txt, .caption). The originals are only read.
         What can't be used is named in the record's `refused`; DatasetError when no picture is left."""
+        title = given_title(name) if name.strip() else "Pictures"
         self._sweep()
         self._check_limits(files)
         dataset_id = uuid.uuid4().hex[:12]
@@ -60,7 +62,7 @@ class Datasets:
                 made = ingest(files, unfinished)
                 record = DatasetRecord(
                     id=dataset_id,
-                    name=" ".join(name.split())[:120] or "Pictures",
+                    name=title,
                     path=str(folder),
                     images=made.images,
                     captions=made.captions,

@@ -19,7 +19,7 @@ from pathlib import Path
 from lora_studio.config import SLUG
 from lora_studio.data.thumbnails import thumbnail
 from lora_studio.disk import check_room
-from lora_studio.errors import ConfigError, StoreError, StudioError, UnknownFormat
+from lora_studio.errors import StoreError, StudioError, UnknownFormat
 from lora_studio.events import ShouldStop, never_stop
 from lora_studio.generation import inputs
 from lora_studio.generation.image_records import image_record, request_in
@@ -35,7 +35,7 @@ from lora_studio.lora.folder import (
     state_of,
     write_notes,
 )
-from lora_studio.lora.names import LONGEST_SLUG, find_slug, slug_from
+from lora_studio.lora.names import LONGEST_SLUG, find_slug, given_title, slug_from
 from lora_studio.lora.plain import is_plain, plain_name, plain_text
 from lora_studio.lora.scaling import config_beside
 from lora_studio.records import ImageRecord, ListedLora, LoraRecord
@@ -117,9 +117,7 @@ class Gallery:
     def rename_lora(self, slug: str, title: str) -> LoraRecord:
         """Give a LoRA another title; slug, file and hash stay. Raises ConfigError for an empty title."""
         folder = Path(self.lora(slug).path).parent
-        title = plain_text(title, LONGEST_TITLE)
-        if not title:
-            raise ConfigError("The name is empty.", "Give your LoRA a name.", field="name")
+        title = given_title(title)
         with self._lock, _disk_errors(f"The name of {slug}", "saved"):
             notes = read_notes(folder)
             if not notes and (folder / NOTES).is_file():

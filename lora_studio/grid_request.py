@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lora_studio.errors import ConfigError
 from lora_studio.records import ImageRecord
+from lora_studio.refusals import refusal
 from lora_studio.request import GenerateRequest
 
 MOST_CELLS = 120
@@ -46,6 +46,12 @@ PARAMETERS: Mapping[str, str] = {
 }
 """What can lie on an axis, with its title. The three of a LoRA take its slug after a colon, as in
 `lora_weight:ink`; without one they mean every LoRA of the request."""
+AXIS_NAMES: Mapping[str, str] = {axis: f"The axis {axis.upper()}" for axis in AXES} | {
+    f"{axis}.{part}": f"{axis.upper()} {title}"
+    for axis in AXES
+    for part, title in (("parameter", "changes"), ("values", "values"))
+}
+"""As the page labels them."""
 OF_A_LORA = ("lora_weight", "lora_text_encoder_weight", "lora_checkpoint")
 
 
@@ -97,13 +103,7 @@ class GridRequest(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            name = ".".join(str(part) for part in problem["loc"])
-            raise ConfigError(
-                f"{name}: {problem['msg'][0].lower()}{problem['msg'][1:]}.",
-                "An axis has a parameter and a line of values.",
-                field=name,
-            ) from None
+            raise refusal(error, cls, AXIS_NAMES) from None
 
 
 @dataclass(frozen=True, kw_only=True)

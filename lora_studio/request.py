@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lora_studio.errors import ConfigError
-from lora_studio.numbers import parse_decimal, shown
+from lora_studio.refusals import NO_NAMES, refusal
 
 MAX_SEED = 2**63 - 1
 """The largest that the databases hold. Of any seed, torch's generator on the CPU uses the last 32 bits."""
@@ -93,22 +93,13 @@ class GenerateRequest(BaseModel):
     image_format: Literal["png", "jpeg", "webp"] = Field("png", description="The file's format.")
 
     @classmethod
-    def build(cls, **values: Any) -> GenerateRequest:
-        """As the constructor, with errors as one sentence. Raises ConfigError."""
+    def build(cls, names: Mapping[str, str] = NO_NAMES, /, **values: Any) -> GenerateRequest:
+        """As the constructor, with errors as one sentence; `names` are what people know the fields by. Raises
+        ConfigError."""
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            name = ".".join(str(part) for part in problem["loc"])
-            said = problem["msg"].removeprefix("Value error, ")
-            hint = ""
-            if problem["type"] == "multiple_of":
-                step = problem["ctx"]["multiple_of"]
-                given = parse_decimal(problem["input"])
-                hint = "" if given is None else f"The nearest is {round(given / step) * step}."
-            raise ConfigError(
-                f"{name}: {said[0].lower()}{said[1:]} (got {shown(problem['input'])}).", hint, field=name
-            ) from None
+            raise refusal(error, cls, names) from None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ from lora_studio.jobs.queue import JobQueue
 from lora_studio.jobs.thread_worker import ThreadWorker
 from lora_studio.jobs.turns import Turns
 from lora_studio.jobs.workers import EngineWorker
-from lora_studio.lora.names import as_slug, slug_from
+from lora_studio.lora.names import as_slug, given_title, slug_from
 from lora_studio.records import ImageRecord, JobRecord
 from lora_studio.request import GenerateRequest
 from lora_studio.runtime import DeviceLease
@@ -88,7 +88,7 @@ class Studio:
             "train_data_dir": str(train_data_dir),
             "trigger_word": trigger,
             "output_name": slug,
-            "title": name.strip(),
+            "title": given_title(name),
             "output_dir": str(self.settings.loras / slug),
             "sample_prompts": preview_prompts(kind, trigger, found.traits.name),
             **_regularisation(found),
@@ -304,8 +304,7 @@ def _regularisation(found: FoundBase) -> dict[str, str]:
 
 def slug_of(name: str) -> str:
     """A folder-safe form of a name. Raises ConfigError for names that are empty or look like a path."""
-    if not name.strip():
-        raise ConfigError("The name is empty.", "Give your LoRA a name.", field="name")
+    given_title(name)
     if re.search(r"[/\\\x00-\x1f]", name) or name.strip().startswith("."):
         raise ConfigError(
             f"The name {name!r} contains a slash or another character that a file name can't have.",

@@ -45,19 +45,23 @@ def test_it_is_frozen() -> None:
 @pytest.mark.parametrize(
     ("values", "field", "says"),
     [
-        ({"num_inference_steps": 0}, "num_inference_steps", "greater than or equal to 1 (got 0)"),
-        ({"num_inference_steps": 201}, "num_inference_steps", "less than or equal to 200"),
-        ({"guidance_scale": "much"}, "guidance_scale", "valid number"),
-        ({"guidance_scale": float("nan")}, "guidance_scale", "finite"),
-        ({"width": 16}, "width", "greater than or equal to 32"),
-        ({"height": 4096}, "height", "less than or equal to 2048"),
-        ({"seed": -1}, "seed", "greater than or equal to 0"),
-        ({"seed": MAX_SEED + 1}, "seed", "less than or equal to"),
-        ({"count": 17}, "count", "less than or equal to 16"),
-        ({"prompt": "x" * 10_001}, "prompt", "at most 10000 characters"),
-        ({"base": ""}, "base", "at least 1 character"),
-        ({"steps": 5}, "steps", "extra inputs are not permitted"),
-        ({"loras": [{"slug": "ink", "weight": 5}]}, "loras.0.weight", "less than or equal to 4"),
+        ({"num_inference_steps": 0}, "num_inference_steps", "a whole number from 1 to 200 is needed (got 0)"),
+        ({"num_inference_steps": 201}, "num_inference_steps", "from 1 to 200 is needed (got 201)"),
+        ({"guidance_scale": "much"}, "guidance_scale", "a number from 0 to 30 is needed (got 'much')"),
+        ({"guidance_scale": float("nan")}, "guidance_scale", "a number from 0 to 30 is needed (got nan)"),
+        ({"width": 16}, "width", "from 32 to 2,048, a multiple of 8,"),
+        ({"height": 4096}, "height", "from 32 to 2,048, a multiple of 8,"),
+        ({"seed": -1}, "seed", "a whole number from 0 to"),
+        ({"seed": MAX_SEED + 1}, "seed", f"to {MAX_SEED:,} is needed"),
+        ({"count": 17}, "count", "a whole number from 1 to 16 is needed (got 17)"),
+        ({"prompt": "x" * 10_001}, "prompt", "10,001 characters are too many"),
+        ({"base": ""}, "base", "base is empty"),
+        ({"steps": 5}, "steps", "There is no setting called 'steps'"),
+        (
+            {"loras": [{"slug": "ink", "weight": 5}]},
+            "loras.0.weight",
+            "a number from -4 to 4 is needed (got 5)",
+        ),
     ],
 )
 def test_what_is_out_of_range_is_named_in_a_sentence(values: dict[str, Any], field: str, says: str) -> None:
@@ -70,7 +74,7 @@ def test_what_is_out_of_range_is_named_in_a_sentence(values: dict[str, Any], fie
 
 @pytest.mark.parametrize("width", [510, "510"])
 def test_a_size_between_the_steps_names_the_nearest(width: object) -> None:
-    with pytest.raises(ConfigError, match=r"multiple of 8 \(got '?510'?\)\. The nearest is 512\."):
+    with pytest.raises(ConfigError, match=r"multiple of 8, is needed \(got '?510'?\)\. The nearest is 512\."):
         GenerateRequest.build(width=width)
 
 

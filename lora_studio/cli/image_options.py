@@ -25,6 +25,13 @@ PLAIN = (
     *("hires_scale", "hires_steps", "hires_strength", "hires_upscaler", "image_format"),
 )
 """Fields of a request that are options of the same name."""
+OPTIONS = {
+    **{"prompt": "--prompt", "negative_prompt": "--negative", "base": "--base", "sampler": "--sampler"},
+    **{"num_inference_steps": "--steps", "guidance_scale": "--guidance", "seed": "--seed"},
+    **{"width": "--size, width", "height": "--size, height", "count": "--count"},
+    **{name: f"--{name.replace('_', '-')}" for name in PLAIN},
+}
+"""What people know the fields of a request by."""
 LORA = re.compile(r"([^:@]+)(?:@(\d+))?(?::([^:]+))?(?::([^:]+))?")
 
 
@@ -85,7 +92,7 @@ def build_request(arguments: argparse.Namespace, studio: Studio, **more: Any) ->
     if arguments.prompt is None and not start:
         raise ConfigError("--prompt is missing.", "Say what the picture shows.", field="prompt")
     wanted = {**start, **{name: value for name, value in given.items() if value not in (None, "", [])}}
-    return _styled(GenerateRequest.build(**wanted), arguments.style)
+    return _styled(GenerateRequest.build(OPTIONS, **wanted), arguments.style)
 
 
 def _lora_called(studio: Studio, text: str) -> tuple[LoraUse, LoraRecord]:

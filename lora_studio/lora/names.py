@@ -14,7 +14,8 @@ from pathlib import Path
 from anyascii import anyascii
 
 from lora_studio.config import SLUG
-from lora_studio.errors import ModelFileError, StoreError
+from lora_studio.errors import ConfigError, ModelFileError, StoreError
+from lora_studio.lora.files import LONGEST_TITLE
 from lora_studio.lora.folder import fingerprint, title_of
 from lora_studio.lora.plain import LONGEST_NAME, plain_text
 
@@ -40,6 +41,19 @@ def slug_from(name: str, longest: int = LONGEST_SLUG) -> str:
     plain = anyascii(WORD_SIGN.sub(r" \1 ", text)).lower()
     slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:longest].strip("-")
     return f"{slug}-lora" if RESERVED.fullmatch(slug) else slug
+
+
+def given_title(given: str) -> str:
+    """A name that a person gives to a LoRA or a set of pictures, as it is kept. The one rule for all of them:
+    an empty or too long one is refused, nothing is cut. Raises ConfigError."""
+    title = plain_text(given, LONGEST_TITLE + 1)
+    if not title:
+        raise ConfigError("The name is empty.", "Give your LoRA a name.", field="name")
+    if len(title) > LONGEST_TITLE:
+        raise ConfigError(
+            f"Name: {len(given):,} characters are too many.", f"Use at most {LONGEST_TITLE}.", field="name"
+        )
+    return title
 
 
 def slugs_named(name: str, folder: Path) -> list[str]:

@@ -26,9 +26,10 @@ NEWEST = 20
 """Deleted pictures that are looked through for one that is known by its sum only."""
 
 
-def stamp(settings: Settings) -> list[int]:
-    """Another one whenever something was deleted or brought back."""
-    return [_time(folder) for folder in (settings.trash, settings.loras, settings.datasets)]
+def stamp(settings: Settings) -> str:
+    """Another one whenever something was deleted or brought back. A text: the browser carries it, and its
+    numbers are not exact to the nanosecond."""
+    return " ".join(str(_time(folder)) for folder in (settings.trash, settings.loras, settings.datasets))
 
 
 def _time(folder: Path) -> int:

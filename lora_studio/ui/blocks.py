@@ -135,10 +135,14 @@ def _listen_use(tabs: gr.Tabs, live: Live) -> list[Any]:
         return opened(*use_image(studio, image_id))
 
     outputs = [*generate.filled, tabs]
-    live.train.use.click(guarded(use_result), live.train.job, outputs, **QUICK)
-    gallery.loras.use.click(guarded(use_chosen), gallery.loras.chosen, outputs, **QUICK)
-    gallery.images.use.click(guarded(use_settings), gallery.images.chosen, outputs, **QUICK)
-    return []
+    return [
+        generate.follow(event, studio)
+        for event in (
+            live.train.use.click(guarded(use_result), live.train.job, outputs, **QUICK),
+            gallery.loras.use.click(guarded(use_chosen), gallery.loras.chosen, outputs, **QUICK),
+            gallery.images.use.click(guarded(use_settings), gallery.images.chosen, outputs, **QUICK),
+        )
+    ]
 
 
 def _listen_stop(strip: Strip, studio: Studio) -> list[Any]:

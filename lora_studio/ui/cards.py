@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lora_studio.catalog import ADVISED_PICTURES, family_title
-from lora_studio.records import DatasetRecord, ImageRecord, LoraRecord
+from lora_studio.records import DatasetRecord, ImageRecord, ListedLora, LoraRecord
 from lora_studio.ui.markup import fill
 from lora_studio.ui.words import counted, moment, size
 
@@ -52,8 +53,15 @@ def dataset_notices(record: DatasetRecord | None) -> str:
 
 def lora_grid(records: Sequence[LoraRecord], chosen: str, search: str = "") -> str:
     """A button with a picture for each LoRA."""
-    facts = [{"lora": record, "line": _lora_line(record)} for record in records]
+    same = twins(records)
+    facts = [{"lora": record, "line": _lora_line(record, apart=record.slug in same)} for record in records]
     return fill("loras", loras=facts, chosen=chosen, search=search.strip())
+
+
+def twins(records: Sequence[LoraRecord | ListedLora]) -> set[str]:
+    """The slugs of those whose title others have too: their slug has to stand beside it."""
+    many = Counter(record.title.casefold() for record in records)
+    return {record.slug for record in records if many[record.title.casefold()] > 1}
 
 
 def lora_details(record: LoraRecord | None, file: Path | None = None) -> str:
@@ -70,6 +78,7 @@ def lora_details(record: LoraRecord | None, file: Path | None = None) -> str:
         "size": size(record.size_bytes),
         "left out": record.left_out,
         "made": moment(record.created_at),
+        "folder": record.slug,
         "hash": record.id[:12],
     }
     shown = [(name, value) for name, value in facts.items() if value]
@@ -133,6 +142,8 @@ def deleted(title: str) -> str:
     return fill("deleted", title=title)
 
 
-def _lora_line(record: LoraRecord) -> str:
+def _lora_line(record: LoraRecord, *, apart: bool = False) -> str:
+    """`apart` from others of its name: with its slug and date."""
     parts = [record.kind, record.base, f"{record.steps} steps" if record.steps else ""]
+    parts += [record.slug, moment(record.created_at)] if apart else []
     return " · ".join(part for part in parts if part)

@@ -132,14 +132,16 @@ def listen(page: gr.Blocks, drafts: Drafts, studio: Studio) -> None:
         return drafts.restored(draft, studio)
 
     nothing = [SKIP] * len(drafts.outputs)
-    page.load(
+    restored = page.load(
         quietly(restore, lambda: nothing),
         drafts.kept,
         drafts.outputs,
         js="() => [studio.read()]",
         queue=False,
         **quick,
-    ).then(None, js=f"() => {{ studio.settle({json.dumps(_boxes(drafts))}); }}", **quick)
+    )
+    drafts.generate.follow(restored, studio)
+    restored.then(None, js=f"() => {{ studio.settle({json.dumps(_boxes(drafts))}); }}", **quick)
     for group, fields in drafts.groups.items():
         heard = [field.change for field in fields.values() if field.visible]
         gr.on(heard, None, list(fields.values()), js=_call("keep", group, fields), **quick)

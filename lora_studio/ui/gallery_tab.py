@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from lora_studio.studio import Studio
 from lora_studio.ui import absent, board, cards
 from lora_studio.ui.guard import guarded, safe_id, safe_slug, safe_uploads
 from lora_studio.ui.markup import ACTIONS_JS, hidden, panel
+from lora_studio.ui.words import counted
 
 PAGE, MOST = 60, 6000
 
@@ -143,8 +145,17 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
         return image_chosen(studio, safe_id(getattr(event, "id", None), "picture"))
 
     def rename(slug: str, title: str | None) -> list[Any]:
-        studio.gallery.rename_lora(safe_slug(slug), title or "")
-        return lora_chosen(studio, slug)
+        known = safe_slug(slug)
+        before = studio.gallery.lora(known).title
+        renamed = studio.gallery.rename_lora(known, title or "")
+        others = [one for one in studio.gallery.loras() if one.title == renamed.title and one.slug != known]
+        said = f"“{before}” is called “{renamed.title}” now."
+        if before == renamed.title:
+            said = f"It is called “{renamed.title}” already."
+        elif others:
+            said += f" {counted(len(others), 'other LoRA has', 'other LoRAs have')} that name too."
+        gr.Info(html.escape(said, quote=False), title="Name")
+        return lora_chosen(studio, known)
 
     def add(file: Any) -> list[Any]:
         paths = safe_uploads(file, studio.settings)

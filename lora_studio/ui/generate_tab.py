@@ -12,7 +12,7 @@ import gradio as gr
 from lora_studio.generation.inputs import take_in
 from lora_studio.request import LONGEST_PROMPT, GenerateRequest
 from lora_studio.studio import Studio
-from lora_studio.ui import absent, cards, generate_fields, grid_fold, recall, redraw, style_fold
+from lora_studio.ui import absent, cards, generate_fields, grid_fold, in_force, recall, redraw, style_fold
 from lora_studio.ui.gallery_tab import existing_lora
 from lora_studio.ui.generating import (
     TEXT_WEIGHTS,
@@ -69,6 +69,7 @@ class GenerateTab:
     results: gr.HTML
     spoken: gr.HTML
     styles: gr.HTML
+    in_force: gr.HTML
     gone: gr.HTML
     """About LoRAs that were chosen and are deleted."""
     redraw: RedrawParts
@@ -89,6 +90,10 @@ class GenerateTab:
     def filled(self) -> list[Any]:
         """What settings from elsewhere fill in, in the order of `filling`."""
         return [*self.fields.values(), self.order, self.redraw.canvas, self.recall.said]
+
+    def follow(self, event: Any, studio: Studio) -> Any:
+        """After an event that fills in fields, say what of it is in force."""
+        return in_force.follow(event, self.in_force, self.fields, studio)
 
     def filling(self, values: Filling, said: Any = "") -> list[Any]:
         """Values for `filled`: the fields that are named, the rest stays. `said` is HTML about them."""
@@ -111,6 +116,7 @@ def render(studio: Studio) -> GenerateTab:
                 parts["reuse"] = gr.Button(
                     "Last seed again", size="sm", elem_id="generate-reuse", min_width=110
                 )
+            parts["in_force"] = in_force.render()
             parts["gone"] = panel(elem_id="generate-gone", actions=ACTIONS_JS)
             with gr.Row(elem_id="generate-go-row"):
                 parts["go"] = gr.Button("Generate", variant="primary", elem_id="generate-go")
@@ -167,9 +173,15 @@ def listen(tab: GenerateTab, studio: Studio) -> list[Any]:
         return gr.skip() if chosen else studio.desk.ticket(other).id
 
     _listen_choices(tab, studio)
-    redraw.listen(tab.redraw, dict(tab.fields), studio)
-    recall.listen(tab.recall, tab, studio)
-    style_fold.listen(tab.styles, dict(tab.fields), studio)
+    in_force.listen(tab.in_force, tab.fields, tab.redraw.canvas, studio)
+    filled = [
+        *redraw.listen(tab.redraw, dict(tab.fields), studio),
+        recall.listen(tab.recall, tab, studio),
+        style_fold.listen(tab.styles, dict(tab.fields), studio),
+        _listen_in_force(tab, studio),
+    ]
+    for event in filled:
+        tab.follow(event, studio)
     inputs = list(tab.fields.values())
     asks = [tab.go.click, tab.fields["prompt"].submit]
     return [
@@ -177,9 +189,19 @@ def listen(tab: GenerateTab, studio: Studio) -> list[Any]:
         grid_fold.listen(tab.grid, inputs, read, tab.ticket, tab.loras, studio),
         tab.stop.click(guarded(stop), tab.ticket, tab.ticket, **QUICK),
         tab.progress.click(guarded(queued), None, tab.ticket, **QUICK),
-        _listen_results(tab, studio),
+        tab.follow(_listen_results(tab, studio), studio),
         tab.gone.click(guarded(absent.undo_event(studio)), None, tab.gone, **QUICK),
     ]
+
+
+def _listen_in_force(tab: GenerateTab, studio: Studio) -> Any:
+    """The x of what is in force."""
+
+    def take_away(source: str, event: gr.EventData) -> list[Any]:
+        filling = in_force.without(str(getattr(event, "id", "")), source, studio)
+        return [*tab.filling(filling, gr.skip())]
+
+    return tab.in_force.click(guarded(take_away), tab.fields["source"], tab.filled, **QUICK)
 
 
 def _listen_results(tab: GenerateTab, studio: Studio) -> Any:

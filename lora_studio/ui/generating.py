@@ -33,6 +33,35 @@ FIELD_TITLES: Mapping[str, str] = {
     "width": "Width (px)",
     "height": "Height (px)",
 }
+LABELS: Mapping[str, str] = {
+    **FIELD_TITLES,
+    "prompt": "Prompt",
+    "negative": "Negative prompt",
+    "base": "Base model",
+    "sampler": "Sampler",
+    "count": "Pictures",
+    "seed": "Seed",
+    "clip_skip": "Clip skip",
+    "rescale": "Guidance rescale",
+    "variation_strength": "Variation",
+    "variation_seed": "Variation seed",
+    "format": "File format",
+    "hires_scale": "Times the size",
+    "hires_strength": "Freedom",
+    "hires_steps": "Steps",
+    "hires_upscaler": "Enlarged by",
+    "strength": "Freedom",
+    "mask_blur": "Mask blur (px)",
+    "crop": "Only around the mask (px)",
+}
+"""What the page calls its fields."""
+LARGER, REDRAWING, FINER = "Larger and sharper", "Redraw a picture", "Finer settings"
+PLACES: Mapping[str, str] = {
+    **dict.fromkeys(("hires_scale", "hires_strength", "hires_steps", "hires_upscaler"), LARGER),
+    **dict.fromkeys(("strength", "mask_blur", "crop"), REDRAWING),
+    **dict.fromkeys(("clip_skip", "rescale", "variation_strength", "variation_seed", "format"), FINER),
+}
+"""The box in which a field is found, where there are more than one of its label or it lies deep."""
 WHOLE: Mapping[str, str] = {
     "steps": "num_inference_steps",
     "width": "width",
@@ -68,6 +97,13 @@ SLID = frozenset({"clip_skip", "rescale", "variation_strength", "strength", "hir
 TYPED = frozenset({*WHOLE, *DECIMAL}) - SLID
 """Numbers that are text on the page."""
 
+NAMES: Mapping[str, str] = {
+    field: f"{LABELS[name]} (in “{PLACES[name]}”)" if name in PLACES else LABELS[name]
+    for name, field in {**WHOLE, **DECIMAL, **WORDS, "base": "base"}.items()
+    if name in LABELS
+}
+"""What people know the fields of a request by."""
+
 Filling = Mapping[str, Any]
 """New values for some of the fields, by their name on the page."""
 
@@ -97,7 +133,12 @@ def ideas_for(base: str, lora: LoraRecord | None = None) -> tuple[str, ...]:
 
 
 def lora_choices(records: Sequence[LoraRecord | ListedLora]) -> list[tuple[str, str]]:
-    return [(record.title, record.slug) for record in records]
+    """What to call each, and its slug."""
+    twins = cards.twins(records)
+    return [
+        (f"{record.title} ({record.slug})" if record.slug in twins else record.title, record.slug)
+        for record in records
+    ]
 
 
 def slots(studio: Studio, chosen: Sequence[str], before: Sequence[str], values: Sequence[Any]) -> list[Any]:
@@ -107,13 +148,16 @@ def slots(studio: Studio, chosen: Sequence[str], before: Sequence[str], values: 
     known = dict(zip(before, weights, strict=False))
     known_texts = dict(zip(before, texts, strict=False))
     records = [record for slug in chosen[:SLOTS] if (record := existing_lora(studio, safe_slug(slug)))]
+    names = {slug: name for name, slug in lora_choices(records)}
     sliders: list[Any] = [
-        gr.update(visible=True, label=f"Weight of {record.title}", value=known.get(record.slug, 1))
+        gr.update(visible=True, label=f"Weight of {names[record.slug]}", value=known.get(record.slug, 1))
         for record in records
     ]
     boxes: list[Any] = [
         gr.update(
-            visible=True, label=f"{record.title}: in the text encoder", value=known_texts.get(record.slug, "")
+            visible=True,
+            label=f"{names[record.slug]}: in the text encoder",
+            value=known_texts.get(record.slug, ""),
         )
         for record in records
     ]
@@ -126,13 +170,13 @@ def build_request(values: Mapping[str, Any], studio: Studio) -> GenerateRequest:
     """The request behind what the page sent, by field name. Raises ConfigError, ModelFileError,
     StoreError."""
     given: dict[str, Any] = {WORDS[name]: values.get(name) or None for name in WORDS}
-    given |= {WHOLE[name]: whole(values.get(name), name) for name in WHOLE}
-    given |= {DECIMAL[name]: decimal(values.get(name), name) for name in DECIMAL}
+    given |= {field: whole(values.get(name), NAMES[field]) for name, field in WHOLE.items()}
+    given |= {field: decimal(values.get(name), NAMES[field]) for name, field in DECIMAL.items()}
     given["base"] = safe_base(values["base"], studio.settings)
     given["loras"] = _uses(values, studio)
     given["insert_trigger"] = bool(values["insert"])
     given["mask_image"] = _mask(given, studio)
-    return GenerateRequest.build(**{name: value for name, value in given.items() if value is not None})
+    return GenerateRequest.build(NAMES, **{name: value for name, value in given.items() if value is not None})
 
 
 def _mask(given: Mapping[str, Any], studio: Studio) -> str | None:
@@ -144,10 +188,11 @@ def _mask(given: Mapping[str, Any], studio: Studio) -> str | None:
 def _uses(values: Mapping[str, Any], studio: Studio) -> list[dict[str, Any]]:
     uses = []
     for slug, weight, text in zip(values["loras"] or [], WEIGHTS, TEXT_WEIGHTS, strict=False):
-        use: dict[str, Any] = {"slug": studio.gallery.lora(safe_slug(slug)).slug}
-        if (strength := decimal(values.get(weight), "weight")) is not None:
+        record = studio.gallery.lora(safe_slug(slug))
+        use: dict[str, Any] = {"slug": record.slug}
+        if (strength := decimal(values.get(weight), f"Weight of {record.title}")) is not None:
             use["weight"] = strength
-        if (strength := decimal(values.get(text), "text encoder weight")) is not None:
+        if (strength := decimal(values.get(text), f"{record.title}: in the text encoder")) is not None:
             use["text_encoder_weight"] = strength
         uses.append(use)
     return uses

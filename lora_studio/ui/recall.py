@@ -52,13 +52,15 @@ def report(missing: list[str]) -> str:
     return fill("recalled", missing=missing)
 
 
-def listen(parts: RecallParts, tab: GenerateTab, studio: Studio) -> None:
+def listen(parts: RecallParts, tab: GenerateTab, studio: Studio) -> Any:
+    """The event that fills in the fields."""
+
     def take(file: Any) -> list[Any]:
         restored, _ = recalled(studio, file)
         filling, missing = use_request(studio, restored.request)
         shown = easel(filling["source"], filling["mask"], studio.settings)
         return [*tab.filling({**filling, "canvas": shown}, report([*missing, *restored.said])), None]
 
-    parts.file.upload(
+    return parts.file.upload(
         guarded(take), parts.file, [*tab.filled, parts.file], show_progress="hidden", api_visibility="private"
     )

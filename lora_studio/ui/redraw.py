@@ -93,8 +93,8 @@ def easel(source: str, mask: str, settings: Settings, note: str = "") -> str:
     return fill("easel", picture=picture, mask=drawn, note=note)
 
 
-def listen(parts: RedrawParts, fields: Fields, studio: Studio) -> None:
-    """A picture that is dropped, a mask that is painted, both taken away."""
+def listen(parts: RedrawParts, fields: Fields, studio: Studio) -> list[Any]:
+    """A picture that is dropped, a mask that is painted, both taken away: the events that fill in fields."""
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     settings = studio.settings
 
@@ -108,6 +108,8 @@ def listen(parts: RedrawParts, fields: Fields, studio: Studio) -> None:
     names = ("source", "mask", "width", "height")
     source, mask = fields["source"], fields["mask"]
     outputs = [*(fields[name] for name in names), parts.canvas, parts.file]
-    parts.file.upload(guarded(take), [parts.file, fields["base"]], outputs, api_visibility="private")
-    parts.canvas.submit(None, None, mask, js=DRAWN, **quick)
-    parts.canvas.click(guarded(remove), None, [source, mask, parts.canvas], **quick)
+    return [
+        parts.file.upload(guarded(take), [parts.file, fields["base"]], outputs, api_visibility="private"),
+        parts.canvas.submit(None, None, mask, js=DRAWN, **quick),
+        parts.canvas.click(guarded(remove), None, [source, mask, parts.canvas], **quick),
+    ]

@@ -86,7 +86,9 @@ def sizes(key: str, base: str, typed: tuple[str, str]) -> tuple[Any, Any]:
     return ("", "") if width == height else (str(width), str(height))
 
 
-def listen(shown: gr.HTML, fields: Fields, studio: Studio) -> None:
+def listen(shown: gr.HTML, fields: Fields, studio: Studio) -> Any:
+    """The event that fills in the fields."""
+
     def choose(event: gr.EventData, *given: Any) -> list[Any]:
         prompt, negative, base, width, height = (str(value or "") for value in given)
         worn = dress(prompt, negative, str(getattr(event, "style", "")), base)
@@ -94,4 +96,6 @@ def listen(shown: gr.HTML, fields: Fields, studio: Studio) -> None:
 
     outputs = [fields[name] for name in ("prompt", "negative", "width", "height")]
     inputs = [fields[name] for name in ("prompt", "negative", "base", "width", "height")]
-    shown.click(guarded(choose), inputs, [*outputs, shown], show_progress="hidden", api_visibility="private")
+    return shown.click(
+        guarded(choose), inputs, [*outputs, shown], show_progress="hidden", api_visibility="private"
+    )

@@ -16,6 +16,7 @@ from lora_studio.config import Kind, config_leaf
 from lora_studio.data.thumbnails import thumbnail
 from lora_studio.errors import ConfigError, DatasetError, StudioError
 from lora_studio.events import ShouldStop
+from lora_studio.lora.names import given_title
 from lora_studio.records import DatasetRecord
 from lora_studio.settings import CHECKOUT, Settings
 from lora_studio.studio import Studio
@@ -241,6 +242,10 @@ def received(studio: Studio, files: Any, name: str) -> list[Any]:
     paths = safe_uploads(files, studio.settings)
     if not paths:
         return shown(studio, None)
+    try:
+        name = given_title(name)
+    except ConfigError:
+        name = ""  # a set of pictures needs none; the start says what is wrong with the LoRA's
     try:
         with studio.turns.take("upload"):
             record = studio.datasets.create(name, paths)

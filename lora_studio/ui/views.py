@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -161,9 +162,19 @@ def previews(stored: Sequence[StoredEvent], title: str) -> str:
     return fill("previews", rounds=rounds, title=title) if rounds else ""
 
 
+def slug_of(job: JobRecord) -> str:
+    """What the folder of its LoRA is called."""
+    return str(job.config.get("output", {}).get("output_name", ""))
+
+
 def history(jobs: Sequence[JobRecord], shown: str) -> str:
     """All trainings, newest first, each with a button that shows it."""
-    rows = [{"job": job, "percent": percent(job), "when": moment(job.created_at)} for job in jobs]
+    many = Counter(job.name.casefold() for job in jobs)
+    slugs = [slug_of(job) if many[job.name.casefold()] > 1 else "" for job in jobs]
+    rows = [
+        {"job": job, "when": moment(job.created_at), "slug": slug}
+        for job, slug in zip(jobs, slugs, strict=True)
+    ]
     return fill("history", rows=rows, shown=shown, headline=counted(len(rows), "training"))
 
 

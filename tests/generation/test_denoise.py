@@ -183,12 +183,18 @@ def test_an_error_of_another_kind_is_not_hidden(generator: Generator, draw: Draw
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"num_inference_steps": 0}, "num_inference_steps: input should be greater than or equal to 1"),
-        ({"num_inference_steps": 1000}, "num_inference_steps: input should be less than or equal to 200"),
-        ({"width": 100}, "width: input should be a multiple of 8 (got 100). The nearest is 96."),
-        ({"prompt": "x" * 10_001}, "prompt: string should have at most 10000 characters"),
-        ({"strength": 0}, "strength: input should be greater than 0"),
-        ({"image": "holiday.jpg"}, "image: string should match pattern"),
+        ({"num_inference_steps": 0}, "num_inference_steps: a whole number from 1 to 200 is needed (got 0)"),
+        (
+            {"num_inference_steps": 1000},
+            "num_inference_steps: a whole number from 1 to 200 is needed",
+        ),
+        (
+            {"width": 100},
+            "a multiple of 8, is needed (got 100). The nearest is 96.",
+        ),
+        ({"prompt": "x" * 10_001}, "prompt: 10,001 characters are too many. Use at most 10,000."),
+        ({"strength": 0}, "strength: a number above 0, up to 1 is needed (got 0)"),
+        ({"image": "holiday.jpg"}, "image: this form is not accepted (got 'holiday.jpg')"),
     ],
 )
 def test_a_request_out_of_range_is_one_short_sentence(draw: Draw, values: dict[str, Any], says: str) -> None:

@@ -1,0 +1,95 @@
+"""What a person chose and can't see: settings in folded boxes, LoRAs that another window deletes, twins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+from safetensors.numpy import save_file
+
+from tests.browser.conftest import OpenPage, box, go_to, is_accessible, write
+from tests.serving import CHECKOUT
+
+FOX = CHECKOUT / "examples" / "ink" / "fox.png"
+LAYER = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+
+
+def lora_file(path: Path, value: float) -> Path:
+    parts = {"lora_down.weight": (4, 768), "lora_up.weight": (320, 4)}
+    save_file({f"{LAYER}.{part}": np.full(shape, value, np.float32) for part, shape in parts.items()}, path)
+    return path
+
+
+def add(page: Page, file: Path) -> None:
+    go_to(page, "Gallery")
+    with page.expect_file_chooser() as chooser:
+        page.locator("#gallery-lora-add").click()
+    chooser.value.set_files(file)
+    expect(page.locator("#gallery-lora-details h2")).to_have_text(file.stem)
+
+
+@pytest.fixture
+def generate(open_page: OpenPage) -> Page:
+    page = open_page()
+    go_to(page, "Generate")
+    return page
+
+
+def test_what_lies_in_folded_boxes_is_said_and_taken_away(generate: Page) -> None:
+    page, said = generate, generate.locator("#generate-in-force")
+    page.locator("#generate-redraw > button").click()
+    page.locator("#generate-source-file input[type=file]").set_input_files(FOX)
+    expect(said).to_contain_text("your picture is redrawn")
+    expect(page.locator("#generate-canvas canvas")).to_be_visible()
+    page.locator("#generate-canvas canvas").press(" ")
+    expect(said).to_contain_text("only the painted part of it")
+    page.locator("#generate-redraw > button").click()
+    page.locator("#generate-more > button").click()
+    write(page, "generate-negative", "rain")
+    expect(said).to_contain_text("Negative prompt: rain")
+    page.locator("#generate-more > button").click()
+    for width in (1440, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        is_accessible(page)
+    said.get_by_role("button", name="Take away: only the painted part of it").click()
+    expect(said).not_to_contain_text("painted")
+    said.get_by_role("button", name="Take away: your picture is redrawn").click()
+    expect(said).not_to_contain_text("picture")
+    said.get_by_role("button", name="Take away: Negative prompt: rain").click()
+    expect(said.get_by_role("button")).to_have_count(0)
+
+
+def test_a_lora_that_another_window_deletes_leaves_the_selection(open_page: OpenPage, tmp_path: Path) -> None:
+    first, second = open_page(), open_page()
+    add(first, lora_file(tmp_path / "sea.safetensors", 0.1))
+    first.locator("#gallery-lora-use").click()
+    expect(first.locator("#generate-weight-0")).to_contain_text("Weight of sea")
+    go_to(second, "Gallery")
+    second.locator("#gallery-lora-grid [data-slug=sea]").click()
+    second.locator("#gallery-lora-delete").click()
+    gone = first.locator("#generate-gone")
+    expect(gone).to_contain_text("was deleted")
+    expect(first.locator("#generate-weight-0")).to_be_hidden()
+    go_to(first, "Gallery")
+    expect(first.locator("#gallery-lora-details")).to_contain_text("was deleted")
+    expect(first.locator("#gallery-lora-use")).to_be_hidden()
+    go_to(first, "Generate")
+    gone.get_by_role("button", name="Undo").click()
+    expect(gone.get_by_role("button")).to_have_count(0)
+    expect(second.locator("#gallery-lora-grid [data-slug=sea]")).to_be_visible()
+
+
+def test_loras_of_one_name_can_be_told_apart(open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page()
+    add(page, lora_file(tmp_path / "one.safetensors", 0.2))
+    add(page, lora_file(tmp_path / "two.safetensors", 0.3))
+    box(page, "gallery-lora-title").fill("one")
+    page.locator("#gallery-lora-rename").click()
+    expect(page.get_by_test_id("toast-body")).to_contain_text("“two” is called “one” now. 1 other LoRA has")
+    expect(page.locator("#gallery-lora-grid [data-slug=two]")).to_contain_text("two")
+    go_to(page, "Generate")
+    page.locator("#generate-loras input").click()
+    for name in ("one (one)", "one (two)"):
+        expect(page.get_by_role("option", name=name, exact=True)).to_be_visible()
