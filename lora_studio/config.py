@@ -224,7 +224,8 @@ def _grouped(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _first_problem(error: ValidationError) -> ConfigError:
     problem = error.errors(include_url=False)[0]
-    name = str(problem["loc"][-1]) if problem["loc"] else ""
+    names = [part for part in problem["loc"] if isinstance(part, str)]
+    name = names[-1] if names else ""
     if problem["type"] == "extra_forbidden":
         try:
             config_leaf(name)
@@ -234,7 +235,6 @@ def _first_problem(error: ValidationError) -> ConfigError:
     if not name:
         said = problem["msg"].removeprefix("Value error, ")
         return ConfigError(f"{said}.", field=said.split()[0])
-    known = ".".join(part for part in map(str, problem["loc"]) if not part.isdecimal())
-    found = refusal(error, TrainConfig, {known: name})
+    found = refusal(error, TrainConfig, {".".join(names): name})
     leaf = _LEAVES.get(name)
     return ConfigError(found.message, found.hint or (leaf.help_text if leaf else ""), field=name)

@@ -58,8 +58,7 @@ def wrong(problem: Mapping[str, Any], info: FieldInfo | None) -> tuple[str, str]
     if kind == "string_pattern_mismatch":
         return f": this form is not accepted (got {shown(given)}).", (info.description or "") if info else ""
     if info is None or not (wanted := takes(info)):
-        said = problem["msg"]
-        return f": {said[0].lower()}{said[1:]}{_got(problem)}.", ""
+        return f": this is not accepted{_got(problem)}.", (info.description or "") if info else ""
     hint = ""
     if kind == "multiple_of" and (number := parse_decimal(given)) is not None:
         step = problem["ctx"]["multiple_of"]
