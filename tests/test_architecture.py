@@ -32,6 +32,7 @@ CONTRACTS = {
     "kohya_config",
     "numbers",
     "records",
+    "refusals",
     "request",
     "samplers",
     "settings",
