@@ -86,7 +86,7 @@ def _whole_or_share(steps: float) -> float:
     if steps < 1:
         return steps or 0
     if steps != int(steps):
-        raise ValueError("input should be a whole number of steps, or a share below 1 such as 0.1 or 10%")
+        raise ValueError("it takes a whole number of steps, or a share below 1 such as 0.1 or 10%")
     return int(steps)
 
 

@@ -88,13 +88,12 @@ class Live:
         """Values for `outputs`; gr.skip() for what the browser has painted already."""
         known: Mapping[str, Any] = seen if isinstance(seen, dict) else {}
         jobs, jobs_seen = self._jobs(known, job_id)
-        here, said = absent.selection(self.studio, shelves[6])
+        dataset, selected = [*shelves[5:], "", []][:2]
+        here, said = absent.selection(self.studio, selected)
         library, library_seen = self._library(known, shelves, here if said else None)
         desk, desk_seen = self._desk(known, ticket_id)
         now = absent.stamp(self.studio.settings)
-        gone = (
-            [gr.skip()] * 11 if known.get("stamp") == now else self._gone(shelves[2], shelves[3], shelves[5])
-        )
+        gone = [gr.skip()] * 11 if known.get("stamp") == now else self._gone(shelves[2], shelves[3], dataset)
         return [
             {**jobs_seen, **library_seen, **desk_seen, "stamp": now},
             *jobs,

@@ -143,6 +143,7 @@ def test_a_finished_job_can_be_used_and_a_failed_one_repeated(
     store = JobStore(studio.database)
     store.claim(job.id, "test")
     folder = studio.settings.loras / "ink"
+    folder.mkdir(parents=True)
     store.append(job.id, Finished(path=str(folder), steps=10, seconds=1.0))
     _, updates = look(live, None)
     painted = dict(zip(live.outputs[1:], updates, strict=True))

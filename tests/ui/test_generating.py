@@ -106,19 +106,19 @@ def test_a_mask_that_was_just_painted_is_taken_in(studio: Studio) -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "said"),
     [
-        ({"count": "0"}, ConfigError, "count"),
-        ({"width": "65"}, ConfigError, "width"),
-        ({"steps": "1.5"}, ConfigError, "steps"),
-        ({"steps": "1000"}, ConfigError, "num_inference_steps"),
-        ({"guidance": "much"}, ConfigError, "guidance"),
+        ({"count": "0"}, ConfigError, "Pictures"),
+        ({"width": "65"}, ConfigError, "Width"),
+        ({"steps": "1.5"}, ConfigError, "Steps"),
+        ({"steps": "1000"}, ConfigError, "Steps"),
+        ({"guidance": "much"}, ConfigError, "Guidance"),
         ({"base": "/etc"}, ModelFileError, "/etc"),
         ({"base": None}, ModelFileError, "base"),
         ({"loras": ["../x"]}, StoreError, "LoRA"),
         ({"loras": ["missing"]}, StoreError, "missing"),
-        ({"prompt": "x" * 10_001}, ConfigError, "prompt"),
+        ({"prompt": "x" * 10_001}, ConfigError, "Prompt"),
         ({"source": "../../etc/passwd"}, ConfigError, "image"),
-        ({"format": "exe"}, ConfigError, "image_format"),
-        ({"hires_scale": 9}, ConfigError, "hires_scale"),
+        ({"format": "exe"}, ConfigError, "File format"),
+        ({"hires_scale": 9}, ConfigError, "Times the size"),
     ],
 )
 def test_what_is_wrong_is_named(studio: Studio, changes: dict[str, Any], error: type, said: str) -> None:
