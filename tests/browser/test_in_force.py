@@ -58,6 +58,9 @@ def test_what_lies_in_folded_boxes_is_said_and_taken_away(generate: Page) -> Non
     said.get_by_role("button", name="Take away: your picture is redrawn").click()
     expect(said).not_to_contain_text("picture")
     said.get_by_role("button", name="Take away: Negative prompt: rain").click()
+    expect(said).not_to_contain_text("rain")
+    for size in ("Width (px)", "Height (px)"):  # they came with the picture
+        said.get_by_role("button", name=f"Take away: {size}").click()
     expect(said.get_by_role("button")).to_have_count(0)
 
 
