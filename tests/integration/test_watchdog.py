@@ -2,8 +2,8 @@
 
 Every parameter of every endpoint gets texts that are hard to read, as long as they may be, and the files that
 are read get them inside; meanwhile another client asks for the page. An answer counts as late only if it took
-more than a second on the clock and the app worked for more than a second of processor time meanwhile: the first
-alone may be a busy machine, the second alone work that leaves others their turn.
+more than a second on the clock and the app worked for more than a second of processor time meanwhile: the
+first alone may be a busy machine, the second alone work that leaves others their turn.
 """
 
 from __future__ import annotations
