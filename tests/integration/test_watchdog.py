@@ -36,7 +36,9 @@ LATE = 1.0
 LENGTHS, LENGTH_OF_AXES = (110, 1900), 7900
 """A little more than a number may have, a little less than a prompt, and less than an axis."""
 TOO_LONG = 60_000
-OPTIONS = ("negative_prompt", "sampler", "style", "width", "optimizer_args", "sample_prompts", "network_args")
+TRAININGS = ("start_training", "plan_training")
+"""What they take begins a training, or one that is measured: few of those."""
+OPTIONS = ("negative_prompt", "sampler", "style", "width", "optimizer_args", "network_args", "resolution")
 
 
 def hard(length: int) -> Iterator[str]:
@@ -146,6 +148,8 @@ def test_whatever_is_sent_the_page_is_answered(studio: Caller, world: World) -> 
     with watch.on():
         for endpoint, row in ENDPOINTS.items():
             _send_all(studio, watch, endpoint, row, right_values(row, world))
+    for job in studio.run("list_trainings", 500):
+        studio.post("stop_training", [job["job_id"]])
     assert watch.answers > 20
     assert watch.late == []
     assert not studio.bugs()
@@ -153,13 +157,17 @@ def test_whatever_is_sent_the_page_is_answered(studio: Caller, world: World) -> 
 
 def _send_all(studio: Caller, watch: Watch, endpoint: str, row: Row, right: dict[str, Any]) -> None:
     for parameter in row:
-        texts = [text for length in LENGTHS for text in hard(length)]
-        texts += islice(hard(TOO_LONG), 4)
-        texts += hard(LENGTH_OF_AXES) if parameter == "x" else ()
-        for text in texts:
+        for text in _texts(endpoint, parameter):
             for value in forms(parameter, text):
                 watch.asking = f"{endpoint} {parameter} {str(value)[:60]!r} of {len(text)}"
                 studio.post(endpoint, list({**right, parameter: value}.values()))
+
+
+def _texts(endpoint: str, parameter: str) -> list[str]:
+    if endpoint in TRAININGS and parameter != "options":
+        return list(islice(hard(LENGTHS[-1]), 3))
+    texts = [text for length in LENGTHS for text in hard(length)]
+    return [*texts, *islice(hard(TOO_LONG), 4), *(hard(LENGTH_OF_AXES) if parameter == "x" else ())]
 
 
 def test_whatever_is_in_a_file_the_page_is_answered(studio: Caller, world: World, tmp_path: Path) -> None:
