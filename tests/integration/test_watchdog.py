@@ -166,7 +166,10 @@ def _send_all(studio: Caller, watch: Watch, endpoint: str, row: Row, right: dict
 def _texts(endpoint: str, parameter: str) -> list[str]:
     if endpoint in TRAININGS and parameter != "options":
         return list(islice(hard(LENGTHS[-1]), 3))
-    texts = [text for length in LENGTHS for text in hard(length)]
+    if endpoint in ("generate_base64", "img2img"):  # they read what generate reads
+        return list(islice(hard(LENGTHS[-1]), 6))
+    lengths = LENGTHS[1:] if endpoint == "generate" else LENGTHS
+    texts = [text for length in lengths for text in hard(length)]
     return [*texts, *islice(hard(TOO_LONG), 4), *(hard(LENGTH_OF_AXES) if parameter == "x" else ())]
 
 
