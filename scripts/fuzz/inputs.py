@@ -64,6 +64,12 @@ def with_sums(data: bytes) -> bytes:
     return b"".join(parts)
 
 
+def with_length(data: bytes) -> bytes:
+    """A safetensors file that says how long its header is now, and has as many bytes behind as before."""
+    end = data.rfind(b"}") + 1
+    return struct.pack("<Q", max(0, end - 8)) + data[8:]
+
+
 def zipped(files: dict[str, bytes], how: int = zipfile.ZIP_DEFLATED) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", how) as archive:
@@ -130,12 +136,15 @@ def lora_files() -> list[bytes]:
 
     layer = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
     kohya = {f"{layer}.lora_down.weight": ("F16", [2, 64]), f"{layer}.lora_up.weight": ("F16", [32, 2])}
-    peft = {"unet.mid_block.attn.to_q.lora_A.weight": ("F32", [2, 8]), "alpha": ("F32", [])}
+    mid = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+    peft = {f"{mid}.lora_A.weight": ("F32", [2, 8]), f"{mid}.lora_B.weight": ("F32", [8, 2])}
+    halves = {"w1_a": [8, 2], "w1_b": [2, 8], "w2_a": [8, 2], "w2_b": [2, 8]}
     told = {"ss_network_dim": "2", "ss_steps": "100", "modelspec.title": "ink", "ss_tag_frequency": "{}"}
     adapter = json.dumps({"r": 2, "lora_alpha": 8, "rank_pattern": {"to_q": 4}})
     return [
         packed(kohya, **told),
         packed(kohya | {f"{layer}.alpha": ("F32", [])}, ss_network_args='{"conv_dim": "4"}'),
         packed(peft, lora_adapter_metadata=adapter),
-        packed({f"{layer}.hada_w1_a": ("BF16", [4, 2]), f"{layer}.dora_scale": ("F32", [1, 4])}),
+        packed({f"{layer}.hada_{part}": ("BF16", shape) for part, shape in halves.items()}),
+        packed(kohya | {f"{layer}.dora_scale": ("F32", [1, 64]), f"{layer}.diff_b": ("F32", [32])}),
     ]

@@ -95,14 +95,14 @@ def toml(data: bytes, folder: Path) -> None:
 
     path = folder / "x.toml"
     path.write_bytes(data)
-    read_file(path).config(steps_per_epoch=10)
+    read_file(path).config(steps_per_epoch=10, output_name="x", output_dir=".")
 
 
 def safetensors(data: bytes, folder: Path) -> None:
     from lora_studio.lora.files import read_header
 
     path = folder / "x.safetensors"
-    path.write_bytes(data)
+    path.write_bytes(inputs.with_length(data) if len(data) % 4 else data)
     read_header(path)
 
 
@@ -169,7 +169,8 @@ AXES = (
     b"sampler\nEuler a, DDIM",
     b"lora_weight:ink\n0.5-1 [3]",
 )
-WEIGHTED = b"a (cat:1.2), [dog], {2$$red|blue|__colour__} <lora:ink:0.8:lbw=MIDD> BREAK a:b"
+WEIGHTED = b"a (cat:1.2), [dog], <lora:ink:0.8:lbw=MIDD> BREAK a:b"
+CHOSEN = b"a {red|blue} cat, {2$$red|blue|__colour__} dog, {1-2$$ and $$a|b}"
 
 TARGETS = {
     "infotext": Target(run=infotext, seeds=(A1111,), words=LABELS),
@@ -178,7 +179,7 @@ TARGETS = {
         seeds=(b"parameters\n" + A1111, *(line.encode().replace(b" ", b"\n", 1) for line in FOREIGN)),
         words=(*LABELS, *JSON_MARKS),
     ),
-    "prompts": Target(run=prompt, seeds=(WEIGHTED, b"((((a))))"), words=MARKS),
+    "prompts": Target(run=prompt, seeds=(WEIGHTED, CHOSEN, b"((((a))))"), words=MARKS),
     "grid axes": Target(run=grid, seeds=AXES, words=NUMBERS),
     "TOML": Target(
         run=toml,
