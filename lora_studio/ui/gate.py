@@ -175,6 +175,8 @@ class Gate:
             response = _said(413, body.refused)
         if response is not None and not answer.begun:
             await response(scope, receive, answer)
+        elif response is not None and not answer.ended:
+            await answer({"type": "http.response.body", "body": b""})
 
     def _limit(self, scope: Scope) -> Limit:
         posted = POSTED.fullmatch(self._path(scope))
@@ -265,7 +267,7 @@ class _Answer:
     def __init__(self, send: Send, security: list[tuple[bytes, bytes]]) -> None:
         self._send, self._security = send, security
         self.body: Body | None = None
-        self.begun = False
+        self.begun = self.ended = False
 
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
         if self.body is not None and self.body.refused:
@@ -273,6 +275,8 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.begun = True
             message = {**message, "headers": with_security(message.get("headers", []), self._security)}
+        elif message["type"] == "http.response.body":
+            self.ended = not message.get("more_body", False)
         await self._send(message)
 
 

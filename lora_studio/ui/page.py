@@ -28,7 +28,8 @@ class Page(gr.Blocks):
     async def process_api(self, block_fn: BlockFunction | int, *args: Any, **kwargs: Any) -> dict[str, Any]:
         try:
             return await super().process_api(block_fn, *args, **kwargs)
-        except gr.Error:
+        except gr.Error as error:
+            error.print_exception = False  # Gradio's components say it to the client, which is enough
             raise
         except Exception as error:
             name = getattr(block_fn, "name", block_fn)

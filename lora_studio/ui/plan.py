@@ -65,9 +65,7 @@ def view(plan: TrainingPlan | None) -> str:
     """The sentence and the figures behind it; without a plan, that it was stopped."""
     if plan is None:
         return fill("measured", sentence="The measurement was stopped.", facts=[], notes=[])
-    return fill(
-        "measured", sentence=plan.sentence, facts=list(figures(plan).items()), notes=list(plan.notes)
-    )
+    return fill("measured", sentence=plan.sentence, facts=list(figures(plan).items()), notes=list(plan.notes))
 
 
 def figures(plan: TrainingPlan) -> Mapping[str, str]:
