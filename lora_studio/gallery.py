@@ -30,9 +30,11 @@ from lora_studio.lora.folder import (
     NOTES,
     best_preview,
     fingerprint,
+    move_file,
     read_notes,
     read_record,
     state_of,
+    unlisted,
     write_notes,
 )
 from lora_studio.lora.names import LONGEST_SLUG, find_slug, given_title, slug_from
@@ -277,11 +279,11 @@ class Gallery:
                     _copy(path, unfinished)
                     if (config := config_beside(path, header.metadata, header.tensors)) is not None:
                         shutil.copyfile(config, folder / config.name)
-                (unfinished if keep_original else path).rename(target)
+                move_file(unfinished if keep_original else path, target)
                 record, state = read_record(folder), fingerprint(folder)
                 self._library.put_lora(record, state, best_preview(record.previews))
             except BaseException:
-                if not keep_original and target.exists():
+                if not keep_original and (target.exists() or target.is_symlink()):
                     target.rename(path)
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
@@ -292,6 +294,8 @@ class Gallery:
         try:
             record = read_record(folder)
             self._library.put_lora(record, state, best_preview(record.previews))
+            if said := unlisted(folder):
+                self._tell_once(folder / "others", said)
         except UNREADABLE as error:
             if isinstance(error, StoreError) and not isinstance(error, Unstorable):
                 raise
@@ -362,7 +366,7 @@ class Gallery:
     def _free_folder(self, name: str) -> Path:
         return _free(self._settings.loras / (slug_from(name)[:LONGEST_SLUG].strip("-") or "lora"))
 
-    def _tell_once(self, path: Path, error: Exception) -> None:
+    def _tell_once(self, path: Path, error: Exception | str) -> None:
         key = (str(path), state_of(path))
         if key not in self._told:
             self._told.add(key)

@@ -232,6 +232,40 @@ def test_files_dropped_into_the_library_get_folders(gallery: Gallery, settings: 
     assert slugs(gallery) == ["my-folder", "some-lora-v2", "some-lora-v2-2"]
 
 
+@pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_link_dropped_into_the_library_still_leads_to_its_file(
+    gallery: Gallery, settings: Settings, tmp_path: Path, relative: bool, readable: bool
+) -> None:
+    elsewhere = write_lora(tmp_path / "other" / "Ink.safetensors")
+    if not readable:
+        elsewhere.write_bytes(b"no LoRA")
+    settings.loras.mkdir(parents=True, exist_ok=True)
+    link = settings.loras / "Ink.safetensors"
+    link.symlink_to(os.path.relpath(elsewhere, settings.loras) if relative else elsewhere)
+    gallery.scan()
+    assert slugs(gallery) == (["ink"] if readable else [])
+    placed = settings.loras / "ink" / "ink.safetensors" if readable else link
+    assert placed.is_symlink()
+    assert placed.resolve() == elsewhere.resolve()
+    assert elsewhere.is_file()
+
+
+def test_several_loras_in_one_folder_are_said(
+    gallery: Gallery, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a", "b", "c"):
+        write_lora(settings.loras / "Styles" / f"{name}.safetensors")
+    write_lora(settings.loras / "cat" / "cat.safetensors")
+    write_lora(settings.loras / "cat" / "cat-000002.safetensors")
+    for _ in range(2):
+        gallery.scan()
+    assert slugs(gallery) == ["cat", "styles"]
+    (said,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "b.safetensors and 1 more" in said
+    assert len(list((settings.loras / "styles").glob("*.safetensors"))) == 3
+
+
 def test_importing_copies_and_knows_what_is_there(
     gallery: Gallery, settings: Settings, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from lora_studio.lora.plain import (
     LONGEST_KEPT,
     LONGEST_KEPT_TABLE,
     is_plain,
+    plain_name,
     plain_table,
     plain_text,
 )
@@ -68,6 +69,30 @@ def fingerprint(folder: Path) -> str:
     except (ModelFileError, OSError):
         return ""
     return " ".join([READING, parts[0].name, *(state_of(part) for part in parts)])
+
+
+def unlisted(folder: Path) -> str:
+    """A sentence on LoRA files that lie beside the one that stands for the folder; empty where there are
+    none, and where that one has the folder's name: the others are its versions then."""
+    used = find_file(folder)
+    there = (path for path in folder.glob("*.safetensors") if path.is_file())
+    others = sorted(plain_name(path) for path in there if path != used and not path.name.startswith("."))
+    if not others or used.stem == folder.name:
+        return ""
+    more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+    return (
+        f"{others[0]}{more}. A folder counts as one LoRA, {plain_name(folder)} as {plain_name(used)}; put the"
+        f" others beside the folder, then each gets its own."
+    )
+
+
+def move_file(path: Path, target: Path) -> None:
+    """Rename a file, or a link so that it still leads to its file. Raises OSError."""
+    if not path.is_symlink():
+        path.rename(target)
+        return
+    target.symlink_to(path.parent.absolute() / path.readlink())
+    path.unlink()
 
 
 def state_of(path: Path) -> str:
