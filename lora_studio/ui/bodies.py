@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
+
+from lora_studio.disk import check_room
+from lora_studio.errors import DiskFull
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -20,6 +24,10 @@ MOST_FILES = 1000
 MOST_FIELDS, LARGEST_FIELDS = 20, 64 * KILO
 """Of a form: how many texts, and bytes of all of them: the parser holds them in memory."""
 LONGEST_BOUNDARY = 200
+UPLOADED = "This upload"
+ROOM_STEP = 64 * MEGA
+"""Bytes of an upload between two looks at the disk: not every request says how long it is, and several may
+come at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +52,21 @@ class TooMuch(Exception):
 
 
 class Body:
-    """An ASGI `receive` that ends in a disconnect once a body is over its limit; `refused` then says why."""
+    """An ASGI `receive` that ends in a disconnect once a body is over its limit; `refused` and `status` then
+    say why. `disk` is where a form's files go."""
 
-    def __init__(self, receive: Receive, limit: Limit, content_type: str = "") -> None:
+    def __init__(
+        self, receive: Receive, limit: Limit, content_type: str = "", *, disk: Path | None = None
+    ) -> None:
         self._receive, self._limit = receive, limit
-        self._size = self._values = 0
-        self._form = form_watch(content_type) if limit.form else None
-        self.refused = ""
+        self._size = self._values = self._roomy = 0
+        self._disk = disk if limit.form else None
+        self._form: FormWatch | None = None
+        self.refused, self.status = "", 413
+        try:
+            self._form = form_watch(content_type) if limit.form else None
+        except TooMuch as error:
+            self.refused = str(error)
 
     async def __call__(self) -> Message:
         if self.refused:
@@ -61,6 +77,9 @@ class Body:
                 self._count(message.get("body", b""))
             except TooMuch as error:
                 self.refused = str(error)
+            except DiskFull as error:
+                self.refused, self.status = str(error), 507
+            if self.refused:
                 return {"type": "http.disconnect"}
         return message
 
@@ -73,6 +92,9 @@ class Body:
                 raise TooMuch(f"The request holds more than {self._limit.values:,} values.")
         if self._form:
             self._form.feed(chunk)
+        if self._disk and chunk and self._size > self._roomy:
+            check_room(self._disk, UPLOADED, ROOM_STEP)
+            self._roomy = self._size + ROOM_STEP
 
 
 def check_size(size: int, limit: Limit) -> None:
@@ -82,11 +104,14 @@ def check_size(size: int, limit: Limit) -> None:
 
 
 def form_watch(content_type: str) -> FormWatch | None:
-    """For a form with files; None for anything else."""
+    """For a form with files; None for what its parser refuses as none. Raises TooMuch for a boundary that
+    can't be watched, which its parser would take."""
     kind, options = parse_options_header(content_type)
-    boundary = options.get(b"boundary", b"")
-    if kind != b"multipart/form-data" or not 0 < len(boundary) <= LONGEST_BOUNDARY:
+    boundary = options.get(b"boundary")
+    if kind != b"multipart/form-data" or boundary is None:
         return None
+    if not 0 < len(boundary) <= LONGEST_BOUNDARY:
+        raise TooMuch(f"The form's boundary is empty, or longer than {LONGEST_BOUNDARY} characters.")
     return FormWatch(boundary)
 
 

@@ -50,11 +50,12 @@ POSTED = re.compile(
 """What may be posted; Gradio's other routes are for apps that are not this one."""
 CLOSED = re.compile(
     rf"/openapi\.json|/monitoring.*|{API}/"
-    r"(?:vibe-|undo-vibe|proxy=|dev/|deep_link|runs|run-history|profiling|token).*",
-    re.DOTALL,
+    r"(?:vibe-|undo-vibe|proxy=|file=https?:|dev/|deep_link|runs|run-history|profiling|token).*",
+    re.DOTALL | re.IGNORECASE,
 )
 """Of no use here: Gradio's own description, its proxy, its editor, what keeps state on disk, and what shows
-the session to scripts."""
+the session to scripts. Behind `file=` Gradio fetches any address and hands it on as its own, a page with
+scripts as well when the address ends like a picture (6.31): whoever runs them is this page to the browser."""
 ENDING = {"connection": "close"}
 """What is left of a refused request is not read, so the connection ends with the refusal."""
 NOT_THIS_NAME = (
@@ -135,7 +136,7 @@ class Gate:
             try:
                 bodies.check_size(length, limit)
                 if length and limit is bodies.UPLOAD:
-                    check_room(Path(os.environ.get("GRADIO_TEMP_DIR") or "."), "This upload", length)
+                    check_room(_upload_disk(), bodies.UPLOADED, length)
             except TooMuch as error:
                 return _said(413, str(error))
             except DiskFull as error:
@@ -158,7 +159,8 @@ class Gate:
     async def _serve(self, scope: Scope, receive: Receive, answer: _Answer, served: Served) -> None:
         """What goes wrong inside is a line of the log. Handlers of ours tell their errors themselves; what
         comes up to here is Gradio at a request that it can't read, or a browser that was closed."""
-        body = Body(receive, self._limit(scope), Headers(scope=scope).get("content-type", ""))
+        content_type = Headers(scope=scope).get("content-type", "")
+        body = Body(receive, self._limit(scope), content_type, disk=_upload_disk())
         answer.body = body
         response = None
         try:
@@ -172,7 +174,7 @@ class Gate:
                 response = _said(500, MALFORMED)
         if body.refused:
             answer.body = None
-            response = _said(413, body.refused)
+            response = _said(body.status, body.refused)
         if response is not None and not answer.begun:
             await response(scope, receive, answer)
         elif response is not None and not answer.ended:
@@ -212,7 +214,10 @@ class Gate:
         token = secrets.token_urlsafe(32)
         self.tokens[token] = self._username
         proxied = Headers(scope=scope).get("x-forwarded-proto", "")
-        safe = self._names.framed or scope.get("scheme") == "https" or proxied.strip().lower() == "https"
+        safe = self._names.framed or "https" in (
+            scope.get("scheme"),
+            proxied.partition(",")[0].strip().lower(),
+        )
         response.set_cookie(
             self.cookie,
             token,
@@ -278,6 +283,10 @@ class _Answer:
         elif message["type"] == "http.response.body":
             self.ended = not message.get("more_body", False)
         await self._send(message)
+
+
+def _upload_disk() -> Path:
+    return Path(os.environ.get("GRADIO_TEMP_DIR") or ".")
 
 
 async def _unread(request: Request, error: Exception) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +231,16 @@ def test_json_of_many_values_is_refused_before_it_is_parsed() -> None:
     assert ask(OPEN, LOCAL, path=JOIN, method="POST", chunks=picture).status == INNER
 
 
+@pytest.mark.parametrize("address", ["https://evil.example/x.png", "http://evil.example", "HTTPS://a/b"])
+def test_nothing_is_fetched_from_elsewhere_and_served_as_ours(address: str) -> None:
+    for path in (f"/gradio_api/file={address}", f"/gradio_api/proxy={address}"):
+        for method in ("GET", "HEAD"):
+            for headers in ([], VISIT):
+                assert ask(OPEN, LOCAL, headers, path=path, method=method).status in {403, 404}
+    for path in ("/gradio_api/file=C:/pictures/http.png", "/gradio_api/file=/a/https/x.png"):
+        assert ask(OPEN, LOCAL, path=path).status == INNER
+
+
 def form(*parts: tuple[str, bytes]) -> tuple[list[Pair], list[bytes]]:
     chunks = [
         b"--B\r\nContent-Disposition: form-data; " + head.encode() + b"\r\n\r\n" + body + b"\r\n"
@@ -253,6 +263,16 @@ def form(*parts: tuple[str, bytes]) -> tuple[list[Pair], list[bytes]]:
 def test_a_form_has_so_many_files_and_little_text(parts: list[tuple[str, bytes]], status: int) -> None:
     headers, chunks = form(*parts)
     assert ask(OPEN, LOCAL, headers, path=UPLOAD, method="POST", chunks=chunks).status == status
+
+
+@pytest.mark.parametrize("boundary", ["", "B" * (bodies.LONGEST_BOUNDARY + 1)])
+def test_no_boundary_keeps_a_form_from_being_watched(boundary: str) -> None:
+    headers, chunks = form(*[('name="a"', b"x")] * (bodies.MOST_FIELDS + 1))
+    chunks = [chunk.replace(b"--B", f"--{boundary}".encode()) for chunk in chunks]
+    for sent in (boundary, f'"{boundary}"'):
+        headers = [("content-type", f"multipart/form-data; boundary={sent}")]
+        answer = ask(OPEN, LOCAL, headers, path=UPLOAD, method="POST", chunks=chunks)
+        assert (answer.status, answer.read) == (413, 0)
 
 
 @pytest.mark.parametrize("access", [OPEN, LOCKED])
@@ -300,3 +320,22 @@ def test_an_upload_that_does_not_fit_on_the_disk_is_not_read(
     assert (refused.status, refused.read) == (507, 0)
     assert b"This upload would take" in refused.body
     assert ask(OPEN, LOCAL, [length], method="POST", path=RUN, chunks=[b"x"]).status == INNER
+    assert ask(OPEN, LOCAL, **{**sent, "chunks": [b"x" * 100] * 100}).status == 507
+
+
+def test_an_upload_of_unknown_length_ends_when_the_disk_is_full(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr(bodies, "ROOM_STEP", 10_000)
+    piece = b"x" * 1000
+
+    def chunks() -> Iterator[bytes]:
+        for number in range(100):
+            if number == 50:
+                monkeypatch.setenv("LORA_STUDIO_KEEP_FREE_GB", "900000")
+            yield piece
+
+    refused = ask(OPEN, LOCAL, path=UPLOAD, method="POST", chunks=chunks())
+    assert refused.status == 507
+    assert refused.read < 70 * len(piece)
