@@ -10,6 +10,7 @@ import pytest
 from lora_studio.catalog import SIGNATURES
 from lora_studio.lora.origin import BELONGINGS
 from lora_studio.request import LONGEST_PROMPT
+from tests.pace import stretched
 from tests.patterns import LIMIT, METHODS, Pattern, patterns, slowest
 
 USUAL = LONGEST_PROMPT
@@ -51,7 +52,8 @@ def test_the_worst_text_takes_no_time(one: Pattern) -> None:
         if isinstance(compiled.pattern, bytes):
             compiled = re.compile(compiled.pattern.decode("latin-1"), compiled.flags & ~re.ASCII)
         seconds, text = slowest(compiled, BOUNDS.get(one.place, USUAL), one.methods)
-        assert seconds <= LIMIT, f"{seconds:.3f} s for {len(text)} characters, {text[:80]!r}"
+        told = f"{seconds:.3f} s for {len(text)} characters, {text[:80]!r}"
+        assert seconds <= LIMIT or seconds <= stretched(LIMIT), told
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ Hub is a small server of ours; everything on this side of the wire is real."""
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,16 +63,15 @@ def test_a_model_is_fetched_once_and_then_loaded_without_the_network(hub: HubSer
 
 def test_progress_is_told_and_stopping_does_not_wait_for_the_file(hub: HubServer) -> None:
     big = hub.folder / NAME / "unet" / "diffusion_pytorch_model.safetensors"
-    hub.pause = 60 / (big.stat().st_size / PIECE)  # the file alone would take a minute
+    hub.pause = 600 / (big.stat().st_size / PIECE)  # the file alone would take ten minutes
     events: list[PhaseAdvanced] = []
 
     def listen(event: Event) -> None:
         assert isinstance(event, PhaseAdvanced)
         events.append(event)
 
-    begun = time.monotonic()
     assert fetch(NAME, listen, lambda: len(events) > 2) is None
-    assert time.monotonic() - begun < 30
+    assert hub.sent < big.stat().st_size
     assert all(event.total == events[0].total for event in events)
     assert [event.done for event in events] == sorted(event.done for event in events)
     assert 0 < events[-1].done < events[-1].total

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from lora_studio.generation.weighting import windows_of
 from lora_studio.generation.wildcards import choose
 from lora_studio.grid_request import GridRequest
 from lora_studio.request import LONGEST_PROMPT, GenerateRequest
+from tests.pace import seconds_of, stretched
 
 LIMIT = 0.5
 """Seconds of processor time for one text. What was mended took from 1 to 60; the patterns alone are held to
@@ -174,11 +174,13 @@ WORST = {
 }
 
 
-def seconds_of(read: Callable[[str], Any], text: str) -> float:
-    begun = time.process_time()
-    with contextlib.suppress(StudioError):
-        read(text)
-    return time.process_time() - begun
+def is_quick(read: Callable[[str], Any], text: str, tries: int = 1) -> bool:
+    def answer() -> None:
+        with contextlib.suppress(StudioError):
+            read(text)
+
+    seconds = min(seconds_of(answer) for _ in range(tries))
+    return seconds < LIMIT or seconds < stretched(LIMIT)
 
 
 @pytest.mark.parametrize("text", WORST)
@@ -187,15 +189,14 @@ def test_the_longest_text_takes_little_time(reader: str, text: str) -> None:
     """Only what reads files gets more than a prompt's length."""
     long = reader in ("infotext", "foreign", "arguments")
     given_text = WORST[text] if long else WORST[text][:N]
-    seconds = min(seconds_of(READERS[reader], given_text) for _ in range(2))
-    assert seconds < LIMIT
+    assert is_quick(READERS[reader], given_text, tries=2)
 
 
 @pytest.mark.parametrize("reader", READERS)
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(text=TEXTS)
 def test_any_text_is_read_or_told(reader: str, text: str) -> None:
-    assert seconds_of(READERS[reader], text) < LIMIT
+    assert is_quick(READERS[reader], text)
 
 
 @pytest.mark.slow
@@ -203,7 +204,7 @@ def test_any_text_is_read_or_told(reader: str, text: str) -> None:
 @settings(max_examples=3000, deadline=None, database=None)
 @given(text=TEXTS)
 def test_any_text_at_length(reader: str, text: str) -> None:
-    assert seconds_of(READERS[reader], text) < LIMIT
+    assert is_quick(READERS[reader], text)
 
 
 @pytest.mark.parametrize(
