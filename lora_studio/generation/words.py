@@ -27,6 +27,8 @@ class Reading:
     """Token numbers for one text encoder. A number below 0 stands for a vector: -1 for the first of all."""
 
     def __init__(self, ids: Ids, words: Sequence[Word], part: str) -> None:
+        import torch
+
         self._ids = ids
         self._marks: list[tuple[list[int], list[int]]] = []
         self._vectors: list[Any] = []
@@ -34,7 +36,8 @@ class Reading:
             own, mark = word.vectors.get(part), ids(word.name)
             if own is not None and mark:
                 first = sum(map(len, self._vectors)) + 1
-                self._vectors.append(own)
+                # A number that stands for nothing keeps a word apart from the next (see `run_at`).
+                self._vectors.append(torch.nn.functional.pad(own, (0, 0, 0, 1)))
                 self._marks.append((mark, [-(first + number) for number in range(len(own))]))
         self._marks.sort(key=lambda pair: -len(pair[0]))
 

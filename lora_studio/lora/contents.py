@@ -56,6 +56,7 @@ FOREIGN: Mapping[str, str] = {
 """Kinds of networks without a place here, by how one of their tensors' names begins."""
 NO_LAYER, INCOMPLETE = "without the rest of its layer", "incomplete"
 OTHER_KIND = "beside a layer of another kind"
+SEVERAL_ALPHAS = "a layer whose alpha is not one number"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +197,8 @@ def _layer(shapes: Mapping[str, Shape], keys: Mapping[str, str], spelled: str) -
         if set(shapes) == {FACTOR}:
             why = _what(next(iter(keys.values())))
         return LeftOut(name=spelled, why=why, values=values)
+    if math.prod(shapes.get(ALPHA, ())) != 1:
+        return LeftOut(name=spelled, why=SEVERAL_ALPHAS, values=values)
     if kind == DIAG_OFT and len(shapes.get(OFT, ())) == 4:
         kind = BOFT
     used = {*BELONG[kind], ALPHA, BIAS}

@@ -10,6 +10,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,17 @@ class Scaling:
     patterns: Mapping[str, float] = field(default_factory=dict)
     rank_stabilized: bool = False
 
+    @cached_property
+    def _places(self) -> Mapping[str, int]:
+        return {end: place for place, end in enumerate(self.patterns)}
+
     def alpha_of(self, module: str, rank: int) -> float | None:
         """The alpha that gives PEFT's scale when it is divided by the rank (rsLoRA divides by its root);
         None when nothing is said."""
-        alpha = next(
-            (value for end, value in self.patterns.items() if module == end or module.endswith(f".{end}")),
-            self.alpha,
-        )
+        names = module.split(".")
+        ends = {".".join(names[start:]) for start in range(len(names))} & self.patterns.keys()
+        # PEFT takes the first that fits; a stranger's table is not gone through for each layer.
+        alpha = self.patterns[min(ends, key=self._places.__getitem__)] if ends else self.alpha
         return alpha * math.sqrt(rank) if alpha and self.rank_stabilized else alpha
 
 

@@ -19,7 +19,8 @@ from lora_studio.lora.plain import plain_name, plain_table, plain_text
 
 HEADER_LIMIT = 32 << 20
 """Bytes. A LoRA's is some 100 kB; tables of tags and pictures in the metadata make it a few MB."""
-MOST_TENSORS, LONGEST_TENSOR_NAME = 25_000, 200
+MOST_TENSORS, LONGEST_TENSOR_NAME = 10_000, 200
+"""SDXL's largest files have some 5,000: every layer as LoHa with Tucker's cores, alphas and magnitudes."""
 MOST_QUOTES, MOST_BRACKETS, LONGEST_SKELETON = 12 * MOST_TENSORS, 8 * MOST_TENSORS, 80 * MOST_TENSORS
 """What the time to read a header goes by: its quotes, and the brackets and characters outside of its
 strings."""

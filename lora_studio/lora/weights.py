@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from lora_studio.errors import BrokenFile, UnknownFormat
 from lora_studio.lora import kinds
-from lora_studio.lora.contents import NETWORKS, Contents, FileLayer, contents_of
+from lora_studio.lora.contents import NETWORKS, Contents, FileLayer, contents_of, shown
 from lora_studio.lora.files import read_tensor_table
 from lora_studio.lora.keys import ALPHA, BIAS, DORA, UP_BIAS
 from lora_studio.lora.scaling import Scaling, alpha_of, scalings
@@ -85,6 +86,8 @@ def _layer(layer: FileLayer, parts: dict[str, torch.Tensor], said: Mapping[str, 
     own = parts.pop(ALPHA, None)
     rank = kinds.rank_of(layer.shapes)
     alpha = alpha_of(said, layer.spelled, rank) if own is None else float(own)
+    if alpha is not None and not math.isfinite(alpha):
+        raise RuntimeError(f"the alpha of {shown(layer.spelled)} is no number ({alpha})")
     if "lora_magnitude_vector" in layer.keys.get(DORA, ""):
         parts[DORA] = parts[DORA].reshape(-1, 1)  # PEFT's are always those of the outputs
     if UP_BIAS in parts:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image, ImageChops
+from safetensors.torch import load_file, save_file
 
 from lora_studio.errors import BrokenFile, DeviceLost, FamilyMismatch, UnknownFormat
 from lora_studio.events import ignore
@@ -354,6 +355,28 @@ def test_a_damaged_file_is_named(draw: Draw, make_lora: MakeLora) -> None:
     with pytest.raises(BrokenFile, match=r"cut\.safetensors is damaged"):
         draw(loras=["cut"])
     assert pixels(draw()) == before
+
+
+@pytest.mark.parametrize("alpha", [float("nan"), float("inf")])
+def test_an_alpha_that_is_no_number_is_named(draw: Draw, make_lora: MakeLora, alpha: float) -> None:
+    before = pixels(draw())
+    make_lora("odd", alpha=alpha)
+    with pytest.raises(BrokenFile, match="alpha"):
+        draw(loras=["odd"])
+    assert pixels(draw()) == before
+
+
+def test_a_layer_with_several_alphas_is_left_out(
+    draw: Draw, make_lora: MakeLora, generator: Generator
+) -> None:
+    file = make_lora("odd")
+    tensors = load_file(file)
+    one = next(key for key in tensors if key.endswith(".alpha"))
+    save_file({**tensors, one: torch.ones(3)}, file)
+    layer = one.removesuffix(".alpha")
+    without = {key: tensor for key, tensor in tensors.items() if not key.startswith(f"{layer}.")}
+    save_file(without, make_lora("without"))
+    assert pixels(draw(loras=["odd"])) == pixels(draw(loras=["without"])) != pixels(draw())
 
 
 def test_a_device_that_fails_while_a_lora_is_loaded_is_no_fault_of_the_lora(

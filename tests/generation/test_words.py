@@ -71,9 +71,18 @@ def test_each_text_encoder_has_its_own(tmp_path: Path) -> None:
 def test_the_longer_name_counts_and_a_window_does_not_cut_a_word() -> None:
     words = [Word("ab", {"x": vectors(3, 4)}), Word("abc", {"x": vectors(2, 4)})]
     reading = Reading(lambda text: [ord(letter) for letter in text], words, "x")
-    assert sorted(set(reading("xabcyab"))) == [-5, -4, -3, -2, -1, ord("x"), ord("y")]
+    assert sorted(set(reading("xabcyab"))) == [-6, -5, -3, -2, -1, ord("x"), ord("y")]
     windows = windows_of(reading, "z" * 74 + "ab")
     assert [len(window) for window in windows] == [74, 3]
+
+
+def test_words_in_a_row_are_cut_between_each_other() -> None:
+    words = [Word(name, {"x": vectors(40, 4, seed)}) for seed, name in enumerate("ab")]
+    reading = Reading(lambda text: [ord(letter) for letter in text], words, "x")
+    windows = windows_of(reading, "abba")
+    assert [len(window) for window in windows] == [40] * 4
+    first = [token for token, _ in windows[0]]
+    assert [token for token, _ in windows[3]] == first == list(range(-1, -41, -1))
 
 
 def test_a_file_brings_its_words_along(base: Path, tmp_path: Path) -> None:
