@@ -185,7 +185,7 @@ class Datasets:
                     "warnings": tuple(data["warnings"]),
                 }
                 self._library.put_dataset(DatasetRecord(**data))
-            except (OSError, ValueError, TypeError, KeyError):
+            except (OSError, ValueError, TypeError, KeyError, RecursionError):
                 logger.warning("the set of pictures %s has no readable %s", dataset_id, RECORD)
         for dataset_id in known - found.keys():
             self._library.remove_dataset(dataset_id)

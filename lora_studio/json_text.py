@@ -18,13 +18,14 @@ def read_json(text: str, longest: int = LONGEST) -> Any:
     if len(text) > longest:
         raise ValueError(f"{len(text)} characters are too many; {longest} are allowed")
     try:
-        return json.loads(text, parse_constant=lambda name: None)
+        try:
+            return json.loads(text, parse_constant=lambda name: None)
+        except json.JSONDecodeError:
+            raise
+        except ValueError:  # a number of more than 4,300 digits: the rest is still worth reading
+            return json.loads(text, parse_int=parse_whole, parse_constant=lambda name: None)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    except json.JSONDecodeError:
-        raise
-    except ValueError:  # a number of more than 4,300 digits: the rest is still worth reading
-        return json.loads(text, parse_int=parse_whole, parse_constant=lambda name: None)
 
 
 def looks_like_object(text: str) -> bool:

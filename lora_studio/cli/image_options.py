@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lora_studio.config import SLUG
 from lora_studio.errors import ConfigError, StoreError
 from lora_studio.lora.names import slugs_named
+from lora_studio.numbers import MOST_SHOWN
 from lora_studio.request import GenerateRequest, LoraUse
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def parse_lora(text: str, find: Callable[[str], str] = str) -> LoraUse:
         return LoraUse.model_validate({"slug": find(name), **values})
     except ValueError:
         raise ConfigError(
-            f"--lora {text} is not a LoRA's short name or title with a weight between -4 and 4.",
+            f"--lora {text[:MOST_SHOWN]} is not a LoRA's short name or title with a weight between -4 and 4.",
             "Write it as in --lora my-cat:0.8; lora-studio list shows the names.",
             field="lora",
         ) from None
@@ -140,7 +141,9 @@ def parse_size(text: str) -> tuple[int, int]:
     """`512x768` as width and height. Raises ConfigError."""
     match = re.fullmatch(r"(\d{1,5})[x×](\d{1,5})", text.strip().lower())
     if not match:
-        raise ConfigError(f"--size {text} is not a size.", "Write it as in --size 512x768.", field="size")
+        raise ConfigError(
+            f"--size {text[:MOST_SHOWN]} is not a size.", "Write it as in --size 512x768.", field="size"
+        )
     return int(match[1]), int(match[2])
 
 
@@ -151,7 +154,7 @@ def base_of(record: LoraRecord) -> str:
     notes = (path if path.is_dir() else path.parent) / "training.json"
     try:
         name = json.loads(notes.read_text("utf-8"))["config"]["model"]["pretrained_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return record.base
     return str(name)
 

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator
 from lora_studio.config_groups.arguments import read_arguments, split_arguments
 from lora_studio.config_groups.base import Group, setting
 from lora_studio.errors import ConfigError
-from lora_studio.numbers import parse_decimal, read_decimal, read_whole
+from lora_studio.numbers import parse_decimal, read_decimal, read_whole, shown
 
 KNOWN_OPTIMIZERS = (
     *("AdamW", "AdamW8bit", "PagedAdamW", "PagedAdamW8bit", "PagedAdamW32bit"),
@@ -66,7 +66,7 @@ def _known(name: str, names: Iterable[str], more: str = "") -> str:
         return spelled[name.strip().lower()]
     near = difflib.get_close_matches(name.lower(), spelled, n=1, cutoff=0.6)
     meant = f" Did you mean {spelled[near[0]]}?" if near else ""
-    raise ValueError(f"there is no {name!r}.{meant}{more} There are {', '.join(spelled.values())}")
+    raise ValueError(f"there is no {shown(name)}.{meant}{more} There are {', '.join(spelled.values())}")
 
 
 def _is_rate(text: str) -> bool:

@@ -37,8 +37,9 @@ def _entries(path: Path) -> dict[str, dict[str, Any]]:
         entries = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise DatasetError(f"There is no file {path}.", path=path) from error
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path.name} can't be read as JSON: {error}.", path=path) from error
+    except (OSError, ValueError, RecursionError) as error:
+        why = str(error).splitlines()[0][:200]
+        raise DatasetError(f"{path.name} can't be read as JSON: {why}.", path=path) from error
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
         raise DatasetError(
             f"{path.name} doesn't hold captions.",

@@ -271,6 +271,6 @@ def _read_json(path: Path, base: Path) -> dict[str, Any]:
             "Point to the folder that has model_index.json in it.",
             path=base,
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BrokenFile(f"{path.name} in {base.name} can't be read.", path=path) from error
     return data if isinstance(data, dict) else {}

@@ -50,7 +50,7 @@ def _read(memory: Path) -> dict[str, Hashes]:
         return {str(state): {str(k): str(v) for k, v in hashes.items()} for state, hashes in known.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         log.warning("%s can't be read and begins anew", memory.name)
         return {}
 

@@ -51,7 +51,7 @@ def cached_folder(hub_id: str) -> Path | None:
         parts = _parts(json.loads(Path(index).read_text(encoding="utf-8")))
         variant = variant_of(folder)
         return folder if all(_is_complete(folder, part, files, variant) for part in parts) else None
-    except (OSError, ValueError, AttributeError, KeyError):
+    except (OSError, ValueError, AttributeError, KeyError, RecursionError):
         return None
 
 

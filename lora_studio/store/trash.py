@@ -117,7 +117,7 @@ class Trash:
         try:
             data = json.loads((self._folder / token / NOTE).read_text("utf-8"))
             return Deleted(**{**data, "paths": tuple(data["paths"])})
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
 
 

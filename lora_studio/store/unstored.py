@@ -49,7 +49,7 @@ class Unstored:
             try:
                 data = json.loads(line)
                 found.append((event_from_json(data), float(data["at"])))
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, RecursionError):
                 logger.debug("an unstored event of %s can't be read", self.path.parent.name)
         return found
 

@@ -83,16 +83,16 @@ def test_a_lora_is_called_by_its_title_in_any_script(
         (("--lora", "Not A Slug"), "is not a LoRA's short name"),
         (("--lora", "nobody:heavy"), "is not a LoRA's short name"),
         (("--size", "big"), "--size big is not a size."),
-        (("--size", "63x64"), "width"),
-        (("--count", "0"), "count"),
-        (("--steps", "0"), "num_inference_steps"),
-        (("--seed", "-1"), "seed"),
+        (("--size", "63x64"), "--size, width"),
+        (("--count", "0"), "--count"),
+        (("--steps", "0"), "--steps"),
+        (("--seed", "-1"), "--seed"),
         (("--sampler", "Magic"), "Magic"),
         (("--base", "nothing-like-it"), "nothing-like-it"),
         (("--style", "baroque"), "baroque"),
         (("--image", "not-there.png"), "not-there.png"),
         (("--settings-of", "not-there.png"), "not-there.png"),
-        (("--hires-scale", "9"), "hires_scale"),
+        (("--hires-scale", "9"), "--hires-scale"),
     ],
 )
 def test_wrong_input_is_one_sentence(
@@ -142,6 +142,22 @@ def test_a_lora_of_another_family_is_refused(
 )
 def test_parse_lora(text: str, use: LoraUse) -> None:
     assert parse_lora(text) == use
+
+
+@pytest.mark.parametrize(
+    "text", ["a:nan", "a:inf", "a:1e999", f"a:{'9' * 5000}", f"a@{'9' * 5000}", f"a:{'x' * 20_000}", "a:1:5"]
+)
+def test_what_is_no_weight_is_one_sentence(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_lora(text)
+    assert (caught.value.field, len(str(caught.value)) < 250) == ("lora", True)
+
+
+@pytest.mark.parametrize("text", ["9x", f"{'9' * 5000}x1", "x" * 20_000])
+def test_what_is_no_size_is_one_sentence(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_size(text)
+    assert (caught.value.field, len(str(caught.value)) < 150) == ("size", True)
 
 
 def test_a_picture_s_settings_make_it_again_and_another_is_redrawn(

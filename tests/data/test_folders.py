@@ -171,7 +171,14 @@ def test_captions_from_one_json_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("{", "can't be read as JSON"), ("[]", "doesn't hold captions"), ('{"a": 1}', "hold")],
+    [
+        ("{", "can't be read as JSON"),
+        ("[" * 100_000, "can't be read as JSON"),
+        ("9" * 5000, "can't be read as JSON"),
+        ("[]", "doesn't hold captions"),
+        ('{"a": 1}', "hold"),
+    ],
+    ids=["a brace", "deep", "an endless number", "a list", "a number"],
 )
 def test_a_json_file_that_holds_something_else(tmp_path: Path, content: str, said: str) -> None:
     touch(tmp_path, "a.png")

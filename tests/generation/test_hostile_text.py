@@ -159,6 +159,7 @@ WORST = {
     "5 MB of lines": "Steps: 2, Seed: 1\n" * 280_000,
     "a big size": f"x\nSteps: 2, Seed: 1, Size: {'9' * 400}x{'9' * 400}, Hires resize: {'9' * 400}x1",
     "JSON, deep": '{"a":[' * 50_000,
+    "JSON, deep behind an endless number": f'{{"a":{"9" * 5000},"b":{"[" * 50_000}',
     "JSON, long": json.dumps({str(key): {"class_type": "KSampler", "inputs": {}} for key in range(15_000)}),
     "a graph of links": json.dumps(
         {

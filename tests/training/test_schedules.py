@@ -47,6 +47,13 @@ def rates(settings: OptimizerGroup, weight: float = 1.0) -> list[float]:
     return found
 
 
+@pytest.mark.parametrize("field", ["lr_scheduler", "optimizer_type"])
+def test_a_long_name_is_not_said_back_whole(field: str, make_config: ConfigMaker) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_config(**{field: "x" * 20_000})
+    assert (caught.value.field, len(str(caught.value)) < 1000) == (field, True)
+
+
 @pytest.mark.parametrize("row", MOVING)
 def test_rates_are_kohyas_step_by_step(row: str, make_config: ConfigMaker) -> None:
     """Equal within 1e-12: both compute in 64 bit."""

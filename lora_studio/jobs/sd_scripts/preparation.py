@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from lora_studio.errors import ConfigError, StudioError
 from lora_studio.families.detect import FoundBase, find_base
 from lora_studio.kohya_config import OPTIONS, kohya_options
 from lora_studio.kohya_config.sample_prompts import prompt_lines
-from lora_studio.kohya_config.toml import write_table
+from lora_studio.kohya_config.toml import read_toml, write_table
 from lora_studio.kohya_config.values import expanded
 from lora_studio.lora.files import write_atomically
 from lora_studio.settings import Settings
@@ -201,13 +200,10 @@ def _given(config: TrainConfig) -> Mapping[str, Any]:
     """`sd_scripts_args`, and the checkpoints that this engine would save unless something else is said."""
     lines = "\n".join(config.run.sd_scripts_args)
     try:
-        given = tomllib.loads(lines)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(
-            f"sd_scripts_args is not TOML: {error}.",
-            "Write option = value, text in quotes.",
-            field="sd_scripts_args",
-        ) from None
+        given = read_toml(lines, "sd_scripts_args")
+    except ConfigError as error:
+        error.field = "sd_scripts_args"
+        raise
     saves = preview_every(config) if config.output.save_every_n_steps is None else 0
     return ({"save_every_n_steps": saves} if saves else {}) | given
 
