@@ -6,13 +6,15 @@ part costs nothing, and a page that was just opened gets everything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from lora_studio.records import JobRecord, JobStatus
+from lora_studio.records import JobRecord, JobStatus, ListedLora
 from lora_studio.studio import Studio
 from lora_studio.ui import absent, cards, gallery_tab, tickets, train_tab, upload_tab, views
 from lora_studio.ui.gallery_tab import GalleryTab
@@ -136,7 +138,7 @@ class Live:
         limit = gallery_tab.page_limit(shelves[4])
         loras = self.studio.gallery.listed_loras()
         images = self.studio.gallery.newest_images(limit + 2)
-        library = [[lora.slug, lora.title, lora.preview] for lora in loras]
+        library = _sum_of(loras)
         counted = [images[0] if images else "", len(images)]
         mark = [library, counted, lora_search, image_search, lora, image, limit]
         if known.get("library") == mark and selected is None:
@@ -180,3 +182,10 @@ class Live:
         quick = shown is not None and shown.state.active
         pace = gr.skip() if known.get("quick") is quick else gr.Timer(QUICK_SECONDS if quick else SECONDS)
         return [*updates, pace], {"desk": mark, "results": results, "quick": quick}
+
+
+def _sum_of(loras: Sequence[ListedLora]) -> str:
+    """Another one whenever the list is. The browser sends it back each second: the list of thousands of LoRAs
+    is a megabyte."""
+    shown = json.dumps([[lora.slug, lora.title, lora.preview] for lora in loras])
+    return hashlib.sha256(shown.encode()).hexdigest()[:32]

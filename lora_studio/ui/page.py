@@ -11,6 +11,11 @@ from gradio.block_function import BlockFunction
 from gradio.exceptions import InvalidPathError
 from gradio.routes import App
 from gradio.state_holder import SessionState
+from gradio_client.utils import (  # type: ignore[import-untyped]
+    is_file_obj_with_meta,
+    is_http_url_like,
+    traverse,
+)
 
 from lora_studio.ui.faults import one_line
 
@@ -22,8 +27,9 @@ MALFORMED = "The request could not be read. Reload the page, or see docs/api.md 
 class Page(gr.Blocks):
     """A hand-written request may leave out values at its end: they take their defaults, as with Gradio's
     clients, and a missing one that has no default is named. A path of this machine in the place of an upload
-    is refused. To both, Gradio itself answers an error without words (6.31). Where it fails at what a client
-    sent, that is one line of the log: errors of ours are caught and told by `guard.guarded` before."""
+    is refused. To both, Gradio itself answers an error without words (6.31). So is an address, which it would
+    fetch into memory and onto the disk, however large. Where it fails at what a client sent, that is one line
+    of the log: errors of ours are caught and told by `guard.guarded` before."""
 
     async def process_api(self, block_fn: BlockFunction | int, *args: Any, **kwargs: Any) -> dict[str, Any]:
         try:
@@ -57,8 +63,16 @@ class Page(gr.Blocks):
         state: SessionState | None,
         explicit_call: bool = False,
     ) -> list[Any]:
+        traverse(inputs, _refuse_address, is_file_obj_with_meta)
         try:
             return list(await super().preprocess_data(block_fn, inputs, state, explicit_call))
         except InvalidPathError as error:
             said = "A file was not accepted. Upload it through the page or the client."
             raise gr.Error(said, print_exception=False) from error
+
+
+def _refuse_address(file: dict[str, Any]) -> dict[str, Any]:
+    if is_http_url_like(file["path"]):
+        said = "A file was not accepted: nothing is fetched from an address. Upload the file itself."
+        raise gr.Error(said, print_exception=False)
+    return file

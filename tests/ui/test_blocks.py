@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +12,9 @@ import gradio as gr
 import pytest
 
 from lora_studio.events import Finished, PreviewSaved, Started, StepDone
-from lora_studio.records import JobRecord
+from lora_studio.records import JobRecord, LoraRecord
 from lora_studio.store.jobs import JobStore
+from lora_studio.store.library import Library
 from lora_studio.studio import Studio
 from lora_studio.ui import blocks
 from lora_studio.ui.blocks import build
@@ -87,6 +91,35 @@ def test_an_unchanged_studio_sends_nothing(live: Live, job: JobRecord) -> None:
     again, second = look(live, seen)
     assert again == seen
     assert all(update == SKIP for update in second)
+
+
+def test_what_the_browser_carries_does_not_grow_with_the_library(live: Live, studio: Studio) -> None:
+    library = Library(studio.database)
+
+    def carried(slugs: list[str]) -> str:
+        for slug in slugs:
+            library.put_lora(LoraRecord(id=slug, slug=slug, title=slug, path="", family="", base=""))
+        return json.dumps(look(live, None)[0])
+
+    slugs = [f"carried-{number}" for number in range(60)]
+    try:
+        few, many = carried(slugs[:2]), carried(slugs)
+    finally:
+        for slug in slugs:
+            library.remove_lora(slug)
+    assert few != many
+    assert len(many) == len(few)
+
+
+@pytest.mark.parametrize("wrap", [lambda file: file, lambda file: [file, file], lambda file: {"a": [file]}])
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/x.png", "https://example.invalid/x.png"])
+def test_nothing_is_fetched_from_an_address_that_a_client_sends(
+    page: gr.Blocks, address: str, wrap: Callable[[Any], Any]
+) -> None:
+    function = next(one for one in page.fns.values() if one.api_name == "read_settings")
+    file = {"path": address, "url": address, "meta": {"_type": "gradio.FileData"}}
+    with pytest.raises(gr.Error, match="address"):
+        asyncio.run(page.preprocess_data(function, [wrap(file)], None))
 
 
 def test_a_page_that_sends_nonsense_is_painted_anew(live: Live) -> None:
