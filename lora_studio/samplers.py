@@ -148,6 +148,7 @@ AUTOMATIC: Mapping[str, str] = {
     "DPM2": "Karras",
     "DPM2 a": "Karras",
     "DPM++ 2S a": "Karras",
+    "Restart": "Karras",
 }
 """What "Schedule type: Automatic" stands for in A1111, by method."""
 

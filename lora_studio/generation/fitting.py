@@ -110,7 +110,8 @@ def _number(name: str, value: Any, notes: list[str]) -> dict[str, float]:
         return {}
     found = min(max(round(number) if is_whole else number, least), most)
     if found != number:
-        notes.append(f"{TITLES[name].capitalize()} {str(value)[:MOST_SHOWN]}: {found:g} is taken instead.")
+        title = TITLES[name]
+        notes.append(f"{title[0].upper()}{title[1:]} {str(value)[:MOST_SHOWN]}: {found:g} is taken instead.")
     return {name: int(found) if is_whole else found}
 
 

@@ -58,6 +58,20 @@ ELSEWHERE = {
     "Hires negative prompt": "a negative prompt for the second pass",
 }
 """Settings of other programs that nothing here takes over, by their keys."""
+READ = {
+    *("Steps", "Sampler", "Schedule type", "Scheduler", "CFG scale", "Seed", "Size", "Model", "Clip skip"),
+    *("Raw prompt", "Raw negative prompt", "CFG Rescale", "Variation seed", "Variation seed strength"),
+    *("Init image", "Mask image", "Denoising strength", "Mask blur", "Inpaint area", "Masked area padding"),
+    *("Hires upscale", "Hires resize", "Hires upscaler", "Hires steps", "Hires denoising strength"),
+    *("Lora weights", RESOURCES),
+}
+SAYS_NOTHING = {
+    *("Version", "Model hash", "VAE hash", "Lora hashes", "Hashes", "User", "Created Date", "RNG", "NGMS"),
+    *("Civitai metadata", "Metadata Scheme", "Batch size", "Batch pos", "Face restoration model", "Emphasis"),
+    *("Wildcard prompt", "Diffusion in Low Bits", "Created", "Time taken"),
+}
+"""What tells of the picture and changes nothing in drawing it."""
+MOST_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,6 +332,12 @@ def _left_out(said: Mapping[str, str]) -> list[str]:
     upscaler = said.get("Hires upscaler", "")
     if upscaler and not upscaler.startswith(("Latent", "Lanczos", "None")):
         notes.append(f"The upscaler “{upscaler[:60]}” isn't here; Lanczos enlarges instead.")
+    told = {key.split()[0] for key in ELSEWHERE if said.get(key) and key not in ("Hires prompt", "Mask mode")}
+    others = [key for key in said if key not in READ | SAYS_NOTHING | ELSEWHERE.keys()]
+    others = [key for key in others if key.split()[0] not in told]
+    if others:
+        more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+        notes.append(f"Passed over: {', '.join(others[:MOST_NAMED])}{more}.")
     return notes
 
 

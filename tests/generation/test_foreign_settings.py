@@ -298,7 +298,7 @@ CASES = {
             "sampler": "DPM++ 2M SDE Karras",
         },
         loras=(("sd-xl-offset", 0.1, None),),
-        notes=("the autoencoder",),
+        notes=("the autoencoder", "Passed over: Sharpness, ADM Guidance, Performance."),
     ),
     "InvokeAI": Case(
         texts={"invokeai_metadata": json.dumps(INVOKE)},
@@ -562,3 +562,22 @@ def test_no_odd_value_refuses_the_rest(
             assert key in ("prompt", "base_model", "uc", "steps")  # by these, its program is known
             continue
         assert key == "prompt" or key == "positive_prompt" or found.request.prompt
+
+
+@pytest.mark.parametrize(
+    ("said", "chunk", "key", "prompt"),
+    [
+        (INVOKE, "invokeai_metadata", "positive_prompt", "a cat++, forest"),
+        (INVOKE, "invokeai_metadata", "negative_prompt", "(a blurred cat)1.3"),
+        (NOVELAI, "Comment", "prompt", "{{1girl}}, forest"),
+        (NOVELAI, "Comment", "uc", "1.2::lowres ::"),
+    ],
+)
+def test_weights_in_a_programs_own_marks_are_said(
+    tmp_path: Path, said: Mapping[str, Any], chunk: str, key: str, prompt: str
+) -> None:
+    def notes(values: Mapping[str, Any]) -> set[str]:
+        return set(read_settings(png(tmp_path, {chunk: json.dumps(values), "Software": "NovelAI"})).notes)
+
+    (more,) = notes({**said, key: prompt}) - notes(said)
+    assert "weights" in more

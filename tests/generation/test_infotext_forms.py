@@ -149,7 +149,11 @@ CASES = {
         "Distilled CFG Scale: 3.5, Seed: 4, Size: 896x1152, Model: dev-q4, Version: f2.0.1, "
         "Module 1: ae, Module 2: clip_l, Diffusion in Low Bits: Automatic (fp16 LoRA)",
         expected={"sampler": "Euler", "guidance_scale": 1.0},
-        notes=("The sampler “Euler Beta”", "the distilled guidance (3.5)"),
+        notes=(
+            "The sampler “Euler Beta”",
+            "the distilled guidance (3.5)",
+            "Passed over: Module 1, Module 2.",
+        ),
     ),
     "a negative prompt of several lines": Case(
         text="first line,\nsecond line: with a colon\nNegative prompt: bad,\nworse,\n\nworst\n"
@@ -225,6 +229,18 @@ CASES = {
         "Seed: 12345, Size: 1024x1024, Clip skip: 2, Created Date: 2024-05-01T10:20:30.123Z, "
         'Some resources: [{"type":"checkpoint","weight":1}], Some metadata: {}',
         expected={"sampler": "DPM++ 3M SDE Exponential", "clip_skip": 2, "seed": 12345},
+        notes=("Passed over: Some resources, Some metadata.",),
+    ),
+    "settings that nothing here knows": Case(
+        text="x\nSteps: 9, Sampler: Restart, Schedule type: Automatic, CFG scale: 7, Seed: 5, Size: 512x512, "
+        "Model: m, Token merging ratio: 0.5, A1: 1, A2: 1, A3: 1, A4: 1, A5: 1, ADetailer model: y, "
+        "ADetailer confidence: 0.3, RNG: CPU, Version: v1.10.1",
+        expected={"sampler": "Heun Karras"},
+        notes=(
+            "“Restart Karras”",
+            "ADetailer (y)",
+            "Passed over: Token merging ratio, A1, A2, A3, A4 and 1 more.",
+        ),
     ),
     "a prompt that looks like settings": Case(
         text="Steps: 3, a staircase, Size: large, Sampler: cake\nSteps: 20, Sampler: DDIM CFG++, "
@@ -298,7 +314,7 @@ def test_of_a_lora_named_twice_the_second_tag_stays_in_sight() -> None:
         ("Seed: -1", "seed", None, "one will be drawn"),
         ("Seed: 1234567890123456", "seed", 1234567890123456, ""),
         ("Seed: 18446744073709551615", "seed", 2**63 - 1, "draws the same noise"),
-        ("CFG scale: 45", "guidance_scale", 30.0, "Cfg scale 45: 30 is taken instead."),
+        ("CFG scale: 45", "guidance_scale", 30.0, "CFG scale 45: 30 is taken instead."),
         ("Denoising strength: 1.2", "strength", 1.0, "Denoising strength 1.2: 1 is taken instead."),
         ("Size: 4096x2731", "width", 2048, "The size 4096 × 2731 is set to 2048 × 1368."),
         ("Size: 4096x2731", "height", 1368, "The size 4096 × 2731 is set to 2048 × 1368."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,8 @@ LEFT = {
     "init_image": "the picture to redraw",
 }
 KARRAS = "_k"
+WEIGHTS = re.compile(r"\w\+(?!\w)|\)[+\-\d]")
+READ_OTHERWISE = ("InvokeAI's weights (cat+, (a cat)1.2) are not read: write them as (a cat:1.2).",)
 
 
 def read(texts: Mapping[str, str]) -> Found | None:
@@ -49,7 +52,9 @@ def read(texts: Mapping[str, str]) -> Found | None:
         "loras": [_lora(mapping(row)) for row in rows(said.get("loras"))],
         **chosen,
     }
-    return Found(program="InvokeAI", values=values, notes=(*notes, *not_taken(said, LEFT)))
+    return Found(
+        program="InvokeAI", values=values, notes=(*notes, *_weighted(values), *not_taken(said, LEFT))
+    )
 
 
 def _read_old(said: Mapping[str, Any]) -> Found | None:
@@ -71,7 +76,12 @@ def _read_old(said: Mapping[str, Any]) -> Found | None:
         "height": plain(image.get("height")),
         **chosen,
     }
-    return Found(program="InvokeAI", values=values, notes=notes)
+    return Found(program="InvokeAI", values=values, notes=(*notes, *_weighted(values)))
+
+
+def _weighted(values: Mapping[str, Any]) -> tuple[str, ...]:
+    found = WEIGHTS.search(f"{values['prompt']}\n{values['negative_prompt']}")
+    return READ_OTHERWISE if found else ()
 
 
 def _sampler(name: Any) -> tuple[dict[str, str], tuple[str, ...]]:

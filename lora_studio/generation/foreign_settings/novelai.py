@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from lora_studio.generation.foreign_settings.found import (
@@ -14,6 +15,11 @@ from lora_studio.generation.foreign_settings.found import (
 )
 
 LEFT = {"sm": "SMEA", "reference_strength": "the vibe", "strength": "the picture to redraw"}
+
+WEIGHTS = re.compile(r"[{}\[\]]|\d::")
+READ_OTHERWISE = (
+    "NovelAI's weights are not read: {…} and 1.2::… :: are plain words here, […] lowers as in A1111.",
+)
 
 
 def read(texts: Mapping[str, str]) -> Found | None:
@@ -38,4 +44,6 @@ def read(texts: Mapping[str, str]) -> Found | None:
     }
     source = words(texts.get("Source"))[:60]
     own = (f"It was drawn by NovelAI's own model{f' ({source})' if source else ''}.",)
-    return Found(program="NovelAI", values=values, notes=(*own, *notes, *not_taken(said, LEFT)))
+    weighted = WEIGHTS.search(f"{values['prompt']}\n{values['negative_prompt']}")
+    marks = READ_OTHERWISE if weighted else ()
+    return Found(program="NovelAI", values=values, notes=(*own, *marks, *notes, *not_taken(said, LEFT)))
