@@ -19,6 +19,8 @@ from lora_studio.errors import DatasetError
 EXTENSIONS = (".txt", ".caption")
 WILDCARD = re.compile(r"\{\{|\}\}|\{((?:\{\{|\}\}|[^{}])+)\}")
 FACE_PARTS = 4
+LONGEST = 64_000
+"""Bytes of a caption file, uploaded or not. All of its lines are read where wildcards choose one."""
 MOST_LOOKED_AT, LONGEST_LOOKED_AT = 10_000, 100_000
 """Files of a folder and bytes of each, where captions are only looked through."""
 UNCHANGING = {
@@ -188,9 +190,17 @@ def _warm(parts: int, data: DatasetGroup, step: int, max_train_steps: int) -> in
 
 def _read_text(path: Path) -> Reading:
     try:
-        found = readings(path.read_bytes())
+        with path.open("rb") as file:
+            content = file.read(LONGEST + 1)
     except OSError as error:
         raise DatasetError(f"The caption {path.name} can't be read: {error.strerror}.", path=path) from error
+    if len(content) > LONGEST:
+        raise DatasetError(
+            f"The caption {path.name} is longer than {LONGEST:,} bytes.",
+            "A caption has a few lines: shorten it, or give the file another ending.",
+            path=path,
+        )
+    found = readings(content)
     if not found or not found[0].certain:
         ways = " or ".join(way.preview for way in found[:3])
         raise DatasetError(

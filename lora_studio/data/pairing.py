@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lora_studio.data.caption_tables import read_table
+from lora_studio.data.captions import LONGEST
 from lora_studio.data.encodings import Reading, readings
 from lora_studio.data.remarks import named
 from lora_studio.data.uploads import Upload
 from lora_studio.errors import DatasetError
 
-MOST_CAPTION_BYTES = 64_000
 OF_TEXT, OF_CAPTION, OF_TABLE = 0, 1, 2
 """Ranks: of several captions for one picture the lowest is used."""
 
@@ -69,7 +69,7 @@ class Shelf:
 def read_captions(upload: Upload, content: bytes, remarks: list[Reading]) -> list[Caption]:
     """The caption in a file; none if it is empty. How it was read goes into `remarks` where it was not in
     UTF-8 or UTF-16. Raises DatasetError."""
-    if len(content) > MOST_CAPTION_BYTES:
+    if len(content) > LONGEST:
         raise DatasetError(f"{upload.shown} is too long for a caption.", path=upload.shown)
     found = readings(content)
     if not found:

@@ -56,7 +56,7 @@ FOREIGN: Mapping[str, str] = {
 """Kinds of networks without a place here, by how one of their tensors' names begins."""
 NO_LAYER, INCOMPLETE = "without the rest of its layer", "incomplete"
 OTHER_KIND = "beside a layer of another kind"
-SEVERAL_ALPHAS = "a layer whose alpha is not one number"
+NOT_ONE = "a layer whose alpha or switch is not one number"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,8 +197,8 @@ def _layer(shapes: Mapping[str, Shape], keys: Mapping[str, str], spelled: str) -
         if set(shapes) == {FACTOR}:
             why = _what(next(iter(keys.values())))
         return LeftOut(name=spelled, why=why, values=values)
-    if math.prod(shapes.get(ALPHA, ())) != 1:
-        return LeftOut(name=spelled, why=SEVERAL_ALPHAS, values=values)
+    if any(math.prod(shapes.get(part, ())) != 1 for part in (ALPHA, ON_INPUT, SCALED)):
+        return LeftOut(name=spelled, why=NOT_ONE, values=values)
     if kind == DIAG_OFT and len(shapes.get(OFT, ())) == 4:
         kind = BOFT
     used = {*BELONG[kind], ALPHA, BIAS}

@@ -22,6 +22,13 @@ def data(**changes: object) -> DatasetGroup:
     return DatasetGroup.model_validate({"train_data_dir": "x", **changes})
 
 
+def test_a_caption_that_is_none_is_named_and_not_read_whole(tmp_path: Path) -> None:
+    with (tmp_path / "a.txt").open("wb") as file:
+        file.truncate(20 << 30)
+    with pytest.raises(DatasetError, match=r"a\.txt is longer than 64,000 bytes"):
+        read_caption(tmp_path / "a.png")
+
+
 def test_txt_goes_before_caption_and_an_extension_restricts(tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
     assert read_caption(picture) == CaptionText(text="")

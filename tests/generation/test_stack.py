@@ -366,16 +366,20 @@ def test_an_alpha_that_is_no_number_is_named(draw: Draw, make_lora: MakeLora, al
     assert pixels(draw()) == before
 
 
-def test_a_layer_with_several_alphas_is_left_out(
-    draw: Draw, make_lora: MakeLora, generator: Generator
-) -> None:
+@pytest.mark.parametrize("part", ["alpha", "on_input", "oft_R.scaled_oft"])
+def test_a_layer_with_several_numbers_for_one_is_left_out(draw: Draw, make_lora: MakeLora, part: str) -> None:
     file = make_lora("odd")
     tensors = load_file(file)
-    one = next(key for key in tensors if key.endswith(".alpha"))
-    save_file({**tensors, one: torch.ones(3)}, file)
-    layer = one.removesuffix(".alpha")
-    without = {key: tensor for key, tensor in tensors.items() if not key.startswith(f"{layer}.")}
-    save_file(without, make_lora("without"))
+    layer = next(key for key in tensors if key.endswith(".alpha")).removesuffix(".alpha")
+    rest = {key: tensor for key, tensor in tensors.items() if not key.startswith(f"{layer}.")}
+    outputs = len(tensors[f"{layer}.lora_up.weight"])
+    odd = {
+        "alpha": {key: tensor for key, tensor in tensors.items() if key.startswith(f"{layer}.")},
+        "on_input": {f"{layer}.weight": torch.ones(outputs, 1)},
+        "oft_R.scaled_oft": {f"{layer}.oft_R.weight": torch.ones(1, 1)},
+    }[part]
+    save_file({**rest, **odd, f"{layer}.{part}": torch.ones(2)}, file)
+    save_file(rest, make_lora("without"))
     assert pixels(draw(loras=["odd"])) == pixels(draw(loras=["without"])) != pixels(draw())
 
 
