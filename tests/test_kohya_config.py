@@ -313,7 +313,7 @@ def test_what_nobody_has_is_refused_with_the_nearest_name(options: dict[str, Any
         ("max_train_epochs = 1.5", "max_train_epochs"),
         (f"{toml()}\nnetwork_dim = 'wide'", "network_dim"),
         ("[lora_studio.settings]\nnetwork_dimm = 3", "network_dimm"),
-        ("output_dir = 'x'", "field required"),
+        ("output_dir = 'x'", "pretrained_model_name_or_path must be given"),
     ],
 )
 def test_mistakes_are_one_sentence(text: str, said: str) -> None:

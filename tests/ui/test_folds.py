@@ -70,7 +70,7 @@ def test_axes_in_use_come_first() -> None:
 @pytest.mark.parametrize(
     ("axes", "said"),
     [
-        (["", "", "", "", "", ""], "x: field required"),
+        (["", "", "", "", "", ""], "The axis X must be given"),
         (["seed", "", "", "", "", ""], "values"),
         (["secret", "", "", "1", "", ""], "secret"),
         (["seed", "seed", "", "1", "2", ""], "seed"),
