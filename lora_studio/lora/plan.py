@@ -15,7 +15,7 @@ from lora_studio.lora.keys import UNET
 DIFFUSERS_BLOCK = re.compile(
     r"(?P<half>down|up)_blocks_(\d{1,3})_(?P<kind>resnets|attentions|(?:down|up)samplers)_(\d{1,3})_"
 )
-ORIGINAL_BLOCK = re.compile(rf"{UNET}_(?P<half>input_blocks|middle_block|output_blocks)_(\d{1, 3})_")
+ORIGINAL_BLOCK = re.compile(rf"{UNET}_(?P<half>input_blocks|middle_block|output_blocks)_(\d{{1,3}})_")
 HALF, ORIGINAL_HALF, ORIGINAL_MIDDLE = 12, 9, 3
 FIRST_ORIGINAL = {"input_blocks": 1, "middle_block": 10, "output_blocks": 13}
 

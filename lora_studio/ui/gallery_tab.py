@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from lora_studio.numbers import parse_whole
 from lora_studio.records import ImageRecord, LoraRecord
 from lora_studio.studio import Studio
 from lora_studio.ui import absent, board, cards
-from lora_studio.ui.guard import guarded, safe_id, safe_slug, safe_uploads
+from lora_studio.ui.guard import as_words, guarded, safe_id, safe_slug, safe_uploads
 from lora_studio.ui.markup import ACTIONS_JS, hidden, panel
 from lora_studio.ui.words import counted
 
@@ -154,7 +153,7 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
             said = f"It is called “{renamed.title}” already."
         elif others:
             said += f" {counted(len(others), 'other LoRA has', 'other LoRAs have')} that name too."
-        gr.Info(html.escape(said, quote=False), title="Name")
+        gr.Info(as_words(said), title="Name")
         return lora_chosen(studio, known)
 
     def add(file: Any) -> list[Any]:
