@@ -103,7 +103,7 @@ class Stack:
         try:
             with memory_errors(f"loading the LoRA “{lora.title}”", hint):
                 layers = read_weights(lora.header.path, fit.layers)
-                words = tuple(_read_word(lora, word, keys) for word, keys in fit.words.items())
+                words = _read_words(lora, fit.words)
                 _check_numbers(lora, layers)
                 changes = {name: change_from(self._layers[name], layer) for name, layer in layers.items()}
                 for change in changes.values():
@@ -155,14 +155,19 @@ def _set_strengths(changes: Mapping[str, Change], weight: float, weight_of_text:
         change.off = change.strength == 0
 
 
-def _read_word(lora: WantedLora, word: str, keys: Mapping[str, str]) -> Word:
+def _read_words(lora: WantedLora, words: Mapping[str, Mapping[str, str]]) -> tuple[Word, ...]:
     from lora_studio.lora.weights import read_tensors
 
-    tensors = read_tensors(lora.header.path, tuple(keys.values()))
-    if not all(bool(tensor.float().isfinite().all()) for tensor in tensors.values()):
-        raise ValueError(f"its embedding {word} holds values that are no numbers")
-    return Word(
-        word, {part: tensors[key].float().reshape(-1, tensors[key].shape[-1]) for part, key in keys.items()}
+    keys = [key for parts in words.values() for key in parts.values()]
+    tensors = (
+        {key: tensor.float() for key, tensor in read_tensors(lora.header.path, keys).items()} if keys else {}
+    )
+    for word, parts in words.items():
+        if not all(bool(tensors[key].isfinite().all()) for key in parts.values()):
+            raise ValueError(f"its embedding {word} holds values that are no numbers")
+    return tuple(
+        Word(word, {part: tensors[key].reshape(-1, tensors[key].shape[-1]) for part, key in parts.items()})
+        for word, parts in words.items()
     )
 
 

@@ -16,6 +16,9 @@ TOKENS = "embeddings.token_embedding"
 LONGEST = 75
 """Vectors of one word: as many as a window of the text encoder has room for."""
 NO_WORD = "an embedding that doesn't go with the base model's text encoder"
+MOST_WORDS = 100
+"""Of one file: each is looked for in every prompt."""
+TOO_MANY = f"one embedding too many: {MOST_WORDS} are read"
 NO_PLACE, OTHER_SIZES = "no such layer in the base model", "of other sizes than the base model's"
 
 
@@ -71,6 +74,8 @@ def _words(contents: Contents, modules: Mapping[str, Any]) -> tuple[dict[str, di
                 or math.prod(shape[:-1]) > LONGEST
             ):
                 left.append(LeftOut(name=key, why=NO_WORD, values=math.prod(shape)))
+            elif word not in words and len(words) >= MOST_WORDS:
+                left.append(LeftOut(name=key, why=TOO_MANY, values=math.prod(shape)))
             else:
                 words.setdefault(word, {})[encoder] = key
     return words, left

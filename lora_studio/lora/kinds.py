@@ -93,10 +93,10 @@ def fits(kind: str, shapes: Mapping[str, Sequence[int]], weight: Sequence[int]) 
             factor = next(tensor for name, tensor in parts.items() if name in (FACTOR, PEFT_FACTOR))
             return factor.numel() in weight[:2] and len(weight) > 1
         parts = fitted(kind, parts, base.shape)
+        if base.dim() < 2 and kind != FULL:
+            return False  # a norm has nothing that could be turned or multiplied
         if kind in DEPENDENT:
             made = DEPENDENT[kind](base, parts, 0.0)
-        elif base.dim() < 2:
-            return False
         else:
             made = change(kind, parts, base.shape)
         if DORA in parts:

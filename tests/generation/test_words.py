@@ -15,6 +15,7 @@ from lora_studio.generation.stack import Stack
 from lora_studio.generation.weighting import encode, windows_of
 from lora_studio.generation.words import Reading, Word
 from lora_studio.lora.files import read_header
+from lora_studio.lora.fit import MOST_WORDS
 from tests.generation.conftest import Draw, MakeLora
 from tests.generation.loras import write_lora
 from tests.generation.test_stack import pixels
@@ -100,6 +101,16 @@ def test_a_file_brings_its_words_along(base: Path, tmp_path: Path) -> None:
     assert torch.equal(word.vectors["text_encoder"], own)
     stack.apply([])
     assert stack.words == ()
+
+
+def test_so_many_words_of_a_file_are_read_and_no_more(base: Path, tmp_path: Path) -> None:
+    file = write_lora(tmp_path / "x.safetensors", base)
+    more = {f"bundle_emb.w{number}.string_to_param.*": vectors(1, 16) for number in range(MOST_WORDS + 30)}
+    save_file({**load_file(file), **more}, file)
+    stack = Stack(StableDiffusionPipeline.from_pretrained(base), "tiny")
+    (note,) = stack.apply([WantedLora(slug="x", weight=1.0, header=read_header(file))])
+    assert len(stack.words) == MOST_WORDS
+    assert "30 of its parts are left out" in note
 
 
 def test_a_picture_is_drawn_with_it(draw: Draw, make_lora: MakeLora) -> None:

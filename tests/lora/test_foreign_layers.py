@@ -19,6 +19,7 @@ from torch.nn import functional
 from lora_studio.generation.loras import WantedLora
 from lora_studio.generation.stack import Stack
 from lora_studio.lora.files import read_header
+from lora_studio.lora.kinds import fits
 from tests.tiny import make_tiny_base
 
 Tensors = dict[str, torch.Tensor]
@@ -167,6 +168,16 @@ def test_an_alpha_that_is_no_tensor_counts(
     check(pipe, tmp_path, LINEAR, tensors, product(up, down, scale), metadata=metadata)
     shown = read_header(tmp_path / "x.safetensors")
     assert (shown.network_dim, shown.network_alpha) == (2, pytest.approx(2 * scale))
+
+
+def test_a_norm_takes_differences_alone() -> None:
+    assert fits("full", {"diff": (8,), "diff_b": (8,)}, (8,))
+    for kind, shapes in {
+        "diag-oft": {"oft_blocks": (2, 4, 4)},
+        "boft": {"oft_blocks": (1, 2, 4, 4)},
+        "lora": {"lora_down.weight": (2, 8), "lora_up.weight": (8, 2)},
+    }.items():
+        assert not fits(kind, shapes, (8,))
 
 
 def test_a_table_of_patterns_is_not_gone_through_for_each_layer(tmp_path: Path) -> None:
