@@ -11,7 +11,7 @@ window.studio = (() => {
   const HANGS = 15000, LOOKS = 1000, CARRIES_NOTHING = [502, 503, 504];
 
   // Drafts: what was typed, by group. A tab's own comes first, then the browser's.
-  let settled = false, silent = false, used = {}, draft = {};
+  let settled = false, silent = '', used = {}, draft = {};
   const read = () => {
     for (const store of ['sessionStorage', 'localStorage']) {
       try {
@@ -95,16 +95,28 @@ window.studio = (() => {
     }
     return one;
   };
-  const say = (text) => { if (banner().textContent !== text) banner().textContent = text; };
-  const lost = () => {
-    if (silent) return;
-    silent = true;
+  const AWAY = 'The studio does not answer; reconnecting.', ENDED = 'Your login has ended.';
+  const say = (text) => {
+    const one = banner();
+    if (one.dataset.said === text) return;
+    one.dataset.said = one.textContent = text;
+    if (silent !== ENDED) return;
+    const link = document.createElement('a');
+    link.href = location.href;
+    link.textContent = 'Log in again';
+    link.addEventListener('click', (event) => { event.preventDefault(); location.reload(); });
+    one.append(' ', link);
+  };
+  // Nothing is sent meanwhile; `why` is one of the two sentences.
+  const lost = (why) => {
+    if (silent === why) return;
+    silent = why;
     document.documentElement.classList.add('unanswered');
-    say('The studio does not answer; reconnecting. What you typed is kept.');
+    say(`${why} What you typed is kept.`);
   };
   const back = () => {
     if (!silent) return;
-    silent = false;
+    silent = '';
     document.documentElement.classList.remove('unanswered');
     document.getElementById('unanswered')?.remove();
   };
@@ -115,16 +127,16 @@ window.studio = (() => {
     if (url.pathname.includes('/run/')) asked.set(number, Date.now());
     try {
       const answer = await fetched(...request);
-      if (CARRIES_NOTHING.includes(answer.status)) lost(); else back();
+      if (answer.status === 401) lost(ENDED); else if (CARRIES_NOTHING.includes(answer.status)) lost(AWAY); else back();
       return answer;
     } catch (error) {
-      if (error?.name !== 'AbortError') lost();
+      if (error?.name !== 'AbortError') lost(AWAY);
       throw error;
     } finally {
       asked.delete(number);
     }
   };
-  setInterval(() => { if ([...asked.values()].some((at) => Date.now() - at > HANGS)) lost(); }, LOOKS);
+  setInterval(() => { if ([...asked.values()].some((at) => Date.now() - at > HANGS)) lost(AWAY); }, LOOKS);
   const local = '[role=tab], .label-wrap, [data-testid=toast-close], [data-draw]';
   window.addEventListener('click', (event) => {
     const button = silent && event.target.closest?.('.gradio-container button, .gradio-container [role=button]');
@@ -132,7 +144,7 @@ window.studio = (() => {
     event.preventDefault();
     event.stopImmediatePropagation();
     const name = (button.getAttribute('aria-label') || button.innerText || '').trim().slice(0, 60);
-    say(`The studio does not answer; reconnecting. ${name ? `“${name}”` : 'That'} was not sent: press it again then.`);
+    say(`${silent} ${name ? `“${name}”` : 'That'} was not sent: press it again then.`);
   }, true);
 
   // Names.

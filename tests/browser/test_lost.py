@@ -12,6 +12,7 @@ from tests.browser.conftest import PATIENCE, OpenPage, box, go_to, tab, upload, 
 from tests.serving import CHECKOUT, App, running_app, start_again
 
 INK = sorted((CHECKOUT / "examples" / "ink").glob("*.png"))[:3]
+PASSWORD = "correct horse"
 KEPT = """([group, name, value]) =>
   JSON.parse(localStorage.getItem('lora-studio-draft') || '{}')[group]?.[name] === value"""
 
@@ -111,3 +112,34 @@ def test_a_server_that_is_gone_is_said_and_swallows_no_click(mortal: App, browse
         again.kill()
         again.wait()
         context.close()
+
+
+def test_who_was_logged_in_is_told_when_that_has_ended(tmp_path: Path, browser: Browser) -> None:
+    context = browser.new_context()
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    with running_app(tmp_path, LORA_STUDIO_PASSWORD=PASSWORD) as locked:
+        page.goto(locked.address, wait_until="domcontentloaded")
+        log_in(page)
+        go_to(page, "Generate")
+        write(page, "generate-prompt", "a dog")
+        is_kept(page, "generate", "prompt", "a dog")
+        context.clear_cookies()
+        said = page.locator("#unanswered[role=alert]")
+        expect(said).to_contain_text("Your login has ended")
+        page.locator("#generate-go").click()
+        expect(said).to_contain_text("“Generate” was not sent")
+
+        said.get_by_role("link").click()
+        log_in(page)
+        go_to(page, "Generate")
+        expect(box(page, "generate-prompt")).to_have_value("a dog")
+        expect(said).to_have_count(0)
+    context.close()
+
+
+def log_in(page: Page) -> None:
+    page.get_by_label("User name").fill("studio")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    expect(tab(page, "Train")).to_be_visible()
