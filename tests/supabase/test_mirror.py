@@ -303,7 +303,7 @@ def test_a_wish_that_can_not_be_granted_is_taken_back(opened: Open, rows: Rows) 
     home.mirror.start()
     assert home.mirror.flush(PATIENCE)
     there = home.there("job", job.id)
-    rows("update training_jobs set desired_state = 'resume' where id = %s returning id", there)
+    rows("update training_jobs set desired_state = 'pause' where id = %s returning id", there)
     until(lambda: rows("select desired_state::text from training_jobs where id = %s", there) == [("none",)])
     assert home.queue.get(job.id).status == JobStatus.FAILED
 
