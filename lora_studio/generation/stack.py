@@ -108,7 +108,8 @@ class Stack:
                 changes = {name: change_from(self._layers[name], layer) for name, layer in layers.items()}
                 for change in changes.values():
                     change.settle(self._device)
-        except (ValueError, RuntimeError, KeyError, TypeError) as error:
+                    change.check()
+        except (ValueError, RuntimeError, KeyError, TypeError, IndexError) as error:
             if isinstance(error, RuntimeError) and lost_device(error):
                 raise
             raise BrokenFile(

@@ -197,7 +197,9 @@ def _layer(shapes: Mapping[str, Shape], keys: Mapping[str, str], spelled: str) -
         if set(shapes) == {FACTOR}:
             why = _what(next(iter(keys.values())))
         return LeftOut(name=spelled, why=why, values=values)
-    if any(math.prod(shapes.get(part, ())) != 1 for part in (ALPHA, ON_INPUT, SCALED)):
+    if any(not shape for part, shape in shapes.items() if part not in SINGLE):
+        return LeftOut(name=spelled, why=INCOMPLETE, values=values)
+    if any(math.prod(shapes.get(part, ())) != 1 for part in SINGLE):
         return LeftOut(name=spelled, why=NOT_ONE, values=values)
     if kind == DIAG_OFT and len(shapes.get(OFT, ())) == 4:
         kind = BOFT
@@ -219,6 +221,8 @@ def _layer(shapes: Mapping[str, Shape], keys: Mapping[str, str], spelled: str) -
     )
 
 
+SINGLE = (ALPHA, ON_INPUT, SCALED)
+"""Parts that are one number; all others have sides."""
 BELONG: Mapping[str, Collection[str]] = {
     LORA: (DOWN, UP, MID, UP_BIAS),
     LOHA: (*HADA, "hada_t1", "hada_t2"),

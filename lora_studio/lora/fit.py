@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from lora_studio.lora.contents import Contents, FileLayer, LeftOut
-from lora_studio.lora.keys import ALPHA, BIAS, layer_name
+from lora_studio.lora.contents import FULL, LORA, Contents, FileLayer, LeftOut
+from lora_studio.lora.keys import ALPHA, BIAS, DORA, UP_BIAS, layer_name
 from lora_studio.lora.kinds import fits
 
 TOKENS = "embeddings.token_embedding"
@@ -49,6 +49,9 @@ def fit_to(contents: Contents, modules: Mapping[str, Any]) -> Fit:
             left.append(_left(layer, NO_PLACE))
             continue
         shapes = tuple(sorted((part, shape) for part, shape in layer.shapes.items() if part != ALPHA))
+        if hasattr(module, "num_embeddings") and not _for_words(layer):
+            left.append(_left(layer, NO_PLACE))
+            continue
         if fitting(layer.kind, shapes, tuple(module.weight.shape)):
             used.add(name)
             bias = layer.shapes.get(BIAS)
@@ -79,6 +82,11 @@ def _words(contents: Contents, modules: Mapping[str, Any]) -> tuple[dict[str, di
             else:
                 words.setdefault(word, {})[encoder] = key
     return words, left
+
+
+def _for_words(layer: FileLayer) -> bool:
+    """Whether a layer can change a table of words: nothing is turned there, and no bias added."""
+    return layer.kind in (LORA, FULL) and not {BIAS, UP_BIAS, DORA} & layer.shapes.keys()
 
 
 def _left(layer: FileLayer, why: str) -> LeftOut:

@@ -110,6 +110,12 @@ class Change:
         is_plain = self.kind in (kinds.LORA, kinds.FULL) and DORA not in self.weights
         self.hold(device or weight.device, weight.dtype if is_plain else torch.float32)
 
+    @torch.no_grad()
+    def check(self) -> None:
+        """Make the change once where shapes alone don't tell whether that works. Raises what it raises."""
+        if kinds.depends_on_weight(self.kind) and self.kind != kinds.FULL:
+            self.delta()
+
     def _low_rank(self, inputs: torch.Tensor) -> torch.Tensor:
         if isinstance(self.base, torch.nn.Embedding):
             words = functional.embedding(inputs, self.weights[UP].flatten(1))

@@ -96,7 +96,7 @@ def _seen(contents: Contents) -> list[Seen]:
     return [
         Seen(
             path_of(layer.spelled),
-            _inputs(layer.shapes),
+            _inputs({part: shape for part, shape in layer.shapes.items() if len(shape) > 1}),
             layer.shapes.get(UP, (0,))[0],
             kohya=layer.spelled.startswith("lora_unet_"),
         )

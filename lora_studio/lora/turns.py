@@ -38,7 +38,9 @@ def turn_of(parts: Parts, alpha: float) -> torch.Tensor:
 def rotated(weight: torch.Tensor, parts: Parts, alpha: float) -> torch.Tensor:
     """What OFT adds to a weight [o, ...]: it turns the outputs among each other."""
     turn = turn_of(parts, alpha)
-    number, size, _ = turn.shape
+    number, size, side = turn.shape
+    if size != side or number * size != weight.shape[0]:
+        raise ValueError("the blocks of OFT cover other outputs")
     added = torch.einsum("knm,kn...->km...", turn, weight.reshape(number, size, -1)).reshape(weight.shape)
     return _rescaled(weight, weight + added, parts) - weight if RESCALE in parts else added
 
@@ -64,6 +66,8 @@ def inputs_turned(weight: torch.Tensor, parts: Parts, alpha: float) -> torch.Ten
     included, among each other. The blocks' upper triangles stand in rows; one row is shared by all blocks;
     the Cayley transform is cut off behind the fourth power, as both programs have it."""
     rows = parts[OFT_R]
+    if rows.dim() != 2:
+        raise ValueError("the blocks of OFT v2 stand in rows")
     size = side_of(rows.shape[1])
     entries = rows / (2 * math.sqrt(size - 1)) if bool(parts.get(SCALED, False)) else rows
     upper = entries.new_zeros(len(rows), size, size)

@@ -366,6 +366,41 @@ def test_an_alpha_that_is_no_number_is_named(draw: Draw, make_lora: MakeLora, al
     assert pixels(draw()) == before
 
 
+MIDDLE = "lora_unet_mid_block_attentions_0_transformer_blocks_0"
+WORDS = "lora_te_text_model_embeddings_token_embedding"
+ODD = {
+    "OFT of fewer outputs": {f"{MIDDLE}_attn2_to_k.oft_diag": (8, 1, 1)},
+    "OFT that is not square": {f"{MIDDLE}_attn2_to_k.oft_blocks": (1, 8, 1)},
+    "OFT v2 with four sides": {f"{MIDDLE}_attn2_to_k.oft_R.weight": (4, 6, 1, 1)},
+    "OFT of words": {f"{WORDS}.oft_blocks": (2, 95, 95)},
+    "a bias of words": {f"{WORDS}.diff_b": (190,)},
+    "a factor without sides": {
+        f"{MIDDLE}_attn2_to_k.hada_w1_a": (),
+        f"{MIDDLE}_attn2_to_k.hada_w1_b": (2, 16),
+    }
+    | {f"{MIDDLE}_attn2_to_k.hada_w2_a": (16, 2), f"{MIDDLE}_attn2_to_k.hada_w2_b": (2, 16)},
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_a_layer_of_odd_sides_is_left_out(draw: Draw, make_lora: MakeLora, what: str) -> None:
+    file, _ = make_lora("odd", only="down_blocks"), make_lora("plain", only="down_blocks")
+    more = {name: torch.ones(shape) for name, shape in ODD[what].items()}
+    save_file({**load_file(file), **more}, file)
+    assert pixels(draw(loras=["odd"])) == pixels(draw(loras=["plain"]))
+
+
+def test_a_factor_for_the_other_side_is_named(draw: Draw, make_lora: MakeLora) -> None:
+    file = make_lora("odd", only="down_blocks")
+    more = {
+        f"{MIDDLE}_ff_net_0_proj.weight": torch.ones(16),
+        f"{MIDDLE}_ff_net_0_proj.on_input": torch.tensor(False),
+    }
+    save_file({**load_file(file), **more}, file)
+    with pytest.raises(BrokenFile):
+        draw(loras=["odd"])
+
+
 @pytest.mark.parametrize("part", ["alpha", "on_input", "oft_R.scaled_oft"])
 def test_a_layer_with_several_numbers_for_one_is_left_out(draw: Draw, make_lora: MakeLora, part: str) -> None:
     file = make_lora("odd")
