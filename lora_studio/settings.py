@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import stat
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from lora_studio.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 KEEP_FREE_GB = 0.5
@@ -151,7 +154,10 @@ class Settings:
             folder.mkdir(parents=True, exist_ok=True)
         for folder in (self.home, self.loras):
             with suppress(OSError):  # somebody else's, who decides
-                folder.chmod(stat.S_IMODE(folder.stat().st_mode) & ~_umask())
+                mode = stat.S_IMODE(folder.stat().st_mode)
+                if mode & _umask():
+                    folder.chmod(mode & ~_umask())
+                    logger.warning("%s is closed to others now; LORA_STUDIO_UMASK says to whom.", folder)
 
 
 def keep_private(environment: Mapping[str, str] | None = None) -> None:

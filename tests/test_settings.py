@@ -74,17 +74,19 @@ def test_the_environment_is_read_when_none_is_given(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
-def test_what_is_written_is_the_owner_s(tmp_path: Path) -> None:
+def test_what_is_written_is_the_owner_s(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = os.umask(0o022)
     try:
         old = Settings(home=tmp_path / "home", models=tmp_path / "models")
         old.create_folders()
         assert stat.S_IMODE(old.home.stat().st_mode) == 0o755
+        assert not caplog.records
         for given in ({}, {"LORA_STUDIO_UMASK": "007"}, {"LORA_STUDIO_UMASK": "0022"}):
             keep_private(given)
             old.create_folders()
             assert stat.S_IMODE(old.home.stat().st_mode) == 0o700  # closed once, it is not opened again
             assert stat.S_IMODE(old.loras.stat().st_mode) == 0o700
+            assert len(caplog.records) == 2, "told once, of the home and of the LoRAs"
         keep_private({"LORA_STUDIO_UMASK": "007"})
         shared = Settings(home=tmp_path / "shared", models=tmp_path / "shared-models")
         shared.create_folders()
