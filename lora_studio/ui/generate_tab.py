@@ -201,7 +201,8 @@ def _listen_in_force(tab: GenerateTab, studio: Studio) -> Any:
         filling = in_force.without(str(getattr(event, "id", "")), source, studio)
         return [*tab.filling(filling, gr.skip())]
 
-    return tab.in_force.click(guarded(take_away), tab.fields["source"], tab.filled, **QUICK)
+    take: Any = {**QUICK, "trigger_mode": "multiple"}  # a second x is clicked before the first is answered
+    return tab.in_force.click(guarded(take_away), tab.fields["source"], tab.filled, **take)
 
 
 def _listen_results(tab: GenerateTab, studio: Studio) -> Any:
