@@ -144,11 +144,13 @@ def test_events_of_a_job_that_is_put_off_are_not_lost(
         home.mirror.start()  # a new project forgets what was put off
     with open_home(tmp_path, **facts) as home:
         job = home.begin(done=60)
-        home.outbox.postpone(home.outbox.waiting("job")[0], "backing off", 0.6)
+        (row,) = home.outbox.waiting("job")
+        home.outbox.postpone(row, "backing off", 3600)
         home.mirror.start()
         tried = "SELECT 1 FROM outbox WHERE kind = 'events' AND attempts > 0"
         until(lambda: home.database.read(tried))
         assert home.outbox.dead_letters() == []
+        home.outbox.postpone(row, "its turn has come", 0)
         assert home.mirror.flush(PATIENCE)
         with postgres.connect() as connection:
             sql = "select count(*) from job_events where job_id = %s"
