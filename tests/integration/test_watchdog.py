@@ -31,6 +31,7 @@ from tests.integration.endpoint_table import ENDPOINTS, Row, World, right_values
 from tests.serving import App, running_app
 from tests.waiting import PATIENCE
 
+pytestmark = pytest.mark.slow
 LATE = 1.0
 """Seconds."""
 LENGTHS, LENGTH_OF_AXES = (110, 1900), 7900
