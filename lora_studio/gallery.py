@@ -112,7 +112,7 @@ class Gallery:
         header = read_header(path)
         with self._lock:
             for record in map(self._library.lora, self._library.slugs_of(header.tensor_hash)):
-                if Path(record.path).is_file():
+                if Path(record.path).is_file() and header.draws_as(read_header(record.path)):
                     return self._shown_lora(record)
             return self._place(path, header, keep_original=True)
 

@@ -39,9 +39,11 @@ METADATA = {
 }
 
 
-def write_lora(path: Path, value: float = 1.0, **metadata: str) -> Path:
+LAYER = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_k"
+
+
+def write_lora(path: Path, value: float = 1.0, layer: str = LAYER, **metadata: str) -> Path:
     """A small file with Kohya's names and metadata."""
-    layer = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_k"
     down, up = numpy.full((8, 16), value, numpy.float32), numpy.full((16, 8), value, numpy.float32)
     tensors = {
         f"{layer}.lora_down.weight": down,
@@ -278,6 +280,30 @@ def test_importing_copies_and_knows_what_is_there(
     write_lora(source, 5.0)
     assert gallery.import_lora(source).slug == "ink-style-2"
     assert not list(settings.loras.rglob("*.tmp"))
+
+
+def test_equal_bytes_under_other_names_are_another_lora(gallery: Gallery, tmp_path: Path) -> None:
+    """As two files full of zeros, or one network in the names of two programs."""
+    record = gallery.import_lora(write_lora(tmp_path / "a.safetensors"))
+    layer = "lora_unet_up_blocks_1_attentions_0_transformer_blocks_0_attn1_to_k"
+    other = write_lora(tmp_path / "b.safetensors", layer=layer)
+    second = gallery.import_lora(other)
+    assert (second.slug, second.id) == ("b", record.id)
+    assert [gallery.import_lora(tmp_path / f"{name}.safetensors").slug for name in "ab"] == ["a", "b"]
+    alone = gallery.import_lora(write_lora(tmp_path / "c.safetensors", **{"modelspec.title": "Renamed"}))
+    assert alone.slug == "a"  # what a file calls itself changes nothing that it draws
+
+
+def test_equal_bytes_of_another_scale_are_another_lora(gallery: Gallery, tmp_path: Path) -> None:
+    layer = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_k"
+    pair = {f"{layer}.lora_A.weight": (2, 4), f"{layer}.lora_B.weight": (4, 2)}
+    tensors = {name: numpy.ones(shape, "float32") for name, shape in pair.items()}
+    alphas = []
+    for alpha in (2, 16):
+        said = json.dumps({"unet.r": 2, "unet.lora_alpha": alpha})
+        save_file(tensors, tmp_path / f"{alpha}.safetensors", metadata={"lora_adapter_metadata": said})
+        alphas.append(gallery.import_lora(tmp_path / f"{alpha}.safetensors").network_alpha)
+    assert alphas == [2.0, 16.0]
 
 
 def test_pefts_configuration_comes_along_where_the_file_needs_it(

@@ -16,7 +16,7 @@ from lora_studio import __version__
 from lora_studio.config import SLUG
 from lora_studio.errors import ConfigError
 from lora_studio.generation.fitting import fit
-from lora_studio.generation.lora_tags import TAG, number, read_tag, write_tag
+from lora_studio.generation.lora_tags import TAG, number, read_tag, say_passed_over, write_tag
 from lora_studio.generation.settings_line import (
     RESOURCES,
     find_settings,
@@ -159,7 +159,7 @@ def restore(text: str) -> Restored:
     """The same, with notes."""
     info = parse_infotext(text)
     said = info.settings
-    prompt, loras = _without_tags(said.get("Raw prompt") or info.prompt)
+    prompt, loras, passed = _without_tags(said.get("Raw prompt") or info.prompt)
     width, height = read_sides(said.get("Size", "")) or (None, None)
     sampler = sampler_named(said.get("Sampler", ""), said.get("Schedule type") or said.get("Scheduler", ""))
     resources, left = _resources(said)
@@ -181,7 +181,7 @@ def restore(text: str) -> Restored:
         **_hires(said),
     }
     request, notes = fit(values)
-    notes = [*([sampler.note] if sampler.note else []), *notes, *left, *_left_out(said)]
+    notes = [*([sampler.note] if sampler.note else []), *passed, *notes, *left, *_left_out(said)]
     if info.behind:
         notes.append(f"Passed over, behind the settings: “{info.behind[:60]}”.")
     return Restored(request=request, notes=tuple(notes), program=_program(said))
@@ -226,9 +226,10 @@ def _more_pairs(request: GenerateRequest) -> dict[str, Any]:
     return pairs
 
 
-def _without_tags(prompt: str) -> tuple[str, list[dict[str, Any]]]:
+def _without_tags(prompt: str) -> tuple[str, list[dict[str, Any]], list[str]]:
     """The prompt without the tags that can be read, and their LoRAs; of one named twice (with the same
-    checkpoint), the first tag."""
+    checkpoint), the first tag. Sentences on what of these tags is not used."""
+    passed: list[str] = []
     loras: dict[tuple[str, int | None], dict[str, Any]] = {}
 
     def take(tag: re.Match[str]) -> str:
@@ -240,9 +241,10 @@ def _without_tags(prompt: str) -> tuple[str, list[dict[str, Any]]]:
         if not SLUG.fullmatch(tag[1].split(":")[0].strip()) or key in loras:
             return tag[0]
         loras[key] = use.model_dump()
+        passed.append(say_passed_over(tag[1], use.slug))
         return ""
 
-    return TAG.sub(take, prompt).strip(), list(loras.values())
+    return TAG.sub(take, prompt).strip(), list(loras.values()), list(filter(None, passed))
 
 
 def _variation(said: Mapping[str, str]) -> dict[str, Any]:

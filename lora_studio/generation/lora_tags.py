@@ -85,9 +85,12 @@ def _sorted(arguments: list[str]) -> tuple[list[str], list[str]]:
     return used, passed
 
 
-def passed_over(inside: str) -> list[str]:
-    """The parts of a tag that other programs read and nothing here does."""
-    return _sorted([part.strip() for part in inside.split(":")[1:]])[1]
+def say_passed_over(inside: str, slug: str) -> str:
+    """A sentence on the parts of a tag that other programs read and nothing here does; empty without any."""
+    passed = ":".join(_sorted([part.strip() for part in inside.split(":")[1:]])[1])
+    return (
+        f"“{passed[:60]}” of the LoRA “{slug}” is passed over; it is drawn with its weight." if passed else ""
+    )
 
 
 def added(first: LoraUse, second: LoraUse) -> LoraUse:

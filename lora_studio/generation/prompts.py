@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lora_studio.data.captions import has_word
 from lora_studio.errors import ConfigError
-from lora_studio.generation.lora_tags import TAG, added, passed_over, read_tag
+from lora_studio.generation.lora_tags import TAG, added, read_tag, say_passed_over
 from lora_studio.generation.wildcards import choose
 from lora_studio.lora.names import slug_from
 from lora_studio.numbers import NUMBER
@@ -59,11 +59,8 @@ def tag_remarks(request: GenerateRequest, find: Callable[[str], str] = slug_from
     for inside in tags:
         use = read_tag(inside, find)
         named.append((use.slug, use.checkpoint))
-        passed = ":".join(passed_over(inside))
-        if passed:
-            said.append(
-                f"“{passed[:60]}” of the LoRA “{use.slug}” is passed over; it is drawn with its weight."
-            )
+        if passed := say_passed_over(inside, use.slug):
+            said.append(passed)
     if tags:
         loras = {(use.slug, use.checkpoint): use for use in prepare(request, find).loras}
         said += [

@@ -6,7 +6,7 @@ the order of the list doesn't matter."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from lora_studio.runtime import lost_device, memory_errors
 
 if TYPE_CHECKING:
     from lora_studio.lora.contents import LeftOut
+    from lora_studio.lora.files import LoraHeader
     from lora_studio.lora.fit import Fit
     from lora_studio.lora.layers import Change
     from lora_studio.lora.weights import LayerWeights
@@ -28,14 +29,21 @@ KEPT_BYTES = 10**9
 
 @dataclass(frozen=True)
 class Loaded:
-    """A LoRA in memory: the hash of its tensors, what it changes by Kohya's layer name, its size, what of its
-    file has no place, and the words it brings along."""
+    """A LoRA in memory: its file's header, what it changes by Kohya's layer name, its size, what of its file
+    has no place, the words it brings along, and whether all that it would add is 0."""
 
-    tensor_hash: str
+    header: LoraHeader
     changes: Mapping[str, Change]
     size_bytes: int
     left_out: tuple[LeftOut, ...] = ()
     words: tuple[Word, ...] = ()
+    is_empty: bool = False
+
+    def remarks(self, lora: WantedLora) -> Iterator[str]:
+        if said := say_of(lora, self.left_out):
+            yield said
+        if self.is_empty:
+            yield f"“{lora.title}” changes nothing: all its weights are 0. Get or train it again."
 
 
 class Stack:
@@ -67,8 +75,8 @@ class Stack:
 
     def apply(self, wanted: Sequence[WantedLora]) -> list[str]:
         """Load what is missing or has changed on disk, set the weights, take the rest off. A LoRA that is
-        refused leaves the pipeline usable. Returns a sentence on each that is not used whole. Raises
-        FamilyMismatch, UnknownFormat, BrokenFile, OutOfMemory."""
+        refused leaves the pipeline usable. Returns sentences on those that are not used whole or do nothing.
+        Raises FamilyMismatch, UnknownFormat, BrokenFile, OutOfMemory."""
         # Sums of floats depend on their order, so it is always the same one.
         wanted = sorted(wanted, key=lambda lora: lora.key)
         missing = [lora for lora in wanted if not self._is_loaded(lora)]
@@ -79,12 +87,11 @@ class Stack:
             self._put_on(fresh, keys)
         for lora in wanted:
             _set_strengths(self._loras[lora.key].changes, lora.weight, lora.weight_of_text)
-        said = [say_of(lora, self._loras[lora.key].left_out) for lora in wanted]
-        return [sentence for sentence in said if sentence]
+        return [remark for lora in wanted for remark in self._loras[lora.key].remarks(lora)]
 
     def _is_loaded(self, lora: WantedLora) -> bool:
         loaded = self._loras.get(lora.key)
-        return loaded is not None and loaded.tensor_hash == lora.header.tensor_hash
+        return loaded is not None and loaded.header.draws_as(lora.header)
 
     def _load_all(self, missing: Sequence[WantedLora], fits: Mapping[str, Fit]) -> dict[str, Loaded]:
         try:
@@ -96,6 +103,7 @@ class Stack:
         return {lora.key: self._load(lora, fits[lora.key]) for lora in missing}
 
     def _load(self, lora: WantedLora, fit: Fit) -> Loaded:
+        from lora_studio.lora.kinds import adds_nothing
         from lora_studio.lora.start import change_from
         from lora_studio.lora.weights import read_weights
 
@@ -118,7 +126,8 @@ class Stack:
                 path=lora.header.path,
             ) from error
         size = sum(weight.nbytes for change in changes.values() for weight in change.weights.values())
-        return Loaded(lora.header.tensor_hash, changes, size, fit.left_out, words)
+        is_empty = not words and all(adds_nothing(layer.kind, layer.parts) for layer in layers.values())
+        return Loaded(lora.header, changes, size, fit.left_out, words, is_empty)
 
     def _put_on(self, fresh: Mapping[str, Loaded], keys: tuple[str, ...]) -> None:
         from lora_studio.lora.layers import put_on

@@ -20,7 +20,7 @@ from lora_studio.lora.contents import contents_of, say_left_out
 from lora_studio.lora.keys import DORA
 from lora_studio.lora.origin import Tensors, family_of_layers, no_network
 from lora_studio.lora.plain import LONGEST_NAME, is_plain, number, plain_name, plain_text, plain_words
-from lora_studio.lora.scaling import common_alpha
+from lora_studio.lora.scaling import common_alpha, scalings
 from lora_studio.lora.table import read_tensor_table
 
 __all__ = ["read_tensor_table"]  # beside what is defined here
@@ -65,6 +65,14 @@ class LoraHeader:
     def steps(self) -> int:
         """Of its training; 0 when it doesn't say."""
         return int(number(self.metadata.get("ss_steps"), most=MOST_STEPS))
+
+    def draws_as(self, other: LoraHeader) -> bool:
+        """Whether both change a base in the same way: the same tensors by the same names, with what is said
+        beside them about their scale. The bytes alone may be those of quite another file."""
+        ours, theirs = (
+            (lora.tensor_hash, lora.tensors, scalings(lora.metadata, lora.path)) for lora in (self, other)
+        )
+        return ours == theirs
 
 
 def read_header(path: Path | str) -> LoraHeader:

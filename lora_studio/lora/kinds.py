@@ -156,6 +156,15 @@ def is_zero(kind: str, parts: Parts) -> bool:
     return any(not bool(parts[name].any()) for name in factors(kind, parts))
 
 
+def adds_nothing(kind: str, parts: Parts) -> bool:
+    """Whether it is certain that a layer of a file does nothing, in any number format: the change that it
+    adds is 0. A DoRA's magnitudes and what replaces or scales a weight may always do something."""
+    if kind not in (LORA, LOHA, LOKR, FULL) or {DORA, SET} & parts.keys():
+        return False
+    exact = {part: tensor.float() if tensor.itemsize == 1 else tensor for part, tensor in parts.items()}
+    return is_zero(kind, exact)
+
+
 def factors(kind: str, parts: Collection[str]) -> list[str]:
     """The tensors that a layer's change is a product of."""
     return [OFT] if kind == DIAG_OFT else [name for name in parts if name not in BESIDE]

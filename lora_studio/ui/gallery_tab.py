@@ -161,8 +161,11 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
         if not paths:
             raise StoreError("No file was sent.", "Choose a .safetensors file.")
         with studio.turns.take("import"):
-            slug = studio.gallery.import_lora(paths[0]).slug
-        return lora_chosen(studio, slug)
+            before = {lora.slug for lora in studio.gallery.listed_loras()}
+            record = studio.gallery.import_lora(paths[0])
+        if record.slug in before:
+            gr.Info(as_words(f"This file is in the library already, as “{record.title}”."), title="Import")
+        return lora_chosen(studio, record.slug)
 
     deleting = _listen_delete(tab.loras, studio, what="lora")
     deleting[0].success(lambda: "", None, tab.board, **quick)

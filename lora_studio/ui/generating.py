@@ -9,6 +9,9 @@ import gradio as gr
 
 from lora_studio.catalog import BASES, preview_prompts
 from lora_studio.config import Kind
+from lora_studio.generation.lora_tags import TAG
+from lora_studio.lora.names import slugs_named
+from lora_studio.lora.plain import plain_text
 from lora_studio.records import ListedLora, LoraRecord
 from lora_studio.request import GenerateRequest
 from lora_studio.settings import Settings
@@ -26,6 +29,8 @@ WEIGHTS = tuple(f"weight-{slot}" for slot in range(SLOTS))
 TEXT_WEIGHTS = tuple(f"text-weight-{slot}" for slot in range(SLOTS))
 WEIGHT_LIMITS = (-1, 2)
 """Of the sliders; prompts and scripts may go further."""
+MOST_TAGS, LONGEST_NAME = 20, 64
+"""Of a picture's prompt: tags that are looked up, characters of a name that are shown."""
 STARTER_SUBJECT, ANY_SUBJECT = "dog", "lighthouse"
 FIELD_TITLES: Mapping[str, str] = {
     "steps": "Steps",
@@ -224,6 +229,7 @@ def use_request(studio: Studio, request: GenerateRequest) -> tuple[Filling, list
     present = {record.slug: record for record in studio.gallery.loras()}
     uses = [use for use in request.loras if use.slug in present][:SLOTS]
     missing = [_missing_lora(use.slug) for use in request.loras if use.slug not in present]
+    missing += _missing_tags(request.prompt, studio)
     loras = gr.update(choices=lora_choices(list(present.values())), value=[use.slug for use in uses])
     filling: dict[str, Any] = {
         "loras": loras,
@@ -244,8 +250,15 @@ def use_request(studio: Studio, request: GenerateRequest) -> tuple[Filling, list
     return {**filling, "base": base, **picture}, [*missing, *said, *gone]
 
 
-def _missing_lora(slug: str) -> str:
-    return f"The LoRA “{slug}” is not in your library."
+def _missing_lora(name: str) -> str:
+    return f"The LoRA “{name}” is not in your library."
+
+
+def _missing_tags(prompt: str, studio: Studio) -> list[str]:
+    """Sentences on the tags that are left in a prompt, by titles, and lead to no LoRA of the library."""
+    names = dict.fromkeys(tag.split(":")[0].strip() for tag in TAG.findall(prompt)[:MOST_TAGS])
+    folder = studio.settings.loras
+    return [_missing_lora(plain_text(name, LONGEST_NAME)) for name in names if not slugs_named(name, folder)]
 
 
 def _base_here(base: str, studio: Studio) -> tuple[str, list[str]]:

@@ -518,6 +518,20 @@ def test_of_two_passes_the_first_is_meant(tmp_path: Path) -> None:
     assert any("2 passes" in note for note in found.notes)
 
 
+def test_a_sampler_that_nothing_leads_to_has_settings_all_the_same(tmp_path: Path) -> None:
+    """As in a part of a graph, and where a prompt comes from a node of its own making."""
+    inputs = {"seed": 1, "steps": 20, "cfg": 7, "sampler_name": "euler", "scheduler": "karras"}
+    graph = {"3": {"class_type": "KSampler", "inputs": inputs}}
+    found = read_settings(png(tmp_path, {"prompt": json.dumps(graph), "workflow": "{}"}))
+    drawn = found.request
+    assert (found.program, drawn.prompt, drawn.seed, drawn.num_inference_steps) == ("ComfyUI", "", 1, 20)
+    assert (drawn.guidance_scale, drawn.sampler) == (7.0, "Euler Karras")
+    assert [note for note in found.notes if "prompt" in note]
+    nothing = {"3": {"class_type": "EmptyLatentImage", "inputs": {"width": 512, "height": 512}}}
+    found = read_settings(png(tmp_path, {"prompt": json.dumps(nothing)}))
+    assert any("no sampler" in note for note in found.notes)
+
+
 def test_a_graph_in_a_circle_ends(tmp_path: Path) -> None:
     graph = {**COMFY, "4": {"class_type": "X", "inputs": {"model": ["10", 0], "clip": ["3", 0]}}}
     found = read_settings(png(tmp_path, {"prompt": json.dumps(graph)}))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lora_studio.generation.infotext import parse_infotext, request_from_infotext, write_infotext
+from lora_studio.generation.infotext import parse_infotext, request_from_infotext, restore, write_infotext
 from lora_studio.request import GenerateRequest
 
 FULL = {
@@ -80,6 +80,14 @@ def test_text_without_settings_is_all_prompt() -> None:
 def test_quotes_inside_values_survive() -> None:
     info = parse_infotext('x\nSteps: 1, Model: "a, \\"b\\": c", Seed: 2')
     assert info.settings == {"Steps": "1", "Model": 'a, "b": c', "Seed": "2"}
+
+
+def test_what_other_programs_add_to_a_tag_is_noted() -> None:
+    found = restore("a <lora:x:0.8:lbw=MIDD:stop=20>\nSteps: 20, Sampler: Euler, Seed: 1")
+    assert [(use.slug, use.weight) for use in found.request.loras] == [("x", 0.8)]
+    assert found.request.prompt == "a"
+    (note,) = (note for note in found.notes if "lbw=MIDD:stop=20" in note)
+    assert "“x”" in note
 
 
 def test_two_checkpoints_of_one_lora_are_read_back() -> None:

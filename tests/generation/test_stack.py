@@ -390,6 +390,23 @@ def test_a_layer_of_odd_sides_is_left_out(draw: Draw, make_lora: MakeLora, what:
     assert pixels(draw(loras=["odd"])) == pixels(draw(loras=["plain"]))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float8_e5m2], ids=str)
+def test_a_lora_of_zeros_is_named(settings: Settings, make_lora: MakeLora, dtype: torch.dtype) -> None:
+    base = load_tiny(settings)
+    file = make_lora("zero", metadata={"modelspec.title": "Nil"})
+    tensors = load_file(file)
+    empty = {key: (value if "alpha" in key else value * 0).to(dtype) for key, value in tensors.items()}
+    stack = Stack(base.pipe, "tiny")
+    save_file(empty, file, metadata={"modelspec.title": "Nil"})
+    (remark,) = stack.apply(find_loras([LoraUse(slug="zero")], settings.loras))
+    assert "Nil" in remark
+    assert "nothing" in remark
+    (again,) = stack.apply(find_loras([LoraUse(slug="zero")], settings.loras))
+    assert again == remark
+    make_lora("some")
+    assert stack.apply(find_loras([LoraUse(slug="some")], settings.loras)) == []
+
+
 def test_a_factor_for_the_other_side_is_named(draw: Draw, make_lora: MakeLora) -> None:
     file = make_lora("odd", only="down_blocks")
     more = {

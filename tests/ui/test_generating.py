@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+import numpy
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 from lora_studio.errors import ConfigError, ModelFileError, StoreError, StudioError
 from lora_studio.records import LoraRecord
@@ -30,6 +32,7 @@ from lora_studio.ui.generating import (
 from tests.ui.test_pictures import data_url
 
 FIELDS: dict[str, Any] = {"prompt": "a dog", "loras": [], "base": "starter", "insert": True}
+LAYER = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_k"
 SUM = "0123456789abcdef" * 4
 
 
@@ -192,6 +195,22 @@ def test_what_is_not_here_is_named_and_the_rest_filled_in(three: Studio) -> None
     assert (filling["source"], filling["mask"]) == ("", "")
     for sentence, word in zip(missing, ("gone", "deliberate_v2", "redrawn from"), strict=True):
         assert word in sentence
+
+
+def test_a_tag_by_a_title_that_is_not_here_is_named(three: Studio) -> None:
+    """Such tags stay in the prompt; the drawing would refuse them."""
+    request = GenerateRequest.build(prompt="a <lora:猫の絵:0.8> cat <lora:猫の絵:1> <lora:My <b>:1>")
+    filling, missing = use_request(three, request)
+    assert filling["prompt"] == request.prompt
+    (sentence,) = missing
+    assert "猫の絵" in sentence
+    (three.settings.loras / "mao").mkdir(parents=True)
+    save_file(
+        {f"{LAYER}.lora_{way}.weight": numpy.ones((2, 2), "float32") for way in ("down", "up")},
+        three.settings.loras / "mao" / "mao.safetensors",
+        metadata={"modelspec.title": "猫の絵"},
+    )
+    assert use_request(three, request)[1] == []
 
 
 def test_a_weight_stays_with_its_lora(three: Studio) -> None:

@@ -111,7 +111,7 @@ def read(texts: Mapping[str, str]) -> Found | None:
     graph = _graph(settings_in(texts, "prompt", "parameters", "Prompt"))
     if not graph.nodes:
         return None
-    node = _first_sampler(graph)
+    node = _first_sampler(graph) or _loose_sampler(graph)
     if node is None:
         return Found(program="ComfyUI", notes=("Its graph has no sampler that is known here.",))
     values = _values(graph, node)
@@ -120,6 +120,8 @@ def read(texts: Mapping[str, str]) -> Found | None:
     passes = sum(one.draws for one in graph.nodes.values())
     if passes > 1:
         notes += (f"Its graph draws in {passes} passes; the settings are those of the first.",)
+    if not values["prompt"]:
+        notes += ("Its graph leads to no prompt that is known here.",)
     left = (f"Not taken over: {title}." for title in passed)
     return Found(program="ComfyUI", values={**values, **chosen}, notes=(*notes, *left))
 
@@ -150,6 +152,12 @@ def _first_sampler(graph: Graph) -> Node | None:
         if found:
             return found[-1]
     return None
+
+
+def _loose_sampler(graph: Graph) -> Node | None:
+    """One that nothing leads to, as in a part of a graph: its numbers are settings all the same."""
+    said = (node for node in graph.nodes.values() if "steps" in node.inputs)
+    return next((node for node in said if not node.inputs.keys().isdisjoint(SEEDS)), None)
 
 
 def _values(graph: Graph, node: Node) -> dict[str, Any]:
