@@ -51,32 +51,37 @@ class Datasets:
     def create(self, name: str, files: Sequence[Path]) -> DatasetRecord:
         """Make a set from pictures, ZIP archives and captions (.txt, .caption). The originals are only read.
         What can't be used is named in the record's `refused`; DatasetError when no picture is left."""
+        with self.passing(files, name) as passing, _disk_errors("The pictures", "stored"):
+            record = self._here(passing)
+            _write_record(Path(passing.path), record)
+            Path(passing.path).rename(record.path)
+        self._library.put_dataset(record)
+        return record
+
+    @contextlib.contextmanager
+    def passing(self, files: Sequence[Path], name: str = "") -> Iterator[DatasetRecord]:
+        """The same set for as long as the block takes, in no list. Raises as `create`."""
         title = given_title(name) if name.strip() else "Pictures"
         self._sweep()
         self._check_limits(files)
         dataset_id = uuid.uuid4().hex[:12]
-        unfinished, folder = self._folder / f"{dataset_id}{UNFINISHED}", self._folder / dataset_id
-        with _disk_errors("The pictures", "stored"):
-            unfinished.mkdir(parents=True)
-            try:
-                made = ingest(files, unfinished)
-                record = DatasetRecord(
-                    id=dataset_id,
-                    name=title,
-                    path=str(folder),
-                    images=made.images,
-                    captions=made.captions,
-                    created_at=time.time(),
-                    refused=made.refused,
-                    warnings=made.warnings,
-                )
-                _write_record(unfinished, record)
-                unfinished.rename(folder)
-            except BaseException:
-                shutil.rmtree(unfinished, ignore_errors=True)
-                raise
-        self._library.put_dataset(record)
-        return record
+        folder = self._folder / f"{dataset_id}{UNFINISHED}"
+        try:
+            with _disk_errors("The pictures", "stored"):
+                folder.mkdir(parents=True)
+                made = ingest(files, folder)
+            yield DatasetRecord(
+                id=dataset_id,
+                name=title,
+                path=str(folder),
+                images=made.images,
+                captions=made.captions,
+                created_at=time.time(),
+                refused=made.refused,
+                warnings=made.warnings,
+            )
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _check_limits(self, files: Sequence[Path]) -> None:
         """Raises StoreError when too many sets are kept, DiskFull."""

@@ -158,7 +158,7 @@ def test_every_way_in_agrees(
     arguments = ["plan", "--images", str(tmp_path), "--kind", "style", "--base", base]
     options = build_parser().parse_args(arguments)
     options.name = "Cli"
-    by_cli = planned_config(studio, read_wishes(options))
+    by_cli = planned_config(studio, read_wishes(options), studio.datasets.get(dataset))
     grey: dict[str, Any] = {}
 
     class Grey:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.cli import train
-from lora_studio.cli.progress import Progress
+from lora_studio.cli.progress import Progress, counted
 from lora_studio.cli.stopping import stop_request
 from lora_studio.errors import ConfigError
 
 if TYPE_CHECKING:
     from lora_studio.config import TrainConfig
+    from lora_studio.records import DatasetRecord
     from lora_studio.studio import Studio
     from lora_studio.training.plan import TrainingPlan
 
@@ -38,9 +39,11 @@ def run(arguments: argparse.Namespace) -> int:
     progress = Progress(sys.stderr)
     studio = open_studio(start_worker=False)
     try:
-        config = planned_config(studio, wishes)
-        with stop_request("Stopping.") as asked:
-            plan = studio.plan_training(config, progress.show, asked)
+        with studio.datasets.passing(train.checked_files(studio, wishes)) as pictures:
+            train.tell(pictures, progress)
+            config = planned_config(studio, wishes, pictures)
+            with stop_request("Stopping.") as asked:
+                plan = studio.plan_training(config, progress.show, asked)
         progress.close()
     finally:
         studio.close()
@@ -50,14 +53,13 @@ def run(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def planned_config(studio: Studio, wishes: Mapping[str, Any]) -> TrainConfig:
-    """What `lora-studio train` would run, on the folder as it lies there. Raises StudioError."""
+def planned_config(studio: Studio, wishes: Mapping[str, Any], pictures: DatasetRecord) -> TrainConfig:
+    """What `lora-studio train` would run on these pictures. Raises StudioError."""
     from lora_studio.cli.kohya import steps_of_epochs
 
-    folder: Path = wishes["images"]
-    images = len(train.find_files(folder))
-    common = {key: wishes[key] for key in ("name", "trigger", "base", "overrides")}
-    config = studio.train_config(train_data_dir=folder, images=images, kind=wishes["kind"], **common)
+    common = {key: wishes[key] for key in ("name", "kind", "trigger", "base", "overrides")}
+    where: dict[str, Any] = {"train_data_dir": Path(pictures.path), "images": pictures.images}
+    config = studio.train_config(**where, **common)
     return config.with_values(steps_of_epochs(config, wishes.get("in_epochs", {})))
 
 
@@ -68,9 +70,9 @@ def report(plan: TrainingPlan, *, as_json: bool) -> None:
     wide, high = plan.bucket
     print(plan.sentence)
     print(
-        f"{plan.steps} steps of {plan.seconds_per_step:.3g} s on {plan.device}; {plan.images} pictures, the "
-        f"largest {wide} x {high}; {plan.start_seconds:.0f} s until the first step, "
-        f"{plan.preview_seconds:.0f} s for previews."
+        f"{counted(plan.steps, 'step')} of {plan.seconds_per_step:.3g} s on {plan.device}; "
+        f"{counted(plan.images, 'picture')}, the largest {wide} x {high}; "
+        f"{plan.start_seconds:.0f} s until the first step, {plan.preview_seconds:.0f} s for previews."
     )
     for note in plan.notes:
         print(f"Note: {note}")

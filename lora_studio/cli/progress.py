@@ -55,9 +55,8 @@ class Progress:
             case Queued(ahead=ahead) if ahead:
                 self.say(f"Waiting for {ahead} earlier job{'s' if ahead > 1 else ''}.")
             case Started() if "generate" not in event.phases:
-                self.say(
-                    f"{event.images} pictures, {event.total_steps} steps on {event.device} ({event.dtype})."
-                )
+                pictures, steps = counted(event.images, "picture"), counted(event.total_steps, "step")
+                self.say(f"{pictures}, {steps} on {event.device} ({event.dtype}).")
             case PhaseAdvanced():
                 self._move(event.phase, event.done, event.total, event.note)
             case StepDone():
@@ -152,6 +151,11 @@ def format_duration(seconds: float) -> str:
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def counted(number: int, one: str) -> str:
+    """`1 picture`, `3 pictures`."""
+    return f"{number} {one}{'' if number == 1 else 's'}"
 
 
 def _can_write(stream: TextIO, text: str) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.cli import pasted
-from lora_studio.cli.progress import Progress, format_duration
+from lora_studio.cli.progress import Progress, counted, format_duration
 from lora_studio.config import Kind, Leaf, TrainConfig, config_leaf, config_leaves
 from lora_studio.errors import ConfigError, DatasetError, StoreError
 from lora_studio.kohya_config.forms import SPECIAL
@@ -42,7 +42,9 @@ NOT_TAKEN_OVER = ("output_name", "output_dir", "title", "train_data_dir", "pretr
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument(
-        "--images", metavar="DIR", help="folder with pictures, captions beside them if there are any"
+        "--images",
+        metavar="PATH",
+        help="folder or ZIP with pictures, captions beside them if there are any; or one picture",
     )
     parser.add_argument("--name", help="what the LoRA is to be called")
     parser.add_argument("--kind", choices=KINDS, help="what the pictures show; it picks the preset")
@@ -183,6 +185,8 @@ def _save(arguments: argparse.Namespace) -> int:
     else:
         wishes = read_wishes(arguments)
         files = find_files(wishes["images"])
+        if not wishes["images"].is_dir():
+            raise ConfigError("sd-scripts trains from folders only.", "Give --images a folder.")
         common = {key: wishes[key] for key in ("name", "kind", "trigger", "base", "overrides")}
         studio = open_studio(start_worker=False)
         try:
@@ -286,13 +290,11 @@ def submit(studio: Studio, wishes: Mapping[str, Any], progress: Progress) -> Job
     job. Raises StudioError."""
     from lora_studio.cli.kohya import steps_of_epochs
 
-    folder: Path = wishes["images"]
     kind: Kind = wishes["kind"]
-    files = find_files(folder)
+    files = checked_files(studio, wishes)
     common = {key: wishes[key] for key in ("name", "trigger", "base", "overrides")}
-    studio.train_config(train_data_dir=folder, images=len(files), kind=kind, **common)
     dataset = studio.datasets.create(wishes["name"], files)
-    _tell(dataset, progress)
+    tell(dataset, progress)
     for note in wishes.get("notes", ()):
         progress.say(f"Note: {note}")
     if in_epochs := wishes.get("in_epochs"):
@@ -306,13 +308,26 @@ def submit(studio: Studio, wishes: Mapping[str, Any], progress: Progress) -> Job
     return job
 
 
+def checked_files(studio: Studio, wishes: Mapping[str, Any]) -> list[Path]:
+    """The files to take in, once it is known that nothing else is wrong. Raises StudioError."""
+    files = find_files(wishes["images"])
+    common = {key: wishes[key] for key in ("name", "kind", "trigger", "base", "overrides")}
+    studio.train_config(train_data_dir=wishes["images"], images=len(files), **common)
+    return files
+
+
 def find_files(folder: Path) -> list[Path]:
-    """What lies in the folder and, for Kohya's layout, one level below. Raises DatasetError."""
+    """What lies in the folder and, for Kohya's layout, one level below; a ZIP or a picture by itself. Raises
+    DatasetError."""
+    from lora_studio.data.subsets import ENDINGS, HEIC_ENDINGS
+
     if not os.path.exists(folder):
-        raise DatasetError(f"The folder {folder} does not exist.", "Check --images.", path=folder)
+        raise DatasetError(f"{folder} does not exist.", "Check --images.", path=folder)
+    if folder.is_file() and folder.suffix.lower() in (".zip", *ENDINGS, *HEIC_ENDINGS):
+        return [folder]
     if not folder.is_dir():
         raise DatasetError(
-            f"{folder} is not a folder.", "Give --images the folder that holds it.", path=folder
+            f"{folder} is not a folder.", "Give --images a folder, a ZIP or a picture.", path=folder
         )
     candidates = [
         *folder.iterdir(),
@@ -339,9 +354,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     return TrainConfig.from_json(config).values()
 
 
-def _tell(dataset: DatasetRecord, progress: Progress) -> None:
-    pictures = "1 picture" if dataset.images == 1 else f"{dataset.images} pictures"
-    progress.say(f"{pictures}, {dataset.captions} with a caption.")
+def tell(dataset: DatasetRecord, progress: Progress) -> None:
+    progress.say(f"{counted(dataset.images, 'picture')}, {dataset.captions} with a caption.")
     for sentence in dataset.refused:
         progress.say(f"Left out: {sentence}")
     for sentence in dataset.warnings:

@@ -270,7 +270,8 @@ def _nothing_usable(refused: list[str]) -> DatasetError:
     if not refused:
         return DatasetError("There are no pictures.", wanted)
     more = f" And {len(refused) - 5} more." if len(refused) > 5 else ""
-    return DatasetError(f"There is no usable picture. {' '.join(refused[:5])}{more}", wanted)
+    reasons = " ".join(reason.removesuffix(WANTED).strip() for reason in refused[:5])  # said at the end
+    return DatasetError(f"There is no usable picture. {reasons}{more}", wanted)
 
 
 def _count(pictures: int) -> str:

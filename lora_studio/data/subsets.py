@@ -17,7 +17,7 @@ from lora_studio.data.remarks import named
 from lora_studio.errors import DatasetError
 from lora_studio.kohya_config.values import expanded
 
-ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif", ".gif", ".tif", ".tiff"})
+ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".avif", ".gif", ".tif", ".tiff"})
 HEIC_ENDINGS = frozenset({".heic", ".heif"})
 """Read where pillow-heif is installed."""
 KOHYA_FOLDER = re.compile(r"(\d+)_(.+)")

@@ -35,7 +35,10 @@ KINDS: Mapping[Kind, str] = {
     "object": "Object\nOne thing: a toy, a product",
     "character": "Character\nA drawn figure, a mascot",
 }
-PICTURES = [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".avif"]
+PICTURES = [
+    *(".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"),
+    *(".heic", ".heif", ".jxl"),
+]
 """Those that can't be read are let in too: the refusal says what to do, Gradio's own would not."""
 FILE_TYPES = [*PICTURES, ".zip", ".txt", ".caption", ".jsonl", ".json", ".csv", ".tsv"]
 MOST_SHOWN = 120

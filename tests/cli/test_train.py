@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,7 @@ def test_one_picture_works_with_a_warning(train_quickly: Command, tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--images", "nowhere"), "The folder nowhere does not exist."),
+        (("--images", "nowhere"), "nowhere does not exist."),
         (("--images", "setup.txt"), "setup.txt is not a folder."),
         (("--images", "empty"), "There are no pictures in empty."),
         (("--name", ""), "The name is empty."),
@@ -171,6 +172,21 @@ def test_bad_files_among_good_ones_are_left_out(
 def test_kohyas_folders_are_found(tmp_path: Path) -> None:
     make_pictures(tmp_path / "set" / "10_zwx disc")
     assert len(find_files(tmp_path / "set")) == 8
+
+
+def test_a_zip_and_a_picture_are_taken_as_they_are(train_quickly: Command, pictures: Path) -> None:
+    archive = pictures.parent / "set.ZIP"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for path in sorted(pictures.iterdir()):
+            packed.write(path, path.name)
+    outcome = train_quickly("--images", archive, "--set", "sample_every_n_steps=0", steps=1)
+    assert outcome.code == 0, outcome.err
+    assert "4 pictures, 4 with a caption." in outcome.err
+    single = next(pictures.glob("*.png"))
+    assert find_files(single) == [single]
+    outcome = train_quickly("--images", archive, "--save-kohya-config", pictures.parent / "set.toml")
+    assert outcome.code == 2
+    assert "folder" in outcome.err
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
