@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
-import threading
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from lora_studio.catalog import plan, preview_prompts
-from lora_studio.config import Kind, TrainConfig, config_leaf
-from lora_studio.data.captions import captions_in, find_word
-from lora_studio.data.subsets import has_masks
 from lora_studio.dataset import Datasets
 from lora_studio.disk import check_room
-from lora_studio.errors import ConfigError, DatasetError, DeviceBusy, StoreError, StudioError
+from lora_studio.errors import DeviceBusy, StoreError, StudioError
 from lora_studio.events import Denoised, Emit, Event, ImageSaved, Noted, ShouldStop, ignore, never_stop
-from lora_studio.families.detect import FoundBase, known_base
 from lora_studio.gallery import Gallery
 from lora_studio.generation.grid import plan_grid
 from lora_studio.generation.grid_drawing import CellDrawing, save_sheet, settled
@@ -34,8 +24,8 @@ from lora_studio.jobs.queue import JobQueue
 from lora_studio.jobs.thread_worker import ThreadWorker
 from lora_studio.jobs.turns import Turns
 from lora_studio.jobs.workers import EngineWorker
-from lora_studio.lora.names import as_slug, given_title, slug_from
-from lora_studio.records import ImageRecord, JobRecord
+from lora_studio.lora.names import as_slug
+from lora_studio.records import ImageRecord
 from lora_studio.request import GenerateRequest
 from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
@@ -43,10 +33,7 @@ from lora_studio.store.database import Database
 from lora_studio.store.first_scan import FirstScan
 from lora_studio.store.jobs import JobStore
 from lora_studio.store.library import Library
-from lora_studio.training.plan import TrainingPlan, measure
-
-NAMED_IN = 0.8
-"""Share of the captions that must have the name in them."""
+from lora_studio.training_setup import TrainingSetup
 
 
 @dataclass(frozen=True)
@@ -55,112 +42,14 @@ class Studio:
     datasets: Datasets
     gallery: Gallery
     jobs: JobQueue
+    trainings: TrainingSetup
     generator: Generator
     lease: DeviceLease
     database: Database
     mirror: Mirror
     first_scan: FirstScan
     desk: GenerationDesk = field(default_factory=GenerationDesk)
-    naming: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    """Held from choosing a free name to submitting the job that takes it."""
     turns: Turns = field(default_factory=Turns, repr=False)
-
-    def train_config(
-        self,
-        *,
-        train_data_dir: str | Path,
-        images: int,
-        name: str,
-        kind: Kind,
-        trigger: str = "",
-        base: str = "starter",
-        overrides: Mapping[str, Any] | None = None,
-    ) -> TrainConfig:
-        """The configuration that three inputs make: preset of the kind, the base's defaults, then `overrides`
-        (leaf names of TrainConfig). The output folder is a fresh one. Raises ConfigError, and ModelFileError
-        for a base that is missing: it is named now, not when the job's turn comes."""
-        slug = self._free_slug(name)
-        found = known_base(base, self.settings)
-        trigger = trigger.strip() or made_trigger(name, slug, Path(train_data_dir))
-        values: dict[str, Any] = {
-            **plan(kind, found.traits, images, overrides).values,
-            "pretrained_model_name_or_path": base,
-            "train_data_dir": str(train_data_dir),
-            "trigger_word": trigger,
-            "output_name": slug,
-            "title": given_title(name),
-            "output_dir": str(self.settings.loras / slug),
-            "sample_prompts": preview_prompts(kind, trigger, found.traits.name),
-            **_regularisation(found),
-            **_masks(Path(train_data_dir), overrides or {}),
-        }
-        for key, value in (overrides or {}).items():
-            if config_leaf(key).name in {"output_name", "output_dir", "title", "train_data_dir"}:
-                raise ConfigError(
-                    f"{key} can't be set here.", "It follows from the name you give.", field=key
-                )
-            values[key] = value
-        return TrainConfig.from_values(values)
-
-    def start_training(
-        self,
-        *,
-        dataset_id: str,
-        name: str,
-        kind: Kind,
-        trigger: str = "",
-        base: str = "starter",
-        overrides: Mapping[str, Any] | None = None,
-    ) -> JobRecord:
-        """Queue a training of an uploaded dataset. Raises ConfigError, DatasetError, ModelFileError."""
-        with self.naming:
-            config = self.dataset_config(
-                dataset_id=dataset_id, name=name, kind=kind, trigger=trigger, base=base, overrides=overrides
-            )
-            return self.jobs.submit(config)
-
-    def dataset_config(
-        self,
-        *,
-        dataset_id: str,
-        name: str,
-        kind: Kind,
-        trigger: str = "",
-        base: str = "starter",
-        overrides: Mapping[str, Any] | None = None,
-    ) -> TrainConfig:
-        """What `start_training` would queue. Raises ConfigError, DatasetError, ModelFileError."""
-        dataset = self.datasets.get(dataset_id)
-        if not dataset.images:
-            raise DatasetError(
-                "There are no pictures to train on.", "Upload at least one picture.", path=dataset.path
-            )
-        return self.train_config(
-            train_data_dir=dataset.path,
-            images=dataset.images,
-            name=name,
-            kind=kind,
-            trigger=trigger,
-            base=base,
-            overrides=overrides,
-        )
-
-    def trigger_for(self, dataset_id: str, name: str) -> str:
-        """The word that a training of this name gets when nobody says one. Raises ConfigError, StoreError."""
-        return made_trigger(name, slug_of(name), Path(self.datasets.get(dataset_id).path))
-
-    def plan_training(
-        self, config: TrainConfig, emit: Emit = ignore, should_stop: ShouldStop = never_stop
-    ) -> TrainingPlan | None:
-        """Measure what a training would take. Waits for the device; a running training gives way meanwhile.
-        Nothing is written. None when stopped. Raises StudioError; DeviceBusy while another is measured."""
-        try:
-            with self.turns.take("plan"), self.lease.hold("planning", give_up=should_stop):
-                return measure(config, emit, should_stop)
-        except DeviceBusy:
-            if should_stop():
-                return None
-            raise
 
     def generate(
         self, request: GenerateRequest, emit: Emit = ignore, should_stop: ShouldStop = never_stop
@@ -265,17 +154,6 @@ class Studio:
         self.first_scan.close()
         self.database.close()
 
-    def _free_slug(self, name: str) -> str:
-        taken = self.jobs.names_in_use()
-        if self.settings.loras.is_dir():
-            taken |= {path.name for path in self.settings.loras.iterdir()}
-        slug = slug_of(name)
-        candidate, number = slug, 2
-        while candidate in taken:
-            suffix = f"-{number}"
-            candidate, number = slug[: 64 - len(suffix)] + suffix, number + 1
-        return candidate
-
 
 def _of_rounds(emit: Emit, number: int, rounds: int) -> Emit:
     """Events of one of several generations in a row, as if all their pictures were those of one."""
@@ -286,55 +164,6 @@ def _of_rounds(emit: Emit, number: int, rounds: int) -> Emit:
         emit(event)
 
     return hear
-
-
-def _masks(folder: Path, overrides: Mapping[str, Any]) -> dict[str, bool]:
-    """Masks that lie with the pictures are meant to be used."""
-    others = ("alpha_mask", "conditioning_data_dir", "dataset_config", "in_json")
-    if any(overrides.get(name) for name in others) or not folder.is_dir():
-        return {}
-    return {"masked_loss": True} if has_masks(folder) else {}
-
-
-def _regularisation(found: FoundBase) -> dict[str, str]:
-    """The pictures that come with a base to keep a LoRA from changing the rest."""
-    folder = found.traits.regularisation
-    return {"reg_data_dir": str(Path(found.path_or_id) / folder)} if folder else {}
-
-
-def slug_of(name: str) -> str:
-    """A folder-safe form of a name. Raises ConfigError for names that are empty or look like a path."""
-    given_title(name)
-    if re.search(r"[/\\\x00-\x1f]", name) or name.strip().startswith("."):
-        raise ConfigError(
-            f"The name {name!r} contains a slash or another character that a file name can't have.",
-            "Use letters, digits, spaces and hyphens.",
-            field="name",
-        )
-    slug = slug_from(name, 64)
-    if not slug:
-        raise ConfigError(
-            f"The name {name!r} has no letter or digit that a folder name can keep.",
-            "Use at least one of a-z or 0-9.",
-            field="name",
-        )
-    return slug
-
-
-def made_trigger(name: str, slug: str, folder: Path) -> str:
-    """The word that calls a LoRA up when nobody says one: the name, if the captions in the folder call it so,
-    else one made from it."""
-    captions = captions_in(folder)
-    said = [found for caption in captions if (found := find_word(caption, name.strip()))]
-    if captions and len(said) >= NAMED_IN * len(captions):
-        return Counter(said).most_common(1)[0][0]
-    return default_trigger(slug)
-
-
-def default_trigger(slug: str) -> str:
-    """A word that text encoders hardly know, made from the slug: its letters without vowels, up to five."""
-    letters = re.sub(r"[aeiou0-9-]", "", slug)[:5]
-    return letters if len(letters) >= 3 else f"zw{letters or 'x'}"
 
 
 def open_studio(settings: Settings | None = None, *, start_worker: bool = True) -> Studio:
@@ -355,16 +184,19 @@ def open_studio(settings: Settings | None = None, *, start_worker: bool = True) 
     gallery = Gallery(settings, library)
     worker = EngineWorker(ThreadWorker(lease), settings, lease)
     jobs = JobQueue(JobStore(database), worker, on_finished=gallery.scan)
+    datasets, turns = Datasets(settings, database), Turns()
     studio = Studio(
         settings=settings,
-        datasets=Datasets(settings, database),
+        datasets=datasets,
         gallery=gallery,
         jobs=jobs,
+        trainings=TrainingSetup(settings, datasets, jobs, lease, turns),
         generator=Generator(settings),
         lease=lease,
         database=database,
         mirror=Mirror(settings, database, jobs, gallery),
         first_scan=FirstScan(library=gallery),
+        turns=turns,
     )
     if start_worker:
         studio.datasets.scan()

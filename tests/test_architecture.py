@@ -37,6 +37,7 @@ CONTRACTS = {
     "samplers",
     "settings",
     "styles",
+    "training_request",
 }
 LEVELS = (
     CONTRACTS,
@@ -45,6 +46,7 @@ LEVELS = (
     {"training", "generation"},
     {"trainer", "generator", "gallery", "dataset"},
     {"jobs"},
+    {"training_setup"},
     {"studio"},
     {"ui", "cli"},
     {"__main__", "app", "deploy", "launch", "scripts"},

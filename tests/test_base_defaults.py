@@ -20,6 +20,7 @@ from lora_studio.families import family_of
 from lora_studio.families.detect import find_base
 from lora_studio.settings import Settings
 from lora_studio.studio import Studio, open_studio
+from lora_studio.training_request import StartTraining
 from tests.conftest import StudioFolders
 from tests.single_file import write_single_file
 from tests.tiny import make_tiny, make_tiny_sdxl
@@ -78,10 +79,8 @@ def folder_of(base: Path, target: Path, **sizes: Mapping[str, Any]) -> Path:
 
 
 def values_of(studio: Studio, base: str, **how: Any) -> dict[str, Any]:
-    made = studio.train_config(
-        train_data_dir="x", images=10, name="Cat", base=base, **{"kind": "object", **how}
-    )
-    return made.values()
+    wanted = StartTraining(name="Cat", base=base, **{"kind": "object", **how})
+    return studio.trainings.folder_config(wanted, "x", 10).values()
 
 
 def test_an_sdxl_checkpoint_trains_as_sdxl(studio: Studio, settings: Settings) -> None:
@@ -147,8 +146,7 @@ def test_every_way_in_agrees(
     studio: Studio, settings: Settings, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lora_studio.cli.main import build_parser
-    from lora_studio.cli.plan import planned_config
-    from lora_studio.cli.train import read_wishes
+    from lora_studio.cli.train import planned_config, read_wanted
     from lora_studio.ui.api import Endpoints
     from lora_studio.ui.upload_tab import planned
 
@@ -158,7 +156,8 @@ def test_every_way_in_agrees(
     arguments = ["plan", "--images", str(tmp_path), "--kind", "style", "--base", base]
     options = build_parser().parse_args(arguments)
     options.name = "Cli"
-    by_cli = planned_config(studio, read_wishes(options), studio.datasets.get(dataset))
+    pictures = studio.datasets.get(dataset)
+    by_cli = planned_config(studio, read_wanted(options), Path(pictures.path), pictures.images)
     grey: dict[str, Any] = {}
 
     class Grey:

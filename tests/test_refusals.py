@@ -13,7 +13,8 @@ from lora_studio.grid_request import GridRequest
 from lora_studio.lora.files import LONGEST_TITLE
 from lora_studio.lora.names import given_title
 from lora_studio.request import GenerateRequest
-from lora_studio.studio import Studio, open_studio, slug_of
+from lora_studio.studio import Studio, open_studio
+from lora_studio.training_setup import slug_of
 from lora_studio.ui.generating import LABELS, NAMES, build_request
 
 PYDANTIC = ("input should", "string should", "unable to parse", "field required", "extra inputs", "valid ")

@@ -19,7 +19,9 @@ from lora_studio.events import Denoised, ImageSaved, PreviewSaved
 from lora_studio.records import JobStatus
 from lora_studio.request import GenerateRequest, LoraUse
 from lora_studio.settings import Settings
-from lora_studio.studio import Studio, default_trigger, open_studio, slug_of
+from lora_studio.studio import Studio, open_studio
+from lora_studio.training_request import StartTraining
+from lora_studio.training_setup import default_trigger, slug_of
 from tests.conftest import StudioFolders
 
 
@@ -50,8 +52,8 @@ def dataset(studio: Studio, tmp_path: Path) -> str:
 
 
 def start(studio: Studio, dataset: str, name: str = "My Cat", **more: Any) -> TrainConfig:
-    job = studio.start_training(
-        **{"dataset_id": dataset, "name": name, "kind": "object", "base": "outline", **more}
+    job = studio.trainings.start(
+        StartTraining(**{"dataset_id": dataset, "name": name, "kind": "object", "base": "outline", **more})
     )
     return TrainConfig.from_json(job.config)
 
@@ -207,7 +209,9 @@ def test_the_whole_way_on_a_real_base(settings: Settings, tmp_path: Path) -> Non
             "bucket_reso_steps": 8, "sample_steps": 2, "mixed_precision": "no", "learning_rate": 1e-3,
         }  # fmt: skip
         wish: dict[str, Any] = {"dataset_id": dataset.id, "name": "Disc", "kind": "object", "base": "tiny"}
-        job = studio.jobs.wait(studio.start_training(**wish, overrides=values).id, timeout=300)
+        job = studio.jobs.wait(
+            studio.trainings.start(StartTraining(**wish, overrides=values)).id, timeout=300
+        )
         assert (job.status, job.message) == (JobStatus.FINISHED, "")
         assert (job.step, job.progress, job.result_path) == (4, 100, str(settings.loras / "disc"))
         assert len(studio.jobs.losses(job.id)) == 4
@@ -232,8 +236,8 @@ def test_the_whole_way_on_a_real_base(settings: Settings, tmp_path: Path) -> Non
             studio.generate(request)
         studio.gallery.undo(token)
 
-        long = studio.start_training(
-            **wish, overrides={**values, "max_train_steps": 5000, "sample_every_n_steps": 0}
+        long = studio.trainings.start(
+            StartTraining(**wish, overrides={**values, "max_train_steps": 5000, "sample_every_n_steps": 0})
         )
         while studio.jobs.get(long.id).step < 2:
             assert studio.jobs.wait(long.id, timeout=0.05).status.active
@@ -257,7 +261,8 @@ def test_the_word_of_the_captions_calls_it_up(studio: Studio, tmp_path: Path) ->
     assert start(studio, dataset, "Mimi").dataset.trigger_word == "mimi"
     assert start(studio, dataset, "Mimi", trigger="zwx").dataset.trigger_word == "zwx"
     assert start(studio, dataset, "Fox").dataset.trigger_word == "zwfx"
-    assert (studio.trigger_for(dataset, "Mimi"), studio.trigger_for(dataset, "Fox")) == ("mimi", "zwfx")
+    asked = studio.trainings.trigger_for
+    assert (asked(dataset, "Mimi"), asked(dataset, "Fox")) == ("mimi", "zwfx")
 
 
 def test_nothing_is_begun_on_a_full_disk(

@@ -47,7 +47,7 @@ def queue_described(
 
     changes, options = described.changes, read_kohya(described)
     made = configured(options, changes, progress)
-    with studio.naming:
+    with studio.trainings.naming:
         config = in_library(studio, made, name=str(changes.get("title") or made.output.output_name))
         find_base(config.model.pretrained_model_name_or_path, studio.settings)
         job = studio.jobs.submit(config)
@@ -177,16 +177,7 @@ def steps_of_epochs(config: TrainConfig, in_epochs: Mapping[str, int]) -> dict[s
 
 def in_library(studio: Studio, config: TrainConfig, *, name: str) -> TrainConfig:
     """The same training with a free place in the library as its output."""
-    from lora_studio.studio import slug_of
-
-    taken = studio.jobs.names_in_use()
-    if studio.settings.loras.is_dir():
-        taken |= {path.name for path in studio.settings.loras.iterdir()}
-    slug = free = slug_of(name)
-    number = 1
-    while free in taken:
-        number += 1
-        free = f"{slug[: 63 - len(str(number))]}-{number}"
+    free = studio.trainings.free_slug(name)
     return config.with_values(
         {
             "output_name": free,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lora_studio.cli import train
 from lora_studio.cli.progress import Progress, counted
@@ -15,9 +14,6 @@ from lora_studio.cli.stopping import stop_request
 from lora_studio.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lora_studio.config import TrainConfig
-    from lora_studio.records import DatasetRecord
-    from lora_studio.studio import Studio
     from lora_studio.training.plan import TrainingPlan
 
 DONE, STOPPED = 0, 130
@@ -35,15 +31,15 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError("--save-kohya-config doesn't work here.", "It is for lora-studio train.")
     if arguments.name is None and not arguments.config:
         arguments.name = "Plan"
-    wishes = train.read_wishes(arguments)
+    wanted = train.read_wanted(arguments)
     progress = Progress(sys.stderr)
     studio = open_studio(start_worker=False)
     try:
-        with studio.datasets.passing(train.checked_files(studio, wishes)) as pictures:
+        with studio.datasets.passing(train.checked_files(studio, wanted)) as pictures:
             train.tell(pictures, progress)
-            config = planned_config(studio, wishes, pictures)
+            config = train.planned_config(studio, wanted, Path(pictures.path), pictures.images)
             with stop_request("Stopping.") as asked:
-                plan = studio.plan_training(config, progress.show, asked)
+                plan = studio.trainings.measure(config, progress.show, asked)
         progress.close()
     finally:
         studio.close()
@@ -51,16 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
         return STOPPED
     report(plan, as_json=arguments.json)
     return DONE
-
-
-def planned_config(studio: Studio, wishes: Mapping[str, Any], pictures: DatasetRecord) -> TrainConfig:
-    """What `lora-studio train` would run on these pictures. Raises StudioError."""
-    from lora_studio.cli.kohya import steps_of_epochs
-
-    common = {key: wishes[key] for key in ("name", "kind", "trigger", "base", "overrides")}
-    where: dict[str, Any] = {"train_data_dir": Path(pictures.path), "images": pictures.images}
-    config = studio.train_config(**where, **common)
-    return config.with_values(steps_of_epochs(config, wishes.get("in_epochs", {})))
 
 
 def report(plan: TrainingPlan, *, as_json: bool) -> None:

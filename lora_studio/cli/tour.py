@@ -21,6 +21,7 @@ from lora_studio.errors import DatasetError
 from lora_studio.events import Denoised, Event, ShouldStop
 from lora_studio.request import GenerateRequest, LoraUse
 from lora_studio.settings import CHECKOUT
+from lora_studio.training_request import StartTraining
 
 if TYPE_CHECKING:
     from lora_studio.records import JobRecord
@@ -117,15 +118,15 @@ def run(arguments: argparse.Namespace) -> int:
 def _begin(
     studio: Studio, example: Example, overrides: dict[str, Any], progress: Progress
 ) -> tuple[JobRecord, list[Path]]:
-    from lora_studio.cli.train import find_files, submit
+    from lora_studio.cli.train import WantedTraining, find_files, submit
 
     folder = CHECKOUT / "examples" / example.folder
     if not folder.is_dir():
         raise DatasetError(
             f"The example set {folder} is missing.", "Take a complete copy of the project.", path=folder
         )
-    wishes = {"images": folder, "name": example.title, "kind": example.kind, "trigger": example.trigger}
-    job = submit(studio, {**wishes, "base": "starter", "overrides": overrides}, progress)
+    start = StartTraining(name=example.title, kind=example.kind, trigger=example.trigger, overrides=overrides)
+    job = submit(studio, WantedTraining(images=folder, start=start), progress)
     studio.jobs.start(only=job.id)
     studio.mirror.start(only=job.id)
     return job, [path for path in find_files(folder) if path.suffix == ".png"]

@@ -8,17 +8,19 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.cli import pasted
 from lora_studio.cli.progress import Progress, counted, format_duration
-from lora_studio.config import Kind, Leaf, TrainConfig, config_leaf, config_leaves
+from lora_studio.config import Leaf, TrainConfig, config_leaf, config_leaves
 from lora_studio.errors import ConfigError, DatasetError, StoreError
 from lora_studio.kohya_config.forms import SPECIAL
 from lora_studio.kohya_config.options import OPTIONS, SHARES_OF_THE_RUN
 from lora_studio.kohya_config.reading import take_options
 from lora_studio.kohya_config.values import expanded, typed
+from lora_studio.training_request import StartTraining
 
 if TYPE_CHECKING:
     from lora_studio.cli.kohya import Described
@@ -37,6 +39,17 @@ FORMS = set(SPECIAL) - {*SHARES_OF_THE_RUN, "sample_prompts"}
 """Settings that sd-scripts writes in another form than we do."""
 PROMPT_FILES = (".txt", ".toml", ".json")
 NOT_TAKEN_OVER = ("output_name", "output_dir", "title", "train_data_dir", "pretrained_model_name_or_path")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WantedTraining:
+    """A training of the pictures in a folder or a ZIP, or of a single one; `in_epochs` are settings that are
+    given in epochs, `notes` sentences on options that mean nothing here."""
+
+    images: Path
+    start: StartTraining
+    in_epochs: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,17 +122,17 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.save_kohya_config:
         return _save(arguments)
     described = describe(arguments)
-    wishes = {} if described or arguments.resume else read_wishes(arguments)
+    wanted = None if described or arguments.resume else read_wanted(arguments)
     studio = open_studio(start_worker=False)
     try:
         progress = Progress(sys.stderr)
         place = None
-        if arguments.resume and not arguments.whole_command:
-            job = studio.jobs.resume(find_job(studio, arguments.resume).id)
-        elif described:
+        if wanted:
+            job = submit(studio, wanted, progress)
+        elif described and (arguments.whole_command or not arguments.resume):
             job, place = queue_described(studio, described, progress)
         else:
-            job = submit(studio, wishes, progress)
+            job = studio.jobs.resume(find_job(studio, arguments.resume).id)
         studio.jobs.start(only=job.id)
         studio.mirror.start(only=job.id)
         record = follow(studio, job.id, progress)
@@ -183,20 +196,17 @@ def _save(arguments: argparse.Namespace) -> int:
         for note in options.notes:
             progress.say(f"Note: {note}")
     else:
-        wishes = read_wishes(arguments)
-        files = find_files(wishes["images"])
-        if not wishes["images"].is_dir():
+        wanted = read_wanted(arguments)
+        files = find_files(wanted.images)
+        if not wanted.images.is_dir():
             raise ConfigError("sd-scripts trains from folders only.", "Give --images a folder.")
-        common = {key: wishes[key] for key in ("name", "kind", "trigger", "base", "overrides")}
         studio = open_studio(start_worker=False)
         try:
-            where = {"train_data_dir": wishes["images"], "images": len(files)}
-            config = studio.train_config(**where, **common)
-            config = config.with_values(kohya.steps_of_epochs(config, wishes["in_epochs"]))
+            config = planned_config(studio, wanted, wanted.images, len(files))
             config = kohya.told_of_base(config, studio.settings)
         finally:
             studio.close()
-        for note in wishes["notes"]:
+        for note in wanted.notes:
             progress.say(f"Note: {note}")
     for note in export(config, expanded(target)):
         progress.say(f"Note: {note}")
@@ -228,8 +238,8 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
     return dict(parse_setting(text) for text in arguments.set) | own
 
 
-def read_wishes(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of `Studio.start_training`, from --config, then the other options. Raises ConfigError."""
+def read_wanted(arguments: argparse.Namespace) -> WantedTraining:
+    """What to train, from --config, then the other options. Raises ConfigError."""
     if arguments.kohya_config:
         raise ConfigError(
             "--kohya-config doesn't work here.", "It is for lora-studio train, without --config."
@@ -243,7 +253,7 @@ def read_wishes(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     settings |= {name: value for name, value in taken.values.items() if name != "metadata_title"}
     named = settings.pop("output_name", None) or given.get("title") or given.get("output_name")
-    chosen = {
+    chosen: dict[str, Any] = {
         "images": arguments.images or settings.pop("train_data_dir", None) or given.get("train_data_dir"),
         "name": arguments.name if arguments.name is not None else named,
         "kind": arguments.kind or given.get("kind"),
@@ -257,16 +267,15 @@ def read_wishes(arguments: argparse.Namespace) -> dict[str, Any]:
             overrides[leaf] = getattr(arguments, option)
     base = settings.pop("pretrained_model_name_or_path", None) or given.get("pretrained_model_name_or_path")
     overrides |= settings
-    return {
-        "images": expanded(str(chosen["images"])),
-        "name": chosen["name"],
-        "kind": chosen["kind"],
-        "trigger": overrides.pop("trigger_word", ""),
-        "base": arguments.base or base or "starter",
-        "overrides": overrides,
-        "in_epochs": taken.in_epochs,
-        "notes": tuple(taken.notes),
-    }
+    start = StartTraining(
+        name=chosen["name"],
+        kind=chosen["kind"],
+        trigger=overrides.pop("trigger_word", ""),
+        base=arguments.base or base or "starter",
+        overrides=overrides,
+    )
+    images, notes = expanded(str(chosen["images"])), tuple(taken.notes)
+    return WantedTraining(images=images, start=start, in_epochs=taken.in_epochs, notes=notes)
 
 
 def _says(value: Any) -> bool:
@@ -285,35 +294,40 @@ def parse_setting(text: str) -> tuple[str, str]:
     return config_leaf(key.strip()).name, value.strip()
 
 
-def submit(studio: Studio, wishes: Mapping[str, Any], progress: Progress) -> JobRecord:
+def submit(studio: Studio, wanted: WantedTraining, progress: Progress) -> JobRecord:
     """Check everything that can be checked before anything is copied, then take the pictures in and queue the
     job. Raises StudioError."""
     from lora_studio.cli.kohya import steps_of_epochs
 
-    kind: Kind = wishes["kind"]
-    files = checked_files(studio, wishes)
-    common = {key: wishes[key] for key in ("name", "trigger", "base", "overrides")}
-    dataset = studio.datasets.create(wishes["name"], files)
+    dataset = studio.datasets.create(wanted.start.name, checked_files(studio, wanted))
     tell(dataset, progress)
-    for note in wishes.get("notes", ()):
+    for note in wanted.notes:
         progress.say(f"Note: {note}")
-    if in_epochs := wishes.get("in_epochs"):
-        config = studio.dataset_config(dataset_id=dataset.id, kind=kind, **common)
-        common["overrides"] = {**common["overrides"], **steps_of_epochs(config, in_epochs)}
-    job = studio.start_training(dataset_id=dataset.id, kind=kind, **common)
-    if not str(wishes["trigger"]).strip():
+    start = replace(wanted.start, dataset_id=dataset.id)
+    if wanted.in_epochs:
+        steps = steps_of_epochs(studio.trainings.config(start), wanted.in_epochs)
+        start = replace(start, overrides={**start.overrides, **steps})
+    job = studio.trainings.start(start)
+    if not start.trigger.strip():
         progress.say(
             f"You will call it with: {job.config['dataset']['trigger_word']} (--trigger is another)."
         )
     return job
 
 
-def checked_files(studio: Studio, wishes: Mapping[str, Any]) -> list[Path]:
+def checked_files(studio: Studio, wanted: WantedTraining) -> list[Path]:
     """The files to take in, once it is known that nothing else is wrong. Raises StudioError."""
-    files = find_files(wishes["images"])
-    common = {key: wishes[key] for key in ("name", "kind", "trigger", "base", "overrides")}
-    studio.train_config(train_data_dir=wishes["images"], images=len(files), **common)
+    files = find_files(wanted.images)
+    studio.trainings.folder_config(wanted.start, wanted.images, len(files))
     return files
+
+
+def planned_config(studio: Studio, wanted: WantedTraining, folder: Path, images: int) -> TrainConfig:
+    """What would be run on the pictures in a folder. Raises StudioError."""
+    from lora_studio.cli.kohya import steps_of_epochs
+
+    config = studio.trainings.folder_config(wanted.start, folder, images)
+    return config.with_values(steps_of_epochs(config, wanted.in_epochs))
 
 
 def find_files(folder: Path) -> list[Path]:

@@ -7,8 +7,9 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from lora_studio.config import TrainConfig
 from lora_studio.disk import check_room
@@ -22,6 +23,7 @@ from lora_studio.store.owner import is_alive, this_process
 from lora_studio.store.unstored import NAME as UNSTORED
 from lora_studio.store.unstored import Unstored, laid_over, replay
 from lora_studio.training.state_files import state_folder
+from lora_studio.training_request import RunRequest
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +35,9 @@ FROM_THE_START = "It begins from the start: no state was saved before it ended."
 
 
 class Worker(Protocol):
-    """Runs one training. It ends with a Finished, Stopped or Paused event, or with an exception. `more` is
-    the job's folder and what `trainer.train` takes besides: resume_from, fork, commands."""
+    """Runs one training. It ends with a Finished, Stopped or Paused event, or with an exception."""
 
-    def run(self, config: TrainConfig, emit: Emit, should_stop: ShouldStop, **more: Any) -> None: ...
+    def run(self, request: RunRequest, emit: Emit, should_stop: ShouldStop) -> None: ...
 
 
 class JobQueue:
@@ -269,11 +270,10 @@ class JobQueue:
     def _run(self, job: JobRecord) -> None:
         receiver = Receiver(self._store, job.id, self._journal(job.id), self._notify)
         try:
-            config = TrainConfig.from_json(job.config)
-            more = {"folder": receiver.folder, **self._going_on(job)}
+            request = self._request(job, receiver.folder)
             if job.run > 1 and job.state_step is None:
                 receiver(Noted(message=FROM_THE_START))
-            self._worker.run(config, receiver, self._stop_current.is_set, **more)
+            self._worker.run(request, receiver, self._stop_current.is_set)
             if receiver.last_word is None:
                 receiver(self._missing_word(job.id))
         except (Exception, SystemExit) as error:  # the worker: whatever it was, the queue goes on
@@ -290,8 +290,8 @@ class JobQueue:
         self._current = ""
         self._notify()
 
-    def _going_on(self, job: JobRecord) -> dict[str, Any]:
-        """Where the training begins, and what it is told on its way."""
+    def _request(self, job: JobRecord, folder: Path) -> RunRequest:
+        """What is run, where it begins, and what it is told on its way."""
         told = self._told_current
 
         def next_command() -> Command | None:
@@ -307,10 +307,13 @@ class JobQueue:
                 told.set()  # there may be more
             return command
 
-        if job.fork_of and job.state_step is None:
-            return {"resume_from": Path(job.fork_of), "fork": True, "commands": next_command}
-        state = state_folder(job.config["output"]["output_dir"]) if job.state_step is not None else None
-        return {"resume_from": state, "commands": next_command}
+        config = TrainConfig.from_json(job.config)
+        request = RunRequest(config=config, folder=folder, commands=next_command)
+        if job.state_step is not None:
+            return replace(request, resume_from=state_folder(config.output.output_dir))
+        if job.fork_of:
+            return replace(request, resume_from=Path(job.fork_of), fork=True)
+        return request
 
     def _missing_word(self, job_id: str) -> Stopped | Failed:
         if self._stop_current.is_set():

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-from lora_studio.config import TrainConfig
 from lora_studio.errors import DeviceBusy
-from lora_studio.events import Command, Commands, Emit, Paused, ShouldStop, Stopped, no_commands
+from lora_studio.events import Command, Emit, Paused, ShouldStop, Stopped
 from lora_studio.runtime import DeviceLease
 from lora_studio.training.state_files import newest_step
+from lora_studio.training_request import RunRequest
 
 HOLDER = "training"
 
@@ -20,17 +17,7 @@ class ThreadWorker:
     def __init__(self, lease: DeviceLease) -> None:
         self._lease = lease
 
-    def run(
-        self,
-        config: TrainConfig,
-        emit: Emit,
-        should_stop: ShouldStop,
-        *,
-        resume_from: Path | None = None,
-        fork: bool = False,
-        commands: Commands = no_commands,
-        **_: Any,
-    ) -> None:
+    def run(self, request: RunRequest, emit: Emit, should_stop: ShouldStop) -> None:
         """Returns when the training has ended, stopped or paused; a job's folder is of no use to it. Raises
         StudioError and what the libraries raise."""
         from lora_studio.trainer import train  # loads torch; the device stays free meanwhile
@@ -42,18 +29,24 @@ class ThreadWorker:
             return should_stop()
 
         def gives_up() -> bool:
-            told.extend(iter(commands, None))
+            told.extend(iter(request.commands, None))
             return should_stop() or "pause" in told
 
         def next_command() -> Command | None:
-            return told.pop(0) if told else commands()
+            return told.pop(0) if told else request.commands()
 
-        going_on: dict[str, Any] = {"resume_from": resume_from, "fork": fork, "commands": next_command}
         try:
             with self._lease.hold(HOLDER, give_up=gives_up):
-                train(config, emit, asked_between_steps, **going_on)
+                train(
+                    request.config,
+                    emit,
+                    asked_between_steps,
+                    resume_from=request.resume_from,
+                    fork=request.fork,
+                    commands=next_command,
+                )
         except DeviceBusy:
             if not gives_up():
                 raise
-            step = 0 if fork else newest_step(resume_from)
+            step = 0 if request.fork else newest_step(request.resume_from)
             emit(Stopped(step=step) if should_stop() else Paused(step=step))

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import gradio as gr
 
 from lora_studio.errors import ConfigError, DatasetError, DeviceBusy
-from lora_studio.events import never_stop
 from lora_studio.studio import Studio
+from lora_studio.training_request import StartTraining
 from lora_studio.ui.answers import (
     PlannedTraining,
     TrainingStatus,
@@ -34,7 +34,7 @@ from lora_studio.ui.guard import (
 )
 from lora_studio.ui.image_api import ImageEndpoints
 from lora_studio.ui.library_api import LibraryEndpoints
-from lora_studio.ui.upload_tab import DEFAULT_BASE, KINDS, plan_training
+from lora_studio.ui.upload_tab import DEFAULT_BASE, KINDS
 
 AT_ONCE = 8
 """Calls that wait at the desk together; they are drawn one after another."""
@@ -91,15 +91,8 @@ class Endpoints:
             base: The base model, a name from the catalog or from models/base.
             options: Any setting of docs/parameters.md by name, as {"max_train_steps": 300}.
         """
-        job = self._studio.start_training(
-            dataset_id=safe_id(dataset_id, "set of pictures"),
-            name=text(name, "name"),
-            kind=_kind(kind),
-            trigger=text(trigger, "trigger"),
-            base=safe_base(base, self._studio.settings),
-            overrides=overrides(mapping(options, "options")),
-        )
-        return training_facts(job)
+        given = StartTraining(dataset_id=dataset_id, name=name, kind=kind, trigger=trigger, base=base)
+        return training_facts(self._studio.trainings.start(self._checked(given, options)))
 
     def plan_training(
         self,
@@ -118,11 +111,9 @@ class Endpoints:
             base: The base model, a name from the catalog or from models/base.
             options: Any setting of docs/parameters.md by name, as {"max_train_steps": 300}.
         """
-        known = safe_id(dataset_id, "set of pictures")
-        name = safe_base(base, self._studio.settings)
-        subject = [known, _kind(kind), "Plan", text(trigger, "trigger"), name]
-        wishes = overrides(mapping(options, "options"))
-        plan = plan_training(self._studio, subject, wishes, never_stop)
+        given = StartTraining(dataset_id=dataset_id, name="Plan", kind=kind, trigger=trigger, base=base)
+        trainings = self._studio.trainings
+        plan = trainings.measure(trainings.config(self._checked(given, options)))
         if plan is None:
             raise DeviceBusy("The measurement was stopped.", "Try again.")
         return planned_training(plan)
@@ -194,6 +185,17 @@ class Endpoints:
             job_id: From start_training.
         """
         return training_facts(self._studio.jobs.preview_now(self._job(job_id)))
+
+    def _checked(self, given: StartTraining, options: Any) -> StartTraining:
+        """Of a hand-written request no value needs to have its type."""
+        return StartTraining(
+            dataset_id=safe_id(given.dataset_id, "set of pictures"),
+            name=text(given.name, "name"),
+            kind=_kind(given.kind),
+            trigger=text(given.trigger, "trigger"),
+            base=safe_base(given.base, self._studio.settings),
+            overrides=overrides(mapping(options, "options")),
+        )
 
     def _job(self, given: Any) -> str:
         return self._studio.jobs.get(safe_id(given, "training")).id

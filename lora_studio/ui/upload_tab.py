@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from lora_studio.records import DatasetRecord
 from lora_studio.settings import CHECKOUT, Settings
 from lora_studio.studio import Studio
 from lora_studio.training.plan import TrainingPlan
+from lora_studio.training_request import StartTraining
 from lora_studio.ui import absent
 from lora_studio.ui.base_traits import traits_of
 from lora_studio.ui.cards import Picture, dataset_notices, dataset_pictures
@@ -100,7 +101,7 @@ class UploadTab:
 
     @property
     def subject(self) -> list[Any]:
-        """What a training is started with, in the order of `start_training`'s arguments."""
+        """What a training is started with, in the order of `wanted`."""
         return [self.dataset, self.kind, self.name, self.trigger, self.base]
 
 
@@ -306,7 +307,7 @@ def planned(
 def _called(studio: Studio, dataset_id: str, name: str, trigger: str) -> str:
     """What will call the LoRA up; empty for a name that can't be one."""
     try:
-        word = trigger.strip()[:100] or studio.trigger_for(dataset_id, name)
+        word = trigger.strip()[:100] or studio.trainings.trigger_for(dataset_id, name)
     except StudioError:
         return ""
     return f"You will call it with “{word}”."
@@ -325,35 +326,36 @@ def change_caption(studio: Studio, dataset_id: str, event: gr.EventData) -> None
 def start_training(studio: Studio, subject: Sequence[str | None], options: Mapping[str, Any]) -> str:
     """Queue a training from `UploadTab.subject`; the job's id. A field nobody touched is None. Raises
     StudioError with what is missing."""
-    return studio.start_training(**wanted(studio, subject, options)).id
+    return studio.trainings.start(wanted(studio, subject, options)).id
 
 
 def plan_training(
     studio: Studio, subject: Sequence[str | None], options: Mapping[str, Any], should_stop: ShouldStop
 ) -> TrainingPlan | None:
     """Measure what `start_training` would start; a name may come later. Raises StudioError."""
-    wishes = wanted(studio, subject, options)
-    config = studio.dataset_config(**{**wishes, "name": wishes["name"] or "Plan"})
-    return studio.plan_training(config, should_stop=should_stop)
+    start = wanted(studio, subject, options)
+    config = studio.trainings.config(replace(start, name=start.name or "Plan"))
+    return studio.trainings.measure(config, should_stop=should_stop)
 
 
-def wanted(studio: Studio, subject: Sequence[str | None], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `Studio.start_training`, checked. Raises StudioError with what is missing."""
+def wanted(studio: Studio, subject: Sequence[str | None], options: Mapping[str, Any]) -> StartTraining:
+    """What the tab asks for, checked. Raises StudioError with what is missing."""
     dataset_id, kind, name, trigger, base = (given or "" for given in subject)
     if not dataset_id:
         raise DatasetError("There are no pictures yet.", "Drop some in step 1, or take the example pictures.")
-    if kind not in KINDS:
+    known = next((one for one in KINDS if one == kind), None)
+    if known is None:
         raise ConfigError(
             "Say what the pictures show: a person, a style, an object or a character.", field="kind"
         )
-    return {
-        "dataset_id": safe_id(dataset_id, "set of pictures"),
-        "name": name,
-        "kind": kind,
-        "trigger": trigger,
-        "base": safe_base(base, studio.settings),
-        "overrides": options,
-    }
+    return StartTraining(
+        dataset_id=safe_id(dataset_id, "set of pictures"),
+        name=name,
+        kind=known,
+        trigger=trigger,
+        base=safe_base(base, studio.settings),
+        overrides=options,
+    )
 
 
 def on_load(studio: Studio, kept: Any = None) -> list[Any]:

@@ -28,6 +28,7 @@ from lora_studio.config import Kind
 from lora_studio.request import GenerateRequest, LoraUse
 from lora_studio.settings import CHECKOUT, Settings
 from lora_studio.studio import Studio, open_studio
+from lora_studio.training_request import StartTraining
 from scripts.bench.fixed_noise import fixed_noise_losses
 
 if TYPE_CHECKING:
@@ -165,12 +166,14 @@ def train(studio: Studio, subject: Subject, seed: int) -> str:
     """Train the set with the presets and this seed; the LoRA's slug."""
     name = subject.folder.name
     dataset = studio.datasets.create(name, sorted(subject.folder.iterdir()))
-    job = studio.start_training(
-        dataset_id=dataset.id,
-        name=f"{name} {seed}",
-        kind=subject.kind,
-        trigger="zwx",
-        overrides={"seed": seed, "sample_every_n_steps": 0},
+    job = studio.trainings.start(
+        StartTraining(
+            dataset_id=dataset.id,
+            name=f"{name} {seed}",
+            kind=subject.kind,
+            trigger="zwx",
+            overrides={"seed": seed, "sample_every_n_steps": 0},
+        )
     )
     record = studio.jobs.wait(job.id, timeout=PATIENCE)
     if record.status != "finished":

@@ -28,6 +28,7 @@ from lora_studio.events import Started, StepDone
 from lora_studio.settings import CHECKOUT, Settings
 from lora_studio.store.jobs import JobStore
 from lora_studio.studio import Studio, open_studio
+from lora_studio.training_request import StartTraining
 
 TRAINERS = 3
 KINDS = ("off", "refusing", "silent")
@@ -132,8 +133,8 @@ def measure_training(runs: int, steps: int, example: str) -> dict[str, list[floa
 
 def _train(studio: Studio, dataset_id: str, *, steps: int) -> list[float]:
     overrides = {"max_train_steps": steps, "sample_every_n_steps": 0, "save_every_n_steps": 0}
-    job = studio.start_training(
-        dataset_id=dataset_id, name="bench", kind="object", trigger="zwx", overrides=overrides
+    job = studio.trainings.start(
+        StartTraining(dataset_id=dataset_id, name="bench", kind="object", trigger="zwx", overrides=overrides)
     )
     record = studio.jobs.wait(job.id, timeout=PATIENCE)
     if record.status != "finished":

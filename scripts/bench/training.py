@@ -22,6 +22,7 @@ from pathlib import Path
 from lora_studio.events import StepDone
 from lora_studio.settings import CHECKOUT, Settings
 from lora_studio.studio import Studio, open_studio
+from lora_studio.training_request import StartTraining
 
 PATIENCE = 1800.0
 
@@ -60,12 +61,14 @@ def measure_run(studio: Studio, dataset_id: str, steps: int) -> dict[str, float]
     """One training without previews: seconds to the first step, steps a second, all seconds, peak memory."""
     with watched_memory() as memory:
         begun = time.time()
-        job = studio.start_training(
-            dataset_id=dataset_id,
-            name="bench",
-            kind="object",
-            trigger="zwx",
-            overrides={"max_train_steps": steps, "sample_every_n_steps": 0, "save_every_n_steps": 0},
+        job = studio.trainings.start(
+            StartTraining(
+                dataset_id=dataset_id,
+                name="bench",
+                kind="object",
+                trigger="zwx",
+                overrides={"max_train_steps": steps, "sample_every_n_steps": 0, "save_every_n_steps": 0},
+            )
         )
         record = studio.jobs.wait(job.id, timeout=PATIENCE)
     if record.status != "finished":

@@ -213,7 +213,7 @@ def test_any_words_are_an_answer_or_a_sentence(
     try:
         described = train.describe(arguments)
         if described is None:
-            train.read_wishes(arguments)
+            train.read_wanted(arguments)
         else:
             configured(read_kohya(described), described.changes, Progress(io.StringIO()))
     except StudioError:

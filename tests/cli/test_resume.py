@@ -12,6 +12,7 @@ from lora_studio.events import Finished
 from lora_studio.lora.files import find_file, read_header
 from lora_studio.records import JobStatus
 from lora_studio.studio import open_studio
+from lora_studio.training_request import StartTraining
 from tests.cli.conftest import Command, stored_job
 from tests.waiting import PATIENCE
 
@@ -33,8 +34,10 @@ def stopped(tiny_base: Path, pictures: Path) -> str:
                 "save_state_every_n_steps": 2,
             },
         }
-        job = studio.start_training(
-            dataset_id=dataset.id, name="Disc", kind="object", base=str(tiny_base), overrides=quick
+        job = studio.trainings.start(
+            StartTraining(
+                dataset_id=dataset.id, name="Disc", kind="object", base=str(tiny_base), overrides=quick
+            )
         )
         give_up = time.monotonic() + PATIENCE
         while studio.jobs.get(job.id).step < 3 and time.monotonic() < give_up:

@@ -14,6 +14,7 @@ from lora_studio.events import Emit, Finished, ShouldStop, Started, StepDone, St
 from lora_studio.jobs.queue import JobQueue
 from lora_studio.store.database import Database
 from lora_studio.store.jobs import JobStore
+from lora_studio.training_request import RunRequest
 from tests.waiting import PATIENCE
 
 
@@ -31,7 +32,8 @@ class SteppingWorker:
         self.permit = threading.Semaphore(0)
         self.raises: BaseException | None = None
 
-    def run(self, config: TrainConfig, emit: Emit, should_stop: ShouldStop, **more: Any) -> None:
+    def run(self, request: RunRequest, emit: Emit, should_stop: ShouldStop) -> None:
+        config = request.config
         total = config.optimizer.max_train_steps
         self.ran.append(config.output.output_name)
         emit(Started(total_steps=total, phases=("train",), device="cpu", dtype="float32", images=2))

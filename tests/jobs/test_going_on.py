@@ -13,13 +13,14 @@ import pytest
 
 from lora_studio.config import TrainConfig
 from lora_studio.errors import StoreError
-from lora_studio.events import Started, StepDone
+from lora_studio.events import Emit, ShouldStop, Started, StepDone
 from lora_studio.jobs.queue import FROM_THE_START, JobQueue
 from lora_studio.jobs.thread_worker import ThreadWorker
 from lora_studio.lora.files import find_file, read_header
 from lora_studio.records import JobRecord, JobStatus
 from lora_studio.runtime import DeviceLease
 from lora_studio.store.jobs import JobStore
+from lora_studio.training_request import RunRequest
 from tests.jobs.conftest import SteppingWorker
 from tests.tiny import make_pictures, make_tiny_base, tiny_values
 from tests.waiting import PATIENCE, until
@@ -176,22 +177,21 @@ def test_a_state_that_is_gone_is_told_before_anything_runs(open_queue: Open, tin
 
 
 class Listening(SteppingWorker):
-    """Asks for commands between its steps and keeps what it was given."""
+    """Asks for commands between its steps and keeps what it was asked for."""
 
     def __init__(self) -> None:
         super().__init__()
         self.heard: list[str] = []
-        self.given: list[dict[str, object]] = []
+        self.asked: list[RunRequest] = []
 
-    def run(self, config, emit, should_stop, **more):  # type: ignore[no-untyped-def]
-        commands, self.folder = more.pop("commands"), more.pop("folder")
-        self.given.append(more)
+    def run(self, request: RunRequest, emit: Emit, should_stop: ShouldStop) -> None:
+        self.asked.append(request)
 
         def ask() -> bool:
-            self.heard.extend(iter(commands, None))
-            return bool(should_stop())
+            self.heard.extend(iter(request.commands, None))
+            return should_stop()
 
-        super().run(config, emit, ask)
+        super().run(request, emit, ask)
 
 
 def test_a_command_of_another_program_is_heard(
@@ -206,8 +206,8 @@ def test_a_command_of_another_program_is_heard(
     queue.save_now(job.id)
     until(lambda: len(worker.heard) == 2)
     assert worker.heard == ["preview", "save"]
-    assert worker.given == [{"resume_from": None}]
-    assert worker.folder == store.folder(job.id)
+    (asked,) = worker.asked
+    assert (asked.resume_from, asked.fork, asked.folder) == (None, False, store.folder(job.id))
     worker.go()
     queue.wait(job.id, timeout=PATIENCE)
 
@@ -246,7 +246,7 @@ def test_a_waiting_job_is_paused_at_once(open_queue: Open, config_named: Build) 
     assert worker.ran == ["a"]
     queue.resume(second.id)
     assert queue.wait(second.id, timeout=PATIENCE).status == JobStatus.FINISHED
-    assert worker.given == [{"resume_from": None}] * 2
+    assert [(asked.resume_from, asked.fork) for asked in worker.asked] == [(None, False)] * 2
 
 
 def test_what_could_not_be_stored_at_the_end_is_stored_later(

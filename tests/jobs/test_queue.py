@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,6 +13,7 @@ from lora_studio.events import Emit, Failed, Finished, Noted, ShouldStop
 from lora_studio.jobs.queue import MOST_WAITING, JobQueue
 from lora_studio.records import JobRecord, JobStatus
 from lora_studio.store.jobs import JobStore
+from lora_studio.training_request import RunRequest
 from tests.jobs.conftest import SteppingWorker, step
 from tests.waiting import PATIENCE, until
 
@@ -140,7 +140,7 @@ def test_an_unexpected_failure_leaves_its_traceback_in_the_log(
 
 def test_a_failure_after_the_end_does_not_undo_it(open_queue: Open, config_named: Build) -> None:
     class Stumbling:
-        def run(self, config: TrainConfig, emit: Emit, should_stop: ShouldStop, **more: Any) -> None:
+        def run(self, request: RunRequest, emit: Emit, should_stop: ShouldStop) -> None:
             emit(Finished(path="x", steps=5, seconds=1))
             raise RuntimeError("while clearing up")
 
@@ -154,8 +154,8 @@ def test_a_failure_after_the_end_does_not_undo_it(open_queue: Open, config_named
 
 def test_a_worker_that_says_nothing_has_failed_or_was_stopped(open_queue: Open, config_named: Build) -> None:
     class Silent:
-        def run(self, config: TrainConfig, emit: Emit, should_stop: ShouldStop, **more: Any) -> None:
-            while config.output.output_name == "patient" and not should_stop():
+        def run(self, request: RunRequest, emit: Emit, should_stop: ShouldStop) -> None:
+            while request.config.output.output_name == "patient" and not should_stop():
                 time.sleep(0.01)
 
     queue = open_queue(worker=Silent())

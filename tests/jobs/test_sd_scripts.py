@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from lora_studio.config import TrainConfig
 from lora_studio.errors import ConfigError, DatasetError, Diverged, OutOfMemory, StudioError
 from lora_studio.events import (
     CheckpointSaved,
+    Command,
     Event,
     Finished,
     Noted,
@@ -34,6 +36,7 @@ from lora_studio.lora.files import find_file, read_header
 from lora_studio.records import JobStatus
 from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
+from lora_studio.training_request import RunRequest
 from tests.jobs.conftest import SteppingWorker
 from tests.tiny import make_pictures
 from tests.waiting import PATIENCE
@@ -103,7 +106,7 @@ class Run:
         self.events.append(event)
 
     def go(self, config: TrainConfig) -> Run:
-        self.worker.run(config, self, lambda: self.stop_when(), folder=self.folder)
+        self.worker.run(RunRequest(config=config, folder=self.folder), self, lambda: self.stop_when())
         return self
 
     def of(self, kind: type) -> list[Any]:
@@ -314,19 +317,21 @@ def test_a_checkout_that_is_not_there_is_named(
     config: Callable[..., TrainConfig], tmp_path: Path, environment: dict[str, str], said: str
 ) -> None:
     found = Settings.from_environment({"LORA_STUDIO_HOME": str(tmp_path / "home"), **environment})
+    request = RunRequest(config=config())
     with pytest.raises(ConfigError, match=said) as caught:
-        SdScriptsWorker(found, DeviceLease()).run(config(), lambda event: None, lambda: False)
+        SdScriptsWorker(found, DeviceLease()).run(request, lambda event: None, lambda: False)
     assert "LORA_STUDIO_SD_SCRIPTS" in caught.value.hint
 
 
 def test_commands_and_resuming_are_refused(
     run: Run, config: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
-    told = iter(["pause"])
-    run.worker.run(config(), run, lambda: False, commands=lambda: next(told, None))
+    told: Iterator[Command] = iter(["pause"])
+    request = RunRequest(config=config(), commands=lambda: next(told, None))
+    run.worker.run(request, run, lambda: False)
     assert "sd-scripts can't be told to pause while it runs." in [one.message for one in run.of(Noted)]
     with pytest.raises(ConfigError, match="can't be resumed"):
-        run.worker.run(config(), run, lambda: False, resume_from=tmp_path)
+        run.worker.run(replace(request, resume_from=tmp_path), run, lambda: False)
 
 
 def test_an_earlier_result_is_not_replaced(run: Run, config: Callable[..., TrainConfig]) -> None:

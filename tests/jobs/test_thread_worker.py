@@ -12,6 +12,7 @@ from lora_studio.errors import DeviceBusy
 from lora_studio.events import Event, Stopped
 from lora_studio.jobs.thread_worker import ThreadWorker
 from lora_studio.runtime import DeviceLease
+from lora_studio.training_request import RunRequest
 from tests.waiting import PATIENCE
 
 
@@ -26,9 +27,8 @@ def test_a_stop_while_the_device_is_taken_ends_before_the_first_step(
 ) -> None:
     lease, said, stop = DeviceLease(), list[Event](), threading.Event()
     with lease.hold("generation"):
-        run = threading.Thread(
-            target=ThreadWorker(lease).run, args=(config_named(), said.append, stop.is_set)
-        )
+        request = RunRequest(config=config_named())
+        run = threading.Thread(target=ThreadWorker(lease).run, args=(request, said.append, stop.is_set))
         run.start()
         give_up = time.monotonic() + PATIENCE
         while not lease.waiting and time.monotonic() < give_up:
@@ -67,7 +67,8 @@ def test_a_training_gives_way_between_steps(
     monkeypatch.setattr("lora_studio.trainer.train", train)
     generation = threading.Thread(target=generate)
     generation.start()
-    ThreadWorker(lease).run(config_named(), order.append, lambda: stopped)  # type: ignore[arg-type]
+    request = RunRequest(config=config_named())
+    ThreadWorker(lease).run(request, order.append, lambda: stopped)  # type: ignore[arg-type]
     generation.join(PATIENCE)
     rest = ["stopped"] if stopped else ["step 1, held by training", "step 2, held by training"]
     assert order == ["step 0, held by training", "generated", *rest]
@@ -82,4 +83,4 @@ def test_a_device_that_refuses_for_another_reason_is_an_error(
 
     monkeypatch.setattr("lora_studio.trainer.train", train)
     with pytest.raises(DeviceBusy, match="another program"):
-        ThreadWorker(DeviceLease()).run(config_named(), lambda event: None, lambda: False)
+        ThreadWorker(DeviceLease()).run(RunRequest(config=config_named()), lambda event: None, lambda: False)

@@ -18,6 +18,7 @@ from lora_studio.records import JobRecord, LoraRecord
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.store.jobs import JobStore
 from lora_studio.studio import Studio
+from lora_studio.training_request import StartTraining
 from lora_studio.ui import absent, tickets, train_tab
 from lora_studio.ui.live import Live
 from lora_studio.ui.upload_tab import example_files
@@ -41,7 +42,7 @@ def lora(studio: Studio, tmp_path: Path) -> LoraRecord:
 def stopped(studio: Studio) -> JobRecord:
     """A training that was stopped, with a state, a preview and a folder."""
     dataset = studio.datasets.create("Ink", example_files("ink"))
-    job = studio.start_training(dataset_id=dataset.id, name="Ink", kind="style")
+    job = studio.trainings.start(StartTraining(dataset_id=dataset.id, name="Ink", kind="style"))
     store, folder = JobStore(studio.database), Path(job.config["output"]["output_dir"])
     store.claim(job.id, "test")
     picture = folder / "previews" / "step-3-1.png"

@@ -16,6 +16,7 @@ from lora_studio.records import JobRecord, LoraRecord
 from lora_studio.store.jobs import JobStore
 from lora_studio.store.library import Library
 from lora_studio.studio import Studio
+from lora_studio.training_request import StartTraining
 from lora_studio.ui import blocks
 from lora_studio.ui.blocks import build
 from lora_studio.ui.live import Live
@@ -41,7 +42,7 @@ def live(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Live:
 @pytest.fixture
 def job(studio: Studio) -> JobRecord:
     dataset = studio.datasets.create("Ink", example_files("ink"))
-    return studio.start_training(dataset_id=dataset.id, name="Ink", kind="style")
+    return studio.trainings.start(StartTraining(dataset_id=dataset.id, name="Ink", kind="style"))
 
 
 def test_nothing_keeps_a_connection_open(page: gr.Blocks) -> None:

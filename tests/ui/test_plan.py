@@ -60,7 +60,7 @@ def test_a_plan_that_waits_for_the_device_can_be_stopped(studio: Studio) -> None
 def test_the_endpoint_answers_with_figures(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(
-        "lora_studio.studio.measure", lambda config, emit, should_stop: asked.append(config) or PLAN
+        "lora_studio.training_setup.measure", lambda config, emit, should_stop: asked.append(config) or PLAN
     )
     dataset = studio.datasets.create("Alien", example_files("alien"))
     answer = Endpoints(studio).plan_training(dataset.id, "object", options={"max_train_steps": 300})

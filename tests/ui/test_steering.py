@@ -10,6 +10,7 @@ from lora_studio.events import Paused, Started, StateSaved, StepDone, Stopped
 from lora_studio.records import JobRecord, JobStatus
 from lora_studio.store.jobs import JobStore
 from lora_studio.studio import Studio
+from lora_studio.training_request import StartTraining
 from lora_studio.ui import steering, views
 from lora_studio.ui.api import Endpoints
 from lora_studio.ui.blocks import build
@@ -21,7 +22,7 @@ NAMES = ("pause", "save", "preview", "resume", "fork")
 @pytest.fixture
 def job(studio: Studio) -> JobRecord:
     dataset = studio.datasets.create("Ink", example_files("ink"))
-    return studio.start_training(dataset_id=dataset.id, name="Ink", kind="style")
+    return studio.trainings.start(StartTraining(dataset_id=dataset.id, name="Ink", kind="style"))
 
 
 @pytest.fixture

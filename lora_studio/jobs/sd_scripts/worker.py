@@ -8,7 +8,6 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lora_studio.config import TrainConfig
 from lora_studio.errors import ConfigError, DeviceBusy, Diverged, StudioError
@@ -31,6 +30,7 @@ from lora_studio.jobs.sd_scripts.preparation import Launch, prepare
 from lora_studio.jobs.sd_scripts.result import STEP, SavedFiles
 from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
+from lora_studio.training_request import RunRequest
 
 HOLDER = "training"
 LOOK_SECONDS = 0.25
@@ -64,15 +64,15 @@ class SdScriptsWorker:
         self._grace_seconds, self._quiet_seconds = grace_seconds, quiet_seconds
         self._commands: Commands = no_commands
 
-    def run(self, config: TrainConfig, emit: Emit, should_stop: ShouldStop, **more: Any) -> None:
+    def run(self, request: RunRequest, emit: Emit, should_stop: ShouldStop) -> None:
         """Returns when the training has ended or stopped. Raises StudioError. There is no resuming here, and
-        a command is only answered. `more`: the job's `folder`, `resume_from`, `commands`."""
-        if more.get("resume_from"):
+        a command is only answered."""
+        if request.resume_from:
             raise ConfigError(
                 "A training by sd-scripts can't be resumed from here.", NO_RESUME, field="engine"
             )
-        self._commands = more.get("commands") or no_commands
-        folder: Path = more.get("folder") or Path(config.output.output_dir) / "sd-scripts"
+        config, self._commands = request.config, request.commands
+        folder = request.folder or Path(config.output.output_dir) / "sd-scripts"
         launch = prepare(config, self._settings, folder)
         try:
             with self._lease.hold(HOLDER, give_up=should_stop):

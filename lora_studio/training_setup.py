@@ -1,0 +1,162 @@
+"""From a person's wish to a training in the queue: its name, its trigger word, its whole configuration."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lora_studio.catalog import plan, preview_prompts
+from lora_studio.config import TrainConfig, config_leaf
+from lora_studio.data.captions import captions_in, find_word
+from lora_studio.data.subsets import has_masks
+from lora_studio.dataset import Datasets
+from lora_studio.errors import ConfigError, DatasetError, DeviceBusy
+from lora_studio.events import Emit, ShouldStop, ignore, never_stop
+from lora_studio.families.detect import FoundBase, known_base
+from lora_studio.jobs.queue import JobQueue
+from lora_studio.jobs.turns import Turns
+from lora_studio.lora.names import given_title, slug_from
+from lora_studio.records import JobRecord
+from lora_studio.runtime import DeviceLease
+from lora_studio.settings import Settings
+from lora_studio.training.plan import TrainingPlan, measure
+from lora_studio.training_request import StartTraining
+
+NAMED_IN = 0.8
+"""Share of the captions that must have the name in them."""
+FROM_THE_NAME = frozenset({"output_name", "output_dir", "title", "train_data_dir"})
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    settings: Settings
+    datasets: Datasets
+    jobs: JobQueue
+    lease: DeviceLease
+    turns: Turns
+    naming: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    """Held from choosing a free name to submitting the job that takes it."""
+
+    def start(self, wanted: StartTraining) -> JobRecord:
+        """Queue a training of an uploaded dataset. Raises ConfigError, DatasetError, ModelFileError."""
+        with self.naming:
+            return self.jobs.submit(self.config(wanted))
+
+    def config(self, wanted: StartTraining) -> TrainConfig:
+        """What `start` would queue. Raises ConfigError, DatasetError, ModelFileError."""
+        dataset = self.datasets.get(wanted.dataset_id)
+        if not dataset.images:
+            raise DatasetError(
+                "There are no pictures to train on.", "Upload at least one picture.", path=dataset.path
+            )
+        return self.folder_config(wanted, dataset.path, dataset.images)
+
+    def folder_config(self, wanted: StartTraining, folder: Path | str, images: int) -> TrainConfig:
+        """The same for `images` pictures in a folder, of which no set needs to be made: preset of the kind,
+        the base's defaults, then the overrides. The output folder is a fresh one. Raises ConfigError, and
+        ModelFileError for a base that is missing: it is named now, not when the job's turn comes."""
+        slug = self.free_slug(wanted.name)
+        found = known_base(wanted.base, self.settings)
+        trigger = wanted.trigger.strip() or made_trigger(wanted.name, slug, Path(folder))
+        values: dict[str, Any] = {
+            **plan(wanted.kind, found.traits, images, wanted.overrides).values,
+            "pretrained_model_name_or_path": wanted.base,
+            "train_data_dir": str(folder),
+            "trigger_word": trigger,
+            "output_name": slug,
+            "title": given_title(wanted.name),
+            "output_dir": str(self.settings.loras / slug),
+            "sample_prompts": preview_prompts(wanted.kind, trigger, found.traits.name),
+            **_regularisation(found),
+            **_masks(Path(folder), wanted.overrides),
+        }
+        for key, value in wanted.overrides.items():
+            if config_leaf(key).name in FROM_THE_NAME:
+                raise ConfigError(
+                    f"{key} can't be set here.", "It follows from the name you give.", field=key
+                )
+            values[key] = value
+        return TrainConfig.from_values(values)
+
+    def trigger_for(self, dataset_id: str, name: str) -> str:
+        """The word that a training of this name gets when nobody says one. Raises ConfigError, StoreError."""
+        return made_trigger(name, slug_of(name), Path(self.datasets.get(dataset_id).path))
+
+    def measure(
+        self, config: TrainConfig, emit: Emit = ignore, should_stop: ShouldStop = never_stop
+    ) -> TrainingPlan | None:
+        """What a training would take. Waits for the device; a running training gives way meanwhile. Nothing
+        is written. None when stopped. Raises StudioError; DeviceBusy while another is measured."""
+        try:
+            with self.turns.take("plan"), self.lease.hold("planning", give_up=should_stop):
+                return measure(config, emit, should_stop)
+        except DeviceBusy:
+            if should_stop():
+                return None
+            raise
+
+    def free_slug(self, name: str) -> str:
+        """A slug that neither the library nor a waiting training has yet. Raises ConfigError."""
+        taken = self.jobs.names_in_use()
+        if self.settings.loras.is_dir():
+            taken |= {path.name for path in self.settings.loras.iterdir()}
+        slug = slug_of(name)
+        candidate, number = slug, 2
+        while candidate in taken:
+            suffix = f"-{number}"
+            candidate, number = slug[: 64 - len(suffix)] + suffix, number + 1
+        return candidate
+
+
+def _masks(folder: Path, overrides: Mapping[str, Any]) -> dict[str, bool]:
+    """Masks that lie with the pictures are meant to be used."""
+    others = ("alpha_mask", "conditioning_data_dir", "dataset_config", "in_json")
+    if any(overrides.get(name) for name in others) or not folder.is_dir():
+        return {}
+    return {"masked_loss": True} if has_masks(folder) else {}
+
+
+def _regularisation(found: FoundBase) -> dict[str, str]:
+    """The pictures that come with a base to keep a LoRA from changing the rest."""
+    folder = found.traits.regularisation
+    return {"reg_data_dir": str(Path(found.path_or_id) / folder)} if folder else {}
+
+
+def slug_of(name: str) -> str:
+    """A folder-safe form of a name. Raises ConfigError for names that are empty or look like a path."""
+    given_title(name)
+    if re.search(r"[/\\\x00-\x1f]", name) or name.strip().startswith("."):
+        raise ConfigError(
+            f"The name {name!r} contains a slash or another character that a file name can't have.",
+            "Use letters, digits, spaces and hyphens.",
+            field="name",
+        )
+    slug = slug_from(name, 64)
+    if not slug:
+        raise ConfigError(
+            f"The name {name!r} has no letter or digit that a folder name can keep.",
+            "Use at least one of a-z or 0-9.",
+            field="name",
+        )
+    return slug
+
+
+def made_trigger(name: str, slug: str, folder: Path) -> str:
+    """The word that calls a LoRA up when nobody says one: the name, if the captions in the folder call it so,
+    else one made from it."""
+    captions = captions_in(folder)
+    said = [found for caption in captions if (found := find_word(caption, name.strip()))]
+    if captions and len(said) >= NAMED_IN * len(captions):
+        return Counter(said).most_common(1)[0][0]
+    return default_trigger(slug)
+
+
+def default_trigger(slug: str) -> str:
+    """A word that text encoders hardly know, made from the slug: its letters without vowels, up to five."""
+    letters = re.sub(r"[aeiou0-9-]", "", slug)[:5]
+    return letters if len(letters) >= 3 else f"zw{letters or 'x'}"
