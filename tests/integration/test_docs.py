@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.cli.main import build_parser
-from lora_studio.cli.train import read_wishes
+from lora_studio.cli.train import read_wanted
 from scripts.document_parameters import render
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -42,7 +42,7 @@ def test_the_settings_page_is_up_to_date() -> None:
 def test_each_command_parses(page: str, line: str) -> None:
     arguments = build_parser().parse_args(shlex.split(line, comments=True)[1:])
     if arguments.command == "train" and not arguments.config:
-        read_wishes(arguments)
+        read_wanted(arguments)
 
 
 def test_there_are_commands_to_parse() -> None:
