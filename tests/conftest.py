@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,6 +54,15 @@ def _session_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
                 patch.delenv(name)
         use_new_folders(tmp_path_factory, patch)
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _light_collections() -> None:
+    """What is there before a module's tests is left alone by the garbage collections in them: a worker that
+    has imported everything holds some million objects, and a quarter of the processor time went there."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -34,9 +34,13 @@ from tests.waiting import PATIENCE
 pytestmark = pytest.mark.slow
 LATE = 1.0
 """Seconds."""
-LENGTHS, LENGTH_OF_AXES = (110, 1900), 7900
-"""A little more than a number may have, a little less than a prompt, and less than an axis."""
+LENGTHS, LENGTH_OF_AXES = (1900, 110), 7900
+"""A little less than a prompt may have, a little more than a number, and a little less than an axis."""
 TOO_LONG = 60_000
+PARSED = {("generate", "prompt"), ("generate", "negative_prompt"), ("grid", "y"), ("set_caption", "caption")}
+"""Where each text is sent, as in options; each of the others gets some, not all the same."""
+SHARE = 6
+"""How many those are."""
 TRAININGS = ("start_training", "plan_training")
 """What they take begins a training, or one that is measured: few of those."""
 OPTIONS = ("negative_prompt", "sampler", "style", "width", "optimizer_args", "network_args", "resolution")
@@ -126,16 +130,17 @@ def world(studio: Caller, tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(dataset=made["dataset_id"], picture=picture)
 
 
-def forms(parameter: str, text: str) -> Iterator[Any]:
-    """The values of a parameter that hold a text: the text, or what it may stand in."""
+def forms(parameter: str, text: str, number: int) -> Iterator[Any]:
+    """The values of a parameter that hold the text of this number: the text, or what it may stand in."""
     match parameter:
         case "x":
-            yield from ({"parameter": name, "values": text} for name in PARAMETERS)
+            name = list(PARAMETERS)[number % len(PARAMETERS)]
+            yield {"parameter": name, "values": text}
             yield {"parameter": f"lora_weight:{text}", "values": "1"}
         case "y" | "z":
             yield {"parameter": "guidance_scale", "values": text}
         case "options":
-            yield from ({name: text} for name in OPTIONS)
+            yield {OPTIONS[number % len(OPTIONS)]: text}
         case "loras":
             yield from ([{"slug": text}], [{"slug": "layer", "weight": text}])
         case "files" | "picture" | "image" | "mask":
@@ -157,28 +162,33 @@ def test_whatever_is_sent_the_page_is_answered(studio: Caller, world: World) -> 
 
 
 def _send_all(studio: Caller, watch: Watch, endpoint: str, row: Row, right: dict[str, Any]) -> None:
-    for parameter in row:
-        for text in _texts(endpoint, parameter):
-            for value in forms(parameter, text):
+    for place, parameter in enumerate(row):
+        for number, text in _texts(endpoint, parameter, place):
+            for value in forms(parameter, text, number):
                 watch.asking = f"{endpoint} {parameter} {str(value)[:60]!r} of {len(text)}"
                 studio.post(endpoint, list({**right, parameter: value}.values()))
 
 
-def _texts(endpoint: str, parameter: str) -> list[str]:
+def _texts(endpoint: str, parameter: str, place: int) -> list[tuple[int, str]]:
+    """The texts for a parameter, each with a number that no other text for this parameter has."""
     if endpoint in TRAININGS and parameter != "options":
-        return list(islice(hard(LENGTHS[-1]), 3))
-    if endpoint in ("generate_base64", "img2img"):  # they read what generate reads
-        return list(islice(hard(LENGTHS[-1]), 6))
-    lengths = LENGTHS[1:] if endpoint == "generate" else LENGTHS
-    texts = [text for length in lengths for text in hard(length)]
-    return [*texts, *islice(hard(TOO_LONG), 4), *(hard(LENGTH_OF_AXES) if parameter == "x" else ())]
+        return list(enumerate(islice(hard(LENGTHS[0]), 3)))
+    if parameter == "x":
+        texts = list(hard(LENGTH_OF_AXES))
+        some = [texts[step % len(texts)] for step in range(4 * len(PARAMETERS))]
+    elif parameter == "options" or (endpoint, parameter) in PARSED:
+        some = [text for length in LENGTHS for text in hard(length)]
+    else:
+        texts = [text for length in LENGTHS for text in hard(length)]
+        some = [texts[(place + step) % len(texts)] for step in range(0, 5 * SHARE, 5)]
+    return list(enumerate([*some, *islice(hard(TOO_LONG), place % 4, place % 4 + 1)]))
 
 
 def test_whatever_is_in_a_file_the_page_is_answered(studio: Caller, world: World, tmp_path: Path) -> None:
     watch = Watch(studio.app)
     with watch.on():
-        for length in (1900, 60_000, 2_000_000):
-            for number, text in enumerate(hard(length)):
+        for length, every in ((1900, 3), (60_000, 1), (2_000_000, 3)):
+            for number, text in enumerate(islice(hard(length), 0, None, every)):
                 watch.asking = f"files with {text[:40]!r} of {length}"
                 name = f"{length}-{number}"
                 (picture,) = studio.upload(_settings_picture(tmp_path / f"{name}.png", text))
