@@ -157,7 +157,8 @@ class Settings:
                 mode = stat.S_IMODE(folder.stat().st_mode)
                 if mode & _umask():
                     folder.chmod(mode & ~_umask())
-                    logger.warning("%s is closed to others now; LORA_STUDIO_UMASK says to whom.", folder)
+                    if any(path.is_dir() for path in folder.iterdir()):  # a fresh checkout has nobody to tell
+                        logger.warning("%s is closed to others now; LORA_STUDIO_UMASK says to whom.", folder)
 
 
 def keep_private(environment: Mapping[str, str] | None = None) -> None:

@@ -333,12 +333,14 @@ def planned_config(studio: Studio, wanted: WantedTraining, folder: Path, images:
 def find_files(folder: Path) -> list[Path]:
     """What lies in the folder and, for Kohya's layout, one level below; a ZIP or a picture by itself. Raises
     DatasetError."""
-    from lora_studio.data.subsets import ENDINGS, HEIC_ENDINGS
+    from lora_studio.data.caption_tables import is_table
+    from lora_studio.data.uploads import CAPTION_ENDINGS
 
     if not os.path.exists(folder):
         raise DatasetError(f"{folder} does not exist.", "Check --images.", path=folder)
-    if folder.is_file() and folder.suffix.lower() in (".zip", *ENDINGS, *HEIC_ENDINGS):
-        return [folder]
+    name = folder.name.lower()
+    if folder.is_file() and not is_table(name) and not name.endswith(CAPTION_ENDINGS):
+        return [folder]  # what it is is known by its content
     if not folder.is_dir():
         raise DatasetError(
             f"{folder} is not a folder.", "Give --images a folder, a ZIP or a picture.", path=folder

@@ -183,7 +183,9 @@ def test_a_zip_and_a_picture_are_taken_as_they_are(train_quickly: Command, pictu
     assert outcome.code == 0, outcome.err
     assert "4 pictures, 4 with a caption." in outcome.err
     single = next(pictures.glob("*.png"))
-    assert find_files(single) == [single]
+    other = archive.with_suffix(".jxl")
+    other.touch()
+    assert (find_files(single), find_files(other)) == ([single], [other])
     outcome = train_quickly("--images", archive, "--save-kohya-config", pictures.parent / "set.toml")
     assert outcome.code == 2
     assert "folder" in outcome.err
