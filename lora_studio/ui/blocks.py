@@ -118,7 +118,7 @@ def _listen_use(tabs: gr.Tabs, live: Live) -> list[Any]:
     studio, generate, gallery = live.studio, live.generate, live.gallery
 
     def opened(filling: Filling, missing: list[str] | None = None) -> list[Any]:
-        shown = {"canvas": easel(filling.get("source", ""), filling.get("mask", ""), studio.settings)}
+        shown = {"canvas": easel(filling.get("image", ""), filling.get("mask_image", ""), studio.settings)}
         said = "" if missing is None else recall.report(missing)
         return [*generate.filling({**filling, **shown}, said), gr.Tabs(selected="generate")]
 

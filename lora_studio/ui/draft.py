@@ -71,10 +71,10 @@ class Drafts:
         filling = {
             name: _fitting(fields[name], value, studio) for name, value in kept.items() if name in fields
         }
-        sums = {name: _sum(kept.get(name)) for name in ("source", "mask")}
-        shown = easel(sums["source"], sums["mask"], studio.settings)
+        sums = {name: _sum(kept.get(name)) for name in ("image", "mask_image")}
+        shown = easel(sums["image"], sums["mask_image"], studio.settings)
         if not shown:
-            sums = {"source": "", "mask": ""}
+            sums = {"image": "", "mask_image": ""}
         return {**filling, **_stack(kept, studio.gallery.loras()), **sums, "canvas": shown}
 
 

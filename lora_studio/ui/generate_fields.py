@@ -11,7 +11,7 @@ from lora_studio.request import GenerateRequest
 from lora_studio.studio import Studio
 from lora_studio.ui.form import number_box
 from lora_studio.ui.generating import (
-    FIELD_TITLES,
+    LABELS,
     SLOTS,
     TEXT_WEIGHTS,
     WEIGHT_LIMITS,
@@ -38,24 +38,24 @@ def _own(field: str) -> Any:
     return GenerateRequest.model_fields[field].default
 
 
-def slider(name: str, field: str, label: str, limits: tuple[float, float, float]) -> gr.Slider:
+def slider(name: str, limits: tuple[float, float, float]) -> gr.Slider:
     """`limits` are least, most and step."""
     least, most, step = limits
     return gr.Slider(
         least,
         most,
-        value=_own(field),
+        value=_own(name),
         step=step,
-        label=label,
-        info=_said(field),
+        label=LABELS[name],
+        info=_said(name),
         interactive=True,
         elem_id=f"generate-{name}",
     )
 
 
-def box(name: str, label: str, placeholder: str, info: str | None = None) -> gr.Textbox:
+def box(name: str, placeholder: str, info: str | None = None) -> gr.Textbox:
     return number_box(
-        label=label,
+        label=LABELS[name],
         placeholder=placeholder,
         info=info,
         elem_id=f"generate-{name}",
@@ -98,16 +98,16 @@ def render_counts() -> Fields:
         elem_id="generate-compare",
     )
     with gr.Row():
-        fields["count"] = box("count", "Pictures", "1")
-        fields["seed"] = box("seed", "Seed", "random")
+        fields["count"] = box("count", "1")
+        fields["seed"] = box("seed", "random")
     return fields
 
 
 def render_more(studio: Studio) -> Fields:
     """What the fold "More settings" holds."""
     fields: Fields = {}
-    fields["negative"] = gr.Textbox(
-        label="Negative prompt", info="What must not be seen.", lines=2, elem_id="generate-negative"
+    fields["negative_prompt"] = gr.Textbox(
+        label="Negative prompt", info="What must not be seen.", lines=2, elem_id="generate-negative_prompt"
     )
     fields["base"] = gr.Dropdown(
         base_names(studio.settings),
@@ -118,9 +118,9 @@ def render_more(studio: Studio) -> Fields:
         elem_id="generate-base",
     )
     own = defaults_of(DEFAULT_BASE)
-    for row in (("steps", "guidance"), ("width", "height")):
+    for row in (("num_inference_steps", "guidance_scale"), ("width", "height")):
         with gr.Row():
-            fields |= {name: box(name, FIELD_TITLES[name], own[name]) for name in row}
+            fields |= {name: box(name, own[name]) for name in row}
     fields["sampler"] = gr.Dropdown(
         [(SPECIAL_SAMPLER, ""), *((name, name) for name in SAMPLERS)],
         value="",
@@ -128,8 +128,8 @@ def render_more(studio: Studio) -> Fields:
         interactive=True,
         elem_id="generate-sampler",
     )
-    fields["insert"] = gr.Checkbox(
-        True, label="Put trigger words in front of the prompt", elem_id="generate-insert"
+    fields["insert_trigger"] = gr.Checkbox(
+        True, label="Put trigger words in front of the prompt", elem_id="generate-insert_trigger"
     )
     with gr.Accordion("Finer settings", open=False, elem_id="generate-finer"):
         fields |= _render_finer()
@@ -138,10 +138,10 @@ def render_more(studio: Studio) -> Fields:
 
 def _render_finer() -> Fields:
     fields: Fields = {}
-    fields["clip_skip"] = slider("clip-skip", "clip_skip", "Clip skip", (1, 12, 1))
-    fields["rescale"] = slider("rescale", "guidance_rescale", "Guidance rescale", (0, 1, 0.05))
-    fields["variation_strength"] = slider("variation", "variation_strength", "Variation", (0, 1, 0.01))
-    fields["variation_seed"] = box("variation-seed", "Variation seed", "random", _said("variation_seed"))
+    fields["clip_skip"] = slider("clip_skip", (1, 12, 1))
+    fields["guidance_rescale"] = slider("guidance_rescale", (0, 1, 0.05))
+    fields["variation_strength"] = slider("variation_strength", (0, 1, 0.01))
+    fields["variation_seed"] = box("variation_seed", "random", _said("variation_seed"))
     for slot, name in enumerate(TEXT_WEIGHTS):
         fields[name] = number_box(
             label="In the text encoder",
@@ -150,8 +150,8 @@ def _render_finer() -> Fields:
             interactive=True,
             elem_id=f"generate-text-weight-{slot}",
         )
-    fields["format"] = gr.Dropdown(
-        FORMATS, value="png", label="File format", interactive=True, elem_id="generate-format"
+    fields["image_format"] = gr.Dropdown(
+        FORMATS, value="png", label="File format", interactive=True, elem_id="generate-image_format"
     )
     return fields
 
@@ -159,26 +159,26 @@ def _render_finer() -> Fields:
 def render_larger() -> Fields:
     """What the fold "Larger and sharper" holds."""
     fields: Fields = {}
-    fields["hires_scale"] = slider("hires-scale", "hires_scale", "Times the size", (1, 4, 0.25))
-    fields["hires_strength"] = slider("hires-strength", "hires_strength", "Freedom", (0.01, 1, 0.01))
+    fields["hires_scale"] = slider("hires_scale", (1, 4, 0.25))
+    fields["hires_strength"] = slider("hires_strength", (0.01, 1, 0.01))
     with gr.Row():
-        fields["hires_steps"] = box("hires-steps", "Steps", "as above")
+        fields["hires_steps"] = box("hires_steps", "as above")
         fields["hires_upscaler"] = gr.Dropdown(
             UPSCALERS,
             value="lanczos",
             label="Enlarged by",
             interactive=True,
             min_width=160,
-            elem_id="generate-hires-upscaler",
+            elem_id="generate-hires_upscaler",
         )
     return fields
 
 
 def render_redrawing() -> Fields:
-    """How a picture is redrawn; `source` and `mask` are the sums of the pictures that were taken in."""
-    fields: Fields = {"source": hidden("generate-source"), "mask": hidden("generate-mask")}
-    fields["strength"] = slider("strength", "strength", "Freedom", (0.01, 1, 0.01))
+    """How a picture is redrawn; `image` and `mask_image` are the sums of the pictures that were taken in."""
+    fields: Fields = {name: hidden(f"generate-{name}") for name in ("image", "mask_image")}
+    fields["strength"] = slider("strength", (0.01, 1, 0.01))
     with gr.Row():
-        fields["mask_blur"] = box("mask-blur", "Mask blur (px)", str(_own("mask_blur")))
-        fields["crop"] = box("crop", "Only around the mask (px)", "whole picture")
+        fields["mask_blur"] = box("mask_blur", str(_own("mask_blur")))
+        fields["padding_mask_crop"] = box("padding_mask_crop", "whole picture")
     return fields

@@ -15,6 +15,7 @@ from lora_studio.studio import Studio
 from lora_studio.ui import absent, cards, generate_fields, grid_fold, in_force, recall, redraw, style_fold
 from lora_studio.ui.gallery_tab import existing_lora
 from lora_studio.ui.generating import (
+    FIELD_TITLES,
     TEXT_WEIGHTS,
     WEIGHTS,
     Filling,
@@ -52,7 +53,7 @@ element.addEventListener('input', (event) => {
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateTab:
-    """`fields` are the inputs of a generation, by the names that `build_request` knows."""
+    """`fields` are the inputs of a generation, by their names in a request."""
 
     fields: Mapping[str, Any]
     order: gr.JSON
@@ -202,7 +203,7 @@ def _listen_in_force(tab: GenerateTab, studio: Studio) -> Any:
         return [*tab.filling(filling, gr.skip())]
 
     take: Any = {**QUICK, "trigger_mode": "multiple"}  # a second x is clicked before the first is answered
-    return tab.in_force.click(guarded(take_away), tab.fields["source"], tab.filled, **take)
+    return tab.in_force.click(guarded(take_away), tab.fields["image"], tab.filled, **take)
 
 
 def _listen_results(tab: GenerateTab, studio: Studio) -> Any:
@@ -264,7 +265,7 @@ def _listen_choices(tab: GenerateTab, studio: Studio) -> None:
     weights = [fields[name] for name in (*WEIGHTS, *TEXT_WEIGHTS)]
     chosen = [tab.loras, tab.order, base, *weights]
     tab.loras.change(guarded(choose), chosen, [*weights, tab.order, tab.triggers, tab.ideas], **QUICK)
-    sizes = [fields[name] for name in ("steps", "guidance", "width", "height")]
+    sizes = [fields[name] for name in FIELD_TITLES]
     base.change(guarded(change_base), [base, tab.loras], [*sizes, tab.ideas], **QUICK)
     for prompts in (tab.ideas, tab.used):
         prompts.click(guarded(take), None, prompt, **QUICK)

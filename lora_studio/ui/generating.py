@@ -33,84 +33,69 @@ MOST_TAGS, LONGEST_NAME = 20, 64
 """Of a picture's prompt: tags that are looked up, characters of a name that are shown."""
 STARTER_SUBJECT, ANY_SUBJECT = "dog", "lighthouse"
 FIELD_TITLES: Mapping[str, str] = {
-    "steps": "Steps",
-    "guidance": "Guidance",
+    "num_inference_steps": "Steps",
+    "guidance_scale": "Guidance",
     "width": "Width (px)",
     "height": "Height (px)",
 }
 LABELS: Mapping[str, str] = {
     **FIELD_TITLES,
     "prompt": "Prompt",
-    "negative": "Negative prompt",
+    "negative_prompt": "Negative prompt",
     "base": "Base model",
     "sampler": "Sampler",
     "count": "Pictures",
     "seed": "Seed",
     "clip_skip": "Clip skip",
-    "rescale": "Guidance rescale",
+    "guidance_rescale": "Guidance rescale",
     "variation_strength": "Variation",
     "variation_seed": "Variation seed",
-    "format": "File format",
+    "image_format": "File format",
     "hires_scale": "Times the size",
     "hires_strength": "Freedom",
     "hires_steps": "Steps",
     "hires_upscaler": "Enlarged by",
     "strength": "Freedom",
     "mask_blur": "Mask blur (px)",
-    "crop": "Only around the mask (px)",
+    "padding_mask_crop": "Only around the mask (px)",
 }
 """What the page calls its fields."""
 LARGER, REDRAWING, FINER = "Larger and sharper", "Redraw a picture", "Finer settings"
 PLACES: Mapping[str, str] = {
     **dict.fromkeys(("hires_scale", "hires_strength", "hires_steps", "hires_upscaler"), LARGER),
-    **dict.fromkeys(("strength", "mask_blur", "crop"), REDRAWING),
-    **dict.fromkeys(("clip_skip", "rescale", "variation_strength", "variation_seed", "format"), FINER),
+    **dict.fromkeys(("strength", "mask_blur", "padding_mask_crop"), REDRAWING),
+    **dict.fromkeys(
+        ("clip_skip", "guidance_rescale", "variation_strength", "variation_seed", "image_format"), FINER
+    ),
 }
 """The box in which a field is found, where there are more than one of its label or it lies deep."""
-WHOLE: Mapping[str, str] = {
-    "steps": "num_inference_steps",
-    "width": "width",
-    "height": "height",
-    "seed": "seed",
-    "count": "count",
-    "clip_skip": "clip_skip",
-    "variation_seed": "variation_seed",
-    "hires_steps": "hires_steps",
-    "mask_blur": "mask_blur",
-    "crop": "padding_mask_crop",
-}
-DECIMAL: Mapping[str, str] = {
-    "guidance": "guidance_scale",
-    "rescale": "guidance_rescale",
-    "variation_strength": "variation_strength",
-    "strength": "strength",
-    "hires_scale": "hires_scale",
-    "hires_strength": "hires_strength",
-}
-WORDS: Mapping[str, str] = {
-    "prompt": "prompt",
-    "negative": "negative_prompt",
-    "sampler": "sampler",
-    "hires_upscaler": "hires_upscaler",
-    "format": "image_format",
-    "source": "image",
-    "mask": "mask_image",
-}
-"""Fields of the page and what they are called in a request; an empty one leaves the request's default."""
+WHOLE = (
+    *("num_inference_steps", "width", "height", "seed", "count", "clip_skip"),
+    *("variation_seed", "hires_steps", "mask_blur", "padding_mask_crop"),
+)
+DECIMAL = (
+    *("guidance_scale", "guidance_rescale", "variation_strength"),
+    *("strength", "hires_scale", "hires_strength"),
+)
+WORDS = (
+    *("prompt", "negative_prompt", "sampler", "hires_upscaler"),
+    *("image_format", "image", "mask_image"),
+)
+"""Fields that the page has under their names in a request; an empty one leaves the request's default."""
 
-SLID = frozenset({"clip_skip", "rescale", "variation_strength", "strength", "hires_scale", "hires_strength"})
+SLID = frozenset(
+    {"clip_skip", "guidance_rescale", "variation_strength", "strength", "hires_scale", "hires_strength"}
+)
 TYPED = frozenset({*WHOLE, *DECIMAL}) - SLID
 """Numbers that are text on the page."""
 
 NAMES: Mapping[str, str] = {
-    field: f"{LABELS[name]} (in “{PLACES[name]}”)" if name in PLACES else LABELS[name]
-    for name, field in {**WHOLE, **DECIMAL, **WORDS, "base": "base"}.items()
-    if name in LABELS
+    name: f"{label} (in “{PLACES[name]}”)" if name in PLACES else label for name, label in LABELS.items()
 }
 """What people know the fields of a request by."""
 
 Filling = Mapping[str, Any]
-"""New values for some of the fields, by their name on the page."""
+"""New values for some of the fields, by their name in a request."""
 
 
 def defaults_of(base: str, settings: Settings | None = None) -> dict[str, str]:
@@ -121,8 +106,8 @@ def defaults_of(base: str, settings: Settings | None = None) -> dict[str, str]:
         return dict.fromkeys(FIELD_TITLES, "automatic")
     side = str(entry.native_size)
     return {
-        "steps": str(entry.num_inference_steps),
-        "guidance": f"{entry.guidance_scale:g}",
+        "num_inference_steps": str(entry.num_inference_steps),
+        "guidance_scale": f"{entry.guidance_scale:g}",
         "width": side,
         "height": side,
     }
@@ -174,12 +159,12 @@ def slots(studio: Studio, chosen: Sequence[str], before: Sequence[str], values: 
 def build_request(values: Mapping[str, Any], studio: Studio) -> GenerateRequest:
     """The request behind what the page sent, by field name. Raises ConfigError, ModelFileError,
     StoreError."""
-    given: dict[str, Any] = {WORDS[name]: values.get(name) or None for name in WORDS}
-    given |= {field: whole(values.get(name), NAMES[field]) for name, field in WHOLE.items()}
-    given |= {field: decimal(values.get(name), NAMES[field]) for name, field in DECIMAL.items()}
+    given: dict[str, Any] = {name: values.get(name) or None for name in WORDS}
+    given |= {name: whole(values.get(name), NAMES[name]) for name in WHOLE}
+    given |= {name: decimal(values.get(name), NAMES[name]) for name in DECIMAL}
     given["base"] = safe_base(values["base"], studio.settings)
     given["loras"] = _uses(values, studio)
-    given["insert_trigger"] = bool(values["insert"])
+    given["insert_trigger"] = bool(values["insert_trigger"])
     given["mask_image"] = _mask(given, studio)
     return GenerateRequest.build(NAMES, **{name: value for name, value in given.items() if value is not None})
 
@@ -234,11 +219,11 @@ def use_request(studio: Studio, request: GenerateRequest) -> tuple[Filling, list
     filling: dict[str, Any] = {
         "loras": loras,
         "order": [use.slug for use in uses],
-        "insert": request.insert_trigger,
+        "insert_trigger": request.insert_trigger,
     }
-    for name, field in {**WORDS, **WHOLE, **DECIMAL}.items():
+    for name in (*WORDS, *WHOLE, *DECIMAL):
         if name != "count":
-            value = getattr(request, field)
+            value = getattr(request, name)
             filling[name] = _typed(value) if name in TYPED else value
     for use, weight, text in zip(uses, WEIGHTS, TEXT_WEIGHTS, strict=False):
         least, most = WEIGHT_LIMITS
@@ -270,15 +255,15 @@ def _base_here(base: str, studio: Studio) -> tuple[str, list[str]]:
 
 
 def _pictures_here(request: GenerateRequest, studio: Studio) -> tuple[Filling, list[str]]:
-    """Source and mask as far as they are kept here."""
-    wanted = {"source": request.image, "mask": request.mask_image}
+    """The picture to redraw and its mask as far as they are kept here."""
+    wanted = {"image": request.image, "mask_image": request.mask_image}
     here = {
         name: value for name, value in wanted.items() if (studio.settings.inputs / f"{value}.png").is_file()
     }
     if len(here) == sum(map(bool, wanted.values())):
-        return {"source": "", "mask": "", **here}, []
+        return {"image": "", "mask_image": "", **here}, []
     gone = "The picture that it was redrawn from is not here; put it in again below."
-    return {"source": "", "mask": ""}, [gone]
+    return {"image": "", "mask_image": ""}, [gone]
 
 
 def _typed(value: Any) -> str:

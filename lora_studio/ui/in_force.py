@@ -12,22 +12,23 @@ import gradio as gr
 from lora_studio.errors import ConfigError
 from lora_studio.request import GenerateRequest
 from lora_studio.studio import Studio
-from lora_studio.ui.generating import DECIMAL, LABELS, WHOLE, WORDS, Filling
+from lora_studio.ui.generating import LABELS, Filling
 from lora_studio.ui.guard import base_names, quietly
 from lora_studio.ui.markup import ACTIONS_JS, fill, panel
 from lora_studio.ui.redraw import easel
 from lora_studio.ui.upload_tab import DEFAULT_BASE
 
 NAMES = (
-    *("base", "source", "mask", "negative", "steps", "guidance", "width", "height", "sampler", "insert"),
-    *("clip_skip", "rescale", "variation_strength", "format", "hires_scale"),
+    *("base", "image", "mask_image", "negative_prompt", "num_inference_steps", "guidance_scale"),
+    *("width", "height", "sampler", "insert_trigger", "clip_skip", "guidance_rescale"),
+    *("variation_strength", "image_format", "hires_scale"),
 )
 """Fields of the page that lie in folds and change the next pictures by themselves."""
 SHORT = 40
 OTHER_WORDS: Mapping[str, str] = {
-    "source": "your picture is redrawn",
-    "mask": "only the painted part of it",
-    "insert": "no trigger words in front",
+    "image": "your picture is redrawn",
+    "mask_image": "only the painted part of it",
+    "insert_trigger": "no trigger words in front",
 }
 SENT_JS = "(...values) => values.map((value, at) => at === MASK && value ? 'painted' : value)"
 """The mask is a picture: that there is one is enough."""
@@ -48,10 +49,7 @@ def plain(name: str) -> Any:
     """The value of a field that is not in force."""
     if name == "base":
         return DEFAULT_BASE
-    if name == "insert":
-        return True
-    field = {**WHOLE, **DECIMAL, **WORDS}[name]
-    default = GenerateRequest.model_fields[field].default
+    default = GenerateRequest.model_fields[name].default
     return "" if default is None else default
 
 
@@ -66,8 +64,8 @@ def chips(values: Sequence[Any], bases: Mapping[str, str]) -> list[Chip]:
         said = str(f"{shown:g}" if isinstance(shown, float) else shown)
         said = said if len(said) <= SHORT else f"{said[:SHORT]}…"
         found.append(Chip(name=name, text=OTHER_WORDS.get(name) or f"{LABELS[name]}: {said}"))
-    if not any(chip.name == "source" for chip in found):
-        found = [chip for chip in found if chip.name != "mask"]  # a mask alone does nothing
+    if not any(chip.name == "image" for chip in found):
+        found = [chip for chip in found if chip.name != "mask_image"]  # a mask alone does nothing
     return found
 
 
@@ -82,10 +80,10 @@ def without(name: str, source: str, studio: Studio) -> Filling:
     """The fields with one of NAMES taken away. Raises ConfigError."""
     if name not in NAMES:
         raise ConfigError("That is not in force.", "Reload the page.")
-    if name == "source":
-        return {"source": "", "mask": "", "canvas": ""}
-    if name == "mask":
-        return {"mask": "", "canvas": easel(source, "", studio.settings)}
+    if name == "image":
+        return {"image": "", "mask_image": "", "canvas": ""}
+    if name == "mask_image":
+        return {"mask_image": "", "canvas": easel(source, "", studio.settings)}
     return {name: plain(name)}
 
 
@@ -110,7 +108,7 @@ def _looking(shown: gr.HTML, fields: Mapping[str, Any], studio: Studio) -> tuple
         return line(values, studio)
 
     how: dict[str, Any] = {
-        "js": SENT_JS.replace("MASK", str(NAMES.index("mask"))),
+        "js": SENT_JS.replace("MASK", str(NAMES.index("mask_image"))),
         "queue": False,
         "show_progress": "hidden",
         "api_visibility": "private",

@@ -58,7 +58,7 @@ def listen(parts: RecallParts, tab: GenerateTab, studio: Studio) -> Any:
     def take(file: Any) -> list[Any]:
         restored, _ = recalled(studio, file)
         filling, missing = use_request(studio, restored.request)
-        shown = easel(filling["source"], filling["mask"], studio.settings)
+        shown = easel(filling["image"], filling["mask_image"], studio.settings)
         return [*tab.filling({**filling, "canvas": shown}, report([*missing, *restored.said])), None]
 
     return parts.file.upload(

@@ -69,7 +69,7 @@ def placed(source: str, base: str, settings: Settings) -> Filling:
     note = f"It will be drawn at {fitting[0]} × {fitting[1]} pixels, which suits the base." if fitting else ""
     width, height = map(str, fitting) if fitting else ("", "")
     shown = easel(source, "", settings, note)
-    return {"source": source, "mask": "", "canvas": shown, "width": width, "height": height}
+    return {"image": source, "mask_image": "", "canvas": shown, "width": width, "height": height}
 
 
 def fitting_size(size: tuple[int, int], base: Base | None) -> tuple[int, int] | None:
@@ -105,8 +105,8 @@ def listen(parts: RedrawParts, fields: Fields, studio: Studio) -> list[Any]:
     def remove() -> list[str]:
         return ["", "", ""]
 
-    names = ("source", "mask", "width", "height")
-    source, mask = fields["source"], fields["mask"]
+    names = ("image", "mask_image", "width", "height")
+    source, mask = fields["image"], fields["mask_image"]
     outputs = [*(fields[name] for name in names), parts.canvas, parts.file]
     return [
         parts.file.upload(guarded(take), [parts.file, fields["base"]], outputs, api_visibility="private"),

@@ -94,8 +94,8 @@ def listen(shown: gr.HTML, fields: Fields, studio: Studio) -> Any:
         worn = dress(prompt, negative, str(getattr(event, "style", "")), base)
         return [worn.prompt, worn.negative, *sizes(worn.style, base, (width, height)), tiles(worn.style)]
 
-    outputs = [fields[name] for name in ("prompt", "negative", "width", "height")]
-    inputs = [fields[name] for name in ("prompt", "negative", "base", "width", "height")]
+    outputs = [fields[name] for name in ("prompt", "negative_prompt", "width", "height")]
+    inputs = [fields[name] for name in ("prompt", "negative_prompt", "base", "width", "height")]
     return shown.click(
         guarded(choose), inputs, [*outputs, shown], show_progress="hidden", api_visibility="private"
     )

@@ -35,7 +35,7 @@ def test_a_generation_is_there_after_a_reload_and_in_a_second_window(page: Page,
     expect(page.locator("#generate-tokens")).to_have_text("2 of 75 tokens")
     write(page, "generate-count", "16")
     open_fold(page, "more")
-    write(page, "generate-steps", "150")
+    write(page, "generate-num_inference_steps", "150")
     page.locator("#generate-go").click()
     expect(page.locator("#generate-progress .sentence")).to_contain_text(
         re.compile(r"Picture 1 of 16, step \d")
@@ -130,11 +130,11 @@ def test_a_style_fills_in_both_prompts_and_goes_again(page: Page) -> None:
     style.click()
     expect(style).to_have_attribute("aria-pressed", "true")
     expect(box(page, "generate-prompt")).to_have_value(re.compile("portrait of a dog, "))
-    expect(box(page, "generate-negative")).to_have_value(re.compile("deformed"))
+    expect(box(page, "generate-negative_prompt")).to_have_value(re.compile("deformed"))
     expect(box(page, "generate-width")).not_to_have_value("")
     style.click()
     expect(box(page, "generate-prompt")).to_have_value("a dog")
-    expect(box(page, "generate-negative")).to_have_value("")
+    expect(box(page, "generate-negative_prompt")).to_have_value("")
 
 
 def test_a_picture_that_is_dropped_brings_its_settings_back(page: Page, tmp_path: Path) -> None:
@@ -150,11 +150,11 @@ def test_a_picture_that_is_dropped_brings_its_settings_back(page: Page, tmp_path
     expect(box(page, "generate-seed")).to_have_value("42")
     open_fold(page, "more")
     for name, value in (
-        ("steps", "4"),
-        ("guidance", "2.5"),
+        ("num_inference_steps", "4"),
+        ("guidance_scale", "2.5"),
         ("width", "64"),
         ("height", "96"),
-        ("negative", "fog"),
+        ("negative_prompt", "fog"),
     ):
         expect(box(page, f"generate-{name}")).to_have_value(value)
     expect(page.locator("#generate-sampler input")).to_have_value("DPM++ 2M Karras")

@@ -47,7 +47,7 @@ def test_what_lies_in_folded_boxes_is_said_and_taken_away(generate: Page) -> Non
     expect(said).to_contain_text("only the painted part of it")
     page.locator("#generate-redraw > button").click()
     page.locator("#generate-more > button").click()
-    write(page, "generate-negative", "rain")
+    write(page, "generate-negative_prompt", "rain")
     expect(said).to_contain_text("Negative prompt: rain")
     page.locator("#generate-more > button").click()
     for width in (1440, 390):

@@ -60,7 +60,7 @@ def test_a_generation_is_stopped(open_page: OpenPage) -> None:
     write(page, "generate-prompt", "a dog")
     write(page, "generate-count", "16")
     page.locator("#generate-more > button").click()
-    write(page, "generate-steps", "200")
+    write(page, "generate-num_inference_steps", "200")
     page.locator("#generate-go").click()
     expect(page.locator("#generate-progress [role=progressbar]")).to_be_visible()
     page.locator("#generate-stop").click()

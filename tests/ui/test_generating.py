@@ -31,7 +31,7 @@ from lora_studio.ui.generating import (
 )
 from tests.ui.test_pictures import data_url
 
-FIELDS: dict[str, Any] = {"prompt": "a dog", "loras": [], "base": "starter", "insert": True}
+FIELDS: dict[str, Any] = {"prompt": "a dog", "loras": [], "base": "starter", "insert_trigger": True}
 LAYER = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_k"
 SUM = "0123456789abcdef" * 4
 
@@ -68,9 +68,11 @@ def test_what_is_typed_is_taken(three: Studio) -> None:
     typed = {
         **FIELDS,
         **{"loras": ["two", "one"], "weight-0": 0.5, "weight-1": None, "text-weight-1": "0,25"},
-        **{"count": "3", "seed": " 7 ", "guidance": "2,5", "steps": "9", "clip_skip": 2, "rescale": 0.7},
-        **{"hires_scale": 1.5, "hires_upscaler": "latent", "format": "webp", "source": SUM, "mask": SUM},
-        **{"variation_strength": 0.25, "variation_seed": "8", "crop": "32", "mask_blur": "0"},
+        **{"count": "3", "seed": " 7 ", "clip_skip": 2},
+        **{"guidance_scale": "2,5", "num_inference_steps": "9", "guidance_rescale": 0.7},
+        **{"hires_scale": 1.5, "hires_upscaler": "latent", "image_format": "webp"},
+        **{"image": SUM, "mask_image": SUM},
+        **{"variation_strength": 0.25, "variation_seed": "8", "padding_mask_crop": "32", "mask_blur": "0"},
     }
     assert build_request(typed, three) == GenerateRequest.build(
         prompt="a dog",
@@ -94,16 +96,16 @@ def test_what_is_typed_is_taken(three: Studio) -> None:
 
 
 def test_a_mask_without_its_picture_is_left_out(studio: Studio) -> None:
-    assert build_request({**FIELDS, "mask": SUM}, studio).mask_image == ""
+    assert build_request({**FIELDS, "mask_image": SUM}, studio).mask_image == ""
 
 
 def test_a_mask_that_was_just_painted_is_taken_in(studio: Studio) -> None:
     painted = data_url(Image.new("L", (64, 64), 255))
-    mask = build_request({**FIELDS, "source": SUM, "mask": painted}, studio).mask_image
+    mask = build_request({**FIELDS, "image": SUM, "mask_image": painted}, studio).mask_image
     assert (studio.settings.inputs / f"{mask}.png").is_file()
     for wrong in ("data:image/png;base64,%%%", "data:text/html,x", "/etc/passwd"):
         with pytest.raises(StudioError):
-            build_request({**FIELDS, "source": SUM, "mask": wrong}, studio)
+            build_request({**FIELDS, "image": SUM, "mask_image": wrong}, studio)
 
 
 @pytest.mark.parametrize(
@@ -111,16 +113,16 @@ def test_a_mask_that_was_just_painted_is_taken_in(studio: Studio) -> None:
     [
         ({"count": "0"}, ConfigError, "Pictures"),
         ({"width": "65"}, ConfigError, "Width"),
-        ({"steps": "1.5"}, ConfigError, "Steps"),
-        ({"steps": "1000"}, ConfigError, "Steps"),
-        ({"guidance": "much"}, ConfigError, "Guidance"),
+        ({"num_inference_steps": "1.5"}, ConfigError, "Steps"),
+        ({"num_inference_steps": "1000"}, ConfigError, "Steps"),
+        ({"guidance_scale": "much"}, ConfigError, "Guidance"),
         ({"base": "/etc"}, ModelFileError, "/etc"),
         ({"base": None}, ModelFileError, "base"),
         ({"loras": ["../x"]}, StoreError, "LoRA"),
         ({"loras": ["missing"]}, StoreError, "missing"),
         ({"prompt": "x" * 10_001}, ConfigError, "Prompt"),
-        ({"source": "../../etc/passwd"}, ConfigError, "image"),
-        ({"format": "exe"}, ConfigError, "File format"),
+        ({"image": "../../etc/passwd"}, ConfigError, "image"),
+        ({"image_format": "exe"}, ConfigError, "File format"),
         ({"hires_scale": 9}, ConfigError, "Times the size"),
     ],
 )
@@ -192,7 +194,7 @@ def test_what_is_not_here_is_named_and_the_rest_filled_in(three: Studio) -> None
     )
     filling, missing = use_request(three, request)
     assert (filling["prompt"], filling["order"], filling["base"]) == ("a cat", ["two"], "starter")
-    assert (filling["source"], filling["mask"]) == ("", "")
+    assert (filling["image"], filling["mask_image"]) == ("", "")
     for sentence, word in zip(missing, ("gone", "deliberate_v2", "redrawn from"), strict=True):
         assert word in sentence
 
@@ -249,6 +251,6 @@ def test_the_page_has_a_field_for_each_name(studio: Studio) -> None:
 
     with build(studio):
         tab = generate_tab.render(studio)
-    wanted = {"loras", "compare", "base", "insert", *WORDS, *WHOLE, *DECIMAL, *WEIGHTS, *TEXT_WEIGHTS}
+    wanted = {"loras", "compare", "base", "insert_trigger", *WORDS, *WHOLE, *DECIMAL, *WEIGHTS, *TEXT_WEIGHTS}
     assert set(tab.fields) == wanted
     assert len(tab.filling({"seed": "7"})) == len(tab.filled)

@@ -110,7 +110,7 @@ def test_a_picture_far_too_large_for_the_base_brings_a_size(
 def test_a_picture_is_placed_with_its_size(studio: Studio, uploaded: Path) -> None:
     settings = studio.settings
     small = placed(take_picture(str(uploaded), settings), "starter", settings)
-    assert (small["width"], small["height"], small["mask"]) == ("", "", "")
+    assert (small["width"], small["height"], small["mask_image"]) == ("", "", "")
     large = placed(take_picture(data_url(Image.new("RGB", (512, 256))), settings), "starter", settings)
     assert (large["width"], large["height"]) == ("88", "48")
     assert "88 × 48 pixels" in large["canvas"]
