@@ -12,7 +12,7 @@ import logging
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from lora_studio.data.ingest import ingest
 from lora_studio.data.masks import is_mask
 from lora_studio.disk import check_room
 from lora_studio.errors import DatasetError, StoreError
-from lora_studio.lora.files import write_atomically
+from lora_studio.files import disk_errors, write_atomically
 from lora_studio.lora.names import given_title
 from lora_studio.records import DatasetRecord
 from lora_studio.settings import Settings
@@ -51,7 +51,7 @@ class Datasets:
     def create(self, name: str, files: Sequence[Path]) -> DatasetRecord:
         """Make a set from pictures, ZIP archives and captions (.txt, .caption). The originals are only read.
         What can't be used is named in the record's `refused`; DatasetError when no picture is left."""
-        with self.passing(files, name) as passing, _disk_errors("The pictures", "stored"):
+        with self.passing(files, name) as passing, disk_errors("The pictures", "stored"):
             record = self._here(passing)
             _write_record(Path(passing.path), record)
             Path(passing.path).rename(record.path)
@@ -67,7 +67,7 @@ class Datasets:
         dataset_id = uuid.uuid4().hex[:12]
         folder = self._folder / f"{dataset_id}{UNFINISHED}"
         try:
-            with _disk_errors("The pictures", "stored"):
+            with disk_errors("The pictures", "stored"):
                 folder.mkdir(parents=True)
                 made = ingest(files, folder)
             yield DatasetRecord(
@@ -117,7 +117,7 @@ class Datasets:
         if path is None:
             raise DatasetError("That picture is not in this set.", "Reload the page.")
         text = " ".join(text.replace("\0", " ").split())[:LONGEST_CAPTION]
-        with _disk_errors(f"The caption of {file}", "saved"):
+        with disk_errors(f"The caption of {file}", "saved"):
             if text:
                 write_atomically(path.with_suffix(".txt"), f"{text}\n")
             else:
@@ -143,7 +143,7 @@ class Datasets:
         record = self.get(dataset_id)
         pictures = self.pictures(dataset_id)
         words = f"{trigger_word} {class_tokens or record.name}".strip()
-        with _disk_errors("The pictures", "exported"):
+        with disk_errors("The pictures", "exported"):
             return export_folder(
                 pictures,
                 folder,
@@ -220,14 +220,3 @@ def _caption(picture: Path) -> str:
 
 def _write_record(folder: Path, record: DatasetRecord) -> None:
     write_atomically(folder / RECORD, json.dumps(asdict(record), indent=2, ensure_ascii=False) + "\n")
-
-
-@contextlib.contextmanager
-def _disk_errors(what: str, done: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"{what} can't be {done}: {error.strerror or error}.",
-            "Free some disk space, or let LORA_STUDIO_HOME name another folder.",
-        ) from error

@@ -7,12 +7,11 @@ only make them quick to find, and `scan` makes them again.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from lora_studio.data.thumbnails import thumbnail
 from lora_studio.disk import check_room
 from lora_studio.errors import StoreError, StudioError, UnknownFormat
 from lora_studio.events import ShouldStop, never_stop
+from lora_studio.files import copy_atomically, disk_errors
 from lora_studio.generation import inputs
 from lora_studio.generation.image_records import image_record, request_in
 from lora_studio.generation.images import SUFFIXES
@@ -120,7 +120,7 @@ class Gallery:
         """Give a LoRA another title; slug, file and hash stay. Raises ConfigError for an empty title."""
         folder = Path(self.lora(slug).path).parent
         title = given_title(title)
-        with self._lock, _disk_errors(f"The name of {slug}", "saved"):
+        with self._lock, disk_errors(f"The name of {slug}", "saved"):
             notes = read_notes(folder)
             if not notes and (folder / NOTES).is_file():
                 raise StoreError(f"{NOTES} of {slug} can't be read.", "Repair or remove that file.")
@@ -132,7 +132,7 @@ class Gallery:
         """Make the checkpoint of `step` the LoRA's file. Returns the step that was used before: the same call
         with it is the way back. Raises StoreError for a step that was not kept."""
         folder = Path(self.lora(slug).path).parent
-        with self._lock, _disk_errors(f"The checkpoint of {slug}", "put in place"):
+        with self._lock, disk_errors(f"The checkpoint of {slug}", "put in place"):
             before = use_checkpoint(folder, step)
             self._read_lora(folder)
         return before
@@ -224,7 +224,7 @@ class Gallery:
         return token
 
     def _scan_loras(self, should_stop: ShouldStop) -> None:
-        with self._lock, _disk_errors("The library", "read"):
+        with self._lock, disk_errors("The library", "read"):
             self._settings.loras.mkdir(parents=True, exist_ok=True)
             for path in sorted(self._settings.loras.iterdir()):
                 self._take_in(path)
@@ -240,7 +240,7 @@ class Gallery:
 
     def _new_loras(self) -> list[Path]:
         """Folders whose rows are missing or tell of another state."""
-        with _disk_errors("The library", "read"):
+        with disk_errors("The library", "read"):
             folders = [path for path in self._settings.loras.iterdir() if SLUG.fullmatch(path.name)]
         known = self._library.lora_fingerprints()
         present = {folder: fingerprint(folder) for folder in folders}
@@ -269,17 +269,18 @@ class Gallery:
         if keep_original:
             check_room(self._settings.loras, path.name, path.stat().st_size, self._settings)
         folder = self._free_folder(path.stem)
-        unfinished, target = folder / ".copy.tmp", folder / file_name(folder.name)
-        with _disk_errors(plain_name(path), "brought into the library"):
+        target = folder / file_name(folder.name)
+        with disk_errors(plain_name(path), "brought into the library"):
             folder.mkdir(parents=True)
             try:
                 if not header.metadata.get("modelspec.title"):
                     write_notes(folder, {"title": plain_text(path.stem, LONGEST_TITLE)})
                 if keep_original:
-                    _copy(path, unfinished)
+                    copy_atomically(path, target)
                     if (config := config_beside(path, header.metadata, header.tensors)) is not None:
                         shutil.copyfile(config, folder / config.name)
-                move_file(unfinished if keep_original else path, target)
+                else:
+                    move_file(path, target)
                 record, state = read_record(folder), fingerprint(folder)
                 self._library.put_lora(record, state, best_preview(record.previews))
             except BaseException:
@@ -380,21 +381,3 @@ def _free(path: Path) -> Path:
         number += 1
         candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return candidate
-
-
-def _copy(source: Path, target: Path) -> None:
-    with source.open("rb") as read, target.open("xb") as written:
-        shutil.copyfileobj(read, written, 1 << 20)
-        written.flush()
-        os.fsync(written.fileno())
-
-
-@contextmanager
-def _disk_errors(what: str, done: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"{what} can't be {done}: {error.strerror or error}.",
-            "Check the disk's space and the folder's rights.",
-        ) from error

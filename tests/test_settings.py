@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.errors import ConfigError
-from lora_studio.lora.files import write_atomically
+from lora_studio.files import write_atomically
 from lora_studio.settings import CHECKOUT, Settings, keep_private
 
 

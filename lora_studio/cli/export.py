@@ -15,10 +15,10 @@ from lora_studio.data.captions import EXTENSIONS, has_word, read_caption
 from lora_studio.data.folders import Picture, read_folder
 from lora_studio.data.subsets import KOHYA_FOLDER, Subset
 from lora_studio.errors import ConfigError, StudioError
+from lora_studio.files import write_atomically
 from lora_studio.kohya_config import write_kohya
 from lora_studio.kohya_config.sample_prompts import prompt_lines
 from lora_studio.kohya_config.toml import write_table
-from lora_studio.lora.files import write_atomically
 
 OPTION = "Choose another name for --save-kohya-config."
 

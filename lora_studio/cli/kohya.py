@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.config import TrainConfig, config_leaves
+from lora_studio.files import copy_atomically, reason
 from lora_studio.kohya_config import KohyaOptions, further_options, read_file, read_given
 from lora_studio.kohya_config.options import COUNTED_IN_EPOCHS, NETWORK_ARGS, SECRETS
 from lora_studio.kohya_config.values import expanded
@@ -203,13 +203,10 @@ def copy_result(record: JobRecord, target: Path | None, progress: Progress) -> N
     if os.path.exists(target):
         progress.say(f"Note: {target} is there already and stays; the new one is in the library.")
         return
-    unfinished = target.with_name(f".{target.name}.tmp")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, unfinished)
-        os.replace(unfinished, target)
+        copy_atomically(source, target)
     except OSError as error:
-        progress.say(f"Warning: {target} can't be written: {error.strerror or error}.")
+        progress.say(f"Warning: {target} can't be written: {reason(error)}.")
     else:
         progress.say(f"Copied to {target}.")
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lora_studio.errors import DatasetError
+from lora_studio.files import read_errors
 
 MARK = b"PK\x03\x04"
 MOST_ENTRIES = 5000
@@ -125,13 +126,10 @@ def too_big(shown: str, limit: int) -> DatasetError:
 
 def _check_index(path: Path) -> None:
     """Look at the size of the archive's index before zipfile reads all of it. Layout: APPNOTE 4.3.16."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - 65_557))
-            tail = file.read()
-    except OSError as error:
-        raise DatasetError(f"{path.name} can't be read: {error.strerror}.", path=path) from error
+    with read_errors(path, DatasetError), path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 65_557))
+        tail = file.read()
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or len(tail) < at + 22:
         raise _damaged(path.name)

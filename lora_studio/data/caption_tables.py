@@ -12,6 +12,7 @@ from typing import Any
 from lora_studio.data.archives import harmless_parts
 from lora_studio.data.encodings import readings
 from lora_studio.errors import DatasetError
+from lora_studio.files import read_errors
 
 ENDINGS = (".jsonl", ".csv", ".tsv", ".json")
 KNOWN = (
@@ -68,10 +69,8 @@ def folder_captions(folder: Path) -> tuple[str, dict[str, str]]:
     for place, below in ((folder, ()), (folder.parent, (folder.name,))):
         for name in KNOWN:
             path = place / name
-            try:
+            with read_errors(path, DatasetError):
                 content = path.read_bytes() if path.is_file() else None
-            except OSError as error:
-                raise DatasetError(f"{name} can't be read: {error.strerror}.", path=path) from error
             if content is None:
                 continue
             try:

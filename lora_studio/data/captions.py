@@ -15,6 +15,7 @@ from pathlib import Path
 from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.encodings import Reading, readings
 from lora_studio.errors import DatasetError
+from lora_studio.files import read_errors
 
 EXTENSIONS = (".txt", ".caption")
 WILDCARD = re.compile(r"\{\{|\}\}|\{((?:\{\{|\}\}|[^{}])+)\}")
@@ -189,11 +190,8 @@ def _warm(parts: int, data: DatasetGroup, step: int, max_train_steps: int) -> in
 
 
 def _read_text(path: Path) -> Reading:
-    try:
-        with path.open("rb") as file:
-            content = file.read(LONGEST + 1)
-    except OSError as error:
-        raise DatasetError(f"The caption {path.name} can't be read: {error.strerror}.", path=path) from error
+    with read_errors(path, DatasetError, f"The caption {path.name}"), path.open("rb") as file:
+        content = file.read(LONGEST + 1)
     if len(content) > LONGEST:
         raise DatasetError(
             f"The caption {path.name} is longer than {LONGEST:,} bytes.",

@@ -36,6 +36,7 @@ from lora_studio.data.pairing import (
 from lora_studio.data.remarks import colour_remarks, named, shape_remarks
 from lora_studio.data.uploads import Upload, uploads_in
 from lora_studio.errors import DatasetError
+from lora_studio.files import disk_errors
 
 MOST_PICTURES = 500
 FEW_PICTURES = 5
@@ -254,15 +255,10 @@ def _remark(work: _Ingest) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    try:
-        with path.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise DatasetError(
-            f"{path.name} can't be written: {error.strerror or error}.", "Free some disk space.", path=path
-        ) from error
+    with disk_errors(path.name, "written", kind=DatasetError), path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _nothing_usable(refused: list[str]) -> DatasetError:

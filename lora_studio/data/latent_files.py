@@ -9,12 +9,13 @@ import contextlib
 import hashlib
 import json
 import os
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import PIL
+
+from lora_studio.files import reason, write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -67,15 +68,11 @@ class LatentFiles:
             return
         mean, deviation = (moment.contiguous() for moment in moments)
         payload = save({"mean": mean, "deviation": deviation})
-        unfinished = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}.part")
+        head = MARK + hashlib.sha256(payload).hexdigest().encode() + b"\n"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.write_bytes(MARK + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
-            os.replace(unfinished, path)
+            write_atomically(path, head + payload, lasting=False)
         except OSError as error:
-            self.problem = error.strerror or str(error)
-            with contextlib.suppress(OSError):
-                unfinished.unlink(missing_ok=True)
+            self.problem = reason(error)
 
     def make_room(self, most_bytes: int = MOST_BYTES) -> None:
         """Remove what was not used for the longest time, until the folder is no larger than this."""

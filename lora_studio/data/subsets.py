@@ -15,6 +15,7 @@ from lora_studio.data.masks import FOLDERS as MASK_FOLDERS
 from lora_studio.data.masks import is_grey, is_mask, masks_among
 from lora_studio.data.remarks import named
 from lora_studio.errors import DatasetError
+from lora_studio.files import read_errors
 from lora_studio.kohya_config.values import expanded
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".avif", ".gif", ".tif", ".tiff"})
@@ -121,12 +122,8 @@ def _image_files(folder: Path) -> list[Path]:
 
 
 def _names(folder: Path) -> list[str]:
-    try:
+    with read_errors(folder, DatasetError, f"The folder {folder.name}"):
         return sorted(path.name for path in folder.iterdir())
-    except OSError as error:
-        raise DatasetError(
-            f"The folder {folder.name} can't be read: {error.strerror}.", path=folder
-        ) from error
 
 
 def count_of(files: list[Path]) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
-import uuid
 from pathlib import Path
 
 from lora_studio.errors import DatasetError
+from lora_studio.files import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -31,20 +30,17 @@ def thumbnail(picture: Path, folder: Path) -> str:
     mark = path.with_suffix(".unreadable")
     if path.is_file() or mark.exists():
         return str(path) if path.is_file() else ""
-    unfinished = folder / f".{uuid.uuid4().hex}.tmp"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with opened(picture.name, picture) as image:
             if image.format == "JPEG":
                 image.draft(None, (2 * SIDE, 2 * SIDE))
             small = decode(picture.name, image).image
         small.thumbnail((SIDE, SIDE))
-        small.save(unfinished, "WEBP", quality=85)
-        os.replace(unfinished, path)
+        with replacing(path, lasting=False) as file:
+            small.save(file, "WEBP", quality=85)
         return str(path)
     except (*DAMAGE, DatasetError) as error:
         with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
             if not getattr(error.__cause__ or error, "errno", None):  # the picture's fault, not the disk's
                 mark.touch()
         logger.warning("no thumbnail of %s: %s", picture.name.encode("utf-8", "replace").decode(), error)

@@ -11,6 +11,7 @@ from lora_studio.data.archives import Limits, is_archive, open_archive, too_big
 from lora_studio.data.leftovers import is_trash
 from lora_studio.data.masks import owner_stem
 from lora_studio.errors import DatasetError
+from lora_studio.files import read_errors
 
 CAPTION_ENDINGS = (".txt", ".caption")
 KOHYA_FOLDER = re.compile(r"(\d{1,4})_(.+)")
@@ -68,12 +69,10 @@ def uploads_in(path: Path, limits: Limits) -> Iterator[Upload]:
 
 
 def _read_file(path: Path, limits: Limits) -> bytes:
-    try:
+    with read_errors(path, DatasetError):
         if path.stat().st_size > limits.member_bytes:
             raise too_big(path.name, limits.member_bytes)
         return path.read_bytes()
-    except OSError as error:
-        raise DatasetError(f"{path.name} can't be read: {error.strerror or error}.", path=path) from error
 
 
 def _kohya_folder(parents: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 
 from lora_studio.families.detect import FoundBase
-from lora_studio.lora.files import write_atomically
+from lora_studio.files import sha256, write_atomically
 from lora_studio.lora.metadata import LEGACY_BYTES, LEGACY_OFFSET
 from lora_studio.settings import Settings
 
@@ -37,10 +37,9 @@ def base_hashes(found: FoundBase, settings: Settings | None = None) -> Hashes:
 
 def _hash(file: Path) -> Hashes:
     with file.open("rb") as content:
-        whole = hashlib.file_digest(content, "sha256").hexdigest()
         content.seek(LEGACY_OFFSET)
         window = hashlib.sha256(content.read(LEGACY_BYTES)).hexdigest()
-    return {"ss_new_sd_model_hash": whole, "ss_sd_model_hash": window[:8]}
+    return {"ss_new_sd_model_hash": sha256(file), "ss_sd_model_hash": window[:8]}
 
 
 def _read(memory: Path) -> dict[str, Hashes]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from lora_studio.errors import StudioError, UnknownFormat
+from lora_studio.files import sha256
 from lora_studio.generation.images import FORMATS, read_request
 from lora_studio.records import ImageRecord
 from lora_studio.request import GenerateRequest
@@ -18,7 +18,7 @@ def image_record(path: Path, request: GenerateRequest | None = None) -> ImageRec
     try:
         with Image.open(path, formats=list(FORMATS)) as picture:
             width, height = picture.size
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = sha256(path)
         created_at = path.stat().st_mtime
     except (
         *(OSError, ValueError, SyntaxError),

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_studio import __version__
-from lora_studio.errors import BrokenFile, ConfigError, StoreError, UnknownFormat
+from lora_studio.errors import BrokenFile, ConfigError, UnknownFormat
+from lora_studio.files import disk_errors, write_atomically
 from lora_studio.generation.fitting import fit
 from lora_studio.generation.foreign_settings import read_foreign
 from lora_studio.generation.infotext import Restored, parse_infotext, restore, write_infotext
 from lora_studio.json_text import looks_like_object
-from lora_studio.lora.files import write_atomically
 from lora_studio.request import GeneratedImage, GenerateRequest
 
 if TYPE_CHECKING:
@@ -103,13 +103,8 @@ def write_picture(data: bytes, folder: Path, name: str, suffix: str) -> Path:
     now = datetime.now()
     digest = hashlib.sha256(data).hexdigest()[:8]
     path = folder / f"{now:%Y-%m-%d}" / f"{now:%H%M%S}-{name}-{digest}{suffix}"
-    try:
+    with disk_errors("The picture", f"written to {folder}"):
         write_atomically(path, data)
-    except OSError as error:
-        raise StoreError(
-            f"The picture can't be written to {folder}: {error.strerror or error}.",
-            "Free some disk space, or let LORA_STUDIO_HOME name another folder.",
-        ) from error
     return path
 
 

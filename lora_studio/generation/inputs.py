@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from lora_studio.data.archives import Limits, too_big
 from lora_studio.disk import check_room
 from lora_studio.errors import ConfigError, DatasetError, StoreError, UnknownFormat
-from lora_studio.lora.files import write_atomically
+from lora_studio.files import disk_errors, write_atomically
 from lora_studio.request import GenerateRequest
 
 if TYPE_CHECKING:
@@ -39,13 +39,10 @@ def take_in(path: Path, folder: Path, *, mask: bool = False) -> str:
     from lora_studio.data.cleaning import cleaned_picture
 
     try:
-        if path.stat().st_size > Limits().member_bytes:
-            raise too_big(path.name, Limits().member_bytes)
-        content = path.read_bytes()
-    except OSError as error:
-        raise StoreError(
-            f"{path.name} can't be read: {error.strerror or error}.", "Choose it again."
-        ) from error
+        with disk_errors(path.name, "read", "Choose it again."):
+            if path.stat().st_size > Limits().member_bytes:
+                raise too_big(path.name, Limits().member_bytes)
+            content = path.read_bytes()
     except DatasetError as error:
         raise UnknownFormat(error.message, error.hint, path=path) from error
     try:
@@ -69,13 +66,8 @@ def keep(picture: Image.Image, folder: Path) -> str:
         check_room(folder, "The picture")
         buffer = io.BytesIO()
         picture.save(buffer, format="PNG", compress_level=QUICK_COMPRESSION)
-        try:
+        with disk_errors("The picture", f"written to {folder}"):
             write_atomically(path, buffer.getvalue())
-        except OSError as error:
-            raise StoreError(
-                f"The picture can't be written to {folder}: {error.strerror or error}.",
-                "Free some disk space, or let LORA_STUDIO_HOME name another folder.",
-            ) from error
     return digest
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from uuid import uuid4
 import torch
 from PIL import Image
 
+from lora_studio.files import reason, write_atomically
 from lora_studio.generation.autoencoder import encode, sample, to_picture
 from lora_studio.runtime import memory_errors
 
@@ -55,7 +55,7 @@ class LiveView:
         try:
             self._write(picture)
         except OSError as error:
-            self.failed = error.strerror or str(error)
+            self.failed = reason(error)
             log.warning("no live previews: %s", error)
             return ""
         finally:
@@ -75,17 +75,9 @@ class LiveView:
             log.warning("a live preview can't be removed: %s", error)
 
     def _write(self, picture: Image.Image) -> None:
-        """Whole or not at all; it needn't survive a power cut."""
         buffer = io.BytesIO()
         picture.save(buffer, format="WEBP", quality=70, method=0)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        new = self._path.with_suffix(".webp.tmp")
-        try:
-            new.write_bytes(buffer.getvalue())
-            os.replace(new, self._path)
-        except OSError:
-            new.unlink(missing_ok=True)
-            raise
+        write_atomically(self._path, buffer.getvalue(), lasting=False)
 
 
 def look(latents: torch.Tensor, colours: torch.Tensor) -> Image.Image:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lora_studio.config import SLUG
 from lora_studio.errors import BrokenFile, StoreError
+from lora_studio.files import disk_errors, replacing
 from lora_studio.lora.files import LONGEST_TITLE, LONGEST_TRIGGER, MOST_DIM
 from lora_studio.lora.plain import LONGEST_NAME, plain_text, plain_words
 from lora_studio.store.supabase import Supabase
@@ -73,37 +73,24 @@ def download(remote: Supabase, lora_id: str, folder: Path) -> Path:
     if fault := _fault(row):
         raise BrokenFile(f"The LoRA {row['name']} can't be fetched: {fault}.", "Ask whoever put it there.")
     target = folder / f"{row['slug']}.safetensors"
-    unfinished = folder / f".{uuid.uuid4().hex}.tmp"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _receive(remote, row, unfinished)
-        unfinished.replace(target)
-    except OSError as error:
-        raise StoreError(
-            f"The LoRA {row['name']} can't be written: {error.strerror or error}.",
-            "Check the disk's space and the folder's rights.",
-        ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with disk_errors(f"The LoRA {row['name']}", "written"), replacing(target) as file:
+        _receive(remote, row, file)
     return target
 
 
-def _receive(remote: Supabase, row: Mapping[str, Any], target: Path) -> None:
+def _receive(remote: Supabase, row: Mapping[str, Any], file: BinaryIO) -> None:
     size, received, digest = int(row["artifact_bytes"]), 0, hashlib.sha256()
-    with target.open("xb") as file:
-        for block in remote.download(row["artifact_bucket"], row["artifact_path"]):
-            received += len(block)
-            if received > size:
-                break
-            digest.update(block)
-            file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
+    for block in remote.download(row["artifact_bucket"], row["artifact_path"]):
+        received += len(block)
+        if received > size:
+            break
+        digest.update(block)
+        file.write(block)
     if received != size or digest.hexdigest() != row["artifact_sha256"]:
         raise BrokenFile(
             f"The file of {row['name']} is not the one that was put into Supabase.",
             "Try again, or ask whoever put it there.",
-            path=target,
+            path=file.name,
         )
 
 

@@ -9,7 +9,6 @@ training's.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import logging
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lora_studio.errors import MirrorError, StoreError
+from lora_studio.files import sha256
 from lora_studio.jobs.mirrored import mirror_id
 from lora_studio.jobs.sender import Pace
 from lora_studio.lora.folder import best_preview
@@ -120,7 +120,7 @@ class Uploads:
         if not picture or not file.is_file() or file.stat().st_size > CHUNK:
             return ""
         try:
-            path = self._name(file, _hash(file))
+            path = self._name(file, sha256(file))
             self._remote.upload(IMAGES, path, file, KINDS[file.suffix.lower()])
         except (Refused, KeyError) as error:
             logger.warning("the preview %s was not uploaded: %s", file.name, error)
@@ -150,7 +150,7 @@ class Uploads:
         state = file.stat()
         known: dict[str, Any] = json.loads(item.note or "{}")
         if [known.get("size"), known.get("changed")] != [state.st_size, state.st_mtime_ns]:
-            known = {"size": state.st_size, "changed": state.st_mtime_ns, "hash": _hash(file)}
+            known = {"size": state.st_size, "changed": state.st_mtime_ns, "hash": sha256(file)}
         path = self._name(file, known["hash"])
         if known.get("stored") == path:
             return path
@@ -192,8 +192,3 @@ class Uploads:
         except (KeyError, ValueError) as error:
             raise Unreachable("Supabase did not say how far the upload is.") from error
         return reached >= file.stat().st_size
-
-
-def _hash(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -5,17 +5,14 @@ Standard library only: the gallery reads files without loading torch.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lora_studio.catalog import family_from_version
 from lora_studio.errors import UnknownFormat
+from lora_studio.files import sha256
 from lora_studio.lora.contents import contents_of, say_left_out
 from lora_studio.lora.keys import DORA
 from lora_studio.lora.origin import Tensors, family_of_layers, no_network
@@ -92,7 +89,7 @@ def read_header(path: Path | str) -> LoraHeader:
         network_alpha=common_alpha(path, contents, metadata) or said or float(dim),
         metadata=metadata,
         tensors=tensors,
-        tensor_hash=_hash_from(path, data_start),
+        tensor_hash=sha256(path, data_start),
         size_bytes=path.stat().st_size,
         algo=contents.algo,
         dora=any(DORA in layer.keys for layer in contents.layers.values()),
@@ -134,31 +131,6 @@ def file_name(slug: str) -> str:
     return "pytorch_lora_weights.safetensors" if skipped else f"{slug}.safetensors"
 
 
-def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write a whole file or nothing: temporary name in the same folder, fsync, rename. Makes the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    name = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        with name.open("xb") as file:  # with the process's umask; mkstemp would leave out the owner's group
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
-
-
 def _family_from_words(metadata: Mapping[str, str]) -> str:
     said = (metadata.get(key, "") for key in ("ss_base_model_version", "modelspec.architecture"))
     return next((family for version in said if (family := family_from_version(version))), "")
-
-
-def _hash_from(path: Path, offset: int) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        file.seek(offset)
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

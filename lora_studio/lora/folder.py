@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.errors import ModelFileError, StoreError
-from lora_studio.lora.files import LONGEST_TITLE, find_file, read_header, title_in, write_atomically
+from lora_studio.files import write_atomically
+from lora_studio.lora.files import LONGEST_TITLE, find_file, read_header, title_in
 from lora_studio.lora.plain import (
     LONGEST_KEPT,
     LONGEST_KEPT_TABLE,

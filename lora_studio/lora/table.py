@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.errors import BrokenFile, UnknownFormat
+from lora_studio.files import read_errors
 from lora_studio.lora.plain import plain_name, plain_table, plain_text
 
 HEADER_LIMIT = 32 << 20
@@ -69,20 +70,16 @@ def broken(path: Path, why: str) -> BrokenFile:
 
 def _read_raw(path: Path) -> tuple[bytes, int]:
     """The header's bytes and the file's size."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            head = file.read(8)
-            length = struct.unpack("<Q", head)[0] if len(head) == 8 else -1
-            if not 2 <= length <= size - 8:
-                raise broken(path, "its header is cut off or not what it says")
-            if length > HEADER_LIMIT:
-                raise broken(path, f"its header is longer than {HEADER_LIMIT >> 20} MB")
-            return file.read(length), size
-    except OSError as error:
-        why = error.strerror or error
-        raise BrokenFile(f"{plain_name(path)} can't be read: {why}.", path=path) from error
+    with read_errors(path, BrokenFile, plain_name(path)), path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        head = file.read(8)
+        length = struct.unpack("<Q", head)[0] if len(head) == 8 else -1
+        if not 2 <= length <= size - 8:
+            raise broken(path, "its header is cut off or not what it says")
+        if length > HEADER_LIMIT:
+            raise broken(path, f"its header is longer than {HEADER_LIMIT >> 20} MB")
+        return file.read(length), size
 
 
 def _check_cost(path: Path, raw: bytes) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.errors import StoreError
+from lora_studio.files import disk_errors
 from lora_studio.store.migrations import MIGRATIONS
 
 logger = logging.getLogger(__name__)
@@ -36,13 +37,8 @@ class Database:
         self.path = path
         self.notice = ""
         self._writing, self._reading = threading.RLock(), threading.RLock()
-        try:
+        with disk_errors(f"The folder {path.parent}", "made"):
             path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"The folder {path.parent} can't be made: {error.strerror or error}.",
-                "Let LORA_STUDIO_HOME name a folder that you may write to.",
-            ) from error
         if path.exists() and _is_damaged(path):
             self._move_aside()
         with _translated(path):
@@ -80,16 +76,12 @@ class Database:
 
     def _move_aside(self) -> None:
         aside = self.path.with_name(f"{self.path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-        try:
+        hint = "Close other programs that use it, or move it away by hand."
+        with disk_errors(f"The damaged database {self.path}", "moved aside", hint):
             for ending in ("", "-wal", "-shm"):
                 part = self.path.with_name(self.path.name + ending)
                 if part.exists():
                     part.replace(aside.with_name(aside.name + ending))
-        except OSError as error:
-            raise StoreError(
-                f"The database {self.path} is damaged and can't be moved aside: {error.strerror or error}.",
-                "Close other programs that use it, or move it away by hand.",
-            ) from error
         self.notice = (
             f"The database was damaged. It was moved to {aside.name} and a new one begun; LoRAs, images and "
             "datasets are found again, the list of trainings starts empty."

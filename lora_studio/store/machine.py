@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 
 from lora_studio.errors import StoreError
+from lora_studio.files import disk_errors
 
 NAME = "machine-id"
 
@@ -30,7 +31,7 @@ def machine_id(home: Path) -> str:
 def _make(path: Path) -> None:
     """Of two processes that begin at once, one's id stands: a link fails where there is one already."""
     new = path.with_name(f".{path.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
-    try:
+    with disk_errors(f"The file {path}", "made"):
         new.write_text(f"{uuid.uuid4()}\n", "ascii")
         try:
             os.link(new, path)
@@ -39,8 +40,3 @@ def _make(path: Path) -> None:
         except OSError:  # a file system without links
             new.replace(path)
         new.unlink(missing_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"The file {path} can't be made: {error.strerror or error}.",
-            "Check the folder's rights and space.",
-        ) from error

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lora_studio.errors import StoreError
+from lora_studio.files import disk_errors, reason
 
 TOKEN = re.compile(r"[0-9a-f]{32}")
 NOTE = "deleted.json"
@@ -53,7 +54,7 @@ class Trash:
         except OSError as error:
             self._back_out(entry)
             raise StoreError(
-                f"{title} can't be deleted: {_reason(error)}.",
+                f"{title} can't be deleted: {reason(error)}.",
                 "Close other programs that use it and try again.",
             ) from error
         return token
@@ -66,13 +67,8 @@ class Trash:
         entry = self._entry(token)
         if entry is None or entry.kind not in kinds:
             raise StoreError("There is nothing to undo.", "It may have been undone already; reload the page.")
-        try:
-            restored = self._put_back(entry, choose)
-        except OSError as error:
-            raise StoreError(
-                f"{entry.title} can't be put back: {_reason(error)}.", "It is still in the trash."
-            ) from error
-        return restored
+        with disk_errors(entry.title, "put back", "It is still in the trash."):
+            return self._put_back(entry, choose)
 
     def entries(self, kinds: Sequence[str]) -> list[Deleted]:
         """What can be undone, newest first."""
@@ -119,12 +115,6 @@ class Trash:
             return Deleted(**{**data, "paths": tuple(data["paths"])})
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
-        return str(error.args[0][0][-1])  # (from, to, why) of each file of a folder
-    return str(error.strerror or error)
 
 
 def _move(source: Path, target: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from lora_studio.lora.files import write_atomically
+from lora_studio.files import write_atomically
 from lora_studio.lora.folder import NOTES, read_notes
 
 KEY = "board"

@@ -8,7 +8,7 @@ import platform
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -21,9 +21,9 @@ from safetensors.torch import save
 from lora_studio import __version__
 from lora_studio.errors import DiskFull, Diverged
 from lora_studio.events import PreviewSaved
+from lora_studio.files import disk_errors, write_atomically
 from lora_studio.lora.attach import is_finite
 from lora_studio.lora.card import write_card
-from lora_studio.lora.files import write_atomically
 from lora_studio.lora.folder import json_text
 from lora_studio.lora.metadata import RunFacts, build_metadata, with_hashes
 from lora_studio.training.engine import Engine, base_hashes, base_name
@@ -70,8 +70,7 @@ class ResultFolder:
             return None
         name = self.engine.config.output.output_name
         path = self.path / "checkpoints" / f"{name}-step{step:08d}.safetensors"
-        with disk_errors(path):
-            write_atomically(path, self._serialized(tensors, step, epoch))
+        save_file(path, self._serialized(tensors, step, epoch))
         return path
 
     def publish(
@@ -89,8 +88,7 @@ class ResultFolder:
             self.file: self._serialized(tensors, step, epoch),
         }
         for path, content in contents.items():
-            with disk_errors(path):
-                write_atomically(path, content)
+            save_file(path, content)
         return self.file
 
     def _checked(self) -> dict[str, torch.Tensor] | None:
@@ -181,16 +179,16 @@ class ResultFolder:
         )
 
 
-@contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk and its like into a sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise DiskFull(
-            f"The file {path.name} can't be written: {(error.strerror or str(error)).lower()}.",
-            "Make room on the disk; what was saved before is still there.",
-        ) from error
+def saving(path: Path) -> contextlib.AbstractContextManager[None]:
+    """Raises DiskFull where a file of the run can't be written."""
+    hint = "Make room on the disk; what was saved before is still there."
+    return disk_errors(f"The file {path.name}", "written", hint, DiskFull)
+
+
+def save_file(path: Path, content: bytes | str) -> None:
+    """Whole or not at all. Raises DiskFull."""
+    with saving(path):
+        write_atomically(path, content)
 
 
 def facts_of(preview: PreviewSaved) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from lora_studio.errors import StoreError
-from lora_studio.lora.files import checkpoint_files, find_file, read_header, write_atomically
+from lora_studio.files import copy_atomically
+from lora_studio.lora.files import checkpoint_files, find_file, read_header
 
 __all__ = ["checkpoint_files", "chosen_step", "use_checkpoint"]
 
@@ -29,6 +30,6 @@ def use_checkpoint(folder: Path, step: int) -> int:
     read_header(wanted)  # a damaged one must not take the place of a sound one
     if before not in checkpoint_files(folder):
         name = f"{folder.name}-step{before:08d}.safetensors"
-        write_atomically(folder / "checkpoints" / name, file.read_bytes())
-    write_atomically(file, wanted.read_bytes())
+        copy_atomically(file, folder / "checkpoints" / name)
+    copy_atomically(wanted, file)
     return before

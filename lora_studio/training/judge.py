@@ -26,7 +26,7 @@ from lora_studio.events import Emit, Noted, PhaseAdvanced
 from lora_studio.runtime import memory_errors
 from lora_studio.training.bare import at_rest, base_alone
 from lora_studio.training.board import Board, Row, even_choice, recommend, write_board
-from lora_studio.training.checkpoint import disk_errors
+from lora_studio.training.checkpoint import saving
 from lora_studio.training.engine import Engine
 from lora_studio.training.fixed_noise import errors
 from lora_studio.training.prepare import TrainingData
@@ -119,7 +119,7 @@ class Comparison:
         step, reason = recommend(board)
         board = replace(board, recommended=step, reason=reason)
         folder = self.previews.folder.parent
-        with disk_errors(folder / "training.json"):
+        with saving(folder / "training.json"):
             write_board(folder, board)
         if reason:
             self.emit(Noted(message=reason))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from lora_studio.data.remarks import colour_remarks, placement_remarks
 from lora_studio.data.seeds import seed_of
 from lora_studio.errors import DatasetError
 from lora_studio.events import Emit, Noted, PhaseAdvanced, ShouldStop
+from lora_studio.files import sha256
 from lora_studio.lora.metadata import DatasetFacts
 from lora_studio.training.dataset_facts import Trained, dataset_facts
 from lora_studio.training.encoder import encoder_mark
@@ -89,13 +89,6 @@ def prepare_data(
     return TrainingData(
         loader=loader, latents=latents, texts=texts, steps=steps, facts=facts, validation=validation
     )
-
-
-def pictures_in_use(folder: PictureFolder, config: TrainConfig) -> list[Picture]:
-    """The pictures that will be trained on, if all can be read, with the repeats they will get."""
-    train, _ = split_off(folder.pictures, config.optimizer.seed)
-    repeats = zip(train, shared_repeats(train), strict=True)
-    return [replace(picture, repeats=count) for picture, count in repeats if count]
 
 
 def keeps_texts(config: TrainConfig) -> bool:
@@ -181,7 +174,7 @@ class _Reader:
 
     def _place(self, picture: Picture, look: Look, *, content: str = "") -> PlacedPicture:
         if not content and self.latents.files:
-            content = hashlib.sha256(picture.path.read_bytes()).hexdigest()
+            content = sha256(picture.path)
         return PlacedPicture(
             index=len(self.placed),
             picture=picture,

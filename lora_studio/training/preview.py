@@ -17,9 +17,8 @@ from lora_studio.config import Kind, TrainConfig
 from lora_studio.data.buckets import resolution_of
 from lora_studio.events import Emit, PhaseAdvanced, PreviewSaved
 from lora_studio.families.base import TextOutput, prompt_arguments
-from lora_studio.lora.files import write_atomically
 from lora_studio.training.bare import at_rest
-from lora_studio.training.checkpoint import disk_errors
+from lora_studio.training.checkpoint import save_file
 from lora_studio.training.engine import Engine, base_name
 from lora_studio.training.rhythm import preview_steps as preview_steps
 
@@ -176,5 +175,4 @@ def write_picture(image: Image.Image, path: Path) -> None:
     """As PNG, whole or not at all. Raises StudioError for a full disk and its like."""
     content = io.BytesIO()
     image.save(content, format="PNG")
-    with disk_errors(path):
-        write_atomically(path, content.getvalue())
+    save_file(path, content.getvalue())

@@ -16,6 +16,7 @@ from lora_studio.config_groups import Group
 from lora_studio.data.cache import PlacedPicture
 from lora_studio.data.folders import Picture
 from lora_studio.errors import ConfigError, DatasetError, ModelFileError
+from lora_studio.files import read_errors, sha256
 from lora_studio.training.engine import Engine
 
 HARMLESS = frozenset(
@@ -102,11 +103,8 @@ def _plain(value: Any) -> Any:
 
 
 def _hash(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DatasetError(f"{path.name} can't be read: {error.strerror}.", path=path) from error
+    with read_errors(path, DatasetError):
+        return sha256(path)
 
 
 def check_pictures(before: Sequence[Mapping[str, str]], now: Sequence[Mapping[str, str]], step: int) -> None:

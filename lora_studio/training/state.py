@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import pickle
 import random
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,7 +24,8 @@ from lora_studio.config import TrainConfig
 from lora_studio.config_groups import OutputGroup
 from lora_studio.errors import BrokenFile, ModelFileError, UnknownFormat
 from lora_studio.events import PreviewSaved, StepDone
-from lora_studio.training.checkpoint import disk_errors
+from lora_studio.files import read_errors, replacing
+from lora_studio.training.checkpoint import saving
 from lora_studio.training.state_files import state_file, state_files, step_of
 
 MARK = b"LoRA Studio state 1\n"
@@ -117,7 +117,7 @@ class States:
         began, by time.perf_counter. Raises StudioError for a full disk and its like."""
         begun = time.perf_counter() if begun is None else begun
         path = state_file(self.folder, state.point.step)
-        with disk_errors(path):
+        with saving(path):
             _write(path, state.to_plain())
         for old in self.files()[KEPT_FILES:]:
             old.unlink(missing_ok=True)
@@ -162,18 +162,15 @@ def read_newest(place: Path) -> tuple[State, list[str]]:
 
 def read_state(path: Path) -> State:
     """Raises BrokenFile, UnknownFormat."""
-    try:
-        with path.open("rb") as file:
-            data = _checked(file, path)
-    except OSError as error:
-        raise BrokenFile(f"{path.name} can't be read: {error.strerror}.", path=path) from error
+    with read_errors(path, BrokenFile), path.open("rb") as file:
+        data = _checked(file, path)
     try:
         return State.from_plain(data)
     except (TypeError, KeyError) as error:
         raise _of_another_version(path) from error
 
 
-def _checked(file: BinaryIO, path: Path) -> Mapping[str, Any]:
+def _checked(file: BufferedReader, path: Path) -> Mapping[str, Any]:
     """What the file holds, if its checksum is right."""
     whole = file.read(len(MARK)) == MARK and len(digest := file.read(DIGEST_BYTES)) == DIGEST_BYTES
     begin = file.tell()
@@ -197,33 +194,20 @@ def _of_another_version(path: Path) -> UnknownFormat:
     )
 
 
-def _digest(file: BinaryIO) -> bytes:
+def _digest(file: BufferedReader | BufferedRandom) -> bytes:
     """Of the rest of the file."""
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.digest()
+    return hashlib.file_digest(file, "sha256").digest()
 
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:
     """Atomically, and without a second copy of it all in memory."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w+b") as file:
-            begin = file.write(MARK + bytes(DIGEST_BYTES))
-            _save(data, file)
-            file.seek(begin)
-            digest = _digest(file)
-            file.seek(len(MARK))
-            file.write(digest)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
+    with replacing(path) as file:
+        begin = file.write(MARK + bytes(DIGEST_BYTES))
+        _save(data, file)
+        file.seek(begin)
+        digest = _digest(file)
+        file.seek(len(MARK))
+        file.write(digest)
 
 
 def _save(data: Mapping[str, Any], file: BinaryIO) -> None:

@@ -20,9 +20,8 @@ from lora_studio.data.cache import PlacedPicture
 from lora_studio.data.seeds import seed_of
 from lora_studio.events import Emit, Validated
 from lora_studio.families.base import TextOutput
-from lora_studio.lora.files import write_atomically
 from lora_studio.training.bare import at_rest, base_alone
-from lora_studio.training.checkpoint import disk_errors
+from lora_studio.training.checkpoint import save_file
 from lora_studio.training.engine import Engine
 from lora_studio.training.fixed_noise import errors
 from lora_studio.training.objective import sizes_of
@@ -85,13 +84,8 @@ class Validation:
 
     def _keep(self, step: int, loss: float) -> None:
         if math.isfinite(loss):
-            with disk_errors(self._file):
-                write_atomically(
-                    self._file,
-                    json.dumps(
-                        {**{str(at): kept for at, kept in self.losses.items()}, str(step): loss}, indent=2
-                    ),
-                )
+            known = {**{str(at): kept for at, kept in self.losses.items()}, str(step): loss}
+            save_file(self._file, json.dumps(known, indent=2))
 
     def _mean(self) -> float | None:
         losses: list[float] = []

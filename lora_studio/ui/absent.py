@@ -6,7 +6,6 @@ something is gone, the page says so, with Undo as long as the trash has it, and 
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import gradio as gr
 
 from lora_studio.config import SLUG
 from lora_studio.errors import StoreError, StudioError
+from lora_studio.files import sha256
 from lora_studio.records import DatasetRecord, JobRecord
 from lora_studio.settings import Settings
 from lora_studio.store.trash import Deleted
@@ -53,7 +53,7 @@ def token_of_image(studio: Studio, image_id: str) -> str:
 
 def _sums(trash: Path, entry: Deleted) -> set[str]:
     kept = (trash / entry.token / f"{number}-{Path(path).name}" for number, path in enumerate(entry.paths))
-    return {hashlib.sha256(path.read_bytes()).hexdigest() for path in kept if path.is_file()}
+    return {sha256(path) for path in kept if path.is_file()}
 
 
 def _deleted(studio: Studio) -> list[Deleted]:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from lora_studio.errors import BrokenFile, ModelFileError, UnknownFormat
-from lora_studio.lora.files import file_name, find_file, read_header, read_tensor_table, write_atomically
+from lora_studio.lora.files import file_name, find_file, read_header, read_tensor_table
 
 LAYER = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
 
@@ -206,23 +206,6 @@ def test_the_file_of_a_folder_is_the_one_named_like_it(tmp_path: Path) -> None:
 def test_names_that_diffusers_would_skip_get_its_standard_name() -> None:
     assert file_name("cat") == "cat.safetensors"
     assert file_name("checkpoint-cat") == "pytorch_lora_weights.safetensors"
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "deep" / "a.json"
-    write_atomically(path, "old")
-    assert path.stat().st_mode & 0o777 == 0o644
-
-    def fail(*_: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr("os.fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, b"new")
-    assert path.read_text() == "old"
-    assert [file.name for file in path.parent.iterdir()] == ["a.json"]
 
 
 @pytest.mark.parametrize(

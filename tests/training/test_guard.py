@@ -178,7 +178,7 @@ def test_a_full_disk_ends_the_run_and_it_goes_on_when_there_is_room(
     config = make_config("full", **changes)
     events: list[Event] = []
     full_disk(6)  # two states and a checkpoint, then another two
-    with pytest.raises(StudioError, match="can't be written: no space left on device") as caught:
+    with pytest.raises(StudioError, match="can't be written: No space left on device") as caught:
         train(config, events.append)
     assert "Make room" in caught.value.hint
     monkeypatch.undo()

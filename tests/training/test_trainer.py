@@ -232,7 +232,7 @@ def test_a_full_disk_is_told(make_config: ConfigMaker, monkeypatch: pytest.Monke
 
     monkeypatch.setattr("os.fsync", fail)
     config = make_config(save_every_n_steps=0)
-    with pytest.raises(StudioError, match=r"training\.json can't be written: no space left"):
+    with pytest.raises(StudioError, match=r"training\.json can't be written: No space left"):
         run(config)
     assert not list(Path(config.output.output_dir).iterdir())
 

@@ -14,13 +14,13 @@ from lora_studio import catalog
 from lora_studio.config import TrainConfig, config_leaf
 from lora_studio.data.buckets import resolution_of
 from lora_studio.data.folders import PictureFolder, read_folder
-from lora_studio.errors import ConfigError, StudioError
+from lora_studio.errors import ConfigError
 from lora_studio.families.detect import FoundBase, find_base
+from lora_studio.files import disk_errors, write_atomically
 from lora_studio.kohya_config import OPTIONS, kohya_options
 from lora_studio.kohya_config.sample_prompts import prompt_lines
 from lora_studio.kohya_config.toml import read_toml, write_table
 from lora_studio.kohya_config.values import expanded
-from lora_studio.lora.files import write_atomically
 from lora_studio.settings import Settings
 from lora_studio.training.result_place import check_output
 from lora_studio.training.rhythm import even_interval
@@ -78,7 +78,7 @@ def prepare(config: TrainConfig, settings: Settings, folder: Path) -> Launch:
         options.pop(name, None)
     options |= _base_options(config, base)
     prompts = _prompts(config, base)
-    try:
+    with disk_errors("The training", "laid out for sd-scripts"):
         folder.mkdir(parents=True, exist_ok=True)
         saves.mkdir(parents=True, exist_ok=True)
         options["dataset_config"] = str(_dataset(config, pictures, folder))
@@ -88,10 +88,6 @@ def prepare(config: TrainConfig, settings: Settings, folder: Path) -> Launch:
         options |= {"save_model_as": "safetensors"}
         text = "\n".join(write_table("arguments", options).splitlines()[1:]) + "\n"
         write_atomically(folder / "arguments.toml", text)
-    except OSError as error:
-        raise StudioError(
-            f"The training can't be laid out for sd-scripts: {error.strerror or error}."
-        ) from error
     return Launch(
         command=(python, script, "--config_file", str(folder.absolute() / "arguments.toml")),
         folder=checkout,

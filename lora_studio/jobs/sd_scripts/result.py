@@ -6,7 +6,6 @@ import contextlib
 import os
 import platform
 import re
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,9 +16,10 @@ from lora_studio import __version__
 from lora_studio.config import TrainConfig
 from lora_studio.errors import StudioError
 from lora_studio.events import PreviewSaved
+from lora_studio.files import copy_atomically, disk_errors, write_atomically
 from lora_studio.jobs.sd_scripts.preparation import Launch
 from lora_studio.lora.card import write_card
-from lora_studio.lora.files import file_name, read_header, write_atomically
+from lora_studio.lora.files import file_name, read_header
 from lora_studio.lora.folder import json_text
 
 STEP = re.compile(r"-step(\d+)$")
@@ -82,7 +82,7 @@ class SavedFiles:
             base = self.folder / "previews" / f"base-{number}.png"
             target = self.folder / "previews" / f"step-{at:06d}-{number}.png" if at else base
             with contextlib.suppress(OSError):
-                write_atomically(target, path.read_bytes())
+                copy_atomically(path, target)
                 prompts = self.launch.prompts
                 found.append(
                     PreviewSaved(
@@ -101,19 +101,13 @@ class SavedFiles:
         A checkpoint is copied, the finished LoRA moved. Raises StudioError."""
         target = self.folder / file_name(self.config.output.output_name)
         steps = int(facts["steps"])
-        try:
+        with disk_errors("The LoRA", "brought into the library", f"It is in {file}."):
             write_atomically(self.folder / "training.json", self._training(facts))
             write_atomically(self.folder / "README.md", self._card(steps))
             if STEP.search(file.stem) or file.stem != self.config.output.output_name:
-                unfinished = target.with_name(f".{target.name}.tmp")
-                shutil.copyfile(file, unfinished)
-                os.replace(unfinished, target)
+                copy_atomically(file, target)
             else:
                 os.replace(file, target)
-        except OSError as error:
-            raise StudioError(
-                f"The LoRA can't be brought into the library: {error.strerror or error}.", f"It is in {file}."
-            ) from error
         return target
 
     def _training(self, facts: Mapping[str, Any]) -> str:

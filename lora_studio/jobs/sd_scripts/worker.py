@@ -24,6 +24,7 @@ from lora_studio.events import (
     Stopped,
     no_commands,
 )
+from lora_studio.files import disk_errors
 from lora_studio.jobs.sd_scripts.child import Child
 from lora_studio.jobs.sd_scripts.console import LOG_NAME, Bar, Epoch, Saving, explain, read_line
 from lora_studio.jobs.sd_scripts.preparation import Launch, prepare
@@ -88,10 +89,8 @@ class SdScriptsWorker:
         watch = _Watch(config=config, launch=launch, emit=emit)
         watch.announce()
         log = folder / LOG_NAME
-        try:
+        with disk_errors("sd-scripts", "started", ""):
             child = Child(launch.command, folder=launch.folder, environment=environment(), log=log)
-        except OSError as error:
-            raise StudioError(f"sd-scripts can't be started: {error.strerror or error}.") from error
         try:
             stopped = self._follow(child, watch, should_stop)
         finally:

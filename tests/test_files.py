@@ -1,0 +1,83 @@
+"""Files of our own: whole or not at all, and one sentence when the disk refuses."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lora_studio.errors import BrokenFile, DiskFull, StoreError
+from lora_studio.files import (
+    copy_atomically,
+    disk_errors,
+    read_errors,
+    reason,
+    replacing,
+    sha256,
+    write_atomically,
+)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "deep" / "a.json"
+    write_atomically(path, "old")
+    assert path.stat().st_mode & 0o777 == 0o644
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, b"new")
+    assert path.read_text() == "old"
+    assert [file.name for file in path.parent.iterdir()] == ["a.json"]
+
+
+def test_a_copy_replaces_its_target_or_leaves_it(tmp_path: Path) -> None:
+    source, target = tmp_path / "a", tmp_path / "deep" / "b"
+    source.write_bytes(b"new")
+    copy_atomically(source, target)
+    assert target.read_bytes() == b"new"
+    with pytest.raises(FileNotFoundError):
+        copy_atomically(tmp_path / "none", target)
+    assert target.read_bytes() == b"new"
+    assert [file.name for file in target.parent.iterdir()] == ["b"]
+
+
+def test_what_is_written_can_be_read_before_it_takes_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    with replacing(path) as file:
+        file.write(b"head rest")
+        file.seek(5)
+        assert file.read() == b"rest"
+        assert not path.exists()
+    assert path.read_bytes() == b"head rest"
+
+
+def test_hashes_begin_where_they_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"head" + bytes(3_000_000))
+    assert sha256(path) == hashlib.sha256(b"head" + bytes(3_000_000)).hexdigest()
+    assert sha256(path, 4) == hashlib.sha256(bytes(3_000_000)).hexdigest()
+
+
+def test_the_disk_refuses_in_a_sentence(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
+    with pytest.raises(StoreError) as caught, disk_errors("The pictures", "stored"):
+        raise full
+    assert caught.value.message == "The pictures can't be stored: No space left on device."
+    assert "LORA_STUDIO_HOME" in caught.value.hint
+    with pytest.raises(DiskFull, match="Wait"), disk_errors("It", "kept", "Wait.", DiskFull):
+        raise full
+    gone = tmp_path / "gone.bin"
+    refusal = pytest.raises(BrokenFile, match=r"gone\.bin can't be read: No such file")
+    with refusal as broken, read_errors(gone, BrokenFile):
+        gone.read_bytes()
+    assert broken.value.path == str(gone)
+    assert reason(shutil.Error([("a", "b", "why")])) == "why"
+    assert reason(OSError("said so")) == "said so"
