@@ -34,10 +34,6 @@ class _Scaled(torch.nn.Module):
         return eight_bits.to(self.dtype) * self.scale
 
 
-def is_in_eight_bits(model: Any) -> bool:
-    return any(parametrize.is_parametrized(module, "weight") for module in model.modules())
-
-
 @torch.no_grad()
 def hold_in_eight_bits(model: Any) -> int:
     """Convert the frozen linear layers and convolutions; returns the bytes that this saves. With gradients

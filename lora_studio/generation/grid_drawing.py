@@ -232,15 +232,6 @@ def _plain_labels(grid: GridRequest, plan: Plan) -> Labels:
     return plain[0], plain[1], plain[2]
 
 
-def read_grid(path: Path | str) -> GridRequest | None:
-    """The grid that a sheet was made from; None for another picture. Raises BrokenFile."""
-    try:
-        values = json.loads(read_chunks(path).get(CHUNK, ""))
-        return GridRequest.build(**values[GRID])
-    except (ValueError, KeyError, TypeError, RecursionError, StudioError):
-        return None
-
-
 def plain_base(request: GenerateRequest) -> GenerateRequest:
     """With the base's name in place of a path on this machine."""
     return request.model_copy(update={"base": plain_name(request.base)})

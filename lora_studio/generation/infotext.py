@@ -149,14 +149,9 @@ def parse_infotext(text: str) -> Infotext:
     )
 
 
-def request_from_infotext(text: str) -> GenerateRequest:
-    """The request that an infotext describes; what it leaves out keeps its default. LoRA tags whose name
-    can't be a slug of ours stay in the prompt, where one can see them."""
-    return restore(text).request
-
-
 def restore(text: str) -> Restored:
-    """The same, with notes."""
+    """The request that an infotext describes, with notes; what it leaves out keeps its default. LoRA tags
+    whose name can't be a slug of ours stay in the prompt, where one can see them."""
     info = parse_infotext(text)
     said = info.settings
     prompt, loras, passed = _without_tags(said.get("Raw prompt") or info.prompt)

@@ -87,15 +87,10 @@ def split_key(key: str) -> tuple[str, str]:
     return name, kind
 
 
-def read_key(key: str) -> tuple[str, str]:
-    """(Kohya's layer name, part) of a tensor in any LoRA file; the part is empty for a tensor that no kind
-    has. Knows Kohya's, LyCORIS', PEFT's and both of diffusers' spellings; a file's only text encoder and its
-    first of two have the same name."""
-    return spelled_key(key)[:2]
-
-
 def spelled_key(key: str) -> tuple[str, str, str]:
-    """The same, and the layer's name as the file itself has it."""
+    """(Kohya's layer name, part, the layer's name as the file has it) of a tensor in any LoRA file; the part
+    is empty for a tensor that no kind has. Knows Kohya's, LyCORIS', PEFT's and both of diffusers' spellings;
+    a file's only text encoder and its first of two have the same name."""
     match = PART.fullmatch(key)
     if match is None:
         return key, "", key

@@ -31,7 +31,6 @@ ENDS = {
 MIDDLE = {"resnets_0": "0", "attentions_0": "1", "resnets_1": "2"}
 LOWEST_UPSAMPLER = "up_blocks_0_upsamplers_0_"
 OURS = re.compile(r"(down|up)_blocks_(\d+)_(resnets|attentions|downsamplers|upsamplers)_(\d+)_(.+)")
-THEIRS = re.compile(r"(input|output)_blocks_(\d+)_(\d+)_(.+)")
 
 
 def to_stability(name: str) -> str:
@@ -41,7 +40,7 @@ def to_stability(name: str) -> str:
     if name in ENDS:
         return ENDS[name]
     if match := re.fullmatch(r"mid_block_((?:resnets|attentions)_\d+)_(.+)", name):
-        return f"middle_block_{MIDDLE[match[1]]}_{_residual(match[2], RESIDUAL)}"
+        return f"middle_block_{MIDDLE[match[1]]}_{RESIDUAL.get(match[2], match[2])}"
     match = OURS.fullmatch(name)
     if match is None:
         return name
@@ -51,7 +50,7 @@ def to_stability(name: str) -> str:
     if kind == "upsamplers":
         return f"output_blocks_{DOWN * level + 2}_2_{rest}"
     place = DOWN * level + number + (way == "down")
-    rest = _residual(rest, RESIDUAL) if kind == "resnets" else rest
+    rest = RESIDUAL.get(rest, rest) if kind == "resnets" else rest
     return f"{'input' if way == 'down' else 'output'}_blocks_{place}_{int(kind == 'attentions')}_{rest}"
 
 
@@ -62,30 +61,3 @@ def stability_names(name: str) -> tuple[str, ...]:
     if name.startswith(LOWEST_UPSAMPLER):
         return usual, usual.replace("output_blocks_2_2_", "output_blocks_2_1_", 1)
     return (usual,)
-
-
-def from_stability(name: str) -> str:
-    """The way back. A name that is none of Stability's stays as it is."""
-    back = {theirs: ours for ours, theirs in RESIDUAL.items()}
-    ends = {theirs: ours for ours, theirs in ENDS.items()}
-    if name in ends:
-        return ends[name]
-    if match := re.fullmatch(r"middle_block_(\d)_(.+)", name):
-        places = {theirs: ours for ours, theirs in MIDDLE.items()}
-        return f"mid_block_{places[match[1]]}_{_residual(match[2], back)}" if match[1] in places else name
-    match = THEIRS.fullmatch(name)
-    if match is None:
-        return name
-    way, place, inner, rest = match[1], int(match[2]), int(match[3]), match[4]
-    if way == "input" and rest == "op":
-        return f"down_blocks_{place // DOWN - 1}_downsamplers_0_conv"
-    if way == "output" and rest == "conv":
-        return f"up_blocks_{place // DOWN}_upsamplers_0_conv"
-    level, number = divmod(place - (way == "input"), DOWN)
-    kind = "attentions" if inner else "resnets"
-    rest = rest if inner else _residual(rest, back)
-    return f"{'down' if way == 'input' else 'up'}_blocks_{level}_{kind}_{number}_{rest}"
-
-
-def _residual(rest: str, names: dict[str, str]) -> str:
-    return names.get(rest, rest)

@@ -210,29 +210,6 @@ class JobStore:
         )
         return [(int(step), float(loss)) for step, loss in self._database.read(sql, (job_id, first, width))]
 
-    def set_status(
-        self,
-        job_id: str,
-        status: JobStatus,
-        message: str = "",
-        hint: str = "",
-        *,
-        only_from: Collection[JobStatus] = (),
-    ) -> bool:
-        """Change a status by hand. With `only_from`, a job in any other status is left alone: False."""
-        with self._database.write() as connection:
-            row = _row(connection, job_id)
-            if only_from and row["status"] not in only_from:
-                return False
-            ended = not JobStatus(status).active
-            values: dict[str, Any] = {"status": status, "message": message, "hint": hint}
-            _update(
-                connection,
-                job_id,
-                values | ({"finished_at": time.time(), "seconds_left": None} if ended else {}),
-            )
-            return True
-
     def stop(self, job_id: str) -> JobRecord:
         """A waiting or paused job is stopped at once, a running one becomes `stopping`; an ended one stays as
         it is."""

@@ -81,9 +81,6 @@ class Library:
         with self._database.write() as connection:
             connection.execute("DELETE FROM loras WHERE slug = ?", (slug,))
 
-    def count_loras(self) -> int:
-        return int(self._database.read("SELECT count(*) FROM loras")[0][0])
-
     def put_image(self, record: ImageRecord, fingerprint: str = "") -> None:
         """One row for a file; files with the same content share their id."""
         self.put_images([(record, fingerprint)])
@@ -152,9 +149,6 @@ class Library:
     def remove_images(self, paths: Iterable[str]) -> None:
         with self._database.write() as connection:
             connection.executemany("DELETE FROM images WHERE path = ?", [(path,) for path in paths])
-
-    def count_images(self) -> int:
-        return int(self._database.read("SELECT count(DISTINCT id) FROM images")[0][0])
 
     def put_dataset(self, record: DatasetRecord) -> None:
         with self._database.write() as connection:

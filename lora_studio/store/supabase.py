@@ -91,9 +91,6 @@ class Supabase:
         options = {"content-type": kind, "upsert": "true"}
         self._call(lambda client: client.storage.from_(bucket).upload(path, file, options))
 
-    def remove_files(self, bucket: str, paths: Sequence[str]) -> None:
-        self._call(lambda client: client.storage.from_(bucket).remove(list(paths)))
-
     def download(self, bucket: str, path: str) -> Iterator[bytes]:
         """A file in blocks, as it comes."""
         url = f"{self.url}/storage/v1/object/{bucket}/{path}"

@@ -186,17 +186,6 @@ class Loop:
         return self.scaler is not None and self.scaler.get_scale() > LEAST_SCALE
 
 
-def run_steps(
-    engine: Engine, data: TrainingData, optimizer: torch.optim.Optimizer, schedule: LRScheduler
-) -> Iterator[StepDone]:
-    """Train without guard or state, yielding after each optimizer step; the caller may stop by not asking for
-    the next one. Raises Diverged."""
-    loop = Loop(engine=engine, data=data, optimizer=optimizer, schedule=schedule)
-    engine.train_mode(True)
-    while loop.step < loop.total:
-        yield loop.advance()
-
-
 @contextlib.contextmanager
 def own_random_numbers(engine: Engine, purpose: str, *numbers: int) -> Iterator[None]:
     """What draws from torch's global generator inside (dropout, an optimizer that rounds by chance) draws

@@ -13,7 +13,7 @@ from lora_studio.errors import FamilyMismatch, StudioError, UnknownFormat
 from lora_studio.families.detect import FoundBase
 from lora_studio.generation.loras import WantedLora, check_family, check_fit, find_loras, layers_of, say_of
 from lora_studio.lora.files import read_header
-from lora_studio.lora.keys import read_key
+from lora_studio.lora.keys import spelled_key
 from lora_studio.request import LoraUse
 from tests.generation.foreign import (
     MATRICES,
@@ -71,7 +71,7 @@ def test_every_name_means_the_layer_that_it_was_made_from(spelling: str, family:
     for part, path, _ in layers(family):
         name = SPELLINGS[spelling](family, part, path)
         if name:
-            key, tensor = read_key(f"{name}{'' if down[0] == '_' else '.'}{down}")
+            key, tensor, _ = spelled_key(f"{name}{'' if down[0] == '_' else '.'}{down}")
             assert tensor == "lora_down.weight"
             assert ours[key] is getattr(models, part).get_submodule(path), name
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import time
@@ -16,12 +17,12 @@ from PIL import Image
 import lora_studio.generation.sheet as sheet_module
 from lora_studio.errors import ConfigError, StoreError
 from lora_studio.events import Denoised, Event, Finished, ImageSaved, Noted, Started, Stopped
+from lora_studio.files import write_atomically
 from lora_studio.generation import grid_drawing, images
-from lora_studio.generation.grid_drawing import plain_name, read_grid
-from lora_studio.generation.images import read_chunks, read_origin, read_request
+from lora_studio.generation.grid_drawing import GRID, plain_name
+from lora_studio.generation.images import CHUNK, read_chunks, read_origin, read_request
 from lora_studio.generation.sheet import LEAST_CELL, MOST_PIXELS, draw_sheet
 from lora_studio.grid_request import GridRequest, GridResult
-from lora_studio.lora.files import write_atomically
 from lora_studio.records import ImageRecord
 from lora_studio.request import GenerateRequest
 from lora_studio.studio import Studio, open_studio
@@ -82,11 +83,15 @@ def test_a_grid_is_its_pictures_drawn_one_by_one_and_a_sheet(studio: Studio) -> 
     assert {cell.id for cell in result.cells if cell} <= {record.id for record in studio.gallery.images()}
 
 
+def grid_in(sheet: str) -> GridRequest:
+    return GridRequest.build(**json.loads(read_chunks(sheet)[CHUNK])[GRID])
+
+
 def test_a_sheet_says_what_it_is(studio: Studio) -> None:
     wanted = grid(("num_inference_steps", "1, 2"), ("seed", "3, 4"), negative_prompt="grey")
     result, _ = draw(studio, wanted)
     assert result.sheet is not None
-    assert read_grid(result.sheet.path) == wanted
+    assert grid_in(result.sheet.path) == wanted
     assert read_request(result.sheet.path) == wanted.request
     infotext = read_chunks(result.sheet.path)["parameters"]
     assert infotext.startswith("a cat\nNegative prompt: grey\nSteps: 1, Sampler: DDIM")
@@ -97,7 +102,7 @@ def test_a_sheet_says_what_it_is(studio: Studio) -> None:
         assert sheet.width > 2 * LEAST_CELL
         assert sheet.height > 2 * LEAST_CELL
     assert result.cells[0] is not None
-    assert read_grid(result.cells[0].path) is None
+    assert GRID not in json.loads(read_chunks(result.cells[0].path)[CHUNK])
 
 
 def test_pictures_that_are_there_are_not_drawn_again(studio: Studio) -> None:
@@ -335,7 +340,7 @@ def test_a_sheet_names_bases_and_no_folders(studio: Studio, monkeypatch: pytest.
     assert result.sheet is not None
     assert 'X Values: "starter, own"' in read_chunks(result.sheet.path)["parameters"]
     assert str(own.parent) not in str(read_chunks(result.sheet.path))
-    assert read_grid(result.sheet.path) == grid(("base", "starter, own"), width=64, height=64, sampler="DDIM")
+    assert grid_in(result.sheet.path) == grid(("base", "starter, own"), width=64, height=64, sampler="DDIM")
 
 
 def spying_on(function: Any, hear: Any) -> Any:

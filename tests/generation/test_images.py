@@ -10,7 +10,6 @@ from PIL.PngImagePlugin import PngInfo
 
 from lora_studio.errors import BrokenFile, StoreError, UnknownFormat
 from lora_studio.generation.fitting import NO_BASE
-from lora_studio.generation.grid_drawing import read_grid
 from lora_studio.generation.images import (
     Origin,
     picture_bytes,
@@ -224,6 +223,5 @@ def test_a_nest_of_brackets_in_a_picture_is_no_settings(tmp_path: Path) -> None:
     path = tmp_path / "nest.png"
     path.write_bytes(data)
     assert read_origin(path) == {}
-    assert read_grid(path) is None
     with pytest.raises(UnknownFormat, match="no settings"):
         read_request(path)

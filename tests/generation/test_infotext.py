@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lora_studio.generation.infotext import parse_infotext, request_from_infotext, restore, write_infotext
+from lora_studio.generation.infotext import parse_infotext, restore, write_infotext
 from lora_studio.request import GenerateRequest
 
 FULL = {
@@ -45,18 +45,18 @@ def test_the_lines_are_those_that_a1111_writes() -> None:
     ],
 )
 def test_our_own_line_read_back_gives_the_request(changes: dict[str, object]) -> None:
-    assert request_from_infotext(written(**changes)) == GenerateRequest.build(**{**FULL, **changes})
+    assert restore(written(**changes)).request == GenerateRequest.build(**{**FULL, **changes})
 
 
 def test_a_line_by_a1111() -> None:
-    request = request_from_infotext(
+    restored = restore(
         "masterpiece, 1girl <lora:My_Style v2:0.7> <lora:ink:.5>\nNegative prompt: bad, (worst:1.4)\n"
         "Steps: 30, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 3054216021, Size: 512x768, "
         "Model hash: 6ce0161689, Model: v1-5-pruned-emaonly, Clip skip: 2, "
         'Lora hashes: "My_Style v2: 3e7a01a5c7d6, ink: 5a0ca0f0fb3e", TI hashes: "x: c74b4e810b03", '
         "Version: v1.9.4"
     )
-    assert request == GenerateRequest.build(
+    assert restored.request == GenerateRequest.build(
         prompt="masterpiece, 1girl <lora:My_Style v2:0.7>",
         negative_prompt="bad, (worst:1.4)",
         base="v1-5-pruned-emaonly",
@@ -96,4 +96,4 @@ def test_two_checkpoints_of_one_lora_are_read_back() -> None:
     hashes = {"ink-step00000010": "ab" * 32, "ink-step00000020": "cd" * 32}
     text = write_infotext(request, prompt=request.prompt, model="starter", lora_hashes=hashes)
     assert 'Lora hashes: "ink-step00000010: abababababab, ink-step00000020: cdcdcdcdcdcd"' in text
-    assert request_from_infotext(text) == request
+    assert restore(text).request == request

@@ -18,11 +18,11 @@ from lora_studio.families.detect import find_base
 from lora_studio.runtime import find_device
 from lora_studio.trainer import train
 from lora_studio.training.engine import Engine, load_engine
-from lora_studio.training.loop import run_steps
 from lora_studio.training.optim import build_optimizer
 from lora_studio.training.prepare import TrainingData, prepare_data
 from lora_studio.training.schedules import build_schedule
 from tests.tiny import make_pictures, make_tiny_base
+from tests.training.runs import run_steps
 
 PROMPT = "zwx, a disc"
 

@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 from lora_studio.config import TrainConfig
 from lora_studio.events import Event, PreviewSaved, StepDone
 from lora_studio.trainer import train
-from lora_studio.training.loop import run_steps
 from lora_studio.training.optim import build_optimizer
 from lora_studio.training.schedules import build_schedule
 from tests.invariant.test_engine import assert_same_tensors, data_for, engine_for, trained_tensors
 from tests.tiny import SHAPES, make_tiny, tiny_values
+from tests.training.runs import run_steps
 
 MakeConfig = Callable[..., TrainConfig]
 SHORT = {"max_train_steps": 2, "train_batch_size": 2}

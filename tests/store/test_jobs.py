@@ -157,16 +157,6 @@ def test_only_one_of_many_gets_a_job(store: JobStore, config_named: Build) -> No
     assert sorted(got) == [False] * 7 + [True]
 
 
-def test_a_status_by_hand_can_be_conditional(store: JobStore, config_named: Build) -> None:
-    job = store.create(config_named())
-    assert not store.set_status(job.id, JobStatus.FAILED, only_from=(JobStatus.RUNNING,))
-    assert store.get(job.id) == job
-    assert store.set_status(job.id, JobStatus.FAILED, "No.", "Try again.", only_from=(JobStatus.QUEUED,))
-    failed = store.get(job.id)
-    assert (failed.status, failed.message, failed.hint) == (JobStatus.FAILED, "No.", "Try again.")
-    assert failed.finished_at is not None
-
-
 def test_the_revision_tells_any_change_but_no_heartbeat(store: JobStore, config_named: Build) -> None:
     seen = [store.revision()]
     job = store.create(config_named(), owner=HERE)

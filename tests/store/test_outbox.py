@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from lora_studio.config import TrainConfig
-from lora_studio.events import Finished, Noted, Started, StepDone
-from lora_studio.records import ImageRecord, JobStatus, LoraRecord
+from lora_studio.events import Finished, Noted, Paused, Started, StepDone
+from lora_studio.records import ImageRecord, LoraRecord
 from lora_studio.store import outbox as module
 from lora_studio.store.database import Database
 from lora_studio.store.jobs import JobStore
@@ -259,7 +259,7 @@ def test_a_resumed_job_is_another_run(store: JobStore, config_named: Build) -> N
     job = store.create(config_named())
     store.append(job.id, Started(total_steps=10, phases=("train",), device="cpu", dtype="f", images=1))
     assert store.get(job.id).run == 1
-    store.set_status(job.id, JobStatus.PAUSED)
+    store.append(job.id, Paused(step=3))
     assert store.resume(job.id).run == 2
     store.append(job.id, Finished(path="x", steps=10, seconds=1.0))
     assert store.get(job.id).run == 2

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lora_studio.errors import StoreError
-from lora_studio.events import Failed, Noted, Stopped
+from lora_studio.events import Failed, Noted, Paused, Stopped
 from lora_studio.jobs.sender import Pace
 from lora_studio.records import JobStatus
 from tests.supabase.conftest import Postgres
@@ -244,7 +244,7 @@ def test_a_resumed_training_is_told_on(opened: Open, rows: Rows) -> None:
     home.mirror.start()
     assert home.mirror.flush(PATIENCE)
     assert rows(JOB, home.there("job", job.id))[0][0] == "stopped"
-    home.store.set_status(job.id, JobStatus.PAUSED)  # what can be resumed
+    home.store.append(job.id, Paused(step=3))  # what can be resumed
     home.store.resume(job.id)
     assert home.mirror.flush(PATIENCE)
     status, *_, run = rows(JOB, home.there("job", job.id))[0]

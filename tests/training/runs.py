@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+from torch.optim.lr_scheduler import LRScheduler
+
 from lora_studio.config import TrainConfig
-from lora_studio.events import Event, Noted
+from lora_studio.events import Event, Noted, StepDone
 from lora_studio.lora.files import find_file, read_header
 from lora_studio.trainer import TrainResult, train
+from lora_studio.training.engine import Engine
+from lora_studio.training.loop import Loop
+from lora_studio.training.prepare import TrainingData
 from lora_studio.training.state_files import state_folder
 
 
@@ -27,6 +34,16 @@ def warnings(events: list[Event]) -> list[str]:
 def tensor_hash(result: TrainResult | TrainConfig) -> str:
     folder = result.path if isinstance(result, TrainResult) else result.output.output_dir
     return read_header(find_file(Path(folder))).tensor_hash
+
+
+def run_steps(
+    engine: Engine, data: TrainingData, optimizer: torch.optim.Optimizer, schedule: LRScheduler
+) -> Iterator[StepDone]:
+    """Train without guard or state, yielding after each optimizer step."""
+    loop = Loop(engine=engine, data=data, optimizer=optimizer, schedule=schedule)
+    engine.train_mode(True)
+    while loop.step < loop.total:
+        yield loop.advance()
 
 
 def state_folder_of(config: TrainConfig) -> Path:

@@ -11,11 +11,12 @@ from lora_studio.events import ignore, never_stop
 from lora_studio.families.detect import find_base
 from lora_studio.runtime import find_device
 from lora_studio.training.engine import Engine, load_engine
-from lora_studio.training.loop import LossMean, run_steps
+from lora_studio.training.loop import LossMean
 from lora_studio.training.optim import build_optimizer
 from lora_studio.training.prepare import TrainingData, prepare_data
 from lora_studio.training.schedules import build_schedule
 from tests.training.conftest import ConfigMaker
+from tests.training.runs import run_steps
 
 
 def load(config) -> tuple[Engine, TrainingData]:

@@ -20,7 +20,7 @@ from lora_studio.trainer import train
 from lora_studio.training.encoder import encoder_mark
 from lora_studio.training.engine import Engine, load_engine
 from lora_studio.training.objective import draw
-from lora_studio.training.prepare import TrainingData, captions_of, pictures_in_use, prepare_data
+from lora_studio.training.prepare import TrainingData, captions_of, prepare_data
 from tests.conftest import StudioFolders
 from tests.tiny import make_pictures
 from tests.training.conftest import ConfigMaker
@@ -192,8 +192,6 @@ def test_regularisation_pictures_fill_up_the_epoch_as_in_the_real_run(
     example = next(example for example in GOLDEN if example["printed"]["num_reg_images"])
     wanted = {tuple(bucket["resolution"]): bucket["count"] for bucket in example["bucket_counts"]}
     assert data.loader.counts() == wanted
-    planned = pictures_in_use(read_folder(config.dataset), config)
-    assert planned == [one.picture for one in data.loader.pictures]
     printed = example["printed"]
     assert (data.facts.images, data.facts.reg_images) == (
         printed["num_train_images"],
