@@ -10,8 +10,25 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-Phase = Literal["download", "load", "cache", "train", "preview", "save", "generate"]
-PHASES: tuple[Phase, ...] = ("download", "load", "cache", "train", "preview", "save", "generate")
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """A part of a run: what people call it, and from which to which percent of a training it takes the
+    bar."""
+
+    title: str
+    share: tuple[int, int] = (0, 0)
+
+
+PHASES = {
+    "download": Phase(title="Downloading the base", share=(0, 1)),
+    "load": Phase(title="Loading the base", share=(1, 2)),
+    "cache": Phase(title="Preparing pictures", share=(2, 5)),
+    "train": Phase(title="Training", share=(5, 97)),
+    "preview": Phase(title="Previews"),  # in the middle of training
+    "save": Phase(title="Saving", share=(97, 100)),
+    "generate": Phase(title="Drawing"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,6 @@ from lora_studio.events import (
     Finished,
     Noted,
     Paused,
-    Phase,
     PhaseAdvanced,
     ShouldStop,
     Started,
@@ -61,7 +60,7 @@ from lora_studio.training.state_files import state_folder
 from lora_studio.training.texts import free_encoders
 from lora_studio.training.validation import Validation
 
-PHASES: tuple[Phase, ...] = ("download", "load", "cache", "preview", "train", "save")
+PHASES = ("download", "load", "cache", "preview", "train", "save")
 Ending = Literal["finished", "stopped", "paused"]
 
 

@@ -54,10 +54,6 @@ def test_tuples_come_back_as_tuples() -> None:
     assert event_from_json(json.loads(json.dumps(event_to_json(event)))).phases == ("load",)
 
 
-def test_phases_are_all_named() -> None:
-    assert set(events.PHASES) == set(events.Phase.__args__)
-
-
 def test_listeners_who_do_not_listen() -> None:
     step = StepDone(step=1, total_steps=1, loss=1, average_loss=1, learning_rate=1, seconds=1)
     assert events.ignore(step) is None

@@ -7,7 +7,9 @@ import time
 from collections import deque
 from typing import TextIO
 
+from lora_studio.event_text import event_text
 from lora_studio.events import (
+    PHASES,
     CheckpointSaved,
     Denoised,
     Event,
@@ -26,15 +28,6 @@ from lora_studio.events import (
 
 BAR_WIDTH = 24
 SHORT_PHASES = {"load", "preview", "save"}
-PHASE_WORDS = {
-    "download": "Downloading",
-    "load": "Loading",
-    "cache": "Preparing",
-    "train": "Training",
-    "preview": "Preview",
-    "save": "Saving",
-    "generate": "Drawing",
-}
 
 
 class Progress:
@@ -52,11 +45,6 @@ class Progress:
 
     def show(self, event: Event) -> None:
         match event:
-            case Queued(ahead=ahead) if ahead:
-                self.say(f"Waiting for {ahead} earlier job{'s' if ahead > 1 else ''}.")
-            case Started() if "generate" not in event.phases:
-                pictures, steps = counted(event.images, "picture"), counted(event.total_steps, "step")
-                self.say(f"{pictures}, {steps} on {event.device} ({event.dtype}).")
             case PhaseAdvanced():
                 self._move(event.phase, event.done, event.total, event.note)
             case StepDone():
@@ -70,16 +58,14 @@ class Progress:
                     event.images * event.total_steps,
                     f"image {event.image} of {event.images}",
                 )
-            case PreviewSaved() if event.step:
-                self.say(f"Preview at step {event.step}: {event.path}")
-            case CheckpointSaved() if not event.final:
-                self.say(f"Checkpoint at step {event.step}: {event.path}")
-            case Noted():
-                self.say(f"{'Warning' if event.level == 'warning' else 'Note'}: {event.message}")
-            case Validated():
-                self.say(f"Loss on held-out pictures at step {event.step}: {event.loss:.4f}")
             case Finished() | Failed() | Stopped() | Paused():
                 self.close()
+            case Queued(ahead=0) | PreviewSaved(step=0) | CheckpointSaved(final=True):
+                pass
+            case Started() if "generate" in event.phases:
+                pass
+            case Queued() | Started() | PreviewSaved() | CheckpointSaved() | Noted() | Validated():
+                self.say(event_text(event, paths=True))
             case _:
                 pass
 
@@ -106,11 +92,11 @@ class Progress:
 
     def _move(self, phase: str, done: int, total: int, note: str) -> None:
         share = min(1.0, done / total) if total > 0 else 0.0
-        word = PHASE_WORDS.get(phase, phase)
+        word = PHASES[phase].title if phase in PHASES else phase
         if not self._live:
             self._plain(phase, word, share, note)
             return
-        self._line = f"{word:<11} {draw_bar(share, ascii_only=self._ascii)} {share:4.0%}  {note}".rstrip()
+        self._line = f"{word} {draw_bar(share, ascii_only=self._ascii)} {share:4.0%}  {note}".rstrip()
         now = time.monotonic()
         if share >= 1 or now - self._drawn_at >= 0.1:
             self._drawn_at = now

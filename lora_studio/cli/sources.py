@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from lora_studio.errors import MirrorError, StoreError, StudioError
+from lora_studio.event_text import event_text
+from lora_studio.events import StepDone
 from lora_studio.records import JobRecord, JobStatus
 from lora_studio.settings import Settings
 from lora_studio.store.owner import SILENCE_SECONDS, is_alive
@@ -58,7 +60,8 @@ class Here:
     def lines(self, job: JobRecord) -> list[Line]:
         with _reaching():
             events = self._studio.jobs.events(job.id)
-        return [(each.at, str(each.event)) for each in events if type(each.event).__name__ != "StepDone"]
+        told = ((each.at, event_text(each.event)) for each in events if not isinstance(each.event, StepDone))
+        return [line for line in told if line[1]]
 
     def is_stale(self, job: JobRecord) -> bool:
         silence = _silence(job)

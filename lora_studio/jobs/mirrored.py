@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
+from lora_studio.event_text import event_text
 from lora_studio.events import event_from_json
-from lora_studio.jobs.journal import describe
 from lora_studio.records import ImageRecord, JobRecord, JobStatus, LoraRecord
 
 Row = dict[str, Any]
@@ -70,7 +70,7 @@ def job_row(job: JobRecord, machine: str, host: str) -> Row:
 def event_row(job_id: str, sequence: int, at: float, data: Mapping[str, Any], machine: str) -> Row:
     """`data` is the event's JSON, perhaps of another version."""
     try:
-        message = describe(event_from_json(dict(data)))
+        message = event_text(event_from_json(dict(data)))
     except (ValueError, TypeError):
         message = ""
     kind = str(data.get("kind", ""))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lora_studio.events import (
+    PHASES,
     CheckpointSaved,
     Event,
     Failed,
@@ -22,8 +23,6 @@ from lora_studio.events import (
 )
 from lora_studio.records import JobStatus
 
-SHARES = {"download": (0, 1), "load": (1, 2), "cache": (2, 5), "train": (5, 97), "save": (97, 100)}
-"""From which to which percent of a run each phase takes the bar; previews come in the middle of training."""
 MEMORY_STEPS = 20
 
 Row = Mapping[str, Any]
@@ -62,7 +61,7 @@ def changes(job: Row, event: Event, at: float) -> dict[str, Any]:
 
 def _started(job: Row, event: Started, at: float) -> dict[str, Any]:
     ending = job["status"] in (JobStatus.STOPPING, JobStatus.PAUSING)
-    begin, end = SHARES["train"]
+    begin, end = PHASES["train"].share
     share = event.start_step / event.total_steps if event.total_steps else 0.0
     return {
         "status": job["status"] if ending else JobStatus.RUNNING,
@@ -78,7 +77,7 @@ def _started(job: Row, event: Started, at: float) -> dict[str, Any]:
 
 
 def _percent(job: Row, event: PhaseAdvanced) -> float:
-    begin, end = SHARES.get(event.phase, (0, 0))
+    begin, end = PHASES[event.phase].share if event.phase in PHASES else (0, 0)
     saves_early = event.phase == "save" and job["step"] < job["total_steps"]  # a checkpoint in mid-run
     if not event.total or saves_early:
         return float(job["progress"])
@@ -87,7 +86,7 @@ def _percent(job: Row, event: PhaseAdvanced) -> float:
 
 
 def _stepped(job: Row, event: StepDone) -> dict[str, Any]:
-    begin, end = SHARES["train"]
+    begin, end = PHASES["train"].share
     share = min(1.0, event.step / event.total_steps) if event.total_steps else 0.0
     went_back = event.step <= job["step"]
     return {

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from lora_studio.events import PHASES
 from lora_studio.jobs.desk import GenerationDesk, Ticket, TicketState
 from lora_studio.studio import Studio
 from lora_studio.ui import absent, cards
@@ -60,7 +61,7 @@ def sentence(ticket: Ticket, holder: str = "") -> str:
 
 
 def _loading(ticket: Ticket) -> str:
-    doing = "Downloading the base model" if ticket.phase == "download" else "Loading the base model"
+    doing = PHASES[ticket.phase].title
     if ticket.total > 1:
         doing = f"{doing}: {size(ticket.done)} of {size(ticket.total)}"
     return f"{doing} · {ticket.note}" if ticket.note else f"{doing}."

@@ -8,19 +8,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from lora_studio.events import PhaseAdvanced, PreviewSaved, Started, Validated
+from lora_studio.events import PHASES, PhaseAdvanced, PreviewSaved, Started, Validated
 from lora_studio.records import JobRecord, JobStatus, StoredEvent
 from lora_studio.ui.markup import fill
 from lora_studio.ui.words import counted, duration, moment, short
 
-PHASE_TITLES: Mapping[str, str] = {
-    "download": "Download",
-    "load": "Load the base",
-    "cache": "Prepare pictures",
-    "train": "Train",
-    "preview": "Previews",
-    "save": "Save",
-}
 STATUS_SENTENCES: Mapping[JobStatus, str] = {
     JobStatus.QUEUED: "Waiting for its turn.",
     JobStatus.RUNNING: "Getting ready.",
@@ -65,7 +57,7 @@ def sentence(job: JobRecord) -> str:
     if job.status in {JobStatus.FAILED, JobStatus.INTERRUPTED} and job.message:
         return job.message
     if job.status is JobStatus.RUNNING and job.phase:
-        return f"{PHASE_TITLES.get(job.phase, job.phase.capitalize())} …"
+        return f"{PHASES[job.phase].title if job.phase in PHASES else job.phase.capitalize()} …"
     if job.status is JobStatus.PAUSED and job.step:
         rest = STATUS_SENTENCES[job.status].removeprefix("Paused. ")
         return f"Paused at step {job.step} of {job.total_steps}. {rest}"
@@ -98,7 +90,7 @@ def phase_bars(job: JobRecord, events: Sequence[StoredEvent]) -> list[Bar]:
             names, done = stored.event.phases, {}
         elif isinstance(stored.event, PhaseAdvanced):
             done[stored.event.phase] = stored.event
-    return [_bar(name, job, done.get(name)) for name in names if name in PHASE_TITLES]
+    return [_bar(name, job, done.get(name)) for name in names if name in PHASES]
 
 
 def _bar(name: str, job: JobRecord, advanced: PhaseAdvanced | None) -> Bar:
@@ -109,7 +101,7 @@ def _bar(name: str, job: JobRecord, advanced: PhaseAdvanced | None) -> Bar:
     share = 100 if job.status is JobStatus.FINISHED else round(100 * reached / total) if total else 0
     active = job.status.active and job.phase == name and share < 100
     return Bar(
-        title=PHASE_TITLES[name],
+        title=PHASES[name].title,
         percent=min(100, share),
         state="done" if share >= 100 else "active" if active else "waiting",
         count=f"{reached} / {total}" if total > 1 and name in {"cache", "train"} else "",

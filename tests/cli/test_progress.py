@@ -58,7 +58,7 @@ def test_plain_lines_come_once_a_tenth() -> None:
 
 @pytest.mark.parametrize(
     ("phase", "lines"),
-    [("preview", ["Preview 100%"]), ("cache", ["Preparing 0%", "Preparing 50%", "Preparing 100%"])],
+    [("preview", ["Previews 100%"]), ("cache", [f"Preparing pictures {share}%" for share in (0, 50, 100)])],
 )
 def test_a_phase_that_begins_anew_is_shown_anew(phase: str, lines: list[str]) -> None:
     once: list[Event] = [PhaseAdvanced(phase=phase, done=done, total=2) for done in (0, 1, 2)]
@@ -70,7 +70,7 @@ def test_the_bar_is_redrawn_in_one_line_and_ends_with_a_fresh_one() -> None:
     assert text.count("\n") == 1
     assert text.endswith("\n")
     last = text.rstrip("\n").rsplit("\x1b[2K", 1)[-1]
-    assert last.startswith("Training    " + "█" * 24)
+    assert last.startswith("Training " + "█" * 24)
     assert "100%" in last
 
 
@@ -105,7 +105,7 @@ def test_what_the_events_say() -> None:
         io.StringIO(),
     )
     assert text.splitlines() == [
-        "8 pictures, 40 steps on cpu (float32).",
+        "Started on cpu in float32: 8 pictures, 40 steps.",
         "Preview at step 10: p.png",
         "Drawing 75%  image 2 of 2",
     ]

@@ -31,7 +31,7 @@ def test_one_job_by_any_of_its_names(command: Command, by: str) -> None:
     outcome = command("status", name, "--json")
     assert outcome.json["id"] == job.id
     assert (outcome.json["step"], outcome.json["status"]) == (20, "running")
-    assert "Started(total_steps=40" in command("status", name).out
+    assert "4 pictures, 40 steps" in command("status", name).out
 
 
 def test_an_unknown_job_is_a_users_error(command: Command) -> None:

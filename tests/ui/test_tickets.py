@@ -50,9 +50,9 @@ DONE = Ticket(id="c", state=TicketState.FINISHED, seconds=3.2, made=Made(images=
         (replace(RUNNING, image=0, phase=""), "Waiting for a step of the training to end."),
         (
             replace(RUNNING, image=0, phase="download", done=1_500_000_000, total=2_740_000_000, note="unet"),
-            "Downloading the base model: 1.5 GB of 2.7 GB · unet",
+            "Downloading the base: 1.5 GB of 2.7 GB · unet",
         ),
-        (replace(RUNNING, image=0, phase="load", done=0, total=1), "Loading the base model."),
+        (replace(RUNNING, image=0, phase="load", done=0, total=1), "Loading the base."),
     ],
 )
 def test_each_moment_has_its_sentence(ticket: Ticket, said: str) -> None:

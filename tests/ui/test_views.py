@@ -57,18 +57,18 @@ def test_the_card_says_what_is_going_on() -> None:
     )
     root = parse(views.job_card(JOB, events, now=1075.0))
     text = " ".join("".join(root.itertext()).split())
-    assert "running Ink drawings about 33 s left 42 % Train …" in text
+    assert "running Ink drawings about 33 s left 42 % Training …" in text
     assert "step 80 / 200" in text
     assert "loss 0.1235" in text
     assert "time 1 min 5 s" in text
     bars = root.findall(".//*[@role='progressbar']")
     assert [bar.get("aria-label") for bar in bars] == [
         "Training Ink drawings",
-        "Load the base",
-        "Prepare pictures",
-        "Train",
+        "Loading the base",
+        "Preparing pictures",
+        "Training",
         "Previews",
-        "Save",
+        "Saving",
     ]
     assert [bar.get("aria-valuenow") for bar in bars] == ["42", "100", "50", "40", "40", "0"]
     assert [item.get("class") for item in root.findall(".//li")] == [
@@ -102,9 +102,9 @@ def test_the_bar_of_previews_shows_the_round_while_it_is_drawn_and_the_run_other
         ),
         ({"status": JobStatus.STOPPED, "step": 0}, "Stopped. Nothing was learned yet."),
         ({"status": JobStatus.FAILED, "message": "The disk is full."}, "The disk is full."),
-        ({"status": JobStatus.RUNNING, "phase": "cache"}, "Prepare pictures …"),
+        ({"status": JobStatus.RUNNING, "phase": "cache"}, "Preparing pictures …"),
         ({"status": JobStatus.RUNNING, "phase": "unheard-of"}, "Unheard-of …"),
-        ({"status": JobStatus.RUNNING, "message": "flip_aug is ignored."}, "Train …"),
+        ({"status": JobStatus.RUNNING, "message": "flip_aug is ignored."}, "Training …"),
     ],
 )
 def test_a_sentence_for_each_state(changes: dict[str, object], said: str) -> None:
