@@ -12,11 +12,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lora_studio.cli.terminal import steady_output
+from lora_studio.cli.console.terminal import steady_output
 from lora_studio.errors import StudioError
 from lora_studio.settings import keep_private
 from lora_studio.studio import open_studio
-from lora_studio.ui import server
+from lora_studio.ui.serving import server
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

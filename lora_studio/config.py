@@ -29,7 +29,7 @@ from lora_studio.config_groups import (
     RunGroup,
 )
 from lora_studio.errors import ConfigError
-from lora_studio.refusals import refusal
+from lora_studio.parsing.refusals import refusal
 
 __all__ = ["SLUG", "Kind", "Leaf", "TrainConfig", "config_leaf", "config_leaves"]
 

@@ -16,18 +16,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from lora_studio.data.encodings import readings
-from lora_studio.data.export import export_folder
-from lora_studio.data.ingest import ingest
-from lora_studio.data.masks import is_mask
+from lora_studio.data.ingestion.ingest import ingest
+from lora_studio.data.pixels.masks import is_mask
+from lora_studio.data.training_set.export_folder import export_folder
 from lora_studio.disk import check_room
 from lora_studio.errors import DatasetError, StoreError
 from lora_studio.files import disk_errors, write_atomically
 from lora_studio.lora.names import given_title
+from lora_studio.parsing.text_encodings import readings
 from lora_studio.records import DatasetRecord
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
-from lora_studio.store.jobs import JobStore
+from lora_studio.store.job_store import JobStore
 from lora_studio.store.library import Library
 from lora_studio.store.trash import Deleted, Trash
 

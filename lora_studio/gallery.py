@@ -16,17 +16,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from lora_studio.config import SLUG
-from lora_studio.data.thumbnails import thumbnail
+from lora_studio.data.pixels.thumbnails import thumbnail
 from lora_studio.disk import check_room
 from lora_studio.errors import StoreError, StudioError, UnknownFormat
 from lora_studio.events import ShouldStop, never_stop
 from lora_studio.files import copy_atomically, disk_errors
-from lora_studio.generation import inputs
-from lora_studio.generation.image_records import image_record, request_in
-from lora_studio.generation.images import SUFFIXES
-from lora_studio.generation.reuse import is_drawn
-from lora_studio.lora.files import LONGEST_TITLE, LoraHeader, file_name, find_file, read_header
-from lora_studio.lora.folder import (
+from lora_studio.generation.reproducible import is_drawn
+from lora_studio.images import input_store
+from lora_studio.images.image_metadata import SUFFIXES
+from lora_studio.images.image_records import image_record, request_in
+from lora_studio.lora.checkpoints import use_checkpoint
+from lora_studio.lora.file.alphas import config_beside
+from lora_studio.lora.file.lora_files import LONGEST_TITLE, LoraHeader, file_name, find_file, read_header
+from lora_studio.lora.lora_folder import (
     NOTES,
     best_preview,
     fingerprint,
@@ -38,15 +40,13 @@ from lora_studio.lora.folder import (
     write_notes,
 )
 from lora_studio.lora.names import LONGEST_SLUG, find_slug, given_title, slug_from
-from lora_studio.lora.plain import is_plain, plain_name, plain_text
-from lora_studio.lora.scaling import config_beside
+from lora_studio.parsing.plain_text import is_plain, plain_name, plain_text
 from lora_studio.records import ImageRecord, ListedLora, LoraRecord
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
 from lora_studio.store.database import Unstorable
 from lora_studio.store.library import Library
 from lora_studio.store.trash import Deleted, Trash
-from lora_studio.training.chosen import use_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -180,7 +180,7 @@ class Gallery:
         `unused`. What can't be removed stays."""
         if not self._is_read:
             return  # what is made from them isn't known yet
-        old = inputs.unused(self._settings.inputs)
+        old = input_store.unused(self._settings.inputs)
         if not old:
             return
         trash = (path for path in self._settings.trash.rglob("*") if path.suffix in PICTURES)

@@ -24,26 +24,26 @@ from lora_studio.events import (
     ignore,
     never_stop,
 )
-from lora_studio.families.detect import FoundBase, find_base
+from lora_studio.families.base_files.locate import FoundBase, find_base
 from lora_studio.generation.defaults import Size, fill_in, fit_to, hires_size, size_step, steps_of
-from lora_studio.generation.images import Origin, save_image
-from lora_studio.generation.loras import WantedLora, check_family, find_loras
-from lora_studio.generation.memory import draw_within
+from lora_studio.generation.lora_lookup import WantedLora, check_family, find_loras
+from lora_studio.generation.memory_savers import draw_within
 from lora_studio.generation.pipelines import LoadedBase, Pipelines, compute_dtype
-from lora_studio.generation.prompts import expand, prepare, tag_remarks, with_triggers
-from lora_studio.generation.remarks import remarks
-from lora_studio.generation.reuse import state_of
-from lora_studio.generation.texts import EncodedTexts
+from lora_studio.generation.prompt_cache import EncodedTexts
+from lora_studio.generation.reproducible import state_of
+from lora_studio.generation.request_remarks import remarks
+from lora_studio.images.image_metadata import Origin, save_image
 from lora_studio.lora.names import as_slug
+from lora_studio.prompts.expand import expand, prepare, tag_remarks, with_triggers
 from lora_studio.request import MAX_SEED, GeneratedImage, GenerateRequest
 from lora_studio.runtime import find_device, lost_device
 from lora_studio.settings import Settings
 
 if TYPE_CHECKING:
-    from lora_studio.generation.course import Course
     from lora_studio.generation.denoise import Order
-    from lora_studio.generation.live import LiveView
-    from lora_studio.generation.source import Source
+    from lora_studio.generation.init_image import Source
+    from lora_studio.generation.latent_preview import LiveView
+    from lora_studio.generation.partial_scheduler import Course
 
 
 class Generator:
@@ -233,12 +233,12 @@ class _Run:
         return saved
 
     def _source_size(self, request: GenerateRequest) -> Size | None:
-        from lora_studio.generation.inputs import size_of
+        from lora_studio.images.input_store import size_of
 
         return size_of(request, self._settings.inputs)
 
     def _open_source(self, base: LoadedBase, request: GenerateRequest) -> Source | None:
-        from lora_studio.generation.source import open_source
+        from lora_studio.generation.init_image import open_source
 
         if not request.image:
             return None
@@ -248,7 +248,7 @@ class _Run:
     def _learn_colours(self, base: LoadedBase, request: GenerateRequest) -> None:
         if self._view is None or base.pipe.vae in self._colours:
             return
-        from lora_studio.generation.live import colours_of
+        from lora_studio.generation.latent_preview import colours_of
 
         colours = draw_within(base, request, self._emit, lambda: colours_of(base.pipe))
         self._colours[base.pipe.vae] = colours
@@ -286,7 +286,7 @@ class _Run:
 
 @contextlib.contextmanager
 def _live_view(settings: Settings) -> Iterator[LiveView]:
-    from lora_studio.generation.live import LiveView
+    from lora_studio.generation.latent_preview import LiveView
 
     view = LiveView(settings.cache / "live")
     try:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lora_studio.refusals import NO_NAMES, refusal
+from lora_studio.parsing.refusals import NO_NAMES, refusal
 
 MAX_SEED = 2**63 - 1
 """The largest that the databases hold. Of any seed, torch's generator on the CPU uses the last 32 bits."""
@@ -39,7 +39,7 @@ class GenerateRequest(BaseModel):
     take the base model's values from the catalog; `seed` left empty is drawn, and image i of `count` uses
     seed + i; variations of one picture keep the seed and use variation_seed + i.
 
-    `image` and `mask_image` are SHA-256 sums of pictures that were taken in before (`generation/inputs.py`):
+    `image` and `mask_image` are SHA-256 sums of pictures that were taken in before (`images/input_store.py`):
     with `image` the picture is redrawn (img2img), with both only where the mask is white (inpaint). A
     `hires_scale` above 1 draws at the given size first and then again, larger."""
 

@@ -11,27 +11,27 @@ from lora_studio.disk import check_room
 from lora_studio.errors import DeviceBusy, StoreError, StudioError
 from lora_studio.events import Denoised, Emit, Event, ImageSaved, Noted, ShouldStop, ignore, never_stop
 from lora_studio.gallery import Gallery
-from lora_studio.generation.grid import plan_grid
-from lora_studio.generation.grid_drawing import CellDrawing, save_sheet, settled
-from lora_studio.generation.grid_names import with_slugs
-from lora_studio.generation.inputs import MOST_BYTES, kept_bytes
-from lora_studio.generation.prompts import prepare, tag_remarks
 from lora_studio.generator import Generator
-from lora_studio.grid_request import GridRequest, GridResult
-from lora_studio.jobs.desk import GenerationDesk, Made, Ticket
-from lora_studio.jobs.mirror import Mirror
-from lora_studio.jobs.queue import JobQueue
+from lora_studio.grids.grid_cells import plan_grid
+from lora_studio.grids.grid_drawing import CellDrawing, save_sheet, settled
+from lora_studio.grids.grid_request import GridRequest, GridResult
+from lora_studio.grids.lora_axis import with_slugs
+from lora_studio.images.input_store import MOST_BYTES, kept_bytes
+from lora_studio.jobs.action_locks import Turns
+from lora_studio.jobs.engine_worker import EngineWorker
+from lora_studio.jobs.generation_queue import GenerationDesk, Made, Ticket
+from lora_studio.jobs.supabase.sync import Mirror
 from lora_studio.jobs.thread_worker import ThreadWorker
-from lora_studio.jobs.turns import Turns
-from lora_studio.jobs.workers import EngineWorker
+from lora_studio.jobs.training_queue import JobQueue
 from lora_studio.lora.names import as_slug
+from lora_studio.prompts.expand import prepare, tag_remarks
 from lora_studio.records import ImageRecord
 from lora_studio.request import GenerateRequest
 from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
 from lora_studio.store.first_scan import FirstScan
-from lora_studio.store.jobs import JobStore
+from lora_studio.store.job_store import JobStore
 from lora_studio.store.library import Library
 from lora_studio.training_setup import TrainingSetup
 

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 
 from lora_studio.config import TrainConfig
-from lora_studio.data.folders import PictureFolder, read_folder
+from lora_studio.data.training_set.folders import PictureFolder, read_folder
 from lora_studio.disk import check_room
 from lora_studio.errors import ConfigError
 from lora_studio.events import (
@@ -30,8 +30,9 @@ from lora_studio.events import (
     never_stop,
     no_commands,
 )
-from lora_studio.families.detect import FoundBase, find_base
-from lora_studio.families.hub import fetch_base, must_fetch
+from lora_studio.families.base_files.hub import fetch_base, must_fetch
+from lora_studio.families.base_files.locate import FoundBase, find_base
+from lora_studio.lora.run_states import state_folder
 from lora_studio.runtime import (
     Device,
     compute_dtype,
@@ -40,25 +41,24 @@ from lora_studio.runtime import (
     memory_kept_at_hand,
 )
 from lora_studio.settings import Settings
-from lora_studio.training.checkpoint import ResultFolder
-from lora_studio.training.course import Course
 from lora_studio.training.disk_use import DiskUse, disk_use
-from lora_studio.training.engine import Engine, load_engine, trained_rates
-from lora_studio.training.guard import LESS_MEMORY, Guard
+from lora_studio.training.evaluation.previews import Artist, Previews, preview_steps
+from lora_studio.training.evaluation.validation import Validation
+from lora_studio.training.free_encoders import free_encoders
+from lora_studio.training.ignored_settings import ignored_settings
 from lora_studio.training.loop import Loop
-from lora_studio.training.memory import Ladder
-from lora_studio.training.notes import ignored_settings
-from lora_studio.training.optim import build_optimizer, describe
-from lora_studio.training.prepare import TrainingData, prepare_data
-from lora_studio.training.preview import Artist, Previews, preview_steps
-from lora_studio.training.result_place import check_output, result_file
-from lora_studio.training.resume import facts_of_run, find_origin
-from lora_studio.training.schedules import build_schedule
-from lora_studio.training.session import Session
-from lora_studio.training.state import States, keeping_random_states
-from lora_studio.training.state_files import state_folder
-from lora_studio.training.texts import free_encoders
-from lora_studio.training.validation import Validation
+from lora_studio.training.model import Engine, load_engine, trained_rates
+from lora_studio.training.optimization.lr_schedules import build_schedule
+from lora_studio.training.optimization.optimizers import build_optimizer, describe
+from lora_studio.training.out_of_memory import Ladder
+from lora_studio.training.preparation.training_data import TrainingData, prepare_data
+from lora_studio.training.recovery.rollback import LESS_MEMORY, Guard
+from lora_studio.training.result_folder import ResultFolder
+from lora_studio.training.result_path import check_output, result_file
+from lora_studio.training.resuming.start_point import facts_of_run, find_origin
+from lora_studio.training.resuming.train_state import States, keeping_random_states
+from lora_studio.training.run import Course
+from lora_studio.training.run_control import Session
 
 PHASES = ("download", "load", "cache", "preview", "train", "save")
 Ending = Literal["finished", "stopped", "paused"]

@@ -9,9 +9,9 @@ from tempfile import TemporaryDirectory
 from PIL import Image
 
 from lora_studio.generator import Generator
+from lora_studio.prompts.styles import STYLES, apply_style
 from lora_studio.request import GenerateRequest
 from lora_studio.settings import Settings
-from lora_studio.styles import STYLES, apply_style
 
 SIDE = 128
 SEED = 3

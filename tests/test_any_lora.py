@@ -19,7 +19,7 @@ from safetensors import safe_open
 from lora_studio.config import TrainConfig
 from lora_studio.errors import StudioError
 from lora_studio.gallery import Gallery
-from lora_studio.lora.card import write_card
+from lora_studio.lora.model_card import write_card
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
 from lora_studio.store.library import Library

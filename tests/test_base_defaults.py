@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from lora_studio.catalog import BASES, SDXL, base_of_family, plan
 from lora_studio.config import TrainConfig
 from lora_studio.families import family_of
-from lora_studio.families.detect import find_base
+from lora_studio.families.base_files.locate import find_base
 from lora_studio.settings import Settings
 from lora_studio.studio import Studio, open_studio
 from lora_studio.training_request import StartTraining
@@ -147,8 +147,8 @@ def test_every_way_in_agrees(
 ) -> None:
     from lora_studio.cli.main import build_parser
     from lora_studio.cli.train import planned_config, read_wanted
-    from lora_studio.ui.api import Endpoints
-    from lora_studio.ui.upload_tab import planned
+    from lora_studio.ui.endpoints.endpoints import Endpoints
+    from lora_studio.ui.upload.upload_tab import planned
 
     base = sdxl_file(settings.bases / "mine.safetensors").name
     status = Endpoints(studio).start_training(dataset, "Api", "style", base=base)
@@ -246,7 +246,7 @@ def test_an_sd2_checkpoint_tells_what_it_predicts(settings: Settings, spread: fl
 
 
 def test_sd_scripts_is_told_of_the_marks(settings: Settings, noob: Path, make_sd_scripts_config: Any) -> None:
-    from lora_studio.jobs.sd_scripts.preparation import _base_options
+    from lora_studio.jobs.sd_scripts.launch_files import _base_options
 
     options = _base_options(make_sd_scripts_config(noob), find_base(noob.name, settings))
     assert (options["v_parameterization"], options["zero_terminal_snr"]) == (True, True)
@@ -271,7 +271,7 @@ def make_sd_scripts_config(tmp_path: Path) -> Callable[[Path], TrainConfig]:
 def test_an_exported_file_says_what_the_base_predicts(
     settings: Settings, noob: Path, make_sd_scripts_config: Any
 ) -> None:
-    from lora_studio.cli.kohya import told_of_base
+    from lora_studio.cli.kohya_train.kohya_job import told_of_base
 
     told = told_of_base(make_sd_scripts_config(noob), settings)
     assert (told.model.v_parameterization, told.noise.zero_terminal_snr) == (True, True)
@@ -304,7 +304,7 @@ def test_generation_names_a_sampler_that_does_not_suit_the_marks(settings: Setti
 
 
 def test_the_page_knows_the_size_of_a_base_of_ones_own(settings: Settings) -> None:
-    from lora_studio.ui.generating import defaults_of
+    from lora_studio.ui.generate.generate_requests import defaults_of
 
     sdxl_file(settings.bases / "mine.safetensors")
     wanted = {"steps": "25", "guidance": "5", "width": "1024", "height": "1024"}
@@ -314,7 +314,7 @@ def test_the_page_knows_the_size_of_a_base_of_ones_own(settings: Settings) -> No
 
 def test_a_marked_checkpoint_is_trained_for_velocity(settings: Settings, noob: Path, tmp_path: Path) -> None:
     from lora_studio.events import Noted, PreviewSaved
-    from lora_studio.lora.files import read_header
+    from lora_studio.lora.file.lora_files import read_header
     from lora_studio.trainer import train
     from tests.tiny import make_pictures, tiny_values
 

@@ -26,7 +26,7 @@ from lora_studio.catalog import (
 from lora_studio.config import Kind, TrainConfig, config_leaf
 from lora_studio.request import GenerateRequest
 from lora_studio.runtime import Device
-from lora_studio.training.notes import ignored_settings
+from lora_studio.training.ignored_settings import ignored_settings
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 NEEDED = {

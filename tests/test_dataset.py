@@ -12,13 +12,13 @@ from PIL import Image
 
 from lora_studio.config import TrainConfig
 from lora_studio.config_groups import DatasetGroup
-from lora_studio.data.folders import read_folder
-from lora_studio.data.subsets import has_masks
+from lora_studio.data.training_set.folders import read_folder
+from lora_studio.data.training_set.subsets import has_masks
 from lora_studio.dataset import Datasets
 from lora_studio.errors import DatasetError, StoreError
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
-from lora_studio.store.jobs import JobStore
+from lora_studio.store.job_store import JobStore
 from lora_studio.store.library import Library
 
 

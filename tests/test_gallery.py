@@ -17,9 +17,9 @@ from safetensors.numpy import save_file
 
 from lora_studio.errors import BrokenFile, ConfigError, StoreError, UnknownFormat
 from lora_studio.gallery import Gallery
-from lora_studio.generation import inputs
-from lora_studio.generation.images import Origin, save_image
-from lora_studio.lora.files import file_name
+from lora_studio.images import input_store
+from lora_studio.images.image_metadata import Origin, save_image
+from lora_studio.lora.file.lora_files import file_name
 from lora_studio.request import GeneratedImage, GenerateRequest, LoraUse
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
@@ -513,7 +513,7 @@ def test_pictures_to_redraw_go_when_nothing_was_made_from_them_for_a_week(
 ) -> None:
     colours = ("red", "green", "blue", "black", "white")
     kept, masked, trashed, fresh, old = (
-        inputs.keep(Image.new("RGB", (32, 32), colour), settings.inputs) for colour in colours
+        input_store.keep(Image.new("RGB", (32, 32), colour), settings.inputs) for colour in colours
     )
     gallery.add_image(draw(settings, seed=1, image=kept, mask_image=masked))
     deleted = gallery.add_image(draw(settings, seed=2, image=trashed))
@@ -532,14 +532,14 @@ def test_pictures_to_redraw_go_sooner_when_they_take_too_much(
     gallery: Gallery, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unused, fresh = (
-        inputs.keep(Image.new("RGB", (32, 32), colour), settings.inputs) for colour in ("red", "blue")
+        input_store.keep(Image.new("RGB", (32, 32), colour), settings.inputs) for colour in ("red", "blue")
     )
     two_hours_ago = time.time() - 7200
     os.utime(settings.inputs / f"{unused}.png", (two_hours_ago, two_hours_ago))
     gallery.scan()
     gallery.forget_inputs()
     assert len(list(settings.inputs.iterdir())) == 2
-    monkeypatch.setattr(inputs, "MOST_BYTES", 10)
+    monkeypatch.setattr(input_store, "MOST_BYTES", 10)
     gallery.forget_inputs()
     assert [path.stem for path in settings.inputs.iterdir()] == [fresh]
 

@@ -21,7 +21,7 @@ from lora_studio.kohya_config import (
     write_kohya,
 )
 from lora_studio.kohya_config.options import COUNTED_IN_EPOCHS, NETWORK_ARGS, PASSED_OVER
-from lora_studio.kohya_config.toml import write_value
+from lora_studio.parsing.toml_text import write_value
 
 NEEDED = {
     "pretrained_model_name_or_path": "starter",

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from lora_studio.catalog import SIGNATURES
-from lora_studio.lora.origin import BELONGINGS
+from lora_studio.lora.file.identify import BELONGINGS
 from lora_studio.request import LONGEST_PROMPT
 from tests.pace import stretched
 from tests.patterns import LIMIT, METHODS, Pattern, patterns, slowest
@@ -17,8 +17,8 @@ USUAL = LONGEST_PROMPT
 """Characters; where a pattern is put to more, or can't take as many, its place says why below."""
 BOUNDS = {
     # Of the model that is loaded, by the names in the program that built it.
-    "lora_studio/training/checkpoint.py:REPEATED": 300,
-    "lora_studio/generation/settings_line.py:PAIR": 30_000,
+    "lora_studio/training/result_folder.py:REPEATED": 300,
+    "lora_studio/images/settings_line.py:PAIR": 30_000,
     # pip's whole output.
     "launch.py:explain": 100_000,
 }
@@ -26,12 +26,14 @@ LOCAL = {
     "lora_studio/data/captions.py:find_word": [
         rf"(?<!\w){re.escape(word)}(?!\w)" for word in ("aa", "a a", "1")
     ],
-    "lora_studio/families/hub.py:_weights": [re.escape("unet/model.fp16") + r"-\d+-of-\d+\.safetensors"],
-    "lora_studio/config_groups/network.py:_parts": [r"[;\n]", r"[,;\s]+", ","],
-    "lora_studio/lora/architectures.py:family_of_paths": [pattern for pattern, _, _ in SIGNATURES],
-    "lora_studio/lora/origin.py:what_else": [pattern for pattern, _, _ in BELONGINGS],
+    "lora_studio/families/base_files/hub.py:_weights": [
+        re.escape("unet/model.fp16") + r"-\d+-of-\d+\.safetensors"
+    ],
+    "lora_studio/config_groups/network_group.py:_parts": [r"[;\n]", r"[,;\s]+", ","],
+    "lora_studio/lora/file/architectures.py:family_of_paths": [pattern for pattern, _, _ in SIGNATURES],
+    "lora_studio/lora/file/identify.py:what_else": [pattern for pattern, _, _ in BELONGINGS],
     # Both are constants of the project, matched with its own names and with pip's output.
-    "lora_studio/ui/sections.py:sectioned_leaves": [],
+    "lora_studio/ui/widgets/form_sections.py:sectioned_leaves": [],
     "launch.py:explain": [],
 }
 """What patterns that are put together when they are used look like then."""

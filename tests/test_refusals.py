@@ -9,13 +9,13 @@ import pytest
 
 from lora_studio.config import TrainConfig, config_leaves
 from lora_studio.errors import ConfigError
-from lora_studio.grid_request import GridRequest
-from lora_studio.lora.files import LONGEST_TITLE
+from lora_studio.grids.grid_request import GridRequest
+from lora_studio.lora.file.lora_files import LONGEST_TITLE
 from lora_studio.lora.names import given_title
 from lora_studio.request import GenerateRequest
 from lora_studio.studio import Studio, open_studio
 from lora_studio.training_setup import slug_of
-from lora_studio.ui.generating import LABELS, NAMES, build_request
+from lora_studio.ui.generate.generate_requests import LABELS, NAMES, build_request
 
 PYDANTIC = ("input should", "string should", "unable to parse", "field required", "extra inputs", "valid ")
 WRONG: tuple[Any, ...] = ("many", "1.5", -(10**9), 10**9, 1e300, [], {}, True, "x" * 20_000, "\0")

@@ -14,8 +14,8 @@ import pytest
 
 from lora_studio.errors import ModelFileError, StoreError
 from lora_studio.gallery import Gallery
-from lora_studio.lora.files import LONGEST_TITLE, LONGEST_TRIGGER, read_header
-from lora_studio.lora.plain import LONGEST_KEPT_TABLE
+from lora_studio.lora.file.lora_files import LONGEST_TITLE, LONGEST_TRIGGER, read_header
+from lora_studio.parsing.plain_text import LONGEST_KEPT_TABLE
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
 from lora_studio.store.library import Library

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from lora_studio.errors import ConfigError
-from lora_studio.styles import SLOT, STYLES, Style, apply_style, size_for
+from lora_studio.prompts.styles import SLOT, STYLES, Style, apply_style, size_for
 from scripts import style_previews
 
 

@@ -108,7 +108,7 @@ def check_packages(requirements: Path = CHECKOUT / "requirements.txt") -> Iterat
 
 def check_sd_scripts(settings: Settings) -> Finding:
     """Only for those who have named one: the second engine."""
-    from lora_studio.jobs.sd_scripts.preparation import find_checkout
+    from lora_studio.jobs.sd_scripts.launch_files import find_checkout
 
     folder, python = find_checkout(settings)
     return Finding(what="sd-scripts", said=f"{folder}, run by {python}")

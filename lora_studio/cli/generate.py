@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_studio.cli.console.ctrl_c import stop_request
+from lora_studio.cli.console.progress_bar import Progress
 from lora_studio.cli.image_options import add_image_arguments, build_request
-from lora_studio.cli.progress import Progress
-from lora_studio.cli.stopping import stop_request
 from lora_studio.errors import ConfigError
 
 if TYPE_CHECKING:

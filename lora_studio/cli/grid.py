@@ -6,12 +6,12 @@ import argparse
 import json
 import sys
 
+from lora_studio.cli.console.ctrl_c import stop_request
+from lora_studio.cli.console.progress_bar import Progress
 from lora_studio.cli.generate import add_delivery, deliver, facts
 from lora_studio.cli.image_options import add_image_arguments, build_request
-from lora_studio.cli.progress import Progress
-from lora_studio.cli.stopping import stop_request
 from lora_studio.errors import ConfigError
-from lora_studio.grid_request import AXES, PARAMETERS, GridRequest, GridResult
+from lora_studio.grids.grid_request import AXES, PARAMETERS, GridRequest, GridResult
 
 DIRECTIONS = {"x": "to the right", "y": "downwards", "z": "from one block to the next"}
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lora_studio.config import SLUG
 from lora_studio.errors import ConfigError, StoreError
 from lora_studio.lora.names import slugs_named
-from lora_studio.numbers import MOST_SHOWN
+from lora_studio.parsing.numbers import MOST_SHOWN
 from lora_studio.request import GenerateRequest, LoraUse
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def find_lora(studio: Studio, name: str) -> LoraRecord:
 
 
 def _pictures(arguments: argparse.Namespace, studio: Studio) -> dict[str, str]:
-    from lora_studio.generation.inputs import take_in
+    from lora_studio.images.input_store import take_in
 
     given = {"image": arguments.image, "mask_image": arguments.mask}
     return {
@@ -187,7 +187,7 @@ def _pictures(arguments: argparse.Namespace, studio: Studio) -> dict[str, str]:
 def _settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
     if not arguments.settings_of:
         return {}
-    from lora_studio.generation.images import read_settings
+    from lora_studio.images.image_metadata import read_settings
 
     found = read_settings(Path(arguments.settings_of).expanduser())
     for note in found.said:
@@ -198,7 +198,7 @@ def _settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
 def _styled(request: GenerateRequest, style: str) -> GenerateRequest:
     if not style:
         return request
-    from lora_studio.styles import apply_style
+    from lora_studio.prompts.styles import apply_style
 
     prompt, negative = apply_style(request.prompt, request.negative_prompt, style.lower(), base=request.base)
     return request.model_copy(update={"prompt": prompt, "negative_prompt": negative})

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from lora_studio.cli.table import draw_table
+    from lora_studio.cli.console.text_table import draw_table
     from lora_studio.studio import open_studio
 
     studio = open_studio(start_worker=False)

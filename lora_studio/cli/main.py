@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from lora_studio import __version__
-from lora_studio.cli.pasted import unpack
-from lora_studio.cli.terminal import steady_output
+from lora_studio.cli.console.terminal import steady_output
+from lora_studio.cli.kohya_train.pasted_command import unpack
 from lora_studio.errors import StudioError
 from lora_studio.settings import Settings, keep_private
 

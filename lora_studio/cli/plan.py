@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_studio.cli import train
-from lora_studio.cli.progress import Progress, counted
-from lora_studio.cli.stopping import stop_request
+from lora_studio.cli.console.ctrl_c import stop_request
+from lora_studio.cli.console.progress_bar import Progress, counted
 from lora_studio.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lora_studio.training.plan import TrainingPlan
+    from lora_studio.training.estimate import TrainingPlan
 
 DONE, STOPPED = 0, 130
 

@@ -10,11 +10,11 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.cli.progress import draw_bar, format_duration
-from lora_studio.cli.terminal import has_reader
+from lora_studio.cli.console.progress_bar import draw_bar, format_duration
+from lora_studio.cli.console.terminal import has_reader
 
 if TYPE_CHECKING:
-    from lora_studio.cli.sources import Source
+    from lora_studio.cli.status_source import Source
     from lora_studio.records import JobRecord
 
 WATCH_SECONDS, WATCH_SECONDS_THERE = 1.0, 3.0
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from lora_studio.cli.sources import OutOfReach, open_source
+    from lora_studio.cli.status_source import OutOfReach, open_source
 
     source: Source | None = None
     try:
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _with_job(source: Source, arguments: argparse.Namespace) -> Source:
     """The same source, or the mirror when only that knows the job that is asked for."""
-    from lora_studio.cli.sources import There, find_job
+    from lora_studio.cli.status_source import There, find_job
     from lora_studio.errors import StoreError
     from lora_studio.settings import Settings
 
@@ -85,7 +85,7 @@ def _with_job(source: Source, arguments: argparse.Namespace) -> Source:
 
 
 def _look(source: Source, name: str | None) -> list[JobRecord]:
-    from lora_studio.cli.sources import find_job
+    from lora_studio.cli.status_source import find_job
 
     records = source.jobs()
     return [find_job(records, name)] if name else records
@@ -99,7 +99,7 @@ def _show(source: Source, records: list[JobRecord], arguments: argparse.Namespac
 
 def draw_jobs(source: Source, records: list[JobRecord]) -> str:
     """One line a job, newest first, with its bar."""
-    from lora_studio.cli.table import draw_table
+    from lora_studio.cli.console.text_table import draw_table
 
     if not records:
         return "No training yet. Start with: lora-studio tour"
@@ -164,7 +164,7 @@ def _is_coloured() -> bool:
 
 
 def _as_json(source: Source, records: list[JobRecord], *, single: bool, compact: bool) -> str:
-    from lora_studio.cli.following import describe_job
+    from lora_studio.cli.console.follow_job import describe_job
 
     def described(record: JobRecord) -> dict[str, Any]:
         more = {"heartbeat_at": record.heartbeat_at, "stale": source.is_stale(record)}
@@ -176,7 +176,7 @@ def _as_json(source: Source, records: list[JobRecord], *, single: bool, compact:
 
 def _watch(source: Source, arguments: argparse.Namespace) -> list[JobRecord]:
     """The last look, when nothing runs any more. An outage is told of and waited out."""
-    from lora_studio.cli.sources import OutOfReach
+    from lora_studio.cli.status_source import OutOfReach
 
     redraw, shown = sys.stdout.isatty() and not arguments.json, ""
     seconds = WATCH_SECONDS if source.name == "local" else WATCH_SECONDS_THERE

@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.cli.progress import Progress
-from lora_studio.cli.stopping import stop_request
+from lora_studio.cli.console.ctrl_c import stop_request
+from lora_studio.cli.console.progress_bar import Progress
 from lora_studio.config import Kind
 from lora_studio.errors import DatasetError
 from lora_studio.events import Denoised, Event, ShouldStop
@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from lora_studio.cli.following import exit_code, follow
+    from lora_studio.cli.console.follow_job import exit_code, follow
     from lora_studio.studio import open_studio
 
     example, progress = EXAMPLES[arguments.example], Progress(sys.stderr)
@@ -154,7 +154,7 @@ def write_sheet(title: str, pictures: Sequence[Path], pairs: Sequence[Pair], fol
     """Copy the pairs into the folder, beside a sheet that shows them under the pictures trained on."""
     from PIL import Image
 
-    from lora_studio.cli.sheet import Row, draw_sheet
+    from lora_studio.images.comparison_sheet import Row, draw_sheet
 
     folder.mkdir(parents=True, exist_ok=True)
     kept = []

@@ -12,18 +12,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.cli import pasted
-from lora_studio.cli.progress import Progress, counted, format_duration
+from lora_studio.cli.console.progress_bar import Progress, counted, format_duration
+from lora_studio.cli.kohya_train import pasted_command
 from lora_studio.config import Leaf, TrainConfig, config_leaf, config_leaves
 from lora_studio.errors import ConfigError, DatasetError, StoreError
-from lora_studio.kohya_config.forms import SPECIAL
+from lora_studio.kohya_config.option_forms import SPECIAL
+from lora_studio.kohya_config.option_values import expanded, typed
 from lora_studio.kohya_config.options import OPTIONS, SHARES_OF_THE_RUN
-from lora_studio.kohya_config.reading import take_options
-from lora_studio.kohya_config.values import expanded, typed
+from lora_studio.kohya_config.read_options import take_options
 from lora_studio.training_request import StartTraining
 
 if TYPE_CHECKING:
-    from lora_studio.cli.kohya import Described
+    from lora_studio.cli.kohya_train.kohya_job import Described
     from lora_studio.records import DatasetRecord, JobRecord
     from lora_studio.studio import Studio
 
@@ -101,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for leaf in config_leaves():
         if leaf.name != "kind":
             parser.add_argument(f"--{leaf.name}", help=argparse.SUPPRESS, **_form(leaf))
-    pasted.add_arguments(parser)
+    pasted_command.add_arguments(parser)
 
 
 def _form(leaf: Leaf) -> dict[str, Any]:
@@ -115,8 +115,8 @@ def _form(leaf: Leaf) -> dict[str, Any]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from lora_studio.cli.following import exit_code, follow
-    from lora_studio.cli.kohya import copy_result, queue_described
+    from lora_studio.cli.console.follow_job import exit_code, follow
+    from lora_studio.cli.kohya_train.kohya_job import copy_result, queue_described
     from lora_studio.studio import open_studio
 
     if arguments.save_kohya_config:
@@ -155,10 +155,10 @@ def find_job(studio: Studio, wanted: str) -> JobRecord:
 
 def describe(arguments: argparse.Namespace) -> Described | None:
     """The training in sd-scripts' words; None when it is in ours. Raises ConfigError."""
-    from lora_studio.cli.kohya import Described
+    from lora_studio.cli.kohya_train.kohya_job import Described
 
-    theirs = pasted.their_options(arguments)
-    whole = pasted.is_whole(arguments, theirs)
+    theirs = pasted_command.their_options(arguments)
+    whole = pasted_command.is_whole(arguments, theirs)
     if not whole and not arguments.kohya_config:
         return None
     settings = settings_of(arguments)
@@ -184,15 +184,15 @@ def _theirs(name: str, value: Any) -> Any:
 
 def _save(arguments: argparse.Namespace) -> int:
     """Write the argument TOML of the training that the other options describe."""
-    from lora_studio.cli import kohya
-    from lora_studio.cli.export import export
+    from lora_studio.cli.kohya_train import kohya_job
+    from lora_studio.cli.kohya_train.kohya_export import export
     from lora_studio.studio import open_studio
 
     progress = Progress(sys.stderr)
     target = Path(arguments.save_kohya_config)
     if described := describe(arguments):
-        options = kohya.read_kohya(described)
-        config = kohya.configured(options, described.changes, progress)
+        options = kohya_job.read_kohya(described)
+        config = kohya_job.configured(options, described.changes, progress)
         for note in options.notes:
             progress.say(f"Note: {note}")
     else:
@@ -203,7 +203,7 @@ def _save(arguments: argparse.Namespace) -> int:
         studio = open_studio(start_worker=False)
         try:
             config = planned_config(studio, wanted, wanted.images, len(files))
-            config = kohya.told_of_base(config, studio.settings)
+            config = kohya_job.told_of_base(config, studio.settings)
         finally:
             studio.close()
         for note in wanted.notes:
@@ -247,7 +247,7 @@ def read_wanted(arguments: argparse.Namespace) -> WantedTraining:
     given = _read_config(Path(arguments.config)) if arguments.config else {}
     settings = settings_of(arguments)
     forms = {name: settings.pop(name) for name in FORMS & set(settings) if _says(settings[name])}
-    forms |= pasted.their_options(arguments)
+    forms |= pasted_command.their_options(arguments)
     taken = take_options(
         {name: _theirs(name, value) for name, value in forms.items()}, ignore_unknown=arguments.ignore_unknown
     )
@@ -297,7 +297,7 @@ def parse_setting(text: str) -> tuple[str, str]:
 def submit(studio: Studio, wanted: WantedTraining, progress: Progress) -> JobRecord:
     """Check everything that can be checked before anything is copied, then take the pictures in and queue the
     job. Raises StudioError."""
-    from lora_studio.cli.kohya import steps_of_epochs
+    from lora_studio.cli.kohya_train.kohya_job import steps_of_epochs
 
     dataset = studio.datasets.create(wanted.start.name, checked_files(studio, wanted))
     tell(dataset, progress)
@@ -324,7 +324,7 @@ def checked_files(studio: Studio, wanted: WantedTraining) -> list[Path]:
 
 def planned_config(studio: Studio, wanted: WantedTraining, folder: Path, images: int) -> TrainConfig:
     """What would be run on the pictures in a folder. Raises StudioError."""
-    from lora_studio.cli.kohya import steps_of_epochs
+    from lora_studio.cli.kohya_train.kohya_job import steps_of_epochs
 
     config = studio.trainings.folder_config(wanted.start, folder, images)
     return config.with_values(steps_of_epochs(config, wanted.in_epochs))
@@ -334,7 +334,7 @@ def find_files(folder: Path) -> list[Path]:
     """What lies in the folder and, for Kohya's layout, one level below; a ZIP or a picture by itself. Raises
     DatasetError."""
     from lora_studio.data.caption_tables import is_table
-    from lora_studio.data.uploads import CAPTION_ENDINGS
+    from lora_studio.data.ingestion.uploaded_files import CAPTION_ENDINGS
 
     if not os.path.exists(folder):
         raise DatasetError(f"{folder} does not exist.", "Check --images.", path=folder)
@@ -379,7 +379,7 @@ def tell(dataset: DatasetRecord, progress: Progress) -> None:
 
 
 def _report(record: JobRecord, *, as_json: bool) -> None:
-    from lora_studio.cli.following import describe_job
+    from lora_studio.cli.console.follow_job import describe_job
 
     if as_json:
         print(json.dumps(describe_job(record), indent=2))

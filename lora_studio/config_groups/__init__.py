@@ -3,15 +3,15 @@
 Names are Kohya's wherever sd-scripts has the option; leaf names are unique across the groups.
 """
 
-from lora_studio.config_groups.base import Group, setting
-from lora_studio.config_groups.dataset import DatasetGroup, Kind
-from lora_studio.config_groups.model import ModelGroup
-from lora_studio.config_groups.network import NetworkGroup
-from lora_studio.config_groups.noise import NoiseGroup
-from lora_studio.config_groups.optimizer import KNOWN_OPTIMIZERS, KNOWN_SCHEDULERS, OptimizerGroup
-from lora_studio.config_groups.output import SLUG, OutputGroup
-from lora_studio.config_groups.preview import PreviewGroup
-from lora_studio.config_groups.run import RunGroup
+from lora_studio.config_groups.dataset_group import DatasetGroup, Kind
+from lora_studio.config_groups.model_group import ModelGroup
+from lora_studio.config_groups.network_group import NetworkGroup
+from lora_studio.config_groups.noise_group import NoiseGroup
+from lora_studio.config_groups.optimizer_group import KNOWN_OPTIMIZERS, KNOWN_SCHEDULERS, OptimizerGroup
+from lora_studio.config_groups.output_group import SLUG, OutputGroup
+from lora_studio.config_groups.preview_group import PreviewGroup
+from lora_studio.config_groups.run_group import RunGroup
+from lora_studio.config_groups.setting_group import Group, setting
 
 __all__ = [
     "KNOWN_OPTIMIZERS",

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lora_studio.data.archives import harmless_parts
-from lora_studio.data.encodings import readings
 from lora_studio.errors import DatasetError
 from lora_studio.files import read_errors
+from lora_studio.parsing.archives import harmless_parts
+from lora_studio.parsing.text_encodings import readings
 
 ENDINGS = (".jsonl", ".csv", ".tsv", ".json")
 KNOWN = (

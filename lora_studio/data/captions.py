@@ -13,9 +13,9 @@ from itertools import islice
 from pathlib import Path
 
 from lora_studio.config_groups import DatasetGroup
-from lora_studio.data.encodings import Reading, readings
 from lora_studio.errors import DatasetError
 from lora_studio.files import read_errors
+from lora_studio.parsing.text_encodings import Reading, readings
 
 EXTENSIONS = (".txt", ".caption")
 WILDCARD = re.compile(r"\{\{|\}\}|\{((?:\{\{|\}\}|[^{}])+)\}")

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from lora_studio.config_groups import DatasetGroup
+from lora_studio.data.augment import changes_at_use, face_in_name, varied_colour, varied_placement
 from lora_studio.data.buckets import Size
-from lora_studio.data.cache import PlacedPicture
+from lora_studio.data.latent_cache import PlacedPicture
 from lora_studio.data.seeds import seed_of
-from lora_studio.data.variation import changes_at_use, face_in_name, varied_colour, varied_placement
 
 
 @dataclass(frozen=True, kw_only=True)

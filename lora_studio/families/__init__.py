@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lora_studio.families.base import Family
-    from lora_studio.families.detect import FoundBase
+    from lora_studio.families.base_files.locate import FoundBase
 
 
 def family_of(found: FoundBase | str) -> Family:
     """The code for a base model (found already, or by name). A hub id that was never fetched is asked what it
     is. Raises ModelFileError, UnknownFormat, FamilyMismatch."""
     from lora_studio.catalog import SDXL
-    from lora_studio.families.detect import ask_hub, find_base
+    from lora_studio.families.base_files.locate import ask_hub, find_base
     from lora_studio.families.sd import StableDiffusion
     from lora_studio.families.sdxl import StableDiffusionXL
 

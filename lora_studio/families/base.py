@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from lora_studio.families.layout import Originals
+from lora_studio.families.weights.channels_last import Originals
 
 if TYPE_CHECKING:
     from lora_studio.config import TrainConfig
-    from lora_studio.families.detect import FoundBase
+    from lora_studio.families.base_files.locate import FoundBase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +71,8 @@ class Parts:
     """A loaded base model. `alphas` is the noise schedule (cumulative product, one for each timestep);
     `prediction_type` epsilon or v_prediction; `size_step` the pixels of one latent pixel; `home` where it
     was placed; `weight_alphas` the schedule of the loss weights, where that isn't `alphas`; `vae_originals`
-    what the autoencoder's weights are when it isn't at work (see layout.py). The text encoders are None while
-    they are out of memory (see `Family.free_text`); a family with one has no second."""
+    what the autoencoder's weights are when it isn't at work (see channels_last.py). The text encoders are
+    None while they are out of memory (see `Family.free_text`); a family with one has no second."""
 
     tokenizer: Any
     text_encoder: Any

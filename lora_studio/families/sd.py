@@ -10,14 +10,14 @@ from diffusers import AutoencoderKL, DDPMScheduler, Transformer2DModel, UNet2DCo
 
 from lora_studio.catalog import SD2
 from lora_studio.families.base import TEXT_ENCODERS, Parts, Target, TextOutput
-from lora_studio.families.detect import FoundBase
-from lora_studio.families.layout import to_channels_last
-from lora_studio.families.loading import free_model, load_pipeline, place_model
-from lora_studio.families.noise import noised, velocity
-from lora_studio.families.quiet import quiet_libraries
+from lora_studio.families.base_files.locate import FoundBase
+from lora_studio.families.clip_caption import tokenize
+from lora_studio.families.ddpm import noised, velocity
 from lora_studio.families.schedulers import build_scheduler
-from lora_studio.families.text import tokenize
-from lora_studio.lora.keys import text_encoder_name, unet_name
+from lora_studio.families.weights.channels_last import to_channels_last
+from lora_studio.families.weights.loading import free_model, load_pipeline, place_model
+from lora_studio.families.weights.silence_libraries import quiet_libraries
+from lora_studio.lora.file.keys import text_encoder_name, unet_name
 
 if TYPE_CHECKING:
     from lora_studio.config import TrainConfig

@@ -9,11 +9,11 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from lora_studio.families.base import TEXT_ENCODERS, Parts, TextOutput
-from lora_studio.families.quiet import quiet_libraries
+from lora_studio.families.clip_caption import Tokens, tokenize
 from lora_studio.families.sd import StableDiffusion
-from lora_studio.families.text import Tokens, tokenize
-from lora_studio.lora.keys import TEXT_ENCODER, UNET, text_encoder_name, unet_name
-from lora_studio.lora.stability import to_stability
+from lora_studio.families.weights.silence_libraries import quiet_libraries
+from lora_studio.lora.file.keys import TEXT_ENCODER, UNET, text_encoder_name, unet_name
+from lora_studio.lora.file.sgm_keys import to_stability
 
 if TYPE_CHECKING:
     from lora_studio.config import TrainConfig

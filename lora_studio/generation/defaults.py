@@ -14,7 +14,7 @@ from lora_studio.families.schedulers import build_scheduler
 from lora_studio.request import MOST_DRAWN, GenerateRequest
 
 if TYPE_CHECKING:
-    from lora_studio.families.detect import FoundBase
+    from lora_studio.families.base_files.locate import FoundBase
 
 LEAST_STEP = 8
 """Pixels; diffusers takes no finer sizes."""

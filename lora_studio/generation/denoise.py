@@ -16,17 +16,17 @@ from PIL import Image
 
 from lora_studio.errors import ConfigError, Diverged, StudioError
 from lora_studio.events import ShouldStop
-from lora_studio.families.quiet import quiet_libraries
-from lora_studio.generation.autoencoder import Moments, decode_exactly, encode, sample, to_picture
-from lora_studio.generation.course import Course
+from lora_studio.families.vae import Moments, decode_exactly, encode, sample, to_picture
+from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.generation.defaults import Size, has_second_pass, scheduler_for, skipped, stretched
-from lora_studio.generation.remarks import takes_rescale
-from lora_studio.generation.variation import Noise
+from lora_studio.generation.initial_noise import Noise
+from lora_studio.generation.partial_scheduler import Course
+from lora_studio.generation.request_remarks import takes_rescale
 from lora_studio.request import GenerateRequest
 from lora_studio.runtime import memory_errors
 
 if TYPE_CHECKING:
-    from lora_studio.generation.source import Source
+    from lora_studio.generation.init_image import Source
 
 OnStep = Callable[[int, int, Course], None]
 """Called after each denoising step with (step, steps), counted over all passes of the image, and where it

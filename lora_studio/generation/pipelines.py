@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from lora_studio.errors import OutOfMemory
 from lora_studio.events import Emit, Noted, PhaseAdvanced, ShouldStop, never_stop
 from lora_studio.families import family_of
-from lora_studio.families.detect import FileStates, file_states
-from lora_studio.families.hub import fetch_base, must_fetch
-from lora_studio.families.quiet import quiet_libraries
-from lora_studio.generation.memory import (
+from lora_studio.families.base_files.hub import fetch_base, must_fetch
+from lora_studio.families.base_files.locate import FileStates, file_states
+from lora_studio.families.weights.silence_libraries import quiet_libraries
+from lora_studio.generation.lora_stack import Stack
+from lora_studio.generation.memory_savers import (
     HEADROOM,
     OFFLOAD,
     SAID,
@@ -25,14 +26,13 @@ from lora_studio.generation.memory import (
     modules_of,
     size_of,
 )
-from lora_studio.generation.stack import Stack
 from lora_studio.runtime import Device, find_device, find_memory, memory_errors
 from lora_studio.settings import Settings
 
 if TYPE_CHECKING:
     import torch
 
-    from lora_studio.families.detect import FoundBase
+    from lora_studio.families.base_files.locate import FoundBase
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ class _Loading:
     """The way of one base from its files to the device."""
 
     def __init__(self, found: FoundBase, device: Device, dtype: torch.dtype, emit: Emit) -> None:
-        from lora_studio.families.loading import count_weights, weight_files
+        from lora_studio.families.weights.loading import count_weights, weight_files
 
         files = weight_files(found)
         self._found, self._device, self._dtype, self._emit = found, device, dtype, emit
@@ -173,7 +173,7 @@ class _Loading:
         return pipe, is_resting
 
     def _place(self, pipe: Any, begun: float) -> bool:
-        from lora_studio.families.loading import read_model
+        from lora_studio.families.weights.loading import read_model
 
         free, _ = find_memory(self._device)
         rests = self._device.kind == "cuda" and self.expected_bytes > HEADROOM * free

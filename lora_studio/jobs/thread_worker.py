@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lora_studio.errors import DeviceBusy
 from lora_studio.events import Command, Emit, Paused, ShouldStop, Stopped
+from lora_studio.lora.run_states import newest_step
 from lora_studio.runtime import DeviceLease
-from lora_studio.training.state_files import newest_step
 from lora_studio.training_request import RunRequest
 
 HOLDER = "training"

@@ -12,8 +12,8 @@ from typing import Any
 
 from lora_studio.catalog import SDXL
 from lora_studio.errors import ConfigError
+from lora_studio.kohya_config.option_values import bounded, number_in
 from lora_studio.kohya_config.options import LYCORIS, NOT_READ, OPTIONS
-from lora_studio.kohya_config.values import bounded, number_in
 
 MARK = "LoRA_type"
 """The key that only presets of the LoRA tab have."""

@@ -15,9 +15,9 @@ from anyascii import anyascii
 
 from lora_studio.config import SLUG
 from lora_studio.errors import ConfigError, ModelFileError, StoreError
-from lora_studio.lora.files import LONGEST_TITLE
-from lora_studio.lora.folder import fingerprint, title_of
-from lora_studio.lora.plain import LONGEST_NAME, plain_text
+from lora_studio.lora.file.lora_files import LONGEST_TITLE
+from lora_studio.lora.lora_folder import fingerprint, title_of
+from lora_studio.parsing.plain_text import LONGEST_NAME, plain_text
 
 LONGEST_SLUG = 60
 GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})

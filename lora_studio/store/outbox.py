@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lora_studio.store.database import Database
-from lora_studio.store.owner import is_alive
+from lora_studio.store.process_owner import is_alive
 
 ROWS = ("lora", "job", "events", "image")
 FILES = ("file", "picture")

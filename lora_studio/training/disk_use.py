@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lora_studio.training.checkpoint import PRECISIONS
-from lora_studio.training.engine import Engine
-from lora_studio.training.preview import base_title, prompts_of
-from lora_studio.training.rhythm import checkpoint_steps, preview_steps
+from lora_studio.training.evaluation.intervals import checkpoint_steps, preview_steps
+from lora_studio.training.evaluation.previews import base_title, prompts_of
+from lora_studio.training.model import Engine
+from lora_studio.training.result_folder import PRECISIONS
 
 NAME_BYTES = 120
 """A tensor's entry in the header."""

@@ -19,28 +19,28 @@ import torch
 
 from lora_studio.config import TrainConfig
 from lora_studio.data.buckets import Bucketing, Size, bucketing_for
-from lora_studio.data.folders import Picture, PictureFolder, read_folder
 from lora_studio.data.loader import count_steps
-from lora_studio.data.pictures import look_at
-from lora_studio.data.remarks import colour_remarks, placement_remarks
+from lora_studio.data.pixels.picture_pixels import look_at
+from lora_studio.data.pixels.picture_remarks import colour_remarks, placement_remarks
+from lora_studio.data.training_set.folders import Picture, PictureFolder, read_folder
 from lora_studio.disk import free_bytes
 from lora_studio.errors import ConfigError, DatasetError
 from lora_studio.events import Emit, PhaseAdvanced, ShouldStop, ignore
-from lora_studio.families.detect import find_base
-from lora_studio.families.hub import fetch_base
+from lora_studio.families.base_files.hub import fetch_base
+from lora_studio.families.base_files.locate import find_base
 from lora_studio.runtime import Device, compute_dtype, find_device, memory_errors
 from lora_studio.training.disk_use import disk_use
-from lora_studio.training.engine import Engine, base_hashes, load_engine
-from lora_studio.training.judge import MOST_REFERENCES, seconds_allowed
+from lora_studio.training.estimate import TrainingPlan
+from lora_studio.training.evaluation.checkpoint_scores import MOST_REFERENCES, seconds_allowed
+from lora_studio.training.evaluation.intervals import preview_steps, validation_steps
+from lora_studio.training.evaluation.previews import Artist, base_title, prompts_of, seeds_of
+from lora_studio.training.evaluation.validation import TIMESTEPS
 from lora_studio.training.loop import Loop
-from lora_studio.training.optim import build_optimizer
-from lora_studio.training.plan import TrainingPlan
-from lora_studio.training.prepare import TrainingData, prepare_data
-from lora_studio.training.preview import Artist, base_title, prompts_of, seeds_of
-from lora_studio.training.remarks import caption_remarks
-from lora_studio.training.rhythm import preview_steps, validation_steps
-from lora_studio.training.schedules import build_schedule
-from lora_studio.training.validation import TIMESTEPS
+from lora_studio.training.model import Engine, base_hashes, load_engine
+from lora_studio.training.optimization.lr_schedules import build_schedule
+from lora_studio.training.optimization.optimizers import build_optimizer
+from lora_studio.training.preparation.caption_remarks import caption_remarks
+from lora_studio.training.preparation.training_data import TrainingData, prepare_data
 
 WARM_UP, MEASURED, DRAWN = 1, 4, 4
 MOST_ENCODED = 4

@@ -9,17 +9,23 @@ import gradio as gr
 from lora_studio.errors import StoreError
 from lora_studio.events import ShouldStop
 from lora_studio.studio import Studio
-from lora_studio.training.plan import TrainingPlan
-from lora_studio.ui import api, badge, draft, gallery_tab, generate_tab, recall, train_tab, upload_tab
-from lora_studio.ui import plan as plan_parts
-from lora_studio.ui.draft import Drafts
-from lora_studio.ui.generating import Filling, use_image, use_lora
-from lora_studio.ui.guard import guarded, safe_id
-from lora_studio.ui.live import SECONDS, Live, Strip
-from lora_studio.ui.markup import fill, hidden, panel
+from lora_studio.training.estimate import TrainingPlan
+from lora_studio.ui import drafts as draft
+from lora_studio.ui import supabase_badge
+from lora_studio.ui.client_input.validate import guarded, safe_id
+from lora_studio.ui.drafts import Drafts
+from lora_studio.ui.endpoints import endpoints
+from lora_studio.ui.gallery import gallery_tab
+from lora_studio.ui.generate import generate_tab, png_info
+from lora_studio.ui.generate.generate_requests import Filling, use_image, use_lora
+from lora_studio.ui.generate.img2img import easel
 from lora_studio.ui.page import Page
-from lora_studio.ui.redraw import easel
-from lora_studio.ui.train_tab import TrainTab
+from lora_studio.ui.refresh import SECONDS, Live, Strip
+from lora_studio.ui.train import estimate_panel as plan_parts
+from lora_studio.ui.train import train_tab
+from lora_studio.ui.train.train_tab import TrainTab
+from lora_studio.ui.upload import upload_tab
+from lora_studio.ui.widgets.html_templates import fill, hidden, panel
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUICK: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
@@ -34,7 +40,7 @@ def build(studio: Studio) -> Page:
     """A fresh page over an open studio. A Blocks serves one server, so each server gets its own."""
     with Page(title="LoRA Studio", analytics_enabled=False, delete_cache=UPLOADS_KEPT) as page:
         panel(fill("masthead"), elem_id="masthead")
-        mirrored = badge.render_badge(studio)
+        mirrored = supabase_badge.render_badge(studio)
         strip = _render_strip()
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Upload", id="upload", elem_id="tab-upload"):
@@ -43,7 +49,7 @@ def build(studio: Studio) -> Page:
                 train = train_tab.render()
             with gr.Tab("Gallery", id="gallery", elem_id="tab-gallery"):
                 gallery = gallery_tab.render()
-                team = badge.render_team()
+                team = supabase_badge.render_team()
             with gr.Tab("Generate", id="generate", elem_id="tab-generate"):
                 generate = generate_tab.render(studio)
         live = Live(
@@ -64,12 +70,12 @@ def build(studio: Studio) -> Page:
             *train_tab.listen(train, studio),
             *gallery_tab.listen(gallery, studio),
             *generate_tab.listen(generate, studio),
-            *badge.listen(page, badge.MirrorParts(badge=mirrored, team=team), studio),
+            *supabase_badge.listen(page, supabase_badge.MirrorParts(badge=mirrored, team=team), studio),
         ]
         upload_tab.listen(upload, train.form, studio)
         draft.listen(page, drafts, studio)
         _follow(page, live, events)
-        api.add_endpoints(studio)
+        endpoints.add_endpoints(studio)
     return page
 
 
@@ -119,7 +125,7 @@ def _listen_use(tabs: gr.Tabs, live: Live) -> list[Any]:
 
     def opened(filling: Filling, missing: list[str] | None = None) -> list[Any]:
         shown = {"canvas": easel(filling.get("image", ""), filling.get("mask_image", ""), studio.settings)}
-        said = "" if missing is None else recall.report(missing)
+        said = "" if missing is None else png_info.report(missing)
         return [*generate.filling({**filling, **shown}, said), gr.Tabs(selected="generate")]
 
     def use_result(job_id: str) -> list[Any]:

@@ -17,7 +17,7 @@ from gradio_client.utils import (  # type: ignore[import-untyped]
     traverse,
 )
 
-from lora_studio.ui.faults import one_line
+from lora_studio.ui.client_input.fault_log import one_line
 
 logger = logging.getLogger(__name__)
 

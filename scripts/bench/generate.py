@@ -23,13 +23,13 @@ from typing import Any
 
 from lora_studio.events import ignore
 from lora_studio.families import family_of
-from lora_studio.families.detect import FoundBase, find_base
-from lora_studio.families.quiet import quiet_libraries
-from lora_studio.generation import loras as reading
+from lora_studio.families.base_files.locate import FoundBase, find_base
+from lora_studio.families.weights.silence_libraries import quiet_libraries
+from lora_studio.generation import lora_lookup as reading
 from lora_studio.generation.defaults import fill_in, fit_to, scheduler_for
-from lora_studio.generation.loras import find_loras
+from lora_studio.generation.lora_lookup import find_loras
+from lora_studio.generation.lora_stack import Stack
 from lora_studio.generation.pipelines import LoadedBase, Pipelines, compute_dtype
-from lora_studio.generation.stack import Stack
 from lora_studio.generator import Generator
 from lora_studio.request import GenerateRequest, LoraUse
 from lora_studio.runtime import find_device

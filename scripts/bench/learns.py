@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from lora_studio.cli.sheet import Row, draw_sheet
 from lora_studio.config import Kind
+from lora_studio.images.comparison_sheet import Row, draw_sheet
 from lora_studio.request import GenerateRequest, LoraUse
 from lora_studio.settings import CHECKOUT, Settings
 from lora_studio.studio import Studio, open_studio

@@ -26,7 +26,7 @@ from typing import Any
 from lora_studio.config import TrainConfig
 from lora_studio.events import Started, StepDone
 from lora_studio.settings import CHECKOUT, Settings
-from lora_studio.store.jobs import JobStore
+from lora_studio.store.job_store import JobStore
 from lora_studio.studio import Studio, open_studio
 from lora_studio.training_request import StartTraining
 

@@ -204,15 +204,15 @@ def measure_steps(case: Case) -> dict[str, Any]:
     """Our steps and bare ones in turn, on the same modules and numbers: seconds of each, and their ratio."""
     import torch
 
-    from lora_studio.data.folders import read_folder
+    from lora_studio.data.training_set.folders import read_folder
     from lora_studio.events import ignore, never_stop
-    from lora_studio.families.detect import find_base
+    from lora_studio.families.base_files.locate import find_base
     from lora_studio.runtime import compute_dtype, find_device
-    from lora_studio.training.engine import load_engine
     from lora_studio.training.loop import Loop
-    from lora_studio.training.optim import build_optimizer
-    from lora_studio.training.prepare import prepare_data
-    from lora_studio.training.schedules import build_schedule
+    from lora_studio.training.model import load_engine
+    from lora_studio.training.optimization.lr_schedules import build_schedule
+    from lora_studio.training.optimization.optimizers import build_optimizer
+    from lora_studio.training.preparation.training_data import prepare_data
     from scripts.bench.bare_loop import BareLoop
 
     config, device = config_of(case), find_device()

@@ -52,14 +52,14 @@ def _decoded(data: bytes) -> str:
 
 
 def infotext(data: bytes, folder: Path) -> None:
-    from lora_studio.generation.infotext import restore
+    from lora_studio.images.infotext import restore
 
     restore(_decoded(data))
 
 
 def settings_picture(data: bytes, folder: Path) -> None:
     """A picture whose text chunk is the input: A1111's, and JSON of other programs."""
-    from lora_studio.generation.images import read_settings
+    from lora_studio.images.image_metadata import read_settings
 
     name, _, text = _decoded(data).encode("utf-8", "replace").decode().partition("\n")
     name = name.encode("latin-1", "replace").decode("latin-1")[:79].strip("\0 ") or "parameters"
@@ -69,8 +69,8 @@ def settings_picture(data: bytes, folder: Path) -> None:
 
 
 def prompt(data: bytes, folder: Path) -> None:
-    from lora_studio.families.brackets import read_weights
-    from lora_studio.generation.prompts import expand, prepare, unread
+    from lora_studio.prompts.expand import expand, prepare, unread
+    from lora_studio.prompts.prompt_weights import read_weights
     from lora_studio.request import GenerateRequest
 
     request = GenerateRequest.build(base="starter", prompt=_decoded(data))
@@ -82,8 +82,8 @@ def prompt(data: bytes, folder: Path) -> None:
 
 
 def grid(data: bytes, folder: Path) -> None:
-    from lora_studio.generation.grid import plan_grid
-    from lora_studio.grid_request import GridRequest
+    from lora_studio.grids.grid_cells import plan_grid
+    from lora_studio.grids.grid_request import GridRequest
 
     parameter, _, values = _decoded(data).partition("\n")
     request = {"base": "starter", "prompt": "a cat"}
@@ -91,7 +91,7 @@ def grid(data: bytes, folder: Path) -> None:
 
 
 def toml(data: bytes, folder: Path) -> None:
-    from lora_studio.kohya_config.file import read_file
+    from lora_studio.kohya_config.argument_file import read_file
 
     path = folder / "x.toml"
     path.write_bytes(data)
@@ -99,7 +99,7 @@ def toml(data: bytes, folder: Path) -> None:
 
 
 def safetensors(data: bytes, folder: Path) -> None:
-    from lora_studio.lora.files import read_header
+    from lora_studio.lora.file.lora_files import read_header
 
     path = folder / "x.safetensors"
     path.write_bytes(inputs.with_length(data) if len(data) % 4 else data)
@@ -117,14 +117,14 @@ def archive(data: bytes, folder: Path) -> None:
 
 
 def picture(data: bytes, folder: Path) -> None:
-    from lora_studio.generation.inputs import take_in
+    from lora_studio.images.input_store import take_in
 
     _take(inputs.with_sums(data) if data.startswith(b"\x89PNG") else data, folder, "x.png")
     take_in(folder / "x.png", folder / "inputs")
 
 
 def _take(data: bytes, folder: Path, name: str) -> None:
-    from lora_studio.data.ingest import ingest
+    from lora_studio.data.ingestion.ingest import ingest
 
     path = folder / name
     path.write_bytes(data)

@@ -16,7 +16,7 @@ from lora_studio.events import Started, StepDone
 from lora_studio.records import JobRecord
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
-from lora_studio.store.jobs import JobStore
+from lora_studio.store.job_store import JobStore
 from tests.tiny import make_pictures, make_tiny_base
 
 QUICK = (

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from lora_studio.cli.image_options import parse_lora, parse_size
 from lora_studio.errors import ConfigError
-from lora_studio.generation import images
+from lora_studio.images import image_metadata
 from lora_studio.request import LoraUse
 from tests.cli.conftest import Command
 from tests.conftest import StudioFolders
@@ -217,7 +217,7 @@ def test_a_grid_is_one_sheet_and_its_pictures(command: Command, tiny_base: Path,
 def test_a_grid_that_breaks_off_keeps_its_cells_and_says_why(
     command: Command, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, written = images.write_atomically, list[Path]()
+    whole, written = image_metadata.write_atomically, list[Path]()
 
     def write(path: Path, data: bytes) -> None:
         written.append(path)
@@ -225,7 +225,7 @@ def test_a_grid_that_breaks_off_keeps_its_cells_and_says_why(
             raise OSError(errno.ENOSPC, "No space left on device")
         whole(path, data)
 
-    monkeypatch.setattr(images, "write_atomically", write)
+    monkeypatch.setattr(image_metadata, "write_atomically", write)
     options = ("grid", "--prompt", "a disc", "--base", tiny_base, "--size", "64x64", "--steps", 1)
     outcome = command(*options, "--x", "seed=1, 2, 3, 4", "--out", tmp_path, "--json")
     assert outcome.code == 2

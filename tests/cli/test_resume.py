@@ -9,7 +9,7 @@ import pytest
 
 from lora_studio.cli.train import find_job
 from lora_studio.events import Finished
-from lora_studio.lora.files import find_file, read_header
+from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.records import JobStatus
 from lora_studio.studio import open_studio
 from lora_studio.training_request import StartTraining

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lora_studio.cli.table import draw_table
+from lora_studio.cli.console.text_table import draw_table
 from tests.cli.conftest import Command, stored_job
 
 

@@ -13,7 +13,7 @@ from typing import NoReturn
 import pytest
 
 import lora_studio.cli.list
-from lora_studio.cli.terminal import SteadyStream, has_reader, steady_output
+from lora_studio.cli.console.terminal import SteadyStream, has_reader, steady_output
 from lora_studio.settings import Settings
 from tests.cli.conftest import Command
 from tests.conftest import StudioFolders

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from PIL import Image, PngImagePlugin
 
-from lora_studio.data import cleaning, decoding
-from lora_studio.data.decoding import MOST_PIXELS, decode, opened, turn
-from lora_studio.data.pictures import open_picture, upright_size
+from lora_studio.data.pixels import decoding, sanitize
+from lora_studio.data.pixels.decoding import MOST_PIXELS, decode, opened, turn
+from lora_studio.data.pixels.picture_pixels import open_picture, upright_size
 from lora_studio.errors import DatasetError
 
 LARGE = (3000, 2000)
@@ -42,7 +42,7 @@ MEMORY = """
 import resource, sys, threading
 from pathlib import Path
 from lora_studio.data import decoding
-from lora_studio.generation.inputs import take_in
+from lora_studio.images.input_store import take_in
 path, folder = Path(sys.argv[1]), Path(sys.argv[2])
 threads = [threading.Thread(target=take_in, args=(path, folder)) for _ in range(3)]
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -98,7 +98,7 @@ def test_large_pictures_have_one_turn_and_small_ones_none() -> None:
 
 
 def test_an_upload_has_no_more_pixels_than_its_bytes_allow() -> None:
-    budget = cleaning.PixelBudget()
+    budget = sanitize.PixelBudget()
     for number in range(5):
         budget.take(f"{number}.png", (8000, 5000), 1000)
     with pytest.raises(DatasetError, match=r"^6\.png was left out"):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.config_groups import DatasetGroup
-from lora_studio.data.folders import PictureFolder, read_folder
+from lora_studio.data.training_set.folders import PictureFolder, read_folder
 from lora_studio.errors import DatasetError
 
 

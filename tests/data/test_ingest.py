@@ -10,9 +10,9 @@ from PIL import Image
 
 from lora_studio.catalog import ADVISED_PICTURES
 from lora_studio.config_groups import DatasetGroup
-from lora_studio.data import ingest as module
-from lora_studio.data.folders import read_folder
-from lora_studio.data.ingest import Ingested, ingest
+from lora_studio.data.ingestion import ingest as module
+from lora_studio.data.ingestion.ingest import Ingested, ingest
+from lora_studio.data.training_set.folders import read_folder
 from lora_studio.errors import DatasetError
 
 EACH = {"a": (250, 10, 10), "b": (10, 250, 10), "c": (10, 10, 250), "d": (90, 90, 10), "e": (10, 90, 90)}

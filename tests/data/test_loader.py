@@ -9,10 +9,10 @@ import pytest
 
 from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.buckets import Placement
-from lora_studio.data.cache import PlacedPicture
-from lora_studio.data.folders import Picture
+from lora_studio.data.latent_cache import PlacedPicture
 from lora_studio.data.loader import Loader, count_steps
 from lora_studio.data.seeds import seed_of
+from lora_studio.data.training_set.folders import Picture
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "steps_examples.json").read_text())["examples"]
 

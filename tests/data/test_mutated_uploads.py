@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lora_studio.data.ingest import ingest
+from lora_studio.data.ingestion.ingest import ingest
 from lora_studio.errors import DatasetError, StudioError
-from lora_studio.generation.inputs import take_in
+from lora_studio.images.input_store import take_in
 
 KINDS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 PROFILE = bytes(range(256)) * 2

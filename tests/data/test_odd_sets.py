@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from lora_studio.config_groups import DatasetGroup
-from lora_studio.data.folders import PictureFolder, read_folder
-from lora_studio.data.ingest import Ingested, ingest
+from lora_studio.data.ingestion.ingest import Ingested, ingest
+from lora_studio.data.training_set.folders import PictureFolder, read_folder
 
 COLOURS = ("red", "green", "blue", "orange", "purple", "cyan")
 Files = dict[str, bytes]

@@ -3,8 +3,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lora_studio.data.folders import Picture
-from lora_studio.data.regularisation import shared_repeats
+from lora_studio.data.training_set.folders import Picture
+from lora_studio.data.training_set.regularisation import shared_repeats
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "steps_examples.json").read_text())["examples"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lora_studio.data.thumbnails import thumbnail
+from lora_studio.data.pixels.thumbnails import thumbnail
 
 
 def test_a_thumbnail_is_small_and_made_once(tmp_path: Path) -> None:

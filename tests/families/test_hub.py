@@ -13,8 +13,8 @@ from huggingface_hub import constants
 from lora_studio.errors import DiskFull, FamilyMismatch, ModelFileError, StoreError, UnknownFormat
 from lora_studio.events import Event, PhaseAdvanced
 from lora_studio.families import family_of
-from lora_studio.families.detect import find_base
-from lora_studio.families.hub import cached_folder, explain, fetch, needed_files
+from lora_studio.families.base_files.hub import cached_folder, explain, fetch, needed_files
+from lora_studio.families.base_files.locate import find_base
 from tests.families.hub_server import PIECE, HubServer, only_hub, point_to
 from tests.tiny import make_tiny_base, make_tiny_sdxl
 

@@ -14,12 +14,12 @@ from lora_studio.config_groups import NetworkGroup
 from lora_studio.data.buckets import Placement
 from lora_studio.families import family_of
 from lora_studio.families.base import Parts, Target, TextOutput, prompt_arguments
-from lora_studio.families.detect import FoundBase
+from lora_studio.families.base_files.locate import FoundBase
 from lora_studio.families.sdxl import StableDiffusionXL
-from lora_studio.lora.attach import attach
-from lora_studio.lora.plan import plan_sizes
-from lora_studio.training.engine import network_targets
-from lora_studio.training.objective import sizes_of
+from lora_studio.lora.network.attach import attach
+from lora_studio.lora.network.ranks import plan_sizes
+from lora_studio.training.loss.objective import sizes_of
+from lora_studio.training.model import network_targets
 from tests.single_file import write_single_file
 from tests.tiny import make_tiny_sdxl
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from lora_studio.lora.files import read_tensor_table
+from lora_studio.lora.file.lora_files import read_tensor_table
 
 UNET_LAYER = re.compile(
     r"(.*attentions\.\d+\..*(?:to_[qkv]|to_out\.0|net\.0\.proj|net\.2|proj_in|proj_out))\.weight"

@@ -13,12 +13,12 @@ from PIL import Image
 
 from lora_studio.errors import ConfigError, DeviceLost, Diverged, StoreError
 from lora_studio.events import Denoised, Event, ImageSaved, Noted, PhaseAdvanced, Stopped
-from lora_studio.generation.course import Course
 from lora_studio.generation.defaults import skipped, stretched
-from lora_studio.generation.inputs import keep
+from lora_studio.generation.partial_scheduler import Course
 from lora_studio.generation.pipelines import LoadedBase
-from lora_studio.generation.texts import EncodedTexts
+from lora_studio.generation.prompt_cache import EncodedTexts
 from lora_studio.generator import Generator
+from lora_studio.images.input_store import keep
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
 from tests.generation.conftest import TINY, Draw, MakeLora

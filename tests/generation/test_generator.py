@@ -24,8 +24,8 @@ from lora_studio.events import (
     Started,
     Stopped,
 )
-from lora_studio.generation.images import read_request
 from lora_studio.generator import Generator
+from lora_studio.images.image_metadata import read_request
 from lora_studio.request import MAX_SEED, GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
 from tests.generation.conftest import TINY, Draw, MakeLora

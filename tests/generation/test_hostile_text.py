@@ -14,18 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lora_studio.config_groups import DatasetGroup
-from lora_studio.config_groups.arguments import read_arguments, split_arguments
+from lora_studio.config_groups.free_arguments import read_arguments, split_arguments
 from lora_studio.data.captions import caption_for_use
 from lora_studio.errors import ConfigError, StudioError
-from lora_studio.families.brackets import read_weights
-from lora_studio.generation.axis_values import numbers, split_values
-from lora_studio.generation.foreign_settings import read_foreign
-from lora_studio.generation.grid import plan_grid
-from lora_studio.generation.infotext import restore
-from lora_studio.generation.prompts import prepare, tag_remarks, unread, with_triggers
-from lora_studio.generation.weighting import windows_of
-from lora_studio.generation.wildcards import choose
-from lora_studio.grid_request import GridRequest
+from lora_studio.families.clip_prompt import windows_of
+from lora_studio.grids.axis_values import numbers, split_values
+from lora_studio.grids.grid_cells import plan_grid
+from lora_studio.grids.grid_request import GridRequest
+from lora_studio.images.foreign_settings import read_foreign
+from lora_studio.images.infotext import restore
+from lora_studio.prompts.expand import prepare, tag_remarks, unread, with_triggers
+from lora_studio.prompts.prompt_weights import read_weights
+from lora_studio.prompts.wildcards import choose
 from lora_studio.request import LONGEST_PROMPT, GenerateRequest
 from tests.pace import seconds_of, stretched
 

@@ -15,8 +15,8 @@ from lora_studio.catalog import SAMPLERS
 from lora_studio.errors import ConfigError, StoreError
 from lora_studio.events import Denoised, Event, Finished, Noted, Started
 from lora_studio.families.schedulers import build_scheduler
-from lora_studio.generation.inputs import keep
 from lora_studio.generator import Generator
+from lora_studio.images.input_store import keep
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
 from tests.generation.conftest import TINY
@@ -126,7 +126,7 @@ def test_what_a_mask_frees_is_drawn_as_plain_diffusers_does(
 def test_outside_the_mask_nothing_changes(
     redraw: Redraw, settings: Settings, shape: str, crop: int | None, blur: int
 ) -> None:
-    from lora_studio.generation.source import _faded
+    from lora_studio.generation.init_image import _faded
 
     source, mask = picture(), mask_of((20, 24, 44, 40))
     names = {"image": keep(source, settings.inputs), "mask_image": keep(mask, settings.inputs)}

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from lora_studio.catalog import SAMPLERS
-from lora_studio.generation.inputs import keep
 from lora_studio.generator import Generator
+from lora_studio.images.input_store import keep
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
 from tests.generation.loras import write_lora

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from lora_studio.config import config_leaves
-from lora_studio.grid_request import PARAMETERS
+from lora_studio.grids.grid_request import PARAMETERS
 from tests.integration.by_hand import Caller, write_lora, write_picture
 from tests.integration.endpoint_table import ENDPOINTS, World, right_values
 from tests.serving import CHECKOUT, running_app

@@ -25,7 +25,7 @@ import psutil
 import pytest
 from PIL import Image, PngImagePlugin
 
-from lora_studio.grid_request import PARAMETERS
+from lora_studio.grids.grid_request import PARAMETERS
 from tests.integration.by_hand import Caller, caller, write_lora, write_picture
 from tests.integration.endpoint_table import ENDPOINTS, Row, World, right_values
 from tests.serving import App, running_app

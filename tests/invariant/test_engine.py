@@ -12,15 +12,15 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
 from lora_studio.config import TrainConfig
-from lora_studio.data.folders import read_folder
+from lora_studio.data.training_set.folders import read_folder
 from lora_studio.events import Event, PreviewSaved, StepDone, ignore, never_stop
-from lora_studio.families.detect import find_base
+from lora_studio.families.base_files.locate import find_base
 from lora_studio.runtime import find_device
 from lora_studio.trainer import train
-from lora_studio.training.engine import Engine, load_engine
-from lora_studio.training.optim import build_optimizer
-from lora_studio.training.prepare import TrainingData, prepare_data
-from lora_studio.training.schedules import build_schedule
+from lora_studio.training.model import Engine, load_engine
+from lora_studio.training.optimization.lr_schedules import build_schedule
+from lora_studio.training.optimization.optimizers import build_optimizer
+from lora_studio.training.preparation.training_data import TrainingData, prepare_data
 from tests.tiny import make_pictures, make_tiny_base
 from tests.training.runs import run_steps
 

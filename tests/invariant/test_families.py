@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from lora_studio.config import TrainConfig
 from lora_studio.events import Event, PreviewSaved, StepDone
 from lora_studio.trainer import train
-from lora_studio.training.optim import build_optimizer
-from lora_studio.training.schedules import build_schedule
+from lora_studio.training.optimization.lr_schedules import build_schedule
+from lora_studio.training.optimization.optimizers import build_optimizer
 from tests.invariant.test_engine import assert_same_tensors, data_for, engine_for, trained_tensors
 from tests.tiny import SHAPES, make_tiny, tiny_values
 from tests.training.runs import run_steps

@@ -11,9 +11,9 @@ import pytest
 
 from lora_studio.config import TrainConfig
 from lora_studio.events import Emit, Finished, ShouldStop, Started, StepDone, Stopped
-from lora_studio.jobs.queue import JobQueue
+from lora_studio.jobs.training_queue import JobQueue
 from lora_studio.store.database import Database
-from lora_studio.store.jobs import JobStore
+from lora_studio.store.job_store import JobStore
 from lora_studio.training_request import RunRequest
 from tests.waiting import PATIENCE
 

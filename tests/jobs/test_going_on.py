@@ -14,12 +14,12 @@ import pytest
 from lora_studio.config import TrainConfig
 from lora_studio.errors import StoreError
 from lora_studio.events import Emit, ShouldStop, Started, StepDone
-from lora_studio.jobs.queue import FROM_THE_START, JobQueue
 from lora_studio.jobs.thread_worker import ThreadWorker
-from lora_studio.lora.files import find_file, read_header
+from lora_studio.jobs.training_queue import FROM_THE_START, JobQueue
+from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.records import JobRecord, JobStatus
 from lora_studio.runtime import DeviceLease
-from lora_studio.store.jobs import JobStore
+from lora_studio.store.job_store import JobStore
 from lora_studio.training_request import RunRequest
 from tests.jobs.conftest import SteppingWorker
 from tests.tiny import make_pictures, make_tiny_base, tiny_values
@@ -33,11 +33,11 @@ PROGRAM = """
 import json, sys, time
 from pathlib import Path
 from lora_studio.config import TrainConfig
-from lora_studio.jobs.queue import JobQueue
+from lora_studio.jobs.training_queue import JobQueue
 from lora_studio.jobs.thread_worker import ThreadWorker
 from lora_studio.runtime import DeviceLease
 from lora_studio.store.database import Database
-from lora_studio.store.jobs import JobStore
+from lora_studio.store.job_store import JobStore
 
 queue = JobQueue(JobStore(Database(Path(sys.argv[1]))), ThreadWorker(DeviceLease()), beat_seconds=0.05)
 job = queue.submit(TrainConfig.from_json(json.loads(sys.argv[2])))
@@ -254,7 +254,7 @@ def test_what_could_not_be_stored_at_the_end_is_stored_later(
 ) -> None:
     """A full disk takes the database along; the page sees the end from the file of unstored events, and when
     there is room, the database has it too."""
-    monkeypatch.setattr("lora_studio.jobs.receiver.Receiver.settle.__defaults__", (0.2,))
+    monkeypatch.setattr("lora_studio.jobs.event_sink.Receiver.settle.__defaults__", (0.2,))
     worker = Listening()
     queue = open_queue(worker=worker)
     job = queue.submit(config_named())

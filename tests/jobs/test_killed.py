@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from lora_studio.config import TrainConfig
-from lora_studio.jobs import queue as module
-from lora_studio.jobs.queue import JobQueue
+from lora_studio.jobs import training_queue as module
+from lora_studio.jobs.training_queue import JobQueue
 from lora_studio.records import JobStatus
-from lora_studio.store.jobs import JobStore
+from lora_studio.store.job_store import JobStore
 from tests.jobs.conftest import SteppingWorker
 from tests.waiting import PATIENCE
 
@@ -23,9 +23,9 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from lora_studio.config import TrainConfig
-from lora_studio.jobs.queue import JobQueue
+from lora_studio.jobs.training_queue import JobQueue
 from lora_studio.store.database import Database
-from lora_studio.store.jobs import JobStore
+from lora_studio.store.job_store import JobStore
 from tests.jobs.conftest import SteppingWorker
 
 worker = SteppingWorker()

@@ -31,8 +31,8 @@ from lora_studio.events import (
     Stopped,
 )
 from lora_studio.jobs.sd_scripts import SdScriptsWorker
-from lora_studio.jobs.sd_scripts.preparation import preview_every
-from lora_studio.lora.files import find_file, read_header
+from lora_studio.jobs.sd_scripts.launch_files import preview_every
+from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.records import JobStatus
 from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
@@ -343,7 +343,7 @@ def test_an_earlier_result_is_not_replaced(run: Run, config: Callable[..., Train
 def test_the_queue_gives_a_job_to_its_engine(
     open_queue: Callable[..., Any], config: Callable[..., TrainConfig], settings: Settings
 ) -> None:
-    from lora_studio.jobs.workers import EngineWorker
+    from lora_studio.jobs.engine_worker import EngineWorker
 
     queue = open_queue(worker=EngineWorker(SteppingWorker(), settings, DeviceLease()))
     job = queue.wait(queue.submit(config()).id, timeout=PATIENCE)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from lora_studio.errors import DatasetError, OutOfMemory, StudioError
-from lora_studio.jobs.sd_scripts.child import Splitter
-from lora_studio.jobs.sd_scripts.console import Bar, Epoch, Saving, explain, read_line
-from lora_studio.jobs.sd_scripts.worker import environment
+from lora_studio.jobs.sd_scripts.child_process import Splitter
+from lora_studio.jobs.sd_scripts.console_output import Bar, Epoch, Saving, explain, read_line
+from lora_studio.jobs.sd_scripts.sd_scripts_worker import environment
 
 TRACEBACK = [
     "steps:  12%|█▎        | 1/8 [00:08<01:01,  8.81s/it, avr_loss=1.13]Traceback (most recent call last):",

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from lora_studio.config import TrainConfig
-from lora_studio.jobs import receiver as receiving
-from lora_studio.jobs.queue import JobQueue
+from lora_studio.jobs import event_sink as receiving
+from lora_studio.jobs.training_queue import JobQueue
 from lora_studio.records import JobStatus
 from lora_studio.store.database import Database
-from lora_studio.store.jobs import JobStore
-from lora_studio.store.unstored import NAME
+from lora_studio.store.event_spool import NAME
+from lora_studio.store.job_store import JobStore
 from tests.jobs.conftest import SteppingWorker
 from tests.waiting import PATIENCE, until
 
@@ -27,9 +27,9 @@ PROGRAM = """
 import json, sqlite3, sys, time
 from pathlib import Path
 from lora_studio.config import TrainConfig
-from lora_studio.jobs.queue import JobQueue
+from lora_studio.jobs.training_queue import JobQueue
 from lora_studio.store import database
-from lora_studio.store.jobs import JobStore
+from lora_studio.store.job_store import JobStore
 from tests.jobs.conftest import SteppingWorker
 
 database.BUSY_SECONDS = 0.01

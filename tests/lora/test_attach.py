@@ -11,12 +11,12 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from lora_studio.config_groups import NetworkGroup
 from lora_studio.families.base import Parts, Target
-from lora_studio.families.detect import FoundBase
+from lora_studio.families.base_files.locate import FoundBase
 from lora_studio.families.sd import StableDiffusion
-from lora_studio.lora.attach import attach, changes_nothing, is_finite
-from lora_studio.lora.layers import Dropouts, Shape
-from lora_studio.lora.plan import Size, block_of, plan_sizes
-from lora_studio.training.engine import network_targets
+from lora_studio.lora.network.attach import attach, changes_nothing, is_finite
+from lora_studio.lora.network.layers import Dropouts, Shape
+from lora_studio.lora.network.ranks import Size, block_of, plan_sizes
+from lora_studio.training.model import network_targets
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "sd15_lora_keys.json"
 LINEAR = Target(part="unet", module="layer", name="lora_unet_layer")

@@ -13,11 +13,11 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from lora_studio.errors import ModelFileError
-from lora_studio.generation.loras import WantedLora, check_fit, layers_of
-from lora_studio.generation.stack import Stack
-from lora_studio.lora.files import read_header
-from tests.generation.foreign import Table, full_size, pairs, write_header
+from lora_studio.generation.lora_lookup import WantedLora, check_fit, layers_of
+from lora_studio.generation.lora_stack import Stack
+from lora_studio.lora.file.lora_files import read_header
 from tests.generation.loras import write_lora
+from tests.images.foreign import Table, full_size, pairs, write_header
 from tests.tiny import make_tiny_base
 
 Tensors = dict[str, torch.Tensor]

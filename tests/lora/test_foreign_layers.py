@@ -16,10 +16,10 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from lora_studio.generation.loras import WantedLora
-from lora_studio.generation.stack import Stack
-from lora_studio.lora.files import read_header
-from lora_studio.lora.kinds import fits
+from lora_studio.generation.lora_lookup import WantedLora
+from lora_studio.generation.lora_stack import Stack
+from lora_studio.lora.file.lora_files import read_header
+from lora_studio.lora.network.kinds import fits
 from tests.tiny import make_tiny_base
 
 Tensors = dict[str, torch.Tensor]

@@ -1,4 +1,4 @@
-from lora_studio.lora.keys import split_key, text_encoder_name, unet_name
+from lora_studio.lora.file.keys import split_key, text_encoder_name, unet_name
 
 
 def test_unet_names_are_the_module_path_with_underscores():

@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional
 
 from lora_studio.families.base import Target
-from lora_studio.lora.attach import AttachedLora, attach
-from lora_studio.lora.layers import Dropouts, Shape, factorization
+from lora_studio.lora.network.attach import AttachedLora, attach
+from lora_studio.lora.network.layers import Dropouts, Shape, factorization
 
 LINEAR = Target(part="unet", module="linear", name="lora_unet_linear")
 CONV = Target(part="unet", module="conv", name="lora_unet_conv")

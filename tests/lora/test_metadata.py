@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.config import TrainConfig
-from lora_studio.lora.metadata import DatasetFacts, RunFacts, build_metadata, with_hashes
+from lora_studio.lora.file.metadata import DatasetFacts, RunFacts, build_metadata, with_hashes
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "metadata_example.json").read_text())[
     "metadata"

@@ -9,7 +9,7 @@ import pytest
 
 from lora_studio.config import TrainConfig
 from lora_studio.store.database import Database
-from lora_studio.store.jobs import JobStore
+from lora_studio.store.job_store import JobStore
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from lora_studio.events import (
     Validated,
 )
 from lora_studio.records import JobStatus
-from lora_studio.store.jobs import JobStore
+from lora_studio.store.job_store import JobStore
 
 Build = Callable[..., TrainConfig]
 DEAD = f"{socket.gethostname()}:{2**22 + 1}:1"
@@ -231,7 +231,7 @@ def test_the_time_at_work_leaves_out_the_break(
     store: JobStore, config_named: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1_000.0]
-    monkeypatch.setattr("lora_studio.store.jobs.time.time", lambda: now[0])
+    monkeypatch.setattr("lora_studio.store.job_store.time.time", lambda: now[0])
     job = store.create(config_named("a"))
     now[0] += 50  # waits
     store.claim(job.id, "here")
@@ -255,7 +255,7 @@ def test_what_was_interrupted_ended_with_its_last_sign_of_life(
     store: JobStore, config_named: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1_000.0]
-    monkeypatch.setattr("lora_studio.store.jobs.time.time", lambda: now[0])
+    monkeypatch.setattr("lora_studio.store.job_store.time.time", lambda: now[0])
     job = store.create(config_named("a"), DEAD)
     store.claim(job.id, DEAD)
     now[0] += 20

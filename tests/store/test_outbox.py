@@ -15,11 +15,11 @@ from lora_studio.events import Finished, Noted, Paused, Started, StepDone
 from lora_studio.records import ImageRecord, LoraRecord
 from lora_studio.store import outbox as module
 from lora_studio.store.database import Database
-from lora_studio.store.jobs import JobStore
+from lora_studio.store.job_store import JobStore
 from lora_studio.store.library import Library
 from lora_studio.store.migrations import MIGRATIONS
 from lora_studio.store.outbox import FILES, Outbox, Waiting
-from lora_studio.store.owner import this_process
+from lora_studio.store.process_owner import this_process
 
 Build = Callable[..., TrainConfig]
 
@@ -124,7 +124,7 @@ def test_a_heartbeat_alone_waits_at_most_every_ten_seconds(
     now = time.time() // 10 * 10 + 1000
     marks = []
     for seconds in (0, 2, 4, 6, 8, 10):
-        monkeypatch.setattr("lora_studio.store.jobs.time.time", lambda at=now + seconds: at)
+        monkeypatch.setattr("lora_studio.store.job_store.time.time", lambda at=now + seconds: at)
         store.heartbeat("me")
         marks.append(bool(outbox.waiting("job")))
         outbox.acknowledge([(item.kind, item.key, item.version) for item in outbox.waiting("job")])

@@ -16,18 +16,18 @@ from safetensors.numpy import save_file
 from lora_studio.config import TrainConfig
 from lora_studio.events import Finished, Started, StepDone
 from lora_studio.gallery import Gallery
-from lora_studio.jobs.mirror import Mirror
-from lora_studio.jobs.mirrored import mirror_id, worker_of
-from lora_studio.jobs.queue import JobQueue
-from lora_studio.jobs.sender import Pace
-from lora_studio.lora.files import file_name
+from lora_studio.jobs.supabase.push import Pace
+from lora_studio.jobs.supabase.rows import mirror_id, worker_of
+from lora_studio.jobs.supabase.sync import Mirror
+from lora_studio.jobs.training_queue import JobQueue
+from lora_studio.lora.file.lora_files import file_name
 from lora_studio.records import JobRecord
 from lora_studio.request import GeneratedImage, GenerateRequest, LoraUse
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
-from lora_studio.store.jobs import JobStore
+from lora_studio.store.job_store import JobStore
 from lora_studio.store.library import Library
-from lora_studio.store.machine import machine_id
+from lora_studio.store.machine_id import machine_id
 from lora_studio.store.outbox import Outbox
 from tests.jobs.conftest import SteppingWorker
 from tests.waiting import PATIENCE

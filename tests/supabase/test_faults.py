@@ -19,12 +19,19 @@ import pytest
 
 from lora_studio.errors import MirrorError
 from lora_studio.events import Finished, Noted
-from lora_studio.jobs.sender import Pace
+from lora_studio.jobs.supabase.push import Pace
 from lora_studio.records import JobRecord
 from lora_studio.settings import Settings
-from lora_studio.store import supabase as module
-from lora_studio.store.faults import ExpiredToken, NotAllowed, ParentMissing, Refused, Unreachable, seconds_of
-from lora_studio.store.supabase import Supabase
+from lora_studio.store import supabase_client as module
+from lora_studio.store.supabase_client import Supabase
+from lora_studio.store.supabase_errors import (
+    ExpiredToken,
+    NotAllowed,
+    ParentMissing,
+    Refused,
+    Unreachable,
+    seconds_of,
+)
 from tests.serving import CHECKOUT
 from tests.supabase.conftest import Postgres
 from tests.supabase.faulty import HALF, ON_THE_WIRE, Answering, Faulty, misbehaving

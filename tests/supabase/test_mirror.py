@@ -14,7 +14,7 @@ import pytest
 
 from lora_studio.errors import StoreError
 from lora_studio.events import Failed, Noted, Paused, Stopped
-from lora_studio.jobs.sender import Pace
+from lora_studio.jobs.supabase.push import Pace
 from lora_studio.records import JobStatus
 from tests.supabase.conftest import Postgres
 from tests.supabase.faulty import Faulty

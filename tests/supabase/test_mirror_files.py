@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from lora_studio.errors import BrokenFile, ModelFileError, StoreError
-from lora_studio.jobs import uploads
+from lora_studio.jobs.supabase import storage_uploads
 from tests.supabase.conftest import Postgres
 from tests.supabase.mirroring import Home, open_home, write_lora
 from tests.supabase.server import Server
@@ -127,7 +127,7 @@ def test_a_large_file_goes_on_where_it_was(opened: Open, rows: Rows) -> None:
         assert reopened.mirror.flush(PATIENCE)
         size = file.stat().st_size
         assert artifact(rows, reopened)[2] == size
-    assert network.bodies == [uploads.CHUNK] * 2
+    assert network.bodies == [storage_uploads.CHUNK] * 2
     assert sum(network.bodies) + sum(again.bodies) == size
 
 

@@ -17,12 +17,12 @@ from gradio_client.exceptions import AppError
 
 from lora_studio.cli.main import main
 from lora_studio.errors import MirrorError
-from lora_studio.jobs.mirror import MirrorState
+from lora_studio.jobs.supabase.sync import MirrorState
 from lora_studio.settings import Settings
-from lora_studio.store.supabase import Supabase
+from lora_studio.store.supabase_client import Supabase
 from lora_studio.studio import open_studio
-from lora_studio.ui.badge import badge
 from lora_studio.ui.blocks import build
+from lora_studio.ui.supabase_badge import badge
 from tests.gradio_leftovers import IGNORE, _sweep_event_loops
 from tests.serving import CHECKOUT, App, running_app
 from tests.supabase.faulty import Answering

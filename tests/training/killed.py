@@ -9,8 +9,8 @@ from typing import Any
 
 from lora_studio.config import TrainConfig
 from lora_studio.events import Event, StepDone
+from lora_studio.lora.run_states import state_files, state_folder
 from lora_studio.trainer import train
-from lora_studio.training.state_files import state_files, state_folder
 
 
 def run(values: dict[str, Any], steps: Connection) -> None:

@@ -10,12 +10,12 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lora_studio.config import TrainConfig
 from lora_studio.events import Event, Noted, StepDone
-from lora_studio.lora.files import find_file, read_header
+from lora_studio.lora.file.lora_files import find_file, read_header
+from lora_studio.lora.run_states import state_folder
 from lora_studio.trainer import TrainResult, train
-from lora_studio.training.engine import Engine
 from lora_studio.training.loop import Loop
-from lora_studio.training.prepare import TrainingData
-from lora_studio.training.state_files import state_folder
+from lora_studio.training.model import Engine
+from lora_studio.training.preparation.training_data import TrainingData
 
 
 def run(config: TrainConfig, **how: object) -> tuple[TrainResult, list[Event]]:

@@ -9,11 +9,11 @@ from typing import Any
 
 from lora_studio.catalog import STARTER, plan
 from lora_studio.config import TrainConfig
-from lora_studio.lora.files import find_file, read_header
+from lora_studio.lora.file.lora_files import find_file, read_header
+from lora_studio.lora.run_states import state_files, state_folder
 from lora_studio.trainer import train
-from lora_studio.training.state_files import state_files, state_folder
 from tests.training import killed
-from tests.training.test_resume import ALL_ON
+from tests.training.test_start_point import ALL_ON
 from tests.waiting import PATIENCE
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

@@ -5,16 +5,16 @@ import math
 import pytest
 import torch
 
-from lora_studio.data.folders import read_folder
+from lora_studio.data.training_set.folders import read_folder
 from lora_studio.errors import Diverged
 from lora_studio.events import ignore, never_stop
-from lora_studio.families.detect import find_base
+from lora_studio.families.base_files.locate import find_base
 from lora_studio.runtime import find_device
-from lora_studio.training.engine import Engine, load_engine
 from lora_studio.training.loop import LossMean
-from lora_studio.training.optim import build_optimizer
-from lora_studio.training.prepare import TrainingData, prepare_data
-from lora_studio.training.schedules import build_schedule
+from lora_studio.training.model import Engine, load_engine
+from lora_studio.training.optimization.lr_schedules import build_schedule
+from lora_studio.training.optimization.optimizers import build_optimizer
+from lora_studio.training.preparation.training_data import TrainingData, prepare_data
 from tests.training.conftest import ConfigMaker
 from tests.training.runs import run_steps
 

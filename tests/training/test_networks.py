@@ -15,13 +15,13 @@ from safetensors.torch import load_file
 from lora_studio.config import TrainConfig
 from lora_studio.errors import ConfigError
 from lora_studio.families.base import Parts
-from lora_studio.families.detect import find_base
-from lora_studio.generation.loras import WantedLora
-from lora_studio.generation.stack import Stack
-from lora_studio.lora.files import read_header
+from lora_studio.families.base_files.locate import find_base
+from lora_studio.generation.lora_lookup import WantedLora
+from lora_studio.generation.lora_stack import Stack
+from lora_studio.lora.file.lora_files import read_header
 from lora_studio.runtime import find_device
 from lora_studio.trainer import train
-from lora_studio.training.engine import Engine, load_engine
+from lora_studio.training.model import Engine, load_engine
 from tests.tiny import make_tiny_sdxl
 
 KINDS: dict[str, dict[str, Any]] = {

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from lora_studio.data.buckets import Placement
-from lora_studio.data.cache import Latents, PlacedPicture
-from lora_studio.data.folders import Picture
+from lora_studio.data.latent_cache import Latents, PlacedPicture
 from lora_studio.data.loader import Sample
-from lora_studio.families.detect import find_base
+from lora_studio.data.training_set.folders import Picture
+from lora_studio.families.base_files.locate import find_base
 from lora_studio.runtime import find_device
-from lora_studio.training.engine import Engine, load_engine
-from lora_studio.training.objective import Drawn, draw, sample_losses
+from lora_studio.training.loss.objective import Drawn, draw, sample_losses
+from lora_studio.training.model import Engine, load_engine
 from tests.training.conftest import ConfigMaker
 
 

@@ -9,12 +9,12 @@ import torch
 
 from lora_studio.errors import OutOfMemory
 from lora_studio.events import Event, StepDone
-from lora_studio.families.detect import find_base
-from lora_studio.families.eight_bits import EXACT, hold_in_eight_bits
+from lora_studio.families.base_files.locate import find_base
+from lora_studio.families.weights.fp8 import EXACT, hold_in_eight_bits
 from lora_studio.runtime import find_device
 from lora_studio.trainer import TrainResult, train
-from lora_studio.training import loop, memory
-from lora_studio.training.engine import load_engine
+from lora_studio.training import loop, out_of_memory
+from lora_studio.training.model import load_engine
 from tests.training.conftest import ConfigMaker
 from tests.training.runs import of, run, state_folder_of, tensor_hash, warnings
 
@@ -144,7 +144,7 @@ def test_at_the_end_of_the_ladder_the_run_ends_with_a_sentence(
 def test_previews_without_memory_are_left_out(
     make_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lora_studio.training.preview import Previews
+    from lora_studio.training.evaluation.previews import Previews
 
     save = Previews.save
 
@@ -160,8 +160,8 @@ def test_previews_without_memory_are_left_out(
 
 
 def test_another_optimizer_takes_over_at_the_same_rates(make_config: ConfigMaker) -> None:
-    from lora_studio.training.optim import build_optimizer
-    from lora_studio.training.schedules import build_schedule
+    from lora_studio.training.optimization.lr_schedules import build_schedule
+    from lora_studio.training.optimization.optimizers import build_optimizer
     from tests.invariant.test_engine import data_for, engine_for
 
     config = make_config(lr_scheduler="linear")
@@ -171,7 +171,7 @@ def test_another_optimizer_takes_over_at_the_same_rates(make_config: ConfigMaker
     steps = loop.Loop(engine=engine, data=data_for(engine), optimizer=optimizer, schedule=schedule)
     engine.train_mode(True)
     steps.advance()
-    memory.exchange_optimizer(steps, "SGD")
+    out_of_memory.exchange_optimizer(steps, "SGD")
     assert type(steps.optimizer) is torch.optim.SGD
     rates = [steps.advance().learning_rate for _ in range(3)]
     assert rates == pytest.approx([0.0075, 0.005, 0.0025])

@@ -12,7 +12,7 @@ from lora_studio.trainer import TrainResult, train
 from tests.tiny import make_tiny
 from tests.training.conftest import ConfigMaker
 from tests.training.runs import of, state_folder_of, tensor_hash
-from tests.training.test_optim import HERE
+from tests.training.test_optimizers import HERE
 
 NETWORKS = (
     {"conv_dim": 2, "conv_alpha": 1},

@@ -8,8 +8,8 @@ import torch
 from lora_studio.errors import Diverged
 from lora_studio.training import loop as module
 from lora_studio.training.loop import Loop
-from lora_studio.training.optim import build_optimizer
-from lora_studio.training.schedules import build_schedule
+from lora_studio.training.optimization.lr_schedules import build_schedule
+from lora_studio.training.optimization.optimizers import build_optimizer
 from tests.invariant.test_engine import data_for, engine_for
 from tests.training.conftest import ConfigMaker
 

@@ -24,9 +24,9 @@ from lora_studio.events import (
     StepDone,
     Stopped,
 )
-from lora_studio.lora.files import find_file, read_header
+from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.trainer import TrainResult, train
-from lora_studio.training.plan import measure
+from lora_studio.training.estimate import measure
 from tests.families.hub_server import PIECE, HubServer, only_hub
 from tests.training.conftest import ConfigMaker
 
@@ -205,12 +205,12 @@ def test_weights_that_are_no_numbers_are_never_written(make_config: ConfigMaker)
     config = make_config(
         save_precision="fp16", learning_rate=1, weight_decay=0, max_train_steps=1, network_alpha=1
     )
-    from lora_studio.training import checkpoint
+    from lora_studio.training import result_folder
 
     infinite = {"x.lora_up.weight": torch.tensor([1e6]).half()}
-    assert not checkpoint.is_finite(infinite.values())
+    assert not result_folder.is_finite(infinite.values())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lora_studio.lora.attach.AttachedLora.tensors", lambda *_: infinite)
+        patch.setattr("lora_studio.lora.network.attach.AttachedLora.tensors", lambda *_: infinite)
         with pytest.raises(Diverged, match="no longer numbers"):
             run(config)
     assert not list(Path(config.output.output_dir).rglob("*.safetensors"))
@@ -246,7 +246,7 @@ def test_an_output_folder_that_cannot_be_is_told_at_once(make_config: ConfigMake
 def test_a_preview_that_fails_at_the_end_loses_nothing(
     make_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lora_studio.training.preview import Previews
+    from lora_studio.training.evaluation.previews import Previews
 
     save = Previews.save
 

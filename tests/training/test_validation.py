@@ -3,16 +3,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lora_studio.data.folders import read_folder
+from lora_studio.data.training_set.folders import read_folder
 from lora_studio.events import Event, StepDone, Validated, ignore, never_stop
-from lora_studio.families.detect import find_base
+from lora_studio.families.base_files.locate import find_base
 from lora_studio.runtime import find_device
 from lora_studio.trainer import train
-from lora_studio.training.bare import base_alone
-from lora_studio.training.engine import Engine, load_engine
-from lora_studio.training.objective import sizes_of
-from lora_studio.training.prepare import prepare_data
-from lora_studio.training.validation import Validation, validation_timesteps
+from lora_studio.training.base_alone import base_alone
+from lora_studio.training.evaluation.validation import Validation, validation_timesteps
+from lora_studio.training.loss.objective import sizes_of
+from lora_studio.training.model import Engine, load_engine
+from lora_studio.training.preparation.training_data import prepare_data
 from tests.tiny import make_tiny
 from tests.training.conftest import ConfigMaker
 

@@ -13,14 +13,14 @@ import pytest
 
 from lora_studio.events import Finished, PreviewSaved, Started, StepDone
 from lora_studio.records import JobRecord, LoraRecord
-from lora_studio.store.jobs import JobStore
+from lora_studio.store.job_store import JobStore
 from lora_studio.store.library import Library
 from lora_studio.studio import Studio
 from lora_studio.training_request import StartTraining
 from lora_studio.ui import blocks
 from lora_studio.ui.blocks import build
-from lora_studio.ui.live import Live
-from lora_studio.ui.upload_tab import example_files
+from lora_studio.ui.refresh import Live
+from lora_studio.ui.upload.upload_tab import example_files
 
 SKIP = gr.skip()
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from lora_studio.records import DatasetRecord, ImageRecord, LoraRecord
-from lora_studio.ui import cards
-from lora_studio.ui.markup import TEMPLATES, file_url, fill
-from tests.ui.test_views import NASTY, parse
+from lora_studio.ui.widgets import cards
+from lora_studio.ui.widgets.html_templates import TEMPLATES, file_url, fill
+from tests.ui.test_training_views import NASTY, parse
 
 LORA = LoraRecord(
     id="ab" * 32,

@@ -6,15 +6,15 @@ import gradio as gr
 import pytest
 
 from lora_studio.errors import ConfigError
-from lora_studio.generation.grid import plan_grid
-from lora_studio.grid_request import PARAMETERS
+from lora_studio.grids.grid_cells import plan_grid
+from lora_studio.grids.grid_request import PARAMETERS
+from lora_studio.prompts.styles import STYLES
 from lora_studio.request import GenerateRequest
 from lora_studio.studio import Studio
-from lora_studio.styles import STYLES
-from lora_studio.ui.grid_fold import EXAMPLES, build_grid
-from lora_studio.ui.style_fold import dress, sizes, tiles, undress
-from lora_studio.ui.tokens import token_count
-from tests.ui.test_views import parse
+from lora_studio.ui.generate.grid_fields import EXAMPLES, build_grid
+from lora_studio.ui.generate.style_tiles import dress, sizes, tiles, undress
+from lora_studio.ui.generate.token_counter import token_count
+from tests.ui.test_training_views import parse
 
 
 @pytest.mark.parametrize("base", ["starter", "sd15"])

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from lora_studio.ui import bodies
-from lora_studio.ui.gate import Gate
-from lora_studio.ui.login import Access
-from lora_studio.ui.origins import Names
+from lora_studio.ui.serving import request_bodies
+from lora_studio.ui.serving.gate import Gate
+from lora_studio.ui.serving.login import Access
+from lora_studio.ui.serving.request_origin import Names
 from tests.ui.asgi import Answered, Pair, Sent, answer_to
 
 HOST = "localhost:7860"
@@ -205,11 +205,11 @@ def test_routes_that_are_not_ours_are_closed(path: str) -> None:
 
 
 def test_a_body_is_bounded_whether_announced_or_not() -> None:
-    most = bodies.CALL.size
+    most = request_bodies.CALL.size
     for path, limit in (
         (RUN, most),
-        ("/gradio_api/cancel", bodies.NOTHING.size),
-        (UPLOAD, bodies.UPLOAD.size),
+        ("/gradio_api/cancel", request_bodies.NOTHING.size),
+        (UPLOAD, request_bodies.UPLOAD.size),
     ):
         announced = [("content-length", str(limit + 1))]
         answer = ask(OPEN, LOCAL, announced, path=path, method="POST", chunks=[b"x"])
@@ -226,7 +226,7 @@ def test_json_of_many_values_is_refused_before_it_is_parsed() -> None:
     for unit in (b"0,", b"[", b'{"a":'):
         answer = ask(OPEN, LOCAL, path=JOIN, method="POST", chunks=(unit * 10_000 for _ in range(500)))
         assert answer.status == 413
-        assert answer.read <= bodies.CALL.values * len(unit) + len(unit) * 10_000  # type: ignore[operator]
+        assert answer.read <= request_bodies.CALL.values * len(unit) + len(unit) * 10_000  # type: ignore[operator]
     picture = [b'{"data": ["data:image/png;base64,', *[b"A" * 10**6] * 40, b'"]}']
     assert ask(OPEN, LOCAL, path=JOIN, method="POST", chunks=picture).status == INNER
 
@@ -253,11 +253,11 @@ def form(*parts: tuple[str, bytes]) -> tuple[list[Pair], list[bytes]]:
     ("parts", "status"),
     [
         ([('name="files"; filename="a.png"', b"x" * 10**6)] * 50, INNER),
-        ([('name="files"; filename="a.png"', b"x")] * (bodies.MOST_FILES + 1), 413),
-        ([('name="files"', b"x" * (bodies.LARGEST_FIELDS + 1))], 413),
-        ([('name="filename"', b"x" * (bodies.LARGEST_FIELDS + 1))], 413),
-        ([('name="a"', b"x")] * (bodies.MOST_FIELDS + 1), 413),
-        ([('name="a"', b"x")] * bodies.MOST_FIELDS, INNER),
+        ([('name="files"; filename="a.png"', b"x")] * (request_bodies.MOST_FILES + 1), 413),
+        ([('name="files"', b"x" * (request_bodies.LARGEST_FIELDS + 1))], 413),
+        ([('name="filename"', b"x" * (request_bodies.LARGEST_FIELDS + 1))], 413),
+        ([('name="a"', b"x")] * (request_bodies.MOST_FIELDS + 1), 413),
+        ([('name="a"', b"x")] * request_bodies.MOST_FIELDS, INNER),
     ],
 )
 def test_a_form_has_so_many_files_and_little_text(parts: list[tuple[str, bytes]], status: int) -> None:
@@ -265,9 +265,9 @@ def test_a_form_has_so_many_files_and_little_text(parts: list[tuple[str, bytes]]
     assert ask(OPEN, LOCAL, headers, path=UPLOAD, method="POST", chunks=chunks).status == status
 
 
-@pytest.mark.parametrize("boundary", ["", "B" * (bodies.LONGEST_BOUNDARY + 1)])
+@pytest.mark.parametrize("boundary", ["", "B" * (request_bodies.LONGEST_BOUNDARY + 1)])
 def test_no_boundary_keeps_a_form_from_being_watched(boundary: str) -> None:
-    headers, chunks = form(*[('name="a"', b"x")] * (bodies.MOST_FIELDS + 1))
+    headers, chunks = form(*[('name="a"', b"x")] * (request_bodies.MOST_FIELDS + 1))
     chunks = [chunk.replace(b"--B", f"--{boundary}".encode()) for chunk in chunks]
     for sent in (boundary, f'"{boundary}"'):
         headers = [("content-type", f"multipart/form-data; boundary={sent}")]
@@ -327,7 +327,7 @@ def test_an_upload_of_unknown_length_ends_when_the_disk_is_full(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    monkeypatch.setattr(bodies, "ROOM_STEP", 10_000)
+    monkeypatch.setattr(request_bodies, "ROOM_STEP", 10_000)
     piece = b"x" * 1000
 
     def chunks() -> Iterator[bytes]:

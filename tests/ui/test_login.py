@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from lora_studio.ui import login
-from lora_studio.ui.gate import Gate
-from lora_studio.ui.login import Access, Answer, Login, group_of
-from lora_studio.ui.origins import Names
+from lora_studio.ui.serving import login
+from lora_studio.ui.serving.gate import Gate
+from lora_studio.ui.serving.login import Access, Answer, Login, group_of
+from lora_studio.ui.serving.request_origin import Names
 from tests.ui.asgi import Answered, Pair, Sent, answer_to
 
 ADA = Access(username="ada", password="gehéim 赤")

@@ -9,7 +9,7 @@ import pytest
 
 from lora_studio.errors import ConfigError
 from lora_studio.settings import Settings
-from lora_studio.ui import server
+from lora_studio.ui.serving import server
 
 
 def settings(**values: object) -> Settings:

@@ -1,5 +1,5 @@
 """The second engine: the user's own sd-scripts, run as a child process."""
 
-from lora_studio.jobs.sd_scripts.worker import SdScriptsWorker
+from lora_studio.jobs.sd_scripts.sd_scripts_worker import SdScriptsWorker
 
 __all__ = ["SdScriptsWorker"]

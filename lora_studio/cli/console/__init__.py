@@ -1,0 +1,1 @@
+"""Bars, tables and streams of the terminal."""

@@ -1,0 +1,1 @@
+"""Trainings in sd-scripts' words, and as files for it."""

@@ -1,0 +1,47 @@
+"""The base model and the number format of the maths."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lora_studio.config_groups.setting_group import Group, setting
+
+
+class ModelGroup(Group):
+    pretrained_model_name_or_path: str = setting(
+        ...,
+        "The base model: a name from the catalog, a diffusers folder, a .safetensors checkpoint or a hub id.",
+        basic=True,
+        min_length=1,
+    )
+    v_parameterization: bool | None = setting(
+        None, "Train for v-prediction. Empty: what the base model itself says."
+    )
+    clip_skip: int | None = setting(
+        None,
+        "Take the text encoder's output this many layers before the end. Empty or 1: the last layer.",
+        ge=1,
+        le=12,
+    )
+    max_token_length: int | None = setting(
+        None,
+        "Longest caption: 75, 150 or 225 tokens (a token is a short word or part of one). What is longer is "
+        "cut off. Empty: 75.",
+        unit="tokens",
+        ge=75,
+        le=225,
+        multiple_of=75,
+    )
+    weighted_captions: bool = setting(
+        False, "Read weights in captions: (word) is 1.1, (word:1.3) is 1.3, [word] is 1 / 1.1."
+    )
+    mixed_precision: Literal["auto", "no", "fp16", "bf16"] = setting(
+        "auto",
+        "Number format of the heavy maths. auto takes bf16 where the hardware computes it natively; fp16 is "
+        "for older graphics cards. LoRA weights always stay in 32 bit.",
+    )
+    fp8_base_unet: bool = setting(
+        False,
+        "Hold the base's denoiser in 8 bits: half the memory of 16, each step a little slower, the result a "
+        "little different. Wants gradient_checkpointing.",
+    )

@@ -1,0 +1,1 @@
+"""From uploaded files to a folder of clean pictures with captions."""

@@ -1,0 +1,274 @@
+"""From uploaded files to a folder of clean pictures with captions and masks. The originals are only read.
+
+Pictures are decoded and written anew as PNG: same pixels, upright, no metadata, nothing hidden behind them.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from PIL import Image
+
+from lora_studio.catalog import ADVISED_PICTURES
+from lora_studio.data.caption_tables import is_table
+from lora_studio.data.ingestion.caption_pairing import (
+    Caption,
+    Shelf,
+    Written,
+    encoding_remarks,
+    paired,
+    read_caption_table,
+    read_captions,
+)
+from lora_studio.data.ingestion.uploaded_files import Upload, uploads_in
+from lora_studio.data.pixels.colour_profiles import Colours
+from lora_studio.data.pixels.decoding import WANTED, sum_of
+from lora_studio.data.pixels.masks import ENDING, is_mask, looks_like_a_mask, owner_stem, same_shape
+from lora_studio.data.pixels.picture_remarks import colour_remarks, named, shape_remarks
+from lora_studio.data.pixels.sanitize import PixelBudget, cleaned_picture
+from lora_studio.data.pixels.stray_files import Leftover, leftover, leftover_remarks
+from lora_studio.errors import DatasetError
+from lora_studio.files import disk_errors
+from lora_studio.parsing.archives import Limits
+from lora_studio.parsing.text_encodings import Reading
+
+MOST_PICTURES = 500
+FEW_PICTURES = 5
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
+QUICK_COMPRESSION_ABOVE = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingested:
+    """`refused` and `warnings` hold a sentence each; `refused` names the file and says why."""
+
+    images: int
+    captions: int
+    refused: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(kw_only=True)
+class _Seen:
+    """What there is to remark on, by the names of files."""
+
+    transparent: list[str] = field(default_factory=list)
+    animated: list[str] = field(default_factory=list)
+    colours: list[tuple[str, Colours]] = field(default_factory=list)
+    sizes: list[tuple[str, tuple[int, int]]] = field(default_factory=list)
+    double: list[tuple[str, str]] = field(default_factory=list)
+    leftovers: list[tuple[Leftover, str]] = field(default_factory=list)
+    encodings: list[tuple[str, Sequence[Reading]]] = field(default_factory=list)
+    masks: list[str] = field(default_factory=list)
+    surplus: int = 0
+
+
+@dataclass(kw_only=True)
+class _Ingest:
+    into: Path
+    limits: Limits = field(default_factory=Limits)
+    budget: PixelBudget = field(default_factory=PixelBudget)
+    pictures: list[Written] = field(default_factory=list)
+    captions: list[Caption] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+    shown: dict[str, str] = field(default_factory=dict)
+    shelf: Shelf = field(default_factory=Shelf)
+    seen: _Seen = field(default_factory=_Seen)
+
+
+def ingest(files: Sequence[Path], into: Path) -> Ingested:
+    """Read pictures, ZIP archives, captions and masks and write `<name>.png`, `<name>.txt` and
+    `<name>-masklabel.png` into the empty folder `into`; Kohya's `<repeats>_<class>` folders are kept as
+    sub-folders. Raises DatasetError with all reasons when no picture is usable."""
+    work = _Ingest(into=into)
+    # What may be a mask comes after the pictures: whether it is one depends on them.
+    for path in sorted(files, key=lambda path: owner_stem((path.parent.name, path.name)) is not None):
+        try:
+            for upload in uploads_in(path, work.limits):
+                _take(work, upload)
+        except DatasetError as error:
+            work.refused.append(str(error))
+    if not work.pictures:
+        raise _nothing_usable([*work.refused, *leftover_remarks(work.seen.leftovers)])
+    _keep_kohya_layout(work)
+    captions = _write_captions(work)
+    _remark(work)
+    return Ingested(
+        images=len(work.pictures),
+        captions=captions,
+        refused=tuple(work.refused),
+        warnings=tuple(work.warnings),
+    )
+
+
+def _take(work: _Ingest, upload: Upload) -> None:
+    if kind := leftover(upload.parts):
+        work.seen.leftovers.append((kind, upload.shown))
+        return
+    is_text = upload.is_caption or is_table(upload.name)
+    if not is_text and len(work.pictures) >= MOST_PICTURES:
+        work.seen.surplus += 1
+        return
+    try:
+        content = upload.read()
+        if upload.is_caption:
+            ways: list[Reading] = []
+            work.captions += read_captions(upload, content, ways)
+            if ways:
+                work.seen.encodings.append((upload.shown, ways))
+        elif is_text:
+            work.captions += read_caption_table(upload, content)
+        elif not _take_mask(work, upload, content):
+            _take_picture(work, upload, content)
+    except DatasetError as error:
+        work.refused.append(str(error))
+
+
+def _take_picture(work: _Ingest, upload: Upload, content: bytes) -> None:
+    with cleaned_picture(upload.shown, content, budget=work.budget) as clean:
+        folder = work.into / upload.kohya_folder
+        folder.mkdir(exist_ok=True)
+        path = folder / _free_name(work.names, upload.stem)
+        _write_picture(path, clean.image)
+        sum_ = sum_of(clean.image)
+    written = Written(upload=upload, path=path, size=clean.image.size)
+    work.pictures.append(written)
+    work.shelf.add(written)
+    work.seen.colours.append((upload.shown, clean.colours))
+    work.seen.sizes.append((upload.shown, clean.image.size))
+    if clean.was_transparent:
+        work.seen.transparent.append(upload.shown)
+    if clean.was_animated:
+        work.seen.animated.append(upload.shown)
+    first = work.shown.setdefault(sum_, upload.shown)
+    if first != upload.shown:
+        work.seen.double.append((upload.shown, first))
+
+
+def _take_mask(work: _Ingest, upload: Upload, content: bytes) -> bool:
+    """Whether it is one. Raises DatasetError for a mask that can't be used."""
+    owner, sure = owner_stem(upload.parts), is_mask(upload.stem)
+    if owner is None:
+        return False
+    beside = upload.group.replace("\\", "/").rpartition("/")[0]
+    pictures = work.shelf.find(owner, upload.group, beside)
+    if not pictures:
+        if sure:
+            raise DatasetError(f"{upload.shown} is the mask of no picture: none has its name.")
+        return False
+    with cleaned_picture(upload.shown, content, colours=False, budget=work.budget) as clean:
+        if not sure and not looks_like_a_mask(clean.image):
+            return False
+        for picture in pictures:
+            if not same_shape(clean.image.size, picture.size):
+                raise DatasetError(f"The mask {upload.shown} has another shape than its picture.")
+            path = picture.path.with_name(f"{picture.path.stem}{ENDING}.png")
+            if not path.exists():
+                _write_picture(path, clean.image.getchannel("R"))
+    work.seen.masks.append(upload.shown)
+    return True
+
+
+def _write_picture(path: Path, image: Image.Image) -> None:
+    buffer = io.BytesIO()
+    level = 1 if image.width * image.height > QUICK_COMPRESSION_ABOVE else 6
+    image.save(buffer, "PNG", compress_level=level)
+    _write(path, buffer.getvalue())
+
+
+def _free_name(taken: set[str], stem: str) -> str:
+    """A file name that every system can keep, and that no picture of the set has, whatever its folder."""
+    plain = "".join(letter for letter in unicodedata.normalize("NFC", stem) if letter.isprintable())
+    plain = re.sub(r'[<>:"/\\|?*]', "_", plain)[:80].strip(" .") or "picture"
+    if RESERVED.fullmatch(plain):
+        plain = f"_{plain}"
+    name, number = plain, 1
+    while name.casefold() in taken:
+        number += 1
+        name = f"{plain}-{number}"
+    taken.add(name.casefold())
+    return f"{name}.png"
+
+
+def _keep_kohya_layout(work: _Ingest) -> None:
+    """Beside `<repeats>_<class>` folders, training passes over loose pictures: they get one as well."""
+    folders = [written.path.parent.name for written in work.pictures if written.upload.kohya_folder]
+    loose = [written for written in work.pictures if not written.upload.kohya_folder]
+    if not folders or not loose:
+        return
+    folder = work.into / f"1_{folders[0].partition('_')[2]}"
+    folder.mkdir(exist_ok=True)
+    moved = {}
+    for written in loose:
+        moved[written.path] = written.path.replace(folder / written.path.name)
+        mask = written.path.with_name(f"{written.path.stem}{ENDING}.png")
+        if mask.exists():
+            mask.replace(folder / mask.name)
+    work.pictures = [
+        replace(written, path=moved.get(written.path, written.path)) for written in work.pictures
+    ]
+    work.warnings.append(
+        f"{_count(len(loose))} outside the <repeats>_<class> folders went into {folder.name}."
+    )
+
+
+def _write_captions(work: _Ingest) -> int:
+    """Put each caption beside its picture. Returns how many pictures have one."""
+    result = paired(work.captions, Shelf.of(work.pictures))
+    for path, text in result.captions.items():
+        _write(path.with_suffix(".txt"), f"{text}\n".encode())
+    work.refused += result.refused
+    work.warnings += result.warnings
+    return len(result.captions)
+
+
+def _remark(work: _Ingest) -> None:
+    seen = work.seen
+    if seen.surplus:
+        work.refused.append(f"{_count(seen.surplus)} left out: a set holds at most {MOST_PICTURES}.")
+    if seen.transparent:
+        work.warnings.append(f"{named(seen.transparent)} with transparent parts: they are white now.")
+    if seen.animated:
+        work.warnings.append(f"{named(seen.animated)} with several pictures in one: the first is used.")
+    if seen.double:
+        same = [f"{shown} is {first}" for shown, first in seen.double]
+        work.warnings.append(f"{named(same)} there twice, which makes them count for more.")
+    if seen.masks:
+        masks = named(seen.masks, one="mask", many="masks")
+        work.warnings.append(f"{masks} taken as such: only what is white in them will be learned.")
+    work.warnings += colour_remarks(seen.colours)
+    work.warnings += shape_remarks(seen.sizes)
+    work.warnings += encoding_remarks(seen.encodings)
+    work.warnings += leftover_remarks(seen.leftovers)
+    if len(work.pictures) < FEW_PICTURES:
+        work.warnings.append(
+            f"{_count(len(work.pictures))} only: {ADVISED_PICTURES} different ones teach more."
+        )
+
+
+def _write(path: Path, content: bytes) -> None:
+    with disk_errors(path.name, "written", kind=DatasetError), path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _nothing_usable(refused: list[str]) -> DatasetError:
+    wanted = f"{WANTED} Give at least one; {ADVISED_PICTURES} work best."
+    if not refused:
+        return DatasetError("There are no pictures.", wanted)
+    more = f" And {len(refused) - 5} more." if len(refused) > 5 else ""
+    reasons = " ".join(reason.removesuffix(WANTED).strip() for reason in refused[:5])  # said at the end
+    return DatasetError(f"There is no usable picture. {reasons}{more}", wanted)
+
+
+def _count(pictures: int) -> str:
+    return f"{pictures} picture{'' if pictures == 1 else 's'}"

@@ -1,0 +1,85 @@
+"""The files that were handed in, one by one, those in archives too, with what their places say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lora_studio.data.pixels.masks import owner_stem
+from lora_studio.data.pixels.stray_files import is_trash
+from lora_studio.errors import DatasetError
+from lora_studio.files import read_errors
+from lora_studio.parsing.archives import Limits, is_archive, open_archive, too_big
+
+CAPTION_ENDINGS = (".txt", ".caption")
+KOHYA_FOLDER = re.compile(r"(\d{1,4})_(.+)")
+MOST_REPEATS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """A file to look at, `shown` to people. `group` is the folder it came from: captions, masks and pictures
+    of one belong together; `parts` is its path inside of what was given."""
+
+    shown: str
+    group: str
+    parts: tuple[str, ...]
+    kohya_folder: str
+    read: Callable[[], bytes]
+
+    @property
+    def name(self) -> str:
+        return self.parts[-1]
+
+    @property
+    def stem(self) -> str:
+        return Path(self.name).stem
+
+    @property
+    def is_caption(self) -> bool:
+        return self.name.lower().endswith(CAPTION_ENDINGS)
+
+
+def uploads_in(path: Path, limits: Limits) -> Iterator[Upload]:
+    """What a file is, or what is in it. Raises DatasetError."""
+    if is_archive(path):
+        with open_archive(path, limits) as members:
+            # What may be a mask comes after the pictures: whether it is one depends on them.
+            for member in sorted(members, key=lambda member: owner_stem(member.parts) is not None):
+                yield Upload(
+                    shown=f"{path.name}: {'/'.join(member.parts)}",
+                    group="/".join((str(path), *member.parts[:-1])),
+                    parts=member.parts,
+                    kohya_folder=_kohya_folder(member.parts[:-1]),
+                    read=member.read,
+                )
+        return
+    folder = path.parent.name
+    # A hidden folder may hold all that was given; only those of systems say something of the file.
+    known = not folder.startswith(".") or is_trash(folder)
+    yield Upload(
+        shown=path.name,
+        group=str(path.parent),
+        parts=(folder, path.name) if folder and known else (path.name,),
+        kohya_folder=_kohya_folder((folder,)),
+        read=lambda: _read_file(path, limits),
+    )
+
+
+def _read_file(path: Path, limits: Limits) -> bytes:
+    with read_errors(path, DatasetError):
+        if path.stat().st_size > limits.member_bytes:
+            raise too_big(path.name, limits.member_bytes)
+        return path.read_bytes()
+
+
+def _kohya_folder(parents: Sequence[str]) -> str:
+    """`10_cat` for a file in such a folder, empty otherwise. `2024_summer` counts as a year."""
+    for name in reversed(parents):
+        match = KOHYA_FOLDER.fullmatch(name)
+        if match and 1 <= int(match[1]) <= MOST_REPEATS:
+            words = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", match[2])[:80].strip(" .")
+            return f"{int(match[1])}_{words or 'picture'}"
+    return ""

@@ -1,0 +1,178 @@
+"""Latents and text, encoded once and kept, or encoded anew at each use: the numbers are the same to the bit.
+
+Each picture and each caption is encoded by itself, so that it does not matter in whose company it is used;
+several pictures at once only where that is asked for. What is kept of a picture is mean and standard
+deviation, so each use still draws its own sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from lora_studio.data.augment import Colour, changes_at_use, recoloured
+from lora_studio.data.buckets import Placement, Size
+from lora_studio.data.latent_files import LatentFiles
+from lora_studio.data.pixels.masks import same_shape
+from lora_studio.data.pixels.picture_pixels import fit, mask_of, open_picture, to_mask, to_pixels
+from lora_studio.data.training_set.folders import Picture
+from lora_studio.errors import DatasetError
+
+if TYPE_CHECKING:
+    import torch
+
+    Moments = tuple[torch.Tensor, torch.Tensor]
+    EncodePictures = Callable[[torch.Tensor], Moments]
+    EncodeText = Callable[[Sequence[str]], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacedPicture:
+    """A picture that can be read, and where it goes. `index` is its place in the run's list, `content` the
+    SHA-256 of its file, `reading` what makes its pixels others than the file's (see pictures.Look), `colour`
+    how this use of it differs."""
+
+    index: int
+    picture: Picture
+    placement: Placement
+    content: str = ""
+    reading: str = ""
+    colour: Colour | None = None
+
+    @property
+    def interpolation(self) -> str | None:
+        return self.picture.settings.resize_interpolation if self.picture.settings else None
+
+
+@dataclass(kw_only=True)
+class Latents:
+    """Latents of pictures. `encode` maps pixels [b, 3, H, W] to mean and standard deviation, [b, c, h, w]
+    each; `size_step` is the pixels of a latent pixel. `keep` and `flip` are the run's settings; a picture's
+    own go first. `files` keeps latents from one run to the next."""
+
+    encode: EncodePictures
+    keep: bool
+    flip: bool = False
+    size_step: int = 8
+    at_once: int = 1
+    files: LatentFiles | None = None
+    _kept: dict[tuple[int, bool], Moments] = field(default_factory=dict)
+    _masks: dict[tuple[int, bool], torch.Tensor | None] = field(default_factory=dict)
+
+    def keeps(self, placed: PlacedPicture) -> bool:
+        """Whether a picture is encoded ahead: not if each use changes it."""
+        settings = placed.picture.settings
+        return self.keep and not (settings and changes_at_use(settings))
+
+    def recall(self, placed: PlacedPicture) -> bool:
+        """Take all that is needed of a picture from the files; False if any of it isn't there."""
+        if not self.files or not placed.content or not self.keeps(placed):
+            return False
+        found = {}
+        for mirrored in self._sides(placed):
+            moments = self.files.read(self._file(placed, mirrored))
+            if moments is None:
+                return False
+            found[placed.index, mirrored] = moments
+        self._kept |= found
+        return True
+
+    def prepare(self, placed: PlacedPicture, image: Image.Image) -> None:
+        """Encode ahead of use, mirrored too if that will be asked for; nothing if latents aren't kept."""
+        self.prepare_together([(placed, image)])
+
+    def prepare_together(self, pictures: Sequence[tuple[PlacedPicture, Image.Image]]) -> None:
+        """The same for pictures of one size, `at_once` at a time."""
+        import torch
+
+        wanted = [
+            (placed, mirrored, self._pixels(image, placed, mirrored))
+            for placed, image in pictures
+            if self.keeps(placed)
+            for mirrored in self._sides(placed)
+        ]
+        for start in range(0, len(wanted), self.at_once):
+            chunk = wanted[start : start + self.at_once]
+            means, deviations = self.encode(torch.stack([pixels for _, _, pixels in chunk]))
+            for (placed, mirrored, _), mean, deviation in zip(chunk, means, deviations, strict=True):
+                moments = mean.float().cpu().clone(), deviation.float().cpu().clone()
+                self._kept[placed.index, mirrored] = moments
+                if self.files and placed.content:
+                    self.files.write(self._file(placed, mirrored), moments)
+
+    def moments(self, placed: PlacedPicture, *, mirrored: bool) -> Moments:
+        """Mean and standard deviation, [c, h, w] each, on the CPU."""
+        kept = self._kept.get((placed.index, mirrored))
+        if kept is not None:
+            return kept
+        pixels = self._pixels(open_picture(placed.picture.path), placed, mirrored)
+        mean, deviation = self.encode(pixels[None])
+        return mean[0].float().cpu(), deviation[0].float().cpu()
+
+    def mask(self, placed: PlacedPicture, *, mirrored: bool) -> torch.Tensor | None:
+        """How much each place counts, [1, h, w] from 0 to 1; None if all do."""
+        settings = placed.picture.settings
+        if placed.picture.mask is None and not (settings and settings.alpha_mask):
+            return None
+        if settings and changes_at_use(settings):
+            return self._mask(placed, mirrored)
+        if (placed.index, mirrored) not in self._masks:
+            self._masks[placed.index, mirrored] = self._mask(placed, mirrored)
+        return self._masks[placed.index, mirrored]
+
+    def _mask(self, placed: PlacedPicture, mirrored: bool) -> torch.Tensor | None:
+        image = mask_of(placed.picture.path, placed.picture.mask)
+        if image is None:
+            return None
+        if placed.picture.mask and _differ(image.size, placed.placement.original):
+            raise DatasetError(
+                f"The mask {placed.picture.mask.name} has another shape than its picture.",
+                path=placed.picture.mask,
+            )
+        return to_mask(fit(image, placed.placement, placed.interpolation), self.size_step, mirrored=mirrored)
+
+    def _sides(self, placed: PlacedPicture) -> tuple[bool, ...]:
+        flips = placed.picture.settings.flip_aug if placed.picture.settings else self.flip
+        return (False, True) if flips else (False,)
+
+    def _pixels(self, image: Image.Image, placed: PlacedPicture, mirrored: bool) -> torch.Tensor:
+        fitted = fit(image, placed.placement, placed.interpolation)
+        if placed.colour:
+            fitted = recoloured(fitted, placed.colour)
+        return to_pixels(fitted, mirrored=mirrored)
+
+    def _file(self, placed: PlacedPicture, mirrored: bool) -> Path:
+        assert self.files is not None
+        where = placed.placement
+        cut = (where.bucket, where.resized, where.corner, placed.interpolation)
+        read = (placed.reading,) if placed.reading else ()
+        return self.files.path_of(placed.content, *cut, mirrored, self.at_once, *read)
+
+
+def _differ(size: Size, original: Size) -> bool:
+    """Whether the proportions differ by more than rounding explains; an unknown size is taken on trust."""
+    return all(original) and not same_shape(size, original)
+
+
+@dataclass(kw_only=True)
+class Texts:
+    """Text-encoder outputs of captions. `encode` maps captions to one output for all of them, whose class can
+    stack several; nobody looks inside here."""
+
+    encode: EncodeText
+    keep: bool
+    _kept: dict[str, Any] = field(default_factory=dict)
+
+    def prepare(self, caption: str) -> None:
+        """Encode ahead of use; nothing if texts aren't kept."""
+        if self.keep and caption not in self._kept:
+            self._kept[caption] = self.encode([caption])
+
+    def batch(self, captions: Sequence[str]) -> Any:
+        """One output for all."""
+        outputs = [self._kept[c] if c in self._kept else self.encode([c]) for c in captions]
+        return type(outputs[0]).stack(outputs)

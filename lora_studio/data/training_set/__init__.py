@@ -1,0 +1,1 @@
+"""Which pictures a run trains on: folders, subsets, dataset configs."""

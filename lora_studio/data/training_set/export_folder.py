@@ -1,0 +1,56 @@
+"""Pictures and captions written as a folder that sd-scripts and its like read."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from lora_studio.data.captions import with_trigger
+from lora_studio.data.pixels.masks import ENDING
+from lora_studio.data.training_set.subsets import KOHYA_FOLDER
+from lora_studio.errors import DatasetError
+
+NOT_IN_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]+')
+
+
+def export_folder(
+    pictures: Sequence[tuple[Path, str]], folder: Path, *, root: Path, subfolder: str, trigger_word: str
+) -> Path:
+    """Copy pictures with captions into `folder`, which appears only when it is whole. Pictures directly in
+    `root` go into `subfolder`; those in Kohya folders below it keep theirs. Raises DatasetError, OSError."""
+    folder = folder.expanduser().absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DatasetError(f"{folder} is there already.", "Choose a new folder.", path=folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}.part")
+    try:
+        for path, caption in pictures:
+            text = with_trigger(caption, trigger_word) if caption else ""
+            _copy(path, text, unfinished / _subfolder(path, root, subfolder))
+            mask = path.with_name(f"{path.stem}{ENDING}.png")
+            if mask.is_file():  # where conditioning_data_dir can name them
+                (unfinished / "masks").mkdir(exist_ok=True)
+                shutil.copyfile(mask, unfinished / "masks" / path.name)
+        if folder.exists():
+            folder.rmdir()
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
+
+
+def _subfolder(path: Path, root: Path, default: str) -> str:
+    own = path.parent.name
+    if path.parent != root and KOHYA_FOLDER.fullmatch(own):
+        return own
+    return NOT_IN_NAMES.sub(" ", default).strip(" .")
+
+
+def _copy(path: Path, caption: str, into: Path) -> None:
+    into.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, into / path.name)
+    if caption:
+        (into / f"{path.stem}.txt").write_text(f"{caption}\n", encoding="utf-8")

@@ -1,0 +1,200 @@
+"""Which pictures a run trains on, with their captions, repeats and options. The files are not opened yet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lora_studio.config_groups import DatasetGroup
+from lora_studio.data.augment import face_in_name
+from lora_studio.data.caption_tables import folder_captions
+from lora_studio.data.captions import has_word, read_caption, with_trigger
+from lora_studio.data.pixels.picture_pixels import upright_size
+from lora_studio.data.pixels.picture_remarks import named
+from lora_studio.data.training_set.captions_file import read_captions_file
+from lora_studio.data.training_set.dataset_config import config_subsets
+from lora_studio.data.training_set.subsets import (
+    ENDINGS,
+    Subset,
+    count_of,
+    existing_folder,
+    folder_subsets,
+    masks_beside,
+    passed_over,
+    picture_files,
+)
+from lora_studio.data.training_set.validate_settings import check_settings
+from lora_studio.errors import DatasetError
+
+__all__ = ["ENDINGS", "Picture", "PictureFolder", "picture_files", "read_folder"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A picture file with its finished caption (several lines where wildcards choose one). `folder` is the
+    name of the subset it came from, `subset` and `dataset` their numbers, `settings` what holds for it (None:
+    the run's own settings), `weight` the factor of its loss, `mask` the picture that weighs its places."""
+
+    path: Path
+    caption: str
+    repeats: int
+    folder: str
+    settings: DatasetGroup | None = None
+    subset: int = 0
+    dataset: int = 0
+    is_reg: bool = False
+    weight: float = 1.0
+    mask: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureFolder:
+    """`datasets` holds the settings of each dataset: its sizes, buckets and batches."""
+
+    pictures: tuple[Picture, ...]
+    notes: tuple[str, ...] = ()
+    subsets: tuple[Subset, ...] = ()
+    datasets: tuple[DatasetGroup, ...] = ()
+
+
+def read_folder(data: DatasetGroup) -> PictureFolder:
+    """All pictures of a run in a fixed order: those trained on, then those for regularisation. Raises
+    DatasetError, ConfigError."""
+    if data.dataset_config:
+        datasets, subsets, notes = config_subsets(data)
+    else:
+        subsets, notes = folder_subsets(data)
+        datasets = (data,)
+    subsets.sort(key=lambda subset: (subset.dataset, subset.is_reg))
+    notes += check_settings(data, datasets, subsets)
+    pictures = [
+        picture for number, subset in enumerate(subsets) for picture in _pictures(subset, number, notes)
+    ]
+    if all(picture.is_reg for picture in pictures):
+        raise DatasetError(
+            "There are no pictures to train on.", "Add pictures of your subject.", path=data.train_data_dir
+        )
+    return PictureFolder(
+        pictures=tuple(pictures),
+        notes=tuple(dict.fromkeys(notes)),
+        subsets=tuple(subsets),
+        datasets=tuple(datasets),
+    )
+
+
+def _pictures(subset: Subset, number: int, notes: list[str]) -> Iterator[Picture]:
+    data = subset.settings
+    written = read_captions_file(subset, notes) if subset.captions_file else _captions(subset, notes)
+    if subset.skipped_area:
+        written = _large_enough(subset, written, notes)
+    masks = _masks(subset, list(written), notes)
+    fixed = f"{data.caption_prefix} {data.caption_suffix}"
+    trigger = "" if has_word(fixed, data.trigger_word) else data.trigger_word
+    if data.face_crop_aug_range:
+        notes += _faceless(list(written))
+    if not written:
+        notes.append(f"{subset.name} is left out: there are no pictures in it.")
+    lacking = [path for path, caption in written.items() if caption and not has_word(caption, trigger)]
+    if trigger and lacking:
+        notes.append(
+            f"The trigger word {trigger} is put in front of the captions of {count_of(lacking)}, like "
+            f"{lacking[0].name}, which lack it."
+        )
+    for path, caption in written.items():
+        yield Picture(
+            path=path,
+            caption=with_trigger(caption or subset.words, trigger),
+            repeats=subset.repeats,
+            folder=subset.name,
+            settings=data,
+            subset=number,
+            dataset=subset.dataset,
+            is_reg=subset.is_reg,
+            weight=data.prior_loss_weight if subset.is_reg else 1.0,
+            mask=masks.get(path.stem),
+        )
+
+
+def _large_enough(subset: Subset, written: dict[Path, str], notes: list[str]) -> dict[Path, str]:
+    large = {
+        path: text for path, text in written.items() if math.prod(upright_size(path)) > subset.skipped_area
+    }
+    if len(large) < len(written):
+        small = [path for path in written if path not in large]
+        notes.append(
+            f"{count_of(small)} of {subset.name} left out, no larger than skip_image_resolution, like "
+            f"{small[0].name}."
+        )
+    return large
+
+
+def _captions(subset: Subset, notes: list[str]) -> dict[Path, str]:
+    found, longer, previews = {}, [], []
+    data = subset.settings
+    for path in picture_files(subset.folder):
+        caption = read_caption(path, data.caption_extension, all_lines=data.enable_wildcard)
+        if caption.more_lines:
+            longer.append(path)
+        if caption.preview:
+            previews.append(caption.preview)
+        found[path] = caption.text
+    if longer:
+        notes.append(
+            f"{count_of(longer)} with a caption of several lines, like {longer[0].name}: only the first line "
+            "is used."
+        )
+    if previews:
+        read = named(previews, one="caption", many="captions")
+        notes.append(f"{read} not in UTF-8, and read all the same.")
+    if not data.caption_extension:
+        _fill_from_table(subset, found, notes)
+    notes += passed_over(subset.folder)
+    return found
+
+
+def _fill_from_table(subset: Subset, found: dict[Path, str], notes: list[str]) -> None:
+    """Captions of pictures that have no file of their own."""
+    table, captions = folder_captions(subset.folder)
+    bare = [path for path, caption in found.items() if not caption]
+    filled = []
+    for path in bare:
+        text = captions.get(path.name.casefold()) or captions.get(path.stem.casefold())
+        if text:
+            found[path] = text if subset.settings.enable_wildcard else text.split("\n")[0]
+            filled.append(path)
+    if filled:
+        notes.append(f"The captions of {count_of(filled)} come from {table}.")
+
+
+def _faceless(pictures: list[Path]) -> Iterator[str]:
+    without = [path for path in pictures if face_in_name(path) is None]
+    if without:
+        yield (
+            f"face_crop_aug_range is ignored for {count_of(without)} whose name doesn't tell a face, like "
+            f"{without[0].name}."
+        )
+
+
+def _masks(subset: Subset, pictures: list[Path], notes: list[str]) -> dict[str, Path]:
+    """Mask pictures by the name of the picture without its ending."""
+    data = subset.settings
+    if not data.masked_loss:
+        if not data.alpha_mask and subset.folder.is_dir() and (beside := masks_beside(subset.folder)):
+            count = f"{len(beside)} mask{'' if len(beside) == 1 else 's'}"
+            notes.append(f"{count} beside the pictures not used: masked_loss is off.")
+        return {}
+    if not data.conditioning_data_dir:
+        return masks_beside(subset.folder)
+    masks = {path.stem: path for path in picture_files(existing_folder(data.conditioning_data_dir))}
+    without = [path for path in pictures if path.stem not in masks]
+    if pictures and len(without) == len(pictures):
+        raise DatasetError(
+            f"No picture has a mask in {Path(data.conditioning_data_dir).name}.",
+            "A mask has the name of its picture.",
+            path=data.conditioning_data_dir,
+        )
+    if without:
+        notes.append(f"{count_of(without)} without a mask, like {without[0].name}: all of it counts.")
+    return masks

@@ -1,0 +1,36 @@
+"""How often regularisation pictures are shown: as often as the training pictures, taken together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lora_studio.data.training_set.folders import Picture
+
+
+def shared_repeats(pictures: Sequence[Picture]) -> list[int]:
+    """The repeats that each picture gets.
+
+    Kohya's rule, for each dataset: each regularisation picture gets the repeats of its folder until there
+    are as many showings as of training pictures; while there are fewer, each in turn gets one more. Those
+    that are not reached get 0.
+    """
+    found = [picture.repeats for picture in pictures]
+    for dataset in {picture.dataset for picture in pictures}:
+        places = [n for n, picture in enumerate(pictures) if picture.dataset == dataset]
+        reg = [place for place in places if pictures[place].is_reg]
+        if len(reg) < len(places):
+            wanted = sum(found[place] for place in places) - sum(found[place] for place in reg)
+            for place, repeats in zip(reg, _shares([found[place] for place in reg], wanted), strict=True):
+                found[place] = repeats
+    return found
+
+
+def _shares(own: Sequence[int], wanted: int) -> list[int]:
+    found, shown = [0] * len(own), 0
+    for place, repeats in enumerate(own):
+        if shown < wanted:
+            found[place] = repeats
+            shown += repeats
+    for turn in range(wanted - shown if own else 0):
+        found[turn % len(own)] += 1
+    return found

@@ -1,0 +1,127 @@
+"""What a base model says of itself in its configuration or in the table of its file, read without its
+weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lora_studio.catalog import SD2, SDXL
+from lora_studio.lora.file.identify import Tensors
+
+LEAST_NATIVE, MOST_NATIVE = 32, 2048
+"""Pixels. What says to be smaller or larger is not believed."""
+MOST_LEVELS = 8
+V_PREDICTION = "v_prediction"
+V_MARK, ZERO_SNR_MARK = "v_pred", "ztsnr"
+"""Empty tensors by which SDXL checkpoints say that they predict the velocity, and that their noise schedule
+ends in nothing but noise (NoobAI-XL began it; A1111, Forge and ComfyUI read the same)."""
+EDM_MARKS = ("edm_mean", "edm_std", "edm_vpred.sigma_max")
+EDM_SCHEDULERS = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
+SD2_NORM = "model.diffusion_model.output_blocks.11.1.transformer_blocks.0.norm1.bias"
+SD2_SPREAD = 0.09
+"""ComfyUI's mark of SD 2.x checkpoints that predict the velocity: how far the values of this layer are
+spread."""
+CONFIGS = ("unet/config.json", "vae/config.json", "scheduler/scheduler_config.json")
+
+ReadJson = Callable[[str], Mapping[str, Any]]
+"""From a file's path in a diffusers repository to what it holds; empty when it isn't there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseFacts:
+    """`native_size` in pixels and 0 when unknown; `step` the pixels of one latent pixel; `prediction_type`
+    empty when only loading tells; `zero_snr`: its noise schedule ends in nothing but noise; `edm`: it is of a
+    kind that nothing here can sample; `marked`: prediction and schedule come from marks in a checkpoint,
+    which its configuration doesn't know of."""
+
+    native_size: int = 0
+    step: int = 8
+    prediction_type: str = ""
+    zero_snr: bool = False
+    edm: bool = False
+    marked: bool = False
+
+    @property
+    def predicts_velocity(self) -> bool:
+        return self.prediction_type == V_PREDICTION
+
+    def remark(self, name: str, chosen: bool | None) -> str:
+        """A sentence on what its marks say; `chosen` is what a person says of it. Empty when they say nothing
+        unusual."""
+        if not (self.marked and self.predicts_velocity):
+            return ""
+        noise = " and a noise schedule that ends in nothing but noise" if self.zero_snr else ""
+        said = f"The checkpoint {name} says that it is made for v-prediction{noise}"
+        if chosen is False:
+            return f"{said}, but v_parameterization is off: it is trained as if it predicted the noise."
+        return f"{said}: it is trained and its previews are drawn that way."
+
+
+NOTHING_SAID = BaseFacts()
+
+
+def facts_of_configs(read: ReadJson) -> BaseFacts:
+    """Of a base in diffusers' layout."""
+    unet, vae, scheduler = (read(name) for name in CONFIGS)
+    levels = vae.get("block_out_channels")
+    step = 2 ** (len(levels) - 1) if isinstance(levels, list) and 1 <= len(levels) <= MOST_LEVELS else 8
+    return BaseFacts(
+        native_size=_native(unet.get("sample_size"), step),
+        step=step,
+        prediction_type=str(scheduler.get("prediction_type") or "")[:40],
+        zero_snr=scheduler.get("rescale_betas_zero_snr") is True,
+        edm=scheduler.get("_class_name") in EDM_SCHEDULERS,
+    )
+
+
+def facts_of_file(file: Path, family: str, tensors: Tensors) -> BaseFacts:
+    """Of a checkpoint. Its marks go before the configuration in a folder of its name beside it, which goes
+    before what its weights suggest."""
+    beside = facts_of_configs(lambda name: read_config(file.with_suffix("") / name))
+    if family == SDXL and (V_MARK in tensors or any(mark in tensors for mark in EDM_MARKS)):
+        return BaseFacts(
+            native_size=beside.native_size,
+            step=beside.step,
+            prediction_type=V_PREDICTION,
+            zero_snr=ZERO_SNR_MARK in tensors or beside.zero_snr,
+            edm=any(mark in tensors for mark in EDM_MARKS),
+            marked=True,
+        )
+    spread = _spread(file) if family == SD2 and SD2_NORM in tensors and not beside.prediction_type else None
+    if spread is None:
+        return beside
+    said, native = (V_PREDICTION, 768) if spread > SD2_SPREAD else ("epsilon", 512)
+    return replace(beside, native_size=beside.native_size or native, prediction_type=said, marked=True)
+
+
+def read_config(path: Path) -> Mapping[str, Any]:
+    """A JSON table; empty for what is missing, damaged or none. Whoever needs it says so."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _native(sample_size: Any, step: int) -> int:
+    """Pixels of a picture whose latents have this size, of which the shorter side counts."""
+    sides = sample_size if isinstance(sample_size, list) else [sample_size]
+    if not sides or not all(isinstance(side, int) and not isinstance(side, bool) for side in sides):
+        return 0
+    native = min(sides) * step
+    return int(native) // 8 * 8 if LEAST_NATIVE <= native <= MOST_NATIVE else 0
+
+
+def _spread(file: Path) -> float | None:
+    """The standard deviation of SD2_NORM's values; None where they can't be read without torch."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            return float(opened.get_tensor(SD2_NORM).astype("float64").std())
+    except (SafetensorError, OSError, TypeError, ValueError, AttributeError):
+        return None

@@ -1,0 +1,62 @@
+"""Kohya's two hashes of a checkpoint file, worked out once for each state of it: reading gigabytes before
+every training takes seconds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+from lora_studio.families.base_files.locate import FoundBase
+from lora_studio.files import sha256, write_atomically
+from lora_studio.lora.file.metadata import LEGACY_BYTES, LEGACY_OFFSET
+from lora_studio.settings import Settings
+
+log = logging.getLogger(__name__)
+
+FILE = "base-hashes.json"
+REMEMBERED = 200
+Hashes = dict[str, str]
+
+
+def base_hashes(found: FoundBase, settings: Settings | None = None) -> Hashes:
+    """`ss_new_sd_model_hash` and `ss_sd_model_hash`; none for folders and hub ids."""
+    if found.layout != "file":
+        return {}
+    settings = settings or Settings.from_environment()
+    file, memory = Path(found.path_or_id).resolve(), settings.cache / FILE
+    facts = file.stat()
+    state = f"{file}|{facts.st_size}|{facts.st_mtime_ns}"
+    known = _read(memory)
+    if state not in known:
+        known = {**_read(memory), state: _hash(file)}
+        _write(memory, dict(list(known.items())[-REMEMBERED:]))
+    return known[state]
+
+
+def _hash(file: Path) -> Hashes:
+    with file.open("rb") as content:
+        content.seek(LEGACY_OFFSET)
+        window = hashlib.sha256(content.read(LEGACY_BYTES)).hexdigest()
+    return {"ss_new_sd_model_hash": sha256(file), "ss_sd_model_hash": window[:8]}
+
+
+def _read(memory: Path) -> dict[str, Hashes]:
+    """What is remembered; a damaged file counts as empty."""
+    try:
+        known = json.loads(memory.read_text(encoding="utf-8"))
+        return {str(state): {str(k): str(v) for k, v in hashes.items()} for state, hashes in known.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError, RecursionError):
+        log.warning("%s can't be read and begins anew", memory.name)
+        return {}
+
+
+def _write(memory: Path, known: dict[str, Hashes]) -> None:
+    """Failing to remember is no reason to fail."""
+    try:
+        write_atomically(memory, json.dumps(known, indent=1))
+    except OSError as error:
+        log.warning("%s can't be written: %s", memory.name, error)

@@ -1,0 +1,276 @@
+"""Where a base model is and which family it belongs to, found without loading it (and without torch)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from lora_studio.catalog import (
+    BASES,
+    FAMILIES,
+    SD1,
+    SDXL,
+    STARTER,
+    Base,
+    base_of_family,
+    family_from_text_width,
+    family_title,
+)
+from lora_studio.errors import BrokenFile, FamilyMismatch, ModelFileError, UnknownFormat
+from lora_studio.families.base_files.base_facts import (
+    CONFIGS,
+    NOTHING_SAID,
+    BaseFacts,
+    facts_of_configs,
+    facts_of_file,
+    read_config,
+)
+from lora_studio.lora.file.identify import Tensors, other_architecture
+from lora_studio.lora.file.lora_files import read_header, read_tensor_table
+from lora_studio.settings import Settings
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+TEXT_KEY = re.compile(r"model\.diffusion_model\..*\.attn2\.to_k\.weight")
+PIPELINES = {"StableDiffusionPipeline": "", "StableDiffusionXLPipeline": SDXL}
+"""diffusers' pipeline classes and the family of each, empty where the width of the text tells it."""
+TEXT_ENCODERS = {"cond_stage_model.": "", "conditioner.embedders.1.": SDXL}
+"""How the keys of a checkpoint's text encoder begin, and the same."""
+
+FileStates = frozenset[tuple[str, int, int]]
+"""Name, time of the last change in nanoseconds and size of each file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundBase:
+    """`name` is what was asked for; `path_or_id` a folder, a file or a hub id, as `layout` says; `entry` the
+    catalog's, if it has one. `family` and `facts` are empty for a hub id that was never fetched."""
+
+    name: str
+    path_or_id: str
+    family: str
+    layout: Literal["folder", "file", "hub"]
+    entry: Base | None = None
+    facts: BaseFacts = NOTHING_SAID
+
+    @property
+    def traits(self) -> Base:
+        """The defaults for training and drawing: the catalog's, else those of the family with the base's own
+        size."""
+        if self.entry is not None:
+            return self.entry
+        facts = self.facts
+        title = Path(self.path_or_id).name if self.layout != "hub" else self.path_or_id
+        own = {"native_size": facts.native_size, "step": facts.step}
+        return base_of_family(self.family, name=self.name, title=title, **own)
+
+    @property
+    def predicts_velocity(self) -> bool:
+        """False as well where it can't be told without loading it."""
+        if self.facts.prediction_type or self.entry is None:
+            return self.facts.predicts_velocity
+        return self.entry.predicts_velocity
+
+
+def find_base(name: str, settings: Settings | None = None) -> FoundBase:
+    """Look a base model up: a catalog name, a diffusers folder, a .safetensors file, something in
+    models/base, or a hub id, in this order. Raises ModelFileError (missing), UnknownFormat, BrokenFile,
+    FamilyMismatch."""
+    settings = settings or Settings.from_environment()
+    entry = BASES.get(name) or next((e for e in BASES.values() if e.source and e.source == name), None)
+    if entry is not None and not entry.source:
+        if not (settings.starter / "model_index.json").is_file():
+            raise ModelFileError(
+                f"The embedded base model is missing from {settings.starter}.",
+                "Get the whole repository again; models/starter belongs to it.",
+                path=settings.starter,
+            )
+        return _found_folder(name, settings.starter, entry)
+    for path in _places(name, settings):
+        if path.is_dir():
+            is_starter = entry is None and path.resolve() == settings.starter.resolve()
+            return _found_folder(name, path, STARTER if is_starter else entry)
+        if path.is_file():
+            return _found_file(name, path, entry)
+    hub_id = entry.source if entry else name
+    if not HUB_ID.fullmatch(hub_id) or Path(name).suffix in {".safetensors", ".ckpt", ".pt"}:
+        raise ModelFileError(
+            f"There is no base model {name[:100]!r}: no catalog name, folder, file or hub id.",
+            f"The catalog has: {', '.join(BASES)}. Folders and .safetensors files are looked up as given and "
+            "in models/base.",
+            path=name,
+        )
+    return FoundBase(
+        name=name,
+        path_or_id=hub_id,
+        family=entry.family if entry else _cached_family(hub_id),
+        layout="hub",
+        entry=entry,
+        facts=facts_of_configs(lambda file: _cached_config(hub_id, file)),
+    )
+
+
+def known_base(name: str, settings: Settings | None = None) -> FoundBase:
+    """As `find_base`, and a hub id that was never fetched is asked for its small files, so that its defaults
+    are known. Raises ModelFileError and its kin."""
+    found = find_base(name, settings)
+    return found if found.family else ask_hub(found)
+
+
+def _places(name: str, settings: Settings) -> list[Path]:
+    """Where something of this name may lie. A catalog name never means a folder in the working directory."""
+    bases = settings.bases
+    local = [bases / name, bases / f"{name}.safetensors", bases / name.split("/")[-1]]
+    places = local if name in BASES else [Path(os.path.expanduser(name)), *local]
+    return [path for path in places if _is_there(path)]
+
+
+def _is_there(path: Path) -> bool:
+    """Also for what can't be a path, such as a name that is too long."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def file_states(found: FoundBase) -> FileStates:
+    """In what state a base's files are: after one of them has changed it is another. Of a hub id nothing."""
+    place = Path(found.path_or_id)
+    files = [place] if found.layout == "file" else []
+    if found.layout == "folder":
+        files = [*place.glob("*.json"), *place.glob("*/*.json"), *place.glob("*/*.safetensors")]
+    return frozenset((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+
+
+def ask_hub(found: FoundBase) -> FoundBase:
+    """The same base with its family, from the first small file of its repository. Raises ModelFileError,
+    FamilyMismatch."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    from lora_studio.families.base_files.hub import explain
+
+    try:
+        index = Path(hf_hub_download(found.path_or_id, "model_index.json"))
+        unet, *others = (Path(hf_hub_download(found.path_or_id, name)) for name in CONFIGS)
+    except (OSError, ValueError, EntryNotFoundError) as error:  # the library's errors are all one of these
+        raise explain(found.path_or_id, error) from error
+    files = dict(zip(CONFIGS, (unet, *others), strict=True))
+    facts = _sampleable(facts_of_configs(lambda name: read_config(files[name])), found.path_or_id)
+    family = _family_of(_read_json(index, index.parent), unet, found.path_or_id)
+    return replace(found, family=family, facts=facts)
+
+
+def _found_folder(name: str, folder: Path, entry: Base | None) -> FoundBase:
+    index = _read_json(folder / "model_index.json", folder)
+    family = _family_of(index, folder / "unet" / "config.json", folder)
+    family = entry.family if entry else family
+    facts = _sampleable(facts_of_configs(lambda file: read_config(folder / file)), folder)
+    return FoundBase(
+        name=name, path_or_id=str(folder), family=family, layout="folder", entry=entry, facts=facts
+    )
+
+
+def _sampleable(facts: BaseFacts, place: Path | str) -> BaseFacts:
+    """Raises FamilyMismatch for what nothing here can sample."""
+    if facts.edm:
+        raise FamilyMismatch(
+            f"The base model {Path(place).name} is trained in the EDM way, as Playground v2.5: that can't be "
+            "used here.",
+            "Take one that predicts noise or velocity, as most do.",
+            path=place,
+        )
+    return facts
+
+
+def _family_of(index: Mapping[str, Any], unet: Path, place: Path | str) -> str:
+    """Of a diffusers repository, by its index and its denoiser's configuration. Raises FamilyMismatch."""
+    kind = str(index.get("_class_name", "model of unknown kind"))
+    if kind not in PIPELINES:
+        raise FamilyMismatch(
+            f"The base model {Path(place).name} is a {kind}.",
+            f"This version works with {_list(FAMILIES.values())}.",
+            path=place,
+        )
+    width = _read_json(unet, unet.parent.parent).get("cross_attention_dim", 0)
+    return PIPELINES[kind] or family_from_text_width(width) or SD1
+
+
+def _found_file(name: str, file: Path, entry: Base | None) -> FoundBase:
+    _, tensors, _ = read_tensor_table(file)
+    widths = [shape[1] for key, (_, shape) in tensors.items() if TEXT_KEY.fullmatch(key) and len(shape) == 2]
+    starts = [start for start in TEXT_ENCODERS if any(key.startswith(start) for key in tensors)]
+    if not widths or not starts:
+        raise _no_checkpoint(file, tensors)
+    family = TEXT_ENCODERS[starts[0]] or family_from_text_width(widths[0]) or SD1
+    if family not in FAMILIES:
+        raise _not_yet(file, family_title(family))
+    facts = _sampleable(facts_of_file(file, family, tensors), file)
+    return FoundBase(name=name, path_or_id=str(file), family=family, layout="file", entry=entry, facts=facts)
+
+
+def _no_checkpoint(file: Path, tensors: Tensors) -> ModelFileError:
+    try:
+        family = family_title(read_header(file).family)
+    except UnknownFormat:
+        other = other_architecture(tensors)
+        if other:
+            return _not_yet(file, family_title(other))
+        return UnknownFormat(
+            f"{file.name} is no Stable Diffusion checkpoint: it lacks the denoiser or the text encoder.",
+            "Use a full checkpoint file, not a LoRA or a single part.",
+            path=file,
+        )
+    return UnknownFormat(
+        f"{file.name} is a LoRA for {family}, not a base model.",
+        "Put it into the library, and use it with the base model that it was made for.",
+        path=file,
+    )
+
+
+def _not_yet(path: Path, title: str) -> FamilyMismatch:
+    return FamilyMismatch(
+        f"The base model {path.name} is made for {title}.",
+        f"This version works with {_list(FAMILIES.values())}.",
+        path=path,
+    )
+
+
+def _list(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}"
+
+
+def _cached_family(hub_id: str) -> str:
+    """The family of a hub model that was fetched before; asks the disk only."""
+    from huggingface_hub import try_to_load_from_cache
+
+    index, unet = (try_to_load_from_cache(hub_id, name) for name in ("model_index.json", "unet/config.json"))
+    if not isinstance(index, str) or not isinstance(unet, str):
+        return ""
+    return _family_of(_read_json(Path(index), Path(index).parent), Path(unet), hub_id)
+
+
+def _cached_config(hub_id: str, name: str) -> Mapping[str, Any]:
+    from huggingface_hub import try_to_load_from_cache
+
+    place = try_to_load_from_cache(hub_id, name)
+    return read_config(Path(place)) if isinstance(place, str) else {}
+
+
+def _read_json(path: Path, base: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UnknownFormat(
+            f"The folder {base.name} is no diffusers base model: it has no {path.relative_to(base)}.",
+            "Point to the folder that has model_index.json in it.",
+            path=base,
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise BrokenFile(f"{path.name} in {base.name} can't be read.", path=path) from error
+    return data if isinstance(data, dict) else {}

@@ -1,0 +1,1 @@
+"""How a base model's weights come into memory and lie there."""

@@ -1,0 +1,60 @@
+"""A denoiser held in 8 bits: half the memory of 16, a quarter of 32, and computed with as before.
+
+Each weight is kept as float8 (e4m3: four bits of exponent, three of mantissa; Micikevicius et al. 2022) with
+a scale for each output channel, and is made anew for each use. What is small and matters most, the first and
+last layer and what tells the time step, stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.nn.utils import parametrize
+
+from lora_studio.families.weights.mmap_weights import MappedFiles
+
+FORMAT = torch.float8_e4m3fn
+LARGEST = torch.finfo(FORMAT).max
+EXACT = ("conv_in", "conv_out", "time_embedding", "time_emb_proj", "add_embedding")
+
+
+class _Scaled(torch.nn.Module):
+    """What a weight is computed as: its 8 bits times the scales of its output channels, [o, 1, ...]."""
+
+    scale: torch.Tensor
+
+    def __init__(self, scale: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("scale", scale)
+        self.dtype = scale.dtype
+
+    def forward(self, eight_bits: torch.Tensor) -> torch.Tensor:
+        return eight_bits.to(self.dtype) * self.scale
+
+
+@torch.no_grad()
+def hold_in_eight_bits(model: Any) -> int:
+    """Convert the frozen linear layers and convolutions; returns the bytes that this saves. With gradients
+    on, each weight made anew is kept until the way back, so it takes gradient checkpointing to save much."""
+    files, saved = MappedFiles(), 0
+    for module in list(_frozen_layers(model)):
+        before = module.weight.data
+        largest = before.float().abs().flatten(1).amax(1).clamp_min(1e-12)
+        scale = (largest / LARGEST).view(-1, *[1] * (before.dim() - 1))
+        eight_bits = (before.float() / scale).to(FORMAT)
+        saved += before.nbytes - eight_bits.nbytes - scale.nbytes
+        module.weight = torch.nn.Parameter(eight_bits, requires_grad=False)
+        parametrize.register_parametrization(module, "weight", _Scaled(scale.to(before.dtype)), unsafe=True)
+        files.give_back(before)
+    return saved
+
+
+def _frozen_layers(model: Any) -> Iterator[Any]:
+    for path, module in model.named_modules():
+        if not isinstance(module, torch.nn.Linear | torch.nn.Conv2d) or module.weight.requires_grad:
+            continue
+        if parametrize.is_parametrized(module) or any(name in path.split(".") for name in EXACT):
+            continue
+        yield module

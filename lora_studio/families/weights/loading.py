@@ -1,0 +1,170 @@
+"""Base models from folder, file or hub, as diffusers reads them: weights stay in their files, mapped into
+memory, in the number format they have there."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from lora_studio.errors import BrokenFile, ModelFileError, OutOfMemory
+from lora_studio.families.base_files.hub import HALF, LEFT_OUT, cached_folder, fetch, variant_of
+from lora_studio.families.base_files.locate import FoundBase
+from lora_studio.families.weights.mmap_weights import MappedFiles
+from lora_studio.families.weights.silence_libraries import quiet_libraries
+from lora_studio.lora.file.lora_files import read_tensor_table
+
+log = logging.getLogger(__name__)
+
+STORED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+def load_pipeline(kind: Any, found: FoundBase, without: Mapping[str, Any]) -> Any:
+    """The whole base model as an object of the diffusers pipeline class `kind`; `without` is passed on.
+    Raises ModelFileError (missing, or not to be had offline), BrokenFile, OutOfMemory."""
+    load = {"file": _load_file, "folder": _load_folder, "hub": _load_from_hub}[found.layout]
+    try:
+        with quiet_libraries():
+            return load(kind, found, without)
+    except MemoryError as error:
+        raise OutOfMemory(
+            f"There is not enough memory to load the base model {found.name}.", "Close other programs."
+        ) from error
+    except (OSError, ValueError, RuntimeError, KeyError, AttributeError, SafetensorError) as error:
+        log.debug("loading %s", found.path_or_id, exc_info=True)
+        raise _load_error(found, error) from error
+
+
+@torch.no_grad()
+def place_model(model: Any, device: str, dtype: torch.dtype, *, read_ahead: bool = True) -> None:
+    """Move a model to the device. What autocast would cast at each use is held in `dtype` if it is not
+    trained; norms, embeddings and trained weights are held in 32 bit. Memory is needed once, not twice: each
+    weight's own pages are given back as soon as it is converted. `read_ahead`: read what stays in its file
+    now, instead of at its first use."""
+    files = MappedFiles()
+    for module in model.modules():
+        heavy = isinstance(module, torch.nn.Linear | torch.nn.Conv2d)
+        for weight in module.parameters(recurse=False):
+            wanted = dtype if heavy and not module.weight.requires_grad else torch.float32
+            before = weight.data
+            if before.dtype != wanted or (read_ahead and not isinstance(module, torch.nn.Embedding)):
+                files.read_ahead(before)  # of an embedding, only a few rows are ever used
+            weight.data = before.to(device, wanted)
+            if weight.data.data_ptr() != before.data_ptr():
+                files.give_back(before)
+        for name, buffer in module.named_buffers(recurse=False):
+            exact = torch.float32 if buffer.is_floating_point() else buffer.dtype
+            module._buffers[name] = buffer.to(device, exact)
+
+
+def read_model(model: Any) -> None:
+    """Read what a model still has in its files in one go: faster than page by page in the first step."""
+    files = MappedFiles()
+    for weight in model.parameters():
+        files.read_ahead(weight.data)
+
+
+def free_model(model: Any) -> None:
+    """Give the memory of a model's files back, whoever else uses the same files."""
+    files = MappedFiles()
+    for weight in model.parameters():
+        files.give_back(weight.data)
+
+
+def _load_folder(kind: Any, found: FoundBase, without: Mapping[str, Any]) -> Any:
+    folder = Path(found.path_or_id)
+    variant = variant_of(folder)
+    return kind.from_pretrained(
+        folder,
+        dtype=_stored_in_folder(folder, variant),
+        variant=variant,
+        local_files_only=True,
+        use_safetensors=True,  # else a .bin is unpickled where there is nothing else
+        **without,
+    )
+
+
+def _load_file(kind: Any, found: FoundBase, without: Mapping[str, Any]) -> Any:
+    """A checkpoint holds the weights only. Tokenizer and configuration come from a folder of the same name
+    beside it, else from the hub (or what was fetched from it before)."""
+    file = Path(found.path_or_id)
+    beside = file.with_suffix("")
+    config = {"config": str(beside)} if (beside / "model_index.json").is_file() else {}
+    return kind.from_single_file(
+        str(file), dtype=_stored(file), local_files_only=bool(config), **config, **without
+    )
+
+
+def _load_from_hub(kind: Any, found: FoundBase, without: Mapping[str, Any]) -> Any:
+    folder = fetch(found.path_or_id)
+    return _load_folder(kind, replace(found, path_or_id=str(folder)), without)
+
+
+def _stored_in_folder(folder: Path, variant: str | None) -> dict[str, torch.dtype]:
+    """The number format of each part that has one for all its weights; 32 bit for the others."""
+    found: dict[str, torch.dtype] = {"default": torch.float32}
+    for part in sorted(path for path in folder.iterdir() if path.is_dir()):
+        files = [
+            file for file in part.glob("*.safetensors") if (variant is None) == (f".{HALF}" not in file.name)
+        ]
+        formats = {_stored(file) for file in files}
+        if len(formats) == 1:
+            found[part.name] = formats.pop()
+    return found
+
+
+def _stored(file: Path) -> torch.dtype:
+    """The number format of all numbers in a file; 32 bit when there are several."""
+    try:
+        formats = _formats(read_tensor_table(file)[1].values())
+    except ModelFileError:
+        return torch.float32  # the library that reads it will say what is wrong
+    return STORED.get(formats.pop(), torch.float32) if len(formats) == 1 else torch.float32
+
+
+def _formats(tensors: Iterable[tuple[str, tuple[int, ...]]]) -> set[str]:
+    return {dtype for dtype, _ in tensors if not dtype.startswith(("I", "U", "BOOL"))}
+
+
+def weight_files(found: FoundBase) -> list[Path]:
+    """The files that a base's weights lie in; of a hub id, those that were fetched."""
+    if found.layout == "file":
+        return [Path(found.path_or_id)]
+    folder = cached_folder(found.path_or_id) if found.layout == "hub" else Path(found.path_or_id)
+    if folder is None:
+        return []
+    variant = variant_of(folder)
+    every = (file for file in sorted(folder.glob("*/*.safetensors")) if file.parent.name not in LEFT_OUT)
+    return [file for file in every if (variant is None) == (f".{HALF}" not in file.name)]
+
+
+def count_weights(files: Iterable[Path]) -> int:
+    """How many numbers the files hold; a damaged one counts as empty."""
+    count = 0
+    for file in files:
+        with contextlib.suppress(ModelFileError):
+            count += sum(math.prod(shape) for _, shape in read_tensor_table(file)[1].values())
+    return count
+
+
+def _load_error(found: FoundBase, error: Exception) -> ModelFileError:
+    if found.layout == "file" and not Path(found.path_or_id).with_suffix("").is_dir():
+        return ModelFileError(
+            f"The checkpoint {Path(found.path_or_id).name} lacks the tokenizer and the configuration, and "
+            "they could not be fetched.",
+            "Connect to the internet once, or put them beside it, in a folder of the same name without "
+            ".safetensors: any diffusers copy of the same model will do, even without its weights.",
+            path=found.path_or_id,
+        )
+    return BrokenFile(
+        f"The base model {found.name} can't be loaded: {str(error).strip().splitlines()[0][:200]}",
+        "Get its files again.",
+        path=found.path_or_id,
+    )

@@ -1,0 +1,58 @@
+"""Encoded prompts, kept for the next picture: of many pictures most have the same."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lora_studio.families.bundled_embeddings import Word
+from lora_studio.families.clip_prompt import encode
+from lora_studio.generation.lora_lookup import WantedLora
+from lora_studio.runtime import memory_errors
+
+if TYPE_CHECKING:
+    import torch
+
+KEPT = 32
+
+
+class EncodedTexts:
+    """What one pipeline's text encoders made of the latest prompts; those of another take their place."""
+
+    def __init__(self, *, kept: int = KEPT) -> None:
+        self._kept = kept
+        self._pipe: Any = lambda: None
+        self._found: dict[object, Mapping[str, torch.Tensor]] = {}  # the latest used comes last
+
+    def clear(self) -> None:
+        self._found.clear()
+
+    def get(
+        self,
+        pipe: Any,
+        prompt: str,
+        negative_prompt: str,
+        *,
+        clip_skip: int,
+        loras: Sequence[WantedLora],
+        words: Sequence[Word] = (),
+    ) -> Mapping[str, torch.Tensor]:
+        """As `weighting.encode`, with `loras` on the pipeline: they may change its text encoders, and `words`
+        are theirs. Raises OutOfMemory."""
+        if self._pipe() is not pipe:
+            self._found.clear()
+            self._pipe = weakref.ref(pipe)
+        key = prompt, negative_prompt, clip_skip, frozenset(_state(lora) for lora in loras)
+        found = self._found.pop(key, None)
+        if found is None:
+            with memory_errors("reading the prompt", "Take a shorter prompt, or close other programs."):
+                found = encode(pipe, prompt, negative_prompt, clip_skip=clip_skip, words=words)
+        self._found[key] = found
+        for old in list(self._found)[: -self._kept]:
+            del self._found[old]
+        return found
+
+
+def _state(lora: WantedLora) -> tuple[object, ...]:
+    return lora.key, lora.header.tensor_hash, lora.weight_of_text

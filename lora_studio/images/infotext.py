@@ -1,0 +1,342 @@
+"""The line of settings that A1111, Forge and most image sites read from a picture ("infotext").
+
+Prompt, then a line "Negative prompt: ...", then one line of "Key: value" pairs. A LoRA stands in the prompt
+as `<lora:name:weight>`. Our own JSON is exact; this form is for other programs and for their pictures.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lora_studio import __version__
+from lora_studio.config import SLUG
+from lora_studio.errors import ConfigError
+from lora_studio.images.foreign_request import fit
+from lora_studio.images.settings_line import (
+    RESOURCES,
+    find_settings,
+    read_pairs,
+    read_resources,
+    read_sides,
+)
+from lora_studio.lora.names import slug_from
+from lora_studio.prompts.lora_tags import TAG, number, read_tag, say_passed_over, write_tag
+from lora_studio.request import GenerateRequest
+from lora_studio.samplers import AUTOMATIC, SPACINGS, sampler_named
+
+NEGATIVE = "Negative prompt:"
+LONGEST_TEXT = 100_000
+"""Characters that are looked at."""
+LORA_KINDS = ("lora", "lycoris", "locon", "dora")
+ONLY_MASKED = "Only masked"
+NAMES_THERE = {"PNDM": "PLMS"}
+EVEN = "Uniform"
+UPSCALERS = {"lanczos": "Lanczos", "latent": "Latent"}
+ELSEWHERE = {
+    "VAE": "the autoencoder",
+    "TI hashes": "embeddings",
+    "ADetailer model": "ADetailer",
+    "ControlNet 0": "ControlNet",
+    "Refiner": "the refiner",
+    "Hires sampler": "a sampler for the second pass",
+    "Hires prompt": "a prompt for the second pass",
+    "Eta": "Eta",
+    "ENSD": "ENSD",
+    "Tiling": "tiling",
+    "Face restoration": "face restoration",
+    "Distilled CFG Scale": "the distilled guidance",
+    "Mask mode": "an inverted mask",
+    "Hypernet": "a hypernetwork",
+    "Styles": "styles",
+    "Hires CFG Scale": "a CFG scale of the second pass",
+    "Hires schedule type": "a schedule of the second pass",
+    "Hires checkpoint": "a base model for the second pass",
+    "Hires negative prompt": "a negative prompt for the second pass",
+}
+"""Settings of other programs that nothing here takes over, by their keys."""
+READ = {
+    *("Steps", "Sampler", "Schedule type", "Scheduler", "CFG scale", "Seed", "Size", "Model", "Clip skip"),
+    *("Raw prompt", "Raw negative prompt", "CFG Rescale", "Variation seed", "Variation seed strength"),
+    *("Init image", "Mask image", "Denoising strength", "Mask blur", "Inpaint area", "Masked area padding"),
+    *("Hires upscale", "Hires resize", "Hires upscaler", "Hires steps", "Hires denoising strength"),
+    *("Lora weights", RESOURCES),
+}
+SAYS_NOTHING = {
+    *("Version", "Model hash", "VAE hash", "Lora hashes", "Hashes", "User", "Created Date", "RNG", "NGMS"),
+    *("Civitai metadata", "Metadata Scheme", "Batch size", "Batch pos", "Face restoration model", "Emphasis"),
+    *("Wildcard prompt", "Diffusion in Low Bits", "Created", "Time taken"),
+}
+"""What tells of the picture and changes nothing in drawing it."""
+MOST_NAMED = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Infotext:
+    """What a line says: `settings` maps the keys as written ("CFG scale") to unquoted values."""
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    behind: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored:
+    """A request read from a picture, and sentences on what couldn't be taken over. `program` is the one that
+    wrote the settings; empty for our own."""
+
+    request: GenerateRequest
+    notes: tuple[str, ...] = ()
+    program: str = ""
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """The notes, after whose settings these are."""
+        return (f"These are settings of {self.program}.", *self.notes) if self.program else self.notes
+
+
+def write_infotext(
+    request: GenerateRequest,
+    *,
+    prompt: str,
+    model: str,
+    lora_hashes: Mapping[str, str],
+    negative_prompt: str | None = None,
+) -> str:
+    """`request` with all values filled in; `prompt` and `negative_prompt` (None: the request's) as drawn,
+    with choices made and triggers inserted; `lora_hashes` as `images.Origin` has them, of which the first 12
+    digits are written, as A1111 does. A checkpoint stands in its tag as `step=`, which A1111 passes over."""
+    negative = request.negative_prompt if negative_prompt is None else negative_prompt
+    pairs: dict[str, Any] = {
+        "Steps": request.num_inference_steps,
+        "Sampler": request.sampler,
+        **_schedule(request.sampler),
+        "CFG scale": number(request.guidance_scale) if request.guidance_scale is not None else "",
+        "Seed": request.seed,
+        "Size": f"{request.width}x{request.height}",
+        "Model": model,
+        **_more_pairs(request),
+        "RNG": "CPU",
+        "Lora hashes": ", ".join(f"{key}: {digest[:12]}" for key, digest in lora_hashes.items()),
+        "Version": f"LoRA Studio {__version__}",
+    }
+    lines = [" ".join([prompt, *map(write_tag, request.loras)]).strip()]
+    if negative:
+        lines.append(f"{NEGATIVE} {negative}")
+    written = {key: str(value) for key, value in pairs.items() if value not in ("", None)}
+    lines.append(", ".join(f"{key}: {_quoted(value)}" for key, value in written.items()))
+    return "\n".join(lines).replace("\x00", "")
+
+
+def parse_infotext(text: str) -> Infotext:
+    """Read an infotext, ours or another program's. Text that has no settings line is all prompt; what stands
+    behind that line is none of it."""
+    if len(text) > LONGEST_TEXT:  # the prompt stands at the start, the settings at the end
+        text = f"{text[: LONGEST_TEXT // 2]}\n{text[-LONGEST_TEXT // 2 :]}"
+    lines = text.replace("\r\n", "\n").strip().split("\n")
+    place, settings = find_settings(lines)
+    behind = "\n".join(lines[place + 1 :]).strip()
+    lines = lines[:place]
+    negatives = [line for line, words in enumerate(lines) if words.strip().startswith(NEGATIVE)]
+    start = negatives[0] if negatives else len(lines)
+    negative = "\n".join(lines[start:]).strip().removeprefix(NEGATIVE).strip()
+    return Infotext(
+        prompt="\n".join(lines[:start]).strip(), negative_prompt=negative, settings=settings, behind=behind
+    )
+
+
+def restore(text: str) -> Restored:
+    """The request that an infotext describes, with notes; what it leaves out keeps its default. LoRA tags
+    whose name can't be a slug of ours stay in the prompt, where one can see them."""
+    info = parse_infotext(text)
+    said = info.settings
+    prompt, loras, passed = _without_tags(said.get("Raw prompt") or info.prompt)
+    width, height = read_sides(said.get("Size", "")) or (None, None)
+    sampler = sampler_named(said.get("Sampler", ""), said.get("Schedule type") or said.get("Scheduler", ""))
+    resources, left = _resources(said)
+    values: dict[str, Any] = {
+        "prompt": prompt,
+        "negative_prompt": said.get("Raw negative prompt") or info.negative_prompt,
+        "base": said.get("Model") or resources.get("base"),
+        "loras": [*loras, *_more_loras(said, loras, resources.get("loras", []))],
+        "num_inference_steps": said.get("Steps"),
+        "guidance_scale": said.get("CFG scale"),
+        "seed": said.get("Seed"),
+        "width": width,
+        "height": height,
+        "sampler": sampler.sampler,
+        "clip_skip": said.get("Clip skip"),
+        "guidance_rescale": said.get("CFG Rescale"),
+        **_variation(said),
+        **_redrawn(said),
+        **_hires(said),
+    }
+    request, notes = fit(values)
+    notes = [*([sampler.note] if sampler.note else []), *passed, *notes, *left, *_left_out(said)]
+    if info.behind:
+        notes.append(f"Passed over, behind the settings: “{info.behind[:60]}”.")
+    return Restored(request=request, notes=tuple(notes), program=_program(said))
+
+
+def _schedule(sampler: str) -> dict[str, str]:
+    """As A1111 has it since 1.9: "DPM++ 2M" and "Schedule type: Karras" apart. A method that A1111 would give
+    another spacing of its own accord says that its steps lie evenly."""
+    spacing = next((spacing for spacing in SPACINGS if sampler.endswith(f" {spacing}")), "")
+    method = sampler.removesuffix(spacing).strip()
+    spacing = spacing or (EVEN if method in AUTOMATIC else "")
+    return {"Sampler": NAMES_THERE.get(method, method), **({"Schedule type": spacing} if spacing else {})}
+
+
+def _more_pairs(request: GenerateRequest) -> dict[str, Any]:
+    """What A1111 writes only where it is used. Keys that A1111 lacks: CFG Rescale is an extension's; those of
+    pictures and the second pass's own strength are ours."""
+    pairs: dict[str, Any] = {}
+    if request.clip_skip > 1:
+        pairs["Clip skip"] = request.clip_skip
+    if request.guidance_rescale:
+        pairs["CFG Rescale"] = number(request.guidance_rescale)
+    if request.variation_strength:
+        pairs["Variation seed"] = request.variation_seed
+        pairs["Variation seed strength"] = number(request.variation_strength)
+    if request.image:
+        pairs["Denoising strength"] = number(request.strength)
+        pairs["Init image"] = request.image
+    if request.mask_image:
+        pairs["Mask image"] = request.mask_image
+        pairs["Mask blur"] = request.mask_blur
+        if request.padding_mask_crop is not None:
+            pairs["Inpaint area"] = ONLY_MASKED
+            pairs["Masked area padding"] = request.padding_mask_crop
+    if request.hires_scale > 1:
+        pairs["Hires denoising strength" if request.image else "Denoising strength"] = number(
+            request.hires_strength
+        )
+        pairs["Hires upscale"] = number(request.hires_scale)
+        pairs["Hires steps"] = request.hires_steps
+        pairs["Hires upscaler"] = UPSCALERS[request.hires_upscaler]
+    return pairs
+
+
+def _without_tags(prompt: str) -> tuple[str, list[dict[str, Any]], list[str]]:
+    """The prompt without the tags that can be read, and their LoRAs; of one named twice (with the same
+    checkpoint), the first tag. Sentences on what of these tags is not used."""
+    passed: list[str] = []
+    loras: dict[tuple[str, int | None], dict[str, Any]] = {}
+
+    def take(tag: re.Match[str]) -> str:
+        try:
+            use = read_tag(tag[1])
+        except ConfigError:
+            return tag[0]
+        key = use.slug, use.checkpoint
+        if not SLUG.fullmatch(tag[1].split(":")[0].strip()) or key in loras:
+            return tag[0]
+        loras[key] = use.model_dump()
+        passed.append(say_passed_over(tag[1], use.slug))
+        return ""
+
+    return TAG.sub(take, prompt).strip(), list(loras.values()), list(filter(None, passed))
+
+
+def _variation(said: Mapping[str, str]) -> dict[str, Any]:
+    strength = said.get("Variation seed strength")
+    return {"variation_strength": strength, "variation_seed": said.get("Variation seed")} if strength else {}
+
+
+def _redrawn(said: Mapping[str, str]) -> dict[str, Any]:
+    """Without a second pass, the denoising strength is that of a redrawn picture."""
+    values: dict[str, Any] = {"image": said.get("Init image"), "mask_image": said.get("Mask image")}
+    if said.get("Init image") or not _second_pass(said):
+        values["strength"] = said.get("Denoising strength")
+    values["mask_blur"] = said.get("Mask blur")
+    if said.get("Inpaint area") == ONLY_MASKED or "Masked area padding" in said:
+        values["padding_mask_crop"] = said.get("Masked area padding", "32")
+    return values
+
+
+def _hires(said: Mapping[str, str]) -> dict[str, Any]:
+    if not _second_pass(said):
+        return {}
+    first = None if said.get("Init image") else said.get("Denoising strength")
+    steps = said.get("Hires steps")
+    return {
+        "hires_scale": _scale(said),
+        # A1111 means "as the first pass" by 0.
+        "hires_steps": None if steps == "0" else steps,
+        "hires_strength": said.get("Hires denoising strength", first),
+        "hires_upscaler": "latent" if said.get("Hires upscaler", "").startswith("Latent") else "lanczos",
+    }
+
+
+def _second_pass(said: Mapping[str, str]) -> bool:
+    return any(key in said for key in ("Hires upscale", "Hires resize", "Hires upscaler"))
+
+
+def _scale(said: Mapping[str, str]) -> str | float:
+    """The enlargement, or that to a size: the larger one of both sides, as A1111 covers it."""
+    if said.get("Hires upscale"):
+        return said["Hires upscale"]
+    before, after = (read_sides(said.get(key, "")) for key in ("Size", "Hires resize"))
+    if before is None or after is None:
+        return 2.0
+    return round(max(1.0, *(new / max(1, old) for old, new in zip(before, after, strict=True))), 4)
+
+
+def _resources(said: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """Base and LoRAs that Civitai names; its versions without a name can only be said."""
+    found: dict[str, Any] = {"loras": []}
+    notes: list[str] = []
+    for one in read_resources(said.get(RESOURCES, "")):
+        kind, name = str(one.get("type", "")), str(one.get("modelName") or "")[:100]
+        kind = kind or (str(one.get("air", "")).split(":")[3:4] or [""])[0]
+        if kind == "checkpoint" and name:
+            found["base"] = name
+        elif kind in LORA_KINDS and name:
+            found["loras"].append({"name": name, "weight": one.get("weight", 1)})
+        elif kind != "checkpoint" or not said.get("Model"):
+            what = name or f"number {str(one.get('modelVersionId', ''))[:20]} of Civitai"
+            notes.append(f"Not taken over: {kind[:20] or 'a model'} ({what}).")
+    return found, notes
+
+
+def _more_loras(
+    said: Mapping[str, str], tagged: list[dict[str, Any]], named: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """LoRAs that stand in the settings alone: Fooocus' weights, Civitai's resources."""
+    weights = read_pairs(said.get("Lora weights", ""))
+    uses = [*({"name": name, "weight": weight} for name, weight in weights.items()), *named]
+    known = {use["slug"] for use in tagged}
+    return [use for use in uses if slug_from(use["name"]) not in known]
+
+
+def _program(said: Mapping[str, str]) -> str:
+    """Which one wrote it; empty for our own."""
+    version = said.get("Version", "")
+    if version.startswith("LoRA Studio") or not said:
+        return ""
+    if RESOURCES in said:
+        return "Civitai"
+    names = {"f": "Forge", "neo": "Forge", "ComfyUI": "ComfyUI", "Fooocus": "Fooocus"}
+    return next((name for start, name in names.items() if version.startswith(start)), "A1111")
+
+
+def _left_out(said: Mapping[str, str]) -> list[str]:
+    notes = [f"Not taken over: {ELSEWHERE[key]} ({said[key][:60]})." for key in ELSEWHERE if said.get(key)]
+    upscaler = said.get("Hires upscaler", "")
+    if upscaler and not upscaler.startswith(("Latent", "Lanczos", "None")):
+        notes.append(f"The upscaler “{upscaler[:60]}” isn't here; Lanczos enlarges instead.")
+    told = {key.split()[0] for key in ELSEWHERE if said.get(key) and key not in ("Hires prompt", "Mask mode")}
+    others = [key for key in said if key not in READ | SAYS_NOTHING | ELSEWHERE.keys()]
+    others = [key for key in others if key.split()[0] not in told]
+    if others:
+        more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+        notes.append(f"Passed over: {', '.join(others[:MOST_NAMED])}{more}.")
+    return notes
+
+
+def _quoted(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False) if re.search(r'[,:\n"]', value) else value

@@ -1,0 +1,293 @@
+"""Generations one after another in a thread of their own. Whoever asks gets a ticket, and may look away."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from lora_studio.errors import DeviceBusy, StoreError, StudioError
+from lora_studio.events import (
+    Denoised,
+    Emit,
+    Event,
+    ImageSaved,
+    LivePreview,
+    Noted,
+    PhaseAdvanced,
+    ShouldStop,
+    Started,
+)
+from lora_studio.grids.grid_request import GridResult
+from lora_studio.records import ImageRecord
+
+logger = logging.getLogger(__name__)
+
+MOST_WAITING = 20
+MOST_KEPT = 40
+"""Tickets that have ended are remembered as long as there are fewer after them; their pictures stay."""
+MOST_NOTES = 20
+
+
+class TicketState(StrEnum):
+    """waiting -> running -> finished | stopped | failed, or waiting -> stopped."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+    @property
+    def active(self) -> bool:
+        return self in {TicketState.WAITING, TicketState.RUNNING}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What a generation brought: the pictures, beside each of them the base's own where it was asked for
+    (fewer when stopped), and how they lie in a grid."""
+
+    images: tuple[ImageRecord, ...] = ()
+    beside: tuple[ImageRecord, ...] = ()
+    grid: GridResult | None = None
+
+    @property
+    def sheet(self) -> str:
+        """The file of a grid's labelled sheet; empty without one."""
+        return self.grid.sheet.path if self.grid and self.grid.sheet else ""
+
+
+Work = Callable[[Emit, ShouldStop], Made]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ticket:
+    """One generation at one moment. `ahead` counts those that come before it; `image` of `images` and `step`
+    of `total_steps` say where it is; `phase`, `done`, `total` and `note` are those of the last PhaseAdvanced;
+    `preview` is what the picture in work looks like by now, the
+    `previews`th; `saved` are the files written so far, `made` what
+    it all came to in the end. `seconds` it has run; `session` is who asked, a client's own word."""
+
+    id: str
+    title: str = ""
+    session: str = ""
+    state: TicketState = TicketState.WAITING
+    stop_asked: bool = False
+    ahead: int = 0
+    created_at: float = 0.0
+    seconds: float = 0.0
+    phase: str = ""
+    done: int = 0
+    total: int = 0
+    note: str = ""
+    image: int = 0
+    images: int = 1
+    step: int = 0
+    total_steps: int = 0
+    preview: str = ""
+    previews: int = 0
+    saved: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    made: Made = field(default_factory=Made)
+    message: str = ""
+    hint: str = ""
+
+    @property
+    def percent(self) -> int:
+        """Whole percent of all denoising steps; 100 only once it has finished."""
+        if self.state is TicketState.FINISHED:
+            return 100
+        whole = self.images * self.total_steps
+        steps = max(0, self.image - 1) * self.total_steps + self.step
+        return min(99, 100 * steps // whole) if whole else 0
+
+
+class GenerationDesk:
+    """`revision` changes whenever anything about a ticket does. The thread starts with the first ticket."""
+
+    def __init__(self, *, most_waiting: int = MOST_WAITING, most_kept: int = MOST_KEPT) -> None:
+        self._most_waiting, self._most_kept = most_waiting, most_kept
+        self._changed = threading.Condition()
+        self._tickets: dict[str, Ticket] = {}
+        self._work: dict[str, Work] = {}
+        self._waiting: deque[str] = deque()
+        self._current, self._started, self._stop = "", 0.0, threading.Event()
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        self.revision = 0
+
+    def submit(self, work: Work, *, title: str = "", images: int = 1, session: str = "") -> Ticket:
+        """Queue a generation. Raises DeviceBusy when too many wait."""
+        with self._changed:
+            if self._closing:
+                raise DeviceBusy("The studio is closing.", "Start it again.")
+            if len(self._waiting) >= self._most_waiting:
+                raise DeviceBusy(
+                    f"{len(self._waiting)} generations are waiting already.",
+                    "Wait until some are done, or stop them.",
+                )
+            ticket = Ticket(
+                id=secrets.token_hex(6), title=title, images=images, session=session, created_at=time.time()
+            )
+            self._tickets[ticket.id], self._work[ticket.id] = ticket, work
+            self._waiting.append(ticket.id)
+            self._forget_old()
+            self._start()
+            self._tell()
+            return self._seen(ticket)
+
+    def ticket(self, ticket_id: str) -> Ticket:
+        """Raises StoreError."""
+        with self._changed:
+            return self._seen(self._known(ticket_id))
+
+    def tickets(self) -> list[Ticket]:
+        """Newest first."""
+        with self._changed:
+            return [self._seen(ticket) for ticket in reversed(self._tickets.values())]
+
+    def running(self) -> Ticket | None:
+        with self._changed:
+            return self._seen(self._tickets[self._current]) if self._current else None
+
+    def cancel(self, ticket_id: str) -> Ticket:
+        """Stop one: at once while it waits, else within a denoising step, keeping the pictures done so far.
+        One that has ended stays as it is. Raises StoreError."""
+        with self._changed:
+            ticket = self._known(ticket_id)
+            if ticket.state is TicketState.WAITING:
+                self._waiting.remove(ticket_id)
+                self._end(ticket_id, state=TicketState.STOPPED, stop_asked=True)
+            elif ticket.state is TicketState.RUNNING:
+                self._stop.set()
+                self._change(ticket_id, stop_asked=True)
+            return self._seen(self._tickets[ticket_id])
+
+    def cancel_all_of(self, session: str) -> list[Ticket]:
+        """Stop what one session asked for and what has not ended."""
+        with self._changed:
+            ids = [one.id for one in self._tickets.values() if one.session == session and one.state.active]
+        return [self.cancel(ticket_id) for ticket_id in ids]
+
+    def wait(self, ticket_id: str, timeout: float | None = None) -> Ticket:
+        """The ticket once it has ended, or as it is after `timeout` seconds. Raises StoreError."""
+        with self._changed:
+            self._known(ticket_id)
+            self._changed.wait_for(lambda: not self._known(ticket_id).state.active, timeout)
+            return self._seen(self._known(ticket_id))
+
+    def close(self, timeout: float | None = 30.0) -> None:
+        """Stop all of them and let go of the thread."""
+        with self._changed:
+            self._closing = True
+            active = [one.id for one in self._tickets.values() if one.state.active]
+            self._changed.notify_all()
+        for ticket_id in active:
+            self.cancel(ticket_id)
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name="generation-desk", daemon=True)
+            self._thread.start()
+
+    def _serve(self) -> None:
+        while (ticket_id := self._next()) is not None:
+            self._run(ticket_id, self._work[ticket_id])
+
+    def _next(self) -> str | None:
+        """Wait for the next ticket and take it; None when the desk closes."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or self._waiting)
+            if not self._waiting:
+                return None
+            self._current = self._waiting.popleft()
+            self._started = time.monotonic()
+            self._stop.clear()
+            self._change(self._current, state=TicketState.RUNNING)
+            return self._current
+
+    def _run(self, ticket_id: str, work: Work) -> None:
+        try:
+            made = work(lambda event: self._hear(ticket_id, event), self._stop.is_set)
+            ended: dict[str, Any] = {"made": made, "state": TicketState.FINISHED}
+            if self._stop.is_set():
+                ended["state"] = TicketState.STOPPED
+        except StudioError as error:
+            ended = {"state": TicketState.FAILED, "message": error.message, "hint": error.hint}
+        except Exception:  # the worker: the next one in the queue must not suffer
+            number = secrets.token_hex(3)
+            logger.exception("bug %s in a generation", number)
+            said = "Something went wrong inside LoRA Studio."
+            hint = f"Its log has the details under the number {number}."
+            ended = {"state": TicketState.FAILED, "message": said, "hint": hint}
+        with self._changed:
+            seconds = time.monotonic() - self._started
+            self._current = ""
+            self._end(ticket_id, seconds=seconds, **ended)
+
+    def _hear(self, ticket_id: str, event: Event) -> None:
+        news = _news(self._tickets[ticket_id], event)
+        if news:
+            with self._changed:
+                self._change(ticket_id, **news)
+
+    def _end(self, ticket_id: str, **facts: Any) -> None:
+        del self._work[ticket_id]
+        self._change(ticket_id, preview="", **facts)
+
+    def _change(self, ticket_id: str, **facts: Any) -> None:
+        self._tickets[ticket_id] = replace(self._tickets[ticket_id], **facts)
+        self._tell()
+
+    def _tell(self) -> None:
+        self.revision += 1
+        self._changed.notify_all()
+
+    def _known(self, ticket_id: str) -> Ticket:
+        if ticket_id not in self._tickets:
+            raise StoreError(
+                f"There is no generation {ticket_id[:64]!r}.",
+                "Its pictures, if it made any, are in the gallery.",
+            )
+        return self._tickets[ticket_id]
+
+    def _seen(self, ticket: Ticket) -> Ticket:
+        """With what follows from the moment: its place in the queue, its seconds."""
+        if ticket.state is TicketState.WAITING:
+            return replace(ticket, ahead=self._waiting.index(ticket.id) + bool(self._current))
+        if ticket.state is TicketState.RUNNING:
+            return replace(ticket, seconds=time.monotonic() - self._started)
+        return ticket
+
+    def _forget_old(self) -> None:
+        ended = [ticket.id for ticket in self._tickets.values() if not ticket.state.active]
+        for ticket_id in ended[: max(0, len(ended) - self._most_kept)]:
+            del self._tickets[ticket_id]
+
+
+def _news(ticket: Ticket, event: Event) -> dict[str, Any]:
+    """What an event changes about a ticket; empty for nothing."""
+    match event:
+        case Started():
+            return {"images": max(ticket.images, event.images)}
+        case PhaseAdvanced():
+            return {"phase": event.phase, "done": event.done, "total": event.total, "note": event.note}
+        case Denoised():
+            at = {"image": event.image, "images": event.images, "step": event.step}
+            return {**at, "total_steps": event.total_steps, "phase": "generate"}
+        case LivePreview():
+            return {"preview": event.path, "previews": ticket.previews + 1}
+        case ImageSaved():
+            return {"saved": (*ticket.saved, event.path), "preview": ""}
+        case Noted() if event.level == "warning" and event.message not in ticket.notes:
+            return {"notes": (*ticket.notes, event.message)[:MOST_NOTES]}
+    return {}

@@ -1,0 +1,223 @@
+"""A training laid out for sd-scripts: its pictures, its prompts and its argument TOML in the job's folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lora_studio import catalog
+from lora_studio.config import TrainConfig, config_leaf
+from lora_studio.data.buckets import resolution_of
+from lora_studio.data.training_set.folders import PictureFolder, read_folder
+from lora_studio.errors import ConfigError
+from lora_studio.families.base_files.locate import FoundBase, find_base
+from lora_studio.files import disk_errors, write_atomically
+from lora_studio.kohya_config import OPTIONS, kohya_options
+from lora_studio.kohya_config.option_values import expanded
+from lora_studio.kohya_config.sample_prompts import prompt_lines
+from lora_studio.parsing.toml_text import read_toml, write_table
+from lora_studio.settings import Settings
+from lora_studio.training.evaluation.intervals import even_interval
+from lora_studio.training.result_path import check_output
+
+SCRIPT = "train_network.py"
+SCRIPTS = {catalog.SDXL: "sdxl_train_network.py"}
+"""By the family's name, where it is another script."""
+WHERE = (
+    "Set LORA_STUDIO_SD_SCRIPTS to its folder, LORA_STUDIO_SD_SCRIPTS_PYTHON to its Python: docs/kohya.md."
+)
+PLACES = ("train_data_dir", "reg_data_dir", "in_json", "conditioning_data_dir", "caption_extension")
+"""Replaced by the pictures as they are laid out."""
+NOT_TOLD = {
+    *(
+        "kind",
+        "num_repeats",
+        "title",
+        "output_name",
+        "output_dir",
+        "trigger_word",
+        "engine",
+        "sd_scripts_args",
+    ),
+    *("sample_prompts", "sample_steps", "sample_guidance", "sample_seed", "cache_latents_to_disk"),
+    *("cache_text_encoder_outputs", "resolution_height", "weight_decay", "checkpoint_board"),
+}
+"""Settings that reach sd-scripts by another way, or matter to this program only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """What to start. `saves` is where sd-scripts writes; `prompts` are those of the previews, and `notes`
+    sentences on what it can't do."""
+
+    command: tuple[str, ...]
+    folder: Path
+    saves: Path
+    base: FoundBase
+    images: int
+    total_steps: int
+    prompts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def prepare(config: TrainConfig, settings: Settings, folder: Path) -> Launch:
+    """Check everything and write it into `folder`, the job's. Raises StudioError."""
+    check_output(config.output)
+    base = find_base(config.model.pretrained_model_name_or_path, settings)
+    script = SCRIPTS.get(base.family, SCRIPT)
+    checkout, python = find_checkout(settings, script)
+    saves = Path(config.output.output_dir).absolute() / "checkpoints"
+    pictures = read_folder(config.dataset)
+    options = kohya_options(config)
+    for name in () if config.dataset.dataset_config else PLACES:
+        options.pop(name, None)
+    options |= _base_options(config, base)
+    prompts = _prompts(config, base)
+    with disk_errors("The training", "laid out for sd-scripts"):
+        folder.mkdir(parents=True, exist_ok=True)
+        saves.mkdir(parents=True, exist_ok=True)
+        options["dataset_config"] = str(_dataset(config, pictures, folder))
+        options |= _previews(config, prompts, folder)
+        options |= _given(config)
+        options |= {"output_dir": str(saves), "output_name": config.output.output_name}
+        options |= {"save_model_as": "safetensors"}
+        text = "\n".join(write_table("arguments", options).splitlines()[1:]) + "\n"
+        write_atomically(folder / "arguments.toml", text)
+    return Launch(
+        command=(python, script, "--config_file", str(folder.absolute() / "arguments.toml")),
+        folder=checkout,
+        saves=saves,
+        base=base,
+        images=len(pictures.pictures),
+        total_steps=config.optimizer.max_train_steps,
+        prompts=prompts if "sample_prompts" in options else (),
+        notes=(*pictures.notes, *_notes(config)),
+    )
+
+
+def find_checkout(settings: Settings, script: str = SCRIPT) -> tuple[Path, str]:
+    """(folder, interpreter). Raises ConfigError when one of them is missing."""
+    if settings.sd_scripts is None:
+        raise ConfigError("It isn't set where your sd-scripts is.", WHERE, field="engine")
+    if not (settings.sd_scripts / script).is_file():
+        raise ConfigError(f"There is no {script} in {settings.sd_scripts}.", WHERE, field="engine")
+    python = settings.sd_scripts_python or sys.executable
+    if shutil.which(python) is None:
+        raise ConfigError(f"There is no Python at {python}.", WHERE, field="engine")
+    return settings.sd_scripts, python
+
+
+def preview_every(config: TrainConfig) -> int:
+    """Steps between two previews; 0 for none."""
+    every = config.preview.sample_every_n_steps
+    return even_interval(config.optimizer.max_train_steps) if every is None else every
+
+
+def _base_options(config: TrainConfig, base: FoundBase) -> dict[str, Any]:
+    """sd-scripts has to be told what we read from the base model."""
+    predicts_v = config.model.v_parameterization
+    if predicts_v is None:
+        predicts_v = base.predicts_velocity
+    options: dict[str, Any] = {"pretrained_model_name_or_path": base.path_or_id}
+    options |= {"v2": True} if base.family == catalog.SD2 else {}
+    options |= {"v_parameterization": True} if predicts_v else {}
+    return options | ({"zero_terminal_snr": True} if base.facts.zero_snr and predicts_v else {})
+
+
+def _dataset(config: TrainConfig, pictures: PictureFolder, folder: Path) -> Path:
+    """A dataset config: the user's own, or one of the pictures as we read them, with finished captions."""
+    if config.dataset.dataset_config:
+        return expanded(config.dataset.dataset_config).absolute()
+    place = folder / "pictures"
+    shutil.rmtree(place, ignore_errors=True)
+    subsets: dict[Path, dict[str, Any]] = {}
+    for picture in pictures.pictures:
+        inside = place.absolute() / f"{picture.subset}_{picture.folder}"
+        inside.mkdir(parents=True, exist_ok=True)
+        link_or_copy(picture.path, inside / picture.path.name)
+        if picture.caption:
+            (inside / f"{picture.path.stem}.caption").write_text(picture.caption, "utf-8")
+        facts: dict[str, Any] = {"num_repeats": picture.repeats, "is_reg": picture.is_reg}
+        if picture.mask:
+            facts["conditioning_data_dir"] = str(_mask_folder(picture.path, picture.mask, inside))
+        subsets[inside] = {"image_dir": str(inside), "caption_extension": ".caption", **facts}
+    tables = [write_table("[datasets]", {})]
+    tables += [write_table("[datasets.subsets]", values) for values in subsets.values()]
+    write_atomically(folder / "dataset.toml", "\n\n".join(tables) + "\n")
+    return (folder / "dataset.toml").absolute()
+
+
+def _mask_folder(picture: Path, mask: Path, inside: Path) -> Path:
+    """Where sd-scripts finds the mask under the picture's own name."""
+    if mask.stem == picture.stem:
+        return mask.parent.absolute()
+    folder = inside.with_name(f"{inside.name} masks")
+    folder.mkdir(exist_ok=True)
+    link_or_copy(mask, folder / f"{picture.stem}{mask.suffix}")
+    return folder
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A link, so that nothing is stored twice and what sd-scripts writes beside a picture stays with us; a
+    copy where links are not allowed."""
+    try:
+        os.symlink(source.absolute(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _prompts(config: TrainConfig, base: FoundBase) -> tuple[str, ...]:
+    given = tuple(" ".join(prompt.split()) for prompt in config.preview.sample_prompts if prompt.strip())
+    if given:
+        return given
+    kind, trigger = config.dataset.kind, config.dataset.trigger_word
+    return tuple(catalog.preview_prompts(kind, trigger, base.traits.name))
+
+
+def _previews(config: TrainConfig, prompts: tuple[str, ...], folder: Path) -> dict[str, Any]:
+    every, preview = preview_every(config), config.preview
+    if not every or not prompts:
+        return {}
+    lines = prompt_lines(prompts, preview, resolution_of(config.dataset))
+    write_atomically(folder / "prompts.txt", "\n".join(lines) + "\n")
+    return {
+        "sample_prompts": str((folder / "prompts.txt").absolute()),
+        "sample_every_n_steps": every,
+        "sample_at_first": True,
+    }
+
+
+def _given(config: TrainConfig) -> Mapping[str, Any]:
+    """`sd_scripts_args`, and the checkpoints that this engine would save unless something else is said."""
+    lines = "\n".join(config.run.sd_scripts_args)
+    try:
+        given = read_toml(lines, "sd_scripts_args")
+    except ConfigError as error:
+        error.field = "sd_scripts_args"
+        raise
+    saves = preview_every(config) if config.output.save_every_n_steps is None else 0
+    return ({"save_every_n_steps": saves} if saves else {}) | given
+
+
+def _notes(config: TrainConfig) -> list[str]:
+    """What this program has, what was asked for, and what sd-scripts lacks."""
+    told = kohya_options(config)
+    inside = " ".join(told.get("network_args", []))
+    changed = [
+        name
+        for name, value in config.values().items()
+        if value != config_leaf(name).default
+        and name not in {*told, *OPTIONS, *NOT_TOLD}
+        and f"{name}=" not in inside
+    ]
+    notes = [f"sd-scripts has no {', '.join(changed)}: left out."] if changed else []
+    if config.model.mixed_precision == "auto":
+        notes.append(
+            "mixed_precision is auto, which sd-scripts has not: it computes in 32 bit. Set bf16 or fp16."
+        )
+    return notes

@@ -1,0 +1,226 @@
+"""From sd-scripts' options to the settings of a training, with nothing passed over in silence."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lora_studio.config import SLUG, TrainConfig
+from lora_studio.errors import ConfigError
+from lora_studio.kohya_config.network_args import settle_network
+from lora_studio.kohya_config.option_forms import SPECIAL
+from lora_studio.kohya_config.option_values import bounded, number_in, typed
+from lora_studio.kohya_config.options import (
+    ABSENT,
+    COUNTED_IN_EPOCHS,
+    NOT_READ,
+    OFF_AT_ZERO,
+    OPTIONS,
+    OURS_WHEN_ABSENT,
+    PASSED_OVER,
+)
+from lora_studio.kohya_config.taken_options import Taken, argument_names, leaves, option_names, slip, unknown
+
+OWN_TABLE, OWN_SETTINGS = "lora_studio", "settings"
+LONGEST_SHOWN, MOST_SHOWN = 100, 30
+"""`[lora_studio.settings]` of a file holds what sd-scripts has no option for; it reads past it."""
+IGNORE = "Take them out, or pass over them with --ignore-unknown; docs/kohya.md explains the differences."
+
+
+@dataclass(frozen=True, kw_only=True)
+class KohyaOptions:
+    """A file read. `values` are settings by leaf name, those that the file leaves out included; `in_epochs`
+    what is counted in epochs, `shares` what is a share of all steps: `in_steps` turns both into steps.
+    `rounds` are the epochs from whose pictures the kohya_ss GUI counts max_train_steps, 0 for none.
+    `notes` are sentences on what is taken differently, `not_built` names options that have no counterpart
+    here and `given` holds all that the file says to sd-scripts."""
+
+    values: Mapping[str, Any]
+    given: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+    not_built: tuple[str, ...] = ()
+    in_epochs: Mapping[str, int] = field(default_factory=dict)
+    shares: Mapping[str, float] = field(default_factory=dict)
+    rounds: int = 0
+
+    def config(self, steps_per_epoch: int = 0, **changes: Any) -> TrainConfig:
+        """The training that the file describes, `changes` made. Raises ConfigError, also when the file counts
+        in epochs and `steps_per_epoch` is not given."""
+        return TrainConfig.from_values({**self.in_steps(steps_per_epoch), **changes})
+
+    def in_steps(self, steps_per_epoch: int = 0) -> dict[str, Any]:
+        """All settings by name, counted in steps. Raises ConfigError when an epoch's length is needed."""
+        values = dict(self.values)
+        if self.in_epochs and steps_per_epoch < 1:
+            raise ConfigError(
+                f"{', '.join(self.in_epochs)}: how many steps an epoch has depends on the pictures.",
+                "Give max_train_steps and what is counted in steps instead.",
+                field=next(iter(self.in_epochs)),
+            )
+        for name, epochs in self.in_epochs.items():
+            if name != "save_n_epoch_ratio":
+                values[COUNTED_IN_EPOCHS[name]] = epochs * steps_per_epoch
+        total = int(values.get("max_train_steps", 0))
+        if ratio := self.in_epochs.get("save_n_epoch_ratio"):
+            all_epochs = math.ceil(total / steps_per_epoch)
+            values["save_every_n_steps"] = max(1, all_epochs // ratio) * steps_per_epoch
+        for name, share in self.shares.items():
+            values[name] = int(share * total)
+        return values
+
+
+def read_options(
+    given: Mapping[str, Any], own: Mapping[str, Any] | None = None, *, ignore_unknown: bool = False
+) -> KohyaOptions:
+    """`given` are sd-scripts' options by name, `own` further settings of ours, which win. What we lack and is
+    switched on is refused in one list, or with `ignore_unknown` noted; what sd-scripts does not read is noted
+    unless it looks like a slip. Raises ConfigError."""
+    taken = take_options(given, ignore_unknown=ignore_unknown)
+    own = {name: bounded(name, value) for name, value in (own or {}).items()}
+    for name in own:
+        if name not in leaves():
+            raise unknown(name)
+    values = {**absent_values(), **taken.values, **own}
+    return KohyaOptions(
+        values=_named(values),
+        given={name: value for name, value in given.items() if name in OPTIONS},
+        notes=tuple(taken.notes),
+        not_built=tuple(taken.not_built),
+        in_epochs=taken.in_epochs,
+        shares={name: share for name, share in taken.shares.items() if name not in own},
+    )
+
+
+def take_options(given: Mapping[str, Any], *, ignore_unknown: bool = False) -> Taken:
+    """What these options say, and nothing about what they leave out. Raises ConfigError."""
+    taken = Taken()
+    for name, value in given.items():
+        _take(taken, name, value)
+    settle_network(taken)
+    _settle_warmup(taken)
+    if ignore_unknown:
+        _fit(taken)
+    if not ignore_unknown:
+        error = slip(set(taken.foreign) - NOT_READ, option_names()) or slip(
+            taken.foreign_args, argument_names()
+        )
+        if error:
+            raise error
+        if taken.not_built:
+            raise ConfigError(
+                f"sd-scripts has these, LoRA Studio has not: {_listed(taken.not_built)}.", IGNORE
+            )
+    if taken.not_built:
+        taken.notes.append(f"Passed over, since they are not built here: {_listed(taken.not_built)}.")
+    if taken.passed_over:
+        taken.notes.append(
+            f"These change nothing that is learned here: {', '.join(sorted(taken.passed_over))}."
+        )
+    foreign = [*taken.foreign, *(f"network_args {key}" for key in taken.foreign_args)]
+    if foreign:
+        taken.notes.append(f"Passed over, as sd-scripts does with what it does not read: {_listed(foreign)}.")
+    return taken
+
+
+def _settle_warmup(taken: Taken) -> None:
+    """sd-scripts' Adafactor finds its rate itself unless told not to, and then there is no warm-up."""
+    arguments = {text.replace(" ", "").lower() for text in taken.values.get("optimizer_args", ())}
+    if str(taken.values.get("optimizer_type", "")).lower() != "adafactor":
+        return
+    if "relative_step=false" in arguments and "warmup_init=true" not in arguments:
+        return
+    taken.shares.pop("lr_warmup_steps", None)
+    if taken.values.pop("lr_warmup_steps", None) or "lr_warmup_steps" in taken.shares:
+        taken.notes.append("lr_warmup_steps is without effect: Adafactor finds its rate itself.")
+
+
+def _fit(taken: Taken) -> None:
+    """Numbers out of our range become the nearest that we have."""
+    for name, value in taken.values.items():
+        leaf = leaves().get(name)
+        number = number_in(str(value)) if leaf and leaf.annotation in (int, float) else None
+        if leaf is None or number is None:
+            continue
+        least = number if leaf.minimum is None else max(number, leaf.minimum)
+        fitting = least if leaf.maximum is None else min(least, leaf.maximum)
+        if fitting != number:
+            taken.values[name] = leaf.annotation(fitting)
+            taken.notes.append(f"{name} {number} becomes {taken.values[name]}, the nearest possible here.")
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = "; ".join(
+        name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}…" for name in names[:MOST_SHOWN]
+    )
+    return shown if len(names) <= MOST_SHOWN else f"{shown}; and {len(names) - MOST_SHOWN} more"
+
+
+def absent_values() -> dict[str, Any]:
+    """What a file means that leaves everything out: sd-scripts' defaults in our form, for settings that
+    sd-scripts has and whose default is not ours."""
+    values: dict[str, Any] = {}
+    for name, leaf in leaves().items():
+        default = OPTIONS.get(name)
+        if name in ABSENT:
+            values[name] = ABSENT[name]
+        elif leaf.required or name in OURS_WHEN_ABSENT or name not in OPTIONS:
+            continue
+        elif default is None and leaf.optional:
+            values[name] = None
+        elif default not in (None, ""):
+            values[name] = default
+    return {name: value for name, value in values.items() if value != leaves()[name].default}
+
+
+def _take(taken: Taken, name: str, value: Any) -> None:
+    if name not in OPTIONS and name not in leaves():
+        if not _is_off("", value):
+            taken.foreign.append(name)
+        return
+    value = typed(name, value)
+    if _is_off(name, value):
+        return
+    bounded(name, value)
+    special = SPECIAL.get(name)
+    if special is not None:
+        special(taken, value)
+    elif name in COUNTED_IN_EPOCHS and name not in leaves():
+        taken.in_epochs[name] = _whole(name, value)
+    elif name in leaves():
+        taken.put(leaves()[name], value)
+    elif value == OPTIONS[name]:
+        return
+    elif name in PASSED_OVER:
+        taken.passed_over.append(name)
+    else:
+        taken.not_built.append(name)
+
+
+def _named(values: dict[str, Any]) -> dict[str, Any]:
+    """Their `output_name` may be any text, ours is a folder's name: the text becomes the title."""
+    name = values.get("output_name")
+    values["title"] = values.pop("metadata_title", None) or values.get("title") or ""
+    if isinstance(name, str) and not SLUG.fullmatch(name):
+        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+        values["output_name"] = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:64].strip("-") or "lora"
+        values["title"] = values["title"] or name[:120]
+    return values
+
+
+def _is_off(name: str, value: Any) -> bool:
+    empty = value is None or value is False or value in ("", "none", "None", [], {})
+    if name in leaves() and value is False:
+        return False
+    return empty or (name in OFF_AT_ZERO and value == 0)
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 1:
+        raise ConfigError(
+            f"{name}: a whole number from 1 is needed (got {repr(value)[:LONGEST_SHOWN]}).", field=name
+        )
+    return int(value)

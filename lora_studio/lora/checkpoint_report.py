@@ -1,0 +1,200 @@
+"""The board of checkpoints: what each one's previews and measurements say, and which one is recommended.
+
+Kept in `training.json` as `board`, with paths relative to the result's folder. No torch in here: the page
+reads it. The measuring is done in checkpoint_scores.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from lora_studio.files import write_atomically
+from lora_studio.lora.lora_folder import NOTES, read_notes
+
+KEY = "board"
+ENOUGH = 0.03
+"""Scores this close are equal; the earlier checkpoint wins, since less training forgets less."""
+NOTABLE = 0.05
+"""Differences below this are not worth a word."""
+LEARNED_NOTHING = (
+    "The pictures of all checkpoints look like the base's own: nothing that shows was learned. Train longer, "
+    "or raise the learning rate."
+)
+CLOSENESS = ((NOTABLE, "like the base's"), (0.15, "a little like yours"), (0.3, "like yours"))
+ALL_BUT_EQUAL = "very like yours"
+"""Likeness in words: its number is a mean over prompts, and the tour's alien, which nobody can tell from the
+pictures it was trained on, reaches 0.37 of what these have among themselves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One checkpoint. `pictures` follow the board's prompts, `without` is of the prompt without the trigger;
+    what was not drawn is empty, what was not measured None.
+
+    `likeness` is 0 for the base's own pictures and 1 for the training pictures among themselves; `adherence`
+    1 where each picture clearly fits its own prompt best and 0 where they can't be told apart; `leak` 0 where
+    the prompt without the trigger gives the base's own picture and 1 where it gives one as different as that
+    of another prompt."""
+
+    step: int
+    pictures: tuple[str, ...] = ()
+    without: str = ""
+    likeness: float | None = None
+    adherence: float | None = None
+    leak: float | None = None
+    validation_loss: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """All checkpoints of a run, in order. `base` are the base's pictures of `prompts`; `recommended` is a
+    step, 0 when nothing speaks for any; `notes` say what could not be measured."""
+
+    prompts: tuple[str, ...]
+    base: tuple[str, ...]
+    rows: tuple[Row, ...]
+    without_prompt: str = ""
+    without_base: str = ""
+    base_loss: float | None = None
+    recommended: int = 0
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+
+    def row(self, step: int) -> Row | None:
+        return next((row for row in self.rows if row.step == step), None)
+
+
+def score(row: Row, board: Board) -> float:
+    """Likeness counts once; adherence, leak and validation loss half, since each of them is a guard against
+    too much of it."""
+    total = min(max(row.likeness or 0.0, -0.5), 1.2)
+    total += 0.5 * min(row.adherence or 0.0, 1.2) - 0.5 * min(row.leak or 0.0, 1.0)
+    return total + 0.5 * _validation_gain(row, board)
+
+
+def recommend(board: Board) -> tuple[int, str]:
+    """(step, the reason in a sentence); (0, "") when nothing was measured, 0 and why not when nothing was
+    learned."""
+    known = [row for row in board.rows if _measured(row)]
+    if not known:
+        return 0, ""
+    near = [row.likeness for row in known if row.likeness is not None]
+    if near and max(near) < NOTABLE:
+        return 0, LEARNED_NOTHING
+    best = max(score(row, board) for row in known)
+    chosen = next(row for row in known if score(row, board) >= best - ENOUGH)
+    reasons = [*_likeness(chosen, known), *_guards(chosen, known)]
+    said = _joined(reasons) if reasons else "it has the best balance of all"
+    return chosen.step, f"Step {chosen.step} is recommended: {said}."
+
+
+def read_board(folder: Path | str) -> Board | None:
+    """The board of a result folder; None when it has none that can be read."""
+    data = read_notes(Path(folder)).get(KEY)
+    try:
+        return _from_json(data) if isinstance(data, Mapping) else None
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return None
+
+
+def write_board(folder: Path, board: Board) -> None:
+    """Add the board to the folder's `training.json`. Raises OSError."""
+    notes = {**read_notes(folder), KEY: asdict(board)}
+    write_atomically(folder / NOTES, json.dumps(notes, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _from_json(data: Mapping[str, Any]) -> Board:
+    rows = tuple(
+        Row(
+            **{
+                **_known(Row, row),
+                "pictures": tuple(map(str, row.get("pictures", ()))),
+                "step": int(row["step"]),
+            }
+        )
+        for row in data["rows"]
+    )
+    texts = {name: tuple(map(str, data.get(name, ()))) for name in ("prompts", "base", "notes")}
+    return Board(**{**_known(Board, data), **texts, "rows": rows})
+
+
+def _known(kind: type[Row] | type[Board], data: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what a later version added."""
+    names = {field.name for field in fields(kind)}
+    return {key: value for key, value in data.items() if key in names}
+
+
+def _measured(row: Row) -> bool:
+    return any(value is not None for value in (row.likeness, row.adherence, row.leak, row.validation_loss))
+
+
+def _validation_gain(row: Row, board: Board) -> float:
+    """1 for the run's lowest loss on the held-out pictures, 0 for the base's, below for a worse one."""
+    losses = [other.validation_loss for other in board.rows if other.validation_loss is not None]
+    if row.validation_loss is None or board.base_loss is None or not losses:
+        return 0.0
+    gain = board.base_loss - min(losses)
+    return max(-1.0, (board.base_loss - row.validation_loss) / gain) if gain > 0 else 0.0
+
+
+def _likeness(chosen: Row, rows: Sequence[Row]) -> list[str]:
+    measured = [(min(1.0, row.likeness), -row.step) for row in rows if row.likeness is not None]
+    if chosen.likeness is None or not measured:
+        return []
+    most, step = max(measured)
+    own = min(1.0, chosen.likeness)
+    if most - own < NOTABLE:
+        return ["its pictures are the closest to yours"]
+    nearly = "nearly" if most - own < 3 * NOTABLE else "not"
+    return [f"its pictures are {nearly} as close to yours as those of step {-step}"]
+
+
+def _guards(chosen: Row, rows: Sequence[Row]) -> list[str]:
+    """What it does better than the last step, where there is something notable."""
+    last, said = rows[-1], []
+    if chosen.adherence is not None:
+        if last.adherence is not None and chosen.adherence - last.adherence > NOTABLE:
+            said.append(
+                f"it keeps to the prompts better than the last step ({percent(chosen.adherence)} against "
+                f"{percent(last.adherence)})"
+            )
+        elif chosen.adherence > 1 - 2 * NOTABLE:
+            said.append("it keeps to the prompts")
+    if chosen.leak is not None and last.leak is not None and last.leak - chosen.leak > NOTABLE:
+        said.append(
+            f"it changes other pictures less than the last step ({percent(chosen.leak)} against "
+            f"{percent(last.leak)})"
+        )
+    losses = [row.validation_loss for row in rows if row.validation_loss is not None]
+    if chosen.validation_loss is not None and chosen.validation_loss == min(losses):
+        said.append("its loss on the held-out pictures is the lowest")
+    return said
+
+
+def _joined(parts: Sequence[str]) -> str:
+    """The first reason may speak against it; then what follows makes up for that."""
+    if len(parts) > 1 and " not as close" in parts[0]:
+        return f"{parts[0]}, but {_joined(parts[1:])}"
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def closeness(likeness: float) -> str:
+    """What a likeness says, in words."""
+    return next((word for limit, word in CLOSENESS if likeness < limit), ALL_BUT_EQUAL)
+
+
+def percent(share: float) -> str:
+    """`74 %`, within 0 and 100."""
+    return f"{round(100 * min(1.0, max(0.0, share)))} %"
+
+
+def even_choice(steps: Iterable[int], most: int) -> list[int]:
+    """At most `most` of the steps, evenly, the last one always among them."""
+    ordered = sorted(set(steps))
+    if len(ordered) <= most:
+        return ordered
+    return [ordered[round(len(ordered) * part / most) - 1] for part in range(1, most + 1)]

@@ -1,0 +1,1 @@
+"""LoRA files on disk: keys, headers, metadata. No torch in here."""

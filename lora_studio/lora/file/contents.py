@@ -1,0 +1,263 @@
+"""What a LoRA file holds, layer by layer, told from the table in its header: which tensors make a change of
+which kind, and which are nothing that can be used. Standard library only, as the library needs it.
+
+No file is refused for a part of it: what belongs to nothing is listed with the reason."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from lora_studio.lora.file.keys import (
+    ALPHA,
+    BIAS,
+    DIFF,
+    DORA,
+    DOWN,
+    FACTOR,
+    GLORA,
+    MID,
+    OFT,
+    OFT_DIAG,
+    OFT_R,
+    ON_INPUT,
+    PEFT_FACTOR,
+    RESCALE,
+    SCALED,
+    SET,
+    UP,
+    UP_BIAS,
+    spelled_key,
+)
+
+LORA, LOHA, LOKR, DIAG_OFT = "lora", "loha", "lokr", "diag-oft"
+BOFT, OFTV2, FULL, IA3, GENERALIZED = "boft", "oftv2", "full", "ia3", "glora"
+TITLES: Mapping[str, str] = {
+    **{LORA: "LoRA", LOHA: "LoHa", LOKR: "LoKr", DIAG_OFT: "OFT", BOFT: "BOFT", OFTV2: "OFT v2"},
+    **{FULL: "full differences", IA3: "(IA)³", GENERALIZED: "GLoRA"},
+}
+NETWORKS = "LoRA, LoCon, DoRA, LoHa, LoKr, GLoRA, (IA)³, OFT, BOFT and plain differences can be used."
+HADA = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
+
+Shape = tuple[int, ...]
+Table = Mapping[str, tuple[str, Shape]]
+"""Names of tensors to (number format, shape)."""
+
+EMBEDDING = re.compile(r"bundle_emb\.([^.]+)\.(string_to_param\.\*|emb_params|clip_[lgh])")
+FOREIGN: Mapping[str, str] = {
+    **{"vera_": "a VeRA", "randlora_": "a RandLoRA", "fourierft_": "a FourierFT", "hra_": "an HRA"},
+    **{"boft_": "PEFT's BOFT", "oft_r": "PEFT's first OFT", "bone_": "a Bone", "miss_": "a MiSS"},
+    **{"shira_": "a SHiRA", "c3a_": "a C³A", "ln_tuning_": "an LN tuning", "waveft_": "a WaveFT"},
+    **{"lora_embedding_": "PEFT's LoRA of an embedding layer"},
+}
+"""Kinds of networks without a place here, by how one of their tensors' names begins."""
+NO_LAYER, INCOMPLETE = "without the rest of its layer", "incomplete"
+OTHER_KIND = "beside a layer of another kind"
+NOT_ONE = "a layer whose alpha or switch is not one number"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileLayer:
+    """The tensors of one layer: names in the file and shapes by part. `spelled` is its name as the file has
+    it."""
+
+    kind: str
+    keys: Mapping[str, str]
+    shapes: Mapping[str, Shape]
+    spelled: str
+
+    @property
+    def values(self) -> int:
+        return sum(map(math.prod, self.shapes.values()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """Something in a file that can't be used: its name there, why, and how many numbers that are."""
+
+    name: str
+    why: str
+    values: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """`layers` go by Kohya's name, in the file's order, `embeddings` by word and then by part, each
+    a tensor's name and shape; `values` are
+    all numbers in the file."""
+
+    layers: Mapping[str, FileLayer]
+    embeddings: Mapping[str, Mapping[str, tuple[str, Shape]]] = field(default_factory=dict)
+    left_out: tuple[LeftOut, ...] = ()
+    values: int = 0
+
+    @property
+    def algo(self) -> str:
+        """The kind of most layers, empty without any; differences count only where there is nothing else."""
+        kinds = Counter(layer.kind for layer in self.layers.values())
+        return max(kinds, key=lambda kind: (kind != FULL, kinds[kind]), default="")
+
+    @property
+    def dim(self) -> int:
+        """The largest rank of a layer; for OFT the largest block; 0 where there is none."""
+        return max((_dim(layer.shapes) for layer in self.layers.values()), default=0)
+
+
+def kind_of(parts: Collection[str]) -> str:
+    """The kind that a layer with these parts belongs to; empty when it lacks something or is none."""
+    has = set(parts)
+    if {DOWN, UP} <= has:
+        return LORA
+    if set(HADA) <= has:
+        return LOHA
+    if _has_factor(has, "lokr_w1") and _has_factor(has, "lokr_w2"):
+        return LOKR
+    if has & {OFT, OFT_DIAG}:
+        return DIAG_OFT
+    if set(GLORA) <= has:
+        return GENERALIZED
+    if PEFT_FACTOR in has or {FACTOR, ON_INPUT} <= has:
+        return IA3
+    if OFT_R in has:
+        return OFTV2
+    return FULL if has & {DIFF, BIAS, SET} else ""
+
+
+def contents_of(table: Table) -> Contents:
+    """Sort the tensors of a file by layer."""
+    found: dict[str, dict[str, str]] = {}
+    spelled: dict[str, str] = {}
+    embeddings: dict[str, dict[str, tuple[str, Shape]]] = {}
+    left: list[LeftOut] = []
+    for key, (_, shape) in table.items():
+        if match := EMBEDDING.fullmatch(key):
+            embeddings.setdefault(match[1], {})[match[2]] = key, shape
+            continue
+        name, part, own = spelled_key(key)
+        if not part or part in found.get(name, {}):
+            left.append(LeftOut(name=key, why=_what(key), values=math.prod(shape)))
+            continue
+        found.setdefault(name, {})[part] = key
+        spelled.setdefault(name, own)
+    layers = {}
+    for name, keys in found.items():
+        layer = _layer({part: table[key][1] for part, key in keys.items()}, keys, spelled[name])
+        if isinstance(layer, LeftOut):
+            left.append(layer)
+        else:
+            layers[name] = layer
+            beside = [key for part, key in keys.items() if part not in layer.keys]
+            left += [LeftOut(name=key, why=OTHER_KIND, values=math.prod(table[key][1])) for key in beside]
+    return Contents(
+        layers=layers,
+        embeddings=embeddings,
+        left_out=tuple(left),
+        values=sum(math.prod(shape) for _, shape in table.values()),
+    )
+
+
+def say_left_out(left: Iterable[LeftOut], values: int) -> str:
+    """One sentence's end on what is left out of a file with so many numbers: how much, and one of each
+    reason. Empty for nothing."""
+    left = list(left)
+    if not left:
+        return ""
+    share = sum(one.values for one in left) / max(values, 1)
+    first: dict[str, str] = {}
+    for one in left:
+        first.setdefault(one.why, one.name)
+    reasons = [f"{shown(name)} ({why})" for why, name in list(first.items())[:3]]
+    what = f"{len(left)} of its parts are" if len(left) > 1 else "1 of its parts is"
+    return f"{what} left out, {_percent(share)} of the file: {', '.join(reasons)}{_more(len(first))}."
+
+
+def shown(name: str) -> str:
+    """The end of a name in a file, fit for a sentence."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name[-60:])
+
+
+def _percent(share: float) -> str:
+    if share < 0.001:
+        return "less than 0.1 %"
+    return f"{100 * share:.1f} %" if share < 0.1 else f"{100 * share:.0f} %"
+
+
+def _more(reasons: int) -> str:
+    return ", ..." if reasons > 3 else ""
+
+
+def _layer(shapes: Mapping[str, Shape], keys: Mapping[str, str], spelled: str) -> FileLayer | LeftOut:
+    kind = kind_of(shapes)
+    values = sum(map(math.prod, shapes.values()))
+    if not kind:
+        why = NO_LAYER if set(shapes) <= {ALPHA, DORA} else INCOMPLETE
+        if set(shapes) == {FACTOR}:
+            why = _what(next(iter(keys.values())))
+        return LeftOut(name=spelled, why=why, values=values)
+    if any(not shape for part, shape in shapes.items() if part not in SINGLE):
+        return LeftOut(name=spelled, why=INCOMPLETE, values=values)
+    if any(math.prod(shapes.get(part, ())) != 1 for part in SINGLE):
+        return LeftOut(name=spelled, why=NOT_ONE, values=values)
+    if kind == DIAG_OFT and len(shapes.get(OFT, ())) == 4:
+        kind = BOFT
+    used = {*BELONG[kind], ALPHA, BIAS}
+    if kind in (LORA, LOHA, LOKR):
+        used.add(DORA)
+    elif DORA in shapes:
+        return LeftOut(name=spelled, why=f"a DoRA of {TITLES[kind]}", values=values)
+    elif "bm.weight" in shapes:
+        return LeftOut(name=spelled, why="a GLoRA with a core", values=values)
+    if "lora_magnitude_vector" in keys.get(DORA, ""):
+        # PEFT's are those of the outputs, which a convolution has as its second side.
+        shapes = {**shapes, DORA: (math.prod(shapes[DORA]), 1)}
+    return FileLayer(
+        kind=kind,
+        keys={part: key for part, key in keys.items() if part in used},
+        shapes={part: shape for part, shape in shapes.items() if part in used},
+        spelled=spelled,
+    )
+
+
+SINGLE = (ALPHA, ON_INPUT, SCALED)
+"""Parts that are one number; all others have sides."""
+BELONG: Mapping[str, Collection[str]] = {
+    LORA: (DOWN, UP, MID, UP_BIAS),
+    LOHA: (*HADA, "hada_t1", "hada_t2"),
+    LOKR: ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"),
+    DIAG_OFT: (OFT, OFT_DIAG, RESCALE),
+    BOFT: (OFT, RESCALE),
+    OFTV2: (OFT_R, SCALED),
+    FULL: (DIFF, SET),
+    IA3: (FACTOR, ON_INPUT, PEFT_FACTOR),
+    GENERALIZED: GLORA,
+}
+"""The parts of each kind, beside alpha and the bias' difference."""
+
+
+def _dim(shapes: Mapping[str, Shape]) -> int:
+    found = [shapes[part][0] for part in RANKS if shapes.get(part)]
+    found += [shapes[part][-1] for part in (OFT, OFT_DIAG) if shapes.get(part)]
+    found += [(1 + math.isqrt(1 + 8 * shapes[part][-1])) // 2 for part in (OFT_R,) if shapes.get(part)]
+    return max(found, default=0)
+
+
+RANKS = (DOWN, "hada_w1_b", "lokr_w2_b", "lokr_w1_b", "b2.weight")
+"""Parts whose first side is the rank."""
+
+
+def _what(key: str) -> str:
+    """What a tensor that belongs to nothing is."""
+    if key.startswith("bundle_emb."):
+        return "an embedding of a form that is not known here"
+    for piece in key.split("."):
+        for start, title in FOREIGN.items():
+            if piece.startswith(start):
+                return title
+    return "of a kind that is not known here"
+
+
+def _has_factor(parts: Collection[str], name: str) -> bool:
+    return name in parts or {f"{name}_a", f"{name}_b"} <= set(parts)

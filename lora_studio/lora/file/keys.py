@@ -1,0 +1,136 @@
+"""Names of LoRA tensors: Kohya's in the file, module paths in the libraries.
+
+A file holds a few tensors for each layer, `<name>.<part>`, where name is a prefix for the part of the model
+and the module path with every dot turned into an underscore. What the parts of a layer are called tells its
+kind: `lora_down.weight` and `lora_up.weight` for LoRA, `hada_*` for LoHa, `lokr_*` for LoKr, `oft_*` for OFT,
+`a1.weight` and its like for GLoRA, `on_input` for (IA)^3, `diff` for a whole difference; `dora_scale` makes
+it a DoRA; `alpha` and `diff_b`, a difference of the bias, go with all."""
+
+from __future__ import annotations
+
+import re
+
+from lora_studio.lora.file.sgm_keys import stability_names
+
+DOWN, UP, MID, ALPHA = "lora_down.weight", "lora_up.weight", "lora_mid.weight", "alpha"
+DORA, OFT, RESCALE = "dora_scale", "oft_blocks", "rescale"
+OFT_DIAG, OFT_R, SCALED = "oft_diag", "oft_R.weight", "oft_R.scaled_oft"
+DIFF, BIAS, SET, UP_BIAS = "diff", "diff_b", "set_weight", "lora_up.bias"
+FACTOR, ON_INPUT, PEFT_FACTOR = "weight", "on_input", "ia3_l"
+GLORA = ("a1.weight", "a2.weight", "b1.weight", "b2.weight")
+UNET, TEXT_ENCODER = "lora_unet", "lora_te"
+TEXT_MODEL, TEXT_PROJECTION = "text_model.", "text_projection"
+
+LYCORIS = (
+    r"alpha|dora_scale|hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2|oft_blocks|oft_diag|rescale"
+    r"|oft_R\.scaled_oft|diff|diff_b|set_weight|w_norm|b_norm|on_input|[ab][12]\.weight"
+)
+ADAPTER = r"\.[A-Za-z]\w*"
+"""PEFT's name of an adapter, which some programs leave in."""
+PART = re.compile(
+    rf"(?P<layer>.+?)(?:\.(?P<part>{LYCORIS}|lora_mid\.weight)"
+    rf"|\.(?P<peft>oft_R|ia3_l)(?:{ADAPTER})?(?:\.weight)?"
+    rf"|\.lora_B(?:{ADAPTER})?\.(?P<bias>bias)"
+    rf"|\.(?P<magnitude>lora_magnitude_vector)(?:{ADAPTER})?(?:\.weight)?"
+    r"|(?:[._]lora(?:_linear_layer)?)?[._](?P<matrix>(?:lora_)?(?:down|up)"
+    rf"|lora_[AB](?:{ADAPTER})?)\.weight|\.(?P<factor>weight))"
+)
+PEFT_PARTS = {"oft_R": OFT_R, "ia3_l": PEFT_FACTOR}
+SAME_PARTS = {"w_norm": DIFF, "b_norm": BIAS}
+"""LyCORIS' names for the difference of a norm."""
+DOWNS = ("lora_down", "lora_A", "down")
+
+DENOISERS = ("unet.", "diffusion_model.", "model.diffusion_model.")
+"""How layers of the denoiser begin in diffusers' and in ComfyUI's files."""
+ENCODERS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2", "clip_h": "text_encoder"}
+"""What ComfyUI calls the text encoders."""
+OLD_TEXT = re.compile(r"(?<=self_attn\.)to_(q|k|v|out)$")
+"""diffusers' first form for text encoders has the denoiser's words for their attention."""
+OFT_UNET = "oft_unet_"
+"""How sd-scripts' networks.oft begins its names."""
+COMFY_TEXT = re.compile(r"(?:text_encoders\.)?(clip_[lgh])\.(?:transformer\.)?(.+)")
+BARE = {
+    "unet": re.compile(
+        r"(?:down_blocks|mid_block|up_blocks|input_blocks|middle_block|output_blocks|conv_in|conv_out"
+        r"|time_embedding|add_embedding|time_embed|label_emb)[._].*"
+    ),
+    "text_encoder": re.compile(r"(?:text_model[._].*|encoder[._]layers[._].*)"),
+}
+"""How module paths begin when a file doesn't say which part they belong to: PEFT's adapters are of one
+model, and LyCORIS' own format has none."""
+
+
+def unet_name(module: str) -> str:
+    return f"{UNET}_{module.replace('.', '_')}"
+
+
+def text_encoder_name(module: str) -> str:
+    """transformers dropped the level `text_model` from CLIP's module paths in version 5; files keep it. The
+    projection of the pooled text never had it."""
+    if module != TEXT_PROJECTION:
+        module = TEXT_MODEL + module.removeprefix(TEXT_MODEL)
+    return f"{TEXT_ENCODER}_{module.replace('.', '_')}"
+
+
+def layer_name(module_name: str) -> str:
+    """Kohya's name for `unet.<module>`, `text_encoder.<module>` or `text_encoder_2.<module>`."""
+    part, _, module = module_name.partition(".")
+    if part == "unet":
+        return unet_name(module)
+    number = part.removeprefix("text_encoder").removeprefix("_")
+    return text_encoder_name(module).replace(TEXT_ENCODER, TEXT_ENCODER + number, 1)
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """(layer's name, part) of a key in a file that we wrote."""
+    name, _, kind = key.partition(".")
+    return name, kind
+
+
+def spelled_key(key: str) -> tuple[str, str, str]:
+    """(Kohya's layer name, part, the layer's name as the file has it) of a tensor in any LoRA file; the part
+    is empty for a tensor that no kind has. Knows Kohya's, LyCORIS', PEFT's and both of diffusers' spellings;
+    a file's only text encoder and its first of two have the same name."""
+    match = PART.fullmatch(key)
+    if match is None:
+        return key, "", key
+    if match["matrix"]:
+        part = DOWN if match["matrix"].startswith(DOWNS) else UP
+    elif match["peft"] or match["bias"] or match["factor"]:
+        part = PEFT_PARTS.get(match["peft"] or "", UP_BIAS if match["bias"] else FACTOR)
+    else:
+        part = SAME_PARTS.get(match["part"], match["part"]) or DORA
+    return same_layer(match["layer"]), part, match["layer"]
+
+
+def same_layer(name: str) -> str:
+    """One name for a layer, whatever spelling the file has. Names of models that are none of ours keep their
+    own words, flat."""
+    if name.startswith("lora_"):
+        return name.replace("lora_te1_", "lora_te_", 1)
+    if name.startswith(OFT_UNET):
+        return name.replace(OFT_UNET, f"{UNET}_", 1)
+    name = name.removeprefix("base_model.model.").removeprefix("lycoris_").replace(".processor.", ".")
+    if name.startswith("lora_"):
+        return same_layer(name)
+    name = re.sub(r"\bto_out$", "to_out.0", name)
+    if match := COMFY_TEXT.fullmatch(name):
+        return layer_name(f"{ENCODERS[match[1]]}.{match[2]}")
+    for start in DENOISERS:
+        if name.startswith(start):
+            return unet_name(name.removeprefix(start))
+    if name.startswith(("text_encoder.", "text_encoder_2.")):
+        return layer_name(OLD_TEXT.sub(r"\1_proj", name.replace("self_attn.to_out.0", "self_attn.to_out")))
+    for part, bare in BARE.items():
+        if bare.fullmatch(name):
+            return layer_name(f"{part}.{name.replace('text_model_', TEXT_MODEL, 1)}")
+    return f"lora_{name.replace('.', '_')}"
+
+
+def names_in_files(part: str, module: str, name: str) -> set[str]:
+    """What a layer may be called in files, once `same_layer` has been through them: our own name, diffusers'
+    module path, and Stability's path for the denoiser."""
+    found = {same_layer(name), layer_name(f"{part}.{module}")}
+    if part == "unet":
+        found |= {f"{UNET}_{theirs}" for theirs in stability_names(module.replace(".", "_"))}
+    return found

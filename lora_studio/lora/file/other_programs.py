@@ -1,0 +1,172 @@
+"""What other programs make of the LoRA files written here: the rules of their loaders as facts, and what
+follows from them for a kind of network. Docs, model cards and help texts come from this table.
+
+Read from the programs' public sources: A1111 1.10 (extensions-builtin/Lora), Forge of June 2025
+(packages_3rdparty/comfyui_lora_collection, backend/patcher/lora), ComfyUI of 2025 (comfy/lora,
+comfy/weight_adapter), InvokeAI of August 2026 (backend/patches), diffusers 0.42 (loaders), which a test
+runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lora_studio.config_groups import NetworkGroup
+from lora_studio.lora.file.contents import BELONG, DIAG_OFT, LOHA, LOKR, LORA
+from lora_studio.lora.file.keys import ALPHA, DORA, split_key
+
+Reading = Literal["whole", "nearly", "otherwise", "refused"]
+"""As it was trained; as good as that; as something else; not at all."""
+UNET_NAMES = re.compile(r"lora_unet_(?:(?:down|up|input|output)_blocks|mid_block|middle_block)_.+")
+TEXT_NAMES = re.compile(
+    r"lora_te[12]?_text_model_encoder_layers_\d+_(?:mlp_fc[12]|self_attn_(?:q|k|v|out)_proj)"
+)
+INPUTS, OUTPUTS = "inputs", "outputs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """One program's loader. `kinds` are the networks whose tensors it takes, `dora` those of them whose
+    magnitudes it takes; `norms` says what it makes of a DoRA whose magnitudes are those of the outputs;
+    `special` are readings of single kinds that differ from "whole", with the reason; `refuses` whether one
+    layer that it can't read refuses the whole file."""
+
+    name: str
+    kinds: frozenset[str]
+    dora: frozenset[str]
+    norms: tuple[Reading, str]
+    special: Mapping[str, tuple[Reading, str]] = field(default_factory=dict)
+
+    def takes(self, key: str) -> bool:
+        """Whether a tensor of a file finds its place in this program."""
+        layer, part = split_key(key)
+        if not (UNET_NAMES.fullmatch(layer) or TEXT_NAMES.fullmatch(layer)):
+            return False
+        own = [kind for kind in self.kinds if part in BELONG[kind]]
+        return bool(own) or part == ALPHA or (part == DORA and bool(self.dora))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a program makes of a kind of file; `why` is empty where it is read whole."""
+
+    program: str
+    reading: Reading
+    why: str = ""
+
+
+A1111 = Program(
+    name="A1111",
+    kinds=frozenset({LORA, LOHA, LOKR, DIAG_OFT}),
+    dora=frozenset({LORA, LOHA, LOKR}),
+    norms=("otherwise", "divides by the norms of the inputs"),
+)
+FORGE = Program(
+    name="Forge",
+    kinds=frozenset({LORA, LOHA, LOKR}),
+    dora=frozenset({LORA, LOHA, LOKR}),
+    norms=("nearly", "takes the norms from the unchanged weight"),
+    special={DIAG_OFT: ("refused", "passes over every tensor")},
+)
+COMFYUI = Program(
+    name="ComfyUI",
+    kinds=frozenset({LORA, LOHA, LOKR, DIAG_OFT}),
+    dora=frozenset({LORA, LOHA, LOKR}),
+    norms=("nearly", "takes the norms from the unchanged weight"),
+    special={DIAG_OFT: ("nearly", "exact at weight 1 without constraint only")},
+)
+INVOKEAI = Program(
+    name="InvokeAI",
+    kinds=frozenset({LORA, LOHA, LOKR}),
+    dora=frozenset({LORA}),
+    norms=("otherwise", "divides by the norms of the inputs"),
+    special={DIAG_OFT: ("refused", "knows no OFT")},
+)
+DIFFUSERS = Program(
+    name="diffusers",
+    kinds=frozenset({LORA}),
+    dora=frozenset(),
+    norms=("otherwise", "leaves the magnitudes out"),
+    special={kind: ("refused", "reads LoRA and LoCon only") for kind in (LOHA, LOKR, DIAG_OFT)},
+)
+PROGRAMS = (A1111, FORGE, COMFYUI, INVOKEAI, DIFFUSERS)
+WRITTEN: Mapping[str, tuple[str, str]] = {
+    "LoRA, LoCon": (LORA, ""),
+    "DoRA": (LORA, INPUTS),
+    "DoRA, `wd_on_output`": (LORA, OUTPUTS),
+    "LoHa": (LOHA, ""),
+    "LoKr": (LOKR, ""),
+    "LoHa or LoKr with DoRA": (LOHA, INPUTS),
+    "OFT (`diag-oft`)": (DIAG_OFT, ""),
+}
+"""The kinds of files that are written here: (kind, whose norms DoRA's magnitudes are)."""
+WORDS: Mapping[Reading, str] = {
+    "whole": "yes",
+    "nearly": "nearly",
+    "otherwise": "draws something else",
+    "refused": "no",
+}
+
+
+def verdict(program: Program, kind: str, magnitudes: str = "") -> Verdict:
+    """What a program makes of files of a kind; `magnitudes` says whose norms DoRA's are, empty without
+    DoRA."""
+    if kind in program.special:
+        return Verdict(program.name, *program.special[kind])
+    if not magnitudes:
+        return Verdict(program.name, "whole")
+    if kind not in program.dora:
+        lost: tuple[Reading, str] = (
+            ("refused", "knows DoRA of LoRA only")
+            if program.dora
+            else ("otherwise", "leaves the magnitudes out")
+        )
+        return Verdict(program.name, *lost)
+    return Verdict(program.name, *program.norms) if magnitudes == OUTPUTS else Verdict(program.name, "whole")
+
+
+def verdicts(kind: str, magnitudes: str = "") -> list[Verdict]:
+    """Of all programs."""
+    return [verdict(program, kind, magnitudes) for program in PROGRAMS]
+
+
+def written_kind(network: NetworkGroup) -> tuple[str, str]:
+    """(kind, whose norms DoRA's magnitudes are) of the files of a training."""
+    magnitudes = (OUTPUTS if network.wd_on_output else INPUTS) if network.dora_wd else ""
+    return network.algo, magnitudes
+
+
+def say(kind: str, magnitudes: str = "") -> str:
+    """One or two sentences on who reads such a file."""
+    found = verdicts(kind, magnitudes)
+    good = [one.program for one in found if one.reading == "whole"]
+    rest = [f"{one.program} {_words(one)}" for one in found if one.reading != "whole"]
+    sentences = [f"It works as it is in {_listed(['LoRA Studio', *good])}."]
+    if rest:
+        sentences.append(f"{'; '.join(rest)}.")
+    return " ".join(sentences)
+
+
+def table() -> str:
+    """Markdown: kinds of files against programs."""
+    rows = ["| file | " + " | ".join(program.name for program in PROGRAMS) + " |"]
+    rows.append("|---" * (len(PROGRAMS) + 1) + "|")
+    for title, (kind, magnitudes) in WRITTEN.items():
+        rows.append(f"| {title} | " + " | ".join(_cells(verdicts(kind, magnitudes))) + " |")
+    return "\n".join(rows)
+
+
+def _cells(found: Collection[Verdict]) -> Iterator[str]:
+    for one in found:
+        yield WORDS[one.reading] + (f": {one.why}" if one.why else "")
+
+
+def _words(one: Verdict) -> str:
+    begin = {"nearly": "reads it nearly", "otherwise": "draws something else", "refused": "can't read it"}
+    return f"{begin[one.reading]} ({one.why})"
+
+
+def _listed(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]

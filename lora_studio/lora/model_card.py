@@ -1,0 +1,134 @@
+"""The model card of a trained LoRA: what it is, what it was made from, how to use it.
+
+Titles, trigger words and prompts are anybody's words: each goes in as one line that Markdown, HTML and YAML
+leave as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from lora_studio.config import TrainConfig
+from lora_studio.lora.file.other_programs import say, written_kind
+from lora_studio.parsing.plain_text import plain_text
+
+LONGEST_LINE = 1000
+SPECIAL = re.compile(r"[\\`*_\[\]<>&|~$]")
+"""What means something inside a line of Markdown, of its tables and of the formulas that the Hub draws."""
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}", re.ASCII)
+SETTINGS = (
+    *("max_train_steps", "train_batch_size", "gradient_accumulation_steps", "resolution", "network_dim"),
+    *(
+        "network_alpha",
+        "learning_rate",
+        "unet_lr",
+        "text_encoder_lr",
+        "network_train_unet_only",
+        "lr_scheduler",
+    ),
+    *("min_snr_gamma", "noise_offset", "seed", "save_precision"),
+)
+
+
+def write_card(
+    config: TrainConfig,
+    *,
+    base: str,
+    base_id: str,
+    licence: str,
+    images: int,
+    steps: int,
+    previews: Sequence[tuple[str, str, str]],
+) -> str:
+    """Markdown with the front matter of the Hugging Face Hub. `base_id` is the hub id, if there is one;
+    `previews` are (prompt, picture without, picture with the LoRA), paths relative to the card."""
+    title = plain_text(config.output.title, LONGEST_LINE) or config.output.output_name
+    trigger = plain_text(config.dataset.trigger_word, LONGEST_LINE)
+    words = f"Write {_code(trigger)} in the prompt." if trigger else "It has no trigger word."
+    values = config.values()
+    rows = [f"| `{name}` | {'' if values[name] is None else _line(str(values[name]))} |" for name in SETTINGS]
+    return "\n".join(
+        [
+            *_front_matter(title, trigger, base_id),
+            f"# {_line(title)}",
+            "",
+            f"A LoRA for {_line(base_id or base)}: {config.dataset.kind}, trained for {steps} steps "
+            f"on {images} picture{'' if images == 1 else 's'} with LoRA Studio. {words}",
+            "",
+            *_preview_table(previews),
+            "## Use",
+            "",
+            *_usage(config, base_id or f"path/to/{base}", trigger),
+            "",
+            "## Licence",
+            "",
+            "The base model's licence applies to what is made with it: "
+            f"{_line(licence) or 'see the base model'}. "
+            "The rights in the training pictures are their owners'.",
+            "",
+            "## Settings",
+            "",
+            "| setting | value |",
+            "|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _front_matter(title: str, trigger: str, base_id: str) -> list[str]:
+    base = [f"base_model: {base_id if HUB_ID.fullmatch(base_id) else _yaml(base_id)}"] if base_id else []
+    word = [f"instance_prompt: {_yaml(trigger)}"] if trigger else []
+    tags = ["tags:", "- lora", "- diffusers", "- text-to-image", "- stable-diffusion"]
+    return ["---", f"title: {_yaml(title)}", "library_name: diffusers", *base, *word, *tags, "---", ""]
+
+
+def _preview_table(previews: Sequence[tuple[str, str, str]]) -> list[str]:
+    if not previews:
+        return []
+    rows = [
+        f"| {_line(prompt)} | ![without]({quote(before)}) | ![with]({quote(after)}) |"
+        for prompt, before, after in previews
+    ]
+    return ["| prompt | without | with the LoRA |", "|---|---|---|", *rows, ""]
+
+
+def _usage(config: TrainConfig, base: str, trigger: str) -> list[str]:
+    network = config.network
+    if network.is_plain:
+        return [*_snippet(base, trigger), "", f"This is a LoRA. {say(network.algo)}"]
+    kind = f"{network.algo}, DoRA" if network.dora_wd else network.algo
+    return [f"The file is of LyCORIS' kind {kind}. {say(*written_kind(network))}"]
+
+
+def _snippet(base: str, trigger: str) -> list[str]:
+    return [
+        "```python",
+        "from diffusers import DiffusionPipeline",
+        "",
+        f"pipe = DiffusionPipeline.from_pretrained({base!r})",
+        'pipe.load_lora_weights("path/to/this/folder")',
+        f"image = pipe({(trigger or 'your prompt')!r}).images[0]",
+        "```",
+    ]
+
+
+def _line(text: str) -> str:
+    """Text that is shown as it is, in a sentence, a table or a heading."""
+    shown = SPECIAL.sub(lambda sign: f"\\{sign[0]}", plain_text(text, LONGEST_LINE))
+    return re.sub(r"#$", r"\\#", shown)
+
+
+def _code(text: str) -> str:
+    """One line of code, which may hold backticks."""
+    fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
+    room = " " if "`" in text else ""
+    return f"{fence}{room}{text}{room}{fence}"
+
+
+def _yaml(text: str) -> str:
+    """A line as YAML reads it back. Escaped halves of a letter would stay halves there."""
+    return json.dumps(plain_text(text, LONGEST_LINE), ensure_ascii=False)

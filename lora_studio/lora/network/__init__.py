@@ -1,0 +1,1 @@
+"""The networks themselves: kinds, layers, ranks, how they are attached and started."""

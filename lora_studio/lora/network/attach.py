@@ -1,0 +1,306 @@
+"""Puts a fresh network on a loaded model: plain LoRA (Hu et al. 2021) with PEFT's layers, all other kinds
+with ours."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from peft import LoHaConfig, LoKrConfig, LoraConfig, PeftConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+
+from lora_studio.lora.file.keys import ALPHA, DORA, DOWN, UP, split_key
+from lora_studio.lora.network import kinds
+from lora_studio.lora.network.layers import Change, Dropouts, Shape, fresh_weights, put_on
+from lora_studio.lora.network.ranks import Layer, Size
+
+ADAPTER = "default"
+PLAIN = Shape()
+
+Weights = dict[str, torch.nn.Parameter]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttachedLora:
+    """The network of one run. `layers` (PEFT's, or ours), `modules` (paths in the model) and `sizes` go by
+    names in the file; `parts` lists the names of each part, `peft_config` says it in PEFT's words, if it has
+    any."""
+
+    dim: int
+    alpha: float
+    layers: Mapping[str, Any]
+    modules: Mapping[str, str]
+    parts: Mapping[str, tuple[str, ...]]
+    sizes: Mapping[str, Size]
+    shape: Shape = PLAIN
+    peft_config: PeftConfig | None = None
+    base_magnitudes: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def weights(self, name: str) -> Weights:
+        """The trained weights of one layer by their part's name in the file."""
+        layer = self.layers[name]
+        return (
+            layer.weights if isinstance(layer, Change) else dict(zip((DOWN, UP), _pair(layer), strict=True))
+        )
+
+    def parameters(self, part: str) -> list[torch.nn.Parameter]:
+        """The trained weights of one part, in a fixed order."""
+        return [weight for name in self.parts.get(part, ()) for weight in self.weights(name).values()]
+
+    def tensors(self, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
+        """What the file holds: the weights and alpha of each layer, on the CPU."""
+        found: dict[str, torch.Tensor] = {}
+        for name in self.layers:
+            found[f"{name}.{ALPHA}"] = torch.tensor(self.alpha_of(name), dtype=dtype)
+            for part, weight in self.weights(name).items():
+                found[f"{name}.{part}"] = weight.detach().to("cpu", dtype).clone().contiguous()
+        return found
+
+    def alpha_of(self, name: str) -> float:
+        return float(self.sizes[name].alpha)
+
+    def changes_nothing(self, tensors: Mapping[str, torch.Tensor]) -> bool:
+        """Whether a file with these tensors (as from `tensors`) would leave the base as it is."""
+        return changes_nothing(tensors, self.base_magnitudes)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The trained weights as they are, in 32 bit on the CPU: what a run is resumed with."""
+        return {
+            f"{name}.{part}": weight.detach().to("cpu", torch.float32).clone()
+            for name in self.layers
+            for part, weight in self.weights(name).items()
+        }
+
+    @torch.no_grad()
+    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take over what `state` gave, to the bit. Raises KeyError, RuntimeError when it is of another
+        network."""
+        for name in self.layers:
+            for part, weight in self.weights(name).items():
+                weight.copy_(state[f"{name}.{part}"])
+
+    @contextlib.contextmanager
+    def left_out(self) -> Iterator[None]:
+        """Inside the block the model is as without the network. PEFT's own switch would also touch what is
+        trained."""
+        before = {name: _is_off(layer) for name, layer in self.layers.items()}
+        for layer in self.layers.values():
+            _switch(layer, off=True)
+        try:
+            yield
+        finally:
+            for name, off in before.items():
+                _switch(self.layers[name], off=off)
+
+    def to(self, device: str) -> None:
+        """Our layers are no part of the model, so they don't move with it. Parameters stay the same
+        objects."""
+        for layer in self.layers.values():
+            if isinstance(layer, Change):
+                layer.hold(device)
+
+
+def attach(
+    models: Mapping[str, Any],
+    layers: Sequence[Layer],
+    *,
+    dim: int,
+    alpha: float,
+    sizes: Mapping[str, Size] | None = None,
+    shape: Shape = PLAIN,
+    seed: int = 0,
+) -> AttachedLora:
+    """Put a network on `layers` of `models` (by part): linear ones and convolutions, each with `dim` and
+    `alpha` or with its own of `sizes`. Nothing changes yet. Weights are 32 bit whatever the base is held in.
+    The global random state is left as it was."""
+    usual = Size(dim=dim, alpha=alpha or float(dim))
+    own = {layer.name: (sizes or {}).get(layer.name, usual) for layer in layers}
+    parts = {
+        part: tuple(layer.name for layer in layers if layer.part == part)
+        for part in dict.fromkeys(layer.part for layer in layers)
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        if shape.is_plain:
+            attached: dict[str, Any] = {}
+            for part in parts:
+                chosen = [layer for layer in layers if layer.part == part]
+                _inject(models[part], chosen, usual, own)
+                for layer in chosen:
+                    attached[layer.name] = _prepared(models[part].get_submodule(layer.module), shape.dropouts)
+        else:
+            attached = {
+                layer.name: _changed(models[layer.part].get_submodule(layer.module), own[layer.name], shape)
+                for layer in layers
+            }
+    return AttachedLora(
+        dim=dim,
+        alpha=usual.alpha,
+        layers=attached,
+        modules={layer.name: layer.module for layer in layers},
+        parts=parts,
+        peft_config=describe(shape, usual, own, layers),
+        sizes={name: _real_size(size, attached[name], shape) for name, size in own.items()},
+        shape=shape,
+        base_magnitudes={
+            name: layer.weights[DORA].detach().to("cpu", torch.float32).clone()
+            for name, layer in attached.items()
+            if shape.dora_wd and not layer.base.weight.is_meta
+        },
+    )
+
+
+def is_finite(tensors: Iterable[torch.Tensor]) -> bool:
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+
+
+def changes_nothing(
+    tensors: Mapping[str, torch.Tensor], magnitudes: Mapping[str, torch.Tensor] | None = None
+) -> bool:
+    """Whether no layer adds anything. `magnitudes` are the base's own, by layer: a DoRA that has others does
+    something, as does one whose base's are not known."""
+    layers: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        name, part = split_key(key)
+        layers.setdefault(name, {})[part] = tensor
+    return all(
+        kinds.is_zero(kinds.kind_of(parts), parts) and _same(parts.get(DORA), (magnitudes or {}).get(name))
+        for name, parts in layers.items()
+    )
+
+
+def _same(magnitude: torch.Tensor | None, base: torch.Tensor | None) -> bool:
+    if magnitude is None:
+        return True
+    return base is not None and torch.equal(magnitude, base.to(magnitude.dtype))
+
+
+def _is_off(layer: Any) -> bool:
+    return layer.off if isinstance(layer, Change) else bool(layer._disable_adapters)
+
+
+def _switch(layer: Any, *, off: bool) -> None:
+    if isinstance(layer, Change):
+        layer.off = off
+    else:
+        layer._disable_adapters = off
+
+
+def _inject(model: Any, layers: Sequence[Layer], usual: Size, own: Mapping[str, Size]) -> None:
+    config = LoraConfig(
+        r=usual.dim,
+        lora_alpha=usual.alpha,
+        target_modules=[layer.module for layer in layers],
+        bias="none",
+        **_patterns(usual, own, layers),
+    )
+    inject_adapter_in_model(config, model, adapter_name=ADAPTER)
+
+
+def describe(
+    shape: Shape, usual: Size, own: Mapping[str, Size], layers: Sequence[Layer]
+) -> PeftConfig | None:
+    """What PEFT calls this network; None where it has no words for it: it turns inputs where OFT files turn
+    outputs, knows DoRA's norms of outputs only, and no DoRA of other kinds."""
+    targets = [layer.module for layer in layers]
+    patterns = _patterns(usual, own, layers)
+    if shape.kind == kinds.LORA and (shape.wd_on_output or not shape.dora_wd):
+        return LoraConfig(
+            r=usual.dim,
+            lora_alpha=usual.alpha,
+            target_modules=targets,
+            bias="none",
+            use_dora=shape.dora_wd,
+            **patterns,
+        )
+    if shape.dora_wd or shape.kind == kinds.DIAG_OFT or shape.full_matrix:
+        return None
+    if shape.kind == kinds.LOHA:
+        return LoHaConfig(r=usual.dim, alpha=usual.alpha, target_modules=targets, **patterns)
+    return LoKrConfig(
+        r=usual.dim,
+        alpha=usual.alpha,
+        target_modules=targets,
+        decompose_both=shape.decompose_both,
+        decompose_factor=shape.factor,
+        **patterns,
+    )
+
+
+def _patterns(usual: Size, own: Mapping[str, Size], layers: Sequence[Layer]) -> dict[str, Any]:
+    """The layers with a size of their own. PEFT's patterns are regular expressions."""
+    others = [(layer.module.replace(".", r"\."), own[layer.name]) for layer in layers]
+    return {
+        "rank_pattern": {path: size.dim for path, size in others if size.dim != usual.dim},
+        "alpha_pattern": {path: size.alpha for path, size in others if size.alpha != usual.alpha},
+    }
+
+
+def _prepared(layer: Any, dropouts: Dropouts) -> LoraLayer:
+    for weight in _pair(layer):
+        weight.data = weight.data.float()
+        weight.requires_grad_(True)
+    if dropouts.network or dropouts.rank:
+        layer.lora_A[ADAPTER].register_forward_hook(_rank_dropouts(dropouts))
+    if dropouts.module:
+        layer.lora_B[ADAPTER].register_forward_hook(_module_dropout(dropouts.module))
+    return layer
+
+
+def _changed(base: Any, size: Size, shape: Shape) -> Change:
+    weights = {
+        name: torch.nn.Parameter(tensor.float())
+        for name, tensor in fresh_weights(base, shape, size.dim).items()
+    }
+    alpha = shape.constraint if shape.kind == kinds.DIAG_OFT else size.alpha
+    change = Change(kind=shape.kind, base=base, weights=weights, alpha=alpha, dropouts=shape.dropouts)
+    put_on(base, [change])
+    return change
+
+
+def _real_size(size: Size, layer: Any, shape: Shape) -> Size:
+    """OFT's alpha is its constraint. Two full matrices of LoKr are not scaled, which LyCORIS writes as alpha
+    = dim."""
+    if shape.kind == kinds.DIAG_OFT:
+        return Size(dim=size.dim, alpha=shape.constraint)
+    if shape.kind == kinds.LOKR and not kinds.rank_of({n: w.shape for n, w in layer.weights.items()}):
+        return Size(dim=size.dim, alpha=float(size.dim))
+    return size
+
+
+def _rank_dropouts(dropouts: Dropouts) -> Callable[..., torch.Tensor]:
+    """Kohya drops between down and up; PEFT's own dropout would drop the layer's input. `rank` leaves out
+    whole ranks, others for each picture, and scales the rest up."""
+
+    def drop(module: torch.nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
+        if not module.training:
+            return output
+        if dropouts.network:
+            output = torch.nn.functional.dropout(output, dropouts.network)
+        if dropouts.rank:
+            is_image = output.dim() == 4
+            ranks = output.shape[1 if is_image else -1]
+            keep = (torch.rand(output.shape[0], ranks) > dropouts.rank).to(output.device)
+            inner = [1] * (output.dim() - 2)
+            keep = keep.view(-1, ranks, *inner) if is_image else keep.view(-1, *inner, ranks)
+            output = output * keep / (1 - dropouts.rank)
+        return output
+
+    return drop
+
+
+def _module_dropout(share: float) -> Callable[..., torch.Tensor]:
+    """A layer that is left out gets no gradient at all, so the optimizer passes it over."""
+
+    def drop(module: torch.nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
+        dropped = module.training and torch.rand(1) < share
+        return torch.zeros_like(output, requires_grad=False) if dropped else output
+
+    return drop
+
+
+def _pair(layer: Any) -> tuple[torch.nn.Parameter, torch.nn.Parameter]:
+    return layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight

@@ -1,0 +1,157 @@
+"""What a network starts from: another one's weights, or a base that others were merged into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lora_studio.errors import ConfigError, FamilyMismatch
+from lora_studio.lora.file.contents import say_left_out
+from lora_studio.lora.file.keys import BIAS, DORA, OFT, names_in_files
+from lora_studio.lora.network import kinds
+from lora_studio.lora.network.attach import AttachedLora
+from lora_studio.lora.network.layer_fit import fit_to
+from lora_studio.lora.network.layers import Change
+from lora_studio.lora.network.ranks import Layer, Size
+from lora_studio.lora.network.weights import LayerWeights, read_contents, read_weights
+
+FITTING = "Take a file that was made for this base model."
+
+
+def sizes_from(path: str, layers: Sequence[Layer]) -> dict[str, Size]:
+    """Rank and alpha of each layer that the file has, by our name. Raises FamilyMismatch, BrokenFile,
+    UnknownFormat."""
+    file = read_weights(path)
+    sizes = {}
+    for layer in layers:
+        names = names_in_files(layer.part, layer.module, layer.name)
+        found = next((file[name] for name in names if name in file), None)
+        if found is not None:
+            dim = found.dim or _side(found)
+            sizes[layer.name] = Size(dim=dim, alpha=found.alpha or float(dim))
+    if not sizes:
+        raise _no_fit(path)
+    return sizes
+
+
+@torch.no_grad()
+def continue_from(path: str, lora: AttachedLora) -> list[str]:
+    """Start with what the file does: its tensors are taken over, and scaled where its alpha differs from
+    ours. Layers that it lacks stay new. Returns the names of its layers that this network doesn't have.
+    Raises ConfigError, FamilyMismatch, BrokenFile, UnknownFormat."""
+    file = read_weights(path)
+    ours = {
+        spelling: name
+        for part, names in lora.parts.items()
+        for name in names
+        for spelling in names_in_files(part, lora.modules[name], name)
+    }
+    if not any(name in ours for name in file):
+        raise _no_fit(path)
+    left = [name for name, theirs in file.items() if name not in ours or _is_beside(theirs, lora)]
+    for name, theirs in file.items():
+        if name not in left:
+            _take_over(Path(path).name, lora, ours[name], theirs)
+    return left
+
+
+@torch.no_grad()
+def merge_into_base(models: Mapping[str, Any], layers: Sequence[Layer], path: str, strength: float) -> str:
+    """Add a LoRA file to the base's weights, as Kohya's base_weights does: in 32 bit, then in the weight's
+    own format. Returns a sentence on what of the file has no place, empty where all has. Raises
+    FamilyMismatch, BrokenFile, UnknownFormat."""
+    modules = {
+        spelling: models[layer.part].get_submodule(layer.module)
+        for layer in layers
+        for spelling in names_in_files(layer.part, layer.module, layer.name)
+    }
+    contents, _ = read_contents(path)
+    fit = fit_to(contents, modules)
+    if not fit.belongs:
+        raise _no_fit(path)
+    for name, theirs in read_weights(path, fit.layers).items():
+        base = modules[name]
+        change = change_from(base, theirs, strength)
+        if theirs.kind == kinds.LORA and DORA not in theirs.parts:
+            parts = {part: weight.float() for part, weight in change.weights.items()}
+            made = kinds.change(kinds.LORA, parts, base.weight.shape)
+            # to the bit as Kohya does it
+            added = strength * made * kinds.scale_of(theirs.parts, theirs.alpha)
+        else:
+            added = change.delta()
+        base.weight.data = (base.weight.float() + added).to(base.weight.dtype)
+        if BIAS in change.weights and base.bias is not None:
+            base.bias.data = (base.bias.float() + strength * change.weights[BIAS].float()).to(base.bias.dtype)
+    said = say_left_out((*contents.left_out, *fit.left_out), contents.values)
+    return f"{Path(path).name}: {said}" if said else ""
+
+
+def change_from(base: torch.nn.Module, layer: LayerWeights, strength: float = 1.0) -> Change:
+    """The change that a file makes to a layer of the base, its tensors in the dimensions that go with it.
+    Raises ValueError, RuntimeError for sizes that don't."""
+    own: Any = base.weight
+    parts = kinds.fitted(layer.kind, layer.parts, own.shape)
+    weights = {part: torch.nn.Parameter(tensor, requires_grad=False) for part, tensor in parts.items()}
+    return Change(kind=layer.kind, base=base, weights=weights, alpha=layer.alpha, strength=strength)
+
+
+def _take_over(file: str, lora: AttachedLora, name: str, theirs: LayerWeights) -> None:
+    ours = lora.weights(name)
+    if theirs.kind != lora.shape.kind or (DORA in theirs.parts) != lora.shape.dora_wd:
+        kind = f"{theirs.kind}{' with dora_wd' if DORA in theirs.parts else ''}"
+        raise ConfigError(
+            f"{file} is of another kind ({kind}) than this training.",
+            "Set algo and dora_wd as the file has them.",
+            field="network_weights",
+        )
+    parts = _as_ours(theirs, ours)
+    if {part: tuple(tensor.shape) for part, tensor in parts.items()} != {
+        part: tuple(weight.shape) for part, weight in ours.items()
+    }:
+        raise ConfigError(
+            f"{file} has another rank than this training (in {name}: {theirs.dim or 'full'}).",
+            "Switch dim_from_weights on, or set network_dim and conv_dim as the file has them.",
+            field="network_weights",
+        )
+    for part, tensor in parts.items():
+        ours[part].copy_(tensor)
+    if theirs.kind != kinds.DIAG_OFT and theirs.dim:
+        wanted = 1.0 if theirs.alpha is None else (theirs.alpha or theirs.dim) / theirs.dim
+        ratio = wanted / (lora.alpha_of(name) / theirs.dim)
+        ours[kinds.factors(theirs.kind, ours)[-1]].mul_(ratio)
+
+
+def _is_beside(theirs: LayerWeights, lora: AttachedLora) -> bool:
+    """Whether it is a plain difference, as files of networks have them for single layers."""
+    return theirs.kind == kinds.FULL != lora.shape.kind
+
+
+def _as_ours(theirs: LayerWeights, ours: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    """Their tensors in the dimensions of ours, where that only takes another writing of the same numbers."""
+    return {
+        part: tensor.reshape(ours[part].shape)
+        if part in ours and tensor.squeeze().shape == ours[part].squeeze().shape
+        else tensor
+        for part, tensor in theirs.parts.items()
+        if part != BIAS
+    }
+
+
+def _side(layer: LayerWeights) -> int:
+    """What stands for the rank where there is none: OFT's block size, the larger side of LoKr's full
+    matrix."""
+    parts = layer.parts
+    if layer.kind == kinds.LOKR:
+        return max(parts["lokr_w2"].shape[:2])
+    return int(parts[OFT].shape[1]) if layer.kind == kinds.DIAG_OFT and OFT in parts else 1
+
+
+def _no_fit(path: str) -> FamilyMismatch:
+    return FamilyMismatch(
+        f"{Path(path).name} doesn't fit this base model: its layers have other names or sizes.",
+        FITTING,
+        path=Path(path),
+    )

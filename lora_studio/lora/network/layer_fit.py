@@ -1,0 +1,93 @@
+"""Which layers of a file a base model can use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from lora_studio.lora.file.contents import FULL, LORA, Contents, FileLayer, LeftOut
+from lora_studio.lora.file.keys import ALPHA, BIAS, DORA, UP_BIAS, layer_name
+from lora_studio.lora.network.kinds import fits
+
+TOKENS = "embeddings.token_embedding"
+LONGEST = 75
+"""Vectors of one word: as many as a window of the text encoder has room for."""
+NO_WORD = "an embedding that doesn't go with the base model's text encoder"
+MOST_WORDS = 100
+"""Of one file: each is looked for in every prompt."""
+TOO_MANY = f"one embedding too many: {MOST_WORDS} are read"
+NO_PLACE, OTHER_SIZES = "no such layer in the base model", "of other sizes than the base model's"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """`layers` are those that can be used, by Kohya's name; `other_sizes` says how many have a place but not
+    its sizes: many are a sign of another base model. `words` are the file's embeddings: by word, the tensor
+    for each text encoder's part."""
+
+    layers: frozenset[str]
+    left_out: tuple[LeftOut, ...]
+    other_sizes: int
+    words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def belongs(self) -> bool:
+        """Whether this is a file for this base model, as far as names and sizes tell."""
+        return bool(self.layers) and self.other_sizes <= max(1, len(self.layers) // 3)
+
+
+def fit_to(contents: Contents, modules: Mapping[str, Any]) -> Fit:
+    """Compare a file with a base's layers, by all names that files have for them. Only shapes are read."""
+    fitting = lru_cache(None)(lambda kind, shapes, weight: fits(kind, dict(shapes), weight))
+    used, left, other_sizes = set(), [], 0
+    for name, layer in contents.layers.items():
+        module = modules.get(name)
+        if module is None:
+            left.append(_left(layer, NO_PLACE))
+            continue
+        shapes = tuple(sorted((part, shape) for part, shape in layer.shapes.items() if part != ALPHA))
+        if hasattr(module, "num_embeddings") and not _for_words(layer):
+            left.append(_left(layer, NO_PLACE))
+            continue
+        if fitting(layer.kind, shapes, tuple(module.weight.shape)):
+            used.add(name)
+            bias = layer.shapes.get(BIAS)
+            if bias is not None and math.prod(bias) != module.weight.shape[0]:
+                left.append(LeftOut(name=layer.keys[BIAS], why=OTHER_SIZES, values=math.prod(bias)))
+        else:
+            other_sizes += 1
+            left.append(_left(layer, OTHER_SIZES))
+    words, others = _words(contents, modules)
+    return Fit(layers=frozenset(used), left_out=(*left, *others), other_sizes=other_sizes, words=words)
+
+
+def _words(contents: Contents, modules: Mapping[str, Any]) -> tuple[dict[str, dict[str, str]], list[LeftOut]]:
+    words: dict[str, dict[str, str]] = {}
+    left = []
+    for word, parts in contents.embeddings.items():
+        for part, (key, shape) in parts.items():
+            encoder = "text_encoder_2" if part == "clip_g" else "text_encoder"
+            table = modules.get(layer_name(f"{encoder}.{TOKENS}"))
+            if (
+                table is None
+                or shape[-1:] != tuple(table.weight.shape[1:])
+                or math.prod(shape[:-1]) > LONGEST
+            ):
+                left.append(LeftOut(name=key, why=NO_WORD, values=math.prod(shape)))
+            elif word not in words and len(words) >= MOST_WORDS:
+                left.append(LeftOut(name=key, why=TOO_MANY, values=math.prod(shape)))
+            else:
+                words.setdefault(word, {})[encoder] = key
+    return words, left
+
+
+def _for_words(layer: FileLayer) -> bool:
+    """Whether a layer can change a table of words: nothing is turned there, and no bias added."""
+    return layer.kind in (LORA, FULL) and not {BIAS, UP_BIAS, DORA} & layer.shapes.keys()
+
+
+def _left(layer: FileLayer, why: str) -> LeftOut:
+    return LeftOut(name=layer.spelled, why=why, values=layer.values)

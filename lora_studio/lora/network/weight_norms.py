@@ -1,0 +1,43 @@
+"""Keeps each layer's change from growing too large (Kohya's scale_weight_norms)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from lora_studio.lora.network import kinds
+from lora_studio.lora.network.attach import AttachedLora
+
+
+@dataclass(frozen=True, kw_only=True)
+class Norms:
+    """After scaling: how many layers were scaled, the mean and the largest norm."""
+
+    scaled: int
+    mean: float
+    largest: float
+
+
+@torch.no_grad()
+def limit_norms(lora: AttachedLora, limit: float) -> Norms:
+    """Scale down the layers whose |alpha / rank x change| is above the limit, each factor of the product by
+    the same root."""
+    scaled, norms = 0, []
+    for name in lora.layers:
+        weights = lora.weights(name)
+        norm = _norm(weights, lora.alpha_of(name))
+        ratio = float(limit / norm) if norm > limit else 1.0
+        if ratio != 1.0:
+            scaled += 1
+            factors = kinds.factors(lora.shape.kind, weights)
+            for factor in factors:
+                weights[factor].mul_(ratio ** (1 / len(factors)))
+        norms.append(norm * ratio)
+    return Norms(scaled=scaled, mean=sum(norms) / len(norms), largest=max(norms))
+
+
+def _norm(weights: Mapping[str, torch.Tensor], alpha: float) -> float:
+    kind = kinds.kind_of(weights)
+    return float(kinds.change(kind, weights, torch.Size((-1,))).norm() * kinds.scale_of(weights, alpha))

@@ -1,0 +1,96 @@
+"""The tensors of a LoRA file, layer by layer, whatever spelling it has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from lora_studio.errors import BrokenFile, UnknownFormat
+from lora_studio.lora.file.alphas import Scaling, alpha_of, scalings
+from lora_studio.lora.file.contents import NETWORKS, Contents, FileLayer, contents_of, shown
+from lora_studio.lora.file.keys import ALPHA, BIAS, DORA, UP_BIAS
+from lora_studio.lora.file.lora_files import read_tensor_table
+from lora_studio.lora.network import kinds
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerWeights:
+    """One layer of a file: its kind, its tensors by part, and alpha (None: no scaling)."""
+
+    kind: str
+    parts: Mapping[str, torch.Tensor]
+    alpha: float | None
+
+    @property
+    def dim(self) -> int:
+        """0 where the layer has none."""
+        return kinds.rank_of(self.shapes)
+
+    @property
+    def shapes(self) -> dict[str, torch.Size]:
+        return {name: tensor.shape for name, tensor in self.parts.items()}
+
+
+def read_contents(path: Path | str) -> tuple[Contents, Mapping[str, Scaling]]:
+    """What a file holds, and the alphas that are said beside its tensors. Raises BrokenFile,
+    UnknownFormat."""
+    path = Path(path).expanduser()
+    metadata, table, _ = read_tensor_table(path)
+    contents = contents_of(table)
+    if not contents.layers:
+        raise UnknownFormat(f"{path.name} has no layer that can be used.", NETWORKS, path=path)
+    return contents, scalings(metadata, path)
+
+
+def read_weights(path: Path | str, only: Collection[str] | None = None) -> dict[str, LayerWeights]:
+    """The layers of a file (with `only` those of these names) by Kohya's name, in the file's order; what
+    can't be used is left out. Raises BrokenFile, UnknownFormat."""
+    path = Path(path).expanduser()
+    contents, said = read_contents(path)
+    found: dict[str, LayerWeights] = {}
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            for name, layer in contents.layers.items():
+                if only is None or name in only:
+                    # Copies of their own: bits of products depend on where in memory a tensor begins.
+                    tensors = {part: file.get_tensor(key).clone() for part, key in layer.keys.items()}
+                    found[name] = _layer(layer, tensors, said)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise _unreadable(path, error) from error
+    return found
+
+
+def read_tensors(path: Path | str, keys: Collection[str]) -> dict[str, torch.Tensor]:
+    """Some tensors of a file by their names in it. Raises BrokenFile."""
+    path = Path(path).expanduser()
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return {key: file.get_tensor(key).clone() for key in keys}
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> BrokenFile:
+    why = str(error).splitlines()[0][:200]
+    return BrokenFile(
+        f"{path.name} can't be read: {why}", "Get the file again, or train it again.", path=path
+    )
+
+
+def _layer(layer: FileLayer, parts: dict[str, torch.Tensor], said: Mapping[str, Scaling]) -> LayerWeights:
+    own = parts.pop(ALPHA, None)
+    rank = kinds.rank_of(layer.shapes)
+    alpha = alpha_of(said, layer.spelled, rank) if own is None else float(own)
+    if alpha is not None and not math.isfinite(alpha):
+        raise RuntimeError(f"the alpha of {shown(layer.spelled)} is no number ({alpha})")
+    if "lora_magnitude_vector" in layer.keys.get(DORA, ""):
+        parts[DORA] = parts[DORA].reshape(-1, 1)  # PEFT's are always those of the outputs
+    if UP_BIAS in parts:
+        scale = alpha / rank if alpha and rank else 1.0
+        parts[BIAS] = parts.get(BIAS, 0) + scale * parts.pop(UP_BIAS)
+    return LayerWeights(kind=layer.kind, parts=parts, alpha=alpha)

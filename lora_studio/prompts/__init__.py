@@ -1,0 +1,1 @@
+"""What a prompt says before a model sees it: weights, wildcards, LoRA tags, styles. No torch in here."""

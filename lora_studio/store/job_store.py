@@ -1,0 +1,374 @@
+"""Jobs and their events. Each event and what it changes in its job's row are written in one transaction, and
+with them, by the schema's triggers, what `store/outbox.py` hands to the mirror."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sqlite3
+import time
+import uuid
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from lora_studio.config import TrainConfig
+from lora_studio.errors import ConfigError, StoreError
+from lora_studio.events import (
+    COMMANDS,
+    CheckpointSaved,
+    Command,
+    Event,
+    Noted,
+    PreviewSaved,
+    Queued,
+    Started,
+    StateSaved,
+    StepDone,
+    Stopped,
+    Validated,
+    event_from_json,
+    event_to_json,
+)
+from lora_studio.records import JobRecord, JobStatus, StoredEvent
+from lora_studio.store.database import Database
+from lora_studio.store.job_projection import changes
+from lora_studio.store.process_owner import is_alive
+
+logger = logging.getLogger(__name__)
+
+FIELDS = (
+    "id, name, status, config, created_at, started_at, finished_at, heartbeat_at, progress, step, "
+    "total_steps, phase, loss, seconds_left, message, hint, result_path, revision, owner, "
+    "state_step, fork_of, run, earlier_seconds"
+)
+ACTIVE = "('queued', 'running', 'stopping', 'pausing', 'paused')"
+WORKING = "('running', 'stopping', 'pausing')"
+OF_A_STEP = (StepDone, PreviewSaved, CheckpointSaved, StateSaved, Validated)
+
+
+class JobStore:
+    """The trainings of this home folder, of all processes that share it. Raises StoreError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def folder(self, job_id: str) -> Path:
+        """Where the job's log and event file lie, beside the database."""
+        return self._database.path.parent / "jobs" / job_id
+
+    def create(self, config: TrainConfig, owner: str = "", *, fork_of: str = "") -> JobRecord:
+        """A queued job, which begins with the weights of the state in the folder `fork_of` if there is one.
+        Raises ConfigError when an active or paused job writes to the same folder."""
+        job_id, now = uuid.uuid4().hex[:12], time.time()
+        with self._database.write() as connection:
+            ahead = _check_free(connection, job_id, config.output.output_dir, config.output.output_name)
+            connection.execute(
+                "INSERT INTO jobs(id, name, status, config, created_at, heartbeat_at, total_steps, owner,"
+                " fork_of) VALUES (?, ?, 'queued', ?, ?, ?, ?, ?, ?)",
+                (
+                    *(job_id, config.output.title or config.output.output_name, json.dumps(config.to_json())),
+                    *(now, now, config.optimizer.max_train_steps, owner, fork_of),
+                ),
+            )
+            _append(connection, job_id, Queued(ahead=ahead), now)
+            return _record(_row(connection, job_id))
+
+    def resume(self, job_id: str, owner: str = "") -> JobRecord:
+        """Queue an ended job again; its place is that of its age. Raises StoreError when it can't be resumed,
+        ConfigError when another job writes to its folder meanwhile."""
+        with self._database.write() as connection:
+            job = _record(_row(connection, job_id))
+            if not job.resumable:
+                raise StoreError(
+                    f"The training {job.name} can't be resumed: it is {job.status}"
+                    f"{'' if job.status.active else ' and has left no state'}.",
+                    "" if job.status.active else "Start it again.",
+                )
+            output = job.config["output"]
+            ahead = _check_free(connection, job_id, output["output_dir"], output["output_name"])
+            values = {
+                "status": JobStatus.QUEUED,
+                "owner": owner,
+                "heartbeat_at": time.time(),
+                "run": job.run + 1,
+                "earlier_seconds": job.seconds_at_work(time.time()),
+            }
+            _update(
+                connection,
+                job_id,
+                {**values, "started_at": None, "finished_at": None, "message": "", "hint": ""},
+            )
+            connection.execute("DELETE FROM commands WHERE job_id = ?", (job_id,))
+            _append(connection, job_id, Queued(ahead=ahead), time.time())
+            return _record(_row(connection, job_id))
+
+    def command(self, job_id: str, command: Command) -> JobRecord:
+        """Leave a command for the process that runs the job; a job that waits is paused at once. Raises
+        StoreError when it does not run."""
+        with self._database.write() as connection:
+            job = _record(_row(connection, job_id))
+            waits = command == "pause" and job.status == JobStatus.QUEUED
+            if waits:
+                _update(connection, job_id, {"status": JobStatus.PAUSED, "finished_at": time.time()})
+            elif job.status == JobStatus.RUNNING:
+                connection.execute("INSERT INTO commands(job_id, command) VALUES (?, ?)", (job_id, command))
+                if command == "pause":
+                    _update(connection, job_id, {"status": JobStatus.PAUSING})
+            elif command != "pause" or job.status not in (JobStatus.PAUSING, JobStatus.PAUSED):
+                raise StoreError(
+                    f"The training {job.name} is not running: it is {job.status}.",
+                    "Only a running training can be told that.",
+                )
+            return _record(_row(connection, job_id))
+
+    def take_command(self, job_id: str) -> Command | None:
+        """The oldest command left for a job; it is gone afterwards."""
+        with self._database.write() as connection:
+            sql = "SELECT number, command FROM commands WHERE job_id = ? ORDER BY number LIMIT 1"
+            row = connection.execute(sql, (job_id,)).fetchone()
+            if row is None:
+                return None
+            connection.execute("DELETE FROM commands WHERE number = ?", (row["number"],))
+            return next((command for command in COMMANDS if command == row["command"]), None)
+
+    def has_commands(self, job_id: str) -> bool:
+        return bool(self._database.read("SELECT 1 FROM commands WHERE job_id = ? LIMIT 1", (job_id,)))
+
+    def get(self, job_id: str) -> JobRecord:
+        rows = self._database.read(f"SELECT {FIELDS} FROM jobs WHERE id = ?", (job_id,))
+        if not rows:
+            raise _no_such_job(job_id)
+        return _record(rows[0])
+
+    def jobs(self, limit: int = 50) -> list[JobRecord]:
+        """Newest first."""
+        sql = f"SELECT {FIELDS} FROM jobs ORDER BY number DESC LIMIT ?"
+        return [_record(row) for row in self._database.read(sql, (limit,))]
+
+    def active(self) -> list[JobRecord]:
+        """Jobs that wait or run, oldest first."""
+        sql = f"SELECT {FIELDS} FROM jobs WHERE status IN {ACTIVE} ORDER BY number"
+        return [_record(row) for row in self._database.read(sql)]
+
+    def newest_of(self, slug: str) -> JobRecord | None:
+        """The latest training that writes the LoRA of this slug."""
+        sql = (
+            f"SELECT {FIELDS} FROM jobs WHERE json_extract(config, '$.output.output_name') = ?"
+            " ORDER BY number DESC LIMIT 1"
+        )
+        rows = self._database.read(sql, (slug,))
+        return _record(rows[0]) if rows else None
+
+    def revision(self) -> int:
+        """A number that is another one after any change of any job."""
+        return int(self._database.read("SELECT total(revision) AS sum FROM jobs")[0]["sum"])
+
+    def append(self, job_id: str, event: Event, at: float | None = None) -> StoredEvent:
+        """Store an event and what it changes. `at` is its unix time, now if left out."""
+        with self._database.write() as connection:
+            return _append(connection, job_id, event, time.time() if at is None else at)
+
+    def append_missing(self, job_id: str, events: Sequence[tuple[Event, float]]) -> int:
+        """Of events in order, with their unix times, store those after the last one that is there already."""
+        with self._database.write() as connection:
+            sql = "SELECT at, kind FROM events WHERE job_id = ? AND at >= ?"
+            known = {tuple(row) for row in connection.execute(sql, (job_id, min(at for _, at in events)))}
+            there = [i for i, (event, at) in enumerate(events) if (at, type(event).__name__) in known]
+            missing = events[there[-1] + 1 if there else 0 :]
+            for event, at in missing:
+                _append(connection, job_id, event, at)
+            return len(missing)
+
+    def events(
+        self, job_id: str, after: int = 0, kinds: Collection[str] = (), limit: int | None = None
+    ) -> list[StoredEvent]:
+        """Events in order with a sequence number above `after`. `kinds` are class names, none means all;
+        `limit` keeps the newest so many."""
+        marks = ", ".join("?" * len(kinds))
+        sql = "SELECT sequence, at, json FROM events WHERE job_id = ? AND sequence > ?"
+        sql += f" AND kind IN ({marks})" if kinds else ""
+        if kinds and StepDone.__name__ not in kinds:
+            sql += " AND kind <> 'StepDone'"  # lets SQLite take the short index
+        sql += " ORDER BY sequence DESC LIMIT ?"
+        rows = self._database.read(sql, (job_id, after, *kinds, -1 if limit is None else limit))
+        return [stored for row in reversed(rows) if (stored := _stored(row)) is not None]
+
+    def losses(self, job_id: str, points: int = 200) -> list[tuple[int, float]]:
+        """(step, mean loss since the point before), at most about `points` of them, in order."""
+        span = (
+            "SELECT min(step) AS first, max(step) AS last FROM events WHERE job_id = ? AND kind = 'StepDone'"
+        )
+        first, last = self._database.read(span, (job_id,))[0]
+        if first is None:
+            return []
+        width = math.ceil((last - first + 1) / max(1, points))
+        sql = (
+            "SELECT max(step), avg(loss) FROM events INDEXED BY losses WHERE job_id = ? AND kind = 'StepDone'"
+            " AND loss IS NOT NULL GROUP BY (step - ?) / ? ORDER BY 1"
+        )
+        return [(int(step), float(loss)) for step, loss in self._database.read(sql, (job_id, first, width))]
+
+    def stop(self, job_id: str) -> JobRecord:
+        """A waiting or paused job is stopped at once, a running one becomes `stopping`; an ended one stays as
+        it is."""
+        with self._database.write() as connection:
+            row = _row(connection, job_id)
+            status = row["status"]
+            if status in (JobStatus.QUEUED, JobStatus.PAUSED):
+                _append(connection, job_id, Stopped(step=row["step"], path=row["result_path"]), time.time())
+            elif status in (JobStatus.RUNNING, JobStatus.PAUSING):
+                _update(connection, job_id, {"status": JobStatus.STOPPING})
+            return _record(_row(connection, job_id))
+
+    def next_queued(self, owner: str = "") -> JobRecord | None:
+        """The job that has waited longest among those of `owner` (all, if empty)."""
+        sql = (
+            f"SELECT {FIELDS} FROM jobs WHERE status = 'queued' AND ? IN ('', owner) ORDER BY number LIMIT 1"
+        )
+        rows = self._database.read(sql, (owner,))
+        return _record(rows[0]) if rows else None
+
+    def claim(self, job_id: str, owner: str) -> bool:
+        """Take a waiting job to run it. False when it no longer waits."""
+        now = time.time()
+        with self._database.write() as connection:
+            if _row(connection, job_id)["status"] != JobStatus.QUEUED:
+                return False
+            values = {"status": JobStatus.RUNNING, "owner": owner, "started_at": now, "heartbeat_at": now}
+            _update(connection, job_id, values)
+            return True
+
+    def heartbeat(self, owner: str) -> None:
+        """Say that the process `owner` is alive, for all its jobs."""
+        with self._database.write() as connection:
+            connection.execute(
+                f"UPDATE jobs SET heartbeat_at = ? WHERE owner = ? AND status IN {ACTIVE}",
+                (time.time(), owner),
+            )
+
+    def interrupt_orphans(self, owner: str) -> list[JobRecord]:
+        """Jobs that ran in a process that is gone become `interrupted`, those that waited there pass to
+        `owner` and keep their place. Returns the interrupted ones."""
+        dead = _dead_owners(self.active(), owner)
+        if not dead:
+            return []
+        marks = ", ".join("?" * len(dead))
+        with self._database.write() as connection:
+            connection.execute(
+                "UPDATE jobs SET owner = ?, heartbeat_at = ?, revision = revision + 1"
+                f" WHERE status = 'queued' AND owner IN ({marks})",
+                (owner, time.time(), *dead),
+            )
+            sql = f"SELECT id FROM jobs WHERE status IN {WORKING} AND owner IN ({marks})"
+            ids = [row["id"] for row in connection.execute(sql, tuple(dead))]
+            return [_interrupt(connection, job_id) for job_id in ids]
+
+
+def _append(connection: sqlite3.Connection, job_id: str, event: Event, at: float) -> StoredEvent:
+    row = _row(connection, job_id)
+    sequence = row["events"] + 1
+    data = event_to_json(event)
+    step = event.step if isinstance(event, OF_A_STEP) else None
+    loss = event.loss if isinstance(event, StepDone) else None
+    if isinstance(event, Started):
+        _forget_after(connection, job_id, event.start_step or -1)
+    elif isinstance(event, StepDone) and event.step <= row["step"]:
+        _forget_after(connection, job_id, event.step - 1)
+    connection.execute(
+        "INSERT INTO events(job_id, sequence, at, kind, json, step, loss) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (job_id, sequence, at, data["kind"], json.dumps(data), step, loss),
+    )
+    _update(connection, job_id, {**changes(dict(row), event, at), "events": sequence})
+    return StoredEvent(sequence=sequence, at=at, event=event)
+
+
+def _forget_after(connection: sqlite3.Connection, job_id: str, step: int) -> None:
+    """A run that goes on from an earlier step does the later ones anew: what was told of them no longer
+    counts. Notes stay."""
+    connection.execute("DELETE FROM events WHERE job_id = ? AND step > ?", (job_id, step))
+
+
+def _check_free(connection: sqlite3.Connection, job_id: str, folder: str, name: str) -> int:
+    """How many other jobs are active or paused. Raises ConfigError when one of them writes to the folder."""
+    sql = f"SELECT config, status FROM jobs WHERE id <> ? AND status IN {ACTIVE}"
+    others = connection.execute(sql, (job_id,)).fetchall()
+    folders = {json.loads(row["config"])["output"]["output_dir"]: row["status"] for row in others}
+    if folder in folders:
+        paused = folders[folder] == JobStatus.PAUSED
+        raise ConfigError(
+            f"A training called {name!r} is already {'there, paused' if paused else 'waiting or running'}.",
+            "Choose another name, or wait until it is done.",
+            field="output_name",
+        )
+    return sum(JobStatus(row["status"]).active for row in others)
+
+
+def _update(connection: sqlite3.Connection, job_id: str, values: dict[str, Any]) -> None:
+    assignments = ", ".join(f"{column} = :{column}" for column in values)
+    connection.execute(
+        f"UPDATE jobs SET {assignments}, revision = revision + 1 WHERE id = :job_id",
+        {**values, "job_id": job_id},
+    )
+
+
+def _interrupt(connection: sqlite3.Connection, job_id: str) -> JobRecord:
+    row = _row(connection, job_id)
+    sql = (
+        "SELECT json FROM events WHERE job_id = ? AND kind = 'CheckpointSaved' ORDER BY sequence DESC LIMIT 1"
+    )
+    saved = connection.execute(sql, (job_id,)).fetchone()
+    checkpoint = json.loads(saved["json"]) if saved else None
+    message = f"The program ended while this training ran, at step {row['step']} of {row['total_steps']}."
+    hint = "Resume it: it begins from the start, since no state was saved yet."
+    if row["state_step"] is not None:
+        hint = f"Resume it: it goes on from step {row['state_step']}, with the same result."
+    if checkpoint:
+        hint += (
+            f" What it had learned by step {checkpoint['step']} is kept in {Path(checkpoint['path']).name}."
+        )
+    now = time.time()
+    _append(connection, job_id, Noted(message=message, level="warning"), now)
+    values = {"status": JobStatus.INTERRUPTED, "finished_at": now, "seconds_left": None}
+    _update(connection, job_id, {**values, "message": message, "hint": hint})
+    return _record(_row(connection, job_id))
+
+
+def _dead_owners(jobs: list[JobRecord], owner: str) -> set[str]:
+    """Owners other than `owner` whose process is gone, going by their latest sign of life."""
+    latest: dict[str, float] = {}
+    for job in jobs:
+        if job.owner != owner:
+            latest[job.owner] = max(latest.get(job.owner, 0.0), job.heartbeat_at or job.created_at)
+    now = time.time()
+    return {name for name, beat in latest.items() if not is_alive(name, silence=now - beat)}
+
+
+def _row(connection: sqlite3.Connection, job_id: str) -> sqlite3.Row:
+    row: sqlite3.Row | None = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    if row is None:
+        raise _no_such_job(job_id)
+    return row
+
+
+def _record(row: sqlite3.Row) -> JobRecord:
+    values = {column: row[column] for column in FIELDS.split(", ")}
+    return JobRecord(
+        **{**values, "status": JobStatus(values["status"]), "config": json.loads(values["config"])}
+    )
+
+
+def _stored(row: sqlite3.Row) -> StoredEvent | None:
+    try:
+        event = event_from_json(json.loads(row["json"]))
+    except (ValueError, TypeError):
+        logger.debug("event %s was written by another version", row["sequence"])
+        return None
+    return StoredEvent(sequence=row["sequence"], at=row["at"], event=event)
+
+
+def _no_such_job(job_id: str) -> StoreError:
+    return StoreError(
+        f"There is no training {str(job_id)[:64]!r}.", "It may have been removed; reload the list."
+    )

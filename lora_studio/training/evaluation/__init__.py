@@ -1,0 +1,1 @@
+"""What is drawn and measured between steps: previews, validation, scores of checkpoints."""

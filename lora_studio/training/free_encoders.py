@@ -1,0 +1,32 @@
+"""When the encoders may leave memory: once all that a run will ask them is known."""
+
+from __future__ import annotations
+
+from lora_studio.data.captions import has_choice
+from lora_studio.families.weights.channels_last import restore
+from lora_studio.families.weights.loading import free_model, read_model
+from lora_studio.training.evaluation.intervals import preview_steps
+from lora_studio.training.evaluation.previews import Previews
+from lora_studio.training.model import Engine
+from lora_studio.training.preparation.training_data import TrainingData
+
+
+def free_encoders(engine: Engine, data: TrainingData, previews: Previews) -> None:
+    """Give back what the autoencoder has in a file anyway, and let the text encoders go unless they are
+    trained or meet new captions at each use; the prompts of the previews are encoded before. What is asked of
+    them all the same brings them back. Then there is room for the denoiser, which is read in one go."""
+    if data.latents.keep:
+        restore(engine.parts.vae_originals)
+        free_model(engine.parts.vae)
+    if _knows_all_texts(engine, data):
+        if preview_steps(engine.config):
+            previews.prepare()
+        engine.free_text_encoders()
+    read_model(engine.parts.unet)
+
+
+def _knows_all_texts(engine: Engine, data: TrainingData) -> bool:
+    settings = engine.config.dataset
+    pictures = (placed.picture for placed in data.loader.pictures)
+    known = not any(has_choice(picture.caption, picture.settings or settings) for picture in pictures)
+    return known and data.texts is not None and data.texts.keep

@@ -1,0 +1,260 @@
+"""The loaded base model with the LoRA that this run trains on it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lora_studio.config import TrainConfig
+from lora_studio.data.seeds import seed_of
+from lora_studio.errors import ConfigError, UnknownFormat
+from lora_studio.families import family_of
+from lora_studio.families.base import Family, Parts, Target, TextOutput
+from lora_studio.families.base_files.base_hashes import base_hashes as base_hashes
+from lora_studio.families.base_files.locate import FoundBase
+from lora_studio.families.weights.fp8 import hold_in_eight_bits
+from lora_studio.lora.file.keys import same_layer
+from lora_studio.lora.network.attach import AttachedLora, attach
+from lora_studio.lora.network.initial_weights import continue_from, merge_into_base, sizes_from
+from lora_studio.lora.network.layers import Dropouts, Shape
+from lora_studio.lora.network.param_groups import parameter_groups
+from lora_studio.lora.network.ranks import check_network, convolution_layers, plan_sizes
+from lora_studio.lora.network.weight_norms import Norms, limit_norms
+from lora_studio.runtime import Device
+from lora_studio.training.loss.loss_weights import prepare_objective
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """`rates` holds the learning rate of each part that is trained; `notes` are sentences on what of
+    network_weights could not be used."""
+
+    config: TrainConfig
+    family: Family
+    parts: Parts
+    lora: AttachedLora
+    device: Device
+    dtype: torch.dtype
+    rates: dict[str, float]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def trains_text_encoder(self) -> bool:
+        return "text_encoder" in self.rates
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        if self.dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.kind, self.dtype)
+
+    def encode_text(self, captions: Sequence[str]) -> TextOutput:
+        """In 32 bit; with gradients only if the text encoder is trained and gradients are on."""
+        settings = self.config.model
+        with self.autocast():
+            return self.family.encode_text(
+                self.parts,
+                captions,
+                settings.clip_skip,
+                max_token_length=settings.max_token_length,
+                weighted=settings.weighted_captions,
+            ).to(torch.float32)
+
+    @torch.no_grad()
+    def encode_fixed_text(self, captions: Sequence[str]) -> TextOutput:
+        """In main memory: there may be many."""
+        return self.encode_text(captions).to("cpu")
+
+    def free_text_encoders(self) -> None:
+        """Take them out of memory where nothing of them has changed; what is encoded later brings them
+        back."""
+        if not self.trains_text_encoder and not self.config.network.base_weights:
+            self.family.free_text(self.parts)
+
+    @torch.no_grad()
+    def encode_pictures(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.family.encode_pictures(self.parts, pixels)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What the optimizer moves, in Kohya's order: `params`, `lr` and `name` of each group. Raises
+        ConfigError."""
+        return parameter_groups(self.config.network, self.lora, self.rates)
+
+    def after_step(self) -> Norms | None:
+        """What follows an optimizer step: scale_weight_norms."""
+        limit = self.config.network.scale_weight_norms
+        return limit_norms(self.lora, limit) if limit else None
+
+    def checkpoint_gradients(self) -> None:
+        """From now on compute parts twice to save memory."""
+        for model in self.parts.models().values():
+            _checkpoint_gradients(model)
+
+    def train_mode(self, on: bool) -> None:
+        """Switch dropout and gradient checkpointing, which only act in training mode."""
+        for model in self.parts.models().values():
+            model.train(on)
+
+
+def trained_rates(config: TrainConfig) -> dict[str, float]:
+    """The learning rate of each part that is trained, text encoder first. Raises ConfigError when none is, or
+    when settings of the network can't go together."""
+    check_network(config.network)
+    optimizer = config.optimizer
+    rates = {}
+    if config.trains_text_encoder:
+        rate = optimizer.text_encoder_lr
+        rates["text_encoder"] = optimizer.learning_rate if rate is None else rate
+    unet_rate = optimizer.learning_rate if optimizer.unet_lr is None else optimizer.unet_lr
+    if unet_rate > 0 and not config.network.network_train_text_encoder_only:
+        rates["unet"] = unet_rate
+    if not rates:
+        raise ConfigError(
+            "unet_lr is 0 and the text encoder is not trained, so nothing would be learned.",
+            "Give one of them a learning rate.",
+            field="unet_lr",
+        )
+    return rates
+
+
+def load_engine(config: TrainConfig, found: FoundBase, device: Device, dtype: torch.dtype) -> Engine:
+    """Load the base, put a network on it, move it to the device. Raises ModelFileError and its kin,
+    ConfigError."""
+    rates = trained_rates(config)
+    family = family_of(found)
+    parts = family.load(v_parameterization=config.model.v_parameterization)
+    prepare_objective(parts, config.noise)
+    merged = _merge_base_weights(config, family, parts)
+    lora, notes = _attach_network(config, family, parts, rates)
+    rates = {part: rates.get(part, rates.get("text_encoder", 0.0)) for part in lora.parts}
+    family.place(parts, device.kind, dtype)
+    lora.to(device.kind)
+    if config.model.fp8_base_unet:
+        hold_in_eight_bits(parts.unet)
+    if config.optimizer.gradient_checkpointing:
+        for model in parts.models().values():
+            _checkpoint_gradients(model)
+    return Engine(
+        config=config,
+        family=family,
+        parts=parts,
+        lora=lora,
+        device=device,
+        dtype=dtype,
+        rates=rates,
+        notes=(*merged, *notes, *family.ignored_settings(config)),
+    )
+
+
+def network_targets(
+    family: Family, parts: Parts, *, unet: bool = True, text_encoder: bool = True, conv: bool = False
+) -> list[Target]:
+    """The layers that Kohya's trainer takes, in its order; with `conv` those of the residual blocks, too."""
+    targets = family.targets(parts, unet=unet, text_encoder=text_encoder)
+    if unet and conv:
+        known = {target.module for target in targets if target.part == "unet"}
+        more = [
+            Target(part="unet", module=path, name=family.layer_name("unet", path))
+            for path in convolution_layers(parts.unet)
+            if path not in known
+        ]
+        order = {path: place for place, (path, _) in enumerate(parts.unet.named_modules())}
+        first = [target for target in targets if target.part != "unet"]
+        last = [target for target in targets if target.part == "unet"] + more
+        targets = [*first, *sorted(last, key=lambda target: order[target.module])]
+    return targets
+
+
+def _merge_base_weights(config: TrainConfig, family: Family, parts: Parts) -> list[str]:
+    """Sentences on files that are not used whole."""
+    said = []
+    network = config.network
+    layers = network_targets(family, parts, conv=True) if network.base_weights else []
+    for number, path in enumerate(network.base_weights):
+        multipliers = network.base_weights_multiplier
+        strength = multipliers[number] if number < len(multipliers) else 1.0
+        said.append(merge_into_base(parts.models(), layers, path, strength))
+    return [sentence for sentence in said if sentence]
+
+
+def _attach_network(
+    config: TrainConfig, family: Family, parts: Parts, rates: dict[str, float]
+) -> tuple[AttachedLora, tuple[str, ...]]:
+    settings = config.network
+    conv = bool(settings.conv_dim or settings.conv_block_dims or settings.dim_from_weights)
+    targets = network_targets(
+        family, parts, unet="unet" in rates, text_encoder=config.trains_text_encoder, conv=conv
+    )
+    models = parts.models()
+
+    def is_convolution(target: Any) -> bool:
+        module = models[target.part].get_submodule(target.module)
+        return tuple(getattr(module, "kernel_size", (1, 1))) != (1, 1)
+
+    if settings.dim_from_weights:
+        sizes = sizes_from(settings.network_weights, targets)
+    else:
+        sizes = plan_sizes(settings, targets, is_convolution)
+    chosen = [target for target in targets if target.name in sizes]
+    if not chosen:
+        raise UnknownFormat(
+            f"The base model {family.found.name} has no layer that this network could go to.",
+            "Check block_dims and the other settings of blocks.",
+            path=family.found.name,
+        )
+    lora = attach(
+        models,
+        chosen,
+        dim=settings.network_dim,
+        alpha=settings.network_alpha,
+        sizes=sizes,
+        shape=_shape(config),
+        seed=seed_of(config.optimizer.seed, "lora"),
+    )
+    return lora, tuple(_continue(settings.network_weights, lora))
+
+
+def _shape(config: TrainConfig) -> Shape:
+    settings = config.network
+    return Shape(
+        kind=settings.algo,
+        dora_wd=settings.dora_wd,
+        wd_on_output=settings.wd_on_output,
+        factor=settings.factor,
+        decompose_both=settings.decompose_both,
+        full_matrix=settings.full_matrix,
+        constraint=settings.constraint,
+        dropouts=Dropouts(
+            network=settings.network_dropout, rank=settings.rank_dropout, module=settings.module_dropout
+        ),
+    )
+
+
+def _continue(path: str, lora: AttachedLora) -> Iterator[str]:
+    if not path:
+        return
+    left_out = continue_from(path, lora)
+    if left_out:
+        yield (
+            f"{len(left_out)} layers of {Path(path).name} are not trained here and left out, such as "
+            f"{same_layer(left_out[0])}."
+        )
+
+
+def base_name(found: FoundBase) -> str:
+    """What a LoRA file calls its base: the catalog's name, the hub id, or the name of file or folder."""
+    if found.entry is not None:
+        return found.entry.name
+    return found.path_or_id if found.layout == "hub" else Path(found.path_or_id).name
+
+
+def _checkpoint_gradients(model: Any) -> None:
+    """diffusers and transformers have different words for it."""
+    if hasattr(model, "enable_gradient_checkpointing"):
+        model.enable_gradient_checkpointing()
+    else:
+        model.activation_checkpointing_enable({"use_reentrant": False})

@@ -1,0 +1,37 @@
+"""What tells one encoder of pictures from another: latents on disk are only as good as this."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import torch
+
+from lora_studio.training.model import Engine
+
+
+def encoder_mark(engine: Engine) -> str:
+    """A hash of the weights that encode pictures, and of all else that their numbers depend on."""
+    vae = engine.parts.vae
+    digest = hashlib.sha256()
+    for name, weight in sorted(vae.state_dict().items()):
+        if not name.startswith(("decoder.", "post_quant_conv.")):
+            digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+            digest.update(_bytes(weight))
+    device = torch.cuda.get_device_name() if engine.device.kind == "cuda" else engine.device.kind
+    layout = "channels last" if device == "cpu" else ""
+    told = [
+        dict(vae.config),
+        type(vae).__name__,
+        engine.family.found.family,
+        device,
+        layout,
+        torch.__version__,
+    ]
+    digest.update(json.dumps(told, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+def _bytes(weight: torch.Tensor) -> Any:
+    return weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data

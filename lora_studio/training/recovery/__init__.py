@@ -1,0 +1,1 @@
+"""Keeping a run from being spoiled."""

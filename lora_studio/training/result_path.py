@@ -1,0 +1,32 @@
+"""Where a training's LoRA goes, whichever engine makes it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lora_studio.config_groups import OutputGroup
+from lora_studio.errors import ConfigError
+from lora_studio.lora.file.lora_files import file_name
+
+
+def result_file(output_dir: str, output_name: str) -> Path:
+    """Where a run's LoRA goes."""
+    return Path(output_dir) / file_name(output_name)
+
+
+def check_output(output: OutputGroup, *, resumes: bool = False) -> None:
+    """Raises ConfigError when the result would replace an earlier one or can't be written. A run that
+    `resumes` may replace what it left when it was stopped."""
+    folder = Path(output.output_dir)
+    if not resumes and result_file(output.output_dir, output.output_name).exists():
+        raise ConfigError(
+            f"There is already a LoRA {output.output_name} in {folder}.",
+            "Choose another name or folder, or delete that one first.",
+            field="output_dir",
+        )
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ConfigError(
+            f"The folder {folder} can't be written.", "Choose another output folder.", field="output_dir"
+        )

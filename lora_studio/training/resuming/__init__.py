@@ -1,0 +1,1 @@
+"""Saved states, and where a run begins."""

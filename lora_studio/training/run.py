@@ -1,0 +1,228 @@
+"""The steps of a run, and what is written, drawn and measured between them."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lora_studio.disk import HINT, free_bytes, has_room, size
+from lora_studio.errors import DiskFull, Diverged, OutOfMemory
+from lora_studio.events import CheckpointSaved, Noted, PhaseAdvanced, StateSaved, StepDone
+from lora_studio.runtime import memory_errors
+from lora_studio.training.disk_use import DiskUse
+from lora_studio.training.evaluation.checkpoint_scores import Comparison, compare
+from lora_studio.training.evaluation.intervals import checkpoint_steps, validation_steps
+from lora_studio.training.evaluation.previews import Previews, preview_steps
+from lora_studio.training.evaluation.validation import Validation
+from lora_studio.training.loop import Loop
+from lora_studio.training.optimization.optimizers import optimizer_mode
+from lora_studio.training.recovery.rollback import LESS_MEMORY, Guard
+from lora_studio.training.result_folder import ResultFolder, facts_of
+from lora_studio.training.resuming.start_point import Facts
+from lora_studio.training.resuming.train_state import States
+from lora_studio.training.run_control import Session
+
+
+@dataclass(kw_only=True)
+class Course:
+    """One run from its first step to its last word but one. `saved` is the name of the last checkpoint."""
+
+    session: Session
+    guard: Guard
+    states: States
+    facts: Facts
+    result: ResultFolder
+    previews: Previews
+    validation: Validation
+    disk: DiskUse
+    saved: str = ""
+
+    @property
+    def loop(self) -> Loop:
+        return self.guard.loop
+
+    def run(self) -> Path | None:
+        """Do the steps until the end, a stop or a pause, then write what is to be kept: the result's file, or
+        None after a pause and when nothing was learned. Raises StudioError."""
+        session = self.session
+        self.loop.engine.train_mode(True)
+        try:
+            self._before_the_first_step()
+            while self.loop.step < self.loop.total and not session.stop():
+                session.last = self.guard.advance()
+                session.emit(session.last)
+                self._after(session.last)
+        except Diverged as error:
+            kept = f" {self.saved} is kept from before." if self.saved else ""
+            raise Diverged(error.message, f"{error.hint}{kept}") from error
+        return self._keep(session.last) if session.last else None
+
+    @property
+    def complete(self) -> bool:
+        return self.session.last is not None and self.loop.step == self.loop.total
+
+    def _before_the_first_step(self) -> None:
+        """The base's own previews; in a resumed run also those that its end kept from being drawn."""
+        step = self.loop.step
+        if preview_steps(self.session.config) and not self._drawn(0):
+            self._draw(0)
+        if not step:
+            self._validate(0)
+        if step in preview_steps(self.session.config) and not self._drawn(step) and not self.session.stop():
+            self._draw(step)
+        if not self.guard.keeps_points and not self.states.files():
+            self.save_state()  # it is what the guard goes back to
+
+    def _after(self, done: StepDone) -> None:
+        session, config = self.session, self.session.config
+        stop = session.stop()
+        if not stop and self._ends_for_room(done.step):
+            return
+        asked = session.wishes & {"save", "preview"}
+        session.wishes -= asked
+        if not self.complete and (done.step in checkpoint_steps(config) or "save" in asked):
+            self._checkpoint(done, asked="save" in asked)
+        if done.step in validation_steps(config) and not stop:
+            self._validate(done.step)
+        if (done.step in preview_steps(config) or "preview" in asked) and not stop:
+            if self.complete:
+                self._publish(done)  # safe on disk, whatever becomes of the previews
+            self._draw(done.step)
+        if not self.complete and self.states.is_due(done.step):
+            self.save_state()
+
+    def _ends_for_room(self, step: int) -> bool:
+        """Whether to end here, as a stop does, while the result still fits on the disk: asked before anything
+        is written that could fill it."""
+        session, config = self.session, self.session.config
+        due = step in checkpoint_steps(config) or step in preview_steps(config) or self.states.is_due(step)
+        due = due or bool(session.wishes & {"save", "preview"})
+        if self.complete or not due or has_room(self.result.path, self.disk.at_an_end):
+            return False
+        left = size(free_bytes(self.result.path) or 0)
+        note = (
+            f"The disk has only {left} left, so the training ends at step {step}, while what it has learned "
+            f"can still be saved. {HINT} Then it can be resumed."
+        )
+        session.emit(Noted(message=note, level="warning"))
+        session.stopping = True
+        return True
+
+    def _checkpoint(self, done: StepDone, *, asked: bool) -> None:
+        with self._at_rest():
+            path = self.result.save_checkpoint(done.step, done.epoch)
+        if path:
+            self.saved = path.name
+            self.session.emit(CheckpointSaved(step=done.step, path=str(path)))
+        if asked:
+            none = "Nothing has been learned yet, so there is nothing to save."
+            self.session.emit(Noted(message=f"Saved as checkpoints/{path.name}." if path else none))
+
+    def _validate(self, step: int) -> None:
+        with self._at_rest():
+            self.validation.measure(step)
+
+    def _drawn(self, step: int) -> bool:
+        return any(preview.step == step for preview in self.previews.saved)
+
+    def _draw(self, step: int) -> None:
+        """Previews of a step, 0 being the base by itself. Too little memory for them is no reason to lose the
+        training."""
+        try:
+            with self._at_rest(), memory_errors("the previews", LESS_MEMORY):
+                if not self._drawn(0):
+                    with self.loop.engine.lora.left_out():
+                        self.previews.save(0)
+                if step:
+                    self.previews.saved = [preview for preview in self.previews.saved if preview.step < step]
+                    self.previews.save(step)
+        except OutOfMemory as error:
+            note = f"{error.message} Those of step {step} are left out; the training goes on."
+            self.session.emit(Noted(message=note, level="warning"))
+
+    @contextlib.contextmanager
+    def _at_rest(self) -> Iterator[None]:
+        """With the weights that are to be used, where an optimizer learns with others."""
+        optimizer_mode(self.loop.optimizer, training=False)
+        try:
+            yield
+        finally:
+            optimizer_mode(self.loop.optimizer, training=True)
+
+    def save_state(self) -> None:
+        """Raises StudioError when the disk is full."""
+        begun, session = time.perf_counter(), self.session
+        state = replace(
+            session.origin.state_of(self.loop, session.config, self.facts),
+            last=session.last,
+            previews=tuple(self.previews.saved),
+            started_at=self.result.started_at,
+            session_id=self.result.session_id,
+            seconds=session.seconds,
+        )
+        path = self.states.save(state, begun)
+        session.emit(StateSaved(step=state.point.step, path=str(path)))
+
+    def _keep(self, done: StepDone) -> Path | None:
+        session = self.session
+        if not self.complete:
+            self._save_last_state()
+            if not session.stopping:
+                return None
+        session.emit(PhaseAdvanced(phase="save", done=0, total=1))
+        file = self._publish(done)
+        if file is None:
+            self._say_that_nothing_was_learned()
+            return None
+        session.emit(PhaseAdvanced(phase="save", done=1, total=1))
+        session.emit(CheckpointSaved(step=done.step, path=str(file), final=True))
+        if self.complete:
+            self._compare(done.step)
+            self.states.clear()
+        return file
+
+    def _save_last_state(self) -> None:
+        """Where there is no room for it, the LoRA of a run that is stopped matters more. Raises DiskFull for
+        one that is paused."""
+        try:
+            self.save_state()
+        except DiskFull as error:
+            if not self.session.stopping:
+                raise
+            self.session.emit(
+                Noted(message=f"{error.message} Resuming begins further back.", level="warning")
+            )
+
+    def _compare(self, step: int) -> None:
+        """The board of checkpoints, beside the result."""
+        with self._at_rest():
+            comparison = Comparison(
+                engine=self.loop.engine,
+                data=self.loop.data,
+                previews=self.previews,
+                emit=self.session.emit,
+                should_stop=self.session.stop,
+            )
+            compare(comparison, self.validation, step)
+
+    def _say_that_nothing_was_learned(self) -> None:
+        if self.complete:
+            raise Diverged(
+                "The LoRA has learned nothing: its weights are all zero.", "Raise the learning rate."
+            )
+        note = "Stopped before anything was learned, so there is no file."
+        self.session.emit(Noted(message=note, level="warning"))
+
+    def _publish(self, done: StepDone) -> Path | None:
+        facts = {
+            "status": "finished" if self.complete else "stopped",
+            "steps": done.step,
+            "seconds": round(self.session.seconds, 3),
+            "final_loss": done.average_loss,
+            "previews": [facts_of(preview) for preview in self.previews.saved],
+        }
+        with self._at_rest():
+            return self.result.publish(facts, self.previews.saved, step=done.step, epoch=done.epoch)

@@ -1,0 +1,42 @@
+"""What one run is told and what it says: the wires between the engine and whoever started it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from lora_studio.config import TrainConfig
+from lora_studio.events import Command, Commands, Emit, ShouldStop, StepDone
+from lora_studio.training.resuming.start_point import Origin
+
+
+@dataclass(kw_only=True)
+class Session:
+    """A stop signal, once given, holds; so does a pause. `wishes` are the commands not yet fulfilled, `last`
+    the last good step."""
+
+    config: TrainConfig
+    emit: Emit
+    should_stop: ShouldStop
+    commands: Commands
+    origin: Origin
+    begun: float = field(default_factory=time.perf_counter)
+    stopping: bool = False
+    wishes: set[Command] = field(default_factory=set)
+    last: StepDone | None = None
+
+    def stop(self) -> bool:
+        """Whether to end now, for good or for a pause."""
+        while command := self.commands():
+            self.wishes.add(command)
+        self.stopping = self.should_stop() or self.stopping
+        return self.stopping or "pause" in self.wishes
+
+    @property
+    def step(self) -> int:
+        return self.last.step if self.last else self.origin.step
+
+    @property
+    def seconds(self) -> float:
+        """Spent on the run so far, in all its parts."""
+        return self.origin.seconds + time.perf_counter() - self.begun

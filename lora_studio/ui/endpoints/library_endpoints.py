@@ -1,0 +1,147 @@
+"""The named endpoints about what is there: sets of pictures, trainings, LoRAs, images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lora_studio.dataset import LONGEST_CAPTION
+from lora_studio.errors import ConfigError, StoreError
+from lora_studio.studio import Studio
+from lora_studio.ui.client_input.deleted_elsewhere import undo
+from lora_studio.ui.client_input.validate import safe_id, safe_slug, safe_uploads, shown, text, whole
+from lora_studio.ui.endpoints.schemas import (
+    CaptionedPicture,
+    DatasetFacts,
+    DeletedThing,
+    ImageFacts,
+    LoraFacts,
+    TrainingStatus,
+    dataset_facts,
+    image_facts,
+    lora_facts,
+    training_facts,
+)
+
+MOST_LISTED = 500
+WHAT = {"dataset": "set of pictures", "image": "picture"}
+
+
+class LibraryEndpoints:
+    """Each public method is one endpoint of the same name."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+
+    def list_datasets(self) -> list[DatasetFacts]:
+        """The uploaded sets of pictures, newest first."""
+        records = sorted(self._studio.datasets.datasets(), key=lambda record: -record.created_at)
+        return [dataset_facts(record) for record in records]
+
+    def list_captions(self, dataset_id: str) -> list[CaptionedPicture]:
+        """The pictures of a set by file name, each with its caption.
+
+        Args:
+            dataset_id: From upload_dataset or list_datasets.
+        """
+        pictures = self._studio.datasets.pictures(safe_id(dataset_id, WHAT["dataset"]))
+        return [CaptionedPicture(file=path.name, caption=caption) for path, caption in pictures]
+
+    def set_caption(self, dataset_id: str, file: str, caption: str) -> list[CaptionedPicture]:
+        """Write the caption of one picture of a set; an empty one removes it. Answers as list_captions does.
+
+        Args:
+            dataset_id: From upload_dataset or list_datasets.
+            file: The picture's file name, from list_captions.
+            caption: What the picture shows.
+        """
+        known = safe_id(dataset_id, WHAT["dataset"])
+        words = text(caption, "caption", longest=LONGEST_CAPTION)
+        self._studio.datasets.set_caption(known, text(file, "file"), words)
+        return self.list_captions(dataset_id)
+
+    def delete_dataset(self, dataset_id: str) -> DeletedThing:
+        """Move a set of pictures to the trash; undo_delete brings it back.
+
+        Args:
+            dataset_id: From upload_dataset or list_datasets.
+        """
+        return DeletedThing(undo=self._studio.datasets.delete(safe_id(dataset_id, WHAT["dataset"])))
+
+    def list_trainings(self, limit: int = 50) -> list[TrainingStatus]:
+        """The trainings, newest first, as training_status answers.
+
+        Args:
+            limit: At most so many, up to 500.
+        """
+        return [training_facts(job) for job in self._studio.jobs.jobs(limit=_limit(limit))]
+
+    def list_loras(self, search: str = "") -> list[LoraFacts]:
+        """The LoRAs of the library, newest first. A file is fetched at the address plus download_url.
+
+        Args:
+            search: Only those that match; empty for all.
+        """
+        return [lora_facts(record) for record in self._studio.gallery.loras(search=text(search, "search"))]
+
+    def import_lora(self, files: list[str]) -> list[LoraFacts]:
+        """Take .safetensors files of LoRAs into the library.
+
+        Args:
+            files: The uploaded files; with the Python client, a list of handle_file(path).
+        """
+        paths = safe_uploads(files, self._studio.settings)
+        if not paths:
+            raise StoreError("No file was sent.", "Send a .safetensors file.")
+        with self._studio.turns.take("import"):
+            return [lora_facts(self._studio.gallery.import_lora(path)) for path in paths]
+
+    def rename_lora(self, slug: str, title: str) -> LoraFacts:
+        """Give a LoRA another title; its slug and file stay.
+
+        Args:
+            slug: From list_loras.
+            title: The new title.
+        """
+        return lora_facts(self._studio.gallery.rename_lora(safe_slug(slug), text(title, "title")))
+
+    def delete_lora(self, slug: str) -> DeletedThing:
+        """Move a LoRA with its previews and checkpoints to the trash; undo_delete brings it back.
+
+        Args:
+            slug: From list_loras.
+        """
+        return DeletedThing(undo=self._studio.gallery.delete_lora(safe_slug(slug)))
+
+    def list_images(self, search: str = "", limit: int = 60) -> list[ImageFacts]:
+        """The images of the gallery, newest first. A file is fetched at the address plus download_url.
+
+        Args:
+            search: Only those whose prompt matches; empty for all.
+            limit: At most so many, up to 500.
+        """
+        found = self._studio.gallery.images(search=text(search, "search"), limit=_limit(limit))
+        return [image_facts(record) for record in found]
+
+    def delete_image(self, image_id: str) -> DeletedThing:
+        """Move an image to the trash; undo_delete brings it back.
+
+        Args:
+            image_id: From list_images.
+        """
+        return DeletedThing(undo=self._studio.gallery.delete_image(safe_id(image_id, WHAT["image"])))
+
+    def undo_delete(self, token: str) -> bool:
+        """Bring back what was deleted.
+
+        Args:
+            token: `undo` of the answer to delete_lora, delete_image or delete_dataset.
+        """
+        undo(self._studio, token)
+        return True
+
+
+def _limit(given: Any) -> int:
+    number = whole(given, "limit")
+    if number is None or not 1 <= number <= MOST_LISTED:
+        raise ConfigError(f"limit: 1 to {MOST_LISTED} (got {shown(given)}).", field="limit")
+    return number

@@ -1,0 +1,116 @@
+"""What is in force for the next pictures though its box is folded: a line near Generate, from which each can
+be taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from lora_studio.errors import ConfigError
+from lora_studio.request import GenerateRequest
+from lora_studio.studio import Studio
+from lora_studio.ui.client_input.validate import base_names, quietly
+from lora_studio.ui.generate.generate_requests import LABELS, Filling
+from lora_studio.ui.generate.img2img import easel
+from lora_studio.ui.upload.upload_tab import DEFAULT_BASE
+from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, panel
+
+NAMES = (
+    *("base", "image", "mask_image", "negative_prompt", "num_inference_steps", "guidance_scale"),
+    *("width", "height", "sampler", "insert_trigger", "clip_skip", "guidance_rescale"),
+    *("variation_strength", "image_format", "hires_scale"),
+)
+"""Fields of the page that lie in folds and change the next pictures by themselves."""
+SHORT = 40
+OTHER_WORDS: Mapping[str, str] = {
+    "image": "your picture is redrawn",
+    "mask_image": "only the painted part of it",
+    "insert_trigger": "no trigger words in front",
+}
+SENT_JS = "(...values) => values.map((value, at) => at === MASK && value ? 'painted' : value)"
+"""The mask is a picture: that there is one is enough."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chip:
+    name: str
+    text: str
+
+
+def render() -> gr.HTML:
+    """Call inside a Tab, above the button that draws."""
+    return panel(elem_id="generate-in-force", actions=ACTIONS_JS + "element.setAttribute('role', 'status');")
+
+
+def plain(name: str) -> Any:
+    """The value of a field that is not in force."""
+    if name == "base":
+        return DEFAULT_BASE
+    default = GenerateRequest.model_fields[name].default
+    return "" if default is None else default
+
+
+def chips(values: Sequence[Any], bases: Mapping[str, str]) -> list[Chip]:
+    """Of the values of NAMES, those that are in force; `bases` are titles by name."""
+    found = []
+    for name, value in zip(NAMES, values, strict=True):
+        given = value.strip() if isinstance(value, str) else value
+        if given == plain(name) or given in ("", None):
+            continue
+        shown = bases.get(given, given) if name == "base" else given
+        said = str(f"{shown:g}" if isinstance(shown, float) else shown)
+        said = said if len(said) <= SHORT else f"{said[:SHORT]}…"
+        found.append(Chip(name=name, text=OTHER_WORDS.get(name) or f"{LABELS[name]}: {said}"))
+    if not any(chip.name == "image" for chip in found):
+        found = [chip for chip in found if chip.name != "mask_image"]  # a mask alone does nothing
+    return found
+
+
+def line(values: Sequence[Any], studio: Studio) -> str:
+    """HTML; empty when nothing is in force."""
+    known = {name: title for title, name in base_names(studio.settings)}
+    found = chips(values, known)
+    return fill("in_force", chips=found) if found else ""
+
+
+def without(name: str, source: str, studio: Studio) -> Filling:
+    """The fields with one of NAMES taken away. Raises ConfigError."""
+    if name not in NAMES:
+        raise ConfigError("That is not in force.", "Reload the page.")
+    if name == "image":
+        return {"image": "", "mask_image": "", "canvas": ""}
+    if name == "mask_image":
+        return {"mask_image": "", "canvas": easel(source, "", studio.settings)}
+    return {name: plain(name)}
+
+
+def listen(shown: gr.HTML, fields: Mapping[str, Any], canvas: gr.HTML, studio: Studio) -> None:
+    """Bring the line up to date when one of the fields changes."""
+    heard = [fields[name].change for name in NAMES if fields[name].visible] + [canvas.change]
+    look, inputs, outputs, how = _looking(shown, fields, studio)
+    gr.on(heard, look, inputs, outputs, trigger_mode="always_last", **how)
+
+
+def follow(event: Any, shown: gr.HTML, fields: Mapping[str, Any], studio: Studio) -> Any:
+    """After an event that fills in fields. Those of a closed fold are not in the document and report no
+    change (6.31)."""
+    look, inputs, outputs, how = _looking(shown, fields, studio)
+    return event.then(look, inputs, outputs, **how)
+
+
+def _looking(shown: gr.HTML, fields: Mapping[str, Any], studio: Studio) -> tuple[Any, list[Any], Any, Any]:
+    nothing: Any = gr.skip()
+
+    def look(*values: Any) -> str:
+        return line(values, studio)
+
+    how: dict[str, Any] = {
+        "js": SENT_JS.replace("MASK", str(NAMES.index("mask_image"))),
+        "queue": False,
+        "show_progress": "hidden",
+        "api_visibility": "private",
+    }
+    return quietly(look, lambda: nothing), [fields[name] for name in NAMES], shown, how

@@ -1,0 +1,271 @@
+"""What the Generate tab does with its fields: requests from them, settings from elsewhere into them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+
+from lora_studio.catalog import BASES, preview_prompts
+from lora_studio.config import Kind
+from lora_studio.lora.names import slugs_named
+from lora_studio.parsing.plain_text import plain_text
+from lora_studio.prompts.lora_tags import TAG
+from lora_studio.records import ListedLora, LoraRecord
+from lora_studio.request import GenerateRequest
+from lora_studio.settings import Settings
+from lora_studio.studio import Studio
+from lora_studio.ui.client_input.base_traits import chosen_traits
+from lora_studio.ui.client_input.picture_input import take_picture
+from lora_studio.ui.client_input.validate import base_names, decimal, safe_base, safe_id, safe_slug, whole
+from lora_studio.ui.gallery.gallery_tab import existing_lora
+from lora_studio.ui.upload.upload_tab import DEFAULT_BASE, KINDS
+from lora_studio.ui.widgets import cards
+
+SLOTS = 8
+"""LoRAs at once on the page; the API takes any number."""
+WEIGHTS = tuple(f"weight-{slot}" for slot in range(SLOTS))
+TEXT_WEIGHTS = tuple(f"text-weight-{slot}" for slot in range(SLOTS))
+WEIGHT_LIMITS = (-1, 2)
+"""Of the sliders; prompts and scripts may go further."""
+MOST_TAGS, LONGEST_NAME = 20, 64
+"""Of a picture's prompt: tags that are looked up, characters of a name that are shown."""
+STARTER_SUBJECT, ANY_SUBJECT = "dog", "lighthouse"
+FIELD_TITLES: Mapping[str, str] = {
+    "num_inference_steps": "Steps",
+    "guidance_scale": "Guidance",
+    "width": "Width (px)",
+    "height": "Height (px)",
+}
+LABELS: Mapping[str, str] = {
+    **FIELD_TITLES,
+    "prompt": "Prompt",
+    "negative_prompt": "Negative prompt",
+    "base": "Base model",
+    "sampler": "Sampler",
+    "count": "Pictures",
+    "seed": "Seed",
+    "clip_skip": "Clip skip",
+    "guidance_rescale": "Guidance rescale",
+    "variation_strength": "Variation",
+    "variation_seed": "Variation seed",
+    "image_format": "File format",
+    "hires_scale": "Times the size",
+    "hires_strength": "Freedom",
+    "hires_steps": "Steps",
+    "hires_upscaler": "Enlarged by",
+    "strength": "Freedom",
+    "mask_blur": "Mask blur (px)",
+    "padding_mask_crop": "Only around the mask (px)",
+}
+"""What the page calls its fields."""
+LARGER, REDRAWING, FINER = "Larger and sharper", "Redraw a picture", "Finer settings"
+PLACES: Mapping[str, str] = {
+    **dict.fromkeys(("hires_scale", "hires_strength", "hires_steps", "hires_upscaler"), LARGER),
+    **dict.fromkeys(("strength", "mask_blur", "padding_mask_crop"), REDRAWING),
+    **dict.fromkeys(
+        ("clip_skip", "guidance_rescale", "variation_strength", "variation_seed", "image_format"), FINER
+    ),
+}
+"""The box in which a field is found, where there are more than one of its label or it lies deep."""
+WHOLE = (
+    *("num_inference_steps", "width", "height", "seed", "count", "clip_skip"),
+    *("variation_seed", "hires_steps", "mask_blur", "padding_mask_crop"),
+)
+DECIMAL = (
+    *("guidance_scale", "guidance_rescale", "variation_strength"),
+    *("strength", "hires_scale", "hires_strength"),
+)
+WORDS = (
+    *("prompt", "negative_prompt", "sampler", "hires_upscaler"),
+    *("image_format", "image", "mask_image"),
+)
+"""Fields that the page has under their names in a request; an empty one leaves the request's default."""
+
+SLID = frozenset(
+    {"clip_skip", "guidance_rescale", "variation_strength", "strength", "hires_scale", "hires_strength"}
+)
+TYPED = frozenset({*WHOLE, *DECIMAL}) - SLID
+"""Numbers that are text on the page."""
+
+NAMES: Mapping[str, str] = {
+    name: f"{label} (in “{PLACES[name]}”)" if name in PLACES else label for name, label in LABELS.items()
+}
+"""What people know the fields of a request by."""
+
+Filling = Mapping[str, Any]
+"""New values for some of the fields, by their name in a request."""
+
+
+def defaults_of(base: str, settings: Settings | None = None) -> dict[str, str]:
+    """A base's own steps, guidance and size, as grey texts; with `settings` also of one outside the
+    catalog."""
+    entry = BASES.get(base) or (chosen_traits(base, settings) if settings else None)
+    if entry is None:
+        return dict.fromkeys(FIELD_TITLES, "automatic")
+    side = str(entry.native_size)
+    return {
+        "num_inference_steps": str(entry.num_inference_steps),
+        "guidance_scale": f"{entry.guidance_scale:g}",
+        "width": side,
+        "height": side,
+    }
+
+
+def ideas_for(base: str, lora: LoraRecord | None = None) -> tuple[str, ...]:
+    """Prompts to try: about the LoRA's subject, or what the base knows."""
+    if lora is not None:
+        kind: Kind = lora.kind if lora.kind in KINDS else "object"  # type: ignore[assignment]
+        return preview_prompts(kind, lora.trigger_word, base)
+    embedded = base in BASES and not BASES[base].source
+    return preview_prompts("object", STARTER_SUBJECT if embedded else ANY_SUBJECT, base)
+
+
+def lora_choices(records: Sequence[LoraRecord | ListedLora]) -> list[tuple[str, str]]:
+    """What to call each, and its slug."""
+    twins = cards.twins(records)
+    return [
+        (f"{record.title} ({record.slug})" if record.slug in twins else record.title, record.slug)
+        for record in records
+    ]
+
+
+def slots(studio: Studio, chosen: Sequence[str], before: Sequence[str], values: Sequence[Any]) -> list[Any]:
+    """After another choice of LoRAs: a slider for each, with its weight kept; a box for that in the text
+    encoder; the order; the triggers. `values` are those of WEIGHTS, then of TEXT_WEIGHTS."""
+    weights, texts = values[:SLOTS], values[SLOTS:]
+    known = dict(zip(before, weights, strict=False))
+    known_texts = dict(zip(before, texts, strict=False))
+    records = [record for slug in chosen[:SLOTS] if (record := existing_lora(studio, safe_slug(slug)))]
+    names = {slug: name for name, slug in lora_choices(records)}
+    sliders: list[Any] = [
+        gr.update(visible=True, label=f"Weight of {names[record.slug]}", value=known.get(record.slug, 1))
+        for record in records
+    ]
+    boxes: list[Any] = [
+        gr.update(
+            visible=True,
+            label=f"{names[record.slug]}: in the text encoder",
+            value=known_texts.get(record.slug, ""),
+        )
+        for record in records
+    ]
+    sliders += [gr.update(visible=False, value=1)] * (SLOTS - len(sliders))
+    boxes += [gr.update(visible=False, value="")] * (SLOTS - len(boxes))
+    return [*sliders, *boxes, [record.slug for record in records], cards.triggers(records)]
+
+
+def build_request(values: Mapping[str, Any], studio: Studio) -> GenerateRequest:
+    """The request behind what the page sent, by field name. Raises ConfigError, ModelFileError,
+    StoreError."""
+    given: dict[str, Any] = {name: values.get(name) or None for name in WORDS}
+    given |= {name: whole(values.get(name), NAMES[name]) for name in WHOLE}
+    given |= {name: decimal(values.get(name), NAMES[name]) for name in DECIMAL}
+    given["base"] = safe_base(values["base"], studio.settings)
+    given["loras"] = _uses(values, studio)
+    given["insert_trigger"] = bool(values["insert_trigger"])
+    given["mask_image"] = _mask(given, studio)
+    return GenerateRequest.build(NAMES, **{name: value for name, value in given.items() if value is not None})
+
+
+def _mask(given: Mapping[str, Any], studio: Studio) -> str | None:
+    """The sum of the mask, which comes as one or, freshly painted, as a data URL. None without a picture."""
+    mask: str | None = given["mask_image"] if given["image"] else None
+    return take_picture(mask, studio.settings, mask=True) if mask and mask.startswith("data:") else mask
+
+
+def _uses(values: Mapping[str, Any], studio: Studio) -> list[dict[str, Any]]:
+    uses = []
+    for slug, weight, text in zip(values["loras"] or [], WEIGHTS, TEXT_WEIGHTS, strict=False):
+        record = studio.gallery.lora(safe_slug(slug))
+        use: dict[str, Any] = {"slug": record.slug}
+        if (strength := decimal(values.get(weight), f"Weight of {record.title}")) is not None:
+            use["weight"] = strength
+        if (strength := decimal(values.get(text), f"{record.title}: in the text encoder")) is not None:
+            use["text_encoder_weight"] = strength
+        uses.append(use)
+    return uses
+
+
+def use_lora(studio: Studio, slug: str) -> Filling:
+    """Takes up one LoRA. Raises StoreError."""
+    record = studio.gallery.lora(safe_slug(slug))
+    base = record.base if record.base in {name for _, name in base_names(studio.settings)} else DEFAULT_BASE
+    loras = gr.update(choices=lora_choices(studio.gallery.loras()), value=[record.slug])
+    return {"prompt": next(iter(ideas_for(base, record)), ""), "loras": loras, "base": base}
+
+
+def use_image(studio: Studio, image_id: str) -> tuple[Filling, list[str]]:
+    """What makes a picture of the gallery again, and sentences about what is missing. Raises StoreError."""
+    return use_request(studio, request_of(studio, image_id))
+
+
+def request_of(studio: Studio, image_id: str) -> GenerateRequest:
+    """The request of a picture of the gallery. Raises StoreError, ConfigError."""
+    kept = studio.gallery.image(safe_id(image_id, "picture")).request
+    return GenerateRequest.build(
+        **{name: kept[name] for name in kept if name in GenerateRequest.model_fields}
+    )
+
+
+def use_request(studio: Studio, request: GenerateRequest) -> tuple[Filling, list[str]]:
+    """The fields that say what a request says, and sentences about what of it isn't here."""
+    present = {record.slug: record for record in studio.gallery.loras()}
+    uses = [use for use in request.loras if use.slug in present][:SLOTS]
+    missing = [_missing_lora(use.slug) for use in request.loras if use.slug not in present]
+    missing += _missing_tags(request.prompt, studio)
+    loras = gr.update(choices=lora_choices(list(present.values())), value=[use.slug for use in uses])
+    filling: dict[str, Any] = {
+        "loras": loras,
+        "order": [use.slug for use in uses],
+        "insert_trigger": request.insert_trigger,
+    }
+    for name in (*WORDS, *WHOLE, *DECIMAL):
+        if name != "count":
+            value = getattr(request, name)
+            filling[name] = _typed(value) if name in TYPED else value
+    for use, weight, text in zip(uses, WEIGHTS, TEXT_WEIGHTS, strict=False):
+        least, most = WEIGHT_LIMITS
+        filling |= {weight: min(most, max(least, use.weight)), text: _typed(use.text_encoder_weight)}
+        if filling[weight] != use.weight:
+            missing.append(f"The weight {use.weight:g} of “{use.slug}” is set to {filling[weight]:g}.")
+    base, said = _base_here(request.base, studio)
+    picture, gone = _pictures_here(request, studio)
+    return {**filling, "base": base, **picture}, [*missing, *said, *gone]
+
+
+def _missing_lora(name: str) -> str:
+    return f"The LoRA “{name}” is not in your library."
+
+
+def _missing_tags(prompt: str, studio: Studio) -> list[str]:
+    """Sentences on the tags that are left in a prompt, by titles, and lead to no LoRA of the library."""
+    names = dict.fromkeys(tag.split(":")[0].strip() for tag in TAG.findall(prompt)[:MOST_TAGS])
+    folder = studio.settings.loras
+    return [_missing_lora(plain_text(name, LONGEST_NAME)) for name in names if not slugs_named(name, folder)]
+
+
+def _base_here(base: str, studio: Studio) -> tuple[str, list[str]]:
+    if base in {name for _, name in base_names(studio.settings)}:
+        return base, []
+    return DEFAULT_BASE, [
+        f"The base model “{base}” is not here; {BASES[DEFAULT_BASE].title} is chosen instead."
+    ]
+
+
+def _pictures_here(request: GenerateRequest, studio: Studio) -> tuple[Filling, list[str]]:
+    """The picture to redraw and its mask as far as they are kept here."""
+    wanted = {"image": request.image, "mask_image": request.mask_image}
+    here = {
+        name: value for name, value in wanted.items() if (studio.settings.inputs / f"{value}.png").is_file()
+    }
+    if len(here) == sum(map(bool, wanted.values())):
+        return {"image": "", "mask_image": "", **here}, []
+    gone = "The picture that it was redrawn from is not here; put it in again below."
+    return {"image": "", "mask_image": ""}, [gone]
+
+
+def _typed(value: Any) -> str:
+    """A number as a person would type it."""
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

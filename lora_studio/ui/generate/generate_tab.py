@@ -1,0 +1,280 @@
+"""The Generate tab: a prompt, any LoRAs with their weights, pictures beside the base's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from lora_studio.images.input_store import take_in
+from lora_studio.request import LONGEST_PROMPT, GenerateRequest
+from lora_studio.studio import Studio
+from lora_studio.ui.client_input import deleted_elsewhere
+from lora_studio.ui.client_input.validate import guarded, quietly, safe_id, safe_slug
+from lora_studio.ui.gallery.gallery_tab import existing_lora
+from lora_studio.ui.generate import active_settings as in_force
+from lora_studio.ui.generate import generate_fields, grid_fields, style_tiles
+from lora_studio.ui.generate import img2img as redraw
+from lora_studio.ui.generate import png_info as recall
+from lora_studio.ui.generate.generate_requests import (
+    FIELD_TITLES,
+    TEXT_WEIGHTS,
+    WEIGHTS,
+    Filling,
+    build_request,
+    defaults_of,
+    ideas_for,
+    request_of,
+    slots,
+)
+from lora_studio.ui.generate.generation_progress import shown_ticket
+from lora_studio.ui.generate.grid_fields import GridParts
+from lora_studio.ui.generate.img2img import RedrawParts
+from lora_studio.ui.generate.png_info import RecallParts
+from lora_studio.ui.generate.token_counter import token_count
+from lora_studio.ui.upload.upload_tab import DEFAULT_BASE
+from lora_studio.ui.widgets import cards
+from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, hidden, panel
+
+QUICK: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+VARIATIONS, VARIATION_STRENGTH = 4, 0.15
+GONE_JS = """
+element.addEventListener('error', (event) => event.target.remove(), true);
+"""
+"""The file of a live preview goes with its picture's end, maybe while the browser asks for it."""
+SLIDER_JS = """
+element.addEventListener('input', (event) => {
+  const slider = event.target.closest('.slider');
+  if (!slider) return;
+  slider.style.setProperty('--at', `${event.target.value}%`);
+  const base = event.target.value;
+  event.target.setAttribute('aria-valuetext', `${base} % base, ${100 - base} % LoRA`);
+});
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateTab:
+    """`fields` are the inputs of a generation, by their names in a request."""
+
+    fields: Mapping[str, Any]
+    order: gr.JSON
+    ideas: gr.HTML
+    tokens: gr.HTML
+    used: gr.HTML
+    triggers: gr.HTML
+    random: gr.Button
+    reuse: gr.Button
+    go: gr.Button
+    stop: gr.Button
+    ticket: gr.Textbox
+    progress: gr.HTML
+    results: gr.HTML
+    spoken: gr.HTML
+    styles: gr.HTML
+    in_force: gr.HTML
+    gone: gr.HTML
+    """About LoRAs that were chosen and are deleted."""
+    redraw: RedrawParts
+    grid: GridParts
+    recall: RecallParts
+
+    @property
+    def loras(self) -> gr.Dropdown:
+        loras: gr.Dropdown = self.fields["loras"]
+        return loras
+
+    @property
+    def live(self) -> list[Any]:
+        """What follows the generation, in the order of `tickets.updates`."""
+        return [self.progress, self.results, self.stop, self.spoken]
+
+    @property
+    def filled(self) -> list[Any]:
+        """What settings from elsewhere fill in, in the order of `filling`."""
+        return [*self.fields.values(), self.order, self.redraw.canvas, self.recall.said]
+
+    def follow(self, event: Any, studio: Studio) -> Any:
+        """After an event that fills in fields, say what of it is in force."""
+        return in_force.follow(event, self.in_force, self.fields, studio)
+
+    def filling(self, values: Filling, said: Any = "") -> list[Any]:
+        """Values for `filled`: the fields that are named, the rest stays. `said` is HTML about them."""
+        fields = [values.get(name, gr.skip()) for name in self.fields]
+        return [*fields, values.get("order", gr.skip()), values.get("canvas", gr.skip()), said]
+
+
+def render(studio: Studio) -> GenerateTab:
+    """Create the components. Call inside a Tab."""
+    parts: dict[str, Any] = {"order": gr.JSON([], visible=False), "ticket": hidden("generate-ticket")}
+    with gr.Row(equal_height=False, elem_id="generate-row"):
+        with gr.Column(scale=2, min_width=320):
+            fields, prompt_parts = _render_prompt()
+            more, parts["triggers"] = generate_fields.render_loras(studio)
+            fields |= more | generate_fields.render_counts()
+            with gr.Row():
+                parts["random"] = gr.Button(
+                    "Random seed", size="sm", elem_id="generate-random", min_width=110
+                )
+                parts["reuse"] = gr.Button(
+                    "Last seed again", size="sm", elem_id="generate-reuse", min_width=110
+                )
+            parts["in_force"] = in_force.render()
+            parts["gone"] = panel(elem_id="generate-gone", actions=ACTIONS_JS)
+            with gr.Row(elem_id="generate-go-row"):
+                parts["go"] = gr.Button("Generate", variant="primary", elem_id="generate-go")
+                parts["stop"] = gr.Button("Stop", variant="stop", visible=False, elem_id="generate-stop")
+            parts["styles"] = style_tiles.render()
+            with gr.Accordion("More settings", open=False, elem_id="generate-more"):
+                fields |= generate_fields.render_more(studio)
+            with gr.Accordion("Larger and sharper", open=False, elem_id="generate-larger"):
+                fields |= generate_fields.render_larger()
+            more, parts["redraw"] = redraw.render()
+            parts["grid"] = grid_fields.render()
+            parts["recall"] = recall.render()
+            with gr.Accordion("Prompts you used", open=False, elem_id="generate-used-fold"):
+                parts["used"] = panel(elem_id="generate-used", actions=ACTIONS_JS)
+        with gr.Column(scale=3, min_width=320):
+            parts["spoken"] = panel(
+                elem_id="generate-spoken", actions="element.setAttribute('role', 'status')"
+            )
+            parts["progress"] = panel(elem_id="generate-progress", actions=ACTIONS_JS + GONE_JS)
+            parts["results"] = panel(
+                fill("no_results"), elem_id="generate-results", actions=ACTIONS_JS + SLIDER_JS
+            )
+    return GenerateTab(fields={**fields, **more}, **prompt_parts, **parts)
+
+
+def _render_prompt() -> tuple[generate_fields.Fields, dict[str, Any]]:
+    prompt = gr.Textbox(
+        label="Prompt", lines=3, max_lines=8, elem_id="generate-prompt", placeholder="What the picture shows"
+    )
+    tokens = panel(elem_id="generate-tokens")
+    ideas = panel(cards.ideas(ideas_for(DEFAULT_BASE)), elem_id="generate-ideas", actions=ACTIONS_JS)
+    return {"prompt": prompt}, {"tokens": tokens, "ideas": ideas}
+
+
+def listen(tab: GenerateTab, studio: Studio) -> list[Any]:
+    """Wire the tab. Returns the events after which the page has to be brought up to date."""
+    names = tuple(tab.fields)
+
+    def read(*values: Any) -> GenerateRequest:
+        return build_request(dict(zip(names, values, strict=True)), studio)
+
+    def ask(request: gr.Request, *values: Any) -> str:
+        compare = bool(values[names.index("compare")])
+        return studio.submit(read(*values), compare=compare, session=request.session_hash or "").id
+
+    def stop(ticket_id: str) -> str:
+        ticket = shown_ticket(studio.desk, ticket_id)
+        return studio.desk.cancel(ticket.id).id if ticket else ""
+
+    def queued(event: gr.EventData) -> str:
+        """A button of the list of what waits."""
+        other = safe_id(getattr(event, "id", None), "generation")
+        chosen = studio.desk.cancel(other) if getattr(event, "action", "") == "stop" else None
+        return gr.skip() if chosen else studio.desk.ticket(other).id
+
+    _listen_choices(tab, studio)
+    in_force.listen(tab.in_force, tab.fields, tab.redraw.canvas, studio)
+    filled = [
+        *redraw.listen(tab.redraw, dict(tab.fields), studio),
+        recall.listen(tab.recall, tab, studio),
+        style_tiles.listen(tab.styles, dict(tab.fields), studio),
+        _listen_in_force(tab, studio),
+    ]
+    for event in filled:
+        tab.follow(event, studio)
+    inputs = list(tab.fields.values())
+    asks = [tab.go.click, tab.fields["prompt"].submit]
+    return [
+        gr.on(asks, guarded(ask), inputs, tab.ticket, **QUICK),
+        grid_fields.listen(tab.grid, inputs, read, tab.ticket, tab.loras, studio),
+        tab.stop.click(guarded(stop), tab.ticket, tab.ticket, **QUICK),
+        tab.progress.click(guarded(queued), None, tab.ticket, **QUICK),
+        tab.follow(_listen_results(tab, studio), studio),
+        tab.gone.click(guarded(deleted_elsewhere.undo_event(studio)), None, tab.gone, **QUICK),
+    ]
+
+
+def _listen_in_force(tab: GenerateTab, studio: Studio) -> Any:
+    """The x of what is in force."""
+
+    def take_away(source: str, event: gr.EventData) -> list[Any]:
+        filling = in_force.without(str(getattr(event, "id", "")), source, studio)
+        return [*tab.filling(filling, gr.skip())]
+
+    take: Any = {**QUICK, "trigger_mode": "multiple"}  # a second x is clicked before the first is answered
+    return tab.in_force.click(guarded(take_away), tab.fields["image"], tab.filled, **take)
+
+
+def _listen_results(tab: GenerateTab, studio: Studio) -> Any:
+    """The buttons under a picture: its seed, another one like it, a little different, redrawn."""
+
+    def act(request: gr.Request, event: gr.EventData) -> list[Any]:
+        action, image_id = getattr(event, "action", ""), str(getattr(event, "id", ""))
+        if action == "undo":
+            deleted_elsewhere.undo(studio, image_id)
+            return [gr.skip(), gr.skip(), *tab.filling({}, gr.skip())]
+        wanted, session = request_of(studio, image_id), request.session_hash or ""
+        ticket: Any = gr.skip()
+        filling: Filling = {}
+        fold: Any = gr.skip()
+        if action == "seed":
+            filling = {"seed": str(wanted.seed)}
+        elif action == "again":
+            ticket = studio.submit(wanted.model_copy(update={"seed": None}), session=session).id
+        elif action == "vary":
+            varied = {"variation_strength": VARIATION_STRENGTH, "variation_seed": None, "count": VARIATIONS}
+            ticket = studio.submit(wanted.model_copy(update=varied), session=session).id
+        elif action == "redraw":
+            filling = redrawing(studio, image_id, wanted.base)
+            fold = gr.update(open=True)
+        return [ticket, fold, *tab.filling(filling)]
+
+    return tab.results.click(guarded(act), None, [tab.ticket, tab.redraw.fold, *tab.filled], **QUICK)
+
+
+def redrawing(studio: Studio, image_id: str, base: str) -> Filling:
+    """Takes a picture of the gallery as the one to redraw. Raises StoreError."""
+    path = Path(studio.gallery.image(safe_id(image_id, "picture")).path)
+    return redraw.placed(take_in(path, studio.settings.inputs), base, studio.settings)
+
+
+def _listen_choices(tab: GenerateTab, studio: Studio) -> None:
+    fields = tab.fields
+    prompt, base, seed = fields["prompt"], fields["base"], fields["seed"]
+
+    def choose(chosen: list[str], before: list[str], base: str, *weights: Any) -> list[Any]:
+        first = existing_lora(studio, safe_slug(chosen[0])) if chosen else None
+        return [*slots(studio, chosen or [], before or [], weights), cards.ideas(ideas_for(base, first))]
+
+    def change_base(base: str, chosen: list[str]) -> list[Any]:
+        first = existing_lora(studio, safe_slug(chosen[0])) if chosen else None
+        texts = [gr.update(placeholder=text) for text in defaults_of(base, studio.settings).values()]
+        return [*texts, cards.ideas(ideas_for(base, first))]
+
+    def take(event: gr.EventData) -> str:
+        return str(getattr(event, "prompt", ""))[:LONGEST_PROMPT]
+
+    def last_seed(ticket_id: str) -> str:
+        ticket = shown_ticket(studio.desk, ticket_id)
+        return str(ticket.made.images[0].seed) if ticket and ticket.made.images else ""
+
+    def count(text: str, base: str) -> str:
+        return token_count(text, base, studio.settings)
+
+    weights = [fields[name] for name in (*WEIGHTS, *TEXT_WEIGHTS)]
+    chosen = [tab.loras, tab.order, base, *weights]
+    tab.loras.change(guarded(choose), chosen, [*weights, tab.order, tab.triggers, tab.ideas], **QUICK)
+    sizes = [fields[name] for name in FIELD_TITLES]
+    base.change(guarded(change_base), [base, tab.loras], [*sizes, tab.ideas], **QUICK)
+    for prompts in (tab.ideas, tab.used):
+        prompts.click(guarded(take), None, prompt, **QUICK)
+    tab.random.click(lambda: "", None, seed, **QUICK)
+    tab.reuse.click(guarded(last_seed), tab.ticket, seed, **QUICK)
+    counting: dict[str, Any] = {**QUICK, "queue": False, "trigger_mode": "always_last"}
+    prompt.change(quietly(count, gr.skip), [prompt, base], tab.tokens, **counting)

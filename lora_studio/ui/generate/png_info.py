@@ -1,0 +1,66 @@
+"""Settings back from a picture: one that was made here or in A1111 is dropped, the fields are filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from lora_studio.images.image_metadata import PARAMETERS, read_chunks, read_settings
+from lora_studio.images.infotext import Restored
+from lora_studio.studio import Studio
+from lora_studio.ui.client_input.picture_input import given_picture
+from lora_studio.ui.client_input.validate import guarded
+from lora_studio.ui.generate.generate_requests import use_request
+from lora_studio.ui.generate.img2img import easel
+from lora_studio.ui.widgets.html_templates import fill, panel
+
+if TYPE_CHECKING:
+    from lora_studio.ui.generate.generate_tab import GenerateTab
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecallParts:
+    file: gr.File
+    said: gr.HTML
+
+
+def render() -> RecallParts:
+    """The fold with its drop zone. Call inside a Tab."""
+    with gr.Accordion("Settings from a picture", open=False, elem_id="generate-recall"):
+        file = gr.File(
+            file_types=[".png", ".jpg", ".jpeg", ".webp"],
+            label="Drop a picture to get its settings back",
+            show_label=False,
+            height=110,
+            elem_id="generate-recall-file",
+        )
+    said = panel(elem_id="generate-recalled")
+    return RecallParts(file=file, said=said)
+
+
+def recalled(studio: Studio, given: Any) -> tuple[Restored, str]:
+    """The request, with what can't be taken over, and the infotext inside a picture that was handed in.
+    Raises DatasetError, BrokenFile, UnknownFormat, ConfigError."""
+    with given_picture(given, studio.settings) as path:
+        return read_settings(path), read_chunks(path).get(PARAMETERS, "")
+
+
+def report(missing: list[str]) -> str:
+    """HTML: that the settings are filled in, and what is missing."""
+    return fill("recalled", missing=missing)
+
+
+def listen(parts: RecallParts, tab: GenerateTab, studio: Studio) -> Any:
+    """The event that fills in the fields."""
+
+    def take(file: Any) -> list[Any]:
+        restored, _ = recalled(studio, file)
+        filling, missing = use_request(studio, restored.request)
+        shown = easel(filling["image"], filling["mask_image"], studio.settings)
+        return [*tab.filling({**filling, "canvas": shown}, report([*missing, *restored.said])), None]
+
+    return parts.file.upload(
+        guarded(take), parts.file, [*tab.filled, parts.file], show_progress="hidden", api_visibility="private"
+    )

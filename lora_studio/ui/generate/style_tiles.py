@@ -1,0 +1,101 @@
+"""Styles by purpose: a tile for each, which puts its words around the prompt and takes them away again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from lora_studio.catalog import BASES
+from lora_studio.prompts.styles import SLOT, STYLES, Style, apply_style, size_for, style_named
+from lora_studio.studio import Studio
+from lora_studio.ui.client_input.validate import guarded
+from lora_studio.ui.generate.generate_fields import Fields
+from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, panel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dressed:
+    """A prompt and a negative prompt, and the key of the style that they are in; empty for none."""
+
+    prompt: str
+    negative: str
+    style: str = ""
+
+
+def render() -> gr.HTML:
+    """The fold with its tiles. Call inside a Tab."""
+    with gr.Accordion("Styles", open=False, elem_id="generate-styles-fold"):
+        return panel(tiles(""), elem_id="generate-styles", actions=ACTIONS_JS)
+
+
+def tiles(chosen: str) -> str:
+    """A button with a picture for each style."""
+    items = [
+        {"style": style, "preview": style.preview.is_file() and style.preview} for style in STYLES.values()
+    ]
+    return fill("styles", items=items, chosen=chosen)
+
+
+def undress(prompt: str, negative: str, base: str) -> Dressed:
+    """Without the style that a prompt is in, as `apply_style` put it on; `style` says which that was."""
+    own = prompt.strip()
+    fitting = [
+        style for style in STYLES.values() if own and apply_style(own, "", style.key, base=base)[0] == own
+    ]
+    if not fitting:
+        return Dressed(prompt=prompt, negative=negative)
+    style = max(fitting, key=lambda style: len(dressed_in(style, base)))  # some end like others
+    before, _, after = dressed_in(style, base).partition(SLOT)
+    inner = own[len(before) : len(own) - len(after)]
+    return Dressed(prompt=inner, negative=_without(negative, style.negative), style=style.key)
+
+
+def dressed_in(style: Style, base: str) -> str:
+    """The style's words for a base, with the place for the prompt."""
+    around, _ = apply_style(SLOT, "", style.key, base=base)
+    return around
+
+
+def _without(negative: str, words: str) -> str:
+    return negative.replace(words, "").strip().strip(",").strip()
+
+
+def dress(prompt: str, negative: str, key: str, base: str) -> Dressed:
+    """In the style `key` instead of the one it is in; without any when it is in that one already. Raises
+    ConfigError."""
+    style_named(key)
+    plain = undress(prompt, negative, base)
+    if plain.style == key:
+        return Dressed(prompt=plain.prompt, negative=plain.negative)
+    prompt, negative = apply_style(plain.prompt, plain.negative, key, base=base)
+    return Dressed(prompt=prompt, negative=negative, style=key)
+
+
+def sizes(key: str, base: str, typed: tuple[str, str]) -> tuple[Any, Any]:
+    """Width and height of the style's shape, unless a person typed another size. The embedded base draws
+    squares."""
+    entry = BASES.get(base)
+    if entry is None or not entry.source:
+        return gr.skip(), gr.skip()
+    ours = {size_for(style, entry.native_size, entry.step) for style in STYLES}
+    if any(typed) and typed not in {(str(width), str(height)) for width, height in ours}:
+        return gr.skip(), gr.skip()
+    width, height = size_for(key, entry.native_size, entry.step) if key else (0, 0)
+    return ("", "") if width == height else (str(width), str(height))
+
+
+def listen(shown: gr.HTML, fields: Fields, studio: Studio) -> Any:
+    """The event that fills in the fields."""
+
+    def choose(event: gr.EventData, *given: Any) -> list[Any]:
+        prompt, negative, base, width, height = (str(value or "") for value in given)
+        worn = dress(prompt, negative, str(getattr(event, "style", "")), base)
+        return [worn.prompt, worn.negative, *sizes(worn.style, base, (width, height)), tiles(worn.style)]
+
+    outputs = [fields[name] for name in ("prompt", "negative_prompt", "width", "height")]
+    inputs = [fields[name] for name in ("prompt", "negative_prompt", "base", "width", "height")]
+    return shown.click(
+        guarded(choose), inputs, [*outputs, shown], show_progress="hidden", api_visibility="private"
+    )

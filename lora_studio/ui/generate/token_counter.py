@@ -1,0 +1,40 @@
+"""How many tokens a prompt has, as the page shows it below the prompt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lora_studio.errors import StudioError
+from lora_studio.families.base_files.locate import find_base
+from lora_studio.families.clip_prompt import WINDOW, count_tokens
+from lora_studio.prompts.lora_tags import TAG
+from lora_studio.settings import Settings
+from lora_studio.ui.client_input.validate import safe_base
+from lora_studio.ui.widgets.formatting import counted
+from lora_studio.ui.widgets.html_templates import fill
+
+LONGEST = 4000
+"""Characters; a request takes fewer."""
+
+
+def token_count(text: Any, base: Any, settings: Settings) -> str:
+    """HTML: tokens and windows of a prompt. A base whose tokenizer is no folder of its own, as in a single
+    file, counts as the embedded one does: they are all CLIP's."""
+    words = TAG.sub("", str(text or ""))[:LONGEST].strip()
+    if not words:
+        return ""
+    tokens, windows = _count(words, base, settings)
+    if windows == 1:
+        return fill("quiet", text=f"{tokens} of {WINDOW} tokens")
+    return fill("quiet", text=f"{counted(tokens, 'token')}, in {windows} parts of up to {WINDOW}")
+
+
+def _count(text: str, base: Any, settings: Settings) -> tuple[int, int]:
+    try:
+        found = find_base(safe_base(base, settings), settings)
+        if found.layout == "folder":
+            return count_tokens(Path(found.path_or_id), text)
+    except (StudioError, FileNotFoundError):
+        pass
+    return count_tokens(settings.starter, text)

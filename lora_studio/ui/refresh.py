@@ -1,0 +1,196 @@
+"""The page once a second: what changed since the browser last looked, read from the store.
+
+The browser holds no state of a job. What it has painted comes back with each tick (`seen`), so an unchanged
+part costs nothing, and a page that was just opened gets everything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from lora_studio.records import JobRecord, JobStatus, ListedLora
+from lora_studio.studio import Studio
+from lora_studio.ui.client_input import deleted_elsewhere
+from lora_studio.ui.client_input.validate import quietly
+from lora_studio.ui.gallery import gallery_tab
+from lora_studio.ui.gallery.gallery_tab import GalleryTab
+from lora_studio.ui.generate import generation_progress
+from lora_studio.ui.generate.generate_requests import lora_choices
+from lora_studio.ui.generate.generate_tab import GenerateTab
+from lora_studio.ui.train import train_tab, training_views
+from lora_studio.ui.train.train_tab import TrainTab
+from lora_studio.ui.upload import upload_tab
+from lora_studio.ui.upload.upload_tab import UploadTab
+from lora_studio.ui.widgets import cards
+
+SECONDS, QUICK_SECONDS = 1.0, 0.5
+"""Between two looks; the second while something is drawn."""
+PROMPTS_LISTED, PICTURES_ASKED = 15, 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strip:
+    """The line above the tabs while something runs, and what is spoken of it."""
+
+    row: gr.Row
+    text: gr.HTML
+    stop: gr.Button
+    job: gr.Textbox
+    spoken: gr.HTML
+
+
+@dataclass(frozen=True, kw_only=True)
+class Live:
+    """All that follows the store."""
+
+    studio: Studio
+    strip: Strip
+    upload: UploadTab
+    train: TrainTab
+    gallery: GalleryTab
+    generate: GenerateTab
+    seen: gr.JSON
+    timer: gr.Timer
+
+    @property
+    def inputs(self) -> list[Any]:
+        shelves = (self.gallery.loras, self.gallery.images)
+        searches, chosen = [shelf.search for shelf in shelves], [shelf.chosen for shelf in shelves]
+        shelf_inputs = [*searches, *chosen, self.gallery.limit]
+        held = [self.upload.dataset, self.generate.loras]
+        return [self.seen, self.train.job, self.generate.ticket, *shelf_inputs, *held]
+
+    @property
+    def outputs(self) -> list[Any]:
+        strip, gallery = self.strip, self.gallery
+        return [
+            self.seen,
+            *(strip.row, strip.text, strip.job, strip.spoken),
+            *self.train.live,
+            *(gallery.loras.grid, gallery.images.grid, gallery.more),
+            *(self.generate.loras, self.generate.used),
+            *self.generate.live,
+            self.timer,
+            *self.held,
+        ]
+
+    @property
+    def held(self) -> list[Any]:
+        """What people chose, which may be deleted elsewhere meanwhile."""
+        loras, images = self.gallery.loras, self.gallery.images
+        return [
+            self.generate.gone,
+            *(loras.chosen, loras.details, loras.actions, self.gallery.board),
+            *(images.chosen, images.details, images.actions),
+            *(*self.upload.shown, self.upload.earlier),
+        ]
+
+    def look(self, seen: Any, job_id: str, ticket_id: str, *shelves: Any) -> list[Any]:
+        """Values for `outputs`; gr.skip() for what the browser has painted already."""
+        known: Mapping[str, Any] = seen if isinstance(seen, dict) else {}
+        jobs, jobs_seen = self._jobs(known, job_id)
+        dataset, selected = [*shelves[5:], "", []][:2]
+        here, said = deleted_elsewhere.selection(self.studio, selected)
+        library, library_seen = self._library(known, shelves, here if said else None)
+        desk, desk_seen = self._desk(known, ticket_id)
+        now = deleted_elsewhere.stamp(self.studio.settings)
+        gone = [gr.skip()] * 11 if known.get("stamp") == now else self._gone(shelves[2], shelves[3], dataset)
+        return [
+            {**jobs_seen, **library_seen, **desk_seen, "stamp": now},
+            *jobs,
+            *library,
+            *desk,
+            said or gr.skip(),
+            *gone,
+        ]
+
+    def look_quietly(self) -> Any:
+        return quietly(self.look, lambda: [gr.skip()] * len(self.outputs))
+
+    def _jobs(self, known: Mapping[str, Any], job_id: str) -> tuple[list[Any], dict[str, Any]]:
+        revision = self.studio.jobs.revision
+        before = {name: known.get(name) for name in ("revision", "job", "shown", "previews")}
+        unmoved = known.get("stamp") == deleted_elsewhere.stamp(self.studio.settings)
+        if known.get("revision") == revision and known.get("job") == job_id and unmoved:
+            return [gr.skip()] * (4 + len(self.train.live)), before
+        shown = train_tab.shown_job(self.studio, job_id)
+        shown_id = shown.id if shown else ""
+        drawn = before["previews"] if before["shown"] == shown_id and unmoved else None
+        updates, previews = train_tab.job_updates(self.studio, shown, drawn)
+        seen = {"revision": revision, "job": job_id, "shown": shown_id, "previews": previews}
+        return [*self._strip(), *updates], seen
+
+    def _strip(self) -> list[Any]:
+        active = [job for job in self.studio.jobs.jobs(limit=50) if job.status.active]
+        waiting = sum(job.status is JobStatus.QUEUED for job in active)
+        job: JobRecord | None = next((job for job in active if job.status is not JobStatus.QUEUED), None)
+        if job is None and active:
+            job, waiting = active[-1], waiting - 1  # the oldest that waits
+        latest = job or next(iter(self.studio.jobs.jobs(limit=1)), None)
+        row = gr.update(visible=job is not None)
+        return [row, training_views.strip(job, waiting), job.id if job else "", training_views.speech(latest)]
+
+    def _library(
+        self, known: Mapping[str, Any], shelves: tuple[Any, ...], selected: list[str] | None = None
+    ) -> tuple[list[Any], dict[str, Any]]:
+        lora_search, image_search, lora, image = (str(given or "") for given in shelves[:4])
+        limit = gallery_tab.page_limit(shelves[4])
+        loras = self.studio.gallery.listed_loras()
+        images = self.studio.gallery.newest_images(limit + 2)
+        library = _sum_of(loras)
+        counted = [images[0] if images else "", len(images)]
+        mark = [library, counted, lora_search, image_search, lora, image, limit]
+        if known.get("library") == mark and selected is None:
+            return [gr.skip()] * 5, {"library": mark}
+        grids = gallery_tab.grids(self.studio, (lora_search, image_search), (lora, image), limit)
+        before = known.get("library")
+        unchanged = isinstance(before, list) and before[:1] == [library]
+        choices = gr.skip() if unchanged else gr.update(choices=lora_choices(loras))
+        if selected is not None:  # one of them was deleted
+            choices = gr.update(choices=lora_choices(loras), value=selected)
+        return [*grids, choices, self._prompts_used()], {"library": mark}
+
+    def _gone(self, lora: Any, image: Any, dataset: Any) -> list[Any]:
+        """Values for what is chosen and was deleted elsewhere: that it was, and nothing to do with it."""
+        studio, skip = self.studio, gr.skip()
+        hidden: dict[str, Any] = gr.update(visible=False)
+        lora_said = deleted_elsewhere.chosen_lora(studio, str(lora or ""))
+        image_said = deleted_elsewhere.chosen_image(studio, str(image or ""))
+        set_said = deleted_elsewhere.chosen_pictures(studio, str(dataset or ""))
+        sets = sorted(studio.datasets.datasets(), key=lambda record: -record.created_at)
+        return [
+            *(["", lora_said, hidden, ""] if lora_said else [skip] * 4),
+            *(["", image_said, hidden] if image_said else [skip] * 3),
+            *(["", set_said, ""] if set_said else [skip] * 3),
+            gr.update(choices=upload_tab.earlier_choices(sets)),
+        ]
+
+    def _prompts_used(self) -> str:
+        images = self.studio.gallery.images(limit=PICTURES_ASKED)
+        asked = [str(image.request.get("prompt") or image.prompt) for image in images]
+        return cards.prompts_used([one for one in dict.fromkeys(asked) if one][:PROMPTS_LISTED])
+
+    def _desk(self, known: Mapping[str, Any], ticket_id: str) -> tuple[list[Any], dict[str, Any]]:
+        """What is drawn and waits; the clock ticks faster meanwhile."""
+        now = deleted_elsewhere.stamp(self.studio.settings)
+        mark = [self.studio.desk.revision, str(ticket_id or ""), self.studio.lease.holder, now]
+        if known.get("desk") == mark:
+            return [gr.skip()] * 5, {name: known.get(name) for name in ("desk", "results", "quick")}
+        shown = generation_progress.shown_ticket(self.studio.desk, ticket_id)
+        updates, results = generation_progress.updates(self.studio, shown, known.get("results"))
+        quick = shown is not None and shown.state.active
+        pace = gr.skip() if known.get("quick") is quick else gr.Timer(QUICK_SECONDS if quick else SECONDS)
+        return [*updates, pace], {"desk": mark, "results": results, "quick": quick}
+
+
+def _sum_of(loras: Sequence[ListedLora]) -> str:
+    """Another one whenever the list is. The browser sends it back each second: the list of thousands of LoRAs
+    is a megabyte."""
+    shown = json.dumps([[lora.slug, lora.title, lora.preview] for lora in loras])
+    return hashlib.sha256(shown.encode()).hexdigest()[:32]

@@ -1,0 +1,1 @@
+"""Serving the page: the gate, logins, headers."""

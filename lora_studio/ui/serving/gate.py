@@ -1,0 +1,304 @@
+"""The gate in front of everything that is served: page, API, uploads, files. It answers only to this page's
+names, sends away what pages of others send, asks for the password before it reads anything, and bounds what
+a request may carry. What comes through goes on to Gradio."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from gradio.routes import App, ORJSONResponse
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+
+from lora_studio.disk import check_room
+from lora_studio.errors import DiskFull
+from lora_studio.ui.client_input.fault_log import one_line
+from lora_studio.ui.page import MALFORMED
+from lora_studio.ui.serving import request_bodies, request_origin
+from lora_studio.ui.serving.login import Access, Answer, Login
+from lora_studio.ui.serving.request_bodies import Body, Limit, TooMuch
+from lora_studio.ui.serving.request_origin import Names
+from lora_studio.ui.serving.response_headers import security_headers, with_security
+from lora_studio.ui.widgets.html_templates import fill
+
+logger = logging.getLogger(__name__)
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Served = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+API = "/gradio_api"
+VISITED = re.compile(rf"/|{API}/file=.*", re.DOTALL)
+"""What a link from elsewhere may lead to."""
+BEFORE_LOGIN = frozenset({"/favicon.ico", "/robots.txt", f"{API}/startup-events"})
+"""Says nothing about the studio. Gradio asks itself for the last one while it starts (6.31)."""
+POSTED = re.compile(
+    rf"{API}/(?:(?P<call>(?:run|api|call|call/v2)/[^/]+/?|queue/join)|(?P<upload>upload)|cancel|reset/?)"
+)
+"""What may be posted; Gradio's other routes are for apps that are not this one."""
+CLOSED = re.compile(
+    rf"/openapi\.json|/monitoring.*|{API}/"
+    r"(?:vibe-|undo-vibe|proxy=|file=https?:|dev/|deep_link|runs|run-history|profiling|token).*",
+    re.DOTALL | re.IGNORECASE,
+)
+"""Of no use here: Gradio's own description, its proxy, its editor, what keeps state on disk, and what shows
+the session to scripts. Behind `file=` Gradio fetches any address and hands it on as its own, a page with
+scripts as well when the address ends like a picture (6.31): whoever runs them is this page to the browser."""
+ENDING = {"connection": "close"}
+"""What is left of a refused request is not read, so the connection ends with the refusal."""
+NOT_THIS_NAME = (
+    "This studio does not answer to the name that was asked for. Open it as http://localhost with its port, "
+    "or let its owner name it in LORA_STUDIO_HOSTS."
+)
+FOREIGN = (
+    "A page of another address sent this request. If that is a proxy of yours, let it pass on the Host "
+    "header, or name it in LORA_STUDIO_HOSTS."
+)
+SENT_AWAY = {
+    Answer.WRONG: "User name or password is wrong.",
+    Answer.TOO_MANY: "Too many wrong passwords are being tried. Try again in a moment.",
+}
+
+
+class Gate:
+    """One for each server. `tokens` are Gradio's sessions by token, `cookie` the name of its cookie,
+    `uploads` the folder that it receives files in."""
+
+    def __init__(self, access: Access, names: Names, *, root_path: str = "", shared: bool = False) -> None:
+        self._names, self._root = names, urlsplit(root_path).path.rstrip("/")
+        self._asks = bool(access.password)
+        self._username = access.username
+        self._login = Login(access)
+        self._security = security_headers(framed=names.framed, shared=shared)
+        self.tokens: MutableMapping[str, str] = {}
+        self.cookie = ""
+        self.uploads: Path | None = None
+        self._uploading = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, served: Served) -> None:
+        if scope["type"] == "lifespan":
+            await served(scope, receive, send)
+            return
+        facts = request_origin.read(scope["headers"])
+        refusal = self._refusal(scope, facts)
+        if scope["type"] == "websocket":
+            if refusal or not self._has_session(scope):
+                await send({"type": "websocket.close", "code": 1008})
+            else:
+                await served(scope, receive, send)
+            return
+        answer = _Answer(send, self._security)
+        response = refusal or await self._own_response(scope, receive)
+        if response is None:
+            await self._receive(scope, receive, answer, served)
+        else:
+            await response(scope, receive, answer)
+
+    def _refusal(self, scope: Scope, facts: dict[str, list[str]]) -> Response | None:
+        if not request_origin.has_host(facts):
+            return _said(400, "The request names no host, or several.")
+        if not request_origin.is_answered(facts, self._names):
+            return _said(421, NOT_THIS_NAME)
+        if request_origin.is_foreign(facts, self._names):
+            path = self._path(scope)
+            reads = scope.get("method") in {"GET", "HEAD"}
+            if not (reads and VISITED.fullmatch(path) and request_origin.is_visit(facts, self._names)):
+                return _said(403, FOREIGN)
+        return None
+
+    async def _own_response(self, scope: Scope, receive: Receive) -> Response | None:
+        """What is answered here, without Gradio."""
+        path, method = self._path(scope), scope["method"]
+        if method == "POST" and path.rstrip("/") == "/login":
+            return await self._log_in(scope, receive)
+        if not self._has_session(scope) and path not in BEFORE_LOGIN:
+            if path == "/" and method in {"GET", "HEAD"}:
+                return self._login_page(scope)
+            detail = {"error": "Not authenticated", "auth_message": None}  # as Gradio's clients know it
+            return JSONResponse({"detail": detail}, 401, ENDING)
+        if CLOSED.fullmatch(path) or (method not in {"GET", "HEAD"} and not POSTED.fullmatch(path)):
+            return _said(404, "There is nothing here.")
+        with suppress(ValueError):
+            length = int(Headers(scope=scope).get("content-length", "0"))
+            limit = self._limit(scope)
+            try:
+                request_bodies.check_size(length, limit)
+                if length and limit is request_bodies.UPLOAD:
+                    check_room(_upload_disk(), request_bodies.UPLOADED, length)
+            except TooMuch as error:
+                return _said(413, str(error))
+            except DiskFull as error:
+                return _said(507, str(error))
+        return None
+
+    async def _receive(self, scope: Scope, receive: Receive, answer: _Answer, served: Served) -> None:
+        """Serves, and removes what an upload that broke off has left: Gradio forgets it (6.31)."""
+        is_upload = self._limit(scope) is request_bodies.UPLOAD
+        self._uploading += is_upload
+        try:
+            await self._serve(scope, receive, answer, served)
+        finally:
+            self._uploading -= is_upload
+            if is_upload and not self._uploading and self.uploads:
+                for left in self.uploads.glob("tmp*"):
+                    with suppress(OSError):
+                        left.unlink()  # those that came whole lie in folders
+
+    async def _serve(self, scope: Scope, receive: Receive, answer: _Answer, served: Served) -> None:
+        """What goes wrong inside is a line of the log. Handlers of ours tell their errors themselves; what
+        comes up to here is Gradio at a request that it can't read, or a browser that was closed."""
+        content_type = Headers(scope=scope).get("content-type", "")
+        body = Body(receive, self._limit(scope), content_type, disk=_upload_disk())
+        answer.body = body
+        response = None
+        try:
+            await served(scope, body, answer)
+        except ClientDisconnect:
+            logger.debug("%s: the client left", self._path(scope))
+        except Exception as error:
+            if not body.refused:
+                logger.warning("%s failed: %s", self._path(scope)[:100], one_line(error))
+                logger.debug("where", exc_info=True)
+                response = _said(500, MALFORMED)
+        if body.refused:
+            answer.body = None
+            response = _said(body.status, body.refused)
+        if response is not None and not answer.begun:
+            await response(scope, receive, answer)
+        elif response is not None and not answer.ended:
+            await answer({"type": "http.response.body", "body": b""})
+
+    def _limit(self, scope: Scope) -> Limit:
+        posted = POSTED.fullmatch(self._path(scope))
+        if scope["method"] != "POST" or not posted:
+            return request_bodies.NOTHING
+        return (
+            request_bodies.UPLOAD
+            if posted["upload"]
+            else request_bodies.CALL
+            if posted["call"]
+            else request_bodies.NOTHING
+        )
+
+    async def _log_in(self, scope: Scope, receive: Receive) -> Response:
+        is_page = "text/html" in Headers(scope=scope).get("accept", "")
+        body = Body(receive, request_bodies.LOGIN)
+        try:
+            form = await Request(scope, body).form(max_files=0, max_fields=10)
+            given = [str(form.get(name, "")) for name in ("username", "password")]
+        except (MultiPartException, HTTPException, ClientDisconnect, ValueError):
+            said = body.refused or "User name and password are needed."
+            return _said(413 if body.refused else 400, said)
+        address = (scope.get("client") or ("",))[0]
+        answer = (
+            await self._login.attempt(given[0].strip(), given[1], address) if self._asks else Answer.RIGHT
+        )
+        if answer is not Answer.RIGHT:
+            if is_page:
+                return self._login_page(scope, SENT_AWAY[answer], answer.value)
+            return JSONResponse({"detail": SENT_AWAY[answer]}, answer.value)
+        response = RedirectResponse("./", 303) if is_page else JSONResponse({"success": True})
+        if self._asks:
+            self._begin_session(scope, response)
+        return response
+
+    def _begin_session(self, scope: Scope, response: Response) -> None:
+        """With a cookie that other pages can't send along; on a Space it has to cross into the frame, there
+        Origin and Sec-Fetch-Site alone decide."""
+        token = secrets.token_urlsafe(32)
+        self.tokens[token] = self._username
+        proxied = Headers(scope=scope).get("x-forwarded-proto", "")
+        safe = self._names.framed or "https" in (
+            scope.get("scheme"),
+            proxied.partition(",")[0].strip().lower(),
+        )
+        response.set_cookie(
+            self.cookie,
+            token,
+            path="/",
+            httponly=True,
+            secure=safe,
+            samesite="none" if self._names.framed else "lax",
+        )
+        if self._names.framed:
+            response.headers["set-cookie"] += "; Partitioned"
+
+    def _has_session(self, scope: Scope) -> bool:
+        if not self._asks:
+            return True
+        return HTTPConnection(scope).cookies.get(self.cookie, "") in self.tokens
+
+    def _login_page(self, scope: Scope, said: str = "", status: int = 200) -> Response:
+        target = "./login" if self._path(scope) == "/" else "./" + self._path(scope).rpartition("/")[2]
+        return HTMLResponse(fill("login", said=said, target=target), status, {"cache-control": "no-store"})
+
+    def _path(self, scope: Scope) -> str:
+        """Without the folder that a proxy serves it under."""
+        path: str = scope["path"]
+        inside = self._root and path.startswith(f"{self._root}/")
+        return path.removeprefix(self._root) if inside else path
+
+
+class GatedApp(App):
+    """Gradio's app behind the gate. Outside of its own middleware, which allows origins and reads bodies."""
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__(
+            docs_url=None, redoc_url=None, openapi_url=None, default_response_class=ORJSONResponse
+        )
+        self._gate = gate
+        self.add_exception_handler(Exception, _unread)
+
+    def configure_app(self, blocks: Any) -> None:
+        super().configure_app(blocks)
+        self._gate.tokens = self.tokens
+        self._gate.uploads = Path(self.uploaded_file_dir)
+        self._gate.cookie = f"access-token-unsecure-{self.cookie_id}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._gate(scope, receive, send, super().__call__)
+
+
+class _Answer:
+    """An ASGI `send` that puts the security headers in, and says nothing of what Gradio answers to a body
+    that was cut off."""
+
+    def __init__(self, send: Send, security: list[tuple[bytes, bytes]]) -> None:
+        self._send, self._security = send, security
+        self.body: Body | None = None
+        self.begun = self.ended = False
+
+    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        if self.body is not None and self.body.refused:
+            return
+        if message["type"] == "http.response.start":
+            self.begun = True
+            message = {**message, "headers": with_security(message.get("headers", []), self._security)}
+        elif message["type"] == "http.response.body":
+            self.ended = not message.get("more_body", False)
+        await self._send(message)
+
+
+def _upload_disk() -> Path:
+    return Path(os.environ.get("GRADIO_TEMP_DIR") or ".")
+
+
+async def _unread(request: Request, error: Exception) -> Response:
+    """Starlette answers with it, and raises the error again for the gate to log."""
+    return _said(500, MALFORMED)
+
+
+def _said(status: int, sentence: str) -> Response:
+    return PlainTextResponse(sentence, status, ENDING)

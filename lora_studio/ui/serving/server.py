@@ -1,0 +1,193 @@
+"""Serving the page: who may come in, on which port, and an orderly end."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import secrets
+import signal
+import socket
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from types import FrameType
+from typing import Any
+
+import gradio as gr
+
+from lora_studio.errors import ConfigError
+from lora_studio.prompts.styles import PREVIEWS
+from lora_studio.settings import Settings
+from lora_studio.studio import Studio
+from lora_studio.ui.blocks import build
+from lora_studio.ui.document import add_script
+from lora_studio.ui.serving.gate import Gate, GatedApp
+from lora_studio.ui.serving.login import SHORT_PASSWORD, Access
+from lora_studio.ui.serving.request_bodies import LARGEST_UPLOAD
+from lora_studio.ui.serving.request_origin import Names, bracketed
+from lora_studio.ui.theme import stylesheet, theme
+
+logger = logging.getLogger(__name__)
+
+FIRST_PORT, PORTS = 7860, 40
+MOST_WAITING = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A page that is being served."""
+
+    blocks: gr.Blocks
+    address: str
+    share_address: str
+    access: Access
+
+    def close(self) -> None:
+        self.blocks.close(verbose=False)
+
+
+def decide_access(
+    settings: Settings, *, host: str, share: bool, username: str = "", password: str = ""
+) -> Access:
+    """Off this machine there is a password, always: the one given, or one that is made up. The exception is a
+    Space whose owner said LORA_STUDIO_PUBLIC=1. Raises ConfigError for half a pair."""
+    username, password = username or settings.username, password or settings.password
+    if password and not username:
+        username = "studio"
+    if username and not password:
+        raise ConfigError(
+            "A user name without a password protects nothing.",
+            "Give --password or LORA_STUDIO_PASSWORD too.",
+            field="password",
+        )
+    if password:
+        return Access(username=username, password=password)
+    if settings.on_space and settings.public_space and not share:
+        return Access()
+    if share or settings.on_space or not is_loopback(host):
+        return Access(username="studio", password=secrets.token_urlsafe(12), made=True)
+    return Access()
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def free_port(host: str, wanted: int | None) -> int:
+    """`wanted` if it is free; without a wish the first free one from 7860. Raises ConfigError."""
+    if wanted is not None:
+        if not _is_free(host, wanted):
+            raise ConfigError(
+                f"Port {wanted} can't be used on {host}: it is taken, or not allowed.",
+                "Close the other program, choose another --port, or leave it out.",
+                field="port",
+            )
+        return wanted
+    for port in range(FIRST_PORT, FIRST_PORT + PORTS):
+        if _is_free(host, port):
+            return port
+    raise ConfigError(
+        f"No port from {FIRST_PORT} to {FIRST_PORT + PORTS - 1} is free on {host}.",
+        "Choose one with --port.",
+        field="port",
+    )
+
+
+def _is_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        if os.name != "nt":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), port))
+        except (OSError, OverflowError):
+            return False
+    return True
+
+
+def answered_names(settings: Settings, *, host: str, access: Access, share: bool) -> Names:
+    """The names that the page answers to. With a password to any: tunnels, proxies and networks have names
+    that nobody here knows. On a Space only the Hub's own proxy gets through."""
+    anyone = bool(access.password) or share or settings.on_space
+    return Names.of(host, settings.hosts, anyone=anyone, framed=settings.on_space)
+
+
+def no_other_way(username: str, password: str) -> bool:
+    """Gradio's `auth`, which makes it ask for a session: they begin at the gate only."""
+    return False
+
+
+def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bool = False) -> Opened:
+    """Serve the page in threads of its own and return."""
+    settings = studio.settings
+    if 0 < len(access.password) < SHORT_PASSWORD and (share or not is_loopback(host)):
+        logger.warning("The password is short: give it %d characters or more.", SHORT_PASSWORD)
+    os.environ["GRADIO_TEMP_DIR"] = str(settings.uploads)  # the only folder that guard.safe_uploads accepts
+    os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"]))
+    add_script()
+    blocks = build(replace(studio, settings=replace(settings, guests=bool(access.password))))
+    blocks.queue(max_size=MOST_WAITING)
+    names = answered_names(settings, host=host, access=access, share=share)
+    gate = Gate(access, names, root_path=os.environ.get("GRADIO_ROOT_PATH", ""), shared=share)
+    _, address, share_address = blocks.launch(
+        _app=GatedApp(gate),
+        server_name=bracketed(host),
+        server_port=port,
+        share=share,
+        auth=no_other_way if access.password else None,
+        prevent_thread_lock=True,
+        quiet=True,
+        show_error=False,
+        max_file_size=LARGEST_UPLOAD,
+        run_history=False,
+        footer_links=["api", "settings"],
+        enable_monitoring=False,
+        ssr_mode=False,
+        allowed_paths=[str(path) for path in served_folders(settings)],
+        blocked_paths=[str(path) for path in private_paths(settings)],
+        theme=theme(),
+        css=stylesheet(),
+    )
+    return Opened(blocks=blocks, address=address, share_address=share_address or "", access=access)
+
+
+def served_folders(settings: Settings) -> list[Any]:
+    """What browsers may fetch: pictures, their thumbnails, those to redraw, what is being drawn, LoRAs with
+    their previews, what styles look like."""
+    cache = settings.cache
+    shown = [settings.images, settings.inputs, cache / "thumbnails", cache / "live", settings.loras]
+    return [*shown, PREVIEWS]
+
+
+def private_paths(settings: Settings) -> list[Any]:
+    database = settings.database
+    return [
+        database,
+        *(database.with_name(database.name + ending) for ending in ("-wal", "-shm")),
+        settings.trash,
+    ]
+
+
+def end_asked() -> threading.Event:
+    """Set by SIGTERM from now on, which would otherwise end the process at once, jobs and all. Call it in the
+    main thread, before there is anything that has to end in order."""
+    ended = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        ended.set()
+
+    signal.signal(signal.SIGTERM, end)
+    return ended
+
+
+def wait_for_end(ended: threading.Event) -> None:
+    """Return on Ctrl+C, or when the end is asked for."""
+    with suppress(KeyboardInterrupt):
+        while not ended.wait(0.5):
+            pass

@@ -1,0 +1,86 @@
+"""How the mirror in Supabase is doing, and what the team has put there: a badge in the masthead and a list
+below the library. Both come from what the studio knows already; painting never waits for the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from lora_studio.jobs.supabase.shared_loras import TeamLora
+from lora_studio.jobs.supabase.sync import MirrorState
+from lora_studio.studio import Studio
+from lora_studio.ui.client_input.validate import as_words, guarded, quietly, safe_id
+from lora_studio.ui.widgets.formatting import counted, moment, size
+from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, panel
+
+SECONDS = 2.0
+WORDS = {"off": "Supabase off", "synced": "Supabase: synced", "paused": "Supabase: paused"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MirrorParts:
+    badge: gr.HTML
+    team: gr.HTML
+
+
+def render_badge(studio: Studio) -> gr.HTML:
+    """Call below the masthead."""
+    return panel(badge(studio.mirror.state()), elem_id="mirror-badge")
+
+
+def render_team() -> gr.HTML:
+    """Call below the library."""
+    return panel(elem_id="mirror-team", actions=ACTIONS_JS)
+
+
+def listen(page: gr.Blocks, parts: MirrorParts, studio: Studio) -> list[Any]:
+    """Wire both. Returns the events after which the page has to be brought up to date. Without a project
+    there is nothing to follow."""
+    if not studio.mirror.is_on:
+        return []
+    painted = gr.JSON(visible=False, elem_id="mirror-painted")
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+    def look(before: Any) -> list[Any]:
+        now = [badge(studio.mirror.state()), team(studio.mirror.team())]
+        known = before if isinstance(before, list) and len(before) == len(now) else ["", ""]
+        return [now, *(gr.skip() if new == old else new for new, old in zip(now, known, strict=True))]
+
+    def fetch(event: gr.EventData) -> str:
+        record = studio.mirror.fetch(safe_id(getattr(event, "id", None), "LoRA"))
+        gr.Info(as_words(f"{record.title} is in your library now."))
+        return team(studio.mirror.team())
+
+    outputs = [painted, parts.badge, parts.team]
+    quiet = quietly(look, lambda: [gr.skip()] * len(outputs))
+    for event in (gr.Timer(SECONDS).tick, page.load):
+        event(quiet, painted, outputs, queue=False, **private)
+    return [parts.team.click(guarded(fetch), None, parts.team, api_visibility="private")]
+
+
+def badge(state: MirrorState) -> str:
+    """Its words, and in the tooltip why."""
+    waiting = f"Supabase: {state.waiting} waiting" if state.waiting else "Supabase: not reached"
+    words = WORDS.get(state.state, waiting)
+    if state.state == "paused" and state.waiting:
+        words += f", {state.waiting} waiting"
+    if state.refused:
+        words += f", {state.refused} refused"
+    hint = "Set SUPABASE_URL and SUPABASE_KEY to follow your trainings from anywhere."
+    reason = state.reason or (hint if state.state == "off" else "")
+    return fill("badge", state=state.state, words=words, reason=reason, told=state.state == "paused")
+
+
+def team(loras: Sequence[TeamLora]) -> str:
+    """LoRAs to fetch; empty when there are none."""
+    rows = [{"lora": lora, "line": _line(lora)} for lora in loras]
+    headline = counted(len(rows), "LoRA of your team", "LoRAs of your team")
+    return fill("team", rows=rows, headline=headline) if rows else ""
+
+
+def _line(lora: TeamLora) -> str:
+    facts = (lora.base, lora.trigger_word and f"trigger {lora.trigger_word}", size(lora.size_bytes))
+    return " · ".join(filter(None, (*facts, moment(lora.created_at))))

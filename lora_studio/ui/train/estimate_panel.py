@@ -1,0 +1,80 @@
+"""The plan of a training, measured on a click: how long, how much memory, how much of the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from lora_studio.events import ShouldStop
+from lora_studio.training.estimate import TrainingPlan
+from lora_studio.ui.client_input.validate import guarded
+from lora_studio.ui.train.cancel_events import Stops
+from lora_studio.ui.widgets.formatting import duration, short, size
+from lora_studio.ui.widgets.html_templates import fill, panel
+
+Measure = Callable[[tuple[Any, ...], ShouldStop], TrainingPlan | None]
+"""From the values of the form and a way to stop to the plan."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanParts:
+    text: gr.HTML
+    go: gr.Button
+    stop: gr.Button
+
+
+def render() -> PlanParts:
+    """Create the components. Call inside a Tab, above the button that starts."""
+    text = panel(elem_id="train-plan", actions="element.setAttribute('role', 'status')")
+    with gr.Row():
+        go = gr.Button("Plan: measure it first", elem_id="train-plan-go")
+        stop = gr.Button("Stop measuring", variant="stop", visible=False, elem_id="train-plan-stop")
+    return PlanParts(text=text, go=go, stop=stop)
+
+
+def listen(parts: PlanParts, inputs: list[Any], measure: Measure) -> None:
+    """Wire the buttons. `inputs` are what a training would be started with."""
+    stops = Stops()
+    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+    def work(request: gr.Request, *values: Any) -> str:
+        with stops.watch(request.session_hash or "") as should_stop:
+            return view(measure(values, should_stop))
+
+    def stop(request: gr.Request) -> None:
+        if stops.ask(request.session_hash or ""):
+            gr.Info("Stopping.")
+
+    buttons = [parts.go, parts.stop]
+    running = parts.go.click(lambda: busy(True), None, buttons, **quick).then(
+        guarded(work), inputs, parts.text, api_visibility="private", concurrency_limit=1
+    )
+    parts.stop.click(guarded(stop), None, None, **quick)
+    for after in (running.success, running.failure):  # then() does not follow a failed event (6.31)
+        after(lambda: busy(False), None, buttons, **quick)
+
+
+def busy(working: bool) -> list[dict[str, Any]]:
+    return [gr.update(interactive=not working), gr.update(visible=working)]
+
+
+def view(plan: TrainingPlan | None) -> str:
+    """The sentence and the figures behind it; without a plan, that it was stopped."""
+    if plan is None:
+        return fill("measured", sentence="The measurement was stopped.", facts=[], notes=[])
+    return fill("measured", sentence=plan.sentence, facts=list(figures(plan).items()), notes=list(plan.notes))
+
+
+def figures(plan: TrainingPlan) -> Mapping[str, str]:
+    wide, high = plan.bucket
+    return {
+        "one step": f"{short(plan.seconds_per_step)} s (largest pictures: {wide} × {high})",
+        "until the first step": duration(plan.start_seconds),
+        f"{plan.steps} steps": duration(plan.train_seconds),
+        "previews": duration(plan.preview_seconds),
+        "disk": size(plan.disk_bytes),
+        "measured on": plan.device,
+    }

@@ -1,0 +1,108 @@
+"""The buttons that steer the training which is shown: pause, save, preview, resume, a new run from here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from lora_studio.records import JobRecord, JobStatus
+from lora_studio.studio import Studio
+from lora_studio.ui.client_input.validate import guarded, safe_id
+
+FOLLOW_FOCUS = """() => {
+  const pair = ['train-resume', 'train-pause'];
+  const seen = (one) => one && one.offsetParent && !one.disabled;
+  const first = document.activeElement;
+  const clicked = first && pair.includes(first.id) ? first.id : '';
+  const look = (left) => {
+    const active = document.activeElement;
+    const own = !active || active === document.body || !active.offsetParent
+      || [...pair, 'train-fork'].includes(active.id);
+    if (!own) return;
+    const button = pair.filter((id) => id !== clicked).map((id) => document.getElementById(id)).find(seen);
+    if (button) button.focus(); else if (left) setTimeout(look, 250, left - 1);
+  };
+  setTimeout(look, 250, 240);
+}"""
+"""Pause makes way for Resume and back, some looks later; the focus goes along, unless it is elsewhere."""
+RESUME_INSTEAD = frozenset({JobStatus.STOPPED, JobStatus.FAILED, JobStatus.INTERRUPTED})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steering:
+    pause: gr.Button
+    save: gr.Button
+    preview: gr.Button
+    resume: gr.Button
+    fork: gr.Button
+
+    @property
+    def live(self) -> list[Any]:
+        """In the order of `updates`."""
+        return [self.pause, self.save, self.preview, self.resume, self.fork]
+
+
+def render() -> Steering:
+    """Create the buttons, unseen. Call inside a Row."""
+    return Steering(
+        pause=gr.Button("Pause", visible=False, elem_id="train-pause"),
+        save=gr.Button("Save now", visible=False, elem_id="train-save-now"),
+        preview=gr.Button("Preview now", visible=False, elem_id="train-preview-now"),
+        resume=gr.Button("Resume", variant="primary", visible=False, elem_id="train-resume"),
+        fork=gr.Button("New run from these weights", visible=False, elem_id="train-fork"),
+    )
+
+
+def updates(job: JobRecord | None) -> list[dict[str, Any]]:
+    """Which of them can be used with a training."""
+    told = job is not None and can_be_told(job)
+    running = told and job is not None and job.status is JobStatus.RUNNING
+    waits = told and job is not None and job.status is JobStatus.QUEUED
+    resumable = job is not None and job.resumable
+    has_state = job is not None and job.state_step is not None
+    forkable = job is not None and job.status in RESUME_INSTEAD and resumable and has_state
+    shown = (running or waits, running, running, resumable, forkable)
+    return [gr.update(visible=visible) for visible in shown]
+
+
+def can_be_told(job: JobRecord) -> bool:
+    """Another program's training can only be stopped."""
+    run: Mapping[str, Any] = job.config.get("run", {})
+    return bool(run.get("engine", "lora-studio") == "lora-studio")
+
+
+def listen(steering: Steering, job: gr.Textbox, studio: Studio) -> list[Any]:
+    """Wire the buttons; `job` is the id of the training that is shown. Returns the events after which the
+    page has to be brought up to date."""
+    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    jobs = studio.jobs
+
+    def with_job(action: Callable[[str], JobRecord]) -> Callable[[str], str]:
+        def act(job_id: str) -> str:
+            return action(shown(studio, job_id).id).id
+
+        return guarded(act)
+
+    actions: list[tuple[gr.Button, Callable[[str], JobRecord], bool]] = [
+        (steering.pause, jobs.pause, True),
+        (steering.save, jobs.save_now, False),
+        (steering.preview, jobs.preview_now, False),
+        (steering.resume, jobs.resume, True),
+        (steering.fork, jobs.fork, True),
+    ]
+    events = []
+    for button, action, moves in actions:
+        clicked = button.click(with_job(action), job, job, **quick)
+        events.append(clicked.then(None, js=FOLLOW_FOCUS, api_visibility="private") if moves else clicked)
+    return events
+
+
+def shown(studio: Studio, job_id: str) -> JobRecord:
+    """The training that the page chose, or that it shows without a choice. Raises StoreError."""
+    if job_id:
+        return studio.jobs.get(safe_id(job_id, "training"))
+    newest = studio.jobs.running() or next(iter(studio.jobs.jobs(limit=1)), None)
+    return newest or studio.jobs.get("none")

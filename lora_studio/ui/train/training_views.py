@@ -1,0 +1,233 @@
+"""What the page shows of trainings: pure functions from records and events to HTML."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from lora_studio.events import PHASES, PhaseAdvanced, PreviewSaved, Started, Validated
+from lora_studio.records import JobRecord, JobStatus, StoredEvent
+from lora_studio.ui.widgets.formatting import counted, duration, moment, short
+from lora_studio.ui.widgets.html_templates import fill
+
+STATUS_SENTENCES: Mapping[JobStatus, str] = {
+    JobStatus.QUEUED: "Waiting for its turn.",
+    JobStatus.RUNNING: "Getting ready.",
+    JobStatus.STOPPING: "Stopping after this step; what was learned so far is kept.",
+    JobStatus.PAUSING: "Pausing after this step.",
+    JobStatus.PAUSED: "Paused. It can be resumed at any time, also after a restart.",
+    JobStatus.FINISHED: "Your LoRA is ready.",
+    JobStatus.STOPPED: "Stopped.",
+    JobStatus.FAILED: "The training failed.",
+    JobStatus.INTERRUPTED: "The studio was closed while this ran.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """One phase: `percent` 0..100, `state` waiting, active or done."""
+
+    title: str
+    percent: int
+    state: str
+    count: str
+
+
+def percent(job: JobRecord) -> int:
+    """Whole percent; 100 only once the job has finished."""
+    if job.status is JobStatus.FINISHED:
+        return 100
+    return max(0, min(99, int(job.progress)))
+
+
+def time_left(job: JobRecord) -> str:
+    if job.status is JobStatus.RUNNING and job.seconds_left is not None and job.step:
+        return f"about {duration(job.seconds_left)} left"
+    if job.finished_at and job.started_at and not job.status.active:
+        worked = duration(job.seconds_at_work(job.finished_at))
+        return f"{worked} so far" if job.status is JobStatus.PAUSED else f"took {worked}"
+    return ""
+
+
+def sentence(job: JobRecord) -> str:
+    """What is going on, in words."""
+    if job.status in {JobStatus.FAILED, JobStatus.INTERRUPTED} and job.message:
+        return job.message
+    if job.status is JobStatus.RUNNING and job.phase:
+        return f"{PHASES[job.phase].title if job.phase in PHASES else job.phase.capitalize()} …"
+    if job.status is JobStatus.PAUSED and job.step:
+        rest = STATUS_SENTENCES[job.status].removeprefix("Paused. ")
+        return f"Paused at step {job.step} of {job.total_steps}. {rest}"
+    if job.status is JobStatus.STOPPED:
+        kept = "What it had learned is kept." if job.result_path else "Nothing was learned yet."
+        return f"Stopped at step {job.step} of {job.total_steps}. {kept}" if job.step else f"Stopped. {kept}"
+    return STATUS_SENTENCES[job.status]
+
+
+def remark(job: JobRecord) -> str:
+    """The last thing the run noted, or what to do about its failure."""
+    return job.hint or ("" if sentence(job) == job.message else job.message)
+
+
+def spoken(job: JobRecord | None) -> str:
+    """For screen readers: changes with the status and each 10 percent, not each second."""
+    if job is None:
+        return ""
+    if job.status is JobStatus.RUNNING:
+        return f"Training {job.name}: {percent(job) // 10 * 10} percent."
+    return f"Training {job.name}: {sentence(job)}"
+
+
+def phase_bars(job: JobRecord, events: Sequence[StoredEvent]) -> list[Bar]:
+    """A bar for each phase that this run goes through, from its Started and PhaseAdvanced events."""
+    names: tuple[str, ...] = ()
+    done: dict[str, PhaseAdvanced] = {}
+    for stored in events:
+        if isinstance(stored.event, Started):
+            names, done = stored.event.phases, {}
+        elif isinstance(stored.event, PhaseAdvanced):
+            done[stored.event.phase] = stored.event
+    return [_bar(name, job, done.get(name)) for name in names if name in PHASES]
+
+
+def _bar(name: str, job: JobRecord, advanced: PhaseAdvanced | None) -> Bar:
+    reached, total = (advanced.done, advanced.total) if advanced else (0, 0)
+    drawing = name == "preview" and job.phase == "preview"
+    if name == "train" or (name == "preview" and job.status.active and not drawing):
+        reached, total = job.step, job.total_steps  # previews come in rounds, spread over the training
+    share = 100 if job.status is JobStatus.FINISHED else round(100 * reached / total) if total else 0
+    active = job.status.active and job.phase == name and share < 100
+    return Bar(
+        title=PHASES[name].title,
+        percent=min(100, share),
+        state="done" if share >= 100 else "active" if active else "waiting",
+        count=f"{reached} / {total}" if total > 1 and name in {"cache", "train"} else "",
+    )
+
+
+def speech(job: JobRecord | None) -> str:
+    """`spoken` as HTML, for the live region."""
+    return fill("speech", text=spoken(job))
+
+
+def job_card(job: JobRecord | None, events: Sequence[StoredEvent] = (), now: float = 0.0) -> str:
+    """The card of one training: status, bars, figures at unix time `now`. Without a job, what to do first."""
+    if job is None:
+        return fill("no_job")
+    return fill(
+        "job",
+        job=job,
+        percent=percent(job),
+        time_left=time_left(job),
+        sentence=sentence(job),
+        remark=remark(job),
+        bars=phase_bars(job, events),
+        figures=_figures(job, now),
+    )
+
+
+def _figures(job: JobRecord, now: float) -> list[tuple[str, str]]:
+    figures = [("step", f"{job.step} / {job.total_steps}" if job.total_steps else "–")]
+    figures.append(("loss", short(job.loss) if job.loss is not None else "–"))
+    seconds = job.seconds_at_work(now)
+    figures.append(("time", duration(seconds) if seconds else "–"))
+    return figures
+
+
+def strip(job: JobRecord | None, waiting: int = 0) -> str:
+    """The slim line above the tabs while something runs; empty when nothing does."""
+    if job is None:
+        return ""
+    return fill("strip", job=job, percent=percent(job), time_left=time_left(job), waiting=waiting)
+
+
+def previews(stored: Sequence[StoredEvent], title: str) -> str:
+    """Pairs of base and LoRA, newest checkpoint first; empty when there are none yet. Step 0 is the base
+    alone, shown until there is something to compare it with."""
+    saved = [item.event for item in stored if isinstance(item.event, PreviewSaved)]
+    shown = [event for event in saved if event.step] or saved
+    shown.sort(key=lambda event: -event.step)  # stable: prompts keep their order
+    rounds = [(step, list(events)) for step, events in groupby(shown, key=lambda event: event.step)]
+    return fill("previews", rounds=rounds, title=title) if rounds else ""
+
+
+def slug_of(job: JobRecord) -> str:
+    """What the folder of its LoRA is called."""
+    return str(job.config.get("output", {}).get("output_name", ""))
+
+
+def history(jobs: Sequence[JobRecord], shown: str) -> str:
+    """All trainings, newest first, each with a button that shows it."""
+    many = Counter(job.name.casefold() for job in jobs)
+    slugs = [slug_of(job) if many[job.name.casefold()] > 1 else "" for job in jobs]
+    rows = [
+        {"job": job, "when": moment(job.created_at), "slug": slug}
+        for job, slug in zip(jobs, slugs, strict=True)
+    ]
+    return fill("history", rows=rows, shown=shown, headline=counted(len(rows), "training"))
+
+
+WIDTH, HEIGHT = 600.0, 160.0
+SMOOTHED_OVER = 12
+"""One point of the smooth line is the mean of up to this share (1/12) of the points before it."""
+
+
+def loss_chart(
+    points: Sequence[tuple[int, float]], total_steps: int, validated: Sequence[Validated] = ()
+) -> str:
+    """Raw losses, their moving mean and the losses on pictures held back as SVG; numbers stand in the HTML
+    around it, so that they stay readable on a phone. Empty for fewer than two points."""
+    if len(points) < 2:
+        return ""
+    smooth = moving_mean([loss for _, loss in points], max(3, len(points) // SMOOTHED_OVER))
+    held_out = sorted((event.step, event.loss) for event in validated)
+    low, high = _range([loss for _, loss in points], [*smooth, *(loss for _, loss in held_out)])
+    right = max(total_steps, points[-1][0])
+
+    def line(shown: Iterable[tuple[int, float]]) -> str:
+        return " ".join(
+            f"{WIDTH * step / right:.1f},{HEIGHT * (1 - (min(max(v, low), high) - low) / (high - low)):.1f}"
+            for step, v in shown
+        )
+
+    steps = [step for step, _ in points]
+    facts: dict[str, Any] = {"raw": line(points), "smooth": line(zip(steps, smooth, strict=True))}
+    facts["held_out"] = line(held_out) if held_out else ""
+    facts["held_out_last"] = short(held_out[-1][1]) if held_out else ""
+    return fill(
+        "chart",
+        **facts,
+        low=short(low),
+        high=short(high),
+        last=short(smooth[-1]),
+        right=right,
+        first=short(smooth[0]),
+        step=points[-1][0],
+    )
+
+
+def moving_mean(values: Sequence[float], window: int) -> list[float]:
+    """Each value's mean with up to `window - 1` values before it."""
+    means: list[float] = []
+    total = 0.0
+    for index, value in enumerate(values):
+        total += value - (values[index - window] if index >= window else 0.0)
+        means.append(total / min(index + 1, window))
+    return means
+
+
+def _range(raw: Sequence[float], smooth: Sequence[float]) -> tuple[float, float]:
+    """From the least to the greatest loss without the worst 2 %, so that one spike can't flatten the rest."""
+    ordered = sorted(raw)
+    cut = len(ordered) // 50
+    low = min(ordered[cut], *smooth)
+    high = max(ordered[len(ordered) - 1 - cut], *smooth)
+    return (low, high) if high - low > 1e-9 else (low - 0.5e-3, high + 0.5e-3)
+
+
+def log_tail(text: str, lines: int = 60) -> str:
+    """The last lines of a log."""
+    return "\n".join(text.splitlines()[-lines:])

@@ -1,0 +1,1 @@
+"""HTML, forms and formats that the tabs share."""

@@ -1,0 +1,149 @@
+"""What the page shows of pictures and LoRAs: pure functions from records to HTML."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lora_studio.catalog import ADVISED_PICTURES, family_title
+from lora_studio.records import DatasetRecord, ImageRecord, ListedLora, LoraRecord
+from lora_studio.ui.widgets.formatting import counted, moment, size
+from lora_studio.ui.widgets.html_templates import fill
+
+PREVIEW = re.compile(r"step-(\d+)-(\d+)\.png")
+BASE_PREVIEW = re.compile(r"base-(\d+)\.png")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A picture of a dataset: the file's name, what to show of it, its caption."""
+
+    name: str
+    thumbnail: str
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A generated picture with, where asked for, the one that the base makes of the same seed."""
+
+    image: ImageRecord
+    base: ImageRecord | None = None
+    token: str | None = None
+    """Of a picture that was deleted since: what brings it back, empty if nothing does."""
+
+
+def dataset_pictures(record: DatasetRecord | None, pictures: Sequence[Picture]) -> str:
+    """Thumbnails with captions to edit; what to do when there are none."""
+    if record is None:
+        return fill("no_pictures", advised=ADVISED_PICTURES)
+    headline = f"{counted(record.images, 'picture')}, {record.captions} with a caption"
+    return fill("pictures", headline=headline, pictures=pictures)
+
+
+def dataset_notices(record: DatasetRecord | None) -> str:
+    """A sentence for each file that was left out and each thing to look at; empty when there is none."""
+    if record is None or not (record.refused or record.warnings):
+        return ""
+    return fill("notices", refused=record.refused, warnings=record.warnings)
+
+
+def lora_grid(records: Sequence[LoraRecord], chosen: str, search: str = "") -> str:
+    """A button with a picture for each LoRA."""
+    same = twins(records)
+    facts = [{"lora": record, "line": _lora_line(record, apart=record.slug in same)} for record in records]
+    return fill("loras", loras=facts, chosen=chosen, search=search.strip())
+
+
+def twins(records: Sequence[LoraRecord | ListedLora]) -> set[str]:
+    """The slugs of those whose title others have too: their slug has to stand beside it."""
+    many = Counter(record.title.casefold() for record in records)
+    return {record.slug for record in records if many[record.title.casefold()] > 1}
+
+
+def lora_details(record: LoraRecord | None, file: Path | None = None) -> str:
+    if record is None:
+        return fill("no_choice", what="LoRA")
+    facts = {
+        "trigger word": record.trigger_word,
+        "kind": record.kind,
+        "base": record.base,
+        "made for": family_title(record.family) if record.family else "",
+        "steps": str(record.steps or ""),
+        "network_dim": str(record.network_dim or ""),
+        "network_alpha": f"{record.network_alpha:g}" if record.network_alpha else "",
+        "size": size(record.size_bytes),
+        "left out": record.left_out,
+        "made": moment(record.created_at),
+        "folder": record.slug,
+        "hash": record.id[:12],
+    }
+    shown = [(name, value) for name, value in facts.items() if value]
+    return fill("lora", lora=record, facts=shown, file=file, pairs=preview_pairs(record.previews))
+
+
+def preview_pairs(previews: Sequence[str]) -> list[tuple[str, str]]:
+    """(the base's, the LoRA's) of the last step, as a training names them; else pictures by themselves."""
+    base = {match[1]: path for path in previews if (match := BASE_PREVIEW.fullmatch(Path(path).name))}
+    steps = [(match[1], match[2], path) for path in previews if (match := PREVIEW.fullmatch(Path(path).name))]
+    last = max((step for step, _, _ in steps), default="")
+    pairs = [(base.get(number, ""), path) for step, number, path in steps if step == last]
+    return pairs or [("", path) for path in previews[-4:]]
+
+
+def image_grid(records: Sequence[ImageRecord], chosen: str, search: str = "") -> str:
+    return fill("images", images=records, chosen=chosen, search=search.strip())
+
+
+def image_details(record: ImageRecord | None, infotext: str = "") -> str:
+    if record is None:
+        return fill("no_choice", what="picture")
+    facts = [
+        ("seed", str(record.seed)),
+        ("size", f"{record.width} × {record.height}"),
+        ("LoRAs", ", ".join(record.lora_slugs) or "none"),
+        ("made", moment(record.created_at)),
+    ]
+    return fill("image", image=record, facts=facts, infotext=infotext, file=Path(record.path))
+
+
+def results(
+    made: Sequence[Result], infotext: str, note: str = "", *, notes: Sequence[str] = (), sheet: str = ""
+) -> str:
+    """What a generation brought: pictures, `notes` about what was ignored, the labelled sheet of a grid."""
+    return fill("results", results=made, infotext=infotext, note=note, notes=notes, sheet=sheet)
+
+
+def unfinished(paths: Sequence[str]) -> str:
+    """The pictures of a generation that goes on."""
+    return fill("unfinished", paths=paths)
+
+
+def prompts_used(prompts: Sequence[str]) -> str:
+    """Prompts of earlier pictures, to click; empty when there are none."""
+    return fill("prompts_used", prompts=prompts) if prompts else ""
+
+
+def triggers(records: Sequence[LoraRecord]) -> str:
+    """The trigger words of the chosen LoRAs; empty when there are none."""
+    words = [(record.title, record.trigger_word) for record in records if record.trigger_word]
+    return fill("triggers", words=words) if words else ""
+
+
+def ideas(prompts: Sequence[str]) -> str:
+    """Prompts to click."""
+    return fill("ideas", prompts=prompts)
+
+
+def deleted(title: str) -> str:
+    return fill("deleted", title=title)
+
+
+def _lora_line(record: LoraRecord, *, apart: bool = False) -> str:
+    """`apart` from others of its name: with its slug and date."""
+    parts = [record.kind, record.base, f"{record.steps} steps" if record.steps else ""]
+    parts += [record.slug, moment(record.created_at)] if apart else []
+    return " · ".join(part for part in parts if part)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from lora_studio.families.base_files import base_hashes as fingerprint
+from lora_studio.families.base_files.base_hashes import FILE, base_hashes
+from lora_studio.families.base_files.locate import FoundBase
+from lora_studio.settings import Settings
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "base.safetensors").write_bytes(bytes(range(256)) * 6000)
+    return tmp_path / "base.safetensors"
+
+
+@pytest.fixture
+def readings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that were read whole."""
+    found: list[Path] = []
+    read = fingerprint._hash
+    monkeypatch.setattr(fingerprint, "_hash", lambda path: found.append(path) or read(path))
+    return found
+
+
+def hashes(file: Path, layout: str = "file") -> dict[str, str]:
+    return base_hashes(FoundBase(name="x", path_or_id=str(file), family="", layout=layout))  # type: ignore[arg-type]
+
+
+def test_the_hashes_are_kohyas(file: Path) -> None:
+    content = file.read_bytes()
+    assert hashes(file) == {
+        "ss_new_sd_model_hash": hashlib.sha256(content).hexdigest(),
+        "ss_sd_model_hash": hashlib.sha256(content[0x100000:0x110000]).hexdigest()[:8],
+    }
+    assert hashes(file, "folder") == hashes(file, "hub") == {}
+
+
+def test_a_file_is_read_once_for_each_state_of_it(file: Path, readings: list[Path]) -> None:
+    first = hashes(file)
+    assert hashes(file) == first
+    assert len(readings) == 1
+    facts = file.stat()
+    file.write_bytes(file.read_bytes()[::-1])
+    os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns + 1))
+    assert hashes(file) != first
+    assert len(readings) == 2
+
+
+def test_a_damaged_or_lost_memory_begins_anew(file: Path, readings: list[Path]) -> None:
+    first = hashes(file)
+    memory = Settings.from_environment().cache / FILE
+    for content in ("{", "[1]", '{"a": 1}'):
+        memory.write_text(content)
+        assert hashes(file) == first
+    memory.unlink()
+    assert hashes(file) == first
+    assert len(readings) == 5
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(file: Path) -> None:
+    cache = Settings.from_environment().cache
+    cache.parent.mkdir(parents=True)
+    cache.write_text("a file in the folder's place")
+    assert hashes(file)["ss_sd_model_hash"]

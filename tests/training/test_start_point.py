@@ -1,0 +1,402 @@
+"""A run that was broken off goes on as if it had never been: the same bits in the same file."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from lora_studio.config import TrainConfig
+from lora_studio.errors import BrokenFile, ConfigError, DatasetError, ModelFileError
+from lora_studio.events import (
+    CheckpointSaved,
+    Command,
+    Event,
+    Finished,
+    Noted,
+    Paused,
+    PreviewSaved,
+    Started,
+    StateSaved,
+    StepDone,
+    Stopped,
+)
+from lora_studio.lora.file.lora_files import find_file, read_header
+from lora_studio.lora.run_states import state_files, state_folder
+from lora_studio.trainer import train
+from lora_studio.training.resuming.compatibility import check_pictures
+from lora_studio.training.resuming.train_state import MARK, read_newest, read_state
+from tests.tiny import make_pictures, make_tiny_base
+from tests.training.conftest import ConfigMaker
+from tests.training.runs import of, state_folder_of, tensor_hash
+
+ALL_ON = {
+    "network_dropout": 0.3,
+    "shuffle_caption": True,
+    "caption_dropout_rate": 0.3,
+    "flip_aug": True,
+    "gradient_accumulation_steps": 2,
+    "train_batch_size": 1,
+    "lr_scheduler": "cosine",
+    "noise_offset": 0.05,
+}
+
+
+def paused_at(config: TrainConfig, step: int, **how: object) -> list[Event]:
+    """Train until that step and pause there."""
+    events: list[Event] = []
+
+    def commands() -> Command | None:
+        return "pause" if any(event.step == step for event in of(StepDone, events)) else None
+
+    result = train(config, events.append, commands=_once(commands), **how)  # type: ignore[arg-type]
+    assert (result.status, result.steps, result.file) == ("paused", step, "")
+    assert events[-1] == Paused(step=step)
+    return events
+
+
+def _once(commands):  # type: ignore[no-untyped-def]
+    given: list[str] = []
+
+    def ask() -> Command | None:
+        command = None if given else commands()
+        given.extend([command] if command else [])
+        return command
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        ALL_ON,
+        {**ALL_ON, "cache_latents": False, "optimizer_type": "SGD", "lr_scheduler": "linear"},
+        {"network_train_unet_only": True, "sample_every_n_steps": 2, "sample_prompts": ("zwx",)},
+    ],
+    ids=["plain", "all-on", "uncached-sgd", "previews"],
+)
+def test_pauses_leave_no_trace_in_the_result(make_config: ConfigMaker, changes: dict) -> None:
+    changes = {"max_train_steps": 7, **changes}
+    whole = train(make_config("whole", **changes))
+    config = make_config("paused", **changes)
+    torch.rand(3)  # the caller's random numbers are no part of the run
+    paused_at(config, 1)
+    paused_at(config, 4, resume_from=state_folder_of(config))
+    events: list[Event] = []
+    result = train(config, events.append, resume_from=state_folder_of(config))
+    assert result.status == "finished"
+    assert of(Started, events)[0].start_step == 4
+    assert [event.step for event in of(StepDone, events)] == [5, 6, 7]
+    assert tensor_hash(result) == tensor_hash(whole)
+    assert result.final_loss == whole.final_loss
+    assert not state_folder_of(config).exists()
+    assert result.seconds > 0
+
+
+def test_a_stopped_run_can_be_resumed_into_its_folder(make_config: ConfigMaker) -> None:
+    whole = train(make_config("whole"))
+    config = make_config("stopped")
+    done: list[Event] = []
+    stopped = train(config, done.append, lambda: len(of(StepDone, done)) == 2)
+    assert stopped.status == "stopped"
+    assert isinstance(done[-1], Stopped)
+    assert find_file(stopped.path)
+    result = train(config, resume_from=state_folder_of(config))
+    assert tensor_hash(result) == tensor_hash(whole)
+    training = json.loads((Path(result.path) / "training.json").read_text())
+    assert (training["result"]["status"], training["result"]["steps"]) == ("finished", 4)
+
+
+def test_the_metadata_of_a_resumed_run_is_of_the_whole_run(make_config: ConfigMaker) -> None:
+    config = make_config("paused")
+    paused_at(config, 2)
+    before, _ = read_newest(state_folder_of(config))
+    metadata = read_header(train(config, resume_from=state_folder_of(config)).file).metadata
+    assert metadata["ss_steps"] == "4"
+    assert metadata["ss_session_id"] == str(before.session_id)
+
+
+def test_previews_that_the_pause_cut_off_are_made_up_for(make_config: ConfigMaker) -> None:
+    config = make_config("paused", sample_every_n_steps=2, sample_prompts=("zwx",))
+    first = paused_at(config, 2)
+    assert [event.step for event in of(PreviewSaved, first)] == [0]
+    events: list[Event] = []
+    result = train(config, events.append, resume_from=state_folder_of(config))
+    assert [event.step for event in of(PreviewSaved, events)] == [2, 4]
+    listed = json.loads((Path(result.path) / "training.json").read_text())["result"]["previews"]
+    assert [preview["step"] for preview in listed] == [0, 2, 4]
+
+
+def test_a_pause_before_the_first_step_begins_at_the_beginning(make_config: ConfigMaker) -> None:
+    config = make_config("early")
+    events: list[Event] = []
+    result = train(config, events.append, commands=_once(lambda: "pause"))
+    assert (result.status, result.steps) == ("paused", 0)
+    assert events[-1] == Paused(step=0)
+    assert not state_folder_of(config).exists()
+    assert tensor_hash(train(config)) == tensor_hash(train(make_config("whole")))
+
+
+def test_states_are_written_as_often_as_wished_and_two_are_kept(make_config: ConfigMaker) -> None:
+    events: list[Event] = []
+    config = make_config("often", max_train_steps=7, save_state_every_n_steps=2)
+    kept: list[list[str]] = []
+
+    def emit(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, StateSaved):
+            kept.append([path.name for path in state_files(state_folder_of(config))])
+
+    train(config, emit)
+    assert [event.step for event in of(StateSaved, events)] == [2, 4, 6]
+    assert kept[-1] == ["state-00000006.pt", "state-00000004.pt"]
+    config = make_config("never", save_state_every_n_steps=0)
+    events.clear()
+    train(config, events.append)
+    assert not of(StateSaved, events)
+    events.clear()
+    train(make_config("clock", save_state_every_n_minutes=1e-9), events.append)
+    assert [event.step for event in of(StateSaved, events)] == [1, 2, 3]
+
+
+@pytest.fixture
+def two_states(make_config: ConfigMaker) -> TrainConfig:
+    """A run that ended in the dark at step 5, with states of steps 3 and 4."""
+
+    class Killed(Exception):
+        pass
+
+    def emit(event: Event) -> None:
+        if isinstance(event, StepDone) and event.step == 5:
+            raise Killed
+
+    config = make_config("killed", max_train_steps=6, save_state_every_n_steps=1)
+    with pytest.raises(Killed):
+        train(config, emit)
+    assert [path.name for path in state_files(state_folder_of(config))] == [
+        *("state-00000004.pt", "state-00000003.pt")
+    ]
+    return config
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "no mark"])
+def test_a_damaged_state_gives_way_to_the_one_before(
+    two_states: TrainConfig, make_config: ConfigMaker, damage: str
+) -> None:
+    newest = state_files(state_folder_of(two_states))[0]
+    content = newest.read_bytes()
+    middle = len(content) // 2
+    newest.write_bytes(
+        {
+            "cut": content[:middle],
+            "flipped": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+            "empty": b"",
+            "no mark": content[10:],
+        }[damage]
+    )
+    events: list[Event] = []
+    result = train(two_states, events.append, resume_from=state_folder_of(two_states))
+    assert of(Started, events)[0].start_step == 3
+    assert "state-00000004.pt is damaged" in of(Noted, events)[0].message
+    assert "step 3 is taken instead" in of(Noted, events)[0].message
+    assert tensor_hash(result) == tensor_hash(train(make_config("whole", max_train_steps=6)))
+
+
+def test_with_no_whole_state_there_is_a_sentence(two_states: TrainConfig, tmp_path: Path) -> None:
+    for path in state_files(state_folder_of(two_states)):
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(BrokenFile, match="damaged or was cut short"):
+        train(two_states, resume_from=state_folder_of(two_states))
+    with pytest.raises(ModelFileError, match="There is no saved state"):
+        train(two_states, resume_from=tmp_path)
+
+
+def test_one_state_file_can_be_named(two_states: TrainConfig) -> None:
+    older = state_files(state_folder_of(two_states))[1]
+    events: list[Event] = []
+    train(two_states, events.append, resume_from=older)
+    assert [event.step for event in of(StepDone, events)] == [4, 5, 6]
+
+
+class Trap:
+    def __reduce__(self) -> tuple:
+        return print, ("run",)
+
+
+def test_a_state_runs_no_code_when_it_is_read(tmp_path: Path) -> None:
+    torch.save(Trap(), payload := io.BytesIO())
+    content = payload.getvalue()
+    trap = tmp_path / "state-00000009.pt"
+    trap.write_bytes(MARK + hashlib.sha256(content).digest() + content)
+    with pytest.raises(ModelFileError, match="another version"):
+        read_state(trap)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"network_dim": 8}, "network_dim was 4 when the state of step 2 was saved and is 8 now"),
+        ({"learning_rate": 0.5}, "learning_rate was 0.01"),
+        ({"seed": 1}, "seed was 42"),
+        ({"flip_aug": True}, "flip_aug was False"),
+        ({"max_train_steps": 1}, "max_train_steps was 4"),
+        ({"lr_scheduler": "cosine"}, "lr_scheduler was constant"),
+    ],
+)
+def test_other_settings_are_refused_by_name(make_config: ConfigMaker, changes: dict, said: str) -> None:
+    config = make_config("paused")
+    paused_at(config, 2)
+    events: list[Event] = []
+    with pytest.raises(ConfigError, match=said) as caught:
+        train(config.with_values(changes), events.append, resume_from=state_folder_of(config))
+    assert caught.value.field in changes
+    assert "new run" in caught.value.hint
+    assert events == []
+    assert state_files(state_folder_of(config))
+
+
+def test_settings_that_change_nothing_learned_may_change(make_config: ConfigMaker, tmp_path: Path) -> None:
+    config = make_config("paused")
+    paused_at(config, 2)
+    moved = Path(config.output.output_dir).rename(tmp_path / "elsewhere")
+    other = config.with_values(
+        {
+            "title": "Another",
+            "output_dir": str(moved),
+            "save_every_n_steps": 3,
+            "sample_every_n_steps": 4,
+            "sample_prompts": ("zwx",),
+            "gradient_checkpointing": True,
+            "cache_latents": False,
+            "max_train_steps": 6,
+        }
+    )
+    result = train(other, resume_from=state_folder(moved))
+    assert (result.steps, result.path) == (6, str(moved))
+    assert tensor_hash(result) == tensor_hash(train(make_config("whole", max_train_steps=6)))
+
+
+def test_a_schedule_over_all_steps_keeps_their_number(make_config: ConfigMaker) -> None:
+    config = make_config("paused", lr_scheduler="linear")
+    paused_at(config, 2)
+    with pytest.raises(ConfigError, match="max_train_steps was 4"):
+        train(config.with_values({"max_train_steps": 6}), resume_from=state_folder_of(config))
+
+
+def _touch(folder: Path) -> None:
+    with Image.open(folder / "picture-01.png") as picture:
+        changed = picture.copy()
+    changed.putpixel((0, 0), (1, 2, 3))
+    changed.save(folder / "picture-01.png")
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "The picture picture-01.png has changed": _touch,
+    "The caption of picture-02.png has changed": lambda folder: (folder / "picture-02.txt").write_text(
+        "a cat"
+    ),
+    "The picture picture-03.png has been removed": lambda folder: (folder / "picture-03.png").unlink(),
+    "The picture new.png has been added": lambda folder: Image.new("RGB", (64, 64)).save(folder / "new.png"),
+}
+
+
+@pytest.mark.parametrize("said", CHANGES)
+def test_other_pictures_are_refused_by_name(make_config: ConfigMaker, tmp_path: Path, said: str) -> None:
+    data = make_pictures(tmp_path / "data")
+    config = make_config("paused", data=data)
+    paused_at(config, 2)
+    CHANGES[said](data)
+    with pytest.raises(DatasetError, match=said) as caught:
+        train(config, resume_from=state_folder_of(config))
+    assert "since the state of step 2 was saved" in caught.value.message
+    assert "new run" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"placement": "elsewhere"}, "The bucket or crop of a.png has changed"),
+        ({"options": "10 times"}, "The repeats or other options of a.png have changed"),
+    ],
+)
+def test_pictures_used_in_another_way_are_refused(changed: dict, said: str) -> None:
+    facts = {"file": "a.png", "content": "1", "caption": "a", "placement": "(1, 1)", "options": ""}
+    other = {**facts, "file": "b.png"}
+    check_pictures([facts, other], [facts, other], 2)
+    with pytest.raises(DatasetError, match=said):
+        check_pictures([facts, other], [{**facts, **changed}, other], 2)
+    with pytest.raises(DatasetError, match="order"):
+        check_pictures([facts, other], [other, facts], 2)
+
+
+def test_the_same_pictures_in_another_folder_are_the_same(make_config: ConfigMaker, tmp_path: Path) -> None:
+    data = make_pictures(tmp_path / "data")
+    config = make_config("paused", data=data)
+    paused_at(config, 2)
+    moved = data.rename(tmp_path / "moved")
+    assert (
+        train(config.with_values({"train_data_dir": str(moved)}), resume_from=state_folder_of(config)).steps
+        == 4
+    )
+
+
+def test_another_base_is_refused(make_config: ConfigMaker, tiny_base: Path, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    config = make_config("paused", base=base)
+    paused_at(config, 2)
+    shutil.rmtree(base)
+    make_tiny_base(base, seed=9)
+    with pytest.raises(ModelFileError, match="base model has changed since the state of step 2"):
+        train(config, resume_from=state_folder_of(config))
+
+
+def test_a_fork_is_a_new_run_with_the_weights_of_the_state(make_config: ConfigMaker, tmp_path: Path) -> None:
+    config = make_config("paused")
+    paused_at(config, 2)
+    data = make_pictures(tmp_path / "others", sizes=((64, 64),) * 2)
+    events: list[Event] = []
+    fork = make_config("fork", data=data, learning_rate=1e-9, max_train_steps=1)
+    result = train(fork, events.append, resume_from=state_folder_of(config), fork=True)
+    assert of(Started, events)[0].start_step == 0
+    assert "begins with the weights that another one had at step 2" in of(Noted, events)[0].message
+    assert [event.step for event in of(StepDone, events)] == [1]
+    state, _ = read_newest(state_folder_of(config))
+    tensors = load_file(result.file)
+    for key, weight in state.point.lora.items():
+        torch.testing.assert_close(tensors[key], weight, rtol=0, atol=1e-6)
+    assert state_files(state_folder_of(config)), "the other run can still be resumed"
+    with pytest.raises(ConfigError, match="another kind or size") as caught:
+        train(make_config("fork-2", network_dim=8), resume_from=state_folder_of(config), fork=True)
+    assert caught.value.field == "network_dim"
+
+
+def test_save_now_and_preview_now_take_effect_within_a_step(make_config: ConfigMaker) -> None:
+    events: list[Event] = []
+    waiting: list[Command] = []
+
+    def emit(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, StepDone) and event.step == 2:
+            waiting.extend(["save", "preview"])
+
+    config = make_config("now", save_every_n_steps=0, sample_prompts=("zwx",))
+    result = train(config, emit, commands=lambda: waiting.pop(0) if waiting else None)
+    assert [event.step for event in of(CheckpointSaved, events)] == [2, 4]
+    previews = of(PreviewSaved, events)
+    assert [event.step for event in previews] == [0, 2]
+    assert Path(previews[0].path).read_bytes() != Path(previews[1].path).read_bytes()
+    assert of(Finished, events)
+    assert tensor_hash(result) == tensor_hash(train(make_config("whole", save_every_n_steps=0)))
+    base = make_config("base", sample_every_n_steps=4, sample_prompts=("zwx",))
+    train(base)
+    first = Path(base.output.output_dir) / "previews" / "base-0.png"
+    assert first.read_bytes() == Path(previews[0].path).read_bytes(), "drawn late, but without the LoRA"

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+
+from lora_studio.errors import ConfigError, DatasetError
+from lora_studio.events import never_stop
+from lora_studio.studio import Studio
+from lora_studio.training.estimate import TrainingPlan
+from lora_studio.ui.endpoints.endpoints import Endpoints
+from lora_studio.ui.train import estimate_panel as page
+from lora_studio.ui.upload.upload_tab import example_files, plan_training
+
+PLAN = TrainingPlan(
+    steps=200,
+    images=10,
+    bucket=(64, 64),
+    seconds_per_step=0.2,
+    load_seconds=2,
+    cache_seconds=1,
+    train_seconds=40,
+    preview_seconds=197,
+    ram_bytes=690_000_000,
+    device_bytes=0,
+    disk_bytes=12_000_000,
+    device="CPU, <2> threads",
+)
+QUICK = {"max_train_steps": 5, "sample_steps": 2, "resolution": 32, "sample_every_n_steps": 0}
+
+
+def test_the_sentence_comes_first_and_the_figures_behind_it() -> None:
+    shown = page.view(PLAN)
+    assert "About 4 minutes, 0.7 GB of RAM, 12 MB on the disk." in shown
+    assert "largest pictures: 64 × 64" in shown
+    assert "CPU, &lt;2&gt; threads" in shown
+    assert "stopped" in page.view(None)
+
+
+def test_a_plan_needs_pictures_and_a_kind_but_no_name(studio: Studio) -> None:
+    with pytest.raises(DatasetError, match="no pictures yet"):
+        plan_training(studio, [None] * 5, {}, never_stop)
+    dataset = studio.datasets.create("Alien", example_files("alien"))
+    with pytest.raises(ConfigError, match="Say what the pictures show"):
+        plan_training(studio, [dataset.id, None, None, None, None], {}, never_stop)
+    plan = plan_training(studio, [dataset.id, "object", "", "zwx", "starter"], QUICK, never_stop)
+    assert plan is not None
+    assert (plan.steps, plan.images, plan.preview_seconds) == (5, 10, 0)
+    assert not list(studio.settings.loras.iterdir())
+    assert not studio.jobs.jobs()
+    assert studio.lease.holder == ""
+
+
+def test_a_plan_that_waits_for_the_device_can_be_stopped(studio: Studio) -> None:
+    dataset = studio.datasets.create("Alien", example_files("alien"))
+    with studio.lease.hold("training"):
+        assert (
+            plan_training(studio, [dataset.id, "object", "", "zwx", "starter"], QUICK, lambda: True) is None
+        )
+
+
+def test_the_endpoint_answers_with_figures(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(
+        "lora_studio.training_setup.measure", lambda config, emit, should_stop: asked.append(config) or PLAN
+    )
+    dataset = studio.datasets.create("Alien", example_files("alien"))
+    answer = Endpoints(studio).plan_training(dataset.id, "object", options={"max_train_steps": 300})
+    assert answer["sentence"] == PLAN.sentence
+    assert answer["total_seconds"] == 240
+    assert asked[0].optimizer.max_train_steps == 300

@@ -1,0 +1,167 @@
+"""What the page says of a generation, from its ticket alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from lora_studio.errors import OutOfMemory
+from lora_studio.events import Denoised, Emit, ShouldStop
+from lora_studio.jobs.generation_queue import Made, Ticket, TicketState
+from lora_studio.records import ImageRecord
+from lora_studio.studio import Studio
+from lora_studio.ui import blocks
+from lora_studio.ui.blocks import build
+from lora_studio.ui.generate import generation_progress
+from lora_studio.ui.refresh import QUICK_SECONDS, SECONDS, Live
+from tests.ui.test_training_views import parse
+from tests.waiting import PATIENCE
+
+WAITING = Ticket(id="a", title="a <dog>", ahead=2)
+RUNNING = Ticket(
+    id="b",
+    title="a cat",
+    state=TicketState.RUNNING,
+    image=2,
+    images=4,
+    step=5,
+    total_steps=10,
+    phase="generate",
+)
+IMAGE = ImageRecord(
+    id="i", path="/i/a.png", thumbnail="", prompt="p", seed=7, width=8, height=8, created_at=0
+)
+DONE = Ticket(id="c", state=TicketState.FINISHED, seconds=3.2, made=Made(images=(IMAGE,)))
+
+
+@pytest.mark.parametrize(
+    ("ticket", "said"),
+    [
+        (WAITING, "Waiting: 2 generations come first."),
+        (replace(WAITING, ahead=1), "Waiting: one generation comes first."),
+        (replace(WAITING, ahead=0), "Its turn comes now."),
+        (RUNNING, "Picture 2 of 4, step 5 of 10"),
+        (replace(RUNNING, image=1, images=1), "Drawing, step 5 of 10"),
+        (replace(RUNNING, stop_asked=True), "Stopping after this step."),
+        (replace(RUNNING, image=0, phase=""), "Waiting for a step of the training to end."),
+        (
+            replace(RUNNING, image=0, phase="download", done=1_500_000_000, total=2_740_000_000, note="unet"),
+            "Downloading the base: 1.5 GB of 2.7 GB · unet",
+        ),
+        (replace(RUNNING, image=0, phase="load", done=0, total=1), "Loading the base."),
+    ],
+)
+def test_each_moment_has_its_sentence(ticket: Ticket, said: str) -> None:
+    assert generation_progress.sentence(ticket, "training") == said
+
+
+def test_the_bar_has_its_numbers_and_the_picture_so_far() -> None:
+    card = parse(
+        generation_progress.progress(replace(RUNNING, preview="/live/x.webp", previews=3), [WAITING])
+    )
+    (bar,) = [part for part in card.iter("div") if part.get("role") == "progressbar"]
+    assert (bar.get("aria-valuenow"), bar.get("aria-valuemax")) == ("37", "100")
+    (picture,) = card.iter("img")
+    assert picture.get("src") == "gradio_api/file=/live/x.webp?3"
+    assert [button.get("data-action") for button in card.iter("button")] == ["show", "stop"]
+    loading = replace(RUNNING, image=0, phase="download", done=50, total=200)
+    assert 'aria-valuenow="25"' in generation_progress.progress(loading, [])
+
+
+def test_little_is_spoken() -> None:
+    def spoken(total: int, images: int) -> set[str]:
+        moments = [
+            replace(RUNNING, image=1, images=images, step=step, total_steps=total) for step in range(total)
+        ]
+        return {generation_progress.speech(moment) for moment in moments}
+
+    assert len(spoken(100, 1)) == 4
+    assert len(spoken(100, 3)) == 1
+    assert "1 picture." in generation_progress.speech(DONE)
+    assert generation_progress.speech(None) == ""
+
+
+def test_the_end_is_pictures_or_the_reason_why_there_are_none() -> None:
+    assert "Done in 3.2 s." in generation_progress.results(DONE)
+    assert "Stopped before the first picture" in generation_progress.results(
+        replace(DONE, state=TicketState.STOPPED, made=Made())
+    )
+    failed = replace(DONE, state=TicketState.FAILED, message="Too <big>.", hint="Smaller.", notes=("cut",))
+    shown = parse(generation_progress.results(failed))
+    assert shown[0].get("role") == "alert"
+    assert [part.text for part in shown[0]] == ["Too <big>.", "Smaller.", "cut"]
+    assert generation_progress.results(RUNNING) == ""
+    assert generation_progress.results(replace(RUNNING, saved=("/i/1.png",))).count("<img") == 1
+    both = generation_progress.results(replace(DONE, made=Made(images=(IMAGE, IMAGE), beside=(IMAGE,))))
+    assert both.count("slider") == 1
+
+
+class Gate:
+    def __init__(self) -> None:
+        self.step, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, emit: Emit, should_stop: ShouldStop) -> Made:
+        emit(Denoised(image=1, images=1, step=1, total_steps=2))
+        self.step.set()
+        while not (self.go.wait(0.01) or should_stop()):
+            pass
+        return Made()
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.go.set()
+
+
+@pytest.fixture
+def live(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Live:
+    made: list[Live] = []
+    monkeypatch.setattr(blocks, "Live", lambda **parts: made.append(Live(**parts)) or made[-1])
+    build(studio)
+    return made[0]
+
+
+def look(live: Live, seen: Any, ticket: str = "") -> tuple[Any, dict[Any, Any]]:
+    known, *updates = live.look(seen, "", ticket, "", "", "", "", "60")
+    return known, dict(zip(live.outputs[1:], updates, strict=True))
+
+
+def test_any_page_sees_the_generation_that_runs(live: Live, studio: Studio, gate: Gate) -> None:
+    """One that was just opened has no ticket; one that asked for another sees its own."""
+    running = studio.desk.submit(gate, title="a dog")
+    assert gate.step.wait(PATIENCE)
+    waiting = studio.desk.submit(lambda emit, should_stop: Made(), title="mine")
+    seen, painted = look(live, None)
+    assert "a dog" in painted[live.generate.progress]
+    assert painted[live.generate.stop]["visible"] is True
+    assert painted[live.timer].value == QUICK_SECONDS
+    _, own = look(live, None, waiting.id)
+    assert f'data-ticket="{waiting.id}"' in own[live.generate.progress]
+    assert "one generation comes first" in own[live.generate.progress]
+    _, again = look(live, seen)
+    assert set(map(str, again.values())) == {str(gr.skip())}
+    gate.go.set()
+    studio.desk.wait(waiting.id, PATIENCE)
+    seen, painted = look(live, seen, running.id)
+    assert painted[live.generate.progress] == ""
+    assert painted[live.generate.stop]["visible"] is False
+    assert painted[live.timer].value == SECONDS
+
+
+def test_results_are_sent_once(live: Live, studio: Studio) -> None:
+    def fails(emit: Emit, should_stop: ShouldStop) -> Made:
+        raise OutOfMemory("The memory was not enough.")
+
+    ended = studio.desk.wait(studio.desk.submit(fails).id, PATIENCE)
+    seen, painted = look(live, None, ended.id)
+    assert "The memory was not enough." in painted[live.generate.results]
+    studio.desk.wait(studio.desk.submit(lambda emit, should_stop: Made()).id, PATIENCE)
+    _, painted = look(live, seen, ended.id)
+    assert painted[live.generate.results] == gr.skip()
