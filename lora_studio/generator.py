@@ -156,7 +156,7 @@ class _Run:
     def _draw_with(
         self, base: LoadedBase, asked: GenerateRequest, loras: Sequence[WantedLora], size: Size | None
     ) -> list[GeneratedImage]:
-        request = fit_to(asked, base.found, base.pipe, base.scheduler_config, source=size)
+        request = fit_to(asked, base.found, base.parts, base.scheduler_config, source=size)
         for remark in remarks(asked, request, base.pipe, base.scheduler_config, size):
             self._note(remark)
         for remark in base.stack.apply(loras):
@@ -206,7 +206,7 @@ class _Run:
             request=request,
             text=text,
             scheduler_config=base.scheduler_config,
-            hires=hires_size(request, size_step(base.found, base.pipe)),
+            hires=hires_size(request, size_step(base.found, base.parts)),
             source=source,
         )
 
@@ -225,7 +225,7 @@ class _Run:
         if self._should_stop():
             return None
         watch = Watch(on_step=on_step, should_stop=self._should_stop, note=self._note)
-        picture = draw_within(base, origin.request, self._emit, lambda: draw(base.pipe, order, watch))
+        picture = draw_within(base, origin.request, self._emit, lambda: draw(base, order, watch))
         if picture is None:
             return None
         saved = save_image(picture, self._settings.images, origin)
@@ -242,22 +242,25 @@ class _Run:
 
         if not request.image:
             return None
-        inputs = self._settings.inputs
-        return draw_within(base, request, self._emit, lambda: open_source(request, base.pipe, inputs))
+        codec, inputs = base.parts.codec, self._settings.inputs
+        opened = draw_within(base, request, self._emit, lambda: open_source(request, codec, inputs))
+        base.rest()
+        return opened
 
     def _learn_colours(self, base: LoadedBase, request: GenerateRequest) -> None:
-        if self._view is None or base.pipe.vae in self._colours:
+        if self._view is None or base.parts.codec in self._colours:
             return
         from lora_studio.generation.latent_preview import colours_of
 
-        colours = draw_within(base, request, self._emit, lambda: colours_of(base.pipe))
-        self._colours[base.pipe.vae] = colours
+        colours = draw_within(base, request, self._emit, lambda: colours_of(base.parts.codec))
+        base.rest()
+        self._colours[base.parts.codec] = colours
 
     def _look(self, base: LoadedBase, course: Course, image: int, step: int) -> None:
         if self._view is None or not self._view.is_due:
             return
         latents = course.guess()
-        path = "" if latents is None else self._view.show(latents, self._colours[base.pipe.vae])
+        path = "" if latents is None else self._view.show(latents, self._colours[base.parts.codec])
         if path:
             self._emit(LivePreview(image=image, step=step, path=path))
         elif self._view.failed:

@@ -50,13 +50,14 @@ def make_tiny_base(
     return folder
 
 
-def make_tiny_sdxl(folder: Path, seed: int = 0) -> Path:
-    """The same for SDXL: two text encoders of different width, a denoiser of three levels."""
+def make_tiny_sdxl(folder: Path, seed: int = 0, **vae: object) -> Path:
+    """The same for SDXL: two text encoders of different width, a denoiser of three levels. `vae` are facts of
+    the autoencoder's configuration."""
     folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         pipeline = StableDiffusionXLPipeline(
-            vae=_vae(scaling_factor=0.13025),
+            vae=_vae(**{"scaling_factor": 0.13025, **vae}),
             text_encoder=_text_encoder(),
             text_encoder_2=_text_encoder(SECOND_WIDTH, with_projection=True),
             tokenizer=_tokenizer(folder / "tokenizer"),
@@ -97,7 +98,7 @@ def make_pictures(
     return folder
 
 
-def _vae(scaling_factor: float = 0.18215) -> AutoencoderKL:
+def _vae(**facts: object) -> AutoencoderKL:
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
@@ -106,7 +107,7 @@ def _vae(scaling_factor: float = 0.18215) -> AutoencoderKL:
         norm_num_groups=2,
         latent_channels=4,
         sample_size=64,
-        scaling_factor=scaling_factor,
+        **facts,
     )
 
 

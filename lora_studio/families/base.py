@@ -7,12 +7,13 @@ pooled text.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from lora_studio.families.weights.channels_last import Originals
+from lora_studio.families.vae import Codec
 
 if TYPE_CHECKING:
     from lora_studio.config import TrainConfig
@@ -69,9 +70,8 @@ TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 @dataclass(kw_only=True)
 class Parts:
     """A loaded base model. `alphas` is the noise schedule (cumulative product, one for each timestep);
-    `prediction_type` epsilon or v_prediction; `size_step` the pixels of one latent pixel; `home` where it
-    was placed; `weight_alphas` the schedule of the loss weights, where that isn't `alphas`; `vae_originals`
-    what the autoencoder's weights are when it isn't at work (see channels_last.py). The text encoders are
+    `prediction_type` epsilon or v_prediction; `home` where it was placed; `weight_alphas` the schedule of the
+    loss weights, where that isn't `alphas`; `vae_overflows` is as a Codec takes it. The text encoders are
     None while they are out of memory (see `Family.free_text`); a family with one has no second."""
 
     tokenizer: Any
@@ -81,12 +81,28 @@ class Parts:
     scheduler_config: Mapping[str, Any]
     prediction_type: str
     alphas: torch.Tensor
-    size_step: int
     tokenizer_2: Any = None
     text_encoder_2: Any = None
     home: tuple[str, torch.dtype] | None = None
     weight_alphas: torch.Tensor | None = None
-    vae_originals: Originals = field(default_factory=list)
+    vae_overflows: bool = False
+
+    @cached_property
+    def codec(self) -> Codec:
+        return Codec(self.vae, overflows=self.vae_overflows)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format that the denoiser takes latents in."""
+        dtype: torch.dtype = self.unet.dtype
+        return dtype
+
+    @property
+    def native_size(self) -> tuple[int, int]:
+        """Width and height in pixels that the base says it was made for."""
+        latent = self.unet.config.sample_size
+        height, width = (latent, latent) if isinstance(latent, int) else latent
+        return width * self.codec.step, height * self.codec.step
 
     def models(self) -> dict[str, Any]:
         """The parts in memory that can carry a LoRA, by name, text encoders first."""
@@ -127,13 +143,6 @@ class Family(Protocol):
 
     def free_text(self, parts: Parts) -> None:
         """Take the text encoders out of memory. To be called only while they are as the base has them."""
-
-    def encode_pictures(self, parts: Parts, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation of the latents, [b, c, h, w] each, of pixels [b, 3, H, W] in -1..1;
-        scaled as the denoiser wants them."""
-
-    def decode_latents(self, parts: Parts, latents: torch.Tensor) -> torch.Tensor:
-        """Pixels [b, 3, H, W] in 0..1."""
 
     def noisy_input(
         self, parts: Parts, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, Transformer2DModel, UNet2DConditionModel
+from diffusers import DDPMScheduler, Transformer2DModel, UNet2DConditionModel
 
 from lora_studio.catalog import SD2
 from lora_studio.families.base import TEXT_ENCODERS, Parts, Target, TextOutput
@@ -14,7 +14,6 @@ from lora_studio.families.base_files.locate import FoundBase
 from lora_studio.families.clip_caption import tokenize
 from lora_studio.families.ddpm import noised, velocity
 from lora_studio.families.schedulers import build_scheduler
-from lora_studio.families.weights.channels_last import to_channels_last
 from lora_studio.families.weights.loading import free_model, load_pipeline, place_model
 from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.lora.file.keys import text_encoder_name, unet_name
@@ -35,6 +34,7 @@ class StableDiffusion:
 
     without: Mapping[str, Any] = NO_CHECKER
     """What diffusers' pipeline is told to leave out."""
+    vae_overflows = False
 
     def __init__(self, found: FoundBase) -> None:
         self.found = found
@@ -53,7 +53,7 @@ class StableDiffusion:
             scheduler_config=config,
             prediction_type=config.get("prediction_type", "epsilon"),
             alphas=DDPMScheduler.from_config(schedule).alphas_cumprod,
-            size_step=2 ** (len(pipeline.vae.config.block_out_channels) - 1),
+            vae_overflows=self.vae_overflows,
             tokenizer_2=getattr(pipeline, "tokenizer_2", None),
             text_encoder_2=getattr(pipeline, "text_encoder_2", None),
         )
@@ -132,20 +132,6 @@ class StableDiffusion:
                 place_model(model, *parts.home)
             setattr(parts, name, model)
 
-    def encode_pictures(self, parts: Parts, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        vae: AutoencoderKL = parts.vae
-        parts.vae_originals += to_channels_last(vae.encoder)
-        with _exact(vae):
-            posterior = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
-        scale = vae.config.scaling_factor
-        return posterior.mean * scale, posterior.std * scale
-
-    def decode_latents(self, parts: Parts, latents: torch.Tensor) -> torch.Tensor:
-        vae: AutoencoderKL = parts.vae
-        with _exact(vae):
-            pixels = vae.decode(latents.to(vae.device, vae.dtype) / vae.config.scaling_factor).sample
-        return (pixels.float() / 2 + 0.5).clamp(0, 1)
-
     def noisy_input(
         self, parts: Parts, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
     ) -> torch.Tensor:
@@ -216,11 +202,6 @@ class StableDiffusion:
 
     def ignored_settings(self, config: TrainConfig) -> list[str]:
         return []
-
-
-def _exact(model: Any) -> torch.autocast:
-    """Computes in the model's own number format, also where the rest is under autocast."""
-    return torch.autocast(model.device.type, enabled=False)
 
 
 def _text_layers(model: Any) -> Iterator[str]:

@@ -27,6 +27,7 @@ class StableDiffusionXL(StableDiffusion):
     pooled text is the second one's."""
 
     without = NO_WATERMARK
+    vae_overflows = True
 
     def layer_name(self, part: str, module: str) -> str:
         """The denoiser's layers have Stability's names in the file."""
@@ -68,7 +69,7 @@ class StableDiffusionXL(StableDiffusion):
         unet: UNet2DConditionModel = parts.unet
         text = text.to(noisy.device)
         if sizes is None:
-            height, width = (side * parts.size_step for side in noisy.shape[-2:])
+            height, width = (side * parts.codec.step for side in noisy.shape[-2:])
             sizes = torch.tensor([[height, width, 0, 0, height, width]] * len(noisy))
         told = {"text_embeds": text.pooled, "time_ids": sizes.to(noisy.device, text.states.dtype)}
         return unet(

@@ -14,6 +14,7 @@ from lora_studio.families.schedulers import build_scheduler
 from lora_studio.request import MOST_DRAWN, GenerateRequest
 
 if TYPE_CHECKING:
+    from lora_studio.families.base import Parts
     from lora_studio.families.base_files.locate import FoundBase
 
 LEAST_STEP = 8
@@ -50,16 +51,16 @@ def fill_in(request: GenerateRequest, found: FoundBase) -> GenerateRequest:
 def fit_to(
     request: GenerateRequest,
     found: FoundBase,
-    pipe: Any,
+    parts: Parts,
     own: Mapping[str, Any],
     *,
     source: Size | None = None,
 ) -> GenerateRequest:
     """Size and sampler, which may need the loaded base; `own` is its scheduler's config, `source` the size of
     the picture to redraw. Raises ConfigError for a size that the base can't draw."""
-    step = size_step(found, pipe)
+    step = size_step(found, parts)
     if source is None or (request.mask_image and request.padding_mask_crop is not None):
-        width, height = native_size(found, pipe)
+        width, height = native_size(found, parts)
     else:
         width, height = _near(source, request.width, request.height, step)
     filled = request.model_copy(
@@ -86,9 +87,9 @@ def fit_to(
     return filled
 
 
-def size_step(found: FoundBase, pipe: Any) -> int:
+def size_step(found: FoundBase, parts: Parts) -> int:
     """Pixels; what the sides of a picture must be multiples of."""
-    return math.lcm(LEAST_STEP, pipe.vae_scale_factor, found.entry.step if found.entry else 1)
+    return math.lcm(LEAST_STEP, parts.codec.step, found.entry.step if found.entry else 1)
 
 
 def hires_size(request: GenerateRequest, step: int) -> Size:
@@ -127,13 +128,11 @@ def has_second_pass(request: GenerateRequest) -> bool:
     return request.hires_scale > 1 and not request.mask_image
 
 
-def native_size(found: FoundBase, pipe: Any) -> tuple[int, int]:
+def native_size(found: FoundBase, parts: Parts) -> tuple[int, int]:
     """Width and height in pixels that the base was made for."""
     if found.entry:
         return found.entry.native_size, found.entry.native_size
-    latent = pipe.unet.config.sample_size
-    height, width = (latent, latent) if isinstance(latent, int) else latent
-    return width * pipe.vae_scale_factor, height * pipe.vae_scale_factor
+    return parts.native_size
 
 
 def sampler_of(config: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from lora_studio.errors import ConfigError, Diverged, StudioError
 from lora_studio.events import ShouldStop
-from lora_studio.families.vae import Moments, decode_exactly, encode, sample, to_picture
+from lora_studio.families.vae import Moments
 from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.generation.defaults import Size, has_second_pass, scheduler_for, skipped, stretched
 from lora_studio.generation.initial_noise import Noise
@@ -27,6 +27,7 @@ from lora_studio.runtime import memory_errors
 
 if TYPE_CHECKING:
     from lora_studio.generation.init_image import Source
+    from lora_studio.generation.pipelines import LoadedBase
 
 OnStep = Callable[[int, int, Course], None]
 """Called after each denoising step with (step, steps), counted over all passes of the image, and where it
@@ -55,14 +56,14 @@ class Watch:
     note: Callable[[str], None]
 
 
-def draw(pipe: Any, order: Order, watch: Watch) -> Image.Image | None:
+def draw(base: LoadedBase, order: Order, watch: Watch) -> Image.Image | None:
     """The image, or None when it was stopped. Raises ConfigError (a sampler that can't do so many steps),
     OutOfMemory, Diverged."""
     try:
         with quiet_libraries():
-            return _Drawing(pipe, order, watch).picture()
+            return _Drawing(base, order, watch).picture()
     except (_Stopped, StudioError) as error:
-        pipe.maybe_free_model_hooks()  # the pipeline does so at its end only
+        base.rest()
         if isinstance(error, StudioError):
             raise
         return None
@@ -87,13 +88,14 @@ class _Known:
 
 
 class _Drawing:
-    def __init__(self, pipe: Any, order: Order, watch: Watch) -> None:
-        self._pipe = pipe
+    def __init__(self, base: LoadedBase, order: Order, watch: Watch) -> None:
+        self._base = base
+        self._codec = base.parts.codec
         self._order = order
         self._request = order.request
         self._watch = watch
         self._noise = Noise(order.request)
-        self._device = pipe._execution_device
+        self._device = base.device.kind
         self._steps_done = 0
         self._steps = 0
         self._size: Size = (order.request.width or 0, order.request.height or 0)
@@ -105,7 +107,7 @@ class _Drawing:
         self._steps = len(first) + (len(second) if second else 0)
         latents, known = self._start(first)
         if second is None:
-            drawn = to_picture(self._pipe, self._pass(first, latents, known))
+            drawn = self._codec.to_picture(self._pass(first, latents, known))
             return self._order.source.finish(drawn) if self._order.source else drawn
         if self._request.hires_upscaler == "latent":
             clean = self._larger_latents(self._pass(first, latents, known, decode=False))
@@ -115,7 +117,7 @@ class _Drawing:
         self._stop_if_asked()
         second.set_timesteps(second.steps, self._device)
         noisy = second.noised(clean, self._draw_noise(clean.shape))
-        return to_picture(self._pipe, self._pass(second, noisy))
+        return self._codec.to_picture(self._pass(second, noisy))
 
     def _first_course(self) -> Course:
         request, source = self._request, self._order.source
@@ -140,10 +142,10 @@ class _Drawing:
         """Where the first pass begins, and what a mask keeps of the source."""
         source = self._order.source
         if source is None:
-            width, height = (side // self._pipe.vae_scale_factor for side in self._size)
-            return self._draw_noise((1, self._pipe.unet.config.in_channels, height, width)), None
+            size = self._codec.latents_size(*self._size)
+            return self._draw_noise((1, self._codec.channels, *size)), None
         clean = self._sampled(source.moments)
-        mask = source.latent_mask(self._pipe.vae_scale_factor)
+        mask = source.latent_mask(self._codec.step)
         if mask is not None:  # as in diffusers; the layout decides over the last bits of what comes of it
             clean = clean.contiguous()
         noise = self._draw_noise(clean.shape)
@@ -174,7 +176,7 @@ class _Drawing:
         return found
 
     def _call(self, course: Course, latents: torch.Tensor, after_step: Any, *, output_type: str) -> Any:
-        request, pipe = self._request, self._pipe
+        request, pipe = self._request, self._base.pipe
         width, height = self._size
         rescales = request.guidance_rescale and takes_rescale(pipe)
         rescale = {"guidance_rescale": request.guidance_rescale} if rescales else {}
@@ -198,9 +200,10 @@ class _Drawing:
 
     def _decoded_exactly(self) -> torch.Tensor:
         """For an autoencoder that overflows in half precision, as that of SDXL does."""
-        if self._pipe.vae.dtype != torch.float32:
-            with self._errors():
-                pixels = decode_exactly(self._pipe, self._last)
+        if self._codec.dtype != torch.float32:
+            with self._errors(), torch.no_grad():
+                pixels = self._codec.decode_exactly(self._last)
+            self._base.rest()
             if _is_finite(pixels):
                 self._watch.note(
                     "The picture came out of the autoencoder as no numbers (NaN), so it was decoded again in "
@@ -211,19 +214,19 @@ class _Drawing:
 
     def _larger_latents(self, latents: torch.Tensor) -> torch.Tensor:
         """As A1111's "Latent"."""
-        width, height = (side // self._pipe.vae_scale_factor for side in self._order.hires)
-        return torch.nn.functional.interpolate(latents, (height, width), mode="bilinear")
+        size = self._codec.latents_size(*self._order.hires)
+        return torch.nn.functional.interpolate(latents, size, mode="bilinear")
 
     def _larger_picture(self, pixels: torch.Tensor) -> torch.Tensor:
-        drawn = to_picture(self._pipe, pixels)
+        drawn = self._codec.to_picture(pixels)
         larger = drawn.resize(self._order.hires, Image.Resampling.LANCZOS)
         self._stop_if_asked()
-        with self._errors():
-            return self._sampled(encode(self._pipe, larger))
+        with self._errors(), torch.no_grad():
+            return self._sampled(self._codec.encode(self._codec.to_pixels(larger)))
 
     def _sampled(self, moments: Moments) -> torch.Tensor:
         noise = self._noise.draw(moments.mean.shape, moments.mean.dtype)
-        return sample(self._pipe, moments, noise)
+        return self._codec.sample(moments, noise, self._base.parts.dtype)
 
     def _draw_noise(self, shape: Sequence[int]) -> torch.Tensor:
         return self._noise.draw(shape, self._order.text["prompt_embeds"].dtype).to(self._device)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image, ImageFilter
 
 from lora_studio.errors import ConfigError
-from lora_studio.families.vae import Moments, encode
+from lora_studio.families.vae import Codec, Moments
 from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.generation.defaults import Size
 from lora_studio.images import input_store
@@ -56,7 +55,7 @@ class Source:
         return result
 
 
-def open_source(request: GenerateRequest, pipe: Any, folder: Path) -> Source:
+def open_source(request: GenerateRequest, codec: Codec, folder: Path) -> Source:
     """The source of a request that has a picture, and its size filled in; `folder` has the pictures that were
     taken in. One of another size is scaled to fit, as A1111's "just resize". Raises ConfigError, StoreError,
     OutOfMemory."""
@@ -65,13 +64,15 @@ def open_source(request: GenerateRequest, pipe: Any, folder: Path) -> Source:
     mask, box = _mask_of(request, folder, whole.size), None
     if mask is not None and request.padding_mask_crop is not None:
         mask = _some(_faded(mask, request.mask_blur))
-        box = pipe.image_processor.get_crop_region(mask, *size, pad=request.padding_mask_crop)
+        box = codec.processor.get_crop_region(mask, *size, pad=request.padding_mask_crop)
         part = _fitted(whole.crop(box), size)
     else:
         part = whole = _fitted(whole, size)
         mask = mask and _some(_faded(_fitted(mask, size), request.mask_blur))
     with quiet_libraries(), memory_errors("reading the picture to redraw", "Take a smaller size."):
-        return Source(part=part, moments=encode(pipe, part), whole=whole, mask=mask, box=box)
+        with torch.no_grad():
+            moments = codec.encode(codec.to_pixels(part))
+        return Source(part=part, moments=moments, whole=whole, mask=mask, box=box)
 
 
 def _mask_of(request: GenerateRequest, folder: Path, size: Size) -> Image.Image | None:

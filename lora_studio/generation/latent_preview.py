@@ -10,13 +10,12 @@ import io
 import logging
 import time
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import torch
 from PIL import Image
 
-from lora_studio.families.vae import encode, sample, to_picture
+from lora_studio.families.vae import Codec
 from lora_studio.files import reason, write_atomically
 from lora_studio.runtime import memory_errors
 
@@ -92,18 +91,18 @@ def look(latents: torch.Tensor, colours: torch.Tensor) -> Image.Image:
 
 
 @torch.no_grad()
-def colours_of(pipe: Any) -> torch.Tensor:
-    """The linear map from latents to colours in 0..1 that fits a pipeline's autoencoder best (least squares
+def colours_of(codec: Codec) -> torch.Tensor:
+    """The linear map from latents to colours in 0..1 that fits an autoencoder best (least squares
     over smooth pictures), [3, c + 1] with the constant last, on the CPU. Takes a small part of the time of
     one picture. Raises OutOfMemory."""
     coarse = torch.rand((EXAMPLES, 3, 3, 3), generator=torch.Generator().manual_seed(0))
     small, large = (
         torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1)
-        for side in (EXAMPLE_SIDE, EXAMPLE_SIDE * pipe.vae_scale_factor)
+        for side in (EXAMPLE_SIDE, EXAMPLE_SIDE * codec.step)
     )
     with memory_errors("the first live preview", "Take a smaller size, or close other programs."):
-        moments = encode(pipe, *(to_picture(pipe, pixels[None]) for pixels in large))
-        latents = sample(pipe, moments, torch.zeros(moments.mean.shape)).float().cpu()
+        pictures = [codec.to_picture(pixels[None]) for pixels in large]
+        latents = codec.scaled(codec.encode(codec.to_pixels(*pictures))).mean.float().cpu()
     # Of an autoencoder that overflows at encoding, looks are of one colour; the picture itself may be well.
     latents = latents.nan_to_num(0.0, 0.0, 0.0)
     rows, seen = (found.permute(0, 2, 3, 1).flatten(0, 2) for found in (latents, small))

@@ -15,6 +15,7 @@ from lora_studio.runtime import Device, find_memory
 if TYPE_CHECKING:
     import torch
 
+    from lora_studio.families.base import Parts
     from lora_studio.generation.pipelines import LoadedBase
     from lora_studio.request import GenerateRequest
     from lora_studio.settings import Settings
@@ -50,6 +51,7 @@ class Thrift:
     """The rungs that a pipeline stands on now. `least` are those that an error has taught, with the number of
     pixels from which on they are needed."""
 
+    parts: Parts
     pipe: Any
     device: Device
     rungs: tuple[str, ...] = ()
@@ -65,11 +67,23 @@ class Thrift:
         added = tuple(rung for rung in rungs if rung not in self.rungs)
         for rung in self.rungs:
             if rung not in rungs:
-                _switch(self.pipe, self.device, rung, on=False)
+                self._switch(rung, on=False)
         for rung in added:
-            _switch(self.pipe, self.device, rung, on=True)
+            self._switch(rung, on=True)
         self.rungs = tuple(rungs)
         return added
+
+    def _switch(self, rung: str, *, on: bool) -> None:
+        if rung == TILES:
+            self.parts.codec.use_tiles(on)
+        elif rung == SLICES:
+            self.pipe.enable_attention_slicing("auto" if on else None)
+        elif on:
+            self.pipe.enable_model_cpu_offload(device=self.device.kind)
+        else:
+            self.pipe.remove_all_hooks()
+            for module in modules_of(self.pipe):
+                module.to(self.device.kind)
 
 
 def budget_bytes(settings: Settings, device: Device) -> int:
@@ -150,11 +164,11 @@ def _pixels(request: GenerateRequest) -> int:
 
 def _need(base: LoadedBase, pixels: int, rungs: Sequence[str]) -> int:
     """Bytes that a picture takes while it is drawn, beside the weights."""
-    vae, unet, pipe = base.pipe.vae.config, base.pipe.unet.config, base.pipe
+    unet, codec = base.parts.unet.config, base.parts.codec
     decoded = min(pixels, TILE**2) if TILES in rungs else pixels
-    decoding = DECODING * 4 * decoded * vae.block_out_channels[min(1, len(vae.block_out_channels) - 1)]
-    tokens = pixels // pipe.vae_scale_factor**2
-    number = base.pipe.unet.dtype.itemsize
+    decoding = DECODING * 4 * decoded * codec.widest_level
+    tokens = pixels // codec.step**2
+    number = base.parts.dtype.itemsize
     denoising = DENOISING * 2 * number * tokens * unet.block_out_channels[0]
     if SLICES in base.thrift.ladder:
         heads = unet.attention_head_dim
@@ -171,20 +185,6 @@ def _resting(base: LoadedBase) -> int:
 
 def modules_of(pipe: Any) -> list[Any]:
     return [part for part in pipe.components.values() if hasattr(part, "parameters")]
-
-
-def _switch(pipe: Any, device: Device, rung: str, *, on: bool) -> None:
-    if rung == TILES:
-        for name in ("tiling", "slicing"):
-            getattr(pipe.vae, f"{'enable' if on else 'disable'}_{name}")()
-    elif rung == SLICES:
-        pipe.enable_attention_slicing("auto" if on else None)
-    elif on:
-        pipe.enable_model_cpu_offload(device=device.kind)
-    else:
-        pipe.remove_all_hooks()
-        for module in modules_of(pipe):
-            module.to(device.kind)
 
 
 def free_memory() -> None:

@@ -32,6 +32,7 @@ from lora_studio.settings import Settings
 if TYPE_CHECKING:
     import torch
 
+    from lora_studio.families.base import Parts
     from lora_studio.families.base_files.locate import FoundBase
 
 log = logging.getLogger(__name__)
@@ -44,11 +45,12 @@ TITLES = {"fp16": "half precision (fp16)", "bf16": "bfloat16"}
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedBase:
-    """A base on its device. `scheduler_config` is the base's own; `pipe.scheduler` changes with each request.
-    `size_bytes` is what its weights take; `make_room` unloads the other bases, if there are any, and says
-    whether there were."""
+    """A base on its device; `pipe` has the very modules of `parts`. `scheduler_config` is the base's own;
+    `pipe.scheduler` changes with each request. `size_bytes` is what its weights take; `make_room` unloads the
+    other bases, if there are any, and says whether there were."""
 
     found: FoundBase
+    parts: Parts
     pipe: Any
     stack: Stack
     scheduler_config: dict[str, Any]
@@ -57,6 +59,10 @@ class LoadedBase:
     size_bytes: int
     thrift: Thrift
     make_room: Callable[[], bool]
+
+    def rest(self) -> None:
+        """What takes turns on the device leaves it; a pipeline's call does so at its end only."""
+        self.pipe.maybe_free_model_hooks()
 
 
 class Pipelines:
@@ -103,19 +109,20 @@ class Pipelines:
         budget = budget_bytes(self._settings, device)
         self._make_fit(budget - loading.expected_bytes)
         try:
-            pipe, is_resting = loading.run()
+            parts, pipe, is_resting = loading.run()
         except OutOfMemory:
             if not self._forget(list(self._loaded)):
                 raise
-            pipe, is_resting = loading.run()
+            parts, pipe, is_resting = loading.run()
         size = size_of(weight for module in modules_of(pipe) for weight in module.parameters())
         self._make_fit(budget - size)
-        thrift = Thrift(pipe=pipe, device=device, rungs=(OFFLOAD,) if is_resting else ())
+        thrift = Thrift(parts=parts, pipe=pipe, device=device, rungs=(OFFLOAD,) if is_resting else ())
         if is_resting:
             thrift.least, thrift.least_from = (OFFLOAD,), 0
             emit(Noted(message=SAID[OFFLOAD], level="warning"))
         return LoadedBase(
             found=found,
+            parts=parts,
             pipe=pipe,
             stack=Stack(pipe, found.name, device=device.kind, kept_bytes=lora_bytes(device)),
             scheduler_config={**pipe.scheduler.config, "_class_name": type(pipe.scheduler).__name__},
@@ -159,18 +166,19 @@ class _Loading:
         self._file_bytes = sum(file.stat().st_size for file in files if file.is_file()) or 1
         self.expected_bytes = count_weights(files) * dtype.itemsize
 
-    def run(self) -> tuple[Any, bool]:
-        """The pipeline, and whether its parts rest in the machine's memory because the device has too little
-        for all of them."""
+    def run(self) -> tuple[Parts, Any, bool]:
+        """The parts, the pipeline over them, and whether they rest in the machine's memory because the device
+        has too little for all of them."""
         begun = time.monotonic()
         self._say(0.0, begun)
         with memory_errors(f"loading the base model “{self._found.name}”", HINT), quiet_libraries():
             family = family_of(self._found)
-            pipe = family.pipeline(family.load())
+            parts = family.load()
+            pipe = family.pipeline(parts)
             pipe.set_progress_bar_config(disable=True)
             is_resting = self._place(pipe, begun)
         self._say(1.0, begun)
-        return pipe, is_resting
+        return parts, pipe, is_resting
 
     def _place(self, pipe: Any, begun: float) -> bool:
         from lora_studio.families.weights.loading import read_model

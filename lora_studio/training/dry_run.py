@@ -211,7 +211,7 @@ class _Measurement:
                 raise Stop
             if picture.dataset not in bucketings:
                 settings = picture.settings or self.config.dataset
-                bucketings[picture.dataset] = bucketing_for(settings, engine.parts.size_step)
+                bucketings[picture.dataset] = bucketing_for(settings, engine.parts.codec.step)
             with contextlib.suppress(DatasetError):
                 look = look_at(picture.path)
                 placement = bucketings[picture.dataset].place(look.size)

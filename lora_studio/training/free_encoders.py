@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from lora_studio.data.captions import has_choice
-from lora_studio.families.weights.channels_last import restore
-from lora_studio.families.weights.loading import free_model, read_model
+from lora_studio.families.weights.loading import read_model
 from lora_studio.training.evaluation.intervals import preview_steps
 from lora_studio.training.evaluation.previews import Previews
 from lora_studio.training.model import Engine
@@ -16,8 +15,7 @@ def free_encoders(engine: Engine, data: TrainingData, previews: Previews) -> Non
     trained or meet new captions at each use; the prompts of the previews are encoded before. What is asked of
     them all the same brings them back. Then there is room for the denoiser, which is read in one go."""
     if data.latents.keep:
-        restore(engine.parts.vae_originals)
-        free_model(engine.parts.vae)
+        engine.parts.codec.free()
     if _knows_all_texts(engine, data):
         if preview_steps(engine.config):
             previews.prepare()

@@ -77,7 +77,11 @@ class Engine:
 
     @torch.no_grad()
     def encode_pictures(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.family.encode_pictures(self.parts, pixels)
+        """Mean and standard deviation of the latents as the denoiser takes them, [b, c, h, w] each, of pixels
+        [b, 3, H, W] in -1..1."""
+        codec = self.parts.codec
+        moments = codec.scaled(codec.encode(pixels, quick=True))
+        return moments.mean, moments.std
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """What the optimizer moves, in Kohya's order: `params`, `lr` and `name` of each group. Raises

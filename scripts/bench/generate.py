@@ -115,13 +115,13 @@ def _measure(subject: Subject) -> Iterator[Line]:
 
 def measure_loads(settings: Settings, subject: Subject) -> Iterator[Line]:
     """A base on its device, and then to the first image."""
-    found = subject.found
+    found, filled = subject.found, fill(subject.found, subject.request)
     ours, plain = _in_turns(lambda: load_ours(settings, found), lambda: load_plain(found), LOADS)
     yield Line("load the base", "s", ours, plain)
     file = settings.home / "first.png"
     ours, plain = _in_turns(
         lambda: Generator(settings).generate(subject.request),
-        lambda: plain_call(load_plain(found), found, subject.request, file)(),
+        lambda: plain_call(load_plain(found), filled, file)(),
         LOADS,
     )
     yield Line("load the base and draw the first image", "s", ours, plain)
@@ -135,7 +135,7 @@ def measure_images(settings: Settings, subject: Subject) -> Iterator[Line]:
         asked = subject.request.model_copy(update={"loras": tuple(LoraUse(slug=slug) for slug in slugs)})
         for slug in slugs:
             pipe.load_lora_weights(str(settings.loras / slug), adapter_name=slug)
-        plain = plain_call(pipe, found, asked, settings.home / "plain.png")
+        plain = plain_call(pipe, fill(found, asked), settings.home / "plain.png")
         generator.generate(asked)
         plain()
         ours, theirs = _in_turns(lambda asked=asked: generator.generate(asked), plain, images)
@@ -223,28 +223,29 @@ def load_ours(settings: Settings, found: FoundBase) -> LoadedBase:
 
 def load_plain(found: FoundBase) -> Any:
     """diffusers' own pipeline on the same device, in the same number format."""
-    device = find_device()
-    dtype = compute_dtype(device)
+    device, dtype = find_device(), compute_dtype(find_device())
     if found.layout == "folder":
         from diffusers import StableDiffusionPipeline
 
-        pipe = StableDiffusionPipeline.from_pretrained(
-            found.path_or_id, dtype=dtype, safety_checker=None, feature_extractor=None
-        )
+        left_out = {"safety_checker": None, "feature_extractor": None}
+        pipe = StableDiffusionPipeline.from_pretrained(found.path_or_id, dtype=dtype, **left_out)
     else:
-        family = family_of(found)
-        pipe = family.pipeline(family.load())
+        pipe = (family := family_of(found)).pipeline(family.load())
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device.kind, dtype)
 
 
-def plain_call(pipe: Any, found: FoundBase, request: GenerateRequest, file: Path) -> Callable[[], None]:
+def fill(found: FoundBase, request: GenerateRequest) -> GenerateRequest:
+    parts = family_of(found).load()
+    return fit_to(fill_in(request, found), found, parts, parts.scheduler_config)
+
+
+def plain_call(pipe: Any, filled: GenerateRequest, file: Path) -> Callable[[], None]:
     """The bare call of the pipeline with the same values, and the PNG."""
     import torch
 
-    own = {**pipe.scheduler.config, "_class_name": type(pipe.scheduler).__name__}
-    filled = fit_to(fill_in(request, found), found, pipe, own)
-    pipe.scheduler = scheduler_for(filled, own)
+    kind = type(pipe.scheduler).__name__
+    pipe.scheduler = scheduler_for(filled, {**pipe.scheduler.config, "_class_name": kind})
 
     def call() -> None:
         pipe(

@@ -36,7 +36,7 @@ def test_parts_are_frozen_32_bit_and_know_their_sizes(parts: Parts) -> None:
         assert not any(weight.requires_grad for weight in model.parameters())
         assert {weight.dtype for weight in model.parameters()} == {torch.float32}
         assert not model.training
-    assert parts.size_step == 8
+    assert parts.codec.step == 8
     assert parts.alphas.shape == (1000,)
 
 
@@ -66,14 +66,14 @@ def test_clip_skip_takes_an_earlier_layer_through_the_last_norm(
 
 
 @torch.no_grad()
-def test_latents_are_scaled_on_the_way_in_and_out(family: StableDiffusion, parts: Parts) -> None:
+def test_latents_are_scaled_on_the_way_in_and_out(parts: Parts) -> None:
     pixels = torch.rand(2, 3, 32, 48) * 2 - 1
-    mean, deviation = family.encode_pictures(parts, pixels)
-    assert mean.shape == deviation.shape == (2, 4, 4, 6)
+    moments = parts.codec.scaled(parts.codec.encode(pixels))
+    assert moments.mean.shape == moments.std.shape == (2, 4, 4, 6)
     plain = parts.vae.encode(pixels).latent_dist
-    torch.testing.assert_close(mean, plain.mean * 0.18215)
-    torch.testing.assert_close(deviation, plain.std * 0.18215)
-    back = family.decode_latents(parts, mean)
+    torch.testing.assert_close(moments.mean, plain.mean * 0.18215)
+    torch.testing.assert_close(moments.std, plain.std * 0.18215)
+    back = parts.codec.decode(moments.mean)
     assert back.shape == pixels.shape
     torch.testing.assert_close(back, (parts.vae.decode(plain.mean).sample / 2 + 0.5).clamp(0, 1))
 

@@ -76,7 +76,6 @@ def full_size_parts() -> Parts:
         scheduler_config={},
         prediction_type="epsilon",
         alphas=torch.ones(1),
-        size_step=8,
     )
 
 
@@ -143,10 +142,10 @@ def test_sizes_are_height_first_and_turn_with_a_mirrored_picture() -> None:
     assert sizes_of(place, mirrored=True) == (512, 640, 0, 80 - 48 - 10, 64, 48)
 
 
-def test_the_scaling_is_the_autoencoders_own(family: StableDiffusionXL, parts: Parts) -> None:
+def test_the_scaling_is_the_autoencoders_own(parts: Parts) -> None:
     pixels = torch.rand(1, 3, 32, 32) * 2 - 1
-    mean, _ = family.encode_pictures(parts, pixels)
-    torch.testing.assert_close(mean, parts.vae.encode(pixels).latent_dist.mean * 0.13025)
+    found = parts.codec.scaled(parts.codec.encode(pixels))
+    torch.testing.assert_close(found.mean, parts.vae.encode(pixels).latent_dist.mean * 0.13025)
 
 
 @torch.no_grad()
@@ -167,10 +166,10 @@ def test_an_autoencoder_that_overflows_in_half_precision_does_not_here(
         parts.vae.decoder.conv_in.weight *= 1e6
     family.place(parts, "cpu", dtype)
     with torch.autocast("cpu", dtype):
-        mean, deviation = family.encode_pictures(parts, pixels)
-        assert mean.isfinite().all()
-        assert deviation.isfinite().all()
-        assert family.decode_latents(parts, mean).isfinite().all()
+        moments = parts.codec.encode(pixels)
+        assert moments.mean.isfinite().all()
+        assert moments.std.isfinite().all()
+        assert parts.codec.decode(parts.codec.scaled(moments).mean).isfinite().all()
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ def tiny(settings: Settings) -> LoadedBase:
 @pytest.mark.parametrize("entry", BASES.values(), ids=lambda entry: entry.name)
 def test_a_base_of_the_catalog_brings_its_own_values(entry: object, tiny: LoadedBase) -> None:
     found = replace(tiny.found, entry=entry)
-    request = fit_to(fill_in(GenerateRequest(), found), found, tiny.pipe, tiny.scheduler_config)
+    request = fit_to(fill_in(GenerateRequest(), found), found, tiny.parts, tiny.scheduler_config)
     assert (request.width, request.height) == (found.entry.native_size,) * 2
     assert request.num_inference_steps == found.entry.num_inference_steps
     assert (request.guidance_scale, request.sampler) == (found.entry.guidance_scale, found.entry.sampler)
@@ -34,11 +34,11 @@ def test_what_the_request_says_stays(tiny: LoadedBase) -> None:
     asked = GenerateRequest.build(
         num_inference_steps=3, guidance_scale=0, seed=0, width=96, height=48, sampler="Heun"
     )
-    assert fit_to(fill_in(asked, tiny.found), tiny.found, tiny.pipe, tiny.scheduler_config) == asked
+    assert fit_to(fill_in(asked, tiny.found), tiny.found, tiny.parts, tiny.scheduler_config) == asked
 
 
 def test_another_base_is_asked_for_its_size_and_sampler(tiny: LoadedBase) -> None:
-    assert native_size(tiny.found, tiny.pipe) == (64, 64)
+    assert native_size(tiny.found, tiny.parts) == (64, 64)
     assert sampler_of(tiny.scheduler_config) == "DDIM"
 
 
@@ -59,7 +59,7 @@ def test_a_side_that_the_base_cannot_draw_names_the_nearest(tiny: LoadedBase) ->
     coarse = replace(tiny.found, name="coarse", entry=replace(STARTER, step=64))
     request = fill_in(GenerateRequest.build(width=512, height=232), coarse)
     with pytest.raises(ConfigError, match=r"The height of 232 px doesn't suit “coarse”: .* 64\.") as caught:
-        fit_to(request, coarse, tiny.pipe, tiny.scheduler_config)
+        fit_to(request, coarse, tiny.parts, tiny.scheduler_config)
     assert caught.value.field == "height"
     assert caught.value.hint == "The nearest is 256."
 
@@ -74,6 +74,6 @@ def test_a_very_long_picture_keeps_a_side_that_can_be_drawn(
     tiny: LoadedBase, source: tuple[int, int], size: tuple[int, int]
 ) -> None:
     asked = fill_in(GenerateRequest(), tiny.found)
-    filled = fit_to(asked, tiny.found, tiny.pipe, tiny.scheduler_config, source=source)
+    filled = fit_to(asked, tiny.found, tiny.parts, tiny.scheduler_config, source=source)
     assert (filled.width, filled.height) == size
     assert GenerateRequest.build(**filled.model_dump()) == filled

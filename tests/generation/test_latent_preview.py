@@ -133,16 +133,15 @@ def test_what_a_run_left_that_ended_suddenly_goes(tmp_path: Path) -> None:
 
 def test_the_map_tells_colours_apart() -> None:
     """On the starter: what it says of a plain picture's latents is the picture's colour."""
-    from lora_studio.families.vae import encode
-
     settings = Settings.from_environment()
     base = Pipelines(settings).get(find_base("starter", settings), ignore)
     assert base is not None
-    colours = colours_of(base.pipe)
-    assert torch.allclose(colours, colours_of(base.pipe), atol=1e-4), "the same each time"
+    codec = base.parts.codec
+    colours = colours_of(base.parts.codec)
+    assert torch.allclose(colours, colours_of(base.parts.codec), atol=1e-4), "the same each time"
     for colour in [(220, 40, 30), (30, 60, 200), (240, 230, 60), (20, 20, 20)]:
         plain = Image.new("RGB", (64, 64), colour)
-        latents = encode(base.pipe, plain).mean * base.pipe.vae.config.scaling_factor
+        latents = codec.scaled(codec.encode(codec.to_pixels(plain))).mean
         seen = ImageStat.Stat(look(latents, colours)).mean
         assert max(abs(value - wanted) for value, wanted in zip(seen, colour, strict=True)) < 50
 
@@ -157,4 +156,4 @@ def test_an_autoencoder_that_overflows_at_encoding_spoils_the_looks_only() -> No
     assert base is not None
     with torch.no_grad():
         base.pipe.vae.quant_conv.bias.fill_(float("nan"))
-    assert colours_of(base.pipe).isfinite().all()
+    assert colours_of(base.parts.codec).isfinite().all()

@@ -146,7 +146,7 @@ def test_slices_of_attention_give_the_same_and_leave_nothing(
     base.stack.apply(find_loras([LoraUse(slug="a")], settings.loras))
     whole = drawn(base)
     processors = dict(base.pipe.unet.attn_processors)
-    thrift = Thrift(pipe=base.pipe, device=base.device)
+    thrift = Thrift(parts=base.parts, pipe=base.pipe, device=base.device)
     thrift.use((SLICES,))
     assert {type(each).__name__ for each in base.pipe.unet.attn_processors.values()} == {
         "SlicedAttnProcessor"

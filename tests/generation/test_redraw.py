@@ -20,7 +20,7 @@ from lora_studio.images.input_store import keep
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
 from tests.generation.conftest import TINY
-from tests.tiny import SHAPES, make_tiny
+from tests.tiny import SHAPES, make_tiny, make_tiny_sdxl
 
 Redraw = Callable[..., GeneratedImage]
 
@@ -28,7 +28,10 @@ Redraw = Callable[..., GeneratedImage]
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("shapes")
-    return {shape: make_tiny(shape, folder / shape) for shape in SHAPES}
+    moved = make_tiny_sdxl(
+        folder / "moved", latents_mean=[0.4, -0.3, 0.2, 0.9], latents_std=[1.5, 0.5, 2.0, 0.8]
+    )
+    return {**{shape: make_tiny(shape, folder / shape) for shape in SHAPES}, "moved": moved}
 
 
 @pytest.fixture
@@ -87,10 +90,22 @@ IMG2IMG = {
     "sd15": "StableDiffusionImg2ImgPipeline",
     "sd2_v": "StableDiffusionImg2ImgPipeline",
     "sdxl": "StableDiffusionXLImg2ImgPipeline",
+    "moved": "StableDiffusionXLImg2ImgPipeline",
 }
+TEXT_TO_IMAGE = {shape: kind.replace("Img2Img", "") for shape, kind in IMG2IMG.items()}
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", TEXT_TO_IMAGE)
+def test_a_picture_from_text_is_the_one_that_plain_diffusers_draws(
+    redraw: Redraw, bases: dict[str, Path], shape: str
+) -> None:
+    """Also with an autoencoder whose latents have a mean and a deviation."""
+    ours = redraw(shape, num_inference_steps=4)
+    size = {"width": 64, "height": 64}
+    assert pixels(ours) == plain_diffusers(bases[shape], TEXT_TO_IMAGE[shape], num_inference_steps=4, **size)
+
+
+@pytest.mark.parametrize("shape", IMG2IMG)
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_a_redrawn_picture_is_the_one_that_plain_diffusers_draws(
     redraw: Redraw, settings: Settings, bases: dict[str, Path], shape: str, strength: float

@@ -50,7 +50,6 @@ def sd15_parts() -> Parts:
         scheduler_config={},
         prediction_type="epsilon",
         alphas=torch.ones(1),
-        size_step=8,
     )
 
 

@@ -52,7 +52,6 @@ def parts(prediction_type: str = "v_prediction", **schedule: object) -> Parts:
         scheduler_config=dict(scheduler.config),
         prediction_type=prediction_type,
         alphas=scheduler.alphas_cumprod,
-        size_step=8,
     )
 
 

@@ -45,7 +45,7 @@ class Artist:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of its pictures, in pixels: the training's own."""
-        multiple = math.lcm(self.engine.parts.size_step, PIPELINE_STEP)
+        multiple = math.lcm(self.engine.parts.codec.step, PIPELINE_STEP)
         width, height = resolution_of(self.engine.config.dataset)
         return max(1, width // multiple) * multiple, max(1, height // multiple) * multiple
 
@@ -87,8 +87,8 @@ class Artist:
             ).images
             if pipeline.interrupt:
                 return []
-            pixels = torch.cat([engine.family.decode_latents(engine.parts, one[None]) for one in latents])
-        return list(pipeline.image_processor.numpy_to_pil(pixels.permute(0, 2, 3, 1).float().cpu().numpy()))
+            codec = engine.parts.codec
+            return [codec.to_picture(codec.decode(one[None])) for one in latents]
 
 
 @dataclass(kw_only=True)

@@ -196,7 +196,7 @@ class _Reader:
     def _bucketing(self, picture: Picture) -> Bucketing:
         if picture.dataset not in self._bucketings:
             settings = picture.settings or self.engine.config.dataset
-            made = bucketing_for(settings, self.engine.parts.size_step)
+            made = bucketing_for(settings, self.engine.parts.codec.step)
             for note in made.notes:
                 self.emit(Noted(message=note))
             self._bucketings[picture.dataset] = made
@@ -212,7 +212,7 @@ def _latents(engine: Engine, cache_folder: Path | None) -> Latents:
         encode=engine.encode_pictures,
         keep=data.cache_latents,
         flip=data.flip_aug,
-        size_step=engine.parts.size_step,
+        size_step=engine.parts.codec.step,
         at_once=data.vae_batch_size,
         files=files,
     )
