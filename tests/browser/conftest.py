@@ -25,6 +25,9 @@ ARGUMENTS = [
 PATIENCE = 300_000
 """Milliseconds; a slow machine must not fail a test of something else."""
 
+FIRST_TIER = {"test_tour.py", "test_generate.py"}
+"""What runs at each change; the others are slow."""
+
 OpenPage = Callable[[], Page]
 
 
@@ -34,6 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(IGNORE)
             item.add_marker(pytest.mark.browser)
+            if item.path.name not in FIRST_TIER:
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

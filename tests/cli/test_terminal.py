@@ -57,6 +57,7 @@ def test_json_stays_whole() -> None:
     assert lora["title"] == TITLE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [ASCII, WINDOWS, NO_UTF8])
 def test_an_error_about_such_a_name_is_one_sentence(environment: dict[str, str], tmp_path: Path) -> None:
     run = child("train", "--kohya-config", tmp_path / "größe 猫.toml", **environment)
@@ -73,6 +74,7 @@ def test_a_folder_that_the_locale_cannot_name_is_used_all_the_same(tmp_path: Pat
     assert b"My Cat" in run.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("redirect", [">&-", "2>&-", ">&- 2>&-", "| true", "> /dev/full"])
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell's redirections")

@@ -58,6 +58,7 @@ def test_a_training_can_be_repeated_from_its_settings(
     assert second["optimizer"]["seed"] == 7
 
 
+@pytest.mark.slow
 def test_a_used_name_gets_a_number(train_quickly: Command) -> None:
     names = [
         Path(train_quickly("--json", "--set", "sample_every_n_steps=0", steps=1).json["result"]).name
@@ -156,6 +157,7 @@ def test_a_bad_file_alone_is_refused_by_name(
     assert "Traceback" not in outcome.err
 
 
+@pytest.mark.slow
 def test_bad_files_among_good_ones_are_left_out(
     train_quickly: Command, pictures: Path, command: Command
 ) -> None:
@@ -203,6 +205,7 @@ def test_parse_setting() -> None:
         parse_setting("learningrate=1")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process alone")
 def test_ctrl_c_stops_within_a_step_and_keeps_a_loadable_file(
     tiny_base: Path, pictures: Path, studio_folders: StudioFolders, command: Command

@@ -65,6 +65,7 @@ def test_the_image_is_the_one_that_plain_diffusers_draws(
     assert pixels(without) != pixels(ours)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_draws_the_same_for_a_seed(draw: Draw, sampler: str) -> None:
     """Also in a row: image 2 of a request equals the image drawn alone with its seed."""

@@ -160,6 +160,7 @@ def test_nothing_is_left_on_the_base_after_removal(settings: Settings, make_lora
     assert all(torch.equal(one, other) for one, other in zip(tensors, after[1], strict=True))
 
 
+@pytest.mark.slow
 def test_swaps_leave_no_tensors_behind(settings: Settings, make_lora: MakeLora) -> None:
     for slug in "abc":
         make_lora(slug, seed=ord(slug), only="mid_block")

@@ -65,6 +65,7 @@ def test_a_lora_of_kohyas_layers_fits(starter: Generator) -> None:
     assert drawn(with_lora).tobytes() != drawn(without).tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_draws_a_heart_and_the_same_for_a_seed(kept: Generator, sampler: str) -> None:
     def draw(steps: int) -> Image.Image:

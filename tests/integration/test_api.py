@@ -194,6 +194,7 @@ def test_settings_come_back_from_a_picture(client: Client) -> None:
     assert read["infotext"].startswith("a dog")
 
 
+@pytest.mark.slow
 def test_a_generation_is_interrupted_by_who_asked_for_it(client: Client, app: App) -> None:
     job = client.submit("a dog", count=16, options={"num_inference_steps": 200}, api_name="/generate")
 

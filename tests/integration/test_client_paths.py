@@ -18,6 +18,8 @@ from tests.integration.by_hand import Caller, write_lora, write_picture
 from tests.integration.endpoint_table import ENDPOINTS, World, right_values
 from tests.serving import CHECKOUT, running_app
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "correct horse"
 KINDS = ("aa", "bb", "cc")
 """What lies there: a LoRA, a base model, nothing."""

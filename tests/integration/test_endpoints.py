@@ -59,6 +59,7 @@ def test_every_endpoint_has_a_row(studio: Caller) -> None:
     assert not bare
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("endpoint", [name for name, row in ENDPOINTS.items() if row])
 def test_what_is_wrong_is_answered_by_a_sentence_and_changes_nothing(
     studio: Caller, world: World, endpoint: str

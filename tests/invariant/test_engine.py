@@ -99,6 +99,7 @@ def test_plain_diffusers_gives_the_trainers_own_output_with_the_saved_folder(mak
     assert (own - without).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["my-checkpoint", "scheduler", "optimizer-2"])
 def test_diffusers_finds_files_of_any_name(make_config, name: str) -> None:
     """diffusers skips files whose names contain certain words."""
@@ -179,6 +180,7 @@ def test_the_first_previews_are_the_base_models_own(make_config) -> None:
     assert Path(previews[2].path).read_bytes() != Path(previews[0].path).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
 def test_stopping_at_any_step_leaves_a_loadable_file(make_config, stop_after: int) -> None:
     done: list[StepDone] = []
@@ -197,6 +199,7 @@ def test_stopping_at_any_step_leaves_a_loadable_file(make_config, stop_after: in
     assert json.loads((Path(result.path) / "training.json").read_text())["result"]["steps"] == stop_after
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("use_linear_projection", [True, False])
 def test_every_kind_of_base_trains_and_loads(

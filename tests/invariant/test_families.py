@@ -60,6 +60,7 @@ def first_gradients(config: TrainConfig) -> dict[str, torch.Tensor | None]:
     return {name: weight.grad for name, weight in weights.items()}
 
 
+@pytest.mark.slow
 def test_two_runs_in_one_process_are_the_same(make: MakeConfig) -> None:
     torch.manual_seed(1)
     first = trained_tensors(make("first", network_dropout=0.2))
@@ -67,6 +68,7 @@ def test_two_runs_in_one_process_are_the_same(make: MakeConfig) -> None:
     assert_same_tensors(first, trained_tensors(make("second", network_dropout=0.2)))
 
 
+@pytest.mark.slow
 def test_a_batch_is_as_many_accumulated_pictures(make: MakeConfig) -> None:
     whole = first_gradients(make())
     halves = first_gradients(make(train_batch_size=1, gradient_accumulation_steps=2))
@@ -89,12 +91,14 @@ def test_cached_and_uncached_are_the_same(make: MakeConfig) -> None:
     )
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_changes_nothing(make: MakeConfig) -> None:
     assert_same_tensors(
         trained_tensors(make("off")), trained_tensors(make("on", gradient_checkpointing=True))
     )
 
 
+@pytest.mark.slow
 def test_half_precision_follows_32_bit(make: MakeConfig) -> None:
     losses: dict[str, list[float]] = {"no": [], "bf16": []}
     for precision, found in losses.items():

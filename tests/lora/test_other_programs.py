@@ -101,6 +101,7 @@ def answer(family: Any, parts: Any) -> torch.Tensor:
         return family.predict(parts, latents, torch.tensor([500]), text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conv", [False, True], ids=["attention", "convolutions too"])
 @pytest.mark.parametrize("title", WRITTEN)
 def test_diffusers_itself(base: Path, title: str, conv: bool, tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ def senders(folder: Path, facts: dict[str, Any]) -> Iterator[Callable[[int], int
         stdin.close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="senders are forked here, to be killed quickly")
 def test_three_trainings_half_of_all_requests_failing_senders_killed(
     server: Server, postgres: Postgres, tmp_path: Path

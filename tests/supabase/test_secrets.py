@@ -102,6 +102,7 @@ def job_id(app: App) -> str:
     return str(started["job_id"])
 
 
+@pytest.mark.slow
 def test_nothing_is_in_the_page_or_any_answer(
     app: App, logged_in: httpx.Client, job_id: str, server: Server
 ) -> None:
@@ -165,6 +166,7 @@ def test_the_studio_and_its_page_do_not_show_them(tmp_path: Path) -> None:
         studio.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 409, 413, 429, 500])
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "text/html"])
 def test_a_server_that_repeats_them_is_not_believed(tmp_path: Path, status: int, kind: str) -> None:

@@ -99,6 +99,7 @@ def check_words(config: TrainConfig, file: Path) -> None:
     assert (file.parent / "adapter_config.json").exists() == peft_knows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["locon", "dora", "diag-oft"])
 def test_files_for_sdxl_give_the_trainers_own_output(make_config, tmp_path: Path, kind: str) -> None:
     base = make_tiny_sdxl(tmp_path / "sdxl")
@@ -185,6 +186,7 @@ def test_a_run_goes_on_from_a_file_and_only_from_one_that_fits(make_config) -> N
         engine_for(make_config("other", network_weights=str(first), network_dim=6))
 
 
+@pytest.mark.slow
 def test_other_loras_are_merged_into_the_base_first(make_config) -> None:
     files = [
         train(make_config("a", **QUICK)).file,
@@ -212,6 +214,7 @@ def test_norms_are_limited_after_each_step(make_config) -> None:
     assert max(norms) == pytest.approx(0.02, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"algo": "loha"}, {"algo": "lokr"}, {"dora_wd": True}], ids=str)
 def test_all_kinds_train_the_same_with_checkpointing_and_twice(make_config, settings: dict[str, Any]) -> None:
     changes = {**QUICK, **settings, "rank_dropout": 0.1, "module_dropout": 0.1}

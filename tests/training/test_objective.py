@@ -174,6 +174,7 @@ def test_input_noise_is_seen_but_not_asked_for(make_config: ConfigMaker) -> None
     assert not torch.equal(found, losses(engine, noise=seen))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -14,6 +14,8 @@ from tests.training.conftest import ConfigMaker
 from tests.training.runs import of, state_folder_of, tensor_hash
 from tests.training.test_optimizers import HERE
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = (
     {"conv_dim": 2, "conv_alpha": 1},
     {"dora_wd": True},

@@ -125,6 +125,7 @@ def test_the_metadata_of_a_resumed_run_is_of_the_whole_run(make_config: ConfigMa
     assert metadata["ss_session_id"] == str(before.session_id)
 
 
+@pytest.mark.slow
 def test_previews_that_the_pause_cut_off_are_made_up_for(make_config: ConfigMaker) -> None:
     config = make_config("paused", sample_every_n_steps=2, sample_prompts=("zwx",))
     first = paused_at(config, 2)
@@ -136,6 +137,7 @@ def test_previews_that_the_pause_cut_off_are_made_up_for(make_config: ConfigMake
     assert [preview["step"] for preview in listed] == [0, 2, 4]
 
 
+@pytest.mark.slow
 def test_a_pause_before_the_first_step_begins_at_the_beginning(make_config: ConfigMaker) -> None:
     config = make_config("early")
     events: list[Event] = []
@@ -146,6 +148,7 @@ def test_a_pause_before_the_first_step_begins_at_the_beginning(make_config: Conf
     assert tensor_hash(train(config)) == tensor_hash(train(make_config("whole")))
 
 
+@pytest.mark.slow
 def test_states_are_written_as_often_as_wished_and_two_are_kept(make_config: ConfigMaker) -> None:
     events: list[Event] = []
     config = make_config("often", max_train_steps=7, save_state_every_n_steps=2)
@@ -188,6 +191,7 @@ def two_states(make_config: ConfigMaker) -> TrainConfig:
     return config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "no mark"])
 def test_a_damaged_state_gives_way_to_the_one_before(
     two_states: TrainConfig, make_config: ConfigMaker, damage: str
@@ -220,6 +224,7 @@ def test_with_no_whole_state_there_is_a_sentence(two_states: TrainConfig, tmp_pa
         train(two_states, resume_from=tmp_path)
 
 
+@pytest.mark.slow
 def test_one_state_file_can_be_named(two_states: TrainConfig) -> None:
     older = state_files(state_folder_of(two_states))[1]
     events: list[Event] = []
@@ -241,6 +246,7 @@ def test_a_state_runs_no_code_when_it_is_read(tmp_path: Path) -> None:
         read_state(trap)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -264,6 +270,7 @@ def test_other_settings_are_refused_by_name(make_config: ConfigMaker, changes: d
     assert state_files(state_folder_of(config))
 
 
+@pytest.mark.slow
 def test_settings_that_change_nothing_learned_may_change(make_config: ConfigMaker, tmp_path: Path) -> None:
     config = make_config("paused")
     paused_at(config, 2)
@@ -309,6 +316,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", CHANGES)
 def test_other_pictures_are_refused_by_name(make_config: ConfigMaker, tmp_path: Path, said: str) -> None:
     data = make_pictures(tmp_path / "data")
@@ -338,6 +346,7 @@ def test_pictures_used_in_another_way_are_refused(changed: dict, said: str) -> N
         check_pictures([facts, other], [other, facts], 2)
 
 
+@pytest.mark.slow
 def test_the_same_pictures_in_another_folder_are_the_same(make_config: ConfigMaker, tmp_path: Path) -> None:
     data = make_pictures(tmp_path / "data")
     config = make_config("paused", data=data)
@@ -349,6 +358,7 @@ def test_the_same_pictures_in_another_folder_are_the_same(make_config: ConfigMak
     )
 
 
+@pytest.mark.slow
 def test_another_base_is_refused(make_config: ConfigMaker, tiny_base: Path, tmp_path: Path) -> None:
     base = Path(shutil.copytree(tiny_base, tmp_path / "base"))
     config = make_config("paused", base=base)
@@ -359,6 +369,7 @@ def test_another_base_is_refused(make_config: ConfigMaker, tiny_base: Path, tmp_
         train(config, resume_from=state_folder_of(config))
 
 
+@pytest.mark.slow
 def test_a_fork_is_a_new_run_with_the_weights_of_the_state(make_config: ConfigMaker, tmp_path: Path) -> None:
     config = make_config("paused")
     paused_at(config, 2)
@@ -379,6 +390,7 @@ def test_a_fork_is_a_new_run_with_the_weights_of_the_state(make_config: ConfigMa
     assert caught.value.field == "network_dim"
 
 
+@pytest.mark.slow
 def test_save_now_and_preview_now_take_effect_within_a_step(make_config: ConfigMaker) -> None:
     events: list[Event] = []
     waiting: list[Command] = []

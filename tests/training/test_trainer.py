@@ -324,6 +324,7 @@ def test_a_plain_run_has_nothing_to_note(make_config: ConfigMaker) -> None:
     assert notes(events) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [
@@ -352,6 +353,7 @@ def test_other_errors_stay_themselves(make_config: ConfigMaker, monkeypatch: pyt
         run(make_config())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
