@@ -304,14 +304,14 @@ YES = {"true", "1", "yes", "on", "y", "t"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class PresetValues:
     """The leaf values for a kind, a base and a number of pictures, and the reason in a sentence."""
 
     values: Mapping[str, Any]
     reason: str
 
 
-def plan(kind: Kind, base: Base, images: int, chosen: Mapping[str, Any] | None = None) -> Plan:
+def plan(kind: Kind, base: Base, images: int, chosen: Mapping[str, Any] | None = None) -> PresetValues:
     """TrainConfig leaf values that suit `images` pictures of a `kind` on a base. Later entries win: preset,
     step rule, base, base for this kind. `chosen`, what a person set, is no part of the values, but of the
     reason; and of a part that isn't trained there is no learning rate, which would have to be said to be
@@ -328,7 +328,7 @@ def plan(kind: Kind, base: Base, images: int, chosen: Mapping[str, Any] | None =
         f"{preset.per_image} steps for each of {images} pictures, at least {FEWEST_STEPS} and at most "
         f"{MOST_STEPS}: {values['max_train_steps']} steps."
     )
-    return Plan(values=values, reason=f"{reason} {note}".strip())
+    return PresetValues(values=values, reason=f"{reason} {note}".strip())
 
 
 def _steps(preset: Preset, images: int) -> int:

@@ -40,10 +40,10 @@ from lora_studio.runtime import find_device, lost_device
 from lora_studio.settings import Settings
 
 if TYPE_CHECKING:
-    from lora_studio.generation.denoise import Order
-    from lora_studio.generation.init_image import Source
+    from lora_studio.generation.denoise import ImageJob
+    from lora_studio.generation.init_image import InitImage
     from lora_studio.generation.latent_preview import LiveView
-    from lora_studio.generation.partial_scheduler import Course
+    from lora_studio.generation.partial_scheduler import PartialScheduler
 
 
 class Generator:
@@ -188,9 +188,9 @@ class _Run:
         )
 
     def _order(
-        self, base: LoadedBase, origin: Origin, loras: Sequence[WantedLora], source: Source | None
-    ) -> Order:
-        from lora_studio.generation.denoise import Order
+        self, base: LoadedBase, origin: Origin, loras: Sequence[WantedLora], source: InitImage | None
+    ) -> ImageJob:
+        from lora_studio.generation.denoise import ImageJob
 
         request = origin.request
         negative = origin.negative_prompt or ""
@@ -202,7 +202,7 @@ class _Run:
             loras=loras,
             words=base.stack.words,
         )
-        return Order(
+        return ImageJob(
             request=request,
             text=text,
             scheduler_config=base.scheduler_config,
@@ -211,20 +211,20 @@ class _Run:
         )
 
     def _draw_one(
-        self, base: LoadedBase, origin: Origin, order: Order, image: int, images: int
+        self, base: LoadedBase, origin: Origin, order: ImageJob, image: int, images: int
     ) -> GeneratedImage | None:
-        from lora_studio.generation.denoise import Watch, draw
+        from lora_studio.generation.denoise import ProgressReporter, draw
 
         self._learn_colours(base, origin.request)
 
-        def on_step(step: int, steps: int, course: Course) -> None:
+        def on_step(step: int, steps: int, course: PartialScheduler) -> None:
             self._steps_done += 1
             self._emit(Denoised(image=image, images=images, step=step, total_steps=steps))
             self._look(base, course, image, step)
 
         if self._should_stop():
             return None
-        watch = Watch(on_step=on_step, should_stop=self._should_stop, note=self._note)
+        watch = ProgressReporter(on_step=on_step, should_stop=self._should_stop, note=self._note)
         picture = draw_within(base, origin.request, self._emit, lambda: draw(base, order, watch))
         if picture is None:
             return None
@@ -237,13 +237,13 @@ class _Run:
 
         return size_of(request, self._settings.inputs)
 
-    def _open_source(self, base: LoadedBase, request: GenerateRequest) -> Source | None:
-        from lora_studio.generation.init_image import open_source
+    def _open_source(self, base: LoadedBase, request: GenerateRequest) -> InitImage | None:
+        from lora_studio.generation.init_image import open_init_image
 
         if not request.image:
             return None
         codec, inputs = base.parts.codec, self._settings.inputs
-        opened = draw_within(base, request, self._emit, lambda: open_source(request, codec, inputs))
+        opened = draw_within(base, request, self._emit, lambda: open_init_image(request, codec, inputs))
         base.rest()
         return opened
 
@@ -256,7 +256,7 @@ class _Run:
         base.rest()
         self._colours[base.parts.codec] = colours
 
-    def _look(self, base: LoadedBase, course: Course, image: int, step: int) -> None:
+    def _look(self, base: LoadedBase, course: PartialScheduler, image: int, step: int) -> None:
         if self._view is None or not self._view.is_due:
             return
         latents = course.guess()

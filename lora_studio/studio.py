@@ -17,12 +17,12 @@ from lora_studio.grids.grid_drawing import CellDrawing, save_sheet, settled
 from lora_studio.grids.grid_request import GridRequest, GridResult
 from lora_studio.grids.lora_axis import with_slugs
 from lora_studio.images.input_store import MOST_BYTES, kept_bytes
-from lora_studio.jobs.action_locks import Turns
+from lora_studio.jobs.action_locks import ActionLocks
 from lora_studio.jobs.engine_worker import EngineWorker
-from lora_studio.jobs.generation_queue import GenerationDesk, Made, Ticket
+from lora_studio.jobs.generation_queue import GenerationJob, GenerationQueue, GenerationResult
 from lora_studio.jobs.supabase.sync import Mirror
 from lora_studio.jobs.thread_worker import ThreadWorker
-from lora_studio.jobs.training_queue import JobQueue
+from lora_studio.jobs.training_queue import TrainingQueue
 from lora_studio.lora.names import as_slug
 from lora_studio.prompts.expand import prepare, tag_remarks
 from lora_studio.records import ImageRecord
@@ -41,15 +41,15 @@ class Studio:
     settings: Settings
     datasets: Datasets
     gallery: Gallery
-    jobs: JobQueue
+    jobs: TrainingQueue
     trainings: TrainingSetup
     generator: Generator
     lease: DeviceLease
     database: Database
     mirror: Mirror
     first_scan: FirstScan
-    desk: GenerationDesk = field(default_factory=GenerationDesk)
-    turns: Turns = field(default_factory=Turns, repr=False)
+    generation_queue: GenerationQueue = field(default_factory=GenerationQueue)
+    turns: ActionLocks = field(default_factory=ActionLocks, repr=False)
 
     def generate(
         self, request: GenerateRequest, emit: Emit = ignore, should_stop: ShouldStop = never_stop
@@ -108,38 +108,38 @@ class Studio:
             failure=drawing.failure,
         )
 
-    def submit(self, request: GenerateRequest, *, compare: bool = False, session: str = "") -> Ticket:
-        """Queue a generation at the desk and return at once. With `compare` the base alone draws each picture
+    def submit(self, request: GenerateRequest, *, compare: bool = False, session: str = "") -> GenerationJob:
+        """Queue a generation and return at once. With `compare` the base alone draws each picture
         too. `session` is who asks. Raises ConfigError for a LoRA tag that is wrong, DeviceBusy when too many
         wait."""
         said = tag_remarks(request, self.lora_called)
         request = prepare(request, self.lora_called)  # the base alone must not get LoRAs from tags
         beside = compare and bool(request.loras)
 
-        def work(emit: Emit, should_stop: ShouldStop) -> Made:
+        def work(emit: Emit, should_stop: ShouldStop) -> GenerationResult:
             for remark in said:
                 emit(Noted(message=remark, level="warning"))
             own = self.generate(request, _of_rounds(emit, 0, 2 if beside else 1), should_stop)
             if not (beside and own) or should_stop():
-                return Made(images=tuple(own))
+                return GenerationResult(images=tuple(own))
             seeds = {"seed": own[0].seed, "variation_seed": own[0].request.get("variation_seed")}
             plain = request.model_copy(update={**seeds, "loras": (), "count": len(own)})
             base = self.generate(plain, _of_rounds(emit, 1, 2), should_stop)
-            return Made(images=tuple(own), beside=tuple(base))
+            return GenerationResult(images=tuple(own), beside=tuple(base))
 
         images = request.count * (2 if beside else 1)
-        return self.desk.submit(work, title=request.prompt, images=images, session=session)
+        return self.generation_queue.submit(work, title=request.prompt, images=images, session=session)
 
-    def submit_grid(self, grid: GridRequest, *, session: str = "") -> Ticket:
-        """Queue a grid at the desk, as `submit`. Raises ConfigError for axes that make no grid."""
+    def submit_grid(self, grid: GridRequest, *, session: str = "") -> GenerationJob:
+        """Queue a grid, as `submit`. Raises ConfigError for axes that make no grid."""
         grid = with_slugs(grid, self.settings.loras)
         cells = len(plan_grid(grid).cells)
 
-        def work(emit: Emit, should_stop: ShouldStop) -> Made:
+        def work(emit: Emit, should_stop: ShouldStop) -> GenerationResult:
             result = self.grid(grid, emit, should_stop)
-            return Made(images=tuple(cell for cell in result.cells if cell), grid=result)
+            return GenerationResult(images=tuple(cell for cell in result.cells if cell), grid=result)
 
-        return self.desk.submit(work, title=grid.request.prompt, images=cells, session=session)
+        return self.generation_queue.submit(work, title=grid.request.prompt, images=cells, session=session)
 
     def lora_called(self, name: str) -> str:
         """The slug of the LoRA that a tag or a grid calls by its slug or title; see `as_slug`."""
@@ -148,7 +148,7 @@ class Studio:
     def close(self) -> None:
         """Stop the generations and the running training, which keeps what it has learned, and let go of the
         database."""
-        self.desk.close()
+        self.generation_queue.close()
         self.jobs.close()
         self.mirror.close()
         self.first_scan.close()
@@ -183,8 +183,8 @@ def open_studio(settings: Settings | None = None, *, start_worker: bool = True) 
     library = Library(database)
     gallery = Gallery(settings, library)
     worker = EngineWorker(ThreadWorker(lease), settings, lease)
-    jobs = JobQueue(JobStore(database), worker, on_finished=gallery.scan)
-    datasets, turns = Datasets(settings, database), Turns()
+    jobs = TrainingQueue(JobStore(database), worker, on_finished=gallery.scan)
+    datasets, turns = Datasets(settings, database), ActionLocks()
     studio = Studio(
         settings=settings,
         datasets=datasets,

@@ -42,7 +42,7 @@ from lora_studio.runtime import (
 )
 from lora_studio.settings import Settings
 from lora_studio.training.disk_use import DiskUse, disk_use
-from lora_studio.training.evaluation.previews import Artist, Previews, preview_steps
+from lora_studio.training.evaluation.previews import Previews, PreviewSampler, preview_steps
 from lora_studio.training.evaluation.validation import Validation
 from lora_studio.training.free_encoders import free_encoders
 from lora_studio.training.ignored_settings import ignored_settings
@@ -50,15 +50,15 @@ from lora_studio.training.loop import Loop
 from lora_studio.training.model import Engine, load_engine, trained_rates
 from lora_studio.training.optimization.lr_schedules import build_schedule
 from lora_studio.training.optimization.optimizers import build_optimizer, describe
-from lora_studio.training.out_of_memory import Ladder
+from lora_studio.training.out_of_memory import Fallbacks
 from lora_studio.training.preparation.training_data import TrainingData, prepare_data
-from lora_studio.training.recovery.rollback import LESS_MEMORY, Guard
+from lora_studio.training.recovery.rollback import LESS_MEMORY, Rollback
 from lora_studio.training.result_folder import ResultFolder
 from lora_studio.training.result_path import check_output, result_file
-from lora_studio.training.resuming.start_point import facts_of_run, find_origin
+from lora_studio.training.resuming.start_point import facts_of_run, find_start_point
 from lora_studio.training.resuming.train_state import States, keeping_random_states
-from lora_studio.training.run import Course
-from lora_studio.training.run_control import Session
+from lora_studio.training.run import TrainingRun
+from lora_studio.training.run_control import RunControl
 
 PHASES = ("download", "load", "cache", "preview", "train", "save")
 Ending = Literal["finished", "stopped", "paused"]
@@ -93,12 +93,14 @@ def train(
     asked once a step. Raises ConfigError, DatasetError, ModelFileError and its kin, OutOfMemory, Diverged.
     """
     with memory_kept_at_hand(), memory_errors("training", LESS_MEMORY), keeping_random_states():
-        origin = find_origin(resume_from, fork=fork)
-        session = Session(config=config, emit=emit, should_stop=should_stop, commands=commands, origin=origin)
+        origin = find_start_point(resume_from, fork=fork)
+        session = RunControl(
+            config=config, emit=emit, should_stop=should_stop, commands=commands, origin=origin
+        )
         return _run(session)
 
 
-def _run(session: Session) -> TrainResult:
+def _run(session: RunControl) -> TrainResult:
     config, emit = session.config, session.emit
     folder, found = _check(session)
     device = find_device()
@@ -121,7 +123,7 @@ def _run(session: Session) -> TrainResult:
     data = None if session.stop() else prepare_data(engine, folder, emit, session.stop, cache_folder=cache)
     if data is None or session.stop():
         return _end(session, None, complete=False)
-    use = disk_use(engine, math.prod(Artist(engine=engine).size))  # a byte a pixel: what PNGs take
+    use = disk_use(engine, math.prod(PreviewSampler(engine=engine).size))  # a byte a pixel: what PNGs take
     wanted = use.at_an_end if session.origin.resumed else use.peak
     check_room(Path(config.output.output_dir), "This training", wanted)
     course = _course(session, engine, data, folder, use)
@@ -130,7 +132,7 @@ def _run(session: Session) -> TrainResult:
     return _end(session, file, complete=course.complete)
 
 
-def _check(session: Session) -> tuple[PictureFolder, FoundBase]:
+def _check(session: RunControl) -> tuple[PictureFolder, FoundBase]:
     """What can be wrong is found here, before anything is loaded, as far as possible."""
     config = session.config
     if config.run.engine != "lora-studio":
@@ -146,7 +148,7 @@ def _check(session: Session) -> tuple[PictureFolder, FoundBase]:
 
 
 def _announce(
-    session: Session, folder: PictureFolder, found: FoundBase, device: Device, dtype: torch.dtype
+    session: RunControl, folder: PictureFolder, found: FoundBase, device: Device, dtype: torch.dtype
 ) -> None:
     left_out = set() if preview_steps(session.config) else {"preview"}
     left_out |= set() if must_fetch(found) else {"download"}
@@ -168,8 +170,8 @@ def _announce(
 
 
 def _course(
-    session: Session, engine: Engine, data: TrainingData, folder: PictureFolder, use: DiskUse
-) -> Course:
+    session: RunControl, engine: Engine, data: TrainingData, folder: PictureFolder, use: DiskUse
+) -> TrainingRun:
     """Everything in its place for the first step, or for the one after the state."""
     config, origin = session.config, session.origin
     facts = facts_of_run(engine, data)
@@ -183,16 +185,16 @@ def _course(
         schedule=build_schedule(config.optimizer, optimizer),
         scaler=torch.amp.GradScaler(engine.device.kind) if engine.dtype == torch.float16 else None,
     )
-    ladder = Ladder(loop=loop, folder=folder, emit=session.emit, should_stop=session.stop)
-    session.last = origin.begin(loop, ladder)
+    fallbacks = Fallbacks(loop=loop, folder=folder, emit=session.emit, should_stop=session.stop)
+    session.last = origin.begin(loop, fallbacks)
     states = States(folder=state_folder(config.output.output_dir), settings=config.output)
     states.forget_after(origin.step if origin.resumed else -1)
     result = ResultFolder(engine=engine, data=data, optimizer=describe(optimizer, config.optimizer))
     if origin.resumed:
         result.started_at, result.session_id = origin.resumed.started_at, origin.resumed.session_id
-    return Course(
+    return TrainingRun(
         session=session,
-        guard=Guard(loop=loop, ladder=ladder, states=states, emit=session.emit),
+        rollback=Rollback(loop=loop, fallbacks=fallbacks, states=states, emit=session.emit),
         states=states,
         facts=facts,
         result=result,
@@ -208,7 +210,7 @@ def _course(
     )
 
 
-def _end(session: Session, file: Path | None, *, complete: bool) -> TrainResult:
+def _end(session: RunControl, file: Path | None, *, complete: bool) -> TrainResult:
     """The run's last word."""
     ending: Ending = "finished" if complete else "stopped" if session.stopping else "paused"
     if file is None and session.stopping and session.origin.resumed:

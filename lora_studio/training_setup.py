@@ -18,13 +18,13 @@ from lora_studio.dataset import Datasets
 from lora_studio.errors import ConfigError, DatasetError, DeviceBusy
 from lora_studio.events import Emit, ShouldStop, ignore, never_stop
 from lora_studio.families.base_files.locate import FoundBase, known_base
-from lora_studio.jobs.action_locks import Turns
-from lora_studio.jobs.training_queue import JobQueue
+from lora_studio.jobs.action_locks import ActionLocks
+from lora_studio.jobs.training_queue import TrainingQueue
 from lora_studio.lora.names import given_title, slug_from
 from lora_studio.records import JobRecord
 from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
-from lora_studio.training.estimate import TrainingPlan, measure
+from lora_studio.training.estimate import TrainingEstimate, measure
 from lora_studio.training_request import StartTraining
 
 NAMED_IN = 0.8
@@ -36,9 +36,9 @@ FROM_THE_NAME = frozenset({"output_name", "output_dir", "title", "train_data_dir
 class TrainingSetup:
     settings: Settings
     datasets: Datasets
-    jobs: JobQueue
+    jobs: TrainingQueue
     lease: DeviceLease
-    turns: Turns
+    turns: ActionLocks
     naming: threading.Lock = field(default_factory=threading.Lock, repr=False)
     """Held from choosing a free name to submitting the job that takes it."""
 
@@ -89,7 +89,7 @@ class TrainingSetup:
 
     def measure(
         self, config: TrainConfig, emit: Emit = ignore, should_stop: ShouldStop = never_stop
-    ) -> TrainingPlan | None:
+    ) -> TrainingEstimate | None:
         """What a training would take. Waits for the device; a running training gives way meanwhile. Nothing
         is written. None when stopped. Raises StudioError; DeviceBusy while another is measured."""
         try:

@@ -8,7 +8,7 @@ import pytest
 from lora_studio.disk import check_room, free_bytes, has_room, size
 from lora_studio.errors import ConfigError, DiskFull
 from lora_studio.settings import KEEP_FREE_GB, Settings
-from lora_studio.training.estimate import TrainingPlan
+from lora_studio.training.estimate import TrainingEstimate
 
 PLENTY = "900000"
 """More gigabytes than any disk has."""
@@ -52,8 +52,8 @@ def test_sizes_in_words(count: int, said: str) -> None:
 def test_a_plan_says_when_it_does_not_fit_and_what_calls_the_lora_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORA_STUDIO_KEEP_FREE_GB", "0.5")
 
-    def plan(free: int | None) -> TrainingPlan:
-        return TrainingPlan(
+    def plan(free: int | None) -> TrainingEstimate:
+        return TrainingEstimate(
             steps=1, images=1, bucket=(64, 64), seconds_per_step=1, load_seconds=1, cache_seconds=1,
             train_seconds=1, preview_seconds=1, ram_bytes=1, device_bytes=0, disk_bytes=400_000_000,
             device="CPU", disk_free_bytes=free, trigger_word="zwx",

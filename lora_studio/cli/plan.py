@@ -14,7 +14,7 @@ from lora_studio.cli.console.progress_bar import Progress, counted
 from lora_studio.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lora_studio.training.estimate import TrainingPlan
+    from lora_studio.training.estimate import TrainingEstimate
 
 DONE, STOPPED = 0, 130
 
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def report(plan: TrainingPlan, *, as_json: bool) -> None:
+def report(plan: TrainingEstimate, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(plan.to_json(), indent=2))
         return

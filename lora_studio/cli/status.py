@@ -14,7 +14,7 @@ from lora_studio.cli.console.progress_bar import draw_bar, format_duration
 from lora_studio.cli.console.terminal import has_reader
 
 if TYPE_CHECKING:
-    from lora_studio.cli.status_source import Source
+    from lora_studio.cli.status_source import StatusSource
     from lora_studio.records import JobRecord
 
 WATCH_SECONDS, WATCH_SECONDS_THERE = 1.0, 3.0
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from lora_studio.cli.status_source import OutOfReach, open_source
 
-    source: Source | None = None
+    source: StatusSource | None = None
     try:
         source = _with_job(open_source(arguments.source), arguments)
         records = _watch(source, arguments) if arguments.watch else _look(source, arguments.job)
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     return FAILED if failed else DONE
 
 
-def _with_job(source: Source, arguments: argparse.Namespace) -> Source:
+def _with_job(source: StatusSource, arguments: argparse.Namespace) -> StatusSource:
     """The same source, or the mirror when only that knows the job that is asked for."""
     from lora_studio.cli.status_source import There, find_job
     from lora_studio.errors import StoreError
@@ -84,20 +84,20 @@ def _with_job(source: Source, arguments: argparse.Namespace) -> Source:
     return source
 
 
-def _look(source: Source, name: str | None) -> list[JobRecord]:
+def _look(source: StatusSource, name: str | None) -> list[JobRecord]:
     from lora_studio.cli.status_source import find_job
 
     records = source.jobs()
     return [find_job(records, name)] if name else records
 
 
-def _show(source: Source, records: list[JobRecord], arguments: argparse.Namespace) -> str:
+def _show(source: StatusSource, records: list[JobRecord], arguments: argparse.Namespace) -> str:
     if arguments.json:
         return _as_json(source, records, single=bool(arguments.job), compact=arguments.watch)
     return describe(source, records[0]) if arguments.job else draw_jobs(source, records)
 
 
-def draw_jobs(source: Source, records: list[JobRecord]) -> str:
+def draw_jobs(source: StatusSource, records: list[JobRecord]) -> str:
     """One line a job, newest first, with its bar."""
     from lora_studio.cli.console.text_table import draw_table
 
@@ -111,7 +111,7 @@ def draw_jobs(source: Source, records: list[JobRecord]) -> str:
     return "\n".join([head, *lines])
 
 
-def describe(source: Source, record: JobRecord) -> str:
+def describe(source: StatusSource, record: JobRecord) -> str:
     """One job in detail with the latest that was said."""
     lines = [draw_jobs(source, [record])]
     if source.is_stale(record):
@@ -125,7 +125,7 @@ def describe(source: Source, record: JobRecord) -> str:
     return "\n".join(lines)
 
 
-def _row(source: Source, record: JobRecord) -> tuple[str, ...]:
+def _row(source: StatusSource, record: JobRecord) -> tuple[str, ...]:
     started = record.started_at or record.created_at
     status = str(record.status)
     if source.is_stale(record):
@@ -163,7 +163,7 @@ def _is_coloured() -> bool:
     return sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))
 
 
-def _as_json(source: Source, records: list[JobRecord], *, single: bool, compact: bool) -> str:
+def _as_json(source: StatusSource, records: list[JobRecord], *, single: bool, compact: bool) -> str:
     from lora_studio.cli.console.follow_job import describe_job
 
     def described(record: JobRecord) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def _as_json(source: Source, records: list[JobRecord], *, single: bool, compact:
     return json.dumps(data[0] if single else {"jobs": data}, indent=None if compact else 2)
 
 
-def _watch(source: Source, arguments: argparse.Namespace) -> list[JobRecord]:
+def _watch(source: StatusSource, arguments: argparse.Namespace) -> list[JobRecord]:
     """The last look, when nothing runs any more. An outage is told of and waited out."""
     from lora_studio.cli.status_source import OutOfReach
 

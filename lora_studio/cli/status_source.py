@@ -24,7 +24,7 @@ class OutOfReach(StudioError):
     """Neither can be read."""
 
 
-class Source(Protocol):
+class StatusSource(Protocol):
     """Raises OutOfReach."""
 
     name: str
@@ -108,7 +108,7 @@ class There:
         self._remote.close()
 
 
-def open_source(wanted: str) -> Source:
+def open_source(wanted: str) -> StatusSource:
     """`local`, `supabase`, or `auto`: the store of this machine where there is one that can be read, and else
     the mirror. Raises OutOfReach."""
     settings = Settings.from_environment()

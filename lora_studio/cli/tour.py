@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Example:
+class TourExample:
     """An example set and prompts that ask for what its pictures do not show."""
 
     folder: str
@@ -50,7 +50,7 @@ class Pair:
 
 
 EXAMPLES = {
-    "alien": Example(
+    "alien": TourExample(
         folder="alien",
         title="Tour alien",
         kind="object",
@@ -62,7 +62,7 @@ EXAMPLES = {
             "a zwx creature",
         ),
     ),
-    "ink": Example(
+    "ink": TourExample(
         folder="ink",
         title="Tour ink",
         kind="style",
@@ -116,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _begin(
-    studio: Studio, example: Example, overrides: dict[str, Any], progress: Progress
+    studio: Studio, example: TourExample, overrides: dict[str, Any], progress: Progress
 ) -> tuple[JobRecord, list[Path]]:
     from lora_studio.cli.train import WantedTraining, find_files, submit
 
@@ -154,7 +154,7 @@ def write_sheet(title: str, pictures: Sequence[Path], pairs: Sequence[Pair], fol
     """Copy the pairs into the folder, beside a sheet that shows them under the pictures trained on."""
     from PIL import Image
 
-    from lora_studio.images.comparison_sheet import Row, draw_sheet
+    from lora_studio.images.comparison_sheet import SheetRow, draw_sheet
 
     folder.mkdir(parents=True, exist_ok=True)
     kept = []
@@ -165,9 +165,9 @@ def write_sheet(title: str, pictures: Sequence[Path], pairs: Sequence[Pair], fol
     shown = pictures[:: max(1, len(pictures) // len(pairs))][: len(pairs)]
     prompts = [pair.prompt for pair in kept]
     rows = [
-        Row(label="your pictures", images=[Image.open(path) for path in shown]),
-        Row(label="base model", images=[Image.open(pair.base) for pair in kept]),
-        Row(label="with the LoRA", images=[Image.open(pair.lora) for pair in kept], captions=prompts),
+        SheetRow(label="your pictures", images=[Image.open(path) for path in shown]),
+        SheetRow(label="base model", images=[Image.open(pair.base) for pair in kept]),
+        SheetRow(label="with the LoRA", images=[Image.open(pair.lora) for pair in kept], captions=prompts),
     ]
     draw_sheet(title, rows, cell=192).save(folder / "sheet.png")
     return kept

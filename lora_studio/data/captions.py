@@ -15,7 +15,7 @@ from pathlib import Path
 from lora_studio.config_groups import DatasetGroup
 from lora_studio.errors import DatasetError
 from lora_studio.files import read_errors
-from lora_studio.parsing.text_encodings import Reading, readings
+from lora_studio.parsing.text_encodings import DecodedText, readings
 
 EXTENSIONS = (".txt", ".caption")
 WILDCARD = re.compile(r"\{\{|\}\}|\{((?:\{\{|\}\}|[^{}])+)\}")
@@ -189,7 +189,7 @@ def _warm(parts: int, data: DatasetGroup, step: int, max_train_steps: int) -> in
     return max(0, min(parts, seen))
 
 
-def _read_text(path: Path) -> Reading:
+def _read_text(path: Path) -> DecodedText:
     with read_errors(path, DatasetError, f"The caption {path.name}"), path.open("rb") as file:
         content = file.read(LONGEST + 1)
     if len(content) > LONGEST:

@@ -16,17 +16,17 @@ Ids = Callable[[str], list[int]]
 
 
 @dataclass(frozen=True, eq=False)
-class Word:
+class BundledEmbedding:
     """`vectors` [n, d] by the part of the model that reads them (`text_encoder`, `text_encoder_2`)."""
 
     name: str
     vectors: Mapping[str, torch.Tensor]
 
 
-class Reading:
+class TokenReading:
     """Token numbers for one text encoder. A number below 0 stands for a vector: -1 for the first of all."""
 
-    def __init__(self, ids: Ids, words: Sequence[Word], part: str) -> None:
+    def __init__(self, ids: Ids, words: Sequence[BundledEmbedding], part: str) -> None:
         import torch
 
         self._ids = ids

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.families.bundled_embeddings import Ids, Reading, Word, run_at
+from lora_studio.families.bundled_embeddings import BundledEmbedding, Ids, TokenReading, run_at
 from lora_studio.parsing.numbers import NUMBER
 from lora_studio.prompts.prompt_weights import read_weights
 
@@ -32,7 +32,12 @@ Window = list[tuple[int, float]]
 
 
 def encode(
-    pipe: Any, prompt: str, negative_prompt: str, *, clip_skip: int = 1, words: Sequence[Word] = ()
+    pipe: Any,
+    prompt: str,
+    negative_prompt: str,
+    *,
+    clip_skip: int = 1,
+    words: Sequence[BundledEmbedding] = (),
 ) -> Mapping[str, torch.Tensor]:
     """What `pipe` is called with in place of prompt and negative prompt: `prompt_embeds` and
     `negative_prompt_embeds` [1, 77 m, d], and where the base has them the pooled texts [1, e] of the first
@@ -53,7 +58,7 @@ def encode(
     found: list[list[TextOutput]] = [[], []]
     with torch.no_grad():
         for part, tokenizer, encoder in encoders:
-            reading = Reading(_ids_of(tokenizer), words, part)
+            reading = TokenReading(_ids_of(tokenizer), words, part)
             laid_out = [windows_of(reading, text) for text in texts]
             length = max(map(len, laid_out))
             for outputs, windows in zip(found, laid_out, strict=True):

@@ -1,7 +1,8 @@
 """One image: its passes through the denoiser with progress, stopping and a check of what comes out.
 
 Every pass is a call of the family's text-to-image pipeline of diffusers: a redrawing starts it on a later
-step (`Course`), a mask puts the known part back after each step. So the loaded base serves them all.
+step (`PartialScheduler`), a mask puts the known part back after each step. So one loaded base serves
+all.
 """
 
 from __future__ import annotations
@@ -19,23 +20,23 @@ from lora_studio.events import ShouldStop
 from lora_studio.families.vae import Moments
 from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.generation.defaults import Size, has_second_pass, scheduler_for, skipped, stretched
-from lora_studio.generation.initial_noise import Noise
-from lora_studio.generation.partial_scheduler import Course
+from lora_studio.generation.initial_noise import InitialNoise
+from lora_studio.generation.partial_scheduler import PartialScheduler
 from lora_studio.generation.request_remarks import takes_rescale
 from lora_studio.request import GenerateRequest
 from lora_studio.runtime import memory_errors
 
 if TYPE_CHECKING:
-    from lora_studio.generation.init_image import Source
+    from lora_studio.generation.init_image import InitImage
     from lora_studio.generation.pipelines import LoadedBase
 
-OnStep = Callable[[int, int, Course], None]
+OnStep = Callable[[int, int, PartialScheduler], None]
 """Called after each denoising step with (step, steps), counted over all passes of the image, and where it
 is. Some samplers evaluate the model more often than asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class ImageJob:
     """One image to draw. `request` has all values filled in and the image's own seeds; `text` is the encoded
     prompt as the pipeline's arguments; `scheduler_config` is the base's own; `hires` the size of the second
     pass, `source` what is redrawn, where there is one."""
@@ -44,11 +45,11 @@ class Order:
     text: Mapping[str, torch.Tensor]
     scheduler_config: Mapping[str, Any]
     hires: Size
-    source: Source | None = None
+    source: InitImage | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watch:
+class ProgressReporter:
     """Who looks on: `should_stop` is asked after each step and between passes; `note` hears a sentence."""
 
     on_step: OnStep
@@ -56,7 +57,7 @@ class Watch:
     note: Callable[[str], None]
 
 
-def draw(base: LoadedBase, order: Order, watch: Watch) -> Image.Image | None:
+def draw(base: LoadedBase, order: ImageJob, watch: ProgressReporter) -> Image.Image | None:
     """The image, or None when it was stopped. Raises ConfigError (a sampler that can't do so many steps),
     OutOfMemory, Diverged."""
     try:
@@ -81,20 +82,20 @@ class _Known:
     noise: torch.Tensor
     mask: torch.Tensor
 
-    def put_back(self, latents: torch.Tensor, course: Course, step: int) -> torch.Tensor:
+    def put_back(self, latents: torch.Tensor, course: PartialScheduler, step: int) -> torch.Tensor:
         """`latents` before step `step`, with the known part as noisy as belongs there."""
         known = course.noised(self.latents, self.noise, step)
         return ((1 - self.mask) * known + self.mask * latents).to(latents.dtype)
 
 
 class _Drawing:
-    def __init__(self, base: LoadedBase, order: Order, watch: Watch) -> None:
+    def __init__(self, base: LoadedBase, order: ImageJob, watch: ProgressReporter) -> None:
         self._base = base
         self._codec = base.parts.codec
         self._order = order
         self._request = order.request
         self._watch = watch
-        self._noise = Noise(order.request)
+        self._noise = InitialNoise(order.request)
         self._device = base.device.kind
         self._steps_done = 0
         self._steps = 0
@@ -119,15 +120,15 @@ class _Drawing:
         noisy = second.noised(clean, self._draw_noise(clean.shape))
         return self._codec.to_picture(self._pass(second, noisy))
 
-    def _first_course(self) -> Course:
+    def _first_course(self) -> PartialScheduler:
         request, source = self._request, self._order.source
         steps = request.num_inference_steps or 1
         # As diffusers does it: nothing of what a mask covers is seen at full strength.
         from_noise = source is None or (source.mask is not None and request.strength == 1)
         skip = None if from_noise else skipped(steps, request.strength)
-        return Course(scheduler_for(request, self._order.scheduler_config, steps), steps, skip)
+        return PartialScheduler(scheduler_for(request, self._order.scheduler_config, steps), steps, skip)
 
-    def _second_course(self) -> Course:
+    def _second_course(self) -> PartialScheduler:
         request, own = self._request, self._order.scheduler_config
         steps, strength = request.hires_steps or 1, request.hires_strength
         whole, skip = stretched(steps, strength, own.get("num_train_timesteps", 1000))
@@ -136,9 +137,9 @@ class _Drawing:
         except ConfigError:  # the sampler has no schedule as fine as that
             whole, skip = steps, skipped(steps, strength)
             scheduler = scheduler_for(request, own, whole)
-        return Course(scheduler, whole, skip)
+        return PartialScheduler(scheduler, whole, skip)
 
-    def _start(self, course: Course) -> tuple[torch.Tensor, _Known | None]:
+    def _start(self, course: PartialScheduler) -> tuple[torch.Tensor, _Known | None]:
         """Where the first pass begins, and what a mask keeps of the source."""
         source = self._order.source
         if source is None:
@@ -154,7 +155,12 @@ class _Drawing:
         return latents, None if mask is None else _Known(latents=clean, noise=noise, mask=mask.to(clean))
 
     def _pass(
-        self, course: Course, latents: torch.Tensor, known: _Known | None = None, *, decode: bool = True
+        self,
+        course: PartialScheduler,
+        latents: torch.Tensor,
+        known: _Known | None = None,
+        *,
+        decode: bool = True,
     ) -> torch.Tensor:
         """Pixels [1, 3, H, W] in 0..1, or the latents."""
         steps_before = self._steps_done
@@ -175,7 +181,9 @@ class _Drawing:
             found = self._decoded_exactly()
         return found
 
-    def _call(self, course: Course, latents: torch.Tensor, after_step: Any, *, output_type: str) -> Any:
+    def _call(
+        self, course: PartialScheduler, latents: torch.Tensor, after_step: Any, *, output_type: str
+    ) -> Any:
         request, pipe = self._request, self._base.pipe
         width, height = self._size
         rescales = request.guidance_rescale and takes_rescale(pipe)

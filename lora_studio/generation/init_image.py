@@ -20,7 +20,7 @@ Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class InitImage:
     """`part` (RGB) is what the denoiser is given, in the size it draws, `moments` what the autoencoder makes
     of it. With a `mask` (L, white where redrawn, its edge faded) the result goes into `whole`, which has the
     mask's size; `box` is where `part` lies in it."""
@@ -55,7 +55,7 @@ class Source:
         return result
 
 
-def open_source(request: GenerateRequest, codec: Codec, folder: Path) -> Source:
+def open_init_image(request: GenerateRequest, codec: Codec, folder: Path) -> InitImage:
     """The source of a request that has a picture, and its size filled in; `folder` has the pictures that were
     taken in. One of another size is scaled to fit, as A1111's "just resize". Raises ConfigError, StoreError,
     OutOfMemory."""
@@ -72,7 +72,7 @@ def open_source(request: GenerateRequest, codec: Codec, folder: Path) -> Source:
     with quiet_libraries(), memory_errors("reading the picture to redraw", "Take a smaller size."):
         with torch.no_grad():
             moments = codec.encode(codec.to_pixels(part))
-        return Source(part=part, moments=moments, whole=whole, mask=mask, box=box)
+        return InitImage(part=part, moments=moments, whole=whole, mask=mask, box=box)
 
 
 def _mask_of(request: GenerateRequest, folder: Path, size: Size) -> Image.Image | None:

@@ -14,7 +14,7 @@ from lora_studio.request import GenerateRequest
 NEARLY_PARALLEL = 0.9995
 
 
-class Noise:
+class InitialNoise:
     """Draws the noise of one picture, in the order in which it is asked for."""
 
     def __init__(self, request: GenerateRequest) -> None:

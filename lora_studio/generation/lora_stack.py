@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.errors import BrokenFile, OutOfMemory
-from lora_studio.families.bundled_embeddings import Word
+from lora_studio.families.bundled_embeddings import BundledEmbedding
 from lora_studio.generation.lora_lookup import WantedLora, check_fit, layers_of, say_of
 from lora_studio.lora.file.keys import UNET
 from lora_studio.runtime import lost_device, memory_errors
@@ -28,7 +28,7 @@ KEPT_BYTES = 10**9
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedLora:
     """A LoRA in memory: its file's header, what it changes by Kohya's layer name, its size, what of its file
     has no place, the words it brings along, and whether all that it would add is 0."""
 
@@ -36,7 +36,7 @@ class Loaded:
     changes: Mapping[str, Change]
     size_bytes: int
     left_out: tuple[LeftOut, ...] = ()
-    words: tuple[Word, ...] = ()
+    words: tuple[BundledEmbedding, ...] = ()
     is_empty: bool = False
 
     def remarks(self, lora: WantedLora) -> Iterator[str]:
@@ -46,7 +46,7 @@ class Loaded:
             yield f"“{lora.title}” changes nothing: all its weights are 0. Get or train it again."
 
 
-class Stack:
+class LoraStack:
     """The LoRAs of one pipeline. `base` is the base's name, for messages; `device` where its layers compute
     (empty: where they are)."""
 
@@ -55,7 +55,7 @@ class Stack:
         self._device = device
         self._kept_bytes = kept_bytes
         self._layers = layers_of(pipe)
-        self._loras: dict[str, Loaded] = {}  # by WantedLora.key; the latest used comes last
+        self._loras: dict[str, LoadedLora] = {}  # by WantedLora.key; the latest used comes last
         self._active: tuple[str, ...] = ()
         self._hooks: list[Any] = []
 
@@ -69,7 +69,7 @@ class Stack:
         return sum(lora.size_bytes for lora in self._loras.values())
 
     @property
-    def words(self) -> tuple[Word, ...]:
+    def words(self) -> tuple[BundledEmbedding, ...]:
         """What the active LoRAs bring along for prompts."""
         return tuple(word for key in self._active for word in self._loras[key].words)
 
@@ -93,7 +93,7 @@ class Stack:
         loaded = self._loras.get(lora.key)
         return loaded is not None and loaded.header.draws_as(lora.header)
 
-    def _load_all(self, missing: Sequence[WantedLora], fits: Mapping[str, Fit]) -> dict[str, Loaded]:
+    def _load_all(self, missing: Sequence[WantedLora], fits: Mapping[str, Fit]) -> dict[str, LoadedLora]:
         try:
             return {lora.key: self._load(lora, fits[lora.key]) for lora in missing}
         except OutOfMemory:
@@ -102,7 +102,7 @@ class Stack:
         self._drop(key for key in self.loaded if key not in self._active)
         return {lora.key: self._load(lora, fits[lora.key]) for lora in missing}
 
-    def _load(self, lora: WantedLora, fit: Fit) -> Loaded:
+    def _load(self, lora: WantedLora, fit: Fit) -> LoadedLora:
         from lora_studio.lora.network.initial_weights import change_from
         from lora_studio.lora.network.kinds import adds_nothing
         from lora_studio.lora.network.weights import read_weights
@@ -127,9 +127,9 @@ class Stack:
             ) from error
         size = sum(weight.nbytes for change in changes.values() for weight in change.weights.values())
         is_empty = not words and all(adds_nothing(layer.kind, layer.parts) for layer in layers.values())
-        return Loaded(lora.header, changes, size, fit.left_out, words, is_empty)
+        return LoadedLora(lora.header, changes, size, fit.left_out, words, is_empty)
 
-    def _put_on(self, fresh: Mapping[str, Loaded], keys: tuple[str, ...]) -> None:
+    def _put_on(self, fresh: Mapping[str, LoadedLora], keys: tuple[str, ...]) -> None:
         from lora_studio.lora.network.layers import put_on
 
         while self._hooks:
@@ -165,7 +165,7 @@ def _set_strengths(changes: Mapping[str, Change], weight: float, weight_of_text:
         change.off = change.strength == 0
 
 
-def _read_words(lora: WantedLora, words: Mapping[str, Mapping[str, str]]) -> tuple[Word, ...]:
+def _read_words(lora: WantedLora, words: Mapping[str, Mapping[str, str]]) -> tuple[BundledEmbedding, ...]:
     from lora_studio.lora.network.weights import read_tensors
 
     keys = [key for parts in words.values() for key in parts.values()]
@@ -176,7 +176,9 @@ def _read_words(lora: WantedLora, words: Mapping[str, Mapping[str, str]]) -> tup
         if not all(bool(tensors[key].isfinite().all()) for key in parts.values()):
             raise ValueError(f"its embedding {word} holds values that are no numbers")
     return tuple(
-        Word(word, {part: tensors[key].reshape(-1, tensors[key].shape[-1]) for part, key in parts.items()})
+        BundledEmbedding(
+            word, {part: tensors[key].reshape(-1, tensors[key].shape[-1]) for part, key in parts.items()}
+        )
         for word, parts in words.items()
     )
 

@@ -47,7 +47,7 @@ UNLOADED = "Memory is short: the other base models were unloaded."
 
 
 @dataclass(kw_only=True)
-class Thrift:
+class MemorySavers:
     """The rungs that a pipeline stands on now. `least` are those that an error has taught, with the number of
     pixels from which on they are needed."""
 
@@ -112,16 +112,16 @@ def fit(base: LoadedBase, request: GenerateRequest, emit: Emit) -> None:
     if _need(base, pixels, ()) > HEADROOM * free and base.make_room():
         emit(Noted(message=UNLOADED, level="warning"))
         free = find_memory(base.device)[0]
-    least = base.thrift.least if pixels >= base.thrift.least_from else ()
-    if OFFLOAD in base.thrift.rungs:
+    least = base.savers.least if pixels >= base.savers.least_from else ()
+    if OFFLOAD in base.savers.rungs:
         free -= _resting(base)  # what would be there again without it
-    ladder = base.thrift.ladder
+    ladder = base.savers.ladder
     for count in range(len(ladder) + 1):
         rungs = tuple(rung for rung in ladder if rung in (*ladder[:count], *least))
         gained = _resting(base) if OFFLOAD in rungs else 0
         if _need(base, pixels, rungs) <= HEADROOM * (free + gained):
             break
-    for rung in base.thrift.use(rungs):
+    for rung in base.savers.use(rungs):
         emit(Noted(message=SAID[rung], level="warning"))
 
 
@@ -131,13 +131,13 @@ def after_oom(base: LoadedBase, request: GenerateRequest) -> str | None:
     free_memory()
     if base.make_room():
         return UNLOADED
-    thrift = base.thrift
-    higher = next((rung for rung in thrift.ladder if rung not in thrift.rungs), None)
+    savers = base.savers
+    higher = next((rung for rung in savers.ladder if rung not in savers.rungs), None)
     if higher is None:
         return None
-    thrift.least = tuple(rung for rung in thrift.ladder if rung in (*thrift.rungs, higher))
-    thrift.least_from = min(thrift.least_from, _pixels(request))
-    thrift.use(thrift.least)
+    savers.least = tuple(rung for rung in savers.ladder if rung in (*savers.rungs, higher))
+    savers.least_from = min(savers.least_from, _pixels(request))
+    savers.use(savers.least)
     return SAID[higher]
 
 
@@ -170,7 +170,7 @@ def _need(base: LoadedBase, pixels: int, rungs: Sequence[str]) -> int:
     tokens = pixels // codec.step**2
     number = base.parts.dtype.itemsize
     denoising = DENOISING * 2 * number * tokens * unet.block_out_channels[0]
-    if SLICES in base.thrift.ladder:
+    if SLICES in base.savers.ladder:
         heads = unet.attention_head_dim
         heads = heads[0] if isinstance(heads, list | tuple) else heads
         denoising += 2 * number * tokens**2 * (heads if SLICES not in rungs else max(1, heads // 2))

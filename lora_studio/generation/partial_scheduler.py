@@ -10,7 +10,7 @@ import torch
 LEAST_ALPHA = 1e-4
 
 
-class Course:
+class PartialScheduler:
     """Stands in for the scheduler in a pipeline's call. Of the `steps` on the noise schedule the first `skip`
     are left out: the latents given to the pipeline have as much noise as belongs there. With `skip` None they
     are pure noise. What the denoiser says is remembered until the next step, for a look at the picture."""

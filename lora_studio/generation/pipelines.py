@@ -14,12 +14,12 @@ from lora_studio.families import family_of
 from lora_studio.families.base_files.hub import fetch_base, must_fetch
 from lora_studio.families.base_files.locate import FileStates, file_states
 from lora_studio.families.weights.silence_libraries import quiet_libraries
-from lora_studio.generation.lora_stack import Stack
+from lora_studio.generation.lora_stack import LoraStack
 from lora_studio.generation.memory_savers import (
     HEADROOM,
     OFFLOAD,
     SAID,
-    Thrift,
+    MemorySavers,
     budget_bytes,
     free_memory,
     lora_bytes,
@@ -52,12 +52,12 @@ class LoadedBase:
     found: FoundBase
     parts: Parts
     pipe: Any
-    stack: Stack
+    stack: LoraStack
     scheduler_config: dict[str, Any]
     device: Device
     dtype: torch.dtype
     size_bytes: int
-    thrift: Thrift
+    savers: MemorySavers
     make_room: Callable[[], bool]
 
     def rest(self) -> None:
@@ -116,20 +116,20 @@ class Pipelines:
             parts, pipe, is_resting = loading.run()
         size = size_of(weight for module in modules_of(pipe) for weight in module.parameters())
         self._make_fit(budget - size)
-        thrift = Thrift(parts=parts, pipe=pipe, device=device, rungs=(OFFLOAD,) if is_resting else ())
+        savers = MemorySavers(parts=parts, pipe=pipe, device=device, rungs=(OFFLOAD,) if is_resting else ())
         if is_resting:
-            thrift.least, thrift.least_from = (OFFLOAD,), 0
+            savers.least, savers.least_from = (OFFLOAD,), 0
             emit(Noted(message=SAID[OFFLOAD], level="warning"))
         return LoadedBase(
             found=found,
             parts=parts,
             pipe=pipe,
-            stack=Stack(pipe, found.name, device=device.kind, kept_bytes=lora_bytes(device)),
+            stack=LoraStack(pipe, found.name, device=device.kind, kept_bytes=lora_bytes(device)),
             scheduler_config={**pipe.scheduler.config, "_class_name": type(pipe.scheduler).__name__},
             device=device,
             dtype=dtype,
             size_bytes=size,
-            thrift=thrift,
+            savers=savers,
             make_room=lambda: self._forget_all_but(pipe),
         )
 

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.families.bundled_embeddings import Word
+from lora_studio.families.bundled_embeddings import BundledEmbedding
 from lora_studio.families.clip_prompt import encode
 from lora_studio.generation.lora_lookup import WantedLora
 from lora_studio.runtime import memory_errors
@@ -36,7 +36,7 @@ class EncodedTexts:
         *,
         clip_skip: int,
         loras: Sequence[WantedLora],
-        words: Sequence[Word] = (),
+        words: Sequence[BundledEmbedding] = (),
     ) -> Mapping[str, torch.Tensor]:
         """As `weighting.encode`, with `loras` on the pipeline: they may change its text encoders, and `words`
         are theirs. Raises OutOfMemory."""

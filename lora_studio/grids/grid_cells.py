@@ -44,7 +44,7 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class GridPlan:
     """`request` is the grid's own with its seeds. `labels` are those of X, Y and Z; an axis that isn't there
     has one empty label."""
 
@@ -61,7 +61,7 @@ class Plan:
         return len(self.labels[1])
 
 
-def plan_grid(grid: GridRequest) -> Plan:
+def plan_grid(grid: GridRequest) -> GridPlan:
     """All cells of a grid, each with its LoRA tags in the list and a count of 1. Seeds that are left open are
     drawn once, so that cells differ only by the axes. Raises ConfigError for values that can't be read or are
     out of range, for axes that undo each other, and for too many cells."""
@@ -81,7 +81,7 @@ def plan_grid(grid: GridRequest) -> Plan:
         tuple(f"{axis.title}: {value}" for value in values) if axis else ("",)
         for axis, values in zip(grid.axes, chosen, strict=True)
     ]
-    return Plan(request=start, cells=tuple(cells), labels=(labels[0], labels[1], labels[2]))
+    return GridPlan(request=start, cells=tuple(cells), labels=(labels[0], labels[1], labels[2]))
 
 
 def read_values(axis: Axis) -> list[str]:

@@ -26,7 +26,7 @@ from lora_studio.families.base_files.locate import find_base
 from lora_studio.generation.defaults import fill_in, steps_of
 from lora_studio.generation.lora_lookup import check_family, find_loras
 from lora_studio.grids.axis_values import split_values
-from lora_studio.grids.grid_cells import Cell, Plan, drawing_order, read_values
+from lora_studio.grids.grid_cells import Cell, GridPlan, drawing_order, read_values
 from lora_studio.grids.grid_request import AXES, Axis, GridRequest
 from lora_studio.images.contact_sheet import Labels, cell_size, draw_sheet
 from lora_studio.images.image_metadata import (
@@ -56,7 +56,7 @@ class CellDrawing:
     """One go over the cells of a grid, with the events of one generation. `draw` makes one picture and puts
     it into the gallery, `find` looks there for those with the very same requests."""
 
-    plan: Plan
+    plan: GridPlan
     draw: Draw
     find: Find
     emit: Emit
@@ -171,7 +171,7 @@ class CellDrawing:
             self.emit(Noted(message=message, level=level))
 
 
-def settled(plan: Plan, settings: Settings) -> Plan:
+def settled(plan: GridPlan, settings: Settings) -> GridPlan:
     """The plan with all values of its cells filled in, as far as that needs no loaded base. Raises
     StudioError for a base or a LoRA that is missing or doesn't fit, before anything is drawn."""
     cells = [replace(cell, request=_settled(cell.request, settings)) for cell in plan.cells]
@@ -196,7 +196,7 @@ def _settled(request: GenerateRequest, settings: Settings) -> GenerateRequest:
 
 
 def save_sheet(
-    grid: GridRequest, plan: Plan, found: Mapping[int, ImageRecord], folder: Path
+    grid: GridRequest, plan: GridPlan, found: Mapping[int, ImageRecord], folder: Path
 ) -> GeneratedImage:
     """The sheet as a PNG in `folder`, with the grid in it. Raises StoreError."""
     sizes = [(record.width, record.height) for record in found.values()]
@@ -221,7 +221,7 @@ def save_sheet(
     )
 
 
-def _plain_labels(grid: GridRequest, plan: Plan) -> Labels:
+def _plain_labels(grid: GridRequest, plan: GridPlan) -> Labels:
     """As planned, but a base by its name: sheets get passed on."""
     plain = [
         [f"{axis.title}: {plain_name(value)}" for value in read_values(axis)]

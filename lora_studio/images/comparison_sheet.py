@@ -16,7 +16,7 @@ INK, PALE, PAPER = "#1b1f2a", "#5b6275", "#ffffff"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class SheetRow:
     """Pictures side by side; `captions`, where given, stand below them."""
 
     label: str
@@ -24,7 +24,7 @@ class Row:
     captions: Sequence[str] = ()
 
 
-def draw_sheet(title: str, rows: Sequence[Row], *, cell: int = 128) -> Image:
+def draw_sheet(title: str, rows: Sequence[SheetRow], *, cell: int = 128) -> Image:
     """Rows of pictures, each scaled into a square of `cell` pixels, a title above and labels at the left."""
     from PIL import Image, ImageDraw
 

@@ -34,7 +34,7 @@ class _Place:
     asking: int = 0
 
 
-class Turns:
+class ActionLocks:
     def __init__(self) -> None:
         self._counting = threading.Lock()
         self._places = {name: _Place() for name in KINDS}

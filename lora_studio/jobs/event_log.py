@@ -10,7 +10,7 @@ from lora_studio.event_text import event_text
 from lora_studio.events import Event, event_to_json
 
 
-class Journal:
+class EventLog:
     """Appends to the files of one job. Raises OSError."""
 
     def __init__(self, folder: Path) -> None:

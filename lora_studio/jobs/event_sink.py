@@ -13,8 +13,8 @@ from itertools import islice
 from pathlib import Path
 
 from lora_studio.events import Event, Failed, Finished, Paused, Stopped
-from lora_studio.jobs.event_log import Journal
-from lora_studio.store.event_spool import Unstored
+from lora_studio.jobs.event_log import EventLog
+from lora_studio.store.event_spool import EventSpool
 from lora_studio.store.job_store import JobStore
 
 logger = logging.getLogger(__name__)
@@ -25,18 +25,18 @@ long: a try on a locked database takes seconds."""
 KEPT_EVENTS = 100_000
 
 
-class Receiver:
+class EventSink:
     """The `emit` of one run. What the database does not take now is kept, in order, and tried again."""
 
     def __init__(
-        self, store: JobStore, job_id: str, journal: Journal, on_change: Callable[[], None] = lambda: None
+        self, store: JobStore, job_id: str, event_log: EventLog, on_change: Callable[[], None] = lambda: None
     ) -> None:
         self.last_word: Event | None = None
-        self._store, self._job_id, self._journal = store, job_id, journal
+        self._store, self._job_id, self._journal = store, job_id, event_log
         self._on_change = on_change
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Event, float]] = deque(maxlen=KEPT_EVENTS)
-        self._unstored = Unstored(journal.folder)
+        self._unstored = EventSpool(event_log.folder)
         self._kept, self._is_in_file = 0, False
         self._try_again_at, self._pause = 0.0, PAUSE_SECONDS
         self._told: set[str] = set()

@@ -35,7 +35,7 @@ MOST_KEPT = 40
 MOST_NOTES = 20
 
 
-class TicketState(StrEnum):
+class GenerationState(StrEnum):
     """waiting -> running -> finished | stopped | failed, or waiting -> stopped."""
 
     WAITING = "waiting"
@@ -46,11 +46,11 @@ class TicketState(StrEnum):
 
     @property
     def active(self) -> bool:
-        return self in {TicketState.WAITING, TicketState.RUNNING}
+        return self in {GenerationState.WAITING, GenerationState.RUNNING}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class GenerationResult:
     """What a generation brought: the pictures, beside each of them the base's own where it was asked for
     (fewer when stopped), and how they lie in a grid."""
 
@@ -64,11 +64,11 @@ class Made:
         return self.grid.sheet.path if self.grid and self.grid.sheet else ""
 
 
-Work = Callable[[Emit, ShouldStop], Made]
+Work = Callable[[Emit, ShouldStop], GenerationResult]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ticket:
+class GenerationJob:
     """One generation at one moment. `ahead` counts those that come before it; `image` of `images` and `step`
     of `total_steps` say where it is; `phase`, `done`, `total` and `note` are those of the last PhaseAdvanced;
     `preview` is what the picture in work looks like by now, the
@@ -78,7 +78,7 @@ class Ticket:
     id: str
     title: str = ""
     session: str = ""
-    state: TicketState = TicketState.WAITING
+    state: GenerationState = GenerationState.WAITING
     stop_asked: bool = False
     ahead: int = 0
     created_at: float = 0.0
@@ -95,27 +95,27 @@ class Ticket:
     previews: int = 0
     saved: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    made: Made = field(default_factory=Made)
+    made: GenerationResult = field(default_factory=GenerationResult)
     message: str = ""
     hint: str = ""
 
     @property
     def percent(self) -> int:
         """Whole percent of all denoising steps; 100 only once it has finished."""
-        if self.state is TicketState.FINISHED:
+        if self.state is GenerationState.FINISHED:
             return 100
         whole = self.images * self.total_steps
         steps = max(0, self.image - 1) * self.total_steps + self.step
         return min(99, 100 * steps // whole) if whole else 0
 
 
-class GenerationDesk:
+class GenerationQueue:
     """`revision` changes whenever anything about a ticket does. The thread starts with the first ticket."""
 
     def __init__(self, *, most_waiting: int = MOST_WAITING, most_kept: int = MOST_KEPT) -> None:
         self._most_waiting, self._most_kept = most_waiting, most_kept
         self._changed = threading.Condition()
-        self._tickets: dict[str, Ticket] = {}
+        self._tickets: dict[str, GenerationJob] = {}
         self._work: dict[str, Work] = {}
         self._waiting: deque[str] = deque()
         self._current, self._started, self._stop = "", 0.0, threading.Event()
@@ -123,7 +123,7 @@ class GenerationDesk:
         self._closing = False
         self.revision = 0
 
-    def submit(self, work: Work, *, title: str = "", images: int = 1, session: str = "") -> Ticket:
+    def submit(self, work: Work, *, title: str = "", images: int = 1, session: str = "") -> GenerationJob:
         """Queue a generation. Raises DeviceBusy when too many wait."""
         with self._changed:
             if self._closing:
@@ -133,7 +133,7 @@ class GenerationDesk:
                     f"{len(self._waiting)} generations are waiting already.",
                     "Wait until some are done, or stop them.",
                 )
-            ticket = Ticket(
+            ticket = GenerationJob(
                 id=secrets.token_hex(6), title=title, images=images, session=session, created_at=time.time()
             )
             self._tickets[ticket.id], self._work[ticket.id] = ticket, work
@@ -143,40 +143,40 @@ class GenerationDesk:
             self._tell()
             return self._seen(ticket)
 
-    def ticket(self, ticket_id: str) -> Ticket:
+    def ticket(self, ticket_id: str) -> GenerationJob:
         """Raises StoreError."""
         with self._changed:
             return self._seen(self._known(ticket_id))
 
-    def tickets(self) -> list[Ticket]:
+    def tickets(self) -> list[GenerationJob]:
         """Newest first."""
         with self._changed:
             return [self._seen(ticket) for ticket in reversed(self._tickets.values())]
 
-    def running(self) -> Ticket | None:
+    def running(self) -> GenerationJob | None:
         with self._changed:
             return self._seen(self._tickets[self._current]) if self._current else None
 
-    def cancel(self, ticket_id: str) -> Ticket:
+    def cancel(self, ticket_id: str) -> GenerationJob:
         """Stop one: at once while it waits, else within a denoising step, keeping the pictures done so far.
         One that has ended stays as it is. Raises StoreError."""
         with self._changed:
             ticket = self._known(ticket_id)
-            if ticket.state is TicketState.WAITING:
+            if ticket.state is GenerationState.WAITING:
                 self._waiting.remove(ticket_id)
-                self._end(ticket_id, state=TicketState.STOPPED, stop_asked=True)
-            elif ticket.state is TicketState.RUNNING:
+                self._end(ticket_id, state=GenerationState.STOPPED, stop_asked=True)
+            elif ticket.state is GenerationState.RUNNING:
                 self._stop.set()
                 self._change(ticket_id, stop_asked=True)
             return self._seen(self._tickets[ticket_id])
 
-    def cancel_all_of(self, session: str) -> list[Ticket]:
+    def cancel_all_of(self, session: str) -> list[GenerationJob]:
         """Stop what one session asked for and what has not ended."""
         with self._changed:
             ids = [one.id for one in self._tickets.values() if one.session == session and one.state.active]
         return [self.cancel(ticket_id) for ticket_id in ids]
 
-    def wait(self, ticket_id: str, timeout: float | None = None) -> Ticket:
+    def wait(self, ticket_id: str, timeout: float | None = None) -> GenerationJob:
         """The ticket once it has ended, or as it is after `timeout` seconds. Raises StoreError."""
         with self._changed:
             self._known(ticket_id)
@@ -196,7 +196,7 @@ class GenerationDesk:
 
     def _start(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name="generation-desk", daemon=True)
+            self._thread = threading.Thread(target=self._serve, name="generation-queue", daemon=True)
             self._thread.start()
 
     def _serve(self) -> None:
@@ -204,7 +204,7 @@ class GenerationDesk:
             self._run(ticket_id, self._work[ticket_id])
 
     def _next(self) -> str | None:
-        """Wait for the next ticket and take it; None when the desk closes."""
+        """Wait for the next ticket and take it; None when the queue closes."""
         with self._changed:
             self._changed.wait_for(lambda: self._closing or self._waiting)
             if not self._waiting:
@@ -212,23 +212,23 @@ class GenerationDesk:
             self._current = self._waiting.popleft()
             self._started = time.monotonic()
             self._stop.clear()
-            self._change(self._current, state=TicketState.RUNNING)
+            self._change(self._current, state=GenerationState.RUNNING)
             return self._current
 
     def _run(self, ticket_id: str, work: Work) -> None:
         try:
             made = work(lambda event: self._hear(ticket_id, event), self._stop.is_set)
-            ended: dict[str, Any] = {"made": made, "state": TicketState.FINISHED}
+            ended: dict[str, Any] = {"made": made, "state": GenerationState.FINISHED}
             if self._stop.is_set():
-                ended["state"] = TicketState.STOPPED
+                ended["state"] = GenerationState.STOPPED
         except StudioError as error:
-            ended = {"state": TicketState.FAILED, "message": error.message, "hint": error.hint}
+            ended = {"state": GenerationState.FAILED, "message": error.message, "hint": error.hint}
         except Exception:  # the worker: the next one in the queue must not suffer
             number = secrets.token_hex(3)
             logger.exception("bug %s in a generation", number)
             said = "Something went wrong inside LoRA Studio."
             hint = f"Its log has the details under the number {number}."
-            ended = {"state": TicketState.FAILED, "message": said, "hint": hint}
+            ended = {"state": GenerationState.FAILED, "message": said, "hint": hint}
         with self._changed:
             seconds = time.monotonic() - self._started
             self._current = ""
@@ -252,7 +252,7 @@ class GenerationDesk:
         self.revision += 1
         self._changed.notify_all()
 
-    def _known(self, ticket_id: str) -> Ticket:
+    def _known(self, ticket_id: str) -> GenerationJob:
         if ticket_id not in self._tickets:
             raise StoreError(
                 f"There is no generation {ticket_id[:64]!r}.",
@@ -260,11 +260,11 @@ class GenerationDesk:
             )
         return self._tickets[ticket_id]
 
-    def _seen(self, ticket: Ticket) -> Ticket:
+    def _seen(self, ticket: GenerationJob) -> GenerationJob:
         """With what follows from the moment: its place in the queue, its seconds."""
-        if ticket.state is TicketState.WAITING:
+        if ticket.state is GenerationState.WAITING:
             return replace(ticket, ahead=self._waiting.index(ticket.id) + bool(self._current))
-        if ticket.state is TicketState.RUNNING:
+        if ticket.state is GenerationState.RUNNING:
             return replace(ticket, seconds=time.monotonic() - self._started)
         return ticket
 
@@ -274,7 +274,7 @@ class GenerationDesk:
             del self._tickets[ticket_id]
 
 
-def _news(ticket: Ticket, event: Event) -> dict[str, Any]:
+def _news(ticket: GenerationJob, event: Event) -> dict[str, Any]:
     """What an event changes about a ticket; empty for nothing."""
     match event:
         case Started():

@@ -15,12 +15,12 @@ from lora_studio.config import TrainConfig
 from lora_studio.disk import check_room
 from lora_studio.errors import DeviceBusy, StoreError, StudioError
 from lora_studio.events import Command, Emit, Failed, Noted, Paused, ShouldStop, Stopped
-from lora_studio.jobs.event_log import Journal
-from lora_studio.jobs.event_sink import Receiver
+from lora_studio.jobs.event_log import EventLog
+from lora_studio.jobs.event_sink import EventSink
 from lora_studio.lora.run_states import state_folder
 from lora_studio.records import JobRecord, JobStatus, StoredEvent
 from lora_studio.store.event_spool import NAME as UNSTORED
-from lora_studio.store.event_spool import Unstored, laid_over, replay
+from lora_studio.store.event_spool import EventSpool, laid_over, replay
 from lora_studio.store.job_store import JobStore
 from lora_studio.store.process_owner import is_alive, this_process
 from lora_studio.training_request import RunRequest
@@ -40,7 +40,7 @@ class Worker(Protocol):
     def run(self, request: RunRequest, emit: Emit, should_stop: ShouldStop) -> None: ...
 
 
-class JobQueue:
+class TrainingQueue:
     """`on_finished` is called in the worker's thread after each training that finished or was stopped. The
     store is shared with other processes: a queue runs its own jobs and those of processes that are gone."""
 
@@ -60,7 +60,7 @@ class JobQueue:
         self._wake, self._closing = threading.Event(), threading.Event()
         self._current, self._stop_current = "", threading.Event()
         self._told_current = threading.Event()
-        self._unsettled: list[Receiver] = []
+        self._unsettled: list[EventSink] = []
         self._threads: list[threading.Thread] = []
         self._only = ""
 
@@ -229,7 +229,7 @@ class JobQueue:
     @property
     def revision(self) -> int:
         """Another number after each change of any job, also by other processes."""
-        unstored = sum(Unstored(self._store.folder(job.id)).size() for job in self._store.active())
+        unstored = sum(EventSpool(self._store.folder(job.id)).size() for job in self._store.active())
         return self._store.revision() + unstored
 
     def wait(self, job_id: str, timeout: float | None = None) -> JobRecord:
@@ -268,24 +268,24 @@ class JobQueue:
         return None
 
     def _run(self, job: JobRecord) -> None:
-        receiver = Receiver(self._store, job.id, self._journal(job.id), self._notify)
+        sink = EventSink(self._store, job.id, self._journal(job.id), self._notify)
         try:
-            request = self._request(job, receiver.folder)
+            request = self._request(job, sink.folder)
             if job.run > 1 and job.state_step is None:
-                receiver(Noted(message=FROM_THE_START))
-            self._worker.run(request, receiver, self._stop_current.is_set)
-            if receiver.last_word is None:
-                receiver(self._missing_word(job.id))
+                sink(Noted(message=FROM_THE_START))
+            self._worker.run(request, sink, self._stop_current.is_set)
+            if sink.last_word is None:
+                sink(self._missing_word(job.id))
         except (Exception, SystemExit) as error:  # the worker: whatever it was, the queue goes on
             if not isinstance(error, StudioError):
                 logger.exception("job %s failed", job.id)
-            receiver.tell(traceback.format_exc())
-            if receiver.last_word is None:
-                receiver(_failure(error))
-        if not receiver.settle():
+            sink.tell(traceback.format_exc())
+            if sink.last_word is None:
+                sink(_failure(error))
+        if not sink.settle():
             logger.error("the end of job %s could not be stored yet", job.id)
-            self._unsettled.append(receiver)
-        if not isinstance(receiver.last_word, Failed | Paused):
+            self._unsettled.append(sink)
+        if not isinstance(sink.last_word, Failed | Paused):
             self._tell_finished()
         self._current = ""
         self._notify()
@@ -354,7 +354,7 @@ class JobQueue:
         self._notify()
 
     def _replay(self) -> None:
-        own = {self._current, *(receiver.folder.name for receiver in self._unsettled)}
+        own = {self._current, *(sink.folder.name for sink in self._unsettled)}
         for path in self._store.folder("").glob(f"*/{UNSTORED}"):
             job_id = path.parent.name
             try:
@@ -368,8 +368,8 @@ class JobQueue:
             except (StoreError, OSError) as error:
                 logger.warning("the events in %s can't be stored: %s", path, error)
 
-    def _journal(self, job_id: str) -> Journal:
-        return Journal(self._store.folder(job_id))
+    def _journal(self, job_id: str) -> EventLog:
+        return EventLog(self._store.folder(job_id))
 
     def _notify(self) -> None:
         with self._changed:

@@ -19,7 +19,7 @@ from lora_studio.kohya_config.options import (
     OFF_AT_ZERO_ARGS,
     OPTIONS,
 )
-from lora_studio.kohya_config.taken_options import Taken, leaves
+from lora_studio.kohya_config.taken_options import TakenOptions, leaves
 
 OFF = frozenset({"", "false", "none", "null"})
 TUCKER = frozenset({"use_tucker", "use_cp", "use_conv_cp"})
@@ -27,13 +27,13 @@ MOST_PAIRS = 200
 WIDEST_LAYER = 10_000
 
 
-def take_module(taken: Taken, value: Any) -> None:
+def take_module(taken: TakenOptions, value: Any) -> None:
     taken.module = str(value)
     if value != LYCORIS and value not in MODULES:
         taken.not_built.append(f"network_module {value}")
 
 
-def take_network_args(taken: Taken, value: Any) -> None:
+def take_network_args(taken: TakenOptions, value: Any) -> None:
     for key, text in pairs("network_args", value):
         name = NETWORK_ARGS.get(key)
         taken.conv_is_off |= key == "conv_dim" and is_off(text)
@@ -50,7 +50,7 @@ def take_network_args(taken: Taken, value: Any) -> None:
             taken.foreign_args.append(key)
 
 
-def settle_network(taken: Taken) -> None:
+def settle_network(taken: TakenOptions) -> None:
     """What follows from several options together."""
     if kind := MODULES.get(taken.module):
         if kind != "lora":
@@ -105,7 +105,7 @@ def _split(text: str) -> list[str]:
     return parts
 
 
-def _take_algo(taken: Taken, text: str) -> None:
+def _take_algo(taken: TakenOptions, text: str) -> None:
     taken.algo = text
     name = LYCORIS_ALGOS.get(text, text)
     if name in leaves()["algo"].choices:
@@ -114,7 +114,7 @@ def _take_algo(taken: Taken, text: str) -> None:
         taken.not_built.append(f"network_args algo={text}")
 
 
-def _matters(taken: Taken, key: str) -> bool:
+def _matters(taken: TakenOptions, key: str) -> bool:
     """Whether a key that is switched on changes anything in this network."""
     if key in ARGS_OF_ONE_KIND:
         return ARGS_OF_ONE_KIND[key] == taken.algo
@@ -125,11 +125,11 @@ def _matters(taken: Taken, key: str) -> bool:
     return True
 
 
-def _is_lora(taken: Taken) -> bool:
+def _is_lora(taken: TakenOptions) -> bool:
     return taken.values.get("algo", "lora") == "lora"
 
 
-def _settle_lycoris(taken: Taken) -> None:
+def _settle_lycoris(taken: TakenOptions) -> None:
     """LyCORIS trains the convolutions unless told not to."""
     if str(taken.values.get("dora_wd")).lower() == "true":
         taken.values.setdefault("wd_on_output", "True")  # its default, not ours
@@ -151,7 +151,7 @@ def _settle_lycoris(taken: Taken) -> None:
     )
 
 
-def _settle_dropout(taken: Taken) -> None:
+def _settle_dropout(taken: TakenOptions) -> None:
     if is_off(str(taken.values.get("rank_dropout", "0"))):
         return
     if _is_lora(taken) and taken.module == LYCORIS:
@@ -163,7 +163,7 @@ def _settle_dropout(taken: Taken) -> None:
         )
 
 
-def _settle_full_matrix(taken: Taken) -> None:
+def _settle_full_matrix(taken: TakenOptions) -> None:
     """A rank that no layer has: how LyCORIS' users ask for LoKr without ranks."""
     dims = [number_in(str(taken.values.get(name, ""))) for name in ("network_dim", "conv_dim")]
     given = [dim for dim in dims if dim is not None]

@@ -10,11 +10,11 @@ from lora_studio.errors import ConfigError
 from lora_studio.kohya_config.network_args import pairs, take_module, take_network_args
 from lora_studio.kohya_config.option_values import number_in
 from lora_studio.kohya_config.options import SHARES_OF_THE_RUN
-from lora_studio.kohya_config.taken_options import Taken, leaves
+from lora_studio.kohya_config.taken_options import TakenOptions, leaves
 
 
-def _share_of_the_run(name: str) -> Callable[[Taken, Any], None]:
-    def take(taken: Taken, value: Any) -> None:
+def _share_of_the_run(name: str) -> Callable[[TakenOptions, Any], None]:
+    def take(taken: TakenOptions, value: Any) -> None:
         leaf = leaves().get(name)
         if leaf is None:
             taken.not_built.append(name)
@@ -36,7 +36,7 @@ def _share(value: Any) -> float | None:
     return number if isinstance(number, float) and 0 < number < 1 else None
 
 
-def _take_resolution(taken: Taken, value: Any) -> None:
+def _take_resolution(taken: TakenOptions, value: Any) -> None:
     parts = value if isinstance(value, list) else str(value).split(",")
     sides = [str(part).strip() for part in parts]
     if len(set(sides)) == 1:
@@ -49,7 +49,7 @@ def _take_resolution(taken: Taken, value: Any) -> None:
         )
 
 
-def _take_optimizer_args(taken: Taken, value: Any) -> None:
+def _take_optimizer_args(taken: TakenOptions, value: Any) -> None:
     rest = []
     for key, text in pairs("optimizer_args", value):
         if key == "weight_decay" and key in leaves() and number_in(text) is not None:
@@ -60,13 +60,13 @@ def _take_optimizer_args(taken: Taken, value: Any) -> None:
         taken.values["optimizer_args"] = tuple(rest)
 
 
-def _take_scheduler_args(taken: Taken, value: Any) -> None:
+def _take_scheduler_args(taken: TakenOptions, value: Any) -> None:
     given = tuple(f"{key}={text}" for key, text in pairs("lr_scheduler_args", value))
     if given:
         taken.values["lr_scheduler_args"] = given
 
 
-def _take_rates(taken: Taken, value: Any) -> None:
+def _take_rates(taken: TakenOptions, value: Any) -> None:
     """sd-scripts takes a rate for each text encoder."""
     rates = [_number_or_text(one) for one in _listed(value)]
     if len(set(rates)) == 1:
@@ -87,35 +87,35 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def _take_file_kind(taken: Taken, value: Any) -> None:
+def _take_file_kind(taken: TakenOptions, value: Any) -> None:
     if value != "safetensors":
         taken.not_built.append(f"save_model_as {value} (only safetensors)")
 
 
-def _take_old_flag(optimizer: str) -> Callable[[Taken, Any], None]:
-    def take(taken: Taken, value: Any) -> None:
+def _take_old_flag(optimizer: str) -> Callable[[TakenOptions, Any], None]:
+    def take(taken: TakenOptions, value: Any) -> None:
         if value:
             taken.put(leaves()["optimizer_type"], optimizer)
 
     return take
 
 
-def _take_prompts(taken: Taken, value: Any) -> None:
+def _take_prompts(taken: TakenOptions, value: Any) -> None:
     if isinstance(value, list):  # read from the file that the option names, see `argument_file.py`
         taken.values["sample_prompts"] = tuple(value)
     else:
         raise ConfigError(f"sample_prompts: the file {value} can't be read.", field="sample_prompts")
 
 
-def _take_title(taken: Taken, value: Any) -> None:
+def _take_title(taken: TakenOptions, value: Any) -> None:
     taken.values["metadata_title"] = str(value)[:120]
 
 
-def _take_misspelt(taken: Taken, value: Any) -> None:
+def _take_misspelt(taken: TakenOptions, value: Any) -> None:
     taken.put(leaves()["caption_extension"], value)
 
 
-SPECIAL: Mapping[str, Callable[[Taken, Any], None]] = {
+SPECIAL: Mapping[str, Callable[[TakenOptions, Any], None]] = {
     "resolution": _take_resolution,
     "network_args": take_network_args,
     "optimizer_args": _take_optimizer_args,

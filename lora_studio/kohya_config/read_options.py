@@ -23,7 +23,14 @@ from lora_studio.kohya_config.options import (
     OURS_WHEN_ABSENT,
     PASSED_OVER,
 )
-from lora_studio.kohya_config.taken_options import Taken, argument_names, leaves, option_names, slip, unknown
+from lora_studio.kohya_config.taken_options import (
+    TakenOptions,
+    argument_names,
+    leaves,
+    option_names,
+    slip,
+    unknown,
+)
 
 OWN_TABLE, OWN_SETTINGS = "lora_studio", "settings"
 LONGEST_SHOWN, MOST_SHOWN = 100, 30
@@ -95,9 +102,9 @@ def read_options(
     )
 
 
-def take_options(given: Mapping[str, Any], *, ignore_unknown: bool = False) -> Taken:
+def take_options(given: Mapping[str, Any], *, ignore_unknown: bool = False) -> TakenOptions:
     """What these options say, and nothing about what they leave out. Raises ConfigError."""
-    taken = Taken()
+    taken = TakenOptions()
     for name, value in given.items():
         _take(taken, name, value)
     settle_network(taken)
@@ -126,7 +133,7 @@ def take_options(given: Mapping[str, Any], *, ignore_unknown: bool = False) -> T
     return taken
 
 
-def _settle_warmup(taken: Taken) -> None:
+def _settle_warmup(taken: TakenOptions) -> None:
     """sd-scripts' Adafactor finds its rate itself unless told not to, and then there is no warm-up."""
     arguments = {text.replace(" ", "").lower() for text in taken.values.get("optimizer_args", ())}
     if str(taken.values.get("optimizer_type", "")).lower() != "adafactor":
@@ -138,7 +145,7 @@ def _settle_warmup(taken: Taken) -> None:
         taken.notes.append("lr_warmup_steps is without effect: Adafactor finds its rate itself.")
 
 
-def _fit(taken: Taken) -> None:
+def _fit(taken: TakenOptions) -> None:
     """Numbers out of our range become the nearest that we have."""
     for name, value in taken.values.items():
         leaf = leaves().get(name)
@@ -176,7 +183,7 @@ def absent_values() -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != leaves()[name].default}
 
 
-def _take(taken: Taken, name: str, value: Any) -> None:
+def _take(taken: TakenOptions, name: str, value: Any) -> None:
     if name not in OPTIONS and name not in leaves():
         if not _is_off("", value):
             taken.foreign.append(name)

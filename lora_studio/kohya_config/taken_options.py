@@ -18,7 +18,7 @@ LIKENESS = 0.8
 
 
 @dataclass(kw_only=True)
-class Taken:
+class TakenOptions:
     """`values` are settings by name, `not_built` what stops the run, `passed_over` what changes nothing,
     `foreign` and `foreign_args` names that sd-scripts does not read, `network_args` those that are judged
     once the kind of network (`module`, `algo`) is known."""

@@ -31,7 +31,7 @@ pictures it was trained on, reaches 0.37 of what these have among themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class CheckpointRow:
     """One checkpoint. `pictures` follow the board's prompts, `without` is of the prompt without the trigger;
     what was not drawn is empty, what was not measured None.
 
@@ -50,13 +50,13 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Board:
+class CheckpointReport:
     """All checkpoints of a run, in order. `base` are the base's pictures of `prompts`; `recommended` is a
     step, 0 when nothing speaks for any; `notes` say what could not be measured."""
 
     prompts: tuple[str, ...]
     base: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[CheckpointRow, ...]
     without_prompt: str = ""
     without_base: str = ""
     base_loss: float | None = None
@@ -64,11 +64,11 @@ class Board:
     reason: str = ""
     notes: tuple[str, ...] = ()
 
-    def row(self, step: int) -> Row | None:
+    def row(self, step: int) -> CheckpointRow | None:
         return next((row for row in self.rows if row.step == step), None)
 
 
-def score(row: Row, board: Board) -> float:
+def score(row: CheckpointRow, board: CheckpointReport) -> float:
     """Likeness counts once; adherence, leak and validation loss half, since each of them is a guard against
     too much of it."""
     total = min(max(row.likeness or 0.0, -0.5), 1.2)
@@ -76,7 +76,7 @@ def score(row: Row, board: Board) -> float:
     return total + 0.5 * _validation_gain(row, board)
 
 
-def recommend(board: Board) -> tuple[int, str]:
+def recommend(board: CheckpointReport) -> tuple[int, str]:
     """(step, the reason in a sentence); (0, "") when nothing was measured, 0 and why not when nothing was
     learned."""
     known = [row for row in board.rows if _measured(row)]
@@ -92,7 +92,7 @@ def recommend(board: Board) -> tuple[int, str]:
     return chosen.step, f"Step {chosen.step} is recommended: {said}."
 
 
-def read_board(folder: Path | str) -> Board | None:
+def read_report(folder: Path | str) -> CheckpointReport | None:
     """The board of a result folder; None when it has none that can be read."""
     data = read_notes(Path(folder)).get(KEY)
     try:
@@ -101,17 +101,17 @@ def read_board(folder: Path | str) -> Board | None:
         return None
 
 
-def write_board(folder: Path, board: Board) -> None:
+def write_report(folder: Path, board: CheckpointReport) -> None:
     """Add the board to the folder's `training.json`. Raises OSError."""
     notes = {**read_notes(folder), KEY: asdict(board)}
     write_atomically(folder / NOTES, json.dumps(notes, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _from_json(data: Mapping[str, Any]) -> Board:
+def _from_json(data: Mapping[str, Any]) -> CheckpointReport:
     rows = tuple(
-        Row(
+        CheckpointRow(
             **{
-                **_known(Row, row),
+                **_known(CheckpointRow, row),
                 "pictures": tuple(map(str, row.get("pictures", ()))),
                 "step": int(row["step"]),
             }
@@ -119,20 +119,20 @@ def _from_json(data: Mapping[str, Any]) -> Board:
         for row in data["rows"]
     )
     texts = {name: tuple(map(str, data.get(name, ()))) for name in ("prompts", "base", "notes")}
-    return Board(**{**_known(Board, data), **texts, "rows": rows})
+    return CheckpointReport(**{**_known(CheckpointReport, data), **texts, "rows": rows})
 
 
-def _known(kind: type[Row] | type[Board], data: Mapping[str, Any]) -> dict[str, Any]:
+def _known(kind: type[CheckpointRow] | type[CheckpointReport], data: Mapping[str, Any]) -> dict[str, Any]:
     """Without what a later version added."""
     names = {field.name for field in fields(kind)}
     return {key: value for key, value in data.items() if key in names}
 
 
-def _measured(row: Row) -> bool:
+def _measured(row: CheckpointRow) -> bool:
     return any(value is not None for value in (row.likeness, row.adherence, row.leak, row.validation_loss))
 
 
-def _validation_gain(row: Row, board: Board) -> float:
+def _validation_gain(row: CheckpointRow, board: CheckpointReport) -> float:
     """1 for the run's lowest loss on the held-out pictures, 0 for the base's, below for a worse one."""
     losses = [other.validation_loss for other in board.rows if other.validation_loss is not None]
     if row.validation_loss is None or board.base_loss is None or not losses:
@@ -141,7 +141,7 @@ def _validation_gain(row: Row, board: Board) -> float:
     return max(-1.0, (board.base_loss - row.validation_loss) / gain) if gain > 0 else 0.0
 
 
-def _likeness(chosen: Row, rows: Sequence[Row]) -> list[str]:
+def _likeness(chosen: CheckpointRow, rows: Sequence[CheckpointRow]) -> list[str]:
     measured = [(min(1.0, row.likeness), -row.step) for row in rows if row.likeness is not None]
     if chosen.likeness is None or not measured:
         return []
@@ -153,7 +153,7 @@ def _likeness(chosen: Row, rows: Sequence[Row]) -> list[str]:
     return [f"its pictures are {nearly} as close to yours as those of step {-step}"]
 
 
-def _guards(chosen: Row, rows: Sequence[Row]) -> list[str]:
+def _guards(chosen: CheckpointRow, rows: Sequence[CheckpointRow]) -> list[str]:
     """What it does better than the last step, where there is something notable."""
     last, said = rows[-1], []
     if chosen.adherence is not None:

@@ -51,7 +51,7 @@ NAMES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class DecodedText:
     """Text as one encoding has it; `certain` when it can't well be another. `encoding` is its name for
     people."""
 
@@ -67,7 +67,7 @@ class Reading:
         return f"“{shown}” in {self.encoding}"
 
 
-def readings(content: bytes) -> list[Reading]:
+def readings(content: bytes) -> list[DecodedText]:
     """The ways to read a text file, the likeliest first: one where that is certain, none for what is no text.
     Line ends become `\\n`."""
     mark = next((name for start, name in MARKS if content.startswith(start)), "utf-8")
@@ -76,7 +76,7 @@ def readings(content: bytes) -> list[Reading]:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" not in text:
-        return [Reading(text=_lines(text), encoding="UTF-16" if mark == "utf-16" else "UTF-8")]
+        return [DecodedText(text=_lines(text), encoding="UTF-16" if mark == "utf-16" else "UTF-8")]
     if mark != "utf-8" or b"\0" in content:
         return []
     found = sorted(_old_readings(content), key=lambda pair: -pair[0])
@@ -84,7 +84,7 @@ def readings(content: bytes) -> list[Reading]:
     return certain[:1] or [reading for _, reading in found]
 
 
-def _old_readings(content: bytes) -> Iterator[tuple[float, Reading]]:
+def _old_readings(content: bytes) -> Iterator[tuple[float, DecodedText]]:
     """Each with the share of its letters beyond ASCII that its writers use."""
     longest = max(len(run) for run in HIGH_BYTES.findall(content))
     for codec, letters in LETTERS.items():
@@ -102,7 +102,7 @@ def _old_readings(content: bytes) -> Iterator[tuple[float, Reading]]:
             "cp932": 8 * kana >= len(beyond),
             "euc_jp": 5 * kana >= len(beyond),
         }.get(codec, False)
-        yield fitting, Reading(text=_lines(text), encoding=NAMES[codec], certain=certain)
+        yield fitting, DecodedText(text=_lines(text), encoding=NAMES[codec], certain=certain)
 
 
 def _lines(text: str) -> str:

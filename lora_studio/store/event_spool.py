@@ -25,7 +25,7 @@ NOT_IN_RECORD = {"train_started_at": None, "train_seconds": 0.0, "train_steps": 
 SHOWN = {field.name for field in fields(JobRecord)}
 
 
-class Unstored:
+class EventSpool:
     """The file of one job. Raises OSError."""
 
     def __init__(self, folder: Path) -> None:
@@ -65,7 +65,7 @@ class Unstored:
 
 def laid_over(job: JobRecord, folder: Path) -> JobRecord:
     """The job as it is with its unstored events."""
-    unstored = Unstored(folder)
+    unstored = EventSpool(folder)
     if not job.status.active or not unstored.size():
         return job
     row = {**asdict(job), **NOT_IN_RECORD}
@@ -78,7 +78,7 @@ def laid_over(job: JobRecord, folder: Path) -> JobRecord:
 
 def replay(store: JobStore, job_id: str) -> int:
     """Store what a dead process could not; how many events that were. Raises StoreError, OSError."""
-    unstored = Unstored(store.folder(job_id))
+    unstored = EventSpool(store.folder(job_id))
     events = unstored.read()
     stored = store.append_missing(job_id, events) if events else 0
     unstored.clear()

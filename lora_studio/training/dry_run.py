@@ -30,10 +30,10 @@ from lora_studio.families.base_files.hub import fetch_base
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.runtime import Device, compute_dtype, find_device, memory_errors
 from lora_studio.training.disk_use import disk_use
-from lora_studio.training.estimate import TrainingPlan
+from lora_studio.training.estimate import TrainingEstimate
 from lora_studio.training.evaluation.checkpoint_scores import MOST_REFERENCES, seconds_allowed
 from lora_studio.training.evaluation.intervals import preview_steps, validation_steps
-from lora_studio.training.evaluation.previews import Artist, base_title, prompts_of, seeds_of
+from lora_studio.training.evaluation.previews import PreviewSampler, base_title, prompts_of, seeds_of
 from lora_studio.training.evaluation.validation import TIMESTEPS
 from lora_studio.training.loop import Loop
 from lora_studio.training.model import Engine, base_hashes, load_engine
@@ -87,7 +87,7 @@ class Peak:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Crowd:
+class PicturesBySize:
     """All pictures of the run by the size that they are trained at."""
 
     sizes: dict[Size, list[Picture]]
@@ -128,7 +128,7 @@ class Crowd:
         return sum(picture.repeats for picture in self.sizes[size])
 
 
-def dry_run(config: TrainConfig, emit: Emit, should_stop: ShouldStop) -> TrainingPlan | None:
+def dry_run(config: TrainConfig, emit: Emit, should_stop: ShouldStop) -> TrainingEstimate | None:
     """See plan.measure."""
     try:
         with memory_errors("this training", LESS_MEMORY):
@@ -148,7 +148,7 @@ class _Measurement:
     should_stop: ShouldStop
     device: Device = field(default_factory=find_device)
 
-    def go(self) -> TrainingPlan:
+    def go(self) -> TrainingEstimate:
         config = self.config
         if config.run.engine != TrainConfig.model_fields["run"].default.engine:
             raise ConfigError(
@@ -168,31 +168,31 @@ class _Measurement:
             base_hashes(found)
             load = time.perf_counter() - begun
             self._advance(1)
-            crowd = self._crowd(folder, engine)
-            data, cache = self._cached(engine, crowd)
+            by_size = self._crowd(folder, engine)
+            data, cache = self._cached(engine, by_size)
             self._advance(2)
-            step = self._step_seconds(engine, data) * crowd.work(config)
+            step = self._step_seconds(engine, data) * by_size.work(config)
             self._advance(3)
             drawing = self._drawing(engine)
         rounds = len(preview_steps(config))
         steps = config.optimizer.max_train_steps
         self._advance(4)
-        return TrainingPlan(
+        return TrainingEstimate(
             steps=steps,
-            images=crowd.subjects,
-            bucket=crowd.heaviest(config.dataset.train_batch_size),
+            images=by_size.subjects,
+            bucket=by_size.heaviest(config.dataset.train_batch_size),
             seconds_per_step=step,
             load_seconds=load,
             cache_seconds=cache,
             train_seconds=step * steps,
-            preview_seconds=drawing.seconds(config, crowd.images) if rounds else 0.0,
+            preview_seconds=drawing.seconds(config, by_size.images) if rounds else 0.0,
             ram_bytes=peak.ram,
             device_bytes=peak.on_device,
             disk_bytes=disk_use(engine, drawing.picture_bytes).peak,
             trigger_word=config.dataset.trigger_word,
             disk_free_bytes=free_bytes(Path(config.output.output_dir)),
             device=self.device.title,
-            notes=tuple(dict.fromkeys([*folder.notes, *crowd.notes])),
+            notes=tuple(dict.fromkeys([*folder.notes, *by_size.notes])),
         )
 
     def _advance(self, done: int) -> None:
@@ -200,7 +200,7 @@ class _Measurement:
             raise Stop
         self.emit(PhaseAdvanced(phase="load", done=done, total=PARTS, note="measure"))
 
-    def _crowd(self, folder: PictureFolder, engine: Engine) -> Crowd:
+    def _crowd(self, folder: PictureFolder, engine: Engine) -> PicturesBySize:
         """Where each picture would go, from its size alone; what can't be opened is left to the run to
         name."""
         bucketings: dict[int, Bucketing] = {}
@@ -230,16 +230,16 @@ class _Measurement:
             *colour_remarks(colours),
             *placement_remarks(places),
         )
-        return Crowd(sizes=sizes, notes=said)
+        return PicturesBySize(sizes=sizes, notes=said)
 
-    def _cached(self, engine: Engine, crowd: Crowd) -> tuple[TrainingData, float]:
+    def _cached(self, engine: Engine, by_size: PicturesBySize) -> tuple[TrainingData, float]:
         """The sample, prepared, and the seconds that all pictures will take."""
-        sample = crowd.sample(self.config)
+        sample = by_size.sample(self.config)
         begun = time.perf_counter()
         data = prepare_data(engine, PictureFolder(pictures=tuple(sample), notes=()), ignore, self.should_stop)
         if data is None:
             raise Stop
-        return data, (time.perf_counter() - begun) / len(sample) * crowd.images
+        return data, (time.perf_counter() - begun) / len(sample) * by_size.images
 
     def _step_seconds(self, engine: Engine, data: TrainingData) -> float:
         """The median of a few steps on the heaviest pictures."""
@@ -267,8 +267,8 @@ class _Measurement:
     def _drawing(self, engine: Engine) -> Drawing:
         """A few denoising steps of all prompts; the first one is not an ordinary one."""
         prompts = prompts_of(self.config, base_title(engine))
-        artist = Artist(engine=engine)
-        artist.prepare(prompts)
+        preview_sampler = PreviewSampler(engine=engine)
+        preview_sampler.prepare(prompts)
         begun = time.perf_counter()
         marks: list[float] = []
 
@@ -278,12 +278,12 @@ class _Measurement:
                 raise Stop
             return len(marks) > 1 and marks[-1] - begun > PATIENCE
 
-        images = artist.draw(prompts, seeds_of(self.config, len(prompts)), on_step, steps=DRAWN)
+        images = preview_sampler.draw(prompts, seeds_of(self.config, len(prompts)), on_step, steps=DRAWN)
         ended, content = time.perf_counter(), io.BytesIO()
         step = statistics.median(late - early for early, late in itertools.pairwise(marks))
         if images:
             images[0].save(content, format="PNG")
-        wide, high = artist.size
+        wide, high = preview_sampler.size
         return Drawing(
             prompts=len(prompts),
             step=step,

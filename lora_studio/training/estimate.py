@@ -14,7 +14,7 @@ GIGABYTE, MEGABYTE = 1e9, 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingPlan:
+class TrainingEstimate:
     """Seconds of each part of the run, bytes at the peak, the most bytes on the disk (states to resume from
     included, which go at the end). `bucket` is the largest size of pictures, on which a step was measured;
     `seconds_per_step` is the mean over all sizes; `device_bytes` is 0 without a device of its own memory;
@@ -73,7 +73,7 @@ class TrainingPlan:
 
 def measure(
     config: TrainConfig, emit: Emit = ignore, should_stop: ShouldStop = never_stop
-) -> TrainingPlan | None:
+) -> TrainingEstimate | None:
     """Load the base, train a few steps on the largest pictures, draw a little, and throw it all away; nothing
     is written. None when stopped. Whoever shares the device holds its lease. Raises ConfigError,
     DatasetError, ModelFileError and its kin, OutOfMemory."""

@@ -20,13 +20,13 @@ from lora_studio.training.optimization.lr_schedules import build_schedule
 from lora_studio.training.optimization.optimizers import build_optimizer
 from lora_studio.training.preparation.training_data import keeps_texts, prepare_data
 
-Rung = Callable[["Ladder"], str]
+Rung = Callable[["Fallbacks"], str]
 """Takes one measure and says in a sentence what it costs; empty when it would change nothing."""
 EIGHT_BIT = {"AdamW": "AdamW8bit", "Lion": "Lion8bit"}
 
 
 @dataclass(kw_only=True)
-class Ladder:
+class Fallbacks:
     """The measures for one run. Those taken stand in the loop's `rungs`, so that a resumed run takes them
     at once."""
 
@@ -64,22 +64,22 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _keep_caches(ladder: Ladder) -> str:
-    loop, config = ladder.loop, ladder.loop.engine.config
+def _keep_caches(fallbacks: Fallbacks) -> str:
+    loop, config = fallbacks.loop, fallbacks.loop.engine.config
     wanted = config.with_values({"cache_latents": True, "cache_text_encoder_outputs": True})
     more_texts = keeps_texts(wanted) and not keeps_texts(config) and loop.data.texts is not None
     if config.dataset.cache_latents and not more_texts:
         return ""
     engine = replace(loop.engine, config=wanted)
-    data = prepare_data(engine, ladder.folder, ignore, ladder.should_stop)
+    data = prepare_data(engine, fallbacks.folder, ignore, fallbacks.should_stop)
     if data is None:  # stopped meanwhile
         return ""
     loop.engine, loop.data = engine, data
     return "Pictures and captions are now encoded once and kept: the same result, at no cost in time."
 
 
-def _checkpoint_gradients(ladder: Ladder) -> str:
-    loop = ladder.loop
+def _checkpoint_gradients(fallbacks: Fallbacks) -> str:
+    loop = fallbacks.loop
     if loop.engine.config.optimizer.gradient_checkpointing:
         return ""
     loop.engine.checkpoint_gradients()
@@ -87,8 +87,8 @@ def _checkpoint_gradients(ladder: Ladder) -> str:
     return "Gradient checkpointing is on now: the same result, but each step takes about 1.5 times as long."
 
 
-def _split_batches(ladder: Ladder) -> str:
-    loop = ladder.loop
+def _split_batches(fallbacks: Fallbacks) -> str:
+    loop = fallbacks.loop
     size = loop.at_once or loop.engine.config.dataset.train_batch_size
     if size == 1:
         return ""
@@ -99,8 +99,8 @@ def _split_batches(ladder: Ladder) -> str:
     )
 
 
-def _take_eight_bits(ladder: Ladder) -> str:
-    loop = ladder.loop
+def _take_eight_bits(fallbacks: Fallbacks) -> str:
+    loop = fallbacks.loop
     settings = loop.engine.config.optimizer
     kind = EIGHT_BIT.get(settings.optimizer_type)
     if kind is None or loop.engine.device.kind != "cuda" or importlib.util.find_spec("bitsandbytes") is None:
@@ -112,8 +112,8 @@ def _take_eight_bits(ladder: Ladder) -> str:
     )
 
 
-def _quantise_base(ladder: Ladder) -> str:
-    loop = ladder.loop
+def _quantise_base(fallbacks: Fallbacks) -> str:
+    loop = fallbacks.loop
     if loop.engine.config.model.fp8_base_unet:
         return ""
     saved = hold_in_eight_bits(loop.engine.parts.unet)

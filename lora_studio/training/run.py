@@ -19,21 +19,21 @@ from lora_studio.training.evaluation.previews import Previews, preview_steps
 from lora_studio.training.evaluation.validation import Validation
 from lora_studio.training.loop import Loop
 from lora_studio.training.optimization.optimizers import optimizer_mode
-from lora_studio.training.recovery.rollback import LESS_MEMORY, Guard
+from lora_studio.training.recovery.rollback import LESS_MEMORY, Rollback
 from lora_studio.training.result_folder import ResultFolder, facts_of
-from lora_studio.training.resuming.start_point import Facts
+from lora_studio.training.resuming.start_point import RunMarks
 from lora_studio.training.resuming.train_state import States
-from lora_studio.training.run_control import Session
+from lora_studio.training.run_control import RunControl
 
 
 @dataclass(kw_only=True)
-class Course:
+class TrainingRun:
     """One run from its first step to its last word but one. `saved` is the name of the last checkpoint."""
 
-    session: Session
-    guard: Guard
+    session: RunControl
+    rollback: Rollback
     states: States
-    facts: Facts
+    facts: RunMarks
     result: ResultFolder
     previews: Previews
     validation: Validation
@@ -42,7 +42,7 @@ class Course:
 
     @property
     def loop(self) -> Loop:
-        return self.guard.loop
+        return self.rollback.loop
 
     def run(self) -> Path | None:
         """Do the steps until the end, a stop or a pause, then write what is to be kept: the result's file, or
@@ -52,7 +52,7 @@ class Course:
         try:
             self._before_the_first_step()
             while self.loop.step < self.loop.total and not session.stop():
-                session.last = self.guard.advance()
+                session.last = self.rollback.advance()
                 session.emit(session.last)
                 self._after(session.last)
         except Diverged as error:
@@ -73,7 +73,7 @@ class Course:
             self._validate(0)
         if step in preview_steps(self.session.config) and not self._drawn(step) and not self.session.stop():
             self._draw(step)
-        if not self.guard.keeps_points and not self.states.files():
+        if not self.rollback.keeps_points and not self.states.files():
             self.save_state()  # it is what the guard goes back to
 
     def _after(self, done: StepDone) -> None:

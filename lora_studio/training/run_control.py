@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from lora_studio.config import TrainConfig
 from lora_studio.events import Command, Commands, Emit, ShouldStop, StepDone
-from lora_studio.training.resuming.start_point import Origin
+from lora_studio.training.resuming.start_point import StartPoint
 
 
 @dataclass(kw_only=True)
-class Session:
+class RunControl:
     """A stop signal, once given, holds; so does a pause. `wishes` are the commands not yet fulfilled, `last`
     the last good step."""
 
@@ -19,7 +19,7 @@ class Session:
     emit: Emit
     should_stop: ShouldStop
     commands: Commands
-    origin: Origin
+    origin: StartPoint
     begun: float = field(default_factory=time.perf_counter)
     stopping: bool = False
     wishes: set[Command] = field(default_factory=set)

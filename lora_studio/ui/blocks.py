@@ -9,7 +9,7 @@ import gradio as gr
 from lora_studio.errors import StoreError
 from lora_studio.events import ShouldStop
 from lora_studio.studio import Studio
-from lora_studio.training.estimate import TrainingPlan
+from lora_studio.training.estimate import TrainingEstimate
 from lora_studio.ui import drafts as draft
 from lora_studio.ui import supabase_badge
 from lora_studio.ui.client_input.validate import guarded, safe_id
@@ -20,7 +20,7 @@ from lora_studio.ui.generate import generate_tab, png_info
 from lora_studio.ui.generate.generate_requests import Filling, use_image, use_lora
 from lora_studio.ui.generate.img2img import easel
 from lora_studio.ui.page import Page
-from lora_studio.ui.refresh import SECONDS, Live, Strip
+from lora_studio.ui.refresh import SECONDS, PageRefresh, Strip
 from lora_studio.ui.train import estimate_panel as plan_parts
 from lora_studio.ui.train import train_tab
 from lora_studio.ui.train.train_tab import TrainTab
@@ -52,7 +52,7 @@ def build(studio: Studio) -> Page:
                 team = supabase_badge.render_team()
             with gr.Tab("Generate", id="generate", elem_id="tab-generate"):
                 generate = generate_tab.render(studio)
-        live = Live(
+        live = PageRefresh(
             studio=studio,
             strip=strip,
             upload=upload,
@@ -87,7 +87,7 @@ def _render_strip() -> Strip:
     return Strip(row=row, text=text, stop=stop, job=hidden("strip-job"), spoken=spoken)
 
 
-def _follow(page: gr.Blocks, live: Live, events: list[Any]) -> None:
+def _follow(page: gr.Blocks, live: PageRefresh, events: list[Any]) -> None:
     """Paint on opening, each second, and at once after what changes something."""
     look = live.look_quietly()
     live.timer.tick(look, live.inputs, live.outputs, **UNQUEUED)
@@ -106,7 +106,7 @@ def _listen_start(tabs: gr.Tabs, drafts: Drafts, train: TrainTab, studio: Studio
         job_id = upload_tab.start_training(studio, values[:given], options)
         return [job_id, gr.Tabs(selected="train")]
 
-    def plan(values: tuple[Any, ...], should_stop: ShouldStop) -> TrainingPlan | None:
+    def plan(values: tuple[Any, ...], should_stop: ShouldStop) -> TrainingEstimate | None:
         given = len(upload.subject)
         options = train.form.overrides(values[given:])
         return upload_tab.plan_training(studio, values[:given], options, should_stop)
@@ -120,7 +120,7 @@ def _listen_start(tabs: gr.Tabs, drafts: Drafts, train: TrainTab, studio: Studio
     return events
 
 
-def _listen_use(tabs: gr.Tabs, live: Live) -> list[Any]:
+def _listen_use(tabs: gr.Tabs, live: PageRefresh) -> list[Any]:
     studio, generate, gallery = live.studio, live.generate, live.gallery
 
     def opened(filling: Filling, missing: list[str] | None = None) -> list[Any]:

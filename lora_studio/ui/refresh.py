@@ -46,7 +46,7 @@ class Strip:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Live:
+class PageRefresh:
     """All that follows the store."""
 
     studio: Studio
@@ -98,14 +98,14 @@ class Live:
         dataset, selected = [*shelves[5:], "", []][:2]
         here, said = deleted_elsewhere.selection(self.studio, selected)
         library, library_seen = self._library(known, shelves, here if said else None)
-        desk, desk_seen = self._desk(known, ticket_id)
+        generation_queue, desk_seen = self._desk(known, ticket_id)
         now = deleted_elsewhere.stamp(self.studio.settings)
         gone = [gr.skip()] * 11 if known.get("stamp") == now else self._gone(shelves[2], shelves[3], dataset)
         return [
             {**jobs_seen, **library_seen, **desk_seen, "stamp": now},
             *jobs,
             *library,
-            *desk,
+            *generation_queue,
             said or gr.skip(),
             *gone,
         ]
@@ -179,10 +179,10 @@ class Live:
     def _desk(self, known: Mapping[str, Any], ticket_id: str) -> tuple[list[Any], dict[str, Any]]:
         """What is drawn and waits; the clock ticks faster meanwhile."""
         now = deleted_elsewhere.stamp(self.studio.settings)
-        mark = [self.studio.desk.revision, str(ticket_id or ""), self.studio.lease.holder, now]
+        mark = [self.studio.generation_queue.revision, str(ticket_id or ""), self.studio.lease.holder, now]
         if known.get("desk") == mark:
             return [gr.skip()] * 5, {name: known.get(name) for name in ("desk", "results", "quick")}
-        shown = generation_progress.shown_ticket(self.studio.desk, ticket_id)
+        shown = generation_progress.shown_ticket(self.studio.generation_queue, ticket_id)
         updates, results = generation_progress.updates(self.studio, shown, known.get("results"))
         quick = shown is not None and shown.state.active
         pace = gr.skip() if known.get("quick") is quick else gr.Timer(QUICK_SECONDS if quick else SECONDS)

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from lora_studio.jobs.supabase.shared_loras import TeamLora
+from lora_studio.jobs.supabase.shared_loras import SharedLora
 from lora_studio.jobs.supabase.sync import MirrorState
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.validate import as_words, guarded, quietly, safe_id
@@ -74,13 +74,13 @@ def badge(state: MirrorState) -> str:
     return fill("badge", state=state.state, words=words, reason=reason, told=state.state == "paused")
 
 
-def team(loras: Sequence[TeamLora]) -> str:
+def team(loras: Sequence[SharedLora]) -> str:
     """LoRAs to fetch; empty when there are none."""
     rows = [{"lora": lora, "line": _line(lora)} for lora in loras]
     headline = counted(len(rows), "LoRA of your team", "LoRAs of your team")
     return fill("team", rows=rows, headline=headline) if rows else ""
 
 
-def _line(lora: TeamLora) -> str:
+def _line(lora: SharedLora) -> str:
     facts = (lora.base, lora.trigger_word and f"trigger {lora.trigger_word}", size(lora.size_bytes))
     return " · ".join(filter(None, (*facts, moment(lora.created_at))))

@@ -28,7 +28,7 @@ from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.generation import lora_lookup as reading
 from lora_studio.generation.defaults import fill_in, fit_to, scheduler_for
 from lora_studio.generation.lora_lookup import find_loras
-from lora_studio.generation.lora_stack import Stack
+from lora_studio.generation.lora_stack import LoraStack
 from lora_studio.generation.pipelines import LoadedBase, Pipelines, compute_dtype
 from lora_studio.generator import Generator
 from lora_studio.request import GenerateRequest, LoraUse
@@ -152,7 +152,7 @@ def measure_stack(settings: Settings, subject: Subject) -> Iterator[Line]:
     def wanted(slug: str, weight: float = 1.0) -> list[Any]:
         return find_loras([LoraUse(slug=slug, weight=weight)], settings.loras)
 
-    forgetful = Stack(base.pipe, subject.found.name, kept_bytes=1)
+    forgetful = LoraStack(base.pipe, subject.found.name, kept_bytes=1)
     turn, plain_turn = _alternating(), _alternating()
 
     def swap_from_disk() -> None:

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from lora_studio.config import Kind
-from lora_studio.images.comparison_sheet import Row, draw_sheet
+from lora_studio.images.comparison_sheet import SheetRow, draw_sheet
 from lora_studio.request import GenerateRequest, LoraUse
 from lora_studio.settings import CHECKOUT, Settings
 from lora_studio.studio import Studio, open_studio
@@ -203,14 +203,14 @@ def examine(studio: Studio, subject: Subject, judge: Judge, seeds: int) -> tuple
     sheets, losses = [], []
     for seed in range(1, seeds + 1):
         slug = train(studio, subject, seed)
-        measured, rows = {}, [Row(label="training pictures", images=pictures[:SHEET_COLUMNS])]
+        measured, rows = {}, [SheetRow(label="training pictures", images=pictures[:SHEET_COLUMNS])]
         for asked in subject.rounds:
             for side, used in (("base", ""), ("LoRA", slug)):
                 images = draw(studio, asked.prompts, used, seed)
                 measured[f"{side}, {asked.name}"] = yardstick.measure(images, asked.things)
                 captions = asked.prompts[:SHEET_COLUMNS] if used else ()
                 rows.append(
-                    Row(label=f"{side}, {asked.name}", images=images[:SHEET_COLUMNS], captions=captions)
+                    SheetRow(label=f"{side}, {asked.name}", images=images[:SHEET_COLUMNS], captions=captions)
                 )
         runs.append(measured)
         sheets.append(draw_sheet(f"What the LoRA of the set {name} learned, seed {seed}", rows))

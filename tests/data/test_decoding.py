@@ -41,7 +41,7 @@ def file_of(image: Image.Image, kind: str, **options: Any) -> bytes:
 MEMORY = """
 import resource, sys, threading
 from pathlib import Path
-from lora_studio.data import decoding
+from lora_studio.data.pixels import decoding
 from lora_studio.images.input_store import take_in
 path, folder = Path(sys.argv[1]), Path(sys.argv[2])
 threads = [threading.Thread(target=take_in, args=(path, folder)) for _ in range(3)]

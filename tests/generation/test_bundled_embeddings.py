@@ -10,10 +10,10 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 
-from lora_studio.families.bundled_embeddings import Reading, Word
+from lora_studio.families.bundled_embeddings import BundledEmbedding, TokenReading
 from lora_studio.families.clip_prompt import encode, windows_of
 from lora_studio.generation.lora_lookup import WantedLora
-from lora_studio.generation.lora_stack import Stack
+from lora_studio.generation.lora_stack import LoraStack
 from lora_studio.lora.file.lora_files import read_header
 from lora_studio.lora.network.layer_fit import MOST_WORDS
 from tests.generation.conftest import Draw, MakeLora
@@ -46,7 +46,7 @@ def with_standing(pipe: Any, part: str, own: torch.Tensor) -> None:
 def test_its_vectors_are_read_where_the_word_stands(base: Path, text: str) -> None:
     pipe, other = (StableDiffusionPipeline.from_pretrained(base) for _ in range(2))
     own = vectors(2, 16)
-    word = Word("my-word", {"text_encoder": own})
+    word = BundledEmbedding("my-word", {"text_encoder": own})
     got = encode(pipe, text.replace("{}", "my-word"), "bad my-word", words=[word])
     with_standing(other, "text_encoder", own)
     wanted = encode(other, text.replace("{}", "~ ^"), "bad ~ ^")
@@ -61,7 +61,7 @@ def test_each_text_encoder_has_its_own(tmp_path: Path) -> None:
     folder = make_tiny_sdxl(tmp_path / "xl")
     pipe, other = (StableDiffusionXLPipeline.from_pretrained(folder) for _ in range(2))
     own = {"text_encoder": vectors(1, 16), "text_encoder_2": vectors(1, 24, seed=1)}
-    got = encode(pipe, "a word", "", words=[Word("word", own)])
+    got = encode(pipe, "a word", "", words=[BundledEmbedding("word", own)])
     for part, table in own.items():
         with_standing(other, part, table)
     wanted = encode(other, "a ~", "")
@@ -70,16 +70,16 @@ def test_each_text_encoder_has_its_own(tmp_path: Path) -> None:
 
 
 def test_the_longer_name_counts_and_a_window_does_not_cut_a_word() -> None:
-    words = [Word("ab", {"x": vectors(3, 4)}), Word("abc", {"x": vectors(2, 4)})]
-    reading = Reading(lambda text: [ord(letter) for letter in text], words, "x")
+    words = [BundledEmbedding("ab", {"x": vectors(3, 4)}), BundledEmbedding("abc", {"x": vectors(2, 4)})]
+    reading = TokenReading(lambda text: [ord(letter) for letter in text], words, "x")
     assert sorted(set(reading("xabcyab"))) == [-6, -5, -3, -2, -1, ord("x"), ord("y")]
     windows = windows_of(reading, "z" * 74 + "ab")
     assert [len(window) for window in windows] == [74, 3]
 
 
 def test_words_in_a_row_are_cut_between_each_other() -> None:
-    words = [Word(name, {"x": vectors(40, 4, seed)}) for seed, name in enumerate("ab")]
-    reading = Reading(lambda text: [ord(letter) for letter in text], words, "x")
+    words = [BundledEmbedding(name, {"x": vectors(40, 4, seed)}) for seed, name in enumerate("ab")]
+    reading = TokenReading(lambda text: [ord(letter) for letter in text], words, "x")
     windows = windows_of(reading, "abba")
     assert [len(window) for window in windows] == [40] * 4
     first = [token for token, _ in windows[0]]
@@ -92,7 +92,7 @@ def test_a_file_brings_its_words_along(base: Path, tmp_path: Path) -> None:
     own, wide = vectors(2, 16), vectors(2, 99)
     more = {"bundle_emb.mine.string_to_param.*": own, "bundle_emb.wide.string_to_param.*": wide}
     save_file({**load_file(file), **more}, file)
-    stack = Stack(pipe, "tiny")
+    stack = LoraStack(pipe, "tiny")
     (note,) = stack.apply([WantedLora(slug="x", weight=1.0, header=read_header(file))])
     assert "bundle_emb.wide" in note
     assert "bundle_emb.mine" not in note
@@ -107,7 +107,7 @@ def test_so_many_words_of_a_file_are_read_and_no_more(base: Path, tmp_path: Path
     file = write_lora(tmp_path / "x.safetensors", base)
     more = {f"bundle_emb.w{number}.string_to_param.*": vectors(1, 16) for number in range(MOST_WORDS + 30)}
     save_file({**load_file(file), **more}, file)
-    stack = Stack(StableDiffusionPipeline.from_pretrained(base), "tiny")
+    stack = LoraStack(StableDiffusionPipeline.from_pretrained(base), "tiny")
     (note,) = stack.apply([WantedLora(slug="x", weight=1.0, header=read_header(file))])
     assert len(stack.words) == MOST_WORDS
     assert "30 of its parts are left out" in note

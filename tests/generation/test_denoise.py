@@ -14,7 +14,7 @@ from PIL import Image
 from lora_studio.errors import ConfigError, DeviceLost, Diverged, StoreError
 from lora_studio.events import Denoised, Event, ImageSaved, Noted, PhaseAdvanced, Stopped
 from lora_studio.generation.defaults import skipped, stretched
-from lora_studio.generation.partial_scheduler import Course
+from lora_studio.generation.partial_scheduler import PartialScheduler
 from lora_studio.generation.pipelines import LoadedBase
 from lora_studio.generation.prompt_cache import EncodedTexts
 from lora_studio.generator import Generator
@@ -224,9 +224,13 @@ def test_a_course_says_how_often_the_denoiser_is_asked(draw: Draw, generator: Ge
 
     draw()
     own = loaded(generator).scheduler_config
-    assert [len(Course(build_scheduler("Heun", own), 10, skip)) for skip in (None, 0, 4)] == [19, 19, 11]
+    assert [len(PartialScheduler(build_scheduler("Heun", own), 10, skip)) for skip in (None, 0, 4)] == [
+        19,
+        19,
+        11,
+    ]
     with pytest.raises(AttributeError, match="no_such_thing"):
-        _ = Course(build_scheduler("DDIM", own), 3).no_such_thing
+        _ = PartialScheduler(build_scheduler("DDIM", own), 3).no_such_thing
 
 
 def test_a_prompt_is_encoded_once(generator: Generator, draw: Draw, make_lora: MakeLora) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lora_studio.generation.initial_noise import Noise, slerp
+from lora_studio.generation.initial_noise import InitialNoise, slerp
 from lora_studio.images.input_store import keep
 from lora_studio.request import MAX_SEED, GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
@@ -21,7 +21,7 @@ def pixels(image: GeneratedImage) -> bytes:
 
 def noise(strength: float, seed: int = 7, second: int = 9) -> torch.Tensor:
     request = GenerateRequest.build(seed=seed, variation_seed=second, variation_strength=strength)
-    return Noise(request).draw(SHAPE, torch.float32)
+    return InitialNoise(request).draw(SHAPE, torch.float32)
 
 
 def test_the_ends_are_the_seeds_own_noise_to_the_bit() -> None:

@@ -16,7 +16,7 @@ from lora_studio.errors import BrokenFile, DeviceLost, FamilyMismatch, UnknownFo
 from lora_studio.events import ignore
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.generation.lora_lookup import find_loras
-from lora_studio.generation.lora_stack import Stack
+from lora_studio.generation.lora_stack import LoraStack
 from lora_studio.generation.pipelines import LoadedBase, Pipelines
 from lora_studio.generator import Generator
 from lora_studio.lora.file.keys import layer_name
@@ -33,7 +33,7 @@ def load_tiny(settings: Settings) -> LoadedBase:
     return base
 
 
-def weights_of(stack: Stack, key: str) -> list[torch.Tensor]:
+def weights_of(stack: LoraStack, key: str) -> list[torch.Tensor]:
     return [weight for change in stack._loras[key].changes.values() for weight in change.weights.values()]
 
 
@@ -123,7 +123,7 @@ def test_weights_count_and_zero_is_absent(draw: Draw) -> None:
 def test_only_so_many_bytes_stay_in_memory(settings: Settings, make_lora: MakeLora) -> None:
     for number in range(6):
         make_lora(f"l{number}", seed=number, only="mid_block", text_encoder=False)
-    stack = Stack(load_tiny(settings).pipe, "tiny")
+    stack = LoraStack(load_tiny(settings).pipe, "tiny")
 
     def take(*numbers: int) -> None:
         stack.apply(find_loras([LoraUse(slug=f"l{number}") for number in numbers], settings.loras))
@@ -131,7 +131,7 @@ def test_only_so_many_bytes_stay_in_memory(settings: Settings, make_lora: MakeLo
     take(0)
     one = stack.size_bytes
     assert one == sum(weight.nbytes for weight in weights_of(stack, "l0"))
-    stack = Stack(load_tiny(settings).pipe, "tiny", kept_bytes=3 * one)
+    stack = LoraStack(load_tiny(settings).pipe, "tiny", kept_bytes=3 * one)
     for number in range(6):
         take(number)
     assert stack.loaded == ("l3", "l4", "l5"), "those unused for longest went"
@@ -164,7 +164,7 @@ def test_nothing_is_left_on_the_base_after_removal(settings: Settings, make_lora
 def test_swaps_leave_no_tensors_behind(settings: Settings, make_lora: MakeLora) -> None:
     for slug in "abc":
         make_lora(slug, seed=ord(slug), only="mid_block")
-    stack = Stack(load_tiny(settings).pipe, "tiny", kept_bytes=1)
+    stack = LoraStack(load_tiny(settings).pipe, "tiny", kept_bytes=1)
 
     def alive(slug: str) -> int:
         stack.apply(find_loras([LoraUse(slug=slug)], settings.loras))
@@ -397,7 +397,7 @@ def test_a_lora_of_zeros_is_named(settings: Settings, make_lora: MakeLora, dtype
     file = make_lora("zero", metadata={"modelspec.title": "Nil"})
     tensors = load_file(file)
     empty = {key: (value if "alpha" in key else value * 0).to(dtype) for key, value in tensors.items()}
-    stack = Stack(base.pipe, "tiny")
+    stack = LoraStack(base.pipe, "tiny")
     save_file(empty, file, metadata={"modelspec.title": "Nil"})
     (remark,) = stack.apply(find_loras([LoraUse(slug="zero")], settings.loras))
     assert "Nil" in remark

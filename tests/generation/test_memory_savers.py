@@ -17,7 +17,16 @@ from lora_studio.events import Event, Noted, ignore
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.generation import memory_savers
 from lora_studio.generation.lora_lookup import find_loras
-from lora_studio.generation.memory_savers import GB, LADDERS, OFFLOAD, SAID, SLICES, TILES, UNLOADED, Thrift
+from lora_studio.generation.memory_savers import (
+    GB,
+    LADDERS,
+    OFFLOAD,
+    SAID,
+    SLICES,
+    TILES,
+    UNLOADED,
+    MemorySavers,
+)
 from lora_studio.generation.pipelines import LoadedBase, Pipelines
 from lora_studio.request import GenerateRequest, LoraUse
 from lora_studio.runtime import Device, find_device, find_memory
@@ -62,7 +71,7 @@ def test_with_memory_to_spare_nothing_is_done(base: LoadedBase, free: Callable[[
     events: list[Event] = []
     memory_savers.fit(base, LARGE, events.append)
     assert events == []
-    assert base.thrift.rungs == ()
+    assert base.savers.rungs == ()
 
 
 def test_a_large_picture_is_decoded_in_tiles_and_a_small_one_after_it_is_not(
@@ -72,17 +81,17 @@ def test_a_large_picture_is_decoded_in_tiles_and_a_small_one_after_it_is_not(
     free(20_000_000)
     events: list[Event] = []
     memory_savers.fit(base, LARGE, events.append)
-    assert base.thrift.rungs == (TILES,)
+    assert base.savers.rungs == (TILES,)
     assert base.pipe.vae.use_tiling
     assert messages(events) == [SAID[TILES]]
     memory_savers.fit(base, LARGE, events.append)
     assert len(events) == 1, "said once"
     second_pass = GenerateRequest(width=512, height=512, hires_scale=2)
     memory_savers.fit(base, second_pass, events.append)
-    assert base.thrift.rungs == (TILES,), "the larger size counts"
+    assert base.savers.rungs == (TILES,), "the larger size counts"
     free(64 * GB)
     memory_savers.fit(base, LARGE, events.append)
-    assert base.thrift.rungs == ()
+    assert base.savers.rungs == ()
     assert torch.equal(drawn(base), before)
 
 
@@ -90,8 +99,8 @@ def test_after_an_error_it_is_tried_again_one_rung_up(base: LoadedBase, free: Ca
     tries: list[tuple[str, ...]] = []
 
     def draw() -> str:
-        tries.append(base.thrift.rungs)
-        if not base.thrift.rungs:
+        tries.append(base.savers.rungs)
+        if not base.savers.rungs:
             raise OutOfMemory("The memory was not enough.", "Take a smaller size.")
         return "a picture"
 
@@ -102,7 +111,7 @@ def test_after_an_error_it_is_tried_again_one_rung_up(base: LoadedBase, free: Ca
     memory_savers.draw_within(base, LARGE, events.append, draw)
     assert tries[2:] == [(TILES,)], "learned for this size and more"
     memory_savers.fit(base, GenerateRequest(width=64, height=64), events.append)
-    assert base.thrift.rungs == (), "but not for less"
+    assert base.savers.rungs == (), "but not for less"
 
 
 def test_at_the_top_the_error_is_told(base: LoadedBase, free: Callable[[int], None]) -> None:
@@ -123,19 +132,19 @@ def test_other_bases_go_first(settings: Settings, free: Callable[[int], None]) -
     assert base is not None
     assert memory_savers.after_oom(base, ASKED) == UNLOADED
     assert [loaded.found.name for loaded in pipelines._loaded.values()] == ["tiny"]
-    assert base.thrift.rungs == ()
+    assert base.savers.rungs == ()
     assert memory_savers.after_oom(base, ASKED) == SAID[TILES]
 
 
 def test_tiles_are_used_above_their_size_and_look_alike(base: LoadedBase) -> None:
     """The tiny base's tiles are 64 pixels wide."""
     whole, small = drawn(base, 128), drawn(base, 64)
-    base.thrift.use((TILES,))
+    base.savers.use((TILES,))
     assert torch.equal(drawn(base, 64), small)
     tiled = drawn(base, 128)
     assert not torch.equal(tiled, whole)
     assert (tiled - whole).abs().mean() < 0.1
-    base.thrift.use(())
+    base.savers.use(())
     assert torch.equal(drawn(base, 128), whole)
 
 
@@ -146,13 +155,13 @@ def test_slices_of_attention_give_the_same_and_leave_nothing(
     base.stack.apply(find_loras([LoraUse(slug="a")], settings.loras))
     whole = drawn(base)
     processors = dict(base.pipe.unet.attn_processors)
-    thrift = Thrift(parts=base.parts, pipe=base.pipe, device=base.device)
-    thrift.use((SLICES,))
+    savers = MemorySavers(parts=base.parts, pipe=base.pipe, device=base.device)
+    savers.use((SLICES,))
     assert {type(each).__name__ for each in base.pipe.unet.attn_processors.values()} == {
         "SlicedAttnProcessor"
     }
     torch.testing.assert_close(drawn(base), whole, rtol=1e-3, atol=1e-4)
-    thrift.use(())
+    savers.use(())
     now = base.pipe.unet.attn_processors
     assert [type(now[name]) for name in now] == [type(processors[name]) for name in now]
     assert torch.equal(drawn(base), whole)
@@ -170,10 +179,10 @@ def test_parts_that_take_turns_draw_the_same(
     make_lora("a")
     base.stack.apply(find_loras([LoraUse(slug="a")], settings.loras))
     before = drawn(base)
-    base.thrift.use((OFFLOAD,))
+    base.savers.use((OFFLOAD,))
     assert torch.equal(drawn(base), before)
     assert base.pipe.unet.device.type == "cpu"
-    base.thrift.use(())
+    base.savers.use(())
     assert base.pipe.unet.device.type == "cuda"
     assert torch.equal(drawn(base), before)
 

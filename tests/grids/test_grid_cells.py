@@ -7,7 +7,7 @@ import pytest
 
 from lora_studio.errors import ConfigError
 from lora_studio.grids.axis_values import numbers, split_values
-from lora_studio.grids.grid_cells import Cell, Plan, drawing_order, plan_grid, read_values
+from lora_studio.grids.grid_cells import Cell, GridPlan, drawing_order, plan_grid, read_values
 from lora_studio.grids.grid_request import MOST_CELLS, PARAMETERS, Axis, GridRequest
 from lora_studio.prompts.styles import STYLES
 from lora_studio.request import GenerateRequest
@@ -24,7 +24,7 @@ def grid(x: Any, y: Any = None, z: Any = None, **request: Any) -> GridRequest:
     return GridRequest.build(request={"prompt": "a cat", "seed": 3, **request}, **axes)
 
 
-def values_of(plan: Plan, name: str) -> list[Any]:
+def values_of(plan: GridPlan, name: str) -> list[Any]:
     return [getattr(cell.request, name) for cell in plan.cells]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from lora_studio.images.comparison_sheet import GAP, LABEL_WIDTH, TITLE_HEIGHT, Row, draw_sheet
+from lora_studio.images.comparison_sheet import GAP, LABEL_WIDTH, TITLE_HEIGHT, SheetRow, draw_sheet
 
 
 def plain(colour: str, size: tuple[int, int] = (32, 32)) -> Image.Image:
@@ -13,8 +13,8 @@ def plain(colour: str, size: tuple[int, int] = (32, 32)) -> Image.Image:
 
 def test_pictures_stand_in_rows() -> None:
     rows = [
-        Row(label="first", images=[plain("red"), plain("lime")]),
-        Row(label="second", images=[plain("blue")]),
+        SheetRow(label="first", images=[plain("red"), plain("lime")]),
+        SheetRow(label="second", images=[plain("blue")]),
     ]
     sheet = draw_sheet("A title", rows, cell=50)
     left, top, pitch = LABEL_WIDTH + 25, TITLE_HEIGHT + 25, 50 + GAP
@@ -25,13 +25,13 @@ def test_pictures_stand_in_rows() -> None:
 
 
 def test_a_wide_picture_is_shown_whole() -> None:
-    sheet = draw_sheet("", [Row(label="", images=[plain("red", (64, 32))])], cell=50)
+    sheet = draw_sheet("", [SheetRow(label="", images=[plain("red", (64, 32))])], cell=50)
     left, top = LABEL_WIDTH, TITLE_HEIGHT
     assert sheet.getpixel((left + 1, top + 25)) == sheet.getpixel((left + 48, top + 25)) == (255, 0, 0)
     assert sheet.getpixel((left + 25, top + 2)) != (255, 0, 0)
 
 
 def test_captions_make_room_for_themselves() -> None:
-    without = draw_sheet("", [Row(label="", images=[plain("red")])])
-    with_captions = draw_sheet("", [Row(label="", images=[plain("red")], captions=["a cat on a mat"])])
+    without = draw_sheet("", [SheetRow(label="", images=[plain("red")])])
+    with_captions = draw_sheet("", [SheetRow(label="", images=[plain("red")], captions=["a cat on a mat"])])
     assert with_captions.height > without.height

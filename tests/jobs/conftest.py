@@ -11,7 +11,7 @@ import pytest
 
 from lora_studio.config import TrainConfig
 from lora_studio.events import Emit, Finished, ShouldStop, Started, StepDone, Stopped
-from lora_studio.jobs.training_queue import JobQueue
+from lora_studio.jobs.training_queue import TrainingQueue
 from lora_studio.store.database import Database
 from lora_studio.store.job_store import JobStore
 from lora_studio.training_request import RunRequest
@@ -65,11 +65,11 @@ def store(tmp_path: Path) -> Iterator[JobStore]:
 
 
 @pytest.fixture
-def open_queue(store: JobStore, worker: SteppingWorker) -> Iterator[Callable[..., JobQueue]]:
-    queues: list[JobQueue] = []
+def open_queue(store: JobStore, worker: SteppingWorker) -> Iterator[Callable[..., TrainingQueue]]:
+    queues: list[TrainingQueue] = []
 
-    def build(started: bool = True, **changes: Any) -> JobQueue:
-        queue = JobQueue(**{"store": store, "worker": worker, "beat_seconds": 0.05, **changes})
+    def build(started: bool = True, **changes: Any) -> TrainingQueue:
+        queue = TrainingQueue(**{"store": store, "worker": worker, "beat_seconds": 0.05, **changes})
         queues.append(queue)
         if started:
             queue.start()

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lora_studio.errors import DeviceBusy
-from lora_studio.jobs.action_locks import KINDS, Turns
+from lora_studio.jobs.action_locks import KINDS, ActionLocks
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_of_fifty_at_once_one_is_at_it_and_few_wait(name: str) -> None:
-    turns, go, lock = Turns(), threading.Event(), threading.Lock()
+    turns, go, lock = ActionLocks(), threading.Event(), threading.Lock()
     inside, most = 0, 0
     asked = threading.Semaphore(0)
 
@@ -43,7 +43,7 @@ def test_of_fifty_at_once_one_is_at_it_and_few_wait(name: str) -> None:
 
 
 def test_a_failure_lets_the_next_one_in() -> None:
-    turns = Turns()
+    turns = ActionLocks()
     for _ in range(3):
         with pytest.raises(ValueError, match="x"), turns.take("plan"):
             raise ValueError("x")

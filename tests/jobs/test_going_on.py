@@ -15,7 +15,7 @@ from lora_studio.config import TrainConfig
 from lora_studio.errors import StoreError
 from lora_studio.events import Emit, ShouldStop, Started, StepDone
 from lora_studio.jobs.thread_worker import ThreadWorker
-from lora_studio.jobs.training_queue import FROM_THE_START, JobQueue
+from lora_studio.jobs.training_queue import FROM_THE_START, TrainingQueue
 from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.records import JobRecord, JobStatus
 from lora_studio.runtime import DeviceLease
@@ -26,7 +26,7 @@ from tests.tiny import make_pictures, make_tiny_base, tiny_values
 from tests.waiting import PATIENCE, until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-Open = Callable[..., JobQueue]
+Open = Callable[..., TrainingQueue]
 Build = Callable[..., TrainConfig]
 STEPS = 40
 PROGRAM = """
@@ -74,7 +74,7 @@ def tensor_hash(job: JobRecord) -> str:
     return read_header(find_file(Path(job.result_path))).tensor_hash
 
 
-def steps_of(queue: JobQueue, job_id: str) -> list[int]:
+def steps_of(queue: TrainingQueue, job_id: str) -> list[int]:
     return [stored.event.step for stored in queue.events(job_id, kinds=("StepDone",))]
 
 
@@ -254,7 +254,7 @@ def test_what_could_not_be_stored_at_the_end_is_stored_later(
 ) -> None:
     """A full disk takes the database along; the page sees the end from the file of unstored events, and when
     there is room, the database has it too."""
-    monkeypatch.setattr("lora_studio.jobs.event_sink.Receiver.settle.__defaults__", (0.2,))
+    monkeypatch.setattr("lora_studio.jobs.event_sink.EventSink.settle.__defaults__", (0.2,))
     worker = Listening()
     queue = open_queue(worker=worker)
     job = queue.submit(config_named())

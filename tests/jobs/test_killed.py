@@ -12,7 +12,7 @@ import pytest
 
 from lora_studio.config import TrainConfig
 from lora_studio.jobs import training_queue as module
-from lora_studio.jobs.training_queue import JobQueue
+from lora_studio.jobs.training_queue import TrainingQueue
 from lora_studio.records import JobStatus
 from lora_studio.store.job_store import JobStore
 from tests.jobs.conftest import SteppingWorker
@@ -54,7 +54,7 @@ def other_process(tmp_path: Path, config_named: Callable[..., TrainConfig]):  # 
 def test_a_killed_run_is_interrupted_and_what_waited_runs(
     other_process: tuple[subprocess.Popen[str], list[str]],
     store: JobStore,
-    open_queue: Callable[..., JobQueue],
+    open_queue: Callable[..., TrainingQueue],
     worker: SteppingWorker,
 ) -> None:
     child, (running, waiting) = other_process
@@ -77,7 +77,7 @@ def test_a_killed_run_is_interrupted_and_what_waited_runs(
 
 def test_jobs_of_a_living_program_are_left_alone_until_it_dies(
     other_process: tuple[subprocess.Popen[str], list[str]],
-    open_queue: Callable[..., JobQueue],
+    open_queue: Callable[..., TrainingQueue],
     worker: SteppingWorker,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -95,7 +95,7 @@ def test_jobs_of_a_living_program_are_left_alone_until_it_dies(
 
 
 def test_a_job_can_be_stopped_from_another_program(
-    other_process: tuple[subprocess.Popen[str], list[str]], open_queue: Callable[..., JobQueue]
+    other_process: tuple[subprocess.Popen[str], list[str]], open_queue: Callable[..., TrainingQueue]
 ) -> None:
     _, (running, _) = other_process
     queue = open_queue(started=False)

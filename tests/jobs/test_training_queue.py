@@ -10,7 +10,7 @@ import pytest
 from lora_studio.config import TrainConfig
 from lora_studio.errors import ConfigError, DeviceBusy, DiskFull, OutOfMemory, StoreError
 from lora_studio.events import Emit, Failed, Finished, Noted, ShouldStop
-from lora_studio.jobs.training_queue import MOST_WAITING, JobQueue
+from lora_studio.jobs.training_queue import MOST_WAITING, TrainingQueue
 from lora_studio.records import JobRecord, JobStatus
 from lora_studio.store.job_store import JobStore
 from lora_studio.training_request import RunRequest
@@ -18,7 +18,7 @@ from tests.jobs.conftest import SteppingWorker, step
 from tests.waiting import PATIENCE, until
 
 Build = Callable[..., TrainConfig]
-Open = Callable[..., JobQueue]
+Open = Callable[..., TrainingQueue]
 
 
 def test_a_job_runs_to_its_end(open_queue: Open, worker: SteppingWorker, config_named: Build) -> None:
@@ -365,7 +365,7 @@ def test_steps_look_like_a_trainers(store: JobStore, config_named: Build) -> Non
 
 
 def test_a_queue_has_an_end(
-    open_queue: Callable[..., JobQueue], config_named: Callable[..., TrainConfig]
+    open_queue: Callable[..., TrainingQueue], config_named: Callable[..., TrainConfig]
 ) -> None:
     queue = open_queue(started=False)
     for number in range(MOST_WAITING):
@@ -377,7 +377,7 @@ def test_a_queue_has_an_end(
 
 
 def test_on_a_full_disk_nothing_is_queued(
-    open_queue: Callable[..., JobQueue],
+    open_queue: Callable[..., TrainingQueue],
     config_named: Callable[..., TrainConfig],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from lora_studio.config import TrainConfig
 from lora_studio.jobs import event_sink as receiving
-from lora_studio.jobs.training_queue import JobQueue
+from lora_studio.jobs.training_queue import TrainingQueue
 from lora_studio.records import JobStatus
 from lora_studio.store.database import Database
 from lora_studio.store.event_spool import NAME
@@ -75,7 +75,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobStore]
 
 def test_a_locked_database_holds_up_nobody(
     store: JobStore,
-    open_queue: Callable[..., JobQueue],
+    open_queue: Callable[..., TrainingQueue],
     worker: SteppingWorker,
     config_named: Callable[..., TrainConfig],
     tmp_path: Path,
@@ -101,7 +101,7 @@ def test_a_locked_database_holds_up_nobody(
 
 def test_a_program_killed_meanwhile_loses_nothing(
     store: JobStore,
-    open_queue: Callable[..., JobQueue],
+    open_queue: Callable[..., TrainingQueue],
     config_named: Callable[..., TrainConfig],
     tmp_path: Path,
 ) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from lora_studio.errors import ModelFileError
 from lora_studio.generation.lora_lookup import WantedLora, check_fit, layers_of
-from lora_studio.generation.lora_stack import Stack
+from lora_studio.generation.lora_stack import LoraStack
 from lora_studio.lora.file.lora_files import read_header
 from tests.generation.loras import write_lora
 from tests.images.foreign import Table, full_size, pairs, write_header
@@ -114,7 +114,7 @@ def test_what_fits_is_used_and_the_rest_is_said(
     changed = {key: tensor.contiguous() for key, tensor in change(tensors).items()}
     save_file(changed, file)
     header = read_header(file)
-    stack = Stack(pipe, "tiny")
+    stack = LoraStack(pipe, "tiny")
     notes = stack.apply([WantedLora(slug="x", weight=1.0, header=header)])
     assert len(stack.loaded) == 1
     assert [said in note for note in notes] == ([True] if said else [])
@@ -133,7 +133,7 @@ def test_what_is_damaged_is_refused_in_a_sentence_that_names_it(
     if damage == "bytes behind":
         file.write_bytes(file.read_bytes() + b"\0" * 7)
     with pytest.raises(ModelFileError) as caught:
-        Stack(pipe, "tiny").apply([WantedLora(slug="odd", weight=1.0, header=read_header(file))])
+        LoraStack(pipe, "tiny").apply([WantedLora(slug="odd", weight=1.0, header=read_header(file))])
     assert "odd" in caught.value.message
     assert caught.value.hint
 

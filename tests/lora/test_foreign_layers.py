@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from lora_studio.generation.lora_lookup import WantedLora
-from lora_studio.generation.lora_stack import Stack
+from lora_studio.generation.lora_stack import LoraStack
 from lora_studio.lora.file.lora_files import read_header
 from lora_studio.lora.network.kinds import fits
 from tests.tiny import make_tiny_base
@@ -43,8 +43,8 @@ def some(*sides: int, seed: int = 0) -> torch.Tensor:
     return 0.3 * torch.randn(*sides, generator=torch.Generator().manual_seed(seed + 7 * sum(sides)))
 
 
-def put_on(pipe: Any, file: Path, weight: float = 1.0) -> tuple[Stack, list[str]]:
-    stack = Stack(pipe, "tiny")
+def put_on(pipe: Any, file: Path, weight: float = 1.0) -> tuple[LoraStack, list[str]]:
+    stack = LoraStack(pipe, "tiny")
     return stack, stack.apply([WantedLora(slug="x", weight=weight, header=read_header(file))])
 
 

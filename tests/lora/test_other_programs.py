@@ -15,7 +15,7 @@ from lora_studio.config import TrainConfig
 from lora_studio.families import family_of
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.generation.lora_lookup import WantedLora
-from lora_studio.generation.lora_stack import Stack
+from lora_studio.generation.lora_stack import LoraStack
 from lora_studio.lora.file.lora_files import read_header
 from lora_studio.lora.file.other_programs import (
     A1111,
@@ -124,7 +124,7 @@ def test_diffusers_itself(base: Path, title: str, conv: bool, tmp_path: Path) ->
     others.text_encoder_2 = getattr(theirs, "text_encoder_2", None)
     drawn = answer(family, others)
     fresh = family.load()
-    Stack(family.pipeline(fresh), "x").apply([WantedLora(slug="x", weight=1.0, header=read_header(file))])
+    LoraStack(family.pipeline(fresh), "x").apply([WantedLora(slug="x", weight=1.0, header=read_header(file))])
     ours = answer(family, fresh)
     assert (ours - plain).abs().max() > 1e-4
     assert torch.allclose(drawn, ours, atol=2e-5) == (found == "whole")

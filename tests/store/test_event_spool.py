@@ -10,7 +10,7 @@ import pytest
 from lora_studio.config import TrainConfig
 from lora_studio.events import Event, Finished, Noted, Started, StepDone
 from lora_studio.records import JobRecord, JobStatus
-from lora_studio.store.event_spool import Unstored, laid_over, replay
+from lora_studio.store.event_spool import EventSpool, laid_over, replay
 from lora_studio.store.job_store import JobStore
 
 
@@ -38,18 +38,18 @@ def kinds(store: JobStore, job: JobRecord) -> list[str]:
 def test_a_job_is_shown_as_its_unstored_events_left_it(store: JobStore, job: JobRecord) -> None:
     folder = store.folder(job.id)
     assert laid_over(job, folder) is job
-    Unstored(folder).add([(step(3), 13.0), (step(4), 14.0)])
+    EventSpool(folder).add([(step(3), 13.0), (step(4), 14.0)])
     seen = laid_over(job, folder)
     assert (seen.step, seen.loss, seen.status) == (4, 0.25, JobStatus.RUNNING)
     assert seen.progress > job.progress
     assert seen.revision > job.revision
-    Unstored(folder).add([(Finished(path="x", steps=10, seconds=1.0), 15.0)])
+    EventSpool(folder).add([(Finished(path="x", steps=10, seconds=1.0), 15.0)])
     assert laid_over(job, folder).status == JobStatus.FINISHED
     assert store.get(job.id) == job
 
 
 def test_replayed_in_order_and_then_gone(store: JobStore, job: JobRecord) -> None:
-    unstored = Unstored(store.folder(job.id))
+    unstored = EventSpool(store.folder(job.id))
     unstored.add([(step(3), 13.0)])
     unstored.add([(Finished(path="x", steps=10, seconds=1.0), 14.0)])
     assert replay(store, job.id) == 2
@@ -65,7 +65,7 @@ def test_what_was_stored_before_the_crash_is_not_stored_twice(
 ) -> None:
     """The process was killed after so many of them, before it could remove the file."""
     events: list[tuple[Event, float]] = [(step(3), 13.0), (Noted(message="n"), 14.0), (step(4), 15.0)]
-    Unstored(store.folder(job.id)).add(events)
+    EventSpool(store.folder(job.id)).add(events)
     for event, at in events[:already]:
         store.append(job.id, event, at)
     assert replay(store, job.id) == 3 - already
@@ -76,7 +76,7 @@ def test_what_was_stored_before_the_crash_is_not_stored_twice(
 def test_steps_that_a_run_took_back_do_not_return(store: JobStore, job: JobRecord) -> None:
     """It went back to step 3, which takes 3 and 4 away; the crash came after that."""
     events: list[tuple[Event, float]] = [(step(3), 13.0), (step(4), 14.0), (step(3), 15.0)]
-    Unstored(store.folder(job.id)).add(events)
+    EventSpool(store.folder(job.id)).add(events)
     for event, at in events:
         store.append(job.id, event, at)
     assert replay(store, job.id) == 0
@@ -85,7 +85,7 @@ def test_steps_that_a_run_took_back_do_not_return(store: JobStore, job: JobRecor
 
 
 def test_a_line_cut_short_is_left_out(store: JobStore, job: JobRecord, tmp_path: Path) -> None:
-    unstored = Unstored(store.folder(job.id))
+    unstored = EventSpool(store.folder(job.id))
     unstored.add([(step(3), 13.0)])
     with unstored.path.open("a") as file:
         file.write('{"at": 14.0, "kind": "Ste')

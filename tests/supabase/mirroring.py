@@ -19,7 +19,7 @@ from lora_studio.gallery import Gallery
 from lora_studio.jobs.supabase.push import Pace
 from lora_studio.jobs.supabase.rows import mirror_id, worker_of
 from lora_studio.jobs.supabase.sync import Mirror
-from lora_studio.jobs.training_queue import JobQueue
+from lora_studio.jobs.training_queue import TrainingQueue
 from lora_studio.lora.file.lora_files import file_name
 from lora_studio.records import JobRecord
 from lora_studio.request import GeneratedImage, GenerateRequest, LoraUse
@@ -44,7 +44,7 @@ class Home:
     store: JobStore
     library: Library
     gallery: Gallery
-    queue: JobQueue
+    queue: TrainingQueue
     worker: SteppingWorker
     mirror: Mirror
 
@@ -115,7 +115,7 @@ def open_home(
     database = Database(settings.database)
     store, library, worker = JobStore(database), Library(database), SteppingWorker()
     gallery = Gallery(settings, library)
-    queue = JobQueue(store, worker, on_finished=gallery.scan, beat_seconds=0.05)
+    queue = TrainingQueue(store, worker, on_finished=gallery.scan, beat_seconds=0.05)
     mirror = Mirror(settings, database, queue, gallery, pace=pace, transport=transport)
     try:
         yield Home(settings, database, store, library, gallery, queue, worker, mirror)

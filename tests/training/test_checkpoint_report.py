@@ -9,23 +9,23 @@ import pytest
 from lora_studio.errors import StoreError
 from lora_studio.lora.checkpoint_report import (
     LEARNED_NOTHING,
-    Board,
-    Row,
+    CheckpointReport,
+    CheckpointRow,
     closeness,
     even_choice,
-    read_board,
+    read_report,
     recommend,
     score,
-    write_board,
+    write_report,
 )
 from lora_studio.lora.checkpoints import checkpoint_files, chosen_step, use_checkpoint
 from lora_studio.lora.file.lora_files import find_file, read_header
 
-BOARD = Board(
+BOARD = CheckpointReport(
     prompts=("a zwx", "a zwx at sea"),
     base=("previews/base-0.png", "previews/base-1.png"),
     rows=tuple(
-        Row(step=step, likeness=likeness, adherence=adherence, leak=leak)
+        CheckpointRow(step=step, likeness=likeness, adherence=adherence, leak=leak)
         for step, likeness, adherence, leak in (
             (25, 0.2, 1.0, 0.1),
             (50, 0.7, 0.98, 0.15),
@@ -47,13 +47,13 @@ def test_the_recommended_one_is_like_the_pictures_and_still_listens() -> None:
 
 
 def test_of_equals_the_earlier_one_is_recommended() -> None:
-    rows = tuple(Row(step=step, likeness=0.8 + step / 10_000) for step in (10, 20, 30))
+    rows = tuple(CheckpointRow(step=step, likeness=0.8 + step / 10_000) for step in (10, 20, 30))
     assert recommend(replace(BOARD, rows=rows))[0] == 10
 
 
 def test_a_rising_validation_loss_speaks_against_a_step() -> None:
     rows = tuple(
-        Row(step=step, likeness=0.5, validation_loss=loss)
+        CheckpointRow(step=step, likeness=0.5, validation_loss=loss)
         for step, loss in ((10, 0.20), (20, 0.10), (30, 0.30))
     )
     board = replace(BOARD, rows=rows, base_loss=0.25)
@@ -63,24 +63,24 @@ def test_a_rising_validation_loss_speaks_against_a_step() -> None:
 
 
 def test_without_any_measurement_nothing_is_recommended() -> None:
-    assert recommend(replace(BOARD, rows=(Row(step=1), Row(step=2)))) == (0, "")
+    assert recommend(replace(BOARD, rows=(CheckpointRow(step=1), CheckpointRow(step=2)))) == (0, "")
 
 
 def test_a_board_survives_its_file_and_what_a_later_version_adds(tmp_path: Path) -> None:
     (tmp_path / "training.json").write_text('{"title": "Disc"}')
-    write_board(tmp_path, BOARD)
-    assert read_board(tmp_path) == BOARD
+    write_report(tmp_path, BOARD)
+    assert read_report(tmp_path) == BOARD
     data = json.loads((tmp_path / "training.json").read_text())
     assert data["title"] == "Disc"
     data["board"]["rows"][0]["beauty"] = data["board"]["beauty"] = 1
     (tmp_path / "training.json").write_text(json.dumps(data))
-    assert read_board(tmp_path) == BOARD
+    assert read_report(tmp_path) == BOARD
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"board": 1}', '{"board": {"rows": [1]}}', '{"board": {}}'])
 def test_no_readable_board_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "training.json").write_text(text)
-    assert read_board(tmp_path) is None
+    assert read_report(tmp_path) is None
 
 
 def test_even_choice_keeps_the_last() -> None:
@@ -118,8 +118,8 @@ def test_a_damaged_checkpoint_changes_nothing(lora_with_checkpoints: Path) -> No
 
 def test_a_shortcoming_is_said_with_what_makes_up_for_it() -> None:
     rows = (
-        Row(step=10, likeness=0.7, adherence=1.0, leak=0.0),
-        Row(step=20, likeness=1.1, adherence=0.2, leak=0.9),
+        CheckpointRow(step=10, likeness=0.7, adherence=1.0, leak=0.0),
+        CheckpointRow(step=20, likeness=1.1, adherence=0.2, leak=0.9),
     )
     assert recommend(replace(BOARD, rows=rows))[1] == (
         "Step 10 is recommended: its pictures are not as close to yours as those of step 20, "
@@ -129,10 +129,19 @@ def test_a_shortcoming_is_said_with_what_makes_up_for_it() -> None:
 
 
 def test_where_nothing_was_learned_nothing_is_recommended() -> None:
-    rows = tuple(Row(step=step, likeness=likeness, leak=0.0) for step, likeness in ((1, 0.0), (2, 0.04)))
-    board = Board(prompts=("a",), base=("b.png",), rows=rows)
+    rows = tuple(
+        CheckpointRow(step=step, likeness=likeness, leak=0.0) for step, likeness in ((1, 0.0), (2, 0.04))
+    )
+    board = CheckpointReport(prompts=("a",), base=("b.png",), rows=rows)
     assert recommend(board) == (0, LEARNED_NOTHING)
-    assert recommend(Board(prompts=("a",), base=("b.png",), rows=(*rows, Row(step=3, likeness=0.3))))[0] == 3
+    assert (
+        recommend(
+            CheckpointReport(
+                prompts=("a",), base=("b.png",), rows=(*rows, CheckpointRow(step=3, likeness=0.3))
+            )
+        )[0]
+        == 3
+    )
 
 
 def test_a_likeness_is_shown_as_a_word() -> None:

@@ -9,18 +9,18 @@ from lora_studio.config import TrainConfig
 from lora_studio.data.pixels.picture_pixels import open_picture
 from lora_studio.events import Event, Noted
 from lora_studio.families.base_files.locate import find_base
-from lora_studio.lora.checkpoint_report import read_board
+from lora_studio.lora.checkpoint_report import read_report
 from lora_studio.runtime import find_device
 from lora_studio.settings import CHECKOUT
 from lora_studio.trainer import train
-from lora_studio.training.evaluation.checkpoint_scores import Judge, likeness
-from lora_studio.training.evaluation.previews import Artist, write_picture
+from lora_studio.training.evaluation.checkpoint_scores import CheckpointScorer, likeness
+from lora_studio.training.evaluation.previews import PreviewSampler, write_picture
 from lora_studio.training.model import load_engine
 from tests.training.conftest import ConfigMaker
 
 
 @pytest.fixture(scope="module")
-def starter_judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
+def starter_judge(tmp_path_factory: pytest.TempPathFactory) -> CheckpointScorer:
     folder = tmp_path_factory.mktemp("judge")
     values = {
         "pretrained_model_name_or_path": "starter",
@@ -34,8 +34,8 @@ def starter_judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
         "mixed_precision": "no",
     }
     engine = load_engine(TrainConfig.from_values(values), find_base("starter"), find_device(), torch.float32)
-    judge = Judge(engine=engine, artist=Artist(engine=engine))
-    judge.artist.prepare(())
+    judge = CheckpointScorer(engine=engine, preview_sampler=PreviewSampler(engine=engine))
+    judge.preview_sampler.prepare(())
     return judge
 
 
@@ -49,7 +49,7 @@ def examples(name: str, folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize(("name", "other"), [("alien", "ink"), ("ink", "alien")])
 def test_likeness_tells_the_subject_from_other_pictures(
-    starter_judge: Judge, tmp_path: Path, name: str, other: str
+    starter_judge: CheckpointScorer, tmp_path: Path, name: str, other: str
 ) -> None:
     """Half of a set is learned; the other half must look more like it than another set does: of 25
     pairs, chance would get half."""
@@ -64,9 +64,9 @@ def test_likeness_tells_the_subject_from_other_pictures(
     assert right >= 0.9 * len(near) * len(far)
 
 
-def test_adherence_finds_the_prompt_of_each_picture(starter_judge: Judge, tmp_path: Path) -> None:
+def test_adherence_finds_the_prompt_of_each_picture(starter_judge: CheckpointScorer, tmp_path: Path) -> None:
     prompts = ("cat", "rocket on a pink background", "castle on a green background")
-    images = starter_judge.artist.draw(prompts, (1, 2, 3), lambda *_: False, steps=10)
+    images = starter_judge.preview_sampler.draw(prompts, (1, 2, 3), lambda *_: False, steps=10)
     for number, image in enumerate(images):
         write_picture(image, tmp_path / f"{number}.png")
     latents = torch.cat([starter_judge.of_picture(tmp_path / f"{number}.png") for number in range(3)])
@@ -82,7 +82,7 @@ def test_likeness_runs_from_the_base_to_the_training_pictures() -> None:
 
 
 def test_a_run_ends_with_a_board(trained_with_checkpoints: Path) -> None:
-    board = read_board(trained_with_checkpoints)
+    board = read_report(trained_with_checkpoints)
     assert board is not None
     assert [row.step for row in board.rows] == [1, 2, 3, 4]
     files = [path for row in board.rows for path in (*row.pictures, row.without)]
@@ -95,7 +95,7 @@ def test_a_run_ends_with_a_board(trained_with_checkpoints: Path) -> None:
 def test_the_board_knows_the_validation_losses(make_config: ConfigMaker) -> None:
     events: list[Event] = []
     result = train(make_config(validation_split=0.5), events.append)
-    board = read_board(result.path)
+    board = read_report(result.path)
     assert board is not None
     assert board.base_loss is not None
     assert [row.validation_loss is not None for row in board.rows] == [True] * 4
@@ -106,7 +106,7 @@ def test_the_board_knows_the_validation_losses(make_config: ConfigMaker) -> None
 @pytest.mark.parametrize("changes", [{"checkpoint_board": False}, {"save_every_n_steps": 0}])
 def test_where_there_is_nothing_to_compare_there_is_no_board(make_config: ConfigMaker, changes: dict) -> None:
     result = train(make_config(trigger_word="zwx", sample_every_n_steps=2, **changes))
-    assert read_board(result.path) is None
+    assert read_report(result.path) is None
     drawn = [path.name for path in Path(result.path, "previews").glob("without-*")]
     assert bool(drawn) == ("checkpoint_board" not in changes)
 
@@ -114,7 +114,7 @@ def test_where_there_is_nothing_to_compare_there_is_no_board(make_config: Config
 def test_out_of_time_the_board_says_so(make_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lora_studio.training.evaluation.checkpoint_scores.seconds_allowed", lambda _: -1.0)
     result = train(make_config(trigger_word="zwx", sample_every_n_steps=None))
-    board = read_board(result.path)
+    board = read_report(result.path)
     assert board is not None
     assert "no time" in board.notes[0]
     assert board.recommended == 0
@@ -132,7 +132,7 @@ def test_a_stop_ends_the_comparison(make_config: ConfigMaker) -> None:
 
     config = make_config(trigger_word="zwx", sample_every_n_steps=None)
     result = train(config, listen, stop_while_comparing)
-    board = read_board(result.path)
+    board = read_report(result.path)
     assert len(asked) == 2  # after the first picture, and at the end
     assert board is not None
     assert result.status == "finished"

@@ -8,11 +8,11 @@ import pytest
 from lora_studio.errors import ConfigError, DatasetError
 from lora_studio.events import Event
 from lora_studio.trainer import train
-from lora_studio.training.estimate import TrainingPlan, measure
+from lora_studio.training.estimate import TrainingEstimate, measure
 from tests.tiny import make_pictures
 from tests.training.conftest import ConfigMaker
 
-PLAN = TrainingPlan(
+PLAN = TrainingEstimate(
     steps=200,
     images=10,
     bucket=(64, 64),
@@ -92,14 +92,14 @@ def test_the_largest_pictures_are_measured(make_config: ConfigMaker, tmp_path: P
 
 def test_pictures_of_other_sizes_count_by_their_pixels(make_config: ConfigMaker, tmp_path: Path) -> None:
     from lora_studio.data.training_set.folders import read_folder
-    from lora_studio.training.dry_run import Crowd
+    from lora_studio.training.dry_run import PicturesBySize
 
     data = make_pictures(tmp_path / "data", sizes=((64, 64),) * 4)
     config = make_config(data=data, train_batch_size=2)
     pictures = list(read_folder(config.dataset).pictures)
-    crowd = Crowd(sizes={(64, 64): pictures[:2], (64, 32): pictures[2:]})
-    assert crowd.heaviest(2) == (64, 64)
-    assert crowd.work(config) == pytest.approx(0.75)
+    by_size = PicturesBySize(sizes={(64, 64): pictures[:2], (64, 32): pictures[2:]})
+    assert by_size.heaviest(2) == (64, 64)
+    assert by_size.work(config) == pytest.approx(0.75)
 
 
 @pytest.mark.parametrize("asked_at", [0, 2])

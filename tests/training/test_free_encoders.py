@@ -31,10 +31,10 @@ def test_text_encoders_that_are_not_needed_any_more_leave_memory(make_config) ->
     engine, data, previews = prepared(make_config(**UNET_ONLY))
     encoder = weakref.ref(engine.parts.text_encoder)
     captions = [placed.picture.caption for placed in data.loader.pictures]
-    before = data.texts.batch(captions), previews.artist.text(["a disc", ""])
+    before = data.texts.batch(captions), previews.preview_sampler.text(["a disc", ""])
     free_encoders(engine, data, previews)
     assert encoder() is None
-    after = data.texts.batch(captions), previews.artist.text(["a disc", ""])
+    after = data.texts.batch(captions), previews.preview_sampler.text(["a disc", ""])
     assert list(engine.parts.models()) == ["unet"]
     for one, other in zip(before, after, strict=True):
         assert torch.equal(one.states, other.states)

@@ -17,7 +17,7 @@ from lora_studio.errors import ConfigError
 from lora_studio.families.base import Parts
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.generation.lora_lookup import WantedLora
-from lora_studio.generation.lora_stack import Stack
+from lora_studio.generation.lora_stack import LoraStack
 from lora_studio.lora.file.lora_files import read_header
 from lora_studio.runtime import find_device
 from lora_studio.trainer import train
@@ -66,7 +66,7 @@ def drawn_answer(engine: Engine, file: Path | None, weight: float = 1.0) -> torc
     """Of a pipeline as the generator has it."""
     pipe = engine.family.pipeline(engine.family.load())
     wanted = [WantedLora(slug="x", weight=weight, header=read_header(file))] if file else []
-    Stack(pipe, "tiny").apply(wanted)
+    LoraStack(pipe, "tiny").apply(wanted)
     return answer(pipe.unet, pipe.text_encoder)
 
 
@@ -114,7 +114,7 @@ def test_files_for_sdxl_give_the_trainers_own_output(make_config, tmp_path: Path
     assert (own - plain).abs().max() > 1e-4
     parts = engine.family.load()
     header = read_header(file)
-    Stack(engine.family.pipeline(parts), "xl").apply([WantedLora(slug="x", weight=1.0, header=header)])
+    LoraStack(engine.family.pipeline(parts), "xl").apply([WantedLora(slug="x", weight=1.0, header=header)])
     assert_same(family_answer(engine, parts), own)
     assert header.family == "sdxl"
 
@@ -195,7 +195,7 @@ def test_other_loras_are_merged_into_the_base_first(make_config) -> None:
     config = make_config("merged", base_weights=tuple(files), base_weights_multiplier=(0.5,))
     engine = engine_for(config)
     pipe = engine.family.pipeline(engine.family.load())
-    Stack(pipe, "tiny").apply(
+    LoraStack(pipe, "tiny").apply(
         [
             WantedLora(slug="a", weight=0.5, header=read_header(files[0])),
             WantedLora(slug="b", weight=1.0, header=read_header(files[1])),

@@ -11,7 +11,7 @@ from lora_studio.data.loader import Sample
 from lora_studio.data.training_set.folders import Picture
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.runtime import find_device
-from lora_studio.training.loss.objective import Drawn, draw, sample_losses
+from lora_studio.training.loss.objective import TrainingBatch, draw, sample_losses
 from lora_studio.training.model import Engine, load_engine
 from tests.training.conftest import ConfigMaker
 
@@ -143,7 +143,7 @@ def losses(engine: Engine, **changes: object) -> torch.Tensor:
         **changes,
     }
     with torch.no_grad():
-        return sample_losses(engine, Drawn(**given), engine.encode_text(["a disc", "a disc"]))
+        return sample_losses(engine, TrainingBatch(**given), engine.encode_text(["a disc", "a disc"]))
 
 
 def test_masked_places_count_as_no_loss_in_the_mean(make_config: ConfigMaker) -> None:
@@ -192,7 +192,7 @@ def test_every_objective_trains(make_config: ConfigMaker, changes: dict) -> None
     """A finite loss, another than plain, with a gradient that reaches the LoRA, at the ends of the schedule
     too."""
     engine = load(make_config(**changes))
-    drawn = Drawn(
+    drawn = TrainingBatch(
         latents=torch.randn(2, 4, 8, 8), noise=torch.randn(2, 4, 8, 8), timesteps=torch.tensor([0, 999])
     )
     found = sample_losses(engine, drawn, engine.encode_text(["a disc", "a disc"]))

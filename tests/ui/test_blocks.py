@@ -19,7 +19,7 @@ from lora_studio.studio import Studio
 from lora_studio.training_request import StartTraining
 from lora_studio.ui import blocks
 from lora_studio.ui.blocks import build
-from lora_studio.ui.refresh import Live
+from lora_studio.ui.refresh import PageRefresh
 from lora_studio.ui.upload.upload_tab import example_files
 
 SKIP = gr.skip()
@@ -31,10 +31,10 @@ def page(studio: Studio) -> gr.Blocks:
 
 
 @pytest.fixture
-def live(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Live:
+def live(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> PageRefresh:
     """The part of the page that follows the store."""
-    made: list[Live] = []
-    monkeypatch.setattr(blocks, "Live", lambda **parts: made.append(Live(**parts)) or made[-1])
+    made: list[PageRefresh] = []
+    monkeypatch.setattr(blocks, "PageRefresh", lambda **parts: made.append(PageRefresh(**parts)) or made[-1])
     build(studio)
     return made[0]
 
@@ -80,13 +80,13 @@ def test_every_part_that_people_meet_has_an_id_and_a_name(page: gr.Blocks) -> No
             assert part["props"].get("label") or part["props"].get("value"), part
 
 
-def look(live: Live, seen: Any, job: str = "", *shelves: Any) -> tuple[dict[str, Any], list[Any]]:
+def look(live: PageRefresh, seen: Any, job: str = "", *shelves: Any) -> tuple[dict[str, Any], list[Any]]:
     known, *updates = live.look(seen, job, "", *(shelves or ("", "", "", "", "60")), "", [])
     assert len(updates) + 1 == len(live.outputs)
     return known, updates
 
 
-def test_an_unchanged_studio_sends_nothing(live: Live, job: JobRecord) -> None:
+def test_an_unchanged_studio_sends_nothing(live: PageRefresh, job: JobRecord) -> None:
     seen, first = look(live, None)
     assert SKIP not in first[: -len(live.held)]
     again, second = look(live, seen)
@@ -94,7 +94,7 @@ def test_an_unchanged_studio_sends_nothing(live: Live, job: JobRecord) -> None:
     assert all(update == SKIP for update in second)
 
 
-def test_what_the_browser_carries_does_not_grow_with_the_library(live: Live, studio: Studio) -> None:
+def test_what_the_browser_carries_does_not_grow_with_the_library(live: PageRefresh, studio: Studio) -> None:
     library = Library(studio.database)
 
     def carried(slugs: list[str]) -> str:
@@ -123,14 +123,14 @@ def test_nothing_is_fetched_from_an_address_that_a_client_sends(
         asyncio.run(page.preprocess_data(function, [wrap(file)], None))
 
 
-def test_a_page_that_sends_nonsense_is_painted_anew(live: Live) -> None:
+def test_a_page_that_sends_nonsense_is_painted_anew(live: PageRefresh) -> None:
     for seen in ("x", 7, [], {"revision": "x"}, {"library": 3, "previews": None}):
         _, updates = look(live, seen)
         assert SKIP not in updates[: -len(live.held)]
 
 
 def test_a_running_job_is_shown_until_another_one_is_chosen(
-    live: Live, studio: Studio, job: JobRecord
+    live: PageRefresh, studio: Studio, job: JobRecord
 ) -> None:
     later = studio.jobs.again(job.id)
     store = JobStore(studio.database)
@@ -151,7 +151,9 @@ def test_a_running_job_is_shown_until_another_one_is_chosen(
     assert f'data-job="{later.id}"' in dict(zip(live.outputs[1:], updates, strict=True))[live.train.card]
 
 
-def test_previews_are_sent_only_when_there_are_more(live: Live, studio: Studio, job: JobRecord) -> None:
+def test_previews_are_sent_only_when_there_are_more(
+    live: PageRefresh, studio: Studio, job: JobRecord
+) -> None:
     store = JobStore(studio.database)
     store.claim(job.id, "test")
     saved = PreviewSaved(step=5, path="/m/a.png", base_path="/m/b.png", prompt="a cat", seed=1)
@@ -172,7 +174,7 @@ def replace_step(step: int) -> StepDone:
 
 
 def test_a_finished_job_can_be_used_and_a_failed_one_repeated(
-    live: Live, studio: Studio, job: JobRecord
+    live: PageRefresh, studio: Studio, job: JobRecord
 ) -> None:
     store = JobStore(studio.database)
     store.claim(job.id, "test")

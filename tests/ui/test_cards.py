@@ -49,7 +49,7 @@ DATASET = DatasetRecord(
     refused=("note.png is no picture.",),
     warnings=("a.png is small.",),
 )
-PICTURE = cards.Picture(name="a.png", thumbnail="/t/x.webp", caption="a fox")
+PICTURE = cards.DatasetPicture(name="a.png", thumbnail="/t/x.webp", caption="a fox")
 
 
 def test_a_lora_s_facts_are_all_there() -> None:

@@ -14,18 +14,18 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from lora_studio.lora.checkpoint_report import Board, Row, write_board
+from lora_studio.lora.checkpoint_report import CheckpointReport, CheckpointRow, write_report
 from lora_studio.lora.checkpoints import chosen_step
 from lora_studio.studio import Studio
 from lora_studio.ui.gallery.gallery_tab import lora_chosen
 from lora_studio.ui.train import checkpoint_panel as page
 
-BOARD = Board(
+BOARD = CheckpointReport(
     prompts=("a zwx", "a <zwx> at sea"),
     base=("previews/base-0.png", "previews/base-1.png"),
     rows=(
-        Row(step=50, pictures=("previews/step-000050-0.png", ""), likeness=0.7, leak=0.1),
-        Row(step=100, pictures=("previews/step-000100-0.png", ""), likeness=0.9, leak=0.8),
+        CheckpointRow(step=50, pictures=("previews/step-000050-0.png", ""), likeness=0.7, leak=0.1),
+        CheckpointRow(step=100, pictures=("previews/step-000100-0.png", ""), likeness=0.9, leak=0.8),
     ),
     recommended=50,
     reason="Step 50 is recommended: it is <fine>.",
@@ -51,7 +51,7 @@ def folder(studio: Studio) -> Path:
     for name in ("base-0", "base-1", "step-000050-0", "step-000100-0"):
         Image.new("RGB", (8, 8), "red").save(folder / "previews" / f"{name}.png")
     (folder / "training.json").write_text(json.dumps({"title": "Disc"}))
-    write_board(folder, BOARD)
+    write_report(folder, BOARD)
     studio.gallery.scan()
     return folder
 
@@ -114,7 +114,9 @@ def test_the_gallery_shows_the_board_of_the_chosen_lora(studio: Studio, folder: 
 
 
 def test_columns_without_values_are_left_out(folder: Path) -> None:
-    bare = replace(BOARD, rows=(Row(step=50), Row(step=100, validation_loss=0.125)), base_loss=0.2)
+    bare = replace(
+        BOARD, rows=(CheckpointRow(step=50), CheckpointRow(step=100, validation_loss=0.125)), base_loss=0.2
+    )
     shown = page.view(bare, folder, "disc")
     assert "likeness" not in shown
     assert shown.count("not drawn") == 4

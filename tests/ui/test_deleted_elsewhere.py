@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from lora_studio.events import PreviewSaved, Started, StateSaved, StepDone, Stopped
-from lora_studio.jobs.generation_queue import Made, Ticket, TicketState
+from lora_studio.jobs.generation_queue import GenerationJob, GenerationResult, GenerationState
 from lora_studio.records import JobRecord, LoraRecord
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.store.job_store import JobStore
@@ -21,7 +21,7 @@ from lora_studio.studio import Studio
 from lora_studio.training_request import StartTraining
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.generate import generation_progress
-from lora_studio.ui.refresh import Live
+from lora_studio.ui.refresh import PageRefresh
 from lora_studio.ui.train import train_tab
 from lora_studio.ui.upload.upload_tab import example_files
 from tests.ui.test_blocks import live
@@ -102,14 +102,14 @@ def test_a_training_without_its_pictures_can_t_go_on(studio: Studio, stopped: Jo
     assert buttons == set()
 
 
-def look(live: Live, *shelves: Any) -> dict[Any, Any]:
+def look(live: PageRefresh, *shelves: Any) -> dict[Any, Any]:
     return dict(zip(live.outputs, live.look(None, "", "", "", "", *shelves), strict=True))
 
 
 def test_what_is_chosen_on_the_page_and_deleted_elsewhere_is_let_go(
     studio: Studio,
     lora: LoraRecord,
-    live: Live,
+    live: PageRefresh,
 ) -> None:
     record = studio.datasets.create("Ink", example_files("ink"))
     kept = look(live, lora.slug, "", "60", record.id, [lora.slug])
@@ -133,7 +133,7 @@ def test_results_say_which_of_them_were_deleted(studio: Studio) -> None:
     image = studio.gallery.add_image(
         GeneratedImage(path=str(path), width=8, height=8, seed=7, infotext="", request=request)
     )
-    ticket = Ticket(id="c", state=TicketState.FINISHED, made=Made(images=(image,)))
+    ticket = GenerationJob(id="c", state=GenerationState.FINISHED, made=GenerationResult(images=(image,)))
     (_, shown, *_), mark = generation_progress.updates(studio, ticket, None)
     assert "<img" in shown
     token = studio.gallery.delete_image(image.id)

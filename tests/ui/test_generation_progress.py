@@ -12,21 +12,21 @@ import pytest
 
 from lora_studio.errors import OutOfMemory
 from lora_studio.events import Denoised, Emit, ShouldStop
-from lora_studio.jobs.generation_queue import Made, Ticket, TicketState
+from lora_studio.jobs.generation_queue import GenerationJob, GenerationResult, GenerationState
 from lora_studio.records import ImageRecord
 from lora_studio.studio import Studio
 from lora_studio.ui import blocks
 from lora_studio.ui.blocks import build
 from lora_studio.ui.generate import generation_progress
-from lora_studio.ui.refresh import QUICK_SECONDS, SECONDS, Live
+from lora_studio.ui.refresh import QUICK_SECONDS, SECONDS, PageRefresh
 from tests.ui.test_training_views import parse
 from tests.waiting import PATIENCE
 
-WAITING = Ticket(id="a", title="a <dog>", ahead=2)
-RUNNING = Ticket(
+WAITING = GenerationJob(id="a", title="a <dog>", ahead=2)
+RUNNING = GenerationJob(
     id="b",
     title="a cat",
-    state=TicketState.RUNNING,
+    state=GenerationState.RUNNING,
     image=2,
     images=4,
     step=5,
@@ -36,7 +36,9 @@ RUNNING = Ticket(
 IMAGE = ImageRecord(
     id="i", path="/i/a.png", thumbnail="", prompt="p", seed=7, width=8, height=8, created_at=0
 )
-DONE = Ticket(id="c", state=TicketState.FINISHED, seconds=3.2, made=Made(images=(IMAGE,)))
+DONE = GenerationJob(
+    id="c", state=GenerationState.FINISHED, seconds=3.2, made=GenerationResult(images=(IMAGE,))
+)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,7 @@ DONE = Ticket(id="c", state=TicketState.FINISHED, seconds=3.2, made=Made(images=
         (replace(RUNNING, image=0, phase="load", done=0, total=1), "Loading the base."),
     ],
 )
-def test_each_moment_has_its_sentence(ticket: Ticket, said: str) -> None:
+def test_each_moment_has_its_sentence(ticket: GenerationJob, said: str) -> None:
     assert generation_progress.sentence(ticket, "training") == said
 
 
@@ -89,15 +91,19 @@ def test_little_is_spoken() -> None:
 def test_the_end_is_pictures_or_the_reason_why_there_are_none() -> None:
     assert "Done in 3.2 s." in generation_progress.results(DONE)
     assert "Stopped before the first picture" in generation_progress.results(
-        replace(DONE, state=TicketState.STOPPED, made=Made())
+        replace(DONE, state=GenerationState.STOPPED, made=GenerationResult())
     )
-    failed = replace(DONE, state=TicketState.FAILED, message="Too <big>.", hint="Smaller.", notes=("cut",))
+    failed = replace(
+        DONE, state=GenerationState.FAILED, message="Too <big>.", hint="Smaller.", notes=("cut",)
+    )
     shown = parse(generation_progress.results(failed))
     assert shown[0].get("role") == "alert"
     assert [part.text for part in shown[0]] == ["Too <big>.", "Smaller.", "cut"]
     assert generation_progress.results(RUNNING) == ""
     assert generation_progress.results(replace(RUNNING, saved=("/i/1.png",))).count("<img") == 1
-    both = generation_progress.results(replace(DONE, made=Made(images=(IMAGE, IMAGE), beside=(IMAGE,))))
+    both = generation_progress.results(
+        replace(DONE, made=GenerationResult(images=(IMAGE, IMAGE), beside=(IMAGE,)))
+    )
     assert both.count("slider") == 1
 
 
@@ -105,12 +111,12 @@ class Gate:
     def __init__(self) -> None:
         self.step, self.go = threading.Event(), threading.Event()
 
-    def __call__(self, emit: Emit, should_stop: ShouldStop) -> Made:
+    def __call__(self, emit: Emit, should_stop: ShouldStop) -> GenerationResult:
         emit(Denoised(image=1, images=1, step=1, total_steps=2))
         self.step.set()
         while not (self.go.wait(0.01) or should_stop()):
             pass
-        return Made()
+        return GenerationResult()
 
 
 @pytest.fixture
@@ -121,23 +127,23 @@ def gate() -> Iterator[Gate]:
 
 
 @pytest.fixture
-def live(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Live:
-    made: list[Live] = []
-    monkeypatch.setattr(blocks, "Live", lambda **parts: made.append(Live(**parts)) or made[-1])
+def live(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> PageRefresh:
+    made: list[PageRefresh] = []
+    monkeypatch.setattr(blocks, "PageRefresh", lambda **parts: made.append(PageRefresh(**parts)) or made[-1])
     build(studio)
     return made[0]
 
 
-def look(live: Live, seen: Any, ticket: str = "") -> tuple[Any, dict[Any, Any]]:
+def look(live: PageRefresh, seen: Any, ticket: str = "") -> tuple[Any, dict[Any, Any]]:
     known, *updates = live.look(seen, "", ticket, "", "", "", "", "60")
     return known, dict(zip(live.outputs[1:], updates, strict=True))
 
 
-def test_any_page_sees_the_generation_that_runs(live: Live, studio: Studio, gate: Gate) -> None:
+def test_any_page_sees_the_generation_that_runs(live: PageRefresh, studio: Studio, gate: Gate) -> None:
     """One that was just opened has no ticket; one that asked for another sees its own."""
-    running = studio.desk.submit(gate, title="a dog")
+    running = studio.generation_queue.submit(gate, title="a dog")
     assert gate.step.wait(PATIENCE)
-    waiting = studio.desk.submit(lambda emit, should_stop: Made(), title="mine")
+    waiting = studio.generation_queue.submit(lambda emit, should_stop: GenerationResult(), title="mine")
     seen, painted = look(live, None)
     assert "a dog" in painted[live.generate.progress]
     assert painted[live.generate.stop]["visible"] is True
@@ -148,20 +154,22 @@ def test_any_page_sees_the_generation_that_runs(live: Live, studio: Studio, gate
     _, again = look(live, seen)
     assert set(map(str, again.values())) == {str(gr.skip())}
     gate.go.set()
-    studio.desk.wait(waiting.id, PATIENCE)
+    studio.generation_queue.wait(waiting.id, PATIENCE)
     seen, painted = look(live, seen, running.id)
     assert painted[live.generate.progress] == ""
     assert painted[live.generate.stop]["visible"] is False
     assert painted[live.timer].value == SECONDS
 
 
-def test_results_are_sent_once(live: Live, studio: Studio) -> None:
-    def fails(emit: Emit, should_stop: ShouldStop) -> Made:
+def test_results_are_sent_once(live: PageRefresh, studio: Studio) -> None:
+    def fails(emit: Emit, should_stop: ShouldStop) -> GenerationResult:
         raise OutOfMemory("The memory was not enough.")
 
-    ended = studio.desk.wait(studio.desk.submit(fails).id, PATIENCE)
+    ended = studio.generation_queue.wait(studio.generation_queue.submit(fails).id, PATIENCE)
     seen, painted = look(live, None, ended.id)
     assert "The memory was not enough." in painted[live.generate.results]
-    studio.desk.wait(studio.desk.submit(lambda emit, should_stop: Made()).id, PATIENCE)
+    studio.generation_queue.wait(
+        studio.generation_queue.submit(lambda emit, should_stop: GenerationResult()).id, PATIENCE
+    )
     _, painted = look(live, seen, ended.id)
     assert painted[live.generate.results] == gr.skip()

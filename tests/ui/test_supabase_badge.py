@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lora_studio.jobs.supabase.shared_loras import TeamLora
+from lora_studio.jobs.supabase.shared_loras import SharedLora
 from lora_studio.jobs.supabase.sync import MirrorState
 from lora_studio.studio import Studio
 from lora_studio.ui.blocks import build
@@ -38,7 +38,7 @@ def test_why_is_in_the_tooltip_and_a_pause_is_spelt_out() -> None:
 
 def test_what_the_team_has() -> None:
     assert team(()) == ""
-    lora = TeamLora(
+    lora = SharedLora(
         id="5b0f7c53-6d4e-4d38-9a57-0f3f5a6f3f10",
         name="<b>Cat</b>",
         slug="cat",

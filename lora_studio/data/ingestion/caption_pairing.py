@@ -11,7 +11,7 @@ from lora_studio.data.captions import LONGEST
 from lora_studio.data.ingestion.uploaded_files import Upload
 from lora_studio.data.pixels.picture_remarks import named
 from lora_studio.errors import DatasetError
-from lora_studio.parsing.text_encodings import Reading, readings
+from lora_studio.parsing.text_encodings import DecodedText, readings
 
 OF_TEXT, OF_CAPTION, OF_TABLE = 0, 1, 2
 """Ranks: of several captions for one picture the lowest is used."""
@@ -40,14 +40,14 @@ class Caption:
 
 
 @dataclass(kw_only=True)
-class Shelf:
+class PictureFiles:
     """The pictures of a set by the place that they came from."""
 
     _nearby: dict[tuple[str, str], list[Written]] = field(default_factory=dict)
     _anywhere: dict[str, list[Written]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, pictures: Iterable[Written]) -> Shelf:
+    def of(cls, pictures: Iterable[Written]) -> PictureFiles:
         shelf = cls()
         for written in pictures:
             shelf.add(written)
@@ -66,7 +66,7 @@ class Shelf:
         return next(near, self._anywhere.get(name, []))
 
 
-def read_captions(upload: Upload, content: bytes, remarks: list[Reading]) -> list[Caption]:
+def read_captions(upload: Upload, content: bytes, remarks: list[DecodedText]) -> list[Caption]:
     """The caption in a file; none if it is empty. How it was read goes into `remarks` where it was not in
     UTF-8 or UTF-16. Raises DatasetError."""
     if len(content) > LONGEST:
@@ -106,7 +106,7 @@ class Paired:
     warnings: list[str] = field(default_factory=list)
 
 
-def paired(captions: Sequence[Caption], shelf: Shelf) -> Paired:
+def paired(captions: Sequence[Caption], shelf: PictureFiles) -> Paired:
     """Each picture with the caption of the lowest rank."""
     result, sources = Paired(), dict[Path, str]()
     nowhere: dict[str, list[str]] = {}
@@ -133,7 +133,7 @@ def paired(captions: Sequence[Caption], shelf: Shelf) -> Paired:
     return result
 
 
-def encoding_remarks(read: Sequence[tuple[str, Sequence[Reading]]]) -> Iterator[str]:
+def encoding_remarks(read: Sequence[tuple[str, Sequence[DecodedText]]]) -> Iterator[str]:
     """`read` are files with the ways to read them, the one that was taken first."""
     certain = [f"{shown}: {ways[0].preview}" for shown, ways in read if ways[0].certain]
     if certain:

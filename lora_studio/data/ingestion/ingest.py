@@ -19,7 +19,7 @@ from lora_studio.catalog import ADVISED_PICTURES
 from lora_studio.data.caption_tables import is_table
 from lora_studio.data.ingestion.caption_pairing import (
     Caption,
-    Shelf,
+    PictureFiles,
     Written,
     encoding_remarks,
     paired,
@@ -36,7 +36,7 @@ from lora_studio.data.pixels.stray_files import Leftover, leftover, leftover_rem
 from lora_studio.errors import DatasetError
 from lora_studio.files import disk_errors
 from lora_studio.parsing.archives import Limits
-from lora_studio.parsing.text_encodings import Reading
+from lora_studio.parsing.text_encodings import DecodedText
 
 MOST_PICTURES = 500
 FEW_PICTURES = 5
@@ -64,7 +64,7 @@ class _Seen:
     sizes: list[tuple[str, tuple[int, int]]] = field(default_factory=list)
     double: list[tuple[str, str]] = field(default_factory=list)
     leftovers: list[tuple[Leftover, str]] = field(default_factory=list)
-    encodings: list[tuple[str, Sequence[Reading]]] = field(default_factory=list)
+    encodings: list[tuple[str, Sequence[DecodedText]]] = field(default_factory=list)
     masks: list[str] = field(default_factory=list)
     surplus: int = 0
 
@@ -80,7 +80,7 @@ class _Ingest:
     warnings: list[str] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
     shown: dict[str, str] = field(default_factory=dict)
-    shelf: Shelf = field(default_factory=Shelf)
+    shelf: PictureFiles = field(default_factory=PictureFiles)
     seen: _Seen = field(default_factory=_Seen)
 
 
@@ -120,7 +120,7 @@ def _take(work: _Ingest, upload: Upload) -> None:
     try:
         content = upload.read()
         if upload.is_caption:
-            ways: list[Reading] = []
+            ways: list[DecodedText] = []
             work.captions += read_captions(upload, content, ways)
             if ways:
                 work.seen.encodings.append((upload.shown, ways))
@@ -222,7 +222,7 @@ def _keep_kohya_layout(work: _Ingest) -> None:
 
 def _write_captions(work: _Ingest) -> int:
     """Put each caption beside its picture. Returns how many pictures have one."""
-    result = paired(work.captions, Shelf.of(work.pictures))
+    result = paired(work.captions, PictureFiles.of(work.pictures))
     for path, text in result.captions.items():
         _write(path.with_suffix(".txt"), f"{text}\n".encode())
     work.refused += result.refused

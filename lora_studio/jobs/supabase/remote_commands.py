@@ -22,7 +22,7 @@ DONE_BY = {
 """Statuses at which there is nothing left to do; the mirror's own trigger then takes the wish away."""
 
 
-class Steering(Protocol):
+class SteeredQueue(Protocol):
     """The queue, as far as wishes go."""
 
     def get(self, job_id: str) -> JobRecord: ...
@@ -31,11 +31,11 @@ class Steering(Protocol):
     def resume(self, job_id: str) -> JobRecord: ...
 
 
-class Wishes:
+class RemoteCommands:
     """Wishes name their worker: two machines on one project never touch each other's. Raises Unreachable,
     NotAllowed."""
 
-    def __init__(self, remote: Supabase, queue: Steering, machine: str) -> None:
+    def __init__(self, remote: Supabase, queue: SteeredQueue, machine: str) -> None:
         self._remote, self._queue, self._machine = remote, queue, machine
         self._may_reap = True
 

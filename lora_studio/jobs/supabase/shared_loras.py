@@ -29,7 +29,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeamLora:
+class SharedLora:
     """A LoRA over there. `tensor_hash` is that of `LoraRecord.id`, empty when it was not told."""
 
     id: str
@@ -44,7 +44,7 @@ class TeamLora:
     tensor_hash: str = ""
 
 
-def list_team(remote: Supabase, machine: str, here: Collection[str]) -> tuple[TeamLora, ...]:
+def list_team(remote: Supabase, machine: str, here: Collection[str]) -> tuple[SharedLora, ...]:
     """Those with a file, newest first, without what this machine made and what is `here` (tensor hashes)."""
     rows = remote.select(
         "loras",
@@ -94,7 +94,7 @@ def _receive(remote: Supabase, row: Mapping[str, Any], file: BinaryIO) -> None:
         )
 
 
-def _readable(row: Mapping[str, Any]) -> TeamLora | None:
+def _readable(row: Mapping[str, Any]) -> SharedLora | None:
     """None for a row that can't be used: rows are written by others."""
     try:
         return None if _fault(row) else _team_lora(row)
@@ -123,8 +123,8 @@ def _fault(row: Mapping[str, Any]) -> str:
     return ""
 
 
-def _team_lora(row: Mapping[str, Any]) -> TeamLora:
-    return TeamLora(
+def _team_lora(row: Mapping[str, Any]) -> SharedLora:
+    return SharedLora(
         id=str(row["id"]),
         name=_name(row),
         slug=str(row["slug"]),

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Literal
 from lora_studio.errors import MirrorError, StoreError
 from lora_studio.gallery import Gallery
 from lora_studio.jobs.supabase.push import Pace, Sender
-from lora_studio.jobs.supabase.remote_commands import Steering, Wishes
+from lora_studio.jobs.supabase.remote_commands import RemoteCommands, SteeredQueue
 from lora_studio.jobs.supabase.rows import worker_of
-from lora_studio.jobs.supabase.shared_loras import TeamLora, download, list_team
+from lora_studio.jobs.supabase.shared_loras import SharedLora, download, list_team
 from lora_studio.jobs.supabase.storage_uploads import Uploads
 from lora_studio.records import LoraRecord
 from lora_studio.settings import Settings
@@ -64,7 +64,7 @@ class Mirror:
         self,
         settings: Settings,
         database: Database,
-        queue: Steering,
+        queue: SteeredQueue,
         gallery: Gallery,
         *,
         pace: Pace | None = None,
@@ -80,7 +80,7 @@ class Mirror:
         self._closing, self._wake = threading.Event(), threading.Event()
         self._turn_ends = self._wishes_at = 0.0
         self._looks = 0
-        self._team: tuple[TeamLora, ...] = ()
+        self._team: tuple[SharedLora, ...] = ()
         self._team_asked, self._team_at = -TEAM_ASKED_SECONDS, -TEAM_SECONDS
 
     @property
@@ -99,7 +99,7 @@ class Mirror:
         self._machine, self._only = machine, only
         self._sender = Sender(*parts, machine=machine, pace=self._pace)
         self._uploads = Uploads(*parts, machine=machine, pace=self._pace)
-        self._wishes = Wishes(self._remote, self._queue, machine)
+        self._wishes = RemoteCommands(self._remote, self._queue, machine)
         self._thread = threading.Thread(target=self._work, name="mirror", daemon=True)
         self._thread.start()
 
@@ -134,7 +134,7 @@ class Mirror:
             time.sleep(0.02)
         return True
 
-    def team(self) -> tuple[TeamLora, ...]:
+    def team(self) -> tuple[SharedLora, ...]:
         """LoRAs of other machines that are not here, as last seen; being asked keeps them fresh."""
         if self.is_on:
             self._team_asked = time.monotonic()

@@ -23,10 +23,16 @@ from lora_studio.data.latent_cache import PlacedPicture
 from lora_studio.data.pixels.picture_pixels import open_picture, to_pixels
 from lora_studio.errors import StudioError
 from lora_studio.events import Emit, Noted, PhaseAdvanced
-from lora_studio.lora.checkpoint_report import Board, Row, even_choice, recommend, write_board
+from lora_studio.lora.checkpoint_report import (
+    CheckpointReport,
+    CheckpointRow,
+    even_choice,
+    recommend,
+    write_report,
+)
 from lora_studio.runtime import memory_errors
 from lora_studio.training.base_alone import at_rest, base_alone
-from lora_studio.training.evaluation.previews import Artist, Previews
+from lora_studio.training.evaluation.previews import Previews, PreviewSampler
 from lora_studio.training.evaluation.validation import Validation
 from lora_studio.training.loss.eval_loss import errors
 from lora_studio.training.model import Engine
@@ -45,11 +51,11 @@ LEAST_MARGIN = 0.01
 
 
 @dataclass(kw_only=True)
-class Judge:
+class CheckpointScorer:
     """Looks at pictures through the base model, without the LoRA."""
 
     engine: Engine
-    artist: Artist
+    preview_sampler: PreviewSampler
 
     def of_picture(self, path: Path) -> torch.Tensor:
         """Latents [1, c, h, w] of a picture file."""
@@ -90,7 +96,7 @@ class Judge:
     def _errors(self, latents: torch.Tensor, level: float, prompt: str) -> torch.Tensor:
         timestep = int(level * len(self.engine.parts.alphas))
         noise = torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(timestep))
-        text = self.artist.text([prompt] * len(latents))
+        text = self.preview_sampler.text([prompt] * len(latents))
         return errors(self.engine, latents, noise.expand_as(latents), timestep, text).cpu()
 
 
@@ -106,7 +112,9 @@ class Comparison:
     should_stop: Callable[[], bool]
     _late: float = field(default=float("inf"))
 
-    def make(self, last_step: int, validated: Mapping[int, float], base_loss: float | None) -> Board | None:
+    def make(
+        self, last_step: int, validated: Mapping[int, float], base_loss: float | None
+    ) -> CheckpointReport | None:
         """The board, written into `training.json`; None when there is nothing to compare. `validated` holds
         the losses on the held-out pictures by step. Raises StudioError when it can't be written."""
         board = self._drawn(last_step, validated, base_loss)
@@ -120,12 +128,12 @@ class Comparison:
         board = replace(board, recommended=step, reason=reason)
         folder = self.previews.folder.parent
         with saving(folder / "training.json"):
-            write_board(folder, board)
+            write_report(folder, board)
         if reason:
             self.emit(Noted(message=reason))
         return board
 
-    def _drawn(self, last: int, validated: Mapping[int, float], base_loss: float | None) -> Board:
+    def _drawn(self, last: int, validated: Mapping[int, float], base_loss: float | None) -> CheckpointReport:
         """The board as it lies on the disk, before anything is measured."""
         folder, prompts = self.previews.folder, self.previews.prompts
         saved = {int(path.stem.rpartition("step")[2]) for path in _checkpoints(folder.parent)} | {last}
@@ -133,7 +141,7 @@ class Comparison:
         steps = even_choice(saved if len(with_pictures) < 2 else with_pictures | {last}, MOST_ROWS)
         names = [f"-{number}.png" for number in range(len(prompts))]
         rows = tuple(
-            Row(
+            CheckpointRow(
                 step=step,
                 pictures=tuple(_there(folder, f"step-{step:06d}{name}") for name in names),
                 without=_there(folder, f"without-{step:06d}.png"),
@@ -141,7 +149,7 @@ class Comparison:
             )
             for step in steps
         )
-        return Board(
+        return CheckpointReport(
             prompts=prompts,
             base=tuple(_there(folder, f"base{name}") for name in names),
             rows=rows,
@@ -150,19 +158,19 @@ class Comparison:
             base_loss=base_loss,
         )
 
-    def _measured(self, board: Board) -> Board:
+    def _measured(self, board: CheckpointReport) -> CheckpointReport:
         """Likeness and leak of all rows, then adherence, row by row."""
         if not any(row.pictures and all(row.pictures) for row in board.rows) or not all(board.base):
             return board
-        judge = Judge(engine=self.engine, artist=self.previews.artist)
-        judge.artist.prepare(board.prompts)
+        judge = CheckpointScorer(engine=self.engine, preview_sampler=self.previews.preview_sampler)
+        judge.preview_sampler.prepare(board.prompts)
         looks = self._looks(judge, board)
         if looks is None:
             return replace(board, notes=(*board.notes, "There was no time to compare the pictures."))
         rows = _with_looks(board, looks, len(self._references()))
         return self._with_adherence(judge, replace(board, rows=rows))
 
-    def _looks(self, judge: Judge, board: Board) -> dict[str, torch.Tensor] | None:
+    def _looks(self, judge: CheckpointScorer, board: CheckpointReport) -> dict[str, torch.Tensor] | None:
         """Features of all pictures by path, of the training pictures by number; None when out of time."""
         folder, references = self.previews.folder.parent, self._references()
         drawn = [board.without_base, *board.base]
@@ -180,7 +188,7 @@ class Comparison:
             self._advance(done, len(names) + len(board.rows))
         return found
 
-    def _with_adherence(self, judge: Judge, board: Board) -> Board:
+    def _with_adherence(self, judge: CheckpointScorer, board: CheckpointReport) -> CheckpointReport:
         """From the last row backwards, as far as the time goes."""
         own = float(self._margins(judge, board.base, board.prompts).mean())
         if own < LEAST_MARGIN:
@@ -199,7 +207,9 @@ class Comparison:
                 rows[index] = replace(rows[index], adherence=max(0.0, float(told)))
         return replace(board, rows=tuple(rows))
 
-    def _margins(self, judge: Judge, pictures: Sequence[str], prompts: Sequence[str]) -> torch.Tensor:
+    def _margins(
+        self, judge: CheckpointScorer, pictures: Sequence[str], prompts: Sequence[str]
+    ) -> torch.Tensor:
         folder = self.previews.folder.parent
         latents = torch.cat([judge.of_picture(folder / path) for path in pictures])
         return judge.margins(latents, prompts)
@@ -216,7 +226,7 @@ class Comparison:
         return self.should_stop() or time.monotonic() > self._late
 
 
-def compare(comparison: Comparison, validation: Validation, last_step: int) -> Board | None:
+def compare(comparison: Comparison, validation: Validation, last_step: int) -> CheckpointReport | None:
     """The board of a finished run, unless it is not wanted. What keeps it from being made, such as a full
     disk, is noted; the result is there already."""
     if not comparison.engine.config.preview.checkpoint_board:
@@ -248,7 +258,9 @@ def likeness(pictures: torch.Tensor, base: torch.Tensor, training: torch.Tensor)
     return (float((pictures @ training.T).mean()) - none) / (whole - none)
 
 
-def _with_looks(board: Board, looks: Mapping[str, torch.Tensor], references: int) -> tuple[Row, ...]:
+def _with_looks(
+    board: CheckpointReport, looks: Mapping[str, torch.Tensor], references: int
+) -> tuple[CheckpointRow, ...]:
     """Likeness and leak of each row, from features brought to one scale."""
     table = torch.stack(list(looks.values()))
     scaled = dict(zip(looks, (table - table.mean(0)) / (table.std(0) + 1e-6), strict=True))

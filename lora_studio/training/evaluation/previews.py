@@ -35,7 +35,7 @@ OnStep = Callable[[int, int], bool]
 
 
 @dataclass(kw_only=True)
-class Artist:
+class PreviewSampler:
     """Draws with the model in training. What the text encoder says of a prompt is kept unless that is
     trained, so that the encoder may go once the prompts are known."""
 
@@ -100,10 +100,10 @@ class Previews:
     emit: Emit
     should_stop: Callable[[], bool]
     saved: list[PreviewSaved] = field(default_factory=list)
-    artist: Artist = field(init=False)
+    preview_sampler: PreviewSampler = field(init=False)
 
     def __post_init__(self) -> None:
-        self.artist = Artist(engine=self.engine)
+        self.preview_sampler = PreviewSampler(engine=self.engine)
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ class Previews:
 
     def prepare(self) -> None:
         """Encode all prompts, so that the text encoders may go."""
-        self.artist.prepare(self._all_prompts)
+        self.preview_sampler.prepare(self._all_prompts)
 
     def save(self, step: int) -> None:
         """Draw all prompts in one go and write them; at step 0 they are the base model's own. Writes
@@ -131,8 +131,10 @@ class Previews:
         settings, plain = self.engine.config.preview, self.without_prompt
         self.emit(PhaseAdvanced(phase="preview", done=0, total=settings.sample_steps))
         prompts = self._all_prompts
-        self.artist.prepare(prompts)
-        images = self.artist.draw(prompts, seeds_of(self.engine.config, len(prompts)), self._after_step)
+        self.preview_sampler.prepare(prompts)
+        images = self.preview_sampler.draw(
+            prompts, seeds_of(self.engine.config, len(prompts)), self._after_step
+        )
         if images and plain:
             write_picture(images.pop(), self.folder / f"without-{f'{step:06d}' if step else 'base'}.png")
         for number, image in enumerate(images):

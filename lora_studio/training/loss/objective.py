@@ -25,7 +25,7 @@ from lora_studio.training.model import Engine
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
+class TrainingBatch:
     """What a batch is trained on, all on the CPU. `latents` and `noise` are [b, c, h, w], `timesteps` and the
     pictures' `weights` [b], `masks` [b, 1, h, w]. The denoiser sees `input_noise`, if that isn't `noise`.
     `sizes` [b, 6] are as Family.predict takes them."""
@@ -39,10 +39,10 @@ class Drawn:
     sizes: torch.Tensor | None = None
 
 
-def draw(samples: Sequence[Sample], latents: Latents, config: TrainConfig) -> Drawn:
+def draw(samples: Sequence[Sample], latents: Latents, config: TrainConfig) -> TrainingBatch:
     """Latents sampled from their means and deviations, noise and timesteps for each sample."""
     drawn = [_draw_one(sample, latents, config) for sample in samples]
-    return Drawn(
+    return TrainingBatch(
         latents=torch.stack([one.latent for one in drawn]),
         noise=torch.stack([one.noise for one in drawn]),
         timesteps=torch.cat([one.timestep for one in drawn]),
@@ -58,7 +58,7 @@ def sample_seed(config: TrainConfig, purpose: str, sample: Sample) -> int:
     return seed_of(config.optimizer.seed, purpose, sample.epoch, sample.placed.index, sample.repeat)
 
 
-def sample_losses(engine: Engine, drawn: Drawn, text: TextOutput) -> torch.Tensor:
+def sample_losses(engine: Engine, drawn: TrainingBatch, text: TextOutput) -> torch.Tensor:
     """The loss of each sample, [b], in Kohya's order: of each element, times the mask, the mean (what is
     masked counts in it), times the picture's weight and that of the noise level."""
     family, parts, device = engine.family, engine.parts, engine.device.kind
@@ -82,8 +82,8 @@ def sample_losses(engine: Engine, drawn: Drawn, text: TextOutput) -> torch.Tenso
 
 
 @dataclass(frozen=True, kw_only=True)
-class _One:
-    """A single sample's share of a Drawn; `timestep` is [1]."""
+class TrainingSample:
+    """A single sample's share of a TrainingBatch; `timestep` is [1]."""
 
     latent: torch.Tensor
     noise: torch.Tensor
@@ -93,7 +93,7 @@ class _One:
     sizes: tuple[int, ...]
 
 
-def _draw_one(sample: Sample, latents: Latents, config: TrainConfig) -> _One:
+def _draw_one(sample: Sample, latents: Latents, config: TrainConfig) -> TrainingSample:
     """What is optional is drawn last: switching it on leaves the rest as it was."""
     settings, data = config.noise, sample.placed.picture.settings or config.dataset
     flips = data.flip_aug and random.Random(sample_seed(config, "flip", sample)).random() < 0.5
@@ -109,7 +109,9 @@ def _draw_one(sample: Sample, latents: Latents, config: TrainConfig) -> _One:
         seen = perturbed_input(noise, settings.ip_noise_gamma * share, generator)
     mask = latents.mask(sample.placed, mirrored=flips)
     sizes = sizes_of(sample.placed.placement, mirrored=flips)
-    return _One(latent=latent, noise=noise, input_noise=seen, timestep=timestep, mask=mask, sizes=sizes)
+    return TrainingSample(
+        latent=latent, noise=noise, input_noise=seen, timestep=timestep, mask=mask, sizes=sizes
+    )
 
 
 def sizes_of(placement: Placement, *, mirrored: bool) -> tuple[int, ...]:

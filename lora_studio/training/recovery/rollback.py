@@ -11,7 +11,7 @@ from lora_studio.events import Emit, Noted, StepDone
 from lora_studio.lora.run_states import step_of
 from lora_studio.runtime import memory_errors
 from lora_studio.training.loop import Loop
-from lora_studio.training.out_of_memory import Ladder
+from lora_studio.training.out_of_memory import Fallbacks
 from lora_studio.training.recovery.loss_spikes import RECENT
 from lora_studio.training.result_folder import HALVE
 from lora_studio.training.resuming.train_state import Point, States, read_newest, read_state
@@ -29,12 +29,12 @@ COPIES_OF_A_WEIGHT = 3
 
 
 @dataclass(kw_only=True)
-class Guard:
+class Rollback:
     """Does the loop's steps. `points` are copies of earlier moments of the run, newest last; the last but one
     is old enough that what led to a spike came after it."""
 
     loop: Loop
-    ladder: Ladder
+    fallbacks: Fallbacks
     states: States
     emit: Emit
     points: deque[Point] = field(default_factory=lambda: deque(maxlen=2))
@@ -74,7 +74,7 @@ class Guard:
     def _make_room(self, error: OutOfMemory) -> None:
         """Climb the ladder, and go back if weights were being changed. Raises the error at its end."""
         spoiled = self.loop.moving
-        if not self.ladder.climb():
+        if not self.fallbacks.climb():
             raise error
         if spoiled:
             point = self._earlier(0)

@@ -14,7 +14,7 @@ from lora_studio.errors import ConfigError
 from lora_studio.events import PreviewSaved, StepDone
 from lora_studio.training.loop import Loop
 from lora_studio.training.model import Engine
-from lora_studio.training.out_of_memory import Ladder
+from lora_studio.training.out_of_memory import Fallbacks
 from lora_studio.training.preparation.training_data import TrainingData
 from lora_studio.training.resuming.compatibility import (
     base_mark,
@@ -35,7 +35,7 @@ LIBRARIES = ("torch", "diffusers", "transformers", "peft")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class RunMarks:
     """By which a run is known again. `versions` and `device` may change: the numbers then differ in their
     last digits."""
 
@@ -46,7 +46,7 @@ class Facts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origin:
+class StartPoint:
     """`state` is None for a run that begins at its beginning; `notes` tell of damaged files passed over."""
 
     state: State | None = None
@@ -75,7 +75,7 @@ class Origin:
         if self.resumed:
             check_settings(config_of(self.resumed), config, self.step)
 
-    def check_facts(self, facts: Facts) -> list[str]:
+    def check_facts(self, facts: RunMarks) -> list[str]:
         """Sentences on what may change the last digits. Raises DatasetError, ModelFileError when pictures or
         base are others."""
         if not self.resumed:
@@ -91,7 +91,7 @@ class Origin:
         said = f"Since the state of step {self.step} was saved, {', '.join(changed)} changed"
         return [f"{said}: the result can differ from the uninterrupted run's in its last digits."]
 
-    def begin(self, loop: Loop, ladder: Ladder) -> StepDone | None:
+    def begin(self, loop: Loop, fallbacks: Fallbacks) -> StepDone | None:
         """Put the loop where the run begins; returns the last step done before. Raises ConfigError when the
         weights of a fork don't fit."""
         if self.state is None:
@@ -100,13 +100,13 @@ class Origin:
         if self.fork:
             _take_weights(loop, point.lora)
             return None
-        ladder.climb_again(point.rungs, point.at_once)
+        fallbacks.climb_again(point.rungs, point.at_once)
         loop.go_to(point)
         set_random_states(self.state.random)
         last = self.state.last
         return replace(last, total_steps=loop.total) if last else None
 
-    def state_of(self, loop: Loop, config: TrainConfig, facts: Facts) -> State:
+    def state_of(self, loop: Loop, config: TrainConfig, facts: RunMarks) -> State:
         """All that is known now, for a state file; previews and times are added by the caller."""
         return State(
             point=loop.point(),
@@ -119,20 +119,20 @@ class Origin:
         )
 
 
-def find_origin(place: Path | None, *, fork: bool) -> Origin:
+def find_start_point(place: Path | None, *, fork: bool) -> StartPoint:
     """Reads the newest whole state of a folder, or one state file. Raises ModelFileError and its kin."""
     if place is None:
-        return Origin()
+        return StartPoint()
     state, notes = read_newest(Path(place))
     if fork:
         said = f"The run begins with the weights that another one had at step {state.point.step}."
         notes = [*notes, f"{said} Its own steps count from 1."]
-    return Origin(state=state, fork=fork, notes=tuple(notes))
+    return StartPoint(state=state, fork=fork, notes=tuple(notes))
 
 
-def facts_of_run(engine: Engine, data: TrainingData) -> Facts:
+def facts_of_run(engine: Engine, data: TrainingData) -> RunMarks:
     """Raises DatasetError for a picture that can't be read."""
-    return Facts(
+    return RunMarks(
         pictures=picture_facts(data.loader.pictures),
         base=base_mark(engine),
         device=engine.device.title,

@@ -37,7 +37,7 @@ from lora_studio.ui.upload.upload_tab import DEFAULT_BASE, KINDS
 from lora_studio.ui.widgets.settings_form import overrides
 
 AT_ONCE = 8
-"""Calls that wait at the desk together; they are drawn one after another."""
+"""Calls that wait in the queue together; they are drawn one after another."""
 KindName = Literal["person", "style", "object", "character"]
 
 

@@ -1,4 +1,4 @@
-"""The named endpoints that make pictures. They wait at the same desk as the page does, with its limits."""
+"""The named endpoints that make pictures. They wait in the same queue as the page does, with its limits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gradio.context import LocalContext
 from lora_studio.catalog import SAMPLERS
 from lora_studio.errors import ConfigError, StudioError
 from lora_studio.grids.grid_request import GridRequest, GridResult
-from lora_studio.jobs.generation_queue import Made, Ticket, TicketState
+from lora_studio.jobs.generation_queue import GenerationJob, GenerationResult, GenerationState
 from lora_studio.prompts.styles import STYLES
 from lora_studio.request import GenerateRequest
 from lora_studio.studio import Studio
@@ -162,7 +162,7 @@ class ImageEndpoints:
         axes = {name: _axis(axis, name) for name, axis in (("x", x), ("y", y), ("z", z)) if axis is not None}
         wanted = safe_grid(GridRequest.build(request=request.model_dump(), **axes), self._studio.settings)
         ticket = self._studio.submit_grid(wanted, session=session_of_caller())
-        made = result_of(self._studio.desk.wait(ticket.id)).grid
+        made = result_of(self._studio.generation_queue.wait(ticket.id)).grid
         return grid_pictures(made or GridResult(sheet=None, cells=(), columns=0, rows=0))
 
     def interrupt(self, ticket: str = "") -> list[GenerationStatus]:
@@ -171,9 +171,9 @@ class ImageEndpoints:
         Args:
             ticket: From list_generations. Empty: all that this client has asked for.
         """
-        desk = self._studio.desk
+        generation_queue = self._studio.generation_queue
         if ticket not in (None, ""):
-            return [generation_status(desk.cancel(safe_id(ticket, "generation")))]
+            return [generation_status(generation_queue.cancel(safe_id(ticket, "generation")))]
         session = session_of_caller()
         if not session:
             raise ConfigError(
@@ -181,12 +181,12 @@ class ImageEndpoints:
                 "Name its ticket; list_generations has them.",
                 field="ticket",
             )
-        return [generation_status(stopped) for stopped in desk.cancel_all_of(session)]
+        return [generation_status(stopped) for stopped in generation_queue.cancel_all_of(session)]
 
     def list_generations(self) -> list[GenerationStatus]:
         """The generations that wait, run or have ended lately, newest first: ticket, state (waiting, running,
         finished, stopped or failed), how many come before it, progress in percent, image, step, notes."""
-        return [generation_status(ticket) for ticket in self._studio.desk.tickets()]
+        return [generation_status(ticket) for ticket in self._studio.generation_queue.tickets()]
 
     def list_styles(self) -> list[StyleFacts]:
         """The styles by purpose; in their prompt, {prompt} is where one's own goes."""
@@ -224,9 +224,9 @@ class ImageEndpoints:
             infotext=infotext,
         )
 
-    def _made(self, request: GenerateRequest) -> Made:
+    def _made(self, request: GenerateRequest) -> GenerationResult:
         ticket = self._studio.submit(request, session=session_of_caller())
-        return result_of(self._studio.desk.wait(ticket.id))
+        return result_of(self._studio.generation_queue.wait(ticket.id))
 
     def _named(self, use: dict[str, Any]) -> dict[str, Any]:
         """A LoRA may be called by its title as well."""
@@ -277,9 +277,9 @@ def _axis(given: Any, name: str) -> dict[str, Any]:
     return given
 
 
-def result_of(ticket: Ticket) -> Made:
+def result_of(ticket: GenerationJob) -> GenerationResult:
     """What a generation that has ended brought. Raises StudioError when it failed."""
-    if ticket.state is TicketState.FAILED:
+    if ticket.state is GenerationState.FAILED:
         raise StudioError(ticket.message, ticket.hint)
     return ticket.made
 

@@ -8,9 +8,9 @@ from typing import Any, TypedDict
 
 from lora_studio.errors import StoreError
 from lora_studio.grids.grid_request import GridResult
-from lora_studio.jobs.generation_queue import Ticket
+from lora_studio.jobs.generation_queue import GenerationJob
 from lora_studio.records import DatasetRecord, ImageRecord, JobRecord, LoraRecord
-from lora_studio.training.estimate import TrainingPlan
+from lora_studio.training.estimate import TrainingEstimate
 from lora_studio.ui.gallery.gallery_tab import infotext, lora_file
 from lora_studio.ui.train.train_tab import result_slug
 from lora_studio.ui.widgets.html_templates import file_url
@@ -219,7 +219,7 @@ def training_facts(job: JobRecord) -> TrainingStatus:
     )
 
 
-def planned_training(plan: TrainingPlan) -> PlannedTraining:
+def planned_training(plan: TrainingEstimate) -> PlannedTraining:
     return PlannedTraining(
         sentence=plan.sentence,
         steps=plan.steps,
@@ -278,7 +278,7 @@ def image_facts(record: ImageRecord) -> ImageFacts:
     )
 
 
-def generation_status(ticket: Ticket) -> GenerationStatus:
+def generation_status(ticket: GenerationJob) -> GenerationStatus:
     return GenerationStatus(
         ticket=ticket.id,
         prompt=ticket.title,

@@ -24,7 +24,7 @@ PAGE, MOST = 60, 6000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shelf:
+class GalleryPart:
     """One half of the tab: a searchable grid and the details of what is chosen in it."""
 
     search: gr.Textbox
@@ -46,12 +46,12 @@ class Shelf:
 
 @dataclass(frozen=True, kw_only=True)
 class GalleryTab:
-    loras: Shelf
+    loras: GalleryPart
     title: gr.Textbox
     rename: gr.Button
     board: gr.HTML
     add: gr.UploadButton
-    images: Shelf
+    images: GalleryPart
     more: gr.Button
     limit: gr.Textbox
 
@@ -72,7 +72,7 @@ def render() -> GalleryTab:
                     rename = gr.Button("Rename", elem_id="gallery-lora-rename")
                     parts |= _render_actions("lora", "Generate with this")
                 shown_board = board.render("gallery-lora-board")
-        loras = Shelf(**left, **parts)
+        loras = GalleryPart(**left, **parts)
         with (
             gr.Tab("Pictures", id="gallery-images", elem_id="gallery-tab-images"),
             gr.Row(equal_height=False),
@@ -85,7 +85,7 @@ def render() -> GalleryTab:
                 parts = _render_details("image", cards.image_details(None))
                 with parts["actions"]:
                     parts |= _render_actions("image", "Use these settings")
-        images = Shelf(**left, **parts)
+        images = GalleryPart(**left, **parts)
     return GalleryTab(
         loras=loras,
         title=title,
@@ -197,7 +197,7 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
     ]
 
 
-def _listen_delete(shelf: Shelf, studio: Studio, what: str) -> list[Any]:
+def _listen_delete(shelf: GalleryPart, studio: Studio, what: str) -> list[Any]:
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def delete(chosen: str) -> list[Any]:

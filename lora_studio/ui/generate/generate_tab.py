@@ -169,14 +169,14 @@ def listen(tab: GenerateTab, studio: Studio) -> list[Any]:
         return studio.submit(read(*values), compare=compare, session=request.session_hash or "").id
 
     def stop(ticket_id: str) -> str:
-        ticket = shown_ticket(studio.desk, ticket_id)
-        return studio.desk.cancel(ticket.id).id if ticket else ""
+        ticket = shown_ticket(studio.generation_queue, ticket_id)
+        return studio.generation_queue.cancel(ticket.id).id if ticket else ""
 
     def queued(event: gr.EventData) -> str:
         """A button of the list of what waits."""
         other = safe_id(getattr(event, "id", None), "generation")
-        chosen = studio.desk.cancel(other) if getattr(event, "action", "") == "stop" else None
-        return gr.skip() if chosen else studio.desk.ticket(other).id
+        chosen = studio.generation_queue.cancel(other) if getattr(event, "action", "") == "stop" else None
+        return gr.skip() if chosen else studio.generation_queue.ticket(other).id
 
     _listen_choices(tab, studio)
     in_force.listen(tab.in_force, tab.fields, tab.redraw.canvas, studio)
@@ -261,7 +261,7 @@ def _listen_choices(tab: GenerateTab, studio: Studio) -> None:
         return str(getattr(event, "prompt", ""))[:LONGEST_PROMPT]
 
     def last_seed(ticket_id: str) -> str:
-        ticket = shown_ticket(studio.desk, ticket_id)
+        ticket = shown_ticket(studio.generation_queue, ticket_id)
         return str(ticket.made.images[0].seed) if ticket and ticket.made.images else ""
 
     def count(text: str, base: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from lora_studio.events import PHASES
-from lora_studio.jobs.generation_queue import GenerationDesk, Ticket, TicketState
+from lora_studio.jobs.generation_queue import GenerationJob, GenerationQueue, GenerationState
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.gallery.gallery_tab import infotext
@@ -25,17 +25,19 @@ SHORT_SECONDS = 10
 NOTHING: Mapping[str, str] = {}
 
 
-def shown_ticket(desk: GenerationDesk, ticket_id: str) -> Ticket | None:
+def shown_ticket(generation_queue: GenerationQueue, ticket_id: str) -> GenerationJob | None:
     """The generation that the page chose; without a choice the running one, else the newest."""
-    tickets = desk.tickets()
+    tickets = generation_queue.tickets()
     chosen = next((ticket for ticket in tickets if ticket.id == ticket_id), None)
-    return chosen or desk.running() or next(iter(tickets), None)
+    return chosen or generation_queue.running() or next(iter(tickets), None)
 
 
-def updates(studio: Studio, ticket: Ticket | None, drawn: Any) -> tuple[list[Any], list[Any]]:
+def updates(studio: Studio, ticket: GenerationJob | None, drawn: Any) -> tuple[list[Any], list[Any]]:
     """Values for `GenerateTab.live`, and a mark of the results; `drawn` is that of those on the page."""
     others = [
-        one for one in studio.desk.tickets() if one.state.active and (not ticket or one.id != ticket.id)
+        one
+        for one in studio.generation_queue.tickets()
+        if one.state.active and (not ticket or one.id != ticket.id)
     ]
     active = ticket is not None and ticket.state.active
     bar = progress(ticket, others[:MOST_LISTED], studio.lease.holder) if active or others else ""
@@ -46,9 +48,9 @@ def updates(studio: Studio, ticket: Ticket | None, drawn: Any) -> tuple[list[Any
     return [bar, shown, gr.update(visible=active), speech(ticket)], mark
 
 
-def sentence(ticket: Ticket, holder: str = "") -> str:
+def sentence(ticket: GenerationJob, holder: str = "") -> str:
     """What is going on, in words. `holder` is what holds the device."""
-    if ticket.state is TicketState.WAITING:
+    if ticket.state is GenerationState.WAITING:
         first = "one generation comes" if ticket.ahead == 1 else f"{ticket.ahead} generations come"
         return f"Waiting: {first} first." if ticket.ahead else "Its turn comes now."
     if ticket.stop_asked:
@@ -61,21 +63,21 @@ def sentence(ticket: Ticket, holder: str = "") -> str:
     return f"{where}, step {ticket.step} of {ticket.total_steps}"
 
 
-def _loading(ticket: Ticket) -> str:
+def _loading(ticket: GenerationJob) -> str:
     doing = PHASES[ticket.phase].title
     if ticket.total > 1:
         doing = f"{doing}: {size(ticket.done)} of {size(ticket.total)}"
     return f"{doing} · {ticket.note}" if ticket.note else f"{doing}."
 
 
-def percent(ticket: Ticket) -> int:
+def percent(ticket: GenerationJob) -> int:
     """Of the phase at hand: of the bytes while the base is fetched, else of the steps."""
     if ticket.phase in BYTE_PHASES and ticket.total > 1 and not ticket.image:
         return min(99, 100 * ticket.done // ticket.total)
     return ticket.percent
 
 
-def progress(ticket: Ticket | None, others: Sequence[Ticket], holder: str = "") -> str:
+def progress(ticket: GenerationJob | None, others: Sequence[GenerationJob], holder: str = "") -> str:
     """The card with the bar, and a line for each of the others that wait or run."""
     shown = ticket if ticket is not None and ticket.state.active else None
     lines = [{"ticket": one, "sentence": sentence(one, holder), "percent": percent(one)} for one in others]
@@ -89,48 +91,48 @@ def progress(ticket: Ticket | None, others: Sequence[Ticket], holder: str = "") 
     )
 
 
-def speech(ticket: Ticket | None) -> str:
+def speech(ticket: GenerationJob | None) -> str:
     """For screen readers: changes with each picture, or each quarter of a single one, and in the end."""
     if ticket is None:
         return ""
     match ticket.state:
-        case TicketState.WAITING:
+        case GenerationState.WAITING:
             said = "The generation is waiting."
-        case TicketState.RUNNING if ticket.images > 1:
+        case GenerationState.RUNNING if ticket.images > 1:
             said = f"Drawing picture {max(1, ticket.image)} of {ticket.images}."
-        case TicketState.RUNNING:
+        case GenerationState.RUNNING:
             said = f"Drawing, {percent(ticket) // SPOKEN_PERCENT * SPOKEN_PERCENT} percent."
-        case TicketState.FAILED:
+        case GenerationState.FAILED:
             said = f"{ticket.message} {ticket.hint}".strip()
         case _:
             said = f"{ending(ticket)} {counted(len(ticket.made.images), 'picture')}."
     return fill("speech", text=said)
 
 
-def ending(ticket: Ticket) -> str:
-    if ticket.state is TicketState.STOPPED and not ticket.made.images:
+def ending(ticket: GenerationJob) -> str:
+    if ticket.state is GenerationState.STOPPED and not ticket.made.images:
         return "Stopped before the first picture was done."
     took = f"{ticket.seconds:.1f} s" if ticket.seconds < SHORT_SECONDS else duration(ticket.seconds)
-    said = f"{'Stopped' if ticket.state is TicketState.STOPPED else 'Done'} in {took}."
+    said = f"{'Stopped' if ticket.state is GenerationState.STOPPED else 'Done'} in {took}."
     reused = ticket.made.grid.reused if ticket.made.grid else 0
     return f"{said} {counted(reused, 'picture')} had been drawn before." if reused else said
 
 
-def gone(studio: Studio, ticket: Ticket | None) -> dict[str, str]:
+def gone(studio: Studio, ticket: GenerationJob | None) -> dict[str, str]:
     """The pictures of a generation that were deleted since: the token of each, by its path."""
     made = ticket.made if ticket is not None else None
     paths = {record.path for record in (*made.images, *made.beside)} if made else set()
     return {path: deleted_elsewhere.token_of(studio, path) for path in paths if not Path(path).is_file()}
 
 
-def results(ticket: Ticket | None, gone: Mapping[str, str] = NOTHING) -> str:
+def results(ticket: GenerationJob | None, gone: Mapping[str, str] = NOTHING) -> str:
     """What there is to see of it: the pictures done so far, all of them in the end, or why there are none.
     `gone` is what was deleted, as of the function of that name."""
     if ticket is None:
         return fill("no_results")
     if ticket.state.active:
         return cards.unfinished(ticket.saved) if ticket.saved else ""
-    if ticket.state is TicketState.FAILED:
+    if ticket.state is GenerationState.FAILED:
         return fill("failure", message=ticket.message, hint=ticket.hint, notes=ticket.notes)
     made = ticket.made
     pairs = [

@@ -10,7 +10,13 @@ from typing import Any
 import gradio as gr
 
 from lora_studio.errors import StoreError, StudioError
-from lora_studio.lora.checkpoint_report import Board, Row, closeness, percent, read_board
+from lora_studio.lora.checkpoint_report import (
+    CheckpointReport,
+    CheckpointRow,
+    closeness,
+    percent,
+    read_report,
+)
 from lora_studio.lora.checkpoints import checkpoint_files, chosen_step
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.validate import guarded, safe_slug, whole
@@ -24,7 +30,7 @@ class Column:
 
     title: str
     meaning: str
-    show: Callable[[Row], str]
+    show: Callable[[CheckpointRow], str]
 
 
 def _share(value: float | None) -> str:
@@ -79,11 +85,11 @@ def board_of(studio: Studio, slug: str, before: int = 0) -> str:
     except StoreError:
         record = None
     folder = Path(record.path).parent if record else None
-    board = read_board(folder) if folder else None
+    board = read_report(folder) if folder else None
     return view(board, folder, slug, before) if board and folder else ""
 
 
-def _placed(pictures: Sequence[str], board: Board, folder: Path) -> list[Path | None]:
+def _placed(pictures: Sequence[str], board: CheckpointReport, folder: Path) -> list[Path | None]:
     """One for each prompt, None where there is no picture."""
     padded = (*pictures, *[""] * len(board.prompts))[: len(board.prompts)]
     return [_there(folder, path) for path in padded]
@@ -93,7 +99,7 @@ def _there(folder: Path, path: str) -> Path | None:
     return folder / path if path and (folder / path).is_file() else None
 
 
-def view(board: Board, folder: Path, slug: str, before: int = 0) -> str:
+def view(board: CheckpointReport, folder: Path, slug: str, before: int = 0) -> str:
     """A table of checkpoints and pictures. Only columns with a value are shown."""
     try:
         used = chosen_step(folder)

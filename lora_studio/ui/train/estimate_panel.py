@@ -9,13 +9,13 @@ from typing import Any
 import gradio as gr
 
 from lora_studio.events import ShouldStop
-from lora_studio.training.estimate import TrainingPlan
+from lora_studio.training.estimate import TrainingEstimate
 from lora_studio.ui.client_input.validate import guarded
 from lora_studio.ui.train.cancel_events import Stops
 from lora_studio.ui.widgets.formatting import duration, short, size
 from lora_studio.ui.widgets.html_templates import fill, panel
 
-Measure = Callable[[tuple[Any, ...], ShouldStop], TrainingPlan | None]
+Measure = Callable[[tuple[Any, ...], ShouldStop], TrainingEstimate | None]
 """From the values of the form and a way to stop to the plan."""
 
 
@@ -61,14 +61,14 @@ def busy(working: bool) -> list[dict[str, Any]]:
     return [gr.update(interactive=not working), gr.update(visible=working)]
 
 
-def view(plan: TrainingPlan | None) -> str:
+def view(plan: TrainingEstimate | None) -> str:
     """The sentence and the figures behind it; without a plan, that it was stopped."""
     if plan is None:
         return fill("measured", sentence="The measurement was stopped.", facts=[], notes=[])
     return fill("measured", sentence=plan.sentence, facts=list(figures(plan).items()), notes=list(plan.notes))
 
 
-def figures(plan: TrainingPlan) -> Mapping[str, str]:
+def figures(plan: TrainingEstimate) -> Mapping[str, str]:
     wide, high = plan.bucket
     return {
         "one step": f"{short(plan.seconds_per_step)} s (largest pictures: {wide} × {high})",

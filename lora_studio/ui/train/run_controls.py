@@ -32,7 +32,7 @@ RESUME_INSTEAD = frozenset({JobStatus.STOPPED, JobStatus.FAILED, JobStatus.INTER
 
 
 @dataclass(frozen=True, kw_only=True)
-class Steering:
+class RunControls:
     pause: gr.Button
     save: gr.Button
     preview: gr.Button
@@ -45,9 +45,9 @@ class Steering:
         return [self.pause, self.save, self.preview, self.resume, self.fork]
 
 
-def render() -> Steering:
+def render() -> RunControls:
     """Create the buttons, unseen. Call inside a Row."""
-    return Steering(
+    return RunControls(
         pause=gr.Button("Pause", visible=False, elem_id="train-pause"),
         save=gr.Button("Save now", visible=False, elem_id="train-save-now"),
         preview=gr.Button("Preview now", visible=False, elem_id="train-preview-now"),
@@ -74,7 +74,7 @@ def can_be_told(job: JobRecord) -> bool:
     return bool(run.get("engine", "lora-studio") == "lora-studio")
 
 
-def listen(steering: Steering, job: gr.Textbox, studio: Studio) -> list[Any]:
+def listen(steering: RunControls, job: gr.Textbox, studio: Studio) -> list[Any]:
     """Wire the buttons; `job` is the id of the training that is shown. Returns the events after which the
     page has to be brought up to date."""
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}

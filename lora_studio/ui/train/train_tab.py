@@ -21,7 +21,7 @@ from lora_studio.ui.train import run_controls as steering
 from lora_studio.ui.train import training_views
 from lora_studio.ui.train.estimate_panel import PlanParts
 from lora_studio.ui.train.estimate_panel import render as render_plan
-from lora_studio.ui.train.run_controls import Steering
+from lora_studio.ui.train.run_controls import RunControls
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, heading, hidden, panel
 from lora_studio.ui.widgets.settings_form import Form, render_form
 
@@ -36,7 +36,7 @@ class TrainTab:
     card: gr.HTML
     use: gr.Button
     again: gr.Button
-    steering: Steering
+    steering: RunControls
     previews: gr.HTML
     chart: gr.HTML
     log: gr.Textbox

@@ -27,7 +27,7 @@ STATUS_SENTENCES: Mapping[JobStatus, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bar:
+class ProgressBar:
     """One phase: `percent` 0..100, `state` waiting, active or done."""
 
     title: str
@@ -81,7 +81,7 @@ def spoken(job: JobRecord | None) -> str:
     return f"Training {job.name}: {sentence(job)}"
 
 
-def phase_bars(job: JobRecord, events: Sequence[StoredEvent]) -> list[Bar]:
+def phase_bars(job: JobRecord, events: Sequence[StoredEvent]) -> list[ProgressBar]:
     """A bar for each phase that this run goes through, from its Started and PhaseAdvanced events."""
     names: tuple[str, ...] = ()
     done: dict[str, PhaseAdvanced] = {}
@@ -93,14 +93,14 @@ def phase_bars(job: JobRecord, events: Sequence[StoredEvent]) -> list[Bar]:
     return [_bar(name, job, done.get(name)) for name in names if name in PHASES]
 
 
-def _bar(name: str, job: JobRecord, advanced: PhaseAdvanced | None) -> Bar:
+def _bar(name: str, job: JobRecord, advanced: PhaseAdvanced | None) -> ProgressBar:
     reached, total = (advanced.done, advanced.total) if advanced else (0, 0)
     drawing = name == "preview" and job.phase == "preview"
     if name == "train" or (name == "preview" and job.status.active and not drawing):
         reached, total = job.step, job.total_steps  # previews come in rounds, spread over the training
     share = 100 if job.status is JobStatus.FINISHED else round(100 * reached / total) if total else 0
     active = job.status.active and job.phase == name and share < 100
-    return Bar(
+    return ProgressBar(
         title=PHASES[name].title,
         percent=min(100, share),
         state="done" if share >= 100 else "active" if active else "waiting",

@@ -20,7 +20,7 @@ from lora_studio.lora.names import given_title
 from lora_studio.records import DatasetRecord
 from lora_studio.settings import CHECKOUT, Settings
 from lora_studio.studio import Studio
-from lora_studio.training.estimate import TrainingPlan
+from lora_studio.training.estimate import TrainingEstimate
 from lora_studio.training_request import StartTraining
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.base_traits import traits_of
@@ -33,7 +33,7 @@ from lora_studio.ui.client_input.validate import (
     safe_uploads,
     takes_hub_ids,
 )
-from lora_studio.ui.widgets.cards import Picture, dataset_notices, dataset_pictures
+from lora_studio.ui.widgets.cards import DatasetPicture, dataset_notices, dataset_pictures
 from lora_studio.ui.widgets.formatting import counted, moment
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, heading, hidden, panel
 from lora_studio.ui.widgets.settings_form import Form, overrides
@@ -282,7 +282,7 @@ def shown(studio: Studio, record: DatasetRecord | None) -> list[Any]:
         return ["", dataset_pictures(None, []), ""]
     folder = studio.settings.cache / "thumbnails"
     pictures = [
-        Picture(name=path.name, thumbnail=thumbnail(path, folder), caption=caption)
+        DatasetPicture(name=path.name, thumbnail=thumbnail(path, folder), caption=caption)
         for path, caption in studio.datasets.pictures(record.id)[:MOST_SHOWN]
     ]
     return [record.id, dataset_pictures(record, pictures), dataset_notices(record)]
@@ -339,7 +339,7 @@ def start_training(studio: Studio, subject: Sequence[str | None], options: Mappi
 
 def plan_training(
     studio: Studio, subject: Sequence[str | None], options: Mapping[str, Any], should_stop: ShouldStop
-) -> TrainingPlan | None:
+) -> TrainingEstimate | None:
     """Measure what `start_training` would start; a name may come later. Raises StudioError."""
     start = wanted(studio, subject, options)
     config = studio.trainings.config(replace(start, name=start.name or "Plan"))

@@ -18,7 +18,7 @@ BASE_PREVIEW = re.compile(r"base-(\d+)\.png")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class DatasetPicture:
     """A picture of a dataset: the file's name, what to show of it, its caption."""
 
     name: str
@@ -36,7 +36,7 @@ class Result:
     """Of a picture that was deleted since: what brings it back, empty if nothing does."""
 
 
-def dataset_pictures(record: DatasetRecord | None, pictures: Sequence[Picture]) -> str:
+def dataset_pictures(record: DatasetRecord | None, pictures: Sequence[DatasetPicture]) -> str:
     """Thumbnails with captions to edit; what to do when there are none."""
     if record is None:
         return fill("no_pictures", advised=ADVISED_PICTURES)

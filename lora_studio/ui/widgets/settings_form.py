@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from lora_studio.catalog import Plan
+from lora_studio.catalog import PresetValues
 from lora_studio.config import Leaf, config_leaf
 from lora_studio.errors import ConfigError
 from lora_studio.ui.widgets.form_sections import is_out_of_reach, sectioned_leaves, shown_leaves
@@ -39,7 +39,7 @@ class Form:
         """What a person filled in, by setting name; values in the order of `components`."""
         return overrides(dict(zip(self.names, values, strict=True)))
 
-    def planned(self, plan: Plan) -> list[dict[str, Any]]:
+    def planned(self, plan: PresetValues) -> list[dict[str, Any]]:
         """Updates that show the planned values in grey; in the order of `components`."""
         return [_planned(config_leaf(name), plan) for name in self.names]
 
@@ -48,7 +48,7 @@ class Form:
         return [gr.update(value=_empty(config_leaf(name))) for name in self.names]
 
 
-def render_form(plan: Plan) -> Form:
+def render_form(plan: PresetValues) -> Form:
     """The basic settings, and the others folded away by section. Call inside a Blocks context."""
     fields: dict[str, gr.components.FormComponent] = {}
     with gr.Group(elem_id="train-basic"):
@@ -62,7 +62,7 @@ def render_form(plan: Plan) -> Form:
     return Form(fields)
 
 
-def field(leaf: Leaf, plan: Plan) -> gr.components.FormComponent:
+def field(leaf: Leaf, plan: PresetValues) -> gr.components.FormComponent:
     """The component of one setting: label, help with unit and range, and the planned value in grey."""
     facts: dict[str, Any] = {"label": leaf.name, "info": help_text(leaf), "elem_id": f"train-{leaf.name}"}
     facts |= {"interactive": True, **_looks(leaf, plan)}
@@ -139,11 +139,11 @@ def _is_pairs(leaf: Leaf) -> bool:
     return leaf.name.endswith("_args")
 
 
-def _planned(leaf: Leaf, plan: Plan) -> dict[str, Any]:
+def _planned(leaf: Leaf, plan: PresetValues) -> dict[str, Any]:
     return gr.update(**_looks(leaf, plan))
 
 
-def _looks(leaf: Leaf, plan: Plan) -> dict[str, Any]:
+def _looks(leaf: Leaf, plan: PresetValues) -> dict[str, Any]:
     """What shows the planned value: the first choice's words, or the grey text in an empty field."""
     value = plan.values.get(leaf.name, leaf.default)
     if leaf.annotation is bool:
