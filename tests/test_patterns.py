@@ -32,9 +32,10 @@ LOCAL = {
     "lora_studio/config_groups/network_group.py:_parts": [r"[;\n]", r"[,;\s]+", ","],
     "lora_studio/lora/file/architectures.py:family_of_paths": [pattern for pattern, _, _ in SIGNATURES],
     "lora_studio/lora/file/identify.py:what_else": [pattern for pattern, _, _ in BELONGINGS],
-    # Both are constants of the project, matched with its own names and with pip's output.
+    # Constants of the project, matched with its own names, pip's output and its own answers.
     "lora_studio/ui/widgets/form_sections.py:sectioned_leaves": [],
     "launch.py:explain": [],
+    "scripts/cases_table/expected.py:agrees": [],
 }
 """What patterns that are put together when they are used look like then."""
 ALL = patterns()
