@@ -98,6 +98,9 @@ def take_generate(page: Page, path: Path) -> None:
         field.fill(value)
         field.press("Tab")
     page.locator("#generate-go").click()
+    stop = page.locator("#generate-stop")
+    expect(stop).to_be_visible()  # the other window's pictures are here already
+    expect(stop).to_be_hidden()
     expect(page.locator("#generate-results img")).to_have_count(4)
     take(page, path)
 

@@ -139,7 +139,7 @@ def answers(kinds: list[Kind], way: Way) -> dict[Path, Answer]:
         for path in kind.files:
             try:
                 found[path] = kind.ask(way, path)
-            except (PlaywrightError, ValueError, KeyError, httpx.HTTPError) as error:
+            except (PlaywrightError, AssertionError, ValueError, KeyError, httpx.HTTPError) as error:
                 found[path] = Answer(outcome="failed", said=(f"No answer: {error!r}"[:LONGEST],))
             print(type(way).__name__, path.name, found[path].outcome, found[path].text, flush=True)
     return found
@@ -168,7 +168,8 @@ def report(
             "|---|---|---|---|---|---|",
         ]
         for path in kind.files:
-            known = kind.known.get(kind.key(path))
+            own = f"{path.parent.name}/{kind.key(path)}"  # of two files of one name
+            known = kind.known.get(own) or kind.known.get(kind.key(path))
             ways = {"page": by_page[path], "API": by_api[path], "command line": by_commands[path]}
             faults = [] if known is None else list(_faults(known, ways, draws=kind.draws))
             wrong += len(faults)

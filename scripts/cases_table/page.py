@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from scripts.cases_table.expected import KEPT, REFUSED, USED, Answer
 
 PATIENCE = 120_000
-TOAST = "[data-testid=toast-body] .toast-text"
+TOAST = "[data-testid=toast-text]"
 SETTLED = 300
 """Milliseconds in which the rest of an answer is drawn."""
 

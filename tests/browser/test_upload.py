@@ -85,3 +85,20 @@ def test_escape_among_earlier_pictures_changes_nothing(open_page: OpenPage) -> N
     go_to(page, "Upload")
     expect(page.locator("#picture-count")).to_be_visible()
     expect(page.get_by_test_id("toast-body")).to_have_count(0)
+
+
+def top(page: Page, selector: str) -> float:
+    expect(page.locator(selector)).to_be_visible()
+    area = page.locator(selector).bounding_box()
+    assert area
+    return area["y"]
+
+
+def test_on_a_phone_the_hint_stays_at_the_drop_zone_and_pictures_come_last(open_page: OpenPage) -> None:
+    page = open_page()
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert top(page, "#upload-pictures .quiet") < top(page, "#upload-kind")
+    expect(page.locator("footer .settings")).to_be_visible()
+    expect(page.locator("footer .divider:visible")).to_have_count(0)
+    upload(page, INK)
+    assert top(page, "#picture-count") > top(page, "#upload-train")
