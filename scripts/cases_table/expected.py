@@ -54,7 +54,7 @@ PICTURES: Mapping[str, Expected] = {
     "exif6.jpg": _case("turned by its EXIF", "1 picture"),
     "grey16.png": _case("grey in 16 bit", "1 picture"),
     "icc_red_means_blue.png": _case("a profile that swaps red and blue", "colour profile"),
-    "palette_alpha.png": _case("a palette with a transparent entry", "1 picture"),
+    "palette_alpha.png": _case("a palette with a transparent entry that no pixel has", "1 picture"),
     "panorama.png": _case("6400 × 64 pixels", "loses 96%"),
     "photo.heic": _case(
         "a HEIC photo's first bytes, then zeros", "photo.heic (is damaged|is a HEIC)", REFUSED

@@ -49,7 +49,8 @@ class ByPage:
             facts = dict(
                 zip(*(details.locator(part).all_inner_texts() for part in ("dt", "dd")), strict=True)
             )
-            shown = [facts[name] for name in ("made for", "left out") if name in facts]
+            shown = [f"Made for {facts['made for']}."] if "made for" in facts else []
+            shown += [facts["left out"]] if "left out" in facts else []
             title = page.locator("#gallery-lora-details h2").inner_text()
             return Answer(outcome=KEPT, result=f"“{title}”", said=(*shown, *_lines(page, TOAST)))
 
