@@ -1,7 +1,7 @@
 """Pictures of the page for the documentation: python -m scripts.screenshots [--out DIR] [--steps N]
 
 A real run on the embedded base model: the ink example is uploaded, trained and used with real clicks, and
-each tab is photographed at 1440 and at 390 pixels. Needs Chromium (see tests/chromium.py) and playwright.
+each tab is photographed at 1440 and at 390 pixels. Needs Chromium (tests/support/chromium.py) and playwright.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from scripts.bench.startup import running_app, wait_for_page
-from tests.chromium import HOW_TO_GET_IT, find_chromium
+from tests.support.chromium import HOW_TO_GET_IT, find_chromium
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PATIENCE, TRAINING_PATIENCE = 60_000, 1_200_000

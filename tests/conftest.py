@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chromium import HOW_TO_GET_IT, find_chromium
-from tests.supabase.places import HOW_TO_GET_POSTGRES, HOW_TO_GET_PROGRAMS
+from tests.support.chromium import HOW_TO_GET_IT, find_chromium
+from tests.support.supabase.places import HOW_TO_GET_POSTGRES, HOW_TO_GET_PROGRAMS
 
 # Read by the libraries while they are imported, so no fixture would be early enough.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"

@@ -23,7 +23,7 @@ from lora_studio.lora.model_card import write_card
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
 from lora_studio.store.library import Library
-from tests.strange_loras import LAYER, strange_lora, write_header
+from tests.support.strange_loras import LAYER, strange_lora, write_header
 
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 MANY = settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))

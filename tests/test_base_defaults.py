@@ -22,8 +22,8 @@ from lora_studio.settings import Settings
 from lora_studio.studio import Studio, open_studio
 from lora_studio.training_request import StartTraining
 from tests.conftest import StudioFolders
-from tests.single_file import write_single_file
-from tests.tiny import make_tiny, make_tiny_sdxl
+from tests.support.single_file import write_single_file
+from tests.support.tiny import make_tiny, make_tiny_sdxl
 
 SDXL_WANTED = {
     "resolution": 1024,
@@ -316,7 +316,7 @@ def test_a_marked_checkpoint_is_trained_for_velocity(settings: Settings, noob: P
     from lora_studio.events import Noted, PreviewSaved
     from lora_studio.lora.file.lora_files import read_header
     from lora_studio.trainer import train
-    from tests.tiny import make_pictures, tiny_values
+    from tests.support.tiny import make_pictures, tiny_values
 
     values = tiny_values(
         noob, make_pictures(tmp_path / "pictures"), tmp_path / "lora" / "disc", max_train_steps=2

@@ -26,7 +26,7 @@ from lora_studio.store.database import Database
 from lora_studio.store.first_scan import MOST_AT_ONCE
 from lora_studio.store.library import Library
 from lora_studio.studio import open_studio
-from tests.waiting import until
+from tests.support.waiting import until
 
 METADATA = {
     "modelspec.title": "My Cat",

@@ -12,7 +12,7 @@ from lora_studio.config import TrainConfig
 from lora_studio.errors import ConfigError
 from lora_studio.kohya_config import KohyaOptions, from_toml, read_file
 from lora_studio.parsing.toml_text import write_value
-from tests.kohya_presets import LYCORIS_OFF, preset, toml_of_gui
+from tests.support.kohya_presets import LYCORIS_OFF, preset, toml_of_gui
 
 PLACES = {"pretrained_model_name_or_path": "starter", "train_data_dir": "img", "output_name": "x"}
 

@@ -15,7 +15,7 @@ from lora_studio.errors import ConfigError, StudioError
 from lora_studio.kohya_config import KohyaOptions, from_toml, read_file, read_options
 from lora_studio.kohya_config.options import NETWORK_ARGS, OPTIONS
 from lora_studio.kohya_config.presets import further_words, is_preset, read_preset
-from tests.kohya_presets import NEW, OLD
+from tests.support.kohya_presets import NEW, OLD
 
 NUMBERS = st.one_of(st.integers(), st.floats(), st.sampled_from([10**400, -(10**4000), 2**63, 0, -0.0]))
 TEXTS = st.one_of(

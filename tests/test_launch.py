@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import launch
-from tests.waiting import PATIENCE, until
+from tests.support.waiting import PATIENCE, until
 
 CHECKOUT = Path(launch.__file__).parent
 APP = """

@@ -10,8 +10,8 @@ import pytest
 from lora_studio.catalog import SIGNATURES
 from lora_studio.lora.file.identify import BELONGINGS
 from lora_studio.request import LONGEST_PROMPT
-from tests.pace import stretched
-from tests.patterns import LIMIT, METHODS, Pattern, patterns, slowest
+from tests.support.pace import stretched
+from tests.support.patterns import LIMIT, METHODS, Pattern, patterns, slowest
 
 USUAL = LONGEST_PROMPT
 """Characters; where a pattern is put to more, or can't take as many, its place says why below."""

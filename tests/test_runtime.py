@@ -13,7 +13,7 @@ import pytest
 
 from lora_studio.errors import DeviceBusy
 from lora_studio.runtime import DeviceLease, lost_device
-from tests.waiting import PATIENCE, until
+from tests.support.waiting import PATIENCE, until
 
 
 class User(threading.Thread):

@@ -20,7 +20,7 @@ from lora_studio.settings import Settings
 from lora_studio.store.database import Database
 from lora_studio.store.library import Library
 from lora_studio.store.migrations import MIGRATIONS
-from tests.strange_loras import HALF, REFUSED, STRANGE, strange_lora, write_header
+from tests.support.strange_loras import HALF, REFUSED, STRANGE, strange_lora, write_header
 
 
 @pytest.fixture

@@ -197,7 +197,7 @@ def test_two_studios_may_share_a_home(settings: Settings) -> None:
 
 def test_the_whole_way_on_a_real_base(settings: Settings, tmp_path: Path) -> None:
     """Upload, train in the queue, list, generate, stop, on a tiny base with real parts."""
-    from tests.tiny import make_pictures, make_tiny_base
+    from tests.support.tiny import make_pictures, make_tiny_base
 
     make_tiny_base(settings.bases / "tiny")
     pictures = make_pictures(tmp_path / "pictures")

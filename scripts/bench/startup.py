@@ -108,7 +108,7 @@ def measure_sight(chromium: Path) -> float:
 
 
 def main() -> int:
-    from tests.chromium import find_chromium
+    from tests.support.chromium import find_chromium
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3, help="starts to measure (default: 3)")

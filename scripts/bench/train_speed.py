@@ -140,7 +140,7 @@ def make_base(folder: Path, arguments: argparse.Namespace, *, large: bool = Fals
         return base
     file = base.with_suffix(".safetensors")
     if not file.is_file():
-        from tests.single_file import write_single_file
+        from tests.support.single_file import write_single_file
 
         write_single_file(base, file)
     return file

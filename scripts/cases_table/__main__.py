@@ -27,9 +27,9 @@ from scripts.cases_table.api import ByApi
 from scripts.cases_table.commands import ByCommands
 from scripts.cases_table.expected import LORAS, PICTURES, REFUSED, SETS, SETTINGS, Answer, Expected
 from scripts.cases_table.page import PATIENCE, ByPage
-from tests.chromium import HOW_TO_GET_IT, find_chromium
-from tests.integration.by_hand import caller
-from tests.serving import running_app
+from tests.support.api_caller import caller
+from tests.support.chromium import HOW_TO_GET_IT, find_chromium
+from tests.support.serving import running_app
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from scripts.cases_table.expected import KEPT, REFUSED, USED, Answer
 from scripts.cases_table.page import settings_words
-from tests.integration.by_hand import Caller, Refused
+from tests.support.api_caller import Caller, Refused
 
 QUICK = {"num_inference_steps": 1}
 

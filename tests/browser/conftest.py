@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from tests.chromium import find_chromium
-from tests.gradio_leftovers import IGNORE
-from tests.serving import App, running_app
+from tests.support.chromium import find_chromium
+from tests.support.gradio_leftovers import IGNORE
+from tests.support.serving import App, running_app
 
 ARGUMENTS = [
     "--no-sandbox",

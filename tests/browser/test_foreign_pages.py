@@ -21,7 +21,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, expect
 
 from tests.browser.conftest import PATIENCE, tab
-from tests.serving import App, running_app
+from tests.support.serving import App, running_app
 
 USER, PASSWORD = "studio", "correct horse"
 PIXEL = (

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from safetensors.numpy import save_file
 
 from tests.browser.conftest import OpenPage, box, go_to, is_accessible, write
-from tests.serving import CHECKOUT
+from tests.support.serving import CHECKOUT
 
 FOX = CHECKOUT / "examples" / "ink" / "fox.png"
 LAYER = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"

@@ -17,7 +17,7 @@ from tests.browser.conftest import (
     upload,
     write,
 )
-from tests.serving import CHECKOUT
+from tests.support.serving import CHECKOUT
 
 STEPS = 24
 

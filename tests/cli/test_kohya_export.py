@@ -10,9 +10,9 @@ import pytest
 from lora_studio.config import TrainConfig
 from lora_studio.data.training_set.folders import read_folder
 from lora_studio.kohya_config import read_file
-from tests import sd_scripts_rules as theirs
 from tests.cli.conftest import Command
-from tests.tiny import make_pictures
+from tests.support import sd_scripts_rules as theirs
+from tests.support.tiny import make_pictures
 
 
 def captions_of(config: TrainConfig) -> dict[str, str]:

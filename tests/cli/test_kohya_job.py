@@ -14,7 +14,7 @@ from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.parsing.toml_text import write_value
 from tests.cli.conftest import Command
 from tests.conftest import StudioFolders
-from tests.tiny import make_pictures
+from tests.support.tiny import make_pictures
 
 CHECKOUT = Path(__file__).resolve().parents[1] / "jobs" / "sd_scripts_checkout"
 
@@ -73,7 +73,7 @@ def test_a_file_is_run_and_its_lora_lies_in_both_places(
 def test_epochs_are_counted_from_the_pictures(
     command: Command, quick: dict[str, object], tmp_path: Path
 ) -> None:
-    """Four pictures three times each; `tests.tiny` makes them of sizes that share no bucket of 64."""
+    """Four pictures three times each; `tests.support.tiny` makes them of sizes that share no bucket of 64."""
     del quick["max_train_steps"]
     file = write(tmp_path / "a.toml", **quick, max_train_epochs=2, train_batch_size=1, save_every_n_epochs=1)
     saved = tmp_path / "written.toml"

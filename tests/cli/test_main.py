@@ -16,7 +16,7 @@ from lora_studio.cli.main import COMMANDS
 from lora_studio.errors import StoreError
 from tests.cli.conftest import Command
 from tests.conftest import StudioFolders
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

@@ -23,8 +23,8 @@ from lora_studio.kohya_config import from_toml
 from lora_studio.kohya_config.options import OPTIONS
 from tests.cli.conftest import Command
 from tests.conftest import StudioFolders
-from tests.kohya_presets import preset
-from tests.tiny import make_pictures
+from tests.support.kohya_presets import preset
+from tests.support.tiny import make_pictures
 
 DOCUMENTED = """
 accelerate launch --num_cpu_threads_per_process 1 train_network.py \\

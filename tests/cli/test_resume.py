@@ -14,7 +14,7 @@ from lora_studio.records import JobStatus
 from lora_studio.studio import open_studio
 from lora_studio.training_request import StartTraining
 from tests.cli.conftest import Command, stored_job
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 STEPS = 30
 

@@ -19,8 +19,8 @@ from lora_studio.errors import ConfigError, DatasetError
 from lora_studio.lora.file.lora_files import find_file, read_header
 from tests.cli.conftest import QUICK, Command, stored_job
 from tests.conftest import StudioFolders
-from tests.tiny import make_pictures
-from tests.waiting import PATIENCE
+from tests.support.tiny import make_pictures
+from tests.support.waiting import PATIENCE
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

@@ -10,7 +10,7 @@ from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.pixels.picture_pixels import upright_size
 from lora_studio.data.training_set.folders import PictureFolder, read_folder
 from lora_studio.errors import ConfigError, DatasetError
-from tests.tiny import make_pictures
+from tests.support.tiny import make_pictures
 
 
 def touch(folder: Path, *names: str) -> Path:

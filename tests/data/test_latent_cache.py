@@ -15,7 +15,7 @@ from lora_studio.data.latent_files import LatentFiles
 from lora_studio.data.pixels.picture_pixels import open_picture
 from lora_studio.data.training_set.folders import Picture
 from lora_studio.families.base import TextOutput
-from tests.tiny import make_pictures
+from tests.support.tiny import make_pictures
 
 
 class Counted:

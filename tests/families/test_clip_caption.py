@@ -8,7 +8,7 @@ from transformers import CLIPTokenizer
 
 from lora_studio.families import family_of
 from lora_studio.families.clip_caption import read_weights, tokenize
-from tests.tiny import SHAPES, make_tiny
+from tests.support.tiny import SHAPES, make_tiny
 
 START, END = 188, 189
 """The marks' numbers in the tiny vocabulary."""

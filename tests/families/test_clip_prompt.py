@@ -10,7 +10,7 @@ import torch
 
 from lora_studio.families import family_of
 from lora_studio.families.clip_prompt import count_tokens, encode, windows_of
-from tests.tiny import SHAPES, make_tiny
+from tests.support.tiny import SHAPES, make_tiny
 
 LONG = "x " * 100
 COMMA, OTHER = 1, 2

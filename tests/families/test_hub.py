@@ -15,8 +15,8 @@ from lora_studio.events import Event, PhaseAdvanced
 from lora_studio.families import family_of
 from lora_studio.families.base_files.hub import cached_folder, explain, fetch, needed_files
 from lora_studio.families.base_files.locate import find_base
-from tests.families.hub_server import PIECE, HubServer, only_hub, point_to
-from tests.tiny import make_tiny_base, make_tiny_sdxl
+from tests.support.hub_server import PIECE, HubServer, only_hub, point_to
+from tests.support.tiny import make_tiny_base, make_tiny_sdxl
 
 NAME = "somebody/tiny"
 

@@ -15,7 +15,7 @@ from lora_studio.errors import BrokenFile, FamilyMismatch, ModelFileError, Unkno
 from lora_studio.families import family_of
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.settings import Settings
-from tests.tiny import make_tiny_sdxl
+from tests.support.tiny import make_tiny_sdxl
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from lora_studio.errors import BrokenFile, ModelFileError
 from lora_studio.families import family_of
 from lora_studio.families.base import Parts
 from lora_studio.families.sd import StableDiffusion
-from tests.single_file import write_single_file
-from tests.tiny import make_tiny_base
+from tests.support.single_file import write_single_file
+from tests.support.tiny import make_tiny_base
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ from lora_studio.lora.network.attach import attach
 from lora_studio.lora.network.ranks import plan_sizes
 from lora_studio.training.loss.objective import sizes_of
 from lora_studio.training.model import network_targets
-from tests.single_file import write_single_file
-from tests.tiny import make_tiny_sdxl
+from tests.support.single_file import write_single_file
+from tests.support.tiny import make_tiny_sdxl
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "sdxl_lora_keys.json"
 CAPTIONS = ["a disc", "word " * 40, ""]

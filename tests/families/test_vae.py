@@ -19,7 +19,7 @@ from lora_studio.runtime import find_device
 from lora_studio.training.model import Engine, load_engine
 from lora_studio.training.preparation.latent_cache_key import encoder_mark
 from lora_studio.training.preparation.training_data import prepare_data
-from tests.tiny import make_pictures, make_tiny_sdxl, tiny_values
+from tests.support.tiny import make_pictures, make_tiny_sdxl, tiny_values
 
 MEANS, DEVIATIONS = [0.4, -0.3, 0.2, 0.9], [1.5, 0.5, 2.0, 0.8]
 CENTRED = {"latents_mean": MEANS, "latents_std": DEVIATIONS, "scaling_factor": 0.5}

@@ -13,8 +13,8 @@ from lora_studio.generator import Generator
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
 from tests.conftest import StudioFolders
-from tests.generation.loras import write_lora
-from tests.tiny import make_tiny_base
+from tests.support.loras import write_lora
+from tests.support.tiny import make_tiny_base
 
 TINY = {"base": "tiny", "num_inference_steps": 3, "guidance_scale": 3.0, "seed": 7, "prompt": "a disc"}
 

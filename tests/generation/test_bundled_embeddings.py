@@ -17,9 +17,9 @@ from lora_studio.generation.lora_stack import LoraStack
 from lora_studio.lora.file.lora_files import read_header
 from lora_studio.lora.network.layer_fit import MOST_WORDS
 from tests.generation.conftest import Draw, MakeLora
-from tests.generation.loras import write_lora
 from tests.generation.test_lora_stack import pixels
-from tests.tiny import make_tiny_base, make_tiny_sdxl
+from tests.support.loras import write_lora
+from tests.support.tiny import make_tiny_base, make_tiny_sdxl
 
 STANDINGS = ("~", "^")
 """Words of the vocabulary whose own vectors are replaced, to compare with."""

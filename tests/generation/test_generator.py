@@ -29,8 +29,8 @@ from lora_studio.images.image_metadata import read_request
 from lora_studio.request import MAX_SEED, GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
 from tests.generation.conftest import TINY, Draw, MakeLora
-from tests.generation.loras import write_lora
-from tests.tiny import make_tiny_base
+from tests.support.loras import write_lora
+from tests.support.tiny import make_tiny_base
 
 
 def pixels(image: GeneratedImage) -> bytes:

@@ -27,7 +27,7 @@ from lora_studio.prompts.expand import prepare, tag_remarks, unread, with_trigge
 from lora_studio.prompts.prompt_weights import read_weights
 from lora_studio.prompts.wildcards import choose
 from lora_studio.request import LONGEST_PROMPT, GenerateRequest
-from tests.pace import seconds_of, stretched
+from tests.support.pace import seconds_of, stretched
 
 LIMIT = 0.5
 """Seconds of processor time for one text. What was mended took from 1 to 60; the patterns alone are held to

@@ -14,7 +14,7 @@ from lora_studio.generator import Generator
 from lora_studio.request import GeneratedImage, GenerateRequest, LoraUse
 from lora_studio.settings import Settings
 from tests.generation.conftest import TINY, MakeLora
-from tests.generation.loras import write_lora
+from tests.support.loras import write_lora
 
 
 def drawn(generator: Generator, *uses: LoraUse) -> bytes:

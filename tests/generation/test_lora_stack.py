@@ -24,7 +24,7 @@ from lora_studio.lora.network.layers import Change
 from lora_studio.request import GeneratedImage, GenerateRequest, LoraUse
 from lora_studio.settings import Settings
 from tests.generation.conftest import TINY, Draw, MakeLora
-from tests.generation.loras import kohya_layers, write_kind
+from tests.support.loras import kohya_layers, write_kind
 
 
 def load_tiny(settings: Settings) -> LoadedBase:

@@ -21,10 +21,10 @@ from lora_studio.generator import Generator
 from lora_studio.request import GenerateRequest
 from lora_studio.runtime import Device, find_device
 from lora_studio.settings import Settings
-from tests.families.hub_server import HubServer, only_hub
 from tests.generation.conftest import TINY
-from tests.single_file import write_single_file
-from tests.tiny import make_tiny_base
+from tests.support.hub_server import HubServer, only_hub
+from tests.support.single_file import write_single_file
+from tests.support.tiny import make_tiny_base
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from lora_studio.images.input_store import keep
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
 from tests.generation.conftest import TINY
-from tests.tiny import SHAPES, make_tiny, make_tiny_sdxl
+from tests.support.tiny import SHAPES, make_tiny, make_tiny_sdxl
 
 Redraw = Callable[..., GeneratedImage]
 

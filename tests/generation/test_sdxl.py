@@ -16,7 +16,7 @@ from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
 from lora_studio.trainer import train
 from tests.generation.conftest import TINY, MakeLora
-from tests.tiny import make_pictures, make_tiny_sdxl, tiny_values
+from tests.support.tiny import make_pictures, make_tiny_sdxl, tiny_values
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from lora_studio.generator import Generator
 from lora_studio.images.input_store import keep
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
-from tests.generation.loras import write_lora
+from tests.support.loras import write_lora
 
 
 @pytest.fixture

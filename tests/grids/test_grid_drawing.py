@@ -27,7 +27,7 @@ from lora_studio.images.image_metadata import CHUNK, read_chunks, read_origin, r
 from lora_studio.records import ImageRecord
 from lora_studio.request import GenerateRequest
 from lora_studio.studio import Studio, open_studio
-from tests.generation.loras import write_lora
+from tests.support.loras import write_lora
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from lora_studio.grids.lora_axis import with_slugs
 from lora_studio.lora.names import as_slug
 from lora_studio.prompts.expand import prepare
 from lora_studio.request import GenerateRequest
-from tests.strange_loras import strange_lora
+from tests.support.strange_loras import strange_lora
 
 
 @pytest.fixture

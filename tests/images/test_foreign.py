@@ -22,7 +22,7 @@ from lora_studio.generation.lora_lookup import (
 from lora_studio.lora.file.keys import spelled_key
 from lora_studio.lora.file.lora_files import read_header
 from lora_studio.request import LoraUse
-from tests.images.foreign import (
+from tests.support.foreign_images import (
     MATRICES,
     SPELLINGS,
     Table,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.gradio_leftovers import IGNORE
-from tests.serving import App, running_app
+from tests.support.gradio_leftovers import IGNORE
+from tests.support.serving import App, running_app
 
 
 @pytest.hookimpl(tryfirst=True)

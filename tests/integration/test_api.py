@@ -15,8 +15,8 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from tests.serving import CHECKOUT, App
-from tests.waiting import PATIENCE
+from tests.support.serving import CHECKOUT, App
+from tests.support.waiting import PATIENCE
 
 EXAMPLES = CHECKOUT / "examples" / "ink"
 NAMED = {

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.by_hand import Caller, Refused, caller, write_lora, write_picture
-from tests.serving import App
-from tests.waiting import PATIENCE, until
+from tests.support.api_caller import Caller, Refused, caller, write_lora, write_picture
+from tests.support.serving import App
+from tests.support.waiting import PATIENCE, until
 
 CLIENTS = 8
 STEPS = {"num_inference_steps": 2}

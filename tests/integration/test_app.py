@@ -17,8 +17,8 @@ import psutil
 import pytest
 from gradio_client import Client, handle_file
 
-from tests.serving import CHECKOUT, free_port, running_app
-from tests.waiting import PATIENCE, until
+from tests.support.serving import CHECKOUT, free_port, running_app
+from tests.support.waiting import PATIENCE, until
 
 FOX = CHECKOUT / "examples" / "ink" / "fox.png"
 

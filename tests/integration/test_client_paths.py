@@ -14,9 +14,9 @@ import pytest
 
 from lora_studio.config import config_leaves
 from lora_studio.grids.grid_request import PARAMETERS
-from tests.integration.by_hand import Caller, write_lora, write_picture
 from tests.integration.endpoint_table import ENDPOINTS, World, right_values
-from tests.serving import CHECKOUT, running_app
+from tests.support.api_caller import Caller, write_lora, write_picture
+from tests.support.serving import CHECKOUT, running_app
 
 pytestmark = pytest.mark.slow
 

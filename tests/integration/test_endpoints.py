@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.integration.by_hand import Caller, Refused, caller, sentence_of, write_lora, write_picture
 from tests.integration.endpoint_table import ENDPOINTS, World, right_values
-from tests.serving import App
+from tests.support.api_caller import Caller, Refused, caller, sentence_of, write_lora, write_picture
+from tests.support.serving import App
 
 QUICK = {"num_inference_steps": 1}
 

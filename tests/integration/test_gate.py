@@ -19,8 +19,8 @@ import httpx
 import pytest
 from gradio_client import Client, handle_file
 
-from tests.integration.by_hand import Caller, caller, write_picture
-from tests.serving import CHECKOUT, App, running_app
+from tests.support.api_caller import Caller, caller, write_picture
+from tests.support.serving import CHECKOUT, App, running_app
 
 FOX = CHECKOUT / "examples" / "ink" / "fox.png"
 USER, PASSWORD = "studio", "correct horse"

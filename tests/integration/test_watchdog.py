@@ -26,10 +26,10 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from lora_studio.grids.grid_request import PARAMETERS
-from tests.integration.by_hand import Caller, caller, write_lora, write_picture
 from tests.integration.endpoint_table import ENDPOINTS, Row, World, right_values
-from tests.serving import App, running_app
-from tests.waiting import PATIENCE
+from tests.support.api_caller import Caller, caller, write_lora, write_picture
+from tests.support.serving import App, running_app
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
 LATE = 1.0

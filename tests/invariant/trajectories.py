@@ -22,7 +22,7 @@ from lora_studio.config import TrainConfig
 from lora_studio.events import Event, StepDone
 from lora_studio.settings import Settings
 from lora_studio.trainer import train
-from tests.tiny import make_pictures, make_tiny, tiny_values
+from tests.support.tiny import make_pictures, make_tiny, tiny_values
 
 RECORD = Path(__file__).with_name("trajectories.json")
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "numpy", "pillow")

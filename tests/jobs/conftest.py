@@ -15,7 +15,7 @@ from lora_studio.jobs.training_queue import TrainingQueue
 from lora_studio.store.database import Database
 from lora_studio.store.job_store import JobStore
 from lora_studio.training_request import RunRequest
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 
 def step(number: int, total: int) -> StepDone:

@@ -20,7 +20,7 @@ from lora_studio.jobs.generation_queue import (
 from lora_studio.records import ImageRecord
 from lora_studio.request import GenerateRequest
 from lora_studio.studio import Studio, open_studio
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 
 class Gate:

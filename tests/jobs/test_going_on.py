@@ -22,8 +22,8 @@ from lora_studio.runtime import DeviceLease
 from lora_studio.store.job_store import JobStore
 from lora_studio.training_request import RunRequest
 from tests.jobs.conftest import SteppingWorker
-from tests.tiny import make_pictures, make_tiny_base, tiny_values
-from tests.waiting import PATIENCE, until
+from tests.support.tiny import make_pictures, make_tiny_base, tiny_values
+from tests.support.waiting import PATIENCE, until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 Open = Callable[..., TrainingQueue]

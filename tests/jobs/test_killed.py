@@ -16,7 +16,7 @@ from lora_studio.jobs.training_queue import TrainingQueue
 from lora_studio.records import JobStatus
 from lora_studio.store.job_store import JobStore
 from tests.jobs.conftest import SteppingWorker
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PROGRAM = """

@@ -38,8 +38,8 @@ from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
 from lora_studio.training_request import RunRequest
 from tests.jobs.conftest import SteppingWorker
-from tests.tiny import make_pictures
-from tests.waiting import PATIENCE
+from tests.support.tiny import make_pictures
+from tests.support.waiting import PATIENCE
 
 CHECKOUT = Path(__file__).parent / "sd_scripts_checkout"
 

@@ -13,7 +13,7 @@ from lora_studio.events import Event, Stopped
 from lora_studio.jobs.thread_worker import ThreadWorker
 from lora_studio.runtime import DeviceLease
 from lora_studio.training_request import RunRequest
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -15,7 +15,7 @@ from lora_studio.records import JobRecord, JobStatus
 from lora_studio.store.job_store import JobStore
 from lora_studio.training_request import RunRequest
 from tests.jobs.conftest import SteppingWorker, step
-from tests.waiting import PATIENCE, until
+from tests.support.waiting import PATIENCE, until
 
 Build = Callable[..., TrainConfig]
 Open = Callable[..., TrainingQueue]

@@ -20,7 +20,7 @@ from lora_studio.store.database import Database
 from lora_studio.store.event_spool import NAME
 from lora_studio.store.job_store import JobStore
 from tests.jobs.conftest import SteppingWorker
-from tests.waiting import PATIENCE, until
+from tests.support.waiting import PATIENCE, until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PROGRAM = """

@@ -16,9 +16,9 @@ from lora_studio.errors import ModelFileError
 from lora_studio.generation.lora_lookup import WantedLora, check_fit, layers_of
 from lora_studio.generation.lora_stack import LoraStack
 from lora_studio.lora.file.lora_files import read_header
-from tests.generation.loras import write_lora
-from tests.images.foreign import Table, full_size, pairs, write_header
-from tests.tiny import make_tiny_base
+from tests.support.foreign_images import Table, full_size, pairs, write_header
+from tests.support.loras import write_lora
+from tests.support.tiny import make_tiny_base
 
 Tensors = dict[str, torch.Tensor]
 DENOISER, TEXT = "lora_unet_", "lora_te_"

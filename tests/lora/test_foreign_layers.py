@@ -20,7 +20,7 @@ from lora_studio.generation.lora_lookup import WantedLora
 from lora_studio.generation.lora_stack import LoraStack
 from lora_studio.lora.file.lora_files import read_header
 from lora_studio.lora.network.kinds import fits
-from tests.tiny import make_tiny_base
+from tests.support.tiny import make_tiny_base
 
 Tensors = dict[str, torch.Tensor]
 Formula = Callable[[torch.Tensor], torch.Tensor]

@@ -11,7 +11,7 @@ import pytest
 from lora_studio.config import SLUG
 from lora_studio.errors import StoreError
 from lora_studio.lora.names import as_slug, find_slug, slug_from, slugs_named
-from tests.strange_loras import strange_lora
+from tests.support.strange_loras import strange_lora
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from lora_studio.lora.file.other_programs import (
 from lora_studio.lora.network.attach import AttachedLora, attach
 from lora_studio.lora.network.layers import Shape
 from lora_studio.training.model import network_targets
-from tests.tiny import SHAPES, make_tiny
+from tests.support.tiny import SHAPES, make_tiny
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 SHAPE_OF = {

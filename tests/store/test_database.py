@@ -14,7 +14,7 @@ from lora_studio.errors import StoreError
 from lora_studio.store import database as module
 from lora_studio.store.database import Database
 from lora_studio.store.migrations import MIGRATIONS
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 
 def count(database: Database) -> int:

@@ -6,7 +6,7 @@ import sys
 import time
 
 from lora_studio.store.process_owner import SILENCE_SECONDS, is_alive, this_process
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 
 def test_this_process_is_alive_and_keeps_its_name() -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.supabase import places, vendor
-from tests.supabase.access import become
-from tests.supabase.cluster import BOOTSTRAP, MIGRATIONS, Cluster, running_cluster
-from tests.supabase.server import Server
-from tests.supabase.vendor import Lite, Programs, running_lite
+from tests.support.supabase import places, vendor
+from tests.support.supabase.access import become
+from tests.support.supabase.cluster import BOOTSTRAP, MIGRATIONS, Cluster, running_cluster
+from tests.support.supabase.server import Server
+from tests.support.supabase.vendor import Lite, Programs, running_lite
 
 BARE, TEMPLATE = "bare", "template_studio"
 _numbers = itertools.count(1)

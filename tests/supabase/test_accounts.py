@@ -10,8 +10,8 @@ import pytest
 from postgrest.exceptions import APIError
 from supabase_auth.errors import AuthApiError
 
-from tests.supabase.clients import Clients
-from tests.supabase.server import Server
+from tests.support.supabase.clients import Clients
+from tests.support.supabase.server import Server
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 from postgrest.exceptions import APIError
 
-from tests.serving import CHECKOUT
-from tests.supabase.cases import DIFFERENCES, EXPECTED, observe
-from tests.supabase.clients import Clients, clients_of
-from tests.supabase.server import Server
-from tests.supabase.vendor import Lite
+from tests.support.serving import CHECKOUT
+from tests.support.supabase.cases import DIFFERENCES, EXPECTED, observe
+from tests.support.supabase.clients import Clients, clients_of
+from tests.support.supabase.server import Server
+from tests.support.supabase.vendor import Lite
 
 
 @pytest.fixture(scope="module")

@@ -32,12 +32,12 @@ from lora_studio.store.supabase_errors import (
     Unreachable,
     seconds_of,
 )
-from tests.serving import CHECKOUT
 from tests.supabase.conftest import Postgres
-from tests.supabase.faulty import HALF, ON_THE_WIRE, Answering, Faulty, misbehaving
-from tests.supabase.mirroring import QUICK, Home, open_home, step
-from tests.supabase.server import Server
-from tests.waiting import PATIENCE, until
+from tests.support.serving import CHECKOUT
+from tests.support.supabase.faulty import HALF, ON_THE_WIRE, Answering, Faulty, misbehaving
+from tests.support.supabase.mirroring import QUICK, Home, open_home, step
+from tests.support.supabase.server import Server
+from tests.support.waiting import PATIENCE, until
 
 STEPS, KILLS = 120, 5
 
@@ -46,8 +46,8 @@ import json, os, signal, sys, time
 from contextlib import suppress
 from pathlib import Path
 import supabase
-from tests.supabase.faulty import HALF, Faulty
-from tests.supabase.mirroring import open_home
+from tests.support.supabase.faulty import HALF, Faulty
+from tests.support.supabase.mirroring import open_home
 
 folder, facts = Path(sys.argv[1]), json.loads(sys.argv[2])
 for line in sys.stdin:  # a seed each: one more sender, for the test to kill

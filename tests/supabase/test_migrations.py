@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.supabase.cluster import MIGRATIONS, Cluster
 from tests.supabase.conftest import BARE, Postgres
-from tests.supabase.vendor import CLI, Programs
+from tests.support.supabase.cluster import MIGRATIONS, Cluster
+from tests.support.supabase.vendor import CLI, Programs
 
 VERSIONS = [path.name[:14] for path in sorted(MIGRATIONS.glob("*.sql"))]
 # Whatever a migration makes, as text that does not depend on the database.

@@ -17,10 +17,10 @@ from lora_studio.events import Failed, Noted, Paused, Stopped
 from lora_studio.jobs.supabase.push import Pace
 from lora_studio.records import JobStatus
 from tests.supabase.conftest import Postgres
-from tests.supabase.faulty import Faulty
-from tests.supabase.mirroring import Home, open_home, step
-from tests.supabase.server import Server
-from tests.waiting import PATIENCE, until
+from tests.support.supabase.faulty import Faulty
+from tests.support.supabase.mirroring import Home, open_home, step
+from tests.support.supabase.server import Server
+from tests.support.waiting import PATIENCE, until
 
 Open = Callable[..., Home]
 

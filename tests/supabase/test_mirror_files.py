@@ -16,9 +16,9 @@ from PIL import Image
 from lora_studio.errors import BrokenFile, ModelFileError, StoreError
 from lora_studio.jobs.supabase import storage_uploads
 from tests.supabase.conftest import Postgres
-from tests.supabase.mirroring import Home, open_home, write_lora
-from tests.supabase.server import Server
-from tests.waiting import PATIENCE, until
+from tests.support.supabase.mirroring import Home, open_home, write_lora
+from tests.support.supabase.server import Server
+from tests.support.waiting import PATIENCE, until
 
 Open = Callable[..., Home]
 Rows = Callable[..., list[tuple[Any, ...]]]

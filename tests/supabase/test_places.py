@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import CHECKOUT
-from tests.supabase import places
+from tests.support.serving import CHECKOUT
+from tests.support.supabase import places
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="makes programs as shell scripts")
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from psycopg import errors
 
 from lora_studio.records import JobStatus
-from tests.supabase.cluster import MIGRATIONS
 from tests.supabase.conftest import Postgres
-from tests.supabase.rows import add_lora, job_row, upsert
+from tests.support.supabase.cluster import MIGRATIONS
+from tests.support.supabase.rows import add_lora, job_row, upsert
 
 
 def test_migrations_have_names_that_supabase_takes_in_their_order() -> None:

@@ -23,12 +23,12 @@ from lora_studio.store.supabase_client import Supabase
 from lora_studio.studio import open_studio
 from lora_studio.ui.blocks import build
 from lora_studio.ui.supabase_badge import badge
-from tests.gradio_leftovers import IGNORE, _sweep_event_loops
-from tests.serving import CHECKOUT, App, running_app
-from tests.supabase.faulty import Answering
-from tests.supabase.mirroring import open_home
-from tests.supabase.server import Server
-from tests.waiting import PATIENCE, until
+from tests.support.gradio_leftovers import IGNORE, _sweep_event_loops
+from tests.support.serving import CHECKOUT, App, running_app
+from tests.support.supabase.faulty import Answering
+from tests.support.supabase.mirroring import open_home
+from tests.support.supabase.server import Server
+from tests.support.waiting import PATIENCE, until
 
 __all__ = ["_sweep_event_loops"]
 pytestmark = IGNORE

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from lora_studio.records import JobStatus
-from tests.supabase.clients import clients_of
-from tests.supabase.mirroring import open_home
-from tests.supabase.vendor import Lite
-from tests.waiting import PATIENCE, until
+from tests.support.supabase.clients import clients_of
+from tests.support.supabase.mirroring import open_home
+from tests.support.supabase.vendor import Lite
+from tests.support.waiting import PATIENCE, until
 
 
 def test_a_training_is_mirrored_watched_and_stopped_there(lite: Lite, tmp_path: Path) -> None:

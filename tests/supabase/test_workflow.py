@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.supabase.server import Server
+from tests.support.supabase.server import Server
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

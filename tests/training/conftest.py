@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.config import TrainConfig
-from tests.tiny import make_pictures, make_tiny_base, tiny_values
+from tests.support.tiny import make_pictures, make_tiny_base, tiny_values
 
 ConfigMaker = Callable[..., TrainConfig]
 

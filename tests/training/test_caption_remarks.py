@@ -16,7 +16,7 @@ from lora_studio.training.estimate import measure
 from lora_studio.training.model import load_engine
 from lora_studio.training.preparation.training_data import TrainingData, prepare_data
 from tests.data.test_colour_profiles import WIDE
-from tests.tiny import make_pictures
+from tests.support.tiny import make_pictures
 from tests.training.conftest import ConfigMaker
 
 LONG = "a red square, " + ", ".join(f"detail number {number}" for number in range(60))

@@ -9,7 +9,7 @@ from lora_studio.errors import ConfigError, DatasetError
 from lora_studio.events import Event
 from lora_studio.trainer import train
 from lora_studio.training.estimate import TrainingEstimate, measure
-from tests.tiny import make_pictures
+from tests.support.tiny import make_pictures
 from tests.training.conftest import ConfigMaker
 
 PLAN = TrainingEstimate(

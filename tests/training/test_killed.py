@@ -12,14 +12,14 @@ from lora_studio.config import TrainConfig
 from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.lora.run_states import state_files, state_folder
 from lora_studio.trainer import train
-from tests.training import killed
+from tests.support import killed
+from tests.support.waiting import PATIENCE
 from tests.training.test_start_point import ALL_ON
-from tests.waiting import PATIENCE
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 KILLS, STEPS = 5, 14
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.training.killed"])
+PROCESSES.set_forkserver_preload(["tests.support.killed"])
 """Loads torch once; each child is a fork of that, made before anything was computed."""
 
 

@@ -22,7 +22,7 @@ from lora_studio.lora.file.lora_files import read_header
 from lora_studio.runtime import find_device
 from lora_studio.trainer import train
 from lora_studio.training.model import Engine, load_engine
-from tests.tiny import make_tiny_sdxl
+from tests.support.tiny import make_tiny_sdxl
 
 KINDS: dict[str, dict[str, Any]] = {
     "lora": {},

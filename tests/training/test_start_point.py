@@ -34,9 +34,9 @@ from lora_studio.lora.run_states import state_files, state_folder
 from lora_studio.trainer import train
 from lora_studio.training.resuming.compatibility import check_pictures
 from lora_studio.training.resuming.train_state import MARK, read_newest, read_state
-from tests.tiny import make_pictures, make_tiny_base
+from tests.support.runs import of, state_folder_of, tensor_hash
+from tests.support.tiny import make_pictures, make_tiny_base
 from tests.training.conftest import ConfigMaker
-from tests.training.runs import of, state_folder_of, tensor_hash
 
 ALL_ON = {
     "network_dropout": 0.3,

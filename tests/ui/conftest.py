@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.studio import Studio, open_studio
-from tests.gradio_leftovers import IGNORE, _sweep_event_loops
+from tests.support.gradio_leftovers import IGNORE, _sweep_event_loops
 
 __all__ = ["_sweep_event_loops"]
 

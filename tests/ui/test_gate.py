@@ -13,7 +13,7 @@ from lora_studio.ui.serving import request_bodies
 from lora_studio.ui.serving.gate import Gate
 from lora_studio.ui.serving.login import Access
 from lora_studio.ui.serving.request_origin import Names
-from tests.ui.asgi import Answered, Pair, Sent, answer_to
+from tests.support.asgi import Answered, Pair, Sent, answer_to
 
 HOST = "localhost:7860"
 OPEN, LOCKED = Access(), Access(username="ada", password="correct horse")

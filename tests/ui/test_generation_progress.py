@@ -19,8 +19,8 @@ from lora_studio.ui import blocks
 from lora_studio.ui.blocks import build
 from lora_studio.ui.generate import generation_progress
 from lora_studio.ui.refresh import QUICK_SECONDS, SECONDS, PageRefresh
+from tests.support.waiting import PATIENCE
 from tests.ui.test_training_views import parse
-from tests.waiting import PATIENCE
 
 WAITING = GenerationJob(id="a", title="a <dog>", ahead=2)
 RUNNING = GenerationJob(

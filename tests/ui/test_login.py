@@ -12,7 +12,7 @@ from lora_studio.ui.serving import login
 from lora_studio.ui.serving.gate import Gate
 from lora_studio.ui.serving.login import Access, Answer, Login, group_of
 from lora_studio.ui.serving.request_origin import Names
-from tests.ui.asgi import Answered, Pair, Sent, answer_to
+from tests.support.asgi import Answered, Pair, Sent, answer_to
 
 ADA = Access(username="ada", password="gehéim 赤")
 FORM = ("content-type", "application/x-www-form-urlencoded")

@@ -19,7 +19,7 @@ from typing import Any
 import jwt
 import psycopg
 
-from tests.supabase.access import Claims, Connections, Cursor, Keys, Refused
+from tests.support.supabase.access import Claims, Connections, Cursor, Keys, Refused
 
 GOOD_KEY = re.compile(r"[A-Za-z0-9_/!\-.*'() &$@=;:+,?]+")
 PER_FILE = 50 * 1024 * 1024

@@ -16,9 +16,9 @@ from typing import Any
 
 import psycopg
 
-from tests.serving import CHECKOUT, free_port
-from tests.supabase.places import HERE
-from tests.waiting import PATIENCE
+from tests.support.serving import CHECKOUT, free_port
+from tests.support.supabase.places import HERE
+from tests.support.waiting import PATIENCE
 
 BOOTSTRAP = HERE / "bootstrap.sql"
 MIGRATIONS = CHECKOUT / "supabase" / "migrations"

@@ -19,7 +19,7 @@ from re import _constants as code  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 METHODS = ("match", "fullmatch", "search", "findall", "finditer", "sub", "split", "subn")
 SHORTEST, GROWTH = 16, 1.4
 LIMIT = 0.05

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 import httpx
 from supabase import Client, ClientOptions, create_client
 
-from tests.supabase.access import Keys
-from tests.waiting import PATIENCE
+from tests.support.supabase.access import Keys
+from tests.support.waiting import PATIENCE
 
 
 class Serves(Protocol):

@@ -30,7 +30,7 @@ from lora_studio.store.library import Library
 from lora_studio.store.machine_id import machine_id
 from lora_studio.store.outbox import Outbox
 from tests.jobs.conftest import SteppingWorker
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 QUICK = Pace(look=0.02, first=0.02, longest=0.1, wishes=0.05, paused=0.1)
 

@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 START_SECONDS, END_SECONDS = 120.0, 60.0
 
 

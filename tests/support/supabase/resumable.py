@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from threading import Lock
 
-from tests.supabase.access import Claims, Refused
-from tests.supabase.storage import PER_FILE, Objects, Upload, storage_error
+from tests.support.supabase.access import Claims, Refused
+from tests.support.supabase.storage import PER_FILE, Objects, Upload, storage_error
 
 VERSION = {"Tus-Resumable": "1.0.0"}
 

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from tests.supabase.access import Cursor, Refused
+from tests.support.supabase.access import Cursor, Refused
 
 OPERATORS = {
     **{"eq": "=", "neq": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="},

@@ -10,7 +10,7 @@ from typing import Any
 
 import jwt
 
-from tests.supabase.access import Connections, Keys, Refused
+from tests.support.supabase.access import Connections, Keys, Refused
 
 SECONDS = 3600
 

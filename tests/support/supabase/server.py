@@ -23,13 +23,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.serving import free_port
-from tests.supabase import rest
-from tests.supabase.access import Claims, Connections, Keys, Refused
-from tests.supabase.accounts import Accounts, User
-from tests.supabase.resumable import VERSION, Resumable
-from tests.supabase.storage import Objects, Upload, storage_error
-from tests.waiting import PATIENCE
+from tests.support.serving import free_port
+from tests.support.supabase import rest
+from tests.support.supabase.access import Claims, Connections, Keys, Refused
+from tests.support.supabase.accounts import Accounts, User
+from tests.support.supabase.resumable import VERSION, Resumable
+from tests.support.supabase.storage import Objects, Upload, storage_error
+from tests.support.waiting import PATIENCE
 
 START_SECONDS = PATIENCE
 Work = Callable[..., Response]

@@ -16,7 +16,7 @@ PROGRAM = ".exe" if os.name == "nt" else ""
 HOW_TO_GET_POSTGRES = "no PostgreSQL 15 or newer found; install it (Debian: apt install postgresql)"
 HOW_TO_GET_PROGRAMS = (
     "Supabase's own programs are not installed; run "
-    f"{sys.executable} -m tests.supabase.vendor (about 300 MB, outside the checkout)"
+    f"{sys.executable} -m tests.support.supabase.vendor (about 300 MB, outside the checkout)"
 )
 USUAL_PLACES = (
     ("/usr/lib/postgresql", "*/bin"),

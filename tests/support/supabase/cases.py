@@ -16,7 +16,7 @@ from postgrest.exceptions import APIError
 from postgrest.types import ReturnMethod
 from supabase import Client
 
-from tests.supabase.clients import Clients
+from tests.support.supabase.clients import Clients
 
 Case = Callable[[Clients], Any]
 EXPECTED: dict[str, tuple[Case, Any]] = {}

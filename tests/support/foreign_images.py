@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from tests.single_file import _unet_key
+from tests.support.single_file import _unet_key
 
 Shape = tuple[int, ...]
 Table = dict[str, tuple[str, Shape]]
