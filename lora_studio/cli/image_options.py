@@ -190,7 +190,7 @@ def _settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
     from lora_studio.images.image_metadata import read_settings
 
     found = read_settings(Path(arguments.settings_of).expanduser())
-    for note in found.said:
+    for note in found.all_notes:
         print(f"note: {note}", file=sys.stderr)
     return found.request.model_dump()
 

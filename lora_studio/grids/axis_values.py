@@ -81,8 +81,8 @@ def _too_many(part: str, count: int) -> ConfigError:
 
 
 def _number(part: str, whole: bool) -> float:
-    known = ALONE.fullmatch(part)
-    value = parse_decimal(part) if known else None
+    matched = ALONE.fullmatch(part)
+    value = parse_decimal(part) if matched else None
     if value is None:
         raise ConfigError(
             f"{shown(part)} is no number.", "Write 1, 2, 3, or 1-10 (+3), or 5-30 [6].", field="values"

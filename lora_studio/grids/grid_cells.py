@@ -1,4 +1,4 @@
-"""The cells of an X/Y/Z grid: each an ordinary request, and the order to draw them in."""
+"""The cells of an X/Y/Z grid, each an ordinary request, and the order to draw them in."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ PARTS = (
 )
 NONE = "none"
 EARLY, LATE = ("prompt", "negative_prompt", "lora"), ("style",)
-"""What is set before the rest, since the rest works on it, and what after."""
+"""Axes that are set before the rest, which works on them, and axes set after."""
 
 Values = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """`place` counts from 0: X fastest, then Y, then Z."""
+    """A cell's request; `place` counts from 0: X fastest, then Y, then Z."""
 
     place: int
     request: GenerateRequest
@@ -45,8 +45,8 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class GridPlan:
-    """`request` is the grid's own with its seeds. `labels` are those of X, Y and Z; an axis that isn't there
-    has one empty label."""
+    """A grid's cells. `request` is the grid's own with its seeds. `labels` are those of X, Y and Z; a missing
+    axis has one empty label."""
 
     request: GenerateRequest
     cells: tuple[Cell, ...]
@@ -62,9 +62,9 @@ class GridPlan:
 
 
 def plan_grid(grid: GridRequest) -> GridPlan:
-    """All cells of a grid, each with its LoRA tags in the list and a count of 1. Seeds that are left open are
-    drawn once, so that cells differ only by the axes. Raises ConfigError for values that can't be read or are
-    out of range, for axes that undo each other, and for too many cells."""
+    """The cells of a grid, each with its LoRA tags in the list and a count of 1. Open seeds are drawn once,
+    so that cells differ only by the axes. Raises ConfigError for values that can't be read or are out of
+    range, for axes that undo each other, and for too many cells."""
     _check_axes(grid)
     chosen = [read_values(axis) if axis else [""] for axis in grid.axes]
     count = len(chosen[0]) * len(chosen[1]) * len(chosen[2])
@@ -99,8 +99,7 @@ def read_values(axis: Axis) -> list[str]:
 
 
 def drawing_order(cells: Sequence[Cell]) -> list[Cell]:
-    """The cells so that the base changes as rarely as possible, and under each base the LoRAs; else as they
-    lie."""
+    """The cells sorted so that the base changes as rarely as possible, and under each base the LoRAs."""
     bases = _ranks(cell.request.base for cell in cells)
     loras = _ranks(_files(cell.request) for cell in cells)
     return sorted(cells, key=lambda cell: (bases[cell.request.base], loras[_files(cell.request)], cell.place))
@@ -111,7 +110,7 @@ def _files(request: GenerateRequest) -> tuple[Any, ...]:
 
 
 def _ranks(values: Any) -> dict[Any, int]:
-    """By first appearance."""
+    """Ranks of values by first appearance."""
     return {value: rank for rank, value in enumerate(dict.fromkeys(values))}
 
 
@@ -151,7 +150,7 @@ def _cell(
     values: Sequence[str],
     chosen: Sequence[Sequence[str]],
 ) -> GenerateRequest:
-    """`values` of X, Y and Z; `chosen` all of each."""
+    """The request of one cell; `values` are those of X, Y and Z, `chosen` all values of each axis."""
     changes = [
         (axis, value, all_of)
         for axis, value, all_of in zip(axes, values, chosen, strict=True)
@@ -176,7 +175,7 @@ def _turn(axis: Axis) -> int:
 
 
 def _build(request: GenerateRequest, changes: Mapping[str, Any]) -> GenerateRequest:
-    """Checked as if it had been typed. Raises ConfigError."""
+    """A changed request, checked as if it had been typed. Raises ConfigError."""
     return GenerateRequest.build(**{**request.model_dump(), **changes})
 
 
@@ -235,7 +234,8 @@ def _yes_or_no(request: GenerateRequest, axis: Axis, value: str) -> Values:
 
 
 def _lora(request: GenerateRequest, axis: Axis, value: str) -> Values:
-    """One LoRA of the axis at a time, `slug` or `slug:0.8`, beside those of the request that aren't on it."""
+    """Values for one LoRA of the axis, `slug` or `slug:0.8`, beside LoRAs of the request that aren't on the
+    axis."""
     on_axis = {other.partition(":")[0] for other in split_values(axis.values)}
     uses = [use.model_dump() for use in request.loras if use.slug not in on_axis]
     if value.lower() == NONE:
@@ -249,7 +249,7 @@ def _lora(request: GenerateRequest, axis: Axis, value: str) -> Values:
 
 
 def _of_a_lora(request: GenerateRequest, axis: Axis, value: str) -> Values:
-    """One value of the LoRA that the axis names, or of all."""
+    """Values that set a weight or checkpoint of the LoRA that the axis names, or of all."""
     slugs = [axis.slug] if axis.slug else [use.slug for use in request.loras]
     if not slugs:
         raise ConfigError(

@@ -1,4 +1,5 @@
-"""A grid from its cells: pictures that are there already, the others drawn, and the sheet of all."""
+"""Drawing of a grid: cells that are in the gallery already are taken from there, the others drawn, and all
+put on a sheet."""
 
 from __future__ import annotations
 
@@ -53,8 +54,8 @@ GRID = "grid"
 
 @dataclass(kw_only=True)
 class CellDrawing:
-    """One go over the cells of a grid, with the events of one generation. `draw` makes one picture and puts
-    it into the gallery, `find` looks there for those with the very same requests."""
+    """One pass over the cells of a grid, with the events of one generation. `draw` makes one picture and puts
+    it into the gallery, `find` looks there for pictures of the very same requests."""
 
     plan: GridPlan
     draw: Draw
@@ -66,18 +67,18 @@ class CellDrawing:
     reused: int = 0
     stopped: bool = False
     failure: str = ""
-    """Why there is no more, in a sentence."""
+    """A sentence on why the grid ended early."""
     _refused: StudioError | None = None
     _started: bool = False
     _steps_done: int = 0
     _number: int = 0
-    _said: set[str] = field(default_factory=set)
+    _noted: set[str] = field(default_factory=set)
 
     def run(self) -> None:
-        """Emits Started before the first drawing, then Denoised, LivePreview and ImageSaved with the number
-        of the cell, and Finished or Stopped. A cell that came out as no numbers, or that the base can't draw,
-        stays empty; anything else ends the grid, which keeps what is done. Raises StudioError when that is
-        nothing."""
+        """Draw the missing cells. Emits Started before the first drawing, then Denoised, LivePreview and
+        ImageSaved with the number of the cell, and Finished or Stopped. A cell that came out as no numbers,
+        or that the base can't draw, stays empty; any other error ends the grid, which keeps its finished
+        pictures. Raises StudioError when there are none."""
         started = time.monotonic()
         missing = self._take_what_is_there()
         self._number = self.reused
@@ -142,7 +143,7 @@ class CellDrawing:
         return other.place in self.found and other.request == cell.request
 
     def _hear(self, event: Event, missing: Sequence[Cell]) -> None:
-        """A cell's events as those of one picture of many."""
+        """Pass on a cell's events as those of one picture of many."""
         images = len(self.plan.cells)
         match event:
             case Started():
@@ -165,15 +166,15 @@ class CellDrawing:
                 self.emit(event)
 
     def _note(self, message: str, level: Any) -> None:
-        """Each sentence once."""
-        if message not in self._said:
-            self._said.add(message)
+        """Emit a sentence, each only once."""
+        if message not in self._noted:
+            self._noted.add(message)
             self.emit(Noted(message=message, level=level))
 
 
 def settled(plan: GridPlan, settings: Settings) -> GridPlan:
     """The plan with all values of its cells filled in, as far as that needs no loaded base. Raises
-    StudioError for a base or a LoRA that is missing or doesn't fit, before anything is drawn."""
+    StudioError before anything is drawn for a base or a LoRA that is missing or doesn't fit."""
     cells = [replace(cell, request=_settled(cell.request, settings)) for cell in plan.cells]
     return replace(plan, cells=tuple(cells))
 
@@ -198,7 +199,7 @@ def _settled(request: GenerateRequest, settings: Settings) -> GenerateRequest:
 def save_sheet(
     grid: GridRequest, plan: GridPlan, found: Mapping[int, ImageRecord], folder: Path
 ) -> GeneratedImage:
-    """The sheet as a PNG in `folder`, with the grid in it. Raises StoreError."""
+    """Write the sheet as a PNG into `folder`, with the grid's settings in it. Raises StoreError."""
     sizes = [(record.width, record.height) for record in found.values()]
     size = cell_size(sizes, plan.columns, plan.rows * len(plan.labels[2]))
     records = [found.get(cell.place) for cell in plan.cells]
@@ -222,7 +223,7 @@ def save_sheet(
 
 
 def _plain_labels(grid: GridRequest, plan: GridPlan) -> Labels:
-    """As planned, but a base by its name: sheets get passed on."""
+    """The labels with bases by name only: sheets get passed on."""
     plain = [
         [f"{axis.title}: {plain_name(value)}" for value in read_values(axis)]
         if axis and axis.name == "base"
@@ -233,12 +234,12 @@ def _plain_labels(grid: GridRequest, plan: GridPlan) -> Labels:
 
 
 def plain_base(request: GenerateRequest) -> GenerateRequest:
-    """With the base's name in place of a path on this machine."""
+    """The request with the base's name in place of a path on this machine."""
     return request.model_copy(update={"base": plain_name(request.base)})
 
 
 def plain_name(base: str) -> str:
-    """Of a path its end; names and hub ids are what they are."""
+    """The last part of a path; names and hub ids stay whole."""
     if base.endswith(".safetensors"):
         return PureWindowsPath(base).name
     if PurePath(base).is_absolute() or base.startswith((".", "~")) or base.count("/") > 1:
@@ -256,7 +257,7 @@ def _plain_grid(grid: GridRequest) -> dict[str, Any]:
 
 
 def _plain_values(axis: Axis) -> str:
-    """The line of values, without folders of this machine."""
+    """The axis' line of values, without folders of this machine."""
     if axis.name != "base":
         return axis.values
     names = [plain_name(part) for part in split_values(axis.values)]
@@ -264,17 +265,17 @@ def _plain_values(axis: Axis) -> str:
 
 
 def _sheet_infotext(first: ImageRecord, grid: GridRequest) -> str:
-    """As A1111 has it: the first cell's settings, and what the axes are."""
-    said = ["Script: X/Y/Z plot"]
+    """The infotext of a sheet, as A1111 has it: the first cell's settings, and the axes."""
+    axes = ["Script: X/Y/Z plot"]
     for letter, axis in zip("XYZ", grid.axes, strict=True):
         if axis:
             values = json.dumps(_plain_values(axis), ensure_ascii=False)
-            said += [f"{letter} Type: {axis.title}", f"{letter} Values: {values}"]
+            axes += [f"{letter} Type: {axis.title}", f"{letter} Values: {values}"]
     try:
-        own = read_chunks(first.path).get(PARAMETERS, "")
+        first_cell = read_chunks(first.path).get(PARAMETERS, "")
     except BrokenFile:  # gone meanwhile
-        own = ""
-    return f"{own}, {', '.join(said)}" if own else f"{NEGATIVE}\n{', '.join(said)}"
+        first_cell = ""
+    return f"{first_cell}, {', '.join(axes)}" if first_cell else f"{NEGATIVE}\n{', '.join(axes)}"
 
 
 def _open(record: ImageRecord, size: tuple[int, int]) -> Image | None:

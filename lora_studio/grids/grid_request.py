@@ -1,4 +1,4 @@
-"""What a person asks for with an X/Y/Z grid, and what comes back."""
+"""The request of an X/Y/Z grid and its result."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ PARAMETERS: Mapping[str, str] = {
     "hires_upscaler": "Hires upscaler",
     "insert_trigger": "Trigger words",
 }
-"""What can lie on an axis, with its title. The three of a LoRA take its slug after a colon, as in
-`lora_weight:ink`; without one they mean every LoRA of the request."""
+"""Parameters that can lie on an axis, with their titles. The three of a LoRA take its slug after a colon, as
+in `lora_weight:ink`; without one they mean every LoRA of the request."""
 AXIS_NAMES: Mapping[str, str] = {axis: f"The axis {axis.upper()}" for axis in AXES} | {
     f"{axis}.{part}": f"{axis.upper()} {title}"
     for axis in AXES
     for part, title in (("parameter", "changes"), ("values", "values"))
 }
-"""As the page labels them."""
+"""Names of the fields on the page, for error messages."""
 OF_A_LORA = ("lora_weight", "lora_text_encoder_weight", "lora_checkpoint")
 
 
 class Axis(BaseModel):
-    """`parameter` is a key of PARAMETERS. `values` is a line: `1, 2, 3`, a range `1-10 (+3)` by steps or
-    `5-30 [6]` by number; text with a comma goes in double quotes. Of "Prompt S/R" the first value is what is
-    searched for, and all of them take its place in turn."""
+    """One axis. `parameter` is a key of PARAMETERS. `values` is a line: `1, 2, 3`, a range `1-10 (+3)` by
+    steps or `5-30 [6]` by number; text with a comma goes in double quotes. The first value of "Prompt S/R" is
+    the text to search for, and all of them take its place in turn."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -80,8 +80,8 @@ class Axis(BaseModel):
 
 
 class GridRequest(BaseModel):
-    """`request` draws each picture but for what the axes change; its count is not used. X runs to the right,
-    Y down, and each value of Z is a grid of its own below the last."""
+    """A grid of up to three axes. `request` draws each picture but for what the axes change; its count is not
+    used. X runs to the right, Y down, and each value of Z is a grid of its own below the last."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -96,7 +96,7 @@ class GridRequest(BaseModel):
 
     @classmethod
     def build(cls, **values: Any) -> GridRequest:
-        """As the constructor, with errors as one sentence. Raises ConfigError."""
+        """Construct with errors as one sentence. Raises ConfigError."""
         request = values.get("request")
         if isinstance(request, Mapping):
             values["request"] = GenerateRequest.build(**request)
@@ -108,10 +108,10 @@ class GridRequest(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class GridResult:
-    """`cells` as they lie on the sheet: X fastest, then Y, then Z; None where a grid was stopped before its
-    turn, or where nothing could be drawn. `reused` of them were in the gallery before. `sheet` is the picture
-    of all; None when there isn't a single cell. `failure` says what ended the grid before its end, in a
-    sentence."""
+    """A drawn grid. `cells` lie as on the sheet: X fastest, then Y, then Z; None where a grid was stopped
+    before its turn, or where nothing could be drawn. `reused` counts those that were in the gallery before.
+    `sheet` is the picture of all; None when there isn't a single cell. `failure` is a sentence on why the
+    grid ended early."""
 
     sheet: ImageRecord | None
     cells: tuple[ImageRecord | None, ...]

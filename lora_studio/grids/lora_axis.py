@@ -10,8 +10,8 @@ from lora_studio.lora.names import find_slug, slugs_named
 
 
 def with_slugs(grid: GridRequest, folder: Path) -> GridRequest:
-    """The grid with slugs where its axes name LoRAs of the library's folder by their titles. What names none
-    stays as it is. Raises ConfigError, StoreError for a title that several have."""
+    """The grid with slugs where its axes name LoRAs of the library's folder by their titles. Other values
+    stay. Raises ConfigError, StoreError for a title that several have."""
     axes = {name: axis for name in AXES if (axis := getattr(grid, name)) is not None}
     return grid.model_copy(update={name: _with_slugs(axis, folder) for name, axis in axes.items()})
 
@@ -26,7 +26,7 @@ def _with_slugs(axis: Axis, folder: Path) -> Axis:
 
 
 def _value(value: str, folder: Path) -> str:
-    """`name` or `name:0.8`; a title may hold a colon itself."""
+    """The quoted slug, with its weight, for `name` or `name:0.8`; a title may hold a colon itself."""
     name, colon, weight = value.rpartition(":")
     if not colon or slugs_named(value, folder):
         return _quoted(_slug(value, folder))
@@ -38,5 +38,5 @@ def _slug(name: str, folder: Path) -> str:
 
 
 def _quoted(value: str) -> str:
-    """As `split_values` reads it back."""
+    """A value in the form that `split_values` reads back."""
     return f'"{value.replace(chr(34), chr(34) * 2)}"' if "," in value or '"' in value else value

@@ -1,1 +1,1 @@
-"""Made images as files: their settings, those of other programs, pictures that came in, sheets."""
+"""Picture files that say how they were made, our way and other programs'; labelled sheets."""

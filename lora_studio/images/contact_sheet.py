@@ -30,16 +30,16 @@ Labels = tuple[Sequence[str], Sequence[str], Sequence[str]]
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """Lines that fit, and their height in pixels."""
+    """Lines that fit the width, and their height in pixels."""
 
     lines: tuple[str, ...]
     height: int
 
 
 def draw_sheet(pictures: Sequence[Image | None], labels: Labels) -> Image:
-    """`pictures` with X fastest, then Y, then Z; None leaves a pale field. `labels` are those of X above the
-    columns, of Y beside the rows, and of Z above each grid. All cells have the size of the largest picture,
-    or less where the sheet would get too large."""
+    """The sheet of `pictures` with X fastest, then Y, then Z; None leaves a pale field. `labels` are those of
+    X above the columns, of Y beside the rows, and of Z above each grid. All cells have the size of the
+    largest picture, or less where the sheet would get too large."""
     from PIL import Image as images
     from PIL import ImageDraw
 
@@ -85,7 +85,7 @@ def cell_size(sizes: Sequence[tuple[int, int]], columns: int, rows: int) -> tupl
 
 
 def _place(sheet: Image, pen: Any, picture: Image | None, box: tuple[int, int, int, int]) -> None:
-    """The picture in the middle of its field, whole; its pixels as they are where they fit."""
+    """Draw a picture whole in the middle of its field, its pixels unscaled where they fit."""
     from PIL import Image as images
 
     left, top, width, height = box
@@ -108,7 +108,8 @@ def _write(pen: Any, label: Label, at: tuple[int, int], font: Any, *, centered: 
 
 
 def _wrapped(text: str, font: Any, width: int) -> Label:
-    """Broken between words, and inside those that are wider than `width`; the end of a long text is cut."""
+    """Text broken between words, and inside those that are wider than `width` pixels; the end of a long text
+    is cut."""
     if not text:
         return Label(lines=(), height=0)
     lines: list[str] = [""]
@@ -132,7 +133,7 @@ def _wrapped(text: str, font: Any, width: int) -> Label:
 
 
 def _fitting(word: str, font: Any, width: int) -> int:
-    """How many letters of the word fit; at least one."""
+    """The number of letters of the word that fit; at least one."""
     return max(1, bisect_right(range(1, len(word)), width, key=lambda n: font.getlength(word[:n])))
 
 

@@ -1,5 +1,5 @@
-"""A request from settings that another program wrote: all that fits is taken over, the rest is rounded or
-left out, each with a sentence. Nothing in them can refuse a whole picture."""
+"""Requests from settings that another program wrote: every value that fits is taken over, the rest is rounded
+or left out, each with a sentence. No value can refuse a whole picture."""
 
 from __future__ import annotations
 
@@ -37,21 +37,22 @@ NO_BASE = "These settings name no base model: choose the one that the picture wa
 
 
 def fit(values: Mapping[str, Any]) -> tuple[GenerateRequest, list[str]]:
-    """`values` by the request's own names; numbers may be text, what is None or empty is not said."""
-    said = {name: value for name, value in values.items() if value not in (None, "")}
+    """A request, and sentences on values left out or changed. `values` are by the request's names; numbers
+    may be text, None and empty text are missing."""
+    left = {name: value for name, value in values.items() if value not in (None, "")}
     taken: dict[str, Any] = {}
     notes: list[str] = []
     for name in TEXTS:
-        taken[name] = _text(said.pop(name, ""), TEXTS[name], notes)
+        taken[name] = _text(left.pop(name, ""), TEXTS[name], notes)
     for name in SEEDS:
-        taken |= _seed(name, said.pop(name, None), notes)
-    taken |= _size({name: said.pop(name, None) for name in SIDES}, notes)
-    for name in [name for name in TITLES if name in said]:
-        taken |= _number(name, said.pop(name), notes)
-    taken |= _loras(said.pop("loras", ()), notes)
-    if not said.get("base"):
+        taken |= _seed(name, left.pop(name, None), notes)
+    taken |= _size({name: left.pop(name, None) for name in SIDES}, notes)
+    for name in [name for name in TITLES if name in left]:
+        taken |= _number(name, left.pop(name), notes)
+    taken |= _loras(left.pop("loras", ()), notes)
+    if not left.get("base"):
         notes.append(NO_BASE)
-    for name, value in said.items():
+    for name, value in left.items():
         taken |= _as_it_is(name, value, notes)
     return GenerateRequest.build(**taken), notes
 
@@ -116,7 +117,7 @@ def _number(name: str, value: Any, notes: list[str]) -> dict[str, float]:
 
 
 def _bounds(name: str) -> tuple[float, float]:
-    """The request's own; beyond an open end stands the next number."""
+    """The least and the greatest value of a request's field; beyond an open end stands the next number."""
     least, most = 0.0, float(MAX_SEED)
     for limit in GenerateRequest.model_fields[name].metadata:
         least = getattr(limit, "ge", least)
@@ -127,7 +128,7 @@ def _bounds(name: str) -> tuple[float, float]:
 
 
 def _loras(uses: Iterable[Mapping[str, Any]], notes: list[str]) -> dict[str, Any]:
-    """`uses` have a `name` (or a `slug`) and the weights of a LoraUse."""
+    """The request's `loras` from uses with a `name` (or a `slug`) and the weights of a LoraUse."""
     found: list[dict[str, Any]] = []
     for use in list(uses)[:MOST_LORAS]:
         name = str(use.get("slug") or use.get("name") or "")[:200]

@@ -1,4 +1,4 @@
-"""Pictures that say how they were made, in A1111's way and in our own JSON: PNG in the text chunks
+"""Pictures that say how they were made, in A1111's infotext and in our own JSON: PNG in the text chunks
 `parameters` and `lora_studio`, JPEG and WebP in the Exif tags UserComment and MakerNote."""
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ MOST_TEXTS, LONGEST_TEXT = 100, 1_000_000
 MOST_EXIF = 65_000
 """Bytes; a JPEG file has no room for more."""
 CODES = {b"UNICODE\0": "utf-16", b"ASCII\0\0\0": "utf-8", b"\0" * 8: "utf-8", b"JIS\0\0\0\0\0": "iso2022_jp"}
-"""How a UserComment begins, and what it is written in then (Exif 2.32, table 9)."""
+"""The first 8 bytes of a UserComment, and the encoding they announce (Exif 2.32, table 9)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """How one image was made. `request` has all values filled in and this image's seed; `prompt` and
-    `negative_prompt` (None: the request's) are as drawn; `model` the base's name without any folder;
+    """The making of one image. `request` has all values filled in and this image's seed; `prompt` and
+    `negative_prompt` (None: the request's) are as drawn; `model` is the base's name without any folder;
     `lora_hashes` maps keys as `WantedLora.key` (a slug, with a checkpoint `<slug>-step<8 digits>`) to SHA-256
     sums of the tensors; `base_state` tells one state of the base's files from another."""
 
@@ -69,7 +69,7 @@ class Origin:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Pictures get passed on, so no folder of this machine goes in: the base is named, not located."""
+        """The JSON for the picture. It names the base without a folder: pictures get passed on."""
         request = self.request.model_dump(mode="json")
         return {
             "version": CHUNK_VERSION,
@@ -99,7 +99,7 @@ def save_image(picture: Image.Image, folder: Path, origin: Origin) -> GeneratedI
 
 
 def write_picture(data: bytes, folder: Path, name: str, suffix: str) -> Path:
-    """The file `folder`/<date>/<time>-<name>-<hash><suffix>. Raises StoreError."""
+    """Write `folder`/<date>/<time>-<name>-<hash><suffix>. Raises StoreError."""
     now = datetime.now()
     digest = hashlib.sha256(data).hexdigest()[:8]
     path = folder / f"{now:%Y-%m-%d}" / f"{now:%H%M%S}-{name}-{digest}{suffix}"
@@ -109,16 +109,16 @@ def write_picture(data: bytes, folder: Path, name: str, suffix: str) -> Path:
 
 
 def read_request(path: Path | str) -> GenerateRequest:
-    """The request that a picture was made with, from our JSON or else from A1111's text.
-
-    Raises BrokenFile for a file that is no readable picture, UnknownFormat for one without settings,
-    ConfigError for settings out of range.
-    """
+    """The request that a picture was made with, from our JSON or else from another program's settings. Raises
+    as `read_settings` does."""
     return read_settings(path).request
 
 
 def read_settings(path: Path | str) -> Restored:
-    """The same, with sentences on what couldn't be taken over."""
+    """The request that a picture was made with, and sentences on what couldn't be taken over.
+
+    Raises BrokenFile for a file that is no readable picture, UnknownFormat for one without settings.
+    """
     path = Path(path)
     chunks = read_chunks(path)
     request = _request_from_json(chunks.get(CHUNK, ""))
@@ -141,7 +141,7 @@ def read_settings(path: Path | str) -> Restored:
 
 
 def read_origin(path: Path | str) -> dict[str, Any]:
-    """Our JSON in a picture, as `Origin.to_json` wrote it; empty where there is none. Raises BrokenFile."""
+    """The JSON in a picture, as `Origin.to_json` wrote it; empty where there is none. Raises BrokenFile."""
     try:
         found = json.loads(read_chunks(path).get(CHUNK, ""))
     except (ValueError, RecursionError):
@@ -150,7 +150,7 @@ def read_origin(path: Path | str) -> dict[str, Any]:
 
 
 def read_chunks(path: Path | str) -> dict[str, str]:
-    """The texts in a PNG, JPEG or WebP, by the names they have in a PNG; the pixels are not decoded. Raises
+    """The texts in a PNG, JPEG or WebP, by the names of a PNG's chunks; the pixels are not decoded. Raises
     BrokenFile."""
     from PIL import Image
 
@@ -170,7 +170,7 @@ def read_chunks(path: Path | str) -> dict[str, str]:
 
 
 def picture_bytes(picture: Image.Image, texts: Mapping[str, str], form: str = "png") -> bytes:
-    """The file of a picture with texts in it: `parameters`, and ours as JSON. `form` as the request's
+    """The file of a picture with `texts` in it: `parameters`, and our JSON. `form` is the request's
     `image_format`."""
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
@@ -195,12 +195,12 @@ def picture_bytes(picture: Image.Image, texts: Mapping[str, str], form: str = "p
 
 
 def _short_json(text: str) -> bytes:
-    """With letters of all alphabets as they are, which takes half the room or less."""
+    """JSON with letters of all alphabets unescaped, in half the bytes or less."""
     return json.dumps(json.loads(text), ensure_ascii=False).encode() if text else b""
 
 
 def _plain_texts(picture: Image.Image) -> dict[str, str]:
-    """What stands beside the pixels under a name of its own, as much of it as settings take."""
+    """The texts beside the pixels by their keys, cut to the length that settings take."""
     found: dict[str, str] = {}
     for key, value in list(picture.info.items())[:MOST_TEXTS]:
         if isinstance(value, bytes) and key in ("xmp", "comment"):
@@ -240,7 +240,8 @@ def _comment(data: bytes) -> str:
 
 
 def _request_from_json(text: str) -> GenerateRequest | None:
-    """None for a chunk that is missing or not ours. Fields that a later version added are left out."""
+    """The request in our chunk; None where the chunk is missing or not ours. Fields that a later version
+    added are left out."""
     try:
         values = json.loads(text)["request"]
         return GenerateRequest.build(

@@ -1,4 +1,4 @@
-"""What the library says of a picture, read from its file."""
+"""The library's record of a picture, read from its file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from lora_studio.request import GenerateRequest
 
 
 def image_record(path: Path, request: GenerateRequest | None = None) -> ImageRecord:
-    """One from elsewhere may hold no request. Raises UnknownFormat for what is no picture."""
+    """The record of a picture; `request` is read from the file when None, and may be missing there. Raises
+    UnknownFormat for a file that is no picture."""
     from PIL import Image
 
     try:
@@ -41,7 +42,7 @@ def image_record(path: Path, request: GenerateRequest | None = None) -> ImageRec
 
 
 def request_in(path: Path) -> GenerateRequest | None:
-    """What the picture was drawn from, where it says so."""
+    """The request that a picture was drawn from; None where it says none."""
     try:
         return read_request(path)
     except StudioError:

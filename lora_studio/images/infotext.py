@@ -1,4 +1,4 @@
-"""The line of settings that A1111, Forge and most image sites read from a picture ("infotext").
+"""Infotext: the settings that A1111, Forge and most image sites write into a picture as text.
 
 Prompt, then a line "Negative prompt: ...", then one line of "Key: value" pairs. A LoRA stands in the prompt
 as `<lora:name:weight>`. Our own JSON is exact; this form is for other programs and for their pictures.
@@ -30,7 +30,7 @@ from lora_studio.samplers import AUTOMATIC, SPACINGS, sampler_named
 
 NEGATIVE = "Negative prompt:"
 LONGEST_TEXT = 100_000
-"""Characters that are looked at."""
+"""Characters of an infotext that are read."""
 LORA_KINDS = ("lora", "lycoris", "locon", "dora")
 ONLY_MASKED = "Only masked"
 NAMES_THERE = {"PNDM": "PLMS"}
@@ -70,13 +70,14 @@ SAYS_NOTHING = {
     *("Civitai metadata", "Metadata Scheme", "Batch size", "Batch pos", "Face restoration model", "Emphasis"),
     *("Wildcard prompt", "Diffusion in Low Bits", "Created", "Time taken"),
 }
-"""What tells of the picture and changes nothing in drawing it."""
+"""Keys that change nothing in drawing the picture."""
 MOST_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Infotext:
-    """What a line says: `settings` maps the keys as written ("CFG scale") to unquoted values."""
+    """The parts of an infotext: `settings` maps the keys as written ("CFG scale") to unquoted values,
+    `behind` is text after the line of settings."""
 
     prompt: str = ""
     negative_prompt: str = ""
@@ -94,8 +95,8 @@ class Restored:
     program: str = ""
 
     @property
-    def said(self) -> tuple[str, ...]:
-        """The notes, after whose settings these are."""
+    def all_notes(self) -> tuple[str, ...]:
+        """The notes, the program of the settings first."""
         return (f"These are settings of {self.program}.", *self.notes) if self.program else self.notes
 
 
@@ -107,9 +108,10 @@ def write_infotext(
     lora_hashes: Mapping[str, str],
     negative_prompt: str | None = None,
 ) -> str:
-    """`request` with all values filled in; `prompt` and `negative_prompt` (None: the request's) as drawn,
-    with choices made and triggers inserted; `lora_hashes` as `images.Origin` has them, of which the first 12
-    digits are written, as A1111 does. A checkpoint stands in its tag as `step=`, which A1111 passes over."""
+    """The infotext of an image. `request` has all values filled in; `prompt` and `negative_prompt` (None: the
+    request's) are as drawn, with choices made and triggers inserted; `lora_hashes` as in
+    `image_metadata.Origin`, of which the first 12 digits are written, as A1111 does. A checkpoint stands in
+    its tag as `step=`, which A1111 passes over."""
     negative = request.negative_prompt if negative_prompt is None else negative_prompt
     pairs: dict[str, Any] = {
         "Steps": request.num_inference_steps,
@@ -133,8 +135,7 @@ def write_infotext(
 
 
 def parse_infotext(text: str) -> Infotext:
-    """Read an infotext, ours or another program's. Text that has no settings line is all prompt; what stands
-    behind that line is none of it."""
+    """Split an infotext, ours or another program's. Text without a line of settings is all prompt."""
     if len(text) > LONGEST_TEXT:  # the prompt stands at the start, the settings at the end
         text = f"{text[: LONGEST_TEXT // 2]}\n{text[-LONGEST_TEXT // 2 :]}"
     lines = text.replace("\r\n", "\n").strip().split("\n")
@@ -150,41 +151,44 @@ def parse_infotext(text: str) -> Infotext:
 
 
 def restore(text: str) -> Restored:
-    """The request that an infotext describes, with notes; what it leaves out keeps its default. LoRA tags
-    whose name can't be a slug of ours stay in the prompt, where one can see them."""
+    """The request that an infotext describes, with notes; settings it leaves out keep their defaults. LoRA
+    tags whose name can't be a slug stay in the prompt, where one can see them."""
     info = parse_infotext(text)
-    said = info.settings
-    prompt, loras, passed = _without_tags(said.get("Raw prompt") or info.prompt)
-    width, height = read_sides(said.get("Size", "")) or (None, None)
-    sampler = sampler_named(said.get("Sampler", ""), said.get("Schedule type") or said.get("Scheduler", ""))
-    resources, left = _resources(said)
+    settings = info.settings
+    prompt, loras, passed = _without_tags(settings.get("Raw prompt") or info.prompt)
+    width, height = read_sides(settings.get("Size", "")) or (None, None)
+    sampler = sampler_named(
+        settings.get("Sampler", ""), settings.get("Schedule type") or settings.get("Scheduler", "")
+    )
+    resources, left = _resources(settings)
     values: dict[str, Any] = {
         "prompt": prompt,
-        "negative_prompt": said.get("Raw negative prompt") or info.negative_prompt,
-        "base": said.get("Model") or resources.get("base"),
-        "loras": [*loras, *_more_loras(said, loras, resources.get("loras", []))],
-        "num_inference_steps": said.get("Steps"),
-        "guidance_scale": said.get("CFG scale"),
-        "seed": said.get("Seed"),
+        "negative_prompt": settings.get("Raw negative prompt") or info.negative_prompt,
+        "base": settings.get("Model") or resources.get("base"),
+        "loras": [*loras, *_more_loras(settings, loras, resources.get("loras", []))],
+        "num_inference_steps": settings.get("Steps"),
+        "guidance_scale": settings.get("CFG scale"),
+        "seed": settings.get("Seed"),
         "width": width,
         "height": height,
         "sampler": sampler.sampler,
-        "clip_skip": said.get("Clip skip"),
-        "guidance_rescale": said.get("CFG Rescale"),
-        **_variation(said),
-        **_redrawn(said),
-        **_hires(said),
+        "clip_skip": settings.get("Clip skip"),
+        "guidance_rescale": settings.get("CFG Rescale"),
+        **_variation(settings),
+        **_redrawn(settings),
+        **_hires(settings),
     }
     request, notes = fit(values)
-    notes = [*([sampler.note] if sampler.note else []), *passed, *notes, *left, *_left_out(said)]
+    notes = [*([sampler.note] if sampler.note else []), *passed, *notes, *left, *_left_out(settings)]
     if info.behind:
         notes.append(f"Passed over, behind the settings: “{info.behind[:60]}”.")
-    return Restored(request=request, notes=tuple(notes), program=_program(said))
+    return Restored(request=request, notes=tuple(notes), program=_program(settings))
 
 
 def _schedule(sampler: str) -> dict[str, str]:
-    """As A1111 has it since 1.9: "DPM++ 2M" and "Schedule type: Karras" apart. A method that A1111 would give
-    another spacing of its own accord says that its steps lie evenly."""
+    """Sampler and schedule type apart, as A1111 writes them since 1.9: "DPM++ 2M" and "Schedule type:
+    Karras". A method that A1111 would give another spacing of its own accord says that its steps lie
+    evenly."""
     spacing = next((spacing for spacing in SPACINGS if sampler.endswith(f" {spacing}")), "")
     method = sampler.removesuffix(spacing).strip()
     spacing = spacing or (EVEN if method in AUTOMATIC else "")
@@ -192,8 +196,8 @@ def _schedule(sampler: str) -> dict[str, str]:
 
 
 def _more_pairs(request: GenerateRequest) -> dict[str, Any]:
-    """What A1111 writes only where it is used. Keys that A1111 lacks: CFG Rescale is an extension's; those of
-    pictures and the second pass's own strength are ours."""
+    """The pairs that A1111 writes only where they are used. Keys that A1111 lacks: CFG Rescale is an
+    extension's; those of pictures and the second pass's own strength are ours."""
     pairs: dict[str, Any] = {}
     if request.clip_skip > 1:
         pairs["Clip skip"] = request.clip_skip
@@ -222,8 +226,8 @@ def _more_pairs(request: GenerateRequest) -> dict[str, Any]:
 
 
 def _without_tags(prompt: str) -> tuple[str, list[dict[str, Any]], list[str]]:
-    """The prompt without the tags that can be read, and their LoRAs; of one named twice (with the same
-    checkpoint), the first tag. Sentences on what of these tags is not used."""
+    """The prompt without the tags that can be read, their LoRAs, and sentences on parts of tags that are not
+    used. Of a LoRA named twice (with the same checkpoint), the first tag counts."""
     passed: list[str] = []
     loras: dict[tuple[str, int | None], dict[str, Any]] = {}
 
@@ -242,99 +246,108 @@ def _without_tags(prompt: str) -> tuple[str, list[dict[str, Any]], list[str]]:
     return TAG.sub(take, prompt).strip(), list(loras.values()), list(filter(None, passed))
 
 
-def _variation(said: Mapping[str, str]) -> dict[str, Any]:
-    strength = said.get("Variation seed strength")
-    return {"variation_strength": strength, "variation_seed": said.get("Variation seed")} if strength else {}
+def _variation(settings: Mapping[str, str]) -> dict[str, Any]:
+    strength = settings.get("Variation seed strength")
+    return (
+        {"variation_strength": strength, "variation_seed": settings.get("Variation seed")} if strength else {}
+    )
 
 
-def _redrawn(said: Mapping[str, str]) -> dict[str, Any]:
-    """Without a second pass, the denoising strength is that of a redrawn picture."""
-    values: dict[str, Any] = {"image": said.get("Init image"), "mask_image": said.get("Mask image")}
-    if said.get("Init image") or not _second_pass(said):
-        values["strength"] = said.get("Denoising strength")
-    values["mask_blur"] = said.get("Mask blur")
-    if said.get("Inpaint area") == ONLY_MASKED or "Masked area padding" in said:
-        values["padding_mask_crop"] = said.get("Masked area padding", "32")
+def _redrawn(settings: Mapping[str, str]) -> dict[str, Any]:
+    """Settings of img2img and inpainting. Without a second pass, the denoising strength is that of the
+    redrawn picture."""
+    values: dict[str, Any] = {"image": settings.get("Init image"), "mask_image": settings.get("Mask image")}
+    if settings.get("Init image") or not _second_pass(settings):
+        values["strength"] = settings.get("Denoising strength")
+    values["mask_blur"] = settings.get("Mask blur")
+    if settings.get("Inpaint area") == ONLY_MASKED or "Masked area padding" in settings:
+        values["padding_mask_crop"] = settings.get("Masked area padding", "32")
     return values
 
 
-def _hires(said: Mapping[str, str]) -> dict[str, Any]:
-    if not _second_pass(said):
+def _hires(settings: Mapping[str, str]) -> dict[str, Any]:
+    if not _second_pass(settings):
         return {}
-    first = None if said.get("Init image") else said.get("Denoising strength")
-    steps = said.get("Hires steps")
+    first = None if settings.get("Init image") else settings.get("Denoising strength")
+    steps = settings.get("Hires steps")
     return {
-        "hires_scale": _scale(said),
+        "hires_scale": _scale(settings),
         # A1111 means "as the first pass" by 0.
         "hires_steps": None if steps == "0" else steps,
-        "hires_strength": said.get("Hires denoising strength", first),
-        "hires_upscaler": "latent" if said.get("Hires upscaler", "").startswith("Latent") else "lanczos",
+        "hires_strength": settings.get("Hires denoising strength", first),
+        "hires_upscaler": "latent" if settings.get("Hires upscaler", "").startswith("Latent") else "lanczos",
     }
 
 
-def _second_pass(said: Mapping[str, str]) -> bool:
-    return any(key in said for key in ("Hires upscale", "Hires resize", "Hires upscaler"))
+def _second_pass(settings: Mapping[str, str]) -> bool:
+    return any(key in settings for key in ("Hires upscale", "Hires resize", "Hires upscaler"))
 
 
-def _scale(said: Mapping[str, str]) -> str | float:
-    """The enlargement, or that to a size: the larger one of both sides, as A1111 covers it."""
-    if said.get("Hires upscale"):
-        return said["Hires upscale"]
-    before, after = (read_sides(said.get(key, "")) for key in ("Size", "Hires resize"))
+def _scale(settings: Mapping[str, str]) -> str | float:
+    """The enlargement of the second pass; for a target size that of the side that grows most, as A1111 covers
+    it."""
+    if settings.get("Hires upscale"):
+        return settings["Hires upscale"]
+    before, after = (read_sides(settings.get(key, "")) for key in ("Size", "Hires resize"))
     if before is None or after is None:
         return 2.0
     return round(max(1.0, *(new / max(1, old) for old, new in zip(before, after, strict=True))), 4)
 
 
-def _resources(said: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    """Base and LoRAs that Civitai names; its versions without a name can only be said."""
+def _resources(settings: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """Base and LoRAs that Civitai names, and notes on the others; its versions without a name have only a
+    number."""
     found: dict[str, Any] = {"loras": []}
     notes: list[str] = []
-    for one in read_resources(said.get(RESOURCES, "")):
+    for one in read_resources(settings.get(RESOURCES, "")):
         kind, name = str(one.get("type", "")), str(one.get("modelName") or "")[:100]
         kind = kind or (str(one.get("air", "")).split(":")[3:4] or [""])[0]
         if kind == "checkpoint" and name:
             found["base"] = name
         elif kind in LORA_KINDS and name:
             found["loras"].append({"name": name, "weight": one.get("weight", 1)})
-        elif kind != "checkpoint" or not said.get("Model"):
+        elif kind != "checkpoint" or not settings.get("Model"):
             what = name or f"number {str(one.get('modelVersionId', ''))[:20]} of Civitai"
             notes.append(f"Not taken over: {kind[:20] or 'a model'} ({what}).")
     return found, notes
 
 
 def _more_loras(
-    said: Mapping[str, str], tagged: list[dict[str, Any]], named: list[dict[str, Any]]
+    settings: Mapping[str, str], tagged: list[dict[str, Any]], named: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """LoRAs that stand in the settings alone: Fooocus' weights, Civitai's resources."""
-    weights = read_pairs(said.get("Lora weights", ""))
+    weights = read_pairs(settings.get("Lora weights", ""))
     uses = [*({"name": name, "weight": weight} for name, weight in weights.items()), *named]
-    known = {use["slug"] for use in tagged}
-    return [use for use in uses if slug_from(use["name"]) not in known]
+    slugs = {use["slug"] for use in tagged}
+    return [use for use in uses if slug_from(use["name"]) not in slugs]
 
 
-def _program(said: Mapping[str, str]) -> str:
-    """Which one wrote it; empty for our own."""
-    version = said.get("Version", "")
-    if version.startswith("LoRA Studio") or not said:
+def _program(settings: Mapping[str, str]) -> str:
+    """The program that wrote the settings; empty for our own."""
+    version = settings.get("Version", "")
+    if version.startswith("LoRA Studio") or not settings:
         return ""
-    if RESOURCES in said:
+    if RESOURCES in settings:
         return "Civitai"
     names = {"f": "Forge", "neo": "Forge", "ComfyUI": "ComfyUI", "Fooocus": "Fooocus"}
     return next((name for start, name in names.items() if version.startswith(start)), "A1111")
 
 
-def _left_out(said: Mapping[str, str]) -> list[str]:
-    notes = [f"Not taken over: {ELSEWHERE[key]} ({said[key][:60]})." for key in ELSEWHERE if said.get(key)]
-    upscaler = said.get("Hires upscaler", "")
+def _left_out(settings: Mapping[str, str]) -> list[str]:
+    notes = [
+        f"Not taken over: {ELSEWHERE[key]} ({settings[key][:60]})." for key in ELSEWHERE if settings.get(key)
+    ]
+    upscaler = settings.get("Hires upscaler", "")
     if upscaler and not upscaler.startswith(("Latent", "Lanczos", "None")):
         notes.append(f"The upscaler “{upscaler[:60]}” isn't here; Lanczos enlarges instead.")
-    told = {key.split()[0] for key in ELSEWHERE if said.get(key) and key not in ("Hires prompt", "Mask mode")}
-    others = [key for key in said if key not in READ | SAYS_NOTHING | ELSEWHERE.keys()]
-    others = [key for key in others if key.split()[0] not in told]
+    covered = {
+        key.split()[0] for key in ELSEWHERE if settings.get(key) and key not in ("Hires prompt", "Mask mode")
+    }
+    others = [key for key in settings if key not in READ | SAYS_NOTHING | ELSEWHERE.keys()]
+    others = [key for key in others if key.split()[0] not in covered]
     if others:
-        more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
-        notes.append(f"Passed over: {', '.join(others[:MOST_NAMED])}{more}.")
+        rest = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+        notes.append(f"Passed over: {', '.join(others[:MOST_NAMED])}{rest}.")
     return notes
 
 

@@ -1,6 +1,7 @@
-"""Pictures to redraw and their masks, kept under the SHA-256 sum of what they show.
+"""Pictures to redraw and their masks, kept under the SHA-256 sum of their pixels.
 
-A request names them by that sum, so that it is small, can be sent anywhere and says exactly what is meant.
+A request names them by that sum, so that it is small, can be sent anywhere and says exactly which picture is
+meant.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ SUM = re.compile(r"[0-9a-f]{64}")
 UNUSED_DAYS = 7.0
 SHORTEST_DAYS = 1 / 24
 MOST_BYTES = 2_000_000_000
-"""Of all that is kept. Above that, what is unused goes sooner."""
+"""Bytes of all kept pictures. Above that, unused ones go sooner."""
 
 
 def take_in(path: Path, folder: Path, *, mask: bool = False) -> str:
@@ -100,7 +101,7 @@ def unused(folder: Path) -> list[Path]:
 
 
 def kept_bytes(folder: Path) -> int:
-    """What all of them take."""
+    """Bytes of all kept pictures."""
     try:
         return sum(path.stat().st_size for path in folder.glob("*.png"))
     except OSError:
@@ -126,13 +127,13 @@ def _path(digest: str, folder: Path) -> Path:
 
 
 def _mark_used(path: Path) -> None:
-    """For `unused`. A file that isn't there, or that can't be marked, is no matter."""
+    """Set a picture's time of use for `unused`. A file that is missing or can't be marked is no matter."""
     with contextlib.suppress(OSError):
         os.utime(path)
 
 
 def _drawn(file: str, content: bytes) -> Image.Image:
-    """What a layer covers: its alpha channel, upright."""
+    """The alpha channel of a layer, upright, in grey: the places that it covers."""
     from lora_studio.data.pixels.decoding import opacity, opened
 
     with opened(file, content) as layer:

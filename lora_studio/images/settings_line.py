@@ -1,4 +1,4 @@
-"""The line "Steps: 20, Sampler: Euler, ..." in an infotext: where it stands, and what it says."""
+"""The line "Steps: 20, Sampler: Euler, ..." in an infotext: finding and parsing it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from lora_studio.parsing.numbers import parse_decimal
 
 LONGEST = 30_000
-"""Characters of a line that are looked at; with the prompts of many extensions it has some thousands."""
+"""Characters of a line that are read; with the prompts of many extensions it has some thousands."""
 LONGEST_KEY = 60
 PAIR = re.compile(
     rf'\s{{0,9}}+(\w[\w \-/]{{0,{LONGEST_KEY}}}+):\s*+("(?:\\.|[^\\"])*+"(?=,|$)|[^,]*+)(?:,|$)'
 )
 FEWEST_PAIRS = 3
-"""A line with fewer pairs than this is part of a prompt."""
+"""Pairs of a line of settings at least; a line with fewer is part of a prompt."""
 USUAL = ("Sampler", "CFG scale", "Seed", "Size", "Model", "Model hash")
 """Keys of which every program writes several; tags that look like pairs have none of them."""
 RESOURCES = "Civitai resources"
@@ -25,8 +25,8 @@ SIDES = re.compile(r"(\d{1,5}+)\s*+[x×]\s*+(\d{1,5}+)")
 
 def find_settings(lines: list[str]) -> tuple[int, Mapping[str, str]]:
     """The place of the settings among the lines of a text, and their unquoted values by the keys as written;
-    the number of lines and nothing where there are none. It is the last line that can be one: programs write
-    it at the end, some extensions a template behind it."""
+    the number of lines and nothing where there are none. The last line that can be settings is taken:
+    programs write it at the end, some extensions a template behind it."""
     room = LONGEST
     for place in range(len(lines) - 1, -1, -1):
         line = lines[place][:LONGEST]
@@ -35,13 +35,14 @@ def find_settings(lines: list[str]) -> tuple[int, Mapping[str, str]]:
         room -= len(line)
         if room < 0:
             break
-        said = read_line(line)
-        if _is_settings(said):
-            return place, said
+        settings = read_line(line)
+        if _is_settings(settings):
+            return place, settings
     return len(lines), {}
 
 
 def read_line(line: str) -> dict[str, str]:
+    """The unquoted values of a line of settings by their keys."""
     resources = ""
     before, mark, after = line.partition(f"{RESOURCES}:")
     if mark:
@@ -58,13 +59,13 @@ def read_sides(text: str) -> tuple[int, int] | None:
 
 
 def read_pairs(text: str) -> dict[str, str]:
-    """ "a: 0.5, b: 1" by name."""
+    """Values by name from "a: 0.5, b: 1"."""
     pairs = (part.rpartition(":") for part in text[:LONGEST].split(","))
     return {name.strip(): value.strip() for name, mark, value in pairs if mark and name.strip()}
 
 
 def read_resources(text: str) -> list[dict[str, Any]]:
-    """What Civitai writes of the models that it drew with."""
+    """The models that Civitai lists, each as Civitai writes it; empty for text that is no JSON list."""
     try:
         found = json.loads(text[:LONGEST]) if text else []
     except (ValueError, RecursionError):
@@ -72,16 +73,16 @@ def read_resources(text: str) -> list[dict[str, Any]]:
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
-def _is_settings(said: Mapping[str, str]) -> bool:
-    if len(said) < FEWEST_PAIRS:
+def _is_settings(settings: Mapping[str, str]) -> bool:
+    if len(settings) < FEWEST_PAIRS:
         return False
-    usual = sum(key in said for key in USUAL)
-    numbers = [key for key in ("Steps", "Seed", "CFG scale") if parse_decimal(said.get(key)) is not None]
+    usual = sum(key in settings for key in USUAL)
+    numbers = [key for key in ("Steps", "Seed", "CFG scale") if parse_decimal(settings.get(key)) is not None]
     return bool(usual) if "Steps" in numbers else bool(numbers) and usual >= FEWEST_PAIRS
 
 
 def _json_at_start(text: str) -> tuple[str, str]:
-    """JSON that stands in no quotes, and what comes after it."""
+    """JSON without quotes around it, and the text behind it."""
     start = len(text) - len(text.lstrip())
     try:
         _, end = json.JSONDecoder().raw_decode(text, start)

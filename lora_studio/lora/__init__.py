@@ -1,1 +1,1 @@
-"""The adapter: attaching it, its key names, its metadata, its file."""
+"""LoRAs: their files, folders and checkpoints, and the network that is trained."""

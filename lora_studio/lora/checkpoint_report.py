@@ -1,7 +1,7 @@
-"""The board of checkpoints: what each one's previews and measurements say, and which one is recommended.
+"""The report on a run's checkpoints: previews and measurements of each, and which one is recommended.
 
 Kept in `training.json` as `board`, with paths relative to the result's folder. No torch in here: the page
-reads it. The measuring is done in checkpoint_scores.py.
+reads it. The measuring is done in training/evaluation/checkpoint_scores.py.
 """
 
 from __future__ import annotations
@@ -25,20 +25,22 @@ LEARNED_NOTHING = (
     "or raise the learning rate."
 )
 CLOSENESS = ((NOTABLE, "like the base's"), (0.15, "a little like yours"), (0.3, "like yours"))
+"""Upper limits of likeness, and the words for it."""
 ALL_BUT_EQUAL = "very like yours"
-"""Likeness in words: its number is a mean over prompts, and the tour's alien, which nobody can tell from the
-pictures it was trained on, reaches 0.37 of what these have among themselves."""
+"""Words for a likeness above all limits. Likeness is a mean over prompts: the tour's alien, which nobody can
+tell from the pictures it was trained on, reaches 0.37 of the pictures' likeness among themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointRow:
     """One checkpoint. `pictures` follow the board's prompts, `without` is of the prompt without the trigger;
-    what was not drawn is empty, what was not measured None.
+    pictures not drawn are empty, measures not taken None.
 
     `likeness` is 0 for the base's own pictures and 1 for the training pictures among themselves; `adherence`
-    1 where each picture clearly fits its own prompt best and 0 where they can't be told apart; `leak` 0 where
-    the prompt without the trigger gives the base's own picture and 1 where it gives one as different as that
-    of another prompt."""
+    is 1 where each picture clearly fits its own prompt best and 0 where they can't be told apart. Higher is
+    better for both. `leak` is 0 where the prompt without the trigger gives the base's own picture and 1 where
+    it gives one as different as that of another prompt; lower is better.
+    """
 
     step: int
     pictures: tuple[str, ...] = ()
@@ -51,8 +53,8 @@ class CheckpointRow:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointReport:
-    """All checkpoints of a run, in order. `base` are the base's pictures of `prompts`; `recommended` is a
-    step, 0 when nothing speaks for any; `notes` say what could not be measured."""
+    """The checkpoints of a run, in order. `base` are the base's pictures of `prompts`; `recommended` is a
+    step, 0 when nothing speaks for any; `notes` are sentences on missing measurements."""
 
     prompts: tuple[str, ...]
     base: tuple[str, ...]
@@ -69,8 +71,8 @@ class CheckpointReport:
 
 
 def score(row: CheckpointRow, board: CheckpointReport) -> float:
-    """Likeness counts once; adherence, leak and validation loss half, since each of them is a guard against
-    too much of it."""
+    """The checkpoint's score, higher is better. Likeness counts once; adherence, leak and validation loss
+    half, since each of them is a guard against too much likeness."""
     total = min(max(row.likeness or 0.0, -0.5), 1.2)
     total += 0.5 * min(row.adherence or 0.0, 1.2) - 0.5 * min(row.leak or 0.0, 1.0)
     return total + 0.5 * _validation_gain(row, board)
@@ -79,17 +81,17 @@ def score(row: CheckpointRow, board: CheckpointReport) -> float:
 def recommend(board: CheckpointReport) -> tuple[int, str]:
     """(step, the reason in a sentence); (0, "") when nothing was measured, 0 and why not when nothing was
     learned."""
-    known = [row for row in board.rows if _measured(row)]
-    if not known:
+    measured = [row for row in board.rows if _measured(row)]
+    if not measured:
         return 0, ""
-    near = [row.likeness for row in known if row.likeness is not None]
+    near = [row.likeness for row in measured if row.likeness is not None]
     if near and max(near) < NOTABLE:
         return 0, LEARNED_NOTHING
-    best = max(score(row, board) for row in known)
-    chosen = next(row for row in known if score(row, board) >= best - ENOUGH)
-    reasons = [*_likeness(chosen, known), *_guards(chosen, known)]
-    said = _joined(reasons) if reasons else "it has the best balance of all"
-    return chosen.step, f"Step {chosen.step} is recommended: {said}."
+    best = max(score(row, board) for row in measured)
+    chosen = next(row for row in measured if score(row, board) >= best - ENOUGH)
+    reasons = [*_likeness(chosen, measured), *_guards(chosen, measured)]
+    reason = _joined(reasons) if reasons else "it has the best balance of all"
+    return chosen.step, f"Step {chosen.step} is recommended: {reason}."
 
 
 def read_report(folder: Path | str) -> CheckpointReport | None:
@@ -123,7 +125,7 @@ def _from_json(data: Mapping[str, Any]) -> CheckpointReport:
 
 
 def _known(kind: type[CheckpointRow] | type[CheckpointReport], data: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what a later version added."""
+    """The values of `data` that are fields; keys that a later version added are dropped."""
     names = {field.name for field in fields(kind)}
     return {key: value for key, value in data.items() if key in names}
 
@@ -133,7 +135,8 @@ def _measured(row: CheckpointRow) -> bool:
 
 
 def _validation_gain(row: CheckpointRow, board: CheckpointReport) -> float:
-    """1 for the run's lowest loss on the held-out pictures, 0 for the base's, below for a worse one."""
+    """The share of the run's best gain over the base on the held-out pictures: 1 for the lowest loss, 0 for
+    the base's, -1 at least."""
     losses = [other.validation_loss for other in board.rows if other.validation_loss is not None]
     if row.validation_loss is None or board.base_loss is None or not losses:
         return 0.0
@@ -146,44 +149,45 @@ def _likeness(chosen: CheckpointRow, rows: Sequence[CheckpointRow]) -> list[str]
     if chosen.likeness is None or not measured:
         return []
     most, step = max(measured)
-    own = min(1.0, chosen.likeness)
-    if most - own < NOTABLE:
+    likeness = min(1.0, chosen.likeness)
+    if most - likeness < NOTABLE:
         return ["its pictures are the closest to yours"]
-    nearly = "nearly" if most - own < 3 * NOTABLE else "not"
+    nearly = "nearly" if most - likeness < 3 * NOTABLE else "not"
     return [f"its pictures are {nearly} as close to yours as those of step {-step}"]
 
 
 def _guards(chosen: CheckpointRow, rows: Sequence[CheckpointRow]) -> list[str]:
-    """What it does better than the last step, where there is something notable."""
-    last, said = rows[-1], []
+    """Reasons why a checkpoint does notably better than the last step."""
+    last, reasons = rows[-1], []
     if chosen.adherence is not None:
         if last.adherence is not None and chosen.adherence - last.adherence > NOTABLE:
-            said.append(
+            reasons.append(
                 f"it keeps to the prompts better than the last step ({percent(chosen.adherence)} against "
                 f"{percent(last.adherence)})"
             )
         elif chosen.adherence > 1 - 2 * NOTABLE:
-            said.append("it keeps to the prompts")
+            reasons.append("it keeps to the prompts")
     if chosen.leak is not None and last.leak is not None and last.leak - chosen.leak > NOTABLE:
-        said.append(
+        reasons.append(
             f"it changes other pictures less than the last step ({percent(chosen.leak)} against "
             f"{percent(last.leak)})"
         )
     losses = [row.validation_loss for row in rows if row.validation_loss is not None]
     if chosen.validation_loss is not None and chosen.validation_loss == min(losses):
-        said.append("its loss on the held-out pictures is the lowest")
-    return said
+        reasons.append("its loss on the held-out pictures is the lowest")
+    return reasons
 
 
 def _joined(parts: Sequence[str]) -> str:
-    """The first reason may speak against it; then what follows makes up for that."""
+    """The reasons as one clause. Where the first speaks against the checkpoint, the others follow after
+    "but"."""
     if len(parts) > 1 and " not as close" in parts[0]:
         return f"{parts[0]}, but {_joined(parts[1:])}"
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def closeness(likeness: float) -> str:
-    """What a likeness says, in words."""
+    """A likeness in words."""
     return next((word for limit, word in CLOSENESS if likeness < limit), ALL_BUT_EQUAL)
 
 

@@ -1,4 +1,4 @@
-"""Makes one of a run's checkpoints the LoRA's file, and another one again. No torch in here."""
+"""The choice of one of a run's checkpoints as the LoRA's file. No torch in here."""
 
 from __future__ import annotations
 

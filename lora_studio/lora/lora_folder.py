@@ -1,5 +1,5 @@
-"""A LoRA's folder as the library shows it. The facts come from the file's own header; `training.json` beside
-it knows the kind, and a title given later, since a new title must change neither folder nor hash."""
+"""A LoRA's folder as the library shows it. Facts come from the file's own header; `training.json` beside it
+has the kind, and a title given later, since a new title must change neither folder nor hash."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from lora_studio.records import LoraRecord
 
 NOTES = "training.json"
 READING = "3"
-"""Raised when the same files give other records, so that they are read again."""
+"""Version of the reading. Raised when the same files give other records, so that they are read again."""
 PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
 PREVIEW = re.compile(r"step-(\d+)-(\d+)")
 LONGEST_NOTES = 8 << 20
@@ -58,13 +58,13 @@ def read_record(folder: Path) -> LoraRecord:
 
 
 def title_of(folder: Path) -> str:
-    """What people call it, without reading its tensors. Raises BrokenFile, UnknownFormat, OSError."""
+    """The title of a LoRA, read without its tensors. Raises BrokenFile, UnknownFormat, OSError."""
     given = plain_text(read_notes(folder).get("title"), LONGEST_TITLE)
     return given or title_in(read_tensor_table(find_file(folder))[0]) or folder.name
 
 
 def fingerprint(folder: Path) -> str:
-    """Another one whenever anything changed that the record is made from; empty without a LoRA file."""
+    """A text that changes with any file that the record is made from; empty without a LoRA file."""
     try:
         parts = (find_file(folder), folder / NOTES, folder / "previews")
     except (ModelFileError, OSError):
@@ -73,16 +73,16 @@ def fingerprint(folder: Path) -> str:
 
 
 def unlisted(folder: Path) -> str:
-    """A sentence on LoRA files that lie beside the one that stands for the folder; empty where there are
-    none, and where that one has the folder's name: the others are its versions then."""
+    """A sentence on LoRA files beside the one that stands for the folder; empty where there are none, and
+    where that one has the folder's name: the others are its versions then."""
     used = find_file(folder)
     there = (path for path in folder.glob("*.safetensors") if path.is_file())
     others = sorted(plain_name(path) for path in there if path != used and not path.name.startswith("."))
     if not others or used.stem == folder.name:
         return ""
-    more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+    rest = f" and {len(others) - 1} more" if len(others) > 1 else ""
     return (
-        f"{others[0]}{more}. A folder counts as one LoRA, {plain_name(folder)} as {plain_name(used)}; put the"
+        f"{others[0]}{rest}. A folder counts as one LoRA, {plain_name(folder)} as {plain_name(used)}; put the"
         f" others beside the folder, then each gets its own."
     )
 
@@ -106,11 +106,11 @@ def state_of(path: Path) -> str:
 
 
 def read_notes(folder: Path) -> dict[str, Any]:
-    """What `training.json` says; nothing when it is missing or damaged."""
+    """The content of `training.json`; empty when it is missing or damaged."""
     try:
         with (folder / NOTES).open("rb") as file:
-            said = file.read(LONGEST_NOTES + 1)
-        data = json.loads(said.decode("utf-8")) if len(said) <= LONGEST_NOTES else {}
+            content = file.read(LONGEST_NOTES + 1)
+        data = json.loads(content.decode("utf-8")) if len(content) <= LONGEST_NOTES else {}
     except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
@@ -126,7 +126,8 @@ def write_notes(folder: Path, notes: Mapping[str, Any]) -> None:
 
 
 def json_text(data: Mapping[str, Any], *, allow_nan: bool = True) -> str:
-    """As it lies in a folder. Text that no encoding has stays escaped. Raises ValueError, RecursionError."""
+    """JSON as files of the library hold it, indented. Text that no encoding has stays escaped. Raises
+    ValueError, RecursionError."""
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=allow_nan)
     return (text if is_plain(text) else json.dumps(data, indent=2, allow_nan=allow_nan)) + "\n"
 
@@ -149,6 +150,6 @@ def _kind(notes: dict[str, Any]) -> str:
 
 
 def _previews(folder: Path) -> list[Path]:
-    """The last ones, where there are more than anybody looks at."""
+    """The preview pictures, of very many the last ones."""
     pictures = (path for path in folder.glob("previews/*") if path.suffix.lower() in PICTURES)
     return sorted(path for path in pictures if is_plain(path.name))[-MOST_PREVIEWS:]

@@ -1,4 +1,4 @@
-"""The model card of a trained LoRA: what it is, what it was made from, how to use it.
+"""The model card of a trained LoRA: base model, pictures, settings, use.
 
 Titles, trigger words and prompts are anybody's words: each goes in as one line that Markdown, HTML and YAML
 leave as it is.
@@ -17,7 +17,7 @@ from lora_studio.parsing.plain_text import plain_text
 
 LONGEST_LINE = 1000
 SPECIAL = re.compile(r"[\\`*_\[\]<>&|~$]")
-"""What means something inside a line of Markdown, of its tables and of the formulas that the Hub draws."""
+"""Signs with a meaning inside a line of Markdown, of its tables and of the formulas that the Hub draws."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}", re.ASCII)
 SETTINGS = (
     *("max_train_steps", "train_batch_size", "gradient_accumulation_steps", "resolution", "network_dim"),
@@ -117,7 +117,7 @@ def _snippet(base: str, trigger: str) -> list[str]:
 
 
 def _line(text: str) -> str:
-    """Text that is shown as it is, in a sentence, a table or a heading."""
+    """Text with Markdown's signs escaped, for a sentence, a table or a heading."""
     shown = SPECIAL.sub(lambda sign: f"\\{sign[0]}", plain_text(text, LONGEST_LINE))
     return re.sub(r"#$", r"\\#", shown)
 
@@ -130,5 +130,5 @@ def _code(text: str) -> str:
 
 
 def _yaml(text: str) -> str:
-    """A line as YAML reads it back. Escaped halves of a letter would stay halves there."""
+    """A quoted line of YAML. Letters are not escaped: halves of a surrogate pair would stay halves there."""
     return json.dumps(plain_text(text, LONGEST_LINE), ensure_ascii=False)

@@ -1,5 +1,5 @@
-"""What a LoRA is called: a slug for its folder, made from a name in any script, and the way back from a name
-to the slug.
+"""Names of LoRAs: the slug of a folder, made from a name in any script, and the way back from a name to the
+slug.
 
 A slug is made once and never changes, whatever this module would make of the same name today.
 """
@@ -21,18 +21,18 @@ from lora_studio.parsing.plain_text import LONGEST_NAME, plain_text
 
 LONGEST_SLUG = 60
 GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})
-"""With ß beside them: the letter is of no other language. Elsewhere ö may be Swedish or Turkish, and stays
-o, as it was in all slugs before."""
+"""German spellings, for names with ß, a letter of no other language. Elsewhere ö may be Swedish or Turkish,
+and stays o, as it was in all slugs before."""
 WORD_SIGN = re.compile("([\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff])")
-"""A sign that is a word or a syllable of its own."""
+"""Signs that are a word or a syllable of their own."""
 RESERVED = re.compile(r"con|prn|aux|nul|com[1-9]|lpt[1-9]")
-"""What Windows takes for a device, also with an ending."""
+"""Names of devices on Windows, also with an ending."""
 SUFFIX = ".safetensors"
 
 
 def slug_from(name: str, longest: int = LONGEST_SLUG) -> str:
-    """A name as a folder is called, in letters that every system has; empty for one without any letter or
-    digit. A slug stays as it is."""
+    """The slug of a name, in letters that every system has; empty for a name without any letter or digit. A
+    slug stays as it is."""
     if SLUG.fullmatch(name):
         return name
     text = plain_text(name, LONGEST_NAME)
@@ -44,8 +44,8 @@ def slug_from(name: str, longest: int = LONGEST_SLUG) -> str:
 
 
 def given_title(given: str) -> str:
-    """A name that a person gives to a LoRA or a set of pictures, as it is kept. The one rule for all of them:
-    an empty or too long one is refused, nothing is cut. Raises ConfigError."""
+    """The title, in plain text, that a person gives to a LoRA or a set of pictures. Raises ConfigError for an
+    empty or too long one; nothing is cut."""
     title = plain_text(given, LONGEST_TITLE + 1)
     if not title:
         raise ConfigError("The name is empty.", "Give your LoRA a name.", field="name")
@@ -70,7 +70,7 @@ def slugs_named(name: str, folder: Path) -> list[str]:
 
 
 def find_slug(name: str, folder: Path) -> str:
-    """The only one of `slugs_named`. Raises StoreError."""
+    """The only slug of `slugs_named`. Raises StoreError for none or several."""
     found = slugs_named(name, folder)
     if not found:
         raise StoreError(
@@ -81,8 +81,8 @@ def find_slug(name: str, folder: Path) -> str:
 
 
 def as_slug(name: str, folder: Path) -> str:
-    """As `find_slug`, but what could be a slug may name a LoRA that isn't there: whoever looks for it will
-    say so. Raises StoreError."""
+    """The slug of a name as `find_slug` gives it, but a valid slug may name a LoRA that isn't there: whoever
+    looks for its folder will say so. Raises StoreError."""
     found = slugs_named(name, folder)
     if found or (slug_from(name) and not SLUG.fullmatch(name)):
         return _only(name, found) if found else find_slug(name, folder)
@@ -111,7 +111,7 @@ def _titles(folder: Path) -> list[tuple[str, str]]:
 
 @lru_cache(maxsize=4096)
 def _title(place: Path, state: str) -> str:
-    """Of this state of the folder; empty for one that can't be read."""
+    """The title of a LoRA, cached by the state of its folder; empty for one that can't be read."""
     try:
         return title_of(place)
     except (ModelFileError, OSError):
@@ -119,7 +119,7 @@ def _title(place: Path, state: str) -> str:
 
 
 def _alike(name: str) -> str:
-    """The same for two ways of writing a name."""
+    """A key that is equal for all ways of writing a name."""
     plain = plain_text(name, LONGEST_NAME)
     text = unicodedata.normalize("NFKC", plain.removesuffix(SUFFIX) or plain)
     return " ".join(unicodedata.normalize("NFKC", text.casefold()).split())

@@ -1,4 +1,4 @@
-"""Where the states of a run lie and what they are called. No torch in here: the queue looks at them."""
+"""Places and names of a run's state files. No torch in here: the queue looks at them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def state_file(folder: Path, step: int) -> Path:
 
 
 def state_files(place: Path) -> list[Path]:
-    """Those in a state folder, newest first; a state file stands for itself."""
+    """The state files of a folder, newest first; a state file stands for itself."""
     if place.is_file():
         return [place]
     if not place.is_dir():

@@ -1,1 +1,1 @@
-"""What strangers write, read within bounds: numbers, JSON, TOML, archives, encodings, plain text."""
+"""Bounded readers of foreign text: numbers, JSON, TOML, archives, encodings, plain text."""

@@ -1,4 +1,5 @@
-"""ZIP archives from strangers: nothing is extracted under its own name or unpacked without limit."""
+"""ZIP archives from strangers, read with a limit on entries, sizes and ratio; nothing is extracted to
+disk."""
 
 from __future__ import annotations
 
@@ -20,14 +21,14 @@ MARK = b"PK\x03\x04"
 MOST_ENTRIES = 5000
 MOST_INDEX_BYTES = 4_000_000
 HARMLESS_BYTES = 1_000_000
-"""Below this size a member may be packed as tightly as it likes: an even surface is."""
-# What zipfile raises on damaged or odd archives.
+"""Size below which a member may be packed as tightly as it likes: an even surface is."""
+# Exceptions of zipfile on damaged or odd archives.
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, struct.error)
 
 
 @dataclass(kw_only=True)
 class Limits:
-    """What may be unpacked: `bytes_left` by all archives together (it counts down), `member_bytes` by one
+    """Limits on unpacking: `bytes_left` of all archives together (it counts down), `member_bytes` of one
     file, `ratio` unpacked to packed."""
 
     bytes_left: int = 500_000_000
@@ -37,14 +38,16 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """A file in an archive: its path as harmless parts, and how to get at it. `read` raises DatasetError."""
+    """A file in an archive: `parts` is its path as harmless names, `read` returns its bytes or raises
+    DatasetError."""
 
     parts: tuple[str, ...]
     read: Callable[[], bytes]
 
 
 def is_archive(path: Path) -> bool:
-    """By the first bytes, so that a picture with an archive glued to its end is a picture."""
+    """Whether a file ends in .zip or begins as a ZIP archive does. A picture with an archive glued to its end
+    is a picture."""
     try:
         with path.open("rb") as file:
             return path.suffix.lower() == ".zip" or file.read(4) == MARK
@@ -54,7 +57,7 @@ def is_archive(path: Path) -> bool:
 
 @contextmanager
 def open_archive(path: Path, limits: Limits) -> Iterator[Iterator[Member]]:
-    """The archive's files, without folders and links. Raises DatasetError."""
+    """The members of an archive, without folders and links. Raises DatasetError, also while they are read."""
     _check_index(path)
     try:
         archive = zipfile.ZipFile(path)
@@ -84,7 +87,7 @@ def _members(
 
 
 def harmless_parts(path: str) -> tuple[str, ...]:
-    """The path's names without roots, drives and steps upwards."""
+    """The names in an archive's path without roots, drives and steps upwards."""
     parts = (part.strip() for part in re.split(r"[\\/]", path))
     return tuple(
         part for part in parts if part and set(part) != {"."} and not re.fullmatch(r"[A-Za-z]:", part)
@@ -125,7 +128,7 @@ def too_big(shown: str, limit: int) -> DatasetError:
 
 
 def _check_index(path: Path) -> None:
-    """Look at the size of the archive's index before zipfile reads all of it. Layout: APPNOTE 4.3.16."""
+    """Refuse an archive whose index is too large, before zipfile reads all of it. Layout: APPNOTE 4.3.16."""
     with read_errors(path, DatasetError), path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - 65_557))

@@ -12,9 +12,9 @@ LONGEST = 1_000_000
 
 
 def read_json(text: str, longest: int = LONGEST) -> Any:
-    """What the text says; NaN, Infinity and numbers of thousands of digits are None. A number may still be
-    larger than any setting, which `numbers.parse_whole` and `parse_decimal` tell. Raises ValueError for text
-    that is longer, nested too deeply, or no JSON."""
+    """Parse JSON of up to `longest` characters; NaN, Infinity and numbers of thousands of digits become None.
+    Whole numbers may still be larger than any setting: check them with `numbers.parse_whole`. Raises
+    ValueError for text that is longer, nested too deeply, or no JSON."""
     if len(text) > longest:
         raise ValueError(f"{len(text)} characters are too many; {longest} are allowed")
     try:
@@ -29,13 +29,13 @@ def read_json(text: str, longest: int = LONGEST) -> Any:
 
 
 def looks_like_object(text: str) -> bool:
-    """Whether somebody meant it as a JSON object; `{a|b}` in a prompt begins with a brace as well."""
+    """Whether a text is meant as a JSON object; `{a|b}` in a prompt begins with a brace as well."""
     start = text[:1000].lstrip()
     return start[:1] == "{" and start[1:].lstrip()[:1] == '"'
 
 
 def read_object(text: str, longest: int = LONGEST) -> dict[str, Any]:
-    """The same; empty for what is no JSON object, whatever else it is."""
+    """Parse a JSON object as `read_json` does; empty for anything else."""
     if text.lstrip()[:1] != "{":
         return {}
     try:

@@ -1,8 +1,7 @@
-"""What a file says about itself, made plain: text that any database, log and page can hold, numbers within
-bounds.
+"""Metadata made plain: text that any database, log and page can hold, numbers within bounds.
 
 Metadata, titles and trigger words are a stranger's words. They are cut and cleaned here, where they are read,
-and nowhere else, so that what comes after can believe in their form.
+and nowhere else, so that the code behind can believe in their form.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from lora_studio.parsing.numbers import parse_decimal
 
 LONGEST_NAME = 200
 LONGEST_VALUE, LONGEST_TABLE, MOST_KEYS = 1 << 18, 1 << 20, 1000
-"""Characters of one value and of all values of a file, and how many there may be. A table of tags or a
-picture may be longer by itself than all that anybody asks for, and is left out then."""
+"""Characters of one value and of all values of a file, and the number of keys. A table of tags or a picture
+in the metadata may exceed them by itself and is left out then."""
 LONGEST_KEPT, LONGEST_KEPT_TABLE = 2000, 32_000
-"""The same for what the library keeps of them."""
+"""Characters of one value and of all values of a file that the library keeps."""
 JOINERS = "\u200c\u200d"
 """Format characters that belong to words (Persian, emoji made of several); all others only hide or turn
 text."""
@@ -38,7 +37,7 @@ def plain_text(given: object, longest: int) -> str:
 
 
 def plain_words(given: object, longest: int) -> str:
-    """As `plain_text`, but cut between words, as words in front of a prompt have to be."""
+    """Text as `plain_text` makes it, but cut between words, since it stands in front of a prompt."""
     text = plain_text(given, longest + 1)
     if len(text) <= longest:
         return text
@@ -47,11 +46,11 @@ def plain_words(given: object, longest: int) -> str:
 
 
 def plain_table(
-    said: Mapping[str, str], *, value: int = LONGEST_VALUE, whole: int = LONGEST_TABLE
+    metadata: Mapping[str, str], *, value: int = LONGEST_VALUE, whole: int = LONGEST_TABLE
 ) -> dict[str, str]:
-    """Metadata with what has too long a value left out, and the longest values as well where all together are
-    too long. Values keep their lines."""
-    short = {key: text for key, text in said.items() if len(text) <= value and len(key) <= LONGEST_NAME}
+    """Metadata without values longer than `value` characters, and without the longest ones where all together
+    exceed `whole`. Values keep their lines."""
+    short = {key: text for key, text in metadata.items() if len(text) <= value and len(key) <= LONGEST_NAME}
     kept, room = set(), whole
     for key in sorted(short, key=lambda key: len(short[key]))[:MOST_KEYS]:
         room -= len(key) + len(short[key])
@@ -66,7 +65,7 @@ def plain_lines(text: str) -> str:
 
 
 def number(given: object, *, most: float, least: float = 0.0) -> float:
-    """A number that a file gives as text; 0 for what is none, and for what is beyond the bounds."""
+    """A number from `least` to `most` that a file gives as text; 0 for anything else."""
     value = parse_decimal(given) if isinstance(given, str) else None
     return value if value is not None and least <= value <= most else 0.0
 
@@ -77,7 +76,7 @@ def plain_name(path: PurePath) -> str:
 
 
 def is_plain(text: str) -> bool:
-    """Whether text can be stored as it is: without half a surrogate pair, as names on disk may have."""
+    """Whether text can be stored unchanged: names on disk may hold half a surrogate pair."""
     return _encodable(text) == text
 
 

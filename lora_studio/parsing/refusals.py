@@ -1,5 +1,5 @@
-"""What pydantic finds wrong, as a sentence that people can act on: the setting by the name they know, what it
-takes, what was given. The one place where its own words are taken for ours."""
+"""Pydantic's errors as sentences that people can act on: the setting by the name they know, what it takes,
+what was given. Pydantic's wording appears nowhere else."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ KINDS: Mapping[Any, str] = {
     str: "a text",
 }
 OWN = "Value error, "
-"""What pydantic puts in front of sentences of ours."""
+"""Prefix that pydantic puts in front of messages of our validators."""
 
 
 def refusal(
     error: ValidationError, model: type[BaseModel], names: Mapping[str, str] = NO_NAMES
 ) -> ConfigError:
-    """The first problem. `names` are what people know fields by, where that is not the field's own name."""
+    """The first problem of a ValidationError as ConfigError. `names` maps fields to what people call them,
+    where that is not the field's own name."""
     problem = error.errors(include_url=False)[0]
     path = [str(part) for part in problem["loc"] if not isinstance(part, int)]
     field = ".".join(path)
@@ -38,13 +39,13 @@ def refusal(
     if problem["type"] == "extra_forbidden":
         return _unknown(path, model)
     info = _field(path, model)
-    said, hint = wrong(problem, info)
+    sentence, hint = wrong(problem, info)
     where = ".".join(str(part) for part in problem["loc"])
-    return ConfigError(f"{label}{said}" if label else _upper(said.lstrip(": ")), hint, field=where)
+    return ConfigError(f"{label}{sentence}" if label else _upper(sentence.lstrip(": ")), hint, field=where)
 
 
 def wrong(problem: Mapping[str, Any], info: FieldInfo | None) -> tuple[str, str]:
-    """What stands behind a field's name, and what to do about it."""
+    """The rest of the sentence behind a field's name, and the hint."""
     given, kind = problem.get("input"), problem["type"]
     if kind == "missing":
         return " must be given.", ""
@@ -67,7 +68,8 @@ def wrong(problem: Mapping[str, Any], info: FieldInfo | None) -> tuple[str, str]
 
 
 def takes(info: FieldInfo) -> str:
-    """What a field takes: `a whole number from 1 to 200`; empty where that is more than a few words."""
+    """The values a field takes, as `a whole number from 1 to 200`; empty where that is more than a few
+    words."""
     annotation: Any = info.annotation
     if get_origin(annotation) in {Union, types.UnionType}:
         annotation = next(part for part in get_args(annotation) if part is not type(None))

@@ -1,7 +1,7 @@
-"""Text files from anywhere: in UTF-8 and UTF-16 as they say themselves, else in the encoding that fits.
+"""Text files of any encoding: UTF-8 and UTF-16 by their marks, else the encoding that fits.
 
 Old encodings don't say what they are. Some are certain all the same: a letter with an accent between plain
-ones is Western European, kana are Japanese. What isn't certain is shown in the ways it could be read.
+ones is Western European, kana are Japanese. Where several fit, each is shown as a preview.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LETTERS = {
     "euc_jp": EAST_ASIAN,
     "big5": EAST_ASIAN,
 }
-"""What an encoding is used for; of two that fit as well the first is likelier."""
+"""The letters that each encoding is used for, likelier encodings first."""
 NAMES = {
     "cp1252": "Windows-1252",
     "cp932": "Shift-JIS",
@@ -52,8 +52,8 @@ NAMES = {
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedText:
-    """Text as one encoding has it; `certain` when it can't well be another. `encoding` is its name for
-    people."""
+    """Text decoded by one encoding; `certain` when it can't well be another. `encoding` is the name that
+    people know."""
 
     text: str
     encoding: str
@@ -61,15 +61,15 @@ class DecodedText:
 
     @property
     def preview(self) -> str:
-        """`“rot café” in Windows-1252`."""
+        """The first line as `“rot café” in Windows-1252`."""
         line = " ".join(self.text.split())
         shown = line if len(line) <= PREVIEW_LETTERS else f"{line[:PREVIEW_LETTERS]}…"
         return f"“{shown}” in {self.encoding}"
 
 
 def readings(content: bytes) -> list[DecodedText]:
-    """The ways to read a text file, the likeliest first: one where that is certain, none for what is no text.
-    Line ends become `\\n`."""
+    """The ways to read a text file, the likeliest first: one where that is certain, none for bytes that are
+    no text. Line ends become `\\n`."""
     mark = next((name for start, name in MARKS if content.startswith(start)), "utf-8")
     try:
         text = content.decode(mark)
@@ -85,7 +85,7 @@ def readings(content: bytes) -> list[DecodedText]:
 
 
 def _old_readings(content: bytes) -> Iterator[tuple[float, DecodedText]]:
-    """Each with the share of its letters beyond ASCII that its writers use."""
+    """Each possible decoding, with the share of letters beyond ASCII that fit its language, 0 to 1."""
     longest = max(len(run) for run in HIGH_BYTES.findall(content))
     for codec, letters in LETTERS.items():
         try:

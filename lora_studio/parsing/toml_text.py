@@ -1,4 +1,4 @@
-"""TOML: read by the standard library, written here, since nothing but plain values is ever written."""
+"""TOML, read by the standard library and written here, since only plain values are ever written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lora_studio.errors import ConfigError
 
 
 def read_toml(text: str, name: str) -> dict[str, Any]:
-    """`name` is what the text is called in the sentence of the ConfigError that broken text raises."""
+    """Parse TOML. Raises ConfigError, which calls the text `name`."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -27,7 +27,8 @@ def read_toml(text: str, name: str) -> dict[str, Any]:
 
 
 def write_value(value: Any) -> str:
-    """A bool, number, text or list as TOML. Raises TypeError, ValueError for what TOML cannot say."""
+    """A bool, number, text or list as TOML. Raises TypeError or ValueError for values that TOML has no form
+    for."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""The prompt as the base model sees it."""
+"""The prompt as the base model gets it: LoRA tags taken out, choices made, trigger words added."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ UNREAD = {
     "AND": re.compile(r"\bAND\b"),
     "a hypernetwork": re.compile(r"<hypernet:[^<>]*>"),
 }
-"""What A1111 reads in a prompt and nothing here does."""
+"""Marks that A1111 reads in a prompt and nothing here does."""
 CHOICE = re.compile(r"\{[^{}]*<(?:lora|lyco):")
 
 
 def prepare(request: GenerateRequest, find: Callable[[str], str] = slug_from) -> GenerateRequest:
-    """The request with the `<lora:...>` tags of its prompt in the list of LoRAs, whose slugs `find` knows by
-    their names; the weights of one that is named more than once are added. One without tags comes back as it
-    is. Raises ConfigError for a tag that can't be read or that stands where LoRAs can't be switched, and what
-    `find` raises."""
+    """Move the `<lora:...>` tags of the prompt into the list of LoRAs; `find` gives the slug of a name.
+    Weights of a LoRA named more than once are added. Raises ConfigError for a tag that can't be read or
+    stands where LoRAs can't be switched, and whatever `find` raises."""
     if TAG.search(request.negative_prompt):
         raise ConfigError(
             "A <lora:...> tag stands in the negative prompt, where it has no effect.",
@@ -52,28 +51,28 @@ def prepare(request: GenerateRequest, find: Callable[[str], str] = slug_from) ->
 
 
 def tag_remarks(request: GenerateRequest, find: Callable[[str], str] = slug_from) -> list[str]:
-    """Sentences on what `prepare` makes of the tags of the prompt. Raises what it raises."""
-    said: list[str] = []
+    """Sentences on parts of tags that are passed over and on LoRAs named twice. Raises as `prepare` does."""
+    remarks: list[str] = []
     named = [(use.slug, use.checkpoint) for use in request.loras]
     tags = TAG.findall(request.prompt)
     for inside in tags:
         use = read_tag(inside, find)
         named.append((use.slug, use.checkpoint))
         if passed := say_passed_over(inside, use.slug):
-            said.append(passed)
+            remarks.append(passed)
     if tags:
         loras = {(use.slug, use.checkpoint): use for use in prepare(request, find).loras}
-        said += [
+        remarks += [
             f"The LoRA “{key[0]}” is named {named.count(key)} times; together that is {loras[key].weight:g}."
             for key in dict.fromkeys(named)
             if named.count(key) > 1
         ]
-    return said
+    return remarks
 
 
 def expand(text: str, seed: int, folder: Path) -> str:
-    """The text of the image with this seed: each `{a|b}` and `__file__` chosen, with files from `folder`.
-    Raises ConfigError."""
+    """The text for one image's seed: each `{a|b}` and `__file__` replaced by a choice, with files from
+    `folder`. Raises ConfigError."""
     chosen = choose(text, seed, folder)
     if chosen is not text and TAG.search(chosen):
         raise _no_choice()
@@ -84,7 +83,7 @@ def with_triggers(prompt: str, triggers: Iterable[str]) -> str:
     """Put the trigger words that the prompt lacks in front of it, in order, each once.
 
     A trigger is present when it stands there as a word of its own, in any case: "(ZWCAT:1.2)" has "zwcat",
-    "zwcats" has not. The form is that of the captions in training.
+    "zwcats" has not. Captions in training have the same form.
     """
     missing: list[str] = []
     for trigger in triggers:

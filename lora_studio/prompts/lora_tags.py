@@ -18,12 +18,12 @@ from lora_studio.request import LoraUse
 NAMED = ("te", "unet")
 HIGHEST_WEIGHT = 4.0
 TAG = re.compile(r"(?:(?<!\s)\s+)?<(?:lora|lyco):([^<>\n]*)>")
-"""The tag with the space before it, which is looked at once; its first group is what `read_tag` takes."""
+"""Pattern of a tag with the space before it; its first group is the argument of `read_tag`."""
 
 
 def read_tag(inside: str, find: Callable[[str], str] = slug_from) -> LoraUse:
-    """The use that "name:0.8" means; `find` makes a name a slug. Raises ConfigError and what `find`
-    raises."""
+    """The LoRA and weights in "name:0.8", the inside of a tag; `find` gives the slug of a name. Raises
+    ConfigError, and whatever `find` raises."""
     name, *arguments = (part.strip() for part in inside.split(":"))
     try:
         values = _weights(arguments)
@@ -38,7 +38,7 @@ def read_tag(inside: str, find: Callable[[str], str] = slug_from) -> LoraUse:
 
 
 def write_tag(use: LoraUse) -> str:
-    """As A1111 reads it. Weights keep all their digits."""
+    """The tag of a LoRA for A1111. Weights keep all their digits."""
     parts = [use.slug, number(use.weight)]
     if use.text_encoder_weight is not None:
         parts.insert(1, number(use.text_encoder_weight))
@@ -54,10 +54,11 @@ def number(value: float) -> str:
 
 
 def _weights(arguments: list[str]) -> dict[str, Any]:
-    """Raises ConfigError for a weight that isn't a number."""
-    known, _ = _sorted(arguments)
-    numbers = [read_decimal(argument, "weight") for argument in known if "=" not in argument]
-    pairs = (argument.partition("=") for argument in known if "=" in argument)
+    """The weights and the checkpoint in a tag's arguments. Raises ConfigError for a weight that isn't a
+    number."""
+    used, _ = _sorted(arguments)
+    numbers = [read_decimal(argument, "weight") for argument in used if "=" not in argument]
+    pairs = (argument.partition("=") for argument in used if "=" in argument)
     named = {name.strip(): read_decimal(value, name) for name, _, value in pairs}
     text = named.get("te", numbers[0] if numbers else 1.0)
     unet = named.get("unet", numbers[1] if len(numbers) > 1 else text)
@@ -70,8 +71,8 @@ def _weights(arguments: list[str]) -> dict[str, Any]:
 
 
 def _sorted(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Those that are used here, and those of other programs: weights by blocks (`lbw=MIDD`, or a preset's
-    name by itself), `start=` and `stop=`, `dyn=` or a third number."""
+    """Arguments used here, and arguments of other programs: weights by blocks (`lbw=MIDD`, or a preset's name
+    by itself), `start=` and `stop=`, `dyn=` or a third number."""
     used: list[str] = []
     passed: list[str] = []
     for argument in filter(None, arguments):
@@ -86,7 +87,7 @@ def _sorted(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def say_passed_over(inside: str, slug: str) -> str:
-    """A sentence on the parts of a tag that other programs read and nothing here does; empty without any."""
+    """A sentence on the parts of a tag that only other programs read; empty without any."""
     passed = ":".join(_sorted([part.strip() for part in inside.split(":")[1:]])[1])
     return (
         f"“{passed[:60]}” of the LoRA “{slug}” is passed over; it is drawn with its weight." if passed else ""
@@ -94,7 +95,7 @@ def say_passed_over(inside: str, slug: str) -> str:
 
 
 def added(first: LoraUse, second: LoraUse) -> LoraUse:
-    """One LoRA that is named twice, as loud as both together."""
+    """Two uses of one LoRA as one, with the sums of their weights."""
     text = None
     if (first.text_encoder_weight, second.text_encoder_weight) != (None, None):
         parts = (

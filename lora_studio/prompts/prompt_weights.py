@@ -1,5 +1,5 @@
-"""Weights from brackets in a text, in the WebUI's notation. Standard library only: the page counts tokens by
-it."""
+"""Weights from brackets in a prompt or caption, in A1111's notation. Standard library only: the page counts
+tokens by it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ MARK = re.compile(rf"\\[()\[\]\\]?+|:({NUMBER})\)|[()\[\]]|[^\\()\[\]:]++|:")
 FACTORS = {"(": 1.1, "[": 1 / 1.1}
 OPENINGS = {")": "(", "]": "["}
 DEEPEST = 32
-"""Brackets in each other that count; each one more would have to go over the whole text again."""
+"""Nested brackets that count; each further one would go over the whole text again."""
 
 
 def read_weights(caption: str) -> list[tuple[str, float]]:
-    """Pieces of a caption with their weights, in the WebUI's notation: (x) is 1.1, (x:1.3) is 1.3, [x] is
-    1 / 1.1; brackets may be nested; a backslash makes a bracket an ordinary character."""
+    """Pieces of a text with their weights, in A1111's notation: (x) is 1.1, (x:1.3) is 1.3, [x] is 1 / 1.1;
+    brackets may be nested; a backslash makes a bracket an ordinary character."""
     pieces: list[str] = []
     weights: list[float] = []
     opened: dict[str, list[int]] = {"(": [], "[": []}

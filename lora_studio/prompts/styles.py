@@ -1,7 +1,7 @@
-"""Styles by purpose: what to write around a prompt so that it gives a portrait, a sticker, an icon.
+"""Styles by purpose: words around a prompt that make it a portrait, a sticker, an icon.
 
 Templates are in words that Stable Diffusion models know. The embedded base knows a few hundred words of its
-own, so it has templates of its own too.
+own, so each style has a template for it too.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ PREVIEWS = Path(__file__).resolve().parent.parent / "ui" / "assets" / "styles"
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """`prompt` and `starter` have `{prompt}` where the user's own goes; `starter` is for the embedded base.
-    `ratio` is width to height, `steps` 0 where the base's own number is right. `subject` is what the preview
-    shows."""
+    """A style's templates: `prompt` and `starter` have `{prompt}` where the user's own goes; `starter` is for
+    the embedded base. `ratio` is width to height, `steps` 0 where the base's own number is right. `subject`
+    is the motif of the preview."""
 
     key: str
     title: str
@@ -170,7 +170,7 @@ STYLES: Mapping[str, Style] = {style.key: style for style in _STYLES}
 
 
 def style_named(key: str) -> Style:
-    """Raises ConfigError for a style that isn't there."""
+    """The style of a key. Raises ConfigError for an unknown one."""
     if key not in STYLES:
         raise ConfigError(
             f"There is no style called {key[:40]!r}.", f"There are: {', '.join(STYLES)}.", field="style"
@@ -179,20 +179,20 @@ def style_named(key: str) -> Style:
 
 
 def apply_style(prompt: str, negative: str, style: str, *, base: str = "") -> tuple[str, str]:
-    """Prompt and negative prompt in a style, for a base by name; both as they are for an empty style. What
-    has the style already keeps it once. Raises ConfigError."""
+    """Prompt and negative prompt in a style, for the base of this name; unchanged for an empty style. A style
+    that the prompt already has is not added again. Raises ConfigError."""
     if not style:
         return prompt, negative
     found = style_named(style)
     on_starter = base == STARTER.name
     before, _, after = (found.starter if on_starter else found.prompt).partition(SLOT)
-    own = prompt.strip().strip(",").strip()
-    if not (own.startswith(before) and own.endswith(after)):
-        own = f"{before}{own}{after}" if own else f"{before}{after}".strip(" ,")
+    styled = prompt.strip().strip(",").strip()
+    if not (styled.startswith(before) and styled.endswith(after)):
+        styled = f"{before}{styled}{after}" if styled else f"{before}{after}".strip(" ,")
     # The embedded base was trained without a word on what is unwanted.
     unwanted = "" if on_starter or found.negative in negative else found.negative
     parts = [part for part in (negative.strip().strip(",").strip(), unwanted) if part]
-    return own, ", ".join(parts) if unwanted else negative
+    return styled, ", ".join(parts) if unwanted else negative
 
 
 def size_for(style: str, native: int, step: int = 8) -> tuple[int, int]:

@@ -28,7 +28,7 @@ SEVERAL = re.compile(
     r"\s*+(?:(?P<least>\d{1,4}+)?-(?P<most>\d{1,4}+)?|(?P<exact>\d{1,4}+))\$\$"
     r"(?:(?P<between>[^${}]{0,100}+)\$\$)?"
 )
-"""How many of the options to take, as in Dynamic Prompts."""
+"""Prefix that says how many of the options to take, as in Dynamic Prompts."""
 BRACES = re.compile(r"\\.|[{}|]", re.DOTALL)
 ESCAPE = re.compile(r"\\([{}|])")
 DEEPEST = 20
@@ -50,18 +50,18 @@ def choose(text: str, seed: int, folder: Path) -> str:
 
 
 def has_choices(text: str) -> bool:
-    """Whether seeds can give different words; also true for escaped braces, which have to be read."""
+    """Whether two seeds can give different texts; also true for escaped braces, which must be unescaped."""
     return bool(FILE_MARK.search(text)) or "{" in text or bool(ESCAPE.search(text))
 
 
 def names(folder: Path) -> list[str]:
-    """The files that `__name__` can mean."""
+    """The files in `folder` that `__name__` can mean."""
     return sorted(path.stem for path in folder.glob("*.txt") if SAFE_NAME.fullmatch(path.stem))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Group:
-    """Braces that are closed, from `start` to `end`, with the places of the bars that stand in no further
+    """A closed pair of braces, from `start` to `end`, with the places of the bars that stand in no further
     braces."""
 
     start: int
@@ -75,8 +75,8 @@ class _Group:
 
 @dataclass(frozen=True, kw_only=True)
 class _Choices:
-    """Options without the weights that stood before them, and those (1 where none did); `sums` adds them
-    up."""
+    """Options without their written weights, the `weights` (1 where none was written), and `sums`, the
+    weights added up."""
 
     options: tuple[str, ...]
     weights: tuple[float, ...]
@@ -86,9 +86,9 @@ class _Choices:
     def of(cls, written: Iterable[str]) -> _Choices:
         options, weights = [], []
         for option in written:
-            said = WEIGHT.match(option)
-            options.append(option[said.end() :] if said else option)
-            weights.append(float(said[1]) if said else 1.0)
+            weight = WEIGHT.match(option)
+            options.append(option[weight.end() :] if weight else option)
+            weights.append(float(weight[1]) if weight else 1.0)
         return cls(options=tuple(options), weights=tuple(weights), sums=tuple(accumulate(weights)))
 
     def at(self, share: float) -> str:
@@ -102,14 +102,15 @@ class _Choices:
 
 @dataclass(kw_only=True)
 class _Draw:
-    """One image's choices. `made` counts them: a file of empty lines that name others would never end."""
+    """The choices of one image. `made` counts them: a file of empty lines that name others would never
+    end."""
 
     source: random.Random
     folder: Path
     made: int = 0
 
     def expand(self, text: str, depth: int) -> str:
-        """Outer choices first, so that a choice not taken draws nothing."""
+        """Text with its choices made, outer ones first, so that an option not taken draws nothing."""
         if depth > DEEPEST:
             raise ConfigError(
                 f"The choices of the prompt lead in a circle, or lie in each other more than {DEEPEST} deep.",
@@ -143,13 +144,13 @@ class _Draw:
             return f"{{{self.expand(options[0], depth + 1)}}}"
         return self.expand(self._pick(_Choices.of(options)), depth + 1)
 
-    def _several(self, said: re.Match[str], options: list[str], depth: int) -> str:
-        """Of `{2-3$$ and $$a|b|c}`, two or three different ones with " and " between them; as many as there
-        are, if more are wanted. A single `__file__` gives its lines."""
+    def _several(self, several: re.Match[str], options: list[str], depth: int) -> str:
+        """Distinct options joined: of `{2-3$$ and $$a|b|c}`, two or three with " and " between them; as many
+        as there are, if more are wanted. A single `__file__` gives its lines."""
         alone = FILE_MARK.fullmatch(options[0].strip()) if len(options) == 1 else None
         choices = _lines(alone[1], self.folder) if alone else _Choices.of(options)
         there = len(choices.options)
-        least, most = (said["exact"] or said[name] for name in ("least", "most"))
+        least, most = (several["exact"] or several[name] for name in ("least", "most"))
         greatest = min(int(most or there), there)
         count = self.source.randint(min(int(least or 1), greatest), greatest)
         self._count(count + there // 1000)
@@ -160,7 +161,7 @@ class _Draw:
             if weight > 0
         }
         taken = sorted(keys, key=lambda place: -keys[place])[:count]
-        return (said["between"] or ", ").join(
+        return (several["between"] or ", ").join(
             self.expand(choices.options[place], depth + 1) for place in taken
         )
 
@@ -175,8 +176,8 @@ class _Draw:
 
 
 def _marks(text: str) -> list[tuple[int, int, _Group | None]]:
-    """All choices of a text, in order, also those inside others: start, end, and the braces unless it is a
-    file. One look at the text, however many there are."""
+    """The choices of a text in order, also those inside others: start, end, and the braces unless it is a
+    file. The text is looked at once, however many there are."""
     files = [(mark.start(), mark.end(), None) for mark in FILE_MARK.finditer(text)]
     opened: list[tuple[int, list[int]]] = []
     groups: list[tuple[int, int, _Group | None]] = []
@@ -192,7 +193,7 @@ def _marks(text: str) -> list[tuple[int, int, _Group | None]]:
 
 
 def _is_json(text: str) -> bool:
-    """Some models are asked in JSON; a bar in it is a letter as any other."""
+    """Whether braces hold JSON, in which a bar is an ordinary letter: some models are prompted in JSON."""
     return text[1:].lstrip()[:1] == '"' and bool(read_object(text, LONGEST))
 
 
@@ -207,7 +208,7 @@ def _too_long() -> ConfigError:
 
 @lru_cache(maxsize=8)
 def _read_once(path: Path, mtime_ns: int, size: int) -> _Choices:
-    """The choices in this state of the file: a prompt may name it a hundred times."""
+    """The choices in this state of the file, cached: a prompt may name it a hundred times."""
     lines = (line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
     return _Choices.of(line for line in lines if line and not line.startswith("#"))
 

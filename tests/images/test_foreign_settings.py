@@ -478,7 +478,7 @@ def test_the_settings_of_another_program(tmp_path: Path, name: str) -> None:
     assert len(found.notes) == len(case.notes), found.notes
     for part in case.notes:
         assert any(part in note for note in found.notes), found.notes
-    assert found.said[0] == f"These are settings of {case.program}."
+    assert found.all_notes[0] == f"These are settings of {case.program}."
 
 
 @pytest.mark.parametrize("form", ["JPEG", "WEBP"])

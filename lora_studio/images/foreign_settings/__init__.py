@@ -23,6 +23,6 @@ READERS = (
 
 
 def read_foreign(texts: Mapping[str, str]) -> Found | None:
-    """What the texts in a picture say, by the names that they have there; None when no program of these wrote
+    """The settings in a picture's texts, which are keyed as in a PNG; None when no program of READERS wrote
     them."""
     return next((found for read in READERS if (found := read(texts)) is not None), None)

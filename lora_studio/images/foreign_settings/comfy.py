@@ -1,8 +1,8 @@
-"""ComfyUI: the graph that was run, JSON in `prompt`: each node's number with its `class_type` and `inputs`,
-of which some are links, `["4", 0]` for the first output of node 4.
+"""ComfyUI's graph, JSON in `prompt`: each node's number with its `class_type` and `inputs`, of which some are
+links, `["4", 0]` for the first output of node 4.
 
-Nothing in it says which text is the prompt. The way there goes from what saves the picture, or else from the
-samplers, backwards along the links.
+No node says which text is the prompt. The way there goes from the node that saves the picture, or else from
+the samplers, backwards along the links.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lora_studio.images.foreign_settings.found_settings import (
 )
 
 MOST_NODES, MOST_LINKS, MOST_ENDS = 3000, 10_000, 20
-"""Of the nodes and links that are looked at; a graph of thousands is no one's, and may go in circles."""
+"""Nodes, links and ends that are looked at; a graph of thousands is no one's, and may go in circles."""
 TEXTS = (
     "text",
     "text_g",
@@ -51,7 +51,7 @@ PASSED = {
 
 @dataclass(frozen=True)
 class Node:
-    """`links` are the nodes that feed it, by input."""
+    """A node of the graph; `links` maps inputs to the numbers of the nodes that feed them."""
 
     kind: str
     inputs: Mapping[str, Any]
@@ -95,7 +95,7 @@ class Graph:
         return None
 
     def text(self, node: Node, side: str) -> str:
-        """What the nearest text encoder behind this input was given."""
+        """The text of the nearest text encoder behind the input `side`."""
         for one in self.upwards(node, through=side):
             if one is node or side not in node.links:
                 continue
@@ -126,10 +126,10 @@ def read(texts: Mapping[str, str]) -> Found | None:
     return Found(program="ComfyUI", values={**values, **chosen}, notes=(*notes, *left))
 
 
-def _graph(said: Mapping[str, Any]) -> Graph:
+def _graph(nodes_by_key: Mapping[str, Any]) -> Graph:
     nodes: dict[str, Node] = {}
     links = 0
-    for key, node in list(said.items())[:MOST_NODES]:
+    for key, node in list(nodes_by_key.items())[:MOST_NODES]:
         inputs = mapping(mapping(node).get("inputs"))
         if "class_type" not in mapping(node) or links + len(inputs) > MOST_LINKS:
             continue
@@ -144,7 +144,8 @@ def _is_link(value: Any) -> bool:
 
 
 def _first_sampler(graph: Graph) -> Node | None:
-    """The one that no other feeds: of several passes, the picture's size and prompt are the first one's."""
+    """The sampler that no other feeds: of several passes, the picture's size and prompt are the first
+    one's."""
     ends = [node for node in graph.nodes.values() if "images" in node.links][:MOST_ENDS]
     samplers = [node for node in graph.nodes.values() if node.draws][:1]
     for end in [*ends, *samplers]:
@@ -155,9 +156,9 @@ def _first_sampler(graph: Graph) -> Node | None:
 
 
 def _loose_sampler(graph: Graph) -> Node | None:
-    """One that nothing leads to, as in a part of a graph: its numbers are settings all the same."""
-    said = (node for node in graph.nodes.values() if "steps" in node.inputs)
-    return next((node for node in said if not node.inputs.keys().isdisjoint(SEEDS)), None)
+    """A sampler that nothing leads to, as in a part of a graph: its numbers are settings all the same."""
+    with_steps = (node for node in graph.nodes.values() if "steps" in node.inputs)
+    return next((node for node in with_steps if not node.inputs.keys().isdisjoint(SEEDS)), None)
 
 
 def _values(graph: Graph, node: Node) -> dict[str, Any]:

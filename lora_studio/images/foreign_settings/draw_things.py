@@ -22,24 +22,24 @@ LONGEST = 200_000
 
 
 def read(texts: Mapping[str, str]) -> Found | None:
-    said = next((found for place in PLACES if (found := _comment(texts.get(place, "")))), {})
-    if "c" not in said or "uc" not in said:
+    settings = next((found for place in PLACES if (found := _comment(texts.get(place, "")))), {})
+    if "c" not in settings or "uc" not in settings:
         return None
-    chosen, notes = sampler(said.get("sampler"))
-    width, _, height = words(said.get("size"))[:20].partition("x")
+    chosen, notes = sampler(settings.get("sampler"))
+    width, _, height = words(settings.get("size"))[:20].partition("x")
     values = {
-        "prompt": words(said.get("c")),
-        "negative_prompt": words(said.get("uc")),
-        "base": file_title(said.get("model")),
-        "seed": plain(said.get("seed")),
-        "num_inference_steps": plain(said.get("steps")),
-        "guidance_scale": plain(said.get("scale")),
+        "prompt": words(settings.get("c")),
+        "negative_prompt": words(settings.get("uc")),
+        "base": file_title(settings.get("model")),
+        "seed": plain(settings.get("seed")),
+        "num_inference_steps": plain(settings.get("steps")),
+        "guidance_scale": plain(settings.get("scale")),
         "width": width,
         "height": height,
-        "clip_skip": plain(mapping(said.get("v2")).get("clipSkip")),
+        "clip_skip": plain(mapping(settings.get("v2")).get("clipSkip")),
         "loras": [
             {"name": file_title(one.get("file") or one.get("model")), "weight": plain(one.get("weight"))}
-            for one in map(mapping, rows(said.get("lora")))
+            for one in map(mapping, rows(settings.get("lora")))
         ],
         **chosen,
     }
@@ -47,8 +47,8 @@ def read(texts: Mapping[str, str]) -> Found | None:
 
 
 def _comment(xmp: str) -> Mapping[str, object]:
-    """The JSON between the first brace after the tag and the last one before it ends; without a reader of
-    XML, whose entities can be made to grow."""
+    """The JSON in the UserComment, found by its braces; without an XML parser, whose entities can be made to
+    grow."""
     _, _, after = xmp[:LONGEST].partition(f"<{TAG}")
     inside, end, _ = after.partition(f"</{TAG}>")
     start, stop = inside.find("{"), inside.rfind("}")

@@ -44,31 +44,33 @@ MARKS = ("use_stable_diffusion_model", "num_inference_steps")
 
 
 def read(texts: Mapping[str, str]) -> Found | None:
-    said = settings_in(texts, "parameters") or dict(texts)
-    said = {name: said.get(name, said.get(title)) for name, title in TITLES.items()}
-    if any(said[name] is None for name in MARKS):
+    settings = settings_in(texts, "parameters") or dict(texts)
+    settings = {name: settings.get(name, settings.get(title)) for name, title in TITLES.items()}
+    if any(settings[name] is None for name in MARKS):
         return None
-    chosen, notes = sampler(said["sampler_name"])
-    skip = str(said["clip_skip"]).strip().lower()
+    chosen, notes = sampler(settings["sampler_name"])
+    skip = str(settings["clip_skip"]).strip().lower()
     values = {
-        "prompt": words(said["prompt"]),
-        "negative_prompt": words(said["negative_prompt"]),
-        "base": file_title(said["use_stable_diffusion_model"]),
+        "prompt": words(settings["prompt"]),
+        "negative_prompt": words(settings["negative_prompt"]),
+        "base": file_title(settings["use_stable_diffusion_model"]),
         "clip_skip": {"true": 2, "false": 1}.get(skip),
         "loras": [
             {"name": file_title(name), "weight": plain(weight)}
             for name, weight in zip(
-                _several(said["use_lora_model"]), [*_several(said["lora_alpha"]), *[None] * 20], strict=False
+                _several(settings["use_lora_model"]),
+                [*_several(settings["lora_alpha"]), *[None] * 20],
+                strict=False,
             )
         ],
-        **{name: plain(said[name]) for name in ("seed", "width", "height", *MARKS[1:], "guidance_scale")},
+        **{name: plain(settings[name]) for name in ("seed", "width", "height", *MARKS[1:], "guidance_scale")},
         **chosen,
     }
-    return Found(program="Easy Diffusion", values=values, notes=(*notes, *not_taken(said, LEFT)))
+    return Found(program="Easy Diffusion", values=values, notes=(*notes, *not_taken(settings, LEFT)))
 
 
 def _several(value: Any) -> list[Any]:
-    """One, a list, or a text of several with commas between; "None" is none."""
+    """The values in one value, a list, or a text with commas between them; "None" is none."""
     if isinstance(value, str):
         value = [part.strip() for part in value[:2000].strip("[]").split(",")]
     parts = rows(value) or [value]

@@ -28,39 +28,39 @@ MOST_LORAS = 20
 
 
 def read(texts: Mapping[str, str]) -> Found | None:
-    said = settings_in(texts, "parameters", "Comment", "comment", having=["prompt", "base_model"])
-    if not said:
+    settings = settings_in(texts, "parameters", "Comment", "comment", having=["prompt", "base_model"])
+    if not settings:
         return None
-    chosen, notes = sampler(said.get("sampler"), said.get("scheduler"))
-    width, height = _sides(said)
+    chosen, notes = sampler(settings.get("sampler"), settings.get("scheduler"))
+    width, height = _sides(settings)
     values = {
-        "prompt": words(said.get("prompt")),
-        "negative_prompt": words(said.get("negative_prompt")),
-        "base": file_title(said.get("base_model")),
-        "seed": plain(said.get("seed")),
-        "num_inference_steps": plain(said.get("steps")),
-        "guidance_scale": plain(said.get("guidance_scale", said.get("cfg"))),
+        "prompt": words(settings.get("prompt")),
+        "negative_prompt": words(settings.get("negative_prompt")),
+        "base": file_title(settings.get("base_model")),
+        "seed": plain(settings.get("seed")),
+        "num_inference_steps": plain(settings.get("steps")),
+        "guidance_scale": plain(settings.get("guidance_scale", settings.get("cfg"))),
         "width": width,
         "height": height,
-        "clip_skip": plain(said.get("clip_skip")),
-        "loras": _loras(said),
+        "clip_skip": plain(settings.get("clip_skip")),
+        "loras": _loras(settings),
         **chosen,
     }
-    return Found(program="Fooocus", values=values, notes=(*notes, *not_taken(said, LEFT)))
+    return Found(program="Fooocus", values=values, notes=(*notes, *not_taken(settings, LEFT)))
 
 
-def _sides(said: Mapping[str, Any]) -> tuple[Any, Any]:
-    """From width and height, or from "(1152, 896)"."""
-    if "width" in said:
-        return plain(said.get("width")), plain(said.get("height"))
-    width, _, height = words(said.get("resolution"))[:40].strip("() ").replace("×", ",").partition(",")
+def _sides(settings: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Width and height, from their own keys or from "(1152, 896)"."""
+    if "width" in settings:
+        return plain(settings.get("width")), plain(settings.get("height"))
+    width, _, height = words(settings.get("resolution"))[:40].strip("() ").replace("×", ",").partition(",")
     return width.strip(), height.strip()
 
 
-def _loras(said: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """From `loras`, rows of name, weight and hash, or from `lora_combined_1`: "name : 0.5"."""
-    found = [row for row in rows(said.get("loras")) if isinstance(row, list) and len(row) > 1]
+def _loras(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The LoRAs of `loras`, rows of name, weight and hash, or of `lora_combined_1`: "name : 0.5"."""
+    found = [row for row in rows(settings.get("loras")) if isinstance(row, list) and len(row) > 1]
     if not found:
-        pairs = (words(said.get(f"lora_combined_{number}")) for number in range(1, MOST_LORAS))
+        pairs = (words(settings.get(f"lora_combined_{number}")) for number in range(1, MOST_LORAS))
         found = [list(pair.rpartition(" : ")[::2]) for pair in pairs if " : " in pair]
     return [{"name": file_title(row[0]), "weight": plain(row[1])} for row in found]

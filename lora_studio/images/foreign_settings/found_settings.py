@@ -1,4 +1,4 @@
-"""What a reader finds, and how all of them look into JSON."""
+"""Settings found in a picture, and the way all readers look into JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ LONGEST_NAME = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """`values` as `fitting.fit` takes them: by the request's names, not checked yet."""
+    """One program's settings. `values` are by the request's names and not checked yet, for
+    `foreign_request.fit`."""
 
     program: str
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -26,9 +27,9 @@ class Found:
 def settings_in(texts: Mapping[str, str], *names: str, having: Iterable[str] = ()) -> dict[str, Any]:
     """The JSON of the first of these texts that holds all keys of `having`; empty when none does."""
     for name in names:
-        said = read_object(texts.get(name, ""))
-        if said and all(key in said for key in having):
-            return said
+        found = read_object(texts.get(name, ""))
+        if found and all(key in found for key in having):
+            return found
     return {}
 
 
@@ -57,16 +58,17 @@ def file_title(value: Any) -> str:
 
 
 def sampler(name: Any, schedule: Any = "") -> tuple[dict[str, str], tuple[str, ...]]:
-    """The request's sampler for another program's, and what differs."""
+    """The request's sampler for another program's, and a sentence where it differs."""
     found = sampler_named(words(name), words(schedule))
     return {"sampler": found.sampler}, (found.note,) if found.note else ()
 
 
-def not_taken(said: Mapping[str, Any], known: Mapping[str, str]) -> tuple[str, ...]:
-    """Sentences on the settings of `known` (key, what it is) that are in use."""
+def not_taken(settings: Mapping[str, Any], titles: Mapping[str, str]) -> tuple[str, ...]:
+    """Sentences on settings in use that have no counterpart here; `known` maps their keys to what they
+    are."""
     unused: tuple[Any, ...] = (None, "", 0, False, "None", "none", "[]", [], {})
     return tuple(
-        f"Not taken over: {title} ({str(said[key])[:60]})."
-        for key, title in known.items()
-        if said.get(key) not in unused
+        f"Not taken over: {title} ({str(settings[key])[:60]})."
+        for key, title in titles.items()
+        if settings.get(key) not in unused
     )

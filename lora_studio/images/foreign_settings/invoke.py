@@ -31,34 +31,34 @@ READ_OTHERWISE = ("InvokeAI's weights (cat+, (a cat)1.2) are not read: write the
 
 
 def read(texts: Mapping[str, str]) -> Found | None:
-    said = settings_in(texts, "invokeai_metadata")
-    if not said:
+    settings = settings_in(texts, "invokeai_metadata")
+    if not settings:
         return _read_old(settings_in(texts, "sd-metadata", having=["image"]))
-    chosen, notes = _sampler(said.get("scheduler"))
-    model = mapping(said.get("model"))
-    skip = said.get("clip_skip")
+    chosen, notes = _sampler(settings.get("scheduler"))
+    model = mapping(settings.get("model"))
+    skip = settings.get("clip_skip")
     values = {
-        "prompt": words(said.get("positive_prompt")),
-        "negative_prompt": words(said.get("negative_prompt")),
+        "prompt": words(settings.get("positive_prompt")),
+        "negative_prompt": words(settings.get("negative_prompt")),
         "base": file_title(model.get("name") or model.get("model_name")),
-        "seed": plain(said.get("seed")),
-        "num_inference_steps": plain(said.get("steps")),
-        "guidance_scale": plain(said.get("cfg_scale")),
-        "guidance_rescale": plain(said.get("cfg_rescale_multiplier")),
-        "width": plain(said.get("width")),
-        "height": plain(said.get("height")),
+        "seed": plain(settings.get("seed")),
+        "num_inference_steps": plain(settings.get("steps")),
+        "guidance_scale": plain(settings.get("cfg_scale")),
+        "guidance_rescale": plain(settings.get("cfg_rescale_multiplier")),
+        "width": plain(settings.get("width")),
+        "height": plain(settings.get("height")),
         # InvokeAI counts the layers that are left out, everybody else those from the end.
         "clip_skip": skip + 1 if isinstance(skip, int) and 0 <= skip < 100 else None,
-        "loras": [_lora(mapping(row)) for row in rows(said.get("loras"))],
+        "loras": [_lora(mapping(row)) for row in rows(settings.get("loras"))],
         **chosen,
     }
     return Found(
-        program="InvokeAI", values=values, notes=(*notes, *_weighted(values), *not_taken(said, LEFT))
+        program="InvokeAI", values=values, notes=(*notes, *_weighted(values), *not_taken(settings, LEFT))
     )
 
 
-def _read_old(said: Mapping[str, Any]) -> Found | None:
-    image = mapping(said.get("image"))
+def _read_old(settings: Mapping[str, Any]) -> Found | None:
+    image = mapping(settings.get("image"))
     if not image:
         return None
     chosen, notes = _sampler(image.get("sampler"))
@@ -68,7 +68,7 @@ def _read_old(said: Mapping[str, Any]) -> Found | None:
     values = {
         "prompt": text.strip(),
         "negative_prompt": unwanted.strip().removesuffix("]"),
-        "base": file_title(said.get("model_weights")),
+        "base": file_title(settings.get("model_weights")),
         "seed": plain(image.get("seed")),
         "num_inference_steps": plain(image.get("steps")),
         "guidance_scale": plain(image.get("cfg_scale")),

@@ -23,27 +23,29 @@ READ_OTHERWISE = (
 
 
 def read(texts: Mapping[str, str]) -> Found | None:
-    said = settings_in(texts, "Comment", "parameters", having=["uc", "steps"])
-    if not said or ("sampler" not in said and texts.get("Software") != "NovelAI"):
+    settings = settings_in(texts, "Comment", "parameters", having=["uc", "steps"])
+    if not settings or ("sampler" not in settings and texts.get("Software") != "NovelAI"):
         return None
-    schedule = words(said.get("noise_schedule"))
+    schedule = words(settings.get("noise_schedule"))
     chosen, notes = sampler(
-        words(said.get("sampler")).removesuffix("_v3"), "" if schedule == "native" else schedule
+        words(settings.get("sampler")).removesuffix("_v3"), "" if schedule == "native" else schedule
     )
     values = {
-        "prompt": words(said.get("prompt")) or texts.get("Description", ""),
-        "negative_prompt": words(said.get("uc")),
+        "prompt": words(settings.get("prompt")) or texts.get("Description", ""),
+        "negative_prompt": words(settings.get("uc")),
         "base": "",
-        "seed": plain(said.get("seed")),
-        "num_inference_steps": plain(said.get("steps")),
-        "guidance_scale": plain(said.get("scale")),
-        "guidance_rescale": plain(said.get("cfg_rescale")),
-        "width": plain(said.get("width")),
-        "height": plain(said.get("height")),
+        "seed": plain(settings.get("seed")),
+        "num_inference_steps": plain(settings.get("steps")),
+        "guidance_scale": plain(settings.get("scale")),
+        "guidance_rescale": plain(settings.get("cfg_rescale")),
+        "width": plain(settings.get("width")),
+        "height": plain(settings.get("height")),
         **chosen,
     }
     source = words(texts.get("Source"))[:60]
-    own = (f"It was drawn by NovelAI's own model{f' ({source})' if source else ''}.",)
+    base_note = (f"It was drawn by NovelAI's own model{f' ({source})' if source else ''}.",)
     weighted = WEIGHTS.search(f"{values['prompt']}\n{values['negative_prompt']}")
     marks = READ_OTHERWISE if weighted else ()
-    return Found(program="NovelAI", values=values, notes=(*own, *marks, *notes, *not_taken(said, LEFT)))
+    return Found(
+        program="NovelAI", values=values, notes=(*base_note, *marks, *notes, *not_taken(settings, LEFT))
+    )

@@ -26,28 +26,28 @@ LEFT = {
 
 
 def read(texts: Mapping[str, str]) -> Found | None:
-    said = mapping(settings_in(texts, "parameters", having=["sui_image_params"]).get("sui_image_params"))
-    if not said:
+    settings = mapping(settings_in(texts, "parameters", having=["sui_image_params"]).get("sui_image_params"))
+    if not settings:
         return None
-    named = said.get("sampler") or said.get("comfyuisampler") or said.get("autowebuisampler")
-    chosen, notes = sampler(named, said.get("scheduler") or said.get("comfyuischeduler"))
-    names, weights = rows(said.get("loras")), rows(said.get("loraweights"))
+    named = settings.get("sampler") or settings.get("comfyuisampler") or settings.get("autowebuisampler")
+    chosen, notes = sampler(named, settings.get("scheduler") or settings.get("comfyuischeduler"))
+    names, weights = rows(settings.get("loras")), rows(settings.get("loraweights"))
     weights += [None] * (len(names) - len(weights))
     values = {
-        "prompt": words(said.get("prompt")),
-        "negative_prompt": words(said.get("negativeprompt")),
-        "base": file_title(said.get("model")),
-        "seed": plain(said.get("seed")),
-        "num_inference_steps": plain(said.get("steps")),
-        "guidance_scale": plain(said.get("cfgscale")),
-        "width": plain(said.get("width")),
-        "height": plain(said.get("height")),
-        "variation_seed": plain(said.get("variationseed")),
-        "variation_strength": plain(said.get("variationseedstrength")),
+        "prompt": words(settings.get("prompt")),
+        "negative_prompt": words(settings.get("negativeprompt")),
+        "base": file_title(settings.get("model")),
+        "seed": plain(settings.get("seed")),
+        "num_inference_steps": plain(settings.get("steps")),
+        "guidance_scale": plain(settings.get("cfgscale")),
+        "width": plain(settings.get("width")),
+        "height": plain(settings.get("height")),
+        "variation_seed": plain(settings.get("variationseed")),
+        "variation_strength": plain(settings.get("variationseedstrength")),
         "loras": [
             {"name": file_title(name), "weight": plain(weight)}
             for name, weight in zip(names, weights, strict=False)
         ],
         **chosen,
     }
-    return Found(program="SwarmUI", values=values, notes=(*notes, *not_taken(said, LEFT)))
+    return Found(program="SwarmUI", values=values, notes=(*notes, *not_taken(settings, LEFT)))

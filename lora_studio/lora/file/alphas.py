@@ -1,5 +1,5 @@
-"""The alphas of a file's layers: from tensors of their own, else from what diffusers and PEFT write beside
-them, a rank and an alpha for all layers with patterns for those that differ."""
+"""The alphas of a file's layers: from tensors of their own, else from the metadata of diffusers and PEFT, a
+rank and an alpha for all layers with patterns for those that differ."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PARTS = ("unet", "text_encoder", "text_encoder_2", "transformer")
 
 @dataclass(frozen=True, kw_only=True)
 class Scaling:
-    """What PEFT's configuration of one part of the model says. `patterns` map ends of module paths to
+    """PEFT's configuration of the alphas of one part of the model. `patterns` map ends of module paths to
     alphas."""
 
     alpha: float | None
@@ -42,8 +42,8 @@ class Scaling:
         return {end: place for place, end in enumerate(self.patterns)}
 
     def alpha_of(self, module: str, rank: int) -> float | None:
-        """The alpha that gives PEFT's scale when it is divided by the rank (rsLoRA divides by its root);
-        None when nothing is said."""
+        """The alpha that gives PEFT's scale when it is divided by the rank (rsLoRA divides by the rank's
+        root); None when the configuration has none."""
         names = module.split(".")
         ends = {".".join(names[start:]) for start in range(len(names))} & self.patterns.keys()
         # PEFT takes the first that fits; a stranger's table is not gone through for each layer.
@@ -52,11 +52,11 @@ class Scaling:
 
 
 def scalings(metadata: Mapping[str, str], file: Path | str | None = None) -> dict[str, Scaling]:
-    """By part of the model (`unet`, ...; empty for a file of one model) what the header says or, where it
-    says nothing, the `adapter_config.json` beside the file. Nonsense counts as nothing."""
-    said = _table(metadata.get(HEADER_KEY, ""))
-    found = {part: scaling for part in PARTS if (scaling := _scaling(said, f"{part}."))}
-    if not found and (whole := _scaling(said, "")):
+    """The scaling by part of the model (`unet`, ...; empty for a file of one model) from the header or, where
+    that has none, from the `adapter_config.json` beside the file. Nonsense counts as nothing."""
+    config = _table(metadata.get(HEADER_KEY, ""))
+    found = {part: scaling for part in PARTS if (scaling := _scaling(config, f"{part}."))}
+    if not found and (whole := _scaling(config, "")):
         return {"": whole}
     if not found and file is not None:
         whole = _scaling(_table(_text(Path(file).parent / CONFIG_FILE)), "")
@@ -65,7 +65,7 @@ def scalings(metadata: Mapping[str, str], file: Path | str | None = None) -> dic
 
 
 def alpha_of(scalings: Mapping[str, Scaling], spelled: str, rank: int) -> float | None:
-    """The alpha of a layer by its name in the file; None when nothing tells it."""
+    """The alpha of a layer by its name in the file; None when no scaling covers it."""
     module = spelled.removeprefix("base_model.model.")
     part, _, inside = module.partition(".")
     if part in scalings:
@@ -80,25 +80,26 @@ def alpha_of(scalings: Mapping[str, Scaling], spelled: str, rank: int) -> float 
 
 
 def common_alpha(path: Path, contents: Contents, metadata: Mapping[str, str]) -> float:
-    """The alpha of most layers that are scaled by it, from their tensors or from what is said beside them; 0
-    when nothing tells it."""
+    """The alpha of most layers that are scaled by one, from their tensors or from the metadata; 0 when
+    nothing tells it."""
     scaled = [layer for layer in contents.layers.values() if layer.kind in SCALED_KINDS]
     keys = [layer.keys[ALPHA] for layer in scaled if ALPHA in layer.keys]
     if keys:
         alphas = read_scalars(path, keys[:MOST_READ])
     else:
-        said = scalings(metadata, path)
+        scaling = scalings(metadata, path)
         alphas = [
-            alpha_of(said, layer.spelled, layer.shapes[DOWN][0]) or 0.0
+            alpha_of(scaling, layer.spelled, layer.shapes[DOWN][0]) or 0.0
             for layer in scaled
-            if said and layer.shapes.get(DOWN)
+            if scaling and layer.shapes.get(DOWN)
         ]
     counted = Counter(alpha for alpha in alphas if _is_number(alpha))
     return counted.most_common(1)[0][0] if counted else 0.0
 
 
 def config_beside(path: Path, metadata: Mapping[str, str], table: Table) -> Path | None:
-    """PEFT's configuration that lies beside a file with this header and tells alphas that it doesn't."""
+    """PEFT's `adapter_config.json` beside a file with this header, where it tells alphas that the header
+    doesn't; else None."""
     config = path.parent / CONFIG_FILE
     if not config.is_file():
         return None
@@ -109,7 +110,7 @@ def config_beside(path: Path, metadata: Mapping[str, str], table: Table) -> Path
 
 
 def read_scalars(path: Path, keys: Iterable[str]) -> list[float]:
-    """Single numbers of a file whose header was checked before; those in formats without a plain reading are
+    """Single numbers of a file whose header was checked before; keys in formats without a plain reading are
     left out."""
     found: list[float] = []
     damaged = (OSError, ValueError, KeyError, TypeError, RecursionError, struct.error)
@@ -134,9 +135,9 @@ SCALARS: Mapping[str, Callable[[bytes], float]] = {
 }
 
 
-def _scaling(said: Mapping[str, Any], start: str) -> Scaling | None:
-    alpha = said.get(f"{start}lora_alpha", said.get(f"{start}alpha"))
-    patterns = said.get(f"{start}alpha_pattern")
+def _scaling(config: Mapping[str, Any], start: str) -> Scaling | None:
+    alpha = config.get(f"{start}lora_alpha", config.get(f"{start}alpha"))
+    patterns = config.get(f"{start}alpha_pattern")
     numbers = {
         _plain(path): value
         for path, value in (patterns.items() if isinstance(patterns, dict) else ())
@@ -147,13 +148,13 @@ def _scaling(said: Mapping[str, Any], start: str) -> Scaling | None:
     return Scaling(
         alpha=float(alpha) if _is_number(alpha) else None,
         patterns={path: float(value) for path, value in numbers.items()},
-        rank_stabilized=said.get(f"{start}use_rslora") is True,
+        rank_stabilized=config.get(f"{start}use_rslora") is True,
     )
 
 
 def _plain(pattern: str) -> str:
-    """PEFT's patterns are regular expressions; what it writes of itself are module paths. A stranger's
-    expression is never run: it is taken as such a path."""
+    """A pattern as the end of a module path. PEFT's patterns are regular expressions, but those that PEFT
+    writes itself are module paths. A stranger's expression is never run."""
     return pattern.replace("\\", "").removeprefix("^").removesuffix("$").removeprefix(".*").strip(".")
 
 

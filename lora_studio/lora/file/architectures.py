@@ -1,4 +1,4 @@
-"""Which base model a LoRA's layers belong to, by their names, widths and numbers: families beside Stable
+"""The base model that a LoRA's layers belong to, by their names, widths and numbers: families beside Stable
 Diffusion's own, which nothing here runs, but which a sentence can name."""
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NUMBERED = re.compile(r"(single_transformer_blocks|transformer_blocks)_(\d+)_")
 
 @dataclass(frozen=True)
 class Seen:
-    """One layer: its path in the model, every dot an underscore, its inputs and outputs (0: not told), and
+    """One layer: its path in the model, every dot an underscore, its inputs and outputs (0: unknown), and
     whether a file of Kohya's kind has it under the denoiser's prefix."""
 
     path: str

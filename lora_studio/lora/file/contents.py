@@ -1,7 +1,8 @@
-"""What a LoRA file holds, layer by layer, told from the table in its header: which tensors make a change of
-which kind, and which are nothing that can be used. Standard library only, as the library needs it.
+"""The contents of a LoRA file, layer by layer, told from the table in its header: which tensors make a change
+of which kind, and which can't be used. Standard library only, as the library needs it.
 
-No file is refused for a part of it: what belongs to nothing is listed with the reason."""
+No file is refused for a part of it: unusable tensors are listed with the reason.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +54,7 @@ FOREIGN: Mapping[str, str] = {
     **{"shira_": "a SHiRA", "c3a_": "a C³A", "ln_tuning_": "an LN tuning", "waveft_": "a WaveFT"},
     **{"lora_embedding_": "PEFT's LoRA of an embedding layer"},
 }
-"""Kinds of networks without a place here, by how one of their tensors' names begins."""
+"""Kinds of networks without support here, by the start of one of their tensors' names."""
 NO_LAYER, INCOMPLETE = "without the rest of its layer", "incomplete"
 OTHER_KIND = "beside a layer of another kind"
 NOT_ONE = "a layer whose alpha or switch is not one number"
@@ -61,8 +62,8 @@ NOT_ONE = "a layer whose alpha or switch is not one number"
 
 @dataclass(frozen=True, kw_only=True)
 class FileLayer:
-    """The tensors of one layer: names in the file and shapes by part. `spelled` is its name as the file has
-    it."""
+    """The tensors of one layer: names in the file and shapes, both by part. `spelled` is the layer's name as
+    the file has it."""
 
     kind: str
     keys: Mapping[str, str]
@@ -76,7 +77,7 @@ class FileLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """Something in a file that can't be used: its name there, why, and how many numbers that are."""
+    """A part of a file that can't be used: its name there, the reason, and how many numbers it holds."""
 
     name: str
     why: str
@@ -85,9 +86,8 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """`layers` go by Kohya's name, in the file's order, `embeddings` by word and then by part, each
-    a tensor's name and shape; `values` are
-    all numbers in the file."""
+    """A file's contents. `layers` go by Kohya's name, in the file's order; `embeddings` by word and then by
+    part, each a tensor's name and shape; `values` counts the numbers in the file."""
 
     layers: Mapping[str, FileLayer]
     embeddings: Mapping[str, Mapping[str, tuple[str, Shape]]] = field(default_factory=dict)
@@ -107,7 +107,7 @@ class Contents:
 
 
 def kind_of(parts: Collection[str]) -> str:
-    """The kind that a layer with these parts belongs to; empty when it lacks something or is none."""
+    """The kind of a layer with these parts; empty when a part is missing or no kind has them."""
     has = set(parts)
     if {DOWN, UP} <= has:
         return LORA
@@ -136,12 +136,12 @@ def contents_of(table: Table) -> Contents:
         if match := EMBEDDING.fullmatch(key):
             embeddings.setdefault(match[1], {})[match[2]] = key, shape
             continue
-        name, part, own = spelled_key(key)
+        name, part, spelling = spelled_key(key)
         if not part or part in found.get(name, {}):
             left.append(LeftOut(name=key, why=_what(key), values=math.prod(shape)))
             continue
         found.setdefault(name, {})[part] = key
-        spelled.setdefault(name, own)
+        spelled.setdefault(name, spelling)
     layers = {}
     for name, keys in found.items():
         layer = _layer({part: table[key][1] for part, key in keys.items()}, keys, spelled[name])
@@ -160,8 +160,8 @@ def contents_of(table: Table) -> Contents:
 
 
 def say_left_out(left: Iterable[LeftOut], values: int) -> str:
-    """One sentence's end on what is left out of a file with so many numbers: how much, and one of each
-    reason. Empty for nothing."""
+    """The end of a sentence on parts left out of a file with `values` numbers: how much, and one name for
+    each reason. Empty for nothing."""
     left = list(left)
     if not left:
         return ""
@@ -175,7 +175,7 @@ def say_left_out(left: Iterable[LeftOut], values: int) -> str:
 
 
 def shown(name: str) -> str:
-    """The end of a name in a file, fit for a sentence."""
+    """The end of a tensor's name, fit for a sentence."""
     return "".join(letter if letter.isprintable() else "?" for letter in name[-60:])
 
 
@@ -249,7 +249,7 @@ RANKS = (DOWN, "hada_w1_b", "lokr_w2_b", "lokr_w1_b", "b2.weight")
 
 
 def _what(key: str) -> str:
-    """What a tensor that belongs to nothing is."""
+    """A tensor without a layer, in words."""
     if key.startswith("bundle_emb."):
         return "an embedding of a form that is not known here"
     for piece in key.split("."):

@@ -1,5 +1,5 @@
-"""What a .safetensors file is for, told by the names and shapes of its tensors: the family of a LoRA whose
-metadata is silent, and the kind of a file that is no LoRA."""
+"""The identity of a .safetensors file, told by the names and shapes of its tensors: the family of a LoRA
+whose metadata is silent, and the kind of a file that is no LoRA."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Tensors = Mapping[str, tuple[str, Shape]]
 DENOISER = re.compile(r"(?:down|up|mid|input|output|middle)_blocks?_")
 TEXT = re.compile(r"attn2_to_[kv]$")
 DEEP = re.compile(r"_transformer_blocks_[1-9]\d*_")
-"""Only one family's denoiser has several transformer blocks in a row."""
+"""Several transformer blocks in a row, which only one family's denoiser has."""
 ENCODER = re.compile(r"^lora_te_text_model_encoder_.*self_attn_[qkv]_proj$")
 
 CHECKPOINT_TEXT = re.compile(r"model\.diffusion_model\..*\.attn2\.to_k\.weight")
@@ -62,17 +62,16 @@ BELONGINGS: tuple[tuple[str, str, str], ...] = (
         "Upscalers can't be used here; the second pass enlarges pictures without one.",
     ),
 )
-"""(how the name of one of its tensors begins, what the file is, what to do); the first that is found
-counts."""
+"""(start of the name of a tensor, what the file is, what to do); the first that matches counts."""
 STRANGE = "a file of a kind that is not known here"
 FACTORS = re.compile(r"lora_(?:up|down|A|B)\b|hada_w[12]_|lokr_w[12]|oft_blocks")
 MOST_OF_EMBEDDING = 3
-"""Tensors; in diffusers' form an embedding has one, under the name of its word."""
+"""Tensors of an embedding in diffusers' form at most; it has one, under the name of its word."""
 
 
 def family_of_layers(contents: Contents) -> str:
-    """The catalog's family that a LoRA with these layers was made for; empty when nothing tells it. By names
-    that only one architecture has, else by the width of what its layers take in."""
+    """The catalog's family of a LoRA with these layers, told by names that only one architecture has, else by
+    the width of the layers' inputs; empty when nothing tells it."""
     layers = {
         name: {part: shape for part, shape in layer.shapes.items() if len(shape) > 1}
         for name, layer in contents.layers.items()
@@ -105,19 +104,19 @@ def _seen(contents: Contents) -> list[Seen]:
 
 
 def no_network(name: str, tensors: Tensors, contents: Contents) -> tuple[str, str]:
-    """(what is wrong, what to do) with a file without a layer that could be used."""
+    """(what is wrong, what to do) for a file without a usable layer."""
     foreign = next((one.why for one in contents.left_out if one.why in FOREIGN.values()), "")
     if foreign:
         return f"{name} is {foreign}, a kind of network that can't be used here.", NETWORKS
     if any(FACTORS.search(key) for key in tensors):
-        said = ", ".join(f"{shown(one.name)} is {one.why}" for one in contents.left_out[:2])
-        return f"{name} has no layer that is whole: {said}.", "Get the file again, or train it again."
+        reasons = ", ".join(f"{shown(one.name)} is {one.why}" for one in contents.left_out[:2])
+        return f"{name} has no layer that is whole: {reasons}.", "Get the file again, or train it again."
     what, hint = EMBEDDING if contents.embeddings else what_else(tensors)
     return f"{name} is {what}, not a LoRA.", hint
 
 
 def what_else(tensors: Tensors) -> tuple[str, str]:
-    """(what it is, what to do with it) of a file that holds no LoRA. The first ends "x is ..."."""
+    """(what it is, what to do with it) for a file that holds no LoRA. The first ends "x is ..."."""
     if any(name.startswith("model.diffusion_model.") for name in tensors):
         return _checkpoint(tensors)
     for pattern, what, hint in BELONGINGS:
@@ -153,7 +152,7 @@ def other_architecture(tensors: Tensors) -> str:
 
 
 def _width(layers: Mapping[str, Mapping[str, Shape]], wanted: re.Pattern[str]) -> int:
-    """How many inputs the layers of this name have; 0 when no kind of network tells it."""
+    """The number of inputs of the layers whose name matches; 0 when no kind of network tells it."""
     found = (_inputs(shapes) for layer, shapes in layers.items() if wanted.search(layer))
     return next((width for width in found if width), 0)
 

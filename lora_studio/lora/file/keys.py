@@ -1,10 +1,11 @@
 """Names of LoRA tensors: Kohya's in the file, module paths in the libraries.
 
 A file holds a few tensors for each layer, `<name>.<part>`, where name is a prefix for the part of the model
-and the module path with every dot turned into an underscore. What the parts of a layer are called tells its
-kind: `lora_down.weight` and `lora_up.weight` for LoRA, `hada_*` for LoHa, `lokr_*` for LoKr, `oft_*` for OFT,
-`a1.weight` and its like for GLoRA, `on_input` for (IA)^3, `diff` for a whole difference; `dora_scale` makes
-it a DoRA; `alpha` and `diff_b`, a difference of the bias, go with all."""
+and the module path with every dot turned into an underscore. The names of a layer's parts tell its kind:
+`lora_down.weight` and `lora_up.weight` for LoRA, `hada_*` for LoHa, `lokr_*` for LoKr, `oft_*` for OFT,
+`a1.weight` and its like for GLoRA, `on_input` for (IA)^3, `diff` for a whole difference; `dora_scale` makes a
+layer a DoRA; `alpha` and `diff_b`, a difference of the bias, go with all.
+"""
 
 from __future__ import annotations
 
@@ -41,13 +42,13 @@ SAME_PARTS = {"w_norm": DIFF, "b_norm": BIAS}
 DOWNS = ("lora_down", "lora_A", "down")
 
 DENOISERS = ("unet.", "diffusion_model.", "model.diffusion_model.")
-"""How layers of the denoiser begin in diffusers' and in ComfyUI's files."""
+"""Prefixes of the denoiser's layers in diffusers' and in ComfyUI's files."""
 ENCODERS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2", "clip_h": "text_encoder"}
-"""What ComfyUI calls the text encoders."""
+"""ComfyUI's names of the text encoders."""
 OLD_TEXT = re.compile(r"(?<=self_attn\.)to_(q|k|v|out)$")
-"""diffusers' first form for text encoders has the denoiser's words for their attention."""
+"""Attention of the text encoder in diffusers' first form, which has the denoiser's words."""
 OFT_UNET = "oft_unet_"
-"""How sd-scripts' networks.oft begins its names."""
+"""Prefix of the names that sd-scripts' networks.oft writes."""
 COMFY_TEXT = re.compile(r"(?:text_encoders\.)?(clip_[lgh])\.(?:transformer\.)?(.+)")
 BARE = {
     "unet": re.compile(
@@ -56,8 +57,8 @@ BARE = {
     ),
     "text_encoder": re.compile(r"(?:text_model[._].*|encoder[._]layers[._].*)"),
 }
-"""How module paths begin when a file doesn't say which part they belong to: PEFT's adapters are of one
-model, and LyCORIS' own format has none."""
+"""Module paths by part, for files that don't name the part: PEFT's adapters are of one model, and LyCORIS'
+own format has none."""
 
 
 def unet_name(module: str) -> str:
@@ -65,8 +66,8 @@ def unet_name(module: str) -> str:
 
 
 def text_encoder_name(module: str) -> str:
-    """transformers dropped the level `text_model` from CLIP's module paths in version 5; files keep it. The
-    projection of the pooled text never had it."""
+    """Kohya's name of a module of the text encoder. transformers dropped the level `text_model` from CLIP's
+    module paths in version 5; files keep it. The projection of the pooled text never had it."""
     if module != TEXT_PROJECTION:
         module = TEXT_MODEL + module.removeprefix(TEXT_MODEL)
     return f"{TEXT_ENCODER}_{module.replace('.', '_')}"
@@ -82,14 +83,14 @@ def layer_name(module_name: str) -> str:
 
 
 def split_key(key: str) -> tuple[str, str]:
-    """(layer's name, part) of a key in a file that we wrote."""
+    """(layer's name, part) of a key in a file written here."""
     name, _, kind = key.partition(".")
     return name, kind
 
 
 def spelled_key(key: str) -> tuple[str, str, str]:
     """(Kohya's layer name, part, the layer's name as the file has it) of a tensor in any LoRA file; the part
-    is empty for a tensor that no kind has. Knows Kohya's, LyCORIS', PEFT's and both of diffusers' spellings;
+    is empty for a tensor that no kind has. Reads Kohya's, LyCORIS', PEFT's and both of diffusers' spellings;
     a file's only text encoder and its first of two have the same name."""
     match = PART.fullmatch(key)
     if match is None:
@@ -104,8 +105,8 @@ def spelled_key(key: str) -> tuple[str, str, str]:
 
 
 def same_layer(name: str) -> str:
-    """One name for a layer, whatever spelling the file has. Names of models that are none of ours keep their
-    own words, flat."""
+    """Kohya's name of a layer, whatever spelling the file has. Names of models that are none of ours keep
+    their own words, flat."""
     if name.startswith("lora_"):
         return name.replace("lora_te1_", "lora_te_", 1)
     if name.startswith(OFT_UNET):
@@ -128,8 +129,8 @@ def same_layer(name: str) -> str:
 
 
 def names_in_files(part: str, module: str, name: str) -> set[str]:
-    """What a layer may be called in files, once `same_layer` has been through them: our own name, diffusers'
-    module path, and Stability's path for the denoiser."""
+    """The names that `same_layer` may give to a layer of a file: our own name, diffusers' module path, and
+    Stability's path for the denoiser."""
     found = {same_layer(name), layer_name(f"{part}.{module}")}
     if part == "unet":
         found |= {f"{UNET}_{theirs}" for theirs in stability_names(module.replace(".", "_"))}

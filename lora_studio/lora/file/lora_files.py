@@ -1,4 +1,4 @@
-"""LoRA files on disk: what their headers say, and where they lie in a folder.
+"""LoRA files on disk: their headers, and their places in a folder.
 
 Standard library only: the gallery reads files without loading torch.
 """
@@ -23,7 +23,7 @@ from lora_studio.parsing.plain_text import LONGEST_NAME, is_plain, number, plain
 __all__ = ["read_tensor_table"]  # beside what is defined here
 
 MOST_DIM, MOST_ALPHA, MOST_STEPS = 1 << 20, 1e6, 10**9
-"""Beyond them it is nonsense; LyCORIS writes a dim of 100,000 for a full matrix."""
+"""Values beyond these are nonsense; LyCORIS writes a dim of 100,000 for a full matrix."""
 LONGEST_TITLE, LONGEST_TRIGGER = 120, 300
 CHECKPOINT = re.compile(r".+-step(\d{8})\.safetensors")
 DIFFUSERS_SKIPS = ("scheduler", "optimizer", "checkpoint")
@@ -31,10 +31,10 @@ DIFFUSERS_SKIPS = ("scheduler", "optimizer", "checkpoint")
 
 @dataclass(frozen=True, kw_only=True)
 class LoraHeader:
-    """`tensors` maps a name to (safetensors dtype, shape); `tensor_hash` is the SHA-256 of the tensor
-    bytes, which renaming or new metadata does not change; `family` is a catalog family name, empty when
-    nothing tells it; `algo` the kind of network (see contents.TITLES), `dora` whether it is a DoRA;
-    `left_out` a sentence on what of the file no base can use."""
+    """The facts of a LoRA file. `tensors` maps a name to (safetensors dtype, shape); `tensor_hash` is the
+    SHA-256 of the tensor bytes, which renaming or new metadata does not change; `family` is a catalog family
+    name, empty when nothing tells it; `algo` is the kind of network (see contents.TITLES), `dora` whether it
+    is a DoRA; `left_out` is the end of a sentence on the parts that no base can use."""
 
     path: Path
     family: str
@@ -51,7 +51,7 @@ class LoraHeader:
 
     @property
     def title(self) -> str:
-        """What its maker calls it; may be empty."""
+        """The title in the metadata; may be empty."""
         return title_in(self.metadata)
 
     @property
@@ -60,12 +60,12 @@ class LoraHeader:
 
     @property
     def steps(self) -> int:
-        """Of its training; 0 when it doesn't say."""
+        """Steps of the training; 0 when the metadata has none."""
         return int(number(self.metadata.get("ss_steps"), most=MOST_STEPS))
 
     def draws_as(self, other: LoraHeader) -> bool:
-        """Whether both change a base in the same way: the same tensors by the same names, with what is said
-        beside them about their scale. The bytes alone may be those of quite another file."""
+        """Whether both change a base in the same way: the same tensors by the same names, with the same
+        scaling in the metadata. The bytes alone may be those of quite another file."""
         ours, theirs = (
             (lora.tensor_hash, lora.tensors, scalings(lora.metadata, lora.path)) for lora in (self, other)
         )
@@ -80,13 +80,13 @@ def read_header(path: Path | str) -> LoraHeader:
     if not contents.layers:
         raise UnknownFormat(*no_network(plain_name(path), tensors, contents), path=path)
     dim = number(metadata.get("ss_network_dim"), most=MOST_DIM) or min(contents.dim, MOST_DIM)
-    said = number(metadata.get("ss_network_alpha"), most=MOST_ALPHA)
+    alpha = number(metadata.get("ss_network_alpha"), most=MOST_ALPHA)
     return LoraHeader(
         path=path,
         family=_family_from_words(metadata) or family_of_layers(contents),
         base=plain_text(metadata.get("ss_sd_model_name"), LONGEST_NAME),
         network_dim=int(dim),
-        network_alpha=common_alpha(path, contents, metadata) or said or float(dim),
+        network_alpha=common_alpha(path, contents, metadata) or alpha or float(dim),
         metadata=metadata,
         tensors=tensors,
         tensor_hash=sha256(path, data_start),
@@ -98,9 +98,9 @@ def read_header(path: Path | str) -> LoraHeader:
 
 
 def title_in(metadata: Mapping[str, str]) -> str:
-    """What a file calls itself; may be empty."""
-    said = (metadata.get(key) for key in ("modelspec.title", "ss_output_name"))
-    return next((title for text in said if (title := plain_text(text, LONGEST_TITLE))), "")
+    """The title in a file's metadata; may be empty."""
+    titles = (metadata.get(key) for key in ("modelspec.title", "ss_output_name"))
+    return next((title for text in titles if (title := plain_text(text, LONGEST_TITLE))), "")
 
 
 def find_file(folder: Path | str) -> Path:
@@ -132,5 +132,5 @@ def file_name(slug: str) -> str:
 
 
 def _family_from_words(metadata: Mapping[str, str]) -> str:
-    said = (metadata.get(key, "") for key in ("ss_base_model_version", "modelspec.architecture"))
-    return next((family for version in said if (family := family_from_version(version))), "")
+    versions = (metadata.get(key, "") for key in ("ss_base_model_version", "modelspec.architecture"))
+    return next((family for version in versions if (family := family_from_version(version))), "")

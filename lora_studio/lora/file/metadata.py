@@ -1,8 +1,7 @@
-"""What a LoRA file says about itself: Kohya's `ss_*`, Stability's `modelspec.*` and the WebUI's `sshs_*`
-keys.
+"""The metadata of a LoRA file: Kohya's `ss_*`, Stability's `modelspec.*` and A1111's `sshs_*` keys.
 
-All values are strings, as Python's str() writes them; those that hold tables are JSON. Keys and forms as
-sd-scripts 0.10.1 writes them in folder mode, leaving out what does not exist here.
+All values are strings, as Python's str() writes them; tables are JSON. Keys and forms are those of sd-scripts
+0.10.1 in folder mode, without what does not exist here.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ LEGACY_OFFSET, LEGACY_BYTES = 0x100000, 0x10000
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFacts:
-    """`images` counts repeats, and so do `reg_images`, before they are filled up, and `validation_images`;
-    `folders` and `reg_folders` map a folder's name to (repeats, pictures), `tags` to its tag counts,
-    `buckets` lists (width, height, pictures with repeats). `datasets` describes those of a dataset config in
-    the form of ss_datasets."""
+    """Counts of a run's pictures. `images` counts repeats, and so do `reg_images`, before they are filled up,
+    and `validation_images`; `folders` and `reg_folders` map a folder's name to (repeats, pictures), `tags` to
+    its tag counts, `buckets` lists (width, height, pictures with repeats). `datasets` describes the datasets
+    of a config in the form of ss_datasets."""
 
     images: int
     batches_per_epoch: int
@@ -45,7 +44,7 @@ class DatasetFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """What is known of a run when a file is written. Times are unix seconds; `family` comes from the
+    """Facts about a run at the time a file is written. Times are unix seconds; `family` comes from the
     Family."""
 
     step: int
@@ -65,7 +64,7 @@ class RunFacts:
 
 
 def build_metadata(config: TrainConfig, facts: RunFacts) -> dict[str, str]:
-    """All keys but the hashes, which need the tensor bytes (see `add_hashes`)."""
+    """All keys but the hashes, which need the tensor bytes (see `with_hashes`)."""
     return {
         **_strings(_run_keys(config, facts)),
         **_strings(_rate_keys(config, facts)),
@@ -133,7 +132,8 @@ LYCORIS_ARGUMENTS = ("factor", "decompose_both", "full_matrix", "constraint")
 
 
 def _network_keys(network: NetworkGroup) -> dict[str, Any]:
-    """`network_args` is there only when something stands in it, each value as it would be typed."""
+    """Keys of the network. `network_args` is there only when something stands in it, each value as it would
+    be typed."""
     arguments = _changed(network, ARGUMENTS)
     if not network.is_plain:
         preset = {} if network.conv_dim or network.conv_block_dims else {"preset": "attn-mlp"}
@@ -195,7 +195,8 @@ def _noise_keys(noise: NoiseGroup) -> dict[str, Any]:
 
 
 def _dataset_keys(config: TrainConfig, facts: DatasetFacts) -> dict[str, Any]:
-    """With a dataset config, what may differ between datasets stands in `datasets` alone, as a list."""
+    """Keys of the pictures. With a dataset config, values that may differ between datasets stand in
+    `datasets` alone, as a list."""
     data = config.dataset
     return {
         "num_train_images": facts.images,
@@ -249,13 +250,13 @@ ABSENT = {
     "ss_sd_scripts_commit_hash": "(unknown)",
     **{key: "False" for key in ("ss_fp8_base", "ss_full_fp16", "ss_lowram")},
 }
-"""What Kohya's trainer could do and this run did not, in its words: readers look for these keys."""
+"""Options of Kohya's trainer that no run here uses: readers look for these keys."""
 
 
 def _modelspec(config: TrainConfig, facts: RunFacts) -> dict[str, str]:
     width, height = facts.dataset.resolution
     steps = config.noise
-    told = {
+    values = {
         "sai_model_spec": "1.0.1",
         "title": config.output.title or config.output.output_name,
         "date": datetime.fromtimestamp(int(facts.finished_at)).isoformat(),
@@ -269,4 +270,4 @@ def _modelspec(config: TrainConfig, facts: RunFacts) -> dict[str, str]:
             else ""
         ),
     }
-    return {f"modelspec.{key}": plain_lines(value) for key, value in told.items() if value}
+    return {f"modelspec.{key}": plain_lines(value) for key, value in values.items() if value}

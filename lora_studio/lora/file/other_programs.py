@@ -1,10 +1,10 @@
-"""What other programs make of the LoRA files written here: the rules of their loaders as facts, and what
-follows from them for a kind of network. Docs, model cards and help texts come from this table.
+"""Support of other programs for the LoRA files written here: the rules of their loaders as facts, and the
+result for each kind of network. Docs, model cards and help texts come from this table.
 
 Read from the programs' public sources: A1111 1.10 (extensions-builtin/Lora), Forge of June 2025
 (packages_3rdparty/comfyui_lora_collection, backend/patcher/lora), ComfyUI of 2025 (comfy/lora,
-comfy/weight_adapter), InvokeAI of August 2026 (backend/patches), diffusers 0.42 (loaders), which a test
-runs."""
+comfy/weight_adapter), InvokeAI of August 2026 (backend/patches), diffusers 0.42 (loaders), which a test runs.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lora_studio.lora.file.contents import BELONG, DIAG_OFT, LOHA, LOKR, LORA
 from lora_studio.lora.file.keys import ALPHA, DORA, split_key
 
 Reading = Literal["whole", "nearly", "otherwise", "refused"]
-"""As it was trained; as good as that; as something else; not at all."""
+"""Results of loading, in this order: as trained; as good as trained; something else; not at all."""
 UNET_NAMES = re.compile(r"lora_unet_(?:(?:down|up|input|output)_blocks|mid_block|middle_block)_.+")
 TEXT_NAMES = re.compile(
     r"lora_te[12]?_text_model_encoder_layers_\d+_(?:mlp_fc[12]|self_attn_(?:q|k|v|out)_proj)"
@@ -29,9 +29,8 @@ INPUTS, OUTPUTS = "inputs", "outputs"
 @dataclass(frozen=True, kw_only=True)
 class Program:
     """One program's loader. `kinds` are the networks whose tensors it takes, `dora` those of them whose
-    magnitudes it takes; `norms` says what it makes of a DoRA whose magnitudes are those of the outputs;
-    `special` are readings of single kinds that differ from "whole", with the reason; `refuses` whether one
-    layer that it can't read refuses the whole file."""
+    magnitudes it takes; `norms` is the reading of a DoRA with magnitudes of the outputs; `special` are
+    readings of single kinds that differ from "whole", with the reason."""
 
     name: str
     kinds: frozenset[str]
@@ -40,17 +39,17 @@ class Program:
     special: Mapping[str, tuple[Reading, str]] = field(default_factory=dict)
 
     def takes(self, key: str) -> bool:
-        """Whether a tensor of a file finds its place in this program."""
+        """Whether this program uses a tensor of this name."""
         layer, part = split_key(key)
         if not (UNET_NAMES.fullmatch(layer) or TEXT_NAMES.fullmatch(layer)):
             return False
-        own = [kind for kind in self.kinds if part in BELONG[kind]]
-        return bool(own) or part == ALPHA or (part == DORA and bool(self.dora))
+        kinds = [kind for kind in self.kinds if part in BELONG[kind]]
+        return bool(kinds) or part == ALPHA or (part == DORA and bool(self.dora))
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a program makes of a kind of file; `why` is empty where it is read whole."""
+    """A program's reading of a kind of file; `why` is empty where the file is read whole."""
 
     program: str
     reading: Reading
@@ -111,8 +110,8 @@ WORDS: Mapping[Reading, str] = {
 
 
 def verdict(program: Program, kind: str, magnitudes: str = "") -> Verdict:
-    """What a program makes of files of a kind; `magnitudes` says whose norms DoRA's are, empty without
-    DoRA."""
+    """One program's reading of files of a kind; `magnitudes` is INPUTS or OUTPUTS, the side whose norms
+    DoRA's magnitudes are, empty without DoRA."""
     if kind in program.special:
         return Verdict(program.name, *program.special[kind])
     if not magnitudes:
@@ -128,7 +127,7 @@ def verdict(program: Program, kind: str, magnitudes: str = "") -> Verdict:
 
 
 def verdicts(kind: str, magnitudes: str = "") -> list[Verdict]:
-    """Of all programs."""
+    """The readings of all programs."""
     return [verdict(program, kind, magnitudes) for program in PROGRAMS]
 
 
@@ -139,7 +138,7 @@ def written_kind(network: NetworkGroup) -> tuple[str, str]:
 
 
 def say(kind: str, magnitudes: str = "") -> str:
-    """One or two sentences on who reads such a file."""
+    """One or two sentences on which programs read such a file."""
     found = verdicts(kind, magnitudes)
     good = [one.program for one in found if one.reading == "whole"]
     rest = [f"{one.program} {_words(one)}" for one in found if one.reading != "whole"]
@@ -150,7 +149,7 @@ def say(kind: str, magnitudes: str = "") -> str:
 
 
 def table() -> str:
-    """Markdown: kinds of files against programs."""
+    """A Markdown table of kinds of files against programs."""
     rows = ["| file | " + " | ".join(program.name for program in PROGRAMS) + " |"]
     rows.append("|---" * (len(PROGRAMS) + 1) + "|")
     for title, (kind, magnitudes) in WRITTEN.items():

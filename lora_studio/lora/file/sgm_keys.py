@@ -34,8 +34,8 @@ OURS = re.compile(r"(down|up)_blocks_(\d+)_(resnets|attentions|downsamplers|upsa
 
 
 def to_stability(name: str) -> str:
-    """`down_blocks_1_attentions_0_proj_in` to `input_blocks_4_1_proj_in`. A name that is none of diffusers'
-    stays as it is. An upsampler is taken to follow an attention (see
+    """Stability's name of a layer: `down_blocks_1_attentions_0_proj_in` to `input_blocks_4_1_proj_in`. A name
+    that is none of diffusers' stays as it is. An upsampler is taken to follow an attention (see
     `stability_names`)."""
     if name in ENDS:
         return ENDS[name]
@@ -55,8 +55,8 @@ def to_stability(name: str) -> str:
 
 
 def stability_names(name: str) -> tuple[str, ...]:
-    """All names that Stability's models of different sizes have for a layer: where the lowest level has no
-    attention (SD 1 and 2), its upsampler comes second."""
+    """The names of a layer in Stability's models of different sizes: where the lowest level has no attention
+    (SD 1 and 2), its upsampler comes second."""
     usual = to_stability(name)
     if name.startswith(LOWEST_UPSAMPLER):
         return usual, usual.replace("output_blocks_2_2_", "output_blocks_2_1_", 1)

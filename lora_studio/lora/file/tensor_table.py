@@ -1,8 +1,8 @@
-"""The header of a safetensors file: read within bounds, and checked as the format's own library checks it.
+"""The header of a safetensors file, read within bounds and checked as the format's own library checks it.
 
 Layout and rules: https://github.com/huggingface/safetensors (8 bytes header length, a JSON table of tensors,
-their bytes one after the other without a hole). Standard library only. What the library refuses is refused
-here in a sentence, before anything is made of it; beyond that, no header may cost more than about a second.
+their bytes one after the other without a hole). Standard library only. A header that the library refuses is
+refused here in a sentence; beyond that, no header may cost more than about a second.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ HEADER_LIMIT = 32 << 20
 MOST_TENSORS, LONGEST_TENSOR_NAME = 10_000, 200
 """SDXL's largest files have some 5,000: every layer as LoHa with Tucker's cores, alphas and magnitudes."""
 MOST_QUOTES, MOST_BRACKETS, LONGEST_SKELETON = 12 * MOST_TENSORS, 8 * MOST_TENSORS, 80 * MOST_TENSORS
-"""What the time to read a header goes by: its quotes, and the brackets and characters outside of its
-strings."""
+"""Limits on what the time to read a header depends on: its quotes, and the brackets and characters outside of
+its strings."""
 DEEPEST = 120
 MOST_SIDES, LONGEST_SIDE = 64, 1 << 48
 LONG_NUMBER = re.compile(rb"[0-9]{20}")
@@ -39,8 +39,8 @@ Tensors = Mapping[str, tuple[str, tuple[int, ...]]]
 
 
 def read_tensor_table(path: Path) -> tuple[dict[str, str], Tensors, int]:
-    """(metadata, tensors, offset of the first tensor byte) of any safetensors file. The metadata is what
-    `plain_table` leaves of it. Raises BrokenFile, UnknownFormat."""
+    """(metadata, tensors, offset of the first tensor byte) of any safetensors file. The metadata has passed
+    `plain_table`. Raises BrokenFile, UnknownFormat."""
     if path.suffix.lower() != ".safetensors":
         raise UnknownFormat(
             f"{plain_name(path)} is no .safetensors file.",
@@ -58,10 +58,10 @@ def read_tensor_table(path: Path) -> tuple[dict[str, str], Tensors, int]:
         raise broken(path, "its header is not readable") from error
     if not isinstance(header, dict):
         raise broken(path, "its header is not a table")
-    said = header.pop("__metadata__", None) or {}
-    if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+    metadata = header.pop("__metadata__", None) or {}
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise broken(path, "its metadata is not a table of texts")
-    return plain_table(said), _checked_tensors(path, header, size - 8 - len(raw)), 8 + len(raw)
+    return plain_table(metadata), _checked_tensors(path, header, size - 8 - len(raw)), 8 + len(raw)
 
 
 def broken(path: Path, why: str) -> BrokenFile:
@@ -83,7 +83,8 @@ def _read_raw(path: Path) -> tuple[bytes, int]:
 
 
 def _check_cost(path: Path, raw: bytes) -> None:
-    """Refuse what would take long to read, before it is read: all of this runs at the speed of memory."""
+    """Refuse a header that would take long to parse, before it is parsed: all of this runs at the speed of
+    memory."""
     bare = raw.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in raw else raw
     if bare.count(b'"') > MOST_QUOTES:
         raise broken(path, "its header has too many entries")
@@ -137,7 +138,7 @@ def _checked_tensors(path: Path, header: Mapping[str, Any], data_bytes: int) -> 
 
 
 def _bytes_of(dtype: Any, shape: Any) -> int:
-    """What a tensor takes; -1 for a format that nobody knows, and for a shape that none has."""
+    """The bytes of a tensor; -1 for an unknown format and for a shape that no tensor has."""
     if not isinstance(shape, list) or len(shape) > MOST_SIDES or dtype not in DTYPE_BITS:
         return -1
     bits = DTYPE_BITS[dtype]

@@ -1,1 +1,1 @@
-"""The networks themselves: kinds, layers, ranks, how they are attached and started."""
+"""The network that is trained: kinds, layers, ranks, attaching, first weights."""

@@ -1,5 +1,5 @@
-"""Puts a fresh network on a loaded model: plain LoRA (Hu et al. 2021) with PEFT's layers, all other kinds
-with ours."""
+"""Attaching of a fresh network to a loaded model: plain LoRA (Hu et al. 2021) with PEFT's layers, all other
+kinds with ours."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ Weights = dict[str, torch.nn.Parameter]
 @dataclass(frozen=True, kw_only=True)
 class AttachedLora:
     """The network of one run. `layers` (PEFT's, or ours), `modules` (paths in the model) and `sizes` go by
-    names in the file; `parts` lists the names of each part, `peft_config` says it in PEFT's words, if it has
-    any."""
+    names in the file; `parts` lists the names of each part, `peft_config` is PEFT's description of the
+    network, if it has one."""
 
     dim: int
     alpha: float
@@ -51,7 +51,7 @@ class AttachedLora:
         return [weight for name in self.parts.get(part, ()) for weight in self.weights(name).values()]
 
     def tensors(self, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
-        """What the file holds: the weights and alpha of each layer, on the CPU."""
+        """The tensors of the file: the weights and alpha of each layer, on the CPU."""
         found: dict[str, torch.Tensor] = {}
         for name in self.layers:
             found[f"{name}.{ALPHA}"] = torch.tensor(self.alpha_of(name), dtype=dtype)
@@ -67,7 +67,7 @@ class AttachedLora:
         return changes_nothing(tensors, self.base_magnitudes)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The trained weights as they are, in 32 bit on the CPU: what a run is resumed with."""
+        """The trained weights in 32 bit on the CPU, for resuming the run."""
         return {
             f"{name}.{part}": weight.detach().to("cpu", torch.float32).clone()
             for name in self.layers
@@ -76,7 +76,7 @@ class AttachedLora:
 
     @torch.no_grad()
     def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take over what `state` gave, to the bit. Raises KeyError, RuntimeError when it is of another
+        """Restore the weights of `state`, to the bit. Raises KeyError, RuntimeError for a state of another
         network."""
         for name in self.layers:
             for part, weight in self.weights(name).items():
@@ -84,8 +84,8 @@ class AttachedLora:
 
     @contextlib.contextmanager
     def left_out(self) -> Iterator[None]:
-        """Inside the block the model is as without the network. PEFT's own switch would also touch what is
-        trained."""
+        """Inside the block the model is as without the network. PEFT's own switch would also change which
+        weights are trained."""
         before = {name: _is_off(layer) for name, layer in self.layers.items()}
         for layer in self.layers.values():
             _switch(layer, off=True)
@@ -96,8 +96,7 @@ class AttachedLora:
                 _switch(self.layers[name], off=off)
 
     def to(self, device: str) -> None:
-        """Our layers are no part of the model, so they don't move with it. Parameters stay the same
-        objects."""
+        """Move our own layers, which are no part of the model. Parameters stay the same objects."""
         for layer in self.layers.values():
             if isinstance(layer, Change):
                 layer.hold(device)
@@ -113,11 +112,11 @@ def attach(
     shape: Shape = PLAIN,
     seed: int = 0,
 ) -> AttachedLora:
-    """Put a network on `layers` of `models` (by part): linear ones and convolutions, each with `dim` and
-    `alpha` or with its own of `sizes`. Nothing changes yet. Weights are 32 bit whatever the base is held in.
-    The global random state is left as it was."""
+    """Put a network on `layers` of `models` (by part): linear layers and convolutions, each with `dim` and
+    `alpha` or with its own entry in `sizes`. The model's output does not change yet. Weights are 32 bit
+    whatever the base is held in. The global random state is left as it was."""
     usual = Size(dim=dim, alpha=alpha or float(dim))
-    own = {layer.name: (sizes or {}).get(layer.name, usual) for layer in layers}
+    all_sizes = {layer.name: (sizes or {}).get(layer.name, usual) for layer in layers}
     parts = {
         part: tuple(layer.name for layer in layers if layer.part == part)
         for part in dict.fromkeys(layer.part for layer in layers)
@@ -128,12 +127,14 @@ def attach(
             attached: dict[str, Any] = {}
             for part in parts:
                 chosen = [layer for layer in layers if layer.part == part]
-                _inject(models[part], chosen, usual, own)
+                _inject(models[part], chosen, usual, all_sizes)
                 for layer in chosen:
                     attached[layer.name] = _prepared(models[part].get_submodule(layer.module), shape.dropouts)
         else:
             attached = {
-                layer.name: _changed(models[layer.part].get_submodule(layer.module), own[layer.name], shape)
+                layer.name: _changed(
+                    models[layer.part].get_submodule(layer.module), all_sizes[layer.name], shape
+                )
                 for layer in layers
             }
     return AttachedLora(
@@ -142,8 +143,8 @@ def attach(
         layers=attached,
         modules={layer.name: layer.module for layer in layers},
         parts=parts,
-        peft_config=describe(shape, usual, own, layers),
-        sizes={name: _real_size(size, attached[name], shape) for name, size in own.items()},
+        peft_config=describe(shape, usual, all_sizes, layers),
+        sizes={name: _real_size(size, attached[name], shape) for name, size in all_sizes.items()},
         shape=shape,
         base_magnitudes={
             name: layer.weights[DORA].detach().to("cpu", torch.float32).clone()
@@ -160,8 +161,8 @@ def is_finite(tensors: Iterable[torch.Tensor]) -> bool:
 def changes_nothing(
     tensors: Mapping[str, torch.Tensor], magnitudes: Mapping[str, torch.Tensor] | None = None
 ) -> bool:
-    """Whether no layer adds anything. `magnitudes` are the base's own, by layer: a DoRA that has others does
-    something, as does one whose base's are not known."""
+    """Whether no layer adds anything. `magnitudes` are the base's own, by layer: a DoRA with others changes
+    the base, and so does one whose base's are unknown."""
     layers: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
         name, part = split_key(key)
@@ -189,24 +190,24 @@ def _switch(layer: Any, *, off: bool) -> None:
         layer._disable_adapters = off
 
 
-def _inject(model: Any, layers: Sequence[Layer], usual: Size, own: Mapping[str, Size]) -> None:
+def _inject(model: Any, layers: Sequence[Layer], usual: Size, sizes: Mapping[str, Size]) -> None:
     config = LoraConfig(
         r=usual.dim,
         lora_alpha=usual.alpha,
         target_modules=[layer.module for layer in layers],
         bias="none",
-        **_patterns(usual, own, layers),
+        **_patterns(usual, sizes, layers),
     )
     inject_adapter_in_model(config, model, adapter_name=ADAPTER)
 
 
 def describe(
-    shape: Shape, usual: Size, own: Mapping[str, Size], layers: Sequence[Layer]
+    shape: Shape, usual: Size, sizes: Mapping[str, Size], layers: Sequence[Layer]
 ) -> PeftConfig | None:
-    """What PEFT calls this network; None where it has no words for it: it turns inputs where OFT files turn
+    """PEFT's configuration of this network; None where PEFT has none: it turns inputs where OFT files turn
     outputs, knows DoRA's norms of outputs only, and no DoRA of other kinds."""
     targets = [layer.module for layer in layers]
-    patterns = _patterns(usual, own, layers)
+    patterns = _patterns(usual, sizes, layers)
     if shape.kind == kinds.LORA and (shape.wd_on_output or not shape.dora_wd):
         return LoraConfig(
             r=usual.dim,
@@ -230,9 +231,9 @@ def describe(
     )
 
 
-def _patterns(usual: Size, own: Mapping[str, Size], layers: Sequence[Layer]) -> dict[str, Any]:
-    """The layers with a size of their own. PEFT's patterns are regular expressions."""
-    others = [(layer.module.replace(".", r"\."), own[layer.name]) for layer in layers]
+def _patterns(usual: Size, sizes: Mapping[str, Size], layers: Sequence[Layer]) -> dict[str, Any]:
+    """PEFT's rank and alpha patterns, regular expressions, for layers with a size of their own."""
+    others = [(layer.module.replace(".", r"\."), sizes[layer.name]) for layer in layers]
     return {
         "rank_pattern": {path: size.dim for path, size in others if size.dim != usual.dim},
         "alpha_pattern": {path: size.alpha for path, size in others if size.alpha != usual.alpha},
@@ -262,8 +263,8 @@ def _changed(base: Any, size: Size, shape: Shape) -> Change:
 
 
 def _real_size(size: Size, layer: Any, shape: Shape) -> Size:
-    """OFT's alpha is its constraint. Two full matrices of LoKr are not scaled, which LyCORIS writes as alpha
-    = dim."""
+    """Rank and alpha as the file has them. OFT's alpha is its constraint. Two full matrices of LoKr are not
+    scaled, which LyCORIS writes as alpha = dim."""
     if shape.kind == kinds.DIAG_OFT:
         return Size(dim=size.dim, alpha=shape.constraint)
     if shape.kind == kinds.LOKR and not kinds.rank_of({n: w.shape for n, w in layer.weights.items()}):
@@ -272,8 +273,8 @@ def _real_size(size: Size, layer: Any, shape: Shape) -> Size:
 
 
 def _rank_dropouts(dropouts: Dropouts) -> Callable[..., torch.Tensor]:
-    """Kohya drops between down and up; PEFT's own dropout would drop the layer's input. `rank` leaves out
-    whole ranks, others for each picture, and scales the rest up."""
+    """Kohya's dropouts between down and up; PEFT's own dropout would drop the layer's input. `rank` leaves
+    out whole ranks, others for each picture, and scales the rest up."""
 
     def drop(module: torch.nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
         if not module.training:
@@ -293,7 +294,8 @@ def _rank_dropouts(dropouts: Dropouts) -> Callable[..., torch.Tensor]:
 
 
 def _module_dropout(share: float) -> Callable[..., torch.Tensor]:
-    """A layer that is left out gets no gradient at all, so the optimizer passes it over."""
+    """Dropout of a layer's whole change. A dropped layer gets no gradient at all, so the optimizer passes it
+    over."""
 
     def drop(module: torch.nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
         dropped = module.training and torch.rand(1) < share

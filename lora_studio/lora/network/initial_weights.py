@@ -1,4 +1,4 @@
-"""What a network starts from: another one's weights, or a base that others were merged into."""
+"""First weights of a network: another one's weights, or a base that others were merged into."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def sizes_from(path: str, layers: Sequence[Layer]) -> dict[str, Size]:
 
 @torch.no_grad()
 def continue_from(path: str, lora: AttachedLora) -> list[str]:
-    """Start with what the file does: its tensors are taken over, and scaled where its alpha differs from
-    ours. Layers that it lacks stay new. Returns the names of its layers that this network doesn't have.
-    Raises ConfigError, FamilyMismatch, BrokenFile, UnknownFormat."""
+    """Start with the weights of a file, scaled where its alpha differs from ours. Layers that the file lacks
+    stay new. Returns the names of its layers that this network doesn't have. Raises ConfigError,
+    FamilyMismatch, BrokenFile, UnknownFormat."""
     file = read_weights(path)
     ours = {
         spelling: name
@@ -61,7 +61,7 @@ def continue_from(path: str, lora: AttachedLora) -> list[str]:
 @torch.no_grad()
 def merge_into_base(models: Mapping[str, Any], layers: Sequence[Layer], path: str, strength: float) -> str:
     """Add a LoRA file to the base's weights, as Kohya's base_weights does: in 32 bit, then in the weight's
-    own format. Returns a sentence on what of the file has no place, empty where all has. Raises
+    own format. Returns a sentence on parts of the file without a place, empty where all have one. Raises
     FamilyMismatch, BrokenFile, UnknownFormat."""
     modules = {
         spelling: models[layer.part].get_submodule(layer.module)
@@ -85,15 +85,15 @@ def merge_into_base(models: Mapping[str, Any], layers: Sequence[Layer], path: st
         base.weight.data = (base.weight.float() + added).to(base.weight.dtype)
         if BIAS in change.weights and base.bias is not None:
             base.bias.data = (base.bias.float() + strength * change.weights[BIAS].float()).to(base.bias.dtype)
-    said = say_left_out((*contents.left_out, *fit.left_out), contents.values)
-    return f"{Path(path).name}: {said}" if said else ""
+    remark = say_left_out((*contents.left_out, *fit.left_out), contents.values)
+    return f"{Path(path).name}: {remark}" if remark else ""
 
 
 def change_from(base: torch.nn.Module, layer: LayerWeights, strength: float = 1.0) -> Change:
     """The change that a file makes to a layer of the base, its tensors in the dimensions that go with it.
     Raises ValueError, RuntimeError for sizes that don't."""
-    own: Any = base.weight
-    parts = kinds.fitted(layer.kind, layer.parts, own.shape)
+    weight: Any = base.weight
+    parts = kinds.fitted(layer.kind, layer.parts, weight.shape)
     weights = {part: torch.nn.Parameter(tensor, requires_grad=False) for part, tensor in parts.items()}
     return Change(kind=layer.kind, base=base, weights=weights, alpha=layer.alpha, strength=strength)
 
@@ -125,12 +125,12 @@ def _take_over(file: str, lora: AttachedLora, name: str, theirs: LayerWeights) -
 
 
 def _is_beside(theirs: LayerWeights, lora: AttachedLora) -> bool:
-    """Whether it is a plain difference, as files of networks have them for single layers."""
+    """Whether a layer is a plain difference, which files of networks have for single layers."""
     return theirs.kind == kinds.FULL != lora.shape.kind
 
 
 def _as_ours(theirs: LayerWeights, ours: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-    """Their tensors in the dimensions of ours, where that only takes another writing of the same numbers."""
+    """A file's tensors in the dimensions of ours, where both write the same numbers."""
     return {
         part: tensor.reshape(ours[part].shape)
         if part in ours and tensor.squeeze().shape == ours[part].squeeze().shape
@@ -141,8 +141,8 @@ def _as_ours(theirs: LayerWeights, ours: Mapping[str, torch.Tensor]) -> Mapping[
 
 
 def _side(layer: LayerWeights) -> int:
-    """What stands for the rank where there is none: OFT's block size, the larger side of LoKr's full
-    matrix."""
+    """The number that stands for the rank where there is none: OFT's block size, the larger side of LoKr's
+    full matrix."""
     parts = layer.parts
     if layer.kind == kinds.LOKR:
         return max(parts["lokr_w2"].shape[:2])

@@ -48,11 +48,11 @@ Parts = Mapping[str, torch.Tensor]
 FLAT = re.compile(r"hada_w[12]_[ab]|lokr_w[12]_[ab]")
 """Factors that are matrices, whatever dimensions a file gives them."""
 BESIDE = (DORA, ALPHA, RESCALE, BIAS, ON_INPUT)
-"""What is no factor of the change."""
+"""Parts that are no factor of the change."""
 
 
 def rank_of(shapes: Mapping[str, Sequence[int]]) -> int:
-    """The rank that alpha is divided by; 0 where nothing is (LoKr with two full matrices, OFT)."""
+    """The rank that alpha is divided by; 0 where it is not divided (LoKr with two full matrices, OFT)."""
     for part, axis in ((DOWN, 0), ("hada_w1_b", 0), ("lokr_w2_b", 0), ("lokr_w1_b", 0)):
         if part in shapes:
             return int(shapes[part][axis])
@@ -66,23 +66,23 @@ def scale_of(parts: Parts, alpha: float | None) -> float:
 
 
 def change(kind: str, parts: Parts, shape: torch.Size) -> torch.Tensor:
-    """What LoRA, LoHa or LoKr adds to a weight of this shape, before scaling."""
+    """The tensor that LoRA, LoHa or LoKr adds to a weight of this shape, before scaling."""
     return PRODUCTS[kind](parts).reshape(shape)
 
 
 def depends_on_weight(kind: str) -> bool:
-    """Whether the change can't be made without the weight that is changed, or is no product of factors."""
+    """Whether the change is computed from the weight that is changed, or is no product of factors."""
     return kind in DEPENDENT
 
 
 def addition(kind: str, parts: Parts, weight: torch.Tensor, alpha: float | None) -> torch.Tensor:
-    """What a layer of these kinds adds to `weight`, scaled."""
+    """The scaled tensor that a layer of these kinds adds to `weight`."""
     return DEPENDENT[kind](weight, parts, alpha or 0.0)
 
 
 def fits(kind: str, shapes: Mapping[str, Sequence[int]], weight: Sequence[int]) -> bool:
-    """Whether tensors of these shapes make a change of a weight of that shape, which may have other
-    dimensions (see `fitted`). Only shapes are computed."""
+    """Whether tensors of these shapes make a change of a weight of that shape; the dimensions may differ (see
+    `fitted`). Only shapes are computed."""
     # A flag has no value without its tensor.
     parts = {
         name: torch.empty(tuple(shape), device="meta") for name, shape in shapes.items() if name != SCALED
@@ -107,9 +107,10 @@ def fits(kind: str, shapes: Mapping[str, Sequence[int]], weight: Sequence[int]) 
 
 
 def fitted(kind: str, parts: Parts, weight: torch.Size) -> dict[str, torch.Tensor]:
-    """The tensors with the dimensions that go with a weight of this shape. Programs write a 1x1 convolution
-    as [o, i], a linear layer as [o, i, 1, 1], and a kernel in one row; all multiply the factors flat. A bias
-    of another size is left out. Raises RuntimeError, ValueError for sizes that don't go together."""
+    """A layer's tensors with the dimensions that go with a weight of this shape. Programs write a 1x1
+    convolution as [o, i], a linear layer as [o, i, 1, 1], and a kernel in one row; all multiply the factors
+    flat. A bias of another size is left out. Raises RuntimeError, ValueError for sizes that don't go
+    together."""
     found = dict(parts)
     if kind == LORA:
         ones = [1] * (len(weight) - 2)
@@ -136,7 +137,7 @@ def magnitudes(weight: torch.Tensor, *, on_output: bool) -> torch.Tensor:
 
 
 def decomposed(weight: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
-    """The weight with DoRA's norms. Those of inputs have 1 as their first side, also where both would fit."""
+    """The weight with DoRA's norms. Norms of inputs have 1 as their first side, also where both would fit."""
     on_output = magnitude.shape[0] == weight.shape[0] and magnitude.shape[0] > 1
     norms = magnitudes(weight, on_output=on_output)
     factor = magnitude.reshape(norms.shape) / norms.clamp(min=torch.finfo(norms.dtype).tiny)
@@ -157,8 +158,8 @@ def is_zero(kind: str, parts: Parts) -> bool:
 
 
 def adds_nothing(kind: str, parts: Parts) -> bool:
-    """Whether it is certain that a layer of a file does nothing, in any number format: the change that it
-    adds is 0. A DoRA's magnitudes and what replaces or scales a weight may always do something."""
+    """Whether a layer of a file certainly adds 0, in any number format. A DoRA's magnitudes and tensors that
+    replace or scale a weight may always do something."""
     if kind not in (LORA, LOHA, LOKR, FULL) or {DORA, SET} & parts.keys():
         return False
     exact = {part: tensor.float() if tensor.itemsize == 1 else tensor for part, tensor in parts.items()}
@@ -166,7 +167,7 @@ def adds_nothing(kind: str, parts: Parts) -> bool:
 
 
 def factors(kind: str, parts: Collection[str]) -> list[str]:
-    """The tensors that a layer's change is a product of."""
+    """Names of the tensors that a layer's change is a product of."""
     return [OFT] if kind == DIAG_OFT else [name for name in parts if name not in BESIDE]
 
 
@@ -207,8 +208,8 @@ def _whole(weight: torch.Tensor, parts: Parts, _: float) -> torch.Tensor:
 
 
 def _scaled(weight: torch.Tensor, parts: Parts, _: float) -> torch.Tensor:
-    """(IA)^3 (Liu et al. 2022): each output or input by a factor of its own. PEFT's factor is whole, LyCORIS'
-    what is added to 1."""
+    """(IA)^3 (Liu et al. 2022): each output or input times a factor of its own. PEFT's tensor is the factor,
+    LyCORIS' the factor less 1."""
     if PEFT_FACTOR in parts:
         factor = parts[PEFT_FACTOR] - 1
         on_input = factor.dim() > 1 and factor.shape[0] == 1 != weight.shape[0]

@@ -1,4 +1,4 @@
-"""Which layers of a file a base model can use."""
+"""The fit of a LoRA file to a base model: which of its layers can be used."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from lora_studio.lora.network.kinds import fits
 
 TOKENS = "embeddings.token_embedding"
 LONGEST = 75
-"""Vectors of one word: as many as a window of the text encoder has room for."""
+"""Vectors of one word at most: a window of the text encoder has room for as many."""
 NO_WORD = "an embedding that doesn't go with the base model's text encoder"
 MOST_WORDS = 100
-"""Of one file: each is looked for in every prompt."""
+"""Words of one file at most: each is looked for in every prompt."""
 TOO_MANY = f"one embedding too many: {MOST_WORDS} are read"
 NO_PLACE, OTHER_SIZES = "no such layer in the base model", "of other sizes than the base model's"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """`layers` are those that can be used, by Kohya's name; `other_sizes` says how many have a place but not
-    its sizes: many are a sign of another base model. `words` are the file's embeddings: by word, the tensor
-    for each text encoder's part."""
+    """The usable part of a file. `layers` are usable ones by Kohya's name; `other_sizes` counts layers that
+    have a place but not its sizes: many are a sign of another base model. `words` are the file's embeddings:
+    by word, the tensor for each text encoder's part."""
 
     layers: frozenset[str]
     left_out: tuple[LeftOut, ...]
@@ -35,7 +35,7 @@ class Fit:
 
     @property
     def belongs(self) -> bool:
-        """Whether this is a file for this base model, as far as names and sizes tell."""
+        """Whether the file is for this base model, as far as names and sizes tell."""
         return bool(self.layers) and self.other_sizes <= max(1, len(self.layers) // 3)
 
 
@@ -85,7 +85,7 @@ def _words(contents: Contents, modules: Mapping[str, Any]) -> tuple[dict[str, di
 
 
 def _for_words(layer: FileLayer) -> bool:
-    """Whether a layer can change a table of words: nothing is turned there, and no bias added."""
+    """Whether a layer can change a table of words, where nothing is turned and no bias added."""
     return layer.kind in (LORA, FULL) and not {BIAS, UP_BIAS, DORA} & layer.shapes.keys()
 
 

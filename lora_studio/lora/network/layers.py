@@ -1,8 +1,9 @@
-"""A change of one layer that is put on and taken off without touching the model: a forward hook.
+"""Changes of single layers, put on and taken off without touching the model: a forward hook.
 
 Training uses it for the kinds that PEFT can't write for other programs, generation for all kinds. PEFT's OFT
 turns the inputs where every program that reads `oft_blocks` turns the outputs; its DoRA knows only norms of
-outputs; see docs/adr/0002-layers-of-our-own.md."""
+outputs; see docs/adr/0002-layers-of-our-own.md.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +24,8 @@ from lora_studio.lora.network.orthogonal import turn_of
 
 @dataclass(frozen=True, kw_only=True)
 class Dropouts:
-    """Chances, in training only: `network` of an entry of the rank, `rank` of one rank for one picture,
-    `module` of a layer's whole change."""
+    """Chances 0 to 1, in training only: `network` of an entry of the rank, `rank` of one rank for one
+    picture, `module` of a layer's whole change."""
 
     network: float = 0.0
     rank: float = 0.0
@@ -39,8 +40,8 @@ NO_DROPOUTS = Dropouts()
 
 @dataclass(kw_only=True, eq=False)
 class Change:
-    """What a network adds to one layer. `weights` go by their names in the file; `strength` is the weight
-    that a request gives the whole network."""
+    """The change that a network makes to one layer. `weights` go by their names in the file; `strength` is
+    the weight that a request gives the whole network."""
 
     kind: str
     base: Any
@@ -52,12 +53,12 @@ class Change:
 
     @property
     def scale(self) -> float:
-        """PEFT's order of multiplying, so that both give the same bits."""
+        """strength x alpha / rank, multiplied in PEFT's order, so that both give the same bits."""
         rank = kinds.rank_of({name: weight.shape for name, weight in self.weights.items()})
         return self.strength * self.alpha / rank if self.alpha and rank else self.strength
 
     def added(self, inputs: torch.Tensor, output: torch.Tensor) -> torch.Tensor | None:
-        """What is to be added to the layer's output; None when dropped or switched off."""
+        """The tensor to add to the layer's output; None when dropped or switched off."""
         if self.off:
             return None
         training = self.base.training and torch.is_grad_enabled()
@@ -85,8 +86,8 @@ class Change:
         return apply_weight(self.base, inputs, delta.to(output.dtype))
 
     def delta(self, keep: torch.Tensor | None = None) -> torch.Tensor:
-        """What is added to the layer's weight, in 32 bit: its small differences would be lost in less. `keep`
-        [o] says which rows of it count."""
+        """The tensor to add to the layer's weight, in 32 bit: its small differences would be lost in less.
+        `keep` [o] says which of its rows count."""
         with torch.autocast(self.base.weight.device.type, enabled=False):
             weight = self.base.weight.detach().float()
             parts = {name: tensor.float() for name, tensor in self.weights.items()}
@@ -104,15 +105,16 @@ class Change:
             weight.data = weight.data.to(device, dtype)
 
     def settle(self, device: str = "") -> None:
-        """Move to `device` (empty: where the layer is), and to the layer's number format where nothing is
-        lost by that."""
+        """Move the weights to `device` (empty: the layer's), and to the layer's number format where nothing
+        is lost by that."""
         weight = self.base.weight
         is_plain = self.kind in (kinds.LORA, kinds.FULL) and DORA not in self.weights
         self.hold(device or weight.device, weight.dtype if is_plain else torch.float32)
 
     @torch.no_grad()
     def check(self) -> None:
-        """Make the change once where shapes alone don't tell whether that works. Raises what it raises."""
+        """Compute the change once where shapes alone don't tell whether that works. Raises RuntimeError,
+        ValueError where it doesn't."""
         if kinds.depends_on_weight(self.kind) and self.kind != kinds.FULL:
             self.delta()
 
@@ -131,8 +133,8 @@ class Change:
         return lifted * self.scale
 
     def _turned(self, output: torch.Tensor) -> torch.Tensor:
-        """OFT turns a layer's outputs among each other, which is cheaper than turning its weight. The bias is
-        none of its business."""
+        """OFT's change of the output: it turns outputs among each other, which is cheaper than turning the
+        weight. The bias is not turned."""
         axis = 1 if self.base.weight.dim() == 4 else -1
         bias: Any = getattr(self.base, "bias", None)
         values = output.movedim(axis, -1)
@@ -152,8 +154,8 @@ class Change:
 
 
 def put_on(module: torch.nn.Module, changes: Iterable[Change]) -> RemovableHandle:
-    """Let the module's output be changed by all of these, each seeing the module's own output, until the
-    handle is removed."""
+    """Add these changes to the module's output, each computed from the module's own output, until the handle
+    is removed."""
     wanted = tuple(changes)
 
     def hook(_: torch.nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
@@ -168,8 +170,8 @@ def put_on(module: torch.nn.Module, changes: Iterable[Change]) -> RemovableHandl
 
 
 def apply_weight(base: Any, inputs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """What the layer `base` (linear, a convolution, a norm, an embedding) would give with this weight,
-    without its bias."""
+    """The output of the layer `base` (linear, a convolution, a norm, an embedding) with this weight, without
+    its bias."""
     if isinstance(base, torch.nn.Embedding):
         return functional.embedding(inputs, weight)
     if isinstance(base, torch.nn.GroupNorm):
@@ -185,8 +187,8 @@ def apply_weight(base: Any, inputs: torch.Tensor, weight: torch.Tensor) -> torch
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """How a network is made: its kind, DoRA or not, LyCORIS' options, what is dropped in training.
-    `constraint` is OFT's, written as alpha."""
+    """The making of a network: its kind, DoRA or not, LyCORIS' options, dropouts. `constraint` is OFT's,
+    written as alpha."""
 
     kind: str = kinds.LORA
     dora_wd: bool = False
@@ -203,8 +205,8 @@ class Shape:
 
 
 def fresh_weights(base: Any, shape: Shape, dim: int) -> dict[str, torch.Tensor]:
-    """The first weights of a layer's network, drawn from torch's generator as LyCORIS draws them: nothing
-    changes yet. Layers on the meta device give meta tensors."""
+    """The first weights of a layer's network, drawn from torch's generator as LyCORIS draws them, so that the
+    layer's output does not change yet. Layers on the meta device give meta tensors."""
     make = {
         kinds.LORA: _fresh_lora,
         kinds.LOHA: _fresh_loha,
@@ -213,8 +215,8 @@ def fresh_weights(base: Any, shape: Shape, dim: int) -> dict[str, torch.Tensor]:
     }[shape.kind]
     weights: dict[str, torch.Tensor] = make(base.weight, shape, dim)
     if shape.dora_wd:
-        own = base.weight.detach().float()
-        weights[DORA] = kinds.magnitudes(own, on_output=shape.wd_on_output).to(base.weight.device)
+        weight = base.weight.detach().float()
+        weights[DORA] = kinds.magnitudes(weight, on_output=shape.wd_on_output).to(base.weight.device)
     return weights
 
 

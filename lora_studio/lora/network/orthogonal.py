@@ -36,7 +36,8 @@ def turn_of(parts: Parts, alpha: float) -> torch.Tensor:
 
 
 def rotated(weight: torch.Tensor, parts: Parts, alpha: float) -> torch.Tensor:
-    """What OFT adds to a weight [o, ...]: it turns the outputs among each other."""
+    """OFT's change of a weight [o, ...]: outputs are turned among each other. Raises ValueError for blocks
+    that cover other outputs."""
     turn = turn_of(parts, alpha)
     number, size, side = turn.shape
     if size != side or number * size != weight.shape[0]:
@@ -46,7 +47,7 @@ def rotated(weight: torch.Tensor, parts: Parts, alpha: float) -> torch.Tensor:
 
 
 def butterflied(weight: torch.Tensor, parts: Parts, alpha: float) -> torch.Tensor:
-    """What BOFT adds to a weight [o, ...]: outputs are turned in m rounds, each among others, which lie twice
+    """BOFT's change of a weight [o, ...]: outputs are turned in m rounds, each among others, which lie twice
     as far apart from one round to the next."""
     factors = rotation(parts[OFT], alpha)
     rounds, number, size, _ = factors.shape
@@ -62,9 +63,10 @@ def butterflied(weight: torch.Tensor, parts: Parts, alpha: float) -> torch.Tenso
 
 
 def inputs_turned(weight: torch.Tensor, parts: Parts, alpha: float) -> torch.Tensor:
-    """What OFT as of PEFT and OneTrainer (`oft_R`) adds to a weight [o, ...]: it turns the inputs, kernel
-    included, among each other. The blocks' upper triangles stand in rows; one row is shared by all blocks;
-    the Cayley transform is cut off behind the fourth power, as both programs have it."""
+    """The change of a weight [o, ...] by OFT as of PEFT and OneTrainer (`oft_R`): inputs, kernel included,
+    are turned among each other. The blocks' upper triangles stand in rows; one row is shared by all blocks;
+    the Cayley transform is cut off behind the fourth power, as both programs have it. Raises ValueError for
+    blocks that don't stand in rows."""
     rows = parts[OFT_R]
     if rows.dim() != 2:
         raise ValueError("the blocks of OFT v2 stand in rows")

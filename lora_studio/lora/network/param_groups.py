@@ -24,7 +24,7 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """`params`, `lr` and `name` of each group: text encoders, then the denoiser or each of its blocks, each
     with its up matrices apart if they have a rate of their own. Groups with rate 0 are left out. `rates` go
-    by part; a text encoder without its own has that of the first. Raises ConfigError."""
+    by part; a text encoder without its own has the first one's. Raises ConfigError."""
     groups: list[dict[str, Any]] = []
     for part, names in lora.parts.items():
         rate = rates.get(part, rates.get("text_encoder", 0.0))
@@ -66,12 +66,12 @@ def _groups(
 
 
 def _blocks(names: Sequence[str]) -> list[int]:
-    """In the order in which Kohya's trainer meets them: as the denoiser has them, where names are diffusers';
-    by number where they are Stability's."""
+    """The blocks in the order of Kohya's trainer: as the denoiser has them, where names are diffusers'; by
+    number where they are Stability's."""
     found = list(dict.fromkeys(block_of(name) for name in names))
     return sorted(found) if is_original(names) else found
 
 
 def _plus_ratio(settings: NetworkGroup, part: str) -> float | None:
-    own = settings.loraplus_unet_lr_ratio if part == UNET_PART else settings.loraplus_text_encoder_lr_ratio
-    return own or settings.loraplus_lr_ratio
+    ratio = settings.loraplus_unet_lr_ratio if part == UNET_PART else settings.loraplus_text_encoder_lr_ratio
+    return ratio or settings.loraplus_lr_ratio

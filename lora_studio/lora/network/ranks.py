@@ -1,4 +1,4 @@
-"""Which layer gets which rank, alpha and rate: Kohya's rules, by layer type and by block of the denoiser."""
+"""Rank, alpha and rate of each layer: Kohya's rules, by layer type and by block of the denoiser."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RESIDUAL = ("ResnetBlock2D", "Downsample2D", "Upsample2D")
 
 
 class Layer(Protocol):
-    """Where a LoRA goes: part of the model, module path in it, name in the file (a family's Target is
+    """A place for a LoRA: part of the model, module path in it, name in the file (a family's Target is
     one)."""
 
     @property
@@ -63,8 +63,8 @@ def plan_sizes(
 
 
 def convolution_layers(unet: Any) -> list[str]:
-    """Module paths of what Kohya's trainer takes besides the attention layers when conv_dim is given: all
-    linear layers and convolutions of the residual blocks, down- and upsamplers."""
+    """Module paths of the layers that Kohya's trainer adds to the attention layers when conv_dim is given:
+    all linear layers and convolutions of the residual blocks, down- and upsamplers."""
     paths = []
     for outer, block in unet.named_modules():
         if type(block).__name__ in RESIDUAL:
@@ -123,7 +123,8 @@ def curve(name: str, count: int) -> list[float]:
 
 
 def check_network(settings: NetworkGroup) -> None:
-    """What can't go together, found before anything is loaded. Raises ConfigError."""
+    """Refuse settings of the network that can't go together, before anything is loaded. Raises
+    ConfigError."""
     if settings.network_train_unet_only and settings.network_train_text_encoder_only:
         raise ConfigError(
             "network_train_unet_only and network_train_text_encoder_only leave nothing to train.",
@@ -250,7 +251,8 @@ def _numbers(option: str, text: str, count: int) -> list[float]:
 
 
 def _factors(option: str, text: str, count: int) -> list[float]:
-    """Kohya's rule for lists that are too short: the rest is 1. Longer ones are refused."""
+    """The rate factors of one option's blocks. Kohya's rule for lists that are too short: the rest is 1.
+    Raises ConfigError for longer ones."""
     if not text:
         return [1.0] * count
     if text.partition("+")[0].isidentifier():

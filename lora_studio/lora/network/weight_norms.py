@@ -1,4 +1,4 @@
-"""Keeps each layer's change from growing too large (Kohya's scale_weight_norms)."""
+"""Kohya's scale_weight_norms: a limit on the size of each layer's change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lora_studio.lora.network.attach import AttachedLora
 
 @dataclass(frozen=True, kw_only=True)
 class Norms:
-    """After scaling: how many layers were scaled, the mean and the largest norm."""
+    """The result of scaling: how many layers were scaled, the mean and the largest norm afterwards."""
 
     scaled: int
     mean: float

@@ -28,7 +28,7 @@ class LayerWeights:
 
     @property
     def dim(self) -> int:
-        """0 where the layer has none."""
+        """The rank; 0 where the layer has none."""
         return kinds.rank_of(self.shapes)
 
     @property
@@ -37,8 +37,7 @@ class LayerWeights:
 
 
 def read_contents(path: Path | str) -> tuple[Contents, Mapping[str, Scaling]]:
-    """What a file holds, and the alphas that are said beside its tensors. Raises BrokenFile,
-    UnknownFormat."""
+    """The contents of a file, and the alphas in its metadata. Raises BrokenFile, UnknownFormat."""
     path = Path(path).expanduser()
     metadata, table, _ = read_tensor_table(path)
     contents = contents_of(table)
@@ -48,10 +47,10 @@ def read_contents(path: Path | str) -> tuple[Contents, Mapping[str, Scaling]]:
 
 
 def read_weights(path: Path | str, only: Collection[str] | None = None) -> dict[str, LayerWeights]:
-    """The layers of a file (with `only` those of these names) by Kohya's name, in the file's order; what
-    can't be used is left out. Raises BrokenFile, UnknownFormat."""
+    """The usable layers of a file (with `only` those of these names) by Kohya's name, in the file's order.
+    Raises BrokenFile, UnknownFormat."""
     path = Path(path).expanduser()
-    contents, said = read_contents(path)
+    contents, scaling = read_contents(path)
     found: dict[str, LayerWeights] = {}
     try:
         with safe_open(str(path), framework="pt") as file:
@@ -59,7 +58,7 @@ def read_weights(path: Path | str, only: Collection[str] | None = None) -> dict[
                 if only is None or name in only:
                     # Copies of their own: bits of products depend on where in memory a tensor begins.
                     tensors = {part: file.get_tensor(key).clone() for part, key in layer.keys.items()}
-                    found[name] = _layer(layer, tensors, said)
+                    found[name] = _layer(layer, tensors, scaling)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise _unreadable(path, error) from error
     return found
@@ -82,10 +81,10 @@ def _unreadable(path: Path, error: Exception) -> BrokenFile:
     )
 
 
-def _layer(layer: FileLayer, parts: dict[str, torch.Tensor], said: Mapping[str, Scaling]) -> LayerWeights:
-    own = parts.pop(ALPHA, None)
+def _layer(layer: FileLayer, parts: dict[str, torch.Tensor], scaling: Mapping[str, Scaling]) -> LayerWeights:
+    alpha_tensor = parts.pop(ALPHA, None)
     rank = kinds.rank_of(layer.shapes)
-    alpha = alpha_of(said, layer.spelled, rank) if own is None else float(own)
+    alpha = alpha_of(scaling, layer.spelled, rank) if alpha_tensor is None else float(alpha_tensor)
     if alpha is not None and not math.isfinite(alpha):
         raise RuntimeError(f"the alpha of {shown(layer.spelled)} is no number ({alpha})")
     if "lora_magnitude_vector" in layer.keys.get(DORA, ""):

@@ -220,7 +220,7 @@ class ImageEndpoints:
         _, missing = use_request(self._studio, request)
         return PictureSettings(
             request=request.model_dump(mode="json"),
-            missing=[*missing, *restored.said],
+            missing=[*missing, *restored.all_notes],
             infotext=infotext,
         )
 

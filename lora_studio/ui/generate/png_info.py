@@ -59,7 +59,7 @@ def listen(parts: RecallParts, tab: GenerateTab, studio: Studio) -> Any:
         restored, _ = recalled(studio, file)
         filling, missing = use_request(studio, restored.request)
         shown = easel(filling["image"], filling["mask_image"], studio.settings)
-        return [*tab.filling({**filling, "canvas": shown}, report([*missing, *restored.said])), None]
+        return [*tab.filling({**filling, "canvas": shown}, report([*missing, *restored.all_notes])), None]
 
     return parts.file.upload(
         guarded(take), parts.file, [*tab.filled, parts.file], show_progress="hidden", api_visibility="private"
