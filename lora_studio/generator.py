@@ -24,10 +24,11 @@ from lora_studio.events import (
     ignore,
     never_stop,
 )
-from lora_studio.families.base_files.locate import FoundBase, find_base
+from lora_studio.families.base_files.found_base import FoundBase
+from lora_studio.families.base_files.locate import find_base
 from lora_studio.generation.defaults import Size, fill_in, fit_to, hires_size, size_step, steps_of
 from lora_studio.generation.lora_lookup import WantedLora, check_family, find_loras
-from lora_studio.generation.memory_savers import draw_within
+from lora_studio.generation.memory_fit import draw_within
 from lora_studio.generation.pipelines import LoadedBase, Pipelines, compute_dtype
 from lora_studio.generation.prompt_cache import EncodedTexts
 from lora_studio.generation.reproducible import state_of

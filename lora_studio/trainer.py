@@ -30,8 +30,9 @@ from lora_studio.events import (
     never_stop,
     no_commands,
 )
+from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.base_files.hub import fetch_base, must_fetch
-from lora_studio.families.base_files.locate import FoundBase, find_base
+from lora_studio.families.base_files.locate import find_base
 from lora_studio.lora.run_states import state_folder
 from lora_studio.runtime import (
     Device,

@@ -16,15 +16,17 @@ from lora_studio.data.captions import captions_in, find_word
 from lora_studio.data.training_set.subsets import has_masks
 from lora_studio.dataset import Datasets
 from lora_studio.errors import ConfigError, DatasetError, DeviceBusy
+from lora_studio.estimate import TrainingEstimate
 from lora_studio.events import Emit, ShouldStop, ignore, never_stop
-from lora_studio.families.base_files.locate import FoundBase, known_base
+from lora_studio.families.base_files.found_base import FoundBase
+from lora_studio.families.base_files.locate import known_base
 from lora_studio.jobs.action_locks import ActionLocks
 from lora_studio.jobs.training_queue import TrainingQueue
 from lora_studio.lora.names import given_title, slug_from
 from lora_studio.records import JobRecord
 from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
-from lora_studio.training.estimate import TrainingEstimate, measure
+from lora_studio.training.measure import measure
 from lora_studio.training_request import StartTraining
 
 NAMED_IN = 0.8

@@ -7,9 +7,11 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -26,6 +28,7 @@ CONTRACTS = {
     "config_groups",
     "disk",
     "errors",
+    "estimate",
     "event_text",
     "events",
     "files",
@@ -61,6 +64,43 @@ FAMILY_NAMES = {*FAMILIES, "sd15", "sd21", "sdxl", "sd3", "sd35", "flux"}
 HOME_OF_FAMILY_NAMES = ("lora_studio/families/", "lora_studio/catalog.py")
 EMPTY_WORDS = {"manager", "helper", "helpers", "util", "utils", "handler", "handlers", "misc", "common"}
 
+# Words that module names had before they took the field's, with what says the same (docs/developers.md).
+REPLACED = {
+    "absent": "deleted_elsewhere",
+    "agreement": "validate_settings",
+    "bare": "base_alone",
+    "board": "checkpoint_report",
+    "brackets": "prompt_weights",
+    "course": "run",
+    "crowd": "batch",
+    "desk": "generation_queue",
+    "faults": "errors",
+    "fingerprint": "base_hashes",
+    "guard": "rollback",
+    "journal": "event_log",
+    "judge": "checkpoint_scores",
+    "mapped": "mmap_weights",
+    "mirrored": "rows",
+    "notes": "ignored_settings",
+    "quiet": "silence_libraries",
+    "recall": "png_info",
+    "receiver": "event_sink",
+    "redraw": "img2img",
+    "rhythm": "intervals",
+    "sameness": "compatibility",
+    "steering": "run_controls",
+    "team": "shared_loras",
+    "texts": "prompts",
+    "tickets": "generation_progress",
+    "turns": "action_locks",
+    "unstored": "event_spool",
+    "wishes": "remote_commands",
+    "words": "formatting",
+}
+MODULE_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+){0,2}|__(init|main)__")
+
+FOLDER_FILES, FOLDER_FILES_OF = 14, {"lora_studio": 20}
+"""The top level holds the front doors and the contracts that all rooms share, each in a file of its own."""
 FILE_LINES, FILE_LINES_OF = 400, {"app.py": 60}
 FUNCTION_LINES, FUNCTION_LINES_IN = 60, {"lora_studio/training/loop.py": 130}
 PARAMETERS = 7
@@ -197,6 +237,15 @@ def empty_names(source: Source) -> Iterator[str]:
             yield f"{source.path}: the name {name} says nothing"
 
 
+def private_module_names(source: Source) -> Iterator[str]:
+    if source.is_in_package:
+        for name in source.modules:
+            if not MODULE_NAME.fullmatch(name):
+                yield f"{source.path}: the name {name} is not one to three small words"
+            for word in REPLACED.keys() & set(name.split("_")):
+                yield f"{source.path}: the field's word for {word} is {REPLACED[word]}"
+
+
 # Each check with files it must complain about.
 VIOLATIONS: dict[Check, list[tuple[str, str]]] = {
     unknown_modules: [("lora_studio/extras.py", "")],
@@ -246,6 +295,12 @@ VIOLATIONS: dict[Check, list[tuple[str, str]]] = {
     ],
     prints: [("lora_studio/jobs/training_queue.py", "print('queued')")],
     rebound_globals: [("lora_studio/runtime.py", "device = None\ndef take():\n    global device")],
+    private_module_names: [
+        ("lora_studio/jobs/desk.py", ""),
+        ("lora_studio/training/loss_spikes_of_runs.py", ""),
+        ("lora_studio/ui/PageTheme.py", ""),
+        ("lora_studio/generation/old_texts.py", ""),
+    ],
     empty_names: [
         ("lora_studio/data/image_utils.py", ""),
         ("lora_studio/misc/folders.py", ""),
@@ -268,6 +323,65 @@ ALLOWED = [
 ]
 
 
+TreeCheck = Callable[[list[Source]], Iterator[str]]
+
+
+def is_dunder(source: Source) -> bool:
+    return source.modules[-1].startswith("__")
+
+
+def crowded_folders(tree: list[Source]) -> Iterator[str]:
+    counts = Counter(PurePosixPath(source.path).parent.as_posix() for source in tree if not is_dunder(source))
+    for folder, count in counts.items():
+        limit = FOLDER_FILES_OF.get(folder, FOLDER_FILES)
+        if folder.startswith("lora_studio") and count > limit:
+            yield f"{folder}/ has {count} files, {limit} allowed"
+
+
+def names_in_two_rooms(tree: list[Source]) -> Iterator[str]:
+    rooms = defaultdict[str, list[str]](list)
+    for source in tree:
+        if source.is_in_package and not is_dunder(source):
+            rooms[source.modules[-1]].append(source.path)
+    yield from (f"one name for {' and '.join(paths)}" for paths in rooms.values() if len(paths) > 1)
+
+
+def import_circles(tree: list[Source]) -> Iterator[str]:
+    """Of modules, by imports of every kind: those for types and those inside functions close a circle too."""
+    modules = {".".join(source.modules).removesuffix(".__init__"): source for source in tree}
+    graph: dict[str, set[str]] = {}
+    for module, source in modules.items():
+        names = [name for _, name in source.imports()]
+        found = {name if name in modules else name.rpartition(".")[0] for name in names}
+        graph[module] = (found & modules.keys()) - {module}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        yield " -> ".join(reversed(error.args[1]))
+
+
+TREE_VIOLATIONS: dict[TreeCheck, list[list[tuple[str, str]]]] = {
+    crowded_folders: [
+        [(f"lora_studio/data/room_{number}.py", "") for number in range(15)],
+        [(f"lora_studio/contract_{number}.py", "") for number in range(21)],
+    ],
+    names_in_two_rooms: [[("lora_studio/data/export.py", ""), ("lora_studio/cli/export.py", "")]],
+    import_circles: [
+        [
+            ("lora_studio/data/a.py", "from lora_studio.data.b import x"),
+            ("lora_studio/data/b.py", "def late():\n    from lora_studio.data.c import x"),
+            ("lora_studio/data/c.py", "if TYPE_CHECKING:\n    from lora_studio.data import a"),
+        ],
+    ],
+}
+TREE_ALLOWED = [
+    ("lora_studio/data/a.py", "from lora_studio.data.b import x\nfrom lora_studio import data"),
+    ("lora_studio/data/b.py", "import torch"),
+    ("lora_studio/data/__init__.py", ""),
+    ("lora_studio/lora/__init__.py", ""),
+]
+
+
 def sources() -> list[Source]:
     files = [path for path in (CHECKOUT / "app.py", CHECKOUT / "launch.py") if path.exists()]
     for folder in ("lora_studio", "scripts", "deploy"):
@@ -286,6 +400,20 @@ def test_the_code_keeps_to_the_rule(check: Check) -> None:
 )
 def test_the_check_can_fail(check: Check, path: str, text: str) -> None:
     assert list(check(Source(path, text)))
+
+
+@pytest.mark.parametrize("check", TREE_VIOLATIONS, ids=lambda check: check.__name__)
+def test_the_tree_keeps_to_the_rule(check: TreeCheck) -> None:
+    complaints = list(check(sources()))
+    assert not complaints, "\n" + "\n".join(complaints)
+
+
+@pytest.mark.parametrize(
+    ("check", "files"), [(check, files) for check, trees in TREE_VIOLATIONS.items() for files in trees]
+)
+def test_the_check_of_the_tree_can_fail(check: TreeCheck, files: list[tuple[str, str]]) -> None:
+    assert list(check([Source(*file) for file in files]))
+    assert not list(check([Source(*file) for file in TREE_ALLOWED]))
 
 
 @pytest.mark.parametrize(("path", "text"), ALLOWED)

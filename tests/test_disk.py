@@ -7,8 +7,8 @@ import pytest
 
 from lora_studio.disk import check_room, free_bytes, has_room, size
 from lora_studio.errors import ConfigError, DiskFull
+from lora_studio.estimate import TrainingEstimate
 from lora_studio.settings import KEEP_FREE_GB, Settings
-from lora_studio.training.estimate import TrainingEstimate
 
 PLENTY = "900000"
 """More gigabytes than any disk has."""

@@ -14,7 +14,7 @@ from lora_studio.cli.console.progress_bar import Progress, counted
 from lora_studio.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lora_studio.training.estimate import TrainingEstimate
+    from lora_studio.estimate import TrainingEstimate
 
 DONE, STOPPED = 0, 130
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lora_studio.families.base import Family
-    from lora_studio.families.base_files.locate import FoundBase
+    from lora_studio.families.base_files.found_base import FoundBase
 
 
 def family_of(found: FoundBase | str) -> Family:

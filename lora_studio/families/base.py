@@ -17,7 +17,7 @@ from lora_studio.families.vae import Codec
 
 if TYPE_CHECKING:
     from lora_studio.config import TrainConfig
-    from lora_studio.families.base_files.locate import FoundBase
+    from lora_studio.families.base_files.found_base import FoundBase
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from diffusers import DDPMScheduler, Transformer2DModel, UNet2DConditionModel
 
 from lora_studio.catalog import SD2
 from lora_studio.families.base import TEXT_ENCODERS, Parts, Target, TextOutput
-from lora_studio.families.base_files.locate import FoundBase
+from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.clip_caption import tokenize
 from lora_studio.families.ddpm import noised, velocity
 from lora_studio.families.schedulers import build_scheduler

@@ -15,7 +15,7 @@ from lora_studio.request import MOST_DRAWN, GenerateRequest
 
 if TYPE_CHECKING:
     from lora_studio.families.base import Parts
-    from lora_studio.families.base_files.locate import FoundBase
+    from lora_studio.families.base_files.found_base import FoundBase
 
 LEAST_STEP = 8
 """Pixels; diffusers takes no finer sizes."""

@@ -21,7 +21,7 @@ from lora_studio.lora.file.lora_files import LoraHeader, checkpoint_files, find_
 from lora_studio.request import LoraUse
 
 if TYPE_CHECKING:
-    from lora_studio.families.base_files.locate import FoundBase
+    from lora_studio.families.base_files.found_base import FoundBase
     from lora_studio.lora.network.layer_fit import Fit
 
 COMPONENTS = ("unet", "text_encoder", "text_encoder_2")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import torch
 
     from lora_studio.families.base import Parts
-    from lora_studio.families.base_files.locate import FoundBase
+    from lora_studio.families.base_files.found_base import FoundBase
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 
 from lora_studio.errors import StudioError
-from lora_studio.families.base_files.locate import FoundBase, file_states, find_base
+from lora_studio.families.base_files.found_base import FoundBase
+from lora_studio.families.base_files.locate import file_states, find_base
 from lora_studio.generation.lora_lookup import find_loras
 from lora_studio.images.image_metadata import SOFTWARE, read_origin
 from lora_studio.prompts.expand import with_triggers

@@ -16,7 +16,7 @@ from lora_studio.errors import ConfigError, UnknownFormat
 from lora_studio.families import family_of
 from lora_studio.families.base import Family, Parts, Target, TextOutput
 from lora_studio.families.base_files.base_hashes import base_hashes as base_hashes
-from lora_studio.families.base_files.locate import FoundBase
+from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.weights.fp8 import hold_in_eight_bits
 from lora_studio.lora.file.keys import same_layer
 from lora_studio.lora.network.attach import AttachedLora, attach

@@ -7,9 +7,9 @@ from typing import Any
 import gradio as gr
 
 from lora_studio.errors import StoreError
+from lora_studio.estimate import TrainingEstimate
 from lora_studio.events import ShouldStop
 from lora_studio.studio import Studio
-from lora_studio.training.estimate import TrainingEstimate
 from lora_studio.ui import drafts as draft
 from lora_studio.ui import supabase_badge
 from lora_studio.ui.client_input.validate import guarded, safe_id

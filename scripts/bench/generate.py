@@ -23,11 +23,11 @@ from typing import Any
 
 from lora_studio.events import ignore
 from lora_studio.families import family_of
-from lora_studio.families.base_files.locate import FoundBase, find_base
+from lora_studio.families.base_files.found_base import FoundBase
+from lora_studio.families.base_files.locate import find_base
 from lora_studio.families.weights.silence_libraries import quiet_libraries
-from lora_studio.generation import lora_lookup as reading
+from lora_studio.generation import lora_lookup
 from lora_studio.generation.defaults import fill_in, fit_to, scheduler_for
-from lora_studio.generation.lora_lookup import find_loras
 from lora_studio.generation.lora_stack import LoraStack
 from lora_studio.generation.pipelines import LoadedBase, Pipelines, compute_dtype
 from lora_studio.generator import Generator
@@ -150,13 +150,13 @@ def measure_stack(settings: Settings, subject: Subject) -> Iterator[Line]:
     base, pipe = load_ours(settings, subject.found), load_plain(subject.found)
 
     def wanted(slug: str, weight: float = 1.0) -> list[Any]:
-        return find_loras([LoraUse(slug=slug, weight=weight)], settings.loras)
+        return lora_lookup.find_loras([LoraUse(slug=slug, weight=weight)], settings.loras)
 
     forgetful = LoraStack(base.pipe, subject.found.name, kept_bytes=1)
     turn, plain_turn = _alternating(), _alternating()
 
     def swap_from_disk() -> None:
-        reading._read_once.cache_clear()  # as a file that was never seen before
+        lora_lookup._read_once.cache_clear()  # as a file that was never seen before
         forgetful.apply(wanted(SLUGS[next(turn)]))
 
     def plain_swap() -> None:

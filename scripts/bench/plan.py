@@ -71,7 +71,7 @@ def compare(wishes: dict[str, Any]) -> dict[str, tuple[float, float]]:
     """(plan, run) of each figure: seconds, a step's seconds, megabytes of memory and of disk."""
     from lora_studio.events import CheckpointSaved, Event, StateSaved, StepDone
     from lora_studio.trainer import train
-    from lora_studio.training.estimate import measure
+    from lora_studio.training.measure import measure
 
     with tempfile.TemporaryDirectory() as folder:
         config = config_of(wishes, Path(folder))

@@ -8,7 +8,7 @@ import pytest
 
 from lora_studio.families.base_files import base_hashes as fingerprint
 from lora_studio.families.base_files.base_hashes import FILE, base_hashes
-from lora_studio.families.base_files.locate import FoundBase
+from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.settings import Settings
 
 

@@ -14,7 +14,7 @@ from lora_studio.config_groups import NetworkGroup
 from lora_studio.data.buckets import Placement
 from lora_studio.families import family_of
 from lora_studio.families.base import Parts, Target, TextOutput, prompt_arguments
-from lora_studio.families.base_files.locate import FoundBase
+from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.sdxl import StableDiffusionXL
 from lora_studio.lora.network.attach import attach
 from lora_studio.lora.network.ranks import plan_sizes

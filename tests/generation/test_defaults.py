@@ -8,7 +8,8 @@ import pytest
 from lora_studio.catalog import BASES, SAMPLERS, STARTER
 from lora_studio.errors import ConfigError
 from lora_studio.events import ignore
-from lora_studio.families.base_files.locate import FoundBase, find_base
+from lora_studio.families.base_files.found_base import FoundBase
+from lora_studio.families.base_files.locate import find_base
 from lora_studio.families.schedulers import build_scheduler
 from lora_studio.generation.defaults import fill_in, fit_to, native_size, sampler_of
 from lora_studio.generation.pipelines import LoadedBase, Pipelines

@@ -15,18 +15,10 @@ from lora_studio import runtime
 from lora_studio.errors import OutOfMemory
 from lora_studio.events import Event, Noted, ignore
 from lora_studio.families.base_files.locate import find_base
-from lora_studio.generation import memory_savers
+from lora_studio.generation import memory_fit, memory_savers
 from lora_studio.generation.lora_lookup import find_loras
-from lora_studio.generation.memory_savers import (
-    GB,
-    LADDERS,
-    OFFLOAD,
-    SAID,
-    SLICES,
-    TILES,
-    UNLOADED,
-    MemorySavers,
-)
+from lora_studio.generation.memory_fit import UNLOADED
+from lora_studio.generation.memory_savers import GB, LADDERS, OFFLOAD, SAID, SLICES, TILES, MemorySavers
 from lora_studio.generation.pipelines import LoadedBase, Pipelines
 from lora_studio.request import GenerateRequest, LoraUse
 from lora_studio.runtime import Device, find_device, find_memory
@@ -49,7 +41,8 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Says how many bytes the device has left."""
 
     def say(number: int) -> None:
-        monkeypatch.setattr(memory_savers, "find_memory", lambda _: (number, 64 * GB))
+        for module in (memory_savers, memory_fit):
+            monkeypatch.setattr(module, "find_memory", lambda _: (number, 64 * GB))
 
     say(64 * GB)
     return say
@@ -69,7 +62,7 @@ def messages(events: list[Event]) -> list[str]:
 
 def test_with_memory_to_spare_nothing_is_done(base: LoadedBase, free: Callable[[int], None]) -> None:
     events: list[Event] = []
-    memory_savers.fit(base, LARGE, events.append)
+    memory_fit.fit(base, LARGE, events.append)
     assert events == []
     assert base.savers.rungs == ()
 
@@ -80,17 +73,17 @@ def test_a_large_picture_is_decoded_in_tiles_and_a_small_one_after_it_is_not(
     before = drawn(base)
     free(20_000_000)
     events: list[Event] = []
-    memory_savers.fit(base, LARGE, events.append)
+    memory_fit.fit(base, LARGE, events.append)
     assert base.savers.rungs == (TILES,)
     assert base.pipe.vae.use_tiling
     assert messages(events) == [SAID[TILES]]
-    memory_savers.fit(base, LARGE, events.append)
+    memory_fit.fit(base, LARGE, events.append)
     assert len(events) == 1, "said once"
     second_pass = GenerateRequest(width=512, height=512, hires_scale=2)
-    memory_savers.fit(base, second_pass, events.append)
+    memory_fit.fit(base, second_pass, events.append)
     assert base.savers.rungs == (TILES,), "the larger size counts"
     free(64 * GB)
-    memory_savers.fit(base, LARGE, events.append)
+    memory_fit.fit(base, LARGE, events.append)
     assert base.savers.rungs == ()
     assert torch.equal(drawn(base), before)
 
@@ -105,12 +98,12 @@ def test_after_an_error_it_is_tried_again_one_rung_up(base: LoadedBase, free: Ca
         return "a picture"
 
     events: list[Event] = []
-    assert memory_savers.draw_within(base, ASKED, events.append, draw) == "a picture"
+    assert memory_fit.draw_within(base, ASKED, events.append, draw) == "a picture"
     assert tries == [(), (TILES,)]
     assert messages(events) == [SAID[TILES]]
-    memory_savers.draw_within(base, LARGE, events.append, draw)
+    memory_fit.draw_within(base, LARGE, events.append, draw)
     assert tries[2:] == [(TILES,)], "learned for this size and more"
-    memory_savers.fit(base, GenerateRequest(width=64, height=64), events.append)
+    memory_fit.fit(base, GenerateRequest(width=64, height=64), events.append)
     assert base.savers.rungs == (), "but not for less"
 
 
@@ -119,9 +112,9 @@ def test_at_the_top_the_error_is_told(base: LoadedBase, free: Callable[[int], No
         raise OutOfMemory("The memory was not enough.", "Take a smaller size.")
 
     with pytest.raises(OutOfMemory, match=r"The memory was not enough\.") as caught:
-        memory_savers.draw_within(base, ASKED, ignore, draw)
+        memory_fit.draw_within(base, ASKED, ignore, draw)
     assert caught.value.hint == "Take a smaller size."
-    assert memory_savers.after_oom(base, ASKED) is None
+    assert memory_fit.after_oom(base, ASKED) is None
 
 
 def test_other_bases_go_first(settings: Settings, free: Callable[[int], None]) -> None:
@@ -130,10 +123,10 @@ def test_other_bases_go_first(settings: Settings, free: Callable[[int], None]) -
     pipelines.get(find_base("other", settings), ignore)
     base = pipelines.get(find_base("tiny", settings), ignore)
     assert base is not None
-    assert memory_savers.after_oom(base, ASKED) == UNLOADED
+    assert memory_fit.after_oom(base, ASKED) == UNLOADED
     assert [loaded.found.name for loaded in pipelines._loaded.values()] == ["tiny"]
     assert base.savers.rungs == ()
-    assert memory_savers.after_oom(base, ASKED) == SAID[TILES]
+    assert memory_fit.after_oom(base, ASKED) == SAID[TILES]
 
 
 def test_tiles_are_used_above_their_size_and_look_alike(base: LoadedBase) -> None:

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from lora_studio.events import Event, Noted, PhaseAdvanced, Started, Stopped, ignore
-from lora_studio.families.base_files.locate import FoundBase, find_base
+from lora_studio.families.base_files.found_base import FoundBase
+from lora_studio.families.base_files.locate import find_base
 from lora_studio.families.weights.loading import weight_files
 from lora_studio.generation.memory_savers import GB
 from lora_studio.generation.pipelines import LoadedBase, Pipelines, compute_dtype

@@ -10,7 +10,7 @@ import pytest
 
 from lora_studio.catalog import OTHER_FAMILIES
 from lora_studio.errors import FamilyMismatch, StudioError, UnknownFormat
-from lora_studio.families.base_files.locate import FoundBase
+from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.generation.lora_lookup import (
     WantedLora,
     check_family,

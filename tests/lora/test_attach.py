@@ -11,7 +11,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from lora_studio.config_groups import NetworkGroup
 from lora_studio.families.base import Parts, Target
-from lora_studio.families.base_files.locate import FoundBase
+from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.sd import StableDiffusion
 from lora_studio.lora.network.attach import attach, changes_nothing, is_finite
 from lora_studio.lora.network.layers import Dropouts, Shape

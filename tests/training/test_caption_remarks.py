@@ -12,7 +12,7 @@ from lora_studio.data.training_set.folders import read_folder
 from lora_studio.events import Event, Noted, never_stop
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.runtime import find_device
-from lora_studio.training.estimate import measure
+from lora_studio.training.measure import measure
 from lora_studio.training.model import load_engine
 from lora_studio.training.preparation.training_data import TrainingData, prepare_data
 from tests.data.test_colour_profiles import WIDE

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from lora_studio.errors import ConfigError, DatasetError
+from lora_studio.estimate import TrainingEstimate
 from lora_studio.events import Event
 from lora_studio.trainer import train
-from lora_studio.training.estimate import TrainingEstimate, measure
+from lora_studio.training.measure import measure
 from tests.support.tiny import make_pictures
 from tests.training.conftest import ConfigMaker
 

@@ -26,7 +26,7 @@ from lora_studio.events import (
 )
 from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.trainer import TrainResult, train
-from lora_studio.training.estimate import measure
+from lora_studio.training.measure import measure
 from tests.support.hub_server import PIECE, HubServer, only_hub
 from tests.training.conftest import ConfigMaker
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from lora_studio.errors import ConfigError, DatasetError
+from lora_studio.estimate import TrainingEstimate
 from lora_studio.events import never_stop
 from lora_studio.studio import Studio
-from lora_studio.training.estimate import TrainingEstimate
 from lora_studio.ui.endpoints.endpoints import Endpoints
 from lora_studio.ui.train import estimate_panel as page
 from lora_studio.ui.upload.upload_tab import example_files, plan_training

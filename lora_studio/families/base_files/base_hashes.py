@@ -8,7 +8,7 @@ import json
 import logging
 from pathlib import Path
 
-from lora_studio.families.base_files.locate import FoundBase
+from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.files import sha256, write_atomically
 from lora_studio.lora.file.metadata import LEGACY_BYTES, LEGACY_OFFSET
 from lora_studio.settings import Settings

@@ -17,7 +17,7 @@ from lora_studio.errors import DiskFull, ModelFileError, StoreError, UnknownForm
 from lora_studio.events import Emit, PhaseAdvanced, ShouldStop, ignore, never_stop
 
 if TYPE_CHECKING:
-    from lora_studio.families.base_files.locate import FoundBase
+    from lora_studio.families.base_files.found_base import FoundBase
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lora_studio.catalog import (
     BASES,
@@ -17,19 +17,18 @@ from lora_studio.catalog import (
     SDXL,
     STARTER,
     Base,
-    base_of_family,
     family_from_text_width,
     family_title,
 )
 from lora_studio.errors import BrokenFile, FamilyMismatch, ModelFileError, UnknownFormat
 from lora_studio.families.base_files.base_facts import (
     CONFIGS,
-    NOTHING_SAID,
     BaseFacts,
     facts_of_configs,
     facts_of_file,
     read_config,
 )
+from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.lora.file.identify import Tensors, other_architecture
 from lora_studio.lora.file.lora_files import read_header, read_tensor_table
 from lora_studio.settings import Settings
@@ -43,37 +42,6 @@ TEXT_ENCODERS = {"cond_stage_model.": "", "conditioner.embedders.1.": SDXL}
 
 FileStates = frozenset[tuple[str, int, int]]
 """Name, time of the last change in nanoseconds and size of each file."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoundBase:
-    """`name` is what was asked for; `path_or_id` a folder, a file or a hub id, as `layout` says; `entry` the
-    catalog's, if it has one. `family` and `facts` are empty for a hub id that was never fetched."""
-
-    name: str
-    path_or_id: str
-    family: str
-    layout: Literal["folder", "file", "hub"]
-    entry: Base | None = None
-    facts: BaseFacts = NOTHING_SAID
-
-    @property
-    def traits(self) -> Base:
-        """The defaults for training and drawing: the catalog's, else those of the family with the base's own
-        size."""
-        if self.entry is not None:
-            return self.entry
-        facts = self.facts
-        title = Path(self.path_or_id).name if self.layout != "hub" else self.path_or_id
-        own = {"native_size": facts.native_size, "step": facts.step}
-        return base_of_family(self.family, name=self.name, title=title, **own)
-
-    @property
-    def predicts_velocity(self) -> bool:
-        """False as well where it can't be told without loading it."""
-        if self.facts.prediction_type or self.entry is None:
-            return self.facts.predicts_velocity
-        return self.entry.predicts_velocity
 
 
 def find_base(name: str, settings: Settings | None = None) -> FoundBase:

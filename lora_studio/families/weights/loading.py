@@ -15,8 +15,8 @@ import torch
 from safetensors import SafetensorError
 
 from lora_studio.errors import BrokenFile, ModelFileError, OutOfMemory
+from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.base_files.hub import HALF, LEFT_OUT, cached_folder, fetch, variant_of
-from lora_studio.families.base_files.locate import FoundBase
 from lora_studio.families.weights.mmap_weights import MappedFiles
 from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.lora.file.lora_files import read_tensor_table

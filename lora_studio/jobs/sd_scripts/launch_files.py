@@ -15,7 +15,8 @@ from lora_studio.config import TrainConfig, config_leaf
 from lora_studio.data.buckets import resolution_of
 from lora_studio.data.training_set.folders import PictureFolder, read_folder
 from lora_studio.errors import ConfigError
-from lora_studio.families.base_files.locate import FoundBase, find_base
+from lora_studio.families.base_files.found_base import FoundBase
+from lora_studio.families.base_files.locate import find_base
 from lora_studio.files import disk_errors, write_atomically
 from lora_studio.kohya_config import OPTIONS, kohya_options
 from lora_studio.kohya_config.option_values import expanded

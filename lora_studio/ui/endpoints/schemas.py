@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from lora_studio.errors import StoreError
+from lora_studio.estimate import TrainingEstimate
 from lora_studio.grids.grid_request import GridResult
 from lora_studio.jobs.generation_queue import GenerationJob
 from lora_studio.records import DatasetRecord, ImageRecord, JobRecord, LoraRecord
-from lora_studio.training.estimate import TrainingEstimate
 from lora_studio.ui.gallery.gallery_tab import infotext, lora_file
 from lora_studio.ui.train.train_tab import result_slug
 from lora_studio.ui.widgets.html_templates import file_url

@@ -182,7 +182,7 @@ def listen(tab: GenerateTab, studio: Studio) -> list[Any]:
     in_force.listen(tab.in_force, tab.fields, tab.redraw.canvas, studio)
     filled = [
         *redraw.listen(tab.redraw, dict(tab.fields), studio),
-        recall.listen(tab.recall, tab, studio),
+        recall.listen(tab.recall, tab.filled, tab.filling, studio),
         style_tiles.listen(tab.styles, dict(tab.fields), studio),
         _listen_in_force(tab, studio),
     ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
@@ -15,9 +16,6 @@ from lora_studio.ui.client_input.validate import guarded
 from lora_studio.ui.generate.generate_requests import use_request
 from lora_studio.ui.generate.img2img import easel
 from lora_studio.ui.widgets.html_templates import fill, panel
-
-if TYPE_CHECKING:
-    from lora_studio.ui.generate.generate_tab import GenerateTab
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +50,20 @@ def report(missing: list[str]) -> str:
     return fill("recalled", missing=missing)
 
 
-def listen(parts: RecallParts, tab: GenerateTab, studio: Studio) -> Any:
-    """The event that fills in the fields."""
+def listen(
+    parts: RecallParts,
+    filled: Sequence[Any],
+    fill_in: Callable[[Mapping[str, Any], str], list[Any]],
+    studio: Studio,
+) -> Any:
+    """The event that fills in the components `filled`, with what `fill_in` makes of a request's values."""
 
     def take(file: Any) -> list[Any]:
         restored, _ = recalled(studio, file)
         filling, missing = use_request(studio, restored.request)
         shown = easel(filling["image"], filling["mask_image"], studio.settings)
-        return [*tab.filling({**filling, "canvas": shown}, report([*missing, *restored.all_notes])), None]
+        return [*fill_in({**filling, "canvas": shown}, report([*missing, *restored.all_notes])), None]
 
     return parts.file.upload(
-        guarded(take), parts.file, [*tab.filled, parts.file], show_progress="hidden", api_visibility="private"
+        guarded(take), parts.file, [*filled, parts.file], show_progress="hidden", api_visibility="private"
     )

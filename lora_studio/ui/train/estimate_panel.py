@@ -8,8 +8,8 @@ from typing import Any
 
 import gradio as gr
 
+from lora_studio.estimate import TrainingEstimate
 from lora_studio.events import ShouldStop
-from lora_studio.training.estimate import TrainingEstimate
 from lora_studio.ui.client_input.validate import guarded
 from lora_studio.ui.train.cancel_events import Stops
 from lora_studio.ui.widgets.formatting import duration, short, size

@@ -15,12 +15,12 @@ from lora_studio.catalog import plan
 from lora_studio.config import Kind, config_leaf
 from lora_studio.data.pixels.thumbnails import thumbnail
 from lora_studio.errors import ConfigError, DatasetError, StudioError
+from lora_studio.estimate import TrainingEstimate
 from lora_studio.events import ShouldStop
 from lora_studio.lora.names import given_title
 from lora_studio.records import DatasetRecord
 from lora_studio.settings import CHECKOUT, Settings
 from lora_studio.studio import Studio
-from lora_studio.training.estimate import TrainingEstimate
 from lora_studio.training_request import StartTraining
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.base_traits import traits_of

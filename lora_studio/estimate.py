@@ -1,4 +1,4 @@
-"""What a training will take, measured before it starts. No torch in here: the page shows it."""
+"""What a training will take, measured before it starts."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lora_studio.config import TrainConfig
-from lora_studio.events import Emit, ShouldStop, ignore, never_stop
 from lora_studio.settings import Settings
 
 GIGABYTE, MEGABYTE = 1e9, 1e6
@@ -69,17 +67,6 @@ class TrainingEstimate:
 
     def to_json(self) -> Mapping[str, Any]:
         return {**asdict(self), "total_seconds": self.total_seconds, "sentence": self.sentence}
-
-
-def measure(
-    config: TrainConfig, emit: Emit = ignore, should_stop: ShouldStop = never_stop
-) -> TrainingEstimate | None:
-    """Load the base, train a few steps on the largest pictures, draw a little, and throw it all away; nothing
-    is written. None when stopped. Whoever shares the device holds its lease. Raises ConfigError,
-    DatasetError, ModelFileError and its kin, OutOfMemory."""
-    from lora_studio.training.dry_run import dry_run  # loads torch
-
-    return dry_run(config, emit, should_stop)
 
 
 def _about(seconds: float) -> str:

@@ -1,0 +1,41 @@
+"""A base model that was found: where it is, its family, and what it says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lora_studio.catalog import Base, base_of_family
+from lora_studio.families.base_files.base_facts import NOTHING_SAID, BaseFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundBase:
+    """`name` is what was asked for; `path_or_id` a folder, a file or a hub id, as `layout` says; `entry` the
+    catalog's, if it has one. `family` and `facts` are empty for a hub id that was never fetched."""
+
+    name: str
+    path_or_id: str
+    family: str
+    layout: Literal["folder", "file", "hub"]
+    entry: Base | None = None
+    facts: BaseFacts = NOTHING_SAID
+
+    @property
+    def traits(self) -> Base:
+        """The defaults for training and drawing: the catalog's, else those of the family with the base's own
+        size."""
+        if self.entry is not None:
+            return self.entry
+        facts = self.facts
+        title = Path(self.path_or_id).name if self.layout != "hub" else self.path_or_id
+        own = {"native_size": facts.native_size, "step": facts.step}
+        return base_of_family(self.family, name=self.name, title=title, **own)
+
+    @property
+    def predicts_velocity(self) -> bool:
+        """False as well where it can't be told without loading it."""
+        if self.facts.prediction_type or self.entry is None:
+            return self.facts.predicts_velocity
+        return self.entry.predicts_velocity
