@@ -1,1 +1,1 @@
-"""Pictures and captions: reading, sorting into buckets, encoding once, feeding."""
+"""Pictures and captions: reading, sorting into buckets, encoding once, batches."""

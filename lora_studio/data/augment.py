@@ -1,4 +1,4 @@
-"""What a picture goes through at each use: another cut, other colours. Which, follows from a seed alone."""
+"""Augmentation of a picture at each use: another cut, other colours, drawn from a seed alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FACE_NAME = re.compile(r".*_(\d+)_(\d+)_(\d+)_(\d+)")
 
 @dataclass(frozen=True, kw_only=True)
 class Colour:
-    """A turn of the hue, in circles, and an exponent of the brightness."""
+    """A colour change: `hue` is a turn of the hue in circles, `gamma` an exponent of the brightness."""
 
     hue: float = 0.0
     gamma: float = 1.0
@@ -33,7 +33,7 @@ class Colour:
 
 @dataclass(frozen=True, kw_only=True)
 class Face:
-    """Centre and size in pixels of the picture."""
+    """Centre and size of a face in pixels of the picture."""
 
     x: int
     y: int
@@ -42,12 +42,13 @@ class Face:
 
 
 def changes_at_use(data: DatasetGroup) -> bool:
-    """Whether a picture with these settings is another one at each use (mirroring aside)."""
+    """Whether these settings change a picture at each use, mirroring aside."""
     return bool(data.color_aug or data.random_crop or data.face_crop_aug_range)
 
 
 def face_range(data: DatasetGroup) -> tuple[float, float] | None:
-    """How many times as large as the face the cut is, from and to. Raises ConfigError."""
+    """The least and the greatest size of the cut in sizes of the face; None without the option. Raises
+    ConfigError."""
     written = data.face_crop_aug_range
     if not written:
         return None
@@ -62,7 +63,7 @@ def face_range(data: DatasetGroup) -> tuple[float, float] | None:
 
 
 def face_in_name(path: Path) -> Face | None:
-    """The face that a file name tells: its centre and size are the last four numbers."""
+    """The face in a file name, whose last four numbers are its centre and size; None without."""
     match = FACE_NAME.fullmatch(path.stem)
     if match is None:
         return None
@@ -71,7 +72,7 @@ def face_in_name(path: Path) -> Face | None:
 
 
 def varied_placement(placement: Placement, data: DatasetGroup, face: Face | None, seed: int) -> Placement:
-    """Where the cut of one use lies."""
+    """The placement of one use: a cut around the face, a random cut, or the usual one."""
     drawn = random.Random(seed)
     sizes = face_range(data)
     if sizes and face:
@@ -86,7 +87,7 @@ def varied_placement(placement: Placement, data: DatasetGroup, face: Face | None
 
 
 def varied_colour(seed: int) -> Colour | None:
-    """A third of the time half hue, half brightness; else None."""
+    """The colours of one use: None two times of three, else another hue or another brightness."""
     drawn = random.Random(seed)
     if drawn.random() >= COLOUR_SHARE:
         return None
@@ -96,7 +97,7 @@ def varied_colour(seed: int) -> Colour | None:
 
 
 def recoloured(image: Image.Image, colour: Colour) -> Image.Image:
-    """An RGB picture with other colours."""
+    """An RGB picture with its colours changed."""
     if colour.gamma != 1:
         return image.point([round(255 * (value / 255) ** colour.gamma) for value in range(256)] * 3)
     turned = [round(value + 256 * colour.hue) % 256 for value in range(256)]
@@ -107,8 +108,9 @@ def recoloured(image: Image.Image, colour: Colour) -> Image.Image:
 def _around_face(
     placement: Placement, face: Face, sizes: tuple[float, float], drawn: random.Random, *, spread: bool
 ) -> Placement:
-    """Scaled so that the face has its share of the cut, but never enlarged for that; the face in the middle
-    as far as the picture reaches. `spread` moves it away from the middle, near being likelier than far."""
+    """A placement scaled so that the face has its share of the cut, but never enlarged for that; the face in
+    the middle as far as the picture reaches. `spread` moves the face away from the middle, near being
+    likelier than far."""
     covering = max(cut / side for side, cut in _pairs(placement.original, placement))
     wanted = [min(placement.bucket) / (max(face.width, face.height) * size) for size in sizes]
     least, most = (max(covering, min(1.0, scale)) for scale in (wanted[1], wanted[0]))

@@ -17,9 +17,9 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Scale a picture of size `original` to `resized`, then cut `bucket` out of it: from the middle, or with
-    its upper left corner at `offset`. `aspect_error` is picture minus bucket. `note` says what was done to a
-    picture that Kohya's rule would break on."""
+    """Scaling of a picture of size `original` to `resized`, and a cut of size `bucket`, from the middle or
+    with its upper left corner at `offset`. `aspect_error` is the bucket's width / height less the picture's.
+    `note` says how a picture is treated that Kohya's rule would break on."""
 
     bucket: Size
     resized: Size
@@ -38,8 +38,8 @@ class Placement:
 
 @dataclass(frozen=True, kw_only=True)
 class Bucketing:
-    """How the pictures of one dataset are placed. `buckets` is empty when nothing may be enlarged: then each
-    picture gets the largest size that its own shape allows."""
+    """The rule that places the pictures of one dataset. `buckets` is empty when nothing may be enlarged: then
+    each picture gets the largest size that its own shape allows."""
 
     area: int
     step: int
@@ -47,14 +47,14 @@ class Bucketing:
     notes: tuple[str, ...] = ()
 
     def place(self, size: Size) -> Placement:
-        """Where a picture of this size goes."""
+        """The placement of a picture of this size."""
         if self.buckets:
             return _place_in(self.buckets, size)
         return _place_unenlarged(size, area=self.area, step=self.step)
 
 
 def bucketing_for(data: DatasetGroup, size_step: int) -> Bucketing:
-    """The buckets of a run. `size_step` is what the base model needs sides to be multiples of."""
+    """The buckets of a run. The base model needs sides in multiples of `size_step` pixels."""
     width, height = resolution_of(data)
     if not data.enable_bucket:
         size = (
@@ -96,8 +96,8 @@ def resolution_of(data: DatasetGroup) -> Size:
 
 
 def make_buckets(resolution: Size, *, least: int, most: int, step: int) -> list[Size]:
-    """All sizes of about the resolution's area whose sides are multiples of `step` from `least` to `most`,
-    sorted."""
+    """Sorted sizes of about the resolution's area whose sides are multiples of `step` from `least` to
+    `most`."""
     area = resolution[0] * resolution[1]
     least, most = max(step, least // step * step), -(-most // step) * step
     square = max(step, math.isqrt(area) // step * step)
@@ -122,8 +122,9 @@ def _place_in(buckets: Sequence[Size], size: Size) -> Placement:
 
 
 def _place_unenlarged(size: Size, *, area: int, step: int) -> Placement:
-    """Kohya's rule without enlarging, which gives very small and very long pictures a side of 0 or divides by
-    it. Here a side shorter than one step is enlarged to it, and what is longer than fits is cut off."""
+    """Kohya's placement without enlarging, mended where it gives very small and very long pictures a side of
+    0 or divides by it: a side shorter than one step is enlarged to a step, and a longer one than fits is
+    cut."""
     width, height = size
     shape = width / height
     note = ""

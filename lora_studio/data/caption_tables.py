@@ -1,5 +1,5 @@
-"""Captions of many pictures in one file, in the forms that data sets come in: metadata.jsonl and metadata.csv
-of Hugging Face's image folders, captions.csv, captions.json, and the JSON of sd-scripts' fine-tuning."""
+"""Captions of many pictures in one file: metadata.jsonl and metadata.csv of Hugging Face's image folders,
+captions.csv, captions.json, and the JSON of sd-scripts' fine-tuning."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KNOWN = (
     *("metadata.jsonl", "metadata.csv", "captions.jsonl", "captions.csv", "captions.tsv", "captions.json"),
     *("meta_cap.json", "meta_lat.json", "metadata.json"),
 )
-"""In a folder only these are looked at, in this order: others may be anything."""
+"""Names of tables that are looked for in a folder, in this order: files of other names may be anything."""
 FILE_COLUMNS = ("file_name", "filename", "file", "image", "image_file", "image_path", "path", "img", "name")
 TEXT_COLUMNS = ("text", "caption", "prompt", "description", "captions", "tags")
 MOST_BYTES = 20_000_000
@@ -32,8 +32,8 @@ def is_table(name: str) -> bool:
 
 
 def read_table(name: str, content: bytes) -> dict[tuple[str, ...], str]:
-    """Captions by the path of their picture, as harmless parts; those without text are left out. Raises
-    DatasetError for a file that is no such table."""
+    """Captions by the path of their picture, as harmless parts, without empty ones. Raises DatasetError for a
+    file that is no such table."""
     if len(content) > MOST_BYTES:
         raise _no_table(name, "it is too large")
     found = readings(content)
@@ -57,14 +57,14 @@ def read_table(name: str, content: bytes) -> dict[tuple[str, ...], str]:
 
 
 def caption_of(entry: Mapping[str, Any]) -> str:
-    """Caption and tags, one behind the other; each line of the caption gets the tags."""
+    """Caption and tags of an entry, one behind the other; each line of the caption gets the tags."""
     caption, tags = _text(entry.get("caption")), " ".join(_text(entry.get("tags")).split("\n"))
     lines = [line.strip() for line in caption.splitlines() if line.strip()] or [""]
     return "\n".join(", ".join(part for part in (line, tags.strip()) if part) for line in lines)
 
 
 def folder_captions(folder: Path) -> tuple[str, dict[str, str]]:
-    """The first table of captions in a folder, or in the one above for pictures in this one: its name, and
+    """The first table of captions in a folder, or of the folder above for pictures in this one: its name, and
     captions by the picture's name in small letters, with or without ending. Raises DatasetError."""
     for place, below in ((folder, ()), (folder.parent, (folder.name,))):
         for name in KNOWN:
@@ -81,7 +81,9 @@ def folder_captions(folder: Path) -> tuple[str, dict[str, str]]:
                 raise
             fitting = {parts[-1]: text for parts, text in table.items() if parts[:-1][-1:] in ((), below)}
             if fitting and (place is folder or any(parts[:-1] for parts in table)):
-                return name, {known: text for file, text in fitting.items() for known in _spellings(file)}
+                return name, {
+                    spelling: text for file, text in fitting.items() for spelling in _spellings(file)
+                }
     return "", {}
 
 
@@ -117,20 +119,21 @@ def _of_rows(rows: Iterable[Any]) -> list[tuple[str, str]]:
 
 
 def _column(row: Mapping[Any, Any], names: Iterable[str]) -> str:
-    """The first of these columns that has a text, whatever the case of its name."""
+    """The text of the first of these columns that has one, whatever the case of the column's name."""
     plain = {str(key).strip().lower(): value for key, value in row.items()}
     return next((text for name in names if (text := _text(plain.get(name)).strip())), "")
 
 
 def _text(value: Any) -> str:
-    """A list of tags is joined with commas, of what is no text nothing is taken."""
+    """A text cut to LONGEST_CAPTION; a list of tags joined with commas; empty for anything else."""
     if isinstance(value, list):
         value = ", ".join(part.strip() for part in value if isinstance(part, str) and part.strip())
     return value[:LONGEST_CAPTION] if isinstance(value, str) else ""
 
 
 def _of_csv(text: str, delimiter: str) -> list[tuple[str, str]]:
-    """With a line of names, or without one: file, then caption."""
+    """(file, caption) of each row, whether the first row names the columns or not. Raises ValueError for rows
+    of another kind."""
     first = text.split("\n", 1)[0]
     delimiter = delimiter or max(",;\t|", key=first.count)
     rows = [row for row in csv.reader(text.splitlines(keepends=True), delimiter=delimiter) if row]

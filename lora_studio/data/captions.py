@@ -1,4 +1,4 @@
-"""Captions: reading them from beside a picture, and what becomes of one at each use."""
+"""Captions: reading the file beside a picture, and shuffling, dropping and choosing at each use."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ UNCHANGING = {
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionText:
-    """`text` is empty when there is none; `more_lines` says that the file went on after the line used,
-    `preview` how a file was read that is in an old encoding."""
+    """A caption as read; `text` is empty when there is none. `more_lines` says that the file went on after
+    the line used, `preview` how a file in an old encoding was read."""
 
     text: str
     more_lines: bool = False
@@ -66,7 +66,7 @@ def read_caption(picture: Path, extension: str = "", *, all_lines: bool = False)
 
 
 def with_trigger(caption: str, trigger: str) -> str:
-    """Each line of the caption with the trigger word in front, unless it has it as a word already."""
+    """The caption with the trigger word in front of each line that lacks it as a word."""
     trigger = trigger.strip()
     if "\n" in caption:
         return "\n".join(with_trigger(line, trigger) for line in caption.split("\n"))
@@ -76,18 +76,18 @@ def with_trigger(caption: str, trigger: str) -> str:
 
 
 def has_word(text: str, word: str) -> bool:
-    """Whether `word` stands in `text` by itself, in any case of letters."""
+    """Whether `text` has `word` as a word, in any case of letters."""
     return bool(find_word(text, word))
 
 
 def find_word(text: str, word: str) -> str:
-    """`word` as `text` writes it by itself, in any case of letters; empty where it doesn't."""
+    """The word in the spelling of `text`; empty where it is no word of the text."""
     match = re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) if word else None
     return match[0] if match else ""
 
 
 def captions_in(folder: Path) -> list[str]:
-    """The captions beside the pictures of a folder and of those in it, as far as they can be read."""
+    """The captions beside the pictures of a folder and of its folders; unreadable ones are left out."""
     found = []
     for path in islice((*folder.glob("*"), *folder.glob("*/*")), MOST_LOOKED_AT):
         with contextlib.suppress(DatasetError, OSError):
@@ -99,8 +99,8 @@ def captions_in(folder: Path) -> list[str]:
 def caption_for_use(
     caption: str, data: DatasetGroup, seed: int, *, step: int = 1, epoch: int = 1, max_train_steps: int = 0
 ) -> str:
-    """The caption as one step sees it, in Kohya's order: one of its lines, prefix and suffix, dropped,
-    wildcards, then its parts warmed up, shuffled and dropped one by one, then the secondary separator.
+    """The caption for one step, in Kohya's order: one of its lines, prefix and suffix, dropout, wildcards,
+    then its parts warmed up, shuffled and dropped one by one, then the secondary separator.
 
     `step` and `epoch` count from 1; `max_train_steps` is needed for a warm-up given as a share. Same seed,
     same caption.
@@ -128,24 +128,23 @@ def caption_for_use(
 
 
 def plain_caption(caption: str, data: DatasetGroup) -> str:
-    """The caption with all that may be left out of it left in, its parts in order; where there is a choice,
-    always the same."""
+    """The caption without dropout and shuffling; of several choices always the same."""
     return caption_for_use(caption, data.model_copy(update=UNCHANGING), 0)
 
 
 def changes_parts(data: DatasetGroup) -> bool:
-    """Whether captions are taken apart. If not, they are used as they are written."""
+    """Whether captions are split into parts; else they are used as written."""
     return bool(data.shuffle_caption or data.token_warmup_step or data.caption_tag_dropout_rate)
 
 
 def has_choice(caption: str, data: DatasetGroup) -> bool:
-    """Whether the caption may be another one at each use, other than by being dropped as a whole."""
+    """Whether uses of the caption may differ, other than by being dropped as a whole."""
     written = f"{data.caption_prefix}{caption}{data.caption_suffix}"
     return changes_parts(data) or (data.enable_wildcard and ("\n" in written or "{" in written))
 
 
 def tag_frequency(captions: Iterable[tuple[str, str]]) -> dict[str, dict[str, int]]:
-    """Counts of the comma-separated parts, lower-cased, of (folder, caption) pairs, by folder."""
+    """Counts, by folder, of the lower-cased parts between commas of (folder, caption) pairs."""
     counts: dict[str, Counter[str]] = {}
     for folder, caption in captions:
         tags = (part.strip().lower() for part in caption.replace("\n", ",").split(","))
@@ -154,7 +153,7 @@ def tag_frequency(captions: Iterable[tuple[str, str]]) -> dict[str, dict[str, in
 
 
 def _one_of_each(caption: str, drawn: random.Random) -> str:
-    """Each {a|b} replaced by a or b; {{ and }} stand for braces."""
+    """The caption with each {a|b} replaced by a or b; {{ and }} stand for braces."""
 
     def chosen(match: re.Match[str]) -> str:
         if match[1] is None:
@@ -165,7 +164,7 @@ def _one_of_each(caption: str, drawn: random.Random) -> str:
 
 
 def _parts(caption: str, data: DatasetGroup) -> tuple[list[str], list[str], list[str]]:
-    """The parts that stay in front, those that may move, and those that stay at the end."""
+    """Parts that stay in front, parts that may move, and parts that stay at the end."""
 
     def split(text: str) -> list[str]:
         return [part.strip() for part in text.split(data.caption_separator) if part.strip()]
@@ -180,7 +179,7 @@ def _parts(caption: str, data: DatasetGroup) -> tuple[list[str], list[str], list
 
 
 def _warm(parts: int, data: DatasetGroup, step: int, max_train_steps: int) -> int:
-    """How many of the movable parts the step sees."""
+    """The number of movable parts at this step of the token warm-up."""
     whole = data.token_warmup_step
     end = math.floor(whole * max_train_steps) if whole < 1 else whole
     if not end or step - 1 >= end:

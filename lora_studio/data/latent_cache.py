@@ -1,8 +1,9 @@
-"""Latents and text, encoded once and kept, or encoded anew at each use: the numbers are the same to the bit.
+"""Latents and text-encoder outputs, encoded once and kept, or encoded anew at each use: the numbers are the
+same to the bit.
 
-Each picture and each caption is encoded by itself, so that it does not matter in whose company it is used;
-several pictures at once only where that is asked for. What is kept of a picture is mean and standard
-deviation, so each use still draws its own sample.
+Each picture and each caption is encoded by itself, so that its batch does not matter; several pictures at
+once only where that is asked for. Of a picture, mean and standard deviation are kept, so each use still draws
+its own sample.
 """
 
 from __future__ import annotations
@@ -32,9 +33,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PlacedPicture:
-    """A picture that can be read, and where it goes. `index` is its place in the run's list, `content` the
-    SHA-256 of its file, `reading` what makes its pixels others than the file's (see pictures.Look), `colour`
-    how this use of it differs."""
+    """A readable picture and its placement. `index` is its place in the run's list, `content` the SHA-256 of
+    its file, `reading` is `Look.mark` in pixels/picture_pixels.py, `colour` the colour change of this use."""
 
     index: int
     picture: Picture
@@ -64,12 +64,12 @@ class Latents:
     _masks: dict[tuple[int, bool], torch.Tensor | None] = field(default_factory=dict)
 
     def keeps(self, placed: PlacedPicture) -> bool:
-        """Whether a picture is encoded ahead: not if each use changes it."""
+        """Whether a picture is encoded ahead of use, which pictures that change at each use are not."""
         settings = placed.picture.settings
         return self.keep and not (settings and changes_at_use(settings))
 
     def recall(self, placed: PlacedPicture) -> bool:
-        """Take all that is needed of a picture from the files; False if any of it isn't there."""
+        """Take a picture's latents from the files; False if any of them isn't there."""
         if not self.files or not placed.content or not self.keeps(placed):
             return False
         found = {}
@@ -82,11 +82,12 @@ class Latents:
         return True
 
     def prepare(self, placed: PlacedPicture, image: Image.Image) -> None:
-        """Encode ahead of use, mirrored too if that will be asked for; nothing if latents aren't kept."""
+        """Encode a picture ahead of use, mirrored too if that will be asked for; nothing if latents aren't
+        kept."""
         self.prepare_together([(placed, image)])
 
     def prepare_together(self, pictures: Sequence[tuple[PlacedPicture, Image.Image]]) -> None:
-        """The same for pictures of one size, `at_once` at a time."""
+        """Encode pictures of one size ahead of use, `at_once` at a time."""
         import torch
 
         wanted = [
@@ -114,7 +115,8 @@ class Latents:
         return mean[0].float().cpu(), deviation[0].float().cpu()
 
     def mask(self, placed: PlacedPicture, *, mirrored: bool) -> torch.Tensor | None:
-        """How much each place counts, [1, h, w] from 0 to 1; None if all do."""
+        """Weights of the places of a picture, [1, h, w] from 0 to 1; None if all are 1. Raises
+        DatasetError."""
         settings = placed.picture.settings
         if placed.picture.mask is None and not (settings and settings.alpha_mask):
             return None
@@ -161,18 +163,18 @@ def _differ(size: Size, original: Size) -> bool:
 @dataclass(kw_only=True)
 class Texts:
     """Text-encoder outputs of captions. `encode` maps captions to one output for all of them, whose class can
-    stack several; nobody looks inside here."""
+    stack several; nothing here depends on its content."""
 
     encode: EncodeText
     keep: bool
     _kept: dict[str, Any] = field(default_factory=dict)
 
     def prepare(self, caption: str) -> None:
-        """Encode ahead of use; nothing if texts aren't kept."""
+        """Encode a caption ahead of use; nothing if texts aren't kept."""
         if self.keep and caption not in self._kept:
             self._kept[caption] = self.encode([caption])
 
     def batch(self, captions: Sequence[str]) -> Any:
-        """One output for all."""
+        """One output for all captions."""
         outputs = [self._kept[c] if c in self._kept else self.encode([c]) for c in captions]
         return type(outputs[0]).stack(outputs)

@@ -1,6 +1,6 @@
-"""Encoded pictures on disk, found by content: what was read, how it was cut, and which encoder saw it.
+"""Latents on disk, found by content: the picture's bytes, its cut, and the encoder.
 
-A file holds a line with a checksum, then safetensors. One that was damaged is noticed, and made anew.
+A file holds a line with a checksum, then safetensors. A damaged file is noticed, and made anew.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ MOST_BYTES = 8 * 2**30
 
 @dataclass(kw_only=True)
 class LatentFiles:
-    """`encoder` identifies the weights and the way they are used. `damaged` names files found to be broken,
-    `problem` why nothing more is written."""
+    """A folder of latents. `encoder` identifies the weights and the way they are used. `damaged` names files
+    found to be broken, `problem` is the reason why nothing more is written."""
 
     folder: Path
     encoder: str
@@ -38,9 +38,9 @@ class LatentFiles:
     problem: str = ""
 
     def path_of(self, *parts: object) -> Path:
-        """The file for the latents of what `parts` describe, all of it."""
-        told = json.dumps([self.encoder, PIL.__version__, *parts], default=str)
-        name = hashlib.sha256(told.encode()).hexdigest()
+        """The file for latents that these parts describe completely."""
+        description = json.dumps([self.encoder, PIL.__version__, *parts], default=str)
+        name = hashlib.sha256(description.encode()).hexdigest()
         return self.folder / name[:2] / f"{name}{ENDING}"
 
     def read(self, path: Path) -> Moments | None:
@@ -61,7 +61,7 @@ class LatentFiles:
         return tensors["mean"], tensors["deviation"]
 
     def write(self, path: Path, moments: Moments) -> None:
-        """Kept if possible; a full disk must not end a training."""
+        """Write latents if possible; a full disk must not end a training."""
         from safetensors.torch import save
 
         if self.problem:
@@ -75,7 +75,7 @@ class LatentFiles:
             self.problem = reason(error)
 
     def make_room(self, most_bytes: int = MOST_BYTES) -> None:
-        """Remove what was not used for the longest time, until the folder is no larger than this."""
+        """Remove the least recently used files until the folder is no larger than `most_bytes`."""
         found = []
         for path in self.folder.glob(f"*/*{ENDING}"):
             with contextlib.suppress(OSError):

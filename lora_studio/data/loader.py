@@ -1,5 +1,4 @@
-"""Which pictures each step sees: batches within buckets, in an order that follows from seed and epoch
-alone."""
+"""Batches of each step: pictures within buckets, in an order that follows from seed and epoch alone."""
 
 from __future__ import annotations
 
@@ -38,7 +37,7 @@ class Steps:
 
 
 def count_steps(counts: Sequence[int], *, batch_size: int, accumulate: int, max_train_steps: int) -> Steps:
-    """`counts` holds the samples of each bucket, with repeats."""
+    """The steps of a run from `counts`, the samples of each bucket, with repeats."""
     batches = sum(math.ceil(count / batch_size) for count in counts)
     return _steps(batches, accumulate, max_train_steps)
 
@@ -102,8 +101,8 @@ class Loader:
             yield tuple(batches[start : start + self.accumulate])
 
     def _batches(self, epoch: int) -> list[Batch]:
-        """Shuffled in groups of a whole step's pictures, so that 2 batches of 1 see what 1 batch of 2
-        sees."""
+        """The batches of an epoch, shuffled in groups of a whole step's pictures, so that 2 batches of 1 see
+        the pictures of 1 batch of 2."""
         order = random.Random(seed_of(self.seed, "order", epoch))
         groups: list[list[Batch]] = []
         for bucket, pictures in self.buckets().items():

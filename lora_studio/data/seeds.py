@@ -1,4 +1,4 @@
-"""Random numbers that depend on what they are for and not on what was drawn before.
+"""Seeds that depend on their purpose and not on what was drawn before.
 
 So a run does not change when something is cached, batched or previewed differently.
 """
@@ -9,6 +9,6 @@ import hashlib
 
 
 def seed_of(*parts: int | str) -> int:
-    """A 63-bit seed from a run's seed and the purpose, epoch, picture ... that it is for."""
+    """A 63-bit seed from a run's seed and its purpose, epoch, picture ..."""
     digest = hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

@@ -1,1 +1,1 @@
-"""From uploaded files to a folder of clean pictures with captions."""
+"""Uploaded files made a folder of clean pictures with captions and masks."""

@@ -1,4 +1,4 @@
-"""Which caption and which mask belong to which picture, by where they came from and what they are called."""
+"""Captions and masks matched to their pictures, by folder and by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OF_TEXT, OF_CAPTION, OF_TABLE = 0, 1, 2
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """A picture as it lies in the set. `size` is its width and height."""
+    """A picture as written into the set. `size` is its width and height."""
 
     upload: Upload
     path: Path
@@ -29,7 +29,7 @@ class Written:
 @dataclass(frozen=True, kw_only=True)
 class Caption:
     """A text for the picture called `name`, with or without its ending, that came from `group`. `table` is
-    the file that has many of them."""
+    the file of many captions that it stood in."""
 
     shown: str
     text: str
@@ -41,7 +41,7 @@ class Caption:
 
 @dataclass(kw_only=True)
 class PictureFiles:
-    """The pictures of a set by the place that they came from."""
+    """The pictures of a set by name and by the folder they came from."""
 
     _nearby: dict[tuple[str, str], list[Written]] = field(default_factory=dict)
     _anywhere: dict[str, list[Written]] = field(default_factory=dict)
@@ -60,15 +60,15 @@ class PictureFiles:
             self._anywhere.setdefault(name, []).append(written)
 
     def find(self, name: str, *groups: str) -> list[Written]:
-        """Pictures of this name, with or without its ending: in one of these places, or else anywhere."""
+        """Pictures of this name, with or without its ending: in one of these groups, or else anywhere."""
         name = name.casefold()
         near = (found for group in groups if (found := self._nearby.get((group, name))))
         return next(near, self._anywhere.get(name, []))
 
 
 def read_captions(upload: Upload, content: bytes, remarks: list[DecodedText]) -> list[Caption]:
-    """The caption in a file; none if it is empty. How it was read goes into `remarks` where it was not in
-    UTF-8 or UTF-16. Raises DatasetError."""
+    """The caption in a file, as a list; empty for an empty file. Readings of a file in neither UTF-8 nor
+    UTF-16 go into `remarks`. Raises DatasetError."""
     if len(content) > LONGEST:
         raise DatasetError(f"{upload.shown} is too long for a caption.", path=upload.shown)
     found = readings(content)
@@ -78,12 +78,12 @@ def read_captions(upload: Upload, content: bytes, remarks: list[DecodedText]) ->
         remarks += found
     text = found[0].text.strip()
     rank = OF_TEXT if upload.name.lower().endswith(".txt") else OF_CAPTION
-    own = Caption(shown=upload.shown, text=text, rank=rank, group=upload.group, name=upload.stem)
-    return [own] if text else []
+    caption = Caption(shown=upload.shown, text=text, rank=rank, group=upload.group, name=upload.stem)
+    return [caption] if text else []
 
 
 def read_caption_table(upload: Upload, content: bytes) -> list[Caption]:
-    """The captions in a file that has many. Raises DatasetError."""
+    """The captions in a file of many. Raises DatasetError."""
     return [
         Caption(
             shown=upload.shown,
@@ -99,7 +99,7 @@ def read_caption_table(upload: Upload, content: bytes) -> list[Caption]:
 
 @dataclass(kw_only=True)
 class Paired:
-    """Captions by picture, and sentences on those that were not used."""
+    """Captions by picture, and sentences on captions that were not used."""
 
     captions: dict[Path, str] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
@@ -134,7 +134,8 @@ def paired(captions: Sequence[Caption], shelf: PictureFiles) -> Paired:
 
 
 def encoding_remarks(read: Sequence[tuple[str, Sequence[DecodedText]]]) -> Iterator[str]:
-    """`read` are files with the ways to read them, the one that was taken first."""
+    """Sentences on captions in old encodings. `read` are files with the ways to read them, the one that was
+    taken first."""
     certain = [f"{shown}: {ways[0].preview}" for shown, ways in read if ways[0].certain]
     if certain:
         yield f"{named(certain, one='caption', many='captions')} not in UTF-8, and read all the same."

@@ -1,4 +1,5 @@
-"""From uploaded files to a folder of clean pictures with captions and masks. The originals are only read.
+"""Ingestion of uploaded files into a folder of clean pictures with captions and masks. The originals are only
+read.
 
 Pictures are decoded and written anew as PNG: same pixels, upright, no metadata, nothing hidden behind them.
 """
@@ -46,7 +47,8 @@ QUICK_COMPRESSION_ABOVE = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Ingested:
-    """`refused` and `warnings` hold a sentence each; `refused` names the file and says why."""
+    """Counts of an upload. `refused` and `warnings` hold a sentence each; `refused` names the file and says
+    why."""
 
     images: int
     captions: int
@@ -56,7 +58,7 @@ class Ingested:
 
 @dataclass(kw_only=True)
 class _Seen:
-    """What there is to remark on, by the names of files."""
+    """Names of files that remarks are made on, by kind."""
 
     transparent: list[str] = field(default_factory=list)
     animated: list[str] = field(default_factory=list)
@@ -154,7 +156,8 @@ def _take_picture(work: _Ingest, upload: Upload, content: bytes) -> None:
 
 
 def _take_mask(work: _Ingest, upload: Upload, content: bytes) -> bool:
-    """Whether it is one. Raises DatasetError for a mask that can't be used."""
+    """Write an upload that is a mask beside its pictures; False if it is none. Raises DatasetError for a mask
+    that can't be used."""
     owner, sure = owner_stem(upload.parts), is_mask(upload.stem)
     if owner is None:
         return False
@@ -199,7 +202,8 @@ def _free_name(taken: set[str], stem: str) -> str:
 
 
 def _keep_kohya_layout(work: _Ingest) -> None:
-    """Beside `<repeats>_<class>` folders, training passes over loose pictures: they get one as well."""
+    """Give loose pictures a `<repeats>_<class>` folder where others have one, since training passes over
+    pictures beside such folders."""
     folders = [written.path.parent.name for written in work.pictures if written.upload.kohya_folder]
     loose = [written for written in work.pictures if not written.upload.kohya_folder]
     if not folders or not loose:
@@ -221,7 +225,7 @@ def _keep_kohya_layout(work: _Ingest) -> None:
 
 
 def _write_captions(work: _Ingest) -> int:
-    """Put each caption beside its picture. Returns how many pictures have one."""
+    """Put each caption beside its picture. Returns the number of pictures that have one."""
     result = paired(work.captions, PictureFiles.of(work.pictures))
     for path, text in result.captions.items():
         _write(path.with_suffix(".txt"), f"{text}\n".encode())
@@ -265,9 +269,9 @@ def _nothing_usable(refused: list[str]) -> DatasetError:
     wanted = f"{WANTED} Give at least one; {ADVISED_PICTURES} work best."
     if not refused:
         return DatasetError("There are no pictures.", wanted)
-    more = f" And {len(refused) - 5} more." if len(refused) > 5 else ""
+    rest = f" And {len(refused) - 5} more." if len(refused) > 5 else ""
     reasons = " ".join(reason.removesuffix(WANTED).strip() for reason in refused[:5])  # said at the end
-    return DatasetError(f"There is no usable picture. {reasons}{more}", wanted)
+    return DatasetError(f"There is no usable picture. {reasons}{rest}", wanted)
 
 
 def _count(pictures: int) -> str:

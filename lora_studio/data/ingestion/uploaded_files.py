@@ -1,4 +1,4 @@
-"""The files that were handed in, one by one, those in archives too, with what their places say."""
+"""Uploaded files one by one, members of archives included, with the folders they came from."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ MOST_REPEATS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Upload:
-    """A file to look at, `shown` to people. `group` is the folder it came from: captions, masks and pictures
-    of one belong together; `parts` is its path inside of what was given."""
+    """An uploaded file; `shown` is its name for people. `group` is the folder it came from: captions, masks
+    and pictures of one belong together; `parts` is its path inside of the upload. `read` raises
+    DatasetError."""
 
     shown: str
     group: str
@@ -43,7 +44,7 @@ class Upload:
 
 
 def uploads_in(path: Path, limits: Limits) -> Iterator[Upload]:
-    """What a file is, or what is in it. Raises DatasetError."""
+    """The file itself, or the members of an archive. Raises DatasetError."""
     if is_archive(path):
         with open_archive(path, limits) as members:
             # What may be a mask comes after the pictures: whether it is one depends on them.
@@ -58,11 +59,11 @@ def uploads_in(path: Path, limits: Limits) -> Iterator[Upload]:
         return
     folder = path.parent.name
     # A hidden folder may hold all that was given; only those of systems say something of the file.
-    known = not folder.startswith(".") or is_trash(folder)
+    telling = not folder.startswith(".") or is_trash(folder)
     yield Upload(
         shown=path.name,
         group=str(path.parent),
-        parts=(folder, path.name) if folder and known else (path.name,),
+        parts=(folder, path.name) if folder and telling else (path.name,),
         kohya_folder=_kohya_folder((folder,)),
         read=lambda: _read_file(path, limits),
     )

@@ -1,7 +1,4 @@
-"""Colour profiles: what a picture's numbers mean, and the same colours as numbers of sRGB.
-
-Everything behind this takes pictures as sRGB, as base models and screens do.
-"""
+"""Colour profiles: pictures converted to sRGB, the space of base models and screens."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ STRIP = 256
 SPACES = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab "}
 CLASSES = {"mntr", "scnr", "prtr", "spac"}
 UNCALIBRATED = "R03"
-"""How cameras say Adobe RGB without a profile: DCF 2.0, the interoperability index of Exif."""
+"""Adobe RGB in cameras' pictures without a profile: DCF 2.0, the interoperability index of Exif."""
 ADOBE_GAMMA = 563 / 256
 ADOBE_PRIMARIES = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
 """X, Y, Z under D50 of red, green and blue: Adobe RGB (1998) Color Image Encoding, 4.3.6.1 and annex C."""
@@ -31,8 +28,9 @@ D50 = (0.9642, 1.0, 0.82491)
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """`transform` leads from pixels of `mode` to sRGB; there is one where `colours` is "converted". With
-    "srgb" the numbers are right as they are, with "unreadable" they are taken as if they were."""
+    """A picture's colour space. `transform` leads from pixels of `mode` to sRGB; there is one where `colours`
+    is "converted". With "srgb" the numbers are right as they are, with "unreadable" they are taken for
+    sRGB."""
 
     colours: Colours
     mode: str = "RGB"
@@ -40,7 +38,7 @@ class Profile:
 
 
 def profile_of(image: Image.Image) -> Profile:
-    """What a picture says about its colours. Only its head is read."""
+    """The colour space that a picture's head declares."""
     content = image.info.get("icc_profile")
     mode = {"CMYK": "CMYK", "LAB": "LAB"}.get(image.mode, "L" if _is_grey(image) else "RGB")
     if not content:
@@ -53,9 +51,8 @@ def profile_of(image: Image.Image) -> Profile:
 
 
 def to_srgb(image: Image.Image, profile: Profile) -> Image.Image:
-    """The picture, RGB, or RGBA where it has an alpha channel, which stays as it is; the same object where
-    there is nothing to do. Raises ValueError for a
-    kind of pixels that has no colours."""
+    """The picture as RGB, or as RGBA with its alpha channel unchanged; the same object where there is nothing
+    to do. Raises ValueError for a kind of pixels that has no colours."""
     opaque = not image.has_transparency_data
     wanted = "RGB" if opaque else "RGBA"
     if profile.transform is None:
@@ -84,7 +81,8 @@ def _is_grey(image: Image.Image) -> bool:
 
 @functools.lru_cache(maxsize=8)
 def _profile(content: bytes, mode: str) -> Profile:
-    """A grey picture may have a profile for RGB: it is then taken as RGB, as browsers do."""
+    """An ICC profile for pixels of `mode`. A grey picture with a profile for RGB is taken as RGB, as browsers
+    do."""
     try:
         made = ImageCms.ImageCmsProfile(io.BytesIO(content))
         space, kind = made.profile.xcolor_space, made.profile.device_class
@@ -107,7 +105,8 @@ def _leading_from(made: ImageCms.ImageCmsProfile, mode: str) -> Profile:
 
 
 def _changes_little(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Tried on colours from all of the space."""
+    """Whether a transform changes no colour by more than SAME_WITHIN, tried on colours from all of the
+    space."""
     if mode == "L":
         tried = Image.frombytes("L", (16, 16), bytes(range(256)))
     else:
@@ -137,7 +136,7 @@ def _adobe() -> Profile:
 
 
 def _says_adobe(image: Image.Image) -> bool:
-    """Whether Exif says so. PNG is left alone: asking decodes it, and no camera writes it."""
+    """Whether Exif declares Adobe RGB. PNG is left alone: asking decodes it, and no camera writes it."""
     if image.format not in {"JPEG", "MPO", "TIFF"}:
         return False
     try:
@@ -149,8 +148,8 @@ def _says_adobe(image: Image.Image) -> bool:
 
 
 def matrix_profile(primaries: tuple[tuple[float, float, float], ...], gamma: float) -> bytes:
-    """An ICC profile (version 2.4) of a colour space given by what its red, green and blue are in XYZ under
-    D50, and by one exponent. Layout: ICC.1:2001-04, 6.1 to 6.5."""
+    """An ICC profile (version 2.4) of a colour space given by the XYZ of its red, green and blue under D50,
+    and by one exponent. Layout: ICC.1:2001-04, 6.1 to 6.5."""
 
     def fixed(number: float) -> bytes:
         return struct.pack(">i", round(number * 65536))

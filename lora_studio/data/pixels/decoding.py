@@ -1,5 +1,5 @@
-"""The one place where picture files are opened: looked at before they are decoded, the large ones one at a
-time, and brought into the form that everything else takes: upright RGB in sRGB, white where transparent."""
+"""The one place where picture files are opened: checked before they are decoded, large ones one at a time,
+and turned into upright RGB in sRGB, white where transparent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lora_studio.errors import DatasetError
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF")
 WANTED = "Use PNG, JPEG, WebP, AVIF, TIFF, GIF or BMP pictures."
 MOST_PIXELS = 89_000_000
-"""Of one picture, wherever it comes from; Pillow's own measure."""
+"""Pixels of one picture, wherever it comes from; Pillow's own measure."""
 LARGE_PIXELS = 4_000_000
 MOST_FILE_BYTES = 400_000_000
 OTHER_KINDS = (
@@ -44,7 +44,7 @@ OTHER_KINDS = (
     (4, b"ftypmif1", "a HEIC photo"),
 )
 NO_HEIC = "Install what reads them (pip install pillow-heif), or let the phone export JPEG."
-# What Pillow's decoders have been seen to raise on damaged files; UserWarning where warnings are made errors.
+# Exceptions seen from Pillow's decoders on damaged files; UserWarning where warnings are made errors.
 DAMAGE = (
     *(OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError),
     *(struct.error, zlib.error, UserWarning, RuntimeError, MemoryError, ZeroDivisionError, AttributeError),
@@ -56,7 +56,7 @@ TILE_WIDTH, TILE_LENGTH = 322, 323
 JPEG_SEGMENT = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
 SCAN_OF_JPEG, END_OF_JPEG = b"\xda", b"\xd9"
 MOST_SCANS = 100
-"""A progressive JPEG has some ten."""
+"""Scans of a progressive JPEG at most; the usual number is some ten."""
 
 # Above Pillow's measure there is a sentence from us, not a line on the terminal.
 warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -65,8 +65,8 @@ _turn = threading.RLock()
 
 @dataclass(frozen=True, kw_only=True)
 class Plain:
-    """Upright RGB without metadata. `was_transparent`: parts are white that were not; `was_animated`: it is
-    the first of several pictures; `colours`: what became of its colour profile."""
+    """A decoded picture, upright RGB without metadata. `was_transparent`: transparent parts became white;
+    `was_animated`: it is the first of several pictures; `colours`: the treatment of its colour profile."""
 
     image: Image.Image
     was_transparent: bool
@@ -76,16 +76,16 @@ class Plain:
 
 @contextlib.contextmanager
 def turn(size: tuple[int, int]) -> Iterator[None]:
-    """Large pictures are worked on one at a time in this process, so that many at once need no more memory
-    than one; small ones don't wait."""
+    """Inside the block, a large picture is the only one in this process, so that many at once need no more
+    memory than one; small ones don't wait."""
     with _turn if size[0] * size[1] > LARGE_PIXELS else contextlib.nullcontext():
         yield
 
 
 @contextlib.contextmanager
 def opened(file: str, source: Path | bytes, *, most_pixels: int = MOST_PIXELS) -> Iterator[Image.Image]:
-    """A picture that is not decoded yet; `file` is its name for people. Inside the block a large one has its
-    turn. Raises DatasetError with the reason in one sentence."""
+    """A picture that is not decoded yet; `file` is its name for people. Inside the block a large picture has
+    its turn. Raises DatasetError with the reason in one sentence."""
     with _open(file, source, most_pixels) as image:
         check_pixels(file, image.size, most_pixels)
         _check_tiles(file, image, most_pixels)
@@ -96,8 +96,8 @@ def opened(file: str, source: Path | bytes, *, most_pixels: int = MOST_PIXELS) -
 
 
 def decode(file: str, image: Image.Image, *, colours: bool = True) -> Plain:
-    """The pixels of an opened picture, which is closed; without `colours` its profile is passed over, as
-    masks want it. No more than about two copies are held at once. Raises DatasetError."""
+    """The pixels of an opened picture, which is closed; without `colours` the profile is ignored, as masks
+    want it. No more than about two copies are held at once. Raises DatasetError."""
     try:
         image.load()
         animated = bool(getattr(image, "is_animated", False)) and image.format != "MPO"  # phones: depth maps
@@ -116,8 +116,8 @@ def decode(file: str, image: Image.Image, *, colours: bool = True) -> Plain:
 
 
 def opacity(file: str, image: Image.Image) -> Image.Image | None:
-    """How opaque the places of an opened picture are, in grey and upright; None if all of it is. Raises
-    DatasetError."""
+    """The alpha channel of an opened picture, in grey and upright; None for a picture without transparency.
+    Raises DatasetError."""
     if not image.has_transparency_data:
         return None
     try:
@@ -128,7 +128,7 @@ def opacity(file: str, image: Image.Image) -> Image.Image | None:
 
 
 def sum_of(image: Image.Image) -> str:
-    """The SHA-256 sum of what a picture shows: its mode, its size and its pixels."""
+    """The SHA-256 sum of a picture's mode, size and pixels."""
     found = hashlib.sha256(f"{image.mode} {image.width} {image.height} ".encode())
     for top in range(0, image.height, STRIP):  # all of it at once would be one more copy
         found.update(image.crop((0, top, image.width, min(image.height, top + STRIP))).tobytes())
@@ -136,7 +136,7 @@ def sum_of(image: Image.Image) -> str:
 
 
 def check_pixels(file: str, size: tuple[int, int], most: int) -> None:
-    """Raises DatasetError."""
+    """Refuse a picture of more than `most` pixels. Raises DatasetError."""
     if size[0] * size[1] > most:
         raise too_large(file, f", {size[0]} × {size[1]}", most)
 
@@ -161,8 +161,8 @@ def turned_size(image: Image.Image) -> tuple[int, int]:
 
 
 def orientation(image: Image.Image) -> int:
-    """Exif's 1 to 8; 1 where it can't be read. A PNG may say it behind its pixels: only then are they
-    decoded."""
+    """Exif's orientation, 1 to 8; 1 where it can't be read. A PNG may have it behind its pixels: only then
+    are they decoded."""
     try:
         if image.format == "PNG" and "exif" not in image.info and not _says_more_at_its_end(image):
             found = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
@@ -216,7 +216,7 @@ def _other_kind(file: str, source: Path | bytes) -> DatasetError:
 
 
 def _check_tiles(file: str, image: Image.Image, most: int) -> None:
-    """A TIFF's tile may be far larger than its picture."""
+    """Refuse a TIFF with a too large tile, which may be far larger than the picture."""
     tags = getattr(image, "tag_v2", None)
     if tags is None:
         return
@@ -228,7 +228,8 @@ def _check_tiles(file: str, image: Image.Image, most: int) -> None:
 
 
 def _check_scans(file: str, content: bytes) -> None:
-    """A progressive JPEG is decoded once for each of its scans, and a scan may be of a few bytes."""
+    """Refuse a progressive JPEG of too many scans: it is decoded once for each, and a scan may have a few
+    bytes."""
     at, scans = 2, 0
     while (match := JPEG_SEGMENT.search(content, at)) and match[1] != END_OF_JPEG:
         scans += match[1] == SCAN_OF_JPEG
@@ -287,7 +288,7 @@ def _without_texts(content: bytes) -> bytes:
 
 
 def _says_more_at_its_end(image: Image.Image) -> bool:
-    """Whether a PNG has Exif or texts behind its pixels. Its file stays where it was read up to."""
+    """Whether a PNG has Exif or texts behind its pixels. The position in its file stays."""
     file = getattr(image, "fp", None)
     if file is None:
         return True

@@ -1,4 +1,4 @@
-"""Photos of Apple's phones, which Pillow reads where pillow-heif is installed (the extra `heic`)."""
+"""HEIC photos, which Pillow reads where pillow-heif is installed (the extra `heic`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 
 @functools.cache
 def with_heic() -> bool:
-    """Whether HEIC can be read here; from the first call on Pillow does so."""
+    """Whether HEIC can be read here. The first call registers pillow-heif with Pillow."""
     try:
         from pillow_heif import register_heif_opener
     except (ImportError, OSError):

@@ -1,4 +1,4 @@
-"""Masks that lie beside their pictures, by the names that other programs give them."""
+"""Masks beside their pictures, by the names that other programs give them."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 from PIL import Image, ImageChops
 
 ENDING = "-masklabel"
-"""Of OneTrainer, and of masks that we keep: no picture is called so."""
+"""Ending of OneTrainer's masks, and of masks that we keep: no picture is called so."""
 LIKELY = ("_mask", "-mask", ".mask")
-"""A picture may be called so, too: a mask is grey."""
+"""Endings of other programs' masks. A picture may have them, too: a mask is grey."""
 FOLDERS = {"mask", "masks"}
 SHAPE_TOLERANCE = 0.02
 
 
 def is_mask(stem: str) -> bool:
-    """Whether a file of this name can't be anything else."""
+    """Whether the name alone makes a file a mask."""
     return stem.lower().endswith(ENDING)
 
 
 def owner_stem(parts: Sequence[str]) -> str | None:
     """The name, without ending and in small letters, of the picture that a file would be the mask of; None
-    for a file whose path (inside of what was given) says nothing like it."""
+    for a path (inside of the upload) that is no mask's."""
     stem = Path(parts[-1]).stem.casefold()
     for ending in (ENDING, *LIKELY):
         if stem.endswith(ending) and stem != ending:
@@ -42,8 +42,8 @@ def same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
 
 
 def masks_among(files: Iterable[Path]) -> dict[Path, Path]:
-    """The masks among the picture files of a folder, with the picture that each belongs to. Of names that
-    pictures may have, too, only those are masks that are grey."""
+    """The masks among the picture files of a folder, with the picture that each belongs to. A file whose name
+    a picture may have, too, is a mask if it is grey."""
     files = list(files)
     owners: dict[str, Path] = {}
     for path in files:
@@ -58,7 +58,7 @@ def masks_among(files: Iterable[Path]) -> dict[Path, Path]:
 
 
 def is_grey(path: Path) -> bool:
-    """Whether a picture file can be a mask; not if it can't be read."""
+    """Whether a picture file is grey throughout, as a mask is; False if it can't be read."""
     from lora_studio.data.pixels.decoding import decode, opened
     from lora_studio.errors import DatasetError
 

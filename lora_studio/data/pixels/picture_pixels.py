@@ -1,4 +1,4 @@
-"""From a picture file to pixels: decoded, upright, in RGB, scaled and cut to its bucket."""
+"""Pixels of a picture file: decoded, upright, in RGB, scaled and cut to its bucket."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ FILTERS = {
 
 
 def open_picture(path: Path, *, colours: bool = True) -> Image.Image:
-    """Fully decoded, turned as its EXIF says, RGB in sRGB with anything transparent laid over white. Without
-    `colours` a profile is passed over. Raises DatasetError."""
+    """A picture decoded, turned as its EXIF says, RGB in sRGB with anything transparent laid over white.
+    Without `colours` a profile is ignored. Raises DatasetError."""
     with opened(path.name, path) as image:
         return decode(path.name, image, colours=colours).image
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What a picture file says of itself: the size that `open_picture` will give, and what becomes of its
+    """Facts from a picture's head: the size that `open_picture` will give, and the treatment of its
     colours."""
 
     size: tuple[int, int]
@@ -45,19 +45,19 @@ class Look:
 
     @property
     def mark(self) -> str:
-        """Tells the pixels from those that this file gave before profiles were read; empty where they are
-        the same."""
+        """A text for cache keys that tells the pixels from those read before colour profiles were; empty
+        where both are the same."""
         return f"srgb {PIL.features.version('littlecms2')}" if self.colours == "converted" else ""
 
 
 def look_at(path: Path) -> Look:
-    """Without decoding the picture. Raises DatasetError."""
+    """The facts in a picture's head, without decoding the picture. Raises DatasetError."""
     with opened(path.name, path) as image:
         return Look(size=turned_size(image), colours=profile_of(image).colours)
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """Width and height as `open_picture` will give them, from the file's head alone. Raises DatasetError."""
+    """Width and height of `open_picture`, from the file's head alone. Raises DatasetError."""
     return look_at(path).size
 
 
@@ -76,7 +76,7 @@ def fit(image: Image.Image, placement: Placement, interpolation: str | None = No
 
 
 def to_pixels(image: Image.Image, *, mirrored: bool = False) -> torch.Tensor:
-    """[3, h, w] in -1..1, 32 bit."""
+    """Pixels [3, h, w] in -1..1, 32 bit."""
     import torch
 
     array = numpy.asarray(image, dtype=numpy.float32) / 127.5 - 1.0
@@ -85,7 +85,7 @@ def to_pixels(image: Image.Image, *, mirrored: bool = False) -> torch.Tensor:
 
 
 def to_mask(image: Image.Image, size_step: int, *, mirrored: bool = False) -> torch.Tensor:
-    """[1, h, w] in 0..1: the mean of the `size_step` x `size_step` pixels of each place."""
+    """A mask [1, h, w] in 0..1: the mean of the `size_step` x `size_step` pixels of each place."""
     import torch
 
     grey = numpy.asarray(image, dtype=numpy.float32) / 255
@@ -96,8 +96,8 @@ def to_mask(image: Image.Image, size_step: int, *, mirrored: bool = False) -> to
 
 
 def mask_of(picture: Path, mask: Path | None) -> Image.Image | None:
-    """What weighs the places of a picture, in grey: the red of the mask picture, or without one how opaque
-    the picture itself is; None if it is opaque throughout. Raises DatasetError."""
+    """The weights of a picture's places, in grey: the red of the mask picture, or without one the picture's
+    own alpha channel; None if that is missing too. Raises DatasetError."""
     if mask is not None:
         return open_picture(mask, colours=False).getchannel("R")
     with opened(picture.name, picture) as image:

@@ -1,4 +1,4 @@
-"""What is said of pictures that can be used, but not quite as they are: a sentence for each kind of remark,
+"""Remarks on pictures that can be used, but not quite as they are: one sentence for each kind of remark,
 however many pictures it is about."""
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ NAMED = 3
 MUCH_LARGER, MUCH_KEPT = 1.25, 0.7
 TINY = 64
 LONGEST = 4
-"""How many times as long as wide a picture may be to be trained on whole: buckets go from 256 to 1024."""
+"""Length / width of a picture at most to be trained on whole: buckets go from 256 to 1024."""
 
 
 def named(files: Sequence[str], *, one: str = "picture", many: str = "pictures") -> str:
-    """`1 picture (a.png)`, `5 pictures (a.png, b.png, c.png and 2 more)`."""
-    more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
+    """A count with a few names: `1 picture (a.png)`, `5 pictures (a.png, b.png, c.png and 2 more)`."""
+    rest = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
     between = "; " if any(", " in file for file in files) else ", "
-    return f"{len(files)} {one if len(files) == 1 else many} ({between.join(files[:NAMED])}{more})"
+    return f"{len(files)} {one if len(files) == 1 else many} ({between.join(files[:NAMED])}{rest})"
 
 
 def colour_remarks(pictures: Sequence[tuple[str, Colours]]) -> Iterator[str]:
-    """`pictures` are names with what became of their colours."""
+    """Remarks on colour profiles. `pictures` are names with the treatment of their colours."""
     converted = [name for name, colours in pictures if colours == "converted"]
     unreadable = [name for name, colours in pictures if colours == "unreadable"]
     if converted:
@@ -37,7 +37,7 @@ def colour_remarks(pictures: Sequence[tuple[str, Colours]]) -> Iterator[str]:
 
 
 def placement_remarks(pictures: Sequence[tuple[str, Placement]]) -> Iterator[str]:
-    """On pictures that the training enlarges much, and on those of which it cuts much off."""
+    """Remarks on pictures that the training enlarges much, and on pictures that it cuts much off."""
     small, cut = [], []
     for name, placement in pictures:
         if not all(placement.original) or placement.note:
@@ -56,8 +56,8 @@ def placement_remarks(pictures: Sequence[tuple[str, Placement]]) -> Iterator[str
 
 
 def length_remarks(lengths: Sequence[tuple[str, int]], read: int) -> Iterator[str]:
-    """On captions that are longer than what is read of them. `lengths` are pictures with the tokens of their
-    captions."""
+    """A remark on captions of more tokens than the `read` ones. `lengths` are pictures with the tokens of
+    their captions."""
     longer = [(name, length) for name, length in lengths if length > read]
     if longer:
         name, most = max(longer, key=lambda pair: pair[1])
@@ -69,7 +69,8 @@ def length_remarks(lengths: Sequence[tuple[str, int]], read: int) -> Iterator[st
 
 
 def shape_remarks(pictures: Sequence[tuple[str, tuple[int, int]]]) -> Iterator[str]:
-    """On pictures that any base model enlarges or cuts. `pictures` are names with width and height."""
+    """Remarks on pictures that any base model enlarges or cuts. `pictures` are names with width and
+    height."""
     tiny = [f"{name}, {wide} × {high}" for name, (wide, high) in pictures if max(wide, high) < TINY]
     if tiny:
         yield f"{named(tiny)} tiny: training enlarges them, and they look blurred."

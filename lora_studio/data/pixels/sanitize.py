@@ -1,4 +1,4 @@
-"""One uploaded picture: judged by its content, not its name, and brought into the one form that is kept."""
+"""Sanitizing of one uploaded picture: checked by its content, not its name, and decoded."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ MOST_PIXELS = 40_000_000
 LEAST_SIDE = 32
 FREE_PIXELS = 200_000_000
 PIXELS_A_BYTE = 60
-"""Even drawings have fewer; photographs have about 4, and a bomb a thousand."""
+"""Pixels a byte at most: even drawings have fewer; photographs have about 4, and a bomb a thousand."""
 
 
 @dataclass(kw_only=True)
 class PixelBudget:
-    """How many pixels all pictures of an upload may have: more, the more was sent for them."""
+    """A limit on the pixels of all pictures of an upload, which grows with the bytes sent for them."""
 
     pixels: int = 0
     content: int = 0
 
     def take(self, file: str, size: tuple[int, int], content: int) -> None:
-        """Count a picture of `content` bytes. Raises DatasetError when it is too much."""
+        """Count a picture of `content` bytes. Raises DatasetError when it exceeds the budget."""
         pixels = size[0] * size[1]
         if self.pixels + pixels > FREE_PIXELS + PIXELS_A_BYTE * (self.content + content):
             raise DatasetError(

@@ -1,4 +1,4 @@
-"""What lies among pictures and is none of them: thumbnails and trash of systems, caches of trainers."""
+"""Stray files among pictures: thumbnails and trash of systems, caches of trainers."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ FILES = {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r
 HIDDEN_TRASH = (".trash", ".thumb", ".ipynb_checkpoints", ".@__thumb")
 STARTS = (".", "synophoto_", "synofile_thumb", "synoindex_")
 CACHES = (".npz", ".npy", ".pt", ".pth", ".safetensors", ".latent", ".latents", ".lmdb", ".pkl")
-"""What sd-scripts, OneTrainer, SimpleTuner, ai-toolkit and we keep of encoded pictures."""
+"""Endings of latents and texts cached by sd-scripts, OneTrainer, SimpleTuner, ai-toolkit and us."""
 CONDITIONS = ("-condlabel",)
-"""OneTrainer's pictures for models that draw after another picture."""
+"""Endings of OneTrainer's pictures for models that draw after another picture."""
 
 
 def is_trash(folder: str) -> bool:
-    """Whether systems call a folder so that people have not made."""
+    """Whether a folder's name is one that systems give, not people."""
     return folder.lower() in FOLDERS or folder.lower().startswith(HIDDEN_TRASH)
 
 
 def leftover(parts: Sequence[str]) -> Leftover:
-    """What a file is by its path inside of what was given; empty for one that may be meant."""
+    """The kind of a stray file by its path inside of the upload; empty for a file that may be meant."""
     names = [part.lower() for part in parts]
     if any(name in FOLDERS or name.startswith(".") for name in names[:-1]):
         return "of a system"
@@ -39,7 +39,7 @@ def leftover(parts: Sequence[str]) -> Leftover:
 
 
 def leftover_remarks(found: Sequence[tuple[Leftover, str]]) -> Iterator[str]:
-    """A line for each kind. `found` are kinds with names for people."""
+    """A sentence for each kind of stray file. `found` are kinds with names for people."""
     lines: dict[Leftover, tuple[str, str]] = {
         "of a system": ("file", "that systems leave behind"),
         "cache": ("cache", "of other trainings"),

@@ -1,4 +1,4 @@
-"""Small WebP pictures of larger ones, made when first asked for. They may be deleted at any time."""
+"""Thumbnails: small WebP pictures, made when first asked for. They may be deleted at any time."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SIDE = 256
 
 def thumbnail(picture: Path, folder: Path) -> str:
     """The path of a WebP of at most SIDE x SIDE pixels in `folder`; empty when the picture can't be read. Its
-    name follows from the picture's place, size and time, so a changed picture gets another one; one that
-    can't be read leaves a mark, and is not tried or told of again."""
+    name follows from the picture's place, size and time, so a changed picture gets another one; an unreadable
+    picture leaves a mark, and is neither tried nor logged again."""
     from lora_studio.data.pixels.decoding import DAMAGE, decode, opened
 
     try:

@@ -1,1 +1,1 @@
-"""Which pictures a run trains on: folders, subsets, dataset configs."""
+"""The pictures that a run trains on: folders, subsets, dataset configs."""

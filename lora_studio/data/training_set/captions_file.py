@@ -1,5 +1,5 @@
-"""Captions of many pictures in one JSON file, in the form that sd-scripts' fine-tuning reads:
-`{"picture": {"caption": ..., "tags": ...}}`."""
+"""Captions of many pictures in one JSON file, in the form of sd-scripts' fine-tuning: `{"picture":
+{"caption": ..., "tags": ...}}`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from lora_studio.errors import DatasetError
 
 
 def read_captions_file(subset: Subset, notes: list[str]) -> dict[Path, str]:
-    """Pictures with their captions, in the order of their names. A picture that is named and not there is
-    noted. Raises DatasetError."""
+    """Pictures with their captions, in the order of their names. A named picture that is missing is noted.
+    Raises DatasetError."""
     assert subset.captions_file is not None
     entries = _entries(subset.captions_file)
     files = {path.stem: path for path in picture_files(subset.folder)} if subset.folder.is_dir() else {}
@@ -27,8 +27,8 @@ def read_captions_file(subset: Subset, notes: list[str]) -> dict[Path, str]:
         else:
             found[path] = caption_of(entry)
     if gone:
-        more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
-        notes.append(f"{subset.captions_file.name} names {gone[0]}{more}, which is not there: left out.")
+        rest = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+        notes.append(f"{subset.captions_file.name} names {gone[0]}{rest}, which is not there: left out.")
     return dict(sorted(found.items()))
 
 
@@ -50,7 +50,8 @@ def _entries(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _picture(key: str, folder: Path, files: dict[str, Path]) -> Path | None:
-    """A key may be a path, a file name, or a file name without its ending."""
+    """The picture of a key, which may be a path, a file name, or a file name without its ending; None where
+    there is none."""
     for path in (folder / key, Path(key)):
         if path.is_file():
             return path

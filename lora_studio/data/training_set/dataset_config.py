@@ -55,7 +55,7 @@ LONGEST_NAME = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Options with the place they stand in, for messages."""
+    """A table's options, and its place in the file for messages."""
 
     where: str
     options: Mapping[str, Any]
@@ -140,7 +140,7 @@ def _bounded(table: Table, option: str, value: Any) -> None:
 
 
 def _settings(base: DatasetGroup, tables: list[Table]) -> DatasetGroup:
-    """`base` with what the tables say, later ones going first."""
+    """`base` with the options of these tables, the last of which wins. Raises ConfigError."""
     changed: dict[str, Any] = {}
     for table in tables:
         for option, value in table.options.items():
@@ -153,9 +153,9 @@ def _settings(base: DatasetGroup, tables: list[Table]) -> DatasetGroup:
         name = str(problem["loc"][-1]) if problem["loc"] else ""
         option = next((key for key, value in OF_DATASETS.items() if value == name), name)
         table = next((table for table in reversed(tables) if option in table.options), tables[-1])
-        said = problem["msg"].removeprefix("Value error, ")
+        problem_text = problem["msg"].removeprefix("Value error, ")
         raise _refusal(
-            table.where, f"{option}: {said[0].lower()}{said[1:]} (got {problem['input']!r})"
+            table.where, f"{option}: {problem_text[0].lower()}{problem_text[1:]} (got {problem['input']!r})"
         ) from None
 
 
@@ -181,8 +181,8 @@ def _subsets(
         if options.get("num_repeats") == 0:
             notes.append(f"{table.where} is left out: its num_repeats is 0.")
             continue
-        own = Table(where=table.where, options={**table.options, **_absolute(table, path)})
-        subset = _subset(own, options, _settings(settings, [own]))
+        resolved = Table(where=table.where, options={**table.options, **_absolute(table, path)})
+        subset = _subset(resolved, options, _settings(settings, [resolved]))
         if any(other.folder == subset.folder and other.name == subset.name for other in found):
             notes.append(f"{table.where} is left out: {subset.name} is in the dataset already.")
             continue
@@ -230,8 +230,9 @@ def _datasets_refusals(table: Table, options: Mapping[str, Any]) -> None:
 
 
 def _skipped_area(table: Table, options: Mapping[str, Any]) -> int:
-    """Of `skip_image_resolution`: pictures of this many pixels or fewer stay out of a dataset, so that of
-    several resolutions each takes what is large enough for it."""
+    """`skip_image_resolution` in pixels, 0 without: pictures of this many pixels or fewer stay out of a
+    dataset, so that each of several resolutions takes the pictures that are large enough for it. Raises
+    ConfigError."""
     value = options.get("skip_image_resolution")
     if value is None:
         return 0

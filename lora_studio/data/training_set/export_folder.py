@@ -20,7 +20,8 @@ def export_folder(
     pictures: Sequence[tuple[Path, str]], folder: Path, *, root: Path, subfolder: str, trigger_word: str
 ) -> Path:
     """Copy pictures with captions into `folder`, which appears only when it is whole. Pictures directly in
-    `root` go into `subfolder`; those in Kohya folders below it keep theirs. Raises DatasetError, OSError."""
+    `root` go into `subfolder`; pictures in Kohya folders below it keep theirs. Raises DatasetError,
+    OSError."""
     folder = folder.expanduser().absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DatasetError(f"{folder} is there already.", "Choose a new folder.", path=folder)
@@ -43,9 +44,9 @@ def export_folder(
 
 
 def _subfolder(path: Path, root: Path, default: str) -> str:
-    own = path.parent.name
-    if path.parent != root and KOHYA_FOLDER.fullmatch(own):
-        return own
+    name = path.parent.name
+    if path.parent != root and KOHYA_FOLDER.fullmatch(name):
+        return name
     return NOT_IN_NAMES.sub(" ", default).strip(" .")
 
 

@@ -1,4 +1,5 @@
-"""Which pictures a run trains on, with their captions, repeats and options. The files are not opened yet."""
+"""The pictures that a run trains on, with their captions, repeats and options. The files are not decoded
+yet."""
 
 from __future__ import annotations
 
@@ -34,8 +35,8 @@ __all__ = ["ENDINGS", "Picture", "PictureFolder", "picture_files", "read_folder"
 @dataclass(frozen=True, kw_only=True)
 class Picture:
     """A picture file with its finished caption (several lines where wildcards choose one). `folder` is the
-    name of the subset it came from, `subset` and `dataset` their numbers, `settings` what holds for it (None:
-    the run's own settings), `weight` the factor of its loss, `mask` the picture that weighs its places."""
+    name of the subset it came from, `subset` and `dataset` are their numbers, `settings` those of the subset
+    (None: the run's own), `weight` the factor of its loss, `mask` the picture that weighs its places."""
 
     path: Path
     caption: str
@@ -51,7 +52,8 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class PictureFolder:
-    """`datasets` holds the settings of each dataset: its sizes, buckets and batches."""
+    """The pictures of a run. `datasets` holds the settings of each dataset: its sizes, buckets and
+    batches."""
 
     pictures: tuple[Picture, ...]
     notes: tuple[str, ...] = ()
@@ -60,7 +62,7 @@ class PictureFolder:
 
 
 def read_folder(data: DatasetGroup) -> PictureFolder:
-    """All pictures of a run in a fixed order: those trained on, then those for regularisation. Raises
+    """The pictures of a run in a fixed order: first those trained on, then those for regularisation. Raises
     DatasetError, ConfigError."""
     if data.dataset_config:
         datasets, subsets, notes = config_subsets(data)
@@ -155,7 +157,7 @@ def _captions(subset: Subset, notes: list[str]) -> dict[Path, str]:
 
 
 def _fill_from_table(subset: Subset, found: dict[Path, str], notes: list[str]) -> None:
-    """Captions of pictures that have no file of their own."""
+    """Give pictures without a caption file the captions of the folder's table."""
     table, captions = folder_captions(subset.folder)
     bare = [path for path, caption in found.items() if not caption]
     filled = []
@@ -178,7 +180,7 @@ def _faceless(pictures: list[Path]) -> Iterator[str]:
 
 
 def _masks(subset: Subset, pictures: list[Path], notes: list[str]) -> dict[str, Path]:
-    """Mask pictures by the name of the picture without its ending."""
+    """Mask pictures by the name of the picture without its ending. Raises DatasetError."""
     data = subset.settings
     if not data.masked_loss:
         if not data.alpha_mask and subset.folder.is_dir() and (beside := masks_beside(subset.folder)):

@@ -1,4 +1,4 @@
-"""How often regularisation pictures are shown: as often as the training pictures, taken together."""
+"""Repeats of regularisation pictures: shown as often as the training pictures, taken together."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from lora_studio.data.training_set.folders import Picture
 
 
 def shared_repeats(pictures: Sequence[Picture]) -> list[int]:
-    """The repeats that each picture gets.
+    """The repeats of each picture.
 
-    Kohya's rule, for each dataset: each regularisation picture gets the repeats of its folder until there
-    are as many showings as of training pictures; while there are fewer, each in turn gets one more. Those
-    that are not reached get 0.
+    Kohya's rule, for each dataset: each regularisation picture gets the repeats of its folder until there are
+    as many showings as of training pictures; while there are fewer, each in turn gets one more. Pictures that
+    are not reached get 0.
     """
     found = [picture.repeats for picture in pictures]
     for dataset in {picture.dataset for picture in pictures}:
@@ -25,12 +25,12 @@ def shared_repeats(pictures: Sequence[Picture]) -> list[int]:
     return found
 
 
-def _shares(own: Sequence[int], wanted: int) -> list[int]:
-    found, shown = [0] * len(own), 0
-    for place, repeats in enumerate(own):
+def _shares(repeats_of_folders: Sequence[int], wanted: int) -> list[int]:
+    found, shown = [0] * len(repeats_of_folders), 0
+    for place, repeats in enumerate(repeats_of_folders):
         if shown < wanted:
             found[place] = repeats
             shown += repeats
-    for turn in range(wanted - shown if own else 0):
-        found[turn % len(own)] += 1
+    for turn in range(wanted - shown if repeats_of_folders else 0):
+        found[turn % len(repeats_of_folders)] += 1
     return found

@@ -1,4 +1,4 @@
-"""Sets of pictures that share a folder and options, as Kohya's folder layout or a dataset config has them."""
+"""Subsets: pictures that share a folder and options, from Kohya's folder layout or a dataset config."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from lora_studio.kohya_config.option_values import expanded
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".avif", ".gif", ".tif", ".tiff"})
 HEIC_ENDINGS = frozenset({".heic", ".heif"})
-"""Read where pillow-heif is installed."""
+"""Endings that are read where pillow-heif is installed."""
 KOHYA_FOLDER = re.compile(r"(\d+)_(.+)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subset:
-    """`settings` hold for these pictures, `dataset` is the number of the dataset they belong to; `words` are
-    the caption of pictures that have none; `captions_file` is a JSON file with pictures and captions.
-    Pictures of `skipped_area` pixels or fewer are left out."""
+    """A folder of pictures with their settings. `dataset` is the number of the dataset they belong to;
+    `words` are the caption of pictures that have none; `captions_file` is a JSON file with pictures and
+    captions. Pictures of `skipped_area` pixels or fewer are left out."""
 
     folder: Path
     settings: DatasetGroup
@@ -41,7 +41,7 @@ class Subset:
 
     @property
     def name(self) -> str:
-        """What metadata calls it."""
+        """The subset's name in metadata."""
         return self.captions_file.name if self.captions_file else self.folder.name
 
 
@@ -54,14 +54,14 @@ def folder_subsets(data: DatasetGroup) -> tuple[list[Subset], list[str]]:
         subsets.append(Subset(folder=root, settings=data, repeats=data.num_repeats, captions_file=captions))
     if data.reg_data_dir:
         # The trigger word stands for the subject, and regularisation pictures show others of its kind.
-        own = data.model_copy(update={"trigger_word": "", "num_repeats": 1})
-        more, more_notes = _layout(existing_folder(data.reg_data_dir), own, is_reg=True)
-        subsets, notes = subsets + more, notes + more_notes
+        reg_settings = data.model_copy(update={"trigger_word": "", "num_repeats": 1})
+        reg_subsets, more_notes = _layout(existing_folder(data.reg_data_dir), reg_settings, is_reg=True)
+        subsets, notes = subsets + reg_subsets, notes + more_notes
     return subsets, notes
 
 
 def existing_folder(named: str | Path) -> Path:
-    """Raises DatasetError if there is no such folder."""
+    """The folder of this name. Raises DatasetError if there is none."""
     folder = expanded(named)
     if not os.path.isdir(folder):
         raise DatasetError(
@@ -71,17 +71,16 @@ def existing_folder(named: str | Path) -> Path:
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """The picture files directly in a folder, sorted by name; hidden ones, masks and what systems leave
-    behind are left out. Raises DatasetError."""
+    """The picture files directly in a folder, sorted by name, without hidden ones, masks and stray files of
+    systems. Raises DatasetError."""
     found = _image_files(folder)
     masks = masks_among(found)
     return [path for path in found if path not in masks and not is_mask(path.stem)]
 
 
 def masks_beside(folder: Path) -> dict[str, Path]:
-    """Masks that lie with the pictures of a folder, by the name of the picture without its ending: beside
-    it, or in a folder `masks` or `mask` here or next to a `<repeats>_<class>` folder. Raises
-    DatasetError."""
+    """Masks of the pictures in a folder, by the name of the picture without its ending: beside the picture,
+    or in a folder `masks` or `mask` here or next to a `<repeats>_<class>` folder. Raises DatasetError."""
     pictures = picture_files(folder)
     found = {owner.stem: mask for mask, owner in masks_among(_image_files(folder)).items()}
     roots = [folder, *([folder.parent] if KOHYA_FOLDER.fullmatch(folder.name) else [])]
@@ -95,8 +94,7 @@ def masks_beside(folder: Path) -> dict[str, Path]:
 
 
 def has_masks(root: Path) -> bool:
-    """Whether masks lie with the pictures of a plain folder, or of one in Kohya's layout. Raises
-    DatasetError."""
+    """Whether pictures of a plain folder, or of one in Kohya's layout, have masks. Raises DatasetError."""
     folders = [root / name for name in _names(root) if KOHYA_FOLDER.fullmatch(name)]
     return any(masks_beside(folder) for folder in (root, *folders) if folder.is_dir())
 
