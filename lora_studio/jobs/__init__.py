@@ -1,1 +1,1 @@
-"""The queue of trainings and the workers that run them."""
+"""The queues of trainings and generations, the workers that run them, and the mirror."""

@@ -1,4 +1,5 @@
-"""One at a time: what takes minutes of the machine is done once at a time, whichever way it was asked for."""
+"""Locks for actions that take minutes of the machine: one of a kind at a time, on the page, over the API, on
+the command line."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """`doing` finishes "Another ... ."; `waiting` is how many may wait for their turn."""
+    """A kind of action. `doing` finishes "Another ... ."; `waiting` is how many may wait for their turn."""
 
     doing: str
     waiting: int
@@ -25,7 +26,7 @@ KINDS: Mapping[str, Kind] = {
     "upload": Kind(doing="set of pictures is being read", waiting=3),
     "import": Kind(doing="file is being taken into the library", waiting=3),
 }
-"""Who waits holds a thread, and those are few: the page needs them."""
+"""Kinds of actions by name. An action that waits holds a thread, and those are few: the page needs them."""
 
 
 @dataclass
@@ -35,14 +36,16 @@ class _Place:
 
 
 class ActionLocks:
+    """One lock for each of KINDS."""
+
     def __init__(self) -> None:
         self._counting = threading.Lock()
         self._places = {name: _Place() for name in KINDS}
 
     @contextmanager
     def take(self, name: str) -> Iterator[None]:
-        """One of KINDS, for the time of the block. Raises DeviceBusy when too many wait already, or none may
-        and one is at it."""
+        """Hold the lock of one of KINDS for the time of the block. Raises DeviceBusy when too many wait
+        already, or when the lock is taken and none may wait."""
         kind, place = KINDS[name], self._places[name]
         busy = DeviceBusy(f"Another {kind.doing}.", "Try again when it is done.")
         with self._counting:

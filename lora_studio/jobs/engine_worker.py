@@ -1,4 +1,4 @@
-"""Which worker runs a training: the one that its engine names."""
+"""The worker of a training: the one that its engine names."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from lora_studio.training_request import RunRequest
 
 
 class EngineWorker:
-    """Hands each training to the worker of its engine: `own` is the one that trains in this process."""
+    """A worker that hands each training to the worker of its engine: `in_process` is the one that trains in
+    this process."""
 
-    def __init__(self, own: Worker, settings: Settings, lease: DeviceLease) -> None:
+    def __init__(self, in_process: Worker, settings: Settings, lease: DeviceLease) -> None:
         self._by_engine: dict[str, Worker] = {
-            "lora-studio": own,
+            "lora-studio": in_process,
             "sd-scripts": SdScriptsWorker(settings, lease),
         }
 
     def run(self, request: RunRequest, emit: Emit, should_stop: ShouldStop) -> None:
-        """As the engine's own worker."""
+        """Run a training by its engine's worker. Raises as that worker does."""
         self._by_engine[request.config.run.engine].run(request, emit, should_stop)

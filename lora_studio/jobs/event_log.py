@@ -11,7 +11,7 @@ from lora_studio.events import Event, event_to_json
 
 
 class EventLog:
-    """Appends to the files of one job. Raises OSError."""
+    """The files of one job. Raises OSError."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -1,6 +1,7 @@
-"""Where the events of a run go: the database and the job's folder. Trouble there never reaches the run.
+"""The sink of a run's events: the database and the job's folder. A failure there never reaches the run.
 
-What the database does not take goes into a file of its own meanwhile, see `store/event_spool.py`."""
+Events that the database can't take meanwhile go into a file of their own, see `store/event_spool.py`.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +21,13 @@ from lora_studio.store.job_store import JobStore
 logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS, LONGEST_PAUSE = 1.0, 30.0
-"""After an event could not be stored, the run goes on for so long before the next try, each time twice as
-long: a try on a locked database takes seconds."""
+"""Seconds between a failed try to store events and the next, doubled each time: a try on a locked database
+takes seconds."""
 KEPT_EVENTS = 100_000
 
 
 class EventSink:
-    """The `emit` of one run. What the database does not take now is kept, in order, and tried again."""
+    """The `emit` of one run. Events that the database can't take now are kept, in order, and tried again."""
 
     def __init__(
         self, store: JobStore, job_id: str, event_log: EventLog, on_change: Callable[[], None] = lambda: None
@@ -39,11 +40,11 @@ class EventSink:
         self._unstored = EventSpool(event_log.folder)
         self._kept, self._is_in_file = 0, False
         self._try_again_at, self._pause = 0.0, PAUSE_SECONDS
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     @property
     def folder(self) -> Path:
-        """The job's own."""
+        """The job's folder."""
         return self._journal.folder
 
     def __call__(self, event: Event) -> None:
@@ -90,7 +91,7 @@ class EventSink:
             self._is_in_file = False
 
     def _keep_waiting(self) -> None:
-        """`_kept` of those that wait are in the file already."""
+        """Append waiting events to the spool, but for the first `_kept`, which are in it already."""
         new = list(islice(self._waiting, self._kept, None))
         self._is_in_file = True
         self._unstored.add(new)
@@ -100,8 +101,8 @@ class EventSink:
         try:
             write()
         except Exception:  # the event fan-out: a sink cannot hurt a run
-            if where not in self._told:
-                self._told.add(where)
+            if where not in self._logged:
+                self._logged.add(where)
                 logger.exception("events of job %s can't be written to %s for now", self._job_id, where)
             return False
         return True

@@ -1,4 +1,5 @@
-"""Generations one after another in a thread of their own. Whoever asks gets a ticket, and may look away."""
+"""The queue of generations, run one after another in a thread of its own. A client gets a job at once, and
+may look away."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 MOST_WAITING = 20
 MOST_KEPT = 40
-"""Tickets that have ended are remembered as long as there are fewer after them; their pictures stay."""
+"""Ended generations that are remembered; the pictures of forgotten ones stay."""
 MOST_NOTES = 20
 
 
@@ -51,8 +52,8 @@ class GenerationState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationResult:
-    """What a generation brought: the pictures, beside each of them the base's own where it was asked for
-    (fewer when stopped), and how they lie in a grid."""
+    """The pictures of a generation (fewer when stopped), the base's own beside each of them where those were
+    asked for, and their places in a grid."""
 
     images: tuple[ImageRecord, ...] = ()
     beside: tuple[ImageRecord, ...] = ()
@@ -70,10 +71,10 @@ Work = Callable[[Emit, ShouldStop], GenerationResult]
 @dataclass(frozen=True, kw_only=True)
 class GenerationJob:
     """One generation at one moment. `ahead` counts those that come before it; `image` of `images` and `step`
-    of `total_steps` say where it is; `phase`, `done`, `total` and `note` are those of the last PhaseAdvanced;
-    `preview` is what the picture in work looks like by now, the
-    `previews`th; `saved` are the files written so far, `made` what
-    it all came to in the end. `seconds` it has run; `session` is who asked, a client's own word."""
+    of `total_steps` are its progress; `phase`, `done`, `total` and `note` are those of the last
+    PhaseAdvanced; `preview` is a small file of the picture in work, the `previews`th; `saved` are the files
+    written so far, `made` is the result in the end. `seconds` is the time it has run; `session` is the
+    client's name for itself."""
 
     id: str
     title: str = ""
@@ -110,7 +111,8 @@ class GenerationJob:
 
 
 class GenerationQueue:
-    """`revision` changes whenever anything about a ticket does. The thread starts with the first ticket."""
+    """The queue of this process. `revision` changes with anything about a generation. The thread starts with
+    the first one."""
 
     def __init__(self, *, most_waiting: int = MOST_WAITING, most_kept: int = MOST_KEPT) -> None:
         self._most_waiting, self._most_kept = most_waiting, most_kept
@@ -144,12 +146,12 @@ class GenerationQueue:
             return self._seen(ticket)
 
     def ticket(self, ticket_id: str) -> GenerationJob:
-        """Raises StoreError."""
+        """The generation of an id. Raises StoreError."""
         with self._changed:
             return self._seen(self._known(ticket_id))
 
     def tickets(self) -> list[GenerationJob]:
-        """Newest first."""
+        """The remembered generations, newest first."""
         with self._changed:
             return [self._seen(ticket) for ticket in reversed(self._tickets.values())]
 
@@ -158,8 +160,8 @@ class GenerationQueue:
             return self._seen(self._tickets[self._current]) if self._current else None
 
     def cancel(self, ticket_id: str) -> GenerationJob:
-        """Stop one: at once while it waits, else within a denoising step, keeping the pictures done so far.
-        One that has ended stays as it is. Raises StoreError."""
+        """Stop a generation: at once while it waits, else within a denoising step, keeping the pictures done
+        so far. An ended one stays as it is. Raises StoreError."""
         with self._changed:
             ticket = self._known(ticket_id)
             if ticket.state is GenerationState.WAITING:
@@ -171,20 +173,20 @@ class GenerationQueue:
             return self._seen(self._tickets[ticket_id])
 
     def cancel_all_of(self, session: str) -> list[GenerationJob]:
-        """Stop what one session asked for and what has not ended."""
+        """Stop the generations of one session that have not ended."""
         with self._changed:
             ids = [one.id for one in self._tickets.values() if one.session == session and one.state.active]
         return [self.cancel(ticket_id) for ticket_id in ids]
 
     def wait(self, ticket_id: str, timeout: float | None = None) -> GenerationJob:
-        """The ticket once it has ended, or as it is after `timeout` seconds. Raises StoreError."""
+        """The generation once it has ended, or as it is after `timeout` seconds. Raises StoreError."""
         with self._changed:
             self._known(ticket_id)
             self._changed.wait_for(lambda: not self._known(ticket_id).state.active, timeout)
             return self._seen(self._known(ticket_id))
 
     def close(self, timeout: float | None = 30.0) -> None:
-        """Stop all of them and let go of the thread."""
+        """Stop all generations and end the thread."""
         with self._changed:
             self._closing = True
             active = [one.id for one in self._tickets.values() if one.state.active]
@@ -204,7 +206,7 @@ class GenerationQueue:
             self._run(ticket_id, self._work[ticket_id])
 
     def _next(self) -> str | None:
-        """Wait for the next ticket and take it; None when the queue closes."""
+        """Wait for the next generation and take it; None when the queue closes."""
         with self._changed:
             self._changed.wait_for(lambda: self._closing or self._waiting)
             if not self._waiting:
@@ -226,9 +228,9 @@ class GenerationQueue:
         except Exception:  # the worker: the next one in the queue must not suffer
             number = secrets.token_hex(3)
             logger.exception("bug %s in a generation", number)
-            said = "Something went wrong inside LoRA Studio."
+            message = "Something went wrong inside LoRA Studio."
             hint = f"Its log has the details under the number {number}."
-            ended = {"state": GenerationState.FAILED, "message": said, "hint": hint}
+            ended = {"state": GenerationState.FAILED, "message": message, "hint": hint}
         with self._changed:
             seconds = time.monotonic() - self._started
             self._current = ""
@@ -261,7 +263,7 @@ class GenerationQueue:
         return self._tickets[ticket_id]
 
     def _seen(self, ticket: GenerationJob) -> GenerationJob:
-        """With what follows from the moment: its place in the queue, its seconds."""
+        """A generation with its present place in the queue and its present seconds."""
         if ticket.state is GenerationState.WAITING:
             return replace(ticket, ahead=self._waiting.index(ticket.id) + bool(self._current))
         if ticket.state is GenerationState.RUNNING:
@@ -275,7 +277,7 @@ class GenerationQueue:
 
 
 def _news(ticket: GenerationJob, event: Event) -> dict[str, Any]:
-    """What an event changes about a ticket; empty for nothing."""
+    """The fields of a generation that an event changes."""
     match event:
         case Started():
             return {"images": max(ticket.images, event.images)}

@@ -1,4 +1,4 @@
-"""Training in a thread of this process, under the device lease."""
+"""The worker that trains in a thread of this process, under the device lease."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ HOLDER = "training"
 
 
 class ThreadWorker:
-    """Holds the device for a whole training and lets waiting generations go first between two steps."""
+    """A worker that holds the device for a whole training and lets waiting generations go first between two
+    steps."""
 
     def __init__(self, lease: DeviceLease) -> None:
         self._lease = lease
 
     def run(self, request: RunRequest, emit: Emit, should_stop: ShouldStop) -> None:
-        """Returns when the training has ended, stopped or paused; a job's folder is of no use to it. Raises
-        StudioError and what the libraries raise."""
+        """Train until the end, a stop or a pause. Raises StudioError and whatever the libraries raise."""
         from lora_studio.trainer import train  # loads torch; the device stays free meanwhile
 
-        told: list[Command] = []  # while waiting for the device
+        early_commands: list[Command] = []  # while waiting for the device
 
         def asked_between_steps() -> bool:
             self._lease.give_way(HOLDER)
             return should_stop()
 
         def gives_up() -> bool:
-            told.extend(iter(request.commands, None))
-            return should_stop() or "pause" in told
+            early_commands.extend(iter(request.commands, None))
+            return should_stop() or "pause" in early_commands
 
         def next_command() -> Command | None:
-            return told.pop(0) if told else request.commands()
+            return early_commands.pop(0) if early_commands else request.commands()
 
         try:
             with self._lease.hold(HOLDER, give_up=gives_up):

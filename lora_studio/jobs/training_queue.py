@@ -1,4 +1,4 @@
-"""One training after the other, in a thread of its own, with all state in the store."""
+"""The queue of trainings, run one after the other in a thread of its own, with all state in the store."""
 
 from __future__ import annotations
 
@@ -35,14 +35,15 @@ FROM_THE_START = "It begins from the start: no state was saved before it ended."
 
 
 class Worker(Protocol):
-    """Runs one training. It ends with a Finished, Stopped or Paused event, or with an exception."""
+    """A runner of one training. It ends with a Finished, Stopped or Paused event, or with an exception."""
 
     def run(self, request: RunRequest, emit: Emit, should_stop: ShouldStop) -> None: ...
 
 
 class TrainingQueue:
-    """`on_finished` is called in the worker's thread after each training that finished or was stopped. The
-    store is shared with other processes: a queue runs its own jobs and those of processes that are gone."""
+    """The queue of this process. The store is shared with other processes: a queue runs its own jobs and
+    those of dead processes. `on_finished` is called in the worker's thread after each training that finished
+    or was stopped."""
 
     def __init__(
         self,
@@ -65,8 +66,8 @@ class TrainingQueue:
         self._only = ""
 
     def start(self, *, only: str = "") -> None:
-        """Clear up after processes that are gone, then run what waits. With `only`, run that job and take
-        over nobody else's. A second call does nothing."""
+        """Clear up after dead processes, then run the waiting jobs. With `only`, run that job and take over
+        nobody else's. A second call does nothing."""
         if self._threads:
             return
         self._only = only
@@ -95,7 +96,8 @@ class TrainingQueue:
             thread.join(max(0.0, give_up - time.monotonic()))
 
     def submit(self, config: TrainConfig) -> JobRecord:
-        """Put a training into the queue. Raises ConfigError when its folder is spoken for, StoreError."""
+        """Put a training into the queue. Raises ConfigError when another job writes to its folder, DeviceBusy
+        when too many wait, DiskFull, StoreError."""
         return self._submit(config)
 
     def _submit(self, config: TrainConfig, fork_of: str = "") -> JobRecord:
@@ -106,7 +108,7 @@ class TrainingQueue:
         return job
 
     def _check_limits(self, output_dir: str) -> None:
-        """Raises DeviceBusy when too many wait, DiskFull."""
+        """Refuse a training that there is no place for. Raises DeviceBusy when too many wait, DiskFull."""
         waiting = sum(job.status is JobStatus.QUEUED for job in self._store.active())
         if waiting >= MOST_WAITING:
             raise DeviceBusy(
@@ -128,8 +130,8 @@ class TrainingQueue:
         return self._submit(self._under_a_free_name(job_id), fork_of=str(state))
 
     def resume(self, job_id: str) -> JobRecord:
-        """Let a paused, interrupted, stopped or failed job go on where its last state is, or begin anew when
-        it ended before it had one. Raises StoreError when it is done or its state is gone, ConfigError when
+        """Let a paused, interrupted, stopped or failed job go on at its last state, or begin anew when it
+        ended before it had one. Raises StoreError when it is done or its state is gone, ConfigError when
         another job writes to its folder meanwhile."""
         if self._store.get(job_id).status.active:
             self.clear_up()  # its program may have been killed since anybody looked
@@ -142,8 +144,9 @@ class TrainingQueue:
         return job
 
     def pause(self, job_id: str) -> JobRecord:
-        """A waiting job is paused at once, a running one after its step: it lets go of the device and can be
-        resumed, also after a restart. Raises StoreError when it does neither."""
+        """Pause a waiting job at once, a running one after its step: it lets go of the device and can be
+        resumed, also after a restart. Raises StoreError for a job that neither waits nor runs, and for one by
+        sd-scripts."""
         job = self._store.get(job_id)
         if TrainConfig.from_json(job.config).run.engine != OWN_ENGINE:
             raise StoreError(
@@ -153,11 +156,11 @@ class TrainingQueue:
         return self._tell(job_id, "pause")
 
     def save_now(self, job_id: str) -> JobRecord:
-        """A checkpoint after the step at hand. Raises StoreError when the job does not run."""
+        """Save a checkpoint after the present step. Raises StoreError when the job does not run."""
         return self._tell(job_id, "save")
 
     def preview_now(self, job_id: str) -> JobRecord:
-        """Previews after the step at hand. Raises StoreError when the job does not run."""
+        """Draw previews after the present step. Raises StoreError when the job does not run."""
         return self._tell(job_id, "preview")
 
     def _tell(self, job_id: str, command: Command) -> JobRecord:
@@ -168,7 +171,7 @@ class TrainingQueue:
         return job
 
     def _state(self, job_id: str) -> Path:
-        """The folder of a job's states."""
+        """The folder of a job's states. Raises StoreError when there is none."""
         job = self._store.get(job_id)
         folder = state_folder(job.config["output"]["output_dir"])
         if job.state_step is None or not folder.is_dir():
@@ -187,7 +190,7 @@ class TrainingQueue:
         return config.with_values({"output_name": slug, "output_dir": str(folder)})
 
     def stop(self, job_id: str) -> JobRecord:
-        """A waiting job is stopped at once, a running one within a step. Raises StoreError."""
+        """Stop a waiting job at once, a running one within a step. Raises StoreError."""
         job = self._store.stop(job_id)
         if self._current == job_id:
             self._stop_current.set()
@@ -198,7 +201,7 @@ class TrainingQueue:
         return self._with_unstored(self._store.get(job_id))
 
     def jobs(self, limit: int = 50) -> list[JobRecord]:
-        """Newest first."""
+        """The newest jobs, newest first."""
         return [self._with_unstored(job) for job in self._store.jobs(limit)]
 
     def _with_unstored(self, job: JobRecord) -> JobRecord:
@@ -215,11 +218,11 @@ class TrainingQueue:
     def events(
         self, job_id: str, after: int = 0, kinds: Collection[str] = (), limit: int | None = None
     ) -> list[StoredEvent]:
-        """As `JobStore.events`."""
+        """Events of a job, see `JobStore.events`."""
         return self._store.events(job_id, after, kinds, limit)
 
     def losses(self, job_id: str, points: int = 200) -> list[tuple[int, float]]:
-        """As `JobStore.losses`."""
+        """The loss curve of a job, see `JobStore.losses`."""
         return self._store.losses(job_id, points)
 
     def log_tail(self, job_id: str, lines: int = 100) -> str:
@@ -228,7 +231,7 @@ class TrainingQueue:
 
     @property
     def revision(self) -> int:
-        """Another number after each change of any job, also by other processes."""
+        """A number that changes with any change of any job, also by other processes."""
         unstored = sum(EventSpool(self._store.folder(job.id)).size() for job in self._store.active())
         return self._store.revision() + unstored
 
@@ -291,20 +294,20 @@ class TrainingQueue:
         self._notify()
 
     def _request(self, job: JobRecord, folder: Path) -> RunRequest:
-        """What is run, where it begins, and what it is told on its way."""
-        told = self._told_current
+        """The request for the worker: configuration, state to begin with, commands."""
+        command_waits = self._told_current
 
         def next_command() -> Command | None:
-            if not told.is_set():
+            if not command_waits.is_set():
                 return None
-            told.clear()
+            command_waits.clear()
             try:
                 command = self._store.take_command(job.id)
             except StoreError as error:  # it stays there for the next look
                 logger.warning("%s", error)
                 return None
             if command is not None:
-                told.set()  # there may be more
+                command_waits.set()  # there may be more
             return command
 
         config = TrainConfig.from_json(job.config)
@@ -328,7 +331,8 @@ class TrainingQueue:
             logger.exception("after a training")
 
     def _watch(self) -> None:
-        """Heartbeats; stop requests from other processes; jobs of processes that died meanwhile."""
+        """Send heartbeats, hear stop requests and commands from other processes, and clear up after dead
+        ones."""
         cleared = time.monotonic()
         while not self._closing.wait(self._beat_seconds):
             try:
@@ -346,7 +350,8 @@ class TrainingQueue:
                 logger.warning("no heartbeat: %s", error)
 
     def clear_up(self) -> None:
-        """Store what processes that are gone could not, interrupt what ran there, take over what waited."""
+        """Store events that dead processes could not, interrupt the jobs that ran there, take over those that
+        waited."""
         self._replay()
         for job in self._store.interrupt_orphans(self._owner):
             logger.warning("job %s (%s): %s", job.id, job.name, job.message)
@@ -354,13 +359,13 @@ class TrainingQueue:
         self._notify()
 
     def _replay(self) -> None:
-        own = {self._current, *(sink.folder.name for sink in self._unsettled)}
+        in_work = {self._current, *(sink.folder.name for sink in self._unsettled)}
         for path in self._store.folder("").glob(f"*/{UNSTORED}"):
             job_id = path.parent.name
             try:
                 job = self._store.get(job_id)
                 silence = time.time() - (job.heartbeat_at or job.created_at)
-                if job_id not in own and (
+                if job_id not in in_work and (
                     job.owner == self._owner or not is_alive(job.owner, silence=silence)
                 ):
                     count = replay(self._store, job_id)
@@ -384,8 +389,8 @@ def _failure(error: BaseException) -> Failed:
     if isinstance(error, StudioError):
         return Failed(message=error.message, hint=error.hint)
     first_line = next(iter(str(error).splitlines()), "")
-    said = f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__
+    reason = f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__
     return Failed(
-        message=f"The training ended by an unexpected error ({said[:300]}).",
+        message=f"The training ended by an unexpected error ({reason[:300]}).",
         hint="The details are in the job's log. Please report it.",
     )

@@ -1,1 +1,1 @@
-"""The local truth: one SQLite file with jobs, their events, and what the library holds."""
+"""The local store: one SQLite file with jobs, their events and the library, and the client of the mirror."""

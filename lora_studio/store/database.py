@@ -1,4 +1,4 @@
-"""One SQLite file, opened for several threads and processes at once."""
+"""The SQLite file of the store, open for several threads and processes at once."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Unstorable(StoreError):
 
 
 class Database:
-    """Opens the file, or makes it, and brings its schema up to date.
+    """The store's file: opened or made, its schema brought up to date.
 
-    A damaged file is moved aside, never deleted; `notice` then says so in a sentence. Reads and writes use a
+    A damaged file is moved aside, never deleted; `notice` is then a sentence on that. Reads and writes use a
     connection each, so that a reader does not wait for a writer. Raises StoreError.
     """
 
@@ -51,7 +51,7 @@ class Database:
                 raise
 
     def read(self, sql: str, params: Parameters = ()) -> list[sqlite3.Row]:
-        """All rows of a SELECT. Raises StoreError."""
+        """The rows of a SELECT. Raises StoreError."""
         with self._reading, _translated(self.path):
             return self._reader.execute(sql, params).fetchall()
 
@@ -105,8 +105,8 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Where the file system can't have it, SQLite keeps its older journal. The switch does not wait for locks
-    by itself, as the statements do."""
+    """Switch to SQLite's write-ahead log; where the file system can't have it, SQLite keeps its older
+    journal. The switch does not wait for locks by itself, as statements do."""
     give_up = time.monotonic() + BUSY_SECONDS
     while True:
         try:

@@ -1,7 +1,7 @@
-"""Events of a running job that the database does not take for now: one JSON a line, beside the job's log.
+"""Events of a running job that the database can't take for now: one JSON a line, beside the job's log.
 
-The file is there only as long as the database is locked or its disk full. Readers lay it over the job's row;
-when the process dies before the database is back, the next start stores what is missing.
+The file exists only as long as the database is locked or its disk full. Readers lay it over the job's row;
+when the process dies before the database is back, the next start stores the missing events.
 """
 
 from __future__ import annotations
@@ -26,20 +26,21 @@ SHOWN = {field.name for field in fields(JobRecord)}
 
 
 class EventSpool:
-    """The file of one job. Raises OSError."""
+    """The file of one job's unstored events. Raises OSError."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
 
     def add(self, events: Iterable[tuple[Event, float]]) -> None:
-        """Events with their unix times, in order."""
+        """Append events with their unix times, in order."""
         lines = (json.dumps({"at": at, **event_to_json(event)}) + "\n" for event, at in events)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write("".join(lines))
 
     def read(self) -> list[tuple[Event, float]]:
-        """Empty when there is no file. A line that a crash cut short is left out."""
+        """The events with their unix times; empty without a file. A line that a crash cut short is left
+        out."""
         try:
             text = self.path.read_text("utf-8", "replace")
         except FileNotFoundError:
@@ -57,14 +58,14 @@ class EventSpool:
         self.path.unlink(missing_ok=True)
 
     def size(self) -> int:
-        """In bytes; 0 without a file."""
+        """Bytes of the file; 0 without one."""
         with contextlib.suppress(OSError):
             return self.path.stat().st_size
         return 0
 
 
 def laid_over(job: JobRecord, folder: Path) -> JobRecord:
-    """The job as it is with its unstored events."""
+    """The job with its unstored events applied."""
     unstored = EventSpool(folder)
     if not job.status.active or not unstored.size():
         return job
@@ -77,7 +78,7 @@ def laid_over(job: JobRecord, folder: Path) -> JobRecord:
 
 
 def replay(store: JobStore, job_id: str) -> int:
-    """Store what a dead process could not; how many events that were. Raises StoreError, OSError."""
+    """Store the events that a dead process could not; returns their number. Raises StoreError, OSError."""
     unstored = EventSpool(store.folder(job_id))
     events = unstored.read()
     stored = store.append_missing(job_id, events) if events else 0

@@ -1,4 +1,4 @@
-"""The first look at a library: before the page opens where little is new, else while it is open."""
+"""The first scan of a library: before the page opens where little is new, else while it is open."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lora_studio.events import ShouldStop
 logger = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 200
-"""Files that are read before the page opens."""
+"""New files that are read before the page opens."""
 
 
 class Scanned(Protocol):
@@ -24,15 +24,15 @@ class Scanned(Protocol):
 
 @dataclass(kw_only=True)
 class FirstScan:
-    """What is found appears one after another; `close` ends a scan that still runs, the next one goes on from
-    there."""
+    """A scan in a thread. New entries appear one after another; `close` ends a scan that still runs, and the
+    next one goes on from there."""
 
     library: Scanned
     _closing: threading.Event = field(default_factory=threading.Event)
     _reader: threading.Thread | None = None
 
     def start(self) -> None:
-        """Raises StudioError for what goes wrong before the page opens."""
+        """Scan, or begin to. Raises StudioError for a failure before the page opens."""
         new = self.library.unread()
         if new <= MOST_AT_ONCE:
             self._read()

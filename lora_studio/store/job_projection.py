@@ -1,4 +1,4 @@
-"""What an event changes in its job's row: status, percent done, time left."""
+"""The changes that an event makes in its job's row: status, percent done, time left."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ Row = Mapping[str, Any]
 
 
 def changes(job: Row, event: Event, at: float) -> dict[str, Any]:
-    """Column values that the event at unix time `at` brings; `job` is the row before it. The percent
-    falls only when the run goes back."""
+    """Column values that the event at unix time `at` brings; `job` is the row before it. The percent falls
+    only when the run goes back."""
     match event:
         case Started():
             return _started(job, event, at)
@@ -99,8 +99,8 @@ def _stepped(job: Row, event: StepDone) -> dict[str, Any]:
 
 
 def _timed(job: Row, event: StepDone, at: float) -> dict[str, Any]:
-    """Time left: the moving mean of the last steps for the steps to come, and for what comes between steps
-    (previews, checkpoints, a generation that went first) as much per step as it took so far."""
+    """Columns of the time left: the moving mean of the last steps for the steps to come, and for previews,
+    checkpoints and generations between steps the mean time per step so far."""
     steps, seconds = job["train_steps"] + 1, job["train_seconds"] + event.seconds
     begun = at - event.seconds if job["train_started_at"] is None else job["train_started_at"]
     # The first step is the slow one; it must not stay in the mean.

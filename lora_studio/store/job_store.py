@@ -1,5 +1,5 @@
-"""Jobs and their events. Each event and what it changes in its job's row are written in one transaction, and
-with them, by the schema's triggers, what `store/outbox.py` hands to the mirror."""
+"""Jobs and their events. Each event and its changes in the job's row are written in one transaction, and with
+them, by the schema's triggers, the rows that `store/outbox.py` hands to the mirror."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class JobStore:
         self._database = database
 
     def folder(self, job_id: str) -> Path:
-        """Where the job's log and event file lie, beside the database."""
+        """The folder of the job's log and event file, beside the database."""
         return self._database.path.parent / "jobs" / job_id
 
     def create(self, config: TrainConfig, owner: str = "", *, fork_of: str = "") -> JobRecord:
@@ -76,7 +76,7 @@ class JobStore:
             return _record(_row(connection, job_id))
 
     def resume(self, job_id: str, owner: str = "") -> JobRecord:
-        """Queue an ended job again; its place is that of its age. Raises StoreError when it can't be resumed,
+        """Queue an ended job again, at the place of its age. Raises StoreError when it can't be resumed,
         ConfigError when another job writes to its folder meanwhile."""
         with self._database.write() as connection:
             job = _record(_row(connection, job_id))
@@ -124,7 +124,7 @@ class JobStore:
             return _record(_row(connection, job_id))
 
     def take_command(self, job_id: str) -> Command | None:
-        """The oldest command left for a job; it is gone afterwards."""
+        """Remove and return the oldest command left for a job."""
         with self._database.write() as connection:
             sql = "SELECT number, command FROM commands WHERE job_id = ? ORDER BY number LIMIT 1"
             row = connection.execute(sql, (job_id,)).fetchone()
@@ -143,7 +143,7 @@ class JobStore:
         return _record(rows[0])
 
     def jobs(self, limit: int = 50) -> list[JobRecord]:
-        """Newest first."""
+        """The newest jobs, newest first."""
         sql = f"SELECT {FIELDS} FROM jobs ORDER BY number DESC LIMIT ?"
         return [_record(row) for row in self._database.read(sql, (limit,))]
 
@@ -162,20 +162,23 @@ class JobStore:
         return _record(rows[0]) if rows else None
 
     def revision(self) -> int:
-        """A number that is another one after any change of any job."""
+        """A number that changes with any change of any job."""
         return int(self._database.read("SELECT total(revision) AS sum FROM jobs")[0]["sum"])
 
     def append(self, job_id: str, event: Event, at: float | None = None) -> StoredEvent:
-        """Store an event and what it changes. `at` is its unix time, now if left out."""
+        """Store an event and its changes in the job's row. `at` is its unix time, now if left out."""
         with self._database.write() as connection:
             return _append(connection, job_id, event, time.time() if at is None else at)
 
     def append_missing(self, job_id: str, events: Sequence[tuple[Event, float]]) -> int:
-        """Of events in order, with their unix times, store those after the last one that is there already."""
+        """Store the events, in order and with their unix times, that come after the last stored one; returns
+        their number."""
         with self._database.write() as connection:
             sql = "SELECT at, kind FROM events WHERE job_id = ? AND at >= ?"
-            known = {tuple(row) for row in connection.execute(sql, (job_id, min(at for _, at in events)))}
-            there = [i for i, (event, at) in enumerate(events) if (at, type(event).__name__) in known]
+            stored_keys = {
+                tuple(row) for row in connection.execute(sql, (job_id, min(at for _, at in events)))
+            }
+            there = [i for i, (event, at) in enumerate(events) if (at, type(event).__name__) in stored_keys]
             missing = events[there[-1] + 1 if there else 0 :]
             for event, at in missing:
                 _append(connection, job_id, event, at)
@@ -211,8 +214,7 @@ class JobStore:
         return [(int(step), float(loss)) for step, loss in self._database.read(sql, (job_id, first, width))]
 
     def stop(self, job_id: str) -> JobRecord:
-        """A waiting or paused job is stopped at once, a running one becomes `stopping`; an ended one stays as
-        it is."""
+        """Stop a waiting or paused job at once and set a running one to `stopping`; an ended one stays."""
         with self._database.write() as connection:
             row = _row(connection, job_id)
             status = row["status"]
@@ -241,7 +243,7 @@ class JobStore:
             return True
 
     def heartbeat(self, owner: str) -> None:
-        """Say that the process `owner` is alive, for all its jobs."""
+        """Record that the process `owner` is alive, for all its jobs."""
         with self._database.write() as connection:
             connection.execute(
                 f"UPDATE jobs SET heartbeat_at = ? WHERE owner = ? AND status IN {ACTIVE}",
@@ -249,8 +251,8 @@ class JobStore:
             )
 
     def interrupt_orphans(self, owner: str) -> list[JobRecord]:
-        """Jobs that ran in a process that is gone become `interrupted`, those that waited there pass to
-        `owner` and keep their place. Returns the interrupted ones."""
+        """Set jobs that ran in a dead process to `interrupted`; jobs that waited there pass to `owner` and
+        keep their place. Returns the interrupted ones."""
         dead = _dead_owners(self.active(), owner)
         if not dead:
             return []
@@ -285,13 +287,13 @@ def _append(connection: sqlite3.Connection, job_id: str, event: Event, at: float
 
 
 def _forget_after(connection: sqlite3.Connection, job_id: str, step: int) -> None:
-    """A run that goes on from an earlier step does the later ones anew: what was told of them no longer
-    counts. Notes stay."""
+    """Delete events after a step, which a run that goes on from there does anew. Notes stay."""
     connection.execute("DELETE FROM events WHERE job_id = ? AND step > ?", (job_id, step))
 
 
 def _check_free(connection: sqlite3.Connection, job_id: str, folder: str, name: str) -> int:
-    """How many other jobs are active or paused. Raises ConfigError when one of them writes to the folder."""
+    """The number of other active jobs. Raises ConfigError when one of them, or a paused one, writes to the
+    folder."""
     sql = f"SELECT config, status FROM jobs WHERE id <> ? AND status IN {ACTIVE}"
     others = connection.execute(sql, (job_id,)).fetchall()
     folders = {json.loads(row["config"])["output"]["output_dir"]: row["status"] for row in others}

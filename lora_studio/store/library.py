@@ -1,6 +1,6 @@
-"""Rows for what lies in the folders: LoRAs, images, datasets. The folders are the truth; rows can be rebuilt.
+"""Rows of the LoRAs, images and datasets in the folders. The folders are the truth; rows can be rebuilt.
 
-A row's `fingerprint` says which state of the files it describes: unchanged files need not be read again.
+A row's `fingerprint` names the state of the files it describes: unchanged files need not be read again.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Record = TypeVar("Record", LoraRecord, ImageRecord, DatasetRecord)
 
 
 class Library:
-    """Raises StoreError."""
+    """The library's rows. Raises StoreError."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     def put_lora(self, record: LoraRecord, fingerprint: str = "", preview: str = "") -> None:
-        """`preview` is the picture that lists show."""
+        """Write a LoRA's row; `preview` is the picture that lists show."""
         search = _search_text(record.title, record.slug, record.trigger_word)
         light = _json(replace(record, metadata={}))
         with self._database.write() as connection:
@@ -44,7 +44,7 @@ class Library:
             )
 
     def lora(self, slug: str) -> LoraRecord:
-        """With its metadata."""
+        """A LoRA with its metadata. Raises StoreError."""
         rows = self._database.read("SELECT record, metadata FROM loras WHERE slug = ?", (slug,))
         found = self._records(LoraRecord, rows)
         if not found:
@@ -52,28 +52,28 @@ class Library:
         return replace(found[0], metadata=_table(rows[0]["metadata"]))
 
     def loras(self, search: str = "") -> list[LoraRecord]:
-        """Newest first, without metadata. All words of `search` must occur in title, slug or trigger
+        """LoRAs without metadata, newest first. All words of `search` must occur in title, slug or trigger
         word."""
         where, words = _where(search)
         sql = f"SELECT record FROM loras WHERE {where} ORDER BY created_at DESC, slug"
         return self._records(LoraRecord, self._database.read(sql, words))
 
     def listed_loras(self) -> list[ListedLora]:
-        """All, newest first: cheap enough to be asked for each second."""
+        """All LoRAs, newest first: cheap enough to be asked for each second."""
         rows = self._database.read("SELECT slug, title, preview FROM loras ORDER BY created_at DESC, slug")
         return [ListedLora(slug=row["slug"], title=row["title"], preview=row["preview"]) for row in rows]
 
     def slugs_of(self, lora_id: str) -> list[str]:
-        """The LoRAs with these tensors."""
+        """The slugs of LoRAs with these tensors."""
         return [row["slug"] for row in self._database.read("SELECT slug FROM loras WHERE id = ?", (lora_id,))]
 
     def lora_fingerprints(self) -> dict[str, str]:
-        """By slug."""
+        """Fingerprints of all LoRAs by slug."""
         rows = self._database.read("SELECT slug, fingerprint FROM loras")
         return {row["slug"]: row["fingerprint"] for row in rows}
 
     def lora_fingerprint(self, slug: str) -> str | None:
-        """None for a LoRA without a row."""
+        """The fingerprint of a LoRA; None without a row."""
         rows = self._database.read("SELECT fingerprint FROM loras WHERE slug = ?", (slug,))
         return str(rows[0]["fingerprint"]) if rows else None
 
@@ -82,11 +82,11 @@ class Library:
             connection.execute("DELETE FROM loras WHERE slug = ?", (slug,))
 
     def put_image(self, record: ImageRecord, fingerprint: str = "") -> None:
-        """One row for a file; files with the same content share their id."""
+        """Write a file's row; files with the same content share their id."""
         self.put_images([(record, fingerprint)])
 
     def put_images(self, records: Iterable[tuple[ImageRecord, str]]) -> None:
-        """Rows of several files with their fingerprints, in one transaction."""
+        """Write the rows of several files with their fingerprints, in one transaction."""
         rows = [
             (
                 *(record.path, record.id, record.created_at),
@@ -111,7 +111,8 @@ class Library:
         return found[0]
 
     def images(self, search: str = "", limit: int = 60, offset: int = 0) -> list[ImageRecord]:
-        """Newest first, each content once. All words of `search` must occur in prompt or LoRA slugs."""
+        """Images, newest first, each content once. All words of `search` must occur in prompt or LoRA
+        slugs."""
         where, words = _where(search)
         sql = (
             f"SELECT record, max(created_at) AS newest FROM images WHERE {where} GROUP BY id"
@@ -121,12 +122,12 @@ class Library:
         return self._records(ImageRecord, rows)
 
     def newest_images(self, limit: int) -> list[str]:
-        """The ids of so many, newest first: cheap enough to be asked for each second."""
+        """Ids of the newest images, newest first: cheap enough to be asked for each second."""
         sql = "SELECT id, max(created_at) AS newest FROM images GROUP BY id ORDER BY newest DESC LIMIT ?"
         return [row["id"] for row in self._database.read(sql, (limit,))]
 
     def images_of_seeds(self, seeds: Iterable[int]) -> list[ImageRecord]:
-        """All with one of these seeds, newest first."""
+        """Images with one of these seeds, newest first."""
         wanted = tuple(set(seeds))
         marks = ", ".join("?" * len(wanted))
         rows = self._database.read(
@@ -137,12 +138,12 @@ class Library:
         return self._records(ImageRecord, rows)
 
     def image_paths(self, image_id: str) -> list[str]:
-        """All files with this content."""
+        """The files with this content."""
         rows = self._database.read("SELECT path FROM images WHERE id = ? ORDER BY path", (image_id,))
         return [row["path"] for row in rows]
 
     def image_fingerprints(self) -> dict[str, str]:
-        """By path."""
+        """Fingerprints of all images by path."""
         rows = self._database.read("SELECT path, fingerprint FROM images")
         return {row["path"]: row["fingerprint"] for row in rows}
 
@@ -168,7 +169,7 @@ class Library:
         return found[0]
 
     def datasets(self) -> list[DatasetRecord]:
-        """Newest first."""
+        """Sets of pictures, newest first."""
         rows = self._database.read("SELECT record FROM datasets ORDER BY created_at DESC, id")
         return self._records(DatasetRecord, rows)
 
@@ -177,15 +178,15 @@ class Library:
             connection.execute("DELETE FROM datasets WHERE id = ?", (dataset_id,))
 
     def _records(self, cls: type[Record], rows: Iterable[sqlite3.Row]) -> list[Record]:
-        """The rows that can be read; of each other one the log has a line."""
+        """The records of readable rows. Each other row is logged once."""
         found = []
         for row in rows:
             try:
                 found.append(_read(cls, row["record"]))
             except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 text = str(row["record"])[:80]
-                if text not in self._told:
-                    self._told.add(text)
+                if text not in self._logged:
+                    self._logged.add(text)
                     logger.warning("a row of the library can't be read and is left out: %s (%s)", text, error)
         return found
 
@@ -200,20 +201,20 @@ def _where(search: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _json(record: Any) -> str:
-    """What an encoder can't take, as half a surrogate pair, becomes a question mark."""
+    """The record as JSON; halves of a surrogate pair, which no encoder takes, become question marks."""
     return json.dumps(asdict(record), ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
 def _table(text: str) -> dict[str, str]:
     try:
-        said = json.loads(text)
+        table = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    return {str(key): str(value) for key, value in said.items()} if isinstance(said, dict) else {}
+    return {str(key): str(value) for key, value in table.items()} if isinstance(table, dict) else {}
 
 
 def _read(cls: type[Record], text: str) -> Record:
-    """The record as it was put; keys that a later version added are ignored."""
+    """The record of a row; keys that a later version added are ignored."""
     names = {field.name for field in fields(cls)}
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""What tells this home folder from every other one that writes to the same mirror."""
+"""The id of this home folder, which tells it from every other one that writes to the same mirror."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def machine_id(home: Path) -> str:
 
 
 def _make(path: Path) -> None:
-    """Of two processes that begin at once, one's id stands: a link fails where there is one already."""
+    """Write a new id unless another process has: a link fails where there is one already."""
     new = path.with_name(f".{path.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     with disk_errors(f"The file {path}", "made"):
         new.write_text(f"{uuid.uuid4()}\n", "ascii")

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 
 def _first_tables(connection: sqlite3.Connection) -> None:
-    """`jobs.number` gives the order of the queue; `train_*` and `step_seconds` carry the estimate of the time
-    left. Library rows keep their record as JSON; the columns beside it are what is searched and sorted by."""
+    """Tables of jobs, events and the library. `jobs.number` gives the order of the queue; `train_*` and
+    `step_seconds` carry the estimate of the time left. Library rows keep their record as JSON; the columns
+    beside it are for searching and sorting."""
     for statement in (
         """CREATE TABLE jobs (
             number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL,
@@ -42,7 +43,8 @@ def _first_tables(connection: sqlite3.Connection) -> None:
 
 
 def _resuming(connection: sqlite3.Connection) -> None:
-    """`commands` holds what a running job was told and has not yet heard: any process may write there."""
+    """States, forks, and `commands`, which holds commands for running jobs until they take them: any process
+    may write there."""
     for statement in (
         "ALTER TABLE jobs ADD COLUMN state_step INTEGER",
         "ALTER TABLE jobs ADD COLUMN fork_of TEXT NOT NULL DEFAULT ''",
@@ -54,11 +56,11 @@ def _resuming(connection: sqlite3.Connection) -> None:
 
 
 def _mirroring(connection: sqlite3.Connection) -> None:
-    """`outbox` has a row for each thing that a mirror is to know: `version` rises with every change, `sent`
-    is the version that the mirror has acknowledged. Of a job's events these are sequence numbers. Triggers
-    write it, so it is in the transaction of the change whoever makes that; what is there already is put in
-    now. `note` is for the sender, `dead_letters` holds what the mirror refused for good, `mirror` facts about
-    the sending itself."""
+    """The outbox of the mirror, with a row for each thing that the mirror is to have: `version` rises with
+    every change, `sent` is the version that the mirror has acknowledged; for a job's events both are sequence
+    numbers. Triggers write it, so it is in the transaction of the change whoever makes that; existing rows
+    are put in now. `note` is for the sender, `dead_letters` holds versions that the mirror refused for good,
+    `mirror` facts about the sending itself."""
     for statement in (
         "ALTER TABLE jobs ADD COLUMN run INTEGER NOT NULL DEFAULT 1",
         """CREATE TABLE outbox (
@@ -88,8 +90,8 @@ def _mirroring(connection: sqlite3.Connection) -> None:
 
 
 def _outbox_triggers() -> list[str]:
-    """A heartbeat alone counts once in ten seconds. No ON CONFLICT in a trigger: the one of the statement
-    that fires it would take its place."""
+    """Triggers that fill the outbox. A heartbeat alone counts once in ten seconds. No ON CONFLICT in a
+    trigger: the one of the statement that fires it would take its place."""
 
     def changed(kind: str, key: str, version: str = "version + 1") -> str:
         return (
@@ -121,14 +123,13 @@ def _outbox_triggers() -> list[str]:
 
 
 def _lasting(connection: sqlite3.Connection) -> None:
-    """`earlier_seconds` is what the parts of a run took that came before its last Resume."""
+    """`earlier_seconds`, the time of a run's parts before its last Resume."""
     connection.execute("ALTER TABLE jobs ADD COLUMN earlier_seconds REAL NOT NULL DEFAULT 0")
 
 
 def _light_lists(connection: sqlite3.Connection) -> None:
-    """What lists show has columns of its own, and a LoRA's metadata, the last, is read for itself alone. The
-    rows are made again from the files, by which those of files that said nonsense of themselves are healed
-    as well."""
+    """Columns for lists, and one for a LoRA's metadata, the last, which is read for itself alone. The rows
+    are made again from the files, which also heals rows of files with nonsense in their metadata."""
     for statement in (
         "ALTER TABLE loras ADD COLUMN title TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE loras ADD COLUMN preview TEXT NOT NULL DEFAULT ''",

@@ -1,9 +1,8 @@
-"""What the mirror has yet to be told, beside the tables it is told of.
+"""Changes that the mirror has yet to get, beside the tables they were made in.
 
-A row says that a thing changed, not what it became: the sender reads that when it sends, so two hundred
-changes of one job may cost twenty requests. A row is settled by the version that was sent: what changed
-meanwhile still waits. Nothing is settled before the mirror acknowledged it, so a killed sender sends again;
-upserts make that harmless.
+A row says that a thing changed, not how: the sender reads that when it sends, so two hundred changes of one
+job may cost twenty requests. A row is settled by the version that was sent: later changes still wait. Nothing
+is settled before the mirror acknowledged it, so a killed sender sends again; upserts make that harmless.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from lora_studio.store.process_owner import is_alive
 
 ROWS = ("lora", "job", "events", "image")
 FILES = ("file", "picture")
-"""A LoRA's file and an image's: sent only where uploads are asked for."""
+"""Kinds for a LoRA's file and an image's: sent only where uploads are asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """A thing of which the mirror knows version `sent` and not yet `version`. `key` is the job's id, the
-    LoRA's slug or the image's id; of events, versions are sequence numbers."""
+    """A thing whose version `sent` the mirror has, but not yet `version`. `key` is the job's id, the LoRA's
+    slug or the image's id; for events, versions are sequence numbers."""
 
     kind: str
     key: str
@@ -37,7 +36,7 @@ class Waiting:
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetter:
-    """What the mirror refused for good, at unix time `at`."""
+    """A version that the mirror refused for good, at unix time `at`."""
 
     kind: str
     key: str
@@ -47,13 +46,13 @@ class DeadLetter:
 
 
 class Outbox:
-    """Raises StoreError."""
+    """The outbox of this store. Raises StoreError."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def waiting(self, kind: str, limit: int = 50) -> list[Waiting]:
-        """What may be tried now."""
+        """Things of a kind that may be sent now, the longest due first."""
         sql = (
             "SELECT kind, key, version, sent, attempts, note FROM outbox INDEXED BY outbox_waiting"
             " WHERE kind = ? AND version > sent AND next_at <= ? ORDER BY next_at, key LIMIT ?"
@@ -61,7 +60,7 @@ class Outbox:
         return [Waiting(**dict(row)) for row in self._database.read(sql, (kind, time.time(), limit))]
 
     def count(self, kinds: Collection[str] = ROWS) -> int:
-        """How much waits, each event by itself, whether or not it may be tried now."""
+        """The number of waiting changes, each event by itself, whether or not they may be sent now."""
         sql = (
             "SELECT total(CASE kind WHEN 'events' THEN version - sent ELSE 1 END) FROM outbox"
             f" WHERE version > sent AND kind IN ({', '.join('?' * len(kinds))})"
@@ -69,7 +68,7 @@ class Outbox:
         return int(self._database.read(sql, tuple(kinds))[0][0])
 
     def trouble(self, kinds: Collection[str] = ROWS) -> str:
-        """Why one of those that wait was put off; empty when none was."""
+        """The error that put off one of the waiting things; empty when none was put off."""
         sql = (
             "SELECT error FROM outbox WHERE version > sent AND error <> ''"
             f" AND kind IN ({', '.join('?' * len(kinds))}) ORDER BY next_at DESC LIMIT 1"
@@ -78,7 +77,7 @@ class Outbox:
         return str(rows[0]["error"]) if rows else ""
 
     def is_known(self, kind: str, key: str) -> bool:
-        """Whether the mirror has ever acknowledged it."""
+        """Whether the mirror has ever acknowledged the thing."""
         sql = "SELECT 1 FROM outbox WHERE kind = ? AND key = ? AND sent > 0"
         return bool(self._database.read(sql, (kind, key)))
 
@@ -92,7 +91,7 @@ class Outbox:
         return [(row["sequence"], row["at"], json.loads(row["json"])) for row in rows]
 
     def acknowledge(self, items: Iterable[tuple[str, str, int]]) -> None:
-        """The mirror has these versions (kind, key, version)."""
+        """Record that the mirror has these versions (kind, key, version)."""
         with self._database.write() as connection:
             connection.executemany(
                 "UPDATE outbox SET sent = max(sent, ?3), attempts = 0, next_at = 0, error = ''"
@@ -101,14 +100,14 @@ class Outbox:
             )
 
     def settle(self, kind: str, key: str) -> None:
-        """Nothing to send as it is now: it came from the mirror."""
+        """Mark a thing as sent in its present version, because it came from the mirror."""
         with self._database.write() as connection:
             connection.execute(
                 "UPDATE outbox SET sent = version, error = '' WHERE kind = ? AND key = ?", (kind, key)
             )
 
     def postpone(self, item: Waiting, error: str, seconds: float) -> None:
-        """Try this one again in so many seconds; the others do not wait for it."""
+        """Try this thing again in so many seconds; the others do not wait for it."""
         with self._database.write() as connection:
             connection.execute(
                 "UPDATE outbox SET attempts = attempts + 1, next_at = ?, error = ?"
@@ -117,7 +116,7 @@ class Outbox:
             )
 
     def bury(self, kind: str, key: str, version: int, error: str) -> None:
-        """The mirror will never take this version. A later one is tried again."""
+        """Record that the mirror will never take this version. A later one is tried again."""
         with self._database.write() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO dead_letters(kind, key, version, at, error) VALUES (?, ?, ?, ?, ?)",
@@ -130,12 +129,12 @@ class Outbox:
             )
 
     def dead_letters(self) -> list[DeadLetter]:
-        """Newest first."""
+        """The dead letters, newest first."""
         rows = self._database.read("SELECT kind, key, version, at, error FROM dead_letters ORDER BY at DESC")
         return [DeadLetter(**dict(row)) for row in rows]
 
     def refused(self) -> int:
-        """How many dead letters still stand: of rows those that no later version has made good."""
+        """The number of dead letters that no later version has made good, and of all refused events."""
         sql = (
             "SELECT count(*) FROM dead_letters JOIN outbox USING (kind, key)"
             " WHERE kind = 'events' OR dead_letters.version >= sent"
@@ -143,7 +142,8 @@ class Outbox:
         return int(self._database.read(sql)[0][0])
 
     def touch(self, kind: str, key: str) -> None:
-        """Send it anew: the mirror turned out not to have it. What it refused as it is now is left alone."""
+        """Send a thing anew that the mirror turned out not to have, unless its present version was
+        refused."""
         with self._database.write() as connection:
             connection.execute(
                 "UPDATE outbox SET version = sent + 1 WHERE kind = ? AND key = ? AND version <= sent"
@@ -153,14 +153,14 @@ class Outbox:
             )
 
     def keep_note(self, item: Waiting, note: str) -> None:
-        """What the sender has to know when it comes back to this row, perhaps in another process."""
+        """Keep a text for the sender's next try at this thing, perhaps in another process."""
         with self._database.write() as connection:
             connection.execute(
                 "UPDATE outbox SET note = ? WHERE kind = ? AND key = ?", (note, item.kind, item.key)
             )
 
     def aim_at(self, target: str) -> None:
-        """Name the place that is mirrored to. Another place than before has nothing yet: all waits again."""
+        """Name the target of the mirror. A new target has nothing yet: everything waits again."""
         with self._database.write() as connection:
             if _fact(connection, "target") == target:
                 return
@@ -170,8 +170,8 @@ class Outbox:
             _keep(connection, "state", "")
 
     def take_turn(self, owner: str, seconds: float) -> bool:
-        """Of the processes that share this store one sends. True for `owner`, as `this_process` names it,
-        when it is the one, for so long or until it is gone."""
+        """Make `owner`, as `this_process` names it, the one sender among the processes that share this store,
+        for so many seconds or until it is gone. False while another is the sender."""
         now = time.time()
         rows = self._database.read("SELECT value FROM mirror WHERE name = 'sender'")
         before = rows[0]["value"] if rows else ""
@@ -189,15 +189,15 @@ class Outbox:
             if _fact(connection, "sender").rpartition("|")[0] == owner:
                 _keep(connection, "sender", "")
 
-    def say(self, state: str, reason: str = "") -> None:
-        """Leave word of how the sending goes, for all processes that share this store."""
+    def set_state(self, state: str, reason: str = "") -> None:
+        """Store the state of the sending for all processes that share this store."""
         text = f"{state}|{reason}" if state else ""
         if self._database.read("SELECT 1 FROM mirror WHERE name = 'state' AND value = ?", (text,)):
             return
         with self._database.write() as connection:
             _keep(connection, "state", text)
 
-    def said(self) -> tuple[str, str]:
+    def state(self) -> tuple[str, str]:
         """(state, reason); empty when all is well."""
         rows = self._database.read("SELECT value FROM mirror WHERE name = 'state'")
         state, _, reason = (rows[0]["value"] if rows else "").partition("|")

@@ -1,4 +1,4 @@
-"""Which process a job belongs to, and whether that process is still there.
+"""Owners of jobs: names of processes, and whether the named process still runs.
 
 A process is named `<host>:<pid>:<start time>`: the start time tells it from a later one that was given the
 same number.
@@ -10,7 +10,7 @@ import os
 import socket
 
 SILENCE_SECONDS = 60.0
-"""After so long without heartbeat a process on another host counts as gone."""
+"""Seconds without heartbeat after which a process on another host counts as gone."""
 
 
 def this_process() -> str:
@@ -18,8 +18,8 @@ def this_process() -> str:
 
 
 def is_alive(owner: str, *, silence: float) -> bool:
-    """Whether the named process still runs. `silence` is the age of its last sign of life in seconds; it
-    decides where this host can't see the process."""
+    """Whether the named process still runs. `silence` is the age of its last heartbeat in seconds; it decides
+    where this host can't see the process."""
     host, pid, start = (*owner.rsplit(":", 2), "", "")[:3]
     if not pid.isdigit():
         return False
@@ -33,7 +33,7 @@ def _host() -> str:
 
 
 def _start_time(pid: int) -> str:
-    """Something that two processes of the same number do not share; empty for one that has ended, also where
+    """A text that two processes of the same number do not share; empty for an ended process, also where
     nobody has fetched its exit status yet."""
     import psutil  # type: ignore[import-untyped]
 

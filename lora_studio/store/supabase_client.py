@@ -1,7 +1,8 @@
-"""The Supabase project: supabase-py over an HTTP client of our own. The only module that imports supabase.
+"""The client of the Supabase project: supabase-py over an HTTP client of our own. The only module that
+imports supabase.
 
-Every failure leaves as one of `supabase_errors.py`, in our words. Whatever comes from outside is stripped of
-the key, the token and the password before anybody may see it.
+Every failure leaves as one of `supabase_errors.py`, in our words. Texts from outside are stripped of the key,
+the token and the password before anybody may see them.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ Row = Mapping[str, Any]
 
 SECONDS, CONNECT_SECONDS, FILE_SECONDS = 5.0, 2.0, 60.0
 EARLY_SECONDS = 60.0
-"""A token is made anew so long before it expires."""
+"""Seconds before its end that a token is renewed."""
 BLOCK = 1 << 20
 
 
 class Supabase:
-    """One project, one user. Makes no request before it is asked something; safe to share between threads.
+    """One project, one user. Makes no request before one is needed; safe to share between threads.
     `transport` stands below the real client, for tests. Raises MirrorError, see `supabase_errors.py`."""
 
     def __init__(self, settings: Settings, *, transport: httpx.BaseTransport | None = None) -> None:
@@ -51,7 +52,7 @@ class Supabase:
         return self._settings.supabase_url.rstrip("/")
 
     def user_id(self) -> str:
-        """Of the account that is signed in; empty with a secret key."""
+        """The id of the account that is signed in; empty with a secret key."""
         with self._faults():
             self._sign_in()
         return self._user
@@ -59,7 +60,7 @@ class Supabase:
     def upsert(
         self, table: str, rows: Sequence[Row], *, on_conflict: str = "id", ignore: bool = False
     ) -> None:
-        """Write rows that all have the same columns. With `ignore`, those that are there stay as they are."""
+        """Write rows that all have the same columns. With `ignore`, existing rows stay as they are."""
 
         def send(client: Any) -> Any:
             from postgrest.types import ReturnMethod
@@ -90,30 +91,31 @@ class Supabase:
         self._rows(lambda client: _where(client.table(table).delete(), where).execute())
 
     def call(self, function: str, **arguments: Any) -> Any:
-        """A function of the project's database."""
+        """Call a function of the project's database."""
         return self._call(lambda client: client.rpc(function, arguments).execute().data)
 
     def upload(self, bucket: str, path: str, file: Path, kind: str) -> None:
-        """Send a small file in one go; one that is there is replaced. `kind` is its MIME type."""
+        """Send a small file in one request; an existing one is replaced. `kind` is its MIME type."""
         options = {"content-type": kind, "upsert": "true"}
         self._call(lambda client: client.storage.from_(bucket).upload(path, file, options))
 
     def download(self, bucket: str, path: str) -> Iterator[bytes]:
-        """A file in blocks, as it comes."""
+        """The blocks of a file, as they come."""
         url = f"{self.url}/storage/v1/object/{bucket}/{path}"
         with self._faults():
             client = self._client()[1]
             with client.stream("GET", url, timeout=FILE_SECONDS) as answer:
                 yield from answer.iter_bytes(BLOCK)
 
-    def request(self, method: str, path: str, **more: Any) -> httpx.Response:
-        """A request to the project that supabase-py has no word for, with the same key and faults."""
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send a request that supabase-py has no method for, with the same key and faults; `options` go to
+        httpx."""
         url = path if path.startswith("http") else f"{self.url}{path}"
         if not url.startswith(f"{self.url}/"):  # the key goes nowhere else
             raise Refused("The server named an address outside of the project.")
-        more.setdefault("timeout", FILE_SECONDS)
+        options.setdefault("timeout", FILE_SECONDS)
         with self._faults():
-            return self._client()[1].request(method, url, **more)
+            return self._client()[1].request(method, url, **options)
 
     def close(self) -> None:
         with self._lock:
@@ -149,7 +151,7 @@ class Supabase:
         import httpx
         from supabase import ClientOptions, create_client
 
-        own = httpx.Client(
+        http = httpx.Client(
             timeout=httpx.Timeout(SECONDS, connect=CONNECT_SECONDS),
             http2=False,
             follow_redirects=False,
@@ -157,9 +159,9 @@ class Supabase:
             event_hooks={"request": [self._sign], "response": [_check]},
         )
         options = ClientOptions(
-            httpx_client=own, postgrest_client_retry=False, auto_refresh_token=False, persist_session=False
+            httpx_client=http, postgrest_client_retry=False, auto_refresh_token=False, persist_session=False
         )
-        return create_client(self.url, self._settings.supabase_key, options=options), own
+        return create_client(self.url, self._settings.supabase_key, options=options), http
 
     def _sign(self, request: httpx.Request) -> None:
         request.headers["apikey"] = self._settings.supabase_key
@@ -169,7 +171,7 @@ class Supabase:
             request.headers["Authorization"] = f"Bearer {self._settings.supabase_key}"
 
     def _sign_in(self) -> None:
-        """With an account, get its token; the key alone needs none."""
+        """Get the account's token; the key alone needs none."""
         with self._lock:
             settings = self._settings
             if not settings.supabase_email or self._expires_at > time.time() + EARLY_SECONDS:
@@ -193,7 +195,7 @@ class Supabase:
 
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:
-        """Translate what the libraries raise; odd answers make supabase-py raise all kinds of things."""
+        """Translate exceptions of the libraries; odd answers make supabase-py raise all kinds of things."""
         import httpx
         from postgrest.exceptions import APIError
         from storage3.exceptions import StorageException
@@ -219,13 +221,13 @@ class Supabase:
                 self._without_secrets(f"Supabase can't be reached: {_short(error)}.")
             ) from error
         except SupabaseException as error:
-            said = self._without_secrets(_short(error))
+            reason = self._without_secrets(_short(error))
             raise NotAllowed(
-                f"Supabase is not set up: {said}.", "Check SUPABASE_URL and SUPABASE_KEY."
+                f"Supabase is not set up: {reason}.", "Check SUPABASE_URL and SUPABASE_KEY."
             ) from None
         except (APIError, StorageException, ValueError, LookupError, TypeError, AttributeError) as error:
-            said = self._without_secrets(_short(error))
-            raise Unreachable(f"Supabase gave an answer that makes no sense: {said}.") from None
+            reason = self._without_secrets(_short(error))
+            raise Unreachable(f"Supabase gave an answer that makes no sense: {reason}.") from None
 
     def _without_secrets(self, text: str) -> str:
         for secret in (self._settings.supabase_key, self._settings.supabase_password, self._token):
@@ -235,7 +237,7 @@ class Supabase:
 
 
 def _check(answer: httpx.Response) -> None:
-    """Raise for whatever is no answer of Supabase's, while status and headers are still known: supabase-py
+    """Raise for any answer that is not Supabase's, while status and headers are still known: supabase-py
     loses both."""
     if answer.is_redirect:
         raise Unreachable("Something that is not Supabase answered.")

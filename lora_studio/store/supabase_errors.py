@@ -1,4 +1,4 @@
-"""What can go wrong between us and the mirror, by what is to be done about it."""
+"""Faults between us and the mirror, by the way to deal with them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BAD_TOKEN = {"PGRST300", "PGRST301", "PGRST302", "PGRST303"}
 
 
 class Unreachable(MirrorError):
-    """No answer, or none of Supabase's: try again, for ever. `retry_after` is what the server asked for, in
+    """No answer, or none of Supabase's: try again, for ever. `retry_after` is the server's wish, in
     seconds."""
 
     def __init__(self, message: str, hint: str = "", *, retry_after: float = 0.0) -> None:
@@ -40,15 +40,15 @@ class NotAllowed(MirrorError):
 
 
 class ExpiredToken(NotAllowed):
-    """A new sign-in may help."""
+    """A token that is no longer valid; a new sign-in may help."""
 
 
 class Refused(MirrorError):
-    """This one thing will never be taken; others may."""
+    """A thing that will never be taken; others may."""
 
 
 class ParentMissing(MirrorError):
-    """What it belongs to is not there yet."""
+    """A row that belongs to another one which is not there yet."""
 
 
 def fault_of(status: int, body: Any, *, retry_after: float = 0.0, storage: bool = False) -> MirrorError:
@@ -58,31 +58,33 @@ def fault_of(status: int, body: Any, *, retry_after: float = 0.0, storage: bool 
     if storage and str(facts.get("statusCode", "")).isdigit():
         status = int(facts["statusCode"])
     code = str(facts.get("code") or "")
-    said = " ".join(str(facts.get("message") or facts.get("msg") or facts.get("error") or "").split())
-    told = f"{said[:LONGEST_SAID]} ({code or status})" if said else f"status {code or status}"
+    message = " ".join(str(facts.get("message") or facts.get("msg") or facts.get("error") or "").split())
+    reason = f"{message[:LONGEST_SAID]} ({code or status})" if message else f"status {code or status}"
     if status in RETRIED or status >= 500:
-        return Unreachable(f"Supabase can't take anything now: {told}.", retry_after=retry_after)
+        return Unreachable(f"Supabase can't take anything now: {reason}.", retry_after=retry_after)
     if code == "23503" and not storage:
-        return ParentMissing(f"Supabase waits for what this belongs to: {told}.")
+        return ParentMissing(f"Supabase waits for what this belongs to: {reason}.")
     if not storage and code == "42501":
         return NotAllowed(
-            f"Supabase does not allow it: {told}.", f"Check whose key SUPABASE_KEY is. {MIGRATE}"
+            f"Supabase does not allow it: {reason}.", f"Check whose key SUPABASE_KEY is. {MIGRATE}"
         )
     if code in BAD_TOKEN or status == 401:
         return ExpiredToken(
-            f"Supabase does not accept the key: {told}.", "Check SUPABASE_KEY and the account."
+            f"Supabase does not accept the key: {reason}.", "Check SUPABASE_KEY and the account."
         )
     if code in NOT_OUR_SCHEMA:
-        return NotAllowed(f"The Supabase project has other tables than this version needs: {told}.", MIGRATE)
+        return NotAllowed(
+            f"The Supabase project has other tables than this version needs: {reason}.", MIGRATE
+        )
     if status == 403 and not storage:
-        return NotAllowed(f"Supabase does not allow it: {told}.", "Check SUPABASE_KEY and the account.")
+        return NotAllowed(f"Supabase does not allow it: {reason}.", "Check SUPABASE_KEY and the account.")
     if storage or code[:2] in {"22", "23"}:
-        return Refused(f"Supabase refused: {told}.")
-    return Unreachable(f"Supabase gave an answer that we don't know: {told}.")
+        return Refused(f"Supabase refused: {reason}.")
+    return Unreachable(f"Supabase gave an answer that we don't know: {reason}.")
 
 
 def seconds_of(header: str) -> float:
-    """Retry-After: seconds, or a date; 0 for neither."""
+    """Seconds of a Retry-After header, which holds seconds or a date; 0 for neither."""
     try:
         return max(0.0, float(header))
     except ValueError:

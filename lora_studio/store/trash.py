@@ -1,4 +1,4 @@
-"""Deleted files, kept with what is needed to put them back."""
+"""Deleted files, kept with a note that lets them be put back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOTE = "deleted.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Deleted:
-    """One deletion. `kind` says what it was (lora, image, dataset), `paths` where its files and folders lay;
+    """One deletion. `kind` is lora, image or dataset, `paths` are the former places of its files and folders;
     the one at place i is kept as `<i>-<name>` beside the note."""
 
     token: str
@@ -62,8 +62,8 @@ class Trash:
     def restore(
         self, token: str, kinds: Sequence[str], choose: Callable[[Path], Path] = lambda path: path
     ) -> list[Path]:
-        """Put a deletion's files back and return where they are now. `choose` may give a path another place,
-        in case its own is taken."""
+        """Put a deletion's files back and return their places. `choose` may give a path another place, in
+        case its own is taken."""
         entry = self._entry(token)
         if entry is None or entry.kind not in kinds:
             raise StoreError("There is nothing to undo.", "It may have been undone already; reload the page.")
@@ -71,7 +71,7 @@ class Trash:
             return self._put_back(entry, choose)
 
     def entries(self, kinds: Sequence[str]) -> list[Deleted]:
-        """What can be undone, newest first."""
+        """Deletions that can be undone, newest first."""
         if not self._folder.is_dir():
             return []
         found = (self._entry(path.name) for path in self._folder.iterdir())

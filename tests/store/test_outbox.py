@@ -218,11 +218,11 @@ def test_the_turn_of_a_killed_process_is_over(outbox: Outbox) -> None:
 
 
 def test_word_of_how_it_goes(outbox: Outbox) -> None:
-    assert outbox.said() == ("", "")
-    outbox.say("paused", "The key | is wrong.")
-    assert outbox.said() == ("paused", "The key | is wrong.")
-    outbox.say("")
-    assert outbox.said() == ("", "")
+    assert outbox.state() == ("", "")
+    outbox.set_state("paused", "The key | is wrong.")
+    assert outbox.state() == ("paused", "The key | is wrong.")
+    outbox.set_state("")
+    assert outbox.state() == ("", "")
 
 
 def test_a_database_from_before_is_mirrored_whole(tmp_path: Path, config_named: Build) -> None:

@@ -1,4 +1,4 @@
-"""Which settings of pictures don't go together: refused, or said in a sentence where one has no effect."""
+"""Settings of pictures that don't go together: refused, or noted in a sentence where one has no effect."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lora_studio.errors import ConfigError
 def check_settings(
     run: DatasetGroup, datasets: Sequence[DatasetGroup], subsets: Sequence[Subset]
 ) -> list[str]:
-    """Sentences on what is ignored. Raises ConfigError for what can't be."""
+    """Sentences on settings without effect. Raises ConfigError for settings that exclude each other."""
     for data in (*datasets, *(subset.settings for subset in subsets)):
         _refuse(data)
     if run.masked_loss and not any(

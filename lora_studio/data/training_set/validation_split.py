@@ -1,4 +1,4 @@
-"""Which pictures are not trained on, so that the loss can be measured on something new."""
+"""The pictures held out of training, so that the loss can be measured on something new."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lora_studio.data.training_set.folders import Picture
 
 
 def split_off(pictures: Sequence[Picture], seed: int) -> tuple[list[Picture], list[Picture]]:
-    """The pictures to train on and those held out, each in the given order.
+    """The pictures to train on and the held-out ones, each in the given order.
 
-    Kohya's rule: the pictures of a subset are shuffled by validation_seed, and what lies behind the first
-    ceil(n * (1 - validation_split)) is held out; of regularisation pictures none. Without validation_seed,
-    `seed` takes its place. What one dataset holds out, no other trains on.
+    Kohya's rule: the pictures of a subset are shuffled by validation_seed, and those behind the first ceil(n
+    * (1 - validation_split)) are held out; of regularisation pictures none. Without validation_seed, `seed`
+    takes its place. No dataset trains on a picture that another holds out.
     """
     last = [picture for _, group in groupby(pictures, _subset) for picture in _last(list(group), seed)]
     places = {(picture.subset, picture.path) for picture in last}

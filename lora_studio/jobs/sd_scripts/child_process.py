@@ -1,4 +1,4 @@
-"""A program run as a child: its output line by line as it comes, and an end that takes its children along."""
+"""A child process: its output line by line as it comes, and an end that takes its children along."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
 
 class Child:
-    """stdout and stderr come as one stream, all of which goes to `log` too, one state of a redrawn line after
-    the other. Raises OSError when the program can't be started."""
+    """A running child. stdout and stderr are one stream, all of which goes to `log` too, one state of a
+    redrawn line after the other. Raises OSError when the program can't be started."""
 
     def __init__(
         self, command: Sequence[str], *, folder: Path, environment: Mapping[str, str], log: Path
@@ -45,7 +45,8 @@ class Child:
         self._reader.start()
 
     def line(self, timeout: float) -> str | None:
-        """The next line; None when the output has ended. Raises TimeoutError when nothing came."""
+        """The next line; None when the output has ended. Raises TimeoutError after `timeout` seconds without
+        one."""
         while not self._lines:
             if self._ended:
                 return None
@@ -60,11 +61,12 @@ class Child:
         return self._lines.popleft()
 
     def wait(self) -> int:
-        """Its exit code, once it has ended by itself; below 0 it is a signal's number."""
+        """The exit code, once the child has ended by itself; below 0 it is a signal's number."""
         return self._process.wait()
 
     def stop(self, grace_seconds: float) -> int:
-        """Ask it to end, and after `grace_seconds` end it with all its children. Returns the exit code."""
+        """Ask the child to end, and after `grace_seconds` end it with all its children. Returns the exit
+        code."""
         if self._process.poll() is None:
             _signal_group(self._process, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -73,7 +75,7 @@ class Child:
         return self._process.wait()
 
     def _pause(self) -> bool:
-        """Nothing came for a while: whether a bar that was drawn last, or the end, can be told from that."""
+        """Look, after a silence, for a bar that was drawn last and for the end; False if there is neither."""
         self._lines += self._splitter.drawn()
         if self._process.poll() is not None and not self._lines:
             # A grandchild may still hold the pipe; what the child itself said is here soon.
@@ -93,7 +95,7 @@ class Child:
 
 
 class Splitter:
-    """Text between carriage returns and line ends, empty ones left out. Bytes that are no UTF-8 become
+    """Lines between carriage returns and line ends, without empty ones. Bytes that are no UTF-8 become
     question marks, a line without end is cut."""
 
     def __init__(self) -> None:
@@ -106,7 +108,8 @@ class Splitter:
         return [line.decode("utf-8", "replace") for line in whole if line.strip()]
 
     def drawn(self) -> list[str]:
-        """A bar that stands at the end: the next carriage return comes only with its next state."""
+        """A bar that stands at the end of the output, whose carriage return comes only with its next
+        state."""
         return self.finish() if self._rest.rstrip().endswith(b"]") else []
 
     def finish(self) -> list[str]:
@@ -115,14 +118,14 @@ class Splitter:
 
 
 def _group_of_its_own() -> dict[str, Any]:
-    """Ctrl+C on our terminal must not reach it: we end it ourselves."""
+    """Options that keep Ctrl+C on our terminal from the child, which we end ourselves."""
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
     return {"start_new_session": True}
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
-    """To the child and to what it has started; they may be gone already."""
+    """Send a signal to the child and its children, which may be gone already."""
     try:
         if sys.platform == "win32":
             if number == KILL or process.poll() is None:

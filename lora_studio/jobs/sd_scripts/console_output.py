@@ -1,4 +1,4 @@
-"""What sd-scripts prints, understood: progress bars, epochs, saved files, and why it broke off."""
+"""The console of sd-scripts, parsed: progress bars, epochs, saved files, and the reason of a failure."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ LESS_MEMORY = "Lower resolution or train_batch_size, or switch gradient_checkpoi
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """A progress bar; `name` is `steps` for the training itself and may be empty. `loss` is the mean that the
-    line shows, `seconds` those of one unit, both None where the line does not say them."""
+    """A progress bar; `name` is `steps` for the training itself and may be empty. `loss` is the mean loss in
+    the line, `seconds` the time of one unit, both None where the line has none."""
 
     name: str
     done: int
@@ -59,14 +59,14 @@ class Epoch:
 
 @dataclass(frozen=True, kw_only=True)
 class Saving:
-    """A file is about to be written, or with `removed` an older one was deleted."""
+    """A file that is about to be written, or with `removed` was deleted."""
 
     path: str
     removed: bool = False
 
 
 def read_line(line: str) -> Bar | Epoch | Saving | None:
-    """One line, or one state of a line that is redrawn; None when it says nothing of this kind."""
+    """The facts in one line, or in one state of a redrawn line; None when it holds none."""
     line = line[:LONGEST_READ].strip()
     if match := BAR.match(line):
         return _bar(match)
@@ -81,10 +81,10 @@ def read_line(line: str) -> Bar | Epoch | Saving | None:
 
 def explain(lines: Sequence[str], code: int) -> StudioError:
     """One sentence on why sd-scripts ended with `code` and left no LoRA; `lines` are its last ones."""
-    said = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    last_line = next((line.strip() for line in reversed(lines) if line.strip()), "")
     error = _last_error(lines)
     usage = next((match for line in reversed(lines) if (match := USAGE.search(line))), None)
-    if MEMORY.search(error or said):
+    if MEMORY.search(error or last_line):
         return OutOfMemory("The memory was not enough for sd-scripts.", LESS_MEMORY)
     if any(NO_DATA in line for line in lines):
         return DatasetError("sd-scripts found no pictures.", SEE_LOG)
@@ -100,7 +100,7 @@ def explain(lines: Sequence[str], code: int) -> StudioError:
     if code < 0:
         return StudioError(f"sd-scripts was ended by {_signal(-code)}.", f"{LESS_MEMORY} {SEE_LOG}")
     ended = f"sd-scripts ended with code {code}" if code else "sd-scripts ended without a LoRA"
-    return StudioError(f"{ended}{f' and said last: {_sentence(said)}' if said else '.'}", SEE_LOG)
+    return StudioError(f"{ended}{f' and said last: {_sentence(last_line)}' if last_line else '.'}", SEE_LOG)
 
 
 def _bar(match: re.Match[str]) -> Bar:
@@ -119,7 +119,7 @@ def _bar(match: re.Match[str]) -> Bar:
 
 
 def _number(text: str) -> float | None:
-    """`nan` is one here; what garbage in the pipe left is none."""
+    """A number, `nan` included; None for garbage in the pipe."""
     try:
         return float(text)
     except ValueError:

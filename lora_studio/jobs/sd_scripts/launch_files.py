@@ -1,4 +1,4 @@
-"""A training laid out for sd-scripts: its pictures, its prompts and its argument TOML in the job's folder."""
+"""Files of a training for sd-scripts: its pictures, its prompts and its argument TOML in the job's folder."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from lora_studio.training.result_path import check_output
 
 SCRIPT = "train_network.py"
 SCRIPTS = {catalog.SDXL: "sdxl_train_network.py"}
-"""By the family's name, where it is another script."""
+"""Scripts by family, where they are not SCRIPT."""
 WHERE = (
     "Set LORA_STUDIO_SD_SCRIPTS to its folder, LORA_STUDIO_SD_SCRIPTS_PYTHON to its Python: docs/kohya.md."
 )
 PLACES = ("train_data_dir", "reg_data_dir", "in_json", "conditioning_data_dir", "caption_extension")
-"""Replaced by the pictures as they are laid out."""
+"""Options that the laid-out pictures replace."""
 NOT_TOLD = {
     *(
         "kind",
@@ -53,8 +53,8 @@ NOT_TOLD = {
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """What to start. `saves` is where sd-scripts writes; `prompts` are those of the previews, and `notes`
-    sentences on what it can't do."""
+    """A prepared start of sd-scripts. `saves` is the folder it writes to; `prompts` are those of the
+    previews, and `notes` sentences on settings it lacks."""
 
     command: tuple[str, ...]
     folder: Path
@@ -102,7 +102,7 @@ def prepare(config: TrainConfig, settings: Settings, folder: Path) -> Launch:
 
 
 def find_checkout(settings: Settings, script: str = SCRIPT) -> tuple[Path, str]:
-    """(folder, interpreter). Raises ConfigError when one of them is missing."""
+    """The folder of sd-scripts and its interpreter. Raises ConfigError when one of them is missing."""
     if settings.sd_scripts is None:
         raise ConfigError("It isn't set where your sd-scripts is.", WHERE, field="engine")
     if not (settings.sd_scripts / script).is_file():
@@ -120,7 +120,7 @@ def preview_every(config: TrainConfig) -> int:
 
 
 def _base_options(config: TrainConfig, base: FoundBase) -> dict[str, Any]:
-    """sd-scripts has to be told what we read from the base model."""
+    """Options that tell sd-scripts what we read from the base model."""
     predicts_v = config.model.v_parameterization
     if predicts_v is None:
         predicts_v = base.predicts_velocity
@@ -131,7 +131,7 @@ def _base_options(config: TrainConfig, base: FoundBase) -> dict[str, Any]:
 
 
 def _dataset(config: TrainConfig, pictures: PictureFolder, folder: Path) -> Path:
-    """A dataset config: the user's own, or one of the pictures as we read them, with finished captions."""
+    """The dataset config: the user's own, or one of the pictures as we read them, with finished captions."""
     if config.dataset.dataset_config:
         return expanded(config.dataset.dataset_config).absolute()
     place = folder / "pictures"
@@ -154,7 +154,7 @@ def _dataset(config: TrainConfig, pictures: PictureFolder, folder: Path) -> Path
 
 
 def _mask_folder(picture: Path, mask: Path, inside: Path) -> Path:
-    """Where sd-scripts finds the mask under the picture's own name."""
+    """A folder that holds the mask under the picture's own name."""
     if mask.stem == picture.stem:
         return mask.parent.absolute()
     folder = inside.with_name(f"{inside.name} masks")
@@ -164,8 +164,8 @@ def _mask_folder(picture: Path, mask: Path, inside: Path) -> Path:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """A link, so that nothing is stored twice and what sd-scripts writes beside a picture stays with us; a
-    copy where links are not allowed."""
+    """Link a picture, so that nothing is stored twice and files that sd-scripts writes beside it stay with
+    us; copy where links are not allowed."""
     try:
         os.symlink(source.absolute(), target)
     except OSError:
@@ -194,7 +194,7 @@ def _previews(config: TrainConfig, prompts: tuple[str, ...], folder: Path) -> di
 
 
 def _given(config: TrainConfig) -> Mapping[str, Any]:
-    """`sd_scripts_args`, and the checkpoints that this engine would save unless something else is said."""
+    """`sd_scripts_args`, and checkpoints at this engine's interval unless save_every_n_steps is set."""
     lines = "\n".join(config.run.sd_scripts_args)
     try:
         given = read_toml(lines, "sd_scripts_args")
@@ -206,14 +206,14 @@ def _given(config: TrainConfig) -> Mapping[str, Any]:
 
 
 def _notes(config: TrainConfig) -> list[str]:
-    """What this program has, what was asked for, and what sd-scripts lacks."""
-    told = kohya_options(config)
-    inside = " ".join(told.get("network_args", []))
+    """Sentences on changed settings that sd-scripts lacks."""
+    options = kohya_options(config)
+    inside = " ".join(options.get("network_args", []))
     changed = [
         name
         for name, value in config.values().items()
         if value != config_leaf(name).default
-        and name not in {*told, *OPTIONS, *NOT_TOLD}
+        and name not in {*options, *OPTIONS, *NOT_TOLD}
         and f"{name}=" not in inside
     ]
     notes = [f"sd-scripts has no {', '.join(changed)}: left out."] if changed else []

@@ -1,4 +1,4 @@
-"""What sd-scripts leaves behind, in the library's layout: the LoRA, its facts, card and pictures."""
+"""Files that sd-scripts leaves behind, in the library's layout: the LoRA, its facts, card and pictures."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SavedFiles:
 
     def newest(self, *, up_to: int | None = None) -> tuple[Path, int] | None:
         """(file, step) of the latest whole checkpoint, with `up_to` of those up to that step; the step is 0
-        for one that is counted in epochs. A file that was cut off is left where it is."""
+        for one that is counted in epochs. A damaged file is left where it is."""
         name = self.config.output.output_name
         found = sorted(
             self.launch.saves.glob(f"{name}*.safetensors"), key=lambda path: path.stat().st_mtime_ns
@@ -58,7 +58,7 @@ class SavedFiles:
         return None
 
     def finished(self) -> Path | None:
-        """The LoRA that a run to its end writes; None when it is not there or not whole."""
+        """The LoRA that a run to its end writes; None when it is missing or not whole."""
         path = self.launch.saves / f"{self.config.output.output_name}.safetensors"
         try:
             read_header(path)
@@ -67,9 +67,9 @@ class SavedFiles:
         return path
 
     def take_previews(self, step: int, *, runs: bool) -> list[PreviewSaved]:
-        """Sample pictures that have come since the last look, copied to where the page shows them. Those of
-        the time before the first step are what the base model draws. While it `runs`, the newest may be
-        unfinished."""
+        """Sample pictures that have come since the last look, copied to where the page shows them. Pictures
+        of the time before the first step are the base model's. While the training `runs`, the newest may be
+        unfinished and is left for the next look."""
         found = []
         old = time.time() - (SETTLED_SECONDS if runs else 0)
         for path in sorted((self.launch.saves / "sample").glob("*.png")):

@@ -41,17 +41,18 @@ ENVIRONMENT = {
     **{"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8", "COLUMNS": "200"},
     **{"NO_COLOR": "1", "TERM": "dumb", "ACCELERATE_DISABLE_RICH": "1"},
 }
-"""So that lines come as soon as they are printed, whole and without colours."""
+"""Variables that make lines come as soon as they are printed, whole and without colours."""
 NOT_INHERITED = ("LORA_STUDIO_", "SUPABASE_", "MODAL_", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-"""How the names of our own variables begin: passwords, and what would lead another Python astray."""
+"""Prefixes of variables that the child does not get: ours, with passwords, and those that would lead another
+Python astray."""
 NOTHING_SAVED = "sd-scripts saves nothing when it is stopped, and no checkpoint was due yet: nothing is kept."
 NO_RESUME = "Start it again, or give sd_scripts_args its own resume = '<folder of a state>'."
 PHASES = ("load", "cache", "train", "save")
 
 
 class SdScriptsWorker:
-    """Runs a training by sd-scripts. Generations that come meanwhile share the device with it: a child can't
-    give way between two steps."""
+    """A worker that runs trainings by sd-scripts. Generations that come meanwhile share the device with it: a
+    child can't give way between two steps."""
 
     def __init__(
         self,
@@ -66,8 +67,8 @@ class SdScriptsWorker:
         self._commands: Commands = no_commands
 
     def run(self, request: RunRequest, emit: Emit, should_stop: ShouldStop) -> None:
-        """Returns when the training has ended or stopped. Raises StudioError. There is no resuming here, and
-        a command is only answered."""
+        """Run sd-scripts until the training has ended or stopped. Raises StudioError. There is no resuming,
+        and commands are only answered with a note."""
         if request.resume_from:
             raise ConfigError(
                 "A training by sd-scripts can't be resumed from here.", NO_RESUME, field="engine"
@@ -125,15 +126,15 @@ class SdScriptsWorker:
 
 
 def environment() -> dict[str, str]:
-    """That of the child."""
+    """The child's environment variables."""
     theirs = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
     return {**theirs, **ENVIRONMENT}
 
 
 @dataclass(kw_only=True)
 class _Watch:
-    """What the console has said so far, and the events that came of it. sd-scripts draws a step twice: when
-    it is counted, still with the loss before, and when its loss is known."""
+    """The state of the console so far, and the events that come of it. sd-scripts draws a step twice: when it
+    is counted, still with the loss before, and when its loss is known."""
 
     config: TrainConfig
     launch: Launch
@@ -169,7 +170,7 @@ class _Watch:
         self.emit(PhaseAdvanced(phase="load", done=0, total=1, note=self.launch.base.name))
 
     def take(self, line: str) -> None:
-        """One line of the console. Raises Diverged when its loss is no number any more."""
+        """Read one line of the console. Raises Diverged when its loss is no number any more."""
         self.lines.append(line)
         match read_line(line):
             case Bar() as bar if bar.trains:
@@ -186,7 +187,8 @@ class _Watch:
                 pass
 
     def idle(self) -> None:
-        """Nothing came for a moment. Between a step's two drawings a picture or a file may be made."""
+        """Emit the pending step after a while without output. Between a step's two drawings a picture or a
+        file may be made."""
         if time.monotonic() - self._pending_at > HELD_SECONDS:
             self._flush()
 
@@ -200,11 +202,11 @@ class _Watch:
         )
 
     def refuse(self, command: str) -> None:
-        """Said of what only our own engine can do."""
+        """Emit a note on a command that only our own engine can do."""
         self.emit(Noted(message=f"sd-scripts can't be told to {command} while it runs.", level="warning"))
 
     def stopped(self) -> None:
-        """After the child was ended: keep the latest whole checkpoint."""
+        """Keep the latest whole checkpoint after the child was ended."""
         self._flush()
         self._take_previews(runs=False)
         newest = self.files.newest()
@@ -220,7 +222,8 @@ class _Watch:
         self.emit(Stopped(step=self.step, path=str(path.parent)))
 
     def ended(self, code: int) -> None:
-        """After the child ended by itself. Raises what it broke off with."""
+        """Publish the result after the child ended by itself. Raises StudioError with the reason when it
+        failed."""
         self._flush()
         self._take_previews(runs=False)
         self._saved()
@@ -269,8 +272,8 @@ class _Watch:
         self._take_previews(runs=True)
 
     def _step_done(self, step: int, total: int, *, loss: float, seconds: float) -> StepDone:
-        """The console shows the mean loss and no rate: the loss of the step alone is not known, the rate is
-        the one that the schedule starts from."""
+        """The event of a step. The console shows the mean loss and no rate: the loss of the step alone is
+        unknown, the rate is the one that the schedule starts from."""
         rates = self.config.optimizer
         return StepDone(
             step=step,
@@ -283,7 +286,7 @@ class _Watch:
         )
 
     def _saved(self) -> None:
-        """The checkpoint whose writing was announced is whole once something else is said."""
+        """Emit the checkpoint whose writing was announced, which is whole once another line comes."""
         path, self._saving = Path(self._saving) if self._saving else None, ""
         if path and path.is_file() and path.stem != self.config.output.output_name:
             match = STEP.search(path.stem)

@@ -1,1 +1,1 @@
-"""The mirror in Supabase: what is sent, what is fetched, what is asked for over there."""
+"""The mirror in Supabase: rows and files sent, LoRAs of other machines fetched, remote commands done."""

@@ -1,5 +1,4 @@
-"""One round of sending: whatever waits in the outbox goes to the mirror, parents before what belongs to
-them."""
+"""One round of sending: waiting things in the outbox go to the mirror, parents before their children."""
 
 from __future__ import annotations
 
@@ -32,14 +31,14 @@ logger = logging.getLogger(__name__)
 
 BATCH = 50
 BATCHES_OF_A_JOB = 20
-"""So many batches of one job's events a round, so that the statuses of the others do not grow old."""
+"""Batches of one job's events in a round, so that the statuses of the others do not grow old."""
 TABLES = {"lora": "loras", "job": "training_jobs", "image": "generated_images"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
     """Seconds: between two looks at the outbox, the first and the longest wait after a failure, between two
-    looks at the wishes, and between two tries while the mirror is paused."""
+    looks at the remote commands, and between two tries while the mirror is paused."""
 
     look: float = 1.0
     first: float = 1.0
@@ -48,15 +47,15 @@ class Pace:
     paused: float = 60.0
 
     def after(self, failures: int, asked: float = 0.0) -> float:
-        """Full jitter (Brooker, "Exponential Backoff And Jitter", 2015), but at least what the server asked
-        for."""
+        """Seconds to wait after so many failures. Full jitter (Brooker, "Exponential Backoff And Jitter",
+        2015), but at least the server's wish, `asked`."""
         most = min(self.longest, self.first * 2 ** min(failures, 30))
         return max(random.uniform(0, most), min(asked, 10 * self.longest))
 
 
 class Sender:
-    """Raises Unreachable and NotAllowed, which concern all rows, and StoreError. What concerns one row is
-    settled here: buried, or put off."""
+    """The sender of rows. Raises Unreachable and NotAllowed, which concern all rows, and StoreError. A fault
+    of one row is settled here: the row is buried or put off."""
 
     def __init__(
         self,
@@ -81,7 +80,7 @@ class Sender:
         self._send_rows("image", self._image_row)
 
     def _send_rows(self, kind: str, build: Callable[[str], Row | None]) -> None:
-        """`build` gives None for what is gone here."""
+        """Send the waiting rows of a kind; `build` gives None for things that are gone here."""
         while items := self._outbox.waiting(kind, BATCH):
             rows = [(item, row) for item in items if (row := build(item.key)) is not None]
             if rows:
@@ -93,7 +92,8 @@ class Sender:
                 return
 
     def _deliver(self, kind: str, rows: Sequence[tuple[Waiting, Row]]) -> None:
-        """Halves lead to the row that is refused in as many requests as its place has digits."""
+        """Send rows, in halves after a refusal: that finds the refused one of n rows in about log2 n
+        requests."""
         try:
             self._remote.upsert(TABLES[kind], [row for _, row in rows])
         except (Refused, ParentMissing) as error:
@@ -136,7 +136,7 @@ class Sender:
             self._outbox.acknowledge([("events", item.key, rows[-1][0])])
 
     def _wait_for_parent(self, item: Waiting, error: ParentMissing) -> None:
-        """Not dead: what it belongs to may be on its way, or was removed over there and has to go again."""
+        """Put off a row whose parent may be on its way, or was removed over there and has to go again."""
         self._outbox.postpone(item, error.message, self._pace.after(item.attempts))
         if item.kind == "events":
             self._outbox.touch("job", item.key)
@@ -151,7 +151,7 @@ class Sender:
         self._outbox.bury(item.kind, item.key, version, error.message)
 
     def _forget(self, item: Waiting) -> None:
-        """Say over there that it is gone here."""
+        """Archive or delete the mirror's row of a thing that is gone here."""
         this = mirror_id(self._machine, item.kind, item.key)
         if item.kind == "lora":
             self._remote.update("loras", {"status": "archived"}, id=this)
@@ -175,8 +175,8 @@ class Sender:
         except StoreError:
             return None
         slug = next(iter(image.lora_slugs), "")
-        known = bool(slug) and self._outbox.is_known("lora", slug)
-        return image_row(image, self._machine, mirror_id(self._machine, "lora", slug) if known else None)
+        has_lora = bool(slug) and self._outbox.is_known("lora", slug)
+        return image_row(image, self._machine, mirror_id(self._machine, "lora", slug) if has_lora else None)
 
 
 def _is_gone(job: JobRecord | None) -> bool:

@@ -1,5 +1,5 @@
-"""What people ask for over there: stop, pause or resume a training of this home, and the clearing up of
-trainings whose machine has fallen silent."""
+"""Remote commands: stop, pause or resume a training of this home, asked for in Supabase, and the clearing up
+of trainings whose machine has fallen silent."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ DONE_BY = {
     "pause": {JobStatus.PAUSING, JobStatus.PAUSED, JobStatus.FINISHED, JobStatus.FAILED, JobStatus.STOPPED},
     "resume": {JobStatus.QUEUED, JobStatus.RUNNING},
 }
-"""Statuses at which there is nothing left to do; the mirror's own trigger then takes the wish away."""
+"""Statuses at which nothing is left to do; the mirror's own trigger then removes the command."""
 
 
 class SteeredQueue(Protocol):
-    """The queue, as far as wishes go."""
+    """The queue, as far as remote commands go."""
 
     def get(self, job_id: str) -> JobRecord: ...
     def stop(self, job_id: str) -> JobRecord: ...
@@ -32,15 +32,15 @@ class SteeredQueue(Protocol):
 
 
 class RemoteCommands:
-    """Wishes name their worker: two machines on one project never touch each other's. Raises Unreachable,
-    NotAllowed."""
+    """The commands for this machine. Each names its worker: two machines on one project never touch each
+    other's. Raises Unreachable, NotAllowed."""
 
     def __init__(self, remote: Supabase, queue: SteeredQueue, machine: str) -> None:
         self._remote, self._queue, self._machine = remote, queue, machine
         self._may_reap = True
 
     def look(self, *, only: str = "") -> int:
-        """Do what is asked of this machine, or of its training `only`; how many wishes there were."""
+        """Do the commands for this machine, or for its training `only`; returns their number."""
         rows = self._remote.select(
             "training_jobs",
             "id,local_id,desired_state",

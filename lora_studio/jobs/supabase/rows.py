@@ -1,8 +1,8 @@
-"""What a job, an event, a LoRA and an image look like in the mirror, and jobs read back from there.
+"""Rows of jobs, events, LoRAs and images in the mirror, and jobs read back from there.
 
-Rows of one table always have the same columns: the Data API takes a batch in no other form. What only people
-write over there (desired_state) and what comes with a file (artifact_*, bucket, path) is not among them, so
-that a row sent again leaves it alone. No path of this machine is sent.
+Rows of one table always have the same columns: the Data API takes a batch in no other form. Columns that only
+people write over there (desired_state) or that come with a file (artifact_*, bucket, path) are not among
+them, so that a row sent again leaves them alone. No path of this machine is sent.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ ABSOLUTE = re.compile(r"(?:/|[A-Za-z]:[\\/]|\\\\)[^\n]*")
 
 
 def worker_of(machine: str, email: str) -> str:
-    """The name of this home over there. Another one for each account: nobody may change the rows that
-    somebody else, or the secret key, has written."""
+    """The name of this home over there, different for each account: nobody may change rows that somebody
+    else, or the secret key, has written."""
     return str(uuid.uuid5(uuid.UUID(machine), email.strip().casefold())) if email.strip() else machine
 
 
@@ -91,7 +91,7 @@ def event_row(job_id: str, sequence: int, at: float, data: Mapping[str, Any], ma
 def lora_row(
     slug: str, machine: str, *, record: LoraRecord | None, job: JobRecord | None, thrown_away: bool
 ) -> Row:
-    """A LoRA by what is known of it: the file in the library, or else the newest training that makes it."""
+    """A LoRA's row from the file in the library, or else from the newest training that makes it."""
     config = job.config if job else {}
     groups = ("model", "network", "dataset", "output")
     model, network, dataset, output = (config.get(group) or {} for group in groups)
@@ -147,8 +147,8 @@ def image_row(image: ImageRecord, machine: str, lora_id: str | None) -> Row:
 
 
 def job_of_row(row: Mapping[str, Any]) -> JobRecord:
-    """A job as the mirror has it. `owner` is the name of its machine; one that the mirror took for dead is
-    interrupted there."""
+    """A job from its row in the mirror. `owner` is the name of its machine; one that the mirror took for dead
+    is interrupted there."""
     return JobRecord(
         id=str(row["local_id"] or row["id"]),
         name=str(row["name"]),
@@ -178,7 +178,7 @@ def slug_of_job(job: JobRecord) -> str:
 
 
 def without_paths(text: str) -> str:
-    """An absolute path as its last part; in a sentence each path by itself."""
+    """The text with each absolute path cut to its last part."""
     if ABSOLUTE.fullmatch(text.strip()):
         return _last_part(text.strip())
     words = (
@@ -193,7 +193,7 @@ def _last_part(path: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What PostgreSQL and JSON can hold: no NUL, no lone surrogate, no NaN; long texts are cut."""
+    """A value that PostgreSQL and JSON can hold: no NUL, no lone surrogate, no NaN; long texts are cut."""
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -207,12 +207,12 @@ def _plain(value: Any) -> Any:
 
 
 def _dim(given: Any) -> int | None:
-    """None for what the schema does not take; LyCORIS says 100,000 of a full matrix."""
+    """The rank; None for values beyond the schema's: LyCORIS writes 100,000 for a full matrix."""
     return given if isinstance(given, int) and 1 <= given <= LARGEST_DIM else None
 
 
 def _short_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Without thumbnails and tables of tags."""
+    """Metadata without thumbnails and tables of tags."""
     return {key: value for key, value in metadata.items() if len(value) <= 500}
 
 

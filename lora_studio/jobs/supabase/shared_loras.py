@@ -1,4 +1,4 @@
-"""LoRAs that other machines have put into the Supabase project: which there are, and fetching one."""
+"""LoRAs that other machines have put into the Supabase project: listing and fetching."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class SharedLora:
-    """A LoRA over there. `tensor_hash` is that of `LoraRecord.id`, empty when it was not told."""
+    """A LoRA over there. `tensor_hash` is that of `LoraRecord.id`, empty when unknown."""
 
     id: str
     name: str
@@ -45,7 +45,8 @@ class SharedLora:
 
 
 def list_team(remote: Supabase, machine: str, here: Collection[str]) -> tuple[SharedLora, ...]:
-    """Those with a file, newest first, without what this machine made and what is `here` (tensor hashes)."""
+    """Shared LoRAs with a file, newest first, without those of this machine and those that are `here` (tensor
+    hashes)."""
     rows = remote.select(
         "loras",
         COLUMNS,
@@ -59,8 +60,8 @@ def list_team(remote: Supabase, machine: str, here: Collection[str]) -> tuple[Sh
 
 
 def download(remote: Supabase, lora_id: str, folder: Path) -> Path:
-    """Fetch a LoRA's file into `folder`, under its slug. It is there only when size and hash are those that
-    its row names; what is in it, `Gallery.import_lora` looks at. Raises StoreError, BrokenFile,
+    """Fetch a LoRA's file into `folder`, under its slug. The file appears only when size and hash are those
+    of its row; its content is checked by `Gallery.import_lora`. Raises StoreError, BrokenFile,
     MirrorError."""
     try:
         wanted = str(uuid.UUID(lora_id))
@@ -95,7 +96,7 @@ def _receive(remote: Supabase, row: Mapping[str, Any], file: BinaryIO) -> None:
 
 
 def _readable(row: Mapping[str, Any]) -> SharedLora | None:
-    """None for a row that can't be used: rows are written by others."""
+    """The LoRA of a row; None for a row that can't be used: rows are written by others."""
     try:
         return None if _fault(row) else _team_lora(row)
     except (ValueError, TypeError, ArithmeticError) as error:
@@ -104,12 +105,12 @@ def _readable(row: Mapping[str, Any]) -> SharedLora | None:
 
 
 def _name(row: Mapping[str, Any]) -> str:
-    told = (plain_text(row[column], LONGEST_TITLE) for column in ("name", "slug"))
-    return next(filter(None, told), "without a name")
+    names = (plain_text(row[column], LONGEST_TITLE) for column in ("name", "slug"))
+    return next(filter(None, names), "without a name")
 
 
 def _fault(row: Mapping[str, Any]) -> str:
-    """What is wrong with what a row says of its file; rows are written by others."""
+    """The fault in a row's facts about its file, which others wrote; empty without one."""
     path = str(row["artifact_path"] or "")
     if not re.fullmatch(r"[\w-]+/[\w-]+\.safetensors", path) or row["artifact_bucket"] != "loras":
         return "it is no .safetensors file of a studio"

@@ -1,9 +1,9 @@
-"""Files to Storage, where that is asked for: finished LoRAs, one preview of each, and pictures.
+"""Uploads of files to Storage, where they are switched on: finished LoRAs, one preview of each, and pictures.
 
 An object's name is the hash of its content, so a file is sent once and never changes. Small ones go in one
 request, larger ones by the TUS protocol 1.0.0 (tus.io/protocols/resumable-upload), a chunk a round: statuses
-go out between two chunks, and after a restart the server says where to go on. No failure here is a
-training's.
+go out between two chunks, and after a restart the server says where to go on. A failure here never reaches a
+training.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ from lora_studio.store.supabase_errors import NotAllowed, Refused, Unreachable
 logger = logging.getLogger(__name__)
 
 CHUNK = 6 << 20
-"""Storage takes chunks of exactly this size, the last one excepted; up to it a file goes in one request."""
+"""Bytes of a chunk: Storage takes exactly this size, the last one excepted; up to it a file goes in one
+request."""
 LORAS, IMAGES = "loras", "images"
 KINDS = {".safetensors": "application/octet-stream", ".png": "image/png", ".webp": "image/webp"}
 KINDS |= {".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 RESUMABLE = "/storage/v1/upload/resumable"
 TUS = {"Tus-Resumable": "1.0.0", "x-upsert": "true"}
 TRIES = 5
-"""So often an upload that the server broke off is begun anew."""
+"""Times that an upload which the server broke off is begun anew."""
 
 
 class _BrokenOff(MirrorError):
@@ -45,7 +46,7 @@ class _BrokenOff(MirrorError):
 
 
 class Uploads:
-    """Raises StoreError."""
+    """The sender of files. Raises StoreError."""
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class Uploads:
         return False
 
     def _try(self, item: Waiting, send: Callable[[Waiting], bool]) -> None:
-        """`send` gives False while there is more to send of it."""
+        """Send a thing and settle its faults; `send` gives False while chunks are missing."""
         try:
             if send(item):
                 self._outbox.acknowledge([(item.kind, item.key, item.version)])
@@ -85,12 +86,12 @@ class Uploads:
                 self._outbox.keep_note(item, "")
                 self._outbox.postpone(item, error.message, self._pace.after(item.attempts + 1))
                 return
-            said = error.message if isinstance(error, MirrorError) else f"the file can't be read: {error}"
-            logger.warning("the %s of %s was not uploaded: %s", item.kind, item.key[:64], said)
-            self._outbox.bury(item.kind, item.key, item.version, said)
+            reason = error.message if isinstance(error, MirrorError) else f"the file can't be read: {error}"
+            logger.warning("the %s of %s was not uploaded: %s", item.kind, item.key[:64], reason)
+            self._outbox.bury(item.kind, item.key, item.version, reason)
 
     def _send_lora(self, item: Waiting) -> bool:
-        """Only what was trained here: what came from elsewhere is there already, or not ours to give."""
+        """Upload a LoRA that was trained here: others are there already, or not ours to give."""
         try:
             record = self._library.lora(item.key)
         except StoreError:
@@ -115,7 +116,7 @@ class Uploads:
         return True
 
     def _send_preview(self, picture: str) -> str:
-        """Its name there; empty when there is none or it was refused."""
+        """Upload a preview and return its name there; empty when there is none or it was refused."""
         file = Path(picture)
         if not picture or not file.is_file() or file.stat().st_size > CHUNK:
             return ""
@@ -142,34 +143,37 @@ class Uploads:
         return True
 
     def _name(self, file: Path, digest: str) -> str:
-        """A signed-in account may only write below its own id."""
+        """The object's name: a signed-in account may only write below its own id."""
         return f"{self._remote.user_id() or self._machine}/{digest}{file.suffix.lower()}"
 
     def _store(self, item: Waiting, file: Path, bucket: str) -> str:
-        """The object's name once it is there; empty while chunks are missing."""
+        """Upload a file, a chunk at a time, and return the object's name once all of it is there; empty while
+        chunks are missing."""
         state = file.stat()
-        known: dict[str, Any] = json.loads(item.note or "{}")
-        if [known.get("size"), known.get("changed")] != [state.st_size, state.st_mtime_ns]:
-            known = {"size": state.st_size, "changed": state.st_mtime_ns, "hash": sha256(file)}
-        path = self._name(file, known["hash"])
-        if known.get("stored") == path:
+        progress: dict[str, Any] = json.loads(item.note or "{}")
+        if [progress.get("size"), progress.get("changed")] != [state.st_size, state.st_mtime_ns]:
+            progress = {"size": state.st_size, "changed": state.st_mtime_ns, "hash": sha256(file)}
+        path = self._name(file, progress["hash"])
+        if progress.get("stored") == path:
             return path
         if state.st_size <= CHUNK:
             self._remote.upload(bucket, path, file, KINDS.get(file.suffix.lower(), KINDS[".safetensors"]))
         else:
-            known["url"] = known.get("url") or self._begin(bucket, path, file)
-            self._outbox.keep_note(item, json.dumps(known))
-            if not self._send_chunk(known["url"], file):
+            progress["url"] = progress.get("url") or self._begin(bucket, path, file)
+            self._outbox.keep_note(item, json.dumps(progress))
+            if not self._send_chunk(progress["url"], file):
                 return ""
-        self._outbox.keep_note(item, json.dumps({**known, "url": "", "stored": path}))
+        self._outbox.keep_note(item, json.dumps({**progress, "url": "", "stored": path}))
         return path
 
     def _begin(self, bucket: str, path: str, file: Path) -> str:
         """A new resumable upload. The server refuses what is too large before a byte is sent."""
         kind = KINDS.get(file.suffix.lower(), KINDS[".safetensors"])
         facts = {"bucketName": bucket, "objectName": path, "contentType": kind, "cacheControl": "3600"}
-        told = ",".join(f"{key} {base64.b64encode(text.encode()).decode()}" for key, text in facts.items())
-        headers = {**TUS, "Upload-Length": str(file.stat().st_size), "Upload-Metadata": told}
+        metadata = ",".join(
+            f"{key} {base64.b64encode(text.encode()).decode()}" for key, text in facts.items()
+        )
+        headers = {**TUS, "Upload-Length": str(file.stat().st_size), "Upload-Metadata": metadata}
         answer = self._remote.request("POST", RESUMABLE, headers=headers)
         number = urlsplit(answer.headers.get("location", "")).path.rpartition("/upload/resumable/")[2]
         if not number:
@@ -177,7 +181,7 @@ class Uploads:
         return f"{RESUMABLE}/{number}"
 
     def _send_chunk(self, url: str, file: Path) -> bool:
-        """True when the server has all of it."""
+        """Send the next chunk; True when the server has all of the file."""
         try:
             reached = int(self._remote.request("HEAD", url, headers=TUS).headers["upload-offset"])
             with file.open("rb") as opened:

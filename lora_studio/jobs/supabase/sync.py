@@ -1,4 +1,4 @@
-"""The mirror in Supabase: a thread that sends what waits, grants wishes, and tells how it goes.
+"""The mirror in Supabase: a thread that sends rows and files, does remote commands, and reports its state.
 
 Nothing else ever waits for the network: page, queue and training write to the local store, whose triggers
 fill the outbox. Of several processes on one home folder one sends at a time.
@@ -39,15 +39,15 @@ logger = logging.getLogger(__name__)
 
 TURN_SECONDS = 60.0
 REAP_EVERY = 12
-"""Looks at the wishes for one clearing up of stale trainings."""
+"""Looks at the remote commands for one clearing up of stale trainings."""
 TEAM_SECONDS, TEAM_ASKED_SECONDS = 30.0, 120.0
 IDLE_TIMES = 6
-"""So much rarer are looks at the wishes while nothing runs."""
+"""Factor between two looks at the remote commands while nothing runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MirrorState:
-    """How far the mirror is. `waiting` counts what it has not got yet, `refused` what it would not take;
+    """The mirror's progress. `waiting` counts changes it has not got yet, `refused` those it would not take;
     `reason` is a sentence when something is wrong."""
 
     state: Literal["off", "synced", "waiting", "paused"]
@@ -57,8 +57,9 @@ class MirrorState:
 
 
 class Mirror:
-    """Off without SUPABASE_URL and SUPABASE_KEY. A failure opens a circuit: nothing is tried before the
-    back-off is over, then one request is the probe. `transport` stands below the real client, for tests."""
+    """The mirror's thread. Off without SUPABASE_URL and SUPABASE_KEY. A failure opens a circuit: nothing is
+    tried before the back-off is over, then one request is the probe. `transport` stands below the real
+    client, for tests."""
 
     def __init__(
         self,
@@ -88,8 +89,8 @@ class Mirror:
         return bool(self._settings.supabase_url and self._settings.supabase_key)
 
     def start(self, *, only: str = "") -> None:
-        """Begin to send; with `only`, wishes for that training alone are granted, as `JobQueue.start` runs
-        that one alone. Does nothing when it is off or has begun. Raises StoreError."""
+        """Begin to send; with `only`, only commands for that training are done, as `TrainingQueue.start` runs
+        that one alone. Does nothing when the mirror is off or has begun. Raises StoreError."""
         if not self.is_on or self._thread is not None:
             return
         machine = worker_of(machine_id(self._settings.home), self._settings.supabase_email)
@@ -112,20 +113,20 @@ class Mirror:
         self._remote.close()
 
     def state(self) -> MirrorState:
-        """Read from the store alone, also in a process that does not send. Raises StoreError."""
+        """The state, read from the store alone, also in a process that does not send. Raises StoreError."""
         if not self.is_on:
             return MirrorState(state="off")
-        said, reason = self._outbox.said()
+        sending, reason = self._outbox.state()
         waiting, refused = self._outbox.count(self._kinds), self._outbox.refused()
-        if said == "paused":
+        if sending == "paused":
             return MirrorState(state="paused", waiting=waiting, reason=reason, refused=refused)
-        if waiting or said:  # what can't be asked can't be called synced
+        if waiting or sending:  # what can't be asked can't be called synced
             reason = reason or self._outbox.trouble(self._kinds)
             return MirrorState(state="waiting", waiting=waiting, reason=reason, refused=refused)
         return MirrorState(state="synced", refused=refused)
 
     def flush(self, timeout: float) -> bool:
-        """Wait until the mirror has all; False if that took longer than `timeout` seconds."""
+        """Wait until the mirror has everything; False if that took longer than `timeout` seconds."""
         give_up = time.monotonic() + timeout
         while self.state().state != "synced":
             if time.monotonic() > give_up:
@@ -135,14 +136,14 @@ class Mirror:
         return True
 
     def team(self) -> tuple[SharedLora, ...]:
-        """LoRAs of other machines that are not here, as last seen; being asked keeps them fresh."""
+        """LoRAs of other machines that are not here, as last seen; calls keep the list fresh."""
         if self.is_on:
             self._team_asked = time.monotonic()
         return self._team
 
     def fetch(self, lora_id: str) -> LoraRecord:
-        """Bring a LoRA of the team into the library. Waits for the network. Raises StoreError,
-        ModelFileError, MirrorError."""
+        """Bring a shared LoRA into the library. Waits for the network. Raises StoreError, ModelFileError,
+        MirrorError."""
         if not self.is_on:
             raise StoreError("Supabase is not set up.", "See docs/supabase.md.")
         folder = self._settings.cache / "team" / str(threading.get_ident())
@@ -159,10 +160,10 @@ class Mirror:
         while not (self._closing.is_set() and failures):
             last, delay = self._closing.is_set(), self._pace.look
             try:
-                spoke, more = self._round()
+                spoke, has_more = self._round()
                 if spoke:
-                    self._outbox.say("")
-                failures, delay = 0, 0.0 if more else delay
+                    self._outbox.set_state("")
+                failures, delay = 0, 0.0 if has_more else delay
             except NotAllowed as error:
                 failures, delay = failures + 1, self._pace.paused
                 self._tell("paused", error)
@@ -188,13 +189,12 @@ class Mirror:
         self._end()
 
     def _round(self) -> tuple[bool, bool]:
-        """(whether it spoke with the mirror, whether there is more to do at once: the next chunk of a
-        file)."""
-        spoke = more = False
+        """(whether the mirror was spoken to, whether the next chunk of a file waits)."""
+        spoke = has_more = False
         if self._outbox.count(self._kinds) and self._is_my_turn():
             self._sender.round()
             if self._settings.supabase_uploads and not self._closing.is_set():
-                more = self._uploads.round()
+                has_more = self._uploads.round()
             spoke = True
         now = time.monotonic()
         if now >= self._wishes_at and not self._closing.is_set():
@@ -205,10 +205,10 @@ class Mirror:
             self._team_at = now
             here = {record.id for record in self._library.loras()}
             self._team = list_team(self._remote, self._machine, here)
-        return spoke, more
+        return spoke, has_more
 
     def _look_at_wishes(self) -> None:
-        """Each process sees to its own training, the one that has the page to all others."""
+        """Do remote commands: each process for its own training, the one that has the page for all others."""
         self._wishes.look(only=self._only)
         self._looks += 1
         if self._looks % REAP_EVERY == 1 and not self._only:
@@ -224,7 +224,7 @@ class Mirror:
 
     def _tell(self, state: str, error: MirrorError) -> None:
         try:
-            self._outbox.say(state, str(error))
+            self._outbox.set_state(state, str(error))
         except StoreError as trouble:
             logger.debug("%s", trouble)
 
