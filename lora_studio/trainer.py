@@ -53,13 +53,13 @@ from lora_studio.training.optimization.lr_schedules import build_schedule
 from lora_studio.training.optimization.optimizers import build_optimizer, describe
 from lora_studio.training.out_of_memory import Fallbacks
 from lora_studio.training.preparation.training_data import TrainingData, prepare_data
-from lora_studio.training.recovery.rollback import LESS_MEMORY, Rollback
 from lora_studio.training.result_folder import ResultFolder
 from lora_studio.training.result_path import check_output, result_file
+from lora_studio.training.resuming.rollback import LESS_MEMORY, Rollback
 from lora_studio.training.resuming.start_point import facts_of_run, find_start_point
-from lora_studio.training.resuming.train_state import States, keeping_random_states
 from lora_studio.training.run import TrainingRun
 from lora_studio.training.run_control import RunControl
+from lora_studio.training.train_state import States, keeping_random_states
 
 PHASES = ("download", "load", "cache", "preview", "train", "save")
 Ending = Literal["finished", "stopped", "paused"]

@@ -360,12 +360,37 @@ def import_circles(tree: list[Source]) -> Iterator[str]:
         yield " -> ".join(reversed(error.args[1]))
 
 
+def room_circles(tree: list[Source]) -> Iterator[str]:
+    """In each folder, of its files and of the rooms in it, each room taken as one."""
+    modules = {".".join(source.modules): source for source in tree if source.modules[-1] != "__init__"}
+    folders = defaultdict[str, dict[str, set[str]]](lambda: defaultdict(set))
+    for source in modules.values():
+        for _, name in source.imports():
+            there = modules.get(name) or modules.get(name.rpartition(".")[0])
+            if there is not None and there is not source:
+                pairs = zip(source.modules, there.modules, strict=False)
+                depth = next(depth for depth, (ours, theirs) in enumerate(pairs) if ours != theirs)
+                folders["/".join(source.modules[:depth])][source.modules[depth]].add(there.modules[depth])
+    for folder, graph in folders.items():
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            yield f"{folder}/: {' -> '.join(reversed(error.args[1]))}"
+
+
 TREE_VIOLATIONS: dict[TreeCheck, list[list[tuple[str, str]]]] = {
     crowded_folders: [
         [(f"lora_studio/data/room_{number}.py", "") for number in range(15)],
         [(f"lora_studio/contract_{number}.py", "") for number in range(21)],
     ],
     names_in_two_rooms: [[("lora_studio/data/export.py", ""), ("lora_studio/cli/export.py", "")]],
+    room_circles: [
+        [
+            ("lora_studio/data/a.py", "from lora_studio.data.pixels.b import x"),
+            ("lora_studio/data/pixels/b.py", ""),
+            ("lora_studio/data/pixels/c.py", "from lora_studio.data.a import x"),
+        ],
+    ],
     import_circles: [
         [
             ("lora_studio/data/a.py", "from lora_studio.data.b import x"),
@@ -375,6 +400,7 @@ TREE_VIOLATIONS: dict[TreeCheck, list[list[tuple[str, str]]]] = {
     ],
 }
 TREE_ALLOWED = [
+    ("lora_studio/data/pixels/e.py", "from lora_studio.data.a import x"),
     ("lora_studio/data/a.py", "from lora_studio.data.b import x\nfrom lora_studio import data"),
     ("lora_studio/data/b.py", "import torch"),
     ("lora_studio/data/__init__.py", ""),

@@ -15,13 +15,13 @@ from lora_studio.data.loader import Batch
 from lora_studio.data.seeds import seed_of
 from lora_studio.errors import Diverged
 from lora_studio.events import StepDone
-from lora_studio.training.loss.objective import draw, sample_losses
+from lora_studio.training.loss.loss_spikes import LossWatch
 from lora_studio.training.model import Engine
+from lora_studio.training.objective import draw, sample_losses
 from lora_studio.training.optimization.lr_schedules import learning_rate
 from lora_studio.training.preparation.training_data import TrainingData, captions_of
-from lora_studio.training.recovery.loss_spikes import LossWatch
 from lora_studio.training.result_folder import HALVE
-from lora_studio.training.resuming.train_state import Point, copied
+from lora_studio.training.train_state import Point, copied
 
 LEAST_SCALE = 1.0
 """Half precision scales the loss so that small gradients survive, and lowers the scale when one overflows.

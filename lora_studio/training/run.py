@@ -19,11 +19,11 @@ from lora_studio.training.evaluation.previews import Previews, preview_steps
 from lora_studio.training.evaluation.validation import Validation
 from lora_studio.training.loop import Loop
 from lora_studio.training.optimization.optimizers import optimizer_mode
-from lora_studio.training.recovery.rollback import LESS_MEMORY, Rollback
 from lora_studio.training.result_folder import ResultFolder, facts_of
+from lora_studio.training.resuming.rollback import LESS_MEMORY, Rollback
 from lora_studio.training.resuming.start_point import RunMarks
-from lora_studio.training.resuming.train_state import States
 from lora_studio.training.run_control import RunControl
+from lora_studio.training.train_state import States
 
 
 @dataclass(kw_only=True)

@@ -18,8 +18,8 @@ from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.sdxl import StableDiffusionXL
 from lora_studio.lora.network.attach import attach
 from lora_studio.lora.network.ranks import plan_sizes
-from lora_studio.training.loss.objective import sizes_of
 from lora_studio.training.model import network_targets
+from lora_studio.training.objective import sizes_of
 from tests.support.single_file import write_single_file
 from tests.support.tiny import make_tiny_sdxl
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.training.recovery import loss_spikes
-from lora_studio.training.recovery.loss_spikes import KNOWN, LEAST, RECENT, LossWatch
+from lora_studio.training.loss import loss_spikes
+from lora_studio.training.loss.loss_spikes import KNOWN, LEAST, RECENT, LossWatch
 
 RECORDED = json.loads(Path(__file__).with_name("losses.json").read_text())
 """Losses of real trainings of the starter, with different sets, batches, rates and kinds of noise."""

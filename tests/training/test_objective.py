@@ -11,8 +11,8 @@ from lora_studio.data.loader import Sample
 from lora_studio.data.training_set.folders import Picture
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.runtime import find_device
-from lora_studio.training.loss.objective import TrainingBatch, draw, sample_losses
 from lora_studio.training.model import Engine, load_engine
+from lora_studio.training.objective import TrainingBatch, draw, sample_losses
 from tests.training.conftest import ConfigMaker
 
 

@@ -19,8 +19,8 @@ from lora_studio.lora.file.lora_files import read_header
 from lora_studio.lora.run_states import state_files, state_folder
 from lora_studio.trainer import train
 from lora_studio.training import loop
-from lora_studio.training.recovery import rollback
-from lora_studio.training.resuming.train_state import read_newest, read_state
+from lora_studio.training.resuming import rollback
+from lora_studio.training.train_state import read_newest, read_state
 from tests.support.runs import of, run, state_folder_of, tensor_hash, warnings
 from tests.training.conftest import ConfigMaker
 

@@ -33,7 +33,7 @@ from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.lora.run_states import state_files, state_folder
 from lora_studio.trainer import train
 from lora_studio.training.resuming.compatibility import check_pictures
-from lora_studio.training.resuming.train_state import MARK, read_newest, read_state
+from lora_studio.training.train_state import MARK, read_newest, read_state
 from tests.support.runs import of, state_folder_of, tensor_hash
 from tests.support.tiny import make_pictures, make_tiny_base
 from tests.training.conftest import ConfigMaker

@@ -17,8 +17,8 @@ from lora_studio.families.base_files.locate import find_base
 from lora_studio.lora.file.lora_files import read_header
 from lora_studio.runtime import find_device
 from lora_studio.trainer import train
-from lora_studio.training.loss.objective import draw
 from lora_studio.training.model import Engine, load_engine
+from lora_studio.training.objective import draw
 from lora_studio.training.preparation.latent_cache_key import encoder_mark
 from lora_studio.training.preparation.training_data import TrainingData, captions_of, prepare_data
 from tests.conftest import StudioFolders

@@ -8,10 +8,10 @@ from lora_studio.events import Event, StepDone, Validated, ignore, never_stop
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.runtime import find_device
 from lora_studio.trainer import train
-from lora_studio.training.base_alone import base_alone
+from lora_studio.training.evaluation.base_alone import base_alone
 from lora_studio.training.evaluation.validation import Validation, validation_timesteps
-from lora_studio.training.loss.objective import sizes_of
 from lora_studio.training.model import Engine, load_engine
+from lora_studio.training.objective import sizes_of
 from lora_studio.training.preparation.training_data import prepare_data
 from tests.support.tiny import make_tiny
 from tests.training.conftest import ConfigMaker

@@ -31,10 +31,10 @@ from lora_studio.lora.checkpoint_report import (
     write_report,
 )
 from lora_studio.runtime import memory_errors
-from lora_studio.training.base_alone import at_rest, base_alone
+from lora_studio.training.evaluation.base_alone import at_rest, base_alone
+from lora_studio.training.evaluation.eval_loss import errors
 from lora_studio.training.evaluation.previews import Previews, PreviewSampler
 from lora_studio.training.evaluation.validation import Validation
-from lora_studio.training.loss.eval_loss import errors
 from lora_studio.training.model import Engine
 from lora_studio.training.preparation.training_data import TrainingData
 from lora_studio.training.result_folder import saving

@@ -17,7 +17,7 @@ from lora_studio.config import Kind, TrainConfig
 from lora_studio.data.buckets import resolution_of
 from lora_studio.events import Emit, PhaseAdvanced, PreviewSaved
 from lora_studio.families.base import TextOutput, prompt_arguments
-from lora_studio.training.base_alone import at_rest
+from lora_studio.training.evaluation.base_alone import at_rest
 from lora_studio.training.evaluation.intervals import preview_steps as preview_steps
 from lora_studio.training.model import Engine, base_name
 from lora_studio.training.result_folder import save_file

@@ -20,10 +20,10 @@ from lora_studio.data.latent_cache import PlacedPicture
 from lora_studio.data.seeds import seed_of
 from lora_studio.events import Emit, Validated
 from lora_studio.families.base import TextOutput
-from lora_studio.training.base_alone import at_rest, base_alone
-from lora_studio.training.loss.eval_loss import errors
-from lora_studio.training.loss.objective import sizes_of
+from lora_studio.training.evaluation.base_alone import at_rest, base_alone
+from lora_studio.training.evaluation.eval_loss import errors
 from lora_studio.training.model import Engine
+from lora_studio.training.objective import sizes_of
 from lora_studio.training.preparation.training_data import TrainingData
 from lora_studio.training.result_folder import save_file
 

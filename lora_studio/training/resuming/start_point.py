@@ -23,7 +23,7 @@ from lora_studio.training.resuming.compatibility import (
     check_settings,
     picture_facts,
 )
-from lora_studio.training.resuming.train_state import (
+from lora_studio.training.train_state import (
     State,
     config_of,
     random_states,

@@ -11,10 +11,10 @@ from lora_studio.events import Emit, Noted, StepDone
 from lora_studio.lora.run_states import step_of
 from lora_studio.runtime import memory_errors
 from lora_studio.training.loop import Loop
+from lora_studio.training.loss.loss_spikes import RECENT
 from lora_studio.training.out_of_memory import Fallbacks
-from lora_studio.training.recovery.loss_spikes import RECENT
 from lora_studio.training.result_folder import HALVE
-from lora_studio.training.resuming.train_state import Point, States, read_newest, read_state
+from lora_studio.training.train_state import Point, States, read_newest, read_state
 
 LESS_MEMORY = (
     "Lower resolution or train_batch_size, switch gradient_checkpointing on, or close other programs."

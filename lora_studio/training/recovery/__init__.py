@@ -1,1 +1,0 @@
-"""Keeping a run from being spoiled."""
