@@ -1,7 +1,7 @@
-"""Families, base models, samplers and presets as data.
+"""Families, base models, presets and their defaults as data.
 
 The one place, beside `families/`, that names families. A family brings defaults, a base its own numbers and
-what differs from its family; a preset is a readable difference from the plain values.
+its differences from its family; a preset is a readable difference from the plain values.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ BASE_VERSIONS: Mapping[str, str] = {
     **{"hidream": "hidream", "krea": "krea2", "anima": "anima", "auraflow": "auraflow", "sana": "sana"},
     **{"pixart": "pixart", "ltx": "ltx", "cosmos": "cosmos", "mochi": "mochi", "cogview": "cogview4"},
 }
-"""How the values of Kohya's `ss_base_model_version` and of `modelspec.architecture` begin."""
+"""Families by the start of Kohya's `ss_base_model_version` and of `modelspec.architecture`."""
 SIGNATURES: tuple[tuple[str, tuple[int, ...], str], ...] = (
     (r"joint_transformer_blocks_\d|(?:double|single)_layers_\d", (), "auraflow"),
     (r"single_transformer_blocks_\d+_ff_linear_1$", (), "auraflow"),
@@ -80,15 +80,15 @@ SIGNATURES: tuple[tuple[str, tuple[int, ...], str], ...] = (
     (r"(?:layers|noise_refiner|context_refiner)_\d+_(?:attention_|attn_|feed_forward_)", (3840,), "zimage"),
     (r"(?:layers|noise_refiner|context_refiner)_\d+_(?:attention_|attn_|feed_forward_)", (2304,), "lumina2"),
 )
-"""(how a layer's path begins, its inputs or any, the family); the first that is found counts."""
+"""(pattern of a layer's path, its inputs or any, the family); the first that matches counts."""
 ONE_ATTENTION = ("cogvideox", "cogview4", "glm-image")
-"""Their blocks attend to picture and text at once."""
+"""Families whose blocks attend to picture and text at once."""
 SD3_WIDTHS, FLUX_WIDTH = (1152, 1536, 2432), 3072
 FLUX_BLOCKS = {
     **{(18, 37): "flux", (18, -1): "flux", (-1, 37): "flux", (19, 39): "hunyuan"},
     **{(9, 19): "longcat", (7, 27): "bria", (7, 37): "bria", (5, 26): "ovis"},
 }
-"""Numbers of the last double and the last single block (-1: none) of models that are built alike."""
+"""Families built like FLUX by the numbers of their last double and last single block (-1: none)."""
 TEXT_WIDTHS: Mapping[int, str] = {768: SD1, 1024: SD2, 2048: SDXL}
 """Width of the text that the denoiser attends to."""
 
@@ -116,6 +116,7 @@ class Base:
 
     `step` is the multiple that image sides must keep; `download_bytes` is 0 when nothing is fetched;
     `regularisation` names a folder inside the base's own with pictures that keep a LoRA to its subject.
+    `training` and `kinds` are settings that differ from the presets, for all kinds and by kind.
     """
 
     name: str
@@ -140,16 +141,16 @@ SAME_AS_PLAIN = {"resolution": 512, "min_bucket_reso": 256, "max_bucket_reso": 1
 
 
 def sizes_for(native_size: int, step: int = 8) -> dict[str, int]:
-    """The settings of pictures' sizes that suit a base of this native size, in pixels, as far as they differ
-    from the plain values. At 512 and 1024 px they are Kohya's usual ones."""
+    """Settings of the pictures' sizes for a base of this native size, in pixels, as far as they differ from
+    the plain values. At 512 and 1024 px they are Kohya's usual ones."""
     finest = max(step, min(64, native_size // 8 // step * step))
-    own = {
+    sizes = {
         "resolution": native_size,
         "min_bucket_reso": min(256, native_size // 2),
         "max_bucket_reso": min(4096, 2 * native_size),
         "bucket_reso_steps": finest,
     }
-    return {name: value for name, value in own.items() if value != SAME_AS_PLAIN[name]}
+    return {name: value for name, value in sizes.items() if value != SAME_AS_PLAIN[name]}
 
 
 FAMILY_BASES: Mapping[str, Base] = {
@@ -172,16 +173,16 @@ FAMILY_BASES: Mapping[str, Base] = {
         kinds={"person": {"network_dim": 32, "network_alpha": 16}},
     ),
 }
-"""What a base of a family has that says nothing else of itself."""
+"""Defaults of a base by its family."""
 
 
-def base_of_family(family: str, *, native_size: int = 0, step: int = 8, **own: Any) -> Base:
-    """A base with its family's defaults (an unknown one is taken for SD 1.x) and its own size in pixels (0:
-    the family's); `own` are further fields, and settings in `training` go before those of the family."""
+def base_of_family(family: str, *, native_size: int = 0, step: int = 8, **fields: Any) -> Base:
+    """A base with its family's defaults (an unknown family is taken for SD 1.x) and its own size in pixels
+    (0: the family's); `fields` are further fields, and settings in `training` win over the family's."""
     usual = FAMILY_BASES.get(family, FAMILY_BASES[SD1])
     native_size = native_size or usual.native_size
-    training = {**sizes_for(native_size, step), **usual.training, **own.pop("training", {})}
-    return replace(usual, native_size=native_size, step=step, training=training, **own)
+    training = {**sizes_for(native_size, step), **usual.training, **fields.pop("training", {})}
+    return replace(usual, native_size=native_size, step=step, training=training, **fields)
 
 
 STARTER = Base(
@@ -259,7 +260,8 @@ BASES: Mapping[str, Base] = {base.name: base for base in _BASES}
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """What to change for a kind of subject: leaf values of TrainConfig, and the step rule in words."""
+    """Settings for a kind of subject: leaf values of TrainConfig, steps for each picture, and a note in
+    words."""
 
     kind: Kind
     values: Mapping[str, Any]
@@ -297,10 +299,10 @@ PRESETS: Mapping[str, Preset] = {
     )
 }
 ADVISED_PICTURES = "10 to 30"
-"""Enough for any kind."""
+"""Number of pictures that is enough for any kind."""
 FEWEST_STEPS, MOST_STEPS = 500, 1500
 YES = {"true", "1", "yes", "on", "y", "t"}
-"""What is taken for a switch that is on."""
+"""Texts of a switch that is on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -312,18 +314,18 @@ class PresetValues:
 
 
 def plan(kind: Kind, base: Base, images: int, chosen: Mapping[str, Any] | None = None) -> PresetValues:
-    """TrainConfig leaf values that suit `images` pictures of a `kind` on a base. Later entries win: preset,
-    step rule, base, base for this kind. `chosen`, what a person set, is no part of the values, but of the
-    reason; and of a part that isn't trained there is no learning rate, which would have to be said to be
+    """Leaf values of TrainConfig that suit `images` pictures of a `kind` on a base. Later entries win:
+    preset, step rule, base, base for this kind. `chosen`, the person's own settings, are part of the reason,
+    but not of the values. A part that isn't trained gets no learning rate, which would only be noted as
     ignored."""
     preset, chosen = PRESETS[kind], chosen or {}
-    own = {**base.training, **base.kinds.get(kind, {})}
-    values = {"kind": kind, **preset.values, "max_train_steps": _steps(preset, images), **own}
+    base_values = {**base.training, **base.kinds.get(kind, {})}
+    values = {"kind": kind, **preset.values, "max_train_steps": _steps(preset, images), **base_values}
     note = preset.note
     if str({**values, **chosen}.get("network_train_unet_only")).lower() in YES:
         note = note if "text_encoder_lr" not in values else ""
         values.pop("text_encoder_lr", None)
-    reason = _own_reason({**values, **chosen}, chosen, base.title if "max_train_steps" in own else "")
+    reason = _own_reason({**values, **chosen}, chosen, base.title if "max_train_steps" in base_values else "")
     reason = reason or (
         f"{preset.per_image} steps for each of {images} pictures, at least {FEWEST_STEPS} and at most "
         f"{MOST_STEPS}: {values['max_train_steps']} steps."
@@ -336,14 +338,16 @@ def _steps(preset: Preset, images: int) -> int:
 
 
 def _own_reason(values: Mapping[str, Any], chosen: Mapping[str, Any], measured_on: str) -> str:
-    """Of a number of steps that follows from no rule; empty for one that does."""
+    """The reason of a number of steps that follows from no rule; empty for one that does."""
     batch = values.get("train_batch_size", 1)
-    said = f"{values['max_train_steps']} steps" + (f" of {batch} pictures" if str(batch) != "1" else "")
+    steps = f"{values['max_train_steps']} steps" + (f" of {batch} pictures" if str(batch) != "1" else "")
     if "max_train_steps" in chosen:
-        return f"{said}, as you set."
+        return f"{steps}, as you set."
     if not measured_on:
         return ""
-    return f"{said}." if "train_batch_size" in chosen else f"{said}: measured to be enough on {measured_on}."
+    return (
+        f"{steps}." if "train_batch_size" in chosen else f"{steps}: measured to be enough on {measured_on}."
+    )
 
 
 def preview_prompts(kind: Kind, trigger: str, base: str) -> tuple[str, ...]:

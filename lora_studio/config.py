@@ -34,7 +34,6 @@ from lora_studio.parsing.refusals import refusal
 __all__ = ["SLUG", "Kind", "Leaf", "TrainConfig", "config_leaf", "config_leaves"]
 
 CONFIG_VERSION = 1
-"""Characters of a wrong value that a message says again."""
 
 
 MOST_CHECKPOINTS, MOST_PREVIEWS = 1000, 5000
@@ -66,7 +65,7 @@ class TrainConfig(Group):
         return self
 
     def _check_counts(self) -> None:
-        """Raises ValueError for what would fill any disk with small files."""
+        """Refuse intervals that would fill any disk with small files. Raises ValueError."""
         steps = self.optimizer.max_train_steps
         for name, every, most, what, times in (
             ("save_every_n_steps", self.output.save_every_n_steps, MOST_CHECKPOINTS, "checkpoints", 1),
@@ -96,7 +95,7 @@ class TrainConfig(Group):
         return TrainConfig.from_values({**self.values(), **values})
 
     def values(self) -> dict[str, Any]:
-        """All leaves, flat."""
+        """All leaf values by name."""
         return {leaf.name: getattr(getattr(self, leaf.group), leaf.name) for leaf in config_leaves()}
 
     def to_json(self) -> dict[str, Any]:
@@ -131,7 +130,8 @@ MIGRATIONS: dict[int, Any] = {}
 
 @dataclass(frozen=True, kw_only=True)
 class Leaf:
-    """One setting as the form, the command line and the documentation see it."""
+    """One setting for the form, the command line and the documentation. `minimum` and `maximum` are its
+    limits; `basic` and `local` as in `setting`; `optional` allows None."""
 
     group: str
     name: str
@@ -154,7 +154,7 @@ def config_leaves() -> tuple[Leaf, ...]:
 
 
 def config_leaf(name: str) -> Leaf:
-    """One setting by its name. Raises ConfigError naming the nearest valid one."""
+    """The setting of this name. Raises ConfigError naming the nearest valid one."""
     if name not in _LEAVES:
         near = difflib.get_close_matches(name, _LEAVES, n=1, cutoff=0.5)
         raise ConfigError(
@@ -233,8 +233,8 @@ def _first_problem(error: ValidationError) -> ConfigError:
             return unknown
         return ConfigError(f"{name} stands in the wrong group.", "See docs/parameters.md.", field=name)
     if not name:
-        said = problem["msg"].removeprefix("Value error, ")
-        return ConfigError(f"{said}.", field=said.split()[0])
+        problem_text = problem["msg"].removeprefix("Value error, ")
+        return ConfigError(f"{problem_text}.", field=problem_text.split()[0])
     found = refusal(error, TrainConfig, {".".join(names): name})
     leaf = _LEAVES.get(name)
     return ConfigError(found.message, found.hint or (leaf.help_text if leaf else ""), field=name)

@@ -41,7 +41,8 @@ MOST_SETS = 1000
 
 
 class Datasets:
-    """Raises DatasetError for what is wrong with pictures, StoreError for sets that do not exist."""
+    """The sets of pictures of this home. Raises DatasetError for faults in pictures, StoreError for sets that
+    do not exist."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._folder, self._settings = settings.datasets, settings
@@ -50,7 +51,7 @@ class Datasets:
 
     def create(self, name: str, files: Sequence[Path]) -> DatasetRecord:
         """Make a set from pictures, ZIP archives and captions (.txt, .caption). The originals are only read.
-        What can't be used is named in the record's `refused`; DatasetError when no picture is left."""
+        Unusable files are named in the record's `refused`; DatasetError when no picture is left."""
         with self.passing(files, name) as passing, disk_errors("The pictures", "stored"):
             record = self._here(passing)
             _write_record(Path(passing.path), record)
@@ -60,7 +61,8 @@ class Datasets:
 
     @contextlib.contextmanager
     def passing(self, files: Sequence[Path], name: str = "") -> Iterator[DatasetRecord]:
-        """The same set for as long as the block takes, in no list. Raises as `create`."""
+        """A set as `create` makes it, but only for the time of the block and in no list. Raises as `create`
+        does."""
         title = given_title(name) if name.strip() else "Pictures"
         self._sweep()
         self._check_limits(files)
@@ -84,7 +86,8 @@ class Datasets:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _check_limits(self, files: Sequence[Path]) -> None:
-        """Raises StoreError when too many sets are kept, DiskFull."""
+        """Refuse files that there is no place for. Raises StoreError when too many sets are kept,
+        DiskFull."""
         kept = len(self._library.datasets())
         if kept >= MOST_SETS:
             raise StoreError(f"{kept} sets of pictures are kept already.", "Delete some that you don't need.")
@@ -98,7 +101,7 @@ class Datasets:
         return self._here(self._library.dataset(dataset_id))
 
     def datasets(self) -> list[DatasetRecord]:
-        """Newest first."""
+        """All sets, newest first."""
         return [self._here(record) for record in self._library.datasets()]
 
     def pictures(self, dataset_id: str) -> list[tuple[Path, str]]:
@@ -136,10 +139,10 @@ class Datasets:
         class_tokens: str = "",
         trigger_word: str = "",
     ) -> Path:
-        """Copy a set into a new folder as Kohya's trainer reads it: `<repeats>_<class>/` with pictures and
-        .txt captions; sub-folders that have such a name keep it. `class_tokens` (empty: the set's name) are
-        the caption of pictures without one; `trigger_word` is put in front of both. Returns the folder to be
-        given as train_data_dir. DatasetError if it is there and not empty."""
+        """Copy a set into a new folder in Kohya's layout: `<repeats>_<class>/` with pictures and .txt
+        captions; sub-folders that have such a name keep it. `class_tokens` (empty: the set's name) are the
+        caption of pictures without one; `trigger_word` is put in front of both. Returns the folder for
+        train_data_dir. DatasetError if it is there and not empty."""
         record = self.get(dataset_id)
         pictures = self.pictures(dataset_id)
         words = f"{trigger_word} {class_tokens or record.name}".strip()
@@ -170,18 +173,18 @@ class Datasets:
         self.scan()
 
     def deleted(self) -> list[Deleted]:
-        """What `undo` can bring back, newest first."""
+        """Deletions that `undo` can bring back, newest first."""
         return self._trash.entries(("dataset",))
 
     def scan(self) -> None:
         """Make the rows equal the folders."""
-        known = {record.id for record in self._library.datasets()}
+        listed = {record.id for record in self._library.datasets()}
         found = {
             path.parent.name: path
             for path in self._folder.glob(f"*/{RECORD}")
             if path.parent.suffix != UNFINISHED
         }
-        for dataset_id in found.keys() - known:
+        for dataset_id in found.keys() - listed:
             try:
                 data = json.loads(found[dataset_id].read_text("utf-8"))
                 data |= {
@@ -192,7 +195,7 @@ class Datasets:
                 self._library.put_dataset(DatasetRecord(**data))
             except (OSError, ValueError, TypeError, KeyError, RecursionError):
                 logger.warning("the set of pictures %s has no readable %s", dataset_id, RECORD)
-        for dataset_id in known - found.keys():
+        for dataset_id in listed - found.keys():
             self._library.remove_dataset(dataset_id)
 
     def _here(self, record: DatasetRecord) -> DatasetRecord:
@@ -200,7 +203,7 @@ class Datasets:
         return replace(record, path=str(self._folder / record.id))
 
     def _sweep(self) -> None:
-        """Remove what uploads that were cut short left behind."""
+        """Remove remains of uploads that were cut short."""
         for path in self._folder.glob(f"*{UNFINISHED}"):
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > STALE_SECONDS:

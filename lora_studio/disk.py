@@ -1,4 +1,4 @@
-"""How much of a disk is free, looked at before something is written that might fill it."""
+"""Free space of a disk, checked before writing files that might fill it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HINT = "Free some space, or set LORA_STUDIO_KEEP_FREE_GB lower."
 
 
 def free_bytes(place: Path) -> int | None:
-    """Of the disk that a file or folder lies on or would lie on; None where nobody can tell."""
+    """Free bytes of the disk that a file or folder lies on or would lie on; None where nobody can tell."""
     place = place.absolute()
     try:
         existing = next(folder for folder in (place, *place.parents) if folder.exists())
@@ -23,13 +23,13 @@ def free_bytes(place: Path) -> int | None:
 
 
 def has_room(place: Path, wanted: int = 0, settings: Settings | None = None) -> bool:
-    """Whether so many bytes fit and what is to be kept free stays free; yes where nobody can tell."""
+    """Whether `wanted` bytes fit while the space to be kept free stays free; true where nobody can tell."""
     free, kept = free_bytes(place), (settings or Settings.from_environment()).keep_free_bytes
     return free is None or free >= wanted + kept
 
 
 def check_room(place: Path, what: str, wanted: int = 0, settings: Settings | None = None) -> None:
-    """Raises DiskFull: `what` (as "The pictures") is not begun where it doesn't fit."""
+    """Refuse to begin writing `what` (as "The pictures") where it doesn't fit. Raises DiskFull."""
     settings = settings or Settings.from_environment()
     if has_room(place, wanted, settings):
         return
@@ -39,5 +39,5 @@ def check_room(place: Path, what: str, wanted: int = 0, settings: Settings | Non
 
 
 def size(count: int) -> str:
-    """`1.5 GB`, `20 MB`."""
+    """Bytes in words: `1.5 GB`, `20 MB`."""
     return f"{count / GIGABYTE:.1f} GB" if count >= 0.95 * GIGABYTE else f"{max(0, round(count / 1e6))} MB"

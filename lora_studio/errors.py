@@ -1,4 +1,4 @@
-"""Everything that can go wrong for a reason a person can act on.
+"""Errors with a cause that a person can act on.
 
 StudioError
 ├── ConfigError          a setting is wrong; names the field

@@ -1,4 +1,4 @@
-"""What a training will take, measured before it starts."""
+"""The estimate of a training, measured before it starts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class TrainingEstimate:
     """Seconds of each part of the run, bytes at the peak, the most bytes on the disk (states to resume from
     included, which go at the end). `bucket` is the largest size of pictures, on which a step was measured;
     `seconds_per_step` is the mean over all sizes; `device_bytes` is 0 without a device of its own memory;
-    `disk_free_bytes` is what its disk has left, None where nobody can tell;
-    `notes` are sentences on pictures and captions."""
+    `disk_free_bytes` is what its disk has left, None where nobody can tell; `notes` are sentences on pictures
+    and captions."""
 
     steps: int
     images: int
@@ -37,7 +37,7 @@ class TrainingEstimate:
 
     @property
     def start_seconds(self) -> float:
-        """From the start to the first step, without previews."""
+        """Seconds to the first step, without previews."""
         return self.load_seconds + self.cache_seconds
 
     @property
@@ -46,17 +46,17 @@ class TrainingEstimate:
 
     @property
     def sentence(self) -> str:
-        """`About 4 minutes, 0.7 GB of RAM, 12 MB on the disk.`"""
+        """The estimate for people: `About 4 minutes, 0.7 GB of RAM, 12 MB on the disk.`"""
         memory = f"{_memory(self.ram_bytes)} of RAM"
         if self.device_bytes:
             memory = f"{_memory(self.device_bytes)} of the device's memory, {memory}"
-        said = f"About {_about(self.total_seconds)}, {memory}, {_disk(self.disk_bytes)} on the disk."
+        estimate = f"About {_about(self.total_seconds)}, {memory}, {_disk(self.disk_bytes)} on the disk."
         called = f'You will call it with "{self.trigger_word}".' if self.trigger_word else ""
-        return " ".join(filter(None, (said, self.warning, called)))
+        return " ".join(filter(None, (estimate, self.warning, called)))
 
     @property
     def warning(self) -> str:
-        """A sentence where the disk has too little room; empty else."""
+        """A sentence where the disk has too little room, else empty."""
         kept = Settings.from_environment().keep_free_bytes
         if self.disk_free_bytes is None or self.disk_free_bytes >= self.disk_bytes + kept:
             return ""
@@ -70,7 +70,7 @@ class TrainingEstimate:
 
 
 def _about(seconds: float) -> str:
-    """Two digits are enough for what is within a fifth."""
+    """A duration in about two digits: the estimate is within a fifth."""
     if seconds < 55:
         return f"{max(1, round(seconds))} seconds"
     if seconds < 55 * 60:

@@ -22,12 +22,12 @@ from lora_studio.events import (
 )
 
 LINES_OF_TRAINING = 50
-"""So many lines tell of steps, however many steps there are."""
+"""Lines on steps in a log at most, however many steps there are."""
 
 
 def event_text(event: Event, *, paths: bool = False) -> str:
-    """A line for people; empty for what would only repeat. Files are named, with `paths` by their whole
-    paths."""
+    """A line for people; empty for events that would only repeat. Files appear by name, with `paths` by their
+    whole paths."""
     match event:
         case Queued():
             return f"Waiting, {event.ahead} ahead." if event.ahead else "Waiting."

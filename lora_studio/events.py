@@ -1,7 +1,7 @@
-"""What a run says while it works: small frozen facts, never tensors or pictures.
+"""Facts that a run reports while it works: small, frozen, never tensors or pictures.
 
 Every event has a JSON form, `{"kind": "StepDone", ...}`, so the same stream serves a thread, a child process
-and a remote machine. The receiver adds time and sequence number.
+and a remote machine. The event sink adds time and sequence number.
 """
 
 from __future__ import annotations
@@ -33,12 +33,15 @@ PHASES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Queued:
+    """A place in the queue, behind `ahead` other jobs."""
+
     ahead: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """`phases` are those this run will go through, in order; `start_step` is above 0 for a resumed run."""
+    """The run's beginning. `phases` are those this run will go through, in order; `start_step` is above 0 for
+    a resumed run."""
 
     total_steps: int
     phases: tuple[str, ...]
@@ -86,6 +89,8 @@ class PreviewSaved:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointSaved:
+    """A checkpoint's file, or with `final` the LoRA's own."""
+
     step: int
     path: str
     final: bool = False
@@ -93,7 +98,7 @@ class CheckpointSaved:
 
 @dataclass(frozen=True, kw_only=True)
 class StateSaved:
-    """From here the run can be resumed, should it end now. `path` is the state file."""
+    """A state file at `path`, from which the run can be resumed, should it end now."""
 
     step: int
     path: str
@@ -101,8 +106,8 @@ class StateSaved:
 
 @dataclass(frozen=True, kw_only=True)
 class Validated:
-    """The loss on the pictures held back, with fixed noise and noise levels; `base_loss` is the base model's
-    own on the same."""
+    """The loss on the pictures held back, with fixed noise and noise levels, lower is better; `base_loss` is
+    the base model's own on the same."""
 
     step: int
     loss: float
@@ -111,13 +116,15 @@ class Validated:
 
 @dataclass(frozen=True, kw_only=True)
 class Noted:
+    """A sentence for people."""
+
     message: str
     level: Literal["info", "warning"] = "info"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """`path` is the result's folder (training) or the last image (generation)."""
+    """The run's end in order. `path` is the result's folder (training) or the last image (generation)."""
 
     path: str
     steps: int
@@ -126,13 +133,16 @@ class Finished:
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
+    """The run's end by an error, in a sentence with a hint."""
+
     message: str
     hint: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stopped:
-    """`path` is a loadable result, or empty when the run was stopped before its first step."""
+    """The run's end by a stop. `path` is a loadable result, or empty when the run was stopped before its
+    first step."""
 
     step: int
     path: str = ""
@@ -157,8 +167,7 @@ class Denoised:
 
 @dataclass(frozen=True, kw_only=True)
 class LivePreview:
-    """What image `image` looks like after `step` steps: `path` is a small picture that the next one
-    replaces."""
+    """A look at image `image` after `step` steps: `path` is a small picture that the next one replaces."""
 
     image: int
     step: int
@@ -167,6 +176,8 @@ class LivePreview:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSaved:
+    """A finished picture, number `image` (1-based) of `images`."""
+
     path: str
     seed: int
     image: int
@@ -194,10 +205,10 @@ Event = (
 Emit = Callable[[Event], None]
 ShouldStop = Callable[[], bool]
 Command = Literal["pause", "save", "preview"]
-"""What a running training can be told: to pause, to write a checkpoint now, to draw a preview now."""
+"""A command for a running training: to pause, to write a checkpoint now, to draw a preview now."""
 COMMANDS: tuple[Command, ...] = ("pause", "save", "preview")
 Commands = Callable[[], Command | None]
-"""Asked once a step for the next command; None when there is none."""
+"""A function asked once a step for the next command; None when there is none."""
 
 EVENT_CLASSES: dict[str, type] = {
     cls.__name__: cls

@@ -1,4 +1,4 @@
-"""Files of our own: written whole or not at all, known by their SHA-256, their failures said in one way."""
+"""Files of our own: written whole or not at all, identified by SHA-256, their failures in one wording."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOM = "Free some disk space, or let LORA_STUDIO_HOME name another folder that y
 @contextlib.contextmanager
 def replacing(path: Path, *, lasting: bool = True) -> Iterator[BufferedRandom]:
     """A new file beside `path`, to be written and read, which takes its place when the block ends well; makes
-    the folder. Without `lasting` it needn't survive a power cut. Raises OSError."""
+    the folder. Without `lasting` the file needn't survive a power cut. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
@@ -36,26 +36,26 @@ def replacing(path: Path, *, lasting: bool = True) -> Iterator[BufferedRandom]:
 
 
 def write_atomically(path: Path, data: bytes | str, *, lasting: bool = True) -> None:
-    """Raises OSError; `lasting` as for `replacing`."""
+    """Write a file whole or not at all; `lasting` as for `replacing`. Raises OSError."""
     with replacing(path, lasting=lasting) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 
 
 def copy_atomically(source: Path, target: Path) -> None:
-    """The content alone, without rights and times. Raises OSError."""
+    """Copy a file's content, without rights and times. Raises OSError."""
     with source.open("rb") as read, replacing(target) as written:
         shutil.copyfileobj(read, written, 1 << 20)
 
 
 def sha256(path: Path, start: int = 0) -> str:
-    """Of a file's bytes from `start` on, in hexadecimal digits. Raises OSError."""
+    """The SHA-256 of a file's bytes from `start` on, in hexadecimal digits. Raises OSError."""
     with path.open("rb") as file:
         file.seek(start)
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def reason(error: OSError) -> str:
-    """`No space left on device`: what went wrong, without number and path."""
+    """The reason of an OSError without number and path: `No space left on device`."""
     if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
         return str(error.args[0][0][-1])  # (from, to, why) of each file of a folder
     return error.strerror or str(error)
@@ -65,7 +65,7 @@ def reason(error: OSError) -> str:
 def disk_errors(
     what: str, done: str, hint: str = ROOM, kind: type[StudioError] = StoreError
 ) -> Iterator[None]:
-    """`what` (as "The pictures") can't be `done` (as "stored"). Raises `kind` for an OSError."""
+    """Turn an OSError into `kind`: `what` (as "The pictures") can't be `done` (as "stored")."""
     try:
         yield
     except OSError as error:
@@ -74,7 +74,7 @@ def disk_errors(
 
 @contextlib.contextmanager
 def read_errors(path: Path, kind: type[DatasetError | ModelFileError], shown: str = "") -> Iterator[None]:
-    """The file at `path`, `shown` to people, can't be read. Raises `kind` for an OSError."""
+    """Turn an OSError into `kind`: the file at `path`, `shown` to people, can't be read."""
     try:
         yield
     except OSError as error:

@@ -52,46 +52,47 @@ logger = logging.getLogger(__name__)
 
 KINDS = ("lora", "image")
 UNREADABLE = (StudioError, OSError, ValueError, ArithmeticError, RecursionError)
-"""What reading a stranger's file may end with; it is left out then, with a line in the log."""
+"""Exceptions from reading a stranger's file, which is left out then, with a line in the log."""
 AT_ONCE = 100  # rows of a transaction
 PICTURES = frozenset(SUFFIXES.values())
 
 
 class Gallery:
-    """Raises StoreError for what does not exist, ModelFileError for files that are no LoRA."""
+    """The library's front door. Raises StoreError for entries that do not exist, ModelFileError for files
+    that are no LoRA."""
 
     def __init__(self, settings: Settings, library: Library) -> None:
         self._settings, self._library = settings, library
         self._trash = Trash(settings.trash)
         self._lock = threading.RLock()
-        self._told: set[tuple[str, str]] = set()
+        self._logged: set[tuple[str, str]] = set()
         self._is_read = False
 
     def scan(self, should_stop: ShouldStop = never_stop) -> None:
-        """Make the rows equal the folders. Files that can't be read are logged once and not listed; unchanged
-        ones are not read again. LoRA files dropped into the library's folder get a folder of their own."""
+        """Make the rows equal the folders. Unreadable files are logged once and not listed; unchanged ones
+        are not read again. LoRA files dropped into the library's folder get a folder of their own."""
         self._scan_loras(should_stop)
         self._scan_images(should_stop)
         self._is_read = self._is_read or not should_stop()
 
     def unread(self) -> int:
-        """How many LoRAs and pictures a scan would read."""
+        """The number of LoRAs and pictures that a scan would read."""
         return len(self._new_images()) + len(self._new_loras())
 
     def loras(self, search: str = "") -> list[LoraRecord]:
-        """Newest first, without metadata. All words of `search` must occur in title, slug or trigger
+        """LoRAs without metadata, newest first. All words of `search` must occur in title, slug or trigger
         word."""
         return [self._shown_lora(record) for record in self._library.loras(search)]
 
     def listed_loras(self) -> list[ListedLora]:
-        """All, newest first, with thumbnails for previews: cheap enough to be asked for each second."""
+        """All LoRAs, newest first, with thumbnails for previews: cheap enough to be asked for each second."""
         return [
             replace(lora, preview=self._thumbnail(lora.preview)) if lora.preview else lora
             for lora in self._library.listed_loras()
         ]
 
     def lora(self, slug: str) -> LoraRecord:
-        """Also finds a LoRA that came after the last scan, and sees changes made since."""
+        """A LoRA with its metadata, also one that came or changed after the last scan."""
         if not SLUG.fullmatch(slug):
             raise StoreError(f"There is no LoRA {slug[:64]!r} in the library.", "Pick one from the list.")
         folder = self._settings.loras / slug
@@ -101,13 +102,13 @@ class Gallery:
         return self._shown_lora(self._library.lora(slug))
 
     def find_lora(self, name: str) -> LoraRecord:
-        """The LoRA that goes by this name: its slug, its title, or what its file was called. Raises
-        StoreError, also for a title that several have."""
+        """The LoRA of a name: its slug, its title, or the former name of its file. Raises StoreError, also
+        for a title that several have."""
         return self.lora(find_slug(name, self._settings.loras))
 
     def import_lora(self, path: Path) -> LoraRecord:
-        """Copy a LoRA file into the library; the original stays. One that is there already is returned. What
-        fails leaves nothing behind. Raises BrokenFile, UnknownFormat, StoreError."""
+        """Copy a LoRA file into the library; the original stays. An equal LoRA in the library is returned
+        instead. A failure leaves nothing behind. Raises BrokenFile, UnknownFormat, StoreError."""
         path = Path(path)
         header = read_header(path)
         with self._lock:
@@ -160,7 +161,7 @@ class Gallery:
             self.scan()
 
     def deleted(self) -> list[Deleted]:
-        """What `undo` can bring back, newest first."""
+        """Deletions that `undo` can bring back, newest first."""
         return self._trash.entries(KINDS)
 
     def add_image(self, image: GeneratedImage) -> ImageRecord:
@@ -171,13 +172,13 @@ class Gallery:
         return self._shown_image(record)
 
     def list_images(self, paths: Iterable[Path]) -> None:
-        """List pictures that lie in the image folder already, by what they say of themselves."""
+        """List pictures in the image folder by the settings in their files."""
         for path in paths:
             self._read_image(path)
 
     def forget_inputs(self) -> None:
         """Remove pictures to redraw that no picture of the gallery or its trash was made from, once they are
-        `unused`. What can't be removed stays."""
+        `unused`. Files that can't be removed stay."""
         if not self._is_read:
             return  # what is made from them isn't known yet
         old = input_store.unused(self._settings.inputs)
@@ -193,19 +194,19 @@ class Gallery:
                     path.unlink()
 
     def images(self, search: str = "", limit: int = 60, offset: int = 0) -> list[ImageRecord]:
-        """Newest first. All words of `search` must occur in the prompt or the LoRAs' slugs."""
+        """Images, newest first. All words of `search` must occur in the prompt or the LoRAs' slugs."""
         return [self._shown_image(record) for record in self._library.images(search, limit, offset)]
 
     def newest_images(self, limit: int) -> list[str]:
-        """The ids of so many, newest first."""
+        """Ids of the newest images, newest first."""
         return self._library.newest_images(limit)
 
     def drawn_before(self, requests: Sequence[GenerateRequest]) -> list[ImageRecord | None]:
         """For each request, with all values filled in, the picture that it would draw again; None where there
         is none."""
-        known = self._library.images_of_seeds(request.seed or 0 for request in requests)
+        candidates = self._library.images_of_seeds(request.seed or 0 for request in requests)
         found = [
-            next((record for record in known if is_drawn(request, record, self._settings)), None)
+            next((record for record in candidates if is_drawn(request, record, self._settings)), None)
             for request in requests
         ]
         return [record and self._shown_image(record) for record in found]
@@ -239,12 +240,12 @@ class Gallery:
                     self._library.remove_lora(slug)
 
     def _new_loras(self) -> list[Path]:
-        """Folders whose rows are missing or tell of another state."""
+        """Folders whose rows are missing or describe another state."""
         with disk_errors("The library", "read"):
             folders = [path for path in self._settings.loras.iterdir() if SLUG.fullmatch(path.name)]
-        known = self._library.lora_fingerprints()
+        rows = self._library.lora_fingerprints()
         present = {folder: fingerprint(folder) for folder in folders}
-        return [folder for folder, state in present.items() if state and state != known.get(folder.name)]
+        return [folder for folder, state in present.items() if state and state != rows.get(folder.name)]
 
     def _take_in(self, path: Path) -> None:
         """Give a file that was dropped into the library a folder, and a folder a name that can be a slug."""
@@ -264,8 +265,8 @@ class Gallery:
             self._tell_once(path, error)
 
     def _place(self, path: Path, header: LoraHeader, *, keep_original: bool) -> LoraRecord:
-        """Copy or move a LoRA file into a folder of its own, where it appears only when it is complete. Its
-        name on disk is its title when it has none of its own."""
+        """Copy or move a LoRA file into a folder of its own, where it appears only when it is complete.
+        Without a title in its metadata, its file name is its title."""
         if keep_original:
             check_room(self._settings.loras, path.name, path.stat().st_size, self._settings)
         folder = self._free_folder(path.stem)
@@ -295,8 +296,8 @@ class Gallery:
         try:
             record = read_record(folder)
             self._library.put_lora(record, state, best_preview(record.previews))
-            if said := unlisted(folder):
-                self._tell_once(folder / "others", said)
+            if remark := unlisted(folder):
+                self._tell_once(folder / "others", remark)
         except UNREADABLE as error:
             if isinstance(error, StoreError) and not isinstance(error, Unstorable):
                 raise
@@ -310,11 +311,11 @@ class Gallery:
             if should_stop():
                 return
             self._read_images(new[begin : begin + AT_ONCE])
-        known = self._library.image_fingerprints()
-        self._library.remove_images(path for path in known if not Path(path).is_file())
+        rows = self._library.image_fingerprints()
+        self._library.remove_images(path for path in rows if not Path(path).is_file())
 
     def _read_images(self, paths: Sequence[Path]) -> None:
-        """Make their rows in one transaction, but for those that can't be made."""
+        """Write the rows of pictures in one transaction, without unreadable ones."""
         rows = []
         for path in paths:
             state = state_of(path)
@@ -333,17 +334,17 @@ class Gallery:
                     self._tell_once(path, error)
 
     def _new_images(self) -> list[Path]:
-        """Files whose rows are missing or tell of another state, in order."""
-        known = self._library.image_fingerprints()
+        """Files whose rows are missing or describe another state, in order."""
+        rows = self._library.image_fingerprints()
         return sorted(
             path
             for path in self._settings.images.rglob("*")
             if path.suffix in PICTURES and not path.name.startswith(".") and is_plain(str(path))
-            if known.get(str(path)) != state_of(path)
+            if rows.get(str(path)) != state_of(path)
         )
 
     def _read_image(self, path: Path, request: GenerateRequest | None = None) -> ImageRecord | None:
-        """Make a picture's row; None when the file is no picture."""
+        """Write a picture's row; None when the file is no picture."""
         state = state_of(path)
         try:
             record = image_record(path, request)
@@ -369,13 +370,13 @@ class Gallery:
 
     def _tell_once(self, path: Path, error: Exception | str) -> None:
         key = (str(path), state_of(path))
-        if key not in self._told:
-            self._told.add(key)
+        if key not in self._logged:
+            self._logged.add(key)
             logger.warning("%s is not in the library: %s", plain_name(path), error)
 
 
 def _free(path: Path) -> Path:
-    """The path, or the first with a number at its end that does not exist."""
+    """The path, or the first one with a number at its end that does not exist."""
     candidate, number = path, 1
     while candidate.exists():
         number += 1

@@ -1,4 +1,4 @@
-"""What the store remembers about jobs, LoRAs, images and datasets."""
+"""Records of the store: jobs, LoRAs, images and datasets."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 
 class JobStatus(StrEnum):
-    """queued -> running -> stopping -> finished | failed | stopped, or running -> pausing -> paused; a
-    running row whose owner is gone becomes interrupted when the studio opens. What ended early can be
-    resumed: it is queued again, and goes on from its last state, or begins anew without one."""
+    """The status of a training: queued -> running -> stopping -> finished | failed | stopped, or running ->
+    pausing -> paused; a running row whose owner is gone becomes interrupted when the studio opens. A job that
+    ended early can be resumed: it is queued again, and goes on from its last state, or begins anew without
+    one."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -24,7 +25,7 @@ class JobStatus(StrEnum):
 
     @property
     def active(self) -> bool:
-        """Whether it waits for the device or has it. A paused training does neither."""
+        """Whether a training of this status waits for the device or has it. A paused one does neither."""
         return self in {JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.STOPPING, JobStatus.PAUSING}
 
 
@@ -32,7 +33,7 @@ class JobStatus(StrEnum):
 class JobRecord:
     """One training. `config` is the TrainConfig's JSON; `progress` runs 0..100 (percent); times are unix
     seconds; `revision` rises with every event, so a reader can tell that nothing changed; `run` counts from
-    1, up with every Resume, and `earlier_seconds` is what the parts before took. `state_step` is the step
+    1, up with every Resume, and `earlier_seconds` is the time of the runs before. `state_step` is the step
     from which it can be resumed, None without a state; `fork_of` the state folder of another run whose
     weights this one begins with."""
 
@@ -61,8 +62,8 @@ class JobRecord:
     earlier_seconds: float = 0.0
 
     def seconds_at_work(self, now: float) -> float:
-        """How long it has run by the unix time `now`, pauses between its parts left out. What was interrupted
-        ended with its last sign of life."""
+        """Seconds it has run by the unix time `now`, without pauses. An interrupted run ended with its last
+        heartbeat."""
         if self.started_at is None:
             return self.earlier_seconds
         end = now if self.status.active else self.finished_at or now
@@ -72,8 +73,8 @@ class JobRecord:
 
     @property
     def resumable(self) -> bool:
-        """Without a state a training begins at its beginning, and to the same result; one that left a LoRA
-        when it was stopped is done."""
+        """Whether Resume is possible. Without a state a training begins at its beginning, and to the same
+        result; one that left a LoRA when it was stopped is done."""
         ended = {JobStatus.INTERRUPTED, JobStatus.STOPPED, JobStatus.FAILED}
         can_begin = self.state_step is not None or not self.result_path
         return self.status is JobStatus.PAUSED or (self.status in ended and can_begin)
@@ -81,7 +82,7 @@ class JobRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredEvent:
-    """An event with what its receiver adds: order and unix time."""
+    """An event with its order and unix time."""
 
     sequence: int
     at: float
@@ -90,9 +91,10 @@ class StoredEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class LoraRecord:
-    """A LoRA in the library. `id` is the SHA-256 of the tensor bytes, `slug` its folder's name, `title`
-    what people see; `family` is a catalog family name; `metadata` is the file's own header, as far as the
-    library keeps it, and empty in lists; `left_out` says what of the file can't be used."""
+    """A LoRA in the library. `id` is the SHA-256 of the tensor bytes, `slug` its folder's name, `title` what
+    people see; `family` is a catalog family name; `metadata` is the file's own header, as far as the library
+    keeps it, and empty in lists; `left_out` is a sentence's end on the parts of the file that can't be
+    used."""
 
     id: str
     slug: str
@@ -115,7 +117,7 @@ class LoraRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ListedLora:
-    """What a list shows of a LoRA: `preview` is the picture to show of it, empty when there is none."""
+    """A LoRA in a list: `preview` is its picture, empty when there is none."""
 
     slug: str
     title: str

@@ -1,4 +1,4 @@
-"""What a person asks the generator for, and what comes back."""
+"""The request of a generation and its result."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lora_studio.parsing.refusals import NO_NAMES, refusal
 
 MAX_SEED = 2**63 - 1
-"""The largest that the databases hold. Of any seed, torch's generator on the CPU uses the last 32 bits."""
+"""The largest seed that the databases hold. Of any seed, torch's generator on the CPU uses the last 32
+bits."""
 MOST_DRAWN = 2**32
-"""Seeds that are drawn stay below this: shorter, exact in JavaScript, and no picture is missed by it."""
+"""Bound of seeds that are drawn: shorter, exact in JavaScript, and no picture is missed by it."""
 LONGEST_PROMPT = 10_000
 HASH = r"^(?:[0-9a-f]{64})?$"
 
@@ -35,13 +36,14 @@ class LoraUse(BaseModel):
 
 
 class GenerateRequest(BaseModel):
-    """Names are diffusers' own. `width`, `height`, `num_inference_steps` and `guidance_scale` left empty
-    take the base model's values from the catalog; `seed` left empty is drawn, and image i of `count` uses
-    seed + i; variations of one picture keep the seed and use variation_seed + i.
+    """A request for pictures; names are diffusers' own. `width`, `height`, `num_inference_steps` and
+    `guidance_scale` left empty take the base model's values from the catalog; `seed` left empty is drawn, and
+    image i of `count` uses seed + i; variations of one picture keep the seed and use variation_seed + i.
 
     `image` and `mask_image` are SHA-256 sums of pictures that were taken in before (`images/input_store.py`):
     with `image` the picture is redrawn (img2img), with both only where the mask is white (inpaint). A
-    `hires_scale` above 1 draws at the given size first and then again, larger."""
+    `hires_scale` above 1 draws at the given size first and then again, larger.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -94,7 +96,7 @@ class GenerateRequest(BaseModel):
 
     @classmethod
     def build(cls, names: Mapping[str, str] = NO_NAMES, /, **values: Any) -> GenerateRequest:
-        """As the constructor, with errors as one sentence; `names` are what people know the fields by. Raises
+        """Construct with errors as one sentence; `names` maps fields to what people call them. Raises
         ConfigError."""
         try:
             return cls.model_validate(values)
@@ -104,7 +106,7 @@ class GenerateRequest(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratedImage:
-    """A finished PNG on disk. `infotext` is the A1111 line inside it; `request` has all values filled in
+    """A finished picture on disk. `infotext` is the A1111 text inside it; `request` has all values filled in
     and the seed of this very image."""
 
     path: str

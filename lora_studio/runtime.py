@@ -1,4 +1,4 @@
-"""Facts about the device, and the lease that lets one job at a time use it."""
+"""The device: facts about it, its memory and errors, and the lease that lets one job at a time use it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LOST = re.compile(
     r"CUDA error|CUDA driver|CUBLAS|CUDNN|HIP error|device-side assert|MPS backend|device.{0,20}lost", re.I
 )
-"""In the messages of a device that has failed."""
+"""Pattern in messages of a device that has failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +64,10 @@ LARGE, ENDLESS = 1 << 30, 2**31 - 1
 
 @contextmanager
 def memory_kept_at_hand() -> Iterator[None]:
-    """Inside the block, memory that is freed waits for its next use here instead of going back to the system
-    each time, where glibc is the allocator. Each step on the CPU asks for its large buffers anew; without the
-    page faults a step takes about 15 % less time and encoding a picture 25 % (SD 1.5 at 256 px), and the peak
-    is the same. At the end what is free is given back."""
+    """Inside the block, freed memory stays in the process for its next use instead of going back to the
+    system each time, where glibc is the allocator. Each step on the CPU asks for its large buffers anew;
+    without the page faults a step takes about 15 % less time and encoding a picture 25 % (SD 1.5 at 256 px),
+    and the peak is the same. Free memory is given back at the end."""
     glibc = _glibc()
     if glibc is not None:
         glibc.mallopt(MMAP_THRESHOLD, LARGE)
@@ -97,12 +97,12 @@ def _cpu_computes_bf16() -> bool:
 
 
 CONTAINER = Path("/sys/fs/cgroup")
-"""Where Linux says how much memory this container may take."""
+"""The folder in which Linux shows the memory limit of this container."""
 
 
 def find_memory(device: Device) -> tuple[int, int]:
-    """Bytes that are free and that there are, where `device` keeps weights: its own memory, or the machine's
-    (the container's, if it has less)."""
+    """Free and total bytes of the memory where `device` keeps weights: its own, or the machine's (the
+    container's, if it has less)."""
     if device.kind == "cuda":
         import torch
 
@@ -116,8 +116,7 @@ def find_memory(device: Device) -> tuple[int, int]:
 
 
 def _container_memory(otherwise: int) -> tuple[int, int]:
-    """(limit, free) in bytes; twice `otherwise` without a limit. Files that are only remembered count as
-    free."""
+    """(limit, free) in bytes; twice `otherwise` without a limit. The cache of files counts as free."""
     try:
         limit = int((CONTAINER / "memory.max").read_text())
         used = int((CONTAINER / "memory.current").read_text())
@@ -139,8 +138,7 @@ def compute_dtype(mixed_precision: str, device: Device) -> torch.dtype:
 
 @contextmanager
 def memory_errors(doing: str, hint: str) -> Iterator[None]:
-    """Turn the ways in which torch runs out of memory into OutOfMemory. `doing` ends the sentence, as in
-    "training"."""
+    """Turn torch's out-of-memory errors into OutOfMemory. `doing` ends the sentence, as in "training"."""
     import torch
 
     try:
@@ -155,18 +153,19 @@ def memory_errors(doing: str, hint: str) -> Iterator[None]:
 
 
 def lost_device(error: RuntimeError) -> DeviceLost | None:
-    """What to tell people of an error that a device in failure raises; None for one of another kind."""
-    said = str(error).strip()
-    if not LOST.search(said):
+    """The error for people where a device in failure raised `error`; None for errors of another kind."""
+    message = str(error).strip()
+    if not LOST.search(message):
         return None
     return DeviceLost(
-        f"The device failed in the middle of the work: {said.splitlines()[0][:200]}",
+        f"The device failed in the middle of the work: {message.splitlines()[0][:200]}",
         "Try again; everything is loaded afresh. If that fails too, start the app anew.",
     )
 
 
 class DeviceLease:
-    """Who may use the device. First come, first served; a holder that works in steps gives way between them.
+    """The right to use the device. First come, first served; a holder that works in steps gives way between
+    them.
 
     Training holds the lease for its whole run and calls `give_way` once a step, so a waiting generation
     starts within a step; a generation holds it for one request.
@@ -179,7 +178,7 @@ class DeviceLease:
 
     @property
     def holder(self) -> str:
-        """What holds the device now; empty when it is free."""
+        """The present holder; empty when the device is free."""
         return self._holder
 
     @property
@@ -188,8 +187,8 @@ class DeviceLease:
 
     @contextmanager
     def hold(self, who: str, *, give_up: Callable[[], bool] | None = None) -> Iterator[None]:
-        """Wait for the device, hold it inside the block. `give_up` is asked four times a second while
-        waiting; when it says True, DeviceBusy is raised."""
+        """Wait for the device and hold it inside the block. `give_up` is asked four times a second while
+        waiting; when it returns True, DeviceBusy is raised."""
         self._take(who, give_up)
         try:
             yield
@@ -197,7 +196,7 @@ class DeviceLease:
             self._release()
 
     def give_way(self, who: str) -> None:
-        """Called by the holder between steps: let everybody who waits go first, then take the device back."""
+        """Between two steps of the holder: let everybody who waits go first, then take the device back."""
         if not self._waiting:
             return
         self._release()

@@ -1,7 +1,7 @@
-"""Samplers by the names that A1111 and Forge have for them, as diffusers schedulers with options.
+"""Samplers by A1111's and Forge's names, as diffusers schedulers with options.
 
-A name is a method and, after it, the spacing of its steps: "DPM++ 2M Karras". Which ones there are is settled
-by diffusers without further packages: LMS and the Beta spacing would need SciPy.
+A name is a method and, after it, the spacing of its steps: "DPM++ 2M Karras". The choice is what diffusers
+has without further packages: LMS and the Beta spacing would need SciPy.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ NEAR_SPACINGS: Mapping[str, str] = {
 _ENDINGS = {*SPACINGS, *NEAR_SPACINGS} - {"Turbo", "DDIM", "DDPM"}
 LONGEST_NAME = 100
 SILENT_SPACINGS = ("", "Automatic", "Uniform", "Normal", "DDIM", "DDPM", "DDIM Uniform")
-"""Those whose method's usual spacing is what is meant."""
+"""Schedule types that stand for the method's usual spacing."""
 AUTOMATIC: Mapping[str, str] = {
     "DPM++ 2M": "Karras",
     "DPM++ SDE": "Karras",
@@ -150,22 +150,23 @@ AUTOMATIC: Mapping[str, str] = {
     "DPM++ 2S a": "Karras",
     "Restart": "Karras",
 }
-"""What "Schedule type: Automatic" stands for in A1111, by method."""
+"""The spacing that A1111 takes for "Schedule type: Automatic", by method."""
 
 
 @dataclass(frozen=True)
 class Named:
-    """A sampler that stands for a name from elsewhere: empty when none is near; `note` says what differs."""
+    """The sampler for a name from elsewhere: empty when none is near; `note` is a sentence on the
+    difference."""
 
     sampler: str
     note: str = ""
 
 
 def sampler_named(name: str, schedule: str = "") -> Named:
-    """The sampler of ours for what a person or another program wrote; `schedule` is A1111's "Schedule
+    """Our sampler for a name that a person or another program wrote; `schedule` is A1111's "Schedule
     type"."""
     name, schedule = (" ".join(text[:LONGEST_NAME].split()) for text in (name, schedule))
-    spacings = {_letters(known): known for known in (*SPACINGS, *NEAR_SPACINGS)}
+    spacings = {_letters(spelling): spelling for spelling in (*SPACINGS, *NEAR_SPACINGS)}
     schedule = spacings.get(_letters(schedule), schedule)
     if not name:
         return Named("")
@@ -187,7 +188,7 @@ def sampler_named(name: str, schedule: str = "") -> Named:
 
 
 def _method_and_spacing(name: str) -> tuple[str, str]:
-    """The two parts of "DPM++ 2M Karras", also of "dpmpp_2m_karras"; the second may be empty."""
+    """Method and spacing of "DPM++ 2M Karras", also of "dpmpp_2m_karras"; the spacing may be empty."""
     for spacing in sorted(_ENDINGS, key=len, reverse=True):
         method, ending = name[: -len(spacing) - 1], name[-len(spacing) - 1 :]
         if method and ending.replace("_", " ").lower() == f" {spacing.lower()}":
@@ -196,7 +197,7 @@ def _method_and_spacing(name: str) -> tuple[str, str]:
 
 
 def _exact(method: str) -> str:
-    by_letters = {_letters(known): known for known in _METHODS}
+    by_letters = {_letters(spelling): spelling for spelling in _METHODS}
     return by_letters.get(_letters(method), "") or _lookup(SAME, method)
 
 
@@ -205,7 +206,7 @@ def _lookup(table: Mapping[str, str], name: str) -> str:
 
 
 def _letters(name: str) -> str:
-    """Without what programs write differently: "DPM++ 2S a", "k_dpmpp_2s_ancestral" and ComfyUI's ending for
-    noise from the GPU."""
+    """A name's letters without the differences between programs: "DPM++ 2S a", "k_dpmpp_2s_ancestral" and
+    ComfyUI's ending for noise from the GPU."""
     plain = name.lower().removeprefix("k_").removesuffix("_gpu").replace("ancestral", "a")
     return plain.replace("++", "pp").replace("_", "").replace(" ", "").replace("-", "")

@@ -1,4 +1,4 @@
-"""Where things live and what kind of machine this is, read once from the environment."""
+"""Settings of the installation, read once from the environment: places, passwords, the machine."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ logger = logging.getLogger(__name__)
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 KEEP_FREE_GB = 0.5
-"""Enough for what ends a training in order: its LoRA, its row, its log."""
+"""GB that are enough for the orderly end of a training: its LoRA, its row, its log."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """`home` holds all state, `models` the weights; `starter` is the embedded base model.
+    """The installation. `home` holds all state, `models` the weights; `starter` is the embedded base model.
 
-    `on_space` is true on Hugging Face Spaces. `public_space` is the owner's word that a Space may run
-    without a password, `hosts` are more names under which the page is reached, `guests` is true while a
-    page with a password is served: others than the owner may ask. `sd_scripts` is a checkout of sd-scripts,
-    for the engine of that name, and `sd_scripts_python` the interpreter that runs it. `precision` is the
-    number format of generation, `memory_gb` what loaded base models may take in GB (None: found out),
-    `keep_free_gb` what nothing here may take of the disk.
-    `supabase_key` is a secret key, or a publishable one that goes with the email and password of an
-    account; `supabase_uploads` sends finished files there too.
+    `on_space` is true on Hugging Face Spaces. `public_space` lets a Space run without a password, `hosts` are
+    more names under which the page is reached, `guests` is true while a page with a password is served:
+    others than the owner may ask. `sd_scripts` is a checkout of sd-scripts, for the engine of that name, and
+    `sd_scripts_python` the interpreter that runs it. `precision` is the number format of generation,
+    `memory_gb` the limit of loaded base models in GB (None: found out), `keep_free_gb` the GB of the disk
+    that stay free. `supabase_key` is a secret key, or a publishable one that goes with the email and password
+    of an account; `supabase_uploads` sends finished files there too.
     """
 
     home: Path
@@ -107,12 +106,12 @@ class Settings:
 
     @property
     def inputs(self) -> Path:
-        """Pictures to redraw and their masks, each under its content hash."""
+        """Folder of pictures to redraw and their masks, each under its content hash."""
         return self.home / "inputs"
 
     @property
     def wildcards(self) -> Path:
-        """Text files of choices, one a line; `__name__` in a prompt takes one of name.txt."""
+        """Folder of text files of choices, one a line; `__name__` in a prompt takes one of name.txt."""
         return self.home / "wildcards"
 
     @property
@@ -137,7 +136,7 @@ class Settings:
         return self.models / "base"
 
     def create_folders(self) -> None:
-        """Those that are there already are closed to others as far as new ones would be."""
+        """Make the folders. Existing ones are closed to others as far as new ones would be."""
         for folder in (
             self.home,
             self.datasets,
@@ -162,8 +161,8 @@ class Settings:
 
 
 def keep_private(environment: Mapping[str, str] | None = None) -> None:
-    """Let nobody else on this machine read what this process writes, or whom `LORA_STUDIO_UMASK` (octal, 077
-    left empty) lets: 007 is for a group. For programs, at their start. Raises ConfigError."""
+    """Set the umask from `LORA_STUDIO_UMASK` (octal; empty: 077, which lets nobody else on this machine read
+    files of this process; 007 lets a group). For programs, at their start. Raises ConfigError."""
     text = (os.environ if environment is None else environment).get("LORA_STUDIO_UMASK", "").strip() or "077"
     if not re.fullmatch(r"0?[0-7]{1,3}", text):
         raise ConfigError(
@@ -175,7 +174,7 @@ def keep_private(environment: Mapping[str, str] | None = None) -> None:
 
 
 def _umask() -> int:
-    """The process's own; it can only be read by setting it."""
+    """The process's umask, which can only be read by setting it."""
     before = os.umask(0o077)
     os.umask(before)
     return before
@@ -186,7 +185,7 @@ def _is_yes(text: str) -> bool:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    """Host names, each with a port or without; of an address, its name."""
+    """Host names, each with a port or without; an address counts by its host."""
     given = (one.strip().rpartition("//")[2].partition("/")[0] for one in text.split(","))
     return tuple(name for name in given if name)
 
@@ -195,8 +194,8 @@ def _precision(text: str) -> Literal["auto", "fp32", "fp16", "bf16"]:
     match text.strip().lower():
         case "" | "auto":
             return "auto"
-        case "fp32" | "fp16" | "bf16" as known:
-            return known
+        case "fp32" | "fp16" | "bf16" as precision:
+            return precision
     raise ConfigError(
         f"LORA_STUDIO_PRECISION is {text!r}.", "Let it be auto, fp32, fp16 or bf16.", field="precision"
     )

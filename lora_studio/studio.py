@@ -54,7 +54,7 @@ class Studio:
     def generate(
         self, request: GenerateRequest, emit: Emit = ignore, should_stop: ShouldStop = never_stop
     ) -> list[ImageRecord]:
-        """Make images and put them into the gallery. Waits for the device; training gives way between steps.
+        """Draw images and put them into the gallery. Waits for the device; training gives way between steps.
         Stopping returns the images finished so far; a failure leaves them in the gallery. Raises
         StudioError."""
         check_room(self.settings.images, "Pictures", settings=self.settings)
@@ -84,8 +84,8 @@ class Studio:
     ) -> GridResult:
         """Draw the cells of an X/Y/Z grid that the gallery doesn't have yet, and the labelled sheet of all.
         Cells and sheet go into the gallery; the device is given up between cells. Stopping keeps the cells
-        finished so far, and so does a failure once something was drawn. Raises StudioError, for what can be
-        known before without drawing anything."""
+        finished so far, and so does a failure once something was drawn. Raises StudioError, where possible
+        before anything is drawn."""
         grid = with_slugs(grid, self.settings.loras)
         plan = settled(plan_grid(grid), self.settings)
         drawing = CellDrawing(
@@ -109,29 +109,33 @@ class Studio:
         )
 
     def submit(self, request: GenerateRequest, *, compare: bool = False, session: str = "") -> GenerationJob:
-        """Queue a generation and return at once. With `compare` the base alone draws each picture
-        too. `session` is who asks. Raises ConfigError for a LoRA tag that is wrong, DeviceBusy when too many
-        wait."""
-        said = tag_remarks(request, self.lora_called)
+        """Queue a generation and return at once. With `compare` the base alone draws each picture too.
+        `session` is the client's name for itself. Raises ConfigError for a wrong LoRA tag, DeviceBusy when
+        too many wait."""
+        tag_notes = tag_remarks(request, self.lora_called)
         request = prepare(request, self.lora_called)  # the base alone must not get LoRAs from tags
         beside = compare and bool(request.loras)
 
         def work(emit: Emit, should_stop: ShouldStop) -> GenerationResult:
-            for remark in said:
+            for remark in tag_notes:
                 emit(Noted(message=remark, level="warning"))
-            own = self.generate(request, _of_rounds(emit, 0, 2 if beside else 1), should_stop)
-            if not (beside and own) or should_stop():
-                return GenerationResult(images=tuple(own))
-            seeds = {"seed": own[0].seed, "variation_seed": own[0].request.get("variation_seed")}
-            plain = request.model_copy(update={**seeds, "loras": (), "count": len(own)})
+            with_loras = self.generate(request, _of_rounds(emit, 0, 2 if beside else 1), should_stop)
+            if not (beside and with_loras) or should_stop():
+                return GenerationResult(images=tuple(with_loras))
+            seeds = {
+                "seed": with_loras[0].seed,
+                "variation_seed": with_loras[0].request.get("variation_seed"),
+            }
+            plain = request.model_copy(update={**seeds, "loras": (), "count": len(with_loras)})
             base = self.generate(plain, _of_rounds(emit, 1, 2), should_stop)
-            return GenerationResult(images=tuple(own), beside=tuple(base))
+            return GenerationResult(images=tuple(with_loras), beside=tuple(base))
 
         images = request.count * (2 if beside else 1)
         return self.generation_queue.submit(work, title=request.prompt, images=images, session=session)
 
     def submit_grid(self, grid: GridRequest, *, session: str = "") -> GenerationJob:
-        """Queue a grid, as `submit`. Raises ConfigError for axes that make no grid."""
+        """Queue a grid, as `submit` queues a generation. Raises ConfigError for axes that make no grid,
+        DeviceBusy."""
         grid = with_slugs(grid, self.settings.loras)
         cells = len(plan_grid(grid).cells)
 
@@ -156,7 +160,7 @@ class Studio:
 
 
 def _of_rounds(emit: Emit, number: int, rounds: int) -> Emit:
-    """Events of one of several generations in a row, as if all their pictures were those of one."""
+    """An `emit` that numbers the pictures of one of several generations in a row as those of one."""
 
     def hear(event: Event) -> None:
         if isinstance(event, Denoised | ImageSaved):

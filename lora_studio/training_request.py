@@ -1,4 +1,4 @@
-"""What a person asks a training for, and what the queue hands to the worker that runs it."""
+"""The request of a training, and the request for the worker that runs it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from lora_studio.events import Commands, no_commands
 
 @dataclass(frozen=True, kw_only=True)
 class StartTraining:
-    """A training in a person's words: what the pictures show, and a name; the presets know the rest.
-    `dataset_id` names an uploaded set; an empty `trigger` is made from the name; `overrides` are settings of
-    TrainConfig by their leaf names."""
+    """A training in a person's words: a kind, and a name; the presets know the rest. `dataset_id` names an
+    uploaded set; an empty `trigger` is made from the name; `overrides` are settings of TrainConfig by their
+    leaf names."""
 
     name: str
     kind: Kind

@@ -1,4 +1,4 @@
-"""From a person's wish to a training in the queue: its name, its trigger word, its whole configuration."""
+"""The setup of a training: its name, its trigger word, its whole configuration, its place in the queue."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TrainingSetup:
     lease: DeviceLease
     turns: ActionLocks
     naming: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    """Held from choosing a free name to submitting the job that takes it."""
+    """A lock from choosing a free name to submitting the job that takes it."""
 
     def start(self, wanted: StartTraining) -> JobRecord:
         """Queue a training of an uploaded dataset. Raises ConfigError, DatasetError, ModelFileError."""
@@ -50,7 +50,7 @@ class TrainingSetup:
             return self.jobs.submit(self.config(wanted))
 
     def config(self, wanted: StartTraining) -> TrainConfig:
-        """What `start` would queue. Raises ConfigError, DatasetError, ModelFileError."""
+        """The configuration that `start` would queue. Raises ConfigError, DatasetError, ModelFileError."""
         dataset = self.datasets.get(wanted.dataset_id)
         if not dataset.images:
             raise DatasetError(
@@ -59,7 +59,7 @@ class TrainingSetup:
         return self.folder_config(wanted, dataset.path, dataset.images)
 
     def folder_config(self, wanted: StartTraining, folder: Path | str, images: int) -> TrainConfig:
-        """The same for `images` pictures in a folder, of which no set needs to be made: preset of the kind,
+        """The configuration for `images` pictures in a folder, which need not be a set: preset of the kind,
         the base's defaults, then the overrides. The output folder is a fresh one. Raises ConfigError, and
         ModelFileError for a base that is missing: it is named now, not when the job's turn comes."""
         slug = self.free_slug(wanted.name)
@@ -86,13 +86,14 @@ class TrainingSetup:
         return TrainConfig.from_values(values)
 
     def trigger_for(self, dataset_id: str, name: str) -> str:
-        """The word that a training of this name gets when nobody says one. Raises ConfigError, StoreError."""
+        """The trigger word of a training of this name without one of its own. Raises ConfigError,
+        StoreError."""
         return made_trigger(name, slug_of(name), Path(self.datasets.get(dataset_id).path))
 
     def measure(
         self, config: TrainConfig, emit: Emit = ignore, should_stop: ShouldStop = never_stop
     ) -> TrainingEstimate | None:
-        """What a training would take. Waits for the device; a running training gives way meanwhile. Nothing
+        """The estimate of a training. Waits for the device; a running training gives way meanwhile. Nothing
         is written. None when stopped. Raises StudioError; DeviceBusy while another is measured."""
         try:
             with self.turns.take("plan"), self.lease.hold("planning", give_up=should_stop):
@@ -116,7 +117,7 @@ class TrainingSetup:
 
 
 def _masks(folder: Path, overrides: Mapping[str, Any]) -> dict[str, bool]:
-    """Masks that lie with the pictures are meant to be used."""
+    """Settings that use masks beside the pictures, unless the overrides choose another way."""
     others = ("alpha_mask", "conditioning_data_dir", "dataset_config", "in_json")
     if any(overrides.get(name) for name in others) or not folder.is_dir():
         return {}
@@ -124,7 +125,7 @@ def _masks(folder: Path, overrides: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def _regularisation(found: FoundBase) -> dict[str, str]:
-    """The pictures that come with a base to keep a LoRA from changing the rest."""
+    """Settings that use the pictures that come with a base to keep a LoRA from changing the rest."""
     folder = found.traits.regularisation
     return {"reg_data_dir": str(Path(found.path_or_id) / folder)} if folder else {}
 
@@ -149,12 +150,12 @@ def slug_of(name: str) -> str:
 
 
 def made_trigger(name: str, slug: str, folder: Path) -> str:
-    """The word that calls a LoRA up when nobody says one: the name, if the captions in the folder call it so,
+    """The trigger word of a LoRA where nobody gives one: the name, if the captions in the folder call it so,
     else one made from it."""
     captions = captions_in(folder)
-    said = [found for caption in captions if (found := find_word(caption, name.strip()))]
-    if captions and len(said) >= NAMED_IN * len(captions):
-        return Counter(said).most_common(1)[0][0]
+    found_names = [found for caption in captions if (found := find_word(caption, name.strip()))]
+    if captions and len(found_names) >= NAMED_IN * len(captions):
+        return Counter(found_names).most_common(1)[0][0]
     return default_trigger(slug)
 
 

@@ -195,7 +195,7 @@ class DatasetGroup(Group):
     @model_validator(mode="before")
     @classmethod
     def _folder_of_the_config(cls, values: Any) -> Any:
-        """A dataset_config names the folders, so train_data_dir need not be given."""
+        """Fill in train_data_dir where a dataset_config names the folders."""
         if isinstance(values, dict) and values.get("dataset_config") and not values.get("train_data_dir"):
             folder = PurePath(str(values["dataset_config"])).parent
             return {**values, "train_data_dir": str(folder)}

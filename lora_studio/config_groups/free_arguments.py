@@ -12,20 +12,21 @@ from lora_studio.parsing.numbers import shown
 
 WORDS: dict[str, Any] = {"true": True, "false": False, "none": None}
 PLAIN = re.compile(r"[A-Za-z_][\w./-]*+|[\d.eE,+-]*+:[\d.eE:,+-]*+")
-"""What is taken as text although it has no quotes: a word, or rules such as 1:5,0.1:10,0.01."""
+"""Text that needs no quotes: a word, or rules such as 1:5,0.1:10,0.01."""
 BETWEEN = re.compile(r"(?<!\s)\s++(?=\w++=)")
 LONGEST = 10_000
 """Characters of all arguments of a setting."""
 
 
 def split_arguments(given: Any) -> Any:
-    """One text of several arguments, as graphical interfaces write them, as a list; anything else as it
-    is."""
+    """Several arguments in one text, as graphical interfaces write them, as a list; anything else
+    unchanged."""
     return BETWEEN.split(given.strip()) if isinstance(given, str) and given.strip() else given or ()
 
 
 def read_arguments(setting: str, given: Iterable[str]) -> dict[str, Any]:
-    """`{name: value}`. Raises ValueError with a sentence that starts with the setting's name."""
+    """The arguments as `{name: value}`. Raises ValueError with a sentence that starts with the setting's
+    name."""
     texts = list(given)
     length = sum(map(len, texts))
     if length > LONGEST:
@@ -51,7 +52,7 @@ def _read(setting: str, text: str) -> tuple[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """The same value. Raises ValueError where a number in it has no size, as 1e999."""
+    """The unchanged value. Raises ValueError where a number in it has no size, as 1e999."""
     parts = [*value, *value.values()] if isinstance(value, dict) else value
     if isinstance(value, dict | list | tuple | set):
         for part in parts:

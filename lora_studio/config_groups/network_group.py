@@ -1,4 +1,4 @@
-"""The LoRA itself: its kind, its size, where it goes, and what it starts from."""
+"""The network: its kind, its size, its layers, and its first weights."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class NetworkGroup(Group):
     @field_validator("base_weights", mode="before")
     @classmethod
     def _split_lines(cls, value: Any) -> Any:
-        """Paths hold spaces and commas, so only line ends and semicolons separate them."""
+        """Paths on lines or between semicolons, as a list: they may hold spaces and commas."""
         return tuple(part for part in _parts(value, r"[;\n]")) if isinstance(value, str) else value
 
     @field_validator("base_weights_multiplier", mode="before")
@@ -159,7 +159,7 @@ class NetworkGroup(Group):
 
     @property
     def is_plain(self) -> bool:
-        """Whether this is what Kohya's own networks.lora makes."""
+        """Whether the network is that of Kohya's own networks.lora."""
         return self.algo == "lora" and not self.dora_wd
 
 

@@ -87,15 +87,15 @@ class NoiseGroup(Group):
     )
 
     def check(self) -> None:
-        """Raises ValueError with a sentence, starting with the setting's name, on what does not go
-        together."""
+        """Refuse settings that do not go together. Raises ValueError with a sentence that starts with the
+        setting's name."""
         if self.min_timestep > self.max_timestep:
             raise ValueError("min_timestep must not be above max_timestep")
         if self.adaptive_noise_scale is not None and not self.noise_offset:
             raise ValueError("adaptive_noise_scale needs a noise_offset to add to: set one, such as 0.05")
 
     def check_prediction(self, *, predicts_velocity: bool) -> None:
-        """As `check`, on what depends on what the base predicts."""
+        """Refuse settings that do not go with the base's prediction. Raises as `check` does."""
         if self.scale_v_pred_loss_like_noise_pred and not predicts_velocity:
             raise ValueError(
                 "scale_v_pred_loss_like_noise_pred is for v-prediction only, and this base predicts the noise"

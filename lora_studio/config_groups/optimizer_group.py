@@ -1,4 +1,4 @@
-"""How long, how fast and by which rule the weights move."""
+"""Steps, learning rates, schedule and optimizer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ KNOWN_OPTIMIZERS = (
     *("DAdaptation", "DAdaptAdamPreprint", "DAdaptAdaGrad", "DAdaptAdam", "DAdaptAdan", "DAdaptAdanIP"),
     *("DAdaptLion", "DAdaptSGD", "Adam", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD"),
 )
-"""Those that go by a name. Any other is the path of a class, so code to run: not for visitors of the page."""
+"""Optimizers that go by a name. Any other is the path of a class, so code to run: not for visitors of the
+page."""
 KNOWN_SCHEDULERS = (
     *("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"),
     *("inverse_sqrt", "cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay"),
@@ -60,13 +61,13 @@ def _class_path(path: str) -> str:
     return path
 
 
-def _known(name: str, names: Iterable[str], more: str = "") -> str:
-    spelled = {known.lower(): known for known in names}
+def _known(name: str, names: Iterable[str], hint: str = "") -> str:
+    spelled = {spelling.lower(): spelling for spelling in names}
     if name.strip().lower() in spelled:
         return spelled[name.strip().lower()]
     near = difflib.get_close_matches(name.lower(), spelled, n=1, cutoff=0.6)
     meant = f" Did you mean {spelled[near[0]]}?" if near else ""
-    raise ValueError(f"there is no {shown(name)}.{meant}{more} There are {', '.join(spelled.values())}")
+    raise ValueError(f"there is no {shown(name)}.{meant}{hint} There are {', '.join(spelled.values())}")
 
 
 def _is_rate(text: str) -> bool:
@@ -75,7 +76,7 @@ def _is_rate(text: str) -> bool:
 
 
 def _percent(given: Any) -> Any:
-    """20% as 0.2; anything else as it is."""
+    """A percentage as a share, 20% as 0.2; anything else unchanged."""
     if isinstance(given, str) and given.strip().endswith("%"):
         share = parse_decimal(given.strip()[:-1])
         return given if share is None else share / 100
@@ -206,22 +207,23 @@ class OptimizerGroup(Group):
 
     @property
     def finds_own_rate(self) -> bool:
-        """Whether this is Adafactor (Shazeer & Stern 2018) as it comes, which leaves no rate to be set."""
+        """Whether this is Adafactor (Shazeer & Stern 2018) with its defaults, which finds the rate itself."""
         given = self.optimizer_arguments() if self.optimizer_type == "Adafactor" else {"relative_step": False}
         return bool(given.get("relative_step", True) or given.get("warmup_init", False))
 
     def optimizer_arguments(self) -> dict[str, Any]:
-        """weight_decay, if it is set, and optimizer_args. Raises ValueError for what can't be read."""
-        own = {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
-        return own | read_arguments("optimizer_args", self.optimizer_args)
+        """weight_decay, if it is set, and optimizer_args. Raises ValueError for arguments that can't be
+        read."""
+        decay = {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
+        return decay | read_arguments("optimizer_args", self.optimizer_args)
 
     def scheduler_arguments(self) -> dict[str, Any]:
-        """Raises ValueError for what can't be read."""
+        """lr_scheduler_args by name. Raises ValueError for arguments that can't be read."""
         return read_arguments("lr_scheduler_args", self.lr_scheduler_args)
 
     def check(self) -> None:
-        """Raises ValueError with a sentence, starting with the setting's name, on what does not go
-        together."""
+        """Refuse settings that do not go together. Raises ValueError with a sentence that starts with the
+        setting's name."""
         self._check_optimizer()
         self._check_schedule(self.lr_scheduler.partition(":")[0], self.scheduler_arguments())
 
@@ -264,7 +266,7 @@ class OptimizerGroup(Group):
 
 
 def _check_rules(rules: Any) -> None:
-    """Kohya's rules: factor:until step, ..., last factor."""
+    """Refuse step_rules that are not Kohya's: factor:until step, ..., last factor. Raises ValueError."""
     try:
         *parts, last = str(rules).split(",")
         read_decimal(last, "step_rules")

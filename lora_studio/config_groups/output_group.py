@@ -1,4 +1,4 @@
-"""What is written, where and how often."""
+"""Files of a run: names, places, intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is looked at during a training: previews, the loss on held-out pictures, the checkpoints."""
+"""Evaluation during a training: previews, the loss on held-out pictures, the checkpoint report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does the training: this program, or the user's own sd-scripts."""
+"""The engine of a training: this program, or the user's own sd-scripts."""
 
 from __future__ import annotations
 

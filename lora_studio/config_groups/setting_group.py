@@ -1,4 +1,4 @@
-"""What every group of settings is made of."""
+"""The base class of groups of settings, and the field they are made of."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ def setting(
     choices: tuple[str, ...] = (),
     **limits: Any,
 ) -> Any:
-    """A field with its help, unit and limits. `basic` ones are shown without opening the advanced options;
-    `local` ones name files of this machine or code to run, so a visitor of the page can't set them. `choices`
-    are the known values of a text that may also be something else, which again a visitor can't set."""
+    """A pydantic field with help, unit and limits. `basic` ones are shown without opening the advanced
+    options; `local` ones name files of this machine or code to run, so a visitor of the page can't set them.
+    `choices` are the known values of a text that may also be something else, which again a visitor can't
+    set."""
     extra: dict[str, Any] = {"unit": unit, "basic": basic, "local": local, "choices": list(choices)}
     return Field(default, description=help_text, json_schema_extra=extra, **limits)
 

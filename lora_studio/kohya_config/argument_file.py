@@ -1,4 +1,4 @@
-"""An argument TOML or a preset on the disk, with the prompt file that it may name."""
+"""Argument TOML and presets on disk, with the prompt file that they name."""
 
 from __future__ import annotations
 
@@ -21,31 +21,32 @@ DRAWING = ("sample_every_n_steps", "sample_every_n_epochs", "sample_at_first")
 
 
 def read_file(
-    path: Path, more: Mapping[str, Any] | None = None, *, ignore_unknown: bool = False
+    path: Path, command_line: Mapping[str, Any] | None = None, *, ignore_unknown: bool = False
 ) -> KohyaOptions:
-    """Read an argument TOML, or a preset of the kohya_ss GUI (JSON), and the prompts that it names. `more`
-    are options of the command line, which go first. Paths are, as in sd-scripts, from the working folder.
+    """Read an argument TOML, or a preset of the kohya_ss GUI (JSON), and the prompts that it names.
+    `command_line` are options that win over the file's. Paths are, as in sd-scripts, from the working folder.
     Raises ConfigError."""
     text = read_text(path, "Check --kohya-config.")
     rounds = 0
     if path.suffix.lower() == ".json" or text.lstrip()[:1] == "{":
-        (given, own), rounds = _from_json(read_json(text, path.name), path.name)
+        (given, settings), rounds = _from_json(read_json(text, path.name), path.name)
     else:
-        given, own = flatten(read_toml(text, path.name))
-    _recognise({*given, *own}, path.name)
-    more = more or {}
-    rounds = 0 if {"max_train_steps", "max_train_epochs"} & set(more) else rounds
-    return read_given({**given, **more}, own, rounds=rounds, ignore_unknown=ignore_unknown)
+        given, settings = flatten(read_toml(text, path.name))
+    _recognise({*given, *settings}, path.name)
+    command_line = command_line or {}
+    rounds = 0 if {"max_train_steps", "max_train_epochs"} & set(command_line) else rounds
+    return read_given({**given, **command_line}, settings, rounds=rounds, ignore_unknown=ignore_unknown)
 
 
 def read_given(
     given: Mapping[str, Any],
-    own: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
     *,
     rounds: int = 0,
     ignore_unknown: bool = False,
 ) -> KohyaOptions:
-    """sd-scripts' options, with the prompts of the file that `sample_prompts` names. Raises ConfigError."""
+    """Settings from sd-scripts' options `given`, with the prompts of the file that `sample_prompts` names;
+    `settings` are ours, which win. Raises ConfigError."""
     read = {**given}
     notes: tuple[str, ...] = ()
     lines = _prompts_of(given)
@@ -55,7 +56,7 @@ def read_given(
         read["sample_prompts"] = [prompt for prompt in prompts if prompt]
         if prompts != lines:
             notes = ("The previews take the prompts of sample_prompts without their flags.",)
-    options = read_options(read, own, ignore_unknown=ignore_unknown)
+    options = read_options(read, settings, ignore_unknown=ignore_unknown)
     named = {name: value for name, value in given.items() if name in OPTIONS}
     return replace(options, given=named, notes=(*options.notes, *notes), rounds=rounds)
 
@@ -72,7 +73,7 @@ def _from_json(data: Any, name: str) -> tuple[tuple[dict[str, Any], dict[str, An
 
 
 def _recognise(names: set[str], name: str) -> None:
-    """Raises ConfigError for a file of another kind, whose names would all be passed over."""
+    """Refuse a file of another kind, whose names would all be passed over. Raises ConfigError."""
     if "datasets" in names:
         raise ConfigError(
             f"{name} describes datasets.", "It belongs into dataset_config; --kohya-config wants options."
@@ -84,7 +85,8 @@ def _recognise(names: set[str], name: str) -> None:
 
 
 def _prompts_of(given: Mapping[str, Any]) -> list[str]:
-    """The lines of the prompts. A file that can't be read matters only when something is to be drawn."""
+    """The lines of the prompts. A file that can't be read matters only when something is to be drawn. Raises
+    ConfigError."""
     named = given.get("sample_prompts")
     if isinstance(named, list):  # of a preset, which holds them itself
         return [str(one) for one in bounded("sample_prompts", named)]
@@ -99,7 +101,8 @@ def _prompts_of(given: Mapping[str, Any]) -> list[str]:
 
 
 def _prompt_lines(path: Path) -> list[str]:
-    """One prompt a line, or a list in TOML or JSON, as sd-scripts reads them."""
+    """Prompts of a file, one a line, or a list in TOML or JSON, as sd-scripts reads them. Raises
+    ConfigError."""
     text = read_text(path, "sample_prompts names the file with the prompts of the previews.")
     if path.suffix.lower() == ".toml":
         data: Any = read_toml(text, path.name).get("prompt", {}).get("subset", [])

@@ -51,7 +51,7 @@ def take_network_args(taken: TakenOptions, value: Any) -> None:
 
 
 def settle_network(taken: TakenOptions) -> None:
-    """What follows from several options together."""
+    """Settle options that depend on each other, once all are taken."""
     if kind := MODULES.get(taken.module):
         if kind != "lora":
             taken.values["algo"] = kind
@@ -72,7 +72,7 @@ def is_off(text: str) -> bool:
 
 
 def pairs(option: str, value: Any) -> list[tuple[str, str]]:
-    """`["key=value", ...]` as sd-scripts takes it; one text with blanks between them is understood as well.
+    """(key, value) of `["key=value", ...]`, sd-scripts' form, or of one text with blanks between the pairs.
     Raises ConfigError."""
     parts: Sequence[Any] = _split(value) if isinstance(value, str) else value
     if not isinstance(parts, list | tuple):
@@ -95,7 +95,8 @@ def pairs(option: str, value: Any) -> list[tuple[str, str]]:
 
 
 def _split(text: str) -> list[str]:
-    """A word without `=` belongs to the value before it, as in `betas=0.9, 0.99`."""
+    """Words of a text as pairs; a word without `=` belongs to the value before it, as in `betas=0.9,
+    0.99`."""
     parts: list[str] = []
     for word in text.split():
         if "=" in word or not parts:
@@ -130,7 +131,7 @@ def _is_lora(taken: TakenOptions) -> bool:
 
 
 def _settle_lycoris(taken: TakenOptions) -> None:
-    """LyCORIS trains the convolutions unless told not to."""
+    """Take LyCORIS' preset: it trains the convolutions unless switched off."""
     if str(taken.values.get("dora_wd")).lower() == "true":
         taken.values.setdefault("wd_on_output", "True")  # its default, not ours
     preset = taken.network_args.get("preset", "") or "full"
@@ -164,7 +165,7 @@ def _settle_dropout(taken: TakenOptions) -> None:
 
 
 def _settle_full_matrix(taken: TakenOptions) -> None:
-    """A rank that no layer has: how LyCORIS' users ask for LoKr without ranks."""
+    """Take a rank that no layer has as full_matrix: LyCORIS' users ask for LoKr without ranks so."""
     dims = [number_in(str(taken.values.get(name, ""))) for name in ("network_dim", "conv_dim")]
     given = [dim for dim in dims if dim is not None]
     if taken.values.get("algo") != "lokr" or not given or min(given) < WIDEST_LAYER:

@@ -1,4 +1,4 @@
-"""sd-scripts' options whose form is another one than ours, each with how it is taken."""
+"""Options of sd-scripts whose form differs from ours, each with the function that takes it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _take_scheduler_args(taken: TakenOptions, value: Any) -> None:
 
 
 def _take_rates(taken: TakenOptions, value: Any) -> None:
-    """sd-scripts takes a rate for each text encoder."""
+    """Take sd-scripts' rates of several text encoders, if they are equal."""
     rates = [_number_or_text(one) for one in _listed(value)]
     if len(set(rates)) == 1:
         taken.values["text_encoder_lr"] = rates[0]
@@ -81,7 +81,7 @@ def _number_or_text(value: Any) -> Any:
 
 
 def _listed(value: Any) -> list[Any]:
-    """One rate, several, or several in one text."""
+    """One rate, several, or several in one text, as a list."""
     if isinstance(value, str):
         return re.split(r"[,\s]+", value.strip())
     return list(value) if isinstance(value, list | tuple) else [value]
@@ -130,4 +130,4 @@ SPECIAL: Mapping[str, Callable[[TakenOptions, Any], None]] = {
     "caption_extention": _take_misspelt,
     **{name: _share_of_the_run(name) for name in SHARES_OF_THE_RUN},
 }
-"""Options whose form is another one than ours."""
+"""Options whose form differs from ours."""

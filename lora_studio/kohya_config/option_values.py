@@ -1,5 +1,5 @@
-"""Values of a file that somebody else wrote: bounded before anything is done with them, and text that stands
-for a number or a switch read as one."""
+"""Values of a file that somebody else wrote: bounded before they are used; text for a number or a switch read
+as one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read_text(path: Path, hint: str) -> str:
 
 
 def expanded(path: str | Path) -> Path:
-    """With the home folder for a leading ~; `~nobody`, who has none, stays as it is."""
+    """The path with the home folder for a leading ~; `~nobody`, who has none, stays."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -46,7 +46,7 @@ def expanded(path: str | Path) -> Path:
 
 
 def read_json(text: str, name: str, *, field: str = "") -> Any:
-    """Raises ConfigError, also for what is JSON but nests too deeply or holds an endless number."""
+    """Parse JSON. Raises ConfigError, also for JSON that nests too deeply or holds an endless number."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -54,7 +54,8 @@ def read_json(text: str, name: str, *, field: str = "") -> Any:
 
 
 def bounded(name: str, value: Any) -> Any:
-    """`value` as it is: a switch, number or text of sensible size, or a list of those. Raises ConfigError."""
+    """The unchanged value: a switch, number or text of sensible size, or a list of those. Raises
+    ConfigError."""
     if isinstance(value, list):
         if len(value) > MOST_ENTRIES:
             raise _refusal(name, f"there are more than {MOST_ENTRIES} values")
@@ -77,7 +78,7 @@ def bounded(name: str, value: Any) -> Any:
 
 
 def typed(name: str, value: Any) -> Any:
-    """`value` of an option; front ends and the command line write numbers and switches as text."""
+    """An option's value as number or switch where front ends and the command line write it as text."""
     if not isinstance(value, str):
         return value
     default, kind = OPTIONS.get(name), KINDS.get(name)
@@ -91,7 +92,7 @@ def typed(name: str, value: Any) -> Any:
 
 
 def number_in(text: str) -> int | float | None:
-    """The number that a text says, None when it says none that can be used."""
+    """The number in a text; None where it holds none that can be used."""
     return parse_whole(text) if text.strip().lstrip("+-").isdigit() else parse_decimal(text)
 
 

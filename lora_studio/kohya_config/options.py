@@ -1,4 +1,4 @@
-"""What sd-scripts' training of a LoRA can be told, as data: names, defaults and what an option touches.
+"""Options of sd-scripts' LoRA training as data: names, defaults, and the effect of each here.
 
 The options of `train_network.py` and `sdxl_train_network.py` at version 0.10.2 (March 2026), and
 `train_inpainting` of later ones.
@@ -107,8 +107,8 @@ PASSED_OVER = frozenset(
         "save_state_to_huggingface",
     }
 )
-"""Options that do not change what is learned: of the machine, of logs, caches and uploads, of what is noted
-in the file, or told by the base model itself. Where we lack one, the run goes on and a sentence names it."""
+"""Options that do not change what is learned: of the machine, of logs, caches and uploads, of notes in the
+file, or facts that the base model itself has. Where we lack one, the run goes on and a sentence names it."""
 
 SECRETS: Mapping[str, str] = {"wandb_api_key": "WANDB_API_KEY", "huggingface_token": "HF_TOKEN"}
 """Options that no record of a run may hold, and the environment variable that does as well."""
@@ -130,7 +130,7 @@ COUNTED_IN_EPOCHS: Mapping[str, str] = {
     "sample_every_n_epochs": "sample_every_n_steps",
     "validate_every_n_epochs": "validate_every_n_steps",
 }
-"""And the option that counts the same in steps."""
+"""Options counted in epochs, and the option that counts the same in steps."""
 
 SHARES_OF_THE_RUN = ("lr_warmup_steps", "lr_decay_steps")
 """Numbers of steps that may also be a share of all steps: below 1, or with a percent sign."""
@@ -143,7 +143,7 @@ ABSENT: Mapping[str, Any] = {
     "max_timestep": 1000,
     "max_validation_steps": 10_000,
 }
-"""What an option that the file leaves out means in our form, where OPTIONS does not say it."""
+"""Values of options that a file leaves out, in our form, where OPTIONS does not have them."""
 
 OURS_WHEN_ABSENT = frozenset(
     {
@@ -165,8 +165,8 @@ NOT_READ = frozenset(
         *("compile", "compile_mode", "compile_backend", "compile_dynamic", "compile_fullgraph"),
     }
 )
-"""What front ends write into such a file and these two scripts do not read: of the front ends' own, or of
-sd-scripts' other scripts."""
+"""Options that front ends write into such a file and these two scripts do not read: the front ends' own, or
+those of sd-scripts' other scripts."""
 
 NETWORK_ARGS: Mapping[str, str] = {
     name: name
@@ -178,7 +178,7 @@ NETWORK_ARGS: Mapping[str, str] = {
         "wd_on_output",
     )
 }
-"""Keys of `network_args`, of sd-scripts and of LyCORIS, and what we call them."""
+"""Keys of `network_args`, of sd-scripts and of LyCORIS, and our names of them."""
 OFF_AT_ZERO_ARGS = frozenset(
     {
         *("conv_dim", "loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio"),
@@ -207,7 +207,7 @@ ARGS_OF_ONE_KIND: Mapping[str, str] = {
 }
 """Keys that matter to one kind of network; with others they are switched off."""
 ARGS_PASSED_OVER = frozenset({"bypass_mode", "verbose", "preset", "disable_conv_cp", "no_dim_warn"})
-"""Keys that do not change what is learned: how it is computed or told, or handled apart."""
+"""Keys that do not change what is learned, or that are handled apart."""
 
 LYCORIS = "lycoris.kohya"
 MODULES: Mapping[str, str] = {
@@ -217,9 +217,9 @@ MODULES: Mapping[str, str] = {
 }
 """sd-scripts' own modules that are built here, and their kind."""
 ONLY_IN_LYCORIS = ("algo", "dora_wd")
-"""Settings that sd-scripts' own network has not, away from their defaults: those runs need LyCORIS."""
+"""Settings that sd-scripts' own network lacks: away from their defaults, a run needs LyCORIS."""
 LYCORIS_ALGOS = {"locon": "lora"}
-"""LyCORIS' other words for what we have."""
+"""LyCORIS' other names for kinds that we have."""
 LYCORIS_PRESETS: Mapping[str, tuple[bool, bool]] = {
     "full": (True, False),
     "attn-mlp": (False, False),

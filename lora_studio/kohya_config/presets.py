@@ -1,7 +1,7 @@
-"""The JSON presets of the kohya_ss GUI, as the options that it would hand to sd-scripts.
+"""JSON presets of the kohya_ss GUI, as the options that it would hand to sd-scripts.
 
 The facts are those of its LoRA tab in 2023 to 2026: names of its own for some options, numbers as text, and 0
-or empty text for what is off.
+or empty text for options that are off.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SAME = frozenset(OPTIONS) - {
     *("cache_text_encoder_outputs_to_disk", "fp8_base_unet", "disable_mmap_load_safetensors"),
     *("fused_backward_pass", "cpu_offload_checkpointing", "torch_compile"),
 }
-"""Options that its JSON has by sd-scripts' names and that go to it as they are."""
+"""Options that a preset has by sd-scripts' names and forms."""
 OF_ALL_LYCORIS = ("conv_dim", "conv_alpha", "use_tucker", "rank_dropout", "module_dropout", "train_norm")
 OF_LYCORIS: Mapping[str, tuple[str, ...]] = {
     "locon": (*OF_ALL_LYCORIS, "dora_wd", "use_scalar", "rank_dropout_scale", "bypass_mode"),
@@ -68,7 +68,7 @@ Preset = Mapping[str, Any]
 
 
 def is_preset(data: Any) -> bool:
-    """Whether JSON is one of the LoRA tab's presets. Raises ConfigError for those of its other tabs."""
+    """Whether JSON is one of the LoRA tab's presets. Raises ConfigError for presets of its other tabs."""
     if not isinstance(data, dict):
         return False
     if MARK not in data and OF_OTHER_TABS & set(data):
@@ -118,7 +118,7 @@ def read_preset(preset: Preset) -> tuple[dict[str, Any], int]:
 
 
 def further_words(text: str) -> dict[str, Any]:
-    """What a piece of a command line says: `--name value`, `--name=value`, `--switch`, `--list a b`. Raises
+    """Options in a piece of a command line: `--name value`, `--name=value`, `--switch`, `--list a b`. Raises
     ConfigError."""
     try:
         words = shlex.split(text)
@@ -159,7 +159,7 @@ def _network(preset: Preset) -> dict[str, Any]:
 
 
 def _rates(preset: Preset) -> dict[str, Any]:
-    """A rate of 0 leaves its part out."""
+    """Options of the learning rates; a rate of 0 leaves its part out."""
     unet, encoder = _number(preset, "unet_lr"), _number(preset, "text_encoder_lr")
     return {
         "learning_rate": _number(preset, "learning_rate"),
@@ -184,7 +184,7 @@ def _noise(preset: Preset) -> dict[str, Any]:
 
 
 def _rhythm(preset: Preset) -> dict[str, Any]:
-    """Warm-up is a percentage there, unless it is counted in steps."""
+    """Options of steps and warm-up, which is a percentage there unless it is counted in steps."""
     steps, percent = _number(preset, "lr_warmup_steps"), _number(preset, "lr_warmup")
     cycles = _number(preset, "lr_scheduler_num_cycles") or _whole(preset, "epoch", 1)
     return {
@@ -199,7 +199,7 @@ def _on(preset: Preset, names: tuple[str, ...]) -> list[str]:
 
 
 def _is_nothing(value: Any) -> bool:
-    """What the GUI leaves out of what it writes: in Python, 0 is False."""
+    """Whether the GUI leaves a value out of the options it writes: in Python, 0 is False."""
     if isinstance(value, str):
         return not value.strip() or number_in(value) == 0
     return value in (None, False, 0, [])
@@ -211,7 +211,7 @@ def _text(preset: Preset, name: str) -> str:
 
 
 def _number(preset: Preset, name: str) -> float:
-    """0 for empty text. Raises ConfigError for other text."""
+    """The number of a setting, 0 for empty text. Raises ConfigError for other text."""
     text = _text(preset, name)
     number = number_in(text) if text and text not in ("None", "False") else 0
     if number is None or (isinstance(preset.get(name), bool) and number):

@@ -1,4 +1,4 @@
-"""From sd-scripts' options to the settings of a training, with nothing passed over in silence."""
+"""Settings of a training from sd-scripts' options, with nothing passed over in silence."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from lora_studio.kohya_config.taken_options import (
 )
 
 OWN_TABLE, OWN_SETTINGS = "lora_studio", "settings"
+"""`[lora_studio.settings]` of a file holds settings that sd-scripts has no option for; it reads past them."""
 LONGEST_SHOWN, MOST_SHOWN = 100, 30
-"""`[lora_studio.settings]` of a file holds what sd-scripts has no option for; it reads past it."""
 IGNORE = "Take them out, or pass over them with --ignore-unknown; docs/kohya.md explains the differences."
 
 
 @dataclass(frozen=True, kw_only=True)
 class KohyaOptions:
-    """A file read. `values` are settings by leaf name, those that the file leaves out included; `in_epochs`
-    what is counted in epochs, `shares` what is a share of all steps: `in_steps` turns both into steps.
-    `rounds` are the epochs from whose pictures the kohya_ss GUI counts max_train_steps, 0 for none.
-    `notes` are sentences on what is taken differently, `not_built` names options that have no counterpart
-    here and `given` holds all that the file says to sd-scripts."""
+    """The options of a file. `values` are settings by leaf name, those that the file leaves out included;
+    `in_epochs` are numbers of epochs, `shares` shares of all steps: `in_steps` turns both into steps.
+    `rounds` are the epochs from whose pictures the kohya_ss GUI counts max_train_steps, 0 for none. `notes`
+    are sentences on options taken differently, `not_built` names options that have no counterpart here, and
+    `given` holds all options of sd-scripts in the file."""
 
     values: Mapping[str, Any]
     given: Mapping[str, Any]
@@ -55,7 +55,7 @@ class KohyaOptions:
     rounds: int = 0
 
     def config(self, steps_per_epoch: int = 0, **changes: Any) -> TrainConfig:
-        """The training that the file describes, `changes` made. Raises ConfigError, also when the file counts
+        """The training that the file describes, with `changes`. Raises ConfigError, also when the file counts
         in epochs and `steps_per_epoch` is not given."""
         return TrainConfig.from_values({**self.in_steps(steps_per_epoch), **changes})
 
@@ -81,29 +81,29 @@ class KohyaOptions:
 
 
 def read_options(
-    given: Mapping[str, Any], own: Mapping[str, Any] | None = None, *, ignore_unknown: bool = False
+    given: Mapping[str, Any], settings: Mapping[str, Any] | None = None, *, ignore_unknown: bool = False
 ) -> KohyaOptions:
-    """`given` are sd-scripts' options by name, `own` further settings of ours, which win. What we lack and is
-    switched on is refused in one list, or with `ignore_unknown` noted; what sd-scripts does not read is noted
-    unless it looks like a slip. Raises ConfigError."""
+    """Settings from sd-scripts' options `given` and from `settings`, ours, which win. Switched-on options
+    that we lack are refused in one list, or with `ignore_unknown` noted; options that sd-scripts does not
+    read are noted unless they look like a slip. Raises ConfigError."""
     taken = take_options(given, ignore_unknown=ignore_unknown)
-    own = {name: bounded(name, value) for name, value in (own or {}).items()}
-    for name in own:
+    settings = {name: bounded(name, value) for name, value in (settings or {}).items()}
+    for name in settings:
         if name not in leaves():
             raise unknown(name)
-    values = {**absent_values(), **taken.values, **own}
+    values = {**absent_values(), **taken.values, **settings}
     return KohyaOptions(
         values=_named(values),
         given={name: value for name, value in given.items() if name in OPTIONS},
         notes=tuple(taken.notes),
         not_built=tuple(taken.not_built),
         in_epochs=taken.in_epochs,
-        shares={name: share for name, share in taken.shares.items() if name not in own},
+        shares={name: share for name, share in taken.shares.items() if name not in settings},
     )
 
 
 def take_options(given: Mapping[str, Any], *, ignore_unknown: bool = False) -> TakenOptions:
-    """What these options say, and nothing about what they leave out. Raises ConfigError."""
+    """Settings from these options alone, without values for missing ones. Raises ConfigError."""
     taken = TakenOptions()
     for name, value in given.items():
         _take(taken, name, value)
@@ -134,7 +134,7 @@ def take_options(given: Mapping[str, Any], *, ignore_unknown: bool = False) -> T
 
 
 def _settle_warmup(taken: TakenOptions) -> None:
-    """sd-scripts' Adafactor finds its rate itself unless told not to, and then there is no warm-up."""
+    """Drop the warm-up where sd-scripts' Adafactor finds its rate itself."""
     arguments = {text.replace(" ", "").lower() for text in taken.values.get("optimizer_args", ())}
     if str(taken.values.get("optimizer_type", "")).lower() != "adafactor":
         return
@@ -146,7 +146,7 @@ def _settle_warmup(taken: TakenOptions) -> None:
 
 
 def _fit(taken: TakenOptions) -> None:
-    """Numbers out of our range become the nearest that we have."""
+    """Set numbers out of our range to the nearest possible, each with a note."""
     for name, value in taken.values.items():
         leaf = leaves().get(name)
         number = number_in(str(value)) if leaf and leaf.annotation in (int, float) else None
@@ -167,8 +167,8 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def absent_values() -> dict[str, Any]:
-    """What a file means that leaves everything out: sd-scripts' defaults in our form, for settings that
-    sd-scripts has and whose default is not ours."""
+    """Settings of a file that leaves everything out: sd-scripts' defaults in our form, for settings that
+    sd-scripts has and whose default differs from ours."""
     values: dict[str, Any] = {}
     for name, leaf in leaves().items():
         default = OPTIONS.get(name)
@@ -208,7 +208,8 @@ def _take(taken: TakenOptions, name: str, value: Any) -> None:
 
 
 def _named(values: dict[str, Any]) -> dict[str, Any]:
-    """Their `output_name` may be any text, ours is a folder's name: the text becomes the title."""
+    """The values with an `output_name` that can be a folder; sd-scripts' may be any text, which becomes the
+    title."""
     name = values.get("output_name")
     values["title"] = values.pop("metadata_title", None) or values.get("title") or ""
     if isinstance(name, str) and not SLUG.fullmatch(name):

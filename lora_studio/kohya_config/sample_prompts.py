@@ -14,8 +14,8 @@ def prompt_only(line: str) -> str:
 
 
 def prompt_lines(prompts: Sequence[str], preview: PreviewGroup, size: tuple[int, int]) -> list[str]:
-    """Each prompt with what our engine would draw it by; `size` is (width, height) of the training. A line
-    that begins with # would be a remark."""
+    """Each prompt with flags for our engine's size, steps, guidance and seed; `size` is (width, height) of
+    the training. A leading # is dropped: such a line would be a remark."""
     width, height = (max(64, side // 8 * 8) for side in size)
     return [
         f"{' '.join(prompt.split()).lstrip('#').strip()} --w {width} --h {height} --s {preview.sample_steps} "

@@ -1,4 +1,4 @@
-"""What has been taken from sd-scripts' options so far."""
+"""The state of taking sd-scripts' options."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from lora_studio.kohya_config.options import NETWORK_ARGS, OPTIONS
 LONGEST_NAME = 64
 MOST_COMPARED = 50
 LIKENESS = 0.8
-"""From which on a name that nobody knows is taken for a slip and not for another program's option."""
+"""Likeness, 0 to 1, from which on an unknown name is taken for a slip and not for another program's
+option."""
 
 
 @dataclass(kw_only=True)
 class TakenOptions:
-    """`values` are settings by name, `not_built` what stops the run, `passed_over` what changes nothing,
-    `foreign` and `foreign_args` names that sd-scripts does not read, `network_args` those that are judged
-    once the kind of network (`module`, `algo`) is known."""
+    """Options taken so far. `values` are settings by name, `not_built` options that stop the run,
+    `passed_over` those that change nothing, `foreign` and `foreign_args` names that sd-scripts does not read,
+    `network_args` those that are judged once the kind of network (`module`, `algo`) is known."""
 
     values: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -37,7 +38,8 @@ class TakenOptions:
     conv_is_off: bool = False
 
     def put(self, leaf: Leaf, value: Any) -> None:
-        """Text is matched to the choices whatever its case; a list is joined where we hold text."""
+        """Set a value. Text is matched to the choices whatever its case; a list is joined where we hold
+        text."""
         if leaf.choices and isinstance(value, str):
             value = next((one for one in leaf.choices if one.lower() == value.lower()), value)
         if isinstance(value, list):
@@ -49,9 +51,9 @@ class TakenOptions:
 
 def slip(names: Iterable[str], among: Iterable[str]) -> ConfigError | None:
     """The error on the first name that is nearly one of `among`, None when there is none."""
-    known = sorted(among)
+    candidates = sorted(among)
     for name in list(names)[:MOST_COMPARED]:
-        near = difflib.get_close_matches(name[:LONGEST_NAME], known, n=1, cutoff=LIKENESS)
+        near = difflib.get_close_matches(name[:LONGEST_NAME], candidates, n=1, cutoff=LIKENESS)
         if near:
             return ConfigError(
                 f"Neither sd-scripts nor LoRA Studio has an option called {name[:LONGEST_NAME]!r}.",
@@ -62,7 +64,7 @@ def slip(names: Iterable[str], among: Iterable[str]) -> ConfigError | None:
 
 
 def unknown(name: str) -> ConfigError:
-    """On a name in our own table, where only our settings may stand."""
+    """The error on a name in our own table, where only our settings may stand."""
     near = difflib.get_close_matches(name[:LONGEST_NAME], leaves(), n=1, cutoff=0.5)
     return ConfigError(
         f"Neither sd-scripts nor LoRA Studio has an option called {name[:LONGEST_NAME]!r}.",

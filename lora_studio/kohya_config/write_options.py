@@ -1,4 +1,4 @@
-"""From the settings of a training to sd-scripts' options."""
+"""sd-scripts' options from the settings of a training."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ ELSEWHERE = frozenset(
         *("use_8bit_adam", "use_lion_optimizer"),
     }
 )
-"""Options that say where things are, which a run decides itself, and old names of what it says anew."""
+"""Options that name places, which a run decides itself, and old names of options that it writes anew."""
 Values = Mapping[str, Any]
 
 
-def write_kohya(config: TrainConfig, more: Mapping[str, Any] | None = None) -> str:
-    """The argument TOML. `from_toml` gives the same config again, whatever its settings are. `more` are
+def write_kohya(config: TrainConfig, further: Mapping[str, Any] | None = None) -> str:
+    """The argument TOML. `from_toml` gives the same config again, whatever its settings are. `further` are
     options that sd-scripts needs besides, such as the file of its prompts."""
-    options = {**kohya_options(config), **(more or {})}
+    options = {**kohya_options(config), **(further or {})}
     groups = {leaf.name: leaf.group for leaf in config_leaves()}
     tables: dict[str, dict[str, Any]] = {}
     for name, value in options.items():
         group = groups.get(name) or ("network" if name == "network_args" else "output")
         tables.setdefault(group, {})[name] = value
-    own = _not_said(config, options)
+    settings = _not_said(config, options)
     parts = [HEADER, *(f"{write_table(group, values)}\n" for group, values in tables.items())]
-    if own:
-        parts.append(f"{write_table(f'{OWN_TABLE}.{OWN_SETTINGS}', own)}\n")
+    if settings:
+        parts.append(f"{write_table(f'{OWN_TABLE}.{OWN_SETTINGS}', settings)}\n")
     return "\n".join(parts)
 
 
@@ -58,20 +58,20 @@ def from_toml(text: str, name: str = "The file", *, ignore_unknown: bool = False
 def flatten(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(sd-scripts' options, our own settings): sections mean nothing to sd-scripts, the later value wins."""
     given: dict[str, Any] = {}
-    own: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for name, value in data.items():
         if name == OWN_TABLE and isinstance(value, dict):
-            own = dict(value.get(OWN_SETTINGS, {}))
+            settings = dict(value.get(OWN_SETTINGS, {}))
         elif isinstance(value, dict):
             given |= value
         else:
             given[name] = value
-    return given, own
+    return given, settings
 
 
 def kohya_options(config: TrainConfig) -> dict[str, Any]:
-    """sd-scripts' options that make this training, as far as it has them; what is off is left out. Values
-    have the types that TOML and sd-scripts want."""
+    """sd-scripts' options that make this training, as far as it has them; options that are off are left out.
+    Values have the types that TOML and sd-scripts want."""
     options: dict[str, Any] = {}
     values = config.values()
     for leaf in config_leaves():
@@ -92,46 +92,46 @@ def kohya_options(config: TrainConfig) -> dict[str, Any]:
 
 
 def further_options(given: Mapping[str, Any], config: TrainConfig) -> tuple[str, ...]:
-    """The options of a file that the config made from it does not say in the same words: lines for
-    `sd_scripts_args`, so that sd-scripts gets all that the file says but its secrets."""
-    said = {**ABSENT, **OPTIONS, **kohya_options(config)}
+    """Options of a file that the config made from it gives other values: lines for `sd_scripts_args`, so that
+    sd-scripts gets all options of the file but its secrets."""
+    written = {**ABSENT, **OPTIONS, **kohya_options(config)}
     return tuple(
         f"{name} = {write_value(value)}"
         for name, value in given.items()
         if name in OPTIONS
         and name not in {*ELSEWHERE, *SECRETS}
-        and value != said.get(name)
+        and value != written.get(name)
         and not (name == "sample_prompts" and isinstance(value, list))
     )
 
 
 def _is_off(name: str, value: Any) -> bool:
-    """Whether sd-scripts says this value by leaving the option out."""
+    """Whether sd-scripts has this value where the option is left out."""
     if value is None or value == "" or (name in ABSENT and value == ABSENT[name]):
         return True
     return not value and not OPTIONS[name]
 
 
 def _add_pairs(options: dict[str, Any], leaf: Leaf, value: Any) -> None:
-    """Settings of ours that sd-scripts takes inside `network_args`, those at their default left out."""
+    """Add a setting of ours that sd-scripts takes inside `network_args`, unless it has its default."""
     if value != leaf.default and value is not None:
         text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         options.setdefault("network_args", []).append(f"{OF_NETWORK_ARGS[leaf.name]}={text}")
 
 
 def _not_said(config: TrainConfig, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that reading `options` alone would not give back."""
+    """Settings that reading `options` alone would not give back."""
     read = read_options(
         {name: value for name, value in options.items() if name != "sample_prompts"}, ignore_unknown=True
     )
     values = {leaf.name: leaf.default for leaf in config_leaves()} | dict(read.values)
     wanted = config.values()
-    own: dict[str, Any] = {}
+    missing: dict[str, Any] = {}
     for name, value in wanted.items():
         if _same(values[name], value):
             continue
-        own[name] = "none" if value is None else list(value) if isinstance(value, tuple) else value
-    return own
+        missing[name] = "none" if value is None else list(value) if isinstance(value, tuple) else value
+    return missing
 
 
 def _same(read: Any, wanted: Any) -> bool:
@@ -153,12 +153,12 @@ def _resolution(values: Values) -> dict[str, Any]:
 
 def _optimizer_args(values: Values) -> dict[str, Any]:
     decay = values["weight_decay"]
-    own = [] if decay is None else [f"weight_decay={decay}"]
-    return {"optimizer_args": [*own, *values["optimizer_args"]]}
+    decay_pair = [] if decay is None else [f"weight_decay={decay}"]
+    return {"optimizer_args": [*decay_pair, *values["optimizer_args"]]}
 
 
 def _cache_latents(values: Values) -> dict[str, Any]:
-    """sd-scripts breaks off when pictures that change at each use are to be cached."""
+    """The option cache_latents, unless pictures change at each use: sd-scripts breaks off then."""
     changing = values["color_aug"] or values["random_crop"]
     return {} if changing else {"cache_latents": values["cache_latents"]}
 
@@ -173,7 +173,7 @@ def _nothing(values: Values) -> dict[str, Any]:
 
 
 def _unless(name: str, option: str, *absent: Any) -> Callable[[Values], dict[str, Any]]:
-    """The option with the setting's value, and nothing for values that sd-scripts says by leaving it out."""
+    """A function that gives the option the setting's value, and leaves it out for the values `absent`."""
     return lambda values: {} if values[name] in absent else {option: values[name]}
 
 
@@ -194,4 +194,4 @@ FORMS: Mapping[str, Callable[[Values], dict[str, Any]]] = {
     "save_every_n_steps": _unless("save_every_n_steps", "save_every_n_steps", None, 0),
     "sample_every_n_steps": _unless("sample_every_n_steps", "sample_every_n_steps", None, 0),
 }
-"""Settings whose form is another one than sd-scripts'."""
+"""Settings whose form differs from sd-scripts'."""
