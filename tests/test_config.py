@@ -9,17 +9,7 @@ from lora_studio.catalog import BASES, PRESETS, SD1, Base, base_of_family, plan
 from lora_studio.config import CONFIG_VERSION, TrainConfig, config_leaf, config_leaves
 from lora_studio.config_groups import Group
 from lora_studio.errors import ConfigError
-
-NEEDED = {
-    "pretrained_model_name_or_path": "starter",
-    "train_data_dir": "pictures",
-    "output_name": "my-cat",
-    "output_dir": "out",
-}
-
-
-def config(**changes: object) -> TrainConfig:
-    return TrainConfig.from_values({**NEEDED, **changes})
+from tests.support.configs import NEEDED, config
 
 
 def refusal(**changes: object) -> ConfigError:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
 import pytest
 
-from lora_studio.config import Leaf, TrainConfig, config_leaf, config_leaves
+from lora_studio.config import config_leaf, config_leaves
 from lora_studio.errors import ConfigError
 from lora_studio.kohya_config import (
     OPTIONS,
@@ -22,111 +20,11 @@ from lora_studio.kohya_config import (
 )
 from lora_studio.kohya_config.options import COUNTED_IN_EPOCHS, NETWORK_ARGS, PASSED_OVER
 from lora_studio.parsing.toml_text import write_value
-
-NEEDED = {
-    "pretrained_model_name_or_path": "starter",
-    "train_data_dir": "pictures",
-    "output_name": "my-cat",
-    "output_dir": "out",
-}
-ODD = 'a "b" \\ c\n# [d] = é 猫 \x7f\t'
-SUITS: dict[str, tuple[Any, ...]] = {
-    "output_name": ("a", "x-2"),
-    "optimizer_type": ("Lion", "Prodigy", "package.Class"),
-    "lr_scheduler": ("cosine", "polynomial", "constant_with_warmup", "adafactor:1e-3"),
-    "lr_scheduler_type": ("CosineAnnealingLR", "a.b.C"),
-    "optimizer_args": (("betas=0.9,0.99",), ("weight_decay=0.1", "eps=1e-8"), ("weight_decay=x",)),
-    "lr_scheduler_args": (("step_rules=1:5,0.1",), ("T_max=100",)),
-    "lr_warmup_steps": (0.1, 5),
-    "lr_decay_steps": (0.25, 7),
-    "face_crop_aug_range": ("2.0,4.0",),
-    "block_dims": (",".join(["4"] * 25),),
-    "conv_block_dims": (",".join(["4"] * 25),),
-    "block_alphas": (",".join(["1.5"] * 25),),
-    "conv_block_alphas": (",".join(["1"] * 25),),
-    "down_lr_weight": (",".join(["0.5"] * 12), "cosine+0.25"),
-    "mid_lr_weight": ("0.5",),
-    "up_lr_weight": (",".join(["1"] * 12), "zeros"),
-    "base_weights_multiplier": ((0.5, 1.0),),
-    "sd_scripts_args": (("xformers = true",), ('log_with = "wandb"', "max_train_epochs = 3")),
-    "caption_separator": (";", ", "),
-}
-"""Values of settings whose text has a form of its own."""
-
-
-def config(**changes: object) -> TrainConfig:
-    return TrainConfig.from_values({**NEEDED, **changes})
+from tests.support.configs import NEEDED, config
 
 
 def toml(**options: object) -> str:
     return "\n".join(f"{name} = {write_value(value)}" for name, value in {**NEEDED, **options}.items())
-
-
-def values_for(leaf: Leaf, draw: random.Random) -> Iterator[Any]:
-    """A few values that a setting may take, its default among them unless it has to be given."""
-    if not leaf.required:
-        yield leaf.default
-    if leaf.name in SUITS:
-        yield from SUITS[leaf.name]
-    elif leaf.choices:
-        yield from leaf.choices
-    elif leaf.annotation is bool:
-        yield from (True, False)
-    elif leaf.annotation in (int, float):
-        low = 0 if leaf.minimum is None else leaf.minimum
-        high = low + 4096 if leaf.maximum is None else leaf.maximum
-        multiple = 8 if "resolution" in leaf.name else 75 if leaf.name == "max_token_length" else 1
-        for _ in range(3):
-            drawn = draw.uniform(low, high)
-            yield max(int(drawn) // multiple * multiple, multiple) if leaf.annotation is int else drawn
-        yield from (leaf.minimum, leaf.maximum)
-    elif get_origin(leaf.annotation) is tuple:
-        yield ("1", "2") if get_args(leaf.annotation)[0] is not str else ("a", ODD)
-    else:
-        yield from (ODD.strip(), "none of it", "1,2,3")
-
-
-def survives(made: TrainConfig) -> None:
-    text = write_kohya(made)
-    assert from_toml(text).config() == made, text
-
-
-def test_every_value_of_every_setting_survives_the_round_trip() -> None:
-    draw = random.Random(1)
-    tried, made = 0, 0
-    missed = []
-    for leaf in config_leaves():
-        before = made
-        for value in values_for(leaf, draw):
-            tried += 1
-            changes = {leaf.name: value} | (
-                {"engine": "sd-scripts"} if leaf.name == "sd_scripts_args" else {}
-            )
-            try:
-                one = config(**changes)
-            except ConfigError:
-                continue  # at odds with another setting
-            made += 1
-            survives(one)
-        missed += [leaf.name] if made == before else []
-    assert missed == []
-    assert made > tried * 0.6
-
-
-def test_many_configs_at_random_survive_the_round_trip() -> None:
-    draw = random.Random(2)
-    leaves = config_leaves()
-    made = 0
-    for _ in range(250):
-        one = config()
-        for leaf in draw.sample(leaves, k=draw.randint(3, 40)):
-            try:
-                one = one.with_values({leaf.name: draw.choice(list(values_for(leaf, draw)))})
-            except ConfigError:
-                continue
-        made += one != config()
-        survives(one)
-    assert made > 200
 
 
 def test_what_is_written_is_what_sd_scripts_reads() -> None:

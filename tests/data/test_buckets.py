@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.buckets import Bucketing, bucketing_for, make_buckets
+from tests.support.properties import examples
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "buckets.json").read_text())
 
@@ -135,3 +138,42 @@ def test_sides_need_not_be_multiples_of_anything() -> None:
     whole = bucketing(resolution=512, resolution_height=650, enable_bucket=False)
     assert whole.buckets == ((512, 648),)
     assert bucketing(bucket_reso_steps=1).step == 8
+
+
+@st.composite
+def placements(draw: st.DrawFn) -> tuple[Bucketing, tuple[int, int], int]:
+    least, most = sorted((draw(st.integers(32, 1024)), draw(st.integers(32, 2048))))
+    step = draw(st.sampled_from([4, 8, 16]))
+    placing = bucketing(
+        step,
+        resolution=draw(st.integers(32, 1024)),
+        resolution_height=draw(st.none() | st.integers(32, 1024)),
+        min_bucket_reso=least,
+        max_bucket_reso=most,
+        bucket_reso_steps=draw(st.sampled_from([1, 8, 24, 64, 128])),
+        enable_bucket=draw(st.booleans()),
+        bucket_no_upscale=draw(st.booleans()),
+    )
+    return placing, (draw(st.integers(1, 5000)), draw(st.integers(1, 5000))), step
+
+
+@examples(150)
+@given(placements())
+def test_any_picture_fills_a_bucket_that_the_model_can_take(
+    drawn: tuple[Bucketing, tuple[int, int], int],
+) -> None:
+    placing, size, step = drawn
+    placement = placing.place(size)
+    assert placement.original == size
+    for side in (0, 1):
+        assert placement.bucket[side] >= step
+        assert placement.bucket[side] % placing.step == placing.step % step == 0
+        assert 0 <= placement.corner[side] <= placement.resized[side] - placement.bucket[side]
+    assert placement.bucket[0] * placement.bucket[1] <= max(placing.area, placing.step**2)
+    if placing.buckets:
+        assert placement.bucket in placing.buckets
+        shape = size[0] / size[1]
+        assert abs(placement.aspect_error) == min(abs(b[0] / b[1] - shape) for b in placing.buckets)
+    elif not placement.note:
+        assert placement.resized[0] <= size[0] + 1
+        assert placement.resized[1] <= size[1] + 1
