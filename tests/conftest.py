@@ -5,13 +5,20 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.chromium import HOW_TO_GET_IT, find_chromium
 from tests.support.supabase.places import HOW_TO_GET_POSTGRES, HOW_TO_GET_PROGRAMS
+
+if TYPE_CHECKING:  # imported late: a test of one room must not wait for all of them
+    from lora_studio.settings import Settings
+    from lora_studio.store.database import Database
+    from lora_studio.studio import Studio
 
 # Read by the libraries while they are imported, so no fixture would be early enough.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -72,6 +79,39 @@ def studio_folders(
     """Where this test's studio keeps its state and models. The embedded base model stays in the checkout."""
     monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)  # open_studio sets it
     return use_new_folders(tmp_path_factory, monkeypatch)
+
+
+@pytest.fixture
+def settings(studio_folders: StudioFolders) -> Settings:
+    from lora_studio.settings import Settings
+
+    made = Settings.from_environment()
+    made.create_folders()
+    return made
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    from lora_studio.store.database import Database
+
+    with closing(Database(settings.database)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def studio(settings: Settings) -> Iterator[Studio]:
+    """A real studio in folders of this test; its queue stands still."""
+    from lora_studio.studio import open_studio
+
+    with closing(open_studio(settings, start_worker=False)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.support.tiny import make_tiny_base
+
+    return make_tiny_base(tmp_path_factory.mktemp("bases") / "tiny")
 
 
 @pytest.hookimpl(trylast=True)  # what -m leaves out is gone by then

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,8 @@ from lora_studio.config import TrainConfig
 from lora_studio.families import family_of
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.settings import Settings
-from lora_studio.studio import Studio, open_studio
+from lora_studio.studio import Studio
 from lora_studio.training_request import StartTraining
-from tests.conftest import StudioFolders
 from tests.support.single_file import write_single_file
 from tests.support.tiny import make_tiny, make_tiny_sdxl
 
@@ -37,19 +35,6 @@ XL_KEY = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k
 XL_TEXT = "conditioner.embedders.1.model.ln_final.weight"
 SD2_KEY = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 SD2_NORM = "model.diffusion_model.output_blocks.11.1.transformer_blocks.0.norm1.bias"
-
-
-@pytest.fixture
-def settings(studio_folders: StudioFolders) -> Settings:
-    settings = Settings.from_environment()
-    settings.create_folders()
-    return settings
-
-
-@pytest.fixture
-def studio(settings: Settings) -> Iterator[Studio]:
-    with closing(open_studio(settings, start_worker=False)) as studio:
-        yield studio
 
 
 @pytest.fixture
@@ -246,9 +231,9 @@ def test_an_sd2_checkpoint_tells_what_it_predicts(settings: Settings, spread: fl
 
 
 def test_sd_scripts_is_told_of_the_marks(settings: Settings, noob: Path, make_sd_scripts_config: Any) -> None:
-    from lora_studio.jobs.sd_scripts.launch_files import _base_options
+    from lora_studio.jobs.sd_scripts.launch_files import base_options
 
-    options = _base_options(make_sd_scripts_config(noob), find_base(noob.name, settings))
+    options = base_options(make_sd_scripts_config(noob), find_base(noob.name, settings))
     assert (options["v_parameterization"], options["zero_terminal_snr"]) == (True, True)
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,20 +19,6 @@ from lora_studio.settings import Settings
 from lora_studio.store.database import Database
 from lora_studio.store.job_store import JobStore
 from lora_studio.store.library import Library
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
-    settings.create_folders()
-    return settings
-
-
-@pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
-    database = Database(settings.database)
-    yield database
-    database.close()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,20 +13,13 @@ from lora_studio.grids.grid_request import GridRequest
 from lora_studio.lora.file.lora_files import LONGEST_TITLE
 from lora_studio.lora.names import given_title
 from lora_studio.request import GenerateRequest
-from lora_studio.studio import Studio, open_studio
+from lora_studio.studio import Studio
 from lora_studio.training_setup import slug_of
 from lora_studio.ui.generate.generate_requests import LABELS, NAMES, build_request
 
 PYDANTIC = ("input should", "string should", "unable to parse", "field required", "extra inputs", "valid ")
 WRONG: tuple[Any, ...] = ("many", "1.5", -(10**9), 10**9, 1e300, [], {}, True, "x" * 20_000, "\0")
 NEEDED = {"pretrained_model_name_or_path": "starter", "train_data_dir": "p", "output_name": "a"}
-
-
-@pytest.fixture
-def studio() -> Iterator[Studio]:
-    opened = open_studio(start_worker=False)
-    yield opened
-    opened.close()
 
 
 def said(error: ConfigError) -> str:

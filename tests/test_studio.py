@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -26,22 +25,13 @@ from tests.conftest import StudioFolders
 
 
 @pytest.fixture
-def settings(studio_folders: StudioFolders) -> Settings:
+def settings(settings: Settings, studio_folders: StudioFolders) -> Settings:
     """With the outlines of a base model called "outline": enough to be found, not to be loaded."""
-    settings = Settings.from_environment()
     assert settings.home == studio_folders.home.resolve()
-    settings.create_folders()
     (settings.bases / "outline" / "unet").mkdir(parents=True)
     (settings.bases / "outline" / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
     (settings.bases / "outline" / "unet" / "config.json").write_text('{"cross_attention_dim": 768}')
     return settings
-
-
-@pytest.fixture
-def studio(settings: Settings) -> Iterator[Studio]:
-    studio = open_studio(settings, start_worker=False)
-    yield studio
-    studio.close()
 
 
 @pytest.fixture

@@ -63,12 +63,12 @@ def open_init_image(request: GenerateRequest, codec: Codec, folder: Path) -> Ini
     whole = input_store.picture(request.image, folder).convert("RGB")
     mask, box = _mask_of(request, folder, whole.size), None
     if mask is not None and request.padding_mask_crop is not None:
-        mask = _some(_faded(mask, request.mask_blur))
+        mask = _some(faded(mask, request.mask_blur))
         box = codec.processor.get_crop_region(mask, *size, pad=request.padding_mask_crop)
         part = _fitted(whole.crop(box), size)
     else:
         part = whole = _fitted(whole, size)
-        mask = mask and _some(_faded(_fitted(mask, size), request.mask_blur))
+        mask = mask and _some(faded(_fitted(mask, size), request.mask_blur))
     with quiet_libraries(), memory_errors("reading the picture to redraw", "Take a smaller size."):
         with torch.no_grad():
             moments = codec.encode(codec.to_pixels(part))
@@ -94,7 +94,7 @@ def _some(mask: Image.Image) -> Image.Image:
     return mask
 
 
-def _faded(mask: Image.Image, blur: int) -> Image.Image:
+def faded(mask: Image.Image, blur: int) -> Image.Image:
     """As A1111 fades it: `blur` is the standard deviation in pixels."""
     return mask.filter(ImageFilter.GaussianBlur(blur)) if blur else mask
 

@@ -203,7 +203,7 @@ def save_sheet(
     sizes = [(record.width, record.height) for record in found.values()]
     size = cell_size(sizes, plan.columns, plan.rows * len(plan.labels[2]))
     records = [found.get(cell.place) for cell in plan.cells]
-    pictures = [_open(record, size) if record else None for record in records]
+    pictures = [opened(record, size) if record else None for record in records]
     sheet = draw_sheet(pictures, _plain_labels(grid, plan))
     first = found[min(found)]
     infotext = _sheet_infotext(first, grid)
@@ -278,7 +278,7 @@ def _sheet_infotext(first: ImageRecord, grid: GridRequest) -> str:
     return f"{first_cell}, {', '.join(axes)}" if first_cell else f"{NEGATIVE}\n{', '.join(axes)}"
 
 
-def _open(record: ImageRecord, size: tuple[int, int]) -> Image | None:
+def opened(record: ImageRecord, size: tuple[int, int]) -> Image | None:
     """The picture, no larger than `size`: a grid may have a hundred large ones. None when its file has gone
     meanwhile."""
     from PIL import Image

@@ -69,7 +69,7 @@ class EventSink:
         with self._lock:
             self._guarded("the job's folder", lambda: self._journal.tell(text, time.time()))
 
-    def settle(self, timeout: float = 30.0) -> bool:
+    def settle(self, timeout: float) -> bool:
         """Wait until all events are stored; False if that took longer than `timeout` seconds."""
         give_up = time.monotonic() + timeout
         while True:

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 BEAT_SECONDS = 2.0
 ORPHAN_SECONDS = 15.0
+SETTLE_SECONDS = 30.0
+"""How long the end of a run waits for a database that doesn't take it."""
 OWN_ENGINE = "lora-studio"
 MOST_WAITING = 100
 FROM_THE_START = "It begins from the start: no state was saved before it ended."
@@ -285,7 +287,7 @@ class TrainingQueue:
             sink.tell(traceback.format_exc())
             if sink.last_word is None:
                 sink(_failure(error))
-        if not sink.settle():
+        if not sink.settle(SETTLE_SECONDS):
             logger.error("the end of job %s could not be stored yet", job.id)
             self._unsettled.append(sink)
         if not isinstance(sink.last_word, Failed | Paused):

@@ -145,7 +145,7 @@ class Loop:
         self.optimizer.zero_grad(set_to_none=True)
         for number, batch in enumerate(batches):
             with own_random_numbers(self.engine, "dropout", self.step + 1, number):
-                losses = _batch_losses(self.engine, self.data, batch, self.step + 1)
+                losses = batch_losses(self.engine, self.data, batch, self.step + 1)
                 mean = losses.sum() / pictures
                 (self.scaler.scale(mean) if self.scaler else mean).backward()
             loss += losses.detach().sum().item() / pictures
@@ -200,7 +200,7 @@ def _split(batch: Batch, at_once: int | None) -> Sequence[Batch]:
     return [batch[start : start + size] for start in range(0, len(batch), size)]
 
 
-def _batch_losses(engine: Engine, data: TrainingData, batch: Batch, step: int) -> torch.Tensor:
+def batch_losses(engine: Engine, data: TrainingData, batch: Batch, step: int) -> torch.Tensor:
     captions = captions_of(data, engine.config, batch, step)
     text = engine.encode_text(captions) if data.texts is None else data.texts.batch(captions)
     return sample_losses(engine, draw(batch, data.latents, engine.config), text)

@@ -52,7 +52,7 @@ def build(studio: Studio) -> Page:
                 team = supabase_badge.render_team()
             with gr.Tab("Generate", id="generate", elem_id="tab-generate"):
                 generate = generate_tab.render(studio)
-        live = PageRefresh(
+        page.refresh = live = PageRefresh(
             studio=studio,
             strip=strip,
             upload=upload,

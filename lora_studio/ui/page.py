@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from gradio.block_function import BlockFunction
@@ -19,6 +19,9 @@ from gradio_client.utils import (  # type: ignore[import-untyped]
 
 from lora_studio.ui.client_input.fault_log import one_line
 
+if TYPE_CHECKING:
+    from lora_studio.ui.refresh import PageRefresh
+
 logger = logging.getLogger(__name__)
 
 MALFORMED = "The request could not be read. Reload the page, or see docs/api.md for what it takes."
@@ -29,7 +32,10 @@ class Page(gr.Blocks):
     clients, and a missing one that has no default is named. A path of this machine in the place of an upload
     is refused. To both, Gradio itself answers an error without words (6.31). So is an address, which it would
     fetch into memory and onto the disk, however large. Where it fails at what a client sent, that is one line
-    of the log: errors of ours are caught and told by `guard.guarded` before."""
+    of the log: errors of ours are caught and told by `guard.guarded` before. `refresh` is what keeps the page
+    up to date."""
+
+    refresh: PageRefresh
 
     async def process_api(self, block_fn: BlockFunction | int, *args: Any, **kwargs: Any) -> dict[str, Any]:
         try:

@@ -17,7 +17,7 @@ from lora_studio.records import JobRecord
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
 from lora_studio.store.job_store import JobStore
-from tests.support.tiny import make_pictures, make_tiny_base
+from tests.support.tiny import make_pictures
 
 QUICK = (
     "--set", "resolution=64", "--set", "min_bucket_reso=32", "--set", "max_bucket_reso=128",
@@ -54,11 +54,6 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
         return Outcome(code, said.out, said.err)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_base(tmp_path_factory.mktemp("bases") / "tiny")
 
 
 @pytest.fixture

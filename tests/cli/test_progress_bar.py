@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 
 import pytest
 
@@ -15,8 +16,8 @@ from lora_studio.events import (
     PhaseAdvanced,
     PreviewSaved,
     Started,
-    StepDone,
 )
+from tests.support.stepping_worker import step_done
 
 
 class Terminal(io.StringIO):
@@ -34,10 +35,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def step(number: int, seconds: float = 2.0) -> StepDone:
-    return StepDone(
-        step=number, total_steps=40, loss=0.5, average_loss=0.25, learning_rate=1e-4, seconds=seconds
-    )
+step = partial(step_done, total=40, average=0.25, seconds=2.0)
 
 
 def shown(events: list[Event], stream: io.StringIO) -> str:

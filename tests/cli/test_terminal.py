@@ -17,7 +17,7 @@ from lora_studio.cli.console.terminal import SteadyStream, has_reader, steady_ou
 from lora_studio.settings import Settings
 from tests.cli.conftest import Command
 from tests.conftest import StudioFolders
-from tests.test_gallery import write_lora
+from tests.support.library_entries import write_lora
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TITLE = "猫の絵 — größe"

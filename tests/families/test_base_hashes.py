@@ -9,6 +9,7 @@ import pytest
 from lora_studio.families.base_files import base_hashes as fingerprint
 from lora_studio.families.base_files.base_hashes import FILE, base_hashes
 from lora_studio.families.base_files.found_base import FoundBase
+from lora_studio.files import sha256
 from lora_studio.settings import Settings
 
 
@@ -22,8 +23,7 @@ def file(tmp_path: Path) -> Path:
 def readings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were read whole."""
     found: list[Path] = []
-    read = fingerprint._hash
-    monkeypatch.setattr(fingerprint, "_hash", lambda path: found.append(path) or read(path))
+    monkeypatch.setattr(fingerprint, "sha256", lambda path: found.append(path) or sha256(path))
     return found
 
 

@@ -4,11 +4,8 @@ import json
 import logging
 import os
 import shutil
-import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy
 import pytest
@@ -17,106 +14,15 @@ from safetensors.numpy import save_file
 
 from lora_studio.errors import BrokenFile, ConfigError, StoreError, UnknownFormat
 from lora_studio.gallery import Gallery
-from lora_studio.images import input_store
-from lora_studio.images.image_metadata import Origin, save_image
-from lora_studio.lora.file.lora_files import file_name
-from lora_studio.request import GeneratedImage, GenerateRequest, LoraUse
+from lora_studio.lora.lora_folder import read_record
+from lora_studio.request import LoraUse
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
 from lora_studio.store.first_scan import MOST_AT_ONCE
 from lora_studio.store.library import Library
 from lora_studio.studio import open_studio
+from tests.support.library_entries import draw, slugs, write_lora, write_result
 from tests.support.waiting import until
-
-METADATA = {
-    "modelspec.title": "My Cat",
-    "modelspec.trigger_phrase": "zwx",
-    "ss_steps": "200",
-    "ss_network_dim": "8",
-    "ss_network_alpha": "4",
-    "ss_sd_model_name": "starter",
-    "ss_base_model_version": "sd_v1",
-}
-
-
-LAYER = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_k"
-
-
-def write_lora(path: Path, value: float = 1.0, layer: str = LAYER, **metadata: str) -> Path:
-    """A small file with Kohya's names and metadata."""
-    down, up = numpy.full((8, 16), value, numpy.float32), numpy.full((16, 8), value, numpy.float32)
-    tensors = {
-        f"{layer}.lora_down.weight": down,
-        f"{layer}.lora_up.weight": up,
-        f"{layer}.alpha": numpy.float32([4]),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, metadata={**METADATA, **metadata})
-    return path
-
-
-def write_result(settings: Settings, slug: str, value: float = 1.0, **metadata: str) -> Path:
-    """A folder as training leaves it; returns it."""
-    folder = settings.loras / slug
-    write_lora(folder / file_name(slug), value, **metadata)
-    (folder / "training.json").write_text(json.dumps({"config": {"dataset": {"kind": "object"}}}))
-    (folder / "previews").mkdir()
-    for name, colour in (
-        ("base-0", "grey"),
-        ("step-000050-0", "red"),
-        ("step-000100-0", "green"),
-        ("step-000100-1", "blue"),
-    ):
-        Image.new("RGB", (400, 300), colour).save(folder / "previews" / f"{name}.png")
-    (folder / "checkpoints").mkdir()
-    write_lora(folder / "checkpoints" / f"{slug}-step00000050.safetensors")
-    return folder
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
-    settings.create_folders()
-    return settings
-
-
-@pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
-    database = Database(settings.database)
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def gallery(settings: Settings, database: Database) -> Gallery:
-    return Gallery(settings, Library(database))
-
-
-def draw(
-    settings: Settings,
-    prompt: str = "a cat",
-    seed: int = 1,
-    loras: tuple[LoraUse, ...] = (),
-    **values: str,
-) -> GeneratedImage:
-    """A picture as the generator writes it."""
-    request = GenerateRequest.build(
-        prompt=prompt,
-        seed=seed,
-        loras=loras,
-        width=64,
-        height=64,
-        num_inference_steps=5,
-        guidance_scale=3,
-        sampler="DDIM",
-        **values,
-    )
-    image = Image.new("RGB", (64, 64), (seed % 256, 50, 50))
-    return save_image(image, settings.images, Origin(request=request, prompt=prompt, model="starter"))
-
-
-def slugs(gallery: Gallery, search: str = "") -> list[str]:
-    return sorted(record.slug for record in gallery.loras(search))
 
 
 def test_a_result_is_listed_with_the_facts_of_its_file(gallery: Gallery, settings: Settings) -> None:
@@ -173,8 +79,9 @@ def test_unchanged_files_are_not_read_again_and_changed_ones_are(
     write_result(settings, "dog", 2.0)
     gallery.scan()
     read: list[str] = []
-    whole = gallery._read_lora
-    monkeypatch.setattr(gallery, "_read_lora", lambda path: (read.append(path.name), whole(path)))
+    monkeypatch.setattr(
+        "lora_studio.gallery.read_record", lambda path: read.append(path.name) or read_record(path)
+    )
     gallery.scan()
     assert read == []
     before = gallery.lora("my-cat").id
@@ -402,146 +309,6 @@ def test_undo_never_replaces_a_lora_of_the_same_name(gallery: Gallery, settings:
     restored = gallery.lora("my-cat-2")
     assert restored.id == old
     assert Path(restored.path).name == "my-cat-2.safetensors"
-
-
-def test_a_generated_image_is_listed_with_its_request(gallery: Gallery, settings: Settings) -> None:
-    made = draw(settings, "a zwx cat", 7, (LoraUse(slug="my-cat", weight=0.5), LoraUse(slug="ink")))
-    record = gallery.add_image(made)
-    assert (record.path, record.prompt, record.seed, record.width) == (made.path, "a zwx cat", 7, 64)
-    assert record.lora_slugs == ("my-cat", "ink")
-    assert GenerateRequest.model_validate(record.request) == made.request
-    with Image.open(record.thumbnail) as thumbnail:
-        assert thumbnail.size == (64, 64)
-    assert gallery.image(record.id) == record
-    assert gallery.images() == [record]
-    assert gallery.images("INK zwx") == [record]
-    assert gallery.images("dog") == []
-    with pytest.raises(StoreError, match="is gone"):
-        gallery.add_image(made.__class__(**{**vars(made), "path": str(settings.images / "no.png")}))
-
-
-def test_images_come_newest_first(gallery: Gallery, settings: Settings) -> None:
-    made = [draw(settings, f"a cat {seed}", seed) for seed in range(3)]
-    for age, image in enumerate(made):
-        os.utime(image.path, (time.time() - age * 60,) * 2)
-    gallery.scan()
-    assert [record.seed for record in gallery.images()] == [0, 1, 2]
-    assert [record.seed for record in gallery.images(limit=1, offset=1)] == [1]
-
-
-def test_scanning_finds_and_forgets_images(
-    gallery: Gallery, settings: Settings, caplog: pytest.LogCaptureFixture
-) -> None:
-    made = draw(settings, "a zwx cat", 7, (LoraUse(slug="ink"),))
-    Image.new("RGB", (32, 16), "red").save(settings.images / "foreign.png")
-    (settings.images / "text.png").write_text("no picture")
-    (settings.images / ".half.png").write_bytes(b"")
-    gallery.scan()
-    gallery.scan()
-    found = {Path(record.path).name: record for record in gallery.images()}
-    assert found.keys() == {Path(made.path).name, "foreign.png"}
-    assert found[Path(made.path).name].lora_slugs == ("ink",)
-    assert found[Path(made.path).name].request["seed"] == 7
-    assert (found["foreign.png"].prompt, found["foreign.png"].request) == ("", {})
-    assert sum("text.png" in record.getMessage() for record in caplog.records) == 1
-    Path(made.path).unlink()
-    gallery.scan()
-    assert [Path(record.path).name for record in gallery.images()] == ["foreign.png"]
-
-
-@pytest.mark.parametrize("form", ["jpeg", "webp"])
-def test_scanning_finds_images_of_every_format(gallery: Gallery, settings: Settings, form: str) -> None:
-    request = GenerateRequest.build(
-        prompt="a cat",
-        seed=5,
-        width=64,
-        height=64,
-        sampler="DDIM",
-        image_format=form,
-        num_inference_steps=2,
-        guidance_scale=3.0,
-    )
-    origin = Origin(request=request, prompt="a cat", model="starter")
-    image = save_image(Image.new("RGB", (64, 64), "red"), settings.images, origin)
-    gallery.scan()
-    (found,) = gallery.images()
-    assert (found.path, found.prompt, found.seed) == (image.path, "a cat", 5)
-    assert GenerateRequest.build(**found.request) == request
-    assert Path(found.thumbnail).is_file()
-
-
-def test_deleting_an_image_takes_its_copies_along_and_can_be_undone(
-    gallery: Gallery, settings: Settings
-) -> None:
-    made = Path(draw(settings, "a cat").path)
-    shutil.copy2(made, made.with_name("copy.png"))
-    gallery.scan()
-    (record,) = gallery.images()
-    token = gallery.delete_image(record.id)
-    gallery.scan()
-    assert gallery.images() == []
-    assert list(settings.images.rglob("*.png")) == []
-    with pytest.raises(StoreError, match="There is no image"):
-        gallery.image(record.id)
-    gallery.undo(token)
-    assert gallery.images() == [record]
-    assert sorted(path.name for path in settings.images.rglob("*.png")) == sorted([made.name, "copy.png"])
-
-
-def test_thumbnails_may_be_deleted_at_any_time(gallery: Gallery, settings: Settings) -> None:
-    write_result(settings, "my-cat")
-    gallery.add_image(draw(settings))
-    shown: list[Any] = [*gallery.images(), gallery.lora("my-cat")]
-    shutil.rmtree(settings.cache)
-    assert [*gallery.images(), gallery.lora("my-cat")] == shown
-    assert all(Path(record.thumbnail).is_file() for record in shown)
-
-
-def test_an_image_deleted_by_hand_has_no_thumbnail_and_no_error(gallery: Gallery, settings: Settings) -> None:
-    made = draw(settings)
-    gallery.add_image(made)
-    shutil.rmtree(settings.cache)
-    Path(made.path).unlink()
-    assert [record.thumbnail for record in gallery.images()] == [""]
-    token = gallery.delete_image(gallery.images()[0].id)
-    assert gallery.images() == []
-    gallery.undo(token)
-
-
-def test_pictures_to_redraw_go_when_nothing_was_made_from_them_for_a_week(
-    gallery: Gallery, settings: Settings
-) -> None:
-    colours = ("red", "green", "blue", "black", "white")
-    kept, masked, trashed, fresh, old = (
-        input_store.keep(Image.new("RGB", (32, 32), colour), settings.inputs) for colour in colours
-    )
-    gallery.add_image(draw(settings, seed=1, image=kept, mask_image=masked))
-    deleted = gallery.add_image(draw(settings, seed=2, image=trashed))
-    gallery.delete_image(deleted.id)
-    long_ago = time.time() - 8 * 86_400
-    for name in (kept, masked, trashed, old):
-        os.utime(settings.inputs / f"{name}.png", (long_ago, long_ago))
-    gallery.forget_inputs()
-    assert (settings.inputs / f"{old}.png").is_file(), "what is made from it is known after a scan only"
-    gallery.scan()
-    gallery.forget_inputs()
-    assert {path.stem for path in settings.inputs.iterdir()} == {kept, masked, trashed, fresh}
-
-
-def test_pictures_to_redraw_go_sooner_when_they_take_too_much(
-    gallery: Gallery, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    unused, fresh = (
-        input_store.keep(Image.new("RGB", (32, 32), colour), settings.inputs) for colour in ("red", "blue")
-    )
-    two_hours_ago = time.time() - 7200
-    os.utime(settings.inputs / f"{unused}.png", (two_hours_ago, two_hours_ago))
-    gallery.scan()
-    gallery.forget_inputs()
-    assert len(list(settings.inputs.iterdir())) == 2
-    monkeypatch.setattr(input_store, "MOST_BYTES", 10)
-    gallery.forget_inputs()
-    assert [path.stem for path in settings.inputs.iterdir()] == [fresh]
 
 
 def test_a_scan_that_is_ended_goes_on_the_next_time(gallery: Gallery, settings: Settings) -> None:

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,25 +20,6 @@ from lora_studio.store.database import Database
 from lora_studio.store.library import Library
 from lora_studio.store.migrations import MIGRATIONS
 from tests.support.strange_loras import HALF, REFUSED, STRANGE, strange_lora, write_header
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
-    settings.create_folders()
-    return settings
-
-
-@pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
-    database = Database(settings.database)
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def gallery(settings: Settings, database: Database) -> Gallery:
-    return Gallery(settings, Library(database))
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:

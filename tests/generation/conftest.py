@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +11,12 @@ import pytest
 from lora_studio.generator import Generator
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
-from tests.conftest import StudioFolders
+from tests.support.drawing import TINY, Draw, MakeLora
 from tests.support.loras import write_lora
-from tests.support.tiny import make_tiny_base
-
-TINY = {"base": "tiny", "num_inference_steps": 3, "guidance_scale": 3.0, "seed": 7, "prompt": "a disc"}
-
-MakeLora = Callable[..., Path]
-Draw = Callable[..., list[GeneratedImage]]
-
-
-@pytest.fixture(scope="session")
-def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_base(tmp_path_factory.mktemp("bases") / "tiny")
 
 
 @pytest.fixture
-def settings(studio_folders: StudioFolders, tiny_base: Path) -> Settings:
-    settings = Settings.from_environment()
-    settings.create_folders()
+def settings(settings: Settings, tiny_base: Path) -> Settings:
     shutil.copytree(tiny_base, settings.bases / "tiny")
     return settings
 

@@ -16,8 +16,7 @@ from lora_studio.generation.lora_lookup import WantedLora
 from lora_studio.generation.lora_stack import LoraStack
 from lora_studio.lora.file.lora_files import read_header
 from lora_studio.lora.network.layer_fit import MOST_WORDS
-from tests.generation.conftest import Draw, MakeLora
-from tests.generation.test_lora_stack import pixels
+from tests.support.drawing import Draw, MakeLora, pixels
 from tests.support.loras import write_lora
 from tests.support.tiny import make_tiny_base, make_tiny_sdxl
 
@@ -115,7 +114,7 @@ def test_so_many_words_of_a_file_are_read_and_no_more(base: Path, tmp_path: Path
 
 def test_a_picture_is_drawn_with_it(draw: Draw, make_lora: MakeLora) -> None:
     file = make_lora("bundle")
-    usual = pixels(draw(loras=["bundle"], prompt="a mine cat"))
+    usual = pixels(*draw(loras=["bundle"], prompt="a mine cat"))
     tensors = load_file(file)
     save_file({**tensors, "bundle_emb.mine.string_to_param.*": vectors(2, 16)}, file)
-    assert pixels(draw(loras=["bundle"], prompt="a mine cat")) != usual
+    assert pixels(*draw(loras=["bundle"], prompt="a mine cat")) != usual

@@ -19,13 +19,9 @@ from lora_studio.generation.pipelines import LoadedBase
 from lora_studio.generation.prompt_cache import EncodedTexts
 from lora_studio.generator import Generator
 from lora_studio.images.input_store import keep
-from lora_studio.request import GeneratedImage, GenerateRequest
+from lora_studio.request import GenerateRequest
 from lora_studio.settings import Settings
-from tests.generation.conftest import TINY, Draw, MakeLora
-
-
-def pixels(image: GeneratedImage) -> bytes:
-    return Image.open(image.path).tobytes()
+from tests.support.drawing import TINY, Draw, MakeLora, pixels
 
 
 def loaded(generator: Generator) -> LoadedBase:

@@ -28,13 +28,9 @@ from lora_studio.generator import Generator
 from lora_studio.images.image_metadata import read_request
 from lora_studio.request import MAX_SEED, GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
-from tests.generation.conftest import TINY, Draw, MakeLora
+from tests.support.drawing import TINY, Draw, MakeLora, pixels
 from tests.support.loras import write_lora
 from tests.support.tiny import make_tiny_base
-
-
-def pixels(image: GeneratedImage) -> bytes:
-    return Image.open(image.path).tobytes()
 
 
 def plain_diffusers(base: Path, *, lora: Path | None = None, **values: Any) -> bytes:

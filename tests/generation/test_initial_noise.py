@@ -8,15 +8,11 @@ from PIL import Image
 
 from lora_studio.generation.initial_noise import InitialNoise, slerp
 from lora_studio.images.input_store import keep
-from lora_studio.request import MAX_SEED, GeneratedImage, GenerateRequest
+from lora_studio.request import MAX_SEED, GenerateRequest
 from lora_studio.settings import Settings
-from tests.generation.conftest import Draw
+from tests.support.drawing import Draw, pixels
 
 SHAPE = (1, 4, 32, 32)
-
-
-def pixels(image: GeneratedImage) -> bytes:
-    return Image.open(image.path).tobytes()
 
 
 def noise(strength: float, seed: int = 7, second: int = 9) -> torch.Tensor:

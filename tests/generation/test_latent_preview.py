@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,14 @@ from lora_studio.generation.pipelines import Pipelines
 from lora_studio.generator import Generator
 from lora_studio.request import GenerateRequest
 from lora_studio.settings import Settings
-from tests.generation.conftest import TINY
+from tests.support.drawing import TINY
 
 STARTER = {"prompt": "red heart on a blue background", "seed": 3, "num_inference_steps": 8}
 
 
 @pytest.fixture
 def at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latent_preview.LiveView.__init__, "__kwdefaults__", {"seconds_between": 0.0})
+    monkeypatch.setattr(latent_preview, "LiveView", partial(LiveView, seconds_between=0.0))
     monkeypatch.setattr(latent_preview, "LARGEST_SHARE", 1e9)
 
 
@@ -107,7 +108,10 @@ def test_looks_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown == 9, "one each 0.05 s, or 0.05 s after what a look itself took if that is later"
     slow = LiveView(tmp_path, seconds_between=0)
     slow.show(latents, colours)
-    assert slow._next == pytest.approx(clock.now + 0.001 / LARGEST_SHARE)
+    clock.tick, shown_at = 0.0, clock.now
+    for after, due in ((0.9, False), (1.1, True)):
+        clock.now = shown_at + after * 0.001 / LARGEST_SHARE
+        assert slow.is_due == due
 
 
 @pytest.mark.usefixtures("at_every_step")

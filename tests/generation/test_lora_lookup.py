@@ -13,7 +13,7 @@ from lora_studio.generation.lora_lookup import find_loras
 from lora_studio.generator import Generator
 from lora_studio.request import GeneratedImage, GenerateRequest, LoraUse
 from lora_studio.settings import Settings
-from tests.generation.conftest import TINY, MakeLora
+from tests.support.drawing import TINY, MakeLora
 from tests.support.loras import write_lora
 
 

@@ -23,7 +23,7 @@ from lora_studio.generation.pipelines import LoadedBase, Pipelines
 from lora_studio.request import GenerateRequest, LoraUse
 from lora_studio.runtime import Device, find_device, find_memory
 from lora_studio.settings import Settings
-from tests.generation.conftest import MakeLora
+from tests.support.drawing import MakeLora
 
 ASKED = GenerateRequest(width=512, height=512)
 LARGE = GenerateRequest(width=1024, height=1024)

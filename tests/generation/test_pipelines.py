@@ -22,7 +22,7 @@ from lora_studio.generator import Generator
 from lora_studio.request import GenerateRequest
 from lora_studio.runtime import Device, find_device
 from lora_studio.settings import Settings
-from tests.generation.conftest import TINY
+from tests.support.drawing import TINY
 from tests.support.hub_server import HubServer, only_hub
 from tests.support.single_file import write_single_file
 from tests.support.tiny import make_tiny_base

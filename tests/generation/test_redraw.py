@@ -19,7 +19,7 @@ from lora_studio.generator import Generator
 from lora_studio.images.input_store import keep
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
-from tests.generation.conftest import TINY
+from tests.support.drawing import TINY
 from tests.support.tiny import SHAPES, make_tiny, make_tiny_sdxl
 
 Redraw = Callable[..., GeneratedImage]
@@ -141,13 +141,12 @@ def test_what_a_mask_frees_is_drawn_as_plain_diffusers_does(
 def test_outside_the_mask_nothing_changes(
     redraw: Redraw, settings: Settings, shape: str, crop: int | None, blur: int
 ) -> None:
-    from lora_studio.generation.init_image import _faded
+    from lora_studio.generation.init_image import faded
 
     source, mask = picture(), mask_of((20, 24, 44, 40))
     names = {"image": keep(source, settings.inputs), "mask_image": keep(mask, settings.inputs)}
     result = opened(redraw(shape, **names, mask_blur=blur, padding_mask_crop=crop, strength=0.9))
-    faded = _faded(mask, blur)
-    untouched = faded.point(lambda value: 255 if value == 0 else 0)
+    untouched = faded(mask, blur).point(lambda value: 255 if value == 0 else 0)
     assert untouched.histogram()[255] > 64 * 64 // 3
     nothing = Image.new("RGB", source.size)
     assert Image.composite(result, nothing, untouched).tobytes() == (

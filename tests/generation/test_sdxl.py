@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from diffusers import StableDiffusionXLPipeline
-from PIL import Image
 
 from lora_studio.config import TrainConfig
 from lora_studio.errors import FamilyMismatch
@@ -15,7 +14,7 @@ from lora_studio.generator import Generator
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
 from lora_studio.trainer import train
-from tests.generation.conftest import TINY, MakeLora
+from tests.support.drawing import TINY, MakeLora, pixels
 from tests.support.tiny import make_pictures, make_tiny_sdxl, tiny_values
 
 
@@ -40,10 +39,6 @@ def large(settings: Settings, base: Path) -> Path:
 def drawn(generator: Generator, **values: object) -> GeneratedImage:
     request = GenerateRequest.build(**{**TINY, "base": "large", "num_inference_steps": 2, **values})
     return generator.generate(request)[0]
-
-
-def pixels(image: GeneratedImage) -> bytes:
-    return Image.open(image.path).tobytes()
 
 
 def test_a_lora_goes_on_and_off_as_in_plain_diffusers(

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +25,8 @@ from lora_studio.images.contact_sheet import LEAST_CELL, MOST_PIXELS, draw_sheet
 from lora_studio.images.image_metadata import CHUNK, read_chunks, read_origin, read_request
 from lora_studio.records import ImageRecord
 from lora_studio.request import GenerateRequest
-from lora_studio.studio import Studio, open_studio
+from lora_studio.studio import Studio
 from tests.support.loras import write_lora
-
-
-@pytest.fixture
-def studio() -> Iterator[Studio]:
-    studio = open_studio(start_worker=False)
-    yield studio
-    studio.close()
 
 
 def grid(x: tuple[str, str], y: tuple[str, str] | None = None, **request: Any) -> GridRequest:
@@ -332,24 +324,17 @@ def test_a_sheet_names_bases_and_no_folders(studio: Studio, monkeypatch: pytest.
     own = shutil.copytree(studio.settings.starter, studio.settings.bases / "own")
     written: list[str] = []
 
-    def note(labels: Any) -> None:
+    def note(pictures: Any, labels: Any) -> Any:
         written.extend(label for axis in labels for label in axis)
+        return draw_sheet(pictures, labels)
 
-    monkeypatch.setattr(sheet_module, "_lettering", spying_on(sheet_module._lettering, note))
+    monkeypatch.setattr(grid_drawing, "draw_sheet", note)
     result, _ = draw(studio, grid(("base", f'starter, "{own}"'), width=64, height=64, sampler="DDIM"))
     assert written == ["Base model: starter", "Base model: own", "", ""]
     assert result.sheet is not None
     assert 'X Values: "starter, own"' in read_chunks(result.sheet.path)["parameters"]
     assert str(own.parent) not in str(read_chunks(result.sheet.path))
     assert grid_in(result.sheet.path) == grid(("base", "starter, own"), width=64, height=64, sampler="DDIM")
-
-
-def spying_on(function: Any, hear: Any) -> Any:
-    def called(size: int, labels: Any) -> Any:
-        hear(labels)
-        return function(size, labels)
-
-    return called
 
 
 def test_a_label_of_one_long_word_takes_no_time() -> None:
@@ -362,6 +347,6 @@ def test_a_label_of_one_long_word_takes_no_time() -> None:
 def test_large_pictures_are_opened_no_larger_than_their_fields(studio: Studio) -> None:
     result, _ = draw(studio, grid(("seed", "1")))
     assert result.cells[0] is not None
-    opened = grid_drawing._open(result.cells[0], (32, 24))
+    opened = grid_drawing.opened(result.cells[0], (32, 24))
     assert opened is not None
     assert opened.size == (24, 24)

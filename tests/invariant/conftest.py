@@ -1,3 +1,3 @@
-from tests.training.conftest import make_config, on_the_cpu, pictures, tiny_base
+from tests.training.conftest import make_config, on_the_cpu, pictures
 
-__all__ = ["make_config", "on_the_cpu", "pictures", "tiny_base"]
+__all__ = ["make_config", "on_the_cpu", "pictures"]

@@ -19,7 +19,7 @@ from lora_studio.jobs.generation_queue import (
 )
 from lora_studio.records import ImageRecord
 from lora_studio.request import GenerateRequest
-from lora_studio.studio import Studio, open_studio
+from lora_studio.studio import Studio
 from tests.support.waiting import PATIENCE
 
 
@@ -206,13 +206,6 @@ def test_closing_stops_what_runs_and_takes_no_more() -> None:
     )
     with pytest.raises(DeviceBusy, match="closing"):
         generation_queue.submit(at_once)
-
-
-@pytest.fixture
-def studio() -> Iterator[Studio]:
-    opened = open_studio(start_worker=False)
-    yield opened
-    opened.close()
 
 
 def test_the_studio_draws_at_its_desk_and_keeps_the_pictures(studio: Studio) -> None:

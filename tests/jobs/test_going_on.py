@@ -21,7 +21,7 @@ from lora_studio.records import JobRecord, JobStatus
 from lora_studio.runtime import DeviceLease
 from lora_studio.store.job_store import JobStore
 from lora_studio.training_request import RunRequest
-from tests.jobs.conftest import SteppingWorker
+from tests.support.stepping_worker import SteppingWorker
 from tests.support.tiny import make_pictures, make_tiny_base, tiny_values
 from tests.support.waiting import PATIENCE, until
 
@@ -254,7 +254,7 @@ def test_what_could_not_be_stored_at_the_end_is_stored_later(
 ) -> None:
     """A full disk takes the database along; the page sees the end from the file of unstored events, and when
     there is room, the database has it too."""
-    monkeypatch.setattr("lora_studio.jobs.event_sink.EventSink.settle.__defaults__", (0.2,))
+    monkeypatch.setattr("lora_studio.jobs.training_queue.SETTLE_SECONDS", 0.2)
     worker = Listening()
     queue = open_queue(worker=worker)
     job = queue.submit(config_named())

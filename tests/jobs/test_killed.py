@@ -15,7 +15,7 @@ from lora_studio.jobs import training_queue as module
 from lora_studio.jobs.training_queue import TrainingQueue
 from lora_studio.records import JobStatus
 from lora_studio.store.job_store import JobStore
-from tests.jobs.conftest import SteppingWorker
+from tests.support.stepping_worker import SteppingWorker
 from tests.support.waiting import PATIENCE
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ from lora_studio.config import TrainConfig
 from lora_studio.jobs.training_queue import JobQueue
 from lora_studio.store.database import Database
 from lora_studio.store.job_store import JobStore
-from tests.jobs.conftest import SteppingWorker
+from tests.support.stepping_worker import SteppingWorker
 
 worker = SteppingWorker()
 queue = JobQueue(JobStore(Database(Path(sys.argv[1]))), worker, beat_seconds=0.05)

@@ -37,7 +37,7 @@ from lora_studio.records import JobStatus
 from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
 from lora_studio.training_request import RunRequest
-from tests.jobs.conftest import SteppingWorker
+from tests.support.stepping_worker import SteppingWorker
 from tests.support.tiny import make_pictures
 from tests.support.waiting import PATIENCE
 

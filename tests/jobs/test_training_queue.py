@@ -14,7 +14,8 @@ from lora_studio.jobs.training_queue import MOST_WAITING, TrainingQueue
 from lora_studio.records import JobRecord, JobStatus
 from lora_studio.store.job_store import JobStore
 from lora_studio.training_request import RunRequest
-from tests.jobs.conftest import SteppingWorker, step
+from tests.support.stepping_worker import SteppingWorker
+from tests.support.stepping_worker import step_done as step
 from tests.support.waiting import PATIENCE, until
 
 Build = Callable[..., TrainConfig]

@@ -19,7 +19,7 @@ from lora_studio.records import JobStatus
 from lora_studio.store.database import Database
 from lora_studio.store.event_spool import NAME
 from lora_studio.store.job_store import JobStore
-from tests.jobs.conftest import SteppingWorker
+from tests.support.stepping_worker import SteppingWorker
 from tests.support.waiting import PATIENCE, until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -30,7 +30,7 @@ from lora_studio.config import TrainConfig
 from lora_studio.jobs.training_queue import JobQueue
 from lora_studio.store import database
 from lora_studio.store.job_store import JobStore
-from tests.jobs.conftest import SteppingWorker
+from tests.support.stepping_worker import SteppingWorker
 
 database.BUSY_SECONDS = 0.01
 path = Path(sys.argv[1])

@@ -10,6 +10,7 @@ import pytest
 
 from lora_studio.config import TrainConfig
 from lora_studio.lora.file.metadata import DatasetFacts, RunFacts, build_metadata, with_hashes
+from tests.support import configs
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "metadata_example.json").read_text())[
     "metadata"
@@ -32,17 +33,8 @@ FORMS = {
 
 
 def config(**changes: object) -> TrainConfig:
-    return TrainConfig.from_values(
-        {
-            "pretrained_model_name_or_path": "sd15_rand.safetensors",
-            "train_data_dir": "pictures",
-            "output_name": "base",
-            "output_dir": "out",
-            "resolution": 256,
-            "max_train_steps": 8,
-            **changes,
-        }
-    )
+    told = {"pretrained_model_name_or_path": "sd15_rand.safetensors", "output_name": "base"}
+    return configs.config(**{**told, "resolution": 256, "max_train_steps": 8, **changes})
 
 
 FACTS = RunFacts(

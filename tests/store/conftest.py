@@ -10,6 +10,7 @@ import pytest
 from lora_studio.config import TrainConfig
 from lora_studio.store.database import Database
 from lora_studio.store.job_store import JobStore
+from tests.support.configs import named_config
 
 
 @pytest.fixture
@@ -27,15 +28,6 @@ def store(database: Database) -> JobStore:
 @pytest.fixture
 def config_named(tmp_path: Path) -> Callable[..., TrainConfig]:
     def build(name: str = "cat", steps: int = 10) -> TrainConfig:
-        return TrainConfig.from_values(
-            {
-                "pretrained_model_name_or_path": "starter",
-                "train_data_dir": str(tmp_path / "pictures"),
-                "output_name": name,
-                "output_dir": str(tmp_path / "models" / "lora" / name),
-                "title": name.title(),
-                "max_train_steps": steps,
-            }
-        )
+        return named_config(name, steps, tmp_path / "pictures", tmp_path / "models" / "lora")
 
     return build

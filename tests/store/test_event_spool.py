@@ -8,17 +8,11 @@ from pathlib import Path
 import pytest
 
 from lora_studio.config import TrainConfig
-from lora_studio.events import Event, Finished, Noted, Started, StepDone
+from lora_studio.events import Event, Finished, Noted, Started
 from lora_studio.records import JobRecord, JobStatus
 from lora_studio.store.event_spool import EventSpool, laid_over, replay
 from lora_studio.store.job_store import JobStore
-
-
-def step(number: int) -> StepDone:
-    return StepDone(
-        step=number, total_steps=10, loss=0.5, average_loss=0.25, learning_rate=1e-4, seconds=0.01
-    )
-
+from tests.support.stepping_worker import step_done as step
 
 STARTED = Started(total_steps=10, phases=("train",), device="cpu", dtype="float32", images=2)
 

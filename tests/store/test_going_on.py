@@ -19,21 +19,15 @@ from lora_studio.events import (
     PreviewSaved,
     Started,
     StateSaved,
-    StepDone,
     Stopped,
     Validated,
 )
 from lora_studio.records import JobStatus
 from lora_studio.store.job_store import JobStore
+from tests.support.stepping_worker import step_done as step
 
 Build = Callable[..., TrainConfig]
 DEAD = f"{socket.gethostname()}:{2**22 + 1}:1"
-
-
-def step(number: int, loss: float = 0.5) -> StepDone:
-    return StepDone(
-        step=number, total_steps=10, loss=loss, average_loss=loss, learning_rate=1e-4, seconds=0.1
-    )
 
 
 def started(at: int = 0) -> Started:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,10 +15,10 @@ from lora_studio.events import (
     PreviewSaved,
     Queued,
     Started,
-    StepDone,
     Stopped,
 )
 from lora_studio.store.job_projection import changes
+from tests.support.stepping_worker import step_done
 
 NEW: dict[str, Any] = {
     "status": "running", "progress": 0.0, "step": 0, "total_steps": 100, "phase": "", "started_at": None,
@@ -25,10 +26,7 @@ NEW: dict[str, Any] = {
 }  # fmt: skip
 
 
-def step(number: int, total: int = 100, seconds: float = 1.0, loss: float = 0.1) -> StepDone:
-    return StepDone(
-        step=number, total_steps=total, loss=loss, average_loss=loss, learning_rate=1e-4, seconds=seconds
-    )
+step = partial(step_done, total=100, loss=0.1, seconds=1.0)
 
 
 def after(events: list[tuple[Event, float]], **first: Any) -> dict[str, Any]:

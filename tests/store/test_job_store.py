@@ -18,23 +18,17 @@ from lora_studio.events import (
     PreviewSaved,
     Queued,
     Started,
-    StepDone,
     Stopped,
 )
 from lora_studio.records import JobStatus
 from lora_studio.store.database import Database
 from lora_studio.store.job_store import JobStore
 from lora_studio.store.process_owner import this_process
+from tests.support.stepping_worker import step_done as step
 
 Build = Callable[..., TrainConfig]
 DEAD = f"{socket.gethostname()}:{2**22 + 1}:1"
 HERE = this_process()
-
-
-def step(number: int, total: int = 10, loss: float = 0.5) -> StepDone:
-    return StepDone(
-        step=number, total_steps=total, loss=loss, average_loss=loss, learning_rate=1e-4, seconds=0.1
-    )
 
 
 def test_a_new_job_waits_with_its_whole_config(store: JobStore, config_named: Build) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.config import TrainConfig
-from lora_studio.events import Finished, Noted, Paused, Started, StepDone
+from lora_studio.events import Finished, Noted, Paused, Started
 from lora_studio.records import ImageRecord, LoraRecord
 from lora_studio.store import outbox as module
 from lora_studio.store.database import Database
@@ -20,6 +20,7 @@ from lora_studio.store.library import Library
 from lora_studio.store.migrations import MIGRATIONS
 from lora_studio.store.outbox import FILES, Outbox, Waiting
 from lora_studio.store.process_owner import this_process
+from tests.support.stepping_worker import step_done as step
 
 Build = Callable[..., TrainConfig]
 
@@ -32,12 +33,6 @@ def outbox(database: Database) -> Outbox:
 @pytest.fixture
 def library(database: Database) -> Library:
     return Library(database)
-
-
-def step(number: int, total: int = 10) -> StepDone:
-    return StepDone(
-        step=number, total_steps=total, loss=0.5, average_loss=0.5, learning_rate=1e-4, seconds=0.01
-    )
 
 
 def lora(slug: str = "cat") -> LoraRecord:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,9 +15,12 @@ import pytest
 from tests.support.supabase import places, vendor
 from tests.support.supabase.access import become
 from tests.support.supabase.cluster import BOOTSTRAP, MIGRATIONS, Cluster, running_cluster
+from tests.support.supabase.mirroring import Home, open_home
 from tests.support.supabase.server import Server
 from tests.support.supabase.vendor import Lite, Programs, running_lite
 
+Open = Callable[..., Home]
+Rows = Callable[..., list[tuple[Any, ...]]]
 BARE, TEMPLATE = "bare", "template_studio"
 _numbers = itertools.count(1)
 
@@ -93,3 +97,29 @@ def server(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iter
     running.start()
     yield running
     running.close()
+
+
+@pytest.fixture
+def opened(server: Server, tmp_path: Path) -> Iterator[Open]:
+    """Open machines on the test's project, with a secret key unless told otherwise, each in its own folder or
+    in that of the number `at`."""
+    with ExitStack() as stack:
+        folders = iter(range(100))
+
+        def build(*, at: int | None = None, **changes: Any) -> Home:
+            facts = {"supabase_url": server.url, "supabase_key": server.service_key}
+            folder = tmp_path / str(next(folders) if at is None else at)
+            return stack.enter_context(open_home(folder, **facts | changes))
+
+        yield build
+
+
+@pytest.fixture
+def rows(postgres: Postgres) -> Rows:
+    """Ask the database itself, past all policies."""
+
+    def ask(sql: str, *given: Any) -> list[tuple[Any, ...]]:
+        with postgres.connect() as connection:
+            return connection.execute(sql, given).fetchall()
+
+    return ask

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,40 +12,12 @@ from lora_studio.errors import StoreError
 from lora_studio.events import Failed, Noted, Paused, Stopped
 from lora_studio.jobs.supabase.push import Pace
 from lora_studio.records import JobStatus
-from tests.supabase.conftest import Postgres
+from tests.supabase.conftest import Open, Postgres, Rows
 from tests.support.supabase.faulty import Faulty
-from tests.support.supabase.mirroring import Home, open_home, step
+from tests.support.supabase.mirroring import open_home, step
 from tests.support.supabase.server import Server
 from tests.support.waiting import PATIENCE, until
 
-Open = Callable[..., Home]
-
-
-@pytest.fixture
-def opened(server: Server, tmp_path: Path) -> Iterator[Open]:
-    """Open machines on the test's project, with a secret key unless told otherwise."""
-    with ExitStack() as stack:
-        folders = iter(range(100))
-
-        def build(**changes: Any) -> Home:
-            facts = {"supabase_url": server.url, "supabase_key": server.service_key, **changes}
-            return stack.enter_context(open_home(tmp_path / str(next(folders)), **facts))
-
-        yield build
-
-
-@pytest.fixture
-def rows(postgres: Postgres) -> Callable[..., list[tuple[Any, ...]]]:
-    """Ask the database itself, past all policies."""
-
-    def ask(sql: str, *given: Any) -> list[tuple[Any, ...]]:
-        with postgres.connect() as connection:
-            return connection.execute(sql, given).fetchall()
-
-    return ask
-
-
-Rows = Callable[..., list[tuple[Any, ...]]]
 JOB = "select status::text, progress, step, total_steps, loss, message, run from training_jobs where id = %s"
 
 
@@ -103,13 +71,13 @@ def test_many_steps_cost_few_requests(opened: Open, rows: Rows) -> None:
 def test_an_account_writes_its_own_rows(opened: Open, server: Server, rows: Rows) -> None:
     user = server.user("ann@example.org")
     home = opened(supabase_key=server.anon_key, supabase_email=user.email, supabase_password=user.password)
+    server.accounts.seconds = 30  # as good as over: it signs in each time
     job = home.begin(done=2)
     home.mirror.start()
     assert home.mirror.flush(PATIENCE)
     owner = "select owner_id::text from training_jobs where id = %s"
     assert rows(owner, home.there("job", job.id)) == [(user.id,)]
     server.accounts.seconds = -5  # the next token is expired when it comes
-    home.mirror._remote._expires_at = 0.0
     home.store.append(job.id, step(3))
     until(lambda: home.mirror.state().state == "paused")
     server.accounts.seconds = 3600

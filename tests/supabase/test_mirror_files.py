@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,10 @@ from PIL import Image
 
 from lora_studio.errors import BrokenFile, ModelFileError, StoreError
 from lora_studio.jobs.supabase import storage_uploads
-from tests.supabase.conftest import Postgres
+from tests.supabase.conftest import Open, Rows
 from tests.support.supabase.mirroring import Home, open_home, write_lora
 from tests.support.supabase.server import Server
 from tests.support.waiting import PATIENCE, until
-
-Open = Callable[..., Home]
-Rows = Callable[..., list[tuple[Any, ...]]]
 
 
 class Interrupted(httpx.HTTPTransport):
@@ -42,25 +38,8 @@ class Interrupted(httpx.HTTPTransport):
 
 
 @pytest.fixture
-def opened(server: Server, tmp_path: Path) -> Iterator[Open]:
-    with ExitStack() as stack:
-        folders = iter(range(100))
-
-        def build(*, at: int | None = None, **changes: Any) -> Home:
-            facts = {"supabase_url": server.url, "supabase_key": server.service_key, "supabase_uploads": True}
-            folder = tmp_path / str(next(folders) if at is None else at)
-            return stack.enter_context(open_home(folder, **facts | changes))
-
-        yield build
-
-
-@pytest.fixture
-def rows(postgres: Postgres) -> Rows:
-    def ask(sql: str, *given: Any) -> list[tuple[Any, ...]]:
-        with postgres.connect() as connection:
-            return connection.execute(sql, given).fetchall()
-
-    return ask
+def opened(opened: Open) -> Open:
+    return partial(opened, supabase_uploads=True)
 
 
 ARTIFACT = "select artifact_bucket, artifact_path, artifact_bytes, artifact_sha256 from loras where id = %s"
@@ -142,7 +121,7 @@ def test_an_upload_that_the_server_forgot_begins_anew(opened: Open, server: Serv
     file = home.finish(home.begin(), kilobytes=13 * 1024)
     home.mirror.start()
     until(lambda: network.passed == 1)
-    server.resumable._unfinished.clear()
+    server.resumable.unfinished.clear()
     network.may_pass = 100
     assert home.mirror.flush(PATIENCE)
     assert artifact(rows, home)[2] == file.stat().st_size

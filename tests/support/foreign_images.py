@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from tests.support.single_file import _unet_key
+from tests.support.single_file import unet_key
 
 Shape = tuple[int, ...]
 Table = dict[str, tuple[str, Shape]]
@@ -200,7 +200,7 @@ def _original(family: str, path: str) -> str:
     attentions = {
         name.rsplit(".attentions", 1)[0] for name, _ in unet.named_modules() if "attentions" in name
     }
-    return _unet_key(f"{path}.weight", unet.config.layers_per_block, attentions).removesuffix(".weight")
+    return unet_key(f"{path}.weight", unet.config.layers_per_block, attentions).removesuffix(".weight")
 
 
 def _text_encoder(width: int, layers: int) -> Any:

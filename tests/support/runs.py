@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from lora_studio.config import TrainConfig
-from lora_studio.events import Event, Noted, StepDone
+from lora_studio.events import Command, Event, Noted, Paused, StepDone
 from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.lora.run_states import state_folder
 from lora_studio.trainer import TrainResult, train
@@ -48,3 +48,46 @@ def run_steps(
 
 def state_folder_of(config: TrainConfig) -> Path:
     return state_folder(config.output.output_dir)
+
+
+ALL_ON = {
+    "network_dropout": 0.3,
+    "shuffle_caption": True,
+    "caption_dropout_rate": 0.3,
+    "flip_aug": True,
+    "gradient_accumulation_steps": 2,
+    "train_batch_size": 1,
+    "lr_scheduler": "cosine",
+    "noise_offset": 0.05,
+}
+
+
+def paused_at(config: TrainConfig, step: int, **how: object) -> list[Event]:
+    """Train until that step and pause there."""
+    events: list[Event] = []
+
+    def commands() -> Command | None:
+        return "pause" if any(event.step == step for event in of(StepDone, events)) else None
+
+    result = train(config, events.append, commands=once(commands), **how)  # type: ignore[arg-type]
+    assert (result.status, result.steps, result.file) == ("paused", step, "")
+    assert events[-1] == Paused(step=step)
+    return events
+
+
+def once(commands):  # type: ignore[no-untyped-def]
+    given: list[str] = []
+
+    def ask() -> Command | None:
+        command = None if given else commands()
+        given.extend([command] if command else [])
+        return command
+
+    return ask
+
+
+def run_until(
+    config: TrainConfig, should_stop: Callable[[list[Event]], bool] = lambda _: False
+) -> tuple[TrainResult, list[Event]]:
+    events: list[Event] = []
+    return train(config, events.append, lambda: should_stop(events)), events

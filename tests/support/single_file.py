@@ -53,7 +53,7 @@ def write_single_file(base: Path, file: Path) -> Path:
     }
     found: dict[str, torch.Tensor] = {}
     for key, tensor in pipeline.unet.state_dict().items():
-        found[UNET + _unet_key(key, layers, attentions)] = tensor
+        found[UNET + unet_key(key, layers, attentions)] = tensor
     for key, tensor in pipeline.vae.state_dict().items():
         is_attention = "attentions" in key and key.endswith("weight") and "group_norm" not in key
         found[VAE + _vae_key(key, levels)] = tensor[..., None, None] if is_attention else tensor
@@ -82,7 +82,7 @@ def _open_clip(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return found
 
 
-def _unet_key(key: str, layers: int, attentions: set[str]) -> str:
+def unet_key(key: str, layers: int, attentions: set[str]) -> str:
     for name, original in UNET_ENDS.items():
         if key.startswith(f"{name}."):
             return key.replace(name, original, 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.config import TrainConfig
-from tests.support.tiny import make_pictures, make_tiny_base, tiny_values
+from tests.support.tiny import make_pictures, tiny_values
 
 ConfigMaker = Callable[..., TrainConfig]
 
@@ -20,11 +20,6 @@ def on_the_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     if request.node.get_closest_marker("gpu") is None:
         monkeypatch.setattr("torch.cuda.is_available", lambda: False)
         monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
-
-
-@pytest.fixture(scope="session")
-def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_base(tmp_path_factory.mktemp("tiny") / "base")
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.lora.run_states import state_files, state_folder
 from lora_studio.trainer import train
 from tests.support import killed
+from tests.support.runs import ALL_ON
 from tests.support.waiting import PATIENCE
-from tests.training.test_start_point import ALL_ON
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 KILLS, STEPS = 5, 14

@@ -32,7 +32,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
     """`spoil(steps, change, times)`: at these steps the losses go through `change`, so often in all."""
 
     def set_up(steps: set[int], change: Losses, times: int = 1_000) -> list[int]:
-        whole, spoiled = loop._batch_losses, list[int]()
+        whole, spoiled = loop.batch_losses, list[int]()
 
         def losses(engine, data, batch, step):  # type: ignore[no-untyped-def]
             right = whole(engine, data, batch, step)
@@ -41,7 +41,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
             spoiled.append(step)
             return change(right)
 
-        monkeypatch.setattr(loop, "_batch_losses", losses)
+        monkeypatch.setattr(loop, "batch_losses", losses)
         return spoiled
 
     return set_up

@@ -42,9 +42,9 @@ def test_an_overflow_leaves_out_the_step_and_lowers_the_scale(
     make_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop = scaled_loop(make_config, 2.0**100)
-    before, losses = loop.engine.lora.state(), module._batch_losses
+    before, losses = loop.engine.lora.state(), module.batch_losses
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_batch_losses", lambda *given: losses(*given) * 2.0**60)
+        patch.setattr(module, "batch_losses", lambda *given: losses(*given) * 2.0**60)
         first = loop.advance()
     assert loop.scaler is not None
     assert loop.scaler.get_scale() == 2.0**99
@@ -60,7 +60,7 @@ def test_a_gradient_that_no_scale_can_save_is_a_failure(
     loop = scaled_loop(make_config, 1.0)
     monkeypatch.setattr(
         module,
-        "_batch_losses",
+        "batch_losses",
         lambda engine, *rest: sum(
             torch.sqrt(weight.sum() - weight.sum().detach()) for weight in engine.lora.parameters("unet")
         ).reshape(1),

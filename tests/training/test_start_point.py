@@ -5,17 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 from lora_studio.config import TrainConfig
-from lora_studio.errors import BrokenFile, ConfigError, DatasetError, ModelFileError
+from lora_studio.errors import BrokenFile, ConfigError, ModelFileError
 from lora_studio.events import (
     CheckpointSaved,
     Command,
@@ -30,48 +27,12 @@ from lora_studio.events import (
     Stopped,
 )
 from lora_studio.lora.file.lora_files import find_file, read_header
-from lora_studio.lora.run_states import state_files, state_folder
+from lora_studio.lora.run_states import state_files
 from lora_studio.trainer import train
-from lora_studio.training.resuming.compatibility import check_pictures
 from lora_studio.training.train_state import MARK, read_newest, read_state
-from tests.support.runs import of, state_folder_of, tensor_hash
-from tests.support.tiny import make_pictures, make_tiny_base
+from tests.support.runs import ALL_ON, of, once, paused_at, state_folder_of, tensor_hash
+from tests.support.tiny import make_pictures
 from tests.training.conftest import ConfigMaker
-
-ALL_ON = {
-    "network_dropout": 0.3,
-    "shuffle_caption": True,
-    "caption_dropout_rate": 0.3,
-    "flip_aug": True,
-    "gradient_accumulation_steps": 2,
-    "train_batch_size": 1,
-    "lr_scheduler": "cosine",
-    "noise_offset": 0.05,
-}
-
-
-def paused_at(config: TrainConfig, step: int, **how: object) -> list[Event]:
-    """Train until that step and pause there."""
-    events: list[Event] = []
-
-    def commands() -> Command | None:
-        return "pause" if any(event.step == step for event in of(StepDone, events)) else None
-
-    result = train(config, events.append, commands=_once(commands), **how)  # type: ignore[arg-type]
-    assert (result.status, result.steps, result.file) == ("paused", step, "")
-    assert events[-1] == Paused(step=step)
-    return events
-
-
-def _once(commands):  # type: ignore[no-untyped-def]
-    given: list[str] = []
-
-    def ask() -> Command | None:
-        command = None if given else commands()
-        given.extend([command] if command else [])
-        return command
-
-    return ask
 
 
 @pytest.mark.parametrize(
@@ -141,7 +102,7 @@ def test_previews_that_the_pause_cut_off_are_made_up_for(make_config: ConfigMake
 def test_a_pause_before_the_first_step_begins_at_the_beginning(make_config: ConfigMaker) -> None:
     config = make_config("early")
     events: list[Event] = []
-    result = train(config, events.append, commands=_once(lambda: "pause"))
+    result = train(config, events.append, commands=once(lambda: "pause"))
     assert (result.status, result.steps) == ("paused", 0)
     assert events[-1] == Paused(step=0)
     assert not state_folder_of(config).exists()
@@ -246,127 +207,11 @@ def test_a_state_runs_no_code_when_it_is_read(tmp_path: Path) -> None:
         read_state(trap)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"network_dim": 8}, "network_dim was 4 when the state of step 2 was saved and is 8 now"),
-        ({"learning_rate": 0.5}, "learning_rate was 0.01"),
-        ({"seed": 1}, "seed was 42"),
-        ({"flip_aug": True}, "flip_aug was False"),
-        ({"max_train_steps": 1}, "max_train_steps was 4"),
-        ({"lr_scheduler": "cosine"}, "lr_scheduler was constant"),
-    ],
-)
-def test_other_settings_are_refused_by_name(make_config: ConfigMaker, changes: dict, said: str) -> None:
-    config = make_config("paused")
-    paused_at(config, 2)
-    events: list[Event] = []
-    with pytest.raises(ConfigError, match=said) as caught:
-        train(config.with_values(changes), events.append, resume_from=state_folder_of(config))
-    assert caught.value.field in changes
-    assert "new run" in caught.value.hint
-    assert events == []
-    assert state_files(state_folder_of(config))
-
-
-@pytest.mark.slow
-def test_settings_that_change_nothing_learned_may_change(make_config: ConfigMaker, tmp_path: Path) -> None:
-    config = make_config("paused")
-    paused_at(config, 2)
-    moved = Path(config.output.output_dir).rename(tmp_path / "elsewhere")
-    other = config.with_values(
-        {
-            "title": "Another",
-            "output_dir": str(moved),
-            "save_every_n_steps": 3,
-            "sample_every_n_steps": 4,
-            "sample_prompts": ("zwx",),
-            "gradient_checkpointing": True,
-            "cache_latents": False,
-            "max_train_steps": 6,
-        }
-    )
-    result = train(other, resume_from=state_folder(moved))
-    assert (result.steps, result.path) == (6, str(moved))
-    assert tensor_hash(result) == tensor_hash(train(make_config("whole", max_train_steps=6)))
-
-
 def test_a_schedule_over_all_steps_keeps_their_number(make_config: ConfigMaker) -> None:
     config = make_config("paused", lr_scheduler="linear")
     paused_at(config, 2)
     with pytest.raises(ConfigError, match="max_train_steps was 4"):
         train(config.with_values({"max_train_steps": 6}), resume_from=state_folder_of(config))
-
-
-def _touch(folder: Path) -> None:
-    with Image.open(folder / "picture-01.png") as picture:
-        changed = picture.copy()
-    changed.putpixel((0, 0), (1, 2, 3))
-    changed.save(folder / "picture-01.png")
-
-
-CHANGES: dict[str, Callable[[Path], object]] = {
-    "The picture picture-01.png has changed": _touch,
-    "The caption of picture-02.png has changed": lambda folder: (folder / "picture-02.txt").write_text(
-        "a cat"
-    ),
-    "The picture picture-03.png has been removed": lambda folder: (folder / "picture-03.png").unlink(),
-    "The picture new.png has been added": lambda folder: Image.new("RGB", (64, 64)).save(folder / "new.png"),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("said", CHANGES)
-def test_other_pictures_are_refused_by_name(make_config: ConfigMaker, tmp_path: Path, said: str) -> None:
-    data = make_pictures(tmp_path / "data")
-    config = make_config("paused", data=data)
-    paused_at(config, 2)
-    CHANGES[said](data)
-    with pytest.raises(DatasetError, match=said) as caught:
-        train(config, resume_from=state_folder_of(config))
-    assert "since the state of step 2 was saved" in caught.value.message
-    assert "new run" in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("changed", "said"),
-    [
-        ({"placement": "elsewhere"}, "The bucket or crop of a.png has changed"),
-        ({"options": "10 times"}, "The repeats or other options of a.png have changed"),
-    ],
-)
-def test_pictures_used_in_another_way_are_refused(changed: dict, said: str) -> None:
-    facts = {"file": "a.png", "content": "1", "caption": "a", "placement": "(1, 1)", "options": ""}
-    other = {**facts, "file": "b.png"}
-    check_pictures([facts, other], [facts, other], 2)
-    with pytest.raises(DatasetError, match=said):
-        check_pictures([facts, other], [{**facts, **changed}, other], 2)
-    with pytest.raises(DatasetError, match="order"):
-        check_pictures([facts, other], [other, facts], 2)
-
-
-@pytest.mark.slow
-def test_the_same_pictures_in_another_folder_are_the_same(make_config: ConfigMaker, tmp_path: Path) -> None:
-    data = make_pictures(tmp_path / "data")
-    config = make_config("paused", data=data)
-    paused_at(config, 2)
-    moved = data.rename(tmp_path / "moved")
-    assert (
-        train(config.with_values({"train_data_dir": str(moved)}), resume_from=state_folder_of(config)).steps
-        == 4
-    )
-
-
-@pytest.mark.slow
-def test_another_base_is_refused(make_config: ConfigMaker, tiny_base: Path, tmp_path: Path) -> None:
-    base = Path(shutil.copytree(tiny_base, tmp_path / "base"))
-    config = make_config("paused", base=base)
-    paused_at(config, 2)
-    shutil.rmtree(base)
-    make_tiny_base(base, seed=9)
-    with pytest.raises(ModelFileError, match="base model has changed since the state of step 2"):
-        train(config, resume_from=state_folder_of(config))
 
 
 @pytest.mark.slow

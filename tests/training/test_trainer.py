@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,21 +24,9 @@ from lora_studio.events import (
     Stopped,
 )
 from lora_studio.lora.file.lora_files import find_file, read_header
-from lora_studio.trainer import TrainResult, train
-from lora_studio.training.measure import measure
-from tests.support.hub_server import PIECE, HubServer, only_hub
+from lora_studio.trainer import train
+from tests.support.runs import of, run_until
 from tests.training.conftest import ConfigMaker
-
-
-def run(
-    config: TrainConfig, should_stop: Callable[[list[Event]], bool] = lambda _: False
-) -> tuple[TrainResult, list[Event]]:
-    events: list[Event] = []
-    return train(config, events.append, lambda: should_stop(events)), events
-
-
-def of(kind: type, events: list[Event]) -> list:
-    return [event for event in events if isinstance(event, kind)]
 
 
 def notes(events: list[Event]) -> list[str]:
@@ -48,7 +35,7 @@ def notes(events: list[Event]) -> list[str]:
 
 def test_the_events_of_a_run_tell_its_story(make_config: ConfigMaker) -> None:
     config = make_config(sample_every_n_steps=None, sample_prompts=("zwx",))
-    result, events = run(config)
+    result, events = run_until(config)
     assert isinstance(events[0], Started)
     assert events[0].phases == ("load", "cache", "preview", "train", "save")
     assert (events[0].total_steps, events[0].images, events[0].dtype) == (4, 4, "float32")
@@ -81,7 +68,7 @@ def test_the_result_folder_is_whole(make_config: ConfigMaker) -> None:
         kind="style",
         network_alpha=2,
     )
-    result, _ = run(config)
+    result, _ = run_until(config)
     folder = Path(result.path)
     assert {path.name for path in folder.iterdir()} == {
         *(
@@ -115,7 +102,7 @@ def test_the_result_folder_is_whole(make_config: ConfigMaker) -> None:
 
 
 def test_the_files_metadata_tells_about_the_run(make_config: ConfigMaker, tiny_base: Path) -> None:
-    result, _ = run(make_config("my-disc", title="My Disc", trigger_word="zwx", network_alpha=2))
+    result, _ = run_until(make_config("my-disc", title="My Disc", trigger_word="zwx", network_alpha=2))
     header = read_header(result.file)
     assert (header.family, header.network_dim, header.network_alpha) == ("sd1", 4, 2.0)
     assert header.base == tiny_base.name
@@ -132,7 +119,7 @@ def test_the_files_metadata_tells_about_the_run(make_config: ConfigMaker, tiny_b
 def test_the_file_has_the_wanted_precision(
     make_config: ConfigMaker, precision: str, dtype: torch.dtype
 ) -> None:
-    result, _ = run(make_config(save_precision=precision))
+    result, _ = run_until(make_config(save_precision=precision))
     with safe_open(result.file, "pt") as file:
         assert {file.get_tensor(key).dtype for key in file.keys()} == {dtype}  # noqa: SIM118
 
@@ -140,7 +127,7 @@ def test_the_file_has_the_wanted_precision(
 @pytest.mark.parametrize("when", [Started, PhaseAdvanced, PreviewSaved])
 def test_stopping_before_the_first_step_leaves_nothing(make_config: ConfigMaker, when: type) -> None:
     config = make_config(sample_every_n_steps=2, sample_prompts=("zwx",))
-    result, events = run(config, lambda so_far: bool(of(when, so_far)))
+    result, events = run_until(config, lambda so_far: bool(of(when, so_far)))
     assert (result.status, result.path, result.file, result.steps) == ("stopped", "", "", 0)
     assert events[-1] == Stopped(step=0)
     assert not of(StepDone, events)
@@ -151,7 +138,7 @@ def test_stopping_while_pictures_are_encoded_takes_effect_at_the_next_one(make_c
     def two_are_done(events: list[Event]) -> bool:
         return any(event.phase == "cache" and event.done == 2 for event in of(PhaseAdvanced, events))
 
-    _, events = run(make_config(), two_are_done)
+    _, events = run_until(make_config(), two_are_done)
     assert max(event.done for event in of(PhaseAdvanced, events) if event.phase == "cache") == 2
 
 
@@ -163,7 +150,7 @@ def test_stopping_during_a_preview_ends_it_and_keeps_what_was_learned(make_confi
         return len(inside) == 2
 
     config = make_config(sample_every_n_steps=2, sample_steps=9, sample_prompts=("zwx",))
-    result, events = run(config, in_the_second_preview)
+    result, events = run_until(config, in_the_second_preview)
     assert (result.status, result.steps) == ("stopped", 2)
     assert [event.step for event in of(PreviewSaved, events)] == [0]
     assert events[-1] == Stopped(step=2, path=result.path)
@@ -181,13 +168,13 @@ def test_a_stop_asked_for_once_holds(make_config: ConfigMaker) -> None:
         return False
 
     config = make_config(sample_every_n_steps=2, sample_prompts=("zwx",))
-    result, _ = run(config, only_once)
+    result, _ = run_until(config, only_once)
     assert (result.status, result.steps) == ("stopped", 2)
 
 
 def test_stopping_in_a_warm_up_that_changed_nothing_publishes_nothing(make_config: ConfigMaker) -> None:
     config = make_config(lr_scheduler="constant_with_warmup", lr_warmup_steps=2)
-    result, events = run(config, lambda so_far: len(of(StepDone, so_far)) == 1)
+    result, events = run_until(config, lambda so_far: len(of(StepDone, so_far)) == 1)
     assert (result.status, result.path) == ("stopped", "")
     assert "before anything was learned" in notes(events)[-1]
     assert not list(Path(config.output.output_dir).glob("*.safetensors"))
@@ -196,7 +183,7 @@ def test_stopping_in_a_warm_up_that_changed_nothing_publishes_nothing(make_confi
 def test_a_lora_that_learned_nothing_is_not_published(make_config: ConfigMaker) -> None:
     config = make_config(max_train_steps=1, lr_scheduler="linear", lr_warmup_steps=1)
     with pytest.raises(Diverged, match="learned nothing"):
-        run(config)
+        run_until(config)
     assert not list(Path(config.output.output_dir).glob("*.safetensors"))
 
 
@@ -212,16 +199,16 @@ def test_weights_that_are_no_numbers_are_never_written(make_config: ConfigMaker)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lora_studio.lora.network.attach.AttachedLora.tensors", lambda *_: infinite)
         with pytest.raises(Diverged, match="no longer numbers"):
-            run(config)
+            run_until(config)
     assert not list(Path(config.output.output_dir).rglob("*.safetensors"))
 
 
 def test_an_earlier_result_is_not_overwritten(make_config: ConfigMaker) -> None:
     config = make_config()
-    result, _ = run(config)
+    result, _ = run_until(config)
     before = Path(result.file).read_bytes()
     with pytest.raises(ConfigError, match="already a LoRA disc") as caught:
-        run(config)
+        run_until(config)
     assert caught.value.field == "output_dir"
     assert Path(result.file).read_bytes() == before
 
@@ -233,14 +220,14 @@ def test_a_full_disk_is_told(make_config: ConfigMaker, monkeypatch: pytest.Monke
     monkeypatch.setattr("os.fsync", fail)
     config = make_config(save_every_n_steps=0)
     with pytest.raises(StudioError, match=r"training\.json can't be written: No space left"):
-        run(config)
+        run_until(config)
     assert not list(Path(config.output.output_dir).iterdir())
 
 
 def test_an_output_folder_that_cannot_be_is_told_at_once(make_config: ConfigMaker, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="can't be written"):
-        run(make_config().with_values({"output_dir": str(tmp_path / "file" / "disc")}))
+        run_until(make_config().with_values({"output_dir": str(tmp_path / "file" / "disc")}))
 
 
 def test_a_preview_that_fails_at_the_end_loses_nothing(
@@ -258,7 +245,7 @@ def test_a_preview_that_fails_at_the_end_loses_nothing(
     monkeypatch.setattr(Previews, "save", fail_at_the_end)
     config = make_config(sample_every_n_steps=4, sample_prompts=("zwx",))
     with pytest.raises(RuntimeError, match="no picture"):
-        run(config)
+        run_until(config)
     assert read_header(find_file(config.output.output_dir)).metadata["ss_steps"] == "4"
 
 
@@ -267,7 +254,7 @@ def test_unreadable_pictures_are_noted_and_left_out(
 ) -> None:
     data = shutil.copytree(pictures, tmp_path / "mixed")
     (data / "fake.png").write_text("no picture")
-    result, events = run(make_config(data=data))
+    result, events = run_until(make_config(data=data))
     assert [event for event in of(Noted, events) if event.level == "warning"] == [
         Noted(
             message="fake.png is not a picture. It is left out.",
@@ -281,13 +268,15 @@ def test_no_readable_picture_is_an_error(make_config: ConfigMaker, tmp_path: Pat
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "fake.png").write_text("no picture")
     with pytest.raises(DatasetError, match="None of the pictures can be read"):
-        run(make_config(data=tmp_path / "data"))
+        run_until(make_config(data=tmp_path / "data"))
 
 
 def test_one_picture_is_enough(make_config: ConfigMaker, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     Image.new("RGB", (300, 80), "red").save(tmp_path / "data" / "a.png")
-    result, _ = run(make_config(data=tmp_path / "data", train_batch_size=3, gradient_accumulation_steps=2))
+    result, _ = run_until(
+        make_config(data=tmp_path / "data", train_batch_size=3, gradient_accumulation_steps=2)
+    )
     assert result.status == "finished"
 
 
@@ -315,12 +304,12 @@ def test_what_is_wrong_is_found_before_anything_is_loaded(make_config: ConfigMak
     ],
 )
 def test_settings_without_effect_are_said(make_config: ConfigMaker, changes: dict, said: str) -> None:
-    _, events = run(make_config(**changes))
+    _, events = run_until(make_config(**changes))
     assert any(said in note for note in notes(events)), notes(events)
 
 
 def test_a_plain_run_has_nothing_to_note(make_config: ConfigMaker) -> None:
-    _, events = run(make_config())
+    _, events = run_until(make_config())
     assert notes(events) == []
 
 
@@ -340,7 +329,7 @@ def test_running_out_of_memory_is_told(
 
     monkeypatch.setattr("lora_studio.families.sd.StableDiffusion.predict", fail)
     with pytest.raises(OutOfMemory, match="memory was not enough for training") as caught:
-        run(make_config())
+        run_until(make_config())
     assert "gradient_checkpointing" in caught.value.hint
 
 
@@ -350,7 +339,7 @@ def test_other_errors_stay_themselves(make_config: ConfigMaker, monkeypatch: pyt
 
     monkeypatch.setattr("lora_studio.families.sd.StableDiffusion.predict", fail)
     with pytest.raises(RuntimeError, match="a bug"):
-        run(make_config())
+        run_until(make_config())
 
 
 @pytest.mark.slow
@@ -369,7 +358,7 @@ def test_other_errors_stay_themselves(make_config: ConfigMaker, monkeypatch: pyt
     ],
 )
 def test_options_train(make_config: ConfigMaker, changes: dict) -> None:
-    result, events = run(make_config(**changes))
+    result, events = run_until(make_config(**changes))
     assert result.status == "finished"
     if changes.get("mixed_precision") == "bf16":
         assert of(Started, events)[0].dtype == "bfloat16"
@@ -378,7 +367,7 @@ def test_options_train(make_config: ConfigMaker, changes: dict) -> None:
 
 def test_fp16_without_cuda_is_refused(make_config: ConfigMaker) -> None:
     with pytest.raises(ConfigError, match="fp16 needs a graphics card") as caught:
-        run(make_config(mixed_precision="fp16"))
+        run_until(make_config(mixed_precision="fp16"))
     assert caught.value.field == "mixed_precision"
 
 
@@ -386,52 +375,6 @@ def test_training_lowers_the_loss(make_config: ConfigMaker) -> None:
     config = make_config(
         min_timestep=900, max_train_steps=60, learning_rate=0.02, network_dim=8, train_batch_size=4
     )
-    _, events = run(config)
+    _, events = run_until(config)
     losses = [event.loss for event in of(StepDone, events)]
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
-
-
-@pytest.fixture
-def hub(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    """A Hub with the tiny base as `somebody/tiny`, and an empty cache."""
-    shutil.copytree(tiny_base, tmp_path / "hub" / "somebody" / "tiny")
-    with only_hub(tmp_path / "hub", tmp_path / "cache", monkeypatch) as server:
-        yield server
-
-
-def test_a_base_from_the_hub_is_fetched_once_and_told_in_bytes(
-    make_config: ConfigMaker, hub: HubServer
-) -> None:
-    result, events = run(make_config(base="somebody/tiny"))
-    assert result.status == "finished"
-    assert events[0].phases[:3] == ("download", "load", "cache")  # type: ignore[union-attr]
-    told = [event for event in of(PhaseAdvanced, events) if event.phase == "download"]
-    assert told[-1].done == told[-1].total > 10_000
-    first_load = next(at for at, event in enumerate(events) if getattr(event, "phase", "") == "load")
-    assert events.index(told[-1]) < first_load
-    asked = len(hub.asked)
-    _, events = run(make_config("again", base="somebody/tiny"))
-    assert events[0].phases[0] == "load"  # type: ignore[union-attr]
-    assert len(hub.asked) == asked
-
-
-def test_stopping_a_download_is_a_stop_before_the_first_step(
-    make_config: ConfigMaker, hub: HubServer
-) -> None:
-    big = hub.folder / "somebody" / "tiny" / "unet" / "diffusion_pytorch_model.safetensors"
-    hub.pause = 600 / (big.stat().st_size / PIECE)  # the file alone would take ten minutes
-    config = make_config(base="somebody/tiny")
-    result, events = run(config, lambda heard: any(isinstance(event, PhaseAdvanced) for event in heard))
-    hub.pause = 0.0
-    assert hub.sent < big.stat().st_size
-    assert (result.status, result.path, result.steps) == ("stopped", "", 0)
-    assert events[-1] == Stopped(step=0, path="")
-    assert {event.phase for event in of(PhaseAdvanced, events)} == {"download"}
-    assert not Path(config.output.output_dir).exists()
-
-
-def test_a_plan_downloads_as_openly_and_stops_as_soon(make_config: ConfigMaker, hub: HubServer) -> None:
-    config = make_config(base="somebody/tiny")
-    heard: list[Event] = []
-    assert measure(config, heard.append, lambda: bool(heard)) is None
-    assert {event.phase for event in of(PhaseAdvanced, heard)} == {"download"}

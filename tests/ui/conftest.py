@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lora_studio.studio import Studio, open_studio
+from lora_studio.studio import Studio
+from lora_studio.ui.blocks import build
+from lora_studio.ui.refresh import PageRefresh
 from tests.support.gradio_leftovers import IGNORE, _sweep_event_loops
 
 __all__ = ["_sweep_event_loops"]
@@ -19,8 +20,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def studio() -> Iterator[Studio]:
-    """A real studio in folders of this test; its queue stands still."""
-    opened = open_studio(start_worker=False)
-    yield opened
-    opened.close()
+def live(studio: Studio) -> PageRefresh:
+    """The part of a page that follows the store."""
+    return build(studio).refresh

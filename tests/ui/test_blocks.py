@@ -17,7 +17,6 @@ from lora_studio.store.job_store import JobStore
 from lora_studio.store.library import Library
 from lora_studio.studio import Studio
 from lora_studio.training_request import StartTraining
-from lora_studio.ui import blocks
 from lora_studio.ui.blocks import build
 from lora_studio.ui.refresh import PageRefresh
 from lora_studio.ui.upload.upload_tab import example_files
@@ -28,15 +27,6 @@ SKIP = gr.skip()
 @pytest.fixture
 def page(studio: Studio) -> gr.Blocks:
     return build(studio)
-
-
-@pytest.fixture
-def live(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> PageRefresh:
-    """The part of the page that follows the store."""
-    made: list[PageRefresh] = []
-    monkeypatch.setattr(blocks, "PageRefresh", lambda **parts: made.append(PageRefresh(**parts)) or made[-1])
-    build(studio)
-    return made[0]
 
 
 @pytest.fixture

@@ -24,9 +24,6 @@ from lora_studio.ui.generate import generation_progress
 from lora_studio.ui.refresh import PageRefresh
 from lora_studio.ui.train import train_tab
 from lora_studio.ui.upload.upload_tab import example_files
-from tests.ui.test_blocks import live
-
-__all__ = ["live"]
 
 STEERING = ("pause", "save", "preview", "resume", "fork")
 

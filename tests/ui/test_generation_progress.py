@@ -15,8 +15,6 @@ from lora_studio.events import Denoised, Emit, ShouldStop
 from lora_studio.jobs.generation_queue import GenerationJob, GenerationResult, GenerationState
 from lora_studio.records import ImageRecord
 from lora_studio.studio import Studio
-from lora_studio.ui import blocks
-from lora_studio.ui.blocks import build
 from lora_studio.ui.generate import generation_progress
 from lora_studio.ui.refresh import QUICK_SECONDS, SECONDS, PageRefresh
 from tests.support.waiting import PATIENCE
@@ -124,14 +122,6 @@ def gate() -> Iterator[Gate]:
     gate = Gate()
     yield gate
     gate.go.set()
-
-
-@pytest.fixture
-def live(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> PageRefresh:
-    made: list[PageRefresh] = []
-    monkeypatch.setattr(blocks, "PageRefresh", lambda **parts: made.append(PageRefresh(**parts)) or made[-1])
-    build(studio)
-    return made[0]
 
 
 def look(live: PageRefresh, seen: Any, ticket: str = "") -> tuple[Any, dict[Any, Any]]:

@@ -77,7 +77,7 @@ def prepare(config: TrainConfig, settings: Settings, folder: Path) -> Launch:
     options = kohya_options(config)
     for name in () if config.dataset.dataset_config else PLACES:
         options.pop(name, None)
-    options |= _base_options(config, base)
+    options |= base_options(config, base)
     prompts = _prompts(config, base)
     with disk_errors("The training", "laid out for sd-scripts"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def preview_every(config: TrainConfig) -> int:
     return even_interval(config.optimizer.max_train_steps) if every is None else every
 
 
-def _base_options(config: TrainConfig, base: FoundBase) -> dict[str, Any]:
+def base_options(config: TrainConfig, base: FoundBase) -> dict[str, Any]:
     """Options that tell sd-scripts what we read from the base model."""
     predicts_v = config.model.v_parameterization
     if predicts_v is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from lora_studio.config import TrainConfig
-from lora_studio.events import Finished, Started, StepDone
+from lora_studio.events import Finished, Started
 from lora_studio.gallery import Gallery
 from lora_studio.jobs.supabase.push import Pace
 from lora_studio.jobs.supabase.rows import mirror_id, worker_of
@@ -29,9 +30,11 @@ from lora_studio.store.job_store import JobStore
 from lora_studio.store.library import Library
 from lora_studio.store.machine_id import machine_id
 from lora_studio.store.outbox import Outbox
-from tests.jobs.conftest import SteppingWorker
+from tests.support.configs import named_config
+from tests.support.stepping_worker import SteppingWorker, step_done
 from tests.support.waiting import PATIENCE
 
+step = partial(step_done, average=0.25)
 QUICK = Pace(look=0.02, first=0.02, longest=0.1, wishes=0.05, paused=0.1)
 
 
@@ -62,16 +65,7 @@ class Home:
         return mirror_id(self.machine, kind, key)
 
     def config(self, name: str = "cat", steps: int = 10) -> TrainConfig:
-        return TrainConfig.from_values(
-            {
-                "pretrained_model_name_or_path": "starter",
-                "train_data_dir": str(self.settings.home / "pictures"),
-                "output_name": name,
-                "output_dir": str(self.settings.loras / name),
-                "title": name.title(),
-                "max_train_steps": steps,
-            }
-        )
+        return named_config(name, steps, self.settings.home / "pictures", self.settings.loras)
 
     def begin(self, name: str = "cat", steps: int = 10, done: int = 0) -> JobRecord:
         """A training that runs and has done so many steps."""
@@ -123,12 +117,6 @@ def open_home(
         queue.close(timeout=PATIENCE)
         mirror.close()
         database.close()
-
-
-def step(number: int, total: int = 10) -> StepDone:
-    return StepDone(
-        step=number, total_steps=total, loss=0.5, average_loss=0.25, learning_rate=1e-4, seconds=0.01
-    )
 
 
 def write_lora(path: Path, kilobytes: int = 1, seed: int = 0) -> Path:

@@ -29,7 +29,7 @@ class Resumable:
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        self._unfinished: dict[str, _Unfinished] = {}
+        self.unfinished: dict[str, _Unfinished] = {}
         self._lock = Lock()
 
     def create(self, claims: Claims, headers: Mapping[str, str]) -> str:
@@ -51,7 +51,7 @@ class Resumable:
         self._objects.check(upload.bucket, upload.key, upload.content_type, length)
         self._objects.may_put(claims, upload.bucket, upload.key, upload.upsert)
         number = secrets.token_urlsafe(16)
-        self._unfinished[number] = _Unfinished(length, upload)
+        self.unfinished[number] = _Unfinished(length, upload)
         return number
 
     def state(self, number: str) -> tuple[int, int]:
@@ -73,12 +73,12 @@ class Resumable:
             found.received += chunk
             received = len(found.received)
             if received == found.length:
-                del self._unfinished[number]
+                del self.unfinished[number]
                 self._objects.put(claims, replace(found.upload, content=bytes(found.received), upsert=upsert))
             return received
 
     def _find(self, number: str) -> _Unfinished:
-        found = self._unfinished.get(number)
+        found = self.unfinished.get(number)
         if found is None:
             raise Refused(404, {"message": "The file for this url was not found"})
         return found

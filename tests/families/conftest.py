@@ -1,3 +1,0 @@
-from tests.training.conftest import tiny_base
-
-__all__ = ["tiny_base"]

@@ -1,0 +1,36 @@
+"""Drawing with a tiny base: what a request says unless told otherwise, and the pixels that come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+
+from lora_studio.events import ignore
+from lora_studio.families.base_files.locate import find_base
+from lora_studio.generation.pipelines import LoadedBase, Pipelines
+from lora_studio.generator import Generator
+from lora_studio.request import GeneratedImage, GenerateRequest
+from lora_studio.settings import Settings
+
+TINY = {"base": "tiny", "num_inference_steps": 3, "guidance_scale": 3.0, "seed": 7, "prompt": "a disc"}
+
+MakeLora = Callable[..., Path]
+Draw = Callable[..., list[GeneratedImage]]
+
+
+def pixels(*images: GeneratedImage) -> bytes:
+    return b"".join(Image.open(image.path).tobytes() for image in images)
+
+
+def load_tiny(settings: Settings) -> LoadedBase:
+    base = Pipelines(settings).get(find_base("tiny", settings), ignore)
+    assert base is not None
+    return base
+
+
+def fresh(settings: Settings, **values: object) -> bytes:
+    """The same drawn by a generator that has never seen anything else."""
+    request = GenerateRequest.build(**{**TINY, **values})
+    return pixels(*Generator(settings).generate(request))
