@@ -188,6 +188,7 @@ def test_looking_a_base_up_loads_no_torch(tiny_base: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a" * 5000, "~nobody-of-this-name/x", "x\0y"])
 def test_what_can_be_no_path_is_told(name: str) -> None:
-    with pytest.raises(ModelFileError, match="There is no base model") as caught:
+    with pytest.raises(ModelFileError) as caught:
         find_base(name)
+    assert caught.value.path == name
     assert len(caught.value.message) < 250

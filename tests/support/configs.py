@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lora_studio.config import TrainConfig
+from lora_studio.estimate import TrainingEstimate
 
 NEEDED = {
     "pretrained_model_name_or_path": "starter",
@@ -13,6 +14,20 @@ NEEDED = {
     "output_dir": "out",
 }
 """The settings without a default."""
+ESTIMATE = TrainingEstimate(
+    steps=200,
+    images=10,
+    bucket=(64, 64),
+    seconds_per_step=0.2,
+    load_seconds=2,
+    cache_seconds=1,
+    train_seconds=40,
+    preview_seconds=197,
+    ram_bytes=690_000_000,
+    device_bytes=0,
+    disk_bytes=12_000_000,
+    device="CPU",
+)
 
 
 def config(**changes: object) -> TrainConfig:

@@ -25,6 +25,7 @@ from lora_studio.events import (
 )
 from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.trainer import train
+from tests.support.refusals import refused
 from tests.support.runs import of, run_until
 from tests.training.conftest import ConfigMaker
 
@@ -267,8 +268,9 @@ def test_unreadable_pictures_are_noted_and_left_out(
 def test_no_readable_picture_is_an_error(make_config: ConfigMaker, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "fake.png").write_text("no picture")
-    with pytest.raises(DatasetError, match="None of the pictures can be read"):
+    with pytest.raises(DatasetError) as caught:
         run_until(make_config(data=tmp_path / "data"))
+    assert caught.value.path == str(tmp_path / "data")
 
 
 def test_one_picture_is_enough(make_config: ConfigMaker, tmp_path: Path) -> None:
@@ -282,11 +284,12 @@ def test_one_picture_is_enough(make_config: ConfigMaker, tmp_path: Path) -> None
 
 def test_what_is_wrong_is_found_before_anything_is_loaded(make_config: ConfigMaker, tmp_path: Path) -> None:
     events: list[Event] = []
-    with pytest.raises(DatasetError, match="There is no folder"):
+    with pytest.raises(DatasetError) as dataset:
         train(make_config(data=tmp_path / "gone"), events.append)
-    with pytest.raises(ModelFileError, match="There is no base model"):
+    with pytest.raises(ModelFileError) as base:
         train(make_config(base=tmp_path / "gone"), events.append)
-    with pytest.raises(ConfigError, match="nothing would be learned"):
+    assert dataset.value.path == base.value.path == str(tmp_path / "gone")
+    with refused("unet_lr"):
         train(make_config(unet_lr=0, network_train_unet_only=True), events.append)
     assert events == []
 
@@ -328,7 +331,7 @@ def test_running_out_of_memory_is_told(
         raise error
 
     monkeypatch.setattr("lora_studio.families.sd.StableDiffusion.predict", fail)
-    with pytest.raises(OutOfMemory, match="memory was not enough for training") as caught:
+    with pytest.raises(OutOfMemory) as caught:
         run_until(make_config())
     assert "gradient_checkpointing" in caught.value.hint
 
