@@ -7,12 +7,12 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from lora_studio.errors import DeviceBusy
 from lora_studio.runtime import DeviceLease, lost_device
+from tests.support.serving import CHECKOUT
 from tests.support.waiting import PATIENCE, until
 
 
@@ -159,7 +159,6 @@ def test_errors_of_a_device_that_failed_are_told_from_others() -> None:
     assert lost_device(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
 
 
-CHECKOUT = Path(__file__).resolve().parent.parent
 COUNT_FAULTS = """
 import resource, torch
 from lora_studio.runtime import memory_kept_at_hand

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -16,9 +15,8 @@ from lora_studio.cli.main import COMMANDS
 from lora_studio.errors import StoreError
 from tests.cli.conftest import Command
 from tests.conftest import StudioFolders
+from tests.support.serving import CHECKOUT
 from tests.support.waiting import PATIENCE
-
-CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def test_version(command: Command) -> None:

@@ -18,8 +18,8 @@ from lora_studio.settings import Settings
 from tests.cli.conftest import Command
 from tests.conftest import StudioFolders
 from tests.support.library_entries import write_lora
+from tests.support.serving import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 TITLE = "猫の絵 — größe"
 ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
 WINDOWS = {"PYTHONIOENCODING": "cp1252"}

@@ -19,10 +19,9 @@ from lora_studio.errors import ConfigError, DatasetError
 from lora_studio.lora.file.lora_files import find_file, read_header
 from tests.cli.conftest import QUICK, Command, stored_job
 from tests.conftest import StudioFolders
+from tests.support.serving import CHECKOUT
 from tests.support.tiny import make_pictures
 from tests.support.waiting import PATIENCE
-
-CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def test_a_training_leaves_a_lora_in_the_library(

@@ -75,27 +75,6 @@ def test_the_area_need_not_be_a_square() -> None:
     assert bucketing(resolution=512, resolution_height=768, enable_bucket=False).buckets == ((512, 768),)
 
 
-def test_a_placement_knows_where_the_picture_came_from() -> None:
-    placement = bucketing(resolution=64, enable_bucket=False).place((101, 50))
-    assert placement.original == (101, 50)
-    assert bucketing(resolution=256, bucket_no_upscale=True).place((300, 200)).original == (300, 200)
-
-
-@pytest.mark.parametrize("no_upscale", [True, False])
-@pytest.mark.parametrize("size", [(3000, 100), (100, 3000), (1, 1000), (1, 1), (7, 20000)])
-def test_shapes_that_break_kohyas_rule_still_get_a_sane_place(
-    no_upscale: bool, size: tuple[int, int]
-) -> None:
-    placing = bucketing(resolution=256, min_bucket_reso=64, bucket_no_upscale=no_upscale)
-    placement = placing.place(size)
-    for side in (0, 1):
-        assert placement.bucket[side] >= 64
-        assert placement.bucket[side] % 64 == 0
-        assert placement.resized[side] >= placement.bucket[side]
-        assert placement.corner[side] >= 0
-    assert placement.bucket[0] * placement.bucket[1] <= 256 * 256
-
-
 def test_the_cut_is_from_the_middle() -> None:
     placement = bucketing(resolution=64, enable_bucket=False).place((101, 50))
     assert (placement.bucket, placement.resized) == ((64, 64), (129, 64))

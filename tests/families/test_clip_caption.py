@@ -8,16 +8,10 @@ from transformers import CLIPTokenizer
 
 from lora_studio.families import family_of
 from lora_studio.families.clip_caption import read_weights, tokenize
-from tests.support.tiny import SHAPES, make_tiny
+from tests.support.tiny import SHAPES
 
 START, END = 188, 189
 """The marks' numbers in the tiny vocabulary."""
-
-
-@pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("bases")
-    return {shape: make_tiny(shape, folder / shape) for shape in SHAPES}
 
 
 @pytest.fixture(scope="module")

@@ -10,16 +10,10 @@ import torch
 
 from lora_studio.families import family_of
 from lora_studio.families.clip_prompt import count_tokens, encode, windows_of
-from tests.support.tiny import SHAPES, make_tiny
+from tests.support.tiny import SHAPES
 
 LONG = "x " * 100
 COMMA, OTHER = 1, 2
-
-
-@pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("bases")
-    return {shape: make_tiny(shape, folder / shape) for shape in SHAPES}
 
 
 @pytest.fixture(scope="module")

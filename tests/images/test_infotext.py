@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import pytest
-
 from lora_studio.images.infotext import parse_infotext, restore, write_infotext
 from lora_studio.request import GenerateRequest
 
@@ -30,22 +28,6 @@ def test_the_lines_are_those_that_a1111_writes() -> None:
         "Steps: 20, Sampler: Euler a, CFG scale: 3.5, Seed: 5, Size: 64x96, Model: starter, "
         'RNG: CPU, Lora hashes: "ink: 0123456789ab, b-2: 0123456789ab", Version: LoRA Studio '
     )
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"negative_prompt": "blur, noise"},
-        {"prompt": "two\nlines: with a colon, and commas", "negative_prompt": "a\nb"},
-        {"prompt": 'a "quoted" cat, café, 猫, 🐈', "negative_prompt": '"'},
-        {"prompt": ""},
-        {"loras": [{"slug": "ink", "weight": -0.75}, {"slug": "b-2", "weight": 1}]},
-        {"prompt": "Steps: 20, a staircase", "negative_prompt": "x"},
-    ],
-)
-def test_our_own_line_read_back_gives_the_request(changes: dict[str, object]) -> None:
-    assert restore(written(**changes)).request == GenerateRequest.build(**{**FULL, **changes})
 
 
 def test_a_line_by_a1111() -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.endpoint_table import World
+from tests.support.api_caller import Caller, caller, write_lora, write_picture
 from tests.support.gradio_leftovers import IGNORE
 from tests.support.serving import App, running_app
 
@@ -20,3 +22,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     with running_app(tmp_path_factory.mktemp("app")) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def studio(app: App) -> Iterator[Caller]:
+    with caller(app) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def world(studio: Caller, tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("world")
+    (picture,) = studio.upload(write_picture(folder / "teal.png"))
+    made = studio.run("upload_dataset", [picture], "Teal")
+    (lora,) = studio.run("import_lora", studio.upload(write_lora(folder / "layer.safetensors")))
+    assert lora["slug"] == World.lora
+    return World(dataset=made["dataset_id"], picture=picture)

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.api_caller import Caller, Refused, caller, write_lora, write_picture
-from tests.support.serving import App
+from tests.support.api_caller import Caller, Refused, write_lora, write_picture
 from tests.support.waiting import PATIENCE, until
 
 CLIENTS = 8
 STEPS = {"num_inference_steps": 2}
 SLOW = {"num_inference_steps": 120}
-
-
-@pytest.fixture(scope="module")
-def studio(app: App) -> Iterator[Caller]:
-    with caller(app) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

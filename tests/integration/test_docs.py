@@ -12,8 +12,8 @@ import pytest
 from lora_studio.cli.main import build_parser
 from lora_studio.cli.train import read_wanted
 from scripts.document_parameters import render
+from tests.support.serving import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md")), CHECKOUT / "CONTRIBUTING.md"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)\)")

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.serving import CHECKOUT
 from tests.support.waiting import PATIENCE
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 PAGE = (CHECKOUT / "docs" / "api.md").read_text("utf-8")
 WRITTEN_ADDRESS = "http://127.0.0.1:7860"
 LAUNCH_SECONDS = PATIENCE

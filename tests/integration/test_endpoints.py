@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +11,10 @@ import pytest
 from PIL import Image
 
 from tests.integration.endpoint_table import ENDPOINTS, World, right_values
-from tests.support.api_caller import Caller, Refused, caller, sentence_of, write_lora, write_picture
+from tests.support.api_caller import Caller, Refused, sentence_of, write_lora, write_picture
 from tests.support.serving import App
 
 QUICK = {"num_inference_steps": 1}
-
-
-@pytest.fixture(scope="module")
-def studio(app: App) -> Iterator[Caller]:
-    with caller(app) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def world(studio: Caller, tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder = tmp_path_factory.mktemp("world")
-    (picture,) = studio.upload(write_picture(folder / "teal.png"))
-    made = studio.run("upload_dataset", [picture], "Teal")
-    (lora,) = studio.run("import_lora", studio.upload(write_lora(folder / "layer.safetensors")))
-    assert lora["slug"] == World.lora
-    return World(dataset=made["dataset_id"], picture=picture)
 
 
 def named_endpoints(studio: Caller) -> dict[str, Any]:

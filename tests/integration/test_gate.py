@@ -19,7 +19,7 @@ import httpx
 import pytest
 from gradio_client import Client, handle_file
 
-from tests.support.api_caller import Caller, caller, write_picture
+from tests.support.api_caller import Caller, write_picture
 from tests.support.serving import CHECKOUT, App, running_app
 
 FOX = CHECKOUT / "examples" / "ink" / "fox.png"
@@ -31,12 +31,6 @@ LIST = "gradio_api/run/list_loras"
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     with running_app(tmp_path_factory.mktemp("locked"), LORA_STUDIO_PASSWORD=PASSWORD) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def studio(app: App) -> Iterator[Caller]:
-    with caller(app) as made:
-        yield made
 
 
 def port_of(app: App) -> int:

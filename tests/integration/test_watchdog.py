@@ -27,7 +27,7 @@ from PIL import Image, PngImagePlugin
 
 from lora_studio.grids.grid_request import PARAMETERS
 from tests.integration.endpoint_table import ENDPOINTS, Row, World, right_values
-from tests.support.api_caller import Caller, caller, write_lora, write_picture
+from tests.support.api_caller import Caller, caller, write_lora
 from tests.support.serving import App, running_app
 from tests.support.waiting import PATIENCE
 
@@ -119,15 +119,6 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
             "generate", "a dog", [], "starter", "", 1, 1, {"num_inference_steps": 1}
         )  # loads what is slow to load
         yield made
-
-
-@pytest.fixture(scope="module")
-def world(studio: Caller, tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder = tmp_path_factory.mktemp("world")
-    (picture,) = studio.upload(write_picture(folder / "teal.png"))
-    made = studio.run("upload_dataset", [picture], "Teal")
-    studio.run("import_lora", studio.upload(write_lora(folder / "layer.safetensors")))
-    return World(dataset=made["dataset_id"], picture=picture)
 
 
 def forms(parameter: str, text: str, number: int) -> Iterator[Any]:

@@ -21,11 +21,11 @@ from lora_studio.records import JobRecord, JobStatus
 from lora_studio.runtime import DeviceLease
 from lora_studio.store.job_store import JobStore
 from lora_studio.training_request import RunRequest
+from tests.support.serving import CHECKOUT
 from tests.support.stepping_worker import SteppingWorker
 from tests.support.tiny import make_pictures, make_tiny_base, tiny_values
 from tests.support.waiting import PATIENCE, until
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 Open = Callable[..., TrainingQueue]
 Build = Callable[..., TrainConfig]
 STEPS = 40

@@ -15,10 +15,10 @@ from lora_studio.jobs import training_queue as module
 from lora_studio.jobs.training_queue import TrainingQueue
 from lora_studio.records import JobStatus
 from lora_studio.store.job_store import JobStore
+from tests.support.serving import CHECKOUT
 from tests.support.stepping_worker import SteppingWorker
 from tests.support.waiting import PATIENCE
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import sys, time
 from pathlib import Path

@@ -19,10 +19,10 @@ from lora_studio.records import JobStatus
 from lora_studio.store.database import Database
 from lora_studio.store.event_spool import NAME
 from lora_studio.store.job_store import JobStore
+from tests.support.serving import CHECKOUT
 from tests.support.stepping_worker import SteppingWorker
 from tests.support.waiting import PATIENCE, until
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import json, sqlite3, sys, time
 from pathlib import Path

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+from tests.support.serving import CHECKOUT
 
 
 def workflow(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -164,78 +164,72 @@ EASY_TITLES = {
 }
 
 
+def node(kind: str, **inputs: object) -> dict[str, object]:
+    """One of ComfyUI's."""
+    return {"class_type": kind, "inputs": inputs}
+
+
 COMFY = {
-    "3": {
-        "class_type": "KSampler",
-        "inputs": {
-            "seed": 156680208700286,
-            "steps": 20,
-            "cfg": 8,
-            "sampler_name": "dpmpp_2m",
-            "scheduler": "karras",
-            "denoise": 1,
-            "model": ["10", 0],
-            "positive": ["6", 0],
-            "negative": ["7", 0],
-            "latent_image": ["5", 0],
-        },
-    },
-    "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sd\\v1-5-pruned.safetensors"}},
-    "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 512, "height": 768, "batch_size": 1}},
-    "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a bottle", "clip": ["12", 0]}},
-    "7": {"class_type": "CLIPTextEncode", "inputs": {"text": ["13", 0], "clip": ["12", 0]}},
-    "8": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["4", 2]}},
-    "9": {"class_type": "SaveImage", "inputs": {"filename_prefix": "x", "images": ["8", 0]}},
-    "10": {
-        "class_type": "LoraLoader",
-        "inputs": {
-            "lora_name": "ink.safetensors",
-            "strength_model": 0.8,
-            "strength_clip": 0.5,
-            "model": ["11", 0],
-            "clip": ["11", 1],
-        },
-    },
-    "11": {
-        "class_type": "LoraLoader",
-        "inputs": {
-            "lora_name": "b-2.safetensors",
-            "strength_model": 1,
-            "strength_clip": 1,
-            "model": ["4", 0],
-            "clip": ["4", 1],
-        },
-    },
-    "12": {"class_type": "CLIPSetLastLayer", "inputs": {"stop_at_clip_layer": -2, "clip": ["10", 1]}},
-    "13": {"class_type": "PrimitiveString", "inputs": {"value": "text, watermark"}},
+    "3": node(
+        "KSampler",
+        seed=156680208700286,
+        steps=20,
+        cfg=8,
+        sampler_name="dpmpp_2m",
+        scheduler="karras",
+        denoise=1,
+        model=["10", 0],
+        positive=["6", 0],
+        negative=["7", 0],
+        latent_image=["5", 0],
+    ),
+    "4": node("CheckpointLoaderSimple", ckpt_name="sd\\v1-5-pruned.safetensors"),
+    "5": node("EmptyLatentImage", width=512, height=768, batch_size=1),
+    "6": node("CLIPTextEncode", text="a bottle", clip=["12", 0]),
+    "7": node("CLIPTextEncode", text=["13", 0], clip=["12", 0]),
+    "8": node("VAEDecode", samples=["3", 0], vae=["4", 2]),
+    "9": node("SaveImage", filename_prefix="x", images=["8", 0]),
+    "10": node(
+        "LoraLoader",
+        lora_name="ink.safetensors",
+        strength_model=0.8,
+        strength_clip=0.5,
+        model=["11", 0],
+        clip=["11", 1],
+    ),
+    "11": node(
+        "LoraLoader",
+        lora_name="b-2.safetensors",
+        strength_model=1,
+        strength_clip=1,
+        model=["4", 0],
+        clip=["4", 1],
+    ),
+    "12": node("CLIPSetLastLayer", stop_at_clip_layer=-2, clip=["10", 1]),
+    "13": node("PrimitiveString", value="text, watermark"),
 }
 
 
 CUSTOM = {
-    "1": {"class_type": "UNETLoader", "inputs": {"unet_name": "flux1-dev.safetensors"}},
-    "2": {"class_type": "CLIPTextEncode", "inputs": {"text": "a hill", "clip": ["9", 0]}},
-    "3": {"class_type": "FluxGuidance", "inputs": {"guidance": 3.5, "conditioning": ["2", 0]}},
-    "4": {"class_type": "BasicGuider", "inputs": {"model": ["1", 0], "conditioning": ["3", 0]}},
-    "5": {"class_type": "RandomNoise", "inputs": {"noise_seed": 99}},
-    "6": {"class_type": "KSamplerSelect", "inputs": {"sampler_name": "euler"}},
-    "7": {
-        "class_type": "BasicScheduler",
-        "inputs": {"scheduler": "simple", "steps": 20, "denoise": 1, "model": ["1", 0]},
-    },
-    "8": {"class_type": "EmptySD3LatentImage", "inputs": {"width": 1024, "height": 1024, "batch_size": 1}},
-    "10": {
-        "class_type": "SamplerCustomAdvanced",
-        "inputs": {
-            "noise": ["5", 0],
-            "guider": ["4", 0],
-            "sampler": ["6", 0],
-            "sigmas": ["7", 0],
-            "latent_image": ["8", 0],
-        },
-    },
-    "11": {"class_type": "VAEDecode", "inputs": {"samples": ["10", 0], "vae": ["12", 0]}},
-    "12": {"class_type": "VAELoader", "inputs": {"vae_name": "ae.safetensors"}},
-    "13": {"class_type": "SaveImage", "inputs": {"images": ["11", 0]}},
+    "1": node("UNETLoader", unet_name="flux1-dev.safetensors"),
+    "2": node("CLIPTextEncode", text="a hill", clip=["9", 0]),
+    "3": node("FluxGuidance", guidance=3.5, conditioning=["2", 0]),
+    "4": node("BasicGuider", model=["1", 0], conditioning=["3", 0]),
+    "5": node("RandomNoise", noise_seed=99),
+    "6": node("KSamplerSelect", sampler_name="euler"),
+    "7": node("BasicScheduler", scheduler="simple", steps=20, denoise=1, model=["1", 0]),
+    "8": node("EmptySD3LatentImage", width=1024, height=1024, batch_size=1),
+    "10": node(
+        "SamplerCustomAdvanced",
+        noise=["5", 0],
+        guider=["4", 0],
+        sampler=["6", 0],
+        sigmas=["7", 0],
+        latent_image=["8", 0],
+    ),
+    "11": node("VAEDecode", samples=["10", 0], vae=["12", 0]),
+    "12": node("VAELoader", vae_name="ae.safetensors"),
+    "13": node("SaveImage", images=["11", 0]),
 }
 
 

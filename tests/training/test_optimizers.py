@@ -94,15 +94,20 @@ def assert_same(one: Run, other: Run) -> None:
         assert torch.equal(left, right)
 
 
-@pytest.mark.parametrize("changes", [*({"optimizer_type": name} for name in HERE), *OTHER_FORMS], ids=str)
-def test_saved_and_loaded_it_goes_on_to_the_same_bits(changes: dict) -> None:
-    settings = settings_of(**changes)
+def goes_on(settings: OptimizerGroup) -> Run:
+    """Nine steps at once, which are those of a run that was saved and loaded after four."""
     whole, first, second = Run(settings), Run(settings), Run(settings)
     whole.learn(0, 9)
     first.learn(0, 4)
     second.restore(first.saved())
     second.learn(4, 9)
     assert_same(whole, second)
+    return whole
+
+
+@pytest.mark.parametrize("changes", [*({"optimizer_type": name} for name in HERE), *OTHER_FORMS], ids=str)
+def test_saved_and_loaded_it_goes_on_to_the_same_bits(changes: dict) -> None:
+    whole = goes_on(settings_of(**changes))
     assert not torch.equal(whole.weights[1], fresh()[1])
     assert all(torch.isfinite(weight).all() for weight in whole.weights)
 
@@ -296,12 +301,6 @@ def test_what_has_no_effect_is_said(make_config: ConfigMaker, changes: dict, wor
 @pytest.mark.parametrize("name", EIGHT_BIT)
 def test_those_of_bitsandbytes_go_on_to_the_same_bits(name: str) -> None:
     pytest.importorskip("bitsandbytes")
-    settings = settings_of(optimizer_type=name, optimizer_args=("min_8bit_size=16",))
-    whole, first, second = Run(settings), Run(settings), Run(settings)
-    whole.learn(0, 9)
-    first.learn(0, 4)
-    second.restore(first.saved())
-    second.learn(4, 9)
-    assert_same(whole, second)
+    whole = goes_on(settings_of(optimizer_type=name, optimizer_args=("min_8bit_size=16",)))
     kept = whole.optimizer.state[whole.weights[1]]["state1"].dtype
     assert kept == (torch.uint8 if "8bit" in name else torch.float32)
