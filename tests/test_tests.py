@@ -1,0 +1,49 @@
+"""What the tests themselves keep to: short files, a listed store of what they share, no patching of insides."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.support.serving import CHECKOUT
+
+TESTS = CHECKOUT / "tests"
+LINES, LINES_OF = 400, {"test_architecture.py": 500}  # its tables of what must fail
+OF_OTHERS = {"_seek"}  # Pillow counts the frames of a GIF with it
+
+
+def private_names_patched(text: str) -> Iterator[str]:
+    """The names that are set on somebody else's module, class or object, and begin with one underscore."""
+    for node in ast.walk(ast.parse(text)):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "setattr"
+        ):
+            strings = [arg.value for arg in node.args[:2] if isinstance(arg, ast.Constant)]
+            names = [str(string).rpartition(".")[2] for string in strings]
+            yield from (name for name in names if re.match(r"_[^_]", name) and name not in OF_OTHERS)
+
+
+def files() -> list[Path]:
+    return sorted(TESTS.rglob("*.py"))
+
+
+def test_no_test_patches_a_private_name() -> None:
+    found = {path.name: list(private_names_patched(path.read_text("utf-8"))) for path in files()}
+    assert {name: names for name, names in found.items() if names} == {}
+    assert list(private_names_patched("patch.setattr(loop, '_losses', 1)")) == ["_losses"]
+    assert list(private_names_patched("patch.setattr('a.b._losses', 1)")) == ["_losses"]
+
+
+def test_files_are_short() -> None:
+    lengths = {path.name: len(path.read_text("utf-8").splitlines()) for path in files()}
+    assert {name: n for name, n in lengths.items() if n > LINES_OF.get(name, LINES)} == {}
+
+
+def test_what_is_shared_is_listed() -> None:
+    index = (TESTS / "support" / "README.md").read_text("utf-8")
+    modules = [path.stem for path in (TESTS / "support").glob("*.py")]
+    assert [name for name in modules if f"`{name}`" not in index] == []
