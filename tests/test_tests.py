@@ -1,4 +1,4 @@
-"""What the tests themselves keep to: short files, a listed store of what they share, no patching of insides."""
+"""What the tests themselves keep to: short files, an index of what they share, no patching of insides."""
 
 from __future__ import annotations
 

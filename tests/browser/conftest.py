@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.chromium import find_chromium
 from tests.support.gradio_leftovers import IGNORE
+from tests.support.page import PATIENCE, OpenPage, tab
 from tests.support.serving import App, running_app
 
 ARGUMENTS = [
@@ -22,13 +22,9 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE = 300_000
-"""Milliseconds; a slow machine must not fail a test of something else."""
 
 FIRST_TIER = {"test_tour.py", "test_generate.py"}
 """What runs at each change; the others are slow."""
-
-OpenPage = Callable[[], Page]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -83,84 +79,3 @@ def open_page(app: App, browser: Browser) -> Iterator[OpenPage]:
     context.close()
     assert not errors
     assert not strangers
-
-
-def tab(page: Page, name: str) -> Locator:
-    return page.get_by_role("tab", name=name, exact=True)
-
-
-def go_to(page: Page, name: str) -> None:
-    tab(page, name).click()
-    expect(tab(page, name)).to_have_attribute("aria-selected", "true")
-
-
-def upload(page: Page, files: list[Path]) -> None:
-    with page.expect_response(lambda response: "/upload" in response.url):
-        page.locator("#upload-files input[type=file]").set_input_files(files)
-
-
-def box(page: Page, elem_id: str) -> Locator:
-    """The field of a Textbox, of one line or more."""
-    return page.locator(f"#{elem_id} textarea, #{elem_id} input")
-
-
-def write(page: Page, elem_id: str, text: str) -> None:
-    """Type into a field and leave it, as people do: Gradio takes the value over a moment later."""
-    box(page, elem_id).fill(text)
-    box(page, elem_id).press("Tab")
-
-
-def fill_training(page: Page, *, kind: str, name: str, steps: int) -> None:
-    """The questions of the Upload tab, and a length from the Train tab's settings."""
-    page.locator("#upload-kind label", has_text=re.compile(kind)).click()
-    write(page, "upload-name", name)
-    go_to(page, "Train")
-    write(page, "train-max_train_steps", str(steps))
-    go_to(page, "Upload")
-
-
-def pictures_are_drawn(page: Page, selector: str, count: int) -> None:
-    """So many pictures, all of them loaded and with pixels in them."""
-    pictures = page.locator(f"{selector} img")
-    expect(pictures).to_have_count(count)
-    for number in range(count):
-        picture = pictures.nth(number)
-        picture.scroll_into_view_if_needed()
-        page.wait_for_function(
-            "image => image.complete && image.naturalWidth > 0", arg=picture.element_handle()
-        )
-        assert picture.get_attribute("alt")
-
-
-NAMELESS = """() => {
-  const name = (element) => [
-    element.getAttribute('aria-label'), element.title, element.innerText, element.placeholder,
-    ...(element.getAttribute('aria-labelledby') || '').split(' ').filter(Boolean)
-      .map((id) => document.getElementById(id)?.innerText),
-    ...[...(element.labels || [])].map((label) => label.innerText || label.textContent),
-    ...[...element.querySelectorAll('[aria-label], img[alt], svg title')]
-      .map((inner) => inner.getAttribute('aria-label') || inner.alt || inner.textContent),
-  ].some((text) => text && text.trim());
-  const seen = (element) => element.offsetParent !== null && element.type !== 'hidden';
-  const kinds = 'button, input, textarea, select, a[href], [role=progressbar]';
-  const controls = [...document.querySelectorAll(kinds)];
-  const ours = [...document.querySelectorAll('.panel img')];
-  return {
-    controls: controls.filter(seen).length,
-    nameless: controls.filter((c) => seen(c) && !name(c)).map((c) => c.outerHTML.slice(0, 160)),
-    pictures: ours.filter((i) => !(i.alt.trim() || i.getAttribute('role') === 'presentation'))
-      .map((i) => i.outerHTML.slice(0, 160)),
-    headings: document.querySelectorAll('h1').length,
-    wider: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-  };
-}"""
-
-
-def is_accessible(page: Page) -> None:
-    """Every control and picture that is seen has a name, there is one h1, and nothing sticks out sideways."""
-    found = page.evaluate(NAMELESS)
-    assert found["controls"] > 5
-    assert found["nameless"] == []
-    assert found["pictures"] == []
-    assert found["headings"] == 1
-    assert found["wider"] <= 0

@@ -20,7 +20,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, expect
 
-from tests.browser.conftest import PATIENCE, tab
+from tests.support.page import PATIENCE, tab
 from tests.support.serving import App, running_app
 
 USER, PASSWORD = "studio", "correct horse"

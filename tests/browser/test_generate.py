@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import OpenPage, box, go_to, is_accessible, pictures_are_drawn, write
+from tests.support.page import OpenPage, box, go_to, is_accessible, pictures_are_drawn, write
 
 PHONE = {"width": 390, "height": 844}
 FROM_A1111 = (

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from safetensors.numpy import save_file
 
-from tests.browser.conftest import OpenPage, box, go_to, is_accessible, write
+from tests.support.page import OpenPage, box, go_to, is_accessible, write
 from tests.support.serving import CHECKOUT
 
 FOX = CHECKOUT / "examples" / "ink" / "fox.png"

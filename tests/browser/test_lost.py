@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import PATIENCE, OpenPage, box, go_to, tab, upload, write
+from tests.support.page import PATIENCE, OpenPage, box, go_to, tab, upload, write
 from tests.support.serving import CHECKOUT, App, running_app, start_again
 
 INK = sorted((CHECKOUT / "examples" / "ink").glob("*.png"))[:3]

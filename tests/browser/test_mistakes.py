@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 from safetensors.numpy import save_file
 
-from tests.browser.conftest import OpenPage, box, go_to, pictures_are_drawn, upload, write
+from tests.support.page import OpenPage, box, go_to, pictures_are_drawn, upload, write
 from tests.support.serving import CHECKOUT
 
 FOX = CHECKOUT / "examples" / "ink" / "fox.png"

@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.browser.conftest import OpenPage, fill_training, go_to, pictures_are_drawn, write
+from tests.support.page import OpenPage, fill_training, go_to, pictures_are_drawn, write
 
 NAME = "Ink <b>x</b> ${document.body.id='evaluated'}"
 """As a LoRA can be called: shown to others, so it must stay text."""

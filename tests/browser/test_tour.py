@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.browser.conftest import (
+from tests.support.page import (
     OpenPage,
     box,
     fill_training,

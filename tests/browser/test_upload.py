@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import OpenPage, box, go_to, tab, upload, write
+from tests.support.page import OpenPage, box, go_to, tab, upload, write
 from tests.support.serving import CHECKOUT
 
 INK = sorted((CHECKOUT / "examples" / "ink").glob("*.png"))[:4]

@@ -10,8 +10,8 @@ import pytest
 from lora_studio.cli import doctor
 from lora_studio.errors import ConfigError
 from lora_studio.settings import Settings
-from tests.cli.conftest import Command
 from tests.conftest import StudioFolders
+from tests.support.command import Command
 
 
 def settings() -> Settings:

@@ -15,8 +15,8 @@ from lora_studio.cli.image_options import parse_lora, parse_size
 from lora_studio.errors import ConfigError
 from lora_studio.images import image_metadata
 from lora_studio.request import LoraUse
-from tests.cli.conftest import Command
 from tests.conftest import StudioFolders
+from tests.support.command import Command
 
 SMALL = ("--size", "64x64", "--steps", "2", "--seed", "5")
 

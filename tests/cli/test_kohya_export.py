@@ -10,8 +10,8 @@ import pytest
 from lora_studio.config import TrainConfig
 from lora_studio.data.training_set.folders import read_folder
 from lora_studio.kohya_config import read_file
-from tests.cli.conftest import Command
 from tests.support import sd_scripts_rules as theirs
+from tests.support.command import Command
 from tests.support.tiny import make_pictures
 
 

@@ -12,8 +12,8 @@ import pytest
 from lora_studio.kohya_config import from_toml
 from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.parsing.toml_text import write_value
-from tests.cli.conftest import Command
 from tests.conftest import StudioFolders
+from tests.support.command import Command
 from tests.support.tiny import make_pictures
 
 CHECKOUT = Path(__file__).resolve().parents[1] / "jobs" / "sd_scripts_checkout"

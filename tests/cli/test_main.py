@@ -13,8 +13,8 @@ import lora_studio.cli.list
 from lora_studio import __version__
 from lora_studio.cli.main import COMMANDS
 from lora_studio.errors import StoreError
-from tests.cli.conftest import Command
 from tests.conftest import StudioFolders
+from tests.support.command import Command
 from tests.support.serving import CHECKOUT
 from tests.support.waiting import PATIENCE
 

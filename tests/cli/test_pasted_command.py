@@ -21,8 +21,8 @@ from lora_studio.config import TrainConfig
 from lora_studio.errors import ConfigError, StudioError
 from lora_studio.kohya_config import from_toml
 from lora_studio.kohya_config.options import OPTIONS
-from tests.cli.conftest import Command
 from tests.conftest import StudioFolders
+from tests.support.command import Command
 from tests.support.kohya_presets import preset
 from tests.support.tiny import make_pictures
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lora_studio.settings import Settings
-from tests.cli.conftest import QUICK, Command
+from tests.support.command import QUICK, Command
 
 
 def test_a_plan_is_printed_and_nothing_is_left(command: Command, tiny_base: Path, pictures: Path) -> None:

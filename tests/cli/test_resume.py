@@ -13,7 +13,7 @@ from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.records import JobStatus
 from lora_studio.studio import open_studio
 from lora_studio.training_request import StartTraining
-from tests.cli.conftest import Command, stored_job
+from tests.support.command import Command, stored_job
 from tests.support.waiting import PATIENCE
 
 STEPS = 30

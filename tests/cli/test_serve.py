@@ -7,7 +7,7 @@ import runpy
 from lora_studio.cli.main import build_parser
 from lora_studio.cli.serve import options_for_app
 from lora_studio.settings import CHECKOUT
-from tests.cli.conftest import Command
+from tests.support.command import Command
 
 
 def test_app_py_understands_every_option() -> None:

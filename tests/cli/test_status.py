@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lora_studio.cli.console.text_table import draw_table
-from tests.cli.conftest import Command, stored_job
+from tests.support.command import Command, stored_job
 
 
 def test_nothing_yet(command: Command) -> None:

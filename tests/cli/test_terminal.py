@@ -15,8 +15,8 @@ import pytest
 import lora_studio.cli.list
 from lora_studio.cli.console.terminal import SteadyStream, has_reader, steady_output
 from lora_studio.settings import Settings
-from tests.cli.conftest import Command
 from tests.conftest import StudioFolders
+from tests.support.command import Command
 from tests.support.library_entries import write_lora
 from tests.support.serving import CHECKOUT
 

@@ -9,8 +9,8 @@ from PIL import Image
 
 from lora_studio.cli.tour import EXAMPLES
 from lora_studio.settings import CHECKOUT
-from tests.cli.conftest import Command
 from tests.conftest import StudioFolders
+from tests.support.command import Command
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

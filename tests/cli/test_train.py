@@ -17,8 +17,8 @@ from PIL import Image
 from lora_studio.cli.train import find_files, parse_setting
 from lora_studio.errors import ConfigError, DatasetError
 from lora_studio.lora.file.lora_files import find_file, read_header
-from tests.cli.conftest import QUICK, Command, stored_job
 from tests.conftest import StudioFolders
+from tests.support.command import QUICK, Command, stored_job
 from tests.support.serving import CHECKOUT
 from tests.support.tiny import make_pictures
 from tests.support.waiting import PATIENCE

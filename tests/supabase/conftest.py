@@ -3,49 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from tests.support.supabase import places, vendor
-from tests.support.supabase.access import become
 from tests.support.supabase.cluster import BOOTSTRAP, MIGRATIONS, Cluster, running_cluster
-from tests.support.supabase.mirroring import Home, open_home
+from tests.support.supabase.databases import BARE, TEMPLATE, Postgres
+from tests.support.supabase.mirroring import Home, Open, Rows, open_home
 from tests.support.supabase.server import Server
 from tests.support.supabase.vendor import Lite, Programs, running_lite
 
-Open = Callable[..., Home]
-Rows = Callable[..., list[tuple[Any, ...]]]
-BARE, TEMPLATE = "bare", "template_studio"
 _numbers = itertools.count(1)
-
-
-@dataclass(frozen=True)
-class Postgres:
-    """One database: bootstrap and migrations are in it, rows are not. `connect` is the superuser's way in."""
-
-    cluster: Cluster
-    name: str
-
-    @property
-    def url(self) -> str:
-        return self.cluster.url(self.name)
-
-    def connect(self) -> psycopg.Connection[Any]:
-        return self.cluster.connect(self.name)
-
-    @contextmanager
-    def acting(self, role: str, user_id: object = "") -> Iterator[psycopg.Connection[Any]]:
-        """A transaction in somebody's name, as the Data API makes one for each request."""
-        claims = {"role": role, **({"sub": str(user_id)} if user_id else {})}
-        with self.connect() as connection, connection.transaction():
-            become(connection.cursor(), claims)
-            yield connection
 
 
 @pytest.fixture(scope="session")

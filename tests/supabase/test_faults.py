@@ -32,8 +32,8 @@ from lora_studio.store.supabase_errors import (
     Unreachable,
     seconds_of,
 )
-from tests.supabase.conftest import Postgres
 from tests.support.serving import CHECKOUT
+from tests.support.supabase.databases import Postgres
 from tests.support.supabase.faulty import HALF, ON_THE_WIRE, Answering, Faulty, misbehaving
 from tests.support.supabase.mirroring import QUICK, Home, open_home, step
 from tests.support.supabase.server import Server

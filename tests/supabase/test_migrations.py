@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.supabase.conftest import BARE, Postgres
 from tests.support.supabase.cluster import MIGRATIONS, Cluster
+from tests.support.supabase.databases import BARE, Postgres
 from tests.support.supabase.vendor import CLI, Programs
 
 VERSIONS = [path.name[:14] for path in sorted(MIGRATIONS.glob("*.sql"))]

@@ -12,9 +12,9 @@ from lora_studio.errors import StoreError
 from lora_studio.events import Failed, Noted, Paused, Stopped
 from lora_studio.jobs.supabase.push import Pace
 from lora_studio.records import JobStatus
-from tests.supabase.conftest import Open, Postgres, Rows
+from tests.support.supabase.databases import Postgres
 from tests.support.supabase.faulty import Faulty
-from tests.support.supabase.mirroring import open_home, step
+from tests.support.supabase.mirroring import Open, Rows, open_home, step
 from tests.support.supabase.server import Server
 from tests.support.waiting import PATIENCE, until
 

@@ -14,8 +14,7 @@ from PIL import Image
 
 from lora_studio.errors import BrokenFile, ModelFileError, StoreError
 from lora_studio.jobs.supabase import storage_uploads
-from tests.supabase.conftest import Open, Rows
-from tests.support.supabase.mirroring import Home, open_home, write_lora
+from tests.support.supabase.mirroring import Home, Open, Rows, open_home, write_lora
 from tests.support.supabase.server import Server
 from tests.support.waiting import PATIENCE, until
 

@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg import errors
 
-from tests.supabase.conftest import Postgres
 from tests.support.supabase.cluster import BOOTSTRAP, MIGRATIONS, Cluster
+from tests.support.supabase.databases import Postgres
 from tests.support.supabase.rows import add_job, add_lora, insert, job_row
 
 TABLES = ("loras", "training_jobs", "job_events", "generated_images")

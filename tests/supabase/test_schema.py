@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from psycopg import errors
 
 from lora_studio.records import JobStatus
-from tests.supabase.conftest import Postgres
 from tests.support.supabase.cluster import MIGRATIONS
+from tests.support.supabase.databases import Postgres
 from tests.support.supabase.rows import add_lora, job_row, upsert
 
 

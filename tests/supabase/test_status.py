@@ -18,8 +18,8 @@ from lora_studio.cli.main import main
 from lora_studio.events import Failed, Finished, Stopped
 from lora_studio.settings import Settings
 from tests.conftest import StudioFolders
-from tests.supabase.conftest import Postgres
 from tests.support.serving import CHECKOUT
+from tests.support.supabase.databases import Postgres
 from tests.support.supabase.mirroring import Home, open_home
 from tests.support.supabase.server import Server
 from tests.support.waiting import PATIENCE

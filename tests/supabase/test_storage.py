@@ -19,8 +19,8 @@ from storage3.types import FileOptions
 from tusclient import client as tus
 from tusclient.exceptions import TusCommunicationError
 
-from tests.supabase.conftest import Postgres
 from tests.support.supabase.clients import Clients, clients_of
+from tests.support.supabase.databases import Postgres
 from tests.support.supabase.server import Server
 
 BYTES: FileOptions = {"content-type": "application/octet-stream"}

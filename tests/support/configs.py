@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from lora_studio.config import TrainConfig
@@ -28,6 +29,8 @@ ESTIMATE = TrainingEstimate(
     disk_bytes=12_000_000,
     device="CPU",
 )
+
+ConfigMaker = Callable[..., TrainConfig]
 
 
 def config(**changes: object) -> TrainConfig:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lora_studio.config import TrainConfig
+from tests.support.configs import ConfigMaker
 from tests.support.tiny import make_pictures, tiny_values
-
-ConfigMaker = Callable[..., TrainConfig]
 
 
 @pytest.fixture(autouse=True)

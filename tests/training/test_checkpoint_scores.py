@@ -16,7 +16,7 @@ from lora_studio.trainer import train
 from lora_studio.training.evaluation.checkpoint_scores import CheckpointScorer, likeness
 from lora_studio.training.evaluation.previews import PreviewSampler, write_picture
 from lora_studio.training.model import load_engine
-from tests.training.conftest import ConfigMaker
+from tests.support.configs import ConfigMaker
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from lora_studio.events import (
     Stopped,
 )
 from lora_studio.training.measure import measure
+from tests.support.configs import ConfigMaker
 from tests.support.hub_server import PIECE, HubServer, only_hub
 from tests.support.runs import of, run_until
-from tests.training.conftest import ConfigMaker
 
 
 @pytest.fixture

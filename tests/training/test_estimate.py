@@ -9,9 +9,8 @@ from lora_studio.errors import ConfigError, DatasetError
 from lora_studio.events import Event
 from lora_studio.trainer import train
 from lora_studio.training.measure import measure
-from tests.support.configs import ESTIMATE
+from tests.support.configs import ESTIMATE, ConfigMaker
 from tests.support.tiny import make_pictures
-from tests.training.conftest import ConfigMaker
 
 
 @pytest.mark.parametrize(

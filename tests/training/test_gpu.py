@@ -8,7 +8,7 @@ from diffusers import StableDiffusionPipeline
 
 from lora_studio.events import Event, Started
 from lora_studio.trainer import train
-from tests.training.conftest import ConfigMaker
+from tests.support.configs import ConfigMaker
 
 pytestmark = pytest.mark.gpu
 

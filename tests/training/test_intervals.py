@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lora_studio.training.evaluation.intervals import checkpoint_steps, preview_steps, validation_steps
-from tests.training.conftest import ConfigMaker
+from tests.support.configs import ConfigMaker
 
 
 @pytest.mark.parametrize(

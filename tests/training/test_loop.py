@@ -15,8 +15,8 @@ from lora_studio.training.model import Engine, load_engine
 from lora_studio.training.optimization.lr_schedules import build_schedule
 from lora_studio.training.optimization.optimizers import build_optimizer
 from lora_studio.training.preparation.training_data import TrainingData, prepare_data
+from tests.support.configs import ConfigMaker
 from tests.support.runs import run_steps
-from tests.training.conftest import ConfigMaker
 
 
 def load(config) -> tuple[Engine, TrainingData]:

@@ -11,7 +11,7 @@ from lora_studio.config_groups import OptimizerGroup
 from lora_studio.errors import ConfigError
 from lora_studio.training.optimization.lr_schedules import build_schedule, learning_rate
 from lora_studio.training.optimization.optimizers import build_optimizer
-from tests.training.conftest import ConfigMaker
+from tests.support.configs import ConfigMaker
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "lr_schedules.json").read_text())["schedules"]
 REFUSED = {

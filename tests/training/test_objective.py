@@ -13,7 +13,7 @@ from lora_studio.families.base_files.locate import find_base
 from lora_studio.runtime import find_device
 from lora_studio.training.model import Engine, load_engine
 from lora_studio.training.objective import TrainingBatch, draw, sample_losses
-from tests.training.conftest import ConfigMaker
+from tests.support.configs import ConfigMaker
 
 
 def sample(index: int = 0, epoch: int = 1, repeat: int = 0, weight: float = 1.0) -> Sample:

@@ -12,7 +12,7 @@ from lora_studio.errors import ConfigError
 from lora_studio.training.ignored_settings import ignored_settings
 from lora_studio.training.optimization.lr_schedules import build_schedule
 from lora_studio.training.optimization.optimizers import build_optimizer, describe, optimizer_mode
-from tests.training.conftest import ConfigMaker
+from tests.support.configs import ConfigMaker
 
 EIGHT_BIT = tuple(name for name in KNOWN_OPTIMIZERS if "8bit" in name or name.startswith("Paged"))
 HERE = tuple(name for name in KNOWN_OPTIMIZERS if name not in EIGHT_BIT)

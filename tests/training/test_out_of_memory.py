@@ -15,8 +15,8 @@ from lora_studio.runtime import find_device
 from lora_studio.trainer import TrainResult, train
 from lora_studio.training import loop, out_of_memory
 from lora_studio.training.model import load_engine
+from tests.support.configs import ConfigMaker
 from tests.support.runs import of, run, state_folder_of, tensor_hash, warnings
-from tests.training.conftest import ConfigMaker
 
 
 @pytest.fixture

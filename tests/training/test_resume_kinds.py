@@ -9,9 +9,9 @@ import pytest
 from lora_studio.config import TrainConfig
 from lora_studio.events import Event, StepDone
 from lora_studio.trainer import TrainResult, train
+from tests.support.configs import ConfigMaker
 from tests.support.runs import of, state_folder_of, tensor_hash
 from tests.support.tiny import make_tiny
-from tests.training.conftest import ConfigMaker
 from tests.training.test_optimizers import HERE
 
 pytestmark = pytest.mark.slow

@@ -16,9 +16,9 @@ from lora_studio.events import (
 from lora_studio.lora.run_states import state_files, state_folder
 from lora_studio.trainer import train
 from lora_studio.training.resuming.compatibility import check_pictures
+from tests.support.configs import ConfigMaker
 from tests.support.runs import paused_at, state_folder_of, tensor_hash
 from tests.support.tiny import make_pictures, make_tiny_base
-from tests.training.conftest import ConfigMaker
 
 
 @pytest.mark.slow

@@ -21,8 +21,8 @@ from lora_studio.trainer import train
 from lora_studio.training import loop
 from lora_studio.training.resuming import rollback
 from lora_studio.training.train_state import read_newest, read_state
+from tests.support.configs import ConfigMaker
 from tests.support.runs import of, run, state_folder_of, tensor_hash, warnings
-from tests.training.conftest import ConfigMaker
 
 Losses = Callable[..., torch.Tensor]
 

@@ -11,7 +11,7 @@ from lora_studio.training.loop import Loop
 from lora_studio.training.optimization.lr_schedules import build_schedule
 from lora_studio.training.optimization.optimizers import build_optimizer
 from tests.invariant.test_engine import data_for, engine_for
-from tests.training.conftest import ConfigMaker
+from tests.support.configs import ConfigMaker
 
 
 def scaled_loop(make_config: ConfigMaker, scale: float, **changes: object) -> Loop:

@@ -30,9 +30,9 @@ from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.lora.run_states import state_files
 from lora_studio.trainer import train
 from lora_studio.training.train_state import MARK, read_newest, read_state
+from tests.support.configs import ConfigMaker
 from tests.support.runs import ALL_ON, of, once, paused_at, state_folder_of, tensor_hash
 from tests.support.tiny import make_pictures
-from tests.training.conftest import ConfigMaker
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,9 @@ from lora_studio.events import (
 )
 from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.trainer import train
+from tests.support.configs import ConfigMaker
 from tests.support.refusals import refused
 from tests.support.runs import of, run_until
-from tests.training.conftest import ConfigMaker
 
 
 def notes(events: list[Event]) -> list[str]:

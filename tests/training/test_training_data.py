@@ -22,8 +22,8 @@ from lora_studio.training.objective import draw
 from lora_studio.training.preparation.latent_cache_key import encoder_mark
 from lora_studio.training.preparation.training_data import TrainingData, captions_of, prepare_data
 from tests.conftest import StudioFolders
+from tests.support.configs import ConfigMaker
 from tests.support.tiny import make_pictures
-from tests.training.conftest import ConfigMaker
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "steps_examples.json").read_text())["examples"]
 

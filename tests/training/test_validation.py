@@ -13,8 +13,8 @@ from lora_studio.training.evaluation.validation import Validation, validation_ti
 from lora_studio.training.model import Engine, load_engine
 from lora_studio.training.objective import sizes_of
 from lora_studio.training.preparation.training_data import prepare_data
+from tests.support.configs import ConfigMaker
 from tests.support.tiny import make_tiny
-from tests.training.conftest import ConfigMaker
 
 HALF = {"validation_split": 0.5, "validation_seed": 7}
 

@@ -10,7 +10,7 @@ import pytest
 from lora_studio.records import DatasetRecord, ImageRecord, LoraRecord
 from lora_studio.ui.widgets import cards
 from lora_studio.ui.widgets.html_templates import TEMPLATES, file_url, fill
-from tests.ui.test_training_views import NASTY, parse
+from tests.support.html import NASTY, parse
 
 LORA = LoraRecord(
     id="ab" * 32,

@@ -14,7 +14,7 @@ from lora_studio.studio import Studio
 from lora_studio.ui.generate.grid_fields import EXAMPLES, build_grid
 from lora_studio.ui.generate.style_tiles import dress, sizes, tiles, undress
 from lora_studio.ui.generate.token_counter import token_count
-from tests.ui.test_training_views import parse
+from tests.support.html import parse
 
 
 @pytest.mark.parametrize("base", ["starter", "sd15"])

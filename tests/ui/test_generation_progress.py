@@ -17,8 +17,8 @@ from lora_studio.records import ImageRecord
 from lora_studio.studio import Studio
 from lora_studio.ui.generate import generation_progress
 from lora_studio.ui.refresh import QUICK_SECONDS, SECONDS, PageRefresh
+from tests.support.html import parse
 from tests.support.waiting import PATIENCE
-from tests.ui.test_training_views import parse
 
 WAITING = GenerationJob(id="a", title="a <dog>", ahead=2)
 RUNNING = GenerationJob(

@@ -16,7 +16,7 @@ from lora_studio.studio import Studio
 from lora_studio.ui.client_input.picture_input import kept_picture, take_picture
 from lora_studio.ui.generate.img2img import easel, fitting_size, placed
 from lora_studio.ui.generate.png_info import recalled
-from tests.ui.test_training_views import parse
+from tests.support.html import parse
 
 A1111 = (
     "a lighthouse <lora:sea:0.8>\nNegative prompt: fog\n"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from xml.etree import ElementTree
 
 import pytest
 
 from lora_studio.events import Event, PhaseAdvanced, PreviewSaved, Started, Validated
 from lora_studio.records import JobRecord, JobStatus, StoredEvent
 from lora_studio.ui.train import training_views
+from tests.support.html import NASTY, parse
 
 JOB = JobRecord(
     id="a1b2c3",
@@ -25,7 +25,6 @@ JOB = JobRecord(
     loss=0.12345,
     seconds_left=33.4,
 )
-NASTY = """<img src=x onerror="alert(1)">${alert(1)}'`\\u"""
 
 
 def stored(*events: Event) -> list[StoredEvent]:
@@ -36,15 +35,6 @@ def preview(step: int, prompt: str = "a cat") -> PreviewSaved:
     return PreviewSaved(
         step=step, path=f"/m/lora {step}.png", base_path=f"/m/base{step}.png", prompt=prompt, seed=1
     )
-
-
-def parse(html: str) -> ElementTree.Element:
-    """Our HTML with the few void tags closed, as XML: proves that nothing breaks out of its place."""
-    import re
-
-    closed = re.sub(r"<(img|br|input)\b((?:\"[^\"]*\"|[^>\"])*)>", r"<\1\2/>", html)
-    closed = re.sub(r"\s(open)([\s>])", r' \1="\1"\2', closed)
-    return ElementTree.fromstring(f"<root>{closed}</root>")
 
 
 def test_the_card_says_what_is_going_on() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -94,6 +94,10 @@ class Home:
         Image.fromarray(noise).save(path)
         facts = {"seed": 7, "width": side, "height": side, "infotext": ""}
         return self.gallery.add_image(GeneratedImage(path=str(path), request=request, **facts)).id
+
+
+Open = Callable[..., Home]
+Rows = Callable[..., list[tuple[Any, ...]]]
 
 
 @contextmanager

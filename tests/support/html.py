@@ -1,0 +1,16 @@
+"""Our HTML read as XML, and a text that would break out of it."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+NASTY = """<img src=x onerror="alert(1)">${alert(1)}'`\\u"""
+
+
+def parse(html: str) -> ElementTree.Element:
+    """Our HTML with the few void tags closed, as XML: proves that nothing breaks out of its place."""
+    import re
+
+    closed = re.sub(r"<(img|br|input)\b((?:\"[^\"]*\"|[^>\"])*)>", r"<\1\2/>", html)
+    closed = re.sub(r"\s(open)([\s>])", r' \1="\1"\2', closed)
+    return ElementTree.fromstring(f"<root>{closed}</root>")
