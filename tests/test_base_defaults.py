@@ -292,7 +292,7 @@ def test_the_page_knows_the_size_of_a_base_of_ones_own(settings: Settings) -> No
     from lora_studio.ui.generate.generate_requests import defaults_of
 
     sdxl_file(settings.bases / "mine.safetensors")
-    wanted = {"steps": "25", "guidance": "5", "width": "1024", "height": "1024"}
+    wanted = {"num_inference_steps": "25", "guidance_scale": "5", "width": "1024", "height": "1024"}
     assert defaults_of("mine.safetensors", settings) == wanted
     assert set(defaults_of("someone/else", settings).values()) == {"automatic"}
 

@@ -34,7 +34,7 @@ def test_a_job_is_shown_as_its_unstored_events_left_it(store: JobStore, job: Job
     assert laid_over(job, folder) is job
     EventSpool(folder).add([(step(3), 13.0), (step(4), 14.0)])
     seen = laid_over(job, folder)
-    assert (seen.step, seen.loss, seen.status) == (4, 0.25, JobStatus.RUNNING)
+    assert (seen.step, seen.loss, seen.status) == (4, 0.5, JobStatus.RUNNING)
     assert seen.progress > job.progress
     assert seen.revision > job.revision
     EventSpool(folder).add([(Finished(path="x", steps=10, seconds=1.0), 15.0)])
