@@ -250,7 +250,7 @@ def private_module_names(source: Source) -> Iterator[str]:
 VIOLATIONS: dict[Check, list[tuple[str, str]]] = {
     unknown_modules: [("lora_studio/extras.py", "")],
     imports_upwards_or_sideways: [
-        ("lora_studio/store/job_store.py", "from lora_studio.jobs.training_queue import JobQueue"),
+        ("lora_studio/store/job_store.py", "from lora_studio.jobs.training_queue import TrainingQueue"),
         ("lora_studio/store/job_store.py", "import lora_studio.data.training_set.folders"),
         ("lora_studio/store/job_store.py", "from lora_studio import data"),
         ("lora_studio/store/job_store.py", "from ..data import folders"),

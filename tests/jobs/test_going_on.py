@@ -33,13 +33,13 @@ PROGRAM = """
 import json, sys, time
 from pathlib import Path
 from lora_studio.config import TrainConfig
-from lora_studio.jobs.training_queue import JobQueue
+from lora_studio.jobs.training_queue import TrainingQueue
 from lora_studio.jobs.thread_worker import ThreadWorker
 from lora_studio.runtime import DeviceLease
 from lora_studio.store.database import Database
 from lora_studio.store.job_store import JobStore
 
-queue = JobQueue(JobStore(Database(Path(sys.argv[1]))), ThreadWorker(DeviceLease()), beat_seconds=0.05)
+queue = TrainingQueue(JobStore(Database(Path(sys.argv[1]))), ThreadWorker(DeviceLease()), beat_seconds=0.05)
 job = queue.submit(TrainConfig.from_json(json.loads(sys.argv[2])))
 queue.start()
 while queue.get(job.id).step < 5:

@@ -23,13 +23,13 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from lora_studio.config import TrainConfig
-from lora_studio.jobs.training_queue import JobQueue
+from lora_studio.jobs.training_queue import TrainingQueue
 from lora_studio.store.database import Database
 from lora_studio.store.job_store import JobStore
 from tests.support.stepping_worker import SteppingWorker
 
 worker = SteppingWorker()
-queue = JobQueue(JobStore(Database(Path(sys.argv[1]))), worker, beat_seconds=0.05)
+queue = TrainingQueue(JobStore(Database(Path(sys.argv[1]))), worker, beat_seconds=0.05)
 ids = [queue.submit(TrainConfig.from_json(__import__("json").loads(text))).id for text in sys.argv[2:]]
 queue.start()
 worker.go(3)

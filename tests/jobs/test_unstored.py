@@ -27,7 +27,7 @@ PROGRAM = """
 import json, sqlite3, sys, time
 from pathlib import Path
 from lora_studio.config import TrainConfig
-from lora_studio.jobs.training_queue import JobQueue
+from lora_studio.jobs.training_queue import TrainingQueue
 from lora_studio.store import database
 from lora_studio.store.job_store import JobStore
 from tests.support.stepping_worker import SteppingWorker
@@ -35,7 +35,7 @@ from tests.support.stepping_worker import SteppingWorker
 database.BUSY_SECONDS = 0.01
 path = Path(sys.argv[1])
 worker = SteppingWorker()
-queue = JobQueue(JobStore(database.Database(path)), worker, beat_seconds=60)
+queue = TrainingQueue(JobStore(database.Database(path)), worker, beat_seconds=60)
 job = queue.submit(TrainConfig.from_json(json.loads(sys.argv[2])))
 queue.start()
 worker.go(3)
