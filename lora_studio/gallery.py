@@ -202,8 +202,8 @@ class Gallery:
         return self._library.newest_images(limit)
 
     def drawn_before(self, requests: Sequence[GenerateRequest]) -> list[ImageRecord | None]:
-        """For each request, with all values filled in, the picture that it would draw again; None where there
-        is none."""
+        """The picture that each request, with all values filled in, would draw again; None where there is
+        none."""
         candidates = self._library.images_of_seeds(request.seed or 0 for request in requests)
         found = [
             next((record for record in candidates if is_drawn(request, record, self._settings)), None)

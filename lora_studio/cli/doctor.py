@@ -1,4 +1,4 @@
-"""`lora-studio doctor`: is this installation fit to work, and if not, what to do."""
+"""`lora-studio doctor`: checks of this installation, with advice on each problem."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """All checks, the quick ones first. One that breaks itself is a finding, not the end of the report."""
+    """The findings of all checks, the quick ones first. A check that breaks itself is a finding, not the end
+    of the report."""
     yield check_python()
     yield from check_packages()
     checks: tuple[Callable[[Settings], Finding], ...] = (
@@ -78,13 +79,13 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def check_python() -> Finding:
-    said = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.executable}"
+    version = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.executable}"
     fits = sys.version_info >= OLDEST_PYTHON and sys.maxsize > 2**32
-    return Finding(what="python", said=said, advice="" if fits else "Install 64-bit Python 3.11 or newer.")
+    return Finding(what="python", said=version, advice="" if fits else "Install 64-bit Python 3.11 or newer.")
 
 
 def check_packages(requirements: Path = CHECKOUT / "requirements.txt") -> Iterator[Finding]:
-    """Each line of requirements.txt against what is installed."""
+    """A finding for each line of requirements.txt that applies here."""
     from packaging.requirements import Requirement
 
     for line in requirements.read_text("utf-8").splitlines():
@@ -107,7 +108,7 @@ def check_packages(requirements: Path = CHECKOUT / "requirements.txt") -> Iterat
 
 
 def check_sd_scripts(settings: Settings) -> Finding:
-    """Only for those who have named one: the second engine."""
+    """The finding on the second engine, checked only where settings name it."""
     from lora_studio.jobs.sd_scripts.launch_files import find_checkout
 
     folder, python = find_checkout(settings)
@@ -139,9 +140,9 @@ def check_memory(settings: Settings) -> Finding:
     import psutil  # type: ignore[import-untyped]
 
     memory = psutil.virtual_memory()
-    said = f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB available"
+    available = f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB available"
     advice = "" if memory.available >= LEAST_MEMORY else "Close other programs; the starter needs about 2 GB."
-    return Finding(what="memory", said=said, advice=advice)
+    return Finding(what="memory", said=available, advice=advice)
 
 
 def check_database(settings: Settings) -> Finding:
@@ -161,14 +162,14 @@ def check_device(settings: Settings) -> Finding:
     device = find_device()
     memory = f", {device.memory_bytes / 1e9:.0f} GB" if device.memory_bytes else ""
     dtype = str(compute_dtype("auto", device)).removeprefix("torch.")
-    said = f"{device.title}{memory}, computes in {dtype}, {os.cpu_count()} CPU cores"
+    facts = f"{device.title}{memory}, computes in {dtype}, {os.cpu_count()} CPU cores"
     if device.kind == "cpu" and shutil.which("nvidia-smi"):
         return Finding(
             what="device",
-            said=f"{said}; there is an NVIDIA card, but this PyTorch can't use it",
+            said=f"{facts}; there is an NVIDIA card, but this PyTorch can't use it",
             advice="Start python3 launch.py with LORA_STUDIO_TORCH=cu130 (or cu126 for older cards).",
         )
-    return Finding(what="device", said=said)
+    return Finding(what="device", said=facts)
 
 
 def check_base(settings: Settings) -> Finding:

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def deliver(records: Sequence[ImageRecord], folder: str | None) -> list[Path]:
-    """Where the pictures are, copied into `folder` if there is one. Raises ConfigError."""
+    """The files of the pictures, copied into `folder` if there is one. Raises ConfigError."""
     return [_deliver(Path(record.path), folder) for record in records]
 
 

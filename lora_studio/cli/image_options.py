@@ -32,7 +32,7 @@ OPTIONS = {
     **{"width": "--size, width", "height": "--size, height", "count": "--count"},
     **{name: f"--{name.replace('_', '-')}" for name in PLAIN},
 }
-"""What people know the fields of a request by."""
+"""Options by the request's fields, for error messages."""
 LORA = re.compile(r"([^:@]+)(?:@(\d+))?(?::([^:]+))?(?::([^:]+))?")
 
 
@@ -64,13 +64,13 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for name in PLAIN:
         description = GenerateRequest.model_fields[name].description or ""
-        said = (description[0].lower() + description[1:]).rstrip(".").replace("%", "%%")
-        parser.add_argument(f"--{name.replace('_', '-')}", metavar="X", help=said)
+        sentence = (description[0].lower() + description[1:]).rstrip(".").replace("%", "%%")
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar="X", help=sentence)
 
 
-def build_request(arguments: argparse.Namespace, studio: Studio, **more: Any) -> GenerateRequest:
-    """The request in full; the LoRAs must be in the library. `more` are fields by name. Raises ConfigError,
-    StoreError and what a picture raises that can't be read."""
+def build_request(arguments: argparse.Namespace, studio: Studio, **fields: Any) -> GenerateRequest:
+    """The request in full; the LoRAs must be in the library. `fields` are further fields by name. Raises
+    ConfigError, StoreError, and UnknownFormat for a picture that can't be read."""
     found = [_lora_called(studio, text) for text in arguments.lora]
     uses, records = [use for use, _ in found], [record for _, record in found]
     width, height = parse_size(arguments.size) if arguments.size else (None, None)
@@ -87,7 +87,7 @@ def build_request(arguments: argparse.Namespace, studio: Studio, **more: Any) ->
         "sampler": arguments.sampler,
         **{name: getattr(arguments, name) for name in PLAIN},
         **_pictures(arguments, studio),
-        **more,
+        **fields,
     }
     start = _settings_of(arguments)
     if arguments.prompt is None and not start:
@@ -97,8 +97,8 @@ def build_request(arguments: argparse.Namespace, studio: Studio, **more: Any) ->
 
 
 def _lora_called(studio: Studio, text: str) -> tuple[LoraUse, LoraRecord]:
-    """What `--lora` means, with a slug or a title as name; a title may hold colons. Raises ConfigError,
-    StoreError."""
+    """The use and the record of `--lora`, with a slug or a title as name; a title may hold colons. Raises
+    ConfigError, StoreError."""
     names: list[LoraRecord] = []
 
     def find(name: str) -> str:
@@ -116,8 +116,9 @@ def _lora_called(studio: Studio, text: str) -> tuple[LoraUse, LoraRecord]:
 
 
 def parse_lora(text: str, find: Callable[[str], str] = str) -> LoraUse:
-    """`slug`, `slug:0.8`, `slug:0.8:0.5` (in the text encoder), each also with `@200` after the slug for a
-    checkpoint; `find` makes another name a slug. Raises ConfigError and what `find` raises but ValueError."""
+    """The use in `slug`, `slug:0.8`, `slug:0.8:0.5` (in the text encoder), each also with `@200` after the
+    slug for a checkpoint; `find` gives the slug of another name. Raises ConfigError, and whatever `find`
+    raises but ValueError."""
     match = LORA.fullmatch(text)
     try:
         if match is None:
@@ -148,8 +149,8 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def base_of(record: LoraRecord) -> str:
-    """The base model a LoRA was trained on: as its training.json says, which keeps the path of a folder, or
-    else by the name in the file."""
+    """The base model that a LoRA was trained on, from its training.json, which keeps the path of a folder, or
+    else from the file's metadata."""
     path = Path(record.path)
     notes = (path if path.is_dir() else path.parent) / "training.json"
     try:
@@ -160,7 +161,7 @@ def base_of(record: LoraRecord) -> str:
 
 
 def find_lora(studio: Studio, name: str) -> LoraRecord:
-    """By its slug or title. Raises StoreError with what there is."""
+    """The LoRA of a slug or title. Raises StoreError with a list of some."""
     try:
         return studio.gallery.find_lora(name)
     except StoreError:
@@ -168,8 +169,8 @@ def find_lora(studio: Studio, name: str) -> LoraRecord:
     try:
         return studio.gallery.find_lora(name)
     except StoreError as error:
-        known = ", ".join(record.slug for record in studio.gallery.loras()[:8])
-        hint = f"The library has {known}." if known else "The library is empty; train one first."
+        slugs = ", ".join(record.slug for record in studio.gallery.loras()[:8])
+        hint = f"The library has {slugs}." if slugs else "The library is empty; train one first."
         raise StoreError(error.message, hint) from None
 
 

@@ -1,4 +1,4 @@
-"""Parse the arguments, run one command, turn whatever happens into an exit code.
+"""Main program: parse the arguments, run one command, turn its result or error into an exit code.
 
 0 done, 1 a bug of ours, 2 something the user can put right, 130 stopped. Help and version load nothing heavy:
 each command imports what it needs when it runs.
@@ -35,12 +35,13 @@ COMMANDS = {
     "doctor": "check this installation and say what to do about each problem",
 }
 UNREADABLE, SHOWN = re.compile("[\ud800-\udfff]"), 120
-"""What Python makes of bytes in a file's name that the locale has no letter for."""
+"""Letters that stand in Python for bytes of a file's name which the locale has no letter for; letters of a
+name in a message."""
 BUG, USER_ERROR, STOPPED = 1, 2, 130
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser that says what is wrong in the one form all our errors have."""
+    """An argparse parser that reports errors in the one form all our errors have."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(USER_ERROR, f"error: {message}. See {self.prog} --help.\n")
@@ -96,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _unreadable(name: str) -> str:
-    """On a name that was read in another writing than it was given in."""
+    """A sentence on a name in another encoding than the locale's."""
     shown = name[-SHOWN:].encode("ascii", "replace").decode("ascii")
     return (
         f"The name {shown!r} has letters that this system's language settings can't read. Set PYTHONUTF8=1, "
@@ -112,18 +113,18 @@ def _quieten_libraries() -> None:
 
 
 def _report_bug(error: Exception) -> str:
-    """Keep the traceback and say where it is. Whatever the error and the folders are called, this can't
-    fail."""
+    """Write the traceback to a log and return sentences that name it. Whatever the error and the folders are
+    called, this can't fail."""
     trace = "".join(traceback.format_exception(error))
-    said = f"This is a bug in LoRA Studio: {''.join(traceback.format_exception_only(error)).strip()}"
+    sentence = f"This is a bug in LoRA Studio: {''.join(traceback.format_exception_only(error)).strip()}"
     text = f"LoRA Studio {__version__}, Python {sys.version}\n{_without_passwords(sys.argv)}\n\n{trace}"
     try:
         log = Settings.from_environment().home / "logs" / _log_name()
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_bytes(text.encode("utf-8", "backslashreplace"))
     except (OSError, ValueError, StudioError, RuntimeError):  # also a folder that this locale can't name
-        return f"{trace}\n{said}"
-    return f"{said}\nThe details are in {log}; please send that file with a report."
+        return f"{trace}\n{sentence}"
+    return f"{sentence}\nThe details are in {log}; please send that file with a report."
 
 
 def _log_name() -> str:
@@ -131,15 +132,15 @@ def _log_name() -> str:
 
 
 def _without_passwords(arguments: Sequence[str]) -> list[str]:
-    """What was typed, for a report that may be sent to others."""
-    told: list[str] = []
+    """The arguments without passwords, for a report that may be sent to others."""
+    shown: list[str] = []
     after_it = False
     for argument in arguments:
         name, equals, _ = argument.partition("=")
         is_it = len(name) > 3 and "--password".startswith(name)  # argparse takes beginnings too
-        told.append("…" if after_it else f"{name}=…" if is_it and equals else argument)
+        shown.append("…" if after_it else f"{name}=…" if is_it and equals else argument)
         after_it = is_it and not equals
-    return told
+    return shown
 
 
 if __name__ == "__main__":

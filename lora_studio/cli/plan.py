@@ -1,4 +1,4 @@
-"""`lora-studio plan`: what a training would take, measured with a few real steps; nothing is kept."""
+"""`lora-studio plan`: the estimate of a training, measured with a few real steps; nothing is kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DONE, STOPPED = 0, 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Those of `lora-studio train`; the name may be left out."""
+    """Add the options of `lora-studio train`; the name may be left out."""
     train.add_arguments(parser)
 
 

@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def options_for_app(arguments: argparse.Namespace) -> list[str]:
-    """The same options as app.py understands them."""
+    """The options in app.py's form."""
     options = ["--share"] if arguments.share else []
     for name in ("host", "port", "user", "password"):
         value = getattr(arguments, name)

@@ -1,4 +1,4 @@
-"""`lora-studio status`: what the trainings are doing, whoever runs them, from the store or from Supabase."""
+"""`lora-studio status`: the state of the trainings, whoever runs them, from the store or from Supabase."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _with_job(source: StatusSource, arguments: argparse.Namespace) -> StatusSource:
-    """The same source, or the mirror when only that knows the job that is asked for."""
+    """The source, or the mirror when only that has the wanted job."""
     from lora_studio.cli.status_source import There, find_job
     from lora_studio.errors import StoreError
     from lora_studio.settings import Settings
@@ -98,7 +98,7 @@ def _show(source: StatusSource, records: list[JobRecord], arguments: argparse.Na
 
 
 def draw_jobs(source: StatusSource, records: list[JobRecord]) -> str:
-    """One line a job, newest first, with its bar."""
+    """A table of jobs, newest first, with their bars."""
     from lora_studio.cli.console.text_table import draw_table
 
     if not records:
@@ -112,7 +112,7 @@ def draw_jobs(source: StatusSource, records: list[JobRecord]) -> str:
 
 
 def describe(source: StatusSource, record: JobRecord) -> str:
-    """One job in detail with the latest that was said."""
+    """One job in detail, with the latest lines of its log."""
     lines = [draw_jobs(source, [record])]
     if source.is_stale(record):
         lines.append("Stale: it is said to run, but its program gives no sign of life.")
@@ -120,8 +120,8 @@ def describe(source: StatusSource, record: JobRecord) -> str:
         lines.append(f"{record.message} {record.hint}".rstrip())
     if record.result_path:
         lines.append(f"Result: {record.result_path}")
-    said = source.lines(record)[-LATEST_LINES:]
-    lines += [f"{datetime.fromtimestamp(at):%H:%M:%S}  {text}" for at, text in said]
+    latest = source.lines(record)[-LATEST_LINES:]
+    lines += [f"{datetime.fromtimestamp(at):%H:%M:%S}  {text}" for at, text in latest]
     return "\n".join(lines)
 
 
@@ -157,7 +157,8 @@ def _writes_blocks() -> bool:
 
 
 def _is_coloured() -> bool:
-    """On a terminal, unless NO_COLOR is set (no-color.org); elsewhere with FORCE_COLOR."""
+    """Whether to use colours: on a terminal, unless NO_COLOR is set (no-color.org); elsewhere with
+    FORCE_COLOR."""
     if os.environ.get("NO_COLOR"):
         return False
     return sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))
@@ -167,15 +168,15 @@ def _as_json(source: StatusSource, records: list[JobRecord], *, single: bool, co
     from lora_studio.cli.console.follow_job import describe_job
 
     def described(record: JobRecord) -> dict[str, Any]:
-        more = {"heartbeat_at": record.heartbeat_at, "stale": source.is_stale(record)}
-        return {**describe_job(record), **more, "source": source.name}
+        beat = {"heartbeat_at": record.heartbeat_at, "stale": source.is_stale(record)}
+        return {**describe_job(record), **beat, "source": source.name}
 
     data: Any = [described(record) for record in records]
     return json.dumps(data[0] if single else {"jobs": data}, indent=None if compact else 2)
 
 
 def _watch(source: StatusSource, arguments: argparse.Namespace) -> list[JobRecord]:
-    """The last look, when nothing runs any more. An outage is told of and waited out."""
+    """The jobs at the last look, when nothing runs any more. An outage is reported and waited out."""
     from lora_studio.cli.status_source import OutOfReach
 
     redraw, shown = sys.stdout.isatty() and not arguments.json, ""

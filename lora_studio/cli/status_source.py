@@ -1,4 +1,4 @@
-"""Where `lora-studio status` reads from: this machine's store, or the mirror in Supabase."""
+"""Sources of `lora-studio status`: this machine's store, or the mirror in Supabase."""
 
 from __future__ import annotations
 
@@ -17,34 +17,36 @@ from lora_studio.store.process_owner import SILENCE_SECONDS, is_alive
 MOST_JOBS = 50
 WORKING = {JobStatus.RUNNING, JobStatus.STOPPING, JobStatus.PAUSING}
 Line = tuple[float, str]
-"""Unix time and what was said."""
+"""Unix time and text of an event."""
 
 
 class OutOfReach(StudioError):
-    """Neither can be read."""
+    """A source that can't be read."""
 
 
 class StatusSource(Protocol):
-    """Raises OutOfReach."""
+    """A source of jobs. Raises OutOfReach."""
 
     name: str
 
     def jobs(self) -> list[JobRecord]:
-        """Newest first."""
+        """The newest jobs, newest first."""
         ...
 
     def lines(self, job: JobRecord) -> list[Line]:
-        """What was said while it ran, the steps left out."""
+        """The job's events as lines, without its steps."""
         ...
 
     def is_stale(self, job: JobRecord) -> bool:
-        """Whether it is said to run, and nobody seems to run it."""
+        """Whether the job's status is running, but nobody seems to run it."""
         ...
 
     def close(self) -> None: ...
 
 
 class Here:
+    """The store of this machine."""
+
     name = "local"
 
     def __init__(self) -> None:
@@ -60,8 +62,8 @@ class Here:
     def lines(self, job: JobRecord) -> list[Line]:
         with _reaching():
             events = self._studio.jobs.events(job.id)
-        told = ((each.at, event_text(each.event)) for each in events if not isinstance(each.event, StepDone))
-        return [line for line in told if line[1]]
+        lines = ((each.at, event_text(each.event)) for each in events if not isinstance(each.event, StepDone))
+        return [line for line in lines if line[1]]
 
     def is_stale(self, job: JobRecord) -> bool:
         silence = _silence(job)
@@ -73,6 +75,8 @@ class Here:
 
 
 class There:
+    """The mirror in Supabase."""
+
     name = "supabase"
 
     def __init__(self, settings: Settings) -> None:
@@ -98,8 +102,8 @@ class There:
         columns = {"job_id": self._ids[job.id], "kind__neq": "StepDone"}
         with _reaching():
             rows = self._remote.select("job_events", "at,kind,message,seq", order="seq", limit=20, **columns)
-        said = ((seconds_of(row["at"]) or 0.0, row["message"] or row["kind"]) for row in rows)
-        return list(reversed(list(said)))
+        lines = ((seconds_of(row["at"]) or 0.0, row["message"] or row["kind"]) for row in rows)
+        return list(reversed(list(lines)))
 
     def is_stale(self, job: JobRecord) -> bool:
         return job.status in WORKING and _silence(job) > SILENCE_SECONDS
@@ -109,8 +113,8 @@ class There:
 
 
 def open_source(wanted: str) -> StatusSource:
-    """`local`, `supabase`, or `auto`: the store of this machine where there is one that can be read, and else
-    the mirror. Raises OutOfReach."""
+    """The source named `local`, `supabase`, or `auto`: the store of this machine where there is one that can
+    be read, and else the mirror. Raises OutOfReach."""
     settings = Settings.from_environment()
     is_set_up = bool(settings.supabase_url and settings.supabase_key)
     if wanted == "supabase" or (wanted == "auto" and is_set_up and not settings.database.exists()):
@@ -124,7 +128,7 @@ def open_source(wanted: str) -> StatusSource:
 
 
 def find_job(records: Sequence[JobRecord], name: str) -> JobRecord:
-    """A job by id, beginning of an id, or its LoRA's name (the newest). Raises StoreError."""
+    """The job of an id, the beginning of an id, or its LoRA's name (the newest). Raises StoreError."""
     for record in records:
         output = record.config.get("output") or {}
         if name in {record.id, record.name, output.get("output_name")}:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TourExample:
-    """An example set and prompts that ask for what its pictures do not show."""
+    """An example set, and prompts for motifs that its pictures do not show."""
 
     folder: str
     title: str
@@ -135,7 +135,8 @@ def _begin(
 def draw_pairs(
     studio: Studio, prompts: Sequence[str], slug: str, *, progress: Progress, should_stop: ShouldStop
 ) -> list[Pair]:
-    """Each prompt without and with the LoRA from the same seed. Fewer pairs when stopped."""
+    """A pair of pictures for each prompt, without and with the LoRA, from the same seed. Fewer pairs when
+    stopped."""
     sides: list[list[str]] = []
     for side, uses in enumerate(((), (LoraUse(slug=slug, weight=1.0),))):
         images: list[str] = []
@@ -174,7 +175,7 @@ def write_sheet(title: str, pictures: Sequence[Path], pairs: Sequence[Pair], fol
 
 
 def _show_one(progress: Progress, image: int, images: int, event: Event) -> None:
-    """Several requests of one image as one bar."""
+    """Show several requests of one image as one bar."""
     if isinstance(event, Denoised):
         progress.show(replace(event, image=image, images=images))
 

@@ -33,10 +33,10 @@ EPILOG = (
     "train as it is: docs/kohya.md."
 )
 OF_SETTING = "setting:"
-"""How the names begin under which argparse keeps them."""
+"""Prefix of argparse's names for settings."""
 KINDS = ("person", "style", "object", "character")
 FORMS = set(SPECIAL) - {*SHARES_OF_THE_RUN, "sample_prompts"}
-"""Settings that sd-scripts writes in another form than we do."""
+"""Settings whose form in sd-scripts differs from ours."""
 PROMPT_FILES = (".txt", ".toml", ".json")
 NOT_TAKEN_OVER = ("output_name", "output_dir", "title", "train_data_dir", "pretrained_model_name_or_path")
 
@@ -44,7 +44,7 @@ NOT_TAKEN_OVER = ("output_name", "output_dir", "title", "train_data_dir", "pretr
 @dataclass(frozen=True, kw_only=True)
 class WantedTraining:
     """A training of the pictures in a folder or a ZIP, or of a single one; `in_epochs` are settings that are
-    given in epochs, `notes` sentences on options that mean nothing here."""
+    given in epochs, `notes` sentences on options without a meaning here."""
 
     images: Path
     start: StartTraining
@@ -175,7 +175,7 @@ def describe(arguments: argparse.Namespace) -> Described | None:
 
 
 def _theirs(name: str, value: Any) -> Any:
-    """As a file would say it."""
+    """An option's value as a file would hold it."""
     if isinstance(value, tuple | list):
         alone = value[0] if name == "sample_prompts" and len(value) == 1 else None
         return alone if alone and Path(alone).suffix in PROMPT_FILES else [str(one) for one in value]
@@ -215,7 +215,7 @@ def _save(arguments: argparse.Namespace) -> int:
 
 
 def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What our shorter options say of a training that sd-scripts' words describe: settings by name."""
+    """Settings, by name, that our shorter options change in a training in sd-scripts' words."""
     shorter = {
         "images": "train_data_dir",
         "name": "title",
@@ -230,16 +230,16 @@ def changes_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """Settings given by --set or as an option of their own. Raises ConfigError."""
-    own = {
+    options = {
         name.removeprefix(OF_SETTING): tuple(value) if isinstance(value, list) else value
         for name, value in vars(arguments).items()
         if name.startswith(OF_SETTING)
     }
-    return dict(parse_setting(text) for text in arguments.set) | own
+    return dict(parse_setting(text) for text in arguments.set) | options
 
 
 def read_wanted(arguments: argparse.Namespace) -> WantedTraining:
-    """What to train, from --config, then the other options. Raises ConfigError."""
+    """The wanted training, from --config, then the other options. Raises ConfigError."""
     if arguments.kohya_config:
         raise ConfigError(
             "--kohya-config doesn't work here.", "It is for lora-studio train, without --config."
@@ -279,7 +279,7 @@ def read_wanted(arguments: argparse.Namespace) -> WantedTraining:
 
 
 def _says(value: Any) -> bool:
-    """Whether it is a value and not the word that resets a setting."""
+    """Whether an option holds a value and not the word that resets a setting."""
     text = value[0] if isinstance(value, tuple) and len(value) == 1 else value
     return not (isinstance(text, str) and text.strip().lower() in {"", "none"}) and text != ()
 
@@ -316,14 +316,14 @@ def submit(studio: Studio, wanted: WantedTraining, progress: Progress) -> JobRec
 
 
 def checked_files(studio: Studio, wanted: WantedTraining) -> list[Path]:
-    """The files to take in, once it is known that nothing else is wrong. Raises StudioError."""
+    """The files to take in, after a check of everything else. Raises StudioError."""
     files = find_files(wanted.images)
     studio.trainings.folder_config(wanted.start, wanted.images, len(files))
     return files
 
 
 def planned_config(studio: Studio, wanted: WantedTraining, folder: Path, images: int) -> TrainConfig:
-    """What would be run on the pictures in a folder. Raises StudioError."""
+    """The configuration for the pictures in a folder. Raises StudioError."""
     from lora_studio.cli.kohya_train.kohya_job import steps_of_epochs
 
     config = studio.trainings.folder_config(wanted.start, folder, images)
@@ -331,7 +331,7 @@ def planned_config(studio: Studio, wanted: WantedTraining, folder: Path, images:
 
 
 def find_files(folder: Path) -> list[Path]:
-    """What lies in the folder and, for Kohya's layout, one level below; a ZIP or a picture by itself. Raises
+    """The files in the folder and, for Kohya's layout, one level below; a ZIP or a picture by itself. Raises
     DatasetError."""
     from lora_studio.data.caption_tables import is_table
     from lora_studio.data.ingestion.uploaded_files import CAPTION_ENDINGS

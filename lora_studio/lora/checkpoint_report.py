@@ -197,7 +197,7 @@ def percent(share: float) -> str:
 
 
 def even_choice(steps: Iterable[int], most: int) -> list[int]:
-    """At most `most` of the steps, evenly, the last one always among them."""
+    """Steps chosen evenly, at most `most`, the last one always among them."""
     ordered = sorted(set(steps))
     if len(ordered) <= most:
         return ordered

@@ -1,1 +1,1 @@
-"""What a prompt says before a model sees it: weights, wildcards, LoRA tags, styles. No torch in here."""
+"""Prompts before a model gets them: weights, wildcards, LoRA tags, styles. No torch in here."""

@@ -1,4 +1,4 @@
-"""Ctrl+C as a request to stop: the first one is asked about, the second one interrupts at once."""
+"""Ctrl+C as a request to stop: the first one is only noted, the second one interrupts at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from lora_studio.events import ShouldStop
 
 @contextmanager
 def stop_request(promise: str) -> Iterator[ShouldStop]:
-    """Inside the block the first Ctrl+C or SIGTERM prints `promise` and the yielded function says True."""
+    """Make Ctrl+C a request inside the block: the first one, or SIGTERM, prints `promise`, and the yielded
+    function returns True from then on."""
     asked = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:

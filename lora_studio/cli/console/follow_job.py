@@ -1,4 +1,4 @@
-"""Watch a job from this process until it ends, whoever runs it."""
+"""Follow a job from this process until it ends, whoever runs it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from lora_studio.studio import Studio
 
 LOOK_SECONDS = 0.1
 LIBRARY_SECONDS = 60.0
-"""After the end of a job, until its LoRA is in the library."""
+"""Seconds from the end of a job until its LoRA is in the library, at most."""
 
 
 def follow(studio: Studio, job_id: str, progress: Progress) -> JobRecord:
-    """Show the job's events as they are stored and return its last record. Ctrl+C asks it to stop; it then
-    ends within a step and leaves a loadable file."""
+    """Show the job's events as they are stored and return its last record. Ctrl+C asks the job to stop; it
+    then ends within a step and leaves a loadable file."""
     seen, stopping = 0, False
     with stop_request("Stopping after this step; what was learned so far is kept.") as asked:
         while True:
@@ -35,7 +35,7 @@ def follow(studio: Studio, job_id: str, progress: Progress) -> JobRecord:
 
 
 def describe_job(record: JobRecord) -> dict[str, Any]:
-    """A job as JSON for scripts: its record without what only the store needs."""
+    """A job as JSON for scripts: its record without the fields that only the store needs."""
     return {
         "id": record.id,
         "name": record.name,
@@ -56,6 +56,5 @@ def describe_job(record: JobRecord) -> dict[str, Any]:
 
 
 def exit_code(record: JobRecord) -> int:
-    """0 finished, 130 stopped or paused, 2 failed or interrupted: the record's message and hint say what to
-    do."""
+    """The exit code of a job: 0 finished, 130 stopped or paused, 2 failed or interrupted."""
     return {JobStatus.FINISHED: 0, JobStatus.STOPPED: 130, JobStatus.PAUSED: 130}.get(record.status, 2)

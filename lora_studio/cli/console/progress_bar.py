@@ -31,8 +31,9 @@ SHORT_PHASES = {"load", "preview", "save"}
 
 
 class Progress:
-    """Shows events. On a terminal the last line is a bar, redrawn in place at most ten times a second;
-    elsewhere a phase gives a line at its start and then one each tenth, a short one only at its end."""
+    """The events of a run on a stream. On a terminal the last line is a bar, redrawn in place at most ten
+    times a second; elsewhere a phase gives a line at its start and then one each tenth, a short one only at
+    its end."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -70,7 +71,7 @@ class Progress:
                 pass
 
     def say(self, text: str) -> None:
-        """A line that stays, above the bar."""
+        """Write a line that stays, above the bar."""
         self._clear()
         self._stream.write(f"{text}\n")
         self._redraw()
@@ -126,21 +127,21 @@ class Progress:
 
 
 def draw_bar(share: float, *, width: int = BAR_WIDTH, ascii_only: bool = False) -> str:
-    """`share` of 1 as a bar of `width` characters."""
+    """A bar of `width` characters, filled to `share`, 0 to 1."""
     full = int(min(1.0, max(0.0, share)) * width + 0.5)
     filled, empty = ("#", ".") if ascii_only else ("█", "░")
     return filled * full + empty * (width - full)
 
 
 def format_duration(seconds: float) -> str:
-    """3725 as 1:02:05, 65 as 1:05."""
+    """Seconds as a clock: 3725 as 1:02:05, 65 as 1:05."""
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def counted(number: int, one: str) -> str:
-    """`1 picture`, `3 pictures`."""
+    """A number with its noun: `1 picture`, `3 pictures`."""
     return f"{number} {one}{'' if number == 1 else 's'}"
 
 

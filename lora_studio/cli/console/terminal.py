@@ -1,7 +1,7 @@
-"""What commands print to: streams on which nothing printed can end a command.
+"""Output streams of the commands, on which nothing printed can end a command.
 
 A letter that the terminal or the file can't show (`LC_ALL=C`, a redirect on Windows) becomes a question mark,
-and what is said to a reader who has gone away, or to a full disk, is lost.
+and text for a reader who has gone away, or for a full disk, is lost.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class SteadyStream:
         return getattr(self._stream, name)
 
     def _let_go(self) -> None:
-        """What is still in the buffer goes nowhere: the interpreter flushes it again when it ends."""
+        """Send the rest of the buffer nowhere: the interpreter flushes it again when it ends."""
         self.reader_is_gone = True
         with contextlib.suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -65,7 +65,7 @@ class SteadyStream:
 
 @contextlib.contextmanager
 def steady_output() -> Iterator[None]:
-    """Inside the block `sys.stdout` and `sys.stderr` are steady; a program without them gets streams that
+    """Make `sys.stdout` and `sys.stderr` steady inside the block; a program without them gets streams that
     lead nowhere."""
     before = sys.stdout, sys.stderr
     with contextlib.ExitStack() as nowhere:
@@ -82,5 +82,5 @@ def steady_output() -> Iterator[None]:
 
 
 def has_reader() -> bool:
-    """Whether anybody can still read what is printed."""
+    """Whether anybody can still read standard output."""
     return not getattr(sys.stdout, "reader_is_gone", False)

@@ -1,1 +1,1 @@
-"""Trainings in sd-scripts' words, and as files for it."""
+"""Trainings in sd-scripts' words, and as files for sd-scripts."""

@@ -25,7 +25,7 @@ OPTION = "Choose another name for --save-kohya-config."
 
 def export(config: TrainConfig, target: Path) -> list[str]:
     """Write the argument TOML and beside it, where sd-scripts needs them, its file of prompts and its dataset
-    config. Files that are there stay. Returns notes on what it will do otherwise. Raises ConfigError."""
+    config. Existing files stay. Returns notes on differences. Raises ConfigError."""
     files: dict[Path, str] = {}
     options: dict[str, Any] = {}
     if config.preview.sample_every_n_steps:
@@ -33,8 +33,8 @@ def export(config: TrainConfig, target: Path) -> list[str]:
         lines = prompt_lines(_prompts(config), config.preview, resolution_of(config.dataset))
         files[prompts] = "\n".join(lines) + "\n"
         options["sample_prompts"] = str(prompts.absolute())
-    more, dataset, notes = _pictures(config)
-    options |= more
+    picture_options, dataset, notes = _pictures(config)
+    options |= picture_options
     if dataset:
         place = target.with_name(f"{target.stem}-dataset.toml")
         files[place] = dataset
@@ -51,7 +51,7 @@ def _prompts(config: TrainConfig) -> Sequence[str]:
 
 
 def _pictures(config: TrainConfig) -> tuple[dict[str, Any], str, list[str]]:
-    """(options, dataset config or nothing, notes): what makes sd-scripts see the captions that we see."""
+    """(options, dataset config or nothing, notes) that let sd-scripts see the captions that we see."""
     try:
         folder = read_folder(config.dataset)
     except StudioError:  # written for another machine, whose pictures are not here
@@ -71,7 +71,7 @@ def _pictures(config: TrainConfig) -> tuple[dict[str, Any], str, list[str]]:
 
 
 def _ending(config: TrainConfig, pictures: Sequence[Picture]) -> tuple[str, list[str]]:
-    """sd-scripts reads the captions of one ending only, of .caption unless told otherwise."""
+    """The one ending of caption files that sd-scripts will read, and a note on captions with others."""
     if config.dataset.caption_extension:
         return config.dataset.caption_extension, []
     used = Counter(
@@ -81,13 +81,13 @@ def _ending(config: TrainConfig, pictures: Sequence[Picture]) -> tuple[str, list
     used.pop("", None)
     ending = used.most_common(1)[0][0] if used else EXTENSIONS[0]
     others = sum(number for other, number in used.items() if other != ending)
-    said = f"sd-scripts will not read {others} captions that do not end in {ending}."
-    return ending, [said] if others else []
+    note = f"sd-scripts will not read {others} captions that do not end in {ending}."
+    return ending, [note] if others else []
 
 
 def _prefix(config: TrainConfig, pictures: Sequence[Picture]) -> str:
-    """The trigger word, which sd-scripts does not put in front of captions by itself; nothing where a caption
-    has it already. Twice is better than not at all."""
+    """The trigger word as caption_prefix, since sd-scripts does not put it in front of captions by itself;
+    empty where captions have it already. Twice is better than not at all."""
     data, word = config.dataset, config.dataset.trigger_word.strip()
     if not word or data.caption_prefix or has_word(data.caption_suffix, word):
         return ""
@@ -98,7 +98,7 @@ def _prefix(config: TrainConfig, pictures: Sequence[Picture]) -> str:
 
 
 def _dataset(config: TrainConfig, subsets: Sequence[Subset], prefix: str) -> str:
-    """A dataset config: sd-scripts passes over pictures that lie in train_data_dir itself."""
+    """A dataset config, needed because sd-scripts passes over pictures that lie in train_data_dir itself."""
     tables = ["[[datasets]]"]
     for subset in subsets:
         values: dict[str, Any] = {
@@ -123,5 +123,5 @@ def _write(files: Mapping[Path, str]) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, text)
     except (OSError, ValueError) as error:
-        said = getattr(error, "strerror", "") or "its name is no path"
-        raise ConfigError(f"{list(files)[-1]} can't be written: {said}.", OPTION) from None
+        reason = getattr(error, "strerror", "") or "its name is no path"
+        raise ConfigError(f"{list(files)[-1]} can't be written: {reason}.", OPTION) from None

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 SIZE_STEP = 8
 NAMELESS = {"output_name": "last", "output_dir": "."}
-"""As in sd-scripts, for a file that does not say."""
+"""sd-scripts' values for a file without them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """A training in sd-scripts' words: those of a file, those of the command line, which go first, and what
-    is changed in ours (settings by name)."""
+    """A training in sd-scripts' words: those of a file, those of the command line, which win, and `changes`
+    in ours (settings by name)."""
 
     path: Path | None
     given: Mapping[str, Any]
@@ -41,8 +41,8 @@ class Described:
 def queue_described(
     studio: Studio, described: Described, progress: Progress
 ) -> tuple[JobRecord, Path | None]:
-    """Queue a training. Its pictures stay where they are, its LoRA goes into the library; the path is where
-    sd-scripts would have put it. Raises StudioError."""
+    """Queue a training. Its pictures stay where they are, its LoRA goes into the library; the returned path
+    is sd-scripts' place for the LoRA. Raises StudioError."""
     from lora_studio.families.base_files.locate import find_base
 
     changes, options = described.changes, read_kohya(described)
@@ -57,7 +57,8 @@ def queue_described(
 
 
 def read_kohya(described: Described) -> KohyaOptions:
-    """With the engine sd-scripts nothing is refused that it has: it gets all options. Raises ConfigError."""
+    """The options of a file or command line. With the engine sd-scripts no option of sd-scripts is refused:
+    it gets all. Raises ConfigError."""
     by_them = described.changes.get("engine") == "sd-scripts"
     ignore = by_them or described.ignore_unknown
     if described.path is None:
@@ -75,13 +76,13 @@ def read_kohya(described: Described) -> KohyaOptions:
 
 
 def _existing(path: Path) -> Path:
-    """sd-scripts lets the ending of its config_file be left out."""
+    """The path of the file, whose ending .toml may be left out as in sd-scripts."""
     longer = path.with_name(f"{path.name}.toml")
     return longer if not os.path.exists(path) and os.path.exists(longer) else path
 
 
 def configured(options: KohyaOptions, changes: Mapping[str, Any], progress: Progress) -> TrainConfig:
-    """The config of a file that was read, counted in steps, its paths whole. Raises StudioError."""
+    """The config of options that were read, counted in steps, its paths whole. Raises StudioError."""
     given = {
         name: value for name, value in options.in_epochs.items() if COUNTED_IN_EPOCHS[name] not in changes
     }
@@ -101,7 +102,7 @@ def configured(options: KohyaOptions, changes: Mapping[str, Any], progress: Prog
 
 
 def _not_changed(options: KohyaOptions, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """What the file says and the command line says nothing else about."""
+    """Options of the file that the command line does not change."""
     changed = {*changes, *(epochs for epochs, steps in COUNTED_IN_EPOCHS.items() if steps in changes)}
     changed |= {"network_args"} if {*NETWORK_ARGS.values()} & {*changes} else set()
     changed |= {"optimizer_args"} if "weight_decay" in changes else set()
@@ -109,8 +110,8 @@ def _not_changed(options: KohyaOptions, changes: Mapping[str, Any]) -> dict[str,
 
 
 def whole_paths(config: TrainConfig) -> dict[str, Any]:
-    """Settings that name something in the working folder, with its whole path: a training may be repeated
-    from elsewhere."""
+    """Settings that name something in the working folder, with whole paths: a training may be repeated from
+    elsewhere."""
     found: dict[str, Any] = {}
     for name in (*(leaf.name for leaf in config_leaves() if leaf.local), "train_data_dir"):
         value = config.values()[name]
@@ -122,7 +123,8 @@ def whole_paths(config: TrainConfig) -> dict[str, Any]:
 
 
 def steps_per_epoch(config: TrainConfig) -> int:
-    """As the trainer will count them: batches end at the borders of buckets. Raises DatasetError."""
+    """Steps of an epoch by the trainer's count: batches end at the borders of buckets. Raises
+    DatasetError."""
     from lora_studio.data.buckets import bucketing_for
     from lora_studio.data.latent_cache import PlacedPicture
     from lora_studio.data.loader import Loader
@@ -167,7 +169,7 @@ def steps_of_gui(config: TrainConfig, rounds: int) -> int:
 
 
 def steps_of_epochs(config: TrainConfig, in_epochs: Mapping[str, int]) -> dict[str, int]:
-    """Settings counted in steps that are given in epochs. Raises DatasetError."""
+    """Settings given in epochs, counted in steps. Raises DatasetError."""
     if not in_epochs:
         return {}
     options = KohyaOptions(values=config.values(), given={}, in_epochs=in_epochs)
@@ -176,7 +178,7 @@ def steps_of_epochs(config: TrainConfig, in_epochs: Mapping[str, int]) -> dict[s
 
 
 def in_library(studio: Studio, config: TrainConfig, *, name: str) -> TrainConfig:
-    """The same training with a free place in the library as its output."""
+    """The training with a free place in the library as its output."""
     free = studio.trainings.free_slug(name)
     return config.with_values(
         {
@@ -188,13 +190,13 @@ def in_library(studio: Studio, config: TrainConfig, *, name: str) -> TrainConfig
 
 
 def their_place(options: KohyaOptions) -> Path | None:
-    """Where sd-scripts would put the LoRA; None when the file doesn't say."""
+    """sd-scripts' path of the LoRA; None when the options don't name it."""
     folder, name = options.given.get("output_dir"), options.given.get("output_name", "last")
     return expanded(str(folder)) / f"{name}.safetensors" if folder else None
 
 
 def copy_result(record: JobRecord, target: Path | None, progress: Progress) -> None:
-    """Put the LoRA of a job where the file says, too. What is there already stays."""
+    """Copy the LoRA of a job to `target` as well. An existing file stays."""
     from lora_studio.lora.file.lora_files import find_file
 
     if target is None or not record.result_path:
@@ -212,7 +214,7 @@ def copy_result(record: JobRecord, target: Path | None, progress: Progress) -> N
 
 
 def told_of_base(config: TrainConfig, settings: Settings) -> TrainConfig:
-    """With what we read from the base model and sd-scripts has to be told, where nobody says otherwise."""
+    """The config with the facts of the base model that sd-scripts has to be given, where none are set."""
     from lora_studio.families.base_files.locate import find_base
 
     found = find_base(config.model.pretrained_model_name_or_path, settings)

@@ -14,11 +14,11 @@ from lora_studio.errors import ConfigError
 from lora_studio.kohya_config.options import OPTIONS
 
 OF_OPTION = "sd-scripts:"
-"""How the names begin under which argparse keeps options that are sd-scripts' and no settings of ours."""
+"""Prefix of argparse's names for options that are sd-scripts' and no settings of ours."""
 LAUNCHERS = re.compile(r"!?(accelerate|python[\d.]*|py|torchrun|\S*\.py)(\.exe)?", re.IGNORECASE)
 SCRIPTS = frozenset({"train_network.py", "sdxl_train_network.py"})
 LINE_ENDS = frozenset({"\\", "^", "`"})
-"""What is left of a command on several lines where another shell's marks are pasted."""
+"""Line ends of other shells, left in a pasted command of several lines."""
 WHOLE = "--sd-scripts-command"
 LISTS = frozenset({"network_args"})
 OURS = frozenset({"config_file", "resume"})
@@ -44,7 +44,7 @@ def unpack(argv: Sequence[str]) -> list[str]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of sd-scripts that are no settings of ours."""
+    """Add the options of sd-scripts that are no settings of ours."""
     parser.add_argument(WHOLE, action="store_true", dest="whole_command", help=argparse.SUPPRESS)
     ours = {leaf.name for leaf in config_leaves()} | OURS
     for name, default in OPTIONS.items():
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def their_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What was given of them, by name."""
+    """The given options of sd-scripts, by name."""
     return {
         name.removeprefix(OF_OPTION): value
         for name, value in vars(arguments).items()
@@ -68,7 +68,7 @@ def their_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def is_whole(arguments: argparse.Namespace, theirs: Mapping[str, Any]) -> bool:
-    """Whether the whole command is sd-scripts', so that what it leaves out means what it means there."""
+    """Whether the whole command is sd-scripts', so that missing options have its defaults."""
     if arguments.whole_command:
         return True
     ours = (arguments.images, arguments.kind, arguments.config, arguments.kohya_config)

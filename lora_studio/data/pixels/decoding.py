@@ -76,8 +76,8 @@ class Plain:
 
 @contextlib.contextmanager
 def turn(size: tuple[int, int]) -> Iterator[None]:
-    """Inside the block, a large picture is the only one in this process, so that many at once need no more
-    memory than one; small ones don't wait."""
+    """Hold the turn of large pictures inside the block: one at a time in this process, so that many at once
+    need no more memory than one. Small pictures don't wait."""
     with _turn if size[0] * size[1] > LARGE_PIXELS else contextlib.nullcontext():
         yield
 

@@ -84,7 +84,7 @@ class AttachedLora:
 
     @contextlib.contextmanager
     def left_out(self) -> Iterator[None]:
-        """Inside the block the model is as without the network. PEFT's own switch would also change which
+        """Leave the network out of the model inside the block. PEFT's own switch would also change which
         weights are trained."""
         before = {name: _is_off(layer) for name, layer in self.layers.items()}
         for layer in self.layers.values():
