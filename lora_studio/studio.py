@@ -38,6 +38,8 @@ from lora_studio.training_setup import TrainingSetup
 
 @dataclass(frozen=True)
 class Studio:
+    """The parts of the program, and the actions that page, API and command line share."""
+
     settings: Settings
     datasets: Datasets
     gallery: Gallery

@@ -36,6 +36,8 @@ FROM_THE_NAME = frozenset({"output_name", "output_dir", "title", "train_data_dir
 
 @dataclass(frozen=True)
 class TrainingSetup:
+    """The way from a StartTraining to a queued job."""
+
     settings: Settings
     datasets: Datasets
     jobs: TrainingQueue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
 import subprocess
@@ -105,6 +106,21 @@ FILE_LINES, FILE_LINES_OF = 400, {"app.py": 60}
 FUNCTION_LINES, FUNCTION_LINES_IN = 60, {"lora_studio/training/loop.py": 130}
 PARAMETERS = 7
 COLUMNS = 110
+
+POOR_OPENINGS = {
+    *("what", "which", "who", "whose", "where", "when", "how", "why", "as", "so", "than", "such", "if"),
+    *("it", "its", "they", "them", "their", "this", "that", "these", "those", "there", "here", "then"),
+    *("of", "by", "on", "for", "with", "without", "from", "in", "at", "to", "after", "before", "inside"),
+    *("and", "but", "also", "not", "because", "meanwhile", "raises", "returns"),
+}
+"""Words that begin neither a noun phrase nor an imperative."""
+NAMES_WITHOUT_NOUN = {"told", "said", "own", "known", "more"}
+SELF_EXPLAINING_LINES = 8
+"""A public function with a longer body has a docstring."""
+NOT_REWRITTEN_YET = (
+    *("lora_studio/ui/", "lora_studio/training/", "lora_studio/generation/", "lora_studio/families/"),
+    *("lora_studio/trainer.py", "lora_studio/generator.py", "scripts/"),
+)
 
 
 @dataclass(frozen=True)
@@ -237,6 +253,50 @@ def empty_names(source: Source) -> Iterator[str]:
             yield f"{source.path}: the name {name} says nothing"
 
 
+def docstrings(source: Source) -> Iterator[tuple[int, str]]:
+    """Line and text of all docstrings, those of constants included."""
+    for node in source.nodes:
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            for statement in node.body:
+                value = statement.value if isinstance(statement, ast.Expr) else None
+                if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                    yield statement.lineno, inspect.cleandoc(value.value)
+
+
+def poor_openings(source: Source) -> Iterator[str]:
+    if not source.path.startswith(NOT_REWRITTEN_YET):
+        for line, text in docstrings(source):
+            words = re.findall(r"\S+\b", text.lower())[:2]
+            if words[:1] and (words[0] in POOR_OPENINGS or words == ["the", "same"]):
+                yield f"{source.path}:{line}: neither a noun phrase nor an imperative: {text[:50]}"
+
+
+def missing_docstrings(source: Source) -> Iterator[str]:
+    """Public classes but plain exceptions, and public functions too long to explain themselves."""
+    if not source.is_in_package or source.path.startswith(NOT_REWRITTEN_YET):
+        return
+    for node in ast.parse(source.text).body:
+        if not isinstance(node, ast.ClassDef | ast.FunctionDef) or node.name.startswith("_"):
+            continue
+        is_class = isinstance(node, ast.ClassDef)
+        lines = SELF_EXPLAINING_LINES if is_class else 1 + (node.end_lineno or 0) - node.body[0].lineno
+        is_plain = isinstance(node.body[0], ast.Pass) or lines < SELF_EXPLAINING_LINES
+        is_command = source.path.startswith("lora_studio/cli/") and not is_class
+        if ast.get_docstring(node) is None and not is_plain and not is_command:
+            yield f"{source.path}:{node.lineno}: {node.name} has no docstring"
+
+
+def names_without_noun(source: Source) -> Iterator[str]:
+    """Of variables and parameters in functions."""
+    if not source.path.startswith(NOT_REWRITTEN_YET):
+        for function in source.nodes:
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                for node in ast.walk(function):
+                    name = node.id if isinstance(node, ast.Name) else getattr(node, "arg", "")
+                    if name in NAMES_WITHOUT_NOUN and isinstance(node, ast.Name | ast.arg):
+                        yield f"{source.path}:{node.lineno}: the name {name} has no noun"
+
+
 def private_module_names(source: Source) -> Iterator[str]:
     if source.is_in_package:
         for name in source.modules:
@@ -295,6 +355,21 @@ VIOLATIONS: dict[Check, list[tuple[str, str]]] = {
     ],
     prints: [("lora_studio/jobs/training_queue.py", "print('queued')")],
     rebound_globals: [("lora_studio/runtime.py", "device = None\ndef take():\n    global device")],
+    poor_openings: [
+        ("lora_studio/lora/names.py", '"""What a LoRA is called."""'),
+        ("lora_studio/lora/names.py", 'def find():\n    """The same, by its title."""'),
+        ("lora_studio/lora/names.py", 'LONGEST = 60\n"""Of a slug, in letters."""'),
+        ("lora_studio/lora/names.py", 'class A:\n    def find(self):\n        """As `find_slug`."""'),
+        ("lora_studio/lora/names.py", 'def run():\n    """Raises ConfigError."""'),
+    ],
+    missing_docstrings: [
+        ("lora_studio/lora/names.py", "class Name:\n    text: str"),
+        ("lora_studio/lora/names.py", "def find():\n" + "    x = 1\n" * 8),
+    ],
+    names_without_noun: [
+        ("lora_studio/lora/names.py", "def f():\n    said = []"),
+        ("lora_studio/lora/names.py", "def f(own, **more): pass"),
+    ],
     private_module_names: [
         ("lora_studio/jobs/desk.py", ""),
         ("lora_studio/training/loss_spikes_of_runs.py", ""),

@@ -14,6 +14,8 @@ Interpolation = Literal["lanczos", "nearest", "bilinear", "linear", "bicubic", "
 
 
 class DatasetGroup(Group):
+    """Settings of the pictures and captions."""
+
     train_data_dir: str = setting(
         ...,
         "Folder with the pictures: either pictures directly, or Kohya's layout of <repeats>_<class> folders.",

@@ -8,6 +8,8 @@ from lora_studio.config_groups.setting_group import Group, setting
 
 
 class ModelGroup(Group):
+    """Settings of the base model."""
+
     pretrained_model_name_or_path: str = setting(
         ...,
         "The base model: a name from the catalog, a diffusers folder, a .safetensors checkpoint or a hub id.",

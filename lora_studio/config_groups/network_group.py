@@ -17,6 +17,8 @@ BLOCKS_HELP = "one number for each block: 25 for SD 1.x and 2.x (12 down, the mi
 
 
 class NetworkGroup(Group):
+    """Settings of the network."""
+
     network_dim: int = setting(
         4,
         "Rank: how much the LoRA can hold. 4 to 8 for an object, 16 to 32 for a person or a style; the file "

@@ -8,6 +8,8 @@ from lora_studio.config_groups.setting_group import Group, setting
 
 
 class NoiseGroup(Group):
+    """Settings of noise and loss."""
+
     min_snr_gamma: float | None = setting(
         None,
         "Weigh the noise levels evenly (min-SNR, Hang et al. 2023); 5 is the usual value. Empty: off.",

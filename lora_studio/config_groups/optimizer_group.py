@@ -100,6 +100,8 @@ Steps = Annotated[float, BeforeValidator(_percent), AfterValidator(_whole_or_sha
 
 
 class OptimizerGroup(Group):
+    """Settings of steps, learning rates and optimizer."""
+
     max_train_steps: int = setting(
         1000,
         "How many steps to train. Too few: the subject doesn't show. Too many: every picture looks like the "

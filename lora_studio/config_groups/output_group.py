@@ -13,6 +13,8 @@ SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 class OutputGroup(Group):
+    """Settings of the files of a run."""
+
     output_name: str = setting(
         ...,
         "The LoRA's name: lower-case letters, digits and hyphens. It becomes folder and file name.",

@@ -10,6 +10,8 @@ MOST_PROMPTS, LONGEST_PROMPT = 64, 10_000
 
 
 class PreviewGroup(Group):
+    """Settings of previews, validation and the checkpoint report."""
+
     sample_prompts: tuple[str, ...] = setting(
         (),
         f"Prompts of the previews, {MOST_PROMPTS} at most. Empty: prompts about your subject are chosen by "

@@ -10,6 +10,8 @@ from lora_studio.config_groups.setting_group import Group, setting
 
 
 class RunGroup(Group):
+    """Settings of the engine."""
+
     engine: Literal["lora-studio", "sd-scripts"] = setting(
         "lora-studio",
         "What does the training. sd-scripts: your own checkout, which LORA_STUDIO_SD_SCRIPTS names; see "

@@ -26,4 +26,6 @@ def setting(
 
 
 class Group(BaseModel):
+    """A frozen pydantic model that refuses unknown names, infinities and NaN."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -34,6 +34,8 @@ def take_module(taken: TakenOptions, value: Any) -> None:
 
 
 def take_network_args(taken: TakenOptions, value: Any) -> None:
+    """Take the pairs of `network_args`: settings of ours, arguments to judge later, and unknown ones. Raises
+    ConfigError."""
     for key, text in pairs("network_args", value):
         name = NETWORK_ARGS.get(key)
         taken.conv_is_off |= key == "conv_dim" and is_off(text)

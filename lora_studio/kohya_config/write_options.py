@@ -51,8 +51,8 @@ def write_kohya(config: TrainConfig, further: Mapping[str, Any] | None = None) -
 
 def from_toml(text: str, name: str = "The file", *, ignore_unknown: bool = False) -> KohyaOptions:
     """Read an argument TOML, flat or in sections. Raises ConfigError."""
-    given, own = flatten(read_toml(text, name))
-    return read_options(given, own, ignore_unknown=ignore_unknown)
+    given, settings = flatten(read_toml(text, name))
+    return read_options(given, settings, ignore_unknown=ignore_unknown)
 
 
 def flatten(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

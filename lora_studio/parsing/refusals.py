@@ -86,7 +86,7 @@ def takes(info: FieldInfo) -> str:
 
 
 def _range(limits: Mapping[str, Any]) -> str:
-    """` from 1 to 200`, ` above 0, up to 1`, `, a multiple of 8`; empty without limits."""
+    """Limits in words: ` from 1 to 200`, ` above 0, up to 1`, `, a multiple of 8`; empty without limits."""
     low = f" from {_plain(limits['ge'])}" if "ge" in limits else ""
     low = f" above {_plain(limits['gt'])}" if "gt" in limits else low
     high = f" to {_plain(limits['le'])}" if "le" in limits else ""

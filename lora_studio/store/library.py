@@ -159,6 +159,7 @@ class Library:
             )
 
     def dataset(self, dataset_id: str) -> DatasetRecord:
+        """A set of pictures. Raises StoreError."""
         rows = self._database.read("SELECT record FROM datasets WHERE id = ?", (dataset_id,))
         found = self._records(DatasetRecord, rows)
         if not found:

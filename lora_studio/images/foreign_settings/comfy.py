@@ -65,6 +65,8 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
+    """ComfyUI's nodes by number."""
+
     nodes: Mapping[str, Node]
 
     def upwards(self, start: Node, through: str = "") -> Iterator[Node]:
@@ -108,6 +110,7 @@ class Graph:
 
 
 def read(texts: Mapping[str, str]) -> Found | None:
+    """The settings of the first sampler that leads to the picture; None where there is no graph."""
     graph = _graph(settings_in(texts, "prompt", "parameters", "Prompt"))
     if not graph.nodes:
         return None

@@ -22,6 +22,7 @@ LONGEST = 200_000
 
 
 def read(texts: Mapping[str, str]) -> Found | None:
+    """Settings of Draw Things in a picture's texts; None where there are none."""
     settings = next((found for place in PLACES if (found := _comment(texts.get(place, "")))), {})
     if "c" not in settings or "uc" not in settings:
         return None

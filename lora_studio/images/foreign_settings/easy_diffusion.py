@@ -44,6 +44,7 @@ MARKS = ("use_stable_diffusion_model", "num_inference_steps")
 
 
 def read(texts: Mapping[str, str]) -> Found | None:
+    """Settings of Easy Diffusion in a picture's texts; None where there are none."""
     settings = settings_in(texts, "parameters") or dict(texts)
     settings = {name: settings.get(name, settings.get(title)) for name, title in TITLES.items()}
     if any(settings[name] is None for name in MARKS):

@@ -28,6 +28,7 @@ MOST_LORAS = 20
 
 
 def read(texts: Mapping[str, str]) -> Found | None:
+    """Settings of Fooocus' own scheme in a picture's texts; None where there are none."""
     settings = settings_in(texts, "parameters", "Comment", "comment", having=["prompt", "base_model"])
     if not settings:
         return None

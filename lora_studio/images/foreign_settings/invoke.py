@@ -31,6 +31,7 @@ READ_OTHERWISE = ("InvokeAI's weights (cat+, (a cat)1.2) are not read: write the
 
 
 def read(texts: Mapping[str, str]) -> Found | None:
+    """Settings of InvokeAI in a picture's texts; None where there are none."""
     settings = settings_in(texts, "invokeai_metadata")
     if not settings:
         return _read_old(settings_in(texts, "sd-metadata", having=["image"]))

@@ -23,6 +23,7 @@ READ_OTHERWISE = (
 
 
 def read(texts: Mapping[str, str]) -> Found | None:
+    """Settings of NovelAI in a picture's texts; None where there are none."""
     settings = settings_in(texts, "Comment", "parameters", having=["uc", "steps"])
     if not settings or ("sampler" not in settings and texts.get("Software") != "NovelAI"):
         return None

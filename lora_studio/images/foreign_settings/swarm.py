@@ -26,6 +26,7 @@ LEFT = {
 
 
 def read(texts: Mapping[str, str]) -> Found | None:
+    """Settings of SwarmUI in a picture's texts; None where there are none."""
     settings = mapping(settings_in(texts, "parameters", having=["sui_image_params"]).get("sui_image_params"))
     if not settings:
         return None

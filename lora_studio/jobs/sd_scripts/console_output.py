@@ -53,6 +53,8 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
+    """The beginning of an epoch, `number` of `total`."""
+
     number: int
     total: int
 

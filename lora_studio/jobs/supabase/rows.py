@@ -38,6 +38,7 @@ def mirror_id(machine: str, kind: str, key: str) -> str:
 
 
 def job_row(job: JobRecord, machine: str, host: str) -> Row:
+    """A training's row for the table training_jobs."""
     return _plain(
         {
             "id": mirror_id(machine, "job", job.id),
@@ -129,6 +130,7 @@ def lora_status(record: LoraRecord | None, job: JobRecord | None, *, thrown_away
 
 
 def image_row(image: ImageRecord, machine: str, lora_id: str | None) -> Row:
+    """A picture's row for the table generated_images; `lora_id` is the id of its first LoRA's row."""
     return _plain(
         {
             "id": mirror_id(machine, "image", image.id),
