@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 BEAT_SECONDS = 2.0
 ORPHAN_SECONDS = 15.0
 SETTLE_SECONDS = 30.0
-"""How long the end of a run waits for a database that doesn't take it."""
+"""Seconds that the end of a run waits for a database that can't take it."""
 OWN_ENGINE = "lora-studio"
 MOST_WAITING = 100
 FROM_THE_START = "It begins from the start: no state was saved before it ended."
