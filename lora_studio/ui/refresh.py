@@ -31,6 +31,8 @@ from lora_studio.ui.widgets import cards
 
 SECONDS, QUICK_SECONDS = 1.0, 0.5
 """Between two looks; the second while something is drawn."""
+Changes = dict[Any, Any]
+"""New values of components; the others stay as they are."""
 PROMPTS_LISTED, PICTURES_ASKED = 15, 60
 
 
@@ -91,8 +93,8 @@ class PageRefresh:
             *(*self.upload.shown, self.upload.earlier),
         ]
 
-    def look(self, seen: Any, job_id: str, ticket_id: str, *shelves: Any) -> list[Any]:
-        """Values for `outputs`; gr.skip() for what the browser has painted already."""
+    def look(self, seen: Any, job_id: str, ticket_id: str, *shelves: Any) -> Changes:
+        """What the browser has not painted already, and always `seen`."""
         known: Mapping[str, Any] = seen if isinstance(seen, dict) else {}
         jobs, jobs_seen = self._jobs(known, job_id)
         dataset, selected = [*shelves[5:], "", []][:2]
@@ -100,45 +102,49 @@ class PageRefresh:
         library, library_seen = self._library(known, shelves, here if said else None)
         generation_queue, desk_seen = self._desk(known, ticket_id)
         now = deleted_elsewhere.stamp(self.studio.settings)
-        gone = [gr.skip()] * 11 if known.get("stamp") == now else self._gone(shelves[2], shelves[3], dataset)
-        return [
-            {**jobs_seen, **library_seen, **desk_seen, "stamp": now},
-            *jobs,
-            *library,
-            *generation_queue,
-            said or gr.skip(),
-            *gone,
-        ]
+        gone = {} if known.get("stamp") == now else self._gone(shelves[2], shelves[3], dataset)
+        gone |= {self.generate.gone: said} if said else {}
+        return {
+            self.seen: {**jobs_seen, **library_seen, **desk_seen, "stamp": now},
+            **jobs,
+            **library,
+            **generation_queue,
+            **gone,
+        }
 
     def look_quietly(self) -> Any:
-        return quietly(self.look, lambda: [gr.skip()] * len(self.outputs))
+        return quietly(self.look, gr.skip)
 
-    def _jobs(self, known: Mapping[str, Any], job_id: str) -> tuple[list[Any], dict[str, Any]]:
+    def _jobs(self, known: Mapping[str, Any], job_id: str) -> tuple[Changes, dict[str, Any]]:
         revision = self.studio.jobs.revision
         before = {name: known.get(name) for name in ("revision", "job", "shown", "previews")}
         unmoved = known.get("stamp") == deleted_elsewhere.stamp(self.studio.settings)
         if known.get("revision") == revision and known.get("job") == job_id and unmoved:
-            return [gr.skip()] * (4 + len(self.train.live)), before
+            return {}, before
         shown = train_tab.shown_job(self.studio, job_id)
         shown_id = shown.id if shown else ""
         drawn = before["previews"] if before["shown"] == shown_id and unmoved else None
         updates, previews = train_tab.job_updates(self.studio, shown, drawn)
         seen = {"revision": revision, "job": job_id, "shown": shown_id, "previews": previews}
-        return [*self._strip(), *updates], seen
+        return {**self._strip(), **dict(zip(self.train.live, updates, strict=True))}, seen
 
-    def _strip(self) -> list[Any]:
+    def _strip(self) -> Changes:
         active = [job for job in self.studio.jobs.jobs(limit=50) if job.status.active]
         waiting = sum(job.status is JobStatus.QUEUED for job in active)
         job: JobRecord | None = next((job for job in active if job.status is not JobStatus.QUEUED), None)
         if job is None and active:
             job, waiting = active[-1], waiting - 1  # the oldest that waits
         latest = job or next(iter(self.studio.jobs.jobs(limit=1)), None)
-        row = gr.update(visible=job is not None)
-        return [row, training_views.strip(job, waiting), job.id if job else "", training_views.speech(latest)]
+        return {
+            self.strip.row: gr.update(visible=job is not None),
+            self.strip.text: training_views.strip(job, waiting),
+            self.strip.job: job.id if job else "",
+            self.strip.spoken: training_views.speech(latest),
+        }
 
     def _library(
         self, known: Mapping[str, Any], shelves: tuple[Any, ...], selected: list[str] | None = None
-    ) -> tuple[list[Any], dict[str, Any]]:
+    ) -> tuple[Changes, dict[str, Any]]:
         lora_search, image_search, lora, image = (str(given or "") for given in shelves[:4])
         limit = gallery_tab.page_limit(shelves[4])
         loras = self.studio.gallery.listed_loras()
@@ -147,46 +153,54 @@ class PageRefresh:
         counted = [images[0] if images else "", len(images)]
         mark = [library, counted, lora_search, image_search, lora, image, limit]
         if known.get("library") == mark and selected is None:
-            return [gr.skip()] * 5, {"library": mark}
-        grids = gallery_tab.grids(self.studio, (lora_search, image_search), (lora, image), limit)
+            return {}, {"library": mark}
+        searches = (lora_search, image_search)
+        changes = gallery_tab.grids(self.gallery, self.studio, searches, (lora, image), limit)
+        changes[self.generate.used] = self._prompts_used()
         before = known.get("library")
         unchanged = isinstance(before, list) and before[:1] == [library]
-        choices = gr.skip() if unchanged else gr.update(choices=lora_choices(loras))
         if selected is not None:  # one of them was deleted
-            choices = gr.update(choices=lora_choices(loras), value=selected)
-        return [*grids, choices, self._prompts_used()], {"library": mark}
+            changes[self.generate.loras] = gr.update(choices=lora_choices(loras), value=selected)
+        elif not unchanged:
+            changes[self.generate.loras] = gr.update(choices=lora_choices(loras))
+        return changes, {"library": mark}
 
-    def _gone(self, lora: Any, image: Any, dataset: Any) -> list[Any]:
-        """Values for what is chosen and was deleted elsewhere: that it was, and nothing to do with it."""
-        studio, skip = self.studio, gr.skip()
+    def _gone(self, lora: Any, image: Any, dataset: Any) -> Changes:
+        """What is chosen and was deleted elsewhere: that it was, and nothing to do with it."""
+        studio, loras, images = self.studio, self.gallery.loras, self.gallery.images
         hidden: dict[str, Any] = gr.update(visible=False)
         lora_said = deleted_elsewhere.chosen_lora(studio, str(lora or ""))
         image_said = deleted_elsewhere.chosen_image(studio, str(image or ""))
         set_said = deleted_elsewhere.chosen_pictures(studio, str(dataset or ""))
         sets = sorted(studio.datasets.datasets(), key=lambda record: -record.created_at)
-        return [
-            *(["", lora_said, hidden, ""] if lora_said else [skip] * 4),
-            *(["", image_said, hidden] if image_said else [skip] * 3),
-            *(["", set_said, ""] if set_said else [skip] * 3),
-            gr.update(choices=upload_tab.earlier_choices(sets)),
-        ]
+        changes: Changes = {self.upload.earlier: gr.update(choices=upload_tab.earlier_choices(sets))}
+        if lora_said:
+            changes |= {loras.chosen: "", loras.details: lora_said, loras.actions: hidden}
+            changes |= {self.gallery.board: ""}
+        if image_said:
+            changes |= {images.chosen: "", images.details: image_said, images.actions: hidden}
+        if set_said:
+            changes |= dict(zip(self.upload.shown, ("", set_said, ""), strict=True))
+        return changes
 
     def _prompts_used(self) -> str:
         images = self.studio.gallery.images(limit=PICTURES_ASKED)
         asked = [str(image.request.get("prompt") or image.prompt) for image in images]
         return cards.prompts_used([one for one in dict.fromkeys(asked) if one][:PROMPTS_LISTED])
 
-    def _desk(self, known: Mapping[str, Any], ticket_id: str) -> tuple[list[Any], dict[str, Any]]:
+    def _desk(self, known: Mapping[str, Any], ticket_id: str) -> tuple[Changes, dict[str, Any]]:
         """What is drawn and waits; the clock ticks faster meanwhile."""
         now = deleted_elsewhere.stamp(self.studio.settings)
         mark = [self.studio.generation_queue.revision, str(ticket_id or ""), self.studio.lease.holder, now]
         if known.get("desk") == mark:
-            return [gr.skip()] * 5, {name: known.get(name) for name in ("desk", "results", "quick")}
+            return {}, {name: known.get(name) for name in ("desk", "results", "quick")}
         shown = generation_progress.shown_ticket(self.studio.generation_queue, ticket_id)
         updates, results = generation_progress.updates(self.studio, shown, known.get("results"))
         quick = shown is not None and shown.state.active
-        pace = gr.skip() if known.get("quick") is quick else gr.Timer(QUICK_SECONDS if quick else SECONDS)
-        return [*updates, pace], {"desk": mark, "results": results, "quick": quick}
+        changes: Changes = dict(zip(self.generate.live, updates, strict=True))
+        if known.get("quick") is not quick:
+            changes[self.timer] = gr.Timer(QUICK_SECONDS if quick else SECONDS)
+        return changes, {"desk": mark, "results": results, "quick": quick}
 
 
 def _sum_of(loras: Sequence[ListedLora]) -> str:

@@ -55,7 +55,7 @@ def listen(page: gr.Blocks, parts: MirrorParts, studio: Studio) -> list[Any]:
         return team(studio.mirror.team())
 
     outputs = [painted, parts.badge, parts.team]
-    quiet = quietly(look, lambda: [gr.skip()] * len(outputs))
+    quiet = quietly(look, gr.skip)
     for event in (gr.Timer(SECONDS).tick, page.load):
         event(quiet, painted, outputs, queue=False, **private)
     return [parts.team.click(guarded(fetch), None, parts.team, api_visibility="private")]

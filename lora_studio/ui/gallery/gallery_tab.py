@@ -249,15 +249,17 @@ def infotext(record: ImageRecord) -> str:
         return ""
 
 
-def grids(studio: Studio, searches: tuple[str, str], chosen: tuple[str, str], limit: int) -> list[Any]:
-    """Both grids and whether there is more to show: values for loras.grid, images.grid, more."""
+def grids(
+    tab: GalleryTab, studio: Studio, searches: tuple[str, str], chosen: tuple[str, str], limit: int
+) -> dict[Any, Any]:
+    """Both grids and whether there is more to show."""
     lora_search, image_search = searches
     images = studio.gallery.images(search=image_search, limit=limit + 1)
-    return [
-        cards.lora_grid(studio.gallery.loras(search=lora_search), chosen[0], lora_search),
-        cards.image_grid(images[:limit], chosen[1], image_search),
-        gr.update(visible=len(images) > limit),
-    ]
+    return {
+        tab.loras.grid: cards.lora_grid(studio.gallery.loras(search=lora_search), chosen[0], lora_search),
+        tab.images.grid: cards.image_grid(images[:limit], chosen[1], image_search),
+        tab.more: gr.update(visible=len(images) > limit),
+    }
 
 
 def page_limit(given: Any) -> int:

@@ -214,11 +214,11 @@ def _listen_in_force(tab: GenerateTab, studio: Studio) -> Any:
 def _listen_results(tab: GenerateTab, studio: Studio) -> Any:
     """The buttons under a picture: its seed, another one like it, a little different, redrawn."""
 
-    def act(request: gr.Request, event: gr.EventData) -> list[Any]:
+    def act(request: gr.Request, event: gr.EventData) -> Any:
         action, image_id = getattr(event, "action", ""), str(getattr(event, "id", ""))
         if action == "undo":
             deleted_elsewhere.undo(studio, image_id)
-            return [gr.skip(), gr.skip(), *tab.filling({}, gr.skip())]
+            return gr.skip()
         wanted, session = request_of(studio, image_id), request.session_hash or ""
         ticket: Any = gr.skip()
         filling: Filling = {}

@@ -203,9 +203,9 @@ def listen(tab: UploadTab, form: Form, studio: Studio) -> None:
     def receive(files: Any, name: str | None) -> list[Any]:
         return received(studio, files, name or "")
 
-    def choose(dataset_id: str | None) -> list[Any]:
+    def choose(dataset_id: str | None) -> Any:
         if not dataset_id:  # Escape in the list, or its text removed: no other choice was made
-            return [gr.skip()] * len(tab.shown)
+            return gr.skip()
         return shown(studio, studio.datasets.get(safe_id(dataset_id, "set of pictures")))
 
     def caption(dataset_id: str, event: gr.EventData) -> None:
