@@ -210,8 +210,7 @@ class _Measurement:
             if self.should_stop():
                 raise Stop
             if picture.dataset not in bucketings:
-                settings = picture.settings or self.config.dataset
-                bucketings[picture.dataset] = bucketing_for(settings, engine.parts.codec.step)
+                bucketings[picture.dataset] = bucketing_for(picture.settings, engine.parts.codec.step)
             with contextlib.suppress(DatasetError):
                 look = look_at(picture.path)
                 placement = bucketings[picture.dataset].place(look.size)
@@ -307,7 +306,7 @@ class Drawing:
         """All previews of a run, the base's own included, the validation and the board."""
         forward = self.step / (2 * self.prompts)
         rounds = len(preview_steps(config)) + 1
-        share = getattr(config.dataset, "validation_split", 0.0) or 0.0
+        share = config.dataset.validation_split
         held_out = min(config.preview.max_validation_steps, round(images * share))
         validation = held_out * TIMESTEPS * (len(validation_steps(config)) + 1) * forward
         extra = 1 + 1 / self.prompts if self._has_board(config) else 1.0
@@ -324,7 +323,5 @@ class Drawing:
 
 def _alone(picture: Picture, repeats: int) -> Picture:
     """Without what would change how often it is shown."""
-    settings = picture.settings
-    if settings is not None:
-        settings = settings.model_copy(update={"validation_split": 0.0, "num_repeats": repeats})
+    settings = picture.settings.model_copy(update={"validation_split": 0.0, "num_repeats": repeats})
     return replace(picture, repeats=repeats, is_reg=False, dataset=0, subset=0, settings=settings)

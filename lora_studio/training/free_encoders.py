@@ -24,7 +24,6 @@ def free_encoders(engine: Engine, data: TrainingData, previews: Previews) -> Non
 
 
 def _knows_all_texts(engine: Engine, data: TrainingData) -> bool:
-    settings = engine.config.dataset
     pictures = (placed.picture for placed in data.loader.pictures)
-    known = not any(has_choice(picture.caption, picture.settings or settings) for picture in pictures)
+    known = not any(has_choice(picture.caption, picture.settings) for picture in pictures)
     return known and data.texts is not None and data.texts.keep

@@ -95,7 +95,7 @@ class TrainingSample:
 
 def _draw_one(sample: Sample, latents: Latents, config: TrainConfig) -> TrainingSample:
     """What is optional is drawn last: switching it on leaves the rest as it was."""
-    settings, data = config.noise, sample.placed.picture.settings or config.dataset
+    settings, data = config.noise, sample.placed.picture.settings
     flips = data.flip_aug and random.Random(sample_seed(config, "flip", sample)).random() < 0.5
     mean, deviation = latents.moments(sample.placed, mirrored=flips)
     generator = torch.Generator().manual_seed(sample_seed(config, "noise", sample))

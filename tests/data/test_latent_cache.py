@@ -35,7 +35,13 @@ class Counted:
 
 def placed_picture(folder: Path) -> PlacedPicture:
     make_pictures(folder, sizes=((64, 64),))
-    picture = Picture(path=folder / "picture-00.png", caption="", repeats=1, folder="x")
+    picture = Picture(
+        path=folder / "picture-00.png",
+        caption="",
+        repeats=1,
+        folder="x",
+        settings=DatasetGroup(train_data_dir="x"),
+    )
     placement = Placement(bucket=(32, 32), resized=(32, 32), aspect_error=0)
     return PlacedPicture(index=0, picture=picture, placement=placement)
 

@@ -18,7 +18,13 @@ GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "steps_examples.j
 
 
 def placed(index: int, bucket: tuple[int, int], repeats: int) -> PlacedPicture:
-    picture = Picture(path=Path(f"{index}.png"), caption="", repeats=repeats, folder="x")
+    picture = Picture(
+        path=Path(f"{index}.png"),
+        caption="",
+        repeats=repeats,
+        folder="x",
+        settings=DatasetGroup(train_data_dir="x"),
+    )
     return PlacedPicture(
         index=index, picture=picture, placement=Placement(bucket=bucket, resized=bucket, aspect_error=0)
     )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.training_set.folders import Picture
 from lora_studio.data.training_set.regularisation import shared_repeats
 
@@ -11,7 +12,15 @@ GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "steps_examples.j
 
 def pictures(train: list[int], reg: list[int], dataset: int = 0) -> list[Picture]:
     return [
-        Picture(path=Path("x"), caption="", repeats=count, folder="x", is_reg=is_reg, dataset=dataset)
+        Picture(
+            path=Path("x"),
+            caption="",
+            repeats=count,
+            folder="x",
+            settings=DatasetGroup(train_data_dir="x"),
+            is_reg=is_reg,
+            dataset=dataset,
+        )
         for is_reg, counts in ((False, train), (True, reg))
         for count in counts
     ]

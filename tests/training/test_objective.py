@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.buckets import Placement
 from lora_studio.data.latent_cache import Latents, PlacedPicture
 from lora_studio.data.loader import Sample
@@ -16,8 +17,11 @@ from lora_studio.training.objective import TrainingBatch, draw, sample_losses
 from tests.support.configs import ConfigMaker
 
 
-def sample(index: int = 0, epoch: int = 1, repeat: int = 0, weight: float = 1.0) -> Sample:
-    picture = Picture(path=Path("x.png"), caption="", repeats=1, folder="x", weight=weight)
+def sample(
+    index: int = 0, epoch: int = 1, repeat: int = 0, weight: float = 1.0, flip_aug: bool = False
+) -> Sample:
+    settings = DatasetGroup(train_data_dir="x", flip_aug=flip_aug)
+    picture = Picture(path=Path("x.png"), caption="", repeats=1, folder="x", settings=settings, weight=weight)
     placement = Placement(bucket=(32, 32), resized=(32, 32), aspect_error=0)
     return Sample(
         placed=PlacedPicture(index=index, picture=picture, placement=placement), epoch=epoch, repeat=repeat
@@ -108,9 +112,9 @@ def test_latents_are_sampled_around_their_mean_apart_from_the_noise(make_config:
 
 
 def test_half_are_mirrored_if_wanted(make_config: ConfigMaker) -> None:
-    samples = [sample(index) for index in range(200)]
-    assert (draw(samples, Fixed(), make_config()).latents > 0).all()
-    mirrored = (draw(samples, Fixed(), make_config(flip_aug=True)).latents.mean(dim=(1, 2, 3)) < 0).sum()
+    plain, flipped = ([sample(index, flip_aug=flip) for index in range(200)] for flip in (False, True))
+    assert (draw(plain, Fixed(), make_config()).latents > 0).all()
+    mirrored = (draw(flipped, Fixed(), make_config()).latents.mean(dim=(1, 2, 3)) < 0).sum()
     assert 70 < mirrored < 130
 
 

@@ -35,14 +35,14 @@ __all__ = ["ENDINGS", "Picture", "PictureFolder", "picture_files", "read_folder"
 @dataclass(frozen=True, kw_only=True)
 class Picture:
     """A picture file with its finished caption (several lines where wildcards choose one). `folder` is the
-    name of the subset it came from, `subset` and `dataset` are their numbers, `settings` those of the subset
-    (None: the run's own), `weight` the factor of its loss, `mask` the picture that weighs its places."""
+    name of the subset it came from, `subset` and `dataset` their numbers, `settings` what holds for it,
+    `weight` the factor of its loss, `mask` the picture that weighs its places."""
 
     path: Path
     caption: str
     repeats: int
     folder: str
-    settings: DatasetGroup | None = None
+    settings: DatasetGroup
     subset: int = 0
     dataset: int = 0
     is_reg: bool = False

@@ -216,7 +216,7 @@ class Comparison:
 
     def _references(self) -> list[PlacedPicture]:
         """Training pictures to compare with; regularisation pictures are not what is to be learned."""
-        subject = [one for one in self.data.loader.pictures if not getattr(one.picture, "is_reg", False)]
+        subject = [one for one in self.data.loader.pictures if not one.picture.is_reg]
         return [subject[index] for index in even_choice(range(len(subject)), MOST_REFERENCES)]
 
     def _advance(self, done: int, total: int) -> None:

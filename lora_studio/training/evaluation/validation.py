@@ -50,7 +50,7 @@ class Validation:
     @property
     def pictures(self) -> tuple[PlacedPicture, ...]:
         """Those that are measured: none without a validation split."""
-        held_out: tuple[PlacedPicture, ...] = getattr(self.data, "validation", ())
+        held_out: tuple[PlacedPicture, ...] = self.data.validation
         return held_out[: self.engine.config.preview.max_validation_steps]
 
     def measure(self, step: int) -> float | None:
@@ -111,6 +111,6 @@ class Validation:
     def _generator(self, placed: PlacedPicture) -> torch.Generator:
         """Goes by the file's name: another split or order gives a picture the same noise."""
         config = self.engine.config
-        seed = getattr(config.dataset, "validation_seed", None)
+        seed = config.dataset.validation_seed
         seed = config.optimizer.seed if seed is None else seed
         return torch.Generator().manual_seed(seed_of(seed, "validation", placed.picture.path.name))

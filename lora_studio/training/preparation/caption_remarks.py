@@ -16,7 +16,7 @@ def caption_remarks(engine: Engine, pictures: Sequence[Picture]) -> Iterator[str
     settings = engine.config.model
     longest: dict[str, int] = {}
     for picture in pictures:
-        caption = plain_caption(picture.caption, picture.settings or engine.config.dataset)
+        caption = plain_caption(picture.caption, picture.settings)
         length = max(
             count_tokens(engine.parts.tokenizer, line, weighted=settings.weighted_captions)
             for line in caption.split("\n")

@@ -60,13 +60,13 @@ def prepare_data(
     wanted = [picture for picture, count in zip(train, repeats, strict=True) if count]
     latents = _latents(engine, cache_folder)
     texts = _texts(engine)
-    captions = list(_captions_ahead(wanted, held_out, config)) if texts and texts.keep else []
+    captions = list(_captions_ahead(wanted, held_out)) if texts and texts.keep else []
     reader = _Reader(
         engine=engine, latents=latents, emit=emit, total=len(wanted) + len(held_out) + len(captions)
     )
     for note in caption_remarks(engine, [*wanted, *held_out]):
         emit(Noted(message=note))
-    if not reader.read_all([*wanted, *(_with_plain_caption(one, config) for one in held_out)], should_stop):
+    if not reader.read_all([*wanted, *(_with_plain_caption(one) for one in held_out)], should_stop):
         return None
     placed, validation = _parted(reader.placed, {picture.path for picture in held_out})
     if not any(not one.picture.is_reg for one in placed) and any(not one.is_reg for one in wanted):
@@ -101,7 +101,7 @@ def captions_of(data: TrainingData, config: TrainConfig, batch: Batch, step: int
     return [
         caption_for_use(
             sample.placed.picture.caption,
-            sample.placed.picture.settings or config.dataset,
+            sample.placed.picture.settings,
             seed_of(config.optimizer.seed, "caption", sample.epoch, sample.placed.index, sample.repeat),
             step=step,
             epoch=sample.epoch,
@@ -195,8 +195,7 @@ class _Reader:
 
     def _bucketing(self, picture: Picture) -> Bucketing:
         if picture.dataset not in self._bucketings:
-            settings = picture.settings or self.engine.config.dataset
-            made = bucketing_for(settings, self.engine.parts.codec.step)
+            made = bucketing_for(picture.settings, self.engine.parts.codec.step)
             for note in made.notes:
                 self.emit(Noted(message=note))
             self._bucketings[picture.dataset] = made
@@ -224,24 +223,22 @@ def _texts(engine: Engine) -> Texts | None:
     return Texts(encode=engine.encode_fixed_text, keep=engine.config.dataset.cache_text_encoder_outputs)
 
 
-def _captions_ahead(
-    pictures: Sequence[Picture], held_out: Sequence[Picture], config: TrainConfig
-) -> Iterator[str]:
+def _captions_ahead(pictures: Sequence[Picture], held_out: Sequence[Picture]) -> Iterator[str]:
     """All captions that are known now, each once."""
     known: dict[str, None] = {}
     for picture in pictures:
-        settings = picture.settings or config.dataset
+        settings = picture.settings
         if not has_choice(picture.caption, settings):
             known[plain_caption(picture.caption, settings)] = None
         if settings.caption_dropout_rate or settings.caption_dropout_every_n_epochs:
             known[""] = None
     for picture in held_out:
-        known[_with_plain_caption(picture, config).caption] = None
+        known[_with_plain_caption(picture).caption] = None
     yield from known
 
 
-def _with_plain_caption(picture: Picture, config: TrainConfig) -> Picture:
-    return replace(picture, caption=plain_caption(picture.caption, picture.settings or config.dataset))
+def _with_plain_caption(picture: Picture) -> Picture:
+    return replace(picture, caption=plain_caption(picture.caption, picture.settings))
 
 
 def _parted(
@@ -261,7 +258,7 @@ def _parted(
 def _loader(placed: Sequence[PlacedPicture], config: TrainConfig) -> Loader:
     settings: dict[int, DatasetGroup] = {}
     for one in placed:
-        settings.setdefault(one.picture.dataset, one.picture.settings or config.dataset)
+        settings.setdefault(one.picture.dataset, one.picture.settings)
     sizes = [settings.get(number, config.dataset).train_batch_size for number in range(max(settings) + 1)]
     return Loader(
         pictures=tuple(placed),
