@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 from lora_studio.errors import DiskFull
+from lora_studio.formatting import size
 from lora_studio.settings import Settings
 
-GIGABYTE = 1e9
 HINT = "Free some space, or set LORA_STUDIO_KEEP_FREE_GB lower."
 
 
@@ -36,8 +36,3 @@ def check_room(place: Path, what: str, wanted: int = 0, settings: Settings | Non
     kept = f"{size(settings.keep_free_bytes)} are kept free"
     need = f"{what} would take {size(wanted)}, and {kept}" if wanted else f"{what} can't be stored: {kept}"
     raise DiskFull(f"The disk has {size(free_bytes(place) or 0)} left. {need}.", HINT)
-
-
-def size(count: int) -> str:
-    """Bytes in words: `1.5 GB`, `20 MB`."""
-    return f"{count / GIGABYTE:.1f} GB" if count >= 0.95 * GIGABYTE else f"{max(0, round(count / 1e6))} MB"

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lora_studio.formatting import duration, size
 from lora_studio.settings import Settings
-
-GIGABYTE, MEGABYTE = 1e9, 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +45,12 @@ class TrainingEstimate:
 
     @property
     def sentence(self) -> str:
-        """The estimate for people: `About 4 minutes, 0.7 GB of RAM, 12 MB on the disk.`"""
-        memory = f"{_memory(self.ram_bytes)} of RAM"
+        """The estimate for people: `About 4 min, 690 MB of RAM, 12 MB on the disk.`"""
+        memory = f"{size(self.ram_bytes)} of RAM"
         if self.device_bytes:
-            memory = f"{_memory(self.device_bytes)} of the device's memory, {memory}"
-        estimate = f"About {_about(self.total_seconds)}, {memory}, {_disk(self.disk_bytes)} on the disk."
+            memory = f"{size(self.device_bytes)} of the device's memory, {memory}"
+        took = duration(_rounded(self.total_seconds))
+        estimate = f"About {took}, {memory}, {size(self.disk_bytes)} on the disk."
         called = f'You will call it with "{self.trigger_word}".' if self.trigger_word else ""
         return " ".join(filter(None, (estimate, self.warning, called)))
 
@@ -61,28 +61,14 @@ class TrainingEstimate:
         if self.disk_free_bytes is None or self.disk_free_bytes >= self.disk_bytes + kept:
             return ""
         return (
-            f"That is too much for the disk, which has {_disk(self.disk_free_bytes)} left, of which "
-            f"{_disk(kept)} are kept free."
+            f"That is too much for the disk, which has {size(self.disk_free_bytes)} left, of which "
+            f"{size(kept)} are kept free."
         )
 
     def to_json(self) -> Mapping[str, Any]:
         return {**asdict(self), "total_seconds": self.total_seconds, "sentence": self.sentence}
 
 
-def _about(seconds: float) -> str:
+def _rounded(seconds: float) -> float:
     """A duration in about two digits: the estimate is within a fifth."""
-    if seconds < 55:
-        return f"{max(1, round(seconds))} seconds"
-    if seconds < 55 * 60:
-        minutes = max(1, round(seconds / 60))
-        return f"{minutes} minute{'' if minutes == 1 else 's'}"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02d} min"
-
-
-def _memory(count: int) -> str:
-    return f"{count / GIGABYTE:.1f} GB" if count >= 50 * MEGABYTE else f"{count / MEGABYTE:.0f} MB"
-
-
-def _disk(count: int) -> str:
-    return f"{count / GIGABYTE:.1f} GB" if count >= GIGABYTE else f"{max(1, round(count / MEGABYTE))} MB"
+    return max(1.0, seconds) if seconds < 55 else 60 * round(seconds / 60)

@@ -33,6 +33,7 @@ CONTRACTS = {
     "event_text",
     "events",
     "files",
+    "formatting",
     "kohya_config",
     "parsing",
     "records",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.disk import check_room, free_bytes, has_room, size
+from lora_studio.disk import check_room, free_bytes, has_room
 from lora_studio.errors import ConfigError, DiskFull
 from lora_studio.estimate import TrainingEstimate
 from lora_studio.settings import KEEP_FREE_GB, Settings
@@ -27,7 +27,7 @@ def test_the_room_is_that_of_the_disk_a_path_would_lie_on(tmp_path: Path) -> Non
 
 
 def test_what_does_not_fit_is_said_with_its_size(tmp_path: Path) -> None:
-    with pytest.raises(DiskFull, match=r"These pictures would take 1000000000\.0 GB") as caught:
+    with pytest.raises(DiskFull, match=r"These pictures would take 1000000000 GB") as caught:
         check_room(tmp_path, "These pictures", 10**18, settings(tmp_path, 0.25))
     assert "250 MB are kept free" in caught.value.message
     assert "LORA_STUDIO_KEEP_FREE_GB" in caught.value.hint
@@ -42,11 +42,6 @@ def test_the_reserve_is_a_setting() -> None:
         with pytest.raises(ConfigError) as caught:
             Settings.from_environment({"LORA_STUDIO_KEEP_FREE_GB": wrong})
         assert caught.value.field == "keep_free_gb"
-
-
-@pytest.mark.parametrize(("count", "said"), [(0, "0 MB"), (20_400_000, "20 MB"), (1_500_000_000, "1.5 GB")])
-def test_sizes_in_words(count: int, said: str) -> None:
-    assert size(count) == said
 
 
 def test_a_plan_says_when_it_does_not_fit_and_what_calls_the_lora_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from lora_studio.errors import StudioError
+from lora_studio.formatting import size
 from lora_studio.settings import CHECKOUT, Settings
 
 OLDEST_PYTHON = (3, 11)
@@ -133,14 +134,14 @@ def check_folders(settings: Settings) -> Finding:
 def check_disk(settings: Settings) -> Finding:
     free = shutil.disk_usage(settings.home).free
     advice = "" if free >= LEAST_DISK else "Free some space; larger base models need several GB."
-    return Finding(what="disk", said=f"{free / 1e9:.1f} GB free", advice=advice)
+    return Finding(what="disk", said=f"{size(free)} free", advice=advice)
 
 
 def check_memory(settings: Settings) -> Finding:
     import psutil  # type: ignore[import-untyped]
 
     memory = psutil.virtual_memory()
-    available = f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB available"
+    available = f"{size(memory.available)} of {size(memory.total)} available"
     advice = "" if memory.available >= LEAST_MEMORY else "Close other programs; the starter needs about 2 GB."
     return Finding(what="memory", said=available, advice=advice)
 
@@ -160,7 +161,7 @@ def check_device(settings: Settings) -> Finding:
     from lora_studio.runtime import compute_dtype, find_device
 
     device = find_device()
-    memory = f", {device.memory_bytes / 1e9:.0f} GB" if device.memory_bytes else ""
+    memory = f", {size(device.memory_bytes)}" if device.memory_bytes else ""
     dtype = str(compute_dtype("auto", device)).removeprefix("torch.")
     facts = f"{device.title}{memory}, computes in {dtype}, {os.cpu_count()} CPU cores"
     if device.kind == "cpu" and shutil.which("nvidia-smi"):

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from lora_studio.formatting import size
+
 if TYPE_CHECKING:
     from lora_studio.records import LoraRecord
 
@@ -56,6 +58,6 @@ def _row(record: LoraRecord) -> tuple[str, ...]:
         record.trigger_word,
         str(record.network_dim or ""),
         str(record.steps or ""),
-        f"{record.size_bytes / 1e6:.1f} MB",
+        size(record.size_bytes),
         made,
     )

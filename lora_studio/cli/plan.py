@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from lora_studio.cli import train
 from lora_studio.cli.console.ctrl_c import stop_request
-from lora_studio.cli.console.progress_bar import Progress, counted
+from lora_studio.cli.console.progress_bar import Progress
 from lora_studio.errors import ConfigError
+from lora_studio.formatting import counted
 
 if TYPE_CHECKING:
     from lora_studio.estimate import TrainingEstimate

@@ -10,8 +10,9 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.cli.console.progress_bar import draw_bar, format_duration
+from lora_studio.cli.console.progress_bar import draw_bar
 from lora_studio.cli.console.terminal import has_reader
+from lora_studio.formatting import duration
 
 if TYPE_CHECKING:
     from lora_studio.cli.status_source import StatusSource
@@ -140,11 +141,9 @@ def _row(source: StatusSource, record: JobRecord) -> tuple[str, ...]:
         f"{_bar(record)} {record.progress:3.0f}%",
         f"{record.step}/{record.total_steps}" if record.total_steps else "",
         "" if record.loss is None else f"{record.loss:.4f}",
-        format_duration(record.seconds_left)
-        if record.status.active and record.seconds_left is not None
-        else "",
+        duration(record.seconds_left) if record.status.active and record.seconds_left is not None else "",
         f"{datetime.fromtimestamp(started):%Y-%m-%d %H:%M}",
-        f"{format_duration(silence)} ago" if record.status.active else "",
+        f"{duration(silence)} ago" if record.status.active else "",
     )
 
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.cli.console.progress_bar import Progress, counted, format_duration
+from lora_studio.cli.console.progress_bar import Progress
 from lora_studio.cli.kohya_train import pasted_command
 from lora_studio.config import Leaf, TrainConfig, config_leaf, config_leaves
 from lora_studio.errors import ConfigError, DatasetError, StoreError
+from lora_studio.formatting import counted, duration
 from lora_studio.kohya_config.option_forms import SPECIAL
 from lora_studio.kohya_config.option_values import expanded, typed
 from lora_studio.kohya_config.options import OPTIONS, SHARES_OF_THE_RUN
@@ -388,7 +389,7 @@ def _report(record: JobRecord, *, as_json: bool) -> None:
     elif record.status == "paused":
         print(f"Paused at step {record.step}. Go on: lora-studio train --resume {record.id}", file=sys.stderr)
     elif not as_json and record.result_path:
-        took = format_duration(record.seconds_at_work(time.time()))
+        took = duration(record.seconds_at_work(time.time()))
         slug = Path(record.result_path).name
         print(f"{str(record.status).capitalize()} after {record.step} steps in {took}: {record.result_path}")
         prompt = record.config["preview"]["sample_prompts"][:1] or [record.config["dataset"]["trigger_word"]]

@@ -14,6 +14,7 @@ from lora_studio.config import TrainConfig
 from lora_studio.data.training_set.folders import PictureFolder
 from lora_studio.events import Emit, Noted, ShouldStop, ignore
 from lora_studio.families.weights.fp8 import hold_in_eight_bits
+from lora_studio.formatting import size
 from lora_studio.training.loop import Loop
 from lora_studio.training.model import Engine
 from lora_studio.training.optimization.lr_schedules import build_schedule
@@ -119,7 +120,7 @@ def _quantise_base(fallbacks: Fallbacks) -> str:
     saved = hold_in_eight_bits(loop.engine.parts.unet)
     _change(loop, fp8_base_unet=True)
     return (
-        f"The base model's denoiser is held in 8 bits now, {saved / 1e6:,.0f} MB less: each step takes a "
+        f"The base model's denoiser is held in 8 bits now, {size(saved)} less: each step takes a "
         "little longer, and the result is another one."
     )
 

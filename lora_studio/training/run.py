@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lora_studio.disk import HINT, free_bytes, has_room, size
+from lora_studio.disk import HINT, free_bytes, has_room
 from lora_studio.errors import DiskFull, Diverged, OutOfMemory
 from lora_studio.events import CheckpointSaved, Noted, PhaseAdvanced, StateSaved, StepDone
+from lora_studio.formatting import size
 from lora_studio.runtime import memory_errors
 from lora_studio.training.disk_use import DiskUse
 from lora_studio.training.evaluation.checkpoint_scores import Comparison, compare

@@ -9,11 +9,11 @@ from typing import Any
 
 import gradio as gr
 
+from lora_studio.formatting import counted, moment, size
 from lora_studio.jobs.supabase.shared_loras import SharedLora
 from lora_studio.jobs.supabase.sync import MirrorState
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.validate import as_words, guarded, quietly, safe_id
-from lora_studio.ui.widgets.formatting import counted, moment, size
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, panel
 
 SECONDS = 2.0

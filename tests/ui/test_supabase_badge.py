@@ -51,7 +51,7 @@ def test_what_the_team_has() -> None:
     )
     shown = team([lora])
     assert "&lt;b&gt;Cat" in shown
-    assert "starter · trigger zwx · 3.0 MB" in shown
+    assert "starter · trigger zwx · 3 MB" in shown
     assert f'data-id="{lora.id}"' in shown
     assert "1 LoRA of your team" in shown
 

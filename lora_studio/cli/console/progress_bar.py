@@ -25,6 +25,7 @@ from lora_studio.events import (
     Stopped,
     Validated,
 )
+from lora_studio.formatting import duration
 
 BAR_WIDTH = 24
 SHORT_PHASES = {"load", "preview", "save"}
@@ -86,10 +87,7 @@ class Progress:
 
     def _step_facts(self, event: StepDone) -> str:
         left = (event.total_steps - event.step) * sum(self._seconds) / len(self._seconds)
-        return (
-            f"step {event.step}/{event.total_steps}  loss {event.average_loss:.4f}  "
-            f"{format_duration(left)} left"
-        )
+        return f"step {event.step}/{event.total_steps}  loss {event.average_loss:.4f}  {duration(left)} left"
 
     def _move(self, phase: str, done: int, total: int, note: str) -> None:
         share = min(1.0, done / total) if total > 0 else 0.0
@@ -131,18 +129,6 @@ def draw_bar(share: float, *, width: int = BAR_WIDTH, ascii_only: bool = False) 
     full = int(min(1.0, max(0.0, share)) * width + 0.5)
     filled, empty = ("#", ".") if ascii_only else ("█", "░")
     return filled * full + empty * (width - full)
-
-
-def format_duration(seconds: float) -> str:
-    """Seconds as a clock: 3725 as 1:02:05, 65 as 1:05."""
-    minutes, rest = divmod(round(max(0.0, seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def counted(number: int, one: str) -> str:
-    """A number with its noun: `1 picture`, `3 pictures`."""
-    return f"{number} {one}{'' if number == 1 else 's'}"
 
 
 def _can_write(stream: TextIO, text: str) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lora_studio.disk import check_room
 from lora_studio.errors import DiskFull, ModelFileError, StoreError, UnknownFormat
 from lora_studio.events import Emit, PhaseAdvanced, ShouldStop, ignore, never_stop
+from lora_studio.formatting import size
 
 if TYPE_CHECKING:
     from lora_studio.families.base_files.found_base import FoundBase
@@ -172,7 +173,7 @@ class _Download:
 
     def _say(self, begun: float) -> None:
         seconds = max(time.monotonic() - begun, 1e-3)
-        note = f"{self._hub_id}, {self._done / seconds / 1e6:.1f} MB/s"
+        note = f"{self._hub_id}, {size(round(self._done / seconds))}/s"
         self._emit(PhaseAdvanced(phase="download", done=self._done, total=self._total, note=note))
 
     def _work(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from lora_studio.errors import StoreError, StudioError
+from lora_studio.formatting import counted
 from lora_studio.images.image_metadata import PARAMETERS, read_chunks
 from lora_studio.parsing.numbers import parse_whole
 from lora_studio.records import ImageRecord, LoraRecord
@@ -17,7 +18,6 @@ from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.validate import as_words, guarded, safe_id, safe_slug, safe_uploads
 from lora_studio.ui.train import checkpoint_panel as board
 from lora_studio.ui.widgets import cards
-from lora_studio.ui.widgets.formatting import counted
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, hidden, panel
 
 PAGE, MOST = 60, 6000

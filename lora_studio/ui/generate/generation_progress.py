@@ -10,12 +10,12 @@ from typing import Any
 import gradio as gr
 
 from lora_studio.events import PHASES
+from lora_studio.formatting import counted, duration, size
 from lora_studio.jobs.generation_queue import GenerationJob, GenerationQueue, GenerationState
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.gallery.gallery_tab import infotext
 from lora_studio.ui.widgets import cards
-from lora_studio.ui.widgets.formatting import counted, duration, size
 from lora_studio.ui.widgets.html_templates import fill
 
 BYTE_PHASES = frozenset({"download", "load"})

@@ -8,10 +8,10 @@ from typing import Any
 from lora_studio.errors import StudioError
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.families.clip_prompt import WINDOW, count_tokens
+from lora_studio.formatting import counted
 from lora_studio.prompts.lora_tags import TAG
 from lora_studio.settings import Settings
 from lora_studio.ui.client_input.validate import safe_base
-from lora_studio.ui.widgets.formatting import counted
 from lora_studio.ui.widgets.html_templates import fill
 
 LONGEST = 4000

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from lora_studio.errors import StoreError, StudioError
+from lora_studio.formatting import short
 from lora_studio.lora.checkpoint_report import (
     CheckpointReport,
     CheckpointRow,
@@ -20,7 +21,6 @@ from lora_studio.lora.checkpoint_report import (
 from lora_studio.lora.checkpoints import checkpoint_files, chosen_step
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.validate import guarded, safe_slug, whole
-from lora_studio.ui.widgets.formatting import short
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, panel
 
 

@@ -10,9 +10,9 @@ import gradio as gr
 
 from lora_studio.estimate import TrainingEstimate
 from lora_studio.events import ShouldStop
+from lora_studio.formatting import duration, short, size
 from lora_studio.ui.client_input.validate import guarded
 from lora_studio.ui.train.cancel_events import Stops
-from lora_studio.ui.widgets.formatting import duration, short, size
 from lora_studio.ui.widgets.html_templates import fill, panel
 
 Measure = Callable[[tuple[Any, ...], ShouldStop], TrainingEstimate | None]

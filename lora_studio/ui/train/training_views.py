@@ -9,8 +9,8 @@ from itertools import groupby
 from typing import Any
 
 from lora_studio.events import PHASES, PhaseAdvanced, PreviewSaved, Started, Validated
+from lora_studio.formatting import counted, duration, moment, short
 from lora_studio.records import JobRecord, JobStatus, StoredEvent
-from lora_studio.ui.widgets.formatting import counted, duration, moment, short
 from lora_studio.ui.widgets.html_templates import fill
 
 STATUS_SENTENCES: Mapping[JobStatus, str] = {

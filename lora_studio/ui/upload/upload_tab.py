@@ -17,6 +17,7 @@ from lora_studio.data.pixels.thumbnails import thumbnail
 from lora_studio.errors import ConfigError, DatasetError, StudioError
 from lora_studio.estimate import TrainingEstimate
 from lora_studio.events import ShouldStop
+from lora_studio.formatting import counted, moment
 from lora_studio.lora.names import given_title
 from lora_studio.records import DatasetRecord
 from lora_studio.settings import CHECKOUT, Settings
@@ -34,7 +35,6 @@ from lora_studio.ui.client_input.validate import (
     takes_hub_ids,
 )
 from lora_studio.ui.widgets.cards import DatasetPicture, dataset_notices, dataset_pictures
-from lora_studio.ui.widgets.formatting import counted, moment
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, heading, hidden, panel
 from lora_studio.ui.widgets.settings_form import Form, overrides
 

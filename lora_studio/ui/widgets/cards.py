@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lora_studio.catalog import ADVISED_PICTURES, family_title
+from lora_studio.formatting import counted, moment, size
 from lora_studio.records import DatasetRecord, ImageRecord, ListedLora, LoraRecord
-from lora_studio.ui.widgets.formatting import counted, moment, size
 from lora_studio.ui.widgets.html_templates import fill
 
 PREVIEW = re.compile(r"step-(\d+)-(\d+)\.png")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lora_studio.ui.widgets import formatting
+from lora_studio import formatting
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,14 @@ def test_durations(seconds: float, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("count", "said"),
-    [(0, "0 kB"), (400, "1 kB"), (474_000, "474 kB"), (36_100_000, "36.1 MB"), (2_740_000_000, "2.7 GB")],
+    [
+        (0, "0 kB"),
+        (400, "1 kB"),
+        (474_000, "474 kB"),
+        (36_100_000, "36.1 MB"),
+        (999_960_000, "1 GB"),
+        (2_740_000_000, "2.7 GB"),
+    ],
 )
 def test_sizes(count: int, said: str) -> None:
     assert formatting.size(count) == said

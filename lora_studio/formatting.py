@@ -18,10 +18,11 @@ def duration(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes as `474 kB` or `36.1 MB`."""
+    """Bytes as `474 kB`, `36.1 MB`, `250 MB` or `1.5 GB`."""
     if count < 1_000_000:
         return f"{max(1, round(count / 1000))} kB" if count else "0 kB"
-    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
+    number, unit = (count / 1e6, "MB") if count < 999_950_000 else (count / 1e9, "GB")
+    return f"{number:.1f}".removesuffix(".0") + f" {unit}"
 
 
 def moment(at: float) -> str:
