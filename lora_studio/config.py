@@ -16,7 +16,6 @@ from pydantic import ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from lora_studio.config_groups import (
-    SLUG,
     DatasetGroup,
     Group,
     Kind,
@@ -31,7 +30,7 @@ from lora_studio.config_groups import (
 from lora_studio.errors import ConfigError
 from lora_studio.parsing.refusals import refusal
 
-__all__ = ["SLUG", "Kind", "Leaf", "TrainConfig", "config_leaf", "config_leaves"]
+__all__ = ["Kind", "Leaf", "TrainConfig", "config_leaf", "config_leaves"]
 
 CONFIG_VERSION = 1
 

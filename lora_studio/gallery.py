@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from lora_studio.config import SLUG
 from lora_studio.data.pixels.thumbnails import thumbnail
 from lora_studio.disk import check_room
 from lora_studio.errors import StoreError, StudioError, UnknownFormat
@@ -39,8 +38,9 @@ from lora_studio.lora.lora_folder import (
     unlisted,
     write_notes,
 )
-from lora_studio.lora.names import LONGEST_SLUG, find_slug, given_title, slug_from
+from lora_studio.lora.names import find_slug, given_title
 from lora_studio.parsing.plain_text import is_plain, plain_name, plain_text
+from lora_studio.parsing.slugs import LONGEST_SLUG, SLUG, slug_from
 from lora_studio.records import ImageRecord, ListedLora, LoraRecord
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings

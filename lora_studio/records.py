@@ -61,6 +61,11 @@ class JobRecord:
     run: int = 1
     earlier_seconds: float = 0.0
 
+    @property
+    def slug(self) -> str:
+        """What the folder of its LoRA is called."""
+        return str((self.config.get("output") or {}).get("output_name") or "")
+
     def seconds_at_work(self, now: float) -> float:
         """Seconds it has run by the unix time `now`, without pauses. An interrupted run ended with its last
         heartbeat."""

@@ -22,7 +22,8 @@ from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.base_files.locate import known_base
 from lora_studio.jobs.action_locks import ActionLocks
 from lora_studio.jobs.training_queue import TrainingQueue
-from lora_studio.lora.names import given_title, slug_from
+from lora_studio.lora.names import given_title
+from lora_studio.parsing.slugs import MOST_LETTERS, free_slug, slug_from
 from lora_studio.records import JobRecord
 from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
@@ -110,12 +111,7 @@ class TrainingSetup:
         taken = self.jobs.names_in_use()
         if self.settings.loras.is_dir():
             taken |= {path.name for path in self.settings.loras.iterdir()}
-        slug = slug_of(name)
-        candidate, number = slug, 2
-        while candidate in taken:
-            suffix = f"-{number}"
-            candidate, number = slug[: 64 - len(suffix)] + suffix, number + 1
-        return candidate
+        return free_slug(slug_of(name), taken.__contains__)
 
 
 def _masks(folder: Path, overrides: Mapping[str, Any]) -> dict[str, bool]:
@@ -141,7 +137,7 @@ def slug_of(name: str) -> str:
             "Use letters, digits, spaces and hyphens.",
             field="name",
         )
-    slug = slug_from(name, 64)
+    slug = slug_from(name, MOST_LETTERS)
     if not slug:
         raise ConfigError(
             f"The name {name!r} has no letter or digit that a folder name can keep.",

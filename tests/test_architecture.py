@@ -185,7 +185,7 @@ def heavy_contracts(source: Source) -> Iterator[str]:
     if unit_of(source.modules) in CONTRACTS:
         for line, name in source.imports():
             top = name.split(".")[0]
-            if top not in sys.stdlib_module_names and top not in {"pydantic", "lora_studio"}:
+            if top not in sys.stdlib_module_names and top not in {"anyascii", "pydantic", "lora_studio"}:
                 yield f"{source.path}:{line}: a contract imports {top}"
 
 

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.config import SLUG
 from lora_studio.errors import ConfigError, StoreError
 from lora_studio.lora.names import slugs_named
 from lora_studio.parsing.numbers import MOST_SHOWN
+from lora_studio.parsing.slugs import SLUG
 from lora_studio.request import GenerateRequest, LoraUse
 
 if TYPE_CHECKING:

@@ -130,8 +130,7 @@ def open_source(wanted: str) -> StatusSource:
 def find_job(records: Sequence[JobRecord], name: str) -> JobRecord:
     """The job of an id, the beginning of an id, or its LoRA's name (the newest). Raises StoreError."""
     for record in records:
-        output = record.config.get("output") or {}
-        if name in {record.id, record.name, output.get("output_name")}:
+        if name in {record.id, record.name, record.slug}:
             return record
     starts = [record for record in records if len(name) >= 4 and record.id.startswith(name)]
     if len(starts) == 1:

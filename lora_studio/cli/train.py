@@ -149,7 +149,7 @@ def find_job(studio: Studio, wanted: str) -> JobRecord:
     folder = str(expanded(wanted).absolute())
     for job in studio.jobs.jobs(limit=1000):
         output = job.config["output"]
-        if wanted in (job.id, job.name, output["output_name"]) or folder == output["output_dir"]:
+        if wanted in (job.id, job.name, job.slug) or folder == output["output_dir"]:
             return job
     raise StoreError(f"There is no training {wanted!r} to resume.", "lora-studio status lists them.")
 

@@ -8,7 +8,7 @@ from lora_studio.config_groups.model_group import ModelGroup
 from lora_studio.config_groups.network_group import NetworkGroup
 from lora_studio.config_groups.noise_group import NoiseGroup
 from lora_studio.config_groups.optimizer_group import KNOWN_OPTIMIZERS, KNOWN_SCHEDULERS, OptimizerGroup
-from lora_studio.config_groups.output_group import SLUG, OutputGroup
+from lora_studio.config_groups.output_group import OutputGroup
 from lora_studio.config_groups.preview_group import PreviewGroup
 from lora_studio.config_groups.run_group import RunGroup
 from lora_studio.config_groups.setting_group import Group, setting
@@ -16,7 +16,6 @@ from lora_studio.config_groups.setting_group import Group, setting
 __all__ = [
     "KNOWN_OPTIMIZERS",
     "KNOWN_SCHEDULERS",
-    "SLUG",
     "DatasetGroup",
     "Group",
     "Kind",

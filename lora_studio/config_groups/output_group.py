@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 from pydantic import field_validator
 
 from lora_studio.config_groups.setting_group import Group, setting
-
-SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+from lora_studio.parsing.slugs import SLUG
 
 
 class OutputGroup(Group):

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from lora_studio.config import SLUG
 from lora_studio.errors import ConfigError
 from lora_studio.grids.axis_values import numbers, split_values
 from lora_studio.grids.grid_request import MOST_CELLS, OF_A_LORA, PARAMETERS, Axis, GridRequest
 from lora_studio.parsing.numbers import parse_decimal, shown
+from lora_studio.parsing.slugs import SLUG
 from lora_studio.prompts.expand import prepare
 from lora_studio.prompts.lora_tags import number
 from lora_studio.prompts.styles import STYLES, apply_style

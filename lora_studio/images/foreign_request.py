@@ -7,10 +7,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lora_studio.config import SLUG
 from lora_studio.errors import ConfigError
-from lora_studio.lora.names import slug_from
 from lora_studio.parsing.numbers import parse_decimal, parse_whole
+from lora_studio.parsing.slugs import SLUG, slug_from
 from lora_studio.prompts.lora_tags import HIGHEST_WEIGHT
 from lora_studio.request import LONGEST_PROMPT, MAX_SEED, GenerateRequest
 

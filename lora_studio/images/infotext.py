@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lora_studio import __version__
-from lora_studio.config import SLUG
 from lora_studio.errors import ConfigError
 from lora_studio.images.foreign_request import fit
 from lora_studio.images.settings_line import (
@@ -23,7 +22,7 @@ from lora_studio.images.settings_line import (
     read_resources,
     read_sides,
 )
-from lora_studio.lora.names import slug_from
+from lora_studio.parsing.slugs import SLUG, slug_from
 from lora_studio.prompts.lora_tags import TAG, number, read_tag, say_passed_over, write_tag
 from lora_studio.request import GenerateRequest
 from lora_studio.samplers import AUTOMATIC, SPACINGS, sampler_named

@@ -18,6 +18,7 @@ from lora_studio.events import Command, Emit, Failed, Noted, Paused, ShouldStop,
 from lora_studio.jobs.event_log import EventLog
 from lora_studio.jobs.event_sink import EventSink
 from lora_studio.lora.run_states import state_folder
+from lora_studio.parsing.slugs import free_slug
 from lora_studio.records import JobRecord, JobStatus, StoredEvent
 from lora_studio.store.event_spool import NAME as UNSTORED
 from lora_studio.store.event_spool import EventSpool, laid_over, replay
@@ -182,14 +183,14 @@ class TrainingQueue:
 
     def _under_a_free_name(self, job_id: str) -> TrainConfig:
         config = TrainConfig.from_json(self._store.get(job_id).config)
-        folder, slug = Path(config.output.output_dir), config.output.output_name
-        number, in_use = 1, self.names_in_use()
-        while slug in in_use or _has_files(folder):
-            number += 1
-            ending = f"-{number}"
-            slug = config.output.output_name[: 64 - len(ending)] + ending
-            folder = folder.with_name(slug)
-        return config.with_values({"output_name": slug, "output_dir": str(folder)})
+        output, in_use = config.output, self.names_in_use()
+
+        def place(slug: str) -> Path:
+            folder = Path(output.output_dir)
+            return folder if slug == output.output_name else folder.with_name(slug)
+
+        slug = free_slug(output.output_name, lambda slug: slug in in_use or _has_files(place(slug)))
+        return config.with_values({"output_name": slug, "output_dir": str(place(slug))})
 
     def stop(self, job_id: str) -> JobRecord:
         """Stop a waiting job at once, a running one within a step. Raises StoreError."""
@@ -215,7 +216,7 @@ class TrainingQueue:
 
     def names_in_use(self) -> set[str]:
         """Slugs that waiting, running and paused jobs will write to."""
-        return {job.config["output"]["output_name"] for job in self._store.active()}
+        return {job.slug for job in self._store.active()}
 
     def events(
         self, job_id: str, after: int = 0, kinds: Collection[str] = (), limit: int | None = None

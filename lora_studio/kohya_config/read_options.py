@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lora_studio.config import SLUG, TrainConfig
+from lora_studio.config import TrainConfig
 from lora_studio.errors import ConfigError
 from lora_studio.kohya_config.network_args import settle_network
 from lora_studio.kohya_config.option_forms import SPECIAL
@@ -31,6 +29,7 @@ from lora_studio.kohya_config.taken_options import (
     slip,
     unknown,
 )
+from lora_studio.parsing.slugs import MOST_LETTERS, SLUG, slug_from
 
 OWN_TABLE, OWN_SETTINGS = "lora_studio", "settings"
 """`[lora_studio.settings]` of a file holds settings that sd-scripts has no option for; it reads past them."""
@@ -213,8 +212,7 @@ def _named(values: dict[str, Any]) -> dict[str, Any]:
     name = values.get("output_name")
     values["title"] = values.pop("metadata_title", None) or values.get("title") or ""
     if isinstance(name, str) and not SLUG.fullmatch(name):
-        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-        values["output_name"] = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:64].strip("-") or "lora"
+        values["output_name"] = slug_from(name, MOST_LETTERS) or "lora"
         values["title"] = values["title"] or name[:120]
     return values
 

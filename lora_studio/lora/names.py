@@ -1,46 +1,18 @@
-"""Names of LoRAs: the slug of a folder, made from a name in any script, and the way back from a name to the
-slug.
-
-A slug is made once and never changes, whatever this module would make of the same name today.
-"""
+"""Names of LoRAs: titles as people give them, and the way from a name to its slug."""
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from functools import lru_cache
 from pathlib import Path
 
-from anyascii import anyascii
-
-from lora_studio.config import SLUG
 from lora_studio.errors import ConfigError, ModelFileError, StoreError
 from lora_studio.lora.file.lora_files import LONGEST_TITLE
 from lora_studio.lora.lora_folder import fingerprint, title_of
 from lora_studio.parsing.plain_text import LONGEST_NAME, plain_text
+from lora_studio.parsing.slugs import SLUG, slug_from
 
-LONGEST_SLUG = 60
-GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})
-"""German spellings, for names with ß, a letter of no other language. Elsewhere ö may be Swedish or Turkish,
-and stays o, as it was in all slugs before."""
-WORD_SIGN = re.compile("([\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff])")
-"""Signs that are a word or a syllable of their own."""
-RESERVED = re.compile(r"con|prn|aux|nul|com[1-9]|lpt[1-9]")
-"""Names of devices on Windows, also with an ending."""
 SUFFIX = ".safetensors"
-
-
-def slug_from(name: str, longest: int = LONGEST_SLUG) -> str:
-    """The slug of a name, in letters that every system has; empty for a name without any letter or digit. A
-    slug stays as it is."""
-    if SLUG.fullmatch(name):
-        return name
-    text = plain_text(name, LONGEST_NAME)
-    if "ß" in text or "ẞ" in text:
-        text = text.translate(GERMAN)
-    plain = anyascii(WORD_SIGN.sub(r" \1 ", text)).lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:longest].strip("-")
-    return f"{slug}-lora" if RESERVED.fullmatch(slug) else slug
 
 
 def given_title(given: str) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from lora_studio.data.captions import has_word
 from lora_studio.errors import ConfigError
-from lora_studio.lora.names import slug_from
 from lora_studio.parsing.numbers import NUMBER
+from lora_studio.parsing.slugs import slug_from
 from lora_studio.prompts.lora_tags import TAG, added, read_tag, say_passed_over
 from lora_studio.prompts.wildcards import choose
 from lora_studio.request import GenerateRequest

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from lora_studio.errors import ConfigError
-from lora_studio.lora.names import slug_from
 from lora_studio.parsing.numbers import parse_decimal, parse_whole, read_decimal
+from lora_studio.parsing.slugs import slug_from
 from lora_studio.request import LoraUse
 
 NAMED = ("te", "unet")

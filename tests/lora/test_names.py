@@ -3,48 +3,13 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from pathlib import Path
 
 import pytest
 
-from lora_studio.config import SLUG
 from lora_studio.errors import StoreError
-from lora_studio.lora.names import as_slug, find_slug, slug_from, slugs_named
+from lora_studio.lora.names import as_slug, find_slug, slugs_named
 from tests.support.strange_loras import strange_lora
-
-
-@pytest.mark.parametrize(
-    ("name", "slug"),
-    [
-        ("Größe 猫", "groesse-mao"),
-        ("猫の絵", "mao-no-hui"),
-        ("Ёлка", "elka"),
-        ("한국어", "hangugeo"),
-        ("हिन्दी", "hindi"),
-        ("Łódź", "lodz"),
-        ("Some Löra v2", "some-lora-v2"),
-        ("STRAẞE", "strasse"),
-        (unicodedata.normalize("NFD", "Größe Ünï"), "groesse-ueni"),
-        ("c\u0301ut", "cut"),
-        ("My LoRA (v2)", "my-lora-v2"),
-        ("🐱", "cat"),
-        ("CON", "con-lora"),
-        ("lpt1", "lpt1"),
-        ("LPT1", "lpt1-lora"),
-        ("...hidden", "hidden"),
-        ("../../etc", "etc"),
-        ("a" * 200, "a" * 60),
-        ("x" * 59 + " y", "x" * 59),
-        ("a\x00b\ud800", "a-b"),
-        ("my-cat", "my-cat"),
-        ("!?", ""),
-        ("", ""),
-    ],
-)
-def test_slugs_in_every_script(name: str, slug: str) -> None:
-    assert slug_from(name) == slug
-    assert not slug or SLUG.fullmatch(slug)
 
 
 @pytest.fixture

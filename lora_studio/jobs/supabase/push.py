@@ -18,7 +18,6 @@ from lora_studio.jobs.supabase.rows import (
     job_row,
     lora_row,
     mirror_id,
-    slug_of_job,
 )
 from lora_studio.records import JobRecord, JobStatus
 from lora_studio.store.job_store import JobStore
@@ -141,7 +140,7 @@ class Sender:
         if item.kind == "events":
             self._outbox.touch("job", item.key)
         elif item.kind == "job":
-            self._outbox.touch("lora", slug_of_job(self._jobs.get(item.key)))
+            self._outbox.touch("lora", self._jobs.get(item.key).slug)
         else:
             for slug in self._library.image(item.key).lora_slugs[:1]:
                 self._outbox.touch("lora", slug)

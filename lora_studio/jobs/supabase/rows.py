@@ -42,7 +42,7 @@ def job_row(job: JobRecord, machine: str, host: str) -> Row:
     return _plain(
         {
             "id": mirror_id(machine, "job", job.id),
-            "lora_id": mirror_id(machine, "lora", slug_of_job(job)),
+            "lora_id": mirror_id(machine, "lora", job.slug),
             "worker_id": machine,
             "machine": host,
             "local_id": job.id,
@@ -173,10 +173,6 @@ def job_of_row(row: Mapping[str, Any]) -> JobRecord:
         state_step=row["state_step"],
         run=int(row["run"]),
     )
-
-
-def slug_of_job(job: JobRecord) -> str:
-    return str((job.config.get("output") or {}).get("output_name") or "")
 
 
 def without_paths(text: str) -> str:

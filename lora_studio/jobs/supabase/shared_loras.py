@@ -12,11 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lora_studio.config import SLUG
 from lora_studio.errors import BrokenFile, StoreError
 from lora_studio.files import disk_errors, replacing
 from lora_studio.lora.file.lora_files import LONGEST_TITLE, LONGEST_TRIGGER, MOST_DIM
 from lora_studio.parsing.plain_text import LONGEST_NAME, plain_text, plain_words
+from lora_studio.parsing.slugs import SLUG
 from lora_studio.store.supabase_client import Supabase
 
 logger = logging.getLogger(__name__)

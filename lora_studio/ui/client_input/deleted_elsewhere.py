@@ -12,9 +12,9 @@ from typing import Any
 
 import gradio as gr
 
-from lora_studio.config import SLUG
 from lora_studio.errors import StoreError, StudioError
 from lora_studio.files import sha256
+from lora_studio.parsing.slugs import SLUG
 from lora_studio.records import DatasetRecord, JobRecord
 from lora_studio.settings import Settings
 from lora_studio.store.trash import Deleted

@@ -20,12 +20,12 @@ from typing import Any, ParamSpec, TypeVar
 import gradio as gr
 
 from lora_studio.catalog import BASES
-from lora_studio.config import SLUG
 from lora_studio.errors import ConfigError, DatasetError, ModelFileError, StoreError, StudioError
 from lora_studio.families.base_files.locate import HUB_ID
 from lora_studio.grids.grid_cells import read_values
 from lora_studio.grids.grid_request import GridRequest
 from lora_studio.parsing.numbers import read_decimal, read_whole, shown
+from lora_studio.parsing.slugs import SLUG
 from lora_studio.settings import Settings
 from lora_studio.ui.client_input.fault_log import FaultLog
 

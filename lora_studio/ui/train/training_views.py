@@ -154,15 +154,10 @@ def previews(stored: Sequence[StoredEvent], title: str) -> str:
     return fill("previews", rounds=rounds, title=title) if rounds else ""
 
 
-def slug_of(job: JobRecord) -> str:
-    """What the folder of its LoRA is called."""
-    return str(job.config.get("output", {}).get("output_name", ""))
-
-
 def history(jobs: Sequence[JobRecord], shown: str) -> str:
     """All trainings, newest first, each with a button that shows it."""
     many = Counter(job.name.casefold() for job in jobs)
-    slugs = [slug_of(job) if many[job.name.casefold()] > 1 else "" for job in jobs]
+    slugs = [job.slug if many[job.name.casefold()] > 1 else "" for job in jobs]
     rows = [
         {"job": job, "when": moment(job.created_at), "slug": slug}
         for job, slug in zip(jobs, slugs, strict=True)
