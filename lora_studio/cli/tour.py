@@ -152,10 +152,10 @@ def draw_pairs(
 
 
 def write_sheet(title: str, pictures: Sequence[Path], pairs: Sequence[Pair], folder: Path) -> list[Pair]:
-    """Copy the pairs into the folder, beside a sheet that shows them under the pictures trained on."""
+    """Copy the pairs into the folder, beside a sheet that shows them next to pictures trained on."""
     from PIL import Image
 
-    from lora_studio.images.comparison_sheet import SheetRow, draw_sheet
+    from lora_studio.images.contact_sheet import draw_sheet
 
     folder.mkdir(parents=True, exist_ok=True)
     kept = []
@@ -164,13 +164,10 @@ def write_sheet(title: str, pictures: Sequence[Path], pairs: Sequence[Pair], fol
         lora = Path(shutil.copy2(pair.lora, folder / f"pair-{number}-lora.png"))
         kept.append(replace(pair, base=base, lora=lora))
     shown = pictures[:: max(1, len(pictures) // len(pairs))][: len(pairs)]
-    prompts = [pair.prompt for pair in kept]
-    rows = [
-        SheetRow(label="your pictures", images=[Image.open(path) for path in shown]),
-        SheetRow(label="base model", images=[Image.open(pair.base) for pair in kept]),
-        SheetRow(label="with the LoRA", images=[Image.open(pair.lora) for pair in kept], captions=prompts),
-    ]
-    draw_sheet(title, rows, cell=192).save(folder / "sheet.png")
+    rows = itertools.zip_longest(shown, [pair.base for pair in kept], [pair.lora for pair in kept])
+    cells = [Image.open(path) if path else None for path in itertools.chain.from_iterable(rows)]
+    columns = ("one of your pictures", "base model", "with the LoRA")
+    draw_sheet(cells, (columns, [pair.prompt for pair in kept], (title,))).save(folder / "sheet.png")
     return kept
 
 

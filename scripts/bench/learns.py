@@ -11,6 +11,7 @@ prompts for other things.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -24,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from lora_studio.config import Kind
-from lora_studio.images.comparison_sheet import SheetRow, draw_sheet
+from lora_studio.images.contact_sheet import draw_sheet
 from lora_studio.request import GenerateRequest, LoraUse
 from lora_studio.settings import CHECKOUT, Settings
 from lora_studio.studio import Studio, open_studio
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from recipes.starter.judge import Judge
 
 PATIENCE = 3600.0
-SHEET_COLUMNS = 8
+SHEET_ROWS = 8
 LEAST_KEPT = 0.5
 """Share of its recognisability that a thing must keep in a new style."""
 THINGS = {
@@ -203,17 +204,19 @@ def examine(studio: Studio, subject: Subject, judge: Judge, seeds: int) -> tuple
     sheets, losses = [], []
     for seed in range(1, seeds + 1):
         slug = train(studio, subject, seed)
-        measured, rows = {}, [SheetRow(label="training pictures", images=pictures[:SHEET_COLUMNS])]
+        measured: dict[str, Measures] = {}
+        cells: list[Image.Image] = []
+        labels: list[str] = []
         for asked in subject.rounds:
-            for side, used in (("base", ""), ("LoRA", slug)):
-                images = draw(studio, asked.prompts, used, seed)
+            sides = [draw(studio, asked.prompts, used, seed) for used in ("", slug)]
+            for side, images in zip(("base", "LoRA"), sides, strict=True):
                 measured[f"{side}, {asked.name}"] = yardstick.measure(images, asked.things)
-                captions = asked.prompts[:SHEET_COLUMNS] if used else ()
-                rows.append(
-                    SheetRow(label=f"{side}, {asked.name}", images=images[:SHEET_COLUMNS], captions=captions)
-                )
+            labels += [f"{asked.name}: {prompt}" for prompt in asked.prompts[:SHEET_ROWS]]
+            for row in itertools.islice(zip(itertools.cycle(pictures), *sides, strict=False), SHEET_ROWS):
+                cells += row
         runs.append(measured)
-        sheets.append(draw_sheet(f"What the LoRA of the set {name} learned, seed {seed}", rows))
+        title = f"What the LoRA of the set {name} learned, seed {seed}"
+        sheets.append(draw_sheet(cells, (("a training picture", "base", "LoRA"), labels, (title,))))
         losses.append(
             fixed_noise_losses(CHECKOUT / "models" / "starter", studio.settings.loras / slug, paths)
         )
