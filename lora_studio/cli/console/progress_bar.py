@@ -1,4 +1,8 @@
-"""Progress of a run on the terminal: one bar that moves, or plain lines where nobody watches."""
+"""Progress of a run on the terminal: one bar that moves, or plain lines where nobody watches.
+
+Not by rich: half of this is what happens without a terminal, and its bars are drawn from a thread beside the
+one that trains.
+"""
 
 from __future__ import annotations
 

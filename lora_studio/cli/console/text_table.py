@@ -1,4 +1,8 @@
-"""Plain tables for the terminal."""
+"""Plain tables for the terminal.
+
+Not by rich, which is there through Gradio: it breaks or cuts cells at 80 columns where output is no terminal,
+and scripts read that; it would cost each command some 50 ms for the twenty lines of this file.
+"""
 
 from __future__ import annotations
 

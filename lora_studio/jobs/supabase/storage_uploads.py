@@ -35,6 +35,8 @@ request."""
 LORAS, IMAGES = "loras", "images"
 KINDS = {".safetensors": "application/octet-stream", ".png": "image/png", ".webp": "image/webp"}
 KINDS |= {".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+# Not by tuspy (1.1): it brings aiohttp, requests and tinydb, and an HTTP stack of its own beside the one that
+# renews the key, sorts faults into those to retry and those to bury, and goes nowhere but to the project.
 RESUMABLE = "/storage/v1/upload/resumable"
 TUS = {"Tus-Resumable": "1.0.0", "x-upsert": "true"}
 TRIES = 5
