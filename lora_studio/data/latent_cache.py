@@ -45,18 +45,17 @@ class PlacedPicture:
 
     @property
     def interpolation(self) -> str | None:
-        return self.picture.settings.resize_interpolation if self.picture.settings else None
+        return self.picture.settings.resize_interpolation
 
 
 @dataclass(kw_only=True)
 class Latents:
     """Latents of pictures. `encode` maps pixels [b, 3, H, W] to mean and standard deviation, [b, c, h, w]
-    each; `size_step` is the pixels of a latent pixel. `keep` and `flip` are the run's settings; a picture's
-    own go first. `files` keeps latents from one run to the next."""
+    each; `size_step` is the pixels of a latent pixel. `keep` is the run's setting. `files` keeps
+    latents from one run to the next."""
 
     encode: EncodePictures
     keep: bool
-    flip: bool = False
     size_step: int = 8
     at_once: int = 1
     files: LatentFiles | None = None
@@ -65,8 +64,7 @@ class Latents:
 
     def keeps(self, placed: PlacedPicture) -> bool:
         """Whether a picture is encoded ahead of use, which pictures that change at each use are not."""
-        settings = placed.picture.settings
-        return self.keep and not (settings and changes_at_use(settings))
+        return self.keep and not changes_at_use(placed.picture.settings)
 
     def recall(self, placed: PlacedPicture) -> bool:
         """Take a picture's latents from the files; False if any of them isn't there."""
@@ -118,9 +116,9 @@ class Latents:
         """Weights of the places of a picture, [1, h, w] from 0 to 1; None if all are 1. Raises
         DatasetError."""
         settings = placed.picture.settings
-        if placed.picture.mask is None and not (settings and settings.alpha_mask):
+        if placed.picture.mask is None and not settings.alpha_mask:
             return None
-        if settings and changes_at_use(settings):
+        if changes_at_use(settings):
             return self._mask(placed, mirrored)
         if (placed.index, mirrored) not in self._masks:
             self._masks[placed.index, mirrored] = self._mask(placed, mirrored)
@@ -138,8 +136,7 @@ class Latents:
         return to_mask(fit(image, placed.placement, placed.interpolation), self.size_step, mirrored=mirrored)
 
     def _sides(self, placed: PlacedPicture) -> tuple[bool, ...]:
-        flips = placed.picture.settings.flip_aug if placed.picture.settings else self.flip
-        return (False, True) if flips else (False,)
+        return (False, True) if placed.picture.settings.flip_aug else (False,)
 
     def _pixels(self, image: Image.Image, placed: PlacedPicture, mirrored: bool) -> torch.Tensor:
         fitted = fit(image, placed.placement, placed.interpolation)

@@ -122,7 +122,7 @@ class Loader:
 
     def _sample(self, placed: PlacedPicture, epoch: int, repeat: int) -> Sample:
         settings = placed.picture.settings
-        if settings and changes_at_use(settings):
+        if changes_at_use(settings):
             placed = self._varied(placed, settings, (epoch, placed.index, repeat))
         return Sample(placed=placed, epoch=epoch, repeat=repeat)
 

@@ -20,7 +20,7 @@ def test_a_running_job_in_the_table(command: Command) -> None:
     columns = ["JOB", "NAME", "STATUS", "PROGRESS", "STEP", "LOSS", "LEFT", "STARTED", "BEAT"]
     assert head.split() == columns
     assert row.startswith(job.id)
-    for part in ("My disc", "running: train", f"{job.progress:.0f}%", "20/40", "0.2500", "0:20"):
+    for part in ("My disc", "running: train", f"{job.progress:.0f}%", "20/40", "0.2500", "20 s"):
         assert part in row
 
 

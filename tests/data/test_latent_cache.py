@@ -35,23 +35,18 @@ class Counted:
 
 def placed_picture(folder: Path) -> PlacedPicture:
     make_pictures(folder, sizes=((64, 64),))
-    picture = Picture(
-        path=folder / "picture-00.png",
-        caption="",
-        repeats=1,
-        folder="x",
-        settings=DatasetGroup(train_data_dir="x"),
-    )
+    settings = DatasetGroup(train_data_dir="x")
+    picture = Picture(path=folder / "picture-00.png", caption="", repeats=1, folder="x", settings=settings)
     placement = Placement(bucket=(32, 32), resized=(32, 32), aspect_error=0)
     return PlacedPicture(index=0, picture=picture, placement=placement)
 
 
 def test_kept_latents_are_encoded_once_and_are_the_same(tmp_path: Path) -> None:
-    placed, counted = placed_picture(tmp_path), Counted()
-    kept = Latents(encode=counted.pictures, keep=True, flip=True)
+    placed, counted = with_settings(placed_picture(tmp_path), flip_aug=True), Counted()
+    kept = Latents(encode=counted.pictures, keep=True)
     kept.prepare(placed, open_picture(placed.picture.path))
     assert counted.calls == 2  # as it is, and mirrored
-    anew = Latents(encode=Counted().pictures, keep=False, flip=True)
+    anew = Latents(encode=Counted().pictures, keep=False)
     anew.prepare(placed, open_picture(placed.picture.path))
     for mirrored in (False, True, False):
         one, other = (source.moments(placed, mirrored=mirrored) for source in (kept, anew))
@@ -65,7 +60,7 @@ def test_the_mirrored_one_is_another(tmp_path: Path) -> None:
     picture = open_picture(placed.picture.path)
     picture.paste("black", (0, 0, 20, 64))
     picture.save(placed.picture.path)
-    latents = Latents(encode=Counted().pictures, keep=False, flip=True)
+    latents = Latents(encode=Counted().pictures, keep=False)
     assert not torch.equal(
         latents.moments(placed, mirrored=True)[0], latents.moments(placed, mirrored=False)[0]
     )

@@ -16,12 +16,12 @@ from tests.support.tiny import make_pictures
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "About 4 min, 700 MB of RAM, 12 MB on the disk."),
-        ({"preview_seconds": 0}, "About 43 s, 700 MB of RAM, 12 MB on the disk."),
-        ({"train_seconds": 7000}, "About 2 h 00 min, 700 MB of RAM, 12 MB on the disk."),
+        ({}, "About 4 min, 690 MB of RAM, 12 MB on the disk."),
+        ({"preview_seconds": 0}, "About 43 s, 690 MB of RAM, 12 MB on the disk."),
+        ({"train_seconds": 7000}, "About 2 h 00 min, 690 MB of RAM, 12 MB on the disk."),
         (
             {"device_bytes": 7_200_000_000, "disk_bytes": 2_500_000_000},
-            "About 4 min, 7.2 GB of the device's memory, 700 MB of RAM, 2.5 GB on the disk.",
+            "About 4 min, 7.2 GB of the device's memory, 690 MB of RAM, 2.5 GB on the disk.",
         ),
     ],
 )

@@ -32,7 +32,7 @@ class Fixed(Latents):
     """Latents of mean 5 and deviation 0.1, mirrored ones of mean -5."""
 
     def __init__(self) -> None:
-        super().__init__(encode=lambda pixels: (pixels, pixels), keep=False, flip=True)
+        super().__init__(encode=lambda pixels: (pixels, pixels), keep=False)
 
     def moments(self, placed: PlacedPicture, *, mirrored: bool) -> tuple[torch.Tensor, torch.Tensor]:
         mean = torch.full((4, 8, 8), -5.0 if mirrored else 5.0)

@@ -19,7 +19,7 @@ QUICK = {"max_train_steps": 5, "sample_steps": 2, "resolution": 32, "sample_ever
 
 def test_the_sentence_comes_first_and_the_figures_behind_it() -> None:
     shown = page.view(PLAN)
-    assert "About 4 min, 700 MB of RAM, 12 MB on the disk." in shown
+    assert "About 4 min, 690 MB of RAM, 12 MB on the disk." in shown
     assert "largest pictures: 64 × 64" in shown
     assert "CPU, &lt;2&gt; threads" in shown
     assert "stopped" in page.view(None)

@@ -30,7 +30,7 @@ def _subset(picture: Picture) -> tuple[int, int]:
 
 def _last(pictures: list[Picture], seed: int) -> Iterator[Picture]:
     settings = pictures[0].settings
-    if settings is None or not settings.validation_split or pictures[0].is_reg:
+    if not settings.validation_split or pictures[0].is_reg:
         return
     own_seed = settings.validation_seed
     random.Random(seed if own_seed is None else own_seed).shuffle(pictures)

@@ -210,7 +210,6 @@ def _latents(engine: Engine, cache_folder: Path | None) -> Latents:
     return Latents(
         encode=engine.encode_pictures,
         keep=data.cache_latents,
-        flip=data.flip_aug,
         size_step=engine.parts.codec.step,
         at_once=data.vae_batch_size,
         files=files,
