@@ -19,9 +19,8 @@ from pathlib import Path
 from lora_studio.data.ingestion.ingest import ingest
 from lora_studio.data.pixels.masks import is_mask
 from lora_studio.data.training_set.export_folder import export_folder
-from lora_studio.disk import check_room
 from lora_studio.errors import DatasetError, StoreError
-from lora_studio.files import disk_errors, write_atomically
+from lora_studio.files import check_room, disk_errors, write_atomically
 from lora_studio.lora.names import given_title
 from lora_studio.parsing.text_encodings import readings
 from lora_studio.records import DatasetRecord

@@ -16,10 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from lora_studio.data.pixels.thumbnails import thumbnail
-from lora_studio.disk import check_room
 from lora_studio.errors import StoreError, StudioError, UnknownFormat
 from lora_studio.events import ShouldStop, never_stop
-from lora_studio.files import copy_atomically, disk_errors
+from lora_studio.files import check_room, copy_atomically, disk_errors
 from lora_studio.generation.reproducible import is_drawn
 from lora_studio.images import input_store
 from lora_studio.images.image_metadata import SUFFIXES

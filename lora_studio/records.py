@@ -63,7 +63,7 @@ class JobRecord:
 
     @property
     def slug(self) -> str:
-        """What the folder of its LoRA is called."""
+        """Name of the folder of its LoRA."""
         return str((self.config.get("output") or {}).get("output_name") or "")
 
     def seconds_at_work(self, now: float) -> float:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lora_studio.dataset import Datasets
-from lora_studio.disk import check_room
 from lora_studio.errors import DeviceBusy, StoreError, StudioError
 from lora_studio.events import Denoised, Emit, Event, ImageSaved, Noted, ShouldStop, ignore, never_stop
+from lora_studio.files import check_room
 from lora_studio.gallery import Gallery
 from lora_studio.generator import Generator
 from lora_studio.grids.grid_cells import plan_grid

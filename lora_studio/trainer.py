@@ -14,7 +14,6 @@ import torch
 
 from lora_studio.config import TrainConfig
 from lora_studio.data.training_set.folders import PictureFolder, read_folder
-from lora_studio.disk import check_room
 from lora_studio.errors import ConfigError
 from lora_studio.events import (
     Commands,
@@ -33,6 +32,7 @@ from lora_studio.events import (
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.base_files.hub import fetch_base, must_fetch
 from lora_studio.families.base_files.locate import find_base
+from lora_studio.files import check_room
 from lora_studio.lora.run_states import state_folder
 from lora_studio.runtime import (
     Device,

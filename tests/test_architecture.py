@@ -27,7 +27,6 @@ CONTRACTS = {
     "catalog",
     "config",
     "config_groups",
-    "disk",
     "errors",
     "estimate",
     "event_text",

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.disk import check_room, free_bytes, has_room
 from lora_studio.errors import ConfigError, DiskFull
 from lora_studio.estimate import TrainingEstimate
+from lora_studio.files import check_room, free_bytes, has_room
 from lora_studio.settings import KEEP_FREE_GB, Settings
 
 PLENTY = "900000"

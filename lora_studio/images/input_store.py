@@ -14,9 +14,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_studio.disk import check_room
 from lora_studio.errors import ConfigError, DatasetError, StoreError, UnknownFormat
-from lora_studio.files import disk_errors, write_atomically
+from lora_studio.files import check_room, disk_errors, write_atomically
 from lora_studio.parsing.archives import Limits, too_big
 from lora_studio.request import GenerateRequest
 

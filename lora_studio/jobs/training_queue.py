@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Protocol
 
 from lora_studio.config import TrainConfig
-from lora_studio.disk import check_room
 from lora_studio.errors import DeviceBusy, StoreError, StudioError
 from lora_studio.events import Command, Emit, Failed, Noted, Paused, ShouldStop, Stopped
+from lora_studio.files import check_room
 from lora_studio.jobs.event_log import EventLog
 from lora_studio.jobs.event_sink import EventSink
 from lora_studio.lora.run_states import state_folder

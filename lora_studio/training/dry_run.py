@@ -23,12 +23,12 @@ from lora_studio.data.loader import count_steps
 from lora_studio.data.pixels.picture_pixels import look_at
 from lora_studio.data.pixels.picture_remarks import colour_remarks, placement_remarks
 from lora_studio.data.training_set.folders import Picture, PictureFolder, read_folder
-from lora_studio.disk import free_bytes
 from lora_studio.errors import ConfigError, DatasetError
 from lora_studio.estimate import TrainingEstimate
 from lora_studio.events import Emit, PhaseAdvanced, ShouldStop, ignore
 from lora_studio.families.base_files.hub import fetch_base
 from lora_studio.families.base_files.locate import find_base
+from lora_studio.files import free_bytes
 from lora_studio.runtime import Device, compute_dtype, find_device, memory_errors
 from lora_studio.training.disk_use import disk_use
 from lora_studio.training.evaluation.checkpoint_scores import MOST_REFERENCES, seconds_allowed

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lora_studio.disk import HINT, free_bytes, has_room
 from lora_studio.errors import DiskFull, Diverged, OutOfMemory
 from lora_studio.events import CheckpointSaved, Noted, PhaseAdvanced, StateSaved, StepDone
+from lora_studio.files import KEEP_FREE, free_bytes, has_room
 from lora_studio.formatting import size
 from lora_studio.runtime import memory_errors
 from lora_studio.training.disk_use import DiskUse
@@ -106,7 +106,7 @@ class TrainingRun:
         left = size(free_bytes(self.result.path) or 0)
         note = (
             f"The disk has only {left} left, so the training ends at step {step}, while what it has learned "
-            f"can still be saved. {HINT} Then it can be resumed."
+            f"can still be saved. {KEEP_FREE} Then it can be resumed."
         )
         session.emit(Noted(message=note, level="warning"))
         session.stopping = True

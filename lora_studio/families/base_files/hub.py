@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.disk import check_room
 from lora_studio.errors import DiskFull, ModelFileError, StoreError, UnknownFormat
 from lora_studio.events import Emit, PhaseAdvanced, ShouldStop, ignore, never_stop
+from lora_studio.files import check_room
 from lora_studio.formatting import size
 
 if TYPE_CHECKING:

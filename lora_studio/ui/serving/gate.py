@@ -21,8 +21,8 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 
-from lora_studio.disk import check_room
 from lora_studio.errors import DiskFull
+from lora_studio.files import check_room
 from lora_studio.ui.client_input.fault_log import one_line
 from lora_studio.ui.page import MALFORMED
 from lora_studio.ui.serving import request_bodies, request_origin

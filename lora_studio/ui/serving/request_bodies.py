@@ -10,8 +10,8 @@ from typing import Any
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from lora_studio.disk import check_room
 from lora_studio.errors import DiskFull
+from lora_studio.files import check_room
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
