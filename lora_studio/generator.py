@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -26,17 +25,15 @@ from lora_studio.events import (
 )
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.base_files.locate import find_base
-from lora_studio.generation.defaults import Size, fill_in, fit_to, hires_size, size_step, steps_of
-from lora_studio.generation.lora_lookup import WantedLora, check_family, find_loras
+from lora_studio.generation.defaults import loaded_values, values_of
 from lora_studio.generation.memory_fit import draw_within
 from lora_studio.generation.pipelines import LoadedBase, Pipelines, compute_dtype
 from lora_studio.generation.prompt_cache import EncodedTexts
 from lora_studio.generation.reproducible import state_of
-from lora_studio.generation.request_remarks import remarks
+from lora_studio.generation.requests.folder_library import FolderLibrary
+from lora_studio.generation.requests.settled_request import Settled, settle, steps_of
 from lora_studio.images.image_metadata import Origin, save_image
-from lora_studio.lora.names import as_slug
-from lora_studio.prompts.expand import expand, prepare, tag_remarks, with_triggers
-from lora_studio.request import MAX_SEED, GeneratedImage, GenerateRequest
+from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.runtime import find_device, lost_device
 from lora_studio.settings import Settings
 
@@ -115,6 +112,7 @@ class _Run:
         should_stop: ShouldStop,
     ) -> None:
         self._settings = settings
+        self._library = FolderLibrary(settings)
         self._pipelines = pipelines
         self._texts = texts
         self._emit = emit
@@ -131,21 +129,14 @@ class _Run:
 
     def draw_all(self, request: GenerateRequest) -> list[GeneratedImage]:
         started = time.monotonic()
-        known = functools.partial(as_slug, folder=self._settings.loras)
-        for remark in tag_remarks(request, known):
-            self._note(remark)
-        request = prepare(request, known)
         found = find_base(request.base, self._settings)
-        request = fill_in(request, found)
-        source = self._source_size(request)
-        loras = find_loras(request.loras, self._settings.loras)
-        for lora in loras:
-            check_family(lora, found)
-        self._say_started(request, found)
+        settled = settle(request, values_of(found), self._library)
+        self._note_all(settled.notes)
+        self._say_started(settled.request, found)
         images: list[GeneratedImage] = []
         base = None if self._should_stop() else self._pipelines.get(found, self._emit, self._should_stop)
         if base is not None:
-            images = self._draw_with(base, request, loras, source)
+            images = self._draw_with(base, settled.request)
         last = images[-1].path if images else ""
         if len(images) == request.count:
             seconds = time.monotonic() - started
@@ -154,60 +145,53 @@ class _Run:
             self._emit(Stopped(step=self._steps_done, path=last))
         return images
 
-    def _draw_with(
-        self, base: LoadedBase, asked: GenerateRequest, loras: Sequence[WantedLora], size: Size | None
-    ) -> list[GeneratedImage]:
-        request = fit_to(asked, base.found, base.parts, base.scheduler_config, source=size)
-        for remark in remarks(asked, request, base.pipe, base.scheduler_config, size):
-            self._note(remark)
-        for remark in base.stack.apply(loras):
-            self._note(remark)
-        source = None if self._should_stop() else self._open_source(base, request)
+    def _draw_with(self, base: LoadedBase, request: GenerateRequest) -> list[GeneratedImage]:
+        settled = settle(request, loaded_values(base), self._library)
+        self._note_all(settled.notes)
+        self._note_all(base.stack.apply(settled.loras))
+        source = None if self._should_stop() else self._open_source(base, settled.request)
         images: list[GeneratedImage] = []
-        for number in range(request.count):
+        for number in range(settled.request.count):
             if self._should_stop():
                 break
-            origin = self._origin(base, _alone(request, number), loras)
-            order = self._order(base, origin, loras, source)
-            image = self._draw_one(base, origin, order, number + 1, request.count)
+            origin = self._origin(base, settled, settled.image(number))
+            order = self._order(base, settled, origin, source)
+            image = self._draw_one(base, origin, order, number + 1, settled.request.count)
             if image is None:
                 break
             images.append(image)
         return images
 
-    def _origin(self, base: LoadedBase, request: GenerateRequest, loras: Sequence[WantedLora]) -> Origin:
+    def _origin(self, base: LoadedBase, settled: Settled, image: GenerateRequest) -> Origin:
         """How this image is made: its prompts with choices made and trigger words in front."""
-        triggers = [lora.trigger_word for lora in loras] if request.insert_trigger else []
-        seed, wildcards = request.seed or 0, self._settings.wildcards
+        prompt, negative_prompt = settled.prompts(image, self._library)
         return Origin(
-            request=request,
-            prompt=with_triggers(expand(request.prompt, seed, wildcards), triggers),
+            request=image,
+            prompt=prompt,
             model=_plain_name(base.found),
-            lora_hashes={lora.key: lora.header.tensor_hash for lora in loras},
+            lora_hashes={lora.key: lora.header.tensor_hash for lora in settled.loras},
             base_state=state_of(base.found, self._settings.precision),
-            negative_prompt=expand(request.negative_prompt, seed, wildcards),
+            negative_prompt=negative_prompt,
         )
 
     def _order(
-        self, base: LoadedBase, origin: Origin, loras: Sequence[WantedLora], source: InitImage | None
+        self, base: LoadedBase, settled: Settled, origin: Origin, source: InitImage | None
     ) -> ImageJob:
         from lora_studio.generation.denoise import ImageJob
 
-        request = origin.request
-        negative = origin.negative_prompt or ""
         text = self._texts.get(
             base.pipe,
             origin.prompt,
-            negative,
-            clip_skip=request.clip_skip,
-            loras=loras,
+            origin.negative_prompt or "",
+            clip_skip=origin.request.clip_skip,
+            loras=settled.loras,
             words=base.stack.words,
         )
         return ImageJob(
-            request=request,
+            request=origin.request,
             text=text,
             scheduler_config=base.scheduler_config,
-            hires=hires_size(request, size_step(base.found, base.parts)),
+            hires=settled.hires_size,
             source=source,
         )
 
@@ -232,11 +216,6 @@ class _Run:
         saved = save_image(picture, self._settings.images, origin)
         self._emit(ImageSaved(path=saved.path, seed=saved.seed, image=image, images=images))
         return saved
-
-    def _source_size(self, request: GenerateRequest) -> Size | None:
-        from lora_studio.images.input_store import size_of
-
-        return size_of(request, self._settings.inputs)
 
     def _open_source(self, base: LoadedBase, request: GenerateRequest) -> InitImage | None:
         from lora_studio.generation.init_image import open_init_image
@@ -281,6 +260,10 @@ class _Run:
             )
         )
 
+    def _note_all(self, messages: Iterable[str]) -> None:
+        for message in messages:
+            self._note(message)
+
     def _note(self, message: str) -> None:
         """Each sentence once."""
         if message not in self._said:
@@ -297,14 +280,6 @@ def _live_view(settings: Settings) -> Iterator[LiveView]:
         yield view
     finally:
         view.close()
-
-
-def _alone(request: GenerateRequest, number: int) -> GenerateRequest:
-    """The request that draws image `number` (from 0) by itself. Variations keep the seed and go on with the
-    second one. Seeds wrap around at the top."""
-    counted = "variation_seed" if request.variation_strength else "seed"
-    seed = ((getattr(request, counted) or 0) + number) % (MAX_SEED + 1)
-    return request.model_copy(update={counted: seed, "count": 1})
 
 
 def _plain_name(found: FoundBase) -> str:

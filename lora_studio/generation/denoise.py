@@ -19,10 +19,10 @@ from lora_studio.errors import ConfigError, Diverged, StudioError
 from lora_studio.events import ShouldStop
 from lora_studio.families.vae import Moments
 from lora_studio.families.weights.silence_libraries import quiet_libraries
-from lora_studio.generation.defaults import Size, has_second_pass, scheduler_for, skipped, stretched
+from lora_studio.generation.defaults import scheduler_for, takes_rescale
 from lora_studio.generation.initial_noise import InitialNoise
 from lora_studio.generation.partial_scheduler import PartialScheduler
-from lora_studio.generation.request_remarks import takes_rescale
+from lora_studio.generation.requests.settled_request import Size, has_second_pass, skipped, stretched
 from lora_studio.request import GenerateRequest
 from lora_studio.runtime import memory_errors
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 from lora_studio.errors import ConfigError
 from lora_studio.families.vae import Codec, Moments
 from lora_studio.families.weights.silence_libraries import quiet_libraries
-from lora_studio.generation.defaults import Size
+from lora_studio.generation.requests.settled_request import Size
 from lora_studio.images import input_store
 from lora_studio.request import GenerateRequest
 from lora_studio.runtime import memory_errors

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lora_studio.catalog import FAMILIES, family_title
 from lora_studio.errors import ConfigError, FamilyMismatch, StoreError
@@ -21,7 +21,6 @@ from lora_studio.lora.file.lora_files import LoraHeader, checkpoint_files, find_
 from lora_studio.request import LoraUse
 
 if TYPE_CHECKING:
-    from lora_studio.families.base_files.found_base import FoundBase
     from lora_studio.lora.network.layer_fit import Fit
 
 COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
@@ -57,6 +56,16 @@ class WantedLora:
         return self.header.trigger_word
 
 
+class NamedFamily(Protocol):
+    """A base as far as its family goes."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def family(self) -> str: ...
+
+
 def find_loras(uses: Iterable[LoraUse], folder: Path) -> list[WantedLora]:
     """Look the LoRAs up in the library's folder, in the request's order; those whose weights are all 0 are
     left out. Raises StoreError (unknown LoRA or checkpoint), ConfigError (named twice), BrokenFile,
@@ -87,16 +96,16 @@ def find_loras(uses: Iterable[LoraUse], folder: Path) -> list[WantedLora]:
     return list(wanted.values())
 
 
-def check_family(lora: WantedLora, found: FoundBase) -> None:
+def check_family(lora: WantedLora, base: NamedFamily) -> None:
     """Raises FamilyMismatch where both sides are known to belong to different families."""
-    theirs, ours = lora.header.family, found.family
+    theirs, ours = lora.header.family, base.family
     if theirs and ours and theirs != ours:
         title = family_title(theirs)
         hint = f"Pick a base model that is {title}, or another LoRA."
         if theirs not in FAMILIES:
             hint = f"{title} can't be run here yet. Pick a LoRA that is made for {family_title(ours)}."
         raise FamilyMismatch(
-            f"“{lora.title}” was made for {title}; “{found.name}” is {family_title(ours)}.",
+            f"“{lora.title}” was made for {title}; “{base.name}” is {family_title(ours)}.",
             hint,
             path=lora.header.path,
         )

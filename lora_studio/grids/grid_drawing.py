@@ -24,8 +24,9 @@ from lora_studio.events import (
     Stopped,
 )
 from lora_studio.families.base_files.locate import find_base
-from lora_studio.generation.defaults import fill_in, steps_of
-from lora_studio.generation.lora_lookup import check_family, find_loras
+from lora_studio.generation.defaults import values_of
+from lora_studio.generation.requests.folder_library import FolderLibrary
+from lora_studio.generation.requests.settled_request import settle, steps_of
 from lora_studio.grids.axis_values import split_values
 from lora_studio.grids.grid_cells import Cell, GridPlan, drawing_order, read_values
 from lora_studio.grids.grid_request import AXES, Axis, GridRequest
@@ -175,25 +176,16 @@ class CellDrawing:
 def settled(plan: GridPlan, settings: Settings) -> GridPlan:
     """The plan with all values of its cells filled in, as far as that needs no loaded base. Raises
     StudioError before anything is drawn for a base or a LoRA that is missing or doesn't fit."""
-    cells = [replace(cell, request=_settled(cell.request, settings)) for cell in plan.cells]
+    library = FolderLibrary(settings)
+    bases = {
+        name: values_of(find_base(name, settings))
+        for name in dict.fromkeys(c.request.base for c in plan.cells)
+    }
+    cells = [
+        replace(cell, request=settle(cell.request, bases[cell.request.base], library).request)
+        for cell in plan.cells
+    ]
     return replace(plan, cells=tuple(cells))
-
-
-def _settled(request: GenerateRequest, settings: Settings) -> GenerateRequest:
-    found = find_base(request.base, settings)
-    for lora in find_loras(request.loras, settings.loras):
-        check_family(lora, found)
-    request = fill_in(request, found)
-    if found.entry is None or request.image:
-        return request
-    size = found.entry.native_size
-    return request.model_copy(
-        update={
-            "width": request.width or size,
-            "height": request.height or size,
-            "sampler": request.sampler or found.entry.sampler,
-        }
-    )
 
 
 def save_sheet(

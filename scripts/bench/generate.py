@@ -27,7 +27,7 @@ from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.generation import lora_lookup
-from lora_studio.generation.defaults import fill_in, fit_to, scheduler_for
+from lora_studio.generation.defaults import scheduler_for
 from lora_studio.generation.lora_stack import LoraStack
 from lora_studio.generation.pipelines import LoadedBase, Pipelines, compute_dtype
 from lora_studio.generator import Generator
@@ -115,7 +115,9 @@ def _measure(subject: Subject) -> Iterator[Line]:
 
 def measure_loads(settings: Settings, subject: Subject) -> Iterator[Line]:
     """A base on its device, and then to the first image."""
-    found, filled = subject.found, fill(subject.found, subject.request)
+    found, generator = subject.found, Generator(settings)
+    filled = generator.generate(subject.request)[0].request
+    generator.unload()
     ours, plain = _in_turns(lambda: load_ours(settings, found), lambda: load_plain(found), LOADS)
     yield Line("load the base", "s", ours, plain)
     file = settings.home / "first.png"
@@ -135,8 +137,8 @@ def measure_images(settings: Settings, subject: Subject) -> Iterator[Line]:
         asked = subject.request.model_copy(update={"loras": tuple(LoraUse(slug=slug) for slug in slugs)})
         for slug in slugs:
             pipe.load_lora_weights(str(settings.loras / slug), adapter_name=slug)
-        plain = plain_call(pipe, fill(found, asked), settings.home / "plain.png")
-        generator.generate(asked)
+        filled = generator.generate(asked)[0].request
+        plain = plain_call(pipe, filled, settings.home / "plain.png")
         plain()
         ours, theirs = _in_turns(lambda asked=asked: generator.generate(asked), plain, images)
         yield Line(f"a warm image{label}", "s", ours, theirs, aim=1.03, by_ratio=True)
@@ -233,11 +235,6 @@ def load_plain(found: FoundBase) -> Any:
         pipe = (family := family_of(found)).pipeline(family.load())
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device.kind, dtype)
-
-
-def fill(found: FoundBase, request: GenerateRequest) -> GenerateRequest:
-    parts = family_of(found).load()
-    return fit_to(fill_in(request, found), found, parts, parts.scheduler_config)
 
 
 def plain_call(pipe: Any, filled: GenerateRequest, file: Path) -> Callable[[], None]:

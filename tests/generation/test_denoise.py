@@ -13,10 +13,10 @@ from PIL import Image
 
 from lora_studio.errors import ConfigError, DeviceLost, Diverged, StoreError
 from lora_studio.events import Denoised, Event, ImageSaved, Noted, PhaseAdvanced, Stopped
-from lora_studio.generation.defaults import skipped, stretched
 from lora_studio.generation.partial_scheduler import PartialScheduler
 from lora_studio.generation.pipelines import LoadedBase
 from lora_studio.generation.prompt_cache import EncodedTexts
+from lora_studio.generation.requests.settled_request import skipped, stretched
 from lora_studio.generator import Generator
 from lora_studio.images.input_store import keep
 from lora_studio.request import GenerateRequest

@@ -1,0 +1,1 @@
+"""Requests with all decided that they leave open."""

@@ -1,0 +1,262 @@
+"""A request with all decided that it leaves open: the one place for it. Looks nothing up by itself and loads
+no torch.
+
+What decides becomes known one after the other: the library at once, the base's defaults when it is found, and
+of a base that the catalog doesn't have size and sampler only when it is loaded. `settle` decides what can be
+decided so far. Settling once more with more known decides the rest and changes nothing else.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from lora_studio.catalog import SAMPLERS
+from lora_studio.errors import ConfigError
+from lora_studio.generation.lora_lookup import WantedLora, check_family
+from lora_studio.prompts.expand import prepare, tag_remarks, unread, with_triggers
+from lora_studio.request import MAX_SEED, MOST_DRAWN, GenerateRequest, LoraUse
+
+LEAST_SIDE, MOST_SIDE = 32, 2048
+"""Those of a request; the larger one is what a picture to redraw is scaled down to where no size is given."""
+MOST_HIRES_SIDE = 4096
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseValues:
+    """What a base brings to a request. `size` is what it was made for and `sampler` its own; both are empty
+    where only loading it tells. `step`, None before it is loaded, are the pixels that the sides of a picture
+    must be multiples of. With a sampler of `washing_out` colours come out pale, since the base is trained
+    with zero terminal SNR; `rescales`: its pipeline knows a guidance rescale."""
+
+    name: str
+    family: str
+    num_inference_steps: int
+    guidance_scale: float
+    size: Size | None = None
+    sampler: str = ""
+    step: int | None = None
+    washing_out: frozenset[str] = frozenset()
+    rescales: bool = True
+
+
+class Library(Protocol):
+    """Where the names in a request lead."""
+
+    def slug_of(self, name: str) -> str:
+        """Of the LoRA that a tag calls by its slug or title. Raises StoreError."""
+        ...
+
+    def loras(self, uses: Sequence[LoraUse]) -> list[WantedLora]:
+        """Raises StoreError, ConfigError, BrokenFile, UnknownFormat."""
+        ...
+
+    def picture_size(self, request: GenerateRequest) -> Size | None:
+        """Of the picture to redraw; None without one. Raises ConfigError, StoreError."""
+        ...
+
+    def chosen(self, text: str, seed: int) -> str:
+        """A prompt of the image with this seed, each choice made. Raises ConfigError."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """`request` has all values filled in that are known so far, and no LoRA tags; `loras` are those whose
+    weight isn't 0; `notes` are sentences on what is ignored or changed."""
+
+    request: GenerateRequest
+    base: BaseValues | None = None
+    loras: tuple[WantedLora, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def image(self, number: int) -> GenerateRequest:
+        """The request that draws image `number` (from 0) by itself. Variations keep the seed and go on with
+        the second one. Seeds wrap around at the top."""
+        counted = "variation_seed" if self.request.variation_strength else "seed"
+        seed = ((getattr(self.request, counted) or 0) + number) % (MAX_SEED + 1)
+        return self.request.model_copy(update={counted: seed, "count": 1})
+
+    def prompts(self, image: GenerateRequest, library: Library) -> tuple[str, str]:
+        """Prompt and negative prompt of an image as they are drawn: choices made, trigger words in front.
+        Raises ConfigError."""
+        seed = image.seed or 0
+        triggers = [lora.trigger_word for lora in self.loras] if image.insert_trigger else []
+        prompt = with_triggers(library.chosen(image.prompt, seed), triggers)
+        return prompt, library.chosen(image.negative_prompt, seed)
+
+    @property
+    def hires_size(self) -> Size:
+        """What the second pass draws, where there is one."""
+        step = self.base.step if self.base and self.base.step else 1
+        return _hires_size(self.request, step)
+
+
+def settle(request: GenerateRequest, base: BaseValues | None, library: Library) -> Settled:
+    """Decide what the request leaves open: LoRA tags become LoRAs; with the `base` steps, guidance and seeds
+    are filled in, size and sampler as soon as they are known. Raises ConfigError for what the base can't do,
+    FamilyMismatch for LoRAs that are made for another, and what `library` raises."""
+    notes = tag_remarks(request, library.slug_of)
+    request = prepare(request, library.slug_of)
+    if base is None:
+        return Settled(request=request, notes=tuple(notes))
+    filled = _with_numbers(request, base)
+    source = library.picture_size(request)
+    loras = library.loras(request.loras)
+    for lora in loras:
+        check_family(lora, base)
+    filled = _with_size(filled, base, source)
+    if base.step is not None:
+        _check_size(filled, base, base.step)
+        notes += [*_ignored(filled, base), *_changed(request, filled, source)]
+    return Settled(request=filled, base=base, loras=tuple(loras), notes=tuple(notes))
+
+
+def _with_numbers(request: GenerateRequest, base: BaseValues) -> GenerateRequest:
+    """Steps, guidance and seeds."""
+    if request.sampler and request.sampler not in SAMPLERS:
+        raise ConfigError(
+            f"There is no sampler called {request.sampler!r}.",
+            _nearest_sampler(request.sampler),
+            field="sampler",
+        )
+    steps = _or(request.num_inference_steps, base.num_inference_steps)
+    filled: dict[str, Any] = {
+        "num_inference_steps": steps,
+        "guidance_scale": _or(request.guidance_scale, base.guidance_scale),
+        "seed": _or(request.seed, secrets.randbelow(MOST_DRAWN)),
+    }
+    if request.variation_strength:
+        filled["variation_seed"] = _or(request.variation_seed, secrets.randbelow(MOST_DRAWN))
+    if request.hires_scale > 1:
+        filled["hires_steps"] = _or(request.hires_steps, steps)
+    return request.model_copy(update=filled)
+
+
+def _with_size(request: GenerateRequest, base: BaseValues, source: Size | None) -> GenerateRequest:
+    """Size and sampler, as far as they are known."""
+    sampler = request.sampler or base.sampler
+    if source is None or _is_cropped(request):
+        size = base.size if base.step is not None or not request.image else None
+    else:
+        size = _near(source, request, base.step) if base.step is not None else None
+    width, height = size or (None, None)
+    known = {"width": _or(request.width, width), "height": _or(request.height, height), "sampler": sampler}
+    return request.model_copy(update=known)
+
+
+def _check_size(request: GenerateRequest, base: BaseValues, step: int) -> None:
+    for side, pixels in (("width", request.width), ("height", request.height)):
+        if pixels is not None and pixels % step:
+            raise ConfigError(
+                f"The {side} of {pixels} px doesn't suit “{base.name}”: it must be a multiple of {step}.",
+                f"The nearest is {max(step, round(pixels / step) * step)}.",
+                field=side,
+            )
+    larger = _hires_size(request, step)
+    if max(larger) > MOST_HIRES_SIDE:
+        raise ConfigError(
+            f"The second pass would draw {' × '.join(map(str, larger))} pixels: at most "
+            f"{MOST_HIRES_SIDE} a side.",
+            "Take a smaller size, or a smaller scale.",
+            field="hires_scale",
+        )
+
+
+def _ignored(request: GenerateRequest, base: BaseValues) -> list[str]:
+    said = []
+    if request.sampler in base.washing_out:
+        said.append(
+            f"This base model is trained with zero terminal SNR, which the sampler {request.sampler} doesn't "
+            "know: colours may be washed out. Euler does."
+        )
+    said += unread(f"{request.prompt}\n{request.negative_prompt}")
+    if (request.guidance_scale or 0) <= 1:
+        if request.negative_prompt:
+            said.append("The negative prompt is ignored at a guidance of 1 or less.")
+        if request.guidance_rescale:
+            said.append("The guidance rescale is ignored at a guidance of 1 or less.")
+    elif request.guidance_rescale and not base.rescales:
+        said.append("The guidance rescale is ignored: this base model's pipeline has none.")
+    if request.image and request.mask_image and request.hires_scale > 1:
+        said.append(
+            "The second pass is left out: what a mask leaves as it is can't be enlarged with the rest."
+        )
+    return said
+
+
+def _changed(asked: GenerateRequest, filled: GenerateRequest, source: Size | None) -> list[str]:
+    drawn = (filled.width, filled.height)
+    if source is None or (asked.width, asked.height) != (None, None):
+        return []
+    if _is_cropped(filled) or drawn == source:
+        return []
+    size, near = (" × ".join(map(str, sides)) for sides in (source, drawn))
+    return [f"The picture of {size} pixels is drawn at {near}, the nearest size that suits the base model."]
+
+
+def steps_of(request: GenerateRequest) -> int:
+    """Steps that one picture takes over all passes; the steps are filled in."""
+    steps = request.num_inference_steps or 0
+    first = steps - skipped(steps, request.strength) if request.image else steps
+    return first + (request.hires_steps or 0 if has_second_pass(request) else 0)
+
+
+def has_second_pass(request: GenerateRequest) -> bool:
+    """What a mask leaves as it is can't be enlarged with the rest."""
+    return request.hires_scale > 1 and not request.mask_image
+
+
+def skipped(steps: int, strength: float) -> int:
+    """How many of `steps` a redrawing of `strength` leaves out, as diffusers counts; at least one step
+    stays."""
+    return steps - max(1, min(int(steps * strength), steps))
+
+
+def stretched(steps: int, strength: float, most: int) -> tuple[int, int]:
+    """Of how many steps a redrawing of `strength` has `steps` left (as A1111 counts in its hires fix), and
+    how many are left out; where that is more than `most`, its share of those."""
+    whole = math.ceil(steps / strength)
+    if whole <= most:
+        return whole, whole - steps
+    return max(steps, most), skipped(max(steps, most), strength)
+
+
+def _hires_size(request: GenerateRequest, step: int) -> Size:
+    width, height = (
+        max(step, round((side or 0) * request.hires_scale / step) * step)
+        for side in (request.width, request.height)
+    )
+    return width, height
+
+
+def _near(source: Size, request: GenerateRequest, step: int) -> Size:
+    """The size that is nearest to the source's shape, with the side that is given, if one is."""
+    scale = min(1.0, MOST_SIDE / max(source))
+    if request.width is not None:
+        scale = request.width / source[0]
+    elif request.height is not None:
+        scale = request.height / source[1]
+    least = math.ceil(LEAST_SIDE / step) * step
+    near = [min(MOST_SIDE, max(least, round(side * scale / step) * step)) for side in source]
+    return near[0], near[1]
+
+
+def _is_cropped(request: GenerateRequest) -> bool:
+    return bool(request.mask_image) and request.padding_mask_crop is not None
+
+
+def _nearest_sampler(name: str) -> str:
+    by_lower = {known.lower(): known for known in SAMPLERS}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return f"Did you mean {by_lower[near[0]]}?" if near else f"Choose one of: {', '.join(SAMPLERS)}."
+
+
+def _or(value: Any, otherwise: Any) -> Any:
+    return otherwise if value is None else value
