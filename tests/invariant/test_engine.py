@@ -12,40 +12,14 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
 from lora_studio.config import TrainConfig
-from lora_studio.data.training_set.folders import read_folder
-from lora_studio.events import Event, PreviewSaved, StepDone, ignore, never_stop
-from lora_studio.families.base_files.locate import find_base
-from lora_studio.runtime import find_device
+from lora_studio.events import Event, PreviewSaved, StepDone
 from lora_studio.trainer import train
-from lora_studio.training.model import Engine, load_engine
 from lora_studio.training.optimization.lr_schedules import build_schedule
 from lora_studio.training.optimization.optimizers import build_optimizer
-from lora_studio.training.preparation.training_data import TrainingData, prepare_data
-from tests.support.runs import run_steps
+from tests.support.runs import assert_same_tensors, data_for, engine_for, run_steps, trained_tensors
 from tests.support.tiny import make_pictures, make_tiny_base
 
 PROMPT = "zwx, a disc"
-
-
-def trained_tensors(config: TrainConfig) -> dict[str, torch.Tensor]:
-    return load_file(train(config).file)
-
-
-def assert_same_tensors(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    assert one.keys() == other.keys()
-    for key, tensor in one.items():
-        assert torch.equal(tensor, other[key]), key
-
-
-def engine_for(config: TrainConfig) -> Engine:
-    found = find_base(config.model.pretrained_model_name_or_path)
-    return load_engine(config, found, find_device(), torch.float32)
-
-
-def data_for(engine: Engine) -> TrainingData:
-    data = prepare_data(engine, read_folder(engine.config.dataset), ignore, never_stop)
-    assert data is not None
-    return data
 
 
 def gradients_of_first_step(config: TrainConfig) -> list[torch.Tensor]:

@@ -15,8 +15,7 @@ from lora_studio.events import Event, PreviewSaved, StepDone
 from lora_studio.trainer import train
 from lora_studio.training.optimization.lr_schedules import build_schedule
 from lora_studio.training.optimization.optimizers import build_optimizer
-from tests.invariant.test_engine import assert_same_tensors, data_for, engine_for, trained_tensors
-from tests.support.runs import run_steps
+from tests.support.runs import assert_same_tensors, data_for, engine_for, run_steps, trained_tensors
 from tests.support.tiny import SHAPES, make_tiny, tiny_values
 
 MakeConfig = Callable[..., TrainConfig]

@@ -14,7 +14,7 @@ from lora_studio.lora.network.layers import Shape
 from lora_studio.lora.network.ranks import Size
 from lora_studio.lora.network.weight_norms import limit_norms
 from lora_studio.lora.network.weights import read_weights
-from tests.lora.test_layers import KINDS, inputs, stirred
+from tests.support.lora_kinds import KINDS, inputs, stirred
 
 PATH = "down_blocks.1.attentions.0.proj"
 NAME = "lora_unet_down_blocks_1_attentions_0_proj"

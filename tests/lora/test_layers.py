@@ -12,23 +12,12 @@ from torch.nn import functional
 from lora_studio.families.base import Target
 from lora_studio.lora.network.attach import AttachedLora, attach
 from lora_studio.lora.network.layers import Dropouts, Shape, factorization
+from tests.support.lora_kinds import KINDS, inputs, stirred
 
 LINEAR = Target(part="unet", module="linear", name="lora_unet_linear")
 CONV = Target(part="unet", module="conv", name="lora_unet_conv")
 POINT = Target(part="unet", module="point", name="lora_unet_point")
 TARGETS = (LINEAR, CONV, POINT)
-KINDS = {
-    "dora": Shape(dora_wd=True),
-    "dora-out": Shape(dora_wd=True, wd_on_output=True),
-    "loha": Shape(kind="loha"),
-    "loha-dora": Shape(kind="loha", dora_wd=True),
-    "lokr": Shape(kind="lokr"),
-    "lokr-4": Shape(kind="lokr", factor=4, decompose_both=True),
-    "lokr-full": Shape(kind="lokr", full_matrix=True),
-    "lokr-dora": Shape(kind="lokr", dora_wd=True),
-    "diag-oft": Shape(kind="diag-oft"),
-    "diag-oft-bound": Shape(kind="diag-oft", constraint=0.01),
-}
 ALPHA = 3.0
 
 
@@ -44,20 +33,6 @@ def model(dtype: torch.dtype = torch.float32) -> torch.nn.Module:
 
 def attached(base: torch.nn.Module, shape: Shape) -> AttachedLora:
     return attach({"unet": base}, TARGETS, dim=2, alpha=ALPHA, shape=shape, seed=3)
-
-
-def stirred(lora: AttachedLora) -> AttachedLora:
-    """As after some training: every tensor is something else."""
-    generator = torch.Generator().manual_seed(5)
-    for name in lora.layers:
-        for weight in lora.weights(name).values():
-            weight.data += 0.1 * torch.randn(weight.shape, generator=generator)
-    return lora
-
-
-def inputs(module: str) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(9)
-    return torch.randn(*((3, 5, 40) if module == "linear" else (3, 12, 9, 7)), generator=generator)
 
 
 def with_weight(base: torch.nn.Module, module: str, weight: torch.Tensor) -> torch.Tensor:

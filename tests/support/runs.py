@@ -6,16 +6,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch.optim.lr_scheduler import LRScheduler
 
 from lora_studio.config import TrainConfig
-from lora_studio.events import Command, Event, Noted, Paused, StepDone
+from lora_studio.data.training_set.folders import read_folder
+from lora_studio.events import Command, Event, Noted, Paused, StepDone, ignore, never_stop
+from lora_studio.families.base_files.locate import find_base
 from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.lora.run_states import state_folder
+from lora_studio.runtime import find_device
 from lora_studio.trainer import TrainResult, train
 from lora_studio.training.loop import Loop
-from lora_studio.training.model import Engine
-from lora_studio.training.preparation.training_data import TrainingData
+from lora_studio.training.model import Engine, load_engine
+from lora_studio.training.preparation.training_data import TrainingData, prepare_data
 
 
 def run(config: TrainConfig, **how: object) -> tuple[TrainResult, list[Event]]:
@@ -91,3 +95,24 @@ def run_until(
 ) -> tuple[TrainResult, list[Event]]:
     events: list[Event] = []
     return train(config, events.append, lambda: should_stop(events)), events
+
+
+def trained_tensors(config: TrainConfig) -> dict[str, torch.Tensor]:
+    return load_file(train(config).file)
+
+
+def assert_same_tensors(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for key, tensor in one.items():
+        assert torch.equal(tensor, other[key]), key
+
+
+def engine_for(config: TrainConfig) -> Engine:
+    found = find_base(config.model.pretrained_model_name_or_path)
+    return load_engine(config, found, find_device(), torch.float32)
+
+
+def data_for(engine: Engine) -> TrainingData:
+    data = prepare_data(engine, read_folder(engine.config.dataset), ignore, never_stop)
+    assert data is not None
+    return data

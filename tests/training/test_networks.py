@@ -15,13 +15,12 @@ from safetensors.torch import load_file
 from lora_studio.config import TrainConfig
 from lora_studio.errors import ConfigError
 from lora_studio.families.base import Parts
-from lora_studio.families.base_files.locate import find_base
 from lora_studio.generation.lora_lookup import WantedLora
 from lora_studio.generation.lora_stack import LoraStack
 from lora_studio.lora.file.lora_files import read_header
-from lora_studio.runtime import find_device
 from lora_studio.trainer import train
-from lora_studio.training.model import Engine, load_engine
+from lora_studio.training.model import Engine
+from tests.support.runs import engine_for
 from tests.support.tiny import make_tiny_sdxl
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -35,11 +34,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "blocks": {"block_dims": "2," * 12 + "0," + "3," * 11 + "5", "network_dim": 2},
 }
 QUICK = {"max_train_steps": 2, "learning_rate": 0.05}
-
-
-def engine_for(config: TrainConfig) -> Engine:
-    found = find_base(config.model.pretrained_model_name_or_path)
-    return load_engine(config, found, find_device(), torch.float32)
 
 
 def answer(unet: torch.nn.Module, text_encoder: torch.nn.Module) -> torch.Tensor:

@@ -70,7 +70,7 @@ def assert_nearly_equal(one: TrainResult, other: TrainResult) -> None:
 
 def test_a_smaller_batch_is_the_same_batch(make_config: ConfigMaker) -> None:
     """Also where the pictures of a bucket do not fill it: no step sees other pictures."""
-    from tests.invariant.test_engine import data_for, engine_for
+    from tests.support.runs import data_for, engine_for
 
     seen: dict[int | None, list[torch.Tensor]] = {}
     for at_once in (None, 2, 1):
@@ -162,7 +162,7 @@ def test_previews_without_memory_are_left_out(
 def test_another_optimizer_takes_over_at_the_same_rates(make_config: ConfigMaker) -> None:
     from lora_studio.training.optimization.lr_schedules import build_schedule
     from lora_studio.training.optimization.optimizers import build_optimizer
-    from tests.invariant.test_engine import data_for, engine_for
+    from tests.support.runs import data_for, engine_for
 
     config = make_config(lr_scheduler="linear")
     engine = engine_for(config)

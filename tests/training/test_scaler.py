@@ -10,8 +10,8 @@ from lora_studio.training import loop as module
 from lora_studio.training.loop import Loop
 from lora_studio.training.optimization.lr_schedules import build_schedule
 from lora_studio.training.optimization.optimizers import build_optimizer
-from tests.invariant.test_engine import data_for, engine_for
 from tests.support.configs import ConfigMaker
+from tests.support.runs import data_for, engine_for
 
 
 def scaled_loop(make_config: ConfigMaker, scale: float, **changes: object) -> Loop:

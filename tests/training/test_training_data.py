@@ -8,29 +8,22 @@ import pytest
 import torch
 from PIL import Image
 
-from lora_studio.config import TrainConfig
 from lora_studio.data.loader import Sample
 from lora_studio.data.training_set.folders import read_folder
 from lora_studio.errors import DatasetError
 from lora_studio.events import Event, Noted, PhaseAdvanced, never_stop
-from lora_studio.families.base_files.locate import find_base
 from lora_studio.lora.file.lora_files import read_header
-from lora_studio.runtime import find_device
 from lora_studio.trainer import train
-from lora_studio.training.model import Engine, load_engine
+from lora_studio.training.model import Engine
 from lora_studio.training.objective import draw
 from lora_studio.training.preparation.latent_cache_key import encoder_mark
 from lora_studio.training.preparation.training_data import TrainingData, captions_of, prepare_data
 from tests.conftest import StudioFolders
 from tests.support.configs import ConfigMaker
+from tests.support.runs import engine_for
 from tests.support.tiny import make_pictures
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "steps_examples.json").read_text())["examples"]
-
-
-def load(config: TrainConfig) -> Engine:
-    found = find_base(config.model.pretrained_model_name_or_path)
-    return load_engine(config, found, find_device(), torch.float32)
 
 
 def prepare(engine: Engine, cache: Path | None = None) -> tuple[TrainingData, list[str]]:
@@ -72,14 +65,16 @@ def test_the_second_run_encodes_nothing_and_has_the_same_latents(
     make_config: ConfigMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = count_encodings(monkeypatch)
-    engine = load(make_config(flip_aug=True))
+    engine = engine_for(make_config(flip_aug=True))
     first, _ = prepare(engine, tmp_path / "cache")
     assert counts == [1] * 8
     second, notes = prepare(engine, tmp_path / "cache")
     assert (counts, notes) == ([1] * 8, [])
-    without, _ = prepare(load(make_config(flip_aug=True, cache_latents_to_disk=False)), tmp_path / "cache")
+    without, _ = prepare(
+        engine_for(make_config(flip_aug=True, cache_latents_to_disk=False)), tmp_path / "cache"
+    )
     assert len(counts) == 16
-    anew, _ = prepare(load(make_config(cache_latents=False)), tmp_path / "other")
+    anew, _ = prepare(engine_for(make_config(cache_latents=False)), tmp_path / "other")
     assert same(all_moments(first), all_moments(second))
     assert same(all_moments(first), all_moments(without))
     assert same(all_moments(first), all_moments(anew))
@@ -90,7 +85,7 @@ def test_a_changed_picture_is_encoded_anew_and_a_renamed_one_is_not(
     make_config: ConfigMaker, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = shutil.copytree(pictures, tmp_path / "data")
-    engine = load(make_config(data=data))
+    engine = engine_for(make_config(data=data))
     prepare(engine, tmp_path / "cache")
     counts = count_encodings(monkeypatch)
     (data / "picture-00.png").rename(data / "another.png")
@@ -102,7 +97,7 @@ def test_a_changed_picture_is_encoded_anew_and_a_renamed_one_is_not(
 
 
 def test_damaged_cache_files_are_told_and_made_anew(make_config: ConfigMaker, tmp_path: Path) -> None:
-    engine = load(make_config())
+    engine = engine_for(make_config())
     first, _ = prepare(engine, tmp_path / "cache")
     files = sorted((tmp_path / "cache").glob("*/*.latents"))
     files[0].write_bytes(files[0].read_bytes()[:-20])
@@ -115,15 +110,15 @@ def test_damaged_cache_files_are_told_and_made_anew(make_config: ConfigMaker, tm
 
 def test_a_cache_that_cannot_be_written_is_told(make_config: ConfigMaker, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    _, notes = prepare(load(make_config()), tmp_path / "file")
+    _, notes = prepare(engine_for(make_config()), tmp_path / "file")
     assert len(notes) == 1
     assert notes[0].startswith("The latent cache can't be written: ")
 
 
 def test_another_encoder_has_another_mark(make_config: ConfigMaker) -> None:
-    engine = load(make_config())
+    engine = engine_for(make_config())
     before = encoder_mark(engine)
-    assert encoder_mark(load(make_config("other", learning_rate=1e-3))) == before
+    assert encoder_mark(engine_for(make_config("other", learning_rate=1e-3))) == before
     with torch.no_grad():
         engine.parts.vae.decoder.conv_in.bias += 1
         assert encoder_mark(engine) == before
@@ -136,9 +131,9 @@ def test_pictures_of_a_size_can_be_encoded_together(
 ) -> None:
     data = make_pictures(tmp_path / "data", sizes=((64, 64),) * 5 + ((120, 60),) * 2)
     counts = count_encodings(monkeypatch)
-    together, _ = prepare(load(make_config(data=data, vae_batch_size=2)), tmp_path / "cache")
+    together, _ = prepare(engine_for(make_config(data=data, vae_batch_size=2)), tmp_path / "cache")
     assert sorted(counts) == [1, 2, 2, 2]
-    alone, _ = prepare(load(make_config(data=data)), tmp_path / "cache")
+    alone, _ = prepare(engine_for(make_config(data=data)), tmp_path / "cache")
     for one, other in zip(all_moments(together), all_moments(alone), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
@@ -154,7 +149,9 @@ def test_a_training_keeps_its_latents_below_the_studios_home(
 
 def test_a_mask_of_another_shape_is_no_mask_of_that_picture(make_config: ConfigMaker, tmp_path: Path) -> None:
     make_pictures(tmp_path / "masks", sizes=((64, 64), (128, 128), (64, 60), (64, 64)))
-    data, notes = prepare(load(make_config(masked_loss=True, conditioning_data_dir=str(tmp_path / "masks"))))
+    data, notes = prepare(
+        engine_for(make_config(masked_loss=True, conditioning_data_dir=str(tmp_path / "masks")))
+    )
     assert notes == ["The mask picture-02.png has another shape than its picture. It is left out."]
     assert len(data.loader.pictures) == 3
 
@@ -164,7 +161,7 @@ def test_no_file_is_left_beside_the_pictures(
 ) -> None:
     data = shutil.copytree(pictures, tmp_path / "data")
     before = {path: path.read_bytes() for path in data.rglob("*")}
-    prepare(load(make_config(data=data)), tmp_path / "cache")
+    prepare(engine_for(make_config(data=data)), tmp_path / "cache")
     assert {path: path.read_bytes() for path in data.rglob("*")} == before
 
 
@@ -188,7 +185,7 @@ def test_regularisation_pictures_fill_up_the_epoch_as_in_the_real_run(
         max_train_steps=14,
         cache_latents=False,
     )
-    data, notes = prepare(load(config))
+    data, notes = prepare(engine_for(config))
     example = next(example for example in GOLDEN if example["printed"]["num_reg_images"])
     wanted = {tuple(bucket["resolution"]): bucket["count"] for bucket in example["bucket_counts"]}
     assert data.loader.counts() == wanted
@@ -211,7 +208,7 @@ def test_surplus_regularisation_pictures_are_not_even_encoded(
 ) -> None:
     make_pictures(tmp_path / "others" / "1_dog", sizes=((64, 64),) * 7)
     counts = count_encodings(monkeypatch)
-    data, notes = prepare(load(make_config(reg_data_dir=str(tmp_path / "others"))))
+    data, notes = prepare(engine_for(make_config(reg_data_dir=str(tmp_path / "others"))))
     assert (len(counts), len(data.loader.pictures)) == (8, 8)
     assert notes == [
         "3 regularisation pictures are left out: the others are as many as the training pictures."
@@ -221,7 +218,7 @@ def test_surplus_regularisation_pictures_are_not_even_encoded(
 
 def test_the_weight_reaches_the_loss(make_config: ConfigMaker, tmp_path: Path) -> None:
     make_pictures(tmp_path / "others" / "1_dog")
-    data, _ = prepare(load(make_config(reg_data_dir=str(tmp_path / "others"), prior_loss_weight=0.25)))
+    data, _ = prepare(engine_for(make_config(reg_data_dir=str(tmp_path / "others"), prior_loss_weight=0.25)))
     for sample in samples(data):
         drawn = draw([sample], data.latents, make_config())
         assert drawn.weights is not None
@@ -234,7 +231,7 @@ def test_masks_reach_the_loss(make_config: ConfigMaker, pictures: Path, tmp_path
     (tmp_path / "masks").mkdir()
     mask.save(tmp_path / "masks" / "picture-00.png")
     config = make_config(masked_loss=True, conditioning_data_dir=str(tmp_path / "masks"), flip_aug=True)
-    data, _ = prepare(load(config))
+    data, _ = prepare(engine_for(config))
     row = [0.0] * 4 + [1.0] * 4
     for sample in samples(data):
         drawn = draw([sample], data.latents, config)
@@ -262,14 +259,14 @@ def test_a_run_on_masked_varied_pictures(make_config: ConfigMaker, tmp_path: Pat
 
 def test_the_split_keeps_pictures_out_of_the_training(make_config: ConfigMaker, tmp_path: Path) -> None:
     config = make_config(validation_split=0.5, validation_seed=3, caption_prefix="photo of", num_repeats=2)
-    data, notes = prepare(load(config))
+    data, notes = prepare(engine_for(config))
     trained = {one.picture.path for one in data.loader.pictures}
     held_out = {one.picture.path for one in data.validation}
     assert (len(trained), len(held_out), trained & held_out, notes) == (2, 2, set(), [])
     assert all(one.picture.caption.startswith("photo of a disc") for one in data.validation)
     assert len({one.index for one in (*data.loader.pictures, *data.validation)}) == 4
     assert (data.facts.images, data.facts.validation_images) == (4, 4)
-    small, notes = prepare(load(make_config(validation_split=0.1)))
+    small, notes = prepare(engine_for(make_config(validation_split=0.1)))
     assert (small.validation, len(small.loader.pictures)) == ((), 4)
     assert notes == [
         "validation_split is ignored: it is too small for the number of pictures to hold one out."
@@ -280,7 +277,7 @@ def test_captions_change_with_epoch_and_step_and_only_with_them(make_config: Con
     config = make_config(
         shuffle_caption=True, caption_dropout_every_n_epochs=2, token_warmup_step=3, token_warmup_min=1
     )
-    data, _ = prepare(load(config))
+    data, _ = prepare(engine_for(config))
     batch = tuple(samples(data))
     assert [caption.count(",") for caption in captions_of(data, config, batch, 1)] == [0] * 4
     assert captions_of(data, config, batch, 4) == captions_of(data, config, batch, 9)
@@ -306,7 +303,7 @@ def test_captions_that_are_known_are_encoded_ahead(
     monkeypatch.setattr(
         Engine, "encode_fixed_text", lambda self, captions: encoded.extend(captions) or encode(self, captions)
     )
-    prepare(load(make_config(network_train_unet_only=True, **changes)))
+    prepare(engine_for(make_config(network_train_unet_only=True, **changes)))
     assert (set(encoded), len(encoded)) == (kept, len(kept))
 
 
@@ -342,7 +339,7 @@ def test_several_datasets_train_together_and_the_file_tells_of_them(
     make_pictures(tmp_path / "others", sizes=((64, 64),) * 2)
     (tmp_path / "sets.toml").write_text(TOML)
     config = make_config(dataset_config=str(tmp_path / "sets.toml"), max_train_steps=3)
-    data, notes = prepare(load(config))
+    data, notes = prepare(engine_for(config))
     assert [note for note in notes if "enlarged" not in note and "cut off" not in note] == []
     assert data.loader.batch_sizes == (2, 1)
     assert data.loader.counts(1) == {(96, 64): 3}
@@ -383,7 +380,7 @@ def test_several_datasets_train_together_and_the_file_tells_of_them(
 def test_an_odd_shape_is_said(make_config: ConfigMaker, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     Image.new("RGB", (3000, 10), "red").save(tmp_path / "data" / "thread.png")
-    _, notes = prepare(load(make_config(data=tmp_path / "data", bucket_no_upscale=True)))
+    _, notes = prepare(engine_for(make_config(data=tmp_path / "data", bucket_no_upscale=True)))
     assert notes == ["thread.png has an odd shape: only the middle 256 x 16 of it are used."]
 
 
@@ -391,6 +388,6 @@ def test_only_training_pictures_count_as_pictures(make_config: ConfigMaker, tmp_
     make_pictures(tmp_path / "others" / "1_dog")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "fake.png").write_text("no picture")
-    engine = load(make_config(data=tmp_path / "data", reg_data_dir=str(tmp_path / "others")))
+    engine = engine_for(make_config(data=tmp_path / "data", reg_data_dir=str(tmp_path / "others")))
     with pytest.raises(DatasetError, match="None of the pictures can be read"):
         prepare(engine)

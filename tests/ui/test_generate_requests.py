@@ -29,7 +29,7 @@ from lora_studio.ui.generate.generate_requests import (
     slots,
     use_request,
 )
-from tests.ui.test_picture_input import data_url
+from tests.support.html import data_url
 
 FIELDS: dict[str, Any] = {"prompt": "a dog", "loras": [], "base": "starter", "insert_trigger": True}
 LAYER = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_k"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +14,12 @@ from lora_studio.studio import Studio
 from lora_studio.ui.client_input.picture_input import kept_picture, take_picture
 from lora_studio.ui.generate.img2img import easel, fitting_size, placed
 from lora_studio.ui.generate.png_info import recalled
-from tests.support.html import parse
+from tests.support.html import data_url, parse
 
 A1111 = (
     "a lighthouse <lora:sea:0.8>\nNegative prompt: fog\n"
     "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 512x768, Model: deliberate_v2"
 )
-
-
-def data_url(picture: Image.Image, kind: str = "png") -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 @pytest.fixture
