@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+MOST_ENTRIES = 2_000
+LONGEST_TEXT = 20_000
 
 
 def setting(
@@ -29,3 +32,14 @@ class Group(BaseModel):
     """A frozen pydantic model that refuses unknown names, infinities and NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _fits_a_file(cls, value: Any) -> Any:
+        """What a config holds can be written as an argument file, which takes no larger values."""
+        texts = value if isinstance(value, tuple) else (value,)
+        if len(texts) > MOST_ENTRIES:
+            raise ValueError(f"there are more than {MOST_ENTRIES} values")
+        if any(isinstance(text, str) and (len(text) > LONGEST_TEXT or "\0" in text) for text in texts):
+            raise ValueError(f"the text is longer than {LONGEST_TEXT} letters or holds a zero byte")
+        return value

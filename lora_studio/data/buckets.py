@@ -134,8 +134,8 @@ def _place_unenlarged(size: Size, *, area: int, step: int) -> Placement:
         resized = (max(step, int(resized[0] * scale + 0.5)), max(step, int(resized[1] * scale + 0.5)))
         note = f"it is scaled to {resized[0]} x {resized[1]}, because no side can be below {step}"
     bucket = (resized[0] // step * step, resized[1] // step * step)
-    if bucket[0] * bucket[1] > area:  # a thread of a picture
-        longest = max(step, area // step // step * step)
+    longest = max(step, area // step // step * step)
+    if max(bucket) > longest:  # a thread of a picture
         bucket = (min(bucket[0], longest), min(bucket[1], longest))
         note = f"{note}, and only the middle {bucket[0]} x {bucket[1]} of it are used".removeprefix(", and ")
     return Placement(

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.config import config_leaves
+from lora_studio.config_groups.setting_group import LONGEST_TEXT, MOST_ENTRIES
 from lora_studio.errors import ConfigError
 from lora_studio.kohya_config.options import COUNTED_IN_EPOCHS, OFF_AT_ZERO, OPTIONS
 from lora_studio.parsing.numbers import parse_decimal, parse_whole
 
 MOST_BYTES = 2_000_000
-MOST_ENTRIES = 2_000
-LONGEST_TEXT = 20_000
 LARGEST = 2**63
 KINDS = {leaf.name: leaf.annotation for leaf in config_leaves()}
 SWITCHES = {"true": True, "false": False}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from PIL import Image
 
 from lora_studio.errors import BrokenFile, ModelFileError, StoreError
 from lora_studio.jobs.supabase import storage_uploads
+from lora_studio.records import LoraRecord
 from tests.support.supabase.mirroring import Home, Open, Rows, open_home, write_lora
 from tests.support.supabase.server import Server
 from tests.support.waiting import PATIENCE, until
@@ -144,8 +146,16 @@ def test_a_file_that_is_too_large_is_a_warning(
     assert network.passed == 0
 
 
-def test_the_team_sees_and_fetches_a_lora(opened: Open, rows: Rows) -> None:
+def test_the_team_sees_and_fetches_a_lora(opened: Open, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = opened(), opened()
+    whole = second.gallery.import_lora
+
+    def slowly(path: Path) -> LoraRecord:
+        record = whole(path)
+        time.sleep(0.3)  # some rounds would pass
+        return record
+
+    monkeypatch.setattr(second.gallery, "import_lora", slowly)
     file = first.finish(first.begin("dragon"))
     for home in (first, second):
         home.mirror.start()

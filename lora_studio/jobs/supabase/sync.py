@@ -79,6 +79,7 @@ class Mirror:
         self._kinds = (*ROWS, *FILES) if settings.supabase_uploads else ROWS
         self._thread: threading.Thread | None = None
         self._closing, self._wake = threading.Event(), threading.Event()
+        self._arriving = threading.Lock()
         self._turn_ends = self._wishes_at = 0.0
         self._looks = 0
         self._team: tuple[SharedLora, ...] = ()
@@ -148,10 +149,12 @@ class Mirror:
             raise StoreError("Supabase is not set up.", "See docs/supabase.md.")
         folder = self._settings.cache / "team" / str(threading.get_ident())
         try:
-            record = self._gallery.import_lora(download(self._remote, lora_id, folder))
+            file = download(self._remote, lora_id, folder)
+            with self._arriving:  # else a round in between would send it back
+                record = self._gallery.import_lora(file)
+                self._outbox.settle("lora", record.slug)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        self._outbox.settle("lora", record.slug)
         self._team = tuple(lora for lora in self._team if lora.id != lora_id)
         return record
 
@@ -192,7 +195,8 @@ class Mirror:
         """(whether the mirror was spoken to, whether the next chunk of a file waits)."""
         spoke = has_more = False
         if self._outbox.count(self._kinds) and self._is_my_turn():
-            self._sender.round()
+            with self._arriving:
+                self._sender.round()
             if self._settings.supabase_uploads and not self._closing.is_set():
                 has_more = self._uploads.round()
             spoke = True
