@@ -173,11 +173,7 @@ def test_a_hub_model_is_asked_before_its_training(
 
 @pytest.mark.parametrize(
     ("marks", "prediction", "zero_snr"),
-    [
-        ((), "", False),
-        (("v_pred",), "v_prediction", False),
-        (("v_pred", "ztsnr"), "v_prediction", True),
-    ],
+    [((), "", False), (("v_pred",), "v_prediction", False), (("v_pred", "ztsnr"), "v_prediction", True)],
 )
 def test_marks_of_a_checkpoint_are_read(
     settings: Settings, marks: tuple[str, ...], prediction: str, zero_snr: bool

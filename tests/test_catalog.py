@@ -23,18 +23,13 @@ from lora_studio.catalog import (
     preview_prompts,
     sizes_for,
 )
-from lora_studio.config import Kind, TrainConfig, config_leaf
+from lora_studio.config import Kind, config_leaf
 from lora_studio.request import GenerateRequest
 from lora_studio.runtime import Device
 from lora_studio.training.ignored_settings import ignored_settings
+from tests.support.configs import config
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-NEEDED = {
-    "pretrained_model_name_or_path": "x",
-    "train_data_dir": "x",
-    "output_name": "x",
-    "output_dir": "x",
-}
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -78,10 +73,10 @@ OTHERS = [base_of_family(family) for family in (*FAMILIES, "unknown")]
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_plan_is_a_valid_configuration_of_which_nothing_is_ignored(kind: Kind, base: Base) -> None:
     cpu = Device(kind="cpu", title="CPU", memory_bytes=0, native_bf16=False)
-    config = TrainConfig.from_values({**NEEDED, **plan(kind, base, 12).values})
-    assert config.dataset.kind == kind
-    assert config.optimizer.max_train_steps > 0
-    assert list(ignored_settings(config, cpu)) == []
+    made = config(**plan(kind, base, 12).values)
+    assert made.dataset.kind == kind
+    assert made.optimizer.max_train_steps > 0
+    assert list(ignored_settings(made, cpu)) == []
 
 
 @pytest.mark.parametrize(
@@ -133,8 +128,8 @@ def test_a_base_of_a_family_trains_as_its_catalog_base(kind: Kind) -> None:
     ],
 )
 def test_sizes_follow_from_the_native_one(native: int, step: int, sizes: tuple[int, ...]) -> None:
-    config = TrainConfig.from_values({**NEEDED, **sizes_for(native, step)}).dataset
-    found = (config.resolution, config.min_bucket_reso, config.max_bucket_reso, config.bucket_reso_steps)
+    made = config(**sizes_for(native, step)).dataset
+    found = (made.resolution, made.min_bucket_reso, made.max_bucket_reso, made.bucket_reso_steps)
     assert found == sizes
 
 
@@ -159,7 +154,7 @@ def test_the_text_encoder_has_a_rate_where_it_is_trained() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_preset_differs_from_the_defaults(kind: Kind) -> None:
-    defaults = TrainConfig.from_values(NEEDED).values()
+    defaults = config().values()
     assert {key for key, value in PRESETS[kind].values.items() if defaults[key] != value}
 
 

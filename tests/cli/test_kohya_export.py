@@ -33,10 +33,7 @@ def test_prompts_are_written_for_it(train_quickly: Command, tmp_path: Path) -> N
     options = theirs.arguments(file)
     assert options["sample_every_n_steps"] == 1
     facts = {"w": 64, "h": 64, "s": 2, "l": 7.5}
-    assert theirs.prompts(options) == [
-        ("a cat in a hat", {**facts, "d": 1}),
-        ("a dog", {**facts, "d": 2}),
-    ]
+    assert theirs.prompts(options) == [("a cat in a hat", {**facts, "d": 1}), ("a dog", {**facts, "d": 2})]
     assert read_file(file).config().preview.sample_prompts == ("# a cat\n in a hat", "a dog")
     again = train_quickly(*more, "--save-kohya-config", file)
     assert again.code == 2

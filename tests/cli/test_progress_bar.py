@@ -8,15 +8,7 @@ from functools import partial
 import pytest
 
 from lora_studio.cli.console.progress_bar import Progress, draw_bar
-from lora_studio.events import (
-    Denoised,
-    Event,
-    Finished,
-    Noted,
-    PhaseAdvanced,
-    PreviewSaved,
-    Started,
-)
+from lora_studio.events import Denoised, Event, Finished, Noted, PhaseAdvanced, PreviewSaved, Started
 from tests.support.stepping_worker import step_done
 
 

@@ -15,12 +15,10 @@ from lora_studio.data.pixels.picture_pixels import look_at, mask_of, open_pictur
 from lora_studio.data.pixels.sanitize import cleaned_picture
 from lora_studio.images.input_store import picture as kept
 from lora_studio.images.input_store import take_in
+from tests.support.wide_colours import P3_PRIMARIES, WIDE
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-P3_PRIMARIES = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
-"""Of Display P3 under D50."""
 ADOBE = matrix_profile(ADOBE_PRIMARIES, ADOBE_GAMMA)
-WIDE = matrix_profile(P3_PRIMARIES, 2.2)
 
 
 def swapped() -> bytes:

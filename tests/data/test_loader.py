@@ -109,11 +109,7 @@ def test_datasets_have_batches_and_batch_sizes_of_their_own() -> None:
     assert sorted(len(batch) for batch in batches) == [1, 1, 1, 2, 4]
     assert all(len({sample.placed.picture.dataset for sample in batch}) == 1 for batch in batches)
     assert mixed.steps(10).batches_per_epoch == 5
-    assert (mixed.counts(), mixed.counts(0), mixed.counts(1)) == (
-        {(64, 64): 9},
-        {(64, 64): 6},
-        {(64, 64): 3},
-    )
+    assert (mixed.counts(), mixed.counts(0), mixed.counts(1)) == ({(64, 64): 9}, {(64, 64): 6}, {(64, 64): 3})
 
 
 def test_pictures_are_cut_and_coloured_anew_at_each_use_and_the_same_way_again() -> None:

@@ -180,10 +180,7 @@ def test_an_error_of_another_kind_is_not_hidden(generator: Generator, draw: Draw
     ("values", "says"),
     [
         ({"num_inference_steps": 0}, "num_inference_steps: a whole number from 1 to 200 is needed (got 0)"),
-        (
-            {"num_inference_steps": 1000},
-            "num_inference_steps: a whole number from 1 to 200 is needed",
-        ),
+        ({"num_inference_steps": 1000}, "num_inference_steps: a whole number from 1 to 200 is needed"),
         (
             {"width": 100},
             "width: a whole number from 32 to 2,048, a multiple of 8, is needed (got 100). The nearest",

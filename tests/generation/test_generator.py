@@ -14,16 +14,7 @@ from PIL import Image
 
 from lora_studio.catalog import SAMPLERS
 from lora_studio.errors import ConfigError, Diverged, ModelFileError, OutOfMemory, StoreError
-from lora_studio.events import (
-    Denoised,
-    Event,
-    Finished,
-    ImageSaved,
-    Noted,
-    PhaseAdvanced,
-    Started,
-    Stopped,
-)
+from lora_studio.events import Denoised, Event, Finished, ImageSaved, Noted, PhaseAdvanced, Started, Stopped
 from lora_studio.generator import Generator
 from lora_studio.images.image_metadata import read_request
 from lora_studio.request import MAX_SEED, GeneratedImage, GenerateRequest

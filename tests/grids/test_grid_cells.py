@@ -184,10 +184,7 @@ def test_loras_take_turns() -> None:
 
 def test_replacing_reaches_tags_and_the_negative_prompt() -> None:
     cells = plan_grid(
-        grid(
-            ("prompt_replace", "<lora:ink:0.5>, <lora:ink:1>, <lora:oil:1>"),
-            prompt="a cat <lora:ink:0.5>",
-        )
+        grid(("prompt_replace", "<lora:ink:0.5>, <lora:ink:1>, <lora:oil:1>"), prompt="a cat <lora:ink:0.5>")
     ).cells
     assert [cell.request.prompt for cell in cells] == ["a cat"] * 3
     assert [loras_of(cell)[0][:2] for cell in cells] == [("ink", 0.5), ("ink", 1.0), ("oil", 1.0)]

@@ -119,11 +119,7 @@ CASES = {
     "names that are no slug stay in the prompt": Case(
         text="a gate <lora:Some_Style v3:0.6> <lora:ink:0.8> <lora:odd:x>\nSteps: 22, "
         "Sampler: LCM, CFG scale: 1.5, Seed: 6, Size: 512x512",
-        expected={
-            "prompt": "a gate <lora:Some_Style v3:0.6> <lora:odd:x>",
-            "loras": [INK],
-            "sampler": "LCM",
-        },
+        expected={"prompt": "a gate <lora:Some_Style v3:0.6> <lora:odd:x>", "loras": [INK], "sampler": "LCM"},
     ),
     "img2img": Case(
         text="a redrawn gate\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 8, Size: 512x640, Model: m, "
@@ -138,11 +134,7 @@ CASES = {
     "variation seeds": Case(
         text="a gate\nSteps: 20, Sampler: DPM++ 2S a Karras, CFG scale: 7, Seed: 8, Size: 512x512, "
         "Variation seed: 4020305, Variation seed strength: 0.15, ENSD: 31337, Eta: 0.67",
-        expected={
-            "variation_seed": 4020305,
-            "variation_strength": 0.15,
-            "sampler": "DPM++ SDE Karras",
-        },
+        expected={"variation_seed": 4020305, "variation_strength": 0.15, "sampler": "DPM++ SDE Karras"},
         notes=("The sampler “DPM++ 2S a Karras” isn't here", "Eta (0.67)", "ENSD (31337)"),
     ),
     "quoted values with commas, colons and quotes": Case(

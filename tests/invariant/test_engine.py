@@ -98,11 +98,7 @@ def test_cached_and_uncached_give_the_same_file_to_the_bit(make_config, text_enc
     cached = trained_tensors(make_config("cached", train_batch_size=2, **changes))
     uncached = trained_tensors(
         make_config(
-            "uncached",
-            train_batch_size=2,
-            cache_latents=False,
-            cache_text_encoder_outputs=False,
-            **changes,
+            "uncached", train_batch_size=2, cache_latents=False, cache_text_encoder_outputs=False, **changes
         )
     )
     assert_same_tensors(cached, uncached)

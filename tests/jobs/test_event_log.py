@@ -3,10 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lora_studio.events import (
-    Noted,
-    PhaseAdvanced,
-)
+from lora_studio.events import Noted, PhaseAdvanced
 from lora_studio.jobs.event_log import EventLog
 
 

@@ -61,18 +61,7 @@ def test_a_tag_is_a_lora(inside: str, use: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
-    "inside",
-    [
-        "",
-        ":1",
-        "!?",
-        "ink:x",
-        "ink:9",
-        "ink:nan",
-        "ink:1e999",
-        "ink:te=" + "9" * 400,
-        "ink:step=0",
-    ],
+    "inside", ["", ":1", "!?", "ink:x", "ink:9", "ink:nan", "ink:1e999", "ink:te=" + "9" * 400, "ink:step=0"]
 )
 def test_a_tag_that_cannot_be_read_is_told(inside: str) -> None:
     with pytest.raises(ConfigError, match="The tag") as caught:
@@ -102,10 +91,7 @@ def test_a_prompt_without_tags_stays_as_typed(prompt: str) -> None:
 
 @pytest.mark.parametrize(
     ("prompt", "message"),
-    [
-        ("{<lora:b:1>|<lora:c:1>} a cat", "one of several choices"),
-        ("<lora:b:high>", "can't be read"),
-    ],
+    [("{<lora:b:1>|<lora:c:1>} a cat", "one of several choices"), ("<lora:b:high>", "can't be read")],
 )
 def test_tags_that_clash_are_told(prompt: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):

@@ -25,12 +25,7 @@ def runs(*gains: float, kept: float = 0.8) -> list[dict[str, Measures]]:
 
 @pytest.mark.parametrize(
     ("gains", "faults"),
-    [
-        ((0.5, 0.6, 0.55), 0),
-        ((0.5, -0.2, 0.1), 2),
-        ((0.0, 0.0, 0.0), 2),
-        ((-0.3, -0.3, -0.3), 2),
-    ],
+    [((0.5, 0.6, 0.55), 0), ((0.5, -0.2, 0.1), 2), ((0.0, 0.0, 0.0), 2), ((-0.3, -0.3, -0.3), 2)],
 )
 def test_a_margin_counts_beyond_twice_its_spread(gains: tuple[float, ...], faults: int) -> None:
     assert len(summarise(runs(*gains))["faults"]) == faults

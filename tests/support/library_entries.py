@@ -61,11 +61,7 @@ def write_result(settings: Settings, slug: str, value: float = 1.0, **metadata: 
 
 
 def draw(
-    settings: Settings,
-    prompt: str = "a cat",
-    seed: int = 1,
-    loras: tuple[LoraUse, ...] = (),
-    **values: str,
+    settings: Settings, prompt: str = "a cat", seed: int = 1, loras: tuple[LoraUse, ...] = (), **values: str
 ) -> GeneratedImage:
     """A picture as the generator writes it."""
     request = GenerateRequest.build(

@@ -15,9 +15,9 @@ from lora_studio.runtime import find_device
 from lora_studio.training.measure import measure
 from lora_studio.training.model import load_engine
 from lora_studio.training.preparation.training_data import TrainingData, prepare_data
-from tests.data.test_colour_profiles import WIDE
 from tests.support.configs import ConfigMaker
 from tests.support.tiny import make_pictures
+from tests.support.wide_colours import WIDE
 
 LONG = "a red square, " + ", ".join(f"detail number {number}" for number in range(60))
 

@@ -8,11 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.events import (
-    Event,
-    PhaseAdvanced,
-    Stopped,
-)
+from lora_studio.events import Event, PhaseAdvanced, Stopped
 from lora_studio.training.measure import measure
 from tests.support.configs import ConfigMaker
 from tests.support.hub_server import PIECE, HubServer, only_hub

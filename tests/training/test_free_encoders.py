@@ -50,11 +50,7 @@ def test_something_new_to_encode_brings_them_back(make_config) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"network_train_unet_only": False},
-        {"cache_text_encoder_outputs": False},
-        {"shuffle_caption": True},
-    ],
+    [{"network_train_unet_only": False}, {"cache_text_encoder_outputs": False}, {"shuffle_caption": True}],
 )
 def test_text_encoders_that_are_still_needed_stay(make_config, changes: dict[str, Any]) -> None:
     engine, data, previews = prepared(make_config(**{**UNET_ONLY, **changes}))

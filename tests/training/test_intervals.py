@@ -15,11 +15,7 @@ from tests.support.configs import ConfigMaker
         ({"max_train_steps": 90, "save_every_n_steps": 30}, {30, 60}, {30, 60, 90}),
         ({"max_train_steps": 80, "save_every_n_steps": 0}, set(), {10, 20, 30, 40, 50, 60, 70, 80}),
         ({"max_train_steps": 100, "save_every_n_steps": 5}, set(range(5, 100, 5)), set(range(10, 101, 10))),
-        (
-            {"max_train_steps": 80, "sample_every_n_steps": 40},
-            {10, 20, 30, 40, 50, 60, 70},
-            {40, 80},
-        ),
+        ({"max_train_steps": 80, "sample_every_n_steps": 40}, {10, 20, 30, 40, 50, 60, 70}, {40, 80}),
     ],
 )
 def test_checkpoints_and_previews_fall_together(

@@ -31,11 +31,7 @@ WEIGHTS: dict[str, tuple[dict, bool]] = {
     "scale_v_pred_loss_like_noise_pred": ({"scale_v_pred_loss_like_noise_pred": True}, True),
     "v_pred_like_loss_0.1": ({"v_pred_like_loss": 0.1}, False),
     "min_snr_then_scale_v_then_debiased_v (combined order)": (
-        {
-            "min_snr_gamma": 5,
-            "scale_v_pred_loss_like_noise_pred": True,
-            "debiased_estimation_loss": True,
-        },
+        {"min_snr_gamma": 5, "scale_v_pred_loss_like_noise_pred": True, "debiased_estimation_loss": True},
         True,
     ),
 }

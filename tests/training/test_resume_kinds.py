@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from lora_studio.config import TrainConfig
+from lora_studio.config_groups import KNOWN_OPTIMIZERS
 from lora_studio.events import Event, StepDone
 from lora_studio.trainer import TrainResult, train
 from tests.support.configs import ConfigMaker
 from tests.support.runs import of, state_folder_of, tensor_hash
 from tests.support.tiny import make_tiny
-from tests.training.test_optimizers import HERE
+
+HERE = tuple(name for name in KNOWN_OPTIMIZERS if "8bit" not in name and not name.startswith("Paged"))
 
 pytestmark = pytest.mark.slow
 

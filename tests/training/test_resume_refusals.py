@@ -10,9 +10,7 @@ import pytest
 from PIL import Image
 
 from lora_studio.errors import ConfigError, DatasetError, ModelFileError
-from lora_studio.events import (
-    Event,
-)
+from lora_studio.events import Event
 from lora_studio.lora.run_states import state_files, state_folder
 from lora_studio.trainer import train
 from lora_studio.training.resuming.compatibility import check_pictures

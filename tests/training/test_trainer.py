@@ -257,10 +257,7 @@ def test_unreadable_pictures_are_noted_and_left_out(
     (data / "fake.png").write_text("no picture")
     result, events = run_until(make_config(data=data))
     assert [event for event in of(Noted, events) if event.level == "warning"] == [
-        Noted(
-            message="fake.png is not a picture. It is left out.",
-            level="warning",
-        )
+        Noted(message="fake.png is not a picture. It is left out.", level="warning")
     ]
     assert json.loads((Path(result.path) / "training.json").read_text())["result"]["images"] == 4
 

@@ -60,7 +60,7 @@ def test_it_shows_pictures_figures_and_the_choice(studio: Studio, folder: Path) 
     shown = page.board_of(studio, "disc")
     assert "Step 50 is recommended: it is &lt;fine&gt;." in shown
     assert re.findall(r'<th scope="col"[^>]*>([^<]+)<', shown) == [
-        *("step", "file", "a zwx", "a &lt;zwx&gt; at sea", "likeness", "leak"),
+        *("step", "file", "a zwx", "a &lt;zwx&gt; at sea", "likeness", "leak")
     ]
     alts = re.findall(r'alt="([^"]*)"', shown)
     assert alts[:3] == ["Base model alone: a zwx", "Base model alone: a &lt;zwx&gt; at sea", "Step 50: a zwx"]

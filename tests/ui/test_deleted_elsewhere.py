@@ -104,9 +104,7 @@ def look(live: PageRefresh, *shelves: Any) -> dict[Any, Any]:
 
 
 def test_what_is_chosen_on_the_page_and_deleted_elsewhere_is_let_go(
-    studio: Studio,
-    lora: LoraRecord,
-    live: PageRefresh,
+    studio: Studio, lora: LoraRecord, live: PageRefresh
 ) -> None:
     record = studio.datasets.create("Ink", example_files("ink"))
     kept = look(live, lora.slug, "", "60", record.id, [lora.slug])

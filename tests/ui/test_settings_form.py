@@ -12,14 +12,9 @@ from lora_studio.catalog import SD1, STARTER, base_of_family, plan
 from lora_studio.config import TrainConfig, config_leaf, config_leaves
 from lora_studio.errors import ConfigError
 from lora_studio.ui.widgets import form_sections, settings_form
+from tests.support.configs import NEEDED
 
 PLAN = plan("style", STARTER, 10)
-NEEDED = {
-    "pretrained_model_name_or_path": "starter",
-    "train_data_dir": "d",
-    "output_name": "n",
-    "output_dir": "o",
-}
 
 
 @pytest.fixture

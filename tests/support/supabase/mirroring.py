@@ -71,8 +71,7 @@ class Home:
         """A training that runs and has done so many steps."""
         job = self.store.create(self.config(name, steps))
         self.store.append(
-            job.id,
-            Started(total_steps=steps, phases=("train",), device="cpu", dtype="float32", images=2),
+            job.id, Started(total_steps=steps, phases=("train",), device="cpu", dtype="float32", images=2)
         )
         for number in range(1, done + 1):
             self.store.append(job.id, step(number, steps))
@@ -102,11 +101,7 @@ Rows = Callable[..., list[tuple[Any, ...]]]
 
 @contextmanager
 def open_home(
-    folder: Path,
-    *,
-    pace: Pace = QUICK,
-    transport: httpx.BaseTransport | None = None,
-    **supabase: Any,
+    folder: Path, *, pace: Pace = QUICK, transport: httpx.BaseTransport | None = None, **supabase: Any
 ) -> Iterator[Home]:
     settings = Settings(home=folder / "home", models=folder / "models", **supabase)
     settings.create_folders()
