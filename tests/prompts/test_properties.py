@@ -84,14 +84,13 @@ def chosen(draw: st.DrawFn, depth: int = 2) -> tuple[str, set[str]]:
             found = {inner}
         else:
             options = draw(st.lists(chosen(depth - 1), min_size=2, max_size=3))
-            weights = draw(st.lists(st.sampled_from(["", "2::", "0.5::", "0::"]), min_size=3, max_size=3))
-            weights[0] = ""
-            bars = "|".join(weight + option for weight, (option, _) in zip(weights, options, strict=False))
-            live = [
-                found
-                for weight, (_, found) in zip(weights, options, strict=False)
-                if weight != "0::" or not found
+            weights = [
+                "",
+                *draw(st.lists(st.sampled_from(["", "2::", "0.5::", "0::"]), min_size=2, max_size=2)),
             ]
+            weighed = list(zip(weights, options, strict=False))
+            bars = "|".join(weight + option for weight, (option, _) in weighed)
+            live = [found for weight, (_, found) in weighed if weight != "0::"]
             if kind == "one" or len(live) < 2:
                 inner, found = f"{{{bars}}}", set().union(*live)
             else:
