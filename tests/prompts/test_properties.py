@@ -73,7 +73,7 @@ def test_a_text_with_its_brackets_escaped_has_no_weights(text: str) -> None:
 
 
 @st.composite
-def chosen(draw: st.DrawFn, depth: int = 2) -> tuple[str, set[str]]:
+def chosen(draw: st.DrawFn, depth: int = 1) -> tuple[str, set[str]]:
     """A text with choices, and all that it may become."""
     text, outcomes = "", {""}
     for kind in draw(st.lists(st.sampled_from(["word", "escaped", "one", "two"]), min_size=1, max_size=2)):
@@ -98,12 +98,12 @@ def chosen(draw: st.DrawFn, depth: int = 2) -> tuple[str, set[str]]:
                 pairs = ((a, b) for a in range(len(live)) for b in range(len(live)) if a != b)
                 found = {f"{x}+{y}" for a, b in pairs for x in live[a] for y in live[b]}
         text += inner
-        outcomes = {before + after for before in outcomes for after in sorted(found)[:12]}
+        outcomes = {before + after for before in outcomes for after in found}
     return text, outcomes
 
 
 @examples(120)
-@given(made=chosen(depth=1), seed=st.integers(0, 2**32 - 1))
+@given(made=chosen(), seed=st.integers(0, 2**32 - 1))
 def test_a_choice_is_one_of_those_that_are_written(made: tuple[str, set[str]], seed: int) -> None:
     text, outcomes = made
     assert choose(text, seed, NOWHERE) in outcomes
