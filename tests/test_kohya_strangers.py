@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lora_studio.errors import ConfigError, StudioError
@@ -16,6 +16,8 @@ from lora_studio.kohya_config import KohyaOptions, from_toml, read_file, read_op
 from lora_studio.kohya_config.options import NETWORK_ARGS, OPTIONS
 from lora_studio.kohya_config.presets import further_words, is_preset, read_preset
 from tests.support.kohya_presets import NEW, OLD
+from tests.support.properties import examples
+from tests.support.refusals import refused
 
 NUMBERS = st.one_of(st.integers(), st.floats(), st.sampled_from([10**400, -(10**4000), 2**63, 0, -0.0]))
 TEXTS = st.one_of(
@@ -46,6 +48,14 @@ def read_anything(table: dict[str, Any], own: dict[str, Any], ignore: bool) -> N
     answer(lambda: read_options(table, own, ignore_unknown=ignore))
 
 
+@pytest.mark.parametrize("steps", [None, "many", [1], 2.5, ""])
+def test_steps_that_are_no_number_are_refused(steps: Any) -> None:
+    with refused("max_train_steps"):
+        read_options({}, {"max_train_steps": steps}).config(
+            output_name="n", train_data_dir="x", pretrained_model_name_or_path="b", output_dir="o"
+        )
+
+
 def read_any_preset(changes: dict[str, Any]) -> None:
     data = json.loads(json.dumps({**OLD, **changes}))
     answer(lambda: is_preset(data))
@@ -55,19 +65,19 @@ def read_any_preset(changes: dict[str, Any]) -> None:
 PRESETS = st.dictionaries(st.sampled_from(sorted(NEW)), VALUES, max_size=6)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(table=TABLES, own=st.dictionaries(OPTION, VALUES, max_size=2), ignore=st.booleans())
 def test_any_options(table: dict[str, Any], own: dict[str, Any], ignore: bool) -> None:
     read_anything(table, own, ignore)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(changes=PRESETS)
 def test_any_preset(changes: dict[str, Any]) -> None:
     read_any_preset(changes)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60)
 @given(text=st.one_of(st.text(max_size=200), st.binary(max_size=200)))
 def test_any_file(tmp_path: Path, text: str | bytes) -> None:
     file = tmp_path / "any"
@@ -75,7 +85,7 @@ def test_any_file(tmp_path: Path, text: str | bytes) -> None:
     answer(lambda: read_file(file))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(text=TEXTS)
 def test_any_piece_of_a_command_line(text: str) -> None:
     answer(lambda: read_options(further_words(f"--network_args {text}"), ignore_unknown=True))

@@ -29,6 +29,7 @@ from lora_studio.kohya_config.taken_options import (
     slip,
     unknown,
 )
+from lora_studio.parsing.numbers import parse_whole
 from lora_studio.parsing.slugs import MOST_LETTERS, SLUG, slug_from
 
 OWN_TABLE, OWN_SETTINGS = "lora_studio", "settings"
@@ -70,7 +71,7 @@ class KohyaOptions:
         for name, epochs in self.in_epochs.items():
             if name != "save_n_epoch_ratio":
                 values[COUNTED_IN_EPOCHS[name]] = epochs * steps_per_epoch
-        total = int(values.get("max_train_steps", 0))
+        total = parse_whole(values.get("max_train_steps")) or 0  # what is none, the config refuses
         if ratio := self.in_epochs.get("save_n_epoch_ratio"):
             all_epochs = math.ceil(total / steps_per_epoch)
             values["save_every_n_steps"] = max(1, all_epochs // ratio) * steps_per_epoch
