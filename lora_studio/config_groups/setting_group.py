@@ -36,7 +36,7 @@ class Group(BaseModel):
     @field_validator("*")
     @classmethod
     def _fits_a_file(cls, value: Any) -> Any:
-        """What a config holds can be written as an argument file, which takes no larger values."""
+        """Refuse what an argument file can't hold."""
         texts = value if isinstance(value, tuple) else (value,)
         if len(texts) > MOST_ENTRIES:
             raise ValueError(f"there are more than {MOST_ENTRIES} values")
