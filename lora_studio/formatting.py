@@ -6,7 +6,7 @@ import time
 
 
 def duration(seconds: float) -> str:
-    """`45 s`, `3 min 20 s`, `1 h 05 min`."""
+    """Seconds as `45 s`, `3 min 20 s`, `1 h 05 min`."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -31,7 +31,7 @@ def moment(at: float) -> str:
 
 
 def counted(number: int, one: str, many: str = "") -> str:
-    """`1 picture`, `3 pictures`."""
+    """A number with its noun: `1 picture`, `3 pictures`."""
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 

@@ -118,7 +118,7 @@ NAMES_WITHOUT_NOUN = {"told", "said", "own", "known", "more"}
 SELF_EXPLAINING_LINES = 8
 """A public function with a longer body has a docstring."""
 NOT_REWRITTEN_YET = (
-    *("lora_studio/ui/", "lora_studio/training/", "lora_studio/generation/", "lora_studio/families/"),
+    *("lora_studio/training/", "lora_studio/generation/", "lora_studio/families/"),
     *("lora_studio/trainer.py", "lora_studio/generator.py", "scripts/"),
 )
 
@@ -273,7 +273,8 @@ def poor_openings(source: Source) -> Iterator[str]:
 
 def missing_docstrings(source: Source) -> Iterator[str]:
     """Public classes but plain exceptions, and public functions too long to explain themselves."""
-    if not source.is_in_package or source.path.startswith(NOT_REWRITTEN_YET):
+    exempt = (*NOT_REWRITTEN_YET, "lora_studio/ui/endpoints/schemas.py")  # the endpoints describe those
+    if not source.is_in_package or source.path.startswith(exempt):
         return
     for node in ast.parse(source.text).body:
         if not isinstance(node, ast.ClassDef | ast.FunctionDef) or node.name.startswith("_"):

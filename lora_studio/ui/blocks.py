@@ -1,4 +1,4 @@
-"""The whole page: masthead, the strip with Stop, four tabs, the timer, and what joins the tabs."""
+"""The whole page: masthead, the strip with Stop, four tabs, the timer, and the events that join the tabs."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ from lora_studio.ui.widgets.html_templates import fill, hidden, panel
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUICK: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
-"""Of what people click. These go through the queue: without it Gradio shows no error (6.31)."""
+"""Options of events of clicks. They go through the queue: without it Gradio shows no error (6.31)."""
 UNQUEUED: dict[str, Any] = {**QUICK, "queue": False}
-"""Of what runs by itself. A queued event keeps a connection; browsers allow six for all their tabs."""
+"""Options of events without a click. A queued event keeps a connection; browsers allow six for all their
+tabs."""
 UPLOADS_KEPT = (3600, 86400)
-"""Gradio drops uploads older than a day, looking each hour; ours are in datasets/ by then."""
+"""Seconds between two looks at old uploads, and the age at which Gradio drops them; ours are in datasets/ by
+then."""
 
 
 def build(studio: Studio) -> Page:
@@ -88,7 +90,7 @@ def _render_strip() -> Strip:
 
 
 def _follow(page: gr.Blocks, live: PageRefresh, events: list[Any]) -> None:
-    """Paint on opening, each second, and at once after what changes something."""
+    """Refresh the page on opening, each second, and at once after events that change something."""
     look = live.look_quietly()
     live.timer.tick(look, live.inputs, live.outputs, **UNQUEUED)
     page.load(look, live.inputs, live.outputs, **UNQUEUED)
@@ -97,7 +99,7 @@ def _follow(page: gr.Blocks, live: PageRefresh, events: list[Any]) -> None:
 
 
 def _listen_start(tabs: gr.Tabs, drafts: Drafts, train: TrainTab, studio: Studio) -> list[Any]:
-    """Both tabs start the training that the Upload tab describes."""
+    """Wire the buttons of both tabs that start the training which the Upload tab describes."""
     upload = drafts.upload
 
     def start(*values: Any) -> list[Any]:
@@ -125,8 +127,8 @@ def _listen_use(tabs: gr.Tabs, live: PageRefresh) -> list[Any]:
 
     def opened(filling: Filling, missing: list[str] | None = None) -> list[Any]:
         shown = {"canvas": easel(filling.get("image", ""), filling.get("mask_image", ""), studio.settings)}
-        said = "" if missing is None else png_info.report(missing)
-        return [*generate.filling({**filling, **shown}, said), gr.Tabs(selected="generate")]
+        report = "" if missing is None else png_info.report(missing)
+        return [*generate.filling({**filling, **shown}, report), gr.Tabs(selected="generate")]
 
     def use_result(job_id: str) -> list[Any]:
         job = train_tab.shown_job(studio, job_id)

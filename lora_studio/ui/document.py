@@ -1,7 +1,7 @@
 """The HTML document that Gradio serves, with our script first in its head.
 
-What `launch(head=...)` is given arrives with Gradio's config and runs after Gradio has chosen a language and
-sent its first requests (6.31); ours has to be there before.
+The argument of `launch(head=...)` arrives with Gradio's config and runs after Gradio has chosen a language
+and sent its first requests (6.31); ours has to be there before.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ SCRIPT = Path(__file__).with_name("page.js")
 
 
 class Documents(BaseLoader):
-    """Gradio's own templates; `script` stands at the beginning of the head of each."""
+    """Gradio's own templates, each with `script` at the beginning of its head."""
 
-    def __init__(self, own: BaseLoader, script: str) -> None:
-        self._own, self._script = own, script
+    def __init__(self, gradios: BaseLoader, script: str) -> None:
+        self._own, self._script = gradios, script
 
     def get_source(
         self, environment: Environment, template: str
@@ -30,7 +30,7 @@ class Documents(BaseLoader):
 
 
 def add_script() -> None:
-    """Once for the process: the templates are Gradio's."""
+    """Put our script into Gradio's templates, once for the process."""
     loader = templates.env.loader
     if loader is not None and not isinstance(loader, Documents):
         templates.env.loader = Documents(loader, SCRIPT.read_text("utf-8"))

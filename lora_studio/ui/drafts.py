@@ -1,6 +1,5 @@
-"""What was typed and not used yet outlives a reload: the browser keeps it (`page.js`), and here it is looked
-at and put back. What comes from there is a stranger's word: only what a field could hold is taken.
-"""
+"""Drafts: unsaved input outlives a reload. The browser keeps it (`page.js`), and here it is checked and put
+back. Drafts are a stranger's words: only values that a field could hold are taken."""
 
 from __future__ import annotations
 
@@ -31,6 +30,8 @@ SKIP: Any = gr.skip()
 
 @dataclass(frozen=True, kw_only=True)
 class Drafts:
+    """The fields whose input the browser keeps, and `kept`, which brings a draft back."""
+
     upload: UploadTab
     form: Form
     generate: GenerateTab
@@ -38,7 +39,7 @@ class Drafts:
 
     @property
     def groups(self) -> Mapping[str, Mapping[str, Any]]:
-        """The fields that are kept, by group and name."""
+        """The kept fields by group and name."""
         upload = self.upload
         asked = {"kind": upload.kind, "name": upload.name, "trigger": upload.trigger, "base": upload.base}
         return {
@@ -49,13 +50,13 @@ class Drafts:
 
     @property
     def outputs(self) -> list[Any]:
-        """In the order of `restored`."""
+        """Components in the order of `restored`."""
         upload = self.upload
         asked = [upload.kind, upload.name, upload.trigger, upload.base]
         return [*asked, *upload.shown, upload.earlier, *self.form.components, *self.generate.filled]
 
     def restored(self, draft: Any, studio: Studio) -> list[Any]:
-        """Values for `outputs` from what the browser kept; gr.skip() for what it did not."""
+        """Values for `outputs` from the browser's draft; gr.skip() for fields without a fitting one."""
         kept = {name: _group(draft, name) for name in self.groups}
         asked = [
             _fitting(field, kept[UPLOAD].get(name), studio)
@@ -88,7 +89,7 @@ def _sum(value: Any) -> str:
 
 
 def _stack(kept: Mapping[str, Any], records: list[LoraRecord]) -> dict[str, Any]:
-    """The LoRAs that are still here, each with its weights."""
+    """The LoRAs of a draft that are still here, each with its weights."""
     given, here = kept.get("loras"), {record.slug for record in records}
     slugs = given[:SLOTS] if isinstance(given, list) else []
     uses = [(slot, slug) for slot, slug in enumerate(slugs) if isinstance(slug, str) and slug in here]
@@ -125,7 +126,7 @@ def render() -> gr.JSON:
 
 
 def listen(page: gr.Blocks, drafts: Drafts, studio: Studio) -> None:
-    """Put back what was typed when the page opens, then keep what is typed."""
+    """Put the draft back when the page opens, then keep input as it is typed."""
     quick: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     def restore(draft: Any) -> list[Any]:
@@ -148,7 +149,7 @@ def listen(page: gr.Blocks, drafts: Drafts, studio: Studio) -> None:
 
 
 def _boxes(drafts: Drafts) -> dict[str, list[str]]:
-    """The text fields by the id of their element."""
+    """Group and name of each text field, by the id of its element."""
     return {
         str(field.elem_id): [group, name]
         for group, fields in drafts.groups.items()
@@ -163,7 +164,7 @@ def _call(action: str, group: str, fields: Mapping[str, Any]) -> str:
 
 
 def used(started: Any, drafts: Drafts) -> None:
-    """After the event that started a training, its draft is none any more."""
+    """Drop the draft of a training after the event that started it."""
     for group in TRAINING:
         fields = drafts.groups[group]
         started.success(

@@ -1,4 +1,4 @@
-"""The Blocks of the page, with what its endpoints need to be called by hand."""
+"""The Blocks of the page, and the checks that its endpoints need against hand-written requests."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ MALFORMED = "The request could not be read. Reload the page, or see docs/api.md 
 
 
 class Page(gr.Blocks):
-    """A hand-written request may leave out values at its end: they take their defaults, as with Gradio's
-    clients, and a missing one that has no default is named. A path of this machine in the place of an upload
-    is refused. To both, Gradio itself answers an error without words (6.31). So is an address, which it would
-    fetch into memory and onto the disk, however large. Where it fails at what a client sent, that is one line
-    of the log: errors of ours are caught and told by `guard.guarded` before. `refresh` is what keeps the page
-    up to date."""
+    """The page. A hand-written request may leave out values at its end: they take their defaults, as with
+    Gradio's clients, and a missing value without a default is named. A path of this machine in the place of
+    an upload is refused; to both, Gradio itself answers an error without words (6.31). An address is refused
+    too, which Gradio would fetch into memory and onto the disk, however large. A failure of Gradio at a
+    client's data is one line of the log; our own errors are caught by `validate.guarded` before. `refresh`
+    keeps the page up to date."""
 
     refresh: PageRefresh
 
@@ -50,15 +50,15 @@ class Page(gr.Blocks):
             raise gr.Error(MALFORMED, print_exception=False) from None
 
     def without_server(self) -> App:
-        """What answers requests, for those who have no port."""
+        """The app that answers requests, for callers without a port."""
         return App.create_app(self)
 
     def validate_inputs(self, block_fn: BlockFunction, inputs: list[Any]) -> None:
         if len(inputs) < len(block_fn.inputs) and block_fn.fn and block_fn.api_visibility == "public":
             wanted = list(inspect.signature(block_fn.fn).parameters.values())[len(inputs) :]
             if needed := [value.name for value in wanted if value.default is value.empty]:
-                said = f"{block_fn.name}: {', '.join(needed)} must be given, in the order of docs/api.md."
-                raise gr.Error(said, print_exception=False)
+                message = f"{block_fn.name}: {', '.join(needed)} must be given, in the order of docs/api.md."
+                raise gr.Error(message, print_exception=False)
             inputs.extend(value.default for value in wanted)
         super().validate_inputs(block_fn, inputs)
 
@@ -73,12 +73,12 @@ class Page(gr.Blocks):
         try:
             return list(await super().preprocess_data(block_fn, inputs, state, explicit_call))
         except InvalidPathError as error:
-            said = "A file was not accepted. Upload it through the page or the client."
-            raise gr.Error(said, print_exception=False) from error
+            message = "A file was not accepted. Upload it through the page or the client."
+            raise gr.Error(message, print_exception=False) from error
 
 
 def _refuse_address(file: dict[str, Any]) -> dict[str, Any]:
     if is_http_url_like(file["path"]):
-        said = "A file was not accepted: nothing is fetched from an address. Upload the file itself."
-        raise gr.Error(said, print_exception=False)
+        message = "A file was not accepted: nothing is fetched from an address. Upload the file itself."
+        raise gr.Error(message, print_exception=False)
     return file

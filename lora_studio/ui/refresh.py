@@ -1,7 +1,7 @@
-"""The page once a second: what changed since the browser last looked, read from the store.
+"""The refresh of the page, once a second: changes since the browser last looked, read from the store.
 
-The browser holds no state of a job. What it has painted comes back with each tick (`seen`), so an unchanged
-part costs nothing, and a page that was just opened gets everything.
+The browser holds no state of a job. The mark of what it has painted comes back with each tick (`seen`), so an
+unchanged part costs nothing, and a page that was just opened gets everything.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from lora_studio.ui.upload.upload_tab import UploadTab
 from lora_studio.ui.widgets import cards
 
 SECONDS, QUICK_SECONDS = 1.0, 0.5
-"""Between two looks; the second while something is drawn."""
+"""Seconds between two looks; the second number is for the time while something is drawn."""
 Changes = dict[Any, Any]
-"""New values of components; the others stay as they are."""
+"""New values of components; the others stay."""
 PROMPTS_LISTED, PICTURES_ASKED = 15, 60
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strip:
-    """The line above the tabs while something runs, and what is spoken of it."""
+    """The line above the tabs while something runs, and its text for screen readers."""
 
     row: gr.Row
     text: gr.HTML
@@ -49,7 +49,7 @@ class Strip:
 
 @dataclass(frozen=True, kw_only=True)
 class PageRefresh:
-    """All that follows the store."""
+    """The components that follow the store."""
 
     studio: Studio
     strip: Strip
@@ -70,6 +70,7 @@ class PageRefresh:
 
     @property
     def outputs(self) -> list[Any]:
+        """Components in the order of `look`."""
         strip, gallery = self.strip, self.gallery
         return [
             self.seen,
@@ -84,7 +85,7 @@ class PageRefresh:
 
     @property
     def held(self) -> list[Any]:
-        """What people chose, which may be deleted elsewhere meanwhile."""
+        """Components of choices that may be deleted elsewhere meanwhile."""
         loras, images = self.gallery.loras, self.gallery.images
         return [
             self.generate.gone,
@@ -94,16 +95,16 @@ class PageRefresh:
         ]
 
     def look(self, seen: Any, job_id: str, ticket_id: str, *shelves: Any) -> Changes:
-        """What the browser has not painted already, and always `seen`."""
-        known: Mapping[str, Any] = seen if isinstance(seen, dict) else {}
-        jobs, jobs_seen = self._jobs(known, job_id)
+        """New values of components that the browser has not painted already, and always of `seen`."""
+        marks: Mapping[str, Any] = seen if isinstance(seen, dict) else {}
+        jobs, jobs_seen = self._jobs(marks, job_id)
         dataset, selected = [*shelves[5:], "", []][:2]
-        here, said = deleted_elsewhere.selection(self.studio, selected)
-        library, library_seen = self._library(known, shelves, here if said else None)
-        generation_queue, desk_seen = self._desk(known, ticket_id)
+        here, notes = deleted_elsewhere.selection(self.studio, selected)
+        library, library_seen = self._library(marks, shelves, here if notes else None)
+        generation_queue, desk_seen = self._desk(marks, ticket_id)
         now = deleted_elsewhere.stamp(self.studio.settings)
-        gone = {} if known.get("stamp") == now else self._gone(shelves[2], shelves[3], dataset)
-        gone |= {self.generate.gone: said} if said else {}
+        gone = {} if marks.get("stamp") == now else self._gone(shelves[2], shelves[3], dataset)
+        gone |= {self.generate.gone: notes} if notes else {}
         return {
             self.seen: {**jobs_seen, **library_seen, **desk_seen, "stamp": now},
             **jobs,
@@ -115,11 +116,11 @@ class PageRefresh:
     def look_quietly(self) -> Any:
         return quietly(self.look, gr.skip)
 
-    def _jobs(self, known: Mapping[str, Any], job_id: str) -> tuple[Changes, dict[str, Any]]:
+    def _jobs(self, marks: Mapping[str, Any], job_id: str) -> tuple[Changes, dict[str, Any]]:
         revision = self.studio.jobs.revision
-        before = {name: known.get(name) for name in ("revision", "job", "shown", "previews")}
-        unmoved = known.get("stamp") == deleted_elsewhere.stamp(self.studio.settings)
-        if known.get("revision") == revision and known.get("job") == job_id and unmoved:
+        before = {name: marks.get(name) for name in ("revision", "job", "shown", "previews")}
+        unmoved = marks.get("stamp") == deleted_elsewhere.stamp(self.studio.settings)
+        if marks.get("revision") == revision and marks.get("job") == job_id and unmoved:
             return {}, before
         shown = train_tab.shown_job(self.studio, job_id)
         shown_id = shown.id if shown else ""
@@ -143,7 +144,7 @@ class PageRefresh:
         }
 
     def _library(
-        self, known: Mapping[str, Any], shelves: tuple[Any, ...], selected: list[str] | None = None
+        self, marks: Mapping[str, Any], shelves: tuple[Any, ...], selected: list[str] | None = None
     ) -> tuple[Changes, dict[str, Any]]:
         lora_search, image_search, lora, image = (str(given or "") for given in shelves[:4])
         limit = gallery_tab.page_limit(shelves[4])
@@ -152,12 +153,12 @@ class PageRefresh:
         library = _sum_of(loras)
         counted = [images[0] if images else "", len(images)]
         mark = [library, counted, lora_search, image_search, lora, image, limit]
-        if known.get("library") == mark and selected is None:
+        if marks.get("library") == mark and selected is None:
             return {}, {"library": mark}
         searches = (lora_search, image_search)
         changes = gallery_tab.grids(self.gallery, self.studio, searches, (lora, image), limit)
         changes[self.generate.used] = self._prompts_used()
-        before = known.get("library")
+        before = marks.get("library")
         unchanged = isinstance(before, list) and before[:1] == [library]
         if selected is not None:  # one of them was deleted
             changes[self.generate.loras] = gr.update(choices=lora_choices(loras), value=selected)
@@ -166,7 +167,7 @@ class PageRefresh:
         return changes, {"library": mark}
 
     def _gone(self, lora: Any, image: Any, dataset: Any) -> Changes:
-        """What is chosen and was deleted elsewhere: that it was, and nothing to do with it."""
+        """New values for choices that were deleted elsewhere: a note on that, and nothing to do with them."""
         studio, loras, images = self.studio, self.gallery.loras, self.gallery.images
         hidden: dict[str, Any] = gr.update(visible=False)
         lora_said = deleted_elsewhere.chosen_lora(studio, str(lora or ""))
@@ -188,23 +189,23 @@ class PageRefresh:
         asked = [str(image.request.get("prompt") or image.prompt) for image in images]
         return cards.prompts_used([one for one in dict.fromkeys(asked) if one][:PROMPTS_LISTED])
 
-    def _desk(self, known: Mapping[str, Any], ticket_id: str) -> tuple[Changes, dict[str, Any]]:
-        """What is drawn and waits; the clock ticks faster meanwhile."""
+    def _desk(self, marks: Mapping[str, Any], ticket_id: str) -> tuple[Changes, dict[str, Any]]:
+        """New values for the generation in work and those that wait; the timer ticks faster meanwhile."""
         now = deleted_elsewhere.stamp(self.studio.settings)
         mark = [self.studio.generation_queue.revision, str(ticket_id or ""), self.studio.lease.holder, now]
-        if known.get("desk") == mark:
-            return {}, {name: known.get(name) for name in ("desk", "results", "quick")}
+        if marks.get("desk") == mark:
+            return {}, {name: marks.get(name) for name in ("desk", "results", "quick")}
         shown = generation_progress.shown_ticket(self.studio.generation_queue, ticket_id)
-        updates, results = generation_progress.updates(self.studio, shown, known.get("results"))
+        updates, results = generation_progress.updates(self.studio, shown, marks.get("results"))
         quick = shown is not None and shown.state.active
         changes: Changes = dict(zip(self.generate.live, updates, strict=True))
-        if known.get("quick") is not quick:
+        if marks.get("quick") is not quick:
             changes[self.timer] = gr.Timer(QUICK_SECONDS if quick else SECONDS)
         return changes, {"desk": mark, "results": results, "quick": quick}
 
 
 def _sum_of(loras: Sequence[ListedLora]) -> str:
-    """Another one whenever the list is. The browser sends it back each second: the list of thousands of LoRAs
-    is a megabyte."""
+    """A hash of the list of LoRAs. The browser sends it back each second: the list of thousands of LoRAs is a
+    megabyte."""
     shown = json.dumps([[lora.slug, lora.title, lora.preview] for lora in loras])
     return hashlib.sha256(shown.encode()).hexdigest()[:32]

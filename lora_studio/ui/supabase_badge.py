@@ -1,5 +1,5 @@
-"""How the mirror in Supabase is doing, and what the team has put there: a badge in the masthead and a list
-below the library. Both come from what the studio knows already; painting never waits for the network."""
+"""The state of the mirror in Supabase as a badge in the masthead, and the team's LoRAs as a list below the
+library. Both show what the studio knows already; painting never waits for the network."""
 
 from __future__ import annotations
 
@@ -22,22 +22,24 @@ WORDS = {"off": "Supabase off", "synced": "Supabase: synced", "paused": "Supabas
 
 @dataclass(frozen=True, kw_only=True)
 class MirrorParts:
+    """The badge, and the list of the team's LoRAs."""
+
     badge: gr.HTML
     team: gr.HTML
 
 
 def render_badge(studio: Studio) -> gr.HTML:
-    """Call below the masthead."""
+    """Create the badge. Call below the masthead."""
     return panel(badge(studio.mirror.state()), elem_id="mirror-badge")
 
 
 def render_team() -> gr.HTML:
-    """Call below the library."""
+    """Create the list of the team's LoRAs. Call below the library."""
     return panel(elem_id="mirror-team", actions=ACTIONS_JS)
 
 
 def listen(page: gr.Blocks, parts: MirrorParts, studio: Studio) -> list[Any]:
-    """Wire both. Returns the events after which the page has to be brought up to date. Without a project
+    """Wire badge and list; returns the events after which the page has to be refreshed. Without a project
     there is nothing to follow."""
     if not studio.mirror.is_on:
         return []
@@ -46,8 +48,11 @@ def listen(page: gr.Blocks, parts: MirrorParts, studio: Studio) -> list[Any]:
 
     def look(before: Any) -> list[Any]:
         now = [badge(studio.mirror.state()), team(studio.mirror.team())]
-        known = before if isinstance(before, list) and len(before) == len(now) else ["", ""]
-        return [now, *(gr.skip() if new == old else new for new, old in zip(now, known, strict=True))]
+        painted_before = before if isinstance(before, list) and len(before) == len(now) else ["", ""]
+        return [
+            now,
+            *(gr.skip() if new == old else new for new, old in zip(now, painted_before, strict=True)),
+        ]
 
     def fetch(event: gr.EventData) -> str:
         record = studio.mirror.fetch(safe_id(getattr(event, "id", None), "LoRA"))
@@ -62,7 +67,7 @@ def listen(page: gr.Blocks, parts: MirrorParts, studio: Studio) -> list[Any]:
 
 
 def badge(state: MirrorState) -> str:
-    """Its words, and in the tooltip why."""
+    """HTML of the mirror's state, with the reason in the tooltip."""
     waiting = f"Supabase: {state.waiting} waiting" if state.waiting else "Supabase: not reached"
     words = WORDS.get(state.state, waiting)
     if state.state == "paused" and state.waiting:
@@ -75,7 +80,7 @@ def badge(state: MirrorState) -> str:
 
 
 def team(loras: Sequence[SharedLora]) -> str:
-    """LoRAs to fetch; empty when there are none."""
+    """HTML of LoRAs to fetch; empty when there are none."""
     rows = [{"lora": lora, "line": _line(lora)} for lora in loras]
     headline = counted(len(rows), "LoRA of your team", "LoRAs of your team")
     return fill("team", rows=rows, headline=headline) if rows else ""

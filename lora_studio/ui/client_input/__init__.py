@@ -1,1 +1,1 @@
-"""What a client sends, checked."""
+"""Input of clients, checked: ids, texts, uploads, pictures."""

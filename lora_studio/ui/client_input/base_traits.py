@@ -12,8 +12,8 @@ from lora_studio.ui.client_input.validate import safe_base
 
 
 def traits_of(given: Any, settings: Settings) -> Base:
-    """The defaults that a training starts with; those of SD 1.x for a base that can't be told, whose start
-    will say why. A hub id that was never fetched is asked what it is."""
+    """The defaults that a training on the client's base starts with; those of SD 1.x for a base that can't be
+    told, whose start will say why. A hub id that was never fetched is looked up."""
     try:
         return known_base(safe_base(given, settings), settings).traits
     except StudioError:
@@ -21,7 +21,7 @@ def traits_of(given: Any, settings: Settings) -> Base:
 
 
 def chosen_traits(given: Any, settings: Settings) -> Base | None:
-    """The defaults for drawing, as far as they are known here; None when only loading tells."""
+    """The defaults for drawing on the client's base; None when only loading tells them."""
     try:
         found = find_base(safe_base(given, settings), settings)
     except StudioError:

@@ -1,7 +1,7 @@
-"""What was deleted elsewhere: in another window, over the API, on the command line, by hand.
+"""LoRAs, pictures and sets deleted elsewhere: in another window, over the API, on the command line, by hand.
 
-Nothing tells the page about it but the folders. So each look compares the times of a few of them, and where
-something is gone, the page says so, with Undo as long as the trash has it, and offers nothing that needs it.
+Only the folders tell the page about it. So each look compares the times of a few of them, and where something
+is gone, the page says so, with Undo as long as the trash has it, and offers nothing that needs it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from lora_studio.ui.client_input.validate import safe_id
 from lora_studio.ui.widgets.html_templates import fill
 
 NEWEST = 20
-"""Deleted pictures that are looked through for one that is known by its sum only."""
+"""Deleted pictures that are searched for one whose path is unknown."""
 
 
 def stamp(settings: Settings) -> str:
-    """Another one whenever something was deleted or brought back. A text: the browser carries it, and its
-    numbers are not exact to the nanosecond."""
+    """A text that changes with any deletion or undo. Not a number: the browser carries it, and its numbers
+    are not exact to the nanosecond."""
     return " ".join(str(_time(folder)) for folder in (settings.trash, settings.loras, settings.datasets))
 
 
@@ -40,13 +40,13 @@ def _time(folder: Path) -> int:
 
 
 def token_of(studio: Studio, path: str | Path) -> str:
-    """With which a deleted file or folder comes back; empty when the trash does not have it."""
+    """The token that brings a deleted file or folder back; empty when the trash does not have it."""
     wanted = Path(path)
     return next((entry.token for entry in _deleted(studio) if wanted in map(Path, entry.paths)), "")
 
 
 def token_of_image(studio: Studio, image_id: str) -> str:
-    """As `token_of`, for a picture by its SHA-256 sum."""
+    """The token that brings back a picture of this SHA-256 sum; empty when the trash does not have it."""
     entries = [entry for entry in studio.gallery.deleted() if entry.kind == "image"]
     return next((e.token for e in entries[:NEWEST] if image_id in _sums(studio.settings.trash, e)), "")
 
@@ -61,12 +61,12 @@ def _deleted(studio: Studio) -> list[Deleted]:
 
 
 def note(sentence: str, token: str = "") -> str:
-    """HTML: what was deleted, and a button that brings it back."""
+    """HTML: a sentence on a deletion, and a button that undoes it."""
     return fill("gone", sentence=sentence, token=token)
 
 
 def undo(studio: Studio, given: Any) -> DatasetRecord | None:
-    """Bring back what a token stands for; the set of pictures if it was one. Raises StoreError."""
+    """Undo the deletion of a token; returns the set of pictures if it was one. Raises StoreError."""
     token = safe_id(given, "deleted thing")
     entry = next((entry for entry in studio.datasets.deleted() if entry.token == token), None)
     if entry is None:
@@ -78,8 +78,8 @@ def undo(studio: Studio, given: Any) -> DatasetRecord | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Footing:
-    """What of a training is still there: what it learned (`lora`: its file, states and previews) and the
-    `pictures` that it learned from. `said` is HTML about what is not."""
+    """The remains of a training: its result (`lora`: its file, states and previews) and its `pictures`.
+    `said` is HTML about the missing ones."""
 
     lora: bool = True
     pictures: bool = True
@@ -91,7 +91,7 @@ class Footing:
 
 
 def footing(studio: Studio, job: JobRecord) -> Footing:
-    """Of a training that goes on, all of it."""
+    """The remains of a training; of one that goes on, all."""
     if job.status.active:
         return Footing()
     folder = job.result_path or _setting(job, "output", "output_dir")
@@ -101,13 +101,13 @@ def footing(studio: Studio, job: JobRecord) -> Footing:
         "lora": bool(learned and folder and not Path(folder).exists()),
         "pictures": bool(pictures and not Path(pictures).exists()),
     }
-    said = ""
+    notes = ""
     if lost["lora"]:
         what = "What this training learned, its LoRA and its previews, was deleted."
-        said += note(what, token_of(studio, folder))
+        notes += note(what, token_of(studio, folder))
     if lost["pictures"]:
-        said += note("The pictures of this training were deleted.", token_of(studio, pictures))
-    return Footing(lora=not lost["lora"], pictures=not lost["pictures"], said=said)
+        notes += note("The pictures of this training were deleted.", token_of(studio, pictures))
+    return Footing(lora=not lost["lora"], pictures=not lost["pictures"], said=notes)
 
 
 def _setting(job: JobRecord, group: str, name: str) -> str:
@@ -116,21 +116,21 @@ def _setting(job: JobRecord, group: str, name: str) -> str:
 
 
 def chosen_lora(studio: Studio, slug: str) -> str:
-    """HTML for the details of a LoRA that was deleted; empty while it is here."""
+    """HTML for the details of a deleted LoRA; empty while it is here."""
     if not slug or _is_there(studio.gallery.lora, slug):
         return ""
     return note(f"The LoRA “{slug}” was deleted.", token_of(studio, studio.settings.loras / slug))
 
 
 def chosen_image(studio: Studio, image_id: str) -> str:
-    """As `chosen_lora`, for a picture."""
+    """HTML for the details of a deleted picture; empty while it is here."""
     if not image_id or _is_there(studio.gallery.image, image_id):
         return ""
     return note("This picture was deleted.", token_of_image(studio, image_id))
 
 
 def chosen_pictures(studio: Studio, dataset_id: str) -> str:
-    """As `chosen_lora`, for a set of pictures."""
+    """HTML in the place of a deleted set of pictures; empty while it is here."""
     if not dataset_id or (studio.settings.datasets / dataset_id).is_dir():
         return ""
     sentence = "These pictures were deleted."
@@ -146,11 +146,11 @@ def _is_there(find: Any, key: str) -> bool:
 
 
 def selection(studio: Studio, selected: Any) -> tuple[list[str], str]:
-    """Of the LoRAs to draw with, those that are here, and HTML about the others."""
+    """The chosen LoRAs that are still here, and HTML about the others."""
     given = selected if isinstance(selected, list) else []
     slugs = [slug for slug in given if isinstance(slug, str) and SLUG.fullmatch(slug)]
     here = [slug for slug in slugs if (studio.settings.loras / slug).is_dir()]
-    said = [
+    notes = [
         note(
             f"The LoRA “{slug}” was deleted; the next pictures are drawn without it.",
             token_of(studio, studio.settings.loras / slug),
@@ -158,11 +158,11 @@ def selection(studio: Studio, selected: Any) -> tuple[list[str], str]:
         for slug in slugs
         if slug not in here
     ]
-    return here, "".join(said)
+    return here, "".join(notes)
 
 
 def undo_event(studio: Studio) -> Any:
-    """A handler for the button of `note`: the note goes."""
+    """A handler for the button of `note`, which removes the note."""
 
     def act(event: gr.EventData) -> str:
         if getattr(event, "action", "") != "undo":

@@ -1,5 +1,5 @@
-"""What goes wrong, in the log: the same fault once with all that leads to it, then a line each time. A client
-can send the same request a thousand times."""
+"""Errors in the log: the same one once with its traceback, then a line each time. A client can send the same
+request a thousand times."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ MOST_KNOWN = 200
 
 
 class FaultLog:
-    """Threads may share it."""
+    """A log of errors. Threads may share it."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger, self._lock = logger, threading.Lock()
         self._known: set[tuple[str, str, str]] = set()
 
     def tell(self, error: BaseException, doing: str) -> None:
-        """`doing` says where, as "bug 12ab34 in generate"; its last word with the place in the code is what a
-        fault is known by."""
+        """Log an error. `doing` names the place, as "bug 12ab34 in generate"; its last word and the place in
+        the code identify the error."""
         frames = traceback.extract_tb(error.__traceback__)
         place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
         fault = (doing.rpartition(" ")[2], type(error).__name__, place)
@@ -34,6 +34,6 @@ class FaultLog:
 
 
 def one_line(error: BaseException) -> str:
-    """Its kind and what it says; it may say again what a client sent."""
-    said = " ".join(str(error).split())[:200]
-    return f"{type(error).__name__}: {said.encode('utf-8', 'replace').decode()}"
+    """The error's class and message on one line. A message may repeat a client's data."""
+    message = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {message.encode('utf-8', 'replace').decode()}"

@@ -1,5 +1,5 @@
-"""Pictures that people hand in: to redraw, as masks, or to read settings from. Each is checked and kept as a
-file of ours before anything else sees it."""
+"""Pictures from clients: to redraw, as masks, or to read settings from. Each is checked and kept as a file of
+ours before anything else sees it."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def _decoded(url: str) -> bytes:
 
 
 def take_picture(given: Any, settings: Settings, *, mask: bool = False) -> str:
-    """Keep a picture to redraw, or a mask; its SHA-256 sum. Raises DatasetError and what a broken picture
-    raises."""
+    """Keep a picture to redraw, or a mask; returns its SHA-256 sum. Raises DatasetError, UnknownFormat,
+    StoreError."""
     from lora_studio.images.input_store import take_in
 
     with given_picture(given, settings) as path:

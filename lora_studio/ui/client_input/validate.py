@@ -1,4 +1,4 @@
-"""The edge between people and handlers: errors become one sentence, and what a client sends is checked.
+"""Validation of client input, and errors as one sentence.
 
 Gradio's own check of file inputs can be passed over with hand-written requests (Image and Gallery take any
 server path that comes without a marker), so every handler that receives a file uses `safe_uploads`.
@@ -39,7 +39,7 @@ CATALOG_SOURCES = frozenset(base.source for base in BASES.values() if base.sourc
 MOST_FILES = 1000
 LONGEST_TEXT = 2000
 MOST_SHOWN = 60
-"""Characters of what a client sent that a message says again."""
+"""Characters of client input that a message repeats."""
 
 
 def guarded(action: Callable[P, R]) -> Callable[P, R]:
@@ -57,22 +57,22 @@ def guarded(action: Callable[P, R]) -> Callable[P, R]:
         except Exception as error:
             number = secrets.token_hex(3)
             faults.tell(error, f"bug {number} in {getattr(action, '__name__', 'handler')}")
-            said = (
+            sentence = (
                 f"Something went wrong inside LoRA Studio. Its log has the details under the number {number}."
             )
-            raise gr.Error(said, print_exception=False) from error
+            raise gr.Error(sentence, print_exception=False) from error
 
     return run
 
 
 def as_words(text: str) -> str:
-    """For messages, in which Gradio renders markup (6.31)."""
+    """Text escaped for messages, in which Gradio renders markup (6.31)."""
     return html.escape(text, quote=False)
 
 
 def safe_uploads(files: Any, settings: Settings) -> list[Path]:
-    """The uploaded files behind what a client sent: paths or FileData, one or several. Only regular files
-    inside the upload folder pass. Raises DatasetError."""
+    """The uploaded files in client input: paths or FileData, one or several. Only regular files inside the
+    upload folder pass. Raises DatasetError."""
     if files is None:
         return []
     several = files if isinstance(files, list | tuple) else [files]
@@ -96,7 +96,7 @@ def _safe_upload(file: Any, folder: Path) -> Path:
 
 
 def safe_id(given: Any, what: str) -> str:
-    """An id as our records have them. Raises StoreError for anything else, before it gets near a path."""
+    """An id in the form of our records. Raises StoreError for anything else, before it gets near a path."""
     if not isinstance(given, str) or not RECORD_ID.fullmatch(given):
         raise StoreError(f"There is no such {what}.", "It may have been removed; reload the page.")
     return given
@@ -109,7 +109,7 @@ def safe_slug(given: Any) -> str:
 
 
 def base_names(settings: Settings) -> list[tuple[str, str]]:
-    """(title, name) of the bases to choose from: the catalog, then what lies in models/base."""
+    """(title, name) of the bases to choose from: the catalog, then the models in models/base."""
     choices = [(base.title, base.name) for base in BASES.values()]
     if settings.bases.is_dir():
         found = sorted(path for path in settings.bases.iterdir() if _is_base(path))
@@ -123,7 +123,7 @@ def _is_base(path: Path) -> bool:
 
 
 def takes_hub_ids(settings: Settings) -> bool:
-    """Whether who asks may name any base of the Hub: only the owner on the own machine."""
+    """Whether clients may name any base of the Hub: only the owner on the own machine."""
     return not (settings.on_space or settings.guests)
 
 
@@ -144,7 +144,8 @@ def safe_base(given: Any, settings: Settings) -> str:
 
 
 def safe_grid(grid: GridRequest, settings: Settings) -> GridRequest:
-    """The same grid, once the bases on its axes are such as `safe_base` takes. Raises ModelFileError."""
+    """The unchanged grid, with the bases on its axes checked by `safe_base`. Raises ModelFileError,
+    ConfigError."""
     for axis in grid.axes:
         for value in read_values(axis) if axis and axis.name == "base" else ():
             safe_base(value, settings)
@@ -156,8 +157,8 @@ def _could_be_local(name: str, settings: Settings) -> bool:
 
 
 def text(given: Any, field: str, *, longest: int = LONGEST_TEXT) -> str:
-    """What was typed; empty for None. Raises ConfigError for what is no text, too long, or can't be stored:
-    JSON may hold halves of characters that no file can."""
+    """A text field; empty for None. Raises ConfigError for other types, too long text, and text that can't be
+    stored: JSON may hold halves of characters that no file can."""
     if given is None:
         return ""
     if not isinstance(given, str):
@@ -172,7 +173,8 @@ def text(given: Any, field: str, *, longest: int = LONGEST_TEXT) -> str:
 
 
 def yes_or_no(given: Any, field: str) -> bool:
-    """Raises ConfigError: in a language that takes any value for one, "no" would be yes."""
+    """A switch. Raises ConfigError for other types: in a language that takes any value for one, "no" would be
+    yes."""
     if not isinstance(given, bool):
         raise ConfigError(f"{field}: true or false is needed (got {shown(given)}).", field=field)
     return given
@@ -215,7 +217,7 @@ def _with_point(given: Any) -> Any:
 
 
 def quietly(look: Callable[P, R], otherwise: Callable[[], R]) -> Callable[P, R]:
-    """For what runs each second by itself: a failure is logged and leaves the page as it is, since a message
+    """A handler for events without a click: a failure is logged and leaves the page as it is, since a message
     a second helps nobody."""
 
     @functools.wraps(look)

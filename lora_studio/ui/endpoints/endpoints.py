@@ -1,4 +1,4 @@
-"""The named endpoints: what the page can do, for scripts. Types and docstrings become its documentation."""
+"""The named endpoints: the page's actions, for scripts. Types and docstrings become their documentation."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ KindName = Literal["person", "style", "object", "character"]
 
 
 class Endpoints:
-    """Each public method is one endpoint of the same name."""
+    """Endpoints of trainings. Each public method is one endpoint of the same name."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
@@ -132,9 +132,9 @@ class Endpoints:
         )
 
     def training_status(self, job_id: str) -> TrainingStatus:
-        """How a training is: status (queued, running, stopping, pausing, paused, finished, failed, stopped or
-        interrupted), progress in percent, step, loss, seconds left, the step it can be resumed from (null if
-        it can't), and lora_slug once there is a result.
+        """The state of a training: status (queued, running, stopping, pausing, paused, finished, failed,
+        stopped or interrupted), progress in percent, step, loss, seconds left, the step it can be resumed
+        from (null if it can't), and lora_slug once there is a result.
 
         Args:
             job_id: From start_training.
@@ -187,7 +187,8 @@ class Endpoints:
         return training_facts(self._studio.jobs.preview_now(self._job(job_id)))
 
     def _checked(self, given: StartTraining, options: Any) -> StartTraining:
-        """Of a hand-written request no value needs to have its type."""
+        """The request with all values checked: in a hand-written one none needs to have its type. Raises
+        StudioError."""
         return StartTraining(
             dataset_id=safe_id(given.dataset_id, "set of pictures"),
             name=text(given.name, "name"),
@@ -209,7 +210,7 @@ def _kind(given: Any) -> KindName:
 
 
 def add_endpoints(studio: Studio) -> None:
-    """Call inside a Blocks context."""
+    """Add all endpoints. Call inside a Blocks context."""
     endpoints = Endpoints(studio)
     quick = (
         endpoints.training_status,

@@ -1,4 +1,4 @@
-"""The named endpoints that make pictures. They wait in the same queue as the page does, with its limits."""
+"""The named endpoints that make pictures. They wait in the page's queue, with its limits."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ LONGEST_NAME = 100
 
 
 class ImageEndpoints:
-    """Each public method is one endpoint of the same name."""
+    """Endpoints of pictures. Each public method is one endpoint of the same name."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
@@ -229,17 +229,17 @@ class ImageEndpoints:
         return result_of(self._studio.generation_queue.wait(ticket.id))
 
     def _named(self, use: dict[str, Any]) -> dict[str, Any]:
-        """A LoRA may be called by its title as well."""
+        """The use with a slug, where its LoRA is called by its title."""
         name = use.get("slug")
         return {**use, "slug": self._studio.lora_called(name)} if isinstance(name, str) else use
 
-    def _request(self, options: Any, known: type, **values: Any) -> GenerateRequest:
+    def _request(self, options: Any, schema: type, **values: Any) -> GenerateRequest:
         chosen = mapping(options, "options")
-        unknown = set(chosen) - set(known.__annotations__)
+        unknown = set(chosen) - set(schema.__annotations__)
         if unknown:
             raise ConfigError(
                 f"options: there is no setting called {sorted(unknown)[0]!r}.",
-                f"There are {', '.join(known.__annotations__)}.",
+                f"There are {', '.join(schema.__annotations__)}.",
                 field="options",
             )
         values |= chosen
@@ -278,12 +278,12 @@ def _axis(given: Any, name: str) -> dict[str, Any]:
 
 
 def result_of(ticket: GenerationJob) -> GenerationResult:
-    """What a generation that has ended brought. Raises StudioError when it failed."""
+    """The result of a generation that has ended. Raises StudioError when it failed."""
     if ticket.state is GenerationState.FAILED:
         raise StudioError(ticket.message, ticket.hint)
     return ticket.made
 
 
 def session_of_caller() -> str:
-    """Gradio's session of the call at hand; empty without one."""
+    """Gradio's session of the present call; empty without one."""
     return str(getattr(LocalContext.request.get(None), "session_hash", None) or "")

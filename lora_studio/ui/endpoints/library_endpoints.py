@@ -1,4 +1,4 @@
-"""The named endpoints about what is there: sets of pictures, trainings, LoRAs, images."""
+"""The named endpoints of the library: sets of pictures, trainings, LoRAs, images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WHAT = {"dataset": "set of pictures", "image": "picture"}
 
 
 class LibraryEndpoints:
-    """Each public method is one endpoint of the same name."""
+    """Endpoints of the library. Each public method is one endpoint of the same name."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
@@ -54,9 +54,9 @@ class LibraryEndpoints:
             file: The picture's file name, from list_captions.
             caption: What the picture shows.
         """
-        known = safe_id(dataset_id, WHAT["dataset"])
+        checked_id = safe_id(dataset_id, WHAT["dataset"])
         words = text(caption, "caption", longest=LONGEST_CAPTION)
-        self._studio.datasets.set_caption(known, text(file, "file"), words)
+        self._studio.datasets.set_caption(checked_id, text(file, "file"), words)
         return self.list_captions(dataset_id)
 
     def delete_dataset(self, dataset_id: str) -> DeletedThing:

@@ -1,4 +1,4 @@
-"""What the named endpoints take and answer, and how records become that."""
+"""Types of the named endpoints' arguments and answers, and answers made from records."""
 
 from __future__ import annotations
 
@@ -202,6 +202,7 @@ class EncodedImage(TypedDict):
 
 
 def training_facts(job: JobRecord) -> TrainingStatus:
+    """The answer about a training."""
     return TrainingStatus(
         job_id=job.id,
         name=job.name,
@@ -220,6 +221,7 @@ def training_facts(job: JobRecord) -> TrainingStatus:
 
 
 def planned_training(plan: TrainingEstimate) -> PlannedTraining:
+    """The answer of plan_training."""
     return PlannedTraining(
         sentence=plan.sentence,
         steps=plan.steps,
@@ -236,6 +238,7 @@ def planned_training(plan: TrainingEstimate) -> PlannedTraining:
 
 
 def lora_facts(record: LoraRecord) -> LoraFacts:
+    """The answer about a LoRA."""
     return LoraFacts(
         slug=record.slug,
         title=record.title,
@@ -265,6 +268,7 @@ def dataset_facts(record: DatasetRecord) -> DatasetFacts:
 
 
 def image_facts(record: ImageRecord) -> ImageFacts:
+    """The answer about a picture of the gallery."""
     return ImageFacts(
         image_id=record.id,
         prompt=record.prompt,
@@ -279,6 +283,7 @@ def image_facts(record: ImageRecord) -> ImageFacts:
 
 
 def generation_status(ticket: GenerationJob) -> GenerationStatus:
+    """The answer about a generation."""
     return GenerationStatus(
         ticket=ticket.id,
         prompt=ticket.title,
@@ -297,7 +302,7 @@ def generation_status(ticket: GenerationJob) -> GenerationStatus:
 
 
 def image_file(record: ImageRecord) -> ImageFile:
-    """What the clients download."""
+    """A picture for clients to download."""
     return picture_file(Path(record.path))
 
 

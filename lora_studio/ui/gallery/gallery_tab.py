@@ -25,7 +25,7 @@ PAGE, MOST = 60, 6000
 
 @dataclass(frozen=True, kw_only=True)
 class GalleryPart:
-    """One half of the tab: a searchable grid and the details of what is chosen in it."""
+    """One half of the tab: a searchable grid and the details of the chosen entry."""
 
     search: gr.Textbox
     grid: gr.HTML
@@ -46,6 +46,8 @@ class GalleryPart:
 
 @dataclass(frozen=True, kw_only=True)
 class GalleryTab:
+    """The components of the tab."""
+
     loras: GalleryPart
     title: gr.Textbox
     rename: gr.Button
@@ -80,7 +82,7 @@ def render() -> GalleryTab:
             with gr.Column(scale=3, min_width=320):
                 left = _render_grid("image", "Search prompts", cards.image_grid([], ""))
                 limit = hidden("gallery-image-limit", str(PAGE))
-                more = gr.Button("Show more", visible=False, elem_id="gallery-image-more")
+                more_button = gr.Button("Show more", visible=False, elem_id="gallery-image-more")
             with gr.Column(scale=2, min_width=320):
                 parts = _render_details("image", cards.image_details(None))
                 with parts["actions"]:
@@ -93,7 +95,7 @@ def render() -> GalleryTab:
         board=shown_board,
         add=add,
         images=images,
-        more=more,
+        more=more_button,
         limit=limit,
     )
 
@@ -136,7 +138,7 @@ def _render_actions(what: str, use: str) -> dict[str, Any]:
 
 
 def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
-    """Wire both halves. Returns the events after which the page has to be brought up to date."""
+    """Wire both halves. Returns the events after which the page has to be refreshed."""
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def choose_lora(event: gr.EventData) -> list[Any]:
@@ -146,17 +148,17 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
         return image_chosen(studio, safe_id(getattr(event, "id", None), "picture"))
 
     def rename(slug: str, title: str | None) -> list[Any]:
-        known = safe_slug(slug)
-        before = studio.gallery.lora(known).title
-        renamed = studio.gallery.rename_lora(known, title or "")
-        others = [one for one in studio.gallery.loras() if one.title == renamed.title and one.slug != known]
-        said = f"“{before}” is called “{renamed.title}” now."
+        slug = safe_slug(slug)
+        before = studio.gallery.lora(slug).title
+        renamed = studio.gallery.rename_lora(slug, title or "")
+        others = [one for one in studio.gallery.loras() if one.title == renamed.title and one.slug != slug]
+        sentence = f"“{before}” is called “{renamed.title}” now."
         if before == renamed.title:
-            said = f"It is called “{renamed.title}” already."
+            sentence = f"It is called “{renamed.title}” already."
         elif others:
-            said += f" {counted(len(others), 'other LoRA has', 'other LoRAs have')} that name too."
-        gr.Info(as_words(said), title="Name")
-        return lora_chosen(studio, known)
+            sentence += f" {counted(len(others), 'other LoRA has', 'other LoRAs have')} that name too."
+        gr.Info(as_words(sentence), title="Name")
+        return lora_chosen(studio, slug)
 
     def add(file: Any) -> list[Any]:
         paths = safe_uploads(file, studio.settings)
@@ -222,7 +224,7 @@ def _listen_delete(shelf: GalleryPart, studio: Studio, what: str) -> list[Any]:
 
 
 def lora_chosen(studio: Studio, slug: str) -> list[Any]:
-    """The choice, its details, its buttons, its name to edit, its checkpoints. Raises StoreError."""
+    """Values for a chosen LoRA: its slug, details, buttons, name to edit, checkpoints. Raises StoreError."""
     record = studio.gallery.lora(slug)
     details = cards.lora_details(record, lora_file(record))
     return [record.slug, details, gr.update(visible=True), record.title, board.board_of(studio, slug)]
@@ -234,7 +236,7 @@ def image_chosen(studio: Studio, image_id: str) -> list[Any]:
 
 
 def lora_file(record: LoraRecord) -> Path | None:
-    """The weights to download: the record's path is the file or its folder."""
+    """The weights to download; the record's path is the file or its folder."""
     path = Path(record.path)
     if path.is_file():
         return path
@@ -242,7 +244,7 @@ def lora_file(record: LoraRecord) -> Path | None:
 
 
 def infotext(record: ImageRecord) -> str:
-    """The A1111 line inside a picture; empty when the file can't be read."""
+    """The infotext in a picture's file; empty when it can't be read."""
     try:
         return read_chunks(record.path).get(PARAMETERS, "")
     except StudioError:
@@ -252,7 +254,7 @@ def infotext(record: ImageRecord) -> str:
 def grids(
     tab: GalleryTab, studio: Studio, searches: tuple[str, str], chosen: tuple[str, str], limit: int
 ) -> dict[Any, Any]:
-    """Both grids and whether there is more to show."""
+    """New values of both grids, and of whether there is more to show."""
     lora_search, image_search = searches
     images = studio.gallery.images(search=image_search, limit=limit + 1)
     return {
@@ -263,7 +265,7 @@ def grids(
 
 
 def page_limit(given: Any) -> int:
-    """How many pictures the page shows, from what the browser holds."""
+    """The number of pictures to show, from the browser's value."""
     wanted = parse_whole(given) or 0
     return min(wanted, MOST) if wanted > 0 else PAGE
 

@@ -1,5 +1,5 @@
-"""What is in force for the next pictures though its box is folded: a line near Generate, from which each can
-be taken away."""
+"""Active settings in folded boxes: a line near Generate that shows them, and from which each can be
+removed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMES = (
     *("width", "height", "sampler", "insert_trigger", "clip_skip", "guidance_rescale"),
     *("variation_strength", "image_format", "hires_scale"),
 )
-"""Fields of the page that lie in folds and change the next pictures by themselves."""
+"""Fields in folds that change the next pictures by themselves."""
 SHORT = 40
 OTHER_WORDS: Mapping[str, str] = {
     "image": "your picture is redrawn",
@@ -31,22 +31,24 @@ OTHER_WORDS: Mapping[str, str] = {
     "insert_trigger": "no trigger words in front",
 }
 SENT_JS = "(...values) => values.map((value, at) => at === MASK && value ? 'painted' : value)"
-"""The mask is a picture: that there is one is enough."""
+"""Script that sends a mark in the place of the mask, which is a picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chip:
+    """One active setting: its field and its words."""
+
     name: str
     text: str
 
 
 def render() -> gr.HTML:
-    """Call inside a Tab, above the button that draws."""
+    """Create the line. Call inside a Tab, above the button that draws."""
     return panel(elem_id="generate-in-force", actions=ACTIONS_JS + "element.setAttribute('role', 'status');")
 
 
 def plain(name: str) -> Any:
-    """The value of a field that is not in force."""
+    """The value of a field that is not active."""
     if name == "base":
         return DEFAULT_BASE
     default = GenerateRequest.model_fields[name].default
@@ -54,30 +56,30 @@ def plain(name: str) -> Any:
 
 
 def chips(values: Sequence[Any], bases: Mapping[str, str]) -> list[Chip]:
-    """Of the values of NAMES, those that are in force; `bases` are titles by name."""
+    """The active ones of the values of NAMES; `bases` are titles by name."""
     found = []
     for name, value in zip(NAMES, values, strict=True):
         given = value.strip() if isinstance(value, str) else value
         if given == plain(name) or given in ("", None):
             continue
         shown = bases.get(given, given) if name == "base" else given
-        said = str(f"{shown:g}" if isinstance(shown, float) else shown)
-        said = said if len(said) <= SHORT else f"{said[:SHORT]}…"
-        found.append(Chip(name=name, text=OTHER_WORDS.get(name) or f"{LABELS[name]}: {said}"))
+        text = str(f"{shown:g}" if isinstance(shown, float) else shown)
+        text = text if len(text) <= SHORT else f"{text[:SHORT]}…"
+        found.append(Chip(name=name, text=OTHER_WORDS.get(name) or f"{LABELS[name]}: {text}"))
     if not any(chip.name == "image" for chip in found):
         found = [chip for chip in found if chip.name != "mask_image"]  # a mask alone does nothing
     return found
 
 
 def line(values: Sequence[Any], studio: Studio) -> str:
-    """HTML; empty when nothing is in force."""
-    known = {name: title for title, name in base_names(studio.settings)}
-    found = chips(values, known)
+    """HTML of the active settings; empty without any."""
+    titles = {name: title for title, name in base_names(studio.settings)}
+    found = chips(values, titles)
     return fill("in_force", chips=found) if found else ""
 
 
 def without(name: str, source: str, studio: Studio) -> Filling:
-    """The fields with one of NAMES taken away. Raises ConfigError."""
+    """The fields with one of NAMES reset. Raises ConfigError."""
     if name not in NAMES:
         raise ConfigError("That is not in force.", "Reload the page.")
     if name == "image":
@@ -88,15 +90,15 @@ def without(name: str, source: str, studio: Studio) -> Filling:
 
 
 def listen(shown: gr.HTML, fields: Mapping[str, Any], canvas: gr.HTML, studio: Studio) -> None:
-    """Bring the line up to date when one of the fields changes."""
+    """Refresh the line when one of the fields changes."""
     heard = [fields[name].change for name in NAMES if fields[name].visible] + [canvas.change]
     look, inputs, outputs, how = _looking(shown, fields, studio)
     gr.on(heard, look, inputs, outputs, trigger_mode="always_last", **how)
 
 
 def follow(event: Any, shown: gr.HTML, fields: Mapping[str, Any], studio: Studio) -> Any:
-    """After an event that fills in fields. Those of a closed fold are not in the document and report no
-    change (6.31)."""
+    """Refresh the line after an event that fills in fields. Fields in a closed fold are not in the document
+    and report no change (6.31)."""
     look, inputs, outputs, how = _looking(shown, fields, studio)
     return event.then(look, inputs, outputs, **how)
 

@@ -1,4 +1,4 @@
-"""The fields of the Generate tab: the few that everybody meets, and the others in folds."""
+"""Fields of the Generate tab: the few that everybody meets, and the others in folds."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _own(field: str) -> Any:
 
 
 def slider(name: str, limits: tuple[float, float, float]) -> gr.Slider:
-    """`limits` are least, most and step."""
+    """A slider for a request's field; `limits` are least, most and step."""
     least, most, step = limits
     return gr.Slider(
         least,
@@ -54,6 +54,7 @@ def slider(name: str, limits: tuple[float, float, float]) -> gr.Slider:
 
 
 def box(name: str, placeholder: str, info: str | None = None) -> gr.Textbox:
+    """A box for a number of a request's field."""
     return number_box(
         label=LABELS[name],
         placeholder=placeholder,
@@ -65,7 +66,7 @@ def box(name: str, placeholder: str, info: str | None = None) -> gr.Textbox:
 
 
 def render_loras(studio: Studio) -> tuple[Fields, gr.HTML]:
-    """The choice of LoRAs, a weight for each, their trigger words."""
+    """Create the choice of LoRAs, a weight for each, and the list of their trigger words."""
     fields: Fields = {}
     fields["loras"] = gr.Dropdown(
         lora_choices(studio.gallery.loras()),
@@ -90,6 +91,7 @@ def render_loras(studio: Studio) -> tuple[Fields, gr.HTML]:
 
 
 def render_counts() -> Fields:
+    """Create the comparison switch, the count and the seed."""
     fields: Fields = {}
     fields["compare"] = gr.Checkbox(
         False,
@@ -104,7 +106,7 @@ def render_counts() -> Fields:
 
 
 def render_more(studio: Studio) -> Fields:
-    """What the fold "More settings" holds."""
+    """Create the fields of the fold "More settings"."""
     fields: Fields = {}
     fields["negative_prompt"] = gr.Textbox(
         label="Negative prompt", info="What must not be seen.", lines=2, elem_id="generate-negative_prompt"
@@ -117,10 +119,10 @@ def render_more(studio: Studio) -> Fields:
         allow_custom_value=takes_hub_ids(studio.settings),
         elem_id="generate-base",
     )
-    own = defaults_of(DEFAULT_BASE)
+    base_defaults = defaults_of(DEFAULT_BASE)
     for row in (("num_inference_steps", "guidance_scale"), ("width", "height")):
         with gr.Row():
-            fields |= {name: box(name, own[name]) for name in row}
+            fields |= {name: box(name, base_defaults[name]) for name in row}
     fields["sampler"] = gr.Dropdown(
         [(SPECIAL_SAMPLER, ""), *((name, name) for name in SAMPLERS)],
         value="",
@@ -157,7 +159,7 @@ def _render_finer() -> Fields:
 
 
 def render_larger() -> Fields:
-    """What the fold "Larger and sharper" holds."""
+    """Create the fields of the fold "Larger and sharper"."""
     fields: Fields = {}
     fields["hires_scale"] = slider("hires_scale", (1, 4, 0.25))
     fields["hires_strength"] = slider("hires_strength", (0.01, 1, 0.01))
@@ -175,7 +177,8 @@ def render_larger() -> Fields:
 
 
 def render_redrawing() -> Fields:
-    """How a picture is redrawn; `image` and `mask_image` are the sums of the pictures that were taken in."""
+    """Create the fields of redrawing; `image` and `mask_image` hold the sums of the pictures that were taken
+    in."""
     fields: Fields = {name: hidden(f"generate-{name}") for name in ("image", "mask_image")}
     fields["strength"] = slider("strength", (0.01, 1, 0.01))
     with gr.Row():

@@ -1,4 +1,4 @@
-"""What the Generate tab does with its fields: requests from them, settings from elsewhere into them."""
+"""Requests from the fields of the Generate tab, and settings from elsewhere into them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ SLOTS = 8
 WEIGHTS = tuple(f"weight-{slot}" for slot in range(SLOTS))
 TEXT_WEIGHTS = tuple(f"text-weight-{slot}" for slot in range(SLOTS))
 WEIGHT_LIMITS = (-1, 2)
-"""Of the sliders; prompts and scripts may go further."""
+"""Limits of the sliders; prompts and scripts may go further."""
 MOST_TAGS, LONGEST_NAME = 20, 64
-"""Of a picture's prompt: tags that are looked up, characters of a name that are shown."""
+"""Limits of a picture's prompt: tags that are looked up, characters of a name that are shown."""
 STARTER_SUBJECT, ANY_SUBJECT = "dog", "lighthouse"
 FIELD_TITLES: Mapping[str, str] = {
     "num_inference_steps": "Steps",
@@ -59,7 +59,7 @@ LABELS: Mapping[str, str] = {
     "mask_blur": "Mask blur (px)",
     "padding_mask_crop": "Only around the mask (px)",
 }
-"""What the page calls its fields."""
+"""The page's labels by field."""
 LARGER, REDRAWING, FINER = "Larger and sharper", "Redraw a picture", "Finer settings"
 PLACES: Mapping[str, str] = {
     **dict.fromkeys(("hires_scale", "hires_strength", "hires_steps", "hires_upscaler"), LARGER),
@@ -81,7 +81,7 @@ WORDS = (
     *("prompt", "negative_prompt", "sampler", "hires_upscaler"),
     *("image_format", "image", "mask_image"),
 )
-"""Fields that the page has under their names in a request; an empty one leaves the request's default."""
+"""Text fields that the page has under their names in a request; an empty one leaves the request's default."""
 
 SLID = frozenset(
     {"clip_skip", "guidance_rescale", "variation_strength", "strength", "hires_scale", "hires_strength"}
@@ -92,7 +92,7 @@ TYPED = frozenset({*WHOLE, *DECIMAL}) - SLID
 NAMES: Mapping[str, str] = {
     name: f"{label} (in “{PLACES[name]}”)" if name in PLACES else label for name, label in LABELS.items()
 }
-"""What people know the fields of a request by."""
+"""Names of a request's fields for error messages."""
 
 Filling = Mapping[str, Any]
 """New values for some of the fields, by their name in a request."""
@@ -114,7 +114,7 @@ def defaults_of(base: str, settings: Settings | None = None) -> dict[str, str]:
 
 
 def ideas_for(base: str, lora: LoraRecord | None = None) -> tuple[str, ...]:
-    """Prompts to try: about the LoRA's subject, or what the base knows."""
+    """Prompts to try: about the LoRA's subject, or about things that the base knows."""
     if lora is not None:
         kind: Kind = lora.kind if lora.kind in KINDS else "object"  # type: ignore[assignment]
         return preview_prompts(kind, lora.trigger_word, base)
@@ -123,7 +123,7 @@ def ideas_for(base: str, lora: LoraRecord | None = None) -> tuple[str, ...]:
 
 
 def lora_choices(records: Sequence[LoraRecord | ListedLora]) -> list[tuple[str, str]]:
-    """What to call each, and its slug."""
+    """(name to show, slug) of each LoRA."""
     twins = cards.twins(records)
     return [
         (f"{record.title} ({record.slug})" if record.slug in twins else record.title, record.slug)
@@ -132,15 +132,17 @@ def lora_choices(records: Sequence[LoraRecord | ListedLora]) -> list[tuple[str, 
 
 
 def slots(studio: Studio, chosen: Sequence[str], before: Sequence[str], values: Sequence[Any]) -> list[Any]:
-    """After another choice of LoRAs: a slider for each, with its weight kept; a box for that in the text
-    encoder; the order; the triggers. `values` are those of WEIGHTS, then of TEXT_WEIGHTS."""
+    """Values after another choice of LoRAs: a slider for each, with its weight kept; a box for the weight in
+    the text encoder; the order; the triggers. `values` are those of WEIGHTS, then of TEXT_WEIGHTS."""
     weights, texts = values[:SLOTS], values[SLOTS:]
-    known = dict(zip(before, weights, strict=False))
+    kept_weights = dict(zip(before, weights, strict=False))
     known_texts = dict(zip(before, texts, strict=False))
     records = [record for slug in chosen[:SLOTS] if (record := existing_lora(studio, safe_slug(slug)))]
     names = {slug: name for name, slug in lora_choices(records)}
     sliders: list[Any] = [
-        gr.update(visible=True, label=f"Weight of {names[record.slug]}", value=known.get(record.slug, 1))
+        gr.update(
+            visible=True, label=f"Weight of {names[record.slug]}", value=kept_weights.get(record.slug, 1)
+        )
         for record in records
     ]
     boxes: list[Any] = [
@@ -157,8 +159,7 @@ def slots(studio: Studio, chosen: Sequence[str], before: Sequence[str], values: 
 
 
 def build_request(values: Mapping[str, Any], studio: Studio) -> GenerateRequest:
-    """The request behind what the page sent, by field name. Raises ConfigError, ModelFileError,
-    StoreError."""
+    """The request from the page's values by field name. Raises ConfigError, ModelFileError, StoreError."""
     given: dict[str, Any] = {name: values.get(name) or None for name in WORDS}
     given |= {name: whole(values.get(name), NAMES[name]) for name in WHOLE}
     given |= {name: decimal(values.get(name), NAMES[name]) for name in DECIMAL}
@@ -189,7 +190,7 @@ def _uses(values: Mapping[str, Any], studio: Studio) -> list[dict[str, Any]]:
 
 
 def use_lora(studio: Studio, slug: str) -> Filling:
-    """Takes up one LoRA. Raises StoreError."""
+    """Fields that draw with one LoRA. Raises StoreError."""
     record = studio.gallery.lora(safe_slug(slug))
     base = record.base if record.base in {name for _, name in base_names(studio.settings)} else DEFAULT_BASE
     loras = gr.update(choices=lora_choices(studio.gallery.loras()), value=[record.slug])
@@ -197,7 +198,8 @@ def use_lora(studio: Studio, slug: str) -> Filling:
 
 
 def use_image(studio: Studio, image_id: str) -> tuple[Filling, list[str]]:
-    """What makes a picture of the gallery again, and sentences about what is missing. Raises StoreError."""
+    """Fields that draw a picture of the gallery again, and sentences about missing parts. Raises StoreError,
+    ConfigError."""
     return use_request(studio, request_of(studio, image_id))
 
 
@@ -210,7 +212,7 @@ def request_of(studio: Studio, image_id: str) -> GenerateRequest:
 
 
 def use_request(studio: Studio, request: GenerateRequest) -> tuple[Filling, list[str]]:
-    """The fields that say what a request says, and sentences about what of it isn't here."""
+    """Fields with a request's values, and sentences about parts of it that aren't here."""
     present = {record.slug: record for record in studio.gallery.loras()}
     uses = [use for use in request.loras if use.slug in present][:SLOTS]
     missing = [_missing_lora(use.slug) for use in request.loras if use.slug not in present]
@@ -230,9 +232,9 @@ def use_request(studio: Studio, request: GenerateRequest) -> tuple[Filling, list
         filling |= {weight: min(most, max(least, use.weight)), text: _typed(use.text_encoder_weight)}
         if filling[weight] != use.weight:
             missing.append(f"The weight {use.weight:g} of “{use.slug}” is set to {filling[weight]:g}.")
-    base, said = _base_here(request.base, studio)
+    base, base_note = _base_here(request.base, studio)
     picture, gone = _pictures_here(request, studio)
-    return {**filling, "base": base, **picture}, [*missing, *said, *gone]
+    return {**filling, "base": base, **picture}, [*missing, *base_note, *gone]
 
 
 def _missing_lora(name: str) -> str:
@@ -240,7 +242,7 @@ def _missing_lora(name: str) -> str:
 
 
 def _missing_tags(prompt: str, studio: Studio) -> list[str]:
-    """Sentences on the tags that are left in a prompt, by titles, and lead to no LoRA of the library."""
+    """Sentences on tags left in a prompt, by titles, that lead to no LoRA of the library."""
     names = dict.fromkeys(tag.split(":")[0].strip() for tag in TAG.findall(prompt)[:MOST_TAGS])
     folder = studio.settings.loras
     return [_missing_lora(plain_text(name, LONGEST_NAME)) for name in names if not slugs_named(name, folder)]
@@ -255,7 +257,7 @@ def _base_here(base: str, studio: Studio) -> tuple[str, list[str]]:
 
 
 def _pictures_here(request: GenerateRequest, studio: Studio) -> tuple[Filling, list[str]]:
-    """The picture to redraw and its mask as far as they are kept here."""
+    """The picture to redraw and its mask, as far as they are kept here."""
     wanted = {"image": request.image, "mask_image": request.mask_image}
     here = {
         name: value for name, value in wanted.items() if (studio.settings.inputs / f"{value}.png").is_file()

@@ -44,7 +44,8 @@ VARIATIONS, VARIATION_STRENGTH = 4, 0.15
 GONE_JS = """
 element.addEventListener('error', (event) => event.target.remove(), true);
 """
-"""The file of a live preview goes with its picture's end, maybe while the browser asks for it."""
+"""Script that drops a broken image: the file of a live preview goes with its picture's end, maybe while the
+browser asks for it."""
 SLIDER_JS = """
 element.addEventListener('input', (event) => {
   const slider = event.target.closest('.slider');
@@ -58,7 +59,7 @@ element.addEventListener('input', (event) => {
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateTab:
-    """`fields` are the inputs of a generation, by their names in a request."""
+    """The components of the tab. `fields` are the inputs of a generation, by their names in a request."""
 
     fields: Mapping[str, Any]
     order: gr.JSON
@@ -77,7 +78,7 @@ class GenerateTab:
     styles: gr.HTML
     in_force: gr.HTML
     gone: gr.HTML
-    """About LoRAs that were chosen and are deleted."""
+    """Notes about LoRAs that were chosen and are deleted."""
     redraw: RedrawParts
     grid: GridParts
     recall: RecallParts
@@ -89,22 +90,23 @@ class GenerateTab:
 
     @property
     def live(self) -> list[Any]:
-        """What follows the generation, in the order of `tickets.updates`."""
+        """Components that follow the generation, in the order of `generation_progress.updates`."""
         return [self.progress, self.results, self.stop, self.spoken]
 
     @property
     def filled(self) -> list[Any]:
-        """What settings from elsewhere fill in, in the order of `filling`."""
+        """Components that settings from elsewhere fill in, in the order of `filling`."""
         return [*self.fields.values(), self.order, self.redraw.canvas, self.recall.said]
 
     def follow(self, event: Any, studio: Studio) -> Any:
-        """After an event that fills in fields, say what of it is in force."""
+        """Refresh the active settings after an event that fills in fields."""
         return in_force.follow(event, self.in_force, self.fields, studio)
 
-    def filling(self, values: Filling, said: Any = "") -> list[Any]:
-        """Values for `filled`: the fields that are named, the rest stays. `said` is HTML about them."""
+    def filling(self, values: Filling, report: Any = "") -> list[Any]:
+        """Values for `filled`: fields named in `values` change, the rest stays. `report` is HTML about
+        them."""
         fields = [values.get(name, gr.skip()) for name in self.fields]
-        return [*fields, values.get("order", gr.skip()), values.get("canvas", gr.skip()), said]
+        return [*fields, values.get("order", gr.skip()), values.get("canvas", gr.skip()), report]
 
 
 def render(studio: Studio) -> GenerateTab:
@@ -113,8 +115,8 @@ def render(studio: Studio) -> GenerateTab:
     with gr.Row(equal_height=False, elem_id="generate-row"):
         with gr.Column(scale=2, min_width=320):
             fields, prompt_parts = _render_prompt()
-            more, parts["triggers"] = generate_fields.render_loras(studio)
-            fields |= more | generate_fields.render_counts()
+            more_fields, parts["triggers"] = generate_fields.render_loras(studio)
+            fields |= more_fields | generate_fields.render_counts()
             with gr.Row():
                 parts["random"] = gr.Button(
                     "Random seed", size="sm", elem_id="generate-random", min_width=110
@@ -132,7 +134,7 @@ def render(studio: Studio) -> GenerateTab:
                 fields |= generate_fields.render_more(studio)
             with gr.Accordion("Larger and sharper", open=False, elem_id="generate-larger"):
                 fields |= generate_fields.render_larger()
-            more, parts["redraw"] = redraw.render()
+            more_fields, parts["redraw"] = redraw.render()
             parts["grid"] = grid_fields.render()
             parts["recall"] = recall.render()
             with gr.Accordion("Prompts you used", open=False, elem_id="generate-used-fold"):
@@ -145,7 +147,7 @@ def render(studio: Studio) -> GenerateTab:
             parts["results"] = panel(
                 fill("no_results"), elem_id="generate-results", actions=ACTIONS_JS + SLIDER_JS
             )
-    return GenerateTab(fields={**fields, **more}, **prompt_parts, **parts)
+    return GenerateTab(fields={**fields, **more_fields}, **prompt_parts, **parts)
 
 
 def _render_prompt() -> tuple[generate_fields.Fields, dict[str, Any]]:
@@ -158,7 +160,7 @@ def _render_prompt() -> tuple[generate_fields.Fields, dict[str, Any]]:
 
 
 def listen(tab: GenerateTab, studio: Studio) -> list[Any]:
-    """Wire the tab. Returns the events after which the page has to be brought up to date."""
+    """Wire the tab. Returns the events after which the page has to be refreshed."""
     names = tuple(tab.fields)
 
     def read(*values: Any) -> GenerateRequest:
@@ -173,7 +175,7 @@ def listen(tab: GenerateTab, studio: Studio) -> list[Any]:
         return studio.generation_queue.cancel(ticket.id).id if ticket else ""
 
     def queued(event: gr.EventData) -> str:
-        """A button of the list of what waits."""
+        """Handle a button in the list of waiting generations."""
         other = safe_id(getattr(event, "id", None), "generation")
         chosen = studio.generation_queue.cancel(other) if getattr(event, "action", "") == "stop" else None
         return gr.skip() if chosen else studio.generation_queue.ticket(other).id
@@ -201,7 +203,7 @@ def listen(tab: GenerateTab, studio: Studio) -> list[Any]:
 
 
 def _listen_in_force(tab: GenerateTab, studio: Studio) -> Any:
-    """The x of what is in force."""
+    """Wire the x of each active setting."""
 
     def take_away(source: str, event: gr.EventData) -> list[Any]:
         filling = in_force.without(str(getattr(event, "id", "")), source, studio)
@@ -212,7 +214,7 @@ def _listen_in_force(tab: GenerateTab, studio: Studio) -> Any:
 
 
 def _listen_results(tab: GenerateTab, studio: Studio) -> Any:
-    """The buttons under a picture: its seed, another one like it, a little different, redrawn."""
+    """Wire the buttons under a picture: its seed, another one like it, a little different, redrawn."""
 
     def act(request: gr.Request, event: gr.EventData) -> Any:
         action, image_id = getattr(event, "action", ""), str(getattr(event, "id", ""))
@@ -239,7 +241,7 @@ def _listen_results(tab: GenerateTab, studio: Studio) -> Any:
 
 
 def redrawing(studio: Studio, image_id: str, base: str) -> Filling:
-    """Takes a picture of the gallery as the one to redraw. Raises StoreError."""
+    """Fields that redraw a picture of the gallery. Raises StoreError."""
     path = Path(studio.gallery.image(safe_id(image_id, "picture")).path)
     return redraw.placed(take_in(path, studio.settings.inputs), base, studio.settings)
 

@@ -1,4 +1,4 @@
-"""The generation that the page shows: its bar, its picture by now, what else waits, the results."""
+"""The generation on the page: its progress bar, its live preview, other waiting ones, its results."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def shown_ticket(generation_queue: GenerationQueue, ticket_id: str) -> Generatio
 
 
 def updates(studio: Studio, ticket: GenerationJob | None, drawn: Any) -> tuple[list[Any], list[Any]]:
-    """Values for `GenerateTab.live`, and a mark of the results; `drawn` is that of those on the page."""
+    """Values for `GenerateTab.live`, and a mark of the results; `drawn` is the mark of the results on the
+    page."""
     others = [
         one
         for one in studio.generation_queue.tickets()
@@ -49,7 +50,7 @@ def updates(studio: Studio, ticket: GenerationJob | None, drawn: Any) -> tuple[l
 
 
 def sentence(ticket: GenerationJob, holder: str = "") -> str:
-    """What is going on, in words. `holder` is what holds the device."""
+    """The state in words. `holder` is the device's present holder."""
     if ticket.state is GenerationState.WAITING:
         first = "one generation comes" if ticket.ahead == 1 else f"{ticket.ahead} generations come"
         return f"Waiting: {first} first." if ticket.ahead else "Its turn comes now."
@@ -71,14 +72,14 @@ def _loading(ticket: GenerationJob) -> str:
 
 
 def percent(ticket: GenerationJob) -> int:
-    """Of the phase at hand: of the bytes while the base is fetched, else of the steps."""
+    """Percent of the present phase: of the bytes while the base is fetched, else of the steps."""
     if ticket.phase in BYTE_PHASES and ticket.total > 1 and not ticket.image:
         return min(99, 100 * ticket.done // ticket.total)
     return ticket.percent
 
 
 def progress(ticket: GenerationJob | None, others: Sequence[GenerationJob], holder: str = "") -> str:
-    """The card with the bar, and a line for each of the others that wait or run."""
+    """HTML of the card with the bar, and a line for each of the others that wait or run."""
     shown = ticket if ticket is not None and ticket.state.active else None
     lines = [{"ticket": one, "sentence": sentence(one, holder), "percent": percent(one)} for one in others]
     return fill(
@@ -92,42 +93,42 @@ def progress(ticket: GenerationJob | None, others: Sequence[GenerationJob], hold
 
 
 def speech(ticket: GenerationJob | None) -> str:
-    """For screen readers: changes with each picture, or each quarter of a single one, and in the end."""
+    """HTML for screen readers: changes with each picture, or each quarter of a single one, and in the end."""
     if ticket is None:
         return ""
     match ticket.state:
         case GenerationState.WAITING:
-            said = "The generation is waiting."
+            text = "The generation is waiting."
         case GenerationState.RUNNING if ticket.images > 1:
-            said = f"Drawing picture {max(1, ticket.image)} of {ticket.images}."
+            text = f"Drawing picture {max(1, ticket.image)} of {ticket.images}."
         case GenerationState.RUNNING:
-            said = f"Drawing, {percent(ticket) // SPOKEN_PERCENT * SPOKEN_PERCENT} percent."
+            text = f"Drawing, {percent(ticket) // SPOKEN_PERCENT * SPOKEN_PERCENT} percent."
         case GenerationState.FAILED:
-            said = f"{ticket.message} {ticket.hint}".strip()
+            text = f"{ticket.message} {ticket.hint}".strip()
         case _:
-            said = f"{ending(ticket)} {counted(len(ticket.made.images), 'picture')}."
-    return fill("speech", text=said)
+            text = f"{ending(ticket)} {counted(len(ticket.made.images), 'picture')}."
+    return fill("speech", text=text)
 
 
 def ending(ticket: GenerationJob) -> str:
     if ticket.state is GenerationState.STOPPED and not ticket.made.images:
         return "Stopped before the first picture was done."
     took = f"{ticket.seconds:.1f} s" if ticket.seconds < SHORT_SECONDS else duration(ticket.seconds)
-    said = f"{'Stopped' if ticket.state is GenerationState.STOPPED else 'Done'} in {took}."
+    sentence = f"{'Stopped' if ticket.state is GenerationState.STOPPED else 'Done'} in {took}."
     reused = ticket.made.grid.reused if ticket.made.grid else 0
-    return f"{said} {counted(reused, 'picture')} had been drawn before." if reused else said
+    return f"{sentence} {counted(reused, 'picture')} had been drawn before." if reused else sentence
 
 
 def gone(studio: Studio, ticket: GenerationJob | None) -> dict[str, str]:
-    """The pictures of a generation that were deleted since: the token of each, by its path."""
+    """Pictures of a generation that were deleted since: the token of each, by its path."""
     made = ticket.made if ticket is not None else None
     paths = {record.path for record in (*made.images, *made.beside)} if made else set()
     return {path: deleted_elsewhere.token_of(studio, path) for path in paths if not Path(path).is_file()}
 
 
 def results(ticket: GenerationJob | None, gone: Mapping[str, str] = NOTHING) -> str:
-    """What there is to see of it: the pictures done so far, all of them in the end, or why there are none.
-    `gone` is what was deleted, as of the function of that name."""
+    """HTML of the pictures done so far, of all in the end, or of the reason why there are none. `gone` as
+    from the function of that name."""
     if ticket is None:
         return fill("no_results")
     if ticket.state.active:
@@ -141,6 +142,6 @@ def results(ticket: GenerationJob | None, gone: Mapping[str, str] = NOTHING) -> 
         )
         for image, base in zip_longest(made.images, made.beside[: len(made.images)])
     ]
-    told = infotext(made.images[0]) if made.images else ""
+    first_infotext = infotext(made.images[0]) if made.images else ""
     sheet = made.sheet if made.sheet and Path(made.sheet).is_file() else ""
-    return cards.results(pairs, told, ending(ticket), notes=ticket.notes, sheet=sheet)
+    return cards.results(pairs, first_infotext, ending(ticket), notes=ticket.notes, sheet=sheet)

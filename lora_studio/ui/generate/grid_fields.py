@@ -1,4 +1,4 @@
-"""X/Y/Z grids: the same picture over values of up to three settings, on one labelled sheet."""
+"""Fields of X/Y/Z grids: the same picture over values of up to three settings, on one labelled sheet."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ HOW_TO = "Values stand between commas. A range is 1-10 (+3), by steps of three, 
 
 @dataclass(frozen=True, kw_only=True)
 class GridParts:
-    """For each axis what changes, and its values as a person types them."""
+    """The components: for each axis its parameter and its values, and the button."""
 
     parameters: tuple[gr.Dropdown, ...]
     values: tuple[gr.Textbox, ...]
@@ -49,7 +49,7 @@ class GridParts:
 
 
 def render() -> GridParts:
-    """The fold with its fields. Call inside a Tab."""
+    """Create the fold with its fields. Call inside a Tab."""
     choices = [("nothing", ""), *((title, name) for name, title in PARAMETERS.items())]
     parameters, values = [], []
     with gr.Accordion("Grid: compare many", open=False, elem_id="generate-grid"):
@@ -82,7 +82,8 @@ def render() -> GridParts:
 
 
 def build_grid(request: GenerateRequest, axes: Sequence[Any]) -> GridRequest:
-    """`axes` are the three parameters, then the three lines of values. Raises ConfigError."""
+    """The grid of a request; `axes` are the three parameters, then the three lines of values. Raises
+    ConfigError."""
     given = {
         name: {"parameter": parameter, "values": str(values or "")}
         for name, parameter, values in zip(AXES, axes[:3], axes[3:], strict=True)
@@ -102,7 +103,7 @@ def listen(
     studio: Studio,
 ) -> Any:
     """Wire the fold; `read` makes the request from the values of `inputs`. Returns the event after which the
-    page has to be brought up to date."""
+    page has to be refreshed."""
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def ask(request: gr.Request, *values: Any) -> str:
@@ -119,7 +120,7 @@ def listen(
 
 
 def _example(parameter: str, chosen: Sequence[str], studio: Studio) -> str:
-    """What the values can look like; checkpoints are those of the first LoRA."""
+    """An example of an axis' values; checkpoints are those of the first LoRA."""
     record = existing_lora(studio, safe_slug(chosen[0])) if chosen else None
     if parameter == "lora_checkpoint" and record is not None:
         steps = sorted(checkpoint_files(Path(record.path).parent))

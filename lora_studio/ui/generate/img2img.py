@@ -28,25 +28,27 @@ from lora_studio.ui.upload.upload_tab import PICTURES
 from lora_studio.ui.widgets.html_templates import fill, panel
 
 UNKNOWN_NATIVE, UNKNOWN_STEP = 1024, 8
-"""Of a base that the catalog does not know."""
+"""Size and step of a base that the catalog does not know."""
 LEAST_SIDE = 32
 MUCH_LARGER = 1.5
-"""Times the side of the base's own size."""
+"""Sides of the base's own size above which a picture is scaled down."""
 DRAWN = "() => document.querySelector('#generate-canvas .easel')?.dataset.drawn || ''"
-"""What was painted, as a data URL. It stays in the browser until a generation is asked for, so that one that
-is asked for right after the last stroke has it."""
+"""Script for the painted mask, as a data URL. It stays in the browser until a generation is asked for, so
+that one that is asked for right after the last stroke has it."""
 SCRIPT = Path(__file__).with_name("mask.js")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RedrawParts:
+    """The fold, the drop zone and the canvas."""
+
     fold: gr.Accordion
     file: gr.File
     canvas: gr.HTML
 
 
 def render() -> tuple[Fields, RedrawParts]:
-    """The fold with its fields. Call inside a Tab."""
+    """Create the fold with its fields. Call inside a Tab."""
     with gr.Accordion("Redraw a picture, or a part of it", open=False, elem_id="generate-redraw") as fold:
         file = gr.File(
             file_types=PICTURES,
@@ -61,8 +63,8 @@ def render() -> tuple[Fields, RedrawParts]:
 
 
 def placed(source: str, base: str, settings: Settings) -> Filling:
-    """The fields for a picture to redraw, by its sum. One that is much larger than what the base draws brings
-    a size that suits both; a smaller one is redrawn in its own. Raises StoreError."""
+    """The fields for a picture to redraw, by its sum. A picture much larger than the base's size brings a
+    size that suits both; a smaller one is redrawn in its own. Raises StoreError."""
     path = kept_picture(source, settings)
     with Image.open(path) as picture:
         fitting = fitting_size(picture.size, chosen_traits(base, settings))
@@ -84,7 +86,8 @@ def fitting_size(size: tuple[int, int], base: Base | None) -> tuple[int, int] | 
 
 
 def easel(source: str, mask: str, settings: Settings, note: str = "") -> str:
-    """The picture with a canvas over it; empty without a picture that is here. Both are sums."""
+    """HTML of the picture with a canvas over it; empty without a picture that is here. Both arguments are
+    sums."""
     try:
         picture = kept_picture(source, settings)
         drawn = kept_picture(mask, settings) if mask else None
@@ -94,7 +97,7 @@ def easel(source: str, mask: str, settings: Settings, note: str = "") -> str:
 
 
 def listen(parts: RedrawParts, fields: Fields, studio: Studio) -> list[Any]:
-    """A picture that is dropped, a mask that is painted, both taken away: the events that fill in fields."""
+    """Wire dropping a picture, painting a mask, and removing both; returns the events that fill in fields."""
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     settings = studio.settings
 

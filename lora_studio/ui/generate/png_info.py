@@ -1,4 +1,4 @@
-"""Settings back from a picture: one that was made here or in A1111 is dropped, the fields are filled in."""
+"""Settings from a picture: one that was made here or in A1111 is dropped, and the fields are filled in."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ from lora_studio.ui.widgets.html_templates import fill, panel
 
 @dataclass(frozen=True, kw_only=True)
 class RecallParts:
+    """The drop zone, and the report on the settings."""
+
     file: gr.File
     said: gr.HTML
 
 
 def render() -> RecallParts:
-    """The fold with its drop zone. Call inside a Tab."""
+    """Create the fold with its drop zone. Call inside a Tab."""
     with gr.Accordion("Settings from a picture", open=False, elem_id="generate-recall"):
         file = gr.File(
             file_types=[".png", ".jpg", ".jpeg", ".webp"],
@@ -34,19 +36,19 @@ def render() -> RecallParts:
             height=110,
             elem_id="generate-recall-file",
         )
-    said = panel(elem_id="generate-recalled")
-    return RecallParts(file=file, said=said)
+    report_panel = panel(elem_id="generate-recalled")
+    return RecallParts(file=file, said=report_panel)
 
 
 def recalled(studio: Studio, given: Any) -> tuple[Restored, str]:
-    """The request, with what can't be taken over, and the infotext inside a picture that was handed in.
-    Raises DatasetError, BrokenFile, UnknownFormat, ConfigError."""
+    """The request in a client's picture, with sentences on what can't be taken over, and the picture's
+    infotext. Raises DatasetError, BrokenFile, UnknownFormat, ConfigError."""
     with given_picture(given, studio.settings) as path:
         return read_settings(path), read_chunks(path).get(PARAMETERS, "")
 
 
 def report(missing: list[str]) -> str:
-    """HTML: that the settings are filled in, and what is missing."""
+    """HTML: the settings are filled in, and these are missing."""
     return fill("recalled", missing=missing)
 
 
@@ -56,7 +58,8 @@ def listen(
     fill_in: Callable[[Mapping[str, Any], str], list[Any]],
     studio: Studio,
 ) -> Any:
-    """The event that fills in the components `filled`, with what `fill_in` makes of a request's values."""
+    """Wire the drop zone. Returns the event that fills in the components `filled`, with the values that
+    `fill_in` makes of a request's."""
 
     def take(file: Any) -> list[Any]:
         restored, _ = recalled(studio, file)

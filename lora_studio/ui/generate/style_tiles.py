@@ -17,7 +17,7 @@ from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, panel
 
 @dataclass(frozen=True, kw_only=True)
 class Dressed:
-    """A prompt and a negative prompt, and the key of the style that they are in; empty for none."""
+    """A prompt and a negative prompt, and the key of the style around them; empty for none."""
 
     prompt: str
     negative: str
@@ -25,13 +25,13 @@ class Dressed:
 
 
 def render() -> gr.HTML:
-    """The fold with its tiles. Call inside a Tab."""
+    """Create the fold with its tiles. Call inside a Tab."""
     with gr.Accordion("Styles", open=False, elem_id="generate-styles-fold"):
         return panel(tiles(""), elem_id="generate-styles", actions=ACTIONS_JS)
 
 
 def tiles(chosen: str) -> str:
-    """A button with a picture for each style."""
+    """HTML with a button and a picture for each style."""
     items = [
         {"style": style, "preview": style.preview.is_file() and style.preview} for style in STYLES.values()
     ]
@@ -39,16 +39,18 @@ def tiles(chosen: str) -> str:
 
 
 def undress(prompt: str, negative: str, base: str) -> Dressed:
-    """Without the style that a prompt is in, as `apply_style` put it on; `style` says which that was."""
-    own = prompt.strip()
+    """The prompts without the style that `apply_style` put around them, whose key is in `style`."""
+    stripped = prompt.strip()
     fitting = [
-        style for style in STYLES.values() if own and apply_style(own, "", style.key, base=base)[0] == own
+        style
+        for style in STYLES.values()
+        if stripped and apply_style(stripped, "", style.key, base=base)[0] == stripped
     ]
     if not fitting:
         return Dressed(prompt=prompt, negative=negative)
     style = max(fitting, key=lambda style: len(dressed_in(style, base)))  # some end like others
     before, _, after = dressed_in(style, base).partition(SLOT)
-    inner = own[len(before) : len(own) - len(after)]
+    inner = stripped[len(before) : len(stripped) - len(after)]
     return Dressed(prompt=inner, negative=_without(negative, style.negative), style=style.key)
 
 
@@ -63,8 +65,8 @@ def _without(negative: str, words: str) -> str:
 
 
 def dress(prompt: str, negative: str, key: str, base: str) -> Dressed:
-    """In the style `key` instead of the one it is in; without any when it is in that one already. Raises
-    ConfigError."""
+    """The prompts in the style `key` instead of their present one; in none when `key` is their present one.
+    Raises ConfigError."""
     style_named(key)
     plain = undress(prompt, negative, base)
     if plain.style == key:
@@ -87,7 +89,7 @@ def sizes(key: str, base: str, typed: tuple[str, str]) -> tuple[Any, Any]:
 
 
 def listen(shown: gr.HTML, fields: Fields, studio: Studio) -> Any:
-    """The event that fills in the fields."""
+    """Wire the tiles. Returns the event that fills in the fields."""
 
     def choose(event: gr.EventData, *given: Any) -> list[Any]:
         prompt, negative, base, width, height = (str(value or "") for value in given)

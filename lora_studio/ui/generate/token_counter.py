@@ -1,4 +1,4 @@
-"""How many tokens a prompt has, as the page shows it below the prompt."""
+"""The token counter below the prompt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lora_studio.ui.client_input.validate import safe_base
 from lora_studio.ui.widgets.html_templates import fill
 
 LONGEST = 4000
-"""Characters; a request takes fewer."""
+"""Characters that are counted; a request may have more."""
 
 
 def token_count(text: Any, base: Any, settings: Settings) -> str:

@@ -1,1 +1,1 @@
-"""Serving the page: the gate, logins, headers."""
+"""Serving of the page: the gate, logins, headers."""

@@ -1,6 +1,6 @@
 """The gate in front of everything that is served: page, API, uploads, files. It answers only to this page's
-names, sends away what pages of others send, asks for the password before it reads anything, and bounds what
-a request may carry. What comes through goes on to Gradio."""
+names, sends away requests of other pages, asks for the password before it reads anything, and bounds each
+request. Requests that pass go on to Gradio."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ Served = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 API = "/gradio_api"
 VISITED = re.compile(rf"/|{API}/file=.*", re.DOTALL)
-"""What a link from elsewhere may lead to."""
+"""Paths that a link from elsewhere may lead to."""
 BEFORE_LOGIN = frozenset({"/favicon.ico", "/robots.txt", f"{API}/startup-events"})
-"""Says nothing about the studio. Gradio asks itself for the last one while it starts (6.31)."""
+"""Paths that tell nothing about the studio. Gradio asks itself for the last one while it starts (6.31)."""
 POSTED = re.compile(
     rf"{API}/(?:(?P<call>(?:run|api|call|call/v2)/[^/]+/?|queue/join)|(?P<upload>upload)|cancel|reset/?)"
 )
-"""What may be posted; Gradio's other routes are for apps that are not this one."""
+"""Paths that may be posted to; Gradio's other routes are for other kinds of apps."""
 CLOSED = re.compile(
     rf"/openapi\.json|/monitoring.*|{API}/"
     r"(?:vibe-|undo-vibe|proxy=|file=https?:|dev/|deep_link|runs|run-history|profiling|token).*",
     re.DOTALL | re.IGNORECASE,
 )
-"""Of no use here: Gradio's own description, its proxy, its editor, what keeps state on disk, and what shows
-the session to scripts. Behind `file=` Gradio fetches any address and hands it on as its own, a page with
-scripts as well when the address ends like a picture (6.31): whoever runs them is this page to the browser."""
+"""Paths of no use here: Gradio's own description, its proxy, its editor, state on disk, and the session shown
+to scripts. Behind `file=` Gradio fetches any address and hands it on as its own, a page with scripts as well
+when the address ends like a picture (6.31): whoever runs them is this page to the browser."""
 ENDING = {"connection": "close"}
-"""What is left of a refused request is not read, so the connection ends with the refusal."""
+"""Headers of a refusal. The rest of a refused request is not read, so the connection ends with it."""
 NOT_THIS_NAME = (
     "This studio does not answer to the name that was asked for. Open it as http://localhost with its port, "
     "or let its owner name it in LORA_STUDIO_HOSTS."
@@ -73,7 +73,7 @@ SENT_AWAY = {
 
 
 class Gate:
-    """One for each server. `tokens` are Gradio's sessions by token, `cookie` the name of its cookie,
+    """The gate of one server. `tokens` are Gradio's sessions by token, `cookie` the name of its cookie,
     `uploads` the folder that it receives files in."""
 
     def __init__(self, access: Access, names: Names, *, root_path: str = "", shared: bool = False) -> None:
@@ -119,7 +119,7 @@ class Gate:
         return None
 
     async def _own_response(self, scope: Scope, receive: Receive) -> Response | None:
-        """What is answered here, without Gradio."""
+        """A response given here, without Gradio; None for a request that goes on."""
         path, method = self._path(scope), scope["method"]
         if method == "POST" and path.rstrip("/") == "/login":
             return await self._log_in(scope, receive)
@@ -144,7 +144,7 @@ class Gate:
         return None
 
     async def _receive(self, scope: Scope, receive: Receive, answer: _Answer, served: Served) -> None:
-        """Serves, and removes what an upload that broke off has left: Gradio forgets it (6.31)."""
+        """Serve a request, and remove remains of an upload that broke off: Gradio forgets it (6.31)."""
         is_upload = self._limit(scope) is request_bodies.UPLOAD
         self._uploading += is_upload
         try:
@@ -157,8 +157,8 @@ class Gate:
                         left.unlink()  # those that came whole lie in folders
 
     async def _serve(self, scope: Scope, receive: Receive, answer: _Answer, served: Served) -> None:
-        """What goes wrong inside is a line of the log. Handlers of ours tell their errors themselves; what
-        comes up to here is Gradio at a request that it can't read, or a browser that was closed."""
+        """Serve a request; an error inside is a line of the log. Our handlers report their errors themselves;
+        an error that arrives here is Gradio at a request that it can't read, or a browser that was closed."""
         content_type = Headers(scope=scope).get("content-type", "")
         body = Body(receive, self._limit(scope), content_type, disk=_upload_disk())
         answer.body = body
@@ -199,8 +199,8 @@ class Gate:
             form = await Request(scope, body).form(max_files=0, max_fields=10)
             given = [str(form.get(name, "")) for name in ("username", "password")]
         except (MultiPartException, HTTPException, ClientDisconnect, ValueError):
-            said = body.refused or "User name and password are needed."
-            return _said(413 if body.refused else 400, said)
+            message = body.refused or "User name and password are needed."
+            return _said(413 if body.refused else 400, message)
         address = (scope.get("client") or ("",))[0]
         answer = (
             await self._login.attempt(given[0].strip(), given[1], address) if self._asks else Answer.RIGHT
@@ -215,7 +215,7 @@ class Gate:
         return response
 
     def _begin_session(self, scope: Scope, response: Response) -> None:
-        """With a cookie that other pages can't send along; on a Space it has to cross into the frame, there
+        """Set a cookie that other pages can't send along; on a Space it has to cross into the frame, there
         Origin and Sec-Fetch-Site alone decide."""
         token = secrets.token_urlsafe(32)
         self.tokens[token] = self._username
@@ -240,19 +240,20 @@ class Gate:
             return True
         return HTTPConnection(scope).cookies.get(self.cookie, "") in self.tokens
 
-    def _login_page(self, scope: Scope, said: str = "", status: int = 200) -> Response:
+    def _login_page(self, scope: Scope, message: str = "", status: int = 200) -> Response:
         target = "./login" if self._path(scope) == "/" else "./" + self._path(scope).rpartition("/")[2]
-        return HTMLResponse(fill("login", said=said, target=target), status, {"cache-control": "no-store"})
+        return HTMLResponse(fill("login", said=message, target=target), status, {"cache-control": "no-store"})
 
     def _path(self, scope: Scope) -> str:
-        """Without the folder that a proxy serves it under."""
+        """The path without the folder that a proxy serves the page under."""
         path: str = scope["path"]
         inside = self._root and path.startswith(f"{self._root}/")
         return path.removeprefix(self._root) if inside else path
 
 
 class GatedApp(App):
-    """Gradio's app behind the gate. Outside of its own middleware, which allows origins and reads bodies."""
+    """Gradio's app behind the gate, which stands outside of Gradio's middleware: that allows origins and
+    reads bodies."""
 
     def __init__(self, gate: Gate) -> None:
         super().__init__(
@@ -272,8 +273,7 @@ class GatedApp(App):
 
 
 class _Answer:
-    """An ASGI `send` that puts the security headers in, and says nothing of what Gradio answers to a body
-    that was cut off."""
+    """An ASGI `send` that adds the security headers, and drops Gradio's answer to a body that was cut off."""
 
     def __init__(self, send: Send, security: list[tuple[bytes, bytes]]) -> None:
         self._send, self._security = send, security
@@ -296,7 +296,7 @@ def _upload_disk() -> Path:
 
 
 async def _unread(request: Request, error: Exception) -> Response:
-    """Starlette answers with it, and raises the error again for the gate to log."""
+    """The response for Starlette, which raises the error again for the gate to log."""
     return _said(500, MALFORMED)
 
 

@@ -1,5 +1,5 @@
-"""Who may come in with a password. Nobody can keep the owner out: the right password is compared at once and
-let in, however many wrong ones are being tried. Only wrong ones wait."""
+"""Logins with a password. Nobody can keep the owner out: the right password is compared at once and let in,
+however many wrong ones are being tried. Only wrong ones wait."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from enum import Enum
 
 WRONG_SECONDS, LONGEST_SECONDS = 0.5, 4.0
-"""How long the first wrong password of an address waits for its answer; each more waits twice as long."""
+"""Seconds that the first wrong password of an address waits for its answer; each more waits twice as long, up
+to the second number."""
 FORGET_SECONDS = 600.0
 MOST_PENDING, MOST_PENDING_OF_ONE = 32, 4
-"""Wrong passwords that wait for their answer: further ones are sent away without waiting."""
+"""Wrong passwords that wait for their answer, in all and of one address: further ones are sent away without
+waiting."""
 MOST_REMEMBERED = 2000
 SHORT_PASSWORD = 12
-"""Characters. Below, so many guesses fit into days that a network can try them."""
+"""Characters of a password; of fewer, so many guesses fit into days that a network can try them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,26 +33,28 @@ class Access:
 
 
 class Answer(Enum):
+    """The result of a login, with its HTTP status."""
+
     RIGHT = 200
     WRONG = 400
     TOO_MANY = 429
 
 
 def group_of(address: str) -> str:
-    """The address that guesses are counted for: of IPv6 the /64, which is what one visitor has."""
+    """The address that guesses are counted for: of IPv6 the /64, which one visitor has."""
     try:
-        known = ipaddress.ip_address(address.partition("%")[0])
+        parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return "unknown"
-    if isinstance(known, ipaddress.IPv6Address):
-        if known.ipv4_mapped:
-            return str(known.ipv4_mapped)
-        return str(ipaddress.ip_network((known, 64), strict=False))
-    return str(known)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)
 
 
 class Login:
-    """`attempt` belongs to one event loop."""
+    """The logins of one page. `attempt` belongs to one event loop."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
@@ -58,7 +62,7 @@ class Login:
         self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     async def attempt(self, username: str, password: str, address: str) -> Answer:
-        """Compares in constant time, and then answers a wrong one late."""
+        """Compare in constant time; a wrong password is answered late."""
         if self._is_right(username, password):
             self._wrong.pop(group_of(address), None)
             return Answer.RIGHT
@@ -80,7 +84,7 @@ class Login:
         return bool(self._access.password) and same_name and same_password
 
     def _wait_of(self, source: str) -> float:
-        """Seconds for one more wrong password of an address."""
+        """Seconds to wait for one more wrong password of an address."""
         now = time.monotonic()
         before, last = self._wrong.pop(source, (0, now))
         before = 0 if now - last > FORGET_SECONDS else before
@@ -90,5 +94,5 @@ class Login:
         return min(LONGEST_SECONDS, WRONG_SECONDS * 2 ** min(before, 8))
 
 
-def _same(given: str, known: str) -> bool:
-    return hmac.compare_digest(given.encode(errors="surrogatepass"), known.encode(errors="surrogatepass"))
+def _same(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode(errors="surrogatepass"), expected.encode(errors="surrogatepass"))

@@ -1,4 +1,4 @@
-"""How much a request may carry, counted while it streams in, before anything is parsed."""
+"""Limits of request bodies, counted while they stream in, before anything is parsed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Receive = Callable[[], Awaitable[Message]]
 
 KILO, MEGA, GIGA = 10**3, 10**6, 10**9
 LARGEST_UPLOAD = "600mb"
-"""One file, in Gradio's form."""
+"""Size of one file, in Gradio's form."""
 STRUCTURE = (b",", b":", b"[", b"{")
 MOST_FILES = 1000
 MOST_FIELDS, LARGEST_FIELDS = 20, 64 * KILO
-"""Of a form: how many texts, and bytes of all of them: the parser holds them in memory."""
+"""Texts of a form, and bytes of all of them: the parser holds them in memory."""
 LONGEST_BOUNDARY = 200
 UPLOADED = "This upload"
 ROOM_STEP = 64 * MEGA
@@ -32,8 +32,8 @@ come at once."""
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """Of one request: bytes of its body; `values` bounds the commas, colons and brackets of JSON, which is
-    what takes time and memory (a picture as a data URL has none); `form` watches a form's parts."""
+    """The limit of a request: `size` in bytes of its body; `values` bounds the commas, colons and brackets of
+    JSON, which take time and memory (a picture as a data URL has none); `form` watches a form's parts."""
 
     size: int
     values: int | None = None
@@ -43,17 +43,17 @@ class Limit:
 NOTHING = Limit(size=8 * KILO)
 LOGIN = Limit(size=8 * KILO)
 CALL = Limit(size=100 * MEGA, values=100_000)
-"""A picture and its mask as data URLs, 48 MB each, and a thousand files by name."""
+"""Limit of a call: a picture and its mask as data URLs, 48 MB each, and a thousand files by name."""
 UPLOAD = Limit(size=4 * GIGA, form=True)
 
 
 class TooMuch(Exception):
-    """What a body has too much of, in a sentence."""
+    """A body over its limit, in a sentence."""
 
 
 class Body:
     """An ASGI `receive` that ends in a disconnect once a body is over its limit; `refused` and `status` then
-    say why. `disk` is where a form's files go."""
+    say why. `disk` is the place of a form's files."""
 
     def __init__(
         self, receive: Receive, limit: Limit, content_type: str = "", *, disk: Path | None = None
@@ -98,14 +98,14 @@ class Body:
 
 
 def check_size(size: int, limit: Limit) -> None:
-    """Raises TooMuch."""
+    """Refuse a body over its limit. Raises TooMuch."""
     if size > limit.size:
         raise TooMuch(f"The request is too large: {limit.size:,} bytes are the most here.")
 
 
 def form_watch(content_type: str) -> FormWatch | None:
-    """For a form with files; None for what its parser refuses as none. Raises TooMuch for a boundary that
-    can't be watched, which its parser would take."""
+    """A watch for a form with files; None for a body that the form's parser refuses. Raises TooMuch for a
+    boundary that can't be watched, but that the parser would take."""
     kind, options = parse_options_header(content_type)
     boundary = options.get(b"boundary")
     if kind != b"multipart/form-data" or boundary is None:
@@ -116,7 +116,7 @@ def form_watch(content_type: str) -> FormWatch | None:
 
 
 class FormWatch:
-    """Reads along with a form's parser, which holds in memory what isn't a file, as much as there is."""
+    """A second reader of a form, since its parser holds all texts in memory, however many there are."""
 
     def __init__(self, boundary: bytes) -> None:
         self._files = self._fields = self._field_bytes = 0
@@ -136,7 +136,7 @@ class FormWatch:
         )
 
     def feed(self, chunk: bytes) -> None:
-        """Raises TooMuch. A form that can't be read is left to its own parser."""
+        """Read a chunk. Raises TooMuch. A form that can't be read is left to its own parser."""
         if self._broken:
             return
         try:

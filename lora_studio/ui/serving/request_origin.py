@@ -1,6 +1,6 @@
-"""Which name a request was sent to, and whether a page of somebody else sent it.
+"""The origin of a request: the name it was sent to, and whether a page of somebody else sent it.
 
-A browser lets any page send requests to any address: what tells one's own page from another is the name in
+A browser lets any page send requests to any address: one's own page is told from another by the name in
 `Host` (a foreign name may point to this machine), `Origin`, and `Sec-Fetch-Site`, which pages can't write.
 Programs send neither of the last two and are no browsers, so they pass.
 """
@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 NETLOC = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 OWN_SITES = frozenset({"same-origin", "none"})
-"""Of `Sec-Fetch-Site`: the page itself, and what a person typed or has as a bookmark."""
+"""Values of `Sec-Fetch-Site` for the page itself, and for an address that a person typed or has as a
+bookmark."""
 USUAL_PORTS = (":80", ":443")
 WATCHED = ("host", "origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "x-forwarded-host")
 
@@ -26,21 +27,24 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 @dataclass(frozen=True, kw_only=True)
 class Names:
-    """`answered`: the names whose requests are answered at all; None for any, where a password decides.
-    `own`: more names, with a port or without, that the owner says are this page's. `framed`: whether the
-    page may stand inside another, as on a Space."""
+    """Names of this page. `answered`: those whose requests are answered at all; None for any, where a
+    password decides. `own`: further names of this page, with a port or without, by its owner's word.
+    `framed`: whether the page may stand inside another, as on a Space."""
 
     answered: frozenset[str] | None
     own: frozenset[str] = frozenset()
     framed: bool = False
 
     @classmethod
-    def of(cls, host: str, more: Sequence[str] = (), *, anyone: bool, framed: bool = False) -> Names:
-        """`host` is what the server listens on. `anyone`: answer to every name."""
-        own = frozenset(map(plain, more))
-        named = {*LOOPBACK, bracketed(host), *more}
+    def of(cls, host: str, further: Sequence[str] = (), *, anyone: bool, framed: bool = False) -> Names:
+        """The names of a server that listens on `host`, with the owner's `further` ones. `anyone`: answer to
+        every name."""
+        own_names = frozenset(map(plain, further))
+        named = {*LOOPBACK, bracketed(host), *further}
         return cls(
-            answered=None if anyone else frozenset(map(name_of, map(plain, named))), own=own, framed=framed
+            answered=None if anyone else frozenset(map(name_of, map(plain, named))),
+            own=own_names,
+            framed=framed,
         )
 
 
@@ -50,7 +54,7 @@ def bracketed(host: str) -> str:
 
 
 def plain(netloc: str) -> str:
-    """In small letters, without a usual port, IPv6 in its short form."""
+    """A host in small letters, without a usual port, IPv6 in its short form."""
     netloc = netloc.strip().lower()
     for usual in USUAL_PORTS:
         netloc = netloc.removesuffix(usual)
@@ -62,17 +66,17 @@ def plain(netloc: str) -> str:
 
 
 def name_of(netloc: str) -> str:
-    """Without the port."""
+    """A host without the port."""
     return netloc.partition("]")[0] + "]" if netloc.startswith("[") else netloc.partition(":")[0]
 
 
 def read(headers: Headers) -> dict[str, list[str]]:
-    """What of the headers says where a request comes from, each as often as it is there."""
+    """The headers about a request's origin, each as often as it is there."""
     found: dict[str, list[str]] = {name: [] for name in WATCHED}
     for name, value in headers:
-        known = name.decode("latin-1").lower()
-        if known in found:
-            found[known].append(value.decode("latin-1").strip())
+        lowered = name.decode("latin-1").lower()
+        if lowered in found:
+            found[lowered].append(value.decode("latin-1").strip())
     return found
 
 
@@ -83,7 +87,7 @@ def has_host(facts: Mapping[str, Sequence[str]]) -> bool:
 
 
 def is_answered(facts: Mapping[str, Sequence[str]], names: Names) -> bool:
-    """Whether a request was sent to a name of this page. With any port: a forwarded one (`ssh -L`) may have
+    """Whether a request was sent to a name of this page, with any port: a forwarded one (`ssh -L`) may have
     another here than there, and a page on another port is told by its origin."""
     return names.answered is None or name_of(plain(facts["host"][0])) in names.answered
 

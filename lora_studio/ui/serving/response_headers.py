@@ -1,4 +1,4 @@
-"""What every answer tells the browser: who may frame, embed or read it."""
+"""Headers of every answer: who may frame, embed or read it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ COMMON = {
     "permissions-policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
 }
 DROPPED = b"access-control-"
-"""Gradio allows origins on its own account; the gate has let in none but our own, which needs no leave."""
+"""Prefix of headers by which Gradio allows origins; the gate has let in none but our own, which needs no
+leave."""
 
 
 def security_headers(*, framed: bool, shared: bool) -> Pairs:
-    """`framed`: on a Space, which stands inside huggingface.co. `shared`: Gradio's share link, whose page
-    loads its program from Gradio's own storage (6.31)."""
+    """The headers of every answer. `framed`: on a Space, which stands inside huggingface.co. `shared`:
+    Gradio's share link, whose page loads its program from Gradio's own storage (6.31)."""
     policy = {
         "frame-ancestors": FRAMES_ON_SPACES if framed else "'none'",
         "base-uri": "'self'",
@@ -33,16 +34,19 @@ def security_headers(*, framed: bool, shared: bool) -> Pairs:
             "script-src": "'self' blob: 'unsafe-inline' 'unsafe-eval'",
             "style-src": "'self' 'unsafe-inline'",
         }
-    said = {**COMMON, "content-security-policy": "; ".join(f"{key} {value}" for key, value in policy.items())}
+    headers = {
+        **COMMON,
+        "content-security-policy": "; ".join(f"{key} {value}" for key, value in policy.items()),
+    }
     if not framed:
-        said |= {"x-frame-options": "DENY", "cross-origin-opener-policy": "same-origin"}
-    return [(name.encode(), value.encode()) for name, value in said.items()]
+        headers |= {"x-frame-options": "DENY", "cross-origin-opener-policy": "same-origin"}
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
 def with_security(headers: Iterable[tuple[bytes, bytes]], ours: Pairs) -> Pairs:
-    """The headers of an answer with ours in the place of theirs."""
-    known = {b"x-frame-options", *(name for name, _ in ours)}
+    """The headers of an answer with ours in the place of Gradio's."""
+    replaced = {b"x-frame-options", *(name for name, _ in ours)}
     return [
-        *((n, v) for n, v in headers if n.lower() not in known and not n.lower().startswith(DROPPED)),
+        *((n, v) for n, v in headers if n.lower() not in replaced and not n.lower().startswith(DROPPED)),
         *ours,
     ]

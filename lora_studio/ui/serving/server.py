@@ -1,4 +1,4 @@
-"""Serving the page: who may come in, on which port, and an orderly end."""
+"""The server of the page: access, port, and an orderly end."""
 
 from __future__ import annotations
 
@@ -50,8 +50,9 @@ class Opened:
 def decide_access(
     settings: Settings, *, host: str, share: bool, username: str = "", password: str = ""
 ) -> Access:
-    """Off this machine there is a password, always: the one given, or one that is made up. The exception is a
-    Space whose owner said LORA_STUDIO_PUBLIC=1. Raises ConfigError for half a pair."""
+    """The access to the page. Off this machine there is a password, always: the one given, or one that is
+    made up. The exception is a Space whose owner said LORA_STUDIO_PUBLIC=1. Raises ConfigError for half a
+    pair."""
     username, password = username or settings.username, password or settings.password
     if password and not username:
         username = "studio"
@@ -80,7 +81,7 @@ def is_loopback(host: str) -> bool:
 
 
 def free_port(host: str, wanted: int | None) -> int:
-    """`wanted` if it is free; without a wish the first free one from 7860. Raises ConfigError."""
+    """`wanted` if it is free; without a wish the first free port from 7860. Raises ConfigError."""
     if wanted is not None:
         if not _is_free(host, wanted):
             raise ConfigError(
@@ -119,7 +120,7 @@ def answered_names(settings: Settings, *, host: str, access: Access, share: bool
 
 
 def no_other_way(username: str, password: str) -> bool:
-    """Gradio's `auth`, which makes it ask for a session: they begin at the gate only."""
+    """A Gradio `auth` that refuses all, so that Gradio asks for a session: they begin at the gate only."""
     return False
 
 
@@ -158,8 +159,8 @@ def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bo
 
 
 def served_folders(settings: Settings) -> list[Any]:
-    """What browsers may fetch: pictures, their thumbnails, those to redraw, what is being drawn, LoRAs with
-    their previews, what styles look like."""
+    """Folders that browsers may fetch from: pictures, their thumbnails, those to redraw, live previews, LoRAs
+    with their previews, previews of styles."""
     cache = settings.cache
     shown = [settings.images, settings.inputs, cache / "thumbnails", cache / "live", settings.loras]
     return [*shown, PREVIEWS]
@@ -175,8 +176,8 @@ def private_paths(settings: Settings) -> list[Any]:
 
 
 def end_asked() -> threading.Event:
-    """Set by SIGTERM from now on, which would otherwise end the process at once, jobs and all. Call it in the
-    main thread, before there is anything that has to end in order."""
+    """An event set by SIGTERM from now on, which would otherwise end the process at once, jobs and all. Call
+    in the main thread, before there is anything that has to end in order."""
     ended = threading.Event()
 
     def end(number: int, frame: FrameType | None) -> None:

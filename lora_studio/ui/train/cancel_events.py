@@ -1,4 +1,4 @@
-"""Which generation a Stop button stops: one event for each browser tab that is generating."""
+"""Cancel events of measurements: one for each browser tab that is measuring."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from lora_studio.events import ShouldStop
 
 
 class Stops:
-    """Keyed by Gradio's session hash. That is a client's own word, good for no more than stopping."""
+    """Cancel events by Gradio's session hash. The hash is a client's own word, good for no more than
+    stopping."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -18,7 +19,7 @@ class Stops:
 
     @contextmanager
     def watch(self, session: str) -> Iterator[ShouldStop]:
-        """Inside the block, the yielded function says True once `ask` was called for this session."""
+        """Yield a function that returns True once `ask` was called for this session, inside the block."""
         asked = threading.Event()
         with self._lock:
             self._asked[session] = asked
@@ -30,7 +31,7 @@ class Stops:
                     del self._asked[session]
 
     def ask(self, session: str) -> bool:
-        """Stop what this session generates; False when it generates nothing."""
+        """Stop this session's measurement; False when there is none."""
         with self._lock:
             asked = self._asked.get(session)
         if asked is not None:

@@ -1,4 +1,5 @@
-"""The board of checkpoints on the page: pictures and measurements side by side, and a button for each."""
+"""The checkpoint report on the page: pictures and measurements side by side, and a button for each
+checkpoint."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, panel
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A measurement: its title, what it means, and how a row's value is shown."""
+    """A measurement: its title, its meaning, and a function that shows a row's value."""
 
     title: str
     meaning: str
@@ -62,12 +63,12 @@ COLUMNS = (
 
 
 def render(elem_id: str) -> gr.HTML:
-    """The panel of a board. Call inside a Tab."""
+    """Create the panel of a report. Call inside a Tab."""
     return panel(elem_id=elem_id, actions=ACTIONS_JS)
 
 
 def listen(shown: gr.HTML, studio: Studio) -> Any:
-    """Wire the buttons of one board. Returns the event after which the page has to be brought up to date."""
+    """Wire the buttons of one report. Returns the event after which the page has to be refreshed."""
 
     def use(event: gr.EventData) -> str:
         slug, step = safe_slug(getattr(event, "slug", None)), whole(getattr(event, "step", None), "step")
@@ -78,8 +79,8 @@ def listen(shown: gr.HTML, studio: Studio) -> Any:
 
 
 def board_of(studio: Studio, slug: str, before: int = 0) -> str:
-    """The board of a LoRA of the library; empty when it has none. `before` is the step that was in use until
-    just now."""
+    """HTML of the report of a LoRA of the library; empty when it has none. `before` is the step that was in
+    use until just now."""
     try:
         record = studio.gallery.lora(slug) if slug else None
     except StoreError:
@@ -90,7 +91,7 @@ def board_of(studio: Studio, slug: str, before: int = 0) -> str:
 
 
 def _placed(pictures: Sequence[str], board: CheckpointReport, folder: Path) -> list[Path | None]:
-    """One for each prompt, None where there is no picture."""
+    """A picture for each prompt, None where there is none."""
     padded = (*pictures, *[""] * len(board.prompts))[: len(board.prompts)]
     return [_there(folder, path) for path in padded]
 
@@ -100,7 +101,7 @@ def _there(folder: Path, path: str) -> Path | None:
 
 
 def view(board: CheckpointReport, folder: Path, slug: str, before: int = 0) -> str:
-    """A table of checkpoints and pictures. Only columns with a value are shown."""
+    """HTML of a table of checkpoints and pictures. Only columns with a value are shown."""
     try:
         used = chosen_step(folder)
     except StudioError:

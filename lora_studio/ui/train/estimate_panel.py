@@ -1,4 +1,4 @@
-"""The plan of a training, measured on a click: how long, how much memory, how much of the disk."""
+"""The estimate of a training, measured on a click: time, memory, disk."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from lora_studio.ui.train.cancel_events import Stops
 from lora_studio.ui.widgets.html_templates import fill, panel
 
 Measure = Callable[[tuple[Any, ...], ShouldStop], TrainingEstimate | None]
-"""From the values of the form and a way to stop to the plan."""
+"""A function from the values of the form and a way to stop to the estimate."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanParts:
+    """The text and the two buttons."""
+
     text: gr.HTML
     go: gr.Button
     stop: gr.Button
@@ -36,7 +38,7 @@ def render() -> PlanParts:
 
 
 def listen(parts: PlanParts, inputs: list[Any], measure: Measure) -> None:
-    """Wire the buttons. `inputs` are what a training would be started with."""
+    """Wire the buttons. `inputs` are the components that a training is started with."""
     stops = Stops()
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -62,13 +64,14 @@ def busy(working: bool) -> list[dict[str, Any]]:
 
 
 def view(plan: TrainingEstimate | None) -> str:
-    """The sentence and the figures behind it; without a plan, that it was stopped."""
+    """HTML of the estimate's sentence and figures; without an estimate, that it was stopped."""
     if plan is None:
         return fill("measured", sentence="The measurement was stopped.", facts=[], notes=[])
     return fill("measured", sentence=plan.sentence, facts=list(figures(plan).items()), notes=list(plan.notes))
 
 
 def figures(plan: TrainingEstimate) -> Mapping[str, str]:
+    """The estimate's figures by their names."""
     wide, high = plan.bucket
     return {
         "one step": f"{short(plan.seconds_per_step)} s (largest pictures: {wide} × {high})",

@@ -1,4 +1,4 @@
-"""The buttons that steer the training which is shown: pause, save, preview, resume, a new run from here."""
+"""Buttons that control the shown training: pause, save, preview, resume, a new run from here."""
 
 from __future__ import annotations
 
@@ -27,12 +27,15 @@ FOLLOW_FOCUS = """() => {
   };
   setTimeout(look, 250, 240);
 }"""
-"""Pause makes way for Resume and back, some looks later; the focus goes along, unless it is elsewhere."""
+"""Script that moves the focus along when Pause makes way for Resume and back, some looks later, unless the
+focus is elsewhere."""
 RESUME_INSTEAD = frozenset({JobStatus.STOPPED, JobStatus.FAILED, JobStatus.INTERRUPTED})
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunControls:
+    """The buttons."""
+
     pause: gr.Button
     save: gr.Button
     preview: gr.Button
@@ -41,7 +44,7 @@ class RunControls:
 
     @property
     def live(self) -> list[Any]:
-        """In the order of `updates`."""
+        """Components in the order of `updates`."""
         return [self.pause, self.save, self.preview, self.resume, self.fork]
 
 
@@ -57,10 +60,10 @@ def render() -> RunControls:
 
 
 def updates(job: JobRecord | None) -> list[dict[str, Any]]:
-    """Which of them can be used with a training."""
-    told = job is not None and can_be_told(job)
-    running = told and job is not None and job.status is JobStatus.RUNNING
-    waits = told and job is not None and job.status is JobStatus.QUEUED
+    """Visibility of each button for a training."""
+    controllable = job is not None and can_be_told(job)
+    running = controllable and job is not None and job.status is JobStatus.RUNNING
+    waits = controllable and job is not None and job.status is JobStatus.QUEUED
     resumable = job is not None and job.resumable
     has_state = job is not None and job.state_step is not None
     forkable = job is not None and job.status in RESUME_INSTEAD and resumable and has_state
@@ -69,14 +72,14 @@ def updates(job: JobRecord | None) -> list[dict[str, Any]]:
 
 
 def can_be_told(job: JobRecord) -> bool:
-    """Another program's training can only be stopped."""
+    """Whether a training takes commands; one of another program can only be stopped."""
     run: Mapping[str, Any] = job.config.get("run", {})
     return bool(run.get("engine", "lora-studio") == "lora-studio")
 
 
 def listen(steering: RunControls, job: gr.Textbox, studio: Studio) -> list[Any]:
     """Wire the buttons; `job` is the id of the training that is shown. Returns the events after which the
-    page has to be brought up to date."""
+    page has to be refreshed."""
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     jobs = studio.jobs
 

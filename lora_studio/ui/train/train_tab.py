@@ -1,4 +1,4 @@
-"""The Train tab: the training that is shown, its previews, the settings of the next one, all before it."""
+"""The Train tab: the shown training, its previews, the settings of the next one, the history."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ ENDED_EARLY = {JobStatus.STOPPED, JobStatus.FAILED, JobStatus.INTERRUPTED}
 
 @dataclass(frozen=True, kw_only=True)
 class TrainTab:
+    """The components of the tab."""
+
     job: gr.Textbox
     card: gr.HTML
     use: gr.Button
@@ -49,7 +51,7 @@ class TrainTab:
 
     @property
     def live(self) -> list[Any]:
-        """What follows the training, in the order of `job_updates`."""
+        """Components that follow the training, in the order of `job_updates`."""
         return [
             self.card,
             self.use,
@@ -108,7 +110,7 @@ def _render_settings() -> dict[str, Any]:
 
 
 def listen(tab: TrainTab, studio: Studio) -> Any:
-    """Wire the tab's own buttons. Returns the event after which the page has to be brought up to date."""
+    """Wire the tab's own buttons. Returns the events after which the page has to be refreshed."""
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def show(event: gr.EventData) -> str:
@@ -133,7 +135,8 @@ def shown_job(studio: Studio, job_id: str) -> JobRecord | None:
 
 
 def job_updates(studio: Studio, job: JobRecord | None, drawn: Any) -> tuple[list[Any], int]:
-    """Values for `TrainTab.live`, and a mark of the newest preview; `drawn` is that of those on the page."""
+    """Values for `TrainTab.live`, and a mark of the newest preview; `drawn` is the mark of those on the
+    page."""
     jobs = studio.jobs.jobs(limit=50)
     if job is None:
         return [
@@ -172,7 +175,7 @@ def validated(studio: Studio, job_id: str) -> list[Validated]:
 
 
 def _buttons(job: JobRecord | None, footing: Footing = WHOLE) -> list[dict[str, Any]]:
-    """Which can be used: none that needs what was deleted."""
+    """Visibility of the buttons: none that needs something deleted."""
     usable = job is not None and not job.status.active and footing.lora and bool(result_slug(job))
     repeatable = job is not None and (job.status in ENDED_EARLY or not footing.lora) and footing.pictures
     steered = job if footing.whole else None
@@ -180,5 +183,5 @@ def _buttons(job: JobRecord | None, footing: Footing = WHOLE) -> list[dict[str, 
 
 
 def result_slug(job: JobRecord) -> str:
-    """The LoRA that a training left; empty when there is none."""
+    """The slug of the LoRA that a training left; empty when there is none."""
     return Path(job.result_path).name if job.result_path else ""

@@ -1,4 +1,4 @@
-"""What the page shows of trainings: pure functions from records and events to HTML."""
+"""Views of trainings: pure functions from records and events to HTML."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STATUS_SENTENCES: Mapping[JobStatus, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ProgressBar:
-    """One phase: `percent` 0..100, `state` waiting, active or done."""
+    """The bar of one phase: `percent` 0..100, `state` waiting, active or done."""
 
     title: str
     percent: int
@@ -53,7 +53,7 @@ def time_left(job: JobRecord) -> str:
 
 
 def sentence(job: JobRecord) -> str:
-    """What is going on, in words."""
+    """The state in words."""
     if job.status in {JobStatus.FAILED, JobStatus.INTERRUPTED} and job.message:
         return job.message
     if job.status is JobStatus.RUNNING and job.phase:
@@ -68,12 +68,12 @@ def sentence(job: JobRecord) -> str:
 
 
 def remark(job: JobRecord) -> str:
-    """The last thing the run noted, or what to do about its failure."""
+    """The last note of the run, or the hint on its failure."""
     return job.hint or ("" if sentence(job) == job.message else job.message)
 
 
 def spoken(job: JobRecord | None) -> str:
-    """For screen readers: changes with the status and each 10 percent, not each second."""
+    """Text for screen readers: changes with the status and each 10 percent, not each second."""
     if job is None:
         return ""
     if job.status is JobStatus.RUNNING:
@@ -82,7 +82,7 @@ def spoken(job: JobRecord | None) -> str:
 
 
 def phase_bars(job: JobRecord, events: Sequence[StoredEvent]) -> list[ProgressBar]:
-    """A bar for each phase that this run goes through, from its Started and PhaseAdvanced events."""
+    """A bar for each phase of this run, from its Started and PhaseAdvanced events."""
     names: tuple[str, ...] = ()
     done: dict[str, PhaseAdvanced] = {}
     for stored in events:
@@ -109,12 +109,13 @@ def _bar(name: str, job: JobRecord, advanced: PhaseAdvanced | None) -> ProgressB
 
 
 def speech(job: JobRecord | None) -> str:
-    """`spoken` as HTML, for the live region."""
+    """HTML of `spoken` for the live region."""
     return fill("speech", text=spoken(job))
 
 
 def job_card(job: JobRecord | None, events: Sequence[StoredEvent] = (), now: float = 0.0) -> str:
-    """The card of one training: status, bars, figures at unix time `now`. Without a job, what to do first."""
+    """HTML of the card of one training: status, bars, figures at unix time `now`. Without a job, the first
+    thing to do."""
     if job is None:
         return fill("no_job")
     return fill(
@@ -138,15 +139,15 @@ def _figures(job: JobRecord, now: float) -> list[tuple[str, str]]:
 
 
 def strip(job: JobRecord | None, waiting: int = 0) -> str:
-    """The slim line above the tabs while something runs; empty when nothing does."""
+    """HTML of the slim line above the tabs while something runs; empty when nothing does."""
     if job is None:
         return ""
     return fill("strip", job=job, percent=percent(job), time_left=time_left(job), waiting=waiting)
 
 
 def previews(stored: Sequence[StoredEvent], title: str) -> str:
-    """Pairs of base and LoRA, newest checkpoint first; empty when there are none yet. Step 0 is the base
-    alone, shown until there is something to compare it with."""
+    """HTML of pairs of base and LoRA, newest checkpoint first; empty when there are none yet. Step 0 is the
+    base alone, shown until there is something to compare it with."""
     saved = [item.event for item in stored if isinstance(item.event, PreviewSaved)]
     shown = [event for event in saved if event.step] or saved
     shown.sort(key=lambda event: -event.step)  # stable: prompts keep their order
@@ -155,7 +156,7 @@ def previews(stored: Sequence[StoredEvent], title: str) -> str:
 
 
 def history(jobs: Sequence[JobRecord], shown: str) -> str:
-    """All trainings, newest first, each with a button that shows it."""
+    """HTML of all trainings, newest first, each with a button that shows it."""
     many = Counter(job.name.casefold() for job in jobs)
     slugs = [job.slug if many[job.name.casefold()] > 1 else "" for job in jobs]
     rows = [
@@ -167,7 +168,7 @@ def history(jobs: Sequence[JobRecord], shown: str) -> str:
 
 WIDTH, HEIGHT = 600.0, 160.0
 SMOOTHED_OVER = 12
-"""One point of the smooth line is the mean of up to this share (1/12) of the points before it."""
+"""Share, 1/12 of the points, whose mean is one point of the smooth line."""
 
 
 def loss_chart(
@@ -205,7 +206,7 @@ def loss_chart(
 
 
 def moving_mean(values: Sequence[float], window: int) -> list[float]:
-    """Each value's mean with up to `window - 1` values before it."""
+    """The mean of each value with up to `window - 1` values before it."""
     means: list[float] = []
     total = 0.0
     for index, value in enumerate(values):
@@ -215,7 +216,7 @@ def moving_mean(values: Sequence[float], window: int) -> list[float]:
 
 
 def _range(raw: Sequence[float], smooth: Sequence[float]) -> tuple[float, float]:
-    """From the least to the greatest loss without the worst 2 %, so that one spike can't flatten the rest."""
+    """The least and the greatest loss without the worst 2 %, so that one spike can't flatten the rest."""
     ordered = sorted(raw)
     cut = len(ordered) // 50
     low = min(ordered[cut], *smooth)

@@ -1,4 +1,4 @@
-"""The Upload tab: pictures, what they show, a name; one button starts the training."""
+"""The Upload tab: pictures, a kind, a name; one button starts the training."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ PICTURES = [
     *(".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"),
     *(".heic", ".heif", ".jxl"),
 ]
-"""Those that can't be read are let in too: the refusal says what to do, Gradio's own would not."""
+"""Endings of pictures, unreadable kinds too: our refusal says what to do, Gradio's own would not."""
 FILE_TYPES = [*PICTURES, ".zip", ".txt", ".caption", ".jsonl", ".json", ".csv", ".tsv"]
 MOST_SHOWN = 120
 DEFAULT_BASE = "starter"
@@ -58,8 +58,8 @@ FILL = """([own, ours], asked, ...now) => now.map((value, at) => {
   const typed = value && !ours.some((one) => one[at] === value), since = (value || '') !== (asked[at] || '');
   return since || (typed && at) ? value : own[at];
 })"""
-"""An example's kind, name and trigger go where a person typed nothing, before the click or since. The kind is
-the pictures' own, so that of other pictures gives way, unless it was chosen since."""
+"""Script that fills in an example's kind, name and trigger where a person typed nothing, before the click or
+since. The kind is the pictures' own, so that of other pictures gives way, unless it was chosen since."""
 CAPTIONS_JS = """
 element.addEventListener('change', (event) => {
   const box = event.target.closest('textarea[data-file]');
@@ -70,7 +70,7 @@ element.addEventListener('change', (event) => {
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A set of pictures in `examples/`, with what a person would type for it."""
+    """A set of pictures in `examples/`, with the words that a person would type for it."""
 
     folder: str
     button: str
@@ -87,6 +87,8 @@ EXAMPLES = (
 
 @dataclass(frozen=True, kw_only=True)
 class UploadTab:
+    """The components of the tab."""
+
     files: gr.File
     examples: tuple[gr.Button, ...]
     pictures: gr.HTML
@@ -100,16 +102,16 @@ class UploadTab:
     train: gr.Button
     dataset: gr.Textbox
     asked: gr.JSON
-    """Kind, name and trigger as they were when an example was clicked."""
+    """Kind, name and trigger at the time when an example was clicked."""
 
     @property
     def shown(self) -> list[Any]:
-        """What changes with the pictures."""
+        """Components that change with the pictures."""
         return [self.dataset, self.pictures, self.notices]
 
     @property
     def subject(self) -> list[Any]:
-        """What a training is started with, in the order of `wanted`."""
+        """Components of a training, in the order of `wanted`."""
         return [self.dataset, self.kind, self.name, self.trigger, self.base]
 
 
@@ -188,7 +190,7 @@ def _render_questions(settings: Settings) -> dict[str, Any]:
 
 
 def listen(tab: UploadTab, form: Form, studio: Studio) -> None:
-    """Everything on this tab but the start of a training, which blocks.py wires to both tabs."""
+    """Wire the tab, but for the start of a training, which blocks.py wires to both tabs."""
     private: dict[str, Any] = {"api_visibility": "private"}
     typed = {"name": tab.name, "trigger": tab.trigger, **{name: form.fields[name] for name in FOLLOWED}}
     given = [tab.dataset, tab.kind, tab.base, *typed.values()]
@@ -243,14 +245,15 @@ def _listen_example(tab: UploadTab, button: gr.Button, example: Example, studio:
         guarded(take), fields, [*tab.shown, tab.asked], show_progress_on=tab.pictures, **private
     )
     ours = [[one.kind, one.name, one.trigger] for one in EXAMPLES]
-    own = json.dumps([[example.kind, example.name, example.trigger], ours])
+    defaults = json.dumps([[example.kind, example.name, example.trigger], ours])
     return taken.success(
-        None, [tab.asked, *fields], fields, js=f"(...now) => ({FILL})({own}, ...now)", **private
+        None, [tab.asked, *fields], fields, js=f"(...now) => ({FILL})({defaults}, ...now)", **private
     )
 
 
 def received(studio: Studio, files: Any, name: str) -> list[Any]:
-    """Values for `UploadTab.shown` after an upload. Why nothing of it can be used stays on the page."""
+    """Values for `UploadTab.shown` after an upload. The reason why none of it can be used stays on the
+    page."""
     paths = safe_uploads(files, studio.settings)
     if not paths:
         return shown(studio, None)
@@ -297,7 +300,7 @@ def planned(
     typed: Mapping[str, Any] | None = None,
 ) -> list[Any]:
     """The plan in a sentence, and the planned values as the form's grey texts. `typed` are name and trigger,
-    and the settings of FOLLOWED, as a person has them by now."""
+    and the settings of FOLLOWED, in their present state."""
     typed = typed or {}
     record = studio.datasets.get(safe_id(dataset_id, "set of pictures")) if dataset_id else None
     known_kind: Any = kind if kind in KINDS else "object"
@@ -313,7 +316,7 @@ def planned(
 
 
 def _called(studio: Studio, dataset_id: str, name: str, trigger: str) -> str:
-    """What will call the LoRA up; empty for a name that can't be one."""
+    """A sentence with the trigger word; empty for a name that can't be one."""
     try:
         word = trigger.strip()[:100] or studio.trainings.trigger_for(dataset_id, name)
     except StudioError:
@@ -332,34 +335,34 @@ def change_caption(studio: Studio, dataset_id: str, event: gr.EventData) -> None
 
 
 def start_training(studio: Studio, subject: Sequence[str | None], options: Mapping[str, Any]) -> str:
-    """Queue a training from `UploadTab.subject`; the job's id. A field nobody touched is None. Raises
-    StudioError with what is missing."""
+    """Queue a training from `UploadTab.subject`; returns the job's id. A field nobody touched is None. Raises
+    StudioError with the missing field."""
     return studio.trainings.start(wanted(studio, subject, options)).id
 
 
 def plan_training(
     studio: Studio, subject: Sequence[str | None], options: Mapping[str, Any], should_stop: ShouldStop
 ) -> TrainingEstimate | None:
-    """Measure what `start_training` would start; a name may come later. Raises StudioError."""
+    """Measure the training that `start_training` would start; a name may come later. Raises StudioError."""
     start = wanted(studio, subject, options)
     config = studio.trainings.config(replace(start, name=start.name or "Plan"))
     return studio.trainings.measure(config, should_stop=should_stop)
 
 
 def wanted(studio: Studio, subject: Sequence[str | None], options: Mapping[str, Any]) -> StartTraining:
-    """What the tab asks for, checked. Raises StudioError with what is missing."""
+    """The training that the tab describes, checked. Raises StudioError with the missing field."""
     dataset_id, kind, name, trigger, base = (given or "" for given in subject)
     if not dataset_id:
         raise DatasetError("There are no pictures yet.", "Drop some in step 1, or take the example pictures.")
-    known = next((one for one in KINDS if one == kind), None)
-    if known is None:
+    checked_kind = next((one for one in KINDS if one == kind), None)
+    if checked_kind is None:
         raise ConfigError(
             "Say what the pictures show: a person, a style, an object or a character.", field="kind"
         )
     return StartTraining(
         dataset_id=safe_id(dataset_id, "set of pictures"),
         name=name,
-        kind=known,
+        kind=checked_kind,
         trigger=trigger,
         base=safe_base(base, studio.settings),
         overrides=options,
@@ -367,7 +370,7 @@ def wanted(studio: Studio, subject: Sequence[str | None], options: Mapping[str, 
 
 
 def on_load(studio: Studio, kept: Any = None) -> list[Any]:
-    """After opening or reloading the page, values for `UploadTab.shown` and the choice of earlier pictures:
+    """Values for `UploadTab.shown` and the choice of earlier pictures after opening or reloading the page:
     those that the browser kept (a set's id), else the newest that wait for their training."""
     records = sorted(studio.datasets.datasets(), key=lambda record: -record.created_at)
     used = {str(job.config.get("dataset", {}).get("train_data_dir")) for job in studio.jobs.jobs(limit=200)}
@@ -381,7 +384,7 @@ def on_load(studio: Studio, kept: Any = None) -> list[Any]:
 
 
 def earlier_choices(records: Sequence[DatasetRecord]) -> list[tuple[str, str]]:
-    """What to call each set, and its id; the newest fifty."""
+    """(name to show, id) of each set; the newest fifty."""
     return [
         (f"{record.name} ({counted(record.images, 'picture')}, {moment(record.created_at)})", record.id)
         for record in records[:50]

@@ -1,4 +1,4 @@
-"""What the page shows of pictures and LoRAs: pure functions from records to HTML."""
+"""Views of pictures and LoRAs: pure functions from records to HTML."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BASE_PREVIEW = re.compile(r"base-(\d+)\.png")
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetPicture:
-    """A picture of a dataset: the file's name, what to show of it, its caption."""
+    """A picture of a dataset: the file's name, its thumbnail, its caption."""
 
     name: str
     thumbnail: str
@@ -28,16 +28,16 @@ class DatasetPicture:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """A generated picture with, where asked for, the one that the base makes of the same seed."""
+    """A generated picture with, where asked for, the base's own of the same seed."""
 
     image: ImageRecord
     base: ImageRecord | None = None
     token: str | None = None
-    """Of a picture that was deleted since: what brings it back, empty if nothing does."""
+    """The token that brings a deleted picture back, empty if none does; None for one that is here."""
 
 
 def dataset_pictures(record: DatasetRecord | None, pictures: Sequence[DatasetPicture]) -> str:
-    """Thumbnails with captions to edit; what to do when there are none."""
+    """HTML of thumbnails with captions to edit; without pictures, the first thing to do."""
     if record is None:
         return fill("no_pictures", advised=ADVISED_PICTURES)
     headline = f"{counted(record.images, 'picture')}, {record.captions} with a caption"
@@ -45,26 +45,27 @@ def dataset_pictures(record: DatasetRecord | None, pictures: Sequence[DatasetPic
 
 
 def dataset_notices(record: DatasetRecord | None) -> str:
-    """A sentence for each file that was left out and each thing to look at; empty when there is none."""
+    """HTML with a sentence for each refused file and each warning; empty when there is none."""
     if record is None or not (record.refused or record.warnings):
         return ""
     return fill("notices", refused=record.refused, warnings=record.warnings)
 
 
 def lora_grid(records: Sequence[LoraRecord], chosen: str, search: str = "") -> str:
-    """A button with a picture for each LoRA."""
+    """HTML of a button with a picture for each LoRA."""
     same = twins(records)
     facts = [{"lora": record, "line": _lora_line(record, apart=record.slug in same)} for record in records]
     return fill("loras", loras=facts, chosen=chosen, search=search.strip())
 
 
 def twins(records: Sequence[LoraRecord | ListedLora]) -> set[str]:
-    """The slugs of those whose title others have too: their slug has to stand beside it."""
+    """Slugs of LoRAs that share their title with others: the slug has to stand beside it."""
     many = Counter(record.title.casefold() for record in records)
     return {record.slug for record in records if many[record.title.casefold()] > 1}
 
 
 def lora_details(record: LoraRecord | None, file: Path | None = None) -> str:
+    """HTML of a LoRA's facts, previews and download."""
     if record is None:
         return fill("no_choice", what="LoRA")
     facts = {
@@ -86,7 +87,8 @@ def lora_details(record: LoraRecord | None, file: Path | None = None) -> str:
 
 
 def preview_pairs(previews: Sequence[str]) -> list[tuple[str, str]]:
-    """(the base's, the LoRA's) of the last step, as a training names them; else pictures by themselves."""
+    """(the base's, the LoRA's) previews of the last step, as a training names them; else pictures by
+    themselves."""
     base = {match[1]: path for path in previews if (match := BASE_PREVIEW.fullmatch(Path(path).name))}
     steps = [(match[1], match[2], path) for path in previews if (match := PREVIEW.fullmatch(Path(path).name))]
     last = max((step for step, _, _ in steps), default="")
@@ -99,6 +101,7 @@ def image_grid(records: Sequence[ImageRecord], chosen: str, search: str = "") ->
 
 
 def image_details(record: ImageRecord | None, infotext: str = "") -> str:
+    """HTML of a picture with its facts and infotext."""
     if record is None:
         return fill("no_choice", what="picture")
     facts = [
@@ -113,28 +116,29 @@ def image_details(record: ImageRecord | None, infotext: str = "") -> str:
 def results(
     made: Sequence[Result], infotext: str, note: str = "", *, notes: Sequence[str] = (), sheet: str = ""
 ) -> str:
-    """What a generation brought: pictures, `notes` about what was ignored, the labelled sheet of a grid."""
+    """HTML of a generation's result: pictures, `notes` about ignored settings, the labelled sheet of a
+    grid."""
     return fill("results", results=made, infotext=infotext, note=note, notes=notes, sheet=sheet)
 
 
 def unfinished(paths: Sequence[str]) -> str:
-    """The pictures of a generation that goes on."""
+    """HTML of the pictures of a generation that goes on."""
     return fill("unfinished", paths=paths)
 
 
 def prompts_used(prompts: Sequence[str]) -> str:
-    """Prompts of earlier pictures, to click; empty when there are none."""
+    """HTML of prompts of earlier pictures, to click; empty when there are none."""
     return fill("prompts_used", prompts=prompts) if prompts else ""
 
 
 def triggers(records: Sequence[LoraRecord]) -> str:
-    """The trigger words of the chosen LoRAs; empty when there are none."""
+    """HTML of the trigger words of the chosen LoRAs; empty when there are none."""
     words = [(record.title, record.trigger_word) for record in records if record.trigger_word]
     return fill("triggers", words=words) if words else ""
 
 
 def ideas(prompts: Sequence[str]) -> str:
-    """Prompts to click."""
+    """HTML of prompts to click."""
     return fill("ideas", prompts=prompts)
 
 
@@ -143,7 +147,7 @@ def deleted(title: str) -> str:
 
 
 def _lora_line(record: LoraRecord, *, apart: bool = False) -> str:
-    """`apart` from others of its name: with its slug and date."""
+    """A LoRA's facts in a line; `apart` adds slug and date, which tell it from others of its name."""
     parts = [record.kind, record.base, f"{record.steps} steps" if record.steps else ""]
     parts += [record.slug, moment(record.created_at)] if apart else []
     return " · ".join(part for part in parts if part)

@@ -1,4 +1,4 @@
-"""Which settings the page shows, and under which heading each stands."""
+"""Sections of the settings form: the settings that the page shows, under their headings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ WITHOUT_EFFECT = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """`pattern` says which settings of the group belong here; an empty one takes all that are left."""
+    """A heading with its settings: those of the group that match `pattern`; an empty one takes all that are
+    left."""
 
     name: str
     title: str
@@ -60,18 +61,18 @@ SECTIONS = (
     Section(name="output", title="File", group="output"),
     Section(name="run", title="Engine", group="run"),
 )
-"""In the order in which a setting is sorted in; the first that fits takes it."""
+"""Sections in the order in which a setting is sorted in; the first that fits takes it."""
 ORDER = (
     *("model", "dataset", "captions", "network", "networks", "blocks", "optimizer", "schedule", "noise"),
     *("loss", "preview", "validation", "validating", "output", "caches", "run"),
 )
-"""In the order of the page."""
+"""Names of sections in the order of the page."""
 TOGETHER: Mapping[str, str] = {"validating": "validation"}
-"""A section whose settings stand in another one, since they come from two groups."""
+"""Sections whose settings stand in another one, since they come from two groups."""
 
 
 def is_out_of_reach(leaf: Leaf) -> bool:
-    """Whether no visitor may set it: it names a path or code to run, or follows from other inputs."""
+    """Whether no visitor may set a setting: it names a path or code to run, or follows from other inputs."""
     return leaf.local or leaf.name in SET_ELSEWHERE
 
 

@@ -1,7 +1,7 @@
 """HTML for gr.HTML, filled in on the server by Jinja with autoescape.
 
-Gradio's own templates are not used for anything people wrote: what comes out of `{{ }}` in an `html_template`
-is evaluated as a JavaScript template literal in the browser (6.31), so a LoRA called `${...}` would run as a
+Gradio's own templates are not used for anything people wrote: the result of `{{ }}` in an `html_template` is
+evaluated as a JavaScript template literal in the browser (6.31), so a LoRA called `${...}` would run as a
 program. The default template, `${value}`, inserts a finished string as it is.
 """
 
@@ -45,7 +45,7 @@ def fill(template: str, **facts: Any) -> str:
 
 
 def file_url(path: str | Path) -> str:
-    """Where the browser finds a served file. Relative, so that it holds behind a prefixing proxy too."""
+    """The address of a served file. Relative, so that it holds behind a prefixing proxy too."""
     return "gradio_api/file=" + quote(str(path), safe="/")
 
 
@@ -66,5 +66,6 @@ def heading(title: str, text: str = "", *, elem_id: str) -> gr.HTML:
 
 
 def hidden(elem_id: str, value: str = "") -> gr.Textbox:
-    """A value that the page carries: an id. It comes back from the browser, so it has to be checked."""
+    """A hidden field for an id that the page carries. It comes back from the browser, so it has to be
+    checked."""
     return gr.Textbox(value, visible=False, elem_id=elem_id)

@@ -1,7 +1,7 @@
 """Form fields made from TrainConfig's settings, and their values turned back into overrides.
 
-An empty field takes what the preset and the base model plan; that value is shown in grey. So what a person
-typed is never mixed up with what follows from the kind of pictures, and another kind never overwrites it.
+An empty field takes the value that the preset and the base model plan, which is shown in grey. So a typed
+value is never mixed up with one that follows from the kind of pictures, and another kind never overwrites it.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ class Form:
         return list(self.fields.values())
 
     def overrides(self, values: Iterable[Any]) -> dict[str, Any]:
-        """What a person filled in, by setting name; values in the order of `components`."""
+        """Typed values by setting name; `values` are in the order of `components`."""
         return overrides(dict(zip(self.names, values, strict=True)))
 
     def planned(self, plan: PresetValues) -> list[dict[str, Any]]:
-        """Updates that show the planned values in grey; in the order of `components`."""
+        """Updates that show the planned values in grey, in the order of `components`."""
         return [_planned(config_leaf(name), plan) for name in self.names]
 
     def emptied(self) -> list[dict[str, Any]]:
-        """Updates that clear what was typed; in the order of `components`."""
+        """Updates that clear typed values, in the order of `components`."""
         return [gr.update(value=_empty(config_leaf(name))) for name in self.names]
 
 
 def render_form(plan: PresetValues) -> Form:
-    """The basic settings, and the others folded away by section. Call inside a Blocks context."""
+    """Create the basic settings, and the others folded away by section. Call inside a Blocks context."""
     fields: dict[str, gr.components.FormComponent] = {}
     with gr.Group(elem_id="train-basic"):
         for leaf in shown_leaves(basic=True):
@@ -96,8 +96,8 @@ def _plain(limit: float) -> str:
 
 
 def overrides(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that are filled in, as TrainConfig takes them. Raises ConfigError for those that follow from
-    other inputs and for unknown ones."""
+    """Filled-in settings in TrainConfig's types. Raises ConfigError for settings that follow from other
+    inputs and for unknown ones."""
     chosen: dict[str, Any] = {}
     for name, value in values.items():
         leaf = config_leaf(name)
@@ -117,7 +117,8 @@ def overrides(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_choice(leaf: Leaf, value: Any) -> None:
-    """A text with known values may elsewhere be something else, such as the path of a class to run."""
+    """Refuse a text that is none of the known values, such as the path of a class to run. Raises
+    ConfigError."""
     if leaf.choices and str(value).strip().lower() not in {choice.lower() for choice in leaf.choices}:
         shown = ", ".join(leaf.choices)
         raise ConfigError(
@@ -135,7 +136,7 @@ def _typed(leaf: Leaf, value: Any) -> Any:
 
 
 def _is_pairs(leaf: Leaf) -> bool:
-    """Whether it takes name=value several times, as people write it on a line or on several."""
+    """Whether a setting takes name=value several times, as people write it on a line or on several."""
     return leaf.name.endswith("_args")
 
 
@@ -144,11 +145,11 @@ def _planned(leaf: Leaf, plan: PresetValues) -> dict[str, Any]:
 
 
 def _looks(leaf: Leaf, plan: PresetValues) -> dict[str, Any]:
-    """What shows the planned value: the first choice's words, or the grey text in an empty field."""
+    """Facts that show the planned value: the first choice's words, or the grey text in an empty field."""
     value = plan.values.get(leaf.name, leaf.default)
     if leaf.annotation is bool:
-        said = "off" if value is False else "on" if value else "as the base says"
-        return {"choices": [(f"{AUTOMATIC}: {said}", AUTOMATIC), *((word, word) for word in SWITCH)]}
+        word_shown = "off" if value is False else "on" if value else "as the base says"
+        return {"choices": [(f"{AUTOMATIC}: {word_shown}", AUTOMATIC), *((word, word) for word in SWITCH)]}
     if leaf.choices:
         automatic = (f"{AUTOMATIC}: {value}" if value != "auto" else AUTOMATIC, AUTOMATIC)
         return {"choices": [automatic, *((choice, choice) for choice in leaf.choices)]}
