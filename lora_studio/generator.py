@@ -38,10 +38,10 @@ from lora_studio.runtime import find_device, lost_device
 from lora_studio.settings import Settings
 
 if TYPE_CHECKING:
+    from lora_studio.families.sampling import Step
     from lora_studio.generation.denoise import ImageJob
     from lora_studio.generation.init_image import InitImage
     from lora_studio.generation.latent_preview import LiveView
-    from lora_studio.generation.partial_scheduler import PartialScheduler
 
 
 class Generator:
@@ -180,7 +180,7 @@ class _Run:
         from lora_studio.generation.denoise import ImageJob
 
         text = self._texts.get(
-            base.pipe,
+            base.model,
             origin.prompt,
             origin.negative_prompt or "",
             clip_skip=origin.request.clip_skip,
@@ -190,7 +190,6 @@ class _Run:
         return ImageJob(
             request=origin.request,
             text=text,
-            scheduler_config=base.scheduler_config,
             hires=settled.hires_size,
             source=source,
         )
@@ -202,10 +201,10 @@ class _Run:
 
         self._learn_colours(base, origin.request)
 
-        def on_step(step: int, steps: int, course: PartialScheduler) -> None:
+        def on_step(step: int, steps: int, at: Step) -> None:
             self._steps_done += 1
             self._emit(Denoised(image=image, images=images, step=step, total_steps=steps))
-            self._look(base, course, image, step)
+            self._look(base, at, image, step)
 
         if self._should_stop():
             return None
@@ -222,25 +221,24 @@ class _Run:
 
         if not request.image:
             return None
-        codec, inputs = base.parts.codec, self._settings.inputs
+        codec, inputs = base.model.codec, self._settings.inputs
         opened = draw_within(base, request, self._emit, lambda: open_init_image(request, codec, inputs))
         base.rest()
         return opened
 
     def _learn_colours(self, base: LoadedBase, request: GenerateRequest) -> None:
-        if self._view is None or base.parts.codec in self._colours:
+        if self._view is None or base.model.codec in self._colours:
             return
         from lora_studio.generation.latent_preview import colours_of
 
-        colours = draw_within(base, request, self._emit, lambda: colours_of(base.parts.codec))
+        colours = draw_within(base, request, self._emit, lambda: colours_of(base.model.codec))
         base.rest()
-        self._colours[base.parts.codec] = colours
+        self._colours[base.model.codec] = colours
 
-    def _look(self, base: LoadedBase, course: PartialScheduler, image: int, step: int) -> None:
+    def _look(self, base: LoadedBase, at: Step, image: int, step: int) -> None:
         if self._view is None or not self._view.is_due:
             return
-        latents = course.guess()
-        path = "" if latents is None else self._view.show(latents, self._colours[base.parts.codec])
+        path = self._view.show(at.guess(), self._colours[base.model.codec])
         if path:
             self._emit(LivePreview(image=image, step=step, path=path))
         elif self._view.failed:

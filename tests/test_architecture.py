@@ -61,6 +61,14 @@ HOME_OF_LIBRARY = {
     "supabase": ("lora_studio/store/supabase_client.py",),
     "modal": ("lora_studio/jobs/modal_worker.py", "deploy/"),
 }
+MODEL_WORDS = {"unet", "alphas", "text_encoder", "vae"}
+"""Parts of some base models only: who knows them knows one family."""
+HOME_OF_MODEL_WORDS = ("lora_studio/families/", "lora_studio/lora/", "lora_studio/kohya_config/")
+MODEL_WORDS_OF_OTHERS = {
+    "lora_studio/images/foreign_settings/invoke.py": "InvokeAI's name of a setting",
+    "lora_studio/images/foreign_settings/swarm.py": "SwarmUI's name of a setting",
+    "lora_studio/prompts/lora_tags.py": "Forge's name of a weight in a tag",
+}
 FAMILY_NAMES = {*FAMILIES, "sd15", "sd21", "sdxl", "sd3", "sd35", "flux"}
 HOME_OF_FAMILY_NAMES = ("lora_studio/families/", "lora_studio/catalog.py")
 EMPTY_WORDS = {"manager", "helper", "helpers", "util", "utils", "handler", "handlers", "misc", "common"}
@@ -202,6 +210,19 @@ def family_names_out_of_place(source: Source) -> Iterator[str]:
                 yield f"{source.path}:{node.lineno}: names the family {node.value!r}"
 
 
+def model_words_out_of_place(source: Source) -> Iterator[str]:
+    """As a name, an attribute, a parameter or a string of its own, in the package."""
+    if not source.is_in_package or source.path in MODEL_WORDS_OF_OTHERS:
+        return
+    if source.path.startswith(HOME_OF_MODEL_WORDS):
+        return
+    for node in source.nodes:
+        named = [getattr(node, field, None) for field in ("id", "attr", "arg", "name", "value")]
+        for word in named:
+            if isinstance(word, str) and word in MODEL_WORDS:
+                yield f"{source.path}:{getattr(node, 'lineno', 0)}: names {word}, a part of some base models"
+
+
 def long_files_and_lines(source: Source) -> Iterator[str]:
     lines = source.text.splitlines()
     limit = FILE_LINES_OF.get(source.path, FILE_LINES)
@@ -337,6 +358,13 @@ VIOLATIONS: dict[Check, list[tuple[str, str]]] = {
         ("lora_studio/generation/lora_stack.py", "if family == 'sdxl': pass"),
         ("lora_studio/config.py", f"family: str = {next(iter(FAMILIES))!r}"),
     ],
+    model_words_out_of_place: [
+        ("lora_studio/training/loop.py", "def f(unet): pass"),
+        ("lora_studio/generator.py", "base.pipe.vae.decode(x)"),
+        ("lora_studio/gallery.py", "part = 'text_encoder'"),
+        ("lora_studio/ui/blocks.py", "alphas = 1"),
+        ("lora_studio/studio.py", "load(unet=None)"),
+    ],
     long_files_and_lines: [
         ("lora_studio/config.py", "x = 1\n" * 401),
         ("app.py", "x = 1\n" * 61),
@@ -392,6 +420,8 @@ ALLOWED = [
     ("lora_studio/store/supabase_client.py", "from supabase import create_client"),
     ("lora_studio/ui/blocks.py", "import gradio as gr\nfrom lora_studio.studio import Studio"),
     ("lora_studio/families/sdxl.py", "NAME = 'sdxl'"),
+    ("lora_studio/families/sd.py", "def f(unet, vae): return alphas"),
+    ("lora_studio/training/loop.py", "from lora_studio.families.vae import Codec\n'the unet of a base'"),
     ("lora_studio/cli/train.py", "print('done')\ndef plain(self, a, b, c, d, e, f, g): pass"),
     ("lora_studio/data/checks.py", "class Commonest: pass\nclass Utility: pass\n'about sdxl and flux'"),
     ("app.py", "import gradio as gr\nfrom lora_studio.ui.blocks import build"),

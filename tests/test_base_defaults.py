@@ -207,14 +207,14 @@ def noob(settings: Settings) -> Path:
 
 def test_a_marked_checkpoint_is_loaded_as_it_was_trained(settings: Settings, noob: Path) -> None:
     parts = family_of(find_base(noob.name, settings)).load()
-    assert (parts.prediction_type, float(parts.alphas[-1])) == ("v_prediction", 0.0)
-    pipeline = family_of(find_base(noob.name, settings)).pipeline(parts)
+    assert (parts.process.config["prediction_type"], float(parts.process.alphas[-1])) == ("v_prediction", 0.0)
+    pipeline = parts.pipeline()
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
     assert pipeline.scheduler.config.rescale_betas_zero_snr is True
     plain = family_of(find_base("noob", settings)).load()
-    assert (plain.prediction_type, float(plain.alphas[-1]) > 0) == ("epsilon", True)
+    assert (plain.process.config["prediction_type"], float(plain.process.alphas[-1]) > 0) == ("epsilon", True)
     told = family_of(find_base(noob.name, settings)).load(v_parameterization=False)
-    assert told.prediction_type == "epsilon"
+    assert told.process.config["prediction_type"] == "epsilon"
 
 
 @pytest.mark.parametrize(("spread", "native"), [(0.2, 768), (0.01, 512)])

@@ -1,23 +1,17 @@
-"""Prompts to what the denoiser attends to, as A1111 does it: any length, in windows of 75 tokens that are
-encoded each by itself and put side by side, and weights from brackets that multiply their tokens' embeddings.
-
-Legend: m windows, d width, e width of the pooled text.
+"""Prompts in A1111's windows: any length, in windows of 75 tokens that are encoded each by itself and put
+side by side, and weights from brackets that multiply their tokens' embeddings.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lora_studio.families.bundled_embeddings import BundledEmbedding, Ids, TokenReading, run_at
+from lora_studio.families.bundled_embeddings import Ids, run_at
 from lora_studio.parsing.numbers import NUMBER
 from lora_studio.prompts.prompt_weights import read_weights
-
-if TYPE_CHECKING:
-    import torch
 
 WINDOW = 75
 BACKTRACK = 20
@@ -29,50 +23,6 @@ SPLIT = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p
 
 Window = list[tuple[int, float]]
 """Token numbers with their weights, at most 75."""
-
-
-def encode(
-    pipe: Any,
-    prompt: str,
-    negative_prompt: str,
-    *,
-    clip_skip: int = 1,
-    words: Sequence[BundledEmbedding] = (),
-) -> Mapping[str, torch.Tensor]:
-    """What `pipe` is called with in place of prompt and negative prompt: `prompt_embeds` and
-    `negative_prompt_embeds` [1, 77 m, d], and where the base has them the pooled texts [1, e] of the first
-    windows. Of two texts the shorter one gets empty windows.
-
-    `words` are read as their own vectors. `clip_skip` is the layer from the end, 1 the last. A base with two
-    text encoders takes the one before the last at 1 and 2. Short text without brackets gives what diffusers
-    gives, to the bit.
-    """
-    import torch
-
-    from lora_studio.families.base import TextOutput, prompt_arguments
-
-    encoders = [("text_encoder", pipe.tokenizer, pipe.text_encoder)]
-    if getattr(pipe, "text_encoder_2", None) is not None:
-        encoders.append(("text_encoder_2", pipe.tokenizer_2, pipe.text_encoder_2))
-    texts = (prompt, negative_prompt)
-    found: list[list[TextOutput]] = [[], []]
-    with torch.no_grad():
-        for part, tokenizer, encoder in encoders:
-            reading = TokenReading(_ids_of(tokenizer), words, part)
-            laid_out = [windows_of(reading, text) for text in texts]
-            length = max(map(len, laid_out))
-            for outputs, windows in zip(found, laid_out, strict=True):
-                windows += [[] for _ in range(length - len(windows))]
-                marked = torch.tensor(
-                    [_marked(tokenizer, [token for token, _ in window]) for window in windows]
-                )
-                with reading.in_place(encoder, marked.to(encoder.device)) as ids:
-                    outputs.append(_encode(encoder, ids, windows, clip_skip, paired=len(encoders) > 1))
-    wanted, unwanted = (
-        TextOutput(states=torch.cat([output.states for output in outputs], dim=-1), pooled=outputs[-1].pooled)
-        for outputs in found
-    )
-    return prompt_arguments(wanted, unwanted)
 
 
 def windows_of(ids: Ids, text: str) -> list[Window]:
@@ -103,7 +53,7 @@ def count_tokens(source: Any, text: str) -> tuple[int, int]:
     one, or of a base in diffusers' layout: that needs neither torch nor transformers.
 
     Raises FileNotFoundError for a folder without a tokenizer."""
-    ids = _folder_ids(Path(source)) if isinstance(source, str | Path) else _ids_of(source)
+    ids = _folder_ids(Path(source)) if isinstance(source, str | Path) else ids_of(source)
     windows = windows_of(ids, text)
     return sum(map(len, windows)), len(windows)
 
@@ -127,38 +77,7 @@ def _last_comma(window: Window, comma: list[int]) -> int:
     return WINDOW
 
 
-def _encode(encoder: Any, ids: torch.Tensor, windows: list[Window], clip_skip: int, *, paired: bool) -> Any:
-    import torch
-
-    from lora_studio.families.base import TextOutput
-
-    output = encoder(ids, output_hidden_states=True)
-    layers = output.hidden_states
-    if paired:
-        states = layers[-min(max(clip_skip, 2), len(layers))]
-    elif clip_skip == 1:
-        states = output.last_hidden_state
-    else:
-        norm = getattr(encoder, "text_model", encoder).final_layer_norm
-        states = norm(layers[-min(clip_skip, len(layers))])
-    if any(weight != 1 for window in windows for _, weight in window):
-        weights = [[1.0, *(weight for _, weight in window)] for window in windows]
-        padded = [row + [1.0] * (ids.shape[1] - len(row)) for row in weights]
-        states = states * torch.tensor(padded).to(states)[..., None]
-    pooled = getattr(output, "text_embeds", None)
-    return TextOutput(
-        states=states.flatten(0, 1)[None].to(encoder.dtype),
-        pooled=None if pooled is None else pooled[:1].to(encoder.dtype),
-    )
-
-
-def _marked(tokenizer: Any, tokens: list[int]) -> list[int]:
-    """A window as the encoder takes it, 77 tokens."""
-    padding = [tokenizer.pad_token_id] * (WINDOW - len(tokens))
-    return [tokenizer.bos_token_id, *tokens, tokenizer.eos_token_id, *padding]
-
-
-def _ids_of(tokenizer: Any) -> Ids:
+def ids_of(tokenizer: Any) -> Ids:
     return lambda text: list(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
 
 

@@ -7,6 +7,7 @@ width.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -51,3 +52,72 @@ def plain_alphas(scheduler_config: Mapping[str, Any]) -> torch.Tensor:
 
     own = {key: scheduler_config[key] for key in PLAIN if key in scheduler_config}
     return DDPMScheduler.from_config(own).alphas_cumprod
+
+
+def clean(
+    alpha: torch.Tensor, noisy: torch.Tensor, answer: torch.Tensor, prediction_type: str
+) -> torch.Tensor:
+    """The latents that a denoiser sees in `noisy`, by its answer: the way back from `noised` (Ho et al.
+    2020), for velocities from `velocity` (Salimans & Ho 2022), [b, c, h, w]. `alpha` is a single number."""
+    match prediction_type:
+        case "v_prediction":
+            return alpha.sqrt() * noisy - (1 - alpha).sqrt() * answer
+        case "sample":
+            return answer
+    return (noisy - (1 - alpha).sqrt() * answer) / alpha.sqrt()
+
+
+@dataclass(kw_only=True)
+class DDPM:
+    """The noise process of a base model. `config` is its scheduler's configuration, `alphas` [t] the schedule
+    in use, `weight_alphas` [t] that of the loss weights, where it isn't the same."""
+
+    config: Mapping[str, Any]
+    alphas: torch.Tensor
+    weight_alphas: torch.Tensor | None = None
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> DDPM:
+        from diffusers import DDPMScheduler
+
+        schedule = {key: config[key] for key in (*PLAIN, "rescale_betas_zero_snr") if key in config}
+        return cls(config=config, alphas=DDPMScheduler.from_config(schedule).alphas_cumprod)
+
+    @property
+    def predicts_velocity(self) -> bool:
+        return self.config.get("prediction_type") == "v_prediction"
+
+    @property
+    def times(self) -> int:
+        """How many timesteps there are; the last is nearly pure noise."""
+        return len(self.alphas)
+
+    def to(self, device: str) -> None:
+        self.alphas = self.alphas.to(device)
+
+    def add_noise(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """What the denoiser sees, [b, c, h, w]; `timesteps` are [b]."""
+        return noised(self.alphas, latents, noise, timesteps)
+
+    def target(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """What the denoiser should answer, [b, c, h, w]."""
+        return velocity(self.alphas, latents, noise, timesteps) if self.predicts_velocity else noise
+
+    def sigmas(self, timesteps: torch.Tensor) -> torch.Tensor:
+        """Noise by signal, sqrt((1 - a) / a), [b]."""
+        alpha = self.alphas[timesteps]
+        return ((1 - alpha) / alpha).sqrt()
+
+    def weight_snr(self, timesteps: torch.Tensor) -> torch.Tensor:
+        """The signal-to-noise ratio that losses are weighed by, [b]."""
+        alphas = self.alphas if self.weight_alphas is None else self.weight_alphas
+        return signal_to_noise(alphas.to(timesteps.device), timesteps)
+
+    def set_zero_terminal(self, wanted: bool) -> None:
+        """Let the noise end in nothing but noise if wanted. As in Kohya's trainer, whose table is made before
+        that change, the loss weights keep to the plain schedule (others would divide by a signal of 0); so
+        they do for a base whose schedule ends that way by itself."""
+        if wanted or self.config.get("rescale_betas_zero_snr"):
+            plain = plain_alphas(self.config).to(self.alphas.device)
+            self.weight_alphas = plain
+            self.alphas = zero_terminal(plain) if wanted else self.alphas

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lora_studio.catalog import SAMPLERS
+from lora_studio.catalog import SAMPLERS, Base
 from lora_studio.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lora_studio.families.base_files.found_base import FoundBase
 
 NOISE = (
     *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"),
@@ -52,3 +55,20 @@ def build_scheduler(name: str, config: Mapping[str, Any]) -> Any:
     if "clip_sample" in known:  # meant for pixels; a base whose own scheduler can't do it doesn't say no
         kept.setdefault("clip_sample", False)
     return scheduler_class.from_config({**kept, **sampler.options})
+
+
+def sampler_of(config: Mapping[str, Any]) -> str:
+    """The catalog's name for a base's own scheduler; the usual default if it has none there."""
+    fitting = [
+        name
+        for name, sampler in SAMPLERS.items()
+        if config.get("_class_name") == sampler.scheduler
+        and all(config.get(key) == value for key, value in sampler.options.items())
+    ]
+    return max(fitting, key=lambda name: len(SAMPLERS[name].options), default=Base.sampler)
+
+
+def usual_sampler(found: FoundBase, config: Mapping[str, Any]) -> str:
+    """The catalog's name for what a base is drawn with where nothing else is asked for. `config` is that of
+    its scheduler."""
+    return found.entry.sampler if found.entry else sampler_of(config)

@@ -2,64 +2,247 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from diffusers import DDPMScheduler, Transformer2DModel, UNet2DConditionModel
+from diffusers import Transformer2DModel
 
 from lora_studio.catalog import SD2
-from lora_studio.families.base import TEXT_ENCODERS, Parts, Target, TextOutput
+from lora_studio.families.base import Target, TextOutput
 from lora_studio.families.base_files.found_base import FoundBase
-from lora_studio.families.clip_caption import tokenize
-from lora_studio.families.ddpm import noised, velocity
+from lora_studio.families.clip_encoder import ClipEncoder
+from lora_studio.families.ddpm import DDPM
 from lora_studio.families.schedulers import build_scheduler
+from lora_studio.families.vae import Codec
 from lora_studio.families.weights.loading import free_model, load_pipeline, place_model
 from lora_studio.families.weights.silence_libraries import quiet_libraries
-from lora_studio.lora.file.keys import text_encoder_name, unet_name
+from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODERS, text_encoder_name, unet_name
+from lora_studio.lora.network.ranks import convolution_layers
 
 if TYPE_CHECKING:
     from lora_studio.config import TrainConfig
 
 TEXT_LAYERS = (".q_proj", ".k_proj", ".v_proj", ".out_proj", ".fc1", ".fc2")
 NO_CHECKER = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-SCHEDULE = (
-    *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"),
-    "rescale_betas_zero_snr",
-)
+
+
+@dataclass(kw_only=True, eq=False)
+class StableDiffusionModel:
+    """The BaseModel of Stable Diffusion 1.x and 2.x; both differ only in sizes and in what they predict.
+    `home` is where it was placed. The text encoders are None while they are out of memory, and `reload`
+    brings them back; a family with one has no second."""
+
+    found: FoundBase
+    tokenizer: Any
+    text_encoder: Any
+    vae: Any
+    unet: Any
+    process: DDPM
+    tokenizer_2: Any = None
+    text_encoder_2: Any = None
+    home: tuple[str, torch.dtype] | None = None
+    reload: Callable[[], StableDiffusionModel] | None = None
+
+    without: ClassVar[Mapping[str, Any]] = NO_CHECKER
+    """What diffusers' pipeline is told to leave out."""
+    vae_overflows: ClassVar[bool] = False
+
+    @cached_property
+    def codec(self) -> Codec:
+        return Codec(self.vae, overflows=self.vae_overflows)
+
+    @property
+    def prompts(self) -> ClipEncoder:
+        return ClipEncoder(self._encoders)
+
+    @property
+    def denoiser(self) -> Any:
+        return self.unet
+
+    @property
+    def dtype(self) -> torch.dtype:
+        dtype: torch.dtype = self.unet.dtype
+        return dtype
+
+    @property
+    def native_size(self) -> tuple[int, int]:
+        latent = self.unet.config.sample_size
+        height, width = (latent, latent) if isinstance(latent, int) else latent
+        return width * self.codec.step, height * self.codec.step
+
+    @property
+    def embeds_guidance(self) -> bool:
+        return self.unet.config.time_cond_proj_dim is not None
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        heads = self.unet.config.attention_head_dim
+        heads = heads[0] if isinstance(heads, list | tuple) else heads
+        return self.unet.config.block_out_channels[0], heads
+
+    @property
+    def inner_blocks(self) -> Sequence[torch.nn.Module]:
+        return list(self.unet.down_blocks)
+
+    def models(self) -> dict[str, Any]:
+        found = {name: getattr(self, name) for name in (*TEXT_ENCODERS, DENOISER)}
+        return {name: model for name, model in found.items() if model is not None}
+
+    def place(self, device: str, dtype: torch.dtype) -> None:
+        self.process.to(device)
+        for part, model in self.models().items():
+            place_model(model, device, dtype, read_ahead=part in TEXT_ENCODERS)
+        # 32 bit: half precision overflows in some autoencoders, and the whole picture is lost.
+        place_model(self.vae, device, torch.float32, read_ahead=False)
+        self.home = (device, dtype)
+
+    def free_text(self) -> None:
+        for name in TEXT_ENCODERS:
+            model = getattr(self, name)
+            if model is not None:
+                setattr(self, name, None)
+                free_model(model)
+
+    def targets(self, *, denoiser: bool = True, texts: bool = True, conv: bool = False) -> list[Target]:
+        found = []
+        for part, model in self.models().items():
+            if part in TEXT_ENCODERS:
+                layers = _text_layers(model) if texts else ()
+            else:
+                layers = _denoiser_layers(model, conv=conv) if denoiser else ()
+            found += [Target(part=part, module=path, name=self.layer_name(part, path)) for path in layers]
+        return found
+
+    def layer_name(self, part: str, module: str) -> str:
+        return text_encoder_name(module) if part in TEXT_ENCODERS else unet_name(module)
+
+    def denoise(
+        self,
+        noisy: torch.Tensor,
+        times: torch.Tensor,
+        text: TextOutput,
+        sizes: torch.Tensor | None = None,
+        *,
+        guidance: float | None = None,
+    ) -> torch.Tensor:
+        text = text.to(noisy.device)
+        added = self._added_conditions(noisy, text, sizes)
+        answer: torch.Tensor = self.unet(
+            noisy,
+            times,
+            encoder_hidden_states=text.states,
+            timestep_cond=self._embedded(guidance, noisy),
+            added_cond_kwargs=added,
+            return_dict=False,
+        )[0]
+        return answer
+
+    def pipeline(self, sampler: str = "") -> Any:
+        import diffusers
+
+        config = self.process.config
+        own = config.get("_class_name", "DDIMScheduler")
+        scheduler = (
+            build_scheduler(sampler, config) if sampler else getattr(diffusers, own).from_config(config)
+        )
+        pipeline = self.pipeline_class()(
+            tokenizer=self.tokenizer,
+            text_encoder=self.text_encoder,
+            vae=self.vae,
+            unet=self.unet,
+            scheduler=scheduler,
+            **self._own_components(),
+            **self.without,
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    @classmethod
+    def pipeline_class(cls) -> Any:
+        """Imported late and quietly: transformers warns on the console about image classes that are not used
+        here."""
+        with quiet_libraries():
+            from diffusers import StableDiffusionPipeline
+
+            return StableDiffusionPipeline
+
+    def metadata(self) -> dict[str, str]:
+        velocity_model = self.process.predicts_velocity
+        is_v2 = self.found.family == SD2 or self.unet.config.cross_attention_dim == 1024
+        size = "768-v" if velocity_model else "512"
+        return {
+            "ss_base_model_version": f"sd_v{2 if is_v2 else 1}{'_v' if velocity_model else ''}",
+            "ss_v2": str(is_v2),
+            "modelspec.architecture": f"stable-diffusion-v{f'2-{size}' if is_v2 else 1}/lora",
+            "modelspec.implementation": "diffusers",
+            "modelspec.prediction_type": "v" if velocity_model else "epsilon",
+        }
+
+    def ignored_settings(self, config: TrainConfig) -> list[str]:
+        return []
+
+    def _own_components(self) -> dict[str, Any]:
+        """What this family's pipeline has beside the usual parts."""
+        return {}
+
+    def _added_conditions(
+        self, noisy: torch.Tensor, text: TextOutput, sizes: torch.Tensor | None
+    ) -> dict[str, torch.Tensor] | None:
+        """What this family's denoiser is told beside time and text."""
+        return None
+
+    def _embedded(self, guidance: float | None, noisy: torch.Tensor) -> torch.Tensor | None:
+        """The guidance as a distilled denoiser takes it (Meng et al. 2023)."""
+        if guidance is None:
+            return None
+        scales = torch.tensor(guidance - 1).repeat(len(noisy))
+        width = self.unet.config.time_cond_proj_dim
+        found: torch.Tensor = self.pipeline_class().get_guidance_scale_embedding(self, scales, width)
+        return found.to(noisy.device, noisy.dtype)
+
+    def _encoders(self) -> list[tuple[str, Any, Any]]:
+        if self.text_encoder is None and self.reload is not None:
+            fresh = self.reload()
+            for name in TEXT_ENCODERS:
+                model = getattr(fresh, name)
+                if model is not None and self.home is not None:
+                    place_model(model, *self.home)
+                setattr(self, name, model)
+        both = zip(TEXT_ENCODERS, (self.tokenizer, self.tokenizer_2), strict=True)
+        found = [(name, tokenizer, getattr(self, name)) for name, tokenizer in both]
+        return [one for one in found if one[2] is not None]
 
 
 class StableDiffusion:
-    """The Family of Stable Diffusion 1.x and 2.x; both differ only in sizes and in what they predict."""
+    """The Family of Stable Diffusion 1.x and 2.x."""
 
-    without: Mapping[str, Any] = NO_CHECKER
-    """What diffusers' pipeline is told to leave out."""
-    vae_overflows = False
+    model: type[StableDiffusionModel] = StableDiffusionModel
 
     def __init__(self, found: FoundBase) -> None:
         self.found = found
 
-    def load(self, *, v_parameterization: bool | None = None) -> Parts:
-        pipeline = load_pipeline(self.pipeline_class(), self.found, self.without)
+    def load(self, *, v_parameterization: bool | None = None) -> StableDiffusionModel:
+        pipeline = load_pipeline(self.model.pipeline_class(), self.found, self.model.without)
         config = {**pipeline.scheduler.config, **self._marked()}
         if v_parameterization is not None:
             config["prediction_type"] = "v_prediction" if v_parameterization else "epsilon"
-        schedule = {key: config[key] for key in SCHEDULE if key in config}
-        parts = Parts(
+        loaded = self.model(
+            found=self.found,
             tokenizer=pipeline.tokenizer,
             text_encoder=pipeline.text_encoder,
             vae=pipeline.vae,
             unet=pipeline.unet,
-            scheduler_config=config,
-            prediction_type=config.get("prediction_type", "epsilon"),
-            alphas=DDPMScheduler.from_config(schedule).alphas_cumprod,
-            vae_overflows=self.vae_overflows,
+            process=DDPM.of(config),
             tokenizer_2=getattr(pipeline, "tokenizer_2", None),
             text_encoder_2=getattr(pipeline, "text_encoder_2", None),
+            reload=self.load,
         )
-        for model in (*parts.models().values(), parts.vae):
+        for model in (*loaded.models().values(), loaded.vae):
             model.requires_grad_(False).eval()
-        return parts
+        return loaded
 
     def _marked(self) -> dict[str, Any]:
         """What a checkpoint's marks say of its scheduler, which its configuration doesn't know."""
@@ -74,140 +257,18 @@ class StableDiffusion:
             else marked
         )
 
-    def place(self, parts: Parts, device: str, dtype: torch.dtype) -> None:
-        parts.alphas = parts.alphas.to(device)
-        for part, model in parts.models().items():
-            place_model(model, device, dtype, read_ahead=part in TEXT_ENCODERS)
-        # 32 bit: half precision overflows in some autoencoders, and the whole picture is lost.
-        place_model(parts.vae, device, torch.float32, read_ahead=False)
-        parts.home = (device, dtype)
-
-    def targets(self, parts: Parts, *, unet: bool = True, text_encoder: bool = True) -> list[Target]:
-        found = []
-        for part, model in parts.models().items():
-            if part in TEXT_ENCODERS:
-                layers = _text_layers(model) if text_encoder else ()
-            else:
-                layers = _transformer_layers(model) if unet else ()
-            found += [Target(part=part, module=path, name=self.layer_name(part, path)) for path in layers]
-        return found
-
-    def layer_name(self, part: str, module: str) -> str:
-        return text_encoder_name(module) if part in TEXT_ENCODERS else unet_name(module)
-
-    def encode_text(
-        self,
-        parts: Parts,
-        captions: Sequence[str],
-        clip_skip: int | None = None,
-        *,
-        max_token_length: int | None = None,
-        weighted: bool = False,
-    ) -> TextOutput:
-        self._bring_text_back(parts)
-        tokens = tokenize(parts.tokenizer, captions, max_token_length, weighted=weighted)
-        encoder = parts.text_encoder
-        windows = tokens.windows.to(encoder.device)
-        skip = clip_skip or 1
-        if skip == 1:
-            return TextOutput(states=tokens.join(encoder(windows).last_hidden_state))
-        states = encoder(windows, output_hidden_states=True).hidden_states
-        norm = getattr(encoder, "text_model", encoder).final_layer_norm
-        return TextOutput(states=tokens.join(norm(states[-min(skip, len(states))])))
-
-    def free_text(self, parts: Parts) -> None:
-        for name in TEXT_ENCODERS:
-            model = getattr(parts, name)
-            if model is not None:
-                setattr(parts, name, None)
-                free_model(model)
-
-    def _bring_text_back(self, parts: Parts) -> None:
-        if parts.text_encoder is not None:
-            return
-        fresh = self.load()
-        for name in TEXT_ENCODERS:
-            model = getattr(fresh, name)
-            if model is not None and parts.home is not None:
-                place_model(model, *parts.home)
-            setattr(parts, name, model)
-
-    def noisy_input(
-        self, parts: Parts, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
-    ) -> torch.Tensor:
-        return noised(parts.alphas, latents, noise, timesteps)
-
-    def target(
-        self, parts: Parts, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
-    ) -> torch.Tensor:
-        if parts.prediction_type == "v_prediction":
-            return velocity(parts.alphas, latents, noise, timesteps)
-        return noise
-
-    def predict(
-        self,
-        parts: Parts,
-        noisy: torch.Tensor,
-        timesteps: torch.Tensor,
-        text: TextOutput,
-        sizes: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        unet: UNet2DConditionModel = parts.unet
-        states = text.states.to(noisy.device)
-        return unet(noisy, timesteps, encoder_hidden_states=states, return_dict=False)[0]
-
-    def pipeline(self, parts: Parts, sampler: str = "") -> Any:
-        own = parts.scheduler_config.get("_class_name", "DDIMScheduler")
-        if sampler:
-            scheduler = build_scheduler(sampler, parts.scheduler_config)
-        else:
-            import diffusers
-
-            scheduler = getattr(diffusers, own).from_config(parts.scheduler_config)
-        pipeline = self.pipeline_class()(
-            tokenizer=parts.tokenizer,
-            text_encoder=parts.text_encoder,
-            vae=parts.vae,
-            unet=parts.unet,
-            scheduler=scheduler,
-            **self._own_components(parts),
-            **self.without,
-        )
-        pipeline.set_progress_bar_config(disable=True)
-        return pipeline
-
-    def _own_components(self, parts: Parts) -> dict[str, Any]:
-        """What this family's pipeline has beside the usual parts."""
-        return {}
-
-    def pipeline_class(self) -> Any:
-        """Imported late and quietly: transformers warns on the console about image classes that are not used
-        here."""
-        with quiet_libraries():
-            from diffusers import StableDiffusionPipeline
-
-            return StableDiffusionPipeline
-
-    def metadata(self, parts: Parts) -> dict[str, str]:
-        velocity_model = parts.prediction_type == "v_prediction"
-        is_v2 = self.found.family == SD2 or parts.unet.config.cross_attention_dim == 1024
-        size = "768-v" if velocity_model else "512"
-        return {
-            "ss_base_model_version": f"sd_v{2 if is_v2 else 1}{'_v' if velocity_model else ''}",
-            "ss_v2": str(is_v2),
-            "modelspec.architecture": f"stable-diffusion-v{f'2-{size}' if is_v2 else 1}/lora",
-            "modelspec.implementation": "diffusers",
-            "modelspec.prediction_type": "v" if velocity_model else "epsilon",
-        }
-
-    def ignored_settings(self, config: TrainConfig) -> list[str]:
-        return []
-
 
 def _text_layers(model: Any) -> Iterator[str]:
     """Module paths of the Linear layers inside the text encoder's blocks."""
     for path, module in model.named_modules():
         if isinstance(module, torch.nn.Linear) and path.endswith(TEXT_LAYERS):
+            yield path
+
+
+def _denoiser_layers(unet: Any, *, conv: bool) -> Iterator[str]:
+    wanted = {*_transformer_layers(unet), *(convolution_layers(unet) if conv else ())}
+    for path, _ in unet.named_modules():
+        if path in wanted:
             yield path
 
 

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lora_studio.catalog import FAMILIES, family_title
 from lora_studio.errors import ConfigError, FamilyMismatch, StoreError
 from lora_studio.lora.file.contents import LeftOut, contents_of, say_left_out
-from lora_studio.lora.file.keys import layer_name, names_in_files
+from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODERS, layer_name, names_in_files
 from lora_studio.lora.file.lora_files import LoraHeader, checkpoint_files, find_file, read_header
 from lora_studio.request import LoraUse
 
 if TYPE_CHECKING:
     from lora_studio.lora.network.layer_fit import Fit
 
-COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
+COMPONENTS = (DENOISER, *TEXT_ENCODERS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,15 +95,13 @@ def _pixels(request: GenerateRequest) -> int:
 
 def _need(base: LoadedBase, pixels: int, rungs: Sequence[str]) -> int:
     """Bytes that a picture takes while it is drawn, beside the weights."""
-    unet, codec = base.parts.unet.config, base.parts.codec
+    codec, (width, heads) = base.model.codec, base.model.widths
     decoded = min(pixels, TILE**2) if TILES in rungs else pixels
     decoding = DECODING * 4 * decoded * codec.widest_level
     tokens = pixels // codec.step**2
-    number = base.parts.dtype.itemsize
-    denoising = DENOISING * 2 * number * tokens * unet.block_out_channels[0]
+    number = base.model.dtype.itemsize
+    denoising = DENOISING * 2 * number * tokens * width
     if SLICES in base.savers.ladder:
-        heads = unet.attention_head_dim
-        heads = heads[0] if isinstance(heads, list | tuple) else heads
         denoising += 2 * number * tokens**2 * (heads if SLICES not in rungs else max(1, heads // 2))
     return max(decoding, denoising)
 

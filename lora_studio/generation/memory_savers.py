@@ -13,7 +13,7 @@ from lora_studio.runtime import Device, find_memory
 if TYPE_CHECKING:
     import torch
 
-    from lora_studio.families.base import Parts
+    from lora_studio.families.base import BaseModel
     from lora_studio.settings import Settings
 
 GB = 10**9
@@ -37,7 +37,7 @@ class MemorySavers:
     """The rungs that a pipeline stands on now. `least` are those that an error has taught, with the number of
     pixels from which on they are needed."""
 
-    parts: Parts
+    model: BaseModel
     pipe: Any
     device: Device
     rungs: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class MemorySavers:
 
     def _switch(self, rung: str, *, on: bool) -> None:
         if rung == TILES:
-            self.parts.codec.use_tiles(on)
+            self.model.codec.use_tiles(on)
         elif rung == SLICES:
             self.pipe.enable_attention_slicing("auto" if on else None)
         elif on:

@@ -32,7 +32,7 @@ from lora_studio.settings import Settings
 if TYPE_CHECKING:
     import torch
 
-    from lora_studio.families.base import Parts
+    from lora_studio.families.base import BaseModel
     from lora_studio.families.base_files.found_base import FoundBase
 
 log = logging.getLogger(__name__)
@@ -45,15 +45,14 @@ TITLES = {"fp16": "half precision (fp16)", "bf16": "bfloat16"}
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedBase:
-    """A base on its device; `pipe` has the very modules of `parts`. `scheduler_config` is the base's own;
-    `pipe.scheduler` changes with each request. `size_bytes` is what its weights take; `make_room` unloads the
+    """A base on its device; `pipe` has the very modules of `model`, for what takes LoRAs in and
+    what saves memory. `size_bytes` is what its weights take; `make_room` unloads the
     other bases, if there are any, and says whether there were."""
 
     found: FoundBase
-    parts: Parts
+    model: BaseModel
     pipe: Any
     stack: LoraStack
-    scheduler_config: dict[str, Any]
     device: Device
     dtype: torch.dtype
     size_bytes: int
@@ -109,23 +108,22 @@ class Pipelines:
         budget = budget_bytes(self._settings, device)
         self._make_fit(budget - loading.expected_bytes)
         try:
-            parts, pipe, is_resting = loading.run()
+            model, pipe, is_resting = loading.run()
         except OutOfMemory:
             if not self._forget(list(self._loaded)):
                 raise
-            parts, pipe, is_resting = loading.run()
+            model, pipe, is_resting = loading.run()
         size = size_of(weight for module in modules_of(pipe) for weight in module.parameters())
         self._make_fit(budget - size)
-        savers = MemorySavers(parts=parts, pipe=pipe, device=device, rungs=(OFFLOAD,) if is_resting else ())
+        savers = MemorySavers(model=model, pipe=pipe, device=device, rungs=(OFFLOAD,) if is_resting else ())
         if is_resting:
             savers.least, savers.least_from = (OFFLOAD,), 0
             emit(Noted(message=SAID[OFFLOAD], level="warning"))
         return LoadedBase(
             found=found,
-            parts=parts,
+            model=model,
             pipe=pipe,
             stack=LoraStack(pipe, found.name, device=device.kind, kept_bytes=lora_bytes(device)),
-            scheduler_config={**pipe.scheduler.config, "_class_name": type(pipe.scheduler).__name__},
             device=device,
             dtype=dtype,
             size_bytes=size,
@@ -166,19 +164,18 @@ class _Loading:
         self._file_bytes = sum(file.stat().st_size for file in files if file.is_file()) or 1
         self.expected_bytes = count_weights(files) * dtype.itemsize
 
-    def run(self) -> tuple[Parts, Any, bool]:
-        """The parts, the pipeline over them, and whether they rest in the machine's memory because the device
-        has too little for all of them."""
+    def run(self) -> tuple[BaseModel, Any, bool]:
+        """The model, the pipeline over its parts, and whether they rest in the machine's memory because the
+        device has too little for all of them."""
         begun = time.monotonic()
         self._say(0.0, begun)
         with memory_errors(f"loading the base model “{self._found.name}”", HINT), quiet_libraries():
-            family = family_of(self._found)
-            parts = family.load()
-            pipe = family.pipeline(parts)
+            model = family_of(self._found).load()
+            pipe = model.pipeline()
             pipe.set_progress_bar_config(disable=True)
             is_resting = self._place(pipe, begun)
         self._say(1.0, begun)
-        return parts, pipe, is_resting
+        return model, pipe, is_resting
 
     def _place(self, pipe: Any, begun: float) -> bool:
         from lora_studio.families.weights.loading import read_model

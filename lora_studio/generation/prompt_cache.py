@@ -3,51 +3,53 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.families.bundled_embeddings import BundledEmbedding
-from lora_studio.families.clip_prompt import encode
 from lora_studio.generation.lora_lookup import WantedLora
 from lora_studio.runtime import memory_errors
 
 if TYPE_CHECKING:
-    import torch
+    from lora_studio.families.base import BaseModel, TextOutput
 
 KEPT = 32
 
 
 class EncodedTexts:
-    """What one pipeline's text encoders made of the latest prompts; those of another take their place."""
+    """What one base's text encoders made of the latest prompts; those of another take their place."""
 
     def __init__(self, *, kept: int = KEPT) -> None:
         self._kept = kept
-        self._pipe: Any = lambda: None
-        self._found: dict[object, Mapping[str, torch.Tensor]] = {}  # the latest used comes last
+        self._model: Any = lambda: None
+        self._found: dict[object, tuple[TextOutput, TextOutput]] = {}  # the latest used comes last
 
     def clear(self) -> None:
         self._found.clear()
 
     def get(
         self,
-        pipe: Any,
+        model: BaseModel,
         prompt: str,
         negative_prompt: str,
         *,
         clip_skip: int,
         loras: Sequence[WantedLora],
         words: Sequence[BundledEmbedding] = (),
-    ) -> Mapping[str, torch.Tensor]:
-        """As `weighting.encode`, with `loras` on the pipeline: they may change its text encoders, and `words`
-        are theirs. Raises OutOfMemory."""
-        if self._pipe() is not pipe:
+    ) -> tuple[TextOutput, TextOutput]:
+        """As `ClipEncoder.encode_prompts`, with `loras` on the base: they may change its text encoders, and
+        `words` are theirs. Raises OutOfMemory."""
+        if self._model() is not model:
             self._found.clear()
-            self._pipe = weakref.ref(pipe)
+            self._model = weakref.ref(model)
         key = prompt, negative_prompt, clip_skip, frozenset(_state(lora) for lora in loras)
         found = self._found.pop(key, None)
         if found is None:
             with memory_errors("reading the prompt", "Take a shorter prompt, or close other programs."):
-                found = encode(pipe, prompt, negative_prompt, clip_skip=clip_skip, words=words)
+                from lora_studio.families.clip_encoder import PromptWindows  # loads torch
+
+                how = PromptWindows(clip_skip=clip_skip, words=words)
+                found = model.prompts.encode_prompts(prompt, negative_prompt, how)
         self._found[key] = found
         for old in list(self._found)[: -self._kept]:
             del self._found[old]

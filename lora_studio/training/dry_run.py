@@ -210,7 +210,7 @@ class _Measurement:
             if self.should_stop():
                 raise Stop
             if picture.dataset not in bucketings:
-                bucketings[picture.dataset] = bucketing_for(picture.settings, engine.parts.codec.step)
+                bucketings[picture.dataset] = bucketing_for(picture.settings, engine.base.codec.step)
             with contextlib.suppress(DatasetError):
                 look = look_at(picture.path)
                 placement = bucketings[picture.dataset].place(look.size)
@@ -264,7 +264,7 @@ class _Measurement:
         return statistics.median(seconds[WARM_UP:] or seconds)
 
     def _drawing(self, engine: Engine) -> Drawing:
-        """A few denoising steps of all prompts; the first one is not an ordinary one."""
+        """A few denoising steps of each prompt; the first one is not an ordinary one."""
         prompts = prompts_of(self.config, base_title(engine))
         preview_sampler = PreviewSampler(engine=engine)
         preview_sampler.prepare(prompts)
@@ -285,7 +285,7 @@ class _Measurement:
         wide, high = preview_sampler.size
         return Drawing(
             prompts=len(prompts),
-            step=step,
+            step=step * len(prompts),
             rest=max(0.0, ended - begun - len(marks) * step) if images else step,
             picture_bytes=len(content.getvalue()) or wide * high,
             device=self.device,

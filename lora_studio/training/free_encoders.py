@@ -15,12 +15,12 @@ def free_encoders(engine: Engine, data: TrainingData, previews: Previews) -> Non
     trained or meet new captions at each use; the prompts of the previews are encoded before. What is asked of
     them all the same brings them back. Then there is room for the denoiser, which is read in one go."""
     if data.latents.keep:
-        engine.parts.codec.free()
+        engine.base.codec.free()
     if _knows_all_texts(engine, data):
         if preview_steps(engine.config):
             previews.prepare()
         engine.free_text_encoders()
-    read_model(engine.parts.unet)
+    read_model(engine.base.denoiser)
 
 
 def _knows_all_texts(engine: Engine, data: TrainingData) -> bool:

@@ -14,19 +14,23 @@ from lora_studio.config import TrainConfig
 from lora_studio.data.seeds import seed_of
 from lora_studio.errors import ConfigError, UnknownFormat
 from lora_studio.families import family_of
-from lora_studio.families.base import Family, Parts, Target, TextOutput
+from lora_studio.families.base import BaseModel, TextOutput
 from lora_studio.families.base_files.base_hashes import base_hashes as base_hashes
 from lora_studio.families.base_files.found_base import FoundBase
+from lora_studio.families.clip_encoder import CaptionWindows
 from lora_studio.families.weights.fp8 import hold_in_eight_bits
-from lora_studio.lora.file.keys import same_layer
+from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODERS, same_layer
 from lora_studio.lora.network.attach import AttachedLora, attach
 from lora_studio.lora.network.initial_weights import continue_from, merge_into_base, sizes_from
 from lora_studio.lora.network.layers import Dropouts, Shape
 from lora_studio.lora.network.param_groups import parameter_groups
-from lora_studio.lora.network.ranks import check_network, convolution_layers, plan_sizes
+from lora_studio.lora.network.ranks import check_network, plan_sizes
 from lora_studio.lora.network.weight_norms import Norms, limit_norms
 from lora_studio.runtime import Device
 from lora_studio.training.loss.loss_weights import prepare_objective
+
+TEXT = TEXT_ENCODERS[0]
+"""Stands for both text encoders where a rate is looked up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +39,7 @@ class Engine:
     network_weights could not be used."""
 
     config: TrainConfig
-    family: Family
-    parts: Parts
+    base: BaseModel
     lora: AttachedLora
     device: Device
     dtype: torch.dtype
@@ -45,7 +48,7 @@ class Engine:
 
     @property
     def trains_text_encoder(self) -> bool:
-        return "text_encoder" in self.rates
+        return TEXT in self.rates
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         if self.dtype == torch.float32:
@@ -53,16 +56,16 @@ class Engine:
         return torch.autocast(self.device.kind, self.dtype)
 
     def encode_text(self, captions: Sequence[str]) -> TextOutput:
-        """In 32 bit; with gradients only if the text encoder is trained and gradients are on."""
+        """Captions as they are trained on. In 32 bit; with gradients only if the text encoder is trained and
+        gradients are on."""
         settings = self.config.model
         with self.autocast():
-            return self.family.encode_text(
-                self.parts,
-                captions,
-                settings.clip_skip,
+            how = CaptionWindows(
+                clip_skip=settings.clip_skip,
                 max_token_length=settings.max_token_length,
                 weighted=settings.weighted_captions,
-            ).to(torch.float32)
+            )
+            return self.base.prompts.encode_captions(captions, how).to(torch.float32)
 
     @torch.no_grad()
     def encode_fixed_text(self, captions: Sequence[str]) -> TextOutput:
@@ -73,13 +76,13 @@ class Engine:
         """Take them out of memory where nothing of them has changed; what is encoded later brings them
         back."""
         if not self.trains_text_encoder and not self.config.network.base_weights:
-            self.family.free_text(self.parts)
+            self.base.free_text()
 
     @torch.no_grad()
     def encode_pictures(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of the latents as the denoiser takes them, [b, c, h, w] each, of pixels
         [b, 3, H, W] in -1..1."""
-        codec = self.parts.codec
+        codec = self.base.codec
         moments = codec.scaled(codec.encode(pixels, quick=True))
         return moments.mean, moments.std
 
@@ -95,12 +98,12 @@ class Engine:
 
     def checkpoint_gradients(self) -> None:
         """From now on compute parts twice to save memory."""
-        for model in self.parts.models().values():
+        for model in self.base.models().values():
             _checkpoint_gradients(model)
 
     def train_mode(self, on: bool) -> None:
         """Switch dropout and gradient checkpointing, which only act in training mode."""
-        for model in self.parts.models().values():
+        for model in self.base.models().values():
             model.train(on)
 
 
@@ -112,10 +115,10 @@ def trained_rates(config: TrainConfig) -> dict[str, float]:
     rates = {}
     if config.trains_text_encoder:
         rate = optimizer.text_encoder_lr
-        rates["text_encoder"] = optimizer.learning_rate if rate is None else rate
+        rates[TEXT] = optimizer.learning_rate if rate is None else rate
     unet_rate = optimizer.learning_rate if optimizer.unet_lr is None else optimizer.unet_lr
     if unet_rate > 0 and not config.network.network_train_text_encoder_only:
-        rates["unet"] = unet_rate
+        rates[DENOISER] = unet_rate
     if not rates:
         raise ConfigError(
             "unet_lr is 0 and the text encoder is not trained, so nothing would be learned.",
@@ -129,71 +132,48 @@ def load_engine(config: TrainConfig, found: FoundBase, device: Device, dtype: to
     """Load the base, put a network on it, move it to the device. Raises ModelFileError and its kin,
     ConfigError."""
     rates = trained_rates(config)
-    family = family_of(found)
-    parts = family.load(v_parameterization=config.model.v_parameterization)
-    prepare_objective(parts, config.noise)
-    merged = _merge_base_weights(config, family, parts)
-    lora, notes = _attach_network(config, family, parts, rates)
-    rates = {part: rates.get(part, rates.get("text_encoder", 0.0)) for part in lora.parts}
-    family.place(parts, device.kind, dtype)
+    base = family_of(found).load(v_parameterization=config.model.v_parameterization)
+    prepare_objective(base.process, config.noise)
+    merged = _merge_base_weights(config, base)
+    lora, notes = _attach_network(config, base, rates)
+    rates = {part: rates.get(part, rates.get(TEXT, 0.0)) for part in lora.parts}
+    base.place(device.kind, dtype)
     lora.to(device.kind)
     if config.model.fp8_base_unet:
-        hold_in_eight_bits(parts.unet)
+        hold_in_eight_bits(base.denoiser)
     if config.optimizer.gradient_checkpointing:
-        for model in parts.models().values():
+        for model in base.models().values():
             _checkpoint_gradients(model)
     return Engine(
         config=config,
-        family=family,
-        parts=parts,
+        base=base,
         lora=lora,
         device=device,
         dtype=dtype,
         rates=rates,
-        notes=(*merged, *notes, *family.ignored_settings(config)),
+        notes=(*merged, *notes, *base.ignored_settings(config)),
     )
 
 
-def network_targets(
-    family: Family, parts: Parts, *, unet: bool = True, text_encoder: bool = True, conv: bool = False
-) -> list[Target]:
-    """The layers that Kohya's trainer takes, in its order; with `conv` those of the residual blocks, too."""
-    targets = family.targets(parts, unet=unet, text_encoder=text_encoder)
-    if unet and conv:
-        known = {target.module for target in targets if target.part == "unet"}
-        more = [
-            Target(part="unet", module=path, name=family.layer_name("unet", path))
-            for path in convolution_layers(parts.unet)
-            if path not in known
-        ]
-        order = {path: place for place, (path, _) in enumerate(parts.unet.named_modules())}
-        first = [target for target in targets if target.part != "unet"]
-        last = [target for target in targets if target.part == "unet"] + more
-        targets = [*first, *sorted(last, key=lambda target: order[target.module])]
-    return targets
-
-
-def _merge_base_weights(config: TrainConfig, family: Family, parts: Parts) -> list[str]:
+def _merge_base_weights(config: TrainConfig, base: BaseModel) -> list[str]:
     """Sentences on files that are not used whole."""
     said = []
     network = config.network
-    layers = network_targets(family, parts, conv=True) if network.base_weights else []
+    layers = base.targets(conv=True) if network.base_weights else []
     for number, path in enumerate(network.base_weights):
         multipliers = network.base_weights_multiplier
         strength = multipliers[number] if number < len(multipliers) else 1.0
-        said.append(merge_into_base(parts.models(), layers, path, strength))
+        said.append(merge_into_base(base.models(), layers, path, strength))
     return [sentence for sentence in said if sentence]
 
 
 def _attach_network(
-    config: TrainConfig, family: Family, parts: Parts, rates: dict[str, float]
+    config: TrainConfig, base: BaseModel, rates: dict[str, float]
 ) -> tuple[AttachedLora, tuple[str, ...]]:
     settings = config.network
     conv = bool(settings.conv_dim or settings.conv_block_dims or settings.dim_from_weights)
-    targets = network_targets(
-        family, parts, unet="unet" in rates, text_encoder=config.trains_text_encoder, conv=conv
-    )
-    models = parts.models()
+    targets = base.targets(denoiser=DENOISER in rates, texts=config.trains_text_encoder, conv=conv)
+    models = base.models()
 
     def is_convolution(target: Any) -> bool:
         module = models[target.part].get_submodule(target.module)
@@ -206,9 +186,9 @@ def _attach_network(
     chosen = [target for target in targets if target.name in sizes]
     if not chosen:
         raise UnknownFormat(
-            f"The base model {family.found.name} has no layer that this network could go to.",
+            f"The base model {base.found.name} has no layer that this network could go to.",
             "Check block_dims and the other settings of blocks.",
-            path=family.found.name,
+            path=base.found.name,
         )
     lora = attach(
         models,

@@ -28,7 +28,7 @@ from lora_studio.training.model import Engine
 class TrainingBatch:
     """What a batch is trained on, all on the CPU. `latents` and `noise` are [b, c, h, w], `timesteps` and the
     pictures' `weights` [b], `masks` [b, 1, h, w]. The denoiser sees `input_noise`, if that isn't `noise`.
-    `sizes` [b, 6] are as Family.predict takes them."""
+    `sizes` [b, 6] are as BaseModel.denoise takes them."""
 
     latents: torch.Tensor
     noise: torch.Tensor
@@ -61,24 +61,24 @@ def sample_seed(config: TrainConfig, purpose: str, sample: Sample) -> int:
 def sample_losses(engine: Engine, drawn: TrainingBatch, text: TextOutput) -> torch.Tensor:
     """The loss of each sample, [b], in Kohya's order: of each element, times the mask, the mean (what is
     masked counts in it), times the picture's weight and that of the noise level."""
-    family, parts, device = engine.family, engine.parts, engine.device.kind
+    base, process, device = engine.base, engine.base.process, engine.device.kind
     settings = engine.config.noise
     latents, noise = drawn.latents.to(device), drawn.noise.to(device)
     timesteps = drawn.timesteps.to(device)
     seen = noise if drawn.input_noise is None else drawn.input_noise.to(device)
-    noisy = family.noisy_input(parts, latents, seen, timesteps)
+    noisy = process.add_noise(latents, seen, timesteps)
     with engine.autocast():
-        answer = family.predict(parts, noisy, timesteps, text, drawn.sizes)
-    target = family.target(parts, latents, noise, timesteps)
+        answer = base.denoise(noisy, timesteps, text, drawn.sizes)
+    target = process.target(latents, noise, timesteps)
     has_border = settings.loss_type in ("huber", "smooth_l1")
-    thresholds = huber_thresholds(settings, parts.alphas, timesteps) if has_border else None
+    thresholds = huber_thresholds(settings, process, timesteps) if has_border else None
     losses = elementwise_loss(answer.float(), target, settings.loss_type, thresholds)
     if drawn.masks is not None:
         losses = losses * drawn.masks.to(device)
     losses = losses.mean(dim=(1, 2, 3))
     if drawn.weights is not None:
         losses = losses * drawn.weights.to(device)
-    return losses * weights_at(parts, timesteps, settings)
+    return losses * weights_at(process, timesteps, settings)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,7 +117,7 @@ def _quantise_base(fallbacks: Fallbacks) -> str:
     loop = fallbacks.loop
     if loop.engine.config.model.fp8_base_unet:
         return ""
-    saved = hold_in_eight_bits(loop.engine.parts.unet)
+    saved = hold_in_eight_bits(loop.engine.base.denoiser)
     _change(loop, fp8_base_unet=True)
     return (
         f"The base model's denoiser is held in 8 bits now, {size(saved)} less: each step takes a "

@@ -52,7 +52,7 @@ class ResultFolder:
     @cached_property
     def hashes(self) -> Mapping[str, str]:
         """Of the base's file; read at the first save, so that no step waits for it."""
-        return base_hashes(self.engine.family.found)
+        return base_hashes(self.engine.base.found)
 
     @property
     def path(self) -> Path:
@@ -111,13 +111,13 @@ class ResultFolder:
             started_at=self.started_at,
             finished_at=time.time(),
             session_id=self.session_id,
-            base_name=base_name(engine.family.found),
+            base_name=base_name(engine.base.found),
             optimizer=self.optimizer,
             mixed_precision=KOHYAS_WORDS[engine.dtype],
             caches_latents=config.dataset.cache_latents,
             clip_skip=config.model.clip_skip,
             dataset=self.data.facts,
-            family=engine.family.metadata(engine.parts),
+            family=engine.base.metadata(),
             base_hashes=self.hashes,
         )
 
@@ -128,8 +128,8 @@ class ResultFolder:
             "result": {
                 **result,
                 "images": len(self.data.loader.pictures),
-                "base": base_name(engine.family.found),
-                "family": engine.family.found.family,
+                "base": base_name(engine.base.found),
+                "family": engine.base.found.family,
                 "started_at": self.started_at,
                 "finished_at": time.time(),
                 "device": engine.device.title,
@@ -145,7 +145,7 @@ class ResultFolder:
     def _adapter_config(self) -> dict[Path, str]:
         """What PEFT would write, over all parts: the file beside it has Kohya's names, so this one informs.
         None for kinds that PEFT has no words for."""
-        lora, found = self.engine.lora, self.engine.family.found
+        lora, found = self.engine.lora, self.engine.base.found
         if lora.peft_config is None:
             return {}
         said = lora.peft_config.to_dict() | {
@@ -159,7 +159,7 @@ class ResultFolder:
         return {self.path / "adapter_config.json": json_text(plain, allow_nan=False)}
 
     def _card(self, previews: Sequence[PreviewSaved], step: int) -> str:
-        found = self.engine.family.found
+        found = self.engine.base.found
         last = max((preview.step for preview in previews), default=0)
         shown = [
             (preview.prompt, _relative(preview.base_path), _relative(preview.path))

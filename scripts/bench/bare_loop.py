@@ -21,7 +21,7 @@ class BareLoop:
         captions = [placed.picture.caption for placed in self.pictures]
         self.texts = None
         if engine.trains_text_encoder:
-            tokens = engine.parts.tokenizer(
+            tokens = engine.base.tokenizer(
                 captions, padding="max_length", truncation=True, max_length=77, return_tensors="pt"
             )
             self.tokens = tokens.input_ids.to(device)
@@ -30,12 +30,12 @@ class BareLoop:
 
     def step(self, number: int) -> None:
         engine, index = self.engine, number % len(self.pictures)
-        parts, device = engine.parts, engine.device.kind
+        process, device = engine.base.process, engine.device.kind
         mean, deviation = self.moments[index]
         latents = mean + deviation * torch.randn_like(mean)
         noise = torch.randn_like(latents)
         timestep = torch.randint(0, 1000, (1,), device=device)
-        alpha = parts.alphas[timestep].view(-1, 1, 1, 1)
+        alpha = process.alphas[timestep].view(-1, 1, 1, 1)
         noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device, torch.bfloat16, enabled=engine.dtype == torch.bfloat16):
@@ -49,6 +49,6 @@ class BareLoop:
 
     def _answer(self, noisy: Any, timestep: Any, index: int) -> Any:
         if self.texts is None:
-            states = self.engine.parts.text_encoder(self.tokens[index][None]).last_hidden_state
-            return self.engine.parts.unet(noisy, timestep, encoder_hidden_states=states).sample
-        return self.engine.family.predict(self.engine.parts, noisy, timestep, self.texts[index])
+            states = self.engine.base.text_encoder(self.tokens[index][None]).last_hidden_state
+            return self.engine.base.unet(noisy, timestep, encoder_hidden_states=states).sample
+        return self.engine.base.denoise(noisy, timestep, self.texts[index])

@@ -25,9 +25,9 @@ from lora_studio.events import ignore
 from lora_studio.families import family_of
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.base_files.locate import find_base
+from lora_studio.families.schedulers import build_scheduler
 from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.generation import lora_lookup
-from lora_studio.generation.defaults import scheduler_for
 from lora_studio.generation.lora_stack import LoraStack
 from lora_studio.generation.pipelines import LoadedBase, Pipelines, compute_dtype
 from lora_studio.generator import Generator
@@ -232,7 +232,7 @@ def load_plain(found: FoundBase) -> Any:
         left_out = {"safety_checker": None, "feature_extractor": None}
         pipe = StableDiffusionPipeline.from_pretrained(found.path_or_id, dtype=dtype, **left_out)
     else:
-        pipe = (family := family_of(found)).pipeline(family.load())
+        pipe = family_of(found).load().pipeline()
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device.kind, dtype)
 
@@ -242,7 +242,7 @@ def plain_call(pipe: Any, filled: GenerateRequest, file: Path) -> Callable[[], N
     import torch
 
     kind = type(pipe.scheduler).__name__
-    pipe.scheduler = scheduler_for(filled, {**pipe.scheduler.config, "_class_name": kind})
+    pipe.scheduler = build_scheduler(filled.sampler, {**pipe.scheduler.config, "_class_name": kind})
 
     def call() -> None:
         pipe(
@@ -262,13 +262,12 @@ def write_loras(folder: Path, found: FoundBase, rank: int) -> None:
     import torch
     from safetensors.torch import save_file
 
-    family = family_of(found)
-    parts = family.load()
+    model = family_of(found).load()
     for number, slug in enumerate(SLUGS):
         random = torch.Generator().manual_seed(number)
         tensors = {}
-        for target in family.targets(parts, text_encoder=number == 0):
-            out, *rest = parts.models()[target.part].get_submodule(target.module).weight.shape
+        for target in model.targets(texts=number == 0):
+            out, *rest = model.models()[target.part].get_submodule(target.module).weight.shape
             tensors[f"{target.name}.lora_down.weight"] = 0.05 * torch.randn(rank, *rest, generator=random)
             up = 0.05 * torch.randn(out, rank, *[1] * (len(rest) - 1), generator=random)
             tensors[f"{target.name}.lora_up.weight"] = up

@@ -221,7 +221,7 @@ def measure_steps(case: Case) -> dict[str, Any]:
     data = prepare_data(engine, read_folder(config.dataset), ignore, never_stop)
     assert data is not None
     if case.compiles:
-        engine.parts.unet.compile()
+        engine.base.unet.compile()
     optimizer = build_optimizer(config.optimizer, engine.parameter_groups())
     schedule = build_schedule(config.optimizer, optimizer)
     loop = Loop(engine=engine, data=data, optimizer=optimizer, schedule=schedule)

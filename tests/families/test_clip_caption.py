@@ -8,6 +8,7 @@ from transformers import CLIPTokenizer
 
 from lora_studio.families import family_of
 from lora_studio.families.clip_caption import read_weights, tokenize
+from tests.support.clip_texts import encode_captions
 from tests.support.tiny import SHAPES
 
 START, END = 188, 189
@@ -76,9 +77,9 @@ def test_windows_are_encoded_each_by_itself_and_joined(bases: dict[str, Path]) -
     family = family_of(str(bases["sd15"]))
     parts = family.load()
     first, second = "x " * 75, "y " * 10
-    joined = family.encode_text(parts, [first + second], max_token_length=150).states
+    joined = encode_captions(parts, [first + second], max_token_length=150).states
     assert joined.shape == (1, 152, 16)
-    one, two = (family.encode_text(parts, [half]).states for half in (first, second))
+    one, two = (encode_captions(parts, [half]).states for half in (first, second))
     torch.testing.assert_close(joined[:, :76], one[:, :76])
     torch.testing.assert_close(joined[:, 76:151], two[:, 1:76])
     torch.testing.assert_close(joined[:, 151:], two[:, 76:])
@@ -89,15 +90,15 @@ def test_windows_are_encoded_each_by_itself_and_joined(bases: dict[str, Path]) -
 def test_weights_multiply_the_embedding_of_their_tokens(bases: dict[str, Path], shape: str) -> None:
     family = family_of(str(bases[shape]))
     parts = family.load()
-    plain = family.encode_text(parts, ["a red disc"])
-    weighted = family.encode_text(parts, ["a (red:1.3) [disc]"], weighted=True)
+    plain = encode_captions(parts, ["a red disc"])
+    weighted = encode_captions(parts, ["a (red:1.3) [disc]"], weighted=True)
     by_hand = plain.states.clone()
     by_hand[:, 2:5] *= 1.3  # after the start mark and "a": r, e, d; the space has no token
     by_hand[:, 5:9] *= 1 / 1.1
     torch.testing.assert_close(weighted.states, by_hand)
     if plain.pooled is not None:
         assert torch.equal(plain.pooled, weighted.pooled)
-    unread = family.encode_text(parts, ["a (red:1.3) [disc]"]).states
+    unread = encode_captions(parts, ["a (red:1.3) [disc]"]).states
     assert not torch.allclose(unread, weighted.states)
 
 
@@ -106,11 +107,9 @@ def test_weights_reach_the_second_window(bases: dict[str, Path]) -> None:
     family = family_of(str(bases["sd15"]))
     parts = family.load()
     caption = "x " * 80
-    plain = family.encode_text(parts, [caption, ""], max_token_length=150).states
-    weighted = family.encode_text(
-        parts, [f"{caption}(y:2)", "(z)"], max_token_length=150, weighted=True
-    ).states
-    same = family.encode_text(parts, [f"{caption}y", "z"], max_token_length=150).states
+    plain = encode_captions(parts, [caption, ""], max_token_length=150).states
+    weighted = encode_captions(parts, [f"{caption}(y:2)", "(z)"], max_token_length=150, weighted=True).states
+    same = encode_captions(parts, [f"{caption}y", "z"], max_token_length=150).states
     assert weighted.shape == plain.shape
     torch.testing.assert_close(weighted[0, 81], 2 * same[0, 81])
     torch.testing.assert_close(weighted[0, :81], same[0, :81])

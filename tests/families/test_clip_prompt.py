@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from lora_studio.families import family_of
-from lora_studio.families.clip_prompt import count_tokens, encode, windows_of
+from lora_studio.families.clip_prompt import count_tokens, windows_of
+from tests.support.clip_texts import encode
 from tests.support.tiny import SHAPES
 
 LONG = "x " * 100
@@ -19,7 +20,7 @@ COMMA, OTHER = 1, 2
 @pytest.fixture(scope="module")
 def pipes(bases: dict[str, Path]) -> dict[str, Any]:
     families = {shape: family_of(str(folder)) for shape, folder in bases.items()}
-    return {shape: family.pipeline(family.load()) for shape, family in families.items()}
+    return {shape: family.load().pipeline() for shape, family in families.items()}
 
 
 def diffusers_own(pipe: Any, prompt: str, negative: str, clip_skip: int | None = None) -> list[Any]:

@@ -10,8 +10,8 @@ from diffusers import StableDiffusionPipeline
 
 from lora_studio.errors import BrokenFile, ModelFileError
 from lora_studio.families import family_of
-from lora_studio.families.base import Parts
-from lora_studio.families.sd import StableDiffusion
+from lora_studio.families.sd import StableDiffusion, StableDiffusionModel
+from tests.support.clip_texts import encode_captions
 from tests.support.single_file import write_single_file
 from tests.support.tiny import make_tiny_base
 
@@ -22,7 +22,7 @@ def family(tiny_base: Path) -> StableDiffusion:
 
 
 @pytest.fixture(scope="module")
-def parts(family: StableDiffusion) -> Parts:
+def parts(family: StableDiffusion) -> StableDiffusionModel:
     return family.load()
 
 
@@ -31,42 +31,40 @@ def pipe(tiny_base: Path) -> StableDiffusionPipeline:
     return StableDiffusionPipeline.from_pretrained(tiny_base)
 
 
-def test_parts_are_frozen_32_bit_and_know_their_sizes(parts: Parts) -> None:
+def test_parts_are_frozen_32_bit_and_know_their_sizes(parts: StableDiffusionModel) -> None:
     for model in (parts.unet, parts.text_encoder, parts.vae):
         assert not any(weight.requires_grad for weight in model.parameters())
         assert {weight.dtype for weight in model.parameters()} == {torch.float32}
         assert not model.training
     assert parts.codec.step == 8
-    assert parts.alphas.shape == (1000,)
+    assert parts.process.alphas.shape == (1000,)
 
 
 @torch.no_grad()
 def test_text_is_what_the_pipeline_feeds_its_denoiser(
-    family: StableDiffusion, parts: Parts, pipe: StableDiffusionPipeline
+    parts: StableDiffusionModel, pipe: StableDiffusionPipeline
 ) -> None:
     captions = ["a disc", "word " * 200, ""]
     theirs, _ = pipe.encode_prompt(captions, "cpu", 1, False)
-    assert torch.equal(family.encode_text(parts, captions).states, theirs)
-    assert torch.equal(family.encode_text(parts, captions, 1).states, theirs)
-    assert family.encode_text(parts, captions).pooled is None
+    assert torch.equal(encode_captions(parts, captions).states, theirs)
+    assert torch.equal(encode_captions(parts, captions, 1).states, theirs)
+    assert encode_captions(parts, captions).pooled is None
 
 
 @torch.no_grad()
-def test_clip_skip_takes_an_earlier_layer_through_the_last_norm(
-    family: StableDiffusion, parts: Parts
-) -> None:
-    last, earlier = (family.encode_text(parts, ["a disc"], skip).states for skip in (1, 2))
+def test_clip_skip_takes_an_earlier_layer_through_the_last_norm(parts: StableDiffusionModel) -> None:
+    last, earlier = (encode_captions(parts, ["a disc"], skip).states for skip in (1, 2))
     assert last.shape == earlier.shape
     assert not torch.allclose(last, earlier)
     tokens = parts.tokenizer(["a disc"], padding="max_length", max_length=77, return_tensors="pt").input_ids
     states = parts.text_encoder(tokens, output_hidden_states=True).hidden_states
     torch.testing.assert_close(earlier, parts.text_encoder.final_layer_norm(states[-2]))
     first = parts.text_encoder.final_layer_norm(states[0])
-    assert torch.equal(family.encode_text(parts, ["a disc"], 12).states, first)
+    assert torch.equal(encode_captions(parts, ["a disc"], 12).states, first)
 
 
 @torch.no_grad()
-def test_latents_are_scaled_on_the_way_in_and_out(parts: Parts) -> None:
+def test_latents_are_scaled_on_the_way_in_and_out(parts: StableDiffusionModel) -> None:
     pixels = torch.rand(2, 3, 32, 48) * 2 - 1
     moments = parts.codec.scaled(parts.codec.encode(pixels))
     assert moments.mean.shape == moments.std.shape == (2, 4, 4, 6)
@@ -82,16 +80,16 @@ def test_the_target_follows_the_prediction_type(family: StableDiffusion, tmp_pat
     latents, noise, timesteps = torch.ones(1, 4, 2, 2), torch.zeros(1, 4, 2, 2), torch.tensor([500])
     velocity_base = make_tiny_base(tmp_path / "v", "v_prediction")
     epsilon, velocity = family.load(), family_of(str(velocity_base)).load()
-    assert torch.equal(family.target(epsilon, latents, noise, timesteps), noise)
-    assert (family.target(velocity, latents, noise, timesteps) < 0).all()
+    assert torch.equal(epsilon.process.target(latents, noise, timesteps), noise)
+    assert (velocity.process.target(latents, noise, timesteps) < 0).all()
 
 
 def test_v_parameterization_overrules_the_base(family: StableDiffusion) -> None:
     parts = family.load(v_parameterization=True)
-    assert parts.prediction_type == "v_prediction"
-    assert family.pipeline(parts).scheduler.config.prediction_type == "v_prediction"
-    assert family.pipeline(parts, "Euler").scheduler.config.prediction_type == "v_prediction"
-    assert family.metadata(parts)["modelspec.prediction_type"] == "v"
+    assert parts.process.config["prediction_type"] == "v_prediction"
+    assert parts.pipeline().scheduler.config.prediction_type == "v_prediction"
+    assert parts.pipeline("Euler").scheduler.config.prediction_type == "v_prediction"
+    assert parts.metadata()["modelspec.prediction_type"] == "v"
 
 
 @pytest.mark.parametrize(
@@ -104,27 +102,25 @@ def test_the_base_model_has_the_reference_trainers_name(
     """get_model_version_str_for_sd1_sd2 of sd-scripts."""
     named = type(family)(replace(family.found, family="sd2" if second else "sd1"))
     parts = named.load(v_parameterization=velocity)
-    assert named.metadata(parts)["ss_base_model_version"] == version
+    assert parts.metadata()["ss_base_model_version"] == version
 
 
-def test_targets_are_all_layers_of_the_transformers_and_nothing_else(
-    family: StableDiffusion, parts: Parts
-) -> None:
-    names = {target.name for target in family.targets(parts)}
+def test_targets_are_all_layers_of_the_transformers_and_nothing_else(parts: StableDiffusionModel) -> None:
+    names = {target.name for target in parts.targets()}
     assert "lora_unet_mid_block_attentions_0_proj_in" in names
     assert "lora_te_text_model_encoder_layers_1_mlp_fc2" in names
     assert not any(
         word in name for name in names for word in ("norm", "resnets", "conv", "time_emb", "embeddings")
     )
-    assert {target.part for target in family.targets(parts, text_encoder=False)} == {"unet"}
-    assert {target.part for target in family.targets(parts, unet=False)} == {"text_encoder"}
+    assert {target.part for target in parts.targets(texts=False)} == {"unet"}
+    assert {target.part for target in parts.targets(denoiser=False)} == {"text_encoder"}
 
 
 def test_only_heavy_frozen_layers_are_held_in_bf16(family: StableDiffusion) -> None:
     parts = family.load()
     trained = parts.unet.mid_block.attentions[0].proj_in
     trained.weight.requires_grad_(True)
-    family.place(parts, "cpu", torch.bfloat16)
+    parts.place("cpu", torch.bfloat16)
     assert trained.weight.dtype == torch.float32
     assert parts.unet.conv_in.weight.dtype == torch.bfloat16
     assert parts.unet.conv_norm_out.weight.dtype == torch.float32
@@ -140,7 +136,7 @@ def test_a_single_file_is_the_same_model_offline(tmp_path: Path, with_weights: b
         for weights in base.rglob("*.safetensors"):
             weights.unlink()
     parts = family_of(str(file)).load()
-    assert parts.prediction_type == "v_prediction"
+    assert parts.process.config["prediction_type"] == "v_prediction"
     for name in ("unet", "vae", "text_encoder"):
         ours, theirs = getattr(parts, name).state_dict(), getattr(wanted, name).state_dict()
         assert ours.keys() == theirs.keys()
@@ -176,7 +172,7 @@ def test_a_damaged_folder_is_told(tiny_base: Path, tmp_path: Path, broken: str, 
 
 def test_loading_says_nothing_on_the_console(tiny_base: Path, capfd: pytest.CaptureFixture[str]) -> None:
     family = family_of(str(tiny_base))
-    family.pipeline(family.load())
+    family.load().pipeline()
     assert capfd.readouterr() == ("", "")
 
 

@@ -102,7 +102,7 @@ def test_training_sees_what_the_denoiser_was_trained_on(centred: Path, tmp_path:
     placed = data.loader.pictures[0]
     mean, deviation = data.latents.moments(placed, mirrored=False)
     pixels = torch.from_numpy(np.array(Image.open(placed.picture.path).convert("RGB"))).permute(2, 0, 1)
-    raw = own.parts.vae.encode(pixels[None] / 127.5 - 1).latent_dist
+    raw = own.base.vae.encode(pixels[None] / 127.5 - 1).latent_dist
     means, widths = (torch.tensor(values).view(-1, 1, 1) for values in (MEANS, DEVIATIONS))
     torch.testing.assert_close(mean, (raw.mean[0] - means) * 0.5 / widths)
     torch.testing.assert_close(deviation, raw.std[0] * 0.5 / widths)
@@ -112,6 +112,6 @@ def test_latents_that_were_kept_unmoved_are_not_used(centred: Path, tmp_path: Pa
     """What was kept of such an autoencoder when only its scale was known has another name."""
     marks = [encoder_mark(engine(centred, tmp_path))]
     own = engine(centred, tmp_path)
-    own.parts.vae.register_to_config(latents_mean=None, latents_std=None)
+    own.base.vae.register_to_config(latents_mean=None, latents_std=None)
     marks.append(encoder_mark(own))
     assert len(set(marks)) == 2

@@ -11,11 +11,12 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 
 from lora_studio.families.bundled_embeddings import BundledEmbedding, TokenReading
-from lora_studio.families.clip_prompt import encode, windows_of
+from lora_studio.families.clip_prompt import windows_of
 from lora_studio.generation.lora_lookup import WantedLora
 from lora_studio.generation.lora_stack import LoraStack
 from lora_studio.lora.file.lora_files import read_header
 from lora_studio.lora.network.layer_fit import MOST_WORDS
+from tests.support.clip_texts import encode
 from tests.support.drawing import Draw, MakeLora, pixels
 from tests.support.loras import write_lora
 from tests.support.tiny import make_tiny_base, make_tiny_sdxl

@@ -8,8 +8,8 @@ import pytest
 from lora_studio.catalog import BASES, SAMPLERS, STARTER, Base
 from lora_studio.events import ignore
 from lora_studio.families.base_files.locate import find_base
-from lora_studio.families.schedulers import build_scheduler
-from lora_studio.generation.defaults import loaded_values, sampler_of, values_of
+from lora_studio.families.schedulers import build_scheduler, sampler_of
+from lora_studio.generation.defaults import loaded_values, values_of
 from lora_studio.generation.pipelines import LoadedBase, Pipelines
 from lora_studio.settings import Settings
 
@@ -37,8 +37,9 @@ def test_another_base_is_asked_for_its_size_and_sampler(tiny: LoadedBase) -> Non
 
 def test_only_some_samplers_keep_zero_snr(tiny: LoadedBase) -> None:
     assert not loaded_values(tiny).washing_out
-    config = {**tiny.scheduler_config, "rescale_betas_zero_snr": True}
-    pale = loaded_values(replace(tiny, scheduler_config=config)).washing_out
+    process = tiny.model.process
+    process.config = {**process.config, "rescale_betas_zero_snr": True}
+    pale = loaded_values(tiny).washing_out
     assert {"Heun"} <= pale <= {*SAMPLERS} - {"Euler", "DDIM"}
 
 
@@ -49,7 +50,7 @@ def test_sides_are_multiples_of_what_base_and_catalog_need(tiny: LoadedBase) -> 
 
 def config_of(sampler: str, base: LoadedBase) -> dict[str, Any]:
     """As a base of this sampler would have it."""
-    scheduler = build_scheduler(sampler, base.scheduler_config)
+    scheduler = build_scheduler(sampler, base.model.process.config)
     return {**scheduler.config, "_class_name": SAMPLERS[sampler].scheduler}
 
 

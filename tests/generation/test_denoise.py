@@ -13,7 +13,7 @@ from PIL import Image
 
 from lora_studio.errors import ConfigError, DeviceLost, Diverged, StoreError
 from lora_studio.events import Denoised, Event, ImageSaved, Noted, PhaseAdvanced, Stopped
-from lora_studio.generation.partial_scheduler import PartialScheduler
+from lora_studio.families.sampling import Sampler
 from lora_studio.generation.pipelines import LoadedBase
 from lora_studio.generation.prompt_cache import EncodedTexts
 from lora_studio.generation.requests.settled_request import skipped, stretched
@@ -212,18 +212,10 @@ def test_very_long_schedules_are_cut_to_their_share() -> None:
     assert skipped(20, 1) == 0
 
 
-def test_a_course_says_how_often_the_denoiser_is_asked(draw: Draw, generator: Generator) -> None:
-    from lora_studio.families.schedulers import build_scheduler
-
+def test_a_sampler_says_how_often_the_denoiser_is_asked(draw: Draw, generator: Generator) -> None:
     draw()
-    own = loaded(generator).scheduler_config
-    assert [len(PartialScheduler(build_scheduler("Heun", own), 10, skip)) for skip in (None, 0, 4)] == [
-        19,
-        19,
-        11,
-    ]
-    with pytest.raises(AttributeError, match="no_such_thing"):
-        _ = PartialScheduler(build_scheduler("DDIM", own), 3).no_such_thing
+    process = loaded(generator).model.process
+    assert [len(Sampler.of(process, "Heun", 10, skip=skip)) for skip in (None, 0, 4)] == [19, 19, 11]
 
 
 def test_a_prompt_is_encoded_once(generator: Generator, draw: Draw, make_lora: MakeLora) -> None:
@@ -252,16 +244,16 @@ def test_a_prompt_is_encoded_once(generator: Generator, draw: Draw, make_lora: M
 
 def test_few_prompts_are_kept(generator: Generator, draw: Draw) -> None:
     draw()
-    pipe = loaded(generator).pipe
+    model = loaded(generator).model
     texts = EncodedTexts(kept=2)
-    first = texts.get(pipe, "a", "", clip_skip=1, loras=())
-    assert texts.get(pipe, "a", "", clip_skip=1, loras=()) is first
+    first = texts.get(model, "a", "", clip_skip=1, loras=())
+    assert texts.get(model, "a", "", clip_skip=1, loras=()) is first
     for prompt in ("b", "a", "c"):
-        texts.get(pipe, prompt, "", clip_skip=1, loras=())
-    assert texts.get(pipe, "a", "", clip_skip=1, loras=()) is first, "used later than b"
+        texts.get(model, prompt, "", clip_skip=1, loras=())
+    assert texts.get(model, "a", "", clip_skip=1, loras=()) is first, "used later than b"
     generator.unload()
     draw()
-    assert texts.get(loaded(generator).pipe, "a", "", clip_skip=1, loras=()) is not first
+    assert texts.get(loaded(generator).model, "a", "", clip_skip=1, loras=()) is not first
 
 
 def test_choices_are_made_for_each_image(draw: Draw, settings: Settings) -> None:

@@ -140,9 +140,9 @@ def test_the_map_tells_colours_apart() -> None:
     settings = Settings.from_environment()
     base = Pipelines(settings).get(find_base("starter", settings), ignore)
     assert base is not None
-    codec = base.parts.codec
-    colours = colours_of(base.parts.codec)
-    assert torch.allclose(colours, colours_of(base.parts.codec), atol=1e-4), "the same each time"
+    codec = base.model.codec
+    colours = colours_of(base.model.codec)
+    assert torch.allclose(colours, colours_of(base.model.codec), atol=1e-4), "the same each time"
     for colour in [(220, 40, 30), (30, 60, 200), (240, 230, 60), (20, 20, 20)]:
         plain = Image.new("RGB", (64, 64), colour)
         latents = codec.scaled(codec.encode(codec.to_pixels(plain))).mean
@@ -160,4 +160,4 @@ def test_an_autoencoder_that_overflows_at_encoding_spoils_the_looks_only() -> No
     assert base is not None
     with torch.no_grad():
         base.pipe.vae.quant_conv.bias.fill_(float("nan"))
-    assert colours_of(base.parts.codec).isfinite().all()
+    assert colours_of(base.model.codec).isfinite().all()

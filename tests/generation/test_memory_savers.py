@@ -148,7 +148,7 @@ def test_slices_of_attention_give_the_same_and_leave_nothing(
     base.stack.apply(find_loras([LoraUse(slug="a")], settings.loras))
     whole = drawn(base)
     processors = dict(base.pipe.unet.attn_processors)
-    savers = MemorySavers(parts=base.parts, pipe=base.pipe, device=base.device)
+    savers = MemorySavers(model=base.model, pipe=base.pipe, device=base.device)
     savers.use((SLICES,))
     assert {type(each).__name__ for each in base.pipe.unet.attn_processors.values()} == {
         "SlicedAttnProcessor"

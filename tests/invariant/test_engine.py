@@ -53,7 +53,7 @@ def test_a_new_lora_leaves_the_output_as_it_was_to_the_bit(make_config) -> None:
     config = make_config()
     plain = StableDiffusionPipeline.from_pretrained(config.model.pretrained_model_name_or_path)
     engine = engine_for(config)
-    assert torch.equal(draw(engine.family.pipeline(engine.parts)), draw(plain))
+    assert torch.equal(draw(engine.base.pipeline()), draw(plain))
 
 
 def test_plain_diffusers_gives_the_trainers_own_output_with_the_saved_folder(make_config) -> None:
@@ -64,7 +64,7 @@ def test_plain_diffusers_gives_the_trainers_own_output_with_the_saved_folder(mak
     for name, layer in engine.lora.layers.items():
         layer.lora_A["default"].weight.data = saved[f"{name}.lora_down.weight"]
         layer.lora_B["default"].weight.data = saved[f"{name}.lora_up.weight"]
-    own = draw(engine.family.pipeline(engine.parts))
+    own = draw(engine.base.pipeline())
 
     pipe = StableDiffusionPipeline.from_pretrained(config.model.pretrained_model_name_or_path)
     without = draw(pipe)

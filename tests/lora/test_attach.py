@@ -10,13 +10,12 @@ from diffusers import UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from lora_studio.config_groups import NetworkGroup
-from lora_studio.families.base import Parts, Target
-from lora_studio.families.base_files.found_base import FoundBase
-from lora_studio.families.sd import StableDiffusion
+from lora_studio.families.base import Target
+from lora_studio.families.ddpm import DDPM
+from lora_studio.families.sd import StableDiffusionModel
 from lora_studio.lora.network.attach import attach, changes_nothing, is_finite
 from lora_studio.lora.network.layers import Dropouts, Shape
 from lora_studio.lora.network.ranks import Size, block_of, plan_sizes
-from lora_studio.training.model import network_targets
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "sd15_lora_keys.json"
 LINEAR = Target(part="unet", module="layer", name="lora_unet_layer")
@@ -28,7 +27,7 @@ def linear(out: int = 6, width: int = 50) -> torch.nn.Module:
     return model.requires_grad_(False)
 
 
-def sd15_parts() -> Parts:
+def sd15_parts() -> StableDiffusionModel:
     """Stable Diffusion 1.5 in full size, without any memory for its weights."""
     with torch.device("meta"):
         unet = UNet2DConditionModel(
@@ -42,14 +41,13 @@ def sd15_parts() -> Parts:
                 hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12
             )
         )
-    return Parts(
+    return StableDiffusionModel(
+        found=None,
         tokenizer=None,
         text_encoder=text,
         vae=None,
         unet=unet,
-        scheduler_config={},
-        prediction_type="epsilon",
-        alphas=torch.ones(1),
+        process=DDPM(config={}, alphas=torch.ones(1)),
     )
 
 
@@ -65,8 +63,7 @@ def test_keys_and_shapes_for_sd15_are_kohyas_to_the_last(
 ) -> None:
     wanted = json.loads(GOLDEN.read_text())[case]
     parts = sd15_parts()
-    family = StableDiffusion(FoundBase(name="x", path_or_id="x", family="sd1", layout="folder"))
-    targets = network_targets(family, parts, conv=case == "conv")
+    targets = parts.targets(conv=case == "conv")
     convolutions = {path for path, module in parts.unet.named_modules() if is_large(module)}
     sizes = plan_sizes(NetworkGroup(**settings), targets, lambda target: target.module in convolutions)
     lora = attach(parts.models(), targets, dim=4, alpha=4.0, sizes=sizes)

@@ -31,7 +31,7 @@ from lora_studio.lora.file.other_programs import (
 )
 from lora_studio.lora.network.attach import AttachedLora, attach
 from lora_studio.lora.network.layers import Shape
-from lora_studio.training.model import network_targets
+from tests.support.clip_texts import encode_captions
 from tests.support.tiny import SHAPES, make_tiny
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -55,7 +55,7 @@ def written(base: Path, shape: Shape, *, conv: bool) -> tuple[Any, Any, Attached
     """Family, parts and a network on the layers that a training takes, with weights that do something."""
     family = family_of(find_base(str(base)))
     parts = family.load()
-    targets = network_targets(family, parts, conv=conv)
+    targets = parts.targets(conv=conv)
     lora = attach(parts.models(), targets, dim=2, alpha=2.0, shape=shape)
     random = torch.Generator().manual_seed(5)
     for part in lora.parts:
@@ -94,11 +94,11 @@ def test_what_is_known_of_single_programs() -> None:
     assert verdict(DIFFUSERS, "lora", "inputs").reading == "otherwise"
 
 
-def answer(family: Any, parts: Any) -> torch.Tensor:
+def answer(parts: Any) -> torch.Tensor:
     latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        text = family.encode_text(parts, ["a disc"])
-        return family.predict(parts, latents, torch.tensor([500]), text)
+        text = encode_captions(parts, ["a disc"])
+        return parts.denoise(latents, torch.tensor([500]), text)
 
 
 @pytest.mark.slow
@@ -109,7 +109,7 @@ def test_diffusers_itself(base: Path, title: str, conv: bool, tmp_path: Path) ->
     file = tmp_path / "x.safetensors"
     save_file(lora.tensors(), file)
     with lora.left_out():
-        plain = answer(family, parts)
+        plain = answer(parts)
     kind, magnitudes = WRITTEN[title]
     found = verdict(DIFFUSERS, kind, magnitudes).reading
     pipeline = StableDiffusionXLPipeline if base.name == "sdxl" else StableDiffusionPipeline
@@ -122,10 +122,10 @@ def test_diffusers_itself(base: Path, title: str, conv: bool, tmp_path: Path) ->
     others = family.load()
     others.unet, others.text_encoder = theirs.unet, theirs.text_encoder
     others.text_encoder_2 = getattr(theirs, "text_encoder_2", None)
-    drawn = answer(family, others)
+    drawn = answer(others)
     fresh = family.load()
-    LoraStack(family.pipeline(fresh), "x").apply([WantedLora(slug="x", weight=1.0, header=read_header(file))])
-    ours = answer(family, fresh)
+    LoraStack(fresh.pipeline(), "x").apply([WantedLora(slug="x", weight=1.0, header=read_header(file))])
+    ours = answer(fresh)
     assert (ours - plain).abs().max() > 1e-4
     assert torch.allclose(drawn, ours, atol=2e-5) == (found == "whole")
 

@@ -29,13 +29,13 @@ def prepared(config: Any) -> tuple[Engine, Any, Previews]:
 
 def test_text_encoders_that_are_not_needed_any_more_leave_memory(make_config) -> None:
     engine, data, previews = prepared(make_config(**UNET_ONLY))
-    encoder = weakref.ref(engine.parts.text_encoder)
+    encoder = weakref.ref(engine.base.text_encoder)
     captions = [placed.picture.caption for placed in data.loader.pictures]
     before = data.texts.batch(captions), previews.preview_sampler.text(["a disc", ""])
     free_encoders(engine, data, previews)
     assert encoder() is None
     after = data.texts.batch(captions), previews.preview_sampler.text(["a disc", ""])
-    assert list(engine.parts.models()) == ["unet"]
+    assert list(engine.base.models()) == ["unet"]
     for one, other in zip(before, after, strict=True):
         assert torch.equal(one.states, other.states)
 
@@ -45,7 +45,7 @@ def test_something_new_to_encode_brings_them_back(make_config) -> None:
     wanted = engine.encode_text(["quite new"]).states
     free_encoders(engine, data, previews)
     assert torch.equal(engine.encode_text(["quite new"]).states, wanted)
-    assert engine.parts.text_encoder is not None
+    assert engine.base.text_encoder is not None
 
 
 @pytest.mark.parametrize(
@@ -55,4 +55,4 @@ def test_something_new_to_encode_brings_them_back(make_config) -> None:
 def test_text_encoders_that_are_still_needed_stay(make_config, changes: dict[str, Any]) -> None:
     engine, data, previews = prepared(make_config(**{**UNET_ONLY, **changes}))
     free_encoders(engine, data, previews)
-    assert engine.parts.text_encoder is not None
+    assert engine.base.text_encoder is not None

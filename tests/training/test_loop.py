@@ -56,7 +56,7 @@ def test_steps_count_epochs_and_end_in_the_middle_of_one(make_config: ConfigMake
 def test_a_loss_that_is_no_number_stops_before_the_weights_are_touched(make_config: ConfigMaker) -> None:
     engine, data = load(make_config())
     with torch.no_grad():
-        engine.parts.unet.conv_out.bias.fill_(float("nan"))
+        engine.base.unet.conv_out.bias.fill_(float("nan"))
     before = engine.lora.tensors()
     with pytest.raises(Diverged, match="at step 1") as caught:
         next(steps_of(engine, data))
@@ -83,12 +83,12 @@ def test_only_the_lora_is_trained(make_config: ConfigMaker) -> None:
     engine, data = load(make_config())
     frozen = {
         f"{part}.{name}": weight.clone()
-        for part, model in engine.parts.models().items()
+        for part, model in engine.base.models().items()
         for name, weight in model.named_parameters()
         if "lora_" not in name
     }
     list(steps_of(engine, data))
-    for part, model in engine.parts.models().items():
+    for part, model in engine.base.models().items():
         for name, weight in model.named_parameters():
             if "lora_" in name:
                 assert weight.requires_grad
@@ -117,7 +117,7 @@ def test_parts_that_are_not_trained_get_no_lora(
 
 def test_gradient_checkpointing_really_is_on(make_config: ConfigMaker) -> None:
     engine, _ = load(make_config(gradient_checkpointing=True))
-    assert engine.parts.unet.is_gradient_checkpointing
-    assert engine.parts.text_encoder.is_activation_checkpointing
+    assert engine.base.unet.is_gradient_checkpointing
+    assert engine.base.text_encoder.is_activation_checkpointing
     off, _ = load(make_config())
-    assert not off.parts.unet.is_gradient_checkpointing
+    assert not off.base.unet.is_gradient_checkpointing

@@ -9,7 +9,7 @@ from diffusers import DDPMScheduler
 
 from lora_studio.config_groups import NoiseGroup
 from lora_studio.errors import ConfigError
-from lora_studio.families.base import Parts
+from lora_studio.families.ddpm import DDPM
 from lora_studio.training.loss.loss_weights import (
     elementwise_loss,
     huber_thresholds,
@@ -38,17 +38,9 @@ WEIGHTS: dict[str, tuple[dict, bool]] = {
 HUBER = GOLDEN["huber_c_0.1_scale_1"]
 
 
-def parts(prediction_type: str = "v_prediction", **schedule: object) -> Parts:
+def process(prediction_type: str = "v_prediction", **schedule: object) -> DDPM:
     scheduler = DDPMScheduler(**SD1, **schedule)
-    return Parts(
-        tokenizer=None,
-        text_encoder=None,
-        vae=None,
-        unet=None,
-        scheduler_config=dict(scheduler.config),
-        prediction_type=prediction_type,
-        alphas=scheduler.alphas_cumprod,
-    )
+    return DDPM.of({**scheduler.config, "prediction_type": prediction_type})
 
 
 def assert_golden(found: torch.Tensor, expected: list) -> None:
@@ -72,16 +64,16 @@ def test_weights_are_kohyas(row: str) -> None:
 
 def test_weights_of_a_base_follow_what_it_predicts() -> None:
     settings = NoiseGroup(min_snr_gamma=5)
-    assert_golden(weights_at(parts(), TIMESTEPS, settings), GOLDEN["min_snr_gamma_5_v"])
-    assert_golden(weights_at(parts("epsilon"), TIMESTEPS, settings), GOLDEN["min_snr_gamma_5_eps"])
-    assert torch.equal(weights_at(parts(), TIMESTEPS, NoiseGroup()), torch.ones(len(TIMESTEPS)))
+    assert_golden(weights_at(process(), TIMESTEPS, settings), GOLDEN["min_snr_gamma_5_v"])
+    assert_golden(weights_at(process("epsilon"), TIMESTEPS, settings), GOLDEN["min_snr_gamma_5_eps"])
+    assert torch.equal(weights_at(process(), TIMESTEPS, NoiseGroup()), torch.ones(len(TIMESTEPS)))
 
 
 @pytest.mark.parametrize("by", ["setting", "base"])
 def test_weights_keep_to_the_plain_schedule_when_it_ends_in_pure_noise(by: str) -> None:
     """The reference's table is made before the change; debiased would be infinite at the end otherwise."""
     settings = NoiseGroup(zero_terminal_snr=by == "setting", debiased_estimation_loss=True)
-    base = parts("epsilon", rescale_betas_zero_snr=by == "base")
+    base = process("epsilon", rescale_betas_zero_snr=by == "base")
     prepare_objective(base, settings)
     expected = torch.tensor(GOLDEN["zero_terminal_snr"]["alphas_cumprod"])
     torch.testing.assert_close(base.alphas[TIMESTEPS], expected, rtol=2e-5, atol=1e-9)
@@ -95,7 +87,7 @@ def test_min_snr_survives_a_signal_of_nothing() -> None:
 @pytest.mark.parametrize("schedule", HUBER)
 def test_huber_thresholds_and_losses_are_kohyas(schedule: str) -> None:
     settings = NoiseGroup(huber_schedule=schedule, huber_c=0.1, huber_scale=1)
-    thresholds = huber_thresholds(settings, ALPHAS, TIMESTEPS)
+    thresholds = huber_thresholds(settings, process(), TIMESTEPS)
     assert_golden(thresholds, HUBER[schedule]["delta"])
     differences = torch.tensor([0, 0.05, 0.5, 2]).view(1, 4, 1, 1).expand(len(TIMESTEPS), -1, -1, -1)
     for loss_type in ("huber", "smooth_l1"):
@@ -108,7 +100,7 @@ def test_huber_thresholds_and_losses_are_kohyas(schedule: str) -> None:
 def test_huber_scale_is_a_factor_except_with_snr() -> None:
     for schedule, factor in {"constant": 3, "exponential": 3, "snr": 1}.items():
         plain, scaled = (
-            huber_thresholds(NoiseGroup(huber_schedule=schedule, huber_scale=scale), ALPHAS, TIMESTEPS)
+            huber_thresholds(NoiseGroup(huber_schedule=schedule, huber_scale=scale), process(), TIMESTEPS)
             for scale in (1, 3)
         )
         torch.testing.assert_close(scaled, plain * factor)
@@ -129,5 +121,5 @@ def test_plain_losses_are_the_square_and_the_amount() -> None:
 )
 def test_weights_for_another_prediction_are_refused(prediction_type: str, changes: dict, field: str) -> None:
     with pytest.raises(ConfigError) as refusal:
-        prepare_objective(parts(prediction_type), NoiseGroup(**changes))
+        prepare_objective(process(prediction_type), NoiseGroup(**changes))
     assert refusal.value.field == field

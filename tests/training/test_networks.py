@@ -14,12 +14,14 @@ from safetensors.torch import load_file
 
 from lora_studio.config import TrainConfig
 from lora_studio.errors import ConfigError
-from lora_studio.families.base import Parts
+from lora_studio.families import family_of
+from lora_studio.families.base import BaseModel
 from lora_studio.generation.lora_lookup import WantedLora
 from lora_studio.generation.lora_stack import LoraStack
 from lora_studio.lora.file.lora_files import read_header
 from lora_studio.trainer import train
 from lora_studio.training.model import Engine
+from tests.support.clip_texts import encode_captions
 from tests.support.runs import engine_for
 from tests.support.tiny import make_tiny_sdxl
 
@@ -53,12 +55,12 @@ def assert_same(one: torch.Tensor, other: torch.Tensor) -> None:
 
 def own_answer(engine: Engine) -> torch.Tensor:
     engine.train_mode(False)
-    return answer(engine.parts.unet, engine.parts.text_encoder)
+    return answer(engine.base.unet, engine.base.text_encoder)
 
 
 def drawn_answer(engine: Engine, file: Path | None, weight: float = 1.0) -> torch.Tensor:
     """Of a pipeline as the generator has it."""
-    pipe = engine.family.pipeline(engine.family.load())
+    pipe = family_of(engine.base.found).load().pipeline()
     wanted = [WantedLora(slug="x", weight=weight, header=read_header(file))] if file else []
     LoraStack(pipe, "tiny").apply(wanted)
     return answer(pipe.unet, pipe.text_encoder)
@@ -101,23 +103,23 @@ def test_files_for_sdxl_give_the_trainers_own_output(make_config, tmp_path: Path
     file = Path(train(config).file)
     engine = engine_for(config)
     weights = {key: tensor for key, tensor in load_file(file).items() if not key.endswith("alpha")}
-    plain = family_answer(engine, engine.parts)
+    plain = family_answer(engine.base)
     engine.lora.load_state(weights)
     engine.train_mode(False)
-    own = family_answer(engine, engine.parts)
+    own = family_answer(engine.base)
     assert (own - plain).abs().max() > 1e-4
-    parts = engine.family.load()
+    parts = family_of(engine.base.found).load()
     header = read_header(file)
-    LoraStack(engine.family.pipeline(parts), "xl").apply([WantedLora(slug="x", weight=1.0, header=header)])
-    assert_same(family_answer(engine, parts), own)
+    LoraStack(parts.pipeline(), "xl").apply([WantedLora(slug="x", weight=1.0, header=header)])
+    assert_same(family_answer(parts), own)
     assert header.family == "sdxl"
 
 
-def family_answer(engine: Engine, parts: Parts) -> torch.Tensor:
+def family_answer(parts: BaseModel) -> torch.Tensor:
     latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        text = engine.family.encode_text(parts, ["a disc"])
-        return engine.family.predict(parts, latents, torch.tensor([500]), text)
+        text = encode_captions(parts, ["a disc"])
+        return parts.denoise(latents, torch.tensor([500]), text)
 
 
 def test_plain_diffusers_reads_a_locon(make_config) -> None:
@@ -188,7 +190,7 @@ def test_other_loras_are_merged_into_the_base_first(make_config) -> None:
     ]
     config = make_config("merged", base_weights=tuple(files), base_weights_multiplier=(0.5,))
     engine = engine_for(config)
-    pipe = engine.family.pipeline(engine.family.load())
+    pipe = family_of(engine.base.found).load().pipeline()
     LoraStack(pipe, "tiny").apply(
         [
             WantedLora(slug="a", weight=0.5, header=read_header(files[0])),

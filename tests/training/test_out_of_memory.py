@@ -25,16 +25,16 @@ def run_out(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
     from lora_studio.families import sd
 
     def set_up(times: int, at_call: int = 1, widest: int = 1_000) -> list[int]:
-        predict, calls, failed = sd.StableDiffusion.predict, list[int](), list[int]()
+        predict, calls, failed = sd.StableDiffusionModel.denoise, list[int](), list[int]()
 
-        def fail(self, parts, noisy, *rest, **more):  # type: ignore[no-untyped-def]
+        def fail(self, noisy, *rest, **more):  # type: ignore[no-untyped-def]
             calls.append(len(noisy))
             if (len(calls) >= at_call and len(failed) < times) or len(noisy) > widest:
                 failed.append(len(noisy))
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            return predict(self, parts, noisy, *rest, **more)
+            return predict(self, noisy, *rest, **more)
 
-        monkeypatch.setattr(sd.StableDiffusion, "predict", fail)
+        monkeypatch.setattr(sd.StableDiffusionModel, "denoise", fail)
         return failed
 
     return set_up
@@ -184,7 +184,7 @@ def test_a_denoiser_in_eight_bits_is_smaller_and_answers_nearly_the_same(make_co
     config = make_config()
     found = find_base(config.model.pretrained_model_name_or_path)
     engine = load_engine(config, found, find_device(), torch.float32)
-    unet, answers = engine.parts.unet, []
+    unet, answers = engine.base.unet, []
     torch.manual_seed(3)
     width = unet.config.cross_attention_dim
     asked = torch.randn(1, 4, 8, 8), torch.tensor([400]), torch.randn(1, 77, width)

@@ -327,7 +327,7 @@ def test_running_out_of_memory_is_told(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("lora_studio.families.sd.StableDiffusion.predict", fail)
+    monkeypatch.setattr("lora_studio.families.sd.StableDiffusionModel.denoise", fail)
     with pytest.raises(OutOfMemory) as caught:
         run_until(make_config())
     assert "gradient_checkpointing" in caught.value.hint
@@ -337,7 +337,7 @@ def test_other_errors_stay_themselves(make_config: ConfigMaker, monkeypatch: pyt
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("lora_studio.families.sd.StableDiffusion.predict", fail)
+    monkeypatch.setattr("lora_studio.families.sd.StableDiffusionModel.denoise", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         run_until(make_config())
 

@@ -120,9 +120,9 @@ def test_another_encoder_has_another_mark(make_config: ConfigMaker) -> None:
     before = encoder_mark(engine)
     assert encoder_mark(engine_for(make_config("other", learning_rate=1e-3))) == before
     with torch.no_grad():
-        engine.parts.vae.decoder.conv_in.bias += 1
+        engine.base.vae.decoder.conv_in.bias += 1
         assert encoder_mark(engine) == before
-        engine.parts.vae.encoder.conv_in.bias += 1
+        engine.base.vae.encoder.conv_in.bias += 1
         assert encoder_mark(engine) != before
 
 

@@ -126,13 +126,13 @@ def test_a_base_that_is_told_sizes_hears_those_of_each_picture(
     engine = load_engine(config, find_base(str(base)), find_device(), torch.float32)
     validation = validation_for(engine)
     told: list[torch.Tensor] = []
-    predict = type(engine.family).predict
+    predict = type(engine.base).denoise
 
-    def heard(self, parts, noisy, timesteps, text, sizes=None):
+    def heard(self, noisy, timesteps, text, sizes=None):
         told.append(sizes)
-        return predict(self, parts, noisy, timesteps, text, sizes)
+        return predict(self, noisy, timesteps, text, sizes)
 
-    monkeypatch.setattr(type(engine.family), "predict", heard)
+    monkeypatch.setattr(type(engine.base), "denoise", heard)
     assert validation.measure(1) is not None
     wanted = [list(sizes_of(placed.placement, mirrored=False)) for placed in validation.pictures]
     levels = len(validation_timesteps(config))

@@ -20,6 +20,8 @@ DIFF, BIAS, SET, UP_BIAS = "diff", "diff_b", "set_weight", "lora_up.bias"
 FACTOR, ON_INPUT, PEFT_FACTOR = "weight", "on_input", "ia3_l"
 GLORA = ("a1.weight", "a2.weight", "b1.weight", "b2.weight")
 UNET, TEXT_ENCODER = "lora_unet", "lora_te"
+DENOISER, TEXT_ENCODERS = "unet", ("text_encoder", "text_encoder_2")
+"""Parts of a base that carry a LoRA, by the names that diffusers has for them."""
 TEXT_MODEL, TEXT_PROJECTION = "text_model.", "text_projection"
 
 LYCORIS = (

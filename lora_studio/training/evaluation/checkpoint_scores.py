@@ -71,7 +71,7 @@ class CheckpointScorer:
             assert isinstance(first, torch.Tensor)
             found.append(first.float().flatten(2).cpu())
 
-        hooks = [block.register_forward_hook(keep) for block in self.engine.parts.unet.down_blocks]
+        hooks = [block.register_forward_hook(keep) for block in self.engine.base.inner_blocks]
         try:
             with at_rest(self.engine), base_alone(self.engine):
                 self._errors(latents, LOOK_AT, "")
@@ -94,7 +94,7 @@ class CheckpointScorer:
         return sum((self._errors(latents, level, prompt) for level in COMPARE_AT), torch.zeros(len(latents)))
 
     def _errors(self, latents: torch.Tensor, level: float, prompt: str) -> torch.Tensor:
-        timestep = int(level * len(self.engine.parts.alphas))
+        timestep = int(level * self.engine.base.process.times)
         noise = torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(timestep))
         text = self.preview_sampler.text([prompt] * len(latents))
         return errors(self.engine, latents, noise.expand_as(latents), timestep, text).cpu()

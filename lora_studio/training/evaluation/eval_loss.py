@@ -20,10 +20,10 @@ def errors(
     """Mean squared error of each sample, [b], at timestep `level`, without the weights that the training's
     objective may give: so that runs with other objectives compare. `latents` and `noise` are [b, c, h, w];
     `sizes` is [b, 6] as `objective.sizes_of` has it (None: of whole pictures, not cut)."""
-    family, parts, device = engine.family, engine.parts, engine.device.kind
+    process, device = engine.base.process, engine.device.kind
     latents, noise = latents.to(device), noise.to(device)
     timesteps = torch.full((len(latents),), level, device=device)
-    noisy = family.noisy_input(parts, latents, noise, timesteps)
+    noisy = process.add_noise(latents, noise, timesteps)
     with engine.autocast():
-        answer = family.predict(parts, noisy, timesteps, text, sizes)
-    return (answer.float() - family.target(parts, latents, noise, timesteps)).square().mean(dim=(1, 2, 3))
+        answer = engine.base.denoise(noisy, timesteps, text, sizes)
+    return (answer.float() - process.target(latents, noise, timesteps)).square().mean(dim=(1, 2, 3))

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -16,7 +15,10 @@ from lora_studio.catalog import preview_prompts
 from lora_studio.config import Kind, TrainConfig
 from lora_studio.data.buckets import resolution_of
 from lora_studio.events import Emit, PhaseAdvanced, PreviewSaved
-from lora_studio.families.base import TextOutput, prompt_arguments
+from lora_studio.families.base import TextOutput
+from lora_studio.families.clip_encoder import PromptWindows
+from lora_studio.families.sampling import Guidance, Sampler, sample
+from lora_studio.families.schedulers import usual_sampler
 from lora_studio.training.evaluation.base_alone import at_rest
 from lora_studio.training.evaluation.intervals import preview_steps as preview_steps
 from lora_studio.training.model import Engine, base_name
@@ -31,21 +33,22 @@ PLAIN_PROMPTS: Mapping[Kind, str] = {
 }
 """Things that a LoRA of this kind should leave alone."""
 OnStep = Callable[[int, int], bool]
-"""Called after each denoising step with (step, steps); True ends the drawing."""
+"""Called after each denoising step of each picture with (steps done, steps in all); True ends the drawing."""
 
 
 @dataclass(kw_only=True)
 class PreviewSampler:
-    """Draws with the model in training. What the text encoder says of a prompt is kept unless that is
-    trained, so that the encoder may go once the prompts are known."""
+    """Draws with the model in training what Generate draws with its LoRA on the same base, in the same number
+    format. What the text encoder says of a prompt is kept unless that is trained, so that the encoder may go
+    once the prompts are known."""
 
     engine: Engine
-    _texts: dict[str, TextOutput] = field(default_factory=dict)
+    _texts: dict[str, tuple[TextOutput, TextOutput]] = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of its pictures, in pixels: the training's own."""
-        multiple = math.lcm(self.engine.parts.codec.step, PIPELINE_STEP)
+        multiple = math.lcm(self.engine.base.codec.step, PIPELINE_STEP)
         width, height = resolution_of(self.engine.config.dataset)
         return max(1, width // multiple) * multiple, max(1, height // multiple) * multiple
 
@@ -54,41 +57,59 @@ class PreviewSampler:
         if not self.engine.trains_text_encoder:
             with at_rest(self.engine):
                 for prompt in {*prompts, ""} - set(self._texts):
-                    self._texts[prompt] = self.engine.encode_text([prompt])
+                    self._texts[prompt] = self._encode(prompt)
 
     def text(self, prompts: Sequence[str]) -> TextOutput:
-        """What the text encoder says of each prompt, in one batch."""
-        parts = [self._texts[p] if p in self._texts else self.engine.encode_text([p]) for p in prompts]
-        return TextOutput.stack(parts)
+        """What the text encoder says of each prompt, in one batch; all must be of one length in windows."""
+        return TextOutput.stack([self._encoded(prompt)[0] for prompt in prompts])
 
     def draw(
         self, prompts: Sequence[str], seeds: Sequence[int], on_step: OnStep, steps: int | None = None
     ) -> list[Image.Image]:
-        """One picture for each prompt, all in one go; none when it was ended. Touches no random state."""
-        engine, settings = self.engine, self.engine.config.preview
-        entry = engine.family.found.entry
-        pipeline = engine.family.pipeline(engine.parts, entry.sampler if entry else "")
-        steps = steps or settings.sample_steps
+        """One picture for each prompt, each drawn by itself so that it doesn't depend on its company; none
+        when it was ended. Touches no random state."""
+        steps = steps or self.engine.config.preview.sample_steps
+        pictures: list[Image.Image] = []
+        for prompt, seed in zip(prompts, seeds, strict=True):
+            before = len(pictures) * steps
 
-        def after_step(pipe: Any, step: int, _: Any, values: dict[str, Any]) -> dict[str, Any]:
-            pipe._interrupt = on_step(min(step + 1, steps), steps)
-            return values
+            def after_step(step: int, before: int = before) -> bool:
+                return on_step(before + min(step, steps), steps * len(prompts))
 
-        with at_rest(engine), engine.autocast():
-            latents = pipeline(
-                **prompt_arguments(self.text(prompts), self.text([""] * len(prompts))),
-                width=self.size[0],
-                height=self.size[1],
-                num_inference_steps=steps,
-                guidance_scale=settings.sample_guidance,
-                generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-                output_type="latent",
-                callback_on_step_end=after_step,
-            ).images
-            if pipeline.interrupt:
+            picture = self._draw_one(prompt, seed, steps, after_step)
+            if picture is None:
                 return []
-            codec = engine.parts.codec
-            return [codec.to_picture(codec.decode(one[None])) for one in latents]
+            pictures.append(picture)
+        return pictures
+
+    def _draw_one(
+        self, prompt: str, seed: int, steps: int, after_step: Callable[[int], bool]
+    ) -> Image.Image | None:
+        base, device = self.engine.base, self.engine.device.kind
+        generator = torch.Generator().manual_seed(seed)
+        guidance = Guidance(scale=self.engine.config.preview.sample_guidance)
+        with at_rest(self.engine), self.engine.autocast():
+            texts = self._encoded(prompt)
+            name = usual_sampler(base.found, base.process.config)
+            sampler = Sampler.of(base.process, name, steps, device=device)
+            shape = (1, base.codec.channels, *base.codec.latents_size(*self.size))
+            latents = torch.randn(shape, generator=generator).to(device)
+            latents = sampler.start(latents)
+            for step in sample(base, sampler, latents, texts, guidance, generator=generator):
+                latents = step.latents
+                if after_step(step.number):
+                    return None
+            return base.codec.to_picture(base.codec.decode(latents))
+
+    def _encoded(self, prompt: str) -> tuple[TextOutput, TextOutput]:
+        return self._texts[prompt] if prompt in self._texts else self._encode(prompt)
+
+    def _encode(self, prompt: str) -> tuple[TextOutput, TextOutput]:
+        """A prompt and the empty negative one, as Generate reads them."""
+        how = PromptWindows(clip_skip=self.engine.config.model.clip_skip or 1)
+        with self.engine.autocast():
+            wanted, unwanted = self.engine.base.prompts.encode_prompts(prompt, "", how)
+        return wanted.to(torch.float32), unwanted.to(torch.float32)
 
 
 @dataclass(kw_only=True)
@@ -126,11 +147,11 @@ class Previews:
         self.preview_sampler.prepare(self._all_prompts)
 
     def save(self, step: int) -> None:
-        """Draw all prompts in one go and write them; at step 0 they are the base model's own. Writes
+        """Draw all prompts and write them; at step 0 they are the base model's own. Writes
         nothing when stopped meanwhile. Touches no random state."""
         settings, plain = self.engine.config.preview, self.without_prompt
-        self.emit(PhaseAdvanced(phase="preview", done=0, total=settings.sample_steps))
         prompts = self._all_prompts
+        self.emit(PhaseAdvanced(phase="preview", done=0, total=settings.sample_steps * len(prompts)))
         self.preview_sampler.prepare(prompts)
         images = self.preview_sampler.draw(
             prompts, seeds_of(self.engine.config, len(prompts)), self._after_step
@@ -158,8 +179,8 @@ class Previews:
 
 def base_title(engine: Engine) -> str:
     """The catalog's name of the base where it has one."""
-    entry = engine.family.found.entry
-    return entry.name if entry else base_name(engine.family.found)
+    entry = engine.base.found.entry
+    return entry.name if entry else base_name(engine.base.found)
 
 
 def prompts_of(config: TrainConfig, base: str) -> tuple[str, ...]:

@@ -11,8 +11,7 @@ import torch
 
 from lora_studio.config_groups import NoiseGroup
 from lora_studio.errors import ConfigError
-from lora_studio.families.base import Parts
-from lora_studio.families.ddpm import plain_alphas, signal_to_noise, zero_terminal
+from lora_studio.families.ddpm import DDPM
 
 HIGHEST_SNR = 1000.0
 """Where the weights that divide by the signal-to-noise ratio stop to grow, as in Kohya's trainer."""
@@ -34,17 +33,14 @@ def elementwise_loss(
     return border * beyond if loss_type == "huber" else beyond
 
 
-def huber_thresholds(noise: NoiseGroup, alphas: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-    """The border for each sample, [b] (Khrapov 2024, scheduled pseudo-Huber loss). `alphas` is the noise
-    schedule in use, [t]."""
+def huber_thresholds(noise: NoiseGroup, process: DDPM, timesteps: torch.Tensor) -> torch.Tensor:
+    """The border for each sample, [b] (Khrapov 2024, scheduled pseudo-Huber loss)."""
     c, scale = noise.huber_c, noise.huber_scale
     if noise.huber_schedule == "constant":
         return torch.full_like(timesteps, c * scale, dtype=torch.float32)
     if noise.huber_schedule == "exponential":
-        return scale * torch.exp(timesteps * (math.log(c) / len(alphas)))
-    alpha = alphas[timesteps]
-    sigma = ((1 - alpha) / alpha).sqrt()
-    return (1 - c) / (1 + sigma).square() + c
+        return scale * torch.exp(timesteps * (math.log(c) / process.times))
+    return (1 - c) / (1 + process.sigmas(timesteps)).square() + c
 
 
 def min_snr_weights(snr: torch.Tensor, gamma: float, *, predicts_velocity: bool) -> torch.Tensor:
@@ -83,26 +79,17 @@ def loss_weights(noise: NoiseGroup, snr: torch.Tensor, *, predicts_velocity: boo
     return weights
 
 
-def prepare_objective(parts: Parts, noise: NoiseGroup) -> None:
+def prepare_objective(process: DDPM, noise: NoiseGroup) -> None:
     """Check the settings against what the base predicts, and let its noise end in nothing but noise if
-    wanted. Raises ConfigError.
-
-    As in Kohya's trainer, whose table is made before that change, the loss weights keep to the plain schedule
-    (others would divide by a signal of 0); so they do for a base whose schedule ends that way by itself.
-    Previews are made with the base's own schedule.
-    """
+    wanted; previews are made with the base's own schedule. Raises ConfigError."""
     try:
-        noise.check_prediction(predicts_velocity=parts.prediction_type == "v_prediction")
+        noise.check_prediction(predicts_velocity=process.predicts_velocity)
     except ValueError as error:
         raise ConfigError(f"{error}.", field=str(error).split()[0]) from None
-    if noise.zero_terminal_snr or parts.scheduler_config.get("rescale_betas_zero_snr"):
-        plain = plain_alphas(parts.scheduler_config).to(parts.alphas.device)
-        parts.weight_alphas = plain
-        parts.alphas = zero_terminal(plain) if noise.zero_terminal_snr else parts.alphas
+    process.set_zero_terminal(noise.zero_terminal_snr)
 
 
-def weights_at(parts: Parts, timesteps: torch.Tensor, noise: NoiseGroup) -> torch.Tensor:
+def weights_at(process: DDPM, timesteps: torch.Tensor, noise: NoiseGroup) -> torch.Tensor:
     """The weight of each sample's loss on this base, [b]."""
-    alphas = parts.alphas if parts.weight_alphas is None else parts.weight_alphas
-    snr = signal_to_noise(alphas.to(timesteps.device), timesteps)
-    return loss_weights(noise, snr, predicts_velocity=parts.prediction_type == "v_prediction")
+    snr = process.weight_snr(timesteps)
+    return loss_weights(noise, snr, predicts_velocity=process.predicts_velocity)

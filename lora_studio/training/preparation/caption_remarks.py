@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from lora_studio.data.captions import plain_caption
 from lora_studio.data.pixels.picture_remarks import length_remarks
 from lora_studio.data.training_set.folders import Picture
-from lora_studio.families.clip_caption import WINDOW, count_tokens
+from lora_studio.families.clip_caption import WINDOW
 from lora_studio.training.model import Engine
 
 
@@ -18,7 +18,7 @@ def caption_remarks(engine: Engine, pictures: Sequence[Picture]) -> Iterator[str
     for picture in pictures:
         caption = plain_caption(picture.caption, picture.settings)
         length = max(
-            count_tokens(engine.parts.tokenizer, line, weighted=settings.weighted_captions)
+            engine.base.prompts.count_caption(line, weighted=settings.weighted_captions)
             for line in caption.split("\n")
         )
         longest[picture.path.name] = max(length, longest.get(picture.path.name, 0))

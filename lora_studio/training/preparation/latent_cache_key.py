@@ -13,14 +13,14 @@ from lora_studio.training.model import Engine
 
 def encoder_mark(engine: Engine) -> str:
     """A hash of the weights that encode pictures, and of all else that their numbers depend on."""
-    codec = engine.parts.codec
+    codec = engine.base.codec
     digest = hashlib.sha256()
     for name, weight in codec.encoding_weights():
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
         digest.update(_bytes(weight))
     device = torch.cuda.get_device_name() if engine.device.kind == "cuda" else engine.device.kind
     layout = "channels last" if device == "cpu" else ""
-    told = [*codec.facts(), engine.family.found.family, device, layout, torch.__version__]
+    told = [*codec.facts(), engine.base.found.family, device, layout, torch.__version__]
     if codec.is_centred:
         told.append("centred")  # what was kept before had the scale alone
     digest.update(json.dumps(told, sort_keys=True, default=str).encode())

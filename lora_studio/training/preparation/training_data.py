@@ -195,7 +195,7 @@ class _Reader:
 
     def _bucketing(self, picture: Picture) -> Bucketing:
         if picture.dataset not in self._bucketings:
-            made = bucketing_for(picture.settings, self.engine.parts.codec.step)
+            made = bucketing_for(picture.settings, self.engine.base.codec.step)
             for note in made.notes:
                 self.emit(Noted(message=note))
             self._bucketings[picture.dataset] = made
@@ -210,7 +210,7 @@ def _latents(engine: Engine, cache_folder: Path | None) -> Latents:
     return Latents(
         encode=engine.encode_pictures,
         keep=data.cache_latents,
-        size_step=engine.parts.codec.step,
+        size_step=engine.base.codec.step,
         at_once=data.vae_batch_size,
         files=files,
     )

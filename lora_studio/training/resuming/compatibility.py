@@ -136,7 +136,7 @@ def base_mark(engine: Engine) -> str:
     """Tells one base model from another by a few numbers of each of the denoiser's weights."""
     numbers = [
         weight.flatten()[:NUMBERS].float()
-        for weight in engine.parts.unet.parameters()
+        for weight in engine.base.denoiser.parameters()
         if not weight.requires_grad
     ]
     drawn = torch.cat(numbers).cpu().numpy().tobytes() if numbers else b""

@@ -1,0 +1,171 @@
+"""From noise to latents: the one loop that generation and the previews of a training share.
+
+The samplers are diffusers' schedulers. Legend: b pictures, c latent channels, h w latent height and width.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lora_studio.errors import ConfigError
+from lora_studio.families.ddpm import DDPM, clean
+from lora_studio.families.schedulers import build_scheduler
+from lora_studio.families.text_output import TextOutput
+
+if TYPE_CHECKING:
+    from lora_studio.families.base import BaseModel
+
+LEAST_ALPHA = 1e-4
+"""So that a guess at pure noise divides by no zero."""
+
+Keep = Callable[[torch.Tensor, int], torch.Tensor]
+"""Latents after a number of steps, with what a mask keeps put back."""
+
+
+class Sampler:
+    """A scheduler of diffusers for one pass, from a later step on if wanted: of `steps` on the noise schedule
+    the first `skip` are left out, and the latents that it is given have as much noise as belongs there. With
+    `skip` None they are pure noise. Raises ConfigError for a number of steps that it can't do."""
+
+    def __init__(
+        self, scheduler: Any, name: str, steps: int, *, skip: int | None = None, device: str = "cpu"
+    ) -> None:
+        try:
+            scheduler.set_timesteps(steps, device=device)
+        except ValueError as error:
+            raise ConfigError(
+                f"The sampler {name} can't do {steps} steps.",
+                "Take fewer steps, or another sampler.",
+                field="num_inference_steps",
+            ) from error
+        self.scheduler = scheduler
+        self.is_partial = skip is not None
+        first = (skip or 0) * scheduler.order
+        self.times: torch.Tensor = scheduler.timesteps[first:]
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(first)
+        self._options = inspect.signature(scheduler.step).parameters
+
+    @classmethod
+    def of(
+        cls, process: DDPM, name: str, steps: int, *, skip: int | None = None, device: str = "cpu"
+    ) -> Sampler:
+        """A sampler of the catalog over a base's own schedule, whatever a training does to that. Raises
+        ConfigError for an unknown name, too."""
+        return cls(build_scheduler(name, process.config), name, steps, skip=skip, device=device)
+
+    def __len__(self) -> int:
+        """Calls of the denoiser; some samplers need more than one a step."""
+        return len(self.times)
+
+    def start(self, noise: torch.Tensor, latents: torch.Tensor | None = None) -> torch.Tensor:
+        """What the first step takes: pure noise, or `latents` with as much of it as belongs there."""
+        if self.is_partial and latents is not None:
+            return self.noised(latents, noise)
+        start: torch.Tensor = noise * self.scheduler.init_noise_sigma
+        return start
+
+    def noised(self, latents: torch.Tensor, noise: torch.Tensor, step: int = 0) -> torch.Tensor:
+        """Latents with as much noise as belongs before step `step` of this pass, [b, c, h, w]; before the end
+        none."""
+        if step >= len(self):
+            return latents
+        noisy: torch.Tensor = self.scheduler.add_noise(latents, noise, self.times[step : step + 1])
+        return noisy
+
+    def scaled(self, latents: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        """As the denoiser takes them at this time."""
+        seen: torch.Tensor = self.scheduler.scale_model_input(latents, time)
+        return seen
+
+    def step(
+        self, answer: torch.Tensor, time: torch.Tensor, latents: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """The latents one step on. Those samplers that add noise draw it from `generator`."""
+        options = {"generator": generator, "eta": 0.0}
+        known = {name: value for name, value in options.items() if name in self._options}
+        after: torch.Tensor = self.scheduler.step(answer, time, latents, **known, return_dict=False)[0]
+        return after
+
+    def guess(self, seen: torch.Tensor, answer: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        """The clean latents that an answer to `seen` implies, [b, c, h, w] in 32 bit."""
+        alpha = self.scheduler.alphas_cumprod[int(time)].float().clamp(min=LEAST_ALPHA).to(seen.device)
+        return clean(alpha, seen.float(), answer.float(), self.scheduler.config.prediction_type)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guidance:
+    """Classifier-free guidance (Ho & Salimans 2022): above a `scale` of 1 the denoiser is asked twice, and
+    its answer leads away from that to the unwanted text. `rescale` from 0 to 1 takes back what that adds in
+    contrast (Lin et al. 2023)."""
+
+    scale: float
+    rescale: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Where a pass is after `number` calls of the denoiser: its `latents` [1, c, h, w], and a `guess` at the
+    clean ones, only computed when asked for."""
+
+    number: int
+    latents: torch.Tensor
+    guess: Callable[[], torch.Tensor]
+
+
+@torch.no_grad()
+def sample(
+    model: BaseModel,
+    sampler: Sampler,
+    latents: torch.Tensor,
+    texts: tuple[TextOutput, TextOutput],
+    guidance: Guidance,
+    *,
+    generator: torch.Generator,
+    keep: Keep | None = None,
+) -> Iterator[Step]:
+    """Walk from `latents` [1, c, h, w] (as from `Sampler.start`) to a picture's, one step at a time: whoever
+    asks for no further step has stopped. `texts` are the wanted and the unwanted one. Equals diffusers' own
+    pipelines to the bit."""
+    wanted, unwanted = texts
+    guides = guidance.scale > 1 and not model.embeds_guidance
+    text = (TextOutput.stack([unwanted, wanted]) if guides else wanted).to(latents.device)
+    embedded = guidance.scale if model.embeds_guidance else None
+    for number, time in enumerate(sampler.times, 1):
+        seen = sampler.scaled(torch.cat([latents] * 2) if guides else latents, time)
+        answer = model.denoise(seen, time, text, guidance=embedded)
+        if guides:
+            answer = guided(answer, guidance)
+        answer = answer.to(latents.dtype)  # under autocast it isn't
+        latents = sampler.step(answer, time, latents, generator)
+        if keep is not None:
+            latents = keep(latents, number)
+        yield Step(number=number, latents=latents, guess=_Guess(sampler, seen[-1:], answer, time))
+
+
+def guided(answers: torch.Tensor, guidance: Guidance) -> torch.Tensor:
+    """One answer of two, [2, c, h, w]: that to the unwanted text first."""
+    away, towards = answers.chunk(2)
+    answer = away + guidance.scale * (towards - away)
+    if guidance.rescale > 0:
+        axes = list(range(1, answer.ndim))
+        plain = towards.std(dim=axes, keepdim=True)
+        rescaled = answer * (plain / answer.std(dim=axes, keepdim=True))
+        answer = guidance.rescale * rescaled + (1 - guidance.rescale) * answer
+    return answer
+
+
+@dataclass(frozen=True)
+class _Guess:
+    sampler: Sampler
+    seen: torch.Tensor
+    answer: torch.Tensor
+    time: torch.Tensor
+
+    def __call__(self) -> torch.Tensor:
+        return self.sampler.guess(self.seen, self.answer, self.time)
