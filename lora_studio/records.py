@@ -67,8 +67,8 @@ class JobRecord:
         return str((self.config.get("output") or {}).get("output_name") or "")
 
     def seconds_at_work(self, now: float) -> float:
-        """Seconds it has run by the unix time `now`, without pauses. An interrupted run ended with its last
-        heartbeat."""
+        """Seconds that the training has run by the unix time `now`, without pauses. An interrupted run ended
+        with its last heartbeat."""
         if self.started_at is None:
             return self.earlier_seconds
         end = now if self.status.active else self.finished_at or now

@@ -1,4 +1,4 @@
-"""What the trainings are doing: python scripts/check_model_status.py [JOB] [--watch] [--json] [--source ...]
+"""The state of the trainings: python scripts/check_model_status.py [JOB] [--watch] [--json] [--source ...]
 
 The same as `lora-studio status`. Exit code 0; 3 when the training failed; 4 when neither the local store nor
 Supabase can be read.

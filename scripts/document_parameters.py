@@ -163,7 +163,7 @@ def _request_rows() -> Iterator[tuple[str, ...]]:
 
 
 def _values(field: FieldInfo) -> str:
-    """What a field of a request may be."""
+    """The possible values of a request's field."""
     if field.annotation is bool:
         return "on, off"
     if get_origin(field.annotation) is Literal:

@@ -50,8 +50,8 @@ def _by_name(facts: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
 
 
 def _parameter(openapi_type: Any, fact: Mapping[str, Any]) -> dict[str, Any]:
-    known = {"type": openapi_type}
-    return known | ({"default": fact["parameter_default"]} if fact["parameter_has_default"] else {})
+    facts = {"type": openapi_type}
+    return facts | ({"default": fact["parameter_default"]} if fact["parameter_has_default"] else {})
 
 
 def today() -> dict[str, Any]:

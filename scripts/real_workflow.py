@@ -50,7 +50,7 @@ class Api:
     client: httpx.Client
 
     def call(self, endpoint: str, **values: Any) -> Any:
-        """Raises Failure with the studio's own sentence when it refuses."""
+        """The answer of an endpoint. Raises Failure with the studio's own sentence when it refuses."""
         path = f"{self.address}/gradio_api/call/v2/{endpoint}"
         answer = self.client.post(path, json=values)
         if answer.status_code != 200:
@@ -93,10 +93,10 @@ class Run:
     @contextmanager
     def check(self, title: str) -> Iterator[list[str]]:
         """Says PASS with what was put into the list, or FAIL with the reason."""
-        said: list[str] = []
+        findings: list[str] = []
         begun = time.monotonic()
         try:
-            yield said
+            yield findings
         except (Failure, httpx.HTTPError, OSError, ValueError, KeyError, TypeError) as error:
             self.failed += 1
             _say(
@@ -106,7 +106,7 @@ class Run:
             )
         else:
             seconds = time.monotonic() - begun
-            _say("PASS", title, ", ".join([*said, f"{seconds:.1f} s"]))
+            _say("PASS", title, ", ".join([*findings, f"{seconds:.1f} s"]))
 
     def go(self) -> int:
         """The number of checks that failed. Raises Failure when there is no studio to ask."""
@@ -125,17 +125,17 @@ class Run:
         return self.failed
 
     def opens(self) -> None:
-        with self.check("the page and the description of the API answer") as said:
+        with self.check("the page and the description of the API answer") as findings:
             page = self.api.client.get(f"{self.api.address}/")
             _want(
                 page.status_code == 200 and "LoRA Studio" in page.text,
                 f"the page answered {page.status_code}",
             )
             described = self.api.client.get(f"{self.api.address}/gradio_api/openapi.json").json()
-            said.append(f"{sum('/call/v2/' in path for path in described['paths'])} endpoints")
+            findings.append(f"{sum('/call/v2/' in path for path in described['paths'])} endpoints")
 
     def uploads(self) -> None:
-        with self.check("pictures are uploaded") as said:
+        with self.check("pictures are uploaded") as findings:
             pictures = sorted(EXAMPLE.glob("*.png"))
             made = self.api.call("upload_dataset", files=self.api.upload(pictures), name="Workflow test")
             _want(
@@ -143,10 +143,10 @@ class Run:
                 f"{made['images']} of {len(pictures)} arrived: {made['refused']}",
             )
             self.dataset = made["dataset_id"]
-            said.append(f"{made['images']} pictures")
+            findings.append(f"{made['images']} pictures")
 
     def trains(self) -> None:
-        with self.check("a training starts") as said:
+        with self.check("a training starts") as findings:
             self.job = self.api.call(
                 "start_training",
                 dataset_id=self.dataset,
@@ -155,10 +155,10 @@ class Run:
                 trigger="zwx",
                 options={"max_train_steps": self.steps},
             )
-            said.append(f"job {self.job['job_id']}")
+            findings.append(f"job {self.job['job_id']}")
         if not self.job:
             return
-        with self.check("its progress rises to 100 %") as said:
+        with self.check("its progress rises to 100 %") as findings:
             seen = self._follow()
             _want(
                 self.job["status"] == ENDED_WELL, f"it ended {self.job['status']}: {self.job.get('message')}"
@@ -166,7 +166,7 @@ class Run:
             _want(seen == sorted(seen), f"the progress fell: {seen}")
             _want(self.job["progress"] == 100, f"the progress ended at {self.job['progress']}")
             _want(self.job["step"] == self.steps, f"{self.job['step']} of {self.steps} steps")
-            said.append(f"{len(set(seen))} different percentages, loss {self.job['loss']:.4f}")
+            findings.append(f"{len(set(seen))} different percentages, loss {self.job['loss']:.4f}")
         self.is_in_the_stores()
 
     def _follow(self) -> list[float]:
@@ -182,11 +182,11 @@ class Run:
         sources = ["local"] if self.home else []
         sources += ["supabase"] if self.environment.get("SUPABASE_URL") else []
         for source in sources:
-            with self.check(f"scripts/check_model_status.py says the same ({source})") as said:
-                told = self._status(source)
-                _want(told["status"] == self.job["status"], f"it says {told['status']}")
-                _want(float(told["progress"]) == 100, f"it says {told['progress']} %")
-                said.append(f"{told['status']}, {told['progress']:g} %")
+            with self.check(f"scripts/check_model_status.py says the same ({source})") as findings:
+                reply = self._status(source)
+                _want(reply["status"] == self.job["status"], f"it says {reply['status']}")
+                _want(float(reply["progress"]) == 100, f"it says {reply['progress']} %")
+                findings.append(f"{reply['status']}, {reply['progress']:g} %")
 
     def _status(self, source: str) -> dict[str, Any]:
         command = [
@@ -211,19 +211,20 @@ class Run:
             time.sleep(0.5)
 
     def is_in_the_library(self) -> None:
-        with self.check("the LoRA is in the library, a whole file that diffusers reads") as said:
-            known = {lora["slug"]: lora for lora in self.api.call("list_loras", search="")}
-            _want(self.job["lora_slug"] in known, f"there is no {self.job['lora_slug']}")
-            facts = known[self.job["lora_slug"]]
+        with self.check("the LoRA is in the library, a whole file that diffusers reads") as findings:
+            by_slug = {lora["slug"]: lora for lora in self.api.call("list_loras", search="")}
+            _want(self.job["lora_slug"] in by_slug, f"there is no {self.job['lora_slug']}")
+            facts = by_slug[self.job["lora_slug"]]
             answer = self.api.client.get(f"{self.api.address}/{facts['download_url'].lstrip('/')}")
             _want(answer.status_code == 200, f"the file answered {answer.status_code}")
             length = int.from_bytes(answer.content[:8], "little")
             header = json.loads(answer.content[8 : 8 + length])
-            told = header["__metadata__"]
-            _want("ss_network_dim" in told, "the file has no ss_* metadata")
+            metadata = header["__metadata__"]
+            _want("ss_network_dim" in metadata, "the file has no ss_* metadata")
             _want(len(answer.content) == facts["size_bytes"], "the file is not as long as it is said to be")
-            said.append(
-                f"{len(header) - 1} tensors, dim {told['ss_network_dim']}, {len(answer.content) / 1e3:.0f} kB"
+            findings.append(
+                f"{len(header) - 1} tensors, dim {metadata['ss_network_dim']}, "
+                f"{len(answer.content) / 1e3:.0f} kB"
             )
 
     def _own_images(self) -> set[str]:
@@ -236,32 +237,32 @@ class Run:
         use = [{"slug": self.job["lora_slug"], "weight": 1.0}]
         drawn: dict[str, Image.Image] = {}
         for title, loras, prompt in (("with the LoRA", use, PROMPT), ("by the base alone", [], PROMPT)):
-            with self.check(f"a picture is drawn {title}, in base64 with its settings") as said:
+            with self.check(f"a picture is drawn {title}, in base64 with its settings") as findings:
                 made = self.api.call("generate_base64", prompt=prompt, loras=loras, seed=SEED, count=1)[0]
                 picture = Image.open(io.BytesIO(base64.b64decode(made["image"], validate=True)))
                 picture.load()
                 drawn[title] = picture
                 _want(made["seed"] == SEED, f"its seed is {made['seed']}")
-                told = str(picture.info.get("parameters", ""))
-                _want(f"Seed: {SEED}" in told, "the picture doesn't carry its settings")
+                reply = str(picture.info.get("parameters", ""))
+                _want(f"Seed: {SEED}" in reply, "the picture doesn't carry its settings")
                 _want(
-                    (f"<lora:{self.job['lora_slug']}:" in told) == bool(loras),
-                    f"it names the wrong LoRAs: {told}",
+                    (f"<lora:{self.job['lora_slug']}:" in reply) == bool(loras),
+                    f"it names the wrong LoRAs: {reply}",
                 )
-                said.append(f"{picture.width} x {picture.height}")
-        with self.check("the same request draws the same picture, as a file") as said:
+                findings.append(f"{picture.width} x {picture.height}")
+        with self.check("the same request draws the same picture, as a file") as findings:
             files = self.api.call("generate", prompt=PROMPT, loras=use, seed=SEED, count=1)
             answer = self.api.client.get(_url_of(files[0], self.api.address))
             again = Image.open(io.BytesIO(answer.content))
             _want(again.tobytes() == drawn["with the LoRA"].tobytes(), "it is another picture")
-            said.append("equal to the last pixel")
-        with self.check("the LoRA changes the picture") as said:
+            findings.append("equal to the last pixel")
+        with self.check("the LoRA changes the picture") as findings:
             _want(len(drawn) == 2, "there are no two pictures to compare")
             one, other = (picture.convert("RGB") for picture in drawn.values())
             histogram = ImageChops.difference(one, other).convert("L").histogram()
             mean = sum(value * count for value, count in enumerate(histogram)) / (one.width * one.height)
             _want(mean > 4, f"the mean difference is {mean:.2f} of 255")
-            said.append(f"mean difference {mean:.1f} of 255")
+            findings.append(f"mean difference {mean:.1f} of 255")
 
     def refuses(self) -> None:
         for title, call in (
@@ -271,19 +272,19 @@ class Run:
                 lambda: self.api.call("generate_base64", prompt="x", options={"num_inference_steps": 0}),
             ),
         ):
-            with self.check(f"{title} is refused with a sentence") as said:
-                said.append(_refusal(call))
+            with self.check(f"{title} is refused with a sentence") as findings:
+                findings.append(_refusal(call))
 
     def cleans_up(self) -> None:
         slug = self.job.get("lora_slug")
         if slug:
-            with self.check("its images are deleted again") as said:
+            with self.check("its images are deleted again") as findings:
                 made = self._own_images() - self.there_before
                 _want(bool(made), "there are none in the gallery")
                 for image_id in made:
                     self.api.call("delete_image", image_id=image_id)
                 _want(self._own_images() == self.there_before, "they are still listed")
-                said.append(f"{len(made)} images")
+                findings.append(f"{len(made)} images")
             with self.check("the LoRA is deleted again"):
                 self.api.call("delete_lora", slug=slug)
                 left = {lora["slug"] for lora in self.api.call("list_loras", search="")}
@@ -358,14 +359,14 @@ def _refusal(call: Callable[[], object]) -> str:
 
 
 def _url_of(file: Any, address: str) -> str:
-    """Where a file that an endpoint returned is fetched."""
+    """The address of a file that an endpoint returned."""
     data = file.get("image", file) if isinstance(file, dict) else {}
     return str(data.get("url") or f"{address}/gradio_api/file={data['path']}")
 
 
 def _sentence(data: Any) -> str:
-    said = data.get("error") if isinstance(data, dict) else data
-    return str(said or "It failed without saying why.")
+    findings = data.get("error") if isinstance(data, dict) else data
+    return str(findings or "It failed without saying why.")
 
 
 def _want(holds: bool, otherwise: str) -> None:
@@ -373,8 +374,8 @@ def _want(holds: bool, otherwise: str) -> None:
         raise Failure(otherwise)
 
 
-def _say(verdict: str, title: str, more: str) -> None:
-    print(f"{verdict}  {title}" + (f"  ({more})" if more else ""), flush=True)
+def _say(verdict: str, title: str, extra: str) -> None:
+    print(f"{verdict}  {title}" + (f"  ({extra})" if extra else ""), flush=True)
 
 
 if __name__ == "__main__":

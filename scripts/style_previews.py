@@ -16,7 +16,7 @@ from lora_studio.settings import Settings
 SIDE = 128
 SEED = 3
 TILES = 3
-"""Of the pattern, along a side."""
+"""Repetitions of the pattern along a side."""
 
 
 def main() -> int:

@@ -127,7 +127,7 @@ SELF_EXPLAINING_LINES = 8
 """A public function with a longer body has a docstring."""
 NOT_REWRITTEN_YET = (
     *("lora_studio/training/", "lora_studio/generation/", "lora_studio/families/"),
-    *("lora_studio/trainer.py", "lora_studio/generator.py", "scripts/"),
+    *("lora_studio/trainer.py", "lora_studio/generator.py"),
 )
 
 

@@ -1,4 +1,4 @@
-"""What a training step costs without anything of ours around it."""
+"""The cost of a training step without anything of ours around it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 class BareLoop:
-    """The same modules, batch, loss and optimizer without anything of ours around them."""
+    """A plain PyTorch loop over the same modules, batch, loss and optimizer as our step."""
 
     def __init__(self, engine: Any, data: Any, optimizer: Any) -> None:
         self.engine, self.optimizer = engine, optimizer

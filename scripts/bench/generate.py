@@ -1,4 +1,4 @@
-"""How fast images are made: python -m scripts.bench.generate [--base starter] [--keep FOLDER] [--json]
+"""Speed of generation: python -m scripts.bench.generate [--base starter] [--keep FOLDER] [--json]
 
 On the embedded base and on a random base model of SD 1.5's size, which is made first (`--keep` a folder to
 make it only once, `--no-full-size` to leave it out). Each line is measured beside what diffusers does by

@@ -44,7 +44,7 @@ THINGS = {
     "tree": "deciduous-tree", "key": "key", "bell": "bell", "strawberry": "strawberry",
     "butterfly": "butterfly", "turtle": "turtle", "umbrella": "umbrella",
 }  # fmt: skip
-"""What to type, and the judge's name for it. None of them is in examples/ink."""
+"""Words to type, and the judge's name for the thing. None of them is in examples/ink."""
 COLOURS = ("pink", "brown", "black", "white", "blue", "green", "red", "gray")
 """Behind a thing; its pictures do not show the first three."""
 Images = list[Image.Image]
@@ -111,9 +111,9 @@ SUBJECTS = {
 
 @dataclass(frozen=True)
 class Measures:
-    """How images stand to a set, each a mean over the images: `share` is the judge's probability of the set's
-    class and `asked` that of the thing asked for (0 to 1), `distance` how far the classifier's features are
-    from the set's mean, `saturation` 0 to 1."""
+    """The likeness of images to a set, each a mean over the images: `share` is the judge's probability of the
+    set's class and `asked` that of the thing asked for (0 to 1), `distance` the classifier's features from
+    the set's mean, `saturation` 0 to 1."""
 
     share: float
     asked: float
@@ -221,12 +221,12 @@ def examine(studio: Studio, subject: Subject, judge: Judge, seeds: int) -> tuple
             fixed_noise_losses(CHECKOUT / "models" / "starter", studio.settings.loras / slug, paths)
         )
         print(f"{name}, seed {seed}: {measured}, loss {losses[-1]}", file=sys.stderr, flush=True)
-    own = yardstick.measure(pictures, (judge.concepts[0],) * len(pictures))
+    ideal = yardstick.measure(pictures, (judge.concepts[0],) * len(pictures))
     found = summarise(runs)
     found["margins"]["fixed-noise loss saved, share"] = _over_seeds(
         [1 - after / base for base, after in losses]
     )
-    return {"set": {**vars(own), "asked": None}, **found}, sheets[0]
+    return {"set": {**vars(ideal), "asked": None}, **found}, sheets[0]
 
 
 def summarise(runs: list[dict[str, Measures]]) -> dict[str, Any]:
@@ -251,9 +251,9 @@ def summarise(runs: list[dict[str, Measures]]) -> dict[str, Any]:
         for name in ("share gained", "distance saved")
         if margins[name]["mean"] <= 2 * margins[name]["sd"]
     ]
-    shown, known = (images[name]["asked"]["mean"] for name in ("LoRA, trigger", "base, no trigger"))
-    if shown < LEAST_KEPT * known:
-        faults.append(f"the things asked for are lost: {shown:.3f} of {known:.3f} recognised")
+    shown, plain_score = (images[name]["asked"]["mean"] for name in ("LoRA, trigger", "base, no trigger"))
+    if shown < LEAST_KEPT * plain_score:
+        faults.append(f"the things asked for are lost: {shown:.3f} of {plain_score:.3f} recognised")
     return {"seeds": len(runs), "images": images, "margins": margins, "faults": faults}
 
 
@@ -265,13 +265,13 @@ def _over_seeds(values: list[float]) -> dict[str, float]:
 def as_markdown(name: str, result: dict[str, Any]) -> str:
     """One table a set."""
     seeds = f"{result['seeds']} seeds, mean ± standard deviation" if result["seeds"] > 1 else "one seed"
-    own = result["set"]
+    ideal = result["set"]
     lines = [
         f"### {name} ({seeds})",
         "",
         f"| images | `{SUBJECTS[name].judged_as}` | shows what was asked | distance | saturation |",
         "|---|---|---|---|---|",
-        f"| the set itself | {own['share']:.3f} | | {own['distance']:.2f} | {own['saturation']:.3f} |",
+        f"| the set itself | {ideal['share']:.3f} | | {ideal['distance']:.2f} | {ideal['saturation']:.3f} |",
     ]
     for kind, found in result["images"].items():
         cells = [

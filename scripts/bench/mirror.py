@@ -1,4 +1,4 @@
-"""What the mirror in Supabase costs a training: python -m scripts.bench.mirror [--json]
+"""The cost of the mirror in Supabase for a training: python -m scripts.bench.mirror [--json]
 
 Writes: milliseconds to store one event while three trainings write as fast as they can, without a project,
 with one that refuses connections, and with one that takes them and never answers. Share: what the sender

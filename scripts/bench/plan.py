@@ -1,4 +1,4 @@
-"""How close a plan comes to the run: python -m scripts.bench.plan [--json]
+"""Estimates against runs: python -m scripts.bench.plan [--json]
 
 Each case is planned and then really trained, in one process of its own; the ratios are plan to run, the aim
 is 0.8 to 1.2. Machines that do other work meanwhile can't answer this.

@@ -1,4 +1,4 @@
-"""How quickly the app starts and what it costs while nobody uses it: python -m scripts.bench.startup [--json]
+"""The start of the app and its cost while nobody uses it: python -m scripts.bench.startup [--json]
 
 Measured in fresh processes: seconds and modules of `import app`, seconds from starting app.py until the page
 answers (and, where Chromium is found, until a person sees the tabs), resident memory while idle.

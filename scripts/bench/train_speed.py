@@ -1,4 +1,4 @@
-"""How quickly a full-size training starts and runs: python -m scripts.bench.train_speed [--json]
+"""Start and speed of a full-size training: python -m scripts.bench.train_speed [--json]
 
 A Stable Diffusion 1.5 with random weights is written once (4.3 GB in 32 bit). Each measurement is a process
 of its own: a cold start (no latents on the disk, the base's hash not remembered), a warm one, and a run in
@@ -25,13 +25,13 @@ from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SIZES = ((451, 300), (741, 500), (512, 512), (640, 427), (600, 400), (427, 640))
-"""As large as the photos that the reference trainer was measured with."""
+"""Sizes of the photos that the reference trainer was measured with."""
 MOST_SECONDS_COLD, MOST_SECONDS_WARM, MOST_BYTES, MOST_RATIO = 12.0, 5.0, 5e9, 1.03
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What one child process measures. `begun` is the unix time at which it was started."""
+    """The measurement of one child process. `begun` is the unix time of its start."""
 
     mode: str
     base: str
@@ -150,9 +150,9 @@ def in_child(case: Case) -> dict[str, Any]:
     """Run one case in a process of its own, so that memory and imports count from the start."""
     environment = {**os.environ, "LORA_STUDIO_HOME": case.folder, "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", "scripts.bench.train_speed", "--child"]
-    told = json.dumps(asdict(replaced(case, begun=time.time())))
+    printed = json.dumps(asdict(replaced(case, begun=time.time())))
     run = subprocess.run(
-        [*command, told], cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False
+        [*command, printed], cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False
     )
     if run.returncode:
         raise SystemExit(f"A run ended with code {run.returncode}:\n{run.stderr[-3000:]}")
@@ -231,14 +231,14 @@ def measure_steps(case: Case) -> dict[str, Any]:
     others: list[Spent] = []
     torch.manual_seed(0)
     for number in range(case.steps):
-        for own in (True, False) if number % 2 else (False, True):  # neither is always the second
+        for is_ours in (True, False) if number % 2 else (False, True):  # neither is always the second
             begun = time.perf_counter(), time.process_time()
-            if own:
+            if is_ours:
                 loop.advance()
             else:
                 bare.step(number)
             spent = Spent(wall=time.perf_counter() - begun[0], cpu=time.process_time() - begun[1])
-            (ours if own else others).append(spent)
+            (ours if is_ours else others).append(spent)
     kept = slice(1 + case.steps // 8, None)
     wall, cpu = (
         [statistics.median(getattr(one, what) for one in side[kept] or side) for side in (ours, others)]
@@ -327,27 +327,27 @@ def replaced(case: Case, **changes: Any) -> Case:
 
 def lines(result: Mapping[str, Any]) -> list[str]:
     """The figures with their aims."""
-    said = []
+    findings = []
     for name, run in result.items():
         if "marks" in run:
             most = MOST_SECONDS_COLD if name.startswith("cold") else MOST_SECONDS_WARM
-            said.append(
+            findings.append(
                 f"{name}: first step after {run['seconds to the first step']:.1f} s (aim {most:.0f}), "
                 f"{run['seconds a step']:.2f} s a step, peak {run['peak GB']:.2f} GB (aim "
                 f"{MOST_BYTES / 1e9:.0f}), {run['GB in training']:.2f} GB while training"
             )
             for mark, at in run["marks"].items():
                 figures = ", ".join(f"{value:.2f} {name}" for name, value in at.items())
-                said.append(f"    {mark}: {figures}")
+                findings.append(f"    {mark}: {figures}")
         elif "ratio" in run:
-            said.append(
+            findings.append(
                 f"{name}: {run['seconds a step']:.3f} s, bare {run['bare seconds a step']:.3f} s, ratio "
                 f"{run['ratio']:.3f} (aim {MOST_RATIO}), of CPU seconds {run['ratio of CPU seconds']:.3f}, "
                 f"peak {run['peak GB']:.2f} GB"
             )
         else:
-            said.append(f"{name}: {json.dumps(run)}")
-    return said
+            findings.append(f"{name}: {json.dumps(run)}")
+    return findings
 
 
 if __name__ == "__main__":

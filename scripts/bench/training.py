@@ -1,4 +1,4 @@
-"""How quickly a training begins and runs on the starter: python -m scripts.bench.training [--json]
+"""Start and speed of a training on the starter: python -m scripts.bench.training [--json]
 
 The first run of a process pays for importing torch; the second one is what somebody sees who trains again.
 Seconds count from the submit, which is what the page's Start button calls. Memory is the process's own peak.

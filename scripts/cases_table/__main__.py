@@ -1,4 +1,4 @@
-"""What becomes of odd files by each way in.
+"""A table of odd files: the outcome by each way in.
 
     python -m scripts.cases_table CASES [--loras FOLDER] [--out docs/cases.md]
 
@@ -41,7 +41,7 @@ Settings are read, by the command line drawn with as well. LoRA files are import
 library's folder, and drawn with on the embedded base model by API and command line. The last column compares
 with what a person would expect (`scripts/cases_table/expected.py`): the outcome, and what has to be said."""
 ALWAYS = "1 picture only"
-"""How a remark begins that every single picture gets."""
+"""Beginning of the remark that every single picture gets."""
 
 
 class Way(Protocol):
@@ -95,11 +95,11 @@ def main() -> int:
     return 1 if wrong or bugs else 0
 
 
-def kinds_in(cases: Path, more: Path | None) -> list[Kind]:
+def kinds_in(cases: Path, further: Path | None) -> list[Kind]:
     def files(folder: Path | None, pattern: str = "*") -> tuple[Path, ...]:
         return tuple(sorted(path for path in folder.glob(pattern) if path.is_file())) if folder else ()
 
-    loras = (*files(cases / "loras"), *files(more))
+    loras = (*files(cases / "loras"), *files(further))
     return [
         Kind(
             title="Pictures",
@@ -168,16 +168,16 @@ def report(
             "|---|---|---|---|---|---|",
         ]
         for path in kind.files:
-            own = f"{path.parent.name}/{kind.key(path)}"  # of two files of one name
-            known = kind.known.get(own) or kind.known.get(kind.key(path))
+            in_folder = f"{path.parent.name}/{kind.key(path)}"  # of two files of one name
+            wanted = kind.known.get(in_folder) or kind.known.get(kind.key(path))
             ways = {"page": by_page[path], "API": by_api[path], "command line": by_commands[path]}
-            faults = [] if known is None else list(_faults(known, ways, draws=kind.draws))
+            faults = [] if wanted is None else list(_faults(wanted, ways, draws=kind.draws))
             wrong += len(faults)
-            verdict = "" if known is None else "yes" if not faults else f"no: {', '.join(faults)}"
+            verdict = "" if wanted is None else "yes" if not faults else f"no: {', '.join(faults)}"
             page, api, command = ways.values()
             cells = [
                 path.name,
-                known.what if known else "",
+                wanted.what if wanted else "",
                 _words(page),
                 _words(api, page),
                 _words(command, page, api),
@@ -187,10 +187,10 @@ def report(
     return "\n".join(lines) + "\n", wrong
 
 
-def _faults(known: Expected, ways: Mapping[str, Answer], *, draws: bool) -> Iterator[str]:
+def _faults(expected: Expected, ways: Mapping[str, Answer], *, draws: bool) -> Iterator[str]:
     for name, answer in ways.items():
         last = draws or name != "page"
-        if not known.agrees(answer, draws=last, by_command=name == "command line"):
+        if not expected.agrees(answer, draws=last, by_command=name == "command line"):
             yield name
 
 
@@ -201,9 +201,9 @@ def _words(answer: Answer, *before: Answer) -> str:
 
 
 def _told(answer: Answer) -> str:
-    said = [" ".join(sentence.split()) for sentence in answer.said if not sentence.startswith(ALWAYS)]
+    sentences = [" ".join(sentence.split()) for sentence in answer.said if not sentence.startswith(ALWAYS)]
     begin = "refused:" if answer.outcome == REFUSED else f"{answer.result}." if answer.result else ""
-    text = " ".join(filter(None, (begin, *dict.fromkeys(said))))
+    text = " ".join(filter(None, (begin, *dict.fromkeys(sentences))))
     return text if len(text) <= LONGEST else f"{text[:LONGEST].rsplit(' ', 1)[0]} …"
 
 

@@ -47,6 +47,6 @@ class ByApi:
 
 
 def counts(made: dict[str, int]) -> str:
-    """As the page says it."""
+    """The page's sentence on the numbers of pictures and captions."""
     pictures = made["images"]
     return f"{pictures} picture{'' if pictures == 1 else 's'}, {made['captions']} with a caption"

@@ -50,46 +50,46 @@ class ByCommands:
         shutil.rmtree(self._loras, ignore_errors=True)
         self._loras.mkdir(parents=True)
         shutil.copy(path, self._loras / path.name)
-        code, out, said = self._run("list", "--json")
+        code, out, sentences = self._run("list", "--json")
         found = (
             next((one for one in json.loads(out)["loras"] if one["slug"] == slug_from(path.stem)), None)
             if not code
             else None
         )
         if found is None:
-            return Answer(outcome=REFUSED, said=said)
+            return Answer(outcome=REFUSED, said=sentences)
         use = ("--lora", str(found["slug"]), "--prompt", "a dog", "--base", "starter", "--steps", "1")
-        code, _, said = self._run("generate", *use)
-        return Answer(outcome=KEPT if code else USED, result=f"“{found['title']}”", said=said)
+        code, _, sentences = self._run("generate", *use)
+        return Answer(outcome=KEPT if code else USED, result=f"“{found['title']}”", said=sentences)
 
     def settings(self, path: Path) -> Answer:
         quick = ("--steps", "1", "--size", "64x64", "--base", "starter", "--json")
-        code, out, said = self._run("generate", "--settings-of", str(path), *quick)
+        code, out, sentences = self._run("generate", "--settings-of", str(path), *quick)
         if code:
-            return Answer(outcome=REFUSED, said=said)
+            return Answer(outcome=REFUSED, said=sentences)
         (drawn,) = json.loads(out)["images"]
-        return Answer(outcome=USED, result=f"drawn with seed {drawn['seed']}", said=said)
+        return Answer(outcome=USED, result=f"drawn with seed {drawn['seed']}", said=sentences)
 
     def _take(self, command: str, path: Path) -> Answer:
         what = ("--images", str(path), "--kind", "object", "--name", "Case", "--steps", "1", *QUICK)
-        code, _, said = self._run(command, *what)
-        count = next((found[0] for line in said if (found := COUNT.match(line))), "")
+        code, _, sentences = self._run(command, *what)
+        count = next((found[0] for line in sentences if (found := COUNT.match(line))), "")
         return Answer(
             outcome=REFUSED if code else USED,
             result=count,
-            said=tuple(line for line in said if not COUNT.match(line)),
+            said=tuple(line for line in sentences if not COUNT.match(line)),
         )
 
     def _run(self, *arguments: str) -> tuple[int, str, tuple[str, ...]]:
-        """In this process, as the command's entry point does it: torch is loaded once for all cases."""
-        told = io.StringIO()
+        """Run a command in this process, by its entry point: torch is loaded once for all cases."""
+        printed = io.StringIO()
         self._errors.seek(0)
         self._errors.truncate()
-        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(self._errors):
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(self._errors):
             code = main(list(arguments))
         lines = [line.strip() for line in self._errors.getvalue().splitlines()]
         found = [match[1] if (match := SAID.match(line)) else line for line in lines if _counts(line)]
-        return code, told.getvalue(), tuple(line for line in found if not PASSED.match(line))
+        return code, printed.getvalue(), tuple(line for line in found if not PASSED.match(line))
 
 
 def _counts(line: str) -> bool:

@@ -1,5 +1,5 @@
-"""What each made case is, and what a person would expect of it. A file that is not listed is tried as well;
-its row has no verdict."""
+"""The expected outcome of each made case. A file that is not listed is tried as well; its row has no
+verdict."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ the file is damaged where only drawing looks."""
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What one way in did with a case: `result` in a few words, `said` the sentences."""
+    """The outcome of a case by one way in: `result` in a few words, `said` the sentences."""
 
     outcome: str
     result: str = ""

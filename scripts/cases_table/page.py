@@ -31,10 +31,10 @@ class ByPage:
         expect(count.or_(failure).or_(page.locator(TOAST)).first).to_be_visible()
         page.wait_for_timeout(SETTLED)
         result = count.inner_text() if count.count() else ""
-        said = _lines(page, "#upload-notices li", "#upload-notices .failure :is(h2, p)", TOAST)
+        sentences = _lines(page, "#upload-notices li", "#upload-notices .failure :is(h2, p)", TOAST)
         page.get_by_role("button", name="Remove all pictures").click()
         expect(count.or_(failure)).to_have_count(0)
-        return Answer(outcome=USED if result else REFUSED, result=result, said=said)
+        return Answer(outcome=USED if result else REFUSED, result=result, said=sentences)
 
     def lora(self, path: Path) -> Answer:
         with self._window("Gallery") as page:
@@ -69,8 +69,10 @@ class ByPage:
                 page.locator(f"#generate-{name} textarea, #generate-{name} input").first.input_value()
                 for name in names
             )
-            said = _lines(page, "#generate-recalled li", TOAST)
-            return Answer(outcome=USED, result=settings_words(prompt, seed, steps, width, height), said=said)
+            sentences = _lines(page, "#generate-recalled li", TOAST)
+            return Answer(
+                outcome=USED, result=settings_words(prompt, seed, steps, width, height), said=sentences
+            )
 
     @contextmanager
     def _window(self, tab: str) -> Iterator[Page]:

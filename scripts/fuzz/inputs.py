@@ -139,10 +139,10 @@ def lora_files() -> list[bytes]:
     mid = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
     peft = {f"{mid}.lora_A.weight": ("F32", [2, 8]), f"{mid}.lora_B.weight": ("F32", [8, 2])}
     halves = {"w1_a": [8, 2], "w1_b": [2, 8], "w2_a": [8, 2], "w2_b": [2, 8]}
-    told = {"ss_network_dim": "2", "ss_steps": "100", "modelspec.title": "ink", "ss_tag_frequency": "{}"}
+    metadata = {"ss_network_dim": "2", "ss_steps": "100", "modelspec.title": "ink", "ss_tag_frequency": "{}"}
     adapter = json.dumps({"r": 2, "lora_alpha": 8, "rank_pattern": {"to_q": 4}})
     return [
-        packed(kohya, **told),
+        packed(kohya, **metadata),
         packed(kohya | {f"{layer}.alpha": ("F32", [])}, ss_network_args='{"conv_dim": "4"}'),
         packed(peft, lora_adapter_metadata=adapter),
         packed({f"{layer}.hada_{part}": ("BF16", shape) for part, shape in halves.items()}),

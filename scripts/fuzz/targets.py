@@ -1,4 +1,4 @@
-"""What is fuzzed: a name, what happens with an input, and what such inputs look like when they are well."""
+"""Targets of the fuzzing: a name, the function that takes an input, and sound inputs."""
 
 from __future__ import annotations
 
