@@ -19,6 +19,7 @@ from lora_studio.generation.lora_lookup import WantedLora
 from lora_studio.generation.requests.settled_request import BaseValues, Settled, Size, settle, steps_of
 from lora_studio.lora.file.lora_files import LoraHeader
 from lora_studio.request import MAX_SEED, GenerateRequest, LoraUse
+from tests.support.properties import examples
 
 FOUND = BaseValues(name="x", family="sd1", num_inference_steps=25, guidance_scale=7.5)
 LOADED = replace(FOUND, size=(512, 512), sampler="DDIM", step=8)
@@ -126,6 +127,7 @@ REQUESTS = st.fixed_dictionaries(
 )
 
 
+@examples(50)
 @given(REQUESTS, st.tuples(st.integers(1, 4000), st.integers(1, 4000)))
 def test_what_is_settled_stays_settled(values: dict[str, Any], size: Size) -> None:
     library = Names(triggers={"ink": "zw"}, size=size)
@@ -141,6 +143,7 @@ def test_what_is_settled_stays_settled(values: dict[str, Any], size: Size) -> No
     assert all(getattr(whole.request, name) == getattr(asked, name) for name in kept)
 
 
+@examples(50)
 @given(REQUESTS, st.integers(1, 16))
 def test_image_i_is_drawn_by_its_own_request(values: dict[str, Any], count: int) -> None:
     library = Names(triggers={"ink": "zw"}, size=(64, 64))
