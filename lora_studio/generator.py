@@ -94,7 +94,8 @@ class Generator:
             self._pipelines.clear()
 
     def _drop(self) -> None:
-        """After a failure inside the device nothing on it can be trusted: the next request loads afresh."""
+        """Drop all that is loaded: after a failure inside the device nothing on it can be trusted, and the
+        next request loads afresh."""
         self._texts.clear()
         with contextlib.suppress(RuntimeError):  # a lost device can't even free its memory
             self._pipelines.clear()
@@ -163,7 +164,7 @@ class _Run:
         return images
 
     def _origin(self, base: LoadedBase, settled: Settled, image: GenerateRequest) -> Origin:
-        """How this image is made: its prompts with choices made and trigger words in front."""
+        """The image's origin: its prompts with choices made and trigger words in front."""
         prompt, negative_prompt = settled.prompts(image, self._library)
         return Origin(
             request=image,
@@ -281,5 +282,5 @@ def _live_view(settings: Settings) -> Iterator[LiveView]:
 
 
 def _plain_name(found: FoundBase) -> str:
-    """What pictures call the base: hub ids and catalog names as they are, of a path only its end."""
+    """The base's name in pictures: hub ids and catalog names as they are, of a path only its end."""
     return found.name if found.layout == "hub" else PurePath(found.name).name

@@ -1,4 +1,5 @@
-"""What training and generation ask of a base model. Everything else they do is the same for all of them.
+"""The parts of a base model that training and generation ask for, each family's behind the same names;
+everything else both engines do is the same for all families.
 
 Shape letters: b batch, c latent channels, h w latent height and width, n tokens, d text width, e width of the
 pooled text.
@@ -86,14 +87,14 @@ class BaseModel(Protocol):
         those of the residual blocks, too."""
 
     def layer_name(self, part: str, module: str) -> str:
-        """What a LoRA file calls any layer of a part."""
+        """The name in a LoRA file of any layer of a part."""
 
     def pipeline(self, sampler: str = "") -> Any:
         """The diffusers pipeline over these very modules. `sampler` is a catalog name; empty: the base's
         own."""
 
     def metadata(self) -> dict[str, str]:
-        """What a LoRA file says about its base: Kohya's `ss_*` and `modelspec.*` keys."""
+        """A LoRA file's metadata on its base: Kohya's `ss_*` and `modelspec.*` keys."""
 
     def ignored_settings(self, config: TrainConfig) -> list[str]:
         """Sentences on settings that have no effect in this family."""
@@ -113,7 +114,7 @@ class BaseModel(Protocol):
 
 
 class Family(Protocol):
-    """What loads base models of one family. `found` is the one at hand."""
+    """A loader of base models of one family. `found` is the one at hand."""
 
     found: FoundBase
 

@@ -33,12 +33,12 @@ class TokenReading:
         self._marks: list[tuple[list[int], list[int]]] = []
         self._vectors: list[Any] = []
         for word in words:
-            own, mark = word.vectors.get(part), ids(word.name)
-            if own is not None and mark:
+            vectors, mark = word.vectors.get(part), ids(word.name)
+            if vectors is not None and mark:
                 first = sum(map(len, self._vectors)) + 1
                 # A number that stands for nothing keeps a word apart from the next (see `run_at`).
-                self._vectors.append(torch.nn.functional.pad(own, (0, 0, 0, 1)))
-                self._marks.append((mark, [-(first + number) for number in range(len(own))]))
+                self._vectors.append(torch.nn.functional.pad(vectors, (0, 0, 0, 1)))
+                self._marks.append((mark, [-(first + number) for number in range(len(vectors))]))
         self._marks.sort(key=lambda pair: -len(pair[0]))
 
     def __call__(self, text: str) -> list[int]:
@@ -49,26 +49,26 @@ class TokenReading:
         place = 0
         while place < len(tokens):
             fitting = (pair for pair in self._marks if tokens[place : place + len(pair[0])] == pair[0])
-            mark, own = next(fitting, (tokens[place : place + 1], tokens[place : place + 1]))
-            found += own
+            mark, numbers = next(fitting, (tokens[place : place + 1], tokens[place : place + 1]))
+            found += numbers
             place += len(mark)
         return found
 
     @contextlib.contextmanager
     def in_place(self, encoder: Any, ids: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Inside the block the encoder reads the numbers that are given back with the vectors in their
+        """Within the block, let the encoder read the numbers that are given back with the vectors in their
         places."""
         import torch
 
-        own = ids < 0
-        if not bool(own.any()):
+        is_vector = ids < 0
+        if not bool(is_vector.any()):
             yield ids
             return
-        rows = torch.cat(self._vectors).to(ids.device)[-1 - ids[own]]
+        rows = torch.cat(self._vectors).to(ids.device)[-1 - ids[is_vector]]
 
         def replace(_: torch.nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
             changed = output.clone()
-            changed[own] = rows.to(output.dtype)
+            changed[is_vector] = rows.to(output.dtype)
             return changed
 
         handle = encoder.get_input_embeddings().register_forward_hook(replace)
@@ -79,7 +79,7 @@ class TokenReading:
 
 
 def run_at(tokens: Sequence[int], place: int) -> int:
-    """How many vectors of one word begin at a place; 0 where none does."""
+    """The count of one word's vectors that begin at a place; 0 where none does."""
     token = tokens[place]
     if token >= 0 or (place and tokens[place - 1] == token + 1):
         return 0

@@ -30,8 +30,8 @@ class Tokens:
         return self.ids.flatten(0, 1)
 
     def join(self, states: torch.Tensor) -> torch.Tensor:
-        """Of the states [b m, k, d] of all windows: the first start mark, the tokens of all, the last end
-        mark, weighed, [b, n, d]."""
+        """The states [b m, k, d] of all windows as one row: the first start mark, the tokens of all, the last
+        end mark, weighed, [b, n, d]."""
         states = states.unflatten(0, self.ids.shape[:2])
         middle = states[:, :, 1:-1].flatten(1, 2)
         joined = torch.cat([states[:, 0, :1], middle, states[:, -1, -1:]], dim=1)
@@ -54,7 +54,7 @@ def tokenize(
 
 
 def count_tokens(tokenizer: Any, caption: str, *, weighted: bool = False) -> int:
-    """How many tokens a caption has, whatever is read of them."""
+    """The count of a caption's tokens, whatever is read of them."""
     return len(_tokens_of(tokenizer, caption, weighted)[0])
 
 

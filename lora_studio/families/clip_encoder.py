@@ -85,7 +85,7 @@ class ClipEncoder:
         return wanted, unwanted
 
     def count_caption(self, caption: str, *, weighted: bool) -> int:
-        """How many tokens a caption has, whatever is read of them."""
+        """The count of a caption's tokens, whatever is read of them."""
         _, tokenizer, _ = self._encoders()[0]
         return count_tokens(tokenizer, caption, weighted=weighted)
 
@@ -93,7 +93,7 @@ class ClipEncoder:
 def _encode(
     encoder: Any, ids: torch.Tensor, clip_skip: int, *, paired: bool
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Of windows [b, k]: the states [b, k, d] of the layer wanted, and the pooled texts [b, e]."""
+    """The states [b, k, d] of the layer wanted and the pooled texts [b, e], of windows [b, k]."""
     output = encoder(ids.to(encoder.device), output_hidden_states=paired or clip_skip > 1)
     pooled = getattr(output, "text_embeds", None)
     if paired:
@@ -119,5 +119,5 @@ def _weighted(states: torch.Tensor, windows: Sequence[Sequence[tuple[int, float]
 
 
 def _side_by_side(outputs: Sequence[TextOutput]) -> TextOutput:
-    """Of the encoders; the pooled text is the last one's."""
+    """The texts of several encoders as one; the pooled text is the last one's."""
     return TextOutput(states=torch.cat([one.states for one in outputs], dim=-1), pooled=outputs[-1].pooled)

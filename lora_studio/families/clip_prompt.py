@@ -69,7 +69,7 @@ def _parts(text: str) -> list[tuple[str | None, float]]:
 
 
 def _last_comma(window: Window, comma: list[int]) -> int:
-    """Where a full window ends so that what belongs together stays so: after its last comma, if that is
+    """The end of a full window that keeps together what belongs together: after its last comma, if that is
     near."""
     for place in range(WINDOW - 1, WINDOW - BACKTRACK - 1, -1):
         if [window[place][0]] == comma:
@@ -82,8 +82,8 @@ def ids_of(tokenizer: Any) -> Ids:
 
 
 def _folder_ids(folder: Path) -> Ids:
-    own = folder / "tokenizer"
-    return _ids_in(own if own.is_dir() else folder)
+    tokenizer = folder / "tokenizer"
+    return _ids_in(tokenizer if tokenizer.is_dir() else folder)
 
 
 @lru_cache(maxsize=8)

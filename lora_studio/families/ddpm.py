@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 PLAIN = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
-"""What a noise schedule is made of, but for a rescaling afterwards."""
+"""Settings that make a noise schedule, but for a rescaling afterwards."""
 
 
 def noised(
@@ -50,8 +50,8 @@ def plain_alphas(scheduler_config: Mapping[str, Any]) -> torch.Tensor:
     """A base's own schedule, not rescaled, [t]."""
     from diffusers import DDPMScheduler
 
-    own = {key: scheduler_config[key] for key in PLAIN if key in scheduler_config}
-    return DDPMScheduler.from_config(own).alphas_cumprod
+    settings = {key: scheduler_config[key] for key in PLAIN if key in scheduler_config}
+    return DDPMScheduler.from_config(settings).alphas_cumprod
 
 
 def clean(
@@ -89,18 +89,18 @@ class DDPM:
 
     @property
     def times(self) -> int:
-        """How many timesteps there are; the last is nearly pure noise."""
+        """The count of timesteps; the last is nearly pure noise."""
         return len(self.alphas)
 
     def to(self, device: str) -> None:
         self.alphas = self.alphas.to(device)
 
     def add_noise(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-        """What the denoiser sees, [b, c, h, w]; `timesteps` are [b]."""
+        """The latents that the denoiser sees, [b, c, h, w]; `timesteps` are [b]."""
         return noised(self.alphas, latents, noise, timesteps)
 
     def target(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-        """What the denoiser should answer, [b, c, h, w]."""
+        """The answer that the denoiser should give, [b, c, h, w]."""
         return velocity(self.alphas, latents, noise, timesteps) if self.predicts_velocity else noise
 
     def sigmas(self, timesteps: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""From noise to latents: the one loop that generation and the previews of a training share.
+"""The one loop from noise to latents that generation and the previews of a training share.
 
 The samplers are diffusers' schedulers. Legend: b pictures, c latent channels, h w latent height and width.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lora_studio.families.base import BaseModel
 
 LEAST_ALPHA = 1e-4
-"""So that a guess at pure noise divides by no zero."""
+"""The least signal that a guess at pure noise is divided by, so that nothing is divided by zero."""
 
 Keep = Callable[[torch.Tensor, int], torch.Tensor]
 """Latents after a number of steps, with what a mask keeps put back."""
@@ -64,7 +64,8 @@ class Sampler:
         return len(self.times)
 
     def start(self, noise: torch.Tensor, latents: torch.Tensor | None = None) -> torch.Tensor:
-        """What the first step takes: pure noise, or `latents` with as much of it as belongs there."""
+        """The latents that the first step takes: pure noise, or `latents` with as much of it as belongs
+        there."""
         if self.is_partial and latents is not None:
             return self.noised(latents, noise)
         start: torch.Tensor = noise * self.scheduler.init_noise_sigma
@@ -79,7 +80,7 @@ class Sampler:
         return noisy
 
     def scaled(self, latents: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-        """As the denoiser takes them at this time."""
+        """Latents as the denoiser takes them at this time."""
         seen: torch.Tensor = self.scheduler.scale_model_input(latents, time)
         return seen
 
@@ -88,8 +89,8 @@ class Sampler:
     ) -> torch.Tensor:
         """The latents one step on. Those samplers that add noise draw it from `generator`."""
         options = {"generator": generator, "eta": 0.0}
-        known = {name: value for name, value in options.items() if name in self._options}
-        after: torch.Tensor = self.scheduler.step(answer, time, latents, **known, return_dict=False)[0]
+        accepted = {name: value for name, value in options.items() if name in self._options}
+        after: torch.Tensor = self.scheduler.step(answer, time, latents, **accepted, return_dict=False)[0]
         return after
 
     def guess(self, seen: torch.Tensor, answer: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
@@ -110,8 +111,8 @@ class Guidance:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """Where a pass is after `number` calls of the denoiser: its `latents` [1, c, h, w], and a `guess` at the
-    clean ones, only computed when asked for."""
+    """A pass after `number` calls of the denoiser: its `latents` [1, c, h, w], and a `guess` at the clean
+    ones, only computed when asked for."""
 
     number: int
     latents: torch.Tensor

@@ -16,10 +16,10 @@ NOISE = (
     *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"),
     *("prediction_type", "rescale_betas_zero_snr", "clip_sample", "steps_offset"),
 )
-"""What describes the noise that the base was trained with; diffusers' pipelines insist on the last two."""
+"""Settings for the noise that the base was trained with; diffusers' pipelines insist on the last two."""
 SPACING = ("timestep_spacing", "set_alpha_to_one")
-"""Where the steps lie. The base's own values suit the samplers that walk the training steps one by one; the
-others (k-diffusion's) keep the spacing that people know them with."""
+"""Settings for where the steps lie. The base's own values suit the samplers that walk the training steps one
+by one; the others (k-diffusion's) keep the spacing that people know them with."""
 WALKERS = ("DDIMScheduler", "PNDMScheduler", "LCMScheduler")
 SIGMAS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
 """Spacings that a sampler's name tells; a base that has one by itself keeps it under that name only."""
@@ -46,13 +46,13 @@ def build_scheduler(name: str, config: Mapping[str, Any]) -> Any:
             f"There is no sampler called {name!r}.", f"Choose one of: {', '.join(SAMPLERS)}.", field="sampler"
         )
     scheduler_class = getattr(diffusers, sampler.scheduler)
-    known = inspect.signature(scheduler_class.__init__).parameters
+    parameters = inspect.signature(scheduler_class.__init__).parameters
     if config.get("_class_name") == sampler.scheduler:
-        plain = {key: False for key in SIGMAS if key in known}
+        plain = {key: False for key in SIGMAS if key in parameters}
         return scheduler_class.from_config({**config, **plain, **sampler.options})
     names = (*NOISE, *SPACING) if sampler.scheduler in WALKERS else NOISE
-    kept = {key: config[key] for key in names if key in config and key in known}
-    if "clip_sample" in known:  # meant for pixels; a base whose own scheduler can't do it doesn't say no
+    kept = {key: config[key] for key in names if key in config and key in parameters}
+    if "clip_sample" in parameters:  # meant for pixels; a base whose own scheduler can't do it doesn't say no
         kept.setdefault("clip_sample", False)
     return scheduler_class.from_config({**kept, **sampler.options})
 

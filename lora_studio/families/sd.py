@@ -47,7 +47,7 @@ class StableDiffusionModel:
     reload: Callable[[], StableDiffusionModel] | None = None
 
     without: ClassVar[Mapping[str, Any]] = NO_CHECKER
-    """What diffusers' pipeline is told to leave out."""
+    """Parts that diffusers' pipeline is told to leave out."""
     vae_overflows: ClassVar[bool] = False
 
     @cached_property
@@ -144,9 +144,11 @@ class StableDiffusionModel:
         import diffusers
 
         config = self.process.config
-        own = config.get("_class_name", "DDIMScheduler")
+        class_name = config.get("_class_name", "DDIMScheduler")
         scheduler = (
-            build_scheduler(sampler, config) if sampler else getattr(diffusers, own).from_config(config)
+            build_scheduler(sampler, config)
+            if sampler
+            else getattr(diffusers, class_name).from_config(config)
         )
         pipeline = self.pipeline_class()(
             tokenizer=self.tokenizer,
@@ -185,13 +187,13 @@ class StableDiffusionModel:
         return []
 
     def _own_components(self) -> dict[str, Any]:
-        """What this family's pipeline has beside the usual parts."""
+        """The parts of this family's pipeline beside the usual ones."""
         return {}
 
     def _added_conditions(
         self, noisy: torch.Tensor, text: TextOutput, sizes: torch.Tensor | None
     ) -> dict[str, torch.Tensor] | None:
-        """What this family's denoiser is told beside time and text."""
+        """The conditions of this family's denoiser beside time and text."""
         return None
 
     def _embedded(self, guidance: float | None, noisy: torch.Tensor) -> torch.Tensor | None:
@@ -245,7 +247,7 @@ class StableDiffusion:
         return loaded
 
     def _marked(self) -> dict[str, Any]:
-        """What a checkpoint's marks say of its scheduler, which its configuration doesn't know."""
+        """Settings of the scheduler by a checkpoint's marks, which its configuration doesn't know."""
         facts = self.found.facts
         if not facts.marked:
             return {}

@@ -29,6 +29,6 @@ class TextOutput:
         )
 
     def to(self, where: str | torch.device | torch.dtype) -> TextOutput:
-        """On another device, or in another number format."""
+        """The output on another device, or in another number format."""
         pooled = None if self.pooled is None else self.pooled.to(where)
         return TextOutput(states=self.states.to(where), pooled=pooled)

@@ -59,7 +59,7 @@ class Codec:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes; its weights may rest elsewhere."""
+        """The device that computes; the weights may rest elsewhere."""
         device: torch.device = get_module_execution_device(self.vae)
         return device
 
@@ -74,8 +74,9 @@ class Codec:
         return height // self.step, width // self.step
 
     def encode(self, pixels: torch.Tensor, *, quick: bool = False) -> Moments:
-        """Of pixels [b, 3, H, W] in -1..1, sides multiples of `step`; neither shifted nor scaled. `quick`: on
-        a CPU in another memory layout, which takes a third less time and changes the last bits."""
+        """The moments of pixels [b, 3, H, W] in -1..1, sides multiples of `step`; neither shifted nor scaled.
+        `quick`: on a CPU in another memory layout, which takes a third less time and changes the last
+        bits."""
         if quick:
             self._originals += to_channels_last(self.vae.encoder)
         with self._as_exact_as_needed():
@@ -90,7 +91,7 @@ class Codec:
         return found
 
     def decode_exactly(self, latents: torch.Tensor) -> torch.Tensor:
-        """The same, computed in 32 bit whatever the autoencoder's own format is."""
+        """Pixels as `decode` gives them, computed in 32 bit whatever the autoencoder's own format is."""
         with self._in_32_bit():
             return self.decode(latents)
 
@@ -111,7 +112,7 @@ class Codec:
         return pixels
 
     def to_picture(self, pixels: torch.Tensor) -> Image.Image:
-        """Of pixels [1, 3, H, W] in 0..1."""
+        """The picture of pixels [1, 3, H, W] in 0..1."""
         picture: Image.Image = self.processor.numpy_to_pil(self.processor.pt_to_numpy(pixels))[0]
         return picture
 
@@ -127,7 +128,7 @@ class Codec:
         free_model(self.vae)
 
     def encoding_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """By name: what the moments depend on."""
+        """Weights by name that the moments depend on."""
         for name, weight in sorted(self.vae.state_dict().items()):
             if not name.startswith(DECODER):
                 yield name, weight
@@ -152,8 +153,7 @@ class Codec:
         return found
 
     def _centre(self, like: torch.Tensor) -> tuple[torch.Tensor | float, torch.Tensor | float] | None:
-        """What latents are moved by, and the deviation that they are divided by; None where there is
-        neither."""
+        """The shift of latents and the deviation they are divided by; None where there is neither."""
         config = self.vae.config
         shift, mean, std = (
             getattr(config, name, None) for name in ("shift_factor", "latents_mean", "latents_std")
@@ -165,7 +165,7 @@ class Codec:
 
     @contextmanager
     def _as_exact_as_needed(self) -> Iterator[None]:
-        """In the autoencoder's own number format, also where the rest is under autocast."""
+        """Compute in the autoencoder's own number format, also where the rest is under autocast."""
         with torch.autocast(self.device.type, enabled=False):
             if not (self._overflows and self.vae.config.force_upcast and self.dtype == torch.float16):
                 yield
@@ -175,9 +175,9 @@ class Codec:
 
     @contextmanager
     def _in_32_bit(self) -> Iterator[None]:
-        own = self.dtype
+        dtype = self.dtype
         self.vae.to(dtype=torch.float32)
         try:
             yield
         finally:
-            self.vae.to(dtype=own)
+            self.vae.to(dtype=dtype)

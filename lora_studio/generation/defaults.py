@@ -1,4 +1,5 @@
-"""What a base brings to a request that leaves it open: from the catalog, and from the base itself."""
+"""Values that a base brings to a request that leaves them open: from the catalog, and from the base
+itself."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ LEAST_STEP = 8
 
 
 def values_of(found: FoundBase) -> BaseValues:
-    """What is known before it is loaded."""
+    """The values known before the base is loaded."""
     traits, entry = found.traits, found.entry
     return BaseValues(
         name=found.name,
@@ -34,12 +35,12 @@ def values_of(found: FoundBase) -> BaseValues:
 
 def loaded_values(base: LoadedBase) -> BaseValues:
     """All of it."""
-    known, own = values_of(base.found), base.model.process.config
-    pale = own.get("rescale_betas_zero_snr")
+    values, config = values_of(base.found), base.model.process.config
+    pale = config.get("rescale_betas_zero_snr")
     return replace(
-        known,
+        values,
         size=native_size(base.found, base.model),
-        sampler=usual_sampler(base.found, own),
+        sampler=usual_sampler(base.found, config),
         step=size_step(base.found, base.model),
         washing_out=frozenset(name for name in SAMPLERS if not keeps_zero_snr(name)) if pale else frozenset(),
         rescales=True,

@@ -47,7 +47,7 @@ class ImageJob:
 
 @dataclass(frozen=True, kw_only=True)
 class ProgressReporter:
-    """Who looks on: `should_stop` is asked after each step and between passes; `note` hears a sentence."""
+    """An onlooker: `should_stop` is asked after each step and between passes; `note` hears a sentence."""
 
     on_step: OnStep
     should_stop: ShouldStop
@@ -73,7 +73,8 @@ class _Stopped(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class _Known:
-    """What a mask leaves as it is: its latents, the noise they begin with, and `mask`, 1 where redrawn."""
+    """The part of a picture that a mask leaves as it is: its latents, the noise they begin with, and `mask`,
+    1 where redrawn."""
 
     latents: torch.Tensor
     noise: torch.Tensor
@@ -82,8 +83,8 @@ class _Known:
     def putting_back(self, sampler: Sampler) -> Keep:
         def keep(latents: torch.Tensor, step: int) -> torch.Tensor:
             """`latents` before step `step`, with the known part as noisy as belongs there."""
-            known = sampler.noised(self.latents, self.noise, step)
-            return ((1 - self.mask) * known + self.mask * latents).to(latents.dtype)
+            noisy = sampler.noised(self.latents, self.noise, step)
+            return ((1 - self.mask) * noisy + self.mask * latents).to(latents.dtype)
 
         return keep
 
@@ -106,14 +107,14 @@ class _Drawing:
         first = self._first_sampler()
         second = self._second_sampler() if has_second_pass(self._request) else None
         self._steps = len(first) + (len(second) if second else 0)
-        latents, known = self._start(first)
+        latents, kept = self._start(first)
         if second is None:
-            drawn = self._codec.to_picture(self._pass(first, latents, known))
+            drawn = self._codec.to_picture(self._pass(first, latents, kept))
             return self._order.source.finish(drawn) if self._order.source else drawn
         if self._request.hires_upscaler == "latent":
-            clean = self._larger_latents(self._pass(first, latents, known, decode=False))
+            clean = self._larger_latents(self._pass(first, latents, kept, decode=False))
         else:
-            clean = self._larger_picture(self._pass(first, latents, known))
+            clean = self._larger_picture(self._pass(first, latents, kept))
         self._size = self._order.hires
         self._stop_if_asked()
         noisy = second.start(self._draw_noise(clean.shape), clean)
@@ -139,7 +140,7 @@ class _Drawing:
         return Sampler.of(self._model.process, name, steps, skip=skip, device=self._device)
 
     def _start(self, sampler: Sampler) -> tuple[torch.Tensor, _Known | None]:
-        """Where the first pass begins, and what a mask keeps of the source."""
+        """The latents of the first pass's beginning, and the part of the source that a mask keeps."""
         source = self._order.source
         if source is None:
             shape = (1, self._codec.channels, *self._codec.latents_size(*self._size))
@@ -149,15 +150,15 @@ class _Drawing:
         if mask is not None:  # as in diffusers; the layout decides over the last bits of what comes of it
             clean = clean.contiguous()
         noise = self._draw_noise(clean.shape)
-        known = None if mask is None else _Known(latents=clean, noise=noise, mask=mask.to(clean))
-        return sampler.start(noise, clean), known
+        kept = None if mask is None else _Known(latents=clean, noise=noise, mask=mask.to(clean))
+        return sampler.start(noise, clean), kept
 
     def _pass(
-        self, sampler: Sampler, latents: torch.Tensor, known: _Known | None = None, *, decode: bool = True
+        self, sampler: Sampler, latents: torch.Tensor, kept: _Known | None = None, *, decode: bool = True
     ) -> torch.Tensor:
         """Pixels [1, 3, H, W] in 0..1, or the latents."""
         steps_before = self._steps_done
-        keep = None if known is None else known.putting_back(sampler)
+        keep = None if kept is None else kept.putting_back(sampler)
         guidance = Guidance(scale=self._request.guidance_scale or 0.0, rescale=self._request.guidance_rescale)
         with self._errors():
             for step in sample(
@@ -184,7 +185,7 @@ class _Drawing:
         return pixels if _is_finite(pixels) else self._decoded_exactly()
 
     def _decoded_exactly(self) -> torch.Tensor:
-        """For an autoencoder that overflows in half precision, as that of SDXL does."""
+        """The pixels in 32 bit, for an autoencoder that overflows in half precision, as that of SDXL does."""
         if self._codec.dtype != torch.float32:
             pixels = self._codec.decode_exactly(self._last)
             if _is_finite(pixels):
@@ -196,7 +197,7 @@ class _Drawing:
         raise _no_numbers(self._request)
 
     def _larger_latents(self, latents: torch.Tensor) -> torch.Tensor:
-        """As A1111's "Latent"."""
+        """Latents enlarged as A1111's "Latent" does."""
         size = self._codec.latents_size(*self._order.hires)
         return torch.nn.functional.interpolate(latents, size, mode="bilinear")
 

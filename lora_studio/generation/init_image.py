@@ -1,4 +1,4 @@
-"""What a picture is redrawn from: all of it, or what a mask leaves free."""
+"""The picture that is redrawn: all of it, or the part a mask leaves free."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _some(mask: Image.Image) -> Image.Image:
 
 
 def faded(mask: Image.Image, blur: int) -> Image.Image:
-    """As A1111 fades it: `blur` is the standard deviation in pixels."""
+    """A mask with faded edges as in A1111: `blur` is the standard deviation in pixels."""
     return mask.filter(ImageFilter.GaussianBlur(blur)) if blur else mask
 
 

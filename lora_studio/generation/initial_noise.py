@@ -26,7 +26,7 @@ class InitialNoise:
         self._second = torch.Generator().manual_seed(request.variation_seed or 0)
 
     def draw(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
-        """Of `shape`, on the CPU."""
+        """Noise of `shape`, on the CPU."""
         noise = torch.randn(shape, generator=self.generator, dtype=dtype)
         if not self._strength:
             return noise

@@ -23,11 +23,11 @@ log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN = 0.33
 LARGEST_SHARE = 0.02
-"""Of the time that a picture takes."""
+"""Share of a picture's time that its live view may take."""
 LONGEST_SIDE = 256
 EXAMPLES = 6
 EXAMPLE_SIDE = 8
-"""In latents."""
+"""Side of an example in latents."""
 STALE_SECONDS = 3600
 
 
@@ -40,7 +40,7 @@ class LiveView:
         self._between = seconds_between
         self._next = time.monotonic() + seconds_between
         self.failed = ""
-        """Why there are no more looks; empty while there are."""
+        """The reason why there are no more looks; empty while there are."""
 
     @property
     def is_due(self) -> bool:

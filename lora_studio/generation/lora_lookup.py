@@ -97,7 +97,7 @@ def find_loras(uses: Iterable[LoraUse], folder: Path) -> list[WantedLora]:
 
 
 def check_family(lora: WantedLora, base: NamedFamily) -> None:
-    """Raises FamilyMismatch where both sides are known to belong to different families."""
+    """Refuse a LoRA of another family than the base's, where both are known. Raises FamilyMismatch."""
     theirs, ours = lora.header.family, base.family
     if theirs and ours and theirs != ours:
         title = family_title(theirs)
@@ -132,8 +132,8 @@ def check_fit(lora: WantedLora, layers: Mapping[str, Any], base: str) -> Fit:
 def say_of(lora: WantedLora, left: Iterable[LeftOut]) -> str:
     """A sentence on what of the file is not used; empty when all is."""
     values = sum(math.prod(shape) for _, shape in lora.header.tensors.values())
-    said = say_left_out(left, values)
-    return f"“{lora.title}”: {said}" if said else ""
+    sentence = say_left_out(left, values)
+    return f"“{lora.title}”: {sentence}" if sentence else ""
 
 
 def layers_of(pipe: Any) -> dict[str, Any]:
@@ -154,16 +154,16 @@ def layers_of(pipe: Any) -> dict[str, Any]:
 
 def _file_of(use: LoraUse, folder: Path) -> Path:
     """The file of the LoRA or of the checkpoint that is asked for. Raises StoreError, UnknownFormat."""
-    own = find_file(folder)
+    file = find_file(folder)
     if use.checkpoint is None:
-        return own
+        return file
     files = checkpoint_files(folder)
     if use.checkpoint in files:
         return files[use.checkpoint]
-    facts = own.stat()
-    last = _read_once(own, facts.st_mtime_ns, facts.st_size).steps
+    facts = file.stat()
+    last = _read_once(file, facts.st_mtime_ns, facts.st_size).steps
     if last == use.checkpoint:
-        return own
+        return file
     steps = sorted({*files, *([last] if last else [])})
     there = f"There are: {', '.join(map(str, steps))}." if steps else "It has none; leave the field empty."
     raise StoreError(f"“{use.slug}” has no checkpoint of step {use.checkpoint}.", there)

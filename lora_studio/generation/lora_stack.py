@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lora_studio.lora.network.weights import LayerWeights
 
 KEPT_BYTES = 10**9
-"""What the LoRAs in memory may take, the active ones included, which are never dropped."""
+"""Most bytes of the LoRAs in memory, the active ones included, which are never dropped."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class LoadedLora:
     is_empty: bool = False
 
     def remarks(self, lora: WantedLora) -> Iterator[str]:
-        if said := say_of(lora, self.left_out):
-            yield said
+        if sentence := say_of(lora, self.left_out):
+            yield sentence
         if self.is_empty:
             yield f"“{lora.title}” changes nothing: all its weights are 0. Get or train it again."
 
@@ -70,7 +70,7 @@ class LoraStack:
 
     @property
     def words(self) -> tuple[BundledEmbedding, ...]:
-        """What the active LoRAs bring along for prompts."""
+        """The words for prompts that the active LoRAs bring along."""
         return tuple(word for key in self._active for word in self._loras[key].words)
 
     def apply(self, wanted: Sequence[WantedLora]) -> list[str]:
@@ -145,7 +145,7 @@ class LoraStack:
         self._drop(self._too_many())
 
     def _too_many(self) -> list[str]:
-        """Of the LoRAs that are not active those unused for longest, until the rest fits."""
+        """The longest unused of the LoRAs that are not active, until the rest fits."""
         going: list[str] = []
         taken = self.size_bytes
         for key, lora in self._loras.items():
@@ -184,7 +184,7 @@ def _read_words(lora: WantedLora, words: Mapping[str, Mapping[str, str]]) -> tup
 
 
 def _check_numbers(lora: WantedLora, layers: Mapping[str, LayerWeights]) -> None:
-    """Raises BrokenFile for what is no number."""
+    """Refuse weights that are no numbers. Raises BrokenFile."""
     for layer in layers.values():
         for part, tensor in layer.parts.items():
             exact = tensor.float() if tensor.itemsize == 1 else tensor

@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 DECODING, DENOISING = 5, 24
-"""How often the largest layer's output is in memory at once: four bytes for each channel of the autoencoder's
-last level but one at full size, and each channel of the denoiser's first level at the latent size, for the
-prompt and the negative prompt. On a base model of SD 1.5's size 4 to 6 and 18 were measured."""
+"""Copies of the largest layer's output that are in memory at once: four bytes for each channel of the
+autoencoder's last level but one at full size, and each channel of the denoiser's first level at the latent
+size, for the prompt and the negative prompt. On a base model of SD 1.5's size 4 to 6 and 18 were measured."""
 TILE = 512
 """Pixels of a tile's side in the autoencoder of a base model for 512 pixels."""
 UNLOADED = "Memory is short: the other base models were unloaded."
 
 
 def fit(base: LoadedBase, request: GenerateRequest, emit: Emit) -> None:
-    """Before a request is drawn (width and height filled in; the larger ones of a second pass count): switch
-    on what it takes to fit into the memory that is free now, and off what it doesn't take. What is switched
-    on is told with a Noted. Small requests on large devices change nothing and cost microseconds."""
+    """Switch on what a request (width and height filled in; the larger ones of a second pass count) takes to
+    fit into the memory that is free now, and off what it doesn't take; each saver switched on is told with a
+    Noted. Small requests on large devices change nothing and cost microseconds."""
     pixels = _pixels(request)
     free = find_memory(base.device)[0]
     if _need(base, pixels, ()) > HEADROOM * free and base.make_room():
@@ -57,8 +57,8 @@ def fit(base: LoadedBase, request: GenerateRequest, emit: Emit) -> None:
 
 
 def after_oom(base: LoadedBase, request: GenerateRequest) -> str | None:
-    """After an error for lack of memory: go one rung up and say how in a sentence. None at the top: there is
-    nothing left to try. Later requests of this size or more begin there."""
+    """Go one rung up after an error for lack of memory and say how in a sentence; None at the top, where
+    there is nothing left to try. Later requests of this size or more begin there."""
     free_memory()
     if base.make_room():
         return UNLOADED
@@ -82,10 +82,10 @@ def draw_within(base: LoadedBase, request: GenerateRequest, emit: Emit, draw: Ca
             return draw()
         except OutOfMemory as error:
             failed = (error.message, error.hint)  # the error itself holds the tensors of its frames
-        said = after_oom(base, request)
-        if said is None:
+        sentence = after_oom(base, request)
+        if sentence is None:
             raise OutOfMemory(*failed)
-        emit(Noted(message=said, level="warning"))
+        emit(Noted(message=sentence, level="warning"))
 
 
 def _pixels(request: GenerateRequest) -> int:

@@ -1,5 +1,5 @@
-"""How drawing is made to fit into the memory: what loaded base models may take, and a ladder of ways to need
-less of it, each a little slower than without."""
+"""Memory that drawing may use: the budget of loaded base models, and a ladder of ways to need less of it,
+each a little slower than without."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 GB = 10**9
 SHARES = {"cuda": 0.85, "mps": 0.5, "cpu": 0.5}
-"""Of all memory, what loaded base models may take. The CPU's is also everybody else's."""
+"""Share of all memory that loaded base models may take. The CPU's is also everybody else's."""
 LORA_SHARE, LEAST_FOR_LORAS = 0.05, 256 * 10**6
 HEADROOM = 0.9
-"""Of the free memory, what a picture may be planned with: it comes in pieces."""
+"""Share of the free memory that a picture may be planned with: it comes in pieces."""
 TILES, SLICES, OFFLOAD = "tiles", "slices", "offload"
 LADDERS = {"cuda": (TILES, OFFLOAD), "mps": (SLICES, TILES), "cpu": (TILES,)}
 """Attention in slices only where it is not computed piece by piece anyway: there it would cost memory."""
@@ -73,14 +73,14 @@ class MemorySavers:
 
 
 def budget_bytes(settings: Settings, device: Device) -> int:
-    """What loaded base models may take together."""
+    """Most bytes that loaded base models may take together."""
     if settings.memory_gb is not None:
         return int(settings.memory_gb * GB)
     return int(SHARES[device.kind] * find_memory(device)[1])
 
 
 def lora_bytes(device: Device) -> int:
-    """What the LoRAs of one base model may take, used or kept for a quick way back."""
+    """Most bytes that the LoRAs of one base model may take, used or kept for a quick way back."""
     return max(LEAST_FOR_LORAS, int(LORA_SHARE * find_memory(device)[1]))
 
 

@@ -60,7 +60,7 @@ class LoadedBase:
     make_room: Callable[[], bool]
 
     def rest(self) -> None:
-        """What takes turns on the device leaves it; a pipeline's call does so at its end only."""
+        """Move what takes turns on the device off it; a pipeline's call does so at its end only."""
         self.pipe.maybe_free_model_hooks()
 
 
@@ -222,5 +222,5 @@ def _dtypes() -> Mapping[str, torch.dtype]:
 
 
 def _identity(found: FoundBase) -> Identity:
-    """Where the base is and in what state: a base whose files have changed is another one."""
+    """The place and state of the base: a base whose files have changed is another one."""
     return found.path_or_id, file_states(found)

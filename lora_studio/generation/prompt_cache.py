@@ -17,7 +17,7 @@ KEPT = 32
 
 
 class EncodedTexts:
-    """What one base's text encoders made of the latest prompts; those of another take their place."""
+    """Outputs of one base's text encoders for the latest prompts; those of another take their place."""
 
     def __init__(self, *, kept: int = KEPT) -> None:
         self._kept = kept
@@ -37,8 +37,8 @@ class EncodedTexts:
         loras: Sequence[WantedLora],
         words: Sequence[BundledEmbedding] = (),
     ) -> tuple[TextOutput, TextOutput]:
-        """As `ClipEncoder.encode_prompts`, with `loras` on the base: they may change its text encoders, and
-        `words` are theirs. Raises OutOfMemory."""
+        """The output of `ClipEncoder.encode_prompts` with `loras` on the base: they may change its text
+        encoders, and `words` are theirs. Raises OutOfMemory."""
         if self._model() is not model:
             self._found.clear()
             self._model = weakref.ref(model)

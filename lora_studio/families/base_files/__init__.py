@@ -1,1 +1,1 @@
-"""Where a base model lies and what its files say, found without torch."""
+"""The place of a base model and the facts in its files, found without torch."""

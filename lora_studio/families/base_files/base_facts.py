@@ -1,5 +1,4 @@
-"""What a base model says of itself in its configuration or in the table of its file, read without its
-weights."""
+"""Facts of a base model from its configuration or the table of its file, read without its weights."""
 
 from __future__ import annotations
 
@@ -28,7 +27,8 @@ spread."""
 CONFIGS = ("unet/config.json", "vae/config.json", "scheduler/scheduler_config.json")
 
 ReadJson = Callable[[str], Mapping[str, Any]]
-"""From a file's path in a diffusers repository to what it holds; empty when it isn't there."""
+"""A reader from a file's path in a diffusers repository to the object in it; empty when there is no such
+file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +55,17 @@ class BaseFacts:
         if not (self.marked and self.predicts_velocity):
             return ""
         noise = " and a noise schedule that ends in nothing but noise" if self.zero_snr else ""
-        said = f"The checkpoint {name} says that it is made for v-prediction{noise}"
+        statement = f"The checkpoint {name} says that it is made for v-prediction{noise}"
         if chosen is False:
-            return f"{said}, but v_parameterization is off: it is trained as if it predicted the noise."
-        return f"{said}: it is trained and its previews are drawn that way."
+            return f"{statement}, but v_parameterization is off: it is trained as if it predicted the noise."
+        return f"{statement}: it is trained and its previews are drawn that way."
 
 
 NOTHING_SAID = BaseFacts()
 
 
 def facts_of_configs(read: ReadJson) -> BaseFacts:
-    """Of a base in diffusers' layout."""
+    """The facts of a base in diffusers' layout."""
     unet, vae, scheduler = (read(name) for name in CONFIGS)
     levels = vae.get("block_out_channels")
     step = 2 ** (len(levels) - 1) if isinstance(levels, list) and 1 <= len(levels) <= MOST_LEVELS else 8
@@ -79,8 +79,8 @@ def facts_of_configs(read: ReadJson) -> BaseFacts:
 
 
 def facts_of_file(file: Path, family: str, tensors: Tensors) -> BaseFacts:
-    """Of a checkpoint. Its marks go before the configuration in a folder of its name beside it, which goes
-    before what its weights suggest."""
+    """The facts of a checkpoint. Its marks go before the configuration in a folder of its name beside it,
+    which goes before what its weights suggest."""
     beside = facts_of_configs(lambda name: read_config(file.with_suffix("") / name))
     if family == SDXL and (V_MARK in tensors or any(mark in tensors for mark in EDM_MARKS)):
         return BaseFacts(
@@ -94,8 +94,8 @@ def facts_of_file(file: Path, family: str, tensors: Tensors) -> BaseFacts:
     spread = _spread(file) if family == SD2 and SD2_NORM in tensors and not beside.prediction_type else None
     if spread is None:
         return beside
-    said, native = (V_PREDICTION, 768) if spread > SD2_SPREAD else ("epsilon", 512)
-    return replace(beside, native_size=beside.native_size or native, prediction_type=said, marked=True)
+    prediction, native = (V_PREDICTION, 768) if spread > SD2_SPREAD else ("epsilon", 512)
+    return replace(beside, native_size=beside.native_size or native, prediction_type=prediction, marked=True)
 
 
 def read_config(path: Path) -> Mapping[str, Any]:

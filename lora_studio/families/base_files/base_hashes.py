@@ -28,11 +28,11 @@ def base_hashes(found: FoundBase, settings: Settings | None = None) -> Hashes:
     file, memory = Path(found.path_or_id).resolve(), settings.cache / FILE
     facts = file.stat()
     state = f"{file}|{facts.st_size}|{facts.st_mtime_ns}"
-    known = _read(memory)
-    if state not in known:
-        known = {**_read(memory), state: _hash(file)}
-        _write(memory, dict(list(known.items())[-REMEMBERED:]))
-    return known[state]
+    remembered = _read(memory)
+    if state not in remembered:
+        remembered = {**_read(memory), state: _hash(file)}
+        _write(memory, dict(list(remembered.items())[-REMEMBERED:]))
+    return remembered[state]
 
 
 def _hash(file: Path) -> Hashes:
@@ -43,10 +43,12 @@ def _hash(file: Path) -> Hashes:
 
 
 def _read(memory: Path) -> dict[str, Hashes]:
-    """What is remembered; a damaged file counts as empty."""
+    """The remembered hashes; a damaged file counts as empty."""
     try:
-        known = json.loads(memory.read_text(encoding="utf-8"))
-        return {str(state): {str(k): str(v) for k, v in hashes.items()} for state, hashes in known.items()}
+        remembered = json.loads(memory.read_text(encoding="utf-8"))
+        return {
+            str(state): {str(k): str(v) for k, v in hashes.items()} for state, hashes in remembered.items()
+        }
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError, RecursionError):
@@ -54,9 +56,9 @@ def _read(memory: Path) -> dict[str, Hashes]:
         return {}
 
 
-def _write(memory: Path, known: dict[str, Hashes]) -> None:
+def _write(memory: Path, remembered: dict[str, Hashes]) -> None:
     """Failing to remember is no reason to fail."""
     try:
-        write_atomically(memory, json.dumps(known, indent=1))
+        write_atomically(memory, json.dumps(remembered, indent=1))
     except OSError as error:
         log.warning("%s can't be written: %s", memory.name, error)

@@ -30,8 +30,8 @@ class FoundBase:
             return self.entry
         facts = self.facts
         title = Path(self.path_or_id).name if self.layout != "hub" else self.path_or_id
-        own = {"native_size": facts.native_size, "step": facts.step}
-        return base_of_family(self.family, name=self.name, title=title, **own)
+        measures = {"native_size": facts.native_size, "step": facts.step}
+        return base_of_family(self.family, name=self.name, title=title, **measures)
 
     @property
     def predicts_velocity(self) -> bool:

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 INDEX = "model_index.json"
 HALF = "fp16"
-"""What the hub calls the files in half precision."""
+"""The hub's name for files in half precision."""
 LEFT_OUT = {"safety_checker", "feature_extractor", "image_encoder"}
 """Parts that no picture here is drawn with."""
 WEIGHTS = ("diffusion_pytorch_model", "model", "pytorch_model")
@@ -82,7 +82,7 @@ def must_fetch(found: FoundBase) -> bool:
 
 
 def fetch_base(found: FoundBase, emit: Emit, should_stop: ShouldStop) -> bool:
-    """As `fetch`, for a base that may lie anywhere; False when stopped."""
+    """Do `fetch` for a base that may lie anywhere; False when stopped."""
     return found.layout != "hub" or fetch(found.path_or_id, emit, should_stop) is not None
 
 
@@ -93,8 +93,8 @@ def variant_of(folder: Path) -> str | None:
 
 
 def needed_files(index: Mapping[str, Any], sizes: Mapping[str, int]) -> list[str]:
-    """Of a repository's files, those that drawing needs, small ones first: of the weights, half precision
-    where all parts have it (half the download, and LoRAs don't see the difference)."""
+    """The files of a repository that drawing needs, small ones first: of the weights, half precision where
+    all parts have it (half the download, and LoRAs don't see the difference)."""
     parts = _parts(index)
     heavy = [part for part in parts if _has_weights(part)]
     complete = {variant: all(_weights(part, variant, sizes) for part in heavy) for variant in (HALF, "")}
@@ -157,11 +157,11 @@ class _Download:
         """False when stopped."""
         worker = threading.Thread(target=self._work, name=f"download {self._hub_id}", daemon=True)
         worker.start()
-        said, begun = -1, time.monotonic()
+        reported, begun = -1, time.monotonic()
         while worker.is_alive():
             worker.join(SHOWN_EVERY)
-            if self._done != said and self._total:
-                said = self._done
+            if self._done != reported and self._total:
+                reported = self._done
                 self._say(begun)
             if worker.is_alive() and self._should_stop():
                 self._cancelled.set()
@@ -207,9 +207,9 @@ class _Download:
             hf_hub_download(self._hub_id, name, tqdm_class=_bar(self._count))
             self._done = before + sizes[name]
 
-    def _count(self, more: int) -> None:
+    def _count(self, size: int) -> None:
         """Takes note of `more` bytes. Raises _Cancelled when nobody waits any more."""
-        self._done = min(self._done + more, self._total)
+        self._done = min(self._done + size, self._total)
         if self._cancelled.is_set():
             raise _Cancelled
 

@@ -1,4 +1,4 @@
-"""Where a base model is and which family it belongs to, found without loading it (and without torch)."""
+"""The place of a base model and its family, found without loading it (and without torch)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ TEXT_KEY = re.compile(r"model\.diffusion_model\..*\.attn2\.to_k\.weight")
 PIPELINES = {"StableDiffusionPipeline": "", "StableDiffusionXLPipeline": SDXL}
 """diffusers' pipeline classes and the family of each, empty where the width of the text tells it."""
 TEXT_ENCODERS = {"cond_stage_model.": "", "conditioner.embedders.1.": SDXL}
-"""How the keys of a checkpoint's text encoder begin, and the same."""
+"""Beginnings of the keys of a checkpoint's text encoder and the family of each, empty where the width of the
+text tells it."""
 
 FileStates = frozenset[tuple[str, int, int]]
 """Name, time of the last change in nanoseconds and size of each file."""
@@ -83,14 +84,15 @@ def find_base(name: str, settings: Settings | None = None) -> FoundBase:
 
 
 def known_base(name: str, settings: Settings | None = None) -> FoundBase:
-    """As `find_base`, and a hub id that was never fetched is asked for its small files, so that its defaults
-    are known. Raises ModelFileError and its kin."""
+    """The base that `find_base` finds; a hub id that was never fetched is asked for its small files, so that
+    its defaults are known. Raises ModelFileError and its kin."""
     found = find_base(name, settings)
     return found if found.family else ask_hub(found)
 
 
 def _places(name: str, settings: Settings) -> list[Path]:
-    """Where something of this name may lie. A catalog name never means a folder in the working directory."""
+    """The places where something of this name may lie. A catalog name never means a folder in the working
+    directory."""
     bases = settings.bases
     local = [bases / name, bases / f"{name}.safetensors", bases / name.split("/")[-1]]
     places = local if name in BASES else [Path(os.path.expanduser(name)), *local]
@@ -98,7 +100,7 @@ def _places(name: str, settings: Settings) -> list[Path]:
 
 
 def _is_there(path: Path) -> bool:
-    """Also for what can't be a path, such as a name that is too long."""
+    """Whether a path exists; False also for what can't be a path, such as a name that is too long."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -106,7 +108,7 @@ def _is_there(path: Path) -> bool:
 
 
 def file_states(found: FoundBase) -> FileStates:
-    """In what state a base's files are: after one of them has changed it is another. Of a hub id nothing."""
+    """The states of a base's files, which differ after one of them has changed; empty for a hub id."""
     place = Path(found.path_or_id)
     files = [place] if found.layout == "file" else []
     if found.layout == "folder":
@@ -115,7 +117,7 @@ def file_states(found: FoundBase) -> FileStates:
 
 
 def ask_hub(found: FoundBase) -> FoundBase:
-    """The same base with its family, from the first small file of its repository. Raises ModelFileError,
+    """The found base with its family, from the first small file of its repository. Raises ModelFileError,
     FamilyMismatch."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
@@ -144,7 +146,7 @@ def _found_folder(name: str, folder: Path, entry: Base | None) -> FoundBase:
 
 
 def _sampleable(facts: BaseFacts, place: Path | str) -> BaseFacts:
-    """Raises FamilyMismatch for what nothing here can sample."""
+    """The base, unless nothing here can sample it. Raises FamilyMismatch."""
     if facts.edm:
         raise FamilyMismatch(
             f"The base model {Path(place).name} is trained in the EDM way, as Playground v2.5: that can't be "
@@ -156,7 +158,8 @@ def _sampleable(facts: BaseFacts, place: Path | str) -> BaseFacts:
 
 
 def _family_of(index: Mapping[str, Any], unet: Path, place: Path | str) -> str:
-    """Of a diffusers repository, by its index and its denoiser's configuration. Raises FamilyMismatch."""
+    """The family of a diffusers repository, by its index and its denoiser's configuration. Raises
+    FamilyMismatch."""
     kind = str(index.get("_class_name", "model of unknown kind"))
     if kind not in PIPELINES:
         raise FamilyMismatch(

@@ -1,1 +1,1 @@
-"""How a base model's weights come into memory and lie there."""
+"""Loading of a base model's weights, and their formats in memory."""

@@ -21,7 +21,7 @@ EXACT = ("conv_in", "conv_out", "time_embedding", "time_emb_proj", "add_embeddin
 
 
 class _Scaled(torch.nn.Module):
-    """What a weight is computed as: its 8 bits times the scales of its output channels, [o, 1, ...]."""
+    """A weight computed as its 8 bits times the scales of its output channels, [o, 1, ...]."""
 
     scale: torch.Tensor
 

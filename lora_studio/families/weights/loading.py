@@ -146,7 +146,7 @@ def weight_files(found: FoundBase) -> list[Path]:
 
 
 def count_weights(files: Iterable[Path]) -> int:
-    """How many numbers the files hold; a damaged one counts as empty."""
+    """The count of numbers in the files; a damaged file counts as empty."""
     count = 0
     for file in files:
         with contextlib.suppress(ModelFileError):

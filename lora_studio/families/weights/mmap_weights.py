@@ -56,7 +56,7 @@ def _span(line: str) -> tuple[int, int]:
 
 
 def _is_weights(line: str) -> bool:
-    """Also those of the hub's cache, whose real names are hashes."""
+    """Whether a path names a file of weights, also one of the hub's cache, whose real names are hashes."""
     path = line.split(maxsplit=5)[5:]
     return bool(path) and (path[0].endswith(".safetensors") or "/blobs/" in path[0])
 

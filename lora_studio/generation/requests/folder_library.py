@@ -1,4 +1,4 @@
-"""Where the names in a request lead on this machine: LoRAs, pictures to redraw and wildcards in their
+"""The library of a request's names on this machine: LoRAs, pictures to redraw and wildcards in their
 folders."""
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ from lora_studio.prompts.expand import prepare, tag_remarks, unread, with_trigge
 from lora_studio.request import MAX_SEED, MOST_DRAWN, GenerateRequest, LoraUse
 
 LEAST_SIDE, MOST_SIDE = 32, 2048
-"""Those of a request; the larger one is what a picture to redraw is scaled down to where no size is given."""
+"""Least and most pixels of a request's sides; a picture to redraw is scaled down to the larger where no size
+is given."""
 MOST_HIRES_SIDE = 4096
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -30,10 +31,10 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class BaseValues:
-    """What a base brings to a request. `size` is what it was made for and `sampler` its own; both are empty
-    where only loading it tells. `step`, None before it is loaded, are the pixels that the sides of a picture
-    must be multiples of. With a sampler of `washing_out` colours come out pale, since the base is trained
-    with zero terminal SNR; `rescales`: its pipeline knows a guidance rescale."""
+    """Values that a base brings to a request. `size` is what it was made for and `sampler` its own; both are
+    empty where only loading it tells. `step`, None before it is loaded, are the pixels that the sides of a
+    picture must be multiples of. With a sampler of `washing_out` colours come out pale, since the base is
+    trained with zero terminal SNR; `rescales`: its pipeline knows a guidance rescale."""
 
     name: str
     family: str
@@ -47,18 +48,19 @@ class BaseValues:
 
 
 class Library(Protocol):
-    """Where the names in a request lead."""
+    """A library of the LoRAs and pictures that a request names."""
 
     def slug_of(self, name: str) -> str:
-        """Of the LoRA that a tag calls by its slug or title. Raises StoreError."""
+        """The slug of the LoRA that a tag calls by its slug or title. Raises StoreError."""
         ...
 
     def loras(self, uses: Sequence[LoraUse]) -> list[WantedLora]:
-        """Raises StoreError, ConfigError, BrokenFile, UnknownFormat."""
+        """The LoRAs of a request with their files. Raises StoreError, ConfigError, BrokenFile,
+        UnknownFormat."""
         ...
 
     def picture_size(self, request: GenerateRequest) -> Size | None:
-        """Of the picture to redraw; None without one. Raises ConfigError, StoreError."""
+        """The size of the picture to redraw; None without one. Raises ConfigError, StoreError."""
         ...
 
     def chosen(self, text: str, seed: int) -> str:
@@ -93,7 +95,7 @@ class Settled:
 
     @property
     def hires_size(self) -> Size:
-        """What the second pass draws, where there is one."""
+        """The size of the second pass, where there is one."""
         step = self.base.step if self.base and self.base.step else 1
         return _hires_size(self.request, step)
 
@@ -147,8 +149,8 @@ def _with_size(request: GenerateRequest, base: BaseValues, source: Size | None) 
     else:
         size = _near(source, request, base.step) if base.step is not None else None
     width, height = size or (None, None)
-    known = {"width": _or(request.width, width), "height": _or(request.height, height), "sampler": sampler}
-    return request.model_copy(update=known)
+    settled = {"width": _or(request.width, width), "height": _or(request.height, height), "sampler": sampler}
+    return request.model_copy(update=settled)
 
 
 def _check_size(request: GenerateRequest, base: BaseValues, step: int) -> None:
@@ -170,25 +172,25 @@ def _check_size(request: GenerateRequest, base: BaseValues, step: int) -> None:
 
 
 def _ignored(request: GenerateRequest, base: BaseValues) -> list[str]:
-    said = []
+    sentences = []
     if request.sampler in base.washing_out:
-        said.append(
+        sentences.append(
             f"This base model is trained with zero terminal SNR, which the sampler {request.sampler} doesn't "
             "know: colours may be washed out. Euler does."
         )
-    said += unread(f"{request.prompt}\n{request.negative_prompt}")
+    sentences += unread(f"{request.prompt}\n{request.negative_prompt}")
     if (request.guidance_scale or 0) <= 1:
         if request.negative_prompt:
-            said.append("The negative prompt is ignored at a guidance of 1 or less.")
+            sentences.append("The negative prompt is ignored at a guidance of 1 or less.")
         if request.guidance_rescale:
-            said.append("The guidance rescale is ignored at a guidance of 1 or less.")
+            sentences.append("The guidance rescale is ignored at a guidance of 1 or less.")
     elif request.guidance_rescale and not base.rescales:
-        said.append("The guidance rescale is ignored: this base model's pipeline has none.")
+        sentences.append("The guidance rescale is ignored: this base model's pipeline has none.")
     if request.image and request.mask_image and request.hires_scale > 1:
-        said.append(
+        sentences.append(
             "The second pass is left out: what a mask leaves as it is can't be enlarged with the rest."
         )
-    return said
+    return sentences
 
 
 def _changed(asked: GenerateRequest, filled: GenerateRequest, source: Size | None) -> list[str]:
@@ -209,19 +211,20 @@ def steps_of(request: GenerateRequest) -> int:
 
 
 def has_second_pass(request: GenerateRequest) -> bool:
-    """What a mask leaves as it is can't be enlarged with the rest."""
+    """Whether a second pass enlarges the picture; never with a mask, since what it leaves as it is can't be
+    enlarged with the rest."""
     return request.hires_scale > 1 and not request.mask_image
 
 
 def skipped(steps: int, strength: float) -> int:
-    """How many of `steps` a redrawing of `strength` leaves out, as diffusers counts; at least one step
+    """The count of `steps` that a redrawing of `strength` leaves out, as diffusers counts; at least one step
     stays."""
     return steps - max(1, min(int(steps * strength), steps))
 
 
 def stretched(steps: int, strength: float, most: int) -> tuple[int, int]:
-    """Of how many steps a redrawing of `strength` has `steps` left (as A1111 counts in its hires fix), and
-    how many are left out; where that is more than `most`, its share of those."""
+    """The steps of which a redrawing of `strength` has `steps` left (as A1111 counts in its hires fix), and
+    how many are left out; where the former is more than `most`, `most` and its share."""
     whole = math.ceil(steps / strength)
     if whole <= most:
         return whole, whole - steps
@@ -253,7 +256,7 @@ def _is_cropped(request: GenerateRequest) -> bool:
 
 
 def _nearest_sampler(name: str) -> str:
-    by_lower = {known.lower(): known for known in SAMPLERS}
+    by_lower = {sampler.lower(): sampler for sampler in SAMPLERS}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
     return f"Did you mean {by_lower[near[0]]}?" if near else f"Choose one of: {', '.join(SAMPLERS)}."
 
