@@ -134,7 +134,7 @@ def _run(session: RunControl) -> TrainResult:
 
 
 def _check(session: RunControl) -> tuple[PictureFolder, FoundBase]:
-    """What can be wrong is found here, before anything is loaded, as far as possible."""
+    """Find what can be wrong before anything is loaded, as far as possible."""
     config = session.config
     if config.run.engine != "lora-studio":
         raise ConfigError(
@@ -232,6 +232,6 @@ def _end(session: RunControl, file: Path | None, *, complete: bool) -> TrainResu
 
 
 def _earlier_result(config: TrainConfig) -> Path | None:
-    """What the run left when it was stopped before."""
+    """The file that the run left when it was stopped before."""
     file = result_file(config.output.output_dir, config.output.output_name)
     return file if file.exists() else None

@@ -1,4 +1,4 @@
-"""What a run will write, in bytes: for the plan, and before and during the run for the room on the disk."""
+"""The bytes a run will write: for the plan, and before and during the run for the room on the disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from lora_studio.training.result_folder import PRECISIONS
 NAME_BYTES = 120
 """A tensor's entry in the header."""
 STATES, COPIES, WEIGHT_BYTES = 2, 3, 4
-"""Of each weight a state holds, with most optimizers, two averages of its gradient besides."""
+"""Numbers that a state holds of each weight (with most optimizers, two averages of its gradient besides), and
+the bytes of one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +33,12 @@ class DiskUse:
 
     @property
     def at_an_end(self) -> int:
-        """What is written when the run ends early, after what may be due at the same step."""
+        """The bytes written when the run ends early, after what may be due at the same step."""
         return 2 * self.file + self.state + self.pictures
 
 
 def disk_use(engine: Engine, picture: int) -> DiskUse:
-    """Of a run whose previews take `picture` bytes each."""
+    """The bytes of a run whose previews take `picture` bytes each."""
     config = engine.config
     dtype = PRECISIONS[config.output.save_precision]
     tensors = engine.lora.tensors(dtype).values()

@@ -99,7 +99,7 @@ class PicturesBySize:
 
     @property
     def subjects(self) -> int:
-        """Without regularisation pictures."""
+        """The count of pictures without regularisation pictures."""
         return sum(not picture.is_reg for pictures in self.sizes.values() for picture in pictures)
 
     def heaviest(self, batch: int) -> Size:
@@ -201,8 +201,8 @@ class _Measurement:
         self.emit(PhaseAdvanced(phase="load", done=done, total=PARTS, note="measure"))
 
     def _crowd(self, folder: PictureFolder, engine: Engine) -> PicturesBySize:
-        """Where each picture would go, from its size alone; what can't be opened is left to the run to
-        name."""
+        """The pictures by the size each would go to, found from its size alone; a file that can't be opened
+        is left to the run to name."""
         bucketings: dict[int, Bucketing] = {}
         sizes: dict[Size, list[Picture]] = {}
         colours, places = [], []
@@ -224,12 +224,12 @@ class _Measurement:
                 "Add at least one picture that opens.",
                 path=self.config.dataset.train_data_dir,
             )
-        said = (
+        notes = (
             *caption_remarks(engine, folder.pictures),
             *colour_remarks(colours),
             *placement_remarks(places),
         )
-        return PicturesBySize(sizes=sizes, notes=said)
+        return PicturesBySize(sizes=sizes, notes=notes)
 
     def _cached(self, engine: Engine, by_size: PicturesBySize) -> tuple[TrainingData, float]:
         """The sample, prepared, and the seconds that all pictures will take."""
@@ -322,6 +322,6 @@ class Drawing:
 
 
 def _alone(picture: Picture, repeats: int) -> Picture:
-    """Without what would change how often it is shown."""
+    """A picture without the settings that would change how often it is shown."""
     settings = picture.settings.model_copy(update={"validation_split": 0.0, "num_repeats": repeats})
     return replace(picture, repeats=repeats, is_reg=False, dataset=0, subset=0, settings=settings)

@@ -1,4 +1,4 @@
-"""When the encoders may leave memory: once all that a run will ask them is known."""
+"""The moment when the encoders may leave memory: once all that a run will ask them is known."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def free_encoders(engine: Engine, data: TrainingData, previews: Previews) -> Non
 
 def _knows_all_texts(engine: Engine, data: TrainingData) -> bool:
     pictures = (placed.picture for placed in data.loader.pictures)
-    known = not any(has_choice(picture.caption, picture.settings) for picture in pictures)
-    return known and data.texts is not None and data.texts.keep
+    is_fixed = not any(has_choice(picture.caption, picture.settings) for picture in pictures)
+    return is_fixed and data.texts is not None and data.texts.keep

@@ -46,7 +46,7 @@ class LossMean:
 
 @dataclass(kw_only=True)
 class Loop:
-    """Where a run is, and all that a step moves. `epoch` (1-based) and `index` (from 0) are the place of the
+    """A run's place, and all that a step moves. `epoch` (1-based) and `index` (from 0) are the place of the
     next step; `moving` is True while a step changes weights, so that a step that breaks off in between is
     known to have done damage."""
 
@@ -118,7 +118,7 @@ class Loop:
         self.halvings, self.moving = point.halvings, False
 
     def halve_rate(self) -> None:
-        """Of all that is to come, along the same schedule."""
+        """Halve the learning rate of all steps to come, along the same schedule."""
         self.halvings += 1
         for group in self.optimizer.param_groups:
             group["lr"] = group["lr"] * 0.5
@@ -188,8 +188,8 @@ class Loop:
 
 @contextlib.contextmanager
 def own_random_numbers(engine: Engine, purpose: str, *numbers: int) -> Iterator[None]:
-    """What draws from torch's global generator inside (dropout, an optimizer that rounds by chance) draws
-    numbers of this step's own; the generator goes on afterwards as if nothing had been drawn."""
+    """Give a step numbers of its own from torch's global generator (for dropout, or an optimizer that rounds
+    by chance); the generator goes on afterwards as if nothing had been drawn."""
     with torch.random.fork_rng(devices=[0] if engine.device.kind == "cuda" else []):
         torch.manual_seed(seed_of(engine.config.optimizer.seed, purpose, *numbers))
         yield

@@ -69,7 +69,7 @@ class Engine:
 
     @torch.no_grad()
     def encode_fixed_text(self, captions: Sequence[str]) -> TextOutput:
-        """In main memory: there may be many."""
+        """The output of the text encoders, in main memory: there may be many."""
         return self.encode_text(captions).to("cpu")
 
     def free_text_encoders(self) -> None:
@@ -87,17 +87,18 @@ class Engine:
         return moments.mean, moments.std
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What the optimizer moves, in Kohya's order: `params`, `lr` and `name` of each group. Raises
-        ConfigError."""
+        """The parameters that the optimizer moves, in Kohya's order: `params`, `lr` and `name` of each group.
+        Raises ConfigError."""
         return parameter_groups(self.config.network, self.lora, self.rates)
 
     def after_step(self) -> Norms | None:
-        """What follows an optimizer step: scale_weight_norms."""
+        """Limit the norms of the LoRA's weights after an optimizer step (scale_weight_norms); None without a
+        limit."""
         limit = self.config.network.scale_weight_norms
         return limit_norms(self.lora, limit) if limit else None
 
     def checkpoint_gradients(self) -> None:
-        """From now on compute parts twice to save memory."""
+        """Compute parts twice from now on to save memory."""
         for model in self.base.models().values():
             _checkpoint_gradients(model)
 
@@ -157,14 +158,14 @@ def load_engine(config: TrainConfig, found: FoundBase, device: Device, dtype: to
 
 def _merge_base_weights(config: TrainConfig, base: BaseModel) -> list[str]:
     """Sentences on files that are not used whole."""
-    said = []
+    remarks = []
     network = config.network
     layers = base.targets(conv=True) if network.base_weights else []
     for number, path in enumerate(network.base_weights):
         multipliers = network.base_weights_multiplier
         strength = multipliers[number] if number < len(multipliers) else 1.0
-        said.append(merge_into_base(base.models(), layers, path, strength))
-    return [sentence for sentence in said if sentence]
+        remarks.append(merge_into_base(base.models(), layers, path, strength))
+    return [sentence for sentence in remarks if sentence]
 
 
 def _attach_network(
@@ -230,7 +231,7 @@ def _continue(path: str, lora: AttachedLora) -> Iterator[str]:
 
 
 def base_name(found: FoundBase) -> str:
-    """What a LoRA file calls its base: the catalog's name, the hub id, or the name of file or folder."""
+    """The base's name in a LoRA file: the catalog's name, the hub id, or the name of file or folder."""
     if found.entry is not None:
         return found.entry.name
     return found.path_or_id if found.layout == "hub" else Path(found.path_or_id).name

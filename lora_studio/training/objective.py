@@ -1,4 +1,4 @@
-"""What one step minimises. Legend: b batch, c latent channels, h w latent height and width.
+"""The loss that one step minimises. Legend: b batch, c latent channels, h w latent height and width.
 
 All random numbers of a sample come from a generator of its own, seeded by run, epoch and picture: a picture
 meets the same noise whatever batch it is in. Kohya's trainer draws some of them once a batch.
@@ -26,9 +26,9 @@ from lora_studio.training.model import Engine
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingBatch:
-    """What a batch is trained on, all on the CPU. `latents` and `noise` are [b, c, h, w], `timesteps` and the
-    pictures' `weights` [b], `masks` [b, 1, h, w]. The denoiser sees `input_noise`, if that isn't `noise`.
-    `sizes` [b, 6] are as BaseModel.denoise takes them."""
+    """A batch's inputs, all on the CPU. `latents` and `noise` are [b, c, h, w], `timesteps` and the pictures'
+    `weights` [b], `masks` [b, 1, h, w]. The denoiser sees `input_noise`, if that isn't `noise`. `sizes` [b,
+    6] are as BaseModel.denoise takes them."""
 
     latents: torch.Tensor
     noise: torch.Tensor
@@ -94,7 +94,8 @@ class TrainingSample:
 
 
 def _draw_one(sample: Sample, latents: Latents, config: TrainConfig) -> TrainingSample:
-    """What is optional is drawn last: switching it on leaves the rest as it was."""
+    """Draw a sample's noise and timestep; what is optional is drawn last, so that switching it on leaves the
+    rest as it was."""
     settings, data = config.noise, sample.placed.picture.settings
     flips = data.flip_aug and random.Random(sample_seed(config, "flip", sample)).random() < 0.5
     mean, deviation = latents.moments(sample.placed, mirrored=flips)
@@ -115,8 +116,8 @@ def _draw_one(sample: Sample, latents: Latents, config: TrainConfig) -> Training
 
 
 def sizes_of(placement: Placement, *, mirrored: bool) -> tuple[int, ...]:
-    """How a picture came to be what is trained on: original height and width, top and left of the cut in the
-    scaled picture, height and width of the result (Podell et al. 2023)."""
+    """The sizes of a picture's preparation in pixels: original height and width, top and left of the cut in
+    the scaled picture, height and width of the result (Podell et al. 2023)."""
     (width, height), (left, top) = placement.bucket, placement.corner
     if mirrored:
         left = placement.resized[0] - width - left

@@ -1,5 +1,5 @@
-"""What can be done when the memory runs out in the middle of a training: a ladder of ways to need less of it,
-each with its cost. All but the last two leave what is learned as it was, up to rounding."""
+"""Fallbacks when the memory runs out in the middle of a training: a ladder of ways to need less of it, each
+with its cost. All but the last two leave what is learned as it was, up to rounding."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class Fallbacks:
         self.loop.optimizer.zero_grad(set_to_none=True)
         free_memory()
         for name, rung in RUNGS.items():
-            said = rung(self)
-            if said:
+            measure = rung(self)
+            if measure:
                 self.loop.rungs = (*self.loop.rungs, name)
                 step = self.loop.step + 1
-                note = f"The memory was not enough for step {step}. {said} The step is tried again."
+                note = f"The memory was not enough for step {step}. {measure} The step is tried again."
                 self.emit(Noted(message=note, level="warning"))
                 return True
         return False

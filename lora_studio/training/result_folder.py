@@ -51,7 +51,7 @@ class ResultFolder:
 
     @cached_property
     def hashes(self) -> Mapping[str, str]:
-        """Of the base's file; read at the first save, so that no step waits for it."""
+        """The hashes of the base's file; read at the first save, so that no step waits for it."""
         return base_hashes(self.engine.base.found)
 
     @property
@@ -143,19 +143,19 @@ class ResultFolder:
         }
 
     def _adapter_config(self) -> dict[Path, str]:
-        """What PEFT would write, over all parts: the file beside it has Kohya's names, so this one informs.
-        None for kinds that PEFT has no words for."""
+        """The adapter config that PEFT would write, over all parts: the file beside it has Kohya's names, so
+        this one informs. Empty for kinds that PEFT has no words for."""
         lora, found = self.engine.lora, self.engine.base.found
         if lora.peft_config is None:
             return {}
-        said = lora.peft_config.to_dict() | {
+        settings = lora.peft_config.to_dict() | {
             "target_modules": sorted({REPEATED.sub("", path) for path in lora.modules.values()}),
             "base_model_name_or_path": found.entry.source
             if found.entry and found.entry.source
             else base_name(found),
             "inference_mode": True,
         }
-        plain = {key: value for key, value in said.items() if _is_plain(value)}
+        plain = {key: value for key, value in settings.items() if _is_plain(value)}
         return {self.path / "adapter_config.json": json_text(plain, allow_nan=False)}
 
     def _card(self, previews: Sequence[PreviewSaved], step: int) -> str:
@@ -180,7 +180,7 @@ class ResultFolder:
 
 
 def saving(path: Path) -> contextlib.AbstractContextManager[None]:
-    """Raises DiskFull where a file of the run can't be written."""
+    """Turn errors of writing a file of the run into DiskFull."""
     hint = "Make room on the disk; what was saved before is still there."
     return disk_errors(f"The file {path.name}", "written", hint, DiskFull)
 

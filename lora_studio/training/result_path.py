@@ -1,4 +1,4 @@
-"""Where a training's LoRA goes, whichever engine makes it."""
+"""The path of a training's LoRA, whichever engine makes it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from lora_studio.lora.file.lora_files import file_name
 
 
 def result_file(output_dir: str, output_name: str) -> Path:
-    """Where a run's LoRA goes."""
+    """The path of a run's LoRA."""
     return Path(output_dir) / file_name(output_name)
 
 
 def check_output(output: OutputGroup, *, resumes: bool = False) -> None:
-    """Raises ConfigError when the result would replace an earlier one or can't be written. A run that
-    `resumes` may replace what it left when it was stopped."""
+    """Refuse an output that would replace an earlier result or can't be written. A run that `resumes` may
+    replace what it left when it was stopped. Raises ConfigError."""
     folder = Path(output.output_dir)
     if not resumes and result_file(output.output_dir, output.output_name).exists():
         raise ConfigError(

@@ -75,7 +75,7 @@ class TrainingRun:
         if step in preview_steps(self.session.config) and not self._drawn(step) and not self.session.stop():
             self._draw(step)
         if not self.rollback.keeps_points and not self.states.files():
-            self.save_state()  # it is what the guard goes back to
+            self.save_state()  # it is what `rollback` goes back to
 
     def _after(self, done: StepDone) -> None:
         session, config = self.session, self.session.config
@@ -146,7 +146,7 @@ class TrainingRun:
 
     @contextlib.contextmanager
     def _at_rest(self) -> Iterator[None]:
-        """With the weights that are to be used, where an optimizer learns with others."""
+        """Use the weights that are to be used, where an optimizer learns with others."""
         optimizer_mode(self.loop.optimizer, training=False)
         try:
             yield
@@ -154,7 +154,7 @@ class TrainingRun:
             optimizer_mode(self.loop.optimizer, training=True)
 
     def save_state(self) -> None:
-        """Raises StudioError when the disk is full."""
+        """Save a state to go on from. Raises StudioError when the disk is full."""
         begun, session = time.perf_counter(), self.session
         state = replace(
             session.origin.state_of(self.loop, session.config, self.facts),
@@ -186,8 +186,8 @@ class TrainingRun:
         return file
 
     def _save_last_state(self) -> None:
-        """Where there is no room for it, the LoRA of a run that is stopped matters more. Raises DiskFull for
-        one that is paused."""
+        """Save a state at the end; where there is no room for it, the LoRA of a run that is stopped matters
+        more. Raises DiskFull for one that is paused."""
         try:
             self.save_state()
         except DiskFull as error:

@@ -1,4 +1,4 @@
-"""What one run is told and what it says: the wires between the engine and whoever started it."""
+"""The wires between the engine and whoever started a run: the orders to it and the events from it."""
 
 from __future__ import annotations
 

@@ -32,16 +32,17 @@ MARK = b"LoRA Studio state 1\n"
 DIGEST_BYTES = hashlib.sha256().digest_size
 KEPT_FILES = 2
 LEAST_SECONDS = 5.0
-"""Without a wish, no two states are closer together ..."""
+"""Fewest seconds between two states, without a wish ..."""
 SHARE_OF_TIME = 0.02
-"""... and writing them takes no larger share of the time."""
+"""... and the largest share of the time that writing them may take."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """What a step moves, copied to the CPU. `epoch` (1-based) and `index` (from 0) are the place of the next
-    step, `losses` those of the moving mean, `watched` those that tell a spike, `halvings` how often the rate
-    was halved, `rungs` what was done to save memory, `at_once` the most pictures computed at a time."""
+    """The values that a step moves, copied to the CPU. `epoch` (1-based) and `index` (from 0) are the place
+    of the next step, `losses` those of the moving mean, `watched` those that tell a spike, `halvings` how
+    often the rate was halved, `rungs` what was done to save memory, `at_once` the most pictures computed at a
+    time."""
 
     step: int
     epoch: int
@@ -60,7 +61,7 @@ class Point:
 @dataclass(frozen=True, kw_only=True)
 class State:
     """A point and the run it belongs to. `pictures` and `base` tell whether dataset and base model are still
-    the same (see `sameness`); `seconds` is the time spent so far; `last` the step before."""
+    the same (see `resuming.compatibility`); `seconds` is the time spent so far; `last` the step before."""
 
     point: Point
     config: Mapping[str, Any]
@@ -82,7 +83,7 @@ class State:
 
     @classmethod
     def from_plain(cls, data: Mapping[str, Any]) -> State:
-        """Raises TypeError and KeyError for what another version wrote."""
+        """The state in plain data. Raises TypeError and KeyError for what another version wrote."""
         point, last, previews = data["point"], data["last"], data["previews"]
         return cls(
             **{
@@ -161,7 +162,7 @@ def read_newest(place: Path) -> tuple[State, list[str]]:
 
 
 def read_state(path: Path) -> State:
-    """Raises BrokenFile, UnknownFormat."""
+    """The state in a file. Raises BrokenFile, UnknownFormat."""
     with read_errors(path, BrokenFile), path.open("rb") as file:
         data = _checked(file, path)
     try:
@@ -171,7 +172,7 @@ def read_state(path: Path) -> State:
 
 
 def _checked(file: BufferedReader, path: Path) -> Mapping[str, Any]:
-    """What the file holds, if its checksum is right."""
+    """The content of the file, if its checksum is right."""
     whole = file.read(len(MARK)) == MARK and len(digest := file.read(DIGEST_BYTES)) == DIGEST_BYTES
     begin = file.tell()
     if not whole or _digest(file) != digest:
@@ -195,7 +196,7 @@ def _of_another_version(path: Path) -> UnknownFormat:
 
 
 def _digest(file: BufferedReader | BufferedRandom) -> bytes:
-    """Of the rest of the file."""
+    """The digest of the rest of the file."""
     return hashlib.file_digest(file, "sha256").digest()
 
 
@@ -235,8 +236,8 @@ def copied(value: Any) -> Any:
 
 
 def random_states() -> dict[str, Any]:
-    """Of torch, Python and numpy. Our own random numbers are seeded by what they are for; these are for code
-    of others, such as an optimizer that rounds by chance."""
+    """The states of torch's, Python's and numpy's generators. Our own random numbers are seeded by what they
+    are for; these are for code of others, such as an optimizer that rounds by chance."""
     _, keys, position, has_gauss, gauss = numpy.random.get_state()
     return {
         "torch": torch.get_rng_state(),
@@ -266,5 +267,5 @@ def keeping_random_states() -> Iterator[None]:
 
 
 def config_of(state: State) -> TrainConfig:
-    """Raises ConfigError for a later version's."""
+    """The settings in a state. Raises ConfigError for a later version's."""
     return TrainConfig.from_json(state.config)

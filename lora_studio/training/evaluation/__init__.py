@@ -1,1 +1,1 @@
-"""What is drawn and measured between steps: previews, validation, scores of checkpoints."""
+"""Pictures and measures between steps: previews, validation, scores of checkpoints."""

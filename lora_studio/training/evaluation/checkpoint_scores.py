@@ -81,14 +81,14 @@ class CheckpointScorer:
         return torch.cat([part for seen in found for part in (seen.mean(2)[0], seen.std(2)[0])])
 
     def margins(self, latents: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
-        """By how much each picture's own prompt beats each of the others, [n, others], in mean squared error;
-        latents [n, c, h, w] follow the prompts. A single prompt is compared with none."""
+        """The lead of each picture's own prompt over each of the others, [n, others], in mean squared error;
+        higher is better. Latents [n, c, h, w] follow the prompts. A single prompt is compared with none."""
         asked = list(prompts) if len(prompts) > 1 else [*prompts, ""]
         with at_rest(self.engine), base_alone(self.engine):
             table = torch.stack([self._mean_errors(latents, prompt) for prompt in asked], 1)
-        own = table.diagonal()[:, None]
+        matching = table.diagonal()[:, None]
         others = ~torch.eye(*table.shape, dtype=torch.bool)
-        return (table - own)[others].view(len(latents), -1) / len(COMPARE_AT)
+        return (table - matching)[others].view(len(latents), -1) / len(COMPARE_AT)
 
     def _mean_errors(self, latents: torch.Tensor, prompt: str) -> torch.Tensor:
         return sum((self._errors(latents, level, prompt) for level in COMPARE_AT), torch.zeros(len(latents)))
@@ -189,22 +189,23 @@ class Comparison:
         return found
 
     def _with_adherence(self, judge: CheckpointScorer, board: CheckpointReport) -> CheckpointReport:
-        """From the last row backwards, as far as the time goes."""
-        own = float(self._margins(judge, board.base, board.prompts).mean())
-        if own < LEAST_MARGIN:
-            said = (
+        """The report with how well pictures follow their prompts, from the last row backwards, as far as the
+        time goes."""
+        base_margin = float(self._margins(judge, board.base, board.prompts).mean())
+        if base_margin < LEAST_MARGIN:
+            sentence = (
                 "The base does not tell these prompts apart, so how well pictures follow them is not judged."
             )
-            return replace(board, notes=(*board.notes, said))
+            return replace(board, notes=(*board.notes, sentence))
         rows = list(board.rows)
         for index in reversed(range(len(rows))):
             if self._over():
-                said = "There was no time to judge how well all pictures follow their prompts."
-                return replace(board, rows=tuple(rows), notes=(*board.notes, said))
+                sentence = "There was no time to judge how well all pictures follow their prompts."
+                return replace(board, rows=tuple(rows), notes=(*board.notes, sentence))
             if rows[index].pictures and all(rows[index].pictures):
                 margins = self._margins(judge, rows[index].pictures, board.prompts)
-                told = (margins / (2 * CLEAR * own)).tanh().mean()
-                rows[index] = replace(rows[index], adherence=max(0.0, float(told)))
+                adherence = (margins / (2 * CLEAR * base_margin)).tanh().mean()
+                rows[index] = replace(rows[index], adherence=max(0.0, float(adherence)))
         return replace(board, rows=tuple(rows))
 
     def _margins(
@@ -240,14 +241,15 @@ def compare(comparison: Comparison, validation: Validation, last_step: int) -> C
 
 
 def seconds_allowed(device: str) -> float:
-    """How long the comparison may take. A graphics card is done long before; on a CPU a large base is
+    """The seconds that the comparison may take. A graphics card is done long before; on a CPU a large base is
     slow."""
     return 300.0 if device != "cpu" else 60.0
 
 
 def likeness(pictures: torch.Tensor, base: torch.Tensor, training: torch.Tensor) -> float | None:
-    """How far features [n, d] have come from the base's to the training pictures': 0 and 1 are the mean
-    cosines of these with the training pictures. None when the two can't be told apart. All on one scale."""
+    """The share of the way from the base's features [n, d] to the training pictures' that a checkpoint's have
+    come; higher is closer. 0 and 1 are the mean cosines of the base's and the training pictures' with the
+    training pictures. All three are on one scale. None when the two can't be told apart."""
     pictures, base, training = (torch.nn.functional.normalize(x, dim=1) for x in (pictures, base, training))
     among = training @ training.T
     count = len(training)

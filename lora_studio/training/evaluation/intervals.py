@@ -1,5 +1,5 @@
-"""When a run saves, draws and validates. Without wishes all three fall together, eight times a run: what a
-checkpoint is worth is seen on pictures of that very step."""
+"""The steps at which a run saves, draws and validates. Without wishes all three fall together, eight times a
+run: what a checkpoint is worth is seen on pictures of that very step."""
 
 from __future__ import annotations
 

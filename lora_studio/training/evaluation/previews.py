@@ -60,7 +60,7 @@ class PreviewSampler:
                     self._texts[prompt] = self._encode(prompt)
 
     def text(self, prompts: Sequence[str]) -> TextOutput:
-        """What the text encoder says of each prompt, in one batch; all must be of one length in windows."""
+        """The text encoder's output for each prompt, in one batch; all must be of one length in windows."""
         return TextOutput.stack([self._encoded(prompt)[0] for prompt in prompts])
 
     def draw(
@@ -195,7 +195,7 @@ def seeds_of(config: TrainConfig, count: int) -> list[int]:
 
 
 def write_picture(image: Image.Image, path: Path) -> None:
-    """As PNG, whole or not at all. Raises StudioError for a full disk and its like."""
+    """Write a picture as PNG, whole or not at all. Raises StudioError for a full disk and its like."""
     content = io.BytesIO()
     image.save(content, format="PNG")
     save_file(path, content.getvalue())

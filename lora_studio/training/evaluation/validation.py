@@ -49,7 +49,7 @@ class Validation:
 
     @property
     def pictures(self) -> tuple[PlacedPicture, ...]:
-        """Those that are measured: none without a validation split."""
+        """The pictures that are measured: none without a validation split."""
         held_out: tuple[PlacedPicture, ...] = self.data.validation
         return held_out[: self.engine.config.preview.max_validation_steps]
 
@@ -71,7 +71,7 @@ class Validation:
 
     @property
     def losses(self) -> dict[int, float]:
-        """What was measured so far, also before this run was resumed."""
+        """The losses measured so far by step, also before this run was resumed."""
         try:
             kept = json.loads(self._file.read_text("utf-8"))
             return {int(step): float(loss) for step, loss in kept.items()}
@@ -84,8 +84,8 @@ class Validation:
 
     def _keep(self, step: int, loss: float) -> None:
         if math.isfinite(loss):
-            known = {**{str(at): kept for at, kept in self.losses.items()}, str(step): loss}
-            save_file(self._file, json.dumps(known, indent=2))
+            losses = {**{str(at): kept for at, kept in self.losses.items()}, str(step): loss}
+            save_file(self._file, json.dumps(losses, indent=2))
 
     def _mean(self) -> float | None:
         losses: list[float] = []

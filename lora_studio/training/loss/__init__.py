@@ -1,1 +1,1 @@
-"""How differences count: loss weights, shapes of the noise, and when the loss has blown up."""
+"""The loss: weights of differences, shapes of the noise, and the sign that the loss has blown up."""

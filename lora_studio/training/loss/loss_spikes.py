@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from statistics import median
 
 RECENT = 5
-"""So many last losses are judged by their median."""
+"""The count of last losses whose median is judged."""
 KNOWN = 200
-"""So many losses before them say what is ordinary."""
+"""The count of losses before them that say what is ordinary."""
 LEAST = 30
-"""With fewer known losses nothing is judged."""
+"""The fewest known losses with which anything is judged."""
 SUSTAINED = 4.0
 """The median of the last losses may be so many times what a tenth of the known ones exceed ..."""
 EXPLODED = 20.0
@@ -35,11 +35,11 @@ class LossWatch:
     def is_spike(self, loss: float) -> bool:
         """Take in the loss of a step and say whether it, or the last few together, cannot be noise."""
         self.losses = [*self.losses[-(KNOWN + RECENT) + 1 :], loss]
-        known = sorted(self.losses[:-RECENT])
-        if len(known) < LEAST:
+        ordinary = sorted(self.losses[:-RECENT])
+        if len(ordinary) < LEAST:
             return False
-        tenth = known[math.ceil(0.9 * len(known)) - 1]
-        return _sustained(self.losses[-RECENT:], tenth) or loss > EXPLODED * known[-1] > 0.0
+        tenth = ordinary[math.ceil(0.9 * len(ordinary)) - 1]
+        return _sustained(self.losses[-RECENT:], tenth) or loss > EXPLODED * ordinary[-1] > 0.0
 
 
 def _sustained(recent: Sequence[float], tenth: float) -> bool:

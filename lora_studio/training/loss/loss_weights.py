@@ -1,4 +1,4 @@
-"""How differences count, and how noise levels are weighed. Legend: b batch, c channels, h w height and width.
+"""Weights of differences and of noise levels. Legend: b batch, c channels, h w height and width.
 
 `snr` is the signal-to-noise ratio of each sample, [b]; every weight is a factor on a sample's loss, [b].
 """
@@ -14,7 +14,8 @@ from lora_studio.errors import ConfigError
 from lora_studio.families.ddpm import DDPM
 
 HIGHEST_SNR = 1000.0
-"""Where the weights that divide by the signal-to-noise ratio stop to grow, as in Kohya's trainer."""
+"""The ratio where the weights that divide by the signal-to-noise ratio stop to grow, as in Kohya's
+trainer."""
 
 
 def elementwise_loss(
@@ -55,7 +56,8 @@ def debiased_weights(snr: torch.Tensor, *, predicts_velocity: bool) -> torch.Ten
 
 
 def noise_like_weights(snr: torch.Tensor) -> torch.Tensor:
-    """What makes the loss of a v-prediction that of the noise which follows from it: snr / (snr + 1)."""
+    """Weights that make the loss of a v-prediction that of the noise which follows from it: snr / (snr +
+    1)."""
     snr = snr.clamp(max=HIGHEST_SNR)
     return snr / (snr + 1)
 

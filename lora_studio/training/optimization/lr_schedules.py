@@ -1,5 +1,5 @@
-"""How the learning rate moves: one move for each optimizer step, and warm-up begins at 0. The functions are
-those of transformers, as in Kohya's trainer; piecewise_constant is diffusers'."""
+"""Schedules of the learning rate: one move for each optimizer step, and warm-up begins at 0. The functions
+are those of transformers, as in Kohya's trainer; piecewise_constant is diffusers'."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _flat(step: int) -> float:
 
 
 def _first_rate(settings: OptimizerGroup) -> float:
-    """What is shown before Adafactor has found a rate; it does not act."""
+    """The rate that is shown before Adafactor has found one; it does not act."""
     _, _, rate = settings.lr_scheduler.partition(":")
     return float(rate) if rate else settings.learning_rate
 

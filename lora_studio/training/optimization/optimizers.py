@@ -52,7 +52,8 @@ SAID: Mapping[str, Mapping[str, Any]] = {
     "SGDNesterov": {"momentum": 0.9},
     "SGDNesterov8bit": {"momentum": 0.9},
 }
-"""What is given besides the user's arguments. Kohya's trainer names the latter in the file."""
+"""Arguments given besides the user's, as those of UNSAID are; Kohya's trainer names only these in the
+file."""
 
 
 def build_optimizer(settings: OptimizerGroup, groups: Sequence[Mapping[str, Any]]) -> torch.optim.Optimizer:
@@ -61,18 +62,18 @@ def build_optimizer(settings: OptimizerGroup, groups: Sequence[Mapping[str, Any]
     name = settings.optimizer_type
     kind = _class_of(CLASSES.get(name, name))
     left_out = {"lr"} if settings.finds_own_rate else set()
-    own = [{key: value for key, value in group.items() if key not in left_out} for group in groups]
+    kept = [{key: value for key, value in group.items() if key not in left_out} for group in groups]
     rate = None if settings.finds_own_rate else settings.learning_rate
     if name.startswith(FINDS_ITS_RATE):
-        _check_one_rate(name, own)
+        _check_one_rate(name, kept)
     given = {**UNSAID.get(name, {}), **_arguments(settings)}
     _check_arguments(kind, name, given)
     try:
-        optimizer: torch.optim.Optimizer = kind(own, lr=rate, **given)
+        optimizer: torch.optim.Optimizer = kind(kept, lr=rate, **given)
     except (TypeError, ValueError, RuntimeError, AssertionError, NotImplementedError) as error:
-        said = str(error).strip().splitlines()
+        lines = str(error).strip().splitlines()
         raise ConfigError(
-            f"The optimizer {name} refuses its arguments: {said[0] if said else type(error).__name__}.",
+            f"The optimizer {name} refuses its arguments: {lines[0] if lines else type(error).__name__}.",
             "Check optimizer_args.",
             field="optimizer_args",
         ) from error
@@ -104,7 +105,7 @@ def optimizer_mode(optimizer: torch.optim.Optimizer, *, training: bool) -> None:
 
 
 def describe(optimizer: torch.optim.Optimizer, settings: OptimizerGroup) -> str:
-    """As Kohya's trainer writes it into the file: class path and arguments."""
+    """The optimizer's entry in a LoRA file, as Kohya's trainer writes it: class path and arguments."""
     kind = type(optimizer)
     given = ",".join(f"{name}={value}" for name, value in _arguments(settings).items())
     return f"{kind.__module__}.{kind.__name__}" + (f"({given})" if given else "")
@@ -158,15 +159,15 @@ def _check_arguments(kind: Any, name: str, given: Mapping[str, Any]) -> None:
             "LBFGS and those whose names end in Closure work by another rule; choose a different one.",
             field="optimizer_type",
         )
-    known = inspect.signature(kind).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+    parameters = inspect.signature(kind).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
     for argument in given:
-        if argument not in known:
-            near = difflib.get_close_matches(argument, known, n=1, cutoff=0.5)
+        if argument not in parameters:
+            near = difflib.get_close_matches(argument, parameters, n=1, cutoff=0.5)
             raise ConfigError(
                 f"The optimizer {name} has no argument {argument}.",
-                f"Did you mean {near[0]}?" if near else f"It has {', '.join([*known][1:])}.",
+                f"Did you mean {near[0]}?" if near else f"It has {', '.join([*parameters][1:])}.",
                 field="weight_decay" if argument == "weight_decay" else "optimizer_args",
             )
 

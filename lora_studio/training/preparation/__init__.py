@@ -1,1 +1,1 @@
-"""From folders of pictures to what the loop reads."""
+"""The preparation of pictures for the loop, from their folders on."""

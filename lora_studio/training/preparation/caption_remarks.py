@@ -1,4 +1,4 @@
-"""What is said of the pictures and captions of a run before its first step."""
+"""Remarks on the pictures and captions of a run before its first step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lora_studio.training.model import Engine
 
 
 def caption_remarks(engine: Engine, pictures: Sequence[Picture]) -> Iterator[str]:
-    """On captions that are cut."""
+    """Remarks on captions that are cut."""
     settings = engine.config.model
     longest: dict[str, int] = {}
     for picture in pictures:

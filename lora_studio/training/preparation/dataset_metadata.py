@@ -1,4 +1,4 @@
-"""What a LoRA file will say about the pictures of its training."""
+"""A LoRA file's metadata on the pictures of its training."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class Trained:
 
     @property
     def pictures(self) -> list[Picture]:
-        """Those in use, with the repeats of their folders, and of regularisation all that were found."""
+        """The pictures in use, with the repeats of their folders, and of regularisation all that were
+        found."""
         held_out = {placed.picture.path for placed in self.held_out}
         used = {placed.picture.path for placed in self.loader.pictures}
         return [
@@ -96,7 +97,7 @@ def _mean_error(placed: Sequence[PlacedPicture]) -> float:
 
 
 def _datasets(trained: Trained) -> tuple[dict[str, Any], ...]:
-    """What Kohya's trainer writes as ss_datasets: a table for each dataset of a dataset config."""
+    """The value of ss_datasets as Kohya's trainer writes it: a table for each dataset of a dataset config."""
     return tuple(
         _dataset(trained, number, settings) for number, settings in enumerate(trained.folder.datasets)
     )
@@ -133,7 +134,7 @@ def _numbered(trained: Trained, dataset: int) -> list[tuple[int, Subset]]:
 
 def _subset(subset: Subset, place: int, pictures: Sequence[Picture]) -> dict[str, Any]:
     settings = subset.settings
-    own = (
+    kind = (
         {"metadata_file": subset.name}
         if subset.captions_file
         else {"class_tokens": subset.words or None, "is_reg": subset.is_reg}
@@ -146,5 +147,5 @@ def _subset(subset: Subset, place: int, pictures: Sequence[Picture]) -> dict[str
         "enable_wildcard": settings.enable_wildcard,
         **{name: getattr(settings, name) or None for name in WORDS_OF_SUBSETS},
         "image_dir": subset.folder.name,
-        **own,
+        **kind,
     }

@@ -1,4 +1,4 @@
-"""What tells one encoder of pictures from another: latents on disk are only as good as this."""
+"""The mark that tells one encoder of pictures from another: latents on disk are only as good as this."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def encoder_mark(engine: Engine) -> str:
         digest.update(_bytes(weight))
     device = torch.cuda.get_device_name() if engine.device.kind == "cuda" else engine.device.kind
     layout = "channels last" if device == "cpu" else ""
-    told = [*codec.facts(), engine.base.found.family, device, layout, torch.__version__]
+    facts = [*codec.facts(), engine.base.found.family, device, layout, torch.__version__]
     if codec.is_centred:
-        told.append("centred")  # what was kept before had the scale alone
-    digest.update(json.dumps(told, sort_keys=True, default=str).encode())
+        facts.append("centred")  # what was kept before had the scale alone
+    digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
     return digest.hexdigest()
 
 

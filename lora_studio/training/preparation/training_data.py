@@ -1,4 +1,4 @@
-"""From a folder of pictures to everything the loop reads: placed pictures, encoded once, in a fixed order."""
+"""The pictures of a folder as the loop reads them: placed, encoded once, in a fixed order."""
 
 from __future__ import annotations
 
@@ -224,16 +224,16 @@ def _texts(engine: Engine) -> Texts | None:
 
 def _captions_ahead(pictures: Sequence[Picture], held_out: Sequence[Picture]) -> Iterator[str]:
     """All captions that are known now, each once."""
-    known: dict[str, None] = {}
+    captions: dict[str, None] = {}
     for picture in pictures:
         settings = picture.settings
         if not has_choice(picture.caption, settings):
-            known[plain_caption(picture.caption, settings)] = None
+            captions[plain_caption(picture.caption, settings)] = None
         if settings.caption_dropout_rate or settings.caption_dropout_every_n_epochs:
-            known[""] = None
+            captions[""] = None
     for picture in held_out:
-        known[_with_plain_caption(picture).caption] = None
-    yield from known
+        captions[_with_plain_caption(picture).caption] = None
+    yield from captions
 
 
 def _with_plain_caption(picture: Picture) -> Picture:
@@ -243,7 +243,7 @@ def _with_plain_caption(picture: Picture) -> Picture:
 def _parted(
     placed: Sequence[PlacedPicture], held_out: set[Path]
 ) -> tuple[list[PlacedPicture], tuple[PlacedPicture, ...]]:
-    """Those to train on, regularisation pictures with the repeats they get, and those held out."""
+    """The pictures to train on, regularisation pictures with the repeats they get, and those held out."""
     train = [one for one in placed if one.picture.path not in held_out]
     repeats = shared_repeats([one.picture for one in train])
     shared = [

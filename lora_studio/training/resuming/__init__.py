@@ -1,1 +1,1 @@
-"""Where a run begins, what it may go on from, and how it goes back to its last good point."""
+"""A run's beginning, the states it may go on from, and its way back to its last good point."""

@@ -40,7 +40,7 @@ NUMBERS = 8
 
 
 def check_settings(before: TrainConfig, now: TrainConfig, step: int) -> None:
-    """Raises ConfigError naming the first setting that differs and matters."""
+    """Refuse to resume with other settings. Raises ConfigError naming the first that differs and matters."""
     old, new = before.values(), now.values()
     for leaf in config_leaves():
         name, was, is_now = leaf.name, old[leaf.name], new[leaf.name]
@@ -54,7 +54,7 @@ def check_settings(before: TrainConfig, now: TrainConfig, step: int) -> None:
 
 
 def _may_end_elsewhere(now: TrainConfig, step: int) -> bool:
-    """Where nothing is planned as a share of the steps."""
+    """Whether nothing is planned as a share of the steps."""
     settings, shares = now.optimizer, (now.optimizer.lr_warmup_steps, now.dataset.token_warmup_step)
     steady = settings.lr_scheduler in STEADY and not settings.lr_scheduler_type
     return steady and not any(0 < share < 1 for share in shares) and settings.max_train_steps >= step
@@ -65,8 +65,8 @@ def _shown(value: Any) -> str:
 
 
 def picture_facts(placed: Sequence[PlacedPicture]) -> tuple[dict[str, str], ...]:
-    """What is known of each picture in the order of the run: the SHA-256 of its file, its caption, its place.
-    Raises DatasetError."""
+    """Facts of each picture in the order of the run: the SHA-256 of its file, its caption, its place. Raises
+    DatasetError."""
     uses = Counter(path.name for path in {one.picture.path for one in placed})
     hashes: dict[Path, str] = {}
 
@@ -108,7 +108,7 @@ def _hash(path: Path) -> str:
 
 
 def check_pictures(before: Sequence[Mapping[str, str]], now: Sequence[Mapping[str, str]], step: int) -> None:
-    """Raises DatasetError naming the first picture that differs."""
+    """Refuse to resume with other pictures. Raises DatasetError naming the first that differs."""
     difference = next(_differences(before, now), None)
     if difference is not None:
         raise DatasetError(f"{difference} since the state of step {step} was saved.", FORK)
@@ -144,6 +144,7 @@ def base_mark(engine: Engine) -> str:
 
 
 def check_base(before: str, now: str, step: int) -> None:
-    """Raises ModelFileError for another base; one held in another number format can't be compared."""
+    """Refuse to resume on another base; one held in another number format can't be compared. Raises
+    ModelFileError."""
     if before.partition(":")[0] == now.partition(":")[0] and before != now:
         raise ModelFileError(f"The base model has changed since the state of step {step} was saved.", FORK)

@@ -55,8 +55,8 @@ class Rollback:
                 continue
             if not self.loop.watch.is_spike(done.loss):
                 return done
-            said = f"The loss jumped to {done.loss:.3g} at step {done.step}, far above what it was before."
-            self._go_back(Diverged(said, HALVE))
+            message = f"The loss jumped to {done.loss:.3g} at step {done.step}, far above what it was before."
+            self._go_back(Diverged(message, HALVE))
 
     @property
     def keeps_points(self) -> bool:
@@ -83,8 +83,8 @@ class Rollback:
             self._return_to(point)
 
     def _go_back(self, error: Diverged) -> None:
-        """To a point a few steps ago, at half the rate. Raises the error when that was done twice, or when
-        there is no such point."""
+        """Go back to a point a few steps ago, at half the rate. Raises the error when that was done twice, or
+        when there is no such point."""
         halvings, failed_at = self.loop.halvings, self.loop.step
         point = self._earlier(RECENT) if halvings < MOST_HALVINGS else None
         if point is None:

@@ -1,4 +1,4 @@
-"""Where a run begins: at its beginning, at a saved state of its own, or with the weights of another run's."""
+"""The beginning of a run: anew, at a saved state of its own, or with the weights of another run's."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ LIBRARIES = ("torch", "diffusers", "transformers", "peft")
 
 @dataclass(frozen=True, kw_only=True)
 class RunMarks:
-    """By which a run is known again. `versions` and `device` may change: the numbers then differ in their
-    last digits."""
+    """Marks by which a run is known again. `versions` and `device` may change: the numbers then differ in
+    their last digits."""
 
     pictures: tuple[Mapping[str, str], ...]
     base: str
@@ -71,7 +71,7 @@ class StartPoint:
         return self.resumed.previews if self.resumed else ()
 
     def check_settings(self, config: TrainConfig) -> None:
-        """Raises ConfigError when the settings are not those of the state."""
+        """Refuse settings that are not those of the state. Raises ConfigError."""
         if self.resumed:
             check_settings(config_of(self.resumed), config, self.step)
 
@@ -88,8 +88,8 @@ class StartPoint:
         changed = [*others, *(["the device"] if self.resumed.device != facts.device else [])]
         if not changed:
             return []
-        said = f"Since the state of step {self.step} was saved, {', '.join(changed)} changed"
-        return [f"{said}: the result can differ from the uninterrupted run's in its last digits."]
+        remark = f"Since the state of step {self.step} was saved, {', '.join(changed)} changed"
+        return [f"{remark}: the result can differ from the uninterrupted run's in its last digits."]
 
     def begin(self, loop: Loop, fallbacks: Fallbacks) -> StepDone | None:
         """Put the loop where the run begins; returns the last step done before. Raises ConfigError when the
@@ -125,13 +125,13 @@ def find_start_point(place: Path | None, *, fork: bool) -> StartPoint:
         return StartPoint()
     state, notes = read_newest(Path(place))
     if fork:
-        said = f"The run begins with the weights that another one had at step {state.point.step}."
-        notes = [*notes, f"{said} Its own steps count from 1."]
+        remark = f"The run begins with the weights that another one had at step {state.point.step}."
+        notes = [*notes, f"{remark} Its own steps count from 1."]
     return StartPoint(state=state, fork=fork, notes=tuple(notes))
 
 
 def facts_of_run(engine: Engine, data: TrainingData) -> RunMarks:
-    """Raises DatasetError for a picture that can't be read."""
+    """The marks of a run. Raises DatasetError for a picture that can't be read."""
     return RunMarks(
         pictures=picture_facts(data.loader.pictures),
         base=base_mark(engine),
@@ -141,8 +141,10 @@ def facts_of_run(engine: Engine, data: TrainingData) -> RunMarks:
 
 
 def _take_weights(loop: Loop, weights: Mapping[str, torch.Tensor]) -> None:
-    own = loop.engine.lora.state()
-    if {name: weight.shape for name, weight in own.items()} != {n: w.shape for n, w in weights.items()}:
+    weights_now = loop.engine.lora.state()
+    if {name: weight.shape for name, weight in weights_now.items()} != {
+        n: w.shape for n, w in weights.items()
+    }:
         raise ConfigError(
             "The weights of that state belong to a network of another kind or size.",
             "Keep network_dim and the other settings of the network as they were.",

@@ -129,7 +129,9 @@ def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bo
     settings = studio.settings
     if 0 < len(access.password) < SHORT_PASSWORD and (share or not is_loopback(host)):
         logger.warning("The password is short: give it %d characters or more.", SHORT_PASSWORD)
-    os.environ["GRADIO_TEMP_DIR"] = str(settings.uploads)  # the only folder that guard.safe_uploads accepts
+    os.environ["GRADIO_TEMP_DIR"] = str(
+        settings.uploads
+    )  # the only folder that validate.safe_uploads accepts
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"]))
     add_script()
     blocks = build(replace(studio, settings=replace(settings, guests=bool(access.password))))
