@@ -32,9 +32,9 @@ MARK = b"LoRA Studio state 1\n"
 DIGEST_BYTES = hashlib.sha256().digest_size
 KEPT_FILES = 2
 LEAST_SECONDS = 5.0
-"""Fewest seconds between two states, without a wish ..."""
+"""Fewest seconds between two states, without a wish."""
 SHARE_OF_TIME = 0.02
-"""... and the largest share of the time that writing them may take."""
+"""Largest share of the time that writing states may take, without a wish."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,9 +21,9 @@ KNOWN = 200
 LEAST = 30
 """The fewest known losses with which anything is judged."""
 SUSTAINED = 4.0
-"""The median of the last losses may be so many times what a tenth of the known ones exceed ..."""
+"""Largest ratio of the last losses' median to what a tenth of the known ones exceed."""
 EXPLODED = 20.0
-"""... and one loss so many times the largest known one."""
+"""Largest ratio of one loss to the largest known one."""
 
 
 @dataclass(kw_only=True)
