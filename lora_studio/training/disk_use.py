@@ -12,8 +12,8 @@ from lora_studio.training.result_folder import PRECISIONS
 NAME_BYTES = 120
 """A tensor's entry in the header."""
 STATES, COPIES, WEIGHT_BYTES = 2, 3, 4
-"""Numbers that a state holds of each weight (with most optimizers, two averages of its gradient besides), and
-the bytes of one."""
+"""States on the disk at once, numbers that a state holds of each weight (with most optimizers two averages of
+its gradient besides), and bytes of a number."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -223,8 +223,9 @@ def skipped(steps: int, strength: float) -> int:
 
 
 def stretched(steps: int, strength: float, most: int) -> tuple[int, int]:
-    """The steps of which a redrawing of `strength` has `steps` left (as A1111 counts in its hires fix), and
-    how many are left out; where the former is more than `most`, `most` and its share."""
+    """The steps of a redrawing of `strength` that leaves `steps` of them to take, as A1111 counts in its
+    hires fix, and the count left out; where the former would be more than `most`, `most` steps with the share
+    of them left out."""
     whole = math.ceil(steps / strength)
     if whole <= most:
         return whole, whole - steps

@@ -44,7 +44,7 @@ class Trained:
 
 
 def dataset_facts(trained: Trained, steps: Steps, config: TrainConfig) -> DatasetFacts:
-    """The facts on the pictures for a LoRA file's metadata, counted as Kohya's trainer counts them."""
+    """The facts on a run's pictures for a LoRA file's metadata."""
     pictures = trained.pictures
     counts = trained.loader.counts()
     return DatasetFacts(
