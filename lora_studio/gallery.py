@@ -112,7 +112,7 @@ class Gallery:
         header = read_header(path)
         with self._lock:
             for record in map(self._library.lora, self._library.slugs_of(header.tensor_hash)):
-                if Path(record.path).is_file() and header.draws_as(read_header(record.path)):
+                if _draws_as(record, header):
                     return self._shown_lora(record)
             return self._place(path, header, keep_original=True)
 
@@ -372,6 +372,14 @@ class Gallery:
         if key not in self._logged:
             self._logged.add(key)
             logger.warning("%s is not in the library: %s", plain_name(path), error)
+
+
+def _draws_as(record: LoraRecord, header: LoraHeader) -> bool:
+    """Whether a LoRA of the library changes pictures as that of `header`; a damaged one does not."""
+    try:
+        return header.draws_as(read_header(record.path))
+    except (StudioError, OSError):
+        return False
 
 
 def _free(path: Path) -> Path:

@@ -89,9 +89,8 @@ class BaseModel(Protocol):
     def layer_name(self, part: str, module: str) -> str:
         """The name in a LoRA file of any layer of a part."""
 
-    def pipeline(self, sampler: str = "") -> Any:
-        """The diffusers pipeline over these very modules. `sampler` is a catalog name; empty: the base's
-        own."""
+    def pipeline(self) -> Any:
+        """The diffusers pipeline over these very modules, with the base's own scheduler."""
 
     def metadata(self) -> dict[str, str]:
         """A LoRA file's metadata on its base: Kohya's `ss_*` and `modelspec.*` keys."""

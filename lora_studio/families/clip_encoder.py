@@ -54,7 +54,7 @@ class ClipEncoder:
     def encode_captions(self, captions: Sequence[str], how: CaptionWindows) -> TextOutput:
         """One batch, [b, 75 m + 2, d], with gradients where they are on."""
         states, encoders = [], self._encoders()
-        skip = 1 if len(encoders) > 1 else how.clip_skip or 1
+        skip = self.caption_layer(how.clip_skip)
         for _, tokenizer, encoder in encoders:
             tokens = tokenize(tokenizer, captions, how.max_token_length, weighted=how.weighted)
             found, pooled = _encode(encoder, tokens.windows, skip, paired=len(encoders) > 1)
@@ -62,6 +62,11 @@ class ClipEncoder:
         if pooled is not None:
             pooled = pooled.unflatten(0, tokens.ids.shape[:2])[:, 0]
         return TextOutput(states=torch.cat(states, dim=-1), pooled=pooled)
+
+    def caption_layer(self, clip_skip: int | None) -> int:
+        """The `clip_skip` that captions are encoded with where this one is asked for: with two encoders it
+        has no effect."""
+        return 1 if len(self._encoders()) > 1 else clip_skip or 1
 
     @torch.no_grad()
     def encode_prompts(self, prompt: str, negative: str, how: PromptWindows) -> tuple[TextOutput, TextOutput]:

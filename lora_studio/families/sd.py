@@ -15,7 +15,6 @@ from lora_studio.families.base import Target, TextOutput
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.clip_encoder import ClipEncoder
 from lora_studio.families.ddpm import DDPM
-from lora_studio.families.schedulers import build_scheduler
 from lora_studio.families.vae import Codec
 from lora_studio.families.weights.loading import free_model, load_pipeline, place_model
 from lora_studio.families.weights.silence_libraries import quiet_libraries
@@ -140,16 +139,12 @@ class StableDiffusionModel:
         )[0]
         return answer
 
-    def pipeline(self, sampler: str = "") -> Any:
+    def pipeline(self) -> Any:
         import diffusers
 
         config = self.process.config
         class_name = config.get("_class_name", "DDIMScheduler")
-        scheduler = (
-            build_scheduler(sampler, config)
-            if sampler
-            else getattr(diffusers, class_name).from_config(config)
-        )
+        scheduler = getattr(diffusers, class_name).from_config(config)
         pipeline = self.pipeline_class()(
             tokenizer=self.tokenizer,
             text_encoder=self.text_encoder,

@@ -43,7 +43,6 @@ def loaded_values(base: LoadedBase) -> BaseValues:
         sampler=usual_sampler(base.found, config),
         step=size_step(base.found, base.model),
         washing_out=frozenset(name for name in SAMPLERS if not keeps_zero_snr(name)) if pale else frozenset(),
-        rescales=True,
     )
 
 

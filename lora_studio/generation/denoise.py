@@ -206,7 +206,9 @@ class _Drawing:
         larger = drawn.resize(self._order.hires, Image.Resampling.LANCZOS)
         self._stop_if_asked()
         with self._errors(), torch.no_grad():
-            return self._sampled(self._codec.encode(self._codec.to_pixels(larger)))
+            latents = self._sampled(self._codec.encode(self._codec.to_pixels(larger)))
+        self._base.rest()  # the second pass is the largest: the autoencoder's memory is its own
+        return latents
 
     def _sampled(self, moments: Moments) -> torch.Tensor:
         noise = self._noise.draw(moments.mean.shape, moments.mean.dtype)

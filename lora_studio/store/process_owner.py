@@ -7,10 +7,16 @@ same number.
 from __future__ import annotations
 
 import os
+import re
 import socket
 
 SILENCE_SECONDS = 60.0
 """Seconds without heartbeat after which a process on another host counts as gone."""
+
+
+FORMER_START = re.compile(r"[0-9a-f]{1,16}-\d{1,20}")
+"""The start time as a version that counted in the kernel's ticks wrote it: it says nothing here, and the
+heartbeat decides, so that a page that runs since before an update is not taken for dead."""
 
 
 def this_process() -> str:
@@ -23,7 +29,7 @@ def is_alive(owner: str, *, silence: float) -> bool:
     host, pid, start = (*owner.rsplit(":", 2), "", "")[:3]
     if not pid.isdigit():
         return False
-    if host != _host():
+    if host != _host() or FORMER_START.fullmatch(start):
         return silence < SILENCE_SECONDS
     return bool(start) and _start_time(int(pid)) == start
 

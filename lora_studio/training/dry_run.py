@@ -129,7 +129,7 @@ class PicturesBySize:
 
 
 def dry_run(config: TrainConfig, emit: Emit, should_stop: ShouldStop) -> TrainingEstimate | None:
-    """See plan.measure."""
+    """The estimate of `measure.measure`, in this process."""
     try:
         with memory_errors("this training", LESS_MEMORY):
             return _Measurement(config=config, emit=emit, should_stop=should_stop).go()
@@ -286,7 +286,7 @@ class _Measurement:
         return Drawing(
             prompts=len(prompts),
             step=step * len(prompts),
-            rest=max(0.0, ended - begun - len(marks) * step) if images else step,
+            rest=max(0.0, ended - begun - len(marks) * step) if images else step * len(prompts),
             picture_bytes=len(content.getvalue()) or wide * high,
             device=self.device,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,14 @@ import pytest
 from lora_studio.cli.main import main
 from tests.support.command import QUICK, Command, Outcome
 from tests.support.tiny import make_pictures
+
+
+@pytest.fixture(autouse=True)
+def closed_folders() -> Iterator[None]:
+    """Folders that a test makes are closed to others, as the studio's own are, which otherwise says so."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture

@@ -35,5 +35,6 @@ def test_what_cannot_be_read_has_none_and_is_told_once(
         assert thumbnail(tmp_path / "a.png", tmp_path / "cache") == ""
         assert thumbnail(tmp_path / "missing.png", tmp_path / "cache") == ""
     assert len(caplog.records) == 1
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".unreadable"]
     Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
     assert thumbnail(tmp_path / "a.png", tmp_path / "cache")

@@ -10,6 +10,7 @@ from diffusers import StableDiffusionPipeline
 
 from lora_studio.errors import BrokenFile, ModelFileError
 from lora_studio.families import family_of
+from lora_studio.families.schedulers import build_scheduler
 from lora_studio.families.sd import StableDiffusion, StableDiffusionModel
 from tests.support.clip_texts import encode_captions
 from tests.support.single_file import write_single_file
@@ -88,7 +89,7 @@ def test_v_parameterization_overrules_the_base(family: StableDiffusion) -> None:
     parts = family.load(v_parameterization=True)
     assert parts.process.config["prediction_type"] == "v_prediction"
     assert parts.pipeline().scheduler.config.prediction_type == "v_prediction"
-    assert parts.pipeline("Euler").scheduler.config.prediction_type == "v_prediction"
+    assert build_scheduler("Euler", parts.process.config).config.prediction_type == "v_prediction"
     assert parts.metadata()["modelspec.prediction_type"] == "v"
 
 

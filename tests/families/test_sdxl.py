@@ -109,6 +109,7 @@ def test_text_is_what_the_pipeline_feeds_its_denoiser(
     assert torch.equal(found.states, states)
     assert torch.equal(found.pooled, pooled)
     assert torch.equal(encode_captions(parts, CAPTIONS, 2).states, states)  # clip_skip has no effect
+    assert [parts.prompts.caption_layer(skip) for skip in (None, 2, 5)] == [1, 1, 1]
 
 
 @torch.no_grad()

@@ -201,6 +201,13 @@ def test_equal_bytes_under_other_names_are_another_lora(gallery: Gallery, tmp_pa
     assert alone.slug == "a"  # what a file calls itself changes nothing that it draws
 
 
+def test_a_good_file_comes_in_beside_a_damaged_copy(gallery: Gallery, tmp_path: Path) -> None:
+    source = write_lora(tmp_path / "a.safetensors")
+    copy = Path(gallery.import_lora(source).path)
+    copy.write_bytes(copy.read_bytes()[:-9])
+    assert gallery.import_lora(source).slug == "a-2"
+
+
 def test_equal_bytes_of_another_scale_are_another_lora(gallery: Gallery, tmp_path: Path) -> None:
     layer = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_k"
     pair = {f"{layer}.lora_A.weight": (2, 4), f"{layer}.lora_B.weight": (4, 2)}

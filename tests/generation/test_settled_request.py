@@ -227,7 +227,6 @@ def test_loras_that_are_missing_or_made_for_another_family_are_named() -> None:
     [
         ({"guidance_scale": 1, "negative_prompt": "x"}, LOADED, "negative prompt"),
         ({"guidance_scale": 0, "guidance_rescale": 0.5}, LOADED, "guidance rescale"),
-        ({"guidance_rescale": 0.5}, replace(LOADED, rescales=False), "guidance rescale"),
         ({"sampler": "Heun"}, replace(LOADED, washing_out=frozenset({"Heun"})), "Heun"),
         ({"prompt": "a AND b"}, LOADED, "AND"),
         (

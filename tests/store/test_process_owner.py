@@ -44,6 +44,12 @@ def test_processes_of_another_host_are_judged_by_their_silence() -> None:
     assert not is_alive("elsewhere:1:5", silence=SILENCE_SECONDS * 2)
 
 
+def test_a_start_time_of_a_former_version_is_judged_by_the_silence() -> None:
+    host, pid, _ = this_process().rsplit(":", 2)
+    assert is_alive(f"{host}:{pid}:cd485360-2069661", silence=SILENCE_SECONDS / 2)
+    assert not is_alive(f"{host}:{pid}:cd485360-2069661", silence=SILENCE_SECONDS * 2)
+
+
 def test_names_that_are_none_are_dead() -> None:
     for name in ("", "x", "a:b:c", f"{this_process().split(':')[0]}:99999999999999999999:1"):
         assert not is_alive(name, silence=0)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from lora_studio.data.buckets import Placement
 from lora_studio.errors import ConfigError, DatasetError, ModelFileError
 from lora_studio.events import Event
 from lora_studio.lora.run_states import state_files, state_folder
@@ -110,6 +112,19 @@ def test_pictures_used_in_another_way_are_refused(changed: dict, said: str) -> N
         check_pictures([facts, other], [{**facts, **changed}, other], 2)
     with pytest.raises(DatasetError, match="order"):
         check_pictures([facts, other], [other, facts], 2)
+
+
+def test_what_is_said_of_a_placement_is_none_of_it() -> None:
+    """States of former versions said something else, or nothing."""
+    plain = Placement(bucket=(64, 64), resized=(64, 70), aspect_error=0.1)
+    facts = {"file": "a.png", "content": "1", "caption": "a", "placement": repr(plain), "options": ""}
+    for note in ("cut by 6 px", "the picture's edge is cut", 'a "word"'):
+        noted = {**facts, "placement": repr(replace(plain, note=note))}
+        check_pictures([noted], [facts], 2)
+        check_pictures([facts], [noted], 2)
+    moved = {**facts, "placement": repr(replace(plain, bucket=(64, 72), note="x"))}
+    with pytest.raises(DatasetError, match="bucket or crop"):
+        check_pictures([facts], [moved], 2)
 
 
 @pytest.mark.slow

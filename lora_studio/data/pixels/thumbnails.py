@@ -42,6 +42,7 @@ def thumbnail(picture: Path, folder: Path) -> str:
     except (*DAMAGE, DatasetError) as error:
         with contextlib.suppress(OSError):
             if not getattr(error.__cause__ or error, "errno", None):  # the picture's fault, not the disk's
+                folder.mkdir(parents=True, exist_ok=True)
                 mark.touch()
         logger.warning("no thumbnail of %s: %s", picture.name.encode("utf-8", "replace").decode(), error)
         return ""

@@ -34,7 +34,7 @@ class BaseValues:
     """Values that a base brings to a request. `size` is what it was made for and `sampler` its own; both are
     empty where only loading it tells. `step`, None before it is loaded, are the pixels that the sides of a
     picture must be multiples of. With a sampler of `washing_out` colours come out pale, since the base is
-    trained with zero terminal SNR; `rescales`: its pipeline knows a guidance rescale."""
+    trained with zero terminal SNR."""
 
     name: str
     family: str
@@ -44,7 +44,6 @@ class BaseValues:
     sampler: str = ""
     step: int | None = None
     washing_out: frozenset[str] = frozenset()
-    rescales: bool = True
 
 
 class Library(Protocol):
@@ -184,8 +183,6 @@ def _ignored(request: GenerateRequest, base: BaseValues) -> list[str]:
             sentences.append("The negative prompt is ignored at a guidance of 1 or less.")
         if request.guidance_rescale:
             sentences.append("The guidance rescale is ignored at a guidance of 1 or less.")
-    elif request.guidance_rescale and not base.rescales:
-        sentences.append("The guidance rescale is ignored: this base model's pipeline has none.")
     if request.image and request.mask_image and request.hires_scale > 1:
         sentences.append(
             "The second pass is left out: what a mask leaves as it is can't be enlarged with the rest."

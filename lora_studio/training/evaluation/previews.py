@@ -106,9 +106,10 @@ class PreviewSampler:
 
     def _encode(self, prompt: str) -> tuple[TextOutput, TextOutput]:
         """A prompt and the empty negative one, as Generate reads them."""
-        how = PromptWindows(clip_skip=self.engine.config.model.clip_skip or 1)
+        prompts = self.engine.base.prompts
+        how = PromptWindows(clip_skip=prompts.caption_layer(self.engine.config.model.clip_skip))
         with self.engine.autocast():
-            wanted, unwanted = self.engine.base.prompts.encode_prompts(prompt, "", how)
+            wanted, unwanted = prompts.encode_prompts(prompt, "", how)
         return wanted.to(torch.float32), unwanted.to(torch.float32)
 
 

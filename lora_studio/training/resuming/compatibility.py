@@ -4,6 +4,7 @@ what differs."""
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ STEADY = frozenset({"constant", "constant_with_warmup"})
 """Schedules that do not ask how many steps there are."""
 FORK = "Put it back, or start a new run from the weights of this state."
 NUMBERS = 8
+NOTE_OF_PLACEMENT = re.compile(r", note=(?:'[^']*'|\"[^\"]*\")")
 
 
 def check_settings(before: TrainConfig, now: TrainConfig, step: int) -> None:
@@ -114,6 +116,11 @@ def check_pictures(before: Sequence[Mapping[str, str]], now: Sequence[Mapping[st
         raise DatasetError(f"{difference} since the state of step {step} was saved.", FORK)
 
 
+def _place(facts: Mapping[str, str]) -> str:
+    """The placement without its note, which is a sentence for people."""
+    return NOTE_OF_PLACEMENT.sub("", facts["placement"])
+
+
 def _differences(before: Sequence[Mapping[str, str]], now: Sequence[Mapping[str, str]]) -> Iterator[str]:
     old, new = {facts["file"]: facts for facts in before}, {facts["file"]: facts for facts in now}
     yield from (f"The picture {name} has been removed" for name in old if name not in new)
@@ -125,7 +132,7 @@ def _differences(before: Sequence[Mapping[str, str]], now: Sequence[Mapping[str,
             yield f"The caption of {name} has changed"
         if facts["options"] != new[name]["options"]:
             yield f"The repeats or other options of {name} have changed"
-        if facts["placement"] != new[name]["placement"]:
+        if _place(facts) != _place(new[name]):
             yield f"The bucket or crop of {name} has changed"
     if [facts["file"] for facts in before] != [facts["file"] for facts in now]:
         yield "The order of the pictures has changed"
