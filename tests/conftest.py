@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -68,7 +69,9 @@ def _light_collections() -> None:
     """What is there before a module's tests is left alone by the garbage collections in them: a worker that
     has imported everything holds some million objects, and a quarter of the processor time went there."""
     gc.unfreeze()
-    gc.collect()
+    with warnings.catch_warnings():  # what another module left open is no fault of this one's first test
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
     gc.freeze()
 
 
