@@ -81,12 +81,19 @@ def test_what_is_written_is_the_owner_s(tmp_path: Path, caplog: pytest.LogCaptur
         old.create_folders()
         assert stat.S_IMODE(old.home.stat().st_mode) == 0o755
         assert not caplog.records
+        (old.loras / "ink").mkdir()
         for given in ({}, {"LORA_STUDIO_UMASK": "007"}, {"LORA_STUDIO_UMASK": "0022"}):
             keep_private(given)
             old.create_folders()
             assert stat.S_IMODE(old.home.stat().st_mode) == 0o700  # closed once, it is not opened again
             assert stat.S_IMODE(old.loras.stat().st_mode) == 0o700
             assert len(caplog.records) == 2, "told once, of the home and of the LoRAs"
+        empty = Settings(home=tmp_path / "home", models=tmp_path / "fresh")
+        empty.loras.mkdir(parents=True)
+        keep_private({})
+        empty.create_folders()
+        assert stat.S_IMODE(empty.loras.stat().st_mode) == 0o700
+        assert len(caplog.records) == 2, "a checkout's empty folder is nobody's news"
         keep_private({"LORA_STUDIO_UMASK": "007"})
         shared = Settings(home=tmp_path / "shared", models=tmp_path / "shared-models")
         shared.create_folders()
