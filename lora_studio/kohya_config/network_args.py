@@ -29,7 +29,7 @@ WIDEST_LAYER = 10_000
 
 def take_module(taken: TakenOptions, value: Any) -> None:
     taken.module = str(value)
-    if value != LYCORIS and value not in MODULES:
+    if taken.module != LYCORIS and taken.module not in MODULES:
         taken.not_built.append(f"network_module {value}")
 
 
