@@ -56,6 +56,14 @@ def test_steps_that_are_no_number_are_refused(steps: Any) -> None:
         )
 
 
+@pytest.mark.parametrize("module", [["algo="], 3, "networks.of_tomorrow"])
+def test_a_network_module_that_is_none_of_ours_is_refused_or_passed_over(module: Any) -> None:
+    with pytest.raises(ConfigError, match="network_module"):
+        read_options({"network_module": module})
+    (note,) = read_options({"network_module": module}, ignore_unknown=True).notes
+    assert f"network_module {module}" in note
+
+
 def read_any_preset(changes: dict[str, Any]) -> None:
     data = json.loads(json.dumps({**OLD, **changes}))
     answer(lambda: is_preset(data))
