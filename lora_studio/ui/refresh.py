@@ -21,7 +21,7 @@ from lora_studio.ui.client_input.validate import quietly
 from lora_studio.ui.gallery import gallery_tab
 from lora_studio.ui.gallery.gallery_tab import GalleryTab
 from lora_studio.ui.generate import generation_progress
-from lora_studio.ui.generate.generate_requests import lora_choices
+from lora_studio.ui.generate.generate_requests import SLOTS, lora_choices, slots
 from lora_studio.ui.generate.generate_tab import GenerateTab
 from lora_studio.ui.train import train_tab, training_views
 from lora_studio.ui.train.train_tab import TrainTab
@@ -65,7 +65,7 @@ class PageRefresh:
         shelves = (self.gallery.loras, self.gallery.images)
         searches, chosen = [shelf.search for shelf in shelves], [shelf.chosen for shelf in shelves]
         shelf_inputs = [*searches, *chosen, self.gallery.limit]
-        held = [self.upload.dataset, self.generate.loras]
+        held = [self.upload.dataset, self.generate.loras, self.generate.order, *self.generate.weights]
         return [self.seen, self.train.job, self.generate.ticket, *shelf_inputs, *held]
 
     @property
@@ -84,11 +84,17 @@ class PageRefresh:
         ]
 
     @property
+    def _slots(self) -> list[Any]:
+        """Components in the order of `slots`."""
+        return [*self.generate.weights, self.generate.order, self.generate.triggers]
+
+    @property
     def held(self) -> list[Any]:
         """Components of choices that may be deleted elsewhere meanwhile."""
         loras, images = self.gallery.loras, self.gallery.images
         return [
             self.generate.gone,
+            *self._slots,
             *(loras.chosen, loras.details, loras.actions, self.gallery.board),
             *(images.chosen, images.details, images.actions),
             *(*self.upload.shown, self.upload.earlier),
@@ -98,7 +104,8 @@ class PageRefresh:
         """New values of components that the browser has not painted already, and always of `seen`."""
         marks: Mapping[str, Any] = seen if isinstance(seen, dict) else {}
         jobs, jobs_seen = self._jobs(marks, job_id)
-        dataset, selected = [*shelves[5:], "", []][:2]
+        held: list[Any] = list(shelves[5:])
+        dataset, selected, order, *weights = held + ["", [], None][len(held) :]
         here, notes = deleted_elsewhere.selection(self.studio, selected)
         library, library_seen = self._library(marks, shelves, here if notes else None)
         generation_queue, desk_seen = self._desk(marks, ticket_id)
@@ -109,6 +116,7 @@ class PageRefresh:
             self.seen: {**jobs_seen, **library_seen, **desk_seen, "stamp": now},
             **jobs,
             **library,
+            **self._weights(here, order, weights),
             **generation_queue,
             **gone,
         }
@@ -165,6 +173,14 @@ class PageRefresh:
         elif not unchanged:
             changes[self.generate.loras] = gr.update(choices=lora_choices(loras))
         return changes, {"library": mark}
+
+    def _weights(self, here: Sequence[str], order: Any, weights: Sequence[Any]) -> Changes:
+        """New values of the weights that were left behind by another choice of LoRAs: a change that comes
+        from here, or while the last one is being answered, may not be reported (Gradio 6.31)."""
+        if not isinstance(order, list) or order == list(here[:SLOTS]):
+            return {}
+        changes = dict(zip(self._slots, slots(self.studio, here, order, weights), strict=True))
+        return changes if changes[self.generate.order] != order else {}
 
     def _gone(self, lora: Any, image: Any, dataset: Any) -> Changes:
         """New values for choices that were deleted elsewhere: a note on that, and nothing to do with them."""

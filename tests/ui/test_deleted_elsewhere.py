@@ -120,6 +120,22 @@ def test_what_is_chosen_on_the_page_and_deleted_elsewhere_is_let_go(
     assert tokens[0] in gone[live.generate.gone]
 
 
+def test_weights_that_a_choice_left_behind_are_put_right(
+    studio: Studio, lora: LoraRecord, live: PageRefresh
+) -> None:
+    weights = [0.5, *[1.0] * 7, "0.25", *[""] * 7]
+    shown = live.generate.weights
+    late = look(live, "", "", "60", "", [lora.slug], ["sea", lora.slug], 0.1, *weights[:7], *weights[8:], "")
+    assert (late[shown[0]]["value"], late[shown[0]]["visible"]) == (0.5, True)
+    assert late[live.generate.order] == [lora.slug]
+    right = look(live, "", "", "60", "", [lora.slug], [lora.slug], *weights)
+    assert right[shown[0]] == right[live.generate.order] == gr.skip()
+    studio.gallery.delete_lora(lora.slug)
+    gone = look(live, "", "", "60", "", [lora.slug], [lora.slug], *weights)
+    assert [gone[slider]["visible"] for slider in shown] == [False] * len(shown)
+    assert gone[live.generate.order] == []
+
+
 def test_results_say_which_of_them_were_deleted(studio: Studio) -> None:
     path = studio.settings.images / "one.png"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -89,6 +89,11 @@ class GenerateTab:
         return loras
 
     @property
+    def weights(self) -> list[Any]:
+        """A slider for each slot, then a box for the weight in the text encoder."""
+        return [self.fields[name] for name in (*WEIGHTS, *TEXT_WEIGHTS)]
+
+    @property
     def live(self) -> list[Any]:
         """Components that follow the generation, in the order of `generation_progress.updates`."""
         return [self.progress, self.results, self.stop, self.spoken]
@@ -269,9 +274,8 @@ def _listen_choices(tab: GenerateTab, studio: Studio) -> None:
     def count(text: str, base: str) -> str:
         return token_count(text, base, studio.settings)
 
-    weights = [fields[name] for name in (*WEIGHTS, *TEXT_WEIGHTS)]
-    chosen = [tab.loras, tab.order, base, *weights]
-    tab.loras.change(guarded(choose), chosen, [*weights, tab.order, tab.triggers, tab.ideas], **QUICK)
+    chosen = [tab.loras, tab.order, base, *tab.weights]
+    tab.loras.change(guarded(choose), chosen, [*tab.weights, tab.order, tab.triggers, tab.ideas], **QUICK)
     sizes = [fields[name] for name in FIELD_TITLES]
     base.change(guarded(change_base), [base, tab.loras], [*sizes, tab.ideas], **QUICK)
     for prompts in (tab.ideas, tab.used):
