@@ -18,6 +18,7 @@ from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.training_set.subsets import Subset, existing_folder
 from lora_studio.errors import ConfigError
 from lora_studio.kohya_config.option_values import bounded, expanded, number_in, read_json, read_text
+from lora_studio.parsing.refusals import refusal
 from lora_studio.parsing.toml_text import read_toml
 
 OF_DATASETS = {
@@ -153,10 +154,8 @@ def _settings(base: DatasetGroup, tables: list[Table]) -> DatasetGroup:
         name = str(problem["loc"][-1]) if problem["loc"] else ""
         option = next((key for key, value in OF_DATASETS.items() if value == name), name)
         table = next((table for table in reversed(tables) if option in table.options), tables[-1])
-        problem_text = problem["msg"].removeprefix("Value error, ")
-        raise _refusal(
-            table.where, f"{option}: {problem_text[0].lower()}{problem_text[1:]} (got {problem['input']!r})"
-        ) from None
+        found = refusal(error, DatasetGroup, {name: option})
+        raise _refusal(table.where, found.message.removesuffix("."), found.hint) from None
 
 
 def _setting(table: Table, option: str, value: Any) -> dict[str, Any]:
