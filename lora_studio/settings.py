@@ -30,8 +30,9 @@ class Settings:
     others than the owner may ask. `sd_scripts` is a checkout of sd-scripts, for the engine of that name, and
     `sd_scripts_python` the interpreter that runs it. `precision` is the number format of generation,
     `memory_gb` the limit of loaded base models in GB (None: found out), `keep_free_gb` the GB of the disk
-    that stay free. `supabase_key` is a secret key, or a publishable one that goes with the email and password
-    of an account; `supabase_uploads` sends finished files there too.
+    that stay free. `metrics_token` opens `/metrics` without a login. `supabase_key` is a secret key, or a
+    publishable one that goes with the email and password of an account; `supabase_uploads` sends finished
+    files there too.
     """
 
     home: Path
@@ -48,6 +49,7 @@ class Settings:
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     memory_gb: float | None = None
     keep_free_gb: float = KEEP_FREE_GB
+    metrics_token: str = field(default="", repr=False)
     supabase_url: str = ""
     supabase_key: str = field(default="", repr=False)
     supabase_email: str = ""
@@ -59,7 +61,8 @@ class Settings:
         """Read `LORA_STUDIO_HOME`, `LORA_STUDIO_MODELS`, `LORA_STUDIO_USER`, `LORA_STUDIO_PASSWORD`,
         `LORA_STUDIO_PUBLIC` (1 lets a Space run without a password), `LORA_STUDIO_HOSTS` (names with commas
         between them), `LORA_STUDIO_SD_SCRIPTS`, `LORA_STUDIO_SD_SCRIPTS_PYTHON`,
-        `LORA_STUDIO_PRECISION`, `LORA_STUDIO_MEMORY_GB`, `LORA_STUDIO_KEEP_FREE_GB`, `SUPABASE_URL`,
+        `LORA_STUDIO_PRECISION`, `LORA_STUDIO_MEMORY_GB`, `LORA_STUDIO_KEEP_FREE_GB`,
+        `LORA_STUDIO_METRICS_TOKEN`, `SUPABASE_URL`,
         `SUPABASE_KEY`, `SUPABASE_EMAIL`, `SUPABASE_PASSWORD`, `LORA_STUDIO_SUPABASE_UPLOADS` and the
         variables that Spaces set. Raises ConfigError."""
         env = os.environ if environment is None else environment
@@ -77,6 +80,7 @@ class Settings:
             precision=_precision(env.get("LORA_STUDIO_PRECISION", "")),
             memory_gb=_gigabytes(env.get("LORA_STUDIO_MEMORY_GB", "")),
             keep_free_gb=_kept_free(env.get("LORA_STUDIO_KEEP_FREE_GB", "")),
+            metrics_token=env.get("LORA_STUDIO_METRICS_TOKEN", "").strip(),
             supabase_url=env.get("SUPABASE_URL", "").strip(),
             supabase_key=env.get("SUPABASE_KEY", "").strip(),
             supabase_email=env.get("SUPABASE_EMAIL", "").strip(),

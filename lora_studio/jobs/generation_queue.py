@@ -111,8 +111,8 @@ class GenerationJob:
 
 
 class GenerationQueue:
-    """The queue of this process. `revision` changes with anything about a generation. The thread starts with
-    the first one."""
+    """The queue of this process. `revision` changes with anything about a generation, `drawn` counts
+    pictures. The thread starts with the first generation."""
 
     def __init__(self, *, most_waiting: int = MOST_WAITING, most_kept: int = MOST_KEPT) -> None:
         self._most_waiting, self._most_kept = most_waiting, most_kept
@@ -123,7 +123,7 @@ class GenerationQueue:
         self._current, self._started, self._stop = "", 0.0, threading.Event()
         self._thread: threading.Thread | None = None
         self._closing = False
-        self.revision = 0
+        self.revision = self.drawn = 0
 
     def submit(self, work: Work, *, title: str = "", images: int = 1, session: str = "") -> GenerationJob:
         """Queue a generation. Raises DeviceBusy when too many wait."""
@@ -237,6 +237,7 @@ class GenerationQueue:
             self._end(ticket_id, seconds=seconds, **ended)
 
     def _hear(self, ticket_id: str, event: Event) -> None:
+        self.drawn += isinstance(event, ImageSaved)
         news = _news(self._tickets[ticket_id], event)
         if news:
             with self._changed:

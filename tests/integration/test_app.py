@@ -44,7 +44,8 @@ def test_off_this_machine_there_is_a_password(tmp_path: Path) -> None:
 
 def test_idle_it_is_small_and_loads_no_torch(tmp_path: Path) -> None:
     with running_app(tmp_path) as app:
-        assert httpx.get(app.address, trust_env=False).status_code == 200
+        for path in ("", "healthz", "metrics"):
+            assert httpx.get(app.address + path, trust_env=False).status_code == 200
         process = psutil.Process(app.process.pid)
         assert process.memory_info().rss < 400e6
         if sys.platform == "linux":

@@ -27,6 +27,7 @@ from lora_studio.ui.client_input.fault_log import one_line
 from lora_studio.ui.page import MALFORMED
 from lora_studio.ui.serving import request_bodies, request_origin
 from lora_studio.ui.serving.login import Access, Answer, Login
+from lora_studio.ui.serving.monitoring import Monitoring
 from lora_studio.ui.serving.request_bodies import Body, Limit, TooMuch
 from lora_studio.ui.serving.request_origin import Names
 from lora_studio.ui.serving.response_headers import security_headers, with_security
@@ -74,7 +75,7 @@ SENT_AWAY = {
 
 class Gate:
     """The gate of one server. `tokens` are Gradio's sessions by token, `cookie` the name of its cookie,
-    `uploads` the folder that it receives files in."""
+    `uploads` the folder that it receives files in, `monitoring` answers about the studio itself."""
 
     def __init__(self, access: Access, names: Names, *, root_path: str = "", shared: bool = False) -> None:
         self._names, self._root = names, urlsplit(root_path).path.rstrip("/")
@@ -85,6 +86,7 @@ class Gate:
         self.tokens: MutableMapping[str, str] = {}
         self.cookie = ""
         self.uploads: Path | None = None
+        self.monitoring: Monitoring | None = None
         self._uploading = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, served: Served) -> None:
@@ -99,7 +101,7 @@ class Gate:
             else:
                 await served(scope, receive, send)
             return
-        answer = _Answer(send, self._security)
+        answer = _Answer(send, self._security, self.monitoring)
         response = refusal or await self._own_response(scope, receive)
         if response is None:
             await self._receive(scope, receive, answer, served)
@@ -123,6 +125,10 @@ class Gate:
         path, method = self._path(scope), scope["method"]
         if method == "POST" and path.rstrip("/") == "/login":
             return await self._log_in(scope, receive)
+        if self.monitoring:
+            found = await self.monitoring.response(scope, path, self._has_session(scope))
+            if found is not None:
+                return found
         if not self._has_session(scope) and path not in BEFORE_LOGIN:
             if path == "/" and method in {"GET", "HEAD"}:
                 return self._login_page(scope)
@@ -275,8 +281,10 @@ class GatedApp(App):
 class _Answer:
     """An ASGI `send` that adds the security headers, and drops Gradio's answer to a body that was cut off."""
 
-    def __init__(self, send: Send, security: list[tuple[bytes, bytes]]) -> None:
-        self._send, self._security = send, security
+    def __init__(
+        self, send: Send, security: list[tuple[bytes, bytes]], monitoring: Monitoring | None
+    ) -> None:
+        self._send, self._security, self._monitoring = send, security, monitoring
         self.body: Body | None = None
         self.begun = self.ended = False
 
@@ -285,6 +293,8 @@ class _Answer:
             return
         if message["type"] == "http.response.start":
             self.begun = True
+            if self._monitoring:
+                self._monitoring.count(message["status"])
             message = {**message, "headers": with_security(message.get("headers", []), self._security)}
         elif message["type"] == "http.response.body":
             self.ended = not message.get("more_body", False)

@@ -24,6 +24,7 @@ from lora_studio.ui.blocks import build
 from lora_studio.ui.document import add_script
 from lora_studio.ui.serving.gate import Gate, GatedApp
 from lora_studio.ui.serving.login import SHORT_PASSWORD, Access
+from lora_studio.ui.serving.monitoring import Monitoring
 from lora_studio.ui.serving.request_bodies import LARGEST_UPLOAD
 from lora_studio.ui.serving.request_origin import Names, bracketed
 from lora_studio.ui.theme import stylesheet, theme
@@ -138,6 +139,7 @@ def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bo
     blocks.queue(max_size=MOST_WAITING)
     names = answered_names(settings, host=host, access=access, share=share)
     gate = Gate(access, names, root_path=os.environ.get("GRADIO_ROOT_PATH", ""), shared=share)
+    gate.monitoring = Monitoring(studio, closed=names.answered is None and not access.password)
     _, address, share_address = blocks.launch(
         _app=GatedApp(gate),
         server_name=bracketed(host),
