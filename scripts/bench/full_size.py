@@ -18,20 +18,42 @@ TOKENIZER = CHECKOUT / "models" / "starter" / "tokenizer"
 
 def make_sd15(folder: Path, dtype: torch.dtype = torch.float32) -> Path:
     """A diffusers folder of Stable Diffusion 1.5's shape: 860, 123 and 84 million weights."""
-    from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-
     torch.manual_seed(SEED)
-    pipeline = StableDiffusionPipeline(
-        unet=UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8, sample_size=64),
+    return _saved(sd15_pipeline(), folder, dtype)
+
+
+def sd15_pipeline() -> Any:
+    """Stable Diffusion 1.5 with fresh weights, or with none inside accelerate's init_empty_weights."""
+    from diffusers import UNet2DConditionModel
+
+    unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8, sample_size=64)
+    return _pipeline(unet, _text_encoder(width=768, layers=12, heads=12))
+
+
+def sd2_pipeline() -> Any:
+    """Stable Diffusion 2's base of 512 px, in the same way."""
+    from diffusers import UNet2DConditionModel
+
+    heads = (5, 10, 20, 20)
+    unet = UNet2DConditionModel(
+        cross_attention_dim=1024, attention_head_dim=heads, sample_size=64, use_linear_projection=True
+    )
+    return _pipeline(unet, _text_encoder(width=1024, layers=23, heads=16, act="gelu"))
+
+
+def _pipeline(unet: Any, text_encoder: Any) -> Any:
+    from diffusers import DDIMScheduler, StableDiffusionPipeline
+
+    return StableDiffusionPipeline(
+        unet=unet,
         vae=_vae(),
-        text_encoder=_text_encoder(width=768, layers=12, heads=12),
+        text_encoder=text_encoder,
         tokenizer=_tokenizer(),
         scheduler=DDIMScheduler(**BETAS, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    return _saved(pipeline, folder, dtype)
 
 
 def make_sdxl(folder: Path, dtype: torch.dtype = torch.float32) -> Path:
@@ -95,7 +117,9 @@ def _tokenizer() -> Any:
     return CLIPTokenizer.from_pretrained(TOKENIZER)
 
 
-def _text_encoder(*, width: int, layers: int, heads: int, projection: int = 0) -> Any:
+def _text_encoder(
+    *, width: int, layers: int, heads: int, projection: int = 0, act: str = "quick_gelu"
+) -> Any:
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     tokenizer = _tokenizer()
@@ -110,6 +134,6 @@ def _text_encoder(*, width: int, layers: int, heads: int, projection: int = 0) -
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         projection_dim=projection or width,
-        hidden_act="gelu" if projection else "quick_gelu",
+        hidden_act="gelu" if projection else act,
     )
     return CLIPTextModelWithProjection(config) if projection else CLIPTextModel(config)

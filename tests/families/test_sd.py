@@ -144,13 +144,6 @@ def test_a_single_file_is_the_same_model_offline(tmp_path: Path, with_weights: b
         assert all(torch.equal(ours[key], theirs[key]) for key in ours), name
 
 
-def test_a_single_file_without_tokenizer_is_told_offline(tiny_base: Path, tmp_path: Path) -> None:
-    file = write_single_file(tiny_base, tmp_path / "lonely.safetensors")
-    with pytest.raises(ModelFileError, match=r"lonely\.safetensors lacks the tokenizer") as caught:
-        family_of(str(file)).load()
-    assert "folder of the same name" in caught.value.hint
-
-
 def test_a_hub_id_that_cannot_be_fetched_is_told() -> None:
     with pytest.raises(ModelFileError, match="nobody/nothing is not on this machine"):
         family_of("nobody/nothing").load()

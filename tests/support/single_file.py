@@ -3,8 +3,12 @@ download them."""
 
 from __future__ import annotations
 
+import json
+import math
 import re
+import struct
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
@@ -30,6 +34,7 @@ UNET_ENDS = {
 }
 FIRST_TEXT = "conditioner.embedders.0.transformer.text_model."
 SECOND_TEXT = "conditioner.embedders.1.model."
+SD2_TEXT = "cond_stage_model.model."
 OPEN_CLIP = {
     "embeddings.token_embedding.weight": "token_embedding.weight",
     "embeddings.position_embedding.weight": "positional_embedding",
@@ -45,7 +50,30 @@ VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "t
 
 def write_single_file(base: Path, file: Path) -> Path:
     """Save the base model in folder `base` as `file`."""
-    pipeline = DiffusionPipeline.from_pretrained(base)
+    tensors = original_layout(DiffusionPipeline.from_pretrained(base))
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, file)
+    return file
+
+
+def write_empty_file(pipeline: Any, file: Path, *extra: str) -> Path:
+    """Save a pipeline, which may be on the meta device, as `file` of zeros in 16 bit, which takes no room on
+    most disks, and with names of empty tensors, which say something."""
+    header: dict[str, Any] = {}
+    end = 0
+    shapes = {key: list(tensor.shape) for key, tensor in original_layout(pipeline).items()}
+    for key, shape in {**shapes, **{key: [0] for key in extra}}.items():
+        begin, end = end, end + 2 * math.prod(shape)
+        header[key] = {"dtype": "F16", "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with file.open("wb") as out:
+        out.write(struct.pack("<Q", len(text)) + text)
+        out.truncate(out.tell() + end)
+    return file
+
+
+def original_layout(pipeline: Any) -> dict[str, torch.Tensor]:
+    """A pipeline's tensors by their names in Stability's checkpoints."""
     layers = pipeline.unet.config.layers_per_block
     levels = len(pipeline.vae.config.block_out_channels)
     attentions = {
@@ -58,16 +86,19 @@ def write_single_file(base: Path, file: Path) -> Path:
         is_attention = "attentions" in key and key.endswith("weight") and "group_norm" not in key
         found[VAE + _vae_key(key, levels)] = tensor[..., None, None] if is_attention else tensor
     second = getattr(pipeline, "text_encoder_2", None)
-    for key, tensor in pipeline.text_encoder.state_dict().items():
+    text = pipeline.text_encoder.state_dict()
+    if pipeline.text_encoder.config.hidden_act == "gelu":
+        return found | _open_clip(text, SD2_TEXT)
+    for key, tensor in text.items():
         found[(FIRST_TEXT if second else TEXT) + key.removeprefix("text_model.")] = tensor
-    found |= _open_clip(second.state_dict()) if second else {}
-    save_file({key: tensor.contiguous() for key, tensor in found.items()}, file)
-    return file
+    return found | (_open_clip(second.state_dict(), SECOND_TEXT) if second else {})
 
 
-def _open_clip(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _open_clip(state: dict[str, torch.Tensor], start: str) -> dict[str, torch.Tensor]:
     """OpenCLIP keeps query, key and value in one matrix, and the projection the other way round."""
-    found: dict[str, torch.Tensor] = {SECOND_TEXT + "text_projection": state["text_projection.weight"].T}
+    found: dict[str, torch.Tensor] = {}
+    if "text_projection.weight" in state:
+        found[f"{start}text_projection"] = state["text_projection.weight"].T
     for key, tensor in state.items():
         name = key.removeprefix("text_model.")
         if key == "text_projection.weight" or ".k_proj." in name or ".v_proj." in name:
@@ -78,7 +109,7 @@ def _open_clip(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             name = name.replace("self_attn.q_proj.", "attn.in_proj_")
         for ours, theirs in OPEN_CLIP.items():
             name = name.replace(ours, theirs, 1)
-        found[SECOND_TEXT + name] = tensor
+        found[start + name] = tensor
     return found
 
 

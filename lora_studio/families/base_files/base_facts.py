@@ -24,6 +24,8 @@ SD2_NORM = "model.diffusion_model.output_blocks.11.1.transformer_blocks.0.norm1.
 SD2_SPREAD = 0.09
 """ComfyUI's mark of SD 2.x checkpoints that predict the velocity: how far the values of this layer are
 spread."""
+FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
+LATENT_CHANNELS = 4
 CONFIGS = ("unet/config.json", "vae/config.json", "scheduler/scheduler_config.json")
 
 ReadJson = Callable[[str], Mapping[str, Any]]
@@ -36,7 +38,7 @@ class BaseFacts:
     """`native_size` in pixels and 0 when unknown; `step` the pixels of one latent pixel; `prediction_type`
     empty when only loading tells; `zero_snr`: its noise schedule ends in nothing but noise; `edm`: it is of a
     kind that nothing here can sample; `marked`: prediction and schedule come from marks in a checkpoint,
-    which its configuration doesn't know of."""
+    which its configuration doesn't know of; `channels` that the denoiser takes."""
 
     native_size: int = 0
     step: int = 8
@@ -44,6 +46,7 @@ class BaseFacts:
     zero_snr: bool = False
     edm: bool = False
     marked: bool = False
+    channels: int = LATENT_CHANNELS
 
     @property
     def predicts_velocity(self) -> bool:
@@ -81,6 +84,12 @@ def facts_of_configs(read: ReadJson) -> BaseFacts:
 def facts_of_file(file: Path, family: str, tensors: Tensors) -> BaseFacts:
     """The facts of a checkpoint. Its marks go before the configuration in a folder of its name beside it,
     which goes before what its weights suggest."""
+    _, first = tensors.get(FIRST_LAYER, ("", ()))
+    channels = first[1] if len(first) == 4 else LATENT_CHANNELS
+    return replace(_facts_of_file(file, family, tensors), channels=channels)
+
+
+def _facts_of_file(file: Path, family: str, tensors: Tensors) -> BaseFacts:
     beside = facts_of_configs(lambda name: read_config(file.with_suffix("") / name))
     if family == SDXL and (V_MARK in tensors or any(mark in tensors for mark in EDM_MARKS)):
         return BaseFacts(

@@ -23,6 +23,7 @@ from lora_studio.catalog import (
 from lora_studio.errors import BrokenFile, FamilyMismatch, ModelFileError, UnknownFormat
 from lora_studio.families.base_files.base_facts import (
     CONFIGS,
+    LATENT_CHANNELS,
     BaseFacts,
     facts_of_configs,
     facts_of_file,
@@ -152,6 +153,13 @@ def _sampleable(facts: BaseFacts, place: Path | str) -> BaseFacts:
             f"The base model {Path(place).name} is trained in the EDM way, as Playground v2.5: that can't be "
             "used here.",
             "Take one that predicts noise or velocity, as most do.",
+            path=place,
+        )
+    if facts.channels != LATENT_CHANNELS:
+        raise FamilyMismatch(
+            f"The base model {Path(place).name} takes {facts.channels} channels instead of 4: it is made for "
+            "inpainting, depth or upscaling only.",
+            "Take the plain model; Generate can inpaint with it.",
             path=place,
         )
     return facts

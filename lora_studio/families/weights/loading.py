@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from lora_studio.catalog import FAMILIES
 from lora_studio.errors import BrokenFile, ModelFileError, OutOfMemory
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.base_files.hub import HALF, LEFT_OUT, cached_folder, fetch, variant_of
+from lora_studio.families.base_files.usual_parts import USUAL, config_folder, usual_tokenizers
 from lora_studio.families.weights.mmap_weights import MappedFiles
 from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.lora.file.lora_files import read_tensor_table
@@ -92,13 +94,14 @@ def _load_folder(kind: Any, found: FoundBase, without: Mapping[str, Any]) -> Any
 
 
 def _load_file(kind: Any, found: FoundBase, without: Mapping[str, Any]) -> Any:
-    """A checkpoint holds the weights only. Tokenizer and configuration come from a folder of the same name
-    beside it, else from the hub (or what was fetched from it before)."""
-    file = Path(found.path_or_id)
-    beside = file.with_suffix("")
-    config = {"config": str(beside)} if (beside / "model_index.json").is_file() else {}
+    """A checkpoint holds the weights only."""
     return kind.from_single_file(
-        str(file), dtype=_stored(file), local_files_only=bool(config), **config, **without
+        found.path_or_id,
+        dtype=_stored(Path(found.path_or_id)),
+        local_files_only=True,
+        config=str(config_folder(found)),
+        **usual_tokenizers(found),
+        **without,
     )
 
 
@@ -155,16 +158,14 @@ def count_weights(files: Iterable[Path]) -> int:
 
 
 def _load_error(found: FoundBase, error: Exception) -> ModelFileError:
-    if found.layout == "file" and not Path(found.path_or_id).with_suffix("").is_dir():
-        return ModelFileError(
-            f"The checkpoint {Path(found.path_or_id).name} lacks the tokenizer and the configuration, and "
-            "they could not be fetched.",
-            "Connect to the internet once, or put them beside it, in a folder of the same name without "
-            ".safetensors: any diffusers copy of the same model will do, even without its weights.",
-            path=found.path_or_id,
+    hint = "Get its files again."
+    if found.layout == "file" and config_folder(found).is_relative_to(USUAL):
+        hint += (
+            f" If it isn't built like the usual {FAMILIES[found.family]}, put its configuration beside it, "
+            "in a folder of the same name without .safetensors: a diffusers copy of it, even without weights."
         )
     return BrokenFile(
         f"The base model {found.name} can't be loaded: {str(error).strip().splitlines()[0][:200]}",
-        "Get its files again.",
+        hint,
         path=found.path_or_id,
     )

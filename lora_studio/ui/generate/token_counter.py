@@ -7,6 +7,7 @@ from typing import Any
 
 from lora_studio.errors import StudioError
 from lora_studio.families.base_files.locate import find_base
+from lora_studio.families.base_files.usual_parts import TOKENIZER, tokenizer_folder
 from lora_studio.families.clip_prompt import WINDOW, count_tokens
 from lora_studio.formatting import counted
 from lora_studio.prompts.lora_tags import TAG
@@ -19,8 +20,8 @@ LONGEST = 4000
 
 
 def token_count(text: Any, base: Any, settings: Settings) -> str:
-    """HTML: tokens and windows of a prompt. A base whose tokenizer is no folder of its own, as in a single
-    file, counts as the embedded one does: they are all CLIP's."""
+    """HTML: tokens and windows of a prompt. A base whose tokenizer isn't here yet is taken to read as CLIP
+    does."""
     words = TAG.sub("", str(text or ""))[:LONGEST].strip()
     if not words:
         return ""
@@ -35,6 +36,8 @@ def _count(text: str, base: Any, settings: Settings) -> tuple[int, int]:
         found = find_base(safe_base(base, settings), settings)
         if found.layout == "folder":
             return count_tokens(Path(found.path_or_id), text)
+        if found.layout == "file":
+            return count_tokens(tokenizer_folder(found), text)
     except (StudioError, FileNotFoundError):
         pass
-    return count_tokens(settings.starter, text)
+    return count_tokens(TOKENIZER, text)
