@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,52 @@ def test_grey_pictures_may_have_grey_profiles_and_those_for_rgb() -> None:
     assert clean(file_of(Image.new("L", (40, 40), 77), icc_profile=SRGB)).image.getpixel((3, 3)) == (77,) * 3
     wide = clean(file_of(Image.new("L", (40, 40), 77), icc_profile=WIDE))
     assert wide.image.getpixel((3, 3)) == pytest.approx(in_srgb((77, 77, 77), P3_PRIMARIES, 2.2), abs=1)
+
+
+def printing(perceptual: tuple[int, int, int], colorimetric: tuple[int, int, int]) -> bytes:
+    """A profile of a press whose four inks are white wherever they stand, but cyan alone has these colours
+    (L 0..255, a and b from 128), by rendering intent. Layout: ICC.1:2001-04, 6.5.9 (lut8Type)."""
+
+    def table(cyan: tuple[int, int, int]) -> bytes:
+        corners = [cyan if corner == 0b1000 else (255, 128, 128) for corner in range(16)]
+        unit = struct.pack(">9i", *(65536 * (place % 4 == 0) for place in range(9)))
+        curve = bytes(range(256))
+        cube = bytes(value for corner in corners for value in corner)
+        return b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + unit + 4 * curve + cube + 3 * curve
+
+    def tag(head: bytes) -> bytes:
+        start, size = struct.unpack_from(">II", SRGB, SRGB.index(head, 128) + 4)
+        return SRGB[start : start + size]
+
+    tags = {head: tag(head) for head in (b"desc", b"cprt", b"wtpt")}
+    tags |= {b"A2B0": table(perceptual), b"A2B1": table(colorimetric)}
+    at, listed, body = 128 + 4 + 12 * len(tags), struct.pack(">I", len(tags)), b""
+    for name, content in tags.items():
+        listed += name + struct.pack(">II", at + len(body), len(content))
+        body += content + bytes(-len(content) % 4)
+    head = struct.pack(">I4s4s4s4s4s", at + len(body), bytes(4), b"\2\x40\0\0", b"prtr", b"CMYK", b"Lab ")
+    return head + SRGB[24:128] + listed + body
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_what_is_meant_for_print_has_the_colours_of_its_inks(kind: str) -> None:
+    """Perceptual: with cyan alone (L 58.8, a 72, b 52), nothing that could be guessed without the profile."""
+    profile = printing((150, 200, 180), (60, 128, 128))
+    content = file_of(Image.new("CMYK", (40, 40), (255, 0, 0, 0)), kind, icc_profile=profile)
+    plain = clean(content)
+    assert plain.colours == "converted"
+    assert plain.image.getpixel((9, 9)) == pytest.approx(lab_in_srgb(150 / 2.55, 72, 52), abs=3)
+    paper = file_of(Image.new("CMYK", (40, 40)), kind, icc_profile=profile)
+    assert clean(paper).image.getpixel((9, 9)) == pytest.approx((255, 255, 255), abs=2)
+
+
+def lab_in_srgb(lightness: float, a: float, b: float) -> list[float]:
+    """CIE Lab under D50, by XYZ."""
+    fy = (lightness + 16) / 116
+    cubes = (fy + a / 500, fy, fy - b / 200)
+    linear = [f**3 if f > 6 / 29 else 3 * (6 / 29) ** 2 * (f - 4 / 29) for f in cubes]
+    xyz = [white * part for white, part in zip((0.9642, 1, 0.82491), linear, strict=True)]
+    return in_srgb((255, 0, 0), [xyz, [0, 0, 0], [0, 0, 0]], 1.0)
 
 
 def broken() -> list[bytes]:

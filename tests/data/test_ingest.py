@@ -235,3 +235,17 @@ def test_a_set_has_a_largest_size_and_captions_after_it_still_count(
 def test_the_result_counts_what_lies_there(tmp_path: Path, into: Path) -> None:
     made: Ingested = ingest([zipped(tmp_path / "s.zip", {f"{i}.png": None for i in "abcde"})], into)
     assert made.images == len(names(into)) == 5
+
+
+def test_small_files_of_very_many_pixels_are_left_out(
+    tmp_path: Path, into: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One picture many times, as in an archive that unpacks to a thousand times its size."""
+    monkeypatch.setattr("lora_studio.data.pixels.sanitize.FREE_PIXELS", 1_200_000)
+    buffer = io.BytesIO()
+    Image.new("RGB", (1000, 1000), "red").save(buffer, "PNG")
+    archive = zipped(tmp_path / "a.zip", {f"{number}.png": buffer.getvalue() for number in range(4)})
+    made = ingest([archive], into)
+    assert (made.images, len(names(into))) == (1, 1)
+    assert len(made.refused) == 3
+    assert all("more pixels than such small files" in line for line in made.refused)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from tests.support.serving import CHECKOUT
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md")), CHECKOUT / "CONTRIBUTING.md"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)\)")
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
 def blocks(page: Path, language: str) -> Iterator[str]:
@@ -65,3 +67,22 @@ def test_the_readme_is_a_space() -> None:
     assert f"gradio=={values['sdk_version']}\n" in constraints
     assert values["python_version"] == '"3.12"'
     assert len(values["short_description"]) <= 60  # the Hub refuses longer ones
+
+
+def functions_in(path: str) -> set[str]:
+    """The names of a file's functions; none where there is no such file."""
+    file = CHECKOUT / path
+    tree = ast.parse(file.read_text("utf-8")) if file.is_file() else ast.Module(body=[], type_ignores=[])
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_what_is_mended_has_its_test() -> None:
+    """Each line of docs/mended.md names tests that are there."""
+    page = (CHECKOUT / "docs" / "mended.md").read_text("utf-8")
+    mended = page.partition("## Otherwise on purpose")[0]
+    rows = [line for line in mended.splitlines() if line.startswith("| ") and not line.endswith("| test |")]
+    assert len(rows) > 80
+    assert [row for row in rows if not TEST.search(row.rpartition(" | ")[2])] == []
+    named = set(TEST.findall(page))
+    assert page.count(".py::") == len(TEST.findall(page))
+    assert [f"{path}::{name}" for path, name in sorted(named) if name not in functions_in(path)] == []
