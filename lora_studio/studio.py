@@ -22,6 +22,7 @@ from lora_studio.images.input_store import MOST_BYTES, kept_bytes
 from lora_studio.jobs.action_locks import ActionLocks
 from lora_studio.jobs.engine_worker import EngineWorker
 from lora_studio.jobs.generation_queue import GenerationJob, GenerationQueue, GenerationResult
+from lora_studio.jobs.lora_links import LoraLinks
 from lora_studio.jobs.supabase.sync import Mirror
 from lora_studio.jobs.thread_worker import ThreadWorker
 from lora_studio.jobs.training_queue import TrainingQueue
@@ -51,6 +52,7 @@ class Studio:
     database: Database
     mirror: Mirror
     first_scan: FirstScan
+    links: LoraLinks
     generation_queue: GenerationQueue = field(default_factory=GenerationQueue)
     turns: ActionLocks = field(default_factory=ActionLocks, repr=False)
 
@@ -203,6 +205,7 @@ def open_studio(settings: Settings | None = None, *, start_worker: bool = True) 
         database=database,
         mirror=Mirror(settings, database, jobs, gallery),
         first_scan=FirstScan(library=gallery),
+        links=LoraLinks(settings, gallery, turns),
         turns=turns,
     )
     if start_worker:

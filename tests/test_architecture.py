@@ -43,7 +43,7 @@ CONTRACTS = {
 }
 LEVELS = (
     CONTRACTS,
-    {"lora", "data", "store", "runtime"},
+    {"downloads", "lora", "data", "store", "runtime"},
     {"prompts"},
     {"families", "images"},
     {"training", "generation"},

@@ -31,6 +31,7 @@ COMMANDS = {
     "grid": "make a sheet of images over values of up to three settings",
     "status": "show trainings, or one training in detail",
     "list": "list the LoRAs in the library",
+    "add": "take LoRA files into the library, from here or from the web",
     "tour": "do the whole job on an example set and show what came out",
     "doctor": "check this installation and say what to do about each problem",
 }

@@ -33,6 +33,7 @@ UPLOAD = [
     {"url": f"file://{PASSWORDS}"},
 ]
 PICTURE = [*UPLOAD, "data:", "data:image/png;base64,AAAA", "data:image/png;base64,%%%", "data:text/html,<b>"]
+LINK = [*TEXT, None, "", PASSWORDS, f"file://{PASSWORDS}", "http://127.0.0.1/", "https://[::1]/x", "a\0b"]
 LORAS = [
     *("ink", "", 0, {}, {"slug": "layer"}, True, NAN, [7], [None], [["layer"]], [{}], [LONG]),
     *([{"slug": "../x"}], [{"slug": "not-there"}], [{"slug": 7}], [{"slug": LONG}], [{"slug": HALF}]),
@@ -133,6 +134,8 @@ ENDPOINTS: Mapping[str, Row] = {
     "list_trainings": {"limit": (5, LIMIT)},
     "list_loras": {"search": ("", TEXT)},
     "import_lora": {"files": FILES},
+    "import_lora_link": {"link": ("https://files.invalid/x.safetensors", LINK)},
+    "stop_import": {},
     "rename_lora": {"slug": LORA, "title": ("Layer", [*TEXT, None, "", " ", "\0"])},
     "delete_lora": {"slug": LORA},
     "list_images": {"search": ("", TEXT), "limit": (5, LIMIT)},

@@ -37,6 +37,8 @@ NAMED = {
     "/list_trainings",
     "/list_loras",
     "/import_lora",
+    "/import_lora_link",
+    "/stop_import",
     "/rename_lora",
     "/delete_lora",
     "/list_images",

@@ -237,10 +237,12 @@ def add_endpoints(studio: Studio) -> None:
         library.list_images,
         library.delete_image,
         library.undo_delete,
+        library.stop_import,
     )
     for act in there:
         _add(act, queue=False)
     _add(library.import_lora)
+    _add(library.import_lora_link, concurrency_id="link")
     _add(endpoints.upload_dataset)
     _add(endpoints.plan_training, concurrency_id="plan")
     images = ImageEndpoints(studio)

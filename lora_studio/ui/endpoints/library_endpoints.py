@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from lora_studio.dataset import LONGEST_CAPTION
-from lora_studio.errors import ConfigError, StoreError
+from lora_studio.errors import ConfigError, DeviceBusy, StoreError
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.deleted_elsewhere import undo
 from lora_studio.ui.client_input.validate import safe_id, safe_slug, safe_uploads, shown, text, whole
+from lora_studio.ui.endpoints.image_endpoints import session_of_caller
 from lora_studio.ui.endpoints.schemas import (
     CaptionedPicture,
     DatasetFacts,
@@ -21,6 +22,7 @@ from lora_studio.ui.endpoints.schemas import (
     lora_facts,
     training_facts,
 )
+from lora_studio.ui.train.cancel_events import Stops
 
 MOST_LISTED = 500
 WHAT = {"dataset": "set of pictures", "image": "picture"}
@@ -31,6 +33,7 @@ class LibraryEndpoints:
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
+        self._fetching = Stops()
 
     def list_datasets(self) -> list[DatasetFacts]:
         """The uploaded sets of pictures, newest first."""
@@ -94,6 +97,23 @@ class LibraryEndpoints:
             raise StoreError("No file was sent.", "Send a .safetensors file.")
         with self._studio.turns.take("import"):
             return [lora_facts(self._studio.gallery.import_lora(path)) for path in paths]
+
+    def import_lora_link(self, link: str) -> LoraFacts:
+        """Fetch the .safetensors file of a LoRA from a public https address and take it into the library.
+
+        Args:
+            link: The link of the file's download; pages of the Hugging Face Hub and of Civitai will do.
+        """
+        wanted = text(link, "link")
+        with self._fetching.watch(session_of_caller()) as should_stop:
+            record = self._studio.links.add(wanted, should_stop=should_stop)
+        if record is None:
+            raise DeviceBusy("The download was stopped.", "Ask for it again.")
+        return lora_facts(record)
+
+    def stop_import(self) -> bool:
+        """Stop the download that import_lora_link is doing for this client. True if there was one."""
+        return self._fetching.ask(session_of_caller())
 
     def rename_lora(self, slug: str, title: str) -> LoraFacts:
         """Give a LoRA another title; its slug and file stay.

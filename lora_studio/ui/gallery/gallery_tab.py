@@ -16,6 +16,7 @@ from lora_studio.records import ImageRecord, LoraRecord
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.validate import as_words, guarded, safe_id, safe_slug, safe_uploads
+from lora_studio.ui.gallery import link_import
 from lora_studio.ui.train import checkpoint_panel as board
 from lora_studio.ui.widgets import cards
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, hidden, panel
@@ -53,6 +54,7 @@ class GalleryTab:
     rename: gr.Button
     board: gr.HTML
     add: gr.UploadButton
+    link: link_import.LinkParts
     images: GalleryPart
     more: gr.Button
     limit: gr.Textbox
@@ -67,6 +69,7 @@ def render() -> GalleryTab:
                 add = gr.UploadButton(
                     "Add a LoRA file", file_types=[".safetensors"], size="sm", elem_id="gallery-lora-add"
                 )
+                link = link_import.render()
             with gr.Column(scale=2, min_width=320):
                 parts = _render_details("lora", cards.lora_details(None))
                 with parts["actions"]:
@@ -94,6 +97,7 @@ def render() -> GalleryTab:
         rename=rename,
         board=shown_board,
         add=add,
+        link=link,
         images=images,
         more=more_button,
         limit=limit,
@@ -186,6 +190,7 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
             **quick,
         ),
         tab.add.upload(guarded(add), tab.add, lora_outputs, api_visibility="private"),
+        _listen_link(tab, studio, lora_outputs),
         tab.more.click(lambda limit: str(page_limit(limit) + PAGE), tab.limit, tab.limit, **quick),
         board.listen(tab.board, studio),
         *deleting,
@@ -197,6 +202,16 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
         tab.loras.search.change(lambda: None, None, None, trigger_mode="always_last", **quick),
         tab.images.search.change(lambda: None, None, None, trigger_mode="always_last", **quick),
     ]
+
+
+def _listen_link(tab: GalleryTab, studio: Studio, outputs: list[Any]) -> Any:
+    def show(slug: str) -> list[Any]:
+        return lora_chosen(studio, safe_slug(slug)) if slug else [gr.skip()] * len(outputs)
+
+    fetched = link_import.listen(tab.link, studio, tab.loras.chosen)
+    return fetched.success(
+        guarded(show), tab.loras.chosen, outputs, show_progress="hidden", api_visibility="private"
+    )
 
 
 def _listen_delete(shelf: GalleryPart, studio: Studio, what: str) -> list[Any]:

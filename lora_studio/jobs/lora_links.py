@@ -1,0 +1,67 @@
+"""LoRAs taken into the library from an address of the web."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_studio.errors import StudioError, UnknownFormat
+from lora_studio.events import Emit, ShouldStop, ignore, never_stop
+from lora_studio.files import disk_errors
+from lora_studio.gallery import Gallery
+from lora_studio.jobs.action_locks import ActionLocks
+from lora_studio.lora.file.tensor_table import HEADER_LIMIT
+from lora_studio.records import LoraRecord
+from lora_studio.settings import Settings
+
+if TYPE_CHECKING:
+    from lora_studio.downloads.checked_network import Web
+
+CAN_RUN_CODE = "Only .safetensors files are taken: other formats can run code when opened."
+
+
+@dataclass(frozen=True)
+class LoraLinks:
+    """The way from an address to a LoRA in the library. `web` is for tests; None: the internet."""
+
+    settings: Settings
+    gallery: Gallery
+    turns: ActionLocks
+    web: Web | None = None
+
+    def add(self, link: str, emit: Emit = ignore, should_stop: ShouldStop = never_stop) -> LoraRecord | None:
+        """Fetch the LoRA file at an address and take it into the library; None when stopped. A failure leaves
+        nothing behind. Raises StudioError; DeviceBusy while another is fetched."""
+        from lora_studio.downloads.checked_network import Web
+        from lora_studio.downloads.web_download import WebDownload
+
+        download = WebDownload(check=check_start, settings=self.settings, web=self.web or Web())
+        with self.turns.take("link"):
+            with disk_errors("The file", "stored"):
+                self.settings.uploads.mkdir(parents=True, exist_ok=True)
+                folder = Path(tempfile.mkdtemp(prefix="link-", dir=self.settings.uploads))
+            try:
+                path = download.fetch(link, folder, emit, should_stop)
+                if path is None:
+                    return None
+                with self.turns.take("import"):
+                    return self.gallery.import_lora(path)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_start(start: bytes) -> None:
+    """Refuse by its first bytes what is no safetensors file. Raises UnknownFormat, StudioError."""
+    if start.lstrip()[:1] == b"<":
+        raise StudioError(
+            "The address leads to a web page, not to a file.", "Copy the link of the download button."
+        )
+    if start.startswith(b"PK"):
+        raise UnknownFormat("This is a ZIP or a .pt file, no .safetensors file.", CAN_RUN_CODE)
+    length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else 0
+    if not 2 <= length <= HEADER_LIMIT or start[8:9] != b"{":
+        raise UnknownFormat("This is no .safetensors file.", CAN_RUN_CODE)

@@ -1,0 +1,82 @@
+"""LoRAs by their links: from an address to the library."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lora_studio.errors import DeviceBusy, StudioError, UnknownFormat
+from lora_studio.jobs.lora_links import LoraLinks
+from lora_studio.studio import Studio
+from tests.support.file_server import Answer, FileServer, serve_files
+from tests.support.strange_loras import strange_lora
+from tests.support.waiting import until
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[FileServer]:
+    with serve_files() as serving:
+        body = strange_lora(tmp_path / "ink.safetensors").read_bytes()
+        serving.answers["/ink.safetensors"] = Answer(body=(body,))
+        yield serving
+
+
+@pytest.fixture
+def links(studio: Studio, server: FileServer) -> Iterator[LoraLinks]:
+    yield replace(studio.links, web=server.web())
+    assert not [*studio.settings.uploads.iterdir()]
+
+
+def test_a_link_becomes_a_lora(links: LoraLinks, server: FileServer, studio: Studio) -> None:
+    record = links.add(server.url("/ink.safetensors"))
+    assert record is not None
+    assert (record.slug, record.title) == ("ink", "ink")
+    assert studio.gallery.lora("ink").id == record.id
+    again = links.add(server.url("/ink.safetensors"))
+    assert again is not None
+    assert again.slug == "ink"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"<!doctype html><title>Log in</title>" + b" " * 80, StudioError),
+        (b"PK\x03\x04" + b"\x00" * 80, UnknownFormat),
+        (b"\x80\x02}q\x00." + b"\x00" * 80, UnknownFormat),
+        (b"\x89PNG\r\n\x1a\n" + b"\x00" * 80, UnknownFormat),
+        (b"", UnknownFormat),
+        (b"\xff" * 80, UnknownFormat),
+        (b"\x40" + b"\x00" * 7 + b"{}" + b" " * 60, StudioError),
+    ],
+    ids=["page", "zip", "pickle", "picture", "nothing", "long header", "no tensors"],
+)
+def test_what_is_no_lora_is_refused_and_leaves_nothing(
+    links: LoraLinks, server: FileServer, studio: Studio, body: bytes, kind: type[StudioError]
+) -> None:
+    server.answers["/bad.safetensors"] = Answer(body=(body,))
+    with pytest.raises(kind):
+        links.add(server.url("/bad.safetensors"))
+    assert not [*studio.settings.loras.iterdir()]
+
+
+def test_one_at_a_time(links: LoraLinks, server: FileServer) -> None:
+    hold = threading.Event()
+    body = server.answers["/ink.safetensors"].body[0]
+    server.answers["/slow.safetensors"] = Answer(body=(body[:100], body[100:]), hold=hold)
+    fetching = threading.Thread(target=links.add, args=[server.url("/slow.safetensors")])
+    fetching.start()
+    until(lambda: bool(server.asked))
+    with pytest.raises(DeviceBusy):
+        links.add(server.url("/ink.safetensors"))
+    hold.set()
+    fetching.join(60)
+    assert not fetching.is_alive()
+
+
+def test_a_stop_leaves_nothing(links: LoraLinks, server: FileServer, studio: Studio) -> None:
+    assert links.add(server.url("/ink.safetensors"), should_stop=lambda: True) is None
+    assert not [*studio.settings.loras.iterdir()]
