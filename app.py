@@ -36,11 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         keep_private()
         studio = open_studio()
-        settings = studio.settings
-        host = options.host or ("0.0.0.0" if settings.on_space else "127.0.0.1")
-        access = server.decide_access(
-            settings, host=host, share=options.share, username=options.user, password=options.password
-        )
+        host = options.host or ("0.0.0.0" if studio.settings.on_space else "127.0.0.1")
+        access = server.access_of(studio, options, host)
         port = server.free_port(host, options.port)
         page = server.open_page(studio, host=host, port=port, access=access, share=options.share)
     except StudioError as error:
@@ -49,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"LoRA Studio is open at {page.share_address or page.address}", flush=True)
     if access.made:
         print(f"User {access.username}, password {access.password} (made for this run)", flush=True)
+    elif access.people and not access.password:
+        print("People log in by their names; lora-studio access invite lets more in.", flush=True)
     server.wait_for_end(ended)
     print("Closing; a running training keeps what it has learned.", flush=True)
     page.close()

@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from lora_studio.access.roles import Role
+from lora_studio.access.visitor import visitor
 from lora_studio.data.ingestion.ingest import ingest
 from lora_studio.data.pixels.masks import is_mask
 from lora_studio.data.training_set.export_folder import export_folder
@@ -62,6 +64,7 @@ class Datasets:
     def passing(self, files: Sequence[Path], name: str = "") -> Iterator[DatasetRecord]:
         """A set as `create` makes it, but only for the time of the block and in no list. Raises as `create`
         does."""
+        visitor().needs(Role.TRAINER)
         title = given_title(name) if name.strip() else "Pictures"
         self._sweep()
         self._check_limits(files)

@@ -13,6 +13,7 @@ StudioError
 ├── Diverged             the loss is no longer a number
 ├── StoreError           a record is missing, or the database cannot be written
 │   └── DiskFull         something does not fit on the disk
+├── NotAllowed           the visitor's role, or somebody else's ownership, forbids it
 └── MirrorError          the remote copy of the status cannot be reached
 """
 
@@ -91,6 +92,10 @@ class StoreError(StudioError):
 
 
 class DiskFull(StoreError):
+    pass
+
+
+class NotAllowed(StudioError):
     pass
 
 

@@ -15,6 +15,8 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from lora_studio.access.roles import Role
+from lora_studio.access.visitor import visitor
 from lora_studio.data.pixels.thumbnails import thumbnail
 from lora_studio.errors import StoreError, StudioError, UnknownFormat
 from lora_studio.events import ShouldStop, never_stop
@@ -108,6 +110,7 @@ class Gallery:
     def import_lora(self, path: Path) -> LoraRecord:
         """Copy a LoRA file into the library; the original stays. An equal LoRA in the library is returned
         instead. A failure leaves nothing behind. Raises BrokenFile, UnknownFormat, StoreError."""
+        visitor().needs(Role.CREATOR)
         path = Path(path)
         header = read_header(path)
         with self._lock:

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from lora_studio.access.roles import Role
+from lora_studio.access.visitor import visitor
 from lora_studio.dataset import Datasets
 from lora_studio.errors import DeviceBusy, StoreError, StudioError
 from lora_studio.events import Denoised, Emit, Event, ImageSaved, Noted, ShouldStop, ignore, never_stop
@@ -62,6 +64,7 @@ class Studio:
         """Draw images and put them into the gallery. Waits for the device; training gives way between steps.
         Stopping returns the images finished so far; a failure leaves them in the gallery. Raises
         StudioError."""
+        visitor().needs(Role.CREATOR)
         check_room(self.settings.images, "Pictures", settings=self.settings)
         if kept_bytes(self.settings.inputs) > MOST_BYTES:
             self.gallery.forget_inputs()
@@ -117,6 +120,7 @@ class Studio:
         """Queue a generation and return at once. With `compare` the base alone draws each picture too.
         `session` is the client's name for itself. Raises ConfigError for a wrong LoRA tag, DeviceBusy when
         too many wait."""
+        visitor().needs(Role.CREATOR)
         named = settle(request, None, FolderLibrary(self.settings))
         request = named.request  # the base alone must not get LoRAs from tags
         beside = compare and bool(request.loras)
@@ -141,6 +145,7 @@ class Studio:
     def submit_grid(self, grid: GridRequest, *, session: str = "") -> GenerationJob:
         """Queue a grid, as `submit` queues a generation. Raises ConfigError for axes that make no grid,
         DeviceBusy."""
+        visitor().needs(Role.CREATOR)
         grid = with_slugs(grid, self.settings.loras)
         cells = len(plan_grid(grid).cells)
 

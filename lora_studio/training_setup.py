@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lora_studio.access.roles import Role
+from lora_studio.access.visitor import visitor
 from lora_studio.catalog import plan, preview_prompts
 from lora_studio.config import TrainConfig, config_leaf
 from lora_studio.data.captions import captions_in, find_word
@@ -98,6 +100,7 @@ class TrainingSetup:
     ) -> TrainingEstimate | None:
         """The estimate of a training. Waits for the device; a running training gives way meanwhile. Nothing
         is written. None when stopped. Raises StudioError; DeviceBusy while another is measured."""
+        visitor().needs(Role.TRAINER)
         try:
             with self.turns.take("plan"), self.lease.hold("planning", give_up=should_stop):
                 return measure(config, emit, should_stop)

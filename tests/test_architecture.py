@@ -24,6 +24,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 CONTRACTS = {
     "__init__",
     "__version__",
+    "access",
     "catalog",
     "config",
     "config_groups",

@@ -32,6 +32,7 @@ COMMANDS = {
     "status": "show trainings, or one training in detail",
     "list": "list the LoRAs in the library",
     "add": "take LoRA files into the library, from here or from the web",
+    "access": "say who may open the page, as whom, and put people out",
     "tour": "do the whole job on an example set and show what came out",
     "doctor": "check this installation and say what to do about each problem",
 }

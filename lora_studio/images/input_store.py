@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_studio.access.roles import Role
+from lora_studio.access.visitor import visitor
 from lora_studio.errors import ConfigError, DatasetError, StoreError, UnknownFormat
 from lora_studio.files import check_room, disk_errors, write_atomically
 from lora_studio.parsing.archives import Limits, too_big
@@ -38,6 +40,7 @@ def take_in(path: Path, folder: Path, *, mask: bool = False) -> str:
     StoreError."""
     from lora_studio.data.pixels.sanitize import cleaned_picture
 
+    visitor().needs(Role.CREATOR)
     try:
         with disk_errors(path.name, "read", "Choose it again."):
             if path.stat().st_size > Limits().member_bytes:

@@ -13,6 +13,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from lora_studio.access.roles import Role
+from lora_studio.access.visitor import visitor
 from lora_studio.config import TrainConfig
 from lora_studio.errors import ConfigError, StoreError
 from lora_studio.events import (
@@ -61,6 +63,7 @@ class JobStore:
     def create(self, config: TrainConfig, owner: str = "", *, fork_of: str = "") -> JobRecord:
         """A queued job, which begins with the weights of the state in the folder `fork_of` if there is one.
         Raises ConfigError when an active or paused job writes to the same folder."""
+        visitor().needs(Role.TRAINER)
         job_id, now = uuid.uuid4().hex[:12], time.time()
         with self._database.write() as connection:
             ahead = _check_free(connection, job_id, config.output.output_dir, config.output.output_name)
@@ -78,6 +81,7 @@ class JobStore:
     def resume(self, job_id: str, owner: str = "") -> JobRecord:
         """Queue an ended job again, at the place of its age. Raises StoreError when it can't be resumed,
         ConfigError when another job writes to its folder meanwhile."""
+        visitor().needs(Role.TRAINER)
         with self._database.write() as connection:
             job = _record(_row(connection, job_id))
             if not job.resumable:
@@ -107,6 +111,7 @@ class JobStore:
     def command(self, job_id: str, command: Command) -> JobRecord:
         """Leave a command for the process that runs the job; a job that waits is paused at once. Raises
         StoreError when it does not run."""
+        visitor().needs(Role.TRAINER)
         with self._database.write() as connection:
             job = _record(_row(connection, job_id))
             waits = command == "pause" and job.status == JobStatus.QUEUED
@@ -215,6 +220,7 @@ class JobStore:
 
     def stop(self, job_id: str) -> JobRecord:
         """Stop a waiting or paused job at once and set a running one to `stopping`; an ended one stays."""
+        visitor().needs(Role.TRAINER)
         with self._database.write() as connection:
             row = _row(connection, job_id)
             status = row["status"]

@@ -140,10 +140,46 @@ def _light_lists(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+def _people(connection: sqlite3.Connection) -> None:
+    """People with their roles, invites, owners of things, and the use that quotas count. `limits` is JSON;
+    sessions that began before `sessions_from` are over. Of an invite only its token's hash is kept. `owner`
+    is empty for the person at the machine: all that is there now stays visible to everybody, as it was."""
+    for statement in (
+        """CREATE TABLE people (
+            name TEXT PRIMARY KEY, role TEXT NOT NULL, password TEXT NOT NULL, created_at REAL NOT NULL,
+            sessions_from REAL NOT NULL DEFAULT 0, limits TEXT NOT NULL DEFAULT '{}',
+            note TEXT NOT NULL DEFAULT '') WITHOUT ROWID""",
+        """CREATE TABLE invites (
+            id TEXT PRIMARY KEY, token_hash TEXT NOT NULL UNIQUE, role TEXT NOT NULL,
+            made_by TEXT NOT NULL DEFAULT '', note TEXT NOT NULL DEFAULT '', created_at REAL NOT NULL,
+            expires_at REAL NOT NULL, uses INTEGER NOT NULL, used INTEGER NOT NULL DEFAULT 0,
+            revoked_at REAL) WITHOUT ROWID""",
+        """CREATE TABLE owners (
+            kind TEXT NOT NULL, key TEXT NOT NULL, owner TEXT NOT NULL, shared INTEGER NOT NULL DEFAULT 0,
+            at REAL NOT NULL DEFAULT 0, PRIMARY KEY (kind, key, owner)) WITHOUT ROWID""",
+        "CREATE INDEX owners_by_name ON owners(owner, kind)",
+        """CREATE TABLE spent (
+            name TEXT NOT NULL, day TEXT NOT NULL, images INTEGER NOT NULL DEFAULT 0,
+            steps INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (name, day)) WITHOUT ROWID""",
+        "CREATE TABLE access_facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    ):
+        connection.execute(statement)
+    for kind, key, table in (
+        *(("job", "id", "jobs"), ("dataset", "id", "datasets"), ("image", "path", "images")),
+        # The step before has emptied the table of LoRAs; the outbox still names them.
+        *(("lora", "slug", "loras"), ("lora", "key", "outbox WHERE kind = 'lora'")),
+    ):
+        connection.execute(
+            "INSERT OR IGNORE INTO owners(kind, key, owner, shared)"
+            f" SELECT '{kind}', {key}, '', 1 FROM {table}"
+        )
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _first_tables,
     _resuming,
     _mirroring,
     _lasting,
     _light_lists,
+    _people,
 )

@@ -6,9 +6,11 @@ from typing import Any
 
 import gradio as gr
 
+from lora_studio.access.visitor import NOBODY, STUDIO, acting
 from lora_studio.errors import StoreError
 from lora_studio.estimate import TrainingEstimate
 from lora_studio.events import ShouldStop
+from lora_studio.store.people.visitors import Visitors
 from lora_studio.studio import Studio
 from lora_studio.ui import drafts as draft
 from lora_studio.ui import supabase_badge
@@ -38,9 +40,17 @@ UPLOADS_KEPT = (3600, 86400)
 then."""
 
 
-def build(studio: Studio) -> Page:
-    """A fresh page over an open studio. A Blocks serves one server, so each server gets its own."""
+def build(studio: Studio, visitors: Visitors | None = None) -> Page:
+    """A fresh page over an open studio, for the person at the machine, or for `visitors`. A Blocks serves one
+    server, so each server gets its own. All visitors get it as it is made here, so it holds nothing that is
+    somebody's."""
+    with acting(NOBODY if visitors and not visitors.is_open else STUDIO):
+        return _built(studio, visitors or Visitors.over(studio.database))
+
+
+def _built(studio: Studio, visitors: Visitors) -> Page:
     with Page(title="LoRA Studio", analytics_enabled=False, delete_cache=UPLOADS_KEPT) as page:
+        page.visitors = visitors
         panel(fill("masthead"), elem_id="masthead")
         mirrored = supabase_badge.render_badge(studio)
         strip = _render_strip()

@@ -17,9 +17,11 @@ from gradio_client.utils import (  # type: ignore[import-untyped]
     traverse,
 )
 
+from lora_studio.access.visitor import acting
 from lora_studio.ui.client_input.fault_log import one_line
 
 if TYPE_CHECKING:
+    from lora_studio.store.people.visitors import Visitors
     from lora_studio.ui.refresh import PageRefresh
 
 logger = logging.getLogger(__name__)
@@ -36,8 +38,17 @@ class Page(gr.Blocks):
     keeps the page up to date."""
 
     refresh: PageRefresh
+    visitors: Visitors
 
     async def process_api(self, block_fn: BlockFunction | int, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Make a call, the endpoints' by whichever route and the page's own events alike, on behalf of
+        who has logged in."""
+        request = kwargs.get("request")
+        one = request[0] if isinstance(request, list) and request else request
+        with acting(self.visitors.of(getattr(one, "username", None))):
+            return await self._answer(block_fn, *args, **kwargs)
+
+    async def _answer(self, block_fn: BlockFunction | int, *args: Any, **kwargs: Any) -> dict[str, Any]:
         try:
             return await super().process_api(block_fn, *args, **kwargs)
         except gr.Error as error:

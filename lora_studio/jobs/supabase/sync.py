@@ -14,6 +14,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from lora_studio.access.roles import Role
+from lora_studio.access.visitor import visitor
 from lora_studio.errors import MirrorError, StoreError
 from lora_studio.gallery import Gallery
 from lora_studio.jobs.supabase.push import Pace, Sender
@@ -138,6 +140,8 @@ class Mirror:
 
     def team(self) -> tuple[SharedLora, ...]:
         """LoRAs of other machines that are not here, as last seen; calls keep the list fresh."""
+        if not visitor().may(Role.ADMIN):
+            return ()
         if self.is_on:
             self._team_asked = time.monotonic()
         return self._team
@@ -145,6 +149,7 @@ class Mirror:
     def fetch(self, lora_id: str) -> LoraRecord:
         """Bring a shared LoRA into the library. Waits for the network. Raises StoreError, ModelFileError,
         MirrorError."""
+        visitor().needs(Role.ADMIN)
         if not self.is_on:
             raise StoreError("Supabase is not set up.", "See docs/supabase.md.")
         folder = self._settings.cache / "team" / str(threading.get_ident())

@@ -16,22 +16,24 @@ from urllib.parse import urlsplit
 
 from gradio.routes import App, ORJSONResponse
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
-from lora_studio.errors import DiskFull
+from lora_studio.access.roles import Role
+from lora_studio.access.visitor import NOBODY, STUDIO, Visitor
+from lora_studio.errors import DiskFull, NotAllowed
 from lora_studio.files import check_room
+from lora_studio.store.people.visitors import Visitors
 from lora_studio.ui.client_input.fault_log import one_line
 from lora_studio.ui.page import MALFORMED
 from lora_studio.ui.serving import request_bodies, request_origin
-from lora_studio.ui.serving.login import Access, Answer, Login
+from lora_studio.ui.serving.login import Access, Login
+from lora_studio.ui.serving.login_form import Entry, enter, invited, is_browser, login_page, read_form
 from lora_studio.ui.serving.monitoring import Monitoring
 from lora_studio.ui.serving.request_bodies import Body, Limit, TooMuch
 from lora_studio.ui.serving.request_origin import Names
 from lora_studio.ui.serving.response_headers import security_headers, with_security
-from lora_studio.ui.widgets.html_templates import fill
+from lora_studio.ui.serving.sessions import Sessions
 
 logger = logging.getLogger(__name__)
 
@@ -67,23 +69,27 @@ FOREIGN = (
     "A page of another address sent this request. If that is a proxy of yours, let it pass on the Host "
     "header, or name it in LORA_STUDIO_HOSTS."
 )
-SENT_AWAY = {
-    Answer.WRONG: "User name or password is wrong.",
-    Answer.TOO_MANY: "Too many wrong passwords are being tried. Try again in a moment.",
-}
 
 
 class Gate:
-    """The gate of one server. `tokens` are Gradio's sessions by token, `cookie` the name of its cookie,
-    `uploads` the folder that it receives files in, `monitoring` answers about the studio itself."""
+    """The gate of one server. `tokens` are the sessions by token, which Gradio asks too, `cookie` the name of
+    its cookie, `uploads` the folder that it receives files in, `monitoring` answers about the studio itself.
+    `visitors` says who comes under which name; without them only the page's own password leads in."""
 
-    def __init__(self, access: Access, names: Names, *, root_path: str = "", shared: bool = False) -> None:
+    def __init__(
+        self,
+        access: Access,
+        names: Names,
+        *,
+        visitors: Visitors | None = None,
+        root_path: str = "",
+        shared: bool = False,
+    ) -> None:
         self._names, self._root = names, urlsplit(root_path).path.rstrip("/")
-        self._asks = bool(access.password)
-        self._username = access.username
-        self._login = Login(access)
+        self._asks, self._visitors = access.asks, visitors
+        self._login = Login(access, visitors.people if visitors else None)
         self._security = security_headers(framed=names.framed, shared=shared)
-        self.tokens: MutableMapping[str, str] = {}
+        self.tokens: MutableMapping[str, str] = Sessions(visitors.is_valid) if visitors else Sessions()
         self.cookie = ""
         self.uploads: Path | None = None
         self.monitoring: Monitoring | None = None
@@ -131,11 +137,16 @@ class Gate:
                 return found
         if not self._has_session(scope) and path not in BEFORE_LOGIN:
             if path == "/" and method in {"GET", "HEAD"}:
-                return self._login_page(scope)
+                return self._login_page(scope, invited(scope, self._visitors) if self._visitors else Entry())
             detail = {"error": "Not authenticated", "auth_message": None}  # as Gradio's clients know it
             return JSONResponse({"detail": detail}, 401, ENDING)
         if CLOSED.fullmatch(path) or (method not in {"GET", "HEAD"} and not POSTED.fullmatch(path)):
             return _said(404, "There is nothing here.")
+        if self._limit(scope) is request_bodies.UPLOAD:
+            try:
+                self._visitor(scope).needs(Role.CREATOR)
+            except NotAllowed as error:
+                return _said(403, str(error))
         with suppress(ValueError):
             length = int(Headers(scope=scope).get("content-length", "0"))
             limit = self._limit(scope)
@@ -199,32 +210,27 @@ class Gate:
         )
 
     async def _log_in(self, scope: Scope, receive: Receive) -> Response:
-        is_page = "text/html" in Headers(scope=scope).get("accept", "")
-        body = Body(receive, request_bodies.LOGIN)
-        try:
-            form = await Request(scope, body).form(max_files=0, max_fields=10)
-            given = [str(form.get(name, "")) for name in ("username", "password")]
-        except (MultiPartException, HTTPException, ClientDisconnect, ValueError):
-            message = body.refused or "User name and password are needed."
-            return _said(413 if body.refused else 400, message)
-        address = (scope.get("client") or ("",))[0]
-        answer = (
-            await self._login.attempt(given[0].strip(), given[1], address) if self._asks else Answer.RIGHT
-        )
-        if answer is not Answer.RIGHT:
-            if is_page:
-                return self._login_page(scope, SENT_AWAY[answer], answer.value)
-            return JSONResponse({"detail": SENT_AWAY[answer]}, answer.value)
-        response = RedirectResponse("./", 303) if is_page else JSONResponse({"success": True})
+        given = await read_form(scope, receive)
+        if isinstance(given, Entry):
+            return _said(given.status, given.said)
+        entry = Entry(name=given["username"])
         if self._asks:
-            self._begin_session(scope, response)
+            address = (scope.get("client") or ("",))[0]
+            entry = await enter(given, self._login, self._visitors, address)
+        if entry.said:
+            if is_browser(scope):
+                return self._login_page(scope, entry)
+            return JSONResponse({"detail": entry.said}, entry.status)
+        response = RedirectResponse("./", 303) if is_browser(scope) else JSONResponse({"success": True})
+        if self._asks:
+            self._begin_session(scope, response, entry.name)
         return response
 
-    def _begin_session(self, scope: Scope, response: Response) -> None:
+    def _begin_session(self, scope: Scope, response: Response, name: str) -> None:
         """Set a cookie that other pages can't send along; on a Space it has to cross into the frame, there
         Origin and Sec-Fetch-Site alone decide."""
         token = secrets.token_urlsafe(32)
-        self.tokens[token] = self._username
+        self.tokens[token] = name
         proxied = Headers(scope=scope).get("x-forwarded-proto", "")
         safe = self._names.framed or "https" in (
             scope.get("scheme"),
@@ -244,11 +250,23 @@ class Gate:
     def _has_session(self, scope: Scope) -> bool:
         if not self._asks:
             return True
-        return HTTPConnection(scope).cookies.get(self.cookie, "") in self.tokens
+        return bool(self._name(scope))
 
-    def _login_page(self, scope: Scope, message: str = "", status: int = 200) -> Response:
+    def _name(self, scope: Scope) -> str:
+        """The user name of the request's session; empty without one."""
+        return self.tokens.get(HTTPConnection(scope).cookies.get(self.cookie, ""), "")
+
+    def _visitor(self, scope: Scope) -> Visitor:
+        if not self._asks:
+            return STUDIO
+        name = self._name(scope)
+        if self._visitors is None:
+            return Visitor(name=name, role=Role.ADMIN) if name else NOBODY
+        return self._visitors.of(name)
+
+    def _login_page(self, scope: Scope, entry: Entry) -> Response:
         target = "./login" if self._path(scope) == "/" else "./" + self._path(scope).rpartition("/")[2]
-        return HTMLResponse(fill("login", said=message, target=target), status, {"cache-control": "no-store"})
+        return login_page(target, entry)
 
     def _path(self, scope: Scope) -> str:
         """The path without the folder that a proxy serves the page under."""
@@ -270,7 +288,7 @@ class GatedApp(App):
 
     def configure_app(self, blocks: Any) -> None:
         super().configure_app(blocks)
-        self._gate.tokens = self.tokens
+        self.tokens = self._gate.tokens  # type: ignore[assignment]
         self._gate.uploads = Path(self.uploaded_file_dir)
         self._gate.cookie = f"access-token-unsecure-{self.cookie_id}"
 

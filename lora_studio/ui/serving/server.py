@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ipaddress
 import logging
 import os
@@ -19,6 +20,8 @@ import gradio as gr
 from lora_studio.errors import ConfigError
 from lora_studio.prompts.styles import PREVIEWS
 from lora_studio.settings import Settings
+from lora_studio.store.people.people import People
+from lora_studio.store.people.visitors import Visitors
 from lora_studio.studio import Studio
 from lora_studio.ui.blocks import build
 from lora_studio.ui.document import add_script
@@ -49,11 +52,17 @@ class Opened:
 
 
 def decide_access(
-    settings: Settings, *, host: str, share: bool, username: str = "", password: str = ""
+    settings: Settings,
+    *,
+    host: str,
+    share: bool,
+    username: str = "",
+    password: str = "",
+    people: bool = False,
 ) -> Access:
-    """The access to the page. Off this machine there is a password, always: the one given, or one that is
-    made up. The exception is a Space whose owner said LORA_STUDIO_PUBLIC=1. Raises ConfigError for half a
-    pair."""
+    """The access to the page. Off this machine there is a password, always: the one given, those of the
+    `people` who are there, or one that is made up. The exception is a Space whose owner said
+    LORA_STUDIO_PUBLIC=1. Raises ConfigError for half a pair."""
     username, password = username or settings.username, password or settings.password
     if password and not username:
         username = "studio"
@@ -64,12 +73,27 @@ def decide_access(
             field="password",
         )
     if password:
-        return Access(username=username, password=password)
+        return Access(username=username, password=password, people=people)
     if settings.on_space and settings.public_space and not share:
         return Access()
     if share or settings.on_space or not is_loopback(host):
+        if people:
+            return Access(people=True)
         return Access(username="studio", password=secrets.token_urlsafe(12), made=True)
     return Access()
+
+
+def access_of(studio: Studio, options: argparse.Namespace, host: str) -> Access:
+    """The access to the page by the options of app.py, the settings, and the people of this home. Raises
+    ConfigError."""
+    return decide_access(
+        studio.settings,
+        host=host,
+        share=options.share,
+        username=options.user,
+        password=options.password,
+        people=bool(People(studio.database).all()),
+    )
 
 
 def is_loopback(host: str) -> bool:
@@ -116,7 +140,7 @@ def _is_free(host: str, port: int) -> bool:
 def answered_names(settings: Settings, *, host: str, access: Access, share: bool) -> Names:
     """The names that the page answers to. With a password to any: tunnels, proxies and networks have names
     that nobody here knows. On a Space only the Hub's own proxy gets through."""
-    anyone = bool(access.password) or share or settings.on_space
+    anyone = access.asks or share or settings.on_space
     return Names.of(host, settings.hosts, anyone=anyone, framed=settings.on_space)
 
 
@@ -135,17 +159,20 @@ def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bo
     )  # the only folder that validate.safe_uploads accepts
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"]))
     add_script()
-    blocks = build(replace(studio, settings=replace(settings, guests=bool(access.password))))
+    admin = access.username if access.password else ""
+    visitors = Visitors.over(studio.database, admin=admin, is_open=not access.asks)
+    blocks = build(replace(studio, settings=replace(settings, guests=access.asks)), visitors)
     blocks.queue(max_size=MOST_WAITING)
     names = answered_names(settings, host=host, access=access, share=share)
-    gate = Gate(access, names, root_path=os.environ.get("GRADIO_ROOT_PATH", ""), shared=share)
-    gate.monitoring = Monitoring(studio, closed=names.answered is None and not access.password)
+    root_path = os.environ.get("GRADIO_ROOT_PATH", "")
+    gate = Gate(access, names, visitors=visitors, root_path=root_path, shared=share)
+    gate.monitoring = Monitoring(studio, closed=names.answered is None and not access.asks)
     _, address, share_address = blocks.launch(
         _app=GatedApp(gate),
         server_name=bracketed(host),
         server_port=port,
         share=share,
-        auth=no_other_way if access.password else None,
+        auth=no_other_way if access.asks else None,
         prevent_thread_lock=True,
         quiet=True,
         show_error=False,

@@ -1,0 +1,132 @@
+"""The visitor on whose behalf something is done: what they may do, and which things they may see.
+
+Whoever lets somebody in sets the visitor (`acting`), for one call; readers of the store, queues and file
+routes ask for it (`visitor`). Without one it is the person at the machine, who may do all: the command line
+and the studio's own threads work so. A visitor whom nobody knows may do nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from lora_studio.access.roles import DEEDS, Role
+from lora_studio.errors import NotAllowed
+
+
+class Kind(StrEnum):
+    """Kinds of things that have an owner. Keys: a job's or set's id, a LoRA's slug, a picture's path, the sum
+    of a picture to redraw, an upload's folder and name, a live preview's file name, the token of something
+    deleted."""
+
+    JOB = "job"
+    LORA = "lora"
+    DATASET = "dataset"
+    IMAGE = "image"
+    INPUT = "input"
+    UPLOAD = "upload"
+    LIVE = "live"
+    DELETED = "deleted"
+
+
+CHANGED_BY = {
+    **{Kind.JOB: Role.TRAINER, Kind.DATASET: Role.TRAINER},
+    **{Kind.LORA: Role.CREATOR, Kind.IMAGE: Role.CREATOR, Kind.DELETED: Role.CREATOR},
+}
+"""The role that it takes to change an own thing."""
+WORDS = {
+    Kind.JOB: "training",
+    Kind.LORA: "LoRA",
+    Kind.DATASET: "set of pictures",
+    Kind.IMAGE: "picture",
+}
+
+
+class Ownership(Protocol):
+    """The record of owners."""
+
+    def is_owner(self, kind: Kind, key: str, name: str) -> bool: ...
+
+    def is_shared(self, kind: Kind, key: str) -> bool: ...
+
+    def claim(self, kind: Kind, key: str, name: str, *, alone: bool = True) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visitor:
+    """A person with a role; None for a stranger, who may do nothing. `name` is empty for the person at the
+    machine."""
+
+    name: str = ""
+    role: Role | None = Role.ADMIN
+    kept: Ownership | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def sees_all(self) -> bool:
+        return self.role is Role.ADMIN
+
+    def may(self, role: Role) -> bool:
+        return self.role is not None and self.role.includes(role)
+
+    def needs(self, role: Role) -> None:
+        """Refuse a visitor whose role does not include this one. Raises NotAllowed."""
+        if self.role is None:
+            raise NotAllowed("You are not logged in any more.", "Reload the page and log in.")
+        if not self.may(role):
+            raise NotAllowed(
+                f"As a {self.role} you can't {DEEDS[role]}.",
+                f"Whoever runs this studio can make you a {role}."
+                if role is not Role.ADMIN
+                else "Ask whoever runs this studio.",
+            )
+
+    def owns(self, kind: Kind, key: str) -> bool:
+        """Whether the visitor may change a thing. What nobody owns is the admins'."""
+        if self.sees_all:
+            return True
+        return self.role is not None and self.kept is not None and self.kept.is_owner(kind, key, self.name)
+
+    def sees(self, kind: Kind, key: str) -> bool:
+        """Whether the visitor may see a thing: an own one, or one that is shared with everybody here."""
+        if self.owns(kind, key):
+            return True
+        return self.role is not None and self.kept is not None and self.kept.is_shared(kind, key)
+
+    def must_own(self, kind: Kind, key: str) -> None:
+        """Refuse a thing that the visitor may not change. Raises NotAllowed."""
+        self.needs(CHANGED_BY.get(kind, Role.ADMIN))
+        if not self.owns(kind, key):
+            raise NotAllowed(
+                f"This {WORDS.get(kind, 'thing')} isn't yours.", "Only its owner or an admin can change it."
+            )
+
+    def claims(self, kind: Kind, key: str, *, alone: bool = True) -> None:
+        """Record that the visitor made a thing. With `alone` nobody else owns it from now on; without,
+        others who made the same keep it too."""
+        if self.kept is not None:
+            self.kept.claim(kind, key, self.name, alone=alone)
+
+
+STUDIO = Visitor()
+"""The person at the machine, and the studio itself."""
+NOBODY = Visitor(role=None)
+_present: ContextVar[Visitor] = ContextVar("visitor", default=STUDIO)
+
+
+def visitor() -> Visitor:
+    """The visitor on whose behalf this thread or task works."""
+    return _present.get()
+
+
+@contextmanager
+def acting(present: Visitor) -> Iterator[None]:
+    """Work on behalf of a visitor inside the block."""
+    token = _present.set(present)
+    try:
+        yield
+    finally:
+        _present.reset(token)

@@ -1,0 +1,146 @@
+"""`lora-studio access`: who may come in, as whom, and the way to put everybody out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from lora_studio.access.roles import Role, given_role
+
+if TYPE_CHECKING:
+    from lora_studio.store.people.visitors import Visitors
+
+ROLES = ", ".join(Role)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        f"Roles: {ROLES}. A viewer looks, a creator also draws, a trainer also trains, an admin may do all. "
+        "People come in where the page asks for a password; on this machine alone it asks nobody."
+    )
+    acts = parser.add_subparsers(dest="act", metavar="ACT", required=True)
+    listed = acts.add_parser("list", help="show the people and the invites")
+    listed.add_argument("--json", action="store_true", help="print as JSON")
+    invite = acts.add_parser("invite", help="make a link that lets people in, each with a name of their own")
+    invite.add_argument("--role", default=str(Role.CREATOR), help=f"{ROLES} (default: creator)")
+    invite.add_argument("--hours", type=float, default=72, help="how long it is open (default: 72)")
+    invite.add_argument("--uses", type=int, default=1, help="how many people it lets in (default: 1)")
+    invite.add_argument("--note", default="", help="who it is for; only lists show it")
+    add = acts.add_parser("add", help="add somebody, with a password that is made and printed")
+    add.add_argument("name", metavar="NAME")
+    add.add_argument("--role", default=str(Role.CREATOR), help=f"{ROLES} (default: creator)")
+    role = acts.add_parser("role", help="give somebody another role, from the next click on")
+    role.add_argument("name", metavar="NAME")
+    role.add_argument("role", metavar="ROLE", help=ROLES)
+    password = acts.add_parser("password", help="give somebody a new password, made and printed")
+    password.add_argument("name", metavar="NAME")
+    remove = acts.add_parser("remove", help="remove somebody; what they made stays")
+    remove.add_argument("name", metavar="NAME")
+    revoke = acts.add_parser("revoke", help="close an invite, or end all sessions of somebody")
+    revoke.add_argument("target", metavar="INVITE-OR-NAME")
+    acts.add_parser("revoke-all", help="end all sessions and all invites, at once")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from lora_studio.settings import Settings
+    from lora_studio.store.database import Database
+    from lora_studio.store.people.visitors import Visitors
+
+    with closing(Database(Settings.from_environment().database)) as database:
+        print(ACTS[arguments.act](Visitors.over(database), arguments))
+    return 0
+
+
+def _list(visitors: Visitors, arguments: argparse.Namespace) -> str:
+    from lora_studio.cli.console.text_table import draw_table
+
+    people, invites, now = visitors.people.all(), visitors.invites.all(), time.time()
+    if arguments.json:
+        shown = [{**asdict(invite), "state": invite.state(now)} for invite in invites]
+        return json.dumps({"people": [asdict(person) for person in people], "invites": shown}, indent=2)
+    lines = ["Nobody has been let in yet. Invite somebody: lora-studio access invite"]
+    if people:
+        names = [(person.name, str(person.role), _day(person.created_at)) for person in people]
+        lines = [draw_table(("NAME", "ROLE", "SINCE"), names)]
+    if invites:
+        rows = [
+            (
+                *(invite.id, str(invite.role), invite.state(now), f"{invite.used}/{invite.uses}"),
+                *(_day(invite.expires_at), invite.note),
+            )
+            for invite in invites
+        ]
+        lines += ["", draw_table(("INVITE", "ROLE", "STATE", "USED", "UNTIL", "FOR"), rows)]
+    return "\n".join(lines)
+
+
+def _invite(visitors: Visitors, arguments: argparse.Namespace) -> str:
+    invite, token = visitors.invites.make(
+        given_role(arguments.role), hours=arguments.hours, uses=arguments.uses, note=arguments.note
+    )
+    people = "one person" if invite.uses == 1 else f"{invite.uses} people"
+    return (
+        f"Invite {invite.id} lets {people} in as {invite.role}, until {_day(invite.expires_at)}. "
+        f"Send the page's address with this at its end; it is shown only now:\n/?invite={token}"
+    )
+
+
+def _add(visitors: Visitors, arguments: argparse.Namespace) -> str:
+    from lora_studio.store.people.people import made_password
+
+    password = made_password()
+    person = visitors.people.add(arguments.name, given_role(arguments.role), password)
+    return f"{person.name} is here as {person.role}. Password, shown only now: {password}"
+
+
+def _role(visitors: Visitors, arguments: argparse.Namespace) -> str:
+    person = visitors.people.set_role(arguments.name, given_role(arguments.role))
+    return f"{person.name} is {person.role} now."
+
+
+def _password(visitors: Visitors, arguments: argparse.Namespace) -> str:
+    from lora_studio.store.people.people import made_password
+
+    password = made_password()
+    visitors.people.set_password(arguments.name, password)
+    return f"{arguments.name}: sessions have ended. New password, shown only now: {password}"
+
+
+def _remove(visitors: Visitors, arguments: argparse.Namespace) -> str:
+    visitors.people.remove(arguments.name)
+    return f"{arguments.name} is removed, and out. What they made stays; admins see it."
+
+
+def _revoke(visitors: Visitors, arguments: argparse.Namespace) -> str:
+    if visitors.people.find(arguments.target):
+        visitors.people.end_sessions(arguments.target)
+        return f"All sessions of {arguments.target} have ended. With the password they can come back."
+    visitors.invites.revoke(arguments.target)
+    return f"Invite {arguments.target} is closed. Who came in by it stays."
+
+
+def _revoke_all(visitors: Visitors, arguments: argparse.Namespace) -> str:
+    visitors.people.revoke_all()
+    return "All sessions and invites have ended. People can log in again with their passwords."
+
+
+ACTS: dict[str, Callable[[Visitors, Any], str]] = {
+    "list": _list,
+    "invite": _invite,
+    "add": _add,
+    "role": _role,
+    "password": _password,
+    "remove": _remove,
+    "revoke": _revoke,
+    "revoke-all": _revoke_all,
+}
+
+
+def _day(at: float) -> str:
+    return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M")

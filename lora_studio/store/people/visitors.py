@@ -1,0 +1,49 @@
+"""The visitor behind a name that has logged in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lora_studio.access.roles import Role
+from lora_studio.access.visitor import NOBODY, STUDIO, Visitor
+from lora_studio.store.database import Database
+from lora_studio.store.people.invites import Invites
+from lora_studio.store.people.ownership import Owners
+from lora_studio.store.people.people import People
+
+
+@dataclass(frozen=True)
+class Visitors:
+    """The visitors of one page. `admin` is the user name of the page's own password, whoever else is called
+    so; with `is_open` the page asks nobody, and whoever comes is the person at the machine."""
+
+    people: People
+    invites: Invites
+    owners: Owners
+    admin: str = ""
+    is_open: bool = True
+
+    @classmethod
+    def over(cls, database: Database, *, admin: str = "", is_open: bool = True) -> Visitors:
+        """The visitors of a home's database."""
+        return cls(People(database), Invites(database), Owners(database), admin, is_open)
+
+    def of(self, name: str | None) -> Visitor:
+        """The visitor of a name, with the role as it is now; a stranger for one that nobody has."""
+        if self.is_open:
+            return STUDIO
+        if not name:
+            return NOBODY
+        if self.admin and name == self.admin:
+            return Visitor(name=name, role=Role.ADMIN, kept=self.owners)
+        person = self.people.find(name)
+        return Visitor(name=name, role=person.role, kept=self.owners) if person else NOBODY
+
+    def is_valid(self, name: str, begun_at: float) -> bool:
+        """Whether a session of this name that began at this unix time still counts."""
+        if begun_at <= self.people.sessions_from():
+            return False
+        if self.admin and name == self.admin:
+            return True
+        person = self.people.find(name)
+        return person is not None and begun_at > max(person.sessions_from, person.created_at)

@@ -1,0 +1,59 @@
+"""`lora-studio access`: people and invites by hand."""
+
+from __future__ import annotations
+
+import re
+
+from lora_studio.store.database import Database
+from lora_studio.store.people.visitors import Visitors
+from tests.support.command import Command
+
+
+def test_somebody_is_added_changed_and_removed(command: Command, database: Database) -> None:
+    assert "lora-studio access invite" in command("access", "list").out
+    added = command("access", "add", "ada", "--role", "trainer")
+    password = added.out.split()[-1]
+    people = Visitors.over(database).people
+    assert added.code == 0
+    assert people.knows("ada", password)
+    assert command("access", "role", "ada", "viewer").code == 0
+    head, row = command("access", "list").out.splitlines()
+    assert head.split() == ["NAME", "ROLE", "SINCE"]
+    assert row.split()[:2] == ["ada", "viewer"]
+    renewed = command("access", "password", "ada").out.split()[-1]
+    assert not people.knows("ada", password)
+    assert people.knows("ada", renewed)
+    assert password not in command("access", "list", "--json").out
+    assert command("access", "remove", "ada").code == 0
+    assert command("access", "list", "--json").json == {"people": [], "invites": []}
+
+
+def test_an_invite_is_made_and_closed(command: Command, database: Database) -> None:
+    options = ("--role", "creator", "--hours", "2", "--uses", "3", "--note", "team")
+    said = command("access", "invite", *options).out
+    invite_id, token = said.split()[1], said.rsplit("=", 1)[1].strip()
+    invites = Visitors.over(database).invites
+    assert invites.find(token) is not None
+    listed = command("access", "list").out
+    assert re.search(rf"{invite_id} +creator +open +0/3 .* team", listed)
+    assert token not in listed
+    assert command("access", "revoke", invite_id).code == 0
+    assert invites.find(token) is None
+    assert "revoked" in command("access", "list").out
+    assert command("access", "revoke-all").code == 0
+
+
+def test_what_is_wrong_is_a_sentence(command: Command) -> None:
+    for words in (
+        ("add", "ada", "--role", "king"),
+        ("add", "a b"),
+        ("role", "ada", "viewer"),
+        ("remove", "nobody"),
+        ("revoke", "nothing"),
+        ("invite", "--hours", "0"),
+        ("invite", "--uses", "1000"),
+        (),
+    ):
+        outcome = command("access", *words)
+        assert outcome.code == 2, words
+        assert outcome.err.startswith("error: "), words

@@ -1,0 +1,153 @@
+"""Sessions of a page, and the ways in by an invite and by a person's own password."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from lora_studio.access.roles import Role
+from lora_studio.store.database import Database
+from lora_studio.store.people.visitors import Visitors
+from lora_studio.ui.serving import login, sessions
+from lora_studio.ui.serving.gate import Gate
+from lora_studio.ui.serving.login import Access
+from lora_studio.ui.serving.request_origin import Names
+from lora_studio.ui.serving.sessions import Sessions
+from tests.support.asgi import Answered, Pair, Sent, answer_to
+
+OWNER = Access(username="studio", password="correct horse", people=True)
+PASSWORD = "battery staple"
+HOST: Pair = ("host", "studio.example")
+INNER = 222
+
+
+@pytest.fixture
+def visitors(database: Database) -> Visitors:
+    made = Visitors.over(database, admin="studio", is_open=False)
+    made.people.add("ada", Role.CREATOR, PASSWORD)
+    made.people.add("vic", Role.VIEWER, PASSWORD)
+    return made
+
+
+@pytest.fixture
+def gate(visitors: Visitors, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    monkeypatch.setattr(login, "WRONG_SECONDS", 0.0)
+    made = Gate(OWNER, Names.of("0.0.0.0", anyone=True), visitors=visitors)
+    made.cookie = "session"
+    return made
+
+
+async def inside(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": INNER, "headers": []})
+    await send({"type": "http.response.body", "body": b"inside"})
+
+
+def ask(gate: Gate, path: str, headers: tuple[Pair, ...] = (), **sent: Any) -> Answered:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["query_string"] = sent_query
+        await gate(scope, receive, send, inside)
+
+    path, _, query = path.partition("?")
+    sent_query = query.encode()
+    return asyncio.run(answer_to(app, Sent(path=path, headers=[HOST, *headers], **sent)))
+
+
+def log_in(gate: Gate, **fields: str) -> Answered:
+    form: Pair = ("content-type", "application/x-www-form-urlencoded")
+    return ask(gate, "/login", (form,), method="POST", chunks=[urlencode(fields).encode()])
+
+
+def cookie_of(answer: Answered) -> Pair:
+    return ("cookie", answer.header("set-cookie").partition(";")[0])
+
+
+def test_people_come_in_by_their_own_passwords(gate: Gate) -> None:
+    for name, password in (("ada", PASSWORD), ("studio", "correct horse")):
+        given = log_in(gate, username=name, password=password)
+        assert given.status == 200
+        assert ask(gate, "/config", (cookie_of(given),)).status == INNER
+    for name, password in (("ada", "correct horse"), ("eve", PASSWORD), ("ADA", PASSWORD), ("", "")):
+        assert log_in(gate, username=name, password=password).status == 400
+
+
+def test_nobody_comes_in_under_the_owner_s_name(gate: Gate, visitors: Visitors) -> None:
+    visitors.people.add("studio", Role.VIEWER, PASSWORD)
+    assert log_in(gate, username="studio", password=PASSWORD).status == 400
+    _, token = visitors.invites.make(Role.VIEWER)
+    for name in ("studio", "Studio"):
+        assert log_in(gate, username=name, password=PASSWORD, invite=token).status == 400
+
+
+def test_an_invite_s_link_shows_a_form_and_lets_one_in(gate: Gate, visitors: Visitors) -> None:
+    _, token = visitors.invites.make(Role.TRAINER)
+    page = ask(gate, f"/?invite={token}")
+    assert page.status == 200
+    assert f'value="{token}"'.encode() in page.body
+    assert page.header("referrer-policy") == "same-origin"
+    assert log_in(gate, username="ada", password=PASSWORD, invite=token).status == 400
+    assert log_in(gate, username="new", password="short", invite=token).status == 400
+    given = log_in(gate, username="new", password=PASSWORD, invite=token)
+    assert given.status == 200
+    assert ask(gate, "/config", (cookie_of(given),)).status == INNER
+    assert visitors.of("new").role is Role.TRAINER
+    assert log_in(gate, username="more", password=PASSWORD, invite=token).status == 410
+    assert ask(gate, f"/?invite={token}").status == 410
+    assert ask(gate, "/?invite=%3Cscript%3E").status == 410
+    assert log_in(gate, username="new", password=PASSWORD).status == 200
+
+
+def test_a_session_ends_with_the_person_and_with_the_kill_switch(gate: Gate, visitors: Visitors) -> None:
+    cookies = {
+        name: cookie_of(log_in(gate, username=name, password=password))
+        for name, password in (("ada", PASSWORD), ("vic", PASSWORD), ("studio", "correct horse"))
+    }
+
+    def who_is_in() -> set[str]:
+        return {name for name, cookie in cookies.items() if ask(gate, "/config", (cookie,)).status == INNER}
+
+    assert who_is_in() == {"ada", "vic", "studio"}
+    visitors.people.end_sessions("vic")
+    assert who_is_in() == {"ada", "studio"}
+    visitors.people.remove("ada")
+    assert who_is_in() == {"studio"}
+    cookies["vic"] = cookie_of(log_in(gate, username="vic", password=PASSWORD))
+    assert who_is_in() == {"vic", "studio"}
+    visitors.people.revoke_all()
+    assert who_is_in() == set()
+    assert not list(gate.tokens)
+
+
+def test_a_viewer_uploads_nothing(gate: Gate) -> None:
+    for name, status in (("vic", 403), ("ada", INNER)):
+        cookie = cookie_of(log_in(gate, username=name, password=PASSWORD))
+        assert ask(gate, "/gradio_api/upload", (cookie,), method="POST").status == status
+
+
+def test_sessions_end_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(sessions.time, "time", lambda: now)
+    kept = Sessions()
+    kept["a"] = "ada"
+    kept["b"] = "bob"
+    now += sessions.IDLE_SECONDS - 1
+    assert kept["a"] == "ada"
+    now += 2
+    assert "b" not in kept
+    assert dict(kept) == {"a": "ada"}
+    begun = now
+    while now < begun + sessions.LONGEST_SECONDS:
+        now += sessions.IDLE_SECONDS / 2
+        kept.get("a")
+    assert kept.get("a") is None
+    assert len(kept) == 0
+
+
+def test_there_are_only_so_many_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "MOST_SESSIONS", 3)
+    kept = Sessions()
+    for token in "abcde":
+        kept[token] = token
+    assert sorted(kept) == ["c", "d", "e"]
