@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import platform
 import re
 import threading
@@ -55,6 +56,18 @@ def find_device() -> Device:
         memory_bytes=0,
         native_bf16=_cpu_computes_bf16(),
     )
+
+
+def count_devices() -> tuple[int, str]:
+    """The number of processes that can train side by side, and what each of them takes: a graphics card, or
+    without any a core of the processor."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.device_count(), "graphics card"
+    if torch.backends.mps.is_available():
+        return 1, "graphics card"
+    return os.cpu_count() or 1, "processor core"
 
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1

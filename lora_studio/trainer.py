@@ -51,6 +51,7 @@ from lora_studio.training.loop import Loop
 from lora_studio.training.model import Engine, load_engine, trained_rates
 from lora_studio.training.optimization.lr_schedules import build_schedule
 from lora_studio.training.optimization.optimizers import build_optimizer, describe
+from lora_studio.training.optimization.process_ranks import ALONE, Ranks
 from lora_studio.training.out_of_memory import Fallbacks
 from lora_studio.training.preparation.training_data import TrainingData, prepare_data
 from lora_studio.training.result_folder import ResultFolder
@@ -63,6 +64,7 @@ from lora_studio.training.train_state import States, keeping_random_states
 
 PHASES = ("download", "load", "cache", "preview", "train", "save")
 Ending = Literal["finished", "stopped", "paused"]
+DOES_IT_ALONE = "This process does the work of all {} (num_processes) by itself: the same result, no sooner."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,17 +88,24 @@ def train(
     resume_from: Path | None = None,
     fork: bool = False,
     commands: Commands = no_commands,
+    ranks: Ranks = ALONE,
 ) -> TrainResult:
     """Train a LoRA and write its folder `output_dir`. Stopping is a result: what was learned so far is saved.
 
     `resume_from` is a state file or a folder of them: the run goes on from there as if it had never ended, to
     the bit. With `fork` it is a new run, which only begins with the weights of that state. `commands` is
-    asked once a step. Raises ConfigError, DatasetError, ModelFileError and its kin, OutOfMemory, Diverged.
+    asked once a step. With several `ranks` each process calls this, and only rank 0 is heard and given
+    signals. Raises ConfigError, DatasetError, ModelFileError and its kin, OutOfMemory, Diverged.
     """
     with memory_kept_at_hand(), memory_errors("training", LESS_MEMORY), keeping_random_states():
         origin = find_start_point(resume_from, fork=fork)
         session = RunControl(
-            config=config, emit=emit, should_stop=should_stop, commands=commands, origin=origin
+            config=config,
+            emit=emit,
+            should_stop=should_stop,
+            commands=commands,
+            origin=origin,
+            ranks=ranks,
         )
         return _run(session)
 
@@ -113,7 +122,8 @@ def _run(session: RunControl) -> TrainResult:
             field="mixed_precision",
         )
     _announce(session, folder, found, device, dtype)
-    if not fetch_base(found, emit, session.stop):
+    fetched = not session.ranks.is_first or fetch_base(found, emit, session.stop)
+    if not session.ranks.agreed(int(fetched)):
         return _end(session, None, complete=False)
     emit(PhaseAdvanced(phase="load", done=0, total=1, note=found.name))
     engine = load_engine(config, found, device, dtype)
@@ -122,7 +132,7 @@ def _run(session: RunControl) -> TrainResult:
         emit(Noted(message=message, level="warning"))
     cache = Settings.from_environment().cache / "latents"
     data = None if session.stop() else prepare_data(engine, folder, emit, session.stop, cache_folder=cache)
-    if data is None or session.stop():
+    if session.ranks.agreed(int(data is None or session.stop())) or data is None:
         return _end(session, None, complete=False)
     use = disk_use(engine, math.prod(PreviewSampler(engine=engine).size))  # a byte a pixel: what PNGs take
     wanted = use.at_an_end if session.origin.resumed else use.peak
@@ -163,6 +173,8 @@ def _announce(
             start_step=session.origin.step,
         )
     )
+    if session.ranks.count != session.config.run.num_processes:
+        session.emit(Noted(message=DOES_IT_ALONE.format(session.config.run.num_processes)))
     for message in session.origin.notes:
         session.emit(Noted(message=message, level="warning"))
     remark = found.facts.remark(found.name, session.config.model.v_parameterization)
@@ -185,11 +197,14 @@ def _course(
         optimizer=optimizer,
         schedule=build_schedule(config.optimizer, optimizer),
         scaler=torch.amp.GradScaler(engine.device.kind) if engine.dtype == torch.float16 else None,
+        ranks=session.ranks,
     )
     fallbacks = Fallbacks(loop=loop, folder=folder, emit=session.emit, should_stop=session.stop)
     session.last = origin.begin(loop, fallbacks)
+    session.ranks.spread([weight for group in optimizer.param_groups for weight in group["params"]])
     states = States(folder=state_folder(config.output.output_dir), settings=config.output)
-    states.forget_after(origin.step if origin.resumed else -1)
+    if session.ranks.is_first:
+        states.forget_after(origin.step if origin.resumed else -1)
     result = ResultFolder(engine=engine, data=data, optimizer=describe(optimizer, config.optimizer))
     if origin.resumed:
         result.started_at, result.session_id = origin.resumed.started_at, origin.resumed.session_id

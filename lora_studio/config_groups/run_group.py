@@ -1,4 +1,4 @@
-"""The engine of a training: this program, or the user's own sd-scripts."""
+"""The engine of a training, and the processes and the machine that run it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lora_studio.config_groups.setting_group import Group, setting
 
 
 class RunGroup(Group):
-    """Settings of the engine."""
+    """Settings of the engine and of the place where it runs."""
 
     engine: Literal["lora-studio", "sd-scripts"] = setting(
         "lora-studio",
@@ -24,6 +24,21 @@ class RunGroup(Group):
         local=True,
     )
 
+    worker: Literal["thread", "process"] = setting(
+        "thread",
+        "Where the training runs. thread: inside this program, which gives way to generations between steps; "
+        "process: in a child process, which gives all memory back at its end and may fall without taking the "
+        "page along. See docs/deploy.md.",
+    )
+    num_processes: int = setting(
+        1,
+        "Processes that train together, one on each graphics card, as in accelerate launch --num_processes. "
+        "Each takes train_batch_size pictures a step, so 2 processes of 1 learn as 1 process of 2. More than "
+        "1 always run as child processes.",
+        ge=1,
+        le=64,
+    )
+
     @field_validator("sd_scripts_args", mode="before")
     @classmethod
     def _split_lines(cls, value: Any) -> Any:
@@ -35,4 +50,6 @@ class RunGroup(Group):
     def _agree(self) -> Self:
         if self.sd_scripts_args and self.engine != "sd-scripts":
             raise ValueError("sd_scripts_args needs the engine sd-scripts")
+        if self.engine == "sd-scripts" and self.num_processes > 1:
+            raise ValueError("num_processes is for the engine lora-studio; sd-scripts runs as one process")
         return self

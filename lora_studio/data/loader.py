@@ -29,23 +29,28 @@ Batch = tuple[Sample, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Steps:
-    """Kohya's step arithmetic: batches end at bucket borders, accumulation at the end of an epoch."""
+    """Kohya's step arithmetic: batches end at bucket borders, accumulation at the end of an epoch;
+    `batches_per_epoch` are those of each process."""
 
     batches_per_epoch: int
     updates_per_epoch: int
     epochs: int
 
 
-def count_steps(counts: Sequence[int], *, batch_size: int, accumulate: int, max_train_steps: int) -> Steps:
+def count_steps(
+    counts: Sequence[int], *, batch_size: int, accumulate: int, max_train_steps: int, processes: int = 1
+) -> Steps:
     """The steps of a run from `counts`, the samples of each bucket, with repeats."""
     batches = sum(math.ceil(count / batch_size) for count in counts)
-    return _steps(batches, accumulate, max_train_steps)
+    return _steps(batches, accumulate, processes, max_train_steps)
 
 
-def _steps(batches: int, accumulate: int, max_train_steps: int) -> Steps:
-    updates = math.ceil(batches / accumulate)
+def _steps(batches: int, accumulate: int, processes: int, max_train_steps: int) -> Steps:
+    updates = math.ceil(batches / (accumulate * processes))
     return Steps(
-        batches_per_epoch=batches, updates_per_epoch=updates, epochs=math.ceil(max_train_steps / updates)
+        batches_per_epoch=math.ceil(batches / processes),
+        updates_per_epoch=updates,
+        epochs=math.ceil(max_train_steps / updates),
     )
 
 
@@ -58,14 +63,15 @@ class Bucket(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Loader:
-    """The order of a run. `batch_size` x `accumulate` pictures make a step; `batch_sizes` are those of the
-    datasets, by number, where they differ."""
+    """The order of a run. `batch_size` x `accumulate` x `processes` pictures make a step; `batch_sizes` are
+    those of the datasets, by number, where they differ."""
 
     pictures: tuple[PlacedPicture, ...]
     batch_size: int
     accumulate: int
     seed: int
     batch_sizes: tuple[int, ...] = ()
+    processes: int = 1
 
     def buckets(self) -> Mapping[Bucket, list[PlacedPicture]]:
         """Pictures by dataset and size, sorted."""
@@ -92,13 +98,14 @@ class Loader:
             math.ceil(sum(placed.picture.repeats for placed in pictures) / self.batch_size_of(bucket.dataset))
             for bucket, pictures in self.buckets().items()
         )
-        return _steps(batches, self.accumulate, max_train_steps)
+        return _steps(batches, self.accumulate, self.processes, max_train_steps)
 
     def epoch(self, epoch: int) -> Iterator[tuple[Batch, ...]]:
-        """The steps of one epoch (1-based), each a group of batches. The last may have fewer."""
-        batches = self._batches(epoch)
-        for start in range(0, len(batches), self.accumulate):
-            yield tuple(batches[start : start + self.accumulate])
+        """The steps of one epoch (1-based), each a group of batches, of all processes together. The last may
+        have fewer."""
+        batches, at_once = self._batches(epoch), self.accumulate * self.processes
+        for start in range(0, len(batches), at_once):
+            yield tuple(batches[start : start + at_once])
 
     def _batches(self, epoch: int) -> list[Batch]:
         """The batches of an epoch, shuffled in groups of a whole step's pictures, so that 2 batches of 1 see
@@ -115,7 +122,7 @@ class Loader:
             order.shuffle(samples)
             groups += [
                 [tuple(batch) for batch in _chunks(group, size)]
-                for group in _chunks(samples, size * self.accumulate)
+                for group in _chunks(samples, size * self.accumulate * self.processes)
             ]
         order.shuffle(groups)
         return [batch for group in groups for batch in group]

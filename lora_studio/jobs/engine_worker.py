@@ -1,8 +1,10 @@
-"""The worker of a training: the one that its engine names."""
+"""The worker of a training: the one that its engine and its place name."""
 
 from __future__ import annotations
 
+from lora_studio.config_groups import RunGroup
 from lora_studio.events import Emit, ShouldStop
+from lora_studio.jobs.processes import ProcessWorker
 from lora_studio.jobs.sd_scripts import SdScriptsWorker
 from lora_studio.jobs.training_queue import Worker
 from lora_studio.runtime import DeviceLease
@@ -11,15 +13,23 @@ from lora_studio.training_request import RunRequest
 
 
 class EngineWorker:
-    """A worker that hands each training to the worker of its engine: `in_process` is the one that trains in
-    this process."""
+    """A worker that hands each training to the worker of its engine, or of the place where it is to run:
+    `in_process` is the one that trains in this process."""
 
     def __init__(self, in_process: Worker, settings: Settings, lease: DeviceLease) -> None:
-        self._by_engine: dict[str, Worker] = {
-            "lora-studio": in_process,
+        self._workers: dict[str, Worker] = {
+            "thread": in_process,
+            "process": ProcessWorker(settings, lease),
             "sd-scripts": SdScriptsWorker(settings, lease),
         }
 
     def run(self, request: RunRequest, emit: Emit, should_stop: ShouldStop) -> None:
-        """Run a training by its engine's worker. Raises as that worker does."""
-        self._by_engine[request.config.run.engine].run(request, emit, should_stop)
+        """Run a training by the worker that its settings name. Raises as that worker does."""
+        self._workers[worker_name(request.config.run)].run(request, emit, should_stop)
+
+
+def worker_name(settings: RunGroup) -> str:
+    """The worker that settings mean: another engine is its own, and several processes are no thread."""
+    if settings.engine == "sd-scripts":
+        return settings.engine
+    return "process" if settings.worker == "thread" and settings.num_processes > 1 else settings.worker

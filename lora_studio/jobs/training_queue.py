@@ -17,6 +17,7 @@ from lora_studio.events import Command, Emit, Failed, Noted, Paused, ShouldStop,
 from lora_studio.files import check_room
 from lora_studio.jobs.event_log import EventLog
 from lora_studio.jobs.event_sink import EventSink
+from lora_studio.jobs.failure import failure_of
 from lora_studio.lora.run_states import state_folder
 from lora_studio.parsing.slugs import free_slug
 from lora_studio.records import JobRecord, JobStatus, StoredEvent
@@ -287,7 +288,7 @@ class TrainingQueue:
                 logger.exception("job %s failed", job.id)
             sink.tell(traceback.format_exc())
             if sink.last_word is None:
-                sink(_failure(error))
+                sink(failure_of(error))
         if not sink.settle(SETTLE_SECONDS):
             logger.error("the end of job %s could not be stored yet", job.id)
             self._unsettled.append(sink)
@@ -386,14 +387,3 @@ class TrainingQueue:
 
 def _has_files(folder: Path) -> bool:
     return any(path.is_file() for path in folder.rglob("*"))
-
-
-def _failure(error: BaseException) -> Failed:
-    if isinstance(error, StudioError):
-        return Failed(message=error.message, hint=error.hint)
-    first_line = next(iter(str(error).splitlines()), "")
-    reason = f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__
-    return Failed(
-        message=f"The training ended by an unexpected error ({reason[:300]}).",
-        hint="The details are in the job's log. Please report it.",
-    )

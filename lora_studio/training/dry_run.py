@@ -118,11 +118,15 @@ class PicturesBySize:
         batch, accumulate = config.dataset.train_batch_size, config.optimizer.gradient_accumulation_steps
         counts = {size: self._showings(size) for size in self.sizes}
         updates = count_steps(
-            list(counts.values()), batch_size=batch, accumulate=accumulate, max_train_steps=1
+            list(counts.values()),
+            batch_size=batch,
+            accumulate=accumulate,
+            max_train_steps=1,
+            processes=config.run.num_processes,
         ).updates_per_epoch
         pixels = sum(size[0] * size[1] * count for size, count in counts.items()) / updates
         wide, high = self.heaviest(batch)
-        return pixels / (wide * high * batch * accumulate)
+        return pixels / (wide * high * batch * accumulate * config.run.num_processes)
 
     def _showings(self, size: Size) -> int:
         return sum(picture.repeats for picture in self.sizes[size])
@@ -164,7 +168,8 @@ class _Measurement:
             self._advance(0)
             begun = time.perf_counter()
             dtype = compute_dtype(config.model.mixed_precision, self.device)
-            engine = load_engine(config, found, self.device, dtype)
+            # One process does its own share only, in the time that all take for theirs.
+            engine = load_engine(config.with_values({"num_processes": 1}), found, self.device, dtype)
             base_hashes(found)
             load = time.perf_counter() - begun
             self._advance(1)
@@ -186,7 +191,7 @@ class _Measurement:
             cache_seconds=cache,
             train_seconds=step * steps,
             preview_seconds=drawing.seconds(config, by_size.images) if rounds else 0.0,
-            ram_bytes=peak.ram,
+            ram_bytes=peak.ram * config.run.num_processes,
             device_bytes=peak.on_device,
             disk_bytes=disk_use(engine, drawing.picture_bytes).peak,
             trigger_word=config.dataset.trigger_word,

@@ -19,6 +19,7 @@ from lora_studio.training.loss.loss_spikes import LossWatch
 from lora_studio.training.model import Engine
 from lora_studio.training.objective import draw, sample_losses
 from lora_studio.training.optimization.lr_schedules import learning_rate
+from lora_studio.training.optimization.process_ranks import ALONE, Ranks
 from lora_studio.training.preparation.training_data import TrainingData, captions_of
 from lora_studio.training.result_folder import HALVE
 from lora_studio.training.train_state import Point, copied
@@ -64,6 +65,7 @@ class Loop:
     rungs: tuple[str, ...] = ()
     at_once: int | None = None
     moving: bool = False
+    ranks: Ranks = ALONE
     _groups: tuple[int, list[tuple[Batch, ...]]] = (0, [])
 
     @property
@@ -138,22 +140,25 @@ class Loop:
 
     def _learn(self, group: tuple[Batch, ...]) -> float:
         """Follow the gradient of the mean loss of all pictures in the group, however they are split into
-        batches."""
+        batches and dealt to processes."""
         batches = [part for batch in group for part in _split(batch, self.at_once)]
         pictures = sum(len(batch) for batch in batches)
         loss = 0.0
         self.optimizer.zero_grad(set_to_none=True)
-        for number, batch in enumerate(batches):
-            with own_random_numbers(self.engine, "dropout", self.step + 1, number):
-                losses = batch_losses(self.engine, self.data, batch, self.step + 1)
-                mean = losses.sum() / pictures
-                (self.scaler.scale(mean) if self.scaler else mean).backward()
-            loss += losses.detach().sum().item() / pictures
+        with self.ranks.failing_together():
+            for number, batch in self.ranks.share([*enumerate(batches)]):
+                with own_random_numbers(self.engine, "dropout", self.step + 1, number):
+                    losses = batch_losses(self.engine, self.data, batch, self.step + 1)
+                    mean = losses.sum() / pictures
+                    (self.scaler.scale(mean) if self.scaler else mean).backward()
+                loss += losses.detach().sum().item() / pictures
+        loss = self.ranks.summed(loss)
         self._follow(loss, group)
         return loss
 
     def _follow(self, loss: float, group: tuple[Batch, ...]) -> None:
         weights = [weight for entry in self.optimizer.param_groups for weight in entry["params"]]
+        self.ranks.sum_gradients(weights)
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
         limit = self.engine.config.optimizer.max_grad_norm or math.inf
@@ -165,7 +170,7 @@ class Loop:
                 f"{HALVE} That step's pictures: {', '.join(names)}.",
             )
         self.moving = True
-        with own_random_numbers(self.engine, "optimizer", self.step + 1):
+        with own_random_numbers(self.engine, "optimizer", self.step + 1), self.ranks.failing_together():
             self._move()
         self.engine.after_step()
         self.moving = False

@@ -52,14 +52,14 @@ class TrainingRun:
         self.loop.engine.train_mode(True)
         try:
             self._before_the_first_step()
-            while self.loop.step < self.loop.total and not session.stop():
+            while self.loop.step < self.loop.total and not session.all_stop():
                 session.last = self.rollback.advance()
                 session.emit(session.last)
                 self._after(session.last)
         except Diverged as error:
             kept = f" {self.saved} is kept from before." if self.saved else ""
             raise Diverged(error.message, f"{error.hint}{kept}") from error
-        return self._keep(session.last) if session.last else None
+        return self._keep(session.last) if session.last and session.ranks.is_first else None
 
     @property
     def complete(self) -> bool:
@@ -67,6 +67,8 @@ class TrainingRun:
 
     def _before_the_first_step(self) -> None:
         """The base's own previews; in a resumed run also those that its end kept from being drawn."""
+        if not self.session.ranks.is_first:
+            return
         step = self.loop.step
         if preview_steps(self.session.config) and not self._drawn(0):
             self._draw(0)
@@ -79,6 +81,8 @@ class TrainingRun:
 
     def _after(self, done: StepDone) -> None:
         session, config = self.session, self.session.config
+        if not session.ranks.is_first:
+            return
         stop = session.stop()
         if not stop and self._ends_for_room(done.step):
             return

@@ -7,19 +7,21 @@ from dataclasses import dataclass, field
 
 from lora_studio.config import TrainConfig
 from lora_studio.events import Command, Commands, Emit, ShouldStop, StepDone
+from lora_studio.training.optimization.process_ranks import ALONE, Ranks
 from lora_studio.training.resuming.start_point import StartPoint
 
 
 @dataclass(kw_only=True)
 class RunControl:
     """A stop signal, once given, holds; so does a pause. `wishes` are the commands not yet fulfilled, `last`
-    the last good step."""
+    the last good step. Only rank 0 of several processes is given signals and commands."""
 
     config: TrainConfig
     emit: Emit
     should_stop: ShouldStop
     commands: Commands
     origin: StartPoint
+    ranks: Ranks = ALONE
     begun: float = field(default_factory=time.perf_counter)
     stopping: bool = False
     wishes: set[Command] = field(default_factory=set)
@@ -31,6 +33,10 @@ class RunControl:
             self.wishes.add(command)
         self.stopping = self.should_stop() or self.stopping
         return self.stopping or "pause" in self.wishes
+
+    def all_stop(self) -> bool:
+        """`stop` of rank 0 for all ranks, each of which has to ask at the same place."""
+        return bool(self.ranks.agreed(int(self.stop())))
 
     @property
     def step(self) -> int:

@@ -154,6 +154,7 @@ def steps_per_epoch(config: TrainConfig) -> int:
         accumulate=config.optimizer.gradient_accumulation_steps,
         seed=config.optimizer.seed,
         batch_sizes=tuple(data.train_batch_size for data in folder.datasets),
+        processes=config.run.num_processes,
     )
     return loader.steps(config.optimizer.max_train_steps).updates_per_epoch
 
@@ -165,6 +166,7 @@ def steps_of_gui(config: TrainConfig, rounds: int) -> int:
 
     shown = sum(picture.repeats for picture in read_folder(config.dataset).pictures if not picture.is_reg)
     at_once = config.dataset.train_batch_size * config.optimizer.gradient_accumulation_steps
+    at_once *= config.run.num_processes
     return max(1, math.ceil(shown * rounds * (2 if config.dataset.reg_data_dir else 1) / at_once))
 
 

@@ -225,7 +225,9 @@ def _only_dataset(config: TrainConfig, facts: DatasetFacts) -> dict[str, Any]:
     }
     return {
         "batch_size_per_device": data.train_batch_size,
-        "total_batch_size": data.train_batch_size * config.optimizer.gradient_accumulation_steps,
+        "total_batch_size": data.train_batch_size
+        * config.optimizer.gradient_accumulation_steps
+        * config.run.num_processes,
         "resolution": facts.resolution,
         "enable_bucket": data.enable_bucket,
         "bucket_no_upscale": data.bucket_no_upscale,

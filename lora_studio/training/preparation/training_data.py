@@ -265,6 +265,7 @@ def _loader(placed: Sequence[PlacedPicture], config: TrainConfig) -> Loader:
         accumulate=config.optimizer.gradient_accumulation_steps,
         seed=config.optimizer.seed,
         batch_sizes=tuple(sizes),
+        processes=config.run.num_processes,
     )
 
 

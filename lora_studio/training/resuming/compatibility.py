@@ -31,6 +31,7 @@ HARMLESS = frozenset(
         *("validate_every_n_steps", "max_validation_steps", "checkpoint_board"),
         # other ways to the same numbers
         *("cache_latents", "cache_latents_to_disk", "cache_text_encoder_outputs", "gradient_checkpointing"),
+        "worker",
     }
 )
 """Settings that may be others when a run is resumed: none of them changes what is learned."""

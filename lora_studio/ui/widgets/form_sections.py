@@ -59,7 +59,7 @@ SECTIONS = (
     Section(name="validating", title="Validation", group="preview", pattern=r"^validat|^max_validation"),
     Section(name="preview", title="Previews", group="preview"),
     Section(name="output", title="File", group="output"),
-    Section(name="run", title="Engine", group="run"),
+    Section(name="run", title="Where it runs", group="run"),
 )
 """Sections in the order in which a setting is sorted in; the first that fits takes it."""
 ORDER = (

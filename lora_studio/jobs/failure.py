@@ -1,0 +1,18 @@
+"""The last word of a training that ended by an error."""
+
+from __future__ import annotations
+
+from lora_studio.errors import StudioError
+from lora_studio.events import Failed
+
+
+def failure_of(error: BaseException) -> Failed:
+    """The event for people: a StudioError's own words, or that it is a bug."""
+    if isinstance(error, StudioError):
+        return Failed(message=error.message, hint=error.hint)
+    first_line = next(iter(str(error).splitlines()), "")
+    reason = f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__
+    return Failed(
+        message=f"The training ended by an unexpected error ({reason[:300]}).",
+        hint="The details are in the job's log. Please report it.",
+    )

@@ -1,0 +1,144 @@
+"""Two processes that train together, on the CPU over gloo, against one that does the same work alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lora_studio.config import TrainConfig
+from lora_studio.errors import DatasetError, StudioError
+from lora_studio.events import CheckpointSaved, Event, Noted, StepDone
+from lora_studio.jobs.processes import ProcessWorker
+from lora_studio.lora.file.lora_files import find_file, read_header
+from lora_studio.runtime import DeviceLease
+from lora_studio.settings import Settings
+from lora_studio.trainer import train
+from lora_studio.training_request import RunRequest
+from tests.support.tiny import make_pictures, tiny_values
+
+TOLERANCE = 1e-3
+"""Most that a weight may differ where the same pictures are averaged in another order, as a share of the
+largest weight's change; 1e-5 was measured over six steps, and Adam makes small gradients' signs count."""
+DIFFERENT = {
+    *("ss_training_started_at", "ss_training_finished_at", "ss_session_id", "ss_output_name"),
+    *("sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256", "modelspec.date", "modelspec.title"),
+}
+"""Metadata that no two runs share."""
+
+
+@pytest.fixture(autouse=True)
+def _on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+
+
+@pytest.fixture
+def make_config(tiny_base: Path, tmp_path: Path, settings: Settings) -> Callable[..., TrainConfig]:
+    pictures = make_pictures(tmp_path / "pictures")
+
+    def make(name: str, **changes: Any) -> TrainConfig:
+        return TrainConfig.from_values(tiny_values(tiny_base, pictures, settings.loras / name, **changes))
+
+    return make
+
+
+def alone(config: TrainConfig) -> list[Event]:
+    events: list[Event] = []
+    train(config, events.append)
+    return events
+
+
+def together(config: TrainConfig, settings: Settings, folder: Path) -> list[Event]:
+    events: list[Event] = []
+    worker = ProcessWorker(settings, DeviceLease())
+    worker.run(RunRequest(config=config, folder=folder), events.append, lambda: False)
+    return events
+
+
+def kinds(events: list[Event]) -> list[str]:
+    return [type(event).__name__ for event in events if not isinstance(event, Noted)]
+
+
+def files_of(config: TrainConfig) -> list[str]:
+    folder, name = Path(config.output.output_dir), config.output.output_name
+    paths = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(path.replace(name, "NAME") for path in paths)
+
+
+def metadata_of(config: TrainConfig) -> dict[str, str]:
+    metadata = read_header(find_file(Path(config.output.output_dir))).metadata
+    return {key: value for key, value in metadata.items() if key not in DIFFERENT}
+
+
+def tensors_of(config: TrainConfig) -> dict[str, torch.Tensor]:
+    return load_file(find_file(Path(config.output.output_dir)))
+
+
+def test_two_processes_learn_what_one_learns_from_the_same_pictures(
+    make_config: Callable[..., TrainConfig], settings: Settings, tmp_path: Path
+) -> None:
+    """Batches of 1 on each of two processes against batches of 2 on one."""
+    one, two = make_config("one", train_batch_size=2), make_config("two", num_processes=2)
+    said, heard = alone(one), together(two, settings, tmp_path / "job")
+    assert kinds(heard) == kinds(said)
+    losses = [event.loss for event in heard if isinstance(event, StepDone)]
+    assert losses == pytest.approx([event.loss for event in said if isinstance(event, StepDone)], rel=1e-4)
+    rates = [event.learning_rate for event in heard if isinstance(event, StepDone)]
+    assert rates == [event.learning_rate for event in said if isinstance(event, StepDone)]
+    assert files_of(two) == files_of(one)
+    ours, theirs = tensors_of(two), tensors_of(one)
+    assert ours.keys() == theirs.keys()
+    for key, tensor in theirs.items():
+        assert (ours[key] - tensor).abs().max() <= TOLERANCE * max(1e-2, float(tensor.abs().max())), key
+    different = {key for key, value in metadata_of(one).items() if metadata_of(two).get(key) != value}
+    assert different <= {"ss_batch_size_per_device", "ss_config", "ss_datasets"}
+    assert metadata_of(two).keys() == metadata_of(one).keys()
+    assert metadata_of(two)["ss_total_batch_size"] == "2"
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_that_accumulates_to_the_bit(
+    make_config: Callable[..., TrainConfig], settings: Settings, tmp_path: Path
+) -> None:
+    """With all that is drawn by chance, an odd number of pictures in the last step, previews, checkpoints and
+    validation, which rank 0 alone does."""
+    changes = {
+        **{"network_dropout": 0.3, "shuffle_caption": True, "caption_dropout_rate": 0.3, "flip_aug": True},
+        **{"noise_offset": 0.05, "lr_scheduler": "cosine", "num_repeats": 3, "validation_split": 0.25},
+        **{"max_train_steps": 8, "sample_every_n_steps": 4, "save_every_n_steps": 3},
+    }
+    one = make_config("one", **changes, gradient_accumulation_steps=2)
+    two = make_config("two", **changes, num_processes=2)
+    said, heard = alone(one), together(two, settings, tmp_path / "job")
+    assert kinds(heard) == kinds(said)
+    assert [event.loss for event in heard if isinstance(event, StepDone)] == [
+        event.loss for event in said if isinstance(event, StepDone)
+    ]
+    saved = [event.step for event in heard if isinstance(event, CheckpointSaved)]
+    assert saved == [3, 6, 8]
+    ours, theirs = tensors_of(two), tensors_of(one)
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    assert (
+        json.loads((Path(two.output.output_dir) / "training.json").read_text("utf-8"))["result"]["steps"] == 8
+    )
+
+
+@pytest.mark.slow
+def test_an_error_in_all_processes_is_told_once(
+    make_config: Callable[..., TrainConfig], settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    config = make_config("two", num_processes=2, train_data_dir=str(tmp_path / "empty"))
+    with pytest.raises(StudioError) as raised:
+        together(config, settings, tmp_path / "job")
+    with pytest.raises(DatasetError) as expected:
+        train(config)
+    assert raised.value.message == expected.value.message

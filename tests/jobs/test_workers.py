@@ -1,0 +1,277 @@
+"""What every worker of this program's own engine owes: the same events, the same file, and an end for each
+way to end. sd-scripts can neither pause nor go on, so its worker has tests of its own."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lora_studio.config import TrainConfig
+from lora_studio.config_groups import RunGroup
+from lora_studio.errors import ConfigError, StudioError
+from lora_studio.events import (
+    CheckpointSaved,
+    Command,
+    Event,
+    Finished,
+    Noted,
+    Paused,
+    PhaseAdvanced,
+    PreviewSaved,
+    Started,
+    StateSaved,
+    StepDone,
+    Stopped,
+)
+from lora_studio.jobs.engine_worker import worker_name
+from lora_studio.jobs.processes import ProcessWorker
+from lora_studio.jobs.processes.process_worker import FAR_END, check_devices
+from lora_studio.jobs.thread_worker import ThreadWorker
+from lora_studio.jobs.training_queue import TrainingQueue, Worker
+from lora_studio.lora.file.lora_files import find_file, read_header
+from lora_studio.lora.run_states import state_files, state_folder
+from lora_studio.records import JobStatus
+from lora_studio.runtime import DeviceLease
+from lora_studio.settings import Settings
+from lora_studio.store.job_store import JobStore
+from lora_studio.training_request import RunRequest
+from tests.support.tiny import make_pictures, tiny_values
+from tests.support.waiting import PATIENCE, until
+
+MANY = 2000
+"""More steps than a run does before it has heard that it is to end."""
+
+ConfigMaker = Callable[..., TrainConfig]
+
+
+@pytest.fixture(autouse=True)
+def _on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here and in child processes: what is compared to the bit has to be computed alike."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_pictures(tmp_path_factory.mktemp("tiny") / "pictures")
+
+
+@pytest.fixture
+def make_config(tiny_base: Path, pictures: Path, settings: Settings) -> ConfigMaker:
+    def make(name: str = "disc", **changes: Any) -> TrainConfig:
+        changes = {"save_every_n_steps": 0, **changes}
+        return TrainConfig.from_values(tiny_values(tiny_base, pictures, settings.loras / name, **changes))
+
+    return make
+
+
+@dataclass
+class Run:
+    """A run of a worker in this thread, its events, and what is asked of it when."""
+
+    worker: Worker
+    folder: Path
+    events: list[Event] = field(default_factory=list)
+    stop_when: Callable[[], bool] = lambda: False
+    commands: list[tuple[Callable[[], object], Command]] = field(default_factory=list)
+    on_event: Callable[[Event], None] = lambda event: None
+
+    def go(self, config: TrainConfig, **how: Any) -> Run:
+        request = RunRequest(config=config, folder=self.folder, commands=self._next_command, **how)
+        self.worker.run(request, self._hear, lambda: self.stop_when())
+        return self
+
+    def of(self, kind: type) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def step(self) -> int:
+        return max((event.step for event in self.of(StepDone)), default=0)
+
+    def _hear(self, event: Event) -> None:
+        self.events.append(event)
+        self.on_event(event)
+
+    def _next_command(self) -> Command | None:
+        if self.commands and self.commands[0][0]():
+            return self.commands.pop(0)[1]
+        return None
+
+
+def thread(settings: Settings) -> Worker:
+    return ThreadWorker(DeviceLease())
+
+
+def process(settings: Settings) -> Worker:
+    return ProcessWorker(settings, DeviceLease(), patience_seconds=PATIENCE)
+
+
+in_a_thread = pytest.param(thread, id="thread")
+in_a_process = pytest.param(process, id="process")
+later_in_a_process = pytest.param(process, id="process", marks=pytest.mark.slow)
+
+
+@pytest.fixture
+def run(request: pytest.FixtureRequest, settings: Settings, tmp_path: Path) -> Run:
+    return Run(worker=request.param(settings), folder=tmp_path / "job")
+
+
+def tensors_of(config: TrainConfig) -> dict[str, torch.Tensor]:
+    return load_file(find_file(Path(config.output.output_dir)))
+
+
+def fars() -> list[psutil.Process]:
+    """The children of this process that train."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if FAR_END in child.cmdline():
+                found.append(child)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("run", [in_a_thread, in_a_process], indirect=True)
+def test_a_run_that_is_told_things_and_paused_goes_on_to_the_very_same_file(
+    run: Run, make_config: ConfigMaker, tmp_path: Path
+) -> None:
+    config, whole = make_config(max_train_steps=120), make_config("whole", max_train_steps=120)
+    run.commands = [
+        (lambda: run.step >= 1, "save"),
+        (lambda: run.of(CheckpointSaved), "preview"),
+        (lambda: any(one.step for one in run.of(PreviewSaved)), "pause"),
+    ]
+    run.go(config)
+    assert isinstance(run.events[0], Started)
+    assert isinstance(run.events[-1], Paused)
+    paused_at = run.events[-1].step
+    assert 1 <= paused_at < 120
+    assert [event.step for event in run.of(StepDone)] == [*range(1, paused_at + 1)]
+    assert [event.final for event in run.of(CheckpointSaved)] == [False]
+    assert all(Path(one.path).is_file() for one in run.of(PreviewSaved))
+    assert fars() == []
+
+    rest = Run(worker=run.worker, folder=run.folder).go(
+        config, resume_from=state_folder(config.output.output_dir)
+    )
+    assert rest.of(Started)[0].start_step == paused_at
+    assert [event.step for event in rest.of(StepDone)] == [*range(paused_at + 1, 121)]
+    assert isinstance(rest.events[-1], Finished)
+    assert rest.events[-1].path == config.output.output_dir
+    shares = [event.done / event.total for event in rest.of(PhaseAdvanced) if event.phase == "cache"]
+    assert shares == sorted(shares)
+
+    Run(worker=ThreadWorker(DeviceLease()), folder=tmp_path / "other").go(whole)
+    ours, theirs = tensors_of(config), tensors_of(whole)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+@pytest.mark.parametrize("run", [in_a_thread, later_in_a_process], indirect=True)
+def test_a_stop_leaves_a_file_that_loads(run: Run, make_config: ConfigMaker) -> None:
+    config = make_config(max_train_steps=MANY)
+    run.stop_when = lambda: run.step >= 2
+    run.go(config)
+    last = run.events[-1]
+    assert last == Stopped(step=run.step, path=config.output.output_dir)
+    assert 2 <= run.step < MANY
+    assert read_header(find_file(Path(last.path))).family
+    assert state_files(state_folder(config.output.output_dir))
+
+
+@pytest.mark.parametrize("run", [in_a_thread, later_in_a_process], indirect=True)
+def test_a_stop_before_the_device_is_free_ends_the_run(run: Run, make_config: ConfigMaker) -> None:
+    run.stop_when = lambda: True
+    run.go(make_config(max_train_steps=MANY))
+    assert run.events[-1] == Stopped(step=0)
+
+
+@pytest.mark.parametrize("run", [in_a_thread, later_in_a_process], indirect=True)
+def test_an_error_at_the_far_end_is_told_in_its_own_words(
+    run: Run, make_config: ConfigMaker, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    config = make_config(train_data_dir=str(tmp_path / "empty"))
+    with pytest.raises(StudioError) as raised:
+        run.go(config)
+    assert raised.value.hint
+    assert "empty" in raised.value.message
+    assert not any(isinstance(event, Finished | Stopped) for event in run.events)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_training_whose_process_is_ended_goes_on_later(
+    number: int, make_config: ConfigMaker, settings: Settings, store: JobStore
+) -> None:
+    """SIGKILL is what comes when the memory runs out; SIGTERM is a request, and saves a state."""
+    queue = TrainingQueue(store, process(settings), beat_seconds=0.05)
+    queue.start()
+    try:
+        config = make_config(max_train_steps=200, save_state_every_n_steps=5)
+        job = queue.submit(config)
+        until(lambda: queue.get(job.id).state_step)
+        for child in fars():
+            child.send_signal(number)
+        ended = queue.wait(job.id, timeout=PATIENCE)
+        assert ended.status == (JobStatus.FAILED if number == signal.SIGKILL else JobStatus.PAUSED)
+        assert ended.resumable
+        assert ended.hint or number == signal.SIGTERM
+        assert queue.wait(queue.resume(job.id).id, timeout=PATIENCE).status == JobStatus.FINISHED
+        begun = [stored.event.start_step for stored in queue.events(job.id, kinds=["Started"])]
+        assert begun[-1] >= 5
+    finally:
+        queue.close(timeout=PATIENCE)
+
+
+@pytest.mark.slow
+def test_a_process_that_does_not_answer_a_stop_is_ended(
+    make_config: ConfigMaker, settings: Settings, tmp_path: Path
+) -> None:
+    worker = ProcessWorker(settings, DeviceLease(), patience_seconds=0.5, grace_seconds=0.5)
+    run = Run(worker=worker, folder=tmp_path / "job")
+
+    def freeze(event: Event) -> None:
+        if isinstance(event, StateSaved) and not run.of(Noted):
+            run.stop_when = lambda: True
+            for child in fars():
+                child.suspend()
+
+    run.on_event = freeze
+    config = make_config(max_train_steps=MANY, save_state_every_n_steps=5)
+    run.go(config)
+    assert run.events[-1] == Stopped(step=run.events[-1].step)  # type: ignore[union-attr]
+    assert run.events[-1].step >= 5  # type: ignore[union-attr]
+    assert [note.level for note in run.of(Noted)][-1] == "warning"
+    assert fars() == []
+
+
+def test_more_processes_than_devices_are_refused(make_config: ConfigMaker) -> None:
+    with pytest.raises(ConfigError) as raised:
+        check_devices(10_000)
+    assert raised.value.field == "num_processes"
+    check_devices(1)
+
+
+@pytest.mark.parametrize(
+    ("settings_of_run", "worker"),
+    [
+        ({}, "thread"),
+        ({"worker": "process"}, "process"),
+        ({"num_processes": 2}, "process"),
+        ({"engine": "sd-scripts"}, "sd-scripts"),
+        ({"engine": "sd-scripts", "worker": "process"}, "sd-scripts"),
+    ],
+)
+def test_settings_name_the_worker(settings_of_run: dict[str, Any], worker: str) -> None:
+    assert worker_name(RunGroup(**settings_of_run)) == worker
