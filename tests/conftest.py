@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.chromium import HOW_TO_GET_IT, find_chromium
+from tests.support.memory_disk import use_memory_disk
 from tests.support.supabase.places import HOW_TO_GET_POSTGRES, HOW_TO_GET_PROGRAMS
 
 if TYPE_CHECKING:  # imported late: a test of one room must not wait for all of them
@@ -26,6 +28,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+MEMORY_DISK = use_memory_disk()
 
 # What a developer may have set for the app; a test must neither read it nor reach what it points to.
 USERS_PREFIXES = ("LORA_STUDIO_", "SUPABASE_", "MODAL_")
@@ -132,6 +135,12 @@ def skip_marked(items: list[pytest.Item], marker: str, reason: str) -> None:
     for item in items:
         if item.get_closest_marker(marker):
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(exitstatus: int) -> None:
+    if MEMORY_DISK is not None and exitstatus == pytest.ExitCode.OK:
+        shutil.rmtree(MEMORY_DISK, ignore_errors=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -11,7 +11,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
 
@@ -508,6 +508,7 @@ TREE_ALLOWED = [
 ]
 
 
+@cache
 def sources() -> list[Source]:
     files = [path for path in (CHECKOUT / "app.py", CHECKOUT / "launch.py") if path.exists()]
     for folder in ("lora_studio", "scripts", "deploy"):

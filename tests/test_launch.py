@@ -22,7 +22,8 @@ APP = """
 import os, sys, time
 try:
     print("app", os.getcwd(), sys.argv[1:])
-    time.sleep(float(os.environ.get("APP_SLEEPS", 0)))
+    for _ in range(round(100 * float(os.environ.get("APP_SLEEPS", 0)))):
+        time.sleep(0.01)  # a signal that comes just before a sleep is only heard after it
 except KeyboardInterrupt:
     sys.exit(130)
 sys.exit(int(os.environ.get("APP_CODE", 0)))
@@ -31,7 +32,8 @@ PIP = """
 import os, sys, time
 with open(os.environ["PIP_LOG"], "a") as log:
     print(*sys.argv[1:], file=log)
-time.sleep(float(os.environ.get("PIP_SLEEPS", 0)))
+for _ in range(round(100 * float(os.environ.get("PIP_SLEEPS", 0)))):
+    time.sleep(0.01)
 sys.exit(os.environ.get("PIP_SAYS"))  # text goes to stderr and means exit code 1
 """
 PYTEST = "import sys; print('pytest', sys.argv[1:])"

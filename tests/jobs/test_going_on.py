@@ -266,9 +266,8 @@ def test_what_could_not_be_stored_at_the_end_is_stored_later(
 
     monkeypatch.setattr(store, "append", fail)
     worker.go()
-    time.sleep(0.6)
+    until(lambda: queue.get(job.id).status == JobStatus.FINISHED)
     assert store.get(job.id).status == JobStatus.RUNNING
-    assert queue.get(job.id).status == JobStatus.FINISHED
     monkeypatch.setattr(store, "append", whole)
     until(lambda: store.get(job.id).status == JobStatus.FINISHED)
 

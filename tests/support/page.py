@@ -49,17 +49,19 @@ def fill_training(page: Page, *, kind: str, name: str, steps: int) -> None:
     go_to(page, "Upload")
 
 
+DRAWN = """([selector, count]) => {
+  const pictures = [...document.querySelectorAll(`${selector} img`)];
+  const next = pictures.find((one) => !(one.complete && one.naturalWidth > 0 && one.getClientRects().length));
+  if (next) next.scrollIntoView({block: 'nearest'});
+  return pictures.length === count && !next && pictures.map((one) => one.alt);
+}"""
+
+
 def pictures_are_drawn(page: Page, selector: str, count: int) -> None:
-    """So many pictures, all of them loaded and with pixels in them."""
-    pictures = page.locator(f"{selector} img")
-    expect(pictures).to_have_count(count)
-    for number in range(count):
-        picture = pictures.nth(number)
-        picture.scroll_into_view_if_needed()
-        page.wait_for_function(
-            "image => image.complete && image.naturalWidth > 0", arg=picture.element_handle()
-        )
-        assert picture.get_attribute("alt")
+    """So many pictures, all of them loaded and with pixels in them. They are looked at all at once: those
+    of a generation that goes on are replaced by those of its end."""
+    drawn = page.wait_for_function(DRAWN, arg=[selector, count], polling=100)
+    assert all(drawn.json_value())
 
 
 NAMELESS = """() => {

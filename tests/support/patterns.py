@@ -113,7 +113,7 @@ def slowest(pattern: re.Pattern[Any], longest: int, methods: Iterable[str] = MET
     """Seconds of the worst attack on a pattern with texts of up to `longest` characters, and that text. It
     stops at the first that takes longer than LIMIT."""
     worst = (0.0, "")
-    uses = [use for name, use in _uses(pattern).items() if name in methods]
+    uses = list(dict.fromkeys(use for name, use in _uses(pattern).items() if name in methods))
     for head, pump, tail in attacks(pattern.pattern):
         for text in _lengths(head, pump, tail, longest):
             for use in uses:
