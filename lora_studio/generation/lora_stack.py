@@ -103,8 +103,8 @@ class LoraStack:
         return {lora.key: self._load(lora, fits[lora.key]) for lora in missing}
 
     def _load(self, lora: WantedLora, fit: Fit) -> LoadedLora:
-        from lora_studio.lora.network.initial_weights import change_from
         from lora_studio.lora.network.kinds import adds_nothing
+        from lora_studio.lora.network.layers import change_from
         from lora_studio.lora.network.weights import read_weights
 
         hint = "Take fewer LoRAs, or close what else uses the device."

@@ -139,8 +139,7 @@ class TrainingRun:
         try:
             with self._at_rest(), memory_errors("the previews", LESS_MEMORY):
                 if not self._drawn(0):
-                    with self.loop.engine.lora.left_out():
-                        self.previews.save(0)
+                    self.previews.save(0)
                 if step:
                     self.previews.saved = [preview for preview in self.previews.saved if preview.step < step]
                     self.previews.save(step)

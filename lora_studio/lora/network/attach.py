@@ -14,8 +14,9 @@ from peft.tuners.lora import LoraLayer
 
 from lora_studio.lora.file.keys import ALPHA, DORA, DOWN, UP, split_key
 from lora_studio.lora.network import kinds
-from lora_studio.lora.network.layers import Change, Dropouts, Shape, fresh_weights, put_on
+from lora_studio.lora.network.layers import Change, Dropouts, Shape, change_from, fresh_weights, put_on
 from lora_studio.lora.network.ranks import Layer, Size
+from lora_studio.lora.network.weights import LayerWeights
 
 ADAPTER = "default"
 PLAIN = Shape()
@@ -25,10 +26,11 @@ Weights = dict[str, torch.nn.Parameter]
 
 @dataclass(frozen=True, kw_only=True)
 class AttachedLora:
-    """The network of one run. `layers` (PEFT's, or ours), `modules` (paths in the model) and `sizes` go by
-    names in the file; `parts` lists the names of each part, `peft_config` is PEFT's description of the
-    network, if it has one."""
+    """The network of one run on `models` (by part). `layers` (PEFT's, or ours), `modules` (paths in the
+    model) and `sizes` go by names in the file; `parts` lists the names of each part, `peft_config` is PEFT's
+    description of the network, if it has one."""
 
+    models: Mapping[str, Any]
     dim: int
     alpha: float
     layers: Mapping[str, Any]
@@ -84,16 +86,33 @@ class AttachedLora:
 
     @contextlib.contextmanager
     def left_out(self) -> Iterator[None]:
-        """Leave the network out of the model inside the block. PEFT's own switch would also change which
+        """The models have their own layers again inside the block. PEFT's own switch would also change which
         weights are trained."""
-        before = {name: _is_off(layer) for name, layer in self.layers.items()}
-        for layer in self.layers.values():
-            _switch(layer, off=True)
-        try:
+        with contextlib.ExitStack() as back:
+            for part, names in self.parts.items():
+                for name in names:
+                    back.callback(_take_off(self.models[part], self.modules[name], self.layers[name]))
             yield
-        finally:
-            for name, off in before.items():
-                _switch(self.layers[name], off=off)
+
+    @contextlib.contextmanager
+    def as_saved(self, dtype: torch.dtype) -> Iterator[None]:
+        """Instead of what trains, the models have inside the block what generation makes of the file that
+        would be saved now in `dtype`."""
+        changes = []
+        for name, parts in by_layer(self.tensors(dtype)).items():
+            base = (
+                self.layers[name].base
+                if isinstance(self.layers[name], Change)
+                else self.layers[name].base_layer
+            )
+            alpha = float(parts.pop(ALPHA))
+            saved = LayerWeights(kind=kinds.kind_of(parts), parts=parts, alpha=alpha)
+            changes.append(change_from(base, saved))
+            changes[-1].settle()
+        with self.left_out(), contextlib.ExitStack() as back:
+            for change in changes:
+                back.callback(put_on(change.base, [change]).remove)
+            yield
 
     def to(self, device: str) -> None:
         """Move our own layers, which are no part of the model. Parameters stay the same objects."""
@@ -138,6 +157,7 @@ def attach(
                 for layer in layers
             }
     return AttachedLora(
+        models={part: models[part] for part in parts},
         dim=dim,
         alpha=usual.alpha,
         layers=attached,
@@ -163,14 +183,19 @@ def changes_nothing(
 ) -> bool:
     """Whether no layer adds anything. `magnitudes` are the base's own, by layer: a DoRA with others changes
     the base, and so does one whose base's are unknown."""
+    return all(
+        kinds.is_zero(kinds.kind_of(parts), parts) and _same(parts.get(DORA), (magnitudes or {}).get(name))
+        for name, parts in by_layer(tensors).items()
+    )
+
+
+def by_layer(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    """The tensors of a file by layer and part."""
     layers: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
         name, part = split_key(key)
         layers.setdefault(name, {})[part] = tensor
-    return all(
-        kinds.is_zero(kinds.kind_of(parts), parts) and _same(parts.get(DORA), (magnitudes or {}).get(name))
-        for name, parts in layers.items()
-    )
+    return layers
 
 
 def _same(magnitude: torch.Tensor | None, base: torch.Tensor | None) -> bool:
@@ -179,15 +204,14 @@ def _same(magnitude: torch.Tensor | None, base: torch.Tensor | None) -> bool:
     return base is not None and torch.equal(magnitude, base.to(magnitude.dtype))
 
 
-def _is_off(layer: Any) -> bool:
-    return layer.off if isinstance(layer, Change) else bool(layer._disable_adapters)
-
-
-def _switch(layer: Any, *, off: bool) -> None:
+def _take_off(model: Any, path: str, layer: Any) -> Callable[[], None]:
+    """Pass a layer of the network by; returns the way back."""
     if isinstance(layer, Change):
-        layer.off = off
-    else:
-        layer._disable_adapters = off
+        was_off, layer.off = layer.off, True
+        return lambda: setattr(layer, "off", was_off)
+    before = model.get_submodule(path)
+    model.set_submodule(path, layer.base_layer)
+    return lambda: model.set_submodule(path, before)
 
 
 def _inject(model: Any, layers: Sequence[Layer], usual: Size, sizes: Mapping[str, Size]) -> None:

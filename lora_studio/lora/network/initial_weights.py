@@ -14,7 +14,7 @@ from lora_studio.lora.file.keys import BIAS, DORA, OFT, names_in_files
 from lora_studio.lora.network import kinds
 from lora_studio.lora.network.attach import AttachedLora
 from lora_studio.lora.network.layer_fit import fit_to
-from lora_studio.lora.network.layers import Change
+from lora_studio.lora.network.layers import change_from
 from lora_studio.lora.network.ranks import Layer, Size
 from lora_studio.lora.network.weights import LayerWeights, read_contents, read_weights
 
@@ -87,15 +87,6 @@ def merge_into_base(models: Mapping[str, Any], layers: Sequence[Layer], path: st
             base.bias.data = (base.bias.float() + strength * change.weights[BIAS].float()).to(base.bias.dtype)
     remark = say_left_out((*contents.left_out, *fit.left_out), contents.values)
     return f"{Path(path).name}: {remark}" if remark else ""
-
-
-def change_from(base: torch.nn.Module, layer: LayerWeights, strength: float = 1.0) -> Change:
-    """The change that a file makes to a layer of the base, its tensors in the dimensions that go with it.
-    Raises ValueError, RuntimeError for sizes that don't."""
-    weight: Any = base.weight
-    parts = kinds.fitted(layer.kind, layer.parts, weight.shape)
-    weights = {part: torch.nn.Parameter(tensor, requires_grad=False) for part, tensor in parts.items()}
-    return Change(kind=layer.kind, base=base, weights=weights, alpha=layer.alpha, strength=strength)
 
 
 def _take_over(file: str, lora: AttachedLora, name: str, theirs: LayerWeights) -> None:

@@ -20,6 +20,7 @@ from torch.utils.hooks import RemovableHandle
 from lora_studio.lora.file.keys import BIAS, DORA, DOWN, MID, OFT, RESCALE, UP
 from lora_studio.lora.network import kinds
 from lora_studio.lora.network.orthogonal import turn_of
+from lora_studio.lora.network.weights import LayerWeights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +152,15 @@ class Change:
     def _kept_rows(self) -> torch.Tensor:
         rows = torch.rand(self.base.weight.shape[0]) > self.dropouts.rank
         return rows.to(self.base.weight.device)
+
+
+def change_from(base: torch.nn.Module, layer: LayerWeights, strength: float = 1.0) -> Change:
+    """The change that a file makes to a layer of the base, its tensors in the dimensions that go with it.
+    Raises ValueError, RuntimeError for sizes that don't."""
+    weight: Any = base.weight
+    parts = kinds.fitted(layer.kind, layer.parts, weight.shape)
+    weights = {part: torch.nn.Parameter(tensor, requires_grad=False) for part, tensor in parts.items()}
+    return Change(kind=layer.kind, base=base, weights=weights, alpha=layer.alpha, strength=strength)
 
 
 def put_on(module: torch.nn.Module, changes: Iterable[Change]) -> RemovableHandle:

@@ -22,7 +22,7 @@ from lora_studio.families.schedulers import usual_sampler
 from lora_studio.training.evaluation.base_alone import at_rest
 from lora_studio.training.evaluation.intervals import preview_steps as preview_steps
 from lora_studio.training.model import Engine, base_name
-from lora_studio.training.result_folder import save_file
+from lora_studio.training.result_folder import PRECISIONS, save_file
 
 PIPELINE_STEP = 8
 PLAIN_PROMPTS: Mapping[Kind, str] = {
@@ -64,22 +64,31 @@ class PreviewSampler:
         return TextOutput.stack([self._encoded(prompt)[0] for prompt in prompts])
 
     def draw(
-        self, prompts: Sequence[str], seeds: Sequence[int], on_step: OnStep, steps: int | None = None
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        on_step: OnStep,
+        steps: int | None = None,
+        *,
+        plain: bool = False,
     ) -> list[Image.Image]:
         """One picture for each prompt, each drawn by itself so that it doesn't depend on its company; none
-        when it was ended. Touches no random state."""
-        steps = steps or self.engine.config.preview.sample_steps
+        when it was ended. `plain`: by the base alone. Touches no random state."""
+        engine = self.engine
+        steps = steps or engine.config.preview.sample_steps
+        dtype = PRECISIONS[engine.config.output.save_precision]
         pictures: list[Image.Image] = []
-        for prompt, seed in zip(prompts, seeds, strict=True):
-            before = len(pictures) * steps
+        with at_rest(engine), engine.lora.left_out() if plain else engine.lora.as_saved(dtype):
+            for prompt, seed in zip(prompts, seeds, strict=True):
+                before = len(pictures) * steps
 
-            def after_step(step: int, before: int = before) -> bool:
-                return on_step(before + min(step, steps), steps * len(prompts))
+                def after_step(step: int, before: int = before) -> bool:
+                    return on_step(before + min(step, steps), steps * len(prompts))
 
-            picture = self._draw_one(prompt, seed, steps, after_step)
-            if picture is None:
-                return []
-            pictures.append(picture)
+                picture = self._draw_one(prompt, seed, steps, after_step)
+                if picture is None:
+                    return []
+                pictures.append(picture)
         return pictures
 
     def _draw_one(
@@ -88,13 +97,12 @@ class PreviewSampler:
         base, device = self.engine.base, self.engine.device.kind
         generator = torch.Generator().manual_seed(seed)
         guidance = Guidance(scale=self.engine.config.preview.sample_guidance)
-        with at_rest(self.engine), self.engine.autocast():
-            texts = self._encoded(prompt)
-            name = usual_sampler(base.found, base.process.config)
-            sampler = Sampler.of(base.process, name, steps, device=device)
-            shape = (1, base.codec.channels, *base.codec.latents_size(*self.size))
-            latents = torch.randn(shape, generator=generator).to(device)
-            latents = sampler.start(latents)
+        texts = self._encoded(prompt)
+        name = usual_sampler(base.found, base.process.config)
+        sampler = Sampler.of(base.process, name, steps, device=device)
+        shape = (1, base.codec.channels, *base.codec.latents_size(*self.size))
+        latents = sampler.start(torch.randn(shape, generator=generator).to(device))
+        with self.engine.autocast():
             for step in sample(base, sampler, latents, texts, guidance, generator=generator):
                 latents = step.latents
                 if after_step(step.number):
@@ -155,7 +163,7 @@ class Previews:
         self.emit(PhaseAdvanced(phase="preview", done=0, total=settings.sample_steps * len(prompts)))
         self.preview_sampler.prepare(prompts)
         images = self.preview_sampler.draw(
-            prompts, seeds_of(self.engine.config, len(prompts)), self._after_step
+            prompts, seeds_of(self.engine.config, len(prompts)), self._after_step, plain=step == 0
         )
         if images and plain:
             write_picture(images.pop(), self.folder / f"without-{f'{step:06d}' if step else 'base'}.png")
