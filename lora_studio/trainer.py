@@ -29,8 +29,9 @@ from lora_studio.events import (
     never_stop,
     no_commands,
 )
+from lora_studio.families.base_files.fetched_base import fetched_base
 from lora_studio.families.base_files.found_base import FoundBase
-from lora_studio.families.base_files.hub import fetch_base, must_fetch
+from lora_studio.families.base_files.hub import must_fetch
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.files import check_room
 from lora_studio.lora.run_states import state_folder
@@ -122,9 +123,11 @@ def _run(session: RunControl) -> TrainResult:
             field="mixed_precision",
         )
     _announce(session, folder, found, device, dtype)
-    fetched = not session.ranks.is_first or fetch_base(found, emit, session.stop)
-    if not session.ranks.agreed(int(fetched)):
+    fetched = not session.ranks.is_first or fetched_base(found, emit, session.stop)
+    if not session.ranks.agreed(int(bool(fetched))):
         return _end(session, None, complete=False)
+    if found.layout == "hub":
+        found = find_base(found.name)
     emit(PhaseAdvanced(phase="load", done=0, total=1, note=found.name))
     engine = load_engine(config, found, device, dtype)
     emit(PhaseAdvanced(phase="load", done=1, total=1, note=found.name))

@@ -71,7 +71,7 @@ MODEL_WORDS_OF_OTHERS = {
     "lora_studio/prompts/lora_tags.py": "Forge's name of a weight in a tag",
 }
 FAMILY_NAMES = {*FAMILIES, "sd15", "sd21", "sdxl", "sd3", "sd35", "flux"}
-HOME_OF_FAMILY_NAMES = ("lora_studio/families/", "lora_studio/catalog.py")
+HOME_OF_FAMILY_NAMES = ("lora_studio/families/", "lora_studio/catalog/")
 EMPTY_WORDS = {"manager", "helper", "helpers", "util", "utils", "handler", "handlers", "misc", "common"}
 
 # Words that module names had before they took the field's, with what says the same (docs/developers.md).

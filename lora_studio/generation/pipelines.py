@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from lora_studio.errors import OutOfMemory
 from lora_studio.events import Emit, Noted, PhaseAdvanced, ShouldStop, never_stop
 from lora_studio.families import family_of
-from lora_studio.families.base_files.hub import fetch_base, must_fetch
+from lora_studio.families.base_files.fetched_base import fetched_base
+from lora_studio.families.base_files.hub import must_fetch
 from lora_studio.families.base_files.locate import FileStates, file_states
 from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.generation.lora_stack import LoraStack
@@ -87,9 +88,10 @@ class Pipelines:
         base = self._loaded.pop(key, None)
         if base is None:
             self._forget([other for other in self._loaded if other[0] == key[0]])
-            if not fetch_base(found, emit, should_stop):
+            here = fetched_base(found, emit, should_stop)
+            if here is None:
                 return None
-            base = self._load(found, emit)
+            base, key = self._load(here, emit), _identity(here)
         self._loaded[key] = base
         return base
 

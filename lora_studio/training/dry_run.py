@@ -26,7 +26,7 @@ from lora_studio.data.training_set.folders import Picture, PictureFolder, read_f
 from lora_studio.errors import ConfigError, DatasetError
 from lora_studio.estimate import TrainingEstimate
 from lora_studio.events import Emit, PhaseAdvanced, ShouldStop, ignore
-from lora_studio.families.base_files.hub import fetch_base
+from lora_studio.families.base_files.fetched_base import fetched_base
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.files import free_bytes
 from lora_studio.runtime import Device, compute_dtype, find_device, memory_errors
@@ -161,8 +161,9 @@ class _Measurement:
                 field="engine",
             )
         folder = read_folder(config.dataset)
-        found = find_base(config.model.pretrained_model_name_or_path)
-        if not fetch_base(found, self.emit, self.should_stop):
+        base = find_base(config.model.pretrained_model_name_or_path)
+        found = fetched_base(base, self.emit, self.should_stop)
+        if found is None:
             raise Stop
         with Peak(self.device).watched() as peak:
             self._advance(0)

@@ -150,9 +150,7 @@ class ResultFolder:
             return {}
         settings = lora.peft_config.to_dict() | {
             "target_modules": sorted({REPEATED.sub("", path) for path in lora.modules.values()}),
-            "base_model_name_or_path": found.entry.source
-            if found.entry and found.entry.source
-            else base_name(found),
+            "base_model_name_or_path": (found.entry and found.repository) or base_name(found),
             "inference_mode": True,
         }
         plain = {key: value for key, value in settings.items() if _is_plain(value)}
@@ -169,9 +167,7 @@ class ResultFolder:
         return write_card(
             self.engine.config,
             base=base_name(found),
-            base_id=found.path_or_id
-            if found.layout == "hub"
-            else (found.entry.source if found.entry else ""),
+            base_id=found.repository,
             licence=found.entry.licence if found.entry else "",
             images=len(self.data.loader.pictures),
             steps=step,

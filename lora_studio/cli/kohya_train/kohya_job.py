@@ -222,5 +222,5 @@ def told_of_base(config: TrainConfig, settings: Settings) -> TrainConfig:
     found = find_base(config.model.pretrained_model_name_or_path, settings)
     if config.model.v_parameterization is not None or not found.predicts_velocity:
         return config
-    zero_snr = config.noise.zero_terminal_snr or found.facts.zero_snr
+    zero_snr = config.noise.zero_terminal_snr or found.zero_snr
     return config.with_values({"v_parameterization": True, "zero_terminal_snr": zero_snr})

@@ -34,8 +34,22 @@ class FoundBase:
         return base_of_family(self.family, name=self.name, title=title, **measures)
 
     @property
+    def repository(self) -> str:
+        """The Hub's repository that it comes from; empty where that isn't known."""
+        source = self.path_or_id if self.layout == "hub" else (self.entry.source if self.entry else "")
+        return "/".join(source.split("/")[:2])
+
+    @property
     def predicts_velocity(self) -> bool:
         """False as well where it can't be told without loading it."""
         if self.facts.prediction_type or self.entry is None:
             return self.facts.predicts_velocity
         return self.entry.predicts_velocity
+
+    @property
+    def zero_snr(self) -> bool:
+        """Whether its noise schedule ends in nothing but noise; False as well where it can't be told without
+        loading it."""
+        if self.facts.prediction_type or self.entry is None:
+            return self.facts.zero_snr
+        return self.entry.zero_snr

@@ -56,34 +56,46 @@ def cached_folder(hub_id: str) -> Path | None:
         return None
 
 
+def split_id(hub_id: str) -> tuple[str, str]:
+    """The repository, and the checkpoint file in it, if an id names one: `owner/name/file.safetensors`."""
+    owner, name, *file = hub_id.split("/", 2)
+    return f"{owner}/{name}", "".join(file)
+
+
+def cached(hub_id: str) -> Path | None:
+    """The folder or the checkpoint file of a model that is here with all it needs. Asks the disk only."""
+    from huggingface_hub import try_to_load_from_cache
+
+    repository, file = split_id(hub_id)
+    if not file:
+        return cached_folder(repository)
+    place = try_to_load_from_cache(repository, file)
+    return Path(place) if isinstance(place, str) else None
+
+
 def fetch(hub_id: str, emit: Emit = ignore, should_stop: ShouldStop = never_stop) -> Path | None:
-    """The model's folder, its missing files fetched; None when stopped, and what is complete by then stays
-    for the next time. Emits PhaseAdvanced("download") in bytes. Raises ModelFileError (not to be had),
+    """The model's folder or file, what is missing fetched; None when stopped, and what is complete by then
+    stays for the next time. Emits PhaseAdvanced("download") in bytes. Raises ModelFileError (not to be had),
     UnknownFormat (no diffusers model), StoreError (disk full)."""
-    folder = cached_folder(hub_id)
-    if folder is not None:
-        return folder
+    place = cached(hub_id)
+    if place is not None:
+        return place
     download = _Download(hub_id, emit, should_stop)
     if not download.run():
         return None
-    folder = cached_folder(hub_id)
-    if folder is None:
+    place = cached(hub_id)
+    if place is None:
         raise UnknownFormat(
             f"{hub_id} on the Hub lacks parts of a base model.",
             "Take another copy of the model, in diffusers' layout and with .safetensors files.",
             path=hub_id,
         )
-    return folder
+    return place
 
 
 def must_fetch(found: FoundBase) -> bool:
     """Whether something of a base is on the Hub only. Asks the disk only."""
-    return found.layout == "hub" and cached_folder(found.path_or_id) is None
-
-
-def fetch_base(found: FoundBase, emit: Emit, should_stop: ShouldStop) -> bool:
-    """Do `fetch` for a base that may lie anywhere; False when stopped."""
-    return found.layout != "hub" or fetch(found.path_or_id, emit, should_stop) is not None
+    return found.layout == "hub" and cached(found.path_or_id) is None
 
 
 def variant_of(folder: Path) -> str | None:
@@ -125,9 +137,11 @@ def explain(hub_id: str, error: BaseException) -> ModelFileError | StoreError:
             path=hub_id,
         )
     if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+        if file := split_id(hub_id)[1]:
+            return ModelFileError(f"{hub_id} on the Hub has no {file}.", "Check the name.", path=hub_id)
         return UnknownFormat(
             f"{hub_id} on the Hub is no base model in diffusers' layout: it has no {INDEX}.",
-            "If it offers a .safetensors checkpoint, fetch that and put it into models/base.",
+            f"If it offers a .safetensors checkpoint, name that: {hub_id}/the-file.safetensors.",
             path=hub_id,
         )
     if isinstance(error, OSError) and error.errno == NO_SPACE:
@@ -193,19 +207,25 @@ class _Download:
         from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
         from huggingface_hub.constants import HF_HUB_CACHE
 
-        index = json.loads(Path(hf_hub_download(self._hub_id, INDEX)).read_text(encoding="utf-8"))
-        listed = HfApi().model_info(self._hub_id, files_metadata=True).siblings or []
+        repository, checkpoint = split_id(self._hub_id)
+        listed = HfApi().model_info(repository, files_metadata=True).siblings or []
         sizes = {file.rfilename: file.size or 0 for file in listed}
-        names = needed_files(index, sizes)
-        missing = [n for n in names if not isinstance(try_to_load_from_cache(self._hub_id, n), str)]
+        names = [checkpoint] if checkpoint else self._names_in(repository, sizes)
+        missing = [n for n in names if not isinstance(try_to_load_from_cache(repository, n), str)]
         self._done = sum(sizes.get(name, 0) for name in names if name not in missing)
         self._total = sum(sizes.get(name, 0) for name in names)
         check_room(Path(HF_HUB_CACHE), self._hub_id, self._total - self._done)
         for name in missing:
             self._count(0)
             before = self._done
-            hf_hub_download(self._hub_id, name, tqdm_class=_bar(self._count))
-            self._done = before + sizes[name]
+            hf_hub_download(repository, name, tqdm_class=_bar(self._count))
+            self._done = before + sizes.get(name, 0)
+
+    def _names_in(self, repository: str, sizes: Mapping[str, int]) -> list[str]:
+        from huggingface_hub import hf_hub_download
+
+        index = json.loads(Path(hf_hub_download(repository, INDEX)).read_text(encoding="utf-8"))
+        return needed_files(index, sizes)
 
     def _count(self, size: int) -> None:
         """Takes note of `more` bytes. Raises _Cancelled when nobody waits any more."""

@@ -24,23 +24,30 @@ from lora_studio.errors import BrokenFile, FamilyMismatch, ModelFileError, Unkno
 from lora_studio.families.base_files.base_facts import (
     CONFIGS,
     LATENT_CHANNELS,
+    V_PREDICTION,
     BaseFacts,
     facts_of_configs,
     facts_of_file,
     read_config,
 )
 from lora_studio.families.base_files.found_base import FoundBase
+from lora_studio.families.base_files.hub import cached, explain, split_id
 from lora_studio.lora.file.identify import Tensors, other_architecture
 from lora_studio.lora.file.lora_files import read_header, read_tensor_table
 from lora_studio.settings import Settings
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+HUB_ID = re.compile(
+    r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9][\w. ()+-]{0,195}\.safetensors)?"
+)
+"""A repository of the Hub, or a checkpoint file at its top."""
 TEXT_KEY = re.compile(r"model\.diffusion_model\..*\.attn2\.to_k\.weight")
 PIPELINES = {"StableDiffusionPipeline": "", "StableDiffusionXLPipeline": SDXL}
 """diffusers' pipeline classes and the family of each, empty where the width of the text tells it."""
 TEXT_ENCODERS = {"cond_stage_model.": "", "conditioner.embedders.1.": SDXL}
 """Beginnings of the keys of a checkpoint's text encoder and the family of each, empty where the width of the
 text tells it."""
+
+WEIGHT_FILES = {".safetensors", ".ckpt", ".pt"}
 
 FileStates = frozenset[tuple[str, int, int]]
 """Name, time of the last change in nanoseconds and size of each file."""
@@ -67,13 +74,18 @@ def find_base(name: str, settings: Settings | None = None) -> FoundBase:
         if path.is_file():
             return _found_file(name, path, entry)
     hub_id = entry.source if entry else name
-    if not HUB_ID.fullmatch(hub_id) or Path(name).suffix in {".safetensors", ".ckpt", ".pt"}:
+    if not HUB_ID.fullmatch(hub_id) or (hub_id.count("/") == 1 and Path(name).suffix in WEIGHT_FILES):
         raise ModelFileError(
             f"There is no base model {name[:100]!r}: no catalog name, folder, file or hub id.",
             f"The catalog has: {', '.join(BASES)}. Folders and .safetensors files are looked up as given and "
             "in models/base.",
             path=name,
         )
+    if split_id(hub_id)[1]:
+        if (file := cached(hub_id)) is not None:
+            return _found_file(name, file, entry)
+        family = entry.family if entry else ""
+        return FoundBase(name=name, path_or_id=hub_id, family=family, layout="hub", entry=entry)
     return FoundBase(
         name=name,
         path_or_id=hub_id,
@@ -123,8 +135,9 @@ def ask_hub(found: FoundBase) -> FoundBase:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
-    from lora_studio.families.base_files.hub import explain
-
+    repository, checkpoint = split_id(found.path_or_id)
+    if checkpoint:
+        return _ask_for_header(found, repository, checkpoint)
     try:
         index = Path(hf_hub_download(found.path_or_id, "model_index.json"))
         unet, *others = (Path(hf_hub_download(found.path_or_id, name)) for name in CONFIGS)
@@ -133,6 +146,22 @@ def ask_hub(found: FoundBase) -> FoundBase:
     files = dict(zip(CONFIGS, (unet, *others), strict=True))
     facts = _sampleable(facts_of_configs(lambda name: read_config(files[name])), found.path_or_id)
     family = _family_of(_read_json(index, index.parent), unet, found.path_or_id)
+    return replace(found, family=family, facts=facts)
+
+
+def _ask_for_header(found: FoundBase, repository: str, checkpoint: str) -> FoundBase:
+    """The table of a checkpoint's tensors stands at its beginning: a few hundred kB of gigabytes."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import EntryNotFoundError, SafetensorsParsingError
+
+    try:
+        header = HfApi().parse_safetensors_file_metadata(repository, checkpoint)
+    except SafetensorsParsingError as error:
+        raise BrokenFile(f"{found.path_or_id} is no safetensors file.", path=found.path_or_id) from error
+    except (OSError, ValueError, EntryNotFoundError) as error:
+        raise explain(found.path_or_id, error) from error
+    tensors = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in header.tensors.items()}
+    family, facts = _facts_of_tensors(Path(checkpoint), tensors)
     return replace(found, family=family, facts=facts)
 
 
@@ -181,6 +210,14 @@ def _family_of(index: Mapping[str, Any], unet: Path, place: Path | str) -> str:
 
 def _found_file(name: str, file: Path, entry: Base | None) -> FoundBase:
     _, tensors, _ = read_tensor_table(file)
+    family, facts = _facts_of_tensors(file, tensors)
+    if entry is not None and entry.predicts_velocity and not facts.prediction_type:
+        facts = replace(facts, prediction_type=V_PREDICTION, zero_snr=entry.zero_snr, marked=True)
+    return FoundBase(name=name, path_or_id=str(file), family=family, layout="file", entry=entry, facts=facts)
+
+
+def _facts_of_tensors(file: Path, tensors: Tensors) -> tuple[str, BaseFacts]:
+    """The family of a checkpoint, and its facts. Raises FamilyMismatch, UnknownFormat."""
     widths = [shape[1] for key, (_, shape) in tensors.items() if TEXT_KEY.fullmatch(key) and len(shape) == 2]
     starts = [start for start in TEXT_ENCODERS if any(key.startswith(start) for key in tensors)]
     if not widths or not starts:
@@ -188,14 +225,13 @@ def _found_file(name: str, file: Path, entry: Base | None) -> FoundBase:
     family = TEXT_ENCODERS[starts[0]] or family_from_text_width(widths[0]) or SD1
     if family not in FAMILIES:
         raise _not_yet(file, family_title(family))
-    facts = _sampleable(facts_of_file(file, family, tensors), file)
-    return FoundBase(name=name, path_or_id=str(file), family=family, layout="file", entry=entry, facts=facts)
+    return family, _sampleable(facts_of_file(file, family, tensors), file)
 
 
 def _no_checkpoint(file: Path, tensors: Tensors) -> ModelFileError:
     try:
         family = family_title(read_header(file).family)
-    except UnknownFormat:
+    except ModelFileError:  # no LoRA, or not on this machine
         other = other_architecture(tensors)
         if other:
             return _not_yet(file, family_title(other))

