@@ -24,11 +24,12 @@ class RunGroup(Group):
         local=True,
     )
 
-    worker: Literal["thread", "process"] = setting(
+    worker: Literal["thread", "process", "modal"] = setting(
         "thread",
         "Where the training runs. thread: inside this program, which gives way to generations between steps; "
         "process: in a child process, which gives all memory back at its end and may fall without taking the "
-        "page along. See docs/deploy.md.",
+        "page along; modal: on a rented graphics card at Modal, where the owner allows it. See "
+        "docs/deploy.md.",
     )
     num_processes: int = setting(
         1,
@@ -52,4 +53,6 @@ class RunGroup(Group):
             raise ValueError("sd_scripts_args needs the engine sd-scripts")
         if self.engine == "sd-scripts" and self.num_processes > 1:
             raise ValueError("num_processes is for the engine lora-studio; sd-scripts runs as one process")
+        if self.worker == "modal" and (self.engine == "sd-scripts" or self.num_processes > 1):
+            raise ValueError("worker modal runs the engine lora-studio as one process (num_processes 1)")
         return self

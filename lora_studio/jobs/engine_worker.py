@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lora_studio.config_groups import RunGroup
 from lora_studio.events import Emit, ShouldStop
+from lora_studio.jobs.modal_worker import ModalWorker
 from lora_studio.jobs.processes import ProcessWorker
 from lora_studio.jobs.sd_scripts import SdScriptsWorker
 from lora_studio.jobs.training_queue import Worker
@@ -20,6 +21,7 @@ class EngineWorker:
         self._workers: dict[str, Worker] = {
             "thread": in_process,
             "process": ProcessWorker(settings, lease),
+            "modal": ModalWorker(settings),
             "sd-scripts": SdScriptsWorker(settings, lease),
         }
 

@@ -201,6 +201,22 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+@pytest.mark.parametrize(
+    ("launcher", "processes"),
+    [
+        ("accelerate launch --num_processes 2 --multi_gpu", ["--num_processes", "2"]),
+        ("accelerate launch --num_machines=1 --num-processes=4", ["--num_processes", "4"]),
+        ("torchrun --nproc_per_node 8", ["--num_processes", "8"]),
+        ("accelerate launch --num_processes 1 --num_cpu_threads_per_process 2", []),
+        ("accelerate launch --num_processes auto", []),
+        ("accelerate launch --num_processes", []),
+    ],
+)
+def test_as_many_processes_train_as_the_launcher_would_start(launcher: str, processes: list[str]) -> None:
+    words = ["train", *launcher.split(), "train_network.py", "--network_dim", "8"]
+    assert unpack(words)[2:] == [*processes, "--network_dim", "8"]
+
+
 @settings(max_examples=80, deadline=None)
 @given(words=WORDS, head=st.sampled_from([[], ["train_network.py"], ["accelerate", "launch"]]))
 def test_any_words_are_an_answer_or_a_sentence(

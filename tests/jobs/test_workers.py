@@ -4,6 +4,8 @@ way to end. sd-scripts can neither pause nor go on, so its worker has tests of i
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,16 +33,21 @@ from lora_studio.events import (
     StepDone,
     Stopped,
 )
+from lora_studio.jobs.cloud import cloud_run, cloud_worker
+from lora_studio.jobs.cloud.cloud_run import run_order
+from lora_studio.jobs.cloud.cloud_settings import CloudSettings
+from lora_studio.jobs.cloud.cloud_worker import CloudWorker
+from lora_studio.jobs.cloud.local_cloud import LocalCloud
 from lora_studio.jobs.engine_worker import worker_name
 from lora_studio.jobs.processes import ProcessWorker
 from lora_studio.jobs.processes.process_worker import FAR_END, check_devices
 from lora_studio.jobs.thread_worker import ThreadWorker
 from lora_studio.jobs.training_queue import TrainingQueue, Worker
 from lora_studio.lora.file.lora_files import find_file, read_header
-from lora_studio.lora.run_states import state_files, state_folder
+from lora_studio.lora.run_states import newest_step, state_files, state_folder
 from lora_studio.records import JobStatus
 from lora_studio.runtime import DeviceLease
-from lora_studio.settings import Settings
+from lora_studio.settings import CHECKOUT, Settings
 from lora_studio.store.job_store import JobStore
 from lora_studio.training_request import RunRequest
 from tests.support.tiny import make_pictures, tiny_values
@@ -58,6 +65,9 @@ def _on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    monkeypatch.setattr(cloud_run, "LISTEN_SECONDS", 0.05)
+    monkeypatch.setattr(cloud_run, "SEND_SECONDS", 0.05)
+    monkeypatch.setattr(cloud_worker, "LOOK_SECONDS", 0.02)
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +125,11 @@ def process(settings: Settings) -> Worker:
     return ProcessWorker(settings, DeviceLease(), patience_seconds=PATIENCE)
 
 
+def cloud(settings: Settings) -> Worker:
+    return CloudWorker(LocalCloud(settings.home / "modal", run_order), settings, CloudSettings(mode="local"))
+
+
+in_the_cloud = pytest.param(cloud, id="modal")
 in_a_thread = pytest.param(thread, id="thread")
 in_a_process = pytest.param(process, id="process")
 later_in_a_process = pytest.param(process, id="process", marks=pytest.mark.slow)
@@ -129,10 +144,10 @@ def tensors_of(config: TrainConfig) -> dict[str, torch.Tensor]:
     return load_file(find_file(Path(config.output.output_dir)))
 
 
-def fars() -> list[psutil.Process]:
-    """The children of this process that train."""
+def fars(of_process: int | None = None) -> list[psutil.Process]:
+    """The children of a process, of this one without a number, that train."""
     found = []
-    for child in psutil.Process().children(recursive=True):
+    for child in psutil.Process(of_process).children(recursive=True):
         try:
             if FAR_END in child.cmdline():
                 found.append(child)
@@ -141,7 +156,7 @@ def fars() -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.parametrize("run", [in_a_thread, in_a_process], indirect=True)
+@pytest.mark.parametrize("run", [in_a_thread, in_a_process, in_the_cloud], indirect=True)
 def test_a_run_that_is_told_things_and_paused_goes_on_to_the_very_same_file(
     run: Run, make_config: ConfigMaker, tmp_path: Path
 ) -> None:
@@ -152,7 +167,7 @@ def test_a_run_that_is_told_things_and_paused_goes_on_to_the_very_same_file(
         (lambda: any(one.step for one in run.of(PreviewSaved)), "pause"),
     ]
     run.go(config)
-    assert isinstance(run.events[0], Started)
+    assert next(event for event in run.events if not isinstance(event, Noted)) == run.of(Started)[0]
     assert isinstance(run.events[-1], Paused)
     paused_at = run.events[-1].step
     assert 1 <= paused_at < 120
@@ -177,7 +192,7 @@ def test_a_run_that_is_told_things_and_paused_goes_on_to_the_very_same_file(
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
-@pytest.mark.parametrize("run", [in_a_thread, later_in_a_process], indirect=True)
+@pytest.mark.parametrize("run", [in_a_thread, later_in_a_process, in_the_cloud], indirect=True)
 def test_a_stop_leaves_a_file_that_loads(run: Run, make_config: ConfigMaker) -> None:
     config = make_config(max_train_steps=MANY)
     run.stop_when = lambda: run.step >= 2
@@ -189,14 +204,14 @@ def test_a_stop_leaves_a_file_that_loads(run: Run, make_config: ConfigMaker) -> 
     assert state_files(state_folder(config.output.output_dir))
 
 
-@pytest.mark.parametrize("run", [in_a_thread, later_in_a_process], indirect=True)
+@pytest.mark.parametrize("run", [in_a_thread, later_in_a_process, in_the_cloud], indirect=True)
 def test_a_stop_before_the_device_is_free_ends_the_run(run: Run, make_config: ConfigMaker) -> None:
     run.stop_when = lambda: True
     run.go(make_config(max_train_steps=MANY))
     assert run.events[-1] == Stopped(step=0)
 
 
-@pytest.mark.parametrize("run", [in_a_thread, later_in_a_process], indirect=True)
+@pytest.mark.parametrize("run", [in_a_thread, later_in_a_process, in_the_cloud], indirect=True)
 def test_an_error_at_the_far_end_is_told_in_its_own_words(
     run: Run, make_config: ConfigMaker, tmp_path: Path
 ) -> None:
@@ -230,6 +245,54 @@ def test_a_training_whose_process_is_ended_goes_on_later(
         assert queue.wait(queue.resume(job.id).id, timeout=PATIENCE).status == JobStatus.FINISHED
         begun = [stored.event.start_step for stored in queue.events(job.id, kinds=["Started"])]
         assert begun[-1] >= 5
+    finally:
+        queue.close(timeout=PATIENCE)
+
+
+STUDIO = """
+import json, sys, time
+from pathlib import Path
+from lora_studio.config import TrainConfig
+from lora_studio.jobs.processes import ProcessWorker
+from lora_studio.jobs.training_queue import TrainingQueue
+from lora_studio.runtime import DeviceLease
+from lora_studio.settings import Settings
+from lora_studio.store.database import Database
+from lora_studio.store.job_store import JobStore
+
+worker = ProcessWorker(Settings.from_environment(), DeviceLease())
+queue = TrainingQueue(JobStore(Database(Path(sys.argv[1]))), worker, beat_seconds=0.05)
+job = queue.submit(TrainConfig.from_json(json.loads(sys.argv[2])))
+queue.start()
+while queue.get(job.id).state_step is None:
+    time.sleep(0.01)
+print(job.id, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_a_training_whose_studio_is_killed_saves_a_state_and_ends(
+    make_config: ConfigMaker, settings: Settings, store: JobStore, tmp_path: Path
+) -> None:
+    config = make_config(max_train_steps=MANY, save_state_every_n_steps=5)
+    database = str(tmp_path / "home" / "studio.db")
+    command = [sys.executable, "-c", STUDIO, database, config.model_dump_json()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT) as studio:
+        assert studio.stdout is not None
+        job_id = studio.stdout.readline().strip()
+        orphans = fars(studio.pid)
+        assert orphans
+        studio.kill()
+    assert psutil.wait_procs(orphans, timeout=PATIENCE)[1] == []
+    step = newest_step(state_folder(config.output.output_dir))
+    assert 5 <= step < MANY
+    queue = TrainingQueue(store, process(settings), beat_seconds=0.05)
+    queue.start()
+    try:
+        job = queue.get(job_id)
+        assert (job.status, job.step, job.state_step) == (JobStatus.PAUSED, step, step)
+        assert job.resumable
     finally:
         queue.close(timeout=PATIENCE)
 
@@ -269,6 +332,7 @@ def test_more_processes_than_devices_are_refused(make_config: ConfigMaker) -> No
         ({}, "thread"),
         ({"worker": "process"}, "process"),
         ({"num_processes": 2}, "process"),
+        ({"worker": "modal"}, "modal"),
         ({"engine": "sd-scripts"}, "sd-scripts"),
         ({"engine": "sd-scripts", "worker": "process"}, "sd-scripts"),
     ],

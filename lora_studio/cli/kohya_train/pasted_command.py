@@ -4,6 +4,7 @@ single options of it among ours."""
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
@@ -16,6 +17,8 @@ from lora_studio.kohya_config.options import OPTIONS
 OF_OPTION = "sd-scripts:"
 """Prefix of argparse's names for options that are sd-scripts' and no settings of ours."""
 LAUNCHERS = re.compile(r"!?(accelerate|python[\d.]*|py|torchrun|\S*\.py)(\.exe)?", re.IGNORECASE)
+PROCESSES = frozenset({"__num_processes", "__nproc_per_node"})
+"""The launchers' options for the number of processes, every hyphen an underscore."""
 SCRIPTS = frozenset({"train_network.py", "sdxl_train_network.py"})
 LINE_ENDS = frozenset({"\\", "^", "`"})
 """Line ends of other shells, left in a pasted command of several lines."""
@@ -40,7 +43,18 @@ def unpack(argv: Sequence[str]) -> list[str]:
             else "No script of sd-scripts is named.",
             "train_network.py and sdxl_train_network.py train LoRAs for Stable Diffusion.",
         )
-    return ["train", WHOLE, *(word for word in words[place + 1 :] if not _is_line_end(word))]
+    rest = [word for word in words[place + 1 :] if not _is_line_end(word)]
+    return ["train", WHOLE, *_processes(words[1:place]), *rest]
+
+
+def _processes(launcher: Sequence[str]) -> list[str]:
+    """The option for as many processes as the launcher would have started, where they are more than one: they
+    learn from that many batches at once."""
+    words = [part for word in launcher for part in word.split("=", 1)]
+    for name, value in itertools.pairwise(words):
+        if name.replace("-", "_") in PROCESSES and value.isdecimal() and value != "1":
+            return ["--num_processes", value]
+    return []
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

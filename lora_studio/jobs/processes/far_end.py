@@ -127,9 +127,18 @@ class OwnerWatch:
             time.sleep(LOOK_SECONDS)
         with self._writing:
             self._alone = True
+            keep_printing(self._files.console)
             if self._state:
                 self._spool.add([(self._state, time.time())])
         self._control.give("pause")
+
+
+def keep_printing(console: Path) -> None:
+    """Let everything that is printed go to a file: nobody reads the pipe any more, and to print into it would
+    be an error."""
+    with console.open("ab") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
 
 
 if __name__ == "__main__":
