@@ -24,30 +24,12 @@ def make_sd15(folder: Path, dtype: torch.dtype = torch.float32) -> Path:
 
 def sd15_pipeline() -> Any:
     """Stable Diffusion 1.5 with fresh weights, or with none inside accelerate's init_empty_weights."""
-    from diffusers import UNet2DConditionModel
-
-    unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8, sample_size=64)
-    return _pipeline(unet, _text_encoder(width=768, layers=12, heads=12))
-
-
-def sd2_pipeline() -> Any:
-    """Stable Diffusion 2's base of 512 px, in the same way."""
-    from diffusers import UNet2DConditionModel
-
-    heads = (5, 10, 20, 20)
-    unet = UNet2DConditionModel(
-        cross_attention_dim=1024, attention_head_dim=heads, sample_size=64, use_linear_projection=True
-    )
-    return _pipeline(unet, _text_encoder(width=1024, layers=23, heads=16, act="gelu"))
-
-
-def _pipeline(unet: Any, text_encoder: Any) -> Any:
-    from diffusers import DDIMScheduler, StableDiffusionPipeline
+    from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 
     return StableDiffusionPipeline(
-        unet=unet,
+        unet=UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8, sample_size=64),
         vae=_vae(),
-        text_encoder=text_encoder,
+        text_encoder=_text_encoder(width=768, layers=12, heads=12),
         tokenizer=_tokenizer(),
         scheduler=DDIMScheduler(**BETAS, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
         safety_checker=None,
@@ -117,9 +99,7 @@ def _tokenizer() -> Any:
     return CLIPTokenizer.from_pretrained(TOKENIZER)
 
 
-def _text_encoder(
-    *, width: int, layers: int, heads: int, projection: int = 0, act: str = "quick_gelu"
-) -> Any:
+def _text_encoder(*, width: int, layers: int, heads: int, projection: int = 0) -> Any:
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     tokenizer = _tokenizer()
@@ -134,6 +114,6 @@ def _text_encoder(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         projection_dim=projection or width,
-        hidden_act="gelu" if projection else act,
+        hidden_act="gelu" if projection else "quick_gelu",
     )
     return CLIPTextModelWithProjection(config) if projection else CLIPTextModel(config)

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from accelerate import init_empty_weights
+from diffusers import UNet2DConditionModel
 from safetensors.numpy import save_file
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from lora_studio.catalog import SD1, SD2, SDXL
 from lora_studio.errors import BrokenFile, FamilyMismatch
@@ -17,12 +19,31 @@ from lora_studio.families.base_files.locate import find_base
 from lora_studio.families.base_files.usual_parts import TOKENIZER, USUAL, usual_tokenizers
 from lora_studio.families.clip_encoder import PromptWindows
 from lora_studio.families.clip_prompt import count_tokens
-from scripts.bench.full_size import sd2_pipeline, sd15_pipeline, sdxl_pipeline
+from scripts.bench.full_size import sd15_pipeline, sdxl_pipeline
 from tests.support.single_file import write_empty_file, write_single_file
 
 BEGIN, END = 49406, 49407
 PHOTO = [BEGIN, 320, 1125, 539, 320, 2368, END]
 """CLIP's numbers of "a photo of a cat", as everybody has them."""
+
+
+def sd2_pipeline() -> Any:
+    """Stable Diffusion 2's base of 512 px."""
+    pipeline = sd15_pipeline()
+    pipeline.unet = UNet2DConditionModel(
+        cross_attention_dim=1024,
+        attention_head_dim=(5, 10, 20, 20),
+        sample_size=64,
+        use_linear_projection=True,
+    )
+    sizes = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23}
+    config = CLIPTextConfig(
+        vocab_size=49408, num_attention_heads=16, projection_dim=512, hidden_act="gelu", **sizes
+    )
+    pipeline.text_encoder = CLIPTextModel(config)
+    return pipeline
+
+
 PIPELINES = {SD1: sd15_pipeline, SD2: sd2_pipeline, SDXL: sdxl_pipeline}
 
 
