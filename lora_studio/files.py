@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from io import BufferedRandom
 from pathlib import Path
@@ -17,6 +18,12 @@ from lora_studio.settings import Settings
 
 ROOM = "Free some disk space, or let LORA_STUDIO_HOME name another folder that you may write to."
 KEEP_FREE = "Free some space, or set LORA_STUDIO_KEEP_FREE_GB lower."
+
+
+REPLACE_PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Seconds between attempts."""
+IN_USE = {5, 32, 33}
+"""Windows' errors for a file that somebody has open: access denied, sharing and lock violation."""
 
 
 @contextlib.contextmanager
@@ -31,11 +38,25 @@ def replacing(path: Path, *, lasting: bool = True) -> Iterator[BufferedRandom]:
             file.flush()
             if lasting:
                 os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        replace_file(unfinished, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(unfinished)
         raise
+
+
+def replace_file(source: Path, target: Path) -> None:
+    """Let a file take another's place in the same folder. On Windows that is refused while somebody has the
+    other open, a virus scanner for one, so it is tried again for two seconds. Raises OSError."""
+    for pause in REPLACE_PAUSES:
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError as error:
+            if getattr(error, "winerror", None) not in IN_USE:
+                raise
+            time.sleep(pause)
+    os.replace(source, target)
 
 
 def write_atomically(path: Path, data: bytes | str, *, lasting: bool = True) -> None:

@@ -40,6 +40,7 @@ from lora_studio.lora.lora_folder import (
     write_notes,
 )
 from lora_studio.lora.names import find_slug, given_title
+from lora_studio.parsing.file_names import RESERVED
 from lora_studio.parsing.plain_text import is_plain, plain_name, plain_text
 from lora_studio.parsing.slugs import LONGEST_SLUG, SLUG, slug_from
 from lora_studio.records import ImageRecord, ListedLora, LoraRecord
@@ -386,9 +387,10 @@ def _draws_as(record: LoraRecord, header: LoraHeader) -> bool:
 
 
 def _free(path: Path) -> Path:
-    """The path, or the first one with a number at its end that does not exist."""
+    """The path, or the first one with a number at its end that does not exist and that Windows can
+    have too."""
     candidate, number = path, 1
-    while candidate.exists():
+    while candidate.exists() or RESERVED.fullmatch(candidate.name):
         number += 1
         candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return candidate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lora_studio.files import (
     disk_errors,
     read_errors,
     reason,
+    replace_file,
     replacing,
     sha256,
     write_atomically,
@@ -82,3 +84,54 @@ def test_the_disk_refuses_in_a_sentence(tmp_path: Path) -> None:
     assert broken.value.path == str(gone)
     assert reason(shutil.Error([("a", "b", "why")])) == "why"
     assert reason(OSError("said so")) == "said so"
+
+
+def in_use(number: int) -> PermissionError:
+    """The error that Windows gives for a file that somebody has open."""
+    error = PermissionError(errno.EACCES, "Access is denied")
+    error.winerror = number  # type: ignore[misc, attr-defined, unused-ignore]
+    return error
+
+
+def test_a_file_that_somebody_reads_on_windows_is_replaced_a_moment_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text("old")
+    new.write_text("new")
+    answers = [in_use(32), in_use(5)]
+    replace = os.replace
+
+    def windows(source: Path, target: Path) -> None:
+        if answers:
+            raise answers.pop()
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", windows)
+    replace_file(new, old)
+    assert old.read_text() == "new"
+    assert not new.exists()
+
+
+def test_a_file_that_stays_open_or_is_not_ours_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def refuse(number: int) -> None:
+        def windows(source: Path, target: Path) -> None:
+            asked.append(number)
+            raise in_use(number) if number else PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr("os.replace", windows)
+
+    monkeypatch.setattr("lora_studio.files.REPLACE_PAUSES", (0.0, 0.0))
+    refuse(32)
+    with pytest.raises(PermissionError):
+        write_atomically(tmp_path / "a", "x")
+    assert len(asked) == 3
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
+    refuse(0)
+    with pytest.raises(PermissionError):
+        replace_file(tmp_path / "a", tmp_path / "b")
+    assert len(asked) == 4, "somebody else's file is not tried again"

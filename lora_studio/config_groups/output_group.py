@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import field_validator
 
 from lora_studio.config_groups.setting_group import Group, setting
+from lora_studio.parsing.file_names import RESERVED
 from lora_studio.parsing.slugs import SLUG
 
 
@@ -48,4 +49,6 @@ class OutputGroup(Group):
     def _slug(cls, value: str) -> str:
         if not SLUG.fullmatch(value):
             raise ValueError("use lower-case letters, digits and hyphens, beginning with a letter or digit")
+        if RESERVED.fullmatch(value):
+            raise ValueError("Windows keeps this name for a device; choose another")
         return value

@@ -29,6 +29,7 @@ from lora_studio.kohya_config.taken_options import (
     slip,
     unknown,
 )
+from lora_studio.parsing.file_names import RESERVED
 from lora_studio.parsing.numbers import parse_whole
 from lora_studio.parsing.slugs import MOST_LETTERS, SLUG, slug_from
 
@@ -212,8 +213,8 @@ def _named(values: dict[str, Any]) -> dict[str, Any]:
     title."""
     name = values.get("output_name")
     values["title"] = values.pop("metadata_title", None) or values.get("title") or ""
-    if isinstance(name, str) and not SLUG.fullmatch(name):
-        values["output_name"] = slug_from(name, MOST_LETTERS) or "lora"
+    if isinstance(name, str) and (not SLUG.fullmatch(name) or RESERVED.fullmatch(name)):
+        values["output_name"] = slug_from(f"{name} ", MOST_LETTERS) or "lora"
         values["title"] = values["title"] or name[:120]
     return values
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from anyascii import anyascii
 
+from lora_studio.parsing.file_names import RESERVED
 from lora_studio.parsing.plain_text import LONGEST_NAME, plain_text
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -21,8 +22,6 @@ GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "O
 and stays o, as it was in all slugs before."""
 WORD_SIGN = re.compile("([\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff])")
 """Signs that are a word or a syllable of their own."""
-RESERVED = re.compile(r"con|prn|aux|nul|com[1-9]|lpt[1-9]")
-"""Names of devices on Windows, also with an ending."""
 
 
 def slug_from(name: str, longest: int = LONGEST_SLUG) -> str:
@@ -39,7 +38,7 @@ def slug_from(name: str, longest: int = LONGEST_SLUG) -> str:
 
 
 def free_slug(slug: str, is_taken: Callable[[str], bool]) -> str:
-    """The slug itself, or the first with a number at its end that isn't taken."""
+    """The slug itself, or the first with a number at its end that isn't taken and that Windows can have."""
     endings = itertools.chain([""], map("-{}".format, itertools.count(2)))
     numbered = (slug[: MOST_LETTERS - len(ending)] + ending for ending in endings)
-    return next(free for free in numbered if not is_taken(free))
+    return next(free for free in numbered if not (is_taken(free) or RESERVED.fullmatch(free)))

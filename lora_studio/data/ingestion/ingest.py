@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,11 +35,11 @@ from lora_studio.data.pixels.stray_files import Leftover, leftover, leftover_rem
 from lora_studio.errors import DatasetError
 from lora_studio.files import disk_errors
 from lora_studio.parsing.archives import Limits
+from lora_studio.parsing.file_names import portable_name
 from lora_studio.parsing.text_encodings import DecodedText
 
 MOST_PICTURES = 500
 FEW_PICTURES = 5
-RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
 QUICK_COMPRESSION_ABOVE = 1_000_000
 
 
@@ -189,10 +187,7 @@ def _write_picture(path: Path, image: Image.Image) -> None:
 
 def _free_name(taken: set[str], stem: str) -> str:
     """A file name that every system can keep, and that no picture of the set has, whatever its folder."""
-    plain = "".join(letter for letter in unicodedata.normalize("NFC", stem) if letter.isprintable())
-    plain = re.sub(r'[<>:"/\\|?*]', "_", plain)[:80].strip(" .") or "picture"
-    if RESERVED.fullmatch(plain):
-        plain = f"_{plain}"
+    plain = portable_name(stem, "picture")
     name, number = plain, 1
     while name.casefold() in taken:
         number += 1

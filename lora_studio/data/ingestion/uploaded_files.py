@@ -12,6 +12,7 @@ from lora_studio.data.pixels.stray_files import is_trash
 from lora_studio.errors import DatasetError
 from lora_studio.files import read_errors
 from lora_studio.parsing.archives import Limits, is_archive, open_archive, too_big
+from lora_studio.parsing.file_names import portable_name
 
 CAPTION_ENDINGS = (".txt", ".caption")
 KOHYA_FOLDER = re.compile(r"(\d{1,4})_(.+)")
@@ -81,6 +82,5 @@ def _kohya_folder(parents: Sequence[str]) -> str:
     for name in reversed(parents):
         match = KOHYA_FOLDER.fullmatch(name)
         if match and 1 <= int(match[1]) <= MOST_REPEATS:
-            words = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", match[2])[:80].strip(" .")
-            return f"{int(match[1])}_{words or 'picture'}"
+            return f"{int(match[1])}_{portable_name(match[2], 'picture')}"
     return ""

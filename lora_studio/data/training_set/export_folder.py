@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -12,8 +11,7 @@ from lora_studio.data.captions import with_trigger
 from lora_studio.data.pixels.masks import ENDING
 from lora_studio.data.training_set.subsets import KOHYA_FOLDER
 from lora_studio.errors import DatasetError
-
-NOT_IN_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]+')
+from lora_studio.parsing.file_names import portable_name
 
 
 def export_folder(
@@ -47,7 +45,7 @@ def _subfolder(path: Path, root: Path, default: str) -> str:
     name = path.parent.name
     if path.parent != root and KOHYA_FOLDER.fullmatch(name):
         return name
-    return NOT_IN_NAMES.sub(" ", default).strip(" .")
+    return portable_name(default, "1_picture", instead=" ")
 
 
 def _copy(path: Path, caption: str, into: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import re
 import time
@@ -16,7 +15,7 @@ from lora_studio import __version__
 from lora_studio.config import TrainConfig
 from lora_studio.errors import StudioError
 from lora_studio.events import PreviewSaved
-from lora_studio.files import copy_atomically, disk_errors, write_atomically
+from lora_studio.files import copy_atomically, disk_errors, replace_file, write_atomically
 from lora_studio.jobs.sd_scripts.launch_files import Launch
 from lora_studio.lora.file.lora_files import file_name, read_header
 from lora_studio.lora.lora_folder import json_text
@@ -107,7 +106,7 @@ class SavedFiles:
             if STEP.search(file.stem) or file.stem != self.config.output.output_name:
                 copy_atomically(file, target)
             else:
-                os.replace(file, target)
+                replace_file(file, target)
         return target
 
     def _training(self, facts: Mapping[str, Any]) -> str:
