@@ -16,7 +16,12 @@ from lora_studio.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent
+IS_WHEEL = (PACKAGE / "checkout").is_dir()
+CHECKOUT = PACKAGE / "checkout" if IS_WHEEL else PACKAGE.parent
+"""Folder of the embedded base, the example sets and app.py; a wheel brings it inside the package."""
+PLACE = Path("~/lora-studio") if IS_WHEEL else CHECKOUT
+"""Folder that holds home and models unless variables name others."""
 KEEP_FREE_GB = 0.5
 """GB that are enough for the orderly end of a training: its LoRA, its row, its log."""
 
@@ -25,7 +30,8 @@ KEEP_FREE_GB = 0.5
 class Settings:
     """The installation. `home` holds all state, `models` the weights; `starter` is the embedded base model.
 
-    `on_space` is true on Hugging Face Spaces. `public_space` lets a Space run without a password, `hosts` are
+    `on_space` is true on Hugging Face Spaces, `zero_gpu` on those whose GPU is lent to single calls, which
+    draw and can't train. `public_space` lets a Space run without a password, `hosts` are
     more names under which the page is reached, `guests` is true while a page with a password is served:
     others than the owner may ask. `sd_scripts` is a checkout of sd-scripts, for the engine of that name, and
     `sd_scripts_python` the interpreter that runs it. `precision` is the number format of generation,
@@ -41,6 +47,7 @@ class Settings:
     username: str = ""
     password: str = field(default="", repr=False)
     on_space: bool = False
+    zero_gpu: bool = False
     public_space: bool = False
     hosts: tuple[str, ...] = ()
     guests: bool = False
@@ -68,11 +75,12 @@ class Settings:
         env = os.environ if environment is None else environment
         checkout = env.get("LORA_STUDIO_SD_SCRIPTS", "")
         return cls(
-            home=Path(env.get("LORA_STUDIO_HOME") or CHECKOUT / "studio_data").expanduser().resolve(),
-            models=Path(env.get("LORA_STUDIO_MODELS") or CHECKOUT / "models").expanduser().resolve(),
+            home=Path(env.get("LORA_STUDIO_HOME") or PLACE / "studio_data").expanduser().resolve(),
+            models=Path(env.get("LORA_STUDIO_MODELS") or PLACE / "models").expanduser().resolve(),
             username=env.get("LORA_STUDIO_USER", ""),
             password=env.get("LORA_STUDIO_PASSWORD", ""),
             on_space=env.get("SYSTEM") == "spaces" or bool(env.get("SPACE_ID")),
+            zero_gpu=env.get("SPACES_ZERO_GPU", "").strip().lower() in {"1", "t", "true"},
             public_space=_is_yes(env.get("LORA_STUDIO_PUBLIC", "")),
             hosts=_names(env.get("LORA_STUDIO_HOSTS", "")),
             sd_scripts=Path(checkout).expanduser().resolve() if checkout else None,

@@ -23,6 +23,7 @@ from lora_studio.events import Emit, ShouldStop, ignore, never_stop
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.base_files.locate import known_base
 from lora_studio.jobs.action_locks import ActionLocks
+from lora_studio.jobs.engine_worker import check_can_train
 from lora_studio.jobs.training_queue import TrainingQueue
 from lora_studio.lora.names import given_title
 from lora_studio.parsing.slugs import MOST_LETTERS, free_slug, slug_from
@@ -51,6 +52,7 @@ class TrainingSetup:
 
     def start(self, wanted: StartTraining) -> JobRecord:
         """Queue a training of an uploaded dataset. Raises ConfigError, DatasetError, ModelFileError."""
+        check_can_train(self.settings)
         with self.naming:
             return self.jobs.submit(self.config(wanted))
 
@@ -101,6 +103,7 @@ class TrainingSetup:
         """The estimate of a training. Waits for the device; a running training gives way meanwhile. Nothing
         is written. None when stopped. Raises StudioError; DeviceBusy while another is measured."""
         visitor().needs(Role.TRAINER)
+        check_can_train(self.settings)
         try:
             with self.turns.take("plan"), self.lease.hold("planning", give_up=should_stop):
                 return measure(config, emit, should_stop)

@@ -34,6 +34,7 @@ COMMANDS = {
     "add": "take LoRA files into the library, from here or from the web",
     "access": "say who may open the page, as whom, and put people out",
     "tour": "do the whole job on an example set and show what came out",
+    "deploy": "put this studio on Hugging Face Spaces",
     "doctor": "check this installation and say what to do about each problem",
 }
 UNREADABLE, SHOWN = re.compile("[\ud800-\udfff]"), 120

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lora_studio.config_groups import RunGroup
+from lora_studio.errors import ConfigError
 from lora_studio.events import Emit, ShouldStop
 from lora_studio.jobs.modal_worker import ModalWorker
 from lora_studio.jobs.processes import ProcessWorker
@@ -12,12 +13,25 @@ from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
 from lora_studio.training_request import RunRequest
 
+NOT_ON_ZERO_GPU = "ZeroGPU lends its GPU for a picture at a time, so this Space draws and can't train."
+TRAIN_ELSEWHERE = (
+    "Train on a machine of your own, or on a Space with hardware of its own (cpu-basic for the small model, "
+    "t4-small and up), then import the LoRA's file in the Gallery."
+)
+
+
+def check_can_train(settings: Settings) -> None:
+    """Raise ConfigError where no training can run."""
+    if settings.zero_gpu:
+        raise ConfigError(NOT_ON_ZERO_GPU, TRAIN_ELSEWHERE)
+
 
 class EngineWorker:
     """A worker that hands each training to the worker of its engine, or of the place where it is to run:
     `in_process` is the one that trains in this process."""
 
     def __init__(self, in_process: Worker, settings: Settings, lease: DeviceLease) -> None:
+        self._settings = settings
         self._workers: dict[str, Worker] = {
             "thread": in_process,
             "process": ProcessWorker(settings, lease),
@@ -27,6 +41,7 @@ class EngineWorker:
 
     def run(self, request: RunRequest, emit: Emit, should_stop: ShouldStop) -> None:
         """Run a training by the worker that its settings name. Raises as that worker does."""
+        check_can_train(self._settings)
         self._workers[worker_name(request.config.run)].run(request, emit, should_stop)
 
 

@@ -3,6 +3,7 @@ may look away."""
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import secrets
 import threading
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from lora_studio.access.visitor import STUDIO, acting
 from lora_studio.errors import DeviceBusy, StoreError, StudioError
 from lora_studio.events import (
     Denoised,
@@ -138,7 +140,7 @@ class GenerationQueue:
             ticket = GenerationJob(
                 id=secrets.token_hex(6), title=title, images=images, session=session, created_at=time.time()
             )
-            self._tickets[ticket.id], self._work[ticket.id] = ticket, work
+            self._tickets[ticket.id], self._work[ticket.id] = ticket, _in_this_context(work)
             self._waiting.append(ticket.id)
             self._forget_old()
             self._start()
@@ -275,6 +277,18 @@ class GenerationQueue:
         ended = [ticket.id for ticket in self._tickets.values() if not ticket.state.active]
         for ticket_id in ended[: max(0, len(ended) - self._most_kept)]:
             del self._tickets[ticket_id]
+
+
+def _in_this_context(work: Work) -> Work:
+    """The work in the caller's context, whose request tells ZeroGPU whose share of the GPU is used; on behalf
+    of the studio, as all work of its threads."""
+    context = contextvars.copy_context()
+
+    def as_the_studio(emit: Emit, should_stop: ShouldStop) -> GenerationResult:
+        with acting(STUDIO):
+            return work(emit, should_stop)
+
+    return lambda emit, should_stop: context.run(as_the_studio, emit, should_stop)
 
 
 def _news(ticket: GenerationJob, event: Event) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def _built(studio: Studio, visitors: Visitors) -> Page:
             with gr.Tab("Upload", id="upload", elem_id="tab-upload"):
                 upload = upload_tab.render(studio.settings)
             with gr.Tab("Train", id="train", elem_id="tab-train"):
-                train = train_tab.render()
+                train = train_tab.render(studio.settings)
             with gr.Tab("Gallery", id="gallery", elem_id="tab-gallery"):
                 gallery = gallery_tab.render()
                 team = supabase_badge.render_team()

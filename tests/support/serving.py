@@ -41,7 +41,14 @@ class App:
 @contextmanager
 def running_app(folder: Path, arguments: Sequence[str] = (), **environment: str) -> Iterator[App]:
     """app.py with its state in `folder`, once it has printed where it is."""
-    app = App(process=_start(folder, arguments, environment), home=folder / "home", models=folder / "models")
+    with running(_start(folder, arguments, environment), folder) as app:
+        yield app
+
+
+@contextmanager
+def running(process: subprocess.Popen[str], folder: Path) -> Iterator[App]:
+    """The app of a process that has its state in `folder`, once it has printed where it is."""
+    app = App(process=process, home=folder / "home", models=folder / "models")
     lines: queue.Queue[str | None] = queue.Queue()
     reader = threading.Thread(target=_read, args=(app, lines), daemon=True)
     reader.start()

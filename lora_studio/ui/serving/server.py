@@ -159,6 +159,7 @@ def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bo
     )  # the only folder that validate.safe_uploads accepts
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"]))
     add_script()
+    studio = _with_lent_gpu(studio)
     admin = access.username if access.password else ""
     visitors = Visitors.over(studio.database, admin=admin, is_open=not access.asks)
     blocks = build(replace(studio, settings=replace(settings, guests=access.asks)), visitors)
@@ -187,6 +188,15 @@ def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bo
         css=stylesheet(),
     )
     return Opened(blocks=blocks, address=address, share_address=share_address or "", access=access)
+
+
+def _with_lent_gpu(studio: Studio) -> Studio:
+    """The studio that draws on ZeroGPU where it is. Before torch is loaded, as ZeroGPU's own package asks."""
+    if not studio.settings.zero_gpu:
+        return studio
+    from lora_studio.ui.serving.zero_gpu import ZeroGpuGenerator
+
+    return replace(studio, generator=ZeroGpuGenerator(studio.settings))
 
 
 def served_folders(settings: Settings) -> list[Any]:

@@ -11,7 +11,9 @@ import gradio as gr
 
 from lora_studio.catalog import STARTER, plan
 from lora_studio.events import PhaseAdvanced, PreviewSaved, Started, Validated
+from lora_studio.jobs.engine_worker import NOT_ON_ZERO_GPU, TRAIN_ELSEWHERE
 from lora_studio.records import JobRecord, JobStatus
+from lora_studio.settings import Settings
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.deleted_elsewhere import Footing
@@ -22,7 +24,7 @@ from lora_studio.ui.train import training_views
 from lora_studio.ui.train.estimate_panel import PlanParts
 from lora_studio.ui.train.estimate_panel import render as render_plan
 from lora_studio.ui.train.run_controls import RunControls
-from lora_studio.ui.widgets.html_templates import ACTIONS_JS, heading, hidden, panel
+from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, heading, hidden, panel
 from lora_studio.ui.widgets.settings_form import Form, render_form
 
 LOG_LINES = 80
@@ -65,9 +67,13 @@ class TrainTab:
         ]
 
 
-def render() -> TrainTab:
+def render(settings: Settings) -> TrainTab:
     """Create the components. Call inside a Tab."""
     parts: dict[str, Any] = {"job": hidden("train-job")}
+    if settings.zero_gpu:
+        panel(
+            fill("failure", message=NOT_ON_ZERO_GPU, hint=TRAIN_ELSEWHERE, notes=()), elem_id="train-not-here"
+        )
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=320):
             parts["card"] = panel(training_views.job_card(None), elem_id="train-card", actions=ACTIONS_JS)
