@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,9 @@ if (CHECKOUT / "lora_studio").is_dir():
     sys.path.insert(0, str(CHECKOUT))
 
 from lora_studio.config import TrainConfig  # noqa: E402
-from lora_studio.events import Finished, event_from_json  # noqa: E402
-from lora_studio.jobs.cloud.cloud_run import Channel, log_of, run_order  # noqa: E402
+from lora_studio.jobs.cloud.cloud_run import Channel, run_order  # noqa: E402
 from lora_studio.jobs.cloud.cloud_settings import CloudSettings  # noqa: E402
-from lora_studio.jobs.cloud.cloud_worker import Landing  # noqa: E402
-from lora_studio.jobs.cloud.luggage import pack  # noqa: E402
-from lora_studio.jobs.cloud.sweep import read_values, sweep  # noqa: E402
+from lora_studio.jobs.cloud.sweep import read_values, run_sweep, sweep  # noqa: E402
 from lora_studio.jobs.modal_worker import (  # noqa: E402
     MOUNT,
     NAME,
@@ -34,7 +31,6 @@ from lora_studio.jobs.modal_worker import (  # noqa: E402
     ModalCloud,
 )
 from lora_studio.settings import Settings  # noqa: E402
-from lora_studio.training_request import RunRequest  # noqa: E402
 
 HOME = "/root"
 VOLUME = os.environ.get("LORA_STUDIO_VOLUME", str(MOUNT))
@@ -76,28 +72,10 @@ def main(config: str, vary: str = "") -> None:
     data = json.loads(Path(config).read_text("utf-8"))
     given = TrainConfig.from_json(data.get("config", data))
     configs = sweep(given, read_values([part for part in vary.split(";") if part.strip()]))
-    cloud = ModalCloud(limits.gpu)
-    orders = []
-    for one in configs:
-        packed = pack(
-            RunRequest(config=one), secrets.token_hex(8), settings, seconds=limits.seconds, usd=limits.max_usd
-        )
-        cloud.upload(packed.contents)
-        orders.append(dict(packed.order))
     function = train.with_options(gpu=limits.gpu)
-    for one, order, result in zip(configs, orders, function.map(orders, return_exceptions=True), strict=True):
-        print(f"{one.output.output_name}: {_brought(cloud, one, order, result)}")
 
+    def train_all(orders: Sequence[Mapping[str, Any]]) -> Iterable[Any]:
+        return function.map(orders, return_exceptions=True)
 
-def _brought(cloud: ModalCloud, config: TrainConfig, order: dict[str, Any], result: Any) -> str:
-    """Fetch a training's files; a sentence on what became of it."""
-    if isinstance(result, BaseException):
-        return str(result)
-    if failure := result.get("failure"):
-        return f"{failure['message']} {failure['hint']}"
-    landing = Landing(cloud=cloud, run=order["run"], config_json=config.to_json())
-    lines = cloud.read(log_of(order["run"], 1)).splitlines()
-    last = event_from_json(json.loads(lines[-1]))
-    landing.last(last)
-    cloud.forget(order["run"])
-    return f"finished, in {landing.output}" if isinstance(last, Finished) else type(last).__name__.lower()
+    for one, outcome in run_sweep(configs, ModalCloud(limits.gpu), train_all, settings, limits):
+        print(f"{one.output.output_name}: {outcome}")

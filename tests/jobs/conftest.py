@@ -10,6 +10,7 @@ import pytest
 
 from lora_studio.config import TrainConfig
 from lora_studio.jobs.training_queue import TrainingQueue
+from lora_studio.settings import Settings
 from lora_studio.store.database import Database
 from lora_studio.store.job_store import JobStore
 from tests.support.configs import named_config
@@ -43,6 +44,19 @@ def open_queue(store: JobStore, worker: SteppingWorker) -> Iterator[Callable[...
     yield build
     for queue in queues:
         queue.close(timeout=PATIENCE)
+
+
+@pytest.fixture
+def make_config(tiny_base: Path, tmp_path: Path, settings: Settings) -> Callable[..., TrainConfig]:
+    """`make_config(name, **changes)`: a training that can be run, of four steps on a tiny base."""
+    from tests.support.tiny import make_pictures, tiny_values  # loads torch
+
+    pictures = make_pictures(tmp_path / "pictures")
+
+    def make(name: str = "disc", **changes: Any) -> TrainConfig:
+        return TrainConfig.from_values(tiny_values(tiny_base, pictures, settings.loras / name, **changes))
+
+    return make
 
 
 @pytest.fixture

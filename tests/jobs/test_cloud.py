@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -35,11 +32,10 @@ from lora_studio.jobs.cloud.cloud_settings import RATES, CloudSettings
 from lora_studio.jobs.cloud.cloud_worker import CloudUnreachable, CloudWorker
 from lora_studio.jobs.cloud.local_cloud import LocalCloud
 from lora_studio.jobs.cloud.luggage import content_hash, pack
-from lora_studio.jobs.cloud.sweep import read_values, sweep
-from lora_studio.jobs.modal_worker import ModalCloud, ModalWorker
+from lora_studio.jobs.modal_worker import ModalWorker
 from lora_studio.lora.file.lora_files import find_file
 from lora_studio.lora.run_states import state_files, state_folder
-from lora_studio.settings import CHECKOUT, Settings
+from lora_studio.settings import Settings
 from lora_studio.trainer import train
 from lora_studio.training_request import RunRequest
 from tests.support.tiny import make_pictures, tiny_values
@@ -322,70 +318,6 @@ def test_settings_that_modal_has_no_place_for_are_refused(changes: dict[str, Any
         RunGroup(worker="modal", **changes)
 
 
-def test_a_sweep_is_one_training_for_each_combination(make_config: Callable[..., TrainConfig]) -> None:
-    config = make_config()
-    values = read_values(["learning_rate=1e-4,5e-5", "network_dim=4, 8"])
-    found = sweep(config, values)
-    assert [(one.optimizer.learning_rate, one.network.network_dim) for one in found] == [
-        *((1e-4, 4), (1e-4, 8), (5e-5, 4), (5e-5, 8))
-    ]
-    assert len({one.output.output_dir for one in found}) == 4
-    assert {Path(one.output.output_dir).parent for one in found} == {Path(config.output.output_dir).parent}
-    assert sweep(config, {}) == [config]
-    for wrong in ("learning_rate", "learning_rat=1", "output_dir=/etc", "network_dim="):
-        with pytest.raises(ConfigError):
-            read_values([wrong])
-    with pytest.raises(ConfigError):
-        sweep(config, {"seed": [str(number) for number in range(101)]})
-    with pytest.raises(ConfigError):
-        sweep(config, {"network_dim": ["a"]})
-
-
-@pytest.fixture
-def modal_app(monkeypatch: pytest.MonkeyPatch, volume: Path) -> ModuleType:
-    pytest.importorskip("modal")
-    monkeypatch.setenv("LORA_STUDIO_VOLUME", str(volume))
-    spec = importlib.util.spec_from_file_location("modal_app", CHECKOUT / "deploy" / "modal_app.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "modal_app", module)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.filterwarnings("ignore:.*olume")
-def test_the_function_at_modal_runs_the_same_body_here(
-    modal_app: ModuleType, make_config: Callable[..., TrainConfig], settings: Settings, volume: Path
-) -> None:
-    config = make_config("there")
-    luggage = pack(RunRequest(config=config), "run", settings, seconds=HOUR, usd=1)
-    LocalCloud(volume, run_order).upload(luggage.contents)
-    assert modal_app.train.local(dict(luggage.order)) == {}
-    assert '"kind": "Finished"' in (volume / log_of("run", 1)).read_text("utf-8").splitlines()[-1]
-    assert find_file(volume / "runs" / "run" / "lora").is_file()
-    failed = modal_app.train.local({**luggage.order, "version": 0})
-    assert failed["failure"]["hint"]
-
-
-def test_without_an_account_one_sentence_comes_at_once(
-    modal_app: ModuleType, make_config: Callable[..., TrainConfig]
-) -> None:
-    import modal
-
-    begun = time.process_time()
-    with pytest.raises(ConfigError) as raised:
-        ModalCloud("L4").start({"run": "run"}, seconds=60)
-    assert raised.value.field == "worker"
-    assert "modal setup" in raised.value.hint
-    with pytest.raises(ConfigError):
-        ModalCloud("L4").upload({"content/x/pictures": CHECKOUT / "README.md"})
-    with pytest.raises(modal.exception.Error):
-        modal_app.train.remote({"run": "run"})
-    assert time.process_time() - begun < 60
-
-
-@pytest.mark.filterwarnings("ignore:.*olume")
 def test_a_body_that_breaks_off_is_an_error(
     make_config: Callable[..., TrainConfig], settings: Settings, volume: Path
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -20,7 +19,6 @@ from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
 from lora_studio.trainer import train
 from lora_studio.training_request import RunRequest
-from tests.support.tiny import make_pictures, tiny_values
 
 TOLERANCE = 1e-3
 """Most that a weight may differ where the same pictures are averaged in another order, as a share of the
@@ -38,16 +36,6 @@ def _on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
-
-
-@pytest.fixture
-def make_config(tiny_base: Path, tmp_path: Path, settings: Settings) -> Callable[..., TrainConfig]:
-    pictures = make_pictures(tmp_path / "pictures")
-
-    def make(name: str, **changes: Any) -> TrainConfig:
-        return TrainConfig.from_values(tiny_values(tiny_base, pictures, settings.loras / name, **changes))
-
-    return make
 
 
 def alone(config: TrainConfig) -> list[Event]:

@@ -80,7 +80,13 @@ def run_order(order: Mapping[str, Any], volume: Path, channel: Channel) -> dict[
                 "Deploy it again: modal deploy deploy/modal_app.py",
             )
         attempt = Attempt(run=str(order["run"]), volume=volume, seconds=float(order["seconds"]))
-        with Sender(attempt=attempt, channel=channel, usd=float(order["usd"])).at_work() as sender:
+        sender = Sender(
+            attempt=attempt,
+            channel=channel,
+            usd=float(order["usd"]),
+            attended=bool(order["attended"]),
+        )
+        with sender.at_work():
             _train(order, attempt, sender)
     except (Exception, SystemExit) as error:  # the worker: the studio wants to know, whatever it was
         failure = failure_of(error)
@@ -161,11 +167,12 @@ class Attempt:
 @dataclass(kw_only=True)
 class Sender:
     """The trainer's events on their way to the studio, at most once a second but for those that bring files,
-    and the studio's words on their way back."""
+    and the studio's words on their way back; `attended` where a studio gives signs of itself."""
 
     attempt: Attempt
     channel: Channel
     usd: float
+    attended: bool = True
     sent: int = 0
     waiting: list[dict[str, Any]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -178,7 +185,7 @@ class Sender:
         self.control = Control(self.files)
 
     @contextlib.contextmanager
-    def at_work(self) -> Iterator[Sender]:
+    def at_work(self) -> Iterator[None]:
         """Send and listen in threads meanwhile; everything is sent and kept at the end."""
         threads = [
             threading.Thread(target=self._every, args=(SEND_SECONDS, self._flush), daemon=True),
@@ -187,7 +194,7 @@ class Sender:
         for thread in threads:
             thread.start()
         try:
-            yield self
+            yield
         finally:
             self._done.set()
             for thread in threads:
@@ -251,7 +258,10 @@ class _Listener:
         self._read = len(words)
         if mark != self._mark:
             self._mark, self._marked_at = mark, time.monotonic()
-        elif time.monotonic() - self._marked_at > SILENCE_SECONDS and not self._is_alone:
+        elif self._is_long_ago() and self._sender.attended and not self._is_alone:
             self._is_alone = True
             self._sender.emit(Noted(message=NOT_HEARD, level="warning"))
             self._sender.control.give("pause")
+
+    def _is_long_ago(self) -> bool:
+        return time.monotonic() - self._marked_at > SILENCE_SECONDS

@@ -68,6 +68,7 @@ def pack(request: RunRequest, run: str, settings: Settings, *, seconds: float, u
         "fork": request.fork,
         "seconds": seconds,
         "usd": usd,
+        "attended": True,
     }
     return Luggage(order=order, contents=contents)
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+import json
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lora_studio.config import TrainConfig, config_leaf
 from lora_studio.errors import ConfigError
+from lora_studio.events import Event, Finished, event_from_json
+from lora_studio.jobs.cloud.cloud_run import folder_of, log_of
+from lora_studio.jobs.cloud.cloud_settings import CloudSettings
+from lora_studio.jobs.cloud.cloud_worker import Cloud, Landing
+from lora_studio.jobs.cloud.luggage import pack
 from lora_studio.parsing.slugs import slug_from
+from lora_studio.settings import Settings
+from lora_studio.training_request import RunRequest
 
 MOST, SHORT = 100, 40
 """Trainings of a sweep; letters of the name that its trainings begin with."""
@@ -47,3 +57,47 @@ def sweep(config: TrainConfig, values: Mapping[str, Sequence[str]]) -> list[Trai
         place = Path(config.output.output_dir).with_name(name)
         found.append(config.with_values({**chosen, "output_name": name, "output_dir": str(place)}))
     return found
+
+
+TrainAll = Callable[[Sequence[Mapping[str, Any]]], Iterable[Any]]
+"""A function that trains all orders, at the same time where it can, and gives each result in their order; an
+exception stands for a function that broke off."""
+
+
+def run_sweep(
+    configs: Sequence[TrainConfig],
+    cloud: Cloud,
+    train_all: TrainAll,
+    settings: Settings,
+    limits: CloudSettings,
+) -> Iterator[tuple[TrainConfig, str]]:
+    """Train all, and fetch what they made: each with a sentence on what became of it. Raises StudioError
+    before anything is started."""
+    orders = []
+    for config in configs:
+        run = secrets.token_hex(8)
+        luggage = pack(RunRequest(config=config), run, settings, seconds=limits.seconds, usd=limits.max_usd)
+        cloud.upload(luggage.contents)
+        orders.append({**luggage.order, "attended": False})  # no studio gives a sign while a map runs
+    for config, order, result in zip(configs, orders, train_all(orders), strict=True):
+        yield config, _fetched(cloud, config, str(order["run"]), result)
+
+
+def _fetched(cloud: Cloud, config: TrainConfig, run: str, result: Any) -> str:
+    if isinstance(result, BaseException):
+        return f"It broke off: {next(iter(str(result).splitlines()), type(result).__name__)}"
+    if failure := result.get("failure"):
+        return f"{failure['message']} {failure['hint']}".rstrip()
+    landing = Landing(cloud=cloud, run=run, config_json=config.to_json())
+    last = landing.last(last_event(cloud, run))
+    cloud.forget(run)
+    if isinstance(last, Finished):
+        return f"Finished: {landing.output}"
+    return f"{type(last).__name__} at step {getattr(last, 'step', 0)}: {landing.output}"
+
+
+def last_event(cloud: Cloud, run: str) -> Event:
+    """The last word of a run that has ended. Raises ValueError where it has none."""
+    spent = json.loads(cloud.read(f"{folder_of(run)}/spent.json") or "{}")
+    lines = cloud.read(log_of(run, int(spent.get("attempts", 1)))).splitlines()
+    return event_from_json(json.loads(lines[-1] if lines else "{}"))

@@ -1,0 +1,120 @@
+"""The app of deploy/modal_app.py without an account: its function's body here, and what a start says."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from lora_studio.config import TrainConfig
+from lora_studio.errors import ConfigError
+from lora_studio.jobs.cloud.cloud_run import log_of, run_order
+from lora_studio.jobs.cloud.cloud_settings import CloudSettings
+from lora_studio.jobs.cloud.local_cloud import LocalCloud
+from lora_studio.jobs.cloud.luggage import pack
+from lora_studio.jobs.cloud.sweep import read_values, run_sweep, sweep
+from lora_studio.jobs.modal_worker import ModalCloud
+from lora_studio.lora.file.lora_files import find_file
+from lora_studio.settings import CHECKOUT, Settings
+from lora_studio.training_request import RunRequest
+
+HOUR = 3600.0
+
+
+@pytest.fixture(autouse=True)
+def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MODAL_CONFIG_PATH", str(tmp_path / "no account"))
+
+
+@pytest.fixture
+def volume(settings: Settings) -> Path:
+    return settings.home / "modal"
+
+
+def test_a_sweep_is_one_training_for_each_combination(make_config: Callable[..., TrainConfig]) -> None:
+    config = make_config()
+    values = read_values(["learning_rate=1e-4,5e-5", "network_dim=4, 8"])
+    found = sweep(config, values)
+    assert [(one.optimizer.learning_rate, one.network.network_dim) for one in found] == [
+        *((1e-4, 4), (1e-4, 8), (5e-5, 4), (5e-5, 8))
+    ]
+    assert len({one.output.output_dir for one in found}) == 4
+    assert {Path(one.output.output_dir).parent for one in found} == {Path(config.output.output_dir).parent}
+    assert sweep(config, {}) == [config]
+    for wrong in ("learning_rate", "learning_rat=1", "output_dir=/etc", "network_dim="):
+        with pytest.raises(ConfigError):
+            read_values([wrong])
+    with pytest.raises(ConfigError):
+        sweep(config, {"seed": [str(number) for number in range(101)]})
+    with pytest.raises(ConfigError):
+        sweep(config, {"network_dim": ["a"]})
+
+
+@pytest.fixture
+def modal_app(monkeypatch: pytest.MonkeyPatch, volume: Path) -> ModuleType:
+    pytest.importorskip("modal")
+    monkeypatch.setenv("LORA_STUDIO_VOLUME", str(volume))
+    spec = importlib.util.spec_from_file_location("modal_app", CHECKOUT / "deploy" / "modal_app.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "modal_app", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.filterwarnings("ignore:.*olume")
+def test_a_sweep_brings_home_what_each_training_made(
+    modal_app: ModuleType, make_config: Callable[..., TrainConfig], settings: Settings, volume: Path
+) -> None:
+    def train_all(orders: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
+        yield from (modal_app.train.local(dict(order)) for order in orders[:2])
+        yield RuntimeError("The machine is gone.\nmore")
+        yield {"failure": {"message": "It fell.", "hint": "Stand up."}}
+
+    configs = sweep(make_config(), {"network_dim": ["2", "4", "6", "8"]})
+    cloud, limits = LocalCloud(volume, run_order), CloudSettings(mode="local")
+    outcomes = list(run_sweep(configs, cloud, train_all, settings, limits))
+    assert [config for config, _ in outcomes] == configs
+    assert [text.partition(":")[0] for _, text in outcomes[:2]] == ["Finished", "Finished"]
+    assert [text for _, text in outcomes[2:]] == ["It broke off: The machine is gone.", "It fell. Stand up."]
+    for config, _ in outcomes[:2]:
+        assert find_file(Path(config.output.output_dir)).stem == config.output.output_name
+    assert not Path(configs[2].output.output_dir).exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*olume")
+def test_the_function_at_modal_runs_the_same_body_here(
+    modal_app: ModuleType, make_config: Callable[..., TrainConfig], settings: Settings, volume: Path
+) -> None:
+    config = make_config("there")
+    luggage = pack(RunRequest(config=config), "run", settings, seconds=HOUR, usd=1)
+    LocalCloud(volume, run_order).upload(luggage.contents)
+    assert modal_app.train.local(dict(luggage.order)) == {}
+    assert '"kind": "Finished"' in (volume / log_of("run", 1)).read_text("utf-8").splitlines()[-1]
+    assert find_file(volume / "runs" / "run" / "lora").is_file()
+    failed = modal_app.train.local({**luggage.order, "version": 0})
+    assert failed["failure"]["hint"]
+
+
+def test_without_an_account_one_sentence_comes_at_once(
+    modal_app: ModuleType, make_config: Callable[..., TrainConfig]
+) -> None:
+    import modal
+
+    begun = time.process_time()
+    with pytest.raises(ConfigError) as raised:
+        ModalCloud("L4").start({"run": "run"}, seconds=60)
+    assert raised.value.field == "worker"
+    assert "modal setup" in raised.value.hint
+    with pytest.raises(ConfigError):
+        ModalCloud("L4").upload({"content/x/pictures": CHECKOUT / "README.md"})
+    with pytest.raises(modal.exception.Error):
+        modal_app.train.remote({"run": "run"})
+    assert time.process_time() - begun < 60
