@@ -31,7 +31,7 @@ from lora_studio.generation.pipelines import LoadedBase, Pipelines, compute_dtyp
 from lora_studio.generation.prompt_cache import EncodedTexts
 from lora_studio.generation.reproducible import state_of
 from lora_studio.generation.requests.folder_library import FolderLibrary
-from lora_studio.generation.requests.settled_request import Settled, settle, steps_of
+from lora_studio.generation.requests.settled_request import SettledImage, settle, steps_of
 from lora_studio.images.image_metadata import Origin, save_image
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.runtime import find_device, lost_device
@@ -39,7 +39,6 @@ from lora_studio.settings import Settings
 
 if TYPE_CHECKING:
     from lora_studio.families.sampling import Step
-    from lora_studio.generation.denoise import ImageJob
     from lora_studio.generation.init_image import InitImage
     from lora_studio.generation.latent_preview import LiveView
 
@@ -118,6 +117,7 @@ class _Run:
         self._texts = texts
         self._emit = emit
         self._should_stop = should_stop
+        self._count = 0
         self._steps_done = 0
         self._said: set[str] = set()
         self._view: LiveView | None = None
@@ -129,7 +129,7 @@ class _Run:
         self._colours = colours
 
     def draw_all(self, request: GenerateRequest) -> list[GeneratedImage]:
-        started = time.monotonic()
+        started, self._count = time.monotonic(), request.count
         found = find_base(request.base, self._settings)
         settled = settle(request, values_of(found), self._library)
         self._note_all(settled.notes)
@@ -155,67 +155,44 @@ class _Run:
         for number in range(settled.request.count):
             if self._should_stop():
                 break
-            origin = self._origin(base, settled, settled.image(number))
-            order = self._order(base, settled, origin, source)
-            image = self._draw_one(base, origin, order, number + 1, settled.request.count)
+            image = self._draw_one(base, settled.image(number, self._library), source, number + 1)
             if image is None:
                 break
             images.append(image)
         return images
 
-    def _origin(self, base: LoadedBase, settled: Settled, image: GenerateRequest) -> Origin:
-        """The image's origin: its prompts with choices made and trigger words in front."""
-        prompt, negative_prompt = settled.prompts(image, self._library)
-        return Origin(
-            request=image,
-            prompt=prompt,
-            model=_plain_name(base.found),
-            lora_hashes={lora.key: lora.header.tensor_hash for lora in settled.loras},
-            base_state=state_of(base.found, self._settings.precision),
-            negative_prompt=negative_prompt,
-        )
-
-    def _order(
-        self, base: LoadedBase, settled: Settled, origin: Origin, source: InitImage | None
-    ) -> ImageJob:
-        from lora_studio.generation.denoise import ImageJob
-
-        text = self._texts.get(
-            base.model,
-            origin.prompt,
-            origin.negative_prompt or "",
-            clip_skip=origin.request.clip_skip,
-            loras=settled.loras,
-            words=base.stack.words,
-        )
-        return ImageJob(
-            request=origin.request,
-            text=text,
-            hires=settled.hires_size,
-            source=source,
-        )
-
     def _draw_one(
-        self, base: LoadedBase, origin: Origin, order: ImageJob, image: int, images: int
+        self, base: LoadedBase, image: SettledImage, source: InitImage | None, number: int
     ) -> GeneratedImage | None:
         from lora_studio.generation.denoise import ProgressReporter, draw
 
-        self._learn_colours(base, origin.request)
+        text = self._texts.get(base.model, image, base.stack.words)
+        self._learn_colours(base, image.request)
 
         def on_step(step: int, steps: int, at: Step) -> None:
             self._steps_done += 1
-            self._emit(Denoised(image=image, images=images, step=step, total_steps=steps))
-            self._look(base, at, image, step)
+            self._emit(Denoised(image=number, images=self._count, step=step, total_steps=steps))
+            self._look(base, at, number, step)
 
         if self._should_stop():
             return None
         watch = ProgressReporter(on_step=on_step, should_stop=self._should_stop, note=self._note)
-        picture = draw_within(base, origin.request, self._emit, lambda: draw(base, order, watch))
+        picture = draw_within(base, image.request, self._emit, lambda: draw(base, image, text, source, watch))
         if picture is None:
             return None
-        saved = save_image(picture, self._settings.images, origin)
-        self._emit(ImageSaved(path=saved.path, seed=saved.seed, image=image, images=images))
+        saved = save_image(picture, self._settings.images, self._origin(base, image))
+        self._emit(ImageSaved(path=saved.path, seed=saved.seed, image=number, images=self._count))
         return saved
+
+    def _origin(self, base: LoadedBase, image: SettledImage) -> Origin:
+        return Origin(
+            request=image.request,
+            prompt=image.prompt,
+            model=_plain_name(base.found),
+            lora_hashes={lora.key: lora.header.tensor_hash for lora in image.loras},
+            base_state=state_of(base.found, self._settings.precision),
+            negative_prompt=image.negative_prompt,
+        )
 
     def _open_source(self, base: LoadedBase, request: GenerateRequest) -> InitImage | None:
         from lora_studio.generation.init_image import open_init_image

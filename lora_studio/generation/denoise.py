@@ -19,7 +19,13 @@ from lora_studio.families.sampling import Guidance, Keep, Sampler, Step, sample
 from lora_studio.families.vae import Moments
 from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.generation.initial_noise import InitialNoise
-from lora_studio.generation.requests.settled_request import Size, has_second_pass, skipped, stretched
+from lora_studio.generation.requests.settled_request import (
+    SettledImage,
+    Size,
+    has_second_pass,
+    skipped,
+    stretched,
+)
 from lora_studio.request import GenerateRequest
 from lora_studio.runtime import memory_errors
 
@@ -34,18 +40,6 @@ is. Some samplers evaluate the model more often than asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageJob:
-    """One image to draw. `request` has all values filled in and the image's own seeds; `text` is the
-    encoded prompt and negative prompt, `hires` the size of the second pass, `source` what is redrawn, where
-    there is one."""
-
-    request: GenerateRequest
-    text: tuple[TextOutput, TextOutput]
-    hires: Size
-    source: InitImage | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class ProgressReporter:
     """An onlooker: `should_stop` is asked after each step and between passes; `note` hears a sentence."""
 
@@ -54,12 +48,19 @@ class ProgressReporter:
     note: Callable[[str], None]
 
 
-def draw(base: LoadedBase, order: ImageJob, watch: ProgressReporter) -> Image.Image | None:
-    """The image, or None when it was stopped. Raises ConfigError (a sampler that can't do so many steps),
-    OutOfMemory, Diverged."""
+def draw(
+    base: LoadedBase,
+    image: SettledImage,
+    text: tuple[TextOutput, TextOutput],
+    source: InitImage | None,
+    watch: ProgressReporter,
+) -> Image.Image | None:
+    """The image, or None when it was stopped. `text` is the encoded prompt and negative prompt, `source` what
+    is redrawn, where there is one. Raises ConfigError (a sampler that can't do so many steps), OutOfMemory,
+    Diverged."""
     try:
         with quiet_libraries():
-            return _Drawing(base, order, watch).picture()
+            return _Drawing(base, image, text, source, watch).picture()
     except (_Stopped, StudioError) as error:
         base.rest()
         if isinstance(error, StudioError):
@@ -90,17 +91,26 @@ class _Known:
 
 
 class _Drawing:
-    def __init__(self, base: LoadedBase, order: ImageJob, watch: ProgressReporter) -> None:
+    def __init__(
+        self,
+        base: LoadedBase,
+        image: SettledImage,
+        text: tuple[TextOutput, TextOutput],
+        source: InitImage | None,
+        watch: ProgressReporter,
+    ) -> None:
         self._base = base
         self._model, self._codec = base.model, base.model.codec
-        self._order = order
-        self._request = order.request
+        self._request = image.request
+        self._hires = image.hires
+        self._text = text
+        self._source = source
         self._watch = watch
-        self._noise = InitialNoise(order.request)
+        self._noise = InitialNoise(image.request)
         self._device = base.device.kind
         self._steps_done = 0
         self._steps = 0
-        self._size: Size = (order.request.width or 0, order.request.height or 0)
+        self._size: Size = (image.request.width or 0, image.request.height or 0)
         self._last: torch.Tensor = torch.empty(0)
 
     def picture(self) -> Image.Image:
@@ -110,18 +120,18 @@ class _Drawing:
         latents, kept = self._start(first)
         if second is None:
             drawn = self._codec.to_picture(self._pass(first, latents, kept))
-            return self._order.source.finish(drawn) if self._order.source else drawn
+            return self._source.finish(drawn) if self._source else drawn
         if self._request.hires_upscaler == "latent":
             clean = self._larger_latents(self._pass(first, latents, kept, decode=False))
         else:
             clean = self._larger_picture(self._pass(first, latents, kept))
-        self._size = self._order.hires
+        self._size = self._hires
         self._stop_if_asked()
         noisy = second.start(self._draw_noise(clean.shape), clean)
         return self._codec.to_picture(self._pass(second, noisy))
 
     def _first_sampler(self) -> Sampler:
-        request, source = self._request, self._order.source
+        request, source = self._request, self._source
         steps = request.num_inference_steps or 1
         # As diffusers does it: nothing of what a mask covers is seen at full strength.
         from_noise = source is None or (source.mask is not None and request.strength == 1)
@@ -141,7 +151,7 @@ class _Drawing:
 
     def _start(self, sampler: Sampler) -> tuple[torch.Tensor, _Known | None]:
         """The latents of the first pass's beginning, and the part of the source that a mask keeps."""
-        source = self._order.source
+        source = self._source
         if source is None:
             shape = (1, self._codec.channels, *self._codec.latents_size(*self._size))
             return sampler.start(self._draw_noise(shape)), None
@@ -165,7 +175,7 @@ class _Drawing:
                 self._model,
                 sampler,
                 latents,
-                self._order.text,
+                self._text,
                 guidance,
                 generator=self._noise.generator,
                 keep=keep,
@@ -198,12 +208,12 @@ class _Drawing:
 
     def _larger_latents(self, latents: torch.Tensor) -> torch.Tensor:
         """Latents enlarged as A1111's "Latent" does."""
-        size = self._codec.latents_size(*self._order.hires)
+        size = self._codec.latents_size(*self._hires)
         return torch.nn.functional.interpolate(latents, size, mode="bilinear")
 
     def _larger_picture(self, pixels: torch.Tensor) -> torch.Tensor:
         drawn = self._codec.to_picture(pixels)
-        larger = drawn.resize(self._order.hires, Image.Resampling.LANCZOS)
+        larger = drawn.resize(self._hires, Image.Resampling.LANCZOS)
         self._stop_if_asked()
         with self._errors(), torch.no_grad():
             latents = self._sampled(self._codec.encode(self._codec.to_pixels(larger)))
@@ -215,7 +225,7 @@ class _Drawing:
         return self._codec.sample(moments, noise, self._model.dtype)
 
     def _draw_noise(self, shape: Sequence[int]) -> torch.Tensor:
-        return self._noise.draw(shape, self._order.text[0].states.dtype).to(self._device)
+        return self._noise.draw(shape, self._text[0].states.dtype).to(self._device)
 
     def _stop_if_asked(self) -> None:
         if self._watch.should_stop():

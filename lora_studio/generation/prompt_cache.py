@@ -12,6 +12,7 @@ from lora_studio.runtime import memory_errors
 
 if TYPE_CHECKING:
     from lora_studio.families.base import BaseModel, TextOutput
+    from lora_studio.generation.requests.settled_request import SettledImage
 
 KEPT = 32
 
@@ -28,21 +29,15 @@ class EncodedTexts:
         self._found.clear()
 
     def get(
-        self,
-        model: BaseModel,
-        prompt: str,
-        negative_prompt: str,
-        *,
-        clip_skip: int,
-        loras: Sequence[WantedLora],
-        words: Sequence[BundledEmbedding] = (),
+        self, model: BaseModel, image: SettledImage, words: Sequence[BundledEmbedding] = ()
     ) -> tuple[TextOutput, TextOutput]:
-        """The output of `ClipEncoder.encode_prompts` with `loras` on the base: they may change its text
-        encoders, and `words` are theirs. Raises OutOfMemory."""
+        """The encoded prompt and negative prompt of an image whose LoRAs are on the base: they may change its
+        text encoders, and `words` are theirs. Raises OutOfMemory."""
         if self._model() is not model:
             self._found.clear()
             self._model = weakref.ref(model)
-        key = prompt, negative_prompt, clip_skip, frozenset(_state(lora) for lora in loras)
+        prompt, negative_prompt, clip_skip = image.prompt, image.negative_prompt, image.request.clip_skip
+        key = prompt, negative_prompt, clip_skip, frozenset(_state(lora) for lora in image.loras)
         found = self._found.pop(key, None)
         if found is None:
             with memory_errors("reading the prompt", "Take a shorter prompt, or close other programs."):

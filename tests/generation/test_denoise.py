@@ -16,7 +16,7 @@ from lora_studio.events import Denoised, Event, ImageSaved, Noted, PhaseAdvanced
 from lora_studio.families.sampling import Sampler
 from lora_studio.generation.pipelines import LoadedBase
 from lora_studio.generation.prompt_cache import EncodedTexts
-from lora_studio.generation.requests.settled_request import skipped, stretched
+from lora_studio.generation.requests.settled_request import SettledImage, skipped, stretched
 from lora_studio.generator import Generator
 from lora_studio.images.input_store import keep
 from lora_studio.request import GenerateRequest
@@ -246,14 +246,19 @@ def test_few_prompts_are_kept(generator: Generator, draw: Draw) -> None:
     draw()
     model = loaded(generator).model
     texts = EncodedTexts(kept=2)
-    first = texts.get(model, "a", "", clip_skip=1, loras=())
-    assert texts.get(model, "a", "", clip_skip=1, loras=()) is first
+
+    def image(prompt: str) -> SettledImage:
+        request = GenerateRequest.build(**TINY)
+        return SettledImage(request=request, prompt=prompt, negative_prompt="", loras=(), hires=(64, 64))
+
+    first = texts.get(model, image("a"))
+    assert texts.get(model, image("a")) is first
     for prompt in ("b", "a", "c"):
-        texts.get(model, prompt, "", clip_skip=1, loras=())
-    assert texts.get(model, "a", "", clip_skip=1, loras=()) is first, "used later than b"
+        texts.get(model, image(prompt))
+    assert texts.get(model, image("a")) is first, "used later than b"
     generator.unload()
     draw()
-    assert texts.get(loaded(generator).model, "a", "", clip_skip=1, loras=()) is not first
+    assert texts.get(loaded(generator).model, image("a")) is not first
 
 
 def test_choices_are_made_for_each_image(draw: Draw, settings: Settings) -> None:

@@ -86,7 +86,7 @@ def test_a_second_seed_and_a_second_pass_are_filled_in_where_they_are_asked_for(
     request = settled(variation_strength=0.1, hires_scale=2, num_inference_steps=9).request
     assert request.variation_seed is not None
     assert request.hires_steps == 9
-    assert settled(hires_scale=1.3, width=640).hires_size == (832, 664)
+    assert settled(hires_scale=1.3, width=640).image(0, Names()).hires == (832, 664)
 
 
 def test_without_a_base_only_the_names_are_settled() -> None:
@@ -148,7 +148,7 @@ def test_what_is_settled_stays_settled(values: dict[str, Any], size: Size) -> No
 def test_image_i_is_drawn_by_its_own_request(values: dict[str, Any], count: int) -> None:
     library = Names(triggers={"ink": "zw"}, size=(64, 64))
     row = settle(GenerateRequest.build(**values, count=count), LOADED, library)
-    images = [row.image(number) for number in range(count)]
+    images = [row.image(number, library).request for number in range(count)]
     assert len(set(images)) == count
     assert all(settle(image, LOADED, library).request == image for image in images)
     assert images[0] == row.request.model_copy(update={"count": 1})
@@ -156,9 +156,10 @@ def test_image_i_is_drawn_by_its_own_request(values: dict[str, Any], count: int)
 
 def test_seeds_wrap_around_and_variations_keep_the_first() -> None:
     last = settled(seed=MAX_SEED, count=2)
-    assert [last.image(number).seed for number in (0, 1)] == [MAX_SEED, 0]
+    assert [last.image(number, Names()).request.seed for number in (0, 1)] == [MAX_SEED, 0]
     varied = settled(seed=7, variation_strength=0.1, variation_seed=MAX_SEED, count=2)
-    assert [(one.seed, one.variation_seed) for one in map(varied.image, (0, 1))] == [(7, MAX_SEED), (7, 0)]
+    images = [varied.image(number, Names()).request for number in (0, 1)]
+    assert [(one.seed, one.variation_seed) for one in images] == [(7, MAX_SEED), (7, 0)]
 
 
 def test_prompts_are_drawn_with_choices_made_and_triggers_in_front() -> None:
@@ -166,10 +167,10 @@ def test_prompts_are_drawn_with_choices_made_and_triggers_in_front() -> None:
     found = settled(
         library=library, prompt="{a|b}", negative_prompt="x {a|b}", seed=3, loras=[{"slug": "ink"}]
     )
-    assert found.prompts(found.image(0), library) == ("zw, b", "x b")
-    assert found.prompts(found.image(1), library) == ("zw, a", "x a")
     bare = replace(found, request=found.request.model_copy(update={"insert_trigger": False}))
-    assert bare.prompts(bare.image(0), library) == ("b", "x b")
+    images = [found.image(0, library), found.image(1, library), bare.image(0, library)]
+    prompts = [(image.prompt, image.negative_prompt) for image in images]
+    assert prompts == [("zw, b", "x b"), ("zw, a", "x a"), ("b", "x b")]
 
 
 def test_a_picture_is_redrawn_at_the_nearest_size_that_is_said() -> None:

@@ -68,6 +68,18 @@ class Library(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SettledImage:
+    """One image to draw by itself. `request` has all values filled in and the image's own seeds; `prompt` and
+    `negative_prompt` are as they are drawn, `hires` is the size of the second pass, where there is one."""
+
+    request: GenerateRequest
+    prompt: str
+    negative_prompt: str
+    loras: tuple[WantedLora, ...]
+    hires: Size
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settled:
     """`request` has all values filled in that are known so far, and no LoRA tags; `loras` are those whose
     weight isn't 0; `notes` are sentences on what is ignored or changed."""
@@ -77,26 +89,20 @@ class Settled:
     loras: tuple[WantedLora, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def image(self, number: int) -> GenerateRequest:
-        """The request that draws image `number` (from 0) by itself. Variations keep the seed and go on with
-        the second one. Seeds wrap around at the top."""
+    def image(self, number: int, library: Library) -> SettledImage:
+        """Image `number` (from 0), with choices made and trigger words in front. Variations keep the seed and
+        go on with the second one; seeds wrap around at the top. Raises ConfigError."""
         counted = "variation_seed" if self.request.variation_strength else "seed"
         seed = ((getattr(self.request, counted) or 0) + number) % (MAX_SEED + 1)
-        return self.request.model_copy(update={counted: seed, "count": 1})
-
-    def prompts(self, image: GenerateRequest, library: Library) -> tuple[str, str]:
-        """Prompt and negative prompt of an image as they are drawn: choices made, trigger words in front.
-        Raises ConfigError."""
-        seed = image.seed or 0
-        triggers = [lora.trigger_word for lora in self.loras] if image.insert_trigger else []
-        prompt = with_triggers(library.chosen(image.prompt, seed), triggers)
-        return prompt, library.chosen(image.negative_prompt, seed)
-
-    @property
-    def hires_size(self) -> Size:
-        """The size of the second pass, where there is one."""
-        step = self.base.step if self.base and self.base.step else 1
-        return _hires_size(self.request, step)
+        request = self.request.model_copy(update={counted: seed, "count": 1})
+        triggers = [lora.trigger_word for lora in self.loras] if request.insert_trigger else []
+        return SettledImage(
+            request=request,
+            prompt=with_triggers(library.chosen(request.prompt, request.seed or 0), triggers),
+            negative_prompt=library.chosen(request.negative_prompt, request.seed or 0),
+            loras=self.loras,
+            hires=_hires_size(request, self.base.step if self.base and self.base.step else 1),
+        )
 
 
 def settle(request: GenerateRequest, base: BaseValues | None, library: Library) -> Settled:

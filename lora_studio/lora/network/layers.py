@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -55,8 +56,11 @@ class Change:
     @property
     def scale(self) -> float:
         """strength x alpha / rank, multiplied in PEFT's order, so that both give the same bits."""
-        rank = kinds.rank_of({name: weight.shape for name, weight in self.weights.items()})
-        return self.strength * self.alpha / rank if self.alpha and rank else self.strength
+        return self.strength * self.alpha / self._rank if self.alpha and self._rank else self.strength
+
+    @cached_property
+    def _rank(self) -> int:
+        return kinds.rank_of({name: weight.shape for name, weight in self.weights.items()})
 
     def added(self, inputs: torch.Tensor, output: torch.Tensor) -> torch.Tensor | None:
         """The tensor to add to the layer's output; None when dropped or switched off."""
@@ -129,9 +133,9 @@ class Change:
             middle = apply_weight(self.base, functional.conv2d(inputs, self.weights[DOWN]), self.weights[MID])
         else:
             middle = apply_weight(self.base, inputs, self.weights[DOWN])
-        up = self.weights[UP]
+        up, scale = self.weights[UP], self.scale
         lifted = functional.conv2d(middle, up) if up.dim() == 4 else functional.linear(middle, up)
-        return lifted * self.scale
+        return lifted if scale == 1 else lifted * scale
 
     def _turned(self, output: torch.Tensor) -> torch.Tensor:
         """OFT's change of the output: it turns outputs among each other, which is cheaper than turning the
@@ -182,6 +186,8 @@ def put_on(module: torch.nn.Module, changes: Iterable[Change]) -> RemovableHandl
 def apply_weight(base: Any, inputs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """The output of the layer `base` (linear, a convolution, a norm, an embedding) with this weight, without
     its bias."""
+    if isinstance(base, torch.nn.Linear):
+        return functional.linear(inputs, weight)
     if isinstance(base, torch.nn.Embedding):
         return functional.embedding(inputs, weight)
     if isinstance(base, torch.nn.GroupNorm):
