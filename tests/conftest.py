@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import closing
@@ -29,6 +30,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 MEMORY_DISK = use_memory_disk()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in a shell's background, and programs that a test starts would inherit it: Ctrl+C is tested.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What a developer may have set for the app; a test must neither read it nor reach what it points to.
 USERS_PREFIXES = ("LORA_STUDIO_", "SUPABASE_", "MODAL_")
