@@ -15,8 +15,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lora_studio import __version__
+from lora_studio.access.roles import Role
 from lora_studio.events import Emit, ImageSaved, ShouldStop, StepDone
 from lora_studio.jobs.generation_queue import GenerationResult
+from lora_studio.store.people.visitors import Visitors
 from lora_studio.studio import Studio
 from lora_studio.ui.serving.gate import Gate
 from lora_studio.ui.serving.login import Access
@@ -115,6 +117,17 @@ def test_who_reads_the_metrics(
     answered = ask(gate(studio, access, names, token), "/metrics", headers)
     assert answered.status == status
     assert (b"lora_studio_jobs" in answered.body) == (status == 200)
+
+
+def test_of_people_only_admins_read_the_metrics(studio: Studio) -> None:
+    visitors = Visitors.over(studio.database, admin="ada", is_open=False)
+    made = Gate(LOCKED, ANYONE, visitors=visitors)
+    made.cookie, made.monitoring = "session", Monitoring(studio)
+    for name, role, status in (("grace", Role.TRAINER, 401), ("mary", Role.ADMIN, 200)):
+        visitors.people.add(name, role, "correct horse")
+        made.tokens[name] = name
+        assert ask(made, "/metrics", [("cookie", f"session={name}")]).status == status
+        assert ask(made, "/healthz", [("cookie", f"session={name}")]).status == 200
 
 
 def test_the_numbers(studio: Studio, tmp_path: Path) -> None:

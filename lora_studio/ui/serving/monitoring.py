@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -23,7 +23,7 @@ HEALTH, METRICS = "/healthz", "/metrics"
 FRESH_SECONDS = 1.0
 """Seconds that an answer of `/healthz` is given again: it is for everybody, so it must cost nothing."""
 FRESH = {"cache-control": "no-store"}
-NO_TOKEN = "Log in, or send LORA_STUDIO_METRICS_TOKEN as a bearer token."
+NO_TOKEN = "Log in as an admin, or send LORA_STUDIO_METRICS_TOKEN as a bearer token."
 
 
 class Monitoring:
@@ -41,9 +41,11 @@ class Monitoring:
         """Count an HTTP answer."""
         self._answers[status // 100] += 1
 
-    async def response(self, scope: MutableMapping[str, Any], path: str, within: bool) -> Response | None:
-        """The answer for a path of this module, None for others. `within`: the request needs no login, or
-        has one."""
+    async def response(
+        self, scope: MutableMapping[str, Any], path: str, is_admin: Callable[[], bool]
+    ) -> Response | None:
+        """The answer for a path of this module, None for others. `is_admin`: whether the request needs no
+        login, or has an admin's."""
         if scope["method"] not in {"GET", "HEAD"}:
             return None
         if path == HEALTH:
@@ -51,7 +53,7 @@ class Monitoring:
             return JSONResponse(facts, 200 if facts["status"] == "ok" else 503, FRESH)
         if path != METRICS:
             return None
-        if not within or self._closed:
+        if self._closed or not is_admin():
             answer = await self._try_token(scope)
             if answer is not Answer.RIGHT:
                 status = 429 if answer is Answer.TOO_MANY else 401
