@@ -10,8 +10,9 @@ RESERVED = re.compile(
 )
 """Names of devices on Windows, also with an ending."""
 NOT_IN_NAMES = re.compile(r'[<>:"/\\|?*]')
-LONGEST_LETTERS, LONGEST_BYTES = 80, 180
-"""The bound of a name in letters and in UTF-8's bytes: most systems take 255 of them, and endings follow."""
+LONGEST_LETTERS, LONGEST_BYTES = 60, 180
+"""The bound of a name in letters and in UTF-8's bytes: most systems take 255 of them, endings
+follow, and Windows has 260 letters for the whole path."""
 
 
 def portable_name(text: str, fallback: str, *, instead: str = "_") -> str:

@@ -14,6 +14,7 @@ from lora_studio.config_groups.output_group import OutputGroup
 from lora_studio.data.ingestion.ingest import _free_name
 from lora_studio.data.ingestion.uploaded_files import _kohya_folder
 from lora_studio.data.training_set.export_folder import _subfolder
+from lora_studio.dataset import UNFINISHED
 from lora_studio.errors import ConfigError
 from lora_studio.gallery import _free
 from lora_studio.images.image_metadata import write_picture
@@ -111,6 +112,9 @@ def test_the_longest_paths_fit_windows() -> None:
     unfinished = len("..123456789012.tmp")
     checkpoint = rf"{place}\models\lora\{slug}\checkpoints\{slug}-step00000001.safetensors"
     preview = rf"{place}\models\lora\{slug}\previews\step-000001-64.png"
+    folder, picture = _kohya_folder(("999_" + "x" * 99,)), Path(_free_name({"x" * 60}, "x" * 99)).stem
+    dataset = rf"{place}\studio_data\datasets\{'0' * 12}{UNFINISHED}\{folder}\{picture}-masklabel.png"
+    assert len(dataset) <= LONGEST_PATH
     assert len(checkpoint) + unfinished <= LONGEST_PATH
     assert len(preview) + unfinished <= LONGEST_PATH
 
