@@ -9,6 +9,7 @@ StudioError
 │   └── FamilyMismatch   fine, but made for another kind of base model
 ├── DeviceBusy           somebody else holds the device
 ├── DeviceLost           the device failed in the middle of the work
+├── NetworkLost          a server that had begun to answer is gone
 ├── OutOfMemory          the device or the machine has too little memory
 ├── Diverged             the loss is no longer a number
 ├── StoreError           a record is missing, or the database cannot be written
@@ -76,6 +77,10 @@ class DeviceBusy(StudioError):
 
 
 class DeviceLost(StudioError):
+    pass
+
+
+class NetworkLost(StudioError):
     pass
 
 

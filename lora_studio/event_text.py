@@ -61,7 +61,7 @@ def event_text(event: Event, *, paths: bool = False) -> str:
         case Stopped():
             return f"Stopped at step {event.step}." + (f" Kept: {event.path}" if event.path else "")
         case Paused():
-            return f"Paused at step {event.step}."
+            return f"{event.message} {event.hint}".rstrip() or f"Paused at step {event.step}."
         case Failed():
             return f"Failed: {event.message} {event.hint}".rstrip()
     return ""

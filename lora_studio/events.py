@@ -150,9 +150,13 @@ class Stopped:
 
 @dataclass(frozen=True, kw_only=True)
 class Paused:
-    """The run has ended for now and given the device back; it goes on from `step`."""
+    """The run has ended for now and given the device back; it goes on from `step`. `message` says why when
+    nobody asked for it, `hint` what to do; `path` is a loadable result, if there is one."""
 
     step: int
+    message: str = ""
+    hint: str = ""
+    path: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

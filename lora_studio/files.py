@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import time
@@ -17,6 +18,7 @@ from lora_studio.formatting import size
 from lora_studio.settings import Settings
 
 ROOM = "Free some disk space, or let LORA_STUDIO_HOME name another folder that you may write to."
+UNFINISHED = re.compile(r"\..+\.[0-9a-f]{12}\.tmp", re.DOTALL)
 KEEP_FREE = "Free some space, or set LORA_STUDIO_KEEP_FREE_GB lower."
 
 
@@ -57,6 +59,15 @@ def replace_file(source: Path, target: Path) -> None:
                 raise
             time.sleep(pause)
     os.replace(source, target)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what `replacing` had begun below a folder when its process was killed. For folders that nobody
+    writes to at the moment."""
+    for path in folder.rglob(".*.tmp"):
+        if UNFINISHED.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def write_atomically(path: Path, data: bytes | str, *, lasting: bool = True) -> None:

@@ -33,7 +33,7 @@ from lora_studio.families.base_files.fetched_base import fetched_base
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.base_files.hub import must_fetch
 from lora_studio.families.base_files.locate import find_base
-from lora_studio.files import check_room
+from lora_studio.files import check_room, remove_unfinished
 from lora_studio.lora.run_states import state_folder
 from lora_studio.runtime import (
     Device,
@@ -207,6 +207,7 @@ def _course(
     session.ranks.spread([weight for group in optimizer.param_groups for weight in group["params"]])
     states = States(folder=state_folder(config.output.output_dir), settings=config.output)
     if session.ranks.is_first:
+        remove_unfinished(Path(config.output.output_dir))
         states.forget_after(origin.step if origin.resumed else -1)
     result = ResultFolder(engine=engine, data=data, optimizer=describe(optimizer, config.optimizer))
     if origin.resumed:
@@ -231,14 +232,19 @@ def _course(
 
 def _end(session: RunControl, file: Path | None, *, complete: bool) -> TrainResult:
     """The run's last word."""
-    ending: Ending = "finished" if complete else "stopped" if session.stopping else "paused"
+    full = session.full
+    ending: Ending = "finished" if complete else "stopped" if session.stopping and not full else "paused"
     if file is None and session.stopping and session.origin.resumed:
         file = _earlier_result(session.config)
     folder, steps = str(file.parent) if file else "", session.step
     if ending == "finished":
         session.emit(Finished(path=folder, steps=steps, seconds=session.seconds))
     else:
-        session.emit(Stopped(step=steps, path=folder) if session.stopping else Paused(step=steps))
+        paused = Paused(step=steps)
+        if full:
+            hint = f"{full.hint} Then resume it."
+            paused = Paused(step=steps, message=f"Paused: {full.message}", hint=hint)
+        session.emit(Stopped(step=steps, path=folder) if ending == "stopped" else paused)
     return TrainResult(
         status=ending,
         path=folder,

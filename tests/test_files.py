@@ -16,6 +16,7 @@ from lora_studio.files import (
     disk_errors,
     read_errors,
     reason,
+    remove_unfinished,
     replace_file,
     replacing,
     sha256,
@@ -135,3 +136,16 @@ def test_a_file_that_stays_open_or_is_not_ours_is_said(
     with pytest.raises(PermissionError):
         replace_file(tmp_path / "a", tmp_path / "b")
     assert len(asked) == 4, "somebody else's file is not tried again"
+
+
+def test_what_a_killed_process_had_begun_is_removed(tmp_path: Path) -> None:
+    kept = [tmp_path / name for name in ("a.tmp", ".a.tmp", "a.0123456789ab.tmp", ".a.0123456789ab")]
+    begun = [
+        tmp_path / "state" / ".state-00000006.pt.2941670b59bc.tmp",
+        tmp_path / ".a\n.png.0123456789ab.tmp",
+    ]
+    for path in (*kept, *begun):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    remove_unfinished(tmp_path)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*kept}

@@ -387,7 +387,8 @@ def _report(record: JobRecord, *, as_json: bool) -> None:
     if record.status in {"failed", "interrupted"}:
         print(f"error: {record.message} {record.hint}".rstrip(), file=sys.stderr)
     elif record.status == "paused":
-        print(f"Paused at step {record.step}. Go on: lora-studio train --resume {record.id}", file=sys.stderr)
+        reason = f"{record.message} {record.hint}".strip() or f"Paused at step {record.step}."
+        print(f"{reason} Go on: lora-studio train --resume {record.id}", file=sys.stderr)
     elif not as_json and record.result_path:
         took = duration(record.seconds_at_work(time.time()))
         slug = Path(record.result_path).name

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-from lora_studio.events import Event, Failed, Finished, Paused, Stopped
+from lora_studio.events import Event, Failed, Finished, Paused, StateSaved, Stopped
 from lora_studio.jobs.event_log import EventLog
 from lora_studio.store.event_spool import EventSpool
 from lora_studio.store.job_store import JobStore
@@ -27,12 +27,14 @@ KEPT_EVENTS = 100_000
 
 
 class EventSink:
-    """The `emit` of one run. Events that the database can't take now are kept, in order, and tried again."""
+    """The `emit` of one run; `saved_step` is the step of its newest state. Events that the database can't
+    take now are kept, in order, and tried again."""
 
     def __init__(
         self, store: JobStore, job_id: str, event_log: EventLog, on_change: Callable[[], None] = lambda: None
     ) -> None:
         self.last_word: Event | None = None
+        self.saved_step = 0
         self._store, self._job_id, self._journal = store, job_id, event_log
         self._on_change = on_change
         self._lock = threading.Lock()
@@ -52,6 +54,8 @@ class EventSink:
         with self._lock:
             if isinstance(event, Finished | Failed | Stopped | Paused):
                 self.last_word = event
+            elif isinstance(event, StateSaved):
+                self.saved_step = event.step
             self._waiting.append((event, at))
             self._guarded("the job's folder", lambda: self._journal.add(event, at))
             if time.monotonic() >= self._try_again_at:

@@ -13,11 +13,11 @@ from typing import Protocol
 
 from lora_studio.config import TrainConfig
 from lora_studio.errors import DeviceBusy, StoreError, StudioError
-from lora_studio.events import Command, Emit, Failed, Noted, Paused, ShouldStop, Stopped
-from lora_studio.files import check_room
+from lora_studio.events import Command, Emit, Failed, Noted, ShouldStop, Stopped
+from lora_studio.files import check_room, remove_unfinished
+from lora_studio.jobs.early_endings import last_word, leaves_a_lora, paused_by_closing
 from lora_studio.jobs.event_log import EventLog
 from lora_studio.jobs.event_sink import EventSink
-from lora_studio.jobs.failure import failure_of
 from lora_studio.lora.run_states import state_folder
 from lora_studio.parsing.slugs import free_slug
 from lora_studio.records import JobRecord, JobStatus, StoredEvent
@@ -67,7 +67,7 @@ class TrainingQueue:
         self._told_current = threading.Event()
         self._unsettled: list[EventSink] = []
         self._threads: list[threading.Thread] = []
-        self._only = ""
+        self._only, self._stopped = "", ""
 
     def start(self, *, only: str = "") -> None:
         """Clear up after dead processes, then run the waiting jobs. With `only`, run that job and take over
@@ -90,7 +90,7 @@ class TrainingQueue:
         if current := self._current:
             try:
                 self._store.append(current, Noted(message="The studio is being closed.", level="warning"))
-                self.stop(current)
+                self._store.stop(current, only_running=True)
             except StoreError as error:
                 logger.warning("%s", error)
             self._stop_current.set()
@@ -197,6 +197,7 @@ class TrainingQueue:
         """Stop a waiting job at once, a running one within a step. Raises StoreError."""
         job = self._store.stop(job_id)
         if self._current == job_id:
+            self._stopped = job_id
             self._stop_current.set()
         self._notify()
         return job
@@ -276,23 +277,28 @@ class TrainingQueue:
 
     def _run(self, job: JobRecord) -> None:
         sink = EventSink(self._store, job.id, self._journal(job.id), self._notify)
+        resumes = job.config.get("run", {}).get("engine", OWN_ENGINE) == OWN_ENGINE
         try:
             request = self._request(job, sink.folder)
             if job.run > 1 and job.state_step is None:
                 sink(Noted(message=FROM_THE_START))
-            self._worker.run(request, sink, self._stop_current.is_set)
+            stop, emit = (
+                self._stop_current,
+                paused_by_closing(sink, self._closing, lambda: self._stopped == job.id) if resumes else sink,
+            )
+            self._worker.run(request, emit, lambda: stop.is_set() or self._closing.is_set())
             if sink.last_word is None:
-                sink(self._missing_word(job.id))
+                emit(self._missing_word(job.id))
         except (Exception, SystemExit) as error:  # the worker: whatever it was, the queue goes on
             if not isinstance(error, StudioError):
                 logger.exception("job %s failed", job.id)
             sink.tell(traceback.format_exc())
             if sink.last_word is None:
-                sink(failure_of(error))
+                sink(last_word(error, step=sink.saved_step or job.state_step or 0, resumes=resumes))
         if not sink.settle(SETTLE_SECONDS):
             logger.error("the end of job %s could not be stored yet", job.id)
             self._unsettled.append(sink)
-        if not isinstance(sink.last_word, Failed | Paused):
+        if leaves_a_lora(sink.last_word):
             self._tell_finished()
         self._current = ""
         self._notify()
@@ -323,7 +329,7 @@ class TrainingQueue:
         return request
 
     def _missing_word(self, job_id: str) -> Stopped | Failed:
-        if self._stop_current.is_set():
+        if self._stop_current.is_set() or self._closing.is_set():
             return Stopped(step=self._store.get(job_id).step)
         return Failed(message="The training ended without a result.", hint="See the job's log.")
 
@@ -342,7 +348,9 @@ class TrainingQueue:
             try:
                 if current := self._current:
                     self._store.heartbeat(self._owner)
-                    if self._store.get(current).status == JobStatus.STOPPING and current == self._current:
+                    stopping = self._store.get(current).status == JobStatus.STOPPING
+                    if stopping and current == self._current and not self._closing.is_set():
+                        self._stopped = current
                         self._stop_current.set()
                     if self._store.has_commands(current) and current == self._current:
                         self._told_current.set()
@@ -359,6 +367,7 @@ class TrainingQueue:
         self._replay()
         for job in self._store.interrupt_orphans(self._owner):
             logger.warning("job %s (%s): %s", job.id, job.name, job.message)
+            remove_unfinished(Path(job.config["output"]["output_dir"]))
         self._wake.set()
         self._notify()
 

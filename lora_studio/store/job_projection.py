@@ -50,7 +50,9 @@ def changes(job: Row, event: Event, at: float) -> dict[str, Any]:
             ended = {**_ended(JobStatus.FINISHED, at), "progress": 100.0, "result_path": event.path}
             return {**ended, "state_step": None}
         case Paused():
-            return {**_ended(JobStatus.PAUSED, at), "step": event.step}
+            ended = {**_ended(JobStatus.PAUSED, at), "step": event.step}
+            reason = {"message": event.message, "hint": event.hint}
+            return {**ended, **reason, "result_path": event.path or job["result_path"]}
         case Stopped():
             # A resumed run that is stopped at once has still the result of its last stop.
             return {**_ended(JobStatus.STOPPED, at), "result_path": event.path or job["result_path"]}

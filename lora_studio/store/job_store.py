@@ -36,7 +36,7 @@ from lora_studio.events import (
 from lora_studio.records import JobRecord, JobStatus, StoredEvent
 from lora_studio.store.database import Database
 from lora_studio.store.job_projection import changes
-from lora_studio.store.process_owner import is_alive
+from lora_studio.store.process_owner import has_restarted, is_alive
 
 logger = logging.getLogger(__name__)
 
@@ -218,13 +218,14 @@ class JobStore:
         )
         return [(int(step), float(loss)) for step, loss in self._database.read(sql, (job_id, first, width))]
 
-    def stop(self, job_id: str) -> JobRecord:
-        """Stop a waiting or paused job at once and set a running one to `stopping`; an ended one stays."""
+    def stop(self, job_id: str, *, only_running: bool = False) -> JobRecord:
+        """Stop a waiting or paused job at once and set a running one to `stopping`; an ended one stays. With
+        `only_running` the first two stay as well."""
         visitor().needs(Role.TRAINER)
         with self._database.write() as connection:
             row = _row(connection, job_id)
             status = row["status"]
-            if status in (JobStatus.QUEUED, JobStatus.PAUSED):
+            if status in (JobStatus.QUEUED, JobStatus.PAUSED) and not only_running:
                 _append(connection, job_id, Stopped(step=row["step"], path=row["result_path"]), time.time())
             elif status in (JobStatus.RUNNING, JobStatus.PAUSING):
                 _update(connection, job_id, {"status": JobStatus.STOPPING})
@@ -328,7 +329,8 @@ def _interrupt(connection: sqlite3.Connection, job_id: str) -> JobRecord:
     )
     saved = connection.execute(sql, (job_id,)).fetchone()
     checkpoint = json.loads(saved["json"]) if saved else None
-    message = f"The program ended while this training ran, at step {row['step']} of {row['total_steps']}."
+    cause = "The computer was restarted" if has_restarted(row["heartbeat_at"] or 0.0) else "The program ended"
+    message = f"{cause} while this training ran, at step {row['step']} of {row['total_steps']}."
     hint = "Resume it: it begins from the start, since no state was saved yet."
     if row["state_step"] is not None:
         hint = f"Resume it: it goes on from step {row['state_step']}, with the same result."

@@ -10,6 +10,8 @@ import os
 import re
 import socket
 
+CLOCK_SECONDS = 5.0
+"""Seconds by which a clock that is set moves the start of a machine."""
 SILENCE_SECONDS = 60.0
 """Seconds without heartbeat after which a process on another host counts as gone."""
 
@@ -34,6 +36,16 @@ def is_alive(owner: str, *, silence: float) -> bool:
     return bool(start) and _start_time(int(pid)) == start
 
 
+def has_restarted(at: float) -> bool:
+    """Whether this machine was started after the unix time `at`; false where nobody can tell."""
+    import psutil  # type: ignore[import-untyped]
+
+    try:
+        return float(psutil.boot_time()) > at + CLOCK_SECONDS
+    except (psutil.Error, OSError, RuntimeError):
+        return False
+
+
 def _host() -> str:
     return socket.gethostname() or "localhost"
 
@@ -41,7 +53,7 @@ def _host() -> str:
 def _start_time(pid: int) -> str:
     """A text that two processes of the same number do not share; empty for an ended process, also where
     nobody has fetched its exit status yet."""
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     try:
         process = psutil.Process(pid)

@@ -13,6 +13,7 @@ from lora_studio.events import CheckpointSaved, Noted, PhaseAdvanced, StateSaved
 from lora_studio.files import KEEP_FREE, free_bytes, has_room
 from lora_studio.formatting import size
 from lora_studio.runtime import memory_errors
+from lora_studio.settings import Settings
 from lora_studio.training.disk_use import DiskUse
 from lora_studio.training.evaluation.checkpoint_scores import Comparison, compare
 from lora_studio.training.evaluation.intervals import checkpoint_steps, validation_steps
@@ -47,23 +48,39 @@ class TrainingRun:
 
     def run(self) -> Path | None:
         """Do the steps until the end, a stop or a pause, then write what is to be kept: the result's file, or
-        None after a pause and when nothing was learned. Raises StudioError."""
+        None after a pause and when nothing was learned. A full disk is a pause: `session.full` says why.
+        Raises StudioError."""
         session = self.session
         self.loop.engine.train_mode(True)
+        try:
+            self._do_steps()
+            return self._keep(session.last) if session.last and session.ranks.is_first else None
+        except Diverged as error:
+            kept = f" {self.saved} is kept from before." if self.saved else ""
+            raise Diverged(error.message, f"{error.hint}{kept}") from error
+        except DiskFull as error:
+            session.full = error
+            self._save_last_state()
+            return None
+
+    def _do_steps(self) -> None:
+        session = self.session
         try:
             self._before_the_first_step()
             while self.loop.step < self.loop.total and not session.all_stop():
                 session.last = self.rollback.advance()
                 session.emit(session.last)
                 self._after(session.last)
-        except Diverged as error:
-            kept = f" {self.saved} is kept from before." if self.saved else ""
-            raise Diverged(error.message, f"{error.hint}{kept}") from error
-        return self._keep(session.last) if session.last and session.ranks.is_first else None
+        except DiskFull as error:
+            session.full = error
+            if self.loop.step < self.loop.total:
+                session.all_stop()  # the other processes ask there
+            raise
 
     @property
     def complete(self) -> bool:
-        return self.session.last is not None and self.loop.step == self.loop.total
+        at_the_end = self.session.last is not None and self.loop.step == self.loop.total
+        return at_the_end and self.session.full is None
 
     def _before_the_first_step(self) -> None:
         """The base's own previews; in a resumed run also those that its end kept from being drawn."""
@@ -84,7 +101,7 @@ class TrainingRun:
         if not session.ranks.is_first:
             return
         stop = session.stop()
-        if not stop and self._ends_for_room(done.step):
+        if not stop and self._pauses_for_room(done.step):
             return
         asked = session.wishes & {"save", "preview"}
         session.wishes -= asked
@@ -99,21 +116,20 @@ class TrainingRun:
         if not self.complete and self.states.is_due(done.step):
             self.save_state()
 
-    def _ends_for_room(self, step: int) -> bool:
-        """Whether to end here, as a stop does, while the result still fits on the disk: asked before anything
-        is written that could fill it."""
+    def _pauses_for_room(self, step: int) -> bool:
+        """Whether to pause here, while a state still fits on the disk: asked before anything is written that
+        could fill it."""
         session, config = self.session, self.session.config
         due = step in checkpoint_steps(config) or step in preview_steps(config) or self.states.is_due(step)
         due = due or bool(session.wishes & {"save", "preview"})
         if self.complete or not due or has_room(self.result.path, self.disk.at_an_end):
             return False
-        left = size(free_bytes(self.result.path) or 0)
-        note = (
-            f"The disk has only {left} left, so the training ends at step {step}, while what it has learned "
-            f"can still be saved. {KEEP_FREE} Then it can be resumed."
+        free, kept = free_bytes(self.result.path) or 0, Settings.from_environment().keep_free_bytes
+        session.full = DiskFull(
+            f"The disk has {size(free)} left, and to go on from step {step} the training needs "
+            f"{size(self.disk.at_an_end + kept - free)} more.",
+            KEEP_FREE,
         )
-        session.emit(Noted(message=note, level="warning"))
-        session.stopping = True
         return True
 
     def _checkpoint(self, done: StepDone, *, asked: bool) -> None:
@@ -189,13 +205,12 @@ class TrainingRun:
         return file
 
     def _save_last_state(self) -> None:
-        """Save a state at the end; where there is no room for it, the LoRA of a run that is stopped matters
-        more. Raises DiskFull for one that is paused."""
+        """Save a state at the end. Where there is no room for it, the run goes on from the one before."""
         try:
             self.save_state()
         except DiskFull as error:
             if not self.session.stopping:
-                raise
+                self.session.full = self.session.full or error
             self.session.emit(
                 Noted(message=f"{error.message} Resuming begins further back.", level="warning")
             )

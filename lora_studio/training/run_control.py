@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from lora_studio.config import TrainConfig
+from lora_studio.errors import DiskFull
 from lora_studio.events import Command, Commands, Emit, ShouldStop, StepDone
 from lora_studio.training.optimization.process_ranks import ALONE, Ranks
 from lora_studio.training.resuming.start_point import StartPoint
@@ -14,7 +15,8 @@ from lora_studio.training.resuming.start_point import StartPoint
 @dataclass(kw_only=True)
 class RunControl:
     """A stop signal, once given, holds; so does a pause. `wishes` are the commands not yet fulfilled, `last`
-    the last good step. Only rank 0 of several processes is given signals and commands."""
+    the last good step, `full` why the run pauses by itself: there is no room on the disk. Only rank 0 of
+    several processes is given signals and commands."""
 
     config: TrainConfig
     emit: Emit
@@ -26,13 +28,14 @@ class RunControl:
     stopping: bool = False
     wishes: set[Command] = field(default_factory=set)
     last: StepDone | None = None
+    full: DiskFull | None = None
 
     def stop(self) -> bool:
         """Whether to end now, for good or for a pause."""
         while command := self.commands():
             self.wishes.add(command)
         self.stopping = self.should_stop() or self.stopping
-        return self.stopping or "pause" in self.wishes
+        return self.stopping or self.full is not None or "pause" in self.wishes
 
     def all_stop(self) -> bool:
         """`stop` of rank 0 for all ranks, each of which has to ask at the same place."""

@@ -69,7 +69,7 @@ def test_sigterm_ends_it_in_order_and_keeps_what_was_learned(tmp_path: Path) -> 
     assert any("Closing" in line for line in app.said)
     assert (app.models / "lora" / "fox" / "fox.safetensors").is_file()
     database = sqlite3.connect(app.home / "studio.db")
-    assert database.execute("SELECT status FROM jobs").fetchall() == [("stopped",)]
+    assert database.execute("SELECT status FROM jobs").fetchall() == [("paused",)]
     database.close()
 
 

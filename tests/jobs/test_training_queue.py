@@ -251,14 +251,17 @@ def test_the_same_name_twice_is_refused(open_queue: Open, config_named: Build) -
         queue.submit(config_named())
 
 
-def test_closing_stops_the_running_job_and_keeps_the_waiting_ones(
+def test_closing_pauses_the_running_job_and_keeps_the_waiting_ones(
     open_queue: Open, worker: SteppingWorker, config_named: Build
 ) -> None:
     queue = open_queue()
     first, second = queue.submit(config_named("a")), queue.submit(config_named("b"))
     until(lambda: queue.get(first.id).status == JobStatus.RUNNING)
     queue.close(timeout=PATIENCE)
-    assert queue.get(first.id).status == JobStatus.STOPPED
+    closed = queue.get(first.id)
+    assert closed.status == JobStatus.PAUSED
+    assert closed.resumable
+    assert "closed" in closed.message
     assert queue.get(second.id).status == JobStatus.QUEUED
     assert any("being closed" in stored.event.message for stored in queue.events(first.id, kinds=("Noted",)))
     later = open_queue()

@@ -5,7 +5,9 @@ import subprocess
 import sys
 import time
 
-from lora_studio.store.process_owner import SILENCE_SECONDS, is_alive, this_process
+import psutil
+
+from lora_studio.store.process_owner import SILENCE_SECONDS, has_restarted, is_alive, this_process
 from tests.support.waiting import PATIENCE
 
 
@@ -53,3 +55,9 @@ def test_a_start_time_of_a_former_version_is_judged_by_the_silence() -> None:
 def test_names_that_are_none_are_dead() -> None:
     for name in ("", "x", "a:b:c", f"{this_process().split(':')[0]}:99999999999999999999:1"):
         assert not is_alive(name, silence=0)
+
+
+def test_a_restart_of_the_machine_is_known() -> None:
+    booted = psutil.boot_time()
+    assert has_restarted(booted - 3600)
+    assert not has_restarted(time.time())

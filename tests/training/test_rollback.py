@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -13,8 +14,8 @@ import pytest
 import torch
 
 from lora_studio.config import TrainConfig
-from lora_studio.errors import DiskFull, Diverged, StudioError
-from lora_studio.events import CheckpointSaved, Event, Noted, StateSaved, StepDone
+from lora_studio.errors import DiskFull, Diverged
+from lora_studio.events import CheckpointSaved, Event, Noted, Paused, StateSaved, StepDone
 from lora_studio.lora.file.lora_files import read_header
 from lora_studio.lora.run_states import state_files, state_folder
 from lora_studio.trainer import train
@@ -171,7 +172,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return after
 
 
-def test_a_full_disk_ends_the_run_and_it_goes_on_when_there_is_room(
+def test_a_full_disk_pauses_the_run_and_it_goes_on_when_there_is_room(
     make_config: ConfigMaker, full_disk: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = {"max_train_steps": 6, "save_every_n_steps": 2, "save_state_every_n_steps": 1}
@@ -179,9 +180,10 @@ def test_a_full_disk_ends_the_run_and_it_goes_on_when_there_is_room(
     config = make_config("full", **changes)
     events: list[Event] = []
     full_disk(6)  # two states and a checkpoint, then another two
-    with pytest.raises(StudioError, match="can't be written: No space left on device") as caught:
-        train(config, events.append)
-    assert "Make room" in caught.value.hint
+    assert train(config, events.append).status == "paused"
+    assert isinstance(paused := events[-1], Paused)
+    assert "can't be written: No space left on device" in paused.message
+    assert "Make room" in paused.hint
     monkeypatch.undo()
     _assert_whole(config, events)
     result, _ = run(config, resume_from=state_folder_of(config))
@@ -218,7 +220,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_disk_that_fills_up_ends_the_run_with_a_usable_file(
+def test_a_disk_that_fills_up_pauses_the_run(
     make_config: ConfigMaker, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_KEEP_FREE_GB", "0")
@@ -235,9 +237,9 @@ def test_a_disk_that_fills_up_ends_the_run_with_a_usable_file(
             (small_disk / "filler").write_bytes(b"x" * (left - 2 * file - 60_000))
 
     result = train(config, fill)
-    assert (result.status, result.steps) == ("stopped", 3)
-    read_header(Path(result.file))
-    assert "The disk has only" in warnings(events)[0]
+    assert (result.status, result.steps) == ("paused", 3)
+    assert isinstance(paused := events[-1], Paused)
+    assert re.search(r"has .* left, and to go on from step 3 the training needs .* more", paused.message)
     (small_disk / "filler").unlink()
     result, _ = run(config, resume_from=state_folder_of(config))
     assert tensor_hash(result) == tensor_hash(whole)
@@ -255,8 +257,9 @@ def test_what_is_kept_free_is_not_touched(make_config: ConfigMaker, monkeypatch:
             monkeypatch.setenv("LORA_STUDIO_KEEP_FREE_GB", "900000")
 
     result = train(config, fill)
-    assert (result.status, result.steps) == ("stopped", 2)
-    assert "ends at step 2" in warnings(events)[0]
+    assert (result.status, result.steps) == ("paused", 2)
+    assert isinstance(paused := events[-1], Paused)
+    assert "from step 2 the training needs " in paused.message
     with pytest.raises(DiskFull, match="This training would take"):
         run(make_config("refused", **changes))
     assert not Path(make_config("refused").output.output_dir).exists()

@@ -11,12 +11,13 @@ from PIL import Image
 from safetensors import safe_open
 
 from lora_studio.config import TrainConfig
-from lora_studio.errors import ConfigError, DatasetError, Diverged, ModelFileError, OutOfMemory, StudioError
+from lora_studio.errors import ConfigError, DatasetError, Diverged, ModelFileError, OutOfMemory
 from lora_studio.events import (
     CheckpointSaved,
     Event,
     Finished,
     Noted,
+    Paused,
     PhaseAdvanced,
     PreviewSaved,
     Started,
@@ -220,9 +221,11 @@ def test_a_full_disk_is_told(make_config: ConfigMaker, monkeypatch: pytest.Monke
 
     monkeypatch.setattr("os.fsync", fail)
     config = make_config(save_every_n_steps=0)
-    with pytest.raises(StudioError, match=r"training\.json can't be written: No space left"):
-        run_until(config)
-    assert not list(Path(config.output.output_dir).iterdir())
+    events: list[Event] = []
+    assert train(config, events.append).status == "paused"
+    assert isinstance(paused := events[-1], Paused)
+    assert "can't be written: No space left" in paused.message
+    assert not [path for path in Path(config.output.output_dir).rglob("*") if path.is_file()]
 
 
 def test_an_output_folder_that_cannot_be_is_told_at_once(make_config: ConfigMaker, tmp_path: Path) -> None:

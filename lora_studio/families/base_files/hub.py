@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.errors import DiskFull, ModelFileError, StoreError, UnknownFormat
+from lora_studio.errors import DiskFull, ModelFileError, NetworkLost, StoreError, StudioError, UnknownFormat
 from lora_studio.events import Emit, PhaseAdvanced, ShouldStop, ignore, never_stop
 from lora_studio.files import check_room
 from lora_studio.formatting import size
@@ -181,9 +181,24 @@ class _Download:
                 self._cancelled.set()
                 return False
         if not self._finished:
-            raise explain(self._hub_id, self._error or RuntimeError()) from self._error
+            raise self._reason(self._error or RuntimeError()) from self._error
         self._say(begun)
         return True
+
+    def _reason(self, error: BaseException) -> StudioError:
+        """The error of a download: one that breaks off in the middle is the network's."""
+        reason = explain(self._hub_id, error)
+        if (
+            type(reason) is ModelFileError
+            and 0 < self._done < self._total
+            and isinstance(error, (OSError, *_network_errors()))
+        ):
+            return NetworkLost(
+                f"The connection broke off while {self._hub_id} was fetched "
+                f"({size(self._done)} of {size(self._total)} are here).",
+                "Check the internet connection.",
+            )
+        return reason
 
     def _say(self, begun: float) -> None:
         seconds = max(time.monotonic() - begun, 1e-3)
@@ -191,16 +206,14 @@ class _Download:
         self._emit(PhaseAdvanced(phase="download", done=self._done, total=self._total, note=note))
 
     def _work(self) -> None:
-        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+        from huggingface_hub.errors import EntryNotFoundError
 
-        # The errors of its HTTP library, which lets some through: all are of this class.
-        network: list[Any] = [kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError"]
         try:
             self._fetch_all()
             self._finished = True
         except _Cancelled:
             log.info("the download of %s was stopped", self._hub_id)
-        except (OSError, ValueError, RuntimeError, DiskFull, EntryNotFoundError, *network) as error:
+        except (OSError, ValueError, RuntimeError, DiskFull, EntryNotFoundError, *_network_errors()) as error:
             self._error = error
 
     def _fetch_all(self) -> None:
@@ -232,6 +245,13 @@ class _Download:
         self._done = min(self._done + size, self._total)
         if self._cancelled.is_set():
             raise _Cancelled
+
+
+def _network_errors() -> list[Any]:
+    """Errors of the hub library's HTTP library, which lets some through: all are of this class."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return [kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError"]
 
 
 class _Cancelled(Exception):

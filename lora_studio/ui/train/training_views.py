@@ -54,7 +54,7 @@ def time_left(job: JobRecord) -> str:
 
 def sentence(job: JobRecord) -> str:
     """The state in words."""
-    if job.status in {JobStatus.FAILED, JobStatus.INTERRUPTED} and job.message:
+    if job.status in {JobStatus.FAILED, JobStatus.INTERRUPTED, JobStatus.PAUSED} and job.message:
         return job.message
     if job.status is JobStatus.RUNNING and job.phase:
         return f"{PHASES[job.phase].title if job.phase in PHASES else job.phase.capitalize()} …"
