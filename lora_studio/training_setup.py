@@ -23,7 +23,7 @@ from lora_studio.events import Emit, ShouldStop, ignore, never_stop
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.base_files.locate import known_base
 from lora_studio.jobs.action_locks import ActionLocks
-from lora_studio.jobs.engine_worker import check_can_train
+from lora_studio.jobs.engine_worker import check_can_train, check_place
 from lora_studio.jobs.training_queue import TrainingQueue
 from lora_studio.lora.names import given_title
 from lora_studio.parsing.slugs import MOST_LETTERS, free_slug, slug_from
@@ -52,7 +52,7 @@ class TrainingSetup:
 
     def start(self, wanted: StartTraining) -> JobRecord:
         """Queue a training of an uploaded dataset. Raises ConfigError, DatasetError, ModelFileError."""
-        check_can_train(self.settings)
+        check_can_train(self.settings, wanted.overrides.get("worker"))
         with self.naming:
             return self.jobs.submit(self.config(wanted))
 
@@ -90,7 +90,9 @@ class TrainingSetup:
                     f"{key} can't be set here.", "It follows from the name you give.", field=key
                 )
             values[key] = value
-        return TrainConfig.from_values(values)
+        config = TrainConfig.from_values(values)
+        check_place(config.run)
+        return config
 
     def trigger_for(self, dataset_id: str, name: str) -> str:
         """The trigger word of a training of this name without one of its own. Raises ConfigError,

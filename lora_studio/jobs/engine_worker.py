@@ -5,8 +5,9 @@ from __future__ import annotations
 from lora_studio.config_groups import RunGroup
 from lora_studio.errors import ConfigError
 from lora_studio.events import Emit, ShouldStop
-from lora_studio.jobs.modal_worker import ModalWorker
+from lora_studio.jobs.modal_worker import ModalWorker, allowed_limits
 from lora_studio.jobs.processes import ProcessWorker
+from lora_studio.jobs.processes.process_worker import check_devices
 from lora_studio.jobs.sd_scripts import SdScriptsWorker
 from lora_studio.jobs.training_queue import Worker
 from lora_studio.runtime import DeviceLease
@@ -20,9 +21,9 @@ TRAIN_ELSEWHERE = (
 )
 
 
-def check_can_train(settings: Settings) -> None:
-    """Raise ConfigError where no training can run."""
-    if settings.zero_gpu:
+def check_can_train(settings: Settings, worker: object = "") -> None:
+    """Raise ConfigError where no training can run, but for one whose `worker` is elsewhere."""
+    if settings.zero_gpu and worker != "modal":
         raise ConfigError(NOT_ON_ZERO_GPU, TRAIN_ELSEWHERE)
 
 
@@ -41,8 +42,17 @@ class EngineWorker:
 
     def run(self, request: RunRequest, emit: Emit, should_stop: ShouldStop) -> None:
         """Run a training by the worker that its settings name. Raises as that worker does."""
-        check_can_train(self._settings)
+        check_can_train(self._settings, request.config.run.worker)
         self._workers[worker_name(request.config.run)].run(request, emit, should_stop)
+
+
+def check_place(settings: RunGroup) -> None:
+    """Refuse a training that has no place to run, before it waits for its turn. Raises ConfigError."""
+    if settings.engine == "sd-scripts":
+        return
+    if settings.worker == "modal":
+        allowed_limits()
+    check_devices(settings.num_processes)
 
 
 def worker_name(settings: RunGroup) -> str:

@@ -46,19 +46,25 @@ class ModalWorker:
 
     def run(self, request: RunRequest, emit: Emit, should_stop: ShouldStop) -> None:
         """Train there until the end, a stop or a pause. Raises StudioError."""
-        limits = CloudSettings.from_environment()
+        limits = allowed_limits()
         CloudWorker(self._cloud(limits), self._settings, limits).run(request, emit, should_stop)
 
     def _cloud(self, limits: CloudSettings) -> Cloud:
         if limits.mode == "local":
             return LocalCloud(self._settings.home / "modal", run_order)
-        if limits.mode == "modal":
-            return ModalCloud(limits.gpu)
+        return ModalCloud(limits.gpu)
+
+
+def allowed_limits() -> CloudSettings:
+    """The owner's limits. Raises ConfigError where trainings at Modal are not allowed."""
+    limits = CloudSettings.from_environment()
+    if not limits.mode:
         raise ConfigError(
             "Nobody has allowed trainings at Modal, which cost money.",
             "Set LORA_STUDIO_MODAL=1 for the studio: docs/deploy.md.",
             field="worker",
         )
+    return limits
 
 
 @contextlib.contextmanager

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from lora_studio.config import TrainConfig
 from lora_studio.errors import DatasetError, StudioError
-from lora_studio.events import CheckpointSaved, Event, Noted, StepDone
+from lora_studio.events import (
+    CheckpointSaved,
+    Event,
+    Finished,
+    Noted,
+    Started,
+    StateSaved,
+    StepDone,
+    Stopped,
+)
 from lora_studio.jobs.processes import ProcessWorker
+from lora_studio.jobs.processes.process_worker import FAR_END
 from lora_studio.lora.file.lora_files import find_file, read_header
+from lora_studio.lora.run_states import newest_step, state_folder
 from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
 from lora_studio.trainer import train
@@ -117,6 +130,44 @@ def test_two_processes_are_one_that_accumulates_to_the_bit(
     assert (
         json.loads((Path(two.output.output_dir) / "training.json").read_text("utf-8"))["result"]["steps"] == 8
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_when_one_process_dies_the_others_end_and_the_training_goes_on_later(
+    make_config: Callable[..., TrainConfig], settings: Settings, tmp_path: Path, rank: str
+) -> None:
+    config = make_config("two", num_processes=2, max_train_steps=300, save_state_every_n_steps=4)
+    worker, events = ProcessWorker(settings, DeviceLease(), grace_seconds=2.0), list[Event]()
+
+    def hear(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, StateSaved) and event.step == 4:
+            for child in psutil.Process().children(recursive=True):
+                if FAR_END in child.cmdline() and child.environ().get("RANK") == rank:
+                    child.kill()
+
+    with pytest.raises(StudioError) as raised:
+        worker.run(RunRequest(config=config, folder=tmp_path / "job"), hear, lambda: False)
+    assert raised.value.message
+    assert not any(isinstance(event, Finished | Stopped) for event in events)
+    assert not [child for child in psutil.Process().children(recursive=True) if child.is_running()]
+
+    states = state_folder(config.output.output_dir)
+    step, stop = newest_step(states), threading.Event()
+    assert step >= 4
+
+    def stop_soon(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, StepDone):
+            stop.set()
+
+    events.clear()
+    request = RunRequest(config=config, folder=tmp_path / "job", resume_from=states)
+    worker.run(request, stop_soon, stop.is_set)
+    assert [event.start_step for event in events if isinstance(event, Started)] == [step]
+    assert isinstance(events[-1], Stopped)
+    assert find_file(Path(config.output.output_dir)).is_file()
 
 
 @pytest.mark.slow

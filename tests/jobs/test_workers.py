@@ -40,7 +40,7 @@ from lora_studio.jobs.cloud.cloud_worker import CloudWorker
 from lora_studio.jobs.cloud.local_cloud import LocalCloud
 from lora_studio.jobs.engine_worker import worker_name
 from lora_studio.jobs.processes import ProcessWorker
-from lora_studio.jobs.processes.process_worker import FAR_END, check_devices
+from lora_studio.jobs.processes.process_worker import FAR_END
 from lora_studio.jobs.thread_worker import ThreadWorker
 from lora_studio.jobs.training_queue import TrainingQueue, Worker
 from lora_studio.lora.file.lora_files import find_file, read_header
@@ -49,7 +49,8 @@ from lora_studio.records import JobStatus
 from lora_studio.runtime import DeviceLease
 from lora_studio.settings import CHECKOUT, Settings
 from lora_studio.store.job_store import JobStore
-from lora_studio.training_request import RunRequest
+from lora_studio.studio import Studio
+from lora_studio.training_request import RunRequest, StartTraining
 from tests.support.tiny import make_pictures, tiny_values
 from tests.support.waiting import PATIENCE, until
 
@@ -320,11 +321,27 @@ def test_a_process_that_does_not_answer_a_stop_is_ended(
     assert fars() == []
 
 
-def test_more_processes_than_devices_are_refused(make_config: ConfigMaker) -> None:
-    with pytest.raises(ConfigError) as raised:
-        check_devices(10_000)
-    assert raised.value.field == "num_processes"
-    check_devices(1)
+def test_a_training_without_a_place_is_refused_before_it_waits(
+    studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    dataset = studio.datasets.create("disc", [*make_pictures(tmp_path / "few").iterdir()])
+
+    def start(**overrides: Any) -> None:
+        wanted = StartTraining(name="Disc", kind="object", dataset_id=dataset.id, overrides=overrides)
+        studio.trainings.start(wanted)
+
+    for overrides in ({"num_processes": 3}, {"worker": "process", "num_processes": 64}, {"worker": "modal"}):
+        with pytest.raises(ConfigError) as raised:
+            start(**overrides)
+        assert raised.value.field == next(reversed(overrides))
+        assert raised.value.hint
+    assert studio.jobs.jobs() == []
+    start(num_processes=2)
+    start(worker="process")
+    monkeypatch.setenv("LORA_STUDIO_MODAL", "local")
+    start(worker="modal")
+    assert len(studio.jobs.jobs()) == 3
 
 
 @pytest.mark.parametrize(

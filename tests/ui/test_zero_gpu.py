@@ -14,7 +14,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from lora_studio.errors import ConfigError, DeviceBusy, ModelFileError
+from lora_studio.errors import ConfigError, DeviceBusy, ModelFileError, StoreError
 from lora_studio.events import Denoised, Event, ImageSaved
 from lora_studio.generator import Generator
 from lora_studio.jobs.engine_worker import NOT_ON_ZERO_GPU, EngineWorker
@@ -23,10 +23,11 @@ from lora_studio.jobs.thread_worker import ThreadWorker
 from lora_studio.request import GenerateRequest
 from lora_studio.settings import Settings
 from lora_studio.studio import Studio
-from lora_studio.training_request import StartTraining
+from lora_studio.training_request import RunRequest, StartTraining
 from lora_studio.ui.blocks import build
 from lora_studio.ui.serving import zero_gpu
 from lora_studio.ui.serving.zero_gpu import LONGEST_SECONDS, ZeroGpuGenerator, seconds_of
+from tests.support.configs import config
 from tests.support.serving import CHECKOUT
 from tests.support.waiting import PATIENCE
 
@@ -139,7 +140,10 @@ def test_nothing_trains_there_and_the_tab_says_where(studio: Studio, settings: S
     assert "t4-small" in refused.value.hint
     worker = EngineWorker(ThreadWorker(studio.lease), there, studio.lease)
     with pytest.raises(ConfigError):
-        worker.run(None, lambda event: None, lambda: False)  # type: ignore[arg-type]
+        worker.run(RunRequest(config=config()), lambda event: None, lambda: False)
+    elsewhere = replace(start, overrides={"worker": "modal"})
+    with pytest.raises(StoreError):  # there is no such set of pictures
+        trainings.start(elsewhere)
     for where, shown in ((settings, False), (there, True)):
         blocks = build(replace(studio, settings=where))
         values = json.dumps([block.get_config() for block in blocks.blocks.values()], default=str)
