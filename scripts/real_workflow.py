@@ -6,6 +6,8 @@ which are deleted again unless --keep is given; its line in the list of
 trainings stays. LORA_STUDIO_USER and LORA_STUDIO_PASSWORD are used where the
 page asks for them; with SUPABASE_URL and SUPABASE_KEY the status is looked up there too.
 
+With --options '{"sample_every_n_steps": 0}' the training has other options than what its kind brings.
+
 Each line says PASS or FAIL. Exit code 0: all passed, 1: something failed, 2: it could not begin.
 """
 
@@ -84,6 +86,7 @@ class Run:
     home: Path | None
     environment: dict[str, str]
     steps: int
+    options: dict[str, Any]
     keep: bool
     failed: int = 0
     dataset: str = ""
@@ -153,7 +156,7 @@ class Run:
                 name="Workflow test",
                 kind="object",
                 trigger="zwx",
-                options={"max_train_steps": self.steps},
+                options={**self.options, "max_train_steps": self.steps},
             )
             findings.append(f"job {self.job['job_id']}")
         if not self.job:
@@ -300,6 +303,7 @@ def main() -> int:
     )
     parser.add_argument("--url", help="a studio that runs already; without it one is started")
     parser.add_argument("--steps", type=int, default=60, help="length of the training (default: 60)")
+    parser.add_argument("--options", type=json.loads, default={}, help="more of its options, a JSON object")
     parser.add_argument("--keep", action="store_true", help="delete nothing at the end")
     options = parser.parse_args()
     try:
@@ -309,6 +313,7 @@ def main() -> int:
                 home=home,
                 environment=environment,
                 steps=options.steps,
+                options=options.options,
                 keep=options.keep,
             )
             failed = run.go()

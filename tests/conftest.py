@@ -46,6 +46,13 @@ SKIPPED = {
 }
 
 
+LONGEST = (
+    *("test_any_lora", "browser", "test_hostile_text", "integration", "test_workflow", "scripts"),
+    *("test_mutated_uploads", "training", "cli", "generation", "supabase", "invariant", "jobs"),
+)
+"""Rooms and files whose single tests take longest, in either tier."""
+
+
 @dataclass(frozen=True)
 class StudioFolders:
     home: Path
@@ -126,6 +133,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.hookimpl(trylast=True)  # what -m leaves out is gone by then
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: place_in_run(item.path))
     if find_chromium() is None:
         skip_marked(items, "browser", HOW_TO_GET_IT)
     if any(item.get_closest_marker("gpu") for item in items):
@@ -133,6 +141,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
         if not torch.cuda.is_available():
             skip_marked(items, "gpu", "no CUDA device")
+
+
+def place_in_run(path: Path) -> int:
+    """Where a file's tests stand: the rooms whose single tests take longest come first. A worker takes a file
+    at a time, and whoever is given a long one last leaves the others idle."""
+    places = [LONGEST.index(name) for name in (path.stem, path.parent.name) if name in LONGEST]
+    return min(places, default=len(LONGEST))
 
 
 def skip_marked(items: list[pytest.Item], marker: str, reason: str) -> None:

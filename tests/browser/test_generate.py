@@ -30,6 +30,7 @@ def open_fold(page: Page, name: str) -> None:
     page.locator(f"#generate-{name} > button").click()
 
 
+@pytest.mark.slow  # the tour reloads and opens a second window in each change's run
 def test_a_generation_is_there_after_a_reload_and_in_a_second_window(page: Page, open_page: OpenPage) -> None:
     write(page, "generate-prompt", "a dog")
     expect(page.locator("#generate-tokens")).to_have_text("2 of 75 tokens")
@@ -119,6 +120,7 @@ def test_a_grid_is_drawn_on_one_sheet(page: Page) -> None:
     expect(page.get_by_test_id("toast-body")).to_contain_text("500 values")
 
 
+@pytest.mark.slow
 def test_a_style_fills_in_both_prompts_and_goes_again(page: Page) -> None:
     write(page, "generate-prompt", "a dog")
     open_fold(page, "more")
@@ -167,6 +169,7 @@ def test_a_picture_that_is_dropped_brings_its_settings_back(page: Page, tmp_path
     expect(page.get_by_test_id("toast-body")).to_contain_text("has no settings in it")
 
 
+@pytest.mark.slow
 def test_on_a_phone_the_pictures_come_right_below_the_button(page: Page) -> None:
     page.set_viewport_size(PHONE)
     write(page, "generate-prompt", "a cat on a phone")

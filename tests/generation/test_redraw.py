@@ -18,6 +18,7 @@ from lora_studio.families.schedulers import build_scheduler
 from lora_studio.generator import Generator
 from lora_studio.images.input_store import keep
 from lora_studio.request import GeneratedImage, GenerateRequest
+from lora_studio.samplers import SPACINGS
 from lora_studio.settings import Settings
 from tests.support.drawing import TINY
 from tests.support.tiny import SHAPES, make_tiny, make_tiny_sdxl
@@ -92,6 +93,11 @@ IMG2IMG = {
     "sdxl": "StableDiffusionXLImg2ImgPipeline",
     "moved": "StableDiffusionXLImg2ImgPipeline",
 }
+METHODS_FIRST = [
+    pytest.param(name, marks=pytest.mark.slow) if name.endswith(tuple(SPACINGS)) else name
+    for name in SAMPLERS
+]
+"""Every method in the first tier; with another spacing of its steps in the second."""
 TEXT_TO_IMAGE = {shape: kind.replace("Img2Img", "") for shape, kind in IMG2IMG.items()}
 
 
@@ -215,7 +221,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Generator, Settings]
     return Generator(settings), settings
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", METHODS_FIRST)
 def test_every_sampler_redraws_and_draws_larger(
     kept: tuple[Generator, Settings], bases: dict[str, Path], sampler: str
 ) -> None:

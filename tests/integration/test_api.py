@@ -81,12 +81,11 @@ def dataset_id(client: Client) -> str:
 
 def wait_for_end(client: Client, job_id: str) -> dict[str, Any]:
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        status = dict(client.predict(job_id, api_name="/training_status"))
-        if status["status"] not in {"queued", "running", "stopping"}:
-            return status
+    active = {"queued", "running", "stopping"}
+    while (status := dict(client.predict(job_id, api_name="/training_status")))["status"] in active:
+        assert time.monotonic() < deadline, f"still {status}"
         time.sleep(0.3)
-    raise AssertionError(f"still {status}")
+    return status
 
 
 @pytest.fixture(scope="module")

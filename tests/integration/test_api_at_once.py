@@ -14,6 +14,7 @@ from tests.support.api_caller import Caller, Refused, write_lora, write_picture
 from tests.support.waiting import PATIENCE, until
 
 CLIENTS = 8
+FEW_OR_ALL = pytest.mark.parametrize("clients", [4, pytest.param(CLIENTS, marks=pytest.mark.slow)])
 STEPS = {"num_inference_steps": 2}
 SLOW = {"num_inference_steps": 120}
 
@@ -59,30 +60,34 @@ def newest(studio: Caller) -> dict[str, Any]:
     return dict(studio.run("list_generations")[0])
 
 
-def test_eight_clients_get_their_own_pictures(studio: Caller, tmp_path: Path) -> None:
+@FEW_OR_ALL
+def test_clients_get_their_own_pictures(studio: Caller, tmp_path: Path, clients: int) -> None:
     """Bit-equal to the one that each of them gets alone, with a LoRA for every other."""
-    slug = import_layer(studio, tmp_path, "every-other")
+    slug = import_layer(studio, tmp_path, f"every-other-{clients}", clients / 100)
 
     def ask(number: int) -> tuple[int, str, str]:
         return draw(studio, 100 + number, [{"slug": slug}] * (number % 2), session=f"client{number}")
 
-    together = at_once(ask)
-    assert [seed for seed, _, _ in together] == list(range(100, 100 + CLIENTS))
-    assert len({image for _, image, _ in together}) == CLIENTS
-    assert [f"<lora:{slug}:1>" in infotext for _, _, infotext in together] == [False, True] * (CLIENTS // 2)
-    assert [ask(number) for number in range(CLIENTS)] == together
+    together = at_once(ask, clients)
+    assert [seed for seed, _, _ in together] == list(range(100, 100 + clients))
+    assert len({image for _, image, _ in together}) == clients
+    assert [f"<lora:{slug}:1>" in infotext for _, _, infotext in together] == [False, True] * (clients // 2)
+    assert [ask(number) for number in range(clients)] == together
 
 
-def test_trainings_of_one_name_get_folders_of_their_own(studio: Caller, dataset: str) -> None:
-    jobs = at_once(lambda _: begin(studio, dataset, "Twin", 2))
+@FEW_OR_ALL
+def test_trainings_of_one_name_get_folders_of_their_own(studio: Caller, dataset: str, clients: int) -> None:
+    name = f"twin{clients}"
+    jobs = at_once(lambda _: begin(studio, dataset, name, 2), clients)
     for job in jobs:
         wait_for(studio, job["job_id"], "finished")
     listed = {job["job_id"]: job for job in studio.run("list_trainings", 500)}
     slugs = sorted(listed[job["job_id"]]["lora_slug"] for job in jobs)
-    assert slugs == sorted(["twin", *(f"twin-{number}" for number in range(2, CLIENTS + 1))])
-    assert {row["slug"] for row in studio.run("list_loras", "twin")} == set(slugs)
+    assert slugs == sorted([name, *(f"{name}-{number}" for number in range(2, clients + 1))])
+    assert {row["slug"] for row in studio.run("list_loras", name)} == set(slugs)
 
 
+@pytest.mark.slow
 def test_status_is_told_while_pictures_are_drawn(studio: Caller, dataset: str) -> None:
     """Progress never goes back, pictures are drawn between steps, and the training ends whole."""
     alone = draw(studio, 5)

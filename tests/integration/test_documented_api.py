@@ -72,7 +72,7 @@ def test_the_script_of_the_page_runs(address: str, tmp_path: Path) -> None:
     assert WRITTEN_ADDRESS in script
     assert '"max_train_steps": 200' in script
     script = script.replace(WRITTEN_ADDRESS, address).replace(
-        '"max_train_steps": 200', '"max_train_steps": 2'
+        '"max_train_steps": 200', '"max_train_steps": 2, "sample_every_n_steps": 0'
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     run = subprocess.run(

@@ -30,7 +30,7 @@ def workflow(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_whole_job_passes_over_http() -> None:
-    run = workflow("--steps", "20")
+    run = workflow("--steps", "20", "--options", '{"sample_every_n_steps": 10}')
     lines = run.stdout.splitlines()
     assert run.returncode == 0, run.stdout + run.stderr
     assert lines[-1] == "All passed."

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from tests.support.serving import CHECKOUT
 from tests.support.supabase.databases import Postgres
 from tests.support.supabase.mirroring import Home, open_home
 from tests.support.supabase.server import Server
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, until
 
 Ask = Callable[..., tuple[int, str, str]]
 
@@ -124,14 +125,22 @@ def test_watching_ends_with_the_training(
     ask: Ask, elsewhere: Home, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It goes on through an outage of the project."""
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        time.sleep(seconds)
+
+    monkeypatch.setattr("lora_studio.cli.status.time", SimpleNamespace(sleep=pause, time=time.time))
     monkeypatch.setattr("lora_studio.cli.status.WATCH_SECONDS_THERE", 0.05)
     job = elsewhere.begin("ant", done=1)
     assert elsewhere.mirror.flush(PATIENCE)
 
     def go_on() -> None:
-        time.sleep(0.3)
+        until(lambda: pauses)
         server.stop()
-        time.sleep(0.3)
+        looks = len(pauses)
+        until(lambda: len(pauses) > looks + 1)  # the first may have been answered still
         server.start()
         elsewhere.store.append(job.id, Finished(path="", steps=10, seconds=1.0))
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from tests.support.supabase.server import Server
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+ONE_PREVIEW = '{"sample_every_n_steps": 10, "save_every_n_steps": 10}'
 
 
 def test_the_status_is_the_same_everywhere(server: Server) -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "scripts.real_workflow", "--steps", "10"],
+        [sys.executable, "-m", "scripts.real_workflow", "--steps", "10", "--options", ONE_PREVIEW],
         cwd=CHECKOUT,
         env={**os.environ, "SUPABASE_URL": server.url, "SUPABASE_KEY": server.service_key},
         capture_output=True,
