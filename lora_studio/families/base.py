@@ -7,20 +7,19 @@ pooled text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from lora_studio.families.ddpm import DDPM
 from lora_studio.families.text_output import TextOutput as TextOutput
 from lora_studio.families.vae import Codec
 
 if TYPE_CHECKING:
     from lora_studio.config import TrainConfig
     from lora_studio.families.base_files.found_base import FoundBase
-    from lora_studio.families.clip_encoder import ClipEncoder
+    from lora_studio.families.clip_encoder import CaptionWindows, PromptWindows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,18 +32,69 @@ class Target:
     name: str
 
 
+class Process(Protocol):
+    """The way noise goes in a base model. Times are its own: [b], or one number."""
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Of the base's own scheduler."""
+
+    @property
+    def predicts_velocity(self) -> bool:
+        """Whether the denoiser answers with velocities rather than noise."""
+
+    @property
+    def times(self) -> int:
+        """The count of times; the last is nearly pure noise."""
+
+    def to(self, device: str) -> None: ...
+
+    def add_noise(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """The latents that the denoiser sees, [b, c, h, w]."""
+
+    def target(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """The answer that the denoiser should give, [b, c, h, w]."""
+
+    def sigmas(self, timesteps: torch.Tensor) -> torch.Tensor:
+        """Noise by signal, [b]."""
+
+    def weight_snr(self, timesteps: torch.Tensor) -> torch.Tensor:
+        """The signal-to-noise ratio that losses are weighed by, [b]."""
+
+    def set_zero_terminal(self, wanted: bool) -> None:
+        """Let the noise end in nothing but noise if wanted."""
+
+
+class PromptEncoder(Protocol):
+    """What is between texts and the denoiser. Only the two `encode_*` bring freed encoders back."""
+
+    def encode_captions(self, captions: Sequence[str], how: CaptionWindows) -> TextOutput:
+        """One batch, with gradients where they are on."""
+
+    def encode_prompts(self, prompt: str, negative: str, how: PromptWindows) -> tuple[TextOutput, TextOutput]:
+        """A prompt and a negative prompt, of one length."""
+
+    def caption_layer(self, clip_skip: int | None) -> int:
+        """The `clip_skip` that captions are encoded with where this one is asked for."""
+
+    def count_caption(self, caption: str, *, weighted: bool) -> int:
+        """The count of a caption's tokens, whatever is read of them."""
+
+
 class BaseModel(Protocol):
     """A loaded base model as training and generation see it. `process` is how its noise goes, `codec` what is
     between pixels and latents, `prompts` what is between texts and the denoiser."""
 
     found: FoundBase
-    process: DDPM
+
+    @property
+    def process(self) -> Process: ...
 
     @property
     def codec(self) -> Codec: ...
 
     @property
-    def prompts(self) -> ClipEncoder: ...
+    def prompts(self) -> PromptEncoder: ...
 
     @property
     def denoiser(self) -> Any:

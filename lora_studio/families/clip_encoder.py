@@ -46,10 +46,11 @@ class PromptWindows:
 
 
 class ClipEncoder:
-    """Encodes texts for one base model."""
+    """Encodes texts for one base model, whose `tokenizers` stay in memory when its encoders don't."""
 
-    def __init__(self, encoders: Encoders) -> None:
+    def __init__(self, encoders: Encoders, tokenizers: Sequence[Any]) -> None:
         self._encoders = encoders
+        self._tokenizers = tokenizers
 
     def encode_captions(self, captions: Sequence[str], how: CaptionWindows) -> TextOutput:
         """One batch, [b, 75 m + 2, d], with gradients where they are on."""
@@ -66,7 +67,7 @@ class ClipEncoder:
     def caption_layer(self, clip_skip: int | None) -> int:
         """The `clip_skip` that captions are encoded with where this one is asked for: with two encoders it
         has no effect."""
-        return 1 if len(self._encoders()) > 1 else clip_skip or 1
+        return 1 if len(self._tokenizers) > 1 else clip_skip or 1
 
     @torch.no_grad()
     def encode_prompts(self, prompt: str, negative: str, how: PromptWindows) -> tuple[TextOutput, TextOutput]:
@@ -91,8 +92,7 @@ class ClipEncoder:
 
     def count_caption(self, caption: str, *, weighted: bool) -> int:
         """The count of a caption's tokens, whatever is read of them."""
-        _, tokenizer, _ = self._encoders()[0]
-        return count_tokens(tokenizer, caption, weighted=weighted)
+        return count_tokens(self._tokenizers[0], caption, weighted=weighted)
 
 
 def _encode(

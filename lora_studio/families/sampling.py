@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lora_studio.errors import ConfigError
-from lora_studio.families.ddpm import DDPM, clean
+from lora_studio.families.ddpm import clean
 from lora_studio.families.schedulers import build_scheduler
 from lora_studio.families.text_output import TextOutput
 
 if TYPE_CHECKING:
-    from lora_studio.families.base import BaseModel
+    from lora_studio.families.base import BaseModel, Process
 
 LEAST_ALPHA = 1e-4
 """The least signal that a guess at pure noise is divided by, so that nothing is divided by zero."""
@@ -53,7 +53,7 @@ class Sampler:
 
     @classmethod
     def of(
-        cls, process: DDPM, name: str, steps: int, *, skip: int | None = None, device: str = "cpu"
+        cls, process: Process, name: str, steps: int, *, skip: int | None = None, device: str = "cpu"
     ) -> Sampler:
         """A sampler of the catalog over a base's own schedule, whatever a training does to that. Raises
         ConfigError for an unknown name, too."""

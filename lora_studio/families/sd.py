@@ -55,7 +55,8 @@ class StableDiffusionModel:
 
     @property
     def prompts(self) -> ClipEncoder:
-        return ClipEncoder(self._encoders)
+        tokenizers = (self.tokenizer, self.tokenizer_2)
+        return ClipEncoder(self._encoders, [one for one in tokenizers if one is not None])
 
     @property
     def denoiser(self) -> Any:

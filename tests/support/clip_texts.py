@@ -17,7 +17,7 @@ def encode(pipe: Any, prompt: str, negative: str, **how: Any) -> dict[str, torch
     tokenizers = [getattr(pipe, name.replace("text_encoder", "tokenizer")) for name in names]
     models = [getattr(pipe, name) for name in names]
     encoders = list(zip(names, tokenizers, models, strict=True))
-    texts = ClipEncoder(lambda: encoders).encode_prompts(prompt, negative, PromptWindows(**how))
+    texts = ClipEncoder(lambda: encoders, tokenizers).encode_prompts(prompt, negative, PromptWindows(**how))
     return prompt_arguments(*texts)
 
 

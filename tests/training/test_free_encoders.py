@@ -48,6 +48,15 @@ def test_something_new_to_encode_brings_them_back(make_config) -> None:
     assert engine.base.text_encoder is not None
 
 
+def test_counting_tokens_leaves_them_where_they_are(make_config) -> None:
+    engine, data, previews = prepared(make_config(**UNET_ONLY))
+    wanted = engine.base.prompts.count_caption("a (disc:1.2)", weighted=True)
+    free_encoders(engine, data, previews)
+    assert engine.base.prompts.count_caption("a (disc:1.2)", weighted=True) == wanted
+    assert engine.base.prompts.caption_layer(2) == 2
+    assert engine.base.text_encoder is None
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"network_train_unet_only": False}, {"cache_text_encoder_outputs": False}, {"shuffle_caption": True}],

@@ -11,7 +11,7 @@ import torch
 
 from lora_studio.config_groups import NoiseGroup
 from lora_studio.errors import ConfigError
-from lora_studio.families.ddpm import DDPM
+from lora_studio.families.base import Process
 
 HIGHEST_SNR = 1000.0
 """The ratio where the weights that divide by the signal-to-noise ratio stop to grow, as in Kohya's
@@ -34,7 +34,7 @@ def elementwise_loss(
     return border * beyond if loss_type == "huber" else beyond
 
 
-def huber_thresholds(noise: NoiseGroup, process: DDPM, timesteps: torch.Tensor) -> torch.Tensor:
+def huber_thresholds(noise: NoiseGroup, process: Process, timesteps: torch.Tensor) -> torch.Tensor:
     """The border for each sample, [b] (Khrapov 2024, scheduled pseudo-Huber loss)."""
     c, scale = noise.huber_c, noise.huber_scale
     if noise.huber_schedule == "constant":
@@ -81,7 +81,7 @@ def loss_weights(noise: NoiseGroup, snr: torch.Tensor, *, predicts_velocity: boo
     return weights
 
 
-def prepare_objective(process: DDPM, noise: NoiseGroup) -> None:
+def prepare_objective(process: Process, noise: NoiseGroup) -> None:
     """Check the settings against what the base predicts, and let its noise end in nothing but noise if
     wanted; previews are made with the base's own schedule. Raises ConfigError."""
     try:
@@ -91,7 +91,7 @@ def prepare_objective(process: DDPM, noise: NoiseGroup) -> None:
     process.set_zero_terminal(noise.zero_terminal_snr)
 
 
-def weights_at(process: DDPM, timesteps: torch.Tensor, noise: NoiseGroup) -> torch.Tensor:
+def weights_at(process: Process, timesteps: torch.Tensor, noise: NoiseGroup) -> torch.Tensor:
     """The weight of each sample's loss on this base, [b]."""
     snr = process.weight_snr(timesteps)
     return loss_weights(noise, snr, predicts_velocity=process.predicts_velocity)
