@@ -37,7 +37,7 @@ class Process(Protocol):
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """Of the base's own scheduler."""
+        """The configuration of the base's own scheduler."""
 
     @property
     def predicts_velocity(self) -> bool:
@@ -66,7 +66,7 @@ class Process(Protocol):
 
 
 class PromptEncoder(Protocol):
-    """What is between texts and the denoiser. Only the two `encode_*` bring freed encoders back."""
+    """The way from texts to the denoiser. Only the two `encode_*` bring freed encoders back."""
 
     def encode_captions(self, captions: Sequence[str], how: CaptionWindows) -> TextOutput:
         """One batch, with gradients where they are on."""
