@@ -200,7 +200,7 @@ class Run:
             "--source",
             source,
         ]
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + 120
         while True:  # what goes to Supabase is on its way for a moment
             run = subprocess.run(
                 command, cwd=CHECKOUT, env=self.environment, capture_output=True, text=True, check=False

@@ -89,7 +89,7 @@ def kept(app: App) -> dict[str, Any]:
     """What a stranger could have left: files and rows, not answers."""
     folders = ("uploads", "datasets", "jobs", "images", "inputs", "trash")
     files = {name: sorted(map(str, (app.home / name).rglob("*"))) for name in folders}
-    with httpx.Client(base_url=app.address, timeout=60, trust_env=False) as http:
+    with httpx.Client(base_url=app.address, timeout=PATIENCE / 1000, trust_env=False) as http:
         http.post("login", data={"username": USER, "password": PASSWORD})
         rows = {
             name: http.post(f"gradio_api/run/{name}", json={"data": []}).json()["data"]

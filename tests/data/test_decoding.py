@@ -16,6 +16,7 @@ from lora_studio.data.pixels import decoding, sanitize
 from lora_studio.data.pixels.decoding import MOST_PIXELS, decode, opened, turn
 from lora_studio.data.pixels.picture_pixels import open_picture, upright_size
 from lora_studio.errors import DatasetError
+from tests.support.waiting import PATIENCE
 
 LARGE = (3000, 2000)
 
@@ -77,7 +78,7 @@ def test_large_pictures_have_one_turn_and_small_ones_none() -> None:
     def hold() -> None:
         with turn(LARGE):
             held.set()
-            go_on.wait(60)
+            go_on.wait(PATIENCE)
             entered.append("first")
 
     def enter(name: str, size: tuple[int, int]) -> None:
@@ -86,14 +87,14 @@ def test_large_pictures_have_one_turn_and_small_ones_none() -> None:
 
     first = threading.Thread(target=hold)
     first.start()
-    assert held.wait(60)
+    assert held.wait(PATIENCE)
     second = threading.Thread(target=enter, args=("large", LARGE))
     second.start()
     enter("small", (2000, 2000))
     assert entered == ["small"]
     go_on.set()
-    first.join(60)
-    second.join(60)
+    first.join(PATIENCE)
+    second.join(PATIENCE)
     assert entered == ["small", "first", "large"]
 
 

@@ -17,6 +17,7 @@ from lora_studio.grids.grid_request import PARAMETERS
 from tests.integration.endpoint_table import ENDPOINTS, World, right_values
 from tests.support.api_caller import Caller, write_lora, write_picture
 from tests.support.serving import CHECKOUT, running_app
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +50,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory, outside: Path) -> Iterator[
     given = {"LORA_STUDIO_PASSWORD": PASSWORD, "HOME": str(outside), "USERPROFILE": str(outside)}
     with (
         running_app(tmp_path_factory.mktemp("app"), **given) as app,
-        httpx.Client(base_url=app.address, timeout=120, trust_env=False) as http,
+        httpx.Client(base_url=app.address, timeout=PATIENCE, trust_env=False) as http,
     ):
         http.post("login", data={"username": "studio", "password": PASSWORD}).raise_for_status()
         yield Caller(app=app, http=http)

@@ -21,6 +21,7 @@ from gradio_client import Client, handle_file
 
 from tests.support.api_caller import Caller, write_picture
 from tests.support.serving import CHECKOUT, App, running_app
+from tests.support.waiting import PATIENCE
 
 FOX = CHECKOUT / "examples" / "ink" / "fox.png"
 USER, PASSWORD = "studio", "correct horse"
@@ -39,7 +40,7 @@ def port_of(app: App) -> int:
 
 @contextmanager
 def log_in(app: App) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=app.address, timeout=60, trust_env=False) as visitor:
+    with httpx.Client(base_url=app.address, timeout=PATIENCE, trust_env=False) as visitor:
         assert visitor.post("login", data={"username": USER, "password": PASSWORD}).status_code == 200
         yield visitor
 
@@ -63,7 +64,7 @@ def test_the_client_uploads_and_calls(app: App, locked: App) -> None:
 def test_without_a_session_a_body_is_not_even_received(locked: App) -> None:
     """The server answers after the head; it would need all of the 100 MB to parse them."""
     for path in (f"/{LIST}", "/gradio_api/run/predict", "/gradio_api/upload", "/gradio_api/queue/join"):
-        with socket.create_connection(("127.0.0.1", port_of(locked)), timeout=60) as line:
+        with socket.create_connection(("127.0.0.1", port_of(locked)), timeout=PATIENCE) as line:
             head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             line.sendall(f"{head}Content-Length: 100000000\r\n\r\n{{".encode())
             with closing(http.client.HTTPResponse(line)) as answer:
@@ -90,7 +91,7 @@ def test_a_chunked_body_is_cut_off(studio: Caller) -> None:
 
 
 def test_nothing_is_shown_in_front_of_the_login(locked: App) -> None:
-    with httpx.Client(base_url=locked.address, timeout=60, trust_env=False) as visitor:
+    with httpx.Client(base_url=locked.address, timeout=PATIENCE, trust_env=False) as visitor:
         page = visitor.get("")
         assert page.status_code == 200
         assert "upload_dataset" not in page.text
@@ -106,7 +107,7 @@ def test_nothing_is_shown_in_front_of_the_login(locked: App) -> None:
 
 def test_a_share_link_and_a_tunnel_come_in_with_their_own_names(locked: App) -> None:
     for host in ("abc123.gradio.live", "studio.lan:8443", "x.trycloudflare.com"):
-        with httpx.Client(base_url=locked.address, timeout=60, trust_env=False) as visitor:
+        with httpx.Client(base_url=locked.address, timeout=PATIENCE, trust_env=False) as visitor:
             visitor.headers.update({"host": host, "origin": f"https://{host}", "x-forwarded-proto": "https"})
             given = visitor.post("login", data={"username": USER, "password": PASSWORD})
             assert given.status_code == 200
@@ -120,7 +121,7 @@ def test_on_a_space_the_hub_may_frame_it(tmp_path: Path) -> None:
     space = {"SYSTEM": "spaces", "SPACE_ID": "a/b", "SPACE_HOST": "a-b.hf.space"}
     with running_app(tmp_path, LORA_STUDIO_PASSWORD=PASSWORD, **space) as app:
         address = app.address.replace("0.0.0.0", "127.0.0.1").replace("localhost", "127.0.0.1")
-        with httpx.Client(base_url=address, timeout=60, trust_env=False) as visitor:
+        with httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False) as visitor:
             framed = {
                 "sec-fetch-site": "cross-site",
                 "sec-fetch-mode": "navigate",
@@ -190,7 +191,7 @@ def test_a_malformed_request_is_a_line_of_the_log_and_no_traceback(studio: Calle
 def test_leaving_in_the_middle_of_an_upload_is_no_traceback_and_leaves_no_file(studio: Caller) -> None:
     said = len(studio.app.said)
     for length in (10_000, 3_000_000):
-        with socket.create_connection(("127.0.0.1", port_of(studio.app)), timeout=60) as line:
+        with socket.create_connection(("127.0.0.1", port_of(studio.app)), timeout=PATIENCE) as line:
             head = (
                 "POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000\r\n"
                 "Content-Type: multipart/form-data; boundary=B\r\n\r\n"
@@ -198,7 +199,7 @@ def test_leaving_in_the_middle_of_an_upload_is_no_traceback_and_leaves_no_file(s
             )
             line.sendall(head.encode() + b"x" * length)
             time.sleep(0.2)  # so that some of it has been read
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while left := [path for path in (studio.app.home / "uploads").iterdir() if path.is_file()]:
         assert time.monotonic() < deadline, left
         time.sleep(0.1)

@@ -9,6 +9,7 @@ import pytest
 
 from lora_studio.errors import DeviceBusy
 from lora_studio.jobs.action_locks import KINDS, ActionLocks
+from tests.support.waiting import PATIENCE
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -24,7 +25,7 @@ def test_of_fifty_at_once_one_is_at_it_and_few_wait(name: str) -> None:
                 with lock:
                     inside += 1
                     most = max(most, inside)
-                go.wait(60)
+                go.wait(PATIENCE)
                 with lock:
                     inside -= 1
                 return "done"
@@ -35,7 +36,7 @@ def test_of_fifty_at_once_one_is_at_it_and_few_wait(name: str) -> None:
     with ThreadPoolExecutor(50) as pool:
         said = [pool.submit(work, number) for number in range(50)]
         for _ in range(50 - 1 - KINDS[name].waiting):
-            assert asked.acquire(timeout=60)
+            assert asked.acquire(timeout=PATIENCE)
         go.set()
         answers = [one.result() for one in said]
     assert answers.count("done") == 1 + KINDS[name].waiting

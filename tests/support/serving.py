@@ -18,7 +18,6 @@ from pathlib import Path
 from tests.support.waiting import PATIENCE
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-START_SECONDS, END_SECONDS = 120.0, 60.0
 
 
 @dataclass
@@ -35,7 +34,7 @@ class App:
         """SIGTERM, or what there is of it on Windows; the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(END_SECONDS)
+        return self.process.wait(PATIENCE)
 
 
 @contextmanager
@@ -54,7 +53,7 @@ def running(process: subprocess.Popen[str], folder: Path) -> Iterator[App]:
     reader.start()
     try:
         while not app.address:
-            line = lines.get(timeout=START_SECONDS)
+            line = lines.get(timeout=PATIENCE)
             assert line is not None, "app.py ended: " + "".join(app.said)
             if found := re.search(r"open at (http://\S+)", line):
                 app.address = found[1].rstrip("/") + "/"
