@@ -33,6 +33,7 @@ COMMANDS = {
     "list": "list the LoRAs in the library",
     "add": "take LoRA files into the library, from here or from the web",
     "access": "say who may open the page, as whom, and put people out",
+    "audit": "show who did what on the page and over the API",
     "tour": "do the whole job on an example set and show what came out",
     "deploy": "put this studio on Hugging Face Spaces",
     "doctor": "check this installation and say what to do about each problem",

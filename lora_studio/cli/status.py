@@ -15,7 +15,7 @@ from lora_studio.cli.console.terminal import has_reader
 from lora_studio.formatting import duration
 
 if TYPE_CHECKING:
-    from lora_studio.cli.status_source import StatusSource
+    from lora_studio.cli.console.status_source import StatusSource
     from lora_studio.records import JobRecord
 
 WATCH_SECONDS, WATCH_SECONDS_THERE = 1.0, 3.0
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from lora_studio.cli.status_source import OutOfReach, open_source
+    from lora_studio.cli.console.status_source import OutOfReach, open_source
 
     source: StatusSource | None = None
     try:
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _with_job(source: StatusSource, arguments: argparse.Namespace) -> StatusSource:
     """The source, or the mirror when only that has the wanted job."""
-    from lora_studio.cli.status_source import There, find_job
+    from lora_studio.cli.console.status_source import There, find_job
     from lora_studio.errors import StoreError
     from lora_studio.settings import Settings
 
@@ -86,7 +86,7 @@ def _with_job(source: StatusSource, arguments: argparse.Namespace) -> StatusSour
 
 
 def _look(source: StatusSource, name: str | None) -> list[JobRecord]:
-    from lora_studio.cli.status_source import find_job
+    from lora_studio.cli.console.status_source import find_job
 
     records = source.jobs()
     return [find_job(records, name)] if name else records
@@ -176,7 +176,7 @@ def _as_json(source: StatusSource, records: list[JobRecord], *, single: bool, co
 
 def _watch(source: StatusSource, arguments: argparse.Namespace) -> list[JobRecord]:
     """The jobs at the last look, when nothing runs any more. An outage is reported and waited out."""
-    from lora_studio.cli.status_source import OutOfReach
+    from lora_studio.cli.console.status_source import OutOfReach
 
     redraw, shown = sys.stdout.isatty() and not arguments.json, ""
     seconds = WATCH_SECONDS if source.name == "local" else WATCH_SECONDS_THERE

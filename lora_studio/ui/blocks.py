@@ -10,6 +10,7 @@ from lora_studio.access.visitor import NOBODY, STUDIO, acting
 from lora_studio.errors import StoreError
 from lora_studio.estimate import TrainingEstimate
 from lora_studio.events import ShouldStop
+from lora_studio.store.people.audit_log import AuditLog
 from lora_studio.store.people.visitors import Visitors
 from lora_studio.studio import Studio
 from lora_studio.ui import drafts as draft
@@ -51,6 +52,7 @@ def build(studio: Studio, visitors: Visitors | None = None) -> Page:
 def _built(studio: Studio, visitors: Visitors) -> Page:
     with Page(title="LoRA Studio", analytics_enabled=False, delete_cache=UPLOADS_KEPT) as page:
         page.visitors = visitors
+        page.audit = AuditLog(studio.settings.home)
         panel(fill("masthead"), elem_id="masthead")
         mirrored = supabase_badge.render_badge(studio)
         strip = _render_strip()

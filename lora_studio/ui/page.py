@@ -18,9 +18,11 @@ from gradio_client.utils import (  # type: ignore[import-untyped]
 )
 
 from lora_studio.access.visitor import acting
+from lora_studio.ui.client_input.audited_calls import deed_of, entry_of
 from lora_studio.ui.client_input.fault_log import one_line
 
 if TYPE_CHECKING:
+    from lora_studio.store.people.audit_log import AuditLog
     from lora_studio.store.people.visitors import Visitors
     from lora_studio.ui.refresh import PageRefresh
 
@@ -39,6 +41,7 @@ class Page(gr.Blocks):
 
     refresh: PageRefresh
     visitors: Visitors
+    audit: AuditLog
 
     async def process_api(self, block_fn: BlockFunction | int, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Make a call, the endpoints' by whichever route and the page's own events alike, on behalf of
@@ -46,7 +49,18 @@ class Page(gr.Blocks):
         request = kwargs.get("request")
         one = request[0] if isinstance(request, list) and request else request
         with acting(self.visitors.of(getattr(one, "username", None))):
-            return await self._answer(block_fn, *args, **kwargs)
+            deed = deed_of(str(getattr(block_fn, "name", "")))
+            if not deed:
+                return await self._answer(block_fn, *args, **kwargs)
+            failure: BaseException | None = None
+            try:
+                return await self._answer(block_fn, *args, **kwargs)
+            except BaseException as error:
+                failure = error
+                raise
+            finally:
+                inputs = args[0] if args else kwargs.get("inputs") or ()
+                self.audit.add(entry_of(deed, inputs, one, failure))
 
     async def _answer(self, block_fn: BlockFunction | int, *args: Any, **kwargs: Any) -> dict[str, Any]:
         try:

@@ -23,6 +23,7 @@ from lora_studio.access.roles import Role
 from lora_studio.access.visitor import NOBODY, STUDIO, Visitor
 from lora_studio.errors import DiskFull, NotAllowed
 from lora_studio.files import check_room
+from lora_studio.store.people.audit_log import AuditEntry, AuditLog
 from lora_studio.store.people.visitors import Visitors
 from lora_studio.ui.client_input.fault_log import one_line
 from lora_studio.ui.page import MALFORMED
@@ -93,6 +94,7 @@ class Gate:
         self.cookie = ""
         self.uploads: Path | None = None
         self.monitoring: Monitoring | None = None
+        self.audit: AuditLog | None = None
         self._uploading = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, served: Served) -> None:
@@ -217,6 +219,10 @@ class Gate:
         if self._asks:
             address = (scope.get("client") or ("",))[0]
             entry = await enter(given, self._login, self._visitors, address)
+            if self.audit:
+                deed = "failed login" if entry.said else "login"
+                who = entry.name or "unknown"  # what was typed may be a password in the wrong field
+                self.audit.add(AuditEntry(deed=deed, who=who, source=address, result=str(entry.status)))
         if entry.said:
             if is_browser(scope):
                 return self._login_page(scope, entry)

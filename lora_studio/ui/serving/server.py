@@ -20,6 +20,7 @@ import gradio as gr
 from lora_studio.errors import ConfigError
 from lora_studio.prompts.styles import PREVIEWS
 from lora_studio.settings import Settings
+from lora_studio.store.people.audit_log import AuditLog
 from lora_studio.store.people.people import People
 from lora_studio.store.people.visitors import Visitors
 from lora_studio.studio import Studio
@@ -167,6 +168,7 @@ def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bo
     names = answered_names(settings, host=host, access=access, share=share)
     root_path = os.environ.get("GRADIO_ROOT_PATH", "")
     gate = Gate(access, names, visitors=visitors, root_path=root_path, shared=share)
+    gate.audit = AuditLog(settings.home)
     gate.monitoring = Monitoring(studio, closed=names.answered is None and not access.asks)
     _, address, share_address = blocks.launch(
         _app=GatedApp(gate),
