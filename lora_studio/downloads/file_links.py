@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, unquote
 import httpx
 
 from lora_studio.downloads.checked_network import Refused
+from lora_studio.parsing.file_names import portable_name
 from lora_studio.parsing.plain_text import plain_text
 
 LONGEST_LINK, LONGEST_STEM = 2000, 100
@@ -77,5 +78,4 @@ def name_of_file(url: httpx.URL, headers: Mapping[str, str]) -> str:
         given = url.path
     last = re.split(r"[/\\]", plain_text(given, 600).rstrip("/\\"))[-1]
     stem = re.sub(r"\.safetensors$", "", last, flags=re.IGNORECASE)
-    stem = re.sub(r'[<>:"|?*]', " ", stem)
-    return f"{plain_text(stem, LONGEST_STEM).strip(' .') or 'lora'}.safetensors"
+    return f"{portable_name(plain_text(stem, LONGEST_STEM), 'lora', instead=' ')}.safetensors"

@@ -176,6 +176,12 @@ def test_a_space_is_made_filled_and_renewed(
     assert space.hardware == "t4-small"
     assert space.variables["A"] == "1"
     assert space.secrets, "what is not named stays"
+    assert not space.settings
+    assert "made up" not in again.err, "its secret is still there"
+    command("deploy", "space", "ada/studio", "--hardware", "t4-small", "--sleep", "15", "--private")
+    assert space.settings == {"visibility": "private"}
+    assert space.sleep_seconds == 900
+    assert "made up" in command("deploy", "space", "other").err
 
 
 def test_the_program_of_somebody_else_is_not_replaced(

@@ -59,7 +59,7 @@ def test_pages_that_show_a_file_lead_to_it(link: str, direct: str) -> None:
         ("/download", "attachment; filename*=UTF-8''%2Fetc%2Fpasswd%00%0A", "passwd.safetensors"),
         ("/download", 'attachment; filename=".."', "lora.safetensors"),
         ("/download", 'attachment; filename="a:b*?<x>.safetensors"', "a b x.safetensors"),
-        ("/download", f'attachment; filename="{"x" * 250}"', f"{'x' * 100}.safetensors"),
+        ("/download", f'attachment; filename="{"x" * 250}"', f"{'x' * 60}.safetensors"),
     ],
 )
 def test_names_are_plain(path: str, disposition: str, name: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
+import httpx
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from lora_studio.data.ingestion.ingest import _free_name
 from lora_studio.data.ingestion.uploaded_files import _kohya_folder
 from lora_studio.data.training_set.export_folder import _subfolder
 from lora_studio.dataset import UNFINISHED
+from lora_studio.downloads.file_links import name_of_file
 from lora_studio.errors import ConfigError
 from lora_studio.gallery import _free
 from lora_studio.images.image_metadata import write_picture
@@ -38,6 +41,11 @@ names = st.one_of(
     st.sampled_from(ODD),
     st.tuples(st.sampled_from(ODD), st.text(max_size=4)).map("".join),
 )
+
+
+def named(name: str) -> dict[str, str]:
+    """The header by which a server names what it sends."""
+    return {"content-disposition": f"attachment; filename*=UTF-8''{quote(name, errors='replace')}"}
 
 
 def from_options(name: str) -> str:
@@ -64,6 +72,7 @@ MADE: dict[str, Callable[[str], str]] = {
     "training": from_the_form,
     "training from options": from_options,
     "file of a LoRA": lambda name: file_name(from_the_form(name)),
+    "file of a link": lambda name: name_of_file(httpx.URL("https://example.org/a"), named(name)),
     "imported LoRA": lambda name: _free(Path("loras") / (slug_from(name) or "lora")).name,
 }
 

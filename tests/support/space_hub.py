@@ -32,6 +32,8 @@ class Space:
     variables: dict[str, str] = field(default_factory=dict)
     volumes: list[Any] = field(default_factory=list)
     hardware: str = "cpu-basic"
+    settings: dict[str, Any] = field(default_factory=dict)
+    sleep_seconds: int = 0
 
 
 class SpaceHub(ThreadingHTTPServer):
@@ -138,6 +140,12 @@ class _Answer(BaseHTTPRequestHandler):
                 pair = json.loads(body)
                 getattr(space, kind)[pair["key"]] = pair["value"]
                 self._say(200, {})
+            case ["settings"]:
+                space.settings.update(json.loads(body))
+                self._say(200, {})
+            case ["sleeptime"]:
+                space.sleep_seconds = json.loads(body)["seconds"]
+                self._say(200, {"stage": self.server.stage})
             case ["volumes"]:
                 space.volumes = json.loads(body)["volumes"]
                 self._say(200, {})

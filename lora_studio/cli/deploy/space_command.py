@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="name of the Space, as me/lora-studio or lora-studio")
     parser.add_argument("--dry-run", action="store_true", help="list what would go up; asks no network")
     parser.add_argument("--json", action="store_true", help="with --dry-run: print the list as JSON")
-    parser.add_argument("--private", action="store_true", help="make a Space that only you can see")
+    parser.add_argument(
+        "--private", action="store_true", help="only you can see the Space, also one that was public"
+    )
     parser.add_argument(
         "--hardware",
         default="cpu-basic",
@@ -58,9 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         show(plan, as_json=arguments.json)
         return 0
-    address = deploy(plan, lambda sentence: print(sentence, file=sys.stderr, flush=True))
+    address, is_new = deploy(plan, lambda sentence: print(sentence, file=sys.stderr, flush=True))
     print(address)
-    if "LORA_STUDIO_PASSWORD" not in plan.secrets and "LORA_STUDIO_PUBLIC" not in plan.variables:
+    if is_new and "LORA_STUDIO_PASSWORD" not in plan.secrets and "LORA_STUDIO_PUBLIC" not in plan.variables:
         print("Its password is made up and stands in the Space's log.", file=sys.stderr)
     return 0
 
@@ -108,7 +110,8 @@ def show(plan: SpacePlan, *, as_json: bool) -> None:
     for path, count in files.items():
         print(f"{size(count):>9}  {path}")
     print(f"{len(files)} files, {size(sum(files.values()))}, would go to the Space {plan.name}.")
-    print(f"Hardware {plan.hardware}, {'private' if plan.private else 'public'}.")
+    seen = "private" if plan.private else "public, unless it is private already"
+    print(f"Hardware {plan.hardware}, {seen}.")
     if plan.bucket:
         print(f"Storage bucket {plan.bucket}, mounted as {MOUNTED}.")
     for name, value in plan.environment.items():

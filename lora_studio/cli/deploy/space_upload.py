@@ -53,9 +53,9 @@ class SpacePlan:
         return {**{name: f"{MOUNTED}/{folder}" for name, folder in folders.items()}, **self.variables}
 
 
-def deploy(plan: SpacePlan, tell: Callable[[str], None]) -> str:
-    """Make or renew the Space, wait until it runs, and return its address. Raises StudioError, with the end
-    of the Space's log when it fails there."""
+def deploy(plan: SpacePlan, tell: Callable[[str], None]) -> tuple[str, bool]:
+    """Make or renew the Space, wait until it runs, and return its address and whether it is new. Raises
+    StudioError, with the end of the Space's log when it fails there."""
     from huggingface_hub import HfApi
 
     api = HfApi()
@@ -63,7 +63,8 @@ def deploy(plan: SpacePlan, tell: Callable[[str], None]) -> str:
         owner = api.whoami()["name"]
     name = plan.name if "/" in plan.name else f"{owner}/{plan.name}"
     with hub_errors(name):
-        if api.repo_exists(name, repo_type="space"):
+        is_new = not api.repo_exists(name, repo_type="space")
+        if not is_new:
             _check_ours(api, name, plan.replace)
             _renew(api, name, plan)
             tell(f"The Space {name} is there and is renewed.")
@@ -85,7 +86,7 @@ def deploy(plan: SpacePlan, tell: Callable[[str], None]) -> str:
         stage = _stage(api, name)
     if stage != "RUNNING":
         raise StudioError(_failure(api, name, stage), "The log above says why.")
-    return f"{api.endpoint}/spaces/{name}"
+    return f"{api.endpoint}/spaces/{name}", is_new
 
 
 def _stage(api: HfApi, name: str) -> str:
@@ -113,7 +114,9 @@ def _make(api: HfApi, name: str, plan: SpacePlan) -> None:
 
 
 def _renew(api: HfApi, name: str, plan: SpacePlan) -> None:
-    """Set what the plan names; other secrets and variables of the Space stay."""
+    """Set what the plan names; other secrets and variables of the Space stay, and so does a private one."""
+    if plan.private:
+        api.update_repo_settings(name, repo_type="space", private=True)
     for key, value in plan.secrets.items():
         api.add_space_secret(name, key, value)
     for key, value in plan.environment.items():
@@ -124,6 +127,8 @@ def _renew(api: HfApi, name: str, plan: SpacePlan) -> None:
     if plan.hardware not in {runtime.requested_hardware, runtime.hardware}:
         hardware: Any = plan.hardware
         api.request_space_hardware(name, hardware, sleep_time=plan.sleep_seconds)
+    elif plan.sleep_seconds:
+        api.set_space_sleep_time(name, plan.sleep_seconds)
 
 
 def _check_ours(api: HfApi, name: str, replace: bool) -> None:

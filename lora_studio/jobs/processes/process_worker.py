@@ -32,7 +32,7 @@ FOLDER = "process"
 LOOK_SECONDS = 0.1
 KEPT_LINES = 40
 FAR_END = "lora_studio.jobs.processes.far_end"
-NOT_INHERITED = ("LORA_STUDIO_PASSWORD", "SUPABASE_", "MODAL_")
+NOT_INHERITED = ("LORA_STUDIO_PASSWORD", "LORA_STUDIO_METRICS_TOKEN", "SUPABASE_", "MODAL_")
 """Prefixes of variables that a training has no use for and must not leak."""
 RESUME = "It can be resumed from its last state. What the process printed is in {}."
 
