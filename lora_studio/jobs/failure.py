@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from lora_studio.errors import StudioError
+from lora_studio.errors import DeviceLost, DiskFull, NetworkLost, StudioError
 from lora_studio.events import Failed
+
+TOLD_APART: dict[str, type[StudioError]] = {one.__name__: one for one in (DeviceLost, DiskFull, NetworkLost)}
+"""Errors by name that end a run otherwise than the rest; see early_endings."""
+
+
+def error_of_far_end(kind: str, failure: Failed) -> StudioError:
+    """The error that a far end told of, by the name of its class."""
+    return TOLD_APART.get(kind, StudioError)(failure.message, failure.hint)
 
 
 def failure_of(error: BaseException) -> Failed:

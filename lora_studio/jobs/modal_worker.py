@@ -30,8 +30,8 @@ MOUNT = Path("/vol")
 GRACE_SECONDS = 900
 """Seconds beyond the paid ones in which a run may save and end in order."""
 DAY = 24 * 3600
-READY = "ready"
-"""A file beside each content that has arrived whole."""
+READY = ".ready"
+"""The ending of a file beside each content that has arrived whole under that name."""
 ACCOUNT = "Run `modal setup`, or set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET."
 DEPLOY = "Deploy it from the checkout: modal deploy deploy/modal_app.py"
 RESUME = "Resume goes on from the last state that has arrived here."
@@ -111,7 +111,7 @@ class ModalCloud:
         sent = 0
         with modal_errors("take the pictures"):
             for place, path in contents.items():
-                ready = f"{Path(place).parent.as_posix()}/{READY}"
+                ready = f"{place}{READY}"
                 if self._is_there(ready):
                     continue
                 with self._volume.batch_upload(force=True) as batch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,12 +14,15 @@ from typing import Any
 import pytest
 
 from lora_studio.config import TrainConfig
-from lora_studio.errors import ConfigError
+from lora_studio.errors import ConfigError, DiskFull, StudioError
+from lora_studio.events import CheckpointSaved, Noted, event_to_json
 from lora_studio.jobs.cloud.cloud_run import log_of, run_order
 from lora_studio.jobs.cloud.cloud_settings import CloudSettings
+from lora_studio.jobs.cloud.cloud_worker import Heard, Landing
 from lora_studio.jobs.cloud.local_cloud import LocalCloud
 from lora_studio.jobs.cloud.luggage import pack
 from lora_studio.jobs.cloud.sweep import read_values, run_sweep, sweep
+from lora_studio.jobs.failure import error_of_far_end, failure_of
 from lora_studio.jobs.modal_worker import ModalCloud
 from lora_studio.lora.file.lora_files import find_file
 from lora_studio.settings import CHECKOUT, Settings
@@ -118,3 +122,37 @@ def test_without_an_account_one_sentence_comes_at_once(
     with pytest.raises(modal.exception.Error):
         modal_app.train.remote({"run": "run"})
     assert time.process_time() - begun < 60
+
+
+@pytest.mark.parametrize("inside", ["/etc/cron.d/x", "../x", "", "a/../../x"])
+def test_no_file_comes_down_outside_of_the_training(
+    make_config: Callable[..., TrainConfig], volume: Path, inside: str
+) -> None:
+    config = make_config()
+    landing = Landing(cloud=LocalCloud(volume, run_order), run="run", config_json=config.to_json())
+    with pytest.raises(StudioError):
+        landing.land(CheckpointSaved(step=1, path=f"/vol/runs/run/lora/{inside}"))
+
+
+def test_a_batch_that_comes_before_its_file_waits_for_it(volume: Path) -> None:
+    events = [event_to_json(Noted(message=str(number))) for number in range(6)]
+    log = volume / log_of("run", 1)
+    log.parent.mkdir(parents=True)
+    cloud = LocalCloud(volume, lambda *_: {})
+    cloud.start({"run": "run"}, seconds=1)
+    channel = cloud._channels["run"]
+    heard = Heard(cloud, "run")
+    found: list[str] = []
+    for first, end, written in ((0, 2, 0), (4, 6, 1), (6, 6, 6)):
+        log.write_text("".join(json.dumps(event) + "\n" for event in events[:written]), "utf-8")
+        channel.send({"attempt": 1, "first": first, "events": events[first:end]})
+        found += [event.message for event in heard.new() if isinstance(event, Noted)]
+    assert found == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_an_error_that_passes_is_known_again() -> None:
+    failure = failure_of(DiskFull("The disk is full.", "Make room."))
+    error = error_of_far_end("DiskFull", failure)
+    assert isinstance(error, DiskFull)
+    assert (error.message, error.hint) == ("The disk is full.", "Make room.")
+    assert type(error_of_far_end("SystemExit", failure)) is StudioError

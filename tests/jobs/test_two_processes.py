@@ -25,13 +25,14 @@ from lora_studio.events import (
     Stopped,
 )
 from lora_studio.jobs.processes import ProcessWorker
-from lora_studio.jobs.processes.process_worker import FAR_END
+from lora_studio.jobs.processes.process_worker import FAR_END, far_ends
 from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.lora.run_states import newest_step, state_folder
 from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
 from lora_studio.trainer import train
 from lora_studio.training_request import RunRequest
+from tests.support.waiting import until
 
 TOLERANCE = 1e-3
 """Most that a weight may differ where the same pictures are averaged in another order, as a share of the
@@ -151,7 +152,7 @@ def test_when_one_process_dies_the_others_end_and_the_training_goes_on_later(
         worker.run(RunRequest(config=config, folder=tmp_path / "job"), hear, lambda: False)
     assert raised.value.message
     assert not any(isinstance(event, Finished | Stopped) for event in events)
-    assert not [child for child in psutil.Process().children(recursive=True) if child.is_running()]
+    until(lambda: not far_ends(tmp_path / "job" / "process"))
 
     states = state_folder(config.output.output_dir)
     step, stop = newest_step(states), threading.Event()

@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 SEND_SECONDS = 1.0
 LISTEN_SECONDS = 2.0
+KEEP_SECONDS = 60.0
 SILENCE_SECONDS = 600.0
 """Seconds without a sign of the studio after which the run pauses: nobody would see what it costs."""
 BRINGS_FILES = (PreviewSaved, CheckpointSaved, StateSaved, Finished, Stopped, Paused)
@@ -90,9 +91,10 @@ def run_order(order: Mapping[str, Any], volume: Path, channel: Channel) -> dict[
             _train(order, attempt, sender)
     except (Exception, SystemExit) as error:  # the worker: the studio wants to know, whatever it was
         failure = failure_of(error)
+        words = {"message": failure.message, "hint": failure.hint}
         trace = traceback.format_exc()
         logger.warning("%s", trace)
-        return {"failure": {"message": failure.message, "hint": failure.hint, "trace": trace}}
+        return {"failure": {**words, "error": type(error).__name__, "trace": trace}}
     return {}
 
 
@@ -199,8 +201,7 @@ class Sender:
             self._done.set()
             for thread in threads:
                 thread.join(30.0)
-            self.attempt.note()
-            self.channel.keep()
+            self.keep()
             self._flush()
 
     def emit(self, event: Event) -> None:
@@ -208,9 +209,16 @@ class Sender:
             self.files.add(event)
             self.waiting.append(event_to_json(event))
         if isinstance(event, BRINGS_FILES):
+            self.keep()
+            self._flush()
+
+    def keep(self) -> None:
+        """Make lasting what was written and spent so far, if that can be done now."""
+        try:
             self.attempt.note()
             self.channel.keep()
-            self._flush()
+        except Exception:  # the event fan-out: what comes later is kept with the next
+            logger.exception("files can't be kept for now")
 
     def should_stop(self) -> bool:
         """Whether the studio wants so, or the money is spent."""
@@ -248,9 +256,13 @@ class _Listener:
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
         self._read, self._mark, self._marked_at = 0, 0.0, time.monotonic()
+        self._kept_at = time.monotonic()
         self._is_alone = False
 
     def look(self) -> None:
+        if time.monotonic() - self._kept_at > KEEP_SECONDS:  # a machine taken away has cost this as well
+            self._kept_at = time.monotonic()
+            self._sender.keep()
         words, mark = self._sender.channel.listen()
         for word in words[self._read :]:
             if word in WORDS:

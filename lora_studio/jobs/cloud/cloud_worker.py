@@ -13,12 +13,13 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
-from lora_studio.errors import StoreError, StudioError
+from lora_studio.errors import NetworkLost, StudioError
 from lora_studio.events import (
     CheckpointSaved,
     Commands,
     Emit,
     Event,
+    Failed,
     Finished,
     Noted,
     Paused,
@@ -33,6 +34,7 @@ from lora_studio.formatting import counted
 from lora_studio.jobs.cloud.cloud_run import log_of, output_of
 from lora_studio.jobs.cloud.cloud_settings import CloudSettings
 from lora_studio.jobs.cloud.luggage import pack
+from lora_studio.jobs.failure import error_of_far_end
 from lora_studio.jobs.processes.hearing import Hearing
 from lora_studio.jobs.processes.process_worker import TrainingEnded
 from lora_studio.lora.run_states import newest_step, state_files, state_folder, step_of
@@ -50,7 +52,7 @@ RETRY_SECONDS, UNREACHABLE_SECONDS = 5.0, 600.0
 KEPT_STATES = 2
 
 
-class CloudUnreachable(StoreError):
+class CloudUnreachable(NetworkLost):
     """No connection for now."""
 
 
@@ -131,9 +133,11 @@ class CloudWorker:
         except BaseException:
             call.cancel()
             raise
-        self._end(hearing, landing, result)
-        with suppress(StudioError):
-            self._cloud.forget(run)
+        try:
+            self._end(hearing, landing, result)
+        finally:
+            with suppress(StudioError):
+                self._cloud.forget(run)
 
     def _follow(self, call: Call, run: str, hearing: Hearing, commands: Commands) -> Mapping[str, Any] | None:
         """Pass events and commands on; the far end's result, or None where it had to be cancelled."""
@@ -166,8 +170,9 @@ class CloudWorker:
             hearing.emit(Noted(message=note, level="warning"))
             hearing.emit(Stopped(step=step))
         elif failure := result.get("failure"):
-            cause = TrainingEnded(failure["trace"])
-            raise StudioError(str(failure["message"]), str(failure["hint"])) from cause
+            words = Failed(message=str(failure["message"]), hint=str(failure["hint"]))
+            cause = TrainingEnded(str(failure.get("trace", "")))
+            raise error_of_far_end(str(failure.get("error", "")), words) from cause
         elif hearing.last_word is None:
             raise StudioError("The training at Modal ended without a word.", "Its log is at modal.com.")
         else:
@@ -207,6 +212,8 @@ class Heard:
                 self.attempt, self.count = attempt, 0
             if first > self.count:
                 yield from self._from_file(first)
+            if first > self.count:
+                continue  # the file isn't there so far yet, and holds this batch too
             yield from self._counted(events[max(0, self.count - first) :])
 
     def rest(self) -> Iterator[Event]:
@@ -292,7 +299,7 @@ class Landing:
         """Fetch a file of the run's output folder, once, and say where it is here."""
         inside = path.replace("\\", "/").partition(f"{output_of(self.run)}/")[2]
         parts = PurePosixPath(inside).parts
-        if not parts or ".." in parts:
+        if not parts or ".." in parts or PurePosixPath(inside).anchor or Path(inside).anchor:
             raise StudioError(f"The training at Modal named the file {path!r}, which is none of its own.")
         target = self.output.joinpath(*parts)
         if inside not in self._fetched:

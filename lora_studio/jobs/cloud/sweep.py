@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.config import TrainConfig, config_leaf
-from lora_studio.errors import ConfigError
+from lora_studio.errors import ConfigError, StudioError
 from lora_studio.events import Event, Finished, event_from_json
 from lora_studio.jobs.cloud.cloud_run import folder_of, log_of
 from lora_studio.jobs.cloud.cloud_settings import CloudSettings
@@ -89,8 +89,11 @@ def _fetched(cloud: Cloud, config: TrainConfig, run: str, result: Any) -> str:
     if failure := result.get("failure"):
         return f"{failure['message']} {failure['hint']}".rstrip()
     landing = Landing(cloud=cloud, run=run, config_json=config.to_json())
-    last = landing.last(last_event(cloud, run))
-    cloud.forget(run)
+    try:
+        last = landing.last(last_event(cloud, run))
+        cloud.forget(run)
+    except (StudioError, ValueError) as error:
+        return f"What it made can't be fetched: {error}"
     if isinstance(last, Finished):
         return f"Finished: {landing.output}"
     return f"{type(last).__name__} at step {getattr(last, 'step', 0)}: {landing.output}"

@@ -15,7 +15,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_studio.events import Emit, Event, StateSaved, ignore
+from lora_studio.errors import StudioError
+from lora_studio.events import Emit, Event, StateSaved, ignore, never_stop, no_commands
 from lora_studio.jobs.failure import failure_of
 from lora_studio.jobs.processes.run_files import Control, RunFiles
 from lora_studio.store.event_spool import EventSpool
@@ -55,22 +56,35 @@ def run_apart(files: RunFiles, control: Control) -> bool:
     except (Exception, SystemExit) as error:  # the worker: the near end wants to know, whatever it was
         trace = traceback.format_exc()
         logger.warning("%s", trace)
-        files.fail(failure_of(error), trace)
+        files.fail(failure_of(told_of(error)), type(error).__name__, trace)
         return False
     return True
+
+
+def told_of(error: BaseException) -> BaseException:
+    """The error for people: a connection to another process breaks when that one ends, which is no bug."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and isinstance(error, RuntimeError):
+        text = str(error).lower()
+        if any(word in text for word in ("gloo", "nccl", "connection closed", "connection reset")):
+            return StudioError(
+                "One of the training's processes ended unexpectedly, as when the memory runs out.",
+                "It can be resumed from its last state.",
+            )
+    return error
 
 
 def train_request(request: RunRequest, emit: Emit, control: Control, ranks: Ranks) -> None:
     """Train as the request says, listening to `control`. Raises as the trainer does."""
     from lora_studio.trainer import train
 
+    is_first = ranks.is_first  # alone hears: another that stopped by itself would leave the rest waiting
     train(
         request.config,
         emit,
-        control.should_stop,
+        control.should_stop if is_first else never_stop,
         resume_from=request.resume_from,
         fork=request.fork,
-        commands=control.next_command,
+        commands=control.next_command if is_first else no_commands,
         ranks=ranks,
     )
 
@@ -87,9 +101,17 @@ def join_ranks(environment: Mapping[str, str]) -> Ranks:
 
     if count == 1:
         return ALONE
+    threading.Thread(target=end_with_launcher, args=(os.getppid(),), name="launcher", daemon=True).start()
     backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     torch.distributed.init_process_group(backends, timeout=LONGEST_WAIT)
     return Ranks(rank=int(environment["RANK"]), count=count)
+
+
+def end_with_launcher(launcher: int) -> None:
+    """End this process when the launcher is gone: nobody else would."""
+    while os.getppid() == launcher:
+        time.sleep(LOOK_SECONDS)
+    os._exit(1)
 
 
 def own_card(environment: Mapping[str, str]) -> str:

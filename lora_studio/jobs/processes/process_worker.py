@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
 
 from lora_studio.errors import ConfigError, StudioError
 from lora_studio.events import (
@@ -19,6 +22,7 @@ from lora_studio.events import (
 )
 from lora_studio.files import disk_errors
 from lora_studio.jobs.device_turn import HOLDER, with_device
+from lora_studio.jobs.failure import error_of_far_end
 from lora_studio.jobs.processes.hearing import Hearing
 from lora_studio.jobs.processes.run_files import RunFiles
 from lora_studio.jobs.sd_scripts.child_process import Child
@@ -52,7 +56,7 @@ class ProcessWorker:
         lease: DeviceLease,
         *,
         patience_seconds: float = 60.0,
-        grace_seconds: float = 30.0,
+        grace_seconds: float = 45.0,
     ) -> None:
         self._settings, self._lease = settings, lease
         self._patience_seconds, self._grace_seconds = patience_seconds, grace_seconds
@@ -72,6 +76,8 @@ class ProcessWorker:
     def _run(self, request: RunRequest, hearing: Hearing, commands: Commands) -> None:
         folder = request.folder or Path(request.config.output.output_dir).absolute()
         files = RunFiles(folder / FOLDER)
+        # What a killed studio left behind is about to pause by itself.
+        end(psutil.wait_procs(far_ends(files.folder), timeout=self._grace_seconds)[1])
         files.begin(request, this_process())
         with disk_errors("The training", "started", ""):
             child = Child(
@@ -84,7 +90,10 @@ class ProcessWorker:
         try:
             self._follow(child, files, hearing, commands, printed)
         finally:
+            # The launcher's processes have sessions of their own: no signal to the child's group finds them.
+            ranks = far_ends(files.folder)
             code = child.stop(self._grace_seconds)
+            end(ranks)
             hearing.take(files.events())
         self._end(request, files, hearing, code, printed)
 
@@ -123,8 +132,8 @@ class ProcessWorker:
                 hearing.emit(hearing.last_word)
             return
         if found := files.failure():
-            failure, trace = found
-            raise StudioError(failure.message, failure.hint) from TrainingEnded(trace)
+            failure, kind, trace = found
+            raise error_of_far_end(kind, failure) from TrainingEnded(trace)
         if hearing.asked_to_stop:
             note = "The training did not answer the stop in time, so its process was ended."
             hearing.emit(Noted(message=note, level="warning"))
@@ -148,6 +157,24 @@ def check_devices(processes: int) -> None:
             f"Set num_processes to {count}.",
             field="num_processes",
         )
+
+
+def far_ends(folder: Path) -> list[psutil.Process]:
+    """The processes that train in a run's folder, whoever their parents are."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = process.cmdline()
+            if FAR_END in words and str(folder) in words:
+                found.append(process)
+    return found
+
+
+def end(processes: Iterable[psutil.Process]) -> None:
+    """Kill those that still run."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
 def launch_command(processes: int, folder: Path) -> tuple[str, ...]:

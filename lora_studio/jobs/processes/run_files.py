@@ -124,17 +124,19 @@ class RunFiles:
             except (ValueError, TypeError, RecursionError):
                 logger.warning("an event in %s can't be read", self.folder)
 
-    def fail(self, event: Failed, trace: str) -> None:
-        """Leave the last word of a process that failed, for whoever asks for the first of them. Raises
-        OSError."""
-        self._append("failures.jsonl", json.dumps({**event_to_json(event), "trace": trace}))
+    def fail(self, event: Failed, kind: str, trace: str) -> None:
+        """Leave the last word of a process that failed by an error of class `kind`, for whoever asks for the
+        first of them. Raises OSError."""
+        line = {"message": event.message, "hint": event.hint, "error": kind, "trace": trace}
+        self._append("failures.jsonl", json.dumps(line))
 
-    def failure(self) -> tuple[Failed, str] | None:
-        """The first failure of any process, and its traceback."""
+    def failure(self) -> tuple[Failed, str, str] | None:
+        """The first failure of any process, the class of its error, and its traceback."""
         for line in _Tail(self.folder / "failures.jsonl").lines():
             try:
                 data = json.loads(line)
-                return Failed(message=str(data["message"]), hint=str(data["hint"])), str(data["trace"])
+                failed = Failed(message=str(data["message"]), hint=str(data["hint"]))
+                return failed, str(data["error"]), str(data["trace"])
             except (ValueError, TypeError, KeyError, RecursionError):
                 continue
         return None
