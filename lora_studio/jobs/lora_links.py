@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_studio.access.roles import Role
+from lora_studio.access.visitor import visitor
 from lora_studio.errors import StudioError, UnknownFormat
 from lora_studio.events import Emit, ShouldStop, ignore, never_stop
 from lora_studio.files import disk_errors
@@ -35,10 +37,11 @@ class LoraLinks:
 
     def add(self, link: str, emit: Emit = ignore, should_stop: ShouldStop = never_stop) -> LoraRecord | None:
         """Fetch the LoRA file at an address and take it into the library; None when stopped. A failure leaves
-        nothing behind. Raises StudioError; DeviceBusy while another is fetched."""
+        nothing behind. Raises StudioError; DeviceBusy while another is fetched, NotAllowed."""
         from lora_studio.downloads.checked_network import Web
         from lora_studio.downloads.web_download import WebDownload
 
+        visitor().needs(Role.CREATOR)
         download = WebDownload(check=check_start, settings=self.settings, web=self.web or Web())
         with self.turns.take("link"):
             with disk_errors("The file", "stored"):

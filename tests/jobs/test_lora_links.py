@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.errors import DeviceBusy, StudioError, UnknownFormat
+from lora_studio.access.roles import Role
+from lora_studio.access.visitor import Visitor, acting
+from lora_studio.errors import DeviceBusy, NotAllowed, StudioError, UnknownFormat
 from lora_studio.jobs.lora_links import LoraLinks
 from lora_studio.studio import Studio
 from tests.support.file_server import Answer, FileServer, serve_files
@@ -75,6 +77,12 @@ def test_one_at_a_time(links: LoraLinks, server: FileServer) -> None:
     hold.set()
     fetching.join(60)
     assert not fetching.is_alive()
+
+
+def test_who_may_not_import_fetches_nothing(links: LoraLinks, server: FileServer) -> None:
+    with acting(Visitor(name="eve", role=Role.VIEWER)), pytest.raises(NotAllowed):
+        links.add(server.url("/ink.safetensors"))
+    assert not server.asked
 
 
 def test_a_stop_leaves_nothing(links: LoraLinks, server: FileServer, studio: Studio) -> None:
