@@ -17,7 +17,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from lora_studio.access.roles import Role
-from lora_studio.access.visitor import visitor
+from lora_studio.access.visitor import Kind, visitor
 from lora_studio.data.ingestion.ingest import ingest
 from lora_studio.data.pixels.masks import is_mask
 from lora_studio.data.training_set.export_folder import export_folder
@@ -58,6 +58,7 @@ class Datasets:
             _write_record(Path(passing.path), record)
             Path(passing.path).rename(record.path)
         self._library.put_dataset(record)
+        visitor().claims(Kind.DATASET, record.id)
         return record
 
     @contextlib.contextmanager
@@ -90,7 +91,7 @@ class Datasets:
     def _check_limits(self, files: Sequence[Path]) -> None:
         """Refuse files that there is no place for. Raises StoreError when too many sets are kept,
         DiskFull."""
-        kept = len(self._library.datasets())
+        kept = len(self._library.dataset_ids())
         if kept >= MOST_SETS:
             raise StoreError(f"{kept} sets of pictures are kept already.", "Delete some that you don't need.")
         wanted = 0
@@ -121,6 +122,7 @@ class Datasets:
         path = next((path for path, _ in self.pictures(dataset_id) if path.name == file), None)
         if path is None:
             raise DatasetError("That picture is not in this set.", "Reload the page.")
+        visitor().must_own(Kind.DATASET, dataset_id)
         text = " ".join(text.replace("\0", " ").split())[:LONGEST_CAPTION]
         with disk_errors(f"The caption of {file}", "saved"):
             if text:
@@ -160,18 +162,22 @@ class Datasets:
     def delete(self, dataset_id: str) -> str:
         """Move a set to the trash; returns the token for `undo`. StoreError while a training needs it."""
         record = self.get(dataset_id)
+        visitor().must_own(Kind.DATASET, dataset_id)
         for job in self._jobs.active():
             if Path(job.config["dataset"]["train_data_dir"]) == Path(record.path):
+                name = repr(job.name) if visitor().sees(Kind.JOB, job.id) else "of somebody else"
                 raise StoreError(
-                    f"The training {job.name!r} needs these pictures.", "Stop it or wait until it is done."
+                    f"The training {name} needs these pictures.", "Stop it or wait until it is done."
                 )
         token = self._trash.put("dataset", record.name, [Path(record.path)])
         self._library.remove_dataset(dataset_id)
+        visitor().claims(Kind.DELETED, token)
         return token
 
     def undo(self, token: str) -> None:
         """Bring a deleted set back."""
-        self._trash.restore(token, ("dataset",))
+        for path in self._trash.restore(token, ("dataset",)):
+            visitor().claims(Kind.DATASET, path.name, new=False)
         self.scan()
 
     def deleted(self) -> list[Deleted]:
@@ -180,7 +186,7 @@ class Datasets:
 
     def scan(self) -> None:
         """Make the rows equal the folders."""
-        listed = {record.id for record in self._library.datasets()}
+        listed = set(self._library.dataset_ids())
         found = {
             path.parent.name: path
             for path in self._folder.glob(f"*/{RECORD}")

@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from lora_studio.access.roles import Role
-from lora_studio.access.visitor import visitor
-from lora_studio.data.pixels.thumbnails import thumbnail
+from lora_studio.access.visitor import STUDIO, Kind, acting, visitor
+from lora_studio.data.pixels.thumbnails import thumbnail, thumbnail_folder
 from lora_studio.errors import StoreError, StudioError, UnknownFormat
 from lora_studio.events import ShouldStop, never_stop
 from lora_studio.files import check_room, copy_atomically, disk_errors
@@ -31,7 +31,9 @@ from lora_studio.lora.file.lora_files import LONGEST_TITLE, LoraHeader, file_nam
 from lora_studio.lora.lora_folder import (
     NOTES,
     best_preview,
+    draws_as,
     fingerprint,
+    free_path,
     move_file,
     read_notes,
     read_record,
@@ -40,7 +42,6 @@ from lora_studio.lora.lora_folder import (
     write_notes,
 )
 from lora_studio.lora.names import find_slug, given_title
-from lora_studio.parsing.file_names import RESERVED
 from lora_studio.parsing.plain_text import is_plain, plain_name, plain_text
 from lora_studio.parsing.slugs import LONGEST_SLUG, SLUG, slug_from
 from lora_studio.records import ImageRecord, ListedLora, LoraRecord
@@ -60,8 +61,8 @@ PICTURES = frozenset(SUFFIXES.values())
 
 
 class Gallery:
-    """The library's front door. Raises StoreError for entries that do not exist, ModelFileError for files
-    that are no LoRA."""
+    """The library's front door. Raises StoreError for entries that do not exist or that the visitor may not
+    see, NotAllowed for those that aren't theirs to change, ModelFileError for files that are no LoRA."""
 
     def __init__(self, settings: Settings, library: Library) -> None:
         self._settings, self._library = settings, library
@@ -116,13 +117,13 @@ class Gallery:
         header = read_header(path)
         with self._lock:
             for record in map(self._library.lora, self._library.slugs_of(header.tensor_hash)):
-                if _draws_as(record, header):
+                if draws_as(record.path, header):
                     return self._shown_lora(record)
             return self._place(path, header, keep_original=True)
 
     def rename_lora(self, slug: str, title: str) -> LoraRecord:
         """Give a LoRA another title; slug, file and hash stay. Raises ConfigError for an empty title."""
-        folder = Path(self.lora(slug).path).parent
+        folder = Path(self._own_lora(slug).path).parent
         title = given_title(title)
         with self._lock, disk_errors(f"The name of {slug}", "saved"):
             notes = read_notes(folder)
@@ -135,7 +136,7 @@ class Gallery:
     def use_checkpoint(self, slug: str, step: int) -> int:
         """Make the checkpoint of `step` the LoRA's file. Returns the step that was used before: the same call
         with it is the way back. Raises StoreError for a step that was not kept."""
-        folder = Path(self.lora(slug).path).parent
+        folder = Path(self._own_lora(slug).path).parent
         with self._lock, disk_errors(f"The checkpoint of {slug}", "put in place"):
             before = use_checkpoint(folder, step)
             self._read_lora(folder)
@@ -144,23 +145,34 @@ class Gallery:
     def delete_lora(self, slug: str) -> str:
         """Move a LoRA's folder to the trash, also one that can't be read; returns the token for `undo`."""
         try:
-            title = self.lora(slug).title
+            title = self._own_lora(slug).title
         except StoreError:
-            if not (SLUG.fullmatch(slug) and fingerprint(self._settings.loras / slug)):
+            folder = self._settings.loras / slug
+            if not (SLUG.fullmatch(slug) and fingerprint(folder) and visitor().owns(Kind.LORA, slug)):
                 raise
             title = slug
         with self._lock:
             token = self._trash.put("lora", title, [self._settings.loras / slug])
             self._library.remove_lora(slug)
+            visitor().claims(Kind.DELETED, token)
         return token
+
+    def _own_lora(self, slug: str) -> LoraRecord:
+        record = self.lora(slug)
+        visitor().must_own(Kind.LORA, slug)
+        return record
 
     def undo(self, token: str) -> None:
         """Bring a deleted LoRA or image back; a LoRA whose place is taken gets a number."""
         with self._lock:
-            for path in self._trash.restore(token, KINDS, _free):
+            for path in self._trash.restore(token, KINDS, free_path):
                 old = path / file_name(re.sub(r"-\d+$", "", path.name))
                 if path.is_dir() and old.is_file() and find_file(path) == old:
                     old.rename(path / file_name(path.name))
+                if path.is_dir():
+                    visitor().claims(Kind.LORA, path.name, new=False)
+                else:
+                    visitor().claims(Kind.IMAGE, str(path), new=False)
             self.scan()
 
     def deleted(self) -> list[Deleted]:
@@ -172,12 +184,14 @@ class Gallery:
         record = self._read_image(Path(image.path), image.request)
         if record is None:
             raise StoreError(f"The picture {Path(image.path).name} is gone.", "Make it again.")
+        visitor().claims(Kind.IMAGE, record.path)
         return self._shown_image(record)
 
     def list_images(self, paths: Iterable[Path]) -> None:
         """List pictures in the image folder by the settings in their files."""
         for path in paths:
             self._read_image(path)
+            visitor().claims(Kind.IMAGE, str(path))
 
     def forget_inputs(self) -> None:
         """Remove pictures to redraw that no picture of the gallery or its trash was made from, once they are
@@ -188,7 +202,8 @@ class Gallery:
         if not old:
             return
         trash = (path for path in self._settings.trash.rglob("*") if path.suffix in PICTURES)
-        made = [record.request for record in self._library.images(limit=-1)]
+        with acting(STUDIO):  # those of everybody
+            made = [record.request for record in self._library.images(limit=-1)]
         made += [request.model_dump() for path in trash if (request := request_in(path))]
         kept = {values.get(name) for values in made for name in ("image", "mask_image")}
         for path in old:
@@ -220,11 +235,13 @@ class Gallery:
     def delete_image(self, image_id: str) -> str:
         """Move a picture to the trash, copies included; returns the token for `undo`."""
         record = self._library.image(image_id)
+        paths = self._library.image_paths(image_id)
+        visitor().must_own(Kind.IMAGE, paths[0] if paths else record.path)
         with self._lock:
-            paths = self._library.image_paths(image_id)
             here = [Path(path) for path in paths if Path(path).is_file()]
             token = self._trash.put("image", record.prompt[:LONGEST_TITLE] or Path(record.path).name, here)
             self._library.remove_images(paths)
+            visitor().claims(Kind.DELETED, token)
         return token
 
     def _scan_loras(self, should_stop: ShouldStop) -> None:
@@ -292,6 +309,8 @@ class Gallery:
                     target.rename(path)
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
+        if keep_original:
+            visitor().claims(Kind.LORA, folder.name)
         return self._shown_lora(record)
 
     def _read_lora(self, folder: Path) -> None:
@@ -366,31 +385,13 @@ class Gallery:
         return replace(record, thumbnail=self._thumbnail(record.path))
 
     def _thumbnail(self, picture: str) -> str:
-        return thumbnail(Path(picture), self._settings.cache / "thumbnails")
+        return thumbnail(Path(picture), thumbnail_folder(Path(picture), self._settings))
 
     def _free_folder(self, name: str) -> Path:
-        return _free(self._settings.loras / (slug_from(name)[:LONGEST_SLUG].strip("-") or "lora"))
+        return free_path(self._settings.loras / (slug_from(name)[:LONGEST_SLUG].strip("-") or "lora"))
 
     def _tell_once(self, path: Path, error: Exception | str) -> None:
         key = (str(path), state_of(path))
         if key not in self._logged:
             self._logged.add(key)
             logger.warning("%s is not in the library: %s", plain_name(path), error)
-
-
-def _draws_as(record: LoraRecord, header: LoraHeader) -> bool:
-    """Whether a LoRA of the library changes pictures as that of `header`; a damaged one does not."""
-    try:
-        return header.draws_as(read_header(record.path))
-    except (StudioError, OSError):
-        return False
-
-
-def _free(path: Path) -> Path:
-    """The path, or the first one with a number at its end that does not exist and that Windows can
-    have too."""
-    candidate, number = path, 1
-    while candidate.exists() or RESERVED.fullmatch(candidate.name):
-        number += 1
-        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return candidate

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lora_studio.access.roles import Role
-from lora_studio.access.visitor import visitor
+from lora_studio.access.visitor import Kind, visitor
 from lora_studio.dataset import Datasets
 from lora_studio.errors import DeviceBusy, StoreError, StudioError
 from lora_studio.events import Denoised, Emit, Event, ImageSaved, Noted, ShouldStop, ignore, never_stop
@@ -37,6 +37,7 @@ from lora_studio.store.database import Database
 from lora_studio.store.first_scan import FirstScan
 from lora_studio.store.job_store import JobStore
 from lora_studio.store.library import Library
+from lora_studio.store.people.ownership import Owners
 from lora_studio.training_setup import TrainingSetup
 
 
@@ -154,6 +155,23 @@ class Studio:
             return GenerationResult(images=tuple(cell for cell in result.cells if cell), grid=result)
 
         return self.generation_queue.submit(work, title=grid.request.prompt, images=cells, session=session)
+
+    def share(self, kind: Kind, key: str, shared: bool = True) -> None:
+        """Let everybody here see an own training (with its LoRA), LoRA, set of pictures or picture, or not
+        any more. Raises StoreError, NotAllowed."""
+        keys = [(kind, key)]
+        if kind is Kind.JOB:
+            keys.append((Kind.LORA, self.jobs.get(key).slug))
+        elif kind is Kind.LORA:
+            self.gallery.lora(key)
+        elif kind is Kind.DATASET:
+            self.datasets.get(key)
+        else:
+            keys = [(Kind.IMAGE, self.gallery.image(key).path)]
+        for each in keys:
+            visitor().must_own(*each)
+        for each in keys:
+            Owners(self.database).share(*each, shared)
 
     def lora_called(self, name: str) -> str:
         """The slug of the LoRA that a tag or a grid calls by its slug or title; see `as_slug`."""

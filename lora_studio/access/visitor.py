@@ -53,7 +53,9 @@ class Ownership(Protocol):
 
     def is_shared(self, kind: Kind, key: str) -> bool: ...
 
-    def claim(self, kind: Kind, key: str, name: str, *, alone: bool = True) -> None: ...
+    def claim(self, kind: Kind, key: str, name: str, *, alone: bool = True, new: bool = True) -> None: ...
+
+    def forget(self, kind: Kind, key: str) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,11 +106,27 @@ class Visitor:
                 f"This {WORDS.get(kind, 'thing')} isn't yours.", "Only its owner or an admin can change it."
             )
 
-    def claims(self, kind: Kind, key: str, *, alone: bool = True) -> None:
-        """Record that the visitor made a thing. With `alone` nobody else owns it from now on; without,
-        others who made the same keep it too."""
+    def claims(self, kind: Kind, key: str, *, alone: bool = True, new: bool = True) -> None:
+        """Record that the visitor made a thing. With `alone` nobody else owns it from now on; without, others
+        who made the same keep it too. A thing that is not `new` stays shared, if it was the visitor's."""
         if self.kept is not None:
-            self.kept.claim(kind, key, self.name, alone=alone)
+            self.kept.claim(kind, key, self.name, alone=alone, new=new)
+
+    def forgets(self, kind: Kind, key: str) -> None:
+        """Drop the record of a thing that is gone."""
+        if self.kept is not None:
+            self.kept.forget(kind, key)
+
+    def seen_rows(self, kind: Kind, column: str) -> tuple[str, tuple[str, ...]]:
+        """An SQL condition on rows that the visitor may see, and its values. `column` holds the keys."""
+        if self.sees_all:
+            return "TRUE", ()
+        if self.role is None or not self.name:
+            return "FALSE", ()
+        return (
+            f"{column} IN (SELECT key FROM owners WHERE kind = ? AND (owner = ? OR shared))",
+            (str(kind), self.name),
+        )
 
 
 STUDIO = Visitor()

@@ -15,6 +15,7 @@ from uuid import uuid4
 import torch
 from PIL import Image
 
+from lora_studio.access.visitor import Kind, visitor
 from lora_studio.families.vae import Codec
 from lora_studio.files import reason, write_atomically
 from lora_studio.runtime import memory_errors
@@ -37,6 +38,7 @@ class LiveView:
 
     def __init__(self, folder: Path, *, seconds_between: float = SECONDS_BETWEEN) -> None:
         self._path = folder / f"{uuid4().hex}.webp"
+        visitor().claims(Kind.LIVE, self._path.name)
         self._between = seconds_between
         self._next = time.monotonic() + seconds_between
         self.failed = ""
@@ -65,6 +67,7 @@ class LiveView:
     def close(self) -> None:
         """Remove the file, and those that a run left which ended suddenly."""
         oldest = time.time() - STALE_SECONDS
+        visitor().forgets(Kind.LIVE, self._path.name)
         try:
             self._path.unlink(missing_ok=True)
             for path in self._path.parent.glob("*.webp*"):

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from lora_studio.access.visitor import Kind, visitor
 from lora_studio.catalog import FAMILIES, family_title
 from lora_studio.errors import ConfigError, FamilyMismatch, StoreError
 from lora_studio.lora.file.contents import LeftOut, contents_of, say_left_out
@@ -78,7 +79,7 @@ def find_loras(uses: Iterable[LoraUse], folder: Path) -> list[WantedLora]:
                 "Keep one of the two; to make it stronger, raise its weight.",
                 field="loras",
             )
-        if not (folder / use.slug).is_dir():
+        if not ((folder / use.slug).is_dir() and visitor().sees(Kind.LORA, use.slug)):
             raise StoreError(
                 f"There is no LoRA “{use.slug}” in the library.",
                 "Pick one from the list. It may have been renamed or deleted.",

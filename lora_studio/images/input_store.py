@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_studio.access.roles import Role
-from lora_studio.access.visitor import visitor
+from lora_studio.access.visitor import Kind, visitor
 from lora_studio.errors import ConfigError, DatasetError, StoreError, UnknownFormat
 from lora_studio.files import check_room, disk_errors, write_atomically
 from lora_studio.parsing.archives import Limits, too_big
@@ -71,7 +71,14 @@ def keep(picture: Image.Image, folder: Path) -> str:
         picture.save(buffer, format="PNG", compress_level=QUICK_COMPRESSION)
         with disk_errors("The picture", f"written to {folder}"):
             write_atomically(path, buffer.getvalue())
+    visitor().claims(Kind.INPUT, digest, alone=False)
     return digest
+
+
+def is_here(digest: object, folder: Path) -> bool:
+    """Whether the visitor has taken in the picture of a sum, and it is still there."""
+    is_sum = isinstance(digest, str) and bool(SUM.fullmatch(digest))
+    return is_sum and _path(str(digest), folder).is_file() and visitor().sees(Kind.INPUT, str(digest))
 
 
 def picture(digest: str, folder: Path) -> Image.Image:
@@ -79,6 +86,8 @@ def picture(digest: str, folder: Path) -> Image.Image:
     from PIL import Image
 
     try:
+        if not visitor().sees(Kind.INPUT, digest):
+            raise FileNotFoundError(digest)
         with Image.open(_path(digest, folder), formats=["PNG"]) as found:
             found.load()
             _mark_used(_path(digest, folder))

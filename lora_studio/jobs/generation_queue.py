@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from lora_studio.access.visitor import STUDIO, acting
+from lora_studio.access.visitor import Visitor, visitor
 from lora_studio.errors import DeviceBusy, StoreError, StudioError
 from lora_studio.events import (
     Denoised,
@@ -76,11 +76,12 @@ class GenerationJob:
     of `total_steps` are its progress; `phase`, `done`, `total` and `note` are those of the last
     PhaseAdvanced; `preview` is a small file of the picture in work, the `previews`th; `saved` are the files
     written so far, `made` is the result in the end. `seconds` is the time it has run; `session` is the
-    client's name for itself."""
+    client's name for itself, `owner` the visitor who asked."""
 
     id: str
     title: str = ""
     session: str = ""
+    owner: str = ""
     state: GenerationState = GenerationState.WAITING
     stop_asked: bool = False
     ahead: int = 0
@@ -138,9 +139,14 @@ class GenerationQueue:
                     "Wait until some are done, or stop them.",
                 )
             ticket = GenerationJob(
-                id=secrets.token_hex(6), title=title, images=images, session=session, created_at=time.time()
+                id=secrets.token_hex(6),
+                title=title,
+                images=images,
+                session=session,
+                owner=visitor().name,
+                created_at=time.time(),
             )
-            self._tickets[ticket.id], self._work[ticket.id] = ticket, _in_this_context(work)
+            self._tickets[ticket.id], self._work[ticket.id] = ticket, _as_the_visitor(work)
             self._waiting.append(ticket.id)
             self._forget_old()
             self._start()
@@ -150,22 +156,23 @@ class GenerationQueue:
     def ticket(self, ticket_id: str) -> GenerationJob:
         """The generation of an id. Raises StoreError."""
         with self._changed:
-            return self._seen(self._known(ticket_id))
+            return self._seen(self._own(ticket_id))
 
     def tickets(self) -> list[GenerationJob]:
         """The remembered generations, newest first."""
         with self._changed:
-            return [self._seen(ticket) for ticket in reversed(self._tickets.values())]
+            return [self._seen(one) for one in reversed(self._tickets.values()) if _owns(visitor(), one)]
 
     def running(self) -> GenerationJob | None:
         with self._changed:
-            return self._seen(self._tickets[self._current]) if self._current else None
+            current = self._tickets.get(self._current)
+            return self._seen(current) if current and _owns(visitor(), current) else None
 
     def cancel(self, ticket_id: str) -> GenerationJob:
         """Stop a generation: at once while it waits, else within a denoising step, keeping the pictures done
         so far. An ended one stays as it is. Raises StoreError."""
         with self._changed:
-            ticket = self._known(ticket_id)
+            ticket = self._own(ticket_id)
             if ticket.state is GenerationState.WAITING:
                 self._waiting.remove(ticket_id)
                 self._end(ticket_id, state=GenerationState.STOPPED, stop_asked=True)
@@ -177,13 +184,14 @@ class GenerationQueue:
     def cancel_all_of(self, session: str) -> list[GenerationJob]:
         """Stop the generations of one session that have not ended."""
         with self._changed:
-            ids = [one.id for one in self._tickets.values() if one.session == session and one.state.active]
+            asked = [one for one in self._tickets.values() if one.session == session and one.state.active]
+            ids = [one.id for one in asked if _owns(visitor(), one)]
         return [self.cancel(ticket_id) for ticket_id in ids]
 
     def wait(self, ticket_id: str, timeout: float | None = None) -> GenerationJob:
         """The generation once it has ended, or as it is after `timeout` seconds. Raises StoreError."""
         with self._changed:
-            self._known(ticket_id)
+            self._own(ticket_id)
             self._changed.wait_for(lambda: not self._known(ticket_id).state.active, timeout)
             return self._seen(self._known(ticket_id))
 
@@ -257,12 +265,16 @@ class GenerationQueue:
         self.revision += 1
         self._changed.notify_all()
 
+    def _own(self, ticket_id: str) -> GenerationJob:
+        """The generation of an id, if it is the visitor's."""
+        ticket = self._known(ticket_id)
+        if not _owns(visitor(), ticket):
+            raise _no_such_generation(ticket_id)
+        return ticket
+
     def _known(self, ticket_id: str) -> GenerationJob:
         if ticket_id not in self._tickets:
-            raise StoreError(
-                f"There is no generation {ticket_id[:64]!r}.",
-                "Its pictures, if it made any, are in the gallery.",
-            )
+            raise _no_such_generation(ticket_id)
         return self._tickets[ticket_id]
 
     def _seen(self, ticket: GenerationJob) -> GenerationJob:
@@ -279,16 +291,24 @@ class GenerationQueue:
             del self._tickets[ticket_id]
 
 
-def _in_this_context(work: Work) -> Work:
-    """The work in the caller's context, whose request tells ZeroGPU whose share of the GPU is used; on behalf
-    of the studio, as all work of its threads."""
+def _owns(present: Visitor, ticket: GenerationJob) -> bool:
+    return present.sees_all or (present.role is not None and present.name == ticket.owner != "")
+
+
+def _as_the_visitor(work: Work) -> Work:
+    """Work that is done on behalf of the present visitor, in whichever thread."""
     context = contextvars.copy_context()
 
-    def as_the_studio(emit: Emit, should_stop: ShouldStop) -> GenerationResult:
-        with acting(STUDIO):
-            return work(emit, should_stop)
+    def work_there(emit: Emit, should_stop: ShouldStop) -> GenerationResult:
+        return context.run(work, emit, should_stop)
 
-    return lambda emit, should_stop: context.run(as_the_studio, emit, should_stop)
+    return work_there
+
+
+def _no_such_generation(ticket_id: str) -> StoreError:
+    return StoreError(
+        f"There is no generation {ticket_id[:64]!r}.", "Its pictures, if it made any, are in the gallery."
+    )
 
 
 def _news(ticket: GenerationJob, event: Event) -> dict[str, Any]:

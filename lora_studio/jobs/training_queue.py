@@ -122,7 +122,7 @@ class TrainingQueue:
 
     def again(self, job_id: str) -> JobRecord:
         """Submit the same training anew, under a new name if the old one left files. Raises StudioError."""
-        source = self._store.get(job_id).fork_of
+        source = self._store.own(job_id).fork_of
         return self._submit(
             self._under_a_free_name(job_id), fork_of=source if source and Path(source).is_dir() else ""
         )
@@ -137,7 +137,7 @@ class TrainingQueue:
         """Let a paused, interrupted, stopped or failed job go on at its last state, or begin anew when it
         ended before it had one. Raises StoreError when it is done or its state is gone, ConfigError when
         another job writes to its folder meanwhile."""
-        if self._store.get(job_id).status.active:
+        if self._store.own(job_id).status.active:
             self.clear_up()  # its program may have been killed since anybody looked
         if self._store.get(job_id).state_step is not None:
             self._state(job_id)
@@ -176,7 +176,7 @@ class TrainingQueue:
 
     def _state(self, job_id: str) -> Path:
         """The folder of a job's states. Raises StoreError when there is none."""
-        job = self._store.get(job_id)
+        job = self._store.own(job_id)
         folder = state_folder(job.config["output"]["output_dir"])
         if job.state_step is None or not folder.is_dir():
             raise StoreError(f"The training {job.name} has left no state to go on from.", "Start it again.")
@@ -214,7 +214,7 @@ class TrainingQueue:
 
     def running(self) -> JobRecord | None:
         waiting = {JobStatus.QUEUED, JobStatus.PAUSED}
-        return next((job for job in self._store.active() if job.status not in waiting), None)
+        return next((job for job in self._store.active(seen=True) if job.status not in waiting), None)
 
     def names_in_use(self) -> set[str]:
         """Slugs that waiting, running and paused jobs will write to."""

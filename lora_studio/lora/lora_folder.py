@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lora_studio.errors import ModelFileError, StoreError
+from lora_studio.errors import ModelFileError, StoreError, StudioError
 from lora_studio.files import write_atomically
-from lora_studio.lora.file.lora_files import LONGEST_TITLE, find_file, read_header, title_in
+from lora_studio.lora.file.lora_files import LONGEST_TITLE, LoraHeader, find_file, read_header, title_in
 from lora_studio.lora.file.tensor_table import read_tensor_table
+from lora_studio.parsing.file_names import RESERVED
 from lora_studio.parsing.plain_text import (
     LONGEST_KEPT,
     LONGEST_KEPT_TABLE,
@@ -153,3 +154,21 @@ def _previews(folder: Path) -> list[Path]:
     """The preview pictures, of very many the last ones."""
     pictures = (path for path in folder.glob("previews/*") if path.suffix.lower() in PICTURES)
     return sorted(path for path in pictures if is_plain(path.name))[-MOST_PREVIEWS:]
+
+
+def draws_as(path: str, header: LoraHeader) -> bool:
+    """Whether a file of the library changes pictures as that of `header`; a damaged one does not."""
+    try:
+        return header.draws_as(read_header(path))
+    except (StudioError, OSError):
+        return False
+
+
+def free_path(path: Path) -> Path:
+    """The path, or the first one with a number at its end that does not exist and that Windows can have
+    too."""
+    candidate, number = path, 1
+    while candidate.exists() or RESERVED.fullmatch(candidate.name):
+        number += 1
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return candidate

@@ -6,6 +6,7 @@ import unicodedata
 from functools import lru_cache
 from pathlib import Path
 
+from lora_studio.access.visitor import Kind, visitor
 from lora_studio.errors import ConfigError, ModelFileError, StoreError
 from lora_studio.lora.file.lora_files import LONGEST_TITLE
 from lora_studio.lora.lora_folder import fingerprint, title_of
@@ -29,16 +30,21 @@ def given_title(given: str) -> str:
 
 
 def slugs_named(name: str, folder: Path) -> list[str]:
-    """The LoRAs of the library's folder that go by this name: the one whose slug it is, else those with this
-    title, in any case and any way of writing accents, else the one that a file of this name would become."""
-    if SLUG.fullmatch(name) and (folder / name).is_dir():
+    """The LoRAs of the library's folder that go by this name, of those that the visitor may see: the one
+    whose slug it is, else those with this title, in any case and any way of writing accents, else the one
+    that a file of this name would become."""
+    if SLUG.fullmatch(name) and _is_here(name, folder):
         return [name]
     wanted = _alike(name)
     found = [slug for slug, title in _titles(folder) if wanted and _alike(title) == wanted]
     if found:
         return found
     slug = slug_from(name.removesuffix(SUFFIX))
-    return [slug] if slug and (folder / slug).is_dir() else []
+    return [slug] if slug and _is_here(slug, folder) else []
+
+
+def _is_here(slug: str, folder: Path) -> bool:
+    return (folder / slug).is_dir() and visitor().sees(Kind.LORA, slug)
 
 
 def find_slug(name: str, folder: Path) -> str:
@@ -72,13 +78,17 @@ def _only(name: str, found: list[str]) -> str:
 
 
 def _titles(folder: Path) -> list[tuple[str, str]]:
-    """(slug, title) of all LoRAs in the folder."""
+    """(slug, title) of the LoRAs in the folder that the visitor may see."""
     try:
         places = sorted(path for path in folder.iterdir() if SLUG.fullmatch(path.name))
     except OSError:
         return []
     states = ((place, fingerprint(place)) for place in places)
-    return [(place.name, _title(place, state)) for place, state in states if state]
+    return [
+        (place.name, _title(place, state))
+        for place, state in states
+        if state and _is_here(place.name, folder)
+    ]
 
 
 @lru_cache(maxsize=4096)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.access.roles import Role
-from lora_studio.access.visitor import visitor
+from lora_studio.access.visitor import Kind, visitor
 from lora_studio.config import TrainConfig
 from lora_studio.errors import ConfigError, StoreError
 from lora_studio.events import (
@@ -51,7 +51,8 @@ OF_A_STEP = (StepDone, PreviewSaved, CheckpointSaved, StateSaved, Validated)
 
 
 class JobStore:
-    """The trainings of this home folder, of all processes that share it. Raises StoreError."""
+    """The trainings of this home folder, of all processes that share it. Raises StoreError, also for one that
+    the visitor may not see, and NotAllowed for one that isn't theirs to change."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -76,12 +77,15 @@ class JobStore:
                 ),
             )
             _append(connection, job_id, Queued(ahead=ahead), now)
-            return _record(_row(connection, job_id))
+            job = _record(_row(connection, job_id))
+        visitor().claims(Kind.JOB, job_id)
+        visitor().claims(Kind.LORA, job.slug)
+        return job
 
     def resume(self, job_id: str, owner: str = "") -> JobRecord:
         """Queue an ended job again, at the place of its age. Raises StoreError when it can't be resumed,
         ConfigError when another job writes to its folder meanwhile."""
-        visitor().needs(Role.TRAINER)
+        self.own(job_id)
         with self._database.write() as connection:
             job = _record(_row(connection, job_id))
             if not job.resumable:
@@ -111,7 +115,7 @@ class JobStore:
     def command(self, job_id: str, command: Command) -> JobRecord:
         """Leave a command for the process that runs the job; a job that waits is paused at once. Raises
         StoreError when it does not run."""
-        visitor().needs(Role.TRAINER)
+        self.own(job_id)
         with self._database.write() as connection:
             job = _record(_row(connection, job_id))
             waits = command == "pause" and job.status == JobStatus.QUEUED
@@ -142,20 +146,29 @@ class JobStore:
         return bool(self._database.read("SELECT 1 FROM commands WHERE job_id = ? LIMIT 1", (job_id,)))
 
     def get(self, job_id: str) -> JobRecord:
-        rows = self._database.read(f"SELECT {FIELDS} FROM jobs WHERE id = ?", (job_id,))
+        seen, values = visitor().seen_rows(Kind.JOB, "id")
+        rows = self._database.read(f"SELECT {FIELDS} FROM jobs WHERE id = ? AND {seen}", (job_id, *values))
         if not rows:
             raise _no_such_job(job_id)
         return _record(rows[0])
 
+    def own(self, job_id: str) -> JobRecord:
+        """A job that the visitor may change. Raises StoreError, NotAllowed."""
+        job = self.get(job_id)
+        visitor().must_own(Kind.JOB, job_id)
+        return job
+
     def jobs(self, limit: int = 50) -> list[JobRecord]:
         """The newest jobs, newest first."""
-        sql = f"SELECT {FIELDS} FROM jobs ORDER BY number DESC LIMIT ?"
-        return [_record(row) for row in self._database.read(sql, (limit,))]
+        seen, values = visitor().seen_rows(Kind.JOB, "id")
+        sql = f"SELECT {FIELDS} FROM jobs WHERE {seen} ORDER BY number DESC LIMIT ?"
+        return [_record(row) for row in self._database.read(sql, (*values, limit))]
 
-    def active(self) -> list[JobRecord]:
-        """Jobs that wait or run, oldest first."""
-        sql = f"SELECT {FIELDS} FROM jobs WHERE status IN {ACTIVE} ORDER BY number"
-        return [_record(row) for row in self._database.read(sql)]
+    def active(self, *, seen: bool = False) -> list[JobRecord]:
+        """Jobs that wait or run, oldest first: all, or those that the visitor may see."""
+        condition, values = visitor().seen_rows(Kind.JOB, "id") if seen else ("TRUE", ())
+        sql = f"SELECT {FIELDS} FROM jobs WHERE status IN {ACTIVE} AND {condition} ORDER BY number"
+        return [_record(row) for row in self._database.read(sql, values)]
 
     def newest_of(self, slug: str) -> JobRecord | None:
         """The latest training that writes the LoRA of this slug."""
@@ -194,6 +207,8 @@ class JobStore:
     ) -> list[StoredEvent]:
         """Events in order with a sequence number above `after`. `kinds` are class names, none means all;
         `limit` keeps the newest so many."""
+        if not visitor().sees(Kind.JOB, job_id):
+            return []
         marks = ", ".join("?" * len(kinds))
         sql = "SELECT sequence, at, json FROM events WHERE job_id = ? AND sequence > ?"
         sql += f" AND kind IN ({marks})" if kinds else ""
@@ -209,7 +224,7 @@ class JobStore:
             "SELECT min(step) AS first, max(step) AS last FROM events WHERE job_id = ? AND kind = 'StepDone'"
         )
         first, last = self._database.read(span, (job_id,))[0]
-        if first is None:
+        if first is None or not visitor().sees(Kind.JOB, job_id):
             return []
         width = math.ceil((last - first + 1) / max(1, points))
         sql = (
@@ -221,7 +236,7 @@ class JobStore:
     def stop(self, job_id: str, *, only_running: bool = False) -> JobRecord:
         """Stop a waiting or paused job at once and set a running one to `stopping`; an ended one stays. With
         `only_running` the first two stay as well."""
-        visitor().needs(Role.TRAINER)
+        self.own(job_id)
         with self._database.write() as connection:
             row = _row(connection, job_id)
             status = row["status"]

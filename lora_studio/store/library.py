@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, fields, replace
 from typing import Any, TypeVar
 
+from lora_studio.access.visitor import Kind, visitor
 from lora_studio.errors import StoreError
 from lora_studio.records import DatasetRecord, ImageRecord, ListedLora, LoraRecord
 from lora_studio.store.database import Database
@@ -22,7 +23,7 @@ Record = TypeVar("Record", LoraRecord, ImageRecord, DatasetRecord)
 
 
 class Library:
-    """The library's rows. Raises StoreError."""
+    """The library's rows, as far as the visitor may see them; fingerprints are of all. Raises StoreError."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -45,7 +46,9 @@ class Library:
 
     def lora(self, slug: str) -> LoraRecord:
         """A LoRA with its metadata. Raises StoreError."""
-        rows = self._database.read("SELECT record, metadata FROM loras WHERE slug = ?", (slug,))
+        seen, values = visitor().seen_rows(Kind.LORA, "slug")
+        sql = f"SELECT record, metadata FROM loras WHERE slug = ? AND {seen}"
+        rows = self._database.read(sql, (slug, *values))
         found = self._records(LoraRecord, rows)
         if not found:
             raise StoreError(f"There is no LoRA {slug[:64]!r} in the library.", "It may have been deleted.")
@@ -54,18 +57,22 @@ class Library:
     def loras(self, search: str = "") -> list[LoraRecord]:
         """LoRAs without metadata, newest first. All words of `search` must occur in title, slug or trigger
         word."""
-        where, words = _where(search)
+        where, words = _where(search, *visitor().seen_rows(Kind.LORA, "slug"))
         sql = f"SELECT record FROM loras WHERE {where} ORDER BY created_at DESC, slug"
         return self._records(LoraRecord, self._database.read(sql, words))
 
     def listed_loras(self) -> list[ListedLora]:
         """All LoRAs, newest first: cheap enough to be asked for each second."""
-        rows = self._database.read("SELECT slug, title, preview FROM loras ORDER BY created_at DESC, slug")
+        seen, values = visitor().seen_rows(Kind.LORA, "slug")
+        sql = f"SELECT slug, title, preview FROM loras WHERE {seen} ORDER BY created_at DESC, slug"
+        rows = self._database.read(sql, values)
         return [ListedLora(slug=row["slug"], title=row["title"], preview=row["preview"]) for row in rows]
 
     def slugs_of(self, lora_id: str) -> list[str]:
         """The slugs of LoRAs with these tensors."""
-        return [row["slug"] for row in self._database.read("SELECT slug FROM loras WHERE id = ?", (lora_id,))]
+        seen, values = visitor().seen_rows(Kind.LORA, "slug")
+        sql = f"SELECT slug FROM loras WHERE id = ? AND {seen}"
+        return [row["slug"] for row in self._database.read(sql, (lora_id, *values))]
 
     def lora_fingerprints(self) -> dict[str, str]:
         """Fingerprints of all LoRAs by slug."""
@@ -102,9 +109,9 @@ class Library:
             )
 
     def image(self, image_id: str) -> ImageRecord:
-        rows = self._database.read(
-            "SELECT record FROM images WHERE id = ? ORDER BY created_at DESC LIMIT 1", (image_id,)
-        )
+        seen, values = visitor().seen_rows(Kind.IMAGE, "path")
+        sql = f"SELECT record FROM images WHERE id = ? AND {seen} ORDER BY created_at DESC LIMIT 1"
+        rows = self._database.read(sql, (image_id, *values))
         found = self._records(ImageRecord, rows)
         if not found:
             raise StoreError(f"There is no image {image_id[:64]!r}.", "It may have been deleted.")
@@ -113,7 +120,7 @@ class Library:
     def images(self, search: str = "", limit: int = 60, offset: int = 0) -> list[ImageRecord]:
         """Images, newest first, each content once. All words of `search` must occur in prompt or LoRA
         slugs."""
-        where, words = _where(search)
+        where, words = _where(search, *visitor().seen_rows(Kind.IMAGE, "path"))
         sql = (
             f"SELECT record, max(created_at) AS newest FROM images WHERE {where} GROUP BY id"
             " ORDER BY newest DESC, path LIMIT ? OFFSET ?"
@@ -123,24 +130,29 @@ class Library:
 
     def newest_images(self, limit: int) -> list[str]:
         """Ids of the newest images, newest first: cheap enough to be asked for each second."""
-        sql = "SELECT id, max(created_at) AS newest FROM images GROUP BY id ORDER BY newest DESC LIMIT ?"
-        return [row["id"] for row in self._database.read(sql, (limit,))]
+        seen, values = visitor().seen_rows(Kind.IMAGE, "path")
+        sql = (
+            f"SELECT id, max(created_at) AS newest FROM images WHERE {seen}"
+            " GROUP BY id ORDER BY newest DESC LIMIT ?"
+        )
+        return [row["id"] for row in self._database.read(sql, (*values, limit))]
 
     def images_of_seeds(self, seeds: Iterable[int]) -> list[ImageRecord]:
         """Images with one of these seeds, newest first."""
         wanted = tuple(set(seeds))
         marks = ", ".join("?" * len(wanted))
+        seen, values = visitor().seen_rows(Kind.IMAGE, "path")
         rows = self._database.read(
-            f"SELECT record FROM images WHERE json_extract(record, '$.seed') IN ({marks})"
+            f"SELECT record FROM images WHERE json_extract(record, '$.seed') IN ({marks}) AND {seen}"
             " ORDER BY created_at DESC",
-            wanted,
+            (*wanted, *values),
         )
         return self._records(ImageRecord, rows)
 
     def image_paths(self, image_id: str) -> list[str]:
-        """The files with this content."""
+        """The files with this content that the visitor may change."""
         rows = self._database.read("SELECT path FROM images WHERE id = ? ORDER BY path", (image_id,))
-        return [row["path"] for row in rows]
+        return [row["path"] for row in rows if visitor().owns(Kind.IMAGE, row["path"])]
 
     def image_fingerprints(self) -> dict[str, str]:
         """Fingerprints of all images by path."""
@@ -160,7 +172,10 @@ class Library:
 
     def dataset(self, dataset_id: str) -> DatasetRecord:
         """A set of pictures. Raises StoreError."""
-        rows = self._database.read("SELECT record FROM datasets WHERE id = ?", (dataset_id,))
+        seen, values = visitor().seen_rows(Kind.DATASET, "id")
+        rows = self._database.read(
+            f"SELECT record FROM datasets WHERE id = ? AND {seen}", (dataset_id, *values)
+        )
         found = self._records(DatasetRecord, rows)
         if not found:
             raise StoreError(
@@ -171,8 +186,14 @@ class Library:
 
     def datasets(self) -> list[DatasetRecord]:
         """Sets of pictures, newest first."""
-        rows = self._database.read("SELECT record FROM datasets ORDER BY created_at DESC, id")
+        seen, values = visitor().seen_rows(Kind.DATASET, "id")
+        sql = f"SELECT record FROM datasets WHERE {seen} ORDER BY created_at DESC, id"
+        rows = self._database.read(sql, values)
         return self._records(DatasetRecord, rows)
+
+    def dataset_ids(self) -> list[str]:
+        """The ids of all sets, whoever may see them."""
+        return [row["id"] for row in self._database.read("SELECT id FROM datasets")]
 
     def remove_dataset(self, dataset_id: str) -> None:
         with self._database.write() as connection:
@@ -196,9 +217,10 @@ def _search_text(*parts: str) -> str:
     return " ".join(parts).casefold().encode("utf-8", "replace").decode()
 
 
-def _where(search: str) -> tuple[str, tuple[str, ...]]:
+def _where(search: str, seen: str, values: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """A condition for rows with all words of a search that fulfil another one too, and its values."""
     words = tuple(search.casefold().split()[:20])
-    return " AND ".join(["instr(search, ?)"] * len(words)) or "TRUE", words
+    return " AND ".join([*["instr(search, ?)"] * len(words), seen]), (*words, *values)
 
 
 def _json(record: Any) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from lora_studio.access.visitor import Kind, visitor
 from lora_studio.errors import StoreError
 from lora_studio.files import disk_errors, reason
 
@@ -34,7 +35,7 @@ class Deleted:
 
 class Trash:
     """A folder of deletions. The note about one is written before anything moves, so that a deletion cut
-    short can be undone as well. Raises StoreError."""
+    short can be undone as well. Each is there for who deleted it, and for admins. Raises StoreError."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -109,6 +110,8 @@ class Trash:
 
     def _entry(self, token: str) -> Deleted | None:
         if not TOKEN.fullmatch(token):
+            return None
+        if not visitor().owns(Kind.DELETED, token):
             return None
         try:
             data = json.loads((self._folder / token / NOTE).read_text("utf-8"))

@@ -15,6 +15,7 @@ from lora_studio.store.people.visitors import Visitors
 from lora_studio.studio import Studio
 from lora_studio.ui import drafts as draft
 from lora_studio.ui import supabase_badge
+from lora_studio.ui.client_input.session_owners import SessionOwners
 from lora_studio.ui.client_input.validate import guarded, safe_id
 from lora_studio.ui.drafts import Drafts
 from lora_studio.ui.endpoints import endpoints
@@ -51,7 +52,7 @@ def build(studio: Studio, visitors: Visitors | None = None) -> Page:
 
 def _built(studio: Studio, visitors: Visitors) -> Page:
     with Page(title="LoRA Studio", analytics_enabled=False, delete_cache=UPLOADS_KEPT) as page:
-        page.visitors = visitors
+        page.visitors, page.uploads, page.sessions = visitors, studio.settings.uploads, SessionOwners()
         page.audit = AuditLog(studio.settings.home)
         panel(fill("masthead"), elem_id="masthead")
         mirrored = supabase_badge.render_badge(studio)

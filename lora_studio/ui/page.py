@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -17,18 +18,23 @@ from gradio_client.utils import (  # type: ignore[import-untyped]
     traverse,
 )
 
-from lora_studio.access.visitor import acting
+from lora_studio.access.visitor import acting, visitor
 from lora_studio.ui.client_input.audited_calls import deed_of, entry_of
 from lora_studio.ui.client_input.fault_log import one_line
+from lora_studio.ui.client_input.upload_owners import claim_files, sees_upload
 
 if TYPE_CHECKING:
     from lora_studio.store.people.audit_log import AuditLog
     from lora_studio.store.people.visitors import Visitors
+    from lora_studio.ui.client_input.session_owners import SessionOwners
     from lora_studio.ui.refresh import PageRefresh
 
 logger = logging.getLogger(__name__)
 
 MALFORMED = "The request could not be read. Reload the page, or see docs/api.md for what it takes."
+
+NOT_ACCEPTED = "A file was not accepted. Upload it through the page or the client."
+NOT_THEIRS = "This session is somebody else's. Reload the page."
 
 
 class Page(gr.Blocks):
@@ -42,6 +48,8 @@ class Page(gr.Blocks):
     refresh: PageRefresh
     visitors: Visitors
     audit: AuditLog
+    sessions: SessionOwners
+    uploads: Path
 
     async def process_api(self, block_fn: BlockFunction | int, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Make a call, the endpoints' by whichever route and the page's own events alike, on behalf of
@@ -49,18 +57,62 @@ class Page(gr.Blocks):
         request = kwargs.get("request")
         one = request[0] if isinstance(request, list) and request else request
         with acting(self.visitors.of(getattr(one, "username", None))):
+            if not self._is_theirs(kwargs.get("session_hash")):
+                raise gr.Error(NOT_THEIRS, print_exception=False)
             deed = deed_of(str(getattr(block_fn, "name", "")))
             if not deed:
-                return await self._answer(block_fn, *args, **kwargs)
+                return await self._owned_answer(block_fn, *args, **kwargs)
             failure: BaseException | None = None
             try:
-                return await self._answer(block_fn, *args, **kwargs)
+                return await self._owned_answer(block_fn, *args, **kwargs)
             except BaseException as error:
                 failure = error
                 raise
             finally:
                 inputs = args[0] if args else kwargs.get("inputs") or ()
                 self.audit.add(entry_of(deed, inputs, one, failure))
+
+    async def _owned_answer(self, block_fn: BlockFunction | int, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        output = await self._answer(block_fn, *args, **kwargs)
+        if not visitor().sees_all:
+            traverse(output.get("data"), self._claim_file, is_file_obj_with_meta)
+        return output
+
+    def _is_theirs(self, session: str | None) -> bool:
+        if self.visitors.is_open or not session:
+            return True
+        return self.sessions.take(f"session {session}", visitor().name)
+
+    def _claim_file(self, file: dict[str, Any]) -> dict[str, Any]:
+        """Record whose a file is that Gradio has copied for an answer."""
+        claim_files([file.get("path")], visitor(), self.uploads)
+        return file
+
+    def _refuse_file(self, file: dict[str, Any]) -> dict[str, Any]:
+        if is_http_url_like(file["path"]):
+            message = "A file was not accepted: nothing is fetched from an address. Upload the file itself."
+            raise gr.Error(message, print_exception=False)
+        if not visitor().sees_all and not sees_upload(file["path"], visitor(), self.uploads):
+            raise gr.Error(NOT_ACCEPTED, print_exception=False)
+        return file
+
+    def queue(self, *args: Any, **kwargs: Any) -> gr.Blocks:
+        """Make the queue, as Gradio does; it asks whose a session is before it takes a call."""
+        made = super().queue(*args, **kwargs)
+        push = self._queue.push
+
+        async def take(body: Any, request: Any, username: str | None) -> Any:
+            with acting(self.visitors.of(username)):
+                if not self._is_theirs(body.session_hash):
+                    return False, NOT_THEIRS, "error"
+                success, event, state = await push(body, request, username)
+                if success and not self.visitors.is_open:
+                    self.sessions.take(f"event {event}", visitor().name)
+                    self.sessions.take(f"session {body.session_hash}", visitor().name)
+                return success, event, state
+
+        self._queue.push = take  # type: ignore[method-assign]
+        return made
 
     async def _answer(self, block_fn: BlockFunction | int, *args: Any, **kwargs: Any) -> dict[str, Any]:
         try:
@@ -94,16 +146,13 @@ class Page(gr.Blocks):
         state: SessionState | None,
         explicit_call: bool = False,
     ) -> list[Any]:
-        traverse(inputs, _refuse_address, is_file_obj_with_meta)
+        traverse(inputs, self._refuse_file, _names_a_file)
         try:
             return list(await super().preprocess_data(block_fn, inputs, state, explicit_call))
         except InvalidPathError as error:
-            message = "A file was not accepted. Upload it through the page or the client."
-            raise gr.Error(message, print_exception=False) from error
+            raise gr.Error(NOT_ACCEPTED, print_exception=False) from error
 
 
-def _refuse_address(file: dict[str, Any]) -> dict[str, Any]:
-    if is_http_url_like(file["path"]):
-        message = "A file was not accepted: nothing is fetched from an address. Upload the file itself."
-        raise gr.Error(message, print_exception=False)
-    return file
+def _names_a_file(given: Any) -> bool:
+    """Whether Gradio may take a value for a file, with its marker or without."""
+    return isinstance(given, dict) and isinstance(given.get("path"), str)

@@ -141,6 +141,7 @@ ENDPOINTS: Mapping[str, Row] = {
     "list_images": {"search": ("", TEXT), "limit": (5, LIMIT)},
     "delete_image": {"image_id": (lambda world: world.nothing, [*ID, "0" * 64])},
     "undo_delete": {"token": (lambda world: world.nothing, TOKEN)},
+    "share": {"what": ("lora", KIND), "id": LORA, "shared": (False, FLAG)},
     "generate": DRAWING,
     "generate_base64": DRAWING,
     "img2img": {

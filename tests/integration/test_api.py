@@ -44,6 +44,7 @@ NAMED = {
     "/list_images",
     "/delete_image",
     "/undo_delete",
+    "/share",
     "/generate",
     "/generate_base64",
     "/img2img",

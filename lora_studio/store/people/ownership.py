@@ -33,11 +33,14 @@ class Owners:
         sql = "SELECT key FROM owners WHERE kind = ? AND owner = ?"
         return [row["key"] for row in self._database.read(sql, (str(kind), name))]
 
-    def claim(self, kind: Kind, key: str, name: str, *, alone: bool = True) -> None:
-        """Make a person the owner, with `alone` the only one, of a thing that is not shared."""
+    def claim(self, kind: Kind, key: str, name: str, *, alone: bool = True, new: bool = True) -> None:
+        """Make a person the owner, with `alone` the only one. A `new` thing is not shared."""
         with self._database.write() as connection:
             if alone:
-                connection.execute("DELETE FROM owners WHERE kind = ? AND key = ?", (str(kind), key))
+                connection.execute(
+                    "DELETE FROM owners WHERE kind = ? AND key = ? AND (? OR owner <> ?)",
+                    (str(kind), key, int(new), name),
+                )
             connection.execute(
                 "INSERT OR IGNORE INTO owners(kind, key, owner, at) VALUES (?, ?, ?, ?)",
                 (str(kind), key, name, time.time()),
@@ -55,12 +58,7 @@ class Owners:
                 "UPDATE owners SET shared = ? WHERE kind = ? AND key = ?", (int(shared), str(kind), key)
             )
 
-    def move(self, kind: Kind, key: str, to: tuple[Kind, str]) -> None:
-        """Hand the owners of one thing on to another, which has none then but these."""
-        there, new = to
+    def forget(self, kind: Kind, key: str) -> None:
+        """Let nobody own a thing any more."""
         with self._database.write() as connection:
-            connection.execute("DELETE FROM owners WHERE kind = ? AND key = ?", (str(there), new))
-            connection.execute(
-                "UPDATE owners SET kind = ?, key = ? WHERE kind = ? AND key = ?",
-                (str(there), new, str(kind), key),
-            )
+            connection.execute("DELETE FROM owners WHERE kind = ? AND key = ?", (str(kind), key))

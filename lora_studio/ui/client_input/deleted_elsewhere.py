@@ -12,6 +12,7 @@ from typing import Any
 
 import gradio as gr
 
+from lora_studio.access.visitor import Kind, visitor
 from lora_studio.errors import StoreError, StudioError
 from lora_studio.files import sha256
 from lora_studio.parsing.slugs import SLUG
@@ -131,7 +132,8 @@ def chosen_image(studio: Studio, image_id: str) -> str:
 
 def chosen_pictures(studio: Studio, dataset_id: str) -> str:
     """HTML in the place of a deleted set of pictures; empty while it is here."""
-    if not dataset_id or (studio.settings.datasets / dataset_id).is_dir():
+    is_seen = visitor().sees(Kind.DATASET, dataset_id)
+    if not dataset_id or (is_seen and (studio.settings.datasets / dataset_id).is_dir()):
         return ""
     sentence = "These pictures were deleted."
     return note(sentence, token_of(studio, studio.settings.datasets / dataset_id))
@@ -149,7 +151,8 @@ def selection(studio: Studio, selected: Any) -> tuple[list[str], str]:
     """The chosen LoRAs that are still here, and HTML about the others."""
     given = selected if isinstance(selected, list) else []
     slugs = [slug for slug in given if isinstance(slug, str) and SLUG.fullmatch(slug)]
-    here = [slug for slug in slugs if (studio.settings.loras / slug).is_dir()]
+    folder, present = studio.settings.loras, visitor()
+    here = [slug for slug in slugs if (folder / slug).is_dir() and present.sees(Kind.LORA, slug)]
     notes = [
         note(
             f"The LoRA “{slug}” was deleted; the next pictures are drawn without it.",

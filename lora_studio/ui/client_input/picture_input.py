@@ -62,10 +62,8 @@ def take_picture(given: Any, settings: Settings, *, mask: bool = False) -> str:
 
 def kept_picture(given: Any, settings: Settings) -> Path:
     """The file of a sum that the page holds. Raises StoreError."""
-    if (
-        isinstance(given, str)
-        and SUM.fullmatch(given)
-        and (path := settings.inputs / f"{given}.png").is_file()
-    ):
-        return path
+    from lora_studio.images.input_store import is_here
+
+    if is_here(given, settings.inputs):
+        return settings.inputs / f"{given}.png"
     raise StoreError("The picture to redraw is not here any more.", "Put it in again.")

@@ -19,6 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
 
+from lora_studio.access.visitor import visitor
 from lora_studio.catalog import BASES
 from lora_studio.errors import ConfigError, DatasetError, ModelFileError, StoreError, StudioError
 from lora_studio.families.base_files.locate import HUB_ID
@@ -28,6 +29,7 @@ from lora_studio.parsing.numbers import read_decimal, read_whole, shown
 from lora_studio.parsing.slugs import SLUG
 from lora_studio.settings import Settings
 from lora_studio.ui.client_input.fault_log import FaultLog
+from lora_studio.ui.client_input.upload_owners import sees_upload
 
 faults = FaultLog(logging.getLogger(__name__))
 
@@ -91,6 +93,8 @@ def _safe_upload(file: Any, folder: Path) -> Path:
     except (OSError, RuntimeError, ValueError):
         raise refused from None
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
+        raise refused
+    if not visitor().sees_all and not sees_upload(path, visitor(), folder):
         raise refused
     return path
 

@@ -237,6 +237,7 @@ def add_endpoints(studio: Studio) -> None:
         library.list_images,
         library.delete_image,
         library.undo_delete,
+        library.share,
         library.stop_import,
     )
     for act in there:

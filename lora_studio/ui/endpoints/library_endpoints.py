@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
+from lora_studio.access.visitor import Kind
 from lora_studio.dataset import LONGEST_CAPTION
 from lora_studio.errors import ConfigError, DeviceBusy, StoreError
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.deleted_elsewhere import undo
-from lora_studio.ui.client_input.validate import safe_id, safe_slug, safe_uploads, shown, text, whole
+from lora_studio.ui.client_input.validate import (
+    safe_id,
+    safe_slug,
+    safe_uploads,
+    shown,
+    text,
+    whole,
+    yes_or_no,
+)
 from lora_studio.ui.endpoints.image_endpoints import session_of_caller
 from lora_studio.ui.endpoints.schemas import (
     CaptionedPicture,
@@ -25,6 +34,13 @@ from lora_studio.ui.endpoints.schemas import (
 from lora_studio.ui.train.cancel_events import Stops
 
 MOST_LISTED = 500
+Thing = Literal["training", "lora", "dataset", "image"]
+KINDS_SHARED = {
+    "training": Kind.JOB,
+    "lora": Kind.LORA,
+    "dataset": Kind.DATASET,
+    "image": Kind.IMAGE,
+}
 WHAT = {"dataset": "set of pictures", "image": "picture"}
 
 
@@ -149,6 +165,22 @@ class LibraryEndpoints:
             image_id: From list_images.
         """
         return DeletedThing(undo=self._studio.gallery.delete_image(safe_id(image_id, WHAT["image"])))
+
+    def share(self, what: Thing, id: str, shared: bool = True) -> bool:
+        """Let everybody who may come in see something of yours, or not any more. A training brings its LoRA
+        along.
+
+        Args:
+            what: training, lora, dataset or image.
+            id: Its job_id, slug, dataset_id or image_id.
+            shared: false takes it back.
+        """
+        kind = KINDS_SHARED.get(what) if isinstance(what, str) else None
+        if kind is None:
+            raise ConfigError(f"what: choose one of {', '.join(KINDS_SHARED)} (got {shown(what)}).")
+        key = safe_slug(id) if kind is Kind.LORA else safe_id(id, what)
+        self._studio.share(kind, key, yes_or_no(shared, "shared"))
+        return shared
 
     def undo_delete(self, token: str) -> bool:
         """Bring back what was deleted.

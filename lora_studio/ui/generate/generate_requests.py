@@ -9,6 +9,7 @@ import gradio as gr
 
 from lora_studio.catalog import BASES, preview_prompts
 from lora_studio.config import Kind
+from lora_studio.images.input_store import is_here
 from lora_studio.lora.names import slugs_named
 from lora_studio.parsing.plain_text import plain_text
 from lora_studio.prompts.lora_tags import TAG
@@ -259,9 +260,7 @@ def _base_here(base: str, studio: Studio) -> tuple[str, list[str]]:
 def _pictures_here(request: GenerateRequest, studio: Studio) -> tuple[Filling, list[str]]:
     """The picture to redraw and its mask, as far as they are kept here."""
     wanted = {"image": request.image, "mask_image": request.mask_image}
-    here = {
-        name: value for name, value in wanted.items() if (studio.settings.inputs / f"{value}.png").is_file()
-    }
+    here = {name: value for name, value in wanted.items() if is_here(value, studio.settings.inputs)}
     if len(here) == sum(map(bool, wanted.values())):
         return {"image": "", "mask_image": "", **here}, []
     gone = "The picture that it was redrawn from is not here; put it in again below."

@@ -10,6 +10,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,10 +32,11 @@ from lora_studio.ui.serving import request_bodies, request_origin
 from lora_studio.ui.serving.login import Access, Login
 from lora_studio.ui.serving.login_form import Entry, enter, invited, is_browser, login_page, read_form
 from lora_studio.ui.serving.monitoring import Monitoring
-from lora_studio.ui.serving.request_bodies import Body, Limit, TooMuch
+from lora_studio.ui.serving.request_bodies import Body, Limit, TooMuch, read_small, replayed
 from lora_studio.ui.serving.request_origin import Names
 from lora_studio.ui.serving.response_headers import security_headers, with_security
 from lora_studio.ui.serving.sessions import Sessions
+from lora_studio.ui.serving.visitor_routes import CANCEL, NOT_YOURS, VisitorRoutes
 
 logger = logging.getLogger(__name__)
 
@@ -54,12 +56,15 @@ POSTED = re.compile(
 """Paths that may be posted to; Gradio's other routes are for other kinds of apps."""
 CLOSED = re.compile(
     rf"/openapi\.json|/monitoring.*|{API}/"
-    r"(?:vibe-|undo-vibe|proxy=|file=https?:|dev/|deep_link|runs|run-history|profiling|token).*",
+    r"(?:vibe-|undo-vibe|proxy=|file=https?:|dev/|deep_link|runs|run-history|profiling|token|file/|"
+    r"stream/|custom_component/|component_server|process_recording).*",
     re.DOTALL | re.IGNORECASE,
 )
 """Paths of no use here: Gradio's own description, its proxy, its editor, state on disk, and the session shown
 to scripts. Behind `file=` Gradio fetches any address and hands it on as its own, a page with scripts as well
 when the address ends like a picture (6.31): whoever runs them is this page to the browser."""
+READ = "lora_studio.read"
+"""The name in a scope of a body that the gate has read."""
 ENDING = {"connection": "close"}
 """Headers of a refusal. The rest of a refused request is not read, so the connection ends with it."""
 NOT_THIS_NAME = (
@@ -75,7 +80,8 @@ FOREIGN = (
 class Gate:
     """The gate of one server. `tokens` are the sessions by token, which Gradio asks too, `cookie` the name of
     its cookie, `uploads` the folder that it receives files in, `monitoring` answers about the studio itself.
-    `visitors` says who comes under which name; without them only the page's own password leads in."""
+    `visitors` says who comes under which name, without them only the page's own password leads in; `routes`
+    says who may have what."""
 
     def __init__(
         self,
@@ -95,6 +101,7 @@ class Gate:
         self.uploads: Path | None = None
         self.monitoring: Monitoring | None = None
         self.audit: AuditLog | None = None
+        self.routes: VisitorRoutes | None = None
         self._uploading = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, served: Served) -> None:
@@ -144,11 +151,8 @@ class Gate:
             return JSONResponse({"detail": detail}, 401, ENDING)
         if CLOSED.fullmatch(path) or (method not in {"GET", "HEAD"} and not POSTED.fullmatch(path)):
             return _said(404, "There is nothing here.")
-        if self._limit(scope) is request_bodies.UPLOAD:
-            try:
-                self._visitor(scope).needs(Role.CREATOR)
-            except NotAllowed as error:
-                return _said(403, str(error))
+        if self._asks and (refusal := await self._not_theirs(scope, receive)):
+            return refusal
         with suppress(ValueError):
             length = int(Headers(scope=scope).get("content-length", "0"))
             limit = self._limit(scope)
@@ -161,6 +165,23 @@ class Gate:
             except DiskFull as error:
                 return _said(507, str(error))
         return None
+
+    async def _not_theirs(self, scope: Scope, receive: Receive) -> Response | None:
+        """The refusal of a route that the visitor may not use, or not for what is somebody else's."""
+        if not self._has_session(scope):
+            return None
+        present, path = self._visitor(scope), self._path(scope)
+        try:
+            present.needs(Role.CREATOR if self._limit(scope) is request_bodies.UPLOAD else Role.VIEWER)
+        except NotAllowed as error:
+            return _said(403, str(error))
+        if self.routes is None:
+            return None
+        allowed = self.routes.lets(scope, path, present)
+        if allowed and scope["method"] == "POST" and path.rstrip("/") == CANCEL:
+            scope[READ] = await read_small(receive)
+            allowed = self.routes.lets_cancel(scope[READ], present)
+        return None if allowed else _said(403, NOT_YOURS)
 
     async def _receive(self, scope: Scope, receive: Receive, answer: _Answer, served: Served) -> None:
         """Serve a request, and remove remains of an upload that broke off: Gradio forgets it (6.31)."""
@@ -179,8 +200,11 @@ class Gate:
         """Serve a request; an error inside is a line of the log. Our handlers report their errors themselves;
         an error that arrives here is Gradio at a request that it can't read, or a browser that was closed."""
         content_type = Headers(scope=scope).get("content-type", "")
-        body = Body(receive, self._limit(scope), content_type, disk=_upload_disk())
+        source = replayed(scope[READ], receive) if READ in scope else receive
+        body = Body(source, self._limit(scope), content_type, disk=_upload_disk())
         answer.body = body
+        if self.routes and self._limit(scope) is request_bodies.UPLOAD:
+            answer.hold(partial(self.routes.claim_uploads, visitor=self._visitor(scope)))
         response = None
         try:
             await served(scope, body, answer)
@@ -311,6 +335,12 @@ class _Answer:
         self._send, self._security, self._monitoring = send, security, monitoring
         self.body: Body | None = None
         self.begun = self.ended = False
+        self._held: list[bytes] | None = None
+        self._read: Callable[[bytes], object] = len
+
+    def hold(self, read: Callable[[bytes], object]) -> None:
+        """Give the answer's body to a function before the client gets any of it. For small ones."""
+        self._held, self._read = [], read
 
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
         if self.body is not None and self.body.refused:
@@ -322,6 +352,12 @@ class _Answer:
             message = {**message, "headers": with_security(message.get("headers", []), self._security)}
         elif message["type"] == "http.response.body":
             self.ended = not message.get("more_body", False)
+            if self._held is not None:
+                self._held.append(message.get("body", b""))
+                if not self.ended:
+                    return
+                message = {**message, "body": b"".join(self._held)}
+                self._read(message["body"])
         await self._send(message)
 
 

@@ -172,3 +172,29 @@ class FormWatch:
             self._field_bytes += end - start
             if self._field_bytes > LARGEST_FIELDS:
                 raise TooMuch(f"The form's texts have more than {LARGEST_FIELDS:,} bytes.")
+
+
+async def read_small(receive: Receive) -> bytes:
+    """A body as far as NOTHING allows."""
+    content = b""
+    while len(content) <= NOTHING.size:
+        message = await receive()
+        content += message.get("body", b"")
+        if message["type"] != "http.request" or not message.get("more_body"):
+            break
+    return content
+
+
+def replayed(content: bytes, receive: Receive) -> Receive:
+    """An ASGI `receive` that begins with a body that was read by `read_small`. One that was too long is
+    refused by its length, whatever comes behind it."""
+    begun = False
+
+    async def again() -> Message:
+        nonlocal begun
+        if begun:
+            return await receive()
+        begun = True
+        return {"type": "http.request", "body": content, "more_body": False}
+
+    return again

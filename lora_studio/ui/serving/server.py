@@ -31,6 +31,7 @@ from lora_studio.ui.serving.login import SHORT_PASSWORD, Access
 from lora_studio.ui.serving.monitoring import Monitoring
 from lora_studio.ui.serving.request_bodies import LARGEST_UPLOAD
 from lora_studio.ui.serving.request_origin import Names, bracketed
+from lora_studio.ui.serving.visitor_routes import VisitorRoutes
 from lora_studio.ui.theme import stylesheet, theme
 
 logger = logging.getLogger(__name__)
@@ -169,6 +170,7 @@ def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bo
     root_path = os.environ.get("GRADIO_ROOT_PATH", "")
     gate = Gate(access, names, visitors=visitors, root_path=root_path, shared=share)
     gate.audit = AuditLog(settings.home)
+    gate.routes = VisitorRoutes(settings, blocks.sessions) if access.asks else None
     gate.monitoring = Monitoring(studio, closed=names.answered is None and not access.asks)
     _, address, share_address = blocks.launch(
         _app=GatedApp(gate),

@@ -13,7 +13,7 @@ import gradio as gr
 
 from lora_studio.catalog import plan
 from lora_studio.config import Kind, config_leaf
-from lora_studio.data.pixels.thumbnails import thumbnail
+from lora_studio.data.pixels.thumbnails import thumbnail, thumbnail_folder
 from lora_studio.errors import ConfigError, DatasetError, StudioError
 from lora_studio.estimate import TrainingEstimate
 from lora_studio.events import ShouldStop
@@ -283,9 +283,12 @@ def shown(studio: Studio, record: DatasetRecord | None) -> list[Any]:
     """Values for `UploadTab.shown`."""
     if record is None:
         return ["", dataset_pictures(None, []), ""]
-    folder = studio.settings.cache / "thumbnails"
+
+    def small(path: Path) -> str:
+        return thumbnail(path, thumbnail_folder(path, studio.settings))
+
     pictures = [
-        DatasetPicture(name=path.name, thumbnail=thumbnail(path, folder), caption=caption)
+        DatasetPicture(name=path.name, thumbnail=small(path), caption=caption)
         for path, caption in studio.datasets.pictures(record.id)[:MOST_SHOWN]
     ]
     return [record.id, dataset_pictures(record, pictures), dataset_notices(record)]
