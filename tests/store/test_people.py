@@ -69,6 +69,7 @@ def test_names_that_can_t_be_one(visitors: Visitors, name: str) -> None:
     with pytest.raises(ConfigError):
         visitors.people.add(name, Role.VIEWER, PASSWORD)
     assert visitors.of(name).role is None
+    assert not visitors.people.knows(name, PASSWORD)
 
 
 def test_a_name_is_one_person_s_in_any_case(visitors: Visitors) -> None:

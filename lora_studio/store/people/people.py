@@ -85,7 +85,8 @@ class People:
 
     def knows(self, name: str, password: str) -> bool:
         """Whether the password is this person's. Takes some 40 ms of a core, whoever it is."""
-        rows = self._database.read("SELECT password FROM people WHERE name = ?", (name,))
+        sql = "SELECT password FROM people WHERE name = ?"
+        rows = self._database.read(sql, (name,)) if _can_be(name) else []
         return is_right(password, str(rows[0]["password"]) if rows else "")
 
     def revoke_all(self) -> None:
