@@ -151,3 +151,21 @@ def test_there_are_only_so_many_sessions(monkeypatch: pytest.MonkeyPatch) -> Non
     for token in "abcde":
         kept[token] = token
     assert sorted(kept) == ["c", "d", "e"]
+
+
+def test_one_address_takes_only_a_few_of_the_places_where_passwords_are_compared() -> None:
+    class Slow:
+        def knows(self, name: str, password: str) -> bool:
+            return False
+
+    async def scene() -> list[login.Answer]:
+        door = login.Login(OWNER, Slow())
+        tries = [asyncio.create_task(door.attempt("ada", f"{n}", "192.0.2.1")) for n in range(20)]
+        await asyncio.sleep(0)
+        away = [task.result() for task in tries if task.done()]
+        for task in tries:
+            task.cancel()
+        await asyncio.gather(*tries, return_exceptions=True)
+        return away
+
+    assert asyncio.run(scene()) == [login.Answer.TOO_MANY] * (20 - login.MOST_PENDING_OF_ONE)

@@ -74,7 +74,8 @@ class Login:
 
     def __init__(self, access: Access, people: Known | None = None) -> None:
         self._access, self._people = access, people
-        self._lanes, self._checked = asyncio.Semaphore(LANES), 0
+        self._lanes = asyncio.Semaphore(LANES)
+        self._checked: Counter[str] = Counter()
         self._pending: Counter[str] = Counter()
         self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
@@ -85,9 +86,15 @@ class Login:
         source = group_of(address)
         is_right = self._is_right(username, password)
         if not is_right and self._people is not None and not self._is_owner(username):
-            if self._checked >= MOST_CHECKED:
+            if self._checked.total() >= MOST_CHECKED or self._checked[source] >= MOST_PENDING_OF_ONE:
                 return Answer.TOO_MANY
-            is_right = await self._is_known(self._people, username, password)
+            self._checked[source] += 1
+            try:
+                is_right = await self._is_known(self._people, username, password)
+            finally:
+                self._checked[source] -= 1
+                if not self._checked[source]:
+                    del self._checked[source]
         if is_right:
             self._wrong.pop(source, None)
             return Answer.RIGHT
@@ -107,12 +114,8 @@ class Login:
         return bool(self._access.password) and username.casefold() == self._access.username.casefold()
 
     async def _is_known(self, people: Known, username: str, password: str) -> bool:
-        self._checked += 1
-        try:
-            async with self._lanes:
-                return await asyncio.to_thread(people.knows, username, password)
-        finally:
-            self._checked -= 1
+        async with self._lanes:
+            return await asyncio.to_thread(people.knows, username, password)
 
     def _is_right(self, username: str, password: str) -> bool:
         same_name = _same(username, self._access.username)
