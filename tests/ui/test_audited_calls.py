@@ -12,4 +12,4 @@ def test_every_name_is_one_of_a_call(studio: Studio) -> None:
 
 def test_looking_is_not_logged() -> None:
     assert deed_of("list_loras") == deed_of("lambda") == ""
-    assert deed_of("share_lora") == "share lora"
+    assert deed_of("share") == "share"

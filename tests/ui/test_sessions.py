@@ -14,6 +14,7 @@ from lora_studio.store.people.visitors import Visitors
 from lora_studio.ui.serving import login, sessions
 from lora_studio.ui.serving.gate import Gate
 from lora_studio.ui.serving.login import Access
+from lora_studio.ui.serving.login_form import enter
 from lora_studio.ui.serving.request_origin import Names
 from lora_studio.ui.serving.sessions import Sessions
 from tests.support.asgi import Answered, Pair, Sent, answer_to
@@ -169,3 +170,28 @@ def test_one_address_takes_only_a_few_of_the_places_where_passwords_are_compared
         return away
 
     assert asyncio.run(scene()) == [login.Answer.TOO_MANY] * (20 - login.MOST_PENDING_OF_ONE)
+
+
+def test_an_invite_waits_for_a_place_as_a_password_does(visitors: Visitors) -> None:
+    """Making a password costs as much as comparing one."""
+    _, token = visitors.invites.make(Role.VIEWER)
+    given = {"username": "eve", "password": PASSWORD, "invite": token}
+    door = login.Login(OWNER, visitors.people)
+
+    async def hold(address: str, enough: asyncio.Event) -> None:
+        async with door.place(address) as has_place:
+            assert has_place
+            await enough.wait()
+
+    async def scene() -> tuple[int, int, str]:
+        enough = asyncio.Event()
+        address = "203.0.113.9"
+        holding = [asyncio.create_task(hold(address, enough)) for _ in range(login.MOST_PENDING_OF_ONE)]
+        await asyncio.sleep(0)
+        refused = await enter(given, door, visitors, address)
+        enough.set()
+        await asyncio.gather(*holding)
+        let_in = await enter(given, door, visitors, address)
+        return refused.status, let_in.status, let_in.name
+
+    assert asyncio.run(scene()) == (429, 200, "eve")

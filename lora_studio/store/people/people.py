@@ -14,7 +14,7 @@ from lora_studio.store.database import Database
 from lora_studio.store.people.passwords import hashed, is_right
 
 NAME = re.compile(r"[\w][\w.@+-]{0,63}")
-SHORTEST_PASSWORD, LONGEST_PASSWORD = 8, 256
+SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 256
 MADE_BYTES = 12
 """Bytes of chance in a password that is made here: 96 bits."""
 MOST_PEOPLE = 500

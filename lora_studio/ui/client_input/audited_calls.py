@@ -21,17 +21,14 @@ DEEDS: Mapping[str, str] = {
     ),
     **dict.fromkeys(("set_caption", "caption"), "caption"),
     **dict.fromkeys(("use_checkpoint", "use"), "checkpoint"),
+    "share": "share",
 }
 """Deeds of calls, by the names of their functions. Looking and drawing are not in it."""
-PEOPLE = ("share", "unshare", "invite", "revoke", "set_role", "set_quota", "add_person", "remove_person")
-"""Beginnings of the names of calls about people and what they share."""
 
 
 def deed_of(name: str) -> str:
     """The deed of a call; empty for one that is not logged."""
-    if name in DEEDS:
-        return DEEDS[name]
-    return name.replace("_", " ") if name.startswith(PEOPLE) else ""
+    return DEEDS.get(name, "")
 
 
 def entry_of(deed: str, inputs: Sequence[Any], request: Any, error: BaseException | None) -> AuditEntry:

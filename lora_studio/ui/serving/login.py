@@ -8,6 +8,8 @@ import hmac
 import ipaddress
 import time
 from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -86,15 +88,10 @@ class Login:
         source = group_of(address)
         is_right = self._is_right(username, password)
         if not is_right and self._people is not None and not self._is_owner(username):
-            if self._checked.total() >= MOST_CHECKED or self._checked[source] >= MOST_PENDING_OF_ONE:
-                return Answer.TOO_MANY
-            self._checked[source] += 1
-            try:
-                is_right = await self._is_known(self._people, username, password)
-            finally:
-                self._checked[source] -= 1
-                if not self._checked[source]:
-                    del self._checked[source]
+            async with self.place(address) as has_place:
+                if not has_place:
+                    return Answer.TOO_MANY
+                is_right = await asyncio.to_thread(self._people.knows, username, password)
         if is_right:
             self._wrong.pop(source, None)
             return Answer.RIGHT
@@ -109,13 +106,26 @@ class Login:
                 del self._pending[source]
         return Answer.WRONG
 
+    @asynccontextmanager
+    async def place(self, address: str) -> AsyncIterator[bool]:
+        """One of the few places where a password of people is hashed, which is meant to be costly; False when
+        all are taken, or this address has its share."""
+        source = group_of(address)
+        if self._checked.total() >= MOST_CHECKED or self._checked[source] >= MOST_PENDING_OF_ONE:
+            yield False
+            return
+        self._checked[source] += 1
+        try:
+            async with self._lanes:
+                yield True
+        finally:
+            self._checked[source] -= 1
+            if not self._checked[source]:
+                del self._checked[source]
+
     def _is_owner(self, username: str) -> bool:
         """Whether the name is that of the page's own password: nobody else comes in under it."""
         return bool(self._access.password) and username.casefold() == self._access.username.casefold()
-
-    async def _is_known(self, people: Known, username: str, password: str) -> bool:
-        async with self._lanes:
-            return await asyncio.to_thread(people.knows, username, password)
 
     def _is_right(self, username: str, password: str) -> bool:
         same_name = _same(username, self._access.username)

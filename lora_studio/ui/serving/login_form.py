@@ -66,11 +66,15 @@ async def enter(given: Mapping[str, str], login: Login, visitors: Visitors | Non
     if visitors.admin and name.casefold() == visitors.admin.casefold():
         taken = f"Somebody is called {name[:40]} already. Choose another name."
         return Entry(said=taken, status=400, invite=token)
-    try:
-        await asyncio.to_thread(visitors.invites.accept, token, name, password)
-    except StudioError as error:
-        is_open = visitors.invites.find(token) is not None
-        return Entry(said=str(error), status=400, invite=token if is_open else "")
+    async with login.place(address) as has_place:
+        if not has_place:
+            answer = Answer.TOO_MANY
+            return Entry(said=SENT_AWAY[answer], status=answer.value, invite=token)
+        try:
+            await asyncio.to_thread(visitors.invites.accept, token, name, password)
+        except StudioError as error:
+            is_open = visitors.invites.find(token) is not None
+            return Entry(said=str(error), status=400, invite=token if is_open else "")
     return Entry(name=name)
 
 
