@@ -19,10 +19,10 @@ from lora_studio.data.training_set.export_folder import _subfolder
 from lora_studio.dataset import UNFINISHED
 from lora_studio.downloads.file_links import name_of_file
 from lora_studio.errors import ConfigError
-from lora_studio.gallery import _free
 from lora_studio.images.image_metadata import write_picture
 from lora_studio.kohya_config.read_options import _named
 from lora_studio.lora.file.lora_files import file_name
+from lora_studio.lora.lora_folder import free_path
 from lora_studio.lora.run_states import state_file
 from lora_studio.parsing.file_names import LONGEST_BYTES, is_portable, portable_name
 from lora_studio.parsing.slugs import free_slug, slug_from
@@ -73,7 +73,7 @@ MADE: dict[str, Callable[[str], str]] = {
     "training from options": from_options,
     "file of a LoRA": lambda name: file_name(from_the_form(name)),
     "file of a link": lambda name: name_of_file(httpx.URL("https://example.org/a"), named(name)),
-    "imported LoRA": lambda name: _free(Path("loras") / (slug_from(name) or "lora")).name,
+    "imported LoRA": lambda name: free_path(Path("loras") / (slug_from(name) or "lora")).name,
 }
 
 
