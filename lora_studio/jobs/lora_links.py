@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import struct
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +25,7 @@ from lora_studio.settings import Settings
 if TYPE_CHECKING:
     from lora_studio.downloads.checked_network import Web
 
+PREFIX, LEFT_SECONDS = "link-", 7200.0
 CAN_RUN_CODE = "Only .safetensors files are taken: other formats can run code when opened."
 
 
@@ -46,7 +49,8 @@ class LoraLinks:
         with self.turns.take("link"):
             with disk_errors("The file", "stored"):
                 self.settings.uploads.mkdir(parents=True, exist_ok=True)
-                folder = Path(tempfile.mkdtemp(prefix="link-", dir=self.settings.uploads))
+                remove_left_behind(self.settings.uploads)
+                folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self.settings.uploads))
             try:
                 path = download.fetch(link, folder, emit, should_stop)
                 if path is None:
@@ -55,6 +59,15 @@ class LoraLinks:
                     return self.gallery.import_lora(path)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_left_behind(folder: Path) -> None:
+    """Remove what killed programs had fetched: no download takes as long as it has lain there."""
+    for left in folder.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            latest = max(path.stat().st_mtime for path in (left, *left.iterdir()))
+            if time.time() - latest > LEFT_SECONDS:
+                shutil.rmtree(left)
 
 
 def check_start(start: bytes) -> None:

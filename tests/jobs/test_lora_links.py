@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import Visitor, acting
 from lora_studio.errors import DeviceBusy, NotAllowed, StudioError, UnknownFormat
-from lora_studio.jobs.lora_links import LoraLinks
+from lora_studio.jobs.lora_links import LEFT_SECONDS, LoraLinks
 from lora_studio.studio import Studio
 from tests.support.file_server import Answer, FileServer, serve_files
 from tests.support.strange_loras import strange_lora
@@ -88,3 +91,17 @@ def test_who_may_not_import_fetches_nothing(links: LoraLinks, server: FileServer
 def test_a_stop_leaves_nothing(links: LoraLinks, server: FileServer, studio: Studio) -> None:
     assert links.add(server.url("/ink.safetensors"), should_stop=lambda: True) is None
     assert not [*studio.settings.loras.iterdir()]
+
+
+def test_what_a_killed_program_had_fetched_is_removed(
+    links: LoraLinks, server: FileServer, studio: Studio
+) -> None:
+    old, fresh = (studio.settings.uploads / name for name in ("link-old", "link-fresh"))
+    for folder in (old, fresh):
+        folder.mkdir(parents=True)
+        (folder / "half.safetensors").write_bytes(b"x")
+    for path in (old / "half.safetensors", old):
+        os.utime(path, (time.time() - LEFT_SECONDS - 60,) * 2)
+    assert links.add(server.url("/ink.safetensors")) is not None
+    assert [*studio.settings.uploads.iterdir()] == [fresh], "another program may be fetching it"
+    shutil.rmtree(fresh)
