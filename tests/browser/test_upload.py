@@ -87,18 +87,22 @@ def test_escape_among_earlier_pictures_changes_nothing(open_page: OpenPage) -> N
     expect(page.get_by_test_id("toast-body")).to_have_count(0)
 
 
-def top(page: Page, selector: str) -> float:
-    expect(page.locator(selector)).to_be_visible()
-    area = page.locator(selector).bounding_box()
-    assert area
-    return area["y"]
+LIES_ABOVE = """([above, below]) => {
+  const [upper, lower] = [above, below].map((one) => document.querySelector(one)?.getBoundingClientRect());
+  return upper?.height > 0 && lower?.height > 0 && upper.top < lower.top;
+}"""
+
+
+def lies_above(page: Page, above: str, below: str) -> None:
+    """Both are seen in this order, once the page is laid out."""
+    page.wait_for_function(LIES_ABOVE, arg=[above, below])
 
 
 def test_on_a_phone_the_hint_stays_at_the_drop_zone_and_pictures_come_last(open_page: OpenPage) -> None:
     page = open_page()
     page.set_viewport_size({"width": 390, "height": 844})
-    assert top(page, "#upload-pictures .quiet") < top(page, "#upload-kind")
+    lies_above(page, "#upload-pictures .quiet", "#upload-kind")
     expect(page.locator("footer .settings")).to_be_visible()
     expect(page.locator("footer .divider:visible")).to_have_count(0)
     upload(page, INK)
-    assert top(page, "#picture-count") > top(page, "#upload-train")
+    lies_above(page, "#upload-train", "#picture-count")
