@@ -15,6 +15,7 @@ OVERLAPS = """() => {
   const over = boxes('.icon-button-wrapper > button'), rows = boxes('tr.file > td');
   return {over: over.length, rows: rows.length, met: over.some((a) => rows.some((b) => meet(a, b)))};
 }"""
+LAID_OUT = '{"over":2,"rows":12,"met":false}'
 
 
 def test_buttons_of_the_file_list_have_words_and_cover_nothing(open_page: OpenPage) -> None:
@@ -23,8 +24,7 @@ def test_buttons_of_the_file_list_have_words_and_cover_nothing(open_page: OpenPa
     expect(page.locator("#picture-count")).to_have_text("4 pictures, 0 with a caption")
     for width in (1440, 390):
         page.set_viewport_size({"width": width, "height": 900})
-        found = page.evaluate(OVERLAPS)
-        assert (found["over"], found["rows"], found["met"]) == (2, 12, False)
+        page.wait_for_function(f"() => JSON.stringify(({OVERLAPS})()) === '{LAID_OUT}'")
     expect(page.get_by_role("button", name=f"Remove {INK[0].name}", exact=True)).to_be_visible()
     expect(page.get_by_role("button", name="Add more pictures", exact=True)).to_be_visible()
     page.get_by_role("button", name="Remove all pictures", exact=True).click()
