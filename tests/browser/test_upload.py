@@ -18,6 +18,28 @@ OVERLAPS = """() => {
 LAID_OUT = '{"over":2,"rows":12,"met":false}'
 
 
+LIES_ABOVE = """([above, below]) => {
+  const [upper, lower] = [above, below].map((one) => document.querySelector(one)?.getBoundingClientRect());
+  return upper?.height > 0 && lower?.height > 0 && upper.top < lower.top;
+}"""
+
+
+def lies_above(page: Page, above: str, below: str) -> None:
+    """Both are seen in this order, once the page is laid out."""
+    page.wait_for_function(LIES_ABOVE, arg=[above, below])
+
+
+def test_on_a_phone_the_hint_stays_at_the_drop_zone_and_pictures_come_last(open_page: OpenPage) -> None:
+    """First in this file: of sets from before, the newest would be shown in the place of the hint."""
+    page = open_page()
+    page.set_viewport_size({"width": 390, "height": 844})
+    lies_above(page, "#upload-pictures .quiet", "#upload-kind")
+    expect(page.locator("footer .settings")).to_be_visible()
+    expect(page.locator("footer .divider:visible")).to_have_count(0)
+    upload(page, INK)
+    lies_above(page, "#upload-train", "#picture-count")
+
+
 def test_buttons_of_the_file_list_have_words_and_cover_nothing(open_page: OpenPage) -> None:
     page = open_page()
     upload(page, INK)
@@ -85,24 +107,3 @@ def test_escape_among_earlier_pictures_changes_nothing(open_page: OpenPage) -> N
     go_to(page, "Upload")
     expect(page.locator("#picture-count")).to_be_visible()
     expect(page.get_by_test_id("toast-body")).to_have_count(0)
-
-
-LIES_ABOVE = """([above, below]) => {
-  const [upper, lower] = [above, below].map((one) => document.querySelector(one)?.getBoundingClientRect());
-  return upper?.height > 0 && lower?.height > 0 && upper.top < lower.top;
-}"""
-
-
-def lies_above(page: Page, above: str, below: str) -> None:
-    """Both are seen in this order, once the page is laid out."""
-    page.wait_for_function(LIES_ABOVE, arg=[above, below])
-
-
-def test_on_a_phone_the_hint_stays_at_the_drop_zone_and_pictures_come_last(open_page: OpenPage) -> None:
-    page = open_page()
-    page.set_viewport_size({"width": 390, "height": 844})
-    lies_above(page, "#upload-pictures .quiet", "#upload-kind")
-    expect(page.locator("footer .settings")).to_be_visible()
-    expect(page.locator("footer .divider:visible")).to_have_count(0)
-    upload(page, INK)
-    lies_above(page, "#upload-train", "#picture-count")
