@@ -1,5 +1,8 @@
 """The field's known holes, replayed over the bare port: published advisories of Gradio, and of programs like
-this one. Each row names where it was; none may read, fetch, write, run or change anything."""
+this one. Each row names where it was; none may read, fetch, write, run or change anything.
+
+The numbers were compared with what the advisories say (GitHub's and OSV's texts, 2026-11-29); a hole whose
+number could not be found so has none here."""
 
 from __future__ import annotations
 
@@ -59,8 +62,8 @@ def form(name: str, content: bytes, boundary: str = BOUNDARY) -> tuple[bytes, di
 
 ROOTS = ("/", "/gradio_api/")
 HOLES = [
-    # Reading files: CVE-2023-34239, CVE-2023-51449, CVE-2024-1728, CVE-2024-47164, CVE-2025-23042,
-    # CVE-2026-28414; also AUTOMATIC1111's file= before it had an allow-list.
+    # Reading files: CVE-2023-34239, CVE-2023-51449, CVE-2024-47164, CVE-2025-23042, CVE-2026-28414; also
+    # AUTOMATIC1111's file= before it had an allow-list.
     *files(
         *(PASSWORDS, f"/{PASSWORDS}", "../../../../../../etc/passwd", "..%2f..%2f..%2f..%2fetc%2fpasswd"),
         *(
@@ -108,8 +111,8 @@ HOLES = [
         for root in ROOTS
         for name in ("move_resource_to_block_cache", "ls", "__init__")
     ),
-    # Paths and addresses in place of files: CVE-2024-0964, CVE-2024-4941, CVE-2024-51751, CVE-2024-47167,
-    # CVE-2024-4325.
+    # Paths and addresses in place of files: CVE-2024-0964, CVE-2024-1728, CVE-2024-4941, CVE-2024-51751,
+    # CVE-2024-47167, CVE-2024-4325.
     *(
         call("CVE-2024-51751", endpoint, given)
         for endpoint in ("read_settings", "import_lora", "upload_dataset")
@@ -192,9 +195,9 @@ HOLES = [
         )
     ),
     Hole(where="a name bound anew", path="/config", headers={"Host": "evil.example"}, statuses=(421,)),
-    # What is shown to strangers: CVE-2024-47168, Gradio's session for scripts.
+    # What is shown to strangers: Gradio's monitoring page, its session for scripts.
     *(
-        Hole(where="CVE-2024-47168", path=path)
+        Hole(where="shown to strangers", path=path)
         for path in (
             "/monitoring",
             "/monitoring/summary",
@@ -204,7 +207,7 @@ HOLES = [
             "/docs",
         )
     ),
-    # Bodies: CVE-2024-8966, CVE-2024-10821 (InvokeAI), CVE-2024-10624.
+    # Bodies with endless boundaries: CVE-2024-8966, CVE-2024-10821 (InvokeAI).
     *(
         Hole(where="CVE-2024-8966", path="/gradio_api/upload", method="POST", body=body, headers=headers)
         for body, headers in (form("x.png", b"x", "-" * 5000), form("x.png", b"x", "x" * 300))
@@ -220,8 +223,8 @@ HOLES = [
     post("ComfyUI, /prompt", "/prompt", {"prompt": {}}),
     post("ComfyUI-Manager", "/customnode/install/git_url", {"url": "https://evil.example"}),
     post("AUTOMATIC1111, extensions", "/sdapi/v1/server-restart"),
-    post("CVE-2024-31462, AUTOMATIC1111", "/sdapi/v1/options", {"outdir_samples": "/x"}),
-    # Commands in settings: CVE-2024-32022 to CVE-2024-32027 (kohya_ss).
+    post("AUTOMATIC1111, options", "/sdapi/v1/options", {"outdir_samples": "/x"}),
+    # Commands and paths in settings: CVE-2024-32022 to CVE-2024-32027 (kohya_ss).
     *(
         call("CVE-2024-32022, kohya_ss", "start_training", "0" * 12, name, "style", "", "starter", options)
         for name, options in (
@@ -333,7 +336,7 @@ def test_what_is_uploaded_never_runs_as_a_page(studio: Caller, name: str) -> Non
     "name", ["../../x.png", "..\\..\\x.png", "/etc/x.png", "a\x00b.png", "con", "x" * 400]
 )
 def test_uploads_stay_in_their_folder(studio: Caller, name: str) -> None:
-    """CVE-2024-1728 and path traversal by the names of uploads in all of them."""
+    """Path traversal by the names of uploads, which all of them had."""
     uploads = (studio.app.home / "uploads").resolve()
     body, headers = form(name, b"x")
     status, _, stored = send(

@@ -20,9 +20,11 @@ RATES: Mapping[str, float] = {
     "H200": 4.5396,
     "B200": 6.2496,
 }
-"""Modal's list prices of a graphics card in US dollars an hour (May 2026), without processor and memory."""
+"""Modal's list prices of a graphics card in US dollars an hour, without processor and memory, as
+modal.com/pricing had them in September 2026."""
 REST = 0.35
-"""US dollars an hour for processor cores and memory beside the card."""
+"""US dollars an hour for processor cores and memory beside the card: the same page asks 0.0472 for a core and
+0.0080 for a GiB, so this is four cores with 20 GiB."""
 Mode = Literal["", "modal", "local"]
 MODES: Mapping[str, Mode] = {"": "", "0": "", "no": "", "1": "modal", "yes": "modal", "local": "local"}
 
