@@ -73,7 +73,8 @@ def _keep_caches(fallbacks: Fallbacks) -> str:
         return ""
     engine = replace(loop.engine, config=wanted)
     data = prepare_data(engine, fallbacks.folder, ignore, fallbacks.should_stop)
-    if data is None:  # stopped meanwhile
+    # A stop is heard by rank 0 alone, and no rank may take a measure that another leaves out.
+    if loop.ranks.highest(int(data is None)) or data is None:
         return ""
     loop.engine, loop.data = engine, data
     return "Pictures and captions are now encoded once and kept: the same result, at no cost in time."

@@ -79,9 +79,10 @@ class Ranks:
         has stays None: an optimizer would take zeros for a reason to decay the weight."""
         if self.count == 1:
             return
-        parts = [torch.zeros_like(one) if one.grad is None else one.grad for one in weights]
-        present = torch.tensor([float(one.grad is not None) for one in weights], device=parts[0].device)
-        flat = torch.cat([*(part.reshape(-1).float() for part in parts), present])
+        with self.failing_together():
+            parts = [torch.zeros_like(one) if one.grad is None else one.grad for one in weights]
+            present = torch.tensor([float(one.grad is not None) for one in weights], device=parts[0].device)
+            flat = torch.cat([*(part.reshape(-1).float() for part in parts), present])
         distributed.all_reduce(flat)
         sums = flat[: -len(parts)].split([part.numel() for part in parts])
         for weight, total, owners in zip(weights, sums, flat[-len(parts) :].tolist(), strict=True):

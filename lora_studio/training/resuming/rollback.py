@@ -3,6 +3,7 @@ rate, and when there is too little memory it needs less."""
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -41,11 +42,13 @@ class Rollback:
 
     def advance(self) -> StepDone:
         """The next good step. Its number is lower than the last one's when the run had to go back. Raises
-        Diverged, OutOfMemory."""
+        Diverged, OutOfMemory; of several ranks also torch's error, where one alone has too little memory."""
+        is_alone = self.loop.ranks.count == 1
         while True:
             self._keep_point()
             try:
-                with memory_errors("training", LESS_MEMORY):
+                # A rank that made room without the others would leave them waiting, so it ends and they do.
+                with memory_errors("training", LESS_MEMORY) if is_alone else contextlib.nullcontext():
                     done = self.loop.advance()
             except OutOfMemory as error:
                 self._make_room(error)
