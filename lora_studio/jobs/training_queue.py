@@ -18,6 +18,7 @@ from lora_studio.files import check_room, remove_unfinished
 from lora_studio.jobs.early_endings import last_word, leaves_a_lora, paused_by_closing
 from lora_studio.jobs.event_log import EventLog
 from lora_studio.jobs.event_sink import EventSink
+from lora_studio.jobs.processes.process_worker import is_at_work
 from lora_studio.lora.run_states import state_folder
 from lora_studio.parsing.slugs import free_slug
 from lora_studio.records import JobRecord, JobStatus, StoredEvent
@@ -367,7 +368,8 @@ class TrainingQueue:
         self._replay()
         for job in self._store.interrupt_orphans(self._owner):
             logger.warning("job %s (%s): %s", job.id, job.name, job.message)
-            remove_unfinished(Path(job.config["output"]["output_dir"]))
+            if not is_at_work(self._store.folder(job.id)):  # else it saves a state just now
+                remove_unfinished(Path(job.config["output"]["output_dir"]))
         self._wake.set()
         self._notify()
 

@@ -12,6 +12,7 @@ import pytest
 
 from lora_studio.config import TrainConfig
 from lora_studio.jobs import training_queue as module
+from lora_studio.jobs.processes.process_worker import FAR_END, FOLDER
 from lora_studio.jobs.training_queue import TrainingQueue
 from lora_studio.records import JobStatus
 from lora_studio.store.job_store import JobStore
@@ -101,3 +102,27 @@ def test_a_job_can_be_stopped_from_another_program(
     queue = open_queue(started=False)
     assert queue.stop(running).status == JobStatus.STOPPING
     assert queue.wait(running, timeout=PATIENCE).status == JobStatus.STOPPED
+
+
+@pytest.mark.parametrize("saves", [True, False])
+def test_what_a_child_of_a_killed_program_writes_is_left_alone(
+    saves: bool,
+    store: JobStore,
+    config_named: Callable[..., TrainConfig],
+    open_queue: Callable[..., TrainingQueue],
+) -> None:
+    """A training in a process of its own saves a state when its studio is gone, which takes a while."""
+    config = config_named()
+    job = store.create(config, "dead")
+    assert store.claim(job.id, "dead")
+    unfinished = Path(config.output.output_dir) / "state" / ".state-00000003.pt.0123456789ab.tmp"
+    unfinished.parent.mkdir(parents=True)
+    unfinished.write_bytes(b"half")
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    where = [FAR_END, str(store.folder(job.id) / FOLDER)] if saves else []
+    with subprocess.Popen([*sleep, *where]) as child:
+        try:
+            assert open_queue().get(job.id).status == JobStatus.INTERRUPTED
+            assert unfinished.exists() == saves
+        finally:
+            child.kill()

@@ -170,6 +170,11 @@ def far_ends(folder: Path) -> list[psutil.Process]:
     return found
 
 
+def is_at_work(job_folder: Path) -> bool:
+    """Whether processes train for a job yet, as they do for a moment after their studio was killed."""
+    return bool(far_ends(job_folder / FOLDER))
+
+
 def end(processes: Iterable[psutil.Process]) -> None:
     """Kill those that still run."""
     for process in processes:
