@@ -27,7 +27,7 @@ from lora_studio.events import (
     Stopped,
 )
 from lora_studio.jobs.cloud import cloud_run, cloud_worker
-from lora_studio.jobs.cloud.cloud_run import Channel, log_of, run_order
+from lora_studio.jobs.cloud.cloud_run import Attempt, Channel, folder_of, log_of, run_order
 from lora_studio.jobs.cloud.cloud_settings import RATES, CloudSettings
 from lora_studio.jobs.cloud.cloud_worker import CloudUnreachable, CloudWorker
 from lora_studio.jobs.cloud.local_cloud import LocalCloud
@@ -210,6 +210,38 @@ def test_the_most_it_may_cost_saves_and_stops_and_more_money_goes_on(
     whole = make_config("whole", max_train_steps=150)
     train(whole)
     assert_same_file(config, whole)
+
+
+def test_what_a_run_costs_is_noted_while_it_makes_no_files(
+    make_config: Callable[..., TrainConfig],
+    settings: Settings,
+    volume: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that a machine that is taken away in the middle counts for the next attempt."""
+    monkeypatch.setattr(cloud_run, "KEEP_SECONDS", 0.05)
+    noted: list[float] = []
+    attempts: list[Attempt] = []
+
+    def body(order: Mapping[str, Any], folder: Path, channel: Channel) -> Mapping[str, Any]:
+        spent = folder / folder_of(order["run"]) / "spent.json"
+        log = folder / log_of(order["run"], 1)
+
+        def keep() -> None:
+            if not any(kind in log.read_text("utf-8") for kind in ("StateSaved", "CheckpointSaved")):
+                noted.append(of_json(spent)["seconds"])
+
+        result = run_order(order, folder, Altered(channel, keep=keep))
+        attempts.append(Attempt(run=order["run"], volume=folder, seconds=HOUR))
+        return result
+
+    config = make_config("slow", max_train_steps=300, save_state_every_n_steps=300)
+    go(config, settings, LocalCloud(volume, body))
+    assert len(noted) >= 3
+    assert noted == sorted(noted)
+    assert noted[0] < noted[-1]
+    assert attempts[0].number == 2
+    assert attempts[0].earlier >= noted[-1]
 
 
 def test_nothing_is_lost_or_told_twice_over_a_bad_connection(

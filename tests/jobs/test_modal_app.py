@@ -27,6 +27,7 @@ from lora_studio.jobs.modal_worker import ModalCloud
 from lora_studio.lora.file.lora_files import find_file
 from lora_studio.settings import CHECKOUT, Settings
 from lora_studio.training_request import RunRequest
+from tests.support.waiting import until
 
 HOUR = 3600.0
 
@@ -91,6 +92,27 @@ def test_a_sweep_brings_home_what_each_training_made(
     for config, _ in outcomes[:2]:
         assert find_file(Path(config.output.output_dir)).stem == config.output.output_name
     assert not Path(configs[2].output.output_dir).exists()
+
+
+def test_a_sweep_whose_connection_breaks_off_brings_home_what_is_there(
+    make_config: Callable[..., TrainConfig], settings: Settings, volume: Path
+) -> None:
+    """Two of three had come to their end by then, one of which nobody had heard of."""
+
+    def train_all(orders: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
+        cloud = LocalCloud(volume, run_order)
+        for order in orders[:2]:
+            call = cloud.start(order, seconds=HOUR)
+            until(lambda call=call: call.result() is not None)
+        yield {}
+        raise ConnectionError("The network is gone.\nmore")
+
+    configs = sweep(make_config(), {"network_dim": ["2", "4", "6"]})
+    cloud, limits = LocalCloud(volume, run_order), CloudSettings(mode="local")
+    outcomes = [text for _, text in run_sweep(configs, cloud, train_all, settings, limits)]
+    assert [text.partition(":")[0] for text in outcomes] == ["Finished", "Finished", "It broke off"]
+    for config in configs[:2]:
+        assert find_file(Path(config.output.output_dir)).is_file()
 
 
 @pytest.mark.filterwarnings("ignore:.*olume")

@@ -11,7 +11,7 @@ from typing import Any
 
 from lora_studio.config import TrainConfig, config_leaf
 from lora_studio.errors import ConfigError, StudioError
-from lora_studio.events import Event, Finished, event_from_json
+from lora_studio.events import Event, Finished, Paused, Stopped, event_from_json
 from lora_studio.jobs.cloud.cloud_run import folder_of, log_of
 from lora_studio.jobs.cloud.cloud_settings import CloudSettings
 from lora_studio.jobs.cloud.cloud_worker import Cloud, Landing
@@ -71,28 +71,39 @@ def run_sweep(
     settings: Settings,
     limits: CloudSettings,
 ) -> Iterator[tuple[TrainConfig, str]]:
-    """Train all, and fetch what they made: each with a sentence on what became of it. Raises StudioError
-    before anything is started."""
+    """Train all, and fetch what they made: each with a sentence on what became of it. What goes wrong with
+    one loses nothing of the others. Raises StudioError before anything is started."""
     orders = []
     for config in configs:
         run = secrets.token_hex(8)
         luggage = pack(RunRequest(config=config), run, settings, seconds=limits.seconds, usd=limits.max_usd)
         cloud.upload(luggage.contents)
         orders.append({**luggage.order, "attended": False})  # no studio gives a sign while a map runs
-    for config, order, result in zip(configs, orders, train_all(orders), strict=True):
-        yield config, _fetched(cloud, config, str(order["run"]), result)
+    results = iter(train_all(orders))
+    for config, order in zip(configs, orders, strict=True):
+        yield config, _fetched(cloud, config, str(order["run"]), _next_of(results))
+
+
+def _next_of(results: Iterator[Any]) -> Any:
+    """The next result. An error of the connection to all trainings stands for this one; there are no results
+    after it."""
+    try:
+        return next(results, StudioError("Nothing was heard of it."))
+    except Exception as error:
+        return error
 
 
 def _fetched(cloud: Cloud, config: TrainConfig, run: str, result: Any) -> str:
-    if isinstance(result, BaseException):
-        return f"It broke off: {next(iter(str(result).splitlines()), type(result).__name__)}"
-    if failure := result.get("failure"):
+    broke_off = isinstance(result, BaseException)
+    if not broke_off and (failure := result.get("failure")):
         return f"{failure['message']} {failure['hint']}".rstrip()
     landing = Landing(cloud=cloud, run=run, config_json=config.to_json())
     try:
         last = landing.last(last_event(cloud, run))
         cloud.forget(run)
     except (StudioError, ValueError) as error:
+        if broke_off:  # and it had not come to its last word
+            return f"It broke off: {next(iter(str(result).splitlines()), type(result).__name__)}"
         return f"What it made can't be fetched: {error}"
     if isinstance(last, Finished):
         return f"Finished: {landing.output}"
@@ -103,4 +114,7 @@ def last_event(cloud: Cloud, run: str) -> Event:
     """The last word of a run that has ended. Raises ValueError where it has none."""
     spent = json.loads(cloud.read(f"{folder_of(run)}/spent.json") or "{}")
     lines = cloud.read(log_of(run, int(spent.get("attempts", 1)))).splitlines()
-    return event_from_json(json.loads(lines[-1] if lines else "{}"))
+    event = event_from_json(json.loads(lines[-1] if lines else "{}"))
+    if not isinstance(event, Finished | Stopped | Paused):
+        raise ValueError(f"it ended at {type(event).__name__}")
+    return event
