@@ -329,6 +329,8 @@ class Gallery:
 
     def _scan_images(self, should_stop: ShouldStop) -> None:
         new = self._new_images()
+        if new:
+            self._library.follow_images(self._settings.images)
         for begin in range(0, len(new), AT_ONCE):
             if should_stop():
                 return

@@ -109,6 +109,7 @@ class JobStore:
                 {**values, "started_at": None, "finished_at": None, "message": "", "hint": ""},
             )
             connection.execute("DELETE FROM commands WHERE job_id = ?", (job_id,))
+            connection.execute("UPDATE owners SET content = '' WHERE kind = 'lora' AND key = ?", (job.slug,))
             _append(connection, job_id, Queued(ahead=ahead), time.time())
             return _record(_row(connection, job_id))
 

@@ -10,6 +10,7 @@ import logging
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from lora_studio.access.visitor import Kind, visitor
@@ -30,10 +31,12 @@ class Library:
         self._logged: set[str] = set()
 
     def put_lora(self, record: LoraRecord, fingerprint: str = "", preview: str = "") -> None:
-        """Write a LoRA's row; `preview` is the picture that lists show."""
+        """Write a LoRA's row; `preview` is the picture that lists show. Another LoRA than the one that was
+        called so before is not its owners'."""
         search = _search_text(record.title, record.slug, record.trigger_word)
         light = _json(replace(record, metadata={}))
         with self._database.write() as connection:
+            _keep_owners(connection, record.slug, record.id)
             connection.execute(
                 "INSERT OR REPLACE INTO loras"
                 "(slug, id, created_at, search, fingerprint, record, title, preview, metadata)"
@@ -159,6 +162,18 @@ class Library:
         rows = self._database.read("SELECT path, fingerprint FROM images")
         return {row["path"]: row["fingerprint"] for row in rows}
 
+    def follow_images(self, folder: Path) -> None:
+        """Let pictures keep their owners where their folder was at another place before, as in a home that
+        was moved."""
+        with self._database.write() as connection:
+            sql = "SELECT DISTINCT key FROM owners WHERE kind = 'image' AND substr(key, 1, ?) <> ?"
+            here = str(folder / "x")[:-1]
+            for (key,) in connection.execute(sql, (len(here), here)).fetchall():
+                inside = key.replace("\\", "/").rpartition(f"/{folder.name}/")[2]
+                if (path := folder / inside).is_file():
+                    sql = "UPDATE OR IGNORE owners SET key = ? WHERE kind = 'image' AND key = ?"
+                    connection.execute(sql, (str(path), key))
+
     def remove_images(self, paths: Iterable[str]) -> None:
         with self._database.write() as connection:
             connection.executemany("DELETE FROM images WHERE path = ?", [(path,) for path in paths])
@@ -211,6 +226,17 @@ class Library:
                     self._logged.add(text)
                     logger.warning("a row of the library can't be read and is left out: %s (%s)", text, error)
         return found
+
+
+def _keep_owners(connection: sqlite3.Connection, slug: str, content: str) -> None:
+    """Leave a slug to its owners if its LoRA is the one that they had, or what came of it by a training."""
+    connection.execute(
+        "DELETE FROM owners WHERE kind = 'lora' AND key = :slug AND content NOT IN ('', :content)"
+        " AND NOT (EXISTS (SELECT 1 FROM loras WHERE slug = :slug) AND EXISTS"
+        " (SELECT 1 FROM jobs WHERE json_extract(config, '$.output.output_name') = :slug))",
+        {"slug": slug, "content": content},
+    )
+    connection.execute("UPDATE owners SET content = ? WHERE kind = 'lora' AND key = ?", (content, slug))
 
 
 def _search_text(*parts: str) -> str:

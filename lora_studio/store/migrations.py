@@ -175,6 +175,16 @@ def _people(connection: sqlite3.Connection) -> None:
         )
 
 
+def _owned_content(connection: sqlite3.Connection) -> None:
+    """`content` is the hash of the LoRA that owners of a slug have: another one under it isn't theirs. Empty
+    where none has come yet, as while it is trained."""
+    connection.execute("ALTER TABLE owners ADD COLUMN content TEXT NOT NULL DEFAULT ''")
+    connection.execute(
+        "UPDATE owners SET content = coalesce((SELECT id FROM loras WHERE slug = key), '')"
+        " WHERE kind = 'lora'"
+    )
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _first_tables,
     _resuming,
@@ -182,4 +192,5 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _lasting,
     _light_lists,
     _people,
+    _owned_content,
 )

@@ -42,8 +42,9 @@ class Owners:
                     (str(kind), key, int(new), name),
                 )
             connection.execute(
-                "INSERT OR IGNORE INTO owners(kind, key, owner, at) VALUES (?, ?, ?, ?)",
-                (str(kind), key, name, time.time()),
+                "INSERT OR IGNORE INTO owners(kind, key, owner, at, content) VALUES (?, ?, ?, ?,"
+                " coalesce((SELECT id FROM loras WHERE ? = 'lora' AND slug = ?), ''))",
+                (str(kind), key, name, time.time(), str(kind), key),
             )
 
     def share(self, kind: Kind, key: str, shared: bool) -> None:
