@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -24,6 +25,8 @@ KEEP_FREE = "Free some space, or set LORA_STUDIO_KEEP_FREE_GB lower."
 
 REPLACE_PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds between attempts."""
+FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+"""Errors for a disk that is full, or somebody's share of it."""
 IN_USE = {5, 32, 33}
 """Windows' errors for a file that somebody has open: access denied, sharing and lock violation."""
 
@@ -100,10 +103,13 @@ def reason(error: OSError) -> str:
 def disk_errors(
     what: str, done: str, hint: str = ROOM, kind: type[StudioError] = StoreError
 ) -> Iterator[None]:
-    """Turn an OSError into `kind`: `what` (as "The pictures") can't be `done` (as "stored")."""
+    """Turn an OSError into `kind`: `what` (as "The pictures") can't be `done` (as "stored"). A StoreError for
+    want of room is a DiskFull."""
     try:
         yield
     except OSError as error:
+        if kind is StoreError and error.errno in FULL:
+            kind = DiskFull
         raise kind(f"{what} can't be {done}: {reason(error)}.", hint) from error
 
 

@@ -4,7 +4,8 @@ Each round trains the starter base, ends the program, looks at what is left, sta
 must hold: the job is resumable or finished and ends with the LoRA of a run that nothing happened to, to the
 bit; the database is sound; there is no temporary file, no half checkpoint, and no checkpoint that was there
 holds other weights. A full disk is a tmpfs of 64 MB that another file fills, for which one has to be root;
-elsewhere it is left out, and that is said. Exit code 1 when something did not hold.
+elsewhere it is left out, and that is said. With --worker process a child trains, and its studio is what ends.
+Exit code 1 when something did not hold.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ LOADED = ["lora_studio.trainer", "lora_studio.studio"]
 """Modules that the server of processes loads once: torch takes longer than a round."""
 
 
-def starter_values(name: str, loras: Path) -> dict[str, Any]:
+def starter_values(name: str, loras: Path, worker: str) -> dict[str, Any]:
     from lora_studio.catalog import STARTER, plan
 
     return {
@@ -56,10 +57,11 @@ def starter_values(name: str, loras: Path) -> dict[str, Any]:
         "train_batch_size": 1,
         "save_every_n_steps": 3,
         "save_state_every_n_steps": 2,
+        "worker": worker,
     }
 
 
-def program(home: Path, name: str, job_id: str, parent: Connection) -> None:
+def program(home: Path, name: str, job_id: str, worker: str, parent: Connection) -> None:
     """The studio without its page: trains `name`, or resumes the job, until that has ended or SIGTERM comes,
     as app.py does. Sends the job's id, then its status before and after."""
     ended: list[int] = []
@@ -76,7 +78,7 @@ def program(home: Path, name: str, job_id: str, parent: Connection) -> None:
 
     studio = open_studio()
     if not job_id:
-        values = starter_values(name, studio.settings.loras)
+        values = starter_values(name, studio.settings.loras, worker)
         job_id = studio.jobs.submit(TrainConfig.from_values(values)).id
         parent.send(job_id)
     else:
@@ -114,6 +116,7 @@ class Proof:
 
     home: Path
     random: random.Random
+    worker: str = "thread"
     whole: str = ""
     seconds: float = 0.0
 
@@ -202,7 +205,7 @@ class Proof:
 
     def _start(self, name: str, job_id: str) -> tuple[Any, Connection]:
         receiver, sender = CONTEXT.Pipe(duplex=False)
-        process = CONTEXT.Process(target=program, args=(self.home, name, job_id, sender))
+        process = CONTEXT.Process(target=program, args=(self.home, name, job_id, self.worker, sender))
         process.start()
         sender.close()
         return process, receiver
@@ -234,6 +237,7 @@ def small_disk() -> Iterator[tuple[Path, bool]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("rounds", type=int, nargs="?", default=50)
+    parser.add_argument("--worker", choices=("thread", "process"), default="thread")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     options = parser.parse_args()
     CONTEXT.set_forkserver_preload(LOADED)
@@ -243,7 +247,7 @@ def main() -> int:
         print(f"seed {options.seed}; {', '.join(endings)}", flush=True)
         if not can_be_full:
             print("No full disk: only root can make a small file system.", flush=True)
-        proof = Proof(home=home, random=random.Random(options.seed))
+        proof = Proof(home=home, random=random.Random(options.seed), worker=options.worker)
         proof.measure()
         print(f"undisturbed {proof.seconds:.1f} s, weights {proof.whole[:12]}", flush=True)
         for number in range(1, options.rounds + 1):

@@ -70,6 +70,14 @@ def test_hashes_begin_where_they_are_told(tmp_path: Path) -> None:
     assert sha256(path, 4) == hashlib.sha256(bytes(3_000_000)).hexdigest()
 
 
+def test_a_want_of_room_is_known_from_other_refusals() -> None:
+    with pytest.raises(DiskFull), disk_errors("The pictures", "stored"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(StoreError) as raised, disk_errors("The pictures", "stored"):
+        raise OSError(errno.EACCES, "Permission denied")
+    assert not isinstance(raised.value, DiskFull)
+
+
 def test_the_disk_refuses_in_a_sentence(tmp_path: Path) -> None:
     full = OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
     with pytest.raises(StoreError) as caught, disk_errors("The pictures", "stored"):

@@ -24,7 +24,7 @@ from lora_studio.files import disk_errors
 from lora_studio.jobs.device_turn import HOLDER, with_device
 from lora_studio.jobs.failure import error_of_far_end
 from lora_studio.jobs.processes.hearing import Hearing
-from lora_studio.jobs.processes.run_files import RunFiles
+from lora_studio.jobs.processes.run_files import SPOKEN, RunFiles
 from lora_studio.jobs.sd_scripts.child_process import Child
 from lora_studio.lora.run_states import newest_step, state_folder
 from lora_studio.runtime import DeviceLease, count_devices
@@ -118,7 +118,11 @@ class ProcessWorker:
             if line is None:
                 child.wait()
                 return
-            printed.append(line)
+            if line.startswith(SPOKEN):
+                hearing.take(files.events())
+                hearing.take(files.spoken(line))
+            else:
+                printed.append(line)
 
     def _end(
         self, request: RunRequest, files: RunFiles, hearing: Hearing, code: int, printed: Iterable[str]

@@ -1,15 +1,17 @@
 """The folder through which the two ends of a run speak: the request and the commands go in, events come out.
 
 `run.json` is the request, `control` holds a word a line, `events.jsonl` an event a line, `failures.jsonl` the
-last words of processes that failed, `console.log` whatever they print.
+last words of processes that failed, `console.log` whatever they print. On a full disk the far end prints its
+events and last words instead, for the near end to read.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +35,9 @@ VERSION = 1
 Word = Literal["stop", "pause", "save", "preview"]
 WORDS: tuple[Word, ...] = ("stop", *COMMANDS)
 LONGEST_LINE = 1 << 20
+LONGEST_TRACE = 20_000
+SPOKEN = "lora-studio says "
+"""The beginning of a printed line that is an event, or the last words of a process that failed."""
 
 
 @dataclass
@@ -61,6 +66,8 @@ class RunFiles:
     _events: _Tail = field(init=False)
     _control: _Tail = field(init=False)
     _writing: threading.Lock = field(default_factory=threading.Lock)
+    _cut_short: set[str] = field(default_factory=set)
+    _spoken_failure: str = ""
 
     def __post_init__(self) -> None:
         self._events = _Tail(self.folder / "events.jsonl")
@@ -113,12 +120,23 @@ class RunFiles:
         return [line for line in self._control.lines() if line in WORDS]
 
     def add(self, event: Event) -> None:
-        """Let the near end hear an event. Raises OSError."""
-        self._append("events.jsonl", json.dumps(event_to_json(event)))
+        """Let the near end hear an event."""
+        self._say("events.jsonl", json.dumps(event_to_json(event)))
 
     def events(self) -> Iterator[Event]:
         """The events since the last look."""
-        for line in self._events.lines():
+        return self._events_of(line for line in self._events.lines() if line)
+
+    def spoken(self, printed: str) -> Iterator[Event]:
+        """The event of a line that the far end printed; none for the last words of a process."""
+        line = printed.removeprefix(SPOKEN)
+        if '"kind"' in line:
+            return self._events_of([line])
+        self._spoken_failure = self._spoken_failure or line
+        return iter(())
+
+    def _events_of(self, lines: Iterable[str]) -> Iterator[Event]:
+        for line in lines:
             try:
                 yield event_from_json(json.loads(line))
             except (ValueError, TypeError, RecursionError):
@@ -126,13 +144,13 @@ class RunFiles:
 
     def fail(self, event: Failed, kind: str, trace: str) -> None:
         """Leave the last word of a process that failed by an error of class `kind`, for whoever asks for the
-        first of them. Raises OSError."""
-        line = {"message": event.message, "hint": event.hint, "error": kind, "trace": trace}
-        self._append("failures.jsonl", json.dumps(line))
+        first of them."""
+        line = {"message": event.message, "hint": event.hint, "error": kind, "trace": trace[-LONGEST_TRACE:]}
+        self._say("failures.jsonl", json.dumps(line))
 
     def failure(self) -> tuple[Failed, str, str] | None:
         """The first failure of any process, the class of its error, and its traceback."""
-        for line in _Tail(self.folder / "failures.jsonl").lines():
+        for line in (*_Tail(self.folder / "failures.jsonl").lines(), self._spoken_failure):
             try:
                 data = json.loads(line)
                 failed = Failed(message=str(data["message"]), hint=str(data["hint"]))
@@ -141,9 +159,21 @@ class RunFiles:
                 continue
         return None
 
+    def _say(self, name: str, line: str) -> None:
+        """Write a line, or print it where there is no room for it."""
+        try:
+            self._append(name, line)
+        except OSError:
+            sys.stdout.write(f"{SPOKEN}{line}\n")
+            sys.stdout.flush()
+
     def _append(self, name: str, line: str) -> None:
-        with self._writing, (self.folder / name).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with self._writing:
+            start = "\n" if name in self._cut_short else ""
+            self._cut_short.add(name)
+            with (self.folder / name).open("a", encoding="utf-8") as file:
+                file.write(f"{start}{line}\n")
+            self._cut_short.discard(name)
 
 
 class Control:

@@ -86,10 +86,10 @@ class Child:
 
     def _read(self, log: Path) -> None:
         assert self._process.stdout is not None
-        with self._process.stdout as output, log.open("ab") as file:
+        with self._process.stdout as output, log.open("ab", buffering=0) as file:
             while chunk := os.read(output.fileno(), 65_536):
-                file.write(chunk.replace(b"\r", b"\n"))
-                file.flush()
+                with contextlib.suppress(OSError):  # a full disk must not end whoever prints
+                    file.write(chunk.replace(b"\r", b"\n"))
                 self._chunks.put(chunk)
         self._chunks.put(b"")
 
