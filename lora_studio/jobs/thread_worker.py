@@ -17,13 +17,16 @@ class ThreadWorker:
 
     def run(self, request: RunRequest, emit: Emit, should_stop: ShouldStop) -> None:
         """Train until the end, a stop or a pause. Raises StudioError and whatever the libraries raise."""
-        from lora_studio.trainer import train  # loads torch; the device stays free meanwhile
 
         def asked_between_steps() -> bool:
             self._lease.give_way(HOLDER)
             return should_stop()
 
         def work(commands: Commands) -> None:
+            # Loads torch, with the device: a generation that began to load the libraries at the same moment
+            # found them half there (transformers 5: "cannot import name 'AutoModel'").
+            from lora_studio.trainer import train
+
             train(
                 request.config,
                 emit,

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from lora_studio.events import Event, Stopped
 from lora_studio.jobs.thread_worker import ThreadWorker
 from lora_studio.runtime import DeviceLease
 from lora_studio.training_request import RunRequest
+from tests.support.serving import CHECKOUT
 from tests.support.waiting import PATIENCE
 
 
@@ -38,6 +41,36 @@ def test_a_stop_while_the_device_is_taken_ends_before_the_first_step(
         run.join(PATIENCE)
     assert said == [Stopped(step=0)]
     assert lease.holder == ""
+
+
+WAITING = """
+import sys, threading
+from lora_studio.config import TrainConfig
+from lora_studio.jobs.thread_worker import ThreadWorker
+from lora_studio.runtime import DeviceLease
+from lora_studio.training_request import RunRequest
+
+lease, stop = DeviceLease(), threading.Event()
+request = RunRequest(config=TrainConfig.from_json(__import__("json").loads(sys.argv[1])))
+run = threading.Thread(target=ThreadWorker(lease).run, args=(request, lambda event: None, stop.is_set))
+with lease.hold("generation"):
+    run.start()
+    while not lease.waiting:
+        pass
+    loaded = "torch" in sys.modules
+    stop.set()
+    run.join()
+print(loaded)
+"""
+
+
+def test_a_training_loads_no_libraries_while_a_generation_may_do_so(
+    config_named: Callable[..., TrainConfig],
+) -> None:
+    """Two threads that load them at once find them half there."""
+    command = [sys.executable, "-c", WAITING, config_named().model_dump_json()]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=True, timeout=PATIENCE)
+    assert done.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("stopped", [True, False])
