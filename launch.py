@@ -37,18 +37,29 @@ CTRL_C_ON_WINDOWS = 0xC000013A
 TORCH_INDEX = "https://download.pytorch.org/whl/"
 
 FAULTS = (
-    (r"Errno 28\b|No space left|not enough space on the disk",
-     "The disk is full. The packages need about 2 GB, with CUDA 8 GB. Make room and start again."),
-    (r"CERTIFICATE_VERIFY_FAILED|SSLError",
-     "The package index could not prove who it is. Behind a company proxy, set PIP_CERT to its certificate."),
-    (r"Failed to establish|NameResolutionError|name resolution|getaddrinfo|ProxyError|[Tt]imed ?out|Timeout|"
-     r"[Uu]nreachable|[Cc]onnection (refused|reset|aborted)",
-     "The package index can't be reached. Check the network (with a proxy also HTTPS_PROXY), start again."),
-    (r"No matching distribution found",
-     "A package has no build for this machine ({machine}, Python {python}). 64-bit Python 3.11 to 3.13 is "
-     "the safe choice; there is no current PyTorch for Macs with Intel processors."),
-    (r"[Pp]ermission denied|Access is denied|WinError (5|32)\b",
-     "A file in .venv can't be changed. Close what uses it, check who owns the folder, and start again."),
+    (
+        r"Errno 28\b|No space left|not enough space on the disk",
+        "The disk is full. The packages need about 2 GB, with CUDA 8 GB. Make room and start again.",
+    ),
+    (
+        r"CERTIFICATE_VERIFY_FAILED|SSLError",
+        "The package index could not prove who it is. Behind a company proxy, set PIP_CERT to its "
+        "certificate.",
+    ),
+    (
+        r"Failed to establish|NameResolutionError|name resolution|getaddrinfo|ProxyError|[Tt]imed ?out|"
+        r"Timeout|[Uu]nreachable|[Cc]onnection (refused|reset|aborted)",
+        "The package index can't be reached. Check the network (with a proxy also HTTPS_PROXY), start again.",
+    ),
+    (
+        r"No matching distribution found",
+        "A package has no build for this machine ({machine}, Python {python}). 64-bit Python 3.11 to 3.13 is "
+        "the safe choice; there is no current PyTorch for Macs with Intel processors.",
+    ),
+    (
+        r"[Pp]ermission denied|Access is denied|WinError (5|32)\b",
+        "A file in .venv can't be changed. Close what uses it, check who owns the folder, and start again.",
+    ),
 )
 
 
@@ -79,8 +90,10 @@ def main(arguments: list[str]) -> int:
 def check_python(version: tuple[int, ...], is_64_bit: bool) -> None:
     if version < (3, 11) or not is_64_bit:
         found = ".".join(map(str, version)) + ("" if is_64_bit else ", 32 bit")
-        raise Problem(f"LoRA Studio needs 64-bit Python 3.11 or newer, and this is {found} "
-                      f"({sys.executable}). Start launch.py with a newer one; python.org has them.")
+        raise Problem(
+            f"LoRA Studio needs 64-bit Python 3.11 or newer, and this is {found} "
+            f"({sys.executable}). Start launch.py with a newer one; python.org has them."
+        )
 
 
 def prepare(requirements: list[str]) -> None:
@@ -125,19 +138,23 @@ def wait_for(lock: IO[str]) -> None:
     """One start installs at a time. The system frees the lock when its holder ends, however that happens."""
     if sys.platform == "win32":
         import msvcrt
+
         for _ in range(360):
             with contextlib.suppress(OSError):  # after ten seconds
                 return msvcrt.locking(lock.fileno(), msvcrt.LK_LOCK, 1)
     else:
         import fcntl
+
         with contextlib.suppress(OSError):  # some network file systems know no locks
             fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def build_venv() -> None:
     if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
-        raise Problem("This Python comes without its venv module. On Debian and Ubuntu: sudo apt install "
-                      f"python{sys.version_info[0]}.{sys.version_info[1]}-venv")
+        raise Problem(
+            "This Python comes without its venv module. On Debian and Ubuntu: sudo apt install "
+            f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
+        )
     print("Making the environment .venv ...", flush=True)
     for old in VENV.iterdir():
         if old != LOCK:
@@ -152,8 +169,13 @@ def install(requirements: list[str]) -> None:
     print("Installing packages; the first time this takes minutes and a lot of data.", flush=True)
     INCOMPLETE.touch()  # stays behind when this is killed, or pip; a pip that fails by itself tidies up
     index = torch_index(platform.system(), nvidia_cards(), os.environ.get("LORA_STUDIO_TORCH", ""))
-    run_pip(*(part for name in requirements for part in ("-r", name)), "-c", "constraints.txt", "setuptools",
-            *(["--upgrade", "--extra-index-url", index] if index else []))
+    run_pip(
+        *(part for name in requirements for part in ("-r", name)),
+        "-c",
+        "constraints.txt",
+        "setuptools",
+        *(["--upgrade", "--extra-index-url", index] if index else []),
+    )
     # Makes the command lora-studio. Needs no network: setuptools builds it, and is there by now.
     run_pip("--quiet", "--no-deps", "--no-build-isolation", "--editable", ".")
     INCOMPLETE.unlink()
