@@ -180,8 +180,12 @@ def is_quick(read: Callable[[str], Any], text: str, tries: int = 1) -> bool:
         with contextlib.suppress(StudioError):
             read(text)
 
-    seconds = min(seconds_of(answer) for _ in range(tries))
-    return seconds < LIMIT or seconds < stretched(LIMIT)
+    taken: list[float] = []
+    while len(taken) < tries:
+        taken.append(seconds_of(answer))
+        if taken[-1] < LIMIT:
+            return True
+    return min(taken) < stretched(LIMIT)
 
 
 @pytest.mark.parametrize("text", WORST)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import copy
-import gc
 import json
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
 from scripts.freeze_api import RENEW, described, frozen, today
+from tests.support.gradio_leftovers import IGNORE, sweep
+
+pytestmark = IGNORE
 
 
 @pytest.fixture(scope="module")
 def api() -> dict[str, Any]:
-    with warnings.catch_warnings():  # as in gradio_leftovers
-        warnings.simplefilter("ignore", ResourceWarning)
-        described_now = today()
-        gc.collect()
+    described_now = today()
+    sweep()
     return described_now
 
 

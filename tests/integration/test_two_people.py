@@ -21,11 +21,9 @@ from lora_studio.studio import Studio
 from lora_studio.ui.blocks import build
 from tests.integration.visitor_table import CALLS, LISTED, QUICK, REFUSED, ROUTES, Hers
 from tests.support.api_caller import Caller, Refused, sentence_of, write_lora, write_picture
-from tests.support.gradio_leftovers import IGNORE, _sweep_event_loops
+from tests.support.gradio_leftovers import IGNORE, sweep
 from tests.support.serving import App, running_app
 from tests.support.waiting import PATIENCE
-
-__all__ = ["_sweep_event_loops"]
 
 PASSWORD = "correct horse"
 SECRETS = ("quokka", "adaslora", "adasset", "adastraining", "adascaption", "adasfile")
@@ -180,6 +178,7 @@ def studio_of_its_own() -> Iterator[Studio]:
 
     with closing(open_studio(start_worker=False)) as opened:
         yield opened
+    sweep()
 
 
 @pytest.mark.parametrize("name", ["bob", "vic"])

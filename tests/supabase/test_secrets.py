@@ -23,14 +23,13 @@ from lora_studio.store.supabase_client import Supabase
 from lora_studio.studio import open_studio
 from lora_studio.ui.blocks import build
 from lora_studio.ui.supabase_badge import badge
-from tests.support.gradio_leftovers import IGNORE, _sweep_event_loops
+from tests.support.gradio_leftovers import IGNORE
 from tests.support.serving import CHECKOUT, App, running_app
 from tests.support.supabase.faulty import Answering
 from tests.support.supabase.mirroring import open_home
 from tests.support.supabase.server import Server
 from tests.support.waiting import PATIENCE, until
 
-__all__ = ["_sweep_event_loops"]
 pytestmark = IGNORE
 
 KEY, WORD, PAGE_WORD = "sb_secret_planted0key1", "planted-account-word", "planted-page-word"

@@ -307,8 +307,11 @@ def test_what_is_wrong_is_found_before_anything_is_loaded(make_config: ConfigMak
     ],
 )
 def test_settings_without_effect_are_said(make_config: ConfigMaker, changes: dict, said: str) -> None:
-    _, events = run_until(make_config(**changes))
-    assert any(said in note for note in notes(events)), notes(events)
+    def is_said(events: list[Event]) -> bool:
+        return any(said in note for note in notes(events))
+
+    _, events = run_until(make_config(**changes), is_said)
+    assert is_said(events), notes(events)
 
 
 def test_a_plain_run_has_nothing_to_note(make_config: ConfigMaker) -> None:

@@ -7,9 +7,7 @@ import pytest
 from lora_studio.studio import Studio
 from lora_studio.ui.blocks import build
 from lora_studio.ui.refresh import PageRefresh
-from tests.support.gradio_leftovers import IGNORE, _sweep_event_loops
-
-__all__ = ["_sweep_event_loops"]
+from tests.support.gradio_leftovers import IGNORE
 
 
 @pytest.hookimpl(tryfirst=True)
