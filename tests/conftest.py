@@ -165,6 +165,7 @@ def skip_marked(items: list[pytest.Item], marker: str, reason: str) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(exitstatus: int) -> None:
+    sweep()
     if MEMORY_DISK is not None and exitstatus == pytest.ExitCode.OK:
         shutil.rmtree(MEMORY_DISK, ignore_errors=True)
 

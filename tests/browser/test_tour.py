@@ -28,7 +28,7 @@ def test_from_pictures_to_pictures_of_ones_own(open_page: OpenPage) -> None:
     upload(page, sorted((CHECKOUT / "examples" / "ink").iterdir()))
     pictures_are_drawn(page, "#upload-pictures", 10)
     expect(page.locator("#picture-count")).to_have_text("10 pictures, 10 with a caption")
-    fill_training(page, kind="Style", name="My ink", steps=STEPS)
+    fill_training(page, kind="Style", name="My ink", steps=STEPS, previews_every=STEPS)
     expect(page.locator("#plan")).to_contain_text("steps")
     is_accessible(page)
     page.locator("#upload-train").click()

@@ -117,28 +117,6 @@ def test_a_share_link_and_a_tunnel_come_in_with_their_own_names(locked: App) -> 
             assert (answer.status_code, answer.json()["data"]) == (200, [[]])
 
 
-def test_on_a_space_the_hub_may_frame_it(tmp_path: Path) -> None:
-    space = {"SYSTEM": "spaces", "SPACE_ID": "a/b", "SPACE_HOST": "a-b.hf.space"}
-    with running_app(tmp_path, LORA_STUDIO_PASSWORD=PASSWORD, **space) as app:
-        address = app.address.replace("0.0.0.0", "127.0.0.1").replace("localhost", "127.0.0.1")
-        with httpx.Client(base_url=address, timeout=PATIENCE, trust_env=False) as visitor:
-            framed = {
-                "sec-fetch-site": "cross-site",
-                "sec-fetch-mode": "navigate",
-                "sec-fetch-dest": "iframe",
-            }
-            visitor.headers.update({"host": "a-b.hf.space", "x-forwarded-proto": "https"})
-            page = visitor.get("", headers=framed)
-            assert page.status_code == 200
-            assert "https://huggingface.co" in page.headers["content-security-policy"]
-            own = {"origin": "https://a-b.hf.space", "sec-fetch-site": "same-origin"}
-            given = visitor.post("login", data={"username": USER, "password": PASSWORD}, headers=own)
-            assert "SameSite=none" in given.headers["set-cookie"]
-            cookie = given.headers["set-cookie"].partition(";")[0]
-            assert visitor.get("config", headers={"cookie": cookie, **own}).status_code == 200
-            assert visitor.get("config", headers={"cookie": cookie, **framed}).status_code == 403
-
-
 GARBAGE: list[tuple[str, Any]] = [
     ("run/predict", {"fn_index": 10**6, "data": [], "session_hash": "x"}),
     ("run/predict", {"fn_index": -1, "data": []}),

@@ -70,14 +70,30 @@ def test_a_space_starts_from_what_goes_up(uploaded: Path, tmp_path: Path) -> Non
     with space(uploaded, tmp_path) as app, httpx.Client(base_url=app.address, trust_env=False) as visitor:
         assert visitor.get("healthz").json()["status"] == "ok"
         assert visitor.get("config").status_code == 401
-        framed = visitor.get("", headers={"host": "ada-studio.hf.space"})
-        assert "huggingface.co" in framed.headers["content-security-policy"]
-        answered = visitor.post("login", data=dict(zip(("username", "password"), LOGIN, strict=True)))
-        assert "partitioned" in answered.headers["set-cookie"].lower()
+        the_hub_may_frame_it(visitor)
     output = "".join(app.said)
     # Gradio's own, of a thread that lets owners edit a Space while it runs; Spaces bring the package (6.31).
     known = output.count("RuntimeError: `spaces` package is required to run hot-reloading")
     assert output.count("Traceback") == known, output
+
+
+def the_hub_may_frame_it(visitor: httpx.Client) -> None:
+    """And nobody who framed it may call it."""
+    host = "ada-studio.hf.space"
+    framed = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"}
+    visitor.headers.update({"host": host, "x-forwarded-proto": "https"})
+    page = visitor.get("", headers=framed)
+    assert page.status_code == 200
+    assert "https://huggingface.co" in page.headers["content-security-policy"]
+    own = {"origin": f"https://{host}", "sec-fetch-site": "same-origin"}
+    login = dict(zip(("username", "password"), LOGIN, strict=True))
+    given = visitor.post("login", data=login, headers=own).headers["set-cookie"]
+    assert "SameSite=none" in given
+    assert "partitioned" in given.lower()
+    cookie = given.partition(";")[0]
+    visitor.cookies.clear()
+    assert visitor.get("config", headers={"cookie": cookie, **own}).status_code == 200
+    assert visitor.get("config", headers={"cookie": cookie, **framed}).status_code == 403
 
 
 @pytest.mark.slow

@@ -40,12 +40,17 @@ def write(page: Page, elem_id: str, text: str) -> None:
     box(page, elem_id).press("Tab")
 
 
-def fill_training(page: Page, *, kind: str, name: str, steps: int) -> None:
-    """The questions of the Upload tab, and a length from the Train tab's settings."""
+def fill_training(page: Page, *, kind: str, name: str, steps: int, previews_every: int = 0) -> None:
+    """The questions of the Upload tab, a length from the Train tab's settings, and one from those that are
+    folded away there unless it stays what it is: eight sets of previews take longer than few steps do."""
     page.locator("#upload-kind label", has_text=re.compile(kind)).click()
     write(page, "upload-name", name)
     go_to(page, "Train")
     write(page, "train-max_train_steps", str(steps))
+    if previews_every:
+        for fold in ("train-advanced", "train-advanced-preview"):
+            page.locator(f"#{fold} > button").click()
+        write(page, "train-sample_every_n_steps", str(previews_every))
     go_to(page, "Upload")
 
 
