@@ -47,8 +47,9 @@ SKIPPED = {
 
 
 LONGEST = (
-    *("test_any_lora", "browser", "test_hostile_text", "integration", "test_workflow", "scripts"),
-    *("test_mutated_uploads", "training", "cli", "generation", "supabase", "invariant", "jobs"),
+    *("test_watchdog", "test_any_lora", "browser", "test_hostile_text", "integration", "test_workflow"),
+    *("test_mutated_uploads", "scripts", "training", "cli", "generation", "supabase", "invariant", "jobs"),
+    *("test_deployment", "families", "ui", "grids", "test_launch", "test_kohya_strangers", "test_patterns"),
 )
 """Rooms and files whose single tests take longest, in either tier."""
 

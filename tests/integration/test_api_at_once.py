@@ -172,7 +172,8 @@ def test_one_that_waits_is_interrupted_and_the_others_are_not(studio: Caller) ->
         assert (stopped["ticket"], stopped["state"]) == (waiting["ticket"], "stopped")
         assert second.result(PATIENCE) == []
         assert studio.run("list_generations")[1]["state"] == "running"
-        assert len(first.result(PATIENCE)) == 1
+        assert len(studio.run("interrupt", "", session="first")) == 1
+        assert first.result(PATIENCE) == []
     assert studio.run("interrupt", waiting["ticket"])[0]["state"] == "stopped"
 
 

@@ -150,6 +150,11 @@ def state_of(caller: Caller) -> dict[str, Any]:
     return json.loads(json.dumps(lists))  # type: ignore[no-any-return]
 
 
+@pytest.fixture(scope="module")
+def untouched(people: Everybody, hers: Hers) -> dict[str, Any]:
+    return state_of(people["ada"])
+
+
 def hidden_in(text: str) -> list[str]:
     return [word for word in SECRETS if word in text.casefold()]
 
@@ -184,9 +189,8 @@ def studio_of_its_own() -> Iterator[Studio]:
 @pytest.mark.parametrize("name", ["bob", "vic"])
 @pytest.mark.parametrize("endpoint", sorted(CALLS))
 def test_nobody_reaches_another_s_things_by_an_endpoint(
-    people: Everybody, hers: Hers, endpoint: str, name: str
+    people: Everybody, hers: Hers, untouched: dict[str, Any], endpoint: str, name: str
 ) -> None:
-    before = state_of(people["ada"])
     for make, expected in CALLS[endpoint]:
         answer = people[name].post(endpoint, make(hers))
         if expected is REFUSED:
@@ -198,7 +202,7 @@ def test_nobody_reaches_another_s_things_by_an_endpoint(
             assert not hidden_in(answer.text.replace(hers.lora, ""))  # in what Bob himself has asked for
             assert not [key for key in (hers.ticket, hers.job, hers.image) if key in answer.text]
             assert expected is not LISTED or answer.json()["data"] == [[]]
-    assert state_of(people["ada"]) == before
+    assert state_of(people["ada"]) == untouched
 
 
 @pytest.mark.parametrize("name", ["bob", "vic"])
