@@ -137,7 +137,16 @@ class _Run:
         images: list[GeneratedImage] = []
         base = None if self._should_stop() else self._pipelines.get(found, self._emit, self._should_stop)
         if base is not None:
-            images = self._draw_with(base, settled.request)
+            settled = settled.fitted_to(loaded_values(base), self._library)
+            self._note_all(settled.notes)
+            self._note_all(base.stack.apply(settled.loras))
+            source = None if self._should_stop() else self._open_source(base, settled.request)
+            while len(images) < request.count and not self._should_stop():
+                image = settled.image(len(images), self._library)
+                saved = self._draw_one(base, image, source, len(images) + 1)
+                if saved is None:
+                    break
+                images.append(saved)
         last = images[-1].path if images else ""
         if len(images) == request.count:
             seconds = time.monotonic() - started
@@ -146,25 +155,10 @@ class _Run:
             self._emit(Stopped(step=self._steps_done, path=last))
         return images
 
-    def _draw_with(self, base: LoadedBase, request: GenerateRequest) -> list[GeneratedImage]:
-        settled = settle(request, loaded_values(base), self._library)
-        self._note_all(settled.notes)
-        self._note_all(base.stack.apply(settled.loras))
-        source = None if self._should_stop() else self._open_source(base, settled.request)
-        images: list[GeneratedImage] = []
-        for number in range(settled.request.count):
-            if self._should_stop():
-                break
-            image = self._draw_one(base, settled.image(number, self._library), source, number + 1)
-            if image is None:
-                break
-            images.append(image)
-        return images
-
     def _draw_one(
         self, base: LoadedBase, image: SettledImage, source: InitImage | None, number: int
     ) -> GeneratedImage | None:
-        from lora_studio.generation.denoise import ProgressReporter, draw
+        from lora_studio.generation.denoise import Drawing, ProgressReporter
 
         text = self._texts.get(base.model, image, base.stack.words)
         self._learn_colours(base, image.request)
@@ -177,7 +171,8 @@ class _Run:
         if self._should_stop():
             return None
         watch = ProgressReporter(on_step=on_step, should_stop=self._should_stop, note=self._note)
-        picture = draw_within(base, image.request, self._emit, lambda: draw(base, image, text, source, watch))
+        drawing = Drawing(base, image, text, source, watch)
+        picture = draw_within(base, image.request, self._emit, drawing.picture)
         if picture is None:
             return None
         saved = save_image(picture, self._settings.images, self._origin(base, image))

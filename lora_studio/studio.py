@@ -13,8 +13,6 @@ from lora_studio.errors import DeviceBusy, StoreError, StudioError
 from lora_studio.events import Denoised, Emit, Event, ImageSaved, Noted, ShouldStop, ignore, never_stop
 from lora_studio.files import check_room
 from lora_studio.gallery import Gallery
-from lora_studio.generation.requests.folder_library import FolderLibrary
-from lora_studio.generation.requests.settled_request import settle
 from lora_studio.generator import Generator
 from lora_studio.grids.grid_cells import plan_grid
 from lora_studio.grids.grid_drawing import CellDrawing, save_sheet, settled
@@ -29,6 +27,7 @@ from lora_studio.jobs.supabase.sync import Mirror
 from lora_studio.jobs.thread_worker import ThreadWorker
 from lora_studio.jobs.training_queue import TrainingQueue
 from lora_studio.lora.names import as_slug
+from lora_studio.prompts.expand import untagged
 from lora_studio.records import ImageRecord
 from lora_studio.request import GenerateRequest
 from lora_studio.runtime import DeviceLease
@@ -122,12 +121,13 @@ class Studio:
         `session` is the client's name for itself. Raises ConfigError for a wrong LoRA tag, DeviceBusy when
         too many wait."""
         visitor().needs(Role.CREATOR)
-        named = settle(request, None, FolderLibrary(self.settings))
-        request = named.request  # the base alone must not get LoRAs from tags
+        tags = untagged(request.prompt, request.negative_prompt, request.loras, self.lora_called)
+        # Here already, since the base alone must not get LoRAs from tags.
+        request = request.model_copy(update={"prompt": tags.prompt, "loras": tags.loras})
         beside = compare and bool(request.loras)
 
         def work(emit: Emit, should_stop: ShouldStop) -> GenerationResult:
-            for remark in named.notes:
+            for remark in tags.remarks:
                 emit(Noted(message=remark, level="warning"))
             with_loras = self.generate(request, _of_rounds(emit, 0, 2 if beside else 1), should_stop)
             if not (beside and with_loras) or should_stop():

@@ -48,26 +48,6 @@ class ProgressReporter:
     note: Callable[[str], None]
 
 
-def draw(
-    base: LoadedBase,
-    image: SettledImage,
-    text: tuple[TextOutput, TextOutput],
-    source: InitImage | None,
-    watch: ProgressReporter,
-) -> Image.Image | None:
-    """The image, or None when it was stopped. `text` is the encoded prompt and negative prompt, `source` what
-    is redrawn, where there is one. Raises ConfigError (a sampler that can't do so many steps), OutOfMemory,
-    Diverged."""
-    try:
-        with quiet_libraries():
-            return _Drawing(base, image, text, source, watch).picture()
-    except (_Stopped, StudioError) as error:
-        base.rest()
-        if isinstance(error, StudioError):
-            raise
-        return None
-
-
 class _Stopped(Exception):
     """Leaves the loop without decoding what is there so far."""
 
@@ -90,7 +70,10 @@ class _Known:
         return keep
 
 
-class _Drawing:
+class Drawing:
+    """One image in the making. `text` is the encoded prompt and negative prompt, `source` what is redrawn,
+    where there is one."""
+
     def __init__(
         self,
         base: LoadedBase,
@@ -106,14 +89,28 @@ class _Drawing:
         self._text = text
         self._source = source
         self._watch = watch
-        self._noise = InitialNoise(image.request)
         self._device = base.device.kind
-        self._steps_done = 0
-        self._steps = 0
-        self._size: Size = (image.request.width or 0, image.request.height or 0)
-        self._last: torch.Tensor = torch.empty(0)
+        self._guidance = Guidance(
+            scale=image.request.guidance_scale or 0.0, rescale=image.request.guidance_rescale
+        )
 
-    def picture(self) -> Image.Image:
+    def picture(self) -> Image.Image | None:
+        """The image, the same at each call, or None when it was stopped. Raises ConfigError (a sampler that
+        can't do so many steps), OutOfMemory, Diverged."""
+        self._noise = InitialNoise(self._request)
+        self._steps_done = self._steps = 0
+        self._size: Size = (self._request.width or 0, self._request.height or 0)
+        self._last = torch.empty(0)
+        try:
+            with quiet_libraries():
+                return self._passes()
+        except (_Stopped, StudioError) as error:
+            self._base.rest()
+            if isinstance(error, StudioError):
+                raise
+            return None
+
+    def _passes(self) -> Image.Image:
         first = self._first_sampler()
         second = self._second_sampler() if has_second_pass(self._request) else None
         self._steps = len(first) + (len(second) if second else 0)
@@ -169,14 +166,13 @@ class _Drawing:
         """Pixels [1, 3, H, W] in 0..1, or the latents."""
         steps_before = self._steps_done
         keep = None if kept is None else kept.putting_back(sampler)
-        guidance = Guidance(scale=self._request.guidance_scale or 0.0, rescale=self._request.guidance_rescale)
         with self._errors():
             for step in sample(
                 self._model,
                 sampler,
                 latents,
                 self._text,
-                guidance,
+                self._guidance,
                 generator=self._noise.generator,
                 keep=keep,
             ):

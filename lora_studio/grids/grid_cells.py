@@ -14,7 +14,7 @@ from lora_studio.grids.axis_values import numbers, split_values
 from lora_studio.grids.grid_request import MOST_CELLS, OF_A_LORA, PARAMETERS, Axis, GridRequest
 from lora_studio.parsing.numbers import parse_decimal, shown
 from lora_studio.parsing.slugs import SLUG
-from lora_studio.prompts.expand import prepare
+from lora_studio.prompts.expand import untagged
 from lora_studio.prompts.lora_tags import number
 from lora_studio.prompts.styles import STYLES, apply_style
 from lora_studio.request import MOST_DRAWN, GenerateRequest
@@ -163,7 +163,8 @@ def _cell(
             request = _build(request, _replaced(request, all_of[0], value))
         elif axis.name in EARLY[:2]:
             request = _build(request, {axis.name: value})
-    request = prepare(request)
+    tags = untagged(request.prompt, request.negative_prompt, request.loras)
+    request = request.model_copy(update={"prompt": tags.prompt, "loras": tags.loras})
     for axis, value, _ in sorted(changes, key=lambda change: _turn(change[0])):
         if axis.name not in ("prompt_replace", *EARLY[:2]):
             request = _build(request, _setter(axis)(request, axis, value))

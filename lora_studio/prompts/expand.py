@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from lora_studio.data.captions import has_word
@@ -12,7 +14,7 @@ from lora_studio.parsing.numbers import NUMBER
 from lora_studio.parsing.slugs import slug_from
 from lora_studio.prompts.lora_tags import TAG, added, read_tag, say_passed_over
 from lora_studio.prompts.wildcards import choose
-from lora_studio.request import GenerateRequest
+from lora_studio.request import LoraUse
 
 UNREAD = {
     "prompt editing": re.compile(rf"(?<!\\)\[[^\[\]]*:\s*+{NUMBER}\s*+\]"),
@@ -24,50 +26,54 @@ UNREAD = {
 CHOICE = re.compile(r"\{[^{}]*<(?:lora|lyco):")
 
 
-def prepare(request: GenerateRequest, find: Callable[[str], str] = slug_from) -> GenerateRequest:
-    """Move the `<lora:...>` tags of the prompt into the list of LoRAs; `find` gives the slug of a name.
-    Weights of a LoRA named more than once are added. Raises ConfigError for a tag that can't be read or
-    stands where LoRAs can't be switched, and whatever `find` raises."""
-    if TAG.search(request.negative_prompt):
+@dataclass(frozen=True, kw_only=True)
+class Untagged:
+    """A prompt without its LoRA tags, the LoRAs with those of the tags, and sentences on parts of tags that
+    are passed over and on LoRAs named more than once."""
+
+    prompt: str
+    loras: tuple[LoraUse, ...]
+    remarks: tuple[str, ...] = ()
+
+
+def untagged(
+    prompt: str, negative_prompt: str, loras: Sequence[LoraUse], find: Callable[[str], str] = slug_from
+) -> Untagged:
+    """Move the `<lora:...>` tags of a prompt into the list of LoRAs; `find` gives the slug of a name. Weights
+    of a LoRA named more than once are added. Raises ConfigError for a tag that can't be read or stands where
+    LoRAs can't be switched, and whatever `find` raises."""
+    if TAG.search(negative_prompt):
         raise ConfigError(
             "A <lora:...> tag stands in the negative prompt, where it has no effect.",
             "Put it into the prompt, with a weight below 0 to take something away.",
             field="negative_prompt",
         )
-    if not TAG.search(request.prompt):
-        return request
-    if CHOICE.search(request.prompt):
+    tags = TAG.findall(prompt)
+    if not tags:
+        return Untagged(prompt=prompt, loras=tuple(loras))
+    if CHOICE.search(prompt):
         raise _no_choice()
-    loras = list(request.loras)
-    for inside in TAG.findall(request.prompt):
-        use = read_tag(inside, find)
-        keys = [(other.slug, other.checkpoint) for other in loras]
-        if (use.slug, use.checkpoint) in keys:
-            place = keys.index((use.slug, use.checkpoint))
-            loras[place] = added(loras[place], use)
-        else:
-            loras.append(use)
-    return request.model_copy(update={"prompt": TAG.sub("", request.prompt).strip(), "loras": tuple(loras)})
-
-
-def tag_remarks(request: GenerateRequest, find: Callable[[str], str] = slug_from) -> list[str]:
-    """Sentences on parts of tags that are passed over and on LoRAs named twice. Raises as `prepare` does."""
+    uses = list(loras)
     remarks: list[str] = []
-    named = [(use.slug, use.checkpoint) for use in request.loras]
-    tags = TAG.findall(request.prompt)
+    places = {(use.slug, use.checkpoint): place for place, use in reversed([*enumerate(uses)])}
+    named = Counter((use.slug, use.checkpoint) for use in uses)
     for inside in tags:
         use = read_tag(inside, find)
-        named.append((use.slug, use.checkpoint))
+        key = use.slug, use.checkpoint
+        named[key] += 1
+        if key in places:
+            uses[places[key]] = added(uses[places[key]], use)
+        else:
+            places[key] = len(uses)
+            uses.append(use)
         if passed := say_passed_over(inside, use.slug):
             remarks.append(passed)
-    if tags:
-        loras = {(use.slug, use.checkpoint): use for use in prepare(request, find).loras}
-        remarks += [
-            f"The LoRA “{key[0]}” is named {named.count(key)} times; together that is {loras[key].weight:g}."
-            for key in dict.fromkeys(named)
-            if named.count(key) > 1
-        ]
-    return remarks
+    remarks += [
+        f"The LoRA “{use.slug}” is named {count} times; together that is {use.weight:g}."
+        for use in uses
+        if (count := named[use.slug, use.checkpoint]) > 1
+    ]
+    return Untagged(prompt=TAG.sub("", prompt).strip(), loras=tuple(uses), remarks=tuple(remarks))
 
 
 def expand(text: str, seed: int, folder: Path) -> str:

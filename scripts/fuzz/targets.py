@@ -69,7 +69,7 @@ def settings_picture(data: bytes, folder: Path) -> None:
 
 
 def prompt(data: bytes, folder: Path) -> None:
-    from lora_studio.prompts.expand import expand, prepare, unread
+    from lora_studio.prompts.expand import expand, unread, untagged
     from lora_studio.prompts.prompt_weights import read_weights
     from lora_studio.request import GenerateRequest
 
@@ -77,7 +77,7 @@ def prompt(data: bytes, folder: Path) -> None:
     (folder / "colour.txt").write_text("red\nblue\n__colour__\n", "utf-8")
     unread(request.prompt)
     read_weights(request.prompt)
-    prepare(request)
+    untagged(request.prompt, request.negative_prompt, request.loras)
     expand(request.prompt, 1, folder)
 
 

@@ -150,6 +150,25 @@ def test_a_lost_device_is_said_and_the_base_loaded_afresh(
     assert pixels(again) == pixels(before[0])
 
 
+@pytest.mark.parametrize("values", [{"sampler": "Euler a"}, {"width": 32, "height": 32, "hires_scale": 1.5}])
+def test_tried_again_after_an_error_for_memory_it_is_the_same_picture(
+    generator: Generator, draw: Draw, values: dict[str, Any]
+) -> None:
+    """Noise that was drawn before the error is drawn again; larger pictures would be decoded in tiles."""
+    (before,) = draw(**values)
+    calls: list[None] = []
+
+    def lack_once() -> None:
+        calls.append(None)
+        if len(calls) == 3:
+            raise torch.OutOfMemoryError("out of memory")
+
+    with before_each_call(part_of(generator, "unet"), lack_once):
+        (again,) = draw(**values)
+    assert len(calls) > 3
+    assert pixels(again) == pixels(before)
+
+
 def test_the_parts_go_back_to_rest_after_a_failure(
     generator: Generator, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:

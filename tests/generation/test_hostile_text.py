@@ -23,10 +23,10 @@ from lora_studio.grids.grid_cells import plan_grid
 from lora_studio.grids.grid_request import GridRequest
 from lora_studio.images.foreign_settings import read_foreign
 from lora_studio.images.infotext import restore
-from lora_studio.prompts.expand import prepare, tag_remarks, unread, with_triggers
+from lora_studio.prompts.expand import unread, untagged, with_triggers
 from lora_studio.prompts.prompt_weights import read_weights
 from lora_studio.prompts.wildcards import choose
-from lora_studio.request import LONGEST_PROMPT, GenerateRequest
+from lora_studio.request import LONGEST_PROMPT
 from tests.support.pace import seconds_of, stretched
 
 LIMIT = 0.5
@@ -40,9 +40,7 @@ def captions(text: str) -> None:
 
 
 def tags(text: str) -> None:
-    request = GenerateRequest.build(prompt=text[:N])
-    tag_remarks(request)
-    prepare(request)
+    untagged(text[:N], "", ())
 
 
 def axis(text: str) -> None:

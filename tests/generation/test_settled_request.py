@@ -63,7 +63,7 @@ class Names:
         return text.replace("{a|b}", "ab"[seed % 2])
 
 
-def settled(base: BaseValues | None = LOADED, library: Names | None = None, **values: Any) -> Settled:
+def settled(base: BaseValues = LOADED, library: Names | None = None, **values: Any) -> Settled:
     return settle(GenerateRequest.build(**values), base, library or Names())
 
 
@@ -89,11 +89,13 @@ def test_a_second_seed_and_a_second_pass_are_filled_in_where_they_are_asked_for(
     assert settled(hires_scale=1.3, width=640).image(0, Names()).hires == (832, 664)
 
 
-def test_without_a_base_only_the_names_are_settled() -> None:
-    found = settled(None, prompt="a cat <lora:Ink:0.8>", loras=[{"slug": "ink", "weight": 0.5}])
-    assert (found.request.prompt, found.request.seed) == ("a cat", None)
+def test_tags_become_loras() -> None:
+    library = Names(triggers={"ink": ""})
+    found = settled(FOUND, library, prompt="a cat <lora:Ink:0.8>", loras=[{"slug": "ink", "weight": 0.5}])
+    assert found.request.prompt == "a cat"
     assert [(use.slug, use.weight) for use in found.request.loras] == [("ink", 1.3)]
     assert len(found.notes) == 1
+    assert found.fitted_to(LOADED, library).notes == found.notes
 
 
 def test_before_it_is_loaded_a_base_brings_what_the_catalog_knows() -> None:
@@ -133,9 +135,9 @@ def test_what_is_settled_stays_settled(values: dict[str, Any], size: Size) -> No
     library = Names(triggers={"ink": "zw"}, size=size)
     asked = GenerateRequest.build(**values)
     at_first = settle(asked, FOUND, library)
-    whole = settle(at_first.request, LOADED, library)
+    whole = at_first.fitted_to(LOADED, library)
     again = settle(whole.request, LOADED, library)
-    assert again.request == whole.request
+    assert again.request == whole.fitted_to(LOADED, library).request == whole.request
     assert GenerateRequest.build(**whole.request.model_dump()) == whole.request
     open_fields = ("width", "height", "seed", "num_inference_steps", "guidance_scale")
     assert all(getattr(whole.request, name) is not None for name in open_fields)
@@ -206,10 +208,10 @@ def test_the_nearest_size_is_named() -> None:
         ({"width": 520}, replace(LOADED, step=64), "width"),
         ({"height": 232}, replace(LOADED, step=64), "height"),
         ({"width": 2048, "hires_scale": 4}, LOADED, "hires_scale"),
-        ({"negative_prompt": "<lora:ink:1>"}, None, "negative_prompt"),
+        ({"negative_prompt": "<lora:ink:1>"}, FOUND, "negative_prompt"),
     ],
 )
-def test_what_a_base_cannot_do_is_named(values: dict[str, Any], base: BaseValues | None, field: str) -> None:
+def test_what_a_base_cannot_do_is_named(values: dict[str, Any], base: BaseValues, field: str) -> None:
     with pytest.raises(ConfigError) as caught:
         settled(base, **values)
     assert caught.value.field == field

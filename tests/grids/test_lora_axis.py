@@ -13,8 +13,7 @@ from lora_studio.grids.grid_cells import plan_grid
 from lora_studio.grids.grid_request import GridRequest
 from lora_studio.grids.lora_axis import with_slugs
 from lora_studio.lora.names import as_slug
-from lora_studio.prompts.expand import prepare
-from lora_studio.request import GenerateRequest
+from lora_studio.prompts.expand import untagged
 from tests.support.strange_loras import strange_lora
 
 
@@ -79,10 +78,9 @@ def test_a_title_of_two_is_refused_with_both(loras: Path) -> None:
     ],
 )
 def test_tags_take_titles(loras: Path, prompt: str, uses: list[tuple[str, float]]) -> None:
-    request = GenerateRequest.build(prompt=prompt)
     if not uses:
         with pytest.raises(StoreError):
-            prepare(request, lambda name: as_slug(name, loras))
+            untagged(prompt, "", (), lambda name: as_slug(name, loras))
         return
-    found = prepare(request, lambda name: as_slug(name, loras))
+    found = untagged(prompt, "", (), lambda name: as_slug(name, loras))
     assert [(use.slug, use.weight) for use in found.loras] == uses

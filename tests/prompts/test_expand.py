@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from lora_studio.errors import ConfigError
-from lora_studio.prompts.expand import expand, prepare, tag_remarks, unread, with_triggers
+from lora_studio.prompts.expand import Untagged, expand, unread, untagged, with_triggers
 from lora_studio.prompts.lora_tags import read_tag, write_tag
-from lora_studio.request import GenerateRequest, LoraUse
+from lora_studio.request import LoraUse
+
+INK = LoraUse(slug="ink")
 
 
 @pytest.mark.parametrize(
@@ -70,23 +72,17 @@ def test_a_tag_that_cannot_be_read_is_told(inside: str) -> None:
 
 
 def test_tags_go_into_the_list_and_leave_the_words() -> None:
-    request = GenerateRequest.build(
-        prompt="<lora:b:0.5:1> a cat <lora:c>, sitting <lyco:d:2>",
-        loras=[{"slug": "a", "weight": 0.3}],
-        seed=4,
-    )
-    prepared = prepare(request)
-    assert prepared.prompt == "a cat, sitting"
-    assert [use.slug for use in prepared.loras] == ["a", "b", "c", "d"]
-    assert prepared.loras[1] == LoraUse(slug="b", weight=1, text_encoder_weight=0.5)
-    assert prepared.model_copy(update={"prompt": request.prompt, "loras": request.loras}) == request
-    assert prepare(prepared) is prepared
+    first = LoraUse(slug="a", weight=0.3)
+    found = untagged("<lora:b:0.5:1> a cat <lora:c>, sitting <lyco:d:2>", "a dog", [first])
+    assert found.prompt == "a cat, sitting"
+    assert [use.slug for use in found.loras] == ["a", "b", "c", "d"]
+    assert found.loras[:2] == (first, LoraUse(slug="b", weight=1, text_encoder_weight=0.5))
+    assert untagged(found.prompt, "a dog", found.loras) == found
 
 
 @pytest.mark.parametrize("prompt", ["  a cat ", "a <b> c", "<hypernet:x:1>", "1 < 2, lora: x", ""])
 def test_a_prompt_without_tags_stays_as_typed(prompt: str) -> None:
-    request = GenerateRequest(prompt=prompt)
-    assert prepare(request) is request
+    assert untagged(prompt, "", [INK]) == Untagged(prompt=prompt, loras=(INK,))
 
 
 @pytest.mark.parametrize(
@@ -95,12 +91,12 @@ def test_a_prompt_without_tags_stays_as_typed(prompt: str) -> None:
 )
 def test_tags_that_clash_are_told(prompt: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        prepare(GenerateRequest.build(prompt=prompt, loras=[{"slug": "ink"}]))
+        untagged(prompt, "", [INK])
 
 
 def test_a_tag_in_the_negative_prompt_is_told() -> None:
     with pytest.raises(ConfigError, match="negative prompt") as caught:
-        prepare(GenerateRequest(negative_prompt="<lora:b:1>"))
+        untagged("", "<lora:b:1>", [])
     assert caught.value.field == "negative_prompt"
 
 
@@ -136,7 +132,7 @@ def test_what_is_read_is_not_told(prompt: str) -> None:
 
 def test_checkpoints_of_one_lora_may_stand_beside_each_other() -> None:
     prompt = "a cat <lora:ink:1:step=10> <lora:ink:0.5:step=20>"
-    loras = prepare(GenerateRequest.build(prompt=prompt, loras=[{"slug": "ink"}])).loras
+    loras = untagged(prompt, "", [INK]).loras
     assert [(use.slug, use.checkpoint) for use in loras] == [("ink", None), ("ink", 10), ("ink", 20)]
 
 
@@ -158,9 +154,7 @@ def test_checkpoints_of_one_lora_may_stand_beside_each_other() -> None:
 def test_tags_are_used_as_far_as_they_mean_something_here(
     prompt: str, weights: list[tuple[str, float, float | None]], remark: str
 ) -> None:
-    request = GenerateRequest.build(prompt=prompt, loras=[{"slug": "ink"}])
-    loras = prepare(request).loras
-    assert [(use.slug, use.weight, use.text_encoder_weight) for use in loras] == weights
-    remarks = tag_remarks(request)
-    assert len(remarks) == bool(remark)
-    assert all(remark in one for one in remarks)
+    found = untagged(prompt, "", [INK])
+    assert [(use.slug, use.weight, use.text_encoder_weight) for use in found.loras] == weights
+    assert len(found.remarks) == bool(remark)
+    assert all(remark in one for one in found.remarks)

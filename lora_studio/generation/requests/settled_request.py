@@ -3,7 +3,7 @@ no torch.
 
 What decides becomes known one after the other: the library at once, the base's defaults when it is found, and
 of a base that the catalog doesn't have size and sampler only when it is loaded. `settle` decides what can be
-decided so far. Settling once more with more known decides the rest and changes nothing else.
+decided so far; `Settled.fitted_to` the loaded base decides the rest and changes nothing else.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 from lora_studio.catalog import SAMPLERS
 from lora_studio.errors import ConfigError
 from lora_studio.generation.lora_lookup import WantedLora, check_family
-from lora_studio.prompts.expand import prepare, tag_remarks, unread, with_triggers
+from lora_studio.prompts.expand import unread, untagged, with_triggers
 from lora_studio.request import MAX_SEED, MOST_DRAWN, GenerateRequest, LoraUse
 
 LEAST_SIDE, MOST_SIDE = 32, 2048
@@ -27,6 +27,7 @@ is given."""
 MOST_HIRES_SIDE = 4096
 Size = tuple[int, int]
 """Width and height in pixels."""
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +86,23 @@ class Settled:
     weight isn't 0; `notes` are sentences on what is ignored or changed."""
 
     request: GenerateRequest
-    base: BaseValues | None = None
+    base: BaseValues
     loras: tuple[WantedLora, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def fitted_to(self, base: BaseValues, library: Library) -> Settled:
+        """Decide size and sampler as far as the base is known, and what of the request it can't do. Raises
+        as `settle` does."""
+        source = library.picture_size(self.request)
+        loras = tuple(library.loras(self.request.loras))
+        for lora in loras:
+            check_family(lora, base)
+        filled = _with_size(self.request, base, source)
+        notes = self.notes
+        if base.step is not None:
+            _check_size(filled, base, base.step)
+            notes = (*notes, *_ignored(filled, base), *_changed(self.request, filled, source))
+        return Settled(request=filled, base=base, loras=loras, notes=notes)
 
     def image(self, number: int, library: Library) -> SettledImage:
         """Image `number` (from 0), with choices made and trigger words in front. Variations keep the seed and
@@ -101,32 +116,22 @@ class Settled:
             prompt=with_triggers(library.chosen(request.prompt, request.seed or 0), triggers),
             negative_prompt=library.chosen(request.negative_prompt, request.seed or 0),
             loras=self.loras,
-            hires=_hires_size(request, self.base.step if self.base and self.base.step else 1),
+            hires=_hires_size(request, self.base.step or 1),
         )
 
 
-def settle(request: GenerateRequest, base: BaseValues | None, library: Library) -> Settled:
-    """Decide what the request leaves open: LoRA tags become LoRAs; with the `base` steps, guidance and seeds
-    are filled in, size and sampler as soon as they are known. Raises ConfigError for what the base can't do,
-    FamilyMismatch for LoRAs that are made for another, and what `library` raises."""
-    notes = tag_remarks(request, library.slug_of)
-    request = prepare(request, library.slug_of)
-    if base is None:
-        return Settled(request=request, notes=tuple(notes))
-    filled = _with_numbers(request, base)
-    source = library.picture_size(request)
-    loras = library.loras(request.loras)
-    for lora in loras:
-        check_family(lora, base)
-    filled = _with_size(filled, base, source)
-    if base.step is not None:
-        _check_size(filled, base, base.step)
-        notes += [*_ignored(filled, base), *_changed(request, filled, source)]
-    return Settled(request=filled, base=base, loras=tuple(loras), notes=tuple(notes))
+def settle(request: GenerateRequest, base: BaseValues, library: Library) -> Settled:
+    """Decide what the request leaves open: LoRA tags become LoRAs; steps, guidance and seeds are filled in,
+    size and sampler as soon as they are known. Raises ConfigError for what the base can't do, FamilyMismatch
+    for LoRAs that are made for another, and what `library` raises."""
+    tags = untagged(request.prompt, request.negative_prompt, request.loras, library.slug_of)
+    filled = {"prompt": tags.prompt, "loras": tags.loras, **_numbers(request, base)}
+    so_far = Settled(request=request.model_copy(update=filled), base=base, notes=tags.remarks)
+    return so_far.fitted_to(base, library)
 
 
-def _with_numbers(request: GenerateRequest, base: BaseValues) -> GenerateRequest:
-    """Steps, guidance and seeds."""
+def _numbers(request: GenerateRequest, base: BaseValues) -> dict[str, object]:
+    """Steps, guidance and seeds, by field."""
     if request.sampler and request.sampler not in SAMPLERS:
         raise ConfigError(
             f"There is no sampler called {request.sampler!r}.",
@@ -134,7 +139,7 @@ def _with_numbers(request: GenerateRequest, base: BaseValues) -> GenerateRequest
             field="sampler",
         )
     steps = _or(request.num_inference_steps, base.num_inference_steps)
-    filled: dict[str, Any] = {
+    filled: dict[str, object] = {
         "num_inference_steps": steps,
         "guidance_scale": _or(request.guidance_scale, base.guidance_scale),
         "seed": _or(request.seed, secrets.randbelow(MOST_DRAWN)),
@@ -143,7 +148,7 @@ def _with_numbers(request: GenerateRequest, base: BaseValues) -> GenerateRequest
         filled["variation_seed"] = _or(request.variation_seed, secrets.randbelow(MOST_DRAWN))
     if request.hires_scale > 1:
         filled["hires_steps"] = _or(request.hires_steps, steps)
-    return request.model_copy(update=filled)
+    return filled
 
 
 def _with_size(request: GenerateRequest, base: BaseValues, source: Size | None) -> GenerateRequest:
@@ -265,5 +270,5 @@ def _nearest_sampler(name: str) -> str:
     return f"Did you mean {by_lower[near[0]]}?" if near else f"Choose one of: {', '.join(SAMPLERS)}."
 
 
-def _or(value: Any, otherwise: Any) -> Any:
+def _or(value: Value | None, otherwise: Value) -> Value:
     return otherwise if value is None else value

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from lora_studio.images.input_store import take_in
-from lora_studio.request import LONGEST_PROMPT, GenerateRequest
+from lora_studio.request import LONGEST_PROMPT
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.validate import guarded, quietly, safe_id, safe_slug
@@ -24,11 +24,11 @@ from lora_studio.ui.generate.generate_requests import (
     TEXT_WEIGHTS,
     WEIGHTS,
     Filling,
-    build_request,
     defaults_of,
     ideas_for,
     request_of,
     slots,
+    submit,
 )
 from lora_studio.ui.generate.generation_progress import shown_ticket
 from lora_studio.ui.generate.grid_fields import GridParts
@@ -166,14 +166,10 @@ def _render_prompt() -> tuple[generate_fields.Fields, dict[str, Any]]:
 
 def listen(tab: GenerateTab, studio: Studio) -> list[Any]:
     """Wire the tab. Returns the events after which the page has to be refreshed."""
-    names = tuple(tab.fields)
-
-    def read(*values: Any) -> GenerateRequest:
-        return build_request(dict(zip(names, values, strict=True)), studio)
 
     def ask(request: gr.Request, *values: Any) -> str:
-        compare = bool(values[names.index("compare")])
-        return studio.submit(read(*values), compare=compare, session=request.session_hash or "").id
+        asked = dict(zip(tab.fields, values, strict=True))
+        return submit(asked, studio, session=request.session_hash or "").id
 
     def stop(ticket_id: str) -> str:
         ticket = shown_ticket(studio.generation_queue, ticket_id)
@@ -195,11 +191,10 @@ def listen(tab: GenerateTab, studio: Studio) -> list[Any]:
     ]
     for event in filled:
         tab.follow(event, studio)
-    inputs = list(tab.fields.values())
     asks = [tab.go.click, tab.fields["prompt"].submit]
     return [
-        gr.on(asks, guarded(ask), inputs, tab.ticket, **QUICK),
-        grid_fields.listen(tab.grid, inputs, read, tab.ticket, tab.loras, studio),
+        gr.on(asks, guarded(ask), [*tab.fields.values()], tab.ticket, **QUICK),
+        grid_fields.listen(tab.grid, tab.fields, tab.ticket, studio),
         tab.stop.click(guarded(stop), tab.ticket, tab.ticket, **QUICK),
         tab.progress.click(guarded(queued), None, tab.ticket, **QUICK),
         tab.follow(_listen_results(tab, studio), studio),

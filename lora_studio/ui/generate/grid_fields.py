@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from lora_studio.request import GenerateRequest
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.validate import guarded, safe_grid, safe_slug
 from lora_studio.ui.gallery.gallery_tab import existing_lora
+from lora_studio.ui.generate.generate_requests import build_request
 from lora_studio.ui.widgets.html_templates import fill, panel
 
 EXAMPLES: Mapping[str, str] = {
@@ -94,29 +95,23 @@ def build_grid(request: GenerateRequest, axes: Sequence[Any]) -> GridRequest:
     return GridRequest.build(request=request.model_dump(), **moved)
 
 
-def listen(
-    parts: GridParts,
-    inputs: Sequence[Any],
-    read: Callable[..., GenerateRequest],
-    ticket: gr.Textbox,
-    loras: gr.Dropdown,
-    studio: Studio,
-) -> Any:
-    """Wire the fold; `read` makes the request from the values of `inputs`. Returns the event after which the
+def listen(parts: GridParts, fields: Mapping[str, Any], ticket: gr.Textbox, studio: Studio) -> Any:
+    """Wire the fold; `fields` are the tab's, by their names in a request. Returns the event after which the
     page has to be refreshed."""
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def ask(request: gr.Request, *values: Any) -> str:
-        grid = safe_grid(build_grid(read(*values[6:]), values[:6]), studio.settings)
+        wanted = build_request(dict(zip(fields, values[6:], strict=True)), studio)
+        grid = safe_grid(build_grid(wanted, values[:6]), studio.settings)
         return studio.submit_grid(grid, session=request.session_hash or "").id
 
     def example(parameter: str, chosen: Sequence[str]) -> dict[str, Any]:
         return gr.update(placeholder=_example(parameter, chosen or [], studio))
 
     for parameter, values in zip(parts.parameters, parts.values, strict=True):
-        parameter.change(guarded(example), [parameter, loras], values, **quick)
+        parameter.change(guarded(example), [parameter, fields["loras"]], values, **quick)
     axes = [*parts.parameters, *parts.values]
-    return parts.go.click(guarded(ask), [*axes, *inputs], ticket, **quick)
+    return parts.go.click(guarded(ask), [*axes, *fields.values()], ticket, **quick)
 
 
 def _example(parameter: str, chosen: Sequence[str], studio: Studio) -> str:
