@@ -7,15 +7,18 @@ and the studio's own threads work so. A visitor whom nobody knows may do nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from lora_studio.access.roles import DEEDS, Role
 from lora_studio.errors import NotAllowed
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Kind(StrEnum):
@@ -148,3 +151,14 @@ def acting(present: Visitor) -> Iterator[None]:
         yield
     finally:
         _present.reset(token)
+
+
+def on_behalf(work: Callable[P, R]) -> Callable[P, R]:
+    """Work that is done on behalf of the present visitor, in whichever thread; a thread that is started
+    without it works for the person at the machine. All other context variables go along."""
+    context = copy_context()
+
+    def work_there(*args: P.args, **kwargs: P.kwargs) -> R:
+        return context.run(work, *args, **kwargs)
+
+    return work_there

@@ -3,7 +3,6 @@ may look away."""
 
 from __future__ import annotations
 
-import contextvars
 import logging
 import secrets
 import threading
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from lora_studio.access.visitor import Visitor, visitor
+from lora_studio.access.visitor import Visitor, on_behalf, visitor
 from lora_studio.errors import DeviceBusy, StoreError, StudioError
 from lora_studio.events import (
     Denoised,
@@ -146,7 +145,7 @@ class GenerationQueue:
                 owner=visitor().name,
                 created_at=time.time(),
             )
-            self._tickets[ticket.id], self._work[ticket.id] = ticket, _as_the_visitor(work)
+            self._tickets[ticket.id], self._work[ticket.id] = ticket, on_behalf(work)
             self._waiting.append(ticket.id)
             self._forget_old()
             self._start()
@@ -293,16 +292,6 @@ class GenerationQueue:
 
 def _owns(present: Visitor, ticket: GenerationJob) -> bool:
     return present.sees_all or (present.role is not None and present.name == ticket.owner != "")
-
-
-def _as_the_visitor(work: Work) -> Work:
-    """Work that is done on behalf of the present visitor, in whichever thread."""
-    context = contextvars.copy_context()
-
-    def work_there(emit: Emit, should_stop: ShouldStop) -> GenerationResult:
-        return context.run(work, emit, should_stop)
-
-    return work_there
 
 
 def _no_such_generation(ticket_id: str) -> StoreError:

@@ -14,20 +14,25 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from lora_studio.access.roles import Role
+from lora_studio.access.visitor import Kind, Visitor, acting
 from lora_studio.errors import ConfigError, DeviceBusy, ModelFileError, StoreError
 from lora_studio.events import Denoised, Event, ImageSaved
 from lora_studio.generator import Generator
 from lora_studio.jobs.engine_worker import NOT_ON_ZERO_GPU, EngineWorker
 from lora_studio.jobs.generation_queue import GenerationQueue, GenerationResult
 from lora_studio.jobs.thread_worker import ThreadWorker
-from lora_studio.request import GenerateRequest
+from lora_studio.request import GenerateRequest, LoraUse
 from lora_studio.settings import Settings
+from lora_studio.store.database import Database
+from lora_studio.store.people.ownership import Owners
 from lora_studio.studio import Studio
 from lora_studio.training_request import RunRequest, StartTraining
 from lora_studio.ui.blocks import build
 from lora_studio.ui.serving import zero_gpu
 from lora_studio.ui.serving.zero_gpu import LONGEST_SECONDS, ZeroGpuGenerator, seconds_of
 from tests.support.configs import config
+from tests.support.library_entries import write_lora
 from tests.support.serving import CHECKOUT
 from tests.support.waiting import PATIENCE
 
@@ -122,6 +127,48 @@ def test_refusals_come_back_as_they_are(
     monkeypatch.setitem(sys.modules, "spaces", type("Spaces", (), {"GPU": lambda **_: lambda task: no_gpu}))
     with pytest.raises(DeviceBusy, match="exceeded your"):
         ZeroGpuGenerator(settings).generate(request())
+
+
+@pytest.fixture
+def people(settings: Settings, database: Database) -> tuple[Visitor, Visitor]:
+    """Ada, and Grace with a LoRA of her own."""
+    owners = Owners(database)
+    write_lora(settings.loras / "ink" / "ink.safetensors")
+    owners.claim(Kind.LORA, "ink", "grace")
+    ada, grace = (Visitor(name=name, role=Role.CREATOR, kept=owners) for name in ("ada", "grace"))
+    return ada, grace
+
+
+def test_what_a_visitor_may_not_see_is_refused_before_a_gpu_is_lent(
+    settings: Settings, people: tuple[Visitor, Visitor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that has it knows no visitor, and gets a request whose names are settled."""
+    lent: list[GenerateRequest] = []
+
+    def lend(settings: Settings, asked: GenerateRequest, *_: Any) -> Iterator[Any]:
+        lent.append(asked)
+        yield []
+
+    monkeypatch.setitem(sys.modules, "spaces", type("Spaces", (), {"GPU": lambda **_: lambda task: lend}))
+    generator, (ada, grace) = ZeroGpuGenerator(settings), people
+    for asked in (request(loras=[{"slug": "ink"}]), request(prompt="red apple <lora:My Cat:0.5>")):
+        with acting(ada), pytest.raises(StoreError):
+            generator.generate(asked)
+    assert not lent
+    with acting(grace):
+        generator.generate(request(prompt="red apple <lora:My Cat:0.5>"))
+    assert [(asked.prompt, asked.loras) for asked in lent] == [
+        ("red apple", (LoraUse(slug="ink", weight=0.5),))
+    ]
+
+
+def test_the_thread_that_draws_works_for_its_visitor(
+    settings: Settings, people: tuple[Visitor, Visitor]
+) -> None:
+    ada, _ = people
+    with acting(ada):
+        news = list(zero_gpu.draw(settings, request(loras=[{"slug": "ink"}]), "/nowhere/stop", False))
+    assert [type(one) for one in news] == [StoreError]
 
 
 def test_no_more_time_is_asked_for_than_is_lent(settings: Settings) -> None:

@@ -13,8 +13,13 @@ from typing import Any
 
 import gradio as gr
 
+from lora_studio.access.visitor import on_behalf
 from lora_studio.errors import DeviceBusy, StudioError
-from lora_studio.events import Emit, Event, ShouldStop, ignore, never_stop
+from lora_studio.events import Emit, Event, Noted, ShouldStop, ignore, never_stop
+from lora_studio.families.base_files.locate import find_base
+from lora_studio.generation.defaults import values_of
+from lora_studio.generation.requests.folder_library import FolderLibrary
+from lora_studio.generation.requests.settled_request import settle
 from lora_studio.generator import Generator
 from lora_studio.parsing.plain_text import plain_text
 from lora_studio.request import GeneratedImage, GenerateRequest
@@ -48,11 +53,18 @@ class ZeroGpuGenerator(Generator):
         live: bool = False,
     ) -> list[GeneratedImage]:
         """Draw as `Generator.generate` does. Raises DeviceBusy too, with the Space's words, when no GPU is
-        lent."""
+        lent.
+
+        The other process knows no visitor: all that the request names is looked up here, on behalf of who
+        asks."""
+        base = values_of(find_base(request.base, self._settings))
+        settled = settle(request, base, FolderLibrary(self._settings))
+        for note in settled.notes:
+            emit(Noted(message=note, level="warning"))
         asked_to_stop = self._settings.cache / f"stop-{secrets.token_hex(8)}"
         images: list[GeneratedImage] = []
         try:
-            for news in self._lent(self._settings, request, str(asked_to_stop), live):
+            for news in self._lent(self._settings, settled.request, str(asked_to_stop), live):
                 if isinstance(news, StudioError):
                     raise news
                 if isinstance(news, list):
@@ -94,7 +106,7 @@ def draw(settings: Settings, request: GenerateRequest, asked_to_stop: str, live:
         finally:
             news.put(ENDED)
 
-    thread = threading.Thread(target=work, name="zero-gpu", daemon=True)
+    thread = threading.Thread(target=on_behalf(work), name="zero-gpu", daemon=True)
     thread.start()
     while (one := news.get()) is not ENDED:
         if isinstance(one, Exception) and not isinstance(one, StudioError):
