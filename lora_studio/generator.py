@@ -226,7 +226,9 @@ class _Run:
                 total_steps=steps_of(request) * request.count,
                 phases=(*phases, "generate"),
                 device=device.title,
-                dtype=str(compute_dtype(device, self._settings.precision)).removeprefix("torch."),
+                dtype=str(compute_dtype(device, self._settings.precision, found.traits.half)).removeprefix(
+                    "torch."
+                ),
                 images=request.count,
             )
         )

@@ -69,6 +69,12 @@ class GenerateRequest(BaseModel):
     guidance_rescale: float = Field(
         0.0, ge=0, le=1, description="Takes back the overexposure of a high guidance; 0 is off."
     )
+    shift: float | None = Field(
+        None,
+        ge=0.01,
+        le=100,
+        description="How far the steps of a flow model lie towards noise; 1 is even. Empty: the base's own.",
+    )
     variation_seed: int | None = Field(
         None, ge=0, le=MAX_SEED, description="Noise of a second seed to mix in. Empty: drawn."
     )

@@ -74,6 +74,14 @@ def _all() -> dict[str, Sampler]:
 
 
 SAMPLERS: Mapping[str, Sampler] = _all()
+_FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+FLOW_SAMPLERS: Mapping[str, Sampler] = {
+    "Euler": Sampler("FlowMatchEulerDiscreteScheduler"),
+    "Heun": Sampler("FlowMatchHeunDiscreteScheduler"),
+    "DPM++ 2M": Sampler(_MULTISTEP, {"algorithm_type": "dpmsolver++", "solver_order": 2, **_FLOW}),
+    "UniPC": Sampler("UniPCMultistepScheduler", _FLOW),
+}
+"""Samplers of the same names for base models that are made for flow matching."""
 
 SAME: Mapping[str, str] = {
     "PLMS": "PNDM",

@@ -181,7 +181,8 @@ def _announce(
     for message in session.origin.notes:
         session.emit(Noted(message=message, level="warning"))
     remark = found.facts.remark(found.name, session.config.model.v_parameterization)
-    for message in filter(None, (remark, *folder.notes, *ignored_settings(session.config, device))):
+    ignored = ignored_settings(session.config, device, found.family)
+    for message in filter(None, (remark, *folder.notes, *ignored)):
         session.emit(Noted(message=message))
 
 

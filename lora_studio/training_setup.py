@@ -12,7 +12,7 @@ from typing import Any
 
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import visitor
-from lora_studio.catalog import plan, preview_prompts
+from lora_studio.catalog import check_trainable, plan, preview_prompts
 from lora_studio.config import TrainConfig, config_leaf
 from lora_studio.data.captions import captions_in, find_word
 from lora_studio.data.training_set.subsets import has_masks
@@ -71,6 +71,7 @@ class TrainingSetup:
         ModelFileError for a base that is missing: it is named now, not when the job's turn comes."""
         slug = self.free_slug(wanted.name)
         found = known_base(wanted.base, self.settings)
+        check_trainable(found.traits)
         trigger = wanted.trigger.strip() or made_trigger(wanted.name, slug, Path(folder))
         values: dict[str, Any] = {
             **plan(wanted.kind, found.traits, images, wanted.overrides).values,

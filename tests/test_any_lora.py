@@ -19,7 +19,7 @@ from safetensors import safe_open
 from lora_studio.config import TrainConfig
 from lora_studio.errors import StudioError
 from lora_studio.gallery import Gallery
-from lora_studio.lora.model_card import write_card
+from lora_studio.lora.model_card import CardBase, write_card
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
 from lora_studio.store.library import Library
@@ -141,9 +141,7 @@ def check_card(title: str, trigger: str, prompt: str) -> None:
     dataset = config.dataset.model_copy(update={"trigger_word": trigger})
     text = write_card(
         config.model_copy(update={"output": output, "dataset": dataset}),
-        base=prompt,
-        base_id=title,
-        licence=trigger,
+        CardBase(name=prompt, hub_id=title, licence=trigger),
         images=1,
         steps=1,
         previews=[(prompt, "a.png", "b.png")],

@@ -10,6 +10,8 @@ from lora_studio.catalog.base_models import (
     STARTER,
     Base,
     base_of_family,
+    check_trainable,
+    distilled,
     sizes_for,
 )
 from lora_studio.catalog.family_names import (
@@ -31,9 +33,11 @@ from lora_studio.catalog.family_names import (
     SDXL,
     SIGNATURES,
     TEXT_WIDTHS,
+    ZIMAGE,
     family_from_text_width,
     family_from_version,
     family_title,
+    tag_of,
 )
 from lora_studio.catalog.training_presets import (
     ADVISED_PICTURES,
@@ -45,7 +49,7 @@ from lora_studio.catalog.training_presets import (
     plan,
     preview_prompts,
 )
-from lora_studio.samplers import SAMPLERS, Sampler
+from lora_studio.samplers import FLOW_SAMPLERS, SAMPLERS, Sampler
 
 __all__ = [
     "ADVISED_PICTURES",
@@ -54,6 +58,7 @@ __all__ = [
     "FAMILIES",
     "FAMILY_BASES",
     "FEWEST_STEPS",
+    "FLOW_SAMPLERS",
     "FLUX",
     "FLUX2",
     "FLUX_BLOCKS",
@@ -74,15 +79,19 @@ __all__ = [
     "SIGNATURES",
     "STARTER",
     "TEXT_WIDTHS",
+    "ZIMAGE",
     "Base",
     "Preset",
     "PresetValues",
     "Sampler",
     "base_of_family",
+    "check_trainable",
+    "distilled",
     "family_from_text_width",
     "family_from_version",
     "family_title",
     "plan",
     "preview_prompts",
     "sizes_for",
+    "tag_of",
 ]

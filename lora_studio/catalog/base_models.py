@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
-from lora_studio.catalog.family_names import SD1, SD2, SDXL
+from lora_studio.catalog.family_names import SD1, SD2, SDXL, ZIMAGE
+from lora_studio.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +18,8 @@ class Base:
 
     `step` is the multiple that image sides must keep; `download_bytes` is 0 when nothing is fetched;
     `regularisation` names a folder inside the base's own with pictures that keep a LoRA to its subject.
+    `half` is the number format of half precision that it is drawn and trained in; `train_instead`, for a base
+    that is distilled for few steps and loses that by training, the base that LoRAs for it are trained on.
     `training` and `kinds` are settings that differ from the presets, for all kinds and by kind.
     """
 
@@ -34,6 +38,8 @@ class Base:
     regularisation: str = ""
     predicts_velocity: bool = False
     zero_snr: bool = False
+    half: Literal["fp16", "bf16"] = "fp16"
+    train_instead: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
     kinds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -73,15 +79,39 @@ FAMILY_BASES: Mapping[str, Base] = {
         },
         kinds={"person": {"network_dim": 32, "network_alpha": 16}},
     ),
+    ZIMAGE: Base(
+        name="",
+        title="",
+        family=ZIMAGE,
+        source="",
+        native_size=1024,
+        step=16,
+        sampler="Euler",
+        num_inference_steps=30,
+        guidance_scale=4.0,
+        half="bf16",
+        # Rank, rate and shift as musubi-tuner documents them.
+        training={
+            "network_dim": 32,
+            "network_alpha": 32,
+            "learning_rate": 1e-4,
+            "network_train_unet_only": True,
+            "timestep_sampling": "shift",
+            "discrete_flow_shift": 2.0,
+            "gradient_checkpointing": True,
+            "sample_guidance": 4.0,
+        },
+    ),
 }
 """Defaults of a base by its family."""
 
 
-def base_of_family(family: str, *, native_size: int = 0, step: int = 8, **fields: Any) -> Base:
-    """A base with its family's defaults (an unknown family is taken for SD 1.x) and its own size in pixels
-    (0: the family's); `fields` are further fields, and settings in `training` win over the family's."""
+def base_of_family(family: str, *, native_size: int = 0, step: int = 0, **fields: Any) -> Base:
+    """A base with its family's defaults (an unknown family is taken for SD 1.x) and its own size and
+    step in pixels (0: the family's); `fields` are further fields, and settings in `training` win over the
+    family's."""
     usual = FAMILY_BASES.get(family, FAMILY_BASES[SD1])
-    native_size = native_size or usual.native_size
+    native_size, step = native_size or usual.native_size, step or usual.step
     training = {**sizes_for(native_size, step), **usual.training, **fields.pop("training", {})}
     return replace(usual, native_size=native_size, step=step, training=training, **fields)
 
@@ -195,6 +225,27 @@ _BASES = (
         zero_snr=True,
     ),
     base_of_family(
+        ZIMAGE,
+        name="z-image",
+        title="Z-Image",
+        source="Tongyi-MAI/Z-Image",
+        download_bytes=20_500_000_000,
+        licence="Apache-2.0",
+        note="Photographs and text in pictures, by sentences. Wants a graphics card of 24 GB.",
+    ),
+    base_of_family(
+        ZIMAGE,
+        name="z-image-turbo",
+        title="Z-Image Turbo",
+        source="Tongyi-MAI/Z-Image-Turbo",
+        download_bytes=32_900_000_000,
+        licence="Apache-2.0",
+        note="Draws in 9 steps. LoRAs for it are trained on Z-Image.",
+        num_inference_steps=9,
+        guidance_scale=1.0,
+        train_instead="z-image",
+    ),
+    base_of_family(
         SDXL,
         name="pony",
         title="Pony Diffusion V6 XL",
@@ -207,3 +258,24 @@ _BASES = (
     ),
 )
 BASES: Mapping[str, Base] = {base.name: base for base in _BASES}
+
+
+def check_trainable(base: Base) -> None:
+    """Refuse a base that is distilled. Raises ConfigError."""
+    if base.train_instead:
+        raise ConfigError(
+            f"{base.title} is distilled for drawing in few steps, and would lose that by training.",
+            f"Train on {BASES[base.train_instead].title} ({base.train_instead}): the LoRA works on both.",
+            field="pretrained_model_name_or_path",
+        )
+
+
+DISTILLED = {ZIMAGE: (re.compile(r"turbo", re.I), "z-image-turbo")}
+"""Words in the names of a family's distilled bases, and the catalog's own one."""
+
+
+def distilled(family: str, title: str) -> Base | None:
+    """The catalog's distilled base of a family where the name of another one says that it is distilled,
+    too."""
+    pattern, name = DISTILLED.get(family, (None, ""))
+    return BASES[name] if pattern and pattern.search(title) else None

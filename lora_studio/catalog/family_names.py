@@ -7,17 +7,19 @@ from collections.abc import Mapping
 SD1 = "sd1"
 SD2 = "sd2"
 SDXL = "sdxl"
+ZIMAGE = "zimage"
 FAMILIES: Mapping[str, str] = {
     SD1: "Stable Diffusion 1.x",
     SD2: "Stable Diffusion 2.x",
     SDXL: "Stable Diffusion XL",
+    ZIMAGE: "Z-Image",
 }
 SD3, FLUX, FLUX2, LIKE_FLUX, OVIS, QWEN = "sd3", "flux", "flux2", "like flux", "ovis", "qwen"
 OTHER_FAMILIES: Mapping[str, str] = {
     **{"sd3": "Stable Diffusion 3", "flux": "FLUX", "flux2": "FLUX.2", "chroma": "Chroma"},
     **{"like flux": "FLUX or a model built like it", "bria": "Bria", "ovis": "Ovis-Image"},
     **{"longcat": "LongCat-Image", "auraflow": "AuraFlow", "hidream": "HiDream", "krea2": "Krea 2"},
-    **{"qwen": "Qwen-Image", "zimage": "Z-Image", "lumina2": "Lumina 2", "anima": "Anima"},
+    **{"qwen": "Qwen-Image", "lumina2": "Lumina 2", "anima": "Anima"},
     **{"pixart": "PixArt", "sana": "Sana", "cogview4": "CogView4", "glm-image": "GLM-Image"},
     **{"wan": "Wan", "hunyuan": "HunyuanVideo", "hunyuan-image": "HunyuanImage", "ltx": "LTX-Video"},
     **{"mochi": "Mochi", "cogvideox": "CogVideoX", "cosmos": "Cosmos"},
@@ -28,7 +30,8 @@ BASE_VERSIONS: Mapping[str, str] = {
     **{"stable-diffusion-v1": SD1, "stable-diffusion-v2": SD2, "stable-diffusion-xl": SDXL},
     **{"sd3": "sd3", "stable-diffusion-3": "sd3", "hunyuan-image": "hunyuan-image", "hunyuan": "hunyuan"},
     **{"flux2": "flux2", "flux.2": "flux2", "flux-2": "flux2", "flux": "flux", "chroma": "chroma"},
-    **{"qwen": "qwen", "wan": "wan", "lumina": "lumina2", "z-image": "zimage", "zimage": "zimage"},
+    **{"qwen": "qwen", "wan": "wan", "lumina": "lumina2"},
+    **{"z-image": ZIMAGE, "z_image": ZIMAGE, "zimage": ZIMAGE},
     **{"hidream": "hidream", "krea": "krea2", "anima": "anima", "auraflow": "auraflow", "sana": "sana"},
     **{"pixart": "pixart", "ltx": "ltx", "cosmos": "cosmos", "mochi": "mochi", "cogview": "cogview4"},
 }
@@ -66,7 +69,7 @@ SIGNATURES: tuple[tuple[str, tuple[int, ...], str], ...] = (
     (r"blocks_\d+_(?:self|cross)_attn_(?:[qkv]|output)_proj$|blocks_\d+_adaln_modulation", (2048,), "anima"),
     (r"blocks_\d+_(?:self|cross)_attn_(?:[qkv]|output)_proj$", (), "cosmos"),
     (r"blocks_\d+_(?:self_attn|cross_attn)_[qkvo]$|blocks_\d+_(?:ffn_|attn[12]_to_)", (), "wan"),
-    (r"(?:layers|noise_refiner|context_refiner)_\d+_(?:attention_|attn_|feed_forward_)", (3840,), "zimage"),
+    (r"(?:layers|noise_refiner|context_refiner)_\d+_(?:attention_|attn_|feed_forward_)", (3840,), ZIMAGE),
     (r"(?:layers|noise_refiner|context_refiner)_\d+_(?:attention_|attn_|feed_forward_)", (2304,), "lumina2"),
 )
 """(pattern of a layer's path, its inputs or any, the family); the first that matches counts."""
@@ -92,6 +95,11 @@ def family_from_version(version: str) -> str:
 def family_from_text_width(width: int) -> str:
     """The family whose denoiser attends to text of this width; empty if none is known to."""
     return TEXT_WIDTHS.get(width, "")
+
+
+def tag_of(family: str) -> str:
+    """The Hub's tag for models of a family; Stable Diffusion's where it isn't known."""
+    return "z-image" if family == ZIMAGE else "stable-diffusion"
 
 
 def family_title(family: str) -> str:

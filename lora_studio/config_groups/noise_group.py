@@ -6,6 +6,16 @@ from typing import Literal
 
 from lora_studio.config_groups.setting_group import Group, setting
 
+FLOW_SETTINGS = (
+    *("timestep_sampling", "sigmoid_scale", "discrete_flow_shift", "weighting_scheme", "logit_mean"),
+    *("logit_std", "mode_scale", "model_prediction_type"),
+)
+DIFFUSION_SETTINGS = (
+    *("min_snr_gamma", "debiased_estimation_loss", "scale_v_pred_loss_like_noise_pred"),
+    *("v_pred_like_loss", "zero_terminal_snr"),
+)
+"""Settings that matter to base models of one kind of noise."""
+
 
 class NoiseGroup(Group):
     """Settings of noise and loss."""
@@ -86,6 +96,47 @@ class NoiseGroup(Group):
         "Most noise trained on, itself not included. The same as min_timestep: that one alone.",
         ge=0,
         le=1000,
+    )
+
+    timestep_sampling: Literal["sigma", "uniform", "sigmoid", "shift", "flux_shift"] = setting(
+        "sigma",
+        "How a flow model's time is drawn, 0 a picture and 1 noise: from a table by weighting_scheme "
+        "(sigma), evenly, most often in the middle (sigmoid), the same moved towards noise by "
+        "discrete_flow_shift (shift) or by the size of the picture (flux_shift). For flow models only.",
+    )
+    sigmoid_scale: float = setting(
+        1.0,
+        "How wide sigmoid, shift and flux_shift spread their times. For flow models only.",
+        gt=0,
+        le=10,
+    )
+    discrete_flow_shift: float = setting(
+        3.0,
+        "How far sigma and shift move the times towards noise; 1: not at all. For flow models only.",
+        gt=0,
+        le=100,
+    )
+    weighting_scheme: Literal["uniform", "logit_normal", "mode", "cosmap", "sigma_sqrt"] = setting(
+        "uniform",
+        "The density of timestep_sampling sigma (logit_normal, mode), or the weights of the losses (cosmap, "
+        "sigma_sqrt); Esser et al. 2024. For flow models only.",
+    )
+    logit_mean: float = setting(
+        0.0,
+        "Middle of weighting_scheme logit_normal; more is less noise. For flow models only.",
+        ge=-10,
+        le=10,
+    )
+    logit_std: float = setting(
+        1.0, "Spread of weighting_scheme logit_normal. For flow models only.", gt=0, le=10
+    )
+    mode_scale: float = setting(
+        1.29, "How much weighting_scheme mode prefers the middle. For flow models only.", ge=-1, le=1.75
+    )
+    model_prediction_type: Literal["raw", "additive", "sigma_scaled"] = setting(
+        "raw",
+        "What a flow model's answer is taken for: the velocity that it is made for (raw), or what sd-scripts "
+        "can make of it instead, which is another training. For flow models only.",
     )
 
     def check(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,13 +13,15 @@ if TYPE_CHECKING:
 def family_of(found: FoundBase | str) -> Family:
     """The code for a base model (found already, or by name). A hub id that was never fetched is asked what it
     is. Raises ModelFileError, UnknownFormat, FamilyMismatch."""
-    from lora_studio.catalog import SDXL
+    from lora_studio.catalog import SDXL, ZIMAGE
     from lora_studio.families.base_files.locate import ask_hub, find_base
     from lora_studio.families.sd import StableDiffusion
     from lora_studio.families.sdxl import StableDiffusionXL
+    from lora_studio.families.zimage import ZImage
 
     if isinstance(found, str):
         found = find_base(found)
     if not found.family:
         found = ask_hub(found)
-    return StableDiffusionXL(found) if found.family == SDXL else StableDiffusion(found)
+    families: dict[str, Callable[[FoundBase], Family]] = {SDXL: StableDiffusionXL, ZIMAGE: ZImage}
+    return families.get(found.family, StableDiffusion)(found)

@@ -7,19 +7,21 @@ pooled text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from lora_studio.families.text_output import TextOutput as TextOutput
+from lora_studio.families.encoders.text_output import TextOutput as TextOutput
 from lora_studio.families.vae import Codec
 
 if TYPE_CHECKING:
     from lora_studio.config import TrainConfig
+    from lora_studio.config_groups import NoiseGroup
     from lora_studio.families.base_files.found_base import FoundBase
-    from lora_studio.families.clip_encoder import CaptionWindows, PromptWindows
+    from lora_studio.families.encoders.clip_encoder import CaptionWindows, PromptWindows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +42,31 @@ class Process(Protocol):
         """The configuration of the base's own scheduler."""
 
     @property
-    def predicts_velocity(self) -> bool:
-        """Whether the denoiser answers with velocities rather than noise."""
-
-    @property
     def times(self) -> int:
         """The count of times; the last is nearly pure noise."""
 
+    @property
+    def sampler(self) -> str:
+        """The catalog's name for the base's own scheduler; a usual one if it has none there."""
+
+    @property
+    def has_shift(self) -> bool:
+        """Whether the steps of its samplers can be moved towards noise."""
+
+    def with_shift(self, shift: float) -> Process:
+        """A process of the same noise with the steps of its samplers moved, where that can be."""
+
+    def unused(self, noise: NoiseGroup) -> tuple[str, ...]:
+        """Names of settings that have no effect on this base, whatever their values are."""
+
     def to(self, device: str) -> None: ...
+
+    def prepare(self, noise: NoiseGroup) -> None:
+        """Get ready for a training with these settings; the samplers keep to the base's own noise. Raises
+        ConfigError for settings that don't go with the base."""
+
+    def draw_time(self, noise: NoiseGroup, generator: torch.Generator, size: tuple[int, int]) -> torch.Tensor:
+        """A time to train at, [1]; `size` is height and width of the latents."""
 
     def add_noise(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """The latents that the denoiser sees, [b, c, h, w]."""
@@ -55,14 +74,28 @@ class Process(Protocol):
     def target(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """The answer that the denoiser should give, [b, c, h, w]."""
 
+    def prediction(
+        self, answer: torch.Tensor, noisy: torch.Tensor, timesteps: torch.Tensor, noise: NoiseGroup
+    ) -> torch.Tensor:
+        """The denoiser's answer to `noisy` as the loss compares it with the target, [b, c, h, w]."""
+
     def sigmas(self, timesteps: torch.Tensor) -> torch.Tensor:
         """Noise by signal, [b]."""
 
-    def weight_snr(self, timesteps: torch.Tensor) -> torch.Tensor:
-        """The signal-to-noise ratio that losses are weighed by, [b]."""
+    def loss_weights(self, timesteps: torch.Tensor, noise: NoiseGroup) -> torch.Tensor:
+        """The weight of each sample's loss, [b]."""
 
-    def set_zero_terminal(self, wanted: bool) -> None:
-        """Let the noise end in nothing but noise if wanted."""
+    def scheduler(self, name: str, size: tuple[int, int]) -> Any:
+        """A scheduler of diffusers for a sampler of the catalog; `size` is height and width of the latents.
+        Raises ConfigError for a name that this kind of noise doesn't have."""
+
+    def set_steps(self, scheduler: Any, steps: int, size: tuple[int, int], device: str) -> None:
+        """Lay out the steps of such a scheduler. Raises ValueError for a number that it can't do."""
+
+    def guess(
+        self, scheduler: Any, seen: torch.Tensor, answer: torch.Tensor, time: torch.Tensor
+    ) -> torch.Tensor:
+        """The clean latents that an answer to `seen` implies, [b, c, h, w] in 32 bit."""
 
 
 class PromptEncoder(Protocol):
@@ -79,6 +112,9 @@ class PromptEncoder(Protocol):
 
     def count_caption(self, caption: str, *, weighted: bool) -> int:
         """The count of a caption's tokens, whatever is read of them."""
+
+    def caption_limit(self, max_token_length: int | None) -> tuple[int, str]:
+        """The most tokens of a caption that are read, and a hint for those who need more."""
 
 
 class BaseModel(Protocol):
@@ -118,8 +154,12 @@ class BaseModel(Protocol):
         by."""
 
     @property
-    def inner_blocks(self) -> Sequence[torch.nn.Module]:
-        """The denoiser's blocks whose outputs tell what a picture shows, [b, channels, h, w] each."""
+    def size_step(self) -> int:
+        """Pixels; what the sides of a picture must be multiples of."""
+
+    def watched(self, keep: Callable[[torch.Tensor], None]) -> AbstractContextManager[None]:
+        """Give `keep` what some blocks of the denoiser make of a picture, [b, channels, places] each, at each
+        call inside the block: it tells what the picture shows."""
 
     def models(self) -> dict[str, Any]:
         """The parts in memory that can carry a LoRA, by name, text encoders first."""

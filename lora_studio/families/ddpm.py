@@ -12,8 +12,15 @@ from typing import Any
 
 import torch
 
+from lora_studio.config_groups import FLOW_SETTINGS, NoiseGroup
+from lora_studio.errors import ConfigError
+from lora_studio.families.schedulers import build_scheduler, sampler_of
+from lora_studio.families.snr_weights import snr_weights
+
 PLAIN = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
 """Settings that make a noise schedule, but for a rescaling afterwards."""
+LEAST_ALPHA = 1e-4
+"""The least signal that a guess at pure noise is divided by, so that nothing is divided by zero."""
 
 
 def noised(
@@ -92,8 +99,35 @@ class DDPM:
         """The count of timesteps; the last is nearly pure noise."""
         return len(self.alphas)
 
+    @property
+    def sampler(self) -> str:
+        return sampler_of(self.config)
+
+    @property
+    def has_shift(self) -> bool:
+        return False
+
+    def with_shift(self, shift: float) -> DDPM:
+        return self
+
+    def unused(self, noise: NoiseGroup) -> tuple[str, ...]:
+        return FLOW_SETTINGS
+
     def to(self, device: str) -> None:
         self.alphas = self.alphas.to(device)
+
+    def prepare(self, noise: NoiseGroup) -> None:
+        try:
+            noise.check_prediction(predicts_velocity=self.predicts_velocity)
+        except ValueError as error:
+            raise ConfigError(f"{error}.", field=str(error).split()[0]) from None
+        self.set_zero_terminal(noise.zero_terminal_snr)
+
+    def draw_time(self, noise: NoiseGroup, generator: torch.Generator, size: tuple[int, int]) -> torch.Tensor:
+        least, most = noise.min_timestep, noise.max_timestep
+        if least == most:
+            return torch.tensor([least])
+        return torch.randint(least, most, (1,), generator=generator)
 
     def add_noise(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """The latents that the denoiser sees, [b, c, h, w]; `timesteps` are [b]."""
@@ -103,15 +137,32 @@ class DDPM:
         """The answer that the denoiser should give, [b, c, h, w]."""
         return velocity(self.alphas, latents, noise, timesteps) if self.predicts_velocity else noise
 
+    def prediction(
+        self, answer: torch.Tensor, noisy: torch.Tensor, timesteps: torch.Tensor, noise: NoiseGroup
+    ) -> torch.Tensor:
+        return answer
+
     def sigmas(self, timesteps: torch.Tensor) -> torch.Tensor:
         """Noise by signal, sqrt((1 - a) / a), [b]."""
         alpha = self.alphas[timesteps]
         return ((1 - alpha) / alpha).sqrt()
 
-    def weight_snr(self, timesteps: torch.Tensor) -> torch.Tensor:
-        """The signal-to-noise ratio that losses are weighed by, [b]."""
+    def loss_weights(self, timesteps: torch.Tensor, noise: NoiseGroup) -> torch.Tensor:
         alphas = self.alphas if self.weight_alphas is None else self.weight_alphas
-        return signal_to_noise(alphas.to(timesteps.device), timesteps)
+        snr = signal_to_noise(alphas.to(timesteps.device), timesteps)
+        return snr_weights(noise, snr, predicts_velocity=self.predicts_velocity)
+
+    def scheduler(self, name: str, size: tuple[int, int]) -> Any:
+        return build_scheduler(name, self.config)
+
+    def set_steps(self, scheduler: Any, steps: int, size: tuple[int, int], device: str) -> None:
+        scheduler.set_timesteps(steps, device=device)
+
+    def guess(
+        self, scheduler: Any, seen: torch.Tensor, answer: torch.Tensor, time: torch.Tensor
+    ) -> torch.Tensor:
+        alpha = scheduler.alphas_cumprod[int(time)].float().clamp(min=LEAST_ALPHA).to(seen.device)
+        return clean(alpha, seen.float(), answer.float(), scheduler.config.prediction_type)
 
     def set_zero_terminal(self, wanted: bool) -> None:
         """Let the noise end in nothing but noise if wanted. As in Kohya's trainer, whose table is made before

@@ -8,35 +8,40 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from lora_studio.errors import ConfigError
-from lora_studio.families.ddpm import clean
-from lora_studio.families.schedulers import build_scheduler
-from lora_studio.families.text_output import TextOutput
+from lora_studio.families.encoders.text_output import TextOutput
 
 if TYPE_CHECKING:
     from lora_studio.families.base import BaseModel, Process
-
-LEAST_ALPHA = 1e-4
-"""The least signal that a guess at pure noise is divided by, so that nothing is divided by zero."""
 
 Keep = Callable[[torch.Tensor, int], torch.Tensor]
 """Latents after a number of steps, with what a mask keeps put back."""
 
 
 class Sampler:
-    """A scheduler of diffusers for one pass, from a later step on if wanted: of `steps` on the noise schedule
+    """A sampler of the catalog for one pass over a base's own noise, whatever a training does to that; `size`
+    is height and width of the latents. It begins at a later step if wanted: of `steps` on the noise schedule
     the first `skip` are left out, and the latents that it is given have as much noise as belongs there. With
-    `skip` None they are pure noise. Raises ConfigError for a number of steps that it can't do."""
+    `skip` None they are pure noise. Raises ConfigError for an unknown name, and for a number of steps that it
+    can't do."""
 
     def __init__(
-        self, scheduler: Any, name: str, steps: int, *, skip: int | None = None, device: str = "cpu"
+        self,
+        process: Process,
+        name: str,
+        steps: int,
+        size: tuple[int, int],
+        *,
+        skip: int | None = None,
+        device: str = "cpu",
     ) -> None:
+        scheduler = process.scheduler(name, size)
         try:
-            scheduler.set_timesteps(steps, device=device)
+            process.set_steps(scheduler, steps, size, device)
         except ValueError as error:
             raise ConfigError(
                 f"The sampler {name} can't do {steps} steps.",
@@ -44,20 +49,13 @@ class Sampler:
                 field="num_inference_steps",
             ) from error
         self.scheduler = scheduler
+        self._process = process
         self.is_partial = skip is not None
         first = (skip or 0) * scheduler.order
         self.times: torch.Tensor = scheduler.timesteps[first:]
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(first)
         self._options = inspect.signature(scheduler.step).parameters
-
-    @classmethod
-    def of(
-        cls, process: Process, name: str, steps: int, *, skip: int | None = None, device: str = "cpu"
-    ) -> Sampler:
-        """A sampler of the catalog over a base's own schedule, whatever a training does to that. Raises
-        ConfigError for an unknown name, too."""
-        return cls(build_scheduler(name, process.config), name, steps, skip=skip, device=device)
 
     def __len__(self) -> int:
         """Calls of the denoiser; some samplers need more than one a step."""
@@ -68,6 +66,8 @@ class Sampler:
         there."""
         if self.is_partial and latents is not None:
             return self.noised(latents, noise)
+        if not hasattr(self.scheduler, "init_noise_sigma"):  # noise of a deviation of 1 is all there is
+            return noise
         start: torch.Tensor = noise * self.scheduler.init_noise_sigma
         return start
 
@@ -76,11 +76,18 @@ class Sampler:
         none."""
         if step >= len(self):
             return latents
-        noisy: torch.Tensor = self.scheduler.add_noise(latents, noise, self.times[step : step + 1])
+        time = self.times[step : step + 1]
+        noisy: torch.Tensor = (
+            self.scheduler.scale_noise(latents, time, noise)  # what diffusers calls it for flows
+            if hasattr(self.scheduler, "scale_noise")
+            else self.scheduler.add_noise(latents, noise, time)
+        )
         return noisy
 
     def scaled(self, latents: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
         """Latents as the denoiser takes them at this time."""
+        if not hasattr(self.scheduler, "scale_model_input"):
+            return latents
         seen: torch.Tensor = self.scheduler.scale_model_input(latents, time)
         return seen
 
@@ -95,8 +102,12 @@ class Sampler:
 
     def guess(self, seen: torch.Tensor, answer: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
         """The clean latents that an answer to `seen` implies, [b, c, h, w] in 32 bit."""
-        alpha = self.scheduler.alphas_cumprod[int(time)].float().clamp(min=LEAST_ALPHA).to(seen.device)
-        return clean(alpha, seen.float(), answer.float(), self.scheduler.config.prediction_type)
+        return self._process.guess(self.scheduler, seen, answer, time)
+
+
+def usual_sampler(model: BaseModel) -> str:
+    """The catalog's name for what a base is drawn with where nothing else is asked for."""
+    return model.found.entry.sampler if model.found.entry else model.process.sampler
 
 
 @dataclass(frozen=True, kw_only=True)

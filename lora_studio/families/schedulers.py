@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lora_studio.catalog import SAMPLERS, Base
 from lora_studio.errors import ConfigError
-
-if TYPE_CHECKING:
-    from lora_studio.families.base_files.found_base import FoundBase
 
 NOISE = (
     *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"),
@@ -66,9 +63,3 @@ def sampler_of(config: Mapping[str, Any]) -> str:
         and all(config.get(key) == value for key, value in sampler.options.items())
     ]
     return max(fitting, key=lambda name: len(SAMPLERS[name].options), default=Base.sampler)
-
-
-def usual_sampler(found: FoundBase, config: Mapping[str, Any]) -> str:
-    """The catalog's name for what a base is drawn with where nothing else is asked for. `config` is that of
-    its scheduler."""
-    return found.entry.sampler if found.entry else sampler_of(config)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,8 +14,8 @@ from diffusers import Transformer2DModel
 from lora_studio.catalog import SD2
 from lora_studio.families.base import Target, TextOutput
 from lora_studio.families.base_files.found_base import FoundBase
-from lora_studio.families.clip_encoder import ClipEncoder
 from lora_studio.families.ddpm import DDPM
+from lora_studio.families.encoders.clip_encoder import ClipEncoder
 from lora_studio.families.vae import Codec
 from lora_studio.families.weights.loading import free_model, load_pipeline, place_model
 from lora_studio.families.weights.silence_libraries import quiet_libraries
@@ -84,8 +85,20 @@ class StableDiffusionModel:
         return self.unet.config.block_out_channels[0], heads
 
     @property
-    def inner_blocks(self) -> Sequence[torch.nn.Module]:
-        return list(self.unet.down_blocks)
+    def size_step(self) -> int:
+        return self.codec.step
+
+    @contextmanager
+    def watched(self, keep: Callable[[torch.Tensor], None]) -> Iterator[None]:
+        def hook(module: torch.nn.Module, given: object, output: tuple[torch.Tensor, ...]) -> None:
+            keep(output[0].flatten(2))
+
+        hooks = [block.register_forward_hook(hook) for block in self.unet.down_blocks]
+        try:
+            yield
+        finally:
+            for one in hooks:
+                one.remove()
 
     def models(self) -> dict[str, Any]:
         found = {name: getattr(self, name) for name in (*TEXT_ENCODERS, DENOISER)}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lora_studio.catalog import SAMPLERS
-from lora_studio.families.schedulers import keeps_zero_snr, usual_sampler
+from lora_studio.families.schedulers import keeps_zero_snr
 from lora_studio.generation.requests.settled_request import BaseValues, Size
 
 if TYPE_CHECKING:
@@ -40,15 +40,16 @@ def loaded_values(base: LoadedBase) -> BaseValues:
     return replace(
         values,
         size=native_size(base.found, base.model),
-        sampler=usual_sampler(base.found, config),
+        sampler=base.found.entry.sampler if base.found.entry else base.model.process.sampler,
         step=size_step(base.found, base.model),
+        has_shift=base.model.process.has_shift,
         washing_out=frozenset(name for name in SAMPLERS if not keeps_zero_snr(name)) if pale else frozenset(),
     )
 
 
 def size_step(found: FoundBase, model: BaseModel) -> int:
     """Pixels; what the sides of a picture must be multiples of."""
-    return math.lcm(LEAST_STEP, model.codec.step, found.entry.step if found.entry else 1)
+    return math.lcm(LEAST_STEP, model.size_step, found.entry.step if found.entry else 1)
 
 
 def native_size(found: FoundBase, model: BaseModel) -> Size:

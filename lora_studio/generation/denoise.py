@@ -132,19 +132,21 @@ class Drawing:
         steps = request.num_inference_steps or 1
         # As diffusers does it: nothing of what a mask covers is seen at full strength.
         from_noise = source is None or (source.mask is not None and request.strength == 1)
-        return self._sampler(steps, None if from_noise else skipped(steps, request.strength))
+        return self._sampler(steps, None if from_noise else skipped(steps, request.strength), self._size)
 
     def _second_sampler(self) -> Sampler:
         request = self._request
         steps, strength = request.hires_steps or 1, request.hires_strength
         try:
-            return self._sampler(*stretched(steps, strength, self._model.process.times))
+            return self._sampler(*stretched(steps, strength, self._model.process.times), self._hires)
         except ConfigError:  # the sampler has no schedule as fine as that
-            return self._sampler(steps, skipped(steps, strength))
+            return self._sampler(steps, skipped(steps, strength), self._hires)
 
-    def _sampler(self, steps: int, skip: int | None) -> Sampler:
-        name = self._request.sampler
-        return Sampler.of(self._model.process, name, steps, skip=skip, device=self._device)
+    def _sampler(self, steps: int, skip: int | None, size: Size) -> Sampler:
+        process, shift = self._model.process, self._request.shift
+        process = process if shift is None else process.with_shift(shift)
+        name, latents = self._request.sampler, self._codec.latents_size(*size)
+        return Sampler(process, name, steps, latents, skip=skip, device=self._device)
 
     def _start(self, sampler: Sampler) -> tuple[torch.Tensor, _Known | None]:
         """The latents of the first pass's beginning, and the part of the source that a mask keeps."""
@@ -221,7 +223,7 @@ class Drawing:
         return self._codec.sample(moments, noise, self._model.dtype)
 
     def _draw_noise(self, shape: Sequence[int]) -> torch.Tensor:
-        return self._noise.draw(shape, self._text[0].states.dtype).to(self._device)
+        return self._noise.draw(shape, self._model.dtype).to(self._device)
 
     def _stop_if_asked(self) -> None:
         if self._watch.should_stop():

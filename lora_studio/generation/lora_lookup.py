@@ -17,14 +17,12 @@ from lora_studio.access.visitor import Kind, visitor
 from lora_studio.catalog import FAMILIES, family_title
 from lora_studio.errors import ConfigError, FamilyMismatch, StoreError
 from lora_studio.lora.file.contents import LeftOut, contents_of, say_left_out
-from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODERS, layer_name, names_in_files
+from lora_studio.lora.file.keys import NAMES_IN_PIPELINES, layer_name, names_in_files
 from lora_studio.lora.file.lora_files import LoraHeader, checkpoint_files, find_file, read_header
 from lora_studio.request import LoraUse
 
 if TYPE_CHECKING:
     from lora_studio.lora.network.layer_fit import Fit
-
-COMPONENTS = (DENOISER, *TEXT_ENCODERS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,8 +142,8 @@ def layers_of(pipe: Any) -> dict[str, Any]:
 
     beside = (Embedding, GroupNorm, LayerNorm)
     found: dict[str, Any] = {}
-    for part in COMPONENTS:
-        model = getattr(pipe, part, None)
+    for part, names in NAMES_IN_PIPELINES.items():
+        model = next((one for name in names if (one := getattr(pipe, name, None)) is not None), None)
         for path, module in model.named_modules() if model is not None else ():
             if hasattr(module, "in_features") or hasattr(module, "kernel_size") or isinstance(module, beside):
                 for name in names_in_files(part, path, layer_name(f"{part}.{path}")):

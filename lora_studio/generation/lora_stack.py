@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.errors import BrokenFile, OutOfMemory
-from lora_studio.families.bundled_embeddings import BundledEmbedding
+from lora_studio.families.encoders.bundled_embeddings import BundledEmbedding
 from lora_studio.generation.lora_lookup import WantedLora, check_fit, layers_of, say_of
 from lora_studio.lora.file.keys import UNET
 from lora_studio.runtime import lost_device, memory_errors

@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 Identity = tuple[str, FileStates]
 
 HINT = "Close what else uses the device, or pick a smaller base model."
+FP16 = "fp16"
+NOT_HERE = "This device can't compute"
 TITLES = {"fp16": "half precision (fp16)", "bf16": "bfloat16"}
 
 
@@ -101,11 +103,13 @@ class Pipelines:
 
     def _load(self, found: FoundBase, emit: Emit) -> LoadedBase:
         device = find_device()
-        dtype = compute_dtype(device, self._settings.precision)
+        half = found.traits.half
+        dtype = compute_dtype(device, self._settings.precision, half)
         wished = TITLES.get(self._settings.precision, "")
         if wished and str(dtype) != str(_dtypes()[self._settings.precision]):
             used = str(dtype).removeprefix("torch.")
-            emit(Noted(message=f"This device can't compute in {wished}; {used} is used.", level="warning"))
+            who = "This base model overflows" if half != self._settings.precision == FP16 else NOT_HERE
+            emit(Noted(message=f"{who} in {wished}; {used} is used.", level="warning"))
         loading = _Loading(found, device, dtype, emit)
         budget = budget_bytes(self._settings, device)
         self._make_fit(budget - loading.expected_bytes)
@@ -202,12 +206,16 @@ class _Loading:
         self._emit(PhaseAdvanced(phase="load", done=done, total=self._file_bytes, note=note))
 
 
-def compute_dtype(device: Device, precision: str = "auto") -> torch.dtype:
+def compute_dtype(device: Device, precision: str = "auto", half: str = FP16) -> torch.dtype:
     """The number format for a wish (auto, fp32, fp16 or bf16). By itself half precision on CUDA: its rounding
-    is eight times finer than bfloat16's, and what the families here are published and used in; 32 bit
-    elsewhere. A format that the device doesn't compute in directly gives way to the next larger one."""
+    is eight times finer than bfloat16's, and what most families here are published and used in; 32 bit
+    elsewhere. A format that the device doesn't compute in directly gives way to the next larger one. `half`
+    is the base's: one of bf16 overflows in fp16, and any CUDA device computes in bf16, older ones slowly."""
     import torch
 
+    if half != FP16 and precision != "fp32":
+        wants = precision == "bf16" or device.kind == "cuda"
+        return torch.bfloat16 if wants and (device.native_bf16 or device.kind == "cuda") else torch.float32
     halves = device.kind in {"cuda", "mps"}
     if precision == "fp16" or (precision == "auto" and device.kind == "cuda"):
         return torch.float16 if halves else torch.float32

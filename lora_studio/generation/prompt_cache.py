@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.families.bundled_embeddings import BundledEmbedding
+from lora_studio.families.encoders.bundled_embeddings import BundledEmbedding
 from lora_studio.generation.lora_lookup import WantedLora
 from lora_studio.runtime import memory_errors
 
@@ -41,7 +41,7 @@ class EncodedTexts:
         found = self._found.pop(key, None)
         if found is None:
             with memory_errors("reading the prompt", "Take a shorter prompt, or close other programs."):
-                from lora_studio.families.clip_encoder import PromptWindows  # loads torch
+                from lora_studio.families.encoders.clip_encoder import PromptWindows  # loads torch
 
                 how = PromptWindows(clip_skip=clip_skip, words=words)
                 found = model.prompts.encode_prompts(prompt, negative_prompt, how)

@@ -25,7 +25,7 @@ WHOLE = (
     *("mask_blur", "padding_mask_crop", "hires_steps", "lora_checkpoint"),
 )
 PARTS = (
-    *("guidance_scale", "guidance_rescale", "variation_strength", "strength", "hires_scale"),
+    *("guidance_scale", "guidance_rescale", "shift", "variation_strength", "strength", "hires_scale"),
     *("hires_strength", "lora_weight", "lora_text_encoder_weight"),
 )
 NONE = "none"

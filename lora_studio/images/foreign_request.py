@@ -18,6 +18,7 @@ TITLES: Mapping[str, str] = {
     "guidance_scale": "CFG scale",
     "clip_skip": "clip skip",
     "guidance_rescale": "guidance rescale",
+    "shift": "shift",
     "variation_strength": "variation strength",
     "strength": "denoising strength",
     "mask_blur": "mask blur",

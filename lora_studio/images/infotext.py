@@ -59,7 +59,14 @@ ELSEWHERE = {
 """Settings of other programs that nothing here takes over, by their keys."""
 READ = {
     *("Steps", "Sampler", "Schedule type", "Scheduler", "CFG scale", "Seed", "Size", "Model", "Clip skip"),
-    *("Raw prompt", "Raw negative prompt", "CFG Rescale", "Variation seed", "Variation seed strength"),
+    *(
+        "Raw prompt",
+        "Raw negative prompt",
+        "CFG Rescale",
+        "Shift",
+        "Variation seed",
+        "Variation seed strength",
+    ),
     *("Init image", "Mask image", "Denoising strength", "Mask blur", "Inpaint area", "Masked area padding"),
     *("Hires upscale", "Hires resize", "Hires upscaler", "Hires steps", "Hires denoising strength"),
     *("Lora weights", RESOURCES),
@@ -173,6 +180,7 @@ def restore(text: str) -> Restored:
         "sampler": sampler.sampler,
         "clip_skip": settings.get("Clip skip"),
         "guidance_rescale": settings.get("CFG Rescale"),
+        "shift": settings.get("Shift"),
         **_variation(settings),
         **_redrawn(settings),
         **_hires(settings),
@@ -202,6 +210,8 @@ def _more_pairs(request: GenerateRequest) -> dict[str, Any]:
         pairs["Clip skip"] = request.clip_skip
     if request.guidance_rescale:
         pairs["CFG Rescale"] = number(request.guidance_rescale)
+    if request.shift is not None:
+        pairs["Shift"] = number(request.shift)
     if request.variation_strength:
         pairs["Variation seed"] = request.variation_seed
         pairs["Variation seed strength"] = number(request.variation_strength)

@@ -1,13 +1,15 @@
 """Options of sd-scripts' LoRA training as data: names, defaults, and the effect of each here.
 
-The options of `train_network.py` and `sdxl_train_network.py` at version 0.10.2 (March 2026), and
-`train_inpainting` of later ones.
+The options of `train_network.py` and `sdxl_train_network.py` at version 0.10.2 (March 2026), those of
+`flux_train_network.py` for times and losses, and `train_inpainting` of later ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+from lora_studio.config_groups import FLOW_SETTINGS
 
 OPTIONS: Mapping[str, Any] = {
     # base model
@@ -52,6 +54,10 @@ OPTIONS: Mapping[str, Any] = {
     **{"scale_v_pred_loss_like_noise_pred": False, "v_pred_like_loss": None, "zero_terminal_snr": False},
     **{"loss_type": "l2", "huber_schedule": "snr", "huber_c": 0.1, "huber_scale": 1.0},
     **{"min_timestep": None, "max_timestep": None},
+    # flow matching, in the scripts of FLUX.1 and its kin
+    **{"timestep_sampling": "sigma", "sigmoid_scale": 1.0, "discrete_flow_shift": 3.0},
+    **{"weighting_scheme": "uniform", "logit_mean": 0.0, "logit_std": 1.0, "mode_scale": 1.29},
+    "model_prediction_type": "raw",  # FLUX.1's default is another one, which doesn't go with its target
     # previews and validation
     **{"sample_prompts": None, "sample_every_n_steps": None, "sample_every_n_epochs": None},
     **{"sample_at_first": False, "sample_sampler": "ddim", "validation_seed": None},
@@ -142,8 +148,10 @@ ABSENT: Mapping[str, Any] = {
     "min_timestep": 0,
     "max_timestep": 1000,
     "max_validation_steps": 10_000,
+    **{name: OPTIONS[name] for name in FLOW_SETTINGS},
 }
-"""Values of options that a file leaves out, in our form, where OPTIONS does not have them."""
+"""Values of options that a file leaves out, in our form, where OPTIONS does not have them, or where they are
+no options of the scripts of Stable Diffusion."""
 
 OURS_WHEN_ABSENT = frozenset(
     {
@@ -158,10 +166,9 @@ NOT_READ = frozenset(
         *("epoch", "noise_offset_type", "stop_text_encoder_training", "no_token_padding", "lowvram"),
         *("learning_rate_te", "learning_rate_te1", "learning_rate_te2", "train_text_encoder", "use_wandb"),
         *("model_type", "ae", "clip_l", "clip_g", "t5xxl", "text_encoder", "text_encoder_batch_size"),
-        *("discrete_flow_shift", "model_prediction_type", "timestep_sampling", "sigmoid_scale", "split_mode"),
-        *("guidance_scale", "mem_eff_save", "apply_t5_attn_mask", "blocks_to_swap", "weighting_scheme"),
+        *("split_mode", "guidance_scale", "mem_eff_save", "apply_t5_attn_mask", "blocks_to_swap"),
         *("fused_optimizer_groups", "blockwise_fused_optimizers", "block_lr", "show_timesteps"),
-        *("logit_mean", "logit_std", "mode_scale", "save_clip", "save_t5xxl", "split_attn", "attn_mode"),
+        *("save_clip", "save_t5xxl", "split_attn", "attn_mode"),
         *("compile", "compile_mode", "compile_backend", "compile_dynamic", "compile_fullgraph"),
     }
 )

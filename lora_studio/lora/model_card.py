@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import quote
 
+from lora_studio.catalog import tag_of
 from lora_studio.config import TrainConfig
 from lora_studio.lora.file.other_programs import say, written_kind
 from lora_studio.parsing.plain_text import plain_text
@@ -33,18 +35,26 @@ SETTINGS = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class CardBase:
+    """A base model as far as a card names it. `hub_id` is empty where there is none."""
+
+    name: str
+    hub_id: str = ""
+    licence: str = ""
+    family: str = ""
+
+
 def write_card(
     config: TrainConfig,
+    base: CardBase,
     *,
-    base: str,
-    base_id: str,
-    licence: str,
     images: int,
     steps: int,
     previews: Sequence[tuple[str, str, str]],
 ) -> str:
-    """Markdown with the front matter of the Hugging Face Hub. `base_id` is the hub id, if there is one;
-    `previews` are (prompt, picture without, picture with the LoRA), paths relative to the card."""
+    """Markdown with the front matter of the Hugging Face Hub. `previews` are (prompt, picture without,
+    picture with the LoRA), paths relative to the card."""
     title = plain_text(config.output.title, LONGEST_LINE) or config.output.output_name
     trigger = plain_text(config.dataset.trigger_word, LONGEST_LINE)
     words = f"Write {_code(trigger)} in the prompt." if trigger else "It has no trigger word."
@@ -52,21 +62,21 @@ def write_card(
     rows = [f"| `{name}` | {'' if values[name] is None else _line(str(values[name]))} |" for name in SETTINGS]
     return "\n".join(
         [
-            *_front_matter(title, trigger, base_id),
+            *_front_matter(title, trigger, base),
             f"# {_line(title)}",
             "",
-            f"A LoRA for {_line(base_id or base)}: {config.dataset.kind}, trained for {steps} steps "
+            f"A LoRA for {_line(base.hub_id or base.name)}: {config.dataset.kind}, trained for {steps} steps "
             f"on {images} picture{'' if images == 1 else 's'} with LoRA Studio. {words}",
             "",
             *_preview_table(previews),
             "## Use",
             "",
-            *_usage(config, base_id or f"path/to/{base}", trigger),
+            *_usage(config, base, trigger),
             "",
             "## Licence",
             "",
             "The base model's licence applies to what is made with it: "
-            f"{_line(licence) or 'see the base model'}. "
+            f"{_line(base.licence) or 'see the base model'}. "
             "The rights in the training pictures are their owners'.",
             "",
             "## Settings",
@@ -79,11 +89,12 @@ def write_card(
     )
 
 
-def _front_matter(title: str, trigger: str, base_id: str) -> list[str]:
-    base = [f"base_model: {base_id if HUB_ID.fullmatch(base_id) else _yaml(base_id)}"] if base_id else []
+def _front_matter(title: str, trigger: str, base: CardBase) -> list[str]:
+    hub_id = base.hub_id
+    model = [f"base_model: {hub_id if HUB_ID.fullmatch(hub_id) else _yaml(hub_id)}"] if hub_id else []
     word = [f"instance_prompt: {_yaml(trigger)}"] if trigger else []
-    tags = ["tags:", "- lora", "- diffusers", "- text-to-image", "- stable-diffusion"]
-    return ["---", f"title: {_yaml(title)}", "library_name: diffusers", *base, *word, *tags, "---", ""]
+    tags = ["tags:", "- lora", "- diffusers", "- text-to-image", f"- {tag_of(base.family)}"]
+    return ["---", f"title: {_yaml(title)}", "library_name: diffusers", *model, *word, *tags, "---", ""]
 
 
 def _preview_table(previews: Sequence[tuple[str, str, str]]) -> list[str]:
@@ -96,12 +107,13 @@ def _preview_table(previews: Sequence[tuple[str, str, str]]) -> list[str]:
     return ["| prompt | without | with the LoRA |", "|---|---|---|", *rows, ""]
 
 
-def _usage(config: TrainConfig, base: str, trigger: str) -> list[str]:
+def _usage(config: TrainConfig, base: CardBase, trigger: str) -> list[str]:
     network = config.network
     if network.is_plain:
-        return [*_snippet(base, trigger), "", f"This is a LoRA. {say(network.algo)}"]
+        snippet = _snippet(base.hub_id or f"path/to/{base.name}", trigger)
+        return [*snippet, "", f"This is a LoRA. {say(network.algo, family=base.family)}"]
     kind = f"{network.algo}, DoRA" if network.dora_wd else network.algo
-    return [f"The file is of LyCORIS' kind {kind}. {say(*written_kind(network))}"]
+    return [f"The file is of LyCORIS' kind {kind}. {say(*written_kind(network), base.family)}"]
 
 
 def _snippet(base: str, trigger: str) -> list[str]:

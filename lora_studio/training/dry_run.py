@@ -216,7 +216,7 @@ class _Measurement:
             if self.should_stop():
                 raise Stop
             if picture.dataset not in bucketings:
-                bucketings[picture.dataset] = bucketing_for(picture.settings, engine.base.codec.step)
+                bucketings[picture.dataset] = bucketing_for(picture.settings, engine.base.size_step)
             with contextlib.suppress(DatasetError):
                 look = look_at(picture.path)
                 placement = bucketings[picture.dataset].place(look.size)

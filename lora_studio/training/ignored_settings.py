@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from lora_studio.config import TrainConfig
 from lora_studio.config_groups import NoiseGroup, OptimizerGroup
@@ -12,8 +12,9 @@ from lora_studio.lora.network.ranks import unused_settings
 from lora_studio.runtime import Device
 
 
-def ignored_settings(config: TrainConfig, device: Device) -> Iterator[str]:
-    """Sentences on settings that this run will ignore, or that do not do what they seem to."""
+def ignored_settings(config: TrainConfig, device: Device, family: str = "") -> Iterator[str]:
+    """Sentences on settings that this run will ignore, or that do not do what they seem to. `family` is the
+    base's, as far as it is known."""
     data, optimizer = config.dataset, config.optimizer
     if config.network.network_train_unet_only and optimizer.text_encoder_lr:
         yield "text_encoder_lr is ignored: network_train_unet_only leaves the text encoder as it is."
@@ -21,7 +22,7 @@ def ignored_settings(config: TrainConfig, device: Device) -> Iterator[str]:
         yield "cache_text_encoder_outputs is ignored: a caption is another one each time."
     yield from unused_settings(config.network)
     if not config.network.is_plain:
-        yield f"Who reads the file: {say(*written_kind(config.network))}"
+        yield f"Who reads the file: {say(*written_kind(config.network), family)}"
     yield from _ignored_noise(config.noise)
     yield from _ignored_rates(optimizer)
     if optimizer.warmup_steps >= optimizer.max_train_steps:
@@ -53,6 +54,14 @@ def _ignored_noise(noise: NoiseGroup) -> Iterator[str]:
             "zero_terminal_snr is meant for v-prediction. Generate with a sampler that rescales its schedule "
             "the same way; previews keep to the base's own."
         )
+
+
+def without_effect(noise: NoiseGroup, unused: Collection[str]) -> Iterator[str]:
+    """A sentence on those of the `unused` settings that were changed."""
+    plain = type(noise)()
+    changed = [name for name in unused if getattr(noise, name) != getattr(plain, name)]
+    if changed:
+        yield f"{', '.join(changed)}: without effect on this base model, with the other settings as they are."
 
 
 def _ignored_rates(optimizer: OptimizerGroup) -> Iterator[str]:

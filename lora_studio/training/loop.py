@@ -208,4 +208,4 @@ def _split(batch: Batch, at_once: int | None) -> Sequence[Batch]:
 def batch_losses(engine: Engine, data: TrainingData, batch: Batch, step: int) -> torch.Tensor:
     captions = captions_of(data, engine.config, batch, step)
     text = engine.encode_text(captions) if data.texts is None else data.texts.batch(captions)
-    return sample_losses(engine, draw(batch, data.latents, engine.config), text)
+    return sample_losses(engine, draw(batch, data.latents, engine.config, engine.base.process), text)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from lora_studio.catalog import Base, check_trainable
 from lora_studio.config import TrainConfig
 from lora_studio.data.seeds import seed_of
 from lora_studio.errors import ConfigError, UnknownFormat
@@ -17,7 +18,7 @@ from lora_studio.families import family_of
 from lora_studio.families.base import BaseModel, TextOutput
 from lora_studio.families.base_files.base_hashes import base_hashes as base_hashes
 from lora_studio.families.base_files.found_base import FoundBase
-from lora_studio.families.clip_encoder import CaptionWindows
+from lora_studio.families.encoders.clip_encoder import CaptionWindows
 from lora_studio.families.weights.fp8 import hold_in_eight_bits
 from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODERS, same_layer
 from lora_studio.lora.network.attach import AttachedLora, attach
@@ -27,7 +28,7 @@ from lora_studio.lora.network.param_groups import parameter_groups
 from lora_studio.lora.network.ranks import check_network, plan_sizes
 from lora_studio.lora.network.weight_norms import Norms, limit_norms
 from lora_studio.runtime import Device
-from lora_studio.training.loss.loss_weights import prepare_objective
+from lora_studio.training.ignored_settings import without_effect
 
 TEXT = TEXT_ENCODERS[0]
 """Stands for both text encoders where a rate is looked up."""
@@ -129,12 +130,22 @@ def trained_rates(config: TrainConfig) -> dict[str, float]:
     return rates
 
 
+def check_number_format(traits: Base, dtype: torch.dtype) -> None:
+    """Refuse half precision that the base overflows in. Raises ConfigError."""
+    if dtype == torch.float16 and traits.half == "bf16":
+        raise ConfigError(
+            f"{traits.title} overflows in fp16.", "Choose auto or bf16.", field="mixed_precision"
+        )
+
+
 def load_engine(config: TrainConfig, found: FoundBase, device: Device, dtype: torch.dtype) -> Engine:
     """Load the base, put a network on it, move it to the device. Raises ModelFileError and its kin,
     ConfigError."""
     rates = trained_rates(config)
+    check_trainable(found.traits)
+    check_number_format(found.traits, dtype)
     base = family_of(found).load(v_parameterization=config.model.v_parameterization)
-    prepare_objective(base.process, config.noise)
+    base.process.prepare(config.noise)
     merged = _merge_base_weights(config, base)
     lora, notes = _attach_network(config, base, rates)
     rates = {part: rates.get(part, rates.get(TEXT, 0.0)) for part in lora.parts}
@@ -152,7 +163,12 @@ def load_engine(config: TrainConfig, found: FoundBase, device: Device, dtype: to
         device=device,
         dtype=dtype,
         rates=rates,
-        notes=(*merged, *notes, *base.ignored_settings(config)),
+        notes=(
+            *merged,
+            *notes,
+            *base.ignored_settings(config),
+            *without_effect(config.noise, base.process.unused(config.noise)),
+        ),
     )
 
 

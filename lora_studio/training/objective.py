@@ -18,8 +18,8 @@ from lora_studio.data.buckets import Placement
 from lora_studio.data.latent_cache import Latents
 from lora_studio.data.loader import Sample
 from lora_studio.data.seeds import seed_of
-from lora_studio.families.base import TextOutput
-from lora_studio.training.loss.loss_weights import elementwise_loss, huber_thresholds, weights_at
+from lora_studio.families.base import Process, TextOutput
+from lora_studio.training.loss.loss_weights import elementwise_loss, huber_thresholds
 from lora_studio.training.loss.noise_shapes import offset_noise, perturbed_input, pyramid_noise, random_share
 from lora_studio.training.model import Engine
 
@@ -39,9 +39,9 @@ class TrainingBatch:
     sizes: torch.Tensor | None = None
 
 
-def draw(samples: Sequence[Sample], latents: Latents, config: TrainConfig) -> TrainingBatch:
+def draw(samples: Sequence[Sample], latents: Latents, config: TrainConfig, process: Process) -> TrainingBatch:
     """Latents sampled from their means and deviations, noise and timesteps for each sample."""
-    drawn = [_draw_one(sample, latents, config) for sample in samples]
+    drawn = [_draw_one(sample, latents, config, process) for sample in samples]
     return TrainingBatch(
         latents=torch.stack([one.latent for one in drawn]),
         noise=torch.stack([one.noise for one in drawn]),
@@ -69,16 +69,17 @@ def sample_losses(engine: Engine, drawn: TrainingBatch, text: TextOutput) -> tor
     noisy = process.add_noise(latents, seen, timesteps)
     with engine.autocast():
         answer = base.denoise(noisy, timesteps, text, drawn.sizes)
+    answer = process.prediction(answer.float(), noisy, timesteps, settings)
     target = process.target(latents, noise, timesteps)
     has_border = settings.loss_type in ("huber", "smooth_l1")
     thresholds = huber_thresholds(settings, process, timesteps) if has_border else None
-    losses = elementwise_loss(answer.float(), target, settings.loss_type, thresholds)
+    losses = elementwise_loss(answer, target, settings.loss_type, thresholds)
     if drawn.masks is not None:
         losses = losses * drawn.masks.to(device)
     losses = losses.mean(dim=(1, 2, 3))
     if drawn.weights is not None:
         losses = losses * drawn.weights.to(device)
-    return losses * weights_at(process, timesteps, settings)
+    return losses * process.loss_weights(timesteps, settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,7 @@ class TrainingSample:
     sizes: tuple[int, ...]
 
 
-def _draw_one(sample: Sample, latents: Latents, config: TrainConfig) -> TrainingSample:
+def _draw_one(sample: Sample, latents: Latents, config: TrainConfig, process: Process) -> TrainingSample:
     """Draw a sample's noise and timestep; what is optional is drawn last, so that switching it on leaves the
     rest as it was."""
     settings, data = config.noise, sample.placed.picture.settings
@@ -102,7 +103,7 @@ def _draw_one(sample: Sample, latents: Latents, config: TrainConfig) -> Training
     generator = torch.Generator().manual_seed(sample_seed(config, "noise", sample))
     latent = mean + deviation * torch.randn(mean.shape, generator=generator)
     noise = torch.randn(mean.shape, generator=generator)
-    timestep = _timestep(settings, generator)
+    timestep = process.draw_time(settings, generator, (mean.shape[-2], mean.shape[-1]))
     noise = _shaped(noise, latent, settings, generator)
     seen = noise
     if settings.ip_noise_gamma:
@@ -123,13 +124,6 @@ def sizes_of(placement: Placement, *, mirrored: bool) -> tuple[int, ...]:
         left = placement.resized[0] - width - left
     whole = placement.original if placement.original != (0, 0) else placement.resized
     return whole[1], whole[0], top, left, height, width
-
-
-def _timestep(settings: NoiseGroup, generator: torch.Generator) -> torch.Tensor:
-    least, most = settings.min_timestep, settings.max_timestep
-    if least == most:
-        return torch.tensor([least])
-    return torch.randint(least, most, (1,), generator=generator)
 
 
 def _shaped(

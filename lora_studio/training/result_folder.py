@@ -24,7 +24,7 @@ from lora_studio.events import PreviewSaved
 from lora_studio.files import disk_errors, write_atomically
 from lora_studio.lora.file.metadata import RunFacts, build_metadata, with_hashes
 from lora_studio.lora.lora_folder import json_text
-from lora_studio.lora.model_card import write_card
+from lora_studio.lora.model_card import CardBase, write_card
 from lora_studio.lora.network.attach import is_finite
 from lora_studio.training.model import Engine, base_hashes, base_name
 from lora_studio.training.preparation.training_data import TrainingData
@@ -166,9 +166,12 @@ class ResultFolder:
         ]
         return write_card(
             self.engine.config,
-            base=base_name(found),
-            base_id=found.repository,
-            licence=found.entry.licence if found.entry else "",
+            CardBase(
+                name=base_name(found),
+                hub_id=found.repository,
+                licence=found.entry.licence if found.entry else "",
+                family=found.family,
+            ),
             images=len(self.data.loader.pictures),
             steps=step,
             previews=shown,

@@ -7,7 +7,7 @@ import torch
 from transformers import CLIPTokenizer
 
 from lora_studio.families import family_of
-from lora_studio.families.clip_caption import read_weights, tokenize
+from lora_studio.families.encoders.clip_caption import read_weights, tokenize
 from tests.support.clip_texts import encode_captions
 from tests.support.tiny import SHAPES
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lora_studio.families import family_of
-from lora_studio.families.clip_prompt import count_tokens, windows_of
+from lora_studio.families.encoders.clip_prompt import count_tokens, windows_of
 from tests.support.clip_texts import encode
 from tests.support.tiny import SHAPES
 
@@ -181,7 +181,7 @@ def test_counts(bases: dict[str, Path]) -> None:
 
 def test_counting_loads_neither_torch_nor_transformers() -> None:
     code = (
-        "import sys; from lora_studio.families.clip_prompt import count_tokens;"
+        "import sys; from lora_studio.families.encoders.clip_prompt import count_tokens;"
         "print(count_tokens('models/starter', 'a red cat'), *({'torch', 'transformers'} & set(sys.modules)))"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

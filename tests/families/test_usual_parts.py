@@ -17,8 +17,8 @@ from lora_studio.errors import BrokenFile, FamilyMismatch
 from lora_studio.families import family_of
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.families.base_files.usual_parts import TOKENIZER, USUAL, usual_tokenizers
-from lora_studio.families.clip_encoder import PromptWindows
-from lora_studio.families.clip_prompt import count_tokens
+from lora_studio.families.encoders.clip_encoder import PromptWindows
+from lora_studio.families.encoders.clip_prompt import count_tokens
 from scripts.bench.full_size import sd15_pipeline, sdxl_pipeline
 from tests.support.single_file import write_empty_file, write_single_file
 

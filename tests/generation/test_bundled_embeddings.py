@@ -10,8 +10,8 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 
-from lora_studio.families.bundled_embeddings import BundledEmbedding, TokenReading
-from lora_studio.families.clip_prompt import windows_of
+from lora_studio.families.encoders.bundled_embeddings import BundledEmbedding, TokenReading
+from lora_studio.families.encoders.clip_prompt import windows_of
 from lora_studio.generation.lora_lookup import WantedLora
 from lora_studio.generation.lora_stack import LoraStack
 from lora_studio.lora.file.lora_files import read_header

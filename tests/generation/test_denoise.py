@@ -234,7 +234,7 @@ def test_very_long_schedules_are_cut_to_their_share() -> None:
 def test_a_sampler_says_how_often_the_denoiser_is_asked(draw: Draw, generator: Generator) -> None:
     draw()
     process = loaded(generator).model.process
-    assert [len(Sampler.of(process, "Heun", 10, skip=skip)) for skip in (None, 0, 4)] == [19, 19, 11]
+    assert [len(Sampler(process, "Heun", 10, (8, 8), skip=skip)) for skip in (None, 0, 4)] == [19, 19, 11]
 
 
 def test_a_prompt_is_encoded_once(generator: Generator, draw: Draw, make_lora: MakeLora) -> None:

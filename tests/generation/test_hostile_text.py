@@ -17,7 +17,7 @@ from lora_studio.config_groups import DatasetGroup
 from lora_studio.config_groups.free_arguments import read_arguments, split_arguments
 from lora_studio.data.captions import caption_for_use
 from lora_studio.errors import ConfigError, StudioError
-from lora_studio.families.clip_prompt import windows_of
+from lora_studio.families.encoders.clip_prompt import windows_of
 from lora_studio.grids.axis_values import numbers, split_values
 from lora_studio.grids.grid_cells import plan_grid
 from lora_studio.grids.grid_request import GridRequest

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.catalog import OTHER_FAMILIES
+from lora_studio.catalog import FAMILIES, OTHER_FAMILIES
 from lora_studio.errors import FamilyMismatch, StudioError, UnknownFormat
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.generation.lora_lookup import (
@@ -128,7 +128,20 @@ def test_the_words_in_a_file_go_before_its_shapes(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("name", other_families())
+def runs_here(name: str) -> bool:
+    return name.split(",")[0] in FAMILIES
+
+
+@pytest.mark.parametrize("name", [name for name in other_families() if runs_here(name)])
+@pytest.mark.parametrize("loaded", ["sd1", "sdxl"])
+def test_another_family_that_runs_here_is_named(tmp_path: Path, name: str, loaded: str) -> None:
+    assert verdict(tmp_path, other_families()[name], loaded) == (
+        f"“x” was made for Z-Image; “my base” is {TITLES[loaded]}. "
+        "Pick a base model that is Z-Image, or another LoRA."
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in other_families() if not runs_here(name)])
 @pytest.mark.parametrize("loaded", ["sd1", "sdxl"])
 def test_what_nothing_here_runs_is_named(tmp_path: Path, name: str, loaded: str) -> None:
     title = OTHER_FAMILIES[name.split(",")[0]]

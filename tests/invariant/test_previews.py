@@ -17,7 +17,7 @@ from lora_studio.generator import Generator
 from lora_studio.request import GenerateRequest
 from lora_studio.settings import Settings
 from lora_studio.trainer import train
-from tests.support.tiny import SHAPES, make_tiny, tiny_values
+from tests.support.tiny import ALL_SHAPES, make_tiny, tiny_values
 
 PROMPTS = (
     "a (disc:1.3), [grey ground], BREAK red",
@@ -39,7 +39,7 @@ NETWORKS: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.fixture(scope="module", params=["starter", *SHAPES])
+@pytest.fixture(scope="module", params=["starter", *ALL_SHAPES])
 def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if request.param == "starter":
         return Settings.from_environment().starter

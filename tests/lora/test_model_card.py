@@ -7,7 +7,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from lora_studio.config import TrainConfig
-from lora_studio.lora.model_card import write_card
+from lora_studio.lora.model_card import CardBase, write_card
 from lora_studio.parsing.plain_text import plain_text
 
 
@@ -25,7 +25,11 @@ def card(base_id: str = "", licence: str = "Apache-2.0", images: int = 8, **chan
     )
     previews = [("a zwx | table", "previews/base-0.png", "previews/step-000200-0.png")]
     return write_card(
-        config, base="starter", base_id=base_id, licence=licence, images=images, steps=200, previews=previews
+        config,
+        CardBase(name="starter", hub_id=base_id, licence=licence),
+        images=images,
+        steps=200,
+        previews=previews,
     )
 
 
@@ -111,9 +115,7 @@ def test_what_strangers_write_is_words_and_nothing_else(hostile: str) -> None:
     dataset = config.dataset.model_copy(update={"trigger_word": hostile})
     text = write_card(
         config.model_copy(update={"output": output, "dataset": dataset}),
-        base=hostile,
-        base_id=f"a/{hostile}",
-        licence=hostile,
+        CardBase(name=hostile, hub_id=f"a/{hostile}", licence=hostile),
         images=1,
         steps=2,
         previews=[(hostile, "previews/base-0.png", "previews/step-000002-0.png")],

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lora_studio.families.base import BaseModel, TextOutput
-from lora_studio.families.clip_encoder import CaptionWindows, ClipEncoder, PromptWindows
+from lora_studio.families.encoders.clip_encoder import CaptionWindows, ClipEncoder, PromptWindows
 
 
 def encode(pipe: Any, prompt: str, negative: str, **how: Any) -> dict[str, torch.Tensor]:

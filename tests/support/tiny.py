@@ -1,4 +1,4 @@
-"""Real Stable Diffusion bases of some ten thousand weights, made in a moment: every part has the architecture
+"""Real base models of some ten thousand weights, made in a moment: every part has the architecture
 of its family, only narrower. For tests that need the real thing, not its quality."""
 
 from __future__ import annotations
@@ -12,18 +12,37 @@ from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from PIL import Image, ImageDraw
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3Model,
+)
 
 TEXT_WIDTH = 16
 SECOND_WIDTH = 24
 TIME_WIDTH = 8
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 SHAPES = ("sd15", "sd2_v", "sdxl")
+ALL_SHAPES = (*SHAPES, "zimage")
+"""SHAPES are Stable Diffusion's: CLIP reads the texts, and they are trained along."""
+CHAT_MARKS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 
 
 def make_tiny_base(
@@ -70,8 +89,42 @@ def make_tiny_sdxl(folder: Path, seed: int = 0, **vae: object) -> Path:
     return folder
 
 
+def make_tiny_zimage(folder: Path, seed: int = 0, shift: float = 3.0) -> Path:
+    """The same for Z-Image: a language model of three layers, a transformer of two blocks and its refiners.
+    Most of it is the embedding of times, whose width is fixed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        pipeline = ZImagePipeline(
+            vae=_vae(
+                latent_channels=16,
+                scaling_factor=0.3611,
+                shift_factor=0.1159,
+                use_quant_conv=False,
+                use_post_quant_conv=False,
+            ),
+            text_encoder=_language_model(),
+            tokenizer=_chat_tokenizer(),
+            transformer=ZImageTransformer2DModel(
+                dim=32,
+                n_layers=2,
+                n_refiner_layers=1,
+                n_heads=2,
+                n_kv_heads=2,
+                cap_feat_dim=TEXT_WIDTH,
+                axes_dims=[4, 6, 6],
+                axes_lens=[1024, 32, 32],
+            ),
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=shift),
+        )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
 def make_tiny(shape: str, folder: Path) -> Path:
-    """One of SHAPES. The second version of SD pads captions with another token than the end mark."""
+    """One of ALL_SHAPES. The second version of SD pads captions with another token than the end mark."""
+    if shape == "zimage":
+        return make_tiny_zimage(folder)
     if shape == "sdxl":
         return make_tiny_sdxl(folder)
     if shape == "sd15":
@@ -105,9 +158,8 @@ def _vae(**facts: object) -> AutoencoderKL:
         block_out_channels=(4, 4, 8, 8),
         layers_per_block=1,
         norm_num_groups=2,
-        latent_channels=4,
         sample_size=64,
-        **facts,
+        **{"latent_channels": 4, **facts},
     )
 
 
@@ -171,6 +223,32 @@ def _tokenizer(folder: Path, pad_token: str = "<|endoftext|>") -> CLIPTokenizer:
         merges=str(folder / "merges.txt"),
         model_max_length=77,
         pad_token=pad_token,
+    )
+
+
+def _language_model() -> Qwen3Model:
+    return Qwen3Model(
+        Qwen3Config(
+            vocab_size=256 + len(CHAT_MARKS),
+            hidden_size=TEXT_WIDTH,
+            intermediate_size=2 * TEXT_WIDTH,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=8,
+            max_position_embeddings=1024,
+        )
+    )
+
+
+def _chat_tokenizer() -> Qwen2Tokenizer:
+    """A token for each byte, and the marks of a conversation."""
+    entries = [*sorted(ByteLevel.alphabet()), *CHAT_MARKS]
+    return Qwen2Tokenizer(
+        vocab={entry: number for number, entry in enumerate(entries)},
+        merges=[],
+        additional_special_tokens=list(CHAT_MARKS[1:]),
+        chat_template=CHAT,
     )
 
 

@@ -10,12 +10,10 @@ from diffusers import DDPMScheduler
 from lora_studio.config_groups import NoiseGroup
 from lora_studio.errors import ConfigError
 from lora_studio.families.ddpm import DDPM
+from lora_studio.families.snr_weights import snr_weights
 from lora_studio.training.loss.loss_weights import (
     elementwise_loss,
     huber_thresholds,
-    loss_weights,
-    prepare_objective,
-    weights_at,
 )
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "loss_weights.json").read_text())
@@ -56,7 +54,7 @@ def test_every_weight_of_the_golden_table_is_tested() -> None:
 @pytest.mark.parametrize("row", WEIGHTS)
 def test_weights_are_kohyas(row: str) -> None:
     changes, predicts_velocity = WEIGHTS[row]
-    found = loss_weights(
+    found = snr_weights(
         NoiseGroup(**changes), torch.tensor(GOLDEN["snr"]), predicts_velocity=predicts_velocity
     )
     assert_golden(found, GOLDEN[row])
@@ -64,9 +62,9 @@ def test_weights_are_kohyas(row: str) -> None:
 
 def test_weights_of_a_base_follow_what_it_predicts() -> None:
     settings = NoiseGroup(min_snr_gamma=5)
-    assert_golden(weights_at(process(), TIMESTEPS, settings), GOLDEN["min_snr_gamma_5_v"])
-    assert_golden(weights_at(process("epsilon"), TIMESTEPS, settings), GOLDEN["min_snr_gamma_5_eps"])
-    assert torch.equal(weights_at(process(), TIMESTEPS, NoiseGroup()), torch.ones(len(TIMESTEPS)))
+    assert_golden(process().loss_weights(TIMESTEPS, settings), GOLDEN["min_snr_gamma_5_v"])
+    assert_golden(process("epsilon").loss_weights(TIMESTEPS, settings), GOLDEN["min_snr_gamma_5_eps"])
+    assert torch.equal(process().loss_weights(TIMESTEPS, NoiseGroup()), torch.ones(len(TIMESTEPS)))
 
 
 @pytest.mark.parametrize("by", ["setting", "base"])
@@ -74,14 +72,14 @@ def test_weights_keep_to_the_plain_schedule_when_it_ends_in_pure_noise(by: str) 
     """The reference's table is made before the change; debiased would be infinite at the end otherwise."""
     settings = NoiseGroup(zero_terminal_snr=by == "setting", debiased_estimation_loss=True)
     base = process("epsilon", rescale_betas_zero_snr=by == "base")
-    prepare_objective(base, settings)
+    base.prepare(settings)
     expected = torch.tensor(GOLDEN["zero_terminal_snr"]["alphas_cumprod"])
     torch.testing.assert_close(base.alphas[TIMESTEPS], expected, rtol=2e-5, atol=1e-9)
-    assert_golden(weights_at(base, TIMESTEPS, settings), GOLDEN["debiased_eps"])
+    assert_golden(base.loss_weights(TIMESTEPS, settings), GOLDEN["debiased_eps"])
 
 
 def test_min_snr_survives_a_signal_of_nothing() -> None:
-    assert loss_weights(NoiseGroup(min_snr_gamma=5), torch.zeros(1), predicts_velocity=False) == 1
+    assert snr_weights(NoiseGroup(min_snr_gamma=5), torch.zeros(1), predicts_velocity=False) == 1
 
 
 @pytest.mark.parametrize("schedule", HUBER)
@@ -121,5 +119,5 @@ def test_plain_losses_are_the_square_and_the_amount() -> None:
 )
 def test_weights_for_another_prediction_are_refused(prediction_type: str, changes: dict, field: str) -> None:
     with pytest.raises(ConfigError) as refusal:
-        prepare_objective(process(prediction_type), NoiseGroup(**changes))
+        process(prediction_type).prepare(NoiseGroup(**changes))
     assert refusal.value.field == field

@@ -5,15 +5,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from lora_studio.config import TrainConfig
 from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.buckets import Placement
 from lora_studio.data.latent_cache import Latents, PlacedPicture
 from lora_studio.data.loader import Sample
 from lora_studio.data.training_set.folders import Picture
 from lora_studio.families.base_files.locate import find_base
+from lora_studio.families.ddpm import DDPM
 from lora_studio.runtime import find_device
 from lora_studio.training.model import Engine, load_engine
-from lora_studio.training.objective import TrainingBatch, draw, sample_losses
+from lora_studio.training.objective import TrainingBatch, sample_losses
+from lora_studio.training.objective import draw as draw_batch
 from tests.support.configs import ConfigMaker
 
 
@@ -41,6 +44,10 @@ class Fixed(Latents):
     def mask(self, placed: PlacedPicture, *, mirrored: bool) -> torch.Tensor | None:
         """Pictures of an odd index have one."""
         return torch.full((1, 8, 8), 0.25) if placed.index % 2 else None
+
+
+def draw(samples: list[Sample], latents: Latents, config: TrainConfig) -> TrainingBatch:
+    return draw_batch(samples, latents, config, DDPM.of({}))
 
 
 SHAPINGS: list[dict] = [

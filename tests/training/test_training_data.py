@@ -218,9 +218,10 @@ def test_surplus_regularisation_pictures_are_not_even_encoded(
 
 def test_the_weight_reaches_the_loss(make_config: ConfigMaker, tmp_path: Path) -> None:
     make_pictures(tmp_path / "others" / "1_dog")
-    data, _ = prepare(engine_for(make_config(reg_data_dir=str(tmp_path / "others"), prior_loss_weight=0.25)))
+    engine = engine_for(make_config(reg_data_dir=str(tmp_path / "others"), prior_loss_weight=0.25))
+    data, _ = prepare(engine)
     for sample in samples(data):
-        drawn = draw([sample], data.latents, make_config())
+        drawn = draw([sample], data.latents, make_config(), engine.base.process)
         assert drawn.weights is not None
         assert drawn.weights.tolist() == [0.25 if sample.placed.picture.is_reg else 1.0]
 
@@ -231,10 +232,11 @@ def test_masks_reach_the_loss(make_config: ConfigMaker, pictures: Path, tmp_path
     (tmp_path / "masks").mkdir()
     mask.save(tmp_path / "masks" / "picture-00.png")
     config = make_config(masked_loss=True, conditioning_data_dir=str(tmp_path / "masks"), flip_aug=True)
-    data, _ = prepare(engine_for(config))
+    engine = engine_for(config)
+    data, _ = prepare(engine)
     row = [0.0] * 4 + [1.0] * 4
     for sample in samples(data):
-        drawn = draw([sample], data.latents, config)
+        drawn = draw([sample], data.latents, config, engine.base.process)
         if sample.placed.index:
             assert drawn.masks is None
         else:

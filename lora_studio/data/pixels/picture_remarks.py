@@ -55,16 +55,16 @@ def placement_remarks(pictures: Sequence[tuple[str, Placement]]) -> Iterator[str
         yield f"{named(cut)} cut off to fit: only the middle of such a picture is learned."
 
 
-def length_remarks(lengths: Sequence[tuple[str, int]], read: int) -> Iterator[str]:
+def length_remarks(lengths: Sequence[tuple[str, int]], read: int, hint: str) -> Iterator[str]:
     """A remark on captions of more tokens than the `read` ones. `lengths` are pictures with the tokens of
-    their captions."""
+    their captions, `hint` says what to do."""
     longer = [(name, length) for name, length in lengths if length > read]
     if longer:
         name, most = max(longer, key=lambda pair: pair[1])
         counted = "1 caption is" if len(longer) == 1 else f"{len(longer)} captions are"
         yield (
             f"{counted} longer than the {read} tokens that are read; the rest is cut off, most of it from "
-            f"{name}: {most - read} of {most}. Shorten them, or set max_token_length to 150 or 225."
+            f"{name}: {most - read} of {most}. {hint}"
         )
 
 

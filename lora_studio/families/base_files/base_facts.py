@@ -26,7 +26,9 @@ SD2_SPREAD = 0.09
 spread."""
 FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
 LATENT_CHANNELS = 4
-CONFIGS = ("unet/config.json", "vae/config.json", "scheduler/scheduler_config.json")
+DENOISERS = ("unet", "transformer")
+"""Names of the denoiser in diffusers' pipelines."""
+OTHER_CONFIGS = ("vae/config.json", "scheduler/scheduler_config.json")
 
 ReadJson = Callable[[str], Mapping[str, Any]]
 """A reader from a file's path in a diffusers repository to the object in it; empty when there is no such
@@ -35,7 +37,8 @@ file."""
 
 @dataclass(frozen=True, kw_only=True)
 class BaseFacts:
-    """`native_size` in pixels and 0 when unknown; `step` the pixels of one latent pixel; `prediction_type`
+    """`native_size` in pixels and 0 when unknown; `step` the pixels of one latent pixel, or
+    of a token of several; `prediction_type`
     empty when only loading tells; `zero_snr`: its noise schedule ends in nothing but noise; `edm`: it is of a
     kind that nothing here can sample; `marked`: prediction and schedule come from marks in a checkpoint,
     which its configuration doesn't know of; `channels` that the denoiser takes."""
@@ -69,9 +72,11 @@ NOTHING_SAID = BaseFacts()
 
 def facts_of_configs(read: ReadJson) -> BaseFacts:
     """The facts of a base in diffusers' layout."""
-    unet, vae, scheduler = (read(name) for name in CONFIGS)
+    unet, transformer = (read(f"{name}/config.json") for name in DENOISERS)
+    vae, scheduler = (read(name) for name in OTHER_CONFIGS)
     levels = vae.get("block_out_channels")
     step = 2 ** (len(levels) - 1) if isinstance(levels, list) and 1 <= len(levels) <= MOST_LEVELS else 8
+    step *= _patch(transformer)
     return BaseFacts(
         native_size=_native(unet.get("sample_size"), step),
         step=step,
@@ -114,6 +119,13 @@ def read_config(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
+
+
+def _patch(transformer: Mapping[str, Any]) -> int:
+    """Latent pixels of a token's side; 1 for a denoiser without tokens."""
+    sizes = transformer.get("all_patch_size")
+    patch = sizes[0] if isinstance(sizes, list) and sizes else 1
+    return patch if isinstance(patch, int) and 1 <= patch <= MOST_LEVELS else 1
 
 
 def _native(sample_size: Any, step: int) -> int:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from lora_studio.catalog import Base, base_of_family
+from lora_studio.catalog import Base, base_of_family, distilled
 from lora_studio.families.base_files.base_facts import NOTHING_SAID, BaseFacts
+
+OF_DISTILLED = ("num_inference_steps", "guidance_scale", "train_instead")
+"""Defaults that distilled bases of a family share."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,9 @@ class FoundBase:
             return self.entry
         facts = self.facts
         title = Path(self.path_or_id).name if self.layout != "hub" else self.path_or_id
-        measures = {"native_size": facts.native_size, "step": facts.step}
+        measures: dict[str, Any] = {"native_size": facts.native_size, "step": facts.step}
+        if like := distilled(self.family, title):
+            measures |= {name: getattr(like, name) for name in OF_DISTILLED}
         return base_of_family(self.family, name=self.name, title=title, **measures)
 
     @property

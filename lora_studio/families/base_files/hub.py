@@ -28,6 +28,7 @@ HALF = "fp16"
 LEFT_OUT = {"safety_checker", "feature_extractor", "image_encoder"}
 """Parts that no picture here is drawn with."""
 WEIGHTS = ("diffusion_pytorch_model", "model", "pytorch_model")
+SMALL = (".json", ".txt", ".jinja")
 ENDINGS = (".safetensors",)
 """Never .bin: a pickle can run code while it is read."""
 TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
@@ -288,9 +289,9 @@ def _has_weights(part: str) -> bool:
 
 
 def _is_small(name: str, part: str) -> bool:
-    """Configuration and vocabulary, directly in the part's folder."""
+    """Configuration, vocabulary and template of a chat, directly in the part's folder."""
     folder, _, file = name.partition("/")
-    return folder == part and "/" not in file and file.endswith((".json", ".txt")) and ".index." not in file
+    return folder == part and "/" not in file and file.endswith(SMALL) and ".index." not in file
 
 
 def _weights(part: str, variant: str | None, names: Iterable[str]) -> list[str]:

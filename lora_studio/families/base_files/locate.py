@@ -16,14 +16,16 @@ from lora_studio.catalog import (
     SD1,
     SDXL,
     STARTER,
+    ZIMAGE,
     Base,
     family_from_text_width,
     family_title,
 )
 from lora_studio.errors import BrokenFile, FamilyMismatch, ModelFileError, UnknownFormat
 from lora_studio.families.base_files.base_facts import (
-    CONFIGS,
+    DENOISERS,
     LATENT_CHANNELS,
+    OTHER_CONFIGS,
     V_PREDICTION,
     BaseFacts,
     facts_of_configs,
@@ -41,7 +43,10 @@ HUB_ID = re.compile(
 )
 """A repository of the Hub, or a checkpoint file at its top."""
 TEXT_KEY = re.compile(r"model\.diffusion_model\..*\.attn2\.to_k\.weight")
-PIPELINES = {"StableDiffusionPipeline": "", "StableDiffusionXLPipeline": SDXL}
+PIPELINES = {
+    **{"StableDiffusionPipeline": "", "StableDiffusionXLPipeline": SDXL, "ZImagePipeline": ZIMAGE},
+    **{"ZImageImg2ImgPipeline": ZIMAGE, "ZImageInpaintPipeline": ZIMAGE},
+}
 """diffusers' pipeline classes and the family of each, empty where the width of the text tells it."""
 TEXT_ENCODERS = {"cond_stage_model.": "", "conditioner.embedders.1.": SDXL}
 """Beginnings of the keys of a checkpoint's text encoder and the family of each, empty where the width of the
@@ -140,12 +145,14 @@ def ask_hub(found: FoundBase) -> FoundBase:
         return _ask_for_header(found, repository, checkpoint)
     try:
         index = Path(hf_hub_download(found.path_or_id, "model_index.json"))
-        unet, *others = (Path(hf_hub_download(found.path_or_id, name)) for name in CONFIGS)
+        parts = _read_json(index, index.parent)
+        names = [*(f"{part}/config.json" for part in DENOISERS if part in parts), *OTHER_CONFIGS]
+        files = {name: Path(hf_hub_download(found.path_or_id, name)) for name in names}
     except (OSError, ValueError, EntryNotFoundError) as error:  # the library's errors are all one of these
         raise explain(found.path_or_id, error) from error
-    files = dict(zip(CONFIGS, (unet, *others), strict=True))
-    facts = _sampleable(facts_of_configs(lambda name: read_config(files[name])), found.path_or_id)
-    family = _family_of(_read_json(index, index.parent), unet, found.path_or_id)
+    read = {name: read_config(file) for name, file in files.items()}
+    facts = _sampleable(facts_of_configs(lambda name: read.get(name, {})), found.path_or_id)
+    family = _family_of(parts, index.parent, found.path_or_id)
     return replace(found, family=family, facts=facts)
 
 
@@ -167,7 +174,7 @@ def _ask_for_header(found: FoundBase, repository: str, checkpoint: str) -> Found
 
 def _found_folder(name: str, folder: Path, entry: Base | None) -> FoundBase:
     index = _read_json(folder / "model_index.json", folder)
-    family = _family_of(index, folder / "unet" / "config.json", folder)
+    family = _family_of(index, folder, folder)
     family = entry.family if entry else family
     facts = _sampleable(facts_of_configs(lambda file: read_config(folder / file)), folder)
     return FoundBase(
@@ -194,9 +201,9 @@ def _sampleable(facts: BaseFacts, place: Path | str) -> BaseFacts:
     return facts
 
 
-def _family_of(index: Mapping[str, Any], unet: Path, place: Path | str) -> str:
-    """The family of a diffusers repository, by its index and its denoiser's configuration. Raises
-    FamilyMismatch."""
+def _family_of(index: Mapping[str, Any], folder: Path, place: Path | str) -> str:
+    """The family of a diffusers repository, by its index and its denoiser's configuration, as they lie in
+    `folder`. Raises FamilyMismatch."""
     kind = str(index.get("_class_name", "model of unknown kind"))
     if kind not in PIPELINES:
         raise FamilyMismatch(
@@ -204,8 +211,10 @@ def _family_of(index: Mapping[str, Any], unet: Path, place: Path | str) -> str:
             f"This version works with {_list(FAMILIES.values())}.",
             path=place,
         )
-    width = _read_json(unet, unet.parent.parent).get("cross_attention_dim", 0)
-    return PIPELINES[kind] or family_from_text_width(width) or SD1
+    if PIPELINES[kind]:
+        return PIPELINES[kind]
+    width = _read_json(folder / DENOISERS[0] / "config.json", folder).get("cross_attention_dim", 0)
+    return family_from_text_width(width) or SD1
 
 
 def _found_file(name: str, file: Path, entry: Base | None) -> FoundBase:
@@ -233,6 +242,12 @@ def _no_checkpoint(file: Path, tensors: Tensors) -> ModelFileError:
         family = family_title(read_header(file).family)
     except ModelFileError:  # no LoRA, or not on this machine
         other = other_architecture(tensors)
+        if other in FAMILIES:
+            return UnknownFormat(
+                f"{file.name} is the denoiser of {family_title(other)} alone.",
+                "Take the whole base model: its folder in diffusers' layout, or its name in the catalog.",
+                path=file,
+            )
         if other:
             return _not_yet(file, family_title(other))
         return UnknownFormat(
@@ -264,10 +279,13 @@ def _cached_family(hub_id: str) -> str:
     """The family of a hub model that was fetched before; asks the disk only."""
     from huggingface_hub import try_to_load_from_cache
 
-    index, unet = (try_to_load_from_cache(hub_id, name) for name in ("model_index.json", "unet/config.json"))
-    if not isinstance(index, str) or not isinstance(unet, str):
+    index = try_to_load_from_cache(hub_id, "model_index.json")
+    if not isinstance(index, str):
         return ""
-    return _family_of(_read_json(Path(index), Path(index).parent), Path(unet), hub_id)
+    folder = Path(index).parent
+    if not any((folder / part / "config.json").is_file() for part in DENOISERS):
+        return ""
+    return _family_of(_read_json(Path(index), folder), folder, hub_id)
 
 
 def _cached_config(hub_id: str, name: str) -> Mapping[str, Any]:

@@ -17,7 +17,10 @@ from lora_studio.families.weights.mmap_weights import MappedFiles
 
 FORMAT = torch.float8_e4m3fn
 LARGEST = torch.finfo(FORMAT).max
-EXACT = ("conv_in", "conv_out", "time_embedding", "time_emb_proj", "add_embedding")
+EXACT = (
+    *("conv_in", "conv_out", "time_embedding", "time_emb_proj", "add_embedding"),
+    *("all_x_embedder", "all_final_layer", "cap_embedder", "t_embedder", "adaLN_modulation"),
+)
 
 
 class _Scaled(torch.nn.Module):

@@ -35,7 +35,7 @@ class BaseValues:
     """Values that a base brings to a request. `size` is what it was made for and `sampler` its own; both are
     empty where only loading it tells. `step`, None before it is loaded, are the pixels that the sides of a
     picture must be multiples of. With a sampler of `washing_out` colours come out pale, since the base is
-    trained with zero terminal SNR."""
+    trained with zero terminal SNR. `has_shift`: its steps can be moved towards noise."""
 
     name: str
     family: str
@@ -45,6 +45,7 @@ class BaseValues:
     sampler: str = ""
     step: int | None = None
     washing_out: frozenset[str] = frozenset()
+    has_shift: bool = False
 
 
 class Library(Protocol):
@@ -188,6 +189,8 @@ def _ignored(request: GenerateRequest, base: BaseValues) -> list[str]:
             f"This base model is trained with zero terminal SNR, which the sampler {request.sampler} doesn't "
             "know: colours may be washed out. Euler does."
         )
+    if request.shift is not None and not base.has_shift:
+        sentences.append("The shift is ignored: this base model is not made for flow matching.")
     sentences += unread(f"{request.prompt}\n{request.negative_prompt}")
     if (request.guidance_scale or 0) <= 1:
         if request.negative_prompt:

@@ -28,8 +28,7 @@ from lora_studio.training.evaluation.intervals import even_interval
 from lora_studio.training.result_path import check_output
 
 SCRIPT = "train_network.py"
-SCRIPTS = {catalog.SDXL: "sdxl_train_network.py"}
-"""Scripts by family, where they are not SCRIPT."""
+SCRIPTS = {catalog.SD1: SCRIPT, catalog.SD2: SCRIPT, catalog.SDXL: "sdxl_train_network.py"}
 WHERE = (
     "Set LORA_STUDIO_SD_SCRIPTS to its folder, LORA_STUDIO_SD_SCRIPTS_PYTHON to its Python: docs/kohya.md."
 )
@@ -76,6 +75,12 @@ def prepare(config: TrainConfig, settings: Settings, folder: Path) -> Launch:
             f"{base.path_or_id} is not on this machine yet, and sd-scripts fetches no single files.",
             "Draw a picture with this base once; that fetches it.",
             path=base.path_or_id,
+        )
+    if base.family and base.family not in SCRIPTS:
+        raise ConfigError(
+            f"sd-scripts has no training for {catalog.family_title(base.family)}.",
+            "Leave engine as it is: LoRA Studio's own has one.",
+            field="engine",
         )
     script = SCRIPTS.get(base.family, SCRIPT)
     checkout, python = find_checkout(settings, script)

@@ -19,7 +19,7 @@ from lora_studio.files import copy_atomically, disk_errors, replace_file, write_
 from lora_studio.jobs.sd_scripts.launch_files import Launch
 from lora_studio.lora.file.lora_files import file_name, read_header
 from lora_studio.lora.lora_folder import json_text
-from lora_studio.lora.model_card import write_card
+from lora_studio.lora.model_card import CardBase, write_card
 
 STEP = re.compile(r"-step(\d+)$")
 SAMPLE = re.compile(r"_(e?)(\d{6})_(\d+)_\d{14}(?:_(\d+))?$")
@@ -141,9 +141,12 @@ class SavedFiles:
         ]
         return write_card(
             self.config,
-            base=base.name,
-            base_id=base.repository,
-            licence=base.entry.licence if base.entry else "",
+            CardBase(
+                name=base.name,
+                hub_id=base.repository,
+                licence=base.entry.licence if base.entry else "",
+                family=base.family,
+            ),
             images=self.launch.images,
             steps=steps,
             previews=shown,

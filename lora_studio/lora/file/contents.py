@@ -10,7 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lora_studio.lora.file.keys import (
     ALPHA,
@@ -57,18 +57,22 @@ FOREIGN: Mapping[str, str] = {
 """Kinds of networks without support here, by the start of one of their tensors' names."""
 NO_LAYER, INCOMPLETE = "without the rest of its layer", "incomplete"
 OTHER_KIND = "beside a layer of another kind"
+FUSED, FUSED_PARTS = "_attention_qkv", ("_attention_to_q", "_attention_to_k", "_attention_to_v")
+"""Z-Image's attention as its makers and ComfyUI have it, and as diffusers has it."""
 NOT_ONE = "a layer whose alpha or switch is not one number"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileLayer:
     """The tensors of one layer: names in the file and shapes, both by part. `spelled` is the layer's name as
-    the file has it."""
+    the file has it. `third` is 0, 1 or 2 for a layer that is this part of a fused one, whose outputs are
+    those of three; None: the whole."""
 
     kind: str
     keys: Mapping[str, str]
     shapes: Mapping[str, Shape]
     spelled: str
+    third: int | None = None
 
     @property
     def values(self) -> int:
@@ -142,13 +146,13 @@ def contents_of(table: Table) -> Contents:
             continue
         found.setdefault(name, {})[part] = key
         spelled.setdefault(name, spelling)
-    layers = {}
+    layers: dict[str, FileLayer] = {}
     for name, keys in found.items():
         layer = _layer({part: table[key][1] for part, key in keys.items()}, keys, spelled[name])
         if isinstance(layer, LeftOut):
             left.append(layer)
         else:
-            layers[name] = layer
+            layers |= {name: layer} if not name.endswith(FUSED) else parted(name, layer)
             beside = [key for part, key in keys.items() if part not in layer.keys]
             left += [LeftOut(name=key, why=OTHER_KIND, values=math.prod(table[key][1])) for key in beside]
     return Contents(
@@ -157,6 +161,19 @@ def contents_of(table: Table) -> Contents:
         left_out=tuple(left),
         values=sum(math.prod(shape) for _, shape in table.values()),
     )
+
+
+def parted(name: str, layer: FileLayer) -> dict[str, FileLayer]:
+    """A fused layer of attention as three layers that read the same, each with a third of the outputs; the
+    layer itself where its kind or its shapes forbid that."""
+    rows = layer.shapes.get(UP, layer.shapes.get(DIFF, (0,)))[0]
+    plain = set(layer.shapes) <= {DOWN, UP, ALPHA} or set(layer.shapes) == {DIFF}
+    if not plain or rows % 3:
+        return {name: layer}
+    part = UP if layer.kind == LORA else DIFF
+    shapes = {**layer.shapes, part: (rows // 3, *layer.shapes[part][1:])}
+    start = name.removesuffix(FUSED)
+    return {f"{start}{end}": replace(layer, shapes=shapes, third=n) for n, end in enumerate(FUSED_PARTS)}
 
 
 def say_left_out(left: Iterable[LeftOut], values: int) -> str:

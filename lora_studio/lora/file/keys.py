@@ -22,6 +22,7 @@ GLORA = ("a1.weight", "a2.weight", "b1.weight", "b2.weight")
 UNET, TEXT_ENCODER = "lora_unet", "lora_te"
 DENOISER, TEXT_ENCODERS = "unet", ("text_encoder", "text_encoder_2")
 """Parts of a base that carry a LoRA, by the names that diffusers has for them."""
+NAMES_IN_PIPELINES = {DENOISER: (DENOISER, "transformer"), **{name: (name,) for name in TEXT_ENCODERS}}
 TEXT_MODEL, TEXT_PROJECTION = "text_model.", "text_projection"
 
 LYCORIS = (
@@ -43,10 +44,12 @@ SAME_PARTS = {"w_norm": DIFF, "b_norm": BIAS}
 """LyCORIS' names for the difference of a norm."""
 DOWNS = ("lora_down", "lora_A", "down")
 
-DENOISERS = ("unet.", "diffusion_model.", "model.diffusion_model.")
+DENOISERS = ("unet.", "transformer.", "diffusion_model.", "model.diffusion_model.")
 """Prefixes of the denoiser's layers in diffusers' and in ComfyUI's files."""
 ENCODERS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2", "clip_h": "text_encoder"}
 """ComfyUI's names of the text encoders."""
+OURS_OUT, ORIGINAL_OUT = "_attention_to_out_0", "_attention_out"
+"""The end of Z-Image's attention in diffusers and in its makers' own code, whose names ComfyUI keeps."""
 OLD_TEXT = re.compile(r"(?<=self_attn\.)to_(q|k|v|out)$")
 """Attention of the text encoder in diffusers' first form, which has the denoiser's words."""
 OFT_UNET = "oft_unet_"
@@ -56,6 +59,7 @@ BARE = {
     "unet": re.compile(
         r"(?:down_blocks|mid_block|up_blocks|input_blocks|middle_block|output_blocks|conv_in|conv_out"
         r"|time_embedding|add_embedding|time_embed|label_emb)[._].*"
+        r"|(?:layers|noise_refiner|context_refiner)[._]\d+[._](?:attention|feed_forward|adaLN)[._].*"
     ),
     "text_encoder": re.compile(r"(?:text_model[._].*|encoder[._]layers[._].*)"),
 }
@@ -136,4 +140,5 @@ def names_in_files(part: str, module: str, name: str) -> set[str]:
     found = {same_layer(name), layer_name(f"{part}.{module}")}
     if part == "unet":
         found |= {f"{UNET}_{theirs}" for theirs in stability_names(module.replace(".", "_"))}
+        found |= {name.replace(OURS_OUT, ORIGINAL_OUT) for name in found if OURS_OUT in name}
     return found

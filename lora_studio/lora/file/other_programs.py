@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lora_studio.catalog import SD1, SD2, SDXL, ZIMAGE
 from lora_studio.config_groups import NetworkGroup
 from lora_studio.lora.file.contents import BELONG, DIAG_OFT, LOHA, LOKR, LORA
 from lora_studio.lora.file.keys import ALPHA, DORA, split_key
@@ -26,9 +27,13 @@ TEXT_NAMES = re.compile(
 INPUTS, OUTPUTS = "inputs", "outputs"
 
 
+STABLE = frozenset({SD1, SD2, SDXL})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """One program's loader. `kinds` are the networks whose tensors it takes, `dora` those of them whose
+    """One program's loader. `families` are the base models whose files as written here it is known to read,
+    `kinds` are the networks whose tensors it takes, `dora` those of them whose
     magnitudes it takes; `norms` is the reading of a DoRA with magnitudes of the outputs; `special` are
     readings of single kinds that differ from "whole", with the reason."""
 
@@ -36,6 +41,7 @@ class Program:
     kinds: frozenset[str]
     dora: frozenset[str]
     norms: tuple[Reading, str]
+    families: frozenset[str] = STABLE
     special: Mapping[str, tuple[Reading, str]] = field(default_factory=dict)
 
     def takes(self, key: str) -> bool:
@@ -88,6 +94,7 @@ DIFFUSERS = Program(
     kinds=frozenset({LORA}),
     dora=frozenset(),
     norms=("otherwise", "leaves the magnitudes out"),
+    families=STABLE | {ZIMAGE},
     special={kind: ("refused", "reads LoRA and LoCon only") for kind in (LOHA, LOKR, DIAG_OFT)},
 )
 PROGRAMS = (A1111, FORGE, COMFYUI, INVOKEAI, DIFFUSERS)
@@ -137,9 +144,10 @@ def written_kind(network: NetworkGroup) -> tuple[str, str]:
     return network.algo, magnitudes
 
 
-def say(kind: str, magnitudes: str = "") -> str:
-    """One or two sentences on which programs read such a file."""
-    found = verdicts(kind, magnitudes)
+def say(kind: str, magnitudes: str = "", family: str = "") -> str:
+    """One or two sentences on which programs read such a file for a base of this family, one of Stable
+    Diffusion's where it isn't said."""
+    found = [verdict(one, kind, magnitudes) for one in PROGRAMS if (family or SD1) in one.families]
     good = [one.program for one in found if one.reading == "whole"]
     rest = [f"{one.program} {_words(one)}" for one in found if one.reading != "whole"]
     sentences = [f"It works as it is in {_listed(['LoRA Studio', *good])}."]

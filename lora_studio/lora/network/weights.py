@@ -81,8 +81,15 @@ def _unreadable(path: Path, error: Exception) -> BrokenFile:
     )
 
 
+def _rows(tensor: torch.Tensor, shape: tuple[int, ...], third: int) -> torch.Tensor:
+    """The third of a fused layer's tensor that has this shape; one that all three share is whole already."""
+    return tensor if tensor.shape[0] == shape[0] else tensor.chunk(3)[third].clone()
+
+
 def _layer(layer: FileLayer, parts: dict[str, torch.Tensor], scaling: Mapping[str, Scaling]) -> LayerWeights:
     alpha_tensor = parts.pop(ALPHA, None)
+    if layer.third is not None:
+        parts = {part: _rows(tensor, layer.shapes[part], layer.third) for part, tensor in parts.items()}
     rank = kinds.rank_of(layer.shapes)
     alpha = alpha_of(scaling, layer.spelled, rank) if alpha_tensor is None else float(alpha_tensor)
     if alpha is not None and not math.isfinite(alpha):

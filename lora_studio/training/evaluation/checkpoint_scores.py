@@ -66,18 +66,11 @@ class CheckpointScorer:
         """[d] of one picture's latents [1, c, h, w]."""
         found: list[torch.Tensor] = []
 
-        def keep(module: torch.nn.Module, given: object, output: object) -> None:
-            first = output[0] if isinstance(output, tuple) else output
-            assert isinstance(first, torch.Tensor)
-            found.append(first.float().flatten(2).cpu())
+        def keep(seen: torch.Tensor) -> None:
+            found.append(seen.float().cpu())
 
-        hooks = [block.register_forward_hook(keep) for block in self.engine.base.inner_blocks]
-        try:
-            with at_rest(self.engine), base_alone(self.engine):
-                self._errors(latents, LOOK_AT, "")
-        finally:
-            for hook in hooks:
-                hook.remove()
+        with at_rest(self.engine), base_alone(self.engine), self.engine.base.watched(keep):
+            self._errors(latents, LOOK_AT, "")
         return torch.cat([part for seen in found for part in (seen.mean(2)[0], seen.std(2)[0])])
 
     def margins(self, latents: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:

@@ -16,9 +16,8 @@ from lora_studio.config import Kind, TrainConfig
 from lora_studio.data.buckets import resolution_of
 from lora_studio.events import Emit, PhaseAdvanced, PreviewSaved
 from lora_studio.families.base import TextOutput
-from lora_studio.families.clip_encoder import PromptWindows
-from lora_studio.families.sampling import Guidance, Sampler, sample
-from lora_studio.families.schedulers import usual_sampler
+from lora_studio.families.encoders.clip_encoder import PromptWindows
+from lora_studio.families.sampling import Guidance, Sampler, sample, usual_sampler
 from lora_studio.training.evaluation.base_alone import at_rest
 from lora_studio.training.evaluation.intervals import preview_steps as preview_steps
 from lora_studio.training.model import Engine, base_name
@@ -48,7 +47,7 @@ class PreviewSampler:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of its pictures, in pixels: the training's own."""
-        multiple = math.lcm(self.engine.base.codec.step, PIPELINE_STEP)
+        multiple = math.lcm(self.engine.base.size_step, PIPELINE_STEP)
         width, height = resolution_of(self.engine.config.dataset)
         return max(1, width // multiple) * multiple, max(1, height // multiple) * multiple
 
@@ -98,9 +97,9 @@ class PreviewSampler:
         generator = torch.Generator().manual_seed(seed)
         guidance = Guidance(scale=self.engine.config.preview.sample_guidance)
         texts = self._encoded(prompt)
-        name = usual_sampler(base.found, base.process.config)
-        sampler = Sampler.of(base.process, name, steps, device=device)
-        shape = (1, base.codec.channels, *base.codec.latents_size(*self.size))
+        size = base.codec.latents_size(*self.size)
+        sampler = Sampler(base.process, usual_sampler(base), steps, size, device=device)
+        shape = (1, base.codec.channels, *size)
         latents = sampler.start(torch.randn(shape, generator=generator).to(device))
         with self.engine.autocast():
             for step in sample(base, sampler, latents, texts, guidance, generator=generator):

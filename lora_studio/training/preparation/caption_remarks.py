@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from lora_studio.data.captions import plain_caption
 from lora_studio.data.pixels.picture_remarks import length_remarks
 from lora_studio.data.training_set.folders import Picture
-from lora_studio.families.clip_caption import WINDOW
 from lora_studio.training.model import Engine
 
 
@@ -22,4 +21,5 @@ def caption_remarks(engine: Engine, pictures: Sequence[Picture]) -> Iterator[str
             for line in caption.split("\n")
         )
         longest[picture.path.name] = max(length, longest.get(picture.path.name, 0))
-    yield from length_remarks([*longest.items()], settings.max_token_length or WINDOW)
+    read, hint = engine.base.prompts.caption_limit(settings.max_token_length)
+    yield from length_remarks([*longest.items()], read, hint)

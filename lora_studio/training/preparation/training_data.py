@@ -195,7 +195,7 @@ class _Reader:
 
     def _bucketing(self, picture: Picture) -> Bucketing:
         if picture.dataset not in self._bucketings:
-            made = bucketing_for(picture.settings, self.engine.base.codec.step)
+            made = bucketing_for(picture.settings, self.engine.base.size_step)
             for note in made.notes:
                 self.emit(Noted(message=note))
             self._bucketings[picture.dataset] = made

@@ -123,6 +123,7 @@ class ImageOptions(TypedDict, total=False):
     insert_trigger: bool
     clip_skip: int
     guidance_rescale: float
+    shift: float
     variation_seed: int
     variation_strength: float
     hires_scale: float

@@ -50,6 +50,7 @@ LABELS: Mapping[str, str] = {
     "seed": "Seed",
     "clip_skip": "Clip skip",
     "guidance_rescale": "Guidance rescale",
+    "shift": "Shift",
     "variation_strength": "Variation",
     "variation_seed": "Variation seed",
     "image_format": "File format",
@@ -67,7 +68,8 @@ PLACES: Mapping[str, str] = {
     **dict.fromkeys(("hires_scale", "hires_strength", "hires_steps", "hires_upscaler"), LARGER),
     **dict.fromkeys(("strength", "mask_blur", "padding_mask_crop"), REDRAWING),
     **dict.fromkeys(
-        ("clip_skip", "guidance_rescale", "variation_strength", "variation_seed", "image_format"), FINER
+        ("clip_skip", "guidance_rescale", "shift", "variation_strength", "variation_seed", "image_format"),
+        FINER,
     ),
 }
 """The box in which a field is found, where there are more than one of its label or it lies deep."""
@@ -76,7 +78,7 @@ WHOLE = (
     *("variation_seed", "hires_steps", "mask_blur", "padding_mask_crop"),
 )
 DECIMAL = (
-    *("guidance_scale", "guidance_rescale", "variation_strength"),
+    *("guidance_scale", "guidance_rescale", "shift", "variation_strength"),
     *("strength", "hires_scale", "hires_strength"),
 )
 WORDS = (

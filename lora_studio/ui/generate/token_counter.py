@@ -8,7 +8,7 @@ from typing import Any
 from lora_studio.errors import StudioError
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.families.base_files.usual_parts import TOKENIZER, tokenizer_folder
-from lora_studio.families.clip_prompt import WINDOW, count_tokens
+from lora_studio.families.encoders.clip_prompt import WINDOW, count_tokens
 from lora_studio.formatting import counted
 from lora_studio.prompts.lora_tags import TAG
 from lora_studio.settings import Settings

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lora_studio.families.bundled_embeddings import Ids, run_at
+from lora_studio.families.encoders.bundled_embeddings import Ids, run_at
 from lora_studio.parsing.numbers import NUMBER
 from lora_studio.prompts.prompt_weights import read_weights
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from lora_studio.families.bundled_embeddings import BundledEmbedding, TokenReading
-from lora_studio.families.clip_caption import count_tokens, tokenize
-from lora_studio.families.clip_prompt import ids_of, windows_of
-from lora_studio.families.text_output import TextOutput
+from lora_studio.families.encoders.bundled_embeddings import BundledEmbedding, TokenReading
+from lora_studio.families.encoders.clip_caption import WINDOW, count_tokens, tokenize
+from lora_studio.families.encoders.clip_prompt import ids_of, windows_of
+from lora_studio.families.encoders.text_output import TextOutput
 
 Encoders = Callable[[], Sequence[tuple[str, Any, Any]]]
 """Gives the name of each part, its tokenizer and its text encoder."""
@@ -93,6 +93,10 @@ class ClipEncoder:
     def count_caption(self, caption: str, *, weighted: bool) -> int:
         """The count of a caption's tokens, whatever is read of them."""
         return count_tokens(self._tokenizers[0], caption, weighted=weighted)
+
+    def caption_limit(self, max_token_length: int | None) -> tuple[int, str]:
+        """The most tokens of a caption that are read, and a hint for those who need more."""
+        return max_token_length or WINDOW, "Shorten them, or set max_token_length to 150 or 225."
 
 
 def _encode(

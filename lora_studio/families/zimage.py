@@ -1,0 +1,232 @@
+"""Z-Image (Tongyi-MAI 2025): one stream of picture and text tokens, flow matching, texts through Qwen3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lora_studio.errors import BrokenFile
+from lora_studio.families.base import Target, TextOutput
+from lora_studio.families.base_files.found_base import FoundBase
+from lora_studio.families.encoders.chat_encoder import ChatEncoder
+from lora_studio.families.flow import TIMES, Flow
+from lora_studio.families.vae import Codec
+from lora_studio.families.weights.loading import free_model, load_pipeline, place_model
+from lora_studio.families.weights.silence_libraries import quiet_libraries
+from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODER, unet_name
+
+if TYPE_CHECKING:
+    from lora_studio.config import TrainConfig
+
+TEXT_LAYER, LONGEST_TEXT = -2, 512
+"""The states before Qwen3's last layer, of so many tokens, as Z-Image's own pipeline takes them."""
+PATCH = 2
+"""Latent pixels of a side that are one token."""
+WATCHED = 4
+"""Blocks, evenly through the denoiser, whose outputs tell what a picture shows."""
+
+
+@dataclass(kw_only=True, eq=False)
+class ZImageModel:
+    """The BaseModel of Z-Image. `home` is where it was placed. The text encoder is None while it is out of
+    memory, and `reload` brings it back."""
+
+    found: FoundBase
+    tokenizer: Any
+    text_encoder: Any
+    vae: Any
+    transformer: Any
+    process: Flow
+    home: tuple[str, torch.dtype] | None = None
+    reload: Callable[[], ZImageModel] | None = None
+
+    @cached_property
+    def codec(self) -> Codec:
+        return Codec(self.vae)
+
+    @property
+    def prompts(self) -> ChatEncoder:
+        return ChatEncoder(self._encoder, self.tokenizer, layer=TEXT_LAYER, longest=LONGEST_TEXT)
+
+    @property
+    def denoiser(self) -> Any:
+        return self.transformer
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """32 bit, whatever the weights are: `denoise` rounds what it gets, the way from noise to picture
+        doesn't."""
+        return torch.float32
+
+    @property
+    def native_size(self) -> tuple[int, int]:
+        native = self.found.traits.native_size
+        return native, native
+
+    @property
+    def embeds_guidance(self) -> bool:
+        return False
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """A token is PATCH x PATCH latent pixels."""
+        return self.transformer.config.dim // PATCH**2, self.transformer.config.n_heads
+
+    @property
+    def size_step(self) -> int:
+        return PATCH * self.codec.step
+
+    @contextmanager
+    def watched(self, keep: Callable[[torch.Tensor], None]) -> Iterator[None]:
+        """The picture's tokens stand before the text's."""
+        tokens = 0
+
+        def count(module: torch.nn.Module, given: tuple[list[torch.Tensor], Any, Any]) -> None:
+            nonlocal tokens
+            height, width = given[0][0].shape[-2:]
+            tokens = (height // PATCH) * (width // PATCH)
+
+        def hook(module: torch.nn.Module, given: object, output: torch.Tensor) -> None:
+            keep(output[:, :tokens].transpose(1, 2))
+
+        blocks = self.transformer.layers[:: -(-len(self.transformer.layers) // WATCHED)]
+        hooks = [self.transformer.register_forward_pre_hook(count)]
+        hooks += [block.register_forward_hook(hook) for block in blocks]
+        try:
+            yield
+        finally:
+            for one in hooks:
+                one.remove()
+
+    def models(self) -> dict[str, Any]:
+        text = {} if self.text_encoder is None else {"text_encoder": self.text_encoder}
+        return {**text, DENOISER: self.transformer}
+
+    def place(self, device: str, dtype: torch.dtype) -> None:
+        for part, model in self.models().items():
+            place_model(model, device, dtype, read_ahead=part != DENOISER)
+        place_model(self.vae, device, torch.float32, read_ahead=False)
+        self.home = (device, dtype)
+
+    def free_text(self) -> None:
+        if self.text_encoder is not None:
+            model, self.text_encoder = self.text_encoder, None
+            free_model(model)
+
+    def targets(self, *, denoiser: bool = True, texts: bool = True, conv: bool = False) -> list[Target]:
+        """The linear layers of the main blocks but for their modulation, as musubi-tuner takes them; there
+        are no convolutions, and the language model stays as it is."""
+        if not denoiser:
+            return []
+        return [
+            Target(part=DENOISER, module=path, name=self.layer_name(DENOISER, path))
+            for path, module in self.transformer.named_modules()
+            if isinstance(module, torch.nn.Linear) and path.startswith("layers.") and "adaLN" not in path
+        ]
+
+    def layer_name(self, part: str, module: str) -> str:
+        return unet_name(module) if part == DENOISER else f"{TEXT_ENCODER}_{module.replace('.', '_')}"
+
+    def denoise(
+        self,
+        noisy: torch.Tensor,
+        times: torch.Tensor,
+        text: TextOutput,
+        sizes: torch.Tensor | None = None,
+        *,
+        guidance: float | None = None,
+    ) -> torch.Tensor:
+        """The transformer is told how near the picture is, and answers with x - n."""
+        pictures = noisy.to(self.transformer.dtype)[:, :, None].unbind(0)
+        nearness = (TIMES - times.to(noisy.device).float().expand(len(noisy))) / TIMES
+        answers = self.transformer(list(pictures), nearness, text.to(noisy.device).rows, return_dict=False)[0]
+        return -torch.stack([answer.float() for answer in answers])[:, :, 0]
+
+    def pipeline(self) -> Any:
+        import diffusers
+
+        config = self.process.config
+        scheduler = getattr(diffusers, config["_class_name"]).from_config(config)
+        pipeline = pipeline_class()(
+            tokenizer=self.tokenizer,
+            text_encoder=self.text_encoder,
+            vae=self.vae,
+            transformer=self.transformer,
+            scheduler=scheduler,
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    def metadata(self) -> dict[str, str]:
+        return {
+            "ss_base_model_version": "z_image",
+            "ss_v2": "False",
+            "modelspec.architecture": "z-image/lora",
+            "modelspec.implementation": "diffusers",
+        }
+
+    def ignored_settings(self, config: TrainConfig) -> list[str]:
+        model = config.model
+        given = {
+            "v_parameterization": model.v_parameterization is not None,
+            "clip_skip": (model.clip_skip or 1) > 1,
+            "max_token_length": model.max_token_length is not None,
+            "weighted_captions": model.weighted_captions,
+        }
+        names = ", ".join(name for name, is_given in given.items() if is_given)
+        found = [f"{names}: without effect on this base model."] if names else []
+        if config.trains_text_encoder:
+            found.append(
+                "The text encoder stays as it is: with this base model only the denoiser is trained."
+            )
+        return found
+
+    def _encoder(self) -> Any:
+        if self.text_encoder is None and self.reload is not None:
+            self.text_encoder = self.reload().text_encoder
+            if self.home is not None:
+                place_model(self.text_encoder, *self.home)
+        return self.text_encoder
+
+
+def pipeline_class() -> Any:
+    """Imported late and quietly: transformers warns on the console about image classes that are not used
+    here."""
+    with quiet_libraries():
+        from diffusers import ZImagePipeline
+
+        return ZImagePipeline
+
+
+class ZImage:
+    """The Family of Z-Image."""
+
+    def __init__(self, found: FoundBase) -> None:
+        self.found = found
+
+    def load(self, *, v_parameterization: bool | None = None) -> ZImageModel:
+        """The base as it is: its prediction can't be chosen. Raises BrokenFile and its kin."""
+        pipeline = load_pipeline(pipeline_class(), self.found, {})
+        if not pipeline.tokenizer.chat_template:
+            raise BrokenFile(
+                f"The tokenizer of {self.found.name} has no chat template, which texts are put into.",
+                "Get its files again: it stands in tokenizer_config.json or chat_template.jinja.",
+                path=self.found.path_or_id,
+            )
+        loaded = ZImageModel(
+            found=self.found,
+            tokenizer=pipeline.tokenizer,
+            text_encoder=pipeline.text_encoder,
+            vae=pipeline.vae,
+            transformer=pipeline.transformer,
+            process=Flow(config=dict(pipeline.scheduler.config)),
+            reload=self.load,
+        )
+        for model in (*loaded.models().values(), loaded.vae):
+            model.requires_grad_(False).eval()
+        return loaded
