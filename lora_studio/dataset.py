@@ -53,12 +53,13 @@ class Datasets:
     def create(self, name: str, files: Sequence[Path]) -> DatasetRecord:
         """Make a set from pictures, ZIP archives and captions (.txt, .caption). The originals are only read.
         Unusable files are named in the record's `refused`; DatasetError when no picture is left."""
-        with self.passing(files, name) as passing, disk_errors("The pictures", "stored"):
-            record = self._here(passing)
-            _write_record(Path(passing.path), record)
-            Path(passing.path).rename(record.path)
-        self._library.put_dataset(record)
-        visitor().claims(Kind.DATASET, record.id)
+        with visitor().room(_bytes_of(files)):
+            with self.passing(files, name) as passing, disk_errors("The pictures", "stored"):
+                record = self._here(passing)
+                _write_record(Path(passing.path), record)
+                Path(passing.path).rename(record.path)
+            self._library.put_dataset(record)
+            visitor().claims(Kind.DATASET, record.id)
         return record
 
     @contextlib.contextmanager
@@ -94,11 +95,7 @@ class Datasets:
         kept = len(self._library.dataset_ids())
         if kept >= MOST_SETS:
             raise StoreError(f"{kept} sets of pictures are kept already.", "Delete some that you don't need.")
-        wanted = 0
-        for file in files:
-            with contextlib.suppress(OSError):
-                wanted += file.stat().st_size
-        check_room(self._folder, "These pictures", wanted, self._settings)
+        check_room(self._folder, "These pictures", _bytes_of(files), self._settings)
 
     def get(self, dataset_id: str) -> DatasetRecord:
         return self._here(self._library.dataset(dataset_id))
@@ -216,6 +213,14 @@ class Datasets:
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > STALE_SECONDS:
                     shutil.rmtree(path, ignore_errors=True)
+
+
+def _bytes_of(files: Sequence[Path]) -> int:
+    wanted = 0
+    for file in files:
+        with contextlib.suppress(OSError):
+            wanted += file.stat().st_size
+    return wanted
 
 
 def _caption(picture: Path) -> str:

@@ -15,6 +15,7 @@ StudioError
 ├── StoreError           a record is missing, or the database cannot be written
 │   └── DiskFull         something does not fit on the disk
 ├── NotAllowed           the visitor's role, or somebody else's ownership, forbids it
+│   └── QuotaReached     it goes beyond what the visitor may use
 └── MirrorError          the remote copy of the status cannot be reached
 """
 
@@ -101,6 +102,10 @@ class DiskFull(StoreError):
 
 
 class NotAllowed(StudioError):
+    pass
+
+
+class QuotaReached(NotAllowed):
     pass
 
 

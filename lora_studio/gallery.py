@@ -119,7 +119,8 @@ class Gallery:
             for record in map(self._library.lora, self._library.slugs_of(header.tensor_hash)):
                 if draws_as(record.path, header):
                     return self._shown_lora(record)
-            return self._place(path, header, keep_original=True)
+            with visitor().room(path.stat().st_size):
+                return self._place(path, header, keep_original=True)
 
     def rename_lora(self, slug: str, title: str) -> LoraRecord:
         """Give a LoRA another title; slug, file and hash stay. Raises ConfigError for an empty title."""

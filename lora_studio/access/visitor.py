@@ -8,12 +8,13 @@ and the studio's own threads work so. A visitor whom nobody knows may do nothing
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ParamSpec, Protocol, TypeVar
 
+from lora_studio.access.quotas import Allowance, Use
 from lora_studio.access.roles import DEEDS, Role
 from lora_studio.errors import NotAllowed
 
@@ -64,11 +65,12 @@ class Ownership(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class Visitor:
     """A person with a role; None for a stranger, who may do nothing. `name` is empty for the person at the
-    machine."""
+    machine. Without an `allowance` there are no quotas."""
 
     name: str = ""
     role: Role | None = Role.ADMIN
     kept: Ownership | None = field(default=None, repr=False, compare=False)
+    allowance: Allowance | None = field(default=None, repr=False, compare=False)
 
     @property
     def sees_all(self) -> bool:
@@ -88,6 +90,26 @@ class Visitor:
                 if role is not Role.ADMIN
                 else "Ask whoever runs this studio.",
             )
+
+    def within(self, use: Use, wanted: int = 1, *, pending: int = 0) -> None:
+        """Refuse a use beyond the visitor's quota. `pending` is what only the caller knows to be used. Ask
+        where nobody else can take the same: in the transaction, or under the lock. Raises QuotaReached."""
+        if self.allowance is not None:
+            self.allowance.check(use, wanted, pending)
+
+    def spends(self, use: Use, amount: int) -> None:
+        """Record a use."""
+        if self.allowance is not None and amount:
+            self.allowance.spend(use, amount)
+
+    def room(self, wanted: int) -> AbstractContextManager[None]:
+        """A block in which so many bytes are the visitor's to write and claim. Raises QuotaReached."""
+        return nullcontext() if self.allowance is None else self.allowance.room(wanted)
+
+    def may_train(self, steps: int) -> None:
+        """Refuse a training beyond the visitor's quotas. Raises QuotaReached."""
+        for use, wanted in ((Use.TRAININGS, 1), (Use.STEPS, steps), (Use.DISK, 1)):
+            self.within(use, wanted)
 
     def owns(self, kind: Kind, key: str) -> bool:
         """Whether the visitor may change a thing. What nobody owns is the admins'."""

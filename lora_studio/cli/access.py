@@ -11,6 +11,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from lora_studio.access.quotas import Use
 from lora_studio.access.roles import Role, given_role
 
 if TYPE_CHECKING:
@@ -44,6 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     remove.add_argument("name", metavar="NAME")
     revoke = acts.add_parser("revoke", help="close an invite, or end all sessions of somebody")
     revoke.add_argument("target", metavar="INVITE-OR-NAME")
+    quota = acts.add_parser("quota", help="show how much somebody uses and may use, or change it")
+    quota.add_argument("name", metavar="NAME")
+    quota.add_argument(
+        "limits",
+        metavar="QUOTA",
+        nargs="*",
+        help=f"{', '.join(Use)}=NUMBER (disk in GB, images and steps a day), =none or =default",
+    )
     acts.add_parser("revoke-all", help="end all sessions and all invites, at once")
 
 
@@ -130,6 +139,22 @@ def _revoke_all(visitors: Visitors, arguments: argparse.Namespace) -> str:
     return "All sessions and invites have ended. People can log in again with their passwords."
 
 
+def _quota(visitors: Visitors, arguments: argparse.Namespace) -> str:
+    from lora_studio.access.quotas import TITLES, given_limits, shown
+    from lora_studio.cli.console.text_table import draw_table
+
+    person = visitors.people.get(arguments.name)
+    if arguments.limits:
+        limits = given_limits(arguments.limits, person.limits)
+        person = visitors.people.set_limits(person.name, limits)
+    used = visitors.usage.of(person.name)
+    rows = [
+        (use, shown(use, used[use]) if use in used else "", shown(use, person.limit(use)), TITLES[use])
+        for use in Use
+    ]
+    return draw_table(("QUOTA", "USED", "ALLOWED", "WHAT"), rows)
+
+
 ACTS: dict[str, Callable[[Visitors, Any], str]] = {
     "list": _list,
     "invite": _invite,
@@ -138,6 +163,7 @@ ACTS: dict[str, Callable[[Visitors, Any], str]] = {
     "password": _password,
     "remove": _remove,
     "revoke": _revoke,
+    "quota": _quota,
     "revoke-all": _revoke_all,
 }
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from lora_studio.access.quotas import Use
 from lora_studio.access.visitor import Visitor, on_behalf, visitor
 from lora_studio.errors import DeviceBusy, StoreError, StudioError
 from lora_studio.events import (
@@ -121,6 +122,7 @@ class GenerationQueue:
         self._changed = threading.Condition()
         self._tickets: dict[str, GenerationJob] = {}
         self._work: dict[str, Work] = {}
+        self._askers: dict[str, Visitor] = {}
         self._waiting: deque[str] = deque()
         self._current, self._started, self._stop = "", 0.0, threading.Event()
         self._thread: threading.Thread | None = None
@@ -128,7 +130,9 @@ class GenerationQueue:
         self.revision = self.drawn = 0
 
     def submit(self, work: Work, *, title: str = "", images: int = 1, session: str = "") -> GenerationJob:
-        """Queue a generation. Raises DeviceBusy when too many wait."""
+        """Queue a generation. Raises DeviceBusy when too many wait, QuotaReached."""
+        asker = visitor()
+        asker.within(Use.DISK)
         with self._changed:
             if self._closing:
                 raise DeviceBusy("The studio is closing.", "Start it again.")
@@ -137,20 +141,29 @@ class GenerationQueue:
                     f"{len(self._waiting)} generations are waiting already.",
                     "Wait until some are done, or stop them.",
                 )
+            pending = [one for one in self._tickets.values() if one.state.active and one.owner == asker.name]
+            asker.within(Use.GENERATIONS, pending=len(pending))
+            asker.within(Use.IMAGES, images, pending=sum(one.images for one in pending))
             ticket = GenerationJob(
                 id=secrets.token_hex(6),
                 title=title,
                 images=images,
                 session=session,
-                owner=visitor().name,
+                owner=asker.name,
                 created_at=time.time(),
             )
             self._tickets[ticket.id], self._work[ticket.id] = ticket, on_behalf(work)
+            self._askers[ticket.id] = asker
             self._waiting.append(ticket.id)
             self._forget_old()
             self._start()
             self._tell()
             return self._seen(ticket)
+
+    def count_of(self, name: str) -> int:
+        """The generations of a person that wait or run."""
+        with self._changed:
+            return sum(one.state.active and one.owner == name for one in self._tickets.values())
 
     def ticket(self, ticket_id: str) -> GenerationJob:
         """The generation of an id. Raises StoreError."""
@@ -254,6 +267,7 @@ class GenerationQueue:
 
     def _end(self, ticket_id: str, **facts: Any) -> None:
         del self._work[ticket_id]
+        self._askers.pop(ticket_id).spends(Use.IMAGES, len(self._tickets[ticket_id].saved))
         self._change(ticket_id, preview="", **facts)
 
     def _change(self, ticket_id: str, **facts: Any) -> None:

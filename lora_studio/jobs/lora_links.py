@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_studio.access.quotas import Use
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import visitor
 from lora_studio.errors import StudioError, UnknownFormat
@@ -45,6 +46,7 @@ class LoraLinks:
         from lora_studio.downloads.web_download import WebDownload
 
         visitor().needs(Role.CREATOR)
+        visitor().within(Use.DISK)
         download = WebDownload(check=check_start, settings=self.settings, web=self.web or Web())
         with self.turns.take("link"):
             with disk_errors("The file", "stored"):

@@ -58,8 +58,12 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """One transaction: committed at the end of the block, undone by an exception. Keep it short and read
-        through the given connection inside it. Raises StoreError."""
+        through the given connection inside it. Inside such a block another one is part of it. Raises
+        StoreError."""
         with self._writing, _translated(self.path):
+            if self._writer.in_transaction:  # of this thread, which has the lock
+                yield self._writer
+                return
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer

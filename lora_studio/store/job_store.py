@@ -63,10 +63,11 @@ class JobStore:
 
     def create(self, config: TrainConfig, owner: str = "", *, fork_of: str = "") -> JobRecord:
         """A queued job, which begins with the weights of the state in the folder `fork_of` if there is one.
-        Raises ConfigError when an active or paused job writes to the same folder."""
+        Raises ConfigError when an active or paused job writes to the same folder, QuotaReached."""
         visitor().needs(Role.TRAINER)
         job_id, now = uuid.uuid4().hex[:12], time.time()
         with self._database.write() as connection:
+            visitor().may_train(config.optimizer.max_train_steps)
             ahead = _check_free(connection, job_id, config.output.output_dir, config.output.output_name)
             connection.execute(
                 "INSERT INTO jobs(id, name, status, config, created_at, heartbeat_at, total_steps, owner,"
@@ -78,13 +79,13 @@ class JobStore:
             )
             _append(connection, job_id, Queued(ahead=ahead), now)
             job = _record(_row(connection, job_id))
-        visitor().claims(Kind.JOB, job_id)
-        visitor().claims(Kind.LORA, job.slug)
-        return job
+            visitor().claims(Kind.JOB, job_id)
+            visitor().claims(Kind.LORA, job.slug)
+            return job
 
     def resume(self, job_id: str, owner: str = "") -> JobRecord:
         """Queue an ended job again, at the place of its age. Raises StoreError when it can't be resumed,
-        ConfigError when another job writes to its folder meanwhile."""
+        ConfigError when another job writes to its folder meanwhile, QuotaReached."""
         self.own(job_id)
         with self._database.write() as connection:
             job = _record(_row(connection, job_id))
@@ -94,20 +95,13 @@ class JobStore:
                     f"{'' if job.status.active else ' and has left no state'}.",
                     "" if job.status.active else "Start it again.",
                 )
+            visitor().may_train(job.total_steps - job.step)
             output = job.config["output"]
             ahead = _check_free(connection, job_id, output["output_dir"], output["output_name"])
-            values = {
-                "status": JobStatus.QUEUED,
-                "owner": owner,
-                "heartbeat_at": time.time(),
-                "run": job.run + 1,
-                "earlier_seconds": job.seconds_at_work(time.time()),
-            }
-            _update(
-                connection,
-                job_id,
-                {**values, "started_at": None, "finished_at": None, "message": "", "hint": ""},
-            )
+            now = time.time()
+            values = {"status": JobStatus.QUEUED, "owner": owner, "heartbeat_at": now, "run": job.run + 1}
+            ended = {"started_at": None, "finished_at": None, "message": "", "hint": ""}
+            _update(connection, job_id, {**values, **ended, "earlier_seconds": job.seconds_at_work(now)})
             connection.execute("DELETE FROM commands WHERE job_id = ?", (job_id,))
             connection.execute("UPDATE owners SET content = '' WHERE kind = 'lora' AND key = ?", (job.slug,))
             _append(connection, job_id, Queued(ahead=ahead), time.time())

@@ -185,6 +185,18 @@ def _owned_content(connection: sqlite3.Connection) -> None:
     )
 
 
+def _trained_steps(connection: sqlite3.Connection) -> None:
+    """The steps that each person's trainings do, counted by day (UTC) as they are done."""
+    whose = "SELECT owner FROM owners WHERE kind = 'job' AND key = NEW.id AND owner <> ''"
+    connection.execute(
+        "CREATE TRIGGER job_stepped AFTER UPDATE OF step ON jobs WHEN NEW.step > OLD.step BEGIN"
+        f" INSERT INTO spent(name, day) SELECT owner, date('now') FROM ({whose}) WHERE NOT EXISTS"
+        " (SELECT 1 FROM spent WHERE name = owner AND day = date('now'));"
+        " UPDATE spent SET steps = steps + NEW.step - OLD.step"
+        f" WHERE day = date('now') AND name IN ({whose}); END"
+    )
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _first_tables,
     _resuming,
@@ -193,4 +205,5 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _light_lists,
     _people,
     _owned_content,
+    _trained_steps,
 )

@@ -24,6 +24,7 @@ from lora_studio.ui.generate import generate_tab, png_info
 from lora_studio.ui.generate.generate_requests import Filling, use_image, use_lora
 from lora_studio.ui.generate.img2img import easel
 from lora_studio.ui.page import Page
+from lora_studio.ui.people import usage_panel
 from lora_studio.ui.refresh import SECONDS, PageRefresh, Strip
 from lora_studio.ui.train import estimate_panel as plan_parts
 from lora_studio.ui.train import train_tab
@@ -47,7 +48,7 @@ def build(studio: Studio, visitors: Visitors | None = None) -> Page:
     server, so each server gets its own. All visitors get it as it is made here, so it holds nothing that is
     somebody's."""
     with acting(NOBODY if visitors and not visitors.is_open else STUDIO):
-        return _built(studio, visitors or Visitors.over(studio.database))
+        return _built(studio, visitors or Visitors.over(studio.database, studio.settings))
 
 
 def _built(studio: Studio, visitors: Visitors) -> Page:
@@ -55,7 +56,7 @@ def _built(studio: Studio, visitors: Visitors) -> Page:
         page.visitors, page.uploads, page.sessions = visitors, studio.settings.uploads, SessionOwners()
         page.audit = AuditLog(studio.settings.home)
         panel(fill("masthead"), elem_id="masthead")
-        mirrored = supabase_badge.render_badge(studio)
+        mirrored, used = supabase_badge.render_badge(studio), usage_panel.render()
         strip = _render_strip()
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Upload", id="upload", elem_id="tab-upload"):
@@ -88,6 +89,7 @@ def _built(studio: Studio, visitors: Visitors) -> Page:
             *supabase_badge.listen(page, supabase_badge.MirrorParts(badge=mirrored, team=team), studio),
         ]
         upload_tab.listen(upload, train.form, studio)
+        usage_panel.listen(page, used, studio, visitors)
         draft.listen(page, drafts, studio)
         _follow(page, live, events)
         endpoints.add_endpoints(studio)

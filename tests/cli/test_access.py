@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from lora_studio.access.quotas import Use
 from lora_studio.store.database import Database
 from lora_studio.store.people.visitors import Visitors
 from tests.support.command import Command
@@ -43,6 +44,20 @@ def test_an_invite_is_made_and_closed(command: Command, database: Database) -> N
     assert command("access", "revoke-all").code == 0
 
 
+def test_quotas_are_shown_and_set(command: Command, database: Database) -> None:
+    command("access", "add", "ada", "--role", "trainer")
+    people = Visitors.over(database).people
+    assert re.search(r"^images +0 +500 ", command("access", "quota", "ada").out, re.MULTILINE)
+    shown = command("access", "quota", "ada", "images=7", "disk=1.5", "steps=none").out
+    assert re.search(r"^images +0 +7 ", shown, re.MULTILINE)
+    assert re.search(r"^disk +0 kB +1.5 GB ", shown, re.MULTILINE)
+    assert re.search(r"^steps +0 +no limit ", shown, re.MULTILINE)
+    assert people.get("ada").limit(Use.IMAGES) == 7
+    assert command("access", "quota", "ada", "images=default").code == 0
+    assert people.get("ada").limit(Use.IMAGES) == 500
+    assert people.get("ada").limit(Use.STEPS) is None
+
+
 def test_what_is_wrong_is_a_sentence(command: Command) -> None:
     for words in (
         ("add", "ada", "--role", "king"),
@@ -52,6 +67,8 @@ def test_what_is_wrong_is_a_sentence(command: Command) -> None:
         ("revoke", "nothing"),
         ("invite", "--hours", "0"),
         ("invite", "--uses", "1000"),
+        ("quota", "nobody"),
+        ("quota", "nobody", "images=1"),
         (),
     ):
         outcome = command("access", *words)

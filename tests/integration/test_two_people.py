@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from lora_studio.access.quotas import Use
 from lora_studio.access.roles import Role
 from lora_studio.store.database import Database
 from lora_studio.store.people.visitors import Visitors
@@ -321,6 +322,33 @@ def test_roles_bound_what_one_may_do(people: Everybody, tmp_path: Path) -> None:
     people.visitors.people.set_role("vic", Role.VIEWER)
     with pytest.raises(Refused):
         vic.run("generate", *drawing)
+
+
+def test_a_quota_is_one_person_s_whichever_way_is_asked(
+    people: Everybody, hers: Hers, tmp_path: Path
+) -> None:
+    bob, ada, kept = people["bob"], people["ada"], people.visitors.people
+    drawing = ["a dog", [], "starter", "", 1]
+    kept.set_limits("bob", {Use.IMAGES: 0})
+    try:
+        for endpoint in ("generate", "generate_base64"):
+            with pytest.raises(Refused, match="pictures a day"):
+                bob.run(endpoint, *drawing, 1, QUICK)
+        axis = {"parameter": "seed", "values": "1, 2"}
+        with pytest.raises(Refused, match="pictures a day"):
+            bob.run("grid", "a dog", axis, None, None, [], 1, QUICK)
+        kept.set_limits("bob", {Use.DISK: 1})
+        upload = bob.http.post("gradio_api/upload", files=[("files", ("a.png", b"xx"))])
+        assert (upload.status_code, "You may keep" in upload.text) == (507, True)
+        kept.set_limits("bob", {Use.TRAININGS: 0})
+        dataset = bob.run("upload_dataset", bob.upload(write_picture(tmp_path / "a.png")), "b")["dataset_id"]
+        with pytest.raises(Refused, match="trainings that wait or run"):
+            bob.run("start_training", dataset, "b", "style", "", "starter", {"max_train_steps": 1})
+        bob.run("delete_dataset", dataset)
+        assert ada.run("generate", *drawing, 1, QUICK)
+    finally:
+        kept.set_limits("bob", {})
+    assert people.visitors.usage.used(Use.IMAGES, "ada") > 0
 
 
 def test_the_kill_switch_puts_everybody_out(people: Everybody, hers: Hers) -> None:

@@ -64,10 +64,19 @@ def test_an_sqlite_error_becomes_a_sentence_and_undoes_the_block(database: Datab
         database.read("SELECT * FROM absent")
 
 
-def test_a_write_inside_a_write_is_refused_rather_than_stuck(database: Database) -> None:
-    with pytest.raises(StoreError), database.write(), database.write():
-        pass
-    add(database, "a")
+def test_a_write_inside_a_write_is_part_of_it(database: Database) -> None:
+    with database.write():
+        add(database, "a")
+        assert count(database) == 0
+    assert count(database) == 1
+
+    def add_two() -> None:
+        with database.write():
+            add(database, "b")
+            add(database, "a")
+
+    with pytest.raises(StoreError):
+        add_two()
     assert count(database) == 1
 
 

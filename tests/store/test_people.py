@@ -84,7 +84,7 @@ def test_a_name_is_one_person_s_in_any_case(visitors: Visitors) -> None:
 def test_the_page_s_own_name_is_the_admin_whoever_is_called_so(visitors: Visitors) -> None:
     visitors.people.add("studio", Role.VIEWER, PASSWORD)
     assert visitors.of("studio").role is Role.ADMIN
-    assert Visitors(visitors.people, visitors.invites, visitors.owners).of(None) is STUDIO
+    assert Visitors(visitors.people, visitors.invites, visitors.owners, visitors.usage).of(None) is STUDIO
     assert visitors.of(None).role is None
     assert visitors.of("").role is None
 

@@ -9,7 +9,9 @@ from urllib.parse import urlencode
 import pytest
 
 from lora_studio.access.roles import Role
+from lora_studio.errors import ConfigError
 from lora_studio.store.database import Database
+from lora_studio.store.people.people import SHORTEST_PASSWORD
 from lora_studio.store.people.visitors import Visitors
 from lora_studio.ui.serving import login, sessions
 from lora_studio.ui.serving.gate import Gate
@@ -63,6 +65,15 @@ def log_in(gate: Gate, **fields: str) -> Answered:
 
 def cookie_of(answer: Answered) -> Pair:
     return ("cookie", answer.header("set-cookie").partition(";")[0])
+
+
+def test_the_form_of_an_invite_asks_for_as_long_a_password_as_is_needed(
+    gate: Gate, visitors: Visitors
+) -> None:
+    _, token = visitors.invites.make(Role.VIEWER)
+    assert f'minlength="{SHORTEST_PASSWORD}"'.encode() in ask(gate, f"/?invite={token}").body
+    with pytest.raises(ConfigError):
+        visitors.invites.accept(token, "eve", "x" * (SHORTEST_PASSWORD - 1))
 
 
 def test_people_come_in_by_their_own_passwords(gate: Gate) -> None:

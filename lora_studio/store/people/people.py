@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import sqlite3
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from lora_studio.access.quotas import DEFAULTS, Limits, Use
 from lora_studio.access.roles import Role
 from lora_studio.errors import ConfigError, StoreError
 from lora_studio.store.database import Database
@@ -22,12 +24,20 @@ MOST_PEOPLE = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """`created_at` and `sessions_from` are unix times; sessions that began before the second are over."""
+    """`created_at` and `sessions_from` are unix times; sessions that began before the second are over.
+    `limits` are quotas that differ from the role's."""
 
     name: str
     role: Role
     created_at: float
     sessions_from: float = 0.0
+    limits: Limits = field(default_factory=dict)
+
+    def limit(self, use: Use) -> int | None:
+        """The most of a use; None is no limit."""
+        if self.role is Role.ADMIN:
+            return None
+        return self.limits.get(use, DEFAULTS[self.role][use])
 
 
 class People:
@@ -70,6 +80,11 @@ class People:
         kept, now = hashed(checked_password(password)), time.time()
         self._set(name, "password", kept)
         self._set(name, "sessions_from", now)
+
+    def set_limits(self, name: str, limits: Limits) -> Person:
+        """Give quotas that differ from the role's; the others are as the role has them."""
+        self._set(name, "limits", json.dumps(limits))
+        return self.get(name)
 
     def end_sessions(self, name: str) -> None:
         self._set(name, "sessions_from", time.time())
@@ -159,4 +174,9 @@ def _person(row: sqlite3.Row) -> Person:
         role=Role(row["role"]),
         created_at=row["created_at"],
         sessions_from=row["sessions_from"],
+        limits=_limits(row["limits"]),
     )
+
+
+def _limits(text: str) -> Limits:
+    return {Use(name): most for name, most in json.loads(text).items() if name in list(Use)}

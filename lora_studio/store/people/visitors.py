@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import NOBODY, STUDIO, Visitor
+from lora_studio.settings import Settings
 from lora_studio.store.database import Database
 from lora_studio.store.people.invites import Invites
 from lora_studio.store.people.ownership import Owners
 from lora_studio.store.people.people import People
+from lora_studio.store.people.usage import PersonalAllowance, Usage
 
 
 @dataclass(frozen=True)
@@ -20,13 +22,18 @@ class Visitors:
     people: People
     invites: Invites
     owners: Owners
+    usage: Usage
     admin: str = ""
     is_open: bool = True
 
     @classmethod
-    def over(cls, database: Database, *, admin: str = "", is_open: bool = True) -> Visitors:
-        """The visitors of a home's database."""
-        return cls(People(database), Invites(database), Owners(database), admin, is_open)
+    def over(
+        cls, database: Database, settings: Settings | None = None, *, admin: str = "", is_open: bool = True
+    ) -> Visitors:
+        """The visitors of a home's database. `settings` say where things are, by default those of the
+        environment."""
+        usage = Usage(database, settings or Settings.from_environment())
+        return cls(People(database), Invites(database), Owners(database), usage, admin, is_open)
 
     def of(self, name: str | None) -> Visitor:
         """The visitor of a name, with the role as it is now; a stranger for one that nobody has."""
@@ -37,7 +44,10 @@ class Visitors:
         if self.admin and name == self.admin:
             return Visitor(name=name, role=Role.ADMIN, kept=self.owners)
         person = self.people.find(name)
-        return Visitor(name=name, role=person.role, kept=self.owners) if person else NOBODY
+        if person is None:
+            return NOBODY
+        allowance = None if person.role is Role.ADMIN else PersonalAllowance(self.usage, person)
+        return Visitor(name=name, role=person.role, kept=self.owners, allowance=allowance)
 
     def is_valid(self, name: str, begun_at: float) -> bool:
         """Whether a session of this name that began at this unix time still counts."""

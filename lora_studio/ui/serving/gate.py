@@ -16,13 +16,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gradio.routes import App, ORJSONResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
+from lora_studio.access.quotas import Use
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import NOBODY, STUDIO, Visitor
-from lora_studio.errors import DiskFull, NotAllowed
+from lora_studio.errors import DiskFull, NotAllowed, QuotaReached
 from lora_studio.files import check_room
 from lora_studio.store.people.audit_log import AuditEntry, AuditLog
 from lora_studio.store.people.visitors import Visitors
@@ -153,17 +155,15 @@ class Gate:
             return _said(404, "There is nothing here.")
         if self._asks and (refusal := await self._not_theirs(scope, receive)):
             return refusal
-        with suppress(ValueError):
-            length = int(Headers(scope=scope).get("content-length", "0"))
-            limit = self._limit(scope)
-            try:
-                request_bodies.check_size(length, limit)
-                if length and limit is request_bodies.UPLOAD:
-                    check_room(_upload_disk(), request_bodies.UPLOADED, length)
-            except TooMuch as error:
-                return _said(413, str(error))
-            except DiskFull as error:
-                return _said(507, str(error))
+        length, limit = _length(scope), self._limit(scope)
+        try:
+            request_bodies.check_size(length, limit)
+            if length and limit is request_bodies.UPLOAD:
+                check_room(_upload_disk(), request_bodies.UPLOADED, length)
+        except TooMuch as error:
+            return _said(413, str(error))
+        except DiskFull as error:
+            return _said(507, str(error))
         return None
 
     async def _not_theirs(self, scope: Scope, receive: Receive) -> Response | None:
@@ -171,8 +171,13 @@ class Gate:
         if not self._has_session(scope):
             return None
         present, path = self._visitor(scope), self._path(scope)
+        is_upload = self._limit(scope) is request_bodies.UPLOAD
         try:
-            present.needs(Role.CREATOR if self._limit(scope) is request_bodies.UPLOAD else Role.VIEWER)
+            present.needs(Role.CREATOR if is_upload else Role.VIEWER)
+            if is_upload:
+                await run_in_threadpool(present.within, Use.DISK, max(1, _length(scope)))
+        except QuotaReached as error:
+            return _said(507, str(error))
         except NotAllowed as error:
             return _said(403, str(error))
         if self.routes is None:
@@ -359,6 +364,12 @@ class _Answer:
                 message = {**message, "body": b"".join(self._held)}
                 self._read(message["body"])
         await self._send(message)
+
+
+def _length(scope: Scope) -> int:
+    """The length that a request says its body has; 0 without one."""
+    given = Headers(scope=scope).get("content-length", "")
+    return int(given) if given.isascii() and given.isdigit() and len(given) < 20 else 0
 
 
 def _upload_disk() -> Path:

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import HTMLResponse, Response
 
 from lora_studio.errors import StudioError
+from lora_studio.store.people.people import SHORTEST_PASSWORD
 from lora_studio.store.people.visitors import Visitors
 from lora_studio.ui.serving import request_bodies
 from lora_studio.ui.serving.login import Answer, Login
@@ -80,7 +81,9 @@ async def enter(given: Mapping[str, str], login: Login, visitors: Visitors | Non
 
 def login_page(target: str, entry: Entry) -> Response:
     """The page that asks for a password, or with an invite for a name and a new one."""
-    content = fill("login", said=entry.said, target=target, invite=entry.invite)
+    content = fill(
+        "login", said=entry.said, target=target, invite=entry.invite, shortest=SHORTEST_PASSWORD
+    )
     return HTMLResponse(content, entry.status, {"cache-control": "no-store"})
 
 

@@ -163,7 +163,7 @@ def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bo
     add_script()
     studio = _with_lent_gpu(studio)
     admin = access.username if access.password else ""
-    visitors = Visitors.over(studio.database, admin=admin, is_open=not access.asks)
+    visitors = Visitors.over(studio.database, settings, admin=admin, is_open=not access.asks)
     blocks = build(replace(studio, settings=replace(settings, guests=access.asks)), visitors)
     blocks.queue(max_size=MOST_WAITING)
     names = answered_names(settings, host=host, access=access, share=share)

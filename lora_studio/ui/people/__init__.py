@@ -1,0 +1,1 @@
+"""People on the page: what each of them uses and may use."""
