@@ -5,6 +5,7 @@ request. Requests that pass go on to Gradio."""
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import secrets
@@ -26,17 +27,19 @@ from lora_studio.access.roles import Role
 from lora_studio.access.visitor import NOBODY, STUDIO, Visitor
 from lora_studio.errors import DiskFull, NotAllowed, QuotaReached
 from lora_studio.files import check_room
+from lora_studio.formatting import duration
 from lora_studio.store.people.audit_log import AuditEntry, AuditLog
 from lora_studio.store.people.visitors import Visitors
 from lora_studio.ui.client_input.fault_log import one_line
 from lora_studio.ui.page import MALFORMED
 from lora_studio.ui.serving import request_bodies, request_origin
-from lora_studio.ui.serving.login import Access, Login
+from lora_studio.ui.serving.login import Access, Login, group_of
 from lora_studio.ui.serving.login_form import Entry, enter, invited, is_browser, login_page, read_form
 from lora_studio.ui.serving.monitoring import Monitoring
+from lora_studio.ui.serving.rates import CALLS, UPLOADS, Rates
 from lora_studio.ui.serving.request_bodies import Body, Limit, TooMuch, read_small, replayed
-from lora_studio.ui.serving.request_origin import Names
-from lora_studio.ui.serving.response_headers import security_headers, with_security
+from lora_studio.ui.serving.request_origin import Names, is_loopback
+from lora_studio.ui.serving.response_headers import SentAnswer, security_headers
 from lora_studio.ui.serving.sessions import Sessions
 from lora_studio.ui.serving.visitor_routes import CANCEL, NOT_YOURS, VisitorRoutes
 
@@ -105,6 +108,7 @@ class Gate:
         self.audit: AuditLog | None = None
         self.routes: VisitorRoutes | None = None
         self._uploading = 0
+        self._rates = {request_bodies.CALL: Rates(CALLS), request_bodies.UPLOAD: Rates(UPLOADS)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, served: Served) -> None:
         if scope["type"] == "lifespan":
@@ -118,7 +122,7 @@ class Gate:
             else:
                 await served(scope, receive, send)
             return
-        answer = _Answer(send, self._security, self.monitoring)
+        answer = SentAnswer(send, self._security, self.monitoring)
         response = refusal or await self._own_response(scope, receive)
         if response is None:
             await self._receive(scope, receive, answer, served)
@@ -153,6 +157,8 @@ class Gate:
             return JSONResponse({"detail": detail}, 401, ENDING)
         if CLOSED.fullmatch(path) or (method not in {"GET", "HEAD"} and not POSTED.fullmatch(path)):
             return _said(404, "There is nothing here.")
+        if refusal := self._too_often(scope):
+            return refusal
         if self._asks and (refusal := await self._not_theirs(scope, receive)):
             return refusal
         length, limit = _length(scope), self._limit(scope)
@@ -165,6 +171,22 @@ class Gate:
         except DiskFull as error:
             return _said(507, str(error))
         return None
+
+    def _too_often(self, scope: Scope) -> Response | None:
+        """The refusal of a call or an upload of somebody who asks too often. Who sits at this machine may."""
+        rates = self._rates.get(self._limit(scope))
+        if rates is None:
+            return None
+        address = (scope.get("client") or ("",))[0]
+        if not self._asks and not self._names.framed and is_loopback(address):
+            return None
+        wait = rates.take(f"person {self._name(scope)}" if self._asks else f"address {group_of(address)}")
+        if not wait:
+            return None
+        seconds = math.ceil(wait)
+        sentence = f"That is more than is taken from one person at a time. Try again in {duration(seconds)}."
+        content = {"error": sentence, "detail": sentence}  # Gradio's page shows the one or the other
+        return JSONResponse(content, 429, {**ENDING, "retry-after": str(seconds)})
 
     async def _not_theirs(self, scope: Scope, receive: Receive) -> Response | None:
         """The refusal of a route that the visitor may not use, or not for what is somebody else's."""
@@ -188,7 +210,7 @@ class Gate:
             allowed = self.routes.lets_cancel(scope[READ], present)
         return None if allowed else _said(403, NOT_YOURS)
 
-    async def _receive(self, scope: Scope, receive: Receive, answer: _Answer, served: Served) -> None:
+    async def _receive(self, scope: Scope, receive: Receive, answer: SentAnswer, served: Served) -> None:
         """Serve a request, and remove remains of an upload that broke off: Gradio forgets it (6.31)."""
         is_upload = self._limit(scope) is request_bodies.UPLOAD
         self._uploading += is_upload
@@ -201,7 +223,7 @@ class Gate:
                     with suppress(OSError):
                         left.unlink()  # those that came whole lie in folders
 
-    async def _serve(self, scope: Scope, receive: Receive, answer: _Answer, served: Served) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, answer: SentAnswer, served: Served) -> None:
         """Serve a request; an error inside is a line of the log. Our handlers report their errors themselves;
         an error that arrives here is Gradio at a request that it can't read, or a browser that was closed."""
         content_type = Headers(scope=scope).get("content-type", "")
@@ -329,41 +351,6 @@ class GatedApp(App):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._gate(scope, receive, send, super().__call__)
-
-
-class _Answer:
-    """An ASGI `send` that adds the security headers, and drops Gradio's answer to a body that was cut off."""
-
-    def __init__(
-        self, send: Send, security: list[tuple[bytes, bytes]], monitoring: Monitoring | None
-    ) -> None:
-        self._send, self._security, self._monitoring = send, security, monitoring
-        self.body: Body | None = None
-        self.begun = self.ended = False
-        self._held: list[bytes] | None = None
-        self._read: Callable[[bytes], object] = len
-
-    def hold(self, read: Callable[[bytes], object]) -> None:
-        """Give the answer's body to a function before the client gets any of it. For small ones."""
-        self._held, self._read = [], read
-
-    async def __call__(self, message: MutableMapping[str, Any]) -> None:
-        if self.body is not None and self.body.refused:
-            return
-        if message["type"] == "http.response.start":
-            self.begun = True
-            if self._monitoring:
-                self._monitoring.count(message["status"])
-            message = {**message, "headers": with_security(message.get("headers", []), self._security)}
-        elif message["type"] == "http.response.body":
-            self.ended = not message.get("more_body", False)
-            if self._held is not None:
-                self._held.append(message.get("body", b""))
-                if not self.ended:
-                    return
-                message = {**message, "body": b"".join(self._held)}
-                self._read(message["body"])
-        await self._send(message)
 
 
 def _length(scope: Scope) -> int:

@@ -48,6 +48,15 @@ class Names:
         )
 
 
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
 def bracketed(host: str) -> str:
     """An address as it stands in front of a port: IPv6 in brackets."""
     return f"[{host.strip('[]')}]" if ":" in host else host

@@ -1,10 +1,15 @@
-"""Headers of every answer: who may frame, embed or read it."""
+"""Headers of every answer: who may frame, embed or read it; and the way by which all answers go out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+from lora_studio.ui.serving.monitoring import Monitoring
+from lora_studio.ui.serving.request_bodies import Body
 
 Pairs = list[tuple[bytes, bytes]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 FRAMES_ON_SPACES = "'self' https://huggingface.co https://*.huggingface.co"
 SAME_PLACE = "'self' data: blob:"
@@ -50,3 +55,36 @@ def with_security(headers: Iterable[tuple[bytes, bytes]], ours: Pairs) -> Pairs:
         *((n, v) for n, v in headers if n.lower() not in replaced and not n.lower().startswith(DROPPED)),
         *ours,
     ]
+
+
+class SentAnswer:
+    """An ASGI `send` that adds the security headers, and drops Gradio's answer to a body that was cut off."""
+
+    def __init__(self, send: Send, security: Pairs, monitoring: Monitoring | None) -> None:
+        self._send, self._security, self._monitoring = send, security, monitoring
+        self.body: Body | None = None
+        self.begun = self.ended = False
+        self._held: list[bytes] | None = None
+        self._read: Callable[[bytes], object] = len
+
+    def hold(self, read: Callable[[bytes], object]) -> None:
+        """Give the answer's body to a function before the client gets any of it. For small ones."""
+        self._held, self._read = [], read
+
+    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        if self.body is not None and self.body.refused:
+            return
+        if message["type"] == "http.response.start":
+            self.begun = True
+            if self._monitoring:
+                self._monitoring.count(message["status"])
+            message = {**message, "headers": with_security(message.get("headers", []), self._security)}
+        elif message["type"] == "http.response.body":
+            self.ended = not message.get("more_body", False)
+            if self._held is not None:
+                self._held.append(message.get("body", b""))
+                if not self.ended:
+                    return
+                message = {**message, "body": b"".join(self._held)}
+                self._read(message["body"])
+        await self._send(message)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import logging
 import os
 import secrets
@@ -30,7 +29,7 @@ from lora_studio.ui.serving.gate import Gate, GatedApp
 from lora_studio.ui.serving.login import SHORT_PASSWORD, Access
 from lora_studio.ui.serving.monitoring import Monitoring
 from lora_studio.ui.serving.request_bodies import LARGEST_UPLOAD
-from lora_studio.ui.serving.request_origin import Names, bracketed
+from lora_studio.ui.serving.request_origin import Names, bracketed, is_loopback
 from lora_studio.ui.serving.visitor_routes import VisitorRoutes
 from lora_studio.ui.theme import stylesheet, theme
 
@@ -96,15 +95,6 @@ def access_of(studio: Studio, options: argparse.Namespace, host: str) -> Access:
         password=options.password,
         people=bool(People(studio.database).all()),
     )
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def free_port(host: str, wanted: int | None) -> int:
