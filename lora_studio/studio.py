@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lora_studio.access.roles import Role
-from lora_studio.access.visitor import Kind, visitor
+from lora_studio.access.visitor import CHANGED_BY, Kind, visitor
 from lora_studio.dataset import Datasets
 from lora_studio.errors import DeviceBusy, StoreError, StudioError
 from lora_studio.events import Denoised, Emit, Event, ImageSaved, Noted, ShouldStop, ignore, never_stop
@@ -159,19 +159,31 @@ class Studio:
     def share(self, kind: Kind, key: str, shared: bool = True) -> None:
         """Let everybody here see an own training (with its LoRA), LoRA, set of pictures or picture, or not
         any more. Raises StoreError, NotAllowed."""
-        keys = [(kind, key)]
-        if kind is Kind.JOB:
-            keys.append((Kind.LORA, self.jobs.get(key).slug))
-        elif kind is Kind.LORA:
-            self.gallery.lora(key)
-        elif kind is Kind.DATASET:
-            self.datasets.get(key)
-        else:
-            keys = [(Kind.IMAGE, self.gallery.image(key).path)]
+        keys = self._shared_with(kind, key)
         for each in keys:
             visitor().must_own(*each)
         for each in keys:
             Owners(self.database).share(*each, shared)
+
+    def is_shared(self, kind: Kind, key: str) -> bool | None:
+        """Whether a thing is shared; None where the visitor has no say in it, or there is nobody else here.
+        Raises StoreError."""
+        present, (thing, *_) = visitor(), self._shared_with(kind, key)
+        if present.kept is None or not present.may(CHANGED_BY[kind]) or not present.owns(*thing):
+            return None
+        return present.kept.is_shared(*thing)
+
+    def _shared_with(self, kind: Kind, key: str) -> list[tuple[Kind, str]]:
+        """A thing and what is shared along with it, as owners know them. Raises StoreError."""
+        if kind is Kind.JOB:
+            return [(kind, key), (Kind.LORA, self.jobs.get(key).slug)]
+        if kind is Kind.LORA:
+            self.gallery.lora(key)
+        elif kind is Kind.DATASET:
+            self.datasets.get(key)
+        else:
+            key = self.gallery.image(key).path
+        return [(kind, key)]
 
     def lora_called(self, name: str) -> str:
         """The slug of the LoRA that a tag or a grid calls by its slug or title; see `as_slug`."""

@@ -42,6 +42,13 @@ CHANGED_BY = {
     **{Kind.LORA: Role.CREATOR, Kind.IMAGE: Role.CREATOR, Kind.DELETED: Role.CREATOR},
 }
 """The role that it takes to change an own thing."""
+SHARED = {
+    "training": Kind.JOB,
+    "lora": Kind.LORA,
+    "dataset": Kind.DATASET,
+    "image": Kind.IMAGE,
+}
+"""Kinds of things that can be shared, by their names in the API and on the command line."""
 WORDS = {
     Kind.JOB: "training",
     Kind.LORA: "LoRA",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lora_studio.access.quotas import Use
 from lora_studio.access.roles import Role, given_role
+from lora_studio.access.visitor import SHARED
 
 if TYPE_CHECKING:
     from lora_studio.store.people.visitors import Visitors
@@ -43,8 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     password.add_argument("name", metavar="NAME")
     remove = acts.add_parser("remove", help="remove somebody; what they made stays")
     remove.add_argument("name", metavar="NAME")
-    revoke = acts.add_parser("revoke", help="close an invite, or end all sessions of somebody")
+    revoke = acts.add_parser("revoke", help="close an invite or a link, or end all sessions of somebody")
     revoke.add_argument("target", metavar="INVITE-OR-NAME")
+    link = acts.add_parser("link", help="make a read-only link: whoever opens it looks at what is shared")
+    link.add_argument("--hours", type=float, default=24, help="how long it is open (default: 24)")
+    link.add_argument("--note", default="", help="who it is for; only lists show it")
+    for act, effect in (("share", "let everybody here see something"), ("unshare", "take that back")):
+        shared = acts.add_parser(act, help=effect)
+        shared.add_argument("what", choices=list(SHARED), help="what it is")
+        shared.add_argument("id", metavar="ID", help="its job_id, slug, dataset_id or image_id")
     quota = acts.add_parser("quota", help="show how much somebody uses and may use, or change it")
     quota.add_argument("name", metavar="NAME")
     quota.add_argument(
@@ -53,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         help=f"{', '.join(Use)}=NUMBER (disk in GB, images and steps a day), =none or =default",
     )
-    acts.add_parser("revoke-all", help="end all sessions and all invites, at once")
+    acts.add_parser("revoke-all", help="end all sessions, invites and links, at once")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -80,7 +88,8 @@ def _list(visitors: Visitors, arguments: argparse.Namespace) -> str:
     if invites:
         rows = [
             (
-                *(invite.id, str(invite.role), invite.state(now), f"{invite.used}/{invite.uses}"),
+                *(invite.id, "link" if invite.is_link else str(invite.role), invite.state(now)),
+                str(invite.used) if invite.is_link else f"{invite.used}/{invite.uses}",
                 *(_day(invite.expires_at), invite.note),
             )
             for invite in invites
@@ -98,6 +107,23 @@ def _invite(visitors: Visitors, arguments: argparse.Namespace) -> str:
         f"Invite {invite.id} lets {people} in as {invite.role}, until {_day(invite.expires_at)}. "
         f"Send the page's address with this at its end; it is shown only now:\n/?invite={token}"
     )
+
+
+def _link(visitors: Visitors, arguments: argparse.Namespace) -> str:
+    link, token = visitors.invites.make_link(hours=arguments.hours, note=arguments.note)
+    return (
+        f"Link {link.id} shows what is shared to everybody who has it, until {_day(link.expires_at)}. "
+        f"Send the page's address with this at its end; it is shown only now:\n/?view={token}"
+    )
+
+
+def _share(visitors: Visitors, arguments: argparse.Namespace) -> str:
+    from lora_studio.studio import open_studio
+
+    with closing(open_studio(start_worker=False)) as studio:
+        studio.share(SHARED[arguments.what], arguments.id, arguments.act == "share")
+    everybody = "Everybody here sees" if arguments.act == "share" else "Only its owner and admins see"
+    return f"{everybody} the {arguments.what} {arguments.id} now."
 
 
 def _add(visitors: Visitors, arguments: argparse.Namespace) -> str:
@@ -131,12 +157,14 @@ def _revoke(visitors: Visitors, arguments: argparse.Namespace) -> str:
         visitors.people.end_sessions(arguments.target)
         return f"All sessions of {arguments.target} have ended. With the password they can come back."
     visitors.invites.revoke(arguments.target)
+    if visitors.invites.get(arguments.target).is_link:
+        return f"Link {arguments.target} is closed, and who looked by it is out."
     return f"Invite {arguments.target} is closed. Who came in by it stays."
 
 
 def _revoke_all(visitors: Visitors, arguments: argparse.Namespace) -> str:
     visitors.people.revoke_all()
-    return "All sessions and invites have ended. People can log in again with their passwords."
+    return "All sessions, invites and links have ended. People can log in again with their passwords."
 
 
 def _quota(visitors: Visitors, arguments: argparse.Namespace) -> str:
@@ -158,6 +186,8 @@ def _quota(visitors: Visitors, arguments: argparse.Namespace) -> str:
 ACTS: dict[str, Callable[[Visitors, Any], str]] = {
     "list": _list,
     "invite": _invite,
+    "link": _link,
+    **{"share": _share, "unshare": _share},
     "add": _add,
     "role": _role,
     "password": _password,

@@ -24,7 +24,7 @@ from lora_studio.ui.generate import generate_tab, png_info
 from lora_studio.ui.generate.generate_requests import Filling, use_image, use_lora
 from lora_studio.ui.generate.img2img import easel
 from lora_studio.ui.page import Page
-from lora_studio.ui.people import usage_panel
+from lora_studio.ui.people import people_panel, usage_panel
 from lora_studio.ui.refresh import SECONDS, PageRefresh, Strip
 from lora_studio.ui.train import estimate_panel as plan_parts
 from lora_studio.ui.train import train_tab
@@ -68,6 +68,7 @@ def _built(studio: Studio, visitors: Visitors) -> Page:
                 team = supabase_badge.render_team()
             with gr.Tab("Generate", id="generate", elem_id="tab-generate"):
                 generate = generate_tab.render(studio)
+        people = people_panel.render()
         page.refresh = live = PageRefresh(
             studio=studio,
             strip=strip,
@@ -90,6 +91,7 @@ def _built(studio: Studio, visitors: Visitors) -> Page:
         ]
         upload_tab.listen(upload, train.form, studio)
         usage_panel.listen(page, used, studio, visitors)
+        people_panel.listen(page, people, visitors)
         draft.listen(page, drafts, studio)
         _follow(page, live, events)
         endpoints.add_endpoints(studio)

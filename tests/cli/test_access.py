@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from lora_studio.access.quotas import Use
+from lora_studio.access.visitor import Kind
+from lora_studio.gallery import Gallery
+from lora_studio.settings import Settings
 from lora_studio.store.database import Database
+from lora_studio.store.library import Library
 from lora_studio.store.people.visitors import Visitors
 from tests.support.command import Command
+from tests.support.library_entries import write_lora
 
 
 def test_somebody_is_added_changed_and_removed(command: Command, database: Database) -> None:
@@ -44,6 +50,16 @@ def test_an_invite_is_made_and_closed(command: Command, database: Database) -> N
     assert command("access", "revoke-all").code == 0
 
 
+def test_a_read_only_link_is_made_and_closed(command: Command, database: Database) -> None:
+    made = command("access", "link", "--hours", "2", "--note", "club").out
+    link_id, token = made.split()[1], made.rsplit("=", 1)[1].strip()
+    invites = Visitors.over(database).invites
+    assert invites.open_link(token) is not None
+    assert re.search(rf"{link_id} +link +open +1 .* club", command("access", "list").out)
+    assert command("access", "revoke", link_id).code == 0
+    assert invites.open_link(token) is None
+
+
 def test_quotas_are_shown_and_set(command: Command, database: Database) -> None:
     command("access", "add", "ada", "--role", "trainer")
     people = Visitors.over(database).people
@@ -58,6 +74,17 @@ def test_quotas_are_shown_and_set(command: Command, database: Database) -> None:
     assert people.get("ada").limit(Use.STEPS) is None
 
 
+def test_something_is_shared_and_taken_back(
+    command: Command, settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    Gallery(settings, Library(database)).import_lora(write_lora(tmp_path / "ink.safetensors"))
+    owners = Visitors.over(database).owners
+    assert command("access", "share", "lora", "ink").code == 0
+    assert owners.is_shared(Kind.LORA, "ink")
+    assert command("access", "unshare", "lora", "ink").code == 0
+    assert not owners.is_shared(Kind.LORA, "ink")
+
+
 def test_what_is_wrong_is_a_sentence(command: Command) -> None:
     for words in (
         ("add", "ada", "--role", "king"),
@@ -67,6 +94,9 @@ def test_what_is_wrong_is_a_sentence(command: Command) -> None:
         ("revoke", "nothing"),
         ("invite", "--hours", "0"),
         ("invite", "--uses", "1000"),
+        ("link", "--hours", "0"),
+        ("share", "lora", "nothing"),
+        ("share", "cat", "x"),
         ("quota", "nobody"),
         ("quota", "nobody", "images=1"),
         (),

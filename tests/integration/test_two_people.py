@@ -50,6 +50,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everybody]:
         for name, role in PEOPLE.items():
             visitors.people.add(name, role, PASSWORD)
         callers = {name: log_in(app, name) for name in (*PEOPLE, "studio")}
+        callers["guest"] = open_link(app, visitors.invites.make_link()[1])
         yield Everybody(app, callers, visitors)
         for one in callers.values():
             one.http.close()
@@ -58,6 +59,13 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everybody]:
 def log_in(app: App, name: str) -> Caller:
     http = httpx.Client(base_url=app.address, timeout=PATIENCE, trust_env=False)
     http.post("login", data={"username": name, "password": PASSWORD}).raise_for_status()
+    return Caller(app=app, http=http)
+
+
+def open_link(app: App, token: str) -> Caller:
+    """Who looks around by a read-only link."""
+    http = httpx.Client(base_url=app.address, timeout=PATIENCE, trust_env=False)
+    assert http.get("", params={"view": token}).status_code == 303
     return Caller(app=app, http=http)
 
 
@@ -187,7 +195,7 @@ def studio_of_its_own() -> Iterator[Studio]:
     sweep()
 
 
-@pytest.mark.parametrize("name", ["bob", "vic"])
+@pytest.mark.parametrize("name", ["bob", "vic", "guest"])
 @pytest.mark.parametrize("endpoint", sorted(CALLS))
 def test_nobody_reaches_another_s_things_by_an_endpoint(
     people: Everybody, hers: Hers, untouched: dict[str, Any], endpoint: str, name: str
@@ -206,7 +214,7 @@ def test_nobody_reaches_another_s_things_by_an_endpoint(
     assert state_of(people["ada"]) == untouched
 
 
-@pytest.mark.parametrize("name", ["bob", "vic"])
+@pytest.mark.parametrize("name", ["bob", "vic", "guest"])
 @pytest.mark.parametrize("route", sorted(ROUTES))
 def test_nobody_reaches_another_s_things_by_a_route(
     people: Everybody, hers: Hers, route: str, name: str
@@ -261,7 +269,7 @@ def test_no_event_of_the_page_shows_or_changes_another_s_things(people: Everybod
 
 
 def test_a_shared_thing_is_seen_and_not_changed(people: Everybody, hers: Hers) -> None:
-    ada, bob = people["ada"], people["bob"]
+    ada, bob, guest = people["ada"], people["bob"], people["guest"]
     with pytest.raises(Refused):
         bob.run("share", "lora", hers.lora, True)
     for what, key in (("lora", hers.lora), ("image", hers.image), ("dataset", hers.dataset)):
@@ -271,6 +279,10 @@ def test_a_shared_thing_is_seen_and_not_changed(people: Everybody, hers: Hers) -
     assert bob.http.get("gradio_api/file=" + hers.paths["image"]).status_code == 200
     assert bob.http.get("gradio_api/file=" + hers.paths["lora"]).status_code == 200
     assert bob.run("list_captions", hers.dataset)
+    assert [row["slug"] for row in guest.run("list_loras")] == [hers.lora]
+    assert guest.http.get("gradio_api/file=" + hers.paths["image"]).status_code == 200
+    with pytest.raises(Refused, match="viewer"):
+        guest.run("generate", "guest's", [{"slug": hers.lora}], "starter", "", 5, 1, QUICK)
     for endpoint, values in (
         ("rename_lora", [hers.lora, "stolen"]),
         ("delete_lora", [hers.lora]),

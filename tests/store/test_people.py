@@ -16,7 +16,7 @@ from lora_studio.store.database import Database
 from lora_studio.store.migrations import MIGRATIONS
 from lora_studio.store.people import invites as invites_module
 from lora_studio.store.people import passwords
-from lora_studio.store.people.visitors import Visitors
+from lora_studio.store.people.visitors import LINK, Visitors
 
 PASSWORD = "vier Wörter sind 赤"
 
@@ -152,8 +152,35 @@ def test_an_invite_ends(visitors: Visitors, monkeypatch: pytest.MonkeyPatch) -> 
         visitors.invites.accept(token, "ada", PASSWORD)
     assert [invite.state(later) for invite in visitors.invites.all()].count("revoked") == 1
     _, third = visitors.invites.make(Role.VIEWER)
+    _, link = visitors.invites.make_link()
     visitors.people.revoke_all()
     assert visitors.invites.find(third) is None
+    assert visitors.invites.open_link(link) is None
+
+
+def test_a_read_only_link_is_no_invite_and_ends(visitors: Visitors, monkeypatch: pytest.MonkeyPatch) -> None:
+    link, token = visitors.invites.make_link(hours=1, note="for the club")
+    name, begun = f"{LINK}{link.id}", time.time()
+    assert visitors.invites.find(token) is None
+    with pytest.raises(NotAllowed):
+        visitors.invites.accept(token, "eve", PASSWORD)
+    assert visitors.invites.open_link(token) is not None
+    _, invite = visitors.invites.make(Role.ADMIN)
+    assert visitors.invites.open_link(invite) is None
+    present = visitors.of(name)
+    assert (present.role, present.sees(Kind.LORA, "ink")) == (Role.VIEWER, False)
+    visitors.owners.share(Kind.LORA, "ink", True)
+    assert present.sees(Kind.LORA, "ink")
+    assert not present.owns(Kind.LORA, "ink")
+    assert visitors.is_valid(name, begun)
+    assert visitors.of(f"{LINK}{visitors.invites.all()[0].id}").role is None
+    with pytest.raises(ConfigError):
+        visitors.people.add(name, Role.ADMIN, PASSWORD)
+    later = link.expires_at + 1
+    monkeypatch.setattr(invites_module.time, "time", lambda: later)
+    assert visitors.of(name).role is None
+    assert not visitors.is_valid(name, begun)
+    assert visitors.invites.open_link(token) is None
 
 
 @pytest.mark.parametrize(

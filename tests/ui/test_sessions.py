@@ -165,6 +165,35 @@ def test_there_are_only_so_many_sessions(monkeypatch: pytest.MonkeyPatch) -> Non
     assert sorted(kept) == ["c", "d", "e"]
 
 
+def test_one_name_has_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link is opened by anybody who has it: that must not put others out."""
+    monkeypatch.setattr(sessions, "MOST_OF_ONE", 2)
+    kept = Sessions()
+    kept["ada's"] = "ada"
+    for token in "abcde":
+        kept[token] = "link:1"
+    assert sorted(kept) == ["ada's", "d", "e"]
+
+
+def test_a_read_only_link_lets_look_around_and_nothing_else(gate: Gate, visitors: Visitors) -> None:
+    link, token = visitors.invites.make_link(hours=1)
+    answer = ask(gate, f"/?view={token}")
+    assert answer.status == 303
+    assert token not in answer.header("location")
+    cookie = cookie_of(answer)
+    assert ask(gate, "/config", (cookie,)).status == INNER
+    assert ask(gate, "/gradio_api/upload", (cookie,), method="POST").status == 403
+    assert visitors.invites.get(link.id).used == 1
+    ended, other = ask(gate, f"/?view={token[:-1]}x"), ask(gate, f"/?invite={token}")
+    for refused in (ended, other):
+        assert refused.status == 410
+        assert not refused.header("set-cookie")
+    assert not ask(gate, f"/?view={token}", method="HEAD").header("set-cookie")
+    visitors.invites.revoke(link.id)
+    assert ask(gate, "/config", (cookie,)).status == 401
+    assert ask(gate, f"/?view={token}").status == 410
+
+
 def test_one_address_takes_only_a_few_of_the_places_where_passwords_are_compared() -> None:
     class Slow:
         def knows(self, name: str, password: str) -> bool:

@@ -1,4 +1,5 @@
-"""Invites: links with a role, an end and a number of uses. Only the hash of a link's token is kept."""
+"""Invites: links with a role, an end and a number of uses; and read-only links, by which anybody looks around
+without a name. Only the hash of a link's token is kept."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ LONGEST_NOTE = 80
 
 @dataclass(frozen=True, kw_only=True)
 class Invite:
-    """`id` names it in lists; it is no secret. Times are unix seconds."""
+    """`id` names it in lists; it is no secret. Times are unix seconds. A read-only link has no `uses`; `used`
+    is how often it was opened."""
 
     id: str
     role: Role
@@ -37,14 +39,22 @@ class Invite:
     used: int
     revoked_at: float | None = None
 
+    @property
+    def is_link(self) -> bool:
+        return self.uses == 0
+
+    @property
+    def is_used_up(self) -> bool:
+        return not self.is_link and self.used >= self.uses
+
     def is_open(self, now: float) -> bool:
-        return self.revoked_at is None and now < self.expires_at and self.used < self.uses
+        return self.revoked_at is None and now < self.expires_at and not self.is_used_up
 
     def state(self, now: float) -> str:
         """A word for lists: open, used, expired or revoked."""
         if self.revoked_at is not None:
             return "revoked"
-        return "open" if self.is_open(now) else "used" if self.used >= self.uses else "expired"
+        return "open" if self.is_open(now) else "used" if self.is_used_up else "expired"
 
 
 class Invites:
@@ -60,13 +70,20 @@ class Invites:
 
     def make(self, role: Role, *, hours: float = 72, uses: int = 1, note: str = "") -> tuple[Invite, str]:
         """A new invite and its token, which nothing shows again."""
-        if not 0 < hours <= MOST_HOURS:
-            raise ConfigError(f"hours: more than 0, up to {MOST_HOURS}.", field="hours")
         if not 1 <= uses <= MOST_USES:
             raise ConfigError(f"uses: 1 to {MOST_USES}.", field="uses")
+        return self._make(role, hours, uses, note)
+
+    def make_link(self, *, hours: float = 24, note: str = "") -> tuple[Invite, str]:
+        """A new read-only link and its token, which nothing shows again."""
+        return self._make(Role.VIEWER, hours, 0, note)
+
+    def _make(self, role: Role, hours: float, uses: int, note: str) -> tuple[Invite, str]:
+        if not 0 < hours <= MOST_HOURS:
+            raise ConfigError(f"hours: more than 0, up to {MOST_HOURS}.", field="hours")
         now, token, invite_id = time.time(), secrets.token_urlsafe(TOKEN_BYTES), secrets.token_hex(4)
         if sum(invite.is_open(now) for invite in self.all()) >= MOST_OPEN:
-            raise ConfigError(f"{MOST_OPEN} invites are open already.", "Revoke some first.")
+            raise ConfigError(f"{MOST_OPEN} invites and links are open already.", "Revoke some first.")
         with self._database.write() as connection:
             connection.execute(
                 "INSERT INTO invites(id, token_hash, role, made_by, note, created_at, expires_at, uses)"
@@ -86,9 +103,25 @@ class Invites:
 
     def find(self, token: str) -> Invite | None:
         """The open invite of a token."""
-        if not TOKEN.fullmatch(token):
+        found = self._open("token_hash", _hash(token)) if TOKEN.fullmatch(token) else None
+        return found if found and not found.is_link else None
+
+    def open_link(self, token: str) -> Invite | None:
+        """The read-only link of a token, which is open; counts how often."""
+        found = self._open("token_hash", _hash(token)) if TOKEN.fullmatch(token) else None
+        if found is None or not found.is_link:
             return None
-        rows = self._database.read("SELECT * FROM invites WHERE token_hash = ?", (_hash(token),))
+        with self._database.write() as connection:
+            connection.execute("UPDATE invites SET used = used + 1 WHERE id = ?", (found.id,))
+        return found
+
+    def has_link(self, link_id: str) -> bool:
+        """Whether a read-only link is open."""
+        found = self._open("id", link_id)
+        return found is not None and found.is_link
+
+    def _open(self, column: str, value: str) -> Invite | None:
+        rows = self._database.read(f"SELECT * FROM invites WHERE {column} = ?", (value,))
         found = _invite(rows[0]) if rows else None
         return found if found and found.is_open(time.time()) else None
 
@@ -101,14 +134,15 @@ class Invites:
                 "SELECT * FROM invites WHERE token_hash = ?", (_hash(token),)
             ).fetchall()
             invite = _invite(rows[0]) if rows else None
-            if invite is None or not invite.is_open(time.time()):
+            if invite is None or invite.is_link or not invite.is_open(time.time()):
                 raise NotAllowed("This invite is not open any more.", "Ask for a new one.")
             insert(connection, checked_name(name), invite.role, kept)
             connection.execute("UPDATE invites SET used = used + 1 WHERE id = ?", (invite.id,))
             return invite.role
 
     def revoke(self, invite_id: str) -> None:
-        """Close an invite. Who has come in by it stays."""
+        """Close an invite, or a read-only link. Who has come in by an invite stays, who looks by a link is
+        out."""
         self.get(invite_id)
         with self._database.write() as connection:
             connection.execute(

@@ -105,8 +105,8 @@ class People:
         return is_right(password, str(rows[0]["password"]) if rows else "")
 
     def revoke_all(self) -> None:
-        """End all sessions, also those with the studio's own password, and all invites, at once. People stay:
-        they can log in again with their passwords."""
+        """End all sessions, also those with the studio's own password, all invites and all read-only links,
+        at once. People stay: they can log in again with their passwords."""
         now = time.time()
         with self._database.write() as connection:
             connection.execute(

@@ -13,6 +13,10 @@ from lora_studio.store.people.ownership import Owners
 from lora_studio.store.people.people import People
 from lora_studio.store.people.usage import PersonalAllowance, Usage
 
+LINK = "link:"
+"""Prefix of the name of who looks around by a read-only link; the link's id follows. No person's name has a
+colon."""
+
 
 @dataclass(frozen=True)
 class Visitors:
@@ -43,6 +47,9 @@ class Visitors:
             return NOBODY
         if self.admin and name == self.admin:
             return Visitor(name=name, role=Role.ADMIN, kept=self.owners)
+        if name.startswith(LINK):
+            is_open = self.invites.has_link(name.removeprefix(LINK))
+            return Visitor(name=name, role=Role.VIEWER, kept=self.owners) if is_open else NOBODY
         person = self.people.find(name)
         if person is None:
             return NOBODY
@@ -55,5 +62,7 @@ class Visitors:
             return False
         if self.admin and name == self.admin:
             return True
+        if name.startswith(LINK):
+            return self.invites.has_link(name.removeprefix(LINK))
         person = self.people.find(name)
         return person is not None and begun_at > max(person.sessions_from, person.created_at)

@@ -21,7 +21,9 @@ DEEDS: Mapping[str, str] = {
     ),
     **dict.fromkeys(("set_caption", "caption"), "caption"),
     **dict.fromkeys(("use_checkpoint", "use"), "checkpoint"),
-    "share": "share",
+    **dict.fromkeys(("share", "turn_sharing"), "share"),
+    **{"invite_somebody": "invite", "give_link": "link", "set_role": "role", "set_limits": "quota"},
+    **dict.fromkeys(("end_sessions", "close_invite", "end_all"), "revoke"),
 }
 """Deeds of calls, by the names of their functions. Looking and drawing are not in it."""
 

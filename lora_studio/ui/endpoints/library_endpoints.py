@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from lora_studio.access.visitor import Kind
+from lora_studio.access.visitor import SHARED, Kind
 from lora_studio.dataset import LONGEST_CAPTION
 from lora_studio.errors import ConfigError, DeviceBusy, StoreError
 from lora_studio.studio import Studio
@@ -35,12 +35,6 @@ from lora_studio.ui.train.cancel_events import Stops
 
 MOST_LISTED = 500
 Thing = Literal["training", "lora", "dataset", "image"]
-KINDS_SHARED = {
-    "training": Kind.JOB,
-    "lora": Kind.LORA,
-    "dataset": Kind.DATASET,
-    "image": Kind.IMAGE,
-}
 WHAT = {"dataset": "set of pictures", "image": "picture"}
 
 
@@ -175,9 +169,9 @@ class LibraryEndpoints:
             id: Its job_id, slug, dataset_id or image_id.
             shared: false takes it back.
         """
-        kind = KINDS_SHARED.get(what) if isinstance(what, str) else None
+        kind = SHARED.get(what) if isinstance(what, str) else None
         if kind is None:
-            raise ConfigError(f"what: choose one of {', '.join(KINDS_SHARED)} (got {shown(what)}).")
+            raise ConfigError(f"what: choose one of {', '.join(SHARED)} (got {shown(what)}).")
         key = safe_slug(id) if kind is Kind.LORA else safe_id(id, what)
         self._studio.share(kind, key, yes_or_no(shared, "shared"))
         return shared

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from lora_studio.access.visitor import Kind
 from lora_studio.errors import StoreError, StudioError
 from lora_studio.formatting import counted
 from lora_studio.images.image_metadata import PARAMETERS, read_chunks
@@ -16,7 +17,7 @@ from lora_studio.records import ImageRecord, LoraRecord
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.validate import as_words, guarded, safe_id, safe_slug, safe_uploads
-from lora_studio.ui.gallery import link_import
+from lora_studio.ui.gallery import link_import, sharing
 from lora_studio.ui.train import checkpoint_panel as board
 from lora_studio.ui.widgets import cards
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, hidden, panel
@@ -34,11 +35,16 @@ class GalleryPart:
     details: gr.HTML
     actions: gr.Column
     use: gr.Button
+    share: gr.Button
     delete: gr.Button
     undo_row: gr.Row
     undo_text: gr.HTML
     undo: gr.Button
     token: gr.Textbox
+
+    @property
+    def chosen_outputs(self) -> list[Any]:
+        return [self.chosen, self.details, self.actions, self.share]
 
     @property
     def after_delete(self) -> list[Any]:
@@ -137,6 +143,7 @@ def _render_actions(what: str, use: str) -> dict[str, Any]:
     with gr.Row():
         return {
             "use": gr.Button(use, variant="primary", elem_id=f"gallery-{what}-use"),
+            "share": sharing.render(what),
             "delete": gr.Button("Delete", elem_id=f"gallery-{what}-delete"),
         }
 
@@ -175,10 +182,9 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
             gr.Info(as_words(f"This file is in the library already, as “{record.title}”."), title="Import")
         return lora_chosen(studio, record.slug)
 
-    deleting = _listen_delete(tab.loras, studio, what="lora")
+    deleting = _listen_actions(tab.loras, studio, what="lora")
     deleting[0].success(lambda: "", None, tab.board, **quick)
-    lora_outputs = [tab.loras.chosen, tab.loras.details, tab.loras.actions, tab.title, tab.board]
-    image_outputs = [tab.images.chosen, tab.images.details, tab.images.actions]
+    image_outputs, lora_outputs = tab.images.chosen_outputs, [*tab.loras.chosen_outputs, tab.title, tab.board]
     return [
         tab.loras.grid.click(guarded(choose_lora), None, lora_outputs, **quick),
         tab.images.grid.click(guarded(choose_image), None, image_outputs, **quick),
@@ -194,7 +200,7 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
         tab.more.click(lambda limit: str(page_limit(limit) + PAGE), tab.limit, tab.limit, **quick),
         board.listen(tab.board, studio),
         *deleting,
-        *_listen_delete(tab.images, studio, what="image"),
+        *_listen_actions(tab.images, studio, what="image"),
         *(
             shelf.details.click(guarded(deleted_elsewhere.undo_event(studio)), None, shelf.details, **quick)
             for shelf in (tab.loras, tab.images)
@@ -214,7 +220,7 @@ def _listen_link(tab: GalleryTab, studio: Studio, outputs: list[Any]) -> Any:
     )
 
 
-def _listen_delete(shelf: GalleryPart, studio: Studio, what: str) -> list[Any]:
+def _listen_actions(shelf: GalleryPart, studio: Studio, what: str) -> list[Any]:
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def delete(chosen: str) -> list[Any]:
@@ -235,6 +241,7 @@ def _listen_delete(shelf: GalleryPart, studio: Studio, what: str) -> list[Any]:
     return [
         shelf.delete.click(guarded(delete), shelf.chosen, shelf.after_delete, **quick),
         shelf.undo.click(guarded(undo), shelf.token, [shelf.token, shelf.undo_row], **quick),
+        sharing.listen(shelf.share, shelf.chosen, Kind(what), studio),
     ]
 
 
@@ -242,12 +249,16 @@ def lora_chosen(studio: Studio, slug: str) -> list[Any]:
     """Values for a chosen LoRA: its slug, details, buttons, name to edit, checkpoints. Raises StoreError."""
     record = studio.gallery.lora(slug)
     details = cards.lora_details(record, lora_file(record))
-    return [record.slug, details, gr.update(visible=True), record.title, board.board_of(studio, slug)]
+    share = sharing.button(studio, Kind.LORA, record.slug)
+    here = [record.slug, details, gr.update(visible=True), share]
+    return [*here, record.title, board.board_of(studio, slug)]
 
 
 def image_chosen(studio: Studio, image_id: str) -> list[Any]:
     record = studio.gallery.image(image_id)
-    return [record.id, cards.image_details(record, infotext(record)), gr.update(visible=True)]
+    details = cards.image_details(record, infotext(record))
+    share = sharing.button(studio, Kind.IMAGE, record.id)
+    return [record.id, details, gr.update(visible=True), share]
 
 
 def lora_file(record: LoraRecord) -> Path | None:

@@ -1,1 +1,1 @@
-"""People on the page: what each of them uses and may use."""
+"""People on the page: what each may use, and the admin's panel of all."""

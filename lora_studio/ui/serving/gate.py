@@ -152,7 +152,7 @@ class Gate:
                 return found
         if not self._has_session(scope) and path not in BEFORE_LOGIN:
             if path == "/" and method in {"GET", "HEAD"}:
-                return self._login_page(scope, invited(scope, self._visitors) if self._visitors else Entry())
+                return self._front_door(scope)
             detail = {"error": "Not authenticated", "auth_message": None}  # as Gradio's clients know it
             return JSONResponse({"detail": detail}, 401, ENDING)
         if CLOSED.fullmatch(path) or (method not in {"GET", "HEAD"} and not POSTED.fullmatch(path)):
@@ -281,6 +281,18 @@ class Gate:
         response = RedirectResponse("./", 303) if is_browser(scope) else JSONResponse({"success": True})
         if self._asks:
             self._begin_session(scope, response, entry.name)
+        return response
+
+    def _front_door(self, scope: Scope) -> Response:
+        """The question for the password, or the way in by a read-only link."""
+        entry = invited(scope, self._visitors) if self._visitors else Entry()
+        if not entry.name:
+            return self._login_page(scope, entry)
+        if self.audit:
+            source = (scope.get("client") or ("",))[0]
+            self.audit.add(AuditEntry(deed="link", who=entry.name, source=source, result="303"))
+        response = RedirectResponse("./", 303)
+        self._begin_session(scope, response, entry.name)
         return response
 
     def _begin_session(self, scope: Scope, response: Response, name: str) -> None:

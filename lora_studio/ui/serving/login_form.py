@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, Response
 
 from lora_studio.errors import StudioError
 from lora_studio.store.people.people import SHORTEST_PASSWORD
-from lora_studio.store.people.visitors import Visitors
+from lora_studio.store.people.visitors import LINK, Visitors
 from lora_studio.ui.serving import request_bodies
 from lora_studio.ui.serving.login import Answer, Login
 from lora_studio.ui.serving.request_bodies import Body
@@ -25,6 +25,7 @@ SENT_AWAY = {
     Answer.WRONG: "User name or password is wrong.",
     Answer.TOO_MANY: "Too many wrong passwords are being tried. Try again in a moment.",
 }
+CLOSED_LINK = "This link is not open any more. Ask for a new one, or log in."
 CLOSED_INVITE = "This invite is not open any more. Ask for a new one."
 FIELDS = ("username", "password", "invite")
 
@@ -81,15 +82,18 @@ async def enter(given: Mapping[str, str], login: Login, visitors: Visitors | Non
 
 def login_page(target: str, entry: Entry) -> Response:
     """The page that asks for a password, or with an invite for a name and a new one."""
-    content = fill(
-        "login", said=entry.said, target=target, invite=entry.invite, shortest=SHORTEST_PASSWORD
-    )
+    content = fill("login", said=entry.said, target=target, invite=entry.invite, shortest=SHORTEST_PASSWORD)
     return HTMLResponse(content, entry.status, {"cache-control": "no-store"})
 
 
 def invited(scope: Any, visitors: Visitors) -> Entry:
-    """The entry of a visit that comes by an invite's link, or by none."""
-    token = HTTPConnection(scope).query_params.get("invite", "")
+    """The entry of a visit that comes by an invite, by a read-only link, which has a name at once, or by
+    none."""
+    query = HTTPConnection(scope).query_params
+    if token := query.get("view", ""):
+        link = visitors.invites.open_link(token) if scope["method"] == "GET" else None
+        return Entry(name=f"{LINK}{link.id}") if link else Entry(said=CLOSED_LINK, status=410)
+    token = query.get("invite", "")
     if not token:
         return Entry()
     is_open = visitors.invites.find(token) is not None

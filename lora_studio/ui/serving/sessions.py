@@ -12,7 +12,9 @@ from lora_studio.errors import StoreError
 
 LONGEST_SECONDS, IDLE_SECONDS = 30 * 86_400.0, 7 * 86_400.0
 """Seconds after which a session is over: from its beginning, and from its last use."""
-MOST_SESSIONS = 5000
+MOST_SESSIONS, MOST_OF_ONE = 5000, 100
+"""Sessions in all, and under one name, which a read-only link shares among all who open it; the one that was
+used longest ago goes."""
 Valid = Callable[[str, float], bool]
 """Whether sessions of a name that began at a unix time still count."""
 
@@ -51,8 +53,9 @@ class Sessions(MutableMapping[str, str]):
         now = time.time()
         with self._lock:
             self._kept[token] = Session(name=name, begun_at=now, used_at=now)
-            while len(self._kept) > MOST_SESSIONS:
-                del self._kept[min(self._kept, key=lambda one: self._kept[one].used_at)]
+            of_one = [one for one, session in self._kept.items() if session.name == name]
+            self._drop_oldest(of_one, MOST_OF_ONE)
+            self._drop_oldest(list(self._kept), MOST_SESSIONS)
 
     def __delitem__(self, token: str) -> None:
         with self._lock:
@@ -65,6 +68,11 @@ class Sessions(MutableMapping[str, str]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def _drop_oldest(self, tokens: list[str], most: int) -> None:
+        """Drop the session that was used longest ago, where there are more than so many."""
+        if len(tokens) > most:
+            del self._kept[min(tokens, key=lambda token: self._kept[token].used_at)]
 
     def _counts(self, session: Session) -> bool:
         now = time.time()
