@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,9 +59,7 @@ def running(process: subprocess.Popen[str], folder: Path) -> Iterator[App]:
                 app.address = found[1].rstrip("/") + "/"
         yield app
     finally:
-        with suppress(subprocess.TimeoutExpired):
-            app.end()
-        app.process.kill()
+        app.process.kill()  # its ending in order takes seconds; who tests that calls `end` before
         app.process.wait()
         reader.join(PATIENCE)
         if app.process.stdout:
