@@ -79,13 +79,9 @@ class Latents:
         self._kept |= found
         return True
 
-    def prepare(self, placed: PlacedPicture, image: Image.Image) -> None:
-        """Encode a picture ahead of use, mirrored too if that will be asked for; nothing if latents aren't
-        kept."""
-        self.prepare_together([(placed, image)])
-
-    def prepare_together(self, pictures: Sequence[tuple[PlacedPicture, Image.Image]]) -> None:
-        """Encode pictures of one size ahead of use, `at_once` at a time."""
+    def prepare(self, *pictures: tuple[PlacedPicture, Image.Image]) -> None:
+        """Encode pictures of one size ahead of use, `at_once` at a time, mirrored too if that will be asked
+        for; nothing if latents aren't kept."""
         import torch
 
         wanted = [

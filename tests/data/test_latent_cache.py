@@ -44,10 +44,10 @@ def placed_picture(folder: Path) -> PlacedPicture:
 def test_kept_latents_are_encoded_once_and_are_the_same(tmp_path: Path) -> None:
     placed, counted = with_settings(placed_picture(tmp_path), flip_aug=True), Counted()
     kept = Latents(encode=counted.pictures, keep=True)
-    kept.prepare(placed, open_picture(placed.picture.path))
+    kept.prepare((placed, open_picture(placed.picture.path)))
     assert counted.calls == 2  # as it is, and mirrored
     anew = Latents(encode=Counted().pictures, keep=False)
-    anew.prepare(placed, open_picture(placed.picture.path))
+    anew.prepare((placed, open_picture(placed.picture.path)))
     for mirrored in (False, True, False):
         one, other = (source.moments(placed, mirrored=mirrored) for source in (kept, anew))
         assert torch.equal(one[0], other[0])
@@ -94,7 +94,7 @@ def test_latents_of_an_earlier_run_are_taken_from_disk_and_are_the_same(tmp_path
     placed, counted = with_settings(placed_picture(tmp_path), flip_aug=True), Counted()
     first, second = on_disk(tmp_path, counted), on_disk(tmp_path, counted)
     assert not first.recall(placed)
-    first.prepare(placed, open_picture(placed.picture.path))
+    first.prepare((placed, open_picture(placed.picture.path)))
     assert second.recall(placed)
     for mirrored in (False, True):
         assert torch.equal(
@@ -106,7 +106,7 @@ def test_latents_of_an_earlier_run_are_taken_from_disk_and_are_the_same(tmp_path
 
 def test_other_pictures_cuts_and_encoders_have_files_of_their_own(tmp_path: Path) -> None:
     placed = with_settings(placed_picture(tmp_path))
-    on_disk(tmp_path, Counted()).prepare(placed, open_picture(placed.picture.path))
+    on_disk(tmp_path, Counted()).prepare((placed, open_picture(placed.picture.path)))
     others = [
         replace(placed, content="abd"),
         replace(placed, placement=replace(placed.placement, bucket=(32, 24))),
@@ -124,7 +124,7 @@ def test_other_pictures_cuts_and_encoders_have_files_of_their_own(tmp_path: Path
 def test_pictures_that_change_at_each_use_are_not_kept(tmp_path: Path) -> None:
     placed, counted = with_settings(placed_picture(tmp_path), color_aug=True), Counted()
     latents = on_disk(tmp_path, counted)
-    latents.prepare(placed, open_picture(placed.picture.path))
+    latents.prepare((placed, open_picture(placed.picture.path)))
     assert counted.calls == 0
     plain = latents.moments(placed, mirrored=False)[0]
     coloured = latents.moments(replace(placed, colour=Colour(hue=0.3)), mirrored=False)[0]
@@ -137,7 +137,7 @@ def test_several_are_encoded_at_once(tmp_path: Path) -> None:
     one = placed_picture(tmp_path)
     image = open_picture(one.picture.path)
     pictures = [replace(one, index=index, content=str(index)) for index in range(5)]
-    latents.prepare_together([(placed, image) for placed in pictures])
+    latents.prepare(*((placed, image) for placed in pictures))
     assert counted.calls == 3
     alone = Latents(encode=Counted().pictures, keep=False)
     for placed in pictures:

@@ -139,7 +139,7 @@ class _Reader:
             self._read(picture)
             self.advance()
         for waiting in self._waiting.values():
-            self.latents.prepare_together(waiting)
+            self.latents.prepare(*waiting)
         notes = [*colour_remarks([(path.name, look.colours) for path, look in self.looks])]
         notes += placement_remarks(
             [(one.picture.path.name, one.placement) for one in self.placed if not one.picture.is_reg]
@@ -162,7 +162,7 @@ class _Reader:
             if not self.latents.recall(placed):
                 image = open_picture(picture.path)
                 placed = self._place(picture, replace(look, size=image.size), content=placed.content)
-                self._encode(placed, image)
+                self._encode_together(placed, image)
             self.latents.mask(placed, mirrored=False)
         except DatasetError as error:
             self.emit(Noted(message=f"{error.message} It is left out.", level="warning"))
@@ -183,14 +183,11 @@ class _Reader:
             reading=look.mark,
         )
 
-    def _encode(self, placed: PlacedPicture, image: Image.Image) -> None:
-        if self.latents.at_once == 1:
-            self.latents.prepare(placed, image)
-            return
+    def _encode_together(self, placed: PlacedPicture, image: Image.Image) -> None:
         waiting = self._waiting.setdefault(placed.placement.bucket, [])
         waiting.append((placed, image))
         if len(waiting) == self.latents.at_once:
-            self.latents.prepare_together(waiting)
+            self.latents.prepare(*waiting)
             waiting.clear()
 
     def _bucketing(self, picture: Picture) -> Bucketing:
