@@ -27,6 +27,20 @@ KEEP_FREE_GB = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
+class HubAccounts:
+    """Logins with accounts of the Hugging Face Hub, as a Space with `hf_oauth: true` is given them.
+    `callback` is the address that the Hub sends people back to, `owner` the account that is an admin, `role`
+    what everybody else with an account is; empty: only those who are invited come in."""
+
+    provider: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    callback: str
+    owner: str
+    role: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """The installation. `home` holds all state, `models` the weights; `starter` is the embedded base model.
 
@@ -62,6 +76,7 @@ class Settings:
     supabase_email: str = ""
     supabase_password: str = field(default="", repr=False)
     supabase_uploads: bool = False
+    hub_accounts: HubAccounts | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -69,7 +84,7 @@ class Settings:
         `LORA_STUDIO_PUBLIC` (1 lets a Space run without a password), `LORA_STUDIO_HOSTS` (names with commas
         between them), `LORA_STUDIO_SD_SCRIPTS`, `LORA_STUDIO_SD_SCRIPTS_PYTHON`,
         `LORA_STUDIO_PRECISION`, `LORA_STUDIO_MEMORY_GB`, `LORA_STUDIO_KEEP_FREE_GB`,
-        `LORA_STUDIO_METRICS_TOKEN`, `SUPABASE_URL`,
+        `LORA_STUDIO_METRICS_TOKEN`, `LORA_STUDIO_HUB_ROLE`, `SUPABASE_URL`,
         `SUPABASE_KEY`, `SUPABASE_EMAIL`, `SUPABASE_PASSWORD`, `LORA_STUDIO_SUPABASE_UPLOADS` and the
         variables that Spaces set. Raises ConfigError."""
         env = os.environ if environment is None else environment
@@ -94,6 +109,7 @@ class Settings:
             supabase_email=env.get("SUPABASE_EMAIL", "").strip(),
             supabase_password=env.get("SUPABASE_PASSWORD", ""),
             supabase_uploads=_is_yes(env.get("LORA_STUDIO_SUPABASE_UPLOADS", "")),
+            hub_accounts=_hub_accounts(env),
         )
 
     @property
@@ -194,6 +210,21 @@ def _umask() -> int:
 
 def _is_yes(text: str) -> bool:
     return text.strip().lower() in {"1", "true", "yes"}
+
+
+def _hub_accounts(env: Mapping[str, str]) -> HubAccounts | None:
+    needed = ("SPACE_ID", "SPACE_HOST", "OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OPENID_PROVIDER_URL")
+    if not all(env.get(name) for name in needed):
+        return None
+    host = env["SPACE_HOST"].partition(",")[0].strip()  # custom domains follow
+    return HubAccounts(
+        provider=env["OPENID_PROVIDER_URL"].rstrip("/"),
+        client_id=env["OAUTH_CLIENT_ID"],
+        client_secret=env["OAUTH_CLIENT_SECRET"],
+        callback=f"https://{host}/login/callback",
+        owner=env.get("SPACE_AUTHOR_NAME") or env["SPACE_ID"].partition("/")[0],
+        role=env.get("LORA_STUDIO_HUB_ROLE", "").strip(),
+    )
 
 
 def _names(text: str) -> tuple[str, ...]:

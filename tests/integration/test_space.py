@@ -15,10 +15,12 @@ import pytest
 from gradio_client import Client, handle_file
 
 from lora_studio.cli.deploy.space_files import space_files
+from tests.support.hub_accounts import CLIENT, SECRET, Account, hub_accounts
 from tests.support.installed import without_python_variables
 from tests.support.serving import App, free_port, running
 from tests.support.waiting import PATIENCE, until
 
+NAVIGATES = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
 LOGIN = ("ada", "correct horse battery")
 
 
@@ -94,6 +96,37 @@ def the_hub_may_frame_it(visitor: httpx.Client) -> None:
     visitor.cookies.clear()
     assert visitor.get("config", headers={"cookie": cookie, **own}).status_code == 200
     assert visitor.get("config", headers={"cookie": cookie, **framed}).status_code == 403
+
+
+def test_the_owner_of_a_space_logs_in_with_hugging_face(uploaded: Path, tmp_path: Path) -> None:
+    """The Hub's side is a provider on this machine; what the browser does between the two is done here."""
+    with hub_accounts() as hub:
+        variables = {
+            "OAUTH_CLIENT_ID": CLIENT,
+            "OAUTH_CLIENT_SECRET": SECRET,
+            "OAUTH_SCOPES": "openid profile",
+            "OPENID_PROVIDER_URL": hub.url,
+        }
+        with (
+            space(uploaded, tmp_path, **variables) as app,
+            httpx.Client(base_url=app.address, trust_env=False, timeout=PATIENCE) as owner,
+            httpx.Client(base_url=app.address, trust_env=False, timeout=PATIENCE) as stranger,
+        ):
+            assert "login/huggingface" in owner.get("", headers={"accept": "text/html"}).text
+            for http, account, status in (
+                (stranger, Account("eve", "2"), 403),
+                (owner, Account("ada", "1"), 303),
+            ):
+                begun = http.get("login/huggingface")
+                cookie = begun.headers["set-cookie"].partition(";")[0]  # Secure, and this is no HTTPS
+                back = f"login/callback?{hub.agree(begun.headers['location'], account)}"
+                answer = http.get(
+                    back, headers={"cookie": cookie, "sec-fetch-site": "cross-site", **NAVIGATES}
+                )
+                assert answer.status_code == status, answer.text
+            session = {"cookie": answer.headers["set-cookie"].partition(";")[0]}
+            assert owner.get("metrics", headers=session).status_code == 200  # an admin's
+            assert stranger.get("config").status_code == 401
 
 
 @pytest.mark.slow

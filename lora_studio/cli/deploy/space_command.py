@@ -63,7 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     address, is_new = deploy(plan, lambda sentence: print(sentence, file=sys.stderr, flush=True))
     print(address)
     if is_new and "LORA_STUDIO_PASSWORD" not in plan.secrets and "LORA_STUDIO_PUBLIC" not in plan.variables:
-        print("Its password is made up and stands in the Space's log.", file=sys.stderr)
+        print(
+            "Log in with Hugging Face; there is a password too, made up, in the Space's log.", file=sys.stderr
+        )
     return 0
 
 

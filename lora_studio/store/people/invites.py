@@ -16,7 +16,7 @@ from lora_studio.errors import ConfigError, NotAllowed, StoreError
 from lora_studio.parsing.plain_text import plain_text
 from lora_studio.store.database import Database
 from lora_studio.store.people.passwords import hashed
-from lora_studio.store.people.people import checked_name, checked_password, insert
+from lora_studio.store.people.people import HUB, checked_name, checked_password, insert
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]{32,64}")
 TOKEN_BYTES = 32
@@ -139,6 +139,30 @@ class Invites:
             insert(connection, checked_name(name), invite.role, kept)
             connection.execute("UPDATE invites SET used = used + 1 WHERE id = ?", (invite.id,))
             return invite.role
+
+    def accept_account(self, account: str, subject: str, role: Role | None, invite: str = "") -> str:
+        """The name here of an account of Hugging Face, whose `subject` is the same for ever. Who is new comes
+        in with an open invite's role, or with `role`; an admin's `role` counts always. Raises NotAllowed."""
+        note, name = f"hf:{subject}", f"{account}{HUB}"
+        with self._database.write() as connection:
+            there = connection.execute("SELECT name FROM people WHERE note = ?", (note,)).fetchone()
+            if there is None:
+                found = self.find(invite)
+                wanted = role if role is Role.ADMIN or found is None else found.role
+                if wanted is None:
+                    raise NotAllowed(
+                        "Your Hugging Face account is not invited here.",
+                        "Ask whoever runs this studio for an invite.",
+                    )
+                insert(connection, name, wanted, "")
+                connection.execute("UPDATE people SET note = ? WHERE name = ?", (note, name))
+                if found is not None and wanted is found.role:
+                    connection.execute("UPDATE invites SET used = used + 1 WHERE id = ?", (found.id,))
+            else:
+                name = there["name"]
+                if role is Role.ADMIN:
+                    connection.execute("UPDATE people SET role = ? WHERE name = ?", (str(role), name))
+            return name
 
     def revoke(self, invite_id: str) -> None:
         """Close an invite, or a read-only link. Who has come in by an invite stays, who looks by a link is

@@ -16,6 +16,8 @@ from lora_studio.store.database import Database
 from lora_studio.store.people.passwords import hashed, is_right
 
 NAME = re.compile(r"[\w][\w.@+-]{0,63}")
+HUB = "@hf"
+"""Ending of the names of people who log in with an account of Hugging Face; nobody else's ends so."""
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 256
 MADE_BYTES = 12
 """Bytes of chance in a password that is made here: 96 bits."""
@@ -140,10 +142,10 @@ def insert(connection: sqlite3.Connection, name: str, role: Role, kept: str) -> 
 
 def checked_name(name: str) -> str:
     """A name that people can be called by. Raises ConfigError."""
-    if not _can_be(name):
+    if not _can_be(name) or name.casefold().endswith(HUB):
         raise ConfigError(
             f"The name {name[:40]!r} can't be used.",
-            "Use letters, digits, and . _ - @ + after the first; at most 64.",
+            f"Use letters, digits, and . _ - @ + after the first; at most 64, without {HUB} at the end.",
             field="name",
         )
     return name

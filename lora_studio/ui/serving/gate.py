@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import re
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -25,7 +24,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from lora_studio.access.quotas import Use
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import NOBODY, STUDIO, Visitor
-from lora_studio.errors import DiskFull, NotAllowed, QuotaReached
+from lora_studio.errors import DiskFull, NotAllowed, QuotaReached, StudioError
 from lora_studio.files import check_room
 from lora_studio.formatting import duration
 from lora_studio.store.people.audit_log import AuditEntry, AuditLog
@@ -33,6 +32,7 @@ from lora_studio.store.people.visitors import Visitors
 from lora_studio.ui.client_input.fault_log import one_line
 from lora_studio.ui.page import MALFORMED
 from lora_studio.ui.serving import request_bodies, request_origin
+from lora_studio.ui.serving.hub_login import BEGIN, CALLBACK, COOKIE, HubLogin
 from lora_studio.ui.serving.login import Access, Login, group_of
 from lora_studio.ui.serving.login_form import Entry, enter, invited, is_browser, login_page, read_form
 from lora_studio.ui.serving.monitoring import Monitoring
@@ -51,7 +51,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Served = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 API = "/gradio_api"
-VISITED = re.compile(rf"/|{API}/file=.*", re.DOTALL)
+VISITED = re.compile(rf"/|{CALLBACK}|{API}/file=.*", re.DOTALL)
 """Paths that a link from elsewhere may lead to."""
 BEFORE_LOGIN = frozenset({"/favicon.ico", "/robots.txt", f"{API}/startup-events"})
 """Paths that tell nothing about the studio. Gradio asks itself for the last one while it starts (6.31)."""
@@ -86,7 +86,7 @@ class Gate:
     """The gate of one server. `tokens` are the sessions by token, which Gradio asks too, `cookie` the name of
     its cookie, `uploads` the folder that it receives files in, `monitoring` answers about the studio itself.
     `visitors` says who comes under which name, without them only the page's own password leads in; `routes`
-    says who may have what."""
+    says who may have what; `hub` lets in by accounts of Hugging Face."""
 
     def __init__(
         self,
@@ -107,6 +107,7 @@ class Gate:
         self.monitoring: Monitoring | None = None
         self.audit: AuditLog | None = None
         self.routes: VisitorRoutes | None = None
+        self.hub: HubLogin | None = None
         self._uploading = 0
         self._rates = {request_bodies.CALL: Rates(CALLS), request_bodies.UPLOAD: Rates(UPLOADS)}
 
@@ -146,6 +147,8 @@ class Gate:
         path, method = self._path(scope), scope["method"]
         if method == "POST" and path.rstrip("/") == "/login":
             return await self._log_in(scope, receive)
+        if self.hub and method == "GET" and path in {BEGIN, CALLBACK}:
+            return await self._hub_log_in(self.hub, scope, path)
         if self.monitoring:
             found = await self.monitoring.response(scope, path, lambda: self._visitor(scope).may(Role.ADMIN))
             if found is not None:
@@ -161,11 +164,11 @@ class Gate:
             return refusal
         if self._asks and (refusal := await self._not_theirs(scope, receive)):
             return refusal
-        length, limit = _length(scope), self._limit(scope)
+        length, limit = request_bodies.announced(scope), self._limit(scope)
         try:
             request_bodies.check_size(length, limit)
             if length and limit is request_bodies.UPLOAD:
-                check_room(_upload_disk(), request_bodies.UPLOADED, length)
+                check_room(request_bodies.upload_disk(), request_bodies.UPLOADED, length)
         except TooMuch as error:
             return _said(413, str(error))
         except DiskFull as error:
@@ -197,7 +200,7 @@ class Gate:
         try:
             present.needs(Role.CREATOR if is_upload else Role.VIEWER)
             if is_upload:
-                await run_in_threadpool(present.within, Use.DISK, max(1, _length(scope)))
+                await run_in_threadpool(present.within, Use.DISK, max(1, request_bodies.announced(scope)))
         except QuotaReached as error:
             return _said(507, str(error))
         except NotAllowed as error:
@@ -228,7 +231,7 @@ class Gate:
         an error that arrives here is Gradio at a request that it can't read, or a browser that was closed."""
         content_type = Headers(scope=scope).get("content-type", "")
         source = replayed(scope[READ], receive) if READ in scope else receive
-        body = Body(source, self._limit(scope), content_type, disk=_upload_disk())
+        body = Body(source, self._limit(scope), content_type, disk=request_bodies.upload_disk())
         answer.body = body
         if self.routes and self._limit(scope) is request_bodies.UPLOAD:
             answer.hold(partial(self.routes.claim_uploads, visitor=self._visitor(scope)))
@@ -270,44 +273,57 @@ class Gate:
         if self._asks:
             address = (scope.get("client") or ("",))[0]
             entry = await enter(given, self._login, self._visitors, address)
-            if self.audit:
-                deed = "failed login" if entry.said else "login"
-                who = entry.name or "unknown"  # what was typed may be a password in the wrong field
-                self.audit.add(AuditEntry(deed=deed, who=who, source=address, result=str(entry.status)))
-        if entry.said:
-            if is_browser(scope):
-                return self._login_page(scope, entry)
-            return JSONResponse({"detail": entry.said}, entry.status)
-        response = RedirectResponse("./", 303) if is_browser(scope) else JSONResponse({"success": True})
-        if self._asks:
-            self._begin_session(scope, response, entry.name)
-        return response
+        return self._let_in(scope, entry)
 
     def _front_door(self, scope: Scope) -> Response:
         """The question for the password, or the way in by a read-only link."""
         entry = invited(scope, self._visitors) if self._visitors else Entry()
-        if not entry.name:
-            return self._login_page(scope, entry)
-        if self.audit:
-            source = (scope.get("client") or ("",))[0]
-            self.audit.add(AuditEntry(deed="link", who=entry.name, source=source, result="303"))
-        response = RedirectResponse("./", 303)
-        self._begin_session(scope, response, entry.name)
+        return self._let_in(scope, entry, deed="link") if entry.name else self._login_page(scope, entry)
+
+    async def _hub_log_in(self, hub: HubLogin, scope: Scope, path: str) -> Response:
+        """Both halves of a login at Hugging Face: the way there, and the way back."""
+        connection = HTTPConnection(scope)
+        if path == CALLBACK:
+            entry = await hub.finish(connection.query_params, connection.cookies.get(COOKIE, ""))
+            return self._let_in(scope, entry, target="../")
+        try:
+            place, browser = await hub.begin(connection.query_params.get("invite", ""))
+        except StudioError as error:
+            return self._login_page(scope, Entry(said=str(error), status=502))
+        response = RedirectResponse(place, 302)
+        self._set_cookie(scope, response, COOKIE, browser)
         return response
 
-    def _begin_session(self, scope: Scope, response: Response, name: str) -> None:
+    def _let_in(self, scope: Scope, entry: Entry, *, deed: str = "login", target: str = "./") -> Response:
+        """The answer to a login: the page with a session, or the question again. `target` is the page, from
+        the request's path."""
+        if self.audit and self._asks:
+            source, deed = (scope.get("client") or ("",))[0], f"failed {deed}" if entry.said else deed
+            who = entry.name or "unknown"  # what was typed may be a password in the wrong field
+            self.audit.add(AuditEntry(deed=deed, who=who, source=source, result=str(entry.status)))
+        is_page = is_browser(scope) or scope["method"] == "GET"
+        if entry.said:
+            if is_page:
+                return self._login_page(scope, entry)
+            return JSONResponse({"detail": entry.said}, entry.status)
+        response = RedirectResponse(target, 303) if is_page else JSONResponse({"success": True})
+        if self._asks:
+            token = secrets.token_urlsafe(32)
+            self.tokens[token] = entry.name
+            self._set_cookie(scope, response, self.cookie, token)
+        return response
+
+    def _set_cookie(self, scope: Scope, response: Response, name: str, value: str) -> None:
         """Set a cookie that other pages can't send along; on a Space it has to cross into the frame, there
         Origin and Sec-Fetch-Site alone decide."""
-        token = secrets.token_urlsafe(32)
-        self.tokens[token] = name
         proxied = Headers(scope=scope).get("x-forwarded-proto", "")
         safe = self._names.framed or "https" in (
             scope.get("scheme"),
             proxied.partition(",")[0].strip().lower(),
         )
         response.set_cookie(
-            self.cookie,
-            token,
+            name,
+            value,
             path="/",
             httponly=True,
             secure=safe,
@@ -334,8 +350,11 @@ class Gate:
         return self._visitors.of(name)
 
     def _login_page(self, scope: Scope, entry: Entry) -> Response:
-        target = "./login" if self._path(scope) == "/" else "./" + self._path(scope).rpartition("/")[2]
-        return login_page(target, entry)
+        path = self._path(scope)
+        if path in {BEGIN, CALLBACK}:
+            return login_page("../login", entry, has_hub=self.hub is not None)
+        target = "./login" if path == "/" else "./" + path.rpartition("/")[2]
+        return login_page(target, entry, has_hub=self.hub is not None)
 
     def _path(self, scope: Scope) -> str:
         """The path without the folder that a proxy serves the page under."""
@@ -363,16 +382,6 @@ class GatedApp(App):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._gate(scope, receive, send, super().__call__)
-
-
-def _length(scope: Scope) -> int:
-    """The length that a request says its body has; 0 without one."""
-    given = Headers(scope=scope).get("content-length", "")
-    return int(given) if given.isascii() and given.isdigit() and len(given) < 20 else 0
-
-
-def _upload_disk() -> Path:
-    return Path(os.environ.get("GRADIO_TEMP_DIR") or ".")
 
 
 async def _unread(request: Request, error: Exception) -> Response:

@@ -80,9 +80,11 @@ async def enter(given: Mapping[str, str], login: Login, visitors: Visitors | Non
     return Entry(name=name)
 
 
-def login_page(target: str, entry: Entry) -> Response:
-    """The page that asks for a password, or with an invite for a name and a new one."""
-    content = fill("login", said=entry.said, target=target, invite=entry.invite, shortest=SHORTEST_PASSWORD)
+def login_page(target: str, entry: Entry, *, has_hub: bool = False) -> Response:
+    """The page that asks for a password, or with an invite for a name and a new one; with `has_hub`, also
+    for an account of Hugging Face."""
+    facts = {"said": entry.said, "target": target, "invite": entry.invite, "has_hub": has_hub}
+    content = fill("login", **facts, shortest=SHORTEST_PASSWORD)
     return HTMLResponse(content, entry.status, {"cache-control": "no-store"})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.datastructures import Headers
 
 from lora_studio.errors import DiskFull
 from lora_studio.files import check_room
@@ -198,3 +200,14 @@ def replayed(content: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": content, "more_body": False}
 
     return again
+
+
+def announced(scope: MutableMapping[str, Any]) -> int:
+    """The bytes that a request says its body has; 0 without a word."""
+    given = Headers(scope=scope).get("content-length", "")
+    return int(given) if given.isascii() and given.isdigit() and len(given) < 20 else 0
+
+
+def upload_disk() -> Path:
+    """A folder on the disk that uploads come to."""
+    return Path(os.environ.get("GRADIO_TEMP_DIR") or ".")

@@ -26,6 +26,7 @@ from lora_studio.studio import Studio
 from lora_studio.ui.blocks import build
 from lora_studio.ui.document import add_script
 from lora_studio.ui.serving.gate import Gate, GatedApp
+from lora_studio.ui.serving.hub_login import HubLogin
 from lora_studio.ui.serving.login import SHORT_PASSWORD, Access
 from lora_studio.ui.serving.monitoring import Monitoring
 from lora_studio.ui.serving.request_bodies import LARGEST_UPLOAD
@@ -161,6 +162,7 @@ def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bo
     gate = Gate(access, names, visitors=visitors, root_path=root_path, shared=share)
     gate.audit = AuditLog(settings.home)
     gate.routes = VisitorRoutes(settings, blocks.sessions) if access.asks else None
+    gate.hub = HubLogin(settings.hub_accounts, visitors) if settings.hub_accounts and access.asks else None
     gate.monitoring = Monitoring(studio, closed=names.answered is None and not access.asks)
     _, address, share_address = blocks.launch(
         _app=GatedApp(gate),
