@@ -7,7 +7,7 @@ A layer goes by Kohya's name everywhere in here (`lora_unet_mid_block_...`), wha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -128,8 +128,10 @@ def check_fit(lora: WantedLora, layers: Mapping[str, Any], base: str) -> Fit:
     return replace(fit, left_out=(*contents.left_out, *fit.left_out))
 
 
-def say_of(lora: WantedLora, left: Iterable[LeftOut]) -> str:
+def say_of(lora: WantedLora, left: Sequence[LeftOut]) -> str:
     """A sentence on what of the file is not used; empty when all is."""
+    if not left:
+        return ""
     values = sum(math.prod(shape) for _, shape in lora.header.tensors.values())
     sentence = say_left_out(left, values)
     return f"“{lora.title}”: {sentence}" if sentence else ""

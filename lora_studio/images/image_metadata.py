@@ -17,7 +17,6 @@ from lora_studio import __version__
 from lora_studio.errors import BrokenFile, ConfigError, UnknownFormat
 from lora_studio.files import disk_errors, write_atomically
 from lora_studio.images.foreign_request import fit
-from lora_studio.images.foreign_settings import read_foreign
 from lora_studio.images.infotext import Restored, parse_infotext, restore, write_infotext
 from lora_studio.parsing.json_text import looks_like_object
 from lora_studio.request import GeneratedImage, GenerateRequest
@@ -124,6 +123,8 @@ def read_settings(path: Path | str) -> Restored:
     request = _request_from_json(chunks.get(CHUNK, ""))
     if request is not None:
         return Restored(request=request)
+    from lora_studio.images.foreign_settings import read_foreign  # late: the page's start needs none of them
+
     written = chunks.get(PARAMETERS, "")
     # Some programs leave ComfyUI's graph beside A1111's line, which says all that was asked for.
     found = None if parse_infotext(written).settings else read_foreign(chunks)

@@ -1,14 +1,11 @@
-"""The worker of a training: the one that its engine and its place name."""
+"""The worker of a training: the one that its engine and its place name. Most are never asked for, so each is
+imported when it is."""
 
 from __future__ import annotations
 
 from lora_studio.config_groups import RunGroup
 from lora_studio.errors import ConfigError
 from lora_studio.events import Emit, ShouldStop
-from lora_studio.jobs.modal_worker import ModalWorker, allowed_limits
-from lora_studio.jobs.processes import ProcessWorker
-from lora_studio.jobs.processes.process_worker import check_devices
-from lora_studio.jobs.sd_scripts import SdScriptsWorker
 from lora_studio.jobs.training_queue import Worker
 from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
@@ -32,18 +29,27 @@ class EngineWorker:
     `in_process` is the one that trains in this process."""
 
     def __init__(self, in_process: Worker, settings: Settings, lease: DeviceLease) -> None:
-        self._settings = settings
-        self._workers: dict[str, Worker] = {
-            "thread": in_process,
-            "process": ProcessWorker(settings, lease),
-            "modal": ModalWorker(settings),
-            "sd-scripts": SdScriptsWorker(settings, lease),
-        }
+        self._in_process, self._settings, self._lease = in_process, settings, lease
 
     def run(self, request: RunRequest, emit: Emit, should_stop: ShouldStop) -> None:
         """Run a training by the worker that its settings name. Raises as that worker does."""
         check_can_train(self._settings, request.config.run.worker)
-        self._workers[worker_name(request.config.run)].run(request, emit, should_stop)
+        self._worker(worker_name(request.config.run)).run(request, emit, should_stop)
+
+    def _worker(self, name: str) -> Worker:
+        if name == "process":
+            from lora_studio.jobs.processes import ProcessWorker
+
+            return ProcessWorker(self._settings, self._lease)
+        if name == "modal":
+            from lora_studio.jobs.modal_worker import ModalWorker
+
+            return ModalWorker(self._settings)
+        if name == "sd-scripts":
+            from lora_studio.jobs.sd_scripts import SdScriptsWorker
+
+            return SdScriptsWorker(self._settings, self._lease)
+        return self._in_process
 
 
 def check_place(settings: RunGroup) -> None:
@@ -51,8 +57,13 @@ def check_place(settings: RunGroup) -> None:
     if settings.engine == "sd-scripts":
         return
     if settings.worker == "modal":
+        from lora_studio.jobs.modal_worker import allowed_limits
+
         allowed_limits()
-    check_devices(settings.num_processes)
+    if settings.num_processes > 1:
+        from lora_studio.jobs.processes.process_worker import check_devices
+
+        check_devices(settings.num_processes)
 
 
 def worker_name(settings: RunGroup) -> str:

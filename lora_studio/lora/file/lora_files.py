@@ -66,9 +66,9 @@ class LoraHeader:
     def draws_as(self, other: LoraHeader) -> bool:
         """Whether both change a base in the same way: the same tensors by the same names, with the same
         scaling in the metadata. The bytes alone may be those of quite another file."""
-        ours, theirs = (
-            (lora.tensor_hash, lora.tensors, scalings(lora.metadata, lora.path)) for lora in (self, other)
-        )
+        if self is other or self.tensor_hash != other.tensor_hash:
+            return self is other
+        ours, theirs = ((lora.tensors, scalings(lora.metadata, lora.path)) for lora in (self, other))
         return ours == theirs
 
 

@@ -43,6 +43,15 @@ class Access:
     def asks(self) -> bool:
         return bool(self.password) or self.people
 
+    @property
+    def words(self) -> str:
+        """What whoever starts the page has to know to come in; empty when there is nothing."""
+        if self.made:
+            return f"User {self.username}, password {self.password} (made for this run)"
+        if self.people and not self.password:
+            return "People log in by their names; lora-studio access invite lets more in."
+        return ""
+
 
 class Known(Protocol):
     """The people with passwords of their own."""

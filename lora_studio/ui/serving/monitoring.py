@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, MutableMapping
+from functools import cached_property
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -17,7 +17,6 @@ from lora_studio.errors import StoreError
 from lora_studio.files import has_room
 from lora_studio.studio import Studio
 from lora_studio.ui.serving.login import Access, Answer, Login
-from lora_studio.ui.serving.metrics import registry
 
 HEALTH, METRICS = "/healthz", "/metrics"
 FRESH_SECONDS = 1.0
@@ -33,7 +32,6 @@ class Monitoring:
     def __init__(self, studio: Studio, *, closed: bool = False) -> None:
         self._studio, self._closed = studio, closed
         self._answers: Counter[int] = Counter()
-        self._registry = registry(studio, self._answers)
         self._token = Login(Access(username="metrics", password=studio.settings.metrics_token))
         self._health: tuple[float, dict[str, str]] = (0.0, {})
 
@@ -59,10 +57,23 @@ class Monitoring:
                 status = 429 if answer is Answer.TOO_MANY else 401
                 return PlainTextResponse(NO_TOKEN, status, {"www-authenticate": "Bearer"})
         try:
-            text = await run_in_threadpool(generate_latest, self._registry)
+            text, kind = await run_in_threadpool(self._metrics)
         except StoreError as error:
             return PlainTextResponse(str(error), 503)
-        return Response(text, 200, FRESH, CONTENT_TYPE_LATEST)
+        return Response(text, 200, FRESH, kind)
+
+    def _metrics(self) -> tuple[bytes, str]:
+        """The numbers in Prometheus' form, and its content type."""
+        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+    @cached_property
+    def _registry(self) -> Any:
+        """Made when somebody asks: the library is no part of the page's start."""
+        from lora_studio.ui.serving.metrics import registry
+
+        return registry(self._studio, self._answers)
 
     def health(self) -> dict[str, str]:
         """The version, and whether database and disk can be used: `status` is `ok` or, without a database,
