@@ -85,6 +85,22 @@ def copy_atomically(source: Path, target: Path) -> None:
         shutil.copyfileobj(read, written, 1 << 20)
 
 
+def make_room(folder: Path, pattern: str, most_bytes: int) -> None:
+    """Remove the least recently used files of a cache until they take no more than `most_bytes`."""
+    found = []
+    for path in folder.glob(pattern):
+        with contextlib.suppress(OSError):
+            facts = path.stat()
+            found.append((facts.st_mtime, facts.st_size, path))
+    excess = sum(length for _, length, _ in found) - most_bytes
+    for _, length, path in sorted(found):
+        if excess <= 0:
+            return
+        with contextlib.suppress(OSError):
+            path.unlink()
+            excess -= length
+
+
 def sha256(path: Path, start: int = 0) -> str:
     """The SHA-256 of a file's bytes from `start` on, in hexadecimal digits. Raises OSError."""
     with path.open("rb") as file:

@@ -44,6 +44,7 @@ from lora_studio.runtime import (
 )
 from lora_studio.settings import Settings
 from lora_studio.training.disk_use import DiskUse, disk_use
+from lora_studio.training.evaluation.base_pictures import base_pictures
 from lora_studio.training.evaluation.previews import Previews, PreviewSampler, preview_steps
 from lora_studio.training.evaluation.validation import Validation
 from lora_studio.training.free_encoders import free_encoders
@@ -225,6 +226,7 @@ def _course(
             emit=session.emit,
             should_stop=session.stop,
             saved=[*origin.previews],
+            kept=base_pictures(engine, Settings.from_environment().cache / "base-previews"),
         ),
         validation=Validation(engine=engine, data=data, emit=session.emit, should_stop=session.stop),
         disk=use,

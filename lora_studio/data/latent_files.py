@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import PIL
 
-from lora_studio.files import reason, write_atomically
+from lora_studio.files import make_room, reason, write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -76,15 +76,4 @@ class LatentFiles:
 
     def make_room(self, most_bytes: int = MOST_BYTES) -> None:
         """Remove the least recently used files until the folder is no larger than `most_bytes`."""
-        found = []
-        for path in self.folder.glob(f"*/*{ENDING}"):
-            with contextlib.suppress(OSError):
-                facts = path.stat()
-                found.append((facts.st_mtime, facts.st_size, path))
-        excess = sum(size for _, size, _ in found) - most_bytes
-        for _, size, path in sorted(found):
-            if excess <= 0:
-                return
-            with contextlib.suppress(OSError):
-                path.unlink()
-                excess -= size
+        make_room(self.folder, f"*/*{ENDING}", most_bytes)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from lora_studio.errors import ConfigError
+from lora_studio.families.attention_layers import TextReading
 from lora_studio.families.encoders.text_output import TextOutput
 
 if TYPE_CHECKING:
@@ -148,9 +150,12 @@ def sample(
     guides = guidance.scale > 1 and not model.embeds_guidance
     text = (TextOutput.stack([unwanted, wanted]) if guides else wanted).to(latents.device)
     embedded = guidance.scale if model.embeds_guidance else None
+    # Elsewhere than on a CPU this is a small part of a step, and memory is dear.
+    reading = TextReading(model.denoiser) if latents.device.type == "cpu" else None
     for number, time in enumerate(sampler.times, 1):
         seen = sampler.scaled(torch.cat([latents] * 2) if guides else latents, time)
-        answer = model.denoise(seen, time, text, guidance=embedded)
+        with reading.in_use() if reading else nullcontext():
+            answer = model.denoise(seen, time, text, guidance=embedded)
         if guides:
             answer = guided(answer, guidance)
         answer = answer.to(latents.dtype)  # under autocast it isn't

@@ -12,6 +12,7 @@ import torch
 from diffusers import Transformer2DModel
 
 from lora_studio.catalog import SD2
+from lora_studio.families.attention_layers import state_signatures
 from lora_studio.families.base import Target, TextOutput
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.ddpm import DDPM
@@ -253,6 +254,7 @@ class StableDiffusion:
         )
         for model in (*loaded.models().values(), loaded.vae):
             model.requires_grad_(False).eval()
+        state_signatures(loaded.unet)
         return loaded
 
     def _marked(self) -> dict[str, Any]:

@@ -130,7 +130,8 @@ def file_states(found: FoundBase) -> FileStates:
     place = Path(found.path_or_id)
     files = [place] if found.layout == "file" else []
     if found.layout == "folder":
-        files = [*place.glob("*.json"), *place.glob("*/*.json"), *place.glob("*/*.safetensors")]
+        patterns = ("*.json", "*/*.json", "*/*.txt", "*/*.safetensors")
+        files = [file for pattern in patterns for file in place.glob(pattern)]
     return frozenset((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
 
 

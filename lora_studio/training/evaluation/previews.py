@@ -19,6 +19,7 @@ from lora_studio.families.base import TextOutput
 from lora_studio.families.encoders.clip_encoder import PromptWindows
 from lora_studio.families.sampling import Guidance, Sampler, sample, usual_sampler
 from lora_studio.training.evaluation.base_alone import at_rest
+from lora_studio.training.evaluation.base_pictures import BasePictures
 from lora_studio.training.evaluation.intervals import preview_steps as preview_steps
 from lora_studio.training.model import Engine, base_name
 from lora_studio.training.result_folder import PRECISIONS, save_file
@@ -122,13 +123,15 @@ class PreviewSampler:
 
 @dataclass(kw_only=True)
 class Previews:
-    """The previews of one run, kept in `folder`. `saved` lists those with the LoRA, newest last."""
+    """The previews of one run, kept in `folder`. `saved` lists those with the LoRA, newest last; `kept` are
+    the base's own from earlier runs."""
 
     engine: Engine
     folder: Path
     emit: Emit
     should_stop: Callable[[], bool]
     saved: list[PreviewSaved] = field(default_factory=list)
+    kept: BasePictures | None = None
     preview_sampler: PreviewSampler = field(init=False)
 
     def __post_init__(self) -> None:
@@ -160,10 +163,7 @@ class Previews:
         settings, plain = self.engine.config.preview, self.without_prompt
         prompts = self._all_prompts
         self.emit(PhaseAdvanced(phase="preview", done=0, total=settings.sample_steps * len(prompts)))
-        self.preview_sampler.prepare(prompts)
-        images = self.preview_sampler.draw(
-            prompts, seeds_of(self.engine.config, len(prompts)), self._after_step, plain=step == 0
-        )
+        images = self._drawn(prompts) if step else self._of_base(prompts)
         if images and plain:
             write_picture(images.pop(), self.folder / f"without-{f'{step:06d}' if step else 'base'}.png")
         for number, image in enumerate(images):
@@ -180,8 +180,40 @@ class Previews:
             self.saved.append(event)
             self.emit(event)
 
+    def _drawn(self, prompts: Sequence[str]) -> list[Image.Image]:
+        self.preview_sampler.prepare(prompts)
+        seeds = seeds_of(self.engine.config, len(prompts))
+        return self.preview_sampler.draw(prompts, seeds, self._after_step)
+
+    def _of_base(self, prompts: Sequence[str]) -> list[Image.Image]:
+        """The base's own, of which those are drawn that no run before this one has kept. None when
+        stopped."""
+        settings, sampler, kept = self.engine.config.preview, self.preview_sampler, self.kept
+        how = (*sampler.size, settings.sample_steps, settings.sample_guidance)
+        asked = list(zip(prompts, seeds_of(self.engine.config, len(prompts)), strict=True))
+        found = {one: kept.find(*one, *how) if kept else None for one in asked}
+        missing = [one for one, image in found.items() if image is None]
+        if missing:
+            sampler.prepare([prompt for prompt, _ in missing])
+            drawn = sampler.draw(
+                [prompt for prompt, _ in missing],
+                [seed for _, seed in missing],
+                self._after_step,
+                plain=True,
+            )
+            if not drawn:
+                return []
+            found |= zip(missing, drawn, strict=True)
+            if kept:
+                for one, image in zip(missing, drawn, strict=True):
+                    kept.keep(image, *one, *how)
+                kept.make_room()
+        return [image for image in found.values() if image is not None]
+
     def _after_step(self, step: int, steps: int) -> bool:
-        self.emit(PhaseAdvanced(phase="preview", done=step, total=steps))
+        """Say no more often than one picture has steps: each event is a row in the store."""
+        if step % max(1, steps // self.engine.config.preview.sample_steps) == 0:
+            self.emit(PhaseAdvanced(phase="preview", done=step, total=steps))
         return self.should_stop()
 
 
