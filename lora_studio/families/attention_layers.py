@@ -28,7 +28,8 @@ class TextReading:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """For one call of the denoiser, without gradients. The modules themselves stay where they are."""
+        """Read by what is kept during one call of the denoiser, without gradients. The modules themselves
+        stay where they are."""
         for attributes, name, kept in self._readers:
             attributes[name] = kept  # found before the module of that name
         try:
@@ -61,7 +62,7 @@ def state_signatures(denoiser: torch.nn.Module) -> None:
 
 
 class _Stated:
-    """In an attention function's place for those that ask for its signature; Python itself calls the
+    """A stand-in for an attention function for those that ask for its signature; Python itself calls the
     class's."""
 
     def __init__(self, signature: inspect.Signature) -> None:

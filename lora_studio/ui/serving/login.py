@@ -45,7 +45,7 @@ class Access:
 
     @property
     def words(self) -> str:
-        """What whoever starts the page has to know to come in; empty when there is nothing."""
+        """The line for whoever starts the page on how to come in; empty where nothing is asked."""
         if self.made:
             return f"User {self.username}, password {self.password} (made for this run)"
         if self.people and not self.password:
