@@ -11,8 +11,8 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 
 from lora_studio.families import family_of
 from lora_studio.families.attention_layers import TextReading
-from lora_studio.families.sampling import Guidance, Sampler, sample
 from lora_studio.families.encoders.text_output import TextOutput
+from lora_studio.families.sampling import Guidance, Sampler, sample
 from lora_studio.lora.network.layers import Change, put_on
 from tests.support.tiny import SHAPES
 
