@@ -11,17 +11,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lora_studio.access.visitor import Kind, visitor
 from lora_studio.catalog import FAMILIES, family_title
 from lora_studio.errors import ConfigError, FamilyMismatch, StoreError
 from lora_studio.lora.file.contents import LeftOut, contents_of, say_left_out
-from lora_studio.lora.file.keys import NAMES_IN_PIPELINES, layer_name, names_in_files
+from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODERS, layer_name, names_in_files
 from lora_studio.lora.file.lora_files import LoraHeader, checkpoint_files, find_file, read_header
 from lora_studio.request import LoraUse
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+
     from lora_studio.lora.network.layer_fit import Fit
 
 
@@ -110,7 +112,7 @@ def check_family(lora: WantedLora, base: NamedFamily) -> None:
         )
 
 
-def check_fit(lora: WantedLora, layers: Mapping[str, Any], base: str) -> Fit:
+def check_fit(lora: WantedLora, layers: Mapping[str, Module], base: str) -> Fit:
     """Compare the file with the base's layers (as from `layers_of`): what of it can be used. One that doesn't
     fit is refused before it is loaded. Raises FamilyMismatch, UnknownFormat."""
     from lora_studio.lora.network.layer_fit import fit_to
@@ -137,15 +139,15 @@ def say_of(lora: WantedLora, left: Sequence[LeftOut]) -> str:
     return f"“{lora.title}”: {sentence}" if sentence else ""
 
 
-def layers_of(pipe: Any) -> dict[str, Any]:
-    """The layers that a LoRA can change, by the names that files have for them: the denoiser's by diffusers'
-    module paths and by Stability's."""
+def layers_of(models: Mapping[str, Module]) -> dict[str, Module]:
+    """The layers of a base's parts (as from `BaseModel.models`) that a LoRA can change, by the names that
+    files have for them: the denoiser's by diffusers' module paths and by Stability's."""
     from torch.nn import Embedding, GroupNorm, LayerNorm
 
     beside = (Embedding, GroupNorm, LayerNorm)
-    found: dict[str, Any] = {}
-    for part, names in NAMES_IN_PIPELINES.items():
-        model = next((one for name in names if (one := getattr(pipe, name, None)) is not None), None)
+    found: dict[str, Module] = {}
+    for part in (DENOISER, *TEXT_ENCODERS):
+        model = models.get(part)
         for path, module in model.named_modules() if model is not None else ():
             if hasattr(module, "in_features") or hasattr(module, "kernel_size") or isinstance(module, beside):
                 for name in names_in_files(part, path, layer_name(f"{part}.{path}")):

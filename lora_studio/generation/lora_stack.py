@@ -1,6 +1,6 @@
-"""Make the LoRAs on a pipeline equal to the wanted list, without reloading the base.
+"""Make the LoRAs on a base equal to the wanted list, without reloading it.
 
-A LoRA is put on with hooks, so the pipeline's modules stay as they are. Invariants, each a test: after [A, B]
+A LoRA is put on with hooks, so the base's modules stay as they are. Invariants, each a test: after [A, B]
 the list [B] draws as a fresh pipeline with [B] does, to the bit; the empty list draws as the untouched base;
 the order of the list doesn't matter."""
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lora_studio.errors import BrokenFile, OutOfMemory
 from lora_studio.families.encoders.bundled_embeddings import BundledEmbedding
@@ -17,6 +17,9 @@ from lora_studio.lora.file.keys import UNET
 from lora_studio.runtime import lost_device, memory_errors
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+    from torch.utils.hooks import RemovableHandle
+
     from lora_studio.lora.file.contents import LeftOut
     from lora_studio.lora.file.lora_files import LoraHeader
     from lora_studio.lora.network.layer_fit import Fit
@@ -47,17 +50,19 @@ class LoadedLora:
 
 
 class LoraStack:
-    """The LoRAs of one pipeline. `base` is the base's name, for messages; `device` where its layers compute
-    (empty: where they are)."""
+    """The LoRAs on the parts of one base (as from `BaseModel.models`). `base` is its name, for messages;
+    `device` where its layers compute (empty: where they are)."""
 
-    def __init__(self, pipe: Any, base: str, *, device: str = "", kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(
+        self, models: Mapping[str, Module], base: str, *, device: str = "", kept_bytes: int = KEPT_BYTES
+    ) -> None:
         self._base = base
         self._device = device
         self._kept_bytes = kept_bytes
-        self._layers = layers_of(pipe)
+        self._layers = layers_of(models)
         self._loras: dict[str, LoadedLora] = {}  # by WantedLora.key; the latest used comes last
         self._active: tuple[str, ...] = ()
-        self._hooks: list[Any] = []
+        self._hooks: list[RemovableHandle] = []
 
     @property
     def loaded(self) -> tuple[str, ...]:
@@ -135,7 +140,7 @@ class LoraStack:
         while self._hooks:
             self._hooks.pop().remove()
         self._loras.update(fresh)
-        by_layer: dict[Any, list[Change]] = {}
+        by_layer: dict[Module, list[Change]] = {}
         for key in keys:
             self._loras[key] = self._loras.pop(key)
             for change in self._loras[key].changes.values():

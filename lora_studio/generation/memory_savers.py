@@ -6,12 +6,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from lora_studio.runtime import Device, find_memory
 
 if TYPE_CHECKING:
     import torch
+    from torch.nn import Module
 
     from lora_studio.families.base import BaseModel
     from lora_studio.settings import Settings
@@ -32,13 +33,28 @@ SAID = {
 }
 
 
+class Pipeline(Protocol):
+    """A diffusers pipeline over a base's parts, as far as memory goes."""
+
+    @property
+    def components(self) -> dict[str, Module]: ...
+
+    def enable_attention_slicing(self, slice_size: str | None) -> None: ...
+
+    def enable_model_cpu_offload(self, *, device: str) -> None: ...
+
+    def maybe_free_model_hooks(self) -> None: ...
+
+    def remove_all_hooks(self) -> None: ...
+
+
 @dataclass(kw_only=True)
 class MemorySavers:
     """The rungs that a pipeline stands on now. `least` are those that an error has taught, with the number of
     pixels from which on they are needed."""
 
     model: BaseModel
-    pipe: Any
+    pipe: Pipeline
     device: Device
     rungs: tuple[str, ...] = ()
     least: tuple[str, ...] = ()
@@ -89,7 +105,7 @@ def size_of(tensors: Iterator[torch.Tensor]) -> int:
     return sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values())
 
 
-def modules_of(pipe: Any) -> list[Any]:
+def modules_of(pipe: Pipeline) -> list[Module]:
     return [part for part in pipe.components.values() if hasattr(part, "parameters")]
 
 

@@ -21,6 +21,7 @@ from lora_studio.generation.memory_savers import (
     OFFLOAD,
     SAID,
     MemorySavers,
+    Pipeline,
     budget_bytes,
     free_memory,
     lora_bytes,
@@ -48,9 +49,9 @@ TITLES = {"fp16": "half precision (fp16)", "bf16": "bfloat16"}
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedBase:
-    """A base on its device; `pipe` has the very modules of `model`, for what takes LoRAs in and
-    what saves memory. `size_bytes` is what its weights take; `make_room` unloads the
-    other bases, if there are any, and says whether there were."""
+    """A base on its device; `pipe` has the very modules of `model`, for what saves memory. `size_bytes` is
+    what its weights take; `make_room` unloads the other bases, if there are any, and says whether there
+    were."""
 
     found: FoundBase
     model: BaseModel
@@ -129,7 +130,7 @@ class Pipelines:
             found=found,
             model=model,
             pipe=pipe,
-            stack=LoraStack(pipe, found.name, device=device.kind, kept_bytes=lora_bytes(device)),
+            stack=LoraStack(model.models(), found.name, device=device.kind, kept_bytes=lora_bytes(device)),
             device=device,
             dtype=dtype,
             size_bytes=size,
@@ -148,7 +149,7 @@ class Pipelines:
             taken -= base.size_bytes
         self._forget(going)
 
-    def _forget_all_but(self, pipe: Any) -> bool:
+    def _forget_all_but(self, pipe: Pipeline) -> bool:
         return self._forget([key for key, base in self._loaded.items() if base.pipe is not pipe])
 
     def _forget(self, keys: list[Identity]) -> bool:
@@ -170,7 +171,7 @@ class _Loading:
         self._file_bytes = sum(file.stat().st_size for file in files if file.is_file()) or 1
         self.expected_bytes = count_weights(files) * dtype.itemsize
 
-    def run(self) -> tuple[BaseModel, Any, bool]:
+    def run(self) -> tuple[BaseModel, Pipeline, bool]:
         """The model, the pipeline over its parts, and whether they rest in the machine's memory because the
         device has too little for all of them."""
         begun = time.monotonic()
@@ -178,12 +179,11 @@ class _Loading:
         with memory_errors(f"loading the base model “{self._found.name}”", HINT), quiet_libraries():
             model = family_of(self._found).load()
             pipe = model.pipeline()
-            pipe.set_progress_bar_config(disable=True)
             is_resting = self._place(pipe, begun)
         self._say(1.0, begun)
         return model, pipe, is_resting
 
-    def _place(self, pipe: Any, begun: float) -> bool:
+    def _place(self, pipe: Pipeline, begun: float) -> bool:
         from lora_studio.families.weights.loading import read_model
 
         free, _ = find_memory(self._device)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from lora_studio.families.encoders.bundled_embeddings import BundledEmbedding
 from lora_studio.generation.lora_lookup import WantedLora
@@ -22,7 +22,7 @@ class EncodedTexts:
 
     def __init__(self, *, kept: int = KEPT) -> None:
         self._kept = kept
-        self._model: Any = lambda: None
+        self._model: Callable[[], BaseModel | None] = lambda: None
         self._found: dict[object, tuple[TextOutput, TextOutput]] = {}  # the latest used comes last
 
     def clear(self) -> None:

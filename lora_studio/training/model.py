@@ -25,7 +25,7 @@ from lora_studio.lora.network.attach import AttachedLora, attach
 from lora_studio.lora.network.initial_weights import continue_from, merge_into_base, sizes_from
 from lora_studio.lora.network.layers import Dropouts, Shape
 from lora_studio.lora.network.param_groups import parameter_groups
-from lora_studio.lora.network.ranks import check_network, plan_sizes
+from lora_studio.lora.network.ranks import Layer, check_network, plan_sizes
 from lora_studio.lora.network.weight_norms import Norms, limit_norms
 from lora_studio.runtime import Device
 from lora_studio.training.ignored_settings import without_effect
@@ -192,7 +192,7 @@ def _attach_network(
     targets = base.targets(denoiser=DENOISER in rates, texts=config.trains_text_encoder, conv=conv)
     models = base.models()
 
-    def is_convolution(target: Any) -> bool:
+    def is_convolution(target: Layer) -> bool:
         module = models[target.part].get_submodule(target.module)
         return tuple(getattr(module, "kernel_size", (1, 1))) != (1, 1)
 

@@ -154,7 +154,7 @@ def measure_stack(settings: Settings, subject: Subject) -> Iterator[Line]:
     def wanted(slug: str, weight: float = 1.0) -> list[Any]:
         return lora_lookup.find_loras([LoraUse(slug=slug, weight=weight)], settings.loras)
 
-    forgetful = LoraStack(base.pipe, subject.found.name, kept_bytes=1)
+    forgetful = LoraStack(base.model.models(), subject.found.name, kept_bytes=1)
     turn, plain_turn = _alternating(), _alternating()
 
     def swap_from_disk() -> None:

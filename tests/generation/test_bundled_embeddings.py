@@ -92,7 +92,7 @@ def test_a_file_brings_its_words_along(base: Path, tmp_path: Path) -> None:
     own, wide = vectors(2, 16), vectors(2, 99)
     more = {"bundle_emb.mine.string_to_param.*": own, "bundle_emb.wide.string_to_param.*": wide}
     save_file({**load_file(file), **more}, file)
-    stack = LoraStack(pipe, "tiny")
+    stack = LoraStack(pipe.components, "tiny")
     (note,) = stack.apply([WantedLora(slug="x", weight=1.0, header=read_header(file))])
     assert "bundle_emb.wide" in note
     assert "bundle_emb.mine" not in note
@@ -107,7 +107,7 @@ def test_so_many_words_of_a_file_are_read_and_no_more(base: Path, tmp_path: Path
     file = write_lora(tmp_path / "x.safetensors", base)
     more = {f"bundle_emb.w{number}.string_to_param.*": vectors(1, 16) for number in range(MOST_WORDS + 30)}
     save_file({**load_file(file), **more}, file)
-    stack = LoraStack(StableDiffusionPipeline.from_pretrained(base), "tiny")
+    stack = LoraStack(StableDiffusionPipeline.from_pretrained(base).components, "tiny")
     (note,) = stack.apply([WantedLora(slug="x", weight=1.0, header=read_header(file))])
     assert len(stack.words) == MOST_WORDS
     assert "30 of its parts are left out" in note

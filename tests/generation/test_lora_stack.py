@@ -104,7 +104,7 @@ def test_weights_count_and_zero_is_absent(draw: Draw) -> None:
 def test_only_so_many_bytes_stay_in_memory(settings: Settings, make_lora: MakeLora) -> None:
     for number in range(6):
         make_lora(f"l{number}", seed=number, only="mid_block", text_encoder=False)
-    stack = LoraStack(load_tiny(settings).pipe, "tiny")
+    stack = LoraStack(load_tiny(settings).model.models(), "tiny")
 
     def take(*numbers: int) -> None:
         stack.apply(find_loras([LoraUse(slug=f"l{number}") for number in numbers], settings.loras))
@@ -112,7 +112,7 @@ def test_only_so_many_bytes_stay_in_memory(settings: Settings, make_lora: MakeLo
     take(0)
     one = stack.size_bytes
     assert one == sum(weight.nbytes for weight in weights_of(stack, "l0"))
-    stack = LoraStack(load_tiny(settings).pipe, "tiny", kept_bytes=3 * one)
+    stack = LoraStack(load_tiny(settings).model.models(), "tiny", kept_bytes=3 * one)
     for number in range(6):
         take(number)
     assert stack.loaded == ("l3", "l4", "l5"), "those unused for longest went"
@@ -145,7 +145,7 @@ def test_nothing_is_left_on_the_base_after_removal(settings: Settings, make_lora
 def test_swaps_leave_no_tensors_behind(settings: Settings, make_lora: MakeLora) -> None:
     for slug in "abc":
         make_lora(slug, seed=ord(slug), only="mid_block")
-    stack = LoraStack(load_tiny(settings).pipe, "tiny", kept_bytes=1)
+    stack = LoraStack(load_tiny(settings).model.models(), "tiny", kept_bytes=1)
 
     def alive(slug: str) -> int:
         stack.apply(find_loras([LoraUse(slug=slug)], settings.loras))

@@ -150,7 +150,7 @@ def test_a_lora_of_zeros_is_named(settings: Settings, make_lora: MakeLora, dtype
     file = make_lora("zero", metadata={"modelspec.title": "Nil"})
     tensors = load_file(file)
     empty = {key: (value if "alpha" in key else value * 0).to(dtype) for key, value in tensors.items()}
-    stack = LoraStack(base.pipe, "tiny")
+    stack = LoraStack(base.model.models(), "tiny")
     save_file(empty, file, metadata={"modelspec.title": "Nil"})
     (remark,) = stack.apply(find_loras([LoraUse(slug="zero")], settings.loras))
     assert "Nil" in remark

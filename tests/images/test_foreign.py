@@ -46,7 +46,7 @@ def verdict(tmp_path: Path, tensors: Table, loaded: str, metadata: dict[str, str
     try:
         (lora,) = find_loras([LoraUse(slug="x")], tmp_path)
         check_family(lora, base)
-        check_fit(lora, layers_of(full_size(loaded)), base.name)
+        check_fit(lora, layers_of(vars(full_size(loaded))), base.name)
     except StudioError as error:
         return str(error)
     return FITS
@@ -73,7 +73,7 @@ def test_every_spelling_of_every_family_fits_its_base_and_no_other(
 @pytest.mark.parametrize("family", TITLES)
 def test_every_name_means_the_layer_that_it_was_made_from(spelling: str, family: str) -> None:
     models = full_size(family)
-    ours = layers_of(models)
+    ours = layers_of(vars(models))
     down, _ = MATRICES.get(spelling, ("lora_down.weight", ""))
     for part, path, _ in layers(family):
         name = SPELLINGS[spelling](family, part, path)
@@ -183,7 +183,7 @@ def test_an_odd_part_never_refuses_a_file(tmp_path: Path, odd: dict[str, tuple[i
     odd_table: Table = {name: ("F16", shape) for name, shape in odd.items()}
     assert verdict(tmp_path, {**whole, **odd_table}, "sd1") == FITS
     (lora,) = find_loras([LoraUse(slug="x")], tmp_path)
-    fit = check_fit(lora, layers_of(full_size("sd1")), "my base")
+    fit = check_fit(lora, layers_of(vars(full_size("sd1"))), "my base")
     assert fit.layers == {LAYER}
     assert [left.why for left in fit.left_out] == [why]
     said = say_of(lora, fit.left_out)
@@ -335,5 +335,5 @@ def test_a_mismatch_is_an_error_of_its_own(tmp_path: Path) -> None:
     write_header(tmp_path / "x" / "x.safetensors", table("sd2", "kohya", only="attn2"))
     (lora,) = find_loras([LoraUse(slug="x")], tmp_path)
     with pytest.raises(FamilyMismatch) as caught:
-        check_fit(lora, layers_of(full_size("sd1")), "my base")
+        check_fit(lora, layers_of(vars(full_size("sd1"))), "my base")
     assert caught.value.path.endswith("x.safetensors")

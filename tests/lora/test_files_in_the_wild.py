@@ -114,7 +114,7 @@ def test_what_fits_is_used_and_the_rest_is_said(
     changed = {key: tensor.contiguous() for key, tensor in change(tensors).items()}
     save_file(changed, file)
     header = read_header(file)
-    stack = LoraStack(pipe, "tiny")
+    stack = LoraStack(pipe.components, "tiny")
     notes = stack.apply([WantedLora(slug="x", weight=1.0, header=header)])
     assert len(stack.loaded) == 1
     assert [said in note for note in notes] == ([True] if said else [])
@@ -133,7 +133,9 @@ def test_what_is_damaged_is_refused_in_a_sentence_that_names_it(
     if damage == "bytes behind":
         file.write_bytes(file.read_bytes() + b"\0" * 7)
     with pytest.raises(ModelFileError) as caught:
-        LoraStack(pipe, "tiny").apply([WantedLora(slug="odd", weight=1.0, header=read_header(file))])
+        LoraStack(pipe.components, "tiny").apply(
+            [WantedLora(slug="odd", weight=1.0, header=read_header(file))]
+        )
     assert "odd" in caught.value.message
     assert caught.value.hint
 
@@ -179,7 +181,9 @@ def test_headers_of_other_programs_fit(tmp_path: Path, family: str, table: Table
     file = write_header(tmp_path / "x.safetensors", {**whole, **table})
     header = read_header(file)
     assert header.family == family
-    fit = check_fit(WantedLora(slug="x", weight=1.0, header=header), layers_of(full_size(family)), "base")
+    fit = check_fit(
+        WantedLora(slug="x", weight=1.0, header=header), layers_of(vars(full_size(family))), "base"
+    )
     assert len(fit.left_out) == left
 
 
@@ -192,12 +196,12 @@ def test_onetrainers_projection_of_the_pooled_text_has_a_place(tmp_path: Path) -
         )
     models = full_size("sdxl")
     whole = type(models)(unet=models.unet, text_encoder=models.text_encoder, text_encoder_2=second)
-    assert layers_of(whole)["lora_te2_text_projection"] is second.text_projection
+    assert layers_of(vars(whole))["lora_te2_text_projection"] is second.text_projection
     table = pairs({"lora_te2_text_projection": (1280, 1280)}, "down and up")
     more = pairs({"lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k": (640, 2048)}, "down and up")
     header = read_header(write_header(tmp_path / "x.safetensors", {**more, **table}))
     assert header.family == "sdxl"
     wanted = WantedLora(slug="x", weight=1.0, header=header)
-    assert [left.name for left in check_fit(wanted, layers_of(models), "base").left_out] == [
+    assert [left.name for left in check_fit(wanted, layers_of(vars(models)), "base").left_out] == [
         "lora_te2_text_projection"
     ]

@@ -124,7 +124,7 @@ def test_diffusers_itself(base: Path, title: str, conv: bool, tmp_path: Path) ->
     others.text_encoder_2 = getattr(theirs, "text_encoder_2", None)
     drawn = answer(others)
     fresh = family.load()
-    LoraStack(fresh.pipeline(), "x").apply([WantedLora(slug="x", weight=1.0, header=read_header(file))])
+    LoraStack(fresh.models(), "x").apply([WantedLora(slug="x", weight=1.0, header=read_header(file))])
     ours = answer(fresh)
     assert (ours - plain).abs().max() > 1e-4
     assert torch.allclose(drawn, ours, atol=2e-5) == (found == "whole")

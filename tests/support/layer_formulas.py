@@ -44,7 +44,7 @@ def some(*sides: int, seed: int = 0) -> torch.Tensor:
 
 
 def put_on(pipe: Any, file: Path, weight: float = 1.0) -> tuple[LoraStack, list[str]]:
-    stack = LoraStack(pipe, "tiny")
+    stack = LoraStack(pipe.components, "tiny")
     return stack, stack.apply([WantedLora(slug="x", weight=weight, header=read_header(file))])
 
 

@@ -62,7 +62,7 @@ def drawn_answer(engine: Engine, file: Path | None, weight: float = 1.0) -> torc
     """Of a pipeline as the generator has it."""
     pipe = family_of(engine.base.found).load().pipeline()
     wanted = [WantedLora(slug="x", weight=weight, header=read_header(file))] if file else []
-    LoraStack(pipe, "tiny").apply(wanted)
+    LoraStack(pipe.components, "tiny").apply(wanted)
     return answer(pipe.unet, pipe.text_encoder)
 
 
@@ -110,7 +110,7 @@ def test_files_for_sdxl_give_the_trainers_own_output(make_config, tmp_path: Path
     assert (own - plain).abs().max() > 1e-4
     parts = family_of(engine.base.found).load()
     header = read_header(file)
-    LoraStack(parts.pipeline(), "xl").apply([WantedLora(slug="x", weight=1.0, header=header)])
+    LoraStack(parts.models(), "xl").apply([WantedLora(slug="x", weight=1.0, header=header)])
     assert_same(family_answer(parts), own)
     assert header.family == "sdxl"
 
@@ -191,7 +191,7 @@ def test_other_loras_are_merged_into_the_base_first(make_config) -> None:
     config = make_config("merged", base_weights=tuple(files), base_weights_multiplier=(0.5,))
     engine = engine_for(config)
     pipe = family_of(engine.base.found).load().pipeline()
-    LoraStack(pipe, "tiny").apply(
+    LoraStack(pipe.components, "tiny").apply(
         [
             WantedLora(slug="a", weight=0.5, header=read_header(files[0])),
             WantedLora(slug="b", weight=1.0, header=read_header(files[1])),

@@ -22,7 +22,6 @@ GLORA = ("a1.weight", "a2.weight", "b1.weight", "b2.weight")
 UNET, TEXT_ENCODER = "lora_unet", "lora_te"
 DENOISER, TEXT_ENCODERS = "unet", ("text_encoder", "text_encoder_2")
 """Parts of a base that carry a LoRA, by the names that diffusers has for them."""
-NAMES_IN_PIPELINES = {DENOISER: (DENOISER, "transformer"), **{name: (name,) for name in TEXT_ENCODERS}}
 TEXT_MODEL, TEXT_PROJECTION = "text_model.", "text_projection"
 
 LYCORIS = (

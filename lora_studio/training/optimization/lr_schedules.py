@@ -88,7 +88,7 @@ def _named(settings: OptimizerGroup) -> tuple[MakeSchedule, dict[str, Any]]:
     return made[settings.lr_scheduler]
 
 
-def _stages(settings: OptimizerGroup) -> dict[str, Any]:
+def _stages(settings: OptimizerGroup) -> dict[str, float]:
     rise, fall = settings.warmup_steps, settings.decay_steps
     return {
         "num_warmup_steps": rise,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
 
 import torch
 
@@ -27,5 +26,5 @@ def encoder_mark(engine: Engine) -> str:
     return digest.hexdigest()
 
 
-def _bytes(weight: torch.Tensor) -> Any:
+def _bytes(weight: torch.Tensor) -> memoryview:
     return weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data

@@ -8,7 +8,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -63,7 +62,7 @@ def _may_end_elsewhere(now: TrainConfig, step: int) -> bool:
     return steady and not any(0 < share < 1 for share in shares) and settings.max_train_steps >= step
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return "empty" if value in (None, "", ()) else str(value)
 
 
@@ -87,7 +86,7 @@ def picture_facts(placed: Sequence[PlacedPicture]) -> tuple[dict[str, str], ...]
     return tuple(facts(one) for one in placed)
 
 
-def _options(picture: Picture) -> dict[str, Any]:
+def _options(picture: Picture) -> dict[str, object]:
     """Repeats, weight, mask and whatever else a picture has of its own."""
     return {
         name: _plain(value)
@@ -96,7 +95,7 @@ def _options(picture: Picture) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """A file counts by what is in it, a group of settings by those that matter."""
     if isinstance(value, Path):
         return _hash(value)
