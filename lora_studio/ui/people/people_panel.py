@@ -94,8 +94,7 @@ def _render_invites(roles: list[str]) -> dict[str, Any]:
         "link": gr.Button("Make a read-only link", size="sm", elem_id="people-link"),
         "made": gr.Textbox(
             label="Link to send, shown only now",
-            interactive=False,
-            buttons=["copy"],
+            interactive=False,  # without Gradio's button to copy, which would take the label (6.31)
             elem_id="people-made",
         ),
         "address": hidden("people-address"),
