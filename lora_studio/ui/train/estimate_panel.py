@@ -8,7 +8,6 @@ from typing import Any
 
 import gradio as gr
 
-from lora_studio.access.visitor import visitor
 from lora_studio.estimate import TrainingEstimate
 from lora_studio.events import ShouldStop
 from lora_studio.formatting import duration, short, size
@@ -44,11 +43,11 @@ def listen(parts: PlanParts, inputs: list[Any], measure: Measure) -> None:
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def work(request: gr.Request, *values: Any) -> str:
-        with stops.watch(_asker(request)) as should_stop:
+        with stops.watch(request.session_hash or "") as should_stop:
             return view(measure(values, should_stop))
 
     def stop(request: gr.Request) -> None:
-        if stops.ask(_asker(request)):
+        if stops.ask(request.session_hash or ""):
             gr.Info("Stopping.")
 
     buttons = [parts.go, parts.stop]
@@ -58,11 +57,6 @@ def listen(parts: PlanParts, inputs: list[Any], measure: Measure) -> None:
     parts.stop.click(guarded(stop), None, None, **quick)
     for after in (running.success, running.failure):  # then() does not follow a failed event (6.31)
         after(lambda: busy(False), None, buttons, **quick)
-
-
-def _asker(request: gr.Request) -> str:
-    """The visitor and the client's name for itself, which alone would be anybody's word."""
-    return f"{visitor().name}|{request.session_hash or ''}"
 
 
 def busy(working: bool) -> list[dict[str, Any]]:
