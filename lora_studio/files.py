@@ -31,6 +31,14 @@ IN_USE = {5, 32, 33}
 """Windows' errors for a file that somebody has open: access denied, sharing and lock violation."""
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with the home folder for a leading ~; `~nobody`, who has none, stays."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 @contextlib.contextmanager
 def replacing(path: Path, *, lasting: bool = True) -> Iterator[BufferedRandom]:
     """A new file beside `path`, to be written and read, which takes its place when the block ends well; makes

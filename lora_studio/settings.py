@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import re
@@ -24,6 +25,19 @@ PLACE = Path("~/lora-studio") if IS_WHEEL else CHECKOUT
 """Folder that holds home and models unless variables name others."""
 KEEP_FREE_GB = 0.5
 """GB that are enough for the orderly end of a training: its LoRA, its row, its log."""
+OURS = "LORA_STUDIO_"
+VARIABLES = frozenset(
+    f"{OURS}{name}"
+    for name in (
+        *("HOME", "MODELS", "USER", "PASSWORD", "PUBLIC", "HOSTS", "SD_SCRIPTS", "SD_SCRIPTS_PYTHON"),
+        *("PRECISION", "MEMORY_GB", "KEEP_FREE_GB", "METRICS_TOKEN", "SUPABASE_UPLOADS", "UMASK", "TORCH"),
+        *("HUB_ROLE", "MODAL", "MODAL_GPU", "MODAL_MAX_USD", "VOLUME", "CHROMIUM"),
+    )
+)
+"""All variables of this program, those of its tests and of its installation too."""
+YES, NO = {"1", "true", "yes", "on", "y", "t"}, {"", "0", "false", "no", "off", "n", "f"}
+HOST = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+"""A name or an address as browsers send it, with a port or without."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,15 +104,15 @@ class Settings:
         env = os.environ if environment is None else environment
         checkout = env.get("LORA_STUDIO_SD_SCRIPTS", "")
         return cls(
-            home=Path(env.get("LORA_STUDIO_HOME") or PLACE / "studio_data").expanduser().resolve(),
-            models=Path(env.get("LORA_STUDIO_MODELS") or PLACE / "models").expanduser().resolve(),
-            username=env.get("LORA_STUDIO_USER", ""),
-            password=env.get("LORA_STUDIO_PASSWORD", ""),
+            home=_folder("LORA_STUDIO_HOME", env.get("LORA_STUDIO_HOME") or PLACE / "studio_data"),
+            models=_folder("LORA_STUDIO_MODELS", env.get("LORA_STUDIO_MODELS") or PLACE / "models"),
+            username=env.get("LORA_STUDIO_USER", "").strip(),  # as the login takes it
+            password=env.get("LORA_STUDIO_PASSWORD", "").rstrip("\r\n"),  # as read from a file with a line
             on_space=env.get("SYSTEM") == "spaces" or bool(env.get("SPACE_ID")),
             zero_gpu=env.get("SPACES_ZERO_GPU", "").strip().lower() in {"1", "t", "true"},
-            public_space=_is_yes(env.get("LORA_STUDIO_PUBLIC", "")),
+            public_space=_is_yes("LORA_STUDIO_PUBLIC", env),
             hosts=_names(env.get("LORA_STUDIO_HOSTS", "")),
-            sd_scripts=Path(checkout).expanduser().resolve() if checkout else None,
+            sd_scripts=_folder("LORA_STUDIO_SD_SCRIPTS", checkout) if checkout else None,
             sd_scripts_python=env.get("LORA_STUDIO_SD_SCRIPTS_PYTHON", ""),
             precision=_precision(env.get("LORA_STUDIO_PRECISION", "")),
             memory_gb=_gigabytes(env.get("LORA_STUDIO_MEMORY_GB", "")),
@@ -108,7 +122,7 @@ class Settings:
             supabase_key=env.get("SUPABASE_KEY", "").strip(),
             supabase_email=env.get("SUPABASE_EMAIL", "").strip(),
             supabase_password=env.get("SUPABASE_PASSWORD", ""),
-            supabase_uploads=_is_yes(env.get("LORA_STUDIO_SUPABASE_UPLOADS", "")),
+            supabase_uploads=_is_yes("LORA_STUDIO_SUPABASE_UPLOADS", env),
             hub_accounts=_hub_accounts(env),
         )
 
@@ -208,8 +222,32 @@ def _umask() -> int:
     return before
 
 
-def _is_yes(text: str) -> bool:
-    return text.strip().lower() in {"1", "true", "yes"}
+def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
+    """A sentence for each variable that looks like one of this program's and is none: it counts for
+    nothing."""
+    env = os.environ if environment is None else environment
+    sentences = []
+    for name in sorted(name for name in env if name.upper().startswith(OURS) and name not in VARIABLES):
+        meant = difflib.get_close_matches(name.upper(), VARIABLES, 1)
+        hint = f" Did you mean {meant[0]}?" if meant else ""
+        sentences.append(f"{name[:60]} is no variable of this program and counts for nothing.{hint}")
+    return sentences
+
+
+def _folder(name: str, given: str | Path) -> Path:
+    try:
+        return Path(given).expanduser().resolve()
+    except (RuntimeError, OSError, ValueError) as error:  # nobody of this name, a circle of links
+        raise ConfigError(
+            f"{name} is {str(given)[:80]!r}, which leads to no folder.", "Give its whole path.", field=name
+        ) from error
+
+
+def _is_yes(name: str, environment: Mapping[str, str]) -> bool:
+    text = environment.get(name, "").strip().lower()
+    if text not in YES | NO:
+        raise ConfigError(f"{name} is {text[:20]!r}.", "Let it be 1 or 0.", field=name)
+    return text in YES
 
 
 def _hub_accounts(env: Mapping[str, str]) -> HubAccounts | None:
@@ -229,8 +267,15 @@ def _hub_accounts(env: Mapping[str, str]) -> HubAccounts | None:
 
 def _names(text: str) -> tuple[str, ...]:
     """Host names, each with a port or without; an address counts by its host."""
-    given = (one.strip().rpartition("//")[2].partition("/")[0] for one in text.split(","))
-    return tuple(name for name in given if name)
+    given = [one.strip().rpartition("//")[2].partition("/")[0] for one in text.split(",") if one.strip()]
+    for name in given:
+        if not HOST.fullmatch(name):
+            raise ConfigError(
+                f"LORA_STUDIO_HOSTS: {name[:80]!r} is no name of a page.",
+                "Write names as browsers send them, with commas between: studio.example, [fd00::7]:7860.",
+                field="hosts",
+            )
+    return tuple(given)
 
 
 def _precision(text: str) -> Literal["auto", "fp32", "fp16", "bf16"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from lora_studio.errors import BrokenFile, DiskFull, StoreError
 from lora_studio.files import (
     copy_atomically,
     disk_errors,
+    expanded,
     read_errors,
     reason,
     remove_unfinished,
@@ -22,6 +24,7 @@ from lora_studio.files import (
     sha256,
     write_atomically,
 )
+from lora_studio.settings import CHECKOUT
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rest(
@@ -157,3 +160,12 @@ def test_what_a_killed_process_had_begun_is_removed(tmp_path: Path) -> None:
         path.touch()
     remove_unfinished(tmp_path)
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*kept}
+
+
+def test_a_home_of_nobody_is_a_place_that_is_not_there() -> None:
+    """Python's own function for it raises an error that nobody expects of a path."""
+    assert expanded("~") == Path.home()
+    assert expanded("~nobody-is-called-so/x") == Path("~nobody-is-called-so/x")
+    sources = {path: path.read_text("utf-8") for path in (CHECKOUT / "lora_studio").rglob("*.py")}
+    callers = {path.name for path, text in sources.items() if re.search(r"(?<!os\.path)\.expanduser\(", text)}
+    assert callers == {"files.py", "settings.py"}, "Use files.expanded."

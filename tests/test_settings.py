@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from lora_studio.errors import ConfigError
 from lora_studio.files import write_atomically
-from lora_studio.settings import CHECKOUT, Settings, keep_private
+from lora_studio.settings import CHECKOUT, VARIABLES, Settings, keep_private, unknown_variables
 
 
 def test_without_variables_everything_lies_in_the_checkout() -> None:
@@ -63,6 +64,62 @@ def test_a_space_is_recognised_and_is_not_public_by_itself(variables: dict[str, 
 )
 def test_the_owners_word(word: str, public: bool) -> None:
     assert Settings.from_environment({"LORA_STUDIO_PUBLIC": word}).public_space is public
+
+
+@pytest.mark.parametrize("name", ["LORA_STUDIO_PUBLIC", "LORA_STUDIO_SUPABASE_UPLOADS"])
+@pytest.mark.parametrize(
+    ("word", "meaning"), [("on", True), ("Y", True), ("", False), ("OFF", False), ("2", None), ("ja", None)]
+)
+def test_a_switch_is_on_off_or_refused(name: str, word: str, meaning: bool | None) -> None:
+    if meaning is None:
+        with pytest.raises(ConfigError, match=name):
+            Settings.from_environment({name: word})
+        return
+    settings = Settings.from_environment({name: word})
+    assert (settings.public_space or settings.supabase_uploads) is meaning
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["*.example.com", "fe80::1", "my studio", "bücher.example", "https://", "a:b", "studio.example,[x]"],
+)
+def test_names_that_no_browser_sends_are_refused(names: str) -> None:
+    with pytest.raises(ConfigError, match="LORA_STUDIO_HOSTS"):
+        Settings.from_environment({"LORA_STUDIO_HOSTS": names})
+    good = Settings.from_environment({"LORA_STUDIO_HOSTS": " https://a.example/x, b:80,[fd00::7]:7860, ,"})
+    assert good.hosts == ("a.example", "b:80", "[fd00::7]:7860")
+
+
+@pytest.mark.parametrize("name", ["LORA_STUDIO_HOME", "LORA_STUDIO_MODELS", "LORA_STUDIO_SD_SCRIPTS"])
+@pytest.mark.skipif(os.name == "nt", reason="Windows makes such a folder beside the user's")
+def test_a_folder_of_nobody_is_one_sentence(name: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        Settings.from_environment({name: "~nobody-is-called-so/studio"})
+
+
+def test_a_password_from_a_file_can_be_typed() -> None:
+    """A password field takes no line break, and the login takes names without blanks around them."""
+    settings = Settings.from_environment(
+        {"LORA_STUDIO_USER": " me ", "LORA_STUDIO_PASSWORD": " two words \r\n"}
+    )
+    assert (settings.username, settings.password) == ("me", " two words ")
+
+
+def test_a_variable_that_is_none_is_said() -> None:
+    wrong = {"LORA_STUDIO_PASWORD": "x", "lora_studio_home": "x", "LORA_STUDIO_ZZZ": "x", "LORA_STUDIOS": "x"}
+    said = unknown_variables({**wrong, **dict.fromkeys(VARIABLES, "")})
+    assert [sentence.split()[0] for sentence in said] == sorted(wrong.keys() - {"LORA_STUDIOS"})
+    assert "LORA_STUDIO_PASSWORD?" in said[0]
+    assert "LORA_STUDIO_HOME?" in said[-1]
+
+
+def test_the_variables_are_those_that_the_sources_read() -> None:
+    sources = [CHECKOUT / "app.py", CHECKOUT / "launch.py", *(CHECKOUT / "deploy").glob("*.py")]
+    for folder in ("lora_studio", "tests", "scripts"):
+        sources += (CHECKOUT / folder).rglob("*.py")
+    text = "".join(path.read_text("utf-8") for path in sources if path != Path(__file__))
+    named = set(re.findall(r"LORA_STUDIO_[A-Z_]*[A-Z]", text))
+    assert named == VARIABLES
 
 
 def test_the_environment_is_read_when_none_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ import json
 import re
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_studio.cli.console.ctrl_c import stop_request
 from lora_studio.cli.console.progress_bar import Progress
 from lora_studio.errors import ModelFileError
+from lora_studio.files import expanded
 
 if TYPE_CHECKING:
     from lora_studio.records import LoraRecord
@@ -64,7 +64,7 @@ def _fetch(studio: Studio, link: str) -> LoraRecord | None:
 
 
 def _copy(studio: Studio, name: str) -> LoraRecord:
-    path = Path(name).expanduser()
+    path = expanded(name)
     if not path.is_file():
         raise ModelFileError(f"There is no file {path}.", "Check the path.", path=path)
     return studio.gallery.import_lora(path)

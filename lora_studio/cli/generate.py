@@ -14,6 +14,7 @@ from lora_studio.cli.console.ctrl_c import stop_request
 from lora_studio.cli.console.progress_bar import Progress
 from lora_studio.cli.image_options import add_image_arguments, build_request
 from lora_studio.errors import ConfigError
+from lora_studio.files import expanded
 
 if TYPE_CHECKING:
     from lora_studio.records import ImageRecord
@@ -55,7 +56,7 @@ def deliver(records: Sequence[ImageRecord], folder: str | None) -> list[Path]:
 def _deliver(source: Path, folder: str | None) -> Path:
     if folder is None:
         return source
-    target = Path(folder).expanduser()
+    target = expanded(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)
         return Path(shutil.copy2(source, target / source.name)).resolve()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.errors import ConfigError, StoreError
+from lora_studio.files import expanded
 from lora_studio.lora.names import slugs_named
 from lora_studio.parsing.numbers import MOST_SHOWN
 from lora_studio.parsing.slugs import SLUG
@@ -179,7 +180,7 @@ def _pictures(arguments: argparse.Namespace, studio: Studio) -> dict[str, str]:
 
     given = {"image": arguments.image, "mask_image": arguments.mask}
     return {
-        name: take_in(Path(path).expanduser(), studio.settings.inputs, mask=name == "mask_image")
+        name: take_in(expanded(path), studio.settings.inputs, mask=name == "mask_image")
         for name, path in given.items()
         if path
     }
@@ -190,7 +191,7 @@ def _settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
         return {}
     from lora_studio.images.image_metadata import read_settings
 
-    found = read_settings(Path(arguments.settings_of).expanduser())
+    found = read_settings(expanded(arguments.settings_of))
     for note in found.all_notes:
         print(f"note: {note}", file=sys.stderr)
     return found.request.model_dump()

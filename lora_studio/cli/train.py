@@ -16,9 +16,10 @@ from lora_studio.cli.console.progress_bar import Progress
 from lora_studio.cli.kohya_train import pasted_command
 from lora_studio.config import Leaf, TrainConfig, config_leaf, config_leaves
 from lora_studio.errors import ConfigError, DatasetError, StoreError
+from lora_studio.files import expanded
 from lora_studio.formatting import counted, duration
 from lora_studio.kohya_config.option_forms import SPECIAL
-from lora_studio.kohya_config.option_values import expanded, typed
+from lora_studio.kohya_config.option_values import typed
 from lora_studio.kohya_config.options import OPTIONS, SHARES_OF_THE_RUN
 from lora_studio.kohya_config.read_options import take_options
 from lora_studio.training_request import StartTraining
@@ -148,8 +149,7 @@ def find_job(studio: Studio, wanted: str) -> JobRecord:
     """The newest training with this id, this name or this output folder. Raises StoreError."""
     folder = str(expanded(wanted).absolute())
     for job in studio.jobs.jobs(limit=1000):
-        output = job.config["output"]
-        if wanted in (job.id, job.name, job.slug) or folder == output["output_dir"]:
+        if wanted in (job.id, job.name, job.slug) or folder == job.config["output"]["output_dir"]:
             return job
     raise StoreError(f"There is no training {wanted!r} to resume.", "lora-studio status lists them.")
 

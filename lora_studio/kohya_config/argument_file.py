@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.errors import ConfigError
-from lora_studio.kohya_config.option_values import bounded, expanded, read_json, read_text, typed
+from lora_studio.files import expanded
+from lora_studio.kohya_config.option_values import bounded, read_json, read_text, typed
 from lora_studio.kohya_config.options import OPTIONS
 from lora_studio.kohya_config.presets import is_preset, read_preset
 from lora_studio.kohya_config.read_options import KohyaOptions, read_options

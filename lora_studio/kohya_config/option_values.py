@@ -36,14 +36,6 @@ def read_text(path: Path, hint: str) -> str:
         raise ConfigError(f"{str(path)[:200]!r} is no path.", hint) from None
 
 
-def expanded(path: str | Path) -> Path:
-    """The path with the home folder for a leading ~; `~nobody`, who has none, stays."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        return Path(path)
-
-
 def read_json(text: str, name: str, *, field: str = "") -> Any:
     """Parse JSON. Raises ConfigError, also for JSON that nests too deeply or holds an endless number."""
     try:

@@ -28,7 +28,8 @@ def test_links_that_lead_inside_are_refused(command: Command, link: str) -> None
     assert not [*Settings.from_environment().loras.iterdir()]
 
 
-def test_a_file_that_is_not_there_is_named(command: Command, tmp_path: Path) -> None:
-    outcome = command("add", tmp_path / "none.safetensors")
+@pytest.mark.parametrize("folder", ["~nobody-is-called-so", "nowhere"])
+def test_a_file_that_is_not_there_is_named(command: Command, folder: str) -> None:
+    outcome = command("add", f"{folder}/none.safetensors")
     assert outcome.code == 2
     assert "none.safetensors" in outcome.err

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.config import TrainConfig, config_leaves
-from lora_studio.files import copy_atomically, reason
+from lora_studio.files import copy_atomically, expanded, reason
 from lora_studio.kohya_config import KohyaOptions, further_options, read_file, read_given
-from lora_studio.kohya_config.option_values import expanded
 from lora_studio.kohya_config.options import COUNTED_IN_EPOCHS, NETWORK_ARGS, SECRETS
 
 if TYPE_CHECKING:

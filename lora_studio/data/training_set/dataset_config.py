@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.training_set.subsets import Subset, existing_folder
 from lora_studio.errors import ConfigError
-from lora_studio.kohya_config.option_values import bounded, expanded, number_in, read_json, read_text
+from lora_studio.files import expanded
+from lora_studio.kohya_config.option_values import bounded, number_in, read_json, read_text
 from lora_studio.parsing.refusals import refusal
 from lora_studio.parsing.toml_text import read_toml
 

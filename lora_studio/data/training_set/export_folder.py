@@ -11,6 +11,7 @@ from lora_studio.data.captions import with_trigger
 from lora_studio.data.pixels.masks import ENDING
 from lora_studio.data.training_set.subsets import KOHYA_FOLDER
 from lora_studio.errors import DatasetError
+from lora_studio.files import expanded
 from lora_studio.parsing.file_names import portable_name
 
 
@@ -20,7 +21,7 @@ def export_folder(
     """Copy pictures with captions into `folder`, which appears only when it is whole. Pictures directly in
     `root` go into `subfolder`; pictures in Kohya folders below it keep theirs. Raises DatasetError,
     OSError."""
-    folder = folder.expanduser().absolute()
+    folder = expanded(folder).absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DatasetError(f"{folder} is there already.", "Choose a new folder.", path=folder)
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -15,8 +15,7 @@ from lora_studio.data.pixels.masks import is_grey, is_mask, masks_among
 from lora_studio.data.pixels.picture_remarks import named
 from lora_studio.data.pixels.stray_files import is_trash, leftover, leftover_remarks
 from lora_studio.errors import DatasetError
-from lora_studio.files import read_errors
-from lora_studio.kohya_config.option_values import expanded
+from lora_studio.files import expanded, read_errors
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".avif", ".gif", ".tif", ".tiff"})
 HEIC_ENDINGS = frozenset({".heic", ".heif"})

@@ -12,8 +12,7 @@ from typing import Any
 from lora_studio.data.training_set.folders import read_folder
 from lora_studio.errors import ConfigError, DatasetError
 from lora_studio.families.base_files.locate import find_base
-from lora_studio.files import read_errors, sha256
-from lora_studio.kohya_config.option_values import expanded
+from lora_studio.files import expanded, read_errors, sha256
 from lora_studio.settings import Settings
 from lora_studio.training_request import RunRequest
 

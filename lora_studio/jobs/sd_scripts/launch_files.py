@@ -18,9 +18,8 @@ from lora_studio.errors import ConfigError, ModelFileError
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.base_files.hub import split_id
 from lora_studio.families.base_files.locate import find_base
-from lora_studio.files import disk_errors, write_atomically
+from lora_studio.files import disk_errors, expanded, write_atomically
 from lora_studio.kohya_config import OPTIONS, kohya_options
-from lora_studio.kohya_config.option_values import expanded
 from lora_studio.kohya_config.sample_prompts import prompt_lines
 from lora_studio.parsing.toml_text import read_toml, write_table
 from lora_studio.settings import Settings

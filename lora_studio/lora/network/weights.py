@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from lora_studio.errors import BrokenFile, UnknownFormat
+from lora_studio.files import expanded
 from lora_studio.lora.file.alphas import Scaling, alpha_of, scalings
 from lora_studio.lora.file.contents import NETWORKS, Contents, FileLayer, contents_of, shown
 from lora_studio.lora.file.keys import ALPHA, BIAS, DORA, UP_BIAS
@@ -38,7 +39,7 @@ class LayerWeights:
 
 def read_contents(path: Path | str) -> tuple[Contents, Mapping[str, Scaling]]:
     """The contents of a file, and the alphas in its metadata. Raises BrokenFile, UnknownFormat."""
-    path = Path(path).expanduser()
+    path = expanded(path)
     metadata, table, _ = read_tensor_table(path)
     contents = contents_of(table)
     if not contents.layers:
@@ -49,7 +50,7 @@ def read_contents(path: Path | str) -> tuple[Contents, Mapping[str, Scaling]]:
 def read_weights(path: Path | str, only: Collection[str] | None = None) -> dict[str, LayerWeights]:
     """The usable layers of a file (with `only` those of these names) by Kohya's name, in the file's order.
     Raises BrokenFile, UnknownFormat."""
-    path = Path(path).expanduser()
+    path = expanded(path)
     contents, scaling = read_contents(path)
     found: dict[str, LayerWeights] = {}
     try:
@@ -66,7 +67,7 @@ def read_weights(path: Path | str, only: Collection[str] | None = None) -> dict[
 
 def read_tensors(path: Path | str, keys: Collection[str]) -> dict[str, torch.Tensor]:
     """Some tensors of a file by their names in it. Raises BrokenFile."""
-    path = Path(path).expanduser()
+    path = expanded(path)
     try:
         with safe_open(str(path), framework="pt") as file:
             return {key: file.get_tensor(key).clone() for key in keys}

@@ -65,7 +65,7 @@ def decide_access(
     """The access to the page. Off this machine there is a password, always: the one given, those of the
     `people` who are there, or one that is made up. The exception is a Space whose owner said
     LORA_STUDIO_PUBLIC=1. Raises ConfigError for half a pair."""
-    username, password = username or settings.username, password or settings.password
+    username, password = username.strip() or settings.username, password or settings.password
     if password and not username:
         username = "studio"
     if username and not password:
