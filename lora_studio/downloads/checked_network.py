@@ -22,6 +22,10 @@ LOOK_SECONDS = 0.5
 IDLE_SECONDS = 60.0
 MOST_TRIED = 4
 """Addresses of a name that are tried one after the other."""
+LEAST_BYTES, LEAST_SECONDS = 16_384, 60.0
+"""Bytes that have to come in so many seconds: only one file is fetched at a time, and others wait for it."""
+BESIDES = 1 << 20
+"""Bytes that headers and redirects may have in all, besides the file."""
 
 Resolve = Callable[[str, int], Sequence[str]]
 """A function from a host's name and a port to its IP addresses. Raises OSError."""
@@ -36,7 +40,11 @@ class Stopped(Exception):
 
 
 class TooSlow(Exception):
-    """The time of the whole download is over."""
+    """The time of the whole download is over, or hardly anything comes."""
+
+
+class TooMuch(Exception):
+    """More came than a file and all headers may have."""
 
 
 def look_up(host: str, port: int) -> list[str]:
@@ -75,12 +83,19 @@ class Web:
 
 @dataclass(kw_only=True)
 class CheckedNetwork(httpcore.NetworkBackend):
-    """The backend of one download, until `deadline` by time.monotonic."""
+    """The backend of one download, until `deadline` by time.monotonic, for a file of `most_bytes`. All bytes
+    count, whatever they are: a server may send headers without end, too. `least_seconds` are those in which
+    LEAST_BYTES have to come."""
 
     web: Web
     deadline: float
+    most_bytes: int
+    least_seconds: float = LEAST_SECONDS
     should_stop: ShouldStop = never_stop
     _under: httpcore.NetworkBackend = field(default_factory=httpcore.SyncBackend)
+    _received: int = 0
+    _received_before: int = 0
+    _since: float = field(default_factory=time.monotonic)
 
     def connect_tcp(
         self,
@@ -102,6 +117,7 @@ class CheckedNetwork(httpcore.NetworkBackend):
             if self._is_own(stream, address):
                 stream.close()
                 raise Refused(f"{host[:100]} is this machine.", "Upload the file instead.")
+            self._since, self._received_before = time.monotonic(), self._received
             return _Stream(stream, self)
         raise failure or httpcore.ConnectError("no address")
 
@@ -112,8 +128,19 @@ class CheckedNetwork(httpcore.NetworkBackend):
         """Raise Stopped or TooSlow when it is time."""
         if self.should_stop():
             raise Stopped
-        if time.monotonic() >= self.deadline:
+        now = time.monotonic()
+        if now >= self.deadline:
             raise TooSlow
+        if now - self._since >= self.least_seconds:
+            if self._received - self._received_before < LEAST_BYTES:
+                raise TooSlow
+            self._since, self._received_before = now, self._received
+
+    def count(self, size: int) -> None:
+        """Take note of bytes that came. Raises TooMuch."""
+        self._received += size
+        if self._received > self.most_bytes + BESIDES:
+            raise TooMuch
 
     def _addresses(self, host: str, port: int) -> list[str]:
         try:
@@ -138,10 +165,13 @@ class _Stream(httpcore.NetworkStream):
         while True:
             self._network.look()
             try:
-                return self._under.read(max_bytes, LOOK_SECONDS)
+                came = self._under.read(max_bytes, LOOK_SECONDS)
             except httpcore.ReadTimeout:
                 if time.monotonic() >= silent_until:
                     raise
+            else:
+                self._network.count(len(came))
+                return came
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._network.look()

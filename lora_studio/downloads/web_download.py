@@ -16,9 +16,11 @@ import httpx
 
 from lora_studio.downloads.checked_network import (
     IDLE_SECONDS,
+    LEAST_SECONDS,
     CheckedNetwork,
     Refused,
     Stopped,
+    TooMuch,
     TooSlow,
     Web,
 )
@@ -53,10 +55,12 @@ Check = Callable[[bytes], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Limits of one download: bytes, and seconds from the first look-up to the last byte."""
+    """Limits of one download: bytes, seconds from the first look-up to the last byte, and seconds in which
+    something has to come."""
 
     most_bytes: int = 2 << 30
     seconds: float = 3600.0
+    least_seconds: float = LEAST_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +80,11 @@ class WebDownload:
         from, DiskFull, others for what servers do."""
         url = parse_link(link, self.web.schemes)
         network = CheckedNetwork(
-            web=self.web, deadline=time.monotonic() + self.limits.seconds, should_stop=should_stop
+            web=self.web,
+            deadline=time.monotonic() + self.limits.seconds,
+            most_bytes=self.limits.most_bytes,
+            least_seconds=self.limits.least_seconds,
+            should_stop=should_stop,
         )
         trust = self.web.trust or ssl.create_default_context()
         # Without httpx's client, which would ask proxies of the environment: they look names up themselves.
@@ -88,8 +96,11 @@ class WebDownload:
             except TooSlow:
                 minutes = round(self.limits.seconds / 60)
                 raise StudioError(
-                    f"The file did not come within {minutes} minutes.", "Download it yourself and upload it."
+                    f"The file did not come within {minutes} minutes, or hardly anything of it.",
+                    "Download it yourself and upload it.",
                 ) from None
+            except TooMuch:
+                raise self._too_large() from None
             except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
                 raise self._unreachable(url, error) from error
 
@@ -163,9 +174,12 @@ class WebDownload:
 
     def _check_size(self, count: int) -> None:
         if count > self.limits.most_bytes:
-            raise StudioError(
-                f"The file is larger than {size(self.limits.most_bytes)}.", "Such a file is no LoRA."
-            )
+            raise self._too_large()
+
+    def _too_large(self) -> StudioError:
+        return StudioError(
+            f"The file is larger than {size(self.limits.most_bytes)}.", "Such a file is no LoRA."
+        )
 
     def _unreachable(self, url: httpx.URL, error: Exception) -> StudioError:
         logger.info("%s: %s: %s", shown_link(url), type(error).__name__, plain_text(str(error), 200))

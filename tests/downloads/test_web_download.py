@@ -207,6 +207,25 @@ def test_the_time_of_the_whole_is_limited(server: FileServer, settings: Settings
         download(server, settings, limits=Limits(seconds=1.0)).fetch(server.url("/slow"), folder)
 
 
+HINT = b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n"
+
+
+def test_headers_without_end_have_one(server: FileServer, settings: Settings, folder: Path) -> None:
+    """Answers before the answer, of which HTTP allows any number, are no part of the file."""
+    server.answers["/hints"] = Answer(endless=HINT * 1000)
+    with pytest.raises(StudioError, match="larger than"):
+        download(server, settings, limits=Limits(most_bytes=20_000)).fetch(server.url("/hints"), folder)
+
+
+@pytest.mark.parametrize("drop", [HINT, b"x"], ids=["hints", "bytes"])
+def test_a_server_that_drips_keeps_nobody_waiting(
+    server: FileServer, settings: Settings, folder: Path, drop: bytes
+) -> None:
+    server.answers["/drip"] = Answer(endless=drop, pause=0.05)
+    with pytest.raises(StudioError, match="hardly anything"):
+        download(server, settings, limits=Limits(least_seconds=0.5)).fetch(server.url("/drip"), folder)
+
+
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 418, 500, 204])
 def test_answers_without_a_file_are_sentences(
     server: FileServer, settings: Settings, folder: Path, status: int

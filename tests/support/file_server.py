@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,13 +20,16 @@ LOCAL = "127.0.0.1"
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """The response to a path. `body` is sent piece by piece; `length` stands in its header, None for none;
-    `hold` is waited for before the last piece."""
+    `hold` is waited for before the last piece. `endless` is sent again and again in the place of an answer,
+    for as long as somebody listens, with `pause` seconds between."""
 
     status: int = 200
     body: tuple[bytes, ...] = ()
     length: int | None = -1
     headers: Mapping[str, str] = field(default_factory=dict)
     hold: threading.Event | None = None
+    endless: bytes = b""
+    pause: float = 0.0
 
 
 class FileServer(ThreadingHTTPServer):
@@ -87,6 +91,9 @@ class _Reply(BaseHTTPRequestHandler):
         answer = self.server.answers.get(self.path, Answer(status=404))
         self.close_connection = True
         try:
+            while answer.endless:
+                self.wfile.write(answer.endless)
+                time.sleep(answer.pause)
             self.send_response(answer.status)
             for name, text in answer.headers.items():
                 self.send_header(name, text)
