@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from lora_studio.cli.console.terminal import steady_output
 from lora_studio.errors import StudioError
-from lora_studio.settings import keep_private, unknown_variables
+from lora_studio.settings import keep_private
 from lora_studio.studio import open_studio
 from lora_studio.ui.serving import server
 
@@ -39,7 +39,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     options, ended = parse(argv), server.end_asked()
     try:
         keep_private()
-        sys.stderr.writelines(f"warning: {sentence}\n" for sentence in unknown_variables())
         studio = open_studio()
         host = options.host or ("0.0.0.0" if studio.settings.on_space else "127.0.0.1")
         access = server.access_of(studio, options, host)

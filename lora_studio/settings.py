@@ -213,6 +213,8 @@ def keep_private(environment: Mapping[str, str] | None = None) -> None:
             field="umask",
         )
     os.umask(int(text, 8))
+    for sentence in unknown_variables(environment):
+        logger.warning(sentence)
 
 
 def _umask() -> int:

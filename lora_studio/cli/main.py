@@ -21,7 +21,7 @@ from lora_studio import __version__
 from lora_studio.cli.console.terminal import steady_output
 from lora_studio.cli.kohya_train.pasted_command import unpack
 from lora_studio.errors import StudioError
-from lora_studio.settings import Settings, keep_private, unknown_variables
+from lora_studio.settings import Settings, keep_private
 
 COMMANDS = {
     "serve": "open the page in this machine's browser, or share it",
@@ -82,7 +82,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     _quieten_libraries()
     try:
         keep_private()
-        sys.stderr.writelines(f"warning: {sentence}\n" for sentence in unknown_variables())
         return int(importlib.import_module(f"lora_studio.cli.{arguments.command}").run(arguments))
     except StudioError as error:
         print(f"error: {error}", file=sys.stderr)
