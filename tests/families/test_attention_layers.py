@@ -62,9 +62,9 @@ def test_a_text_is_read_once_a_picture_and_the_picture_is_the_same(
         )
         return list(steps)[-1].latents
 
-    found = latents_of(Sampler.of(base.process, "Euler", STEPS))
+    found = latents_of(Sampler(base.process, "Euler", STEPS, (8, 8)))
     assert set(calls.values()) == {1}
-    sampler, latents = Sampler.of(base.process, "Euler", STEPS), noise
+    sampler, latents = Sampler(base.process, "Euler", STEPS, (8, 8)), noise
     both = TextOutput.stack([texts[1], texts[0]])
     for time in sampler.times:
         seen = sampler.scaled(torch.cat([latents] * 2), time)
