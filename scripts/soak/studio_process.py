@@ -83,7 +83,8 @@ class StudioProcess:
         return Idle(rss=facts.memory_info().rss, files=facts.num_fds(), threads=threads)
 
     def add_people(self, names: list[str]) -> None:
-        """People who may train, all with the same password."""
+        """People who may train as much as they like, all with the same password: pages share an account."""
+        from lora_studio.access.quotas import Use
         from lora_studio.access.roles import Role
         from lora_studio.store.database import Database
         from lora_studio.store.people.people import People
@@ -91,6 +92,7 @@ class StudioProcess:
         with closing(Database(self.home / "studio.db")) as database:
             for name in names:
                 People(database).add(name, Role.TRAINER, PASSWORD)
+                People(database).set_limits(name, {Use.TRAININGS: None, Use.GENERATIONS: None})
 
     def end(self) -> int:
         """SIGTERM, as by a service manager; the exit code."""
