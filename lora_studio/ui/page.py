@@ -59,8 +59,9 @@ class Page(gr.Blocks):
         with acting(self.visitors.of(getattr(one, "username", None))):
             if not self._is_theirs(kwargs.get("session_hash")):
                 raise gr.Error(NOT_THEIRS, print_exception=False)
-            deed = deed_of(str(getattr(block_fn, "name", "")))
-            if not deed:
+            event = kwargs.get("event_data")
+            deed = deed_of(str(getattr(block_fn, "name", "")), event)
+            if deed is None:
                 return await self._owned_answer(block_fn, *args, **kwargs)
             failure: BaseException | None = None
             try:
@@ -70,7 +71,7 @@ class Page(gr.Blocks):
                 raise
             finally:
                 inputs = args[0] if args else kwargs.get("inputs") or ()
-                self.audit.add(entry_of(deed, inputs, one, failure))
+                self.audit.add(entry_of(deed, inputs, event, one, failure))
 
     async def _owned_answer(self, block_fn: BlockFunction | int, *args: Any, **kwargs: Any) -> dict[str, Any]:
         output = await self._answer(block_fn, *args, **kwargs)

@@ -77,3 +77,17 @@ def test_broken_lines_and_a_home_that_is_gone_are_passed_over(tmp_path: Path) ->
     assert [entry.deed for entry in log.newest(10)] == ["start", "stop"]
     AuditLog(tmp_path / "nowhere").add(AuditEntry(deed="start"))
     assert AuditLog(tmp_path / "nowhere").newest(5) == []
+
+
+def test_what_was_refused_pushes_out_nothing_that_was_done(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path, largest=1000)
+    for number in range(5):
+        log.add(AuditEntry(deed="delete", who="ada", thing=f"ink-{number}"))
+    for _ in range(200):
+        log.add(AuditEntry(deed="failed login", who="unknown", result="429"))
+    log.add(AuditEntry(deed="delete", who="eve", thing="ink", result="refused: NotAllowed"))
+    entries = log.newest(10_000)
+    assert [entry.thing for entry in entries if entry.was_done] == [f"ink-{number}" for number in range(5)]
+    assert entries[-1].who == "eve"
+    assert [entry.at for entry in entries] == sorted(entry.at for entry in entries)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2 * KEPT * 1200

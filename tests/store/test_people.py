@@ -81,6 +81,16 @@ def test_a_name_is_one_person_s_in_any_case(visitors: Visitors) -> None:
             visitors.people.add("eve", Role.VIEWER, short)
 
 
+@pytest.mark.parametrize("name", ["local", "Unknown", "ｌｏｃａｌ", "ａda", "ADA", "𝐚𝐝𝐚"])
+def test_nobody_takes_a_name_that_looks_like_another_s(visitors: Visitors, name: str) -> None:
+    """Nor one that the audit log has for the person at the machine, or for strangers."""
+    visitors.people.add("ada", Role.VIEWER, PASSWORD)
+    _, token = visitors.invites.make(Role.VIEWER)
+    with pytest.raises(ConfigError):
+        visitors.invites.accept(token, name, PASSWORD)
+    assert [person.name for person in visitors.people.all()] == ["ada"]
+
+
 def test_the_page_s_own_name_is_the_admin_whoever_is_called_so(visitors: Visitors) -> None:
     visitors.people.add("studio", Role.VIEWER, PASSWORD)
     assert visitors.of("studio").role is Role.ADMIN

@@ -1,17 +1,96 @@
 from __future__ import annotations
 
+import inspect
+from types import SimpleNamespace
+
+import pytest
+
 from lora_studio.store.people.visitors import Visitors
 from lora_studio.studio import Studio
 from lora_studio.ui.blocks import build
-from lora_studio.ui.client_input.audited_calls import DEEDS, deed_of
+from lora_studio.ui.client_input.audited_calls import DEEDS, Deed, deed_of, entry_of
+
+LOOKS = {
+    *("generate", "generate_base64", "img2img", "grid", "plan_training", "interrupt", "save_now"),
+    *("preview_now", "stop_import", "training_status", "read_settings", "list_captions", "list_datasets"),
+    *("list_generations", "list_images", "list_loras", "list_samplers", "list_styles", "list_trainings"),
+    *("<lambda>", "ask", "change_base", "choose", "choose_image", "choose_lora", "count", "example"),
+    *(
+        "last_seed",
+        "look",
+        "look_at_people",
+        "look_at_usage",
+        "queued",
+        "remove",
+        "replan",
+        "restore",
+        "reword",
+        "show",
+    ),
+    *("take", "take_away", "use_chosen", "use_result", "use_settings", "work"),
+}
+"""Calls that change nothing of value, and those that draw."""
+IDS = {"dataset_id", "job_id", "slug", "image_id", "token", "id"}
+HOLDERS = {
+    *("upload-dataset", "train-job", "strip-job", "generate-ticket", "people-person", "people-invites"),
+    *(f"gallery-{what}-{part}" for what in ("lora", "image") for part in ("chosen", "token")),
+}
+"""Parameters of endpoints, and fields of the page, that hold an id."""
 
 
-def test_every_name_is_one_of_a_call(studio: Studio) -> None:
+def test_every_name_is_one_of_a_call_and_every_call_has_one(studio: Studio) -> None:
     visitors = Visitors.over(studio.database, studio.settings, is_open=False)  # the page that has all of them
-    names = {block_fn.name for block_fn in build(studio, visitors).fns.values()}
+    names = {block_fn.name for block_fn in build(studio, visitors).fns.values() if block_fn.fn}
     assert not DEEDS.keys() - names
+    assert names - DEEDS.keys() == LOOKS
+
+
+def test_no_word_of_a_person_is_taken_for_a_thing(studio: Studio) -> None:
+    """Every input gets a word in the form of an id: a name like Anna, a token in the field of a link."""
+    tried = 0
+    visitors = Visitors.over(studio.database, studio.settings, is_open=False)
+    for block_fn in build(studio, visitors).fns.values():
+        if not (block_fn.fn and (deed := DEEDS.get(str(block_fn.name)))):
+            continue
+        if block_fn.api_visibility == "public":
+            names, known = list(inspect.signature(block_fn.fn).parameters), IDS
+        else:
+            names, known = [str(part.elem_id) for part in block_fn.inputs], HOLDERS
+        words = [f"word{place}" for place in range(len(names))]
+        clicked = SimpleNamespace(_data={"text": "caption", "id": "id", "slug": "id", "action": "undo"})
+        thing = entry_of(deed, words, clicked, None, None).thing
+        assert thing in {"", "id", *(word for word, name in zip(words, names, strict=True) if name in known)}
+        tried += 1
+    assert tried > 30
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "clicked", "thing"),
+    [
+        ("share", ["lora", "ink", True], None, "ink"),
+        ("set_role", ["ada.b@example", "admin"], None, "ada.b@example"),
+        ("invite_somebody", ["creator", "72", "Anna"], None, ""),
+        ("upload_dataset", [[], "Anna"], None, ""),
+        ("import_lora_link", ["hf_secret"], None, ""),
+        ("start_training", ["../x", "Anna", "style"], None, ""),
+        ("delete", ["ink"], {"id": "other"}, "ink"),
+        ("use", [], {"slug": "ink", "step": 3}, "ink"),
+        ("undo_deleted", [], {"id": "0f"}, "0f"),
+        ("undo", [], "odd", ""),
+        ("rename", [None, "Anna"], {"id": ["x"]}, ""),
+    ],
+)
+def test_the_thing_is_what_the_call_names(
+    name: str, inputs: list[object], clicked: object, thing: str
+) -> None:
+    event = SimpleNamespace(_data=clicked)
+    deed = deed_of(name, event)
+    assert deed
+    assert entry_of(deed, inputs, event, None, None).thing == thing
 
 
 def test_looking_is_not_logged() -> None:
-    assert deed_of("list_loras") == deed_of("lambda") == ""
-    assert deed_of("share") == "share"
+    assert deed_of("list_loras") is deed_of("lambda") is None
+    assert deed_of("share") == Deed(name="share", place=1)
+    assert deed_of("act", SimpleNamespace(_data={"action": "again"})) is None
+    assert deed_of("act", SimpleNamespace(_data={"action": "undo"}))

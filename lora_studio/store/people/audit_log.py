@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 
 from lora_studio.parsing.plain_text import plain_text
@@ -17,11 +18,15 @@ from lora_studio.parsing.plain_text import plain_text
 logger = logging.getLogger(__name__)
 
 NAME = "audit.jsonl"
+REFUSED = "refused.jsonl"
+"""The file of what was refused, failed logins too: anybody may try as often as they like, and shall not push
+out by that what was done."""
 LARGEST = 2_000_000
 """Bytes of a file, after which the next one is begun."""
 KEPT = 5
 LONGEST = 100
-LOCAL = "local"
+LOCAL, UNKNOWN = "local", "unknown"
+OK = "ok"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +38,12 @@ class AuditEntry:
     who: str = LOCAL
     source: str = ""
     thing: str = ""
-    result: str = "ok"
+    result: str = OK
     at: float = 0.0
+
+    @property
+    def was_done(self) -> bool:
+        return self.result == OK
 
 
 class AuditLog:
@@ -48,10 +57,11 @@ class AuditLog:
         """Append an entry, with the time of now if it has none. Its texts are made plain and cut."""
         values = {name: plain_text(text, LONGEST) for name, text in asdict(entry).items() if name != "at"}
         line = json.dumps({"at": round(entry.at or time.time(), 3), **values}) + "\n"
+        path = self.path if entry.was_done else self.path.with_name(REFUSED)
         try:
             with self._lock:
-                self._turn()
-                handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+                self._turn(path)
+                handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
                 try:
                     os.write(handle, line.encode())  # in one go: other processes add to it too
                 finally:
@@ -61,25 +71,31 @@ class AuditLog:
 
     def newest(self, count: int) -> list[AuditEntry]:
         """The last entries, oldest first. Lines that can't be read are left out."""
+        if count <= 0:
+            return []
+        found = [entry for name in (NAME, REFUSED) for entry in self._newest_in(name, count)]
+        return sorted(found, key=lambda entry: entry.at)[-count:]
+
+    def _newest_in(self, name: str, count: int) -> list[AuditEntry]:
         found: list[AuditEntry] = []
-        for path in self._files():
+        for path in filter(Path.is_file, self._files(name)):
             found = [*_entries(path), *found]
             if len(found) >= count:
                 break
-        return found[-count:] if count > 0 else []
+        return found[-count:]
 
-    def _files(self) -> list[Path]:
-        """The files there are, newest first."""
-        names = [NAME, *(f"audit.{number}.jsonl" for number in range(1, KEPT))]
-        return [path for name in names if (path := self.path.with_name(name)).is_file()]
+    def _files(self, name: str) -> list[Path]:
+        """The places of a file and of those before it, newest first."""
+        stem = Path(name).stem
+        names = [name, *(f"{stem}.{number}.jsonl" for number in range(1, KEPT))]
+        return [self.path.with_name(one) for one in names]
 
-    def _turn(self) -> None:
+    def _turn(self, path: Path) -> None:
         """Begin a new file once this one is full; the oldest goes."""
-        if not self.path.is_file() or self.path.stat().st_size < self._largest:
+        if not path.is_file() or path.stat().st_size < self._largest:
             return
-        for number in range(KEPT - 1, 0, -1):
-            older = self.path.with_name(f"audit.{number}.jsonl")
-            newer = self.path.with_name(f"audit.{number - 1}.jsonl") if number > 1 else self.path
+        files = self._files(path.name)
+        for newer, older in reversed([*pairwise(files)]):
             if newer.is_file():
                 os.replace(newer, older)
 

@@ -7,12 +7,14 @@ import re
 import secrets
 import sqlite3
 import time
+import unicodedata
 from dataclasses import dataclass, field
 
 from lora_studio.access.quotas import DEFAULTS, Limits, Use
 from lora_studio.access.roles import Role
 from lora_studio.errors import ConfigError, StoreError
 from lora_studio.store.database import Database
+from lora_studio.store.people.audit_log import LOCAL, UNKNOWN
 from lora_studio.store.people.passwords import hashed, is_right
 
 NAME = re.compile(r"[\w][\w.@+-]{0,63}")
@@ -22,6 +24,8 @@ SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 256
 MADE_BYTES = 12
 """Bytes of chance in a password that is made here: 96 bits."""
 MOST_PEOPLE = 500
+NOBODYS_NAMES = frozenset({LOCAL, UNKNOWN})
+"""Names that the audit log has for others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +134,7 @@ class People:
 def insert(connection: sqlite3.Connection, name: str, role: Role, kept: str) -> None:
     """Write a new person's row. Raises ConfigError for a taken name, in whatever case, and for too many."""
     names = [row["name"] for row in connection.execute("SELECT name FROM people")]
-    if name.casefold() in {one.casefold() for one in names}:
+    if look_of(name) in {*map(look_of, names), *NOBODYS_NAMES}:
         raise ConfigError(f"Somebody is called {name} already.", "Choose another name.", field="name")
     if len(names) >= MOST_PEOPLE:
         raise ConfigError(f"{len(names)} people are here already.", "Remove some first.", field="name")
@@ -164,6 +168,11 @@ def checked_password(password: str) -> str:
 
 def made_password() -> str:
     return secrets.token_urlsafe(MADE_BYTES)
+
+
+def look_of(name: str) -> str:
+    """A form that a name has in common with those in other cases, widths and styles of letters."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def _can_be(name: str) -> bool:

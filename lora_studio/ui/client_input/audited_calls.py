@@ -2,43 +2,84 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from lora_studio.access.visitor import visitor
-from lora_studio.store.people.audit_log import LOCAL, AuditEntry
-from lora_studio.ui.client_input.validate import RECORD_ID
+from lora_studio.store.people.audit_log import LOCAL, OK, AuditEntry
 
-DEEDS: Mapping[str, str] = {
-    **dict.fromkeys(("start_training", "start", "start_again"), "start"),
-    **dict.fromkeys(("stop_training", "stop"), "stop"),
-    **{"pause_training": "pause", "resume_training": "resume", "act": "control"},
-    **dict.fromkeys(("delete_dataset", "delete_lora", "delete_image", "delete"), "delete"),
-    **dict.fromkeys(("undo_delete", "undo"), "undo"),
-    **dict.fromkeys(("rename_lora", "rename"), "rename"),
+THING = re.compile(r"\w[\w.@+-]{0,99}")
+"""Ids of things, and names of people."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deed:
+    """A deed, and where its call says what it is done to: the place of an input, the key of a click's data.
+    None of the others is looked at: they are names, captions and links, in whatever form. With `action` it is
+    one only where the click says so."""
+
+    name: str
+    place: int | None = None
+    key: str = ""
+    action: str = ""
+
+
+_UNDO = Deed(name="undo", place=0, key="id")
+DEEDS: Mapping[str, Deed] = {
+    **dict.fromkeys(("start_training", "start", "start_again"), Deed(name="start", place=0)),
+    **dict.fromkeys(("stop_training", "stop"), Deed(name="stop", place=0)),
+    **dict.fromkeys(("pause_training", "pause"), Deed(name="pause", place=0)),
+    **dict.fromkeys(("resume_training", "resume", "fork"), Deed(name="resume", place=0)),
     **dict.fromkeys(
-        ("upload_dataset", "receive", "import_lora", "add", "import_lora_link", "fetch"), "import"
+        ("delete_dataset", "delete_lora", "delete_image", "delete"), Deed(name="delete", place=0)
     ),
-    **dict.fromkeys(("set_caption", "caption"), "caption"),
-    **dict.fromkeys(("use_checkpoint", "use"), "checkpoint"),
-    **dict.fromkeys(("share", "turn_sharing"), "share"),
-    **{"invite_somebody": "invite", "give_link": "link", "set_role": "role", "set_limits": "quota"},
-    **dict.fromkeys(("end_sessions", "close_invite", "end_all"), "revoke"),
+    **dict.fromkeys(("undo_delete", "undo", "undo_deleted"), _UNDO),
+    "act": Deed(name="undo", key="id", action="undo"),
+    **dict.fromkeys(("rename_lora", "rename"), Deed(name="rename", place=0)),
+    **dict.fromkeys(
+        ("upload_dataset", "receive", "take_example", "import_lora", "add", "import_lora_link"),
+        Deed(name="import"),
+    ),
+    "fetch": Deed(name="import", key="id"),
+    **dict.fromkeys(("set_caption", "caption"), Deed(name="caption", place=0)),
+    "use_checkpoint": Deed(name="checkpoint", place=0),
+    "use": Deed(name="checkpoint", key="slug"),
+    "share": Deed(name="share", place=1),
+    "turn_sharing": Deed(name="share", place=0),
+    "invite_somebody": Deed(name="invite"),
+    "give_link": Deed(name="link"),
+    "set_role": Deed(name="role", place=0),
+    "set_limits": Deed(name="quota", place=0),
+    **dict.fromkeys(("end_sessions", "close_invite"), Deed(name="revoke", place=0)),
+    "end_all": Deed(name="revoke"),
 }
 """Deeds of calls, by the names of their functions. Looking and drawing are not in it."""
 
 
-def deed_of(name: str) -> str:
-    """The deed of a call; empty for one that is not logged."""
-    return DEEDS.get(name, "")
+def deed_of(name: str, event: Any = None) -> Deed | None:
+    """The deed of a call with its click's data; None for one that is not logged."""
+    deed = DEEDS.get(name)
+    return deed if deed and deed.action in {"", _in_event(event, "action")} else None
 
 
-def entry_of(deed: str, inputs: Sequence[Any], request: Any, error: BaseException | None) -> AuditEntry:
+def entry_of(
+    deed: Deed, inputs: Sequence[Any], event: Any, request: Any, error: BaseException | None
+) -> AuditEntry:
     """The entry of a call that ended, by who acts at present."""
+    given = inputs[deed.place] if deed.place is not None and deed.place < len(inputs) else None
+    named = [one for one in (given, _in_event(event, deed.key)) if isinstance(one, str)]
     return AuditEntry(
-        deed=deed,
+        deed=deed.name,
         who=visitor().name or LOCAL,
         source=str(getattr(getattr(request, "client", None), "host", "") or ""),
-        thing=next((one for one in inputs if isinstance(one, str) and RECORD_ID.fullmatch(one)), ""),
-        result="ok" if error is None else f"refused: {type(error.__cause__ or error).__name__}",
+        thing=next((one for one in named if THING.fullmatch(one)), ""),
+        result=OK if error is None else f"refused: {type(error.__cause__ or error).__name__}",
     )
+
+
+def _in_event(event: Any, key: str) -> Any:
+    """A value of a click's data, as Gradio keeps it."""
+    data = getattr(event, "_data", None) if event is not None else None
+    return data.get(key) if key and isinstance(data, Mapping) else None

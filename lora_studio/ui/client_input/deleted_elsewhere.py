@@ -167,10 +167,10 @@ def selection(studio: Studio, selected: Any) -> tuple[list[str], str]:
 def undo_event(studio: Studio) -> Any:
     """A handler for the button of `note`, which removes the note."""
 
-    def act(event: gr.EventData) -> str:
+    def undo_deleted(event: gr.EventData) -> str:
         if getattr(event, "action", "") != "undo":
             raise StoreError("There is nothing to undo.", "Reload the page.")
         undo(studio, getattr(event, "id", None))
         return ""
 
-    return act
+    return undo_deleted

@@ -27,7 +27,7 @@ from lora_studio.access.visitor import NOBODY, STUDIO, Visitor
 from lora_studio.errors import DiskFull, NotAllowed, QuotaReached, StudioError
 from lora_studio.files import check_room
 from lora_studio.formatting import duration
-from lora_studio.store.people.audit_log import AuditEntry, AuditLog
+from lora_studio.store.people.audit_log import OK, UNKNOWN, AuditEntry, AuditLog
 from lora_studio.store.people.visitors import Visitors
 from lora_studio.ui.client_input.fault_log import one_line
 from lora_studio.ui.page import MALFORMED
@@ -299,8 +299,9 @@ class Gate:
         the request's path."""
         if self.audit and self._asks:
             source, deed = (scope.get("client") or ("",))[0], f"failed {deed}" if entry.said else deed
-            who = entry.name or "unknown"  # what was typed may be a password in the wrong field
-            self.audit.add(AuditEntry(deed=deed, who=who, source=source, result=str(entry.status)))
+            who = entry.name or UNKNOWN  # what was typed may be a password in the wrong field
+            result = str(entry.status) if entry.said else OK
+            self.audit.add(AuditEntry(deed=deed, who=who, source=source, result=result))
         is_page = is_browser(scope) or scope["method"] == "GET"
         if entry.said:
             if is_page:

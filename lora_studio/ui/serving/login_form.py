@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import HTMLResponse, Response
 
 from lora_studio.errors import StudioError
-from lora_studio.store.people.people import SHORTEST_PASSWORD
+from lora_studio.store.people.people import SHORTEST_PASSWORD, look_of
 from lora_studio.store.people.visitors import LINK, Visitors
 from lora_studio.ui.serving import request_bodies
 from lora_studio.ui.serving.login import Answer, Login
@@ -65,7 +65,7 @@ async def enter(given: Mapping[str, str], login: Login, visitors: Visitors | Non
         return Entry(said=refusal, status=answer.value) if refusal else Entry(name=name)
     if visitors.invites.find(token) is None:
         return Entry(said=CLOSED_INVITE, status=410)
-    if visitors.admin and name.casefold() == visitors.admin.casefold():
+    if visitors.admin and look_of(name) == look_of(visitors.admin):
         taken = f"Somebody is called {name[:40]} already. Choose another name."
         return Entry(said=taken, status=400, invite=token)
     async with login.place(address) as has_place:

@@ -234,7 +234,7 @@ def listen(tab: UploadTab, form: Form, studio: Studio) -> None:
 
 
 def _listen_example(tab: UploadTab, button: gr.Button, example: Example, studio: Studio) -> Any:
-    def take(*asked: Any) -> list[Any]:
+    def take_example(*asked: Any) -> list[Any]:
         with studio.turns.take("upload"):
             record = studio.datasets.create(example.name, example_files(example.folder))
         return [*shown(studio, record), list(asked)]
@@ -242,7 +242,7 @@ def _listen_example(tab: UploadTab, button: gr.Button, example: Example, studio:
     fields = [tab.kind, tab.name, tab.trigger]
     private: dict[str, Any] = {"api_visibility": "private"}
     taken = button.click(
-        guarded(take), fields, [*tab.shown, tab.asked], show_progress_on=tab.pictures, **private
+        guarded(take_example), fields, [*tab.shown, tab.asked], show_progress_on=tab.pictures, **private
     )
     ours = [[one.kind, one.name, one.trigger] for one in EXAMPLES]
     defaults = json.dumps([[example.kind, example.name, example.trigger], ours])
