@@ -57,7 +57,9 @@ class TrainingSetup:
             return self.jobs.submit(self.config(wanted))
 
     def config(self, wanted: StartTraining) -> TrainConfig:
-        """The configuration that `start` would queue. Raises ConfigError, DatasetError, ModelFileError."""
+        """The configuration that `start` would queue. Raises ConfigError, DatasetError, ModelFileError,
+        NotAllowed."""
+        visitor().needs(Role.TRAINER)  # the base may be asked for at the Hub
         dataset = self.datasets.get(wanted.dataset_id)
         if not dataset.images:
             raise DatasetError(

@@ -12,8 +12,18 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from lora_studio.access.roles import Role
+from lora_studio.access.visitor import Visitor, acting
 from lora_studio.config import TrainConfig
-from lora_studio.errors import ConfigError, DatasetError, DeviceBusy, DiskFull, ModelFileError, StoreError
+from lora_studio.errors import (
+    ConfigError,
+    DatasetError,
+    DeviceBusy,
+    DiskFull,
+    ModelFileError,
+    NotAllowed,
+    StoreError,
+)
 from lora_studio.events import Denoised, ImageSaved, PreviewSaved
 from lora_studio.records import JobStatus
 from lora_studio.request import GenerateRequest, LoraUse
@@ -58,6 +68,14 @@ def test_three_inputs_make_a_training(studio: Studio, dataset: str, settings: Se
     assert all("myct" in prompt for prompt in config.preview.sample_prompts)
     assert config.model.pretrained_model_name_or_path == "outline"
     assert studio.jobs.jobs()[0].status == JobStatus.QUEUED
+
+
+def test_who_may_not_train_has_no_base_looked_up(studio: Studio, dataset: str) -> None:
+    wanted = StartTraining(dataset_id=dataset, name="Mine", kind="object", base="somebody/nowhere")
+    with pytest.raises(ModelFileError):  # the Hub was asked
+        studio.trainings.config(wanted)
+    with acting(Visitor(name="eve", role=Role.CREATOR)), pytest.raises(NotAllowed):
+        studio.trainings.config(wanted)
 
 
 def test_masks_that_came_with_the_pictures_are_used_unless_that_is_switched_off(

@@ -39,6 +39,8 @@ def few_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         "lora_studio/ui/page.css": "",
         "models/starter/NOTICE": "",
         "models/starter/unet/config.json": "{}",
+        "examples/README.md": "",
+        "examples/alien/alien-01.png": "",
         "examples/ink/fox.png": "",
     }
     private = {
@@ -52,6 +54,8 @@ def few_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         "lora_studio/.secret.py": "",
         "lora_studio/notes.db": "",
         "lora_studio/checkout/app.py": "",
+        "examples/my-child/01.png": "",
+        "examples/01.png": "",
         "tests/test_a.py": "",
         "recipes/a.py": "",
     }
@@ -87,7 +91,8 @@ def test_what_is_not_on_the_list_stays_here(few_files: Path, command: Command) -
     described = json.loads(command("deploy", "space", "studio", "--dry-run", "--json").out)
     assert set(described["files"]) == {
         *("app.py", "LICENSE", "lora_studio/__init__.py", "lora_studio/ui/page.css", "models/starter/NOTICE"),
-        *("models/starter/unet/config.json", "examples/ink/fox.png"),
+        *("models/starter/unet/config.json", "examples/README.md"),
+        *("examples/alien/alien-01.png", "examples/ink/fox.png"),
         *WRITTEN,
     }
     (few_files / "app.py").unlink()

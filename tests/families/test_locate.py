@@ -87,6 +87,22 @@ def test_a_base_that_is_nowhere_is_told(settings: Settings, name: str) -> None:
     assert "starter" in caught.value.hint
 
 
+@pytest.mark.parametrize("name", ["no/such/mine.safetensors", "somebody/some/mine.safetensors", "/gone/mine"])
+def test_a_missing_path_is_no_other_file_of_its_name(settings: Settings, tiny_base: Path, name: str) -> None:
+    shutil.copytree(tiny_base, settings.bases / "mine")
+    (settings.bases / "mine.safetensors").write_bytes(b"x")
+    try:
+        found = find_base(name, settings)
+    except ModelFileError:
+        return
+    assert (found.layout, found.path_or_id) == ("hub", name)
+
+
+def test_a_repository_of_the_hub_may_lie_here_by_its_last_name(settings: Settings, tiny_base: Path) -> None:
+    shutil.copytree(tiny_base, settings.bases / "mine")
+    assert find_base("somebody/mine", settings).path_or_id == str(settings.bases / "mine")
+
+
 def test_a_folder_of_something_else_is_told(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     with pytest.raises(

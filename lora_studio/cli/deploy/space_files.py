@@ -12,10 +12,10 @@ from lora_studio import __version__
 from lora_studio.errors import ConfigError, StudioError
 from lora_studio.settings import CHECKOUT, PACKAGE
 
-SINGLE_FILES = ("app.py", "LICENSE")
+SINGLE_FILES = ("app.py", "LICENSE", "examples/README.md")
 FOLDERS = {
     "models/starter": {"", ".json", ".md", ".png", ".safetensors", ".txt", ".webp"},
-    "examples": {".md", ".png", ".txt"},
+    **{f"examples/{name}": {".png", ".txt"} for name in ("alien", "ink")},
 }
 PACKAGE_FILES = {".css", ".html", ".js", ".json", ".py", ".sql", ".txt", ".webp"}
 LEFT_OUT = {"__pycache__", "checkout"}

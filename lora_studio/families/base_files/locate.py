@@ -110,9 +110,12 @@ def known_base(name: str, settings: Settings | None = None) -> FoundBase:
 
 def _places(name: str, settings: Settings) -> list[Path]:
     """The places where something of this name may lie. A catalog name never means a folder in the working
-    directory."""
+    directory; the repository of a hub id may lie in `bases` by its last name, other paths may not: another
+    model of a missing file's name is not that file."""
     bases = settings.bases
-    local = [bases / name, bases / f"{name}.safetensors", bases / name.split("/")[-1]]
+    local = [bases / name, bases / f"{name}.safetensors"]
+    if HUB_ID.fullmatch(name) and Path(name).suffix not in WEIGHT_FILES:
+        local.append(bases / name.split("/")[-1])
     places = local if name in BASES else [Path(os.path.expanduser(name)), *local]
     return [path for path in places if _is_there(path)]
 

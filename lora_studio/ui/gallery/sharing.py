@@ -8,7 +8,7 @@ import gradio as gr
 
 from lora_studio.access.visitor import Kind
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import guarded, safe_id, safe_slug
+from lora_studio.ui.client_input.validate import as_words, guarded, safe_id, safe_slug
 
 SHARE, UNSHARE = "Share", "Stop sharing"
 SENTENCES = {True: "Everybody here sees it now.", False: "Only you and admins see it now."}
@@ -32,7 +32,7 @@ def listen(share: gr.Button, chosen: gr.Textbox, kind: Kind, studio: Studio) -> 
         key = safe_slug(given) if kind is Kind.LORA else safe_id(given, "picture")
         shared = not studio.is_shared(kind, key)
         studio.share(kind, key, shared)
-        gr.Info(SENTENCES[shared])
+        gr.Info(as_words(SENTENCES[shared]))
         return button(studio, kind, key)
 
     return share.click(guarded(turn_sharing), chosen, share, show_progress="hidden", api_visibility="private")
