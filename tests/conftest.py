@@ -80,11 +80,12 @@ def _session_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _light_collections() -> None:
+def _light_collections() -> Iterator[None]:
     """What is there before a module's tests is left alone by all later garbage collections: a worker that has
     imported everything holds some million objects, and a quarter of the processor time went there."""
-    sweep()  # what another module left open is no fault of this one's first test
     gc.freeze()
+    yield
+    sweep()  # what a module left open is no fault of the next one, whose session fixtures come before this
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ IGNORE = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 def sweep() -> None:
     """Collect what was left open, so that the warning does not hit a test of something else. Each module
-    begins with it."""
+    ends with it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
