@@ -153,6 +153,18 @@ class Page(gr.Blocks):
         except InvalidPathError as error:
             raise gr.Error(NOT_ACCEPTED, print_exception=False) from error
 
+    async def postprocess_data(
+        self, block_fn: BlockFunction, predictions: list[Any] | dict[Any, Any], state: SessionState | None
+    ) -> list[Any]:
+        """The components that Gradio makes of updates get the ids of those that they stand for: under a new
+        one it keeps the next input for as long as the page is open (6.31), all of them with each tick."""
+        answers = list(await super().postprocess_data(block_fn, predictions, state))
+        if state is not None:
+            for block in block_fn.outputs:
+                if not block.stateful and (standing := state.get(block._id)) is not None:
+                    standing._id = block._id
+        return answers
+
 
 def _names_a_file(given: Any) -> bool:
     """Whether Gradio may take a value for a file, with its marker or without."""

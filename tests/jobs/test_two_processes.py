@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -119,7 +120,9 @@ def test_two_processes_are_one_that_accumulates_to_the_bit(
     }
     one = make_config("one", **changes, gradient_accumulation_steps=2)
     two = make_config("two", **changes, num_processes=2)
-    said, heard = alone(one), together(two, settings, tmp_path / "job")
+    said = alone(one)
+    shutil.rmtree(settings.cache / "base-previews")  # so that the second one draws them, too
+    heard = together(two, settings, tmp_path / "job")
     assert kinds(heard) == kinds(said)
     assert [event.loss for event in heard if isinstance(event, StepDone)] == [
         event.loss for event in said if isinstance(event, StepDone)

@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from gradio.state_holder import SessionState
 
 from lora_studio.events import Finished, PreviewSaved, Started, StepDone
 from lora_studio.records import JobRecord, LoraRecord
@@ -55,6 +56,19 @@ def test_nothing_keeps_a_connection_open(page: gr.Blocks) -> None:
     for dependency in config["dependencies"]:
         alone = {event for _, event in dependency["targets"]} & {"tick", "load"}
         assert not (alone and dependency["queue"]), dependency["targets"]
+
+
+def test_an_open_page_takes_no_more_memory_with_each_tick(page: gr.Blocks) -> None:
+    tick = next(one for one in page.fns.values() if one.targets[0][1] == "tick" and len(one.inputs) > 1)
+    state, known = SessionState(page), [part.value for part in tick.inputs]
+
+    async def kept_after_ticks(count: int) -> tuple[int, int]:
+        for _ in range(count):
+            await page.process_api(tick, list(known), state=state)
+        return len(state.blocks_config.blocks), len(state.config_values)
+
+    before = (len(state.blocks_config.blocks), len(state.config_values))
+    assert asyncio.run(kept_after_ticks(3)) == before
 
 
 def test_what_people_click_is_queued_so_that_errors_are_shown(page: gr.Blocks) -> None:

@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 
 FIRST_PORT, PORTS = 7860, 40
 MOST_WAITING = 20
+MOST_STATES = 100
+"""Pages whose components Gradio remembers, some 2 MB each: it never hears that one was closed. A forgotten
+page goes on with new ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +180,7 @@ def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bo
         run_history=False,
         footer_links=["api", "settings"],
         enable_monitoring=False,
+        state_session_capacity=MOST_STATES,
         ssr_mode=False,
         allowed_paths=[str(path) for path in served_folders(settings)],
         blocked_paths=[str(path) for path in private_paths(settings)],
