@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 from pathlib import Path
@@ -156,14 +157,23 @@ class Page(gr.Blocks):
     async def postprocess_data(
         self, block_fn: BlockFunction, predictions: list[Any] | dict[Any, Any], state: SessionState | None
     ) -> list[Any]:
-        """The components that Gradio makes of updates get the ids of those that they stand for: under a new
-        one it keeps the next input for as long as the page is open (6.31), all of them with each tick."""
-        answers = list(await super().postprocess_data(block_fn, predictions, state))
+        """Gradio makes a new component of each update, also where a handler says nothing of an output (6.31):
+        those stay out of it. The new ones get the ids of those that they stand for: under a new id the next
+        input would be kept for as long as the page is open."""
+        outputs = block_fn.outputs
+        if isinstance(predictions, dict) and predictions and all(part in outputs for part in predictions):
+            block_fn = copy.copy(block_fn)
+            block_fn.outputs = [part for part in outputs if part in predictions]
+            predictions = [predictions[part] for part in block_fn.outputs]
+            if len(predictions) == 1:
+                (predictions,) = predictions
+        answers = iter(await super().postprocess_data(block_fn, predictions, state))
         if state is not None:
             for block in block_fn.outputs:
                 if not block.stateful and (standing := state.get(block._id)) is not None:
                     standing._id = block._id
-        return answers
+        numbers = {block._id for block in block_fn.outputs}
+        return [next(answers) if block._id in numbers else gr.skip() for block in outputs]
 
 
 def _names_a_file(given: Any) -> bool:

@@ -71,6 +71,21 @@ def test_an_open_page_takes_no_more_memory_with_each_tick(page: gr.Blocks) -> No
     assert asyncio.run(kept_after_ticks(3)) == before
 
 
+def test_a_tick_that_brings_nothing_makes_no_component_anew(page: gr.Blocks) -> None:
+    tick = next(one for one in page.fns.values() if one.targets[0][1] == "tick" and len(one.inputs) > 1)
+    state, known = SessionState(page), [part.value for part in tick.inputs]
+
+    def answers() -> list[Any]:
+        return list(asyncio.run(page.process_api(tick, list(known), state=state))["data"])
+
+    known[0] = answers()[0].root
+    before = dict(state.blocks_config.blocks)
+    seen, *others = answers()
+    assert seen.root == known[0]
+    assert others == [SKIP] * (len(tick.outputs) - 1)
+    assert all(state.blocks_config.blocks[number] is part for number, part in before.items())
+
+
 def test_what_people_click_is_queued_so_that_errors_are_shown(page: gr.Blocks) -> None:
     config = page.get_config_file()
     asked = [

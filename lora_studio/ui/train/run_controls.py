@@ -99,7 +99,7 @@ def listen(steering: RunControls, job: gr.Textbox, studio: Studio) -> list[Any]:
     ]
     events = []
     for button, action, moves in actions:
-        clicked = button.click(with_job(action), job, job, **quick)
+        clicked = button.click(with_job(action), job, job, api_name="act", **quick)  # not an endpoint's name
         events.append(clicked.then(None, js=FOLLOW_FOCUS, api_visibility="private") if moves else clicked)
     return events
 
