@@ -149,6 +149,8 @@ class Page(gr.Blocks):
         explicit_call: bool = False,
     ) -> list[Any]:
         traverse(inputs, self._refuse_file, _names_a_file)
+        if state is not None and len(state.config_values) >= len(self.blocks):
+            state.config_values.clear()  # a megabyte, for links into a page as it is: this one has none
         try:
             return list(await super().preprocess_data(block_fn, inputs, state, explicit_call))
         except InvalidPathError as error:

@@ -38,9 +38,9 @@ logger = logging.getLogger(__name__)
 
 FIRST_PORT, PORTS = 7860, 40
 MOST_WAITING = 20
-MOST_STATES = 100
-"""Pages whose components Gradio remembers, some 2 MB each: it never hears that one was closed. A forgotten
-page goes on with new ones."""
+MOST_STATES = 40
+"""Pages whose components Gradio remembers, more than 1 MB each: it never hears that one was closed. A
+forgotten page goes on with new ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
