@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from scripts.soak.browser import Browser
@@ -90,7 +91,7 @@ def soak(options: argparse.Namespace, folder: Path) -> list[str]:
     """Do all of it. Returns sentences on what did not hold."""
     tally = Tally()
     pictures = sorted((CHECKOUT / "examples" / "ink").glob("*.png"))
-    with running_studio(folder) as studio:
+    with running_studio(folder) as studio, ExitStack() as open_pages:
         studio.add_people([*PEOPLE[: options.clients]])
         clients = [
             Client(
@@ -104,6 +105,8 @@ def soak(options: argparse.Namespace, folder: Path) -> list[str]:
             for number in range(options.clients)
         ]
         owner = Browser(address=studio.address, name=OWNER)
+        for browser in (*(client.browser for client in clients), owner):
+            open_pages.enter_context(closing(browser))
         for client in clients:
             client.open()
         owner.log_in()

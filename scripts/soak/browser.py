@@ -33,6 +33,9 @@ class Browser:
         timeout = httpx.Timeout(PATIENCE)
         self.http = httpx.Client(base_url=self.address, timeout=timeout, trust_env=False)
 
+    def close(self) -> None:
+        self.http.close()
+
     def log_in(self) -> None:
         given = {"username": self.name, "password": PASSWORD}
         self.http.post("/login", data=given).raise_for_status()
