@@ -84,7 +84,8 @@ def test_whoever_is_overtaken_is_seen() -> None:
 
 def test_growth_is_seen() -> None:
     before = Idle(rss=100, files=20, threads=Counter({"training": 1, "pool": 4}))
-    assert grown(before, Idle(rss=110, files=28, threads=Counter({"pool": 40})), memory=True) == []
+    later = Counter({"pool": 40, "generation-queue": 1})
+    assert grown(before, Idle(rss=110, files=28, threads=later), memory=True) == []
     after = Idle(rss=111, files=29, threads=Counter({"training": 2, "pool": 4}))
     assert len(grown(before, after, memory=True)) == 3
     assert len(grown(before, after, memory=False)) == 2
