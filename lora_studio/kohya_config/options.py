@@ -216,9 +216,10 @@ ARGS_OF_ONE_KIND: Mapping[str, str] = {
 ARGS_PASSED_OVER = frozenset({"bypass_mode", "verbose", "preset", "disable_conv_cp", "no_dim_warn"})
 """Keys that do not change what is learned, or that are handled apart."""
 
-LYCORIS = "lycoris.kohya"
+PLAIN, LYCORIS = "networks.lora", "lycoris.kohya"
+"""The modules of plain LoRA for Stable Diffusion, and of LyCORIS."""
 MODULES: Mapping[str, str] = {
-    "networks.lora": "lora",
+    PLAIN: "lora",
     "networks.loha": "loha",
     "networks.lokr": "lokr",
 }

@@ -12,6 +12,7 @@ from lora_studio.kohya_config.options import (
     NETWORK_ARGS,
     ONLY_IN_LYCORIS,
     OPTIONS,
+    PLAIN,
     SECRETS,
 )
 from lora_studio.kohya_config.read_options import OWN_SETTINGS, OWN_TABLE, KohyaOptions, read_options
@@ -83,7 +84,7 @@ def kohya_options(config: TrainConfig) -> dict[str, Any]:
         elif leaf.name in OPTIONS and not _is_off(leaf.name, value):
             options[leaf.name] = list(value) if isinstance(value, tuple) else value
     lycoris = any(values[name] != config_leaf(name).default for name in ONLY_IN_LYCORIS)
-    options["network_module"] = LYCORIS if lycoris else "networks.lora"
+    options["network_module"] = LYCORIS if lycoris else PLAIN
     if lycoris and values["conv_dim"] is None:
         options.setdefault("network_args", []).append("preset=attn-mlp")
     if values["dora_wd"] and not values["wd_on_output"]:

@@ -11,23 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio import catalog
+from lora_studio.catalog.training_scripts import TRAINING_SCRIPTS, TrainingScript
 from lora_studio.config import TrainConfig, config_leaf
 from lora_studio.data.buckets import resolution_of
 from lora_studio.data.training_set.folders import PictureFolder, read_folder
 from lora_studio.errors import ConfigError, ModelFileError
 from lora_studio.families.base_files.found_base import FoundBase
-from lora_studio.families.base_files.hub import split_id
+from lora_studio.families.base_files.hub import cached, split_id
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.files import disk_errors, expanded, write_atomically
 from lora_studio.kohya_config import OPTIONS, kohya_options
+from lora_studio.kohya_config.options import PLAIN
 from lora_studio.kohya_config.sample_prompts import prompt_lines
 from lora_studio.parsing.toml_text import read_toml, write_table
 from lora_studio.settings import Settings
 from lora_studio.training.evaluation.intervals import even_interval
 from lora_studio.training.result_path import check_output
 
-SCRIPT = "train_network.py"
-SCRIPTS = {catalog.SD1: SCRIPT, catalog.SD2: SCRIPT, catalog.SDXL: "sdxl_train_network.py"}
 WHERE = (
     "Set LORA_STUDIO_SD_SCRIPTS to its folder, LORA_STUDIO_SD_SCRIPTS_PYTHON to its Python: docs/kohya.md."
 )
@@ -75,33 +75,28 @@ def prepare(config: TrainConfig, settings: Settings, folder: Path) -> Launch:
             "Draw a picture with this base once; that fetches it.",
             path=base.path_or_id,
         )
-    if base.family and base.family not in SCRIPTS:
-        raise ConfigError(
-            f"sd-scripts has no training for {catalog.family_title(base.family)}.",
-            "Leave engine as it is: LoRA Studio's own has one.",
-            field="engine",
-        )
-    script = SCRIPTS.get(base.family, SCRIPT)
-    checkout, python = find_checkout(settings, script)
+    script = script_for(config, base)
+    checkout, python = find_checkout(settings, script.file)
     saves = Path(config.output.output_dir).absolute() / "checkpoints"
     pictures = read_folder(config.dataset)
     options = kohya_options(config)
     for name in () if config.dataset.dataset_config else PLACES:
         options.pop(name, None)
-    options |= base_options(config, base)
+    options |= base_options(config, base) | _of_script(config, script)
     prompts = _prompts(config, base)
     with disk_errors("The training", "laid out for sd-scripts"):
         folder.mkdir(parents=True, exist_ok=True)
         saves.mkdir(parents=True, exist_ok=True)
         options["dataset_config"] = str(_dataset(config, pictures, folder))
         options |= _previews(config, prompts, folder)
-        options |= _given(config)
+        options |= {**_files(script, base), **_given(config)}
+        _check_files(script, base, options)
         options |= {"output_dir": str(saves), "output_name": config.output.output_name}
         options |= {"save_model_as": "safetensors"}
         text = "\n".join(write_table("arguments", options).splitlines()[1:]) + "\n"
         write_atomically(folder / "arguments.toml", text)
     return Launch(
-        command=(python, script, "--config_file", str(folder.absolute() / "arguments.toml")),
+        command=(python, script.file, "--config_file", str(folder.absolute() / "arguments.toml")),
         folder=checkout,
         saves=saves,
         base=base,
@@ -112,7 +107,27 @@ def prepare(config: TrainConfig, settings: Settings, folder: Path) -> Launch:
     )
 
 
-def find_checkout(settings: Settings, script: str = SCRIPT) -> tuple[Path, str]:
+def script_for(config: TrainConfig, base: FoundBase) -> TrainingScript:
+    """The script that trains this network on this base; that of Stable Diffusion 1.x where the family isn't
+    known yet. Raises ConfigError where sd-scripts has none."""
+    title = catalog.family_title(base.family)
+    if base.family and base.family not in TRAINING_SCRIPTS:
+        raise ConfigError(
+            f"sd-scripts has no training for {title}.",
+            "Leave engine as it is: LoRA Studio's own has one.",
+            field="engine",
+        )
+    script = TRAINING_SCRIPTS[base.family or catalog.SD1]
+    if script.network_module != PLAIN and kohya_options(config)["network_module"] != PLAIN:
+        raise ConfigError(
+            f"sd-scripts trains plain LoRA only for {title}.",
+            "Leave algo and dora_wd as they are, or engine: LoRA Studio's own trains the other kinds.",
+            field="algo",
+        )
+    return script
+
+
+def find_checkout(settings: Settings, script: str = TRAINING_SCRIPTS[catalog.SD1].file) -> tuple[Path, str]:
     """The folder of sd-scripts and its interpreter. Raises ConfigError when one of them is missing."""
     if settings.sd_scripts is None:
         raise ConfigError("It isn't set where your sd-scripts is.", WHERE, field="engine")
@@ -139,6 +154,34 @@ def base_options(config: TrainConfig, base: FoundBase) -> dict[str, Any]:
     options |= {"v2": True} if base.family == catalog.SD2 else {}
     options |= {"v_parameterization": True} if predicts_v else {}
     return options | ({"zero_terminal_snr": True} if base.zero_snr and predicts_v else {})
+
+
+def _of_script(config: TrainConfig, script: TrainingScript) -> dict[str, Any]:
+    """The network's module where it is the script's own, and settings with other defaults there."""
+    values = config.values()
+    module = {} if script.network_module == PLAIN else {"network_module": script.network_module}
+    return {**module, **{name: values[name] for name in script.always}}
+
+
+def _files(script: TrainingScript, base: FoundBase) -> dict[str, str]:
+    """The files of the base that the script wants one by one, as far as the base has them as it wants
+    them."""
+    folder = cached(base.path_or_id) if base.layout == "hub" else Path(base.path_or_id)
+    places = {name: folder / place for name, place in script.files.items() if place and folder is not None}
+    return {name: str(place.absolute()) for name, place in places.items() if place.is_file()}
+
+
+def _check_files(script: TrainingScript, base: FoundBase, options: Mapping[str, Any]) -> None:
+    """Refuse a run that lacks a file which only a person can name. Raises ConfigError."""
+    missing = [name for name in script.files if options.get(name) in (None, "", base.path_or_id)]
+    if missing:
+        lines = "; ".join(f'{name} = "path/to/file.safetensors"' for name in missing)
+        raise ConfigError(
+            f"sd-scripts reads {catalog.family_title(base.family)} from its makers' own files, which aren't "
+            "all in this base model's folder.",
+            f"Add to sd_scripts_args: {lines}.",
+            field="sd_scripts_args",
+        )
 
 
 def _dataset(config: TrainConfig, pictures: PictureFolder, folder: Path) -> Path:

@@ -1,0 +1,31 @@
+"""sd-scripts' training of LoRAs by family, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lora_studio.catalog.family_names import SD1, SD2, SDXL
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingScript:
+    """A script at the top of sd-scripts. `network_module` trains plain LoRA; where it is one of the script's
+    own, other kinds aren't trained. `always` are settings whose defaults differ from script to script, so
+    that they are always written.
+
+    `files` are options that name files, with the place of each in a base in diffusers' layout; empty for one
+    that only its makers' own file will do for.
+    """
+
+    file: str
+    network_module: str = "networks.lora"
+    always: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+TRAINING_SCRIPTS: Mapping[str, TrainingScript] = {
+    SD1: TrainingScript(file="train_network.py"),
+    SD2: TrainingScript(file="train_network.py"),
+    SDXL: TrainingScript(file="sdxl_train_network.py"),
+}
