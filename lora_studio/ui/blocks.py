@@ -55,7 +55,7 @@ def _built(studio: Studio, visitors: Visitors) -> Page:
     with Page(title="LoRA Studio", analytics_enabled=False, delete_cache=UPLOADS_KEPT) as page:
         page.visitors, page.uploads, page.sessions = visitors, studio.settings.uploads, SessionOwners()
         page.audit = AuditLog(studio.settings.home)
-        panel(fill("masthead"), elem_id="masthead")
+        panel(fill("masthead", asks=not visitors.is_open), elem_id="masthead")
         mirrored, used = supabase_badge.render_badge(studio), usage_panel.render()
         strip = _render_strip()
         with gr.Tabs(elem_id="tabs") as tabs:

@@ -58,6 +58,16 @@ window.studio = (() => {
     });
   };
 
+  // Whoever logs in after this must not find what was typed before.
+  document.addEventListener('submit', (event) => {
+    if (event.target.id !== 'log-out') return;
+    settled = false;
+    draft = {};
+    for (const store of ['sessionStorage', 'localStorage']) {
+      try { window[store].removeItem(KEY); } catch { /* no storage here */ }
+    }
+  });
+
   // The tab in the address, and in the title with what is running.
   const tabs = () => [...document.querySelectorAll('#tabs > .tab-wrapper [role=tab]')];
   const nameOf = (one) => one.id.slice(4, -7);

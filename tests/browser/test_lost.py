@@ -135,6 +135,11 @@ def test_who_was_logged_in_is_told_when_that_has_ended(tmp_path: Path, browser: 
         go_to(page, "Generate")
         expect(box(page, "generate-prompt")).to_have_value("a dog")
         expect(said).to_have_count(0)
+
+        page.get_by_role("button", name="Log out").click()
+        log_in(page)
+        go_to(page, "Generate")
+        expect(box(page, "generate-prompt")).to_have_value("")
     context.close()
 
 

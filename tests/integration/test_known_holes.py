@@ -170,7 +170,7 @@ HOLES = [
             *("/login/callback?_target_url=//evil.example", "//evil.example/%2e%2e"),
         )
     ),
-    Hole(where="CVE-2026-28415", path="/logout?_target_url=https://evil.example", statuses=(302,)),  # to here
+    Hole(where="CVE-2026-28415", path="/logout?_target_url=https://evil.example", statuses=(303,)),  # to here
     # Other pages in the same browser: CVE-2024-47084, CVE-2024-47165, ComfyUI's CVE-2024-10481.
     *(
         Hole(where="CVE-2024-47165", path=path, method=method, json=data, headers=headers, statuses=(403,))

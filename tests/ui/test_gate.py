@@ -149,7 +149,7 @@ def test_pages_of_others_are_sent_away(access: Access, names: Names, foreign: li
 )
 def test_the_page_itself_and_programs_come_through(own: list[Pair]) -> None:
     for access, names in ((OPEN, LOCAL), (LOCKED, ANYONE), (LOCKED, SPACE)):
-        for method, path in (("GET", "/config"), ("POST", RUN), ("POST", UPLOAD), ("GET", "/logout")):
+        for method, path in (("GET", "/config"), ("POST", RUN), ("POST", UPLOAD), ("GET", "/info")):
             answer = ask(access, names, in_session(*own), method=method, path=path)
             assert answer.status == INNER
             assert "access-control-allow-origin" not in dict(answer.headers)

@@ -132,6 +132,44 @@ def test_a_session_ends_with_the_person_and_with_the_kill_switch(gate: Gate, vis
     assert not list(gate.tokens)
 
 
+def test_a_password_that_is_changed_while_it_is_compared_lets_nobody_in(
+    gate: Gate, visitors: Visitors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people, compare = visitors.people, visitors.people.knows
+
+    def knows(name: str, password: str) -> bool:
+        is_right = compare(name, password)
+        people.set_password(name, PASSWORD[::-1])
+        return is_right
+
+    monkeypatch.setattr(people, "knows", knows)
+    given = log_in(gate, username="ada", password=PASSWORD)
+    assert given.status == 200
+    assert ask(gate, "/config", (cookie_of(given),)).status == 401
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_who_logs_out_ends_one_session(gate: Gate, visitors: Visitors, method: str) -> None:
+    _, token = visitors.invites.make_link(hours=1)
+    ways = (lambda: log_in(gate, username="ada", password=PASSWORD), lambda: ask(gate, f"/?view={token}"))
+    for made in ways:
+        here, elsewhere = cookie_of(made()), cookie_of(made())
+        answer = ask(gate, "/logout", (here,), method=method)
+        assert (answer.status, answer.header("location")) == (303, "./")
+        assert "Max-Age=0" in answer.header("set-cookie")
+        assert ask(gate, "/config", (here,)).status == 401
+        assert ask(gate, "/config", (elsewhere,)).status == INNER
+    assert ask(gate, "/logout", method=method).status == 303
+
+
+def test_a_page_of_somebody_else_logs_nobody_out(gate: Gate) -> None:
+    cookie = cookie_of(log_in(gate, username="ada", password=PASSWORD))
+    foreign: tuple[Pair, ...] = (cookie, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"))
+    for method in ("GET", "POST"):
+        assert ask(gate, "/logout", foreign, method=method).status == 403
+    assert ask(gate, "/config", (cookie,)).status == INNER
+
+
 def test_a_viewer_uploads_nothing(gate: Gate) -> None:
     for name, status in (("vic", 403), ("ada", INNER)):
         cookie = cookie_of(log_in(gate, username=name, password=PASSWORD))

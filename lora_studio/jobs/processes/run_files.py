@@ -42,18 +42,28 @@ SPOKEN = "lora-studio says "
 
 @dataclass
 class _Tail:
-    """A file of lines that somebody else appends to. A line is read once it has its end."""
+    """A file of lines that somebody else appends to. A line is read once it has its end; of one that is too
+    long nothing is."""
 
     path: Path
     place: int = 0
+    is_inside: bool = False
+    """Whether `place` is in the middle of a line that is too long."""
 
     def lines(self) -> Iterator[str]:
         try:
             with self.path.open("rb") as file:
                 file.seek(self.place)
-                while (line := file.readline(LONGEST_LINE)).endswith(b"\n"):
+                while line := file.readline(LONGEST_LINE):
+                    has_end, is_rest = line.endswith(b"\n"), self.is_inside
+                    if not has_end and len(line) < LONGEST_LINE:
+                        return
                     self.place += len(line)
-                    yield line.decode("utf-8", "replace").strip()
+                    self.is_inside = not has_end
+                    if has_end and not is_rest:
+                        yield line.decode("utf-8", "replace").strip()
+                    elif has_end:
+                        logger.warning("A line of %s was too long and left out.", self.path.name)
         except OSError:  # not there yet, or a disk that will be back
             return
 

@@ -40,7 +40,7 @@ from lora_studio.ui.serving.rates import CALLS, UPLOADS, Rates
 from lora_studio.ui.serving.request_bodies import Body, Limit, TooMuch, read_small, replayed
 from lora_studio.ui.serving.request_origin import Names, is_loopback
 from lora_studio.ui.serving.response_headers import SentAnswer, security_headers
-from lora_studio.ui.serving.sessions import Sessions
+from lora_studio.ui.serving.sessions import Sessions, set_cookie
 from lora_studio.ui.serving.visitor_routes import CANCEL, NOT_YOURS, VisitorRoutes
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class Gate:
         self._asks, self._visitors = access.asks, visitors
         self._login = Login(access, visitors.people if visitors else None)
         self._security = security_headers(framed=names.framed, shared=shared)
-        self.tokens: MutableMapping[str, str] = Sessions(visitors.is_valid) if visitors else Sessions()
+        self.tokens = Sessions(visitors.is_valid) if visitors else Sessions()
         self.cookie = ""
         self.uploads: Path | None = None
         self.monitoring: Monitoring | None = None
@@ -147,6 +147,8 @@ class Gate:
         path, method = self._path(scope), scope["method"]
         if method == "POST" and path.rstrip("/") == "/login":
             return await self._log_in(scope, receive)
+        if path == "/logout":
+            return self._log_out(scope)
         if self.hub and method == "GET" and path in {BEGIN, CALLBACK}:
             return await self._hub_log_in(self.hub, scope, path)
         if self.monitoring:
@@ -310,28 +312,26 @@ class Gate:
         response = RedirectResponse(target, 303) if is_page else JSONResponse({"success": True})
         if self._asks:
             token = secrets.token_urlsafe(32)
-            self.tokens[token] = entry.name
+            self.tokens.begin(token, entry.name, entry.at)
             self._set_cookie(scope, response, self.cookie, token)
         return response
 
+    def _log_out(self, scope: Scope) -> Response:
+        """End the request's own session. Gradio's way ends all of a name, which a read-only link shares."""
+        name = self._name(scope) if self._asks else ""
+        response = RedirectResponse("./", 303)
+        self._set_cookie(scope, response, self.cookie, "")
+        if name:
+            self.tokens.pop(HTTPConnection(scope).cookies[self.cookie], None)
+        if name and self.audit:
+            source = (scope.get("client") or ("",))[0]
+            self.audit.add(AuditEntry(deed="logout", who=name, source=source, result=OK))
+        return response
+
     def _set_cookie(self, scope: Scope, response: Response, name: str, value: str) -> None:
-        """Set a cookie that other pages can't send along; on a Space it has to cross into the frame, there
-        Origin and Sec-Fetch-Site alone decide."""
-        proxied = Headers(scope=scope).get("x-forwarded-proto", "")
-        safe = self._names.framed or "https" in (
-            scope.get("scheme"),
-            proxied.partition(",")[0].strip().lower(),
-        )
-        response.set_cookie(
-            name,
-            value,
-            path="/",
-            httponly=True,
-            secure=safe,
-            samesite="none" if self._names.framed else "lax",
-        )
-        if self._names.framed:
-            response.headers["set-cookie"] += "; Partitioned"
+        proxied = Headers(scope=scope).get("x-forwarded-proto", "").partition(",")[0].strip().lower()
+        safe = "https" in (scope.get("scheme"), proxied)
+        set_cookie(response, name, value, framed=self._names.framed, safe=safe)
 
     def _has_session(self, scope: Scope) -> bool:
         if not self._asks:

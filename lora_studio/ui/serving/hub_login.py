@@ -7,13 +7,13 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import json
 import logging
 import re
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -32,8 +32,8 @@ BEGIN, CALLBACK = "/login/huggingface", "/login/callback"
 COOKIE = "lora-studio-hub-login"
 ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,58}")
 SUBJECT = re.compile(r"[\x21-\x7e]{1,100}")
-OPEN_SECONDS, MOST_OPEN = 600.0, 1000
-"""Seconds that a login may take at the Hub, and logins that are on their way; the oldest go."""
+OPEN_SECONDS = 600.0
+"""Seconds that a login may take at the Hub."""
 TIMEOUT = 20.0
 LONGEST_ANSWER = 100_000
 FAILED = "The login with Hugging Face failed. Try it again."
@@ -42,10 +42,11 @@ TOO_LATE = "This login with Hugging Face was begun elsewhere or too long ago. Tr
 
 @dataclass(frozen=True, kw_only=True)
 class Begun:
-    """A login on its way: what proves at the Hub and in the browser that it is this one."""
+    """A login on its way, which began at a unix time. It lies signed in the browser's cookie: what would be
+    remembered here, strangers could push out."""
 
+    state: str
     verifier: str
-    browser: str
     invite: str
     at: float
 
@@ -56,17 +57,15 @@ class HubLogin:
     def __init__(self, accounts: HubAccounts, visitors: Visitors) -> None:
         self._accounts, self._visitors = accounts, visitors
         self._role = given_role(accounts.role) if accounts.role else None
-        self._begun: OrderedDict[str, Begun] = OrderedDict()
+        self._key = secrets.token_bytes(32)
         self._places: dict[str, str] = {}
 
     async def begin(self, invite: str) -> tuple[str, str]:
         """The address at the Hub to go on at, and the cookie's value for `finish`. Raises StudioError."""
         place = (await self._provider())["authorization_endpoint"]
-        state, browser, verifier = (secrets.token_urlsafe(32) for _ in range(3))
+        state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         kept = invite if TOKEN.fullmatch(invite) else ""
-        self._begun[state] = Begun(verifier=verifier, browser=browser, invite=kept, at=time.monotonic())
-        if len(self._begun) > MOST_OPEN:
-            self._begun.popitem(last=False)
+        begun = Begun(state=state, verifier=verifier, invite=kept, at=time.time())
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         query = {
             "response_type": "code",
@@ -77,13 +76,14 @@ class HubLogin:
             "code_challenge": challenge,
             "code_challenge_method": "S256",
         }
-        return f"{place}?{urlencode(query)}", browser
+        return f"{place}?{urlencode(query)}", self._signed(begun)
 
     async def finish(self, query: Mapping[str, str], browser: str) -> Entry:
         """The entry of who comes back from the Hub."""
-        begun = self._begun.pop(query.get("state", ""), None)
-        late = begun is None or time.monotonic() - begun.at > OPEN_SECONDS
-        if begun is None or late or not hmac.compare_digest(begun.browser.encode(), browser.encode()):
+        begun = self._begun(browser)
+        if begun is None or time.time() - begun.at > OPEN_SECONDS:
+            return Entry(said=TOO_LATE, status=400)
+        if not hmac.compare_digest(begun.state.encode(), query.get("state", "").encode()):
             return Entry(said=TOO_LATE, status=400)
         if not query.get("code"):
             return Entry(said=FAILED, status=400)  # refused at the Hub
@@ -93,6 +93,20 @@ class HubLogin:
         except StudioError as error:
             return Entry(said=str(error), status=403 if isinstance(error, NotAllowed | ConfigError) else 502)
         return Entry(name=name)
+
+    def _signed(self, begun: Begun) -> str:
+        text = base64.urlsafe_b64encode(json.dumps(asdict(begun)).encode()).decode().rstrip("=")
+        return f"{text}.{self._signature(text)}"
+
+    def _begun(self, cookie: str) -> Begun | None:
+        """The login of a cookie that was signed here."""
+        text, _, signature = cookie.partition(".")
+        if not hmac.compare_digest(self._signature(text).encode(), signature.encode()):
+            return None
+        return Begun(**json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))))
+
+    def _signature(self, text: str) -> str:
+        return hmac.digest(self._key, text.encode(), "sha256").hex()
 
     def _let_in(self, account: str, subject: str, invite: str) -> str:
         """The name here of a Hub account, which is one of the people from now on. Raises StudioError."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -39,6 +40,8 @@ class Entry:
     status: int = 200
     invite: str = ""
     """The token of an invite that is still open, for another try."""
+    at: float = field(default_factory=time.time)
+    """The unix time from which the session counts."""
 
 
 def is_browser(scope: Mapping[str, Any]) -> bool:
@@ -59,10 +62,11 @@ async def read_form(scope: Any, receive: Any) -> dict[str, str] | Entry:
 async def enter(given: Mapping[str, str], login: Login, visitors: Visitors | None, address: str) -> Entry:
     """Let somebody in by a password, or by an invite, which makes them one of the people."""
     name, password, token = given["username"].strip(), given["password"], given["invite"]
+    at = time.time()  # a password that is changed while it is compared lets nobody in
     if not token or visitors is None:
         answer = await login.attempt(name, password, address)
         refusal = SENT_AWAY.get(answer, "")
-        return Entry(said=refusal, status=answer.value) if refusal else Entry(name=name)
+        return Entry(said=refusal, status=answer.value) if refusal else Entry(name=name, at=at)
     if visitors.invites.find(token) is None:
         return Entry(said=CLOSED_INVITE, status=410)
     if visitors.admin and look_of(name) == look_of(visitors.admin):

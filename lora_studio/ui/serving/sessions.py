@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 
+from starlette.responses import Response
+
 from lora_studio.errors import StoreError
 
 LONGEST_SECONDS, IDLE_SECONDS = 30 * 86_400.0, 7 * 86_400.0
@@ -26,6 +28,23 @@ class Session:
     name: str
     begun_at: float
     used_at: float
+
+
+def set_cookie(response: Response, name: str, value: str, *, framed: bool, safe: bool) -> None:
+    """Set a cookie that other pages can't send along, or with an empty value drop it. Where the page is
+    `framed`, as on a Space, it has to cross into the frame; there Origin and Sec-Fetch-Site alone decide.
+    `safe` is whether the browser came by HTTPS."""
+    response.set_cookie(
+        name,
+        value,
+        max_age=None if value else 0,
+        path="/",
+        httponly=True,
+        secure=safe or framed,
+        samesite="none" if framed else "lax",
+    )
+    if framed:
+        response.headers["set-cookie"] += "; Partitioned"
 
 
 class Sessions(MutableMapping[str, str]):
@@ -50,9 +69,12 @@ class Sessions(MutableMapping[str, str]):
         return session.name
 
     def __setitem__(self, token: str, name: str) -> None:
-        now = time.time()
+        self.begin(token, name, time.time())
+
+    def begin(self, token: str, name: str, at: float) -> None:
+        """Begin a session as of a unix time: what is revoked after it ends the session."""
         with self._lock:
-            self._kept[token] = Session(name=name, begun_at=now, used_at=now)
+            self._kept[token] = Session(name=name, begun_at=at, used_at=at)
             of_one = [one for one, session in self._kept.items() if session.name == name]
             self._drop_oldest(of_one, MOST_OF_ONE)
             self._drop_oldest(list(self._kept), MOST_SESSIONS)
