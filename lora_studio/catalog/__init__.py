@@ -15,7 +15,9 @@ from lora_studio.catalog.base_models import (
     sizes_for,
 )
 from lora_studio.catalog.family_names import (
+    ANIMA,
     BASE_VERSIONS,
+    COSMOS,
     FAMILIES,
     FLUX,
     FLUX2,
@@ -53,8 +55,10 @@ from lora_studio.samplers import FLOW_SAMPLERS, SAMPLERS, Sampler
 
 __all__ = [
     "ADVISED_PICTURES",
+    "ANIMA",
     "BASES",
     "BASE_VERSIONS",
+    "COSMOS",
     "FAMILIES",
     "FAMILY_BASES",
     "FEWEST_STEPS",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from lora_studio.catalog.family_names import SD1, SD2, SDXL, ZIMAGE
+from lora_studio.catalog.family_names import ANIMA, SD1, SD2, SDXL, ZIMAGE
 from lora_studio.errors import ConfigError
 
 
@@ -98,6 +98,29 @@ FAMILY_BASES: Mapping[str, Base] = {
             "network_train_unet_only": True,
             "timestep_sampling": "shift",
             "discrete_flow_shift": 2.0,
+            "gradient_checkpointing": True,
+            "sample_guidance": 4.0,
+        },
+    ),
+    ANIMA: Base(
+        name="",
+        title="",
+        family=ANIMA,
+        source="",
+        native_size=1024,
+        step=16,
+        sampler="Euler",
+        num_inference_steps=30,
+        guidance_scale=4.0,
+        half="bf16",
+        # Rank, alpha, rate and times as sd-scripts documents them.
+        training={
+            "network_dim": 8,
+            "network_alpha": 1,
+            "learning_rate": 1e-4,
+            "network_train_unet_only": True,
+            "timestep_sampling": "sigmoid",
+            "discrete_flow_shift": 1.0,
             "gradient_checkpointing": True,
             "sample_guidance": 4.0,
         },
@@ -244,6 +267,16 @@ _BASES = (
         num_inference_steps=9,
         guidance_scale=1.0,
         train_instead="z-image",
+    ),
+    base_of_family(
+        ANIMA,
+        name="anima",
+        title="Anima Base 1.0",
+        source="circlestone-labs/Anima-Base-v1.0-Diffusers",
+        download_bytes=5_640_000_000,
+        licence="CircleStone Labs Non-Commercial License 1.2 and NVIDIA Open Model License",
+        note="Drawings and anime, by Danbooru's tags and by sentences. The model and LoRAs of it are not for "
+        "commercial use, pictures are. Wants a graphics card of 8 GB.",
     ),
     base_of_family(
         SDXL,

@@ -8,21 +8,24 @@ SD1 = "sd1"
 SD2 = "sd2"
 SDXL = "sdxl"
 ZIMAGE = "zimage"
+ANIMA = "anima"
 FAMILIES: Mapping[str, str] = {
     SD1: "Stable Diffusion 1.x",
     SD2: "Stable Diffusion 2.x",
     SDXL: "Stable Diffusion XL",
     ZIMAGE: "Z-Image",
+    ANIMA: "Anima",
 }
 SD3, FLUX, FLUX2, LIKE_FLUX, OVIS, QWEN = "sd3", "flux", "flux2", "like flux", "ovis", "qwen"
+COSMOS = "cosmos"
 OTHER_FAMILIES: Mapping[str, str] = {
     **{"sd3": "Stable Diffusion 3", "flux": "FLUX", "flux2": "FLUX.2", "chroma": "Chroma"},
     **{"like flux": "FLUX or a model built like it", "bria": "Bria", "ovis": "Ovis-Image"},
     **{"longcat": "LongCat-Image", "auraflow": "AuraFlow", "hidream": "HiDream", "krea2": "Krea 2"},
-    **{"qwen": "Qwen-Image", "lumina2": "Lumina 2", "anima": "Anima"},
+    **{"qwen": "Qwen-Image", "lumina2": "Lumina 2"},
     **{"pixart": "PixArt", "sana": "Sana", "cogview4": "CogView4", "glm-image": "GLM-Image"},
     **{"wan": "Wan", "hunyuan": "HunyuanVideo", "hunyuan-image": "HunyuanImage", "ltx": "LTX-Video"},
-    **{"mochi": "Mochi", "cogvideox": "CogVideoX", "cosmos": "Cosmos"},
+    **{"mochi": "Mochi", "cogvideox": "CogVideoX", COSMOS: "Cosmos"},
 }
 """Families that we recognise in files, so that a sentence can name them, but that nothing here runs yet."""
 BASE_VERSIONS: Mapping[str, str] = {
@@ -32,8 +35,8 @@ BASE_VERSIONS: Mapping[str, str] = {
     **{"flux2": "flux2", "flux.2": "flux2", "flux-2": "flux2", "flux": "flux", "chroma": "chroma"},
     **{"qwen": "qwen", "wan": "wan", "lumina": "lumina2"},
     **{"z-image": ZIMAGE, "z_image": ZIMAGE, "zimage": ZIMAGE},
-    **{"hidream": "hidream", "krea": "krea2", "anima": "anima", "auraflow": "auraflow", "sana": "sana"},
-    **{"pixart": "pixart", "ltx": "ltx", "cosmos": "cosmos", "mochi": "mochi", "cogview": "cogview4"},
+    **{"hidream": "hidream", "krea": "krea2", "anima": ANIMA, "auraflow": "auraflow", "sana": "sana"},
+    **{"pixart": "pixart", "ltx": "ltx", "cosmos": COSMOS, "mochi": "mochi", "cogview": "cogview4"},
 }
 """Families by the start of Kohya's `ss_base_model_version` and of `modelspec.architecture`."""
 SIGNATURES: tuple[tuple[str, tuple[int, ...], str], ...] = (
@@ -57,8 +60,9 @@ SIGNATURES: tuple[tuple[str, tuple[int, ...], str], ...] = (
     (r"transformer_blocks_[2-5]\d_attn_add_", (3072,), "qwen"),
     (r"transformer_blocks_\d+_attn_to_gate$|text_fusion_", (), "krea2"),
     (r"transformer_blocks_\d+_attn1_add_", (), "mochi"),
-    (r"transformer_blocks_\d+_norm\d_linear_[12]$", (), "cosmos"),
-    (r"transformer_blocks_\d+_attn2_to_[kv]$", (1024,), "cosmos"),
+    (r"text_conditioner_blocks_\d+_|llm_adapter_blocks_\d+_", (), ANIMA),
+    (r"transformer_blocks_\d+_norm\d_linear_[12]$", (), COSMOS),
+    (r"transformer_blocks_\d+_attn2_to_[kv]$", (1024,), COSMOS),
     (r"transformer_blocks_\d+_ff_conv_|transformer_blocks_\d+_attn[12]_to_q$", (2240,), "sana"),
     (r"adaln_single_|transformer_blocks_\d+_attn2_to_q$", (1152,), "pixart"),
     (r"transformer_blocks_\d+_attn2_to_[qk]$", (2048, 4096), "ltx"),
@@ -66,8 +70,8 @@ SIGNATURES: tuple[tuple[str, tuple[int, ...], str], ...] = (
     (r"transformer_blocks_(?:28|29)_attn1_to_q$", (2560, 4096), "glm-image"),
     (r"transformer_blocks_\d+_attn1_to_q$", (1920, 3072), "cogvideox"),
     (r"transformer_blocks_\d+_attn1_to_q$", (2560, 4096), "cogview4"),
-    (r"blocks_\d+_(?:self|cross)_attn_(?:[qkv]|output)_proj$|blocks_\d+_adaln_modulation", (2048,), "anima"),
-    (r"blocks_\d+_(?:self|cross)_attn_(?:[qkv]|output)_proj$", (), "cosmos"),
+    (r"blocks_\d+_(?:self|cross)_attn_(?:[qkv]|output)_proj$|blocks_\d+_adaln_modulation", (2048,), ANIMA),
+    (r"blocks_\d+_(?:self|cross)_attn_(?:[qkv]|output)_proj$", (), COSMOS),
     (r"blocks_\d+_(?:self_attn|cross_attn)_[qkvo]$|blocks_\d+_(?:ffn_|attn[12]_to_)", (), "wan"),
     (r"(?:layers|noise_refiner|context_refiner)_\d+_(?:attention_|attn_|feed_forward_)", (3840,), ZIMAGE),
     (r"(?:layers|noise_refiner|context_refiner)_\d+_(?:attention_|attn_|feed_forward_)", (2304,), "lumina2"),
@@ -81,6 +85,7 @@ FLUX_BLOCKS = {
     **{(9, 19): "longcat", (7, 27): "bria", (7, 37): "bria", (5, 26): "ovis"},
 }
 """Families built like FLUX by the numbers of their last double and last single block (-1: none)."""
+HUB_TAGS: Mapping[str, str] = {ZIMAGE: "z-image", ANIMA: "anima"}
 TEXT_WIDTHS: Mapping[int, str] = {768: SD1, 1024: SD2, 2048: SDXL}
 """Width of the text that the denoiser attends to."""
 
@@ -99,7 +104,7 @@ def family_from_text_width(width: int) -> str:
 
 def tag_of(family: str) -> str:
     """The Hub's tag for models of a family; Stable Diffusion's where it isn't known."""
-    return "z-image" if family == ZIMAGE else "stable-diffusion"
+    return HUB_TAGS.get(family, "stable-diffusion")
 
 
 def family_title(family: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lora_studio.catalog.family_names import SD1, SD2, SDXL
+from lora_studio.catalog.family_names import ANIMA, SD1, SD2, SDXL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,4 +28,17 @@ TRAINING_SCRIPTS: Mapping[str, TrainingScript] = {
     SD1: TrainingScript(file="train_network.py"),
     SD2: TrainingScript(file="train_network.py"),
     SDXL: TrainingScript(file="sdxl_train_network.py"),
+    ANIMA: TrainingScript(
+        file="anima_train_network.py",
+        network_module="networks.lora_anima",
+        always=(
+            *("timestep_sampling", "sigmoid_scale", "discrete_flow_shift"),
+            *("weighting_scheme", "logit_mean", "logit_std", "mode_scale"),
+        ),
+        files={
+            "pretrained_model_name_or_path": "",
+            "qwen3": "text_encoder/model.safetensors",
+            "vae": "vae/diffusion_pytorch_model.safetensors",
+        },
+    ),
 }

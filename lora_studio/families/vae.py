@@ -21,6 +21,8 @@ from lora_studio.families.weights.loading import free_model
 
 DECODER = ("decoder.", "post_quant_conv.")
 """Beginnings of the names of weights that take no part in encoding."""
+EMPTY_FRAMES = 2
+"""Frames that a convolution over three of them takes to be before the first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +36,9 @@ class Moments:
 
 class Codec:
     """An AutoencoderKL with what its latents are shifted and scaled by: `scaling_factor`, `shift_factor`,
-    `latents_mean` and `latents_std` of its configuration, each optional. `overflows`: computed in 32 bit
-    where its weights are fp16 and its configuration asks for it (`force_upcast`), as SDXL's pipeline does."""
+    `latents_mean` and `latents_std` of its configuration, each optional. One that is made for films, such as
+    AutoencoderKLQwenImage, gets each picture as a film of one frame. `overflows`: computed in 32 bit where
+    its weights are fp16 and its configuration asks for it (`force_upcast`), as SDXL's pipeline does."""
 
     def __init__(self, vae: Any, *, overflows: bool = False) -> None:
         self.vae = vae
@@ -46,11 +49,12 @@ class Codec:
     @property
     def step(self) -> int:
         """Pixels of a latent pixel."""
-        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+        return int(2 ** (len(self._levels) - 1))
 
     @property
     def channels(self) -> int:
-        return int(self.vae.config.latent_channels)
+        config = self.vae.config
+        return int(config.z_dim if self._is_of_films else config.latent_channels)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -65,9 +69,10 @@ class Codec:
 
     @property
     def widest_level(self) -> int:
-        """Channels of the layer whose output at the picture's full size is the largest."""
-        levels: Sequence[int] = self.vae.config.block_out_channels
-        return levels[min(1, len(levels) - 1)]
+        """Channels of the layer whose output at the picture's full size is the largest; for films with those
+        of the empty frames that are put before the only one."""
+        levels = self._levels
+        return levels[min(1, len(levels) - 1)] * (1 + EMPTY_FRAMES * self._is_of_films)
 
     def latents_size(self, width: int, height: int) -> tuple[int, int]:
         """Height and width in latents of a size in pixels."""
@@ -80,13 +85,14 @@ class Codec:
         if quick:
             self._originals += to_channels_last(self.vae.encoder)
         with self._as_exact_as_needed():
-            found = self.vae.encode(pixels.to(self.device, self.dtype)).latent_dist
-        return Moments(mean=found.mean, std=found.std)
+            found = self.vae.encode(self._framed(pixels.to(self.device, self.dtype))).latent_dist
+        return Moments(mean=self._unframed(found.mean), std=self._unframed(found.std))
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Pixels [b, 3, H, W] in 0..1 of latents as the denoiser has them, in the autoencoder's format."""
         with self._as_exact_as_needed():
-            pixels = self.vae.decode(self._unscaled(latents.to(self.device, self.dtype))).sample
+            framed = self._framed(self._unscaled(latents.to(self.device, self.dtype)))
+            pixels = self._unframed(self.vae.decode(framed).sample)
         found: torch.Tensor = (pixels * 0.5 + 0.5).clamp(0, 1)
         return found
 
@@ -97,7 +103,7 @@ class Codec:
 
     def scaled(self, moments: Moments) -> Moments:
         """The cloud of latents as the denoiser takes them."""
-        std = moments.std * self.vae.config.scaling_factor
+        std = moments.std * self._scale
         centre = self._centre(moments.mean)
         return Moments(mean=self._scaled(moments.mean), std=std if centre is None else std / centre[1])
 
@@ -142,13 +148,37 @@ class Codec:
         """Whether its latents are shifted, or scaled channel by channel."""
         return self._centre(torch.empty(0)) is not None
 
+    @property
+    def _is_of_films(self) -> bool:
+        return hasattr(self.vae.config, "temperal_downsample")
+
+    @property
+    def _levels(self) -> Sequence[int]:
+        """Channels of each level, the finest first."""
+        config = self.vae.config
+        if self._is_of_films:
+            return [config.base_dim * factor for factor in config.dim_mult]
+        levels: Sequence[int] = config.block_out_channels
+        return levels
+
+    @property
+    def _scale(self) -> float:
+        return getattr(self.vae.config, "scaling_factor", 1.0)
+
+    def _framed(self, pictures: torch.Tensor) -> torch.Tensor:
+        """[b, c, 1, h, w] for films."""
+        return pictures[:, :, None] if self._is_of_films else pictures
+
+    def _unframed(self, films: torch.Tensor) -> torch.Tensor:
+        return films[:, :, 0] if self._is_of_films else films
+
     def _scaled(self, latents: torch.Tensor) -> torch.Tensor:
-        centre, scale = self._centre(latents), self.vae.config.scaling_factor
+        centre, scale = self._centre(latents), self._scale
         found: torch.Tensor = latents * scale if centre is None else (latents - centre[0]) * scale / centre[1]
         return found
 
     def _unscaled(self, latents: torch.Tensor) -> torch.Tensor:
-        centre, scale = self._centre(latents), self.vae.config.scaling_factor
+        centre, scale = self._centre(latents), self._scale
         found: torch.Tensor = latents / scale if centre is None else latents * centre[1] / scale + centre[0]
         return found
 

@@ -17,7 +17,7 @@ from lora_studio.access.visitor import Kind, visitor
 from lora_studio.catalog import FAMILIES, family_title
 from lora_studio.errors import ConfigError, FamilyMismatch, StoreError
 from lora_studio.lora.file.contents import LeftOut, contents_of, say_left_out
-from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODERS, layer_name, names_in_files
+from lora_studio.lora.file.keys import PARTS, layer_name, names_in_files
 from lora_studio.lora.file.lora_files import LoraHeader, checkpoint_files, find_file, read_header
 from lora_studio.request import LoraUse
 
@@ -141,12 +141,12 @@ def say_of(lora: WantedLora, left: Sequence[LeftOut]) -> str:
 
 def layers_of(models: Mapping[str, Module]) -> dict[str, Module]:
     """The layers of a base's parts (as from `BaseModel.models`) that a LoRA can change, by the names that
-    files have for them: the denoiser's by diffusers' module paths and by Stability's."""
+    files have for them: the denoiser's by diffusers' module paths and by its makers'."""
     from torch.nn import Embedding, GroupNorm, LayerNorm
 
     beside = (Embedding, GroupNorm, LayerNorm)
     found: dict[str, Module] = {}
-    for part in (DENOISER, *TEXT_ENCODERS):
+    for part in PARTS:
         model = models.get(part)
         for path, module in model.named_modules() if model is not None else ():
             if hasattr(module, "in_features") or hasattr(module, "kernel_size") or isinstance(module, beside):

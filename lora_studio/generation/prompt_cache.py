@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lora_studio.families.encoders.bundled_embeddings import BundledEmbedding
 from lora_studio.generation.lora_lookup import WantedLora
+from lora_studio.lora.file.cosmos_keys import TEXT_ADAPTER
 from lora_studio.runtime import memory_errors
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class EncodedTexts:
             self._found.clear()
             self._model = weakref.ref(model)
         prompt, negative_prompt, clip_skip = image.prompt, image.negative_prompt, image.request.clip_skip
-        key = prompt, negative_prompt, clip_skip, frozenset(_state(lora) for lora in image.loras)
+        key = prompt, negative_prompt, clip_skip, frozenset(_state(lora, model) for lora in image.loras)
         found = self._found.pop(key, None)
         if found is None:
             with memory_errors("reading the prompt", "Take a shorter prompt, or close other programs."):
@@ -51,5 +52,7 @@ class EncodedTexts:
         return found
 
 
-def _state(lora: WantedLora) -> tuple[object, ...]:
-    return lora.key, lora.header.tensor_hash, lora.weight_of_text
+def _state(lora: WantedLora, model: BaseModel) -> tuple[object, ...]:
+    """All that texts depend on: an adapter behind the text encoder has the denoiser's weight."""
+    adapted = lora.weight if TEXT_ADAPTER in model.models() else None
+    return lora.key, lora.header.tensor_hash, lora.weight_of_text, adapted

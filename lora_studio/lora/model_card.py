@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from lora_studio.catalog import tag_of
 from lora_studio.config import TrainConfig
-from lora_studio.lora.file.other_programs import say, written_kind
+from lora_studio.lora.file.other_programs import DIFFUSERS, say, written_kind
 from lora_studio.parsing.plain_text import plain_text
 
 LONGEST_LINE = 1000
@@ -93,8 +93,10 @@ def _front_matter(title: str, trigger: str, base: CardBase) -> list[str]:
     hub_id = base.hub_id
     model = [f"base_model: {hub_id if HUB_ID.fullmatch(hub_id) else _yaml(hub_id)}"] if hub_id else []
     word = [f"instance_prompt: {_yaml(trigger)}"] if trigger else []
-    tags = ["tags:", "- lora", "- diffusers", "- text-to-image", f"- {tag_of(base.family)}"]
-    return ["---", f"title: {_yaml(title)}", "library_name: diffusers", *model, *word, *tags, "---", ""]
+    library = ["library_name: diffusers"] if _in_diffusers(base) else []
+    diffusers = ["- diffusers"] if _in_diffusers(base) else []
+    tags = ["tags:", "- lora", *diffusers, "- text-to-image", f"- {tag_of(base.family)}"]
+    return ["---", f"title: {_yaml(title)}", *library, *model, *word, *tags, "---", ""]
 
 
 def _preview_table(previews: Sequence[tuple[str, str, str]]) -> list[str]:
@@ -111,9 +113,16 @@ def _usage(config: TrainConfig, base: CardBase, trigger: str) -> list[str]:
     network = config.network
     if network.is_plain:
         snippet = _snippet(base.hub_id or f"path/to/{base.name}", trigger)
-        return [*snippet, "", f"This is a LoRA. {say(network.algo, family=base.family)}"]
+        shown = [*snippet, ""] if _in_diffusers(base) else []
+        return [*shown, f"This is a LoRA. {say(network.algo, family=base.family)}"]
     kind = f"{network.algo}, DoRA" if network.dora_wd else network.algo
     return [f"The file is of LyCORIS' kind {kind}. {say(*written_kind(network), base.family)}"]
+
+
+def _in_diffusers(base: CardBase) -> bool:
+    """Whether diffusers reads the files written for it; those for an unknown base are taken for Stable
+    Diffusion's."""
+    return not base.family or base.family in DIFFUSERS.families
 
 
 def _snippet(base: str, trigger: str) -> list[str]:

@@ -124,6 +124,8 @@ def test_long_weighted_captions_train_with_previews(make: MakeConfig) -> None:
 def test_plain_diffusers_draws_what_the_trainer_draws(make: MakeConfig) -> None:
     config = make(learning_rate=0.05)
     base = config.model.pretrained_model_name_or_path
+    if not (Path(base) / "model_index.json").is_file():
+        pytest.skip("diffusers has no plain pipeline for it: tests/generation/test_anima_drawing.py")
     result = train(config)
     engine = engine_for(config)
     saved = load_file(result.file)

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import torch
 from diffusers import (
+    AnimaAutoBlocks,
+    AnimaTextConditioner,
     AutoencoderKL,
+    AutoencoderKLQwenImage,
+    CosmosTransformer3DModel,
     DDIMScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
@@ -29,6 +33,7 @@ from transformers import (
     Qwen2Tokenizer,
     Qwen3Config,
     Qwen3Model,
+    T5TokenizerFast,
 )
 
 TEXT_WIDTH = 16
@@ -36,7 +41,7 @@ SECOND_WIDTH = 24
 TIME_WIDTH = 8
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 SHAPES = ("sd15", "sd2_v", "sdxl")
-ALL_SHAPES = (*SHAPES, "zimage")
+ALL_SHAPES = (*SHAPES, "zimage", "anima")
 """SHAPES are Stable Diffusion's: CLIP reads the texts, and they are trained along."""
 CHAT_MARKS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHAT = (
@@ -121,10 +126,50 @@ def make_tiny_zimage(folder: Path, seed: int = 0, shift: float = 3.0) -> Path:
     return folder
 
 
+def make_tiny_anima(folder: Path, seed: int = 0) -> Path:
+    """The same for Anima: a language model of three layers, an adapter of one block, a transformer of two.
+    Latents have the full size's means and deviations, texts its length."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        pipeline = AnimaAutoBlocks().init_pipeline()
+        tokens = _t5_tokenizer()
+        pipeline.update_components(
+            vae=AutoencoderKLQwenImage(base_dim=4, dim_mult=[1, 1, 2, 2], num_res_blocks=1),
+            text_encoder=_language_model(),
+            tokenizer=_chat_tokenizer(),
+            t5_tokenizer=tokens,
+            text_conditioner=AnimaTextConditioner(
+                source_dim=TEXT_WIDTH,
+                target_dim=TEXT_WIDTH,
+                model_dim=TEXT_WIDTH,
+                num_layers=1,
+                num_attention_heads=2,
+                target_vocab_size=len(tokens),
+            ),
+            transformer=CosmosTransformer3DModel(
+                num_attention_heads=2,
+                attention_head_dim=16,
+                num_layers=2,
+                mlp_ratio=2.0,
+                text_embed_dim=TEXT_WIDTH,
+                adaln_lora_dim=8,
+                max_size=(128, 240, 240),
+                rope_scale=(1.0, 4.0, 4.0),
+                extra_pos_embed_type=None,
+            ),
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        )
+    pipeline.save_pretrained(str(folder), overwrite_modular_index=True)
+    return folder
+
+
 def make_tiny(shape: str, folder: Path) -> Path:
     """One of ALL_SHAPES. The second version of SD pads captions with another token than the end mark."""
     if shape == "zimage":
         return make_tiny_zimage(folder)
+    if shape == "anima":
+        return make_tiny_anima(folder)
     if shape == "sdxl":
         return make_tiny_sdxl(folder)
     if shape == "sd15":
@@ -250,6 +295,13 @@ def _chat_tokenizer() -> Qwen2Tokenizer:
         additional_special_tokens=list(CHAT_MARKS[1:]),
         chat_template=CHAT,
     )
+
+
+def _t5_tokenizer() -> T5TokenizerFast:
+    """A token for each letter and for the beginning of a word, all equally likely, and its end mark."""
+    letters = [chr(code) for code in range(33, 127)]
+    pieces = ["<pad>", "</s>", "<unk>", "\u2581", *letters]
+    return T5TokenizerFast(vocab=[(piece, 0.0) for piece in pieces], extra_ids=0)
 
 
 def _vocabulary() -> list[str]:

@@ -74,7 +74,7 @@ def facts_of_configs(read: ReadJson) -> BaseFacts:
     """The facts of a base in diffusers' layout."""
     unet, transformer = (read(f"{name}/config.json") for name in DENOISERS)
     vae, scheduler = (read(name) for name in OTHER_CONFIGS)
-    levels = vae.get("block_out_channels")
+    levels = vae.get("block_out_channels", vae.get("dim_mult"))
     step = 2 ** (len(levels) - 1) if isinstance(levels, list) and 1 <= len(levels) <= MOST_LEVELS else 8
     step *= _patch(transformer)
     return BaseFacts(
@@ -123,8 +123,8 @@ def read_config(path: Path) -> Mapping[str, Any]:
 
 def _patch(transformer: Mapping[str, Any]) -> int:
     """Latent pixels of a token's side; 1 for a denoiser without tokens."""
-    sizes = transformer.get("all_patch_size")
-    patch = sizes[0] if isinstance(sizes, list) and sizes else 1
+    sizes = transformer.get("all_patch_size", transformer.get("patch_size"))
+    patch = sizes[-1] if isinstance(sizes, list) and sizes else 1
     return patch if isinstance(patch, int) and 1 <= patch <= MOST_LEVELS else 1
 
 

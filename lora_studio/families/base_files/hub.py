@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-INDEX = "model_index.json"
+INDEX, MODULAR_INDEX = "model_index.json", "modular_model_index.json"
+INDEXES = (INDEX, MODULAR_INDEX)
+"""Lists of a repository's parts, by diffusers' pipelines and by its modular ones; the first there counts."""
 HALF = "fp16"
 """The hub's name for files in half precision."""
 LEFT_OUT = {"safety_checker", "feature_extractor", "image_encoder"}
@@ -36,25 +38,51 @@ SHOWN_EVERY = 0.2
 """Seconds between two events, and between two questions whether to stop."""
 NO_SPACE = 28
 
+MODULAR = 3
+"""Entries of a part in a modular list: library and class, which may be empty, and where it comes from."""
+
 OnBytes = Callable[[int], None]
 
 
 def cached_folder(hub_id: str) -> Path | None:
     """The folder of a model that is here with all it needs; None when something is missing. Asks the disk
     only."""
-    from huggingface_hub import try_to_load_from_cache
-
-    index = try_to_load_from_cache(hub_id, INDEX)
-    if not isinstance(index, str):
+    index = cached_index(hub_id)
+    if index is None:
         return None
-    folder = Path(index).parent
+    folder = index.parent
     files = {path.relative_to(folder).as_posix(): 0 for path in folder.glob("*/*") if path.is_file()}
     try:
-        parts = _parts(json.loads(Path(index).read_text(encoding="utf-8")))
+        parts = _parts(json.loads(index.read_text(encoding="utf-8")))
         variant = variant_of(folder)
         return folder if all(_is_complete(folder, part, files, variant) for part in parts) else None
     except (OSError, ValueError, AttributeError, KeyError, RecursionError):
         return None
+
+
+def cached_index(hub_id: str) -> Path | None:
+    """The list of a repository's parts that was fetched before. Asks the disk only."""
+    from huggingface_hub import try_to_load_from_cache
+
+    places = (try_to_load_from_cache(hub_id, name) for name in INDEXES)
+    return next((Path(place) for place in places if isinstance(place, str)), None)
+
+
+def fetch_index(repository: str) -> Path:
+    """The list of a repository's parts, fetched if it isn't here. Raises what the hub's library raises, for
+    the usual name where there is none."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(repository, INDEX))
+    except LocalEntryNotFoundError:
+        raise
+    except EntryNotFoundError as error:
+        try:
+            return Path(hf_hub_download(repository, MODULAR_INDEX))
+        except EntryNotFoundError:
+            raise error from None
 
 
 def split_id(hub_id: str) -> tuple[str, str]:
@@ -112,7 +140,10 @@ def needed_files(index: Mapping[str, Any], sizes: Mapping[str, int]) -> list[str
     heavy = [part for part in parts if _has_weights(part)]
     complete = {variant: all(_weights(part, variant, sizes) for part in heavy) for variant in (HALF, "")}
     variant = HALF if complete[HALF] else ""
-    wanted = [INDEX, *(name for part in parts for name in sizes if _is_small(name, part))]
+    wanted = [
+        *[one for one in INDEXES if one in sizes][:1],
+        *(name for part in parts for name in sizes if _is_small(name, part)),
+    ]
     for part in heavy:
         wanted += _weights(part, variant, sizes)
     return sorted(set(wanted), key=lambda name: (sizes.get(name, 0), name))
@@ -236,9 +267,7 @@ class _Download:
             self._done = before + sizes.get(name, 0)
 
     def _names_in(self, repository: str, sizes: Mapping[str, int]) -> list[str]:
-        from huggingface_hub import hf_hub_download
-
-        index = json.loads(Path(hf_hub_download(repository, INDEX)).read_text(encoding="utf-8"))
+        index = json.loads(fetch_index(repository).read_text(encoding="utf-8"))
         return needed_files(index, sizes)
 
     def _count(self, size: int) -> None:
@@ -280,12 +309,16 @@ def _parts(index: Mapping[str, Any]) -> list[str]:
     return [
         name
         for name, kind in index.items()
-        if isinstance(kind, list) and kind and kind[0] and name not in LEFT_OUT
+        if isinstance(kind, list) and kind and (kind[0] or len(kind) == MODULAR) and name not in LEFT_OUT
     ]
 
 
 def _has_weights(part: str) -> bool:
-    return not part.startswith(("tokenizer", "scheduler"))
+    return not (_is_tokenizer(part) or part.startswith("scheduler"))
+
+
+def _is_tokenizer(part: str) -> bool:
+    return "tokenizer" in part
 
 
 def _is_small(name: str, part: str) -> bool:
@@ -310,7 +343,7 @@ def _weights(part: str, variant: str | None, names: Iterable[str]) -> list[str]:
 
 
 def _is_complete(folder: Path, part: str, files: Mapping[str, int], variant: str | None) -> bool:
-    if part.startswith("tokenizer"):
+    if _is_tokenizer(part):
         return any(all(f"{part}/{name}" in files for name in names) for names in TOKENIZER_FILES)
     if not _has_weights(part):
         return f"{part}/scheduler_config.json" in files

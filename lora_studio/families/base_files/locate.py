@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.catalog import (
+    ANIMA,
     BASES,
     FAMILIES,
     SD1,
@@ -33,7 +34,15 @@ from lora_studio.families.base_files.base_facts import (
     read_config,
 )
 from lora_studio.families.base_files.found_base import FoundBase
-from lora_studio.families.base_files.hub import cached, explain, split_id
+from lora_studio.families.base_files.hub import (
+    INDEX,
+    INDEXES,
+    cached,
+    cached_index,
+    explain,
+    fetch_index,
+    split_id,
+)
 from lora_studio.lora.file.identify import Tensors, other_architecture
 from lora_studio.lora.file.lora_files import read_header, read_tensor_table
 from lora_studio.settings import Settings
@@ -45,7 +54,7 @@ HUB_ID = re.compile(
 TEXT_KEY = re.compile(r"model\.diffusion_model\..*\.attn2\.to_k\.weight")
 PIPELINES = {
     **{"StableDiffusionPipeline": "", "StableDiffusionXLPipeline": SDXL, "ZImagePipeline": ZIMAGE},
-    **{"ZImageImg2ImgPipeline": ZIMAGE, "ZImageInpaintPipeline": ZIMAGE},
+    **{"ZImageImg2ImgPipeline": ZIMAGE, "ZImageInpaintPipeline": ZIMAGE, "AnimaModularPipeline": ANIMA},
 }
 """diffusers' pipeline classes and the family of each, empty where the width of the text tells it."""
 TEXT_ENCODERS = {"cond_stage_model.": "", "conditioner.embedders.1.": SDXL}
@@ -148,7 +157,7 @@ def ask_hub(found: FoundBase) -> FoundBase:
     if checkpoint:
         return _ask_for_header(found, repository, checkpoint)
     try:
-        index = Path(hf_hub_download(found.path_or_id, "model_index.json"))
+        index = fetch_index(found.path_or_id)
         parts = _read_json(index, index.parent)
         names = [*(f"{part}/config.json" for part in DENOISERS if part in parts), *OTHER_CONFIGS]
         files = {name: Path(hf_hub_download(found.path_or_id, name)) for name in names}
@@ -177,7 +186,8 @@ def _ask_for_header(found: FoundBase, repository: str, checkpoint: str) -> Found
 
 
 def _found_folder(name: str, folder: Path, entry: Base | None) -> FoundBase:
-    index = _read_json(folder / "model_index.json", folder)
+    here = (folder / name for name in INDEXES if (folder / name).is_file())
+    index = _read_json(next(here, folder / INDEX), folder)
     family = _family_of(index, folder, folder)
     family = entry.family if entry else family
     facts = _sampleable(facts_of_configs(lambda file: read_config(folder / file)), folder)
@@ -281,15 +291,13 @@ def _list(names: Iterable[str]) -> str:
 
 def _cached_family(hub_id: str) -> str:
     """The family of a hub model that was fetched before; asks the disk only."""
-    from huggingface_hub import try_to_load_from_cache
-
-    index = try_to_load_from_cache(hub_id, "model_index.json")
-    if not isinstance(index, str):
+    index = cached_index(hub_id)
+    if index is None:
         return ""
-    folder = Path(index).parent
+    folder = index.parent
     if not any((folder / part / "config.json").is_file() for part in DENOISERS):
         return ""
-    return _family_of(_read_json(Path(index), folder), folder, hub_id)
+    return _family_of(_read_json(index, folder), folder, hub_id)
 
 
 def _cached_config(hub_id: str, name: str) -> Mapping[str, Any]:

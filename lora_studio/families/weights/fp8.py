@@ -20,7 +20,11 @@ LARGEST = torch.finfo(FORMAT).max
 EXACT = (
     *("conv_in", "conv_out", "time_embedding", "time_emb_proj", "add_embedding"),
     *("all_x_embedder", "all_final_layer", "cap_embedder", "t_embedder", "adaLN_modulation"),
+    *("patch_embed", "time_embed", "norm1", "norm2", "norm3", "norm_out"),
 )
+"""Names of modules, wherever they stand."""
+LAST = "proj_out"
+"""The name of some denoisers' last layer, and of others' inner ones."""
 
 
 class _Scaled(torch.nn.Module):
@@ -58,6 +62,8 @@ def _frozen_layers(model: Any) -> Iterator[Any]:
     for path, module in model.named_modules():
         if not isinstance(module, torch.nn.Linear | torch.nn.Conv2d) or module.weight.requires_grad:
             continue
-        if parametrize.is_parametrized(module) or any(name in path.split(".") for name in EXACT):
+        if parametrize.is_parametrized(module) or path == LAST:
+            continue
+        if any(name in path.split(".") for name in EXACT):
             continue
         yield module

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lora_studio.catalog import (
+    ANIMA,
+    COSMOS,
     FLUX,
     FLUX2,
     FLUX_BLOCKS,
@@ -40,6 +42,8 @@ class Seen:
 
 
 WIDE_LINEAR = re.compile(r"single_blocks_\d+_linear1$|single_transformer_blocks_\d+_proj_mlp$")
+TEXT_READER = re.compile(r"transformer_blocks_\d+_attn2_to_[kv]$")
+ANIMA_WIDTH = 2048
 JOINT = re.compile(r"(?:single_)?transformer_blocks_\d+_attn_(?:to_[qkv]|add_[qkv]_proj)$")
 
 
@@ -63,8 +67,13 @@ def family_of_paths(seen: Sequence[Seen]) -> str:
             continue
         if family in ONE_ATTENTION and has_second:
             continue
-        return family
+        return ANIMA if family == COSMOS and _has_the_width_of_anima(seen) else family
     return _built_like_flux(seen)
+
+
+def _has_the_width_of_anima(seen: Iterable[Seen]) -> bool:
+    """diffusers has one denoiser for both; Cosmos' own of this width is hardly trained on."""
+    return any(TEXT_READER.match(layer.path) and layer.outputs == ANIMA_WIDTH for layer in seen)
 
 
 def _built_like_flux(seen: Iterable[Seen]) -> str:

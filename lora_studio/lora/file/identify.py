@@ -27,7 +27,9 @@ DEEP = re.compile(r"_transformer_blocks_[1-9]\d*_")
 ENCODER = re.compile(r"^lora_te_text_model_encoder_.*self_attn_[qkv]_proj$")
 
 CHECKPOINT_TEXT = re.compile(r"model\.diffusion_model\..*\.attn2\.to_k\.weight")
-CHECKPOINT_BLOCK = re.compile(r"(?:model\.diffusion_model\.)?((?:(?:\w+_)?blocks|layers)\.\d+\..+)\.weight")
+CHECKPOINT_BLOCK = re.compile(
+    r"(?:model\.diffusion_model\.|net\.)?((?:(?:\w+_)?blocks|layers)\.\d+\..+)\.weight"
+)
 CHECKPOINT_HINT = "Put it into models/base, and pick it as the base model."
 EMBEDDING = (
     "an embedding (textual inversion)",

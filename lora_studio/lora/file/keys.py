@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 
+from lora_studio.lora.file.cosmos_keys import DIFFUSERS_ADAPTER, TEXT_ADAPTER, to_cosmos
 from lora_studio.lora.file.sgm_keys import stability_names
 
 DOWN, UP, MID, ALPHA = "lora_down.weight", "lora_up.weight", "lora_mid.weight", "alpha"
@@ -22,7 +23,10 @@ GLORA = ("a1.weight", "a2.weight", "b1.weight", "b2.weight")
 UNET, TEXT_ENCODER = "lora_unet", "lora_te"
 DENOISER, TEXT_ENCODERS = "unet", ("text_encoder", "text_encoder_2")
 """Parts of a base that carry a LoRA, by the names that diffusers has for them."""
+PARTS = (DENOISER, TEXT_ADAPTER, *TEXT_ENCODERS)
 TEXT_MODEL, TEXT_PROJECTION = "text_model.", "text_projection"
+LANGUAGE_MODEL = "layers."
+"""Beginning of the module paths in a language model."""
 
 LYCORIS = (
     r"alpha|dora_scale|hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2|oft_blocks|oft_diag|rescale"
@@ -45,7 +49,10 @@ DOWNS = ("lora_down", "lora_A", "down")
 
 DENOISERS = ("unet.", "transformer.", "diffusion_model.", "model.diffusion_model.")
 """Prefixes of the denoiser's layers in diffusers' and in ComfyUI's files."""
-ENCODERS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2", "clip_h": "text_encoder"}
+ENCODERS = {
+    **{"clip_l": "text_encoder", "clip_g": "text_encoder_2", "clip_h": "text_encoder"},
+    **{"qwen3_06b": "text_encoder"},
+}
 """ComfyUI's names of the text encoders."""
 OURS_OUT, ORIGINAL_OUT = "_attention_to_out_0", "_attention_out"
 """The end of Z-Image's attention in diffusers and in its makers' own code, whose names ComfyUI keeps."""
@@ -53,12 +60,16 @@ OLD_TEXT = re.compile(r"(?<=self_attn\.)to_(q|k|v|out)$")
 """Attention of the text encoder in diffusers' first form, which has the denoiser's words."""
 OFT_UNET = "oft_unet_"
 """Prefix of the names that sd-scripts' networks.oft writes."""
-COMFY_TEXT = re.compile(r"(?:text_encoders\.)?(clip_[lgh])\.(?:transformer\.)?(.+)")
+COMFY_TEXT = re.compile(r"(?:text_encoders\.)?(clip_[lgh]|qwen3_06b)\.(?:transformer\.)?(?:model\.)?(.+)")
 BARE = {
     "unet": re.compile(
         r"(?:down_blocks|mid_block|up_blocks|input_blocks|middle_block|output_blocks|conv_in|conv_out"
         r"|time_embedding|add_embedding|time_embed|label_emb)[._].*"
         r"|(?:layers|noise_refiner|context_refiner)[._]\d+[._](?:attention|feed_forward|adaLN)[._].*"
+        r"|(?:llm_adapter[._])?blocks[._]\d+[._](?:self|cross)_attn[._](?:[qkvo]|output)_proj"
+        r"|blocks[._]\d+[._](?:mlp[._]layer[12]|adaln_modulation_.+)"
+        r"|llm_adapter[._]blocks[._]\d+[._]mlp[._][02]"
+        r"|transformer_blocks[._]\d+[._](?:attn[12][._]to_(?:[qkv]|out[._]0)|ff[._]net[._].+|norm[123][._].+)"
     ),
     "text_encoder": re.compile(r"(?:text_model[._].*|encoder[._]layers[._].*)"),
 }
@@ -72,17 +83,19 @@ def unet_name(module: str) -> str:
 
 def text_encoder_name(module: str) -> str:
     """Kohya's name of a module of the text encoder. transformers dropped the level `text_model` from CLIP's
-    module paths in version 5; files keep it. The projection of the pooled text never had it."""
-    if module != TEXT_PROJECTION:
+    module paths in version 5; files keep it. The projection of the pooled text and language models never had
+    it."""
+    if module != TEXT_PROJECTION and not module.startswith(LANGUAGE_MODEL):
         module = TEXT_MODEL + module.removeprefix(TEXT_MODEL)
     return f"{TEXT_ENCODER}_{module.replace('.', '_')}"
 
 
 def layer_name(module_name: str) -> str:
-    """Kohya's name for `unet.<module>`, `text_encoder.<module>` or `text_encoder_2.<module>`."""
+    """Kohya's name for `unet.<module>`, `llm_adapter.<module>`, `text_encoder.<module>` or
+    `text_encoder_2.<module>`."""
     part, _, module = module_name.partition(".")
-    if part == "unet":
-        return unet_name(module)
+    if part in (DENOISER, TEXT_ADAPTER):
+        return unet_name(module if part == DENOISER else module_name)
     number = part.removeprefix("text_encoder").removeprefix("_")
     return text_encoder_name(module).replace(TEXT_ENCODER, TEXT_ENCODER + number, 1)
 
@@ -125,6 +138,8 @@ def same_layer(name: str) -> str:
     for start in DENOISERS:
         if name.startswith(start):
             return unet_name(name.removeprefix(start))
+    if name.startswith(f"{DIFFUSERS_ADAPTER}."):
+        return layer_name(f"{TEXT_ADAPTER}.{name.removeprefix(f'{DIFFUSERS_ADAPTER}.')}")
     if name.startswith(("text_encoder.", "text_encoder_2.")):
         return layer_name(OLD_TEXT.sub(r"\1_proj", name.replace("self_attn.to_out.0", "self_attn.to_out")))
     for part, bare in BARE.items():
@@ -135,9 +150,10 @@ def same_layer(name: str) -> str:
 
 def names_in_files(part: str, module: str, name: str) -> set[str]:
     """The names that `same_layer` may give to a layer of a file: our own name, diffusers' module path, and
-    Stability's path for the denoiser."""
+    the makers' path for the denoiser."""
     found = {same_layer(name), layer_name(f"{part}.{module}")}
-    if part == "unet":
-        found |= {f"{UNET}_{theirs}" for theirs in stability_names(module.replace(".", "_"))}
+    if part == DENOISER:
+        flat = module.replace(".", "_")
+        found |= {f"{UNET}_{theirs}" for theirs in (*stability_names(flat), to_cosmos(flat))}
         found |= {name.replace(OURS_OUT, ORIGINAL_OUT) for name in found if OURS_OUT in name}
     return found

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lora_studio.catalog import SD1, SD2, SDXL, ZIMAGE
+from lora_studio.catalog import ANIMA, SD1, SD2, SDXL, ZIMAGE
 from lora_studio.config_groups import NetworkGroup
 from lora_studio.lora.file.contents import BELONG, DIAG_OFT, LOHA, LOKR, LORA
 from lora_studio.lora.file.keys import ALPHA, DORA, split_key
@@ -80,6 +80,7 @@ COMFYUI = Program(
     kinds=frozenset({LORA, LOHA, LOKR, DIAG_OFT}),
     dora=frozenset({LORA, LOHA, LOKR}),
     norms=("nearly", "takes the norms from the unchanged weight"),
+    families=STABLE | {ANIMA},
     special={DIAG_OFT: ("nearly", "exact at weight 1 without constraint only")},
 )
 INVOKEAI = Program(

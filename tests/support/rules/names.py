@@ -14,6 +14,7 @@ MODEL_WORDS = {"unet", "alphas", "text_encoder", "vae"}
 """Parts of some base models only: who knows them knows one family."""
 HOME_OF_MODEL_WORDS = ("lora_studio/families/", "lora_studio/lora/", "lora_studio/kohya_config/")
 MODEL_WORDS_OF_OTHERS = {
+    "lora_studio/catalog/training_scripts.py": "sd-scripts' name of an option",
     "lora_studio/images/foreign_settings/invoke.py": "InvokeAI's name of a setting",
     "lora_studio/images/foreign_settings/swarm.py": "SwarmUI's name of a setting",
     "lora_studio/prompts/lora_tags.py": "Forge's name of a weight in a tag",
