@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from lora_studio.catalog.family_names import ANIMA, SD1, SD2, SDXL, ZIMAGE
+from lora_studio.catalog.family_names import ANIMA, FLUX, SD1, SD2, SDXL, ZIMAGE
 from lora_studio.errors import ConfigError
 
 
@@ -123,6 +123,29 @@ FAMILY_BASES: Mapping[str, Base] = {
             "discrete_flow_shift": 1.0,
             "gradient_checkpointing": True,
             "sample_guidance": 4.0,
+        },
+    ),
+    FLUX: Base(
+        name="",
+        title="",
+        family=FLUX,
+        source="",
+        native_size=1024,
+        step=16,
+        sampler="Euler",
+        num_inference_steps=28,
+        guidance_scale=1.0,
+        half="bf16",
+        # Times and guidance as sd-scripts documents them, with the shift of each picture's size.
+        training={
+            "network_dim": 16,
+            "network_alpha": 16,
+            "learning_rate": 1e-4,
+            "network_train_unet_only": True,
+            "timestep_sampling": "flux_shift",
+            "guidance_scale": 1.0,
+            "gradient_checkpointing": True,
+            "sample_guidance": 1.0,
         },
     ),
 }
@@ -279,6 +302,26 @@ _BASES = (
         "commercial use, pictures are. Wants a graphics card of 8 GB.",
     ),
     base_of_family(
+        FLUX,
+        name="flux1-dev",
+        title="FLUX.1 dev",
+        source="black-forest-labs/FLUX.1-dev",
+        download_bytes=33_700_000_000,
+        licence="FLUX.1 [dev] Non-Commercial License",
+        note="Pictures of all kinds, by sentences. Wants a graphics card of 48 GB.",
+    ),
+    base_of_family(
+        FLUX,
+        name="flux1-schnell",
+        title="FLUX.1 schnell",
+        source="black-forest-labs/FLUX.1-schnell",
+        download_bytes=33_700_000_000,
+        licence="Apache-2.0",
+        note="Draws in 4 steps. LoRAs for it are trained on FLUX.1 dev.",
+        num_inference_steps=4,
+        train_instead="flux1-dev",
+    ),
+    base_of_family(
         SDXL,
         name="pony",
         title="Pony Diffusion V6 XL",
@@ -303,7 +346,10 @@ def check_trainable(base: Base) -> None:
         )
 
 
-DISTILLED = {ZIMAGE: (re.compile(r"turbo", re.I), "z-image-turbo")}
+DISTILLED = {
+    ZIMAGE: (re.compile(r"turbo", re.I), "z-image-turbo"),
+    FLUX: (re.compile(r"schnell", re.I), "flux1-schnell"),
+}
 """Words in the names of a family's distilled bases, and the catalog's own one."""
 
 

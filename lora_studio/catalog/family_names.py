@@ -9,18 +9,20 @@ SD2 = "sd2"
 SDXL = "sdxl"
 ZIMAGE = "zimage"
 ANIMA = "anima"
+FLUX = "flux"
 FAMILIES: Mapping[str, str] = {
     SD1: "Stable Diffusion 1.x",
     SD2: "Stable Diffusion 2.x",
     SDXL: "Stable Diffusion XL",
     ZIMAGE: "Z-Image",
     ANIMA: "Anima",
+    FLUX: "FLUX.1",
 }
-SD3, FLUX, FLUX2, LIKE_FLUX, OVIS, QWEN = "sd3", "flux", "flux2", "like flux", "ovis", "qwen"
+SD3, FLUX2, LIKE_FLUX, OVIS, QWEN = "sd3", "flux2", "like flux", "ovis", "qwen"
 COSMOS = "cosmos"
 OTHER_FAMILIES: Mapping[str, str] = {
-    **{"sd3": "Stable Diffusion 3", "flux": "FLUX", "flux2": "FLUX.2", "chroma": "Chroma"},
-    **{"like flux": "FLUX or a model built like it", "bria": "Bria", "ovis": "Ovis-Image"},
+    **{"sd3": "Stable Diffusion 3", "flux2": "FLUX.2", "chroma": "Chroma"},
+    **{"like flux": "FLUX.1 or a model built like it", "bria": "Bria", "ovis": "Ovis-Image"},
     **{"longcat": "LongCat-Image", "auraflow": "AuraFlow", "hidream": "HiDream", "krea2": "Krea 2"},
     **{"qwen": "Qwen-Image", "lumina2": "Lumina 2"},
     **{"pixart": "PixArt", "sana": "Sana", "cogview4": "CogView4", "glm-image": "GLM-Image"},
@@ -32,7 +34,7 @@ BASE_VERSIONS: Mapping[str, str] = {
     **{"sd_v1": SD1, "sd_v2": SD2, "sdxl": SDXL, "sd_1": SD1, "sd_2": SD2, "sd1": SD1, "sd2": SD2},
     **{"stable-diffusion-v1": SD1, "stable-diffusion-v2": SD2, "stable-diffusion-xl": SDXL},
     **{"sd3": "sd3", "stable-diffusion-3": "sd3", "hunyuan-image": "hunyuan-image", "hunyuan": "hunyuan"},
-    **{"flux2": "flux2", "flux.2": "flux2", "flux-2": "flux2", "flux": "flux", "chroma": "chroma"},
+    **{"flux2": "flux2", "flux.2": "flux2", "flux-2": "flux2", "flux": FLUX, "chroma": "chroma"},
     **{"qwen": "qwen", "wan": "wan", "lumina": "lumina2"},
     **{"z-image": ZIMAGE, "z_image": ZIMAGE, "zimage": ZIMAGE},
     **{"hidream": "hidream", "krea": "krea2", "anima": ANIMA, "auraflow": "auraflow", "sana": "sana"},
@@ -81,7 +83,7 @@ ONE_ATTENTION = ("cogvideox", "cogview4", "glm-image")
 """Families whose blocks attend to picture and text at once."""
 SD3_WIDTHS, FLUX_WIDTH = (1152, 1536, 2432), 3072
 FLUX_BLOCKS = {
-    **{(18, 37): "flux", (18, -1): "flux", (-1, 37): "flux", (19, 39): "hunyuan"},
+    **{(18, 37): FLUX, (18, -1): FLUX, (-1, 37): FLUX, (19, 39): "hunyuan"},
     **{(9, 19): "longcat", (7, 27): "bria", (7, 37): "bria", (5, 26): "ovis"},
 }
 """Families built like FLUX by the numbers of their last double and last single block (-1: none)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lora_studio.catalog.family_names import ANIMA, SD1, SD2, SDXL
+from lora_studio.catalog.family_names import ANIMA, FLUX, SD1, SD2, SDXL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,17 @@ TRAINING_SCRIPTS: Mapping[str, TrainingScript] = {
             "pretrained_model_name_or_path": "",
             "qwen3": "text_encoder/model.safetensors",
             "vae": "vae/diffusion_pytorch_model.safetensors",
+        },
+    ),
+    FLUX: TrainingScript(
+        file="flux_train_network.py",
+        network_module="networks.lora_flux",
+        always=("model_prediction_type",),
+        files={
+            "pretrained_model_name_or_path": "transformer/diffusion_pytorch_model-00001-of-00003.safetensors",
+            "clip_l": "text_encoder/model.safetensors",
+            "t5xxl": "text_encoder_2/model.safetensors",
+            "ae": "ae.safetensors",
         },
     ),
 }

@@ -8,7 +8,7 @@ from lora_studio.config_groups.setting_group import Group, setting
 
 FLOW_SETTINGS = (
     *("timestep_sampling", "sigmoid_scale", "discrete_flow_shift", "weighting_scheme", "logit_mean"),
-    *("logit_std", "mode_scale", "model_prediction_type"),
+    *("logit_std", "mode_scale", "model_prediction_type", "guidance_scale"),
 )
 DIFFUSION_SETTINGS = (
     *("min_snr_gamma", "debiased_estimation_loss", "scale_v_pred_loss_like_noise_pred"),
@@ -137,6 +137,14 @@ class NoiseGroup(Group):
         "raw",
         "What a flow model's answer is taken for: the velocity that it is made for (raw), or what sd-scripts "
         "can make of it instead, which is another training. For flow models only.",
+    )
+
+    guidance_scale: float = setting(
+        3.5,
+        "The distilled guidance that the base is told while it trains; FLUX.1 is trained at 1. Only for flow "
+        "models that take one.",
+        ge=0,
+        le=100,
     )
 
     def check(self) -> None:

@@ -80,6 +80,10 @@ class AnimaModel:
         return False
 
     @property
+    def takes_guidance(self) -> bool:
+        return False
+
+    @property
     def widths(self) -> tuple[int, int]:
         """A token is a square of latent pixels."""
         config = self.transformer.config

@@ -149,6 +149,10 @@ class BaseModel(Protocol):
         """Whether the denoiser is told the guidance instead of being asked twice."""
 
     @property
+    def takes_guidance(self) -> bool:
+        """Whether the denoiser is told a distilled guidance, whatever it is asked."""
+
+    @property
     def widths(self) -> tuple[int, int]:
         """Channels of the denoiser's first level, and heads of its attention there: what its memory goes
         by."""
@@ -199,7 +203,8 @@ class BaseModel(Protocol):
     ) -> torch.Tensor:
         """The denoiser's answer, [b, c, h, w]; `times` are [b] or one for all. `sizes` [b, 6] says in pixels
         how each picture came to be: original height and width, top and left of the cut, height and width of
-        the result; None: uncut. `guidance` only where it is embedded."""
+        the result; None: uncut. `guidance` only where it is embedded or taken; None where it is taken: the
+        usual one."""
 
 
 class Family(Protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -78,9 +78,10 @@ def _density(noise: NoiseGroup, generator: torch.Generator) -> torch.Tensor:
 @dataclass(kw_only=True)
 class Flow:
     """The noise process of a base model that is trained by flow matching. `config` is its scheduler's
-    configuration, which has the shift that it is drawn with."""
+    configuration, which has the shift that it is drawn with; `takes_guidance` as BaseModel has it."""
 
     config: Mapping[str, Any]
+    takes_guidance: bool = False
 
     @property
     def times(self) -> int:
@@ -96,13 +97,14 @@ class Flow:
         return True
 
     def with_shift(self, shift: float) -> Flow:
-        return Flow(config={**self.config, "shift": shift, "use_dynamic_shifting": False})
+        return replace(self, config={**self.config, "shift": shift, "use_dynamic_shifting": False})
 
     def unused(self, noise: NoiseGroup) -> tuple[str, ...]:
         sampling = noise.timestep_sampling
         names = [name for name, users in USED_BY.items() if sampling not in users]
         density = noise.weighting_scheme if sampling == "sigma" else ""
-        return *DIFFUSION_SETTINGS, *names, *(key for key, one in USED_BY_DENSITY.items() if one != density)
+        names += [key for key, one in USED_BY_DENSITY.items() if one != density]
+        return *DIFFUSION_SETTINGS, *names, *(() if self.takes_guidance else ("guidance_scale",))
 
     def to(self, device: str) -> None:
         """Nothing lies on a device."""

@@ -116,10 +116,12 @@ def usual_sampler(model: BaseModel) -> str:
 class Guidance:
     """Classifier-free guidance (Ho & Salimans 2022): above a `scale` of 1 the denoiser is asked twice, and
     its answer leads away from that to the unwanted text. `rescale` from 0 to 1 takes back what that adds in
-    contrast (Lin et al. 2023)."""
+    contrast (Lin et al. 2023). `distilled` is what a denoiser is told that takes a guidance; None: the usual
+    one."""
 
     scale: float
     rescale: float = 0.0
+    distilled: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +151,7 @@ def sample(
     wanted, unwanted = texts
     guides = guidance.scale > 1 and not model.embeds_guidance
     text = (TextOutput.stack([unwanted, wanted]) if guides else wanted).to(latents.device)
-    embedded = guidance.scale if model.embeds_guidance else None
+    embedded = guidance.scale if model.embeds_guidance else guidance.distilled
     # Elsewhere than on a CPU this is a small part of a step, and memory is dear.
     reading = TextReading(model.denoiser) if latents.device.type == "cpu" else None
     for number, time in enumerate(sampler.times, 1):

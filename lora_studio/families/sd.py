@@ -80,6 +80,10 @@ class StableDiffusionModel:
         return self.unet.config.time_cond_proj_dim is not None
 
     @property
+    def takes_guidance(self) -> bool:
+        return False
+
+    @property
     def widths(self) -> tuple[int, int]:
         heads = self.unet.config.attention_head_dim
         heads = heads[0] if isinstance(heads, list | tuple) else heads
@@ -124,7 +128,7 @@ class StableDiffusionModel:
         found = []
         for part, model in self.models().items():
             if part in TEXT_ENCODERS:
-                layers = _text_layers(model) if texts else ()
+                layers = text_layers(model) if texts else ()
             else:
                 layers = _denoiser_layers(model, conv=conv) if denoiser else ()
             found += [Target(part=part, module=path, name=self.layer_name(part, path)) for path in layers]
@@ -271,7 +275,7 @@ class StableDiffusion:
         )
 
 
-def _text_layers(model: Any) -> Iterator[str]:
+def text_layers(model: Any) -> Iterator[str]:
     """Module paths of the Linear layers inside the text encoder's blocks."""
     for path, module in model.named_modules():
         if isinstance(module, torch.nn.Linear) and path.endswith(TEXT_LAYERS):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -15,71 +13,28 @@ from lora_studio.families.base import Target, TextOutput
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.encoders.chat_encoder import ChatEncoder
 from lora_studio.families.flow import TIMES, Flow
-from lora_studio.families.vae import Codec
-from lora_studio.families.weights.loading import free_model, load_pipeline, place_model
+from lora_studio.families.flow_model import PATCH, FlowModel
+from lora_studio.families.weights.loading import load_pipeline
 from lora_studio.families.weights.silence_libraries import quiet_libraries
-from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODER, unet_name
-
-if TYPE_CHECKING:
-    from lora_studio.config import TrainConfig
+from lora_studio.lora.file.keys import DENOISER
 
 TEXT_LAYER, LONGEST_TEXT = -2, 512
 """The states before Qwen3's last layer, of so many tokens, as Z-Image's own pipeline takes them."""
-PATCH = 2
-"""Latent pixels of a side that are one token."""
 WATCHED = 4
 """Blocks, evenly through the denoiser, whose outputs tell what a picture shows."""
 
 
-@dataclass(kw_only=True, eq=False)
-class ZImageModel:
-    """The BaseModel of Z-Image. `home` is where it was placed. The text encoder is None while it is out of
-    memory, and `reload` brings it back."""
-
-    found: FoundBase
-    tokenizer: Any
-    text_encoder: Any
-    vae: Any
-    transformer: Any
-    process: Flow
-    home: tuple[str, torch.dtype] | None = None
-    reload: Callable[[], ZImageModel] | None = None
-
-    @cached_property
-    def codec(self) -> Codec:
-        return Codec(self.vae)
+class ZImageModel(FlowModel):
+    """The BaseModel of Z-Image."""
 
     @property
     def prompts(self) -> ChatEncoder:
         return ChatEncoder(self._encoder, self.tokenizer, layer=TEXT_LAYER, longest=LONGEST_TEXT)
 
     @property
-    def denoiser(self) -> Any:
-        return self.transformer
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """32 bit, whatever the weights are: `denoise` rounds what it gets, the way from noise to picture
-        doesn't."""
-        return torch.float32
-
-    @property
-    def native_size(self) -> tuple[int, int]:
-        native = self.found.traits.native_size
-        return native, native
-
-    @property
-    def embeds_guidance(self) -> bool:
-        return False
-
-    @property
     def widths(self) -> tuple[int, int]:
         """A token is PATCH x PATCH latent pixels."""
         return self.transformer.config.dim // PATCH**2, self.transformer.config.n_heads
-
-    @property
-    def size_step(self) -> int:
-        return PATCH * self.codec.step
 
     @contextmanager
     def watched(self, keep: Callable[[torch.Tensor], None]) -> Iterator[None]:
@@ -103,21 +58,6 @@ class ZImageModel:
             for one in hooks:
                 one.remove()
 
-    def models(self) -> dict[str, Any]:
-        text = {} if self.text_encoder is None else {"text_encoder": self.text_encoder}
-        return {**text, DENOISER: self.transformer}
-
-    def place(self, device: str, dtype: torch.dtype) -> None:
-        for part, model in self.models().items():
-            place_model(model, device, dtype, read_ahead=part != DENOISER)
-        place_model(self.vae, device, torch.float32, read_ahead=False)
-        self.home = (device, dtype)
-
-    def free_text(self) -> None:
-        if self.text_encoder is not None:
-            model, self.text_encoder = self.text_encoder, None
-            free_model(model)
-
     def targets(self, *, denoiser: bool = True, texts: bool = True, conv: bool = False) -> list[Target]:
         """The linear layers of the main blocks but for their modulation, as musubi-tuner takes them; there
         are no convolutions, and the language model stays as it is."""
@@ -128,9 +68,6 @@ class ZImageModel:
             for path, module in self.transformer.named_modules()
             if isinstance(module, torch.nn.Linear) and path.startswith("layers.") and "adaLN" not in path
         ]
-
-    def layer_name(self, part: str, module: str) -> str:
-        return unet_name(module) if part == DENOISER else f"{TEXT_ENCODER}_{module.replace('.', '_')}"
 
     def denoise(
         self,
@@ -170,27 +107,8 @@ class ZImageModel:
             "modelspec.implementation": "diffusers",
         }
 
-    def ignored_settings(self, config: TrainConfig) -> list[str]:
-        model = config.model
-        given = {
-            "v_parameterization": model.v_parameterization is not None,
-            "clip_skip": (model.clip_skip or 1) > 1,
-            "max_token_length": model.max_token_length is not None,
-            "weighted_captions": model.weighted_captions,
-        }
-        names = ", ".join(name for name, is_given in given.items() if is_given)
-        found = [f"{names}: without effect on this base model."] if names else []
-        if config.trains_text_encoder:
-            found.append(
-                "The text encoder stays as it is: with this base model only the denoiser is trained."
-            )
-        return found
-
     def _encoder(self) -> Any:
-        if self.text_encoder is None and self.reload is not None:
-            self.text_encoder = self.reload().text_encoder
-            if self.home is not None:
-                place_model(self.text_encoder, *self.home)
+        self._bring_texts_back()
         return self.text_encoder
 
 
@@ -227,6 +145,5 @@ class ZImage:
             process=Flow(config=dict(pipeline.scheduler.config)),
             reload=self.load,
         )
-        for model in (*loaded.models().values(), loaded.vae):
-            model.requires_grad_(False).eval()
+        loaded.freeze()
         return loaded

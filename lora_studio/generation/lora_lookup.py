@@ -17,7 +17,7 @@ from lora_studio.access.visitor import Kind, visitor
 from lora_studio.catalog import FAMILIES, family_title
 from lora_studio.errors import ConfigError, FamilyMismatch, StoreError
 from lora_studio.lora.file.contents import LeftOut, contents_of, say_left_out
-from lora_studio.lora.file.keys import PARTS, layer_name, names_in_files
+from lora_studio.lora.file.keys import PARTS, layer_name
 from lora_studio.lora.file.lora_files import LoraHeader, checkpoint_files, find_file, read_header
 from lora_studio.request import LoraUse
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from lora_studio.lora.network.layer_fit import Fit
+    from lora_studio.lora.network.output_rows import OutputRows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,7 @@ def check_family(lora: WantedLora, base: NamedFamily) -> None:
         )
 
 
-def check_fit(lora: WantedLora, layers: Mapping[str, Module], base: str) -> Fit:
+def check_fit(lora: WantedLora, layers: Mapping[str, Module | OutputRows], base: str) -> Fit:
     """Compare the file with the base's layers (as from `layers_of`): what of it can be used. One that doesn't
     fit is refused before it is loaded. Raises FamilyMismatch, UnknownFormat."""
     from lora_studio.lora.network.layer_fit import fit_to
@@ -139,19 +140,21 @@ def say_of(lora: WantedLora, left: Sequence[LeftOut]) -> str:
     return f"“{lora.title}”: {sentence}" if sentence else ""
 
 
-def layers_of(models: Mapping[str, Module]) -> dict[str, Module]:
+def layers_of(models: Mapping[str, Module]) -> dict[str, Module | OutputRows]:
     """The layers of a base's parts (as from `BaseModel.models`) that a LoRA can change, by the names that
     files have for them: the denoiser's by diffusers' module paths and by its makers'."""
     from torch.nn import Embedding, GroupNorm, LayerNorm
 
+    from lora_studio.lora.network.output_rows import named_layers
+
     beside = (Embedding, GroupNorm, LayerNorm)
-    found: dict[str, Module] = {}
+    found: dict[str, Module | OutputRows] = {}
     for part in PARTS:
         model = models.get(part)
         for path, module in model.named_modules() if model is not None else ():
             if hasattr(module, "in_features") or hasattr(module, "kernel_size") or isinstance(module, beside):
-                for name in names_in_files(part, path, layer_name(f"{part}.{path}")):
-                    found.setdefault(name, module)
+                for name, layer in named_layers(part, path, layer_name(f"{part}.{path}"), module):
+                    found.setdefault(name, layer)
     return found
 
 

@@ -57,6 +57,7 @@ OPTIONS: Mapping[str, Any] = {
     # flow matching, in the scripts of FLUX.1 and its kin
     **{"timestep_sampling": "sigma", "sigmoid_scale": 1.0, "discrete_flow_shift": 3.0},
     **{"weighting_scheme": "uniform", "logit_mean": 0.0, "logit_std": 1.0, "mode_scale": 1.29},
+    "guidance_scale": 3.5,
     "model_prediction_type": "raw",  # FLUX.1's default is another one, which doesn't go with its target
     # previews and validation
     **{"sample_prompts": None, "sample_every_n_steps": None, "sample_every_n_epochs": None},
@@ -166,7 +167,7 @@ NOT_READ = frozenset(
         *("epoch", "noise_offset_type", "stop_text_encoder_training", "no_token_padding", "lowvram"),
         *("learning_rate_te", "learning_rate_te1", "learning_rate_te2", "train_text_encoder", "use_wandb"),
         *("model_type", "ae", "clip_l", "clip_g", "t5xxl", "text_encoder", "text_encoder_batch_size"),
-        *("split_mode", "guidance_scale", "mem_eff_save", "apply_t5_attn_mask", "blocks_to_swap"),
+        *("split_mode", "mem_eff_save", "apply_t5_attn_mask", "blocks_to_swap"),
         *("fused_optimizer_groups", "blockwise_fused_optimizers", "block_lr", "show_timesteps"),
         *("save_clip", "save_t5xxl", "split_attn", "attn_mode"),
         *("compile", "compile_mode", "compile_backend", "compile_dynamic", "compile_fullgraph"),

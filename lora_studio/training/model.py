@@ -51,6 +51,11 @@ class Engine:
     def trains_text_encoder(self) -> bool:
         return TEXT in self.rates
 
+    @property
+    def guidance(self) -> float | None:
+        """The guidance that the denoiser is told in training; None where it takes none."""
+        return self.config.noise.guidance_scale if self.base.takes_guidance else None
+
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         if self.dtype == torch.float32:
             return contextlib.nullcontext()
@@ -197,7 +202,7 @@ def _attach_network(
         return tuple(getattr(module, "kernel_size", (1, 1))) != (1, 1)
 
     if settings.dim_from_weights:
-        sizes = sizes_from(settings.network_weights, targets)
+        sizes = sizes_from(settings.network_weights, targets, models)
     else:
         sizes = plan_sizes(settings, targets, is_convolution)
     chosen = [target for target in targets if target.name in sizes]

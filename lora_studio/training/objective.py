@@ -68,7 +68,7 @@ def sample_losses(engine: Engine, drawn: TrainingBatch, text: TextOutput) -> tor
     seen = noise if drawn.input_noise is None else drawn.input_noise.to(device)
     noisy = process.add_noise(latents, seen, timesteps)
     with engine.autocast():
-        answer = base.denoise(noisy, timesteps, text, drawn.sizes)
+        answer = base.denoise(noisy, timesteps, text, drawn.sizes, guidance=engine.guidance)
     answer = process.prediction(answer.float(), noisy, timesteps, settings)
     target = process.target(latents, noise, timesteps)
     has_border = settings.loss_type in ("huber", "smooth_l1")

@@ -113,8 +113,8 @@ def test_a_folder_of_something_else_is_told(settings: Settings, tmp_path: Path) 
 
 def test_another_pipeline_is_told_by_name(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
-    with pytest.raises(FamilyMismatch, match="other is a FluxPipeline"):
+    (tmp_path / "other" / "model_index.json").write_text('{"_class_name": "SanaPipeline"}')
+    with pytest.raises(FamilyMismatch, match="other is a SanaPipeline"):
         find_base(str(tmp_path / "other"), settings)
 
 
@@ -166,7 +166,7 @@ def test_a_checkpoint_file_tells_its_family(
 
 
 OTHERS = {
-    "double_blocks.0.img_attn.qkv.weight": "FLUX",
+    "double_blocks.0.img_mlp.fc1.weight": "HunyuanVideo",
     "model.diffusion_model.joint_blocks.3.x_block.attn.qkv.weight": "Stable Diffusion 3",
     "blocks.0.self_attn.q.weight": "Wan",
 }

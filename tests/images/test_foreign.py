@@ -135,9 +135,10 @@ def runs_here(name: str) -> bool:
 @pytest.mark.parametrize("name", [name for name in other_families() if runs_here(name)])
 @pytest.mark.parametrize("loaded", ["sd1", "sdxl"])
 def test_another_family_that_runs_here_is_named(tmp_path: Path, name: str, loaded: str) -> None:
+    title = FAMILIES[name.split(",")[0]]
     assert verdict(tmp_path, other_families()[name], loaded) == (
-        f"“x” was made for Z-Image; “my base” is {TITLES[loaded]}. "
-        "Pick a base model that is Z-Image, or another LoRA."
+        f"“x” was made for {title}; “my base” is {TITLES[loaded]}. "
+        f"Pick a base model that is {title}, or another LoRA."
     )
 
 
@@ -281,7 +282,7 @@ NO_EMBEDDING = "Embeddings can't be used here; a LoRA of the same subject can."
         ({"blocks.0.self_attn.q.weight": (5120, 5120)}, "the denoiser of a base model alone (Wan)", ""),
         (
             {"double_blocks.0.img_attn.qkv.weight": (9216, 3072)},
-            "the denoiser of a base model alone (FLUX)",
+            "the denoiser of a base model alone (FLUX.1)",
             "",
         ),
         (

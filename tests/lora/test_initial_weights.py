@@ -123,7 +123,7 @@ def test_a_file_for_another_model_is_refused(file: Path) -> None:
     save_file(one_layer("lora_unet_x"), file)
     for act in (
         lambda: continue_from(str(file), network(model())),
-        lambda: sizes_from(str(file), TARGETS),
+        lambda: sizes_from(str(file), TARGETS, {"unet": model()}),
         lambda: merge_into_base({"unet": model()}, TARGETS, str(file), 1.0),
     ):
         with pytest.raises(FamilyMismatch, match="doesn't fit this base model"):
@@ -135,7 +135,7 @@ def test_ranks_come_from_the_file(file: Path) -> None:
         {"unet": model()}, TARGETS[:1], dim=7, alpha=3.5, sizes={f"{NAME}_in": Size(dim=5, alpha=2.5)}
     ).tensors()
     save_file(tensors, file)
-    assert sizes_from(str(file), TARGETS) == {f"{NAME}_in": Size(dim=5, alpha=2.5)}
+    assert sizes_from(str(file), TARGETS, {"unet": model()}) == {f"{NAME}_in": Size(dim=5, alpha=2.5)}
 
 
 @pytest.mark.parametrize("shape", KINDS.values(), ids=KINDS)
@@ -143,7 +143,7 @@ def test_a_network_made_with_the_files_ranks_takes_the_file(shape: Shape, file: 
     first = model()
     save_file(stirred(network(first, shape)).tensors(), file)
     second = model()
-    sizes = sizes_from(str(file), TARGETS)
+    sizes = sizes_from(str(file), TARGETS, {"unet": second})
     lora = attach({"unet": second}, TARGETS, dim=9, alpha=1.0, sizes=sizes, shape=shape)
     continue_from(str(file), lora)
     torch.testing.assert_close(answers(second), answers(first), rtol=1e-6, atol=1e-6)

@@ -17,6 +17,8 @@ from diffusers import (
     DDIMScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -33,6 +35,8 @@ from transformers import (
     Qwen2Tokenizer,
     Qwen3Config,
     Qwen3Model,
+    T5Config,
+    T5EncoderModel,
     T5TokenizerFast,
 )
 
@@ -41,7 +45,7 @@ SECOND_WIDTH = 24
 TIME_WIDTH = 8
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 SHAPES = ("sd15", "sd2_v", "sdxl")
-ALL_SHAPES = (*SHAPES, "zimage", "anima")
+ALL_SHAPES = (*SHAPES, "zimage", "anima", "flux")
 """SHAPES are Stable Diffusion's: CLIP reads the texts, and they are trained along."""
 CHAT_MARKS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHAT = (
@@ -101,13 +105,7 @@ def make_tiny_zimage(folder: Path, seed: int = 0, shift: float = 3.0) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         pipeline = ZImagePipeline(
-            vae=_vae(
-                latent_channels=16,
-                scaling_factor=0.3611,
-                shift_factor=0.1159,
-                use_quant_conv=False,
-                use_post_quant_conv=False,
-            ),
+            vae=_flux_vae(),
             text_encoder=_language_model(),
             tokenizer=_chat_tokenizer(),
             transformer=ZImageTransformer2DModel(
@@ -164,12 +162,43 @@ def make_tiny_anima(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def make_tiny_flux(folder: Path, seed: int = 0, *, takes_guidance: bool = True) -> Path:
+    """The same for FLUX.1: CLIP and T5 of two layers each, a transformer of two double and two single
+    blocks. Without guidance and with steps that don't shift it is schnell."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        pipeline = FluxPipeline(
+            vae=_flux_vae(),
+            text_encoder=_text_encoder(),
+            tokenizer=_tokenizer(folder / "tokenizer"),
+            text_encoder_2=_t5(),
+            tokenizer_2=_t5_tokenizer(),
+            transformer=FluxTransformer2DModel(
+                **TINY_FLUX, pooled_projection_dim=TEXT_WIDTH, guidance_embeds=takes_guidance
+            ),
+            scheduler=FlowMatchEulerDiscreteScheduler(
+                shift=3.0 if takes_guidance else 1.0, use_dynamic_shifting=takes_guidance
+            ),
+        )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+TINY_FLUX = {
+    **{"in_channels": 64, "num_layers": 2, "num_single_layers": 2, "attention_head_dim": 16},
+    **{"num_attention_heads": 2, "joint_attention_dim": SECOND_WIDTH, "axes_dims_rope": (4, 6, 6)},
+}
+
+
 def make_tiny(shape: str, folder: Path) -> Path:
     """One of ALL_SHAPES. The second version of SD pads captions with another token than the end mark."""
     if shape == "zimage":
         return make_tiny_zimage(folder)
     if shape == "anima":
         return make_tiny_anima(folder)
+    if shape == "flux":
+        return make_tiny_flux(folder)
     if shape == "sdxl":
         return make_tiny_sdxl(folder)
     if shape == "sd15":
@@ -205,6 +234,17 @@ def _vae(**facts: object) -> AutoencoderKL:
         norm_num_groups=2,
         sample_size=64,
         **{"latent_channels": 4, **facts},
+    )
+
+
+def _flux_vae() -> AutoencoderKL:
+    """Of FLUX.1, which Z-Image and Chroma have, too."""
+    return _vae(
+        latent_channels=16,
+        scaling_factor=0.3611,
+        shift_factor=0.1159,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
     )
 
 
@@ -294,6 +334,20 @@ def _chat_tokenizer() -> Qwen2Tokenizer:
         merges=[],
         additional_special_tokens=list(CHAT_MARKS[1:]),
         chat_template=CHAT,
+    )
+
+
+def _t5() -> T5EncoderModel:
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=len(_t5_tokenizer()),
+            d_model=SECOND_WIDTH,
+            d_kv=8,
+            d_ff=2 * SECOND_WIDTH,
+            num_layers=2,
+            num_heads=2,
+            feed_forward_proj="gated-gelu",
+        )
     )
 
 

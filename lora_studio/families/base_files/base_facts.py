@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from lora_studio.lora.file.identify import Tensors
 
 LEAST_NATIVE, MOST_NATIVE = 32, 2048
 """Pixels. What says to be smaller or larger is not believed."""
-MOST_LEVELS = 8
+MOST_LEVELS, MOST_CHANNELS = 8, 4096
 V_PREDICTION = "v_prediction"
 V_MARK, ZERO_SNR_MARK = "v_pred", "ztsnr"
 """Empty tensors by which SDXL checkpoints say that they predict the velocity, and that their noise schedule
@@ -76,7 +77,7 @@ def facts_of_configs(read: ReadJson) -> BaseFacts:
     vae, scheduler = (read(name) for name in OTHER_CONFIGS)
     levels = vae.get("block_out_channels", vae.get("dim_mult"))
     step = 2 ** (len(levels) - 1) if isinstance(levels, list) and 1 <= len(levels) <= MOST_LEVELS else 8
-    step *= _patch(transformer)
+    step *= _patch(transformer, vae)
     return BaseFacts(
         native_size=_native(unet.get("sample_size"), step),
         step=step,
@@ -121,11 +122,19 @@ def read_config(path: Path) -> Mapping[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _patch(transformer: Mapping[str, Any]) -> int:
-    """Latent pixels of a token's side; 1 for a denoiser without tokens."""
+def _patch(transformer: Mapping[str, Any], vae: Mapping[str, Any]) -> int:
+    """Latent pixels of a token's side, as the denoiser says or by the channels of what it takes; 1 for a
+    denoiser without tokens."""
     sizes = transformer.get("all_patch_size", transformer.get("patch_size"))
     patch = sizes[-1] if isinstance(sizes, list) and sizes else 1
-    return patch if isinstance(patch, int) and 1 <= patch <= MOST_LEVELS else 1
+    channels, taken = _channels(vae.get("latent_channels")), _channels(transformer.get("in_channels"))
+    if channels and taken and not isinstance(sizes, list):
+        patch = math.isqrt(taken // channels)
+    return patch if type(patch) is int and 1 <= patch <= MOST_LEVELS else 1
+
+
+def _channels(count: Any) -> int:
+    return count if type(count) is int and 0 < count <= MOST_CHANNELS else 0
 
 
 def _native(sample_size: Any, step: int) -> int:

@@ -14,6 +14,7 @@ from lora_studio.catalog import (
     ANIMA,
     BASES,
     FAMILIES,
+    FLUX,
     SD1,
     SDXL,
     STARTER,
@@ -55,6 +56,7 @@ TEXT_KEY = re.compile(r"model\.diffusion_model\..*\.attn2\.to_k\.weight")
 PIPELINES = {
     **{"StableDiffusionPipeline": "", "StableDiffusionXLPipeline": SDXL, "ZImagePipeline": ZIMAGE},
     **{"ZImageImg2ImgPipeline": ZIMAGE, "ZImageInpaintPipeline": ZIMAGE, "AnimaModularPipeline": ANIMA},
+    **{"FluxPipeline": FLUX, "FluxImg2ImgPipeline": FLUX, "FluxInpaintPipeline": FLUX},
 }
 """diffusers' pipeline classes and the family of each, empty where the width of the text tells it."""
 TEXT_ENCODERS = {"cond_stage_model.": "", "conditioner.embedders.1.": SDXL}

@@ -10,8 +10,10 @@ layer a DoRA; `alpha` and `diff_b`, a difference of the bias, go with all.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from lora_studio.lora.file.cosmos_keys import DIFFUSERS_ADAPTER, TEXT_ADAPTER, to_cosmos
+from lora_studio.lora.file.flux_keys import Pieces, is_fused, makers_names, rows_in_files
 from lora_studio.lora.file.sgm_keys import stability_names
 
 DOWN, UP, MID, ALPHA = "lora_down.weight", "lora_up.weight", "lora_mid.weight", "alpha"
@@ -60,6 +62,11 @@ OLD_TEXT = re.compile(r"(?<=self_attn\.)to_(q|k|v|out)$")
 """Attention of the text encoder in diffusers' first form, which has the denoiser's words."""
 OFT_UNET = "oft_unet_"
 """Prefix of the names that sd-scripts' networks.oft writes."""
+TRANSFORMER = re.compile(r"^lora_transformer_(?!blocks_)")
+"""Prefix of OneTrainer's names and of diffusers' first ones for transformers."""
+T5_BLOCK = re.compile(r"(?:(?:text_encoders\.)?t5xxl\.(?:transformer\.)?|lora_te\d_)(encoder[._]block[._].*)")
+"""T5's layers in ComfyUI's, Kohya's and OneTrainer's files, which count it as the third or the second
+encoder."""
 COMFY_TEXT = re.compile(r"(?:text_encoders\.)?(clip_[lgh]|qwen3_06b)\.(?:transformer\.)?(?:model\.)?(.+)")
 BARE = {
     "unet": re.compile(
@@ -70,6 +77,7 @@ BARE = {
         r"|blocks[._]\d+[._](?:mlp[._]layer[12]|adaln_modulation_.+)"
         r"|llm_adapter[._]blocks[._]\d+[._]mlp[._][02]"
         r"|transformer_blocks[._]\d+[._](?:attn[12][._]to_(?:[qkv]|out[._]0)|ff[._]net[._].+|norm[123][._].+)"
+        r"|(?:(?:single_)?transformer_blocks|double_blocks|single_blocks)[._]\d+[._].*"
     ),
     "text_encoder": re.compile(r"(?:text_model[._].*|encoder[._]layers[._].*)"),
 }
@@ -90,12 +98,19 @@ def text_encoder_name(module: str) -> str:
     return f"{TEXT_ENCODER}_{module.replace('.', '_')}"
 
 
+def t5_name(module: str) -> str:
+    """Kohya's name of a module of T5, whatever number it has among the text encoders."""
+    return f"{TEXT_ENCODER}3_{module.replace('.', '_')}"
+
+
 def layer_name(module_name: str) -> str:
     """Kohya's name for `unet.<module>`, `llm_adapter.<module>`, `text_encoder.<module>` or
     `text_encoder_2.<module>`."""
     part, _, module = module_name.partition(".")
     if part in (DENOISER, TEXT_ADAPTER):
         return unet_name(module if part == DENOISER else module_name)
+    if module.startswith("encoder.block."):
+        return t5_name(module)
     number = part.removeprefix("text_encoder").removeprefix("_")
     return text_encoder_name(module).replace(TEXT_ENCODER, TEXT_ENCODER + number, 1)
 
@@ -125,8 +140,10 @@ def spelled_key(key: str) -> tuple[str, str, str]:
 def same_layer(name: str) -> str:
     """Kohya's name of a layer, whatever spelling the file has. Names of models that are none of ours keep
     their own words, flat."""
+    if match := T5_BLOCK.fullmatch(name):
+        return t5_name(match[1])
     if name.startswith("lora_"):
-        return name.replace("lora_te1_", "lora_te_", 1)
+        return TRANSFORMER.sub(f"{UNET}_", name.replace("lora_te1_", "lora_te_", 1), count=1)
     if name.startswith(OFT_UNET):
         return name.replace(OFT_UNET, f"{UNET}_", 1)
     name = name.removeprefix("base_model.model.").removeprefix("lycoris_").replace(".processor.", ".")
@@ -149,11 +166,21 @@ def same_layer(name: str) -> str:
 
 
 def names_in_files(part: str, module: str, name: str) -> set[str]:
-    """The names that `same_layer` may give to a layer of a file: our own name, diffusers' module path, and
-    the makers' path for the denoiser."""
-    found = {same_layer(name), layer_name(f"{part}.{module}")}
+    """The names that `same_layer` may give to a layer of a file: our own name, diffusers' module path unless
+    that is one of several in a layer, and for the denoiser its makers' path."""
+    path, by_path = module.replace(".", "_"), layer_name(f"{part}.{module}")
+    found = {same_layer(name), by_path}
     if part == DENOISER:
-        flat = module.replace(".", "_")
-        found |= {f"{UNET}_{theirs}" for theirs in (*stability_names(flat), to_cosmos(flat))}
+        makers = (*stability_names(path), to_cosmos(path), *makers_names(path))
+        found |= {f"{UNET}_{theirs}" for theirs in makers}
+        if is_fused(path):
+            found.remove(by_path)
         found |= {name.replace(OURS_OUT, ORIGINAL_OUT) for name in found if OURS_OUT in name}
     return found
+
+
+def names_of_rows(part: str, module: str, shape: Sequence[int]) -> dict[str, Pieces]:
+    """The names that `same_layer` may give to some outputs of a layer with a weight of this shape, with the
+    rows of each."""
+    rows = rows_in_files(module.replace(".", "_"), shape) if part == DENOISER else {}
+    return {f"{UNET}_{name}": pieces for name, pieces in rows.items()}

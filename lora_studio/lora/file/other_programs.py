@@ -13,14 +13,16 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lora_studio.catalog import ANIMA, SD1, SD2, SDXL, ZIMAGE
+from lora_studio.catalog import ANIMA, FLUX, SD1, SD2, SDXL, ZIMAGE
 from lora_studio.config_groups import NetworkGroup
 from lora_studio.lora.file.contents import BELONG, DIAG_OFT, LOHA, LOKR, LORA
 from lora_studio.lora.file.keys import ALPHA, DORA, split_key
 
 Reading = Literal["whole", "nearly", "otherwise", "refused"]
 """Results of loading, in this order: as trained; as good as trained; something else; not at all."""
-UNET_NAMES = re.compile(r"lora_unet_(?:(?:down|up|input|output)_blocks|mid_block|middle_block)_.+")
+UNET_NAMES = re.compile(
+    r"lora_unet_(?:(?:down|up|input|output|double|single)_blocks|mid_block|middle_block)_.+"
+)
 TEXT_NAMES = re.compile(
     r"lora_te[12]?_text_model_encoder_layers_\d+_(?:mlp_fc[12]|self_attn_(?:q|k|v|out)_proj)"
 )
@@ -73,6 +75,7 @@ FORGE = Program(
     kinds=frozenset({LORA, LOHA, LOKR}),
     dora=frozenset({LORA, LOHA, LOKR}),
     norms=("nearly", "takes the norms from the unchanged weight"),
+    families=STABLE | {FLUX},
     special={DIAG_OFT: ("refused", "passes over every tensor")},
 )
 COMFYUI = Program(
@@ -80,7 +83,7 @@ COMFYUI = Program(
     kinds=frozenset({LORA, LOHA, LOKR, DIAG_OFT}),
     dora=frozenset({LORA, LOHA, LOKR}),
     norms=("nearly", "takes the norms from the unchanged weight"),
-    families=STABLE | {ANIMA},
+    families=STABLE | {ANIMA, FLUX},
     special={DIAG_OFT: ("nearly", "exact at weight 1 without constraint only")},
 )
 INVOKEAI = Program(
@@ -88,6 +91,7 @@ INVOKEAI = Program(
     kinds=frozenset({LORA, LOHA, LOKR}),
     dora=frozenset({LORA}),
     norms=("otherwise", "divides by the norms of the inputs"),
+    families=STABLE | {FLUX},
     special={DIAG_OFT: ("refused", "knows no OFT")},
 )
 DIFFUSERS = Program(
@@ -95,7 +99,7 @@ DIFFUSERS = Program(
     kinds=frozenset({LORA}),
     dora=frozenset(),
     norms=("otherwise", "leaves the magnitudes out"),
-    families=STABLE | {ZIMAGE},
+    families=STABLE | {ZIMAGE, FLUX},
     special={kind: ("refused", "reads LoRA and LoCon only") for kind in (LOHA, LOKR, DIAG_OFT)},
 )
 PROGRAMS = (A1111, FORGE, COMFYUI, INVOKEAI, DIFFUSERS)

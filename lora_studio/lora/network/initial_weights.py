@@ -14,17 +14,20 @@ from lora_studio.lora.file.keys import BIAS, DORA, OFT, names_in_files
 from lora_studio.lora.network import kinds
 from lora_studio.lora.network.attach import AttachedLora
 from lora_studio.lora.network.layer_fit import fit_to
-from lora_studio.lora.network.layers import change_from
+from lora_studio.lora.network.layers import Change, change_from
+from lora_studio.lora.network.output_rows import join_rows, named_layers, store
 from lora_studio.lora.network.ranks import Layer, Size
 from lora_studio.lora.network.weights import LayerWeights, read_contents, read_weights
 
 FITTING = "Take a file that was made for this base model."
 
 
-def sizes_from(path: str, layers: Sequence[Layer]) -> dict[str, Size]:
-    """Rank and alpha of each layer that the file has, by our name. Raises FamilyMismatch, BrokenFile,
-    UnknownFormat."""
-    file = read_weights(path)
+def sizes_from(path: str, layers: Sequence[Layer], models: Mapping[str, Any]) -> dict[str, Size]:
+    """Rank and alpha of each layer that the file has, by our name; `models` go by part. Raises
+    FamilyMismatch, BrokenFile, UnknownFormat."""
+    modules = {layer.name: models[layer.part].get_submodule(layer.module) for layer in layers}
+    places = [(layer.part, layer.module, layer.name, modules[layer.name].weight.shape) for layer in layers]
+    file = join_rows(read_weights(path), places)
     sizes = {}
     for layer in layers:
         names = names_in_files(layer.part, layer.module, layer.name)
@@ -42,7 +45,12 @@ def continue_from(path: str, lora: AttachedLora) -> list[str]:
     """Start with the weights of a file, scaled where its alpha differs from ours. Layers that the file lacks
     stay new. Returns the names of its layers that this network doesn't have. Raises ConfigError,
     FamilyMismatch, BrokenFile, UnknownFormat."""
-    file = read_weights(path)
+    places = [
+        (part, lora.modules[name], name, _base_of(lora.layers[name]).weight.shape)
+        for part, names in lora.parts.items()
+        for name in names
+    ]
+    file = join_rows(read_weights(path), places)
     ours = {
         spelling: name
         for part, names in lora.parts.items()
@@ -64,9 +72,11 @@ def merge_into_base(models: Mapping[str, Any], layers: Sequence[Layer], path: st
     own format. Returns a sentence on parts of the file without a place, empty where all have one. Raises
     FamilyMismatch, BrokenFile, UnknownFormat."""
     modules = {
-        spelling: models[layer.part].get_submodule(layer.module)
+        spelling: found
         for layer in layers
-        for spelling in names_in_files(layer.part, layer.module, layer.name)
+        for spelling, found in named_layers(
+            layer.part, layer.module, layer.name, models[layer.part].get_submodule(layer.module)
+        )
     }
     contents, _ = read_contents(path)
     fit = fit_to(contents, modules)
@@ -82,9 +92,11 @@ def merge_into_base(models: Mapping[str, Any], layers: Sequence[Layer], path: st
             added = strength * made * kinds.scale_of(theirs.parts, theirs.alpha)
         else:
             added = change.delta()
-        base.weight.data = (base.weight.float() + added).to(base.weight.dtype)
+        merged = (base.weight.float() + added).to(base.weight.dtype)
+        store(base, "weight", merged)
         if BIAS in change.weights and base.bias is not None:
-            base.bias.data = (base.bias.float() + strength * change.weights[BIAS].float()).to(base.bias.dtype)
+            moved = base.bias.float() + strength * change.weights[BIAS].float()
+            store(base, "bias", moved.to(base.bias.dtype))
     remark = say_left_out((*contents.left_out, *fit.left_out), contents.values)
     return f"{Path(path).name}: {remark}" if remark else ""
 
@@ -113,6 +125,11 @@ def _take_over(file: str, lora: AttachedLora, name: str, theirs: LayerWeights) -
         wanted = 1.0 if theirs.alpha is None else (theirs.alpha or theirs.dim) / theirs.dim
         ratio = wanted / (lora.alpha_of(name) / theirs.dim)
         ours[kinds.factors(theirs.kind, ours)[-1]].mul_(ratio)
+
+
+def _base_of(layer: Any) -> Any:
+    """The base's own layer under PEFT's or ours."""
+    return layer.base if isinstance(layer, Change) else layer.base_layer
 
 
 def _is_beside(theirs: LayerWeights, lora: AttachedLora) -> bool:

@@ -21,6 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from lora_studio.lora.file.keys import BIAS, DORA, DOWN, MID, OFT, RESCALE, UP
 from lora_studio.lora.network import kinds
 from lora_studio.lora.network.orthogonal import turn_of
+from lora_studio.lora.network.output_rows import OutputRows
 from lora_studio.lora.network.weights import LayerWeights
 
 
@@ -158,7 +159,7 @@ class Change:
         return rows.to(self.base.weight.device)
 
 
-def change_from(base: torch.nn.Module, layer: LayerWeights, strength: float = 1.0) -> Change:
+def change_from(base: torch.nn.Module | OutputRows, layer: LayerWeights, strength: float = 1.0) -> Change:
     """The change that a file makes to a layer of the base, its tensors in the dimensions that go with it.
     Raises ValueError, RuntimeError for sizes that don't."""
     weight: Any = base.weight
@@ -168,16 +169,17 @@ def change_from(base: torch.nn.Module, layer: LayerWeights, strength: float = 1.
 
 
 def put_on(module: torch.nn.Module, changes: Iterable[Change]) -> RemovableHandle:
-    """Add these changes to the module's output, each computed from the module's own output, until the handle
-    is removed."""
+    """Add these changes of the module or of its rows to its output, each computed from the module's own
+    output, until the handle is removed."""
     wanted = tuple(changes)
 
     def hook(_: torch.nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
         total = output
         for change in wanted:
-            added = change.added(inputs[0], output)
+            rows = change.base if isinstance(change.base, OutputRows) else None
+            added = change.added(inputs[0], output if rows is None else rows.outputs(output))
             if added is not None:
-                total = total + added.to(output.dtype)
+                total = total + (added.to(output.dtype) if rows is None else rows.widened(added, output))
         return total
 
     return module.register_forward_hook(hook)

@@ -25,5 +25,5 @@ def errors(
     timesteps = torch.full((len(latents),), level, device=device)
     noisy = process.add_noise(latents, noise, timesteps)
     with engine.autocast():
-        answer = engine.base.denoise(noisy, timesteps, text, sizes)
+        answer = engine.base.denoise(noisy, timesteps, text, sizes, guidance=engine.guidance)
     return (answer.float() - process.target(latents, noise, timesteps)).square().mean(dim=(1, 2, 3))

@@ -1,0 +1,124 @@
+"""The common part of base models that are trained by flow matching with a transformer over patches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+from lora_studio.families.base_files.found_base import FoundBase
+from lora_studio.families.flow import Flow
+from lora_studio.families.vae import Codec
+from lora_studio.families.weights.loading import free_model, place_model
+from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODERS, layer_name
+
+if TYPE_CHECKING:
+    from lora_studio.config import TrainConfig
+
+PATCH = 2
+"""Latent pixels of a side that are one token."""
+
+
+@dataclass(kw_only=True, eq=False)
+class FlowModel:
+    """The part of a BaseModel that does not differ between these families. `home` is where it was placed. The
+    text encoders are None while they are out of memory, and `reload` brings them back; a family with one has
+    no second."""
+
+    found: FoundBase
+    tokenizer: Any
+    text_encoder: Any
+    vae: Any
+    transformer: Any
+    process: Flow
+    tokenizer_2: Any = None
+    text_encoder_2: Any = None
+    home: tuple[str, torch.dtype] | None = None
+    reload: Callable[[], FlowModel] | None = None
+
+    fixed_texts: ClassVar[str] = (
+        "The text encoder stays as it is: with this base model only the denoiser is trained."
+    )
+    """The sentence where text encoders are to be trained that can't be; empty where they can."""
+
+    @cached_property
+    def codec(self) -> Codec:
+        return Codec(self.vae)
+
+    @property
+    def denoiser(self) -> Any:
+        return self.transformer
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """32 bit, whatever the weights are: `denoise` rounds what it gets, the way from noise to picture
+        doesn't."""
+        return torch.float32
+
+    @property
+    def native_size(self) -> tuple[int, int]:
+        native = self.found.traits.native_size
+        return native, native
+
+    @property
+    def embeds_guidance(self) -> bool:
+        return False
+
+    @property
+    def takes_guidance(self) -> bool:
+        return self.process.takes_guidance
+
+    @property
+    def size_step(self) -> int:
+        return PATCH * self.codec.step
+
+    def models(self) -> dict[str, Any]:
+        found = {name: getattr(self, name) for name in TEXT_ENCODERS} | {DENOISER: self.transformer}
+        return {name: model for name, model in found.items() if model is not None}
+
+    def place(self, device: str, dtype: torch.dtype) -> None:
+        for part, model in self.models().items():
+            place_model(model, device, dtype, read_ahead=part != DENOISER)
+        place_model(self.vae, device, torch.float32, read_ahead=False)
+        self.home = (device, dtype)
+
+    def free_text(self) -> None:
+        for name in TEXT_ENCODERS:
+            model = getattr(self, name)
+            if model is not None:
+                setattr(self, name, None)
+                free_model(model)
+
+    def layer_name(self, part: str, module: str) -> str:
+        return layer_name(f"{part}.{module}")
+
+    def freeze(self) -> None:
+        """Keep all that was loaded as it is."""
+        for model in (*self.models().values(), self.vae):
+            model.requires_grad_(False).eval()
+
+    def ignored_settings(self, config: TrainConfig) -> list[str]:
+        model = config.model
+        given = {
+            "v_parameterization": model.v_parameterization is not None,
+            "clip_skip": (model.clip_skip or 1) > 1,
+            "max_token_length": model.max_token_length is not None,
+            "weighted_captions": model.weighted_captions,
+        }
+        names = ", ".join(name for name, is_given in given.items() if is_given)
+        found = [f"{names}: without effect on this base model."] if names else []
+        return [*found, self.fixed_texts] if config.trains_text_encoder and self.fixed_texts else found
+
+    def _bring_texts_back(self) -> None:
+        """Load and place the text encoders again where they were freed."""
+        if self.text_encoder is not None or self.reload is None:
+            return
+        fresh = self.reload()
+        for name in TEXT_ENCODERS:
+            model = getattr(fresh, name)
+            if model is not None and self.home is not None:
+                place_model(model, *self.home)
+            setattr(self, name, model)

@@ -1,0 +1,207 @@
+"""FLUX.1 (Black Forest Labs 2024): two streams of picture and text tokens that become one, flow matching,
+texts through T5 and CLIP, and a guidance that the denoiser is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+
+from lora_studio.families.base import Target, TextOutput
+from lora_studio.families.base_files.found_base import FoundBase
+from lora_studio.families.encoders.t5_encoder import T5Encoder
+from lora_studio.families.flow import TIMES, Flow
+from lora_studio.families.flow_model import PATCH, FlowModel
+from lora_studio.families.sd import text_layers
+from lora_studio.families.weights.fused_layers import fuse_layers
+from lora_studio.families.weights.loading import load_pipeline
+from lora_studio.families.weights.silence_libraries import quiet_libraries
+from lora_studio.lora.file.flux_keys import BLOCK, LAYERS, makers_names
+from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODER, TEXT_ENCODERS, layer_name, unet_name
+
+CLIP, CLIP_PREFIX = TEXT_ENCODERS[0], f"{TEXT_ENCODER}1"
+USUAL_GUIDANCE = 3.5
+"""The guidance that a picture is drawn with where none is asked for."""
+WATCHED = 4
+"""Double blocks, evenly through them, whose outputs tell what a picture shows."""
+
+
+class FluxModel(FlowModel):
+    """The BaseModel of FLUX.1. CLIP is `text_encoder`, T5 the second; T5 stays as it is."""
+
+    fixed_texts: ClassVar[str] = ""
+    components: ClassVar[Sequence[str]] = (
+        *("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2"),
+        *("vae", "transformer"),
+    )
+    """Parts of diffusers' pipeline."""
+
+    @property
+    def prompts(self) -> T5Encoder:
+        return T5Encoder(self._encoders, (self.tokenizer_2, self.tokenizer))
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """A token is PATCH x PATCH latent pixels."""
+        config = self.transformer.config
+        heads = config.num_attention_heads
+        return heads * config.attention_head_dim // PATCH**2, heads
+
+    @contextmanager
+    def watched(self, keep: Callable[[torch.Tensor], None]) -> Iterator[None]:
+        def hook(module: torch.nn.Module, given: object, output: tuple[torch.Tensor, torch.Tensor]) -> None:
+            keep(output[1].transpose(1, 2))
+
+        blocks = self.transformer.transformer_blocks
+        hooks = [block.register_forward_hook(hook) for block in blocks[:: -(-len(blocks) // WATCHED)]]
+        try:
+            yield
+        finally:
+            for one in hooks:
+                one.remove()
+
+    def targets(self, *, denoiser: bool = True, texts: bool = True, conv: bool = False) -> list[Target]:
+        """The linear layers of all blocks and those of CLIP, as sd-scripts takes them; there are no
+        convolutions."""
+        layers = [(CLIP, path) for path in (self._text_layers() if texts else ())]
+        layers += [(DENOISER, path) for path in (_block_layers(self.transformer) if denoiser else ())]
+        return [Target(part=part, module=path, name=self.layer_name(part, path)) for part, path in layers]
+
+    def layer_name(self, part: str, module: str) -> str:
+        """The denoiser's layers have their makers' names in the file."""
+        if part == DENOISER:
+            names = makers_names(module.replace(".", "_"))
+            return unet_name(names[0] if names else module)
+        return layer_name(f"{part}.{module}").replace(f"{TEXT_ENCODER}_", f"{CLIP_PREFIX}_", 1)
+
+    def denoise(
+        self,
+        noisy: torch.Tensor,
+        times: torch.Tensor,
+        text: TextOutput,
+        sizes: torch.Tensor | None = None,
+        *,
+        guidance: float | None = None,
+    ) -> torch.Tensor:
+        """The transformer takes a row of tokens and answers with n - x."""
+        height, width = (side // PATCH for side in noisy.shape[-2:])
+        sigmas = times.to(noisy.device).float().expand(len(noisy)) / TIMES
+        tokens = packed(noisy).to(self.transformer.dtype)
+        text = text.to(noisy.device).to(self.transformer.dtype)
+        answer = self._answer(tokens, sigmas, text, image_ids(height, width, noisy.device), guidance)
+        return unpacked(answer.float(), height, width)
+
+    def pipeline(self) -> Any:
+        import diffusers
+
+        config = self.process.config
+        scheduler = getattr(diffusers, config["_class_name"]).from_config(config)
+        parts = {name: getattr(self, name) for name in self.components}
+        pipeline = self.pipeline_class()(**parts, scheduler=scheduler)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    @classmethod
+    def pipeline_class(cls) -> Any:
+        """Imported late and quietly: transformers warns on the console about image classes that are not used
+        here."""
+        with quiet_libraries():
+            from diffusers import FluxPipeline
+
+            return FluxPipeline
+
+    def metadata(self) -> dict[str, str]:
+        return {
+            "ss_base_model_version": "flux1",
+            "ss_v2": "False",
+            "ss_model_type": "flux",
+            "modelspec.architecture": "flux-1-dev/lora",
+            "modelspec.implementation": "https://github.com/black-forest-labs/flux",
+        }
+
+    def _answer(
+        self,
+        tokens: torch.Tensor,
+        sigmas: torch.Tensor,
+        text: TextOutput,
+        places: torch.Tensor,
+        guidance: float | None,
+    ) -> torch.Tensor:
+        """Tokens [b, n, 4 c] for tokens at `places` [n, 3]."""
+        scales = torch.full_like(sigmas, USUAL_GUIDANCE if guidance is None else guidance)
+        answer: torch.Tensor = self.transformer(
+            hidden_states=tokens,
+            timestep=sigmas,
+            guidance=scales if self.takes_guidance else None,
+            pooled_projections=text.pooled,
+            encoder_hidden_states=text.states,
+            txt_ids=places.new_zeros(text.states.shape[1], 3),
+            img_ids=places,
+            return_dict=False,
+        )[0]
+        return answer
+
+    def _text_layers(self) -> Iterator[str]:
+        return text_layers(self.text_encoder) if self.text_encoder is not None else iter(())
+
+    def _encoders(self) -> tuple[Any, Any]:
+        self._bring_texts_back()
+        return self.text_encoder_2, self.text_encoder
+
+
+def packed(latents: torch.Tensor) -> torch.Tensor:
+    """Tokens [b, n, 4 c] of latents [b, c, h, w]: PATCH x PATCH of them each, row by row."""
+    b, c, h, w = latents.shape
+    patches = latents.view(b, c, h // PATCH, PATCH, w // PATCH, PATCH).permute(0, 2, 4, 1, 3, 5)
+    return patches.reshape(b, -1, c * PATCH**2)
+
+
+def unpacked(tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Latents [b, c, h, w] of tokens [b, n, 4 c]; `height` and `width` count tokens."""
+    patches = tokens.view(len(tokens), height, width, -1, PATCH, PATCH).permute(0, 3, 1, 4, 2, 5)
+    return patches.reshape(len(tokens), -1, height * PATCH, width * PATCH)
+
+
+def image_ids(height: int, width: int, device: torch.device) -> torch.Tensor:
+    """The place of each token, [n, 3]: nothing, row and column. Those of a text are 0."""
+    rows, columns = torch.meshgrid(
+        torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij"
+    )
+    places = torch.stack([torch.zeros_like(rows), rows, columns], dim=-1)
+    return places.reshape(-1, 3).float()
+
+
+def _block_layers(transformer: Any) -> Iterator[str]:
+    """Module paths of the blocks' linear layers, in Kohya's order."""
+    found: dict[tuple[bool, int, int], str] = {}
+    for path, module in transformer.named_modules():
+        match = BLOCK.fullmatch(path.replace(".", "_"))
+        if match and isinstance(module, torch.nn.Linear):
+            kind, number, name = match[1], int(match[2]), match[3]
+            if name in LAYERS[kind]:
+                found[bool(kind != "transformer_blocks"), number, list(LAYERS[kind]).index(name)] = path
+    yield from (found[place] for place in sorted(found))
+
+
+class Flux:
+    """The Family of FLUX.1."""
+
+    model: type[FluxModel] = FluxModel
+
+    def __init__(self, found: FoundBase) -> None:
+        self.found = found
+
+    def load(self, *, v_parameterization: bool | None = None) -> FluxModel:
+        """The base as it is: its prediction can't be chosen."""
+        pipeline = load_pipeline(self.model.pipeline_class(), self.found, {})
+        fuse_layers(pipeline.transformer)
+        process = Flow(
+            config=dict(pipeline.scheduler.config),
+            takes_guidance=bool(pipeline.transformer.config.get("guidance_embeds")),
+        )
+        parts = {name: getattr(pipeline, name) for name in self.model.components}
+        loaded = self.model(found=self.found, process=process, reload=self.load, **parts)
+        loaded.freeze()
+        return loaded

@@ -1,0 +1,98 @@
+"""Names of the layers of FLUX.1 and its kin (Chroma): diffusers' module paths, those of the makers' own code,
+which Kohya's and ComfyUI's files keep, and XLabs'. All are flat here: every dot is an underscore.
+
+The makers have one layer where diffusers has several side by side: query, key and value of a double block,
+and those with the first layer of the feed-forward network in a single block. The base models here are held as
+the makers have them (families/weights/fused_layers.py), so a file in diffusers' names changes some outputs of
+a layer: its rows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+Pieces = tuple[tuple[int, int], ...]
+"""Rows of a layer's weight, (first, behind the last) each, in the order in which a file has them."""
+
+BLOCK = re.compile(r"((?:single_)?transformer_blocks)_(\d+)_(.+)")
+THEIR_BLOCKS = {"transformer_blocks": "double_blocks", "single_transformer_blocks": "single_blocks"}
+LAYERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "transformer_blocks": {
+        "norm1_linear": ("img_mod_lin",),
+        "attn_to_qkv": ("img_attn_qkv", "qkv_lora1"),
+        "attn_to_out_0": ("img_attn_proj", "proj_lora1"),
+        "ff_net_0_proj": ("img_mlp_0",),
+        "ff_net_2": ("img_mlp_2",),
+        "norm1_context_linear": ("txt_mod_lin",),
+        "attn_to_added_qkv": ("txt_attn_qkv", "qkv_lora2"),
+        "attn_to_add_out": ("txt_attn_proj", "proj_lora2"),
+        "ff_context_net_0_proj": ("txt_mlp_0",),
+        "ff_context_net_2": ("txt_mlp_2",),
+    },
+    "single_transformer_blocks": {
+        "proj_mlp": ("linear1",),
+        "proj_out": ("linear2", "proj"),
+        "norm_linear": ("modulation_lin",),
+    },
+}
+"""Names of a block's layers by diffusers' name, in the order in which Kohya's trainer has them: the makers',
+then XLabs', if it has one."""
+PARTS = {
+    "attn_to_qkv": ("attn_to_q", "attn_to_k", "attn_to_v"),
+    "attn_to_added_qkv": ("attn_add_q_proj", "attn_add_k_proj", "attn_add_v_proj"),
+    "proj_mlp": ("attn_to_q", "attn_to_k", "attn_to_v", "proj_mlp"),
+}
+"""diffusers' layers that are one here, in the order of its rows."""
+XLABS_SINGLE = "qkv"
+EMBEDDERS = {"timestep": "time_in", "guidance": "guidance_in", "text": "vector_in"}
+ENDS: Mapping[str, str] = {
+    "x_embedder": "img_in",
+    "context_embedder": "txt_in",
+    "proj_out": "final_layer_linear",
+    **{
+        f"time_text_embed_{ours}_embedder_linear_{number}": f"{theirs}_{side}_layer"
+        for ours, theirs in EMBEDDERS.items()
+        for number, side in ((1, "in"), (2, "out"))
+    },
+}
+LAST_NORM, THEIR_LAST_NORM = "norm_out_linear", "final_layer_adaLN_modulation_1"
+"""The one layer whose two halves of outputs, scale and shift, have changed places."""
+APPROXIMATOR = re.compile(r"(distilled_guidance_layer_layers_\d+)_linear_([12])")
+
+
+def makers_names(path: str) -> tuple[str, ...]:
+    """The names that stand for a layer of this path as a whole in files, the makers' first; empty for a path
+    that is none of these models'."""
+    if match := BLOCK.fullmatch(path):
+        start = f"{THEIR_BLOCKS[match[1]]}_{match[2]}"
+        return tuple(f"{start}_{name}" for name in LAYERS[match[1]].get(match[3], ()))
+    if match := APPROXIMATOR.fullmatch(path):
+        return (f"{match[1]}_{'in' if match[2] == '1' else 'out'}_layer",)
+    return (ENDS[path],) if path in ENDS else ()
+
+
+def is_fused(path: str) -> bool:
+    """Whether diffusers has several layers for this one, or its name for some outputs of it."""
+    match = BLOCK.fullmatch(path)
+    return match is not None and match[3] in PARTS and match[3] in LAYERS[match[1]]
+
+
+def rows_in_files(path: str, shape: Sequence[int]) -> dict[str, Pieces]:
+    """The names in files that stand for some outputs of a layer with a weight of this shape, with the rows
+    of each."""
+    if path == LAST_NORM:
+        half = shape[0] // 2
+        return {THEIR_LAST_NORM: ((half, shape[0]), (0, half))}
+    if not is_fused(path):
+        return {}
+    match = BLOCK.fullmatch(path)
+    assert match is not None
+    start, parts = path.removesuffix(match[3]), PARTS[match[3]]
+    width = shape[1] if len(parts) > 3 else shape[0] // 3
+    ends = [width, 2 * width, 3 * width, shape[0]][: len(parts)]
+    spans = zip([0, *ends], ends, strict=False)
+    found: dict[str, Pieces] = {f"{start}{part}": (span,) for part, span in zip(parts, spans, strict=True)}
+    if len(parts) > 3:
+        found[f"single_blocks_{match[2]}_{XLABS_SINGLE}"] = ((0, 3 * width),)
+    return found

@@ -1,0 +1,112 @@
+"""Some outputs of a linear layer as a layer of their own: files name layers that are one layer here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.nn.functional import pad
+
+from lora_studio.lora.file.flux_keys import Pieces
+from lora_studio.lora.file.keys import DOWN, UP, names_in_files, names_of_rows
+from lora_studio.lora.network.weights import LayerWeights
+
+
+class OutputRows:
+    """The rows `pieces` of a linear layer's weight. A change of it goes onto `module`, as one of these
+    outputs alone."""
+
+    def __init__(self, module: torch.nn.Module, pieces: Pieces) -> None:
+        self.module = module
+        self.pieces = pieces
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """[o, i], of these rows."""
+        return self._of(self.module.weight, 0)
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        """[o], of these rows."""
+        bias: Any = self.module.bias
+        return None if bias is None else self._of(bias, 0)
+
+    @property
+    def training(self) -> bool:
+        return self.module.training
+
+    def outputs(self, output: torch.Tensor) -> torch.Tensor:
+        """The share of the module's output, [..., o]."""
+        return self._of(output, -1)
+
+    def widened(self, added: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        """An addition to these outputs as one to all of `output`."""
+        found, place = torch.zeros_like(output), 0
+        for first, end in self.pieces:
+            share = added[..., place : place + end - first]
+            found = found + pad(share.to(output.dtype), (first, output.shape[-1] - end))
+            place += end - first
+        return found
+
+    def _of(self, values: Any, axis: int) -> torch.Tensor:
+        shares = [values.narrow(axis, first, end - first) for first, end in self.pieces]
+        return shares[0] if len(shares) == 1 else torch.cat(shares, dim=axis)
+
+
+def store(base: Any, name: str, values: torch.Tensor) -> None:
+    """Replace the weight or the bias of a layer, or these rows of it."""
+    if not isinstance(base, OutputRows):
+        getattr(base, name).data = values
+        return
+    kept, place = getattr(base.module, name), 0
+    whole = kept.data.clone()
+    for first, end in base.pieces:
+        whole[first:end] = values[place : place + end - first]
+        place += end - first
+    kept.data = whole
+
+
+def join_rows(
+    file: Mapping[str, LayerWeights], layers: Iterable[tuple[str, str, str, Sequence[int]]]
+) -> dict[str, LayerWeights]:
+    """The layers of a file, plain LoRAs of rows put together to one of the whole layer: their ranks side by
+    side, each with its scale inside. `layers` are part, module path, name and shape of those of a network."""
+    found = dict(file)
+    for part, path, name, shape in layers:
+        rows = names_of_rows(part, path, shape) if len(shape) == 2 else {}
+        there = {theirs: pieces for theirs, pieces in rows.items() if theirs in found}
+        if there and all(found[theirs].parts.keys() == {DOWN, UP} for theirs in there):
+            shares = [(found.pop(theirs), pieces) for theirs, pieces in there.items()]
+            found[name] = _joined(shares, shape[0])
+    return found
+
+
+def _joined(shares: Sequence[tuple[LayerWeights, Pieces]], outputs: int) -> LayerWeights:
+    up = torch.zeros(outputs, sum(layer.dim for layer, _ in shares))
+    rank = 0
+    for layer, pieces in shares:
+        scale = layer.alpha / layer.dim if layer.alpha else 1.0
+        place = 0
+        for first, end in pieces:
+            rows = layer.parts[UP].flatten(1)[place : place + end - first]
+            up[first:end, rank : rank + layer.dim] = scale * rows.float()
+            place += end - first
+        rank += layer.dim
+    downs = [layer.parts[DOWN].flatten(1).float() for layer, _ in shares]
+    return LayerWeights(kind=shares[0][0].kind, parts={DOWN: torch.cat(downs), UP: up}, alpha=None)
+
+
+def module_of(base: Any) -> torch.nn.Module:
+    """The module that computes the outputs which a change of `base` belongs to."""
+    found: torch.nn.Module = base.module if isinstance(base, OutputRows) else base
+    return found
+
+
+def named_layers(part: str, path: str, name: str, module: Any) -> Iterator[tuple[str, Any]]:
+    """A layer of a model, and rows of it, by the names that files may have for them; `name` is our own."""
+    for theirs in names_in_files(part, path, name):
+        yield theirs, module
+    if isinstance(module, torch.nn.Linear):
+        for theirs, pieces in names_of_rows(part, path, module.weight.shape).items():
+            yield theirs, OutputRows(module, pieces)

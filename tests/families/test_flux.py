@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import FluxPipeline, FluxTransformer2DModel
+from safetensors.torch import load_file
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from lora_studio.config import TrainConfig
+from lora_studio.config_groups import NetworkGroup
+from lora_studio.errors import ConfigError
+from lora_studio.families import family_of
+from lora_studio.families.base_files.locate import find_base
+from lora_studio.families.encoders.clip_encoder import PromptWindows
+from lora_studio.families.flow import Flow
+from lora_studio.families.flux import Flux, FluxModel
+from lora_studio.families.sampling import Guidance, Sampler, sample
+from lora_studio.families.weights.fp8 import hold_in_eight_bits
+from lora_studio.families.weights.fused_layers import fuse_layers
+from lora_studio.jobs.sd_scripts.launch_files import prepare
+from lora_studio.lora.network.attach import attach
+from lora_studio.lora.network.ranks import plan_sizes
+from lora_studio.settings import Settings
+from lora_studio.trainer import train
+from lora_studio.training.objective import TrainingBatch, sample_losses
+from tests.support.clip_texts import encode_captions
+from tests.support.runs import assert_same_tensors, engine_for, paused_at, state_folder_of, trained_tensors
+from tests.support.tiny import make_pictures, make_tiny_flux, tiny_values
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "flux_lora_keys.json"
+CAPTIONS = ["a disc", "word " * 40, ""]
+CALL = {"num_inference_steps": 3, "width": 64, "height": 48, "output_type": "pt"}
+STEPS = torch.linspace(1, 1 / 3, 3).tolist()
+CLIP_L = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+D = 32
+"""Width of the tiny transformer."""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_flux(tmp_path_factory.mktemp("f") / "base")
+
+
+@pytest.fixture(scope="module")
+def model(base: Path) -> FluxModel:
+    family = family_of(str(base))
+    assert isinstance(family, Flux)
+    return family.load()
+
+
+def draw(model: FluxModel, prompt: str, negative: str = "", **guidance: float) -> torch.Tensor:
+    """[1, 3, H, W] in 0..1, as Generate and the previews draw."""
+    texts = model.prompts.encode_prompts(prompt, negative, PromptWindows())
+    size = model.codec.latents_size(CALL["width"], CALL["height"])
+    sampler = Sampler(model.process, "Euler", CALL["num_inference_steps"], size)
+    generator = torch.Generator().manual_seed(3)
+    latents = sampler.start(torch.randn((1, model.codec.channels, *size), generator=generator))
+    how = Guidance(**{"scale": 1.0, **guidance})
+    for step in sample(model, sampler, latents, texts, how, generator=generator):
+        latents = step.latents
+    with torch.no_grad():
+        return model.codec.decode(latents)
+
+
+def pipelines_own(pipe: FluxPipeline, prompt: str, **values: Any) -> torch.Tensor:
+    pipe.set_progress_bar_config(disable=True)
+    found: torch.Tensor = pipe(prompt, generator=torch.Generator().manual_seed(3), **CALL, **values).images
+    return found
+
+
+def on_meta(**layout: int) -> FluxModel:
+    """At full width, without numbers."""
+    with torch.device("meta"):
+        transformer = FluxTransformer2DModel(guidance_embeds=True, **layout)
+        clip = CLIPTextModel(CLIPTextConfig(**CLIP_L))
+    fuse_layers(transformer)
+    parts = {"tokenizer": None, "text_encoder": clip, "vae": None, "transformer": transformer}
+    return FluxModel(found=None, process=Flow(config={}, takes_guidance=True), **parts)
+
+
+def test_keys_and_shapes_are_kohyas_to_the_last() -> None:
+    model, golden = on_meta(), json.loads(GOLDEN.read_text())
+    assert [one.name for one in model.targets(texts=False)] == [row[0] for row in golden["denoiser"]]
+    targets = model.targets(conv=True)
+    settings = NetworkGroup(network_dim=4, network_alpha=4)
+    sizes = plan_sizes(settings, targets, lambda target: False)
+    lora = attach(model.models(), targets, dim=4, alpha=4.0, sizes=sizes)
+    rows = [[name, *(list(weight.shape) for weight in lora.weights(name).values())] for name in lora.layers]
+    assert rows == [*golden["text"], *golden["denoiser"]]
+    assert len(rows) == 72 + 304
+
+
+@pytest.mark.parametrize("guidance", [3.5, 1.0])
+def test_a_picture_is_the_pipelines(base: Path, model: FluxModel, guidance: float) -> None:
+    """To the bit with the same steps where the layers side by side are one there, too. Its own steps are a
+    rounding away, as are three products from one."""
+    drawn = draw(model, CAPTIONS[1], distilled=guidance)
+    ours = model.pipeline()
+    assert torch.equal(drawn, pipelines_own(ours, CAPTIONS[1], sigmas=STEPS, guidance_scale=guidance))
+    plain = FluxPipeline.from_pretrained(base)
+    wanted = pipelines_own(plain, CAPTIONS[1], guidance_scale=guidance)
+    torch.testing.assert_close(drawn, wanted, rtol=0, atol=1e-5)
+
+
+def test_a_picture_with_an_unwanted_text_is_the_pipelines(model: FluxModel) -> None:
+    """Asked twice in a batch of two, and told the usual guidance both times."""
+    wanted = pipelines_own(model.pipeline(), "a disc", negative_prompt="no disc", true_cfg_scale=4.0)
+    torch.testing.assert_close(draw(model, "a disc", "no disc", scale=4.0), wanted, rtol=0, atol=2e-5)
+
+
+def test_schnell_is_told_no_guidance(tmp_path: Path) -> None:
+    base = make_tiny_flux(tmp_path / "FLUX.1-schnell", takes_guidance=False)
+    model = family_of(str(base)).load()
+    assert isinstance(model, FluxModel)
+    assert not model.takes_guidance
+    assert "guidance_scale" in model.process.unused(engine_config(tmp_path, base).noise)
+    assert torch.equal(draw(model, "a disc"), pipelines_own(model.pipeline(), "a disc", sigmas=STEPS))
+
+
+def engine_config(folder: Path, base: Path, **values: object) -> TrainConfig:
+    return TrainConfig.from_values(
+        tiny_values(base, make_pictures(folder / "data"), folder / "lora", network_train_unet_only=True)
+        | values
+    )
+
+
+@pytest.mark.parametrize("name", ["FLUX.1-schnell", "my schnell mix"])
+def test_schnell_is_known_by_its_name_and_not_trained(base: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to(base)
+    found = find_base(str(tmp_path / name))
+    assert (found.family, found.traits.num_inference_steps, found.traits.step) == ("flux", 4, 16)
+    with pytest.raises(ConfigError) as refusal:
+        train(engine_config(tmp_path, tmp_path / name))
+    assert refusal.value.field == "pretrained_model_name_or_path"
+    assert "flux1-dev" in refusal.value.hint
+    assert not find_base(str(base)).traits.train_instead
+
+
+@torch.no_grad()
+def test_texts_are_what_the_pipeline_feeds_its_denoiser(model: FluxModel) -> None:
+    captions = [*CAPTIONS, "long " * 600]
+    found = encode_captions(model, captions)
+    assert found.pooled is not None
+    for index, caption in enumerate(captions):
+        states, pooled, _ = model.pipeline().encode_prompt(caption, device="cpu")
+        assert torch.equal(found.states[index], states[0])
+        assert torch.equal(found.pooled[index], pooled[0])
+    assert found.states.shape[1] == model.prompts.caption_limit(75)[0] == 512
+    assert model.prompts.count_caption("long " * 600, weighted=False) > 512
+
+
+@torch.no_grad()
+def test_the_answer_is_the_transformers(model: FluxModel) -> None:
+    """Packed by hand: a token is a square of 2 x 2 latent pixels, known by its row and column."""
+    noisy, text = torch.randn(1, 16, 8, 6), encode_captions(model, ["a disc"])
+    tokens = [noisy[0, :, y : y + 2, x : x + 2].flatten() for y in range(0, 8, 2) for x in range(0, 6, 2)]
+    by_hand = model.transformer(
+        hidden_states=torch.stack(tokens)[None],
+        timestep=torch.tensor([0.25]),
+        guidance=torch.tensor([1.5]),
+        pooled_projections=text.pooled,
+        encoder_hidden_states=text.states,
+        txt_ids=torch.zeros(512, 3),
+        img_ids=torch.tensor([[0.0, y, x] for y in range(4) for x in range(3)]),
+        return_dict=False,
+    )[0]
+    found = model.denoise(noisy, torch.tensor([250.0]), text, guidance=1.5)
+    assert torch.equal(found[0, :, 2:4, 4:6].flatten(), by_hand[0, 5])
+    usual = model.denoise(noisy, torch.tensor(250), text)
+    assert torch.equal(usual, model.denoise(noisy, torch.tensor(250), text, guidance=3.5))
+    assert not torch.equal(usual, found)
+
+
+@torch.no_grad()
+def test_what_the_blocks_see_of_a_picture(model: FluxModel) -> None:
+    seen: list[torch.Tensor] = []
+    with model.watched(seen.append):
+        model.denoise(torch.randn(1, 16, 8, 6), torch.tensor([300.0]), encode_captions(model, ["a disc"]))
+    assert [tuple(one.shape) for one in seen] == [(1, D, 12)] * 2
+    assert model.widths == (D // 4, 2)
+
+
+@torch.no_grad()
+def test_the_text_encoders_go_and_come_back(base: Path) -> None:
+    model = family_of(str(base)).load()
+    assert isinstance(model, FluxModel)
+    model.place("cpu", torch.float32)
+    before = encode_captions(model, ["a disc"])
+    model.free_text()
+    assert set(model.models()) == {"unet"}
+    assert torch.equal(encode_captions(model, ["a disc"]).states, before.states)
+    assert set(model.models()) == {"text_encoder", "text_encoder_2", "unet"}
+
+
+def test_the_loss_is_the_formula(base: Path, tmp_path: Path) -> None:
+    """(n - x - answer) squared, with the answer to a guidance of 1."""
+    engine = engine_for(engine_config(tmp_path, base, guidance_scale=1.0))
+    generator = torch.Generator().manual_seed(0)
+    latents, noise = (torch.randn((2, 16, 8, 6), generator=generator) for _ in range(2))
+    drawn = TrainingBatch(latents=latents, noise=noise, timesteps=torch.tensor([250.0, 900.0]))
+    text = engine.encode_text(["a disc", "another text"])
+    with torch.no_grad():
+        found = sample_losses(engine, drawn, text)
+        for index, sigma in enumerate((0.25, 0.9)):
+            noisy = (1 - sigma) * latents[index] + sigma * noise[index]
+            alone = engine.encode_text([["a disc", "another text"][index]])
+            answer = engine.base.denoise(noisy[None], torch.tensor([1000 * sigma]), alone, guidance=1.0)[0]
+            wanted = (noise[index] - latents[index] - answer).square().mean()
+            torch.testing.assert_close(found[index], wanted, rtol=1e-4, atol=1e-6)
+    assert engine_for(engine_config(tmp_path, base)).guidance == 3.5
+
+
+def test_a_run_goes_on_as_if_it_had_never_ended(base: Path, tmp_path: Path) -> None:
+    values = {
+        **{"network_train_unet_only": False, "timestep_sampling": "flux_shift", "max_train_steps": 3},
+        **{"network_dropout": 0.2, "gradient_checkpointing": True},
+    }
+    pictures = make_pictures(tmp_path / "data")
+
+    def config(name: str) -> TrainConfig:
+        return TrainConfig.from_values(tiny_values(base, pictures, tmp_path / name, **values))
+
+    whole = trained_tensors(config("whole"))
+    paused_at(config("parts"), 1)
+    result = train(config("parts"), resume_from=state_folder_of(config("parts")))
+    assert_same_tensors(load_file(result.file), whole)
+    assert {key.split("_")[1] for key in whole} == {"te1", "unet"}
+    card = (Path(result.path) / "README.md").read_text("utf-8")
+    assert "Forge" in card
+    assert "A1111" not in card
+
+
+def test_what_stays_exact_in_8_bits(base: Path) -> None:
+    transformer = family_of(str(base)).load().denoiser
+    assert hold_in_eight_bits(transformer) > 0
+    exact = {
+        path
+        for path, module in transformer.named_modules()
+        if isinstance(module, torch.nn.Linear) and not hasattr(module, "parametrizations")
+    }
+    assert {path for path in exact if "_blocks" in path} == {
+        f"transformer_blocks.{number}.norm1.linear" for number in (0, 1)
+    }
+    assert {"x_embedder", "context_embedder", "norm_out.linear", "proj_out"} < exact
+
+
+def test_sd_scripts_is_told_what_it_needs(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkout").mkdir()
+    (tmp_path / "checkout" / "flux_train_network.py").touch()
+    settings = Settings(home=tmp_path, models=tmp_path, sd_scripts=tmp_path / "checkout")
+    config = engine_config(tmp_path, base, engine="sd-scripts", guidance_scale=1.0)
+    with pytest.raises(ConfigError) as refusal:
+        prepare(config, settings, tmp_path / "job")
+    assert refusal.value.field == "sd_scripts_args"
+    assert "ae =" in refusal.value.hint
+    given = ('pretrained_model_name_or_path = "f.safetensors"', 'ae = "ae.safetensors"')
+    config = engine_config(tmp_path, base, engine="sd-scripts", guidance_scale=1.0, sd_scripts_args=given)
+    launch = prepare(config, settings, tmp_path / "job")
+    assert launch.command[1] == "flux_train_network.py"
+    told = (tmp_path / "job" / "arguments.toml").read_text("utf-8")
+    for line in (
+        'network_module = "networks.lora_flux"',
+        "guidance_scale = 1.0",
+        'model_prediction_type = "raw"',
+        "network_train_unet_only = true",
+        f'clip_l = "{base}/text_encoder/model.safetensors"',
+        f't5xxl = "{base}/text_encoder_2/model.safetensors"',
+    ):
+        assert line in told

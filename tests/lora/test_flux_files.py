@@ -1,0 +1,304 @@
+"""Files of LoRAs for FLUX.1 in every spelling: each changes the base's layers by the formula."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import FluxTransformer2DModel
+from diffusers.loaders.lora_conversion_utils import (
+    _convert_kohya_flux_lora_to_diffusers,
+    _convert_xlabs_flux_lora_to_diffusers,
+)
+from safetensors.torch import save_file
+
+from lora_studio.families import family_of
+from lora_studio.families.flow import Flow
+from lora_studio.families.flux import Flux, FluxModel
+from lora_studio.families.weights.fused_layers import fuse_layers
+from lora_studio.generation.lora_lookup import layers_of
+from lora_studio.lora.file.keys import names_of_rows, same_layer, spelled_key
+from lora_studio.lora.network.attach import attach
+from lora_studio.lora.network.initial_weights import continue_from, merge_into_base, sizes_from
+from lora_studio.lora.network.layer_fit import fit_to
+from lora_studio.lora.network.layers import change_from, put_on
+from lora_studio.lora.network.output_rows import OutputRows, module_of
+from lora_studio.lora.network.weights import read_contents, read_weights
+from tests.support.tiny import make_tiny_flux
+
+D = 32
+"""Width of the tiny transformer."""
+DOUBLE = {
+    "img_mod_lin": "norm1.linear",
+    "img_attn_proj": "attn.to_out.0",
+    "img_mlp_0": "ff.net.0.proj",
+    "img_mlp_2": "ff.net.2",
+    "txt_mod_lin": "norm1_context.linear",
+    "txt_attn_proj": "attn.to_add_out",
+    "txt_mlp_0": "ff_context.net.0.proj",
+    "txt_mlp_2": "ff_context.net.2",
+}
+SINGLE = {"linear2": "proj_out", "modulation_lin": "norm.linear"}
+FUSED = {
+    "img_attn_qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
+    "txt_attn_qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+    "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
+}
+XLABS = {"img_attn_qkv": "qkv_lora1", "img_attn_proj": "proj_lora1"}
+XLABS |= {"txt_attn_qkv": "qkv_lora2", "txt_attn_proj": "proj_lora2", "linear2": "proj_lora"}
+NAME = re.compile(r"lora_unet_(double|single)_blocks_(\d+)_(.+)")
+Tensors = dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_flux(tmp_path_factory.mktemp("f") / "base")
+
+
+@pytest.fixture(scope="module")
+def model(base: Path) -> FluxModel:
+    family = family_of(str(base))
+    assert isinstance(family, Flux)
+    return family.load()
+
+
+def one_block() -> FluxModel:
+    """One block of each kind at full width, without numbers."""
+    with torch.device("meta"):
+        transformer = FluxTransformer2DModel(guidance_embeds=True, num_layers=1, num_single_layers=1)
+    fuse_layers(transformer)
+    parts = {"tokenizer": None, "text_encoder": None, "vae": None, "transformer": transformer}
+    return FluxModel(found=None, process=Flow(config={}), **parts)
+
+
+def layers_in(tensors: Tensors) -> list[tuple[str, str, str, str]]:
+    """(whole name, double or single, number, layer) of each layer of the denoiser."""
+    names = dict.fromkeys(key.partition(".")[0] for key in tensors)
+    matches = [NAME.fullmatch(name) for name in names]
+    return [(match[0], match[1], match[2], match[3]) for match in matches if match]
+
+
+def matrices(tensors: Tensors, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Down and up with the scale in it."""
+    down, up = tensors[f"{name}.lora_down.weight"], tensors[f"{name}.lora_up.weight"]
+    return down, up * (tensors[f"{name}.alpha"] / len(down))
+
+
+def in_diffusers(start: str, down: str, up: str, flat: bool = False) -> Callable[[Tensors], Tensors]:
+    """diffusers' layers, one file layer for each of those that are one in ours; a file with other ranks in
+    each is as good."""
+
+    def spelled(tensors: Tensors) -> Tensors:
+        found: Tensors = {}
+        for name, kind, number, layer in layers_in(tensors):
+            block = f"{'single_' * (kind == 'single')}transformer_blocks.{number}."
+            parts = FUSED.get(layer) or ((DOUBLE | SINGLE)[layer],)
+            a, b = matrices(tensors, name)
+            width = D if len(parts) > 1 else len(b)
+            for place, part in enumerate(parts):
+                path = f"{block}{part}".replace(".", "_") if flat else f"{block}{part}"
+                found[f"{start}{path}.{down}"] = a.clone()
+                end = len(b) if part == "proj_mlp" else (place + 1) * width
+                found[f"{start}{path}.{up}"] = b[place * width : end].clone()
+        return found
+
+    return spelled
+
+
+def in_comfyui(tensors: Tensors) -> Tensors:
+    found: Tensors = {}
+    for name, kind, number, layer in layers_in(tensors):
+        path = re.sub(r"_(lin|qkv|proj|0|2)$", r".\1", layer)
+        start = f"diffusion_model.{kind}_blocks.{number}.{path}"
+        found[f"{start}.lora_A.weight"] = tensors[f"{name}.lora_down.weight"]
+        found[f"{start}.lora_B.weight"] = tensors[f"{name}.lora_up.weight"]
+        found[f"{start}.alpha"] = tensors[f"{name}.alpha"]
+    return found
+
+
+def in_xlabs(tensors: Tensors) -> Tensors:
+    """They have the attention only; of a single block's first layer its first three parts."""
+    found: Tensors = {}
+    for name, kind, number, layer in layers_in(tensors):
+        if layer in XLABS or layer == "linear1":
+            a, b = matrices(tensors, name)
+            start = f"{kind}_blocks.{number}.processor.{XLABS.get(layer, 'qkv_lora')}"
+            found |= {f"{start}.down.weight": a, f"{start}.up.weight": b[: 3 * D].clone()}
+    return found
+
+
+SPELLINGS: dict[str, Callable[[Tensors], Tensors]] = {
+    "kohya": dict,
+    "comfyui": in_comfyui,
+    "xlabs": in_xlabs,
+    "diffusers": in_diffusers("transformer.", "lora_A.weight", "lora_B.weight"),
+    "diffusers, old": in_diffusers("transformer.", "lora.down.weight", "lora.up.weight"),
+    "peft": in_diffusers("base_model.model.", "lora_A.weight", "lora_B.weight"),
+    "onetrainer": in_diffusers("lora_transformer_", "lora_down.weight", "lora_up.weight", flat=True),
+    "lycoris": in_diffusers("lycoris_", "lora_down.weight", "lora_up.weight", flat=True),
+}
+
+
+def random_lora(model: FluxModel, dim: int = 3) -> Tensors:
+    """A file of ours with random numbers in all layers of the denoiser."""
+    targets = model.targets(texts=False)
+    fresh = family_of(model.found).load().models()
+    tensors = attach(fresh, targets, dim=dim, alpha=1.5).tensors()
+    generator = torch.Generator().manual_seed(5)
+    return {
+        key: torch.randn(one.shape, generator=generator) if one.dim() else one for key, one in tensors.items()
+    }
+
+
+def changes_of(model: FluxModel, file: Path) -> Tensors:
+    """What a file adds to each layer's weight, by our name; nothing of it is left out."""
+    layers = layers_of(model.models())
+    contents, _ = read_contents(file)
+    fit = fit_to(contents, layers)
+    assert not [*contents.left_out, *fit.left_out]
+    names = {model.denoiser.get_submodule(one.module): one.name for one in model.targets(texts=False)}
+    found: Tensors = {}
+    for name, layer in read_weights(file, fit.layers).items():
+        base = layers[name]
+        delta = change_from(base, layer).delta()
+        if isinstance(base, OutputRows):
+            delta = base.widened(delta.T, torch.zeros(delta.shape[1], len(base.module.weight))).T
+            base = base.module
+        found[names[base]] = found.get(names[base], 0) + delta
+    return found
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@torch.no_grad()
+def test_a_file_changes_the_same_in_every_spelling(model: FluxModel, tmp_path: Path, spelling: str) -> None:
+    tensors = random_lora(model)
+    save_file(SPELLINGS[spelling](tensors), tmp_path / "x.safetensors")
+    found = changes_of(model, tmp_path / "x.safetensors")
+    names = [layer[0] for layer in layers_in(tensors)]
+    if spelling == "xlabs":
+        names = [name for name in names if "attn" in name or "linear" in name]
+    assert found.keys() == set(names)
+    for name in names:
+        down, up = matrices(tensors, name)
+        if spelling == "xlabs" and name.endswith("linear1"):
+            up = torch.cat([up[: 3 * D], torch.zeros_like(up[3 * D :])])
+        torch.testing.assert_close(found[name], up @ down, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_layers_that_are_one_here_may_be_of_any_kind(model: FluxModel, tmp_path: Path) -> None:
+    """A LoKr of one of three, as SimpleTuner writes it, and a whole difference of two halves that have
+    changed places."""
+    w1, w2, diff = torch.randn(4, 4), torch.randn(8, 8), torch.randn(2 * D, D)
+    path = tmp_path / "x.safetensors"
+    start = "lycoris_transformer_blocks_1_attn_to_k"
+    save_file(
+        {
+            f"{start}.lokr_w1": w1,
+            f"{start}.lokr_w2": w2,
+            "diffusion_model.final_layer.adaLN_modulation.1.diff": diff,
+        },
+        path,
+    )
+    layers = layers_of(model.models())
+    read = read_weights(path)
+    key, norm = layers["lora_unet_transformer_blocks_1_attn_to_k"], model.transformer.norm_out.linear
+    assert torch.equal(key.weight, model.transformer.transformer_blocks[1].attn.to_qkv.weight[D : 2 * D])
+    change = change_from(key, read["lora_unet_transformer_blocks_1_attn_to_k"])
+    assert torch.equal(change.delta(), torch.kron(w1, w2))
+    last = layers["lora_unet_final_layer_adaLN_modulation_1"]
+    assert isinstance(last, OutputRows)
+    assert torch.equal(last.weight, torch.cat(norm.weight.chunk(2)[::-1]))
+    assert torch.equal(last.bias, torch.cat(norm.bias.chunk(2)[::-1]))
+    changed = change_from(last, read["lora_unet_final_layer_adaLN_modulation_1"])
+    inputs, plain = torch.randn(2, D), norm.weight.clone()
+    before, handle = norm(inputs), put_on(norm, [changed])
+    added = norm(inputs) - before
+    handle.remove()
+    torch.testing.assert_close(added, inputs @ torch.cat(diff.chunk(2)[::-1]).T, rtol=1e-4, atol=1e-4)
+    assert torch.equal(norm.weight, plain)
+
+
+@torch.no_grad()
+def test_another_programs_file_is_trained_on_and_merged(model: FluxModel, base: Path, tmp_path: Path) -> None:
+    """Its ranks side by side are one layer's: three times as many, four times in a single block."""
+    tensors = random_lora(model)
+    file = str(tmp_path / "x.safetensors")
+    save_file(SPELLINGS["diffusers"](tensors), file)
+    fresh = family_of(str(base)).load()
+    targets = fresh.targets(texts=False)
+    sizes = sizes_from(file, targets, fresh.models())
+    assert {name.split("_")[-1]: size.dim for name, size in sizes.items()} == {
+        **{"lin": 3, "qkv": 9, "proj": 3, "0": 3, "2": 3, "linear1": 12, "linear2": 3}
+    }
+    lora = attach(fresh.models(), targets, dim=3, alpha=1.5, sizes=sizes)
+    assert not continue_from(file, lora)
+    merged = family_of(str(base)).load()
+    assert not merge_into_base(merged.models(), merged.targets(), file, 1.0)
+    for target in targets:
+        down, up = matrices(tensors, target.name)
+        ours_down, ours_up = (weight for weight in lora.weights(target.name).values())
+        scale = lora.alpha_of(target.name) / len(ours_down)
+        torch.testing.assert_close(scale * ours_up @ ours_down, up @ down, rtol=1e-4, atol=1e-4)
+        moved = merged.denoiser.get_submodule(target.module).weight
+        plain = model.denoiser.get_submodule(target.module).weight
+        torch.testing.assert_close(moved - plain, up @ down, rtol=1e-4, atol=1e-4)
+
+
+def test_diffusers_reads_the_same_from_our_file_at_full_width() -> None:
+    """Its reading has the sizes of the whole model in it: one block of each kind, of rank 1."""
+    model = one_block()
+    targets = model.targets(texts=False)
+    ours = {
+        f"{one.name}.{part}": torch.randn(shape) if len(shape) else torch.tensor(0.5)
+        for one in targets
+        for out, ins in [model.denoiser.get_submodule(one.module).weight.shape]
+        for part, shape in (("lora_down.weight", (1, ins)), ("lora_up.weight", (out, 1)), ("alpha", ()))
+    }
+    theirs = _convert_kohya_flux_lora_to_diffusers({key: one.clone() for key, one in ours.items()})
+    layers = layers_of(model.models())
+    read = {key.removesuffix(".lora_A.weight") for key in theirs if key.endswith(".lora_A.weight")}
+    assert len(read) == len(targets) + 2 + 2 + 3
+    for path in read:
+        layer = layers[same_layer(path)]
+        module = layer.module if isinstance(layer, OutputRows) else layer
+        (name,) = [one.name for one in targets if model.denoiser.get_submodule(one.module) is module]
+        down, up = matrices(ours, name)
+        (span,) = layer.pieces if isinstance(layer, OutputRows) else ((0, len(up)),)
+        theirs_up, theirs_down = (theirs[f"{path}.lora_{letter}.weight"] for letter in "BA")
+        torch.testing.assert_close(theirs_up @ theirs_down[:, :3], up[slice(*span)] @ down[:, :3])
+        torch.testing.assert_close(theirs_up[:3] @ theirs_down, up[slice(*span)][:3] @ down)
+
+
+def test_diffusers_reads_xlabs_names_as_we_do() -> None:
+    """By the module that each of its paths leads to."""
+    names = [f"double_blocks.0.processor.{one}" for one in ("qkv_lora1", "proj_lora1", "qkv_lora2")]
+    names += ["double_blocks.0.processor.proj_lora2", "single_blocks.0.processor.proj_lora"]
+    layers = layers_of(one_block().models())
+    for name in names:
+        file = {f"{name}.{part}.weight": torch.zeros(3, 3) for part in ("down", "up")}
+        (ours, _, _) = spelled_key(f"{name}.up.weight")
+        paths = {key.rsplit(".lora_", 1)[0] for key in _convert_xlabs_flux_lora_to_diffusers(file)}
+        assert paths
+        assert {module_of(layers[same_layer(path)]) for path in paths} == {module_of(layers[ours])}
+
+
+def test_rows_of_a_layer_have_a_name_each() -> None:
+    assert names_of_rows("unet", "transformer_blocks.3.ff.net.2", (D, 4 * D)) == {}
+    assert names_of_rows("text_encoder", "norm_out.linear", (2 * D, D)) == {}
+    rows = names_of_rows("unet", "single_transformer_blocks.7.proj_mlp", (7 * D, D))
+    assert rows["lora_unet_single_transformer_blocks_7_proj_mlp"] == ((3 * D, 7 * D),)
+
+
+def test_t5_has_one_name_in_all_files() -> None:
+    layer = "encoder_block_0_layer_0_SelfAttention_q"
+    names = [
+        f"lora_te3_{layer}",
+        f"lora_te2_{layer}",
+        "text_encoder_2.encoder.block.0.layer.0.SelfAttention.q",
+    ]
+    names += ["text_encoders.t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.q"]
+    assert {same_layer(name) for name in names} == {f"lora_te3_{layer}"}
