@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -37,11 +39,11 @@ class LayerWeights:
         return {name: tensor.shape for name, tensor in self.parts.items()}
 
 
-def read_contents(path: Path | str) -> tuple[Contents, Mapping[str, Scaling]]:
+def read_contents(path: Path | str, *, split_fused: bool = True) -> tuple[Contents, Mapping[str, Scaling]]:
     """The contents of a file, and the alphas in its metadata. Raises BrokenFile, UnknownFormat."""
     path = expanded(path)
     metadata, table, _ = read_tensor_table(path)
-    contents = contents_of(table)
+    contents = contents_of(table, split_fused=split_fused)
     if not contents.layers:
         raise UnknownFormat(f"{path.name} has no layer that can be used.", NETWORKS, path=path)
     return contents, scalings(metadata, path)
@@ -50,19 +52,56 @@ def read_contents(path: Path | str) -> tuple[Contents, Mapping[str, Scaling]]:
 def read_weights(path: Path | str, only: Collection[str] | None = None) -> dict[str, LayerWeights]:
     """The usable layers of a file (with `only` those of these names) by Kohya's name, in the file's order.
     Raises BrokenFile, UnknownFormat."""
-    path = expanded(path)
-    contents, scaling = read_contents(path)
-    found: dict[str, LayerWeights] = {}
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            for name, layer in contents.layers.items():
-                if only is None or name in only:
-                    # Copies of their own: bits of products depend on where in memory a tensor begins.
-                    tensors = {part: file.get_tensor(key).clone() for part, key in layer.keys.items()}
-                    found[name] = _layer(layer, tensors, scaling)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise _unreadable(path, error) from error
+    found = dict(stream_weights(path, only))
+    for name, layer in found.items():
+        if layer.alpha is not None and not math.isfinite(layer.alpha):
+            why = f"the alpha of {shown(name)} is no number ({layer.alpha})"
+            raise _unreadable(expanded(path), RuntimeError(why))
     return found
+
+
+def stream_weights(
+    path: Path | str, only: Collection[str] | None = None
+) -> Iterator[tuple[str, LayerWeights]]:
+    """The layers that `read_weights` gives, one after the other, so that only one is in memory. Numbers may
+    be NaN or infinite, an alpha too. Raises BrokenFile, UnknownFormat."""
+    with OpenLayers.of(path) as file:
+        for name in file.contents.layers:
+            if only is None or name in only:
+                yield name, file.read(name)
+
+
+@dataclass(frozen=True)
+class OpenLayers:
+    """An open file whose layers are read one at a time, in any order."""
+
+    path: Path
+    contents: Contents
+    _scaling: Mapping[str, Scaling]
+    _file: Any
+
+    @classmethod
+    @contextlib.contextmanager
+    def of(cls, path: Path | str, *, split_fused: bool = True) -> Iterator[OpenLayers]:
+        """Open a file; `split_fused` as for `contents_of`. Raises BrokenFile, UnknownFormat."""
+        path = expanded(path)
+        contents, scaling = read_contents(path, split_fused=split_fused)
+        try:
+            opened = safe_open(str(path), framework="pt")
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise _unreadable(path, error) from error
+        with opened as file:
+            yield cls(path, contents, scaling, file)
+
+    def read(self, name: str) -> LayerWeights:
+        """A layer by Kohya's name. Raises BrokenFile."""
+        layer = self.contents.layers[name]
+        try:
+            # Copies of their own: bits of products depend on where in memory a tensor begins.
+            tensors = {part: self._file.get_tensor(key).clone() for part, key in layer.keys.items()}
+            return _layer(layer, tensors, self._scaling)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise _unreadable(self.path, error) from error
 
 
 def read_tensors(path: Path | str, keys: Collection[str]) -> dict[str, torch.Tensor]:
@@ -93,8 +132,6 @@ def _layer(layer: FileLayer, parts: dict[str, torch.Tensor], scaling: Mapping[st
         parts = {part: _rows(tensor, layer.shapes[part], layer.third) for part, tensor in parts.items()}
     rank = kinds.rank_of(layer.shapes)
     alpha = alpha_of(scaling, layer.spelled, rank) if alpha_tensor is None else float(alpha_tensor)
-    if alpha is not None and not math.isfinite(alpha):
-        raise RuntimeError(f"the alpha of {shown(layer.spelled)} is no number ({alpha})")
     if "lora_magnitude_vector" in layer.keys.get(DORA, ""):
         parts[DORA] = parts[DORA].reshape(-1, 1)  # PEFT's are always those of the outputs
     if UP_BIAS in parts:

@@ -1,0 +1,197 @@
+"""The strength of a LoRA's layers: norms of their changes, from the factors, without making the change.
+
+Shape letters: o outputs, i inputs (times the kernel's size), r rank.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from lora_studio.lora.file.contents import BOFT, DIAG_OFT, FULL, IA3, LOHA, LOKR, LORA, OFTV2, FileLayer
+from lora_studio.lora.file.keys import (
+    BIAS,
+    DIFF,
+    DORA,
+    DOWN,
+    FACTOR,
+    MID,
+    OFT,
+    OFT_DIAG,
+    OFT_R,
+    PEFT_FACTOR,
+    SCALED,
+    UP,
+)
+from lora_studio.lora.network import kinds
+from lora_studio.lora.network.orthogonal import rotation, side_of, turn_of
+from lora_studio.lora.network.weights import LayerWeights
+
+Parts = Mapping[str, torch.Tensor]
+MOST_OPERATIONS = 1 << 39
+"""Multiplications that the norms of one file may take, a minute's work or less: the largest LoHa of a large
+model takes half of that, and a small file may ask for any number."""
+LARGEST_MADE = 1 << 27
+"""Numbers of a change that is made whole because its norm needs that (Tucker's cores)."""
+AT_ONCE = 1 << 22
+"""Numbers of a change that are made at once where its norm needs them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerStrength:
+    """`norm` is the Frobenius norm of the change that is added to a weight, alpha included; `relative` is the
+    norm of the change as a share of the weight's, for kinds that turn or scale weights. None where the kind
+    or the base tells it only."""
+
+    norm: float | None = None
+    relative: float | None = None
+    is_finite: bool = True
+    is_zero: bool = False
+
+
+def strength_of(layer: LayerWeights) -> LayerStrength:
+    """Measure a layer. One with a number that is NaN or infinite has no norm; one whose tensors don't go
+    together neither."""
+    alpha_is_finite = layer.alpha is None or math.isfinite(layer.alpha)
+    if not alpha_is_finite or not all(is_finite(tensor) for tensor in layer.parts.values()):
+        return LayerStrength(is_finite=False)
+    parts = {name: as_float(tensor) for name, tensor in layer.parts.items()}
+    try:
+        norm, relative = _norm(layer.kind, parts, layer.alpha), _relative(layer.kind, parts, layer.alpha)
+    except (RuntimeError, ValueError, IndexError, KeyError, ZeroDivisionError):
+        return LayerStrength()
+    is_zero = kinds.adds_nothing(layer.kind, layer.parts)
+    return LayerStrength(norm=norm, relative=relative, is_zero=is_zero)
+
+
+def is_finite(tensor: torch.Tensor) -> bool:
+    if tensor.itemsize == 1 and tensor.dtype.is_floating_point:
+        tensor = tensor.float()
+    return bool(torch.isfinite(tensor).all())
+
+
+def as_float(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor in 32 bit, or in 64 bit where it is."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def _norm(kind: str, parts: Parts, alpha: float | None) -> float | None:
+    if DORA in parts or (kind == FULL and not {DIFF, BIAS} & parts.keys()):
+        return None
+    of_weight = _norm_of_weight(kind, parts)
+    if of_weight is None:
+        return None
+    of_bias = _length(parts[BIAS]) if BIAS in parts else 0.0
+    norm = math.hypot(of_weight * abs(kinds.scale_of(parts, alpha)), of_bias)
+    return norm if math.isfinite(norm) else None
+
+
+def _norm_of_weight(kind: str, parts: Parts) -> float | None:
+    if kind == LORA:
+        if MID in parts:
+            return _length(kinds.PRODUCTS[LORA](parts))
+        return product_norm(parts[UP].flatten(1), parts[DOWN].flatten(1))
+    if kind == LOHA:
+        return _hadamard_norm(parts)
+    if kind == LOKR:
+        return _kronecker_factor_norm(parts, "lokr_w1") * _kronecker_factor_norm(parts, "lokr_w2")
+    if kind == FULL:
+        return _length(parts[DIFF]) if DIFF in parts else 0.0
+    return None
+
+
+def product_norm(up: torch.Tensor, down: torch.Tensor) -> float:
+    """The Frobenius norm of `up` [o, r] times `down` [r, i]: by matrices of [r, r], for a large rank by rows
+    of the product. Raises ValueError for ranks that differ."""
+    if up.shape[1] != down.shape[0]:
+        raise ValueError("the ranks differ")
+    if up.shape[1] > min(up.shape[0], down.shape[1]):
+        return _norm_by_rows(up.shape[0], down.shape[1], lambda rows: up[rows] @ down)
+    up, down = up.double(), down.double()
+    return math.sqrt(max(0.0, float(((up.T @ up) * (down @ down.T)).sum())))
+
+
+def _hadamard_norm(parts: Parts) -> float:
+    if {"hada_t1", "hada_t2"} & parts.keys():
+        return _length(kinds.PRODUCTS[LOHA](parts))
+    a1, b1, a2, b2 = (parts[f"hada_{half}"].flatten(1) for half in ("w1_a", "w1_b", "w2_a", "w2_b"))
+    return _norm_by_rows(len(a1), b1.shape[1], lambda rows: (a1[rows] @ b1) * (a2[rows] @ b2))
+
+
+def _norm_by_rows(outputs: int, inputs: int, make: Callable[[slice], torch.Tensor]) -> float:
+    rows = max(1, AT_ONCE // max(1, inputs))
+    made = (make(slice(start, start + rows)) for start in range(0, outputs, rows))
+    return math.sqrt(sum(float(block.double().pow(2).sum()) for block in made))
+
+
+def _kronecker_factor_norm(parts: Parts, name: str) -> float:
+    if name in parts:
+        return _length(parts[name])
+    left, right = parts[f"{name}_a"], parts[f"{name}_b"]
+    if "lokr_t2" in parts and name == "lokr_w2":
+        return _length(torch.einsum("rs...,ro,si->oi...", parts["lokr_t2"], left, right))
+    return product_norm(left.flatten(1), right.flatten(1))
+
+
+def _relative(kind: str, parts: Parts, alpha: float | None) -> float | None:
+    """The norm of the turn (or of the factors) as a share of the identity's, which is what a weight without a
+    preferred direction changes by."""
+    if kind == DIAG_OFT:
+        turn = turn_of(parts, alpha or 0.0)
+        return _length(turn) / math.sqrt(turn.shape[0] * turn.shape[1])
+    if kind == BOFT:
+        turns = rotation(parts[OFT], alpha or 0.0)
+        return _length(turns) / math.sqrt(turns.shape[1] * turns.shape[2])
+    if kind == OFTV2:  # to first order, twice the skew matrix
+        rows = parts[OFT_R]
+        side = side_of(rows.shape[1])
+        skew = _length(rows) / (2 * math.sqrt(side - 1) if bool(parts.get(SCALED, False)) else 1)
+        return 2 * math.sqrt(2) * skew / math.sqrt(rows.shape[0] * side)
+    if kind == IA3:
+        factor = parts[PEFT_FACTOR] - 1 if PEFT_FACTOR in parts else parts[FACTOR]
+        return _length(factor) / math.sqrt(max(1, factor.numel()))
+    return None
+
+
+def _length(tensor: torch.Tensor) -> float:
+    return float(torch.linalg.vector_norm(tensor.double()))
+
+
+def operations_of(layer: FileLayer) -> int:
+    """Multiplications that measuring a layer of these shapes takes, or more than MOST_OPERATIONS where it
+    would take too much memory."""
+    shapes = layer.shapes
+    if layer.kind == LORA and MID not in shapes:
+        up, down = _matrix(shapes[UP]), _matrix(shapes[DOWN])
+        rank = up[1]
+        return rank * (up[0] * down[1] if rank > min(up[0], down[1]) else rank * (up[0] + down[1]))
+    cores = [shapes[part] for part in (MID, "hada_t1", "hada_t2", "lokr_t2") if part in shapes]
+    sides = CORED.get(layer.kind, ())
+    if cores and len(sides) == 2 and set(sides) <= shapes.keys():
+        made = math.prod(cores[0][2:]) * _along(shapes[sides[0]], layer.kind) * shapes[sides[1]][1]
+        return made * max(1, *cores[0][:2]) if made <= LARGEST_MADE else MOST_OPERATIONS + 1
+    if layer.kind == LOHA:
+        a, b = _matrix(shapes["hada_w1_a"]), _matrix(shapes["hada_w1_b"])
+        return a[0] * b[1] * (4 + 2 * max(a[1], _matrix(shapes["hada_w2_a"])[1]))
+    if layer.kind == LOKR:
+        factors = [shapes[part] for part in shapes if part.startswith("lokr_w")]
+        return sum(math.prod(shape) * min(_matrix(shape)) for shape in factors)
+    if layer.kind in (DIAG_OFT, BOFT):
+        return math.prod(shapes.get(OFT, shapes.get(OFT_DIAG, (0,)))) * shapes.get(OFT, (1,))[-1]
+    return layer.values
+
+
+CORED = {LORA: (UP, DOWN), LOHA: ("hada_w1_a", "hada_w1_b"), LOKR: ("lokr_w2_a", "lokr_w2_b")}
+"""The factors beside a Tucker core, by kind: of the outputs, of the inputs."""
+
+
+def _along(shape: tuple[int, ...], kind: str) -> int:
+    """The outputs of a factor beside a core: LoRA's has them first, LyCORIS' second."""
+    return shape[0 if kind == LORA else 1]
+
+
+def _matrix(shape: tuple[int, ...]) -> tuple[int, int]:
+    return shape[0], math.prod(shape[1:])
