@@ -58,6 +58,30 @@ def replacing(path: Path, *, lasting: bool = True) -> Iterator[BufferedRandom]:
         raise
 
 
+@contextlib.contextmanager
+def creating(path: Path) -> Iterator[Path]:
+    """The path of an unfinished file beside `path`, for somebody to write, which gets that name when the
+    block ends well; makes the folder. A file that has the name already is never touched. Raises
+    FileExistsError, OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        yield unfinished
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())
+        try:
+            os.link(unfinished, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a disk without hard links, where the name is looked for a moment before
+            if path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+            os.rename(unfinished, path)
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(unfinished)
+
+
 def replace_file(source: Path, target: Path) -> None:
     """Let a file take another's place in the same folder. On Windows that is refused while somebody has the
     other open, a virus scanner for one, so it is tried again for two seconds. Raises OSError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -14,6 +15,7 @@ import pytest
 from lora_studio.errors import BrokenFile, DiskFull, StoreError
 from lora_studio.files import (
     copy_atomically,
+    creating,
     disk_errors,
     expanded,
     read_errors,
@@ -169,3 +171,29 @@ def test_a_home_of_nobody_is_a_place_that_is_not_there() -> None:
     sources = {path: path.read_text("utf-8") for path in (CHECKOUT / "lora_studio").rglob("*.py")}
     callers = {path.name for path, text in sources.items() if re.search(r"(?<!os\.path)\.expanduser\(", text)}
     assert callers == {"files.py", "settings.py"}, "Use files.expanded."
+
+
+def test_a_new_file_never_takes_the_place_of_one_that_is_there(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "a.txt"
+    with creating(target) as unfinished:
+        unfinished.write_text("first")
+        assert not target.exists()
+    with pytest.raises(FileExistsError), creating(target) as unfinished:
+        unfinished.write_text("second")
+    with contextlib.suppress(RuntimeError), creating(tmp_path / "b.txt") as unfinished:
+        unfinished.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "first"
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["a.txt"]
+
+
+def test_a_disk_without_hard_links_has_new_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    for words in ("first", "second"):
+        with contextlib.suppress(FileExistsError), creating(tmp_path / "a.txt") as unfinished:
+            unfinished.write_text(words)
+    assert (tmp_path / "a.txt").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

@@ -32,6 +32,7 @@ COMMANDS = {
     "status": "show trainings, or one training in detail",
     "list": "list the LoRAs in the library",
     "add": "take LoRA files into the library, from here or from the web",
+    "inspect": "say what a LoRA file is, and whether it works here and elsewhere",
     "access": "say who may open the page, as whom, and put people out",
     "audit": "show who did what on the page and over the API",
     "tour": "do the whole job on an example set and show what came out",

@@ -130,8 +130,9 @@ def kind_of(parts: Collection[str]) -> str:
     return FULL if has & {DIFF, BIAS, SET} else ""
 
 
-def contents_of(table: Table) -> Contents:
-    """Sort the tensors of a file by layer."""
+def contents_of(table: Table, *, split_fused: bool = True) -> Contents:
+    """Sort the tensors of a file by layer; with `split_fused`, fused attention counts as the three layers
+    that it is here."""
     found: dict[str, dict[str, str]] = {}
     spelled: dict[str, str] = {}
     embeddings: dict[str, dict[str, tuple[str, Shape]]] = {}
@@ -152,7 +153,8 @@ def contents_of(table: Table) -> Contents:
         if isinstance(layer, LeftOut):
             left.append(layer)
         else:
-            layers |= {name: layer} if not name.endswith(FUSED) else parted(name, layer)
+            is_fused = split_fused and name.endswith(FUSED)
+            layers |= parted(name, layer) if is_fused else {name: layer}
             beside = [key for part, key in keys.items() if part not in layer.keys]
             left += [LeftOut(name=key, why=OTHER_KIND, values=math.prod(table[key][1])) for key in beside]
     return Contents(

@@ -232,7 +232,8 @@ DIFFUSERS = Program(
             ),
             ZIMAGE: (rf"lora_unet_{ZIMAGE_BLOCK}_.+|(?:transformer|diffusion_model)\.{ZIMAGE_BLOCK}\..+",),
             ANIMA: (
-                rf"diffusion_model\.{ANIMA_BLOCK}\..+|transformer\.transformer_blocks\..+|text_conditioner\..+",
+                rf"diffusion_model\.{ANIMA_BLOCK}\..+|text_conditioner\..+",
+                r"transformer\.transformer_blocks\..+",
             ),
         },
     ),

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -59,7 +60,7 @@ class _Sums:
 
 
 @torch.no_grad()
-def measure_on_base(path: Path, modules: Mapping[str, torch.nn.Module], base: str) -> OnBase:
+def measure_on_base(path: Path, modules: Mapping[str, Any], base: str) -> OnBase:
     """Measure a file on a base's layers (by all names that files have for them), one layer at a time. Layers
     with NaN or infinite numbers count as without a place. Raises BrokenFile, UnknownFormat."""
     contents = contents_of(read_tensor_table(path)[1])
@@ -86,10 +87,8 @@ def measure_on_base(path: Path, modules: Mapping[str, torch.nn.Module], base: st
     )
 
 
-def _weight_and_change(
-    module: torch.nn.Module, layer: LayerWeights
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    weight = module.weight.detach().float()  # type: ignore[operator]
+def _weight_and_change(module: Any, layer: LayerWeights) -> tuple[torch.Tensor, torch.Tensor | None]:
+    weight = module.weight.detach().float()
     if not all(is_finite(tensor) for tensor in layer.parts.values()):
         return weight, None
     try:
