@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from lora_studio.catalog.family_names import ANIMA, FLUX, SD1, SD2, SDXL, ZIMAGE
+from lora_studio.catalog.family_names import ANIMA, CHROMA, FLUX, SD1, SD2, SDXL, ZIMAGE
 from lora_studio.errors import ConfigError
 
 
@@ -18,6 +18,7 @@ class Base:
 
     `step` is the multiple that image sides must keep; `download_bytes` is 0 when nothing is fetched;
     `regularisation` names a folder inside the base's own with pictures that keep a LoRA to its subject.
+    `distilled_guidance_scale` is what it is told where it takes a guidance.
     `half` is the number format of half precision that it is drawn and trained in; `train_instead`, for a base
     that is distilled for few steps and loses that by training, the base that LoRAs for it are trained on.
     `training` and `kinds` are settings that differ from the presets, for all kinds and by kind.
@@ -35,6 +36,7 @@ class Base:
     sampler: str = "DPM++ 2M Karras"
     num_inference_steps: int = 25
     guidance_scale: float = 7.5
+    distilled_guidance_scale: float = 3.5
     regularisation: str = ""
     predicts_velocity: bool = False
     zero_snr: bool = False
@@ -146,6 +148,28 @@ FAMILY_BASES: Mapping[str, Base] = {
             "guidance_scale": 1.0,
             "gradient_checkpointing": True,
             "sample_guidance": 1.0,
+        },
+    ),
+    CHROMA: Base(
+        name="",
+        title="",
+        family=CHROMA,
+        source="",
+        native_size=1024,
+        step=16,
+        sampler="Euler",
+        # Of diffusers' pipeline.
+        num_inference_steps=35,
+        guidance_scale=5.0,
+        half="bf16",
+        training={
+            "network_dim": 16,
+            "network_alpha": 16,
+            "learning_rate": 1e-4,
+            "network_train_unet_only": True,
+            "timestep_sampling": "sigmoid",
+            "gradient_checkpointing": True,
+            "sample_guidance": 5.0,
         },
     ),
 }
@@ -320,6 +344,15 @@ _BASES = (
         note="Draws in 4 steps. LoRAs for it are trained on FLUX.1 dev.",
         num_inference_steps=4,
         train_instead="flux1-dev",
+    ),
+    base_of_family(
+        CHROMA,
+        name="chroma",
+        title="Chroma1 HD",
+        source="lodestones/Chroma1-HD",
+        download_bytes=27_500_000_000,
+        licence="Apache-2.0",
+        note="All kinds of pictures, by sentences, with a negative prompt. Wants a graphics card of 40 GB.",
     ),
     base_of_family(
         SDXL,

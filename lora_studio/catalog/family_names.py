@@ -10,6 +10,7 @@ SDXL = "sdxl"
 ZIMAGE = "zimage"
 ANIMA = "anima"
 FLUX = "flux"
+CHROMA = "chroma"
 FAMILIES: Mapping[str, str] = {
     SD1: "Stable Diffusion 1.x",
     SD2: "Stable Diffusion 2.x",
@@ -17,11 +18,12 @@ FAMILIES: Mapping[str, str] = {
     ZIMAGE: "Z-Image",
     ANIMA: "Anima",
     FLUX: "FLUX.1",
+    CHROMA: "Chroma",
 }
 SD3, FLUX2, LIKE_FLUX, OVIS, QWEN = "sd3", "flux2", "like flux", "ovis", "qwen"
 COSMOS = "cosmos"
 OTHER_FAMILIES: Mapping[str, str] = {
-    **{"sd3": "Stable Diffusion 3", "flux2": "FLUX.2", "chroma": "Chroma"},
+    **{"sd3": "Stable Diffusion 3", "flux2": "FLUX.2"},
     **{"like flux": "FLUX.1 or a model built like it", "bria": "Bria", "ovis": "Ovis-Image"},
     **{"longcat": "LongCat-Image", "auraflow": "AuraFlow", "hidream": "HiDream", "krea2": "Krea 2"},
     **{"qwen": "Qwen-Image", "lumina2": "Lumina 2"},
@@ -34,7 +36,7 @@ BASE_VERSIONS: Mapping[str, str] = {
     **{"sd_v1": SD1, "sd_v2": SD2, "sdxl": SDXL, "sd_1": SD1, "sd_2": SD2, "sd1": SD1, "sd2": SD2},
     **{"stable-diffusion-v1": SD1, "stable-diffusion-v2": SD2, "stable-diffusion-xl": SDXL},
     **{"sd3": "sd3", "stable-diffusion-3": "sd3", "hunyuan-image": "hunyuan-image", "hunyuan": "hunyuan"},
-    **{"flux2": "flux2", "flux.2": "flux2", "flux-2": "flux2", "flux": FLUX, "chroma": "chroma"},
+    **{"flux2": "flux2", "flux.2": "flux2", "flux-2": "flux2", "flux": FLUX, "chroma": CHROMA},
     **{"qwen": "qwen", "wan": "wan", "lumina": "lumina2"},
     **{"z-image": ZIMAGE, "z_image": ZIMAGE, "zimage": ZIMAGE},
     **{"hidream": "hidream", "krea": "krea2", "anima": ANIMA, "auraflow": "auraflow", "sana": "sana"},
@@ -45,7 +47,7 @@ SIGNATURES: tuple[tuple[str, tuple[int, ...], str], ...] = (
     (r"joint_transformer_blocks_\d|(?:double|single)_layers_\d", (), "auraflow"),
     (r"single_transformer_blocks_\d+_ff_linear_1$", (), "auraflow"),
     (r"double_stream_blocks_\d+_block|single_stream_blocks_\d", (), "hidream"),
-    (r"distilled_guidance_layer", (), "chroma"),
+    (r"distilled_guidance_layer", (), CHROMA),
     (r"(?:double|single)_stream_modulation|single_transformer_blocks_\d+_attn_to_qkv", (), "flux2"),
     (r"transformer_blocks_\d+_ff_(?:context_)?linear_in$", (), "flux2"),
     (r"caption_projection_\d+_linear$", (), "bria"),
@@ -79,6 +81,9 @@ SIGNATURES: tuple[tuple[str, tuple[int, ...], str], ...] = (
     (r"(?:layers|noise_refiner|context_refiner)_\d+_(?:attention_|attn_|feed_forward_)", (2304,), "lumina2"),
 )
 """(pattern of a layer's path, its inputs or any, the family); the first that matches counts."""
+SAME_LAYERS = frozenset({FLUX, CHROMA})
+"""Families whose LoRAs have layers in common, under the same names: one's file draws on the other as far as
+it fits."""
 ONE_ATTENTION = ("cogvideox", "cogview4", "glm-image")
 """Families whose blocks attend to picture and text at once."""
 SD3_WIDTHS, FLUX_WIDTH = (1152, 1536, 2432), 3072
@@ -87,7 +92,7 @@ FLUX_BLOCKS = {
     **{(9, 19): "longcat", (7, 27): "bria", (7, 37): "bria", (5, 26): "ovis"},
 }
 """Families built like FLUX by the numbers of their last double and last single block (-1: none)."""
-HUB_TAGS: Mapping[str, str] = {ZIMAGE: "z-image", ANIMA: "anima"}
+HUB_TAGS: Mapping[str, str] = {ZIMAGE: "z-image", ANIMA: "anima", FLUX: "flux", CHROMA: "chroma"}
 TEXT_WIDTHS: Mapping[int, str] = {768: SD1, 1024: SD2, 2048: SDXL}
 """Width of the text that the denoiser attends to."""
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from lora_studio.catalog.family_names import ANIMA, FLUX, SD1, SD2, SDXL
+from lora_studio.catalog.family_names import ANIMA, CHROMA, FLUX, SD1, SD2, SDXL
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingScript:
     """A script at the top of sd-scripts. `network_module` trains plain LoRA; where it is one of the script's
     own, other kinds aren't trained. `always` are settings whose defaults differ from script to script, so
-    that they are always written.
+    that they are always written. `options` say which of its bases it is.
 
     `files` are options that name files, with the place of each in a base in diffusers' layout; empty for one
     that only its makers' own file will do for.
@@ -21,6 +22,7 @@ class TrainingScript:
     file: str
     network_module: str = "networks.lora"
     always: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -49,6 +51,17 @@ TRAINING_SCRIPTS: Mapping[str, TrainingScript] = {
             "pretrained_model_name_or_path": "transformer/diffusion_pytorch_model-00001-of-00003.safetensors",
             "clip_l": "text_encoder/model.safetensors",
             "t5xxl": "text_encoder_2/model.safetensors",
+            "ae": "ae.safetensors",
+        },
+    ),
+    CHROMA: TrainingScript(
+        file="flux_train_network.py",
+        network_module="networks.lora_flux",
+        always=("model_prediction_type",),
+        options={"model_type": "chroma", "apply_t5_attn_mask": True, "guidance_scale": 0.0},
+        files={
+            "pretrained_model_name_or_path": "",
+            "t5xxl": "text_encoder/model.safetensors",
             "ae": "ae.safetensors",
         },
     ),

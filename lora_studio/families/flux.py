@@ -1,5 +1,6 @@
 """FLUX.1 (Black Forest Labs 2024): two streams of picture and text tokens that become one, flow matching,
-texts through T5 and CLIP, and a guidance that the denoiser is told."""
+texts through T5 and CLIP, and a guidance that the denoiser is told. Chroma (lodestones 2025) is made from it:
+a small network in place of all modulation, and neither CLIP nor guidance."""
 
 from __future__ import annotations
 
@@ -22,8 +23,6 @@ from lora_studio.lora.file.flux_keys import BLOCK, LAYERS, makers_names
 from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODER, TEXT_ENCODERS, layer_name, unet_name
 
 CLIP, CLIP_PREFIX = TEXT_ENCODERS[0], f"{TEXT_ENCODER}1"
-USUAL_GUIDANCE = 3.5
-"""The guidance that a picture is drawn with where none is asked for."""
 WATCHED = 4
 """Double blocks, evenly through them, whose outputs tell what a picture shows."""
 
@@ -130,7 +129,8 @@ class FluxModel(FlowModel):
         guidance: float | None,
     ) -> torch.Tensor:
         """Tokens [b, n, 4 c] for tokens at `places` [n, 3]."""
-        scales = torch.full_like(sigmas, USUAL_GUIDANCE if guidance is None else guidance)
+        usual = self.found.traits.distilled_guidance_scale
+        scales = torch.full_like(sigmas, usual if guidance is None else guidance)
         answer: torch.Tensor = self.transformer(
             hidden_states=tokens,
             timestep=sigmas,
@@ -149,6 +149,66 @@ class FluxModel(FlowModel):
     def _encoders(self) -> tuple[Any, Any]:
         self._bring_texts_back()
         return self.text_encoder_2, self.text_encoder
+
+
+class ChromaModel(FluxModel):
+    """The BaseModel of Chroma. T5 is `text_encoder`; there is no other."""
+
+    fixed_texts: ClassVar[str] = FlowModel.fixed_texts
+    components: ClassVar[Sequence[str]] = ("tokenizer", "text_encoder", "vae", "transformer")
+
+    @property
+    def prompts(self) -> T5Encoder:
+        return T5Encoder(self._encoders, (self.tokenizer, None), masked=True)
+
+    @classmethod
+    def pipeline_class(cls) -> Any:
+        with quiet_libraries():
+            from diffusers import ChromaPipeline
+
+            return ChromaPipeline
+
+    def metadata(self) -> dict[str, str]:
+        return {
+            "ss_base_model_version": "chroma",
+            "ss_v2": "False",
+            "ss_model_type": "chroma",
+            "ss_apply_t5_attn_mask": "True",
+            "modelspec.architecture": "chroma/lora",
+            "modelspec.implementation": "https://huggingface.co/lodestones/Chroma",
+        }
+
+    def _answer(
+        self,
+        tokens: torch.Tensor,
+        sigmas: torch.Tensor,
+        text: TextOutput,
+        places: torch.Tensor,
+        guidance: float | None,
+    ) -> torch.Tensor:
+        """Texts of one length go together, without a mask: diffusers adds its mask to the logits instead of
+        closing them, and leaves it out under gradient checkpointing."""
+        rows = text.rows
+        answers: dict[int, torch.Tensor] = {}
+        for length in dict.fromkeys(map(len, rows)):
+            alike = [index for index, row in enumerate(rows) if len(row) == length]
+            answer = self.transformer(
+                hidden_states=tokens[alike],
+                timestep=sigmas[alike],
+                encoder_hidden_states=torch.stack([rows[index] for index in alike]),
+                txt_ids=places.new_zeros(length, 3),
+                img_ids=places,
+                return_dict=False,
+            )[0]
+            answers |= dict(zip(alike, answer, strict=True))
+        return torch.stack([answers[index] for index in range(len(rows))])
+
+    def _text_layers(self) -> Iterator[str]:
+        return iter(())
+
+    def _encoders(self) -> tuple[Any, Any]:
+        self._bring_texts_back()
+        return self.text_encoder, None
 
 
 def packed(latents: torch.Tensor) -> torch.Tensor:
@@ -205,3 +265,9 @@ class Flux:
         loaded = self.model(found=self.found, process=process, reload=self.load, **parts)
         loaded.freeze()
         return loaded
+
+
+class Chroma(Flux):
+    """The Family of Chroma."""
+
+    model = ChromaModel

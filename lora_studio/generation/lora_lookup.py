@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from lora_studio.access.visitor import Kind, visitor
-from lora_studio.catalog import FAMILIES, family_title
+from lora_studio.catalog import FAMILIES, SAME_LAYERS, family_title
 from lora_studio.errors import ConfigError, FamilyMismatch, StoreError
 from lora_studio.lora.file.contents import LeftOut, contents_of, say_left_out
 from lora_studio.lora.file.keys import PARTS, layer_name
@@ -99,9 +99,10 @@ def find_loras(uses: Iterable[LoraUse], folder: Path) -> list[WantedLora]:
 
 
 def check_family(lora: WantedLora, base: NamedFamily) -> None:
-    """Refuse a LoRA of another family than the base's, where both are known. Raises FamilyMismatch."""
+    """Refuse a LoRA of another family than the base's, where both are known and have no layers in common.
+    Raises FamilyMismatch."""
     theirs, ours = lora.header.family, base.family
-    if theirs and ours and theirs != ours:
+    if theirs and ours and theirs != ours and not {theirs, ours} <= SAME_LAYERS:
         title = family_title(theirs)
         hint = f"Pick a base model that is {title}, or another LoRA."
         if theirs not in FAMILIES:

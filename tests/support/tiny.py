@@ -13,6 +13,8 @@ from diffusers import (
     AnimaTextConditioner,
     AutoencoderKL,
     AutoencoderKLQwenImage,
+    ChromaPipeline,
+    ChromaTransformer2DModel,
     CosmosTransformer3DModel,
     DDIMScheduler,
     EulerDiscreteScheduler,
@@ -45,7 +47,7 @@ SECOND_WIDTH = 24
 TIME_WIDTH = 8
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 SHAPES = ("sd15", "sd2_v", "sdxl")
-ALL_SHAPES = (*SHAPES, "zimage", "anima", "flux")
+ALL_SHAPES = (*SHAPES, "zimage", "anima", "flux", "chroma")
 """SHAPES are Stable Diffusion's: CLIP reads the texts, and they are trained along."""
 CHAT_MARKS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHAT = (
@@ -191,6 +193,24 @@ TINY_FLUX = {
 }
 
 
+def make_tiny_chroma(folder: Path, seed: int = 0) -> Path:
+    """The same for Chroma."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        pipeline = ChromaPipeline(
+            vae=_flux_vae(),
+            text_encoder=_t5(),
+            tokenizer=_t5_tokenizer(),
+            transformer=ChromaTransformer2DModel(
+                **TINY_FLUX, approximator_num_channels=16, approximator_hidden_dim=16, approximator_layers=2
+            ),
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
 def make_tiny(shape: str, folder: Path) -> Path:
     """One of ALL_SHAPES. The second version of SD pads captions with another token than the end mark."""
     if shape == "zimage":
@@ -199,6 +219,8 @@ def make_tiny(shape: str, folder: Path) -> Path:
         return make_tiny_anima(folder)
     if shape == "flux":
         return make_tiny_flux(folder)
+    if shape == "chroma":
+        return make_tiny_chroma(folder)
     if shape == "sdxl":
         return make_tiny_sdxl(folder)
     if shape == "sd15":

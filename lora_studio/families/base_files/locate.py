@@ -13,6 +13,7 @@ from typing import Any
 from lora_studio.catalog import (
     ANIMA,
     BASES,
+    CHROMA,
     FAMILIES,
     FLUX,
     SD1,
@@ -56,6 +57,7 @@ TEXT_KEY = re.compile(r"model\.diffusion_model\..*\.attn2\.to_k\.weight")
 PIPELINES = {
     **{"StableDiffusionPipeline": "", "StableDiffusionXLPipeline": SDXL, "ZImagePipeline": ZIMAGE},
     **{"ZImageImg2ImgPipeline": ZIMAGE, "ZImageInpaintPipeline": ZIMAGE, "AnimaModularPipeline": ANIMA},
+    **{"ChromaPipeline": CHROMA, "ChromaImg2ImgPipeline": CHROMA, "ChromaInpaintPipeline": CHROMA},
     **{"FluxPipeline": FLUX, "FluxImg2ImgPipeline": FLUX, "FluxInpaintPipeline": FLUX},
 }
 """diffusers' pipeline classes and the family of each, empty where the width of the text tells it."""

@@ -21,7 +21,7 @@ EXACT = (
     *("conv_in", "conv_out", "time_embedding", "time_emb_proj", "add_embedding"),
     *("all_x_embedder", "all_final_layer", "cap_embedder", "t_embedder", "adaLN_modulation"),
     *("patch_embed", "time_embed", "norm1", "norm2", "norm3", "norm_out"),
-    *("x_embedder", "context_embedder", "time_text_embed"),
+    *("x_embedder", "context_embedder", "time_text_embed", "distilled_guidance_layer"),
 )
 """Names of modules, wherever they stand."""
 LAST = "proj_out"

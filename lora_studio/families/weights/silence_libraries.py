@@ -11,6 +11,8 @@ from collections.abc import Iterator
 SECOND_ADAPTER = "Already found a `peft_config`"
 UNUSED_ALPHAS = "The following alpha_pattern keys did not match"
 """diffusers misspells these; the stack sets the alphas itself."""
+FLUX_PLACES = "`FluxPosEmbed` is deprecated"
+"""diffusers warns itself when it makes Chroma's transformer."""
 RAISED_TO_32_BIT = "`upcast_vae` is deprecated"
 """Said by SDXL's pipeline of itself, at each picture in half precision."""
 
@@ -32,7 +34,7 @@ def quiet_libraries() -> Iterator[None]:
         logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
-            for message in (SECOND_ADAPTER, UNUSED_ALPHAS, RAISED_TO_32_BIT):
+            for message in (SECOND_ADAPTER, UNUSED_ALPHAS, FLUX_PLACES, RAISED_TO_32_BIT):
                 warnings.filterwarnings("ignore", message=message)
             yield
     finally:

@@ -157,10 +157,11 @@ def base_options(config: TrainConfig, base: FoundBase) -> dict[str, Any]:
 
 
 def _of_script(config: TrainConfig, script: TrainingScript) -> dict[str, Any]:
-    """The network's module where it is the script's own, and settings with other defaults there."""
+    """The network's module where it is the script's own, settings with other defaults there, and what says
+    which base it is."""
     values = config.values()
     module = {} if script.network_module == PLAIN else {"network_module": script.network_module}
-    return {**module, **{name: values[name] for name in script.always}}
+    return {**module, **{name: values[name] for name in script.always}, **script.options}
 
 
 def _files(script: TrainingScript, base: FoundBase) -> dict[str, str]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lora_studio.catalog import ANIMA, FLUX, SD1, SD2, SDXL, ZIMAGE
+from lora_studio.catalog import ANIMA, CHROMA, FLUX, SD1, SD2, SDXL, ZIMAGE
 from lora_studio.config_groups import NetworkGroup
 from lora_studio.lora.file.contents import (
     BELONG,
@@ -141,7 +141,7 @@ A1111 = Program(
     dora=frozenset({LORA, LOHA, LOKR}),
     norms=("otherwise", "divides by the norms of the inputs"),
     names=_names((*KOHYA_STABLE, rf"oft_unet_{BLOCKS}_.+")),
-    lacks=frozenset({FLUX, ZIMAGE, ANIMA}),
+    lacks=frozenset({FLUX, CHROMA, ZIMAGE, ANIMA}),
 )
 FORGE = Program(
     name="Forge",
@@ -181,6 +181,10 @@ COMFYUI = Program(
                 rf"(?:lora_unet_{FLUX_BLOCK}_|diffusion_model\.{FLUX_BLOCK}\.).+",
                 rf"(?:transformer\.|lycoris_|lora_transformer_){FLUX_BLOCK_OF_DIFFUSERS}[._].+",
             ),
+            CHROMA: (
+                rf"(?:lora_unet_{FLUX_BLOCK}_|diffusion_model\.{FLUX_BLOCK}\.).+",
+                rf"(?:transformer\.|lycoris_|lora_transformer_){FLUX_BLOCK_OF_DIFFUSERS}[._].+",
+            ),
             ZIMAGE: (
                 rf"(?:(?:diffusion_model|transformer)\.)?{ZIMAGE_BLOCK}\..+|lycoris_{ZIMAGE_BLOCK}_.+",
                 rf"lora_unet_{ZIMAGE_BLOCK}_\d+_(?:attention_(?:qkv|out)|feed_forward_w[123]|adaLN_.+)",
@@ -191,7 +195,7 @@ COMFYUI = Program(
             ),
         },
     ),
-    families=STABLE | {ANIMA, FLUX},
+    families=STABLE | {ANIMA, FLUX, CHROMA},
     special={DIAG_OFT: ("nearly", "exact at weight 1 without constraint only")},
 )
 INVOKEAI = Program(
@@ -230,6 +234,7 @@ DIFFUSERS = Program(
                 CLIP_OF_FLUX,
                 rf"lora_unet_{FLUX_BLOCK}_.+|transformer\.{FLUX_BLOCK_OF_DIFFUSERS}\..+",
             ),
+            CHROMA: (rf"lora_unet_{FLUX_BLOCK}_.+|transformer\.{FLUX_BLOCK_OF_DIFFUSERS}\..+",),
             ZIMAGE: (rf"lora_unet_{ZIMAGE_BLOCK}_.+|(?:transformer|diffusion_model)\.{ZIMAGE_BLOCK}\..+",),
             ANIMA: (
                 rf"diffusion_model\.{ANIMA_BLOCK}\..+|text_conditioner\..+",
@@ -237,7 +242,7 @@ DIFFUSERS = Program(
             ),
         },
     ),
-    families=STABLE | {ZIMAGE, FLUX},
+    families=STABLE | {ZIMAGE, FLUX, CHROMA},
     special={kind: ("refused", "reads LoRA and LoCon only") for kind in TITLES if kind != LORA},
     header_alpha=True,
     refuses=(_names_without_lora,),
