@@ -36,7 +36,8 @@ class LoraUse(BaseModel):
 
 
 class GenerateRequest(BaseModel):
-    """A request for pictures; names are diffusers' own. `width`, `height`, `num_inference_steps` and
+    """A request for pictures; names are diffusers' own, but for FLUX.1's, where `guidance_scale` is what its
+    pipeline calls true_cfg_scale. `width`, `height`, `num_inference_steps` and
     `guidance_scale` left empty take the base model's values from the catalog; `seed` left empty is drawn, and
     image i of `count` uses seed + i; variations of one picture keep the seed and use variation_seed + i.
 
@@ -68,6 +69,12 @@ class GenerateRequest(BaseModel):
     )
     guidance_rescale: float = Field(
         0.0, ge=0, le=1, description="Takes back the overexposure of a high guidance; 0 is off."
+    )
+    distilled_guidance_scale: float | None = Field(
+        None,
+        ge=0,
+        le=100,
+        description="The guidance that a distilled base is told. Empty: the base's own.",
     )
     shift: float | None = Field(
         None,

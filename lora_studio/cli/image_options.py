@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from lora_studio.studio import Studio
 
 PLAIN = (
-    *("clip_skip", "guidance_rescale", "shift", "variation_seed", "variation_strength"),
+    *("clip_skip", "guidance_rescale", "distilled_guidance_scale", "shift"),
+    *("variation_seed", "variation_strength"),
     *("strength", "mask_blur", "padding_mask_crop"),
     *("hires_scale", "hires_steps", "hires_strength", "hires_upscaler", "image_format"),
 )

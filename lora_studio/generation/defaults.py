@@ -35,7 +35,7 @@ def values_of(found: FoundBase) -> BaseValues:
 
 def loaded_values(base: LoadedBase) -> BaseValues:
     """All of it."""
-    values, config = values_of(base.found), base.model.process.config
+    values, config, traits = values_of(base.found), base.model.process.config, base.found.traits
     pale = config.get("rescale_betas_zero_snr")
     return replace(
         values,
@@ -43,6 +43,7 @@ def loaded_values(base: LoadedBase) -> BaseValues:
         sampler=base.found.entry.sampler if base.found.entry else base.model.process.sampler,
         step=size_step(base.found, base.model),
         has_shift=base.model.process.has_shift,
+        distilled_guidance_scale=traits.distilled_guidance_scale if base.model.takes_guidance else None,
         washing_out=frozenset(name for name in SAMPLERS if not keeps_zero_snr(name)) if pale else frozenset(),
     )
 

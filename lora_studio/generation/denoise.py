@@ -91,7 +91,9 @@ class Drawing:
         self._watch = watch
         self._device = base.device.kind
         self._guidance = Guidance(
-            scale=image.request.guidance_scale or 0.0, rescale=image.request.guidance_rescale
+            scale=image.request.guidance_scale or 0.0,
+            rescale=image.request.guidance_rescale,
+            distilled=image.request.distilled_guidance_scale if base.model.takes_guidance else None,
         )
 
     def picture(self) -> Image.Image | None:

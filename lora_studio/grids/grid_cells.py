@@ -25,8 +25,9 @@ WHOLE = (
     *("mask_blur", "padding_mask_crop", "hires_steps", "lora_checkpoint"),
 )
 PARTS = (
-    *("guidance_scale", "guidance_rescale", "shift", "variation_strength", "strength", "hires_scale"),
-    *("hires_strength", "lora_weight", "lora_text_encoder_weight"),
+    *("guidance_scale", "guidance_rescale", "distilled_guidance_scale", "shift"),
+    *("variation_strength", "strength", "hires_scale", "hires_strength"),
+    *("lora_weight", "lora_text_encoder_weight"),
 )
 NONE = "none"
 EARLY, LATE = ("prompt", "negative_prompt", "lora"), ("style",)

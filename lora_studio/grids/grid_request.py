@@ -33,6 +33,7 @@ PARAMETERS: Mapping[str, str] = {
     "height": "Height",
     "clip_skip": "Clip skip",
     "guidance_rescale": "Guidance rescale",
+    "distilled_guidance_scale": "Distilled CFG scale",
     "shift": "Shift",
     "variation_seed": "Variation seed",
     "variation_strength": "Variation strength",

@@ -18,6 +18,7 @@ TITLES: Mapping[str, str] = {
     "guidance_scale": "CFG scale",
     "clip_skip": "clip skip",
     "guidance_rescale": "guidance rescale",
+    "distilled_guidance_scale": "distilled CFG scale",
     "shift": "shift",
     "variation_strength": "variation strength",
     "strength": "denoising strength",

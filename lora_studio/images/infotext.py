@@ -47,7 +47,6 @@ ELSEWHERE = {
     "ENSD": "ENSD",
     "Tiling": "tiling",
     "Face restoration": "face restoration",
-    "Distilled CFG Scale": "the distilled guidance",
     "Mask mode": "an inverted mask",
     "Hypernet": "a hypernetwork",
     "Styles": "styles",
@@ -59,14 +58,8 @@ ELSEWHERE = {
 """Settings of other programs that nothing here takes over, by their keys."""
 READ = {
     *("Steps", "Sampler", "Schedule type", "Scheduler", "CFG scale", "Seed", "Size", "Model", "Clip skip"),
-    *(
-        "Raw prompt",
-        "Raw negative prompt",
-        "CFG Rescale",
-        "Shift",
-        "Variation seed",
-        "Variation seed strength",
-    ),
+    *("Raw prompt", "Raw negative prompt", "CFG Rescale", "Distilled CFG Scale", "Shift"),
+    *("Variation seed", "Variation seed strength"),
     *("Init image", "Mask image", "Denoising strength", "Mask blur", "Inpaint area", "Masked area padding"),
     *("Hires upscale", "Hires resize", "Hires upscaler", "Hires steps", "Hires denoising strength"),
     *("Lora weights", RESOURCES),
@@ -180,6 +173,7 @@ def restore(text: str) -> Restored:
         "sampler": sampler.sampler,
         "clip_skip": settings.get("Clip skip"),
         "guidance_rescale": settings.get("CFG Rescale"),
+        "distilled_guidance_scale": settings.get("Distilled CFG Scale"),
         "shift": settings.get("Shift"),
         **_variation(settings),
         **_redrawn(settings),
@@ -204,12 +198,15 @@ def _schedule(sampler: str) -> dict[str, str]:
 
 def _more_pairs(request: GenerateRequest) -> dict[str, Any]:
     """The pairs that A1111 writes only where they are used. Keys that A1111 lacks: CFG Rescale is an
-    extension's; those of pictures and the second pass's own strength are ours."""
+    extension's, Distilled CFG Scale and Shift are Forge's; those of pictures and the second pass's own
+    strength are ours."""
     pairs: dict[str, Any] = {}
     if request.clip_skip > 1:
         pairs["Clip skip"] = request.clip_skip
     if request.guidance_rescale:
         pairs["CFG Rescale"] = number(request.guidance_rescale)
+    if request.distilled_guidance_scale is not None:
+        pairs["Distilled CFG Scale"] = number(request.distilled_guidance_scale)
     if request.shift is not None:
         pairs["Shift"] = number(request.shift)
     if request.variation_strength:

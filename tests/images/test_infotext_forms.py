@@ -76,12 +76,8 @@ CASES = {
         text="a kiosk\nSteps: 20, Sampler: Euler, Schedule type: Beta, CFG scale: 1, "
         "Distilled CFG Scale: 3.5, Seed: 4, Size: 896x1152, Model: dev-q4, Version: f2.0.1, "
         "Module 1: ae, Module 2: clip_l, Diffusion in Low Bits: Automatic (fp16 LoRA)",
-        expected={"sampler": "Euler", "guidance_scale": 1.0},
-        notes=(
-            "The sampler “Euler Beta”",
-            "the distilled guidance (3.5)",
-            "Passed over: Module 1, Module 2.",
-        ),
+        expected={"sampler": "Euler", "guidance_scale": 1.0, "distilled_guidance_scale": 3.5},
+        notes=("The sampler “Euler Beta”", "Passed over: Module 1, Module 2."),
     ),
     "a negative prompt of several lines": Case(
         text="first line,\nsecond line: with a colon\nNegative prompt: bad,\nworse,\n\nworst\n"

@@ -69,6 +69,7 @@ def requests(draw: st.DrawFn) -> GenerateRequest:
         "sampler": draw(st.sampled_from(sorted(SAMPLERS))),
         "clip_skip": draw(st.integers(1, 12)),
         "guidance_rescale": draw(SHARES),
+        "distilled_guidance_scale": draw(st.none() | st.floats(0, 100)),
         "shift": draw(st.none() | st.floats(0.01, 100)),
     }
     if strength := draw(SHARES):

@@ -35,7 +35,8 @@ class BaseValues:
     """Values that a base brings to a request. `size` is what it was made for and `sampler` its own; both are
     empty where only loading it tells. `step`, None before it is loaded, are the pixels that the sides of a
     picture must be multiples of. With a sampler of `washing_out` colours come out pale, since the base is
-    trained with zero terminal SNR. `has_shift`: its steps can be moved towards noise."""
+    trained with zero terminal SNR. `has_shift`: its steps can be moved towards noise.
+    `distilled_guidance_scale`, only once it is loaded: what it is told where it takes a guidance."""
 
     name: str
     family: str
@@ -46,6 +47,7 @@ class BaseValues:
     step: int | None = None
     washing_out: frozenset[str] = frozenset()
     has_shift: bool = False
+    distilled_guidance_scale: float | None = None
 
 
 class Library(Protocol):
@@ -153,14 +155,17 @@ def _numbers(request: GenerateRequest, base: BaseValues) -> dict[str, object]:
 
 
 def _with_size(request: GenerateRequest, base: BaseValues, source: Size | None) -> GenerateRequest:
-    """Size and sampler, as far as they are known."""
+    """Size, sampler and distilled guidance, as far as they are known."""
     sampler = request.sampler or base.sampler
     if source is None or _is_cropped(request):
         size = base.size if base.step is not None or not request.image else None
     else:
         size = _near(source, request, base.step) if base.step is not None else None
     width, height = size or (None, None)
-    settled = {"width": _or(request.width, width), "height": _or(request.height, height), "sampler": sampler}
+    settled: dict[str, object] = {"width": _or(request.width, width), "height": _or(request.height, height)}
+    settled |= {"sampler": sampler}
+    if base.distilled_guidance_scale is not None and request.distilled_guidance_scale is None:
+        settled["distilled_guidance_scale"] = base.distilled_guidance_scale
     return request.model_copy(update=settled)
 
 
@@ -191,6 +196,8 @@ def _ignored(request: GenerateRequest, base: BaseValues) -> list[str]:
         )
     if request.shift is not None and not base.has_shift:
         sentences.append("The shift is ignored: this base model is not made for flow matching.")
+    if request.distilled_guidance_scale is not None and base.distilled_guidance_scale is None:
+        sentences.append("The distilled guidance is ignored: this base model takes none.")
     sentences += unread(f"{request.prompt}\n{request.negative_prompt}")
     if (request.guidance_scale or 0) <= 1:
         if request.negative_prompt:

@@ -73,8 +73,8 @@ class ImageEndpoints:
             seed: Same seed, same picture. Empty: drawn.
             count: How many; image i uses seed + i.
             options: num_inference_steps, guidance_scale, width, height, sampler, insert_trigger, clip_skip,
-                guidance_rescale, shift, variation_seed, variation_strength, hires_scale, hires_steps,
-                hires_strength, hires_upscaler, image_format.
+                guidance_rescale, distilled_guidance_scale, shift, variation_seed, variation_strength,
+                hires_scale, hires_steps, hires_strength, hires_upscaler, image_format.
         """
         values = {"prompt": prompt, "loras": loras, "base": base, "negative_prompt": negative_prompt}
         request = self._request(options, ImageOptions, **values, seed=seed, count=count)

@@ -123,6 +123,7 @@ class ImageOptions(TypedDict, total=False):
     insert_trigger: bool
     clip_skip: int
     guidance_rescale: float
+    distilled_guidance_scale: float
     shift: float
     variation_seed: int
     variation_strength: float

@@ -21,7 +21,7 @@ from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, panel
 NAMES = (
     *("base", "image", "mask_image", "negative_prompt", "num_inference_steps", "guidance_scale"),
     *("width", "height", "sampler", "insert_trigger", "clip_skip", "guidance_rescale"),
-    *("shift", "variation_strength", "image_format", "hires_scale"),
+    *("distilled_guidance_scale", "shift", "variation_strength", "image_format", "hires_scale"),
 )
 """Fields in folds that change the next pictures by themselves."""
 SHORT = 40

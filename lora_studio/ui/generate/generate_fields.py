@@ -142,6 +142,9 @@ def _render_finer() -> Fields:
     fields: Fields = {}
     fields["clip_skip"] = slider("clip_skip", (1, 12, 1))
     fields["guidance_rescale"] = slider("guidance_rescale", (0, 1, 0.05))
+    fields["distilled_guidance_scale"] = box(
+        "distilled_guidance_scale", "automatic", _said("distilled_guidance_scale")
+    )
     fields["shift"] = box("shift", "automatic", _said("shift"))
     fields["variation_strength"] = slider("variation_strength", (0, 1, 0.01))
     fields["variation_seed"] = box("variation_seed", "random", _said("variation_seed"))

@@ -50,6 +50,7 @@ LABELS: Mapping[str, str] = {
     "seed": "Seed",
     "clip_skip": "Clip skip",
     "guidance_rescale": "Guidance rescale",
+    "distilled_guidance_scale": "Distilled CFG scale",
     "shift": "Shift",
     "variation_strength": "Variation",
     "variation_seed": "Variation seed",
@@ -68,7 +69,10 @@ PLACES: Mapping[str, str] = {
     **dict.fromkeys(("hires_scale", "hires_strength", "hires_steps", "hires_upscaler"), LARGER),
     **dict.fromkeys(("strength", "mask_blur", "padding_mask_crop"), REDRAWING),
     **dict.fromkeys(
-        ("clip_skip", "guidance_rescale", "shift", "variation_strength", "variation_seed", "image_format"),
+        (
+            *("clip_skip", "guidance_rescale", "distilled_guidance_scale", "shift"),
+            *("variation_strength", "variation_seed", "image_format"),
+        ),
         FINER,
     ),
 }
@@ -78,7 +82,7 @@ WHOLE = (
     *("variation_seed", "hires_steps", "mask_blur", "padding_mask_crop"),
 )
 DECIMAL = (
-    *("guidance_scale", "guidance_rescale", "shift", "variation_strength"),
+    *("guidance_scale", "guidance_rescale", "distilled_guidance_scale", "shift", "variation_strength"),
     *("strength", "hires_scale", "hires_strength"),
 )
 WORDS = (
