@@ -13,6 +13,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from lora_studio.config import TrainConfig
 from lora_studio.config_groups import NetworkGroup
 from lora_studio.errors import ConfigError
+from lora_studio.events import ignore, never_stop
 from lora_studio.families import family_of
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.families.encoders.clip_encoder import PromptWindows
@@ -26,6 +27,7 @@ from lora_studio.lora.network.attach import attach
 from lora_studio.lora.network.ranks import plan_sizes
 from lora_studio.settings import Settings
 from lora_studio.trainer import train
+from lora_studio.training.dry_run import dry_run
 from lora_studio.training.objective import TrainingBatch, sample_losses
 from tests.support.clip_texts import encode_captions
 from tests.support.runs import assert_same_tensors, engine_for, paused_at, state_folder_of, trained_tensors
@@ -232,6 +234,13 @@ def test_a_run_goes_on_as_if_it_had_never_ended(base: Path, tmp_path: Path) -> N
     card = (Path(result.path) / "README.md").read_text("utf-8")
     assert "Forge" in card
     assert "A1111" not in card
+
+
+def test_a_plan_is_measured(base: Path, tmp_path: Path) -> None:
+    estimate = dry_run(engine_config(tmp_path, base), ignore, never_stop)
+    assert estimate is not None
+    assert estimate.seconds_per_step > 0
+    assert estimate.images == 4
 
 
 def test_what_stays_exact_in_8_bits(base: Path) -> None:
