@@ -211,20 +211,16 @@ def make_tiny_chroma(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+MAKERS = {
+    **{"sd15": make_tiny_base, "sdxl": make_tiny_sdxl, "zimage": make_tiny_zimage},
+    **{"anima": make_tiny_anima, "flux": make_tiny_flux, "chroma": make_tiny_chroma},
+}
+
+
 def make_tiny(shape: str, folder: Path) -> Path:
     """One of ALL_SHAPES. The second version of SD pads captions with another token than the end mark."""
-    if shape == "zimage":
-        return make_tiny_zimage(folder)
-    if shape == "anima":
-        return make_tiny_anima(folder)
-    if shape == "flux":
-        return make_tiny_flux(folder)
-    if shape == "chroma":
-        return make_tiny_chroma(folder)
-    if shape == "sdxl":
-        return make_tiny_sdxl(folder)
-    if shape == "sd15":
-        return make_tiny_base(folder)
+    if shape in MAKERS:
+        return MAKERS[shape](folder)
     base = make_tiny_base(folder, "v_prediction", use_linear_projection=True)
     _tokenizer(base / "tokenizer", pad_token="!").save_pretrained(base / "tokenizer")
     return base
@@ -360,17 +356,9 @@ def _chat_tokenizer() -> Qwen2Tokenizer:
 
 
 def _t5() -> T5EncoderModel:
-    return T5EncoderModel(
-        T5Config(
-            vocab_size=len(_t5_tokenizer()),
-            d_model=SECOND_WIDTH,
-            d_kv=8,
-            d_ff=2 * SECOND_WIDTH,
-            num_layers=2,
-            num_heads=2,
-            feed_forward_proj="gated-gelu",
-        )
-    )
+    sizes = {"d_model": SECOND_WIDTH, "d_kv": 8, "d_ff": 2 * SECOND_WIDTH, "num_layers": 2, "num_heads": 2}
+    words = len(_t5_tokenizer())
+    return T5EncoderModel(T5Config(vocab_size=words, feed_forward_proj="gated-gelu", **sizes))
 
 
 def _t5_tokenizer() -> T5TokenizerFast:
