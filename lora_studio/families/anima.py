@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline
@@ -19,8 +18,8 @@ from lora_studio.families.base import Target, TextOutput
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.encoders.adapter_encoder import AdapterEncoder
 from lora_studio.families.flow import TIMES, Flow
-from lora_studio.families.vae import Codec
-from lora_studio.families.weights.loading import free_model, load_pipeline, place_model
+from lora_studio.families.flow_model import PATCH, FlowModel
+from lora_studio.families.weights.loading import load_pipeline
 from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.lora.file.cosmos_keys import TEXT_ADAPTER, to_cosmos
 from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODERS, UNET, layer_name, unet_name
@@ -37,64 +36,27 @@ TEXT = TEXT_ENCODERS[0]
 
 
 @dataclass(kw_only=True, eq=False)
-class AnimaModel:
-    """The BaseModel of Anima. `home` is where it was placed. Language model and adapter are None while they
-    are out of memory, and `reload` brings them back."""
+class AnimaModel(FlowModel):
+    """The BaseModel of Anima: a language model, and behind it an adapter for texts, which `text_conditioner`
+    is in diffusers. Its norms want inputs in their own format."""
 
-    found: FoundBase
-    tokenizer: Any
     t5_tokenizer: Any
-    text_encoder: Any
     text_conditioner: Any
-    vae: Any
-    transformer: Any
-    process: Flow
-    home: tuple[str, torch.dtype] | None = None
-    reload: Callable[[], AnimaModel] | None = None
 
-    @cached_property
-    def codec(self) -> Codec:
-        return Codec(self.vae)
+    fixed_texts = ""
+    text_parts: ClassVar[Mapping[str, str]] = {TEXT: "text_encoder", TEXT_ADAPTER: "text_conditioner"}
+    exact_parts = (TEXT_ADAPTER,)
 
     @property
     def prompts(self) -> AdapterEncoder:
         return AdapterEncoder(self._encoders, self.tokenizer, self.t5_tokenizer, longest=LONGEST_TEXT)
 
     @property
-    def denoiser(self) -> Any:
-        return self.transformer
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """32 bit, whatever the weights are: `denoise` rounds what it gets, the way from noise to picture
-        doesn't."""
-        return torch.float32
-
-    @property
-    def native_size(self) -> tuple[int, int]:
-        native = self.found.traits.native_size
-        return native, native
-
-    @property
-    def embeds_guidance(self) -> bool:
-        return False
-
-    @property
-    def takes_guidance(self) -> bool:
-        return False
-
-    @property
     def widths(self) -> tuple[int, int]:
         """A token is a square of latent pixels."""
         config = self.transformer.config
-        return (
-            config.num_attention_heads * config.attention_head_dim // self._patch**2,
-            config.num_attention_heads,
-        )
-
-    @property
-    def size_step(self) -> int:
-        return self._patch * self.codec.step
+        heads: int = config.num_attention_heads
+        return heads * config.attention_head_dim // PATCH**2, heads
 
     @contextmanager
     def watched(self, keep: Callable[[torch.Tensor], None]) -> Iterator[None]:
@@ -110,25 +72,6 @@ class AnimaModel:
         finally:
             for one in hooks:
                 one.remove()
-
-    def models(self) -> dict[str, Any]:
-        found = {TEXT: self.text_encoder, TEXT_ADAPTER: self.text_conditioner, DENOISER: self.transformer}
-        return {part: model for part, model in found.items() if model is not None}
-
-    def place(self, device: str, dtype: torch.dtype) -> None:
-        """Move as every base does, the adapter in 32 bit: its norms want inputs in their own format."""
-        for part, model in self.models().items():
-            exact = torch.float32 if part == TEXT_ADAPTER else dtype
-            place_model(model, device, exact, read_ahead=part != DENOISER)
-        place_model(self.vae, device, torch.float32, read_ahead=False)
-        self.home = (device, dtype)
-
-    def free_text(self) -> None:
-        models = [self.text_encoder, self.text_conditioner]
-        self.text_encoder = self.text_conditioner = None
-        for model in models:
-            if model is not None:
-                free_model(model)
 
     def targets(self, *, denoiser: bool = True, texts: bool = True, conv: bool = False) -> list[Target]:
         """The linear layers of the language model, and those of the main blocks but for their modulation, as
@@ -190,29 +133,16 @@ class AnimaModel:
         }
 
     def ignored_settings(self, config: TrainConfig) -> list[str]:
-        model = config.model
-        given = {
-            "v_parameterization": model.v_parameterization is not None,
-            "clip_skip": (model.clip_skip or 1) > 1,
-            "max_token_length": model.max_token_length is not None,
-            "weighted_captions": model.weighted_captions,
-        }
-        names = ", ".join(name for name, is_given in given.items() if is_given)
-        found = [f"{names}: without effect on this base model."] if names else []
+        found = super().ignored_settings(config)
         if config.trains_text_encoder:
             found.append(
-                "What the text encoder learns is drawn here; ComfyUI passes it over, by the names that "
-                "sd-scripts gives it."
+                "ComfyUI passes over what the text encoder learns, by the names that sd-scripts gives it: "
+                "`lora-studio inspect FILE --fix spelling=comfyui` writes a copy that it reads whole."
             )
         return found
 
-    @property
-    def _patch(self) -> int:
-        """Latent pixels of a token's side."""
-        return int(self.transformer.config.patch_size[-1])
-
     def _check_size(self, noisy: torch.Tensor) -> None:
-        most = max(self.transformer.rope.max_size) * self._patch
+        most = max(self.transformer.rope.max_size) * PATCH
         if max(noisy.shape[-2:]) > most:
             raise ConfigError(
                 f"This base model draws at most {most * self.codec.step} pixels a side.",
@@ -221,12 +151,7 @@ class AnimaModel:
             )
 
     def _encoders(self) -> tuple[Any, Any]:
-        if self.text_encoder is None and self.reload is not None:
-            fresh = self.reload()
-            self.text_encoder, self.text_conditioner = fresh.text_encoder, fresh.text_conditioner
-            if self.home is not None:
-                place_model(self.text_encoder, *self.home)
-                place_model(self.text_conditioner, self.home[0], torch.float32)
+        self._bring_texts_back()
         return self.text_encoder, self.text_conditioner
 
 
@@ -325,7 +250,6 @@ class Anima:
             process=Flow(config=dict(parts.scheduler.config)),
             reload=self.load,
         )
-        for model in (*loaded.models().values(), loaded.vae):
-            model.requires_grad_(False).eval()
+        loaded.freeze()
         state_signatures(loaded.transformer)
         return loaded

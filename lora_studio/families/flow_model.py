@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -75,18 +75,25 @@ class FlowModel:
     def size_step(self) -> int:
         return PATCH * self.codec.step
 
+    text_parts: ClassVar[Mapping[str, str]] = dict(zip(TEXT_ENCODERS, TEXT_ENCODERS, strict=True))
+    """Parts that only texts need, in their order, and the attribute of each."""
+    exact_parts: ClassVar[tuple[str, ...]] = ()
+    """Parts that are held in 32 bit, whatever the rest is held in."""
+
     def models(self) -> dict[str, Any]:
-        found = {name: getattr(self, name) for name in TEXT_ENCODERS} | {DENOISER: self.transformer}
-        return {name: model for name, model in found.items() if model is not None}
+        texts = {part: getattr(self, name) for part, name in self.text_parts.items()}
+        return {part: model for part, model in texts.items() if model is not None} | {
+            DENOISER: self.transformer
+        }
 
     def place(self, device: str, dtype: torch.dtype) -> None:
-        for part, model in self.models().items():
-            place_model(model, device, dtype, read_ahead=part != DENOISER)
-        place_model(self.vae, device, torch.float32, read_ahead=False)
         self.home = (device, dtype)
+        for part, model in self.models().items():
+            self._place(part, model)
+        place_model(self.vae, device, torch.float32, read_ahead=False)
 
     def free_text(self) -> None:
-        for name in TEXT_ENCODERS:
+        for name in self.text_parts.values():
             model = getattr(self, name)
             if model is not None:
                 setattr(self, name, None)
@@ -117,8 +124,14 @@ class FlowModel:
         if self.text_encoder is not None or self.reload is None:
             return
         fresh = self.reload()
-        for name in TEXT_ENCODERS:
+        for part, name in self.text_parts.items():
             model = getattr(fresh, name)
             if model is not None and self.home is not None:
-                place_model(model, *self.home)
+                self._place(part, model)
             setattr(self, name, model)
+
+    def _place(self, part: str, model: Any) -> None:
+        assert self.home is not None
+        device, dtype = self.home
+        exact = torch.float32 if part in self.exact_parts else dtype
+        place_model(model, device, exact, read_ahead=part != DENOISER)

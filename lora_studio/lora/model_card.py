@@ -17,6 +17,7 @@ from lora_studio.config import TrainConfig
 from lora_studio.lora.file.other_programs import DIFFUSERS, say, written_kind
 from lora_studio.parsing.plain_text import plain_text
 
+FOR_DIFFUSERS = " For diffusers, `lora-studio inspect FILE --fix spelling=diffusers` writes a copy."
 LONGEST_LINE = 1000
 SPECIAL = re.compile(r"[\\`*_\[\]<>&|~$]")
 """Signs with a meaning inside a line of Markdown, of its tables and of the formulas that the Hub draws."""
@@ -114,7 +115,8 @@ def _usage(config: TrainConfig, base: CardBase, trigger: str) -> list[str]:
     if network.is_plain:
         snippet = _snippet(base.hub_id or f"path/to/{base.name}", trigger)
         shown = [*snippet, ""] if _in_diffusers(base) else []
-        return [*shown, f"This is a LoRA. {say(network.algo, family=base.family)}"]
+        hint = "" if _in_diffusers(base) else FOR_DIFFUSERS
+        return [*shown, f"This is a LoRA. {say(network.algo, family=base.family)}{hint}"]
     kind = f"{network.algo}, DoRA" if network.dora_wd else network.algo
     return [f"The file is of LyCORIS' kind {kind}. {say(*written_kind(network), base.family)}"]
 

@@ -253,7 +253,7 @@ def test_settings_without_effect_are_told(model: AnimaModel) -> None:
     changes = {"clip_skip": 2, "max_token_length": 150, "network_train_unet_only": False}
     settings, texts = model.ignored_settings(TrainConfig.from_values({**values, **changes}))
     assert settings.startswith("clip_skip, max_token_length:")
-    assert "ComfyUI" in texts
+    assert "spelling=comfyui" in texts
 
 
 def test_the_defaults_are_sd_scripts() -> None:
@@ -290,7 +290,7 @@ def test_the_loss_is_the_formula(base: Path, tmp_path: Path) -> None:
 
 def test_a_run_goes_on_as_if_it_had_never_ended(base: Path, tmp_path: Path) -> None:
     values = {
-        **{"timestep_sampling": "sigmoid", "max_train_steps": 4, "sample_every_n_steps": 2},
+        **{"timestep_sampling": "sigmoid", "max_train_steps": 3},
         **{"network_dropout": 0.2, "train_batch_size": 2},
     }
     pictures = make_pictures(tmp_path / "data")
@@ -307,6 +307,7 @@ def test_a_run_goes_on_as_if_it_had_never_ended(base: Path, tmp_path: Path) -> N
     card = (Path(result.path) / "README.md").read_text("utf-8")
     assert "works as it is in LoRA Studio and ComfyUI" in card
     assert "DiffusionPipeline" not in card
+    assert "spelling=diffusers" in card
 
 
 def test_what_is_held_in_8_bits_are_the_blocks_own_layers(base: Path) -> None:

@@ -23,6 +23,8 @@ from lora_studio.generation.lora_stack import LoraStack
 from lora_studio.generator import Generator
 from lora_studio.images.input_store import keep
 from lora_studio.lora.file.lora_files import read_header
+from lora_studio.lora.repair.repair_request import RepairRequest
+from lora_studio.lora.repair.repaired_file import repair_file
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
 from lora_studio.trainer import train
@@ -250,20 +252,12 @@ def lora(kept: tuple[Generator, Settings], base: Path, tmp_path_factory: pytest.
 def test_diffusers_draws_the_same_with_what_was_trained(
     kept: tuple[Generator, Settings], base: Path, pipe: ModularPipeline, lora: Path, tmp_path: Path
 ) -> None:
-    """From names of its own: it reads none of Kohya's for this base, and says nothing."""
+    """In its own spelling: it reads none of Kohya's names for this base, and says nothing."""
     ours, _ = draw(kept, base, loras=[{"slug": "disc"}])
     plain, _ = draw(kept, base)
     assert difference(pixels(ours), pixels(plain)) > 8
-    model = family_of(str(base)).load()
-    paths = {target.name: target.module for target in model.targets(texts=False)}
-    tensors = load_file(lora)
-    spelled = {}
-    for name, path in paths.items():
-        scale = tensors[f"{name}.alpha"] / RANK
-        spelled[f"transformer.{path}.lora_A.weight"] = tensors[f"{name}.lora_down.weight"] * scale
-        spelled[f"transformer.{path}.lora_B.weight"] = tensors[f"{name}.lora_up.weight"]
-    assert len(spelled) * 3 == len(tensors) * 2
-    pipe.load_lora_weights(spelled)
+    repair_file(lora, RepairRequest(spelling="diffusers"), tmp_path / "theirs.safetensors")
+    pipe.load_lora_weights(load_file(tmp_path / "theirs.safetensors"))
     assert difference(pixels(ours), drawn_by(pipe, torch.Generator().manual_seed(7))) <= 1
 
 

@@ -21,9 +21,9 @@ from tests.support.tiny import ALL_SHAPES, make_tiny, tiny_values
 MakeConfig = Callable[..., TrainConfig]
 LEARNED = {"sdxl": {"unet", "te1", "te2"}, "zimage": {"unet"}}
 """Parts that a file is about, where they aren't the denoiser and one text encoder."""
-TINY_READ = [shape for shape in ALL_SHAPES if shape not in ("flux", "chroma")]
-"""Bases whose files plain diffusers reads at any size; of the others tests/lora/test_flux_files.py compares
-what it reads at full width."""
+TINY_READ = [shape for shape in ALL_SHAPES if shape not in ("flux", "chroma", "anima")]
+"""Bases whose files a plain pipeline of diffusers reads at any size; tests/lora/test_flux_files.py compares
+what it reads at full width, tests/generation/test_anima_drawing.py draws with its modular one."""
 SHORT = {"max_train_steps": 2, "train_batch_size": 2}
 
 

@@ -11,6 +11,7 @@ TEXT_ADAPTER = "llm_adapter"
 DIFFUSERS_ADAPTER = "text_conditioner"
 
 BLOCK = re.compile(r"transformer_blocks_(\d+)_(.+)")
+THEIR_BLOCK = re.compile(r"blocks_(\d+)_(.+)")
 ATTENTION = {"attn1": "self_attn", "attn2": "cross_attn"}
 PROJECTIONS = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out_0": "output_proj"}
 MODULATED = {"norm1": "self_attn", "norm2": "cross_attn", "norm3": "mlp"}
@@ -34,6 +35,8 @@ OUTER = {
     **{f"norm_out_linear_{n}": f"final_layer_adaln_modulation_{n}" for n in "12"},
 }
 
+OURS = {theirs: ours for ours, theirs in {**INNER, **OUTER}.items()}
+
 
 def to_cosmos(name: str) -> str:
     """The makers' name of a layer: `transformer_blocks_0_attn1_to_q` to `blocks_0_self_attn_q_proj`. A name
@@ -41,3 +44,10 @@ def to_cosmos(name: str) -> str:
     if match := BLOCK.fullmatch(name):
         return f"blocks_{match[1]}_{INNER[match[2]]}" if match[2] in INNER else name
     return OUTER.get(name, name)
+
+
+def from_cosmos(name: str) -> str:
+    """diffusers' name of a layer, the way back from `to_cosmos`."""
+    if match := THEIR_BLOCK.fullmatch(name):
+        return f"transformer_blocks_{match[1]}_{OURS[match[2]]}" if match[2] in OURS else name
+    return OURS.get(name, name)

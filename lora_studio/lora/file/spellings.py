@@ -12,7 +12,7 @@ from functools import cache
 
 from lora_studio.catalog import ANIMA, FLUX, SD1, SD2, SD3, SDXL, ZIMAGE
 from lora_studio.lora.file.contents import FUSED
-from lora_studio.lora.file.cosmos_keys import to_cosmos
+from lora_studio.lora.file.cosmos_keys import DIFFUSERS_ADAPTER, TEXT_ADAPTER, from_cosmos, to_cosmos
 from lora_studio.lora.file.keys import DENOISERS, ORIGINAL_OUT, OURS_OUT, same_layer
 from lora_studio.lora.file.sgm_keys import stability_names, to_stability
 
@@ -38,6 +38,7 @@ WORDS = (
     *("noise_refiner", "context_refiner", "feed_forward", "adaLN_modulation", "attention_norm1"),
     *("norm_q", "norm_k", "output_proj", "double_blocks", "single_blocks", "img_attn", "txt_attn", "img_mlp"),
     *("txt_mlp", "img_mod", "txt_mod", "final_layer", "llm_adapter", "x_embedder", "t_embedder"),
+    *("patch_embed", "norm_out"),
     *("distilled_guidance_layer", "img_in", "txt_in", "time_in", "vector_in", "guidance_in"),
 )
 """Names of modules that have an underscore themselves."""
@@ -72,6 +73,8 @@ def spelled_as(spelling: str, name: str, spelled: str, family: str) -> str:
         return f"diffusion_model.{_original(path, family)}"
     if family in STABLE:
         return f"unet.{path}"
+    if family == ANIMA:
+        return _anima_in_diffusers(name.removeprefix("lora_unet_"))
     fused = path.replace(".", "_").endswith(FUSED)
     return f"transformer.{path}" if family == ZIMAGE and not fused else ""
 
@@ -178,6 +181,14 @@ def _original(path: str, family: str) -> str:
         return path
     names = stability_names(flat)
     return with_dots(names[-1] if family in (SD1, SD2) else names[0]) or path
+
+
+def _anima_in_diffusers(flat: str) -> str:
+    """The adapter is a model of its own there."""
+    start = f"{TEXT_ADAPTER}_"
+    model = DIFFUSERS_ADAPTER if flat.startswith(start) else "transformer"
+    path = with_dots(flat.removeprefix(start) if flat.startswith(start) else from_cosmos(flat))
+    return f"{model}.{path}" if path else ""
 
 
 def _begins(text: str, word: str) -> bool:
