@@ -47,12 +47,13 @@ def load_pipeline(kind: Any, found: FoundBase, without: Mapping[str, Any]) -> An
 @torch.no_grad()
 def place_model(model: Any, device: str, dtype: torch.dtype, *, read_ahead: bool = True) -> None:
     """Move a model to the device. What autocast would cast at each use is held in `dtype` if it is not
-    trained; norms, embeddings and trained weights are held in 32 bit. Memory is needed once, not twice: each
-    weight's own pages are given back as soon as it is converted. `read_ahead`: read what stays in its file
-    now, instead of at its first use."""
+    trained, and so are RMS norms; other norms, embeddings and trained weights are held in 32 bit. Memory is
+    needed once, not twice: each weight's own pages are given back as soon as it is converted. `read_ahead`:
+    read what stays in its file now, instead of at its first use."""
     files = MappedFiles()
     for module in model.modules():
-        heavy = isinstance(module, torch.nn.Linear | torch.nn.Conv2d)
+        # torch's RMS norm has its fast form only where weight and input have one format.
+        heavy = isinstance(module, torch.nn.Linear | torch.nn.Conv2d | torch.nn.RMSNorm)
         for weight in module.parameters(recurse=False):
             wanted = dtype if heavy and not module.weight.requires_grad else torch.float32
             before = weight.data
