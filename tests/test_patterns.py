@@ -9,6 +9,7 @@ import pytest
 
 from lora_studio.catalog import SIGNATURES
 from lora_studio.lora.file.identify import BELONGINGS
+from lora_studio.lora.file.other_programs import PROGRAMS
 from lora_studio.request import LONGEST_PROMPT
 from tests.support.pace import stretched
 from tests.support.patterns import LIMIT, METHODS, Pattern, patterns, slowest
@@ -31,6 +32,9 @@ LOCAL = {
     ],
     "lora_studio/config_groups/network_group.py:_parts": [r"[;\n]", r"[,;\s]+", ","],
     "lora_studio/lora/file/architectures.py:family_of_paths": [pattern for pattern, _, _ in SIGNATURES],
+    "lora_studio/lora/file/other_programs.py:_names": [
+        *{pattern.pattern for program in PROGRAMS for pattern in program.names.values()}
+    ],
     "lora_studio/lora/file/identify.py:what_else": [pattern for pattern, _, _ in BELONGINGS],
     # Constants of the project, matched with its own names, pip's output and its own answers.
     "lora_studio/ui/widgets/form_sections.py:sectioned_leaves": [],
