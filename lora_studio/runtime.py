@@ -109,6 +109,8 @@ def _cpu_computes_bf16() -> bool:
     )
 
 
+HEADROOM = 0.9
+"""Share of the free memory that a picture may be planned with: it comes in pieces."""
 CONTAINER = Path("/sys/fs/cgroup")
 """The folder in which Linux shows the memory limit of this container."""
 

@@ -6,7 +6,7 @@ The samplers are diffusers' schedulers. Legend: b pictures, c latent channels, h
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 Keep = Callable[[torch.Tensor, int], torch.Tensor]
 """Latents after a number of steps, with what a mask keeps put back."""
+Ask = Callable[[Sequence[torch.Tensor], torch.Tensor], list[torch.Tensor]]
+"""The denoiser's answers to what it sees at a time."""
+DENOISING = 24
+"""Copies of the first level's output that are in memory at once, for the wanted and the unwanted text each:
+on a denoiser of SD 1.5's size 18 were measured."""
 
 
 class Sampler:
@@ -134,6 +139,79 @@ class Step:
     guess: Callable[[], torch.Tensor]
 
 
+@dataclass(kw_only=True)
+class Walk:
+    """A picture on its way: its `latents` [1, c, h, w] as they are by now, at first as from `Sampler.start`,
+    after `number` calls of the denoiser. `texts` are the wanted and the unwanted one; those samplers that add
+    noise draw it from `generator`."""
+
+    sampler: Sampler
+    latents: torch.Tensor
+    texts: tuple[TextOutput, TextOutput]
+    guidance: Guidance
+    generator: torch.Generator
+    keep: Keep | None = None
+    number: int = 0
+
+    def advance(self, time: torch.Tensor, seen: torch.Tensor, answer: torch.Tensor) -> Step:
+        """Take the denoiser's answer to `seen`, both [1, c, h, w], or [2, c, h, w] with guidance."""
+        if len(answer) == 2:
+            answer = guided(answer, self.guidance)
+        answer = answer.to(self.latents.dtype)  # under autocast it isn't
+        self.number += 1
+        self.latents = self.sampler.step(answer, time, self.latents, self.generator)
+        if self.keep is not None:
+            self.latents = self.keep(self.latents, self.number)
+        guess = _Guess(self.sampler, seen[-1:], answer, time)
+        return Step(number=self.number, latents=self.latents, guess=guess)
+
+
+class Question:
+    """The denoiser asked about `walks` in one call, at each step anew: about each under its wanted text, with
+    guidance under the unwanted one before. All have the same latents' shape, times and need of guidance."""
+
+    def __init__(self, model: BaseModel, walks: Sequence[Walk]) -> None:
+        self._model = model
+        self._walks = walks
+        guidance, device = walks[0].guidance, walks[0].latents.device
+        self._embedded = embedded_of(model, guidance)
+        self.rows = rows_of(model, guidance)
+        asked = [text for walk in walks for text in reversed(walk.texts[: self.rows])]
+        self._text = (TextOutput.stack(asked) if len(asked) > 1 else asked[0]).to(device)
+        # Elsewhere than on a CPU this is a small part of a step, and memory is dear.
+        self._reading = TextReading(model.denoiser) if device.type == "cpu" else None
+
+    def seen(self, time: torch.Tensor) -> list[torch.Tensor]:
+        """Each picture as the denoiser takes it, [1, c, h, w], or [2, c, h, w] with guidance."""
+        return [
+            walk.sampler.scaled(torch.cat([walk.latents] * 2) if self.rows == 2 else walk.latents, time)
+            for walk in self._walks
+        ]
+
+    def answers(self, seen: Sequence[torch.Tensor], time: torch.Tensor) -> list[torch.Tensor]:
+        """The answer to each picture, in its shape."""
+        noisy = torch.cat(list(seen)) if len(seen) > 1 else seen[0]
+        with self._reading.in_use() if self._reading else nullcontext():
+            found = self._model.denoise(noisy, time, self._text, guidance=self._embedded)
+        return list(found.split(self.rows))
+
+
+def denoising_bytes(model: BaseModel, pixels: int) -> int:
+    """Bytes that denoising a picture of so many pixels takes beside the weights, with guidance."""
+    width, _ = model.widths
+    return DENOISING * 2 * model.dtype.itemsize * (pixels // model.codec.step**2) * width
+
+
+def embedded_of(model: BaseModel, guidance: Guidance) -> float | None:
+    """The guidance that the denoiser is told."""
+    return guidance.scale if model.embeds_guidance else guidance.distilled
+
+
+def rows_of(model: BaseModel, guidance: Guidance) -> int:
+    """The number of times that the denoiser is asked about one picture at each step."""
+    return 2 if guidance.scale > 1 and not model.embeds_guidance else 1
+
+
 @torch.no_grad()
 def sample(
     model: BaseModel,
@@ -148,23 +226,20 @@ def sample(
     """Walk from `latents` [1, c, h, w] (as from `Sampler.start`) to a picture's, one step at a time: whoever
     asks for no further step has stopped. `texts` are the wanted and the unwanted one. Equals diffusers' own
     pipelines to the bit."""
-    wanted, unwanted = texts
-    guides = guidance.scale > 1 and not model.embeds_guidance
-    text = (TextOutput.stack([unwanted, wanted]) if guides else wanted).to(latents.device)
-    embedded = guidance.scale if model.embeds_guidance else guidance.distilled
-    # Elsewhere than on a CPU this is a small part of a step, and memory is dear.
-    reading = TextReading(model.denoiser) if latents.device.type == "cpu" else None
-    for number, time in enumerate(sampler.times, 1):
-        seen = sampler.scaled(torch.cat([latents] * 2) if guides else latents, time)
-        with reading.in_use() if reading else nullcontext():
-            answer = model.denoise(seen, time, text, guidance=embedded)
-        if guides:
-            answer = guided(answer, guidance)
-        answer = answer.to(latents.dtype)  # under autocast it isn't
-        latents = sampler.step(answer, time, latents, generator)
-        if keep is not None:
-            latents = keep(latents, number)
-        yield Step(number=number, latents=latents, guess=_Guess(sampler, seen[-1:], answer, time))
+    walk = Walk(
+        sampler=sampler, latents=latents, texts=texts, guidance=guidance, generator=generator, keep=keep
+    )
+    question = Question(model, [walk])
+    for (step,) in steps_of([walk], question, question.answers):
+        yield step
+
+
+def steps_of(walks: Sequence[Walk], question: Question, ask: Ask) -> Iterator[list[Step]]:
+    """Let all walks take one step after the other, by what the denoiser answers when it is asked."""
+    for time in walks[0].sampler.times:
+        seen = question.seen(time)
+        answers = ask(seen, time)
+        yield [walk.advance(time, *both) for walk, *both in zip(walks, seen, answers, strict=True)]
 
 
 def guided(answers: torch.Tensor, guidance: Guidance) -> torch.Tensor:

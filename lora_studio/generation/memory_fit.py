@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypeVar
 from lora_studio.errors import OutOfMemory
 from lora_studio.events import Emit, Noted
 from lora_studio.generation.memory_savers import (
-    HEADROOM,
     OFFLOAD,
     SAID,
     SLICES,
@@ -17,7 +16,7 @@ from lora_studio.generation.memory_savers import (
     modules_of,
     size_of,
 )
-from lora_studio.runtime import find_memory
+from lora_studio.runtime import HEADROOM, find_memory
 
 if TYPE_CHECKING:
     from lora_studio.generation.pipelines import LoadedBase
@@ -25,10 +24,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-DECODING, DENOISING = 5, 24
-"""Copies of the largest layer's output that are in memory at once: four bytes for each channel of the
-autoencoder's last level but one at full size, and each channel of the denoiser's first level at the latent
-size, for the prompt and the negative prompt. On a base model of SD 1.5's size 4 to 6 and 18 were measured."""
 TILE = 512
 """Pixels of a tile's side in the autoencoder of a base model for 512 pixels."""
 UNLOADED = "Memory is short: the other base models were unloaded."
@@ -95,13 +90,13 @@ def _pixels(request: GenerateRequest) -> int:
 
 def _need(base: LoadedBase, pixels: int, rungs: Sequence[str]) -> int:
     """Bytes that a picture takes while it is drawn, beside the weights."""
-    codec, (width, heads) = base.model.codec, base.model.widths
-    decoded = min(pixels, TILE**2) if TILES in rungs else pixels
-    decoding = DECODING * 4 * decoded * codec.widest_level
-    tokens = pixels // codec.step**2
-    number = base.model.dtype.itemsize
-    denoising = DENOISING * 2 * number * tokens * width
+    from lora_studio.families.sampling import denoising_bytes  # loads torch
+
+    codec, (_, heads) = base.model.codec, base.model.widths
+    decoding = codec.decoding_bytes(min(pixels, TILE**2) if TILES in rungs else pixels)
+    denoising = denoising_bytes(base.model, pixels)
     if SLICES in base.savers.ladder:
+        tokens, number = pixels // codec.step**2, base.model.dtype.itemsize
         denoising += 2 * number * tokens**2 * (heads if SLICES not in rungs else max(1, heads // 2))
     return max(decoding, denoising)
 

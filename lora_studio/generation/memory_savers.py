@@ -21,8 +21,6 @@ GB = 10**9
 SHARES = {"cuda": 0.85, "mps": 0.5, "cpu": 0.5}
 """Share of all memory that loaded base models may take. The CPU's is also everybody else's."""
 LORA_SHARE, LEAST_FOR_LORAS = 0.05, 256 * 10**6
-HEADROOM = 0.9
-"""Share of the free memory that a picture may be planned with: it comes in pieces."""
 TILES, SLICES, OFFLOAD = "tiles", "slices", "offload"
 LADDERS = {"cuda": (TILES, OFFLOAD), "mps": (SLICES, TILES), "cpu": (TILES,)}
 """Attention in slices only where it is not computed piece by piece anyway: there it would cost memory."""

@@ -17,7 +17,6 @@ from lora_studio.families.base_files.locate import FileStates, file_states
 from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.generation.lora_stack import LoraStack
 from lora_studio.generation.memory_savers import (
-    HEADROOM,
     OFFLOAD,
     SAID,
     MemorySavers,
@@ -28,7 +27,7 @@ from lora_studio.generation.memory_savers import (
     modules_of,
     size_of,
 )
-from lora_studio.runtime import Device, find_device, find_memory, memory_errors
+from lora_studio.runtime import HEADROOM, Device, find_device, find_memory, memory_errors
 from lora_studio.settings import Settings
 
 if TYPE_CHECKING:

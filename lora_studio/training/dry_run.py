@@ -270,29 +270,32 @@ class _Measurement:
         return statistics.median(seconds[WARM_UP:] or seconds)
 
     def _drawing(self, engine: Engine) -> Drawing:
-        """A few denoising steps of each prompt; the first one is not an ordinary one."""
+        """A few denoising steps of each prompt; the first one is not an ordinary one: what comes before its
+        end counts nowhere."""
         prompts = prompts_of(self.config, base_title(engine))
         preview_sampler = PreviewSampler(engine=engine)
         preview_sampler.prepare(prompts)
         begun = time.perf_counter()
-        marks: list[float] = []
+        marks: list[tuple[int, float]] = []
 
         def on_step(step: int, steps: int) -> bool:
-            marks.append(time.perf_counter())
+            marks.append((step, time.perf_counter()))
             if self.should_stop():
                 raise Stop
-            return len(marks) > 1 and marks[-1] - begun > PATIENCE
+            return len(marks) > 1 and marks[-1][1] - begun > PATIENCE
 
         images = preview_sampler.draw(prompts, seeds_of(self.config, len(prompts)), on_step, steps=DRAWN)
         ended, content = time.perf_counter(), io.BytesIO()
-        step = statistics.median(late - early for early, late in itertools.pairwise(marks))
+        gaps = [(late[0] - early[0], late[1] - early[1]) for early, late in itertools.pairwise(marks)]
+        step = statistics.median(seconds / steps for steps, seconds in gaps)
+        others = sum(max(0.0, seconds - steps * step) for steps, seconds in gaps)
         if images:
             images[0].save(content, format="PNG")
         wide, high = preview_sampler.size
         return Drawing(
             prompts=len(prompts),
             step=step * len(prompts),
-            rest=max(0.0, ended - begun - len(marks) * step) if images else step * len(prompts),
+            rest=others + ended - marks[-1][1] if images else step * len(prompts),
             picture_bytes=len(content.getvalue()) or wide * high,
             device=self.device,
         )

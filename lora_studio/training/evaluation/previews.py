@@ -17,10 +17,11 @@ from lora_studio.data.buckets import resolution_of
 from lora_studio.events import Emit, PhaseAdvanced, PreviewSaved
 from lora_studio.families.base import TextOutput
 from lora_studio.families.encoders.clip_encoder import PromptWindows
-from lora_studio.families.sampling import Guidance, Sampler, sample, usual_sampler
+from lora_studio.families.sampling import Guidance, Sampler, Walk, usual_sampler
 from lora_studio.training.evaluation.base_alone import at_rest
 from lora_studio.training.evaluation.base_pictures import BasePictures
 from lora_studio.training.evaluation.intervals import preview_steps as preview_steps
+from lora_studio.training.evaluation.lockstep import Lockstep, most_at_once
 from lora_studio.training.model import Engine, base_name
 from lora_studio.training.result_folder import PRECISIONS, save_file
 
@@ -33,7 +34,8 @@ PLAIN_PROMPTS: Mapping[Kind, str] = {
 }
 """Things that a LoRA of this kind should leave alone."""
 OnStep = Callable[[int, int], bool]
-"""Called after each denoising step of each picture with (steps done, steps in all); True ends the drawing."""
+"""Called after each call of the denoiser with (steps done, steps in all), both counted over all pictures;
+True ends the drawing."""
 
 
 @dataclass(kw_only=True)
@@ -44,6 +46,7 @@ class PreviewSampler:
 
     engine: Engine
     _texts: dict[str, tuple[TextOutput, TextOutput]] = field(default_factory=dict)
+    _locksteps: dict[bool, Lockstep] = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -72,42 +75,43 @@ class PreviewSampler:
         *,
         plain: bool = False,
     ) -> list[Image.Image]:
-        """One picture for each prompt, each drawn by itself so that it doesn't depend on its company; none
-        when it was ended. `plain`: by the base alone. Touches no random state."""
-        engine = self.engine
+        """One picture for each prompt, the same as when it is drawn by itself; none when it was ended.
+        `plain`: by the base alone. Touches no random state."""
+        engine, codec = self.engine, self.engine.base.codec
         steps = steps or engine.config.preview.sample_steps
         dtype = PRECISIONS[engine.config.output.save_precision]
-        pictures: list[Image.Image] = []
-        with at_rest(engine), engine.lora.left_out() if plain else engine.lora.as_saved(dtype):
-            for prompt, seed in zip(prompts, seeds, strict=True):
+        pictures: dict[int, Image.Image] = {}
+        with (
+            at_rest(engine),
+            engine.lora.left_out() if plain else engine.lora.as_saved(dtype),
+            engine.autocast(),
+        ):
+            walks = [self._walk(prompt, seed, steps) for prompt, seed in zip(prompts, seeds, strict=True)]
+            lockstep = self._locksteps.setdefault(plain, Lockstep(engine.base))
+            for batch in lockstep.batches(walks, most_at_once(engine.base, engine.device, self.size)):
                 before = len(pictures) * steps
+                for _ in lockstep.sample(batch):
+                    # Some samplers call the denoiser more often than asked.
+                    taken = min(batch[0].number, steps)
+                    if on_step(before + taken * len(batch), steps * len(walks)):
+                        return []
+                # By itself: in company the decoder's last bits differ.
+                pictures |= {id(walk): codec.to_picture(codec.decode(walk.latents)) for walk in batch}
+        return [pictures[id(walk)] for walk in walks]
 
-                def after_step(step: int, before: int = before) -> bool:
-                    return on_step(before + min(step, steps), steps * len(prompts))
-
-                picture = self._draw_one(prompt, seed, steps, after_step)
-                if picture is None:
-                    return []
-                pictures.append(picture)
-        return pictures
-
-    def _draw_one(
-        self, prompt: str, seed: int, steps: int, after_step: Callable[[int], bool]
-    ) -> Image.Image | None:
+    def _walk(self, prompt: str, seed: int, steps: int) -> Walk:
         base, device = self.engine.base, self.engine.device.kind
         generator = torch.Generator().manual_seed(seed)
-        guidance = Guidance(scale=self.engine.config.preview.sample_guidance)
-        texts = self._encoded(prompt)
         size = base.codec.latents_size(*self.size)
         sampler = Sampler(base.process, usual_sampler(base), steps, size, device=device)
-        shape = (1, base.codec.channels, *size)
-        latents = sampler.start(torch.randn(shape, generator=generator).to(device))
-        with self.engine.autocast():
-            for step in sample(base, sampler, latents, texts, guidance, generator=generator):
-                latents = step.latents
-                if after_step(step.number):
-                    return None
-            return base.codec.to_picture(base.codec.decode(latents))
+        noise = torch.randn((1, base.codec.channels, *size), generator=generator).to(device)
+        return Walk(
+            sampler=sampler,
+            latents=sampler.start(noise),
+            texts=self._encoded(prompt),
+            guidance=Guidance(scale=self.engine.config.preview.sample_guidance),
+            generator=generator,
+        )
 
     def _encoded(self, prompt: str) -> tuple[TextOutput, TextOutput]:
         return self._texts[prompt] if prompt in self._texts else self._encode(prompt)
