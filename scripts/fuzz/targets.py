@@ -100,10 +100,12 @@ def toml(data: bytes, folder: Path) -> None:
 
 def safetensors(data: bytes, folder: Path) -> None:
     from lora_studio.lora.file.lora_files import read_header
+    from lora_studio.lora.inspection.file_report import inspect_file
 
     path = folder / "x.safetensors"
     path.write_bytes(inputs.with_length(data) if len(data) % 4 else data)
     read_header(path)
+    inspect_file(path)
 
 
 def archive(data: bytes, folder: Path) -> None:

@@ -67,7 +67,11 @@ def test_a_sound_file_is_described(tmp_path: Path) -> None:
 CHANGES: dict[str, tuple[Callable[[Tensors], Tensors], Callable[[LoraReport], bool]]] = {
     "a NaN": (
         lambda t: {**t, f"{FEED}.lora_up.weight": torch.full((24, 4), torch.nan)},
-        lambda r: r.broken == (shown(FEED),) and r.broken_count == 1 and r.norm is None,
+        lambda r: (
+            (r.broken, r.broken_count, r.norm) == ((shown(FEED),), 1, None)
+            and r.here.startswith("It is refused here")
+            and all(one.outcome == "otherwise" and one.share == 0 for one in r.programs)
+        ),
     ),
     "an alpha that is infinite": (
         lambda t: {**t, f"{FEED}.alpha": torch.tensor(torch.inf)},

@@ -10,14 +10,11 @@ from pathlib import Path
 
 from lora_studio.errors import ConfigError, ModelFileError
 from lora_studio.files import expanded
+from lora_studio.lora.repair.repair_request import HELP, MOST_MERGE_RATIO
 from lora_studio.parsing.numbers import read_decimal
-
-MOST_RATIO = 100.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from lora_studio.lora.repair.repair_request import HELP
-
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "\n".join(["repairs for --fix:", *(f"  {name}: {text}" for name, text in HELP.items())])
     parser.add_argument("file", metavar="FILE", help="a .safetensors file from anywhere")
@@ -104,4 +101,4 @@ def _with_ratio(given: str) -> tuple[Path, float]:
     name, equals, ratio = given.rpartition("=")
     if not equals or expanded(given).is_file():
         return existing(given), 1.0
-    return existing(name), read_decimal(ratio, "merge", least=-MOST_RATIO, most=MOST_RATIO)
+    return existing(name), read_decimal(ratio, "merge", least=-MOST_MERGE_RATIO, most=MOST_MERGE_RATIO)

@@ -11,6 +11,7 @@ from pathlib import Path
 from lora_studio.catalog import FAMILIES, family_from_version, family_title
 from lora_studio.errors import UnknownFormat
 from lora_studio.files import expanded
+from lora_studio.formatting import counted
 from lora_studio.lora.file.alphas import SCALED_KINDS, common_alpha, scalings
 from lora_studio.lora.file.contents import FULL, LORA, TITLES, Contents, contents_of, say_left_out, shown
 from lora_studio.lora.file.identify import family_of_layers, no_network
@@ -74,6 +75,7 @@ def inspect_file(path: Path | str) -> LoraReport:
         family=family,
         scalings=scalings(metadata, path),
         weights=_weights(contents, found),
+        broken=frozenset(name for name, one in found.items() if not one.is_finite),
     )
     return LoraReport(
         name=plain_name(path),
@@ -83,7 +85,7 @@ def inspect_file(path: Path | str) -> LoraReport:
         family=family,
         family_title=family_title(family) if family else "",
         family_source=FROM_WORDS if words else FROM_LAYERS if family else "",
-        here=_here(family),
+        here=_here(family, len(broken)),
         base=plain_text(metadata.get("ss_sd_model_name"), LONGEST_NAME),
         ranks=dict(sorted(Counter(_rank(layer.shapes) for layer in contents.layers.values()).items())),
         alpha=common_alpha(path, contents, metadata),
@@ -226,7 +228,10 @@ def _precision(tensors: Tensors) -> dict[str, float]:
     return {dtype: count / total for dtype, count in counts.most_common()}
 
 
-def _here(family: str) -> str:
+def _here(family: str, broken: int) -> str:
+    """A sentence on whether it works here, where a file with NaN or infinite numbers is refused."""
+    if broken:
+        return f"It is refused here: {counted(broken, 'layer has', 'layers have')} NaN or infinite numbers."
     if family in FAMILIES:
         return f"It works here, with a base that is {family_title(family)}."
     if family:

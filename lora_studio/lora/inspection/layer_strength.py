@@ -53,13 +53,13 @@ class LayerStrength:
 
 
 def strength_of(layer: LayerWeights) -> LayerStrength:
-    """Measure a layer. One with a number that is NaN or infinite has no norm; one whose tensors don't go
-    together neither."""
+    """Measure a layer. One with a number that is NaN or infinite has no norm; neither has one whose tensors
+    don't go together or are in a format without arithmetic."""
     alpha_is_finite = layer.alpha is None or math.isfinite(layer.alpha)
-    if not alpha_is_finite or not all(is_finite(tensor) for tensor in layer.parts.values()):
-        return LayerStrength(is_finite=False)
-    parts = {name: as_float(tensor) for name, tensor in layer.parts.items()}
     try:
+        if not alpha_is_finite or not all(is_finite(tensor) for tensor in layer.parts.values()):
+            return LayerStrength(is_finite=False)
+        parts = {name: as_float(tensor) for name, tensor in layer.parts.items()}
         norm, relative = _norm(layer.kind, parts, layer.alpha), _relative(layer.kind, parts, layer.alpha)
     except (RuntimeError, ValueError, IndexError, KeyError, ZeroDivisionError):
         return LayerStrength()
@@ -162,7 +162,14 @@ def _length(tensor: torch.Tensor) -> float:
 
 def operations_of(layer: FileLayer) -> int:
     """Multiplications that measuring a layer of these shapes takes, or more than MOST_OPERATIONS where it
-    would take too much memory."""
+    would take too much memory. Shapes that don't go together take none: they are never multiplied."""
+    try:
+        return _operations(layer)
+    except (IndexError, ValueError):
+        return 0
+
+
+def _operations(layer: FileLayer) -> int:
     shapes = layer.shapes
     if layer.kind == LORA and MID not in shapes:
         up, down = _matrix(shapes[UP]), _matrix(shapes[DOWN])

@@ -25,6 +25,7 @@ OUTCOMES: Mapping[Outcome, str] = {
     "unknown": "not known",
 }
 MOST_REASONS = 3
+SPOILT = "takes the NaN or infinite numbers in, which spoil every picture"
 UNTOLD = "nothing in the file tells its family"
 
 
@@ -48,13 +49,14 @@ class ProgramReading:
 @dataclass(frozen=True, kw_only=True)
 class ReadFile:
     """A file as other programs see it: its layers, the names of all its tensors, its family, the alphas in
-    its header, and how much each layer counts."""
+    its header, how much each layer counts, and which have NaN or infinite numbers."""
 
     contents: Contents
     keys: Collection[str]
     family: str
     scalings: Mapping[str, Scaling] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
+    broken: frozenset[str] = frozenset()
 
 
 def readings(file: ReadFile) -> list[ProgramReading]:
@@ -81,6 +83,9 @@ def _reading(program: Program, file: ReadFile) -> ProgramReading:
 
 
 def _by_layers(program: Program, file: ReadFile) -> ProgramReading:
+    layers = file.contents.layers
+    if any(_of_layer(program, layers[name], file)[0] != "refused" for name in file.broken):
+        return ProgramReading(program=program.name, outcome="otherwise", share=0.0, why=(SPOILT,))
     total = arrived = touched = 0.0
     reasons, nearly = Counter[str](), Counter[str]()
     for name, layer in file.contents.layers.items():

@@ -99,6 +99,8 @@ class OpenLayers:
         try:
             # Copies of their own: bits of products depend on where in memory a tensor begins.
             tensors = {part: self._file.get_tensor(key).clone() for part, key in layer.keys.items()}
+            if any(tensor.is_complex() for tensor in tensors.values()):
+                raise RuntimeError(f"{shown(name)} has complex numbers")
             return _layer(layer, tensors, self._scaling)
         except (OSError, SafetensorError, RuntimeError) as error:
             raise _unreadable(self.path, error) from error

@@ -21,7 +21,9 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "alpha": ALPHAS,
     "dynamic_method": METHODS,
 }
-MOST_RANK, MOST_RATIO = 4096, 1e6
+MOST_RANK, MOST_PARAM = 4096, 1e6
+MOST_MERGE_RATIO = 100.0
+"""Ratios in a merge go from its negative to it."""
 HELP: Mapping[str, str] = {
     "spelling": "the names of the layers: kohya, diffusers or comfyui",
     "save_precision": "the number format: float, fp16 or bf16",
@@ -94,7 +96,7 @@ def _checked(name: str, value: Any) -> Any:
     if name == "new_rank":
         return read_whole(value, name, least=0, most=MOST_RANK)
     if name == "dynamic_param":
-        return read_decimal(value, name, least=0.0, most=MOST_RATIO)
+        return read_decimal(value, name, least=0.0, most=MOST_PARAM)
     if value in ("", None):
         return ""
     if not isinstance(value, str) or value not in CHOICES[name]:

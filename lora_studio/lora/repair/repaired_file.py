@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from lora_studio.errors import ConfigError, FamilyMismatch, ModelFileError, StoreError, UnknownFormat
+from lora_studio.errors import (
+    BrokenFile,
+    ConfigError,
+    FamilyMismatch,
+    ModelFileError,
+    StoreError,
+    UnknownFormat,
+)
 from lora_studio.files import check_room, creating, disk_errors
 from lora_studio.formatting import counted
 from lora_studio.lora.file.alphas import HEADER_KEY
@@ -33,7 +40,7 @@ from lora_studio.lora.repair.alpha_forms import folded, with_alpha
 from lora_studio.lora.repair.low_rank import low_rank_of, scaled, truncated
 from lora_studio.lora.repair.merge_layers import merged
 from lora_studio.lora.repair.new_metadata import copy_with_metadata
-from lora_studio.lora.repair.repair_request import FOLDED, RepairRequest
+from lora_studio.lora.repair.repair_request import FOLDED, MOST_MERGE_RATIO, RepairRequest
 from lora_studio.parsing.plain_text import plain_name
 
 DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -43,7 +50,7 @@ TITLE = "modelspec.title"
 REPAIRS = "lora_studio_repairs"
 """The key of the metadata that says what was done to a file."""
 LONGEST_REPAIRS = 500
-MOST_MERGED, MOST_RATIO = 16, 100.0
+MOST_MERGED = 16
 MOST_NOTES = 5
 BROKEN = "{} is left out: it has numbers that are NaN or infinite."
 
@@ -55,6 +62,7 @@ class _NewFile:
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
     layers: int = 0
     dims: set[int] = field(default_factory=set)
+    alphas: set[float] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
 
@@ -92,11 +100,12 @@ def repair_file(path: Path, request: RepairRequest, target: Path, title: str = "
         return []
     with OpenLayers.of(path, split_fused=request.spelling == DIFFUSERS) as file:
         for name in file.contents.layers:
-            layer = file.read(name)
-            if request.drop_broken and not _is_finite(layer):
-                new.notes.append(BROKEN.format(shown(name)))
-                continue
-            _add(new, source, name, _resized(name, layer, request), request)
+            with layer_errors(path, name):
+                layer = file.read(name)
+                if request.drop_broken and not _is_finite(layer):
+                    new.notes.append(BROKEN.format(shown(name)))
+                else:
+                    _add(new, source, name, _resized(name, layer, request), request)
     _copy_others(new, source, request)
     _write(new, _metadata(source, new, request, title), target)
     return _told(new)
@@ -111,7 +120,7 @@ def merge_files(
     families."""
     if not 2 <= len(sources) <= MOST_MERGED:
         raise ConfigError(f"2 to {MOST_MERGED} files are merged.", "Name as many.", field="merge")
-    if not all(math.isfinite(ratio) and abs(ratio) <= MOST_RATIO for _, ratio in sources):
+    if not all(math.isfinite(ratio) and abs(ratio) <= MOST_MERGE_RATIO for _, ratio in sources):
         raise ConfigError("merge: a ratio is no number from -100 to 100.", field="merge")
     read = [_Source.read(path, split_fused=True) for path, _ in sources]
     if len({source.family for source in read if source.family}) > 1:
@@ -125,13 +134,28 @@ def merge_files(
         for canonical in dict.fromkeys(name for place in places for name in place):
             having = [(i, place[canonical]) for i, place in enumerate(places) if canonical in place]
             layers = [(sources[i][1], files[i].read(name)) for i, name in having]
-            if request.drop_broken and not all(_is_finite(layer) for _, layer in layers):
-                new.notes.append(BROKEN.format(shown(canonical)))
-                continue
             first, name = having[0]
-            _add(new, read[first], name, merged(name, layers, request), request)
-    _write(new, _metadata(read[0], new, request, title), target)
+            with layer_errors(read[first].path, name):
+                if request.drop_broken and not all(_is_finite(layer) for _, layer in layers):
+                    new.notes.append(BROKEN.format(shown(canonical)))
+                else:
+                    _add(new, read[first], name, merged(name, layers, request), request)
+    _write(new, _metadata(read[0], new, request, title, is_merged=True), target)
     return _told(new)
+
+
+@contextlib.contextmanager
+def layer_errors(path: Path, name: str) -> Iterator[None]:
+    """Turn the libraries' errors on a layer's tensors into a sentence. Raises BrokenFile."""
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError, KeyError, ZeroDivisionError) as error:
+        raise BrokenFile(
+            f"{plain_name(path)} has a layer that can't be worked on, {shown(name)}: its tensors don't go "
+            "together, aren't finite, or are in a number format without arithmetic.",
+            "With drop_broken, layers that aren't finite are left out.",
+            path=path,
+        ) from error
 
 
 def _resized(name: str, layer: LayerWeights, request: RepairRequest) -> LayerWeights:
@@ -177,7 +201,9 @@ def _add(new: _NewFile, source: _Source, name: str, layer: LayerWeights, request
         )
     made = folded(layer) if to_diffusers or request.alpha == FOLDED else with_alpha(layer, request.alpha)
     new.layers += 1
-    new.dims.add(made.dim)
+    if made.dim:
+        new.dims.add(made.dim)
+        new.alphas.add(made.alpha or float(made.dim))
     in_pairs = request.spelling in (DIFFUSERS, COMFYUI) or (
         not request.spelling and "lora_A" in place.keys.get(DOWN, "")
     )
@@ -229,21 +255,27 @@ def _copy_others(new: _NewFile, source: _Source, request: RepairRequest) -> None
         new.tensors[key] = _cast(key, tensor, DTYPES[request.save_precision]) if is_cast else tensor
 
 
-def _metadata(source: _Source, new: _NewFile, request: RepairRequest, title: str) -> dict[str, str]:
+def _metadata(
+    source: _Source, new: _NewFile, request: RepairRequest, title: str, *, is_merged: bool = False
+) -> dict[str, str]:
     """The first file's metadata, true of the new one: without hashes and without alphas that are tensors
     now."""
     metadata = {key: value for key, value in source.metadata.items() if key not in (*HASHES, HEADER_KEY)}
     if request.strip_private:
         metadata = without_private(metadata)
-    dims = new.dims - {0}
-    if request.resizes and dims:
-        metadata["ss_network_dim"] = str(dims.pop()) if len(dims) == 1 else "Dynamic"
-        metadata["ss_network_alpha"] = metadata["ss_network_dim"]
+    if new.dims and (request.resizes or is_merged):
+        metadata["ss_network_dim"] = _only(new.dims)
+        metadata["ss_network_alpha"] = _only(new.alphas)
     if title:
         metadata[TITLE] = title
-    done = request.words() or "merge"
+    done = f"merge {request.words()}".strip() if is_merged else request.words()
     before = source.metadata.get(REPAIRS, "")
     return {**metadata, REPAIRS: f"{before}; {done}".removeprefix("; ")[-LONGEST_REPAIRS:]}
+
+
+def _only(numbers: set[int] | set[float]) -> str:
+    """The one number, or sd-scripts' word for several."""
+    return f"{next(iter(numbers)):g}" if len(numbers) == 1 else "Dynamic"
 
 
 def _write(new: _NewFile, metadata: Mapping[str, str], target: Path) -> None:
