@@ -109,15 +109,15 @@ class Gallery:
         for a title that several have."""
         return self.lora(find_slug(name, self._settings.loras))
 
-    def import_lora(self, path: Path) -> LoraRecord:
-        """Copy a LoRA file into the library; the original stays. An equal LoRA in the library is returned
-        instead. A failure leaves nothing behind. Raises BrokenFile, UnknownFormat, StoreError."""
+    def import_lora(self, path: Path, *, anew: bool = False) -> LoraRecord:
+        """Copy a LoRA file into the library; the original stays. Unless `anew`, an equal LoRA of the library
+        is returned instead. A failure leaves nothing behind. Raises BrokenFile, UnknownFormat, StoreError."""
         visitor().needs(Role.CREATOR)
         path = Path(path)
         header = read_header(path)
         with self._lock:
             for record in map(self._library.lora, self._library.slugs_of(header.tensor_hash)):
-                if draws_as(record.path, header):
+                if not anew and draws_as(record.path, header):
                     return self._shown_lora(record)
             with visitor().room(path.stat().st_size):
                 return self._place(path, header, keep_original=True)

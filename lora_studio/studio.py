@@ -22,6 +22,7 @@ from lora_studio.images.input_store import MOST_BYTES, kept_bytes
 from lora_studio.jobs.action_locks import ActionLocks
 from lora_studio.jobs.engine_worker import EngineWorker
 from lora_studio.jobs.generation_queue import GenerationJob, GenerationQueue, GenerationResult
+from lora_studio.jobs.lora_inspector import LoraInspector
 from lora_studio.jobs.lora_links import LoraLinks
 from lora_studio.jobs.supabase.sync import Mirror
 from lora_studio.jobs.thread_worker import ThreadWorker
@@ -55,6 +56,7 @@ class Studio:
     mirror: Mirror
     first_scan: FirstScan
     links: LoraLinks
+    inspector: LoraInspector
     generation_queue: GenerationQueue = field(default_factory=GenerationQueue)
     turns: ActionLocks = field(default_factory=ActionLocks, repr=False)
 
@@ -241,6 +243,7 @@ def open_studio(settings: Settings | None = None, *, start_worker: bool = True) 
         mirror=Mirror(settings, database, jobs, gallery),
         first_scan=FirstScan(library=gallery),
         links=LoraLinks(settings, gallery, turns),
+        inspector=LoraInspector(settings, gallery, turns),
         turns=turns,
     )
     if start_worker:

@@ -1,25 +1,41 @@
-"""The inspection of LoRA files, of the library and of others, alone or on a base model."""
+"""LoRA files looked into, alone or on a base model; repaired and merged ones, which come into the library."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.errors import FamilyMismatch, ModelFileError
+from lora_studio.access.quotas import Use
+from lora_studio.access.roles import Role
+from lora_studio.access.visitor import visitor
+from lora_studio.errors import ConfigError, FamilyMismatch, ModelFileError
 from lora_studio.families.base_files.locate import find_base
+from lora_studio.files import disk_errors
 from lora_studio.gallery import Gallery
 from lora_studio.jobs.action_locks import ActionLocks
-from lora_studio.lora.file.lora_files import find_file
+from lora_studio.jobs.lora_links import PREFIX, remove_left_behind
+from lora_studio.lora.file.lora_files import LONGEST_TITLE, find_file
+from lora_studio.lora.names import given_title
+from lora_studio.lora.repair.repair_request import MOST_MERGE_RATIO, RepairRequest
+from lora_studio.parsing.numbers import read_decimal
+from lora_studio.parsing.slugs import slug_from
+from lora_studio.records import LoraRecord
 from lora_studio.settings import Settings
 
 if TYPE_CHECKING:
     from lora_studio.lora.inspection.lora_report import LoraReport
 
+NewFile = tuple[LoraRecord, list[str]]
+"""A new LoRA of the library, and sentences on what of the old ones was left out."""
+
 
 @dataclass(frozen=True)
 class LoraInspector:
-    """Answers on LoRA files, for page, API and command line. One file is looked at at a time."""
+    """Answers on LoRA files, and new ones made of old ones, for page and API. One is worked on at a time."""
 
     settings: Settings
     gallery: Gallery
@@ -27,16 +43,71 @@ class LoraInspector:
 
     def inspect(self, slug: str, base: str = "") -> LoraReport:
         """Report on a LoRA of the library. Raises StoreError, ModelFileError, DeviceBusy."""
-        return self.inspect_file(self.file_of(slug), base)
+        return self.inspect_file(self._file_of(slug), base)
 
     def inspect_file(self, path: Path, base: str = "") -> LoraReport:
-        """Report on a file; with `base`, also measured on that base. Raises BrokenFile, UnknownFormat,
-        FamilyMismatch, ModelFileError, DeviceBusy."""
+        """Report on a file; with `base`, also measured on that base, by those who may draw. Raises
+        BrokenFile, UnknownFormat, FamilyMismatch, ModelFileError, DeviceBusy, NotAllowed."""
+        if base:
+            visitor().needs(Role.CREATOR)
         with self.turns.take("inspect"):
             return inspect_on(path, base, self.settings)
 
-    def file_of(self, slug: str) -> Path:
-        """The file of a LoRA of the library. Raises StoreError."""
+    def repair(self, slug: str, request: RepairRequest, title: str = "") -> NewFile:
+        """Take a repaired copy of a LoRA into the library. Raises StudioError; NotAllowed, QuotaReached."""
+        from lora_studio.lora.repair.repaired_file import repair_file
+
+        visitor().needs(Role.CREATOR)
+        record, file = self.gallery.lora(slug), self._file_of(slug)
+        name = title or f"{record.title[: LONGEST_TITLE - 10]}, repaired"
+        return self._taken_in(name, lambda target: repair_file(file, request, target, given_title(name)))
+
+    def merge(self, loras: Sequence[tuple[str, float]], request: RepairRequest, title: str = "") -> NewFile:
+        """Take one LoRA that does what several do together, each times its ratio, into the library. Raises
+        StudioError; NotAllowed, QuotaReached."""
+        from lora_studio.lora.repair.repaired_file import merge_files
+
+        visitor().needs(Role.CREATOR)
+        records = [self.gallery.lora(slug) for slug, _ in loras]
+        files = [(self._file_of(slug), ratio) for slug, ratio in loras]
+        name = title or " + ".join(record.title for record in records)[:LONGEST_TITLE]
+        return self._taken_in(name, lambda target: merge_files(files, request, target, given_title(name)))
+
+    def named(self, text: str) -> list[tuple[str, float]]:
+        """The slugs and ratios of LoRAs that a person lists as `ink: 0.7, My cat: 0.5`; without a ratio it is
+        1. Raises StoreError, ConfigError."""
+        found = []
+        for one in text.split(","):
+            name, colon, ratio = one.rpartition(":")
+            wanted = (name if colon else one).strip()
+            if not wanted:
+                raise ConfigError(
+                    "merge: a name is missing.", "Write them as ink: 0.7, cat: 0.5.", field="merge"
+                )
+            number = (
+                read_decimal(ratio, "merge", least=-MOST_MERGE_RATIO, most=MOST_MERGE_RATIO) if colon else 1.0
+            )
+            found.append((self.gallery.find_lora(wanted).slug, number))
+        return found
+
+    def _taken_in(self, title: str, write: Callable[[Path], list[str]]) -> NewFile:
+        visitor().within(Use.DISK)
+        with self.turns.take("inspect"):
+            with disk_errors("The file", "written"):
+                self.settings.uploads.mkdir(parents=True, exist_ok=True)
+                remove_left_behind(self.settings.uploads)
+                folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self.settings.uploads))
+            try:
+                notes = write(folder / "new.safetensors")
+                path = (folder / "new.safetensors").rename(
+                    folder / f"{slug_from(title) or 'lora'}.safetensors"
+                )
+                with self.turns.take("import"):
+                    return self.gallery.import_lora(path, anew=True), notes
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _file_of(self, slug: str) -> Path:
         path = Path(self.gallery.lora(slug).path)
         return path if path.is_file() else find_file(path)
 

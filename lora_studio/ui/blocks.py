@@ -64,7 +64,7 @@ def _built(studio: Studio, visitors: Visitors) -> Page:
             with gr.Tab("Train", id="train", elem_id="tab-train"):
                 train = train_tab.render(studio.settings)
             with gr.Tab("Gallery", id="gallery", elem_id="tab-gallery"):
-                gallery = gallery_tab.render()
+                gallery = gallery_tab.render(studio.settings)
                 team = supabase_badge.render_team()
             with gr.Tab("Generate", id="generate", elem_id="tab-generate"):
                 generate = generate_tab.render(studio)

@@ -94,6 +94,17 @@ ONE_PICTURE = (lambda world: world.picture, PICTURE)
 FILES = (lambda world: [world.picture], UPLOAD)
 ONE_STEP = {"num_inference_steps": 1}
 STACK = ([], LORAS)
+NO_BASE = ("", [wrong for wrong in BASE if wrong not in (None, "")])
+"""A base is not needed; what is sent has to be one."""
+REPAIRS = [
+    *NO_MAPPING,
+    *({}, {"colour": "red"}, {LONG: 1}, {"": 1}, {"spelling": "klingon"}, {"spelling": ["kohya"]}),
+    *({"save_precision": wrong} for wrong in ("fp8", 7, {}, LONG, HALF)),
+    *({"new_rank": wrong} for wrong in (-1, 1.5, "x", NAN, 10**400, [1], True)),
+    *({"dynamic_method": "sv_fro"}, {"dynamic_method": "sv_fro", "dynamic_param": 2}, {"alpha": 1}),
+    *({"dynamic_method": "sv_fro", "dynamic_param": wrong} for wrong in (NAN, INFINITE, "x", -1)),
+    *({"strip_private": "perhaps"}, {"drop_broken": [1]}),
+]
 DRAWING: Row = {
     "prompt": ("a dog", PROMPT),
     "loras": STACK,
@@ -134,6 +145,18 @@ ENDPOINTS: Mapping[str, Row] = {
     "list_trainings": {"limit": (5, LIMIT)},
     "list_loras": {"search": ("", TEXT)},
     "import_lora": {"files": FILES},
+    "inspect_lora": {"slug": LORA, "base": NO_BASE},
+    "inspect_file": {"files": FILES, "base": NO_BASE},
+    "repair_lora": {
+        "slug": LORA,
+        "options": ({"strip_private": True}, REPAIRS),
+        "title": ("x", TEXT),
+    },
+    "merge_loras": {
+        "loras": (lambda world: 2 * [{"slug": world.lora}], [*LORAS, [], [{"slug": "layer"}]]),
+        "options": (None, [wrong for wrong in REPAIRS if wrong != {}]),
+        "title": ("x", TEXT),
+    },
     "import_lora_link": {"link": ("https://files.invalid/x.safetensors", LINK)},
     "stop_import": {},
     "rename_lora": {"slug": LORA, "title": ("Layer", [*TEXT, None, "", " ", "\0"])},

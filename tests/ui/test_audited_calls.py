@@ -11,23 +11,13 @@ from lora_studio.ui.blocks import build
 from lora_studio.ui.client_input.audited_calls import DEEDS, Deed, deed_of, entry_of
 
 LOOKS = {
-    *("generate", "generate_base64", "img2img", "grid", "plan_training", "interrupt", "save_now"),
-    *("preview_now", "stop_import", "training_status", "read_settings", "list_captions", "list_datasets"),
-    *("list_generations", "list_images", "list_loras", "list_samplers", "list_styles", "list_trainings"),
     *("<lambda>", "ask", "change_base", "choose", "choose_image", "choose_lora", "count", "example"),
-    *(
-        "last_seed",
-        "look",
-        "look_at_people",
-        "look_at_usage",
-        "queued",
-        "remove",
-        "replan",
-        "restore",
-        "reword",
-        "show",
-    ),
-    *("take", "take_away", "use_chosen", "use_result", "use_settings", "work"),
+    *("generate", "generate_base64", "grid", "img2img", "inspect_file", "inspect_lora", "interrupt"),
+    *("last_seed", "list_captions", "list_datasets", "list_generations", "list_images", "list_loras"),
+    *("list_samplers", "list_styles", "list_trainings", "look", "look_at_people", "look_at_usage"),
+    *("look_into_file", "look_into_lora", "plan_training", "preview_now", "queued", "read_settings"),
+    *("remove", "replan", "restore", "reword", "save_now", "show", "stop_import", "take", "take_away"),
+    *("training_status", "use_chosen", "use_result", "use_settings", "work"),
 }
 """Calls that change nothing of value, and those that draw."""
 IDS = {"dataset_id", "job_id", "slug", "image_id", "token", "id"}

@@ -42,6 +42,7 @@ DEEDS: Mapping[str, Deed] = {
         ("upload_dataset", "receive", "take_example", "import_lora", "add", "import_lora_link"),
         Deed(name="import"),
     ),
+    **dict.fromkeys(("repair_lora", "merge_loras", "repair"), Deed(name="import")),
     "fetch": Deed(name="import", key="id"),
     **dict.fromkeys(("set_caption", "caption"), Deed(name="caption", place=0)),
     "use_checkpoint": Deed(name="checkpoint", place=0),

@@ -24,6 +24,7 @@ from lora_studio.ui.client_input.validate import (
     yes_or_no,
 )
 from lora_studio.ui.endpoints.image_endpoints import ImageEndpoints
+from lora_studio.ui.endpoints.inspection_endpoints import InspectionEndpoints
 from lora_studio.ui.endpoints.library_endpoints import LibraryEndpoints
 from lora_studio.ui.endpoints.schemas import (
     PlannedTraining,
@@ -242,6 +243,9 @@ def add_endpoints(studio: Studio) -> None:
     )
     for act in there:
         _add(act, queue=False)
+    files = InspectionEndpoints(studio)
+    for look in (files.inspect_lora, files.inspect_file, files.repair_lora, files.merge_loras):
+        _add(look, concurrency_id="inspect")
     _add(library.import_lora)
     _add(library.import_lora_link, concurrency_id="link")
     _add(endpoints.upload_dataset)

@@ -14,10 +14,11 @@ from lora_studio.formatting import counted
 from lora_studio.images.image_metadata import PARAMETERS, read_chunks
 from lora_studio.parsing.numbers import parse_whole
 from lora_studio.records import ImageRecord, LoraRecord
+from lora_studio.settings import Settings
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.validate import as_words, guarded, safe_id, safe_slug, safe_uploads
-from lora_studio.ui.gallery import link_import, sharing
+from lora_studio.ui.gallery import inspect_panel, link_import, sharing
 from lora_studio.ui.train import checkpoint_panel as board
 from lora_studio.ui.widgets import cards
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, hidden, panel
@@ -61,12 +62,13 @@ class GalleryTab:
     board: gr.HTML
     add: gr.UploadButton
     link: link_import.LinkParts
+    inspect: inspect_panel.InspectParts
     images: GalleryPart
     more: gr.Button
     limit: gr.Textbox
 
 
-def render() -> GalleryTab:
+def render(settings: Settings) -> GalleryTab:
     """Create the components. Call inside a Tab."""
     with gr.Tabs(elem_id="gallery-tabs"):
         with gr.Tab("LoRAs", id="gallery-loras", elem_id="gallery-tab-loras"), gr.Row(equal_height=False):
@@ -83,6 +85,7 @@ def render() -> GalleryTab:
                     rename = gr.Button("Rename", elem_id="gallery-lora-rename")
                     parts |= _render_actions("lora", "Generate with this")
                 shown_board = board.render("gallery-lora-board")
+                inspect = inspect_panel.render(settings)
         loras = GalleryPart(**left, **parts)
         with (
             gr.Tab("Pictures", id="gallery-images", elem_id="gallery-tab-images"),
@@ -104,6 +107,7 @@ def render() -> GalleryTab:
         board=shown_board,
         add=add,
         link=link,
+        inspect=inspect,
         images=images,
         more=more_button,
         limit=limit,
@@ -196,7 +200,7 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
             **quick,
         ),
         tab.add.upload(guarded(add), tab.add, lora_outputs, api_visibility="private"),
-        _listen_link(tab, studio, lora_outputs),
+        *_listen_chosen(tab, studio, lora_outputs),
         tab.more.click(lambda limit: str(page_limit(limit) + PAGE), tab.limit, tab.limit, **quick),
         board.listen(tab.board, studio),
         *deleting,
@@ -210,14 +214,18 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
     ]
 
 
-def _listen_link(tab: GalleryTab, studio: Studio, outputs: list[Any]) -> Any:
+def _listen_chosen(tab: GalleryTab, studio: Studio, outputs: list[Any]) -> list[Any]:
+    """Wire what chooses a new LoRA by its slug: a link, a repair."""
+
     def show(slug: str) -> list[Any]:
         return lora_chosen(studio, safe_slug(slug)) if slug else [gr.skip()] * len(outputs)
 
-    fetched = link_import.listen(tab.link, studio, tab.loras.chosen)
-    return fetched.success(
-        guarded(show), tab.loras.chosen, outputs, show_progress="hidden", api_visibility="private"
+    made = (
+        link_import.listen(tab.link, studio, tab.loras.chosen),
+        inspect_panel.listen(tab.inspect, tab.loras.chosen, studio),
     )
+    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    return [event.success(guarded(show), tab.loras.chosen, outputs, **quick) for event in made]
 
 
 def _listen_actions(shelf: GalleryPart, studio: Studio, what: str) -> list[Any]:

@@ -1,0 +1,160 @@
+"""The named endpoints about LoRA files: what one is, and repaired and merged ones."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any, TypedDict, cast
+
+from lora_studio.errors import ConfigError, StoreError
+from lora_studio.lora.inspection.lora_report import LoraReport
+from lora_studio.lora.repair.repair_request import MOST_MERGE_RATIO, RepairRequest
+from lora_studio.parsing.numbers import read_decimal, shown
+from lora_studio.studio import Studio
+from lora_studio.ui.client_input.validate import mapping, safe_base, safe_slug, safe_uploads, text
+from lora_studio.ui.endpoints.schemas import LoraFacts, LoraWeight, lora_facts
+
+
+class BlockFacts(TypedDict):
+    """A block of the base model; see `BlockStrength`."""
+
+    block: str
+    layers: int
+    ranks: list[int]
+    norm: float | None
+    relative: float | None
+
+
+class ProgramFacts(TypedDict):
+    """A program's reading of the file; see `ProgramReading`."""
+
+    program: str
+    outcome: str
+    share: float | None
+    why: list[str]
+
+
+class PrivateFacts(TypedDict):
+    """A private thing in the metadata; see `PrivateFact`."""
+
+    key: str
+    what: str
+    words: str
+
+
+class LoraInspection(TypedDict):
+    """`on_base` is what was measured on a base, null without one."""
+
+    name: str
+    what: str
+    kinds: dict[str, int]
+    family: str
+    family_title: str
+    here: str
+    ranks: dict[str, int]
+    alpha: float
+    alpha_source: str
+    spelling: str
+    precision: dict[str, float]
+    norm: float | None
+    blocks: list[BlockFacts]
+    broken: list[str]
+    broken_count: int
+    zero: list[str]
+    zero_count: int
+    left_out: str
+    left_out_share: float
+    training: dict[str, str]
+    private: list[PrivateFacts]
+    programs: list[ProgramFacts]
+    on_base: dict[str, Any] | None
+    notes: list[str]
+
+
+class RepairedLora(TypedDict):
+    """A new LoRA of the library, and sentences on what of the old ones was left out."""
+
+    lora: LoraFacts
+    notes: list[str]
+
+
+class InspectionEndpoints:
+    """Endpoints about LoRA files. Each public method is one endpoint of the same name."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+
+    def inspect_lora(self, slug: str, base: str = "") -> LoraInspection:
+        """Say what a LoRA of the library is: kind, family, ranks, strength by block, broken layers, what its
+        metadata tells, and the share of its change that arrives in other programs.
+
+        Args:
+            slug: From list_loras.
+            base: A base model to measure it on; empty for none.
+        """
+        return inspection(self._studio.inspector.inspect(safe_slug(slug), self._base(base)))
+
+    def inspect_file(self, files: list[str], base: str = "") -> LoraInspection:
+        """Say what a LoRA file is, as inspect_lora does, without taking it into the library.
+
+        Args:
+            files: One uploaded .safetensors file; with the Python client, [handle_file(path)].
+            base: A base model to measure it on; empty for none.
+        """
+        paths = safe_uploads(files, self._studio.settings)
+        if len(paths) != 1:
+            raise StoreError(f"{len(paths)} files were sent.", "Send one .safetensors file.")
+        return inspection(self._studio.inspector.inspect_file(paths[0], self._base(base)))
+
+    def repair_lora(self, slug: str, options: dict[str, Any], title: str = "") -> RepairedLora:
+        """Make a repaired copy of a LoRA, which comes into the library beside it; the old one stays.
+
+        Args:
+            slug: From list_loras.
+            options: Any of spelling, save_precision, alpha, new_rank, dynamic_method, dynamic_param,
+                strip_private, drop_broken, as {"save_precision": "fp16"}; see docs/lora-files.md.
+            title: What to call it; empty for the old title with a word behind it.
+        """
+        request = RepairRequest.from_values(mapping(options, "options"))
+        record, notes = self._studio.inspector.repair(safe_slug(slug), request, text(title, "title"))
+        return RepairedLora(lora=lora_facts(record), notes=notes)
+
+    def merge_loras(
+        self, loras: list[LoraWeight], options: dict[str, Any] | None = None, title: str = ""
+    ) -> RepairedLora:
+        """Make one LoRA that changes a base as several do together; they stay.
+
+        Args:
+            loras: Two or more, each with its ratio as weight, as [{"slug": "ink", "weight": 0.7}, ...].
+            options: As for repair_lora; with new_rank or dynamic_method it is resized, else exact.
+            title: What to call it; empty for a title made of theirs.
+        """
+        request = RepairRequest.from_values(mapping(options, "options"))
+        record, notes = self._studio.inspector.merge(_ratios(loras), request, text(title, "title"))
+        return RepairedLora(lora=lora_facts(record), notes=notes)
+
+    def _base(self, given: str) -> str:
+        """The base to measure on, checked. Raises ModelFileError."""
+        return "" if given == "" else safe_base(given, self._studio.settings)
+
+
+def inspection(report: LoraReport) -> LoraInspection:
+    """The answer about a file: the report's facts, as JSON has them."""
+    facts = {name: value for name, value in asdict(report).items() if name in LoraInspection.__annotations__}
+    facts["ranks"] = {str(rank): count for rank, count in report.ranks.items()}
+    return cast(LoraInspection, json.loads(json.dumps(facts)))
+
+
+def _ratios(given: Any) -> list[tuple[str, float]]:
+    if not isinstance(given, list):
+        raise ConfigError(f"loras: a list is needed (got {shown(given)}).", field="loras")
+    found = []
+    for one in given:
+        values = mapping(one, "loras")
+        if values.keys() - {"slug", "weight"}:
+            raise ConfigError(f"loras: slug and weight are needed (got {shown(one)}).", field="loras")
+        ratio = read_decimal(
+            values.get("weight", 1.0), "weight", least=-MOST_MERGE_RATIO, most=MOST_MERGE_RATIO
+        )
+        found.append((safe_slug(values.get("slug")), ratio))
+    return found

@@ -1,0 +1,167 @@
+"""The Gallery's look into LoRA files: the report on the chosen LoRA or on a file that is sent; repairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from lora_studio.errors import StoreError
+from lora_studio.lora.file.spellings import SPELLINGS
+from lora_studio.lora.inspection.lora_report import LoraReport
+from lora_studio.lora.inspection.report_facts import block_rows, fact_lines
+from lora_studio.lora.repair.repair_request import ALPHAS, METHODS, PRECISIONS, RepairRequest
+from lora_studio.settings import Settings
+from lora_studio.studio import Studio
+from lora_studio.ui.client_input.validate import (
+    as_words,
+    base_names,
+    guarded,
+    safe_base,
+    safe_slug,
+    safe_uploads,
+    text,
+)
+from lora_studio.ui.widgets.html_templates import fill, panel
+
+AS_IT_IS = "as it is"
+NO_BASE = ("without a base", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectParts:
+    """The components. `fields` are those of the repair, by their names in a RepairRequest."""
+
+    base: gr.Dropdown
+    go: gr.Button
+    file: gr.UploadButton
+    report: gr.HTML
+    fields: dict[str, Any]
+    title: gr.Textbox
+    repair: gr.Button
+    others: gr.Textbox
+
+
+def render(settings: Settings) -> InspectParts:
+    """Create the components. Call in the column of a LoRA's details."""
+    with gr.Accordion("Inspect and repair", open=False, elem_id="gallery-inspect"):
+        with gr.Row(equal_height=True):
+            base = gr.Dropdown(
+                [NO_BASE, *base_names(settings)],
+                value="",
+                label="Measure on a base",
+                min_width=160,
+                elem_id="gallery-inspect-base",
+            )
+            go = gr.Button("Inspect", min_width=120, elem_id="gallery-inspect-go")
+            file = gr.UploadButton(
+                "Inspect a file",
+                file_types=[".safetensors"],
+                min_width=120,
+                elem_id="gallery-inspect-file",
+            )
+        report = panel(elem_id="gallery-inspect-report")
+        with gr.Group(elem_id="gallery-repair"):
+            fields, others = _render_fields()
+            title = gr.Textbox(
+                label="Name of the new LoRA",
+                placeholder="the old name, repaired",
+                max_lines=1,
+                elem_id="gallery-repair-title",
+            )
+        repair = gr.Button("Make a repaired copy", elem_id="gallery-repair-go")
+    return InspectParts(
+        base=base, go=go, file=file, report=report, fields=fields, title=title, repair=repair, others=others
+    )
+
+
+def _render_fields() -> tuple[dict[str, Any], gr.Textbox]:
+    def choice(name: str, label: str, values: tuple[str, ...]) -> gr.Radio:
+        shown = [(AS_IT_IS, ""), *((value, value) for value in values)]
+        return gr.Radio(shown, value="", label=label, elem_id=f"gallery-repair-{name}")
+
+    fields: dict[str, Any] = {
+        "spelling": choice("spelling", "Names of layers", SPELLINGS),
+        "save_precision": choice("save_precision", "Number format", PRECISIONS),
+        "alpha": choice("alpha", "Alpha", ALPHAS),
+        "dynamic_method": choice("dynamic_method", "dynamic_method: a rank for each layer", METHODS),
+    }
+    with gr.Row():
+        fields["new_rank"] = gr.Number(
+            value=0,
+            precision=0,
+            minimum=0,
+            label="new_rank (0: as it is)",
+            min_width=140,
+            elem_id="gallery-repair-new_rank",
+        )
+        fields["dynamic_param"] = gr.Number(
+            value=0, minimum=0, label="dynamic_param", min_width=140, elem_id="gallery-repair-dynamic_param"
+        )
+    with gr.Row():
+        fields["strip_private"] = gr.Checkbox(
+            False, label="Leave out private metadata", elem_id="gallery-repair-strip_private"
+        )
+        fields["drop_broken"] = gr.Checkbox(
+            False, label="Leave out broken layers", elem_id="gallery-repair-drop_broken"
+        )
+    others = gr.Textbox(
+        label="Merge with (names, each with its ratio)",
+        placeholder="ink: 0.7, my-cat: 0.5",
+        max_lines=1,
+        elem_id="gallery-repair-others",
+    )
+    return fields, others
+
+
+def listen(parts: InspectParts, chosen: gr.Textbox, studio: Studio) -> Any:
+    """Wire the buttons. Returns the event after which `chosen` holds the new LoRA's slug."""
+    hidden: dict[str, Any] = {"api_visibility": "private"}
+
+    def look_into_lora(slug: str, base: str) -> str:
+        if not slug:
+            raise StoreError("No LoRA is chosen.", "Click one on the left, or send a file.")
+        return view(studio.inspector.inspect(safe_slug(slug), checked_base(base)))
+
+    def look_into_file(file: Any, base: str) -> str:
+        paths = safe_uploads(file, studio.settings)
+        if not paths:
+            raise StoreError("No file was sent.", "Choose a .safetensors file.")
+        return view(studio.inspector.inspect_file(paths[0], checked_base(base)))
+
+    def checked_base(given: str | None) -> str:
+        return safe_base(given, studio.settings) if given else ""
+
+    def repair(slug: str, title: str, others: str, *values: Any) -> str:
+        if not slug:
+            raise StoreError("No LoRA is chosen.", "Click one on the left.")
+        asked = dict(zip(parts.fields, values, strict=True))
+        request = RepairRequest.from_values({name: value for name, value in asked.items() if value})
+        wanted, name = safe_slug(slug), text(title, "title")
+        if merged := text(others, "others").strip():
+            ratios = [(wanted, 1.0), *studio.inspector.named(merged)]
+            record, notes = studio.inspector.merge(ratios, request, name)
+        else:
+            record, notes = studio.inspector.repair(wanted, request, name)
+        gr.Info(as_words(" ".join([f"“{record.title}” is in the library.", *notes])), title="Repaired copy")
+        return record.slug
+
+    parts.go.click(
+        guarded(look_into_lora), [chosen, parts.base], parts.report, show_progress_on=parts.report, **hidden
+    )
+    parts.file.upload(
+        guarded(look_into_file),
+        [parts.file, parts.base],
+        parts.report,
+        show_progress_on=parts.report,
+        **hidden,
+    )
+    chosen.change(lambda: "", None, parts.report, show_progress="hidden", **hidden)
+    inputs = [chosen, parts.title, parts.others, *parts.fields.values()]
+    return parts.repair.click(guarded(repair), inputs, chosen, show_progress_on=parts.repair, **hidden)
+
+
+def view(report: LoraReport) -> str:
+    """HTML of a report."""
+    return fill("inspection", report=report, facts=fact_lines(report), blocks=block_rows(report))
