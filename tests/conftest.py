@@ -159,6 +159,15 @@ def place_in_run(path: Path) -> int:
     return min(places, default=len(LONGEST))
 
 
+@pytest.hookimpl(optionalhook=True)  # there is none with -p no:xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from tests.support.shared_apps import SharedAppScheduling
+
+    return SharedAppScheduling(config, log)
+
+
 def skip_marked(items: list[pytest.Item], marker: str, reason: str) -> None:
     for item in items:
         if item.get_closest_marker(marker):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import socket
 
 from lora_studio.cli.main import build_parser
 from lora_studio.cli.serve import options_for_app
@@ -27,3 +28,14 @@ def test_a_taken_name_without_a_password_is_a_users_error(command: Command) -> N
     outcome = command("serve", "--user", "me")
     assert outcome.code == 2
     assert outcome.err.startswith("error: ")
+
+
+def test_a_taken_port_is_said_in_a_sentence(command: Command) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        outcome = command("serve", "--port", port)
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"error: Port {port} can't be used on 127.0.0.1")
+    assert "Traceback" not in outcome.err

@@ -9,6 +9,7 @@ from tests.integration.endpoint_table import World
 from tests.support.api_caller import Caller, caller, write_lora, write_picture
 from tests.support.gradio_leftovers import IGNORE
 from tests.support.serving import App, running_app
+from tests.support.shared_apps import PASSWORD
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -18,19 +19,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(IGNORE)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """One app for all that need no other: its start and the loading of torch take ten seconds. It is as the
+    tests before have left it."""
     with running_app(tmp_path_factory.mktemp("app")) as running:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """The same behind a password, that of USER."""
+    with running_app(tmp_path_factory.mktemp("locked"), LORA_STUDIO_PASSWORD=PASSWORD) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def studio(app: App) -> Iterator[Caller]:
     with caller(app) as made:
         yield made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def world(studio: Caller, tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("world")
     (picture,) = studio.upload(write_picture(folder / "teal.png"))

@@ -38,10 +38,8 @@ NAMED = {
     "/list_loras",
     "/import_lora",
     *("/import_lora_link", "/stop_import"),
-    "/rename_lora",
-    "/delete_lora",
-    "/list_images",
-    "/delete_image",
+    *("/rename_lora", "/delete_lora"),
+    *("/list_images", "/delete_image"),
     "/undo_delete",
     "/share",
     "/generate",
@@ -95,7 +93,7 @@ def slug(client: Client, dataset_id: str) -> str:
         dataset_id=dataset_id,
         name="Ink by API",
         kind="style",
-        trigger="zwx",
+        trigger="zwapi",
         options=QUICK,
         api_name="/start_training",
     )
@@ -121,9 +119,9 @@ def test_the_endpoints_are_named_typed_and_documented(http: httpx.Client) -> Non
 def test_training_ends_in_a_lora_that_can_be_downloaded(
     client: Client, http: httpx.Client, slug: str
 ) -> None:
-    found = client.predict("zwx ink", api_name="/list_loras")
+    found = client.predict("zwapi ink", api_name="/list_loras")
     assert [lora["slug"] for lora in found] == [slug] == ["ink-by-api"]
-    assert (found[0]["trigger_word"], found[0]["kind"], found[0]["steps"]) == ("zwx", "style", 6)
+    assert (found[0]["trigger_word"], found[0]["kind"], found[0]["steps"]) == ("zwapi", "style", 6)
     file = http.get(found[0]["download_url"])
     assert file.status_code == 200
     assert len(file.content) == found[0]["size_bytes"]
@@ -148,7 +146,7 @@ def test_pictures_come_as_files_and_as_base64(client: Client, slug: str) -> None
     encoded = client.predict(**wanted, api_name="/generate_base64")
     assert [image["seed"] for image in encoded] == [7, 8]
     assert base64.b64decode(encoded[0]["image"]) == Path(path).read_bytes()
-    assert encoded[0]["infotext"].startswith(f"zwx, a dog <lora:{slug}:0.5>")
+    assert encoded[0]["infotext"].startswith(f"zwapi, a dog <lora:{slug}:0.5>")
     assert "Sampler: Euler" in encoded[0]["infotext"]
 
 
@@ -325,12 +323,14 @@ def refusals(path: str) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def secrets(app: App) -> list[Path]:
+def secrets(app: App) -> Iterator[list[Path]]:
     """Files of the server that no client may get at: a text, a real picture, the database, the source."""
     text, picture = app.home / "secret.txt", app.home / "secret.png"
     text.write_text("TOP-SECRET caption")
     Image.new("RGB", (640, 640), "red").save(picture)
-    return [text, picture, app.home / "studio.db", CHECKOUT / "app.py", EXAMPLES / "fox.png"]
+    yield [text, picture, app.home / "studio.db", CHECKOUT / "app.py", EXAMPLES / "fox.png"]
+    text.unlink()
+    picture.unlink()
 
 
 def test_a_server_path_is_no_upload(http: httpx.Client, app: App, secrets: list[Path]) -> None:

@@ -112,7 +112,8 @@ def test_status_is_told_while_pictures_are_drawn(studio: Caller, dataset: str) -
 
 
 def test_a_training_is_saved_looked_at_paused_and_resumed(studio: Caller, dataset: str) -> None:
-    job = begin(studio, dataset, "Steered", 100_000)["job_id"]
+    few = {"sample_steps": 1, "sample_prompts": ["zwx"]}
+    job = begin(studio, dataset, "Steered", 100_000, **few)["job_id"]
     until(lambda: studio.run("training_status", job)["step"] >= 2)
     for wish in ("save_now", "preview_now"):
         assert studio.run(wish, job)["job_id"] == job

@@ -10,8 +10,12 @@ from lora_studio.store.people.audit_log import AuditLog
 from lora_studio.ui.client_input.audited_calls import DEEDS
 from tests.integration.endpoint_table import ENDPOINTS
 from tests.support.api_caller import write_lora
-from tests.support.serving import running_app
+from tests.support.serving import App
+from tests.support.shared_apps import PASSWORD, USER
+from tests.support.waiting import PATIENCE
 
+ALL = 10_000
+"""More entries than the log has."""
 LOOKS = {
     *("list_datasets", "list_captions", "list_trainings", "list_loras", "list_images", "list_generations"),
     *("list_samplers", "list_styles", "training_status", "plan_training", "read_settings"),
@@ -29,32 +33,32 @@ LOOKS = {
 """Endpoints that change nothing of value, and those that draw."""
 
 
-def test_what_is_done_is_logged_with_who_and_from_where(tmp_path: Path) -> None:
-    with running_app(tmp_path, LORA_STUDIO_USER="ada", LORA_STUDIO_PASSWORD="correct horse") as app:
-        log = AuditLog(app.home)
-        with httpx.Client(base_url=app.address, timeout=300, trust_env=False) as visitor:
-            wrong = {"username": "my secret password", "password": "wrong"}
-            assert visitor.post("login", data=wrong).status_code >= 400
-            right = {"username": "ada", "password": "correct horse"}
-            assert visitor.post("login", data=right).status_code == 200
-            lora = write_lora(tmp_path / "ink.safetensors")
-            sent = visitor.post("gradio_api/upload", files=[("files", (lora.name, lora.read_bytes()))])
-            file = {"path": sent.json()[0], "meta": {"_type": "gradio.FileData"}}
-            for endpoint, data in (
-                *(("import_lora", [[file]]), ("rename_lora", ["ink", "A secret title"])),
-                *(("delete_lora", ["ink"]), ("delete_lora", ["ink"]), ("list_loras", [""])),
-            ):
-                visitor.post(f"gradio_api/run/{endpoint}", json={"data": data})
-        entries = log.newest(100)
-        lines = "".join(path.read_text() for path in app.home.glob("*.jsonl"))
+def test_what_is_done_is_logged_with_who_and_from_where(locked: App, tmp_path: Path) -> None:
+    log = AuditLog(locked.home)
+    before = len(log.newest(ALL))
+    with httpx.Client(base_url=locked.address, timeout=PATIENCE, trust_env=False) as visitor:
+        wrong = {"username": "my secret password", "password": "wrong"}
+        assert visitor.post("login", data=wrong).status_code >= 400
+        right = {"username": USER, "password": PASSWORD}
+        assert visitor.post("login", data=right).status_code == 200
+        lora = write_lora(tmp_path / "audited.safetensors", 0.11)
+        sent = visitor.post("gradio_api/upload", files=[("files", (lora.name, lora.read_bytes()))])
+        file = {"path": sent.json()[0], "meta": {"_type": "gradio.FileData"}}
+        for endpoint, data in (
+            *(("import_lora", [[file]]), ("rename_lora", ["audited", "A secret title"])),
+            *(("delete_lora", ["audited"]), ("delete_lora", ["audited"]), ("list_loras", [""])),
+        ):
+            visitor.post(f"gradio_api/run/{endpoint}", json={"data": data})
+    entries = log.newest(ALL)[before:]
+    lines = "".join(path.read_text() for path in locked.home.glob("*.jsonl"))
     assert [(entry.deed, entry.who, entry.thing) for entry in entries] == [
-        *(("failed login", "unknown", ""), ("login", "ada", ""), ("import", "ada", "")),
-        *(("rename", "ada", "ink"), ("delete", "ada", "ink"), ("delete", "ada", "ink")),
+        *(("failed login", "unknown", ""), ("login", USER, ""), ("import", USER, "")),
+        *(("rename", USER, "audited"), ("delete", USER, "audited"), ("delete", USER, "audited")),
     ]
     assert {entry.source for entry in entries} == {"127.0.0.1"}
     assert [entry.result for entry in entries[-2:]] == ["ok", "refused: StoreError"]
     assert "secret" not in lines
-    assert "correct horse" not in lines
+    assert PASSWORD not in lines
 
 
 def test_every_endpoint_is_logged_or_only_looks() -> None:

@@ -180,7 +180,7 @@ def test_lists_are_as_long_as_asked(studio: Caller, world: World) -> None:
     assert [len(found) for found in listed] == [1, 2, 3, 3]
     assert listed[3][:2] == listed[1]
     assert studio.run("list_images", "50% _ ' \" -- ;") == []
-    assert studio.run("list_trainings", 1) == []
+    assert studio.run("list_trainings", 1) == studio.run("list_trainings", 500)[:1]
 
 
 def test_the_answers_are_json(studio: Caller) -> None:

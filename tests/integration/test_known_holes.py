@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -288,7 +287,7 @@ def send(studio: Caller, hole: Hole, places: Mapping[str, str]) -> tuple[int, ht
         return text
 
     body = hole.body if hole.json is None else put(json.dumps(hole.json)).encode()
-    connection = http.client.HTTPConnection("127.0.0.1", urlsplit(studio.app.address).port, timeout=300)
+    connection = http.client.HTTPConnection("127.0.0.1", studio.app.port, timeout=300)
     try:
         connection.putrequest(hole.method, put(hole.path), skip_host="Host" in hole.headers)
         headers = {"Content-Type": "application/json"} if hole.json is not None else {}

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.support.waiting import PATIENCE
 
@@ -29,6 +30,10 @@ class App:
     models: Path
     address: str = ""
     said: list[str] = field(default_factory=list)
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.address).port or 0
 
     def end(self) -> int:
         """SIGTERM, or what there is of it on Windows; the exit code."""

@@ -18,8 +18,10 @@ T = TypeVar("T")
 
 def until(condition: Callable[[], T], seconds: float = PATIENCE) -> T:
     """What `condition` gives, once it gives something."""
-    give_up = time.monotonic() + seconds
+    begun, pause = time.monotonic(), 0.005
     while not (found := condition()):
-        assert time.monotonic() < give_up, "it did not happen in time"
-        time.sleep(0.005)
+        waited = time.monotonic() - begun
+        assert waited < seconds, "it did not happen in time"
+        pause = max(pause, min(waited / 10, 0.1))  # a condition that asks an app takes that one's time
+        time.sleep(pause)
     return found
