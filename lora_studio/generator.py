@@ -141,9 +141,8 @@ class _Run:
             self._note_all(settled.notes)
             self._note_all(base.stack.apply(settled.loras))
             source = None if self._should_stop() else self._open_source(base, settled.request)
-            while len(images) < request.count and not self._should_stop():
-                image = settled.image(len(images), self._library)
-                saved = self._draw_one(base, image, source, len(images) + 1)
+            for number, image in enumerate(settled.images, 1):
+                saved = None if self._should_stop() else self._draw_one(base, image, source, number)
                 if saved is None:
                     break
                 images.append(saved)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from lora_studio.parsing.numbers import as_typed
 from lora_studio.parsing.refusals import NO_NAMES, refusal
 
 MAX_SEED = 2**63 - 1
@@ -106,6 +107,13 @@ class GenerateRequest(BaseModel):
         "lanczos", description="What enlarges the first pass's picture."
     )
     image_format: Literal["png", "jpeg", "webp"] = Field("png", description="The file's format.")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_typed(cls, value: Any, field: ValidationInfo) -> Any:
+        annotation = cls.model_fields[str(field.field_name)].annotation
+        kind = next(iter(get_args(annotation)), annotation)
+        return as_typed(value, whole=kind is int) if kind in (int, float) else value
 
     @classmethod
     def build(cls, names: Mapping[str, str] = NO_NAMES, /, **values: Any) -> GenerateRequest:

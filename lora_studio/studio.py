@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
+from functools import partial
 
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import CHANGED_BY, Kind, visitor
 from lora_studio.dataset import Datasets
-from lora_studio.errors import DeviceBusy, StoreError, StudioError
-from lora_studio.events import Denoised, Emit, Event, ImageSaved, Noted, ShouldStop, ignore, never_stop
-from lora_studio.files import check_room
+from lora_studio.errors import StoreError
+from lora_studio.events import Emit, ShouldStop, ignore, never_stop
 from lora_studio.gallery import Gallery
 from lora_studio.generator import Generator
 from lora_studio.grids.grid_cells import plan_grid
-from lora_studio.grids.grid_drawing import CellDrawing, save_sheet, settled
 from lora_studio.grids.grid_request import GridRequest, GridResult
 from lora_studio.grids.lora_axis import with_slugs
-from lora_studio.images.input_store import MOST_BYTES, kept_bytes
 from lora_studio.jobs.action_locks import ActionLocks
 from lora_studio.jobs.engine_worker import EngineWorker
-from lora_studio.jobs.generation_queue import GenerationJob, GenerationQueue, GenerationResult
+from lora_studio.jobs.generation_queue import GenerationJob, GenerationQueue
+from lora_studio.jobs.generation_worker import GenerationWorker
 from lora_studio.jobs.lora_inspector import LoraInspector
 from lora_studio.jobs.lora_links import LoraLinks
 from lora_studio.jobs.supabase.sync import Mirror
@@ -50,7 +48,7 @@ class Studio:
     gallery: Gallery
     jobs: TrainingQueue
     trainings: TrainingSetup
-    generator: Generator
+    drawing: GenerationWorker
     lease: DeviceLease
     database: Database
     mirror: Mirror
@@ -60,34 +58,18 @@ class Studio:
     generation_queue: GenerationQueue = field(default_factory=GenerationQueue)
     turns: ActionLocks = field(default_factory=ActionLocks, repr=False)
 
+    @property
+    def generator(self) -> Generator:
+        """The generator in use."""
+        return self.drawing.generator
+
     def generate(
         self, request: GenerateRequest, emit: Emit = ignore, should_stop: ShouldStop = never_stop
     ) -> list[ImageRecord]:
         """Draw images and put them into the gallery. Waits for the device; training gives way between steps.
         Stopping returns the images finished so far; a failure leaves them in the gallery. Raises
         StudioError."""
-        visitor().needs(Role.CREATOR)
-        check_room(self.settings.images, "Pictures", settings=self.settings)
-        if kept_bytes(self.settings.inputs) > MOST_BYTES:
-            self.gallery.forget_inputs()
-        saved: list[Path] = []
-
-        def hear(event: Event) -> None:
-            if isinstance(event, ImageSaved):
-                saved.append(Path(event.path))
-            emit(event)
-
-        try:
-            with self.lease.hold("generation", give_up=should_stop):
-                images = self.generator.generate(request, hear, should_stop, live=True)
-        except DeviceBusy:
-            if should_stop():
-                return []
-            raise
-        except StudioError:
-            self.gallery.list_images(saved)
-            raise
-        return [self.gallery.add_image(image) for image in images]
+        return self.drawing.draw(request, emit, should_stop)
 
     def grid(
         self, grid: GridRequest, emit: Emit = ignore, should_stop: ShouldStop = never_stop
@@ -96,27 +78,7 @@ class Studio:
         Cells and sheet go into the gallery; the device is given up between cells. Stopping keeps the cells
         finished so far, and so does a failure once something was drawn. Raises StudioError, where possible
         before anything is drawn."""
-        grid = with_slugs(grid, self.settings.loras)
-        plan = settled(plan_grid(grid), self.settings)
-        drawing = CellDrawing(
-            plan=plan,
-            draw=self.generate,
-            find=self.gallery.drawn_before,
-            emit=emit,
-            should_stop=should_stop,
-        )
-        drawing.run()
-        found = drawing.found
-        image = save_sheet(grid, plan, found, self.settings.images) if found else None
-        return GridResult(
-            sheet=self.gallery.add_image(image) if image else None,
-            cells=tuple(found.get(cell.place) for cell in plan.cells),
-            columns=plan.columns,
-            rows=plan.rows,
-            reused=drawing.reused,
-            stopped=drawing.stopped,
-            failure=drawing.failure,
-        )
+        return self.drawing.draw_grid(grid, emit, should_stop)
 
     def submit(self, request: GenerateRequest, *, compare: bool = False, session: str = "") -> GenerationJob:
         """Queue a generation and return at once. With `compare` the base alone draws each picture too.
@@ -126,23 +88,9 @@ class Studio:
         tags = untagged(request.prompt, request.negative_prompt, request.loras, self.lora_called)
         # Here already, since the base alone must not get LoRAs from tags.
         request = request.model_copy(update={"prompt": tags.prompt, "loras": tags.loras})
-        beside = compare and bool(request.loras)
-
-        def work(emit: Emit, should_stop: ShouldStop) -> GenerationResult:
-            for remark in tags.remarks:
-                emit(Noted(message=remark, level="warning"))
-            with_loras = self.generate(request, _of_rounds(emit, 0, 2 if beside else 1), should_stop)
-            if not (beside and with_loras) or should_stop():
-                return GenerationResult(images=tuple(with_loras))
-            seeds = {
-                "seed": with_loras[0].seed,
-                "variation_seed": with_loras[0].request.get("variation_seed"),
-            }
-            plain = request.model_copy(update={**seeds, "loras": (), "count": len(with_loras)})
-            base = self.generate(plain, _of_rounds(emit, 1, 2), should_stop)
-            return GenerationResult(images=tuple(with_loras), beside=tuple(base))
-
-        images = request.count * (2 if beside else 1)
+        compare = compare and bool(request.loras)
+        work = partial(self.drawing.result_of, request, compare=compare, remarks=tags.remarks)
+        images = request.count * (2 if compare else 1)
         return self.generation_queue.submit(work, title=request.prompt, images=images, session=session)
 
     def submit_grid(self, grid: GridRequest, *, session: str = "") -> GenerationJob:
@@ -150,12 +98,8 @@ class Studio:
         DeviceBusy."""
         visitor().needs(Role.CREATOR)
         grid = with_slugs(grid, self.settings.loras)
+        work = partial(self.drawing.result_of_grid, grid)
         cells = len(plan_grid(grid).cells)
-
-        def work(emit: Emit, should_stop: ShouldStop) -> GenerationResult:
-            result = self.grid(grid, emit, should_stop)
-            return GenerationResult(images=tuple(cell for cell in result.cells if cell), grid=result)
-
         return self.generation_queue.submit(work, title=grid.request.prompt, images=cells, session=session)
 
     def share(self, kind: Kind, key: str, shared: bool = True) -> None:
@@ -201,17 +145,6 @@ class Studio:
         self.database.close()
 
 
-def _of_rounds(emit: Emit, number: int, rounds: int) -> Emit:
-    """An `emit` that numbers the pictures of one of several generations in a row as those of one."""
-
-    def hear(event: Event) -> None:
-        if isinstance(event, Denoised | ImageSaved):
-            event = replace(event, image=event.image + number * event.images, images=event.images * rounds)
-        emit(event)
-
-    return hear
-
-
 def open_studio(settings: Settings | None = None, *, start_worker: bool = True) -> Studio:
     """Build everything; loads no torch. With `start_worker`, the library is read, queued jobs begin and
     orphaned ones become interrupted. Raises StoreError."""
@@ -237,7 +170,9 @@ def open_studio(settings: Settings | None = None, *, start_worker: bool = True) 
         gallery=gallery,
         jobs=jobs,
         trainings=TrainingSetup(settings, datasets, jobs, lease, turns),
-        generator=Generator(settings),
+        drawing=GenerationWorker(
+            settings=settings, gallery=gallery, generator=Generator(settings), lease=lease
+        ),
         lease=lease,
         database=database,
         mirror=Mirror(settings, database, jobs, gallery),

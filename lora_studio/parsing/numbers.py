@@ -62,6 +62,18 @@ def read_whole(given: Any, name: str, *, least: float = -math.inf, most: float =
     return number
 
 
+def as_typed(given: Any, *, whole: bool) -> Any:
+    """A number that a person typed, with a point or a comma; other texts come back for whoever refuses them.
+    Raises ValueError for true and false, which Python takes for numbers."""
+    if isinstance(given, bool):
+        raise ValueError("a number is needed")
+    if not isinstance(given, str):
+        return given
+    typed = given.replace(",", ".") if len(given) <= LONGEST else given
+    number = parse_whole(typed) if whole else parse_decimal(typed)
+    return given if number is None else number
+
+
 def shown(given: Any) -> str:
     """Any value as `repr` writes it, cut to MOST_SHOWN characters."""
     short = reprlib.Repr()

@@ -86,7 +86,7 @@ def test_a_second_seed_and_a_second_pass_are_filled_in_where_they_are_asked_for(
     request = settled(variation_strength=0.1, hires_scale=2, num_inference_steps=9).request
     assert request.variation_seed is not None
     assert request.hires_steps == 9
-    assert settled(hires_scale=1.3, width=640).image(0, Names()).hires == (832, 664)
+    assert settled(hires_scale=1.3, width=640).images[0].hires == (832, 664)
 
 
 def test_tags_become_loras() -> None:
@@ -150,27 +150,28 @@ def test_what_is_settled_stays_settled(values: dict[str, Any], size: Size) -> No
 def test_image_i_is_drawn_by_its_own_request(values: dict[str, Any], count: int) -> None:
     library = Names(triggers={"ink": "zw"}, size=(64, 64))
     row = settle(GenerateRequest.build(**values, count=count), LOADED, library)
-    images = [row.image(number, library).request for number in range(count)]
-    assert len(set(images)) == count
+    images = [image.request for image in row.images]
+    assert len(set(images)) == count == len(images)
     assert all(settle(image, LOADED, library).request == image for image in images)
     assert images[0] == row.request.model_copy(update={"count": 1})
 
 
 def test_seeds_wrap_around_and_variations_keep_the_first() -> None:
     last = settled(seed=MAX_SEED, count=2)
-    assert [last.image(number, Names()).request.seed for number in (0, 1)] == [MAX_SEED, 0]
+    assert [image.request.seed for image in last.images] == [MAX_SEED, 0]
     varied = settled(seed=7, variation_strength=0.1, variation_seed=MAX_SEED, count=2)
-    images = [varied.image(number, Names()).request for number in (0, 1)]
+    images = [image.request for image in varied.images]
     assert [(one.seed, one.variation_seed) for one in images] == [(7, MAX_SEED), (7, 0)]
 
 
 def test_prompts_are_drawn_with_choices_made_and_triggers_in_front() -> None:
     library = Names(triggers={"ink": "zw"})
-    found = settled(
-        library=library, prompt="{a|b}", negative_prompt="x {a|b}", seed=3, loras=[{"slug": "ink"}]
-    )
-    bare = replace(found, request=found.request.model_copy(update={"insert_trigger": False}))
-    images = [found.image(0, library), found.image(1, library), bare.image(0, library)]
+    asked: dict[str, Any] = {
+        **{"prompt": "{a|b}", "negative_prompt": "x {a|b}", "seed": 3, "loras": [{"slug": "ink"}]}
+    }
+    found = settled(library=library, **asked, count=2)
+    bare = settled(library=library, **asked, insert_trigger=False)
+    images = [*found.images, *bare.images]
     prompts = [(image.prompt, image.negative_prompt) for image in images]
     assert prompts == [("zw, b", "x b"), ("zw, a", "x a"), ("b", "x b")]
 

@@ -17,11 +17,10 @@ from lora_studio.studio import Studio
 from lora_studio.ui.blocks import build
 from lora_studio.ui.generate import generate_requests
 from lora_studio.ui.generate.generate_requests import (
-    DECIMAL,
+    NUMBERS,
     SLOTS,
     TEXT_WEIGHTS,
     WEIGHTS,
-    WHOLE,
     WORDS,
     build_request,
     defaults_of,
@@ -60,7 +59,7 @@ def three(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Studio:
 
 def test_empty_fields_leave_the_base_s_own_values(studio: Studio) -> None:
     assert build_request(FIELDS, studio) == GenerateRequest(prompt="a dog")
-    empty = dict.fromkeys((*WHOLE, *DECIMAL, *WORDS), "")
+    empty = dict.fromkeys((*NUMBERS, *WORDS), "")
     assert build_request({**empty, **FIELDS}, studio) == GenerateRequest(prompt="a dog")
 
 
@@ -124,6 +123,7 @@ def test_a_mask_that_was_just_painted_is_taken_in(studio: Studio) -> None:
         ({"num_inference_steps": "1.5"}, ConfigError, "Steps"),
         ({"num_inference_steps": "1000"}, ConfigError, "Steps"),
         ({"guidance_scale": "much"}, ConfigError, "Guidance"),
+        ({"guidance_scale": True}, ConfigError, "Guidance: a number is needed"),
         ({"base": "/etc"}, ModelFileError, "/etc"),
         ({"base": None}, ModelFileError, "base"),
         ({"loras": ["../x"]}, StoreError, "LoRA"),
@@ -261,6 +261,6 @@ def test_the_page_has_a_field_for_each_name(studio: Studio) -> None:
 
     with build(studio):
         tab = generate_tab.render(studio)
-    wanted = {"loras", "compare", "base", "insert_trigger", *WORDS, *WHOLE, *DECIMAL, *WEIGHTS, *TEXT_WEIGHTS}
+    wanted = {"loras", "compare", "base", "insert_trigger", *WORDS, *NUMBERS, *WEIGHTS, *TEXT_WEIGHTS}
     assert set(tab.fields) == wanted
     assert len(tab.filling({"seed": "7"})) == len(tab.filled)

@@ -12,7 +12,7 @@ import difflib
 import math
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from lora_studio.catalog import SAMPLERS
@@ -86,41 +86,28 @@ class SettledImage:
 @dataclass(frozen=True, kw_only=True)
 class Settled:
     """`request` has all values filled in that are known so far, and no LoRA tags; `loras` are those whose
-    weight isn't 0; `notes` are sentences on what is ignored or changed."""
+    weight isn't 0; `images` are none before the base is loaded; `notes` are sentences on what is ignored or
+    changed."""
 
     request: GenerateRequest
-    base: BaseValues
     loras: tuple[WantedLora, ...] = ()
+    images: tuple[SettledImage, ...] = ()
     notes: tuple[str, ...] = ()
 
     def fitted_to(self, base: BaseValues, library: Library) -> Settled:
-        """Decide size and sampler as far as the base is known, and what of the request it can't do. Raises
-        as `settle` does."""
+        """Decide size and sampler as far as the base is known, and what of the request it can't do; of a
+        loaded base the images, too. Raises as `settle` does."""
         source = library.picture_size(self.request)
         loras = tuple(library.loras(self.request.loras))
         for lora in loras:
             check_family(lora, base)
         filled = _with_size(self.request, base, source)
-        notes = self.notes
-        if base.step is not None:
-            _check_size(filled, base, base.step)
-            notes = (*notes, *_ignored(filled, base), *_changed(self.request, filled, source))
-        return Settled(request=filled, base=base, loras=loras, notes=notes)
-
-    def image(self, number: int, library: Library) -> SettledImage:
-        """Image `number` (from 0), with choices made and trigger words in front. Variations keep the seed and
-        go on with the second one; seeds wrap around at the top. Raises ConfigError."""
-        counted = "variation_seed" if self.request.variation_strength else "seed"
-        seed = ((getattr(self.request, counted) or 0) + number) % (MAX_SEED + 1)
-        request = self.request.model_copy(update={counted: seed, "count": 1})
-        triggers = [lora.trigger_word for lora in self.loras] if request.insert_trigger else []
-        return SettledImage(
-            request=request,
-            prompt=with_triggers(library.chosen(request.prompt, request.seed or 0), triggers),
-            negative_prompt=library.chosen(request.negative_prompt, request.seed or 0),
-            loras=self.loras,
-            hires=_hires_size(request, self.base.step or 1),
-        )
+        if base.step is None:
+            return replace(self, request=filled, loras=loras)
+        _check_size(filled, base, base.step)
+        notes = (*self.notes, *_ignored(filled, base), *_changed(self.request, filled, source))
+        images = tuple(_image(filled, loras, number, base.step, library) for number in range(filled.count))
+        return Settled(request=filled, loras=loras, images=images, notes=notes)
 
 
 def settle(request: GenerateRequest, base: BaseValues, library: Library) -> Settled:
@@ -129,8 +116,26 @@ def settle(request: GenerateRequest, base: BaseValues, library: Library) -> Sett
     for LoRAs that are made for another, and what `library` raises."""
     tags = untagged(request.prompt, request.negative_prompt, request.loras, library.slug_of)
     filled = {"prompt": tags.prompt, "loras": tags.loras, **_numbers(request, base)}
-    so_far = Settled(request=request.model_copy(update=filled), base=base, notes=tags.remarks)
+    so_far = Settled(request=request.model_copy(update=filled), notes=tags.remarks)
     return so_far.fitted_to(base, library)
+
+
+def _image(
+    request: GenerateRequest, loras: tuple[WantedLora, ...], number: int, step: int, library: Library
+) -> SettledImage:
+    """Image `number` (from 0), with choices made and trigger words in front. Variations keep the seed and go
+    on with the second one; seeds wrap around at the top."""
+    counted = "variation_seed" if request.variation_strength else "seed"
+    seed = ((getattr(request, counted) or 0) + number) % (MAX_SEED + 1)
+    request = request.model_copy(update={counted: seed, "count": 1})
+    triggers = [lora.trigger_word for lora in loras] if request.insert_trigger else []
+    return SettledImage(
+        request=request,
+        prompt=with_triggers(library.chosen(request.prompt, request.seed or 0), triggers),
+        negative_prompt=library.chosen(request.negative_prompt, request.seed or 0),
+        loras=loras,
+        hires=_hires_size(request, step),
+    )
 
 
 def _numbers(request: GenerateRequest, base: BaseValues) -> dict[str, object]:

@@ -204,15 +204,16 @@ def mapping(given: Any, field: str) -> Mapping[str, Any]:
 
 def whole(given: Any, field: str) -> int | None:
     """A whole number as typed; None when the field is empty. Raises ConfigError."""
-    return None if _is_empty(given) else read_whole(_with_point(given), field)
+    return None if is_blank(given) else read_whole(_with_point(given), field)
 
 
 def decimal(given: Any, field: str) -> float | None:
     """A finite number as typed, with a point or a comma; None when the field is empty. Raises ConfigError."""
-    return None if _is_empty(given) else read_decimal(_with_point(given), field)
+    return None if is_blank(given) else read_decimal(_with_point(given), field)
 
 
-def _is_empty(given: Any) -> bool:
+def is_blank(given: Any) -> bool:
+    """Whether a field was left empty."""
     return given is None or (isinstance(given, str) and not given.strip())
 
 

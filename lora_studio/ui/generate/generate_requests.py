@@ -20,7 +20,7 @@ from lora_studio.settings import Settings
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.base_traits import chosen_traits
 from lora_studio.ui.client_input.picture_input import take_picture
-from lora_studio.ui.client_input.validate import base_names, decimal, safe_base, safe_id, safe_slug, whole
+from lora_studio.ui.client_input.validate import base_names, decimal, is_blank, safe_base, safe_id, safe_slug
 from lora_studio.ui.gallery.gallery_tab import existing_lora
 from lora_studio.ui.upload.upload_tab import DEFAULT_BASE, KINDS
 from lora_studio.ui.widgets import cards
@@ -77,11 +77,9 @@ PLACES: Mapping[str, str] = {
     ),
 }
 """The box in which a field is found, where there are more than one of its label or it lies deep."""
-WHOLE = (
+NUMBERS = (
     *("num_inference_steps", "width", "height", "seed", "count", "clip_skip"),
     *("variation_seed", "hires_steps", "mask_blur", "padding_mask_crop"),
-)
-DECIMAL = (
     *("guidance_scale", "guidance_rescale", "distilled_guidance_scale", "shift", "variation_strength"),
     *("strength", "hires_scale", "hires_strength"),
 )
@@ -94,7 +92,7 @@ WORDS = (
 SLID = frozenset(
     {"clip_skip", "guidance_rescale", "variation_strength", "strength", "hires_scale", "hires_strength"}
 )
-TYPED = frozenset({*WHOLE, *DECIMAL}) - SLID
+TYPED = frozenset(NUMBERS) - SLID
 """Numbers that are text on the page."""
 
 NAMES: Mapping[str, str] = {
@@ -174,13 +172,13 @@ def submit(values: Mapping[str, Any], studio: Studio, *, session: str) -> Genera
 def build_request(values: Mapping[str, Any], studio: Studio) -> GenerateRequest:
     """The request from the page's values by field name. Raises ConfigError, ModelFileError, StoreError."""
     given: dict[str, Any] = {name: values.get(name) or None for name in WORDS}
-    given |= {name: whole(values.get(name), NAMES[name]) for name in WHOLE}
-    given |= {name: decimal(values.get(name), NAMES[name]) for name in DECIMAL}
+    given |= {name: values.get(name) for name in NUMBERS}
     given["base"] = safe_base(values["base"], studio.settings)
     given["loras"] = _uses(values, studio)
     given["insert_trigger"] = bool(values["insert_trigger"])
     given["mask_image"] = _mask(given, studio)
-    return GenerateRequest.build(NAMES, **{name: value for name, value in given.items() if value is not None})
+    filled = {name: value for name, value in given.items() if not is_blank(value)}
+    return GenerateRequest.build(NAMES, **filled)
 
 
 def _mask(given: Mapping[str, Any], studio: Studio) -> str | None:
@@ -236,7 +234,7 @@ def use_request(studio: Studio, request: GenerateRequest) -> tuple[Filling, list
         "order": [use.slug for use in uses],
         "insert_trigger": request.insert_trigger,
     }
-    for name in (*WORDS, *WHOLE, *DECIMAL):
+    for name in (*WORDS, *NUMBERS):
         if name != "count":
             value = getattr(request, name)
             filling[name] = _typed(value) if name in TYPED else value

@@ -196,7 +196,8 @@ def _with_lent_gpu(studio: Studio) -> Studio:
         return studio
     from lora_studio.ui.serving.zero_gpu import ZeroGpuGenerator
 
-    return replace(studio, generator=ZeroGpuGenerator(studio.settings))
+    lent = replace(studio.drawing, generator=ZeroGpuGenerator(studio.settings))
+    return replace(studio, drawing=lent)
 
 
 def served_folders(settings: Settings) -> list[Any]:
