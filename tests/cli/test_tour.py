@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,13 +29,17 @@ def test_the_tour_asks_for_what_the_pictures_do_not_show(name: str) -> None:
     assert not captions & set(EXAMPLES[name].prompts)
 
 
-def test_the_whole_job(command: Command, studio_folders: StudioFolders) -> None:
+def test_the_whole_job(
+    command: Command, studio_folders: StudioFolders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = replace(EXAMPLES["alien"], prompts=EXAMPLES["alien"].prompts[:2])
+    monkeypatch.setitem(EXAMPLES, "alien", short)
     outcome = command("tour", "--steps", 2, "--json")
     assert outcome.code == 0, outcome.err
     result = outcome.json
     assert Path(result["folder"]) == studio_folders.home / "tour" / "tour-alien"
     assert Path(result["lora"]) == studio_folders.models / "lora" / "tour-alien"
-    assert len(result["pairs"]) == len(EXAMPLES["alien"].prompts)
+    assert len(result["pairs"]) == len(short.prompts) == 2
     for pair in result["pairs"]:
         base, with_lora = (Image.open(pair[side]).convert("RGB").tobytes() for side in ("base", "lora"))
         assert base != with_lora

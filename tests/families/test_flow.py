@@ -47,11 +47,10 @@ def test_times_are_drawn_as_sd_scripts_draws_them(case: dict) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)
 def test_the_density_of_times_is_theirs(case: dict) -> None:
-    noise, generator = settings(case["args"]), torch.Generator().manual_seed(1)
+    noise, generator, process = settings(case["args"]), torch.Generator().manual_seed(1), flow()
     count = DRAWS // 4
-    sigma = (
-        torch.cat([flow().draw_time(noise, generator, tuple(case["latents"])) for _ in range(count)]) / 1000
-    )
+    times = [process.draw_time(noise, generator, tuple(case["latents"])) for _ in range(count)]
+    sigma = torch.cat(times) / 1000
     assert sigma.mean().item() == pytest.approx(case["mean"], abs=4 * case["std"] / count**0.5)
     for name, value in case["quantiles"].items():
         level = int(name[1:]) / 100

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +12,13 @@ from lora_studio.families.base_files.locate import find_base
 from lora_studio.families.schedulers import build_scheduler, sampler_of
 from lora_studio.generation.defaults import loaded_values, values_of
 from lora_studio.generation.pipelines import LoadedBase, Pipelines
-from lora_studio.settings import Settings
 
 
-@pytest.fixture
-def tiny(settings: Settings) -> LoadedBase:
-    return Pipelines().get(find_base("tiny", settings), ignore)
+@pytest.fixture(scope="module")
+def tiny(tiny_base: Path) -> LoadedBase:
+    base = Pipelines().get(find_base(str(tiny_base)), ignore)
+    assert base is not None
+    return base
 
 
 @pytest.mark.parametrize("entry", BASES.values(), ids=lambda entry: entry.name)
@@ -35,10 +37,10 @@ def test_another_base_is_asked_for_its_size_and_sampler(tiny: LoadedBase) -> Non
     assert replace(found, size=(64, 64), sampler="DDIM", step=8) == loaded
 
 
-def test_only_some_samplers_keep_zero_snr(tiny: LoadedBase) -> None:
+def test_only_some_samplers_keep_zero_snr(tiny: LoadedBase, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not loaded_values(tiny).washing_out
     process = tiny.model.process
-    process.config = {**process.config, "rescale_betas_zero_snr": True}
+    monkeypatch.setattr(process, "config", {**process.config, "rescale_betas_zero_snr": True})
     pale = loaded_values(tiny).washing_out
     assert {"Heun"} <= pale <= {*SAMPLERS} - {"Euler", "DDIM"}
 

@@ -35,6 +35,18 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {**{shape: make_tiny(shape, folder / shape) for shape in SHAPES}, "moved": moved}
 
 
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    folder = tmp_path_factory.mktemp("kept")
+    return Settings(home=folder / "home", models=folder / "models")
+
+
+@pytest.fixture(scope="module")
+def generator(settings: Settings) -> Generator:
+    """One for all, whose bases stay loaded."""
+    return Generator(settings)
+
+
 @pytest.fixture
 def events() -> list[Event]:
     return []
@@ -213,19 +225,10 @@ def distance(one: Image.Image, other: Image.Image) -> float:
     return sum(level * count for level, count in enumerate(difference.histogram()))
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Generator, Settings]:
-    """One that stays loaded for all samplers."""
-    folder = tmp_path_factory.mktemp("kept")
-    settings = Settings(home=folder / "home", models=folder / "models")
-    return Generator(settings), settings
-
-
 @pytest.mark.parametrize("sampler", METHODS_FIRST)
 def test_every_sampler_redraws_and_draws_larger(
-    kept: tuple[Generator, Settings], bases: dict[str, Path], sampler: str
+    generator: Generator, settings: Settings, bases: dict[str, Path], sampler: str
 ) -> None:
-    generator, settings = kept
     source = picture()
     digest, mask = keep(source, settings.inputs), keep(mask_of((8, 8, 40, 40)), settings.inputs)
     values: dict[str, Any] = {**TINY, "base": str(bases["sd15"]), "sampler": sampler, "image": digest}
@@ -299,6 +302,7 @@ def test_the_loaded_parts_serve_all_of_it(
     redraw: Redraw, generator: Generator, events: list[Event], settings: Settings
 ) -> None:
     """No second load, and the same modules afterwards: text-to-image gives what it gave before."""
+    generator.unload()
     before = redraw()
     (base,) = generator._pipelines._loaded.values()
     parts = {name: id(part) for name, part in base.pipe.components.items() if name != "scheduler"}
@@ -345,6 +349,7 @@ def test_all_of_it_runs_in_half_precision(
         {"hires_scale": 1.25, "hires_upscaler": "latent", "sampler": "DPM++ 2M Karras"},
         names,
     ]
+    generator.unload()
     exact = [opened(redraw(shape, **way)) for way in ways]
     (base,) = generator._pipelines._loaded.values()
     parts = [part for part in base.pipe.components.values() if isinstance(part, torch.nn.Module)]
@@ -355,3 +360,4 @@ def test_all_of_it_runs_in_half_precision(
         coarse = opened(redraw(shape, **way))
         assert distance(coarse, wanted) / (wanted.width * wanted.height) < 12, way
     assert {part.dtype for part in parts} == {dtype}
+    generator.unload()
