@@ -132,7 +132,7 @@ def _run(session: RunControl) -> TrainResult:
     emit(PhaseAdvanced(phase="load", done=0, total=1, note=found.name))
     engine = load_engine(config, found, device, dtype)
     emit(PhaseAdvanced(phase="load", done=1, total=1, note=found.name))
-    for message in engine.notes:
+    for message in (*engine.memory_notes, *engine.notes):
         emit(Noted(message=message, level="warning"))
     cache = Settings.from_environment().cache / "latents"
     data = None if session.stop() else prepare_data(engine, folder, emit, session.stop, cache_folder=cache)

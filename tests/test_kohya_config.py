@@ -171,6 +171,18 @@ def test_what_changes_nothing_is_named_and_passed_over() -> None:
     assert not any("lowram" in note for note in read.notes)
 
 
+def test_swapped_blocks_are_followed_and_told_to_sd_scripts() -> None:
+    read = from_toml(toml(blocks_to_swap=18))
+    assert read.notes == ()
+    config = read.config()
+    assert config.model.blocks_to_swap == 18
+    assert "blocks_to_swap = 18" in write_kohya(config)
+    for off in ({}, {"blocks_to_swap": 0}):
+        config = from_toml(toml(**off)).config()
+        assert config.model.blocks_to_swap == 0
+        assert "blocks_to_swap" not in write_kohya(config)
+
+
 def test_what_is_switched_off_is_no_news() -> None:
     """Front ends write every option, also those that are off."""
     off = {name: value for name, value in OPTIONS.items() if value is not None}

@@ -47,3 +47,12 @@ class ModelGroup(Group):
         "Hold the base's denoiser in 8 bits: half the memory of 16, each step a little slower, the result a "
         "little different. Wants gradient_checkpointing.",
     )
+    blocks_to_swap: int = setting(
+        0,
+        "Transformer blocks of the base's denoiser that wait in the machine's memory and come to the device "
+        "for their turn: all but two of them are memory saved there. The result is the same, each step "
+        "takes longer. Wants gradient_checkpointing.",
+        unit="blocks",
+        ge=0,
+        le=200,
+    )

@@ -3,7 +3,7 @@ adapter that begins with T5's tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +57,10 @@ class AnimaModel(FlowModel):
         config = self.transformer.config
         heads: int = config.num_attention_heads
         return heads * config.attention_head_dim // PATCH**2, heads
+
+    @property
+    def blocks(self) -> Sequence[Any]:
+        return [*self.transformer.transformer_blocks]
 
     @contextmanager
     def watched(self, keep: Callable[[torch.Tensor], None]) -> Iterator[None]:

@@ -161,6 +161,11 @@ class BaseModel(Protocol):
     def size_step(self) -> int:
         """Pixels; what the sides of a picture must be multiples of."""
 
+    @property
+    def blocks(self) -> Sequence[Any]:
+        """The denoiser's transformer blocks in the order in which they compute, each of them computed anew as
+        a whole with gradient checkpointing."""
+
     def watched(self, keep: Callable[[torch.Tensor], None]) -> AbstractContextManager[None]:
         """Give `keep` what some blocks of the denoiser make of a picture, [b, channels, places] each, at each
         call inside the block: it tells what the picture shows."""

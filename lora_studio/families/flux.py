@@ -48,6 +48,10 @@ class FluxModel(FlowModel):
         heads = config.num_attention_heads
         return heads * config.attention_head_dim // PATCH**2, heads
 
+    @property
+    def blocks(self) -> Sequence[Any]:
+        return [*self.transformer.transformer_blocks, *self.transformer.single_transformer_blocks]
+
     @contextmanager
     def watched(self, keep: Callable[[torch.Tensor], None]) -> Iterator[None]:
         def hook(module: torch.nn.Module, given: object, output: tuple[torch.Tensor, torch.Tensor]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from diffusers import Transformer2DModel
+from diffusers.models.attention import BasicTransformerBlock
 
 from lora_studio.catalog import SD2
 from lora_studio.families.attention_layers import state_signatures
@@ -92,6 +93,12 @@ class StableDiffusionModel:
     @property
     def size_step(self) -> int:
         return self.codec.step
+
+    @property
+    def blocks(self) -> Sequence[Any]:
+        levels = (*self.unet.down_blocks, self.unet.mid_block, *self.unet.up_blocks)
+        inner = (module for level in levels if level is not None for module in level.modules())
+        return [module for module in inner if isinstance(module, BasicTransformerBlock)]
 
     @contextmanager
     def watched(self, keep: Callable[[torch.Tensor], None]) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,6 +35,11 @@ class ZImageModel(FlowModel):
     def widths(self) -> tuple[int, int]:
         """A token is PATCH x PATCH latent pixels."""
         return self.transformer.config.dim // PATCH**2, self.transformer.config.n_heads
+
+    @property
+    def blocks(self) -> Sequence[Any]:
+        """The main blocks, without the refiners before them."""
+        return [*self.transformer.layers]
 
     @contextmanager
     def watched(self, keep: Callable[[torch.Tensor], None]) -> Iterator[None]:

@@ -11,10 +11,9 @@ from lora_studio.generation.memory_savers import (
     OFFLOAD,
     SAID,
     SLICES,
+    SWAP,
     TILES,
     free_memory,
-    modules_of,
-    size_of,
 )
 from lora_studio.runtime import HEADROOM, find_memory
 
@@ -39,13 +38,11 @@ def fit(base: LoadedBase, request: GenerateRequest, emit: Emit) -> None:
         emit(Noted(message=UNLOADED, level="warning"))
         free = find_memory(base.device)[0]
     least = base.savers.least if pixels >= base.savers.least_from else ()
-    if OFFLOAD in base.savers.rungs:
-        free -= _resting(base)  # what would be there again without it
+    free -= _resting(base, base.savers.rungs)  # what would be there again without them
     ladder = base.savers.ladder
     for count in range(len(ladder) + 1):
         rungs = tuple(rung for rung in ladder if rung in (*ladder[:count], *least))
-        gained = _resting(base) if OFFLOAD in rungs else 0
-        if _need(base, pixels, rungs) <= HEADROOM * (free + gained):
+        if _need(base, pixels, rungs) <= HEADROOM * (free + _resting(base, rungs)):
             break
     for rung in base.savers.use(rungs):
         emit(Noted(message=SAID[rung], level="warning"))
@@ -101,7 +98,8 @@ def _need(base: LoadedBase, pixels: int, rungs: Sequence[str]) -> int:
     return max(decoding, denoising)
 
 
-def _resting(base: LoadedBase) -> int:
-    """Bytes of the weights that are away while the largest part works."""
-    parts = [size_of(module.parameters()) for module in modules_of(base.pipe)]
-    return sum(parts) - max(parts)
+def _resting(base: LoadedBase, rungs: Sequence[str]) -> int:
+    """Bytes of the weights that are away on these rungs while the part that takes most works."""
+    if not {OFFLOAD, SWAP} & set(rungs):
+        return 0
+    return base.savers.needed_bytes(()) - base.savers.needed_bytes(rungs)

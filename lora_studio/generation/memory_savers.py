@@ -15,19 +15,24 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from lora_studio.families.base import BaseModel
+    from lora_studio.families.weights.block_swap import BlockSwap
     from lora_studio.settings import Settings
 
 GB = 10**9
 SHARES = {"cuda": 0.85, "mps": 0.5, "cpu": 0.5}
 """Share of all memory that loaded base models may take. The CPU's is also everybody else's."""
 LORA_SHARE, LEAST_FOR_LORAS = 0.05, 256 * 10**6
-TILES, SLICES, OFFLOAD = "tiles", "slices", "offload"
-LADDERS = {"cuda": (TILES, OFFLOAD), "mps": (SLICES, TILES), "cpu": (TILES,)}
+TILES, SLICES, OFFLOAD, SWAP = "tiles", "slices", "offload", "blocks_to_swap"
+LADDERS = {"cuda": (TILES, OFFLOAD, SWAP), "mps": (SLICES, TILES), "cpu": (TILES,)}
 """Attention in slices only where it is not computed piece by piece anyway: there it would cost memory."""
 SAID = {
     TILES: "Memory is short: the picture is decoded in tiles, so fine tones may differ a little.",
     SLICES: "Memory is short: attention is computed in slices, which takes longer.",
     OFFLOAD: "Memory is short: the parts of the base model take turns on the device, which takes longer.",
+    SWAP: (
+        "Memory is short: the blocks of the base's denoiser wait in the machine's memory and come to the "
+        "device for their turn, which takes longer."
+    ),
 }
 
 
@@ -58,6 +63,7 @@ class MemorySavers:
     least: tuple[str, ...] = ()
     least_from: float = math.inf
     ladder: tuple[str, ...] = field(init=False)
+    swap: BlockSwap | None = None
 
     def __post_init__(self) -> None:
         self.ladder = LADDERS[self.device.kind]
@@ -67,13 +73,28 @@ class MemorySavers:
         added = tuple(rung for rung in rungs if rung not in self.rungs)
         for rung in self.rungs:
             if rung not in rungs:
-                self._switch(rung, on=False)
+                self._switch(rung, on=False, rests=OFFLOAD in rungs)
         for rung in added:
             self._switch(rung, on=True)
         self.rungs = tuple(rungs)
         return added
 
-    def _switch(self, rung: str, *, on: bool) -> None:
+    def needed_bytes(self, rungs: Sequence[str]) -> int:
+        """Bytes of the device that the weights take on these rungs: those of all parts, or of the largest
+        where they take turns; of swapped blocks the two largest."""
+        from lora_studio.families.weights.block_swap import saved_bytes
+
+        parts = []
+        for module in modules_of(self.pipe):
+            is_swapped = SWAP in rungs and module is self.model.denoiser
+            saved = saved_bytes(self.model.blocks) if is_swapped else 0
+            parts.append(size_of(module.parameters()) - saved)
+        return max(parts) if OFFLOAD in rungs else sum(parts)
+
+    def _switch(self, rung: str, *, on: bool, rests: bool = False) -> None:
+        if rung == SWAP:
+            self._swap_blocks(on, rests)
+            return
         if rung == TILES:
             self.model.codec.use_tiles(on)
         elif rung == SLICES:
@@ -84,6 +105,16 @@ class MemorySavers:
             self.pipe.remove_all_hooks()
             for module in modules_of(self.pipe):
                 module.to(self.device.kind)
+
+    def _swap_blocks(self, on: bool, rests: bool) -> None:
+        from lora_studio.families.weights.block_swap import BlockSwap
+
+        if on:
+            self.swap = BlockSwap(self.model.blocks, len(self.model.blocks))
+            self.swap.start(self.device.kind)
+        elif self.swap is not None:
+            self.swap.stop("cpu" if rests else self.device.kind)
+            self.swap = None
 
 
 def budget_bytes(settings: Settings, device: Device) -> int:

@@ -19,6 +19,7 @@ from lora_studio.generation.lora_stack import LoraStack
 from lora_studio.generation.memory_savers import (
     OFFLOAD,
     SAID,
+    SWAP,
     MemorySavers,
     Pipeline,
     budget_bytes,
@@ -123,8 +124,11 @@ class Pipelines:
         self._make_fit(budget - size)
         savers = MemorySavers(model=model, pipe=pipe, device=device, rungs=(OFFLOAD,) if is_resting else ())
         if is_resting:
-            savers.least, savers.least_from = (OFFLOAD,), 0
-            emit(Noted(message=SAID[OFFLOAD], level="warning"))
+            tight = savers.needed_bytes((OFFLOAD,)) > HEADROOM * find_memory(device)[0]
+            savers.least, savers.least_from = (OFFLOAD, SWAP) if tight else (OFFLOAD,), 0
+            savers.use(savers.least)
+            for rung in savers.least:
+                emit(Noted(message=SAID[rung], level="warning"))
         return LoadedBase(
             found=found,
             model=model,

@@ -1,7 +1,7 @@
 """Options of sd-scripts' LoRA training as data: names, defaults, and the effect of each here.
 
 The options of `train_network.py` and `sdxl_train_network.py` at version 0.10.2 (March 2026), those of
-`flux_train_network.py` for times and losses, and `train_inpainting` of later ones.
+`flux_train_network.py` for times, losses and `blocks_to_swap`, and `train_inpainting` of later ones.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ OPTIONS: Mapping[str, Any] = {
     **{"lr_scheduler_min_lr_ratio": None, "gradient_accumulation_steps": 1, "seed": None},
     **{"gradient_checkpointing": False, "cpu_offload_checkpointing": False, "fused_backward_pass": False},
     **{"mixed_precision": "no", "full_fp16": False, "full_bf16": False, "fp8_base": False},
-    **{"fp8_base_unet": False},
+    **{"fp8_base_unet": False, "blocks_to_swap": None},
     # noise and loss
     **{"noise_offset": None, "noise_offset_random_strength": False, "adaptive_noise_scale": None},
     **{"multires_noise_iterations": None, "multires_noise_discount": 0.3, "ip_noise_gamma": None},
@@ -126,6 +126,7 @@ OFF_AT_ZERO = frozenset(
         *("ip_noise_gamma", "scale_weight_norms", "v_pred_like_loss", "network_dropout", "clip_skip"),
         *("max_token_length", "max_train_epochs", "save_every_n_epochs", "sample_every_n_epochs"),
         *("save_n_epoch_ratio", "save_last_n_steps", "save_last_n_epochs", "initial_step", "initial_epoch"),
+        "blocks_to_swap",
     }
 )
 """Options that front ends write as 0 when they are off."""
@@ -146,6 +147,7 @@ ABSENT: Mapping[str, Any] = {
     "save_every_n_steps": 0,
     "sample_every_n_steps": 0,
     "optimizer_type": "AdamW",
+    "blocks_to_swap": 0,
     "min_timestep": 0,
     "max_timestep": 1000,
     "max_validation_steps": 10_000,
@@ -167,7 +169,7 @@ NOT_READ = frozenset(
         *("epoch", "noise_offset_type", "stop_text_encoder_training", "no_token_padding", "lowvram"),
         *("learning_rate_te", "learning_rate_te1", "learning_rate_te2", "train_text_encoder", "use_wandb"),
         *("model_type", "ae", "clip_l", "clip_g", "t5xxl", "text_encoder", "text_encoder_batch_size"),
-        *("split_mode", "mem_eff_save", "apply_t5_attn_mask", "blocks_to_swap"),
+        *("split_mode", "mem_eff_save", "apply_t5_attn_mask"),
         *("fused_optimizer_groups", "blockwise_fused_optimizers", "block_lr", "show_timesteps"),
         *("save_clip", "save_t5xxl", "split_attn", "attn_mode"),
         *("compile", "compile_mode", "compile_backend", "compile_dynamic", "compile_fullgraph"),

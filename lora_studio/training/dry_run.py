@@ -49,7 +49,10 @@ PATIENCE = 30.0
 """Seconds after which no further step is measured."""
 SAMPLED_EVERY = 0.01
 PARTS = 4
-LESS_MEMORY = "Lower resolution or train_batch_size, or switch gradient_checkpointing on."
+LESS_MEMORY = (
+    "Lower resolution or train_batch_size, switch gradient_checkpointing on, or set blocks_to_swap where the "
+    "base is too large for the device."
+)
 
 
 class Stop(Exception):
@@ -198,7 +201,7 @@ class _Measurement:
             trigger_word=config.dataset.trigger_word,
             disk_free_bytes=free_bytes(Path(config.output.output_dir)),
             device=self.device.title,
-            notes=tuple(dict.fromkeys([*folder.notes, *by_size.notes])),
+            notes=tuple(dict.fromkeys([*engine.memory_notes, *folder.notes, *by_size.notes])),
         )
 
     def _advance(self, done: int) -> None:

@@ -19,6 +19,7 @@ from lora_studio.families.base import BaseModel, TextOutput
 from lora_studio.families.base_files.base_hashes import base_hashes as base_hashes
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.encoders.clip_encoder import CaptionWindows
+from lora_studio.families.weights.block_swap import BlockSwap
 from lora_studio.families.weights.fp8 import hold_in_eight_bits
 from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODERS, same_layer
 from lora_studio.lora.network.attach import AttachedLora, attach
@@ -37,7 +38,7 @@ TEXT = TEXT_ENCODERS[0]
 @dataclass(frozen=True, kw_only=True)
 class Engine:
     """`rates` holds the learning rate of each part that is trained; `notes` are sentences on what of
-    network_weights could not be used."""
+    network_weights could not be used. `swap` is there while blocks are swapped."""
 
     config: TrainConfig
     base: BaseModel
@@ -46,6 +47,7 @@ class Engine:
     dtype: torch.dtype
     rates: dict[str, float]
     notes: tuple[str, ...] = ()
+    swap: BlockSwap | None = None
 
     @property
     def trains_text_encoder(self) -> bool:
@@ -55,6 +57,11 @@ class Engine:
     def guidance(self) -> float | None:
         """The guidance that the denoiser is told in training; None where it takes none."""
         return self.config.noise.guidance_scale if self.base.takes_guidance else None
+
+    @property
+    def memory_notes(self) -> tuple[str, ...]:
+        """Sentences on what is held in another way to save memory, and what that saves."""
+        return () if self.swap is None else (self.swap.sentence,)
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         if self.dtype == torch.float32:
@@ -154,10 +161,14 @@ def load_engine(config: TrainConfig, found: FoundBase, device: Device, dtype: to
     merged = _merge_base_weights(config, base)
     lora, notes = _attach_network(config, base, rates)
     rates = {part: rates.get(part, rates.get(TEXT, 0.0)) for part in lora.parts}
+    count = config.model.blocks_to_swap
+    swap = BlockSwap(base.blocks, count) if count else None
     base.place(device.kind, dtype)
     lora.to(device.kind)
     if config.model.fp8_base_unet:
         hold_in_eight_bits(base.denoiser)
+    if swap is not None:
+        swap.start(device.kind)
     if config.optimizer.gradient_checkpointing:
         for model in base.models().values():
             _checkpoint_gradients(model)
@@ -168,6 +179,7 @@ def load_engine(config: TrainConfig, found: FoundBase, device: Device, dtype: to
         device=device,
         dtype=dtype,
         rates=rates,
+        swap=swap,
         notes=(
             *merged,
             *notes,

@@ -13,6 +13,7 @@ import torch
 from lora_studio.config import TrainConfig
 from lora_studio.data.training_set.folders import PictureFolder
 from lora_studio.events import Emit, Noted, ShouldStop, ignore
+from lora_studio.families.weights.block_swap import BlockSwap, saved_bytes
 from lora_studio.families.weights.fp8 import hold_in_eight_bits
 from lora_studio.formatting import size
 from lora_studio.training.loop import Loop
@@ -23,6 +24,8 @@ from lora_studio.training.preparation.training_data import keeps_texts, prepare_
 
 Rung = Callable[["Fallbacks"], str]
 """Takes one measure and says in a sentence what it costs; empty when it would change nothing."""
+HAVE_OWN_MEMORY = ("cuda",)
+"""Kinds of devices whose memory is not the machine's."""
 EIGHT_BIT = {"AdamW": "AdamW8bit", "Lion": "Lion8bit"}
 
 
@@ -101,6 +104,21 @@ def _split_batches(fallbacks: Fallbacks) -> str:
     )
 
 
+def _swap_blocks(fallbacks: Fallbacks) -> str:
+    loop = fallbacks.loop
+    if loop.engine.device.kind not in HAVE_OWN_MEMORY or loop.engine.swap is not None:
+        return ""
+    swap = BlockSwap(loop.engine.base.blocks, len(loop.engine.base.blocks))
+    swap.start(loop.engine.device.kind)
+    loop.engine = replace(loop.engine, swap=swap)
+    _change(loop, blocks_to_swap=len(swap.blocks))
+    return (
+        "The blocks of the base model's denoiser lie in the machine's memory now and come to the device for "
+        f"their turn, {size(saved_bytes(swap.blocks))} less there: the same result, but each step takes "
+        "longer."
+    )
+
+
 def _take_eight_bits(fallbacks: Fallbacks) -> str:
     loop = fallbacks.loop
     settings = loop.engine.config.optimizer
@@ -119,6 +137,8 @@ def _quantise_base(fallbacks: Fallbacks) -> str:
     if loop.engine.config.model.fp8_base_unet:
         return ""
     saved = hold_in_eight_bits(loop.engine.base.denoiser)
+    if loop.engine.swap is not None:
+        loop.engine.swap.start(loop.engine.device.kind)
     _change(loop, fp8_base_unet=True)
     return (
         f"The base model's denoiser is held in 8 bits now, {size(saved)} less: each step takes a "
@@ -148,6 +168,7 @@ RUNGS: Mapping[str, Rung] = {
     "caches": _keep_caches,
     "gradient checkpointing": _checkpoint_gradients,
     "smaller batches": _split_batches,
+    "swapped blocks": _swap_blocks,
     "8-bit optimizer": _take_eight_bits,
     "quantised base": _quantise_base,
 }

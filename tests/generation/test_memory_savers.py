@@ -15,10 +15,11 @@ from lora_studio import runtime
 from lora_studio.errors import OutOfMemory
 from lora_studio.events import Event, Noted, ignore
 from lora_studio.families.base_files.locate import find_base
+from lora_studio.families.weights.block_swap import lies_in_host_memory
 from lora_studio.generation import memory_fit, memory_savers
 from lora_studio.generation.lora_lookup import find_loras
 from lora_studio.generation.memory_fit import UNLOADED
-from lora_studio.generation.memory_savers import GB, LADDERS, OFFLOAD, SAID, SLICES, TILES, MemorySavers
+from lora_studio.generation.memory_savers import GB, LADDERS, OFFLOAD, SAID, SLICES, SWAP, TILES, MemorySavers
 from lora_studio.generation.pipelines import LoadedBase, Pipelines
 from lora_studio.request import GenerateRequest, LoraUse
 from lora_studio.runtime import Device, find_device, find_memory
@@ -163,6 +164,43 @@ def test_slices_of_attention_give_the_same_and_leave_nothing(
 def test_every_device_has_a_ladder_of_known_rungs() -> None:
     assert set(LADDERS) == {"cuda", "mps", "cpu"}
     assert {rung for ladder in LADDERS.values() for rung in ladder} <= set(SAID)
+
+
+def test_swapped_blocks_draw_the_same_with_loras(
+    base: LoadedBase, settings: Settings, make_lora: MakeLora
+) -> None:
+    make_lora("a")
+    base.stack.apply(find_loras([LoraUse(slug="a")], settings.loras))
+    before = drawn(base)
+    savers = MemorySavers(model=base.model, pipe=base.pipe, device=base.device)
+    savers.use((SWAP,))
+    swapped = [module for block in base.model.blocks for module in block.modules()]
+    assert swapped
+    assert all(lies_in_host_memory(module) for module in swapped)
+    assert torch.equal(drawn(base), before)
+    savers.use(())
+    assert not any(lies_in_host_memory(module) for module in swapped)
+    assert torch.equal(drawn(base), before)
+
+
+def test_a_rung_is_taken_for_what_it_saves_of_the_weights(
+    base: LoadedBase, free: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With CUDA's ladder: first turns of the parts, then of the blocks."""
+    savers, taken = base.savers, list[tuple[str, ...]]()
+    monkeypatch.setattr(MemorySavers, "_switch", lambda *_, **__: None)
+    savers.ladder = (OFFLOAD, SWAP)
+    needs = [savers.needed_bytes(rungs) for rungs in ((), (OFFLOAD,), (OFFLOAD, SWAP))]
+    assert needs == sorted(needs, reverse=True)
+    monkeypatch.setattr(memory_fit, "_need", lambda *_: needs[0] // 2)
+    for share in (1.0, (needs[0] / 2 - (needs[0] - needs[1]) / 2) / needs[0], 0.0):
+        free(int(needs[0] * share))
+        savers.rungs = ()
+        memory_fit.fit(base, ASKED, ignore)
+        taken.append(savers.rungs)
+    assert taken[0] == ()
+    assert taken[1][:1] == (OFFLOAD,)
+    assert taken[2] == (OFFLOAD, SWAP)
 
 
 @pytest.mark.gpu

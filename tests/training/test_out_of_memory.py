@@ -177,6 +177,18 @@ def test_another_optimizer_takes_over_at_the_same_rates(make_config: ConfigMaker
     assert rates == pytest.approx([0.0075, 0.005, 0.0025])
 
 
+def test_a_run_that_swaps_its_blocks_goes_on_to_the_same_bits(
+    make_config: ConfigMaker, run_out: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"max_train_steps": 3, "train_batch_size": 1, "gradient_checkpointing": True}
+    calm, _ = run(make_config("calm", **changes))
+    monkeypatch.setattr(out_of_memory, "HAVE_OWN_MEMORY", ("cpu", "cuda"))
+    run_out(times=1, at_call=2)
+    tight, events = run(make_config("tight", **changes))
+    assert ["come to the device for their turn" in note for note in warnings(events)] == [True]
+    assert tensor_hash(tight) == tensor_hash(calm)
+
+
 # --- the base model in 8 bits
 
 

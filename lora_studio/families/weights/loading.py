@@ -19,6 +19,7 @@ from lora_studio.errors import BrokenFile, ModelFileError, OutOfMemory
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.base_files.hub import HALF, LEFT_OUT, cached, fetch, variant_of
 from lora_studio.families.base_files.usual_parts import USUAL, config_folder, usual_tokenizers
+from lora_studio.families.weights.block_swap import lies_in_host_memory
 from lora_studio.families.weights.mmap_weights import MappedFiles
 from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.lora.file.lora_files import read_tensor_table
@@ -59,12 +60,13 @@ def place_model(model: Any, device: str, dtype: torch.dtype, *, read_ahead: bool
             before = weight.data
             if before.dtype != wanted or (read_ahead and not isinstance(module, torch.nn.Embedding)):
                 files.read_ahead(before)  # of an embedding, only a few rows are ever used
-            weight.data = before.to(device, wanted)
+            waits = lies_in_host_memory(module) and not weight.requires_grad
+            weight.data = before.to("cpu" if waits else device, wanted)
             if weight.data.data_ptr() != before.data_ptr():
                 files.give_back(before)
         for name, buffer in module.named_buffers(recurse=False):
             exact = torch.float32 if buffer.is_floating_point() else buffer.dtype
-            module._buffers[name] = buffer.to(device, exact)
+            module._buffers[name] = buffer.to("cpu" if lies_in_host_memory(module) else device, exact)
 
 
 def read_model(model: Any) -> None:

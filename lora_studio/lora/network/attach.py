@@ -108,7 +108,8 @@ class AttachedLora:
             alpha = float(parts.pop(ALPHA))
             saved = LayerWeights(kind=kinds.kind_of(parts), parts=parts, alpha=alpha)
             changes.append(change_from(base, saved))
-            changes[-1].settle()
+            # The layer itself may wait in the machine's memory.
+            changes[-1].settle(str(next(iter(self.weights(name).values())).device))
         with self.left_out(), contextlib.ExitStack() as back:
             for change in changes:
                 back.callback(put_on(change.base, [change]).remove)

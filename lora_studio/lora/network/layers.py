@@ -95,8 +95,9 @@ class Change:
         """The tensor to add to the layer's weight, in 32 bit: its small differences would be lost in less.
         `keep` [o] says which of its rows count."""
         with torch.autocast(self.base.weight.device.type, enabled=False):
-            weight = self.base.weight.detach().float()
             parts = {name: tensor.float() for name, tensor in self.weights.items()}
+            device = next(iter(parts.values())).device  # where the layer computes, wherever it waits
+            weight = self.base.weight.detach().to(device, torch.float32)
             if kinds.depends_on_weight(self.kind):
                 return self.strength * _masked(kinds.addition(self.kind, parts, weight, self.alpha), keep)
             plain = kinds.change(self.kind, parts, weight.shape)

@@ -30,6 +30,7 @@ HARMLESS = frozenset(
         *("validate_every_n_steps", "max_validation_steps", "checkpoint_board"),
         # other ways to the same numbers
         *("cache_latents", "cache_latents_to_disk", "cache_text_encoder_outputs", "gradient_checkpointing"),
+        "blocks_to_swap",
         "worker",
     }
 )

@@ -1,0 +1,167 @@
+"""Blocks that lie in the machine's memory: the same numbers to the bit, forwards and backwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from lora_studio.config import TrainConfig
+from lora_studio.families import family_of
+from lora_studio.families.weights.block_swap import BlockSwap, lies_in_host_memory, saved_bytes
+from lora_studio.families.weights.loading import place_model
+from tests.support.runs import data_for, engine_for, run_steps
+from tests.support.tiny import ALL_SHAPES, make_pictures, make_tiny, tiny_values
+
+
+def layers_of(blocks: list) -> list[torch.nn.Linear]:
+    return [
+        layer
+        for block in blocks
+        for layer in block.modules()
+        if isinstance(layer, torch.nn.Linear) and not layer.weight.requires_grad
+    ]
+
+
+@contextmanager
+def only_copies(swap: BlockSwap) -> Iterator[list[bool]]:
+    """Notes at each call of a swapped layer, and at each gradient, whether gradients were on, and fails where
+    a layer computes with what waits in the machine's memory."""
+    layers, calls = layers_of(swap.blocks), list[bool]()
+    waiting = {id(layer): layer.weight for layer in layers}
+
+    def check(layer: torch.nn.Module, given: object) -> None:
+        assert layer.weight is not waiting[id(layer)]
+        calls.append(torch.is_grad_enabled())
+
+    hooks = [layer.register_forward_pre_hook(check) for layer in layers]
+    yield calls
+    for hook in hooks:
+        hook.remove()
+    assert all(layer.weight is waiting[id(layer)] for layer in layers), "all wait again"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_pictures(tmp_path_factory.mktemp("pictures"), ((64, 64),) * 2)
+
+
+@pytest.mark.parametrize("shape", ALL_SHAPES)
+def test_a_training_is_the_same_to_the_bit(shape: str, pictures: Path, tmp_path: Path) -> None:
+    """Also in what it draws in between. The way back computes with copies, too: that is where blocks are
+    computed as a whole with gradient checkpointing."""
+    base, ends = make_tiny(shape, tmp_path / "base"), []
+    for count in (0, 3):
+        values = tiny_values(base, pictures, tmp_path / "lora", network_train_unet_only=True)
+        values |= {"gradient_checkpointing": True, "max_train_steps": 2, "blocks_to_swap": count}
+        engine = engine_for(TrainConfig.from_values(values))
+        optimizer = torch.optim.SGD(engine.parameter_groups(), lr=0.1)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
+        steps = run_steps(engine, data_for(engine), optimizer, schedule)
+        if engine.swap is None:
+            losses = [done.loss for done in steps]
+        else:
+            assert any("without a graphics card" in note for note in engine.memory_notes)
+            with only_copies(engine.swap) as calls:
+                losses = [done.loss for done in steps]
+            layers = len(layers_of(engine.swap.blocks))
+            assert calls == [True] * (2 * 2 * layers), "there and back, twice"
+        ends.append((losses, engine.lora.state()))
+    assert ends[0][0] == ends[1][0]
+    for key, tensor in ends[0][1].items():
+        assert torch.equal(tensor, ends[1][1][key]), key
+
+
+@pytest.fixture
+def chain() -> tuple[torch.nn.Sequential, torch.Tensor]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        blocks = [torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU()) for _ in range(5)]
+        return torch.nn.Sequential(*blocks).requires_grad_(False), torch.randn(2, 4)
+
+
+def test_blocks_are_spread_evenly_and_all_of_them_at_most(chain: tuple[torch.nn.Sequential, object]) -> None:
+    blocks = [*chain[0]]
+    assert BlockSwap(blocks, 2).blocks == [blocks[1], blocks[3]]
+    assert BlockSwap(blocks, 9).blocks == blocks
+    assert saved_bytes(blocks) == 3 * 4 * (16 + 4), "two are on the device at once"
+
+
+@pytest.mark.parametrize("grads", [False, True])
+def test_the_next_block_is_on_its_way(
+    chain: tuple[torch.nn.Sequential, torch.Tensor], grads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each comes once for its turn, none is fetched in vain."""
+    model, inputs = chain
+    fetched: list[tuple[int, int]] = []
+    fetch, entered = BlockSwap._fetch, list[int]()
+
+    def seen(self: BlockSwap, number: int):  # type: ignore[no-untyped-def]
+        fetched.append((number, len(entered)))
+        return fetch(self, number)
+
+    monkeypatch.setattr(BlockSwap, "_fetch", seen)
+    swap = BlockSwap([*model], 5)
+    swap.start("cpu")
+    for number, block in enumerate(model):
+        block.register_forward_pre_hook(lambda *_, number=number: entered.append(number))
+    with torch.set_grad_enabled(grads):
+        for _ in range(2):
+            for number in range(5):
+                model[number](inputs)
+            for number in (4, 3, 2, 1, 0) if grads else ():
+                model[number](inputs)
+    turns = [number for number, _ in fetched]
+    there_and_back = [0, 1, 2, 3, 4, 3, 2, 1, 0, 1, 2, 3, 4, 3, 2, 1, 0]
+    assert turns == (there_and_back if grads else [0, 1, 2, 3, 4] * 2 + [0])
+    assert all(when == place or place == 0 for place, (_, when) in enumerate(fetched) if not grads)
+
+
+def test_what_moves_the_model_leaves_them_and_stop_brings_them_back(
+    chain: tuple[torch.nn.Sequential, torch.Tensor],
+) -> None:
+    model, inputs = chain
+    before = model(inputs)
+    swap = BlockSwap([*model], 2)
+    swap.start("cpu")
+    model.to("meta")
+    assert [block[0].weight.is_meta for block in model] == [True, False, True, False, True]
+    swap.stop("meta")
+    assert all(weight.is_meta for weight in model.parameters())
+    assert not any(lies_in_host_memory(module) for module in model.modules())
+    model.to_empty(device="cpu")
+    assert model(inputs).shape == before.shape
+
+
+def test_a_layer_that_fails_leaves_its_block_as_it_was(
+    chain: tuple[torch.nn.Sequential, torch.Tensor],
+) -> None:
+    model, inputs = chain
+    swap, before = BlockSwap([*model], 5), model(inputs)
+    swap.start("cpu")
+    waiting = [block[0].weight for block in model]
+
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    hook = model[2][1].register_forward_hook(fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        model(inputs)
+    hook.remove()
+    assert all(block[0].weight is held for block, held in zip(model, waiting, strict=True))
+    assert torch.equal(model(inputs), before)
+
+
+def test_what_is_trained_goes_to_the_device_and_the_rest_waits(tmp_path: Path) -> None:
+    model = family_of(str(make_tiny("zimage", tmp_path))).load()
+    swap = BlockSwap(model.blocks, 1)
+    trained = next(swap.blocks[0].parameters())
+    trained.requires_grad_(True)
+    place_model(model.denoiser, "meta", torch.bfloat16)
+    waiting = {weight.device.type for weight in swap.blocks[0].parameters() if weight is not trained}
+    assert (trained.device.type, waiting) == ("meta", {"cpu"})
+    others = [weight for block in model.blocks if block not in swap.blocks for weight in block.parameters()]
+    assert {weight.device.type for weight in others} == {"meta"}
