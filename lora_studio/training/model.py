@@ -21,6 +21,7 @@ from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.encoders.clip_encoder import CaptionWindows
 from lora_studio.families.weights.block_swap import BlockSwap
 from lora_studio.families.weights.fp8 import hold_in_eight_bits
+from lora_studio.families.weights.loading import place_model
 from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODERS, same_layer
 from lora_studio.lora.network.attach import AttachedLora, attach
 from lora_studio.lora.network.initial_weights import continue_from, merge_into_base, sizes_from
@@ -163,10 +164,11 @@ def load_engine(config: TrainConfig, found: FoundBase, device: Device, dtype: to
     rates = {part: rates.get(part, rates.get(TEXT, 0.0)) for part in lora.parts}
     count = config.model.blocks_to_swap
     swap = BlockSwap(base.blocks, count) if count else None
+    if config.model.held_as:
+        place_model(base.denoiser, "cpu", dtype, read_ahead=False)
+        hold_in_eight_bits(base.denoiser, config.model.held_as, device.kind)
     base.place(device.kind, dtype)
     lora.to(device.kind)
-    if config.model.fp8_base_unet:
-        hold_in_eight_bits(base.denoiser)
     if swap is not None:
         swap.start(device.kind)
     if config.optimizer.gradient_checkpointing:

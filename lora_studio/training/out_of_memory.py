@@ -134,7 +134,7 @@ def _take_eight_bits(fallbacks: Fallbacks) -> str:
 
 def _quantise_base(fallbacks: Fallbacks) -> str:
     loop = fallbacks.loop
-    if loop.engine.config.model.fp8_base_unet:
+    if loop.engine.config.model.held_as:
         return ""
     saved = hold_in_eight_bits(loop.engine.base.denoiser)
     if loop.engine.swap is not None:

@@ -3,6 +3,7 @@ same."""
 
 from __future__ import annotations
 
+import bisect
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -188,19 +189,20 @@ def test_a_rung_is_taken_for_what_it_saves_of_the_weights(
 ) -> None:
     """With CUDA's ladder: first turns of the parts, then of the blocks."""
     savers, taken = base.savers, list[tuple[str, ...]]()
-    monkeypatch.setattr(MemorySavers, "_switch", lambda *_, **__: None)
     savers.ladder = (OFFLOAD, SWAP)
-    needs = [savers.needed_bytes(rungs) for rungs in ((), (OFFLOAD,), (OFFLOAD, SWAP))]
-    assert needs == sorted(needs, reverse=True)
-    monkeypatch.setattr(memory_fit, "_need", lambda *_: needs[0] // 2)
-    for share in (1.0, (needs[0] / 2 - (needs[0] - needs[1]) / 2) / needs[0], 0.0):
-        free(int(needs[0] * share))
-        savers.rungs = ()
+    monkeypatch.setattr(MemorySavers, "use", lambda _, rungs: taken.append(rungs) or ())
+
+    def rungs_with(left: int) -> tuple[str, ...]:
+        free(left)
         memory_fit.fit(base, ASKED, ignore)
-        taken.append(savers.rungs)
-    assert taken[0] == ()
-    assert taken[1][:1] == (OFFLOAD,)
-    assert taken[2] == (OFFLOAD, SWAP)
+        return taken[-1]
+
+    whole, turns, swapped = (savers.needed_bytes(rungs) for rungs in ((), (OFFLOAD,), (OFFLOAD, SWAP)))
+    assert whole > turns > swapped
+    enough = bisect.bisect(range(64 * GB), False, key=lambda left: rungs_with(left) == ())
+    assert rungs_with(enough) == ()
+    assert rungs_with(enough - 2) == rungs_with(enough - (whole - turns) + 2) == (OFFLOAD,)
+    assert rungs_with(enough - (whole - turns) - 2) == (OFFLOAD, SWAP)
 
 
 @pytest.mark.gpu

@@ -192,6 +192,40 @@ def test_a_run_that_swaps_its_blocks_goes_on_to_the_same_bits(
 # --- the base model in 8 bits
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_int8_is_each_rows_largest_in_127_steps_and_gradients_go_through(dtype: torch.dtype) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        model = torch.nn.ModuleDict({"to_q": torch.nn.Linear(64, 8).to(dtype).requires_grad_(False)})
+        inputs = torch.randn(3, 64, dtype=dtype, requires_grad=True)
+    layer = model["to_q"]
+    weight = layer.weight.detach().clone()
+    largest = weight.float().abs().amax(1, keepdim=True)
+    hold_in_eight_bits(model, "qint8")
+    steps = (weight.float() / (largest / 127)).round()
+    assert steps.abs().amax() == 127
+    held = layer.parametrizations.weight.original
+    assert held.dtype == torch.int8
+    assert torch.equal(held.float(), steps)
+    formula = steps.to(dtype) * (largest / 127).to(dtype)
+    assert torch.equal(layer.weight, formula)
+    layer(inputs).sum().backward()
+    torch.testing.assert_close(inputs.grad, formula.sum(0).expand(3, -1), rtol=2e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize(("qtype", "most"), [("qfloat8", 0.03), ("qint8", 0.01)])
+def test_errors_of_eight_bits_are_as_stated(qtype: str, most: float) -> None:
+    """The root of the mean square by that of the weights, at the width of a large base."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        model = torch.nn.ModuleDict({"to_q": torch.nn.Linear(3072, 64).requires_grad_(False)})
+        torch.nn.init.normal_(model["to_q"].weight, std=0.02)
+    before = model["to_q"].weight.detach().clone()
+    hold_in_eight_bits(model, qtype)
+    error = (model["to_q"].weight - before).square().mean().sqrt() / before.square().mean().sqrt()
+    assert most / 2 < error < most
+
+
 def test_a_denoiser_in_eight_bits_is_smaller_and_answers_nearly_the_same(make_config: ConfigMaker) -> None:
     config = make_config()
     found = find_base(config.model.pretrained_model_name_or_path)
@@ -216,12 +250,16 @@ def test_a_denoiser_in_eight_bits_is_smaller_and_answers_nearly_the_same(make_co
     assert {weight.dtype for weight in exact} == {torch.float32}
 
 
-def test_training_on_eight_bits_learns_repeats_and_resumes(make_config: ConfigMaker) -> None:
-    changes = {"fp8_base_unet": True, "max_train_steps": 4, "gradient_checkpointing": True}
+@pytest.mark.parametrize("qtype", ["qfloat8", pytest.param("qint8", marks=pytest.mark.slow)])
+def test_training_on_eight_bits_learns_repeats_and_resumes(make_config: ConfigMaker, qtype: str) -> None:
+    changes = {"qtype": qtype, "max_train_steps": 4, "gradient_checkpointing": True}
     whole, events = run(make_config("whole", **changes))
-    again, _ = run(make_config("again", **changes))
-    plain, at_full = run(make_config("plain", **{**changes, "fp8_base_unet": False}))
+    again, _ = run(make_config("again", **changes, blocks_to_swap=2))
+    plain, at_full = run(make_config("plain", **{**changes, "qtype": "none"}))
     kept, _ = run(make_config("kept", **{**changes, "gradient_checkpointing": False}))
+    if qtype == "qfloat8":
+        named, _ = run(make_config("named", **{**changes, "qtype": "none", "fp8_base_unet": True}))
+        assert tensor_hash(named) == tensor_hash(whole)
     assert tensor_hash(whole) == tensor_hash(again) == tensor_hash(kept) != tensor_hash(plain)
     for one, other in zip(of(StepDone, events), of(StepDone, at_full), strict=True):
         assert one.loss == pytest.approx(other.loss, rel=0.05)

@@ -46,8 +46,7 @@ class BlockSwap:
         for block in self.blocks:
             # torch moves a module by calling this on each of its children.
             vars(block)["_apply"] = lambda function, recurse=True, block=block: block
-            for module in block.modules():
-                setattr(module, MARK, True)
+            keep_in_host_memory(block)
         self._handles: list[Any] = []
         self._device = torch.device("cpu")
         self._stream: Any = None
@@ -91,6 +90,15 @@ class BlockSwap:
             for table, name, held in _frozen(block):
                 table[name] = _like(held, held.data.to(device))
 
+    def fetch(self, number: int) -> tuple[int, list[_Slot], Any]:
+        """Begin to copy a block; what it returns last tells when all is there."""
+        with torch.cuda.stream(self._stream):
+            slots = [
+                _Slot(table=table, name=name, held=held, copy=_like(held, self._copied(held)))
+                for table, name, held in _frozen(self.blocks[number])
+            ]
+        return number, slots, self._stream.record_event() if self._stream else None
+
     def _hooks(self, number: int, block: Any) -> Iterator[Any]:
         def enter(module: torch.nn.Module, given: object) -> None:
             self._enter(number)
@@ -108,7 +116,7 @@ class BlockSwap:
         for slot in slots:
             slot.table[slot.name] = slot.copy
         coming = self._next(number)
-        self._coming = (number, slots, None) if coming == number else self._fetch(coming)
+        self._coming = (number, slots, None) if coming == number else self.fetch(coming)
 
     def _leave(self, number: int) -> None:
         for slot in self._inside.pop(number, ()):
@@ -118,7 +126,7 @@ class BlockSwap:
         """The block's copies, on their way already or fetched now."""
         coming, self._coming = self._coming, None
         if coming is None or coming[0] != number:
-            coming = self._fetch(number)
+            coming = self.fetch(number)
         _, slots, done = coming
         if done is not None:
             current = torch.cuda.current_stream(self._device)
@@ -126,15 +134,6 @@ class BlockSwap:
             for slot in slots:
                 slot.copy.record_stream(current)
         return slots
-
-    def _fetch(self, number: int) -> tuple[int, list[_Slot], Any]:
-        """Begin to copy a block; what it returns last tells when all is there."""
-        with torch.cuda.stream(self._stream):
-            slots = [
-                _Slot(table=table, name=name, held=held, copy=_like(held, self._copied(held)))
-                for table, name, held in _frozen(self.blocks[number])
-            ]
-        return number, slots, self._stream.record_event() if self._stream else None
 
     def _copied(self, held: torch.Tensor) -> torch.Tensor:
         return held.data.to(self._device, non_blocking=True)
@@ -154,6 +153,12 @@ def saved_bytes(blocks: Sequence[Any]) -> int:
     """Bytes of the device's memory that the swapping of these blocks saves."""
     sizes = sorted(sum(held.nbytes for _, _, held in _frozen(block)) for block in blocks)
     return sum(sizes[:-FURTHEST])
+
+
+def keep_in_host_memory(block: torch.nn.Module) -> None:
+    """Mark a block, or a part of one that was added later."""
+    for module in block.modules():
+        setattr(module, MARK, True)
 
 
 def lies_in_host_memory(module: torch.nn.Module) -> bool:

@@ -58,6 +58,7 @@ def place_model(model: Any, device: str, dtype: torch.dtype, *, read_ahead: bool
         for weight in module.parameters(recurse=False):
             wanted = dtype if heavy and not module.weight.requires_grad else torch.float32
             before = weight.data
+            wanted = before.dtype if before.dtype.itemsize == 1 else wanted  # held in 8 bits
             if before.dtype != wanted or (read_ahead and not isinstance(module, torch.nn.Embedding)):
                 files.read_ahead(before)  # of an embedding, only a few rows are ever used
             waits = lies_in_host_memory(module) and not weight.requires_grad
@@ -65,7 +66,8 @@ def place_model(model: Any, device: str, dtype: torch.dtype, *, read_ahead: bool
             if weight.data.data_ptr() != before.data_ptr():
                 files.give_back(before)
         for name, buffer in module.named_buffers(recurse=False):
-            exact = torch.float32 if buffer.is_floating_point() else buffer.dtype
+            keeps = not buffer.is_floating_point() or getattr(module, "keeps_formats", False)
+            exact = buffer.dtype if keeps else torch.float32
             module._buffers[name] = buffer.to("cpu" if lies_in_host_memory(module) else device, exact)
 
 
