@@ -166,7 +166,7 @@ def lies_in_host_memory(module: torch.nn.Module) -> bool:
 
 
 def _frozen(block: Any) -> Iterator[tuple[Any, str, torch.Tensor]]:
-    """What is not trained of a block: the table it stands in, its name there, itself."""
+    """The untrained tensors of a block: the table that each stands in, its name there, itself."""
     for module in block.modules():
         for table in (module._parameters, module._buffers):
             for name, tensor in [*table.items()]:

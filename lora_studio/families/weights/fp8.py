@@ -37,7 +37,7 @@ class _Scaled(torch.nn.Module):
 
     scale: torch.Tensor
     keeps_formats = True
-    """For `place_model`: the format of the scale is that of the weight."""
+    """A mark for `place_model`: the format of the scale is that of the weight."""
 
     def __init__(self, scale: torch.Tensor) -> None:
         super().__init__()
