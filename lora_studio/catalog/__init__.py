@@ -8,12 +8,12 @@ from lora_studio.catalog.base_models import (
     BASES,
     FAMILY_BASES,
     STARTER,
-    Base,
     base_of_family,
     check_trainable,
     distilled,
     sizes_for,
 )
+from lora_studio.catalog.catalog_base import Base, LongText
 from lora_studio.catalog.family_names import (
     ANIMA,
     BASE_VERSIONS,
@@ -89,6 +89,7 @@ __all__ = [
     "TEXT_WIDTHS",
     "ZIMAGE",
     "Base",
+    "LongText",
     "Preset",
     "PresetValues",
     "Sampler",

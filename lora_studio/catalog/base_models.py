@@ -4,47 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
+from lora_studio.catalog.catalog_base import Base, LongText
 from lora_studio.catalog.family_names import ANIMA, CHROMA, FLUX, SD1, SD2, SDXL, ZIMAGE
 from lora_studio.errors import ConfigError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Base:
-    """A base model people can pick by name. `source` is a hub id (a repository in diffusers' layout, or a
-    checkpoint file in one), or empty for the embedded one.
-
-    `step` is the multiple that image sides must keep; `download_bytes` is 0 when nothing is fetched;
-    `regularisation` names a folder inside the base's own with pictures that keep a LoRA to its subject.
-    `distilled_guidance_scale` is what it is told where it takes a guidance.
-    `half` is the number format of half precision that it is drawn and trained in; `train_instead`, for a base
-    that is distilled for few steps and loses that by training, the base that LoRAs for it are trained on.
-    `training` and `kinds` are settings that differ from the presets, for all kinds and by kind.
-    """
-
-    name: str
-    title: str
-    family: str
-    source: str
-    native_size: int
-    step: int = 8
-    download_bytes: int = 0
-    licence: str = ""
-    note: str = ""
-    sampler: str = "DPM++ 2M Karras"
-    num_inference_steps: int = 25
-    guidance_scale: float = 7.5
-    distilled_guidance_scale: float = 3.5
-    regularisation: str = ""
-    predicts_velocity: bool = False
-    zero_snr: bool = False
-    half: Literal["fp16", "bf16"] = "fp16"
-    train_instead: str = ""
-    training: Mapping[str, Any] = field(default_factory=dict)
-    kinds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
 
 SAME_AS_PLAIN = {"resolution": 512, "min_bucket_reso": 256, "max_bucket_reso": 1024, "bucket_reso_steps": 64}
 
@@ -92,6 +57,8 @@ FAMILY_BASES: Mapping[str, Base] = {
         num_inference_steps=30,
         guidance_scale=4.0,
         half="bf16",
+        flow_matching=True,
+        long_text=LongText(as_message=True),
         # Rank, rate and shift as musubi-tuner documents them.
         training={
             "network_dim": 32,
@@ -115,6 +82,8 @@ FAMILY_BASES: Mapping[str, Base] = {
         num_inference_steps=30,
         guidance_scale=4.0,
         half="bf16",
+        flow_matching=True,
+        long_text=LongText(tokenizers=("tokenizer", "t5_tokenizer")),
         # Rank, alpha, rate and times as sd-scripts documents them.
         training={
             "network_dim": 8,
@@ -138,6 +107,8 @@ FAMILY_BASES: Mapping[str, Base] = {
         num_inference_steps=28,
         guidance_scale=1.0,
         half="bf16",
+        flow_matching=True,
+        long_text=LongText(tokenizers=("tokenizer_2",)),
         # Times and guidance as sd-scripts documents them, with the shift of each picture's size.
         training={
             "network_dim": 16,
@@ -162,6 +133,8 @@ FAMILY_BASES: Mapping[str, Base] = {
         num_inference_steps=35,
         guidance_scale=5.0,
         half="bf16",
+        flow_matching=True,
+        long_text=LongText(),
         training={
             "network_dim": 16,
             "network_alpha": 16,

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lora_studio.catalog.base_models import STARTER, Base
+from lora_studio.catalog.base_models import STARTER
+from lora_studio.catalog.catalog_base import Base
 from lora_studio.config import Kind
 
 

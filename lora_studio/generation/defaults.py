@@ -30,6 +30,7 @@ def values_of(found: FoundBase) -> BaseValues:
         guidance_scale=traits.guidance_scale,
         size=(entry.native_size, entry.native_size) if entry else None,
         sampler=entry.sampler if entry else "",
+        samplers=traits.samplers,
     )
 
 

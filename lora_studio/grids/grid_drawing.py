@@ -181,10 +181,15 @@ def settled(plan: GridPlan, settings: Settings) -> GridPlan:
         name: values_of(find_base(name, settings))
         for name in dict.fromkeys(c.request.base for c in plan.cells)
     }
-    cells = [
-        replace(cell, request=settle(cell.request, bases[cell.request.base], library).request)
-        for cell in plan.cells
-    ]
+    cells = []
+    for cell in plan.cells:
+        try:
+            request = settle(cell.request, bases[cell.request.base], library).request
+        except ConfigError as error:
+            if error.field != "sampler" or len(bases) == 1:
+                raise
+            request = cell.request  # another base may have this sampler: the cell stays empty
+        cells.append(replace(cell, request=request))
     return replace(plan, cells=tuple(cells))
 
 

@@ -117,6 +117,7 @@ class ResultFolder:
             caches_latents=config.dataset.cache_latents,
             clip_skip=config.model.clip_skip,
             dataset=self.data.facts,
+            flow_matching=engine.base.found.traits.flow_matching,
             family=engine.base.metadata(),
             base_hashes=self.hashes,
         )

@@ -15,7 +15,7 @@ from lora_studio.records import LoraRecord
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.picture_input import SUM
 from lora_studio.ui.client_input.validate import LONGEST_TEXT, quietly, safe_base
-from lora_studio.ui.generate.generate_requests import SLOTS, TEXT_WEIGHTS, WEIGHTS, lora_choices
+from lora_studio.ui.generate.generate_requests import SLOTS, TEXT_WEIGHTS, WEIGHTS, lora_choices, sampler_box
 from lora_studio.ui.generate.generate_tab import GenerateTab
 from lora_studio.ui.generate.img2img import easel
 from lora_studio.ui.upload import upload_tab
@@ -72,6 +72,8 @@ class Drafts:
         filling = {
             name: _fitting(fields[name], value, studio) for name, value in kept.items() if name in fields
         }
+        if isinstance(base := filling.get("base"), str):
+            filling["sampler"] = sampler_box(base, str(kept.get("sampler") or ""), studio.settings)
         sums = {name: _sum(kept.get(name)) for name in ("image", "mask_image")}
         shown = easel(sums["image"], sums["mask_image"], studio.settings)
         if not shown:

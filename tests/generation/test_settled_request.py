@@ -176,6 +176,16 @@ def test_prompts_are_drawn_with_choices_made_and_triggers_in_front() -> None:
     assert prompts == [("zw, b", "x b"), ("zw, a", "x a"), ("b", "x b")]
 
 
+def test_a_sampler_that_can_not_draw_with_the_base_is_refused_before_it_is_loaded() -> None:
+    flow = replace(FOUND, samplers=("Euler", "Heun"))
+    assert settled(flow, sampler="Heun").request.sampler == "Heun"
+    with pytest.raises(ConfigError, match="can't draw with “x”") as refusal:
+        settled(flow, sampler="DDIM")
+    assert (refusal.value.field, "Euler, Heun" in refusal.value.hint) == ("sampler", True)
+    with pytest.raises(ConfigError, match="no sampler called 'Heum'"):
+        settled(flow, sampler="Heum")
+
+
 def test_a_picture_is_redrawn_at_the_nearest_size_that_is_said() -> None:
     found = settled(library=Names(size=(101, 50)), image=SUM)
     assert (found.request.width, found.request.height) == (104, 48)

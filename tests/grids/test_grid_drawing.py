@@ -18,7 +18,8 @@ from lora_studio.errors import ConfigError, StoreError
 from lora_studio.events import Denoised, Event, Finished, ImageSaved, Noted, Started, Stopped
 from lora_studio.files import write_atomically
 from lora_studio.grids import grid_drawing
-from lora_studio.grids.grid_drawing import GRID, plain_name
+from lora_studio.grids.grid_cells import plan_grid
+from lora_studio.grids.grid_drawing import GRID, plain_name, settled
 from lora_studio.grids.grid_request import GridRequest, GridResult
 from lora_studio.images import image_metadata
 from lora_studio.images.contact_sheet import LEAST_CELL, MOST_PIXELS, draw_sheet
@@ -27,6 +28,7 @@ from lora_studio.records import ImageRecord
 from lora_studio.request import GenerateRequest
 from lora_studio.studio import Studio
 from tests.support.loras import write_lora
+from tests.support.tiny import make_tiny
 
 
 def grid(x: tuple[str, str], y: tuple[str, str] | None = None, **request: Any) -> GridRequest:
@@ -309,6 +311,17 @@ def test_a_size_that_the_base_cannot_draw_leaves_its_field_empty(studio: Studio)
     assert result.failure == ""
     with pytest.raises(ConfigError, match=r"no wildcard file b\.txt"):
         studio.grid(grid(("seed", "1, 2"), prompt="__b__"))
+
+
+def test_a_sampler_that_one_of_several_bases_lacks_leaves_its_fields_empty(studio: Studio) -> None:
+    """Where no base has it, nothing is drawn."""
+    make_tiny("zimage", studio.settings.bases / "flow")
+    plan = plan_grid(grid(("base", "starter, flow"), ("sampler", "Euler, Euler a")))
+    requests = [cell.request for cell in settled(plan, studio.settings).cells]
+    assert [request.guidance_scale for request in requests] == [3.0, 4.0, 3.0, None]
+    with pytest.raises(ConfigError) as refusal:
+        studio.grid(grid(("sampler", "Euler, Euler a"), base="flow"))
+    assert refusal.value.field == "sampler"
 
 
 def test_a_failure_leaves_the_pictures_before_it_in_the_gallery(

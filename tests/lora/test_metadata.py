@@ -175,3 +175,16 @@ def test_the_model_hash_is_over_the_tensor_bytes_alone() -> None:
     assert hashes["sshs_model_hash"] == hashlib.sha256(tensors).hexdigest()
     assert hashes["sshs_legacy_hash"] == "e3b0c442"  # Kohya's for a file below 1 MiB: the hash of nothing
     assert hashes["x"] == "y"
+
+
+def test_a_flow_base_gets_the_keys_of_sd_scripts_flow_trainers() -> None:
+    """As `update_metadata` of its flux_train_network.py writes them."""
+    settings = config(timestep_sampling="shift", discrete_flow_shift=3.1)
+    plain = build_metadata(settings, FACTS)
+    added = build_metadata(settings, dataclasses.replace(FACTS, flow_matching=True)).items() - plain.items()
+    found = dict(added)
+    assert found.keys() == {
+        *("ss_timestep_sampling", "ss_sigmoid_scale", "ss_discrete_flow_shift", "ss_weighting_scheme"),
+        *("ss_logit_mean", "ss_logit_std", "ss_mode_scale", "ss_model_prediction_type", "ss_guidance_scale"),
+    }
+    assert (found["ss_timestep_sampling"], found["ss_discrete_flow_shift"]) == ("shift", "3.1")

@@ -169,7 +169,7 @@ def test_every_setting_of_a_request_is_on_the_page_and_comes_back(three: Studio)
     )
     filling, missing = use_request(three, request)
     assert missing == []
-    values = {**filling, "loras": filling["loras"]["value"]}
+    values = {**filling, **{name: filling[name]["value"] for name in ("loras", "sampler")}}
     assert build_request(values, three) == request
     untouched = {
         name

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from lora_studio.families.encoders.chat_message import as_message
 from lora_studio.families.encoders.text_output import TextOutput
 
 if TYPE_CHECKING:
@@ -46,24 +47,17 @@ class ChatEncoder:
 
     def count_caption(self, caption: str, *, weighted: bool) -> int:
         """The count of a caption's tokens with those of the template, whatever is read of them."""
-        return len(self._tokenizer(self._message(caption), verbose=False).input_ids)
+        return len(self._tokenizer(as_message(self._tokenizer, caption), verbose=False).input_ids)
 
     def caption_limit(self, max_token_length: int | None) -> tuple[int, str]:
         """The most tokens of a caption that are read, and a hint for those who need more."""
         return self._longest, "Shorten them."
 
-    def _message(self, text: str) -> str:
-        message = [{"role": "user", "content": text}]
-        filled: str = self._tokenizer.apply_chat_template(
-            message, tokenize=False, add_generation_prompt=True, enable_thinking=True
-        )
-        return filled
-
     def _encode(self, encoder: Any, text: str) -> TextOutput:
         """One text, [1, n, d]. Filled up to the longest and cut again, as diffusers does it: the last bits
         depend on that."""
         tokens = self._tokenizer(
-            [self._message(text)],
+            [as_message(self._tokenizer, text)],
             padding="max_length",
             max_length=self._longest,
             truncation=True,

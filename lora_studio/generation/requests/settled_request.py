@@ -35,8 +35,9 @@ class BaseValues:
     """Values that a base brings to a request. `size` is what it was made for and `sampler` its own; both are
     empty where only loading it tells. `step`, None before it is loaded, are the pixels that the sides of a
     picture must be multiples of. With a sampler of `washing_out` colours come out pale, since the base is
-    trained with zero terminal SNR. `has_shift`: its steps can be moved towards noise.
-    `distilled_guidance_scale`, only once it is loaded: what it is told where it takes a guidance."""
+    trained with zero terminal SNR. `has_shift`: its steps can be moved towards noise. `samplers` are those
+    that can draw with it. `distilled_guidance_scale`, only once it is loaded: what it is told where it takes
+    a guidance."""
 
     name: str
     family: str
@@ -48,6 +49,7 @@ class BaseValues:
     washing_out: frozenset[str] = frozenset()
     has_shift: bool = False
     distilled_guidance_scale: float | None = None
+    samplers: tuple[str, ...] = tuple(SAMPLERS)
 
 
 class Library(Protocol):
@@ -140,12 +142,8 @@ def _image(
 
 def _numbers(request: GenerateRequest, base: BaseValues) -> dict[str, object]:
     """Steps, guidance and seeds, by field."""
-    if request.sampler and request.sampler not in SAMPLERS:
-        raise ConfigError(
-            f"There is no sampler called {request.sampler!r}.",
-            _nearest_sampler(request.sampler),
-            field="sampler",
-        )
+    if request.sampler and request.sampler not in base.samplers:
+        raise _refused_sampler(request.sampler, base)
     steps = _or(request.num_inference_steps, base.num_inference_steps)
     filled: dict[str, object] = {
         "num_inference_steps": steps,
@@ -279,10 +277,14 @@ def _is_cropped(request: GenerateRequest) -> bool:
     return bool(request.mask_image) and request.padding_mask_crop is not None
 
 
-def _nearest_sampler(name: str) -> str:
-    by_lower = {sampler.lower(): sampler for sampler in SAMPLERS}
+def _refused_sampler(name: str, base: BaseValues) -> ConfigError:
+    choices = f"Choose one of: {', '.join(base.samplers)}."
+    if name in SAMPLERS:
+        return ConfigError(f"The sampler {name} can't draw with “{base.name}”.", choices, field="sampler")
+    by_lower = {sampler.lower(): sampler for sampler in base.samplers}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
-    return f"Did you mean {by_lower[near[0]]}?" if near else f"Choose one of: {', '.join(SAMPLERS)}."
+    hint = f"Did you mean {by_lower[near[0]]}?" if near else choices
+    return ConfigError(f"There is no sampler called {name!r}.", hint, field="sampler")
 
 
 def _or(value: Value | None, otherwise: Value) -> Value:

@@ -15,7 +15,7 @@ from typing import Any
 
 from lora_studio import __version__
 from lora_studio.config import TrainConfig
-from lora_studio.config_groups import NetworkGroup, NoiseGroup
+from lora_studio.config_groups import FLOW_SETTINGS, NetworkGroup, NoiseGroup
 from lora_studio.parsing.plain_text import plain_lines
 
 LEGACY_OFFSET, LEGACY_BYTES = 0x100000, 0x10000
@@ -45,7 +45,7 @@ class DatasetFacts:
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
     """Facts about a run at the time a file is written. Times are unix seconds; `family` comes from the
-    Family."""
+    Family; `flow_matching`: the base is made for it."""
 
     step: int
     epoch: int
@@ -59,6 +59,7 @@ class RunFacts:
     caches_latents: bool
     clip_skip: int | None
     dataset: DatasetFacts
+    flow_matching: bool = False
     family: Mapping[str, str] = field(default_factory=dict)
     base_hashes: Mapping[str, str] = field(default_factory=dict)
 
@@ -69,6 +70,7 @@ def build_metadata(config: TrainConfig, facts: RunFacts) -> dict[str, str]:
         **_strings(_run_keys(config, facts)),
         **_strings(_rate_keys(config, facts)),
         **_strings(_noise_keys(config.noise)),
+        **_strings(_flow_keys(config.noise) if facts.flow_matching else {}),
         **_strings(_dataset_keys(config, facts.dataset)),
         **ABSENT,
         **facts.base_hashes,
@@ -192,6 +194,11 @@ def _noise_keys(noise: NoiseGroup) -> dict[str, Any]:
         "huber_c": noise.huber_c,
         "huber_scale": noise.huber_scale,
     }
+
+
+def _flow_keys(noise: NoiseGroup) -> dict[str, Any]:
+    """Keys that sd-scripts' trainers of flow models add, whether a setting has an effect or not."""
+    return {name: getattr(noise, name) for name in FLOW_SETTINGS}
 
 
 def _dataset_keys(config: TrainConfig, facts: DatasetFacts) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from lora_studio.errors import ConfigError
 from lora_studio.request import GenerateRequest
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.validate import base_names, quietly
-from lora_studio.ui.generate.generate_requests import LABELS, Filling
+from lora_studio.ui.generate.generate_requests import LABELS, Filling, sampler_box
 from lora_studio.ui.generate.img2img import easel
 from lora_studio.ui.upload.upload_tab import DEFAULT_BASE
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, panel
@@ -86,6 +86,8 @@ def without(name: str, source: str, studio: Studio) -> Filling:
         return {"image": "", "mask_image": "", "canvas": ""}
     if name == "mask_image":
         return {"mask_image": "", "canvas": easel(source, "", studio.settings)}
+    if name == "base":
+        return {"base": DEFAULT_BASE, "sampler": sampler_box(DEFAULT_BASE, None, studio.settings)}
     return {name: plain(name)}
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import gradio as gr
 
-from lora_studio.catalog import SAMPLERS
 from lora_studio.request import GenerateRequest
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.validate import base_names, takes_hub_ids
@@ -18,13 +17,13 @@ from lora_studio.ui.generate.generate_requests import (
     WEIGHTS,
     defaults_of,
     lora_choices,
+    sampler_choices,
 )
 from lora_studio.ui.upload.upload_tab import DEFAULT_BASE
 from lora_studio.ui.widgets.html_templates import hidden, panel
 from lora_studio.ui.widgets.settings_form import number_box
 
 Fields = dict[str, Any]
-SPECIAL_SAMPLER = "the base's own"
 FORMATS = [("PNG", "png"), ("JPEG", "jpeg"), ("WebP", "webp")]
 UPSCALERS = [("Lanczos, on the picture", "lanczos"), ("Latent, softer", "latent")]
 
@@ -124,7 +123,7 @@ def render_more(studio: Studio) -> Fields:
         with gr.Row():
             fields |= {name: box(name, base_defaults[name]) for name in row}
     fields["sampler"] = gr.Dropdown(
-        [(SPECIAL_SAMPLER, ""), *((name, name) for name in SAMPLERS)],
+        sampler_choices(DEFAULT_BASE),
         value="",
         label="Sampler",
         interactive=True,

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from lora_studio.catalog import BASES, preview_prompts
+from lora_studio.catalog import BASES, SAMPLERS, Base, preview_prompts
 from lora_studio.config import Kind
 from lora_studio.images.input_store import is_here
 from lora_studio.jobs.generation_queue import GenerationJob
@@ -33,6 +33,7 @@ WEIGHT_LIMITS = (-1, 2)
 """Limits of the sliders; prompts and scripts may go further."""
 MOST_TAGS, LONGEST_NAME = 20, 64
 """Limits of a picture's prompt: tags that are looked up, characters of a name that are shown."""
+OWN_SAMPLER = "the base's own"
 STARTER_SUBJECT, ANY_SUBJECT = "dog", "lighthouse"
 FIELD_TITLES: Mapping[str, str] = {
     "num_inference_steps": "Steps",
@@ -107,7 +108,7 @@ Filling = Mapping[str, Any]
 def defaults_of(base: str, settings: Settings | None = None) -> dict[str, str]:
     """A base's own steps, guidance and size, as grey texts; with `settings` also of one outside the
     catalog."""
-    entry = BASES.get(base) or (chosen_traits(base, settings) if settings else None)
+    entry = _traits(base, settings)
     if entry is None:
         return dict.fromkeys(FIELD_TITLES, "automatic")
     side = str(entry.native_size)
@@ -117,6 +118,27 @@ def defaults_of(base: str, settings: Settings | None = None) -> dict[str, str]:
         "width": side,
         "height": side,
     }
+
+
+def sampler_choices(base: str, settings: Settings | None = None) -> list[tuple[str, str]]:
+    """(name to show, name) of the samplers that can draw with a base; all where only loading tells."""
+    entry = _traits(base, settings)
+    names = entry.samplers if entry else tuple(SAMPLERS)
+    return [(OWN_SAMPLER, ""), *((name, name) for name in names)]
+
+
+def _traits(base: str, settings: Settings | None) -> Base | None:
+    return BASES.get(base) or (chosen_traits(base, settings) if settings else None)
+
+
+def sampler_box(base: str, sampler: str | None, settings: Settings) -> dict[str, Any]:
+    """The choice of samplers for a base, with one chosen where it fits; None: the one that is chosen stays
+    where every one fits."""
+    choices = sampler_choices(base, settings)
+    names = {name for _, name in choices}
+    if sampler is None and names.issuperset(SAMPLERS):
+        return gr.update(choices=choices)
+    return gr.update(choices=choices, value=sampler if sampler in names else "")
 
 
 def ideas_for(base: str, lora: LoraRecord | None = None) -> tuple[str, ...]:
@@ -205,7 +227,12 @@ def use_lora(studio: Studio, slug: str) -> Filling:
     record = studio.gallery.lora(safe_slug(slug))
     base = record.base if record.base in {name for _, name in base_names(studio.settings)} else DEFAULT_BASE
     loras = gr.update(choices=lora_choices(studio.gallery.loras()), value=[record.slug])
-    return {"prompt": next(iter(ideas_for(base, record)), ""), "loras": loras, "base": base}
+    return {
+        "prompt": next(iter(ideas_for(base, record)), ""),
+        "loras": loras,
+        "base": base,
+        "sampler": sampler_box(base, None, studio.settings),
+    }
 
 
 def use_image(studio: Studio, image_id: str) -> tuple[Filling, list[str]]:
@@ -244,6 +271,9 @@ def use_request(studio: Studio, request: GenerateRequest) -> tuple[Filling, list
         if filling[weight] != use.weight:
             missing.append(f"The weight {use.weight:g} of “{use.slug}” is set to {filling[weight]:g}.")
     base, base_note = _base_here(request.base, studio)
+    filling["sampler"] = sampler_box(base, request.sampler, studio.settings)
+    if filling["sampler"]["value"] != request.sampler:
+        missing.append(f"The sampler {request.sampler} can't draw with that base model; its own is chosen.")
     picture, gone = _pictures_here(request, studio)
     return {**filling, "base": base, **picture}, [*missing, *base_note, *gone]
 

@@ -27,6 +27,7 @@ from lora_studio.ui.generate.generate_requests import (
     defaults_of,
     ideas_for,
     request_of,
+    sampler_box,
     slots,
     submit,
 )
@@ -254,10 +255,11 @@ def _listen_choices(tab: GenerateTab, studio: Studio) -> None:
         first = existing_lora(studio, safe_slug(chosen[0])) if chosen else None
         return [*slots(studio, chosen or [], before or [], weights), cards.ideas(ideas_for(base, first))]
 
-    def change_base(base: str, chosen: list[str]) -> list[Any]:
+    def change_base(base: str, chosen: list[str], sampler: str) -> list[Any]:
         first = existing_lora(studio, safe_slug(chosen[0])) if chosen else None
         texts = [gr.update(placeholder=text) for text in defaults_of(base, studio.settings).values()]
-        return [*texts, cards.ideas(ideas_for(base, first))]
+        samplers = sampler_box(base, str(sampler or ""), studio.settings)
+        return [*texts, cards.ideas(ideas_for(base, first)), samplers]
 
     def take(event: gr.EventData) -> str:
         return str(getattr(event, "prompt", ""))[:LONGEST_PROMPT]
@@ -272,7 +274,9 @@ def _listen_choices(tab: GenerateTab, studio: Studio) -> None:
     chosen = [tab.loras, tab.order, base, *tab.weights]
     tab.loras.change(guarded(choose), chosen, [*tab.weights, tab.order, tab.triggers, tab.ideas], **QUICK)
     sizes = [fields[name] for name in FIELD_TITLES]
-    base.change(guarded(change_base), [base, tab.loras], [*sizes, tab.ideas], **QUICK)
+    sampler = fields["sampler"]
+    asked, changed = [base, tab.loras, sampler], [*sizes, tab.ideas, sampler]
+    base.change(guarded(change_base), asked, changed, **QUICK)
     for prompts in (tab.ideas, tab.used):
         prompts.click(guarded(take), None, prompt, **QUICK)
     tab.random.click(lambda: "", None, seed, **QUICK)
