@@ -31,7 +31,7 @@ def test_a_file_is_described_in_lines_and_as_json(command: Command, tmp_path: Pa
         "Stable Diffusion 1.x",
         "alpha",
         "denoiser, mid_block",
-        "diffusers: yes",
+        "diffusers  yes",
         "a user name: ada",
     ):
         assert words in outcome.out

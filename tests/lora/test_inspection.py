@@ -64,6 +64,8 @@ def test_a_sound_file_is_described(tmp_path: Path) -> None:
     assert [one.outcome for one in report.programs] == ["whole"] * 5
 
 
+PEFT = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
+PAIR = (("A", (2, 768)), ("B", (32, 2)))
 CHANGES: dict[str, tuple[Callable[[Tensors], Tensors], Callable[[LoraReport], bool]]] = {
     "a NaN": (
         lambda t: {**t, f"{FEED}.lora_up.weight": torch.full((24, 4), torch.nan)},
@@ -71,6 +73,7 @@ CHANGES: dict[str, tuple[Callable[[Tensors], Tensors], Callable[[LoraReport], bo
             (r.broken, r.broken_count, r.norm) == ((shown(FEED),), 1, None)
             and r.here.startswith("It is refused here")
             and all(one.outcome == "otherwise" and one.share == 0 for one in r.programs)
+            and [one.fix for one in r.suggestions] == ["drop_broken"]
         ),
     ),
     "an alpha that is infinite": (
@@ -80,6 +83,20 @@ CHANGES: dict[str, tuple[Callable[[Tensors], Tensors], Callable[[LoraReport], bo
     "a zero": (
         lambda t: {**t, f"{FEED}.lora_up.weight": torch.zeros(24, 4)},
         lambda r: r.zero == (shown(FEED),),
+    ),
+    "nothing but zeros": (
+        lambda t: {
+            key: torch.zeros_like(tensor) if "lora_up" in key else tensor for key, tensor in t.items()
+        },
+        lambda r: r.here.startswith("It changes nothing"),
+    ),
+    "64 bits": (
+        lambda t: {key: tensor.double() for key, tensor in t.items()},
+        lambda r: [one.fix for one in r.suggestions] == ["save_precision=fp16"],
+    ),
+    "names of PEFT": (
+        lambda t: {f"base_model.model.unet.{PEFT}.lora_{ab}.weight": some(*shape) for ab, shape in PAIR},
+        lambda r: [one.fix for one in r.suggestions] == ["spelling=kohya"],
     ),
     "a tensor of nobody": (
         lambda t: {**t, "what.is.this": torch.ones(900)},

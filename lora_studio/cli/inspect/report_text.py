@@ -17,7 +17,12 @@ def report_lines(report: LoraReport) -> Iterator[str]:
     yield ""
     yield draw_table(("BLOCK", "LAYERS", "RANK", "STRENGTH"), block_rows(report))
     yield ""
-    yield from (f"{program}: {sentence}" for program, sentence in program_lines(report))
+    programs = program_lines(report)
+    width = max(len(program) for program, _ in programs)
+    yield from (f"{program.ljust(width)}  {sentence}" for program, sentence in programs)
+    if report.suggestions:
+        yield "\nWhat can be mended:"
+        yield from (f"  --fix {one.fix}  ({one.reason})" for one in report.suggestions)
     if report.training:
         yield "\nWhat it says about its training:"
         yield from (f"  {name}: {value}" for name, value in report.training.items())

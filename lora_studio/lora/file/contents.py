@@ -193,9 +193,13 @@ def say_left_out(left: Iterable[LeftOut], values: int) -> str:
     return f"{what} left out, {_percent(share)} of the file: {', '.join(reasons)}{_more(len(first))}."
 
 
+LONGEST_SHOWN = 80
+
+
 def shown(name: str) -> str:
-    """The end of a tensor's name, fit for a sentence."""
-    return "".join(letter if letter.isprintable() else "?" for letter in name[-60:])
+    """A tensor's name fit for a sentence, of a long one its end."""
+    name = name if len(name) <= LONGEST_SHOWN else f"...{name[3 - LONGEST_SHOWN :]}"
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
 def _percent(share: float) -> str:

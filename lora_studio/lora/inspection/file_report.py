@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lora_studio.catalog import FAMILIES, family_from_version, family_title
@@ -28,6 +28,7 @@ from lora_studio.lora.inspection.lora_report import BlockStrength, LoraReport
 from lora_studio.lora.inspection.model_blocks import block_of
 from lora_studio.lora.inspection.private_metadata import find_private
 from lora_studio.lora.inspection.program_readings import ReadFile, readings
+from lora_studio.lora.inspection.suggestions import IN_HEADER, KOHYA, suggestions_for
 from lora_studio.lora.inspection.training_metadata import training_lines
 from lora_studio.lora.network.weights import stream_weights
 from lora_studio.parsing.plain_text import LONGEST_NAME, plain_name, plain_text
@@ -36,10 +37,7 @@ MOST_NAMED, MOST_BLOCKS = 5, 300
 FROM_WORDS, FROM_LAYERS = "its metadata", "its layers"
 TOO_LARGE = "Some layers are so large that their strength isn't measured."
 NEEDS_BASE = "How strong a DoRA, an OFT or a whole new weight is depends on the base: name one to measure it."
-EIGHT_BITS = (
-    "Beside a base of 8 bits (fp8, int8), as it is used here, all of the change arrives. Merged into the "
-    "base's weights it is rounded with them; how much is left depends on the base: name one to measure it."
-)
+EIGHT_BITS = "Name a base to measure what is left of it when it is merged into 8 bits (fp8, int8)."
 
 
 ABOUT_BASES = (NEEDS_BASE, EIGHT_BITS)
@@ -56,7 +54,11 @@ class _Measured:
 
 def inspect_file(path: Path | str) -> LoraReport:
     """Read a file and report on it. Raises BrokenFile, UnknownFormat (also for files that hold no LoRA)."""
-    path = expanded(path)
+    report = _read(expanded(path))
+    return replace(report, suggestions=suggestions_for(report))
+
+
+def _read(path: Path) -> LoraReport:
     metadata, tensors, _ = read_tensor_table(path)
     contents = contents_of(tensors)
     if not contents.layers:
@@ -85,7 +87,7 @@ def inspect_file(path: Path | str) -> LoraReport:
         family=family,
         family_title=family_title(family) if family else "",
         family_source=FROM_WORDS if words else FROM_LAYERS if family else "",
-        here=_here(family, len(broken)),
+        here=_here(family, len(broken), is_empty=len(zero) == len(contents.layers)),
         base=plain_text(metadata.get("ss_sd_model_name"), LONGEST_NAME),
         ranks=dict(sorted(Counter(_rank(layer.shapes) for layer in contents.layers.values()).items())),
         alpha=common_alpha(path, contents, metadata),
@@ -195,7 +197,7 @@ def _alpha_source(contents: Contents, file: ReadFile) -> str:
         return "a tensor of each layer"
     if with_alpha:
         return f"tensors of {with_alpha} of {len(scaled)} layers"
-    return "the header" if file.scalings else "" if not scaled else "none: the rank stands for it"
+    return IN_HEADER if file.scalings else "" if not scaled else "none: the rank stands for it"
 
 
 def _spelling(contents: Contents) -> str:
@@ -214,7 +216,7 @@ def spelling_of(spelled: str, keys: Mapping[str, str]) -> str:
     if spelled.startswith("lycoris_"):
         return "LyCORIS"
     if spelled.startswith("lora_"):
-        return "PEFT" if "lora_A" in keys.get(DOWN, "") else "Kohya"
+        return "PEFT" if "lora_A" in keys.get(DOWN, "") else KOHYA
     if spelled.startswith(("unet.", "transformer.", "text_encoder")) or ".processor." in spelled:
         return "diffusers"
     return "sd-scripts' networks.oft" if spelled.startswith("oft_unet_") else "names without a prefix"
@@ -228,8 +230,10 @@ def _precision(tensors: Tensors) -> dict[str, float]:
     return {dtype: count / total for dtype, count in counts.most_common()}
 
 
-def _here(family: str, broken: int) -> str:
+def _here(family: str, broken: int, *, is_empty: bool) -> str:
     """A sentence on whether it works here, where a file with NaN or infinite numbers is refused."""
+    if is_empty:
+        return "It changes nothing: all of its layers are zero."
     if broken:
         return f"It is refused here: {counted(broken, 'layer has', 'layers have')} NaN or infinite numbers."
     if family in FAMILIES:

@@ -47,6 +47,14 @@ class OnBase:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Suggestion:
+    """A repair in the words of `--fix`, and what it is good for."""
+
+    fix: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoraReport:
     """All that is found out about a file. `kinds` counts layers by kind, `ranks` layers by rank, `precision`
     is each number format's share of the numbers; `broken` and `zero` are layers with NaN or infinite numbers
@@ -80,4 +88,5 @@ class LoraReport:
     private: tuple[PrivateFact, ...] = ()
     programs: tuple[ProgramReading, ...] = ()
     on_base: OnBase | None = None
+    suggestions: tuple[Suggestion, ...] = ()
     notes: tuple[str, ...] = ()

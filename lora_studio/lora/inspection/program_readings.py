@@ -26,6 +26,7 @@ OUTCOMES: Mapping[Outcome, str] = {
 }
 MOST_REASONS = 3
 SPOILT = "takes the NaN or infinite numbers in, which spoil every picture"
+UNKNOWN_NAMES = "doesn't know names"
 UNTOLD = "nothing in the file tells its family"
 
 
@@ -140,8 +141,8 @@ def _unknown_names(spelled: str) -> str:
     """A reason, by the beginning that names like this have."""
     for start in BEGINNINGS:
         if spelled.startswith(start):
-            return f"doesn't know names that begin with {start} here"
-    return f"doesn't know names like {shown(spelled.split('.')[0])}"
+            return f"{UNKNOWN_NAMES} that begin with {start} here"
+    return f"{UNKNOWN_NAMES} like {shown(spelled.split('.')[0])}"
 
 
 BEGINNINGS = (
