@@ -6,14 +6,16 @@ its differences from its family; a preset is a readable difference from the plai
 
 from lora_studio.catalog.base_models import (
     BASES,
-    FAMILY_BASES,
     STARTER,
-    base_of_family,
     check_trainable,
     distilled,
-    sizes_for,
 )
 from lora_studio.catalog.catalog_base import Base, LongText
+from lora_studio.catalog.family_defaults import (
+    FAMILY_BASES,
+    base_of_family,
+    sizes_for,
+)
 from lora_studio.catalog.family_names import (
     ANIMA,
     BASE_VERSIONS,
@@ -24,6 +26,8 @@ from lora_studio.catalog.family_names import (
     FLUX2,
     FLUX_BLOCKS,
     FLUX_WIDTH,
+    KLEIN,
+    KLEIN_WIDTHS,
     LIKE_FLUX,
     ONE_ATTENTION,
     OTHER_FAMILIES,
@@ -70,6 +74,8 @@ __all__ = [
     "FLUX2",
     "FLUX_BLOCKS",
     "FLUX_WIDTH",
+    "KLEIN",
+    "KLEIN_WIDTHS",
     "LIKE_FLUX",
     "MOST_STEPS",
     "ONE_ATTENTION",

@@ -12,10 +12,12 @@ from lora_studio.samplers import FLOW_SAMPLERS, SAMPLERS
 @dataclass(frozen=True, kw_only=True)
 class LongText:
     """The reading of a text as one, whatever its length, by the tokenizers of these folders: up to `limit`
-    tokens of each. `as_message`: put into the tokenizer's chat template, whose tokens count."""
+    tokens of each. `as_message`: put into the tokenizer's chat template, whose tokens count; `thinks`: into
+    the one that lets the model think before it answers."""
 
     limit: int = 512
     as_message: bool = False
+    thinks: bool = True
     tokenizers: tuple[str, ...] = ("tokenizer",)
 
 

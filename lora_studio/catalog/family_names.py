@@ -11,6 +11,7 @@ ZIMAGE = "zimage"
 ANIMA = "anima"
 FLUX = "flux"
 CHROMA = "chroma"
+KLEIN = "klein"
 FAMILIES: Mapping[str, str] = {
     SD1: "Stable Diffusion 1.x",
     SD2: "Stable Diffusion 2.x",
@@ -19,11 +20,12 @@ FAMILIES: Mapping[str, str] = {
     ANIMA: "Anima",
     FLUX: "FLUX.1",
     CHROMA: "Chroma",
+    KLEIN: "FLUX.2 klein",
 }
 SD3, FLUX2, LIKE_FLUX, OVIS, QWEN = "sd3", "flux2", "like flux", "ovis", "qwen"
 COSMOS = "cosmos"
 OTHER_FAMILIES: Mapping[str, str] = {
-    **{"sd3": "Stable Diffusion 3", "flux2": "FLUX.2"},
+    **{"sd3": "Stable Diffusion 3", "flux2": "FLUX.2 dev"},
     **{"like flux": "FLUX.1 or a model built like it", "bria": "Bria", "ovis": "Ovis-Image"},
     **{"longcat": "LongCat-Image", "auraflow": "AuraFlow", "hidream": "HiDream", "krea2": "Krea 2"},
     **{"qwen": "Qwen-Image", "lumina2": "Lumina 2"},
@@ -32,24 +34,33 @@ OTHER_FAMILIES: Mapping[str, str] = {
     **{"mochi": "Mochi", "cogvideox": "CogVideoX", COSMOS: "Cosmos"},
 }
 """Families that we recognise in files, so that a sentence can name them, but that nothing here runs yet."""
+FLUX2_STARTS = ("flux2", "flux.2", "flux-2", "flux_2")
 BASE_VERSIONS: Mapping[str, str] = {
     **{"sd_v1": SD1, "sd_v2": SD2, "sdxl": SDXL, "sd_1": SD1, "sd_2": SD2, "sd1": SD1, "sd2": SD2},
     **{"stable-diffusion-v1": SD1, "stable-diffusion-v2": SD2, "stable-diffusion-xl": SDXL},
     **{"sd3": "sd3", "stable-diffusion-3": "sd3", "hunyuan-image": "hunyuan-image", "hunyuan": "hunyuan"},
-    **{"flux2": "flux2", "flux.2": "flux2", "flux-2": "flux2", "flux": FLUX, "chroma": CHROMA},
+    **{f"{start}{dash}klein": KLEIN for start in FLUX2_STARTS for dash in "-_"},
+    **{f"{start}{dash}dev": FLUX2 for start in FLUX2_STARTS for dash in "-_"},
+    **dict.fromkeys(FLUX2_STARTS, ""),
+    **{"flux": FLUX, "chroma": CHROMA},
     **{"qwen": "qwen", "wan": "wan", "lumina": "lumina2"},
     **{"z-image": ZIMAGE, "z_image": ZIMAGE, "zimage": ZIMAGE},
     **{"hidream": "hidream", "krea": "krea2", "anima": ANIMA, "auraflow": "auraflow", "sana": "sana"},
     **{"pixart": "pixart", "ltx": "ltx", "cosmos": COSMOS, "mochi": "mochi", "cogview": "cogview4"},
 }
-"""Families by the start of Kohya's `ss_base_model_version` and of `modelspec.architecture`."""
+"""Families by the start of Kohya's `ss_base_model_version` and of `modelspec.architecture`; empty where
+several have it, whose layers tell which it is."""
+KLEIN_WIDTHS = (3072, 4096)
+"""The widths of its two sizes."""
 SIGNATURES: tuple[tuple[str, tuple[int, ...], str], ...] = (
     (r"joint_transformer_blocks_\d|(?:double|single)_layers_\d", (), "auraflow"),
     (r"single_transformer_blocks_\d+_ff_linear_1$", (), "auraflow"),
     (r"double_stream_blocks_\d+_block|single_stream_blocks_\d", (), "hidream"),
     (r"distilled_guidance_layer", (), CHROMA),
-    (r"(?:double|single)_stream_modulation|single_transformer_blocks_\d+_attn_to_qkv", (), "flux2"),
-    (r"transformer_blocks_\d+_ff_(?:context_)?linear_in$", (), "flux2"),
+    (r"(?:double|single)_stream_modulation|single_transformer_blocks_\d+_attn_to_qkv", KLEIN_WIDTHS, KLEIN),
+    (r"transformer_blocks_\d+_ff_(?:context_)?linear_in$", KLEIN_WIDTHS, KLEIN),
+    (r"(?:double|single)_stream_modulation|single_transformer_blocks_\d+_attn_to_qkv", (), FLUX2),
+    (r"transformer_blocks_\d+_ff_(?:context_)?linear_in$", (), FLUX2),
     (r"caption_projection_\d+_linear$", (), "bria"),
     (
         r"(?:double_blocks_\d+_img_|txt_in_individual_|context_embedder_token_refiner_)",
@@ -58,7 +69,8 @@ SIGNATURES: tuple[tuple[str, tuple[int, ...], str], ...] = (
     ),
     (r"double_blocks_\d+_(?:img|txt)_mlp_fc[12]$", (), "hunyuan"),
     (r"(?:txt_in_individual_|context_embedder_)?token_refiner_", (), "hunyuan"),
-    (r"(?:double|single)_blocks_\d+_", (4096, 6144), "flux2"),
+    (r"(?:double|single)_blocks_\d+_", (4096,), KLEIN),
+    (r"(?:double|single)_blocks_\d+_", (6144,), FLUX2),
     (r"joint_blocks_\d+_(?:x|context)_block", (), "sd3"),
     (r"transformer_blocks_\d+_(?:img|txt)_m(?:od|lp)_", (), "qwen"),
     (r"transformer_blocks_[2-5]\d_attn_add_", (3072,), "qwen"),
@@ -92,7 +104,13 @@ FLUX_BLOCKS = {
     **{(9, 19): "longcat", (7, 27): "bria", (7, 37): "bria", (5, 26): "ovis"},
 }
 """Families built like FLUX by the numbers of their last double and last single block (-1: none)."""
-HUB_TAGS: Mapping[str, str] = {ZIMAGE: "z-image", ANIMA: "anima", FLUX: "flux", CHROMA: "chroma"}
+HUB_TAGS: Mapping[str, str] = {
+    ZIMAGE: "z-image",
+    ANIMA: "anima",
+    FLUX: "flux",
+    CHROMA: "chroma",
+    KLEIN: "flux2-klein",
+}
 TEXT_WIDTHS: Mapping[int, str] = {768: SD1, 1024: SD2, 2048: SDXL}
 """Width of the text that the denoiser attends to."""
 

@@ -98,15 +98,16 @@ class NoiseGroup(Group):
         le=1000,
     )
 
-    timestep_sampling: Literal["sigma", "uniform", "sigmoid", "shift", "flux_shift"] = setting(
+    timestep_sampling: Literal["sigma", "uniform", "sigmoid", "shift", "flux_shift", "flux2_shift"] = setting(
         "sigma",
         "How a flow model's time is drawn, 0 a picture and 1 noise: from a table by weighting_scheme "
         "(sigma), evenly, most often in the middle (sigmoid), the same moved towards noise by "
-        "discrete_flow_shift (shift) or by the size of the picture (flux_shift). For flow models only.",
+        "discrete_flow_shift (shift) or by the size of the picture (flux_shift, flux2_shift). For flow "
+        "models only.",
     )
     sigmoid_scale: float = setting(
         1.0,
-        "How wide sigmoid, shift and flux_shift spread their times. For flow models only.",
+        "How wide sigmoid, shift, flux_shift and flux2_shift spread their times. For flow models only.",
         gt=0,
         le=10,
     )

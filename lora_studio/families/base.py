@@ -85,7 +85,7 @@ class Process(Protocol):
     def loss_weights(self, timesteps: torch.Tensor, noise: NoiseGroup) -> torch.Tensor:
         """The weight of each sample's loss, [b]."""
 
-    def scheduler(self, name: str, size: tuple[int, int]) -> Any:
+    def scheduler(self, name: str, size: tuple[int, int], steps: int) -> Any:
         """A scheduler of diffusers for a sampler of the catalog; `size` is height and width of the latents.
         Raises ConfigError for a name that this kind of noise doesn't have."""
 

@@ -1,7 +1,8 @@
 """The mathematics of discrete-time diffusion (Ho et al. 2020). Legend: b batch, c channels, h w height and
 width.
 
-`alphas` is the cumulative product of 1 - beta, one value for each timestep, in 32 bit.
+`alphas` is the cumulative product of 1 - beta, one value for each timestep, in 32 bit; `snr` the ratio of
+signal to noise of each sample, [b]. Weights are factors on the samples' losses, [b].
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import torch
 from lora_studio.config_groups import FLOW_SETTINGS, NoiseGroup
 from lora_studio.errors import ConfigError
 from lora_studio.families.schedulers import build_scheduler, sampler_of
-from lora_studio.families.snr_weights import snr_weights
 
 PLAIN = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
 """Settings that make a noise schedule, but for a rescaling afterwards."""
 LEAST_ALPHA = 1e-4
 """The least signal that a guess at pure noise is divided by, so that nothing is divided by zero."""
+HIGHEST_SNR = 1000.0
+"""The ratio where the weights that divide by the signal-to-noise ratio stop to grow, as in Kohya's
+trainer."""
 
 
 def noised(
@@ -43,6 +46,43 @@ def signal_to_noise(alphas: torch.Tensor, timesteps: torch.Tensor) -> torch.Tens
     """a / (1 - a), [b]."""
     alpha = alphas[timesteps]
     return alpha / (1 - alpha)
+
+
+def min_snr_weights(snr: torch.Tensor, gamma: float, *, predicts_velocity: bool) -> torch.Tensor:
+    """min(snr, gamma) / snr, or / (snr + 1) for v-prediction (Hang et al. 2023)."""
+    return snr.clamp(max=gamma) / (snr + 1) if predicts_velocity else (gamma / snr).clamp(max=1)
+
+
+def debiased_weights(snr: torch.Tensor, *, predicts_velocity: bool) -> torch.Tensor:
+    """1 / sqrt(snr), or 1 / (snr + 1) for v-prediction (Yu et al. 2023)."""
+    snr = snr.clamp(max=HIGHEST_SNR)
+    return 1 / (snr + 1) if predicts_velocity else snr.rsqrt()
+
+
+def noise_like_weights(snr: torch.Tensor) -> torch.Tensor:
+    """Weights that make the loss of a v-prediction that of the noise which follows from it: snr / (snr +
+    1)."""
+    snr = snr.clamp(max=HIGHEST_SNR)
+    return snr / (snr + 1)
+
+
+def velocity_like_weights(snr: torch.Tensor, strength: float) -> torch.Tensor:
+    """1 plus `strength` times what makes the loss of a noise prediction that of its velocity."""
+    return 1 + strength / noise_like_weights(snr)
+
+
+def snr_weights(noise: NoiseGroup, snr: torch.Tensor, *, predicts_velocity: bool) -> torch.Tensor:
+    """All weights that are switched on, multiplied; Kohya's trainer applies them in the same order."""
+    weights = torch.ones_like(snr)
+    if noise.min_snr_gamma is not None:
+        weights = weights * min_snr_weights(snr, noise.min_snr_gamma, predicts_velocity=predicts_velocity)
+    if noise.scale_v_pred_loss_like_noise_pred:
+        weights = weights * noise_like_weights(snr)
+    if noise.v_pred_like_loss:
+        weights = weights * velocity_like_weights(snr, noise.v_pred_like_loss)
+    if noise.debiased_estimation_loss:
+        weights = weights * debiased_weights(snr, predicts_velocity=predicts_velocity)
+    return weights
 
 
 def zero_terminal(alphas: torch.Tensor) -> torch.Tensor:
@@ -152,7 +192,7 @@ class DDPM:
         snr = signal_to_noise(alphas.to(timesteps.device), timesteps)
         return snr_weights(noise, snr, predicts_velocity=self.predicts_velocity)
 
-    def scheduler(self, name: str, size: tuple[int, int]) -> Any:
+    def scheduler(self, name: str, size: tuple[int, int], steps: int) -> Any:
         return build_scheduler(name, self.config)
 
     def set_steps(self, scheduler: Any, steps: int, size: tuple[int, int], device: str) -> None:

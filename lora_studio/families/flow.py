@@ -2,7 +2,7 @@
 batch, c channels, h w height and width.
 
 A time is 1000 times sigma, the share of noise: 0 is a picture, 1000 nothing but noise. What is here under
-the names of sd-scripts' options gives its numbers.
+the names of sd-scripts' options gives its numbers; flux2_shift is musubi-tuner's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LEAST_SIGMA = 1 / TIMES
 BASE_TOKENS, MOST_TOKENS, BASE_SHIFT, MOST_SHIFT = 256, 4096, 0.5, 1.15
 """FLUX.1's line from the size of a picture to the logarithm of its shift."""
 USED_BY: Mapping[str, tuple[str, ...]] = {
-    "sigmoid_scale": ("sigmoid", "shift", "flux_shift"),
+    "sigmoid_scale": ("sigmoid", "shift", "flux_shift", "flux2_shift"),
     "discrete_flow_shift": ("sigma", "shift"),
 }
 """Settings that some ways of drawing a time use."""
@@ -62,6 +62,8 @@ def draw_sigma(noise: NoiseGroup, generator: torch.Generator, size: tuple[int, i
             return shifted(sigma, noise.discrete_flow_shift)
         case "flux_shift":
             return shifted(sigma, shift_of_tokens(tokens_of(size)))
+        case "flux2_shift":  # each latent pixel is a patch there
+            return shifted(sigma, shift_of_tokens(size[0] * size[1]))
     return sigma
 
 
@@ -152,7 +154,7 @@ class Flow:
                 return 2 / (math.pi * (1 - 2 * sigma + 2 * sigma**2))
         return torch.ones_like(sigma)
 
-    def scheduler(self, name: str, size: tuple[int, int]) -> Any:
+    def scheduler(self, name: str, size: tuple[int, int], steps: int) -> Any:
         import diffusers
 
         sampler = FLOW_SAMPLERS.get(name)
@@ -166,14 +168,14 @@ class Flow:
         if sampler.scheduler == OWN_SCHEDULER == self.config.get("_class_name"):
             return scheduler_class.from_config(self.config)
         name_of_shift = "flow_shift" if "use_flow_sigmas" in sampler.options else "shift"
-        return scheduler_class.from_config({name_of_shift: self._shift(size), **sampler.options})
+        return scheduler_class.from_config({name_of_shift: self._shift(size, steps), **sampler.options})
 
     def set_steps(self, scheduler: Any, steps: int, size: tuple[int, int], device: str) -> None:
         """The steps of these models' own pipelines: evenly from 1 to 1 / steps before the shift; those of the
         other samplers are diffusers'."""
         if type(scheduler).__name__ == OWN_SCHEDULER:
             sigmas = torch.linspace(1.0, 1 / steps, steps).tolist()
-            scheduler.set_timesteps(sigmas=sigmas, device=device, mu=self._mu(size))
+            scheduler.set_timesteps(sigmas=sigmas, device=device, mu=self.mu(size, steps))
             return
         scheduler.set_timesteps(steps, device=device)
         # Some of them are rounded down to whole numbers there, as if they counted a table's rows.
@@ -188,17 +190,17 @@ class Flow:
     def _sigma(self, timesteps: torch.Tensor) -> torch.Tensor:
         return (timesteps / TIMES).view(-1, 1, 1, 1)
 
-    def _mu(self, size: tuple[int, int]) -> float:
-        """The shift that goes by a picture's size, as schedulers take it."""
+    def mu(self, size: tuple[int, int], steps: int) -> float:
+        """The shift of so many steps that goes by a picture's size, as schedulers take it."""
         get = self.config.get
         least, most = get("base_image_seq_len", BASE_TOKENS), get("max_image_seq_len", MOST_TOKENS)
         low, high = get("base_shift", BASE_SHIFT), get("max_shift", MOST_SHIFT)
         slope = (high - low) / (most - least)
         return float(tokens_of(size) * slope + (low - slope * least))
 
-    def _shift(self, size: tuple[int, int]) -> float:
+    def _shift(self, size: tuple[int, int], steps: int) -> float:
         """The factor that a base is drawn with."""
         if not self.config.get("use_dynamic_shifting"):
             return float(self.config.get("shift", 1.0))
         linear = self.config.get("time_shift_type") == "linear"
-        return self._mu(size) if linear else math.exp(self._mu(size))
+        return self.mu(size, steps) if linear else math.exp(self.mu(size, steps))

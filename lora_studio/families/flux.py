@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from lora_studio.families.base import Target, TextOutput
+from lora_studio.families.base import PromptEncoder, Target, TextOutput
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.encoders.t5_encoder import T5Encoder
 from lora_studio.families.flow import TIMES, Flow
@@ -38,7 +38,7 @@ class FluxModel(FlowModel):
     """Parts of diffusers' pipeline."""
 
     @property
-    def prompts(self) -> T5Encoder:
+    def prompts(self) -> PromptEncoder:
         return T5Encoder(self._encoders, (self.tokenizer_2, self.tokenizer))
 
     @property
@@ -253,6 +253,7 @@ class Flux:
     """The Family of FLUX.1."""
 
     model: type[FluxModel] = FluxModel
+    process: type[Flow] = Flow
 
     def __init__(self, found: FoundBase) -> None:
         self.found = found
@@ -260,8 +261,8 @@ class Flux:
     def load(self, *, v_parameterization: bool | None = None) -> FluxModel:
         """The base as it is: its prediction can't be chosen."""
         pipeline = load_pipeline(self.model.pipeline_class(), self.found, {})
-        fuse_layers(pipeline.transformer)
-        process = Flow(
+        self.prepare(pipeline)
+        process = self.process(
             config=dict(pipeline.scheduler.config),
             takes_guidance=bool(pipeline.transformer.config.get("guidance_embeds")),
         )
@@ -269,6 +270,10 @@ class Flux:
         loaded = self.model(found=self.found, process=process, reload=self.load, **parts)
         loaded.freeze()
         return loaded
+
+    def prepare(self, pipeline: Any) -> None:
+        """Change parts of the pipeline into what they are here."""
+        fuse_layers(pipeline.transformer)
 
 
 class Chroma(Flux):

@@ -46,7 +46,7 @@ class Sampler:
         skip: int | None = None,
         device: str = "cpu",
     ) -> None:
-        scheduler = process.scheduler(name, size)
+        scheduler = process.scheduler(name, size, steps)
         try:
             process.set_steps(scheduler, steps, size, device)
         except ValueError as error:

@@ -6,6 +6,7 @@ Legend: b pictures, c latent channels, h w latent height and width, H W pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils.torch_utils import get_module_execution_device
 from PIL import Image
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from lora_studio.families.weights.channels_last import Originals, restore, to_channels_last
 from lora_studio.families.weights.loading import free_model
@@ -41,7 +43,9 @@ class Moments:
 class Codec:
     """An AutoencoderKL with what its latents are shifted and scaled by: `scaling_factor`, `shift_factor`,
     `latents_mean` and `latents_std` of its configuration, each optional. One that is made for films, such as
-    AutoencoderKLQwenImage, gets each picture as a film of one frame. `overflows`: computed in 32 bit where
+    AutoencoderKLQwenImage, gets each picture as a film of one frame. Where means and deviations are those of
+    a batch norm over squares of latent pixels (AutoencoderKLFlux2), each square is one pixel of more channels
+    here. `overflows`: computed in 32 bit where
     its weights are fp16 and its configuration asks for it (`force_upcast`), as SDXL's pipeline does."""
 
     def __init__(self, vae: Any, *, overflows: bool = False) -> None:
@@ -53,12 +57,12 @@ class Codec:
     @property
     def step(self) -> int:
         """Pixels of a latent pixel."""
-        return int(2 ** (len(self._levels) - 1))
+        return int(2 ** (len(self._levels) - 1)) * self._square
 
     @property
     def channels(self) -> int:
         config = self.vae.config
-        return int(config.z_dim if self._is_of_films else config.latent_channels)
+        return int(config.z_dim if self._is_of_films else config.latent_channels) * self._square**2
 
     @property
     def dtype(self) -> torch.dtype:
@@ -94,12 +98,14 @@ class Codec:
             self._originals += to_channels_last(self.vae.encoder)
         with self._as_exact_as_needed():
             found = self.vae.encode(self._framed(pixels.to(self.device, self.dtype))).latent_dist
-        return Moments(mean=self._unframed(found.mean), std=self._unframed(found.std))
+        mean, std = (pixel_unshuffle(self._unframed(one), self._square) for one in (found.mean, found.std))
+        return Moments(mean=mean, std=std)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Pixels [b, 3, H, W] in 0..1 of latents as the denoiser has them, in the autoencoder's format."""
         with self._as_exact_as_needed():
-            framed = self._framed(self._unscaled(latents.to(self.device, self.dtype)))
+            latents = self._unscaled(latents.to(self.device, self.dtype))
+            framed = self._framed(pixel_shuffle(latents, self._square))
             pixels = self._unframed(self.vae.decode(framed).sample)
         found: torch.Tensor = (pixels * 0.5 + 0.5).clamp(0, 1)
         return found
@@ -161,6 +167,12 @@ class Codec:
         return hasattr(self.vae.config, "temperal_downsample")
 
     @property
+    def _square(self) -> int:
+        """Latent pixels of the autoencoder's own to a side of one here."""
+        norm = getattr(self.vae, "bn", None)
+        return 1 if norm is None else math.isqrt(norm.num_features // self.vae.config.latent_channels)
+
+    @property
     def _levels(self) -> Sequence[int]:
         """Channels of each level, the finest first."""
         config = self.vae.config
@@ -192,14 +204,20 @@ class Codec:
 
     def _centre(self, like: torch.Tensor) -> tuple[torch.Tensor | float, torch.Tensor | float] | None:
         """The shift of latents and the deviation they are divided by; None where there is neither."""
-        config = self.vae.config
-        shift, mean, std = (
-            getattr(config, name, None) for name in ("shift_factor", "latents_mean", "latents_std")
-        )
-        if mean is None or std is None:
+        shift = getattr(self.vae.config, "shift_factor", None)
+        found = self._statistics()
+        if found is None:
             return None if shift is None else (shift, 1.0)
-        centre, width = (torch.tensor(values).view(1, -1, 1, 1).to(like) for values in (mean, std))
+        centre, width = (values.view(1, -1, 1, 1).to(like) for values in found)
         return centre + (shift or 0.0), width
+
+    def _statistics(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Means and deviations of the latents' channels; None where it has none."""
+        config, norm = self.vae.config, getattr(self.vae, "bn", None)
+        if norm is not None:
+            return norm.running_mean, torch.sqrt(norm.running_var + config.batch_norm_eps)
+        mean, std = (getattr(config, name, None) for name in ("latents_mean", "latents_std"))
+        return None if mean is None or std is None else (torch.tensor(mean), torch.tensor(std))
 
     @contextmanager
     def _as_exact_as_needed(self) -> Iterator[None]:

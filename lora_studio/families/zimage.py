@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 
-from lora_studio.errors import BrokenFile
 from lora_studio.families.base import Target, TextOutput
 from lora_studio.families.base_files.found_base import FoundBase
-from lora_studio.families.encoders.chat_encoder import ChatEncoder
+from lora_studio.families.encoders.chat_encoder import ChatEncoder, check_template
 from lora_studio.families.flow import TIMES, Flow
 from lora_studio.families.flow_model import PATCH, FlowModel
 from lora_studio.families.weights.loading import load_pipeline
@@ -29,7 +28,7 @@ class ZImageModel(FlowModel):
 
     @property
     def prompts(self) -> ChatEncoder:
-        return ChatEncoder(self._encoder, self.tokenizer, layer=TEXT_LAYER, longest=LONGEST_TEXT)
+        return ChatEncoder(self._encoder, self.tokenizer, layers=[TEXT_LAYER], longest=LONGEST_TEXT)
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -135,12 +134,7 @@ class ZImage:
     def load(self, *, v_parameterization: bool | None = None) -> ZImageModel:
         """The base as it is: its prediction can't be chosen. Raises BrokenFile and its kin."""
         pipeline = load_pipeline(pipeline_class(), self.found, {})
-        if not pipeline.tokenizer.chat_template:
-            raise BrokenFile(
-                f"The tokenizer of {self.found.name} has no chat template, which texts are put into.",
-                "Get its files again: it stands in tokenizer_config.json or chat_template.jinja.",
-                path=self.found.path_or_id,
-            )
+        check_template(pipeline.tokenizer, self.found)
         loaded = ZImageModel(
             found=self.found,
             tokenizer=pipeline.tokenizer,

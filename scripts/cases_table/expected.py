@@ -104,7 +104,7 @@ LORAS: Mapping[str, Expected] = {
     "chroma_kohya": _case("Chroma, by its metadata", OTHERS.format("Chroma"), KEPT),
     "diff_and_bias": _case("SD 1: differences of a norm", SIZES, KEPT),
     "flux1_kohya": _case("FLUX.1", OTHERS.format("FLUX.1"), KEPT),
-    "flux2_klein4b": _case("FLUX.2", OTHERS.format("FLUX.2"), KEPT),
+    "flux2_klein4b": _case("FLUX.2 klein", OTHERS.format("FLUX.2 klein"), KEPT),
     "full_diff": _case("one whole difference", SIZES, KEPT),
     "ia3": _case("(IA)³", SIZES, KEPT),
     "lumina2": _case("Lumina 2, the same bytes as Chroma's", OTHERS.format("Lumina"), KEPT),

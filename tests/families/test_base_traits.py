@@ -28,10 +28,10 @@ def test_samplers_and_lengths_of_texts_are_known_before_loading(shape: str, tmp_
     assert [name for _, name in sampler_choices(shape, settings)] == ["", *traits.samplers]
     for name in SAMPLERS:
         if name in traits.samplers:
-            base.process.scheduler(name, (8, 8))
+            base.process.scheduler(name, (8, 8), 5)
         else:
             with pytest.raises(ConfigError):
-                base.process.scheduler(name, (8, 8))
+                base.process.scheduler(name, (8, 8), 5)
     how = traits.long_text
     if how is None:
         assert "in 2 parts" in token_count("disc " * 30, shape, settings)

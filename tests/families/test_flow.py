@@ -162,7 +162,7 @@ def test_samplers_go_by_names_that_people_know_from_elsewhere() -> None:
     assert flow().sampler == "Euler"
     assert Flow(config={"_class_name": "FlowMatchHeunDiscreteScheduler"}).sampler == "Heun"
     with pytest.raises(ConfigError) as refusal:
-        flow().scheduler("DDIM", SIZE)
+        flow().scheduler("DDIM", SIZE, 5)
     assert refusal.value.field == "sampler"
 
 

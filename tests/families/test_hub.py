@@ -116,8 +116,8 @@ def test_of_two_number_formats_the_half_is_fetched(hub: HubServer) -> None:
 def test_the_family_is_asked_of_the_hub(hub: HubServer) -> None:
     make_tiny_sdxl(hub.folder / "somebody" / "xl")
     assert family_of("somebody/xl").found.family == "sdxl"
-    (hub.folder / NAME / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
-    with pytest.raises(FamilyMismatch, match="is a FluxPipeline"):
+    (hub.folder / NAME / "model_index.json").write_text('{"_class_name": "SanaPipeline"}')
+    with pytest.raises(FamilyMismatch, match="is a SanaPipeline"):
         family_of(NAME)
 
 

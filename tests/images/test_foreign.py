@@ -229,7 +229,7 @@ NAMED: dict[str, tuple[Table, dict[str, str], str]] = {
         {},
         "qwen",
     ),
-    "flux2, ComfyUI": (pairs({"diffusion_model.single_blocks.0.linear1": (27648, 3072)}), {}, "flux2"),
+    "klein, ComfyUI": (pairs({"diffusion_model.single_blocks.0.linear1": (27648, 3072)}), {}, "klein"),
     "chroma, by its words": (
         pairs({"lora_unet_double_blocks_0_img_attn_proj": (3072, 3072)}, "down and up"),
         {"ss_base_model_version": "chroma"},

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +21,7 @@ from tests.support.runs import assert_same_tensors, data_for, engine_for, run_st
 from tests.support.tiny import ALL_SHAPES, make_tiny, tiny_values
 
 MakeConfig = Callable[..., TrainConfig]
-LEARNED = {"sdxl": {"unet", "te1", "te2"}, "zimage": {"unet"}}
+LEARNED = {"sdxl": {"unet", "te1", "te2"}, "zimage": {"unet"}, "klein": {"unet"}}
 """Parts that a file is about, where they aren't the denoiser and one text encoder."""
 TINY_READ = [shape for shape in ALL_SHAPES if shape not in ("flux", "chroma", "anima")]
 """Bases whose files a plain pipeline of diffusers reads at any size; tests/lora/test_flux_files.py compares
@@ -46,8 +48,16 @@ def make(base: Path, pictures: Path, tmp_path: Path) -> MakeConfig:
 def draw(pipe: DiffusionPipeline) -> torch.Tensor:
     pipe.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(7)
-    call = {"num_inference_steps": 2, "guidance_scale": 3.0, "width": 64, "height": 64, "output_type": "pt"}
-    return pipe("a disc", negative_prompt="", generator=generator, **call).images.detach()
+    call: dict[str, Any] = {
+        "num_inference_steps": 2,
+        "guidance_scale": 3.0,
+        "width": 64,
+        "height": 64,
+        "output_type": "pt",
+    }
+    if "negative_prompt" in inspect.signature(pipe.__call__).parameters:  # where it isn't, it is empty
+        call["negative_prompt"] = ""
+    return pipe(prompt="a disc", generator=generator, **call).images.detach()
 
 
 def first_gradients(config: TrainConfig) -> dict[str, torch.Tensor | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,14 +22,21 @@ from lora_studio.generation.lora_lookup import layers_of
 from lora_studio.lora.file.keys import names_of_rows, same_layer, spelled_key
 from lora_studio.lora.network.attach import attach
 from lora_studio.lora.network.initial_weights import continue_from, merge_into_base, sizes_from
-from lora_studio.lora.network.layer_fit import fit_to
 from lora_studio.lora.network.layers import change_from, put_on
 from lora_studio.lora.network.output_rows import OutputRows, module_of
-from lora_studio.lora.network.weights import read_contents, read_weights
+from lora_studio.lora.network.weights import read_weights
+from tests.support.flux_files import (
+    WIDTH,
+    Tensors,
+    changes_of,
+    in_comfyui,
+    in_diffusers,
+    layers_in,
+    matrices,
+    random_lora,
+)
 from tests.support.tiny import make_tiny_flux
 
-D = 32
-"""Width of the tiny transformer."""
 DOUBLE = {
     "img_mod_lin": "norm1.linear",
     "img_attn_proj": "attn.to_out.0",
@@ -47,10 +53,9 @@ FUSED = {
     "txt_attn_qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
     "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
 }
+PARTS = {**{name: (path,) for name, path in (DOUBLE | SINGLE).items()}, **FUSED}
 XLABS = {"img_attn_qkv": "qkv_lora1", "img_attn_proj": "proj_lora1"}
 XLABS |= {"txt_attn_qkv": "qkv_lora2", "txt_attn_proj": "proj_lora2", "linear2": "proj_lora"}
-NAME = re.compile(r"lora_unet_(double|single)_blocks_(\d+)_(.+)")
-Tensors = dict[str, torch.Tensor]
 
 
 @pytest.fixture(scope="module")
@@ -74,51 +79,6 @@ def one_block() -> FluxModel:
     return FluxModel(found=None, process=Flow(config={}), **parts)
 
 
-def layers_in(tensors: Tensors) -> list[tuple[str, str, str, str]]:
-    """(whole name, double or single, number, layer) of each layer of the denoiser."""
-    names = dict.fromkeys(key.partition(".")[0] for key in tensors)
-    matches = [NAME.fullmatch(name) for name in names]
-    return [(match[0], match[1], match[2], match[3]) for match in matches if match]
-
-
-def matrices(tensors: Tensors, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Down and up with the scale in it."""
-    down, up = tensors[f"{name}.lora_down.weight"], tensors[f"{name}.lora_up.weight"]
-    return down, up * (tensors[f"{name}.alpha"] / len(down))
-
-
-def in_diffusers(start: str, down: str, up: str, flat: bool = False) -> Callable[[Tensors], Tensors]:
-    """diffusers' layers, one file layer for each of those that are one in ours; a file with other ranks in
-    each is as good."""
-
-    def spelled(tensors: Tensors) -> Tensors:
-        found: Tensors = {}
-        for name, kind, number, layer in layers_in(tensors):
-            block = f"{'single_' * (kind == 'single')}transformer_blocks.{number}."
-            parts = FUSED.get(layer) or ((DOUBLE | SINGLE)[layer],)
-            a, b = matrices(tensors, name)
-            width = D if len(parts) > 1 else len(b)
-            for place, part in enumerate(parts):
-                path = f"{block}{part}".replace(".", "_") if flat else f"{block}{part}"
-                found[f"{start}{path}.{down}"] = a.clone()
-                end = len(b) if part == "proj_mlp" else (place + 1) * width
-                found[f"{start}{path}.{up}"] = b[place * width : end].clone()
-        return found
-
-    return spelled
-
-
-def in_comfyui(tensors: Tensors) -> Tensors:
-    found: Tensors = {}
-    for name, kind, number, layer in layers_in(tensors):
-        path = re.sub(r"_(lin|qkv|proj|0|2)$", r".\1", layer)
-        start = f"diffusion_model.{kind}_blocks.{number}.{path}"
-        found[f"{start}.lora_A.weight"] = tensors[f"{name}.lora_down.weight"]
-        found[f"{start}.lora_B.weight"] = tensors[f"{name}.lora_up.weight"]
-        found[f"{start}.alpha"] = tensors[f"{name}.alpha"]
-    return found
-
-
 def in_xlabs(tensors: Tensors) -> Tensors:
     """They have the attention only; of a single block's first layer its first three parts."""
     found: Tensors = {}
@@ -126,7 +86,7 @@ def in_xlabs(tensors: Tensors) -> Tensors:
         if layer in XLABS or layer == "linear1":
             a, b = matrices(tensors, name)
             start = f"{kind}_blocks.{number}.processor.{XLABS.get(layer, 'qkv_lora')}"
-            found |= {f"{start}.down.weight": a, f"{start}.up.weight": b[: 3 * D].clone()}
+            found |= {f"{start}.down.weight": a, f"{start}.up.weight": b[: 3 * WIDTH].clone()}
     return found
 
 
@@ -134,41 +94,12 @@ SPELLINGS: dict[str, Callable[[Tensors], Tensors]] = {
     "kohya": dict,
     "comfyui": in_comfyui,
     "xlabs": in_xlabs,
-    "diffusers": in_diffusers("transformer.", "lora_A.weight", "lora_B.weight"),
-    "diffusers, old": in_diffusers("transformer.", "lora.down.weight", "lora.up.weight"),
-    "peft": in_diffusers("base_model.model.", "lora_A.weight", "lora_B.weight"),
-    "onetrainer": in_diffusers("lora_transformer_", "lora_down.weight", "lora_up.weight", flat=True),
-    "lycoris": in_diffusers("lycoris_", "lora_down.weight", "lora_up.weight", flat=True),
+    "diffusers": in_diffusers(PARTS, "transformer.", "lora_A.weight", "lora_B.weight"),
+    "diffusers, old": in_diffusers(PARTS, "transformer.", "lora.down.weight", "lora.up.weight"),
+    "peft": in_diffusers(PARTS, "base_model.model.", "lora_A.weight", "lora_B.weight"),
+    "onetrainer": in_diffusers(PARTS, "lora_transformer_", "lora_down.weight", "lora_up.weight", flat=True),
+    "lycoris": in_diffusers(PARTS, "lycoris_", "lora_down.weight", "lora_up.weight", flat=True),
 }
-
-
-def random_lora(model: FluxModel, dim: int = 3) -> Tensors:
-    """A file of ours with random numbers in all layers of the denoiser."""
-    targets = model.targets(texts=False)
-    fresh = family_of(model.found).load().models()
-    tensors = attach(fresh, targets, dim=dim, alpha=1.5).tensors()
-    generator = torch.Generator().manual_seed(5)
-    return {
-        key: torch.randn(one.shape, generator=generator) if one.dim() else one for key, one in tensors.items()
-    }
-
-
-def changes_of(model: FluxModel, file: Path) -> Tensors:
-    """What a file adds to each layer's weight, by our name; nothing of it is left out."""
-    layers = layers_of(model.models())
-    contents, _ = read_contents(file)
-    fit = fit_to(contents, layers)
-    assert not [*contents.left_out, *fit.left_out]
-    names = {model.denoiser.get_submodule(one.module): one.name for one in model.targets(texts=False)}
-    found: Tensors = {}
-    for name, layer in read_weights(file, fit.layers).items():
-        base = layers[name]
-        delta = change_from(base, layer).delta()
-        if isinstance(base, OutputRows):
-            delta = base.widened(delta.T, torch.zeros(delta.shape[1], len(base.module.weight))).T
-            base = base.module
-        found[names[base]] = found.get(names[base], 0) + delta
-    return found
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
@@ -184,7 +115,7 @@ def test_a_file_changes_the_same_in_every_spelling(model: FluxModel, tmp_path: P
     for name in names:
         down, up = matrices(tensors, name)
         if spelling == "xlabs" and name.endswith("linear1"):
-            up = torch.cat([up[: 3 * D], torch.zeros_like(up[3 * D :])])
+            up = torch.cat([up[: 3 * WIDTH], torch.zeros_like(up[3 * WIDTH :])])
         torch.testing.assert_close(found[name], up @ down, rtol=1e-5, atol=1e-5)
 
 
@@ -192,7 +123,7 @@ def test_a_file_changes_the_same_in_every_spelling(model: FluxModel, tmp_path: P
 def test_layers_that_are_one_here_may_be_of_any_kind(model: FluxModel, tmp_path: Path) -> None:
     """A LoKr of one of three, as SimpleTuner writes it, and a whole difference of two halves that have
     changed places."""
-    w1, w2, diff = torch.randn(4, 4), torch.randn(8, 8), torch.randn(2 * D, D)
+    w1, w2, diff = torch.randn(4, 4), torch.randn(8, 8), torch.randn(2 * WIDTH, WIDTH)
     path = tmp_path / "x.safetensors"
     start = "lycoris_transformer_blocks_1_attn_to_k"
     save_file(
@@ -206,7 +137,9 @@ def test_layers_that_are_one_here_may_be_of_any_kind(model: FluxModel, tmp_path:
     layers = layers_of(model.models())
     read = read_weights(path)
     key, norm = layers["lora_unet_transformer_blocks_1_attn_to_k"], model.transformer.norm_out.linear
-    assert torch.equal(key.weight, model.transformer.transformer_blocks[1].attn.to_qkv.weight[D : 2 * D])
+    assert torch.equal(
+        key.weight, model.transformer.transformer_blocks[1].attn.to_qkv.weight[WIDTH : 2 * WIDTH]
+    )
     change = change_from(key, read["lora_unet_transformer_blocks_1_attn_to_k"])
     assert torch.equal(change.delta(), torch.kron(w1, w2))
     last = layers["lora_unet_final_layer_adaLN_modulation_1"]
@@ -214,7 +147,7 @@ def test_layers_that_are_one_here_may_be_of_any_kind(model: FluxModel, tmp_path:
     assert torch.equal(last.weight, torch.cat(norm.weight.chunk(2)[::-1]))
     assert torch.equal(last.bias, torch.cat(norm.bias.chunk(2)[::-1]))
     changed = change_from(last, read["lora_unet_final_layer_adaLN_modulation_1"])
-    inputs, plain = torch.randn(2, D), norm.weight.clone()
+    inputs, plain = torch.randn(2, WIDTH), norm.weight.clone()
     before, handle = norm(inputs), put_on(norm, [changed])
     added = norm(inputs) - before
     handle.remove()
@@ -287,10 +220,10 @@ def test_diffusers_reads_xlabs_names_as_we_do() -> None:
 
 
 def test_rows_of_a_layer_have_a_name_each() -> None:
-    assert names_of_rows("unet", "transformer_blocks.3.ff.net.2", (D, 4 * D)) == {}
-    assert names_of_rows("text_encoder", "norm_out.linear", (2 * D, D)) == {}
-    rows = names_of_rows("unet", "single_transformer_blocks.7.proj_mlp", (7 * D, D))
-    assert rows["lora_unet_single_transformer_blocks_7_proj_mlp"] == ((3 * D, 7 * D),)
+    assert names_of_rows("unet", "transformer_blocks.3.ff.net.2", (WIDTH, 4 * WIDTH)) == {}
+    assert names_of_rows("text_encoder", "norm_out.linear", (2 * WIDTH, WIDTH)) == {}
+    rows = names_of_rows("unet", "single_transformer_blocks.7.proj_mlp", (7 * WIDTH, WIDTH))
+    assert rows["lora_unet_single_transformer_blocks_7_proj_mlp"] == ((3 * WIDTH, 7 * WIDTH),)
 
 
 def test_t5_has_one_name_in_all_files() -> None:

@@ -57,7 +57,7 @@ PUBLISHED: dict[str, tuple[str, Table]] = {
         ),
     ),
     "FLUX.2 klein 4B, musubi": (
-        "flux2",
+        "klein",
         pairs(
             {
                 "lora_unet_double_blocks_0_img_attn_qkv": (9216, 3072),
@@ -67,11 +67,11 @@ PUBLISHED: dict[str, tuple[str, Table]] = {
         ),
     ),
     "FLUX.2 klein 9B, musubi": (
-        "flux2",
+        "klein",
         pairs({"lora_unet_double_blocks_0_img_attn_qkv": (12288, 4096)}, KOHYA),
     ),
-    "FLUX.2, ai-toolkit": (
-        "flux2",
+    "FLUX.2 klein 4B, ai-toolkit": (
+        "klein",
         pairs(
             {
                 "diffusion_model.double_blocks.0.img_attn.qkv": (9216, 3072),

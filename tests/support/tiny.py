@@ -3,7 +3,6 @@ of its family, only narrower. For tests that need the real thing, not its qualit
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from diffusers import (
     AnimaAutoBlocks,
     AnimaTextConditioner,
     AutoencoderKL,
+    AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
     ChromaPipeline,
     ChromaTransformer2DModel,
@@ -19,6 +19,8 @@ from diffusers import (
     DDIMScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
     StableDiffusionPipeline,
@@ -28,32 +30,25 @@ from diffusers import (
     ZImageTransformer2DModel,
 )
 from PIL import Image, ImageDraw
-from tokenizers.pre_tokenizers import ByteLevel
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTextModelWithProjection,
-    CLIPTokenizer,
-    Qwen2Tokenizer,
-    Qwen3Config,
-    Qwen3Model,
-    T5Config,
-    T5EncoderModel,
-    T5TokenizerFast,
+from transformers import Qwen3ForCausalLM
+
+from tests.support.tiny_texts import (
+    SECOND_WIDTH,
+    TEXT_WIDTH,
+    chat_tokenizer,
+    clip_tokenizer,
+    language_config,
+    language_model,
+    t5_encoder,
+    t5_tokenizer,
+    text_encoder,
 )
 
-TEXT_WIDTH = 16
-SECOND_WIDTH = 24
 TIME_WIDTH = 8
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 SHAPES = ("sd15", "sd2_v", "sdxl")
-ALL_SHAPES = (*SHAPES, "zimage", "anima", "flux", "chroma")
+ALL_SHAPES = (*SHAPES, "zimage", "anima", "flux", "chroma", "klein")
 """SHAPES are Stable Diffusion's: CLIP reads the texts, and they are trained along."""
-CHAT_MARKS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-CHAT = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 def make_tiny_base(
@@ -66,8 +61,8 @@ def make_tiny_base(
         torch.manual_seed(seed)
         pipeline = StableDiffusionPipeline(
             vae=_vae(),
-            text_encoder=_text_encoder(),
-            tokenizer=_tokenizer(folder / "tokenizer"),
+            text_encoder=text_encoder(),
+            tokenizer=clip_tokenizer(folder / "tokenizer"),
             unet=_unet(use_linear_projection),
             scheduler=DDIMScheduler(
                 **NOISE, clip_sample=False, set_alpha_to_one=False, prediction_type=prediction_type
@@ -88,10 +83,10 @@ def make_tiny_sdxl(folder: Path, seed: int = 0, **vae: object) -> Path:
         torch.manual_seed(seed)
         pipeline = StableDiffusionXLPipeline(
             vae=_vae(**{"scaling_factor": 0.13025, **vae}),
-            text_encoder=_text_encoder(),
-            text_encoder_2=_text_encoder(SECOND_WIDTH, with_projection=True),
-            tokenizer=_tokenizer(folder / "tokenizer"),
-            tokenizer_2=_tokenizer(folder / "tokenizer_2", pad_token="!"),
+            text_encoder=text_encoder(),
+            text_encoder_2=text_encoder(SECOND_WIDTH, with_projection=True),
+            tokenizer=clip_tokenizer(folder / "tokenizer"),
+            tokenizer_2=clip_tokenizer(folder / "tokenizer_2", pad_token="!"),
             unet=_unet_xl(),
             scheduler=EulerDiscreteScheduler(**NOISE, timestep_spacing="leading"),
             add_watermarker=False,
@@ -108,8 +103,8 @@ def make_tiny_zimage(folder: Path, seed: int = 0, shift: float = 3.0) -> Path:
         torch.manual_seed(seed)
         pipeline = ZImagePipeline(
             vae=_flux_vae(),
-            text_encoder=_language_model(),
-            tokenizer=_chat_tokenizer(),
+            text_encoder=language_model(),
+            tokenizer=chat_tokenizer(),
             transformer=ZImageTransformer2DModel(
                 dim=32,
                 n_layers=2,
@@ -133,11 +128,11 @@ def make_tiny_anima(folder: Path, seed: int = 0) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         pipeline = AnimaAutoBlocks().init_pipeline()
-        tokens = _t5_tokenizer()
+        tokens = t5_tokenizer()
         pipeline.update_components(
             vae=AutoencoderKLQwenImage(base_dim=4, dim_mult=[1, 1, 2, 2], num_res_blocks=1),
-            text_encoder=_language_model(),
-            tokenizer=_chat_tokenizer(),
+            text_encoder=language_model(),
+            tokenizer=chat_tokenizer(),
             t5_tokenizer=tokens,
             text_conditioner=AnimaTextConditioner(
                 source_dim=TEXT_WIDTH,
@@ -172,10 +167,10 @@ def make_tiny_flux(folder: Path, seed: int = 0, *, takes_guidance: bool = True) 
         torch.manual_seed(seed)
         pipeline = FluxPipeline(
             vae=_flux_vae(),
-            text_encoder=_text_encoder(),
-            tokenizer=_tokenizer(folder / "tokenizer"),
-            text_encoder_2=_t5(),
-            tokenizer_2=_t5_tokenizer(),
+            text_encoder=text_encoder(),
+            tokenizer=clip_tokenizer(folder / "tokenizer"),
+            text_encoder_2=t5_encoder(),
+            tokenizer_2=t5_tokenizer(),
             transformer=FluxTransformer2DModel(
                 **TINY_FLUX, pooled_projection_dim=TEXT_WIDTH, guidance_embeds=takes_guidance
             ),
@@ -187,6 +182,10 @@ def make_tiny_flux(folder: Path, seed: int = 0, *, takes_guidance: bool = True) 
     return folder
 
 
+TINY_VAE = {
+    **{"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4},
+    **{"block_out_channels": (4, 4, 8, 8), "layers_per_block": 1, "norm_num_groups": 2, "sample_size": 64},
+}
 TINY_FLUX = {
     **{"in_channels": 64, "num_layers": 2, "num_single_layers": 2, "attention_head_dim": 16},
     **{"num_attention_heads": 2, "joint_attention_dim": SECOND_WIDTH, "axes_dims_rope": (4, 6, 6)},
@@ -200,8 +199,8 @@ def make_tiny_chroma(folder: Path, seed: int = 0) -> Path:
         torch.manual_seed(seed)
         pipeline = ChromaPipeline(
             vae=_flux_vae(),
-            text_encoder=_t5(),
-            tokenizer=_t5_tokenizer(),
+            text_encoder=t5_encoder(),
+            tokenizer=t5_tokenizer(),
             transformer=ChromaTransformer2DModel(
                 **TINY_FLUX, approximator_num_channels=16, approximator_hidden_dim=16, approximator_layers=2
             ),
@@ -211,9 +210,39 @@ def make_tiny_chroma(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def make_tiny_klein(folder: Path, seed: int = 0, *, distilled: bool = False) -> Path:
+    """The same for FLUX.2 klein: a language model of as many layers as are asked and two more, latents with
+    statistics of their own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vae = AutoencoderKLFlux2(**{**TINY_VAE, "latent_channels": 32})
+        vae.bn.running_mean.normal_()
+        vae.bn.running_var.uniform_(0.5, 2)
+        pipeline = Flux2KleinPipeline(
+            vae=vae,
+            text_encoder=Qwen3ForCausalLM(language_config(layers=29)),
+            tokenizer=chat_tokenizer(),
+            transformer=Flux2Transformer2DModel(
+                num_layers=2,
+                num_single_layers=2,
+                attention_head_dim=16,
+                num_attention_heads=2,
+                joint_attention_dim=3 * TEXT_WIDTH,
+                axes_dims_rope=(4, 4, 4, 4),
+                guidance_embeds=False,
+            ),
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+            is_distilled=distilled,
+        )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
 MAKERS = {
     **{"sd15": make_tiny_base, "sdxl": make_tiny_sdxl, "zimage": make_tiny_zimage},
     **{"anima": make_tiny_anima, "flux": make_tiny_flux, "chroma": make_tiny_chroma},
+    "klein": make_tiny_klein,
 }
 
 
@@ -222,7 +251,7 @@ def make_tiny(shape: str, folder: Path) -> Path:
     if shape in MAKERS:
         return MAKERS[shape](folder)
     base = make_tiny_base(folder, "v_prediction", use_linear_projection=True)
-    _tokenizer(base / "tokenizer", pad_token="!").save_pretrained(base / "tokenizer")
+    clip_tokenizer(base / "tokenizer", pad_token="!").save_pretrained(base / "tokenizer")
     return base
 
 
@@ -244,15 +273,7 @@ def make_pictures(
 
 
 def _vae(**facts: object) -> AutoencoderKL:
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(4, 4, 8, 8),
-        layers_per_block=1,
-        norm_num_groups=2,
-        sample_size=64,
-        **{"latent_channels": 4, **facts},
-    )
+    return AutoencoderKL(**{**TINY_VAE, "latent_channels": 4, **facts})
 
 
 def _flux_vae() -> AutoencoderKL:
@@ -296,88 +317,6 @@ def _unet_xl() -> UNet2DConditionModel:
         addition_time_embed_dim=TIME_WIDTH,
         projection_class_embeddings_input_dim=SECOND_WIDTH + 6 * TIME_WIDTH,
     )
-
-
-def _text_encoder(width: int = TEXT_WIDTH, *, with_projection: bool = False) -> CLIPTextModel:
-    words = len(_vocabulary())
-    config = CLIPTextConfig(
-        vocab_size=words,
-        hidden_size=width,
-        intermediate_size=2 * width,
-        projection_dim=width,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=77,
-        bos_token_id=words - 2,
-        eos_token_id=words - 1,
-        pad_token_id=words - 1,
-    )
-    return CLIPTextModelWithProjection(config) if with_projection else CLIPTextModel(config)
-
-
-def _tokenizer(folder: Path, pad_token: str = "<|endoftext|>") -> CLIPTokenizer:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(
-        json.dumps({entry: number for number, entry in enumerate(_vocabulary())}), encoding="utf-8"
-    )
-    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
-    return CLIPTokenizer(
-        vocab=str(folder / "vocab.json"),
-        merges=str(folder / "merges.txt"),
-        model_max_length=77,
-        pad_token=pad_token,
-    )
-
-
-def _language_model() -> Qwen3Model:
-    return Qwen3Model(
-        Qwen3Config(
-            vocab_size=256 + len(CHAT_MARKS),
-            hidden_size=TEXT_WIDTH,
-            intermediate_size=2 * TEXT_WIDTH,
-            num_hidden_layers=3,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            head_dim=8,
-            max_position_embeddings=1024,
-        )
-    )
-
-
-def _chat_tokenizer() -> Qwen2Tokenizer:
-    """A token for each byte, and the marks of a conversation."""
-    entries = [*sorted(ByteLevel.alphabet()), *CHAT_MARKS]
-    return Qwen2Tokenizer(
-        vocab={entry: number for number, entry in enumerate(entries)},
-        merges=[],
-        additional_special_tokens=list(CHAT_MARKS[1:]),
-        chat_template=CHAT,
-    )
-
-
-def _t5() -> T5EncoderModel:
-    sizes = {"d_model": SECOND_WIDTH, "d_kv": 8, "d_ff": 2 * SECOND_WIDTH, "num_layers": 2, "num_heads": 2}
-    words = len(_t5_tokenizer())
-    return T5EncoderModel(T5Config(vocab_size=words, feed_forward_proj="gated-gelu", **sizes))
-
-
-def _t5_tokenizer() -> T5TokenizerFast:
-    """A token for each letter and for the beginning of a word, all equally likely, and its end mark."""
-    letters = [chr(code) for code in range(33, 127)]
-    pieces = ["<pad>", "</s>", "<unk>", "\u2581", *letters]
-    return T5TokenizerFast(vocab=[(piece, 0.0) for piece in pieces], extra_ids=0)
-
-
-def _vocabulary() -> list[str]:
-    """Single characters and those that end a word, then the two marks: a byte-pair vocabulary without
-    merges."""
-    characters = [chr(code) for code in range(33, 127)]
-    return [
-        *characters,
-        *(f"{character}</w>" for character in characters),
-        "<|startoftext|>",
-        "<|endoftext|>",
-    ]
 
 
 def tiny_values(base: Path, pictures: Path, output_dir: Path, **changes: object) -> dict[str, object]:

@@ -9,8 +9,7 @@ from diffusers import DDPMScheduler
 
 from lora_studio.config_groups import NoiseGroup
 from lora_studio.errors import ConfigError
-from lora_studio.families.ddpm import DDPM
-from lora_studio.families.snr_weights import snr_weights
+from lora_studio.families.ddpm import DDPM, snr_weights
 from lora_studio.training.loss.loss_weights import (
     elementwise_loss,
     huber_thresholds,

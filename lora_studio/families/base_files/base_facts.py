@@ -27,6 +27,8 @@ SD2_SPREAD = 0.09
 spread."""
 FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
 LATENT_CHANNELS = 4
+INDEX = "model_index.json"
+"""The list of a repository's parts, by diffusers' pipelines."""
 DENOISERS = ("unet", "transformer")
 """Names of the denoiser in diffusers' pipelines."""
 OTHER_CONFIGS = ("vae/config.json", "scheduler/scheduler_config.json")
@@ -42,7 +44,8 @@ class BaseFacts:
     of a token of several; `prediction_type`
     empty when only loading tells; `zero_snr`: its noise schedule ends in nothing but noise; `edm`: it is of a
     kind that nothing here can sample; `marked`: prediction and schedule come from marks in a checkpoint,
-    which its configuration doesn't know of; `channels` that the denoiser takes."""
+    which its configuration doesn't know of; `channels` that the denoiser takes, `heads` of its attention, 0
+    when unknown; `distilled` for few steps, as its list of parts says."""
 
     native_size: int = 0
     step: int = 8
@@ -51,6 +54,8 @@ class BaseFacts:
     edm: bool = False
     marked: bool = False
     channels: int = LATENT_CHANNELS
+    heads: int = 0
+    distilled: bool = False
 
     @property
     def predicts_velocity(self) -> bool:
@@ -84,6 +89,8 @@ def facts_of_configs(read: ReadJson) -> BaseFacts:
         prediction_type=str(scheduler.get("prediction_type") or "")[:40],
         zero_snr=scheduler.get("rescale_betas_zero_snr") is True,
         edm=scheduler.get("_class_name") in EDM_SCHEDULERS,
+        heads=_channels(transformer.get("num_attention_heads")),
+        distilled=read(INDEX).get("is_distilled") is True,
     )
 
 

@@ -34,7 +34,7 @@ class FoundBase:
         facts = self.facts
         title = Path(self.path_or_id).name if self.layout != "hub" else self.path_or_id
         measures: dict[str, Any] = {"native_size": facts.native_size, "step": facts.step}
-        if like := distilled(self.family, title):
+        if like := distilled(self.family, title, marked=facts.distilled, heads=facts.heads):
             measures |= {name: getattr(like, name) for name in OF_DISTILLED}
         return base_of_family(self.family, name=self.name, title=title, **measures)
 

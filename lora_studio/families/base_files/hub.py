@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lora_studio.errors import DiskFull, ModelFileError, NetworkLost, StoreError, StudioError, UnknownFormat
 from lora_studio.events import Emit, PhaseAdvanced, ShouldStop, ignore, never_stop
+from lora_studio.families.base_files.base_facts import INDEX
 from lora_studio.files import check_room
 from lora_studio.formatting import size
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-INDEX, MODULAR_INDEX = "model_index.json", "modular_model_index.json"
+MODULAR_INDEX = "modular_model_index.json"
 INDEXES = (INDEX, MODULAR_INDEX)
 """Lists of a repository's parts, by diffusers' pipelines and by its modular ones; the first there counts."""
 HALF = "fp16"

@@ -16,6 +16,7 @@ from lora_studio.catalog import (
     CHROMA,
     FAMILIES,
     FLUX,
+    KLEIN,
     SD1,
     SDXL,
     STARTER,
@@ -27,6 +28,7 @@ from lora_studio.catalog import (
 from lora_studio.errors import BrokenFile, FamilyMismatch, ModelFileError, UnknownFormat
 from lora_studio.families.base_files.base_facts import (
     DENOISERS,
+    INDEX,
     LATENT_CHANNELS,
     OTHER_CONFIGS,
     V_PREDICTION,
@@ -37,7 +39,6 @@ from lora_studio.families.base_files.base_facts import (
 )
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.base_files.hub import (
-    INDEX,
     INDEXES,
     cached,
     cached_index,
@@ -59,6 +60,7 @@ PIPELINES = {
     **{"ZImageImg2ImgPipeline": ZIMAGE, "ZImageInpaintPipeline": ZIMAGE, "AnimaModularPipeline": ANIMA},
     **{"ChromaPipeline": CHROMA, "ChromaImg2ImgPipeline": CHROMA, "ChromaInpaintPipeline": CHROMA},
     **{"FluxPipeline": FLUX, "FluxImg2ImgPipeline": FLUX, "FluxInpaintPipeline": FLUX},
+    **{"Flux2KleinPipeline": KLEIN, "Flux2KleinInpaintPipeline": KLEIN},
 }
 """diffusers' pipeline classes and the family of each, empty where the width of the text tells it."""
 TEXT_ENCODERS = {"cond_stage_model.": "", "conditioner.embedders.1.": SDXL}
@@ -167,7 +169,7 @@ def ask_hub(found: FoundBase) -> FoundBase:
         files = {name: Path(hf_hub_download(found.path_or_id, name)) for name in names}
     except (OSError, ValueError, EntryNotFoundError) as error:  # the library's errors are all one of these
         raise explain(found.path_or_id, error) from error
-    read = {name: read_config(file) for name, file in files.items()}
+    read = {INDEX: parts, **{name: read_config(file) for name, file in files.items()}}
     facts = _sampleable(facts_of_configs(lambda name: read.get(name, {})), found.path_or_id)
     family = _family_of(parts, index.parent, found.path_or_id)
     return replace(found, family=family, facts=facts)

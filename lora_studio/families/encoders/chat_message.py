@@ -9,11 +9,12 @@ from typing import Any
 from lora_studio.catalog import LongText
 
 
-def as_message(tokenizer: Any, text: str) -> str:
-    """The text as a user's message in the tokenizer's chat template, up to where the answer begins."""
+def as_message(tokenizer: Any, text: str, *, thinks: bool = True) -> str:
+    """The text as a user's message in the tokenizer's chat template, up to where the answer begins; `thinks`
+    as LongText has it."""
     message = [{"role": "user", "content": text}]
     filled: str = tokenizer.apply_chat_template(
-        message, tokenize=False, add_generation_prompt=True, enable_thinking=True
+        message, tokenize=False, add_generation_prompt=True, enable_thinking=thinks
     )
     return filled
 
@@ -25,7 +26,7 @@ def count_long(folder: Path, text: str, how: LongText) -> int:
     counts = []
     for name in how.tokenizers:
         tokenizer = _tokenizer(folder / name)
-        whole = as_message(tokenizer, text) if how.as_message else text
+        whole = as_message(tokenizer, text, thinks=how.thinks) if how.as_message else text
         counts.append(len(tokenizer(whole, verbose=False).input_ids))
     return max(counts)
 

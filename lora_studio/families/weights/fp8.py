@@ -26,6 +26,8 @@ EXACT = (
     *("all_x_embedder", "all_final_layer", "cap_embedder", "t_embedder", "adaLN_modulation"),
     *("patch_embed", "time_embed", "norm1", "norm2", "norm3", "norm_out"),
     *("x_embedder", "context_embedder", "time_text_embed", "distilled_guidance_layer"),
+    *("time_guidance_embed", "double_stream_modulation_img", "double_stream_modulation_txt"),
+    "single_stream_modulation",
 )
 """Names of modules, wherever they stand."""
 LAST = "proj_out"

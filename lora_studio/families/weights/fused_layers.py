@@ -1,4 +1,4 @@
-"""Linear layers side by side as one, as the makers of FLUX.1 have them: a LoRA that is trained on the one has
+"""Linear layers side by side as one, as the makers of FLUX have them: a LoRA that is trained on the one has
 a single matrix down for all of them, which Kohya's files hold. The products are the same."""
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class ProjectedAlready(torch.nn.Module):
 
 def fuse_layers(transformer: Any) -> None:
     """Put the layers of all blocks together, under diffusers' names for fused projections; those of a single
-    block are its `proj_mlp`. Needs memory of its own for about a third of the weights."""
+    block are its `proj_mlp`, unless they are one already. Needs memory of its own for about a third of the
+    weights."""
     files = MappedFiles()
     for block in transformer.transformer_blocks:
         attention = block.attn
@@ -55,6 +56,8 @@ def fuse_layers(transformer: Any) -> None:
         _replace_projections(attention, "to_q", "to_k", "to_v", "add_q_proj", "add_k_proj", "add_v_proj")
     for block in transformer.single_transformer_blocks:
         attention = block.attn
+        if not hasattr(block, "proj_mlp"):
+            continue
         layers = (attention.to_q, attention.to_k, attention.to_v, block.proj_mlp)
         block.proj_mlp = _side_by_side(files, *layers)
         block.act_mlp = SplitActivation(block.act_mlp, attention.inner_dim)

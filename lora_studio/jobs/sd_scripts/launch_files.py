@@ -50,6 +50,10 @@ NOT_TOLD = {
 """Settings that reach sd-scripts by another way, or matter to this program only."""
 
 
+NOT_SAMPLED = ("flux2_shift",)
+"""Ways to draw a flow model's time that sd-scripts doesn't have."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Launch:
     """A prepared start of sd-scripts. `saves` is the folder it writes to; `prompts` are those of the
@@ -123,6 +127,13 @@ def script_for(config: TrainConfig, base: FoundBase) -> TrainingScript:
             f"sd-scripts trains plain LoRA only for {title}.",
             "Leave algo and dora_wd as they are, or engine: LoRA Studio's own trains the other kinds.",
             field="algo",
+        )
+    sampling = config.noise.timestep_sampling
+    if sampling in NOT_SAMPLED:
+        raise ConfigError(
+            f"sd-scripts has no timestep_sampling {sampling}.",
+            "Take flux_shift, or leave engine as it is: LoRA Studio's own has it.",
+            field="timestep_sampling",
         )
     return script
 

@@ -14,6 +14,8 @@ from lora_studio.catalog import (
     FLUX2,
     FLUX_BLOCKS,
     FLUX_WIDTH,
+    KLEIN,
+    KLEIN_WIDTHS,
     LIKE_FLUX,
     ONE_ATTENTION,
     OVIS,
@@ -42,6 +44,7 @@ class Seen:
 
 
 WIDE_LINEAR = re.compile(r"single_blocks_\d+_linear1$|single_transformer_blocks_\d+_proj_mlp$")
+DOUBLE_MLP = re.compile(r"double_blocks_\d+_(?:img|txt)_mlp_0$")
 TEXT_READER = re.compile(r"transformer_blocks_\d+_attn2_to_[kv]$")
 ANIMA_WIDTH = 2048
 JOINT = re.compile(r"(?:single_)?transformer_blocks_\d+_attn_(?:to_[qkv]|add_[qkv]_proj)$")
@@ -79,8 +82,12 @@ def _has_the_width_of_anima(seen: Iterable[Seen]) -> bool:
 def _built_like_flux(seen: Iterable[Seen]) -> str:
     seen = list(seen)
     wide = [layer for layer in seen if WIDE_LINEAR.match(layer.path) and layer.inputs and layer.outputs]
-    if any(layer.outputs == 9 * layer.inputs for layer in wide):
-        return FLUX2
+    gated = [layer for layer in wide if layer.outputs == 9 * layer.inputs]
+    gated += [
+        layer for layer in seen if DOUBLE_MLP.match(layer.path) and layer.outputs == 6 * layer.inputs > 0
+    ]
+    if gated:
+        return KLEIN if {layer.inputs for layer in gated} <= set(KLEIN_WIDTHS) else FLUX2
     if any(layer.outputs == 8 * layer.inputs for layer in wide):
         return OVIS
     if any(layer.path.startswith(("double_blocks_", "single_blocks_")) for layer in seen):

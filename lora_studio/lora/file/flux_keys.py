@@ -1,5 +1,5 @@
-"""Names of the layers of FLUX.1 and its kin (Chroma): diffusers' module paths, those of the makers' own code,
-which Kohya's and ComfyUI's files keep, and XLabs'. All are flat here: every dot is an underscore.
+"""Names of the layers of FLUX.1 and its kin (Chroma, FLUX.2): diffusers' module paths, those of the makers'
+own code, which Kohya's and ComfyUI's files keep, and XLabs'. All are flat here: every dot is an underscore.
 
 The makers have one layer where diffusers has several side by side: query, key and value of a double block,
 and those with the first layer of the feed-forward network in a single block. The base models here are held as
@@ -24,20 +24,23 @@ LAYERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "attn_to_out_0": ("img_attn_proj", "proj_lora1"),
         "ff_net_0_proj": ("img_mlp_0",),
         "ff_net_2": ("img_mlp_2",),
+        **{"ff_linear_in": ("img_mlp_0",), "ff_linear_out": ("img_mlp_2",)},
         "norm1_context_linear": ("txt_mod_lin",),
         "attn_to_added_qkv": ("txt_attn_qkv", "qkv_lora2"),
         "attn_to_add_out": ("txt_attn_proj", "proj_lora2"),
         "ff_context_net_0_proj": ("txt_mlp_0",),
         "ff_context_net_2": ("txt_mlp_2",),
+        **{"ff_context_linear_in": ("txt_mlp_0",), "ff_context_linear_out": ("txt_mlp_2",)},
     },
     "single_transformer_blocks": {
         "proj_mlp": ("linear1",),
         "proj_out": ("linear2", "proj"),
         "norm_linear": ("modulation_lin",),
+        **{"attn_to_qkv_mlp_proj": ("linear1",), "attn_to_out": ("linear2",)},
     },
 }
 """Names of a block's layers by diffusers' name, in the order in which Kohya's trainer has them: the makers',
-then XLabs', if it has one."""
+then XLabs', if it has one. FLUX.2 has other names of diffusers for some."""
 PARTS = {
     "attn_to_qkv": ("attn_to_q", "attn_to_k", "attn_to_v"),
     "attn_to_added_qkv": ("attn_add_q_proj", "attn_add_k_proj", "attn_add_v_proj"),
@@ -46,15 +49,19 @@ PARTS = {
 """diffusers' layers that are one here, in the order of its rows."""
 XLABS_SINGLE = "qkv"
 EMBEDDERS = {"timestep": "time_in", "guidance": "guidance_in", "text": "vector_in"}
+MODULATIONS = ("double_stream_modulation_img", "double_stream_modulation_txt", "single_stream_modulation")
+"""Layers of FLUX.2, for all blocks at once."""
 ENDS: Mapping[str, str] = {
     "x_embedder": "img_in",
     "context_embedder": "txt_in",
     "proj_out": "final_layer_linear",
     **{
-        f"time_text_embed_{ours}_embedder_linear_{number}": f"{theirs}_{side}_layer"
+        f"time_{embedded}_embed_{ours}_embedder_linear_{number}": f"{theirs}_{side}_layer"
+        for embedded in ("text", "guidance")
         for ours, theirs in EMBEDDERS.items()
         for number, side in ((1, "in"), (2, "out"))
     },
+    **{f"{name}_linear": f"{name}_lin" for name in MODULATIONS},
 }
 LAST_NORM, THEIR_LAST_NORM = "norm_out_linear", "final_layer_adaLN_modulation_1"
 """The one layer whose two halves of outputs, scale and shift, have changed places."""
@@ -72,10 +79,10 @@ def makers_names(path: str) -> tuple[str, ...]:
     return (ENDS[path],) if path in ENDS else ()
 
 
-def is_fused(path: str) -> bool:
-    """Whether diffusers has several layers for this one, or its name for some outputs of it."""
+def names_a_part(path: str) -> bool:
+    """Whether this path is diffusers' name for some outputs of the layer that is here."""
     match = BLOCK.fullmatch(path)
-    return match is not None and match[3] in PARTS and match[3] in LAYERS[match[1]]
+    return match is not None and match[3] in PARTS.get(match[3], ())
 
 
 def rows_in_files(path: str, shape: Sequence[int]) -> dict[str, Pieces]:
@@ -84,10 +91,9 @@ def rows_in_files(path: str, shape: Sequence[int]) -> dict[str, Pieces]:
     if path == LAST_NORM:
         half = shape[0] // 2
         return {THEIR_LAST_NORM: ((half, shape[0]), (0, half))}
-    if not is_fused(path):
-        return {}
     match = BLOCK.fullmatch(path)
-    assert match is not None
+    if match is None or match[3] not in PARTS or match[3] not in LAYERS[match[1]]:
+        return {}
     start, parts = path.removesuffix(match[3]), PARTS[match[3]]
     width = shape[1] if len(parts) > 3 else shape[0] // 3
     ends = [width, 2 * width, 3 * width, shape[0]][: len(parts)]

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 
 from lora_studio.lora.file.cosmos_keys import DIFFUSERS_ADAPTER, TEXT_ADAPTER, to_cosmos
-from lora_studio.lora.file.flux_keys import Pieces, is_fused, makers_names, rows_in_files
+from lora_studio.lora.file.flux_keys import Pieces, makers_names, names_a_part, rows_in_files
 from lora_studio.lora.file.sgm_keys import stability_names
 
 DOWN, UP, MID, ALPHA = "lora_down.weight", "lora_up.weight", "lora_mid.weight", "alpha"
@@ -58,6 +58,8 @@ ENCODERS = {
 """ComfyUI's names of the text encoders."""
 OURS_OUT, ORIGINAL_OUT = "_attention_to_out_0", "_attention_out"
 """The end of Z-Image's attention in diffusers and in its makers' own code, whose names ComfyUI keeps."""
+OUT = "_to_out"
+"""The end of an attention that has no list there, which most have."""
 OLD_TEXT = re.compile(r"(?<=self_attn\.)to_(q|k|v|out)$")
 """Attention of the text encoder in diffusers' first form, which has the denoiser's words."""
 OFT_UNET = "oft_unet_"
@@ -78,6 +80,7 @@ BARE = {
         r"|llm_adapter[._]blocks[._]\d+[._]mlp[._][02]"
         r"|transformer_blocks[._]\d+[._](?:attn[12][._]to_(?:[qkv]|out[._]0)|ff[._]net[._].+|norm[123][._].+)"
         r"|(?:(?:single_)?transformer_blocks|double_blocks|single_blocks)[._]\d+[._].*"
+        r"|(?:double_stream_modulation_(?:img|txt)|single_stream_modulation|time_guidance_embed)[._].+"
     ),
     "text_encoder": re.compile(r"(?:text_model[._].*|encoder[._]layers[._].*)"),
 }
@@ -173,9 +176,10 @@ def names_in_files(part: str, module: str, name: str) -> set[str]:
     if part == DENOISER:
         makers = (*stability_names(path), to_cosmos(path), *makers_names(path))
         found |= {f"{UNET}_{theirs}" for theirs in makers}
-        if is_fused(path):
+        if names_a_part(path):
             found.remove(by_path)
         found |= {name.replace(OURS_OUT, ORIGINAL_OUT) for name in found if OURS_OUT in name}
+        found |= {f"{name}_0" for name in found if name.endswith(OUT)}
     return found
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lora_studio.catalog import ANIMA, CHROMA, FLUX, SD1, SD2, SDXL, ZIMAGE
+from lora_studio.catalog import ANIMA, CHROMA, FLUX, KLEIN, SD1, SD2, SDXL, ZIMAGE
 from lora_studio.config_groups import NetworkGroup
 from lora_studio.lora.file.contents import (
     BELONG,
@@ -185,6 +185,7 @@ COMFYUI = Program(
                 rf"(?:lora_unet_{FLUX_BLOCK}_|diffusion_model\.{FLUX_BLOCK}\.).+",
                 rf"(?:transformer\.|lycoris_|lora_transformer_){FLUX_BLOCK_OF_DIFFUSERS}[._].+",
             ),
+            KLEIN: (rf"(?:lora_unet_{FLUX_BLOCK}_|diffusion_model\.{FLUX_BLOCK}\.).+",),
             ZIMAGE: (
                 rf"(?:(?:diffusion_model|transformer)\.)?{ZIMAGE_BLOCK}\..+|lycoris_{ZIMAGE_BLOCK}_.+",
                 rf"lora_unet_{ZIMAGE_BLOCK}_\d+_(?:attention_(?:qkv|out)|feed_forward_w[123]|adaLN_.+)",
@@ -195,7 +196,7 @@ COMFYUI = Program(
             ),
         },
     ),
-    families=STABLE | {ANIMA, FLUX, CHROMA},
+    families=STABLE | {ANIMA, FLUX, CHROMA, KLEIN},
     special={DIAG_OFT: ("nearly", "exact at weight 1 without constraint only")},
 )
 INVOKEAI = Program(
@@ -235,6 +236,10 @@ DIFFUSERS = Program(
                 rf"lora_unet_{FLUX_BLOCK}_.+|transformer\.{FLUX_BLOCK_OF_DIFFUSERS}\..+",
             ),
             CHROMA: (rf"lora_unet_{FLUX_BLOCK}_.+|transformer\.{FLUX_BLOCK_OF_DIFFUSERS}\..+",),
+            KLEIN: (
+                rf"lora_unet_{FLUX_BLOCK}_.+|transformer\.{FLUX_BLOCK_OF_DIFFUSERS}\..+",
+                rf"(?:diffusion_model|base_model\.model)\.{FLUX_BLOCK}\..+",
+            ),
             ZIMAGE: (rf"lora_unet_{ZIMAGE_BLOCK}_.+|(?:transformer|diffusion_model)\.{ZIMAGE_BLOCK}\..+",),
             ANIMA: (
                 rf"diffusion_model\.{ANIMA_BLOCK}\..+|text_conditioner\..+",
@@ -242,7 +247,7 @@ DIFFUSERS = Program(
             ),
         },
     ),
-    families=STABLE | {ZIMAGE, FLUX, CHROMA},
+    families=STABLE | {ZIMAGE, FLUX, CHROMA, KLEIN},
     special={kind: ("refused", "reads LoRA and LoCon only") for kind in TITLES if kind != LORA},
     header_alpha=True,
     refuses=(_names_without_lora,),

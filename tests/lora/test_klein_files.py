@@ -1,0 +1,250 @@
+"""Files of LoRAs for FLUX.2 klein in every spelling: each changes the base's layers by the formula."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import Flux2KleinPipeline
+from safetensors.torch import save_file
+
+from lora_studio.catalog import FLUX, FLUX2, KLEIN
+from lora_studio.families import family_of
+from lora_studio.families.flux import FluxModel
+from lora_studio.families.klein import KleinModel
+from lora_studio.generation.lora_lookup import layers_of
+from lora_studio.lora.file.keys import names_in_files
+from lora_studio.lora.file.lora_files import read_header
+from lora_studio.lora.network.attach import attach
+from lora_studio.lora.network.initial_weights import continue_from, merge_into_base, sizes_from
+from lora_studio.lora.network.layers import change_from
+from lora_studio.lora.network.output_rows import OutputRows
+from lora_studio.lora.network.weights import read_weights
+from tests.support.flux_files import (
+    WIDTH,
+    Tensors,
+    changes_of,
+    in_comfyui,
+    in_diffusers,
+    layers_in,
+    matrices,
+    random_lora,
+)
+from tests.support.tiny import make_tiny_klein
+
+PARTS = {
+    "img_attn_qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
+    "img_attn_proj": ("attn.to_out.0",),
+    "img_mlp_0": ("ff.linear_in",),
+    "img_mlp_2": ("ff.linear_out",),
+    "txt_attn_qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+    "txt_attn_proj": ("attn.to_add_out",),
+    "txt_mlp_0": ("ff_context.linear_in",),
+    "txt_mlp_2": ("ff_context.linear_out",),
+    "linear1": ("attn.to_qkv_mlp_proj",),
+    "linear2": ("attn.to_out",),
+}
+ONE_LAYER = {"img_attn_qkv": ("attn.to_qkv",), "txt_attn_qkv": ("attn.to_added_qkv",)}
+
+
+def of_the_makers(tensors: Tensors) -> Tensors:
+    """As PEFT saves an adapter of the makers' own model; the alphas stand in its configuration."""
+    found: Tensors = {}
+    for key, value in in_comfyui(tensors).items():
+        scale = 0.5 if key.endswith("lora_B.weight") else 1.0
+        if not key.endswith("alpha"):
+            found[key.replace("diffusion_model.", "base_model.model.", 1)] = scale * value
+    return found
+
+
+SPELLINGS: dict[str, Callable[[Tensors], Tensors]] = {
+    "kohya": dict,
+    "comfyui": in_comfyui,
+    "peft": of_the_makers,
+    "diffusers": in_diffusers(PARTS, "transformer.", "lora_A.weight", "lora_B.weight"),
+    "diffusers, one layer": in_diffusers(PARTS | ONE_LAYER, "transformer.", "lora_A.weight", "lora_B.weight"),
+    "diffusers under ComfyUI's prefix": in_diffusers(
+        PARTS, "diffusion_model.", "lora_A.weight", "lora_B.weight"
+    ),
+    "peft of diffusers": in_diffusers(PARTS, "base_model.model.", "lora_A.weight", "lora_B.weight"),
+    "bare": in_diffusers(PARTS, "", "lora_A.weight", "lora_B.weight"),
+    "onetrainer": in_diffusers(PARTS, "lora_transformer_", "lora_down.weight", "lora_up.weight", flat=True),
+    "lycoris": in_diffusers(PARTS, "lycoris_", "lora_down.weight", "lora_up.weight", flat=True),
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_klein(tmp_path_factory.mktemp("k") / "base")
+
+
+@pytest.fixture(scope="module")
+def model(base: Path) -> FluxModel:
+    loaded = family_of(str(base)).load()
+    assert isinstance(loaded, KleinModel)
+    return loaded
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@torch.no_grad()
+def test_a_file_changes_the_same_in_every_spelling(model: FluxModel, tmp_path: Path, spelling: str) -> None:
+    tensors = random_lora(model)
+    save_file(SPELLINGS[spelling](tensors), tmp_path / "x.safetensors")
+    found = changes_of(model, tmp_path / "x.safetensors")
+    names = [layer[0] for layer in layers_in(tensors)]
+    assert found.keys() == set(names)
+    assert len(names) == 2 * 8 + 2 * 2
+    for name in names:
+        down, up = matrices(tensors, name)
+        torch.testing.assert_close(found[name], up @ down, rtol=1e-5, atol=1e-5)
+
+
+LOKRS = {
+    "ai-toolkit": ("diffusion_model.double_blocks.1.img_attn.qkv", "diffusion_model.single_blocks.0.linear2"),
+    "lycoris": ("lycoris_transformer_blocks_1_attn_to_k", "lycoris_single_transformer_blocks_0_attn_to_out"),
+    "paths of diffusers": ("transformer_blocks.1.attn.to_k", "single_transformer_blocks.0.attn.to_out"),
+}
+
+
+@pytest.mark.parametrize("spelling", LOKRS)
+@torch.no_grad()
+def test_a_lokr_of_each_program_goes_where_it_belongs(
+    model: FluxModel, tmp_path: Path, spelling: str
+) -> None:
+    """On the three layers that are one, or on the rows of one of them; without an alpha, as each has whole
+    matrices."""
+    attention, out = LOKRS[spelling]
+    is_whole = spelling == "ai-toolkit"
+    w1, w2 = torch.randn(4, 4), torch.randn(24 if is_whole else 8, 8)
+    last = torch.randn(4, 4), torch.randn(8, (WIDTH + 3 * WIDTH) // 4)
+    tensors = {f"{attention}.lokr_w1": w1, f"{attention}.lokr_w2": w2}
+    tensors |= {f"{out}.lokr_w1": last[0], f"{out}.lokr_w2": last[1]}
+    save_file(tensors, tmp_path / "x.safetensors")
+    blocks = model.transformer
+    found = changes_of(model, tmp_path / "x.safetensors")
+    qkv = found["lora_unet_double_blocks_1_img_attn_qkv"]
+    assert qkv.shape == blocks.transformer_blocks[1].attn.to_qkv.weight.shape
+    product = torch.kron(w1, w2)
+    rows = slice(None) if is_whole else slice(WIDTH, 2 * WIDTH)
+    torch.testing.assert_close(qkv[rows], product)
+    assert is_whole or not qkv[:WIDTH].any()
+    torch.testing.assert_close(found["lora_unet_single_blocks_0_linear2"], torch.kron(*last))
+
+
+@torch.no_grad()
+def test_layers_beside_the_blocks_are_changed_as_well(model: FluxModel, tmp_path: Path) -> None:
+    """None of them is trained here, other programs do. The halves of the last norm have changed places, which
+    diffusers leaves as they are when it reads such a file."""
+    transformer = model.transformer
+    layers = {
+        "img_in": transformer.x_embedder,
+        "txt_in": transformer.context_embedder,
+        "time_in.in_layer": transformer.time_guidance_embed.timestep_embedder.linear_1,
+        "time_in.out_layer": transformer.time_guidance_embed.timestep_embedder.linear_2,
+        "double_stream_modulation_img.lin": transformer.double_stream_modulation_img.linear,
+        "double_stream_modulation_txt.lin": transformer.double_stream_modulation_txt.linear,
+        "single_stream_modulation.lin": transformer.single_stream_modulation.linear,
+        "final_layer.linear": transformer.proj_out,
+        "final_layer.adaLN_modulation.1": transformer.norm_out.linear,
+    }
+    diffs = {name: torch.randn(layer.weight.shape) for name, layer in layers.items()}
+    path = tmp_path / "x.safetensors"
+    save_file({f"diffusion_model.{name}.diff": diff for name, diff in diffs.items()}, path)
+    places, read = layers_of(model.models()), read_weights(path)
+    assert len(read) == len(layers)
+    for name, layer in layers.items():
+        key = f"lora_unet_{name.replace('.', '_')}"
+        place = places[key]
+        assert (place.module if isinstance(place, OutputRows) else place) is layer
+        assert torch.equal(change_from(place, read[key]).delta(), diffs[name])
+    last = places["lora_unet_final_layer_adaLN_modulation_1"]
+    assert isinstance(last, OutputRows)
+    assert torch.equal(last.weight, torch.cat(layers["final_layer.adaLN_modulation.1"].weight.chunk(2)[::-1]))
+    own = names_in_files("unet", "single_stream_modulation.linear", "lora_unet_single_stream_modulation_lin")
+    assert "lora_unet_single_stream_modulation_linear" in own
+
+
+@torch.no_grad()
+def test_another_programs_file_is_trained_on_and_merged(model: FluxModel, base: Path, tmp_path: Path) -> None:
+    tensors = random_lora(model)
+    file = str(tmp_path / "x.safetensors")
+    save_file(SPELLINGS["diffusers"](tensors), file)
+    fresh = family_of(str(base)).load()
+    targets = fresh.targets(texts=False)
+    sizes = sizes_from(file, targets, fresh.models())
+    assert {name.split("_")[-1]: size.dim for name, size in sizes.items()} == {
+        **{"qkv": 9, "proj": 3, "0": 3, "2": 3, "linear1": 3, "linear2": 3}
+    }
+    lora = attach(fresh.models(), targets, dim=3, alpha=1.5, sizes=sizes)
+    assert not continue_from(file, lora)
+    merged = family_of(str(base)).load()
+    assert not merge_into_base(merged.models(), merged.targets(), file, 1.0)
+    for target in targets:
+        down, up = matrices(tensors, target.name)
+        ours_down, ours_up = (weight for weight in lora.weights(target.name).values())
+        scale = lora.alpha_of(target.name) / len(ours_down)
+        torch.testing.assert_close(scale * ours_up @ ours_down, up @ down, rtol=1e-4, atol=1e-4)
+        moved = merged.denoiser.get_submodule(target.module).weight
+        plain = model.denoiser.get_submodule(target.module).weight
+        torch.testing.assert_close(moved - plain, up @ down, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("spelling", ["kohya", "peft", "diffusers"])
+@torch.no_grad()
+def test_diffusers_reads_the_same_from_it(
+    model: FluxModel, base: Path, tmp_path: Path, spelling: str
+) -> None:
+    """Its own reader, which has no sizes in it."""
+    tensors = random_lora(model)
+    save_file(SPELLINGS[spelling](tensors), tmp_path / "x.safetensors")
+    pipe = Flux2KleinPipeline.from_pretrained(base)
+    plain = {name: one.clone() for name, one in pipe.transformer.state_dict().items()}
+    pipe.load_lora_weights(str(tmp_path), weight_name="x.safetensors")
+    pipe.fuse_lora()
+    pipe.unload_lora_weights()
+    ours = changes_of(model, tmp_path / "x.safetensors")
+    for name, kind, number, layer in layers_in(tensors):
+        start = f"{'single_' * (kind == 'single')}transformer_blocks.{number}."
+        paths = [f"{start}{part}.weight" for part in PARTS[layer]]
+        moved = [pipe.transformer.get_parameter(path) - plain[path] for path in paths]
+        torch.testing.assert_close(torch.cat(moved), ours[name], rtol=1e-4, atol=1e-4)
+
+
+FAMILIES_TOLD: dict[str, tuple[dict[str, tuple[int, int]], dict[str, str], str]] = {
+    "4B, double blocks alone": ({"lora_unet_double_blocks_0_img_mlp_0": (18432, 3072)}, {}, KLEIN),
+    "4B, single blocks alone": ({"diffusion_model.single_blocks.0.linear1": (27648, 3072)}, {}, KLEIN),
+    "9B": ({"lora_unet_double_blocks_0_img_attn_proj": (4096, 4096)}, {}, KLEIN),
+    "diffusers": ({"transformer.transformer_blocks.0.ff.linear_in": (18432, 3072)}, {}, KLEIN),
+    "dev": ({"lora_unet_double_blocks_0_img_attn_proj": (6144, 6144)}, {}, FLUX2),
+    "dev, diffusers": ({"transformer.transformer_blocks.0.ff.linear_in": (36864, 6144)}, {}, FLUX2),
+    "dev, single": (
+        {"diffusion_model.single_blocks.0.linear1": (55296, 6144)},
+        {"ss_base_model_version": "flux2"},
+        FLUX2,
+    ),
+    "a word for all of FLUX.2": (
+        {"diffusion_model.single_blocks.0.linear1": (27648, 3072)},
+        {"ss_base_model_version": "flux2", "modelspec.architecture": "flux.2/lora"},
+        KLEIN,
+    ),
+    "words of musubi-tuner": (
+        {"lora_unet_double_blocks_0_img_attn_proj": (3072, 3072)},
+        {"ss_base_model_version": "flux_2_klein_4b"},
+        KLEIN,
+    ),
+    "FLUX.1": ({"lora_unet_double_blocks_0_img_mlp_0": (12288, 3072)}, {}, FLUX),
+}
+
+
+@pytest.mark.parametrize("case", FAMILIES_TOLD)
+def test_the_family_of_a_file_is_told(tmp_path: Path, case: str) -> None:
+    layers, words, family = FAMILIES_TOLD[case]
+    tensors = {
+        f"{name}.{part}": torch.empty(shape)
+        for name, (out, ins) in layers.items()
+        for part, shape in (("lora_A.weight", (1, ins)), ("lora_B.weight", (out, 1)))
+    }
+    save_file(tensors, tmp_path / "x.safetensors", metadata=words)
+    assert read_header(tmp_path / "x.safetensors").family == family

@@ -1,0 +1,99 @@
+"""LoRA files for FLUX and what is built like it, as other programs spell them, and what they change."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from lora_studio.families import family_of
+from lora_studio.families.flux import FluxModel
+from lora_studio.generation.lora_lookup import layers_of
+from lora_studio.lora.network.attach import attach
+from lora_studio.lora.network.layer_fit import fit_to
+from lora_studio.lora.network.layers import change_from
+from lora_studio.lora.network.output_rows import OutputRows
+from lora_studio.lora.network.weights import read_contents, read_weights
+
+WIDTH = 32
+"""Of the tiny transformers."""
+NAME = re.compile(r"lora_unet_(double|single)_blocks_(\d+)_(.+)")
+Tensors = dict[str, torch.Tensor]
+Parts = Mapping[str, Sequence[str]]
+"""diffusers' paths in a block by the makers' name of a layer; several where the makers have one layer."""
+
+
+def layers_in(tensors: Tensors) -> list[tuple[str, str, str, str]]:
+    """(whole name, double or single, number, layer) of each layer of the denoiser."""
+    names = dict.fromkeys(key.partition(".")[0] for key in tensors)
+    matches = [NAME.fullmatch(name) for name in names]
+    return [(match[0], match[1], match[2], match[3]) for match in matches if match]
+
+
+def matrices(tensors: Tensors, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Down and up with the scale in it."""
+    down, up = tensors[f"{name}.lora_down.weight"], tensors[f"{name}.lora_up.weight"]
+    return down, up * (tensors[f"{name}.alpha"] / len(down))
+
+
+def in_diffusers(
+    parts: Parts, start: str, down: str, up: str, *, flat: bool = False
+) -> Callable[[Tensors], Tensors]:
+    """diffusers' layers, one file layer for each of those that are one in ours; a file with other ranks in
+    each is as good."""
+
+    def spelled(tensors: Tensors) -> Tensors:
+        found: Tensors = {}
+        for name, kind, number, layer in layers_in(tensors):
+            block = f"{'single_' * (kind == 'single')}transformer_blocks.{number}."
+            a, b = matrices(tensors, name)
+            width = WIDTH if len(parts[layer]) > 1 else len(b)
+            for place, part in enumerate(parts[layer]):
+                path = f"{block}{part}".replace(".", "_") if flat else f"{block}{part}"
+                found[f"{start}{path}.{down}"] = a.clone()
+                end = len(b) if part == "proj_mlp" else (place + 1) * width
+                found[f"{start}{path}.{up}"] = b[place * width : end].clone()
+        return found
+
+    return spelled
+
+
+def in_comfyui(tensors: Tensors) -> Tensors:
+    found: Tensors = {}
+    for name, kind, number, layer in layers_in(tensors):
+        path = re.sub(r"_(lin|qkv|proj|0|2)$", r".\1", layer)
+        start = f"diffusion_model.{kind}_blocks.{number}.{path}"
+        found[f"{start}.lora_A.weight"] = tensors[f"{name}.lora_down.weight"]
+        found[f"{start}.lora_B.weight"] = tensors[f"{name}.lora_up.weight"]
+        found[f"{start}.alpha"] = tensors[f"{name}.alpha"]
+    return found
+
+
+def random_lora(model: FluxModel, dim: int = 3) -> Tensors:
+    """A file of ours with random numbers in all layers of the denoiser; the alpha is half the rank."""
+    targets, fresh = model.targets(texts=False), family_of(model.found).load().models()
+    tensors = attach(fresh, targets, dim=dim, alpha=1.5).tensors()
+    generator = torch.Generator().manual_seed(5)
+    return {
+        key: torch.randn(one.shape, generator=generator) if one.dim() else one for key, one in tensors.items()
+    }
+
+
+def changes_of(model: FluxModel, file: Path) -> Tensors:
+    """What a file adds to each layer's weight, by our name; nothing of it is left out."""
+    layers = layers_of(model.models())
+    contents, _ = read_contents(file)
+    fit = fit_to(contents, layers)
+    assert not [*contents.left_out, *fit.left_out]
+    names = {model.denoiser.get_submodule(one.module): one.name for one in model.targets(texts=False)}
+    found: Tensors = {}
+    for name, layer in read_weights(file, fit.layers).items():
+        base = layers[name]
+        delta = change_from(base, layer).delta()
+        if isinstance(base, OutputRows):
+            delta = base.widened(delta.T, torch.zeros(delta.shape[1], len(base.module.weight))).T
+            base = base.module
+        found[names[base]] = found.get(names[base], 0) + delta
+    return found
