@@ -46,14 +46,13 @@ class InspectParts:
 def render(settings: Settings) -> InspectParts:
     """Create the components. Call in the column of a LoRA's details."""
     with gr.Accordion("Inspect and repair", open=False, elem_id="gallery-inspect"):
-        with gr.Row(equal_height=True):
-            base = gr.Dropdown(
-                [NO_BASE, *base_names(settings)],
-                value="",
-                label="Measure on a base",
-                min_width=160,
-                elem_id="gallery-inspect-base",
-            )
+        base = gr.Dropdown(
+            [NO_BASE, *base_names(settings)],
+            value="",
+            label="Measure on a base",
+            elem_id="gallery-inspect-base",
+        )
+        with gr.Row():
             go = gr.Button("Inspect", min_width=120, elem_id="gallery-inspect-go")
             file = gr.UploadButton(
                 "Inspect a file",
