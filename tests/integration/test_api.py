@@ -38,7 +38,7 @@ NAMED = {
     "/list_loras",
     "/import_lora",
     *("/import_lora_link", "/stop_import"),
-    *("/rename_lora", "/delete_lora"),
+    *("/rename_lora", "/delete_lora", "/inspect_lora", "/inspect_file", "/repair_lora", "/merge_loras"),
     *("/list_images", "/delete_image"),
     "/undo_delete",
     "/share",
