@@ -55,7 +55,7 @@ def test_nothing_is_shown_in_front_of_the_login(locked: App) -> None:
     with log_in(locked) as owner:
         assert owner.get("gradio_api/openapi.json").status_code == 200
         assert owner.get("openapi.json").status_code == owner.get("gradio_api/token").status_code == 404
-        assert owner.get("logout").status_code == 302
+        assert owner.get("logout").status_code == 303
         assert owner.get("config").status_code == 401
 
 

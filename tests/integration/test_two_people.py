@@ -368,4 +368,6 @@ def test_the_kill_switch_puts_everybody_out(people: Everybody, hers: Hers) -> No
     for name, caller in people.callers.items():
         assert caller.http.get("config").status_code == 401, name
         assert caller.http.post("gradio_api/run/list_loras", json={"data": [""]}).status_code == 401, name
-    assert log_in(people.app, "ada").run("list_loras")
+    again = log_in(people.app, "ada")
+    with closing(again.http):
+        assert again.run("list_loras")
