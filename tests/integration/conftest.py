@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.endpoint_table import World
-from tests.support.api_caller import Caller, caller, write_lora, write_picture
+from tests.support.api_caller import Caller, caller
 from tests.support.gradio_leftovers import IGNORE
 from tests.support.serving import App, running_app
 from tests.support.shared_apps import PASSWORD
@@ -42,9 +42,4 @@ def studio(app: App) -> Iterator[Caller]:
 
 @pytest.fixture(scope="session")
 def world(studio: Caller, tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder = tmp_path_factory.mktemp("world")
-    (picture,) = studio.upload(write_picture(folder / "teal.png"))
-    made = studio.run("upload_dataset", [picture], "Teal")
-    (lora,) = studio.run("import_lora", studio.upload(write_lora(folder / "layer.safetensors")))
-    assert lora["slug"] == World.lora
-    return World(dataset=made["dataset_id"], picture=picture)
+    return World.in_app(studio, tmp_path_factory.mktemp("world"))

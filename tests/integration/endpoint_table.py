@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from tests.support.api_caller import Caller, write_lora, write_picture
 
 NAN, INFINITE = float("nan"), float("inf")
 LONG = "x" * 20_000
@@ -81,6 +84,15 @@ class World:
     picture: Mapping[str, Any]
     lora: str = "layer"
     nothing: str = "0" * 12
+
+    @classmethod
+    def in_app(cls, studio: Caller, folder: Path) -> World:
+        """One that is put into a running app; the files come by `folder`."""
+        (picture,) = studio.upload(write_picture(folder / "teal.png"))
+        made = studio.run("upload_dataset", [picture], "Teal")
+        (lora,) = studio.run("import_lora", studio.upload(write_lora(folder / "layer.safetensors")))
+        assert lora["slug"] == cls.lora
+        return cls(dataset=made["dataset_id"], picture=picture)
 
 
 Right = Any

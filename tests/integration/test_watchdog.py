@@ -121,6 +121,11 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def world(studio: Caller, tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World.in_app(studio, tmp_path_factory.mktemp("world"))
+
+
 def forms(parameter: str, text: str, number: int) -> Iterator[Any]:
     """The values of a parameter that hold the text of this number: the text, or what it may stand in."""
     match parameter:
