@@ -128,9 +128,9 @@ def test_a_base_that_is_told_sizes_hears_those_of_each_picture(
     told: list[torch.Tensor] = []
     predict = type(engine.base).denoise
 
-    def heard(self, noisy, timesteps, text, sizes=None):
+    def heard(self, noisy, timesteps, text, sizes=None, *, guidance=None):
         told.append(sizes)
-        return predict(self, noisy, timesteps, text, sizes)
+        return predict(self, noisy, timesteps, text, sizes, guidance=guidance)
 
     monkeypatch.setattr(type(engine.base), "denoise", heard)
     assert validation.measure(1) is not None
