@@ -136,4 +136,4 @@ def test_wrong_numbers_for_a_picture_are_named(open_page: OpenPage) -> None:
     write(page, "generate-count", "1")
     write(page, "generate-seed", "abc")
     page.locator("#generate-go").click()
-    says(page, "Seed: a whole number is needed (got 'abc').")
+    says(page, "Seed: a whole number from 0 to 9,223,372,036,854,775,807 is needed (got 'abc').")

@@ -198,9 +198,9 @@ def test_a_generation_is_interrupted_by_who_asked_for_it(client: Client, app: Ap
     job = client.submit("a dog", count=16, options={"num_inference_steps": 200}, api_name="/generate")
 
     def mine() -> dict[str, Any]:
-        return dict(client.predict(api_name="/list_generations")[0])
+        return dict(next(iter(client.predict(api_name="/list_generations")), {"prompt": ""}))
 
-    while mine()["image"] < 2:
+    while mine()["prompt"] != "a dog" or mine()["image"] < 2:
         time.sleep(0.1)
     stranger = Client(app.address, verbose=False)
     assert stranger.predict(api_name="/interrupt") == []

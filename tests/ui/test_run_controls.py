@@ -6,15 +6,17 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from lora_studio.events import Paused, Started, StateSaved, StepDone, Stopped
+from lora_studio.events import Finished, Paused, Started, StateSaved, StepDone, Stopped
 from lora_studio.records import JobRecord, JobStatus
 from lora_studio.store.job_store import JobStore
 from lora_studio.studio import Studio
 from lora_studio.training_request import StartTraining
 from lora_studio.ui.blocks import build
 from lora_studio.ui.endpoints.endpoints import Endpoints
+from lora_studio.ui.endpoints.library_endpoints import LibraryEndpoints
 from lora_studio.ui.train import run_controls, training_views
 from lora_studio.ui.upload.upload_tab import example_files
+from tests.support.library_entries import write_result
 
 NAMES = ("pause", "save", "preview", "resume", "fork")
 
@@ -107,6 +109,19 @@ def test_the_page_says_where_it_paused(store: JobStore, job: JobRecord) -> None:
     run(store, store.resume(job.id).id)
     store.command(job.id, "pause")
     assert training_views.sentence(store.get(job.id)) == "Pausing after this step."
+
+
+def test_who_is_told_of_an_end_finds_the_lora_at_once(
+    studio: Studio, store: JobStore, job: JobRecord
+) -> None:
+    api, library = Endpoints(studio), LibraryEndpoints(studio)
+    folder = write_result(studio.settings, "ink")
+    assert run(store, job.id, Finished(path=str(folder), steps=10, seconds=1.0)).status is JobStatus.FINISHED
+    assert library.list_loras() == []
+    assert api.training_status(job.id)["lora_slug"] == "ink"
+    assert [one["slug"] for one in library.list_loras()] == ["ink"]
+    studio.gallery.delete_lora("ink")
+    assert api.training_status(job.id)["status"] == "finished"
 
 
 def test_the_endpoints_steer_too(studio: Studio, store: JobStore, job: JobRecord) -> None:

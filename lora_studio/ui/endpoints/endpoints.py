@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Literal
 
 import gradio as gr
 
-from lora_studio.errors import ConfigError, DatasetError, DeviceBusy
+from lora_studio.errors import ConfigError, DatasetError, DeviceBusy, StudioError
 from lora_studio.studio import Studio
 from lora_studio.training_request import StartTraining
 from lora_studio.ui.client_input.validate import (
@@ -140,7 +141,13 @@ class Endpoints:
         Args:
             job_id: From start_training.
         """
-        return training_facts(self._studio.jobs.get(safe_id(job_id, "training")))
+        job = self._studio.jobs.get(safe_id(job_id, "training"))
+        found = training_facts(job)
+        if found["lora_slug"] and not job.status.active:
+            # The library hears of it a moment later; who is told that it is finished may ask for it at once.
+            with suppress(StudioError):
+                self._studio.gallery.lora(found["lora_slug"])
+        return found
 
     def stop_training(self, job_id: str) -> TrainingStatus:
         """Stop a training within a step; what it has learned so far is kept as a LoRA.
