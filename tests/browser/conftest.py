@@ -23,6 +23,9 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 
+HEARS = """() => performance.getEntriesByType('resource').some(
+  (one) => /gradio_api\\/(run|queue)/.test(one.name) && one.responseEnd)"""
+"""Gradio has had an answer to an event of opening the page: what is clicked before it listens is lost."""
 FIRST_TIER = {"test_tour.py", "test_generate.py"}
 """What runs at each change; the others are slow."""
 
@@ -73,6 +76,7 @@ def open_page(app: App, browser: Browser) -> Iterator[OpenPage]:
         page = context.new_page()
         page.goto(app.address, wait_until="domcontentloaded")
         expect(tab(page, "Train")).to_be_visible()
+        page.wait_for_function(HEARS)
         return page
 
     context.on("page", watch)
