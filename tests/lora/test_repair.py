@@ -280,6 +280,15 @@ def test_files_of_different_families_are_not_merged(tmp_path: Path) -> None:
         merge_files([(first, 1.0), (second, 1.0)], RepairRequest(), tmp_path / "y.safetensors")
 
 
+def test_a_layer_of_two_sizes_is_named_plainly(tmp_path: Path) -> None:
+    for name, size in (("a", 4), ("b", 6)):
+        save_file({"lora_unet_x\x1b[31m.diff": torch.ones(size, size)}, tmp_path / f"{name}.safetensors")
+    pair = [(tmp_path / f"{name}.safetensors", 1.0) for name in "ab"]
+    with pytest.raises(ConfigError) as refusal:
+        merge_files(pair, RepairRequest(), tmp_path / "y.safetensors")
+    assert str(refusal.value).isprintable()
+
+
 @pytest.mark.parametrize("ratio", [math.nan, math.inf, 1e9])
 def test_a_ratio_is_a_number(tmp_path: Path, ratio: float) -> None:
     first = file_of(tmp_path, FILES["LoRA"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from lora_studio.access.roles import Role
 from lora_studio.access.visitor import Visitor, acting
 from lora_studio.errors import ConfigError, NotAllowed, StoreError
 from lora_studio.lora.inspection.file_report import inspect_file
+from lora_studio.lora.inspection.lora_report import LoraReport
 from lora_studio.lora.repair.repair_request import RepairRequest
 from lora_studio.studio import Studio
+from lora_studio.ui.endpoints.inspection_endpoints import LoraInspection, inspection
 from lora_studio.ui.gallery.inspect_panel import view
 from tests.support.html import parse
 from tests.support.strange_loras import STRANGE, strange_lora
@@ -25,6 +28,14 @@ def test_nothing_of_a_file_becomes_markup(tmp_path: Path) -> None:
     assert "<b>" not in page
     assert "<i>" not in page
     parse(page)
+
+
+def test_api_and_page_say_what_can_be_mended(tmp_path: Path) -> None:
+    report = inspect_file(strange_lora(tmp_path / "ink.safetensors", MARKUP))
+    assert "strip_private" in {one["fix"] for one in inspection(report)["suggestions"]}
+    assert "strip_private" in view(report)
+    left_out = {one.name for one in fields(LoraReport)} - LoraInspection.__annotations__.keys()
+    assert left_out == {"size_bytes", "base", "family_source", "embeddings"}
 
 
 @pytest.mark.parametrize("name", STRANGE)

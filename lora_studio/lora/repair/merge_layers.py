@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from lora_studio.errors import ConfigError
-from lora_studio.lora.file.contents import FULL, LORA
+from lora_studio.lora.file.contents import FULL, LORA, shown
 from lora_studio.lora.file.keys import BIAS, DIFF
 from lora_studio.lora.network.weights import LayerWeights
 from lora_studio.lora.repair.low_rank import (
@@ -68,6 +68,6 @@ def _sum(name: str, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def _other_sizes(name: str) -> ConfigError:
     return ConfigError(
-        f"The files have other sizes in the layer {name[-60:]}.",
+        f"The files have other sizes in the layer {shown(name)}.",
         "Merge LoRAs of the same family of base models.",
     )

@@ -42,6 +42,13 @@ class PrivateFacts(TypedDict):
     words: str
 
 
+class SuggestionFacts(TypedDict):
+    """A repair that the file has a reason for; see `Suggestion`."""
+
+    fix: str
+    reason: str
+
+
 class LoraInspection(TypedDict):
     """`on_base` is what was measured on a base, null without one."""
 
@@ -68,6 +75,7 @@ class LoraInspection(TypedDict):
     private: list[PrivateFacts]
     programs: list[ProgramFacts]
     on_base: dict[str, Any] | None
+    suggestions: list[SuggestionFacts]
     notes: list[str]
 
 
