@@ -24,7 +24,7 @@ import psutil  # type: ignore[import-untyped]
 CHECKOUT = Path(__file__).resolve().parents[2]
 PATIENCE = 600.0
 OWNER, PASSWORD = "studio", "soak for a while"
-TROUBLE = re.compile(r"Traceback|\bERROR\b|\bCRITICAL\b|\bbug [0-9a-f]{6}\b|[A-Za-z]+(Error|Exception)\b")
+TROUBLE = re.compile(r"Traceback|\bERROR\b|\bCRITICAL\b|\bbug [0-9a-f]{6}\b|[A-Za-z](?:Error|Exception)\b")
 POOLS = re.compile(r"AnyIO worker thread|ThreadPoolExecutor|asyncio_")
 """Threads of pools that grow with the load, and stay."""
 LOOK = """
