@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from lora_studio.lora.network.layer_fit import Fit
-    from lora_studio.lora.network.output_rows import OutputRows
+    from lora_studio.lora.network.output_rows import Place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ def check_family(lora: WantedLora, base: NamedFamily) -> None:
         )
 
 
-def check_fit(lora: WantedLora, layers: Mapping[str, Module | OutputRows], base: str) -> Fit:
+def check_fit(lora: WantedLora, layers: Mapping[str, Place], base: str) -> Fit:
     """Compare the file with the base's layers (as from `layers_of`): what of it can be used. One that doesn't
     fit is refused before it is loaded. Raises FamilyMismatch, UnknownFormat."""
     from lora_studio.lora.network.layer_fit import fit_to
@@ -141,22 +141,22 @@ def say_of(lora: WantedLora, left: Sequence[LeftOut]) -> str:
     return f"“{lora.title}”: {sentence}" if sentence else ""
 
 
-def layers_of(models: Mapping[str, Module]) -> dict[str, Module | OutputRows]:
+def layers_of(models: Mapping[str, Module]) -> dict[str, Place]:
     """The layers of a base's parts (as from `BaseModel.models`) that a LoRA can change, by the names that
     files have for them: the denoiser's by diffusers' module paths and by its makers'."""
     from torch.nn import Embedding, GroupNorm, LayerNorm
 
-    from lora_studio.lora.network.output_rows import named_layers
+    from lora_studio.lora.network.output_rows import fused_layers_of, named_layers
 
     beside = (Embedding, GroupNorm, LayerNorm)
-    found: dict[str, Module | OutputRows] = {}
+    found: dict[str, Place] = {}
     for part in PARTS:
         model = models.get(part)
         for path, module in model.named_modules() if model is not None else ():
             if hasattr(module, "in_features") or hasattr(module, "kernel_size") or isinstance(module, beside):
                 for name, layer in named_layers(part, path, layer_name(f"{part}.{path}"), module):
                     found.setdefault(name, layer)
-    return found
+    return {**fused_layers_of(found), **found}
 
 
 def _file_of(use: LoraUse, folder: Path) -> Path:

@@ -136,7 +136,7 @@ class LoraStack:
 
     def _put_on(self, fresh: Mapping[str, LoadedLora], keys: tuple[str, ...]) -> None:
         from lora_studio.lora.network.layers import put_on
-        from lora_studio.lora.network.output_rows import module_of
+        from lora_studio.lora.network.output_rows import modules_of
 
         while self._hooks:
             self._hooks.pop().remove()
@@ -145,7 +145,8 @@ class LoraStack:
         for key in keys:
             self._loras[key] = self._loras.pop(key)
             for change in self._loras[key].changes.values():
-                by_layer.setdefault(module_of(change.base), []).append(change)
+                for module in modules_of(change.base):
+                    by_layer.setdefault(module, []).append(change)
         self._hooks = [put_on(module, changes) for module, changes in by_layer.items()]
         self._active = keys
         self._drop(self._too_many())

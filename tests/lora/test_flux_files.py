@@ -23,7 +23,7 @@ from lora_studio.lora.file.keys import names_of_rows, same_layer, spelled_key
 from lora_studio.lora.network.attach import attach
 from lora_studio.lora.network.initial_weights import continue_from, merge_into_base, sizes_from
 from lora_studio.lora.network.layers import change_from, put_on
-from lora_studio.lora.network.output_rows import OutputRows, module_of
+from lora_studio.lora.network.output_rows import OutputRows, modules_of
 from lora_studio.lora.network.weights import read_weights
 from tests.support.flux_files import (
     WIDTH,
@@ -216,7 +216,7 @@ def test_diffusers_reads_xlabs_names_as_we_do() -> None:
         (ours, _, _) = spelled_key(f"{name}.up.weight")
         paths = {key.rsplit(".lora_", 1)[0] for key in _convert_xlabs_flux_lora_to_diffusers(file)}
         assert paths
-        assert {module_of(layers[same_layer(path)]) for path in paths} == {module_of(layers[ours])}
+        assert {modules_of(layers[same_layer(path)]) for path in paths} == {modules_of(layers[ours])}
 
 
 def test_rows_of_a_layer_have_a_name_each() -> None:

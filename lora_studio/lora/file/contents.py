@@ -59,6 +59,12 @@ NO_LAYER, INCOMPLETE = "without the rest of its layer", "incomplete"
 OTHER_KIND = "beside a layer of another kind"
 FUSED, FUSED_PARTS = "_attention_qkv", ("_attention_to_q", "_attention_to_k", "_attention_to_v")
 """Z-Image's attention as its makers and ComfyUI have it, and as diffusers has it."""
+BY_OUTPUT: Mapping[str, tuple[str, ...]] = {
+    LORA: (UP,),
+    LOHA: ("hada_w1_a", "hada_w2_a"),
+    FULL: (DIFF, SET),
+}
+"""Parts with a row for each output, of kinds whose outputs don't depend on each other."""
 NOT_ONE = "a layer whose alpha or switch is not one number"
 
 
@@ -153,7 +159,7 @@ def contents_of(table: Table, *, split_fused: bool = True) -> Contents:
         if isinstance(layer, LeftOut):
             left.append(layer)
         else:
-            is_fused = split_fused and name.endswith(FUSED)
+            is_fused = split_fused and name.endswith(FUSED) and not found.keys() & set(_names_of_parts(name))
             layers |= parted(name, layer) if is_fused else {name: layer}
             beside = [key for part, key in keys.items() if part not in layer.keys]
             left += [LeftOut(name=key, why=OTHER_KIND, values=math.prod(table[key][1])) for key in beside]
@@ -166,16 +172,22 @@ def contents_of(table: Table, *, split_fused: bool = True) -> Contents:
 
 
 def parted(name: str, layer: FileLayer) -> dict[str, FileLayer]:
-    """A fused layer of attention as three layers that read the same, each with a third of the outputs; the
-    layer itself where its kind or its shapes forbid that."""
-    rows = layer.shapes.get(UP, layer.shapes.get(DIFF, (0,)))[0]
-    plain = set(layer.shapes) <= {DOWN, UP, ALPHA} or set(layer.shapes) == {DIFF}
-    if not plain or rows % 3:
+    """A fused layer of attention as three layers of its kind, each with a third of the outputs; the layer
+    itself where its kind or its shapes have no such thirds."""
+    shapes = layer.shapes
+    by_output = [part for part in (*BY_OUTPUT.get(layer.kind, ()), DORA, BIAS, UP_BIAS) if part in shapes]
+    rows = shapes[by_output[0]][0] if by_output else 0
+    has_core = MID in shapes or any(part.startswith("hada_t") for part in shapes)
+    if not rows or rows % 3 or has_core or any(shapes[part][0] != rows for part in by_output):
         return {name: layer}
-    part = UP if layer.kind == LORA else DIFF
-    shapes = {**layer.shapes, part: (rows // 3, *layer.shapes[part][1:])}
-    start = name.removesuffix(FUSED)
-    return {f"{start}{end}": replace(layer, shapes=shapes, third=n) for n, end in enumerate(FUSED_PARTS)}
+    shares = {**shapes, **{part: (rows // 3, *shapes[part][1:]) for part in by_output}}
+    names = _names_of_parts(name)
+    return {one: replace(layer, shapes=shares, third=place) for place, one in enumerate(names)}
+
+
+def _names_of_parts(fused: str) -> list[str]:
+    start = fused.removesuffix(FUSED)
+    return [f"{start}{end}" for end in FUSED_PARTS]
 
 
 def say_left_out(left: Iterable[LeftOut], values: int) -> str:

@@ -15,7 +15,7 @@ from lora_studio.lora.network import kinds
 from lora_studio.lora.network.attach import AttachedLora
 from lora_studio.lora.network.layer_fit import fit_to
 from lora_studio.lora.network.layers import Change, change_from
-from lora_studio.lora.network.output_rows import join_rows, named_layers, store
+from lora_studio.lora.network.output_rows import fused_layers_of, join_rows, named_layers, shape_of, store
 from lora_studio.lora.network.ranks import Layer, Size
 from lora_studio.lora.network.weights import LayerWeights, read_contents, read_weights
 
@@ -78,6 +78,7 @@ def merge_into_base(models: Mapping[str, Any], layers: Sequence[Layer], path: st
             layer.part, layer.module, layer.name, models[layer.part].get_submodule(layer.module)
         )
     }
+    modules |= fused_layers_of(modules)
     contents, _ = read_contents(path)
     fit = fit_to(contents, modules)
     if not fit.belongs:
@@ -87,7 +88,7 @@ def merge_into_base(models: Mapping[str, Any], layers: Sequence[Layer], path: st
         change = change_from(base, theirs, strength)
         if theirs.kind == kinds.LORA and DORA not in theirs.parts:
             parts = {part: weight.float() for part, weight in change.weights.items()}
-            made = kinds.change(kinds.LORA, parts, base.weight.shape)
+            made = kinds.change(kinds.LORA, parts, shape_of(base))
             # to the bit as Kohya does it
             added = strength * made * kinds.scale_of(theirs.parts, theirs.alpha)
         else:

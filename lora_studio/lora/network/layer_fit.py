@@ -11,6 +11,7 @@ from typing import Any
 from lora_studio.lora.file.contents import FULL, LORA, Contents, FileLayer, LeftOut
 from lora_studio.lora.file.keys import ALPHA, BIAS, DORA, UP_BIAS, layer_name
 from lora_studio.lora.network.kinds import fits
+from lora_studio.lora.network.output_rows import shape_of
 
 TOKENS = "embeddings.token_embedding"
 LONGEST = 75
@@ -52,10 +53,11 @@ def fit_to(contents: Contents, modules: Mapping[str, Any]) -> Fit:
         if hasattr(module, "num_embeddings") and not _for_words(layer):
             left.append(_left(layer, NO_PLACE))
             continue
-        if fitting(layer.kind, shapes, tuple(module.weight.shape)):
+        weight = tuple(shape_of(module))
+        if fitting(layer.kind, shapes, weight):
             used.add(name)
             bias = layer.shapes.get(BIAS)
-            if bias is not None and math.prod(bias) != module.weight.shape[0]:
+            if bias is not None and math.prod(bias) != weight[0]:
                 left.append(LeftOut(name=layer.keys[BIAS], why=OTHER_SIZES, values=math.prod(bias)))
         else:
             other_sizes += 1

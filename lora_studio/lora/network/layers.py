@@ -21,7 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from lora_studio.lora.file.keys import BIAS, DORA, DOWN, MID, OFT, RESCALE, UP
 from lora_studio.lora.network import kinds
 from lora_studio.lora.network.orthogonal import turn_of
-from lora_studio.lora.network.output_rows import OutputRows
+from lora_studio.lora.network.output_rows import OutputRows, Place, SideBySide, modules_of, shape_of
 from lora_studio.lora.network.weights import LayerWeights
 
 
@@ -76,6 +76,18 @@ class Change:
             added = added + (bias.view(-1, 1, 1) if output.dim() == 4 else bias)
         return added
 
+    def added_to(
+        self, module: torch.nn.Module, inputs: torch.Tensor, output: torch.Tensor
+    ) -> torch.Tensor | None:
+        """The tensor to add to the output of a module that the layer is, is a part of, or consists of."""
+        base = self.base
+        if isinstance(base, SideBySide):
+            return base.share(module, inputs, lambda: self.added(inputs, base.outputs(inputs)), self)
+        if isinstance(base, OutputRows):
+            added = self.added(inputs, base.outputs(output))
+            return None if added is None else base.widened(added, output)
+        return self.added(inputs, output)
+
     def _of_weight(self, inputs: torch.Tensor, output: torch.Tensor, training: bool) -> torch.Tensor:
         if self.kind == kinds.LORA and DORA not in self.weights:
             return self._low_rank(inputs)
@@ -94,15 +106,15 @@ class Change:
     def delta(self, keep: torch.Tensor | None = None) -> torch.Tensor:
         """The tensor to add to the layer's weight, in 32 bit: its small differences would be lost in less.
         `keep` [o] says which of its rows count."""
-        with torch.autocast(self.base.weight.device.type, enabled=False):
-            parts = {name: tensor.float() for name, tensor in self.weights.items()}
-            device = next(iter(parts.values())).device  # where the layer computes, wherever it waits
+        parts = {name: tensor.float() for name, tensor in self.weights.items()}
+        device = next(iter(parts.values())).device  # where the layer computes, wherever it waits
+        with torch.autocast(device.type, enabled=False):
+            if not kinds.depends_on_weight(self.kind) and DORA not in parts:
+                return self.scale * _masked(kinds.change(self.kind, parts, shape_of(self.base)), keep)
             weight = self.base.weight.detach().to(device, torch.float32)
             if kinds.depends_on_weight(self.kind):
                 return self.strength * _masked(kinds.addition(self.kind, parts, weight, self.alpha), keep)
             plain = kinds.change(self.kind, parts, weight.shape)
-            if DORA not in parts:
-                return self.scale * _masked(plain, keep)
             moved = weight + kinds.scale_of(parts, self.alpha) * _masked(plain, keep)
             return self.strength * (kinds.decomposed(moved, parts[DORA]) - weight)
 
@@ -114,7 +126,7 @@ class Change:
     def settle(self, device: str = "") -> None:
         """Move the weights to `device` (empty: the layer's), and to the layer's number format where nothing
         is lost by that."""
-        weight = self.base.weight
+        weight: Any = modules_of(self.base)[0].weight
         is_plain = self.kind in (kinds.LORA, kinds.FULL) and DORA not in self.weights
         self.hold(device or weight.device, weight.dtype if is_plain else torch.float32)
 
@@ -160,27 +172,25 @@ class Change:
         return rows.to(self.base.weight.device)
 
 
-def change_from(base: torch.nn.Module | OutputRows, layer: LayerWeights, strength: float = 1.0) -> Change:
+def change_from(base: Place, layer: LayerWeights, strength: float = 1.0) -> Change:
     """The change that a file makes to a layer of the base, its tensors in the dimensions that go with it.
     Raises ValueError, RuntimeError for sizes that don't."""
-    weight: Any = base.weight
-    parts = kinds.fitted(layer.kind, layer.parts, weight.shape)
+    parts = kinds.fitted(layer.kind, layer.parts, shape_of(base))
     weights = {part: torch.nn.Parameter(tensor, requires_grad=False) for part, tensor in parts.items()}
     return Change(kind=layer.kind, base=base, weights=weights, alpha=layer.alpha, strength=strength)
 
 
 def put_on(module: torch.nn.Module, changes: Iterable[Change]) -> RemovableHandle:
-    """Add these changes of the module or of its rows to its output, each computed from the module's own
+    """Add these changes, of which the module is a place, to its output, each computed from the module's own
     output, until the handle is removed."""
     wanted = tuple(changes)
 
     def hook(_: torch.nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
         total = output
         for change in wanted:
-            rows = change.base if isinstance(change.base, OutputRows) else None
-            added = change.added(inputs[0], output if rows is None else rows.outputs(output))
+            added = change.added_to(module, inputs[0], output)
             if added is not None:
-                total = total + (added.to(output.dtype) if rows is None else rows.widened(added, output))
+                total = total + added.to(output.dtype)
         return total
 
     return module.register_forward_hook(hook)

@@ -1,13 +1,15 @@
-"""Some outputs of a linear layer as a layer of their own: files name layers that are one layer here."""
+"""Linear layers that files have otherwise than the base: some outputs of one as a layer of their own, and
+several with their outputs in a row as one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.nn.functional import pad
+from torch.nn.functional import linear, pad
 
+from lora_studio.lora.file.contents import FUSED, FUSED_PARTS
 from lora_studio.lora.file.flux_keys import Pieces
 from lora_studio.lora.file.keys import DOWN, UP, names_in_files, names_of_rows
 from lora_studio.lora.network.weights import LayerWeights
@@ -54,8 +56,82 @@ class OutputRows:
         return shares[0] if len(shares) == 1 else torch.cat(shares, dim=axis)
 
 
+class SideBySide:
+    """Linear layers of the same inputs as the one layer that a file has: its outputs are theirs in a row. A
+    change of it is computed when the first of them is asked; the others take their share of that."""
+
+    def __init__(self, modules: Sequence[torch.nn.Module]) -> None:
+        self.modules = tuple(modules)
+        self._waiting: dict[object, tuple[torch.Tensor, torch.Tensor | None]] = {}
+
+    @property
+    def shape(self) -> torch.Size:
+        """[o, i], of all together."""
+        shapes = [_shape(module) for module in self.modules]
+        return torch.Size((sum(shape[0] for shape in shapes), shapes[0][1]))
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """[o, i], of all together."""
+        weights: list[Any] = [module.weight for module in self.modules]
+        return torch.cat(weights)
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        """[o], of all together; None where one has none."""
+        biases: list[Any] = [module.bias for module in self.modules]
+        return None if any(bias is None for bias in biases) else torch.cat(biases)
+
+    @property
+    def training(self) -> bool:
+        return self.modules[0].training
+
+    def outputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        """The base's own outputs of all, [..., o]."""
+        made = []
+        for module in self.modules:
+            layer: Any = module
+            made.append(linear(inputs, layer.weight, layer.bias))
+        return torch.cat(made, dim=-1)
+
+    def share(
+        self,
+        module: torch.nn.Module,
+        inputs: torch.Tensor,
+        added: Callable[[], torch.Tensor | None],
+        change: object,
+    ) -> torch.Tensor | None:
+        """The share of one of the layers in what `change` adds for these inputs; `added` computes the
+        whole."""
+        seen, whole = self._waiting.get(change, (None, None))
+        if seen is not inputs:
+            whole = added()
+            self._waiting[change] = inputs, whole
+        if module is self.modules[-1]:
+            del self._waiting[change]
+        if whole is None:
+            return None
+        place = self.modules.index(module)
+        sides = [_shape(one)[0] for one in self.modules]
+        return whole.narrow(-1, sum(sides[:place]), sides[place])
+
+
+Place = torch.nn.Module | OutputRows | SideBySide
+"""The thing that a layer of a file changes."""
+
+
+def shape_of(base: Any) -> torch.Size:
+    """The shape of a place's weight, without making it."""
+    return base.shape if isinstance(base, SideBySide) else _shape(base)
+
+
 def store(base: Any, name: str, values: torch.Tensor) -> None:
-    """Replace the weight or the bias of a layer, or these rows of it."""
+    """Replace the weight or the bias of a place."""
+    if isinstance(base, SideBySide):
+        sides = [_shape(module)[0] for module in base.modules]
+        for module, share in zip(base.modules, values.split(sides), strict=True):
+            store(module, name, share.clone())
+        return
     if not isinstance(base, OutputRows):
         getattr(base, name).data = values
         return
@@ -97,10 +173,11 @@ def _joined(shares: Sequence[tuple[LayerWeights, Pieces]], outputs: int) -> Laye
     return LayerWeights(kind=shares[0][0].kind, parts={DOWN: torch.cat(downs), UP: up}, alpha=None)
 
 
-def module_of(base: Any) -> torch.nn.Module:
-    """The module that computes the outputs which a change of `base` belongs to."""
-    found: torch.nn.Module = base.module if isinstance(base, OutputRows) else base
-    return found
+def modules_of(base: Any) -> tuple[torch.nn.Module, ...]:
+    """The modules that compute the outputs which a change of `base` belongs to."""
+    if isinstance(base, SideBySide):
+        return base.modules
+    return (base.module if isinstance(base, OutputRows) else base,)
 
 
 def named_layers(part: str, path: str, name: str, module: Any) -> Iterator[tuple[str, Any]]:
@@ -110,3 +187,20 @@ def named_layers(part: str, path: str, name: str, module: Any) -> Iterator[tuple
     if isinstance(module, torch.nn.Linear):
         for theirs, pieces in names_of_rows(part, path, module.weight.shape).items():
             yield theirs, OutputRows(module, pieces)
+
+
+def fused_layers_of(layers: Mapping[str, Any]) -> dict[str, SideBySide]:
+    """The attentions among these layers (by the names that files have for them) whose query, key and value
+    are one layer in some files, by its name there."""
+    first, *others = FUSED_PARTS
+    found = {}
+    for name, query in layers.items():
+        start = name.removesuffix(first)
+        if start != name and all(f"{start}{end}" in layers for end in others):
+            found[f"{start}{FUSED}"] = SideBySide([query, *(layers[f"{start}{end}"] for end in others)])
+    return found
+
+
+def _shape(module: Any) -> torch.Size:
+    shape: torch.Size = module.weight.shape
+    return shape
