@@ -14,7 +14,7 @@ from lora_studio.store.people.audit_log import AuditLog
 from lora_studio.store.people.visitors import Visitors
 from lora_studio.studio import Studio
 from lora_studio.ui import drafts as draft
-from lora_studio.ui import supabase_badge
+from lora_studio.ui import page_address, supabase_badge
 from lora_studio.ui.client_input.session_owners import SessionOwners
 from lora_studio.ui.client_input.validate import guarded, safe_id
 from lora_studio.ui.drafts import Drafts
@@ -69,6 +69,8 @@ def _built(studio: Studio, visitors: Visitors) -> Page:
             with gr.Tab("Generate", id="generate", elem_id="tab-generate"):
                 generate = generate_tab.render(studio)
         people = people_panel.render()
+        panel(fill("footer"), elem_id="page-footer")
+        address = page_address.render()
         page.refresh = live = PageRefresh(
             studio=studio,
             strip=strip,
@@ -87,6 +89,7 @@ def _built(studio: Studio, visitors: Visitors) -> Page:
             *train_tab.listen(train, studio),
             *gallery_tab.listen(gallery, studio),
             *generate_tab.listen(generate, studio),
+            page_address.listen(page, address, train, gallery, studio),
             *supabase_badge.listen(page, supabase_badge.MirrorParts(badge=mirrored, team=team), studio),
         ]
         upload_tab.listen(upload, train.form, studio)
@@ -109,10 +112,11 @@ def _render_strip() -> Strip:
 def _follow(page: gr.Blocks, live: PageRefresh, events: list[Any]) -> None:
     """Refresh the page on opening, each second, and at once after events that change something."""
     look = live.look_quietly()
-    live.timer.tick(look, live.inputs, live.outputs, **UNQUEUED)
-    page.load(look, live.inputs, live.outputs, **UNQUEUED)
+    how = {**UNQUEUED, "js": page_address.told(live.inputs, live.train, live.gallery)}
+    live.timer.tick(look, live.inputs, live.outputs, **how)
+    page.load(look, live.inputs, live.outputs, **how)
     for event in events:
-        event.then(look, live.inputs, live.outputs, **UNQUEUED)
+        event.then(look, live.inputs, live.outputs, **how)
 
 
 def _listen_start(tabs: gr.Tabs, drafts: Drafts, train: TrainTab, studio: Studio) -> list[Any]:

@@ -1,4 +1,4 @@
-// What the page itself does in the browser: drafts, the tab in the address, a server that does not answer,
+// What the page itself does in the browser: drafts, the address, the keyboard, a server that does not answer,
 // names for buttons that Gradio leaves without. It runs before Gradio's own scripts.
 'use strict';
 // Our words are English: in other browsers Gradio would mark them as German or Japanese, and mix its own in.
@@ -68,30 +68,96 @@ window.studio = (() => {
     }
   });
 
-  // The tab in the address, and in the title with what is running.
+  // The address: the tab, and on its tab the training or the LoRA that is looked at. The title says the tab too,
+  // and how far what runs has come.
+  const PLACES = { train: 'training', gallery: 'lora' }, RUNNING = ['#strip .numbers', '#generate-progress .percent'];
+  const shown = { tab: '', training: '', lora: '' };
   const tabs = () => [...document.querySelectorAll('#tabs > .tab-wrapper [role=tab]')];
   const nameOf = (one) => one.id.slice(4, -7);
-  const wanted = () => new URLSearchParams(location.search).get('tab') || 'upload';
+  const parameter = (name) => new URLSearchParams(location.search).get(name) || '';
+  const wanted = () => {
+    const name = parameter('tab');
+    return tabs().some((one) => nameOf(one) === name) ? name : 'upload';
+  };
+  const address = () => ({ training: parameter('training'), lora: parameter('lora') });
   const choose = (name) => {
     const one = tabs().find((other) => nameOf(other) === name);
     if (one && one.getAttribute('aria-selected') !== 'true') one.click();
   };
-  let placed = false;
-  const follow = () => {
-    const all = tabs(), chosen = all.find((one) => one.getAttribute('aria-selected') === 'true');
-    if (!chosen) return;
-    if (!placed) { placed = true; choose(wanted()); return; }
-    if (nameOf(chosen) !== wanted()) {
-      const query = new URLSearchParams(location.search);
-      query.set('tab', nameOf(chosen));
-      history.pushState(null, '', `?${query}`);
+  const push = () => {
+    const query = new URLSearchParams(location.search);
+    query.set('tab', shown.tab);
+    for (const [tab, name] of Object.entries(PLACES)) {
+      if (tab === shown.tab && shown[name]) query.set(name, shown[name]); else query.delete(name);
     }
-    const numbers = document.querySelector('#strip .numbers');
-    const running = numbers && numbers.offsetParent ? `${numbers.textContent.split('·')[0].trim()} · ` : '';
-    const title = `${running}${chosen.textContent.trim()} · ${NAME}`;
+    if (`?${query}` !== location.search) history.pushState(null, '', `?${query}`);
+  };
+  // What the page shows by now, as its components have it.
+  const place = (training, lora) => {
+    if (training === shown.training && lora === shown.lora) return;
+    Object.assign(shown, { training, lora });
+    if (shown.tab) push();
+  };
+  let ask = () => {};
+  const follow = () => {
+    const chosen = tabs().find((one) => one.getAttribute('aria-selected') === 'true');
+    if (!chosen) return;
+    if (!shown.tab) { shown.tab = wanted(); choose(shown.tab); return; }
+    if (nameOf(chosen) !== shown.tab) { shown.tab = nameOf(chosen); push(); }
+    const running = RUNNING.map((one) => document.querySelector(one)).find((one) => one?.textContent.trim());
+    const far = running ? `${running.textContent.split('·')[0].trim()} · ` : '';
+    const title = `${far}${chosen.textContent.trim()} · ${NAME}`;
     if (document.title !== title) document.title = title;
   };
-  window.addEventListener('popstate', () => choose(wanted()));
+  window.addEventListener('popstate', () => {
+    shown.tab = wanted();
+    choose(shown.tab);
+    const name = PLACES[shown.tab], asked = address();
+    if (name && asked[name] !== shown[name]) ask({ [name]: asked[name] });
+  });
+
+  // Keyboard: arrows choose a tab, one stop for all tabs and for all choices of a question, a way past them.
+  const MOVES = { ArrowLeft: (at) => at - 1, ArrowRight: (at) => at + 1, Home: () => 0, End: () => -1 };
+  window.addEventListener('keydown', (event) => {
+    const one = event.target.closest?.('[role=tablist] [role=tab]'), move = MOVES[event.key];
+    if (!one || !move || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    const all = [...one.closest('[role=tablist]').querySelectorAll('[role=tab]:not([aria-disabled=true])')];
+    const other = all.at(move(all.indexOf(one)) % all.length);
+    other.click();
+    other.focus();
+  }, true);
+  const stops = () => {
+    for (const one of document.querySelectorAll('[role=tablist] [role=tab]')) {
+      one.tabIndex = one.getAttribute('aria-selected') === 'true' ? 0 : -1;
+    }
+    for (const group of document.querySelectorAll('fieldset.block[id]')) {
+      for (const one of group.querySelectorAll('input[type=radio]')) one.name = group.id;
+    }
+    for (const one of document.querySelectorAll('.gr-accordion > .label-wrap')) {
+      one.setAttribute('aria-expanded', one.classList.contains('open'));
+    }
+  };
+  const addSkipLink = () => {
+    const link = document.createElement('a');
+    link.id = 'skip';
+    link.href = '#tabs';
+    link.textContent = 'Skip to the content';
+    link.addEventListener('click', (event) => {
+      event.preventDefault();
+      const content = document.getElementById(`tab-${shown.tab}`);
+      if (!content) return;
+      content.tabIndex = -1;
+      content.focus();
+    });
+    document.body.prepend(link);
+  };
+  // Our footer stands for Gradio's, whose buttons open what they open.
+  document.addEventListener('click', (event) => {
+    const name = event.target.closest?.('[data-gradio]')?.dataset.gradio;
+    if (name) document.querySelector(`footer .${name}`)?.click();
+  });
 
   // A server that does not answer.
   const asked = new Map();
@@ -147,7 +213,7 @@ window.studio = (() => {
     }
   };
   setInterval(() => { if ([...asked.values()].some((at) => Date.now() - at > HANGS)) lost(AWAY); }, LOOKS);
-  const local = '[role=tab], .label-wrap, [data-testid=toast-close], [data-draw]';
+  const local = '[role=tab], .label-wrap, [data-testid=toast-close], [data-draw], [popovertarget]';
   window.addEventListener('click', (event) => {
     const button = silent && event.target.closest?.('.gradio-container button, .gradio-container [role=button]');
     if (!button || button.closest(local)) return;
@@ -180,8 +246,9 @@ window.studio = (() => {
   };
 
   let due = false;
-  const tidy = () => { due = false; follow(); christen(); };
+  const tidy = () => { due = false; follow(); stops(); christen(); };
   document.addEventListener('DOMContentLoaded', () => {
+    addSkipLink();
     new MutationObserver(() => {
       if (due) return;
       due = true;
@@ -190,5 +257,5 @@ window.studio = (() => {
       childList: true, subtree: true, attributes: true, attributeFilter: ['aria-selected', 'aria-label', 'title'],
     });
   });
-  return { read, keep, finish, settle };
+  return { read, keep, finish, settle, address, place, listen: (listener) => { ask = listener; } };
 })();

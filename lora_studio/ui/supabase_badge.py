@@ -17,7 +17,7 @@ from lora_studio.ui.client_input.validate import as_words, guarded, quietly, saf
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, panel
 
 SECONDS = 2.0
-WORDS = {"off": "Supabase off", "synced": "Supabase: synced", "paused": "Supabase: paused"}
+WORDS = {"synced": "Supabase: synced", "paused": "Supabase: paused"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,16 +67,16 @@ def listen(page: gr.Blocks, parts: MirrorParts, studio: Studio) -> list[Any]:
 
 
 def badge(state: MirrorState) -> str:
-    """HTML of the mirror's state, with the reason in the tooltip."""
+    """HTML of the mirror's state, with the reason in the tooltip; empty for who has set up none."""
+    if state.state == "off":
+        return ""
     waiting = f"Supabase: {state.waiting} waiting" if state.waiting else "Supabase: not reached"
     words = WORDS.get(state.state, waiting)
     if state.state == "paused" and state.waiting:
         words += f", {state.waiting} waiting"
     if state.refused:
         words += f", {state.refused} refused"
-    hint = "Set SUPABASE_URL and SUPABASE_KEY to follow your trainings from anywhere."
-    reason = state.reason or (hint if state.state == "off" else "")
-    return fill("badge", state=state.state, words=words, reason=reason, told=state.state == "paused")
+    return fill("badge", state=state.state, words=words, reason=state.reason, told=state.state == "paused")
 
 
 def team(loras: Sequence[SharedLora]) -> str:

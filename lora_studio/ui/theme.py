@@ -8,7 +8,8 @@ from pathlib import Path
 import gradio as gr
 from gradio.themes.utils.fonts import LocalFont
 
-STYLESHEET = Path(__file__).with_name("page.css")
+STYLESHEETS = tuple(Path(__file__).with_name(name) for name in ("page.css", "shell.css"))
+"""Joined in this order."""
 LOOKS: Mapping[str, str] = {
     "body_background_fill": "*neutral_50",
     "body_background_fill_dark": "*neutral_950",
@@ -82,4 +83,4 @@ def theme() -> gr.themes.Base:
 
 
 def stylesheet() -> str:
-    return STYLESHEET.read_text("utf-8")
+    return "\n".join(path.read_text("utf-8") for path in STYLESHEETS)

@@ -4,30 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
-from safetensors.numpy import save_file
 
-from tests.support.page import OpenPage, box, go_to, is_accessible, write
+from tests.support.page import OpenPage, add_lora, box, go_to, is_accessible, lora_file, write
 from tests.support.serving import CHECKOUT
 
 FOX = CHECKOUT / "examples" / "ink" / "fox.png"
-LAYER = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
-
-
-def lora_file(path: Path, value: float) -> Path:
-    parts = {"lora_down.weight": (4, 768), "lora_up.weight": (320, 4)}
-    save_file({f"{LAYER}.{part}": np.full(shape, value, np.float32) for part, shape in parts.items()}, path)
-    return path
-
-
-def add(page: Page, file: Path) -> None:
-    go_to(page, "Gallery")
-    with page.expect_file_chooser() as chooser:
-        page.locator("#gallery-lora-add").click()
-    chooser.value.set_files(file)
-    expect(page.locator("#gallery-lora-details h2")).to_have_text(file.stem)
 
 
 @pytest.fixture
@@ -66,7 +49,7 @@ def test_what_lies_in_folded_boxes_is_said_and_taken_away(generate: Page) -> Non
 
 def test_a_lora_that_another_window_deletes_leaves_the_selection(open_page: OpenPage, tmp_path: Path) -> None:
     first, second = open_page(), open_page()
-    add(first, lora_file(tmp_path / "sea.safetensors", 0.1))
+    add_lora(first, lora_file(tmp_path / "sea.safetensors", 0.1))
     first.locator("#gallery-lora-use").click()
     expect(first.locator("#generate-weight-0")).to_contain_text("Weight of sea")
     first.route("**/queue/join*", lambda route: None)  # what the window does meanwhile gets no answer
@@ -88,8 +71,8 @@ def test_a_lora_that_another_window_deletes_leaves_the_selection(open_page: Open
 
 def test_loras_of_one_name_can_be_told_apart(open_page: OpenPage, tmp_path: Path) -> None:
     page = open_page()
-    add(page, lora_file(tmp_path / "one.safetensors", 0.2))
-    add(page, lora_file(tmp_path / "two.safetensors", 0.3))
+    add_lora(page, lora_file(tmp_path / "one.safetensors", 0.2))
+    add_lora(page, lora_file(tmp_path / "two.safetensors", 0.3))
     box(page, "gallery-lora-title").fill("one")
     page.locator("#gallery-lora-rename").click()
     expect(page.get_by_test_id("toast-body")).to_contain_text("“two” is called “one” now. 1 other LoRA has")

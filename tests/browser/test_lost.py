@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.page import PATIENCE, OpenPage, box, go_to, tab, upload, write
+from tests.support.page import PATIENCE, OpenPage, add_lora, box, go_to, lora_file, tab, upload, write
 from tests.support.serving import CHECKOUT, App, running_app, start_again
 
 INK = sorted((CHECKOUT / "examples" / "ink").glob("*.png"))[:3]
@@ -68,6 +68,48 @@ def test_the_tab_is_in_the_address_and_the_title(open_page: OpenPage) -> None:
     expect(tab(page, "Train")).to_have_attribute("aria-selected", "true")
     page.go_forward()
     expect(tab(page, "Gallery")).to_have_attribute("aria-selected", "true")
+
+
+def test_a_lora_has_an_address(open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page()
+    for name in ("sea", "skies"):
+        add_lora(page, lora_file(tmp_path / f"{name}.safetensors", len(name) / 10))
+        page.wait_for_url(f"**/?tab=gallery&lora={name}")
+    title = page.locator("#gallery-lora-details h2")
+    page.go_back()
+    expect(title).to_have_text("sea")
+    page.reload(wait_until="domcontentloaded")
+    expect(title).to_have_text("sea")
+    go_to(page, "Train")
+    page.wait_for_url("**/?tab=train")
+    page.go_back()
+    page.wait_for_url("**/?tab=gallery&lora=sea")
+    expect(title).to_have_text("sea")
+
+
+def test_the_keyboard_has_a_way_past_the_tabs_and_one_stop_for_each_question(open_page: OpenPage) -> None:
+    page = open_page()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(tab(page, "Upload")).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    expect(tab(page, "Generate")).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("Home")
+    expect(tab(page, "Upload")).to_have_attribute("aria-selected", "true")
+    expect(tab(page, "Upload")).to_be_focused()
+    page.keyboard.press("Tab")
+    assert page.evaluate("!document.activeElement.closest('[role=tablist]')")
+    kinds = page.locator("#upload-kind")
+    kinds.get_by_role("radio").first.focus()
+    page.keyboard.press("ArrowDown")
+    expect(kinds.locator("label.selected")).to_contain_text("Style")
+    page.keyboard.press("Tab")
+    assert page.evaluate("!document.activeElement.closest('#upload-kind')")
+    page.get_by_role("button", name="Help").click()
+    expect(page.get_by_role("dialog", name="Help")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog", name="Help")).to_be_hidden()
 
 
 def test_the_page_is_english_everywhere(app: App, browser: Browser) -> None:

@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from playwright.sync_api import Locator, Page, expect
+from safetensors.numpy import save_file
 
 PATIENCE = 300_000
 """Milliseconds; a slow machine must not fail a test of something else."""
@@ -27,6 +29,23 @@ def go_to(page: Page, name: str) -> None:
 def upload(page: Page, files: list[Path]) -> None:
     with page.expect_response(lambda response: "/upload" in response.url):
         page.locator("#upload-files input[type=file]").set_input_files(files)
+
+
+def lora_file(path: Path, value: float) -> Path:
+    """A small LoRA for Stable Diffusion 1.5, of this value everywhere."""
+    layer = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+    parts = {"lora_down.weight": (4, 768), "lora_up.weight": (320, 4)}
+    save_file({f"{layer}.{part}": np.full(shape, value, np.float32) for part, shape in parts.items()}, path)
+    return path
+
+
+def add_lora(page: Page, file: Path) -> None:
+    """Take a LoRA into the library, which shows it then."""
+    go_to(page, "Gallery")
+    with page.expect_file_chooser() as chooser:
+        page.locator("#gallery-lora-add").click()
+    chooser.value.set_files(file)
+    expect(page.locator("#gallery-lora-details h2")).to_have_text(file.stem)
 
 
 def box(page: Page, elem_id: str) -> Locator:

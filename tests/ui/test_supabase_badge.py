@@ -14,7 +14,6 @@ from lora_studio.ui.supabase_badge import badge, team
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        (MirrorState(state="off"), "Supabase off"),
         (MirrorState(state="synced"), "Supabase: synced"),
         (MirrorState(state="waiting", waiting=7), "Supabase: 7 waiting"),
         (MirrorState(state="waiting", reason="No answer."), "Supabase: not reached"),
@@ -34,6 +33,10 @@ def test_why_is_in_the_tooltip_and_a_pause_is_spelt_out() -> None:
     assert 'title="No answer."' in waiting
     assert "<small" not in waiting
     assert ">Wrong key.<" in paused
+
+
+def test_who_has_set_up_no_project_sees_nothing_of_it() -> None:
+    assert badge(MirrorState(state="off")) == ""
 
 
 def test_what_the_team_has() -> None:

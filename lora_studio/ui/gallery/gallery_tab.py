@@ -67,6 +67,11 @@ class GalleryTab:
     more: gr.Button
     limit: gr.Textbox
 
+    @property
+    def lora_outputs(self) -> list[Any]:
+        """Components of a chosen LoRA, in the order of `lora_chosen`."""
+        return [*self.loras.chosen_outputs, self.title, self.board]
+
 
 def render(settings: Settings) -> GalleryTab:
     """Create the components. Call inside a Tab."""
@@ -188,7 +193,7 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
 
     deleting = _listen_actions(tab.loras, studio, what="lora")
     deleting[0].success(lambda: "", None, tab.board, **quick)
-    image_outputs, lora_outputs = tab.images.chosen_outputs, [*tab.loras.chosen_outputs, tab.title, tab.board]
+    image_outputs, lora_outputs = tab.images.chosen_outputs, tab.lora_outputs
     return [
         tab.loras.grid.click(guarded(choose_lora), None, lora_outputs, **quick),
         tab.images.grid.click(guarded(choose_image), None, image_outputs, **quick),
@@ -260,6 +265,11 @@ def lora_chosen(studio: Studio, slug: str) -> list[Any]:
     share = sharing.button(studio, Kind.LORA, record.slug)
     here = [record.slug, details, gr.update(visible=True), share]
     return [*here, record.title, board.board_of(studio, slug)]
+
+
+def no_lora_chosen() -> list[Any]:
+    """Values in the order of `lora_chosen` when none is."""
+    return ["", cards.lora_details(None), gr.update(visible=False), gr.skip(), "", ""]
 
 
 def image_chosen(studio: Studio, image_id: str) -> list[Any]:
