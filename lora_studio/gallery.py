@@ -88,11 +88,8 @@ class Gallery:
         return [self._shown_lora(record) for record in self._library.loras(search)]
 
     def listed_loras(self) -> list[ListedLora]:
-        """All LoRAs, newest first, with thumbnails for previews: cheap enough to be asked for each second."""
-        return [
-            replace(lora, preview=self._thumbnail(lora.preview)) if lora.preview else lora
-            for lora in self._library.listed_loras()
-        ]
+        """All LoRAs, newest first."""
+        return self._library.listed_loras()
 
     def lora(self, slug: str) -> LoraRecord:
         """A LoRA with its metadata, also one that came or changed after the last scan."""
@@ -215,10 +212,6 @@ class Gallery:
     def images(self, search: str = "", limit: int = 60, offset: int = 0) -> list[ImageRecord]:
         """Images, newest first. All words of `search` must occur in the prompt or the LoRAs' slugs."""
         return [self._shown_image(record) for record in self._library.images(search, limit, offset)]
-
-    def newest_images(self, limit: int) -> list[str]:
-        """Ids of the newest images, newest first."""
-        return self._library.newest_images(limit)
 
     def drawn_before(self, requests: Sequence[GenerateRequest]) -> list[ImageRecord | None]:
         """The picture that each request, with all values filled in, would draw again; None where there is

@@ -122,11 +122,10 @@ class LoraRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ListedLora:
-    """A LoRA in a list: `preview` is its picture, empty when there is none."""
+    """A LoRA to choose from a list."""
 
     slug: str
     title: str
-    preview: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,6 +55,11 @@ class Database:
         with self._reading, _translated(self.path):
             return self._reader.execute(sql, params).fetchall()
 
+    def revisions(self) -> dict[str, int]:
+        """A number for each table that an open page shows, which changes with any change of it, whoever made
+        that. Raises StoreError."""
+        return {row["name"]: row["value"] for row in self.read("SELECT name, value FROM revisions")}
+
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """One transaction: committed at the end of the block, undone by an exception. Keep it short and read

@@ -176,7 +176,7 @@ class JobStore:
 
     def revision(self) -> int:
         """A number that changes with any change of any job."""
-        return int(self._database.read("SELECT total(revision) AS sum FROM jobs")[0]["sum"])
+        return self._database.revisions()["jobs"]
 
     def append(self, job_id: str, event: Event, at: float | None = None) -> StoredEvent:
         """Store an event and its changes in the job's row. `at` is its unix time, now if left out."""

@@ -65,11 +65,10 @@ class Library:
         return self._records(LoraRecord, self._database.read(sql, words))
 
     def listed_loras(self) -> list[ListedLora]:
-        """All LoRAs, newest first: cheap enough to be asked for each second."""
+        """All LoRAs by slug and title, newest first."""
         seen, values = visitor().seen_rows(Kind.LORA, "slug")
-        sql = f"SELECT slug, title, preview FROM loras WHERE {seen} ORDER BY created_at DESC, slug"
-        rows = self._database.read(sql, values)
-        return [ListedLora(slug=row["slug"], title=row["title"], preview=row["preview"]) for row in rows]
+        sql = f"SELECT slug, title FROM loras WHERE {seen} ORDER BY created_at DESC, slug"
+        return [ListedLora(slug=row["slug"], title=row["title"]) for row in self._database.read(sql, values)]
 
     def slugs_of(self, lora_id: str) -> list[str]:
         """The slugs of LoRAs with these tensors."""
@@ -130,15 +129,6 @@ class Library:
         )
         rows = self._database.read(sql, (*words, limit, offset))
         return self._records(ImageRecord, rows)
-
-    def newest_images(self, limit: int) -> list[str]:
-        """Ids of the newest images, newest first: cheap enough to be asked for each second."""
-        seen, values = visitor().seen_rows(Kind.IMAGE, "path")
-        sql = (
-            f"SELECT id, max(created_at) AS newest FROM images WHERE {seen}"
-            " GROUP BY id ORDER BY newest DESC LIMIT ?"
-        )
-        return [row["id"] for row in self._database.read(sql, (*values, limit))]
 
     def images_of_seeds(self, seeds: Iterable[int]) -> list[ImageRecord]:
         """Images with one of these seeds, newest first."""

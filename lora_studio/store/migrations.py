@@ -197,6 +197,23 @@ def _trained_steps(connection: sqlite3.Connection) -> None:
     )
 
 
+def _revisions(connection: sqlite3.Connection) -> None:
+    """`revisions` counts the changes of each table that an open page shows, so that "has anything changed" is
+    a few numbers, however much there is. A heartbeat is no change."""
+    connection.execute(
+        "CREATE TABLE revisions (name TEXT PRIMARY KEY, value INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID"
+    )
+    for table in ("jobs", "loras", "images", "datasets", "owners", "people"):
+        connection.execute("INSERT INTO revisions(name) VALUES (?)", (table,))
+        for change in ("INSERT", "UPDATE", "DELETE"):
+            is_jobs = table == "jobs" and change == "UPDATE"
+            connection.execute(
+                f"CREATE TRIGGER {table}_{change.lower()}_counted AFTER {change} ON {table}"
+                f" {'WHEN NEW.revision <> OLD.revision' if is_jobs else ''} BEGIN"
+                f" UPDATE revisions SET value = value + 1 WHERE name = '{table}'; END"
+            )
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _first_tables,
     _resuming,
@@ -206,4 +223,5 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _people,
     _owned_content,
     _trained_steps,
+    _revisions,
 )

@@ -1,4 +1,4 @@
-"""The whole page: masthead, the strip with Stop, four tabs, the timer, and the events that join the tabs."""
+"""The whole page: masthead, the strip with Stop, four tabs, and the events that join the tabs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lora_studio.store.people.audit_log import AuditLog
 from lora_studio.store.people.visitors import Visitors
 from lora_studio.studio import Studio
 from lora_studio.ui import drafts as draft
-from lora_studio.ui import page_address, supabase_badge
+from lora_studio.ui import page_address, page_revision, supabase_badge
 from lora_studio.ui.client_input.session_owners import SessionOwners
 from lora_studio.ui.client_input.validate import guarded, safe_id
 from lora_studio.ui.drafts import Drafts
@@ -25,7 +25,7 @@ from lora_studio.ui.generate.generate_requests import Filling, use_image, use_lo
 from lora_studio.ui.generate.img2img import easel
 from lora_studio.ui.page import Page
 from lora_studio.ui.people import people_panel, usage_panel
-from lora_studio.ui.refresh import SECONDS, PageRefresh, Strip
+from lora_studio.ui.refresh import PageRefresh, Strip
 from lora_studio.ui.train import estimate_panel as plan_parts
 from lora_studio.ui.train import train_tab
 from lora_studio.ui.train.train_tab import TrainTab
@@ -79,9 +79,10 @@ def _built(studio: Studio, visitors: Visitors) -> Page:
             gallery=gallery,
             generate=generate,
             seen=gr.JSON(visible=False, elem_id="seen"),
-            timer=gr.Timer(SECONDS),
+            revision=page_revision.render(),
         )
         drafts = Drafts(upload=upload, form=train.form, generate=generate, kept=draft.render())
+        mirror_parts = supabase_badge.MirrorParts(badge=mirrored, team=team)
         events = [
             *_listen_start(tabs, drafts, train, studio),
             *_listen_use(tabs, live),
@@ -90,7 +91,7 @@ def _built(studio: Studio, visitors: Visitors) -> Page:
             *gallery_tab.listen(gallery, studio),
             *generate_tab.listen(generate, studio),
             page_address.listen(page, address, train, gallery, studio),
-            *supabase_badge.listen(page, supabase_badge.MirrorParts(badge=mirrored, team=team), studio),
+            *supabase_badge.listen(page, live.revision, mirror_parts, studio),
         ]
         upload_tab.listen(upload, train.form, studio)
         usage_panel.listen(page, used, studio, visitors)
@@ -110,10 +111,11 @@ def _render_strip() -> Strip:
 
 
 def _follow(page: gr.Blocks, live: PageRefresh, events: list[Any]) -> None:
-    """Refresh the page on opening, each second, and at once after events that change something."""
+    """Refresh the page on opening, when its revision is another one, and at once after events that change
+    something."""
     look = live.look_quietly()
     how = {**UNQUEUED, "js": page_address.told(live.inputs, live.train, live.gallery)}
-    live.timer.tick(look, live.inputs, live.outputs, **how)
+    live.revision.tick(look, live.inputs, live.outputs, **how)
     page.load(look, live.inputs, live.outputs, **how)
     for event in events:
         event.then(look, live.inputs, live.outputs, **how)

@@ -200,7 +200,7 @@ window.studio = (() => {
   window.fetch = async (...request) => {
     const url = new URL(request[0]?.url || request[0], location.href), number = Symbol();
     if (url.origin !== location.origin) return fetched(...request);
-    if (url.pathname.includes('/run/')) asked.set(number, Date.now());
+    if (/\/(run\/|revision$)/.test(url.pathname)) asked.set(number, Date.now());
     try {
       const answer = await fetched(...request);
       if (answer.status === 401) lost(ENDED); else if (CARRIES_NOTHING.includes(answer.status)) lost(AWAY); else back();

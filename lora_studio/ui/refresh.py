@@ -1,21 +1,21 @@
-"""The refresh of the page, once a second: changes since the browser last looked, read from the store.
+"""The refresh of the page when its revision is another one: changes since the browser last looked, read from
+the store.
 
-The browser holds no state of a job. The mark of what it has painted comes back with each tick (`seen`), so an
+The browser holds no state of a job. The mark of what it has painted comes back with each look (`seen`), so an
 unchanged part costs nothing, and a page that was just opened gets everything.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from lora_studio.records import JobRecord, JobStatus, ListedLora
+from lora_studio.records import JobRecord, JobStatus
 from lora_studio.studio import Studio
+from lora_studio.ui import page_revision
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.validate import quietly
 from lora_studio.ui.gallery import gallery_tab
@@ -29,8 +29,6 @@ from lora_studio.ui.upload import upload_tab
 from lora_studio.ui.upload.upload_tab import UploadTab
 from lora_studio.ui.widgets import cards
 
-SECONDS, QUICK_SECONDS = 1.0, 0.5
-"""Seconds between two looks; the second number is for the time while something is drawn."""
 Changes = dict[Any, Any]
 """New values of components; the others stay."""
 PROMPTS_LISTED, PICTURES_ASKED = 15, 60
@@ -58,7 +56,7 @@ class PageRefresh:
     gallery: GalleryTab
     generate: GenerateTab
     seen: gr.JSON
-    timer: gr.Timer
+    revision: gr.HTML
 
     @property
     def inputs(self) -> list[Any]:
@@ -79,7 +77,7 @@ class PageRefresh:
             *(gallery.loras.grid, gallery.images.grid, gallery.more),
             *(self.generate.loras, self.generate.used),
             *self.generate.live,
-            self.timer,
+            self.revision,
             *self.held,
         ]
 
@@ -103,6 +101,7 @@ class PageRefresh:
     def look(self, seen: Any, job_id: str, ticket_id: str, *shelves: Any) -> Changes:
         """New values of components that the browser has not painted already, and always of `seen`."""
         marks: Mapping[str, Any] = seen if isinstance(seen, dict) else {}
+        revision = page_revision.page_revision(self.studio)  # first: later changes are seen later
         jobs, jobs_seen = self._jobs(marks, job_id)
         held: list[Any] = list(shelves[5:])
         dataset, selected, order, *weights = held + ["", [], None][len(held) :]
@@ -112,8 +111,10 @@ class PageRefresh:
         now = deleted_elsewhere.stamp(self.studio.settings)
         gone = {} if marks.get("stamp") == now else self._gone(shelves[2], shelves[3], dataset)
         gone |= {self.generate.gone: notes} if notes else {}
+        painted = {} if marks.get("page") == revision else {self.revision: page_revision.painted(revision)}
         return {
-            self.seen: {**jobs_seen, **library_seen, **desk_seen, "stamp": now},
+            self.seen: {**jobs_seen, **library_seen, **desk_seen, "stamp": now, "page": revision},
+            **painted,
             **jobs,
             **library,
             **self._weights(here, order, weights),
@@ -156,23 +157,26 @@ class PageRefresh:
     ) -> tuple[Changes, dict[str, Any]]:
         lora_search, image_search, lora, image = (str(given or "") for given in shelves[:4])
         limit = gallery_tab.page_limit(shelves[4])
-        loras = self.studio.gallery.listed_loras()
-        images = self.studio.gallery.newest_images(limit + 2)
-        library = _sum_of(loras)
-        counted = [images[0] if images else "", len(images)]
-        mark = [library, counted, lora_search, image_search, lora, image, limit]
-        if marks.get("library") == mark and selected is None:
-            return {}, {"library": mark}
-        searches = (lora_search, image_search)
-        changes = gallery_tab.grids(self.gallery, self.studio, searches, (lora, image), limit)
-        changes[self.generate.used] = self._prompts_used()
-        before = marks.get("library")
-        unchanged = isinstance(before, list) and before[:1] == [library]
-        if selected is not None:  # one of them was deleted
-            changes[self.generate.loras] = gr.update(choices=lora_choices(loras), value=selected)
-        elif not unchanged:
-            changes[self.generate.loras] = gr.update(choices=lora_choices(loras))
-        return changes, {"library": mark}
+        revisions = self.studio.database.revisions()
+        counts = {name: [revisions[name], revisions["owners"]] for name in ("loras", "images")}
+        seen = {
+            **counts,
+            "lora shelf": [*counts["loras"], lora_search, lora],
+            "image shelf": [*counts["images"], image_search, image, limit],
+        }
+        new = {name for name, mark in seen.items() if marks.get(name) != mark}
+        changes: Changes = {}
+        if "lora shelf" in new:
+            changes |= gallery_tab.lora_shelf(self.gallery, self.studio, lora_search, lora)
+        if "image shelf" in new:
+            changes |= gallery_tab.image_shelf(self.gallery, self.studio, image_search, image, limit)
+        if "images" in new:
+            changes[self.generate.used] = self._prompts_used()
+        if selected is not None or "loras" in new:  # not None: one of them was deleted
+            choices = lora_choices(self.studio.gallery.listed_loras())
+            kept = {} if selected is None else {"value": selected}
+            changes[self.generate.loras] = {**gr.update(choices=choices), **kept}
+        return changes, seen
 
     def _weights(self, here: Sequence[str], order: Any, weights: Sequence[Any]) -> Changes:
         """New values of the weights that were left behind by another choice of LoRAs: a change that comes
@@ -206,22 +210,11 @@ class PageRefresh:
         return cards.prompts_used([one for one in dict.fromkeys(asked) if one][:PROMPTS_LISTED])
 
     def _desk(self, marks: Mapping[str, Any], ticket_id: str) -> tuple[Changes, dict[str, Any]]:
-        """New values for the generation in work and those that wait; the timer ticks faster meanwhile."""
+        """New values for the generation in work and those that wait."""
         now = deleted_elsewhere.stamp(self.studio.settings)
         mark = [self.studio.generation_queue.revision, str(ticket_id or ""), self.studio.lease.holder, now]
         if marks.get("desk") == mark:
-            return {}, {name: marks.get(name) for name in ("desk", "results", "quick")}
+            return {}, {name: marks.get(name) for name in ("desk", "results")}
         shown = generation_progress.shown_ticket(self.studio.generation_queue, ticket_id)
         updates, results = generation_progress.updates(self.studio, shown, marks.get("results"))
-        quick = shown is not None and shown.state.active
-        changes: Changes = dict(zip(self.generate.live, updates, strict=True))
-        if marks.get("quick") is not quick:
-            changes[self.timer] = gr.Timer(QUICK_SECONDS if quick else SECONDS)
-        return changes, {"desk": mark, "results": results, "quick": quick}
-
-
-def _sum_of(loras: Sequence[ListedLora]) -> str:
-    """A hash of the list of LoRAs. The browser sends it back each second: the list of thousands of LoRAs is a
-    megabyte."""
-    shown = json.dumps([[lora.slug, lora.title, lora.preview] for lora in loras])
-    return hashlib.sha256(shown.encode()).hexdigest()[:32]
+        return dict(zip(self.generate.live, updates, strict=True)), {"desk": mark, "results": results}

@@ -16,7 +16,6 @@ from lora_studio.studio import Studio
 from lora_studio.ui.client_input.validate import as_words, guarded, quietly, safe_id
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, panel
 
-SECONDS = 2.0
 WORDS = {"synced": "Supabase: synced", "paused": "Supabase: paused"}
 
 
@@ -38,9 +37,9 @@ def render_team() -> gr.HTML:
     return panel(elem_id="mirror-team", actions=ACTIONS_JS)
 
 
-def listen(page: gr.Blocks, parts: MirrorParts, studio: Studio) -> list[Any]:
+def listen(page: gr.Blocks, revision: gr.HTML, parts: MirrorParts, studio: Studio) -> list[Any]:
     """Wire badge and list; returns the events after which the page has to be refreshed. Without a project
-    there is nothing to follow."""
+    there is nothing to follow. `revision` ticks when something has changed."""
     if not studio.mirror.is_on:
         return []
     painted = gr.JSON(visible=False, elem_id="mirror-painted")
@@ -61,7 +60,7 @@ def listen(page: gr.Blocks, parts: MirrorParts, studio: Studio) -> list[Any]:
 
     outputs = [painted, parts.badge, parts.team]
     quiet = quietly(look, gr.skip)
-    for event in (gr.Timer(SECONDS).tick, page.load):
+    for event in (revision.tick, page.load):
         event(quiet, painted, outputs, queue=False, **private)
     return [parts.team.click(guarded(fetch), None, parts.team, api_visibility="private")]
 

@@ -53,7 +53,7 @@ class Browser:
             self.fire(event)
 
     def tick(self) -> None:
-        """Ask what the page's timer asks each second."""
+        """Look again, as the page does when its revision is another one."""
         for event in self.events("tick"):
             self.fire(event)
 

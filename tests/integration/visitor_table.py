@@ -178,6 +178,7 @@ ROUTES: Mapping[str, list[Request]] = {
     "/svelte/{path:path}": _stranger("svelte/x"),
     "/metrics": [Request(path=lambda hers: "metrics", status=(401,))],
     "/healthz": _stranger("healthz"),
+    "/revision": _stranger("revision"),
     "/openapi.json": _closed("openapi.json"),
     "/monitoring": _closed("monitoring"),
     "/monitoring/summary": _closed("monitoring/summary"),

@@ -295,15 +295,16 @@ def infotext(record: ImageRecord) -> str:
         return ""
 
 
-def grids(
-    tab: GalleryTab, studio: Studio, searches: tuple[str, str], chosen: tuple[str, str], limit: int
-) -> dict[Any, Any]:
-    """New values of both grids, and of whether there is more to show."""
-    lora_search, image_search = searches
-    images = studio.gallery.images(search=image_search, limit=limit + 1)
+def lora_shelf(tab: GalleryTab, studio: Studio, search: str, chosen: str) -> dict[Any, Any]:
+    """New values of the LoRAs' grid."""
+    return {tab.loras.grid: cards.lora_grid(studio.gallery.loras(search=search), chosen, search)}
+
+
+def image_shelf(tab: GalleryTab, studio: Studio, search: str, chosen: str, limit: int) -> dict[Any, Any]:
+    """New values of the pictures' grid, and of whether there is more to show."""
+    images = studio.gallery.images(search=search, limit=limit + 1)
     return {
-        tab.loras.grid: cards.lora_grid(studio.gallery.loras(search=lora_search), chosen[0], lora_search),
-        tab.images.grid: cards.image_grid(images[:limit], chosen[1], image_search),
+        tab.images.grid: cards.image_grid(images[:limit], chosen, search),
         tab.more: gr.update(visible=len(images) > limit),
     }
 

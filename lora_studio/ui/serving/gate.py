@@ -31,6 +31,7 @@ from lora_studio.store.people.audit_log import OK, UNKNOWN, AuditEntry, AuditLog
 from lora_studio.store.people.visitors import Visitors
 from lora_studio.ui.client_input.fault_log import one_line
 from lora_studio.ui.page import MALFORMED
+from lora_studio.ui.page_revision import REVISION, Revisions
 from lora_studio.ui.serving import request_bodies, request_origin
 from lora_studio.ui.serving.hub_login import BEGIN, CALLBACK, COOKIE, HubLogin
 from lora_studio.ui.serving.login import Access, Login, group_of
@@ -108,6 +109,7 @@ class Gate:
         self.audit: AuditLog | None = None
         self.routes: VisitorRoutes | None = None
         self.hub: HubLogin | None = None
+        self.revisions: Revisions | None = None
         self._uploading = 0
         self._rates = {request_bodies.CALL: Rates(CALLS), request_bodies.UPLOAD: Rates(UPLOADS)}
 
@@ -166,6 +168,8 @@ class Gate:
             return refusal
         if self._asks and (refusal := await self._not_theirs(scope, receive)):
             return refusal
+        if self.revisions and path == REVISION and method == "GET":
+            return await self.revisions.response(self._visitor(scope))
         length, limit = request_bodies.announced(scope), self._limit(scope)
         try:
             request_bodies.check_size(length, limit)

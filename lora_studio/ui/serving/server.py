@@ -25,6 +25,7 @@ from lora_studio.store.people.visitors import Visitors
 from lora_studio.studio import Studio
 from lora_studio.ui.blocks import build
 from lora_studio.ui.document import add_script
+from lora_studio.ui.page_revision import Revisions
 from lora_studio.ui.serving.gate import Gate, GatedApp
 from lora_studio.ui.serving.hub_login import HubLogin
 from lora_studio.ui.serving.login import SHORT_PASSWORD, Access
@@ -166,6 +167,7 @@ def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bo
     gate.audit = AuditLog(settings.home)
     gate.routes = VisitorRoutes(settings, blocks.sessions) if access.asks else None
     gate.hub = HubLogin(settings.hub_accounts, visitors) if settings.hub_accounts and access.asks else None
+    gate.revisions = Revisions(studio)
     gate.monitoring = Monitoring(studio, closed=names.answered is None and not access.asks)
     _, address, share_address = blocks.launch(
         _app=GatedApp(gate),
