@@ -20,8 +20,8 @@ from lora_studio.families.base_files.base_hashes import base_hashes as base_hash
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.encoders.clip_encoder import CaptionWindows
 from lora_studio.families.weights.block_swap import BlockSwap
-from lora_studio.families.weights.fp8 import hold_in_eight_bits
 from lora_studio.families.weights.loading import place_model
+from lora_studio.families.weights.quantised_weights import quantise_weights
 from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODERS, same_layer
 from lora_studio.lora.network.attach import AttachedLora, attach
 from lora_studio.lora.network.initial_weights import continue_from, merge_into_base, sizes_from
@@ -166,7 +166,7 @@ def load_engine(config: TrainConfig, found: FoundBase, device: Device, dtype: to
     swap = BlockSwap(base.blocks, count) if count else None
     if config.model.held_as:
         place_model(base.denoiser, "cpu", dtype, read_ahead=False)
-        hold_in_eight_bits(base.denoiser, config.model.held_as, device.kind)
+        quantise_weights(base.denoiser, config.model.held_as, device.kind)
     base.place(device.kind, dtype)
     lora.to(device.kind)
     if swap is not None:

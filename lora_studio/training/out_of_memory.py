@@ -1,5 +1,5 @@
 """Fallbacks when the memory runs out in the middle of a training: a ladder of ways to need less of it, each
-with its cost. All but the last two leave what is learned as it was, up to rounding."""
+with its cost. All but the last three leave what is learned as it was, up to rounding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lora_studio.config import TrainConfig
 from lora_studio.data.training_set.folders import PictureFolder
 from lora_studio.events import Emit, Noted, ShouldStop, ignore
 from lora_studio.families.weights.block_swap import BlockSwap, saved_bytes
-from lora_studio.families.weights.fp8 import hold_in_eight_bits
+from lora_studio.families.weights.quantised_weights import quantise_weights
 from lora_studio.formatting import size
 from lora_studio.training.loop import Loop
 from lora_studio.training.model import Engine
@@ -133,16 +133,27 @@ def _take_eight_bits(fallbacks: Fallbacks) -> str:
 
 
 def _quantise_base(fallbacks: Fallbacks) -> str:
-    loop = fallbacks.loop
-    if loop.engine.config.model.held_as:
+    if fallbacks.loop.engine.config.model.held_as:
         return ""
-    saved = hold_in_eight_bits(loop.engine.base.denoiser)
+    return _hold_base(fallbacks, "qfloat8", 8)
+
+
+def _quantise_base_further(fallbacks: Fallbacks) -> str:
+    """From the 8 bits before it: the exact weights are gone, and a resumed run comes by the same way."""
+    if fallbacks.loop.engine.config.model.held_as == "nf4":
+        return ""
+    return _hold_base(fallbacks, "nf4", 4)
+
+
+def _hold_base(fallbacks: Fallbacks, qtype: str, bits: int) -> str:
+    loop = fallbacks.loop
+    saved = quantise_weights(loop.engine.base.denoiser, qtype)
     if loop.engine.swap is not None:
         loop.engine.swap.start(loop.engine.device.kind)
-    _change(loop, fp8_base_unet=True)
+    _change(loop, qtype=qtype)
     return (
-        f"The base model's denoiser is held in 8 bits now, {size(saved)} less: each step takes a "
-        "little longer, and the result is another one."
+        f"The base model's denoiser is held in {bits} bits now ({qtype}), {size(saved)} less: each step "
+        "takes a little longer, and the result is another one."
     )
 
 
@@ -171,4 +182,5 @@ RUNGS: Mapping[str, Rung] = {
     "swapped blocks": _swap_blocks,
     "8-bit optimizer": _take_eight_bits,
     "quantised base": _quantise_base,
+    "base in 4 bits": _quantise_base_further,
 }

@@ -32,7 +32,7 @@ from lora_studio.families.base_files.locate import find_base, known_base
 from lora_studio.families.encoders.clip_encoder import PromptWindows
 from lora_studio.families.flow import Flow
 from lora_studio.families.sampling import Guidance, Sampler, sample
-from lora_studio.families.weights.fp8 import hold_in_eight_bits
+from lora_studio.families.weights.quantised_weights import quantise_weights
 from lora_studio.generation.lora_lookup import layers_of
 from lora_studio.jobs.sd_scripts.launch_files import prepare
 from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODERS
@@ -313,7 +313,7 @@ def test_a_run_goes_on_as_if_it_had_never_ended(base: Path, tmp_path: Path) -> N
 def test_what_is_held_in_8_bits_are_the_blocks_own_layers(base: Path) -> None:
     model = family_of(str(base)).load()
     assert isinstance(model, AnimaModel)
-    assert hold_in_eight_bits(model.denoiser) > 0
+    assert quantise_weights(model.denoiser) > 0
     held = {
         name.removesuffix(".parametrizations.weight")
         for name, module in model.denoiser.named_modules()

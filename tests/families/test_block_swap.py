@@ -12,8 +12,8 @@ import torch
 from lora_studio.config import TrainConfig
 from lora_studio.families import family_of
 from lora_studio.families.weights.block_swap import BlockSwap, lies_in_host_memory, saved_bytes
-from lora_studio.families.weights.fp8 import hold_in_eight_bits
 from lora_studio.families.weights.loading import place_model
+from lora_studio.families.weights.quantised_weights import quantise_weights
 from tests.support.runs import data_for, engine_for, run_steps
 from tests.support.tiny import ALL_SHAPES, make_pictures, make_tiny, tiny_values
 
@@ -156,20 +156,21 @@ def test_a_layer_that_fails_leaves_its_block_as_it_was(
     assert torch.equal(model(inputs), before)
 
 
-@pytest.mark.parametrize("qtype", ["", "qint8"])
+@pytest.mark.parametrize("qtype", ["", "qint8", "nf4"])
 def test_what_is_trained_goes_to_the_device_and_the_rest_waits(
     qtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is held in 8 bits keeps its format on the way."""
+    """What is held in few bits keeps its formats on the way."""
     model = family_of(str(make_tiny("zimage", tmp_path))).load()
     swap = BlockSwap(model.blocks, 1)
     trained = next(swap.blocks[0].parameters())
     trained.requires_grad_(True)
     if qtype:
-        assert hold_in_eight_bits(model.denoiser, qtype) > 0
+        assert quantise_weights(model.denoiser, qtype) > 0
     kept = [tensor for tensor in (*model.denoiser.parameters(), *model.denoiser.buffers()) if tensor.nbytes]
     formats = [tensor.dtype for tensor in kept]
-    assert (torch.int8 in formats) == bool(qtype)
+    assert (torch.int8 in formats) == bool(qtype)  # nf4: of the scales
+    assert (torch.uint8 in formats) == (qtype == "nf4")
     moved, move = dict[int, object](), torch.Tensor.to
 
     def noted(tensor: torch.Tensor, device: object, *how: object) -> torch.Tensor:

@@ -17,8 +17,8 @@ from lora_studio.families.encoders.clip_encoder import PromptWindows
 from lora_studio.families.flow import Flow
 from lora_studio.families.flux import Chroma, ChromaModel
 from lora_studio.families.sampling import Guidance, Sampler, sample
-from lora_studio.families.weights.fp8 import hold_in_eight_bits
 from lora_studio.families.weights.fused_layers import fuse_layers
+from lora_studio.families.weights.quantised_weights import quantise_weights
 from lora_studio.generation.lora_lookup import check_family, check_fit, find_loras, layers_of
 from lora_studio.jobs.sd_scripts.launch_files import prepare
 from lora_studio.lora.file.lora_files import find_file, read_header
@@ -178,7 +178,7 @@ def test_the_base_is_told_and_its_texts_stay(base: Path, model: ChromaModel, tmp
 
 def test_what_stays_exact_in_8_bits(base: Path) -> None:
     transformer = family_of(str(base)).load().denoiser
-    assert hold_in_eight_bits(transformer) > 0
+    assert quantise_weights(transformer) > 0
     exact = {
         path.split(".")[0]
         for path, module in transformer.named_modules()

@@ -20,8 +20,8 @@ from lora_studio.families.encoders.clip_encoder import PromptWindows
 from lora_studio.families.flow import Flow
 from lora_studio.families.flux import Flux, FluxModel
 from lora_studio.families.sampling import Guidance, Sampler, sample
-from lora_studio.families.weights.fp8 import hold_in_eight_bits
 from lora_studio.families.weights.fused_layers import fuse_layers
+from lora_studio.families.weights.quantised_weights import quantise_weights
 from lora_studio.jobs.sd_scripts.launch_files import prepare
 from lora_studio.lora.network.attach import attach
 from lora_studio.lora.network.ranks import plan_sizes
@@ -245,7 +245,7 @@ def test_a_plan_is_measured(base: Path, tmp_path: Path) -> None:
 
 def test_what_stays_exact_in_8_bits(base: Path) -> None:
     transformer = family_of(str(base)).load().denoiser
-    assert hold_in_eight_bits(transformer) > 0
+    assert quantise_weights(transformer) > 0
     exact = {
         path
         for path, module in transformer.named_modules()

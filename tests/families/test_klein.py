@@ -20,8 +20,8 @@ from lora_studio.families.base_files.locate import find_base, known_base
 from lora_studio.families.encoders.clip_encoder import PromptWindows
 from lora_studio.families.klein import Klein, KleinFlow, KleinModel
 from lora_studio.families.sampling import Guidance, Sampler, sample
-from lora_studio.families.weights.fp8 import hold_in_eight_bits
 from lora_studio.families.weights.fused_layers import fuse_layers
+from lora_studio.families.weights.quantised_weights import quantise_weights
 from lora_studio.jobs.sd_scripts.launch_files import prepare, script_for
 from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.lora.network.attach import attach
@@ -322,7 +322,7 @@ def test_a_run_goes_on_as_if_it_had_never_ended(base: Path, tmp_path: Path) -> N
 
 def test_what_stays_exact_in_8_bits(base: Path) -> None:
     transformer = family_of(str(base)).load().denoiser
-    assert hold_in_eight_bits(transformer) > 0
+    assert quantise_weights(transformer) > 0
     exact = {
         path
         for path, module in transformer.named_modules()

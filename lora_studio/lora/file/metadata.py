@@ -117,7 +117,7 @@ def _run_keys(config: TrainConfig, facts: RunFacts) -> dict[str, Any]:
         "cache_latents": facts.caches_latents,
         "clip_skip": facts.clip_skip,
         "max_token_length": config.model.max_token_length,
-        "fp8_base_unet": config.model.fp8_base_unet,
+        "fp8_base_unet": config.model.held_as == "qfloat8",
         "max_validation_steps": config.preview.max_validation_steps if validates else None,
         "validate_every_n_steps": config.preview.validate_every_n_steps if validates else None,
         "sd_model_name": facts.base_name,

@@ -21,20 +21,19 @@ from lora_studio.lora.inspection.layer_strength import is_finite
 from lora_studio.lora.inspection.lora_report import OnBase, Survival
 from lora_studio.lora.network.layer_fit import fit_to
 from lora_studio.lora.network.layers import change_from
+from lora_studio.lora.network.quantisation import FLOAT8, LARGEST_FLOAT8, to_int8
 from lora_studio.lora.network.weights import LayerWeights, stream_weights
 
 
 def rounded_to_fp8(weight: torch.Tensor) -> torch.Tensor:
     """A weight in float8_e4m3fn, the format that other programs keep a base in, without a scale."""
-    largest = torch.finfo(torch.float8_e4m3fn).max
-    return weight.clamp(-largest, largest).to(torch.float8_e4m3fn).float()
+    return weight.clamp(-LARGEST_FLOAT8, LARGEST_FLOAT8).to(FLOAT8).float()
 
 
 def rounded_to_int8(weight: torch.Tensor) -> torch.Tensor:
-    """A weight in whole numbers from -127 to 127 with a scale for each output, its largest weight."""
-    flat = weight.flatten(1) if weight.dim() > 1 else weight.reshape(1, -1)
-    scale = flat.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / 127
-    return ((flat / scale).round() * scale).reshape(weight.shape)
+    """A weight in whole numbers from -127 to 127 with a step for each output; a vector has one for all."""
+    rounded, step = to_int8(weight if weight.dim() > 1 else weight[None])
+    return (rounded * step).reshape(weight.shape)
 
 
 FORMATS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
