@@ -184,7 +184,7 @@ class _Run:
             prompt=image.prompt,
             model=_plain_name(base.found),
             lora_hashes={lora.key: lora.header.tensor_hash for lora in image.loras},
-            base_state=state_of(base.found, self._settings.precision),
+            base_state=state_of(base.found, self._settings.precision, base.savers.qtype),
             negative_prompt=image.negative_prompt,
         )
 

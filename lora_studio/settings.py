@@ -30,12 +30,24 @@ VARIABLES = frozenset(
     f"{OURS}{name}"
     for name in (
         *("HOME", "MODELS", "USER", "PASSWORD", "PUBLIC", "HOSTS", "SD_SCRIPTS", "SD_SCRIPTS_PYTHON"),
-        *("PRECISION", "MEMORY_GB", "KEEP_FREE_GB", "METRICS_TOKEN", "SUPABASE_UPLOADS", "UMASK", "TORCH"),
+        *(
+            "PRECISION",
+            "QTYPE",
+            "BLOCKS_TO_SWAP",
+            "MEMORY_GB",
+            "KEEP_FREE_GB",
+            "METRICS_TOKEN",
+            "SUPABASE_UPLOADS",
+            "UMASK",
+            "TORCH",
+        ),
         *("HUB_ROLE", "MODAL", "MODAL_GPU", "MODAL_MAX_USD", "VOLUME", "CHROMIUM"),
     )
 )
 """All variables of this program, those of its tests and of its installation too."""
 YES, NO = {"1", "true", "yes", "on", "y", "t"}, {"", "0", "false", "no", "off", "n", "f"}
+MOST_BLOCKS = 200
+"""Blocks of a denoiser that may be asked for, as in a training."""
 HOST = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 """A name or an address as browsers send it, with a port or without."""
 
@@ -63,9 +75,10 @@ class Settings:
     more names under which the page is reached, `guests` is true while a page with a password is served:
     others than the owner may ask. `sd_scripts` is a checkout of sd-scripts, for the engine of that name, and
     `sd_scripts_python` the interpreter that runs it. `precision` is the number format of generation,
-    `memory_gb` the limit of loaded base models in GB (None: found out), `keep_free_gb` the GB of the disk
-    that stay free. `metrics_token` opens `/metrics` without a login. `supabase_key` is a secret key, or a
-    publishable one that goes with the email and password of an account; `supabase_uploads` sends finished
+    `qtype` what denoisers are held in there, `blocks_to_swap` how many of their blocks wait in the machine's
+    memory, `memory_gb` the limit of loaded base models in GB (None: found out), `keep_free_gb` the GB of the
+    disk that stay free. `metrics_token` opens `/metrics` without a login. `supabase_key` is a secret key, or
+    a publishable one that goes with the email and password of an account; `supabase_uploads` sends finished
     files there too.
     """
 
@@ -82,6 +95,8 @@ class Settings:
     sd_scripts: Path | None = None
     sd_scripts_python: str = ""
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    qtype: Literal["none", "qfloat8", "qint8", "nf4"] = "none"
+    blocks_to_swap: int = 0
     memory_gb: float | None = None
     keep_free_gb: float = KEEP_FREE_GB
     metrics_token: str = field(default="", repr=False)
@@ -97,7 +112,8 @@ class Settings:
         """Read `LORA_STUDIO_HOME`, `LORA_STUDIO_MODELS`, `LORA_STUDIO_USER`, `LORA_STUDIO_PASSWORD`,
         `LORA_STUDIO_PUBLIC` (1 lets a Space run without a password), `LORA_STUDIO_HOSTS` (names with commas
         between them), `LORA_STUDIO_SD_SCRIPTS`, `LORA_STUDIO_SD_SCRIPTS_PYTHON`,
-        `LORA_STUDIO_PRECISION`, `LORA_STUDIO_MEMORY_GB`, `LORA_STUDIO_KEEP_FREE_GB`,
+        `LORA_STUDIO_PRECISION`, `LORA_STUDIO_QTYPE`, `LORA_STUDIO_BLOCKS_TO_SWAP`,
+        `LORA_STUDIO_MEMORY_GB`, `LORA_STUDIO_KEEP_FREE_GB`,
         `LORA_STUDIO_METRICS_TOKEN`, `LORA_STUDIO_HUB_ROLE`, `SUPABASE_URL`,
         `SUPABASE_KEY`, `SUPABASE_EMAIL`, `SUPABASE_PASSWORD`, `LORA_STUDIO_SUPABASE_UPLOADS` and the
         variables that Spaces set. Raises ConfigError."""
@@ -115,6 +131,8 @@ class Settings:
             sd_scripts=_folder("LORA_STUDIO_SD_SCRIPTS", checkout) if checkout else None,
             sd_scripts_python=env.get("LORA_STUDIO_SD_SCRIPTS_PYTHON", ""),
             precision=_precision(env.get("LORA_STUDIO_PRECISION", "")),
+            qtype=_qtype(env.get("LORA_STUDIO_QTYPE", "")),
+            blocks_to_swap=_blocks(env.get("LORA_STUDIO_BLOCKS_TO_SWAP", "")),
             memory_gb=_gigabytes(env.get("LORA_STUDIO_MEMORY_GB", "")),
             keep_free_gb=_kept_free(env.get("LORA_STUDIO_KEEP_FREE_GB", "")),
             metrics_token=env.get("LORA_STUDIO_METRICS_TOKEN", "").strip(),
@@ -289,6 +307,30 @@ def _precision(text: str) -> Literal["auto", "fp32", "fp16", "bf16"]:
     raise ConfigError(
         f"LORA_STUDIO_PRECISION is {text!r}.", "Let it be auto, fp32, fp16 or bf16.", field="precision"
     )
+
+
+def _qtype(text: str) -> Literal["none", "qfloat8", "qint8", "nf4"]:
+    match text.strip().lower():
+        case "" | "none":
+            return "none"
+        case "qfloat8" | "qint8" | "nf4" as qtype:
+            return qtype
+    raise ConfigError(
+        f"LORA_STUDIO_QTYPE is {text[:40]!r}.", "Let it be none, qfloat8, qint8 or nf4.", field="qtype"
+    )
+
+
+def _blocks(text: str) -> int:
+    plain = text.strip()
+    if not plain:
+        return 0
+    if not (plain.isascii() and plain.isdecimal() and len(plain) < 4 and int(plain) <= MOST_BLOCKS):
+        raise ConfigError(
+            f"LORA_STUDIO_BLOCKS_TO_SWAP is {text[:40]!r}.",
+            f"Let it be a number of blocks from 0 to {MOST_BLOCKS}.",
+            field="blocks_to_swap",
+        )
+    return int(plain)
 
 
 def _gigabytes(text: str) -> float | None:

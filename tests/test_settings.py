@@ -162,3 +162,32 @@ def test_what_is_written_is_the_owner_s(tmp_path: Path, caplog: pytest.LogCaptur
                 keep_private({"LORA_STUDIO_UMASK": wrong})
     finally:
         os.umask(before)
+
+
+@pytest.mark.parametrize(
+    ("environment", "values"),
+    [
+        ({}, ("none", 0)),
+        ({"LORA_STUDIO_QTYPE": " NF4 ", "LORA_STUDIO_BLOCKS_TO_SWAP": " 18 "}, ("nf4", 18)),
+        ({"LORA_STUDIO_QTYPE": "none", "LORA_STUDIO_BLOCKS_TO_SWAP": "200"}, ("none", 200)),
+    ],
+)
+def test_bits_and_swapped_blocks_of_drawing(environment: dict[str, str], values: tuple[str, int]) -> None:
+    settings = Settings.from_environment(environment)
+    assert (settings.qtype, settings.blocks_to_swap) == values
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "field"),
+    [
+        ("LORA_STUDIO_QTYPE", "int3", "qtype"),
+        ("LORA_STUDIO_BLOCKS_TO_SWAP", "201", "blocks_to_swap"),
+        ("LORA_STUDIO_BLOCKS_TO_SWAP", "-1", "blocks_to_swap"),
+        ("LORA_STUDIO_BLOCKS_TO_SWAP", "٣", "blocks_to_swap"),
+        ("LORA_STUDIO_BLOCKS_TO_SWAP", "9" * 5000, "blocks_to_swap"),
+    ],
+)
+def test_other_bits_and_counts_of_blocks_are_refused(name: str, text: str, field: str) -> None:
+    with pytest.raises(ConfigError, match=name) as caught:
+        Settings.from_environment({name: text})
+    assert caught.value.field == field

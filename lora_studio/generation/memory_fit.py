@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from lora_studio.errors import OutOfMemory
 from lora_studio.events import Emit, Noted
 from lora_studio.generation.memory_savers import (
+    BITS,
     OFFLOAD,
     SAID,
     SLICES,
@@ -15,7 +16,7 @@ from lora_studio.generation.memory_savers import (
     TILES,
     free_memory,
 )
-from lora_studio.runtime import HEADROOM, find_memory
+from lora_studio.runtime import HEADROOM, find_memory, memory_errors
 
 if TYPE_CHECKING:
     from lora_studio.generation.pipelines import LoadedBase
@@ -44,6 +45,9 @@ def fit(base: LoadedBase, request: GenerateRequest, emit: Emit) -> None:
         rungs = tuple(rung for rung in ladder if rung in (*ladder[:count], *least))
         if _need(base, pixels, rungs) <= HEADROOM * (free + _resting(base, rungs)):
             break
+    else:
+        # Nothing is known to be enough, so nothing is given up for it; an error may still ask for that.
+        rungs = tuple(rung for rung in rungs if rung not in BITS or rung in least)
     for rung in base.savers.use(rungs):
         emit(Noted(message=SAID[rung], level="warning"))
 
@@ -60,7 +64,8 @@ def after_oom(base: LoadedBase, request: GenerateRequest) -> str | None:
         return None
     savers.least = tuple(rung for rung in savers.ladder if rung in (*savers.rungs, higher))
     savers.least_from = min(savers.least_from, _pixels(request))
-    savers.use(savers.least)
+    with memory_errors("rounding the base model", "Take a smaller size or a smaller base model."):
+        savers.use(savers.least)
     return SAID[higher]
 
 
@@ -100,6 +105,6 @@ def _need(base: LoadedBase, pixels: int, rungs: Sequence[str]) -> int:
 
 def _resting(base: LoadedBase, rungs: Sequence[str]) -> int:
     """Bytes of the weights that are away on these rungs while the part that takes most works."""
-    if not {OFFLOAD, SWAP} & set(rungs):
+    if not {OFFLOAD, SWAP, *BITS} & set(rungs):
         return 0
     return base.savers.needed_bytes(()) - base.savers.needed_bytes(rungs)

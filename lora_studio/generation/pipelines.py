@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from lora_studio.families.base import BaseModel
     from lora_studio.families.base_files.found_base import FoundBase
+    from lora_studio.families.weights.block_swap import BlockSwap
 
 log = logging.getLogger(__name__)
 
@@ -111,24 +113,22 @@ class Pipelines:
             used = str(dtype).removeprefix("torch.")
             who = "This base model overflows" if half != self._settings.precision == FP16 else NOT_HERE
             emit(Noted(message=f"{who} in {wished}; {used} is used.", level="warning"))
-        loading = _Loading(found, device, dtype, emit)
+        loading = _Loading(found, device, dtype, emit, self._settings)
         budget = budget_bytes(self._settings, device)
         self._make_fit(budget - loading.expected_bytes)
         try:
-            model, pipe, is_resting = loading.run()
+            savers = loading.run()
         except OutOfMemory:
             if not self._forget(list(self._loaded)):
                 raise
-            model, pipe, is_resting = loading.run()
-        size = size_of(weight for module in modules_of(pipe) for weight in module.parameters())
+            savers = loading.run()
+        model, pipe = savers.model, savers.pipe
+        size = sum(map(size_of, modules_of(pipe)))
         self._make_fit(budget - size)
-        savers = MemorySavers(model=model, pipe=pipe, device=device, rungs=(OFFLOAD,) if is_resting else ())
-        if is_resting:
-            tight = savers.needed_bytes((OFFLOAD,)) > HEADROOM * find_memory(device)[0]
-            savers.least, savers.least_from = (OFFLOAD, SWAP) if tight else (OFFLOAD,), 0
-            savers.use(savers.least)
-            for rung in savers.least:
-                emit(Noted(message=SAID[rung], level="warning"))
+        if savers.swap is not None:
+            emit(Noted(message=savers.swap.sentence))
+        if OFFLOAD in savers.rungs:
+            _settle_resting(savers, emit)
         return LoadedBase(
             found=found,
             model=model,
@@ -166,47 +166,95 @@ class Pipelines:
 class _Loading:
     """The way of one base from its files to the device."""
 
-    def __init__(self, found: FoundBase, device: Device, dtype: torch.dtype, emit: Emit) -> None:
+    def __init__(
+        self, found: FoundBase, device: Device, dtype: torch.dtype, emit: Emit, settings: Settings
+    ) -> None:
         from lora_studio.families.weights.loading import count_weights, weight_files
 
         files = weight_files(found)
         self._found, self._device, self._dtype, self._emit = found, device, dtype, emit
+        self._qtype = "" if settings.qtype == "none" else settings.qtype
+        self._blocks_to_swap = settings.blocks_to_swap
         self._file_bytes = sum(file.stat().st_size for file in files if file.is_file()) or 1
         self.expected_bytes = count_weights(files) * dtype.itemsize
 
-    def run(self) -> tuple[BaseModel, Pipeline, bool]:
-        """The model, the pipeline over its parts, and whether they rest in the machine's memory because the
-        device has too little for all of them."""
+    def run(self) -> MemorySavers:
+        """The model and the pipeline over its parts, on the device; on the rung OFFLOAD in the machine's
+        memory, where the device has too little for all of them."""
         begun = time.monotonic()
         self._say(0.0, begun)
         with memory_errors(f"loading the base model “{self._found.name}”", HINT), quiet_libraries():
             model = family_of(self._found).load()
             pipe = model.pipeline()
-            is_resting = self._place(pipe, begun)
+            savers = self._place(model, pipe, begun)
         self._say(1.0, begun)
-        return model, pipe, is_resting
+        return savers
 
-    def _place(self, pipe: Pipeline, begun: float) -> bool:
+    def _place(self, model: BaseModel, pipe: Pipeline, begun: float) -> MemorySavers:
         from lora_studio.families.weights.loading import read_model
 
-        free, _ = find_memory(self._device)
-        rests = self._device.kind == "cuda" and self.expected_bytes > HEADROOM * free
+        swap, rests = self._hold_denoiser(model)
         modules = modules_of(pipe)
-        sizes = [size_of(module.parameters()) for module in modules]
+        sizes = [size_of(module) for module in modules]
         for number, module in enumerate(modules):
             read_model(module)
-            module.to("cpu" if rests else self._device.kind, self._dtype)
+            # What is held in few bits has its own formats.
+            dtype = None if module is model.denoiser and self._qtype else self._dtype
+            module.to("cpu" if rests else self._device.kind, dtype)
             if number + 1 < len(modules):
                 self._say(sum(sizes[: number + 1]) / sum(sizes), begun)
         if rests:
             pipe.enable_model_cpu_offload(device=self._device.kind)
-        return rests
+        if swap is not None:
+            swap.start(self._device.kind)
+        return MemorySavers(
+            model=model,
+            pipe=pipe,
+            device=self._device,
+            rungs=(OFFLOAD,) if rests else (),
+            swap=swap,
+            qtypes=(self._qtype,) if self._qtype else (),
+        )
+
+    def _hold_denoiser(self, model: BaseModel) -> tuple[BlockSwap | None, bool]:
+        """Hold the denoiser as the settings want it. Returns its swapped blocks, and whether all parts
+        rest in the machine's memory because the device has too little for them."""
+        from lora_studio.families.weights.block_swap import BlockSwap, saved_bytes
+        from lora_studio.families.weights.loading import read_model
+        from lora_studio.families.weights.quantised_weights import quantise_weights, savings_of
+
+        swap, saved, less = None, 0, None
+        if self._qtype or self._blocks_to_swap:
+            read_model(model.denoiser)
+            model.denoiser.to("cpu", self._dtype)
+        if self._qtype:
+            saved = savings_of(model.denoiser, self._qtype)
+            less = functools.partial(savings_of, qtype=self._qtype, is_part=True)
+        if self._blocks_to_swap:
+            swap = BlockSwap(model.blocks, self._blocks_to_swap)
+            saved += saved_bytes(swap.blocks, less)
+        free, _ = find_memory(self._device)
+        rests = self._device.kind == "cuda" and self.expected_bytes - saved > HEADROOM * free
+        if self._qtype:
+            quantise_weights(model.denoiser, self._qtype, "" if rests else self._device.kind)
+        return swap, rests
 
     def _say(self, share: float, begun: float) -> None:
         took = f", {time.monotonic() - begun:.1f} s" if share else ""
         done = round(share * self._file_bytes)
         note = f"{self._found.name}{took}"
         self._emit(PhaseAdvanced(phase="load", done=done, total=self._file_bytes, note=note))
+
+
+def _settle_resting(savers: MemorySavers, emit: Emit) -> None:
+    """Keep to turns of the parts, and let the blocks take turns too where the largest part is too large."""
+    tight = (
+        SWAP in savers.ladder and savers.needed_bytes((OFFLOAD,)) > HEADROOM * find_memory(savers.device)[0]
+    )
+    savers.least, savers.least_from = (OFFLOAD, SWAP) if tight else (OFFLOAD,), 0
+    savers.use(savers.least)
+    for rung in savers.least:
+        emit(Noted(message=SAID[rung], level="warning"))
 
 
 def compute_dtype(device: Device, precision: str = "auto", half: str = FP16) -> torch.dtype:

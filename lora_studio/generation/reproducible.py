@@ -18,11 +18,12 @@ from lora_studio.request import GenerateRequest
 from lora_studio.settings import Settings
 
 
-def state_of(found: FoundBase, precision: str) -> str:
-    """A sum of what else a picture depends on: the state of the base's files and the number format. It says
-    nothing of where they lie."""
+def state_of(found: FoundBase, precision: str, qtype: str = "none") -> str:
+    """A sum of what else a picture depends on: the state of the base's files, the number format, and
+    the few bits that its denoiser is held in. It says nothing of where they lie."""
     states = sorted(file_states(found))
-    return hashlib.sha256(json.dumps([precision, states]).encode()).hexdigest()[:16]
+    formats = [precision] if qtype == "none" else [precision, qtype]
+    return hashlib.sha256(json.dumps([*formats, states]).encode()).hexdigest()[:16]
 
 
 def is_drawn(request: GenerateRequest, record: ImageRecord, settings: Settings) -> bool:
@@ -37,7 +38,7 @@ def is_drawn(request: GenerateRequest, record: ImageRecord, settings: Settings) 
     try:
         origin = read_origin(Path(record.path))
         loras = find_loras(request.loras, settings.loras)
-        state = state_of(find_base(request.base, settings), settings.precision)
+        state = state_of(find_base(request.base, settings), settings.precision, settings.qtype)
     except (StudioError, OSError):
         return False
     made = origin.get("request", {})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from lora_studio.config import TrainConfig
 from lora_studio.families import family_of
@@ -187,3 +188,43 @@ def test_what_is_trained_goes_to_the_device_and_the_rest_waits(
         waits = tensor.data_ptr() in waiting and tensor is not trained
         assert moved[tensor.data_ptr()] == ("cpu" if waits else "device")
     assert [tensor.dtype for tensor in kept] == formats
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("qtype", ["", "qint8", "nf4"])
+@pytest.mark.parametrize("grads", [False, True])
+def test_blocks_come_from_pinned_memory_on_a_stream_of_their_own(grads: bool, qtype: str) -> None:
+    """Wide enough that a copy takes longer than a launch: where the computing stream didn't wait for it, or
+    the memory of a copy went to others too early, the numbers would be others."""
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        blocks = [torch.nn.Sequential(torch.nn.Linear(2048, 2048), torch.nn.Tanh()) for _ in range(6)]
+        inputs = torch.randn(64, 2048).cuda().requires_grad_(grads)
+    model = torch.nn.Sequential(*blocks).requires_grad_(False)
+    if qtype:
+        assert quantise_weights(model, qtype) > 0
+    model.cuda()
+
+    def outcome() -> list[torch.Tensor]:
+        output = inputs
+        with torch.set_grad_enabled(grads):
+            for block in blocks:  # computed again on the way back, as in a training
+                output = checkpoint(block, output, use_reentrant=False)
+        if not grads:
+            return [output]
+        (gradient,) = torch.autograd.grad(output.square().sum(), inputs)
+        return [output.detach(), gradient]
+
+    before = outcome()
+    swap = BlockSwap(blocks, 5)
+    swap.start("cuda")
+    held = [tensor for block in swap.blocks for tensor in (*block.parameters(), *block.buffers())]
+    assert held
+    assert all(tensor.device.type == "cpu" and tensor.is_pinned() for tensor in held)
+    assert swap._stream != torch.cuda.current_stream()
+    for _ in range(20):
+        for tensor, exact in zip(outcome(), before, strict=True):
+            assert torch.equal(tensor, exact)
+    swap.stop("cuda")
+    assert all(tensor.is_cuda for tensor in model.parameters())
+    assert torch.equal(outcome()[0], before[0])

@@ -54,7 +54,8 @@ def names(pipelines: Pipelines) -> list[str]:
 def test_a_bases_size_is_that_of_its_weights(settings: Settings) -> None:
     base = load(Pipelines(settings), find_base("tiny", settings))
     parts = (base.pipe.unet, base.pipe.vae, base.pipe.text_encoder)
-    assert base.size_bytes == sum(weight.nbytes for part in parts for weight in part.parameters())
+    tensors = [tensor for part in parts for tensor in (*part.parameters(), *part.buffers())]
+    assert base.size_bytes == sum(tensor.nbytes for tensor in tensors)
 
 
 def test_bases_stay_as_long_as_they_fit_and_those_unused_for_longest_go(

@@ -8,7 +8,7 @@ is computed again there, and comes again. What is trained stays on the device.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,10 +149,13 @@ class BlockSwap:
         return min(max(number + (1 if self._upwards else -1), 0), len(self.blocks) - 1)
 
 
-def saved_bytes(blocks: Sequence[Any]) -> int:
-    """Bytes of the device's memory that the swapping of these blocks saves."""
-    sizes = sorted(sum(held.nbytes for _, _, held in _frozen(block)) for block in blocks)
-    return sum(sizes[:-FURTHEST])
+def saved_bytes(blocks: Sequence[Any], less: Callable[[Any], int] | None = None) -> int:
+    """Bytes of the device's memory that the swapping of these blocks saves; `less` counts those that a block
+    will take less by then."""
+    sizes = [sum(held.nbytes for _, _, held in _frozen(block)) for block in blocks]
+    if less is not None:
+        sizes = [size - less(block) for size, block in zip(sizes, blocks, strict=True)]
+    return sum(sorted(sizes)[:-FURTHEST])
 
 
 def keep_in_host_memory(block: torch.nn.Module) -> None:

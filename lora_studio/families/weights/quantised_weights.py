@@ -145,10 +145,10 @@ def quantise_weights(model: Any, qtype: str = "qfloat8", device: str = "") -> in
     return saved
 
 
-def savings_of(model: Any, qtype: str) -> int:
-    """The bytes that `quantise_weights` would save, counted."""
+def savings_of(model: Any, qtype: str, *, is_part: bool = False) -> int:
+    """The bytes that `quantise_weights` would save, counted; `is_part`: of a block of the model."""
     wanted = FORMATS[qtype]
-    layers = _frozen_layers(model, wanted.bits)
+    layers = _frozen_layers(model, wanted.bits, "" if is_part else LAST)
     return sum(held_bytes(module) - wanted.nbytes(*_shape_of(module)) for module in layers)
 
 
@@ -160,15 +160,16 @@ def held_bytes(module: Any) -> int:
     return sum(tensor.nbytes for tensor in (*held.parameters(), *held.buffers()))
 
 
-def _frozen_layers(model: Any, bits: int) -> Iterator[Any]:
+def _frozen_layers(model: Any, bits: int, last: str = LAST) -> Iterator[Any]:
     """The layers that may be held in so few bits, and are not."""
     for path, module in model.named_modules():
-        if not isinstance(module, torch.nn.Linear | torch.nn.Conv2d) or path == LAST:
+        if not isinstance(module, torch.nn.Linear | torch.nn.Conv2d) or path == last:
             continue
         if any(name in path.split(".") for name in EXACT):
             continue
         if parametrize.is_parametrized(module):
-            held = module.parametrizations.weight[0]
+            held: Any = module.parametrizations
+            held = held.weight[0]
             if isinstance(held, _Scaled | _FromCodes) and held.bits > bits:
                 yield module
         elif not module.weight.requires_grad:
