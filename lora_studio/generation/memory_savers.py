@@ -92,7 +92,7 @@ class MemorySavers:
 
     @property
     def qtype(self) -> str:
-        """What the denoiser is held in, with the way there."""
+        """The format that the denoiser is held in, with those on the way there."""
         return "+".join(self.qtypes) or "none"
 
     def use(self, rungs: Sequence[str]) -> tuple[str, ...]:

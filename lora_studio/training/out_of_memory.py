@@ -139,7 +139,7 @@ def _quantise_base(fallbacks: Fallbacks) -> str:
 
 
 def _quantise_base_further(fallbacks: Fallbacks) -> str:
-    """From the 8 bits before it: the exact weights are gone, and a resumed run comes by the same way."""
+    """Round the 8 bits once more: the exact weights are gone. A resumed run comes by the same way."""
     if fallbacks.loop.engine.config.model.held_as == "nf4":
         return ""
     return _hold_base(fallbacks, "nf4", 4)
