@@ -1,5 +1,6 @@
 """Drafts: unsaved input outlives a reload. The browser keeps it (`page.js`), and here it is checked and put
-back. Drafts are a stranger's words: only values that a field could hold are taken."""
+back. Drafts are a stranger's words: only values that a field could hold are taken, and only by the person who
+typed them."""
 
 from __future__ import annotations
 
@@ -10,11 +11,13 @@ from typing import Any
 
 import gradio as gr
 
+from lora_studio.access.visitor import visitor
 from lora_studio.errors import StudioError
 from lora_studio.records import LoraRecord
+from lora_studio.request import LONGEST_PROMPT
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.picture_input import SUM
-from lora_studio.ui.client_input.validate import LONGEST_TEXT, quietly, safe_base
+from lora_studio.ui.client_input.validate import quietly, safe_base
 from lora_studio.ui.generate.generate_requests import SLOTS, TEXT_WEIGHTS, WEIGHTS, lora_choices, sampler_box
 from lora_studio.ui.generate.generate_tab import GenerateTab
 from lora_studio.ui.generate.img2img import easel
@@ -30,7 +33,7 @@ SKIP: Any = gr.skip()
 
 @dataclass(frozen=True, kw_only=True)
 class Drafts:
-    """The fields whose input the browser keeps, and `kept`, which brings a draft back."""
+    """The fields whose input the browser keeps, and `kept`, which brings a draft and takes whose it is."""
 
     upload: UploadTab
     form: Form
@@ -53,11 +56,20 @@ class Drafts:
         """Components in the order of `restored`."""
         upload = self.upload
         asked = [upload.kind, upload.name, upload.trigger, upload.base]
-        return [*asked, *upload.shown, upload.earlier, *self.form.components, *self.generate.filled]
+        return [
+            self.kept,
+            *asked,
+            *upload.shown,
+            upload.earlier,
+            *self.form.components,
+            *self.generate.filled,
+        ]
 
     def restored(self, draft: Any, studio: Studio) -> list[Any]:
         """Values for `outputs` from the browser's draft; gr.skip() for fields without a fitting one."""
-        kept = {name: _group(draft, name) for name in self.groups}
+        person = visitor().name
+        typed = draft if isinstance(draft, dict) and (draft.get("owner") or "") == person else {}
+        kept = {name: _group(typed, name) for name in self.groups}
         asked = [
             _fitting(field, kept[UPLOAD].get(name), studio)
             for name, field in self.groups[UPLOAD].items()
@@ -65,7 +77,13 @@ class Drafts:
         ]
         trained = [_fitting(field, kept[TRAIN].get(name), studio) for name, field in self.form.fields.items()]
         pictures = upload_tab.on_load(studio, kept[UPLOAD].get("dataset"))
-        return [*asked, *pictures, *trained, *self.generate.filling(self._drawing(kept[GENERATE], studio))]
+        return [
+            {"owner": person},
+            *asked,
+            *pictures,
+            *trained,
+            *self.generate.filling(self._drawing(kept[GENERATE], studio)),
+        ]
 
     def _drawing(self, kept: Mapping[str, Any], studio: Studio) -> dict[str, Any]:
         fields = self.generate.fields
@@ -81,8 +99,8 @@ class Drafts:
         return {**filling, **_stack(kept, studio.gallery.loras()), **sums, "canvas": shown}
 
 
-def _group(draft: Any, name: str) -> Mapping[str, Any]:
-    found = draft.get(name) if isinstance(draft, dict) else None
+def _group(draft: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = draft.get(name)
     return found if isinstance(found, dict) else {}
 
 
@@ -107,7 +125,7 @@ def _stack(kept: Mapping[str, Any], records: list[LoraRecord]) -> dict[str, Any]
 def _fitting(field: Any, value: Any, studio: Studio) -> Any:
     """The value if the field can hold it, else gr.skip()."""
     if isinstance(field, gr.Textbox):
-        return value if isinstance(value, str) and len(value) <= LONGEST_TEXT else SKIP
+        return value if isinstance(value, str) and len(value) <= LONGEST_PROMPT else SKIP
     if isinstance(field, gr.Checkbox):
         return value if isinstance(value, bool) else SKIP
     if isinstance(field, gr.Slider):
@@ -144,7 +162,8 @@ def listen(page: gr.Blocks, drafts: Drafts, studio: Studio) -> None:
         **quick,
     )
     drafts.generate.follow(restored, studio)
-    restored.then(None, js=f"() => {{ studio.settle({json.dumps(_boxes(drafts))}); }}", **quick)
+    settle = f"(kept) => {{ studio.settle({json.dumps(_boxes(drafts))}, kept?.owner); }}"
+    restored.then(None, drafts.kept, js=settle, **quick)
     for group, fields in drafts.groups.items():
         heard = [field.change for field in fields.values() if field.visible]
         gr.on(heard, None, list(fields.values()), js=_call("keep", group, fields), **quick)

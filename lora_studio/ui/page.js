@@ -7,28 +7,42 @@ for (const [name, value] of [['language', 'en'], ['languages', ['en']]]) {
 }
 
 window.studio = (() => {
-  const NAME = 'LoRA Studio', KEY = 'lora-studio-draft', LONGEST = 2000, LARGEST = 60000, KEPT = 14 * 86400000;
+  const NAME = 'LoRA Studio', KEY = 'lora-studio-draft', LEFT = 'lora-studio-left', LONGEST = 10000, LARGEST = 60000, KEPT = 14 * 86400000;
   const HANGS = 15000, LOOKS = 1000, CARRIES_NOTHING = [502, 503, 504];
 
-  // Drafts: what was typed, by group. A tab's own comes first, then the browser's.
-  let settled = false, silent = '', used = {}, draft = {};
-  const read = () => {
-    for (const store of ['sessionStorage', 'localStorage']) {
-      try {
-        const found = JSON.parse(window[store].getItem(KEY));
-        if (found && Date.now() - found.at < KEPT) return found;
-      } catch { /* no storage here, or not ours */ }
-    }
-    return {};
+  // Drafts: what was typed, by group. A tab's own comes first, then the browser's. A draft is somebody's, and
+  // ends with a log-out, whichever tab it was in.
+  const STORES = ['sessionStorage', 'localStorage'];
+  let settled = false, silent = '', used = {}, draft = {}, owner;
+  const stored = (store, key) => {
+    try { return JSON.parse(window[store].getItem(key)); } catch { return null; } // no storage here, or not ours
+  };
+  const read = () => STORES.map((store) => stored(store, KEY))
+    .find((found) => found && Date.now() - found.at < KEPT && found.at > (stored('localStorage', LEFT) || 0)) || {};
+  // What is longest is left out first where all is too much for the store.
+  const bounded = (kept) => {
+    const text = JSON.stringify(kept);
+    if (text.length <= LARGEST) return text;
+    const sizes = Object.entries(kept).flatMap(([group, values]) => (typeof values !== 'object' ? []
+      : Object.entries(values).map(([name, value]) => [JSON.stringify(value).length, group, name])));
+    const [, group, name] = sizes.reduce((one, other) => (other[0] > one[0] ? other : one));
+    const { [name]: _, ...others } = kept[group];
+    return bounded({ ...kept, [group]: others });
   };
   const write = () => {
-    const text = JSON.stringify(draft);
-    if (text.length > LARGEST) return;
-    for (const store of ['sessionStorage', 'localStorage']) {
+    const text = bounded({ ...draft, owner });
+    for (const store of STORES) {
       try { window[store].setItem(KEY, text); } catch { /* full, or not allowed */ }
     }
   };
-  const small = (value) => typeof value !== 'string' || value.length <= LONGEST;
+  const forget = () => {
+    settled = false;
+    draft = {};
+    for (const store of STORES) {
+      try { window[store].removeItem(KEY); } catch { /* no storage here */ }
+    }
+  };
+  const small = (value) => typeof value !== 'string' || (value.length <= LONGEST && !value.startsWith('data:'));
   const packed = (names, values) => Object.fromEntries(names.map((name, at) => [name, values[at]])
     .filter(([, value]) => value !== null && value !== undefined && value !== '' && small(value)));
   const keep = (group, names, values) => {
@@ -45,12 +59,14 @@ window.studio = (() => {
     write();
   };
   // `boxes` are the text fields: their group and name by the element's id. What is typed while the server is
-  // gone reaches no event of Gradio's.
-  const settle = (boxes) => {
+  // gone reaches no event of Gradio's. `person` is who has logged in, undefined where nobody could say.
+  const settle = (boxes, person) => {
     draft = read();
+    owner = person ?? draft.owner;
+    if ((draft.owner || '') !== (owner || '')) draft = {};
     settled = true;
     document.addEventListener('input', (event) => {
-      const found = silent && boxes[event.target.closest?.('.block[id]')?.id];
+      const found = settled && silent && boxes[event.target.closest?.('.block[id]')?.id];
       if (!found || !small(event.target.value)) return;
       const [group, name] = found;
       draft = { ...draft, [group]: { ...draft[group], [name]: event.target.value }, at: Date.now() };
@@ -61,12 +77,10 @@ window.studio = (() => {
   // Whoever logs in after this must not find what was typed before.
   document.addEventListener('submit', (event) => {
     if (event.target.id !== 'log-out') return;
-    settled = false;
-    draft = {};
-    for (const store of ['sessionStorage', 'localStorage']) {
-      try { window[store].removeItem(KEY); } catch { /* no storage here */ }
-    }
+    forget();
+    try { localStorage.setItem(LEFT, JSON.stringify(Date.now())); } catch { /* no storage here */ }
   });
+  window.addEventListener('storage', (event) => { if (event.key === LEFT) forget(); });
 
   // The address: the tab, and on its tab the training or the LoRA that is looked at. The title says the tab too,
   // and how far what runs has come.
@@ -257,5 +271,5 @@ window.studio = (() => {
       childList: true, subtree: true, attributes: true, attributeFilter: ['aria-selected', 'aria-label', 'title'],
     });
   });
-  return { read, keep, finish, settle, address, place, listen: (listener) => { ask = listener; } };
+  return { read, keep, finish, settle, isSettled: () => settled, address, place, listen: (listener) => { ask = listener; } };
 })();

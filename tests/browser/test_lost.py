@@ -17,6 +17,9 @@ KEPT = """([group, name, value]) =>
   JSON.parse(localStorage.getItem('lora-studio-draft') || '{}')[group]?.[name] === value"""
 
 
+SETTLED = "() => studio.isSettled()"
+
+
 def is_kept(page: Page, group: str, name: str, value: str) -> None:
     page.wait_for_function(KEPT, arg=[group, name, value])
 
@@ -112,6 +115,34 @@ def test_the_keyboard_has_a_way_past_the_tabs_and_one_stop_for_each_question(ope
     expect(page.get_by_role("dialog", name="Help")).to_be_hidden()
 
 
+def test_a_gap_in_the_network_loses_nothing(open_page: OpenPage) -> None:
+    page = open_page()
+    go_to(page, "Generate")
+    write(page, "generate-prompt", "a dog")
+    is_kept(page, "generate", "prompt", "a dog")
+    page.context.set_offline(True)
+    said = page.locator("#unanswered[role=alert]")
+    expect(said).to_contain_text("does not answer")
+    write(page, "generate-prompt", "a dog in the rain")
+    page.context.set_offline(False)
+    expect(said).to_have_count(0)
+    expect(tab(page, "Generate")).to_have_attribute("aria-selected", "true")
+    expect(box(page, "generate-prompt")).to_have_value("a dog in the rain")
+
+
+def test_what_is_too_much_for_the_browser_s_store_leaves_out_the_longest(open_page: OpenPage) -> None:
+    page = open_page()
+    kept = page.evaluate("""() => {
+      const names = [...Array(9).keys()].map((at) => `field-${at}`);
+      studio.settle({}, '');
+      studio.keep('train', names, names.map((_, at) => 'x'.repeat(9991 + at)));
+      studio.keep('generate', ['prompt', 'mask_image'], ['a dog', 'data:image/png;base64,xx']);
+      return JSON.parse(sessionStorage.getItem('lora-studio-draft'));
+    }""")
+    assert kept["generate"] == {"prompt": "a dog"}
+    assert list(kept["train"]) == [f"field-{at}" for at in range(5)]
+
+
 def test_the_page_is_english_everywhere(app: App, browser: Browser) -> None:
     context = browser.new_context(locale="de-DE")
     page = context.new_page()
@@ -178,10 +209,18 @@ def test_who_was_logged_in_is_told_when_that_has_ended(tmp_path: Path, browser: 
         expect(box(page, "generate-prompt")).to_have_value("a dog")
         expect(said).to_have_count(0)
 
+        other = context.new_page()
+        other.goto(locked.address, wait_until="domcontentloaded")
+        go_to(other, "Generate")
+        write(other, "generate-prompt", "a cat")
+        is_kept(other, "generate", "prompt", "a cat")
         page.get_by_role("button", name="Log out").click()
         log_in(page)
-        go_to(page, "Generate")
-        expect(box(page, "generate-prompt")).to_have_value("")
+        other.reload(wait_until="domcontentloaded")
+        for window in (page, other):
+            go_to(window, "Generate")
+            window.wait_for_function(SETTLED)
+            expect(box(window, "generate-prompt")).to_have_value("")
     context.close()
 
 
