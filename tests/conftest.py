@@ -17,6 +17,7 @@ import pytest
 from tests.support.chromium import HOW_TO_GET_IT, find_chromium
 from tests.support.gradio_leftovers import sweep
 from tests.support.memory_disk import use_memory_disk
+from tests.support.shared_apps import ENDS
 from tests.support.supabase.places import HOW_TO_GET_POSTGRES, HOW_TO_GET_PROGRAMS
 
 if TYPE_CHECKING:  # imported late: a test of one room must not wait for all of them
@@ -142,7 +143,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(trylast=True)  # what -m leaves out is gone by then
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: place_in_run(item.path))
+    items.sort(key=lambda item: (place_in_run(item.path), item.path.stem == ENDS))
     if find_chromium() is None:
         skip_marked(items, "browser", HOW_TO_GET_IT)
     if any(item.get_closest_marker("gpu") for item in items):

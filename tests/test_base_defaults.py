@@ -44,6 +44,11 @@ def dataset(studio: Studio, tmp_path: Path) -> str:
     return studio.datasets.create("squares", sorted(tmp_path.glob("*.png"))).id
 
 
+@pytest.fixture(scope="module")
+def tiny_xl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_sdxl(tmp_path_factory.mktemp("tiny") / "xl")
+
+
 def sdxl_file(path: Path, **marks: torch.Tensor) -> Path:
     """As much of an SDXL checkpoint as is looked at: no configuration beside it."""
     save_file({XL_KEY: torch.ones(8, 2048), XL_TEXT: torch.ones(4), **marks}, path)
@@ -113,8 +118,8 @@ def test_a_checkpoint_with_its_configuration_beside_it(
 
 
 @pytest.mark.parametrize("said", [None, "huge", True, [], [8, "x"], 10**9, -4, {}, [0, 0]])
-def test_an_odd_size_is_not_believed(settings: Settings, tmp_path: Path, said: Any) -> None:
-    folder_of(make_tiny_sdxl(tmp_path / "tiny"), settings.bases / "mine", unet={"sample_size": said})
+def test_an_odd_size_is_not_believed(settings: Settings, tiny_xl: Path, said: Any) -> None:
+    folder_of(tiny_xl, settings.bases / "mine", unet={"sample_size": said})
     assert find_base("mine", settings).traits.native_size == 1024
 
 
@@ -163,9 +168,9 @@ def test_every_way_in_agrees(
 
 
 def test_a_hub_model_is_asked_before_its_training(
-    studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    studio: Studio, tiny_xl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = folder_of(make_tiny_sdxl(tmp_path / "xl"), tmp_path / "there", unet={"sample_size": 128})
+    base = folder_of(tiny_xl, tmp_path / "there", unet={"sample_size": 128})
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda _, name: str(base / name))
     values = values_of(studio, "somebody/xl")
     assert {name: values[name] for name in SDXL_WANTED} == SDXL_WANTED
@@ -184,25 +189,30 @@ def test_marks_of_a_checkpoint_are_read(
     assert found.traits.native_size == 1024
 
 
-def test_an_edm_checkpoint_is_refused_in_a_sentence(settings: Settings, tmp_path: Path) -> None:
+def test_an_edm_checkpoint_is_refused_in_a_sentence(settings: Settings, tiny_xl: Path) -> None:
     from lora_studio.errors import FamilyMismatch
 
     file = sdxl_file(settings.bases / "pg.safetensors", edm_mean=torch.ones(4), edm_std=torch.ones(4))
     with pytest.raises(FamilyMismatch, match=r"pg\.safetensors is trained in the EDM way"):
         find_base(file.name, settings)
-    base = make_tiny_sdxl(tmp_path / "xl")
-    folder_of(base, settings.bases / "pg", scheduler={"_class_name": "EDMEulerScheduler"})
+    folder_of(tiny_xl, settings.bases / "pg", scheduler={"_class_name": "EDMEulerScheduler"})
     with pytest.raises(FamilyMismatch, match="pg is trained in the EDM way"):
         find_base("pg", settings)
 
 
-@pytest.fixture
-def noob(settings: Settings) -> Path:
-    """A tiny SDXL checkpoint with NoobAI's marks, whose configuration beside it knows nothing of them."""
-    base = make_tiny_sdxl(settings.bases / "noob")
-    file = write_single_file(base, settings.bases / "noob.safetensors")
+@pytest.fixture(scope="module")
+def marked(tiny_xl: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the tiny SDXL with NoobAI's marks."""
+    file = write_single_file(tiny_xl, tmp_path_factory.mktemp("marked") / "noob.safetensors")
     save_file({**load_file(file), "v_pred": torch.tensor([]), "ztsnr": torch.tensor([])}, file)
     return file
+
+
+@pytest.fixture
+def noob(settings: Settings, tiny_xl: Path, marked: Path) -> Path:
+    """The same among the bases, where the configuration beside it knows nothing of the marks."""
+    shutil.copytree(tiny_xl, settings.bases / "noob")
+    return Path(shutil.copy(marked, settings.bases))
 
 
 def test_a_marked_checkpoint_is_loaded_as_it_was_trained(settings: Settings, noob: Path) -> None:

@@ -154,6 +154,7 @@ def test_a_moved_checkout_gets_its_scripts_renewed(checkout: SmallCheckout, tmp_
 
 
 @posix_only
+@pytest.mark.slow  # as the next one, it makes an environment anew
 def test_a_broken_environment_is_rebuilt(checkout: SmallCheckout) -> None:
     python = checkout.folder / ".venv/bin/python"
     python.unlink()

@@ -10,6 +10,7 @@ from PIL import Image
 
 from lora_studio.cli.tour import EXAMPLES
 from lora_studio.settings import CHECKOUT
+from lora_studio.training_request import StartTraining
 from tests.conftest import StudioFolders
 from tests.support.command import Command
 
@@ -34,6 +35,11 @@ def test_the_whole_job(
 ) -> None:
     short = replace(EXAMPLES["alien"], prompts=EXAMPLES["alien"].prompts[:2])
     monkeypatch.setitem(EXAMPLES, "alien", short)
+    few = {"sample_prompts": ("zwx",), "sample_steps": 2}
+    monkeypatch.setattr(
+        "lora_studio.cli.tour.StartTraining",
+        lambda *, overrides, **values: StartTraining(overrides={**few, **overrides}, **values),
+    )
     outcome = command("tour", "--steps", 2, "--json")
     assert outcome.code == 0, outcome.err
     result = outcome.json

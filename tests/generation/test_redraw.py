@@ -3,6 +3,7 @@ diffusers."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from lora_studio.families.schedulers import build_scheduler
 from lora_studio.generator import Generator
 from lora_studio.images.input_store import keep
 from lora_studio.request import GeneratedImage, GenerateRequest
-from lora_studio.samplers import SPACINGS
 from lora_studio.settings import Settings
 from tests.support.drawing import TINY
 from tests.support.tiny import SHAPES, make_tiny, make_tiny_sdxl
@@ -105,11 +105,9 @@ IMG2IMG = {
     "sdxl": "StableDiffusionXLImg2ImgPipeline",
     "moved": "StableDiffusionXLImg2ImgPipeline",
 }
-METHODS_FIRST = [
-    pytest.param(name, marks=pytest.mark.slow) if name.endswith(tuple(SPACINGS)) else name
-    for name in SAMPLERS
-]
-"""Every method in the first tier; with another spacing of its steps in the second."""
+FIRST = ("DDIM", "Euler a", "DPM++ 2M", "LCM")
+METHODS_FIRST = [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in SAMPLERS]
+"""One of each kind in the first tier: plain, with new noise at each step, with the steps before, with few."""
 TEXT_TO_IMAGE = {shape: kind.replace("Img2Img", "") for shape, kind in IMG2IMG.items()}
 
 
@@ -333,8 +331,18 @@ def test_what_is_wrong_is_said_in_a_sentence(redraw: Redraw, settings: Settings)
             redraw(**values)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ("sd15", torch.bfloat16),
+        ("sdxl", torch.float16),
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in itertools.product(SHAPES, (torch.float16, torch.bfloat16))
+            if pair not in (("sd15", torch.bfloat16), ("sdxl", torch.float16))
+        ),
+    ],
+)
 def test_all_of_it_runs_in_half_precision(
     redraw: Redraw, generator: Generator, settings: Settings, shape: str, dtype: torch.dtype
 ) -> None:

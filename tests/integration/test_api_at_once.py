@@ -16,7 +16,7 @@ from tests.support.waiting import PATIENCE, until
 CLIENTS = 8
 FEW_OR_ALL = pytest.mark.parametrize("clients", [4, pytest.param(CLIENTS, marks=pytest.mark.slow)])
 STEPS = {"num_inference_steps": 2}
-SLOW = {"num_inference_steps": 120}
+SLOW = {"num_inference_steps": 80}
 
 
 @pytest.fixture(scope="module")

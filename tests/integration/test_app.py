@@ -1,4 +1,5 @@
-"""app.py as a program: who may come in, on which port, and how it ends."""
+"""app.py as a program: who may come in, on which port, and when it hears that it is to end. How it ends is in
+test_shared_app_ends.py."""
 
 from __future__ import annotations
 
@@ -6,7 +7,6 @@ import os
 import re
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
@@ -15,12 +15,9 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from gradio_client import Client, handle_file
 
 from tests.support.serving import CHECKOUT, free_port, running_app
 from tests.support.waiting import PATIENCE, until
-
-FOX = CHECKOUT / "examples" / "ink" / "fox.png"
 
 
 def test_off_this_machine_there_is_a_password_and_an_idle_studio_is_small(tmp_path: Path) -> None:
@@ -47,27 +44,7 @@ def test_off_this_machine_there_is_a_password_and_an_idle_studio_is_small(tmp_pa
             assert not [mapped for mapped in process.memory_maps() if "libtorch" in mapped.path]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to answer")
-def test_sigterm_ends_it_in_order_and_keeps_what_was_learned(tmp_path: Path) -> None:
-    with running_app(tmp_path) as app:
-        client = Client(app.address, verbose=False)
-        made = client.predict([handle_file(FOX)], "Fox", api_name="/upload_dataset")
-        options = {"max_train_steps": 100_000, "sample_every_n_steps": 0}
-        started = client.predict(
-            made["dataset_id"], "Fox", "object", "", "starter", options, api_name="/start_training"
-        )
-        while client.predict(started["job_id"], api_name="/training_status")["step"] < 2:
-            time.sleep(0.2)
-        client.close()
-        app.process.send_signal(signal.SIGTERM)
-        assert app.process.wait(PATIENCE) == 0
-    assert any("Closing" in line for line in app.said)
-    assert (app.models / "lora" / "fox" / "fox.safetensors").is_file()
-    database = sqlite3.connect(app.home / "studio.db")
-    assert database.execute("SELECT status FROM jobs").fetchall() == [("paused",)]
-    database.close()
-
-
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to answer")
 def test_sigterm_is_heard_from_the_moment_the_port_answers(tmp_path: Path) -> None:
     """Of the command that docs/api.md begins with, too."""

@@ -66,10 +66,13 @@ GARBAGE: list[tuple[str, Any]] = [
     ("cancel", {}),
     ("reset", {"event_id": 7}),
 ]
+WRONG: list[list[Any]] = [[], [{"a": 1}] * 3, [None] * 200, ["\x00" * 10] * 5, [[[]]] * 2]
 PIECES = [b"", b"{", b"null", b"[]", b"\xff", b'"x"', b'{"data": [NaN]}', b"[" * 50_000]
 
 
-def test_a_malformed_request_is_a_line_of_the_log_and_no_traceback(studio: Caller) -> None:
+@pytest.mark.parametrize("kinds", [2, pytest.param(len(WRONG), marks=pytest.mark.slow)])
+def test_a_malformed_request_is_a_line_of_the_log_and_no_traceback(studio: Caller, kinds: int) -> None:
+    """With so many kinds of data for each event of the page, in turns."""
     said, loras = len(studio.app.said), studio.run("list_loras", "")
     count = len(studio.http.get("config").json()["dependencies"])
     requests = 0
@@ -77,7 +80,8 @@ def test_a_malformed_request_is_a_line_of_the_log_and_no_traceback(studio: Calle
         studio.http.post(f"gradio_api/{path}", json=body)
         requests += 1
     for index in range(count):
-        for data in ([], [{"a": 1}] * 3, [None] * 200, ["\x00" * 10] * 5, [[[]]] * 2):
+        first = index % len(WRONG)
+        for data in [*WRONG, *WRONG][first : first + kinds]:
             body = {"fn_index": index, "data": data, "session_hash": "nobody", "event_data": data}
             answer = studio.http.post("gradio_api/run/predict", json=body)
             assert answer.status_code in {200, 422, 500}

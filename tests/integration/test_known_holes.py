@@ -46,7 +46,8 @@ def files(*paths: str) -> list[Hole]:
 
 
 def call(where: str, endpoint: str, *data: Any) -> Hole:
-    return Hole(where=where, path=CALL + endpoint, method="POST", json={"data": [*data]}, statuses=(500,))
+    sent = {"data": [*data], "session_hash": "holes"}
+    return Hole(where=where, path=CALL + endpoint, method="POST", json=sent, statuses=(500,))
 
 
 def post(where: str, path: str, data: Any = None) -> Hole:

@@ -256,7 +256,8 @@ def test_no_event_of_the_page_shows_or_changes_another_s_things(people: Everybod
             data = [key] * len(event["inputs"])
             for action in ("undo", "stop", "redraw") if what in {"token", "ticket", "image"} else ("use",):
                 facts = {"id": key, "slug": key, "action": action, "step": 1, "file": "adasfile.png"}
-                body = {"fn_index": event["id"], "data": data, "event_data": {**facts, "text": "spoilt"}}
+                told = {"event_data": {**facts, "text": "spoilt"}, "session_hash": bob.session}
+                body = {"fn_index": event["id"], "data": data, **told}
                 answer = bob.http.post("gradio_api/run/predict", json=body)
                 tried += 1
                 said = answer.text.replace(hers.lora, "")

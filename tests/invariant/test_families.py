@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,15 @@ what it reads at full width, tests/generation/test_anima_drawing.py draws with i
 SHORT = {"max_train_steps": 2, "train_batch_size": 2}
 
 
-@pytest.fixture(scope="module", params=ALL_SHAPES)
+FIRST = ("sdxl", "klein")
+"""Bases of the first tier: the one with the most parts, and a flow model. test_engine.py has SD 1.5."""
+
+
+def tiers(shapes: Iterable[str]) -> list[Any]:
+    return [shape if shape in FIRST else pytest.param(shape, marks=pytest.mark.slow) for shape in shapes]
+
+
+@pytest.fixture(scope="module", params=tiers(ALL_SHAPES))
 def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny(request.param, tmp_path_factory.mktemp("bases") / request.param)
 
@@ -134,7 +142,7 @@ def test_long_weighted_captions_train_with_previews(make: MakeConfig) -> None:
     assert_same_tensors(load_file(result.file), trained_tensors(make("without", **changes)))
 
 
-@pytest.mark.parametrize("base", TINY_READ, indirect=True)
+@pytest.mark.parametrize("base", tiers(TINY_READ), indirect=True)
 def test_plain_diffusers_draws_what_the_trainer_draws(base: Path, make: MakeConfig) -> None:
     config = make(learning_rate=0.05)
     result = train(config)

@@ -39,7 +39,14 @@ NETWORKS: dict[str, dict[str, object]] = {
 }
 
 
-@pytest.fixture(scope="module", params=["starter", *ALL_SHAPES])
+FIRST = ("sd15", "sdxl", "zimage")
+"""Bases of the first tier: one text encoder, two, and a flow model; the others come in the second."""
+BASES = [
+    base if base in FIRST else pytest.param(base, marks=pytest.mark.slow) for base in ("starter", *ALL_SHAPES)
+]
+
+
+@pytest.fixture(scope="module", params=BASES)
 def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if request.param == "starter":
         return Settings.from_environment().starter
@@ -112,7 +119,13 @@ def test_a_preview_is_the_picture_that_generate_draws(
 
 
 @pytest.mark.parametrize("base", ["sd2_v"], indirect=True)
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(
+    "network",
+    [
+        name if name in ("text encoder", "loha") else pytest.param(name, marks=pytest.mark.slow)
+        for name in NETWORKS
+    ],
+)
 def test_so_it_is_for_every_kind_of_network(
     base: Path, pictures: Path, generate: Callable[..., bytes], network: str
 ) -> None:
@@ -127,7 +140,10 @@ def test_so_it_is_for_every_kind_of_network(
 
 
 @pytest.mark.parametrize("base", ["sd2_v"], indirect=True)
-@pytest.mark.parametrize("network", ["text encoder", "dropouts", "loha"])
+@pytest.mark.parametrize(
+    "network",
+    ["dropouts", *(pytest.param(name, marks=pytest.mark.slow) for name in ("text encoder", "loha"))],
+)
 def test_previews_leave_no_trace_in_what_is_learned(base: Path, pictures: Path, network: str) -> None:
     file = Settings.from_environment().loras / "disc" / "disc.safetensors"
     previews_of(base, pictures, sample_every_n_steps=1, **NETWORKS[network])

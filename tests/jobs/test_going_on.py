@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +19,8 @@ from lora_studio.records import JobRecord, JobStatus
 from lora_studio.runtime import DeviceLease
 from lora_studio.store.job_store import JobStore
 from lora_studio.training_request import RunRequest
-from tests.support.serving import CHECKOUT
+from tests.support import killed
+from tests.support.forks import PROCESSES
 from tests.support.stepping_worker import SteppingWorker
 from tests.support.tiny import make_pictures, make_tiny_base, tiny_values
 from tests.support.waiting import PATIENCE, until
@@ -29,24 +28,6 @@ from tests.support.waiting import PATIENCE, until
 Open = Callable[..., TrainingQueue]
 Build = Callable[..., TrainConfig]
 STEPS = 40
-PROGRAM = """
-import json, sys, time
-from pathlib import Path
-from lora_studio.config import TrainConfig
-from lora_studio.jobs.training_queue import TrainingQueue
-from lora_studio.jobs.thread_worker import ThreadWorker
-from lora_studio.runtime import DeviceLease
-from lora_studio.store.database import Database
-from lora_studio.store.job_store import JobStore
-
-queue = TrainingQueue(JobStore(Database(Path(sys.argv[1]))), ThreadWorker(DeviceLease()), beat_seconds=0.05)
-job = queue.submit(TrainConfig.from_json(json.loads(sys.argv[2])))
-queue.start()
-while queue.get(job.id).step < 5:
-    time.sleep(0.005)
-print(job.id, flush=True)
-time.sleep(600)
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -106,12 +87,16 @@ def test_a_real_training_is_paused_told_and_resumed(open_queue: Open, tiny_confi
 def test_after_kill_9_the_next_program_resumes_the_run(
     open_queue: Open, tiny_config: Build, tmp_path: Path
 ) -> None:
-    config = tiny_config("killed", max_train_steps=400)
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "home" / "studio.db"), config.model_dump_json()]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT) as child:
-        assert child.stdout is not None
-        job_id = child.stdout.readline().strip()
-        child.kill()
+    values = tiny_config("killed", max_train_steps=400).values()
+    receiver, sender = PROCESSES.Pipe(duplex=False)
+    child = PROCESSES.Process(
+        target=killed.run_in_queue, args=(str(tmp_path / "home" / "studio.db"), values, sender)
+    )
+    child.start()
+    sender.close()
+    job_id = receiver.recv()
+    child.kill()
+    child.join(PATIENCE)
     queue = open_queue(worker=ThreadWorker(DeviceLease()))
     interrupted = queue.get(job_id)
     assert interrupted.status == JobStatus.INTERRUPTED

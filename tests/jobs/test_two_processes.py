@@ -85,6 +85,7 @@ def tensors_of(config: TrainConfig) -> dict[str, torch.Tensor]:
     return load_file(find_file(Path(config.output.output_dir)))
 
 
+@pytest.mark.slow  # tests/training/test_two_ranks.py has two at each change
 def test_two_processes_learn_what_one_learns_from_the_same_pictures(
     make_config: Callable[..., TrainConfig], settings: Settings, tmp_path: Path
 ) -> None:

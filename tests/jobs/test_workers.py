@@ -51,9 +51,12 @@ from lora_studio.settings import CHECKOUT, Settings
 from lora_studio.store.job_store import JobStore
 from lora_studio.studio import Studio
 from lora_studio.training_request import RunRequest, StartTraining
+from tests.support.runs import assert_same_tensors, trained_tensors
 from tests.support.tiny import make_pictures, tiny_values
 from tests.support.waiting import PATIENCE, until
 
+LONG = 120
+"""Steps of a run that hears three things on its way."""
 MANY = 2000
 """More steps than a run does before it has heard that it is to end."""
 
@@ -74,6 +77,19 @@ def _on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_pictures(tmp_path_factory.mktemp("tiny") / "pictures")
+
+
+@pytest.fixture(scope="module")
+def whole(
+    tiny_base: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, torch.Tensor]:
+    """What a run of LONG steps learns that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole") / "disc"
+    values = tiny_values(tiny_base, pictures, folder, save_every_n_steps=0, max_train_steps=LONG)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.cuda.is_available", lambda: False)
+        patch.setattr("torch.backends.mps.is_available", lambda: False)
+        return trained_tensors(TrainConfig.from_values(values))
 
 
 @pytest.fixture
@@ -134,6 +150,8 @@ in_the_cloud = pytest.param(cloud, id="modal")
 in_a_thread = pytest.param(thread, id="thread")
 in_a_process = pytest.param(process, id="process")
 later_in_a_process = pytest.param(process, id="process", marks=pytest.mark.slow)
+later_in_the_cloud = pytest.param(cloud, id="modal", marks=pytest.mark.slow)
+later_in_a_thread = pytest.param(thread, id="thread", marks=pytest.mark.slow)
 
 
 @pytest.fixture
@@ -157,11 +175,12 @@ def fars(of_process: int | None = None) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.parametrize("run", [in_a_thread, in_a_process, in_the_cloud], indirect=True)
+@pytest.mark.parametrize("run", [later_in_a_thread, in_a_process, later_in_the_cloud], indirect=True)
 def test_a_run_that_is_told_things_and_paused_goes_on_to_the_very_same_file(
-    run: Run, make_config: ConfigMaker, tmp_path: Path
+    run: Run, make_config: ConfigMaker, whole: dict[str, torch.Tensor]
 ) -> None:
-    config, whole = make_config(max_train_steps=120), make_config("whole", max_train_steps=120)
+    """In a thread and in the cloud, test_going_on.py and test_cloud.py have it at each change."""
+    config = make_config(max_train_steps=LONG)
     run.commands = [
         (lambda: run.step >= 1, "save"),
         (lambda: run.of(CheckpointSaved), "preview"),
@@ -171,7 +190,7 @@ def test_a_run_that_is_told_things_and_paused_goes_on_to_the_very_same_file(
     assert next(event for event in run.events if not isinstance(event, Noted)) == run.of(Started)[0]
     assert isinstance(run.events[-1], Paused)
     paused_at = run.events[-1].step
-    assert 1 <= paused_at < 120
+    assert 1 <= paused_at < LONG
     assert [event.step for event in run.of(StepDone)] == [*range(1, paused_at + 1)]
     assert [event.final for event in run.of(CheckpointSaved)] == [False]
     assert all(Path(one.path).is_file() for one in run.of(PreviewSaved))
@@ -181,16 +200,13 @@ def test_a_run_that_is_told_things_and_paused_goes_on_to_the_very_same_file(
         config, resume_from=state_folder(config.output.output_dir)
     )
     assert rest.of(Started)[0].start_step == paused_at
-    assert [event.step for event in rest.of(StepDone)] == [*range(paused_at + 1, 121)]
+    assert [event.step for event in rest.of(StepDone)] == [*range(paused_at + 1, LONG + 1)]
     assert isinstance(rest.events[-1], Finished)
     assert rest.events[-1].path == config.output.output_dir
     shares = [event.done / event.total for event in rest.of(PhaseAdvanced) if event.phase == "cache"]
     assert shares == sorted(shares)
 
-    Run(worker=ThreadWorker(DeviceLease()), folder=tmp_path / "other").go(whole)
-    ours, theirs = tensors_of(config), tensors_of(whole)
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert_same_tensors(tensors_of(config), whole)
 
 
 @pytest.mark.parametrize("run", [in_a_thread, later_in_a_process, in_the_cloud], indirect=True)

@@ -118,6 +118,7 @@ def test_nothing_is_in_the_page_or_any_answer(
     }
 
 
+@pytest.mark.slow
 def test_nothing_is_in_the_log_or_the_home_folder(app: App, job_id: str, server: Server) -> None:
     assert (app.home / "jobs" / job_id / "log.txt").is_file()
     assert found_in("".join(app.said), server.anon_key) == []

@@ -1,4 +1,4 @@
-"""The files of tests/integration that share an app, and how parallel workers keep them together."""
+"""The files of tests that share an app or a server of forks, and how parallel workers keep them together."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ SHARING = {
         "test_endpoints",
         "test_gate",
         "test_known_holes",
+        "test_workflow_script",
+        "test_shared_app_ends",
     ),
     "locked": ("test_audit", "test_gate_login", "test_two_people"),
+    "forks": ("test_going_on", "test_killed", "test_two_ranks"),
 }
-"""Files by the fixture that they share."""
+"""Files by what they share."""
+ENDS = "test_shared_app_ends"
+"""Whose tests come after all others that share its app: they end it."""
 
 
 class SharedAppScheduling(LoadFileScheduling):
-    """A file stays with one worker, and so do the files that share an app."""
+    """A file stays with one worker, and so do the files that share something."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)

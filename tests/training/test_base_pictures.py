@@ -84,13 +84,18 @@ def test_the_next_training_takes_the_pictures_of_the_first(make_config: ConfigMa
     ("change", "drawn"),
     [
         ({"sample_prompts": ("a disc", "a blue disc")}, 2),
-        ({"sample_prompts": ("a red disc", "a disc")}, 4),
-        ({"sample_seed": 2}, 4),
+        *(
+            pytest.param(change, steps, marks=pytest.mark.slow)
+            for change, steps in (
+                ({"sample_prompts": ("a red disc", "a disc")}, 4),
+                ({"sample_seed": 2}, 4),
+                ({"sample_guidance": 2.0}, 4),
+                ({"clip_skip": 2}, 4),
+                ({"resolution": 32}, 4),
+                ({"v_parameterization": True}, 4),
+            )
+        ),
         ({"sample_steps": 3}, 6),
-        ({"sample_guidance": 2.0}, 4),
-        ({"clip_skip": 2}, 4),
-        ({"resolution": 32}, 4),
-        ({"v_parameterization": True}, 4),
         ({"network_dim": 2, "optimizer_type": "SGD", "max_train_steps": 2}, 0),
     ],
 )
@@ -118,7 +123,10 @@ def test_another_base_of_the_same_place_is_drawn_anew(
     assert steps_before_the_first(events) == 4
 
 
-@pytest.mark.parametrize("damage", ["cut off", "empty", "one bit", "no picture"])
+@pytest.mark.parametrize(
+    "damage",
+    ["one bit", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cut off", "empty", "no picture"))],
+)
 @pytest.mark.usefixtures("kept")
 def test_a_damaged_picture_is_drawn_anew(make_config: ConfigMaker, damage: str) -> None:
     one, other = kept_files()

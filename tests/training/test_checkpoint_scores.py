@@ -47,7 +47,9 @@ def examples(name: str, folder: Path) -> list[Path]:
     return [folder / path.name for path in paths]
 
 
-@pytest.mark.parametrize(("name", "other"), [("alien", "ink"), ("ink", "alien")])
+@pytest.mark.parametrize(
+    ("name", "other"), [("alien", "ink"), pytest.param("ink", "alien", marks=pytest.mark.slow)]
+)
 def test_likeness_tells_the_subject_from_other_pictures(
     starter_judge: CheckpointScorer, tmp_path: Path, name: str, other: str
 ) -> None:
@@ -64,6 +66,7 @@ def test_likeness_tells_the_subject_from_other_pictures(
     assert right >= 0.9 * len(near) * len(far)
 
 
+@pytest.mark.slow
 def test_adherence_finds_the_prompt_of_each_picture(starter_judge: CheckpointScorer, tmp_path: Path) -> None:
     prompts = ("cat", "rocket on a pink background", "castle on a green background")
     images = starter_judge.preview_sampler.draw(prompts, (1, 2, 3), lambda *_: False, steps=10)

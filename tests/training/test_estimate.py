@@ -39,9 +39,14 @@ def test_a_plan_has_a_json_form() -> None:
     [
         {},
         {"sample_every_n_steps": None, "sample_prompts": ("zwx", "zwx at sea"), "trigger_word": "zwx"},
-        {"train_batch_size": 3, "gradient_accumulation_steps": 2, "network_train_unet_only": True},
-        {"validation_split": 0.5, "mixed_precision": "bf16", "gradient_checkpointing": True},
-        {"cache_latents": False, "optimizer_type": "Adafactor"},
+        *(
+            pytest.param(changes, marks=pytest.mark.slow)
+            for changes in (
+                {"train_batch_size": 3, "gradient_accumulation_steps": 2, "network_train_unet_only": True},
+                {"validation_split": 0.5, "mixed_precision": "bf16", "gradient_checkpointing": True},
+                {"cache_latents": False, "optimizer_type": "Adafactor"},
+            )
+        ),
     ],
 )
 def test_a_plan_is_measured_and_nothing_is_written(make_config: ConfigMaker, changes: dict) -> None:

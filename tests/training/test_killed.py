@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,12 @@ from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.lora.run_states import state_files, state_folder
 from lora_studio.trainer import train
 from tests.support import killed
+from tests.support.forks import PROCESSES
 from tests.support.runs import ALL_ON
 from tests.support.waiting import PATIENCE
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 STEPS = 14
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.support.killed"])
-"""Loads torch once; each child is a fork of that, made before anything was computed."""
 
 
 def starter_values(folder: Path, **changes: Any) -> dict[str, Any]:

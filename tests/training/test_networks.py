@@ -35,6 +35,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "diag-oft": {"algo": "diag-oft", "conv_dim": 2},
     "blocks": {"block_dims": "2," * 12 + "0," + "3," * 11 + "5", "network_dim": 2},
 }
+FIRST = ("locon", "dora", "lokr")
+"""Kinds of the first tier."""
 QUICK = {"max_train_steps": 2, "learning_rate": 0.05}
 
 
@@ -66,7 +68,13 @@ def drawn_answer(engine: Engine, file: Path | None, weight: float = 1.0) -> torc
     return answer(pipe.unet, pipe.text_encoder)
 
 
-@pytest.mark.parametrize("settings", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(settings, id=kind, marks=() if kind in FIRST else pytest.mark.slow)
+        for kind, settings in KINDS.items()
+    ],
+)
 def test_the_saved_file_gives_the_trainers_own_output(make_config, settings: dict[str, Any]) -> None:
     config = make_config(**QUICK, **settings)
     file = Path(train(config).file)

@@ -57,8 +57,15 @@ def nan_gradient(losses: torch.Tensor) -> torch.Tensor:
     return losses + torch.sqrt(losses - losses.detach())
 
 
-@pytest.mark.parametrize("change", [nan, nan_gradient], ids=["loss", "gradient"])
-@pytest.mark.parametrize("in_memory", [True, False], ids=["memory", "disk"])
+@pytest.mark.parametrize(
+    ("change", "in_memory"),
+    [
+        pytest.param(nan, True, id="loss, memory"),
+        pytest.param(nan_gradient, False, id="gradient, disk"),
+        pytest.param(nan, False, id="loss, disk", marks=pytest.mark.slow),
+        pytest.param(nan_gradient, True, id="gradient, memory", marks=pytest.mark.slow),
+    ],
+)
 def test_one_bad_step_sends_the_run_back_with_half_the_rate(
     make_config: ConfigMaker,
     spoil: Callable[..., list[int]],
@@ -220,6 +227,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_pauses_the_run(
     make_config: ConfigMaker, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

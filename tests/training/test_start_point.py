@@ -38,12 +38,19 @@ from tests.support.tiny import make_pictures
 @pytest.mark.parametrize(
     "changes",
     [
-        {},
-        ALL_ON,
-        {**ALL_ON, "cache_latents": False, "optimizer_type": "SGD", "lr_scheduler": "linear"},
-        {"network_train_unet_only": True, "sample_every_n_steps": 2, "sample_prompts": ("zwx",)},
+        pytest.param({}, id="plain", marks=pytest.mark.slow),
+        pytest.param(ALL_ON, id="all-on"),
+        pytest.param(
+            {**ALL_ON, "cache_latents": False, "optimizer_type": "SGD", "lr_scheduler": "linear"},
+            id="uncached-sgd",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"network_train_unet_only": True, "sample_every_n_steps": 2, "sample_prompts": ("zwx",)},
+            id="previews",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["plain", "all-on", "uncached-sgd", "previews"],
 )
 def test_pauses_leave_no_trace_in_the_result(make_config: ConfigMaker, changes: dict) -> None:
     changes = {"max_train_steps": 7, **changes}

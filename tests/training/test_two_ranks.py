@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from pathlib import Path
 
 import pytest
 
 from tests.support import two_ranks
+from tests.support.forks import PROCESSES
 from tests.support.tiny import tiny_values
 from tests.support.two_ranks import Place
 from tests.support.waiting import PATIENCE
-
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.support.two_ranks"])
-
-pytestmark = pytest.mark.slow
 
 
 def outcomes(
@@ -50,6 +45,7 @@ def test_a_stop_in_one_rank_lets_none_take_another_measure(
     assert (ended, other) == ("stopped", "paused")  # only rank 0 knows what ended it
 
 
+@pytest.mark.slow
 def test_a_rank_that_runs_out_where_the_others_do_not_know_ends(
     tiny_base: Path, pictures: Path, tmp_path: Path
 ) -> None:

@@ -85,6 +85,7 @@ def test_it_draws_what_the_generator_draws(settings: Settings, generator: ZeroGp
     assert sum(isinstance(event, Denoised) for event in events) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows can't fork; ZeroGPU is Linux")
 def test_a_forked_process_draws_and_loads_torch_there_only(settings: Settings) -> None:
     run = subprocess.run(
