@@ -16,7 +16,9 @@ Pieces = tuple[tuple[int, int], ...]
 """Rows of a layer's weight, (first, behind the last) each, in the order in which a file has them."""
 
 BLOCK = re.compile(r"((?:single_)?transformer_blocks)_(\d+)_(.+)")
+THEIR_BLOCK = re.compile(r"((?:double|single)_blocks)_(\d+)_(.+)")
 THEIR_BLOCKS = {"transformer_blocks": "double_blocks", "single_transformer_blocks": "single_blocks"}
+OUR_BLOCKS = {theirs: ours for ours, theirs in THEIR_BLOCKS.items()}
 LAYERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "transformer_blocks": {
         "norm1_linear": ("img_mod_lin",),
@@ -36,7 +38,7 @@ LAYERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "proj_mlp": ("linear1",),
         "proj_out": ("linear2", "proj"),
         "norm_linear": ("modulation_lin",),
-        **{"attn_to_qkv_mlp_proj": ("linear1",), "attn_to_out": ("linear2",)},
+        **{"attn_to_qkv_mlp_proj": ("linear1",), "attn_to_out_0": ("linear2",), "attn_to_out": ("linear2",)},
     },
 }
 """Names of a block's layers by diffusers' name, in the order in which Kohya's trainer has them: the makers',
@@ -66,6 +68,7 @@ ENDS: Mapping[str, str] = {
 LAST_NORM, THEIR_LAST_NORM = "norm_out_linear", "final_layer_adaLN_modulation_1"
 """The one layer whose two halves of outputs, scale and shift, have changed places."""
 APPROXIMATOR = re.compile(r"(distilled_guidance_layer_layers_\d+)_linear_([12])")
+THEIR_APPROXIMATOR = re.compile(r"(distilled_guidance_layer_layers_\d+)_(in|out)_layer")
 
 
 def makers_names(path: str) -> tuple[str, ...]:
@@ -77,6 +80,50 @@ def makers_names(path: str) -> tuple[str, ...]:
     if match := APPROXIMATOR.fullmatch(path):
         return (f"{match[1]}_{'in' if match[2] == '1' else 'out'}_layer",)
     return (ENDS[path],) if path in ENDS else ()
+
+
+def makers_path(path: str) -> str:
+    """The makers' name of a layer by any name that stands for it as a whole; one that is none of these
+    models', or that stands for some outputs of a layer, as it is."""
+    if names_a_part(path):
+        return path
+    first = next(iter(makers_names(path)), "")
+    return first or _alias(path)
+
+
+def diffusers_path(theirs: str, *, second: bool) -> str:
+    """diffusers' name for the makers' name of a layer, one of several layers put together by its name here;
+    `second`: of FLUX.2. A name that is none of theirs as it is."""
+    if match := THEIR_BLOCK.fullmatch(theirs):
+        block = OUR_BLOCKS[match[1]]
+        ours = [one for one, names in LAYERS[block].items() if match[3] == names[0]]
+        return f"{block}_{match[2]}_{ours[-1 if second else 0]}" if ours else theirs
+    if match := THEIR_APPROXIMATOR.fullmatch(theirs):
+        return f"{match[1]}_linear_{'1' if match[2] == 'in' else '2'}"
+    other = "time_text_embed_" if second else "time_guidance_embed_"
+    found = (one for one, name in ENDS.items() if name == theirs and not one.startswith(other))
+    return next(found, theirs)
+
+
+def fused_path(path: str) -> str:
+    """The name here of the layer that this one is some outputs of, by diffusers', XLabs' or the makers' name;
+    empty where it is none."""
+    if path in (LAST_NORM, THEIR_LAST_NORM):
+        return LAST_NORM
+    if match := BLOCK.fullmatch(path):
+        fused = (one for one, parts in PARTS.items() if one in LAYERS[match[1]] and match[3] in parts)
+        return next((f"{match[1]}_{match[2]}_{one}" for one in fused), "")
+    if (match := THEIR_BLOCK.fullmatch(path)) and match[3] == XLABS_SINGLE:
+        return f"{OUR_BLOCKS[match[1]]}_{match[2]}_proj_mlp" if match[1] == "single_blocks" else ""
+    return ""
+
+
+def _alias(theirs: str) -> str:
+    if match := THEIR_BLOCK.fullmatch(theirs):
+        for names in LAYERS[OUR_BLOCKS[match[1]]].values():
+            if match[3] in names:
+                return f"{match[1]}_{match[2]}_{names[0]}"
+    return theirs
 
 
 def names_a_part(path: str) -> bool:

@@ -10,25 +10,44 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from lora_studio.catalog import ANIMA, FLUX, SD1, SD2, SD3, SDXL, ZIMAGE
+from lora_studio.catalog import ANIMA, CHROMA, FLUX, KLEIN, SD1, SD2, SD3, SDXL, ZIMAGE
 from lora_studio.lora.file.contents import FUSED
 from lora_studio.lora.file.cosmos_keys import DIFFUSERS_ADAPTER, TEXT_ADAPTER, from_cosmos, to_cosmos
+from lora_studio.lora.file.flux_keys import (
+    LAST_NORM,
+    PARTS,
+    THEIR_LAST_NORM,
+    diffusers_path,
+    fused_path,
+    makers_path,
+)
 from lora_studio.lora.file.keys import DENOISERS, ORIGINAL_OUT, OURS_OUT, same_layer
 from lora_studio.lora.file.sgm_keys import stability_names, to_stability
 
 KOHYA, DIFFUSERS, COMFYUI = "kohya", "diffusers", "comfyui"
 SPELLINGS = (KOHYA, DIFFUSERS, COMFYUI)
-BLOCKS_OF_DIFFUSERS = ("transformer_blocks.", "single_transformer_blocks.")
-FLAT_BLOCKS_OF_DIFFUSERS = ("transformer_blocks_", "single_transformer_blocks_")
 STABLE = (SD1, SD2, SDXL)
+BUILT_LIKE_FLUX = (FLUX, CHROMA, KLEIN)
 NUMBERED_ENCODERS = (SDXL, SD3, FLUX)
 """Families whose first text encoder Kohya numbers too."""
 ONE_ENCODER = "lora_te_"
 ENCODERS = {"lora_te_": "text_encoder", "lora_te1_": "text_encoder", "lora_te2_": "text_encoder_2"}
+T5 = "lora_te3_"
+T5_LAYER = re.compile(
+    r"(encoder)_(block)_(\d+)_(layer)_(\d)_(SelfAttention|DenseReluDense)_(q|k|v|o|wi_[01]|wo)"
+)
 CLIPS = {"text_encoder": "clip_l", "text_encoder_2": "clip_g"}
 WORDS = (
     *("down_blocks", "up_blocks", "mid_block", "input_blocks", "output_blocks", "middle_block"),
-    *("transformer_blocks", "time_emb_proj", "time_embedding", "time_embed", "add_embedding", "label_emb"),
+    *(
+        "single_transformer_blocks",
+        "transformer_blocks",
+        "time_emb_proj",
+        "time_embedding",
+        "time_embed",
+        "add_embedding",
+        "label_emb",
+    ),
     *("conv_shortcut", "conv_norm_out", "conv_in", "conv_out", "skip_connection", "in_layers", "out_layers"),
     *("emb_layers", "proj_in", "proj_out", "linear_1", "linear_2", "to_q", "to_k", "to_v", "to_out"),
     *("text_model", "text_projection", "self_attn", "cross_attn", "q_proj", "k_proj", "v_proj", "o_proj"),
@@ -39,7 +58,23 @@ WORDS = (
     *("norm_q", "norm_k", "output_proj", "double_blocks", "single_blocks", "img_attn", "txt_attn", "img_mlp"),
     *("txt_mlp", "img_mod", "txt_mod", "final_layer", "llm_adapter", "x_embedder", "t_embedder"),
     *("patch_embed", "norm_out"),
-    *("distilled_guidance_layer", "img_in", "txt_in", "time_in", "vector_in", "guidance_in"),
+    *("distilled_guidance_layer", "img_in", "txt_in", "time_in", "vector_in", "guidance_in", "in_layer"),
+    *(
+        "out_layer",
+        "double_stream_modulation_img",
+        "double_stream_modulation_txt",
+        "single_stream_modulation",
+    ),
+    *("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out", "to_qkv_mlp_proj", "proj_mlp"),
+    *(
+        "norm1_context",
+        "ff_context",
+        "linear_out",
+        "time_text_embed",
+        "time_guidance_embed",
+        "timestep_embedder",
+    ),
+    *("guidance_embedder", "text_embedder", "context_embedder"),
 )
 """Names of modules that have an underscore themselves."""
 PLAIN = re.compile(
@@ -55,20 +90,13 @@ def spelled_as(spelling: str, name: str, spelled: str, family: str) -> str:
     layer, `spelled` its name in the file."""
     if spelling == KOHYA:
         return _kohya(name, family)
-    start = next((start for start in ENCODERS if name.startswith(start)), "")
-    if start:
-        encoder, path = ENCODERS[start], with_dots(name.removeprefix(start))
-        if path and family == ANIMA and spelling == COMFYUI:
-            return f"text_encoders.qwen3_06b.transformer.model.{path}"
-        if not path or family not in STABLE:
-            return ""
-        clip = "clip_h" if family == SD2 else CLIPS[encoder]
-        return f"{encoder}.{path}" if spelling == DIFFUSERS else f"text_encoders.{clip}.transformer.{path}"
+    if name.startswith((*ENCODERS, T5)):
+        return _of_text_encoder(spelling, name, family)
     path = _module_path(name, spelled)
+    if family in BUILT_LIKE_FLUX:
+        return _built_like_flux(spelling, name.removeprefix("lora_unet_"), path, family)
     if not path:
         return ""
-    if family == FLUX and path.startswith(BLOCKS_OF_DIFFUSERS):
-        return f"transformer.{path}"
     if spelling == COMFYUI:
         return f"diffusion_model.{_original(path, family)}"
     if family in STABLE:
@@ -77,6 +105,44 @@ def spelled_as(spelling: str, name: str, spelled: str, family: str) -> str:
         return _anima_in_diffusers(name.removeprefix("lora_unet_"))
     fused = path.replace(".", "_").endswith(FUSED)
     return f"transformer.{path}" if family == ZIMAGE and not fused else ""
+
+
+def _of_text_encoder(spelling: str, name: str, family: str) -> str:
+    if name.startswith(T5):  # diffusers takes no LoRA for it
+        path = name.removeprefix(T5)
+        is_here = family in BUILT_LIKE_FLUX and spelling == COMFYUI
+        return f"text_encoders.t5xxl.transformer.{_t5_path(path)}" if is_here and _t5_path(path) else ""
+    start = next(start for start in ENCODERS if name.startswith(start))
+    encoder, path = ENCODERS[start], with_dots(name.removeprefix(start))
+    if path and family == ANIMA and spelling == COMFYUI:
+        return f"text_encoders.qwen3_06b.transformer.model.{path}"
+    if not path or family not in (*STABLE, FLUX):
+        return ""
+    clip = "clip_h" if family == SD2 else CLIPS[encoder]
+    return f"{encoder}.{path}" if spelling == DIFFUSERS else f"text_encoders.{clip}.transformer.{path}"
+
+
+def _t5_path(flat: str) -> str:
+    match = T5_LAYER.fullmatch(flat)
+    return ".".join(match.groups()) if match else ""
+
+
+def _built_like_flux(spelling: str, flat: str, path: str, family: str) -> str:
+    """diffusers' and the makers' names of a layer that both have; ComfyUI reads the former's in a block of
+    FLUX.1 as they are, too. `path` is for a layer that is none of these models'."""
+    is_whole = not fused_path(flat) or flat == THEIR_LAST_NORM
+    if flat == LAST_NORM or (not is_whole and "transformer_blocks_" in flat):
+        ours = f"transformer.{with_dots(flat)}"
+        return "" if spelling == COMFYUI and (family == KLEIN or flat == LAST_NORM) else ours
+    if spelling == COMFYUI:
+        theirs = (with_dots(makers_path(flat)) or path) if is_whole else ""
+        return f"diffusion_model.{theirs}" if theirs else ""
+    ours = diffusers_path(makers_path(flat), second=family == KLEIN)
+    dotted = "" if fused_path(flat) or ours.endswith(SEVERAL) else with_dots(ours) or path
+    return f"transformer.{dotted}" if dotted else ""
+
+
+SEVERAL = tuple(f"_{name}" for name in PARTS)
 
 
 def with_dots(flat: str) -> str:
@@ -95,11 +161,11 @@ def with_dots(flat: str) -> str:
 
 
 def canonical_name(name: str) -> str:
-    """One name for all that files have for a layer: Stability's for the denoiser of Stable Diffusion."""
+    """One name for all that files have for a layer: its makers'."""
     start, _, flat = name.partition("lora_unet_")
     if start or not flat:
         return same_layer(name)
-    flat = to_cosmos(to_stability(flat.replace(OURS_OUT, ORIGINAL_OUT)))
+    flat = makers_path(to_cosmos(to_stability(flat.replace(OURS_OUT, ORIGINAL_OUT))))
     return f"lora_unet_{flat.replace('output_blocks_2_1_conv', 'output_blocks_2_2_conv')}"
 
 
@@ -110,8 +176,9 @@ def _kohya(name: str, family: str) -> str:
         return f"lora_unet_{to_stability(flat) if family == SDXL else _from_stability(flat)}"
     if name != flat and family == ANIMA:
         return f"lora_unet_{to_cosmos(flat)}"
-    if family == FLUX and flat.startswith(FLAT_BLOCKS_OF_DIFFUSERS):
-        return ""  # the makers' layers are several of these in one
+    if name != flat and family in BUILT_LIKE_FLUX:
+        is_whole = not fused_path(flat) or flat == THEIR_LAST_NORM
+        return f"lora_unet_{makers_path(flat)}" if is_whole else ""
     if name.startswith(ONE_ENCODER) and family in NUMBERED_ENCODERS:
         return name.replace(ONE_ENCODER, "lora_te1_", 1)
     return name
