@@ -183,7 +183,7 @@ def _announce(
         session.emit(Noted(message=message, level="warning"))
     remark = found.facts.remark(found.name, session.config.model.v_parameterization)
     ignored = ignored_settings(session.config, device, found.family)
-    for message in filter(None, (remark, *folder.notes, *ignored)):
+    for message in filter(None, (remark, found.doubt, *folder.notes, *ignored)):
         session.emit(Noted(message=message))
 
 

@@ -9,6 +9,7 @@ from lora_studio.catalog.base_models import (
     STARTER,
     check_trainable,
     distilled,
+    is_undone,
 )
 from lora_studio.catalog.catalog_base import Base, LongText
 from lora_studio.catalog.family_defaults import (
@@ -105,6 +106,7 @@ __all__ = [
     "family_from_text_width",
     "family_from_version",
     "family_title",
+    "is_undone",
     "plan",
     "preview_prompts",
     "sizes_for",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from lora_studio.catalog.catalog_base import Base
@@ -237,12 +238,19 @@ BASES: Mapping[str, Base] = {base.name: base for base in _BASES}
 
 def check_trainable(base: Base) -> None:
     """Refuse a base that is distilled. Raises ConfigError."""
-    if base.train_instead:
-        raise ConfigError(
-            f"{base.title} is distilled for drawing in few steps, and would lose that by training.",
-            f"Train on {BASES[base.train_instead].title} ({base.train_instead}): the LoRA works on both.",
-            field="pretrained_model_name_or_path",
-        )
+    if not base.train_instead:
+        return
+    trained = BASES[base.train_instead]
+    hint = f"Train on {trained.title} ({trained.name}): the LoRA works on both."
+    if base.name == trained.name:
+        hint = f"Put the files of {trained.title} into its place: it holds those of another base."
+    elif base.name not in BASES:
+        hint += " One whose distilling was undone says so in its name: de-distilled, de-turbo."
+    raise ConfigError(
+        f"{base.title} is distilled for drawing in few steps, and would lose that by training.",
+        hint,
+        field="pretrained_model_name_or_path",
+    )
 
 
 DISTILLED: Mapping[str, tuple[str, Mapping[int, str]]] = {
@@ -254,10 +262,18 @@ DISTILLED: Mapping[str, tuple[str, Mapping[int, str]]] = {
 its denoiser's attention; 0: whatever they are."""
 
 
+UNDONE = re.compile(r"(?:de|un)[ _-]?(?:distill|turbo)", re.IGNORECASE)
+
+
+def is_undone(title: str) -> bool:
+    """Whether a name says that its base is distilled no more."""
+    return UNDONE.search(title) is not None
+
+
 def distilled(family: str, title: str, *, marked: bool = False, heads: int = 0) -> Base | None:
     """The catalog's distilled base of a family where the name of another one says that it is distilled,
     too, or where it is `marked` so."""
     word, names = DISTILLED.get(family, ("", {}))
-    if not names or not (marked or (word and word in title.lower())):
+    if not names or is_undone(title) or not (marked or (word and word in title.lower())):
         return None
     return BASES[names.get(heads, names[0])]

@@ -95,7 +95,7 @@ def make_tiny_sdxl(folder: Path, seed: int = 0, **vae: object) -> Path:
     return folder
 
 
-def make_tiny_zimage(folder: Path, seed: int = 0, shift: float = 3.0) -> Path:
+def make_tiny_zimage(folder: Path, seed: int = 0, shift: float = 6.0) -> Path:
     """The same for Z-Image: a language model of three layers, a transformer of two blocks and its refiners.
     Most of it is the embedding of times, whose width is fixed."""
     folder.mkdir(parents=True, exist_ok=True)

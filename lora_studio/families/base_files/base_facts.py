@@ -45,7 +45,7 @@ class BaseFacts:
     empty when only loading tells; `zero_snr`: its noise schedule ends in nothing but noise; `edm`: it is of a
     kind that nothing here can sample; `marked`: prediction and schedule come from marks in a checkpoint,
     which its configuration doesn't know of; `channels` that the denoiser takes, `heads` of its attention, 0
-    when unknown; `distilled` for few steps, as its list of parts says."""
+    when unknown; `distilled` for few steps, as its configuration says; None where that tells neither."""
 
     native_size: int = 0
     step: int = 8
@@ -55,7 +55,7 @@ class BaseFacts:
     marked: bool = False
     channels: int = LATENT_CHANNELS
     heads: int = 0
-    distilled: bool = False
+    distilled: bool | None = False
 
     @property
     def predicts_velocity(self) -> bool:
@@ -90,7 +90,7 @@ def facts_of_configs(read: ReadJson) -> BaseFacts:
         zero_snr=scheduler.get("rescale_betas_zero_snr") is True,
         edm=scheduler.get("_class_name") in EDM_SCHEDULERS,
         heads=_channels(transformer.get("num_attention_heads")),
-        distilled=read(INDEX).get("is_distilled") is True,
+        distilled=read(INDEX).get("is_distilled") is True or _distilled(transformer, scheduler),
     )
 
 
@@ -127,6 +127,25 @@ def read_config(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
+
+
+def _distilled(transformer: Mapping[str, Any], scheduler: Mapping[str, Any]) -> bool | None:
+    """Whether a denoiser is distilled, by what its makers changed beside it: Z-Image has a shift of 6 and its
+    Turbo of 3; FLUX.1 dev takes a guidance and moves its steps by the picture's size, schnell does neither.
+    None for what is as neither of the two."""
+    kind, is_dynamic = transformer.get("_class_name"), scheduler.get("use_dynamic_shifting") is True
+    if kind == "ZImageTransformer2DModel" and not is_dynamic:
+        return {TURBO_SHIFT: True, BASE_SHIFT: False}.get(_number(scheduler.get("shift")))
+    if kind == "FluxTransformer2DModel" and transformer.get("guidance_embeds") is not True:
+        return True if scheduler and not is_dynamic else None
+    return False
+
+
+BASE_SHIFT, TURBO_SHIFT = 6.0, 3.0
+
+
+def _number(value: Any) -> float:
+    return float(value) if type(value) in (int, float) and abs(value) < MOST_CHANNELS else 0.0
 
 
 def _patch(transformer: Mapping[str, Any], vae: Mapping[str, Any]) -> int:

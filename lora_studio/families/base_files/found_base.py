@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lora_studio.catalog import Base, base_of_family, distilled
+from lora_studio.catalog import Base, base_of_family, distilled, is_undone
 from lora_studio.families.base_files.base_facts import NOTHING_SAID, BaseFacts
 
 OF_DISTILLED = ("num_inference_steps", "guidance_scale", "train_instead")
@@ -28,15 +28,36 @@ class FoundBase:
     @property
     def traits(self) -> Base:
         """The defaults for training and drawing: the catalog's, else those of the family with the base's own
-        size."""
-        if self.entry is not None:
-            return self.entry
+        size. One that lies in the place of a catalog's is not that if it is distilled and that isn't."""
         facts = self.facts
-        title = Path(self.path_or_id).name if self.layout != "hub" else self.path_or_id
+        if self.entry is not None and (self.entry.train_instead or not facts.distilled):
+            return self.entry
         measures: dict[str, Any] = {"native_size": facts.native_size, "step": facts.step}
-        if like := distilled(self.family, title, marked=facts.distilled, heads=facts.heads):
+        if like := self._distilled:
             measures |= {name: getattr(like, name) for name in OF_DISTILLED}
-        return base_of_family(self.family, name=self.name, title=title, **measures)
+        return base_of_family(self.family, name=self.name, title=self._title, **measures)
+
+    @property
+    def doubt(self) -> str:
+        """A sentence where its files don't tell whether it is distilled, and nor does its name; else
+        empty."""
+        like = distilled(self.family, "", marked=True, heads=self.facts.heads)
+        is_told = self.facts.distilled is not None or self.entry or self._distilled or is_undone(self._title)
+        if is_told or not like:
+            return ""
+        return (
+            f"The files of {self._title} don't tell whether it is distilled for few steps, as {like.title} "
+            f"is. If it is, take {like.train_instead} for the training: this one would lose that."
+        )
+
+    @property
+    def _distilled(self) -> Base | None:
+        facts = self.facts
+        return distilled(self.family, self._title, marked=facts.distilled is True, heads=facts.heads)
+
+    @property
+    def _title(self) -> str:
+        return Path(self.path_or_id).name if self.layout != "hub" else self.path_or_id
 
     @property
     def repository(self) -> str:
