@@ -59,9 +59,10 @@ class Revisions:
     async def response(self, visitor: Visitor) -> JSONResponse:
         """The revision, and in how many seconds to ask again."""
         with acting(visitor):
-            return JSONResponse(await run_in_threadpool(self._now), headers={"cache-control": "no-store"})
+            return JSONResponse(await run_in_threadpool(self.now), headers={"cache-control": "no-store"})
 
-    def _now(self) -> dict[str, Any]:
+    def now(self) -> dict[str, Any]:
+        """The answer itself: `revision`, `seconds`."""
         draws = any(ticket.state.active for ticket in self._studio.generation_queue.tickets())
         try:
             revision = page_revision(self._studio)

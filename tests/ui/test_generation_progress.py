@@ -16,7 +16,8 @@ from lora_studio.jobs.generation_queue import GenerationJob, GenerationResult, G
 from lora_studio.records import ImageRecord
 from lora_studio.studio import Studio
 from lora_studio.ui.generate import generation_progress
-from lora_studio.ui.refresh import QUICK_SECONDS, SECONDS, PageRefresh
+from lora_studio.ui.page_revision import QUICK_SECONDS, SECONDS, Revisions
+from lora_studio.ui.refresh import PageRefresh
 from tests.support.html import parse
 from tests.support.waiting import PATIENCE
 
@@ -137,7 +138,7 @@ def test_any_page_sees_the_generation_that_runs(live: PageRefresh, studio: Studi
     seen, painted = look(live, None)
     assert "a dog" in painted[live.generate.progress]
     assert painted[live.generate.stop]["visible"] is True
-    assert painted[live.timer].value == QUICK_SECONDS
+    assert Revisions(studio).now()["seconds"] == QUICK_SECONDS
     _, own = look(live, None, waiting.id)
     assert f'data-ticket="{waiting.id}"' in own[live.generate.progress]
     assert "one generation comes first" in own[live.generate.progress]
@@ -148,7 +149,7 @@ def test_any_page_sees_the_generation_that_runs(live: PageRefresh, studio: Studi
     seen, painted = look(live, seen, running.id)
     assert painted[live.generate.progress] == ""
     assert painted[live.generate.stop]["visible"] is False
-    assert painted[live.timer].value == SECONDS
+    assert Revisions(studio).now()["seconds"] == SECONDS
 
 
 def test_results_are_sent_once(live: PageRefresh, studio: Studio) -> None:
