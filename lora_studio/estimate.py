@@ -9,12 +9,18 @@ from typing import Any
 from lora_studio.formatting import duration, size
 from lora_studio.settings import Settings
 
+CARDS = (4, 6, 8, 10, 12, 16, 24, 32, 48, 80)
+"""GB of the usual graphics cards."""
+CARD_SHARE = 0.9
+"""Share of a card's memory that is planned with: memory comes in pieces, and a screen takes some."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingEstimate:
     """Seconds of each part of the run, bytes at the peak, the most bytes on the disk (states to resume from
     included, which go at the end). `bucket` is the largest size of pictures, on which a step was measured;
     `seconds_per_step` is the mean over all sizes; `device_bytes` is 0 without a device of its own memory;
+    `card_bytes` is what it takes of a graphics card, counted where `device_bytes` is 0;
     `disk_free_bytes` is what its disk has left, None where nobody can tell; `notes` are sentences on pictures
     and captions."""
 
@@ -30,6 +36,7 @@ class TrainingEstimate:
     device_bytes: int
     disk_bytes: int
     device: str
+    card_bytes: int = 0
     disk_free_bytes: int | None = None
     trigger_word: str = ""
     notes: tuple[str, ...] = ()
@@ -52,7 +59,26 @@ class TrainingEstimate:
         took = duration(_rounded(self.total_seconds))
         estimate = f"About {took}, {memory}, {size(self.disk_bytes)} on the disk."
         called = f'You will call it with "{self.trigger_word}".' if self.trigger_word else ""
-        return " ".join(filter(None, (estimate, self.warning, called)))
+        return " ".join(filter(None, (estimate, self.fit, self.warning, called)))
+
+    @property
+    def card_gb(self) -> int | None:
+        """GB of the smallest usual graphics card that is enough; None where none is."""
+        return next((gb for gb in CARDS if self.card_bytes <= CARD_SHARE * gb * 1e9), None)
+
+    @property
+    def fit(self) -> str:
+        """A sentence on the graphics card that is enough for the largest pictures; empty where nothing is
+        known."""
+        if not self.card_bytes:
+            return ""
+        width, height = self.bucket
+        pixels = f"{width} px" if width == height else f"{width} x {height} px"
+        verb = "is" if self.device_bytes else "would be"
+        if self.card_gb is None:
+            verb = "is not" if self.device_bytes else "would not be"
+        how = f"{size(self.card_bytes)}, {'measured' if self.device_bytes else 'counted, not measured'}"
+        return f"A graphics card of {self.card_gb or CARDS[-1]} GB {verb} enough at {pixels} ({how})."
 
     @property
     def warning(self) -> str:

@@ -55,6 +55,12 @@ class Codec:
         self._originals: Originals = []
 
     @property
+    def module(self) -> torch.nn.Module:
+        """The autoencoder itself."""
+        found: torch.nn.Module = self.vae
+        return found
+
+    @property
     def step(self) -> int:
         """Pixels of a latent pixel."""
         return int(2 ** (len(self._levels) - 1)) * self._square

@@ -31,6 +31,7 @@ from lora_studio.families.base_files.locate import find_base
 from lora_studio.files import free_bytes
 from lora_studio.runtime import Device, compute_dtype, find_device, memory_errors
 from lora_studio.training.disk_use import disk_use
+from lora_studio.training.evaluation.card_memory import CONTEXT, TensorPeak, card_bytes
 from lora_studio.training.evaluation.checkpoint_scores import MOST_REFERENCES, seconds_allowed
 from lora_studio.training.evaluation.intervals import preview_steps, validation_steps
 from lora_studio.training.evaluation.previews import PreviewSampler, base_title, prompts_of, seeds_of
@@ -180,23 +181,29 @@ class _Measurement:
             by_size = self._crowd(folder, engine)
             data, cache = self._cached(engine, by_size)
             self._advance(2)
-            step = self._step_seconds(engine, data) * by_size.work(config)
+            tensors = TensorPeak()
+            step = self._step_seconds(engine, data, tensors) * by_size.work(config)
             self._advance(3)
             drawing = self._drawing(engine)
         rounds = len(preview_steps(config))
         steps = config.optimizer.max_train_steps
+        bucket = by_size.heaviest(config.dataset.train_batch_size)
+        measured = peak.on_device
         self._advance(4)
         return TrainingEstimate(
             steps=steps,
             images=by_size.subjects,
-            bucket=by_size.heaviest(config.dataset.train_batch_size),
+            bucket=bucket,
             seconds_per_step=step,
             load_seconds=load,
             cache_seconds=cache,
             train_seconds=step * steps,
             preview_seconds=drawing.seconds(config, by_size.images) if rounds else 0.0,
             ram_bytes=peak.ram * config.run.num_processes,
-            device_bytes=peak.on_device,
+            device_bytes=measured,
+            card_bytes=measured + CONTEXT
+            if measured
+            else card_bytes(engine, tensors.peak, (bucket, drawing.size)),
             disk_bytes=disk_use(engine, drawing.picture_bytes).peak,
             trigger_word=config.dataset.trigger_word,
             disk_free_bytes=free_bytes(Path(config.output.output_dir)),
@@ -249,8 +256,8 @@ class _Measurement:
             raise Stop
         return data, (time.perf_counter() - begun) / len(sample) * by_size.images
 
-    def _step_seconds(self, engine: Engine, data: TrainingData) -> float:
-        """The median of a few steps on the heaviest pictures."""
+    def _step_seconds(self, engine: Engine, data: TrainingData, tensors: TensorPeak) -> float:
+        """The median of a few steps on the heaviest pictures; `tensors` watches the first, the slowest."""
         config = self.config
         optimizer = build_optimizer(config.optimizer, engine.parameter_groups())
         scaler = torch.amp.GradScaler(engine.device.kind) if engine.dtype == torch.float16 else None
@@ -265,7 +272,8 @@ class _Measurement:
         begun = time.perf_counter()
         seconds: list[float] = []
         while len(seconds) < WARM_UP + MEASURED:
-            seconds.append(loop.advance().seconds)
+            with tensors if not seconds else contextlib.nullcontext():
+                seconds.append(loop.advance().seconds)
             if self.should_stop():
                 raise Stop
             if time.perf_counter() - begun > PATIENCE:
@@ -300,18 +308,21 @@ class _Measurement:
             step=step * len(prompts),
             rest=others + ended - marks[-1][1] if images else step * len(prompts),
             picture_bytes=len(content.getvalue()) or wide * high,
+            size=(wide, high),
             device=self.device,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """Seconds of one denoising step of all `prompts` with guidance, and of what comes around the steps."""
+    """Seconds of one denoising step of all `prompts` with guidance, and of what comes around the steps; width
+    and height of a picture."""
 
     prompts: int
     step: float
     rest: float
     picture_bytes: int
+    size: tuple[int, int]
     device: Device
 
     def seconds(self, config: TrainConfig, images: int) -> float:
