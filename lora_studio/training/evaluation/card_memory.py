@@ -23,7 +23,7 @@ class TensorPeak(TorchDispatchMode):
     What kernels take for themselves while they compute is not seen."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.peak = 0
         self._bytes = 0
         self._seen: dict[int, weakref.ref[torch.UntypedStorage]] = {}
