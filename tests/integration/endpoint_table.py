@@ -201,7 +201,7 @@ ENDPOINTS: Mapping[str, Row] = {
         "ticket": (lambda world: world.nothing, [wrong for wrong in ID if wrong not in (None, "")])
     },
     "list_generations": {},
-    "list_samplers": {},
+    "list_samplers": {"base": NO_BASE},
     "list_styles": {},
     "read_settings": {"picture": ONE_PICTURE},
 }

@@ -13,8 +13,10 @@ from safetensors.numpy import save_file
 from lora_studio.errors import ConfigError, ModelFileError, StoreError, StudioError
 from lora_studio.records import LoraRecord
 from lora_studio.request import GenerateRequest
+from lora_studio.samplers import FLOW_SAMPLERS, SAMPLERS
 from lora_studio.studio import Studio
 from lora_studio.ui.blocks import build
+from lora_studio.ui.endpoints.image_endpoints import ImageEndpoints
 from lora_studio.ui.generate import generate_requests
 from lora_studio.ui.generate.generate_requests import (
     NUMBERS,
@@ -264,3 +266,12 @@ def test_the_page_has_a_field_for_each_name(studio: Studio) -> None:
     wanted = {"loras", "compare", "base", "insert_trigger", *WORDS, *NUMBERS, *WEIGHTS, *TEXT_WEIGHTS}
     assert set(tab.fields) == wanted
     assert len(tab.filling({"seed": "7"})) == len(tab.filled)
+
+
+@pytest.mark.parametrize("base", ["", "starter", "z-image", "Tongyi-MAI/Z-Image"])
+def test_the_api_lists_the_samplers_of_a_base(studio: Studio, base: str) -> None:
+    """As the page does."""
+    listed = ImageEndpoints(studio).list_samplers(base)
+    assert listed == list(FLOW_SAMPLERS if "mage" in base else SAMPLERS)
+    with pytest.raises(ModelFileError):
+        ImageEndpoints(studio).list_samplers("/etc")

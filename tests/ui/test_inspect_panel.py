@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
+import gradio as gr
 import pytest
 
 from lora_studio.access.roles import Role
@@ -13,9 +14,10 @@ from lora_studio.errors import ConfigError, NotAllowed, StoreError
 from lora_studio.lora.inspection.file_report import inspect_file
 from lora_studio.lora.inspection.lora_report import LoraReport
 from lora_studio.lora.repair.repair_request import RepairRequest
+from lora_studio.settings import Settings
 from lora_studio.studio import Studio
 from lora_studio.ui.endpoints.inspection_endpoints import LoraInspection, inspection
-from lora_studio.ui.gallery.inspect_panel import view
+from lora_studio.ui.gallery.inspect_panel import LABELS, labelled, render, view
 from tests.support.html import parse
 from tests.support.strange_loras import STRANGE, strange_lora
 
@@ -33,9 +35,19 @@ def test_nothing_of_a_file_becomes_markup(tmp_path: Path) -> None:
 def test_api_and_page_say_what_can_be_mended(tmp_path: Path) -> None:
     report = inspect_file(strange_lora(tmp_path / "ink.safetensors", MARKUP))
     assert "strip_private" in {one["fix"] for one in inspection(report)["suggestions"]}
-    assert "strip_private" in view(report)
+    page = view(report)
+    assert "<dt>Leave out private metadata</dt>" in page
+    assert "strip_private" not in page
     left_out = {one.name for one in fields(LoraReport)} - LoraInspection.__annotations__.keys()
     assert left_out == {"size_bytes", "base", "family_source", "embeddings"}
+
+
+def test_a_repair_has_the_label_of_its_field() -> None:
+    assert labelled("spelling=kohya") == "Names of layers: kohya"
+    assert LABELS.keys() == {one.name for one in fields(RepairRequest)}
+    with gr.Blocks():
+        parts = render(Settings.from_environment())
+    assert {name: field.label for name, field in parts.fields.items()} == LABELS
 
 
 @pytest.mark.parametrize("name", STRANGE)

@@ -40,7 +40,7 @@ from lora_studio.ui.endpoints.schemas import (
     grid_pictures,
     image_file,
 )
-from lora_studio.ui.generate.generate_requests import use_request
+from lora_studio.ui.generate.generate_requests import sampler_choices, use_request
 from lora_studio.ui.generate.png_info import recalled
 from lora_studio.ui.upload.upload_tab import DEFAULT_BASE
 
@@ -201,9 +201,16 @@ class ImageEndpoints:
             for style in STYLES.values()
         ]
 
-    def list_samplers(self) -> list[str]:
-        """The samplers' names, for options."""
-        return list(SAMPLERS)
+    def list_samplers(self, base: str = "") -> list[str]:
+        """The samplers' names, for options.
+
+        Args:
+            base: The base model to draw with: the names that fit it. Empty: all of them.
+        """
+        if not base:
+            return list(SAMPLERS)
+        name = safe_base(base, self._studio.settings)
+        return [sampler for _, sampler in sampler_choices(name, self._studio.settings) if sampler]
 
     def read_settings(self, picture: str) -> PictureSettings:
         """The settings inside a picture that was made here, in A1111 or in Forge, as `generate` takes them.

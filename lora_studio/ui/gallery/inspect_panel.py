@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,17 @@ from lora_studio.ui.client_input.validate import (
 from lora_studio.ui.widgets.html_templates import fill, panel
 
 AS_IT_IS = "as it is"
+LABELS: Mapping[str, str] = {
+    "spelling": "Names of layers",
+    "save_precision": "Number format",
+    "alpha": "Alpha",
+    "dynamic_method": "dynamic_method: a rank for each layer",
+    "new_rank": "new_rank (0: as it is)",
+    "dynamic_param": "dynamic_param",
+    "strip_private": "Leave out private metadata",
+    "drop_broken": "Leave out broken layers",
+}
+"""Labels of the repairs' fields, by their names in a RepairRequest."""
 NO_BASE = ("without a base", "")
 
 
@@ -76,35 +88,38 @@ def render(settings: Settings) -> InspectParts:
 
 
 def _render_fields() -> tuple[dict[str, Any], gr.Textbox]:
-    def choice(name: str, label: str, values: tuple[str, ...]) -> gr.Radio:
+    def choice(name: str, values: tuple[str, ...]) -> gr.Radio:
         shown = [(AS_IT_IS, ""), *((value, value) for value in values)]
-        return gr.Radio(shown, value="", label=label, elem_id=f"gallery-repair-{name}")
+        return gr.Radio(shown, value="", label=LABELS[name], elem_id=f"gallery-repair-{name}")
+
+    def switch(name: str) -> gr.Checkbox:
+        return gr.Checkbox(False, label=LABELS[name], elem_id=f"gallery-repair-{name}")
 
     fields: dict[str, Any] = {
-        "spelling": choice("spelling", "Names of layers", SPELLINGS),
-        "save_precision": choice("save_precision", "Number format", PRECISIONS),
-        "alpha": choice("alpha", "Alpha", ALPHAS),
-        "dynamic_method": choice("dynamic_method", "dynamic_method: a rank for each layer", METHODS),
+        "spelling": choice("spelling", SPELLINGS),
+        "save_precision": choice("save_precision", PRECISIONS),
+        "alpha": choice("alpha", ALPHAS),
+        "dynamic_method": choice("dynamic_method", METHODS),
     }
     with gr.Row():
         fields["new_rank"] = gr.Number(
             value=0,
             precision=0,
             minimum=0,
-            label="new_rank (0: as it is)",
+            label=LABELS["new_rank"],
             min_width=140,
             elem_id="gallery-repair-new_rank",
         )
         fields["dynamic_param"] = gr.Number(
-            value=0, minimum=0, label="dynamic_param", min_width=140, elem_id="gallery-repair-dynamic_param"
+            value=0,
+            minimum=0,
+            label=LABELS["dynamic_param"],
+            min_width=140,
+            elem_id="gallery-repair-dynamic_param",
         )
     with gr.Row():
-        fields["strip_private"] = gr.Checkbox(
-            False, label="Leave out private metadata", elem_id="gallery-repair-strip_private"
-        )
-        fields["drop_broken"] = gr.Checkbox(
-            False, label="Leave out broken layers", elem_id="gallery-repair-drop_broken"
-        )
+        fields["strip_private"] = switch("strip_private")
+        fields["drop_broken"] = switch("drop_broken")
     others = gr.Textbox(
         label="Merge with (names, each with its ratio)",
         placeholder="ink: 0.7, my-cat: 0.5",
@@ -162,5 +177,14 @@ def listen(parts: InspectParts, chosen: gr.Textbox, studio: Studio) -> Any:
 
 
 def view(report: LoraReport) -> str:
-    """HTML of a report."""
-    return fill("inspection", report=report, facts=fact_lines(report), blocks=block_rows(report))
+    """HTML of a report, with what can be mended in the labels of the fields."""
+    mended = [(labelled(one.fix), one.reason) for one in report.suggestions]
+    return fill(
+        "inspection", report=report, facts=fact_lines(report), blocks=block_rows(report), mended=mended
+    )
+
+
+def labelled(fix: str) -> str:
+    """A repair in the words of `--fix` as the page has it."""
+    name, _, value = fix.partition("=")
+    return f"{LABELS[name]}: {value}" if value else LABELS[name]
