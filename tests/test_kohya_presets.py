@@ -171,7 +171,7 @@ def test_every_kind_of_preset(
         (preset("Kohya DyLoRA"), "networks.dylora"),
         (preset("LyCORIS/GLoRA"), "algo=glora"),
         (preset("LoRA-FA"), "networks.lora_fa"),
-        (preset("Flux1", flux1_checkbox=True), "FLUX.1"),
+        (preset("Anima", anima_checkbox=True), "Anima"),
         ({"max_resolution": "512,512", "optimizer": "AdamW", "epoch": 1}, "LoRA tab"),
         ({"config": {"version": 1}}, "--config"),
         ({"picture.png": {"caption": "a cat"}}, "no option"),

@@ -9,8 +9,8 @@ from typing import Any
 
 from lora_studio.errors import ConfigError
 from lora_studio.files import expanded
+from lora_studio.kohya_config.flow_modules import options_in
 from lora_studio.kohya_config.option_values import bounded, read_json, read_text, typed
-from lora_studio.kohya_config.options import OPTIONS
 from lora_studio.kohya_config.presets import is_preset, read_preset
 from lora_studio.kohya_config.read_options import KohyaOptions, read_options
 from lora_studio.kohya_config.sample_prompts import prompt_only
@@ -58,8 +58,7 @@ def read_given(
         if prompts != lines:
             notes = ("The previews take the prompts of sample_prompts without their flags.",)
     options = read_options(read, settings, ignore_unknown=ignore_unknown)
-    named = {name: value for name, value in given.items() if name in OPTIONS}
-    return replace(options, given=named, notes=(*options.notes, *notes), rounds=rounds)
+    return replace(options, given=options_in(given), notes=(*options.notes, *notes), rounds=rounds)
 
 
 def _from_json(data: Any, name: str) -> tuple[tuple[dict[str, Any], dict[str, Any]], int]:

@@ -9,6 +9,7 @@ from lora_studio.errors import ConfigError
 from lora_studio.kohya_config.option_values import number_in
 from lora_studio.kohya_config.options import (
     ARGS_NOT_BUILT,
+    ARGS_OF_ALL_BLOCKS,
     ARGS_OF_ONE_KIND,
     ARGS_PASSED_OVER,
     LYCORIS,
@@ -119,6 +120,8 @@ def _take_algo(taken: TakenOptions, text: str) -> None:
 
 def _matters(taken: TakenOptions, key: str) -> bool:
     """Whether a key that is switched on changes anything in this network."""
+    if key in ARGS_OF_ALL_BLOCKS:
+        return taken.network_args[key].lower() != "all"
     if key in ARGS_OF_ONE_KIND:
         return ARGS_OF_ONE_KIND[key] == taken.algo
     if key in TUCKER:  # splits the kernels of convolutions

@@ -207,10 +207,15 @@ ARGS_NOT_BUILT = frozenset(
         ),
         *("enable_conv", "enable_all_linear", "exclude_patterns", "include_patterns", "network_reg_lrs"),
         *("network_reg_dims", "network_reg_alphas", "rank_dropout_scale", "use_tucker", "use_cp"),
-        *("use_conv_cp", "train_on_input", "train_norm"),
+        *("use_conv_cp", "train_on_input", "train_norm", "train_blocks", "split_qkv", "train_t5xxl"),
+        *("img_attn_dim", "txt_attn_dim", "img_mlp_dim", "txt_mlp_dim", "img_mod_dim", "txt_mod_dim"),
+        *("single_dim", "single_mod_dim", "in_dims", "train_double_block_indices", "ggpo_beta"),
+        *("train_single_block_indices", "ggpo_sigma", "train_llm_adapter"),
     }
 )
 """Keys that stop a run when they are switched on."""
+ARGS_OF_ALL_BLOCKS = ("train_blocks", "train_double_block_indices", "train_single_block_indices")
+"""Keys that ask for nothing at "all"."""
 ARGS_OF_ONE_KIND: Mapping[str, str] = {
     **{"unit": "dylora", "block_size": "dylora", "train_on_input": "ia3"},
     **{"rescaled": "diag-oft", "enable_conv": "oft", "enable_all_linear": "oft"},
@@ -225,8 +230,10 @@ MODULES: Mapping[str, str] = {
     PLAIN: "lora",
     "networks.loha": "loha",
     "networks.lokr": "lokr",
+    **{"networks.lora_flux": "lora", "networks.lora_anima": "lora"},
+    **{"networks.lora_zimage": "lora", "networks.lora_flux_2": "lora"},
 }
-"""sd-scripts' own modules that are built here, and their kind."""
+"""sd-scripts' own modules that are built here, and their kind; the last two are musubi-tuner's."""
 ONLY_IN_LYCORIS = ("algo", "dora_wd")
 """Settings that sd-scripts' own network lacks: away from their defaults, a run needs LyCORIS."""
 LYCORIS_ALGOS = {"locon": "lora"}

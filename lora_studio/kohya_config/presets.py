@@ -30,7 +30,7 @@ ALGOS: Mapping[str, str] = {
     **{"LyCORIS/Diag-OFT": "diag-oft", "LyCORIS/Native Fine-Tuning": "full"},
 }
 OTHER_MODELS: Mapping[str, str] = {
-    **{"flux1_checkbox": "FLUX.1", "sd3_checkbox": "SD3", "hunyuan_image_checkbox": "HunyuanImage 2.1"},
+    **{"sd3_checkbox": "SD3", "hunyuan_image_checkbox": "HunyuanImage 2.1"},
     **{"anima_checkbox": "Anima", "lumina_checkbox": "Lumina 2"},
 }
 RENAMED: Mapping[str, str] = {
@@ -62,6 +62,13 @@ OF_BLOCKS = (
     *("down_lr_weight", "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold", "block_dims"),
     *("block_alphas", "conv_block_dims", "conv_block_alphas", "rank_dropout", "module_dropout"),
 )
+FLUX_MARK = "flux1_checkbox"
+OF_FLUX = (
+    *("train_blocks", "split_qkv", "train_t5xxl", "img_attn_dim", "txt_attn_dim", "img_mlp_dim"),
+    *("txt_mlp_dim", "img_mod_dim", "txt_mod_dim", "single_dim", "single_mod_dim", "in_dims"),
+    *("train_double_block_indices", "train_single_block_indices"),
+)
+FLUX_FILES: Mapping[str, str] = {"flux1_clip_l": "clip_l", "flux1_t5xxl": "t5xxl"}
 OF_LORAPLUS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
 ITS_NAMES = {"constrain": "constraint"}
 Preset = Mapping[str, Any]
@@ -86,8 +93,8 @@ def read_preset(preset: Preset) -> tuple[dict[str, Any], int]:
     for name, model in OTHER_MODELS.items():
         if preset.get(name):
             raise ConfigError(
-                f"This preset trains a LoRA for {model}, which LoRA Studio can't do.",
-                "Stable Diffusion 1.x, 2.x and XL can be trained.",
+                f"This preset trains a LoRA for {model}: its fields aren't known here.",
+                "Take the TOML that the GUI wrote for its training.",
                 field=name,
             )
     options: dict[str, Any] = {}
@@ -95,6 +102,9 @@ def read_preset(preset: Preset) -> tuple[dict[str, Any], int]:
         its = RENAMED.get(name, name)
         if its in SAME or name in RENAMED or name in NOT_READ - {"epoch", "noise_offset_type"}:
             options[its] = value
+    if preset.get(FLUX_MARK):
+        options |= {its: preset.get(name) for name, its in FLUX_FILES.items()}
+        options |= {name: preset.get(name) for name in ("fp8_base", "t5xxl_max_token_length")}
     options |= _network(preset) | _rates(preset) | _noise(preset) | _rhythm(preset)
     for name in ("optimizer_args", "lr_scheduler_args"):
         options[name] = _text(preset, name).replace('"', "").split()
@@ -103,7 +113,8 @@ def read_preset(preset: Preset) -> tuple[dict[str, Any], int]:
     options["sdpa"] = attention == "sdpa"
     options["no_half_vae"] = bool(preset.get(SDXL) and preset.get("sdxl_no_half_vae"))
     options["cache_text_encoder_outputs"] = bool(
-        preset.get(SDXL) and preset.get("sdxl_cache_text_encoder_outputs")
+        (preset.get(SDXL) and preset.get("sdxl_cache_text_encoder_outputs"))
+        or (preset.get(FLUX_MARK) and preset.get("flux1_cache_text_encoder_outputs"))
     )
     options["train_inpainting"] = bool(preset.get("train_inpainting"))
     options["sample_prompts"] = [
@@ -154,6 +165,8 @@ def _network(preset: Preset) -> dict[str, Any]:
     elif kind in ("Standard", "Kohya LoCon", "LoRA-FA", "Kohya DyLoRA"):
         pairs = _on(preset, ("conv_dim", "conv_alpha")) if kind == "Kohya LoCon" else []
         pairs += _on(preset, OF_BLOCKS)
+    elif preset.get(FLUX_MARK):
+        pairs = _on(preset, OF_FLUX)
     module = LYCORIS if kind in ALGOS else MODULES.get(kind, kind)
     return {"network_module": module, "network_args": pairs + _on(preset, OF_LORAPLUS)}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from lora_studio.config import TrainConfig
 from lora_studio.errors import ConfigError
+from lora_studio.kohya_config.flow_modules import defaults_of, options_in, take_flow_options
 from lora_studio.kohya_config.network_args import settle_network
 from lora_studio.kohya_config.option_forms import SPECIAL
 from lora_studio.kohya_config.option_values import bounded, number_in, typed
@@ -92,10 +93,10 @@ def read_options(
     for name in settings:
         if name not in leaves():
             raise unknown(name)
-    values = {**absent_values(), **taken.values, **settings}
+    values = {**absent_values(), **defaults_of(given), **taken.values, **settings}
     return KohyaOptions(
         values=_named(values),
-        given={name: value for name, value in given.items() if name in OPTIONS},
+        given=options_in(given),
         notes=tuple(taken.notes),
         not_built=tuple(taken.not_built),
         in_epochs=taken.in_epochs,
@@ -105,8 +106,9 @@ def read_options(
 
 def take_options(given: Mapping[str, Any], *, ignore_unknown: bool = False) -> TakenOptions:
     """Settings from these options alone, without values for missing ones. Raises ConfigError."""
-    taken = TakenOptions()
-    for name, value in given.items():
+    flow = take_flow_options(given)
+    taken = TakenOptions(notes=flow.notes, not_built=flow.not_built, passed_over=flow.passed_over)
+    for name, value in flow.further.items():
         _take(taken, name, value)
     settle_network(taken)
     _settle_warmup(taken)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lora_studio.config import Leaf, TrainConfig, config_leaf, config_leaves
+from lora_studio.kohya_config.flow_modules import FLOW_OPTIONS
 from lora_studio.kohya_config.options import (
     ABSENT,
     LYCORIS,
@@ -99,7 +100,7 @@ def further_options(given: Mapping[str, Any], config: TrainConfig) -> tuple[str,
     return tuple(
         f"{name} = {write_value(value)}"
         for name, value in given.items()
-        if name in OPTIONS
+        if name in {*OPTIONS, *FLOW_OPTIONS}
         and name not in {*ELSEWHERE, *SECRETS}
         and value != written.get(name)
         and not (name == "sample_prompts" and isinstance(value, list))
