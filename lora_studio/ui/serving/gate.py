@@ -40,7 +40,7 @@ from lora_studio.ui.serving.monitoring import Monitoring
 from lora_studio.ui.serving.rates import CALLS, UPLOADS, Rates
 from lora_studio.ui.serving.request_bodies import Body, Limit, TooMuch, read_small, replayed
 from lora_studio.ui.serving.request_origin import Names, is_loopback
-from lora_studio.ui.serving.response_headers import SentAnswer, security_headers
+from lora_studio.ui.serving.response_headers import SentAnswer, compressed, security_headers
 from lora_studio.ui.serving.sessions import Sessions, set_cookie
 from lora_studio.ui.serving.visitor_routes import CANCEL, NOT_YOURS, VisitorRoutes
 
@@ -376,7 +376,7 @@ class GatedApp(App):
         super().__init__(
             docs_url=None, redoc_url=None, openapi_url=None, default_response_class=ORJSONResponse
         )
-        self._gate = gate
+        self._gate, self._gated = gate, compressed(partial(gate, served=super().__call__))
         self.add_exception_handler(Exception, _unread)
 
     def configure_app(self, blocks: Any) -> None:
@@ -386,7 +386,7 @@ class GatedApp(App):
         self._gate.cookie = f"access-token-unsecure-{self.cookie_id}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._gate(scope, receive, send, super().__call__)
+        await self._gated(scope, receive, send)
 
 
 async def _unread(request: Request, error: Exception) -> Response:

@@ -1,9 +1,13 @@
-"""Headers of every answer: who may frame, embed or read it; and the way by which all answers go out."""
+"""Headers of every answer: who may frame, embed or read it; and the way by which all answers go out,
+compressed for clients that take that."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
+
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
+from starlette.types import ASGIApp
 
 from lora_studio.ui.serving.monitoring import Monitoring
 from lora_studio.ui.serving.request_bodies import Body
@@ -19,9 +23,23 @@ COMMON = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
 }
+AS_THEY_ARE = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/octet-stream", "image/x-icon")
+"""Content types that are not compressed: streams of events, which must not wait for more, pictures, LoRAs."""
+SMALLEST, LEVEL = 1024, 5
+"""Bytes from which an answer is compressed, and zlib's level: the page's HTML in a fifteenth of its size."""
 DROPPED = b"access-control-"
 """Prefix of headers by which Gradio allows origins; the gate has let in none but our own, which needs no
 leave."""
+
+
+def compressed(app: ASGIApp) -> ASGIApp:
+    """An app whose answers are compressed for clients that take gzip.
+
+    The length of a compressed answer tells about its text to who reads the traffic and can put words of his
+    own into it (BREACH). Here nobody can: the gate sends requests of other pages away, and no answer holds
+    what opens a session, which is in a cookie that scripts can't read.
+    """
+    return GZipMiddleware(app, SMALLEST, LEVEL, exclude_content_types=AS_THEY_ARE)
 
 
 def security_headers(*, framed: bool, shared: bool) -> Pairs:
