@@ -10,7 +10,7 @@ import logging
 import re
 import shutil
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +18,13 @@ from pathlib import Path
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import STUDIO, Kind, acting, visitor
 from lora_studio.data.pixels.thumbnails import thumbnail, thumbnail_folder
-from lora_studio.errors import StoreError, StudioError, UnknownFormat
+from lora_studio.errors import StoreError
 from lora_studio.events import ShouldStop, never_stop
 from lora_studio.files import check_room, copy_atomically, disk_errors
 from lora_studio.generation.reproducible import is_drawn
 from lora_studio.images import input_store
-from lora_studio.images.image_metadata import SUFFIXES
-from lora_studio.images.image_records import image_record, request_in
+from lora_studio.images.image_records import request_in
+from lora_studio.images.image_scan import AT_ONCE, PICTURES, UNREADABLE, ImageScan
 from lora_studio.lora.checkpoints import use_checkpoint
 from lora_studio.lora.file.alphas import config_beside
 from lora_studio.lora.file.lora_files import LONGEST_TITLE, LoraHeader, file_name, find_file, read_header
@@ -42,7 +42,7 @@ from lora_studio.lora.lora_folder import (
     write_notes,
 )
 from lora_studio.lora.names import find_slug, given_title
-from lora_studio.parsing.plain_text import is_plain, plain_name, plain_text
+from lora_studio.parsing.plain_text import plain_name, plain_text
 from lora_studio.parsing.slugs import LONGEST_SLUG, SLUG, slug_from
 from lora_studio.records import ImageRecord, ListedLora, LoraRecord
 from lora_studio.request import GeneratedImage, GenerateRequest
@@ -54,10 +54,10 @@ from lora_studio.store.trash import Deleted, Trash
 logger = logging.getLogger(__name__)
 
 KINDS = ("lora", "image")
-UNREADABLE = (StudioError, OSError, ValueError, ArithmeticError, RecursionError)
-"""Exceptions from reading a stranger's file, which is left out then, with a line in the log."""
-AT_ONCE = 100  # rows of a transaction
-PICTURES = frozenset(SUFFIXES.values())
+
+
+def uncounted(read: int) -> None:
+    """A listener for those who don't ask how far a scan is."""
 
 
 class Gallery:
@@ -69,23 +69,28 @@ class Gallery:
         self._trash = Trash(settings.trash)
         self._lock = threading.RLock()
         self._logged: set[tuple[str, str]] = set()
+        self._images = ImageScan(settings, library, self._tell_once)
         self._is_read = False
 
-    def scan(self, should_stop: ShouldStop = never_stop) -> None:
+    def scan(self, should_stop: ShouldStop = never_stop, count: Callable[[int], None] = uncounted) -> None:
         """Make the rows equal the folders. Unreadable files are logged once and not listed; unchanged ones
-        are not read again. LoRA files dropped into the library's folder get a folder of their own."""
-        self._scan_loras(should_stop)
-        self._scan_images(should_stop)
+        are not read again. LoRA files dropped into the library's folder get a folder of their own. `count` is
+        told how many more are read."""
+        self._scan_loras(should_stop, count)
+        self._images.scan(should_stop, count)
         self._is_read = self._is_read or not should_stop()
 
     def unread(self) -> int:
         """The number of LoRAs and pictures that a scan would read."""
-        return len(self._new_images()) + len(self._new_loras())
+        return len(self._images.new_images()) + len(self._new_loras())
 
-    def loras(self, search: str = "") -> list[LoraRecord]:
-        """LoRAs without metadata, newest first. All words of `search` must occur in title, slug or trigger
-        word."""
-        return [self._shown_lora(record) for record in self._library.loras(search)]
+    def loras(self, search: str = "", limit: int = -1, offset: int = 0) -> list[LoraRecord]:
+        """LoRAs without metadata, as `Library.loras` finds them, with thumbnails."""
+        return [self._shown_lora(record) for record in self._library.loras(search, limit, offset)]
+
+    def count_loras(self, search: str = "") -> int:
+        """The number of LoRAs that a search finds."""
+        return self._library.count_loras(search)
 
     def listed_loras(self) -> list[ListedLora]:
         """All LoRAs, newest first."""
@@ -179,7 +184,7 @@ class Gallery:
 
     def add_image(self, image: GeneratedImage) -> ImageRecord:
         """List a picture that the generator has just written."""
-        record = self._read_image(Path(image.path), image.request)
+        record = self._images.read(Path(image.path), image.request)
         if record is None:
             raise StoreError(f"The picture {Path(image.path).name} is gone.", "Make it again.")
         visitor().claims(Kind.IMAGE, record.path)
@@ -188,7 +193,7 @@ class Gallery:
     def list_images(self, paths: Iterable[Path]) -> None:
         """List pictures in the image folder by the settings in their files."""
         for path in paths:
-            self._read_image(path)
+            self._images.read(path)
             visitor().claims(Kind.IMAGE, str(path))
 
     def forget_inputs(self) -> None:
@@ -212,6 +217,10 @@ class Gallery:
     def images(self, search: str = "", limit: int = 60, offset: int = 0) -> list[ImageRecord]:
         """Images, newest first. All words of `search` must occur in the prompt or the LoRAs' slugs."""
         return [self._shown_image(record) for record in self._library.images(search, limit, offset)]
+
+    def count_images(self, search: str = "") -> int:
+        """The number of images that a search finds, each content once."""
+        return self._library.count_images(search)
 
     def drawn_before(self, requests: Sequence[GenerateRequest]) -> list[ImageRecord | None]:
         """The picture that each request, with all values filled in, would draw again; None where there is
@@ -238,16 +247,18 @@ class Gallery:
             visitor().claims(Kind.DELETED, token)
         return token
 
-    def _scan_loras(self, should_stop: ShouldStop) -> None:
+    def _scan_loras(self, should_stop: ShouldStop, count: Callable[[int], None]) -> None:
         with self._lock, disk_errors("The library", "read"):
             self._settings.loras.mkdir(parents=True, exist_ok=True)
             for path in sorted(self._settings.loras.iterdir()):
                 self._take_in(path)
-        for folder in self._new_loras():
+        new = self._new_loras()
+        for begin in range(0, len(new), AT_ONCE):
             if should_stop():
                 return
             with self._lock:  # others get their turn between two
-                self._read_lora(folder)
+                self._read_loras(new[begin : begin + AT_ONCE])
+            count(len(new[begin : begin + AT_ONCE]))
         with self._lock:
             for slug in self._library.lora_fingerprints():
                 if not fingerprint(self._settings.loras / slug):
@@ -307,6 +318,25 @@ class Gallery:
             visitor().claims(Kind.LORA, folder.name)
         return self._shown_lora(record)
 
+    def _read_loras(self, folders: Sequence[Path]) -> None:
+        """Write the rows of LoRAs in one transaction. What can't be read or stored so is tried by itself."""
+        rows, alone = [], []
+        for folder in folders:
+            state = fingerprint(folder)
+            try:
+                record = read_record(folder)
+                rows.append((record, state, best_preview(record.previews)))
+                if remark := unlisted(folder):
+                    self._tell_once(folder / "others", remark)
+            except UNREADABLE:
+                alone.append(folder)
+        try:
+            self._library.put_loras(rows)
+        except Unstorable:
+            alone = list(folders)
+        for folder in alone:
+            self._read_lora(folder)
+
     def _read_lora(self, folder: Path) -> None:
         state = fingerprint(folder)
         try:
@@ -320,58 +350,6 @@ class Gallery:
             if state:
                 self._tell_once(folder, error)
             self._library.remove_lora(folder.name)
-
-    def _scan_images(self, should_stop: ShouldStop) -> None:
-        new = self._new_images()
-        if new:
-            self._library.follow_images(self._settings.images)
-        for begin in range(0, len(new), AT_ONCE):
-            if should_stop():
-                return
-            self._read_images(new[begin : begin + AT_ONCE])
-        rows = self._library.image_fingerprints()
-        self._library.remove_images(path for path in rows if not Path(path).is_file())
-
-    def _read_images(self, paths: Sequence[Path]) -> None:
-        """Write the rows of pictures in one transaction, without unreadable ones."""
-        rows = []
-        for path in paths:
-            state = state_of(path)
-            try:
-                rows.append((image_record(path), state))
-            except UNREADABLE as error:
-                self._tell_once(path, error)
-                self._library.remove_images([str(path)])
-        try:
-            self._library.put_images(rows)
-        except Unstorable:
-            for path in paths:
-                try:
-                    self._read_image(path)
-                except UNREADABLE as error:
-                    self._tell_once(path, error)
-
-    def _new_images(self) -> list[Path]:
-        """Files whose rows are missing or describe another state, in order."""
-        rows = self._library.image_fingerprints()
-        return sorted(
-            path
-            for path in self._settings.images.rglob("*")
-            if path.suffix in PICTURES and not path.name.startswith(".") and is_plain(str(path))
-            if rows.get(str(path)) != state_of(path)
-        )
-
-    def _read_image(self, path: Path, request: GenerateRequest | None = None) -> ImageRecord | None:
-        """Write a picture's row; None when the file is no picture."""
-        state = state_of(path)
-        try:
-            record = image_record(path, request)
-        except UnknownFormat as error:
-            self._tell_once(path, error)
-            self._library.remove_images([str(path)])
-            return None
-        self._library.put_image(record, state)
-        return record
 
     def _shown_lora(self, record: LoraRecord) -> LoraRecord:
         best = best_preview(record.previews)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,7 +21,7 @@ class Scanned(Protocol):
     """The library, as far as the first scan needs it."""
 
     def unread(self) -> int: ...
-    def scan(self, should_stop: ShouldStop = ...) -> None: ...
+    def scan(self, should_stop: ShouldStop = ..., count: Callable[[int], None] = ...) -> None: ...
     def forget_inputs(self) -> None: ...
 
 
@@ -32,14 +33,25 @@ class FirstScan:
     library: Scanned
     _closing: threading.Event = field(default_factory=threading.Event)
     _reader: threading.Thread | None = None
+    _done: int = 0
+    _total: int = 0
+
+    @property
+    def progress(self) -> tuple[int, int] | None:
+        """The number of files read and of all, while a scan runs in its thread; else None."""
+        if self._reader is None or not self._reader.is_alive():
+            return None
+        return min(self._done, self._total), self._total
 
     def start(self) -> None:
         """Scan, or begin to. Raises StudioError for a failure before the page opens."""
-        new = self.library.unread()
-        if new <= MOST_AT_ONCE:
+        self._total = self.library.unread()
+        if self._total <= MOST_AT_ONCE:
             self._read()
             return
-        logger.warning("%s LoRAs and pictures are new here: they are read while the page is open.", new)
+        logger.warning(
+            "%s LoRAs and pictures are new here: they are read while the page is open.", self._total
+        )
         self._reader = threading.Thread(target=self._read_quietly, name="library", daemon=True)
         self._reader.start()
 
@@ -49,8 +61,11 @@ class FirstScan:
             self._reader.join()
 
     def _read(self) -> None:
-        self.library.scan(self._closing.is_set)
+        self.library.scan(self._closing.is_set, self._count)
         self.library.forget_inputs()
+
+    def _count(self, read: int) -> None:
+        self._done += read
 
     def _read_quietly(self) -> None:
         try:

@@ -33,18 +33,27 @@ class Library:
     def put_lora(self, record: LoraRecord, fingerprint: str = "", preview: str = "") -> None:
         """Write a LoRA's row; `preview` is the picture that lists show. Another LoRA than the one that was
         called so before is not its owners'."""
-        search = _search_text(record.title, record.slug, record.trigger_word)
-        light = _json(replace(record, metadata={}))
+        self.put_loras([(record, fingerprint, preview)])
+
+    def put_loras(self, records: Iterable[tuple[LoraRecord, str, str]]) -> None:
+        """Write the rows of several LoRAs, each with its fingerprint and preview, in one transaction."""
+        rows = [
+            (
+                *(record.slug, record.id, record.created_at),
+                *(_search_text(record.title, record.slug, record.trigger_word), fingerprint),
+                *(_json(replace(record, metadata={})), record.title, preview),
+                json.dumps(record.metadata, ensure_ascii=False),
+            )
+            for record, fingerprint, preview in records
+        ]
         with self._database.write() as connection:
-            _keep_owners(connection, record.slug, record.id)
-            connection.execute(
+            for slug, content, *_ in rows:
+                _keep_owners(connection, slug, content)
+            connection.executemany(
                 "INSERT OR REPLACE INTO loras"
                 "(slug, id, created_at, search, fingerprint, record, title, preview, metadata)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *(record.slug, record.id, record.created_at, search, fingerprint, light),
-                    *(record.title, preview, json.dumps(record.metadata, ensure_ascii=False)),
-                ),
+                rows,
             )
 
     def lora(self, slug: str) -> LoraRecord:
@@ -57,12 +66,17 @@ class Library:
             raise StoreError(f"There is no LoRA {slug[:64]!r} in the library.", "It may have been deleted.")
         return replace(found[0], metadata=_table(rows[0]["metadata"]))
 
-    def loras(self, search: str = "") -> list[LoraRecord]:
+    def loras(self, search: str = "", limit: int = -1, offset: int = 0) -> list[LoraRecord]:
         """LoRAs without metadata, newest first. All words of `search` must occur in title, slug or trigger
-        word."""
+        word; a negative `limit` means all."""
         where, words = _where(search, *visitor().seen_rows(Kind.LORA, "slug"))
-        sql = f"SELECT record FROM loras WHERE {where} ORDER BY created_at DESC, slug"
-        return self._records(LoraRecord, self._database.read(sql, words))
+        sql = f"SELECT record FROM loras WHERE {where} ORDER BY created_at DESC, slug LIMIT ? OFFSET ?"
+        return self._records(LoraRecord, self._database.read(sql, (*words, limit, offset)))
+
+    def count_loras(self, search: str = "") -> int:
+        """The number of LoRAs that a search finds."""
+        where, words = _where(search, *visitor().seen_rows(Kind.LORA, "slug"))
+        return int(self._database.read(f"SELECT count(*) FROM loras WHERE {where}", words)[0][0])
 
     def listed_loras(self) -> list[ListedLora]:
         """All LoRAs by slug and title, newest first."""
@@ -123,12 +137,18 @@ class Library:
         """Images, newest first, each content once. All words of `search` must occur in prompt or LoRA
         slugs."""
         where, words = _where(search, *visitor().seen_rows(Kind.IMAGE, "path"))
-        sql = (
-            f"SELECT record, max(created_at) AS newest FROM images WHERE {where} GROUP BY id"
-            " ORDER BY newest DESC, path LIMIT ? OFFSET ?"
+        sql = (  # the records of those that are shown alone: sorting all of them would move megabytes
+            f"WITH shown AS (SELECT path, max(created_at) AS newest FROM images WHERE {where} GROUP BY id"
+            " ORDER BY newest DESC, path LIMIT ? OFFSET ?)"
+            " SELECT record FROM shown JOIN images USING (path) ORDER BY newest DESC, path"
         )
         rows = self._database.read(sql, (*words, limit, offset))
         return self._records(ImageRecord, rows)
+
+    def count_images(self, search: str = "") -> int:
+        """The number of images that a search finds, each content once."""
+        where, words = _where(search, *visitor().seen_rows(Kind.IMAGE, "path"))
+        return int(self._database.read(f"SELECT count(DISTINCT id) FROM images WHERE {where}", words)[0][0])
 
     def images_of_seeds(self, seeds: Iterable[int]) -> list[ImageRecord]:
         """Images with one of these seeds, newest first."""
