@@ -33,6 +33,7 @@ def page_revision(studio: Studio) -> str:
         studio.jobs.revision,
         studio.generation_queue.revision,
         studio.lease.holder,
+        studio.first_scan.progress,
         deleted_elsewhere.stamp(studio.settings),
         [studio.mirror.state(), studio.mirror.team()] if studio.mirror.is_on else [],
     ]

@@ -18,8 +18,8 @@ from lora_studio.studio import Studio
 from lora_studio.ui import page_revision
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.validate import quietly
-from lora_studio.ui.gallery import gallery_tab
 from lora_studio.ui.gallery.gallery_tab import GalleryTab
+from lora_studio.ui.gallery.shelves import first_scan, image_shelf, library_marks, lora_shelf
 from lora_studio.ui.generate import generation_progress
 from lora_studio.ui.generate.generate_requests import SLOTS, lora_choices, slots
 from lora_studio.ui.generate.generate_tab import GenerateTab
@@ -61,10 +61,10 @@ class PageRefresh:
     @property
     def inputs(self) -> list[Any]:
         shelves = (self.gallery.loras, self.gallery.images)
-        searches, chosen = [shelf.search for shelf in shelves], [shelf.chosen for shelf in shelves]
-        shelf_inputs = [*searches, *chosen, self.gallery.limit]
+        chosen = [shelf.chosen for shelf in shelves]
+        places = [part for shelf in shelves for part in shelf.place]
         held = [self.upload.dataset, self.generate.loras, self.generate.order, *self.generate.weights]
-        return [self.seen, self.train.job, self.generate.ticket, *shelf_inputs, *held]
+        return [self.seen, self.train.job, self.generate.ticket, *chosen, *places, *held]
 
     @property
     def outputs(self) -> list[Any]:
@@ -74,7 +74,7 @@ class PageRefresh:
             self.seen,
             *(strip.row, strip.text, strip.job, strip.spoken),
             *self.train.live,
-            *(gallery.loras.grid, gallery.images.grid, gallery.more),
+            *(gallery.reading, gallery.loras.grid, gallery.images.grid),
             *(self.generate.loras, self.generate.used),
             *self.generate.live,
             self.revision,
@@ -103,13 +103,13 @@ class PageRefresh:
         marks: Mapping[str, Any] = seen if isinstance(seen, dict) else {}
         revision = page_revision.page_revision(self.studio)  # first: later changes are seen later
         jobs, jobs_seen = self._jobs(marks, job_id)
-        held: list[Any] = list(shelves[5:])
+        held: list[Any] = list(shelves[6:])
         dataset, selected, order, *weights = held + ["", [], None][len(held) :]
         here, notes = deleted_elsewhere.selection(self.studio, selected)
         library, library_seen = self._library(marks, shelves, here if notes else None)
         generation_queue, desk_seen = self._desk(marks, ticket_id)
         now = deleted_elsewhere.stamp(self.studio.settings)
-        gone = {} if marks.get("stamp") == now else self._gone(shelves[2], shelves[3], dataset)
+        gone = {} if marks.get("stamp") == now else self._gone(shelves[0], shelves[1], dataset)
         gone |= {self.generate.gone: notes} if notes else {}
         painted = {} if marks.get("page") == revision else {self.revision: page_revision.painted(revision)}
         return {
@@ -155,21 +155,22 @@ class PageRefresh:
     def _library(
         self, marks: Mapping[str, Any], shelves: tuple[Any, ...], selected: list[str] | None = None
     ) -> tuple[Changes, dict[str, Any]]:
-        lora_search, image_search, lora, image = (str(given or "") for given in shelves[:4])
-        limit = gallery_tab.page_limit(shelves[4])
-        revisions = self.studio.database.revisions()
-        counts = {name: [revisions[name], revisions["owners"]] for name in ("loras", "images")}
-        seen = {
+        lora, image, *places = (str(given or "") for given in shelves[:6])
+        counts, reading = library_marks(self.studio), first_scan(self.studio)
+        seen: dict[str, Any] = {
             **counts,
-            "lora shelf": [*counts["loras"], lora_search, lora],
-            "image shelf": [*counts["images"], image_search, image, limit],
+            "reading": reading,
+            "lora shelf": [*counts["loras"], *places[:2]],
+            "image shelf": [*counts["images"], *places[2:]],
         }
         new = {name for name, mark in seen.items() if marks.get(name) != mark}
-        changes: Changes = {}
+        changes: Changes = {self.gallery.reading: reading} if "reading" in new else {}
         if "lora shelf" in new:
-            changes |= gallery_tab.lora_shelf(self.gallery, self.studio, lora_search, lora)
+            changes |= lora_shelf(self.gallery.loras, self.studio, places[:2], lora)
+        if self.gallery.loras.chosen in changes:  # let go
+            changes[self.gallery.board] = ""
         if "image shelf" in new:
-            changes |= gallery_tab.image_shelf(self.gallery, self.studio, image_search, image, limit)
+            changes |= image_shelf(self.gallery.images, self.studio, places[2:], image)
         if "images" in new:
             changes[self.generate.used] = self._prompts_used()
         if selected is not None or "loras" in new:  # not None: one of them was deleted

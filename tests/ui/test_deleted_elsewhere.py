@@ -99,19 +99,23 @@ def test_a_training_without_its_pictures_can_t_go_on(studio: Studio, stopped: Jo
     assert buttons == set()
 
 
+NOWHERE = ("", "", "", "1", "", "1")
+"""Nothing is chosen in the Gallery, and the first pages are looked at."""
+
+
 def look(live: PageRefresh, *shelves: Any) -> dict[Any, Any]:
-    return {part: gr.skip() for part in live.outputs} | live.look(None, "", "", "", "", *shelves)
+    return {part: gr.skip() for part in live.outputs} | live.look(None, "", "", *shelves)
 
 
 def test_what_is_chosen_on_the_page_and_deleted_elsewhere_is_let_go(
     studio: Studio, lora: LoraRecord, live: PageRefresh
 ) -> None:
     record = studio.datasets.create("Ink", example_files("ink"))
-    kept = look(live, lora.slug, "", "60", record.id, [lora.slug])
+    kept = look(live, lora.slug, "", "", "1", "", "1", record.id, [lora.slug])
     for part in (live.gallery.loras.details, live.upload.dataset, live.generate.gone):
         assert kept[part] == gr.skip()
     tokens = studio.gallery.delete_lora(lora.slug), studio.datasets.delete(record.id)
-    gone = look(live, lora.slug, "", "60", record.id, [lora.slug])
+    gone = look(live, lora.slug, "", "", "1", "", "1", record.id, [lora.slug])
     assert gone[live.gallery.loras.chosen] == gone[live.upload.dataset] == ""
     assert gone[live.gallery.loras.actions]["visible"] is False
     assert tokens[0] in gone[live.gallery.loras.details]
@@ -125,13 +129,14 @@ def test_weights_that_a_choice_left_behind_are_put_right(
 ) -> None:
     weights = [0.5, *[1.0] * 7, "0.25", *[""] * 7]
     shown = live.generate.weights
-    late = look(live, "", "", "60", "", [lora.slug], ["sea", lora.slug], 0.1, *weights[:7], *weights[8:], "")
+    left = [0.1, *weights[:7], *weights[8:], ""]
+    late = look(live, *NOWHERE, "", [lora.slug], ["sea", lora.slug], *left)
     assert (late[shown[0]]["value"], late[shown[0]]["visible"]) == (0.5, True)
     assert late[live.generate.order] == [lora.slug]
-    right = look(live, "", "", "60", "", [lora.slug], [lora.slug], *weights)
+    right = look(live, *NOWHERE, "", [lora.slug], [lora.slug], *weights)
     assert right[shown[0]] == right[live.generate.order] == gr.skip()
     studio.gallery.delete_lora(lora.slug)
-    gone = look(live, "", "", "60", "", [lora.slug], [lora.slug], *weights)
+    gone = look(live, *NOWHERE, "", [lora.slug], [lora.slug], *weights)
     assert [gone[slider]["visible"] for slider in shown] == [False] * len(shown)
     assert gone[live.generate.order] == []
 

@@ -126,7 +126,8 @@ def gate() -> Iterator[Gate]:
 
 
 def look(live: PageRefresh, seen: Any, ticket: str = "") -> tuple[Any, dict[Any, Any]]:
-    painted = {part: gr.skip() for part in live.outputs} | live.look(seen, "", ticket, "", "", "", "", "60")
+    shelves = ("", "", "", "1", "", "1")
+    painted = {part: gr.skip() for part in live.outputs} | live.look(seen, "", ticket, *shelves)
     return painted.pop(live.seen), painted
 
 

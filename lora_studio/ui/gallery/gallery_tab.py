@@ -12,44 +12,16 @@ from lora_studio.access.visitor import Kind
 from lora_studio.errors import StoreError, StudioError
 from lora_studio.formatting import counted
 from lora_studio.images.image_metadata import PARAMETERS, read_chunks
-from lora_studio.parsing.numbers import parse_whole
 from lora_studio.records import ImageRecord, LoraRecord
 from lora_studio.settings import Settings
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.validate import as_words, guarded, safe_id, safe_slug, safe_uploads
 from lora_studio.ui.gallery import inspect_panel, link_import, sharing
+from lora_studio.ui.gallery.shelves import DETAILS_JS, SHELF_JS, GalleryPart, nothing_chosen
 from lora_studio.ui.train import checkpoint_panel as board
 from lora_studio.ui.widgets import cards
-from lora_studio.ui.widgets.html_templates import ACTIONS_JS, hidden, panel
-
-PAGE, MOST = 60, 6000
-
-
-@dataclass(frozen=True, kw_only=True)
-class GalleryPart:
-    """One half of the tab: a searchable grid and the details of the chosen entry."""
-
-    search: gr.Textbox
-    grid: gr.HTML
-    chosen: gr.Textbox
-    details: gr.HTML
-    actions: gr.Column
-    use: gr.Button
-    share: gr.Button
-    delete: gr.Button
-    undo_row: gr.Row
-    undo_text: gr.HTML
-    undo: gr.Button
-    token: gr.Textbox
-
-    @property
-    def chosen_outputs(self) -> list[Any]:
-        return [self.chosen, self.details, self.actions, self.share]
-
-    @property
-    def after_delete(self) -> list[Any]:
-        return [self.chosen, self.details, self.actions, self.token, self.undo_text, self.undo_row]
+from lora_studio.ui.widgets.html_templates import hidden, panel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +36,7 @@ class GalleryTab:
     link: link_import.LinkParts
     inspect: inspect_panel.InspectParts
     images: GalleryPart
-    more: gr.Button
-    limit: gr.Textbox
+    reading: gr.HTML
 
     @property
     def lora_outputs(self) -> list[Any]:
@@ -75,20 +46,21 @@ class GalleryTab:
 
 def render(settings: Settings) -> GalleryTab:
     """Create the components. Call inside a Tab."""
+    reading = panel(elem_id="gallery-reading")
     with gr.Tabs(elem_id="gallery-tabs"):
         with gr.Tab("LoRAs", id="gallery-loras", elem_id="gallery-tab-loras"), gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=320):
-                left = _render_grid("lora", "Search LoRAs", cards.lora_grid([], ""))
+                search = _render_search("lora", "Search LoRAs")
                 add = gr.UploadButton(
                     "Add a LoRA file", file_types=[".safetensors"], size="sm", elem_id="gallery-lora-add"
                 )
                 link = link_import.render()
-            with gr.Column(scale=2, min_width=320):
-                parts = _render_details("lora", cards.lora_details(None))
-                with parts["actions"]:
+                left = {**search, **_render_grid("lora", cards.lora_grid([], ""))}
+            with gr.Column(scale=2, min_width=320, elem_id="gallery-lora-side"):
+                parts = _render_details("lora", "Generate with this", cards.lora_details(None))
+                with gr.Column(elem_id="gallery-lora-naming"):
                     title = gr.Textbox(label="Name", max_lines=1, elem_id="gallery-lora-title")
                     rename = gr.Button("Rename", elem_id="gallery-lora-rename")
-                    parts |= _render_actions("lora", "Generate with this")
                 shown_board = board.render("gallery-lora-board")
                 inspect = inspect_panel.render(settings)
         loras = GalleryPart(**left, **parts)
@@ -97,13 +69,10 @@ def render(settings: Settings) -> GalleryTab:
             gr.Row(equal_height=False),
         ):
             with gr.Column(scale=3, min_width=320):
-                left = _render_grid("image", "Search prompts", cards.image_grid([], ""))
-                limit = hidden("gallery-image-limit", str(PAGE))
-                more_button = gr.Button("Show more", visible=False, elem_id="gallery-image-more")
-            with gr.Column(scale=2, min_width=320):
-                parts = _render_details("image", cards.image_details(None))
-                with parts["actions"]:
-                    parts |= _render_actions("image", "Use these settings")
+                search = _render_search("image", "Search prompts")
+                left = {**search, **_render_grid("image", cards.image_grid([], ""))}
+            with gr.Column(scale=2, min_width=320, elem_id="gallery-image-side"):
+                parts = _render_details("image", "Use these settings", cards.image_details(None))
         images = GalleryPart(**left, **parts)
     return GalleryTab(
         loras=loras,
@@ -114,12 +83,11 @@ def render(settings: Settings) -> GalleryTab:
         link=link,
         inspect=inspect,
         images=images,
-        more=more_button,
-        limit=limit,
+        reading=reading,
     )
 
 
-def _render_grid(what: str, label: str, empty: str) -> dict[str, Any]:
+def _render_search(what: str, label: str) -> dict[str, Any]:
     search = gr.Textbox(
         label=label,
         show_label=False,
@@ -128,12 +96,15 @@ def _render_grid(what: str, label: str, empty: str) -> dict[str, Any]:
         max_lines=1,
         elem_id=f"gallery-{what}-search",
     )
+    return {"search": search, "page": hidden(f"gallery-{what}-page", "1")}
+
+
+def _render_grid(what: str, empty: str) -> dict[str, Any]:
     with gr.Row(visible=False, elem_id=f"gallery-{what}-undo-row") as undo_row:
         undo_text = panel(elem_id=f"gallery-{what}-undo-text")
         undo = gr.Button("Undo", size="sm", elem_id=f"gallery-{what}-undo", min_width=80)
-    grid = panel(empty, elem_id=f"gallery-{what}-grid", actions=ACTIONS_JS)
+    grid = panel(empty, elem_id=f"gallery-{what}-grid", actions=SHELF_JS)
     return {
-        "search": search,
         "grid": grid,
         "undo_row": undo_row,
         "undo_text": undo_text,
@@ -143,29 +114,21 @@ def _render_grid(what: str, label: str, empty: str) -> dict[str, Any]:
     }
 
 
-def _render_details(what: str, empty: str) -> dict[str, Any]:
-    details = panel(empty, elem_id=f"gallery-{what}-details", actions=ACTIONS_JS)
-    return {"details": details, "actions": gr.Column(visible=False, elem_id=f"gallery-{what}-actions")}
-
-
-def _render_actions(what: str, use: str) -> dict[str, Any]:
-    with gr.Row():
-        return {
+def _render_details(what: str, use: str, empty: str) -> dict[str, Any]:
+    """The details, below what can be done with the chosen entry."""
+    with gr.Column(visible=False, elem_id=f"gallery-{what}-actions") as actions, gr.Row():
+        parts = {
+            "actions": actions,
             "use": gr.Button(use, variant="primary", elem_id=f"gallery-{what}-use"),
             "share": sharing.render(what),
             "delete": gr.Button("Delete", elem_id=f"gallery-{what}-delete"),
         }
+    return {**parts, "details": panel(empty, elem_id=f"gallery-{what}-details", actions=DETAILS_JS)}
 
 
 def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
     """Wire both halves. Returns the events after which the page has to be refreshed."""
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-
-    def choose_lora(event: gr.EventData) -> list[Any]:
-        return lora_chosen(studio, safe_slug(getattr(event, "slug", None)))
-
-    def choose_image(event: gr.EventData) -> list[Any]:
-        return image_chosen(studio, safe_id(getattr(event, "id", None), "picture"))
 
     def rename(slug: str, title: str | None) -> list[Any]:
         slug = safe_slug(slug)
@@ -193,10 +156,9 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
 
     deleting = _listen_actions(tab.loras, studio, what="lora")
     deleting[0].success(lambda: "", None, tab.board, **quick)
-    image_outputs, lora_outputs = tab.images.chosen_outputs, tab.lora_outputs
+    lora_outputs = tab.lora_outputs
     return [
-        tab.loras.grid.click(guarded(choose_lora), None, lora_outputs, **quick),
-        tab.images.grid.click(guarded(choose_image), None, image_outputs, **quick),
+        *_listen_grids(tab, studio),
         gr.on(
             [tab.rename.click, tab.title.submit],
             guarded(rename),
@@ -206,17 +168,63 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
         ),
         tab.add.upload(guarded(add), tab.add, lora_outputs, api_visibility="private"),
         *_listen_chosen(tab, studio, lora_outputs),
-        tab.more.click(lambda limit: str(page_limit(limit) + PAGE), tab.limit, tab.limit, **quick),
         board.listen(tab.board, studio),
         *deleting,
         *_listen_actions(tab.images, studio, what="image"),
+        _listen_details(tab.loras, studio, cards.lora_details(None), {tab.board: ""}),
+        _listen_details(tab.images, studio, cards.image_details(None), {}),
         *(
-            shelf.details.click(guarded(deleted_elsewhere.undo_event(studio)), None, shelf.details, **quick)
+            shelf.search.change(lambda: "1", None, shelf.page, trigger_mode="always_last", **quick)
             for shelf in (tab.loras, tab.images)
         ),
-        tab.loras.search.change(lambda: None, None, None, trigger_mode="always_last", **quick),
-        tab.images.search.change(lambda: None, None, None, trigger_mode="always_last", **quick),
     ]
+
+
+def _listen_grids(tab: GalleryTab, studio: Studio) -> list[Any]:
+    """Wire what can be clicked in the grids: tiles, pages, the way out of a search."""
+    lora_outputs, image_outputs = tab.lora_outputs, tab.images.chosen_outputs
+
+    def choose_lora(event: gr.EventData) -> dict[Any, Any]:
+        if (turned := _turned(tab.loras, event)) is not None:
+            return turned
+        slug = safe_slug(getattr(event, "slug", None))
+        return dict(zip(lora_outputs, lora_chosen(studio, slug), strict=True))
+
+    def choose_image(event: gr.EventData) -> dict[Any, Any]:
+        if (turned := _turned(tab.images, event)) is not None:
+            return turned
+        image_id = safe_id(getattr(event, "id", None), "picture")
+        return dict(zip(image_outputs, image_chosen(studio, image_id), strict=True))
+
+    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    return [
+        tab.loras.grid.click(guarded(choose_lora), None, [*lora_outputs, *tab.loras.place], **quick),
+        tab.images.grid.click(guarded(choose_image), None, [*image_outputs, *tab.images.place], **quick),
+    ]
+
+
+def _turned(shelf: GalleryPart, event: gr.EventData) -> dict[Any, Any] | None:
+    """The page or the search after a click on something else than a tile; None after one on a tile."""
+    match getattr(event, "action", ""):
+        case "page":
+            return {shelf.page: str(getattr(event, "page", ""))[:9]}
+        case "clear":
+            return {shelf.page: "1", shelf.search: ""}
+    return None
+
+
+def _listen_details(shelf: GalleryPart, studio: Studio, empty: str, beside: dict[Any, Any]) -> Any:
+    """Wire what can be clicked in the details: Undo of a deletion elsewhere, and the way out of a sheet.
+    `beside` are further values for details of nothing."""
+    undo = deleted_elsewhere.undo_event(studio)
+
+    def act(event: gr.EventData) -> dict[Any, Any]:
+        if getattr(event, "action", "") != "close":
+            return {shelf.details: undo(event)}
+        return {**nothing_chosen(shelf, empty), **beside}
+
+    outputs = [shelf.chosen, shelf.details, shelf.actions, *beside]
+    return shelf.details.click(guarded(act), None, outputs, show_progress="hidden", api_visibility="private")
 
 
 def _listen_chosen(tab: GalleryTab, studio: Studio, outputs: list[Any]) -> list[Any]:
@@ -293,26 +301,6 @@ def infotext(record: ImageRecord) -> str:
         return read_chunks(record.path).get(PARAMETERS, "")
     except StudioError:
         return ""
-
-
-def lora_shelf(tab: GalleryTab, studio: Studio, search: str, chosen: str) -> dict[Any, Any]:
-    """New values of the LoRAs' grid."""
-    return {tab.loras.grid: cards.lora_grid(studio.gallery.loras(search=search), chosen, search)}
-
-
-def image_shelf(tab: GalleryTab, studio: Studio, search: str, chosen: str, limit: int) -> dict[Any, Any]:
-    """New values of the pictures' grid, and of whether there is more to show."""
-    images = studio.gallery.images(search=search, limit=limit + 1)
-    return {
-        tab.images.grid: cards.image_grid(images[:limit], chosen, search),
-        tab.more: gr.update(visible=len(images) > limit),
-    }
-
-
-def page_limit(given: Any) -> int:
-    """The number of pictures to show, from the browser's value."""
-    wanted = parse_whole(given) or 0
-    return min(wanted, MOST) if wanted > 0 else PAGE
 
 
 def existing_lora(studio: Studio, slug: str) -> LoraRecord | None:

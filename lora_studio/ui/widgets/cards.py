@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,11 @@ from lora_studio.catalog import ADVISED_PICTURES, family_title
 from lora_studio.formatting import counted, moment, size
 from lora_studio.records import DatasetRecord, ImageRecord, ListedLora, LoraRecord
 from lora_studio.ui.widgets.html_templates import fill
+from lora_studio.ui.widgets.pages import Pages
 
 PREVIEW = re.compile(r"step-(\d+)-(\d+)\.png")
 BASE_PREVIEW = re.compile(r"base-(\d+)\.png")
+ONE_PAGE = Pages(number=1, total=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +53,18 @@ def dataset_notices(record: DatasetRecord | None) -> str:
     return fill("notices", refused=record.refused, warnings=record.warnings)
 
 
-def lora_grid(records: Sequence[LoraRecord], chosen: str, search: str = "") -> str:
-    """HTML of a button with a picture for each LoRA."""
-    same = twins(records)
+def lora_grid(
+    records: Sequence[LoraRecord],
+    chosen: str,
+    search: str = "",
+    *,
+    same: Collection[str] = (),
+    pages: Pages = ONE_PAGE,
+) -> str:
+    """HTML of a button with a picture for each LoRA of a page. `same` are the slugs of LoRAs whose title
+    others have too, as of `twins`."""
     facts = [{"lora": record, "line": _lora_line(record, apart=record.slug in same)} for record in records]
-    return fill("loras", loras=facts, chosen=chosen, search=search.strip())
+    return fill("loras", loras=facts, chosen=chosen, search=search.strip(), pages=pages)
 
 
 def twins(records: Sequence[LoraRecord | ListedLora]) -> set[str]:
@@ -96,8 +105,11 @@ def preview_pairs(previews: Sequence[str]) -> list[tuple[str, str]]:
     return pairs or [("", path) for path in previews[-4:]]
 
 
-def image_grid(records: Sequence[ImageRecord], chosen: str, search: str = "") -> str:
-    return fill("images", images=records, chosen=chosen, search=search.strip())
+def image_grid(
+    records: Sequence[ImageRecord], chosen: str, search: str = "", *, pages: Pages = ONE_PAGE
+) -> str:
+    """HTML of a button for each picture of a page."""
+    return fill("images", images=records, chosen=chosen, search=search.strip(), pages=pages)
 
 
 def image_details(record: ImageRecord | None, infotext: str = "") -> str:

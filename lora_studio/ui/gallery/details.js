@@ -1,0 +1,13 @@
+// Details: on a phone they lie over the page as a sheet, which Escape closes too.
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('[data-action]');
+  if (button && element.contains(button)) trigger('click', { ...button.dataset });
+});
+document.addEventListener('keydown', (event) => {
+  const close = event.key === 'Escape' && element.querySelector('[data-action=close]');
+  if (close && close.checkVisibility()) close.click();
+});
+watch('value', () => {
+  const close = element.querySelector('[data-action=close]');
+  if (close && close.checkVisibility()) close.focus();
+});

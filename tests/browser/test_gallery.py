@@ -1,0 +1,94 @@
+"""The Gallery with more than a page of LoRAs, and a page that only looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from lora_studio.settings import Settings
+from tests.support.library_entries import write_lora
+from tests.support.page import PATIENCE, OpenPage, box, go_to, tab
+from tests.support.serving import App, running_app
+
+LORAS, PAGE = 70, 60
+IN_SIGHT = """(box) => {
+  const {top, bottom} = box.getBoundingClientRect();
+  return top < innerHeight && bottom > 0;
+}"""
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    folder = tmp_path_factory.mktemp("gallery")
+    settings = Settings(home=folder / "home", models=folder / "models")
+    for number in range(LORAS):
+        slug = f"many-{number:02}"
+        title = {"modelspec.title": f"Many {number}"}
+        write_lora(settings.loras / slug / f"{slug}.safetensors", number + 1.0, **title)
+    with running_app(folder) as running:
+        yield running
+
+
+def test_tiles_are_reached_by_keys_and_details_stand_beside_them(open_page: OpenPage) -> None:
+    page = open_page()
+    go_to(page, "Gallery")
+    tiles, side = page.locator("#gallery-lora-grid .tile-button"), page.locator("#gallery-lora-side")
+    expect(tiles).to_have_count(PAGE)
+    expect(page.locator("#gallery-lora-grid [tabindex='0']")).to_have_count(1)
+    tiles.last.click()
+    expect(side.locator(".facts")).to_be_visible()
+    assert side.evaluate(IN_SIGHT)
+    expect(tiles.last).to_be_focused()
+    page.keyboard.press("Home")
+    expect(tiles.first).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(tiles.nth(1)).to_have_attribute("aria-pressed", "true")
+    expect(tiles.last).to_have_attribute("aria-pressed", "false")
+    expect(side.locator("h2")).to_have_text(tiles.nth(1).locator("b").inner_text())
+
+    page.get_by_role("button", name="Next", exact=True).click()
+    expect(page.locator("#gallery-lora-grid .pages")).to_contain_text(f"61–{LORAS} of {LORAS}")
+    expect(tiles).to_have_count(LORAS - PAGE)
+    expect(tiles.first).to_be_focused()
+    box(page, "gallery-lora-search").fill("many-07")
+    expect(tiles).to_have_count(1)
+    box(page, "gallery-lora-search").fill("no such thing")
+    expect(side.locator(".facts")).to_have_count(0)
+    page.get_by_role("button", name="Show all LoRAs").click()
+    expect(tiles).to_have_count(PAGE)
+    expect(box(page, "gallery-lora-search")).to_have_value("")
+
+
+def test_on_a_phone_details_are_a_sheet(app: App, browser: Browser) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    page.goto(f"{app.address}?tab=gallery", wait_until="domcontentloaded")
+    expect(tab(page, "Gallery")).to_have_attribute("aria-selected", "true")
+    page.locator("#gallery-lora-grid .tile-button").nth(20).click()
+    side, close = page.locator("#gallery-lora-side"), page.get_by_role("button", name="Close the details")
+    expect(close).to_be_focused()
+    assert side.evaluate(IN_SIGHT)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.keyboard.press("Escape")
+    expect(side.locator(".facts")).to_have_count(0)
+    context.close()
+
+
+def asked_in(page: Page, seconds: float) -> list[str]:
+    """The paths that a page asks for meanwhile, without query."""
+    paths: list[str] = []
+    page.on("request", lambda request: paths.append(request.url.rsplit("/", 1)[-1].partition("?")[0]))
+    page.wait_for_timeout(1000 * seconds)
+    return paths
+
+
+def test_a_page_that_only_looks_asks_for_its_revision_alone(open_page: OpenPage) -> None:
+    page = open_page()
+    page.wait_for_timeout(5000)  # the looks of opening
+    asked = asked_in(page, 5)
+    assert set(asked) == {"revision"}
+    assert len(asked) <= 6
