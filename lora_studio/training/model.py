@@ -22,6 +22,7 @@ from lora_studio.families.encoders.clip_encoder import CaptionWindows
 from lora_studio.families.weights.block_swap import BlockSwap
 from lora_studio.families.weights.loading import place_model
 from lora_studio.families.weights.quantised_weights import quantise_weights
+from lora_studio.formatting import size
 from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODERS, same_layer
 from lora_studio.lora.network.attach import AttachedLora, attach
 from lora_studio.lora.network.initial_weights import continue_from, merge_into_base, sizes_from
@@ -39,7 +40,8 @@ TEXT = TEXT_ENCODERS[0]
 @dataclass(frozen=True, kw_only=True)
 class Engine:
     """`rates` holds the learning rate of each part that is trained; `notes` are sentences on what of
-    network_weights could not be used. `swap` is there while blocks are swapped."""
+    network_weights could not be used. `swap` is there while blocks are swapped, `saved_bytes` are those that
+    the denoiser takes less from the beginning since it is held in few bits."""
 
     config: TrainConfig
     base: BaseModel
@@ -49,6 +51,7 @@ class Engine:
     rates: dict[str, float]
     notes: tuple[str, ...] = ()
     swap: BlockSwap | None = None
+    saved_bytes: int = 0
 
     @property
     def trains_text_encoder(self) -> bool:
@@ -62,7 +65,10 @@ class Engine:
     @property
     def memory_notes(self) -> tuple[str, ...]:
         """Sentences on what is held in another way to save memory, and what that saves."""
-        return () if self.swap is None else (self.swap.sentence,)
+        held = self.config.model.held_as
+        few_bits = f"The base's denoiser is held as {held}: {size(self.saved_bytes)} less."
+        swapped = "" if self.swap is None else self.swap.sentence
+        return tuple(filter(None, (few_bits if self.saved_bytes else "", swapped)))
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         if self.dtype == torch.float32:
@@ -164,9 +170,10 @@ def load_engine(config: TrainConfig, found: FoundBase, device: Device, dtype: to
     rates = {part: rates.get(part, rates.get(TEXT, 0.0)) for part in lora.parts}
     count = config.model.blocks_to_swap
     swap = BlockSwap(base.blocks, count) if count else None
+    saved = 0
     if config.model.held_as:
         place_model(base.denoiser, "cpu", dtype, read_ahead=False)
-        quantise_weights(base.denoiser, config.model.held_as, device.kind)
+        saved = quantise_weights(base.denoiser, config.model.held_as, device.kind)
     base.place(device.kind, dtype)
     lora.to(device.kind)
     if swap is not None:
@@ -182,6 +189,7 @@ def load_engine(config: TrainConfig, found: FoundBase, device: Device, dtype: to
         dtype=dtype,
         rates=rates,
         swap=swap,
+        saved_bytes=saved,
         notes=(
             *merged,
             *notes,

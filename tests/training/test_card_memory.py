@@ -9,6 +9,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from lora_studio.families.weights.block_swap import saved_bytes
+from lora_studio.formatting import size
 from lora_studio.training.evaluation.card_memory import CONTEXT, TensorPeak, card_bytes, resident_bytes
 from lora_studio.training.measure import measure
 from tests.support.configs import ESTIMATE, ConfigMaker
@@ -52,9 +53,9 @@ def test_what_autograd_keeps_counts_until_the_way_back(checkpoints: bool, copies
             output = checkpoint(pair, output, use_reentrant=False) if checkpoints else pair(output)
         forward = tensors.peak
         output.sum().backward()
-    size = 4 * 100 * KB
-    assert forward == pytest.approx((6 if not checkpoints else 4) * size, rel=0.01)
-    assert copies * size < tensors.peak < (copies + 4) * size
+    nbytes = 4 * 100 * KB
+    assert forward == pytest.approx((6 if not checkpoints else 4) * nbytes, rel=0.01)
+    assert copies * nbytes < tensors.peak < (copies + 4) * nbytes
 
 
 def test_swapped_blocks_and_few_bits_are_less_on_the_card(make_config: ConfigMaker) -> None:
@@ -65,10 +66,11 @@ def test_swapped_blocks_and_few_bits_are_less_on_the_card(make_config: ConfigMak
     assert whole == sum(tensor.nbytes for tensor in tensors)
     swapped = engine_for(make_config("swapped", blocks_to_swap=100))
     assert whole - resident_bytes(swapped) == saved_bytes(plain.base.blocks) > 0
-    assert resident_bytes(engine_for(make_config("few", qtype="nf4"))) < resident_bytes(
-        engine_for(make_config("eight", qtype="qint8"))
-    )
-    small, large = (card_bytes(plain, 10**6, ((64, 64), size)) for size in ((64, 64), (512, 512)))
+    few, eight = engine_for(make_config("few", qtype="nf4")), engine_for(make_config("eight", qtype="qint8"))
+    assert resident_bytes(few) == whole - few.saved_bytes < resident_bytes(eight) < whole
+    assert few.memory_notes == (f"The base's denoiser is held as nf4: {size(few.saved_bytes)} less.",)
+    assert plain.memory_notes == ()
+    small, large = (card_bytes(plain, 10**6, ((64, 64), side)) for side in ((64, 64), (512, 512)))
     assert whole + 10**6 + CONTEXT == small < large
     assert card_bytes(plain, 10**10, ((512, 512),)) == whole + 10**10 + CONTEXT
 

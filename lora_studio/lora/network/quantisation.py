@@ -5,6 +5,7 @@ Legend: o output channels, n weights of a layer, k blocks of 64 of them (the las
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -76,10 +77,15 @@ def from_nf4(held: NormalFloat4, shape: torch.Size) -> torch.Tensor:
     """The weights in 32 bit. With scales that are not rounded these are bitsandbytes' numbers to the bit."""
     steps = held.steps.repeat_interleave(SCALES)[: len(held.scales)]
     scales = held.scales * steps + held.mean
-    levels = torch.tensor(NF4, device=held.codes.device)
-    pairs = torch.stack([levels.repeat_interleave(len(NF4)), levels.repeat(len(NF4))], dim=1)
-    values = embedding(held.codes.int(), pairs).view(-1, BLOCK) * scales[:, None]
+    values = embedding(held.codes.int(), _pairs(held.codes.device)).view(-1, BLOCK) * scales[:, None]
     return values.flatten()[: shape.numel()].view(shape)
+
+
+@functools.cache
+def _pairs(device: torch.device) -> torch.Tensor:
+    """The two numbers of each byte of codes, [256, 2]: made once, since a graphics card would wait for it."""
+    levels = torch.tensor(NF4, device=device)
+    return torch.stack([levels.repeat_interleave(len(NF4)), levels.repeat(len(NF4))], dim=1)
 
 
 def _largest_of_rows(values: torch.Tensor) -> torch.Tensor:
