@@ -25,6 +25,44 @@ def sizes_for(native_size: int, step: int = 8) -> dict[str, int]:
     return {name: value for name, value in sizes.items() if value != SAME_AS_PLAIN[name]}
 
 
+def _flow(
+    family: str,
+    *,
+    times: Mapping[str, Any],
+    dim: int = 16,
+    alpha: int = 0,
+    guidance_scale: float = 4.0,
+    num_inference_steps: int = 30,
+    **fields: Any,
+) -> Base:
+    """The defaults of a family of flow models, which are transformers over tokens of 16 pixels. `times` are
+    settings of the times to train at; an `alpha` of 0 is the rank."""
+    training = {
+        "network_dim": dim,
+        "network_alpha": alpha or dim,
+        "learning_rate": 1e-4,
+        "network_train_unet_only": True,
+        "gradient_checkpointing": True,
+        "sample_guidance": guidance_scale,
+        **times,
+    }
+    return Base(
+        name="",
+        title="",
+        family=family,
+        source="",
+        native_size=1024,
+        step=16,
+        sampler="Euler",
+        half="bf16",
+        flow_matching=True,
+        training=training,
+        guidance_scale=guidance_scale,
+        num_inference_steps=num_inference_steps,
+        **fields,
+    )
+
+
 FAMILY_BASES: Mapping[str, Base] = {
     SD1: Base(name="", title="", family=SD1, source="", native_size=512),
     SD2: Base(name="", title="", family=SD2, source="", native_size=512),
@@ -44,128 +82,44 @@ FAMILY_BASES: Mapping[str, Base] = {
         },
         kinds={"person": {"network_dim": 32, "network_alpha": 16}},
     ),
-    ZIMAGE: Base(
-        name="",
-        title="",
-        family=ZIMAGE,
-        source="",
-        native_size=1024,
-        step=16,
-        sampler="Euler",
-        num_inference_steps=30,
-        guidance_scale=4.0,
-        half="bf16",
-        flow_matching=True,
+    ZIMAGE: _flow(
+        ZIMAGE,
         long_text=LongText(as_message=True),
         # Rank, rate and shift as musubi-tuner documents them.
-        training={
-            "network_dim": 32,
-            "network_alpha": 32,
-            "learning_rate": 1e-4,
-            "network_train_unet_only": True,
-            "timestep_sampling": "shift",
-            "discrete_flow_shift": 2.0,
-            "gradient_checkpointing": True,
-            "sample_guidance": 4.0,
-        },
+        dim=32,
+        times={"timestep_sampling": "shift", "discrete_flow_shift": 2.0},
     ),
-    ANIMA: Base(
-        name="",
-        title="",
-        family=ANIMA,
-        source="",
-        native_size=1024,
-        step=16,
-        sampler="Euler",
-        num_inference_steps=30,
-        guidance_scale=4.0,
-        half="bf16",
-        flow_matching=True,
+    ANIMA: _flow(
+        ANIMA,
         long_text=LongText(tokenizers=("tokenizer", "t5_tokenizer")),
         # Rank, alpha, rate and times as sd-scripts documents them.
-        training={
-            "network_dim": 8,
-            "network_alpha": 1,
-            "learning_rate": 1e-4,
-            "network_train_unet_only": True,
-            "timestep_sampling": "sigmoid",
-            "discrete_flow_shift": 1.0,
-            "gradient_checkpointing": True,
-            "sample_guidance": 4.0,
-        },
+        dim=8,
+        alpha=1,
+        times={"timestep_sampling": "sigmoid", "discrete_flow_shift": 1.0},
     ),
-    FLUX: Base(
-        name="",
-        title="",
-        family=FLUX,
-        source="",
-        native_size=1024,
-        step=16,
-        sampler="Euler",
+    FLUX: _flow(
+        FLUX,
         num_inference_steps=28,
         guidance_scale=1.0,
-        half="bf16",
-        flow_matching=True,
         long_text=LongText(tokenizers=("tokenizer_2",)),
         # Times and guidance as sd-scripts documents them, with the shift of each picture's size.
-        training={
-            "network_dim": 16,
-            "network_alpha": 16,
-            "learning_rate": 1e-4,
-            "network_train_unet_only": True,
-            "timestep_sampling": "flux_shift",
-            "guidance_scale": 1.0,
-            "gradient_checkpointing": True,
-            "sample_guidance": 1.0,
-        },
+        times={"timestep_sampling": "flux_shift", "guidance_scale": 1.0},
     ),
-    CHROMA: Base(
-        name="",
-        title="",
-        family=CHROMA,
-        source="",
-        native_size=1024,
-        step=16,
-        sampler="Euler",
+    CHROMA: _flow(
+        CHROMA,
         # Of diffusers' pipeline.
         num_inference_steps=35,
         guidance_scale=5.0,
-        half="bf16",
-        flow_matching=True,
         long_text=LongText(),
-        training={
-            "network_dim": 16,
-            "network_alpha": 16,
-            "learning_rate": 1e-4,
-            "network_train_unet_only": True,
-            "timestep_sampling": "sigmoid",
-            "gradient_checkpointing": True,
-            "sample_guidance": 5.0,
-        },
+        times={"timestep_sampling": "sigmoid"},
     ),
-    KLEIN: Base(
-        name="",
-        title="",
-        family=KLEIN,
-        source="",
-        native_size=1024,
-        step=16,
-        sampler="Euler",
+    KLEIN: _flow(
+        KLEIN,
         # Steps and guidance as its makers' card names them, what is trained as musubi-tuner documents it.
         num_inference_steps=50,
-        guidance_scale=4.0,
-        half="bf16",
-        flow_matching=True,
         long_text=LongText(as_message=True, thinks=False),
-        training={
-            "network_dim": 32,
-            "network_alpha": 32,
-            "learning_rate": 1e-4,
-            "network_train_unet_only": True,
-            "timestep_sampling": "flux2_shift",
-            "gradient_checkpointing": True,
-            "sample_guidance": 4.0,
-        },
+        dim=32,
+        times={"timestep_sampling": "flux2_shift"},
     ),
 }
 """Defaults of a base by its family."""
