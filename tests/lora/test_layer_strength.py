@@ -146,13 +146,24 @@ def test_what_would_take_hours_is_known_before(shapes: dict[str, tuple[int, ...]
     assert operations_of(layer) > MOST_OPERATIONS
 
 
-def test_the_layers_of_large_models_are_measured() -> None:
-    """A LoHa of rank 8 for the largest family that people train, whole."""
-    sides = [(3072, 3072)] * 800 + [(12288, 3072)] * 240
+@pytest.mark.parametrize(
+    ("rank", "sides"),
+    [
+        (8, [(3072, 3072)] * 800 + [(12288, 3072)] * 240),
+        (
+            32,
+            [(9216, 3072), (3072, 3072), (12288, 3072), (3072, 12288), (18432, 3072)] * 38
+            + [(21504, 3072), (3072, 15360), (9216, 3072)] * 38,
+        ),
+    ],
+    ids=["the largest family", "FLUX.1"],
+)
+def test_the_layers_of_large_models_are_measured(rank: int, sides: list[tuple[int, int]]) -> None:
+    """A LoHa of all of their layers."""
     total = 0
     for outputs, inputs in sides:
         shapes = {
-            f"lora_unet_x.hada_w{n}_{x}": ("F16", (outputs, 8) if x == "a" else (8, inputs))
+            f"lora_unet_x.hada_w{n}_{x}": ("F16", (outputs, rank) if x == "a" else (rank, inputs))
             for n in "12"
             for x in "ab"
         }

@@ -33,6 +33,7 @@ from lora_studio.lora.file.keys import (
     UP_BIAS,
     spelled_key,
 )
+from lora_studio.lora.file.layer_shapes import go_together
 
 LORA, LOHA, LOKR, DIAG_OFT = "lora", "loha", "lokr", "diag-oft"
 BOFT, OFTV2, FULL, IA3, GENERALIZED = "boft", "oftv2", "full", "ia3", "glora"
@@ -57,6 +58,7 @@ FOREIGN: Mapping[str, str] = {
 """Kinds of networks without support here, by the start of one of their tensors' names."""
 NO_LAYER, INCOMPLETE = "without the rest of its layer", "incomplete"
 OTHER_KIND = "beside a layer of another kind"
+MISFIT = "of tensors that don't go together"
 FUSED, FUSED_PARTS = "_attention_qkv", ("_attention_to_q", "_attention_to_k", "_attention_to_v")
 """Z-Image's attention as its makers and ComfyUI have it, and as diffusers has it."""
 BY_OUTPUT: Mapping[str, tuple[str, ...]] = {
@@ -236,6 +238,8 @@ def _layer(shapes: Mapping[str, Shape], keys: Mapping[str, str], spelled: str) -
         return LeftOut(name=spelled, why=INCOMPLETE, values=values)
     if any(math.prod(shapes.get(part, ())) != 1 for part in SINGLE):
         return LeftOut(name=spelled, why=NOT_ONE, values=values)
+    if kind in (LORA, LOHA, LOKR) and not go_together(shapes):
+        return LeftOut(name=spelled, why=MISFIT, values=values)
     if kind == DIAG_OFT and len(shapes.get(OFT, ())) == 4:
         kind = BOFT
     used = {*BELONG[kind], ALPHA, BIAS}

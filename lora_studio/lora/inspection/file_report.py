@@ -21,6 +21,7 @@ from lora_studio.lora.file.tensor_table import Tensors, read_tensor_table
 from lora_studio.lora.inspection.layer_strength import (
     MOST_OPERATIONS,
     LayerStrength,
+    has_finite_numbers,
     operations_of,
     strength_of,
 )
@@ -139,7 +140,7 @@ def _measure(path: Path, contents: Contents) -> _Measured:
         cost = operations_of(contents.layers[name])
         if cost > left:
             measured.unmeasured += 1
-            measured.layers[name] = LayerStrength()
+            measured.layers[name] = LayerStrength(is_finite=has_finite_numbers(weights))
             continue
         left -= cost
         measured.layers[name] = strength_of(weights)

@@ -26,16 +26,18 @@ from lora_studio.lora.file.keys import (
     SCALED,
     UP,
 )
+from lora_studio.lora.file.layer_shapes import matrix_of, products_of
 from lora_studio.lora.network import kinds
 from lora_studio.lora.network.orthogonal import rotation, side_of, turn_of
 from lora_studio.lora.network.weights import LayerWeights
 
 Parts = Mapping[str, torch.Tensor]
-MOST_OPERATIONS = 1 << 39
-"""Multiplications that the norms of one file may take, a minute's work or less: the largest LoHa of a large
-model takes half of that, and a small file may ask for any number."""
-LARGEST_MADE = 1 << 27
-"""Numbers of a change that is made whole because its norm needs that (Tucker's cores)."""
+MOST_OPERATIONS = 1 << 40
+"""Multiplications that the norms of one file may take, a minute's work or less: a LoHa of rank 32 of all of
+FLUX.1 takes three quarters of that, and a small file may ask for any number."""
+LARGEST_MADE = 1 << 25
+"""Numbers of the largest tensor on the way to a change that is made whole because its norm needs that
+(Tucker's cores, which convolutions have); SDXL's largest has 29 million."""
 AT_ONCE = 1 << 22
 """Numbers of a change that are made at once where its norm needs them."""
 
@@ -55,10 +57,9 @@ class LayerStrength:
 def strength_of(layer: LayerWeights) -> LayerStrength:
     """Measure a layer. One with a number that is NaN or infinite has no norm; neither has one whose tensors
     don't go together or are in a format without arithmetic."""
-    alpha_is_finite = layer.alpha is None or math.isfinite(layer.alpha)
+    if not has_finite_numbers(layer):
+        return LayerStrength(is_finite=False)
     try:
-        if not alpha_is_finite or not all(is_finite(tensor) for tensor in layer.parts.values()):
-            return LayerStrength(is_finite=False)
         parts = {name: as_float(tensor) for name, tensor in layer.parts.items()}
         norm, relative = _norm(layer.kind, parts, layer.alpha), _relative(layer.kind, parts, layer.alpha)
     except (RuntimeError, ValueError, IndexError, KeyError, ZeroDivisionError):
@@ -67,9 +68,19 @@ def strength_of(layer: LayerWeights) -> LayerStrength:
     return LayerStrength(norm=norm, relative=relative, is_zero=is_zero)
 
 
+def has_finite_numbers(layer: LayerWeights) -> bool:
+    """Whether no number of a layer is NaN or infinite, alpha included."""
+    alpha_is_finite = layer.alpha is None or math.isfinite(layer.alpha)
+    return alpha_is_finite and all(is_finite(tensor) for tensor in layer.parts.values())
+
+
 def is_finite(tensor: torch.Tensor) -> bool:
+    """Whether no number is NaN or infinite. A format of 4 bits has neither, nor any arithmetic."""
     if tensor.itemsize == 1 and tensor.dtype.is_floating_point:
-        tensor = tensor.float()
+        try:
+            tensor = tensor.float()
+        except NotImplementedError:
+            return True
     return bool(torch.isfinite(tensor).all())
 
 
@@ -157,7 +168,7 @@ def _relative(kind: str, parts: Parts, alpha: float | None) -> float | None:
 
 
 def _length(tensor: torch.Tensor) -> float:
-    return float(torch.linalg.vector_norm(tensor.double()))
+    return float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
 
 
 def operations_of(layer: FileLayer) -> int:
@@ -171,34 +182,21 @@ def operations_of(layer: FileLayer) -> int:
 
 def _operations(layer: FileLayer) -> int:
     shapes = layer.shapes
-    if layer.kind == LORA and MID not in shapes:
-        up, down = _matrix(shapes[UP]), _matrix(shapes[DOWN])
-        rank = up[1]
-        return rank * (up[0] * down[1] if rank > min(up[0], down[1]) else rank * (up[0] + down[1]))
-    cores = [shapes[part] for part in (MID, "hada_t1", "hada_t2", "lokr_t2") if part in shapes]
-    sides = CORED.get(layer.kind, ())
-    if cores and len(sides) == 2 and set(sides) <= shapes.keys():
-        made = math.prod(cores[0][2:]) * _along(shapes[sides[0]], layer.kind) * shapes[sides[1]][1]
-        return made * max(1, *cores[0][:2]) if made <= LARGEST_MADE else MOST_OPERATIONS + 1
+    products = products_of(shapes)
+    if any(product.has_core for product in products):
+        whole = layer.kind in (LORA, LOHA)  # a LoKr's factors are never multiplied with each other
+        if max(product.largest for product in products if whole or product.has_core) > LARGEST_MADE:
+            return MOST_OPERATIONS + 1
+        return sum(product.operations for product in products)
+    if layer.kind == LORA:
+        (product,) = products
+        outputs, inputs, rank = product.outputs, product.inputs, product.ranks[0]
+        return rank * (outputs * inputs if rank > min(outputs, inputs) else rank * (outputs + inputs))
     if layer.kind == LOHA:
-        a, b = _matrix(shapes["hada_w1_a"]), _matrix(shapes["hada_w1_b"])
-        return a[0] * b[1] * (4 + 2 * max(a[1], _matrix(shapes["hada_w2_a"])[1]))
+        return sum(product.operations + 2 * product.outputs * product.inputs for product in products)
     if layer.kind == LOKR:
         factors = [shapes[part] for part in shapes if part.startswith("lokr_w")]
-        return sum(math.prod(shape) * min(_matrix(shape)) for shape in factors)
+        return sum(math.prod(shape) * min(matrix_of(shape)) for shape in factors)
     if layer.kind in (DIAG_OFT, BOFT):
         return math.prod(shapes.get(OFT, shapes.get(OFT_DIAG, (0,)))) * shapes.get(OFT, (1,))[-1]
     return layer.values
-
-
-CORED = {LORA: (UP, DOWN), LOHA: ("hada_w1_a", "hada_w1_b"), LOKR: ("lokr_w2_a", "lokr_w2_b")}
-"""The factors beside a Tucker core, by kind: of the outputs, of the inputs."""
-
-
-def _along(shape: tuple[int, ...], kind: str) -> int:
-    """The outputs of a factor beside a core: LoRA's has them first, LyCORIS' second."""
-    return shape[0 if kind == LORA else 1]
-
-
-def _matrix(shape: tuple[int, ...]) -> tuple[int, int]:
-    return shape[0], math.prod(shape[1:])

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 import torch
 
 from lora_studio.errors import ConfigError
-from lora_studio.lora.file.contents import FULL, LOHA, LOKR, LORA, TITLES
+from lora_studio.lora.file.contents import FULL, LOHA, LOKR, LORA, TITLES, shown
 from lora_studio.lora.file.keys import BIAS, DIFF, DORA, DOWN, MID, SET, UP
+from lora_studio.lora.file.layer_shapes import Shapes, products_of
 from lora_studio.lora.network import kinds
 from lora_studio.lora.network.weights import LayerWeights
 from lora_studio.lora.repair.repair_request import SV_FRO, SV_RATIO, RepairRequest
 
-MOST_OPERATIONS = 1 << 37
-"""Multiplications of one layer's SVD: beyond it, no model's layer, and more than a minute."""
+LARGEST_MADE = 1 << 27
+"""Numbers of the largest tensor that a layer's factors may need, 1 GB: FLUX.1's largest layer has half of
+that as a whole. A LoKr of 30 KB, or a core beside long rows, may ask for any number."""
 KERNEL_3 = re.compile(r".*_(?:conv[12]?|in_layers_2|out_layers_3|op|conv_in|conv_out)")
 """Names of layers with kernels of 3 x 3, where a file has the kernel in one row."""
 
@@ -53,33 +55,73 @@ def adds_to_weight(layer: LayerWeights) -> bool:
 
 def low_rank_of(name: str, layer: LayerWeights) -> LowRank:
     """The factors of a layer's change; a layer without any has its whole change as one of them. Raises
-    ConfigError for kinds whose change needs the base, and for sizes that no model has."""
+    ConfigError for kinds whose change needs the base, and for sizes that no model has; ValueError for
+    tensors that don't go together."""
     if not adds_to_weight(layer) or layer.parts.keys() <= {BIAS}:
         raise undefined(layer)
+    check_size(name, largest_made(layer.shapes))
     parts = {part: tensor.double() for part, tensor in layer.parts.items()}
     if layer.kind == LORA and MID not in parts:
         down = parts[DOWN]
         return LowRank(up=parts[UP].flatten(1), down=down.flatten(1), inside=tuple(down.shape[1:]))
     if layer.kind == LOHA and not {"hada_t1", "hada_t2"} & parts.keys():
         return _of_hadamard(name, parts)
-    if layer.kind == LOKR and "lokr_t2" not in parts:
+    if layer.kind == LOKR:
         return _of_kronecker(name, parts)
     if layer.kind == FULL:
         return _whole(name, parts[DIFF])
     return _whole(name, kinds.PRODUCTS[layer.kind](parts))
 
 
+def resized(name: str, layer: LayerWeights, request: RepairRequest) -> LowRank:
+    """The layer's change with fewer ranks. Raises as `low_rank_of`."""
+    if layer.kind != LOKR or not adds_to_weight(layer):
+        return truncated(low_rank_of(name, layer), request)
+    products = products_of(layer.shapes)
+    check_size(name, max(product.largest for product in products))
+    parts = {part: tensor.double() for part, tensor in layer.parts.items()}
+    small, large = (_svd(*_kronecker_factors(parts, factor)) for factor in ("lokr_w1", "lokr_w2"))
+    # The singular values of a Kronecker product are all products of its factors' own.
+    values, order = (small.values[:, None] * large.values).flatten().sort(descending=True)
+    rank = min(chosen_rank(values, request), len(values))
+    outputs, inputs = (
+        math.prod(getattr(one, side).shape[axis] for one in (small, large))
+        for side, axis in (("u", 0), ("v", 1))
+    )
+    check_size(name, (outputs + inputs) * rank)
+    first, second = order[:rank] // len(large.values), order[:rank] % len(large.values)
+    roots = values[:rank].sqrt()
+    up = (small.u[:, None, first] * large.u[None, :, second]).flatten(0, 1) * roots
+    down = (small.v[first, :, None] * large.v[second, None, :]).flatten(1) * roots[:, None]
+    return LowRank(up=up, down=down, inside=_inside_of_kronecker(name, parts, inputs))
+
+
 def truncated(change: LowRank, request: RepairRequest) -> LowRank:
     """The change with fewer ranks, by SVD: the nearest of its rank (Eckart and Young 1936). Ranks are
     chosen as sd-scripts' resize_lora does."""
-    left, first = torch.linalg.qr(change.up)
-    right, second = torch.linalg.qr(change.down.T)
+    found = _svd(change.up, change.down)
+    rank = min(chosen_rank(found.values, request), len(found.values))
+    roots = found.values[:rank].sqrt()
+    return LowRank(up=found.u[:, :rank] * roots, down=roots[:, None] * found.v[:rank], inside=change.inside)
+
+
+@dataclass(frozen=True)
+class _Svd:
+    """`u` [o, r] times `values` [r], the largest first, times `v` [r, i]."""
+
+    u: torch.Tensor
+    values: torch.Tensor
+    v: torch.Tensor
+
+
+def _svd(up: torch.Tensor, down: torch.Tensor) -> _Svd:
+    """The singular values and vectors of a product, by those of a matrix of its rank."""
+    if up.shape[1] >= min(up.shape[0], down.shape[1]):
+        return _Svd(*torch.linalg.svd(up @ down, full_matrices=False))
+    left, first = torch.linalg.qr(up)
+    right, second = torch.linalg.qr(down.T)
     u, values, v = torch.linalg.svd(first @ second.T, full_matrices=False)
-    rank = min(chosen_rank(values, request), len(values))
-    roots = values[:rank].sqrt()
-    return LowRank(
-        up=(left @ u[:, :rank]) * roots, down=roots[:, None] * (v[:rank] @ right.T), inside=change.inside
-    )
+    return _Svd(left @ u, values, v @ right.T)
 
 
 def chosen_rank(values: torch.Tensor, request: RepairRequest) -> int:
@@ -117,36 +159,72 @@ def _of_hadamard(name: str, parts: dict[str, torch.Tensor]) -> LowRank:
 
 def _of_kronecker(name: str, parts: dict[str, torch.Tensor]) -> LowRank:
     """A Kronecker product of products is the product of their Kronecker products."""
-    small_up, small_down = _kronecker_factors(parts, "lokr_w1")
-    large_up, large_down = _kronecker_factors(parts, "lokr_w2")
+    (small_up, small_down), (large_up, large_down) = (
+        _kronecker_factors(parts, factor) for factor in ("lokr_w1", "lokr_w2")
+    )
+    inputs = small_down.shape[1] * large_down.shape[1]
+    inside = _inside_of_kronecker(name, parts, inputs)
+    rank = small_up.shape[1] * large_up.shape[1]
+    if rank >= min(small_up.shape[0] * large_up.shape[0], inputs):
+        return _whole(name, torch.kron(small_up @ small_down, large_up @ large_down), inside)
     up, down = torch.kron(small_up, large_up), torch.kron(small_down, large_down)
-    inside = _inside(name, down.shape[1])
-    if (whole := parts.get("lokr_w2")) is not None and whole.dim() == 4:
-        inside = (small_down.shape[1] * whole.shape[1], *whole.shape[2:])
     return LowRank(up=up, down=down, inside=inside)
+
+
+def _inside_of_kronecker(name: str, parts: dict[str, torch.Tensor], inputs: int) -> tuple[int, ...]:
+    kernel = parts.get("lokr_t2", parts.get("lokr_w2", torch.empty(0))).shape[2:]
+    return (inputs // math.prod(kernel), *kernel) if len(kernel) == 2 else _inside(name, inputs)
 
 
 def _kronecker_factors(parts: dict[str, torch.Tensor], name: str) -> tuple[torch.Tensor, torch.Tensor]:
     if name in parts:
-        whole = parts[name].flatten(1)
-        eye = torch.eye(min(whole.shape), dtype=whole.dtype)
-        return (whole, eye) if whole.shape[1] <= whole.shape[0] else (eye, whole)
-    return parts[f"{name}_a"].flatten(1), parts[f"{name}_b"].flatten(1)
+        return _beside_ones(parts[name].flatten(1))
+    left, right = parts[f"{name}_a"], parts[f"{name}_b"]
+    if name == "lokr_w2" and "lokr_t2" in parts:
+        made = torch.einsum("rs...,ro,si->oi...", parts["lokr_t2"], left, right)
+        return _beside_ones(made.flatten(1))
+    return left.flatten(1), right.flatten(1)
 
 
-def _whole(name: str, change: torch.Tensor) -> LowRank:
+def _whole(name: str, change: torch.Tensor, inside: tuple[int, ...] = ()) -> LowRank:
     if change.dim() < 2:
         raise ConfigError("A difference of a norm has no ranks.", "It is kept as it is.")
-    flat = change.flatten(1)
-    if flat.shape[0] * flat.shape[1] * min(flat.shape) > MOST_OPERATIONS:
-        raise ConfigError(f"A layer of {' x '.join(map(str, flat.shape))} is too large to be resized here.")
-    eye = torch.eye(min(flat.shape), dtype=flat.dtype)
-    up, down = (flat, eye) if flat.shape[1] <= flat.shape[0] else (eye, flat)
-    return LowRank(
-        up=up,
-        down=down,
-        inside=tuple(change.shape[1:]) if change.dim() == 4 else _inside(name, flat.shape[1]),
-    )
+    up, down = _beside_ones(change.flatten(1))
+    is_kernel = change.dim() == 4
+    sides = inside or (tuple(change.shape[1:]) if is_kernel else _inside(name, down.shape[1]))
+    return LowRank(up=up, down=down, inside=sides)
+
+
+def _beside_ones(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A matrix as the product of itself and the identity on its smaller side."""
+    eye = torch.eye(min(matrix.shape), dtype=matrix.dtype)
+    return (matrix, eye) if matrix.shape[1] <= matrix.shape[0] else (eye, matrix)
+
+
+def largest_made(shapes: Shapes) -> int:
+    """Numbers of the largest tensor that the factors of a layer of these shapes need, 0 where it has them.
+    Raises ValueError for tensors that don't go together."""
+    products = products_of(shapes)
+    if len(products) < 2:
+        return max((product.largest for product in products if product.has_core), default=0)
+    first, second = products
+    ranks = first.ranks[0] * second.ranks[0]
+    outputs, inputs = first.outputs, first.inputs
+    if "hada_w1_a" not in shapes:
+        outputs, inputs = outputs * second.outputs, inputs * second.inputs * second.kernel
+    elif first.has_core:
+        return max(first.largest, second.largest)
+    made = outputs * inputs if ranks >= min(outputs, inputs) else (outputs + inputs) * ranks
+    return max(made, second.largest)
+
+
+def check_size(name: str, numbers: int) -> None:
+    """Refuse a layer that would need so many numbers. Raises ConfigError."""
+    if numbers > LARGEST_MADE:
+        raise ConfigError(
+            f"{shown(name)} is too large to be worked on here: {numbers:,} numbers would have to be made.",
+            "No model has such a layer. Where it is a LoKr, resize it first (new_rank).",
+        )
 
 
 def _inside(name: str, inputs: int) -> tuple[int, ...]:

@@ -32,7 +32,7 @@ from lora_studio.lora.inspection.layer_strength import is_finite
 from lora_studio.lora.inspection.private_metadata import without_private
 from lora_studio.lora.network.weights import LayerWeights, OpenLayers, read_tensors
 from lora_studio.lora.repair.fused_spelling import put_together
-from lora_studio.lora.repair.low_rank import low_rank_of, scaled, truncated
+from lora_studio.lora.repair.low_rank import low_rank_of, resized, scaled
 from lora_studio.lora.repair.merge_layers import merged
 from lora_studio.lora.repair.new_file import DTYPES, NewFile, RepairSource, add_layer, cast
 from lora_studio.lora.repair.new_metadata import copy_with_metadata
@@ -166,7 +166,7 @@ def _resized(name: str, layer: LayerWeights, request: RepairRequest) -> LayerWei
         parts={part: tensor for part, tensor in layer.parts.items() if part not in beside},
         alpha=layer.alpha,
     )
-    change = truncated(low_rank_of(name, plain), request)
+    change = resized(name, plain, request)
     # sd-scripts keeps alpha / rank, so that weights stay of the size they were trained at.
     return LayerWeights(kind=LORA, parts={**change.parts(), **beside}, alpha=scaled(plain) * change.rank)
 
