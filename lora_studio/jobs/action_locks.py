@@ -45,17 +45,18 @@ class ActionLocks:
         self._places = {name: _Place() for name in KINDS}
 
     @contextmanager
-    def take(self, name: str) -> Iterator[None]:
+    def take(self, name: str, *, gives_up: bool = True) -> Iterator[None]:
         """Hold the lock of one of KINDS for the time of the block. Raises DeviceBusy when too many wait
-        already, or when the lock is taken and none may wait."""
+        already, or when the lock is taken and none may wait. Who does not give up waits for as long as it
+        takes: for those who hold the lock of another kind, and would lose what they did under it."""
         kind, place = KINDS[name], self._places[name]
         busy = DeviceBusy(f"Another {kind.doing}.", "Try again when it is done.")
         with self._counting:
-            if place.asking > kind.waiting:
+            if gives_up and place.asking > kind.waiting:
                 raise busy
             place.asking += 1
         try:
-            if not place.turn.acquire(timeout=SECONDS):
+            if not place.turn.acquire(timeout=SECONDS if gives_up else -1):
                 raise busy
             try:
                 yield

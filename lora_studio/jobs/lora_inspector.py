@@ -102,7 +102,7 @@ class LoraInspector:
                 path = (folder / "new.safetensors").rename(
                     folder / f"{slug_from(title) or 'lora'}.safetensors"
                 )
-                with self.turns.take("import"):
+                with self.turns.take("import", gives_up=False):
                     return self.gallery.import_lora(path, anew=True), notes
             finally:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -57,7 +57,7 @@ class LoraLinks:
                 path = download.fetch(link, folder, emit, should_stop)
                 if path is None:
                     return None
-                with self.turns.take("import"):
+                with self.turns.take("import", gives_up=False):
                     return self.gallery.import_lora(path)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lora_studio.errors import DeviceBusy
+from lora_studio.jobs import action_locks
 from lora_studio.jobs.action_locks import KINDS, ActionLocks
 from tests.support.waiting import PATIENCE
 
@@ -50,3 +51,22 @@ def test_a_failure_lets_the_next_one_in() -> None:
             raise ValueError("x")
     with turns.take("plan"), turns.take("upload"), pytest.raises(DeviceBusy), turns.take("plan"):
         pass
+
+
+def test_who_has_worked_for_it_waits_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(action_locks, "SECONDS", 0.01)
+    turns, order = ActionLocks(), []
+
+    def patient() -> None:
+        with turns.take("inspect"), turns.take("import", gives_up=False):
+            order.append("patient")
+
+    with ThreadPoolExecutor(1) as pool:
+        with turns.take("import"):
+            waiting = pool.submit(patient)
+            for _ in range(3):  # its place is not one of those who may wait
+                with pytest.raises(DeviceBusy), turns.take("import"):
+                    pass
+            order.append("first")
+        waiting.result(PATIENCE)
+    assert order == ["first", "patient"]

@@ -255,6 +255,33 @@ def test_private_things_are_found_and_left_out() -> None:
     assert set(without_private(PRIVATE)) == {"ss_output_name", "ss_bucket_info", "ss_tags"}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("/alice.safetensors", "./datasets/alice smith/", "../alice/img", "~/alice", "pics/alice"),
+        *("s3://bucket-alice/x", "alice@localhost", r"..\alice\img"),
+    ],
+)
+def test_short_ways_to_say_where_and_who_are_private_too(text: str) -> None:
+    (fact,) = find_private({"x": text})
+    assert "alice" in fact.words
+    assert without_private({"x": text, f"{text}": "1", "rank": "4"}).keys() <= {"rank", "pics/alice"}
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("ss_sd_model_name", "owner/model-v1"),
+        ("modelspec.architecture", "stable-diffusion-v1/lora"),
+        ("modelspec.thumbnail", "data:image/jpeg;base64,/9j/4AAQSkZJRg/ab/cd"),
+        ("x", "1girl, @_@, :/, and/or, 3/4"),
+        ("x", "2024/01/02"),
+    ],
+)
+def test_what_everybody_may_know_stays(key: str, text: str) -> None:
+    assert without_private({key: text}) == {key: text}
+
+
 def test_alphas_in_the_header_stay_when_private_things_go() -> None:
     config = {"unet.r": 2, "unet.lora_alpha": 8, "unet.base_model_name_or_path": "/home/ada/base/"}
     kept = without_private({"lora_adapter_metadata": json.dumps(config)})

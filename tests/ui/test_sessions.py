@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 from urllib.parse import urlencode
 
@@ -211,6 +212,17 @@ def test_one_name_has_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     for token in "abcde":
         kept[token] = "link:1"
     assert sorted(kept) == ["ada's", "d", "e"]
+
+
+def test_who_has_just_logged_in_is_not_the_one_who_has_to_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session begins when its password is asked for, and is used when that was found to be right."""
+    monkeypatch.setattr(sessions, "MOST_OF_ONE", 2)
+    kept = Sessions()
+    before = time.time() - 5
+    for token in "ab":
+        kept[token] = "ada"
+    kept.begin("c", "ada", before)
+    assert "c" in kept
 
 
 def test_a_read_only_link_lets_look_around_and_nothing_else(gate: Gate, visitors: Visitors) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,19 +35,28 @@ NAME = r"[^\\/:*?\"<>|\s]{1,64}+"
 PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (PERSON, re.compile(rf"(?:[A-Za-z]:[\\/]{{1,2}}Users|/home|/Users)[\\/]{{1,2}}({NAME})")),
     (HOST, re.compile(rf"\\\\{{1,2}}({NAME})\\")),
-    (HOST, re.compile(r"https?://(?:[^/@\s\"]{1,64}@)?([A-Za-z0-9.-]{1,100}+)")),
+    (HOST, re.compile(r"(?<![A-Za-z])[A-Za-z][a-z0-9+]{1,9}://(?:[^/@\s\"]{1,64}@)?([A-Za-z0-9.-]{1,100}+)")),
     (HOST, re.compile(r"(?<![\d.])((?:\d{1,3}\.){3}\d{1,3})(?![\d.])")),
     (MAIL, re.compile(r"(?<![\w.+-])([\w.+-]{1,64}+@[\w-]{1,63}+\.[\w.-]{2,60})")),
+    (PERSON, re.compile(r"(?<![\w.+-])([A-Za-z][\w.-]{1,63}+@[A-Za-z][\w-]{1,62}+)")),
     (TOKEN, re.compile(r"(?<!\w)((?:hf_|sk-|ghp_|github_pat_|glpat-|AKIA)\w{16,100}+)")),
     (
         FOLDER,
         re.compile(
             r"((?<![\w/.:])/(?:[\w.@+()~-][\w.@ +()~-]{0,79}/){1,20}"
-            r"|(?<![A-Za-z])[A-Za-z]:[\\/]{1,2}[^\"<>|*?\n]{1,120})"
+            r"|(?<![A-Za-z])[A-Za-z]:[\\/]{1,2}[^\"<>|*?\n]{1,120}"
+            r"|(?<![\w.])(?:\.{1,2}|~)[\\/]\w[^\"<>|*?\n]{0,119}"
+            r"|(?<![\w/.:])/[\w@+~-]{1,80}+(?:\.[\w@+~-]{1,80}+){1,9}(?![\w/]))"
         ),
     ),
+    (FOLDER, re.compile(r"\A(?=.{0,200}[A-Za-z])([\w.@+~-]{1,80}+(?:[\\/][\w.@ +~-]{1,80}+){1,20})[\\/]?\Z")),
 )
-"""(a private thing, a bounded pattern whose group is its name)"""
+"""(a private thing, a bounded pattern whose group is its name); the last takes a whole value that looks like
+places of the machine, as `sets/ada`."""
+ABOUT_MODELS = re.compile(r"ss_.*(?:model|vae|module)|modelspec\.|.*base_model|ss_network_weights")
+"""Keys whose values are often `owner/name` of a public page, or a module's name."""
+EMBEDDED = "data:image/"
+"""How a picture begins that stands in the metadata itself: its letters are no path."""
 PUBLIC_HOSTS = re.compile(r"(?:.+\.)?(?:huggingface\.co|github\.com|civitai\.com|arxiv\.org|stability\.ai)")
 
 
@@ -65,7 +74,8 @@ def find_private(metadata: Mapping[str, str]) -> list[PrivateFact]:
     found: dict[tuple[str, str], PrivateFact] = {}
     for key, value in metadata.items():
         for what, words in _private_words(key, value):
-            fact = PrivateFact(key=key, what=what, words=plain_text(words, LONGEST_SHOWN))
+            shown = plain_text(key, LONGEST_SHOWN)
+            fact = PrivateFact(key=shown, what=what, words=plain_text(words, LONGEST_SHOWN))
             found.setdefault((key, what), fact)
         if len(found) >= MOST_FOUND:
             break
@@ -73,7 +83,7 @@ def find_private(metadata: Mapping[str, str]) -> list[PrivateFact]:
 
 
 def without_private(metadata: Mapping[str, str]) -> dict[str, str]:
-    """The metadata without the values that `find_private` finds something in. Of PEFT's configuration, which
+    """The metadata without the keys and values that `find_private` finds something in. Of PEFT's configuration, which
     alphas depend on, only its private texts go."""
     kept = {}
     for key, value in metadata.items():
@@ -85,14 +95,21 @@ def without_private(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def _private_words(key: str, value: str) -> Iterator[tuple[str, str]]:
+    yield from _matches(key, PATTERNS[:-1])  # a key of another program may be `group/name`
     if not value or value in ("None", "{}", "[]", "null"):
         return
     if key in ABOUT_PICTURES:
         yield PICTURES, _names_in(value)
     elif key in ABOUT_PEOPLE:
         yield COMMENT, value
-    for what, pattern in PATTERNS:
-        match = pattern.search(value[:LONGEST_LOOKED_AT])
+    if not value.startswith(EMBEDDED):
+        is_public = ABOUT_MODELS.match(key[:LONGEST_SHOWN]) is not None
+        yield from _matches(value[:LONGEST_LOOKED_AT], PATTERNS[:-1] if is_public else PATTERNS)
+
+
+def _matches(text: str, patterns: Sequence[tuple[str, re.Pattern[str]]]) -> Iterator[tuple[str, str]]:
+    for what, pattern in patterns:
+        match = pattern.search(text)
         if match and not (what == HOST and PUBLIC_HOSTS.fullmatch(match[1])):
             yield what, match[1]
 

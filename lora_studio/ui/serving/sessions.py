@@ -74,7 +74,7 @@ class Sessions(MutableMapping[str, str]):
     def begin(self, token: str, name: str, at: float) -> None:
         """Begin a session as of a unix time: what is revoked after it ends the session."""
         with self._lock:
-            self._kept[token] = Session(name=name, begun_at=at, used_at=at)
+            self._kept[token] = Session(name=name, begun_at=at, used_at=time.time())
             of_one = [one for one, session in self._kept.items() if session.name == name]
             self._drop_oldest(of_one, MOST_OF_ONE)
             self._drop_oldest(list(self._kept), MOST_SESSIONS)
