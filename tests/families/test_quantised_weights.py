@@ -9,9 +9,9 @@ import torch
 
 from lora_studio.families import family_of
 from lora_studio.families.weights.quantised_weights import (
-    EXACT,
     FORMATS,
     held_bytes,
+    is_exact,
     quantise_weights,
     savings_of,
 )
@@ -162,5 +162,22 @@ def test_a_denoiser_in_few_bits_is_smaller_and_answers_nearly_the_same(
     assert least * before < saved < 0.85 * before
     error = (answers[0] - answers[1]).square().mean() / answers[0].square().mean()
     assert 0 < error < most
-    exact = [weight for path, weight in unet.named_parameters() if set(EXACT) & set(path.split("."))]
+    exact = [weight for path, weight in unet.named_parameters() if is_exact(path)]
     assert {weight.dtype for weight in exact} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("time_embedding.linear_1", "down_blocks.0.resnets.1.time_emb_proj"),
+        "transformer_blocks.3.norm1.linear_2",
+        *("norm_out.linear", "x_embedder", "layers.4.adaLN_modulation.0"),
+    ],
+)
+def test_what_is_small_and_tells_the_time_step_stays_exact(path: str) -> None:
+    assert is_exact(path)
+
+
+@pytest.mark.parametrize("norm", ["norm1", "norm1_context", "norm"])
+def test_flux_modulations_are_all_held_like_the_rest(norm: str) -> None:
+    assert not is_exact(f"transformer_blocks.3.{norm}.linear")

@@ -19,12 +19,12 @@ from lora_studio.families.flow import Flow
 from lora_studio.families.flux import Flux, FluxModel
 from lora_studio.families.weights.fused_layers import fuse_layers
 from lora_studio.generation.lora_lookup import layers_of
-from lora_studio.lora.file.keys import names_of_rows, same_layer, spelled_key
+from lora_studio.lora.file.keys import DOWN, UP, names_of_rows, same_layer, spelled_key
 from lora_studio.lora.network.attach import attach
 from lora_studio.lora.network.initial_weights import continue_from, merge_into_base, sizes_from
 from lora_studio.lora.network.layers import change_from, put_on
-from lora_studio.lora.network.output_rows import OutputRows, modules_of
-from lora_studio.lora.network.weights import read_weights
+from lora_studio.lora.network.output_rows import OutputRows, join_rows, modules_of
+from lora_studio.lora.network.weights import LayerWeights, read_weights
 from tests.support.flux_files import (
     WIDTH,
     Tensors,
@@ -235,3 +235,12 @@ def test_t5_has_one_name_in_all_files() -> None:
     ]
     names += ["text_encoders.t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.q"]
     assert {same_layer(name) for name in names} == {f"lora_te3_{layer}"}
+
+
+def test_rows_of_other_sizes_are_nobodys_rows() -> None:
+    path, shape = "single_transformer_blocks.7.proj_mlp", (7 * WIDTH, WIDTH)
+    (name,) = (one for one in names_of_rows("unet", path, shape) if one.endswith("proj_mlp"))
+    for up, down in ((4 * WIDTH + 1, WIDTH), (4 * WIDTH, WIDTH + 1)):
+        parts = {UP: torch.ones(up, 2), DOWN: torch.ones(2, down)}
+        file = {name: LayerWeights(kind="lora", parts=parts, alpha=2.0)}
+        assert join_rows(file, [("unet", path, "whole", shape)]) == file

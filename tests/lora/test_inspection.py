@@ -347,6 +347,15 @@ def test_what_survives_in_eight_bits_is_measured(tmp_path: Path) -> None:
     assert EIGHT_BITS
 
 
+def test_layers_without_a_change_are_told_from_those_that_survive(tmp_path: Path) -> None:
+    layers = {FEED: torch.nn.Linear(16, 24), ATTENTION: torch.nn.Linear(16, 24)}
+    changes = {f"{FEED}.diff": some(24, 16), f"{ATTENTION}.diff": torch.full((24, 16), float("nan"))}
+    save_file(changes, tmp_path / "x.safetensors")
+    found = measure_on_base(tmp_path / "x.safetensors", layers, "tiny")
+    assert found.layers == 1
+    assert "50 % of the file" in found.left_out
+
+
 @pytest.mark.parametrize("kind", ["fp8", "int8"])
 def test_rounding_is_to_the_nearest_of_the_format(kind: str) -> None:
     weight = some(5, 64)

@@ -31,12 +31,14 @@ from lora_studio.lora.network.quantisation import (
 EXACT = (
     *("conv_in", "conv_out", "time_embedding", "time_emb_proj", "add_embedding"),
     *("all_x_embedder", "all_final_layer", "cap_embedder", "t_embedder", "adaLN_modulation"),
-    *("patch_embed", "time_embed", "norm1", "norm2", "norm3", "norm_out"),
+    *("patch_embed", "time_embed", "norm_out"),
+    *(f"norm{place}.linear_{half}" for place in (1, 2, 3) for half in (1, 2)),
     *("x_embedder", "context_embedder", "time_text_embed", "distilled_guidance_layer"),
     *("time_guidance_embed", "double_stream_modulation_img", "double_stream_modulation_txt"),
     "single_stream_modulation",
 )
-"""Names of modules, wherever they stand."""
+"""Names of modules, or of paths in them, wherever they stand. What tells FLUX.1's blocks the time step is a
+quarter of its weights (`norm1`, `norm1_context`, `norm`), and is held like the rest."""
 LAST = "proj_out"
 """The name of some denoisers' last layer, and of others' inner ones."""
 
@@ -160,12 +162,17 @@ def held_bytes(module: Any) -> int:
     return sum(tensor.nbytes for tensor in (*held.parameters(), *held.buffers()))
 
 
+def is_exact(path: str) -> bool:
+    """Whether a module's weight stays as it is."""
+    return any(f".{name}." in f".{path}." for name in EXACT)
+
+
 def _frozen_layers(model: Any, bits: int, last: str = LAST) -> Iterator[Any]:
     """The layers that may be held in so few bits, and are not."""
     for path, module in model.named_modules():
         if not isinstance(module, torch.nn.Linear | torch.nn.Conv2d) or path == last:
             continue
-        if any(name in path.split(".") for name in EXACT):
+        if is_exact(path):
             continue
         if parametrize.is_parametrized(module):
             held: Any = module.parametrizations

@@ -62,6 +62,7 @@ def strength_of(layer: LayerWeights) -> LayerStrength:
     try:
         parts = {name: as_float(tensor) for name, tensor in layer.parts.items()}
         norm, relative = _norm(layer.kind, parts, layer.alpha), _relative(layer.kind, parts, layer.alpha)
+        relative = None if relative is None or not math.isfinite(relative) else relative
     except (RuntimeError, ValueError, IndexError, KeyError, ZeroDivisionError):
         return LayerStrength()
     is_zero = kinds.adds_nothing(layer.kind, layer.parts)

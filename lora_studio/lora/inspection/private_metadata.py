@@ -83,8 +83,8 @@ def find_private(metadata: Mapping[str, str]) -> list[PrivateFact]:
 
 
 def without_private(metadata: Mapping[str, str]) -> dict[str, str]:
-    """The metadata without the keys and values that `find_private` finds something in. Of PEFT's configuration, which
-    alphas depend on, only its private texts go."""
+    """The metadata without what `find_private` finds something in. Of PEFT's configuration, which alphas
+    depend on, only its private texts go."""
     kept = {}
     for key, value in metadata.items():
         if next(_private_words(key, value), None) is None:

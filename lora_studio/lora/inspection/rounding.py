@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from lora_studio.lora.file.contents import contents_of, say_left_out
+from lora_studio.lora.file.contents import LeftOut, contents_of, say_left_out
 from lora_studio.lora.file.tensor_table import read_tensor_table
 from lora_studio.lora.inspection.layer_strength import is_finite
 from lora_studio.lora.inspection.lora_report import OnBase, Survival
@@ -40,6 +40,8 @@ FORMATS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "fp8": rounded_to_fp8,
     "int8": rounded_to_int8,
 }
+
+UNMEASURED = "without a change that is numbers"
 
 
 @dataclass(kw_only=True)
@@ -67,16 +69,19 @@ def measure_on_base(path: Path, modules: Mapping[str, Any], base: str) -> OnBase
     sums = {name: _Sums() for name in FORMATS}
     of_change = of_weight = 0.0
     layers = 0
+    unmeasured = []
     for name, layer in stream_weights(path, fit.layers):
         weight, change = _weight_and_change(modules[name], layer)
         if change is None:
+            values = sum(tensor.numel() for tensor in layer.parts.values())
+            unmeasured.append(LeftOut(name=name, why=UNMEASURED, values=values))
             continue
         layers += 1
         of_change += float(change.double().pow(2).sum())
         of_weight += float(weight.double().pow(2).sum())
         for kind, rounded in FORMATS.items():
             sums[kind].add(rounded(weight + change) - rounded(weight), change)
-    left = (*contents.left_out, *fit.left_out)
+    left = (*contents.left_out, *fit.left_out, *unmeasured)
     return OnBase(
         base=base,
         layers=layers,

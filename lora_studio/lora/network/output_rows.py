@@ -147,15 +147,24 @@ def join_rows(
     file: Mapping[str, LayerWeights], layers: Iterable[tuple[str, str, str, Sequence[int]]]
 ) -> dict[str, LayerWeights]:
     """The layers of a file, plain LoRAs of rows put together to one of the whole layer: their ranks side by
-    side, each with its scale inside. `layers` are part, module path, name and shape of those of a network."""
+    side, each with its scale inside. `layers` are part, module path, name and shape of those of a network.
+    Rows of other sizes than the layer's stay as they are: nothing has their name."""
     found = dict(file)
     for part, path, name, shape in layers:
         rows = names_of_rows(part, path, shape) if len(shape) == 2 else {}
         there = {theirs: pieces for theirs, pieces in rows.items() if theirs in found}
-        if there and all(found[theirs].parts.keys() == {DOWN, UP} for theirs in there):
+        if there and all(_fit_rows(found[theirs], pieces, shape) for theirs, pieces in there.items()):
             shares = [(found.pop(theirs), pieces) for theirs, pieces in there.items()]
             found[name] = _joined(shares, shape[0])
     return found
+
+
+def _fit_rows(layer: LayerWeights, pieces: Pieces, shape: Sequence[int]) -> bool:
+    """Whether a layer of a file is a plain LoRA of these rows of a layer with that shape."""
+    if layer.parts.keys() != {DOWN, UP} or any(tensor.dim() < 2 for tensor in layer.parts.values()):
+        return False
+    up, down = (layer.parts[part].flatten(1).shape for part in (UP, DOWN))
+    return (*up, *down) == (sum(end - first for first, end in pieces), layer.dim, layer.dim, shape[1])
 
 
 def _joined(shares: Sequence[tuple[LayerWeights, Pieces]], outputs: int) -> LayerWeights:
