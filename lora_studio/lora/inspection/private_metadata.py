@@ -56,7 +56,7 @@ places of the machine, as `sets/ada`."""
 ABOUT_MODELS = re.compile(r"ss_.*(?:model|vae|module)|modelspec\.|.*base_model|ss_network_weights")
 """Keys whose values are often `owner/name` of a public page, or a module's name."""
 EMBEDDED = "data:image/"
-"""How a picture begins that stands in the metadata itself: its letters are no path."""
+"""The beginning of a picture in the metadata itself, whose letters are no path."""
 PUBLIC_HOSTS = re.compile(r"(?:.+\.)?(?:huggingface\.co|github\.com|civitai\.com|arxiv\.org|stability\.ai)")
 
 
