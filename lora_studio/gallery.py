@@ -10,10 +10,11 @@ import logging
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import STUDIO, Kind, acting, visitor
@@ -41,14 +42,14 @@ from lora_studio.lora.lora_folder import (
     unlisted,
     write_notes,
 )
-from lora_studio.lora.names import find_slug, given_title
+from lora_studio.lora.names import find_slug, given_note, given_tags, given_title
 from lora_studio.parsing.plain_text import plain_name, plain_text
 from lora_studio.parsing.slugs import LONGEST_SLUG, SLUG, slug_from
 from lora_studio.records import ImageRecord, ListedLora, LoraRecord
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
 from lora_studio.store.database import Unstorable
-from lora_studio.store.library import Library
+from lora_studio.store.library import NEWEST, Library
 from lora_studio.store.trash import Deleted, Trash
 
 logger = logging.getLogger(__name__)
@@ -84,13 +85,20 @@ class Gallery:
         """The number of LoRAs and pictures that a scan would read."""
         return len(self._images.new_images()) + len(self._new_loras())
 
-    def loras(self, search: str = "", limit: int = -1, offset: int = 0) -> list[LoraRecord]:
+    def loras(
+        self, search: str = "", limit: int = -1, offset: int = 0, *, order: str = NEWEST, only: str = ""
+    ) -> list[LoraRecord]:
         """LoRAs without metadata, as `Library.loras` finds them, with thumbnails."""
-        return [self._shown_lora(record) for record in self._library.loras(search, limit, offset)]
+        found = self._library.loras(search, limit, offset, order=order, only=only)
+        return [self._shown_lora(record) for record in found]
 
-    def count_loras(self, search: str = "") -> int:
+    def count_loras(self, search: str = "", only: str = "") -> int:
         """The number of LoRAs that a search finds."""
-        return self._library.count_loras(search)
+        return self._library.count_loras(search, only)
+
+    def lora_choices(self) -> dict[str, list[str]]:
+        """The values that `only` of `loras` may name: the kinds, bases and tags that there are."""
+        return self._library.lora_choices()
 
     def listed_loras(self) -> list[ListedLora]:
         """All LoRAs, newest first."""
@@ -126,13 +134,24 @@ class Gallery:
 
     def rename_lora(self, slug: str, title: str) -> LoraRecord:
         """Give a LoRA another title; slug, file and hash stay. Raises ConfigError for an empty title."""
+        return self._say(slug, "name", {"title": given_title(title)})
+
+    def describe_lora(self, slug: str, *, tags: str, note: str) -> LoraRecord:
+        """Give a LoRA tags, with commas between them, and a note. Raises ConfigError for too long ones."""
+        return self._say(slug, "note", {"tags": given_tags(tags), "note": given_note(note)})
+
+    def mark_lora(self, slug: str, favourite: bool) -> LoraRecord:
+        """Make a LoRA a favourite, or not any more."""
+        return self._say(slug, "mark", {"favourite": favourite})
+
+    def _say(self, slug: str, what: str, facts: Mapping[str, Any]) -> LoraRecord:
+        """Write what people say of a LoRA beside its file."""
         folder = Path(self._own_lora(slug).path).parent
-        title = given_title(title)
-        with self._lock, disk_errors(f"The name of {slug}", "saved"):
+        with self._lock, disk_errors(f"The {what} of {slug}", "saved"):
             notes = read_notes(folder)
             if not notes and (folder / NOTES).is_file():
                 raise StoreError(f"{NOTES} of {slug} can't be read.", "Repair or remove that file.")
-            write_notes(folder, {**notes, "title": title})
+            write_notes(folder, {**notes, **facts})
             self._read_lora(folder)
         return self.lora(slug)
 
@@ -217,6 +236,14 @@ class Gallery:
     def images(self, search: str = "", limit: int = 60, offset: int = 0) -> list[ImageRecord]:
         """Images, newest first. All words of `search` must occur in the prompt or the LoRAs' slugs."""
         return [self._shown_image(record) for record in self._library.images(search, limit, offset)]
+
+    def images_with(self, slug: str, limit: int = 12) -> list[ImageRecord]:
+        """The newest images that a LoRA was used for."""
+        return [self._shown_image(record) for record in self._library.images_with(slug, limit)]
+
+    def count_images_with(self, slug: str) -> int:
+        """The number of images that a LoRA was used for."""
+        return self._library.count_images_with(slug)
 
     def count_images(self, search: str = "") -> int:
         """The number of images that a search finds, each content once."""

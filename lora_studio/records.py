@@ -99,7 +99,7 @@ class LoraRecord:
     """A LoRA in the library. `id` is the SHA-256 of the tensor bytes, `slug` its folder's name, `title` what
     people see; `family` is a catalog family name; `metadata` is the file's own header, as far as the library
     keeps it, and empty in lists; `left_out` is a sentence's end on the parts of the file that can't be
-    used."""
+    used. `favourite`, `tags` and `note` are what people said of it."""
 
     id: str
     slug: str
@@ -118,6 +118,9 @@ class LoraRecord:
     previews: tuple[str, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
     left_out: str = ""
+    favourite: bool = False
+    tags: tuple[str, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,5 @@
 """A LoRA's folder as the library shows it. Facts come from the file's own header; `training.json` beside it
-has the kind, and a title given later, since a new title must change neither folder nor hash."""
+has the kind, and what people said of it, as a title, since that must change neither folder nor hash."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ PREVIEW = re.compile(r"step-(\d+)-(\d+)")
 LONGEST_NOTES = 8 << 20
 """Bytes of `training.json`; ours have some kB."""
 LONGEST_KIND, MOST_PREVIEWS = 40, 500
+MOST_TAGS, LONGEST_TAG, LONGEST_NOTE = 20, 40, 1000
 
 
 def read_record(folder: Path) -> LoraRecord:
@@ -55,6 +56,9 @@ def read_record(folder: Path) -> LoraRecord:
         previews=tuple(str(path) for path in _previews(folder)),
         metadata=plain_table(header.metadata, value=LONGEST_KEPT, whole=LONGEST_KEPT_TABLE),
         left_out=header.left_out,
+        favourite=notes.get("favourite") is True,
+        tags=_tags(notes),
+        note=plain_text(notes.get("note"), LONGEST_NOTE),
     )
 
 
@@ -148,6 +152,12 @@ def _kind(notes: dict[str, Any]) -> str:
         return plain_text(notes["config"]["dataset"]["kind"], LONGEST_KIND)
     except (KeyError, TypeError):
         return ""
+
+
+def _tags(notes: dict[str, Any]) -> tuple[str, ...]:
+    given = notes.get("tags")
+    texts = [plain_text(tag, LONGEST_TAG) for tag in given[:MOST_TAGS]] if isinstance(given, list) else []
+    return tuple(dict.fromkeys(filter(None, texts)))
 
 
 def _previews(folder: Path) -> list[Path]:

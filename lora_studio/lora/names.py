@@ -9,7 +9,7 @@ from pathlib import Path
 from lora_studio.access.visitor import Kind, visitor
 from lora_studio.errors import ConfigError, ModelFileError, StoreError
 from lora_studio.lora.file.lora_files import LONGEST_TITLE
-from lora_studio.lora.lora_folder import fingerprint, title_of
+from lora_studio.lora.lora_folder import LONGEST_NOTE, LONGEST_TAG, MOST_TAGS, fingerprint, title_of
 from lora_studio.parsing.plain_text import LONGEST_NAME, plain_text
 from lora_studio.parsing.slugs import SLUG, slug_from
 
@@ -27,6 +27,29 @@ def given_title(given: str) -> str:
             f"Name: {len(given):,} characters are too many.", f"Use at most {LONGEST_TITLE}.", field="name"
         )
     return title
+
+
+def given_tags(given: str) -> list[str]:
+    """The tags, in plain text and each once, that a person gives with commas between them. Raises ConfigError
+    for too many or too long ones; nothing is cut."""
+    tags = list(dict.fromkeys(filter(None, (plain_text(tag, LONGEST_TAG + 1) for tag in given.split(",")))))
+    if len(tags) > MOST_TAGS:
+        raise ConfigError(f"{len(tags)} tags are too many.", f"Use at most {MOST_TAGS}.", field="tags")
+    if long := next((tag for tag in tags if len(tag) > LONGEST_TAG), ""):
+        raise ConfigError(
+            f"The tag “{long[:20]}…” is too long.",
+            f"A tag has at most {LONGEST_TAG} characters.",
+            field="tags",
+        )
+    return tags
+
+
+def given_note(given: str) -> str:
+    """The note, in plain text, that a person writes about a LoRA. Raises ConfigError for a too long one."""
+    note = plain_text(given, LONGEST_NOTE + 1)
+    if len(note) > LONGEST_NOTE:
+        raise ConfigError("The note is too long.", f"Use at most {LONGEST_NOTE:,} characters.", field="note")
+    return note
 
 
 def slugs_named(name: str, folder: Path) -> list[str]:

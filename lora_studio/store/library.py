@@ -20,6 +20,17 @@ from lora_studio.store.database import Database
 
 logger = logging.getLogger(__name__)
 
+NEWEST = "newest"
+ORDERS = {
+    NEWEST: "created_at DESC, slug",
+    "name": "title COLLATE NOCASE, slug",
+    "used": "(SELECT count(*) FROM image_loras WHERE image_loras.slug = loras.slug) DESC,"
+    " created_at DESC, slug",
+}
+"""Orders of the list of LoRAs, in SQL."""
+CHOICES = ("kind", "base")
+"""Facts of LoRAs that a list can be kept to; `tag` and `favourite` are the others."""
+
 Record = TypeVar("Record", LoraRecord, ImageRecord, DatasetRecord)
 
 
@@ -40,7 +51,7 @@ class Library:
         rows = [
             (
                 *(record.slug, record.id, record.created_at),
-                *(_search_text(record.title, record.slug, record.trigger_word), fingerprint),
+                *(_search_text(*_told(record)), fingerprint),
                 *(_json(replace(record, metadata={})), record.title, preview),
                 json.dumps(record.metadata, ensure_ascii=False),
             )
@@ -66,17 +77,33 @@ class Library:
             raise StoreError(f"There is no LoRA {slug[:64]!r} in the library.", "It may have been deleted.")
         return replace(found[0], metadata=_table(rows[0]["metadata"]))
 
-    def loras(self, search: str = "", limit: int = -1, offset: int = 0) -> list[LoraRecord]:
-        """LoRAs without metadata, newest first. All words of `search` must occur in title, slug or trigger
-        word; a negative `limit` means all."""
-        where, words = _where(search, *visitor().seen_rows(Kind.LORA, "slug"))
-        sql = f"SELECT record FROM loras WHERE {where} ORDER BY created_at DESC, slug LIMIT ? OFFSET ?"
-        return self._records(LoraRecord, self._database.read(sql, (*words, limit, offset)))
+    def loras(
+        self, search: str = "", limit: int = -1, offset: int = 0, *, order: str = NEWEST, only: str = ""
+    ) -> list[LoraRecord]:
+        """LoRAs without metadata. All words of `search` must occur in title, slug, trigger word, tags or
+        note; `order` is one of ORDERS; `only` keeps to those of a fact, as `kind=style`, `tag=cat` or
+        `favourite`; a negative `limit` means all."""
+        where, values = _where(search, *_kept_to(only, *visitor().seen_rows(Kind.LORA, "slug")))
+        by = ORDERS.get(order, ORDERS[NEWEST])
+        sql = f"SELECT record FROM loras WHERE {where} ORDER BY {by} LIMIT ? OFFSET ?"
+        return self._records(LoraRecord, self._database.read(sql, (*values, limit, offset)))
 
-    def count_loras(self, search: str = "") -> int:
+    def count_loras(self, search: str = "", only: str = "") -> int:
         """The number of LoRAs that a search finds."""
-        where, words = _where(search, *visitor().seen_rows(Kind.LORA, "slug"))
-        return int(self._database.read(f"SELECT count(*) FROM loras WHERE {where}", words)[0][0])
+        where, values = _where(search, *_kept_to(only, *visitor().seen_rows(Kind.LORA, "slug")))
+        return int(self._database.read(f"SELECT count(*) FROM loras WHERE {where}", values)[0][0])
+
+    def lora_choices(self) -> dict[str, list[str]]:
+        """The values of each fact that the LoRAs have, in order."""
+        seen, values = visitor().seen_rows(Kind.LORA, "slug")
+        found = {
+            name: f"SELECT DISTINCT json_extract(record, '$.{name}') AS value FROM loras WHERE {seen}"
+            for name in CHOICES
+        }
+        tags = "SELECT DISTINCT value FROM loras, json_each(loras.record, '$.tags')"
+        found["tag"] = f"{tags} WHERE {seen}"
+        rows = {name: self._database.read(f"{sql} LIMIT 200", values) for name, sql in found.items()}
+        return {name: sorted(row["value"] for row in some if row["value"]) for name, some in rows.items()}
 
     def listed_loras(self) -> list[ListedLora]:
         """All LoRAs by slug and title, newest first."""
@@ -144,6 +171,21 @@ class Library:
         )
         rows = self._database.read(sql, (*words, limit, offset))
         return self._records(ImageRecord, rows)
+
+    def images_with(self, slug: str, limit: int) -> list[ImageRecord]:
+        """The newest images that a LoRA was used for, each content once."""
+        seen, values = visitor().seen_rows(Kind.IMAGE, "path")
+        sql = (
+            "SELECT record, max(created_at) AS newest FROM image_loras JOIN images USING (path)"
+            f" WHERE slug = ? AND {seen} GROUP BY id ORDER BY newest DESC, path LIMIT ?"
+        )
+        return self._records(ImageRecord, self._database.read(sql, (slug, *values, limit)))
+
+    def count_images_with(self, slug: str) -> int:
+        """The number of images that a LoRA was used for, each content once."""
+        seen, values = visitor().seen_rows(Kind.IMAGE, "path")
+        sql = f"SELECT count(DISTINCT id) FROM image_loras JOIN images USING (path) WHERE slug = ? AND {seen}"
+        return int(self._database.read(sql, (slug, *values))[0][0])
 
     def count_images(self, search: str = "") -> int:
         """The number of images that a search finds, each content once."""
@@ -247,6 +289,27 @@ def _keep_owners(connection: sqlite3.Connection, slug: str, content: str) -> Non
         {"slug": slug, "content": content},
     )
     connection.execute("UPDATE owners SET content = ? WHERE kind = 'lora' AND key = ?", (content, slug))
+
+
+def _told(record: LoraRecord) -> list[str]:
+    """The texts that a LoRA is found by."""
+    return [record.title, record.slug, record.trigger_word, *record.tags, record.note]
+
+
+def _kept_to(only: str, seen: str, values: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """A condition for LoRAs of a fact that fulfil another one too, and its values. A fact that there is not
+    keeps to none."""
+    name, _, wanted = only.partition("=")
+    if not only:
+        return seen, values
+    if name == "favourite":
+        return f"json_extract(record, '$.favourite') AND {seen}", values
+    if name == "tag":
+        tagged = "EXISTS (SELECT 1 FROM json_each(record, '$.tags') WHERE value = ?)"
+        return f"{tagged} AND {seen}", (wanted, *values)
+    if name not in CHOICES:
+        return "FALSE", ()
+    return f"json_extract(record, '$.{name}') = ? AND {seen}", (wanted, *values)
 
 
 def _search_text(*parts: str) -> str:

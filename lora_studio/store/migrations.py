@@ -214,6 +214,26 @@ def _revisions(connection: sqlite3.Connection) -> None:
             )
 
 
+def _image_loras(connection: sqlite3.Connection) -> None:
+    """The LoRAs that each picture was drawn with, kept by triggers from the pictures' rows."""
+    slugs = "json_each(CASE WHEN json_valid({0}) THEN {0} ELSE '{{}}' END, '$.lora_slugs')"
+    for statement in (
+        """CREATE TABLE image_loras (
+            slug TEXT NOT NULL, path TEXT NOT NULL, PRIMARY KEY (slug, path)) WITHOUT ROWID""",
+        "CREATE INDEX image_loras_by_path ON image_loras(path)",
+        "INSERT INTO image_loras(slug, path) SELECT DISTINCT value, images.path FROM images,"
+        f" {slugs.format('images.record')} WHERE value IS NOT NULL",
+        # Before, since a row that is replaced fires no trigger of a deletion.
+        "CREATE TRIGGER image_loras_put BEFORE INSERT ON images BEGIN"
+        " DELETE FROM image_loras WHERE path = NEW.path;"
+        " INSERT INTO image_loras(slug, path) SELECT DISTINCT value, NEW.path FROM"
+        f" {slugs.format('NEW.record')} WHERE value IS NOT NULL; END",
+        "CREATE TRIGGER image_loras_removed AFTER DELETE ON images BEGIN"
+        " DELETE FROM image_loras WHERE path = OLD.path; END",
+    ):
+        connection.execute(statement)
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _first_tables,
     _resuming,
@@ -224,4 +244,5 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _owned_content,
     _trained_steps,
     _revisions,
+    _image_loras,
 )

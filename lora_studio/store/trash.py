@@ -18,7 +18,7 @@ from lora_studio.errors import StoreError
 from lora_studio.files import disk_errors, reason
 
 TOKEN = re.compile(r"[0-9a-f]{32}")
-NOTE = "deleted.json"
+NOTE, LEAVING = "deleted.json", ".leaving"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +79,18 @@ class Trash:
         return sorted(
             (entry for entry in found if entry and entry.kind in kinds), key=lambda entry: -entry.at
         )
+
+    def purge(self, token: str) -> None:
+        """Delete for good. Raises StoreError, NotAllowed."""
+        if self._entry(token) is None:
+            raise StoreError("It is not in the trash.", "It may be gone already; reload the page.")
+        visitor().must_own(Kind.DELETED, token)
+        leaving = self._folder / f"{token}{LEAVING}"
+        with disk_errors("What was deleted", "removed", "It is still in the trash."):
+            (self._folder / token).rename(leaving)
+        for folder in self._folder.glob(f"*{LEAVING}"):  # those of a process that was killed too
+            shutil.rmtree(folder, ignore_errors=True)
+        visitor().forgets(Kind.DELETED, token)
 
     def _put_back(self, entry: Deleted, choose: Callable[[Path], Path] = lambda path: path) -> list[Path]:
         place, restored = self._folder / entry.token, []

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +12,7 @@ from lora_studio.errors import StoreError
 from lora_studio.records import ImageRecord, LoraRecord
 from lora_studio.store.database import Database
 from lora_studio.store.library import Library
+from lora_studio.store.migrations import MIGRATIONS
 
 
 def lora(slug: str, title: str = "", age: float = 0.0, trigger: str = "") -> LoraRecord:
@@ -75,6 +79,59 @@ def test_images_are_listed_once_newest_first_in_pages(library: Library) -> None:
     library.remove_images(["/i/copy.png", "/i/0.png"])
     assert library.image("/i/4.png").path == "/i/4.png"
     assert len(library.images()) == 4
+
+
+def test_loras_are_sorted_and_kept_to_what_they_are(library: Library) -> None:
+    for record in (
+        dataclasses.replace(lora("one", "Zebra", 1), kind="style", tags=("Ink", "old")),
+        dataclasses.replace(lora("two", "apple", 2), favourite=True, base="other", tags=("Ink",)),
+        dataclasses.replace(lora("three", "Moon", 3), kind="style", note="for the old tram"),
+    ):
+        library.put_lora(record)
+    for number, slugs in enumerate((("two",), ("two", "three"), ("three",), ("two",))):
+        library.put_image(image(f"/i/{number}.png", slugs=slugs))
+    library.put_image(image("/i/3.png", slugs=("three", "three")))  # the same file, drawn anew
+    library.remove_images(["/i/0.png"])
+
+    def slugs(**asked: str) -> list[str]:
+        return [record.slug for record in library.loras(**asked)]  # type: ignore[arg-type]
+
+    assert slugs() == slugs(order="nonsense") == ["one", "two", "three"]
+    assert slugs(order="name") == ["two", "three", "one"]
+    assert slugs(order="used") == ["three", "two", "one"]
+    assert slugs(only="kind=style", order="name") == ["three", "one"]
+    assert (slugs(only="favourite"), slugs(only="base=other")) == (["two"], ["two"])
+    assert slugs(only="tag=Ink", search="old") == ["one"]
+    assert slugs(only="title=Moon") == slugs(only="tag=ink' OR 1 --") == []
+    assert library.count_loras("old") == 2
+    assert library.count_loras("", "tag=Ink") == 2
+    assert library.lora_choices() == {
+        "kind": ["style"],
+        "base": ["other", "starter"],
+        "tag": ["Ink", "old"],
+    }
+    assert [one.path for one in library.images_with("three", 2)] == ["/i/1.png", "/i/2.png"]
+    assert (library.count_images_with("three"), library.count_images_with("two")) == (3, 1)
+
+
+def test_pictures_that_were_there_before_count_for_their_loras(tmp_path: Path) -> None:
+    path, before = (
+        tmp_path / "old.db",
+        next(i for i, step in enumerate(MIGRATIONS) if "image_loras" in step.__name__),
+    )
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        for step in MIGRATIONS[:before]:
+            step(old)
+        old.execute(f"PRAGMA user_version = {before}")
+        for name, record in (
+            ("a", json.dumps({"lora_slugs": ["ink", "ink"]})),
+            ("b", "no JSON"),
+            ("c", "{}"),
+        ):
+            old.execute("INSERT INTO images VALUES (?, ?, 1, '', '', ?)", (f"/{name}.png", name, record))
+    with closing(Database(path)) as database:
+        rows = database.read("SELECT slug, path FROM image_loras")
+    assert [tuple(row) for row in rows] == [("ink", "/a.png")]
 
 
 def test_putting_again_replaces(library: Library) -> None:
