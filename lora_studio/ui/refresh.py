@@ -19,7 +19,14 @@ from lora_studio.ui import page_revision
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.validate import quietly
 from lora_studio.ui.gallery.gallery_tab import GalleryTab
-from lora_studio.ui.gallery.shelves import first_scan, image_shelf, library_marks, lora_shelf
+from lora_studio.ui.gallery.shelves import (
+    first_scan,
+    image_shelf,
+    library_marks,
+    lora_filters,
+    lora_shelf,
+)
+from lora_studio.ui.gallery.trash_tab import trash_list
 from lora_studio.ui.generate import generation_progress
 from lora_studio.ui.generate.generate_requests import SLOTS, lora_choices, slots
 from lora_studio.ui.generate.generate_tab import GenerateTab
@@ -74,7 +81,8 @@ class PageRefresh:
             self.seen,
             *(strip.row, strip.text, strip.job, strip.spoken),
             *self.train.live,
-            *(gallery.reading, gallery.loras.grid, gallery.images.grid),
+            *(gallery.reading, gallery.filters, gallery.loras.grid, gallery.images.grid),
+            gallery.trash,
             *(self.generate.loras, self.generate.used),
             *self.generate.live,
             self.revision,
@@ -103,13 +111,14 @@ class PageRefresh:
         marks: Mapping[str, Any] = seen if isinstance(seen, dict) else {}
         revision = page_revision.page_revision(self.studio)  # first: later changes are seen later
         jobs, jobs_seen = self._jobs(marks, job_id)
-        held: list[Any] = list(shelves[6:])
+        held: list[Any] = list(shelves[8:])
         dataset, selected, order, *weights = held + ["", [], None][len(held) :]
         here, notes = deleted_elsewhere.selection(self.studio, selected)
         library, library_seen = self._library(marks, shelves, here if notes else None)
         generation_queue, desk_seen = self._desk(marks, ticket_id)
         now = deleted_elsewhere.stamp(self.studio.settings)
         gone = {} if marks.get("stamp") == now else self._gone(shelves[0], shelves[1], dataset)
+        gone |= {} if marks.get("stamp") == now else {self.gallery.trash: trash_list(self.studio)}
         gone |= {self.generate.gone: notes} if notes else {}
         painted = {} if marks.get("page") == revision else {self.revision: page_revision.painted(revision)}
         return {
@@ -155,22 +164,25 @@ class PageRefresh:
     def _library(
         self, marks: Mapping[str, Any], shelves: tuple[Any, ...], selected: list[str] | None = None
     ) -> tuple[Changes, dict[str, Any]]:
-        lora, image, *places = (str(given or "") for given in shelves[:6])
+        lora, image, *places = (str(given or "") for given in shelves[:8])
         counts, reading = library_marks(self.studio), first_scan(self.studio)
         seen: dict[str, Any] = {
             **counts,
             "reading": reading,
-            "lora shelf": [*counts["loras"], *places[:2]],
-            "image shelf": [*counts["images"], *places[2:]],
+            "lora shelf": [*counts["loras"], *places[:4]],
+            "lora filters": [*counts["loras"], *places[2:4]],
+            "image shelf": [*counts["images"], *places[4:]],
         }
         new = {name for name, mark in seen.items() if marks.get(name) != mark}
         changes: Changes = {self.gallery.reading: reading} if "reading" in new else {}
         if "lora shelf" in new:
-            changes |= lora_shelf(self.gallery.loras, self.studio, places[:2], lora)
+            changes |= lora_shelf(self.gallery.loras, self.studio, places[:4], lora)
         if self.gallery.loras.chosen in changes:  # let go
             changes[self.gallery.board] = ""
+        if "lora filters" in new:
+            changes[self.gallery.filters] = lora_filters(self.studio, *places[2:4])
         if "image shelf" in new:
-            changes |= image_shelf(self.gallery.images, self.studio, places[2:], image)
+            changes |= image_shelf(self.gallery.images, self.studio, places[4:], image)
         if "images" in new:
             changes[self.generate.used] = self._prompts_used()
         if selected is not None or "loras" in new:  # not None: one of them was deleted

@@ -1,14 +1,16 @@
-"""The Gallery with more than a page of LoRAs, and a page that only looks."""
+"""The Gallery with more than a page of LoRAs, its trash, and a page that only looks."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from lora_studio.request import LoraUse
 from lora_studio.settings import Settings
-from tests.support.library_entries import write_lora
+from tests.support.library_entries import draw, write_lora
 from tests.support.page import PATIENCE, OpenPage, box, go_to, tab
 from tests.support.serving import App, running_app
 
@@ -27,6 +29,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
         slug = f"many-{number:02}"
         title = {"modelspec.title": f"Many {number}"}
         write_lora(settings.loras / slug / f"{slug}.safetensors", number + 1.0, **title)
+    for seed in range(3):
+        draw(settings, "a picked fox", seed, (LoraUse(slug="many-07"),))
     with running_app(folder) as running:
         yield running
 
@@ -60,6 +64,58 @@ def test_tiles_are_reached_by_keys_and_details_stand_beside_them(open_page: Open
     page.get_by_role("button", name="Show all LoRAs").click()
     expect(tiles).to_have_count(PAGE)
     expect(box(page, "gallery-lora-search")).to_have_value("")
+
+
+def test_a_lora_is_described_and_found_by_it(open_page: OpenPage) -> None:
+    page = open_page()
+    go_to(page, "Gallery")
+    tiles, details = page.locator("#gallery-lora-grid .tile-button"), page.locator("#gallery-lora-details")
+    page.locator("select[data-name=order]").select_option("used")
+    expect(tiles.first).to_contain_text("Many 7")
+    tiles.first.click()
+    expect(details.locator(".uses img")).to_have_count(3)
+    details.get_by_role("button", name="Favourite").click()
+    expect(details.get_by_role("button", name="Favourite")).to_have_attribute("aria-pressed", "true")
+    page.locator("#gallery-lora-description > button").click()
+    box(page, "gallery-lora-tags").fill("poster, ink")
+    page.locator("#gallery-lora-save").click()
+    details.locator("[data-tag=poster]").click()
+    expect(tiles).to_have_count(1)
+    expect(page.locator("select[data-name=only]")).to_have_value("tag=poster")
+    page.locator("select[data-name=only]").select_option("favourite")
+    expect(tiles).to_have_count(1)
+    details.locator("[data-action=pictures]").click()
+    expect(page.locator("#gallery-image-grid .tile-button")).to_have_count(3)
+
+
+def test_pictures_are_picked_packed_and_put_back(open_page: OpenPage) -> None:
+    page = open_page()
+    go_to(page, "Gallery")
+    go_to(page, "Pictures")
+    tiles = page.locator("#gallery-image-grid .tile-button")
+    expect(tiles).to_have_count(3)
+    page.get_by_role("button", name="Select", exact=True).click()
+    tiles.nth(0).click()
+    tiles.nth(2).click()
+    expect(page.locator(".selection .picked")).to_have_text("2 selected")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download as ZIP").click()
+    assert download.value.suggested_filename == "pictures.zip"
+    page.locator("[data-pick=delete]").click()
+    expect(tiles).to_have_count(1)
+
+    go_to(page, "Trash")
+    rows = page.locator("#gallery-trash li")
+    expect(rows).to_have_count(2)
+    rows.first.get_by_role("button", name=re.compile("back")).click()
+    expect(rows).to_have_count(1)
+    for_good = rows.first.get_by_role("button", name=re.compile("for good"))
+    for_good.click()
+    expect(rows).to_have_count(1)
+    for_good.click()
+    expect(rows).to_have_count(0)
+    go_to(page, "Pictures")
+    expect(tiles).to_have_count(2)
 
 
 def test_on_a_phone_details_are_a_sheet(app: App, browser: Browser) -> None:

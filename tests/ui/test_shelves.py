@@ -10,12 +10,14 @@ import pytest
 from lora_studio.records import ImageRecord, LoraRecord
 from lora_studio.store.library import Library
 from lora_studio.studio import Studio
-from lora_studio.ui.gallery.shelves import first_scan, image_shelf, lora_shelf
+from lora_studio.ui.gallery.shelves import first_scan, image_shelf, lora_filters, lora_shelf
 from lora_studio.ui.refresh import PageRefresh
 from lora_studio.ui.widgets.pages import PAGE, Pages
 from tests.support.html import parse
 
 MANY = 2 * PAGE + 10
+ALL = ("newest", "")
+"""Order and filter of a shelf of all LoRAs."""
 SLUGS = [f"shelf-{number:03}" for number in range(MANY)]
 
 
@@ -55,26 +57,38 @@ def test_a_page_that_there_is(wanted: Any, total: int, number: int, words: str) 
 
 def test_the_pages_hold_each_lora_once(full: Studio, live: PageRefresh) -> None:
     shelf = live.gallery.loras
-    pages = [shown(lora_shelf(shelf, full, ["shelf", str(page)], "")[shelf.grid]) for page in (1, 2, 3)]
+    pages = [shown(lora_shelf(shelf, full, ["shelf", str(page), *ALL], "")[shelf.grid]) for page in (1, 2, 3)]
     assert [len(page) for page in pages] == [PAGE, PAGE, 10]
     assert [slug for page in pages for slug in page] == SLUGS
 
 
 def test_names_of_two_are_told_apart_also_across_pages(full: Studio, live: PageRefresh) -> None:
     shelf = live.gallery.loras
-    first = lora_shelf(shelf, full, ["shelf", "1"], "")[shelf.grid]
+    first = lora_shelf(shelf, full, ["shelf", "1", *ALL], "")[shelf.grid]
     assert f"b · {SLUGS[0]}" in first
     assert f"b · {SLUGS[1]}" not in first
 
 
 def test_a_search_that_finds_nothing_lets_the_chosen_one_go(full: Studio, live: PageRefresh) -> None:
     shelf = live.gallery.loras
-    assert set(lora_shelf(shelf, full, [SLUGS[3], "1"], SLUGS[0])) == {shelf.grid}
-    gone = lora_shelf(shelf, full, ["no such thing", "1"], SLUGS[0])
+    assert set(lora_shelf(shelf, full, [SLUGS[3], "1", *ALL], SLUGS[0])) == {shelf.grid}
+    gone = lora_shelf(shelf, full, ["no such thing", "1", *ALL], SLUGS[0])
     assert (gone[shelf.chosen], gone[shelf.actions]["visible"]) == ("", False)
     assert 'data-action="clear"' in gone[shelf.grid]
     images = live.gallery.images
     assert image_shelf(images, full, ["no such thing", "1"], "x")[images.chosen] == ""
+
+
+def test_the_lists_offer_what_there_is_and_show_what_is_chosen(full: Studio) -> None:
+    def chosen(order: str, only: str) -> tuple[list[str], set[str]]:
+        options = list(parse(lora_filters(full, order, only)).iter("option"))
+        selected = [str(one.get("value")) for one in options if one.get("selected")]
+        return selected, {str(one.get("value")) for one in options}
+
+    selected, offered = chosen("name", "base=b")
+    assert selected == ["name", "base=b"]
+    assert {"newest", "used", "", "favourite", "base=b"} <= offered
+    assert chosen("newest", "tag=gone")[0] == ["newest", "tag=gone"]  # that nothing has any more
 
 
 def test_pictures_come_in_pages_each_content_once(studio: Studio) -> None:

@@ -38,6 +38,11 @@ DEEDS: Mapping[str, Deed] = {
     **dict.fromkeys(("undo_delete", "undo", "undo_deleted"), _UNDO),
     "act": Deed(name="undo", key="id", action="undo"),
     **dict.fromkeys(("rename_lora", "rename"), Deed(name="rename", place=0)),
+    "delete_pictures": Deed(name="delete"),
+    "purge": Deed(name="purge", key="id"),
+    "empty_trash": Deed(name="purge"),
+    "describe": Deed(name="describe", place=0),
+    "mark": Deed(name="describe", key="slug"),
     **dict.fromkeys(
         ("upload_dataset", "receive", "take_example", "import_lora", "add", "import_lora_link"),
         Deed(name="import"),

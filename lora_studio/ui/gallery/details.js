@@ -1,7 +1,7 @@
 // Details: on a phone they lie over the page as a sheet, which Escape closes too.
 element.addEventListener('click', (event) => {
   const button = event.target.closest('[data-action]');
-  if (button && element.contains(button)) trigger('click', { ...button.dataset });
+  if (button && element.contains(button)) trigger(button.dataset.action === 'mark' ? 'like' : 'click', { ...button.dataset });
 });
 document.addEventListener('keydown', (event) => {
   const close = event.key === 'Escape' && element.querySelector('[data-action=close]');

@@ -12,16 +12,27 @@ from lora_studio.access.visitor import Kind
 from lora_studio.errors import StoreError, StudioError
 from lora_studio.formatting import counted
 from lora_studio.images.image_metadata import PARAMETERS, read_chunks
+from lora_studio.lora.lora_folder import LONGEST_TAG
 from lora_studio.records import ImageRecord, LoraRecord
 from lora_studio.settings import Settings
+from lora_studio.store.library import NEWEST
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere
-from lora_studio.ui.client_input.validate import as_words, guarded, safe_id, safe_slug, safe_uploads
-from lora_studio.ui.gallery import inspect_panel, link_import, sharing
-from lora_studio.ui.gallery.shelves import DETAILS_JS, SHELF_JS, GalleryPart, nothing_chosen
+from lora_studio.ui.client_input.validate import as_words, guarded, safe_id, safe_slug, safe_uploads, text
+from lora_studio.ui.gallery import (
+    descriptions,
+    inspect_panel,
+    link_import,
+    picked_pictures,
+    sharing,
+    trash_tab,
+)
+from lora_studio.ui.gallery.shelves import DETAILS_JS, FILTERS_JS, SHELF_JS, GalleryPart, nothing_chosen
 from lora_studio.ui.train import checkpoint_panel as board
 from lora_studio.ui.widgets import cards
 from lora_studio.ui.widgets.html_templates import hidden, panel
+
+LONGEST_CHOICE = 250
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,20 +48,31 @@ class GalleryTab:
     inspect: inspect_panel.InspectParts
     images: GalleryPart
     reading: gr.HTML
+    described: descriptions.DescriptionParts
+    filters: gr.HTML
+    tabs: gr.Tabs
+    trash: gr.HTML
+    zip_link: gr.HTML
 
     @property
     def lora_outputs(self) -> list[Any]:
         """Components of a chosen LoRA, in the order of `lora_chosen`."""
-        return [*self.loras.chosen_outputs, self.title, self.board]
+        described = self.described
+        return [*self.loras.chosen_outputs, self.title, described.tags, described.note, self.board]
 
 
 def render(settings: Settings) -> GalleryTab:
     """Create the components. Call inside a Tab."""
     reading = panel(elem_id="gallery-reading")
-    with gr.Tabs(elem_id="gallery-tabs"):
+    with gr.Tabs(elem_id="gallery-tabs") as tabs:
         with gr.Tab("LoRAs", id="gallery-loras", elem_id="gallery-tab-loras"), gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=320):
                 search = _render_search("lora", "Search LoRAs")
+                search["filters"] = (
+                    hidden("gallery-lora-order", NEWEST),
+                    hidden("gallery-lora-only"),
+                )
+                filters = panel(elem_id="gallery-lora-filters", actions=FILTERS_JS)
                 add = gr.UploadButton(
                     "Add a LoRA file", file_types=[".safetensors"], size="sm", elem_id="gallery-lora-add"
                 )
@@ -61,6 +83,7 @@ def render(settings: Settings) -> GalleryTab:
                 with gr.Column(elem_id="gallery-lora-naming"):
                     title = gr.Textbox(label="Name", max_lines=1, elem_id="gallery-lora-title")
                     rename = gr.Button("Rename", elem_id="gallery-lora-rename")
+                    described = descriptions.render()
                 shown_board = board.render("gallery-lora-board")
                 inspect = inspect_panel.render(settings)
         loras = GalleryPart(**left, **parts)
@@ -70,10 +93,13 @@ def render(settings: Settings) -> GalleryTab:
         ):
             with gr.Column(scale=3, min_width=320):
                 search = _render_search("image", "Search prompts")
+                zip_link = picked_pictures.render()
                 left = {**search, **_render_grid("image", cards.image_grid([], ""))}
             with gr.Column(scale=2, min_width=320, elem_id="gallery-image-side"):
                 parts = _render_details("image", "Use these settings", cards.image_details(None))
         images = GalleryPart(**left, **parts)
+        with gr.Tab("Trash", id="gallery-trash-tab", elem_id="gallery-tab-trash"):
+            trash = trash_tab.render()
     return GalleryTab(
         loras=loras,
         title=title,
@@ -84,6 +110,11 @@ def render(settings: Settings) -> GalleryTab:
         inspect=inspect,
         images=images,
         reading=reading,
+        described=described,
+        filters=filters,
+        tabs=tabs,
+        trash=trash,
+        zip_link=zip_link,
     )
 
 
@@ -159,6 +190,12 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
     lora_outputs = tab.lora_outputs
     return [
         *_listen_grids(tab, studio),
+        *descriptions.listen(
+            tab.described, tab.loras, lora_outputs, lambda slug: lora_chosen(studio, slug), studio
+        ),
+        _listen_filters(tab),
+        *trash_tab.listen(tab.trash, studio),
+        *picked_pictures.listen(tab.images, tab.zip_link, studio),
         gr.on(
             [tab.rename.click, tab.title.submit],
             guarded(rename),
@@ -171,8 +208,8 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
         board.listen(tab.board, studio),
         *deleting,
         *_listen_actions(tab.images, studio, what="image"),
-        _listen_details(tab.loras, studio, cards.lora_details(None), {tab.board: ""}),
-        _listen_details(tab.images, studio, cards.image_details(None), {}),
+        _listen_details(tab, tab.loras, studio, cards.lora_details(None)),
+        _listen_details(tab, tab.images, studio, cards.image_details(None)),
         *(
             shelf.search.change(lambda: "1", None, shelf.page, trigger_mode="always_last", **quick)
             for shelf in (tab.loras, tab.images)
@@ -209,22 +246,43 @@ def _turned(shelf: GalleryPart, event: gr.EventData) -> dict[Any, Any] | None:
         case "page":
             return {shelf.page: str(getattr(event, "page", ""))[:9]}
         case "clear":
-            return {shelf.page: "1", shelf.search: ""}
+            return {shelf.page: "1", shelf.search: "", **dict.fromkeys(shelf.filters[1:], "")}
     return None
 
 
-def _listen_details(shelf: GalleryPart, studio: Studio, empty: str, beside: dict[Any, Any]) -> Any:
-    """Wire what can be clicked in the details: Undo of a deletion elsewhere, and the way out of a sheet.
-    `beside` are further values for details of nothing."""
+def _listen_details(tab: GalleryTab, shelf: GalleryPart, studio: Studio, empty: str) -> Any:
+    """Wire what can be clicked in the details: Undo of a deletion elsewhere, the way out of a sheet, a tag,
+    the pictures that were made with a LoRA."""
     undo = deleted_elsewhere.undo_event(studio)
+    loras, images = tab.loras, tab.images
 
     def act(event: gr.EventData) -> dict[Any, Any]:
-        if getattr(event, "action", "") != "close":
-            return {shelf.details: undo(event)}
-        return {**nothing_chosen(shelf, empty), **beside}
+        match getattr(event, "action", ""):
+            case "close":
+                return {**nothing_chosen(shelf, empty), **({tab.board: ""} if shelf is loras else {})}
+            case "tag":
+                tag = text(getattr(event, "tag", ""), "tag", longest=LONGEST_TAG)
+                return {loras.search: "", loras.page: "1", loras.filters[-1]: f"tag={tag}"}
+            case "pictures":
+                slug = safe_slug(getattr(event, "slug", None))
+                return {images.search: slug, images.page: "1", tab.tabs: gr.Tabs(selected="gallery-images")}
+        return {shelf.details: undo(event)}
 
-    outputs = [shelf.chosen, shelf.details, shelf.actions, *beside]
+    outputs = [shelf.chosen, shelf.details, shelf.actions, tab.board, tab.tabs, *loras.place, *images.place]
     return shelf.details.click(guarded(act), None, outputs, show_progress="hidden", api_visibility="private")
+
+
+def _listen_filters(tab: GalleryTab) -> Any:
+    """Wire the lists of order and filter."""
+    order, only = tab.loras.filters
+
+    def choose(event: gr.EventData) -> dict[Any, Any]:
+        value = text(getattr(event, "value", ""), "value", longest=LONGEST_CHOICE)
+        chosen = order if getattr(event, "name", "") == "order" else only
+        return {chosen: value, tab.loras.page: "1"}
+
+    outputs = [order, only, tab.loras.page]
+    return tab.filters.input(guarded(choose), None, outputs, show_progress="hidden", api_visibility="private")
 
 
 def _listen_chosen(tab: GalleryTab, studio: Studio, outputs: list[Any]) -> list[Any]:
@@ -269,15 +327,16 @@ def _listen_actions(shelf: GalleryPart, studio: Studio, what: str) -> list[Any]:
 def lora_chosen(studio: Studio, slug: str) -> list[Any]:
     """Values for a chosen LoRA: its slug, details, buttons, name to edit, checkpoints. Raises StoreError."""
     record = studio.gallery.lora(slug)
-    details = cards.lora_details(record, lora_file(record))
+    uses = cards.Uses(studio.gallery.images_with(slug), studio.gallery.count_images_with(slug))
+    details = cards.lora_details(record, lora_file(record), uses)
     share = sharing.button(studio, Kind.LORA, record.slug)
     here = [record.slug, details, gr.update(visible=True), share]
-    return [*here, record.title, board.board_of(studio, slug)]
+    return [*here, record.title, ", ".join(record.tags), record.note, board.board_of(studio, slug)]
 
 
 def no_lora_chosen() -> list[Any]:
     """Values in the order of `lora_chosen` when none is."""
-    return ["", cards.lora_details(None), gr.update(visible=False), gr.skip(), "", ""]
+    return ["", cards.lora_details(None), gr.update(visible=False), gr.skip(), "", "", "", ""]
 
 
 def image_chosen(studio: Studio, image_id: str) -> list[Any]:

@@ -16,7 +16,10 @@ from lora_studio.ui.widgets.pages import PAGE, Pages
 STEPS = 20
 """Times that the shelves are painted during a first scan."""
 HERE = Path(__file__).parent
-SHELF_JS, DETAILS_JS = ((HERE / name).read_text("utf-8") for name in ("shelf.js", "details.js"))
+SCRIPTS = ("shelf.js", "details.js", "filters.js")
+SHELF_JS, DETAILS_JS, FILTERS_JS = ((HERE / name).read_text("utf-8") for name in SCRIPTS)
+ORDERS = {"newest": "newest first", "name": "by name", "used": "most used"}
+GROUPS = {"kind": "Kind", "base": "Base model", "tag": "Tag"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,7 @@ class GalleryPart:
     undo_text: gr.HTML
     undo: gr.Button
     token: gr.Textbox
+    filters: tuple[gr.Textbox, ...] = ()
 
     @property
     def chosen_outputs(self) -> list[Any]:
@@ -44,7 +48,7 @@ class GalleryPart:
     @property
     def place(self) -> list[Any]:
         """The components that say which entries are looked at."""
-        return [self.search, self.page]
+        return [self.search, self.page, *self.filters]
 
     @property
     def after_delete(self) -> list[Any]:
@@ -52,15 +56,32 @@ class GalleryPart:
 
 
 def lora_shelf(shelf: GalleryPart, studio: Studio, place: list[str], chosen: str) -> dict[Any, Any]:
-    """New values for a page of LoRAs; `place` is the search and the page. A search that finds nothing lets
-    the chosen one go."""
-    search, page = place
-    pages = Pages.at(page, studio.gallery.count_loras(search))
-    shown = studio.gallery.loras(search, limit=PAGE, offset=pages.offset)
+    """New values for a page of LoRAs; `place` is the search, the page, the order and the filter. A search
+    that finds nothing lets the chosen one go."""
+    search, page, order, only = place
+    pages = Pages.at(page, studio.gallery.count_loras(search, only))
+    shown = studio.gallery.loras(search, limit=PAGE, offset=pages.offset, order=order, only=only)
     same = cards.twins(studio.gallery.listed_loras())
-    grid = cards.lora_grid(shown, chosen, search, same=same, pages=pages)
-    gone = nothing_chosen(shelf, cards.lora_details(None)) if search.strip() and not shown else {}
+    sought = search.strip() or filter_name(only)
+    grid = cards.lora_grid(shown, chosen, sought, same=same, pages=pages)
+    gone = nothing_chosen(shelf, cards.lora_details(None)) if sought and not shown else {}
     return {shelf.grid: grid, **gone}
+
+
+def lora_filters(studio: Studio, order: str, only: str) -> str:
+    """HTML of the lists to sort and filter LoRAs with."""
+    found = studio.gallery.lora_choices()
+    groups = [("", [("", "all LoRAs"), ("favourite", filter_name("favourite"))])]
+    for name, title in GROUPS.items():
+        groups.append((title, [(f"{name}={value}", value) for value in found[name]]))
+    if only not in {value for _, choices in groups for value, _ in choices}:
+        groups[0][1].append((only, filter_name(only)))  # nothing has that any more
+    return fill("filters", orders=ORDERS.items(), order=order, only=only, groups=groups)
+
+
+def filter_name(only: str) -> str:
+    """A filter in words."""
+    return "favourites" if only == "favourite" else only.partition("=")[2]
 
 
 def image_shelf(shelf: GalleryPart, studio: Studio, place: list[str], chosen: str) -> dict[Any, Any]:
@@ -84,8 +105,8 @@ def library_marks(studio: Studio) -> dict[str, list[Any]]:
     them each moment, with each twentieth of it."""
     revisions = studio.database.revisions()
     progress = studio.first_scan.progress
-    far = progress and STEPS * progress[0] // progress[1]
-    return {name: [far or revisions[name], revisions["owners"]] for name in ("loras", "images")}
+    far = STEPS * progress[0] // progress[1] if progress else 0
+    return {name: [-far or revisions[name], revisions["owners"]] for name in ("loras", "images")}
 
 
 def nothing_chosen(shelf: GalleryPart, empty: str) -> dict[Any, Any]:

@@ -73,8 +73,19 @@ def twins(records: Sequence[LoraRecord | ListedLora]) -> set[str]:
     return {record.slug for record in records if many[record.title.casefold()] > 1}
 
 
-def lora_details(record: LoraRecord | None, file: Path | None = None) -> str:
-    """HTML of a LoRA's facts, previews and download."""
+@dataclass(frozen=True)
+class Uses:
+    """The newest pictures that a LoRA was used for, and the number of all."""
+
+    images: Sequence[ImageRecord] = ()
+    total: int = 0
+
+
+UNUSED = Uses()
+
+
+def lora_details(record: LoraRecord | None, file: Path | None = None, uses: Uses = UNUSED) -> str:
+    """HTML of a LoRA's facts, previews, download and the pictures made with it."""
     if record is None:
         return fill("no_choice", what="LoRA")
     facts = {
@@ -92,7 +103,8 @@ def lora_details(record: LoraRecord | None, file: Path | None = None) -> str:
         "hash": record.id[:12],
     }
     shown = [(name, value) for name, value in facts.items() if value]
-    return fill("lora", lora=record, facts=shown, file=file, pairs=preview_pairs(record.previews))
+    pairs = preview_pairs(record.previews)
+    return fill("lora", lora=record, facts=shown, file=file, pairs=pairs, uses=uses)
 
 
 def preview_pairs(previews: Sequence[str]) -> list[tuple[str, str]]:
@@ -160,6 +172,7 @@ def deleted(title: str) -> str:
 
 def _lora_line(record: LoraRecord, *, apart: bool = False) -> str:
     """A LoRA's facts in a line; `apart` adds slug and date, which tell it from others of its name."""
-    parts = [record.kind, record.base, f"{record.steps} steps" if record.steps else ""]
+    steps = f"{record.steps} steps" if record.steps else ""
+    parts = ["★" if record.favourite else "", record.kind, record.base, steps]
     parts += [record.slug, moment(record.created_at)] if apart else []
     return " · ".join(part for part in parts if part)
