@@ -148,7 +148,7 @@ def look_of(caller: Caller, dataset: str) -> dict[str, Any]:
     config = caller.http.get("config").json()
     ids = {part["props"].get("elem_id"): part["id"] for part in config["components"]}
     found = next(one for one in config["dependencies"] if one["inputs"] == [ids["draft"]])
-    draft = {"upload": {"dataset": dataset}}
+    draft = {"owner": "ada", "upload": {"dataset": dataset}}
     return {"fn_index": found["id"], "data": [draft], "session_hash": "adas"}
 
 
