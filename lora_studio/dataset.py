@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import shutil
 import time
 import uuid
@@ -18,12 +19,13 @@ from pathlib import Path
 
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import Kind, visitor
-from lora_studio.data.ingestion.ingest import ingest
-from lora_studio.data.pixels.masks import is_mask
+from lora_studio.data.ingestion.ingest import few_remark, ingest
+from lora_studio.data.pixels.masks import ENDING, is_mask
 from lora_studio.data.training_set.export_folder import export_folder
 from lora_studio.errors import DatasetError, StoreError
 from lora_studio.files import check_room, disk_errors, write_atomically
 from lora_studio.lora.names import given_title
+from lora_studio.parsing.file_names import portable_name
 from lora_studio.parsing.text_encodings import readings
 from lora_studio.records import DatasetRecord
 from lora_studio.settings import Settings
@@ -39,6 +41,8 @@ UNFINISHED = ".part"
 STALE_SECONDS = 24 * 3600
 LONGEST_CAPTION = 10_000
 MOST_SETS = 1000
+ABOUT_ONE = re.compile(r"1 picture \(([^,)]{1,200})")
+"""A warning about a single picture, whose name it gives."""
 
 
 class Datasets:
@@ -85,9 +89,96 @@ class Datasets:
                 created_at=time.time(),
                 refused=made.refused,
                 warnings=made.warnings,
+                transparent=made.transparent,
             )
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def add(self, dataset_id: str, files: Sequence[Path]) -> DatasetRecord:
+        """Take more pictures, archives and captions into a set: all of it is read anew, so that captions find
+        their pictures and double ones are named. Pictures that a training was given stay as they are, and a
+        new set has them and the others. Raises as `create` does; the set is unchanged then."""
+        record = self._owned(dataset_id)
+        present = sorted(path for path in Path(record.path).rglob("*") if path.suffix in {".png", ".txt"})
+        every = [*present, *files]
+        with visitor().room(_bytes_of(every)):
+            with self.passing(every, record.name) as passing, disk_errors("The pictures", "stored"):
+                is_used = self._jobs.is_given(record.path)
+                transparent = {*record.transparent, *passing.transparent}
+                there = {path.name for path in Path(passing.path).rglob("*.png")}
+                made = replace(
+                    self._here(passing if is_used else replace(passing, id=record.id)),
+                    transparent=tuple(sorted(transparent & there)),
+                )
+                _write_record(Path(passing.path), made)
+                replaced = self._folder / f"{uuid.uuid4().hex[:12]}{UNFINISHED}"
+                if not is_used:
+                    Path(record.path).rename(replaced)
+                Path(passing.path).rename(made.path)
+                shutil.rmtree(replaced, ignore_errors=True)
+            self._library.put_dataset(made)
+            visitor().claims(Kind.DATASET, made.id, new=is_used)
+        return made
+
+    def remove_picture(self, dataset_id: str, file: str) -> tuple[DatasetRecord, str]:
+        """Move a picture with its caption and mask to the trash; returns the set and the token for
+        `put_back`. Of pictures that a training was given, a new set has the others. Raises DatasetError for
+        the only picture of a set."""
+        record = self._owned(dataset_id)
+        names = [path.name for path, _ in self.pictures(dataset_id)]
+        if file not in names:
+            raise DatasetError("That picture is not in this set.", "Reload the page.")
+        if len(names) == 1:
+            raise DatasetError("That is the only picture of this set.", "Add another one first.")
+        with disk_errors(file, "removed"):
+            if self._jobs.is_given(record.path):
+                record = self._copy(record)
+        picture = next(path for path, _ in self.pictures(record.id) if path.name == file)
+        beside = (picture.with_suffix(".txt"), picture.with_name(f"{picture.stem}{ENDING}.png"))
+        token = self._trash.put("picture", file, [picture, *(path for path in beside if path.is_file())])
+        visitor().claims(Kind.DELETED, token)
+        return self._counted(record, without=picture.stem), token
+
+    def put_back(self, token: str) -> DatasetRecord:
+        """Bring a removed picture back into its set; returns the set."""
+        paths = self._trash.restore(token, ("picture",))
+        return self._counted(self._owned(paths[0].relative_to(self._folder).parts[0]))
+
+    def _owned(self, dataset_id: str) -> DatasetRecord:
+        visitor().must_own(Kind.DATASET, dataset_id)
+        return self.get(dataset_id)
+
+    def _copy(self, record: DatasetRecord) -> DatasetRecord:
+        """A set with the same pictures under a new id."""
+        visitor().needs(Role.TRAINER)
+        files = [path for path in Path(record.path).rglob("*") if path.is_file()]
+        self._check_limits(files)
+        with visitor().room(_bytes_of(files)):
+            made = self._here(replace(record, id=uuid.uuid4().hex[:12], created_at=time.time()))
+            part = Path(f"{made.path}{UNFINISHED}")
+            try:
+                shutil.copytree(record.path, part)
+                _write_record(part, made)
+                part.rename(made.path)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+            self._library.put_dataset(made)
+            visitor().claims(Kind.DATASET, made.id)
+        return made
+
+    def _counted(self, record: DatasetRecord, *, without: str = "") -> DatasetRecord:
+        """The record, stored with the numbers of pictures and captions that are there, and without warnings
+        about the one picture of the name `without`."""
+        captions = [caption for _, caption in self.pictures(record.id)]
+        stale = {*few_remark(record.images), *(one for one in record.warnings if _is_about(one, without))}
+        warnings = [one for one in record.warnings if one not in stale] + few_remark(len(captions))
+        counted = replace(
+            record, images=len(captions), captions=sum(map(bool, captions)), warnings=tuple(warnings)
+        )
+        with disk_errors("The pictures", "stored"):
+            _write_record(Path(record.path), counted)
+        self._library.put_dataset(counted)
+        return counted
 
     def _check_limits(self, files: Sequence[Path]) -> None:
         """Refuse files that there is no place for. Raises StoreError when too many sets are kept,
@@ -192,11 +283,8 @@ class Datasets:
         for dataset_id in found.keys() - listed:
             try:
                 data = json.loads(found[dataset_id].read_text("utf-8"))
-                data |= {
-                    "id": dataset_id,
-                    "refused": tuple(data["refused"]),
-                    "warnings": tuple(data["warnings"]),
-                }
+                listing = {name: tuple(data.get(name, ())) for name in ("refused", "warnings", "transparent")}
+                data |= {"id": dataset_id, **listing}
                 self._library.put_dataset(DatasetRecord(**data))
             except (OSError, ValueError, TypeError, KeyError, RecursionError):
                 logger.warning("the set of pictures %s has no readable %s", dataset_id, RECORD)
@@ -221,6 +309,12 @@ def _bytes_of(files: Sequence[Path]) -> int:
         with contextlib.suppress(OSError):
             wanted += file.stat().st_size
     return wanted
+
+
+def _is_about(warning: str, stem: str) -> bool:
+    """Whether a warning is about one picture alone, which is kept under the name `stem`."""
+    found = ABOUT_ONE.match(warning) if stem else None
+    return found is not None and portable_name(Path(found[1]).stem, "picture") == stem
 
 
 def _caption(picture: Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lora_studio.formatting import duration, size
+from lora_studio.formatting import about, size
 from lora_studio.settings import Settings
 
 CARDS = (4, 6, 8, 10, 12, 16, 24, 32, 48, 80)
@@ -56,8 +56,8 @@ class TrainingEstimate:
         memory = f"{size(self.ram_bytes)} of RAM"
         if self.device_bytes:
             memory = f"{size(self.device_bytes)} of the device's memory, {memory}"
-        took = duration(_rounded(self.total_seconds))
-        estimate = f"About {took}, {memory}, {size(self.disk_bytes)} on the disk."
+        took = about(self.total_seconds).capitalize()
+        estimate = f"{took}, {memory}, {size(self.disk_bytes)} on the disk."
         called = f'You will call it with "{self.trigger_word}".' if self.trigger_word else ""
         return " ".join(filter(None, (estimate, self.fit, self.warning, called)))
 
@@ -93,8 +93,3 @@ class TrainingEstimate:
 
     def to_json(self) -> Mapping[str, Any]:
         return {**asdict(self), "total_seconds": self.total_seconds, "sentence": self.sentence}
-
-
-def _rounded(seconds: float) -> float:
-    """A duration in about two digits: the estimate is within a fifth."""
-    return max(1.0, seconds) if seconds < 55 else 60 * round(seconds / 60)

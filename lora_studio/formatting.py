@@ -17,6 +17,11 @@ def duration(seconds: float) -> str:
     return f"{hours} h {rest // 60:02d} min"
 
 
+def about(seconds: float) -> str:
+    """An expected duration in about two digits: `about 45 s`, `about 4 min`."""
+    return f"about {duration(max(1.0, seconds) if seconds < 55 else 60 * round(seconds / 60))}"
+
+
 def size(count: int) -> str:
     """Bytes as `474 kB`, `36.1 MB`, `250 MB` or `1.5 GB`."""
     if count < 1_000_000:

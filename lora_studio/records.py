@@ -150,7 +150,7 @@ class ImageRecord:
 @dataclass(frozen=True, kw_only=True)
 class DatasetRecord:
     """Uploaded pictures with captions in one folder. `refused` holds a sentence for each file that was
-    left out."""
+    left out, `transparent` the file names of pictures that had transparent parts."""
 
     id: str
     name: str
@@ -160,3 +160,4 @@ class DatasetRecord:
     created_at: float
     refused: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    transparent: tuple[str, ...] = ()

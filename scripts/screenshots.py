@@ -81,11 +81,11 @@ def fill_upload(page: Page, steps: int | None) -> None:
     expect(page.locator("#upload-pictures img")).to_have_count(10)
     expect(page.locator("#plan")).to_contain_text("steps")
     if steps:
-        open_tab(page, "Train")
+        page.locator("#upload-settings > button").click()
         field = page.locator("#train-max_train_steps textarea, #train-max_train_steps input")
         field.fill(str(steps))
         field.press("Tab")
-        open_tab(page, "Upload")
+        page.locator("#upload-settings > button").click()
 
 
 def take_generate(page: Page, path: Path) -> None:

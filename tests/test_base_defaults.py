@@ -138,7 +138,8 @@ def test_every_way_in_agrees(
     from lora_studio.cli.main import build_parser
     from lora_studio.cli.train import planned_config, read_wanted
     from lora_studio.ui.endpoints.endpoints import Endpoints
-    from lora_studio.ui.upload.upload_tab import planned
+    from lora_studio.ui.upload.setup_panel import KINDS
+    from lora_studio.ui.upload.training_summary import Subject, summary
 
     base = sdxl_file(settings.bases / "mine.safetensors").name
     status = Endpoints(studio).start_training(dataset, "Api", "style", base=base)
@@ -148,19 +149,14 @@ def test_every_way_in_agrees(
     options.name = "Cli"
     pictures = studio.datasets.get(dataset)
     by_cli = planned_config(studio, read_wanted(options), Path(pictures.path), pictures.images)
-    grey: dict[str, Any] = {}
-
-    class Grey:
-        components: tuple[()] = ()
-
-        def planned(self, made: Any) -> list[Any]:
-            grey.update(made.values)
-            return []
-
-    typed = {"name": "Red fox", "trigger": "", "max_train_steps": "30"}
-    (text,) = planned(studio, Grey(), dataset, "style", base, typed)  # type: ignore[arg-type]
-    assert "30 steps, as you set." in text
-    assert "You will call it with “rdfx”." in text
+    subject = Subject(
+        dataset_id=dataset, kind="style", base=base, name="Red fox", typed={"max_train_steps": "30"}
+    )
+    shown = summary(studio, subject, list(KINDS))
+    assert "30 steps, as you set." in shown.reasons
+    assert "You will call it with <b>rdfx</b>" in shown.called
+    assert "Red fox · style · 4 pictures · 30 steps" in shown.line
+    grey = dict(shown.plan.values)
     for name, wanted in SDXL_WANTED.items():
         assert by_api.values()[name] == by_cli.values()[name] == grey[name] == wanted
     assert grey == dict(plan("style", base_of_family(SDXL), 4).values)

@@ -233,3 +233,68 @@ def test_masks_are_kept_with_their_pictures_and_exported_for_sd_scripts(
     assert len(list((folder / "2_square").glob("*.png"))) == 3
     again = read_folder(DatasetGroup(train_data_dir=str(folder), masked_loss=True))
     assert [picture.mask is not None for picture in again.pictures] == [False, False, True]
+
+
+def names(datasets: Datasets, dataset_id: str) -> dict[str, str]:
+    return {path.name: caption for path, caption in datasets.pictures(dataset_id)}
+
+
+def given_to_a_training(database: Database, folder: str) -> None:
+    values = {"pretrained_model_name_or_path": "starter", "output_name": "x", "output_dir": "x"}
+    JobStore(database).create(TrainConfig.from_values({**values, "train_data_dir": folder}))
+
+
+def test_pictures_and_captions_are_added(datasets: Datasets, files: list[Path], tmp_path: Path) -> None:
+    record = datasets.create("Squares", files[:2])
+    datasets.set_caption(record.id, "blue.png", "my own words")
+    clear = tmp_path / "clear.png"
+    Image.new("RGBA", (48, 48), (0, 0, 0, 0)).save(clear)
+    caption = tmp_path / "clear.txt"
+    caption.write_text("nothing", "utf-8")
+    added = datasets.add(record.id, [clear])
+    assert (added.id, added.images, added.captions) == (record.id, 2, 1)
+    assert added.transparent == ("clear.png",)
+    captioned = datasets.add(record.id, [caption])
+    assert names(datasets, record.id) == {"blue.png": "my own words", "clear.png": "nothing"}
+    assert captioned.transparent == ("clear.png",)
+    assert datasets.get(record.id) == captioned
+    with pytest.raises(StoreError):
+        datasets.add("0" * 12, [clear])
+    with pytest.raises(DatasetError, match="only picture"):
+        datasets.remove_picture(datasets.create("One", [clear]).id, "clear.png")
+
+
+def test_a_picture_is_removed_and_put_back(datasets: Datasets, files: list[Path], tmp_path: Path) -> None:
+    clear = tmp_path / "clear.webp"
+    Image.new("RGBA", (48, 48), (0, 0, 0, 0)).save(clear)
+    record = datasets.create("Squares", [*files, clear])
+    assert any(warning.startswith("1 picture (clear.webp") for warning in record.warnings)
+    without, token = datasets.remove_picture(record.id, "clear.png")
+    assert not any(warning.startswith("1 picture (clear.webp") for warning in without.warnings)
+    without, token = datasets.remove_picture(record.id, "blue.png")
+    assert (without.images, without.captions) == (2, 1)
+    assert "2 pictures only" in without.warnings[-1]
+    assert not (Path(record.path) / "blue.txt").exists()
+    back = datasets.put_back(token)
+    assert (back.id, back.images, back.captions) == (record.id, 3, 2)
+    assert next(warning for warning in back.warnings if "only" in warning).startswith("3 pictures")
+    for call in (lambda: datasets.put_back(token), lambda: datasets.remove_picture(record.id, "../red.png")):
+        with pytest.raises((StoreError, DatasetError)):
+            call()
+    assert datasets.deleted() == []
+
+
+def test_what_a_training_was_given_stays_as_it_is(
+    datasets: Datasets, database: Database, files: list[Path], tmp_path: Path
+) -> None:
+    record = datasets.create("Squares", files)
+    given_to_a_training(database, record.path)
+    more = tmp_path / "white.png"
+    Image.new("RGB", (48, 48), "white").save(more)
+    added = datasets.add(record.id, [more])
+    fewer, _ = datasets.remove_picture(record.id, "red.png")
+    assert len({record.id, added.id, fewer.id}) == 3
+    assert set(names(datasets, added.id)) == {"blue.png", "green.png", "red.png", "white.png"}
+    assert set(names(datasets, fewer.id)) == {"blue.png", "green.png"}
+    assert set(names(datasets, record.id)) == {"blue.png", "green.png", "red.png"}
+    assert datasets.get(record.id) == record

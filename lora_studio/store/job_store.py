@@ -165,6 +165,11 @@ class JobStore:
         sql = f"SELECT {FIELDS} FROM jobs WHERE status IN {ACTIVE} AND {condition} ORDER BY number"
         return [_record(row) for row in self._database.read(sql, values)]
 
+    def is_given(self, folder: str) -> bool:
+        """Whether any training, ended ones included, has the pictures of this folder."""
+        sql = "SELECT 1 FROM jobs WHERE json_extract(config, '$.dataset.train_data_dir') = ? LIMIT 1"
+        return bool(self._database.read(sql, (folder,)))
+
     def newest_of(self, slug: str) -> JobRecord | None:
         """The latest training that writes the LoRA of this slug."""
         sql = (

@@ -8,8 +8,6 @@ import gradio as gr
 
 from lora_studio.access.visitor import NOBODY, STUDIO, acting
 from lora_studio.errors import StoreError
-from lora_studio.estimate import TrainingEstimate
-from lora_studio.events import ShouldStop
 from lora_studio.store.people.audit_log import AuditLog
 from lora_studio.store.people.visitors import Visitors
 from lora_studio.studio import Studio
@@ -26,7 +24,6 @@ from lora_studio.ui.generate.img2img import easel
 from lora_studio.ui.page import Page
 from lora_studio.ui.people import people_panel, usage_panel
 from lora_studio.ui.refresh import PageRefresh, Strip
-from lora_studio.ui.train import estimate_panel as plan_parts
 from lora_studio.ui.train import train_tab
 from lora_studio.ui.train.train_tab import TrainTab
 from lora_studio.ui.upload import upload_tab
@@ -62,7 +59,7 @@ def _built(studio: Studio, visitors: Visitors) -> Page:
             with gr.Tab("Upload", id="upload", elem_id="tab-upload"):
                 upload = upload_tab.render(studio.settings)
             with gr.Tab("Train", id="train", elem_id="tab-train"):
-                train = train_tab.render(studio.settings)
+                train = train_tab.render()
             with gr.Tab("Gallery", id="gallery", elem_id="tab-gallery"):
                 gallery = gallery_tab.render(studio.settings)
                 team = supabase_badge.render_team()
@@ -81,7 +78,7 @@ def _built(studio: Studio, visitors: Visitors) -> Page:
             seen=gr.JSON(visible=False, elem_id="seen"),
             revision=page_revision.render(),
         )
-        drafts = Drafts(upload=upload, form=train.form, generate=generate, kept=draft.render())
+        drafts = Drafts(upload=upload, form=upload.form, generate=generate, kept=draft.render())
         mirror_parts = supabase_badge.MirrorParts(badge=mirrored, team=team)
         events = [
             *_listen_start(tabs, drafts, train, studio),
@@ -93,7 +90,7 @@ def _built(studio: Studio, visitors: Visitors) -> Page:
             page_address.listen(page, address, train, gallery, studio),
             *supabase_badge.listen(page, live.revision, mirror_parts, studio),
         ]
-        upload_tab.listen(upload, train.form, studio)
+        upload_tab.listen(upload, studio)
         usage_panel.listen(page, used, studio, visitors)
         people_panel.listen(page, people, visitors)
         draft.listen(page, drafts, studio)
@@ -122,27 +119,15 @@ def _follow(page: gr.Blocks, live: PageRefresh, events: list[Any]) -> None:
 
 
 def _listen_start(tabs: gr.Tabs, drafts: Drafts, train: TrainTab, studio: Studio) -> list[Any]:
-    """Wire the buttons of both tabs that start the training which the Upload tab describes."""
+    """Wire the button that starts the training which the Upload tab describes."""
     upload = drafts.upload
 
     def start(*values: Any) -> list[Any]:
-        given = len(upload.subject)
-        options = train.form.overrides(values[given:])
-        job_id = upload_tab.start_training(studio, values[:given], options)
-        return [job_id, gr.Tabs(selected="train")]
+        return [upload.started(studio, values), gr.Tabs(selected="train")]
 
-    def plan(values: tuple[Any, ...], should_stop: ShouldStop) -> TrainingEstimate | None:
-        given = len(upload.subject)
-        options = train.form.overrides(values[given:])
-        return upload_tab.plan_training(studio, values[:given], options, should_stop)
-
-    inputs = [*upload.subject, *train.form.components]
-    plan_parts.listen(train.plan, inputs, plan)
-    buttons = (upload.train, train.start)
-    events = [button.click(guarded(start), inputs, [train.job, tabs], **PRIVATE) for button in buttons]
-    for event in events:
-        draft.used(event, drafts)
-    return events
+    event = upload.train.click(guarded(start), upload.whole, [train.job, tabs], **PRIVATE)
+    draft.used(event, drafts)
+    return [event]
 
 
 def _listen_use(tabs: gr.Tabs, live: PageRefresh) -> list[Any]:

@@ -21,7 +21,7 @@ from lora_studio.ui.client_input.validate import quietly, safe_base
 from lora_studio.ui.generate.generate_requests import SLOTS, TEXT_WEIGHTS, WEIGHTS, lora_choices, sampler_box
 from lora_studio.ui.generate.generate_tab import GenerateTab
 from lora_studio.ui.generate.img2img import easel
-from lora_studio.ui.upload import upload_tab
+from lora_studio.ui.upload import picture_set, upload_tab
 from lora_studio.ui.upload.upload_tab import UploadTab
 from lora_studio.ui.widgets.settings_form import Form
 
@@ -76,7 +76,7 @@ class Drafts:
             if name != "dataset"
         ]
         trained = [_fitting(field, kept[TRAIN].get(name), studio) for name, field in self.form.fields.items()]
-        pictures = upload_tab.on_load(studio, kept[UPLOAD].get("dataset"))
+        pictures = picture_set.on_load(studio, kept[UPLOAD].get("dataset"))
         return [
             {"owner": person},
             *asked,
@@ -164,6 +164,7 @@ def listen(page: gr.Blocks, drafts: Drafts, studio: Studio) -> None:
     drafts.generate.follow(restored, studio)
     settle = f"(kept) => {{ studio.settle({json.dumps(_boxes(drafts))}, kept?.owner); }}"
     restored.then(None, drafts.kept, js=settle, **quick)
+    upload_tab.follow(restored, drafts.upload, studio)
     for group, fields in drafts.groups.items():
         heard = [field.change for field in fields.values() if field.visible]
         gr.on(heard, None, list(fields.values()), js=_call("keep", group, fields), **quick)

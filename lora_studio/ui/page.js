@@ -239,8 +239,6 @@ window.studio = (() => {
 
   // Names.
   const NAMES = [
-    ['#upload-files .icon-button-wrapper > button:has(input)', 'Add more pictures'],
-    ['#upload-files .icon-button-wrapper > button:not(:has(input))', 'Remove all pictures'],
     ['#upload-files .upload-container', 'Choose pictures or a ZIP, or drop them here'],
     ['#generate-source-file .upload-container', 'Choose a picture to redraw, or drop it here'],
     ['#generate-recall-file .upload-container', 'Choose a picture that has settings, or drop it here'],
@@ -249,10 +247,6 @@ window.studio = (() => {
     for (const [selector, name] of NAMES) for (const one of document.querySelectorAll(selector)) {
       if (one.getAttribute('aria-label') !== name) one.setAttribute('aria-label', name);
       if (one.title && one.title !== name) one.title = name;
-    }
-    for (const one of document.querySelectorAll('#upload-files tr.file')) {
-      const file = one.querySelector('.filename')?.getAttribute('aria-label');
-      one.querySelector('.label-clear-button')?.setAttribute('aria-label', `Remove ${file}`);
     }
     if (silent) for (const toast of document.querySelectorAll('.toast-item')) {
       if (toast.textContent.includes('Connection to the server was lost')) toast.style.display = 'none'; // said above

@@ -32,7 +32,7 @@ from lora_studio.ui.generate.generate_requests import SLOTS, lora_choices, slots
 from lora_studio.ui.generate.generate_tab import GenerateTab
 from lora_studio.ui.train import train_tab, training_views
 from lora_studio.ui.train.train_tab import TrainTab
-from lora_studio.ui.upload import upload_tab
+from lora_studio.ui.upload import picture_set
 from lora_studio.ui.upload.upload_tab import UploadTab
 from lora_studio.ui.widgets import cards
 
@@ -207,7 +207,7 @@ class PageRefresh:
         image_said = deleted_elsewhere.chosen_image(studio, str(image or ""))
         set_said = deleted_elsewhere.chosen_pictures(studio, str(dataset or ""))
         sets = sorted(studio.datasets.datasets(), key=lambda record: -record.created_at)
-        changes: Changes = {self.upload.earlier: gr.update(choices=upload_tab.earlier_choices(sets))}
+        changes: Changes = {self.upload.earlier: picture_set.earlier_sets(sets)}
         if lora_said:
             changes |= {loras.chosen: "", loras.details: lora_said, loras.actions: hidden}
             changes |= {self.gallery.board: ""}

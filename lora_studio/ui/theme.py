@@ -8,7 +8,10 @@ from pathlib import Path
 import gradio as gr
 from gradio.themes.utils.fonts import LocalFont
 
-STYLESHEETS = tuple(Path(__file__).parent / name for name in ("page.css", "shell.css", "gallery/gallery.css"))
+STYLESHEETS = tuple(
+    Path(__file__).parent / name
+    for name in ("page.css", "shell.css", "gallery/gallery.css", "upload/upload.css")
+)
 """Joined in this order."""
 LOOKS: Mapping[str, str] = {
     "body_background_fill": "*neutral_50",

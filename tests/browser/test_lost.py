@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.page import PATIENCE, OpenPage, add_lora, box, go_to, lora_file, tab, upload, write
+from tests.support.page import PATIENCE, OpenPage, add_lora, box, go_to, lora_file, set_up, tab, upload, write
 from tests.support.serving import CHECKOUT, App, running_app, start_again
 
 INK = sorted((CHECKOUT / "examples" / "ink").glob("*.png"))[:3]
@@ -30,8 +30,7 @@ def test_what_was_typed_survives_a_reload(open_page: OpenPage) -> None:
     expect(page.locator("#picture-count")).to_be_visible()
     page.locator("#upload-kind label").nth(1).click()
     write(page, "upload-name", "Half a name")
-    go_to(page, "Train")
-    write(page, "train-max_train_steps", "33")
+    set_up(page, "max_train_steps", "33")
     go_to(page, "Generate")
     write(page, "generate-prompt", "a dog")
     page.locator("#generate-more > button").click()
@@ -43,9 +42,9 @@ def test_what_was_typed_survives_a_reload(open_page: OpenPage) -> None:
     expect(box(page, "generate-prompt")).to_have_value("a dog")
     page.locator("#generate-more > button").click()
     expect(box(page, "generate-negative_prompt")).to_have_value("rain")
-    go_to(page, "Train")
-    expect(box(page, "train-max_train_steps")).to_have_value("33")
     go_to(page, "Upload")
+    page.locator("#upload-settings > button").click()
+    expect(box(page, "train-max_train_steps")).to_have_value("33")
     expect(box(page, "upload-name")).to_have_value("Half a name")
     expect(page.locator("#upload-kind label.selected")).to_contain_text("Style")
     expect(page.locator("#picture-count")).to_have_text("3 pictures, 0 with a caption")

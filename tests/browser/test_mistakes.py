@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 from safetensors.numpy import save_file
 
-from tests.support.page import OpenPage, box, go_to, pictures_are_drawn, upload, write
+from tests.support.page import OpenPage, begin_anew, box, go_to, pictures_are_drawn, set_up, upload, write
 from tests.support.serving import CHECKOUT
 
 FOX = CHECKOUT / "examples" / "ink" / "fox.png"
@@ -45,14 +45,11 @@ def test_each_mistake_has_its_sentence(open_page: OpenPage, bad_files: list[Path
     page = open_page()
     train = page.locator("#upload-train")
     train.click()
-    says(page, "There are no pictures yet. Drop some in step 1, or take the example pictures.")
+    says(page, "There are no pictures yet. Drop some in, or take the example pictures.")
 
     upload(page, bad_files[:1])
     expect(page.locator("#upload-notices").get_by_role("alert")).to_contain_text("text.png")
     expect(page.get_by_test_id("status-tracker").locator(".error:visible")).to_have_count(0)
-    page.get_by_role("button", name="Remove all pictures").click()
-    expect(page.locator("#upload-notices").get_by_role("alert")).to_have_count(0)
-
     upload(page, [FOX, *bad_files])
     for sentence in ("text.png", "cut.jpg", "huge.png"):
         expect(page.locator("#upload-notices .refused")).to_contain_text(sentence)
@@ -69,14 +66,11 @@ def test_each_mistake_has_its_sentence(open_page: OpenPage, bad_files: list[Path
     write(page, "upload-name", "Fox")
 
     for typed in ("0", "many"):
-        go_to(page, "Train")
-        write(page, "train-max_train_steps", typed)
-        page.locator("#train-start").click()
-        says(page, "max_train_steps: a whole number from 1")
-    write(page, "train-max_train_steps", "")
+        set_up(page, "max_train_steps", typed)
+        train.click()
+        says(page, "Steps: a whole number from 1")
+    set_up(page, "max_train_steps", "")
 
-    go_to(page, "Upload")
-    page.locator("#upload-more > button").click()
     base = page.locator("#upload-base input")
     base.fill("nowhere")
     base.press("Enter")
@@ -92,6 +86,7 @@ def test_each_mistake_has_its_sentence(open_page: OpenPage, bad_files: list[Path
 
 def test_one_picture_is_enough_and_said_to_be_few(open_page: OpenPage) -> None:
     page = open_page()
+    begin_anew(page)
     upload(page, [FOX])
     expect(page.locator("#picture-count")).to_have_text("1 picture, 0 with a caption")
     expect(page.locator("#upload-notices .warnings")).to_be_visible()

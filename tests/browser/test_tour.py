@@ -29,7 +29,7 @@ def test_from_pictures_to_pictures_of_ones_own(open_page: OpenPage) -> None:
     pictures_are_drawn(page, "#upload-pictures", 10)
     expect(page.locator("#picture-count")).to_have_text("10 pictures, 10 with a caption")
     fill_training(page, kind="Style", name="My ink", steps=STEPS, previews_every=STEPS)
-    expect(page.locator("#plan")).to_contain_text("steps")
+    expect(page.locator("#summary")).to_contain_text(f"My ink · style · 10 pictures · {STEPS} steps")
     is_accessible(page)
     page.locator("#upload-train").click()
 

@@ -1,23 +1,17 @@
-"""The Upload tab in a browser: its file list, its examples, the sets of pictures from before."""
+"""The Upload tab in a browser: its pictures, its examples, the sets of pictures from before."""
 
 from __future__ import annotations
 
-from playwright.sync_api import Page, Route, expect
+import re
+from pathlib import Path
 
-from tests.support.page import OpenPage, box, go_to, tab, upload, write
+from PIL import Image
+from playwright.sync_api import Locator, Page, Route, expect
+
+from tests.support.page import OpenPage, begin_anew, box, go_to, tab, upload, write
 from tests.support.serving import CHECKOUT
 
 INK = sorted((CHECKOUT / "examples" / "ink").glob("*.png"))[:4]
-OVERLAPS = """() => {
-  const boxes = (selector) => [...document.querySelectorAll(`#upload-files ${selector}`)]
-    .map((one) => one.getBoundingClientRect());
-  const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
-  const over = boxes('.icon-button-wrapper > button'), rows = boxes('tr.file > td');
-  return {over: over.length, rows: rows.length, met: over.some((a) => rows.some((b) => meet(a, b)))};
-}"""
-LAID_OUT = '{"over":2,"rows":12,"met":false}'
-
-
 LIES_ABOVE = """([above, below]) => {
   const [upper, lower] = [above, below].map((one) => document.querySelector(one)?.getBoundingClientRect());
   return upper?.height > 0 && lower?.height > 0 && upper.top < lower.top;
@@ -40,17 +34,49 @@ def test_on_a_phone_the_hint_stays_at_the_drop_zone_and_pictures_come_last(open_
     lies_above(page, "#upload-train", "#picture-count")
 
 
-def test_buttons_of_the_file_list_have_words_and_cover_nothing(open_page: OpenPage) -> None:
+def captions(page: Page) -> Locator:
+    return page.get_by_role("textbox", name=re.compile("^Caption of"))
+
+
+def test_pictures_are_added_and_removed_where_they_are_seen(open_page: OpenPage, tmp_path: Path) -> None:
+    small = tmp_path / "small.png"
+    Image.new("RGBA", (32, 32), (0, 0, 0, 0)).save(small)
     page = open_page()
+    begin_anew(page)
     upload(page, INK)
     expect(page.locator("#picture-count")).to_have_text("4 pictures, 0 with a caption")
-    for width in (1440, 390):
-        page.set_viewport_size({"width": width, "height": 900})
-        page.wait_for_function(f"() => JSON.stringify(({OVERLAPS})()) === '{LAID_OUT}'")
-    expect(page.get_by_role("button", name=f"Remove {INK[0].name}", exact=True)).to_be_visible()
-    expect(page.get_by_role("button", name="Add more pictures", exact=True)).to_be_visible()
-    page.get_by_role("button", name="Remove all pictures", exact=True).click()
+    caption = page.get_by_role("textbox", name=f"Caption of {INK[1].name}")
+    caption.fill("a fox")
+    with page.expect_response(lambda response: "queue/join" in response.url):
+        caption.blur()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Add more", exact=True).click()
+    chooser.value.set_files(small)
+    expect(page.locator("#picture-count")).to_have_text("5 pictures, 1 with a caption")
+    expect(page.locator("#upload-pictures .tile", has=page.get_by_alt_text("small.png"))).to_contain_text(
+        "was transparent"
+    )
+    remove = page.get_by_role("button", name=f"Remove {INK[0].name}", exact=True)
+    remove.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#picture-count")).to_have_text("4 pictures, 1 with a caption")
+    expect(page.get_by_role("button", name=f"Remove {INK[1].name}", exact=True)).to_be_focused()
+    page.get_by_role("button", name="Undo", exact=True).click()
+    expect(captions(page)).to_have_count(5)
+    expect(page.get_by_role("textbox", name=f"Caption of {INK[1].name}")).to_have_value("a fox")
+    page.get_by_role("button", name="Remove all", exact=True).click()
     expect(page.locator("#picture-count")).to_have_count(0)
+    expect(page.locator("#summary")).to_contain_text("Still needed: pictures")
+
+
+def test_a_setting_is_found_and_reached(open_page: OpenPage) -> None:
+    page = open_page()
+    page.locator("#upload-settings > button").click()
+    box(page, "train-search").fill("mirror pictures")
+    page.locator("#train-found [data-setting=flip_aug]").click()
+    expect(page.locator("#train-flip_aug input")).to_be_focused()
+    page.get_by_role("button", name="Change the word").click()
+    expect(box(page, "upload-trigger")).to_be_focused()
 
 
 def kind(page: Page) -> str:
@@ -59,13 +85,16 @@ def kind(page: Page) -> str:
 
 def test_examples_leave_what_was_typed(open_page: OpenPage) -> None:
     page = open_page()
+    begin_anew(page)
     page.locator("#upload-example-ink").click()
     expect(box(page, "upload-name")).to_have_value("Ink drawings")
     assert kind(page) == "Style"
+    page.get_by_role("button", name="Remove all", exact=True).click()
     page.locator("#upload-example-alien").click()
     expect(box(page, "upload-name")).to_have_value("Alien")
     assert kind(page) == "Object"
     write(page, "upload-name", "Our own")
+    page.get_by_role("button", name="Remove all", exact=True).click()
     page.locator("#upload-example-ink").click()
     expect(page.locator("#upload-kind label.selected")).to_contain_text("Style")
     expect(box(page, "upload-name")).to_have_value("Our own")
@@ -73,6 +102,7 @@ def test_examples_leave_what_was_typed(open_page: OpenPage) -> None:
 
 def test_an_example_that_comes_late_leaves_what_was_typed_since(open_page: OpenPage) -> None:
     page = open_page()
+    begin_anew(page)
     held: list[Route] = []
 
     def hold(route: Route) -> None:
@@ -92,11 +122,12 @@ def test_an_example_that_comes_late_leaves_what_was_typed_since(open_page: OpenP
 
 def test_escape_among_earlier_pictures_changes_nothing(open_page: OpenPage) -> None:
     page = open_page()
+    begin_anew(page)
     upload(page, INK)
     expect(page.locator("#picture-count")).to_be_visible()
     page.reload(wait_until="domcontentloaded")
     expect(tab(page, "Train")).to_be_visible()
-    page.locator("#upload-more > button").click()
+    page.get_by_role("button", name="Remove all", exact=True).click()
     earlier = page.locator("#upload-earlier input")
     earlier.click()
     page.keyboard.press("Escape")
@@ -105,5 +136,5 @@ def test_escape_among_earlier_pictures_changes_nothing(open_page: OpenPage) -> N
     earlier.blur()
     go_to(page, "Train")
     go_to(page, "Upload")
-    expect(page.locator("#picture-count")).to_be_visible()
+    expect(page.locator("#picture-count")).to_have_count(0)
     expect(page.get_by_test_id("toast-body")).to_have_count(0)

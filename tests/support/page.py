@@ -48,6 +48,28 @@ def add_lora(page: Page, file: Path) -> None:
     expect(page.locator("#gallery-lora-details h2")).to_have_text(file.stem)
 
 
+RESTORED = """() => {
+  const loads = window.gradio_config.dependencies
+    .filter((one) => one.backend_fn && one.targets.some(([, event]) => event === 'load')).length;
+  const answered = performance.getEntriesByType('resource')
+    .filter((one) => /gradio_api\\/run/.test(one.name) && one.responseEnd).length;
+  return answered >= loads;
+}"""
+"""All events of opening the page have been answered: what it shows by itself is there a moment later."""
+PAINTED = 500
+"""Milliseconds from an answer to what it paints."""
+
+
+def begin_anew(page: Page) -> None:
+    """Leave the pictures of an earlier test, which a page shows by itself while they wait for a training."""
+    page.wait_for_function(RESTORED)
+    page.wait_for_timeout(PAINTED)
+    remove = page.get_by_role("button", name="Remove all", exact=True)
+    if remove.is_visible():
+        remove.click()
+    expect(page.locator("#picture-count")).to_have_count(0)
+
+
 def box(page: Page, elem_id: str) -> Locator:
     """The field of a Textbox, of one line or more."""
     return page.locator(f"#{elem_id} textarea, #{elem_id} input")
@@ -60,17 +82,22 @@ def write(page: Page, elem_id: str, text: str) -> None:
 
 
 def fill_training(page: Page, *, kind: str, name: str, steps: int, previews_every: int = 0) -> None:
-    """The questions of the Upload tab, a length from the Train tab's settings, and one from those that are
-    folded away there unless it stays what it is: eight sets of previews take longer than few steps do."""
+    """The questions of the Upload tab, a length in its fine-tuning, and there the steps between previews,
+    unless they stay what they are: eight sets of previews take longer than few steps do."""
     page.locator("#upload-kind label", has_text=re.compile(kind)).click()
     write(page, "upload-name", name)
-    go_to(page, "Train")
-    write(page, "train-max_train_steps", str(steps))
+    set_up(page, "max_train_steps", str(steps))
     if previews_every:
-        for fold in ("train-advanced", "train-advanced-preview"):
-            page.locator(f"#{fold} > button").click()
+        page.locator("#train-advanced-preview > button").click()
         write(page, "train-sample_every_n_steps", str(previews_every))
-    go_to(page, "Upload")
+
+
+def set_up(page: Page, setting: str, value: str) -> None:
+    """Type one of the settings that are in sight once the fine-tuning is unfolded."""
+    field = box(page, f"train-{setting}")
+    if not field.is_visible():
+        page.locator("#upload-settings > button").click()
+    write(page, f"train-{setting}", value)
 
 
 DRAWN = """([selector, count]) => {

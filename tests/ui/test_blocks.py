@@ -23,7 +23,7 @@ from lora_studio.training_request import StartTraining
 from lora_studio.ui.blocks import build
 from lora_studio.ui.page import PROGRESS_SECONDS, QUEUE_SECONDS
 from lora_studio.ui.refresh import PageRefresh
-from lora_studio.ui.upload.upload_tab import example_files
+from lora_studio.ui.upload.example_pictures import example_files
 
 SKIP = gr.skip()
 

@@ -23,7 +23,7 @@ from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.generate import generation_progress
 from lora_studio.ui.refresh import PageRefresh
 from lora_studio.ui.train import train_tab
-from lora_studio.ui.upload.upload_tab import example_files
+from lora_studio.ui.upload.example_pictures import example_files
 
 STEERING = ("pause", "save", "preview", "resume", "fork")
 

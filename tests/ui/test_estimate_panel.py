@@ -8,8 +8,9 @@ from lora_studio.errors import DatasetError
 from lora_studio.events import never_stop
 from lora_studio.studio import Studio
 from lora_studio.ui.endpoints.endpoints import Endpoints
-from lora_studio.ui.train import estimate_panel as page
-from lora_studio.ui.upload.upload_tab import example_files, plan_training
+from lora_studio.ui.upload import estimate_panel as page
+from lora_studio.ui.upload.example_pictures import example_files
+from lora_studio.ui.upload.setup_panel import plan_training
 from tests.support.configs import ESTIMATE
 from tests.support.refusals import refused
 

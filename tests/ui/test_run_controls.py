@@ -15,7 +15,7 @@ from lora_studio.ui.blocks import build
 from lora_studio.ui.endpoints.endpoints import Endpoints
 from lora_studio.ui.endpoints.library_endpoints import LibraryEndpoints
 from lora_studio.ui.train import run_controls, training_views
-from lora_studio.ui.upload.upload_tab import example_files
+from lora_studio.ui.upload.example_pictures import example_files
 from tests.support.library_entries import write_result
 
 NAMES = ("pause", "save", "preview", "resume", "fork")

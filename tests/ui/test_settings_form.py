@@ -11,8 +11,9 @@ import pytest
 from lora_studio.catalog import SD1, STARTER, base_of_family, plan
 from lora_studio.config import TrainConfig, config_leaf, config_leaves
 from lora_studio.errors import ConfigError
-from lora_studio.ui.widgets import form_sections, settings_form
+from lora_studio.ui.widgets import form_sections, setting_labels, settings_form
 from tests.support.configs import NEEDED
+from tests.support.html import NASTY, parse
 
 PLAN = plan("style", STARTER, 10)
 
@@ -32,7 +33,8 @@ def test_each_setting_has_a_field_with_its_help_or_follows_from_another_input(
     assert len(made.names) == len(set(made.names))
     for name, field in made.fields.items():
         leaf = config_leaf(name)
-        assert field.label == name
+        assert field.label == setting_labels.LABELS[name]
+        assert str(field.info).endswith(f"`{name}`")
         assert leaf.help_text
         assert str(field.info).startswith(leaf.help_text)
         assert field.elem_id == f"train-{name}"
@@ -70,6 +72,43 @@ def test_sections_are_short_enough_to_read() -> None:
     assert {leaf.group for leaf in config_leaves()} == {section.group for section in form_sections.SECTIONS}
     assert all(len(leaves) <= 20 for leaves in found.values()), {k.name: len(v) for k, v in found.items()}
     assert len({section.title for section in found}) == len(found)
+
+
+def test_a_setting_is_found_by_its_label_its_name_and_its_help() -> None:
+    def names(query: str) -> list[str]:
+        return [leaf.name for leaf, _ in setting_labels.found_settings(query)]
+
+    assert names("rank")[0] == "network_dim"
+    assert names("noise_offset")[0] == "noise_offset"
+    assert names("MIRROR pictures") == ["flip_aug"]
+    assert "learning_rate" in names("breaks sooner")
+    assert names("no such thing") == names("  ") == []
+    assert len(names("e")) == setting_labels.MOST_FOUND
+    assert len(set(setting_labels.LABELS.values())) == len(setting_labels.LABELS)
+
+
+def test_a_found_setting_leads_to_its_field(made: settings_form.Form) -> None:
+    buttons = list(parse(settings_form.search_results("flip")).iter("button"))
+    assert [(one.get("data-setting"), one.get("data-section")) for one in buttons] == [
+        ("flip_aug", "dataset")
+    ]
+    (basic,) = [
+        one
+        for one in parse(settings_form.search_results("max_train_steps")).iter("button")
+        if one.get("data-setting") == "max_train_steps"
+    ]
+    assert basic.get("data-section") == ""
+    assert NASTY.strip()[:40] in "".join(parse(settings_form.search_results(NASTY)).itertext())
+    assert settings_form.search_results(" ") == ""
+
+
+def test_a_wrong_value_is_named_by_its_label() -> None:
+    wrong = ConfigError("max_train_steps: a whole number is needed.", "Like 200.", field="max_train_steps")
+    shown = setting_labels.in_words_of_the_page(wrong)
+    assert isinstance(shown, ConfigError)
+    assert (str(shown), shown.field) == ("Steps: a whole number is needed. Like 200.", "max_train_steps")
+    nameless = ConfigError("The name is empty.", field="name")
+    assert setting_labels.in_words_of_the_page(nameless) is nameless
 
 
 def test_help_names_range_and_unit() -> None:

@@ -46,19 +46,21 @@ QUICK_COMPRESSION_ABOVE = 1_000_000
 @dataclass(frozen=True, kw_only=True)
 class Ingested:
     """Counts of an upload. `refused` and `warnings` hold a sentence each; `refused` names the file and says
-    why."""
+    why. `transparent` are file names of written pictures that had transparent parts."""
 
     images: int
     captions: int
     refused: tuple[str, ...]
     warnings: tuple[str, ...]
+    transparent: tuple[str, ...] = ()
 
 
 @dataclass(kw_only=True)
 class _Seen:
     """Names of files that remarks are made on, by kind."""
 
-    transparent: list[str] = field(default_factory=list)
+    transparent: dict[str, str] = field(default_factory=dict)
+    """Names for people by the names of the written files."""
     animated: list[str] = field(default_factory=list)
     colours: list[tuple[str, Colours]] = field(default_factory=list)
     sizes: list[tuple[str, tuple[int, int]]] = field(default_factory=list)
@@ -106,6 +108,7 @@ def ingest(files: Sequence[Path], into: Path) -> Ingested:
         captions=captions,
         refused=tuple(work.refused),
         warnings=tuple(work.warnings),
+        transparent=tuple(work.seen.transparent),
     )
 
 
@@ -145,7 +148,7 @@ def _take_picture(work: _Ingest, upload: Upload, content: bytes) -> None:
     work.seen.colours.append((upload.shown, clean.colours))
     work.seen.sizes.append((upload.shown, clean.image.size))
     if clean.was_transparent:
-        work.seen.transparent.append(upload.shown)
+        work.seen.transparent[path.name] = upload.shown
     if clean.was_animated:
         work.seen.animated.append(upload.shown)
     first = work.shown.setdefault(sum_, upload.shown)
@@ -234,7 +237,9 @@ def _remark(work: _Ingest) -> None:
     if seen.surplus:
         work.refused.append(f"{_count(seen.surplus)} left out: a set holds at most {MOST_PICTURES}.")
     if seen.transparent:
-        work.warnings.append(f"{named(seen.transparent)} with transparent parts: they are white now.")
+        work.warnings.append(
+            f"{named(list(seen.transparent.values()))} with transparent parts: they are white now."
+        )
     if seen.animated:
         work.warnings.append(f"{named(seen.animated)} with several pictures in one: the first is used.")
     if seen.double:
@@ -247,10 +252,13 @@ def _remark(work: _Ingest) -> None:
     work.warnings += shape_remarks(seen.sizes)
     work.warnings += encoding_remarks(seen.encodings)
     work.warnings += leftover_remarks(seen.leftovers)
-    if len(work.pictures) < FEW_PICTURES:
-        work.warnings.append(
-            f"{_count(len(work.pictures))} only: {ADVISED_PICTURES} different ones teach more."
-        )
+    work.warnings += few_remark(len(work.pictures))
+
+
+def few_remark(pictures: int) -> list[str]:
+    """A remark on a set of too few pictures; none on enough of them."""
+    few = pictures < FEW_PICTURES
+    return [f"{_count(pictures)} only: {ADVISED_PICTURES} different ones teach more."] if few else []
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -35,7 +35,8 @@ from lora_studio.ui.endpoints.schemas import (
     planned_training,
     training_facts,
 )
-from lora_studio.ui.upload.upload_tab import DEFAULT_BASE, KINDS
+from lora_studio.ui.upload.setup_panel import KINDS
+from lora_studio.ui.upload.training_summary import DEFAULT_BASE
 from lora_studio.ui.widgets.settings_form import overrides
 
 AT_ONCE = 8

@@ -42,7 +42,7 @@ from lora_studio.ui.endpoints.schemas import (
 )
 from lora_studio.ui.generate.generate_requests import sampler_choices, use_request
 from lora_studio.ui.generate.png_info import recalled
-from lora_studio.ui.upload.upload_tab import DEFAULT_BASE
+from lora_studio.ui.upload.training_summary import DEFAULT_BASE
 
 LONGEST_NAME = 100
 

@@ -15,7 +15,7 @@ from lora_studio.studio import Studio
 from lora_studio.ui.client_input.validate import base_names, quietly
 from lora_studio.ui.generate.generate_requests import LABELS, Filling, sampler_box
 from lora_studio.ui.generate.img2img import easel
-from lora_studio.ui.upload.upload_tab import DEFAULT_BASE
+from lora_studio.ui.upload.training_summary import DEFAULT_BASE
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, panel
 
 NAMES = (

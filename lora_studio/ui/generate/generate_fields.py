@@ -19,7 +19,7 @@ from lora_studio.ui.generate.generate_requests import (
     lora_choices,
     sampler_choices,
 )
-from lora_studio.ui.upload.upload_tab import DEFAULT_BASE
+from lora_studio.ui.upload.training_summary import DEFAULT_BASE
 from lora_studio.ui.widgets.html_templates import hidden, panel
 from lora_studio.ui.widgets.settings_form import number_box
 

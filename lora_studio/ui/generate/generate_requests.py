@@ -22,7 +22,8 @@ from lora_studio.ui.client_input.base_traits import chosen_traits
 from lora_studio.ui.client_input.picture_input import take_picture
 from lora_studio.ui.client_input.validate import base_names, decimal, is_blank, safe_base, safe_id, safe_slug
 from lora_studio.ui.gallery.gallery_tab import existing_lora
-from lora_studio.ui.upload.upload_tab import DEFAULT_BASE, KINDS
+from lora_studio.ui.upload.setup_panel import KINDS
+from lora_studio.ui.upload.training_summary import DEFAULT_BASE
 from lora_studio.ui.widgets import cards
 
 SLOTS = 8

@@ -36,7 +36,7 @@ from lora_studio.ui.generate.grid_fields import GridParts
 from lora_studio.ui.generate.img2img import RedrawParts
 from lora_studio.ui.generate.png_info import RecallParts
 from lora_studio.ui.generate.token_counter import token_count
-from lora_studio.ui.upload.upload_tab import DEFAULT_BASE
+from lora_studio.ui.upload.training_summary import DEFAULT_BASE
 from lora_studio.ui.widgets import cards
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, hidden, panel
 

@@ -24,7 +24,7 @@ from lora_studio.ui.client_input.picture_input import kept_picture, take_picture
 from lora_studio.ui.client_input.validate import guarded
 from lora_studio.ui.generate.generate_fields import Fields, render_redrawing
 from lora_studio.ui.generate.generate_requests import Filling
-from lora_studio.ui.upload.upload_tab import PICTURES
+from lora_studio.ui.upload.picture_set import PICTURES
 from lora_studio.ui.widgets.html_templates import fill, panel
 
 UNKNOWN_NATIVE, UNKNOWN_STEP = 1024, 8

@@ -1,4 +1,4 @@
-"""The Train tab: the shown training, its previews, the settings of the next one, the history."""
+"""The Train tab: the shown training, its previews, the history."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ from typing import Any
 
 import gradio as gr
 
-from lora_studio.catalog import STARTER, plan
 from lora_studio.events import PhaseAdvanced, PreviewSaved, Started, Validated
-from lora_studio.jobs.engine_worker import NOT_ON_ZERO_GPU, TRAIN_ELSEWHERE
 from lora_studio.records import JobRecord, JobStatus
-from lora_studio.settings import Settings
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.deleted_elsewhere import Footing
@@ -21,11 +18,8 @@ from lora_studio.ui.client_input.validate import guarded, safe_id
 from lora_studio.ui.train import checkpoint_panel as board
 from lora_studio.ui.train import run_controls as steering
 from lora_studio.ui.train import training_views
-from lora_studio.ui.train.estimate_panel import PlanParts
-from lora_studio.ui.train.estimate_panel import render as render_plan
 from lora_studio.ui.train.run_controls import RunControls
-from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, heading, hidden, panel
-from lora_studio.ui.widgets.settings_form import Form, render_form
+from lora_studio.ui.widgets.html_templates import ACTIONS_JS, hidden, panel
 
 LOG_LINES = 80
 WHOLE = Footing()
@@ -45,10 +39,6 @@ class TrainTab:
     chart: gr.HTML
     log: gr.Textbox
     history: gr.HTML
-    start: gr.Button
-    reset: gr.Button
-    form: Form
-    plan: PlanParts
     board: gr.HTML
 
     @property
@@ -67,13 +57,9 @@ class TrainTab:
         ]
 
 
-def render(settings: Settings) -> TrainTab:
+def render() -> TrainTab:
     """Create the components. Call inside a Tab."""
     parts: dict[str, Any] = {"job": hidden("train-job")}
-    if settings.zero_gpu:
-        panel(
-            fill("failure", message=NOT_ON_ZERO_GPU, hint=TRAIN_ELSEWHERE, notes=()), elem_id="train-not-here"
-        )
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=320):
             parts["card"] = panel(training_views.job_card(None), elem_id="train-card", actions=ACTIONS_JS)
@@ -83,6 +69,10 @@ def render(settings: Settings) -> TrainTab:
                 parts["again"] = gr.Button("Start it again", visible=False, elem_id="train-again")
             parts["board"] = board.render("train-board")
             parts["previews"] = panel(elem_id="train-previews")
+        with gr.Column(scale=2, min_width=320):
+            parts["history"] = panel(
+                training_views.history([], ""), elem_id="train-history", actions=ACTIONS_JS
+            )
             parts["chart"] = panel(elem_id="train-chart")
             with gr.Accordion("Log", open=False, elem_id="train-log-fold"):
                 parts["log"] = gr.Textbox(
@@ -93,26 +83,7 @@ def render(settings: Settings) -> TrainTab:
                     autoscroll=True,
                     elem_id="train-log",
                 )
-            parts["history"] = panel(
-                training_views.history([], ""), elem_id="train-history", actions=ACTIONS_JS
-            )
-        with gr.Column(scale=2, min_width=320):
-            parts |= _render_settings()
     return TrainTab(**parts)
-
-
-def _render_settings() -> dict[str, Any]:
-    heading(
-        "Settings of the next training",
-        "Pictures, kind and name are those of the Upload tab. Empty fields take the value in grey.",
-        elem_id="train-settings",
-    )
-    form = render_form(plan("object", STARTER, 10))
-    measured = render_plan()
-    with gr.Row():
-        start = gr.Button("Start training", variant="primary", elem_id="train-start")
-        reset = gr.Button("Empty all fields", elem_id="train-reset")
-    return {"form": form, "start": start, "reset": reset, "plan": measured}
 
 
 def listen(tab: TrainTab, studio: Studio) -> Any:
@@ -125,7 +96,6 @@ def listen(tab: TrainTab, studio: Studio) -> Any:
     def start_again(job_id: str) -> str:
         return studio.jobs.again(studio.jobs.get(safe_id(job_id, "training")).id).id
 
-    tab.reset.click(lambda: tab.form.emptied(), None, tab.form.components, **quick)
     chosen = tab.history.click(guarded(show), None, tab.job, **quick)
     repeated = tab.again.click(guarded(start_again), tab.job, tab.job, **quick)
     steered = steering.listen(tab.steering, tab.job, studio)

@@ -21,11 +21,13 @@ ONE_PAGE = Pages(number=1, total=0)
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetPicture:
-    """A picture of a dataset: the file's name, its thumbnail, its caption."""
+    """A picture of a dataset: the file's name, its thumbnail, its caption, and words on what is special about
+    it."""
 
     name: str
     thumbnail: str
     caption: str
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +40,27 @@ class Result:
     """The token that brings a deleted picture back, empty if none does; None for one that is here."""
 
 
-def dataset_pictures(record: DatasetRecord | None, pictures: Sequence[DatasetPicture]) -> str:
-    """HTML of thumbnails with captions to edit; without pictures, the first thing to do."""
+def dataset_pictures(
+    record: DatasetRecord | None,
+    pictures: Sequence[DatasetPicture],
+    *,
+    removed: tuple[str, str] = ("", ""),
+    following: int = 0,
+) -> str:
+    """HTML of thumbnails with captions to edit; without pictures, the first thing to do. `removed` is a file
+    name and the token that brings it back; `following` is the number of pictures that a click shows, where
+    these are not all."""
     if record is None:
         return fill("no_pictures", advised=ADVISED_PICTURES)
     headline = f"{counted(record.images, 'picture')}, {record.captions} with a caption"
-    return fill("pictures", headline=headline, pictures=pictures)
+    return fill(
+        "pictures",
+        headline=headline,
+        pictures=pictures,
+        hidden=max(0, record.images - len(pictures)),
+        removed=removed,
+        following=following,
+    )
 
 
 def dataset_notices(record: DatasetRecord | None) -> str:

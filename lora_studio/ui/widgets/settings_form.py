@@ -16,9 +16,29 @@ from lora_studio.catalog import PresetValues
 from lora_studio.config import Leaf, config_leaf
 from lora_studio.errors import ConfigError
 from lora_studio.ui.widgets.form_sections import is_out_of_reach, sectioned_leaves, shown_leaves
+from lora_studio.ui.widgets.html_templates import fill, panel
+from lora_studio.ui.widgets.setting_labels import found_settings, label_of
 
 AUTOMATIC = "automatic"
+LONGEST_QUERY = 60
 SWITCH: Mapping[str, bool] = {"on": True, "off": False}
+LEAD_JS = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('[data-setting]');
+  if (!button) return;
+  const fold = document.getElementById(`train-advanced-${button.dataset.section}`);
+  const content = fold?.querySelector(':scope > [data-testid=accordion-content]');
+  if (content && !content.offsetParent) fold.querySelector(':scope > button').click();
+  const reach = (left) => {
+    const field = document.querySelector(`#train-${button.dataset.setting} :is(input, textarea)`);
+    if (field && field.offsetParent) { field.scrollIntoView({block: 'center'}); field.focus(); }
+    else if (left) setTimeout(reach, 50, left - 1);
+  };
+  reach(60);
+});
+"""
+"""Script that leads from a setting that was found to its field, whose section may be folded: Gradio makes the
+fields of a section when it is first unfolded (6.31)."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +46,9 @@ class Form:
     """The fields by setting name, in the order of the page."""
 
     fields: Mapping[str, gr.components.FormComponent]
+    search: gr.Textbox
+    found: gr.HTML
+    reset: gr.Button
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -49,22 +72,38 @@ class Form:
 
 
 def render_form(plan: PresetValues) -> Form:
-    """Create the basic settings, and the others folded away by section. Call inside a Blocks context."""
+    """Create the search, the basic settings, and the others folded away by section. Call inside a Blocks
+    context."""
     fields: dict[str, gr.components.FormComponent] = {}
+    search = gr.Textbox(
+        label="Find a setting", placeholder="rank, caption, noise_offset", max_lines=1, elem_id="train-search"
+    )
+    found = panel(elem_id="train-found", actions=LEAD_JS)
     with gr.Group(elem_id="train-basic"):
         for leaf in shown_leaves(basic=True):
             fields[leaf.name] = field(leaf, plan)
-    with gr.Accordion("Advanced settings", open=False, elem_id="train-advanced"):
-        for section, leaves in sectioned_leaves().items():
-            with gr.Accordion(section.title, open=False, elem_id=f"train-advanced-{section.name}"):
-                for leaf in leaves:
-                    fields[leaf.name] = field(leaf, plan)
-    return Form(fields)
+    for section, leaves in sectioned_leaves().items():
+        with gr.Accordion(section.title, open=False, elem_id=f"train-advanced-{section.name}"):
+            for leaf in leaves:
+                fields[leaf.name] = field(leaf, plan)
+    reset = gr.Button("Back to the defaults", elem_id="train-reset")
+    return Form(fields=fields, search=search, found=found, reset=reset)
+
+
+def search_results(query: str) -> str:
+    """HTML of buttons that lead to the settings found; empty without a query."""
+    typed = str(query or "")[:LONGEST_QUERY].strip()
+    rows = [
+        {"leaf": leaf, "label": label_of(leaf), "section": section} for leaf, section in found_settings(typed)
+    ]
+    return fill("settings_found", rows=rows, query=typed) if typed else ""
 
 
 def field(leaf: Leaf, plan: PresetValues) -> gr.components.FormComponent:
-    """The component of one setting: label, help with unit and range, and the planned value in grey."""
-    facts: dict[str, Any] = {"label": leaf.name, "info": help_text(leaf), "elem_id": f"train-{leaf.name}"}
+    """The component of one setting: label, help with unit and range, Kohya's name, and the planned value in
+    grey."""
+    facts: dict[str, Any] = {"label": label_of(leaf), "elem_id": f"train-{leaf.name}"}
+    facts["info"] = f"{help_text(leaf)} `{leaf.name}`"
     facts |= {"interactive": True, **_looks(leaf, plan)}
     if leaf.annotation is bool or leaf.choices:
         return gr.Dropdown(value=AUTOMATIC, **facts)

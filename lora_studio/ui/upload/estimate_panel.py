@@ -15,8 +15,8 @@ from lora_studio.ui.client_input.validate import guarded
 from lora_studio.ui.train.cancel_events import Stops
 from lora_studio.ui.widgets.html_templates import fill, panel
 
-Measure = Callable[[tuple[Any, ...], ShouldStop], TrainingEstimate | None]
-"""A function from the values of the form and a way to stop to the estimate."""
+Measure = Callable[[tuple[Any, ...], ShouldStop], tuple[TrainingEstimate | None, Mapping[str, Any]]]
+"""A function from the values of the form and a way to stop to the estimate, and to what is kept of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class PlanParts:
 
 
 def render() -> PlanParts:
-    """Create the components. Call inside a Tab, above the button that starts."""
+    """Create the components. Call inside a Tab."""
     text = panel(elem_id="train-plan", actions="element.setAttribute('role', 'status')")
     with gr.Row():
         go = gr.Button("Plan: measure it first", elem_id="train-plan-go")
@@ -37,14 +37,16 @@ def render() -> PlanParts:
     return PlanParts(text=text, go=go, stop=stop)
 
 
-def listen(parts: PlanParts, inputs: list[Any], measure: Measure) -> None:
-    """Wire the buttons. `inputs` are the components that a training is started with."""
+def listen(parts: PlanParts, inputs: list[Any], measure: Measure, facts: gr.JSON) -> Any:
+    """Wire the buttons. `inputs` are the components that a training is started with; `facts` keeps what was
+    measured. Returns the event of the measurement."""
     stops = Stops()
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
-    def work(request: gr.Request, *values: Any) -> str:
+    def work(request: gr.Request, *values: Any) -> list[Any]:
         with stops.watch(request.session_hash or "") as should_stop:
-            return view(measure(values, should_stop))
+            estimate, kept = measure(values, should_stop)
+        return [view(estimate), kept]
 
     def stop(request: gr.Request) -> None:
         if stops.ask(request.session_hash or ""):
@@ -52,11 +54,17 @@ def listen(parts: PlanParts, inputs: list[Any], measure: Measure) -> None:
 
     buttons = [parts.go, parts.stop]
     running = parts.go.click(lambda: busy(True), None, buttons, **quick).then(
-        guarded(work), inputs, parts.text, api_visibility="private", concurrency_limit=1
+        guarded(work),
+        inputs,
+        [parts.text, facts],
+        show_progress_on=parts.text,
+        api_visibility="private",
+        concurrency_limit=1,
     )
     parts.stop.click(guarded(stop), None, None, **quick)
     for after in (running.success, running.failure):  # then() does not follow a failed event (6.31)
         after(lambda: busy(False), None, buttons, **quick)
+    return running
 
 
 def busy(working: bool) -> list[dict[str, Any]]:

@@ -1,0 +1,100 @@
+"""The actions of the buttons and fields at the pictures of a set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from lora_studio.errors import DatasetError
+from lora_studio.records import DatasetRecord
+from lora_studio.studio import Studio
+from lora_studio.ui.client_input import deleted_elsewhere
+from lora_studio.ui.client_input.validate import safe_id, whole
+from lora_studio.ui.upload import picture_set
+from lora_studio.ui.upload.picture_set import FIRST_SHOWN, SetView
+from lora_studio.ui.upload.training_summary import resolution
+
+PICTURES_JS = """
+let place = -1;
+element.addEventListener('change', (event) => {
+  const box = event.target.closest('textarea[data-file]');
+  if (box) trigger('submit', {file: box.dataset.file, text: box.value});
+});
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('[data-action]');
+  if (!button) return;
+  const {action} = button.dataset;
+  if (action === 'add') { document.querySelector('#upload-files input[type=file]')?.click(); return; }
+  place = action === 'delete' ? [...element.querySelectorAll('[data-action=delete]')].indexOf(button) : -1;
+  trigger(action, {...button.dataset});
+});
+new MutationObserver(() => {
+  const all = element.querySelectorAll('[data-action=delete]'), next = all[Math.min(place, all.length - 1)];
+  if (place >= 0 && document.activeElement === document.body) next?.focus();
+  place = -1;
+}).observe(element, {childList: true, subtree: true});
+"""
+"""Script of the pictures: captions that were changed, buttons by their action, and the focus on the next
+picture after one was removed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetActions:
+    """Handlers of the page's events. `dataset_id`, `base` and `typed` (a resolution) are as the browser sent
+    them; but for `receive`, `caption` and `mark` they give values for `picture_set.shown`."""
+
+    studio: Studio
+
+    def receive(self, files: Any, dataset_id: str, base: str, typed: Any, name: str | None) -> list[Any]:
+        """Take files in. None comes first, for the drop zone, which takes the next ones."""
+        view = self._view(base, typed)
+        return [None, *picture_set.received(self.studio, files, dataset_id, name or "", view)]
+
+    def choose(self, dataset_id: str | None, base: str, typed: Any) -> Any:
+        if not dataset_id:  # Escape in the list, or its text removed: no other choice was made
+            return gr.skip()
+        return picture_set.shown(self.studio, self._set(dataset_id), self._view(base, typed))
+
+    def leave(self) -> list[Any]:
+        """Show no set; the one that was shown stays among the earlier ones."""
+        return picture_set.shown(self.studio, None)
+
+    def caption(self, dataset_id: str, event: gr.EventData) -> None:
+        record = self._set(dataset_id)
+        name, text = getattr(event, "file", None), getattr(event, "text", None)
+        files = {path.name for path, _ in self.studio.datasets.pictures(record.id)}
+        if name not in files or not isinstance(text, str):
+            raise DatasetError("That picture is not in this set.", "Reload the page.")
+        self.studio.datasets.set_caption(record.id, name, text[:1000])
+
+    def delete(self, dataset_id: str, base: str, typed: Any, event: gr.EventData) -> list[Any]:
+        file = getattr(event, "file", None)
+        return picture_set.without_picture(self.studio, dataset_id, file, self._view(base, typed))
+
+    def act(self, base: str, typed: Any, event: gr.EventData) -> list[Any]:
+        """Undo: a picture comes back, or a whole set that was deleted elsewhere."""
+        token = getattr(event, "id", None)
+        record: DatasetRecord | None
+        if getattr(event, "picture", None):
+            record = self.studio.datasets.put_back(safe_id(token, "removed picture"))
+        else:
+            record = deleted_elsewhere.undo(self.studio, token)
+        return picture_set.shown(self.studio, record, self._view(base, typed))
+
+    def expand(self, dataset_id: str, base: str, typed: Any, event: gr.EventData) -> list[Any]:
+        limit = max(FIRST_SHOWN, whole(getattr(event, "limit", None), "limit") or 0)
+        return picture_set.shown(self.studio, self._set(dataset_id), self._view(base, typed, limit))
+
+    def mark(self, dataset_id: str, base: str, typed: Any) -> Any:
+        """HTML of the pictures with their marks for another base or size."""
+        if not dataset_id:
+            return gr.skip()
+        return picture_set.shown(self.studio, self._set(dataset_id), self._view(base, typed))[1]
+
+    def _set(self, dataset_id: str) -> DatasetRecord:
+        return self.studio.datasets.get(safe_id(dataset_id, "set of pictures"))
+
+    def _view(self, base: str, typed: Any, limit: int = FIRST_SHOWN) -> SetView:
+        return SetView(limit=limit, resolution=resolution(base, typed, self.studio.settings))

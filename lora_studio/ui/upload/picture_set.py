@@ -1,0 +1,129 @@
+"""The set of pictures on the page: taken in, shown with captions and marks, changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from lora_studio.data.pixels.picture_pixels import upright_size
+from lora_studio.data.pixels.picture_remarks import MUCH_LARGER
+from lora_studio.data.pixels.thumbnails import thumbnail, thumbnail_folder
+from lora_studio.errors import ConfigError, DatasetError, StudioError
+from lora_studio.formatting import counted, moment
+from lora_studio.lora.names import given_title
+from lora_studio.records import DatasetRecord
+from lora_studio.studio import Studio
+from lora_studio.ui.client_input.validate import safe_id, safe_uploads
+from lora_studio.ui.widgets.cards import DatasetPicture, dataset_notices, dataset_pictures
+from lora_studio.ui.widgets.html_templates import fill
+
+PICTURES = [
+    *(".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"),
+    *(".heic", ".heif", ".jxl"),
+]
+"""Endings of pictures, unreadable kinds too: our refusal says what to do, Gradio's own would not."""
+FILE_TYPES = [*PICTURES, ".zip", ".txt", ".caption", ".jsonl", ".json", ".csv", ".tsv"]
+FIRST_SHOWN = 120
+"""Pictures that are shown, and how many more with each click: each needs a thumbnail."""
+SETS_LISTED = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetView:
+    """The part of a set that is shown, its first `limit` pictures; those that a training at `resolution`
+    would enlarge are marked. `removed` is a picture's file name and the token that brings it back."""
+
+    limit: int = FIRST_SHOWN
+    resolution: int = 0
+    removed: tuple[str, str] = ("", "")
+
+
+def received(studio: Studio, files: Any, dataset_id: str, name: str, view: SetView) -> list[Any]:
+    """Values of `shown` after an upload, which adds to the set on the page if there is one. The reason why
+    none of it can be used stays on the page."""
+    paths = safe_uploads(files, studio.settings)
+    present = studio.datasets.get(safe_id(dataset_id, "set of pictures")) if dataset_id else None
+    if not paths:
+        return shown(studio, present, view)
+    try:
+        name = given_title(name)
+    except ConfigError:
+        name = ""  # a set of pictures needs none; the start says what is wrong with the LoRA's
+    try:
+        with studio.turns.take("upload"):
+            datasets = studio.datasets
+            record = datasets.add(present.id, paths) if present else datasets.create(name, paths)
+        return shown(studio, record, view)
+    except StudioError as error:
+        dataset, pictures, _ = shown(studio, present, view)
+        return [dataset, pictures, fill("failure", message=error.message, hint=error.hint, notes=())]
+
+
+def shown(studio: Studio, record: DatasetRecord | None, view: SetView | None = None) -> list[Any]:
+    """The set's id, HTML of its pictures, and of what there is to say of them."""
+    view = view or SetView()
+    if record is None:
+        return ["", dataset_pictures(None, []), ""]
+    pictures = [
+        DatasetPicture(
+            name=path.name,
+            thumbnail=thumbnail(path, thumbnail_folder(path, studio.settings)),
+            caption=caption,
+            marks=_marks(path, record, view.resolution),
+        )
+        for path, caption in studio.datasets.pictures(record.id)[: view.limit]
+    ]
+    html = dataset_pictures(record, pictures, removed=view.removed, following=view.limit + FIRST_SHOWN)
+    return [record.id, html, dataset_notices(record)]
+
+
+def _marks(path: Path, record: DatasetRecord, resolution: int) -> tuple[str, ...]:
+    marks = ["was transparent"] if path.name in record.transparent else []
+    return (*marks, "small") if _is_small(path, resolution) else tuple(marks)
+
+
+def _is_small(path: Path, resolution: int) -> bool:
+    """Whether a training at this resolution enlarges a picture much: a bucket has about its area."""
+    try:
+        pixels = math.prod(upright_size(path))
+    except DatasetError:
+        return False
+    return resolution > MUCH_LARGER * math.sqrt(pixels)
+
+
+def without_picture(studio: Studio, dataset_id: str, file: Any, view: SetView) -> list[Any]:
+    """Values of `shown` after a picture was removed; without its last one a set stays as it is, and is shown
+    no more."""
+    record = studio.datasets.get(safe_id(dataset_id, "set of pictures"))
+    if record.images <= 1:
+        return shown(studio, None)
+    with studio.turns.take("upload"):
+        record, token = studio.datasets.remove_picture(record.id, str(file or ""))
+    return shown(studio, record, replace(view, removed=(str(file), token)))
+
+
+def on_load(studio: Studio, kept: Any = None) -> list[Any]:
+    """Values of `shown` and the choice of earlier sets after opening or reloading the page: the set that the
+    browser kept (its id), else the newest that waits for its training."""
+    records = sorted(studio.datasets.datasets(), key=lambda record: -record.created_at)
+    used = {str(job.config.get("dataset", {}).get("train_data_dir")) for job in studio.jobs.jobs(limit=200)}
+    newest = next((record for record in records[:1] if record.path not in used), None)
+    draft = next((record for record in records if record.id == kept), newest)
+    try:
+        return [*shown(studio, draft), earlier_sets(records)]
+    except StudioError:
+        return [*shown(studio, None), earlier_sets(records)]
+
+
+def earlier_sets(records: Sequence[DatasetRecord]) -> dict[str, Any]:
+    """The choice of earlier sets, the newest ones; unseen while there is none."""
+    choices = [
+        (f"{record.name} ({counted(record.images, 'picture')}, {moment(record.created_at)})", record.id)
+        for record in records[:SETS_LISTED]
+    ]
+    return gr.update(choices=choices, visible=bool(choices))
