@@ -13,7 +13,6 @@ from lora_studio.studio import Studio
 from lora_studio.ui import drafts as draft
 from lora_studio.ui.drafts import Drafts
 from lora_studio.ui.generate import generate_tab
-from lora_studio.ui.train import train_tab
 from lora_studio.ui.upload import upload_tab
 
 SKIP = gr.skip()
@@ -22,9 +21,9 @@ SKIP = gr.skip()
 @pytest.fixture
 def drafts(studio: Studio) -> Drafts:
     with gr.Blocks():
-        upload, train = upload_tab.render(studio.settings), train_tab.render(studio.settings)
+        upload = upload_tab.render(studio.settings)
         return Drafts(
-            upload=upload, form=train.form, generate=generate_tab.render(studio), kept=draft.render()
+            upload=upload, form=upload.form, generate=generate_tab.render(studio), kept=draft.render()
         )
 
 

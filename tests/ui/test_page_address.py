@@ -10,7 +10,7 @@ from lora_studio.studio import Studio
 from lora_studio.training_request import StartTraining
 from lora_studio.ui.blocks import build
 from lora_studio.ui.page_address import looked_up, told
-from lora_studio.ui.upload.upload_tab import example_files
+from lora_studio.ui.upload.example_pictures import example_files
 
 SKIP = gr.skip()
 
