@@ -229,7 +229,7 @@ def test_ranks_are_chosen_as_sd_scripts_chooses_them() -> None:
     ):
         request = RepairRequest(dynamic_method=method, dynamic_param=param, new_rank=most)
         assert chosen_rank(values, request) == wanted, (method, param, most)
-    assert chosen_rank(torch.zeros(3), RepairRequest(dynamic_method="sv_fro", dynamic_param=0.5)) >= 1
+    assert chosen_rank(torch.zeros(3), RepairRequest(dynamic_method="sv_fro", dynamic_param=0.5)) == 1
 
 
 def test_a_share_of_the_norm_is_kept(tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def test_no_file_is_ever_overwritten(tmp_path: Path) -> None:
 
 def test_numbers_too_large_for_a_format_are_named(tmp_path: Path) -> None:
     large = {**FILES["LoRA"], f"{LINEAR}.lora_up.weight": torch.full((16, 4), 1e6)}
-    with pytest.raises(ConfigError, match="infinite in fp16"):
+    with pytest.raises(ConfigError, match="that fp16 can't"):
         repair_file(
             file_of(tmp_path, large), RepairRequest(save_precision="fp16"), tmp_path / "y.safetensors"
         )

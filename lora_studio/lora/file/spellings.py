@@ -160,11 +160,14 @@ def with_dots(flat: str) -> str:
     return ".".join(parts)
 
 
-def canonical_name(name: str) -> str:
-    """One name for all that files have for a layer: its makers'."""
+def canonical_name(name: str, family: str = "") -> str:
+    """One name for all that files for a family have for a layer: its makers'. Without a family, blocks that
+    FLUX and Cosmos call alike count as Cosmos'."""
     start, _, flat = name.partition("lora_unet_")
     if start or not flat:
         return same_layer(name)
+    if family in BUILT_LIKE_FLUX:
+        return f"lora_unet_{makers_path(flat)}"
     flat = makers_path(to_cosmos(to_stability(flat.replace(OURS_OUT, ORIGINAL_OUT))))
     return f"lora_unet_{flat.replace('output_blocks_2_1_conv', 'output_blocks_2_2_conv')}"
 

@@ -93,7 +93,7 @@ def _read(path: Path) -> LoraReport:
         ranks=dict(sorted(Counter(_rank(layer.shapes) for layer in contents.layers.values()).items())),
         alpha=common_alpha(path, contents, metadata),
         alpha_source=_alpha_source(contents, file),
-        spelling=_spelling(contents),
+        spelling=common_spelling(contents),
         precision=_precision(tensors),
         blocks=_blocks(contents, found),
         norm=math.hypot(*(norm or 0.0 for norm in norms)) if None not in norms else None,
@@ -201,7 +201,7 @@ def _alpha_source(contents: Contents, file: ReadFile) -> str:
     return IN_HEADER if file.scalings else "" if not scaled else "none: the rank stands for it"
 
 
-def _spelling(contents: Contents) -> str:
+def common_spelling(contents: Contents) -> str:
     """The spelling of most layers, as people call it."""
     return Counter(spelling_of(layer.spelled, layer.keys) for layer in contents.layers.values()).most_common(
         1

@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
-from lora_studio.lora.file.contents import BOFT, DIAG_OFT, GENERALIZED, LOHA, LOKR, LORA
-from lora_studio.lora.file.keys import UP
+import math
+from collections.abc import Mapping
+
+import torch
+
+from lora_studio.lora.file.contents import BOFT, DIAG_OFT, GENERALIZED, HADA, LOHA, LOKR, LORA
+from lora_studio.lora.file.keys import DOWN, MID, UP
 from lora_studio.lora.network import kinds
 from lora_studio.lora.network.weights import LayerWeights
 from lora_studio.lora.repair.low_rank import scaled
 from lora_studio.lora.repair.repair_request import WRITTEN
 
 FACTORS = {
-    LORA: (UP,),
-    LOHA: ("hada_w1_a",),
-    LOKR: ("lokr_w1", "lokr_w1_a"),
+    LORA: (UP, DOWN, MID),
+    LOHA: HADA,
+    LOKR: ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b"),
 }
-"""The part of a kind that takes alpha in; of two names the one that a layer has."""
+"""The factors of a kind, of which the first that a layer has takes alpha in."""
+SMALL = 2.0**-10
+"""A factor below this on the average is made larger, and another smaller: fp16 holds numbers below 2^-14 with
+fewer and fewer bits."""
 BOUNDS = (DIAG_OFT, BOFT)
 """Kinds whose alpha is no scale but a bound on the turn, which stays where it is."""
 
 
 def folded(layer: LayerWeights) -> LayerWeights:
-    """The layer without alpha, which draws the same: alpha / rank is in one of its factors."""
+    """The layer without alpha, which draws the same: alpha / rank is in one of its factors. Where that makes
+    one too small for 16 bits, all of them get the same size."""
     if layer.kind in BOUNDS:
         return layer
     parts = dict(layer.parts)
-    names = [name for name in FACTORS.get(layer.kind, ()) if name in parts]
     scale = scaled(layer)
     if layer.kind == GENERALIZED:
-        names, scale = ["a1.weight", "b1.weight"], glora_scale(layer)
-    if scale != 1:
-        for name in names:
-            parts[name] = scale * parts[name].double()
+        scale = glora_scale(layer)
+        parts |= {name: scale * parts[name].double() for name in ("a1.weight", "b1.weight") if scale != 1}
+    elif scale != 1 and (names := [name for name in FACTORS.get(layer.kind, ()) if name in parts]):
+        factors = {name: parts[name].double() for name in names}
+        factors[names[0]] = scale * factors[names[0]]
+        parts |= _alike(factors)
     return LayerWeights(kind=layer.kind, parts=parts, alpha=None)
+
+
+def _alike(factors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    """The factors, or where one of them is small all in the same size, with the same product. Powers of 2,
+    which round nothing."""
+    sizes = [float(factor.square().mean().sqrt()) for factor in factors.values()]
+    if not all(sizes) or min(sizes) >= SMALL:
+        return factors
+    logs = [math.log2(size) for size in sizes]
+    shifts = [round(sum(logs) / len(logs) - log) for log in logs]
+    shifts[0] -= sum(shifts)
+    return {name: factor * 2.0**shift for (name, factor), shift in zip(factors.items(), shifts, strict=True)}
 
 
 def with_alpha(layer: LayerWeights, form: str) -> LayerWeights:

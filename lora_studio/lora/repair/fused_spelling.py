@@ -29,6 +29,7 @@ from lora_studio.lora.file.keys import DORA, DOWN, UNET, UP
 from lora_studio.lora.file.spellings import BUILT_LIKE_FLUX
 from lora_studio.lora.inspection.layer_strength import as_float
 from lora_studio.lora.network.weights import LayerWeights
+from lora_studio.lora.repair.low_rank import balanced
 
 START = f"{UNET}_"
 SINGLE_OUTPUTS = 7
@@ -58,13 +59,20 @@ def put_together(whole: str, members: Sequence[tuple[str, LayerWeights]]) -> Lay
         if layer.kind != LORA or not {DOWN, UP} <= layer.parts.keys() <= {DOWN, UP, DORA}:
             raise _several(name, TITLES[layer.kind])
     outputs, pieces = _pieces(whole, members)
-    downs = [as_float(layer.parts[DOWN].flatten(1)) for _, layer in members]
+    pairs = [
+        (as_float(layer.parts[UP].flatten(1)), as_float(layer.parts[DOWN].flatten(1))) for _, layer in members
+    ]
     scales = {_scale(layer) for _, layer in members}
+    if len(scales) > 1:
+        pairs = [
+            balanced(_scale(layer) * up, down) for (up, down), (_, layer) in zip(pairs, members, strict=True)
+        ]
+    downs = [down for _, down in pairs]
     is_shared = len(scales) == 1 and all(torch.equal(downs[0], down) for down in downs)
     ranks = [0, *torch.tensor([len(down) for down in downs]).cumsum(0).tolist()]
     up = downs[0].new_zeros(outputs, len(downs[0]) if is_shared else ranks[-1])
-    for index, (name, layer) in enumerate(members):
-        share = as_float(layer.parts[UP].flatten(1)) * (1 if len(scales) == 1 else _scale(layer))
+    for index, (name, _) in enumerate(members):
+        share = pairs[index][0]
         first = 0 if is_shared else ranks[index]
         place = 0
         for begin, end in pieces[name]:

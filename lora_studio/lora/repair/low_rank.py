@@ -124,11 +124,23 @@ def _svd(up: torch.Tensor, down: torch.Tensor) -> _Svd:
     return _Svd(left @ u, values, v @ right.T)
 
 
+def balanced(up: torch.Tensor, down: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Factors made alike in size, rank by rank, so that neither gets numbers below those that 16 bits hold
+    whole; their product stays. Powers of 2, which round nothing."""
+    lengths = torch.linalg.vector_norm(up, dim=0), torch.linalg.vector_norm(down, dim=1)
+    sizes = [(lengths[0] / max(1, len(up)) ** 0.5), lengths[1] / max(1, down.shape[1]) ** 0.5]
+    shares = torch.where((sizes[0] > 0) & (sizes[1] > 0), (sizes[1] / sizes[0]).sqrt(), 1)
+    shares = torch.exp2(shares.log2().round())
+    return up * shares, down / shares[:, None]
+
+
 def chosen_rank(values: torch.Tensor, request: RepairRequest) -> int:
     """The number of singular values [r] (largest first) to keep, at least 1."""
     most = request.new_rank or len(values)
-    if not request.dynamic_method or not bool(values.sum() > 0):
+    if not request.dynamic_method:
         return max(1, most)
+    if not bool(values.sum() > 0):
+        return 1
     if request.dynamic_method == SV_RATIO:
         kept = int((values > values[0] / request.dynamic_param).sum())
     else:
@@ -233,6 +245,8 @@ def _inside(name: str, inputs: int) -> tuple[int, ...]:
 
 
 def scaled(layer: LayerWeights) -> float:
-    """alpha / rank of a layer, 1 without either."""
+    """alpha / rank of a layer, 1 without either. Raises ValueError for an alpha that is no number."""
     scale = kinds.scale_of(layer.parts, layer.alpha)
-    return scale if math.isfinite(scale) else 1.0
+    if not math.isfinite(scale):
+        raise ValueError("alpha is no number")
+    return scale

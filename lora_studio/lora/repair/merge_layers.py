@@ -13,6 +13,7 @@ from lora_studio.lora.network.weights import LayerWeights
 from lora_studio.lora.repair.low_rank import (
     LowRank,
     adds_to_weight,
+    balanced,
     low_rank_of,
     scaled,
     truncated,
@@ -52,9 +53,10 @@ def _side_by_side(name: str, changes: Sequence[tuple[float, LowRank]]) -> LowRan
     sizes = {(change.up.shape[0], change.down.shape[1]) for _, change in changes}
     if len(sizes) > 1:
         raise _other_sizes(name)
+    pairs = [balanced(scale * change.up, change.down) for scale, change in changes]
     return LowRank(
-        up=torch.cat([scale * change.up for scale, change in changes], dim=1),
-        down=torch.cat([change.down for _, change in changes]),
+        up=torch.cat([up for up, _ in pairs], dim=1),
+        down=torch.cat([down for _, down in pairs]),
         inside=max((change.inside for _, change in changes), key=len),
     )
 

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from lora_studio.errors import ConfigError, UnknownFormat
-from lora_studio.lora.file.contents import LORA, TITLES, Contents, FileLayer, contents_of, shown
+from lora_studio.lora.file.contents import (
+    FULL,
+    FUSED,
+    FUSED_PARTS,
+    LORA,
+    SINGLE,
+    TITLES,
+    Contents,
+    FileLayer,
+    contents_of,
+    say_left_out,
+    shown,
+)
 from lora_studio.lora.file.identify import family_of_layers
 from lora_studio.lora.file.keys import ALPHA, BIAS, DORA, DOWN, MID, UP
 from lora_studio.lora.file.spellings import COMFYUI, DIFFUSERS, SPELLINGS, spelled_as
 from lora_studio.lora.file.tensor_table import Tensors, read_tensor_table
-from lora_studio.lora.inspection.file_report import family_from_words
+from lora_studio.lora.inspection.file_report import common_spelling, family_from_words
 from lora_studio.lora.inspection.layer_strength import is_finite
 from lora_studio.lora.network.weights import LayerWeights
 from lora_studio.lora.repair.alpha_forms import folded, with_alpha
@@ -24,6 +36,8 @@ from lora_studio.lora.repair.repair_request import FOLDED, RepairRequest
 from lora_studio.parsing.plain_text import plain_name
 
 DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+NAMES = {dtype: name for name, dtype in DTYPES.items()} | {torch.float64: "a number of 64 bits"}
+MOST_WORDS = 3
 MATRICES = {DOWN: "lora_A.weight", UP: "lora_B.weight"}
 
 
@@ -44,6 +58,8 @@ class NewFile:
     dims: set[int] = field(default_factory=set)
     alphas: set[float] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+    is_plain: bool = True
+    """Whether all layers are LoRAs or differences, without magnitudes: what sd-scripts calls a LoRA."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +88,33 @@ class RepairSource:
         return [WrittenLayer(name, members) for name, members in groups.items()]
 
     @property
+    def spelling(self) -> str:
+        """The spelling of most layers, as people call it."""
+        return common_spelling(self.contents)
+
+    def left_out_of_merges(self) -> list[str]:
+        """Sentences on what of the file is no layer, and has no sum."""
+        name, words = plain_name(self.path), self.contents.embeddings
+        sentence = say_left_out(self.contents.left_out, self.contents.values)
+        notes = [f"{name}: {sentence}"] if sentence else []
+        if words:
+            some = ", ".join(shown(word) for word in list(words)[:MOST_WORDS])
+            notes.append(f"{name}: what it has for words of prompts is left out ({some}).")
+        return notes
+
+    def members_of(self, written: WrittenLayer) -> list[FileLayer]:
+        return [self.contents.layers[name] for name in written.members]
+
+    @property
     def has_parts(self) -> bool:
         """Whether the makers have layers of it as one."""
         return groups_for_makers(self.contents.layers, self.family).keys() != self.contents.layers.keys()
+
+
+def differ_in_fused(sources: Sequence[RepairSource]) -> bool:
+    """Whether one file has Z-Image's attention as one layer and another as three."""
+    names = [name for source in sources for name in source.contents.layers]
+    return any(name.endswith(FUSED) for name in names) and any(name.endswith(FUSED_PARTS) for name in names)
 
 
 def add_layer(
@@ -92,9 +132,10 @@ def add_layer(
             "Take the spelling comfyui or kohya, or resize it into a LoRA first (new_rank).",
             field="spelling",
         )
+    new.is_plain &= layer.kind in (LORA, FULL) and DORA not in layer.parts
     shares = [(written.name, layer)]
-    if to_diffusers:
-        shares = taken_apart(written.name, layer, source.family)
+    if to_diffusers:  # folded whole, so that all shares have the same matrix down
+        shares = taken_apart(written.name, folded(layer), source.family)
     for name, share in shares:
         _add_named(new, source, place, name, share, request)
 
@@ -107,8 +148,9 @@ def _add_named(
     layer: LayerWeights,
     request: RepairRequest,
 ) -> None:
-    is_files_own = source.contents.layers.get(name) is place and place.third is None
-    spelled = place.spelled if is_files_own else name
+    spelled = name
+    if source.contents.layers.get(name) is place:
+        spelled = place.spelled if place.third is None else _spelled_third(place)
     to_diffusers = request.spelling == DIFFUSERS
     if request.spelling:
         spelled = spelled_as(request.spelling, name, spelled, source.family)
@@ -135,6 +177,8 @@ def _add_named(
                 "Keep the names as they are.",
                 field="spelling",
             )
+        if request.save_precision and part not in SINGLE and not tensor.is_floating_point():
+            tensor = tensor.float()  # a factor in whole numbers
         new.tensors[key] = cast(key, tensor, dtype)
     if made.alpha is not None:
         new.tensors[f"{spelled}.{ALPHA}"] = torch.tensor(float(made.alpha))
@@ -151,16 +195,24 @@ def _dtype(source: RepairSource, place: FileLayer, request: RepairRequest) -> to
     )
 
 
+def _spelled_third(place: FileLayer) -> str:
+    """The name of a third of fused attention, spelled as the file spells the whole."""
+    assert place.third is not None
+    end = FUSED_PARTS[place.third].removeprefix(FUSED.removesuffix("qkv"))
+    return f"{place.spelled.removesuffix('qkv')}{end}"
+
+
 def cast(key: str, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """A tensor in a number format; whole numbers stay what they are. Raises ConfigError for numbers that it
     can't hold."""
     if not tensor.is_floating_point():
         return tensor.contiguous()
     made = tensor.to(dtype).contiguous()
-    if is_finite(tensor) and not is_finite(made):
+    if not is_finite(made):
+        larger = "bf16 or float" if dtype == torch.float16 else "a smaller ratio"
         raise ConfigError(
-            f"{shown(key)} has numbers that are infinite in fp16.",
-            "Take bf16 or float.",
+            f"{shown(key)} has numbers that {NAMES[dtype]} can't hold.",
+            f"Take {larger}.",
             field="save_precision",
         )
     return made

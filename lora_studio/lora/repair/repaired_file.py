@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -28,14 +29,23 @@ from lora_studio.lora.file.alphas import HEADER_KEY
 from lora_studio.lora.file.contents import FULL, LORA, shown
 from lora_studio.lora.file.keys import BIAS, DIFF, DORA, MID, SET
 from lora_studio.lora.file.spellings import COMFYUI, DIFFUSERS, KOHYA, canonical_name
-from lora_studio.lora.inspection.layer_strength import is_finite
+from lora_studio.lora.inspection.layer_strength import has_finite_numbers, is_finite
 from lora_studio.lora.inspection.private_metadata import without_private
 from lora_studio.lora.network.weights import LayerWeights, OpenLayers, read_tensors
 from lora_studio.lora.repair.fused_spelling import put_together
 from lora_studio.lora.repair.low_rank import low_rank_of, resized, scaled
 from lora_studio.lora.repair.merge_layers import merged
-from lora_studio.lora.repair.new_file import DTYPES, NewFile, RepairSource, add_layer, cast
+from lora_studio.lora.repair.new_file import (
+    DTYPES,
+    NewFile,
+    RepairSource,
+    WrittenLayer,
+    add_layer,
+    cast,
+    differ_in_fused,
+)
 from lora_studio.lora.repair.new_metadata import copy_with_metadata
+from lora_studio.lora.repair.repair_budget import check_work
 from lora_studio.lora.repair.repair_request import MOST_MERGE_RATIO, RepairRequest
 from lora_studio.parsing.plain_text import plain_name
 
@@ -46,7 +56,9 @@ REPAIRS = "lora_studio_repairs"
 LONGEST_REPAIRS = 500
 MOST_MERGED = 16
 MOST_NOTES = 5
-BROKEN = "{} is left out: it has numbers that are NaN or infinite."
+BROKEN = "{} of {} is left out: it has numbers that are NaN or infinite."
+PLAIN_MODULE = "networks.lora"
+"""sd-scripts' name of what trains a LoRA."""
 
 
 @torch.no_grad()
@@ -61,14 +73,12 @@ def repair_file(path: Path, request: RepairRequest, target: Path, title: str = "
         kept = without_private(source.metadata)
         copy_with_metadata(path, {**kept, **({TITLE: title} if title else {})}, target)
         return []
+    all_written = source.written_layers(for_makers=request.spelling in (KOHYA, COMFYUI))
+    check_work((source.members_of(one) for one in all_written), request, target)
     with OpenLayers.of(path, split_fused=False) as file:
-        for written in source.written_layers(for_makers=request.spelling in (KOHYA, COMFYUI)):
+        for written in all_written:
             with layer_errors(path, written.name):
-                layers = {name: file.read(name) for name in written.members}
-                for name in _broken(layers) if request.drop_broken else ():
-                    new.notes.append(BROKEN.format(shown(name)))
-                    del layers[name]
-                if layers:
+                if layers := _sound_layers(new, file, written, request):
                     layer = _as_one(written.name, layers, request)
                     add_layer(new, source, written, _resized(written.name, layer, request), request)
     _copy_others(new, source, request)
@@ -87,34 +97,49 @@ def merge_files(
         raise ConfigError(f"2 to {MOST_MERGED} files are merged.", "Name as many.", field="merge")
     if not all(math.isfinite(ratio) and abs(ratio) <= MOST_MERGE_RATIO for _, ratio in sources):
         raise ConfigError("merge: a ratio is no number from -100 to 100.", field="merge")
-    read = [RepairSource.read(path, split_fused=True) for path, _ in sources]
+    read = [RepairSource.read(path) for path, _ in sources]
+    split_fused = differ_in_fused(read)
+    if split_fused:
+        read = [RepairSource.read(path, split_fused=True) for path, _ in sources]
     if len({source.family for source in read if source.family}) > 1:
         raise FamilyMismatch(
             "The files were made for different families of base models.", "Merge those of one family."
         )
-    new = NewFile()
-    for_makers = len({source.has_parts for source in read}) > 1 or request.spelling in (KOHYA, COMFYUI)
-    places = [
-        {canonical_name(one.name): one for one in source.written_layers(for_makers=for_makers)}
-        for source in read
-    ]
+    if not request.spelling and len({source.spelling for source in read}) > 1:
+        # A program that knows one spelling by its first name passes over all others.
+        request = replace(request, spelling=KOHYA)
+    new = NewFile(notes=[note for source in read for note in source.left_out_of_merges()])
+    places = _places(read, request)
+    summands = (
+        [layer for index, one in having for layer in read[index].members_of(one)] for having in places
+    )
+    check_work(summands, request, target)
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(OpenLayers.of(path)) for path, _ in sources]
-        for canonical in dict.fromkeys(name for place in places for name in place):
-            having = [(i, place[canonical]) for i, place in enumerate(places) if canonical in place]
+        files = [stack.enter_context(OpenLayers.of(path, split_fused=split_fused)) for path, _ in sources]
+        for having in places:
             first, written = having[0]
             with layer_errors(read[first].path, written.name):
-                read_layers = [{name: files[i].read(name) for name in one.members} for i, one in having]
-                if request.drop_broken and any(map(_broken, read_layers)):
-                    new.notes.append(BROKEN.format(shown(canonical)))
-                    continue
                 layers = [
-                    (sources[i][1], _as_one(one.name, found, request))
-                    for (i, one), found in zip(having, read_layers, strict=True)
+                    (sources[index][1], _as_one(one.name, found, request))
+                    for index, one in having
+                    if (found := _sound_layers(new, files[index], one, request))
                 ]
-                add_layer(new, read[first], written, merged(written.name, layers, request), request)
+                if layers:
+                    add_layer(new, read[first], written, merged(written.name, layers, request), request)
     _write(new, _metadata(read[0], new, request, title, is_merged=True), target)
     return _told(new)
+
+
+def _places(read: Sequence[RepairSource], request: RepairRequest) -> list[list[tuple[int, WrittenLayer]]]:
+    """The layers of the new file, each as all layers of all files that are it: the file's number, and its
+    layer. A file may have a layer twice, by two names."""
+    for_makers = len({source.has_parts for source in read}) > 1 or request.spelling in (KOHYA, COMFYUI)
+    family = next((source.family for source in read if source.family), "")
+    places: dict[str, list[tuple[int, WrittenLayer]]] = {}
+    for index, source in enumerate(read):
+        for one in source.written_layers(for_makers=for_makers):
+            places.setdefault(canonical_name(one.name, family), []).append((index, one))
+    return list(places.values())
 
 
 @contextlib.contextmanager
@@ -125,14 +150,28 @@ def layer_errors(path: Path, name: str) -> Iterator[None]:
     except (RuntimeError, ValueError, IndexError, KeyError, ZeroDivisionError) as error:
         raise BrokenFile(
             f"{plain_name(path)} has a layer that can't be worked on, {shown(name)}: its tensors don't go "
-            "together, aren't finite, or are in a number format without arithmetic.",
-            "With drop_broken, layers that aren't finite are left out.",
+            "together, or are in a number format without arithmetic.",
+            "Get the file again, or train it again.",
             path=path,
         ) from error
 
 
-def _broken(layers: Mapping[str, LayerWeights]) -> list[str]:
-    return [name for name, layer in layers.items() if not _is_finite(layer)]
+def _sound_layers(
+    new: NewFile, file: OpenLayers, written: WrittenLayer, request: RepairRequest
+) -> dict[str, LayerWeights]:
+    """The layers of a file that are written as one, without those that have NaN or infinite numbers. Raises
+    BrokenFile where that isn't asked for."""
+    layers = {name: file.read(name) for name in written.members}
+    for name in [name for name, layer in layers.items() if not has_finite_numbers(layer)]:
+        if not request.drop_broken:
+            raise BrokenFile(
+                f"{plain_name(file.path)} has NaN or infinite numbers in {shown(name)}.",
+                "With drop_broken, such layers are left out.",
+                path=file.path,
+            )
+        new.notes.append(BROKEN.format(shown(name), plain_name(file.path)))
+        del layers[name]
+    return layers
 
 
 def _as_one(whole: str, layers: Mapping[str, LayerWeights], request: RepairRequest) -> LayerWeights:
@@ -184,20 +223,24 @@ def _copy_others(new: NewFile, source: RepairSource, request: RepairRequest) -> 
     copied = read_tensors(source.path, kept) if kept else {}
     for key, tensor in copied.items():
         is_cast = request.save_precision and tensor.is_floating_point() and tensor.itemsize > 1
+        is_cast = is_cast and is_finite(tensor)
         new.tensors[key] = cast(key, tensor, DTYPES[request.save_precision]) if is_cast else tensor
 
 
 def _metadata(
     source: RepairSource, new: NewFile, request: RepairRequest, title: str, *, is_merged: bool = False
 ) -> dict[str, str]:
-    """The first file's metadata, true of the new one: without hashes and without alphas that are tensors
-    now."""
+    """The first file's metadata, true of the new one: without hashes, without alphas that are tensors now,
+    and without the kind and the options of a network that has become a LoRA."""
     metadata = {key: value for key, value in source.metadata.items() if key not in (*HASHES, HEADER_KEY)}
     if request.strip_private:
         metadata = without_private(metadata)
     if new.dims and (request.resizes or is_merged):
         metadata["ss_network_dim"] = _only(new.dims)
         metadata["ss_network_alpha"] = _only(new.alphas)
+    if new.is_plain and (request.resizes or is_merged) and "ss_network_module" in metadata:
+        metadata["ss_network_module"] = PLAIN_MODULE
+        metadata.pop("ss_network_args", None)
     if title:
         metadata[TITLE] = title
     done = f"merge {request.words()}".strip() if is_merged else request.words()
@@ -227,8 +270,3 @@ def _told(new: NewFile) -> list[str]:
     """The first notes, and how many more there are."""
     rest = len(new.notes) - MOST_NOTES
     return [*new.notes[:MOST_NOTES], *([f"{rest} more layers or tensors are left out."] if rest > 0 else [])]
-
-
-def _is_finite(layer: LayerWeights) -> bool:
-    alpha_is_finite = layer.alpha is None or math.isfinite(layer.alpha)
-    return alpha_is_finite and all(is_finite(tensor) for tensor in layer.parts.values())
