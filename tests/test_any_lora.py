@@ -26,7 +26,7 @@ from lora_studio.store.library import Library
 from tests.support.strange_loras import LAYER, strange_lora, write_header
 
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-MANY = settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 
 any_text = some.text(some.characters(exclude_categories=()), max_size=60)
 words = some.one_of(

@@ -123,7 +123,7 @@ def values(leaf: Leaf) -> st.SearchStrategy[Any]:
     return st.none() | found if leaf.optional else found
 
 
-@examples(120)
+@examples(60)
 @given(configs())
 def test_any_settings_survive_each_form(made: TrainConfig) -> None:
     survives(made)

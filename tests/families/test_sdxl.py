@@ -83,7 +83,7 @@ def is_wide(parts: StableDiffusionXLModel, target: Target) -> bool:
     return getattr(module, "kernel_size", (1, 1)) != (1, 1)
 
 
-@pytest.mark.parametrize("conv", [False, True])
+@pytest.mark.parametrize("conv", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_keys_and_shapes_are_kohyas_to_the_last(conv: bool) -> None:
     golden = json.loads(GOLDEN.read_text())
     wanted = {**golden["default"], **(golden["conv_adds"] if conv else {})}

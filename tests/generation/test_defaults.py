@@ -12,6 +12,7 @@ from lora_studio.families.base_files.locate import find_base
 from lora_studio.families.schedulers import build_scheduler, sampler_of
 from lora_studio.generation.defaults import loaded_values, values_of
 from lora_studio.generation.pipelines import LoadedBase, Pipelines
+from tests.support.drawing import FIRST_SAMPLERS
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,10 @@ def config_of(sampler: str, base: LoadedBase) -> dict[str, Any]:
     return {**scheduler.config, "_class_name": SAMPLERS[sampler].scheduler}
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in FIRST_SAMPLERS else pytest.param(name, marks=pytest.mark.slow) for name in SAMPLERS],
+)
 def test_a_sampler_is_recognised_by_its_config(name: str, tiny: LoadedBase) -> None:
     own = config_of(name, tiny)
     assert sampler_of(own) == name

@@ -20,7 +20,7 @@ from lora_studio.generator import Generator
 from lora_studio.images.input_store import keep
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
-from tests.support.drawing import TINY
+from tests.support.drawing import FIRST_SAMPLERS, TINY
 from tests.support.tiny import SHAPES, make_tiny, make_tiny_sdxl
 
 Redraw = Callable[..., GeneratedImage]
@@ -105,9 +105,9 @@ IMG2IMG = {
     "sdxl": "StableDiffusionXLImg2ImgPipeline",
     "moved": "StableDiffusionXLImg2ImgPipeline",
 }
-FIRST = ("DDIM", "Euler a", "DPM++ 2M", "LCM")
-METHODS_FIRST = [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in SAMPLERS]
-"""One of each kind in the first tier: plain, with new noise at each step, with the steps before, with few."""
+METHODS_FIRST = [
+    name if name in FIRST_SAMPLERS else pytest.param(name, marks=pytest.mark.slow) for name in SAMPLERS
+]
 TEXT_TO_IMAGE = {shape: kind.replace("Img2Img", "") for shape, kind in IMG2IMG.items()}
 
 
@@ -185,8 +185,17 @@ def test_a_small_mask_is_drawn_large_in_a_large_picture(redraw: Redraw, settings
     assert (box[0] >= 100, box[1] >= 60, box[2] <= 110, box[3] <= 70) == (True,) * 4
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("upscaler", ["lanczos", "latent"])
+@pytest.mark.parametrize(
+    ("shape", "upscaler"),
+    [
+        ("sd15", "lanczos"),
+        ("sdxl", "latent"),
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in (("sd15", "latent"), ("sdxl", "lanczos"), ("sd2_v", "lanczos"), ("sd2_v", "latent"))
+        ),
+    ],
+)
 def test_the_second_pass_draws_larger(redraw: Redraw, events: list[Event], shape: str, upscaler: str) -> None:
     values = {"hires_scale": 1.5, "hires_strength": 0.5, "hires_steps": 2, "hires_upscaler": upscaler}
     image = redraw(shape, **values)

@@ -102,7 +102,7 @@ class Watch:
     def _look(self) -> None:
         process = psutil.Process(self.app.process.pid)
         with httpx.Client(base_url=self.app.address, timeout=PATIENCE, trust_env=False) as http:
-            while not self._ended.wait(0.05):
+            while not self._ended.wait(0.15):
                 asking, worked, begun = self.asking, sum(process.cpu_times()[:2]), time.monotonic()
                 http.get("").raise_for_status()
                 seconds, work = time.monotonic() - begun, sum(process.cpu_times()[:2]) - worked
@@ -171,9 +171,9 @@ def _texts(endpoint: str, parameter: str, place: int) -> list[tuple[int, str]]:
         return list(enumerate(islice(hard(LENGTHS[0]), 3)))
     if parameter == "x":
         texts = list(hard(LENGTH_OF_AXES))
-        some = [texts[step % len(texts)] for step in range(4 * len(PARAMETERS))]
+        some = [texts[step % len(texts)] for step in range(2 * len(PARAMETERS))]
     elif parameter == "options" or (endpoint, parameter) in PARSED:
-        some = [text for length in LENGTHS for text in hard(length)]
+        some = [*hard(LENGTHS[0]), *islice(hard(LENGTHS[1]), 0, None, 3)]
     else:
         texts = [text for length in LENGTHS for text in hard(length)]
         some = [texts[(place + step) % len(texts)] for step in range(0, 5 * SHARE, 5)]

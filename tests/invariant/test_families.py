@@ -29,7 +29,7 @@ what it reads at full width, tests/generation/test_anima_drawing.py draws with i
 SHORT = {"max_train_steps": 2, "train_batch_size": 2}
 
 
-FIRST = ("sdxl", "klein")
+FIRST = ("sdxl", "zimage")
 """Bases of the first tier: the one with the most parts, and a flow model. test_engine.py has SD 1.5."""
 
 

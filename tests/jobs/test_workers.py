@@ -196,7 +196,9 @@ def test_a_run_that_is_told_things_and_paused_goes_on_to_the_very_same_file(
     assert all(Path(one.path).is_file() for one in run.of(PreviewSaved))
     assert fars() == []
 
-    rest = Run(worker=run.worker, folder=run.folder).go(
+    # Another process would load torch again; test_a_training_whose_process_is_ended_goes_on_later has one.
+    worker = ThreadWorker(DeviceLease()) if isinstance(run.worker, ProcessWorker) else run.worker
+    rest = Run(worker=worker, folder=run.folder).go(
         config, resume_from=state_folder(config.output.output_dir)
     )
     assert rest.of(Started)[0].start_step == paused_at

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,12 +45,16 @@ class Caller:
 
     def post(self, endpoint: str, data: Any, session: str = "") -> httpx.Response:
         """The bare answer; NaN and Infinity travel as Python writes them."""
-        body = {"data": data, "session_hash": session or self.session}
-        return self.http.post(
-            f"gradio_api/run/{endpoint}",
-            content=json.dumps(body),
-            headers={"Content-Type": "application/json"},
-        )
+        return self.send(f"run/{endpoint}", {"data": data, "session_hash": session or self.session})
+
+    def send(self, path: str, body: Mapping[str, Any]) -> httpx.Response:
+        """The answer, after a wait where there were too many requests of this person."""
+        content, headers = json.dumps(body), {"Content-Type": "application/json"}
+        while True:
+            answer = self.http.post(f"gradio_api/{path}", content=content, headers=headers)
+            if answer.status_code != 429:
+                return answer
+            time.sleep(float(answer.headers["retry-after"]))
 
     def run(self, endpoint: str, *data: Any, session: str = "") -> Any:
         """What the endpoint gives. Raises Refused."""

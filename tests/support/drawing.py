@@ -16,6 +16,9 @@ from lora_studio.settings import Settings
 
 TINY = {"base": "tiny", "num_inference_steps": 3, "guidance_scale": 3.0, "seed": 7, "prompt": "a disc"}
 
+FIRST_SAMPLERS = ("DDIM", "Euler a", "DPM++ 2M", "LCM")
+"""One of each kind for the first tier: plain, with new noise at each step, with steps before, with few."""
+
 MakeLora = Callable[..., Path]
 Draw = Callable[..., list[GeneratedImage]]
 

@@ -106,7 +106,9 @@ def test_the_board_knows_the_validation_losses(make_config: ConfigMaker) -> None
     assert board.reason in [event.message for event in events if isinstance(event, Noted)]
 
 
-@pytest.mark.parametrize("changes", [{"checkpoint_board": False}, {"save_every_n_steps": 0}])
+@pytest.mark.parametrize(
+    "changes", [pytest.param({"checkpoint_board": False}, marks=pytest.mark.slow), {"save_every_n_steps": 0}]
+)
 def test_where_there_is_nothing_to_compare_there_is_no_board(make_config: ConfigMaker, changes: dict) -> None:
     result = train(make_config(trigger_word="zwx", sample_every_n_steps=2, **changes))
     assert read_report(result.path) is None

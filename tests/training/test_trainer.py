@@ -117,7 +117,10 @@ def test_the_files_metadata_tells_about_the_run(make_config: ConfigMaker, tiny_b
     assert header.tensors["lora_unet_mid_block_attentions_0_proj_in.alpha"] == ("F32", ())
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("fp16", torch.float16), ("bf16", torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [("fp16", torch.float16), pytest.param("bf16", torch.bfloat16, marks=pytest.mark.slow)],
+)
 def test_the_file_has_the_wanted_precision(
     make_config: ConfigMaker, precision: str, dtype: torch.dtype
 ) -> None:
@@ -126,7 +129,9 @@ def test_the_file_has_the_wanted_precision(
         assert {file.get_tensor(key).dtype for key in file.keys()} == {dtype}  # noqa: SIM118
 
 
-@pytest.mark.parametrize("when", [Started, PhaseAdvanced, PreviewSaved])
+@pytest.mark.parametrize(
+    "when", [PhaseAdvanced, *(pytest.param(kind, marks=pytest.mark.slow) for kind in (Started, PreviewSaved))]
+)
 def test_stopping_before_the_first_step_leaves_nothing(make_config: ConfigMaker, when: type) -> None:
     config = make_config(sample_every_n_steps=2, sample_prompts=("zwx",))
     result, events = run_until(config, lambda so_far: bool(of(when, so_far)))
