@@ -154,7 +154,7 @@ def test_a_moved_checkout_gets_its_scripts_renewed(checkout: SmallCheckout, tmp_
 
 
 @posix_only
-@pytest.mark.slow  # as the next one, it makes an environment anew
+@pytest.mark.slow  # as the next one, it makes an environment anew, which the first start does, too
 def test_a_broken_environment_is_rebuilt(checkout: SmallCheckout) -> None:
     python = checkout.folder / ".venv/bin/python"
     python.unlink()
@@ -164,6 +164,7 @@ def test_a_broken_environment_is_rebuilt(checkout: SmallCheckout) -> None:
 
 
 @posix_only
+@pytest.mark.slow
 def test_a_killed_installation_is_repaired(checkout: SmallCheckout) -> None:
     (checkout.folder / "requirements.txt").write_text("# more\n")
     process = checkout.begin(PIP_SLEEPS="60")

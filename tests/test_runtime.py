@@ -180,6 +180,7 @@ print(outside, inside, kept - resident())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about glibc")
 def test_memory_that_is_freed_stays_at_hand_inside_the_block_and_goes_at_its_end() -> None:
     run = subprocess.run(

@@ -54,6 +54,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="asks resource")
 def test_three_large_pictures_at_once_need_the_memory_of_one(tmp_path: Path) -> None:
     """36 megapixels of 16 bit with alpha, three at once: once 2.4 GB, now what two copies of one take."""

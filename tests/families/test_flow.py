@@ -45,7 +45,14 @@ def test_times_are_drawn_as_sd_scripts_draws_them(case: dict) -> None:
     torch.testing.assert_close(times / 1000, torch.tensor(case["sigma"]), rtol=3e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize("case", CASES, ids=name_of)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=() if number % 5 == 0 else pytest.mark.slow)
+        for number, case in enumerate(CASES)
+    ],
+    ids=name_of,
+)
 def test_the_density_of_times_is_theirs(case: dict) -> None:
     noise, generator, process = settings(case["args"]), torch.Generator().manual_seed(1), flow()
     count = DRAWS // 4

@@ -11,6 +11,7 @@ from diffusers import DDPMScheduler
 from lora_studio.catalog import SAMPLERS
 from lora_studio.errors import ConfigError
 from lora_studio.families.schedulers import build_scheduler
+from tests.support.drawing import FIRST_SAMPLERS
 
 CONFIG = {
     "_class_name": "DDIMScheduler",
@@ -46,7 +47,10 @@ def test_latents_are_never_clipped_whatever_the_base_comes_with(name: str) -> No
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in FIRST_SAMPLERS else pytest.param(name, marks=pytest.mark.slow) for name in SAMPLERS],
+)
 def test_every_sampler_walks_from_noise_to_a_picture(name: str) -> None:
     """With a denoiser that knows the one picture there is, every sampler must arrive at it."""
     scheduler = build_scheduler(name, {**CONFIG, "prediction_type": "epsilon"})

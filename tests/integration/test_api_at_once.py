@@ -14,7 +14,7 @@ from tests.support.api_caller import Caller, Refused, write_lora, write_picture
 from tests.support.waiting import PATIENCE, until
 
 CLIENTS = 8
-FEW_OR_ALL = pytest.mark.parametrize("clients", [4, pytest.param(CLIENTS, marks=pytest.mark.slow)])
+FEW_OR_ALL = pytest.mark.parametrize("clients", [2, pytest.param(CLIENTS, marks=pytest.mark.slow)])
 STEPS = {"num_inference_steps": 2}
 SLOW = {"num_inference_steps": 80}
 
@@ -137,6 +137,7 @@ def test_a_training_is_saved_looked_at_paused_and_resumed(studio: Caller, datase
     }
 
 
+@pytest.mark.slow  # test_gate.py has one at each change
 def test_a_plan_is_measured(studio: Caller, dataset: str) -> None:
     plan = studio.run("plan_training", dataset, "style", "", "starter", {"max_train_steps": 40})
     assert (plan["steps"], plan["images"]) == (40, 3)

@@ -25,6 +25,7 @@ def address(app: App) -> str:
     return app.address.rstrip("/")
 
 
+@pytest.mark.slow  # in the first tier test_workflow_script.py does the whole job
 def test_the_script_of_the_page_runs(address: str, tmp_path: Path) -> None:
     script = "\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
     assert WRITTEN_ADDRESS in script

@@ -21,6 +21,7 @@ from lora_studio.jobs.generation_queue import GenerationQueue, GenerationResult
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
 from lora_studio.store.job_store import JobStore
+from lora_studio.store.people import passwords
 from lora_studio.store.people.visitors import Visitors
 from lora_studio.studio import Studio
 from tests.support.api_caller import write_lora, write_picture
@@ -36,7 +37,8 @@ def database(studio: Studio) -> Database:
 
 
 @pytest.fixture
-def visitors(database: Database, settings: Settings) -> Visitors:
+def visitors(database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Visitors:
+    monkeypatch.setattr(passwords, "COST", 2)  # what a try costs is no matter here
     made = Visitors.over(database, settings, admin="studio", is_open=False)
     for name in ("ada", "bob"):
         made.people.add(name, Role.TRAINER, PASSWORD)

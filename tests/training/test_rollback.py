@@ -133,7 +133,7 @@ def test_a_loss_that_jumps_sends_the_run_back(
     make_config: ConfigMaker, spoil: Callable[..., list[int]]
 ) -> None:
     spoil({45}, lambda losses: losses * 1000, times=1)
-    result, events = run(make_config(max_train_steps=48, sample_every_n_steps=0, learning_rate=1e-4))
+    result, events = run(make_config(max_train_steps=48, save_every_n_steps=0, learning_rate=1e-4))
     (said,) = warnings(events)
     assert "The loss jumped to" in said
     assert "back from step 45 to step 40" in said

@@ -384,7 +384,12 @@ def test_fp16_without_cuda_is_refused(make_config: ConfigMaker) -> None:
 
 def test_training_lowers_the_loss(make_config: ConfigMaker) -> None:
     config = make_config(
-        min_timestep=900, max_train_steps=60, learning_rate=0.02, network_dim=8, train_batch_size=4
+        min_timestep=900,
+        max_train_steps=60,
+        learning_rate=0.02,
+        network_dim=8,
+        train_batch_size=4,
+        save_every_n_steps=0,
     )
     _, events = run_until(config)
     losses = [event.loss for event in of(StepDone, events)]

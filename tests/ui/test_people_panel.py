@@ -12,6 +12,7 @@ from lora_studio.access.quotas import Use
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import NOBODY, Kind, acting
 from lora_studio.errors import ConfigError, NotAllowed, StoreError
+from lora_studio.store.people import passwords
 from lora_studio.store.people.visitors import LINK, Visitors
 from lora_studio.studio import Studio
 from lora_studio.ui.blocks import build
@@ -24,7 +25,8 @@ HERE = "https://studio.example/"
 
 
 @pytest.fixture
-def visitors(studio: Studio) -> Visitors:
+def visitors(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Visitors:
+    monkeypatch.setattr(passwords, "COST", 2)  # what a try costs is no matter here
     made = Visitors.over(studio.database, studio.settings, admin="studio", is_open=False)
     for name, role in (("ada", Role.TRAINER), ("vic", Role.VIEWER), ("chief", Role.ADMIN)):
         made.people.add(name, role, PASSWORD)

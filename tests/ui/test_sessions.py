@@ -12,6 +12,7 @@ import pytest
 from lora_studio.access.roles import Role
 from lora_studio.errors import ConfigError
 from lora_studio.store.database import Database
+from lora_studio.store.people import passwords
 from lora_studio.store.people.people import SHORTEST_PASSWORD
 from lora_studio.store.people.visitors import Visitors
 from lora_studio.ui.serving import login, sessions
@@ -29,7 +30,8 @@ INNER = 222
 
 
 @pytest.fixture
-def visitors(database: Database) -> Visitors:
+def visitors(database: Database, monkeypatch: pytest.MonkeyPatch) -> Visitors:
+    monkeypatch.setattr(passwords, "COST", 2)  # what a try costs is no matter here
     made = Visitors.over(database, admin="studio", is_open=False)
     made.people.add("ada", Role.CREATOR, PASSWORD)
     made.people.add("vic", Role.VIEWER, PASSWORD)
