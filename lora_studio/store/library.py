@@ -28,7 +28,7 @@ ORDERS = {
     " created_at DESC, slug",
 }
 """Orders of the list of LoRAs, in SQL."""
-CHOICES = ("kind", "base")
+CHOICES = ("kind", "base", "family")
 """Facts of LoRAs that a list can be kept to; `tag` and `favourite` are the others."""
 
 Record = TypeVar("Record", LoraRecord, ImageRecord, DatasetRecord)

@@ -108,6 +108,7 @@ def test_loras_are_sorted_and_kept_to_what_they_are(library: Library) -> None:
     assert library.lora_choices() == {
         "kind": ["style"],
         "base": ["other", "starter"],
+        "family": ["f"],
         "tag": ["Ink", "old"],
     }
     assert [one.path for one in library.images_with("three", 2)] == ["/i/1.png", "/i/2.png"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lora_studio.catalog import FAMILIES
 from lora_studio.records import ImageRecord, LoraRecord
 from lora_studio.store.library import Library
 from lora_studio.studio import Studio
@@ -88,6 +89,8 @@ def test_the_lists_offer_what_there_is_and_show_what_is_chosen(full: Studio) -> 
     selected, offered = chosen("name", "base=b")
     assert selected == ["name", "base=b"]
     assert {"newest", "used", "", "favourite", "base=b"} <= offered
+    name, title = next(iter(FAMILIES.items()))
+    assert f">{title}<" in lora_filters(full, "newest", f"family={name}")
     assert chosen("newest", "tag=gone")[0] == ["newest", "tag=gone"]  # that nothing has any more
 
 

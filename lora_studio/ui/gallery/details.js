@@ -4,7 +4,8 @@ element.addEventListener('click', (event) => {
   if (button && element.contains(button)) trigger(button.dataset.action === 'mark' ? 'like' : 'click', { ...button.dataset });
 });
 document.addEventListener('keydown', (event) => {
-  const close = event.key === 'Escape' && element.querySelector('[data-action=close]');
+  if (event.key !== 'Escape' || event.target.closest?.('input, textarea, select')) return;
+  const close = element.querySelector('[data-action=close]');
   if (close && close.checkVisibility()) close.click();
 });
 watch('value', () => {

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from lora_studio.catalog import family_title
 from lora_studio.studio import Studio
 from lora_studio.ui.widgets import cards
 from lora_studio.ui.widgets.html_templates import fill
@@ -19,7 +20,7 @@ HERE = Path(__file__).parent
 SCRIPTS = ("shelf.js", "details.js", "filters.js")
 SHELF_JS, DETAILS_JS, FILTERS_JS = ((HERE / name).read_text("utf-8") for name in SCRIPTS)
 ORDERS = {"newest": "newest first", "name": "by name", "used": "most used"}
-GROUPS = {"kind": "Kind", "base": "Base model", "tag": "Tag"}
+GROUPS = {"kind": "Kind", "base": "Base model", "family": "Made for", "tag": "Tag"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,8 @@ def lora_filters(studio: Studio, order: str, only: str) -> str:
     found = studio.gallery.lora_choices()
     groups = [("", [("", "all LoRAs"), ("favourite", filter_name("favourite"))])]
     for name, title in GROUPS.items():
-        groups.append((title, [(f"{name}={value}", value) for value in found[name]]))
+        choices = [f"{name}={value}" for value in found[name]]
+        groups.append((title, [(choice, filter_name(choice)) for choice in choices]))
     if only not in {value for _, choices in groups for value, _ in choices}:
         groups[0][1].append((only, filter_name(only)))  # nothing has that any more
     return fill("filters", orders=ORDERS.items(), order=order, only=only, groups=groups)
@@ -81,7 +83,10 @@ def lora_filters(studio: Studio, order: str, only: str) -> str:
 
 def filter_name(only: str) -> str:
     """A filter in words."""
-    return "favourites" if only == "favourite" else only.partition("=")[2]
+    name, _, value = only.partition("=")
+    if name == "family":
+        return family_title(value)
+    return "favourites" if only == "favourite" else value
 
 
 def image_shelf(shelf: GalleryPart, studio: Studio, place: list[str], chosen: str) -> dict[Any, Any]:
