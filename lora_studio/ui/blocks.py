@@ -91,7 +91,7 @@ def _built(studio: Studio, visitors: Visitors) -> Page:
             *supabase_badge.listen(page, live.revision, mirror_parts, studio),
         ]
         upload_tab.listen(upload, studio)
-        usage_panel.listen(page, used, studio, visitors)
+        usage_panel.listen(page, live.revision, used, studio, visitors)
         people_panel.listen(page, people, visitors)
         draft.listen(page, drafts, studio)
         _follow(page, live, events)

@@ -1,6 +1,6 @@
 // Asks whether anything changed, and lets the page look again only then. In a hidden tab it asks seldom.
-const FIRST = 1, HIDDEN = 15, AGAIN = 2, LOOKS_AFTER_INPUT = 2;
-let timer, asking = false, owed = 0;
+const FIRST = 1, HIDDEN = 15, AGAIN = 2, LOOKS_AFTER_INPUT = 2, BETWEEN_SUBMITS = 10000;
+let timer, asking = false, owed = 0, changed = false, submitted = 0;
 const painted = () => element.querySelector('[data-revision]')?.dataset.revision;
 const ask = async () => {
   if (asking || !element.isConnected) return;
@@ -12,7 +12,13 @@ const ask = async () => {
     if (answer.ok) {
       const now = await answer.json();
       seconds = now.seconds;
-      if (owed || now.revision !== painted()) trigger('tick');
+      const moved = now.revision !== painted();
+      changed ||= moved || owed > 0;
+      if (owed || moved) trigger('tick');
+      if (changed && Date.now() - submitted > BETWEEN_SUBMITS) {
+        [changed, submitted] = [false, Date.now()];
+        trigger('submit');
+      }
       owed = Math.max(0, owed - 1);
     }
   } catch { /* page.js says that nobody answers */ }

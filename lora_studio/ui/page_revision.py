@@ -41,8 +41,8 @@ def page_revision(studio: Studio) -> str:
 
 
 def render() -> gr.HTML:
-    """Create the component whose `tick` is heard when the page has to look again. Its value is the revision
-    that is painted."""
+    """Create the component whose `tick` is heard when the page has to look again, and whose `submit` after a
+    change too, but not more than once in ten seconds. Its value is the revision that is painted."""
     return panel(elem_id="revision", actions=SCRIPT.read_text("utf-8"))
 
 

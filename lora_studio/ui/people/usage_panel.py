@@ -13,16 +13,15 @@ from lora_studio.studio import Studio
 from lora_studio.ui.client_input.validate import quietly
 from lora_studio.ui.widgets.html_templates import fill, panel
 
-SECONDS = 10.0
-
 
 def render() -> gr.HTML:
     """Create the line. Call below the masthead."""
     return panel(elem_id="usage")
 
 
-def listen(page: gr.Blocks, line: gr.HTML, studio: Studio, visitors: Visitors) -> None:
-    """Keep the line up to date. On a page that asks nobody there are no quotas."""
+def listen(page: gr.Blocks, revision: gr.HTML, line: gr.HTML, studio: Studio, visitors: Visitors) -> None:
+    """Keep the line up to date, some seconds after a change. On a page that asks nobody there are no
+    quotas."""
     if visitors.is_open:
         return
 
@@ -30,7 +29,7 @@ def listen(page: gr.Blocks, line: gr.HTML, studio: Studio, visitors: Visitors) -
         return usage(studio, visitors)
 
     how: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-    for event in (gr.Timer(SECONDS).tick, page.load):
+    for event in (revision.submit, page.load):
         event(quietly(look_at_usage, gr.skip), None, line, **how)
 
 
