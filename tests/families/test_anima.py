@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import tomllib
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from diffusers import (
     ModularPipeline,
 )
 from diffusers.models.transformers import transformer_cosmos
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import Qwen3Config, Qwen3Model
 
 from lora_studio.catalog import BASES
@@ -29,22 +28,17 @@ from lora_studio.families import family_of
 from lora_studio.families.anima import Anima, AnimaModel
 from lora_studio.families.base_files.hub import fetch
 from lora_studio.families.base_files.locate import find_base, known_base
-from lora_studio.families.encoders.clip_encoder import PromptWindows
 from lora_studio.families.flow import Flow
-from lora_studio.families.sampling import Guidance, Sampler, sample
 from lora_studio.families.weights.quantised_weights import quantise_weights
 from lora_studio.generation.lora_lookup import layers_of
 from lora_studio.jobs.sd_scripts.launch_files import prepare
 from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODERS
-from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.lora.network.attach import attach
 from lora_studio.lora.network.ranks import plan_sizes
 from lora_studio.settings import Settings
-from lora_studio.trainer import train
-from lora_studio.training.objective import TrainingBatch, sample_losses
 from tests.support.clip_texts import encode_captions
+from tests.support.flow_drawing import draw_latents
 from tests.support.hub_server import only_hub
-from tests.support.runs import assert_same_tensors, engine_for, paused_at, state_folder_of, trained_tensors
 from tests.support.tiny import make_pictures, make_tiny_anima, tiny_values
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "anima_lora_keys.json"
@@ -83,18 +77,6 @@ def pipe(base: Path) -> Iterator[ModularPipeline]:
         loaded.load_components(dtype=torch.float32)
         loaded.set_progress_bar_config(disable=True)
         yield loaded
-
-
-def draw(model: AnimaModel, prompt: str, negative: str, scale: float, seed: int = 3) -> torch.Tensor:
-    """Latents [1, 16, h, w], as Generate and the previews draw."""
-    texts = model.prompts.encode_prompts(prompt, negative, PromptWindows())
-    size = model.codec.latents_size(CALL["width"], CALL["height"])
-    sampler = Sampler(model.process, "Euler", CALL["num_inference_steps"], size)
-    generator = torch.Generator().manual_seed(seed)
-    latents = sampler.start(torch.randn((1, model.codec.channels, *size), generator=generator))
-    for step in sample(model, sampler, latents, texts, Guidance(scale=scale), generator=generator):
-        latents = step.latents
-    return latents
 
 
 def drawn_by(pipe: ModularPipeline, scale: float, output: str = "latents", **values: Any) -> Any:
@@ -155,21 +137,23 @@ def test_text_is_what_the_pipeline_feeds_its_denoiser(model: AnimaModel, pipe: M
 def test_latents_without_guidance_are_the_pipelines_to_the_bit(
     model: AnimaModel, pipe: ModularPipeline, prompt: str
 ) -> None:
-    assert torch.equal(draw(model, prompt, "", 1.0)[:, :, None], drawn_by(pipe, 1.0, prompt=prompt))
+    assert torch.equal(draw_latents(model, prompt, steps=5)[:, :, None], drawn_by(pipe, 1.0, prompt=prompt))
 
 
 def test_latents_with_guidance_are_the_pipelines(model: AnimaModel, pipe: ModularPipeline) -> None:
     """They ask the denoiser twice, we once for both: the last bits differ."""
     words = "a much longer text that is not wanted at all, in many words"
     wanted = drawn_by(pipe, 4.0, prompt="a disc", negative_prompt=words)
-    torch.testing.assert_close(draw(model, "a disc", words, 4.0)[:, :, None], wanted, rtol=0, atol=2e-5)
+    torch.testing.assert_close(
+        draw_latents(model, "a disc", words, steps=5, scale=4.0)[:, :, None], wanted, rtol=0, atol=2e-5
+    )
 
 
 @torch.no_grad()
 def test_a_picture_is_the_pipelines(model: AnimaModel, pipe: ModularPipeline) -> None:
     """Theirs multiplies by deviations as a division by their inverse."""
     wanted = drawn_by(pipe, 1.0, "images", prompt="a disc")
-    found = model.codec.decode(draw(model, "a disc", "", 1.0))
+    found = model.codec.decode(draw_latents(model, "a disc", steps=5))
     torch.testing.assert_close(found, wanted, rtol=0, atol=2e-6)
 
 
@@ -189,25 +173,12 @@ def test_latents_have_their_means_and_deviations(model: AnimaModel) -> None:
 
 
 @torch.no_grad()
-def test_an_answer_does_not_depend_on_its_company(model: AnimaModel) -> None:
-    noisy, times = torch.randn(3, *LATENTS), torch.tensor([1000.0, 500.0, 20.0])
-    text = encode_captions(model, CAPTIONS[:3])
-    together = model.denoise(noisy, times, text)
-    for index, caption in enumerate(CAPTIONS[:3]):
-        one = slice(index, index + 1)
-        alone = model.denoise(noisy[one], times[one], encode_captions(model, [caption]))
-        torch.testing.assert_close(alone[0], together[index], rtol=1e-4, atol=1e-5)
-
-
-@torch.no_grad()
-def test_what_the_blocks_see_of_a_picture(model: AnimaModel) -> None:
-    seen: list[torch.Tensor] = []
-    text = encode_captions(model, ["a disc"])
-    with model.watched(seen.append):
-        model.denoise(torch.randn(1, *LATENTS), torch.tensor([300.0]), text)
-    assert [tuple(one.shape) for one in seen] == [(1, 32, 12)] * 2
-    model.denoise(torch.randn(1, *LATENTS), torch.tensor([300.0]), text)
-    assert len(seen) == 2
+def test_the_answer_is_the_transformers(model: AnimaModel) -> None:
+    """Told by a channel of zeros that no picture has padding."""
+    noisy, text = torch.randn(1, *LATENTS), encode_captions(model, ["a disc"])
+    seen = torch.cat([noisy, torch.zeros(1, 1, *LATENTS[1:])], dim=1)[:, :, None]
+    (by_hand,) = model.transformer(seen, torch.tensor([0.25]), text.states, return_dict=False)
+    torch.testing.assert_close(model.denoise(noisy, torch.tensor([250.0]), text), by_hand[:, :, 0])
 
 
 @torch.no_grad()
@@ -216,30 +187,6 @@ def test_a_picture_beyond_its_places_is_refused(model: AnimaModel) -> None:
     with pytest.raises(ConfigError, match="2048 pixels") as refusal:
         model.denoise(torch.zeros(1, 16, 2, 258), torch.tensor([300.0]), text)
     assert refusal.value.field == "width"
-
-
-@torch.no_grad()
-def test_language_model_and_adapter_go_and_come_back(base: Path) -> None:
-    model = family_of(str(base)).load()
-    assert isinstance(model, AnimaModel)
-    model.place("cpu", torch.float32)
-    before = encode_captions(model, ["a disc"])
-    model.free_text()
-    assert set(model.models()) == {DENOISER}
-    assert model.pipeline().text_conditioner is None
-    assert torch.equal(encode_captions(model, ["a disc"]).states, before.states)
-    assert model.text_encoder is not None
-
-
-@torch.no_grad()
-def test_in_bf16_the_way_stays_in_32_bit(base: Path, model: AnimaModel) -> None:
-    rounded = family_of(str(base)).load()
-    assert isinstance(rounded, AnimaModel)
-    for part in rounded.models().values():
-        part.to(torch.bfloat16)
-    assert rounded.dtype == draw(rounded, "a disc", "", 3.0).dtype == torch.float32
-    difference = (draw(model, "a disc", "", 3.0) - draw(rounded, "a disc", "", 3.0)).abs().mean()
-    assert 0 < difference < 0.05
 
 
 def test_settings_without_effect_are_told(model: AnimaModel) -> None:
@@ -262,52 +209,6 @@ def test_the_defaults_are_sd_scripts() -> None:
     assert wanted.items() <= anima.training.items()
     assert (anima.training["discrete_flow_shift"], anima.half, anima.step) == (1.0, "bf16", 16)
     assert "Non-Commercial" in anima.licence
-
-
-def test_the_loss_is_the_formula(base: Path, tmp_path: Path) -> None:
-    """(n - x - answer) squared, with the answer by hand; times the weight of the noise level."""
-    changes = {"network_train_unet_only": True, "weighting_scheme": "cosmap"}
-    values = tiny_values(base, make_pictures(tmp_path / "data"), tmp_path / "lora", **changes)
-    engine = engine_for(TrainConfig.from_values(values))
-    generator = torch.Generator().manual_seed(0)
-    latents, noise = (torch.randn((2, *LATENTS), generator=generator) for _ in range(2))
-    drawn = TrainingBatch(latents=latents, noise=noise, timesteps=torch.tensor([250.0, 900.0]))
-    text = engine.encode_text(["a disc", "another text"])
-    with torch.no_grad():
-        found = sample_losses(engine, drawn, text)
-        for index, sigma in enumerate((0.25, 0.9)):
-            noisy = (1 - sigma) * latents[index] + sigma * noise[index]
-            (answer,) = engine.base.denoiser(
-                torch.cat([noisy, torch.zeros(1, 6, 8)])[None, :, None],
-                torch.tensor([sigma]),
-                text.states[index : index + 1],
-                return_dict=False,
-            )
-            weight = 2 / (math.pi * (1 - 2 * sigma + 2 * sigma**2))
-            wanted = weight * (noise[index] - latents[index] - answer[0, :, 0]).square().mean()
-            torch.testing.assert_close(found[index], wanted, rtol=1e-4, atol=1e-6)
-
-
-def test_a_run_goes_on_as_if_it_had_never_ended(base: Path, tmp_path: Path) -> None:
-    values = {
-        **{"timestep_sampling": "sigmoid", "max_train_steps": 3},
-        **{"network_dropout": 0.2, "train_batch_size": 2},
-    }
-    pictures = make_pictures(tmp_path / "data")
-
-    def config(name: str) -> TrainConfig:
-        return TrainConfig.from_values(tiny_values(base, pictures, tmp_path / name, **values))
-
-    whole = trained_tensors(config("whole"))
-    paused_at(config("parts"), 2)
-    result = train(config("parts"), resume_from=state_folder_of(config("parts")))
-    assert_same_tensors(load_file(result.file), whole)
-    header = read_header(find_file(Path(result.path)))
-    assert header.family == "anima"
-    card = (Path(result.path) / "README.md").read_text("utf-8")
-    assert "works as it is in LoRA Studio and ComfyUI" in card
-    assert "DiffusionPipeline" not in card
-    assert "spelling=diffusers" in card
 
 
 def test_what_is_held_in_8_bits_are_the_blocks_own_layers(base: Path) -> None:

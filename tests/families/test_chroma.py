@@ -6,30 +6,25 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import ChromaPipeline, ChromaTransformer2DModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from lora_studio.config import TrainConfig
 from lora_studio.config_groups import NetworkGroup
 from lora_studio.families import family_of
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.base_files.locate import find_base
-from lora_studio.families.encoders.clip_encoder import PromptWindows
 from lora_studio.families.flow import Flow
 from lora_studio.families.flux import Chroma, ChromaModel
-from lora_studio.families.sampling import Guidance, Sampler, sample
 from lora_studio.families.weights.fused_layers import fuse_layers
 from lora_studio.families.weights.quantised_weights import quantise_weights
 from lora_studio.generation.lora_lookup import check_family, check_fit, find_loras, layers_of
 from lora_studio.jobs.sd_scripts.launch_files import prepare
-from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.lora.network.attach import attach
 from lora_studio.lora.network.ranks import plan_sizes
 from lora_studio.request import LoraUse
 from lora_studio.settings import Settings
-from lora_studio.trainer import train
-from lora_studio.training.objective import TrainingBatch, sample_losses
 from tests.support.clip_texts import encode_captions
-from tests.support.runs import assert_same_tensors, engine_for, paused_at, state_folder_of, trained_tensors
+from tests.support.flow_drawing import draw
 from tests.support.tiny import make_pictures, make_tiny_chroma, make_tiny_flux, tiny_values
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "flux_lora_keys.json"
@@ -47,18 +42,6 @@ def model(base: Path) -> ChromaModel:
     family = family_of(str(base))
     assert isinstance(family, Chroma)
     return family.load()
-
-
-def draw(model: ChromaModel, prompt: str, negative: str = "", scale: float = 1.0) -> torch.Tensor:
-    texts = model.prompts.encode_prompts(prompt, negative, PromptWindows())
-    size = model.codec.latents_size(CALL["width"], CALL["height"])
-    sampler = Sampler(model.process, "Euler", CALL["num_inference_steps"], size)
-    generator = torch.Generator().manual_seed(3)
-    latents = sampler.start(torch.randn((1, model.codec.channels, *size), generator=generator))
-    for step in sample(model, sampler, latents, texts, Guidance(scale=scale), generator=generator):
-        latents = step.latents
-    with torch.no_grad():
-        return model.codec.decode(latents)
 
 
 def pipelines_own(pipe: ChromaPipeline, model: ChromaModel, *texts: str, scale: float) -> torch.Tensor:
@@ -102,7 +85,7 @@ def test_a_picture_is_the_pipelines(base: Path, model: ChromaModel) -> None:
 @pytest.mark.parametrize("negative", ["", "a much longer text that is not wanted at all"])
 def test_a_picture_with_an_unwanted_text_is_the_pipelines(model: ChromaModel, negative: str) -> None:
     wanted = pipelines_own(model.pipeline(), model, "a disc", negative, scale=4.0)
-    torch.testing.assert_close(draw(model, "a disc", negative, 4.0), wanted, rtol=0, atol=2e-5)
+    torch.testing.assert_close(draw(model, "a disc", negative, scale=4.0), wanted, rtol=0, atol=2e-5)
 
 
 @torch.no_grad()
@@ -116,56 +99,11 @@ def test_texts_are_the_pipelines_with_one_token_of_padding(model: ChromaModel) -
         assert len(row) == min(512, model.prompts.count_caption(caption, weighted=False) + 1)
 
 
-@torch.no_grad()
-def test_an_answer_does_not_depend_on_its_company(model: ChromaModel) -> None:
-    captions = ["a disc", "word " * 40, "a disk"]
-    noisy, times = torch.randn(3, 16, 8, 6), torch.tensor([1000.0, 500.0, 20.0])
-    together = model.denoise(noisy, times, encode_captions(model, captions))
-    for index, caption in enumerate(captions):
-        text = encode_captions(model, [caption])
-        alone = model.denoise(noisy[index : index + 1], times[index : index + 1], text)
-        torch.testing.assert_close(alone[0], together[index], rtol=1e-4, atol=1e-5)
-
-
 def config_for(folder: Path, base: Path, **values: object) -> TrainConfig:
     pictures = make_pictures(folder / "data")
     return TrainConfig.from_values(
         tiny_values(base, pictures, folder / "lora", network_train_unet_only=True, **values)
     )
-
-
-def test_the_loss_is_the_formula(base: Path, tmp_path: Path) -> None:
-    engine = engine_for(config_for(tmp_path, base))
-    assert engine.guidance is None
-    generator = torch.Generator().manual_seed(0)
-    latents, noise = (torch.randn((2, 16, 8, 6), generator=generator) for _ in range(2))
-    drawn = TrainingBatch(latents=latents, noise=noise, timesteps=torch.tensor([250.0, 900.0]))
-    text = engine.encode_text(["a disc", "another text"])
-    with torch.no_grad():
-        found = sample_losses(engine, drawn, text)
-        for index, sigma in enumerate((0.25, 0.9)):
-            noisy = (1 - sigma) * latents[index] + sigma * noise[index]
-            alone = engine.encode_text([["a disc", "another text"][index]])
-            answer = engine.base.denoise(noisy[None], torch.tensor([1000 * sigma]), alone)[0]
-            wanted = (noise[index] - latents[index] - answer).square().mean()
-            torch.testing.assert_close(found[index], wanted, rtol=1e-4, atol=1e-6)
-
-
-def test_a_run_goes_on_as_if_it_had_never_ended(base: Path, tmp_path: Path) -> None:
-    """With texts of unequal lengths in a batch, and half of the work done twice."""
-    values = {
-        **{"timestep_sampling": "sigmoid", "max_train_steps": 3, "train_batch_size": 2},
-        **{"network_dropout": 0.2, "caption_dropout_rate": 0.5},
-    }
-    whole = trained_tensors(config_for(tmp_path / "whole", base, **values))
-    again = {**values, "gradient_checkpointing": True}
-    paused_at(config_for(tmp_path / "parts", base, **again), 1)
-    config = config_for(tmp_path / "parts", base, **again)
-    result = train(config, resume_from=state_folder_of(config))
-    assert_same_tensors(load_file(result.file), whole)
-    header = read_header(find_file(Path(result.path)))
-    assert header.family == "chroma"
-    assert header.metadata["ss_base_model_version"] == header.metadata["ss_model_type"] == "chroma"
 
 
 def test_the_base_is_told_and_its_texts_stay(base: Path, model: ChromaModel, tmp_path: Path) -> None:
@@ -174,6 +112,8 @@ def test_the_base_is_told_and_its_texts_stay(base: Path, model: ChromaModel, tmp
     config = TrainConfig.from_values(tiny_values(base, make_pictures(tmp_path), tmp_path / "lora"))
     assert any("text encoder" in sentence for sentence in model.ignored_settings(config))
     assert not [one for one in model.targets() if one.part != "unet"]
+    told = model.metadata()
+    assert told["ss_base_model_version"] == told["ss_model_type"] == "chroma"
 
 
 def test_what_stays_exact_in_8_bits(base: Path) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
-from safetensors.torch import load_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from lora_studio.config import TrainConfig
@@ -16,10 +15,8 @@ from lora_studio.errors import ConfigError
 from lora_studio.events import ignore, never_stop
 from lora_studio.families import family_of
 from lora_studio.families.base_files.locate import find_base
-from lora_studio.families.encoders.clip_encoder import PromptWindows
 from lora_studio.families.flow import Flow
 from lora_studio.families.flux import Flux, FluxModel
-from lora_studio.families.sampling import Guidance, Sampler, sample
 from lora_studio.families.weights.fused_layers import fuse_layers
 from lora_studio.families.weights.quantised_weights import quantise_weights
 from lora_studio.jobs.sd_scripts.launch_files import prepare
@@ -28,9 +25,8 @@ from lora_studio.lora.network.ranks import plan_sizes
 from lora_studio.settings import Settings
 from lora_studio.trainer import train
 from lora_studio.training.dry_run import dry_run
-from lora_studio.training.objective import TrainingBatch, sample_losses
 from tests.support.clip_texts import encode_captions
-from tests.support.runs import assert_same_tensors, engine_for, paused_at, state_folder_of, trained_tensors
+from tests.support.flow_drawing import draw
 from tests.support.tiny import make_pictures, make_tiny_flux, tiny_values
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "flux_lora_keys.json"
@@ -52,20 +48,6 @@ def model(base: Path) -> FluxModel:
     family = family_of(str(base))
     assert isinstance(family, Flux)
     return family.load()
-
-
-def draw(model: FluxModel, prompt: str, negative: str = "", **guidance: float) -> torch.Tensor:
-    """[1, 3, H, W] in 0..1, as Generate and the previews draw."""
-    texts = model.prompts.encode_prompts(prompt, negative, PromptWindows())
-    size = model.codec.latents_size(CALL["width"], CALL["height"])
-    sampler = Sampler(model.process, "Euler", CALL["num_inference_steps"], size)
-    generator = torch.Generator().manual_seed(3)
-    latents = sampler.start(torch.randn((1, model.codec.channels, *size), generator=generator))
-    how = Guidance(**{"scale": 1.0, **guidance})
-    for step in sample(model, sampler, latents, texts, how, generator=generator):
-        latents = step.latents
-    with torch.no_grad():
-        return model.codec.decode(latents)
 
 
 def pipelines_own(pipe: FluxPipeline, prompt: str, **values: Any) -> torch.Tensor:
@@ -175,65 +157,6 @@ def test_the_answer_is_the_transformers(model: FluxModel) -> None:
     usual = model.denoise(noisy, torch.tensor(250), text)
     assert torch.equal(usual, model.denoise(noisy, torch.tensor(250), text, guidance=3.5))
     assert not torch.equal(usual, found)
-
-
-@torch.no_grad()
-def test_what_the_blocks_see_of_a_picture(model: FluxModel) -> None:
-    seen: list[torch.Tensor] = []
-    with model.watched(seen.append):
-        model.denoise(torch.randn(1, 16, 8, 6), torch.tensor([300.0]), encode_captions(model, ["a disc"]))
-    assert [tuple(one.shape) for one in seen] == [(1, D, 12)] * 2
-    assert model.widths == (D // 4, 2)
-
-
-@torch.no_grad()
-def test_the_text_encoders_go_and_come_back(base: Path) -> None:
-    model = family_of(str(base)).load()
-    assert isinstance(model, FluxModel)
-    model.place("cpu", torch.float32)
-    before = encode_captions(model, ["a disc"])
-    model.free_text()
-    assert set(model.models()) == {"unet"}
-    assert torch.equal(encode_captions(model, ["a disc"]).states, before.states)
-    assert set(model.models()) == {"text_encoder", "text_encoder_2", "unet"}
-
-
-def test_the_loss_is_the_formula(base: Path, tmp_path: Path) -> None:
-    """(n - x - answer) squared, with the answer to a guidance of 1."""
-    engine = engine_for(engine_config(tmp_path, base, guidance_scale=1.0))
-    generator = torch.Generator().manual_seed(0)
-    latents, noise = (torch.randn((2, 16, 8, 6), generator=generator) for _ in range(2))
-    drawn = TrainingBatch(latents=latents, noise=noise, timesteps=torch.tensor([250.0, 900.0]))
-    text = engine.encode_text(["a disc", "another text"])
-    with torch.no_grad():
-        found = sample_losses(engine, drawn, text)
-        for index, sigma in enumerate((0.25, 0.9)):
-            noisy = (1 - sigma) * latents[index] + sigma * noise[index]
-            alone = engine.encode_text([["a disc", "another text"][index]])
-            answer = engine.base.denoise(noisy[None], torch.tensor([1000 * sigma]), alone, guidance=1.0)[0]
-            wanted = (noise[index] - latents[index] - answer).square().mean()
-            torch.testing.assert_close(found[index], wanted, rtol=1e-4, atol=1e-6)
-    assert engine_for(engine_config(tmp_path, base)).guidance == 3.5
-
-
-def test_a_run_goes_on_as_if_it_had_never_ended(base: Path, tmp_path: Path) -> None:
-    values = {
-        **{"network_train_unet_only": False, "timestep_sampling": "flux_shift", "max_train_steps": 3},
-        **{"network_dropout": 0.2, "gradient_checkpointing": True},
-    }
-    pictures = make_pictures(tmp_path / "data")
-
-    def config(name: str) -> TrainConfig:
-        return TrainConfig.from_values(tiny_values(base, pictures, tmp_path / name, **values))
-
-    whole = trained_tensors(config("whole"))
-    paused_at(config("parts"), 1)
-    result = train(config("parts"), resume_from=state_folder_of(config("parts")))
-    assert_same_tensors(load_file(result.file), whole)
-    assert {key.split("_")[1] for key in whole} == {"te1", "unet"}
-    card = (Path(result.path) / "README.md").read_text("utf-8")
-    assert "Forge" in card
-    assert "A1111" not in card
 
 
 def test_a_plan_is_measured(base: Path, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from diffusers import Flux2KleinPipeline, Flux2Transformer2DModel
-from safetensors.torch import load_file
 
 from lora_studio.catalog import BASES, FLOW_SAMPLERS
 from lora_studio.config import TrainConfig
@@ -17,21 +16,17 @@ from lora_studio.errors import BrokenFile, ConfigError
 from lora_studio.families import family_of
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.base_files.locate import find_base, known_base
-from lora_studio.families.encoders.clip_encoder import PromptWindows
 from lora_studio.families.klein import Klein, KleinFlow, KleinModel
-from lora_studio.families.sampling import Guidance, Sampler, sample
+from lora_studio.families.sampling import Sampler
 from lora_studio.families.weights.fused_layers import fuse_layers
 from lora_studio.families.weights.quantised_weights import quantise_weights
-from lora_studio.jobs.sd_scripts.launch_files import prepare, script_for
-from lora_studio.lora.file.lora_files import find_file, read_header
+from lora_studio.jobs.sd_scripts.launch_files import script_for
 from lora_studio.lora.network.attach import attach
 from lora_studio.lora.network.ranks import plan_sizes
-from lora_studio.settings import Settings
 from lora_studio.trainer import train
-from lora_studio.training.objective import TrainingBatch, sample_losses
 from tests.support.clip_texts import encode_captions
+from tests.support.flow_drawing import draw
 from tests.support.hub_server import only_hub
-from tests.support.runs import assert_same_tensors, engine_for, paused_at, state_folder_of, trained_tensors
 from tests.support.tiny import make_pictures, make_tiny_klein, tiny_values
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "klein_lora_keys.json"
@@ -62,19 +57,6 @@ def pipe(base: Path) -> Flux2KleinPipeline:
     loaded = Flux2KleinPipeline.from_pretrained(base)
     loaded.set_progress_bar_config(disable=True)
     return loaded
-
-
-def draw(model: KleinModel, prompt: str, scale: float = 1.0) -> torch.Tensor:
-    """[1, 3, H, W] in 0..1, as Generate and the previews draw."""
-    texts = model.prompts.encode_prompts(prompt, "", PromptWindows())
-    size = model.codec.latents_size(CALL["width"], CALL["height"])
-    sampler = Sampler(model.process, "Euler", CALL["num_inference_steps"], size)
-    generator = torch.Generator().manual_seed(3)
-    latents = sampler.start(torch.randn((1, model.codec.channels, *size), generator=generator))
-    for step in sample(model, sampler, latents, texts, Guidance(scale=scale), generator=generator):
-        latents = step.latents
-    with torch.no_grad():
-        return model.codec.decode(latents)
 
 
 def pipelines_own(pipe: Flux2KleinPipeline, prompt: str, scale: float = 1.0, **values: Any) -> torch.Tensor:
@@ -135,7 +117,7 @@ def test_a_picture_is_the_pipelines(model: KleinModel, pipe: Flux2KleinPipeline,
 
 def test_a_picture_with_guidance_is_the_pipelines(model: KleinModel, pipe: Flux2KleinPipeline) -> None:
     """Asked twice in a batch of two."""
-    drawn = draw(model, "a disc", 4.0)
+    drawn = draw(model, "a disc", scale=4.0)
     torch.testing.assert_close(drawn, pipelines_own(pipe, "a disc", 4.0), rtol=0, atol=2e-5)
 
 
@@ -172,15 +154,6 @@ def test_the_answer_is_the_transformers(model: KleinModel) -> None:
     assert torch.equal(found, model.denoise(noisy, torch.tensor(250), text))
 
 
-@torch.no_grad()
-def test_what_the_blocks_see_of_a_picture(model: KleinModel) -> None:
-    seen: list[torch.Tensor] = []
-    with model.watched(seen.append):
-        model.denoise(torch.randn(1, 128, 4, 3), torch.tensor([300.0]), encode_captions(model, ["a disc"]))
-    assert [tuple(one.shape) for one in seen] == [(1, 32, 12)] * 2
-    assert model.widths == (32, 2)
-
-
 @pytest.mark.parametrize("sampler", FLOW_SAMPLERS)
 def test_every_sampler_has_the_shift_of_its_steps(model: KleinModel, sampler: str) -> None:
     """At 1024 px, and with a shift that is asked for."""
@@ -194,28 +167,6 @@ def test_every_sampler_has_the_shift_of_its_steps(model: KleinModel, sampler: st
     asked = Sampler(model.process.with_shift(1.0), sampler, 4, (64, 64)).times
     assert asked[1] < few[1]
     assert len(many) >= 50
-
-
-@torch.no_grad()
-def test_the_text_encoder_goes_and_comes_back(base: Path) -> None:
-    model = family_of(str(base)).load()
-    assert isinstance(model, KleinModel)
-    model.place("cpu", torch.float32)
-    before = encode_captions(model, ["a disc"])
-    model.free_text()
-    assert set(model.models()) == {"unet"}
-    assert torch.equal(encode_captions(model, ["a disc"]).states, before.states)
-    assert len(model.text_encoder.model.layers) == 28
-
-
-@torch.no_grad()
-def test_in_bf16_the_way_stays_in_32_bit(base: Path, model: KleinModel) -> None:
-    half = family_of(str(base)).load()
-    assert isinstance(half, KleinModel)
-    half.transformer.to(torch.bfloat16)
-    half.text_encoder.to(torch.bfloat16)
-    assert half.dtype == torch.float32
-    assert (draw(model, "a disc", 3.0) - draw(half, "a disc", 3.0)).abs().mean() < 0.02
 
 
 def config_of(folder: Path, base: Path, **values: object) -> TrainConfig:
@@ -273,51 +224,12 @@ def test_the_catalogs_defaults_are_musubis() -> None:
     assert "Non-Commercial" in BASES["klein-base-9b"].licence
 
 
-def test_sd_scripts_has_no_training_for_it(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError) as refusal:
-        prepare(config_of(tmp_path, base, engine="sd-scripts"), Settings.from_environment(), tmp_path / "job")
-    assert refusal.value.field == "engine"
-
-
 def test_sd_scripts_has_no_such_way_to_draw_a_time(tmp_path: Path) -> None:
     found = FoundBase(name="flux1-dev", path_or_id="x/y", family="flux", layout="hub")
     config = config_of(tmp_path, tmp_path, timestep_sampling="flux2_shift")
     with pytest.raises(ConfigError) as refusal:
         script_for(config, found)
     assert refusal.value.field == "timestep_sampling"
-
-
-def test_the_loss_is_the_formula(base: Path, tmp_path: Path) -> None:
-    """(n - x - answer) squared, with the answer to each alone."""
-    engine = engine_for(config_of(tmp_path, base))
-    generator = torch.Generator().manual_seed(0)
-    latents, noise = (torch.randn((2, 128, 4, 3), generator=generator) for _ in range(2))
-    drawn = TrainingBatch(latents=latents, noise=noise, timesteps=torch.tensor([250.0, 900.0]))
-    captions = ["a disc", "another text"]
-    with torch.no_grad():
-        found = sample_losses(engine, drawn, engine.encode_text(captions))
-        for index, sigma in enumerate((0.25, 0.9)):
-            noisy = (1 - sigma) * latents[index] + sigma * noise[index]
-            alone = engine.encode_text([captions[index]])
-            answer = engine.base.denoise(noisy[None], torch.tensor([1000 * sigma]), alone)[0]
-            wanted = (noise[index] - latents[index] - answer).square().mean()
-            torch.testing.assert_close(found[index], wanted, rtol=1e-4, atol=1e-6)
-
-
-def test_a_run_goes_on_as_if_it_had_never_ended(base: Path, tmp_path: Path) -> None:
-    values = {
-        **{"timestep_sampling": "flux2_shift", "max_train_steps": 2, "network_dropout": 0.2},
-        **{"gradient_checkpointing": True, "cache_latents_to_disk": True},
-    }
-    whole = trained_tensors(config_of(tmp_path / "whole", base, **values))
-    parts = config_of(tmp_path / "parts", base, **values)
-    paused_at(parts, 1)
-    result = train(parts, resume_from=state_folder_of(parts))
-    assert_same_tensors(load_file(result.file), whole)
-    assert read_header(find_file(Path(result.path))).family == "klein"
-    card = (Path(result.path) / "README.md").read_text("utf-8")
-    assert "ComfyUI and diffusers" in card
-    assert "Forge" not in card
 
 
 def test_what_stays_exact_in_8_bits(base: Path) -> None:

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import ZImagePipeline, ZImageTransformer2DModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from lora_studio.catalog import BASES, check_trainable
 from lora_studio.config import TrainConfig
@@ -18,23 +17,18 @@ from lora_studio.families import family_of
 from lora_studio.families.base import TextOutput
 from lora_studio.families.base_files.hub import fetch
 from lora_studio.families.base_files.locate import find_base, known_base
-from lora_studio.families.encoders.clip_encoder import PromptWindows
 from lora_studio.families.flow import Flow
-from lora_studio.families.sampling import Guidance, Sampler, sample
 from lora_studio.families.zimage import ZImage, ZImageModel
 from lora_studio.generation.pipelines import compute_dtype
-from lora_studio.jobs.sd_scripts.launch_files import prepare
-from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.lora.network.attach import attach
 from lora_studio.lora.network.ranks import plan_sizes
 from lora_studio.runtime import Device
-from lora_studio.settings import Settings
 from lora_studio.trainer import train
 from lora_studio.training.model import check_number_format
-from lora_studio.training.objective import TrainingBatch, sample_losses
 from tests.support.clip_texts import encode_captions
+from tests.support.flow_drawing import draw
 from tests.support.hub_server import only_hub
-from tests.support.runs import assert_same_tensors, engine_for, paused_at, state_folder_of, trained_tensors
+from tests.support.runs import trained_tensors
 from tests.support.tiny import make_pictures, make_tiny_zimage, tiny_values
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "zimage_lora_keys.json"
@@ -60,19 +54,6 @@ def pipe(base: Path) -> ZImagePipeline:
     loaded = ZImagePipeline.from_pretrained(base)
     loaded.set_progress_bar_config(disable=True)
     return loaded
-
-
-def draw(model: ZImageModel, prompt: str, negative: str, scale: float, seed: int = 3) -> torch.Tensor:
-    """[1, 3, H, W] in 0..1, as Generate and the previews draw."""
-    texts = model.prompts.encode_prompts(prompt, negative, PromptWindows())
-    size = model.codec.latents_size(CALL["width"], CALL["height"])
-    sampler = Sampler(model.process, "Euler", CALL["num_inference_steps"], size)
-    generator = torch.Generator().manual_seed(seed)
-    latents = sampler.start(torch.randn((1, model.codec.channels, *size), generator=generator))
-    for step in sample(model, sampler, latents, texts, Guidance(scale=scale), generator=generator):
-        latents = step.latents
-    with torch.no_grad():
-        return model.codec.decode(latents)
 
 
 def test_keys_and_shapes_are_musubis_to_the_last() -> None:
@@ -127,7 +108,7 @@ def test_a_picture_without_guidance_is_the_pipelines_to_the_bit(
 ) -> None:
     generator = torch.Generator().manual_seed(3)
     wanted = pipe(prompt, guidance_scale=0.0, generator=generator, **CALL).images
-    assert torch.equal(draw(model, prompt, "", 1.0), wanted)
+    assert torch.equal(draw(model, prompt), wanted)
 
 
 @pytest.mark.parametrize("negative", ["", "a much longer text that is not wanted at all, in many words"])
@@ -138,20 +119,7 @@ def test_a_picture_with_guidance_is_the_pipelines(
     number but for its last bits."""
     generator = torch.Generator().manual_seed(3)
     wanted = pipe("a disc", negative_prompt=negative, guidance_scale=3.0, generator=generator, **CALL).images
-    torch.testing.assert_close(draw(model, "a disc", negative, 4.0), wanted, rtol=0, atol=2e-5)
-
-
-@torch.no_grad()
-def test_an_answer_does_not_depend_on_its_company(model: ZImageModel) -> None:
-    """Unequal texts are masked, not filled up with something that is read."""
-    noisy, times = torch.randn(3, 16, 8, 6), torch.tensor([1000.0, 500.0, 20.0])
-    text = encode_captions(model, CAPTIONS)
-    together = model.denoise(noisy, times, text)
-    for index, caption in enumerate(CAPTIONS):
-        alone = model.denoise(
-            noisy[index : index + 1], times[index : index + 1], encode_captions(model, [caption])
-        )
-        torch.testing.assert_close(alone[0], together[index], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(draw(model, "a disc", negative, scale=4.0), wanted, rtol=0, atol=2e-5)
 
 
 @torch.no_grad()
@@ -163,35 +131,11 @@ def test_the_answer_is_the_transformers_turned_round(model: ZImageModel) -> None
     assert torch.equal(model.denoise(noisy, torch.tensor(750), text)[0], -by_hand[:, 0])
 
 
-@torch.no_grad()
-def test_what_the_blocks_see_of_a_picture(model: ZImageModel) -> None:
-    seen: list[torch.Tensor] = []
-    text = encode_captions(model, ["a disc"])
-    with model.watched(seen.append):
-        model.denoise(torch.randn(1, 16, 8, 6), torch.tensor([300.0]), text)
-    assert [tuple(one.shape) for one in seen] == [(1, 32, 12)] * 2
-    model.denoise(torch.randn(1, 16, 8, 6), torch.tensor([300.0]), text)
-    assert len(seen) == 2
-
-
 def test_latents_have_the_shift_and_the_scale(model: ZImageModel) -> None:
     pixels = torch.rand(1, 3, 32, 32) * 2 - 1
     mean = model.vae.encode(pixels).latent_dist.mean
     torch.testing.assert_close(model.codec.scaled(model.codec.encode(pixels)).mean, (mean - 0.1159) * 0.3611)
     assert (model.size_step, model.codec.channels, model.native_size) == (16, 16, (1024, 1024))
-
-
-@torch.no_grad()
-def test_the_text_encoder_goes_and_comes_back(base: Path) -> None:
-    model = family_of(str(base)).load()
-    assert isinstance(model, ZImageModel)
-    model.place("cpu", torch.float32)
-    before = encode_captions(model, ["a disc"])
-    model.free_text()
-    assert set(model.models()) == {"unet"}
-    assert model.pipeline().text_encoder is None
-    assert torch.equal(encode_captions(model, ["a disc"]).states, before.states)
-    assert model.text_encoder is not None
 
 
 def test_what_the_file_says_of_its_base(model: ZImageModel) -> None:
@@ -250,62 +194,6 @@ def test_half_precision_is_bf16() -> None:
     check_number_format(BASES["z-image"], torch.bfloat16)
 
 
-@torch.no_grad()
-def test_in_bf16_the_way_stays_in_32_bit(base: Path) -> None:
-    model = family_of(str(base)).load()
-    model.transformer.to(torch.bfloat16)
-    model.text_encoder.to(torch.bfloat16)
-    exact, rounded = draw(family_of(str(base)).load(), "a disc", "", 3.0), draw(model, "a disc", "", 3.0)
-    assert model.dtype == torch.float32
-    assert (exact - rounded).abs().mean() < 0.02
-
-
-def test_the_loss_is_the_formula(base: Path, tmp_path: Path) -> None:
-    """(n - x - answer) squared, with the answer by hand; times the weight of the noise level."""
-    values = tiny_values(
-        base,
-        make_pictures(tmp_path / "data"),
-        tmp_path / "lora",
-        network_train_unet_only=True,
-        weighting_scheme="cosmap",
-    )
-    engine = engine_for(TrainConfig.from_values(values))
-    generator = torch.Generator().manual_seed(0)
-    latents, noise = (torch.randn((2, 16, 8, 6), generator=generator) for _ in range(2))
-    drawn = TrainingBatch(latents=latents, noise=noise, timesteps=torch.tensor([250.0, 900.0]))
-    text = engine.encode_text(["a disc", "another text"])
-    with torch.no_grad():
-        found = sample_losses(engine, drawn, text)
-        for index, sigma in enumerate((0.25, 0.9)):
-            noisy = (1 - sigma) * latents[index] + sigma * noise[index]
-            (answer,) = engine.base.denoiser(
-                [noisy[:, None]], torch.tensor([1 - sigma]), [text.rows[index]], return_dict=False
-            )[0]
-            weight = 2 / (math.pi * (1 - 2 * sigma + 2 * sigma**2))
-            wanted = weight * (noise[index] - latents[index] + answer[:, 0]).square().mean()
-            torch.testing.assert_close(found[index], wanted, rtol=1e-4, atol=1e-6)
-
-
-def test_a_run_goes_on_as_if_it_had_never_ended(base: Path, tmp_path: Path) -> None:
-    values = {
-        **{"network_train_unet_only": True, "timestep_sampling": "shift", "max_train_steps": 4},
-        **{"network_dropout": 0.2, "train_batch_size": 2, "sample_every_n_steps": 2},
-    }
-    pictures = make_pictures(tmp_path / "data")
-
-    def config(name: str) -> TrainConfig:
-        return TrainConfig.from_values(tiny_values(base, pictures, tmp_path / name, **values))
-
-    whole = trained_tensors(config("whole"))
-    paused_at(config("parts"), 2)
-    result = train(config("parts"), resume_from=state_folder_of(config("parts")))
-    assert_same_tensors(load_file(result.file), whole)
-    header = read_header(find_file(Path(result.path)))
-    assert header.family == "zimage"
-    assert "diffusers" in (Path(result.path) / "README.md").read_text("utf-8")
-    assert "A1111" not in (Path(result.path) / "README.md").read_text("utf-8")
-
-
 def test_a_denoiser_held_in_8_bits_trains(base: Path, tmp_path: Path) -> None:
     changes = {"network_train_unet_only": True, "fp8_base_unet": True, "gradient_checkpointing": True}
     values = tiny_values(base, make_pictures(tmp_path / "data"), tmp_path / "lora", **changes)
@@ -314,13 +202,6 @@ def test_a_denoiser_held_in_8_bits_trains(base: Path, tmp_path: Path) -> None:
         for key, tensor in trained_tensors(TrainConfig.from_values(values)).items()
         if "up" in key
     )
-
-
-def test_sd_scripts_has_no_training_for_it(base: Path, tmp_path: Path) -> None:
-    values = tiny_values(base, make_pictures(tmp_path / "data"), tmp_path / "lora", engine="sd-scripts")
-    with pytest.raises(ConfigError) as refusal:
-        prepare(TrainConfig.from_values(values), Settings.from_environment(), tmp_path / "job")
-    assert refusal.value.field == "engine"
 
 
 def test_a_single_file_of_the_denoiser_is_named(tmp_path: Path) -> None:
