@@ -43,7 +43,7 @@ picture after one was removed."""
 @dataclass(frozen=True, kw_only=True)
 class SetActions:
     """Handlers of the page's events. `dataset_id`, `base` and `typed` (a resolution) are as the browser sent
-    them; but for `receive`, `caption` and `mark` they give values for `picture_set.shown`."""
+    them; but for `receive`, `caption` and `mark_small` they give values for `picture_set.shown`."""
 
     studio: Studio
 
@@ -87,7 +87,7 @@ class SetActions:
         limit = max(FIRST_SHOWN, whole(getattr(event, "limit", None), "limit") or 0)
         return picture_set.shown(self.studio, self._set(dataset_id), self._view(base, typed, limit))
 
-    def mark(self, dataset_id: str, base: str, typed: Any) -> Any:
+    def mark_small(self, dataset_id: str, base: str, typed: Any) -> Any:
         """HTML of the pictures with their marks for another base or size."""
         if not dataset_id:
             return gr.skip()

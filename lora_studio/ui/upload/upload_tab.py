@@ -234,7 +234,7 @@ def _listen_set(tab: UploadTab, studio: Studio, replan: Any, planning: dict[str,
     ]
     for change in changes:
         change.success(replan, **planning, **QUICK)
-    gr.on([tab.base.input, resolution.blur], quietly(actions.mark, gr.skip), given, pictures, **QUICK)
+    gr.on([tab.base.input, resolution.blur], quietly(actions.mark_small, gr.skip), given, pictures, **QUICK)
 
 
 def _listen_example(tab: UploadTab, button: gr.Button, example: Example, studio: Studio) -> Any:
