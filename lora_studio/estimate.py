@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lora_studio.config import config_leaf
 from lora_studio.formatting import about, size
+from lora_studio.records import JobRecord, JobStatus
 from lora_studio.settings import Settings
 
 CARDS = (4, 6, 8, 10, 12, 16, 24, 32, 48, 80)
@@ -93,3 +95,21 @@ class TrainingEstimate:
 
     def to_json(self) -> Mapping[str, Any]:
         return {**asdict(self), "total_seconds": self.total_seconds, "sentence": self.sentence}
+
+
+ALIKE = ("resolution", "train_batch_size", "network_dim")
+"""Settings in which a training must equal another one for its time to tell the other's."""
+
+
+def earlier_seconds(jobs: Sequence[JobRecord], base: str, values: Mapping[str, Any], steps: int) -> float:
+    """The time that the newest finished training on this base and with these values of ALIKE took, for so
+    many steps; 0 without one."""
+    wanted = {name: str(values.get(name, config_leaf(name).default)) for name in ALIKE}
+    wanted["pretrained_model_name_or_path"] = base
+    for job in jobs:
+        groups = [group for group in job.config.values() if isinstance(group, dict)]
+        settings = {name: value for group in groups for name, value in group.items()}
+        alike = all(str(settings.get(name)) == value for name, value in wanted.items())
+        if job.status is JobStatus.FINISHED and alike and job.total_steps and job.finished_at:
+            return job.seconds_at_work(job.finished_at) * steps / job.total_steps
+    return 0.0

@@ -180,7 +180,7 @@ class TrainingQueue:
         job = self._store.own(job_id)
         folder = state_folder(job.config["output"]["output_dir"])
         if job.state_step is None or not folder.is_dir():
-            raise StoreError(f"The training {job.name} has left no state to go on from.", "Start it again.")
+            raise StoreError(f"The training {job.name} has left no state to go on from.", "Start it over.")
         return folder
 
     def _under_a_free_name(self, job_id: str) -> TrainConfig:

@@ -93,7 +93,7 @@ class JobStore:
                 raise StoreError(
                     f"The training {job.name} can't be resumed: it is {job.status}"
                     f"{'' if job.status.active else ' and has left no state'}.",
-                    "" if job.status.active else "Start it again.",
+                    "" if job.status.active else "Start it over.",
                 )
             visitor().may_train(job.total_steps - job.step)
             output = job.config["output"]
@@ -247,10 +247,9 @@ class JobStore:
             return _record(_row(connection, job_id))
 
     def next_queued(self, owner: str = "") -> JobRecord | None:
-        """The job that has waited longest among those of `owner` (all, if empty)."""
-        sql = (
-            f"SELECT {FIELDS} FROM jobs WHERE status = 'queued' AND ? IN ('', owner) ORDER BY number LIMIT 1"
-        )
+        """The job whose turn it is among those of `owner` (all, if empty)."""
+        sql = f"SELECT {FIELDS} FROM jobs WHERE status = 'queued' AND ? IN ('', owner)"
+        sql += " ORDER BY coalesce(place, number) LIMIT 1"
         rows = self._database.read(sql, (owner,))
         return _record(rows[0]) if rows else None
 
@@ -346,9 +345,9 @@ def _interrupt(connection: sqlite3.Connection, job_id: str) -> JobRecord:
     checkpoint = json.loads(saved["json"]) if saved else None
     cause = "The computer was restarted" if has_restarted(row["heartbeat_at"] or 0.0) else "The program ended"
     message = f"{cause} while this training ran, at step {row['step']} of {row['total_steps']}."
-    hint = "Resume it: it begins from the start, since no state was saved yet."
+    hint = "Let it go on: it begins from the start, since no state was saved yet."
     if row["state_step"] is not None:
-        hint = f"Resume it: it goes on from step {row['state_step']}, with the same result."
+        hint = f"Let it go on: it goes on from step {row['state_step']}, with the same result."
     if checkpoint:
         hint += (
             f" What it had learned by step {checkpoint['step']} is kept in {Path(checkpoint['path']).name}."

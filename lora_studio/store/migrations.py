@@ -234,6 +234,11 @@ def _image_loras(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+def _places(connection: sqlite3.Connection) -> None:
+    """`place` stands in for `number` in the order of those that wait, once somebody has moved one."""
+    connection.execute("ALTER TABLE jobs ADD COLUMN place REAL")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _first_tables,
     _resuming,
@@ -245,4 +250,5 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _trained_steps,
     _revisions,
     _image_loras,
+    _places,
 )

@@ -14,6 +14,7 @@ from typing import Any
 import gradio as gr
 
 from lora_studio.records import JobRecord, JobStatus
+from lora_studio.store.job_lists import ended_mark
 from lora_studio.studio import Studio
 from lora_studio.ui import page_revision
 from lora_studio.ui.client_input import deleted_elsewhere
@@ -71,7 +72,7 @@ class PageRefresh:
         chosen = [shelf.chosen for shelf in shelves]
         places = [part for shelf in shelves for part in shelf.place]
         held = [self.upload.dataset, self.generate.loras, self.generate.order, *self.generate.weights]
-        return [self.seen, self.train.job, self.generate.ticket, *chosen, *places, *held]
+        return [self.seen, *self.train.past, self.generate.ticket, *chosen, *places, *held]
 
     @property
     def outputs(self) -> list[Any]:
@@ -81,6 +82,7 @@ class PageRefresh:
             self.seen,
             *(strip.row, strip.text, strip.job, strip.spoken),
             *self.train.live,
+            self.train.history,
             *(gallery.reading, gallery.filters, gallery.loras.grid, gallery.images.grid),
             gallery.trash,
             *(self.generate.loras, self.generate.used),
@@ -106,11 +108,15 @@ class PageRefresh:
             *(*self.upload.shown, self.upload.earlier),
         ]
 
-    def look(self, seen: Any, job_id: str, ticket_id: str, *shelves: Any) -> Changes:
-        """New values of components that the browser has not painted already, and always of `seen`."""
+    def look(self, seen: Any, job_id: str, search: Any, limit: Any, ticket_id: str, *shelves: Any) -> Changes:
+        """New values of components that the browser has not painted already, and always of `seen`. `search`
+        and `limit` say which ended trainings are listed."""
         marks: Mapping[str, Any] = seen if isinstance(seen, dict) else {}
         revision = page_revision.page_revision(self.studio)  # first: later changes are seen later
         jobs, jobs_seen = self._jobs(marks, job_id)
+        past = [*ended_mark(self.studio.database), jobs_seen["shown"]]
+        if marks.get("past") != past:
+            jobs = {**jobs, self.train.history: train_tab.history_view(self.studio, job_id, search, limit)}
         held: list[Any] = list(shelves[8:])
         dataset, selected, order, *weights = held + ["", [], None][len(held) :]
         here, notes = deleted_elsewhere.selection(self.studio, selected)
@@ -122,7 +128,14 @@ class PageRefresh:
         gone |= {self.generate.gone: notes} if notes else {}
         painted = {} if marks.get("page") == revision else {self.revision: page_revision.painted(revision)}
         return {
-            self.seen: {**jobs_seen, **library_seen, **desk_seen, "stamp": now, "page": revision},
+            self.seen: {
+                **jobs_seen,
+                "past": past,
+                **library_seen,
+                **desk_seen,
+                "stamp": now,
+                "page": revision,
+            },
             **painted,
             **jobs,
             **library,

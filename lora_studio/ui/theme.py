@@ -10,7 +10,7 @@ from gradio.themes.utils.fonts import LocalFont
 
 STYLESHEETS = tuple(
     Path(__file__).parent / name
-    for name in ("page.css", "shell.css", "gallery/gallery.css", "upload/upload.css")
+    for name in ("page.css", "shell.css", "gallery/gallery.css", "upload/upload.css", "train/train.css")
 )
 """Joined in this order."""
 LOOKS: Mapping[str, str] = {

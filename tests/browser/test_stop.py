@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.support.page import OpenPage, fill_training, go_to, pictures_are_drawn, write
+from tests.support.page import OpenPage, begin_anew, fill_training, go_to, pictures_are_drawn, write
 
 NAME = "Ink <b>x</b> ${document.body.id='evaluated'}"
 """As a LoRA can be called: shown to others, so it must stay text."""
@@ -19,7 +19,7 @@ def test_a_training_is_stopped_from_another_tab_of_another_window(open_page: Ope
     expect(page.locator("#upload-kind label.selected")).to_contain_text("Object")
     fill_training(page, kind="Object", name=NAME.replace("/", ""), steps=20_000)
     page.locator("#upload-train").click()
-    expect(page.locator("#train-card .figures")).to_contain_text(re.compile(r"[1-9]\d* / 20000"))
+    expect(page.locator("#train-card .phases")).to_contain_text(re.compile(r"[1-9]\d* / 20000"))
 
     other = open_page()
     go_to(other, "Generate")
@@ -28,7 +28,7 @@ def test_a_training_is_stopped_from_another_tab_of_another_window(open_page: Ope
     expect(other.locator("#strip-stop")).to_be_hidden()
 
     expect(page.locator("#train-card .pill")).to_have_text("stopped")
-    expect(page.locator("#train-card .sentence")).to_contain_text("What it had learned is kept.")
+    expect(page.locator("#train-card .sentence")).to_contain_text(re.compile(r"Stopped at step \d+, kept\."))
     expect(page.locator("#train-use")).to_be_visible()
     expect(page.locator("#train-again")).to_be_visible()
     expect(page.locator("#train-history li")).to_have_count(1)
@@ -43,7 +43,7 @@ def test_pause_and_resume_keep_the_keyboard_s_place(open_page: OpenPage) -> None
     pictures_are_drawn(page, "#upload-pictures", 10)
     fill_training(page, kind="Style", name="Paused", steps=20_000)
     page.locator("#upload-train").click()
-    expect(page.locator("#train-card .figures")).to_contain_text(re.compile(r"[1-9]\d* / 20000"))
+    expect(page.locator("#train-card .phases")).to_contain_text(re.compile(r"[1-9]\d* / 20000"))
     pause, resume = page.locator("#train-pause"), page.locator("#train-resume")
     pause.focus()
     page.keyboard.press("Enter")
@@ -52,6 +52,37 @@ def test_pause_and_resume_keep_the_keyboard_s_place(open_page: OpenPage) -> None
     expect(pause).to_be_focused()
     page.locator("#strip-stop").click()
     expect(page.locator("#train-card .pill")).to_have_text("stopped")
+
+
+def test_those_that_wait_are_moved_and_taken_out_of_the_line(open_page: OpenPage) -> None:
+    page = open_page()
+    line, history = page.locator("#train-line"), page.locator("#train-history")
+    for name in ("First", "Second", "Third"):
+        begin_anew(page)
+        page.locator("#upload-example-ink").click()
+        pictures_are_drawn(page, "#upload-pictures", 10)
+        fill_training(page, kind="Style", name=name, steps=20_000)
+        page.locator("#upload-train").click()
+        expect(line).to_contain_text(name)
+        go_to(page, "Upload")
+    go_to(page, "Train")
+    waiting = line.locator("ol b")
+    expect(waiting).to_have_text(["Second", "Third"])
+    up = page.get_by_role("button", name="Move Third up")
+    up.focus()
+    page.keyboard.press("Enter")
+    expect(waiting).to_have_text(["Third", "Second"])
+    page.get_by_role("button", name="Take Third out of the line").click()
+    expect(waiting).to_have_text(["Second"])
+    expect(history).to_contain_text("Third")
+    page.get_by_role("button", name="Show the training Third").click()
+    expect(page.locator("#train-card h2")).to_have_text("Third")
+    expect(page.locator("#train-card .sentence")).to_contain_text("Stopped before it began.")
+    write(page, "train-history-search", "no such thing")
+    expect(history).to_contain_text("No training is found by “no such thing”")
+    page.get_by_role("button", name="Take Second out of the line").click()
+    page.locator("#strip-stop").click()
+    expect(page.locator("#strip-stop")).to_be_hidden()
 
 
 def test_a_generation_is_stopped(open_page: OpenPage) -> None:

@@ -51,12 +51,12 @@ def test_from_pictures_to_pictures_of_ones_own(open_page: OpenPage) -> None:
 
     # The pair of base and LoRA appears by itself.
     expect(page.locator("#train-card .pill")).to_have_text("finished", timeout=300_000)
-    expect(page.locator("#train-card .figures")).to_contain_text(f"{STEPS} / {STEPS}")
+    expect(page.locator("#train-card .phases")).to_contain_text(f"{STEPS} / {STEPS}")
     expect(page.locator("#train-card .phases .done")).to_have_count(5)
     pictures_are_drawn(page, f"#train-previews [data-step='{STEPS}']", 6)
+    go_to(page, "Numbers and log")
     expect(page.locator("#train-chart polyline.smooth")).to_have_attribute("points", re.compile(r"\d"))
     expect(page.locator("#strip-stop")).to_be_hidden()
-    page.locator("#train-log-fold > button").click()
     expect(page.locator("#train-log textarea")).to_have_value(re.compile(r"Finished after"))
     is_accessible(page)
 

@@ -87,7 +87,7 @@ def test_a_job_that_left_a_lora_and_no_state_is_done(store: JobStore, config_nam
     assert not store.get(stopped.id).resumable
     with pytest.raises(StoreError, match="has left no state") as caught:
         store.resume(stopped.id)
-    assert caught.value.hint == "Start it again."
+    assert caught.value.hint == "Start it over."
 
 
 def test_a_finished_job_can_not_be_resumed(store: JobStore, config_named: Build) -> None:
@@ -174,7 +174,7 @@ def test_a_killed_job_says_from_where_it_can_go_on(store: JobStore, config_named
     (interrupted,) = store.interrupt_orphans("here")
     assert interrupted.status == JobStatus.INTERRUPTED
     assert interrupted.resumable
-    assert interrupted.hint.startswith("Resume it: it goes on from step 3")
+    assert interrupted.hint.startswith("Let it go on: it goes on from step 3")
     store.resume(job.id, "here")
     assert store.take_command(job.id) is None, "what was told the dead process is forgotten"
 

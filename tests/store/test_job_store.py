@@ -178,7 +178,7 @@ def test_orphans_become_interrupted_and_say_what_can_be_done(store: JobStore, co
     assert all(job.status == JobStatus.INTERRUPTED and job.finished_at for job in interrupted)
     assert interrupted[1].message == "The program ended while this training ran, at step 8 of 10."
     assert interrupted[0].resumable
-    assert interrupted[0].hint.startswith("Resume it: it begins from the start")
+    assert interrupted[0].hint.startswith("Let it go on: it begins from the start")
     assert interrupted[1].hint == (
         f"{interrupted[0].hint} What it had learned by step 5 is kept in b-000005.safetensors."
     )

@@ -12,7 +12,7 @@ from lora_studio.ui.client_input.audited_calls import DEEDS, Deed, deed_of, entr
 
 LOOKS = {
     *("<lambda>", "ask", "change_base", "choose", "choose_image", "choose_lora", "count", "example"),
-    *("expand", "leave", "mark_small", "search_results"),
+    *("expand", "extend", "leave", "mark_small", "move", "search_results"),
     *("generate", "generate_base64", "grid", "img2img", "inspect_file", "inspect_lora", "interrupt"),
     *("last_seed", "list_captions", "list_datasets", "list_generations", "list_images", "list_loras"),
     *("list_samplers", "list_styles", "list_trainings", "look", "look_at_people", "look_at_usage"),

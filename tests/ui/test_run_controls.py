@@ -70,8 +70,8 @@ def test_buttons_have_names_and_bring_the_page_up_to_date(studio: Studio) -> Non
         "train-pause": "Pause",
         "train-save-now": "Save now",
         "train-preview-now": "Preview now",
-        "train-resume": "Resume",
-        "train-fork": "New run from these weights",
+        "train-resume": "Go on",
+        "train-fork": "Train on from these weights",
     }
     for elem_id, value in said.items():
         part = buttons[elem_id]
@@ -103,7 +103,7 @@ def test_a_click_acts_on_the_training_that_is_shown(studio: Studio, store: JobSt
 def test_the_page_says_where_it_paused(store: JobStore, job: JobRecord) -> None:
     paused = run(store, job.id, StateSaved(step=3, path="s"), Paused(step=3))
     assert training_views.sentence(paused) == (
-        "Paused at step 3 of 10. It can be resumed at any time, also after a restart."
+        "Paused at step 3 of 10. It can go on at any time, also after a restart."
     )
     assert 'class="pill paused"' in training_views.job_card(paused)
     run(store, store.resume(job.id).id)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lora_studio.estimate import earlier_seconds
 from lora_studio.records import JobRecord, JobStatus
 from lora_studio.studio import Studio
 from lora_studio.ui.upload.example_pictures import example_files
@@ -14,7 +15,6 @@ from lora_studio.ui.upload.setup_panel import KINDS
 from lora_studio.ui.upload.training_summary import (
     MEASURED_WITH,
     Subject,
-    earlier_seconds,
     measured_facts,
     summary,
 )

@@ -8,7 +8,7 @@ import pytest
 
 from lora_studio.events import Event, PhaseAdvanced, PreviewSaved, Started, Validated
 from lora_studio.records import JobRecord, JobStatus, StoredEvent
-from lora_studio.ui.train import training_views
+from lora_studio.ui.train import queue_views, training_views
 from tests.support.html import NASTY, parse
 
 JOB = JobRecord(
@@ -45,22 +45,18 @@ def test_the_card_says_what_is_going_on() -> None:
         PhaseAdvanced(phase="load", done=1, total=1),
         PhaseAdvanced(phase="cache", done=5, total=10),
     )
-    root = parse(training_views.job_card(JOB, events, now=1075.0))
+    root = parse(training_views.job_card(JOB, events))
     text = " ".join("".join(root.itertext()).split())
-    assert "running Ink drawings about 33 s left 42 % Training …" in text
-    assert "step 80 / 200" in text
-    assert "loss 0.1235" in text
-    assert "time 1 min 5 s" in text
-    bars = root.findall(".//*[@role='progressbar']")
-    assert [bar.get("aria-label") for bar in bars] == [
-        "Training Ink drawings",
+    assert "running Ink drawings about 35 s left 42 % Training … step 80 of 200" in text
+    (bar,) = root.findall(".//*[@role='progressbar']")
+    assert (bar.get("aria-label"), bar.get("aria-valuenow")) == ("Training Ink drawings", "42")
+    assert [" ".join("".join(item.itertext()).split()) for item in root.findall(".//li")] == [
         "Loading the base",
-        "Preparing pictures",
-        "Training",
+        "Preparing pictures 5 / 10",
+        "Training 80 / 200",
         "Previews",
         "Saving",
     ]
-    assert [bar.get("aria-valuenow") for bar in bars] == ["42", "100", "50", "40", "40", "0"]
     assert [item.get("class") for item in root.findall(".//li")] == [
         "done",
         "waiting",
@@ -75,9 +71,9 @@ def test_the_bar_of_previews_shows_the_round_while_it_is_drawn_and_the_run_other
         Started(total_steps=200, phases=("preview",), device="cpu", dtype="fp32"),
         PhaseAdvanced(phase="preview", done=15, total=20),
     )
-    assert training_views.phase_bars(replace(JOB, phase="preview"), events)[0].percent == 75
-    assert training_views.phase_bars(replace(JOB, phase="train"), events)[0].percent == 40
-    assert training_views.phase_bars(replace(JOB, status=JobStatus.FINISHED), events)[0].percent == 100
+    assert training_views.phases(replace(JOB, phase="preview"), events)[0].percent == 75
+    assert training_views.phases(replace(JOB, phase="train"), events)[0].percent == 40
+    assert training_views.phases(replace(JOB, status=JobStatus.FINISHED), events)[0].percent == 100
 
 
 @pytest.mark.parametrize(
@@ -88,13 +84,16 @@ def test_the_bar_of_previews_shows_the_round_while_it_is_drawn_and_the_run_other
         ({"status": JobStatus.FINISHED, "message": "a note from before"}, "Your LoRA is ready."),
         (
             {"status": JobStatus.STOPPED, "result_path": "/m/ink"},
-            "Stopped at step 80 of 200. What it had learned is kept.",
+            "Stopped at step 80, kept.",
         ),
-        ({"status": JobStatus.STOPPED, "step": 0}, "Stopped. Nothing was learned yet."),
+        ({"status": JobStatus.STOPPED, "step": 0}, "Stopped before it began."),
         ({"status": JobStatus.FAILED, "message": "The disk is full."}, "The disk is full."),
         ({"status": JobStatus.RUNNING, "phase": "cache"}, "Preparing pictures …"),
         ({"status": JobStatus.RUNNING, "phase": "unheard-of"}, "Unheard-of …"),
-        ({"status": JobStatus.RUNNING, "message": "flip_aug is ignored."}, "Training …"),
+        (
+            {"status": JobStatus.RUNNING, "message": "flip_aug is ignored."},
+            "Training … step 80 of 200",
+        ),
     ],
 )
 def test_a_sentence_for_each_state(changes: dict[str, object], said: str) -> None:
@@ -123,6 +122,42 @@ def test_the_spoken_text_changes_each_ten_percent_only() -> None:
         == "Training Ink drawings: Your LoRA is ready."
     )
     assert training_views.spoken(None) == ""
+
+
+def test_those_that_wait_say_when_their_turn_is() -> None:
+    waiting = [replace(JOB, id=name, name=name, status=JobStatus.QUEUED) for name in ("first", "second")]
+    lengths = {"first": 120.0, "second": 60.0}
+    html = queue_views.line([JOB, *waiting], "first", lambda job: lengths.get(job.id, 0.0))
+    root = parse(html)
+    texts = [" ".join("".join(item.itertext()).split()) for item in root.iter("li")]
+    assert "in about 33 s" in texts[1]
+    assert "in about 3 min" in texts[2]
+    moves = [
+        (button.get("data-id"), button.get("data-by"), button.get("disabled") is not None)
+        for button in root.iter("button")
+        if button.get("data-action") == "edit"
+    ]
+    assert moves == [
+        ("first", "-1", True), ("first", "1", False), ("second", "-1", False), ("second", "1", True),
+    ]  # fmt: skip
+    paused = parse(queue_views.line([replace(JOB, status=JobStatus.PAUSED)], "", lambda job: 0.0))
+    assert [button.get("data-action") for button in paused.iter("button")] == ["click", "delete"]
+    unknown = parse(queue_views.line([JOB, *waiting], "", lambda job: 0.0))
+    assert ["in about" in "".join(item.itertext()) for item in unknown.iter("li")] == [False, True, False]
+
+
+def test_the_history_says_how_many_there_are() -> None:
+    ended = replace(JOB, status=JobStatus.FINISHED)
+    some = queue_views.history([ended], "", found=301, following=60)
+    assert "History · 301 trainings" in some
+    assert 'data-limit="60"' in some
+    assert "Show more" not in queue_views.history([ended], "", found=1, following=60)
+    assert "No training is found by “fox”" in queue_views.history([], "", found=0, search=" fox ")
+
+
+def test_training_pictures_stand_beside_the_previews() -> None:
+    root = parse(training_views.previews(stored(preview(50)), "Ink", ["/t/a.webp"]))
+    assert [image.get("alt") for image in root.iter("img")][:1] == ["Training picture 1"]
 
 
 def test_previews_come_in_pairs_newest_checkpoint_first() -> None:
@@ -177,10 +212,11 @@ def test_the_moving_mean() -> None:
 def test_what_people_wrote_stays_text() -> None:
     job = replace(JOB, name=NASTY, status=JobStatus.FAILED, message=NASTY, hint=NASTY)
     pages = [
-        training_views.job_card(job, [], 0.0),
+        training_views.job_card(job, []),
         training_views.strip(job, 2),
         training_views.speech(job),
-        training_views.history([job], ""),
+        queue_views.history([job], "", search=NASTY),
+        queue_views.line([job, replace(job, status=JobStatus.QUEUED)], "", lambda job: 60.0),
         training_views.previews(stored(preview(1, NASTY)), NASTY),
     ]
     for html in pages:
@@ -194,12 +230,12 @@ def test_what_people_wrote_stays_text() -> None:
 
 def test_the_strip_is_empty_when_nothing_runs() -> None:
     assert training_views.strip(None) == ""
-    assert "42 % · about 33 s left · 2 waiting" in " ".join(training_views.strip(JOB, 2).split())
+    assert "42 % · about 35 s left · 2 waiting" in " ".join(training_views.strip(JOB, 2).split())
 
 
 def test_the_history_marks_what_is_shown() -> None:
     other = replace(JOB, id="other", name="Second", status=JobStatus.FINISHED)
-    root = parse(training_views.history([other, JOB], shown=JOB.id))
+    root = parse(queue_views.history([other, JOB], shown=JOB.id))
     buttons = list(root.iter("button"))
     assert [button.get("data-id") for button in buttons] == ["other", JOB.id]
     assert [button.get("aria-pressed") for button in buttons] == [None, "true"]

@@ -30,6 +30,7 @@ _UNDO = Deed(name="undo", place=0, key="id")
 DEEDS: Mapping[str, Deed] = {
     **dict.fromkeys(("start_training", "start", "start_again"), Deed(name="start", place=0)),
     **dict.fromkeys(("stop_training", "stop"), Deed(name="stop", place=0)),
+    "cancel": Deed(name="stop", key="id"),
     **dict.fromkeys(("pause_training", "pause"), Deed(name="pause", place=0)),
     **dict.fromkeys(("resume_training", "resume", "fork"), Deed(name="resume", place=0)),
     **dict.fromkeys(

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from lora_studio import __version__
 from lora_studio.files import free_bytes
 from lora_studio.jobs.generation_queue import GenerationState
-from lora_studio.store.job_counts import jobs_by_status, steps_by_job
+from lora_studio.store.job_lists import jobs_by_status, steps_by_job
 from lora_studio.studio import Studio
 
 Metrics = Iterator[CounterMetricFamily | GaugeMetricFamily]

@@ -54,8 +54,8 @@ def render() -> RunControls:
         pause=gr.Button("Pause", visible=False, elem_id="train-pause"),
         save=gr.Button("Save now", visible=False, elem_id="train-save-now"),
         preview=gr.Button("Preview now", visible=False, elem_id="train-preview-now"),
-        resume=gr.Button("Resume", variant="primary", visible=False, elem_id="train-resume"),
-        fork=gr.Button("New run from these weights", visible=False, elem_id="train-fork"),
+        resume=gr.Button("Go on", variant="primary", visible=False, elem_id="train-resume"),
+        fork=gr.Button("Train on from these weights", visible=False, elem_id="train-fork"),
     )
 
 

@@ -1,27 +1,36 @@
-"""The Train tab: the shown training, its previews, the history."""
+"""The Train tab, which watches: what runs, waits and has ended, and the chosen training beside it."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from lora_studio.access.visitor import Kind, visitor
+from lora_studio.data.pixels.thumbnails import thumbnail, thumbnail_folder
+from lora_studio.errors import StoreError, StudioError
+from lora_studio.estimate import earlier_seconds
 from lora_studio.events import PhaseAdvanced, PreviewSaved, Started, Validated
 from lora_studio.records import JobRecord, JobStatus
+from lora_studio.store.job_lists import ended_jobs, move_job, present_jobs
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.deleted_elsewhere import Footing
-from lora_studio.ui.client_input.validate import guarded, safe_id
+from lora_studio.ui.client_input.validate import guarded, quietly, safe_id, whole
 from lora_studio.ui.train import checkpoint_panel as board
+from lora_studio.ui.train import queue_views, training_views
 from lora_studio.ui.train import run_controls as steering
-from lora_studio.ui.train import training_views
+from lora_studio.ui.train.queue_views import RAIL_JS
 from lora_studio.ui.train.run_controls import RunControls
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, hidden, panel
 
 LOG_LINES = 80
+PICTURES_BESIDE = 4
+HISTORY_LISTED, MOST_LISTED = 30, 3000
+JOBS_ASKED = 50
 WHOLE = Footing()
 ENDED_EARLY = {JobStatus.STOPPED, JobStatus.FAILED, JobStatus.INTERRUPTED}
 
@@ -38,6 +47,9 @@ class TrainTab:
     previews: gr.HTML
     chart: gr.HTML
     log: gr.Textbox
+    line: gr.HTML
+    search: gr.Textbox
+    limit: gr.Textbox
     history: gr.HTML
     board: gr.HTML
 
@@ -51,44 +63,63 @@ class TrainTab:
             *self.steering.live,
             self.chart,
             self.log,
-            self.history,
+            self.line,
             self.previews,
             self.board,
         ]
 
+    @property
+    def past(self) -> list[Any]:
+        """Components that say which ended trainings are listed, in the order of `history_view`."""
+        return [self.job, self.search, self.limit]
+
 
 def render() -> TrainTab:
     """Create the components. Call inside a Tab."""
-    parts: dict[str, Any] = {"job": hidden("train-job")}
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=3, min_width=320):
+    parts: dict[str, Any] = {"job": hidden("train-job"), "limit": hidden("train-limit")}
+    with gr.Row(equal_height=False, elem_id="train-row"):
+        with gr.Column(scale=2, min_width=280, elem_id="train-rail"):
+            parts["line"] = panel(elem_id="train-line", actions=RAIL_JS)
+            parts["search"] = gr.Textbox(
+                label="Find a training that has ended",
+                placeholder="its name",
+                max_lines=1,
+                elem_id="train-history-search",
+            )
+            parts["history"] = panel(queue_views.history([], ""), elem_id="train-history", actions=RAIL_JS)
+        with gr.Column(scale=5, min_width=320, elem_id="train-chosen"):
             parts["card"] = panel(training_views.job_card(None), elem_id="train-card", actions=ACTIONS_JS)
             with gr.Row(elem_id="train-next"):
-                parts["steering"] = steering.render()
                 parts["use"] = gr.Button("Use it", variant="primary", visible=False, elem_id="train-use")
-                parts["again"] = gr.Button("Start it again", visible=False, elem_id="train-again")
+                parts["steering"] = steering.render()
+                parts["again"] = gr.Button("Start over", visible=False, elem_id="train-again")
+            parts |= _render_inner_tabs()
+    return TrainTab(**parts)
+
+
+def _render_inner_tabs() -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    with gr.Tabs(elem_id="train-inner"):
+        with gr.Tab("Previews", id="previews"):
             parts["board"] = board.render("train-board")
             parts["previews"] = panel(elem_id="train-previews")
-        with gr.Column(scale=2, min_width=320):
-            parts["history"] = panel(
-                training_views.history([], ""), elem_id="train-history", actions=ACTIONS_JS
-            )
+        with gr.Tab("Numbers and log", id="numbers"):
             parts["chart"] = panel(elem_id="train-chart")
-            with gr.Accordion("Log", open=False, elem_id="train-log-fold"):
-                parts["log"] = gr.Textbox(
-                    label="The last lines of the log",
-                    lines=12,
-                    max_lines=12,
-                    interactive=False,
-                    autoscroll=True,
-                    elem_id="train-log",
-                )
-    return TrainTab(**parts)
+            parts["log"] = gr.Textbox(
+                label="The last lines of the log",
+                lines=12,
+                max_lines=12,
+                interactive=False,
+                autoscroll=True,
+                elem_id="train-log",
+            )
+    return parts
 
 
 def listen(tab: TrainTab, studio: Studio) -> Any:
     """Wire the tab's own buttons. Returns the events after which the page has to be refreshed."""
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    listed: dict[str, Any] = {"inputs": tab.past, "outputs": tab.history, **quick}
 
     def show(event: gr.EventData) -> str:
         return studio.jobs.get(safe_id(getattr(event, "id", None), "training")).id
@@ -96,51 +127,107 @@ def listen(tab: TrainTab, studio: Studio) -> Any:
     def start_again(job_id: str) -> str:
         return studio.jobs.again(studio.jobs.get(safe_id(job_id, "training")).id).id
 
-    chosen = tab.history.click(guarded(show), None, tab.job, **quick)
-    repeated = tab.again.click(guarded(start_again), tab.job, tab.job, **quick)
-    steered = steering.listen(tab.steering, tab.job, studio)
-    undone = tab.card.click(guarded(deleted_elsewhere.undo_event(studio)), None, tab.card, **quick)
-    return [chosen, repeated, undone, *steered, board.listen(tab.board, studio)]
+    def cancel(event: gr.EventData) -> None:
+        job = studio.jobs.get(safe_id(getattr(event, "id", None), "training"))
+        if job.status not in {JobStatus.QUEUED, JobStatus.PAUSED}:
+            raise StoreError("This training waits no more.", "Stop it above the tabs.")
+        studio.jobs.stop(job.id)
+
+    def move(event: gr.EventData) -> None:
+        by = -1 if getattr(event, "by", None) == "-1" else 1
+        move_job(studio.database, safe_id(getattr(event, "id", None), "training"), by)
+
+    def extend(event: gr.EventData) -> str:
+        return str(whole(getattr(event, "limit", None), "limit") or HISTORY_LISTED)
+
+    look = quietly(lambda *given: history_view(studio, *given), gr.skip)
+    tab.search.change(look, **listed, queue=False, trigger_mode="always_last")
+    extended = tab.history.expand(guarded(extend), None, tab.limit, **quick)
+    events = [
+        tab.line.click(guarded(show), None, tab.job, **quick),
+        tab.history.click(guarded(show), None, tab.job, **quick),
+        tab.line.delete(guarded(cancel), None, None, **quick),
+        tab.line.edit(guarded(move), None, None, **quick),
+        tab.again.click(guarded(start_again), tab.job, tab.job, **quick),
+        tab.card.click(guarded(deleted_elsewhere.undo_event(studio)), None, tab.card, **quick),
+        *steering.listen(tab.steering, tab.job, studio),
+        board.listen(tab.board, studio),
+    ]
+    for event in (extended, *events):
+        event.then(look, **listed)
+    return events
 
 
 def shown_job(studio: Studio, job_id: str) -> JobRecord | None:
     """The training that the page chose; without a choice the running one, else the newest."""
-    jobs = studio.jobs.jobs(limit=50)
-    chosen = next((job for job in jobs if job.id == job_id), None)
-    return chosen or studio.jobs.running() or next(iter(jobs), None)
+    try:
+        return studio.jobs.get(job_id)
+    except StoreError:
+        return studio.jobs.running() or next(iter(studio.jobs.jobs(limit=1)), None)
+
+
+def history_view(studio: Studio, job_id: Any, search: Any, limit: Any) -> str:
+    """HTML of the ended trainings, from the values of `TrainTab.past`."""
+    most = min(MOST_LISTED, max(HISTORY_LISTED, int(limit) if str(limit or "").isdecimal() else 0))
+    wanted = str(search or "")
+    jobs, found = ended_jobs(studio.database, wanted, most)
+    shown = shown_job(studio, str(job_id or ""))
+    return queue_views.history(
+        jobs, shown.id if shown else "", found=found, search=wanted, following=most + HISTORY_LISTED
+    )
+
+
+def line_view(studio: Studio, shown: str) -> str:
+    """HTML of the trainings that run, are paused or wait."""
+    earlier = studio.jobs.jobs(limit=JOBS_ASKED)
+    return queue_views.line(present_jobs(studio.database), shown, lambda job: expected_seconds(earlier, job))
+
+
+def expected_seconds(earlier: Sequence[JobRecord], job: JobRecord) -> float:
+    """The time that a training will take, going by an earlier one of its kind; 0 without one."""
+    groups = [group for group in job.config.values() if isinstance(group, dict)]
+    values = {name: value for group in groups for name, value in group.items()}
+    return earlier_seconds(earlier, str(values.get("pretrained_model_name_or_path")), values, job.total_steps)
 
 
 def job_updates(studio: Studio, job: JobRecord | None, drawn: Any) -> tuple[list[Any], int]:
     """Values for `TrainTab.live`, and a mark of the newest preview; `drawn` is the mark of those on the
     page."""
-    jobs = studio.jobs.jobs(limit=50)
     if job is None:
-        return [
-            training_views.job_card(None),
-            *_buttons(None),
-            "",
-            "",
-            training_views.history(jobs, ""),
-            "",
-            "",
-        ], 0
+        return [training_views.job_card(None), *_buttons(None), "", "", line_view(studio, ""), "", ""], 0
     facts = studio.jobs.events(job.id, kinds=(Started.__name__, PhaseAdvanced.__name__))
     pictures = studio.jobs.events(job.id, kinds=(PreviewSaved.__name__,))
     newest = pictures[-1].sequence if pictures else 0
     footing = deleted_elsewhere.footing(studio, job)
     shown = [one for one in pictures if job.status.active or Path(one.event.path).is_file()]
     updates = [
-        footing.said + training_views.job_card(job, facts, time.time()),
+        footing.said + training_views.job_card(job, facts),
         *_buttons(job, footing),
         training_views.loss_chart(
             studio.jobs.losses(job.id, points=200), job.total_steps, validated(studio, job.id)
         ),
         studio.jobs.log_tail(job.id, lines=LOG_LINES),
-        training_views.history(jobs, job.id),
-        gr.skip() if newest == drawn else training_views.previews(shown, job.name),
+        line_view(studio, job.id),
+        gr.skip()
+        if newest == drawn
+        else training_views.previews(shown, job.name, training_pictures(studio, job)),
         board.board_of(studio, result_slug(job)) if job.status is JobStatus.FINISHED else "",
     ]
     return updates, newest
+
+
+def training_pictures(studio: Studio, job: JobRecord) -> list[str]:
+    """Thumbnails of some pictures of a training, if they are in a set that the visitor may see."""
+    folder = Path(str(job.config.get("dataset", {}).get("train_data_dir") or ""))
+    settings = studio.settings
+    if folder.parent != settings.datasets or not visitor().sees(Kind.DATASET, folder.name):
+        return []
+    try:
+        pictures = studio.datasets.pictures(folder.name)[:PICTURES_BESIDE]
+    except StudioError:
+        return []
+    made = (thumbnail(path, thumbnail_folder(path, settings)) for path, _ in pictures)
+    return [path for path in made if path]
 
 
 def validated(studio: Studio, job_id: str) -> list[Validated]:

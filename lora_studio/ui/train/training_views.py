@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from lora_studio.events import PHASES, PhaseAdvanced, PreviewSaved, Started, Validated
-from lora_studio.formatting import counted, duration, moment, short
+from lora_studio.formatting import about, duration, short
 from lora_studio.records import JobRecord, JobStatus, StoredEvent
 from lora_studio.ui.widgets.html_templates import fill
 
@@ -18,7 +18,7 @@ STATUS_SENTENCES: Mapping[JobStatus, str] = {
     JobStatus.RUNNING: "Getting ready.",
     JobStatus.STOPPING: "Stopping after this step; what was learned so far is kept.",
     JobStatus.PAUSING: "Pausing after this step.",
-    JobStatus.PAUSED: "Paused. It can be resumed at any time, also after a restart.",
+    JobStatus.PAUSED: "Paused. It can go on at any time, also after a restart.",
     JobStatus.FINISHED: "Your LoRA is ready.",
     JobStatus.STOPPED: "Stopped.",
     JobStatus.FAILED: "The training failed.",
@@ -27,8 +27,8 @@ STATUS_SENTENCES: Mapping[JobStatus, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProgressBar:
-    """The bar of one phase: `percent` 0..100, `state` waiting, active or done."""
+class Phase:
+    """A phase of a run: `percent` 0..100, `state` waiting, active or done."""
 
     title: str
     percent: int
@@ -45,7 +45,7 @@ def percent(job: JobRecord) -> int:
 
 def time_left(job: JobRecord) -> str:
     if job.status is JobStatus.RUNNING and job.seconds_left is not None and job.step:
-        return f"about {duration(job.seconds_left)} left"
+        return f"{about(_steady(job.seconds_left))} left"
     if job.finished_at and job.started_at and not job.status.active:
         worked = duration(job.seconds_at_work(job.finished_at))
         return f"{worked} so far" if job.status is JobStatus.PAUSED else f"took {worked}"
@@ -57,14 +57,25 @@ def sentence(job: JobRecord) -> str:
     if job.status in {JobStatus.FAILED, JobStatus.INTERRUPTED, JobStatus.PAUSED} and job.message:
         return job.message
     if job.status is JobStatus.RUNNING and job.phase:
-        return f"{PHASES[job.phase].title if job.phase in PHASES else job.phase.capitalize()} …"
+        doing = f"{PHASES[job.phase].title if job.phase in PHASES else job.phase.capitalize()} …"
+        return f"{doing} step {job.step} of {job.total_steps}" if job.phase == "train" and job.step else doing
     if job.status is JobStatus.PAUSED and job.step:
         rest = STATUS_SENTENCES[job.status].removeprefix("Paused. ")
         return f"Paused at step {job.step} of {job.total_steps}. {rest}"
     if job.status is JobStatus.STOPPED:
-        kept = "What it had learned is kept." if job.result_path else "Nothing was learned yet."
-        return f"Stopped at step {job.step} of {job.total_steps}. {kept}" if job.step else f"Stopped. {kept}"
+        if job.result_path:
+            return f"Stopped at step {job.step}, kept."
+        return (
+            f"Stopped at step {job.step}, with nothing to keep yet."
+            if job.step
+            else "Stopped before it began."
+        )
     return STATUS_SENTENCES[job.status]
+
+
+def _steady(seconds: float) -> float:
+    """Seconds in steps of five: the estimate wobbles with each step of the training."""
+    return 5.0 * math.ceil(seconds / 5)
 
 
 def remark(job: JobRecord) -> str:
@@ -81,8 +92,8 @@ def spoken(job: JobRecord | None) -> str:
     return f"Training {job.name}: {sentence(job)}"
 
 
-def phase_bars(job: JobRecord, events: Sequence[StoredEvent]) -> list[ProgressBar]:
-    """A bar for each phase of this run, from its Started and PhaseAdvanced events."""
+def phases(job: JobRecord, events: Sequence[StoredEvent]) -> list[Phase]:
+    """The phases of this run, from its Started and PhaseAdvanced events."""
     names: tuple[str, ...] = ()
     done: dict[str, PhaseAdvanced] = {}
     for stored in events:
@@ -90,17 +101,17 @@ def phase_bars(job: JobRecord, events: Sequence[StoredEvent]) -> list[ProgressBa
             names, done = stored.event.phases, {}
         elif isinstance(stored.event, PhaseAdvanced):
             done[stored.event.phase] = stored.event
-    return [_bar(name, job, done.get(name)) for name in names if name in PHASES]
+    return [_phase(name, job, done.get(name)) for name in names if name in PHASES]
 
 
-def _bar(name: str, job: JobRecord, advanced: PhaseAdvanced | None) -> ProgressBar:
+def _phase(name: str, job: JobRecord, advanced: PhaseAdvanced | None) -> Phase:
     reached, total = (advanced.done, advanced.total) if advanced else (0, 0)
     drawing = name == "preview" and job.phase == "preview"
     if name == "train" or (name == "preview" and job.status.active and not drawing):
         reached, total = job.step, job.total_steps  # previews come in rounds, spread over the training
     share = 100 if job.status is JobStatus.FINISHED else round(100 * reached / total) if total else 0
     active = job.status.active and job.phase == name and share < 100
-    return ProgressBar(
+    return Phase(
         title=PHASES[name].title,
         percent=min(100, share),
         state="done" if share >= 100 else "active" if active else "waiting",
@@ -113,9 +124,8 @@ def speech(job: JobRecord | None) -> str:
     return fill("speech", text=spoken(job))
 
 
-def job_card(job: JobRecord | None, events: Sequence[StoredEvent] = (), now: float = 0.0) -> str:
-    """HTML of the card of one training: status, bars, figures at unix time `now`. Without a job, the first
-    thing to do."""
+def job_card(job: JobRecord | None, events: Sequence[StoredEvent] = ()) -> str:
+    """HTML of the card of one training: status, bar, phases. Without a job, the first thing to do."""
     if job is None:
         return fill("no_job")
     return fill(
@@ -125,17 +135,8 @@ def job_card(job: JobRecord | None, events: Sequence[StoredEvent] = (), now: flo
         time_left=time_left(job),
         sentence=sentence(job),
         remark=remark(job),
-        bars=phase_bars(job, events),
-        figures=_figures(job, now),
+        phases=phases(job, events),
     )
-
-
-def _figures(job: JobRecord, now: float) -> list[tuple[str, str]]:
-    figures = [("step", f"{job.step} / {job.total_steps}" if job.total_steps else "–")]
-    figures.append(("loss", short(job.loss) if job.loss is not None else "–"))
-    seconds = job.seconds_at_work(now)
-    figures.append(("time", duration(seconds) if seconds else "–"))
-    return figures
 
 
 def strip(job: JobRecord | None, waiting: int = 0) -> str:
@@ -145,25 +146,14 @@ def strip(job: JobRecord | None, waiting: int = 0) -> str:
     return fill("strip", job=job, percent=percent(job), time_left=time_left(job), waiting=waiting)
 
 
-def previews(stored: Sequence[StoredEvent], title: str) -> str:
-    """HTML of pairs of base and LoRA, newest checkpoint first; empty when there are none yet. Step 0 is the
-    base alone, shown until there is something to compare it with."""
+def previews(stored: Sequence[StoredEvent], title: str, pictures: Sequence[str] = ()) -> str:
+    """HTML of pairs of base and LoRA, newest checkpoint first, beside training pictures; empty when there are
+    none yet. Step 0 is the base alone, shown until there is something to compare it with."""
     saved = [item.event for item in stored if isinstance(item.event, PreviewSaved)]
     shown = [event for event in saved if event.step] or saved
     shown.sort(key=lambda event: -event.step)  # stable: prompts keep their order
     rounds = [(step, list(events)) for step, events in groupby(shown, key=lambda event: event.step)]
-    return fill("previews", rounds=rounds, title=title) if rounds else ""
-
-
-def history(jobs: Sequence[JobRecord], shown: str) -> str:
-    """HTML of all trainings, newest first, each with a button that shows it."""
-    many = Counter(job.name.casefold() for job in jobs)
-    slugs = [job.slug if many[job.name.casefold()] > 1 else "" for job in jobs]
-    rows = [
-        {"job": job, "when": moment(job.created_at), "slug": slug}
-        for job, slug in zip(jobs, slugs, strict=True)
-    ]
-    return fill("history", rows=rows, shown=shown, headline=counted(len(rows), "training"))
+    return fill("previews", rounds=rounds, title=title, pictures=pictures) if rounds else ""
 
 
 WIDTH, HEIGHT = 600.0, 160.0

@@ -11,10 +11,10 @@ from typing import Any
 from lora_studio.catalog import PresetValues, plan
 from lora_studio.config import config_leaf
 from lora_studio.errors import ConfigError, StudioError
-from lora_studio.estimate import TrainingEstimate
+from lora_studio.estimate import TrainingEstimate, earlier_seconds
 from lora_studio.formatting import about, counted, size
 from lora_studio.parsing.numbers import read_whole
-from lora_studio.records import DatasetRecord, JobRecord, JobStatus
+from lora_studio.records import DatasetRecord
 from lora_studio.settings import Settings
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.base_traits import traits_of
@@ -143,26 +143,3 @@ def _bounded(given: Any) -> float:
     """A number that the browser kept; 0 for what can't be one."""
     is_number = isinstance(given, int | float) and not isinstance(given, bool)
     return float(given) if is_number and 0 <= given <= MOST_KEPT else 0.0
-
-
-def earlier_seconds(jobs: Sequence[JobRecord], base: str, values: Mapping[str, Any], steps: int) -> float:
-    """The time that the newest finished training on this base took, at the same resolution, batch and rank,
-    for so many steps; 0 without one."""
-    wanted = {
-        "pretrained_model_name_or_path": base,
-        **{
-            name: _whole(values.get(name, config_leaf(name).default))
-            for name in ("resolution", "train_batch_size", "network_dim")
-        },
-    }
-    for job in jobs:
-        settings = {
-            name: value
-            for group in job.config.values()
-            if isinstance(group, dict)
-            for name, value in group.items()
-        }
-        alike = all(settings.get(name) == value for name, value in wanted.items())
-        if job.status is JobStatus.FINISHED and alike and job.total_steps and job.finished_at:
-            return job.seconds_at_work(job.finished_at) * steps / job.total_steps
-    return 0.0

@@ -1,0 +1,79 @@
+"""Lists of trainings and numbers over all of them: the line of those that wait, and the history."""
+
+from __future__ import annotations
+
+from lora_studio.access.visitor import Kind, visitor
+from lora_studio.errors import StoreError
+from lora_studio.records import JobRecord, JobStatus
+from lora_studio.store.database import Database
+from lora_studio.store.job_store import ACTIVE, JobStore
+
+IN_TURN = "coalesce(place, number)"
+"""The order in which trainings get their turn: by age, until somebody moves one."""
+LONGEST_SEARCH = 100
+
+
+def jobs_by_status(database: Database) -> dict[JobStatus, int]:
+    """The number of trainings of each status, also of those that none has. Raises StoreError."""
+    rows = database.read("SELECT status, count(*) AS jobs FROM jobs GROUP BY status")
+    found = {row["status"]: row["jobs"] for row in rows}
+    return {status: found.get(status, 0) for status in JobStatus}
+
+
+def steps_by_job(database: Database) -> dict[str, int]:
+    """The step that each training has reached, by its id. Raises StoreError."""
+    return {row["id"]: row["step"] for row in database.read("SELECT id, step FROM jobs")}
+
+
+def present_jobs(database: Database) -> list[JobRecord]:
+    """The trainings that run, are paused or wait, as far as the visitor may see them, in this order; those
+    that wait by their turn."""
+    jobs = {job.id: job for job in JobStore(database).active(seen=True)}
+    rows = database.read(f"SELECT id FROM jobs WHERE status IN {ACTIVE} ORDER BY {IN_TURN}")
+    in_turn = [jobs[row["id"]] for row in rows if row["id"] in jobs]
+    rank = {JobStatus.PAUSED: 1, JobStatus.QUEUED: 2}
+    return sorted(in_turn, key=lambda job: rank.get(job.status, 0))
+
+
+def ended_jobs(database: Database, search: str = "", limit: int = 50) -> tuple[list[JobRecord], int]:
+    """The newest `limit` trainings that have ended and whose names hold `search`, newest first; and the
+    number of all such. As far as the visitor may see them."""
+    seen, values = visitor().seen_rows(Kind.JOB, "id")
+    wanted = " ".join(search[:LONGEST_SEARCH].split()).casefold()
+    rows = database.read(
+        f"SELECT id, name FROM jobs WHERE status NOT IN {ACTIVE} AND {seen} ORDER BY number DESC", values
+    )
+    found = [row["id"] for row in rows if wanted in row["name"].casefold()]
+    store = JobStore(database)
+    return [store.get(job_id) for job_id in found[:limit]], len(found)
+
+
+def ended_mark(database: Database) -> list[int]:
+    """Numbers that change when the history does."""
+    sql = f"SELECT count(*) AS jobs, total(revision) AS changes FROM jobs WHERE status NOT IN {ACTIVE}"
+    (row,) = database.read(sql)
+    return [row["jobs"], int(row["changes"])]
+
+
+def move_job(database: Database, job_id: str, by: int) -> JobRecord:
+    """Change the places of a waiting training and the next one of the visitor's own, before it (`by` below 0)
+    or after it. At an end of the line it stays. Raises StoreError for one that does not wait."""
+    store = JobStore(database)
+    store.own(job_id)
+    line = [job.id for job in present_jobs(database) if job.status is JobStatus.QUEUED]
+    if job_id not in line:
+        raise StoreError("This training waits no more.", "Only those that wait can be moved.")
+    mine = [one for one in line if visitor().owns(Kind.JOB, one)]
+    target = mine.index(job_id) + (1 if by > 0 else -1)
+    if 0 <= target < len(mine):
+        pair = (job_id, mine[target])
+        with database.write() as connection:
+            places = [
+                connection.execute(f"SELECT {IN_TURN} FROM jobs WHERE id = ?", (one,)).fetchone()[0]
+                for one in pair
+            ]
+            for one, place in zip(pair, reversed(places), strict=True):
+                connection.execute(
+                    "UPDATE jobs SET place = ?, revision = revision + 1 WHERE id = ?", (place, one)
+                )
+    return store.get(job_id)
