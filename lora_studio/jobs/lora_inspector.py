@@ -20,7 +20,7 @@ from lora_studio.jobs.action_locks import ActionLocks
 from lora_studio.jobs.lora_links import PREFIX, remove_left_behind
 from lora_studio.lora.file.lora_files import LONGEST_TITLE, find_file
 from lora_studio.lora.names import given_title
-from lora_studio.lora.repair.repair_request import MOST_MERGE_RATIO, RepairRequest
+from lora_studio.lora.repair.repair_request import MOST_MERGE_RATIO, RepairRequest, check_merged
 from lora_studio.parsing.numbers import read_decimal
 from lora_studio.parsing.slugs import slug_from
 from lora_studio.records import LoraRecord
@@ -68,16 +68,19 @@ class LoraInspector:
         from lora_studio.lora.repair.repaired_file import merge_files
 
         visitor().needs(Role.CREATOR)
+        check_merged(len(loras))
         records = [self.gallery.lora(slug) for slug, _ in loras]
         files = [(self._file_of(slug), ratio) for slug, ratio in loras]
         name = title or " + ".join(record.title for record in records)[:LONGEST_TITLE]
         return self._taken_in(name, lambda target: merge_files(files, request, target, given_title(name)))
 
     def named(self, text: str) -> list[tuple[str, float]]:
-        """The slugs and ratios of LoRAs that a person lists as `ink: 0.7, My cat: 0.5`; without a ratio it is
-        1. Raises StoreError, ConfigError."""
+        """The slugs and ratios of LoRAs that a person lists as `ink: 0.7, My cat: 0.5`, to be merged with one
+        that is known; without a ratio it is 1. Raises StoreError, ConfigError."""
         found = []
-        for one in text.split(","):
+        listed = text.split(",")
+        check_merged(1 + len(listed))  # before the first is looked up in the library
+        for one in listed:
             name, colon, ratio = one.rpartition(":")
             wanted = (name if colon else one).strip()
             if not wanted:

@@ -68,6 +68,8 @@ def test_names_with_ratios_are_read(studio: Studio, tmp_path: Path) -> None:
             studio.inspector.named(wrong)
     with pytest.raises(StoreError):
         studio.inspector.named("nobody: 1")
+    with pytest.raises(ConfigError):  # told before the first of them is looked for
+        studio.inspector.named(",".join(["nobody"] * 1000))
 
 
 def test_a_copy_without_private_metadata_is_a_lora_of_its_own(studio: Studio, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "dynamic_method": METHODS,
 }
 MOST_RANK, MOST_PARAM = 4096, 1e6
-MOST_MERGE_RATIO = 100.0
+MOST_MERGE_RATIO, MOST_MERGED = 100.0, 16
 """Ratios in a merge go from its negative to it."""
 HELP: Mapping[str, str] = {
     "spelling": "the names of the layers: kohya, diffusers or comfyui",
@@ -104,3 +104,9 @@ def _checked(name: str, value: Any) -> Any:
             f"{name}: choose one of {', '.join(CHOICES[name])} (got {shown(value)}).", field=name
         )
     return value
+
+
+def check_merged(count: int) -> None:
+    """Refuse too few or too many files for one merge. Raises ConfigError."""
+    if not 2 <= count <= MOST_MERGED:
+        raise ConfigError(f"2 to {MOST_MERGED} files are merged.", "Name as many.", field="merge")

@@ -46,7 +46,7 @@ from lora_studio.lora.repair.new_file import (
 )
 from lora_studio.lora.repair.new_metadata import copy_with_metadata
 from lora_studio.lora.repair.repair_budget import check_work
-from lora_studio.lora.repair.repair_request import MOST_MERGE_RATIO, RepairRequest
+from lora_studio.lora.repair.repair_request import MOST_MERGE_RATIO, RepairRequest, check_merged
 from lora_studio.parsing.plain_text import plain_name
 
 HASHES = ("sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256")
@@ -54,7 +54,6 @@ TITLE = "modelspec.title"
 REPAIRS = "lora_studio_repairs"
 """The key of the metadata that says what was done to a file."""
 LONGEST_REPAIRS = 500
-MOST_MERGED = 16
 MOST_NOTES = 5
 BROKEN = "{} of {} is left out: it has numbers that are NaN or infinite."
 PLAIN_MODULE = "networks.lora"
@@ -93,8 +92,7 @@ def merge_files(
     """Write one file whose change is the sum of several files' changes, each times its ratio: exact, or with
     `new_rank` or `dynamic_method` by SVD. Raises as `repair_file`; FamilyMismatch for files of different
     families."""
-    if not 2 <= len(sources) <= MOST_MERGED:
-        raise ConfigError(f"2 to {MOST_MERGED} files are merged.", "Name as many.", field="merge")
+    check_merged(len(sources))
     if not all(math.isfinite(ratio) and abs(ratio) <= MOST_MERGE_RATIO for _, ratio in sources):
         raise ConfigError("merge: a ratio is no number from -100 to 100.", field="merge")
     read = [RepairSource.read(path) for path, _ in sources]
