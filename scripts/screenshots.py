@@ -62,7 +62,7 @@ def take_all(browser: Browser, address: str, out: Path, steps: int | None) -> No
     phone.locator("#upload-name textarea, #upload-name input").fill("Ink drawings")
     on_all(pages, lambda page, width: take(page, out / f"upload-{width}.png"))
     desk.locator("#upload-train").click()
-    rounds = desk.locator("#train-previews section")
+    rounds = desk.locator("#train-previews section.round")
     expect(rounds).to_have_count(3, timeout=TRAINING_PATIENCE)
     open_tab(phone, "Train")
     on_all(pages, lambda page, width: take(page, out / f"train-{width}.png"))
