@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,42 +19,14 @@ from lora_studio.families.flux import Flux, FluxModel
 from lora_studio.families.weights.fused_layers import fuse_layers
 from lora_studio.generation.lora_lookup import layers_of
 from lora_studio.lora.file.keys import DOWN, UP, names_of_rows, same_layer, spelled_key
-from lora_studio.lora.network.attach import attach
-from lora_studio.lora.network.initial_weights import continue_from, merge_into_base, sizes_from
 from lora_studio.lora.network.layers import change_from, put_on
 from lora_studio.lora.network.output_rows import OutputRows, join_rows, modules_of
 from lora_studio.lora.network.weights import LayerWeights, read_weights
 from tests.support.flux_files import (
     WIDTH,
-    Tensors,
-    changes_of,
-    in_comfyui,
-    in_diffusers,
-    layers_in,
     matrices,
-    random_lora,
 )
 from tests.support.tiny import make_tiny_flux
-
-DOUBLE = {
-    "img_mod_lin": "norm1.linear",
-    "img_attn_proj": "attn.to_out.0",
-    "img_mlp_0": "ff.net.0.proj",
-    "img_mlp_2": "ff.net.2",
-    "txt_mod_lin": "norm1_context.linear",
-    "txt_attn_proj": "attn.to_add_out",
-    "txt_mlp_0": "ff_context.net.0.proj",
-    "txt_mlp_2": "ff_context.net.2",
-}
-SINGLE = {"linear2": "proj_out", "modulation_lin": "norm.linear"}
-FUSED = {
-    "img_attn_qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
-    "txt_attn_qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
-    "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
-}
-PARTS = {**{name: (path,) for name, path in (DOUBLE | SINGLE).items()}, **FUSED}
-XLABS = {"img_attn_qkv": "qkv_lora1", "img_attn_proj": "proj_lora1"}
-XLABS |= {"txt_attn_qkv": "qkv_lora2", "txt_attn_proj": "proj_lora2", "linear2": "proj_lora"}
 
 
 @pytest.fixture(scope="module")
@@ -77,46 +48,6 @@ def one_block() -> FluxModel:
     fuse_layers(transformer)
     parts = {"tokenizer": None, "text_encoder": None, "vae": None, "transformer": transformer}
     return FluxModel(found=None, process=Flow(config={}), **parts)
-
-
-def in_xlabs(tensors: Tensors) -> Tensors:
-    """They have the attention only; of a single block's first layer its first three parts."""
-    found: Tensors = {}
-    for name, kind, number, layer in layers_in(tensors):
-        if layer in XLABS or layer == "linear1":
-            a, b = matrices(tensors, name)
-            start = f"{kind}_blocks.{number}.processor.{XLABS.get(layer, 'qkv_lora')}"
-            found |= {f"{start}.down.weight": a, f"{start}.up.weight": b[: 3 * WIDTH].clone()}
-    return found
-
-
-SPELLINGS: dict[str, Callable[[Tensors], Tensors]] = {
-    "kohya": dict,
-    "comfyui": in_comfyui,
-    "xlabs": in_xlabs,
-    "diffusers": in_diffusers(PARTS, "transformer.", "lora_A.weight", "lora_B.weight"),
-    "diffusers, old": in_diffusers(PARTS, "transformer.", "lora.down.weight", "lora.up.weight"),
-    "peft": in_diffusers(PARTS, "base_model.model.", "lora_A.weight", "lora_B.weight"),
-    "onetrainer": in_diffusers(PARTS, "lora_transformer_", "lora_down.weight", "lora_up.weight", flat=True),
-    "lycoris": in_diffusers(PARTS, "lycoris_", "lora_down.weight", "lora_up.weight", flat=True),
-}
-
-
-@pytest.mark.parametrize("spelling", SPELLINGS)
-@torch.no_grad()
-def test_a_file_changes_the_same_in_every_spelling(model: FluxModel, tmp_path: Path, spelling: str) -> None:
-    tensors = random_lora(model)
-    save_file(SPELLINGS[spelling](tensors), tmp_path / "x.safetensors")
-    found = changes_of(model, tmp_path / "x.safetensors")
-    names = [layer[0] for layer in layers_in(tensors)]
-    if spelling == "xlabs":
-        names = [name for name in names if "attn" in name or "linear" in name]
-    assert found.keys() == set(names)
-    for name in names:
-        down, up = matrices(tensors, name)
-        if spelling == "xlabs" and name.endswith("linear1"):
-            up = torch.cat([up[: 3 * WIDTH], torch.zeros_like(up[3 * WIDTH :])])
-        torch.testing.assert_close(found[name], up @ down, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
@@ -153,32 +84,6 @@ def test_layers_that_are_one_here_may_be_of_any_kind(model: FluxModel, tmp_path:
     handle.remove()
     torch.testing.assert_close(added, inputs @ torch.cat(diff.chunk(2)[::-1]).T, rtol=1e-4, atol=1e-4)
     assert torch.equal(norm.weight, plain)
-
-
-@torch.no_grad()
-def test_another_programs_file_is_trained_on_and_merged(model: FluxModel, base: Path, tmp_path: Path) -> None:
-    """Its ranks side by side are one layer's: three times as many, four times in a single block."""
-    tensors = random_lora(model)
-    file = str(tmp_path / "x.safetensors")
-    save_file(SPELLINGS["diffusers"](tensors), file)
-    fresh = family_of(str(base)).load()
-    targets = fresh.targets(texts=False)
-    sizes = sizes_from(file, targets, fresh.models())
-    assert {name.split("_")[-1]: size.dim for name, size in sizes.items()} == {
-        **{"lin": 3, "qkv": 9, "proj": 3, "0": 3, "2": 3, "linear1": 12, "linear2": 3}
-    }
-    lora = attach(fresh.models(), targets, dim=3, alpha=1.5, sizes=sizes)
-    assert not continue_from(file, lora)
-    merged = family_of(str(base)).load()
-    assert not merge_into_base(merged.models(), merged.targets(), file, 1.0)
-    for target in targets:
-        down, up = matrices(tensors, target.name)
-        ours_down, ours_up = (weight for weight in lora.weights(target.name).values())
-        scale = lora.alpha_of(target.name) / len(ours_down)
-        torch.testing.assert_close(scale * ours_up @ ours_down, up @ down, rtol=1e-4, atol=1e-4)
-        moved = merged.denoiser.get_submodule(target.module).weight
-        plain = model.denoiser.get_submodule(target.module).weight
-        torch.testing.assert_close(moved - plain, up @ down, rtol=1e-4, atol=1e-4)
 
 
 def test_diffusers_reads_the_same_from_our_file_at_full_width() -> None:

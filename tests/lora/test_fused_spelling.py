@@ -18,19 +18,30 @@ from lora_studio.families.flux import FluxModel
 from lora_studio.lora.file.keys import same_layer
 from lora_studio.lora.file.spellings import spelled_as
 from lora_studio.lora.inspection.file_report import inspect_file
+from lora_studio.lora.network.attach import attach
+from lora_studio.lora.network.initial_weights import continue_from, merge_into_base, sizes_from
 from lora_studio.lora.repair.repair_request import RepairRequest
 from lora_studio.lora.repair.repaired_file import merge_files, repair_file
-from tests.lora import test_flux_files, test_klein_files
-from tests.support.flux_files import WIDTH, Tensors, changes_of, random_lora
+from tests.lora.test_flux_files import one_block
+from tests.support.flux_files import (
+    FLUX_SPELLINGS,
+    KLEIN_SPELLINGS,
+    WIDTH,
+    Tensors,
+    changes_of,
+    layers_in,
+    matrices,
+    random_lora,
+)
 from tests.support.layer_formulas import some
 from tests.support.tiny import make_tiny_chroma, make_tiny_flux, make_tiny_klein
 
 MAKE = {"flux": make_tiny_flux, "chroma": make_tiny_chroma, "klein": make_tiny_klein}
 VERSIONS = {"flux": "flux1", "chroma": "chroma", "klein": "flux_2_klein_4b"}
 SPELLED: dict[str, dict[str, Callable[[Tensors], Tensors]]] = {
-    "flux": test_flux_files.SPELLINGS,
-    "chroma": {name: test_flux_files.SPELLINGS[name] for name in ("kohya", "comfyui", "diffusers")},
-    "klein": test_klein_files.SPELLINGS,
+    "flux": FLUX_SPELLINGS,
+    "chroma": {name: FLUX_SPELLINGS[name] for name in ("kohya", "comfyui", "diffusers")},
+    "klein": KLEIN_SPELLINGS,
 }
 
 
@@ -57,10 +68,57 @@ def assert_adds_the_same(found: Tensors, wanted: Tensors, factor: float = 1.0) -
         torch.testing.assert_close(found[name], factor * change, rtol=1e-4, atol=1e-4)
 
 
+IN_FILES = [(family, one) for family, spelled in SPELLED.items() for one in spelled]
+
+
+@pytest.mark.parametrize(("family", "spelling"), IN_FILES)
+@torch.no_grad()
+def test_a_file_changes_the_same_in_every_spelling(
+    models: dict[str, FluxModel], files: dict[str, Tensors], tmp_path: Path, family: str, spelling: str
+) -> None:
+    tensors = files[family]
+    found = changes_of(models[family], saved(tmp_path, SPELLED[family][spelling](tensors), family))
+    names = [layer[0] for layer in layers_in(tensors)]
+    if spelling == "xlabs":  # they have the attention only
+        names = [name for name in names if "attn" in name or "linear" in name]
+    assert found.keys() == set(names)
+    for name in names:
+        down, up = matrices(tensors, name)
+        if spelling == "xlabs" and name.endswith("linear1"):
+            up = torch.cat([up[: 3 * WIDTH], torch.zeros_like(up[3 * WIDTH :])])
+        torch.testing.assert_close(found[name], up @ down, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("family", "single"), [("flux", 12), ("klein", 3)])
+@torch.no_grad()
+def test_another_programs_file_is_trained_on_and_merged(
+    models: dict[str, FluxModel], files: dict[str, Tensors], tmp_path: Path, family: str, single: int
+) -> None:
+    """Its ranks side by side are one layer's: three times as many, four times in a single block of FLUX.1."""
+    model, tensors = models[family], files[family]
+    file = str(saved(tmp_path, SPELLED[family]["diffusers"](tensors), family))
+    fresh = family_of(model.found).load()
+    targets = fresh.targets(texts=False)
+    sizes = sizes_from(file, targets, fresh.models())
+    ranks = {"qkv": 9, "linear1": single}
+    assert all(size.dim == ranks.get(name.split("_")[-1], 3) for name, size in sizes.items())
+    assert sizes.keys() == {target.name for target in targets}
+    lora = attach(fresh.models(), targets, dim=3, alpha=1.5, sizes=sizes)
+    assert not continue_from(file, lora)
+    merged = family_of(model.found).load()
+    assert not merge_into_base(merged.models(), merged.targets(), file, 1.0)
+    for target in targets:
+        down, up = matrices(tensors, target.name)
+        ours_down, ours_up = (weight for weight in lora.weights(target.name).values())
+        scale = lora.alpha_of(target.name) / len(ours_down)
+        torch.testing.assert_close(scale * ours_up @ ours_down, up @ down, rtol=1e-4, atol=1e-4)
+        moved = merged.denoiser.get_submodule(target.module).weight
+        plain = model.denoiser.get_submodule(target.module).weight
+        torch.testing.assert_close(moved - plain, up @ down, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("target", ["kohya", "comfyui", "diffusers"])
-@pytest.mark.parametrize(
-    ("family", "spelling"), [(family, one) for family, spelled in SPELLED.items() for one in spelled]
-)
+@pytest.mark.parametrize(("family", "spelling"), IN_FILES)
 @torch.no_grad()
 def test_every_spelling_becomes_every_other(
     models: dict[str, FluxModel],
@@ -197,7 +255,7 @@ def test_a_dora_is_put_together_and_a_lokr_where_it_is_resized(
 
 def test_diffusers_makes_the_same_of_kohyas_file_at_full_width(tmp_path: Path) -> None:
     """Its reading has the sizes of the whole model in it: one block of each kind, of rank 1."""
-    model = test_flux_files.one_block()
+    model = one_block()
     ours = {
         f"{one.name}.{part}": some(*shape)
         for one in model.targets(texts=False)
@@ -298,3 +356,19 @@ def test_odd_sizes_are_a_sentence_and_no_file(
     assert refusal.value.field == "spelling"
     assert not (tmp_path / "y.safetensors").exists()
     assert inspect_file(old).kinds
+
+
+@torch.no_grad()
+def test_names_that_a_program_lacks_are_a_reason_to_convert(
+    files: dict[str, Tensors], tmp_path: Path
+) -> None:
+    """ComfyUI finds klein's layers by its makers' names alone; a DoRA can't always be put together."""
+    tensors = SPELLED["klein"]["diffusers"](files["klein"])
+    file, kind = saved(tmp_path, tensors, "klein"), "spelling=kohya"
+    assert kind in {one.fix for one in inspect_file(file).suggestions}
+    repair_file(file, RepairRequest(spelling="kohya"), tmp_path / "y.safetensors")
+    report = inspect_file(tmp_path / "y.safetensors")
+    assert kind not in {one.fix for one in report.suggestions}
+    assert {one.program: one.outcome for one in report.programs}["ComfyUI"] == "whole"
+    whole = saved(tmp_path, {f"{BLOCK}.to_q.diff": some(WIDTH, WIDTH)}, "klein", "diff")
+    assert kind not in {one.fix for one in inspect_file(whole).suggestions}

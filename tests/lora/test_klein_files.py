@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,62 +16,18 @@ from lora_studio.families.klein import KleinModel
 from lora_studio.generation.lora_lookup import layers_of
 from lora_studio.lora.file.keys import names_in_files
 from lora_studio.lora.file.lora_files import read_header
-from lora_studio.lora.network.attach import attach
-from lora_studio.lora.network.initial_weights import continue_from, merge_into_base, sizes_from
 from lora_studio.lora.network.layers import change_from
 from lora_studio.lora.network.output_rows import OutputRows
 from lora_studio.lora.network.weights import read_weights
 from tests.support.flux_files import (
+    KLEIN_PARTS,
+    KLEIN_SPELLINGS,
     WIDTH,
-    Tensors,
     changes_of,
-    in_comfyui,
-    in_diffusers,
     layers_in,
-    matrices,
     random_lora,
 )
 from tests.support.tiny import make_tiny_klein
-
-PARTS = {
-    "img_attn_qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
-    "img_attn_proj": ("attn.to_out.0",),
-    "img_mlp_0": ("ff.linear_in",),
-    "img_mlp_2": ("ff.linear_out",),
-    "txt_attn_qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
-    "txt_attn_proj": ("attn.to_add_out",),
-    "txt_mlp_0": ("ff_context.linear_in",),
-    "txt_mlp_2": ("ff_context.linear_out",),
-    "linear1": ("attn.to_qkv_mlp_proj",),
-    "linear2": ("attn.to_out",),
-}
-ONE_LAYER = {"img_attn_qkv": ("attn.to_qkv",), "txt_attn_qkv": ("attn.to_added_qkv",)}
-
-
-def of_the_makers(tensors: Tensors) -> Tensors:
-    """As PEFT saves an adapter of the makers' own model; the alphas stand in its configuration."""
-    found: Tensors = {}
-    for key, value in in_comfyui(tensors).items():
-        scale = 0.5 if key.endswith("lora_B.weight") else 1.0
-        if not key.endswith("alpha"):
-            found[key.replace("diffusion_model.", "base_model.model.", 1)] = scale * value
-    return found
-
-
-SPELLINGS: dict[str, Callable[[Tensors], Tensors]] = {
-    "kohya": dict,
-    "comfyui": in_comfyui,
-    "peft": of_the_makers,
-    "diffusers": in_diffusers(PARTS, "transformer.", "lora_A.weight", "lora_B.weight"),
-    "diffusers, one layer": in_diffusers(PARTS | ONE_LAYER, "transformer.", "lora_A.weight", "lora_B.weight"),
-    "diffusers under ComfyUI's prefix": in_diffusers(
-        PARTS, "diffusion_model.", "lora_A.weight", "lora_B.weight"
-    ),
-    "peft of diffusers": in_diffusers(PARTS, "base_model.model.", "lora_A.weight", "lora_B.weight"),
-    "bare": in_diffusers(PARTS, "", "lora_A.weight", "lora_B.weight"),
-    "onetrainer": in_diffusers(PARTS, "lora_transformer_", "lora_down.weight", "lora_up.weight", flat=True),
-    "lycoris": in_diffusers(PARTS, "lycoris_", "lora_down.weight", "lora_up.weight", flat=True),
-}
 
 
 @pytest.fixture(scope="module")
@@ -85,20 +40,6 @@ def model(base: Path) -> FluxModel:
     loaded = family_of(str(base)).load()
     assert isinstance(loaded, KleinModel)
     return loaded
-
-
-@pytest.mark.parametrize("spelling", SPELLINGS)
-@torch.no_grad()
-def test_a_file_changes_the_same_in_every_spelling(model: FluxModel, tmp_path: Path, spelling: str) -> None:
-    tensors = random_lora(model)
-    save_file(SPELLINGS[spelling](tensors), tmp_path / "x.safetensors")
-    found = changes_of(model, tmp_path / "x.safetensors")
-    names = [layer[0] for layer in layers_in(tensors)]
-    assert found.keys() == set(names)
-    assert len(names) == 2 * 8 + 2 * 2
-    for name in names:
-        down, up = matrices(tensors, name)
-        torch.testing.assert_close(found[name], up @ down, rtol=1e-5, atol=1e-5)
 
 
 LOKRS = {
@@ -166,31 +107,6 @@ def test_layers_beside_the_blocks_are_changed_as_well(model: FluxModel, tmp_path
     assert "lora_unet_single_stream_modulation_linear" in own
 
 
-@torch.no_grad()
-def test_another_programs_file_is_trained_on_and_merged(model: FluxModel, base: Path, tmp_path: Path) -> None:
-    tensors = random_lora(model)
-    file = str(tmp_path / "x.safetensors")
-    save_file(SPELLINGS["diffusers"](tensors), file)
-    fresh = family_of(str(base)).load()
-    targets = fresh.targets(texts=False)
-    sizes = sizes_from(file, targets, fresh.models())
-    assert {name.split("_")[-1]: size.dim for name, size in sizes.items()} == {
-        **{"qkv": 9, "proj": 3, "0": 3, "2": 3, "linear1": 3, "linear2": 3}
-    }
-    lora = attach(fresh.models(), targets, dim=3, alpha=1.5, sizes=sizes)
-    assert not continue_from(file, lora)
-    merged = family_of(str(base)).load()
-    assert not merge_into_base(merged.models(), merged.targets(), file, 1.0)
-    for target in targets:
-        down, up = matrices(tensors, target.name)
-        ours_down, ours_up = (weight for weight in lora.weights(target.name).values())
-        scale = lora.alpha_of(target.name) / len(ours_down)
-        torch.testing.assert_close(scale * ours_up @ ours_down, up @ down, rtol=1e-4, atol=1e-4)
-        moved = merged.denoiser.get_submodule(target.module).weight
-        plain = model.denoiser.get_submodule(target.module).weight
-        torch.testing.assert_close(moved - plain, up @ down, rtol=1e-4, atol=1e-4)
-
-
 @pytest.mark.parametrize("spelling", ["kohya", "peft", "diffusers"])
 @torch.no_grad()
 def test_diffusers_reads_the_same_from_it(
@@ -198,7 +114,7 @@ def test_diffusers_reads_the_same_from_it(
 ) -> None:
     """Its own reader, which has no sizes in it."""
     tensors = random_lora(model)
-    save_file(SPELLINGS[spelling](tensors), tmp_path / "x.safetensors")
+    save_file(KLEIN_SPELLINGS[spelling](tensors), tmp_path / "x.safetensors")
     pipe = Flux2KleinPipeline.from_pretrained(base)
     plain = {name: one.clone() for name, one in pipe.transformer.state_dict().items()}
     pipe.load_lora_weights(str(tmp_path), weight_name="x.safetensors")
@@ -207,7 +123,7 @@ def test_diffusers_reads_the_same_from_it(
     ours = changes_of(model, tmp_path / "x.safetensors")
     for name, kind, number, layer in layers_in(tensors):
         start = f"{'single_' * (kind == 'single')}transformer_blocks.{number}."
-        paths = [f"{start}{part}.weight" for part in PARTS[layer]]
+        paths = [f"{start}{part}.weight" for part in KLEIN_PARTS[layer]]
         moved = [pipe.transformer.get_parameter(path) - plain[path] for path in paths]
         torch.testing.assert_close(torch.cat(moved), ours[name], rtol=1e-4, atol=1e-4)
 

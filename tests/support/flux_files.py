@@ -97,3 +97,85 @@ def changes_of(model: FluxModel, file: Path) -> Tensors:
             base = base.module
         found[names[base]] = found.get(names[base], 0) + delta
     return found
+
+
+DOUBLE = {
+    "img_mod_lin": "norm1.linear",
+    "img_attn_proj": "attn.to_out.0",
+    "img_mlp_0": "ff.net.0.proj",
+    "img_mlp_2": "ff.net.2",
+    "txt_mod_lin": "norm1_context.linear",
+    "txt_attn_proj": "attn.to_add_out",
+    "txt_mlp_0": "ff_context.net.0.proj",
+    "txt_mlp_2": "ff_context.net.2",
+}
+SINGLE = {"linear2": "proj_out", "modulation_lin": "norm.linear"}
+FUSED = {
+    "img_attn_qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
+    "txt_attn_qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+    "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
+}
+FLUX_PARTS = {**{name: (path,) for name, path in (DOUBLE | SINGLE).items()}, **FUSED}
+XLABS = {"img_attn_qkv": "qkv_lora1", "img_attn_proj": "proj_lora1"}
+XLABS |= {"txt_attn_qkv": "qkv_lora2", "txt_attn_proj": "proj_lora2", "linear2": "proj_lora"}
+
+
+def in_xlabs(tensors: Tensors) -> Tensors:
+    """They have the attention only; of a single block's first layer its first three parts."""
+    found: Tensors = {}
+    for name, kind, number, layer in layers_in(tensors):
+        if layer in XLABS or layer == "linear1":
+            a, b = matrices(tensors, name)
+            start = f"{kind}_blocks.{number}.processor.{XLABS.get(layer, 'qkv_lora')}"
+            found |= {f"{start}.down.weight": a, f"{start}.up.weight": b[: 3 * WIDTH].clone()}
+    return found
+
+
+PEFT, KOHYA = ("lora_A.weight", "lora_B.weight"), ("lora_down.weight", "lora_up.weight")
+FLUX_SPELLINGS: dict[str, Callable[[Tensors], Tensors]] = {
+    "kohya": dict,
+    "comfyui": in_comfyui,
+    "xlabs": in_xlabs,
+    "diffusers": in_diffusers(FLUX_PARTS, "transformer.", *PEFT),
+    "diffusers, old": in_diffusers(FLUX_PARTS, "transformer.", "lora.down.weight", "lora.up.weight"),
+    "peft": in_diffusers(FLUX_PARTS, "base_model.model.", *PEFT),
+    "onetrainer": in_diffusers(FLUX_PARTS, "lora_transformer_", *KOHYA, flat=True),
+    "lycoris": in_diffusers(FLUX_PARTS, "lycoris_", *KOHYA, flat=True),
+}
+KLEIN_PARTS = {
+    "img_attn_qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
+    "img_attn_proj": ("attn.to_out.0",),
+    "img_mlp_0": ("ff.linear_in",),
+    "img_mlp_2": ("ff.linear_out",),
+    "txt_attn_qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+    "txt_attn_proj": ("attn.to_add_out",),
+    "txt_mlp_0": ("ff_context.linear_in",),
+    "txt_mlp_2": ("ff_context.linear_out",),
+    "linear1": ("attn.to_qkv_mlp_proj",),
+    "linear2": ("attn.to_out",),
+}
+ONE_LAYER = {"img_attn_qkv": ("attn.to_qkv",), "txt_attn_qkv": ("attn.to_added_qkv",)}
+
+
+def of_the_makers(tensors: Tensors) -> Tensors:
+    """As PEFT saves an adapter of the makers' own model; the alphas stand in its configuration."""
+    found: Tensors = {}
+    for key, value in in_comfyui(tensors).items():
+        scale = 0.5 if key.endswith("lora_B.weight") else 1.0
+        if not key.endswith("alpha"):
+            found[key.replace("diffusion_model.", "base_model.model.", 1)] = scale * value
+    return found
+
+
+KLEIN_SPELLINGS: dict[str, Callable[[Tensors], Tensors]] = {
+    "kohya": dict,
+    "comfyui": in_comfyui,
+    "peft": of_the_makers,
+    "diffusers": in_diffusers(KLEIN_PARTS, "transformer.", *PEFT),
+    "diffusers, one layer": in_diffusers(KLEIN_PARTS | ONE_LAYER, "transformer.", *PEFT),
+    "diffusers under ComfyUI's prefix": in_diffusers(KLEIN_PARTS, "diffusion_model.", *PEFT),
+    "peft of diffusers": in_diffusers(KLEIN_PARTS, "base_model.model.", *PEFT),
+    "bare": in_diffusers(KLEIN_PARTS, "", *PEFT),
+    "onetrainer": in_diffusers(KLEIN_PARTS, "lora_transformer_", *KOHYA, flat=True),
+    "lycoris": in_diffusers(KLEIN_PARTS, "lycoris_", *KOHYA, flat=True),
+}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from lora_studio.catalog import SD1, SD2, SDXL
+from lora_studio.catalog import CHROMA, FLUX, KLEIN, SD1, SD2, SDXL
 from lora_studio.formatting import counted
+from lora_studio.lora.file.contents import LORA, TITLES
 from lora_studio.lora.inspection.lora_report import LoraReport, Suggestion
 from lora_studio.lora.inspection.program_readings import UNKNOWN_NAMES
 
 KOHYA, IN_HEADER = "Kohya", "the header"
-READ_EVERYWHERE = frozenset({SD1, SD2, SDXL})
-"""Families whose layers all programs find by Kohya's names."""
+STABLE = frozenset({SD1, SD2, SDXL})
+READ_EVERYWHERE = STABLE | {FLUX, CHROMA, KLEIN}
+"""Families whose layers all programs find by Kohya's names that can run them; of the latter three those have
+other layers than diffusers, and LoRAs alone become them."""
 
 
 def suggestions_for(report: LoraReport) -> tuple[Suggestion, ...]:
@@ -18,6 +21,7 @@ def suggestions_for(report: LoraReport) -> tuple[Suggestion, ...]:
     some_are_broken = 0 < report.broken_count < layers
     unread = [one.program for one in report.programs if any(why.startswith(UNKNOWN_NAMES) for why in one.why)]
     renamed = unread and report.spelling != KOHYA and report.family in READ_EVERYWHERE
+    renamed = renamed and (report.family in STABLE or report.kinds.keys() == {TITLES[LORA]})
     reasons = {
         "drop_broken": "the other layers can be used" if some_are_broken else "",
         "spelling=kohya": f"for {', '.join(unread)}" if renamed else "",
