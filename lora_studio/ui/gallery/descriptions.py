@@ -49,7 +49,7 @@ def listen(
     for `outputs`, those of a chosen LoRA."""
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
-    def mark(event: gr.EventData) -> list[Any]:
+    def mark_favourite(event: gr.EventData) -> list[Any]:
         slug = safe_slug(getattr(event, "slug", None))
         studio.gallery.mark_lora(slug, getattr(event, "on", "") == "yes")
         return shown(slug)
@@ -61,6 +61,6 @@ def listen(
 
     fields = [shelf.chosen, parts.tags, parts.note]
     return [
-        shelf.details.like(guarded(mark), None, outputs, **quick),
+        shelf.details.like(guarded(mark_favourite), None, outputs, **quick),
         gr.on([parts.save.click, parts.tags.submit], guarded(describe), fields, outputs, **quick),
     ]
