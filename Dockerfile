@@ -14,6 +14,7 @@ RUN index=$(python -c "import launch; print(launch.TORCH_INDEX)") && \
 COPY pyproject.toml setup.py MANIFEST.in README.md LICENSE app.py ./
 COPY examples examples
 COPY models/starter models/starter
+COPY models/starter-flow models/starter-flow
 COPY lora_studio lora_studio
 RUN /venv/bin/python -m pip install --no-deps --no-build-isolation .
 

@@ -10,7 +10,7 @@ from setuptools.command.build_py import build_py
 
 CHECKOUT = Path(__file__).resolve().parent
 BESIDE = ("app.py", "launch.py", "README.md", "LICENSE", "requirements.txt", "constraints.txt")
-FOLDERS = ("models/starter", "examples")
+FOLDERS = ("models/starter", "models/starter-flow", "examples")
 
 
 class BuildWithFiles(build_py):

@@ -54,6 +54,7 @@ if modal.is_local():
         .env({"HF_HOME": f"{MOUNT}/huggingface", "LORA_STUDIO_HOME": "/tmp/studio", "PYTHONPATH": HOME})
         .add_local_dir(CHECKOUT / "lora_studio", f"{HOME}/lora_studio", ignore=["**/__pycache__"])
         .add_local_dir(CHECKOUT / "models" / "starter", f"{HOME}/models/starter")
+        .add_local_dir(CHECKOUT / "models" / "starter-flow", f"{HOME}/models/starter-flow")
     )
 
 

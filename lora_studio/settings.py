@@ -68,7 +68,8 @@ class HubAccounts:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The installation. `home` holds all state, `models` the weights; `starter` is the embedded base model.
+    """The installation. `home` holds all state, `models` the weights; `starter` is the
+    embedded base model, with the others beside it.
 
     `on_space` is true on Hugging Face Spaces, `zero_gpu` on those whose GPU is lent to single calls, which
     draw and can't train. `public_space` lets a Space run without a password, `hosts` are
@@ -151,6 +152,10 @@ class Settings:
     @property
     def database(self) -> Path:
         return self.home / "studio.db"
+
+    def embedded(self, name: str) -> Path:
+        """The folder of an embedded base model: they lie beside each other."""
+        return self.starter if name == "starter" else self.starter.with_name(name)
 
     @property
     def datasets(self) -> Path:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from lora_studio.catalog import BASES, SDXL, base_of_family, plan
+from lora_studio.catalog import BASES, EMBEDDED, SDXL, base_of_family, plan
 from lora_studio.config import TrainConfig
 from lora_studio.families import family_of
 from lora_studio.families.base_files.locate import find_base
@@ -123,11 +123,15 @@ def test_an_odd_size_is_not_believed(settings: Settings, tiny_xl: Path, said: An
     assert find_base("mine", settings).traits.native_size == 1024
 
 
-def test_the_starter_by_its_folder_is_the_starter(studio: Studio, settings: Settings) -> None:
-    by_name, by_folder = (values_of(studio, base) for base in ("starter", str(settings.starter)))
+@pytest.mark.parametrize("name", [base.name for base in EMBEDDED])
+def test_an_embedded_base_by_its_folder_is_the_same(studio: Studio, settings: Settings, name: str) -> None:
+    by_name, by_folder = (values_of(studio, base) for base in (name, str(settings.embedded(name))))
     differing = {name for name, value in by_name.items() if value != by_folder[name]}
     assert differing == {"pretrained_model_name_or_path"}
     assert by_folder["resolution"] == 64
+
+
+def test_a_copy_of_the_starter_knows_its_size(studio: Studio, settings: Settings) -> None:
     copy = folder_of(settings.starter, settings.bases / "copied")
     assert values_of(studio, copy.name)["resolution"] == 64
 

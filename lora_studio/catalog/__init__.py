@@ -6,9 +6,11 @@ its differences from its family; a preset is a readable difference from the plai
 
 from lora_studio.catalog.base_models import (
     BASES,
+    EMBEDDED,
     STARTER,
     check_trainable,
     distilled,
+    is_embedded,
     is_undone,
 )
 from lora_studio.catalog.catalog_base import Base, LongText
@@ -67,6 +69,7 @@ __all__ = [
     "BASE_VERSIONS",
     "CHROMA",
     "COSMOS",
+    "EMBEDDED",
     "FAMILIES",
     "FAMILY_BASES",
     "FEWEST_STEPS",
@@ -106,6 +109,7 @@ __all__ = [
     "family_from_text_width",
     "family_from_version",
     "family_title",
+    "is_embedded",
     "is_undone",
     "plan",
     "preview_prompts",

@@ -52,9 +52,31 @@ STARTER = Base(
         "character": {"max_train_steps": 200},
     },
 )
+STARTER_FLOW = base_of_family(
+    ZIMAGE,
+    name="starter-flow",
+    title="Starter Flow (embedded, 64 px emoji, Z-Image in small)",
+    native_size=64,
+    step=8,
+    licence="Apache-2.0; data credits in models/starter-flow/README.md",
+    note="In the box as well: Z-Image's architecture and flow matching, to learn and to test with. Draws 48 "
+    "things in one style.",
+    num_inference_steps=20,
+    guidance_scale=3.0,
+    regularisation="regularisation",
+    training={
+        **{"resolution": 64, "min_bucket_reso": 32, "max_bucket_reso": 128, "bucket_reso_steps": 8},
+        **{"train_batch_size": 4, "num_repeats": 3, "max_train_steps": 200, "lr_scheduler": "cosine"},
+        **{"learning_rate": 1e-3, "network_dim": 8, "network_alpha": 8, "discrete_flow_shift": 1.0},
+        **{"gradient_checkpointing": False, "sample_guidance": 3.0, "sample_steps": 20},
+        "mixed_precision": "no",
+    },
+    kinds={"style": {"learning_rate": 2e-3}},
+)
 
 _BASES = (
     STARTER,
+    STARTER_FLOW,
     base_of_family(
         SD1,
         name="sd15",
@@ -234,6 +256,12 @@ _BASES = (
     ),
 )
 BASES: Mapping[str, Base] = {base.name: base for base in _BASES}
+EMBEDDED = tuple(base for base in _BASES if not base.source)
+
+
+def is_embedded(name: str) -> bool:
+    """Whether a base of this name comes with the app."""
+    return name in BASES and not BASES[name].source
 
 
 def check_trainable(base: Base) -> None:

@@ -24,7 +24,7 @@ class LongText:
 @dataclass(frozen=True, kw_only=True)
 class Base:
     """A base model people can pick by name. `source` is a hub id (a repository in diffusers' layout, or a
-    checkpoint file in one), or empty for the embedded one.
+    checkpoint file in one), or empty for an embedded one.
 
     `step` is the multiple that image sides must keep; `download_bytes` is 0 when nothing is fetched;
     `regularisation` names a folder inside the base's own with pictures that keep a LoRA to its subject.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lora_studio.catalog.base_models import STARTER
+from lora_studio.catalog.base_models import is_embedded
 from lora_studio.catalog.catalog_base import Base
 from lora_studio.config import Kind
 
@@ -104,9 +104,9 @@ def _own_reason(values: Mapping[str, Any], chosen: Mapping[str, Any], measured_o
 
 
 def preview_prompts(kind: Kind, trigger: str, base: str) -> tuple[str, ...]:
-    """Prompts about the user's own subject, for the previews; on the starter with words it knows."""
+    """Prompts about the user's own subject, for the previews; on an embedded base with words it knows."""
     word = trigger.strip() or "picture"
-    if base == STARTER.name:
+    if is_embedded(base):
         if kind == "style":
             return (f"cat, {word} style", f"rocket, {word} style", f"castle, {word} style")
         return (f"a {word}", f"a {word} on a pink background", f"a {word} on a green background")

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from lora_studio.catalog import EMBEDDED, STARTER
 from lora_studio.cli.console.ctrl_c import stop_request
 from lora_studio.cli.console.progress_bar import Progress
 from lora_studio.config import Kind
@@ -77,6 +78,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--example", choices=sorted(EXAMPLES), default="alien", help="which set (default: alien)"
     )
+    parser.add_argument(
+        "--base",
+        choices=[base.name for base in EMBEDDED],
+        default=STARTER.name,
+        help="which embedded base model (default: starter)",
+    )
     parser.add_argument("--steps", metavar="N", help="train this many steps (default: the preset's)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -90,7 +97,14 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         marks = {"start": arguments.started_at, "open": time.monotonic()}
         overrides = {"max_train_steps": arguments.steps} if arguments.steps else {}
-        job, pictures = _begin(studio, example, overrides, progress)
+        start = StartTraining(
+            name=example.title,
+            kind=example.kind,
+            trigger=example.trigger,
+            base=arguments.base,
+            overrides=overrides,
+        )
+        job, pictures = _begin(studio, CHECKOUT / "examples" / example.folder, start, progress)
         marks["check"] = time.monotonic()
         record = follow(studio, job.id, progress)
         marks["train"] = time.monotonic()
@@ -102,7 +116,14 @@ def run(arguments: argparse.Namespace) -> int:
             return exit_code(record)
         slug = Path(record.result_path).name
         with stop_request("Stopping; the LoRA is kept.") as asked:
-            pairs = draw_pairs(studio, example.prompts, slug, progress=progress, should_stop=asked)
+            pairs = draw_pairs(
+                studio,
+                example.prompts,
+                slug,
+                base=arguments.base,
+                progress=progress,
+                should_stop=asked,
+            )
             if asked():
                 return 130
         folder = studio.settings.home / "tour" / slug
@@ -116,16 +137,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _begin(
-    studio: Studio, example: TourExample, overrides: dict[str, Any], progress: Progress
+    studio: Studio, folder: Path, start: StartTraining, progress: Progress
 ) -> tuple[JobRecord, list[Path]]:
     from lora_studio.cli.train import WantedTraining, find_files, submit
 
-    folder = CHECKOUT / "examples" / example.folder
     if not folder.is_dir():
         raise DatasetError(
             f"The example set {folder} is missing.", "Take a complete copy of the project.", path=folder
         )
-    start = StartTraining(name=example.title, kind=example.kind, trigger=example.trigger, overrides=overrides)
     job = submit(studio, WantedTraining(images=folder, start=start), progress)
     studio.jobs.start(only=job.id)
     studio.mirror.start(only=job.id)
@@ -133,7 +152,13 @@ def _begin(
 
 
 def draw_pairs(
-    studio: Studio, prompts: Sequence[str], slug: str, *, progress: Progress, should_stop: ShouldStop
+    studio: Studio,
+    prompts: Sequence[str],
+    slug: str,
+    *,
+    base: str,
+    progress: Progress,
+    should_stop: ShouldStop,
 ) -> list[Pair]:
     """A pair of pictures for each prompt, without and with the LoRA, from the same seed. Fewer pairs when
     stopped."""
@@ -141,7 +166,7 @@ def draw_pairs(
     for side, uses in enumerate(((), (LoraUse(slug=slug, weight=1.0),))):
         images: list[str] = []
         for number, prompt in enumerate(prompts):
-            request = GenerateRequest.build(prompt=prompt, loras=uses, seed=SEED + number)
+            request = GenerateRequest.build(prompt=prompt, loras=uses, base=base, seed=SEED + number)
             position = side * len(prompts) + number + 1
             emit = partial(_show_one, progress, position, 2 * len(prompts))
             images += [record.path for record in studio.generate(request, emit, should_stop)]

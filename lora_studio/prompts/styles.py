@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_studio.catalog import STARTER
+from lora_studio.catalog import is_embedded
 from lora_studio.errors import ConfigError
 
 SLOT = "{prompt}"
@@ -184,7 +184,7 @@ def apply_style(prompt: str, negative: str, style: str, *, base: str = "") -> tu
     if not style:
         return prompt, negative
     found = style_named(style)
-    on_starter = base == STARTER.name
+    on_starter = is_embedded(base)
     before, _, after = (found.starter if on_starter else found.prompt).partition(SLOT)
     styled = prompt.strip().strip(",").strip()
     if not (styled.startswith(before) and styled.endswith(after)):

@@ -3,7 +3,9 @@
 import colorsys
 import json
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -54,7 +56,7 @@ def nearest_colour(colour: np.ndarray) -> str:
     return min(named, key=lambda name: float(np.square(colour - np.array(named[name])).sum()))
 
 
-def background_rate(pipeline: StableDiffusionPipeline) -> float:
+def background_rate(pipeline: report.Drawing) -> float:
     """Share of prompts "X on a C background" whose rim is nearest to C."""
     asked = [(name, colour) for colour in settings.COLOURS for name in BACKGROUND_CONCEPTS]
     prompts = [f"{name} on a {colour} background" for name, colour in asked]
@@ -74,14 +76,16 @@ def heart_is(colour: str, image: Image.Image) -> bool:
     return saturation > 0.3 and (low <= hue <= high or low <= hue + 1 <= high)
 
 
-def heart_rate(pipeline: StableDiffusionPipeline) -> float:
-    """Share of right hues over seven colours in every style."""
-    asked = [(colour, style) for colour in settings.HEARTS for style in settings.STYLES]
+def heart_rate(
+    pipeline: report.Drawing, colours: Sequence[str], styles: Sequence[str] = settings.STYLES
+) -> float:
+    """Share of right hues over colours in every style."""
+    asked = [(colour, style) for colour in colours for style in styles]
     drawn = report.draw(pipeline, [f"{colour} heart, {style} style" for colour, style in asked], seed=700)
     return float(np.mean([heart_is(asked[n][0], image) for n, image in enumerate(drawn)]))
 
 
-def painted_rate(pipeline: StableDiffusionPipeline) -> float:
+def painted_rate(pipeline: report.Drawing) -> float:
     """Share of prompts "C X" (a thing in a colour that is not its own) whose main colour is C."""
     asked = [(name, colour) for name in PAINTED_THINGS for colour in HUES]
     drawn = report.draw(pipeline, [f"{colour} {name}" for name, colour in asked], seed=1100)
@@ -97,36 +101,38 @@ def is_painted(colour: str, image: Image.Image) -> bool:
     return hue is not None and (low <= hue <= high or low <= hue + 1 <= high)
 
 
-def judged(pipeline: StableDiffusionPipeline, judge: Judge) -> dict[str, float]:
+def judged(
+    pipeline: report.Drawing, judge: Judge, concepts: Iterable[str], styles: Sequence[str] = settings.STYLES
+) -> dict[str, float]:
     """Concept in the judge's first and first five guesses, style in its first, over all concepts x styles."""
-    asked = [(slug, style) for slug in settings.CONCEPTS for style in settings.STYLES]
+    asked = [(slug, style) for slug in concepts for style in styles]
     prompts = [f"{settings.CONCEPTS[slug][0]}, {style} style" for slug, style in asked]
     drawn = report.draw(pipeline, prompts, seed=900)
     ranked = np.argsort(-judge.concept_probabilities(drawn), axis=1)
     guessed = judge.style_probabilities(drawn).argmax(1)
-    concepts = np.array([judge.concepts.index(slug) for slug, _ in asked])
-    styles = np.array([judge.styles.index(style) for _, style in asked])
-    found = ranked[:, :5] == concepts[:, None]
+    right = np.array([judge.concepts.index(slug) for slug, _ in asked])
+    named = np.array([judge.styles.index(style) for _, style in asked])
+    found = ranked[:, :5] == right[:, None]
     worst = [slug for (slug, _), hit in zip(asked, found.any(1), strict=True) if not hit]
     print("not in the first five:", ", ".join(sorted(set(worst))) or "none", flush=True)
     return {
         "concept_top1": float(found[:, 0].mean()),
         "concept_top5": float(found.any(1).mean()),
-        "style": float((guessed == styles).mean()),
+        "style": float((guessed == named).mean()),
     }
 
 
-def unknown_word_rate(pipeline: StableDiffusionPipeline, judge: Judge) -> float:
+def unknown_word_rate(pipeline: report.Drawing, judge: Judge, concepts: Sequence[str]) -> float:
     """Share of "X, zwx style" that is still an X to the judge (first five guesses): a trigger word that the
     base does not know must not cost the rest of the prompt."""
-    prompts = [f"{known[0]}, zwx style" for known in settings.CONCEPTS.values()]
+    prompts = [f"{settings.CONCEPTS[slug][0]}, zwx style" for slug in concepts]
     drawn = report.draw(pipeline, prompts, seed=1300)
     ranked = np.argsort(-judge.concept_probabilities(drawn), axis=1)[:, :5]
-    concepts = np.array([judge.concepts.index(slug) for slug in settings.CONCEPTS])
-    return float((ranked == concepts[:, None]).any(1).mean())
+    right = np.array([judge.concepts.index(slug) for slug in concepts])
+    return float((ranked == right[:, None]).any(1).mean())
 
 
-def seconds_per_image(pipeline: StableDiffusionPipeline, threads: int) -> float:
+def seconds_per_image(pipeline: report.Drawing, threads: int) -> float:
     """One image, 20 steps with guidance; the best of three."""
     before, times = torch.get_num_threads(), []
     torch.set_num_threads(threads)
@@ -142,20 +148,26 @@ def build() -> int:
     """Measure, print, write ``gates.json`` beside the model; the number of failed gates."""
     pipeline = StableDiffusionPipeline.from_pretrained(settings.MODEL)
     judge = load_judge()
-    scores = judged(pipeline, judge)
+    scores = judged(pipeline, judge, settings.CONCEPTS)
     gates = [
         Gate("background colour obeyed", background_rate(pipeline), 0.9),
-        Gate("heart hue right", heart_rate(pipeline), 0.9),
+        Gate("heart hue right", heart_rate(pipeline, settings.HEARTS), 0.9),
         Gate("colour word obeyed on a thing", painted_rate(pipeline), 0.8),
         Gate("concept first guess", scores["concept_top1"], 0.7),
         Gate("concept in first five", scores["concept_top5"], 0.9),
         Gate("style first guess", scores["style"], 0.75),
-        Gate("concept in first five beside an unknown word", unknown_word_rate(pipeline, judge), 0.8),
+        Gate("concept in first five beside an unknown word",
+             unknown_word_rate(pipeline, judge, tuple(settings.CONCEPTS)), 0.8),
         Gate("autoencoder PSNR on unseen pictures, dB",
              autoencoder.unseen_psnr(AutoencoderKL.from_pretrained(settings.MODEL / "vae"), 64), 30.0),
         Gate("seconds per image, one thread", seconds_per_image(pipeline, threads=1), 3.0, at_most=True),
         Gate("seconds per image, two threads", seconds_per_image(pipeline, threads=2), 1.5, at_most=True),
     ]  # fmt: skip
+    return keep(gates, settings.MODEL)
+
+
+def keep(gates: list[Gate], folder: Path) -> int:
+    """Print the gates and write them into a model's folder; the number of failed ones."""
     for gate in gates:
         sign = "<=" if gate.at_most else ">="
         print(
@@ -166,5 +178,5 @@ def build() -> int:
         {"name": gate.name, "value": round(gate.value, 4), "bound": gate.bound, "passed": gate.passed}
         for gate in gates
     ]  # fmt: skip
-    (settings.MODEL / "gates.json").write_text(json.dumps(written, indent=2) + "\n", "utf-8")
+    (folder / "gates.json").write_text(json.dumps(written, indent=2) + "\n", "utf-8")
     return sum(not gate.passed for gate in gates)

@@ -18,9 +18,10 @@ SHARES = (0.5, 0.25, 0.25)
 
 @dataclass(frozen=True)
 class Choice:
-    """Which concepts, and how many variants of each of their pictures."""
+    """Which concepts in which styles, and how many variants of each of their pictures."""
 
     concepts: Iterable[str]
+    styles: Iterable[str] = settings.STYLES
     backgrounds: int = 6
     colours: int = 0
 
@@ -78,7 +79,7 @@ class Variant:
 def build(vae: AutoencoderKL, size: int, choice: Choice) -> Pool:
     """Every chosen concept in every style: on white, on some named colours, in some other paints."""
     chooser = random.Random(0)
-    chosen = _chosen(data.load(size), choice.concepts)
+    chosen = _chosen(data.load(size), choice)
     variants = [
         variant
         for number, (slug, style, rgba) in enumerate(chosen)
@@ -111,8 +112,8 @@ def _variants(
         yield Variant(recolour.recolour(rgba, hue, colour), painted, number, 2)
 
 
-def _chosen(pictures: data.Pictures, concepts: Iterable[str]) -> list[tuple[str, str, np.ndarray]]:
-    rows = [(slug, style, pictures.index(slug, style)) for slug in concepts for style in settings.STYLES]
+def _chosen(pictures: data.Pictures, choice: Choice) -> list[tuple[str, str, np.ndarray]]:
+    rows = [(slug, style, pictures.index(slug, style)) for slug in choice.concepts for style in choice.styles]
     return [(slug, style, pictures.rgba[row]) for slug, style, row in rows if row is not None]
 
 

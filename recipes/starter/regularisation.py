@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from diffusers import StableDiffusionPipeline
+from PIL import Image
 
 from recipes.starter import report, settings
 
@@ -28,12 +29,16 @@ def prompts() -> list[str]:
 
 
 def build(model: Path = settings.MODEL) -> None:
-    """Draw them and lay them beside the model, in Kohya's layout."""
+    """Draw them and lay them beside the model."""
+    asked = prompts()
+    write(model, asked, report.draw(StableDiffusionPipeline.from_pretrained(model), asked, seed=2000))
+
+
+def write(model: Path, prompts: list[str], images: list[Image.Image]) -> None:
+    """Images with their prompts as captions, in Kohya's layout."""
     folder = model / FOLDER / "1_things"
     shutil.rmtree(folder.parent, ignore_errors=True)
     folder.mkdir(parents=True)
-    asked = prompts()
-    images = report.draw(StableDiffusionPipeline.from_pretrained(model), asked, seed=2000)
-    for number, (prompt, image) in enumerate(zip(asked, images, strict=True), 1):
+    for number, (prompt, image) in enumerate(zip(prompts, images, strict=True), 1):
         image.save(folder / f"{number:02d}.png", optimize=True)
         (folder / f"{number:02d}.txt").write_text(prompt + "\n", "utf-8")

@@ -2,6 +2,7 @@
 
 import json
 import textwrap
+from typing import Any, Protocol
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -42,8 +43,18 @@ SHEET = (
 VOCABULARY = settings.REPOSITORY / "docs" / "img" / "starter-vocabulary.webp"
 
 
+class Drawing(Protocol):
+    """What draws a list of prompts, as diffusers' pipelines do."""
+
+    def set_progress_bar_config(self, *, disable: bool) -> None: ...
+
+    def __call__(
+        self, prompts: list[str], *, num_inference_steps: int, guidance_scale: float, generator: list
+    ) -> Any: ...
+
+
 def draw(
-    pipeline: StableDiffusionPipeline, prompts: list[str], *, seed: int = 0, guidance: float = GUIDANCE
+    pipeline: Drawing, prompts: list[str], *, seed: int = 0, guidance: float = GUIDANCE
 ) -> list[Image.Image]:
     """One picture a prompt; prompt number n always gets seed + n, whatever the batching."""
     pipeline.set_progress_bar_config(disable=True)

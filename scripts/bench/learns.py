@@ -1,4 +1,4 @@
-"""Does a LoRA learn? python -m scripts.bench.learns [SET ...] [--seeds 3] [--sheets docs/img] [--json]
+"""Does a LoRA learn? python -m scripts.bench.learns [SET ...] [--base B] [--seeds 3] [--sheets F] [--json]
 
 Each example set is trained with the app's own presets from several seeds. The judge of recipes/starter (two
 small classifiers trained on real pictures) then looks at images of prompts that the set does not show, drawn
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from lora_studio.catalog import EMBEDDED, STARTER
 from lora_studio.config import Kind
 from lora_studio.images.contact_sheet import draw_sheet
 from lora_studio.request import GenerateRequest, LoraUse
@@ -67,6 +68,28 @@ class Subject:
     kind: Kind
     judged_as: str
     rounds: tuple[Round, ...]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The embedded base that is trained on, and the things that it can be asked for; empty for all."""
+
+    base: str
+    things: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, base: str) -> Ground:
+        from recipes.starter_flow.settings import CONCEPTS
+
+        return cls(base) if base == STARTER.name else cls(base, frozenset(CONCEPTS))
+
+    def asks(self, asked: Round, subject: Subject) -> Round:
+        """The part of a round that is about the subject or things that the base knows."""
+        if not self.things:
+            return asked
+        things = self.things | {subject.judged_as}
+        pairs = [pair for pair in zip(asked.prompts, asked.things, strict=True) if pair[1] in things]
+        return Round(asked.name, *zip(*pairs, strict=True))
 
 
 def _on_colours(what: str) -> tuple[str, ...]:
@@ -163,7 +186,7 @@ def saturation(image: Image.Image) -> float:
     return float(np.asarray(image.convert("HSV"))[..., 1].mean() / 255)
 
 
-def train(studio: Studio, subject: Subject, seed: int) -> str:
+def train(studio: Studio, subject: Subject, base: str, seed: int) -> str:
     """Train the set with the presets and this seed; the LoRA's slug."""
     name = subject.folder.name
     dataset = studio.datasets.create(name, sorted(subject.folder.iterdir()))
@@ -173,6 +196,7 @@ def train(studio: Studio, subject: Subject, seed: int) -> str:
             name=f"{name} {seed}",
             kind=subject.kind,
             trigger="zwx",
+            base=base,
             overrides={"seed": seed, "sample_every_n_steps": 0},
         )
     )
@@ -182,20 +206,22 @@ def train(studio: Studio, subject: Subject, seed: int) -> str:
     return Path(record.result_path).name
 
 
-def draw(studio: Studio, prompts: Sequence[str], slug: str, seed: int) -> Images:
+def draw(studio: Studio, prompts: Sequence[str], base: str, slug: str, seed: int) -> Images:
     """One image a prompt; image n has seed 1000 x seed + n with and without the LoRA."""
     uses = (LoraUse(slug=slug, weight=1.0),) if slug else ()
     images = []
     for number, prompt in enumerate(prompts):
         request = GenerateRequest.build(
-            prompt=prompt, loras=uses, insert_trigger=False, seed=1000 * seed + number
+            prompt=prompt, loras=uses, base=base, insert_trigger=False, seed=1000 * seed + number
         )
         with Image.open(studio.generate(request)[0].path) as image:
             images.append(image.convert("RGB"))
     return images
 
 
-def examine(studio: Studio, subject: Subject, judge: Judge, seeds: int) -> tuple[dict[str, Any], Image.Image]:
+def examine(
+    studio: Studio, subject: Subject, judge: Judge, ground: Ground, seeds: int
+) -> tuple[dict[str, Any], Image.Image]:
     """All measures of one set and the sheet of its first seed."""
     paths, name = sorted(subject.folder.glob("*.png")), subject.folder.name
     pictures = [Image.open(path).convert("RGB") for path in paths]
@@ -203,12 +229,12 @@ def examine(studio: Studio, subject: Subject, judge: Judge, seeds: int) -> tuple
     runs: list[dict[str, Measures]] = []
     sheets, losses = [], []
     for seed in range(1, seeds + 1):
-        slug = train(studio, subject, seed)
+        slug = train(studio, subject, ground.base, seed)
         measured: dict[str, Measures] = {}
         cells: list[Image.Image] = []
         labels: list[str] = []
-        for asked in subject.rounds:
-            sides = [draw(studio, asked.prompts, used, seed) for used in ("", slug)]
+        for asked in (ground.asks(one, subject) for one in subject.rounds):
+            sides = [draw(studio, asked.prompts, ground.base, used, seed) for used in ("", slug)]
             for side, images in zip(("base", "LoRA"), sides, strict=True):
                 measured[f"{side}, {asked.name}"] = yardstick.measure(images, asked.things)
             labels += [f"{asked.name}: {prompt}" for prompt in asked.prompts[:SHEET_ROWS]]
@@ -217,15 +243,14 @@ def examine(studio: Studio, subject: Subject, judge: Judge, seeds: int) -> tuple
         runs.append(measured)
         title = f"What the LoRA of the set {name} learned, seed {seed}"
         sheets.append(draw_sheet(cells, (("a training picture", "base", "LoRA"), labels, (title,))))
-        losses.append(
-            fixed_noise_losses(CHECKOUT / "models" / "starter", studio.settings.loras / slug, paths)
-        )
-        print(f"{name}, seed {seed}: {measured}, loss {losses[-1]}", file=sys.stderr, flush=True)
+        print(f"{name}, seed {seed}: {measured}", file=sys.stderr, flush=True)
+        if ground.base == STARTER.name:  # the others' pipelines take noise in other ways
+            losses.append(fixed_noise_losses(studio.settings.starter, studio.settings.loras / slug, paths))
     ideal = yardstick.measure(pictures, (judge.concepts[0],) * len(pictures))
     found = summarise(runs)
-    found["margins"]["fixed-noise loss saved, share"] = _over_seeds(
-        [1 - after / base for base, after in losses]
-    )
+    if losses:
+        saved = _over_seeds([1 - after / base for base, after in losses])
+        found["margins"]["fixed-noise loss saved, share"] = saved
     return {"set": {**vars(ideal), "asked": None}, **found}, sheets[0]
 
 
@@ -292,6 +317,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(SUBJECTS)} (default: all)")
+    parser.add_argument("--base", choices=[base.name for base in EMBEDDED], default=STARTER.name)
     parser.add_argument("--seeds", type=int, default=3, help="trainings a set (default: 3)")
     parser.add_argument("--sheets", type=Path, help="folder for learns-<set>.png")
     parser.add_argument("--json", action="store_true")
@@ -306,10 +332,14 @@ def main() -> int:
         studio = open_studio(Settings(home=Path(folder) / "home", models=Path(folder) / "models"))
         try:
             for name in names:
-                results[name], sheet = examine(studio, SUBJECTS[name], judge, arguments.seeds)
+                results[name], sheet = examine(
+                    studio, SUBJECTS[name], judge, Ground.of(arguments.base), arguments.seeds
+                )
                 if arguments.sheets:
                     arguments.sheets.mkdir(parents=True, exist_ok=True)
-                    sheet.quantize(256).save(arguments.sheets / f"learns-{name}.png", optimize=True)
+                    suffix = "" if arguments.base == STARTER.name else f"-{arguments.base}"
+                    file = arguments.sheets / f"learns-{name}{suffix}.png"
+                    sheet.quantize(256).save(file, optimize=True)
         finally:
             studio.close()
     if arguments.json:

@@ -39,6 +39,7 @@ def few_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         "lora_studio/ui/page.css": "",
         "models/starter/NOTICE": "",
         "models/starter/unet/config.json": "{}",
+        "models/starter-flow/tokenizer/chat_template.jinja": "",
         "examples/README.md": "",
         "examples/alien/alien-01.png": "",
         "examples/ink/fox.png": "",
@@ -77,7 +78,8 @@ def test_a_dry_run_lists_exactly_what_goes_up(command: Command) -> None:
     assert outcome.code == 0
     described = json.loads(outcome.out)
     assert set(described["files"]) == {
-        *tracked_files("app.py", "LICENSE", "lora_studio", "models/starter", "examples"),
+        *tracked_files("app.py", "LICENSE", "lora_studio", "examples"),
+        *tracked_files("models/starter", "models/starter-flow"),
         *WRITTEN,
     }
     assert described["files"]["app.py"] == (CHECKOUT / "app.py").stat().st_size
@@ -91,7 +93,8 @@ def test_what_is_not_on_the_list_stays_here(few_files: Path, command: Command) -
     described = json.loads(command("deploy", "space", "studio", "--dry-run", "--json").out)
     assert set(described["files"]) == {
         *("app.py", "LICENSE", "lora_studio/__init__.py", "lora_studio/ui/page.css", "models/starter/NOTICE"),
-        *("models/starter/unet/config.json", "examples/README.md"),
+        *("models/starter/unet/config.json", "models/starter-flow/tokenizer/chat_template.jinja"),
+        "examples/README.md",
         *("examples/alien/alien-01.png", "examples/ink/fox.png"),
         *WRITTEN,
     }

@@ -30,8 +30,9 @@ def test_the_tour_asks_for_what_the_pictures_do_not_show(name: str) -> None:
     assert not captions & set(EXAMPLES[name].prompts)
 
 
+@pytest.mark.parametrize("base", ["starter", pytest.param("starter-flow", marks=pytest.mark.slow)])
 def test_the_whole_job(
-    command: Command, studio_folders: StudioFolders, monkeypatch: pytest.MonkeyPatch
+    command: Command, studio_folders: StudioFolders, monkeypatch: pytest.MonkeyPatch, base: str
 ) -> None:
     short = replace(EXAMPLES["alien"], prompts=EXAMPLES["alien"].prompts[:1])
     monkeypatch.setitem(EXAMPLES, "alien", short)
@@ -40,7 +41,7 @@ def test_the_whole_job(
         "lora_studio.cli.tour.StartTraining",
         lambda *, overrides, **values: StartTraining(overrides={**few, **overrides}, **values),
     )
-    outcome = command("tour", "--steps", 2, "--json")
+    outcome = command("tour", "--base", base, "--steps", 2, "--json")
     assert outcome.code == 0, outcome.err
     result = outcome.json
     assert Path(result["folder"]) == studio_folders.home / "tour" / "tour-alien"

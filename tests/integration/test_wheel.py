@@ -34,7 +34,7 @@ def test_it_holds_the_package_the_base_and_the_examples(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     beside = tracked_files("app.py", "launch.py", "README.md", "LICENSE", "requirements.txt")
-    beside += tracked_files("constraints.txt", "models/starter", "examples")
+    beside += tracked_files("constraints.txt", "models/starter", "models/starter-flow", "examples")
     assert names == {*tracked_files("lora_studio"), *(INSIDE + path for path in beside)}
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lora_studio.catalog import EMBEDDED
 from lora_studio.config import TrainConfig
 from lora_studio.config_groups import RunGroup
 from lora_studio.errors import ConfigError, DatasetError, StudioError
@@ -318,8 +319,11 @@ def test_files_that_cannot_travel_are_named_before_anything_is_paid(
         packed(train_data_dir=str(tmp_path / "empty"))
 
 
-def test_the_starter_is_there_already(make_config: Callable[..., TrainConfig], settings: Settings) -> None:
-    config = make_config(pretrained_model_name_or_path="starter")
+@pytest.mark.parametrize("base", [base.name for base in EMBEDDED])
+def test_an_embedded_base_is_there_already(
+    make_config: Callable[..., TrainConfig], settings: Settings, base: str
+) -> None:
+    config = make_config(pretrained_model_name_or_path=base)
     luggage = pack(RunRequest(config=config), "run", settings, seconds=1, usd=1)
     assert list(luggage.order["places"]) == ["train_data_dir"]
 

@@ -13,8 +13,9 @@ from lora_studio.errors import ConfigError, StudioError
 from lora_studio.settings import CHECKOUT, PACKAGE
 
 SINGLE_FILES = ("app.py", "LICENSE", "examples/README.md")
+BASE_FILES = {"", ".jinja", ".json", ".md", ".png", ".safetensors", ".txt", ".webp"}
 FOLDERS = {
-    "models/starter": {"", ".json", ".md", ".png", ".safetensors", ".txt", ".webp"},
+    **{"models/starter": BASE_FILES, "models/starter-flow": BASE_FILES},
     **{f"examples/{name}": {".png", ".txt"} for name in ("alien", "ink")},
 }
 PACKAGE_FILES = {".css", ".html", ".js", ".json", ".py", ".sql", ".txt", ".webp"}

@@ -14,12 +14,12 @@ from lora_studio.catalog import (
     ANIMA,
     BASES,
     CHROMA,
+    EMBEDDED,
     FAMILIES,
     FLUX,
     KLEIN,
     SD1,
     SDXL,
-    STARTER,
     ZIMAGE,
     Base,
     family_from_text_width,
@@ -80,17 +80,17 @@ def find_base(name: str, settings: Settings | None = None) -> FoundBase:
     settings = settings or Settings.from_environment()
     entry = BASES.get(name) or next((e for e in BASES.values() if e.source and e.source == name), None)
     if entry is not None and not entry.source:
-        if not (settings.starter / "model_index.json").is_file():
+        folder = settings.embedded(entry.name)
+        if not (folder / INDEX).is_file():
             raise ModelFileError(
-                f"The embedded base model is missing from {settings.starter}.",
-                "Get the whole repository again; models/starter belongs to it.",
-                path=settings.starter,
+                f"The embedded base model is missing from {folder}.",
+                f"Get the whole repository again; models/{folder.name} belongs to it.",
+                path=folder,
             )
-        return _found_folder(name, settings.starter, entry)
+        return _found_folder(name, folder, entry)
     for path in _places(name, settings):
         if path.is_dir():
-            is_starter = entry is None and path.resolve() == settings.starter.resolve()
-            return _found_folder(name, path, STARTER if is_starter else entry)
+            return _found_folder(name, path, entry or _embedded_at(path, settings))
         if path.is_file():
             return _found_file(name, path, entry)
     hub_id = entry.source if entry else name
@@ -133,6 +133,12 @@ def _places(name: str, settings: Settings) -> list[Path]:
         local.append(bases / name.split("/")[-1])
     places = local if name in BASES else [Path(os.path.expanduser(name)), *local]
     return [path for path in places if _is_there(path)]
+
+
+def _embedded_at(path: Path, settings: Settings) -> Base | None:
+    """The embedded base model whose folder this is."""
+    place = path.resolve()
+    return next((one for one in EMBEDDED if settings.embedded(one.name).resolve() == place), None)
 
 
 def _is_there(path: Path) -> bool:

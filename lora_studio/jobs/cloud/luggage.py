@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lora_studio.catalog import EMBEDDED
 from lora_studio.data.training_set.folders import read_folder
 from lora_studio.errors import ConfigError, DatasetError
 from lora_studio.families.base_files.locate import find_base
@@ -56,7 +57,8 @@ def pack(request: RunRequest, run: str, settings: Settings, *, seconds: float, u
             places[name] = take(expanded(values[name]).absolute())
     found = find_base(config.model.pretrained_model_name_or_path, settings)
     path = Path(found.path_or_id)
-    if found.layout != "hub" and path.resolve() != settings.starter.resolve():
+    embedded = {settings.embedded(base.name).resolve() for base in EMBEDDED}
+    if found.layout != "hub" and path.resolve() not in embedded:
         places[BASE] = take(path.absolute())  # the others are there already, or fetched from the Hub there
     order = {
         "version": VERSION,

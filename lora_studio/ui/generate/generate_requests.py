@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from lora_studio.catalog import BASES, SAMPLERS, Base, preview_prompts
+from lora_studio.catalog import BASES, SAMPLERS, Base, is_embedded, preview_prompts
 from lora_studio.config import Kind
 from lora_studio.images.input_store import is_here
 from lora_studio.jobs.generation_queue import GenerationJob
@@ -147,8 +147,8 @@ def ideas_for(base: str, lora: LoraRecord | None = None) -> tuple[str, ...]:
     if lora is not None:
         kind: Kind = lora.kind if lora.kind in KINDS else "object"  # type: ignore[assignment]
         return preview_prompts(kind, lora.trigger_word, base)
-    embedded = base in BASES and not BASES[base].source
-    return preview_prompts("object", STARTER_SUBJECT if embedded else ANY_SUBJECT, base)
+    subject = STARTER_SUBJECT if is_embedded(base) else ANY_SUBJECT
+    return preview_prompts("object", subject, base)
 
 
 def lora_choices(records: Sequence[LoraRecord | ListedLora]) -> list[tuple[str, str]]:

@@ -1,0 +1,1 @@
+"""How the flow sibling of the embedded base model was made."""
