@@ -180,7 +180,8 @@ def test_checkpoint_files_that_do_not_work_here_are_told(settings: Settings, tmp
         find_base(str(refiner), settings)
     attention = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"
     for name, metadata in (("told", {"ss_base_model_version": "sdxl_base_v1-0"}), ("untold", None)):
-        lora = {f"{attention}.lora_{part}.weight": torch.ones(2, 2048) for part in ("down", "up")}
+        shapes = {"down": (2, 2048), "up": (640, 2)}
+        lora = {f"{attention}.lora_{part}.weight": torch.ones(shape) for part, shape in shapes.items()}
         save_file(lora, tmp_path / f"{name}.safetensors", metadata=metadata)
         with pytest.raises(UnknownFormat, match=f"{name}.safetensors is a LoRA for Stable Diffusion XL, not"):
             find_base(str(tmp_path / f"{name}.safetensors"), settings)
