@@ -35,6 +35,8 @@ from lora_studio.training_request import StartTraining
 
 NAMED_IN = 0.8
 """Share of the captions that must have the name in them."""
+MADE_UP = re.compile(r"(?<![\w-])(?:ohwx|[b-df-hj-np-tv-xz]{3,8}+)(?![\w-])")
+"""A word as people make them up for a trigger: small letters without vowels, or the one of many tutorials."""
 FROM_THE_NAME = frozenset({"output_name", "output_dir", "title", "train_data_dir"})
 
 
@@ -160,12 +162,20 @@ def slug_of(name: str) -> str:
 
 def made_trigger(name: str, slug: str, folder: Path) -> str:
     """The trigger word of a LoRA where nobody gives one: the name, if the captions in the folder call it so,
-    else one made from it."""
+    or a word in them that is none of the language; else one made from the name."""
     captions = captions_in(folder)
     found_names = [found for caption in captions if (found := find_word(caption, name.strip()))]
     if captions and len(found_names) >= NAMED_IN * len(captions):
         return Counter(found_names).most_common(1)[0][0]
-    return default_trigger(slug)
+    return _made_up_word(captions) or default_trigger(slug)
+
+
+def _made_up_word(captions: list[str]) -> str:
+    """The word of nearly all captions that is made up as triggers are; empty where none is, or where only one
+    caption could tell."""
+    counts = Counter(word for caption in captions for word in set(MADE_UP.findall(caption)))
+    word, count = counts.most_common(1)[0] if counts else ("", 0)
+    return word if len(captions) > 1 and count >= NAMED_IN * len(captions) else ""
 
 
 def default_trigger(slug: str) -> str:

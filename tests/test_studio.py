@@ -30,7 +30,7 @@ from lora_studio.request import GenerateRequest, LoraUse
 from lora_studio.settings import Settings
 from lora_studio.studio import Studio, open_studio
 from lora_studio.training_request import StartTraining
-from lora_studio.training_setup import default_trigger, slug_of
+from lora_studio.training_setup import default_trigger, made_trigger, slug_of
 from tests.conftest import StudioFolders
 from tests.support.refusals import refused
 
@@ -273,6 +273,24 @@ def test_the_word_of_the_captions_calls_it_up(studio: Studio, tmp_path: Path) ->
     assert start(studio, dataset, "Fox").dataset.trigger_word == "zwfx"
     asked = studio.trainings.trigger_for
     assert (asked(dataset, "Mimi"), asked(dataset, "Fox")) == ("mimi", "zwfx")
+
+
+@pytest.mark.parametrize(
+    ("captions", "word"),
+    [
+        (("car, zwx style", "dog, zwx style", "zwx fox", "house, zwx style", "apple"), "zwx"),
+        (("photo of ohwx man", "ohwx man on a sofa"), "ohwx"),
+        (("a sks dog",), ""),  # one caption can't tell
+        (("car in the sky", "dog by a tree", "my fox"), ""),
+        (("bmw, car", "red car", "a car"), ""),
+    ],
+)
+def test_a_made_up_word_in_nearly_all_captions_is_the_trigger(
+    tmp_path: Path, captions: tuple[str, ...], word: str
+) -> None:
+    for number, caption in enumerate(captions):
+        (tmp_path / f"{number}.txt").write_text(caption)
+    assert made_trigger("Fox", "fox", tmp_path) == (word or default_trigger("fox"))
 
 
 def test_nothing_is_begun_on_a_full_disk(
