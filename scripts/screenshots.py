@@ -117,16 +117,19 @@ def open_tab(page: Page, name: str) -> None:
 
 
 def take(page: Page, path: Path) -> None:
-    """The whole page from its top, with all its pictures loaded."""
+    """The whole page from its top, with all its pictures loaded. The window is as high as the picture: what
+    keeps to its lower edge would lie across the middle."""
     page.evaluate("[...document.images].forEach((image) => { image.loading = 'eager'; })")
     page.wait_for_function("[...document.images].every((image) => image.complete)")
     page.mouse.move(0, 0)
     page.evaluate("window.scrollTo(0, 0)")
     page.wait_for_timeout(SETTLED)
     height = page.evaluate("document.documentElement.scrollHeight")
-    width = page.viewport_size["width"] if page.viewport_size else 1440
-    clip = {"x": 0, "y": 0, "width": width, "height": min(height, TALLEST)}
-    shot = page.screenshot(full_page=True, clip=clip)  # type: ignore[arg-type]
+    window = page.viewport_size or {"width": 1440, "height": 900}
+    page.set_viewport_size({"width": window["width"], "height": min(height, TALLEST)})
+    page.wait_for_timeout(SETTLED)
+    shot = page.screenshot()
+    page.set_viewport_size(window)
     with Image.open(io.BytesIO(shot)) as picture:
         picture.convert("RGB").save(path, optimize=True)
 

@@ -64,7 +64,7 @@ def test_the_page_says_its_own_labels(studio: Studio) -> None:
     for name, typed, expected in (
         ("count", "99", "Pictures: a whole number from 1 to 16 is needed (got 99)."),
         ("num_inference_steps", "x", "Steps: a whole number from 1 to 200 is needed (got 'x')."),
-        ("hires_steps", "0", "Steps (in “Larger and sharper”): a whole number from 1 to 200 is needed"),
+        ("hires_steps", "0", "Hires steps (in “Larger and sharper”): a whole number from 1 to 200 is needed"),
         ("width", "100", "Width (px): a whole number from 32 to 2,048, a multiple of 8, is needed"),
     ):
         with pytest.raises(ConfigError) as caught:

@@ -167,6 +167,26 @@ window.studio = (() => {
     });
     document.body.prepend(link);
   };
+  // Drawing: Ctrl+Enter in any field of Generate, and the way to what an action brings.
+  const LEADS = { seed: 'generate-seed', again: 'generate-outcome', vary: 'generate-outcome', redraw: 'generate-redraw' };
+  let pressed = '';
+  window.addEventListener('keydown', (event) => {
+    if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey) || !event.target.closest?.('#tab-generate')) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    requestAnimationFrame(() => document.getElementById('generate-go')?.click()); // after what was typed is taken over
+  }, true);
+  document.addEventListener('click', (event) => {
+    pressed = event.target.closest?.('#generate-results [data-action]')?.dataset.action || pressed;
+  });
+  const reveal = (id = LEADS[pressed]) => {
+    const one = document.getElementById(id);
+    if (!one) return;
+    const top = one.getBoundingClientRect().top, margin = parseFloat(getComputedStyle(one).scrollMarginTop) || 0;
+    if (top >= margin && top < innerHeight / 2) return; // in sight
+    const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
+    one.scrollIntoView({ behavior: calm ? 'auto' : 'smooth', block: 'start' });
+  };
   // Our footer stands for Gradio's, whose buttons open what they open.
   document.addEventListener('click', (event) => {
     const name = event.target.closest?.('[data-gradio]')?.dataset.gradio;
@@ -265,5 +285,5 @@ window.studio = (() => {
       childList: true, subtree: true, attributes: true, attributeFilter: ['aria-selected', 'aria-label', 'title'],
     });
   });
-  return { read, keep, finish, settle, isSettled: () => settled, address, place, listen: (listener) => { ask = listener; } };
+  return { read, keep, finish, reveal, settle, isSettled: () => settled, address, place, listen: (listener) => { ask = listener; } };
 })();

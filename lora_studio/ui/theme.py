@@ -8,10 +8,8 @@ from pathlib import Path
 import gradio as gr
 from gradio.themes.utils.fonts import LocalFont
 
-STYLESHEETS = tuple(
-    Path(__file__).parent / name
-    for name in ("page.css", "shell.css", "gallery/gallery.css", "upload/upload.css", "train/train.css")
-)
+ROOMS = ("gallery", "upload", "train", "generate")
+STYLESHEETS = ("page.css", "shell.css", *(f"{room}/{room}.css" for room in ROOMS))
 """Joined in this order."""
 LOOKS: Mapping[str, str] = {
     "body_background_fill": "*neutral_50",
@@ -86,4 +84,5 @@ def theme() -> gr.themes.Base:
 
 
 def stylesheet() -> str:
-    return "\n".join(path.read_text("utf-8") for path in STYLESHEETS)
+    folder = Path(__file__).parent
+    return "\n".join((folder / name).read_text("utf-8") for name in STYLESHEETS)

@@ -58,15 +58,14 @@ class ByPage:
 
     def settings(self, path: Path) -> Answer:
         with self._window("Generate") as page:
-            page.locator("#generate-recall > button").click()
+            page.locator("#generate-settings > button").click()
             page.locator("#generate-recall-file input[type=file]").set_input_files(path)
             filled = page.locator("#generate-recalled .notices")
             expect(filled.or_(page.locator(TOAST)).first).to_be_visible()
             page.wait_for_timeout(SETTLED)
             if not filled.count():
                 return Answer(outcome=REFUSED, said=_lines(page, TOAST))
-            page.locator("#generate-more > button").click()  # what is folded away is not there yet
-            names = ("prompt", "seed", "steps", "width", "height")
+            names = ("prompt", "seed", "num_inference_steps", "width", "height")
             prompt, seed, steps, width, height = (
                 page.locator(f"#generate-{name} textarea, #generate-{name} input").first.input_value()
                 for name in names

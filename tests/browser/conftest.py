@@ -59,7 +59,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 @pytest.fixture
 def open_page(app: App, browser: Browser) -> Iterator[OpenPage]:
     """Opens the studio in one more window; all of them are judged in the end."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
     context.set_default_timeout(PATIENCE)
     errors: list[str] = []
     strangers: list[str] = []

@@ -8,9 +8,18 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
-from tests.support.page import OpenPage, box, go_to, is_accessible, pictures_are_drawn, write
+from tests.support.page import (
+    OpenPage,
+    box,
+    choose_mode,
+    go_to,
+    is_accessible,
+    open_settings,
+    pictures_are_drawn,
+    write,
+)
 
 PHONE = {"width": 390, "height": 844}
 FROM_A1111 = (
@@ -26,16 +35,12 @@ def page(open_page: OpenPage) -> Page:
     return opened
 
 
-def open_fold(page: Page, name: str) -> None:
-    page.locator(f"#generate-{name} > button").click()
-
-
 @pytest.mark.slow  # the tour reloads and opens a second window in each change's run
 def test_a_generation_is_there_after_a_reload_and_in_a_second_window(page: Page, open_page: OpenPage) -> None:
     write(page, "generate-prompt", "a dog")
     expect(page.locator("#generate-tokens")).to_have_text("2 of 75 tokens")
     write(page, "generate-count", "16")
-    open_fold(page, "more")
+    open_settings(page)
     write(page, "generate-num_inference_steps", "150")
     page.locator("#generate-go").click()
     expect(page.locator("#generate-progress .sentence")).to_contain_text(
@@ -72,9 +77,10 @@ def test_a_generation_is_there_after_a_reload_and_in_a_second_window(page: Page,
 
 def test_pictures_lead_on(page: Page) -> None:
     """Use its seed, again, vary, and redraw a part of it."""
-    write(page, "generate-prompt", "a cat")
+    expect(page.locator("#generate-tokens")).to_contain_text("Empty")
     write(page, "generate-seed", "5")
-    page.locator("#generate-go").click()
+    box(page, "generate-prompt").fill("a cat")
+    box(page, "generate-prompt").press("Control+Enter")
     result = page.locator("#generate-results")
     expect(page.get_by_alt_text("a cat, seed 5")).to_be_visible()
     pictures_are_drawn(page, "#generate-results", 1)
@@ -84,15 +90,19 @@ def test_pictures_lead_on(page: Page) -> None:
     pictures_are_drawn(page, "#generate-results", 4)
     expect(page.locator("#generate-infotext")).to_contain_text("Variation seed strength: 0.15")
 
+    vary = re.compile(r"Vary the picture of seed \d+, variation \d+")
+    expect(result.get_by_role("button", name=vary)).to_have_count(4)
+    page.locator("#generate-recent").get_by_alt_text("Show seed 5: a cat").first.click()
+    expect(page.get_by_alt_text("a cat, seed 5", exact=True)).to_be_visible()
     result.get_by_role("button", name="Redraw").first.click()
+    expect(page.locator("#generate-mode label.selected")).to_have_text("Redraw")
     canvas = page.locator("#generate-canvas canvas")
     expect(canvas).to_be_visible()
-    canvas.scroll_into_view_if_needed()
     area = canvas.bounding_box()
     assert area
-    page.mouse.move(area["x"] + area["width"] * 0.3, area["y"] + area["height"] * 0.3)
+    canvas.hover(position={"x": area["width"] * 0.3, "y": area["height"] * 0.3})  # where it comes to rest
     page.mouse.down()
-    page.mouse.move(area["x"] + area["width"] * 0.6, area["y"] + area["height"] * 0.6, steps=6)
+    canvas.hover(position={"x": area["width"] * 0.6, "y": area["height"] * 0.6})
     page.mouse.up()
     page.locator("#generate-go").click()  # at once: what was painted must not be lost
     expect(page.locator("#generate-infotext")).to_contain_text("Mask image")
@@ -104,31 +114,30 @@ def test_pictures_lead_on(page: Page) -> None:
 
 def test_a_grid_is_drawn_on_one_sheet(page: Page) -> None:
     write(page, "generate-prompt", "a dog")
-    open_fold(page, "grid")
+    choose_mode(page, "Grid")
     write(page, "generate-grid-x-values", "1, 2")
     page.locator("#generate-grid-y input").click()
     page.get_by_role("option", name="Steps", exact=True).click()
     expect(box(page, "generate-grid-y-values")).to_have_attribute("placeholder", "8, 12, 20")
     write(page, "generate-grid-y-values", "2, 4, 6")
-    page.locator("#generate-grid-go").click()
+    page.locator("#generate-go").click()
     expect(page.locator("#generate-results .sheet img")).to_be_visible()
     page.locator("#generate-results .cells summary").click()
     pictures_are_drawn(page, "#generate-results", 7)
     is_accessible(page)
     write(page, "generate-grid-x-values", "1-500")
-    page.locator("#generate-grid-go").click()
+    page.locator("#generate-go").click()
     expect(page.get_by_test_id("toast-body")).to_contain_text("500 values")
 
 
 @pytest.mark.slow
 def test_a_style_fills_in_both_prompts_and_goes_again(page: Page) -> None:
     write(page, "generate-prompt", "a dog")
-    open_fold(page, "more")
+    open_settings(page)
     base = page.locator("#generate-base input")
     base.click()
     page.get_by_role("option", name="Stable Diffusion 1.5").click()
-    open_fold(page, "styles-fold")
-    style = page.get_by_role("button", name="Portrait")
+    style = page.locator("#generate-styles").get_by_role("button", name="Portrait")
     style.click()
     expect(style).to_have_attribute("aria-pressed", "true")
     expect(box(page, "generate-prompt")).to_have_value(re.compile("portrait of a dog, "))
@@ -143,14 +152,13 @@ def test_a_picture_that_is_dropped_brings_its_settings_back(page: Page, tmp_path
     dropped, info = tmp_path / "from a1111.png", PngInfo()
     info.add_text("parameters", FROM_A1111)
     Image.new("RGB", (64, 96), "navy").save(dropped, pnginfo=info)
-    open_fold(page, "recall")
+    open_settings(page)
     page.locator("#generate-recall-file input[type=file]").set_input_files(dropped)
     said = page.locator("#generate-recalled")
     expect(said).to_contain_text("The LoRA “space” is not in your library")
     expect(said).to_contain_text("“deliberate_v2” is not here")
     expect(box(page, "generate-prompt")).to_have_value("a (rocket:1.2)")
     expect(box(page, "generate-seed")).to_have_value("42")
-    open_fold(page, "more")
     for name, value in (
         ("num_inference_steps", "4"),
         ("guidance_scale", "2.5"),
@@ -170,20 +178,17 @@ def test_a_picture_that_is_dropped_brings_its_settings_back(page: Page, tmp_path
 
 
 @pytest.mark.slow
-def test_on_a_phone_the_pictures_come_right_below_the_button(page: Page) -> None:
-    page.set_viewport_size(PHONE)
+@pytest.mark.parametrize("size", [PHONE, {"width": 1440, "height": 900}])
+def test_what_is_asked_for_stays_in_sight_beside_what_it_brings(page: Page, size: ViewportSize) -> None:
+    page.set_viewport_size(size)
+    open_settings(page)
+    expect(page.get_by_role("heading", name="Finer settings")).to_be_visible()
+    is_accessible(page)
     write(page, "generate-prompt", "a cat on a phone")
     page.locator("#generate-go").click()
-    expect(page.get_by_alt_text("a cat on a phone, seed")).to_be_visible()
-    pictures_are_drawn(page, "#generate-results", 1)
-    for fold in ("more", "finer", "larger", "redraw", "grid", "recall", "used-fold"):
-        open_fold(page, fold)
-    expect(page.get_by_role("button", name="a dog", exact=True).last).to_be_visible()
+    picture = page.locator("#generate-results").get_by_alt_text("a cat on a phone, seed")
+    expect(picture).to_be_in_viewport(ratio=0.5)
+    for part in ("generate-prompt", "generate-go"):
+        expect(page.locator(f"#{part}")).to_be_in_viewport(ratio=1)
+    page.set_viewport_size({"width": 320, "height": 800})
     is_accessible(page)
-    places = [
-        page.locator(f"#{name}").bounding_box()
-        for name in ("generate-go", "generate-results", "generate-more")
-    ]
-    tops = [place["y"] for place in places if place]
-    assert len(tops) == 3
-    assert tops == sorted(tops)

@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.page import OpenPage, add_lora, box, go_to, is_accessible, lora_file, write
+from tests.support.page import (
+    OpenPage,
+    add_lora,
+    box,
+    choose_mode,
+    go_to,
+    is_accessible,
+    lora_file,
+    open_settings,
+    write,
+)
 from tests.support.serving import CHECKOUT
 
 FOX = CHECKOUT / "examples" / "ink" / "fox.png"
@@ -22,17 +32,23 @@ def generate(open_page: OpenPage) -> Page:
 
 def test_what_lies_in_folded_boxes_is_said_and_taken_away(generate: Page) -> None:
     page, said = generate, generate.locator("#generate-in-force")
-    page.locator("#generate-redraw > button").click()
+    choose_mode(page, "Redraw")
     page.locator("#generate-source-file input[type=file]").set_input_files(FOX)
     expect(said).to_contain_text("your picture is redrawn")
     expect(page.locator("#generate-canvas canvas")).to_be_visible()
     page.locator("#generate-canvas canvas").press(" ")
     expect(said).to_contain_text("only the painted part of it")
-    page.locator("#generate-redraw > button").click()
-    page.locator("#generate-more > button").click()
+    choose_mode(page, "Draw")
+    expect(said).not_to_contain_text("redrawn")
+    choose_mode(page, "Grid")
+    expect(said).to_contain_text("Grid: Seed")
+    expect(said).to_contain_text("your picture is redrawn")
+    said.get_by_role("button", name="Take away: Grid: Seed").click()
+    choose_mode(page, "Redraw")
+    open_settings(page)
     write(page, "generate-negative_prompt", "rain")
     expect(said).to_contain_text("Negative prompt: rain")
-    page.locator("#generate-more > button").click()
+    open_settings(page)
     for width in (1440, 390):
         page.set_viewport_size({"width": width, "height": 900})
         is_accessible(page)
@@ -40,6 +56,7 @@ def test_what_lies_in_folded_boxes_is_said_and_taken_away(generate: Page) -> Non
     expect(said).not_to_contain_text("painted")
     said.get_by_role("button", name="Take away: your picture is redrawn").click()
     expect(said).not_to_contain_text("picture")
+    expect(page.locator("#generate-mode label.selected")).to_have_text("Draw")
     said.get_by_role("button", name="Take away: Negative prompt: rain").click()
     expect(said).not_to_contain_text("rain")
     for size in ("Width (px)", "Height (px)"):  # they came with the picture

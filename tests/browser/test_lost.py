@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.page import PATIENCE, OpenPage, add_lora, box, go_to, lora_file, set_up, tab, upload, write
+from tests.support.page import (
+    PATIENCE,
+    OpenPage,
+    add_lora,
+    box,
+    go_to,
+    lora_file,
+    open_settings,
+    set_up,
+    tab,
+    upload,
+    write,
+)
 from tests.support.serving import CHECKOUT, App, running_app, start_again
 
 INK = sorted((CHECKOUT / "examples" / "ink").glob("*.png"))[:3]
@@ -33,14 +45,14 @@ def test_what_was_typed_survives_a_reload(open_page: OpenPage) -> None:
     set_up(page, "max_train_steps", "33")
     go_to(page, "Generate")
     write(page, "generate-prompt", "a dog")
-    page.locator("#generate-more > button").click()
+    open_settings(page)
     write(page, "generate-negative_prompt", "rain")
     is_kept(page, "generate", "negative_prompt", "rain")
 
     page.reload(wait_until="domcontentloaded")
     expect(tab(page, "Generate")).to_have_attribute("aria-selected", "true")
     expect(box(page, "generate-prompt")).to_have_value("a dog")
-    page.locator("#generate-more > button").click()
+    open_settings(page)
     expect(box(page, "generate-negative_prompt")).to_have_value("rain")
     go_to(page, "Upload")
     page.locator("#upload-settings > button").click()

@@ -11,7 +11,17 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 from safetensors.numpy import save_file
 
-from tests.support.page import OpenPage, begin_anew, box, go_to, pictures_are_drawn, set_up, upload, write
+from tests.support.page import (
+    OpenPage,
+    begin_anew,
+    box,
+    go_to,
+    open_settings,
+    pictures_are_drawn,
+    set_up,
+    upload,
+    write,
+)
 from tests.support.serving import CHECKOUT
 
 FOX = CHECKOUT / "examples" / "ink" / "fox.png"
@@ -114,7 +124,7 @@ def test_a_lora_of_another_family_and_a_missing_base_are_named(open_page: OpenPa
     expect(page.locator("#generate-weight-0")).to_contain_text("Weight of from-elsewhere")
     page.locator("#generate-go").click()
     expect(page.locator("#generate-results [role=alert]")).to_contain_text("“from-elsewhere” was made for")
-    page.locator("#generate-more > button").click()
+    open_settings(page)
     page.locator("#generate-base input").fill("nowhere")
     page.locator("#generate-base input").press("Enter")
     page.locator("#generate-go").click()

@@ -6,7 +6,15 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.support.page import OpenPage, begin_anew, fill_training, go_to, pictures_are_drawn, write
+from tests.support.page import (
+    OpenPage,
+    begin_anew,
+    fill_training,
+    go_to,
+    open_settings,
+    pictures_are_drawn,
+    write,
+)
 
 NAME = "Ink <b>x</b> ${document.body.id='evaluated'}"
 """As a LoRA can be called: shown to others, so it must stay text."""
@@ -90,7 +98,7 @@ def test_a_generation_is_stopped(open_page: OpenPage) -> None:
     go_to(page, "Generate")
     write(page, "generate-prompt", "a dog")
     write(page, "generate-count", "16")
-    page.locator("#generate-more > button").click()
+    open_settings(page)
     write(page, "generate-num_inference_steps", "200")
     page.locator("#generate-go").click()
     expect(page.locator("#generate-progress [role=progressbar]")).to_be_visible()

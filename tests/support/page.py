@@ -70,6 +70,17 @@ def begin_anew(page: Page) -> None:
     expect(page.locator("#picture-count")).to_have_count(0)
 
 
+def open_settings(page: Page) -> None:
+    """The drawer of Generate."""
+    page.locator("#generate-settings > button").click()
+
+
+def choose_mode(page: Page, name: str) -> None:
+    """What Generate does: Draw, Redraw or Grid."""
+    page.locator(f"#generate-mode label:has(input[value={name.lower()}])").click()
+    expect(page.locator("#generate-mode label.selected")).to_have_text(name)
+
+
 def box(page: Page, elem_id: str) -> Locator:
     """The field of a Textbox, of one line or more."""
     return page.locator(f"#{elem_id} textarea, #{elem_id} input")

@@ -114,6 +114,16 @@ def test_results_stand_alone_or_beside_the_base() -> None:
     assert actions == ["seed", "again", "vary", "redraw"]
 
 
+def test_variations_of_one_seed_can_be_told_apart() -> None:
+    varied = [replace(IMAGE, request={"variation_strength": 0.15, "variation_seed": seed}) for seed in (3, 4)]
+    shown = parse(cards.results([cards.Result(image=image) for image in varied], ""))
+    names = [picture.get("alt") for picture in shown.iter("img")]
+    assert names == ["a cat, seed 7, variation 3", "a cat, seed 7, variation 4"]
+    said = [button.get("aria-label") for button in shown.iter("button")]
+    assert len(set(said)) == len(said)
+    assert "2 · seed 7, variation 4" in "".join(shown.itertext())
+
+
 def test_a_grid_shows_its_sheet_first() -> None:
     made = parse(cards.results([cards.Result(image=IMAGE)] * 2, "", sheet="/i/sheet.png", notes=["cut"]))
     assert next(made.iter("img")).get("alt") == "All pictures on one sheet, labelled"
@@ -137,6 +147,7 @@ def test_what_people_wrote_stays_text() -> None:
         cards.results([cards.Result(image=image, base=image)], NASTY, NASTY, notes=[NASTY], sheet=NASTY),
         cards.prompts_used([NASTY]),
         cards.triggers([lora]),
+        cards.recent([image]),
         cards.ideas([NASTY]),
         cards.dataset_notices(dataset),
         cards.deleted(NASTY),

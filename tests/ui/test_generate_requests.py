@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from lora_studio.errors import ConfigError, ModelFileError, StoreError, StudioError
+from lora_studio.grids.grid_request import PARAMETERS
 from lora_studio.records import LoraRecord
 from lora_studio.request import GenerateRequest
 from lora_studio.samplers import FLOW_SAMPLERS, SAMPLERS
@@ -19,7 +20,11 @@ from lora_studio.ui.blocks import build
 from lora_studio.ui.endpoints.image_endpoints import ImageEndpoints
 from lora_studio.ui.generate import generate_requests
 from lora_studio.ui.generate.generate_requests import (
+    DRAW,
+    GRID,
+    LABELS,
     NUMBERS,
+    REDRAW,
     SLOTS,
     TEXT_WEIGHTS,
     WEIGHTS,
@@ -30,6 +35,7 @@ from lora_studio.ui.generate.generate_requests import (
     slots,
     use_request,
 )
+from lora_studio.ui.generate.grid_fields import GRID_FIELDS
 from tests.support.html import data_url
 
 FIELDS: dict[str, Any] = {"prompt": "a dog", "loras": [], "base": "starter", "insert_trigger": True}
@@ -108,6 +114,13 @@ def test_a_mask_without_its_picture_is_left_out(studio: Studio) -> None:
     assert build_request({**FIELDS, "mask_image": SUM}, studio).mask_image == ""
 
 
+def test_a_picture_is_redrawn_in_the_modes_that_show_it(studio: Studio) -> None:
+    values = {**FIELDS, "image": SUM, "mask_image": SUM}
+    for mode, wanted in ((DRAW, ""), (REDRAW, SUM), (GRID, SUM)):
+        request = build_request({**values, "mode": mode}, studio)
+        assert (request.image, request.mask_image) == (wanted, wanted)
+
+
 def test_a_mask_that_was_just_painted_is_taken_in(studio: Studio) -> None:
     painted = data_url(Image.new("L", (64, 64), 255))
     mask = build_request({**FIELDS, "image": SUM, "mask_image": painted}, studio).mask_image
@@ -124,16 +137,17 @@ def test_a_mask_that_was_just_painted_is_taken_in(studio: Studio) -> None:
         ({"width": "65"}, ConfigError, "Width"),
         ({"num_inference_steps": "1.5"}, ConfigError, "Steps"),
         ({"num_inference_steps": "1000"}, ConfigError, "Steps"),
-        ({"guidance_scale": "much"}, ConfigError, "Guidance"),
-        ({"guidance_scale": True}, ConfigError, "Guidance: a number is needed"),
+        ({"guidance_scale": "much"}, ConfigError, "CFG scale"),
+        ({"guidance_scale": True}, ConfigError, "CFG scale: a number is needed"),
         ({"base": "/etc"}, ModelFileError, "/etc"),
         ({"base": None}, ModelFileError, "base"),
         ({"loras": ["../x"]}, StoreError, "LoRA"),
         ({"loras": ["missing"]}, StoreError, "missing"),
         ({"prompt": "x" * 10_001}, ConfigError, "Prompt"),
-        ({"image": "../../etc/passwd"}, ConfigError, "image"),
+        ({"image": "../../etc/passwd"}, ConfigError, "Picture to redraw"),
         ({"image_format": "exe"}, ConfigError, "File format"),
-        ({"hires_scale": 9}, ConfigError, "Times the size"),
+        ({"hires_scale": 9}, ConfigError, "Hires upscale"),
+        ({"mode": "redraw"}, ConfigError, "no picture to redraw"),
     ],
 )
 def test_what_is_wrong_is_named(studio: Studio, changes: dict[str, Any], error: type, said: str) -> None:
@@ -250,6 +264,12 @@ def test_using_a_lora_fills_in_a_prompt_about_it(three: Studio) -> None:
     assert filling["base"] == "starter"
 
 
+def test_form_and_axes_say_the_same() -> None:
+    for name in PARAMETERS.keys() & GenerateRequest.model_fields.keys():
+        assert LABELS[name].removesuffix(" (px)") == PARAMETERS[name]
+    assert len(set(LABELS.values())) == len(LABELS)
+
+
 def test_ideas_and_defaults_follow_the_base() -> None:
     assert defaults_of("starter")["width"] == "64"
     assert set(defaults_of("someone/else").values()) == {"automatic"}
@@ -263,7 +283,8 @@ def test_the_page_has_a_field_for_each_name(studio: Studio) -> None:
 
     with build(studio):
         tab = generate_tab.render(studio)
-    wanted = {"loras", "compare", "base", "insert_trigger", *WORDS, *NUMBERS, *WEIGHTS, *TEXT_WEIGHTS}
+    wanted = {"mode", "loras", "compare", "base", "insert_trigger", *WORDS, *NUMBERS, *WEIGHTS, *TEXT_WEIGHTS}
+    wanted |= set(GRID_FIELDS)
     assert set(tab.fields) == wanted
     assert len(tab.filling({"seed": "7"})) == len(tab.filled)
 

@@ -9,6 +9,8 @@ import gradio as gr
 
 from lora_studio.catalog import BASES, SAMPLERS, Base, is_embedded, preview_prompts
 from lora_studio.config import Kind
+from lora_studio.errors import ConfigError
+from lora_studio.grids.grid_request import PARAMETERS
 from lora_studio.images.input_store import is_here
 from lora_studio.jobs.generation_queue import GenerationJob
 from lora_studio.lora.names import slugs_named
@@ -36,37 +38,21 @@ MOST_TAGS, LONGEST_NAME = 20, 64
 """Limits of a picture's prompt: tags that are looked up, characters of a name that are shown."""
 OWN_SAMPLER = "the base's own"
 STARTER_SUBJECT, ANY_SUBJECT = "dog", "lighthouse"
-FIELD_TITLES: Mapping[str, str] = {
-    "num_inference_steps": "Steps",
-    "guidance_scale": "Guidance",
-    "width": "Width (px)",
-    "height": "Height (px)",
-}
+OF_A_BASE = ("num_inference_steps", "guidance_scale", "width", "height")
+"""Fields whose empty value is the base model's own."""
+PIXELS = ("width", "height", "mask_blur", "padding_mask_crop")
 LABELS: Mapping[str, str] = {
-    **FIELD_TITLES,
-    "prompt": "Prompt",
-    "negative_prompt": "Negative prompt",
-    "base": "Base model",
-    "sampler": "Sampler",
+    **{name: f"{title} (px)" if name in PIXELS else title for name, title in PARAMETERS.items()},
     "count": "Pictures",
-    "seed": "Seed",
-    "clip_skip": "Clip skip",
-    "guidance_rescale": "Guidance rescale",
-    "distilled_guidance_scale": "Distilled CFG scale",
-    "shift": "Shift",
-    "variation_strength": "Variation",
-    "variation_seed": "Variation seed",
     "image_format": "File format",
-    "hires_scale": "Times the size",
-    "hires_strength": "Freedom",
-    "hires_steps": "Steps",
-    "hires_upscaler": "Enlarged by",
-    "strength": "Freedom",
-    "mask_blur": "Mask blur (px)",
-    "padding_mask_crop": "Only around the mask (px)",
+    "image": "Picture to redraw",
+    "mask_image": "Mask",
 }
-"""The page's labels by field."""
-LARGER, REDRAWING, FINER = "Larger and sharper", "Redraw a picture", "Finer settings"
+"""The page's labels by field: the words of a grid's axes, which are the field's own."""
+DRAW, REDRAW, GRID = "draw", "redraw", "grid"
+MODES = (("Draw", DRAW), ("Redraw", REDRAW), ("Grid", GRID))
+"""(name to show, name) of what Generate does: new pictures, another version of one, many on a sheet."""
+LARGER, REDRAWING, FINER = "Larger and sharper", "Redraw", "Finer settings"
 PLACES: Mapping[str, str] = {
     **dict.fromkeys(("hires_scale", "hires_strength", "hires_steps", "hires_upscaler"), LARGER),
     **dict.fromkeys(("strength", "mask_blur", "padding_mask_crop"), REDRAWING),
@@ -78,7 +64,7 @@ PLACES: Mapping[str, str] = {
         FINER,
     ),
 }
-"""The box in which a field is found, where there are more than one of its label or it lies deep."""
+"""The section or mode in which a field is found."""
 NUMBERS = (
     *("num_inference_steps", "width", "height", "seed", "count", "clip_skip"),
     *("variation_seed", "hires_steps", "mask_blur", "padding_mask_crop"),
@@ -102,6 +88,9 @@ NAMES: Mapping[str, str] = {
 }
 """Names of a request's fields for error messages."""
 
+NO_PICTURE = ("There is no picture to redraw.", "Drop one under Redraw, or press Redraw below a picture.")
+"""The refusal of redrawing nothing: what is wrong, and what to do."""
+
 Filling = Mapping[str, Any]
 """New values for some of the fields, by their name in a request."""
 
@@ -111,7 +100,7 @@ def defaults_of(base: str, settings: Settings | None = None) -> dict[str, str]:
     catalog."""
     entry = _traits(base, settings)
     if entry is None:
-        return dict.fromkeys(FIELD_TITLES, "automatic")
+        return dict.fromkeys(OF_A_BASE, "automatic")
     side = str(entry.native_size)
     return {
         "num_inference_steps": str(entry.num_inference_steps),
@@ -177,7 +166,7 @@ def slots(studio: Studio, chosen: Sequence[str], before: Sequence[str], values: 
     boxes: list[Any] = [
         gr.update(
             visible=True,
-            label=f"{names[record.slug]}: in the text encoder",
+            label=f"Text encoder weight of {names[record.slug]}",
             value=known_texts.get(record.slug, ""),
         )
         for record in records
@@ -199,6 +188,10 @@ def build_request(values: Mapping[str, Any], studio: Studio) -> GenerateRequest:
     given["base"] = safe_base(values["base"], studio.settings)
     given["loras"] = _uses(values, studio)
     given["insert_trigger"] = bool(values["insert_trigger"])
+    if values.get("mode") == DRAW:
+        given["image"] = None
+    elif values.get("mode") == REDRAW and not given["image"]:
+        raise ConfigError(*NO_PICTURE, field="image")
     given["mask_image"] = _mask(given, studio)
     filled = {name: value for name, value in given.items() if not is_blank(value)}
     return GenerateRequest.build(NAMES, **filled)
@@ -217,7 +210,7 @@ def _uses(values: Mapping[str, Any], studio: Studio) -> list[dict[str, Any]]:
         use: dict[str, Any] = {"slug": record.slug}
         if (strength := decimal(values.get(weight), f"Weight of {record.title}")) is not None:
             use["weight"] = strength
-        if (strength := decimal(values.get(text), f"{record.title}: in the text encoder")) is not None:
+        if (strength := decimal(values.get(text), f"Text encoder weight of {record.title}")) is not None:
             use["text_encoder_weight"] = strength
         uses.append(use)
     return uses
@@ -229,6 +222,7 @@ def use_lora(studio: Studio, slug: str) -> Filling:
     base = record.base if record.base in {name for _, name in base_names(studio.settings)} else DEFAULT_BASE
     loras = gr.update(choices=lora_choices(studio.gallery.loras()), value=[record.slug])
     return {
+        "mode": DRAW,
         "prompt": next(iter(ideas_for(base, record)), ""),
         "loras": loras,
         "base": base,
@@ -276,7 +270,8 @@ def use_request(studio: Studio, request: GenerateRequest) -> tuple[Filling, list
     if filling["sampler"]["value"] != request.sampler:
         missing.append(f"The sampler {request.sampler} can't draw with that base model; its own is chosen.")
     picture, gone = _pictures_here(request, studio)
-    return {**filling, "base": base, **picture}, [*missing, *base_note, *gone]
+    mode = REDRAW if picture["image"] else DRAW
+    return {**filling, "base": base, "mode": mode, **picture}, [*missing, *base_note, *gone]
 
 
 def _missing_lora(name: str) -> str:

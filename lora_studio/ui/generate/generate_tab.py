@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from lora_studio.images.input_store import take_in
-from lora_studio.request import LONGEST_PROMPT
+from lora_studio.request import LONGEST_PROMPT, GenerateRequest
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.validate import guarded, quietly, safe_id, safe_slug
@@ -20,7 +20,11 @@ from lora_studio.ui.generate import generate_fields, grid_fields, style_tiles
 from lora_studio.ui.generate import img2img as redraw
 from lora_studio.ui.generate import png_info as recall
 from lora_studio.ui.generate.generate_requests import (
-    FIELD_TITLES,
+    FINER,
+    GRID,
+    LABELS,
+    LARGER,
+    OF_A_BASE,
     TEXT_WEIGHTS,
     WEIGHTS,
     Filling,
@@ -31,8 +35,7 @@ from lora_studio.ui.generate.generate_requests import (
     slots,
     submit,
 )
-from lora_studio.ui.generate.generation_progress import shown_ticket
-from lora_studio.ui.generate.grid_fields import GridParts
+from lora_studio.ui.generate.generation_progress import shown_ticket, single_result
 from lora_studio.ui.generate.img2img import RedrawParts
 from lora_studio.ui.generate.png_info import RecallParts
 from lora_studio.ui.generate.token_counter import token_count
@@ -40,6 +43,11 @@ from lora_studio.ui.upload.training_summary import DEFAULT_BASE
 from lora_studio.ui.widgets import cards
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, hidden, panel
 
+NO_PROMPT = fill("quiet", text="Empty: the base draws what it likes. Write what you want to see.")
+REVEAL_JS = "() => { studio.reveal('generate-outcome'); }"
+"""Script that brings the pictures, or how far they are, into sight."""
+FOLLOW_JS = "() => { studio.reveal(); }"
+"""Script that brings into sight what the button below a picture that was pressed last leads to."""
 QUICK: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 VARIATIONS, VARIATION_STRENGTH = 4, 0.15
 GONE_JS = """
@@ -80,8 +88,8 @@ class GenerateTab:
     in_force: gr.HTML
     gone: gr.HTML
     """Notes about LoRAs that were chosen and are deleted."""
+    recent: gr.HTML
     redraw: RedrawParts
-    grid: GridParts
     recall: RecallParts
 
     @property
@@ -97,12 +105,12 @@ class GenerateTab:
     @property
     def live(self) -> list[Any]:
         """Components that follow the generation, in the order of `generation_progress.updates`."""
-        return [self.progress, self.results, self.stop, self.spoken]
+        return [self.progress, self.results, self.stop, self.spoken, self.recent]
 
     @property
     def filled(self) -> list[Any]:
         """Components that settings from elsewhere fill in, in the order of `filling`."""
-        return [*self.fields.values(), self.order, self.redraw.canvas, self.recall.said]
+        return [*self.fields.values(), self.order, self.redraw.canvas, self.recall.report_panel]
 
     def follow(self, event: Any, studio: Studio) -> Any:
         """Refresh the active settings after an event that fills in fields."""
@@ -118,59 +126,80 @@ class GenerateTab:
 def render(studio: Studio) -> GenerateTab:
     """Create the components. Call inside a Tab."""
     parts: dict[str, Any] = {"order": gr.JSON([], visible=False), "ticket": hidden("generate-ticket")}
-    with gr.Row(equal_height=False, elem_id="generate-row"):
-        with gr.Column(scale=2, min_width=320):
-            fields, prompt_parts = _render_prompt()
-            more_fields, parts["triggers"] = generate_fields.render_loras(studio)
-            fields |= more_fields | generate_fields.render_counts()
-            with gr.Row():
-                parts["random"] = gr.Button(
-                    "Random seed", size="sm", elem_id="generate-random", min_width=110
+    fields = generate_fields.render_mode()
+    with gr.Column(elem_id="generate-composer"):
+        with gr.Row(equal_height=False, elem_id="generate-asked"):
+            with gr.Column(scale=3, min_width=300, elem_id="generate-prompt-column"):
+                fields["prompt"] = gr.Textbox(
+                    label=LABELS["prompt"],
+                    lines=2,
+                    max_lines=6,
+                    elem_id="generate-prompt",
+                    placeholder="What the picture shows",
                 )
-                parts["reuse"] = gr.Button(
-                    "Last seed again", size="sm", elem_id="generate-reuse", min_width=110
-                )
+                parts["tokens"] = panel(NO_PROMPT, elem_id="generate-tokens")
+            with gr.Column(scale=2, min_width=280):
+                fields |= generate_fields.render_loras(studio)
+        with gr.Row(elem_id="generate-go-row"):
             parts["in_force"] = in_force.render()
-            parts["gone"] = panel(elem_id="generate-gone", actions=ACTIONS_JS)
-            with gr.Row(elem_id="generate-go-row"):
-                parts["go"] = gr.Button("Generate", variant="primary", elem_id="generate-go")
-                parts["stop"] = gr.Button("Stop", variant="stop", visible=False, elem_id="generate-stop")
+            parts["stop"] = gr.Button("Stop", variant="stop", visible=False, elem_id="generate-stop")
+            parts["go"] = gr.Button("Generate", variant="primary", elem_id="generate-go")
+    parts["gone"] = panel(elem_id="generate-gone", actions=ACTIONS_JS)
+    report_panel = recall.render_report()
+    parts["ideas"] = panel(cards.ideas(ideas_for(DEFAULT_BASE)), elem_id="generate-ideas", actions=ACTIONS_JS)
+    parts["triggers"] = panel(elem_id="generate-triggers")
+    with gr.Row(elem_id="generate-numbers", equal_height=False):
+        fields |= generate_fields.render_numbers()
+    with gr.Row(elem_id="generate-seeds"):
+        parts["random"] = gr.Button("Random seed", size="sm", elem_id="generate-random", min_width=110)
+        parts["reuse"] = gr.Button("Last seed again", size="sm", elem_id="generate-reuse", min_width=110)
+    redraw_fields, parts["redraw"] = redraw.render()
+    fields |= redraw_fields | grid_fields.render()
+    drawer_fields, drawer = _render_drawer(studio, report_panel)
+    parts |= drawer | _render_outcome()
+    return GenerateTab(fields={**fields, **drawer_fields}, **parts)
+
+
+def _render_drawer(studio: Studio, report_panel: gr.HTML) -> tuple[generate_fields.Fields, dict[str, Any]]:
+    """The drawer with all that is seldom changed, by sections; `report_panel` is the place for a report."""
+    fields: generate_fields.Fields = {}
+    parts: dict[str, Any] = {}
+    with gr.Accordion("Settings", open=False, elem_id="generate-settings"):
+        with generate_fields.section("Model, steps and size", "more"):
+            fields |= generate_fields.render_more(studio)
+        with generate_fields.section(LARGER, "larger"):
+            fields |= generate_fields.render_larger()
+        with generate_fields.section(FINER, "finer"):
+            fields |= generate_fields.render_finer()
+        with generate_fields.section("Styles", "styles-section"):
             parts["styles"] = style_tiles.render()
-            with gr.Accordion("More settings", open=False, elem_id="generate-more"):
-                fields |= generate_fields.render_more(studio)
-            with gr.Accordion("Larger and sharper", open=False, elem_id="generate-larger"):
-                fields |= generate_fields.render_larger()
-            more_fields, parts["redraw"] = redraw.render()
-            parts["grid"] = grid_fields.render()
-            parts["recall"] = recall.render()
-            with gr.Accordion("Prompts you used", open=False, elem_id="generate-used-fold"):
-                parts["used"] = panel(elem_id="generate-used", actions=ACTIONS_JS)
-        with gr.Column(scale=3, min_width=320):
-            parts["spoken"] = panel(
-                elem_id="generate-spoken", actions="element.setAttribute('role', 'status')"
-            )
-            parts["progress"] = panel(elem_id="generate-progress", actions=ACTIONS_JS + GONE_JS)
-            parts["results"] = panel(
-                fill("no_results"), elem_id="generate-results", actions=ACTIONS_JS + SLIDER_JS
-            )
-    return GenerateTab(fields={**fields, **more_fields}, **prompt_parts, **parts)
+        with generate_fields.section("Settings from a picture", "recall"):
+            parts["recall"] = recall.render(report_panel)
+        with generate_fields.section("Prompts you used", "used-section"):
+            parts["used"] = panel(elem_id="generate-used", actions=ACTIONS_JS)
+    return fields, parts
 
 
-def _render_prompt() -> tuple[generate_fields.Fields, dict[str, Any]]:
-    prompt = gr.Textbox(
-        label="Prompt", lines=3, max_lines=8, elem_id="generate-prompt", placeholder="What the picture shows"
-    )
-    tokens = panel(elem_id="generate-tokens")
-    ideas = panel(cards.ideas(ideas_for(DEFAULT_BASE)), elem_id="generate-ideas", actions=ACTIONS_JS)
-    return {"prompt": prompt}, {"tokens": tokens, "ideas": ideas}
+def _render_outcome() -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    with gr.Column(elem_id="generate-outcome"):
+        parts["spoken"] = panel(elem_id="generate-spoken", actions="element.setAttribute('role', 'status')")
+        parts["progress"] = panel(elem_id="generate-progress", actions=ACTIONS_JS + GONE_JS)
+        parts["results"] = panel(
+            fill("no_results"), elem_id="generate-results", actions=ACTIONS_JS + SLIDER_JS
+        )
+        parts["recent"] = panel(elem_id="generate-recent", actions=ACTIONS_JS)
+    return parts
 
 
 def listen(tab: GenerateTab, studio: Studio) -> list[Any]:
     """Wire the tab. Returns the events after which the page has to be refreshed."""
 
     def ask(request: gr.Request, *values: Any) -> str:
-        asked = dict(zip(tab.fields, values, strict=True))
-        return submit(asked, studio, session=request.session_hash or "").id
+        asked, session = dict(zip(tab.fields, values, strict=True)), request.session_hash or ""
+        if asked["mode"] == GRID:
+            return studio.submit_grid(grid_fields.asked_grid(asked, studio), session=session).id
+        return submit(asked, studio, session=session).id
 
     def stop(ticket_id: str) -> str:
         ticket = shown_ticket(studio.generation_queue, ticket_id)
@@ -192,10 +221,13 @@ def listen(tab: GenerateTab, studio: Studio) -> list[Any]:
     ]
     for event in filled:
         tab.follow(event, studio)
+    grid_fields.listen(tab.fields, studio)
     asks = [tab.go.click, tab.fields["prompt"].submit]
+    asked = gr.on(asks, guarded(ask), [*tab.fields.values()], tab.ticket, **QUICK)
+    asked.success(None, None, None, js=REVEAL_JS, **QUICK)
+    _listen_recent(tab, studio)
     return [
-        gr.on(asks, guarded(ask), [*tab.fields.values()], tab.ticket, **QUICK),
-        grid_fields.listen(tab.grid, tab.fields, tab.ticket, studio),
+        asked,
         tab.stop.click(guarded(stop), tab.ticket, tab.ticket, **QUICK),
         tab.progress.click(guarded(queued), None, tab.ticket, **QUICK),
         tab.follow(_listen_results(tab, studio), studio),
@@ -206,12 +238,25 @@ def listen(tab: GenerateTab, studio: Studio) -> list[Any]:
 def _listen_in_force(tab: GenerateTab, studio: Studio) -> Any:
     """Wire the x of each active setting."""
 
-    def take_away(source: str, event: gr.EventData) -> list[Any]:
-        filling = in_force.without(str(getattr(event, "id", "")), source, studio)
-        return [*tab.filling(filling, gr.skip())]
+    def take_away(event: gr.EventData, *values: Any) -> list[Any]:
+        name = str(getattr(event, "id", ""))
+        filling = in_force.without(name, in_force.by_name(values), studio)
+        worn = style_tiles.tiles("") if name == in_force.STYLE else gr.skip()
+        return [*tab.filling(filling, gr.skip()), worn]
 
     take: Any = {**QUICK, "trigger_mode": "multiple"}  # a second x is clicked before the first is answered
-    return tab.in_force.click(guarded(take_away), tab.fields["image"], tab.filled, **take)
+    inputs = [tab.fields[name] for name in in_force.READ]
+    return tab.in_force.click(guarded(take_away), inputs, [*tab.filled, tab.styles], **take)
+
+
+def _listen_recent(tab: GenerateTab, studio: Studio) -> None:
+    """Show one of the last pictures again when it is pressed."""
+
+    def show(event: gr.EventData) -> str:
+        return single_result(studio.gallery.image(safe_id(getattr(event, "id", None), "picture")))
+
+    shown = tab.recent.click(guarded(show), None, tab.results, **QUICK)
+    shown.success(None, None, None, js=REVEAL_JS, **QUICK)
 
 
 def _listen_results(tab: GenerateTab, studio: Studio) -> Any:
@@ -225,9 +270,8 @@ def _listen_results(tab: GenerateTab, studio: Studio) -> Any:
         wanted, session = request_of(studio, image_id), request.session_hash or ""
         ticket: Any = gr.skip()
         filling: Filling = {}
-        fold: Any = gr.skip()
         if action == "seed":
-            filling = {"seed": str(wanted.seed)}
+            filling = {"seed": str(wanted.seed), **varied_as(wanted)}
         elif action == "again":
             ticket = studio.submit(wanted.model_copy(update={"seed": None}), session=session).id
         elif action == "vary":
@@ -235,10 +279,19 @@ def _listen_results(tab: GenerateTab, studio: Studio) -> Any:
             ticket = studio.submit(wanted.model_copy(update=varied), session=session).id
         elif action == "redraw":
             filling = redrawing(studio, image_id, wanted.base)
-            fold = gr.update(open=True)
-        return [ticket, fold, *tab.filling(filling)]
+        return [ticket, *tab.filling(filling)]
 
-    return tab.results.click(guarded(act), None, [tab.ticket, tab.redraw.fold, *tab.filled], **QUICK)
+    acted = tab.results.click(guarded(act), None, [tab.ticket, *tab.filled], **QUICK)
+    acted.success(None, None, None, js=FOLLOW_JS, **QUICK)
+    return acted
+
+
+def varied_as(request: GenerateRequest) -> Filling:
+    """Fields of a variation; without one they are left."""
+    if not request.variation_strength:
+        return {}
+    seed = "" if request.variation_seed is None else str(request.variation_seed)
+    return {"variation_seed": seed, "variation_strength": request.variation_strength}
 
 
 def redrawing(studio: Studio, image_id: str, base: str) -> Filling:
@@ -269,11 +322,11 @@ def _listen_choices(tab: GenerateTab, studio: Studio) -> None:
         return str(ticket.made.images[0].seed) if ticket and ticket.made.images else ""
 
     def count(text: str, base: str) -> str:
-        return token_count(text, base, studio.settings)
+        return token_count(text, base, studio.settings) if str(text or "").strip() else NO_PROMPT
 
     chosen = [tab.loras, tab.order, base, *tab.weights]
     tab.loras.change(guarded(choose), chosen, [*tab.weights, tab.order, tab.triggers, tab.ideas], **QUICK)
-    sizes = [fields[name] for name in FIELD_TITLES]
+    sizes = [fields[name] for name in OF_A_BASE]
     sampler = fields["sampler"]
     asked, changed = [base, tab.loras, sampler], [*sizes, tab.ideas, sampler]
     base.change(guarded(change_base), asked, changed, **QUICK)

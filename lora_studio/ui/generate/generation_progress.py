@@ -12,6 +12,7 @@ import gradio as gr
 from lora_studio.events import PHASES
 from lora_studio.formatting import counted, duration, size
 from lora_studio.jobs.generation_queue import GenerationJob, GenerationQueue, GenerationState
+from lora_studio.records import ImageRecord
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.gallery.gallery_tab import infotext
@@ -20,7 +21,7 @@ from lora_studio.ui.widgets.html_templates import fill
 
 BYTE_PHASES = frozenset({"download", "load"})
 SPOKEN_PERCENT = 25
-MOST_LISTED = 8
+MOST_LISTED, MOST_RECENT = 8, 12
 SHORT_SECONDS = 10
 NOTHING: Mapping[str, str] = {}
 
@@ -46,7 +47,8 @@ def updates(studio: Studio, ticket: GenerationJob | None, drawn: Any) -> tuple[l
     if mark and ticket is not None and not active:
         mark.append(deleted_elsewhere.stamp(studio.settings))
     shown = gr.skip() if mark == drawn else results(ticket, gone(studio, ticket))
-    return [bar, shown, gr.update(visible=active), speech(ticket)], mark
+    latest = gr.skip() if mark == drawn else cards.recent(studio.gallery.images(limit=MOST_RECENT))
+    return [bar, shown, gr.update(visible=active), speech(ticket), latest], mark
 
 
 def sentence(ticket: GenerationJob, holder: str = "") -> str:
@@ -124,6 +126,11 @@ def gone(studio: Studio, ticket: GenerationJob | None) -> dict[str, str]:
     made = ticket.made if ticket is not None else None
     paths = {record.path for record in (*made.images, *made.beside)} if made else set()
     return {path: deleted_elsewhere.token_of(studio, path) for path in paths if not Path(path).is_file()}
+
+
+def single_result(record: ImageRecord) -> str:
+    """HTML of one earlier picture, as a result."""
+    return cards.results([cards.Result(image=record)], infotext(record))
 
 
 def results(ticket: GenerationJob | None, gone: Mapping[str, str] = NOTHING) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,46 +39,38 @@ OTHER_EXAMPLE = "1, 2, 3"
 HOW_TO = "Values stand between commas. A range is 1-10 (+3), by steps of three, or 0-1 [5], five numbers."
 
 
-@dataclass(frozen=True, kw_only=True)
-class GridParts:
-    """The components: for each axis its parameter and its values, and the button."""
-
-    parameters: tuple[gr.Dropdown, ...]
-    values: tuple[gr.Textbox, ...]
-    go: gr.Button
+PARAMETER_FIELDS = tuple(f"grid-{axis}" for axis in AXES)
+VALUE_FIELDS = tuple(f"grid-{axis}-values" for axis in AXES)
+GRID_FIELDS = (*PARAMETER_FIELDS, *VALUE_FIELDS)
+"""The tab's names of the fields: each axis' parameter, then each axis' values."""
 
 
-def render() -> GridParts:
-    """Create the fold with its fields. Call inside a Tab."""
+def render() -> dict[str, Any]:
+    """Create the fields of GRID_FIELDS. Call inside a Tab."""
     choices = [("nothing", ""), *((title, name) for name, title in PARAMETERS.items())]
-    parameters, values = [], []
-    with gr.Accordion("Grid: compare many", open=False, elem_id="generate-grid"):
+    fields: dict[str, Any] = {}
+    with gr.Column(elem_id="generate-grid"):
         for axis, first in zip(AXES, ("seed", "", ""), strict=True):
             with gr.Row():
-                parameters.append(
-                    gr.Dropdown(
-                        choices,
-                        value=first,
-                        label=f"{axis.upper()} changes",
-                        interactive=True,
-                        min_width=130,
-                        elem_id=f"generate-grid-{axis}",
-                    )
+                fields[f"grid-{axis}"] = gr.Dropdown(
+                    choices,
+                    value=first,
+                    label=f"{axis.upper()} changes",
+                    interactive=True,
+                    min_width=130,
+                    elem_id=f"generate-grid-{axis}",
                 )
-                values.append(
-                    gr.Textbox(
-                        label=f"{axis.upper()} values",
-                        placeholder=EXAMPLES.get(first, ""),
-                        max_lines=1,
-                        interactive=True,
-                        min_width=160,
-                        scale=2,
-                        elem_id=f"generate-grid-{axis}-values",
-                    )
+                fields[f"grid-{axis}-values"] = gr.Textbox(
+                    label=f"{axis.upper()} values",
+                    placeholder=EXAMPLES.get(first, ""),
+                    max_lines=1,
+                    interactive=True,
+                    min_width=160,
+                    scale=2,
+                    elem_id=f"generate-grid-{axis}-values",
                 )
         panel(fill("quiet", text=HOW_TO), elem_id="generate-grid-how")
-        go = gr.Button("Draw the grid", elem_id="generate-grid-go")
-    return GridParts(parameters=tuple(parameters), values=tuple(values), go=go)
+    return fields
 
 
 def build_grid(request: GenerateRequest, axes: Sequence[Any]) -> GridRequest:
@@ -95,23 +86,23 @@ def build_grid(request: GenerateRequest, axes: Sequence[Any]) -> GridRequest:
     return GridRequest.build(request=request.model_dump(), **moved)
 
 
-def listen(parts: GridParts, fields: Mapping[str, Any], ticket: gr.Textbox, studio: Studio) -> Any:
-    """Wire the fold; `fields` are the tab's, by their names in a request. Returns the event after which the
-    page has to be refreshed."""
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+def asked_grid(values: Mapping[str, Any], studio: Studio) -> GridRequest:
+    """The grid that the tab's values ask for. Raises ConfigError, ModelFileError, StoreError."""
+    axes = [values.get(name) for name in GRID_FIELDS]
+    return safe_grid(build_grid(build_request(values, studio), axes), studio.settings)
 
-    def ask(request: gr.Request, *values: Any) -> str:
-        wanted = build_request(dict(zip(fields, values[6:], strict=True)), studio)
-        grid = safe_grid(build_grid(wanted, values[:6]), studio.settings)
-        return studio.submit_grid(grid, session=request.session_hash or "").id
+
+def listen(fields: Mapping[str, Any], studio: Studio) -> None:
+    """Show an example of the values of each chosen parameter; `fields` are the tab's."""
+    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def example(parameter: str, chosen: Sequence[str]) -> dict[str, Any]:
         return gr.update(placeholder=_example(parameter, chosen or [], studio))
 
-    for parameter, values in zip(parts.parameters, parts.values, strict=True):
-        parameter.change(guarded(example), [parameter, fields["loras"]], values, **quick)
-    axes = [*parts.parameters, *parts.values]
-    return parts.go.click(guarded(ask), [*axes, *fields.values()], ticket, **quick)
+    for parameter, values in zip(PARAMETER_FIELDS, VALUE_FIELDS, strict=True):
+        fields[parameter].change(
+            guarded(example), [fields[parameter], fields["loras"]], fields[values], **quick
+        )
 
 
 def _example(parameter: str, chosen: Sequence[str], studio: Studio) -> str:

@@ -23,7 +23,7 @@ from lora_studio.ui.client_input.base_traits import chosen_traits
 from lora_studio.ui.client_input.picture_input import kept_picture, take_picture
 from lora_studio.ui.client_input.validate import guarded
 from lora_studio.ui.generate.generate_fields import Fields, render_redrawing
-from lora_studio.ui.generate.generate_requests import Filling
+from lora_studio.ui.generate.generate_requests import REDRAW, Filling
 from lora_studio.ui.upload.picture_set import PICTURES
 from lora_studio.ui.widgets.html_templates import fill, panel
 
@@ -40,26 +40,27 @@ SCRIPT = Path(__file__).with_name("mask.js")
 
 @dataclass(frozen=True, kw_only=True)
 class RedrawParts:
-    """The fold, the drop zone and the canvas."""
+    """The drop zone and the canvas."""
 
-    fold: gr.Accordion
     file: gr.File
     canvas: gr.HTML
 
 
 def render() -> tuple[Fields, RedrawParts]:
-    """Create the fold with its fields. Call inside a Tab."""
-    with gr.Accordion("Redraw a picture, or a part of it", open=False, elem_id="generate-redraw") as fold:
-        file = gr.File(
-            file_types=PICTURES,
-            label="Drop a picture to redraw",
-            show_label=False,
-            height=110,
-            elem_id="generate-source-file",
-        )
-        canvas = panel(elem_id="generate-canvas", actions=SCRIPT.read_text("utf-8"))
-        fields = render_redrawing()
-    return fields, RedrawParts(fold=fold, file=file, canvas=canvas)
+    """Create the parts of redrawing. Call inside a Tab."""
+    with gr.Row(elem_id="generate-redraw", equal_height=False):
+        with gr.Column(scale=3, min_width=300):
+            file = gr.File(
+                file_types=PICTURES,
+                label="Drop a picture to redraw",
+                show_label=False,
+                height=110,
+                elem_id="generate-source-file",
+            )
+            canvas = panel(elem_id="generate-canvas", actions=SCRIPT.read_text("utf-8"))
+        with gr.Column(scale=2, min_width=280):
+            fields = render_redrawing()
+    return fields, RedrawParts(file=file, canvas=canvas)
 
 
 def placed(source: str, base: str, settings: Settings) -> Filling:
@@ -71,7 +72,8 @@ def placed(source: str, base: str, settings: Settings) -> Filling:
     note = f"It will be drawn at {fitting[0]} × {fitting[1]} pixels, which suits the base." if fitting else ""
     width, height = map(str, fitting) if fitting else ("", "")
     shown = easel(source, "", settings, note)
-    return {"image": source, "mask_image": "", "canvas": shown, "width": width, "height": height}
+    size = {"width": width, "height": height}
+    return {"image": source, "mask_image": "", "canvas": shown, "mode": REDRAW, **size}
 
 
 def fitting_size(size: tuple[int, int], base: Base | None) -> tuple[int, int] | None:

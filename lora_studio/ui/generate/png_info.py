@@ -23,21 +23,24 @@ class RecallParts:
     """The drop zone, and the report on the settings."""
 
     file: gr.File
-    said: gr.HTML
+    report_panel: gr.HTML
 
 
-def render() -> RecallParts:
-    """Create the fold with its drop zone. Call inside a Tab."""
-    with gr.Accordion("Settings from a picture", open=False, elem_id="generate-recall"):
-        file = gr.File(
-            file_types=[".png", ".jpg", ".jpeg", ".webp"],
-            label="Drop a picture to get its settings back",
-            show_label=False,
-            height=110,
-            elem_id="generate-recall-file",
-        )
-    report_panel = panel(elem_id="generate-recalled")
-    return RecallParts(file=file, said=report_panel)
+def render(report_panel: gr.HTML) -> RecallParts:
+    """Create the drop zone, whose report goes to `report_panel`. Call inside a Tab."""
+    file = gr.File(
+        file_types=[".png", ".jpg", ".jpeg", ".webp"],
+        label="Drop a picture to get its settings back",
+        show_label=False,
+        height=110,
+        elem_id="generate-recall-file",
+    )
+    return RecallParts(file=file, report_panel=report_panel)
+
+
+def render_report() -> gr.HTML:
+    """Create the place of the report. Call where it is seen, whatever brought the settings."""
+    return panel(elem_id="generate-recalled")
 
 
 def recalled(studio: Studio, given: Any) -> tuple[Restored, str]:

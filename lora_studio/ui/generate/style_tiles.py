@@ -25,9 +25,8 @@ class Dressed:
 
 
 def render() -> gr.HTML:
-    """Create the fold with its tiles. Call inside a Tab."""
-    with gr.Accordion("Styles", open=False, elem_id="generate-styles-fold"):
-        return panel(tiles(""), elem_id="generate-styles", actions=ACTIONS_JS)
+    """Create the tiles. Call inside a Tab."""
+    return panel(tiles(""), elem_id="generate-styles", actions=ACTIONS_JS)
 
 
 def tiles(chosen: str) -> str:

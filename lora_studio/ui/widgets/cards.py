@@ -162,6 +162,11 @@ def results(
     return fill("results", results=made, infotext=infotext, note=note, notes=notes, sheet=sheet)
 
 
+def recent(images: Sequence[ImageRecord]) -> str:
+    """HTML of a strip of the last pictures, to press; empty when there are none."""
+    return fill("recent", images=images) if images else ""
+
+
 def unfinished(paths: Sequence[str]) -> str:
     """HTML of the pictures of a generation that goes on."""
     return fill("unfinished", paths=paths)
