@@ -50,7 +50,7 @@ def test_from_pictures_to_pictures_of_ones_own(open_page: OpenPage) -> None:
     second.close()
 
     # The pair of base and LoRA appears by itself.
-    expect(page.locator("#train-card .pill")).to_have_text("finished", timeout=300_000)
+    expect(page.locator("#train-card .pill")).to_have_text("finished", timeout=600_000)
     expect(page.locator("#train-card .phases")).to_contain_text(f"{STEPS} / {STEPS}")
     expect(page.locator("#train-card .phases .done")).to_have_count(5)
     pictures_are_drawn(page, f"#train-previews [data-step='{STEPS}']", 6)

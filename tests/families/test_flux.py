@@ -174,9 +174,7 @@ def test_what_stays_exact_in_8_bits(base: Path) -> None:
         for path, module in transformer.named_modules()
         if isinstance(module, torch.nn.Linear) and not hasattr(module, "parametrizations")
     }
-    assert {path for path in exact if "_blocks" in path} == {
-        f"transformer_blocks.{number}.norm1.linear" for number in (0, 1)
-    }
+    assert not [path for path in exact if "_blocks" in path]
     assert {"x_embedder", "context_embedder", "norm_out.linear", "proj_out"} < exact
 
 
