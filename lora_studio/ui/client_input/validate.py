@@ -28,10 +28,11 @@ from lora_studio.grids.grid_request import GridRequest
 from lora_studio.parsing.numbers import read_decimal, read_whole, shown
 from lora_studio.parsing.slugs import SLUG
 from lora_studio.settings import Settings
-from lora_studio.ui.client_input.fault_log import FaultLog
+from lora_studio.ui.client_input.fault_log import FaultLog, one_line
 from lora_studio.ui.client_input.upload_owners import sees_upload
 
-faults = FaultLog(logging.getLogger(__name__))
+logger = logging.getLogger(__name__)
+faults = FaultLog(logger)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -229,6 +230,9 @@ def quietly(look: Callable[P, R], otherwise: Callable[[], R]) -> Callable[P, R]:
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return look(*args, **kwargs)
+        except StudioError as error:  # foreseen: what was shown may be gone
+            logger.warning("the page was not brought up to date by %s: %s", look.__name__, one_line(error))
+            return otherwise()
         except Exception as error:
             faults.tell(error, f"the page could not be brought up to date by {look.__name__}")
             return otherwise()
