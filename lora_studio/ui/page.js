@@ -13,7 +13,7 @@ window.studio = (() => {
   // Drafts: what was typed, by group. A tab's own comes first, then the browser's. A draft is somebody's, and
   // ends with a log-out, whichever tab it was in.
   const STORES = ['sessionStorage', 'localStorage'];
-  let settled = false, silent = '', used = {}, draft = {}, owner;
+  let settled = false, silent = '', used = {}, draft = {}, early = new Map(), owner;
   const stored = (store, key) => {
     try { return JSON.parse(window[store].getItem(key)); } catch { return null; } // no storage here, or not ours
   };
@@ -38,6 +38,7 @@ window.studio = (() => {
   const forget = () => {
     settled = false;
     draft = {};
+    early.clear();
     for (const store of STORES) {
       try { window[store].removeItem(KEY); } catch { /* no storage here */ }
     }
@@ -65,14 +66,27 @@ window.studio = (() => {
     owner = person ?? draft.owner;
     if ((draft.owner || '') !== (owner || '')) draft = {};
     settled = true;
-    document.addEventListener('input', (event) => {
-      const found = settled && silent && boxes[event.target.closest?.('.block[id]')?.id];
-      if (!found || !small(event.target.value)) return;
+    const note = (field) => {
+      const found = boxes[field.closest?.('.block[id]')?.id];
+      if (!found || !small(field.value)) return;
       const [group, name] = found;
-      draft = { ...draft, [group]: { ...draft[group], [name]: event.target.value }, at: Date.now() };
+      draft = { ...draft, [group]: { ...draft[group], [name]: field.value }, at: Date.now() };
       write();
-    });
+    };
+    // What was typed while the draft was on its way is newer than the draft.
+    for (const [field, value] of early) {
+      if (!field.isConnected) continue;
+      field.value = value;
+      field.dispatchEvent(new Event('input', { bubbles: true }));
+      note(field);
+    }
+    early.clear();
+    document.addEventListener('input', (event) => { if (settled && silent) note(event.target); });
   };
+
+  document.addEventListener('input', (event) => {
+    if (!settled && event.target.matches?.('textarea, input[type=text]')) early.set(event.target, event.target.value);
+  });
 
   // Whoever logs in after this must not find what was typed before.
   document.addEventListener('submit', (event) => {

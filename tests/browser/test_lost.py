@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Error, Page, Route, expect
 
 from tests.support.page import (
     PATIENCE,
@@ -196,6 +198,27 @@ def test_a_server_that_is_gone_is_said_and_swallows_no_click(mortal: App, browse
         again.kill()
         again.wait()
         context.close()
+
+
+def test_what_is_typed_before_the_draft_comes_back_stays(open_page: OpenPage) -> None:
+    page = open_page()
+    go_to(page, "Generate")
+    write(page, "generate-prompt", "an old dog")
+    is_kept(page, "generate", "prompt", "an old dog")
+    # The draft comes back through the server, whose answers wait here.
+    held: list[Route] = []
+    page.route(re.compile(r"/run/predict"), lambda route: held.append(route))
+    page.reload(wait_until="domcontentloaded")
+    expect(tab(page, "Generate")).to_have_attribute("aria-selected", "true")
+    write(page, "generate-prompt", "a new cat")
+    assert not page.evaluate(SETTLED)
+    page.unroute_all(behavior="ignoreErrors")
+    for route in held:
+        with contextlib.suppress(Error):  # those that unroute_all has let go on
+            route.continue_()
+    page.wait_for_function(SETTLED)
+    is_kept(page, "generate", "prompt", "a new cat")
+    expect(box(page, "generate-prompt")).to_have_value("a new cat")
 
 
 def test_who_was_logged_in_is_told_when_that_has_ended(tmp_path: Path, browser: Browser) -> None:

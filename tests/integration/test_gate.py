@@ -104,10 +104,10 @@ def test_a_malformed_request_is_a_line_of_the_log_and_no_traceback(studio: Calle
 
 def _end_trainings(studio: Caller) -> None:
     """Some of the events let a training go on that others have left."""
+    ended = {"finished", "stopped", "failed", "interrupted"}
     for row in studio.run("list_trainings", 50):
         studio.run("stop_training", row["job_id"])
-    ended = {"finished", "stopped", "failed", "interrupted"}
-    until(lambda: {row["status"] for row in studio.run("list_trainings", 50)} <= ended)
+        until(lambda job=row["job_id"]: studio.run("training_status", job)["status"] in ended)
 
 
 def test_leaving_in_the_middle_of_an_upload_is_no_traceback_and_leaves_no_file(studio: Caller) -> None:

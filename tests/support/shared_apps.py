@@ -15,6 +15,7 @@ SHARING = {
         "test_documented_api",
         "test_endpoints",
         "test_gate",
+        "test_inspection_endpoints",
         "test_known_holes",
         "test_workflow_script",
         "test_shared_app_ends",
