@@ -67,11 +67,10 @@ STARTER_FLOW = base_of_family(
     training={
         **{"resolution": 64, "min_bucket_reso": 32, "max_bucket_reso": 128, "bucket_reso_steps": 8},
         **{"train_batch_size": 4, "num_repeats": 3, "max_train_steps": 200, "lr_scheduler": "cosine"},
-        **{"learning_rate": 1e-3, "network_dim": 8, "network_alpha": 8, "discrete_flow_shift": 1.0},
+        **{"learning_rate": 6e-3, "network_dim": 8, "network_alpha": 8, "discrete_flow_shift": 1.0},
         **{"gradient_checkpointing": False, "sample_guidance": 3.0, "sample_steps": 20},
         "mixed_precision": "no",
     },
-    kinds={"style": {"learning_rate": 2e-3}},
 )
 
 _BASES = (
