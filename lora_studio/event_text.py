@@ -15,6 +15,7 @@ from lora_studio.events import (
     PhaseAdvanced,
     PreviewSaved,
     Queued,
+    ResultDrawn,
     Started,
     StepDone,
     Stopped,
@@ -62,6 +63,9 @@ def event_text(event: Event, *, paths: bool = False) -> str:
             return f"Stopped at step {event.step}." + (f" Kept: {event.path}" if event.path else "")
         case Paused():
             return f"{event.message} {event.hint}".rstrip() or f"Paused at step {event.step}."
+        case ResultDrawn() if not event.ticket:
+            pictures = "1 picture was" if len(event.paths) == 1 else f"{len(event.paths)} pictures were"
+            return event.message or f"{pictures} drawn with it."
         case Failed():
             return f"Failed: {event.message} {event.hint}".rstrip()
     return ""

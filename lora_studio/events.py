@@ -188,6 +188,18 @@ class ImageSaved:
     images: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class ResultDrawn:
+    """Pictures with a finished training's LoRA: `paths` in the gallery with their `prompts`, or a `message`
+    why there are none. With `ticket` they are only asked for, under this id in the queue of generations. The
+    last one of a training counts."""
+
+    paths: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
+    message: str = ""
+    ticket: str = ""
+
+
 Event = (
     Queued
     | Started
@@ -205,6 +217,7 @@ Event = (
     | Denoised
     | LivePreview
     | ImageSaved
+    | ResultDrawn
 )
 Emit = Callable[[Event], None]
 ShouldStop = Callable[[], bool]
@@ -233,6 +246,7 @@ EVENT_CLASSES: dict[str, type] = {
         Denoised,
         LivePreview,
         ImageSaved,
+        ResultDrawn,
     )
 }
 

@@ -36,6 +36,7 @@ VARIABLES = frozenset(
             "BLOCKS_TO_SWAP",
             "MEMORY_GB",
             "KEEP_FREE_GB",
+            "RESULT_PICTURES",
             "METRICS_TOKEN",
             "SUPABASE_UPLOADS",
             "UMASK",
@@ -78,9 +79,10 @@ class Settings:
     `sd_scripts_python` the interpreter that runs it. `precision` is the number format of generation,
     `qtype` what denoisers are held in there, `blocks_to_swap` how many of their blocks wait in the machine's
     memory, `memory_gb` the limit of loaded base models in GB (None: found out), `keep_free_gb` the GB of the
-    disk that stay free. `metrics_token` opens `/metrics` without a login. `supabase_key` is a secret key, or
-    a publishable one that goes with the email and password of an account; `supabase_uploads` sends finished
-    files there too.
+    disk that stay free. With `result_pictures` the first pictures with a new LoRA are drawn by themselves, as
+    its training's own settings say. `metrics_token` opens `/metrics` without a login. `supabase_key` is a
+    secret key, or a publishable one that goes with the email and password of an account; `supabase_uploads`
+    sends finished files there too.
     """
 
     home: Path
@@ -100,6 +102,7 @@ class Settings:
     blocks_to_swap: int = 0
     memory_gb: float | None = None
     keep_free_gb: float = KEEP_FREE_GB
+    result_pictures: bool = True
     metrics_token: str = field(default="", repr=False)
     supabase_url: str = ""
     supabase_key: str = field(default="", repr=False)
@@ -114,7 +117,7 @@ class Settings:
         `LORA_STUDIO_PUBLIC` (1 lets a Space run without a password), `LORA_STUDIO_HOSTS` (names with commas
         between them), `LORA_STUDIO_SD_SCRIPTS`, `LORA_STUDIO_SD_SCRIPTS_PYTHON`,
         `LORA_STUDIO_PRECISION`, `LORA_STUDIO_QTYPE`, `LORA_STUDIO_BLOCKS_TO_SWAP`,
-        `LORA_STUDIO_MEMORY_GB`, `LORA_STUDIO_KEEP_FREE_GB`,
+        `LORA_STUDIO_MEMORY_GB`, `LORA_STUDIO_KEEP_FREE_GB`, `LORA_STUDIO_RESULT_PICTURES`,
         `LORA_STUDIO_METRICS_TOKEN`, `LORA_STUDIO_HUB_ROLE`, `SUPABASE_URL`,
         `SUPABASE_KEY`, `SUPABASE_EMAIL`, `SUPABASE_PASSWORD`, `LORA_STUDIO_SUPABASE_UPLOADS` and the
         variables that Spaces set. Raises ConfigError."""
@@ -136,6 +139,7 @@ class Settings:
             blocks_to_swap=_blocks(env.get("LORA_STUDIO_BLOCKS_TO_SWAP", "")),
             memory_gb=_gigabytes(env.get("LORA_STUDIO_MEMORY_GB", "")),
             keep_free_gb=_kept_free(env.get("LORA_STUDIO_KEEP_FREE_GB", "")),
+            result_pictures=_is_yes("LORA_STUDIO_RESULT_PICTURES", env, otherwise="1"),
             metrics_token=env.get("LORA_STUDIO_METRICS_TOKEN", "").strip(),
             supabase_url=env.get("SUPABASE_URL", "").strip(),
             supabase_key=env.get("SUPABASE_KEY", "").strip(),
@@ -268,8 +272,8 @@ def _folder(name: str, given: str | Path) -> Path:
         ) from error
 
 
-def _is_yes(name: str, environment: Mapping[str, str]) -> bool:
-    text = environment.get(name, "").strip().lower()
+def _is_yes(name: str, environment: Mapping[str, str], otherwise: str = "") -> bool:
+    text = environment.get(name, "").strip().lower() or otherwise
     if text not in YES | NO:
         raise ConfigError(f"{name} is {text[:20]!r}.", "Let it be 1 or 0.", field=name)
     return text in YES

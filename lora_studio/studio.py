@@ -17,6 +17,8 @@ from lora_studio.grids.grid_cells import plan_grid
 from lora_studio.grids.grid_request import GridRequest, GridResult
 from lora_studio.grids.lora_axis import with_slugs
 from lora_studio.jobs.action_locks import ActionLocks
+from lora_studio.jobs.ended.result_pictures import ResultPictures
+from lora_studio.jobs.ended.training_endings import TrainingEndings
 from lora_studio.jobs.engine_worker import EngineWorker
 from lora_studio.jobs.generation_queue import GenerationJob, GenerationQueue
 from lora_studio.jobs.generation_worker import GenerationWorker
@@ -55,6 +57,7 @@ class Studio:
     first_scan: FirstScan
     links: LoraLinks
     inspector: LoraInspector
+    endings: TrainingEndings
     generation_queue: GenerationQueue = field(default_factory=GenerationQueue)
     turns: ActionLocks = field(default_factory=ActionLocks, repr=False)
 
@@ -62,6 +65,13 @@ class Studio:
     def generator(self) -> Generator:
         """The generator in use."""
         return self.drawing.generator
+
+    @property
+    def result_pictures(self) -> ResultPictures:
+        """The first pictures with the LoRAs of trainings."""
+        return ResultPictures(
+            database=self.database, generation_queue=self.generation_queue, drawing=self.drawing
+        )
 
     def generate(
         self, request: GenerateRequest, emit: Emit = ignore, should_stop: ShouldStop = never_stop
@@ -162,7 +172,9 @@ def open_studio(settings: Settings | None = None, *, start_worker: bool = True) 
     library = Library(database)
     gallery = Gallery(settings, library)
     worker = EngineWorker(ThreadWorker(lease), settings, lease)
-    jobs = TrainingQueue(JobStore(database), worker, on_finished=gallery.scan)
+    endings = TrainingEndings()
+    endings.add(lambda job: gallery.scan())
+    jobs = TrainingQueue(JobStore(database), worker, on_finished=endings)
     datasets, turns = Datasets(settings, database), ActionLocks()
     studio = Studio(
         settings=settings,
@@ -180,6 +192,7 @@ def open_studio(settings: Settings | None = None, *, start_worker: bool = True) 
         links=LoraLinks(settings, gallery, turns),
         inspector=LoraInspector(settings, gallery, turns),
         turns=turns,
+        endings=endings,
     )
     if start_worker:
         studio.datasets.scan()

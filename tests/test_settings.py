@@ -177,6 +177,11 @@ def test_bits_and_swapped_blocks_of_drawing(environment: dict[str, str], values:
     assert (settings.qtype, settings.blocks_to_swap) == values
 
 
+@pytest.mark.parametrize(("text", "drawn"), [("", True), ("1", True), ("off", False), ("0", False)])
+def test_first_pictures_are_drawn_unless_that_is_switched_off(text: str, drawn: bool) -> None:
+    assert Settings.from_environment({"LORA_STUDIO_RESULT_PICTURES": text}).result_pictures is drawn
+
+
 @pytest.mark.parametrize(
     ("name", "text", "field"),
     [

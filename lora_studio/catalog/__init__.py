@@ -59,6 +59,7 @@ from lora_studio.catalog.training_presets import (
     PresetValues,
     plan,
     preview_prompts,
+    result_prompts,
 )
 from lora_studio.samplers import FLOW_SAMPLERS, SAMPLERS, Sampler
 
@@ -113,6 +114,7 @@ __all__ = [
     "is_undone",
     "plan",
     "preview_prompts",
+    "result_prompts",
     "sizes_for",
     "tag_of",
 ]

@@ -103,6 +103,25 @@ def _own_reason(values: Mapping[str, Any], chosen: Mapping[str, Any], measured_o
     )
 
 
+def result_prompts(kind: Kind, trigger: str, base: str) -> tuple[str, ...]:
+    """Prompts for the first pictures with a new LoRA: others than those of the previews, with the same
+    care."""
+    word = trigger.strip() or "picture"
+    if is_embedded(base):
+        if kind == "style":
+            return (f"dog, {word} style", f"tree, {word} style", f"house, {word} style")
+        return tuple(f"a {word} on a {colour} background" for colour in ("blue", "yellow", "white"))
+    if kind == "style":
+        return (
+            f"a lighthouse by the sea, {word} style",
+            f"a dog running in the snow, {word} style",
+            f"an old street at night, {word} style",
+        )
+    if kind in {"person", "character"}:
+        return (f"{word} in front of mountains", f"close-up of {word}", f"{word} walking through a city")
+    return (f"{word} in the grass", f"{word} on a white background", f"{word} on a shelf beside books")
+
+
 def preview_prompts(kind: Kind, trigger: str, base: str) -> tuple[str, ...]:
     """Prompts about the user's own subject, for the previews; on an embedded base with words it knows."""
     word = trigger.strip() or "picture"

@@ -46,6 +46,13 @@ class PreviewGroup(Group):
         "At the end, compare the checkpoints by their previews and recommend one. Takes a few percent of the "
         "training's time.",
     )
+    result_pictures: int = setting(
+        3,
+        "Pictures that the studio draws with the LoRA once its training has ended well. 0: none.",
+        unit="images",
+        ge=0,
+        le=8,
+    )
 
     @field_validator("sample_prompts")
     @classmethod

@@ -207,6 +207,11 @@ class GenerationQueue:
             self._changed.wait_for(lambda: not self._known(ticket_id).state.active, timeout)
             return self._seen(self._known(ticket_id))
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether the studio is about to end, so that a generation stops that nobody has stopped."""
+        return self._closing
+
     def close(self, timeout: float | None = 30.0) -> None:
         """Stop all generations and end the thread."""
         with self._changed:

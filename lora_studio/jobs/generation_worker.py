@@ -82,6 +82,17 @@ class GenerationWorker:
         beside = self.draw(plain, _of_rounds(emit, 1, 2), should_stop)
         return GenerationResult(images=tuple(images), beside=tuple(beside))
 
+    def result_of_all(
+        self, requests: Sequence[GenerateRequest], emit: Emit, should_stop: ShouldStop
+    ) -> GenerationResult:
+        """The pictures of several requests for one each, as those of one generation."""
+        images: list[ImageRecord] = []
+        for number, request in enumerate(requests):
+            if should_stop():
+                break
+            images += self.draw(request, _of_rounds(emit, number, len(requests)), should_stop)
+        return GenerationResult(images=tuple(images))
+
     def result_of_grid(self, grid: GridRequest, emit: Emit, should_stop: ShouldStop) -> GenerationResult:
         """The cells that came out, and the grid."""
         result = self.draw_grid(grid, emit, should_stop)

@@ -54,7 +54,7 @@ class TrainingQueue:
         self,
         store: JobStore,
         worker: Worker,
-        on_finished: Callable[[], object] | None = None,
+        on_finished: Callable[[JobRecord], object] | None = None,
         *,
         owner: str = "",
         beat_seconds: float = BEAT_SECONDS,
@@ -90,8 +90,8 @@ class TrainingQueue:
         self._closing.set()
         if current := self._current:
             try:
-                self._store.append(current, Noted(message="The studio is being closed.", level="warning"))
-                self._store.stop(current, only_running=True)
+                if self._store.stop(current, only_running=True).status.active:
+                    self._store.append(current, Noted(message="The studio is being closed.", level="warning"))
             except StoreError as error:
                 logger.warning("%s", error)
             self._stop_current.set()
@@ -300,7 +300,7 @@ class TrainingQueue:
             logger.error("the end of job %s could not be stored yet", job.id)
             self._unsettled.append(sink)
         if leaves_a_lora(sink.last_word):
-            self._tell_finished()
+            self._tell_finished(job.id)
         self._current = ""
         self._notify()
 
@@ -334,10 +334,10 @@ class TrainingQueue:
             return Stopped(step=self._store.get(job_id).step)
         return Failed(message="The training ended without a result.", hint="See the job's log.")
 
-    def _tell_finished(self) -> None:
+    def _tell_finished(self, job_id: str) -> None:
         try:
             if self._on_finished is not None:
-                self._on_finished()
+                self._on_finished(self._store.get(job_id))
         except Exception:  # the worker: the training is done, whatever its listener does
             logger.exception("after a training")
 

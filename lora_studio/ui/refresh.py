@@ -31,7 +31,7 @@ from lora_studio.ui.gallery.trash_tab import trash_list
 from lora_studio.ui.generate import generation_progress
 from lora_studio.ui.generate.generate_requests import SLOTS, lora_choices, slots
 from lora_studio.ui.generate.generate_tab import GenerateTab
-from lora_studio.ui.train import train_tab, training_views
+from lora_studio.ui.train import result_card, train_tab, training_views
 from lora_studio.ui.train.train_tab import TrainTab
 from lora_studio.ui.upload import picture_set
 from lora_studio.ui.upload.upload_tab import UploadTab
@@ -149,15 +149,29 @@ class PageRefresh:
 
     def _jobs(self, marks: Mapping[str, Any], job_id: str) -> tuple[Changes, dict[str, Any]]:
         revision = self.studio.jobs.revision
-        before = {name: marks.get(name) for name in ("revision", "job", "shown", "previews")}
+        before = {
+            name: marks.get(name) for name in ("revision", "job", "shown", "previews", "facts", "ready")
+        }
         unmoved = marks.get("stamp") == deleted_elsewhere.stamp(self.studio.settings)
-        if marks.get("revision") == revision and marks.get("job") == job_id and unmoved:
+        waits_for = before["ready"] if isinstance(before["ready"], list) else []
+        as_drawn = waits_for == result_card.progress_mark(self.studio, next(iter(waits_for), ""))
+        if marks.get("revision") == revision and marks.get("job") == job_id and unmoved and as_drawn:
             return {}, before
         shown = train_tab.shown_job(self.studio, job_id)
-        shown_id = shown.id if shown else ""
-        drawn = before["previews"] if before["shown"] == shown_id and unmoved else None
-        updates, previews = train_tab.job_updates(self.studio, shown, drawn)
-        seen = {"revision": revision, "job": job_id, "shown": shown_id, "previews": previews}
+        facts, ready = train_tab.shown_mark(shown), result_card.waited_for(self.studio, shown)
+        seen: dict[str, Any] = {
+            "revision": revision,
+            "job": job_id,
+            "shown": shown.id if shown else "",
+            "previews": before["previews"],
+            "facts": facts,
+            "ready": ready,
+        }
+        if unmoved and before["facts"] == facts and waits_for == ready:
+            updates = train_tab.other_updates(self.train, self.studio, shown)
+        else:
+            drawn = before["previews"] if before["shown"] == seen["shown"] and unmoved else None
+            updates, seen["previews"] = train_tab.job_updates(self.studio, shown, drawn)
         return {**self._strip(), **dict(zip(self.train.live, updates, strict=True))}, seen
 
     def _strip(self) -> Changes:

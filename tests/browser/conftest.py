@@ -52,7 +52,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    with running_app(tmp_path_factory.mktemp("app")) as running:
+    with running_app(tmp_path_factory.mktemp("app"), LORA_STUDIO_RESULT_PICTURES="1") as running:
         yield running
 
 

@@ -60,7 +60,12 @@ def test_from_pictures_to_pictures_of_ones_own(open_page: OpenPage) -> None:
     expect(page.locator("#train-log textarea")).to_have_value(re.compile(r"Finished after"))
     is_accessible(page)
 
-    # One click to use it.
+    # Three pictures with it come by themselves, and stay. One click to draw more.
+    pictures_are_drawn(page, "#train-ready", 3)
+    page.reload(wait_until="domcontentloaded")
+    go_to(page, "Train")
+    pictures_are_drawn(page, "#train-ready", 3)
+    expect(page.locator("#train-use")).to_have_text("Draw with it")
     page.locator("#train-use").click()
     expect(tab(page, "Generate")).to_have_attribute("aria-selected", "true")
     expect(page.locator("#generate-loras")).to_contain_text("My ink")
@@ -104,7 +109,7 @@ def test_the_gallery_keeps_it_all(open_page: OpenPage) -> None:
     expect(page.locator("#gallery-lora-grid")).to_contain_text("No LoRA is found by “no such thing”")
 
     go_to(page, "Pictures")
-    pictures_are_drawn(page, "#gallery-image-grid", 2)
+    pictures_are_drawn(page, "#gallery-image-grid", 5)
     page.locator("#gallery-image-grid button").last.click()
     expect(page.locator("#gallery-image-details .infotext")).to_contain_text("Steps: 12")
     with page.expect_download() as download:

@@ -108,7 +108,7 @@ def test_a_known_failure_keeps_its_sentence_and_the_queue_goes_on(
     open_queue: Open, worker: SteppingWorker, config_named: Build
 ) -> None:
     calls: list[int] = []
-    queue = open_queue(on_finished=lambda: calls.append(1))
+    queue = open_queue(on_finished=lambda job: calls.append(1))
     worker.go()
     worker.raises = OutOfMemory("The card has too little memory.", "Make the batch smaller.")
     failed = queue.wait(queue.submit(config_named()).id, timeout=PATIENCE)
@@ -146,7 +146,7 @@ def test_a_failure_after_the_end_does_not_undo_it(open_queue: Open, config_named
             raise RuntimeError("while clearing up")
 
     calls: list[int] = []
-    queue = open_queue(worker=Stumbling(), on_finished=lambda: calls.append(1))
+    queue = open_queue(worker=Stumbling(), on_finished=lambda job: calls.append(1))
     job = queue.wait(queue.submit(config_named()).id, timeout=PATIENCE)
     assert job.status == JobStatus.FINISHED
     assert "while clearing up" in queue.log_tail(job.id)
@@ -169,7 +169,7 @@ def test_a_worker_that_says_nothing_has_failed_or_was_stopped(open_queue: Open, 
 def test_a_listener_that_fails_hurts_nobody(
     open_queue: Open, worker: SteppingWorker, config_named: Build
 ) -> None:
-    def fail() -> None:
+    def fail(job: JobRecord) -> None:
         raise RuntimeError("the library is upset")
 
     queue = open_queue(on_finished=fail)
@@ -183,7 +183,7 @@ def test_wait_returns_only_after_the_listener(
 ) -> None:
     done: list[JobRecord] = []
 
-    def listen() -> None:
+    def listen(job: JobRecord) -> None:
         time.sleep(0.2)
         done.extend(queue.jobs())
 

@@ -44,7 +44,9 @@ class App:
 
 @contextmanager
 def running_app(folder: Path, arguments: Sequence[str] = (), **environment: str) -> Iterator[App]:
-    """app.py with its state in `folder`, once it has printed where it is."""
+    """app.py with its state in `folder`, once it has printed where it is. It draws no pictures by itself
+    unless the environment says so."""
+    environment = {"LORA_STUDIO_RESULT_PICTURES": "0", **environment}
     with running(_start(folder, arguments, environment), folder) as app:
         yield app
 

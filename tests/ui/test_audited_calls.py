@@ -11,7 +11,8 @@ from lora_studio.ui.blocks import build
 from lora_studio.ui.client_input.audited_calls import DEEDS, Deed, deed_of, entry_of
 
 LOOKS = {
-    *("<lambda>", "ask", "change_base", "choose", "choose_image", "choose_lora", "count", "example"),
+    *("<lambda>", "ask", "change_base", "choose", "choose_image", "choose_lora", "count"),
+    *("draw_result", "example"),
     *("expand", "extend", "leave", "mark_small", "move", "search_results"),
     *("generate", "generate_base64", "grid", "img2img", "inspect_file", "inspect_lora", "interrupt"),
     *("last_seed", "list_captions", "list_datasets", "list_generations", "list_images", "list_loras"),

@@ -60,7 +60,7 @@ def stopped(studio: Studio) -> JobRecord:
 
 def seen(studio: Studio, job: JobRecord) -> tuple[str, set[str], str]:
     """The card, the buttons that are shown, the previews."""
-    card, *others = train_tab.job_updates(studio, job, None)[0]
+    card, _, *others = train_tab.job_updates(studio, job, None)[0]
     names = ("use", "again", *STEERING)
     shown = {name for name, update in zip(names, others[: len(names)], strict=True) if update["visible"]}
     return card, shown, others[-2]

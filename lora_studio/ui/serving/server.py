@@ -169,6 +169,9 @@ def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bo
     gate.hub = HubLogin(settings.hub_accounts, visitors) if settings.hub_accounts and access.asks else None
     gate.revisions = Revisions(studio)
     gate.monitoring = Monitoring(studio, closed=names.answered is None and not access.asks)
+    if settings.result_pictures:
+        studio.endings.add(studio.result_pictures.after)
+        studio.result_pictures.catch_up()
     _, address, share_address = blocks.launch(
         _app=GatedApp(gate),
         server_name=bracketed(host),

@@ -21,7 +21,7 @@ from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.deleted_elsewhere import Footing
 from lora_studio.ui.client_input.validate import guarded, quietly, safe_id, whole
 from lora_studio.ui.train import checkpoint_panel as board
-from lora_studio.ui.train import queue_views, training_views
+from lora_studio.ui.train import queue_views, result_card, training_views
 from lora_studio.ui.train import run_controls as steering
 from lora_studio.ui.train.queue_views import RAIL_JS
 from lora_studio.ui.train.run_controls import RunControls
@@ -32,6 +32,7 @@ PICTURES_BESIDE = 4
 HISTORY_LISTED, MOST_LISTED = 30, 3000
 JOBS_ASKED = 50
 WHOLE = Footing()
+USE_IT, DRAW_WITH_IT = "Use it", "Draw with it"
 ENDED_EARLY = {JobStatus.STOPPED, JobStatus.FAILED, JobStatus.INTERRUPTED}
 
 
@@ -41,6 +42,7 @@ class TrainTab:
 
     job: gr.Textbox
     card: gr.HTML
+    ready: gr.HTML
     use: gr.Button
     again: gr.Button
     steering: RunControls
@@ -58,6 +60,7 @@ class TrainTab:
         """Components that follow the training, in the order of `job_updates`."""
         return [
             self.card,
+            self.ready,
             self.use,
             self.again,
             *self.steering.live,
@@ -89,8 +92,9 @@ def render() -> TrainTab:
             parts["history"] = panel(queue_views.history([], ""), elem_id="train-history", actions=RAIL_JS)
         with gr.Column(scale=5, min_width=320, elem_id="train-chosen"):
             parts["card"] = panel(training_views.job_card(None), elem_id="train-card", actions=ACTIONS_JS)
+            parts["ready"] = result_card.render()
             with gr.Row(elem_id="train-next"):
-                parts["use"] = gr.Button("Use it", variant="primary", visible=False, elem_id="train-use")
+                parts["use"] = gr.Button(USE_IT, variant="primary", visible=False, elem_id="train-use")
                 parts["steering"] = steering.render()
                 parts["again"] = gr.Button("Start over", visible=False, elem_id="train-again")
             parts |= _render_inner_tabs()
@@ -150,6 +154,7 @@ def listen(tab: TrainTab, studio: Studio) -> Any:
         tab.line.edit(guarded(move), None, None, **quick),
         tab.again.click(guarded(start_again), tab.job, tab.job, **quick),
         tab.card.click(guarded(deleted_elsewhere.undo_event(studio)), None, tab.card, **quick),
+        result_card.listen(tab.ready, studio),
         *steering.listen(tab.steering, tab.job, studio),
         board.listen(tab.board, studio),
     ]
@@ -190,11 +195,23 @@ def expected_seconds(earlier: Sequence[JobRecord], job: JobRecord) -> float:
     return earlier_seconds(earlier, str(values.get("pretrained_model_name_or_path")), values, job.total_steps)
 
 
+def shown_mark(job: JobRecord | None) -> list[Any]:
+    """Facts that change with the shown training."""
+    return [job.id, job.revision, str(job.status), job.step] if job is not None else []
+
+
+def other_updates(tab: TrainTab, studio: Studio, job: JobRecord | None) -> list[Any]:
+    """Values for `TrainTab.live` when only the trainings beside the shown one have changed."""
+    line = line_view(studio, job.id if job is not None else "")
+    return [line if part is tab.line else gr.skip() for part in tab.live]
+
+
 def job_updates(studio: Studio, job: JobRecord | None, drawn: Any) -> tuple[list[Any], int]:
     """Values for `TrainTab.live`, and a mark of the newest preview; `drawn` is the mark of those on the
     page."""
     if job is None:
-        return [training_views.job_card(None), *_buttons(None), "", "", line_view(studio, ""), "", ""], 0
+        empty = [training_views.job_card(None), "", *_buttons(None)]
+        return [*empty, "", "", line_view(studio, ""), "", ""], 0
     facts = studio.jobs.events(job.id, kinds=(Started.__name__, PhaseAdvanced.__name__))
     pictures = studio.jobs.events(job.id, kinds=(PreviewSaved.__name__,))
     newest = pictures[-1].sequence if pictures else 0
@@ -202,6 +219,7 @@ def job_updates(studio: Studio, job: JobRecord | None, drawn: Any) -> tuple[list
     shown = [one for one in pictures if job.status.active or Path(one.event.path).is_file()]
     updates = [
         footing.said + training_views.job_card(job, facts),
+        result_card.result_card(studio, job) if footing.lora else "",
         *_buttons(job, footing),
         training_views.loss_chart(
             studio.jobs.losses(job.id, points=200), job.total_steps, validated(studio, job.id)
@@ -240,9 +258,10 @@ def validated(studio: Studio, job_id: str) -> list[Validated]:
 def _buttons(job: JobRecord | None, footing: Footing = WHOLE) -> list[dict[str, Any]]:
     """Visibility of the buttons: none that needs something deleted."""
     usable = job is not None and not job.status.active and footing.lora and bool(result_slug(job))
+    name = DRAW_WITH_IT if job is not None and job.status is JobStatus.FINISHED else USE_IT
     repeatable = job is not None and (job.status in ENDED_EARLY or not footing.lora) and footing.pictures
     steered = job if footing.whole else None
-    return [gr.update(visible=usable), gr.update(visible=repeatable), *steering.updates(steered)]
+    return [gr.update(visible=usable, value=name), gr.update(visible=repeatable), *steering.updates(steered)]
 
 
 def result_slug(job: JobRecord) -> str:

@@ -137,6 +137,7 @@ LABELS: Mapping[str, str] = {
     "sample_guidance": "Guidance of a preview",
     "sample_seed": "Seed of the previews",
     "checkpoint_board": "Compare the checkpoints at the end",
+    "result_pictures": "Pictures drawn when it is ready",
     # Validation
     "validation_split": "Share of pictures held back",
     "validation_seed": "Seed of the pictures held back",

@@ -108,7 +108,7 @@ def open_home(
     database = Database(settings.database)
     store, library, worker = JobStore(database), Library(database), SteppingWorker()
     gallery = Gallery(settings, library)
-    queue = TrainingQueue(store, worker, on_finished=gallery.scan, beat_seconds=0.05)
+    queue = TrainingQueue(store, worker, on_finished=lambda job: gallery.scan(), beat_seconds=0.05)
     mirror = Mirror(settings, database, queue, gallery, pace=pace, transport=transport)
     try:
         yield Home(settings, database, store, library, gallery, queue, worker, mirror)

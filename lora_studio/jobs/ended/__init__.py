@@ -1,0 +1,1 @@
+"""The time after a training: who hears of its end, and the first pictures with its LoRA."""
