@@ -14,8 +14,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from lora_studio.access.roles import Role
+from lora_studio.access.visitor import Kind, Visitor, acting
 from lora_studio.lora.checkpoint_report import CheckpointReport, CheckpointRow, write_report
+from lora_studio.lora.checkpoint_vote import read_vote
 from lora_studio.lora.checkpoints import chosen_step
+from lora_studio.store.people.ownership import Owners
 from lora_studio.studio import Studio
 from lora_studio.ui.gallery.gallery_tab import lora_chosen
 from lora_studio.ui.train import checkpoint_panel as page
@@ -56,20 +60,23 @@ def folder(studio: Studio) -> Path:
     return folder
 
 
-def test_it_shows_pictures_figures_and_the_choice(studio: Studio, folder: Path) -> None:
+def test_it_shows_pictures_step_and_verdict_and_the_numbers_on_request(studio: Studio, folder: Path) -> None:
     shown = page.board_of(studio, "disc")
     assert "Step 50 is recommended: it is &lt;fine&gt;." in shown
-    assert re.findall(r'<th scope="col"[^>]*>([^<]+)<', shown) == [
-        *("step", "file", "a zwx", "a &lt;zwx&gt; at sea", "likeness", "leak")
+    assert re.findall(r"<h3>([^<]+)<", shown)[:3] == ["The base alone", "Step 50", "Step 100"]
+    assert re.findall(r'class="verdict">([^<]+)<', shown) == [
+        "Very like your pictures. Leaves other pictures alone.",
+        "Very like your pictures. Changes other pictures a lot.",
     ]
     alts = re.findall(r'alt="([^"]*)"', shown)
     assert alts[:3] == ["Base model alone: a zwx", "Base model alone: a &lt;zwx&gt; at sea", "Step 50: a zwx"]
     assert all(alts)
-    figures = re.findall(r'class="number" data-title="[^"]+">([^<]+)<', shown)
-    assert figures == ["very like yours", "10 %", "very like yours", "80 %"]
+    assert re.findall(r'<th scope="col">([^<]+)<', shown) == ["step", "like yours", "changes other pictures"]
+    assert re.findall(r"<td>([^<]+)<", shown) == ["very like yours", "10 %", "very like yours", "80 %"]
     assert 'aria-label="Use the checkpoint of step 50"' in shown
     assert shown.count("data-action") == 1
     assert "in use" in shown
+    assert "Vote without" not in shown, "not all pictures are there"
 
 
 def test_a_click_puts_the_checkpoint_in_place_and_undo_brings_it_back(studio: Studio, folder: Path) -> None:
@@ -114,17 +121,79 @@ def test_the_gallery_shows_the_board_of_the_chosen_lora(studio: Studio, folder: 
 
 
 def test_columns_without_values_are_left_out(folder: Path) -> None:
-    bare = replace(
-        BOARD, rows=(CheckpointRow(step=50), CheckpointRow(step=100, validation_loss=0.125)), base_loss=0.2
-    )
-    shown = page.view(bare, folder, "disc")
-    assert "likeness" not in shown
+    rows = (CheckpointRow(step=50), CheckpointRow(step=100, validation_loss=0.125))
+    bare = replace(BOARD, rows=rows, base_loss=0.2)
+    shown = page.view(page.ShownReport(report=bare, folder=folder, slug="disc"), page.Changed())
+    assert "like yours" not in shown
     assert shown.count("not drawn") == 4
     assert "0.2000" in shown
     assert "0.1250" in shown
+    assert "The lowest loss on the pictures held back." in shown
 
 
-def handler(studio: Studio):
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [
+        ({}, []),
+        ({"likeness": 0.01}, ["Looks like the base's own."]),
+        ({"likeness": 0.1, "adherence": 0.95}, ["A little like your pictures.", "Keeps to the prompt."]),
+        ({"likeness": 0.2, "adherence": 0.3}, ["Like your pictures.", "Often misses the prompt."]),
+        (
+            {"adherence": 0.8, "leak": 0.4},
+            ["Mostly keeps to the prompt.", "Changes other pictures a little."],
+        ),
+    ],
+)
+def test_a_verdict_is_in_words(measured: dict[str, float], said: list[str]) -> None:
+    row = CheckpointRow(step=1, **measured)
+    assert page.verdict(row, replace(BOARD, rows=(row,))) == said
+
+
+@pytest.fixture
+def voting(studio: Studio, folder: Path) -> Path:
+    """The same with all pictures, so that there is something to choose from."""
+    pictures = {step: tuple(f"previews/step-{step:06d}-{n}.png" for n in range(2)) for step in (50, 100)}
+    for path in [path for paths in pictures.values() for path in paths]:
+        Image.new("RGB", (8, 8), "blue").save(folder / path)
+    rows = tuple(replace(row, pictures=pictures[row.step]) for row in BOARD.rows)
+    write_report(folder, replace(BOARD, rows=rows))
+    return folder
+
+
+def test_who_votes_sees_no_step_and_is_told_after(studio: Studio, voting: Path) -> None:
+    shown = page.board_of(studio, "disc")
+    ballot_html = shown[shown.index('<details class="vote">') : shown.index('<details class="numbers">')]
+    assert ballot_html.count('type="radio"') == 4
+    assert not re.search(r">[^<]*(50|100)", ballot_html)
+    assert re.findall(r'alt="([^"]*)"', ballot_html) == ["Picture A", "Picture B"] * 2
+    vote = handler(studio, "submit")
+    rows = page._report_of(studio, "disc").rows  # type: ignore[union-attr]
+    picks = ",".join(str(row.steps.index(100)) for row in rows)
+    shown = vote(SimpleNamespace(slug="disc", ballot="0", picks=picks))
+    assert shown.count("Step 100, your choice") == 2
+    assert "you picked step 100 most often: 2 of 2" in shown
+    assert re.findall(r'<li class="recommended" data-step="(\d+)">', shown) == ["100"]
+    again = page.board_of(studio, "disc")
+    assert "you picked step 100 most often: 2 of 2" in again
+    assert "Vote without" in again
+    for stale in ("0", "2", None, "x"):
+        with pytest.raises(gr.Error, match="meanwhile"):
+            vote(SimpleNamespace(slug="disc", ballot=stale, picks=picks))
+    with pytest.raises(gr.Error, match="No picture"):
+        vote(SimpleNamespace(slug="disc", ballot="1", picks=", 9,x,-1"))
+
+
+def test_nobody_votes_on_another_s_lora(studio: Studio, voting: Path) -> None:
+    with acting(Visitor(name="eve", role=Role.CREATOR, kept=Owners(studio.database))):
+        with pytest.raises(gr.Error):
+            handler(studio, "submit")(SimpleNamespace(slug="disc", ballot="0", picks="0,0"))
+        Owners(studio.database).share(Kind.LORA, "disc", True)
+        with pytest.raises(gr.Error, match="yours"):
+            handler(studio, "submit")(SimpleNamespace(slug="disc", ballot="0", picks="0,0"))
+    assert read_vote(voting).ballots == 0
+
+
+def handler(studio: Studio, event: str = "click"):
     with gr.Blocks() as blocks:
         page.listen(page.render("board"), studio)
-    return next(iter(blocks.fns.values())).fn
+    return next(one.fn for one in blocks.fns.values() if one.targets[0][1] == event)

@@ -43,6 +43,7 @@ DEEDS: Mapping[str, Deed] = {
     "purge": Deed(name="purge", key="id"),
     "empty_trash": Deed(name="purge"),
     "describe": Deed(name="describe", place=0),
+    "vote": Deed(name="describe", key="slug"),
     "mark_favourite": Deed(name="describe", key="slug"),
     **dict.fromkeys(
         ("upload_dataset", "receive", "take_example", "import_lora", "add", "import_lora_link"),
