@@ -46,6 +46,7 @@ FIELDS = (
     "state_step, fork_of, run, earlier_seconds"
 )
 ACTIVE = "('queued', 'running', 'stopping', 'pausing', 'paused')"
+UNDECIDED = (JobStatus.QUEUED, JobStatus.PAUSED, JobStatus.INTERRUPTED)
 WORKING = "('running', 'stopping', 'pausing')"
 OF_A_STEP = (StepDone, PreviewSaved, CheckpointSaved, StateSaved, Validated)
 
@@ -234,13 +235,13 @@ class JobStore:
         return [(int(step), float(loss)) for step, loss in self._database.read(sql, (job_id, first, width))]
 
     def stop(self, job_id: str, *, only_running: bool = False) -> JobRecord:
-        """Stop a waiting or paused job at once and set a running one to `stopping`; an ended one stays. With
-        `only_running` the first two stay as well."""
+        """Stop a waiting, paused or interrupted job at once and set a running one to `stopping`; an ended one
+        stays. With `only_running` all but the running one stay."""
         self.own(job_id)
         with self._database.write() as connection:
             row = _row(connection, job_id)
             status = row["status"]
-            if status in (JobStatus.QUEUED, JobStatus.PAUSED) and not only_running:
+            if status in UNDECIDED and not only_running:
                 _append(connection, job_id, Stopped(step=row["step"], path=row["result_path"]), time.time())
             elif status in (JobStatus.RUNNING, JobStatus.PAUSING):
                 _update(connection, job_id, {"status": JobStatus.STOPPING})

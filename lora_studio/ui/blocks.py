@@ -24,7 +24,7 @@ from lora_studio.ui.generate.img2img import easel
 from lora_studio.ui.page import Page
 from lora_studio.ui.people import people_panel, usage_panel
 from lora_studio.ui.refresh import PageRefresh, Strip
-from lora_studio.ui.train import train_tab
+from lora_studio.ui.train import paused_trainings, train_tab
 from lora_studio.ui.train.train_tab import TrainTab
 from lora_studio.ui.upload import upload_tab
 from lora_studio.ui.widgets.html_templates import fill, hidden, panel
@@ -84,6 +84,7 @@ def _built(studio: Studio, visitors: Visitors) -> Page:
             *_listen_start(tabs, drafts, train, studio),
             *_listen_use(tabs, live),
             *_listen_stop(strip, studio),
+            *paused_trainings.listen(strip.paused, train.job, tabs, studio),
             *train_tab.listen(train, studio),
             *gallery_tab.listen(gallery, studio),
             *generate_tab.listen(generate, studio),
@@ -104,7 +105,8 @@ def _render_strip() -> Strip:
     with gr.Row(visible=False, elem_id="strip-row") as row:
         text = panel(elem_id="strip")
         stop = gr.Button("Stop", variant="stop", size="md", elem_id="strip-stop", min_width=92, scale=0)
-    return Strip(row=row, text=text, stop=stop, job=hidden("strip-job"), spoken=spoken)
+    shown = {"row": row, "text": text, "stop": stop, "spoken": spoken}
+    return Strip(**shown, job=hidden("strip-job"), paused=paused_trainings.render())
 
 
 def _follow(page: gr.Blocks, live: PageRefresh, events: list[Any]) -> None:
@@ -144,6 +146,10 @@ def _listen_use(tabs: gr.Tabs, live: PageRefresh) -> list[Any]:
             raise StoreError("There is no training to take a LoRA from.")
         return opened(use_lora(studio, train_tab.result_slug(job)))
 
+    def use_stopped(event: gr.EventData) -> list[Any]:
+        job = studio.jobs.get(safe_id(getattr(event, "id", None), "training"))
+        return opened(use_lora(studio, train_tab.result_slug(job)))
+
     def use_chosen(slug: str) -> list[Any]:
         return opened(use_lora(studio, slug))
 
@@ -155,6 +161,7 @@ def _listen_use(tabs: gr.Tabs, live: PageRefresh) -> list[Any]:
         generate.follow(event, studio)
         for event in (
             live.train.use.click(guarded(use_result), live.train.job, outputs, **QUICK),
+            live.strip.paused.select(guarded(use_stopped), None, outputs, **QUICK),
             gallery.loras.use.click(guarded(use_chosen), gallery.loras.chosen, outputs, **QUICK),
             gallery.images.use.click(guarded(use_settings), gallery.images.chosen, outputs, **QUICK),
         )

@@ -7,6 +7,7 @@ unchanged part costs nothing, and a page that was just opened gets everything.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +32,7 @@ from lora_studio.ui.gallery.trash_tab import trash_list
 from lora_studio.ui.generate import generation_progress
 from lora_studio.ui.generate.generate_requests import SLOTS, lora_choices, slots
 from lora_studio.ui.generate.generate_tab import GenerateTab
-from lora_studio.ui.train import result_card, train_tab, training_views
+from lora_studio.ui.train import paused_trainings, result_card, train_tab, training_views
 from lora_studio.ui.train.train_tab import TrainTab
 from lora_studio.ui.upload import picture_set
 from lora_studio.ui.upload.upload_tab import UploadTab
@@ -40,17 +41,20 @@ from lora_studio.ui.widgets import cards
 Changes = dict[Any, Any]
 """New values of components; the others stay."""
 PROMPTS_LISTED, PICTURES_ASKED = 15, 60
+TRAINING_MARKS = ("revision", "job", "shown", "previews", "facts", "ready", "paused")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strip:
-    """The line above the tabs while something runs, and its text for screen readers."""
+    """The line above the tabs while something runs, its text for screen readers, and the line of those that
+    wait for somebody."""
 
     row: gr.Row
     text: gr.HTML
     stop: gr.Button
     job: gr.Textbox
     spoken: gr.HTML
+    paused: gr.HTML
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +84,7 @@ class PageRefresh:
         strip, gallery = self.strip, self.gallery
         return [
             self.seen,
-            *(strip.row, strip.text, strip.job, strip.spoken),
+            *(strip.row, strip.text, strip.job, strip.spoken, strip.paused),
             *self.train.live,
             self.train.history,
             *(gallery.reading, gallery.filters, gallery.loras.grid, gallery.images.grid),
@@ -149,9 +153,7 @@ class PageRefresh:
 
     def _jobs(self, marks: Mapping[str, Any], job_id: str) -> tuple[Changes, dict[str, Any]]:
         revision = self.studio.jobs.revision
-        before = {
-            name: marks.get(name) for name in ("revision", "job", "shown", "previews", "facts", "ready")
-        }
+        before = {name: marks.get(name) for name in TRAINING_MARKS}
         unmoved = marks.get("stamp") == deleted_elsewhere.stamp(self.studio.settings)
         waits_for = before["ready"] if isinstance(before["ready"], list) else []
         as_drawn = waits_for == result_card.progress_mark(self.studio, next(iter(waits_for), ""))
@@ -172,7 +174,11 @@ class PageRefresh:
         else:
             drawn = before["previews"] if before["shown"] == seen["shown"] and unmoved else None
             updates, seen["previews"] = train_tab.job_updates(self.studio, shown, drawn)
-        return {**self._strip(), **dict(zip(self.train.live, updates, strict=True))}, seen
+        strip = self._strip()
+        seen["paused"] = zlib.crc32(strip[self.strip.paused].encode())
+        if seen["paused"] == before["paused"]:
+            del strip[self.strip.paused]
+        return {**strip, **dict(zip(self.train.live, updates, strict=True))}, seen
 
     def _strip(self) -> Changes:
         active = [job for job in self.studio.jobs.jobs(limit=50) if job.status.active]
@@ -186,6 +192,7 @@ class PageRefresh:
             self.strip.text: training_views.strip(job, waiting),
             self.strip.job: job.id if job else "",
             self.strip.spoken: training_views.speech(latest),
+            self.strip.paused: paused_trainings.paused_line(self.studio),
         }
 
     def _library(

@@ -19,7 +19,17 @@ LOOKS = {
     *("list_samplers", "list_styles", "list_trainings", "look", "look_at_people", "look_at_usage"),
     *("look_into_file", "look_into_lora", "plan_training", "preview_now", "queued", "read_settings"),
     *("remove", "replan", "restore", "reword", "save_now", "show", "stop_import", "take", "take_away"),
-    *("training_status", "use_chosen", "use_result", "use_settings", "work", "move", "open_named", "pack"),
+    "use_stopped",
+    *(
+        "training_status",
+        "use_chosen",
+        "use_result",
+        "use_settings",
+        "work",
+        "move",
+        "open_named",
+        "pack",
+    ),
 }
 """Calls that change nothing of value, and those that draw."""
 IDS = {"dataset_id", "job_id", "slug", "image_id", "token", "id"}

@@ -33,6 +33,7 @@ DEEDS: Mapping[str, Deed] = {
     "cancel": Deed(name="stop", key="id"),
     **dict.fromkeys(("pause_training", "pause"), Deed(name="pause", place=0)),
     **dict.fromkeys(("resume_training", "resume", "fork"), Deed(name="resume", place=0)),
+    "go_on": Deed(name="resume", key="id"),
     **dict.fromkeys(
         ("delete_dataset", "delete_lora", "delete_image", "delete"), Deed(name="delete", place=0)
     ),

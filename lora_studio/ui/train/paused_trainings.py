@@ -1,0 +1,92 @@
+"""The quiet line above the tabs: trainings that wait for somebody. Paused ones, those that the end of a
+studio interrupted, and the one that has just been stopped, with the way back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from lora_studio.formatting import counted
+from lora_studio.records import JobRecord, JobStatus
+from lora_studio.store.job_lists import present_jobs
+from lora_studio.studio import Studio
+from lora_studio.ui.client_input import deleted_elsewhere
+from lora_studio.ui.client_input.validate import guarded, safe_id
+from lora_studio.ui.train import training_views
+from lora_studio.ui.widgets.html_templates import fill, panel
+
+PAUSED_JS = Path(__file__).with_name("paused_trainings.js").read_text("utf-8")
+JUST_SECONDS = 15 * 60
+"""Seconds for which a training counts as just stopped."""
+MOST_SHOWN, JOBS_ASKED = 3, 50
+
+
+def render() -> gr.HTML:
+    """Create the line. Call inside the Blocks."""
+    return panel(elem_id="paused", actions=PAUSED_JS)
+
+
+def listen(line: gr.HTML, job: gr.Textbox, tabs: gr.Tabs, studio: Studio) -> list[Any]:
+    """Wire the line; `job` is the id of the training that the Train tab shows. Returns the events after which
+    the page has to be refreshed."""
+    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+    def at(action: Callable[[str], JobRecord]) -> Callable[[gr.EventData], str]:
+        return lambda event: action(safe_id(getattr(event, "id", None), "training")).id
+
+    def show(event: gr.EventData) -> list[Any]:
+        return [at(studio.jobs.get)(event), gr.Tabs(selected="train")]
+
+    def go_on(event: gr.EventData) -> str:
+        return at(studio.jobs.resume)(event)
+
+    def cancel(event: gr.EventData) -> str:
+        return at(lambda job_id: studio.jobs.stop(studio.jobs.get(job_id).id))(event)
+
+    return [
+        line.click(guarded(show), None, [job, tabs], **quick),
+        line.undo(guarded(go_on), None, job, **quick),
+        line.delete(guarded(cancel), None, job, **quick),
+    ]
+
+
+def waiting_trainings(studio: Studio, now: float) -> list[JobRecord]:
+    """The trainings of the line at the unix time `now`, those that were stopped just now first."""
+    paused = [job for job in present_jobs(studio.database) if job.status is JobStatus.PAUSED]
+    newest = studio.jobs.jobs(limit=JOBS_ASKED)
+    interrupted = [job for job in newest if job.status is JobStatus.INTERRUPTED and job.resumable]
+    ended = sorted((job for job in newest if job.finished_at), key=lambda job: -(job.finished_at or 0.0))
+    stopped = [
+        job
+        for job in ended[:1]
+        if job.status is JobStatus.STOPPED and now - (job.finished_at or 0.0) < JUST_SECONDS
+    ]
+    return [job for job in (*stopped, *paused, *interrupted) if deleted_elsewhere.footing(studio, job).whole]
+
+
+def sentence(job: JobRecord) -> str:
+    """The state of a training of the line in words."""
+    if job.status is JobStatus.INTERRUPTED:
+        return f"Interrupted at step {job.step} of {job.total_steps}: the studio ended while it ran."
+    return training_views.sentence(job)
+
+
+def paused_line(studio: Studio) -> str:
+    """HTML of the line; empty when nothing waits for anybody."""
+    jobs = waiting_trainings(studio, time.time())
+    rows = [
+        {
+            "job": job,
+            "sentence": sentence(job),
+            "is_stopped": job.status is JobStatus.STOPPED,
+            "usable": job.status is JobStatus.STOPPED and bool(job.result_path),
+        }
+        for job in jobs[:MOST_SHOWN]
+    ]
+    hidden = len(jobs) - len(rows)
+    others = f"{counted(hidden, 'more training waits', 'more trainings wait')} on Train." if hidden else ""
+    return fill("paused", rows=rows, more=others) if rows else ""
