@@ -65,7 +65,8 @@ class PhaseAdvanced:
 @dataclass(frozen=True, kw_only=True)
 class StepDone:
     """One optimizer step. `loss` is this step's, `average_loss` Kohya's moving mean over one epoch,
-    `seconds` the wall time of the step."""
+    `seconds` the wall time of the step, `memory_bytes` what the run holds of its device's memory after it, 0
+    where nobody can tell."""
 
     step: int
     total_steps: int
@@ -74,6 +75,7 @@ class StepDone:
     learning_rate: float
     seconds: float
     epoch: int = 1
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ from lora_studio.events import Denoised, ImageSaved, PreviewSaved
 from lora_studio.records import JobStatus
 from lora_studio.request import GenerateRequest, LoraUse
 from lora_studio.settings import Settings
+from lora_studio.store.job_lists import curve_points
 from lora_studio.studio import Studio, open_studio
 from lora_studio.training_request import StartTraining
 from lora_studio.training_setup import default_trigger, made_trigger, slug_of
@@ -224,7 +225,7 @@ def test_the_whole_way_on_a_real_base(settings: Settings, tmp_path: Path) -> Non
         )
         assert (job.status, job.message) == (JobStatus.FINISHED, "")
         assert (job.step, job.progress, job.result_path) == (4, 100, str(settings.loras / "disc"))
-        assert len(studio.jobs.losses(job.id)) == 4
+        assert len(curve_points(studio.database, job.id)) == 4
         assert studio.jobs.events(job.id, kinds=(PreviewSaved.__name__,))
         record = studio.gallery.lora("disc")
         assert (record.title, record.kind, record.steps) == ("Disc", "object", 4)

@@ -227,10 +227,6 @@ class TrainingQueue:
         """Events of a job, see `JobStore.events`."""
         return self._store.events(job_id, after, kinds, limit)
 
-    def losses(self, job_id: str, points: int = 200) -> list[tuple[int, float]]:
-        """The loss curve of a job, see `JobStore.losses`."""
-        return self._store.losses(job_id, points)
-
     def log_tail(self, job_id: str, lines: int = 100) -> str:
         """The last lines of the job's log. Raises StoreError for a job that does not exist."""
         return self._journal(self._store.get(job_id).id).tail(lines)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+
 from lora_studio.access.visitor import Kind, visitor
 from lora_studio.errors import StoreError
 from lora_studio.records import JobRecord, JobStatus
@@ -46,6 +49,34 @@ def ended_jobs(database: Database, search: str = "", limit: int = 50) -> tuple[l
     found = [row["id"] for row in rows if wanted in row["name"].casefold()]
     store = JobStore(database)
     return [store.get(job_id) for job_id in found[:limit]], len(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePoint:
+    """Some steps of a training as one point: the last one of them, their mean loss, its learning rate, None
+    where an older version didn't say, and its memory in bytes, 0 where nobody could tell."""
+
+    step: int
+    loss: float
+    learning_rate: float | None = None
+    memory_bytes: int = 0
+
+
+def curve_points(database: Database, job_id: str, points: int = 200) -> list[CurvePoint]:
+    """The curves of a training in at most about `points` points, in order. Raises StoreError."""
+    losses = dict(JobStore(database).losses(job_id, points))
+    sql = (
+        "SELECT step, json_extract(json, '$.learning_rate') AS rate, json_extract(json, '$.memory_bytes') AS"
+        " memory FROM events INDEXED BY losses WHERE job_id = ? AND kind = 'StepDone' AND step IN"
+        " (SELECT value FROM json_each(?))"
+    )
+    rows = database.read(sql, (job_id, json.dumps(list(losses))))
+    facts = {row["step"]: (row["rate"], row["memory"]) for row in rows}
+    found = []
+    for step, loss in losses.items():
+        rate, memory = facts.get(step, (None, None))
+        found.append(CurvePoint(step=step, loss=loss, learning_rate=rate, memory_bytes=memory or 0))
+    return found
 
 
 def ended_mark(database: Database) -> list[int]:

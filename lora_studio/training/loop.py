@@ -15,6 +15,7 @@ from lora_studio.data.loader import Batch
 from lora_studio.data.seeds import seed_of
 from lora_studio.errors import Diverged
 from lora_studio.events import StepDone
+from lora_studio.runtime import memory_in_use
 from lora_studio.training.loss.loss_spikes import LossWatch
 from lora_studio.training.model import Engine
 from lora_studio.training.objective import draw, sample_losses
@@ -88,6 +89,7 @@ class Loop:
             learning_rate=rate,
             seconds=time.perf_counter() - begun,
             epoch=self.epoch,
+            memory_bytes=memory_in_use(self.engine.device),
         )
 
     def point(self) -> Point:

@@ -68,7 +68,7 @@ def test_a_killed_run_is_interrupted_and_what_waited_runs(
     assert job.status == JobStatus.INTERRUPTED
     assert job.message == "The program ended while this training ran, at step 3 of 50."
     assert job.hint
-    assert len(queue.losses(running)) == 3
+    assert len(JobStore(queue._store._database).losses(running)) == 3
     assert queue.wait(waiting, timeout=PATIENCE).status == JobStatus.FINISHED
     assert worker.ran == ["second"]
     again = queue.wait(queue.again(running).id, timeout=PATIENCE)

@@ -22,12 +22,14 @@ Build = Callable[..., TrainConfig]
 Open = Callable[..., TrainingQueue]
 
 
-def test_a_job_runs_to_its_end(open_queue: Open, worker: SteppingWorker, config_named: Build) -> None:
+def test_a_job_runs_to_its_end(
+    open_queue: Open, store: JobStore, worker: SteppingWorker, config_named: Build
+) -> None:
     queue = open_queue()
     worker.go()
     job = queue.wait(queue.submit(config_named()).id, timeout=PATIENCE)
     assert (job.status, job.progress, job.step, job.phase) == (JobStatus.FINISHED, 100, 5, "train")
-    assert [number for number, _ in queue.losses(job.id)] == [1, 2, 3, 4, 5]
+    assert [number for number, _ in store.losses(job.id)] == [1, 2, 3, 4, 5]
     assert [type(stored.event).__name__ for stored in queue.events(job.id)] == [
         "Queued", "Started", *["StepDone"] * 5, "Finished",
     ]  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lora_studio.events import Event, PhaseAdvanced, PreviewSaved, Started, Validated
+from lora_studio.events import Event, PhaseAdvanced, PreviewSaved, Started
 from lora_studio.records import JobRecord, JobStatus, StoredEvent
 from lora_studio.ui.train import queue_views, training_views
 from tests.support.html import NASTY, parse
@@ -178,35 +178,6 @@ def test_step_0_is_the_base_alone_until_there_is_something_to_compare() -> None:
     assert [image.get("alt") for image in alone.iter("img")] == ["Base model alone: a cat"]
     later = parse(training_views.previews(stored(preview(0), preview(5)), "Ink"))
     assert [section.get("data-step") for section in later.iter("section")] == ["5"]
-
-
-def test_the_chart_stays_within_its_frame_whatever_the_losses() -> None:
-    points = [(step, 0.1 if step != 70 else 900.0) for step in range(1, 201)]
-    html = training_views.loss_chart(points, total_steps=400)
-    root = parse(html)
-    for line in root.iter("polyline"):
-        pairs = [tuple(map(float, pair.split(","))) for pair in str(line.get("points")).split()]
-        assert len(pairs) == 200
-        assert all(0 <= x <= 300.1 and 0 <= y <= 160 for x, y in pairs)
-    assert "400 steps" in html
-    assert training_views.loss_chart([(1, 0.5)], 10) == ""
-
-
-def test_the_chart_shows_the_losses_on_pictures_held_back() -> None:
-    points = [(step, 0.1) for step in range(1, 101)]
-    measured = [
-        Validated(step=step, loss=loss, base_loss=0.2) for step, loss in ((0, 0.2), (50, 0.15), (100, 0.1))
-    ]
-    root = parse(training_views.loss_chart(points, 100, measured))
-    lines = {line.get("class"): str(line.get("points")).split() for line in root.iter("polyline")}
-    assert [pair.split(",")[0] for pair in lines["held-out"]] == ["0.0", "300.0", "600.0"]
-    assert "pictures held back (0.1000)" in training_views.loss_chart(points, 100, measured)
-    assert "held" not in training_views.loss_chart(points, 100)
-
-
-def test_the_moving_mean() -> None:
-    assert training_views.moving_mean([2.0, 4.0, 6.0, 8.0], 2) == [2.0, 3.0, 5.0, 7.0]
-    assert training_views.moving_mean([1.0, 1.0], 5) == [1.0, 1.0]
 
 
 def test_what_people_wrote_stays_text() -> None:

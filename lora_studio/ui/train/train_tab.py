@@ -15,13 +15,13 @@ from lora_studio.errors import StoreError, StudioError
 from lora_studio.estimate import earlier_seconds
 from lora_studio.events import PhaseAdvanced, PreviewSaved, Started, Validated
 from lora_studio.records import JobRecord, JobStatus
-from lora_studio.store.job_lists import ended_jobs, move_job, present_jobs
+from lora_studio.store.job_lists import curve_points, ended_jobs, move_job, present_jobs
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.deleted_elsewhere import Footing
 from lora_studio.ui.client_input.validate import guarded, quietly, safe_id, whole
 from lora_studio.ui.train import checkpoint_panel as board
-from lora_studio.ui.train import queue_views, result_card, training_views
+from lora_studio.ui.train import queue_views, result_card, training_chart, training_views
 from lora_studio.ui.train import run_controls as steering
 from lora_studio.ui.train.queue_views import RAIL_JS
 from lora_studio.ui.train.run_controls import RunControls
@@ -108,7 +108,7 @@ def _render_inner_tabs() -> dict[str, Any]:
             parts["board"] = board.render("train-board")
             parts["previews"] = panel(elem_id="train-previews")
         with gr.Tab("Numbers and log", id="numbers"):
-            parts["chart"] = panel(elem_id="train-chart")
+            parts["chart"] = panel(elem_id="train-chart", actions=training_chart.CHART_JS)
             parts["log"] = gr.Textbox(
                 label="The last lines of the log",
                 lines=12,
@@ -206,32 +206,37 @@ def other_updates(tab: TrainTab, studio: Studio, job: JobRecord | None) -> list[
     return [line if part is tab.line else gr.skip() for part in tab.live]
 
 
-def job_updates(studio: Studio, job: JobRecord | None, drawn: Any) -> tuple[list[Any], int]:
-    """Values for `TrainTab.live`, and a mark of the newest preview; `drawn` is the mark of those on the
-    page."""
+def job_updates(studio: Studio, job: JobRecord | None, drawn: Any) -> tuple[list[Any], dict[str, Any]]:
+    """Values for `TrainTab.live`, and marks of the newest preview and of the curves; `drawn` are the marks of
+    those on the page."""
     if job is None:
         empty = [training_views.job_card(None), "", *_buttons(None)]
-        return [*empty, "", "", line_view(studio, ""), "", ""], 0
+        return [*empty, "", "", line_view(studio, ""), "", ""], {}
     facts = studio.jobs.events(job.id, kinds=(Started.__name__, PhaseAdvanced.__name__))
     pictures = studio.jobs.events(job.id, kinds=(PreviewSaved.__name__,))
-    newest = pictures[-1].sequence if pictures else 0
+    measured = validated(studio, job.id)
     footing = deleted_elsewhere.footing(studio, job)
     shown = [one for one in pictures if job.status.active or Path(one.event.path).is_file()]
+    marks: dict[str, Any] = {
+        "previews": pictures[-1].sequence if pictures else 0,
+        "curves": [*training_chart.chart_mark(job.id, job.step, job.total_steps), len(measured)],
+    }
+    before = drawn if isinstance(drawn, dict) else {}
     updates = [
         footing.said + training_views.job_card(job, facts),
         result_card.result_card(studio, job) if footing.lora else "",
         *_buttons(job, footing),
-        training_views.loss_chart(
-            studio.jobs.losses(job.id, points=200), job.total_steps, validated(studio, job.id)
-        ),
+        gr.skip()
+        if before.get("curves") == marks["curves"]
+        else training_chart.curves(curve_points(studio.database, job.id), job.total_steps, measured),
         studio.jobs.log_tail(job.id, lines=LOG_LINES),
         line_view(studio, job.id),
         gr.skip()
-        if newest == drawn
+        if before.get("previews") == marks["previews"]
         else training_views.previews(shown, job.name, training_pictures(studio, job)),
         board.board_of(studio, result_slug(job)) if job.status is JobStatus.FINISHED else "",
     ]
-    return updates, newest
+    return updates, marks
 
 
 def training_pictures(studio: Studio, job: JobRecord) -> list[str]:

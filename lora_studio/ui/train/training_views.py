@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
-from lora_studio.events import PHASES, PhaseAdvanced, PreviewSaved, Started, Validated
-from lora_studio.formatting import about, duration, short
+from lora_studio.events import PHASES, PhaseAdvanced, PreviewSaved, Started
+from lora_studio.formatting import about, duration
 from lora_studio.records import JobRecord, JobStatus, StoredEvent
 from lora_studio.ui.widgets.html_templates import fill
 
@@ -154,64 +153,6 @@ def previews(stored: Sequence[StoredEvent], title: str, pictures: Sequence[str] 
     shown.sort(key=lambda event: -event.step)  # stable: prompts keep their order
     rounds = [(step, list(events)) for step, events in groupby(shown, key=lambda event: event.step)]
     return fill("previews", rounds=rounds, title=title, pictures=pictures) if rounds else ""
-
-
-WIDTH, HEIGHT = 600.0, 160.0
-SMOOTHED_OVER = 12
-"""Share, 1/12 of the points, whose mean is one point of the smooth line."""
-
-
-def loss_chart(
-    points: Sequence[tuple[int, float]], total_steps: int, validated: Sequence[Validated] = ()
-) -> str:
-    """Raw losses, their moving mean and the losses on pictures held back as SVG; numbers stand in the HTML
-    around it, so that they stay readable on a phone. Empty for fewer than two points."""
-    if len(points) < 2:
-        return ""
-    smooth = moving_mean([loss for _, loss in points], max(3, len(points) // SMOOTHED_OVER))
-    held_out = sorted((event.step, event.loss) for event in validated)
-    low, high = _range([loss for _, loss in points], [*smooth, *(loss for _, loss in held_out)])
-    right = max(total_steps, points[-1][0])
-
-    def line(shown: Iterable[tuple[int, float]]) -> str:
-        return " ".join(
-            f"{WIDTH * step / right:.1f},{HEIGHT * (1 - (min(max(v, low), high) - low) / (high - low)):.1f}"
-            for step, v in shown
-        )
-
-    steps = [step for step, _ in points]
-    facts: dict[str, Any] = {"raw": line(points), "smooth": line(zip(steps, smooth, strict=True))}
-    facts["held_out"] = line(held_out) if held_out else ""
-    facts["held_out_last"] = short(held_out[-1][1]) if held_out else ""
-    return fill(
-        "chart",
-        **facts,
-        low=short(low),
-        high=short(high),
-        last=short(smooth[-1]),
-        right=right,
-        first=short(smooth[0]),
-        step=points[-1][0],
-    )
-
-
-def moving_mean(values: Sequence[float], window: int) -> list[float]:
-    """The mean of each value with up to `window - 1` values before it."""
-    means: list[float] = []
-    total = 0.0
-    for index, value in enumerate(values):
-        total += value - (values[index - window] if index >= window else 0.0)
-        means.append(total / min(index + 1, window))
-    return means
-
-
-def _range(raw: Sequence[float], smooth: Sequence[float]) -> tuple[float, float]:
-    """The least and the greatest loss without the worst 2 %, so that one spike can't flatten the rest."""
-    ordered = sorted(raw)
-    cut = len(ordered) // 50
-    low = min(ordered[cut], *smooth)
-    high = max(ordered[len(ordered) - 1 - cut], *smooth)
-    return (low, high) if high - low > 1e-9 else (low - 0.5e-3, high + 0.5e-3)
 
 
 def log_tail(text: str, lines: int = 60) -> str:
