@@ -23,6 +23,7 @@ from lora_studio.access.visitor import acting, visitor
 from lora_studio.ui.client_input.audited_calls import deed_of, entry_of
 from lora_studio.ui.client_input.fault_log import one_line
 from lora_studio.ui.client_input.upload_owners import claim_files, sees_upload
+from lora_studio.ui.session_state import PageComponents
 
 if TYPE_CHECKING:
     from lora_studio.store.people.audit_log import AuditLog
@@ -54,6 +55,10 @@ class Page(gr.Blocks):
     audit: AuditLog
     sessions: SessionOwners
     uploads: Path
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.default_config = PageComponents(self)
 
     async def process_api(self, block_fn: BlockFunction | int, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Make a call, the endpoints' by whichever route and the page's own events alike, on behalf of
@@ -156,8 +161,6 @@ class Page(gr.Blocks):
         explicit_call: bool = False,
     ) -> list[Any]:
         traverse(inputs, self._refuse_file, _names_a_file)
-        if state is not None and len(state.config_values) >= len(self.blocks):
-            state.config_values.clear()  # a megabyte, for links into a page as it is: this one has none
         try:
             return list(await super().preprocess_data(block_fn, inputs, state, explicit_call))
         except InvalidPathError as error:
