@@ -140,7 +140,10 @@ class Datasets:
         return self._counted(record, without=picture.stem), token
 
     def put_back(self, token: str) -> DatasetRecord:
-        """Bring a removed picture back into its set; returns the set."""
+        """Bring a removed picture back into its set; returns the set. Raises StoreError when that is gone."""
+        entry = next((one for one in self._trash.entries(("picture",)) if one.token == token), None)
+        if entry is not None:
+            self._owned(Path(entry.paths[0]).relative_to(self._folder).parts[0])
         paths = self._trash.restore(token, ("picture",))
         return self._counted(self._owned(paths[0].relative_to(self._folder).parts[0]))
 

@@ -15,7 +15,8 @@ from lora_studio.parsing.numbers import read_decimal, read_whole
 
 class Use(StrEnum):
     """Uses that are counted. Trainings and generations: those that wait or run at the time; images and steps:
-    those of a day (UTC); disk: bytes of sets of pictures, LoRAs and pictures that are kept."""
+    those of a day (UTC); disk: bytes of sets of pictures, LoRAs and pictures that are kept, also in the
+    trash."""
 
     TRAININGS = "trainings"
     GENERATIONS = "generations"
@@ -61,7 +62,7 @@ SENTENCES = {
     ),
     Use.DISK: (
         "You may keep {allowed} here; you have {used}, and this needs {wanted} more.",
-        "Delete LoRAs or pictures that you don't need",
+        "Delete LoRAs or pictures that you don't need, and empty your trash",
     ),
 }
 

@@ -23,6 +23,7 @@ from lora_studio.store.database import Database
 from lora_studio.store.job_store import JobStore
 from lora_studio.store.people import passwords
 from lora_studio.store.people.visitors import Visitors
+from lora_studio.store.trash import Trash
 from lora_studio.studio import Studio
 from tests.support.api_caller import write_lora, write_picture
 from tests.support.waiting import PATIENCE
@@ -247,7 +248,11 @@ def test_the_disk_is_what_a_person_keeps_and_no_more(
         ):
             with pytest.raises(QuotaReached):
                 act()
-        studio.datasets.delete(record.id)
+        trash = Trash(studio.settings.trash)
+        token = studio.datasets.delete(record.id)
+        with pytest.raises(QuotaReached, match="empty your trash"):
+            studio.datasets.create("set", [picture])
+        trash.purge(token)
         studio.datasets.create("set", [picture])
     assert usage.used(Use.DISK, "bob") == 0
 

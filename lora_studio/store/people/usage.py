@@ -76,14 +76,16 @@ class Usage:
                 self._reserved[person.name] -= wanted
 
     def _bytes(self, name: str) -> int:
-        """Bytes of the sets of pictures, LoRAs and pictures that a person owns."""
-        kinds = (str(Kind.DATASET), str(Kind.LORA), str(Kind.IMAGE))
-        sql = "SELECT kind, key FROM owners WHERE owner = ? AND kind IN (?, ?, ?)"
+        """Bytes of the sets of pictures, LoRAs and pictures that a person owns, and of what they deleted and
+        can put back."""
+        kinds = (str(Kind.DATASET), str(Kind.LORA), str(Kind.IMAGE), str(Kind.DELETED))
+        sql = "SELECT kind, key FROM owners WHERE owner = ? AND kind IN (?, ?, ?, ?)"
         rows = self._database.read(sql, (name, *kinds))
         return sum(_size(self._place(row["kind"], row["key"])) for row in rows)
 
     def _place(self, kind: str, key: str) -> Path:
-        tops = {Kind.DATASET: self._settings.datasets, Kind.LORA: self._settings.loras}
+        settings = self._settings
+        tops = {Kind.DATASET: settings.datasets, Kind.LORA: settings.loras, Kind.DELETED: settings.trash}
         return tops[Kind(kind)] / key if kind in tops else Path(key)
 
 

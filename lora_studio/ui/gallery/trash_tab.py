@@ -15,7 +15,7 @@ from lora_studio.ui.client_input.validate import as_words, guarded, safe_id
 from lora_studio.ui.widgets.html_templates import fill, panel
 
 TRASH_JS = Path(__file__).with_name("trash.js").read_text("utf-8")
-KINDS = {"lora": "LoRA", "image": "picture", "dataset": "set of pictures"}
+KINDS = {"lora": "LoRA", "image": "picture", "dataset": "set of pictures", "picture": "picture of a set"}
 MOST_LISTED = 100
 
 
