@@ -41,6 +41,7 @@ VARIABLES = frozenset(
             "SUPABASE_UPLOADS",
             "UMASK",
             "TORCH",
+            "WEBHOOK",
         ),
         *("HUB_ROLE", "MODAL", "MODAL_GPU", "MODAL_MAX_USD", "VOLUME", "CHROMIUM"),
     )
@@ -51,6 +52,7 @@ MOST_BLOCKS = 200
 """Blocks of a denoiser that may be asked for, as in a training."""
 HOST = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 """A name or an address as browsers send it, with a port or without."""
+WEBHOOK = re.compile(r"https://[!-~]{1,1900}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +82,9 @@ class Settings:
     `qtype` what denoisers are held in there, `blocks_to_swap` how many of their blocks wait in the machine's
     memory, `memory_gb` the limit of loaded base models in GB (None: found out), `keep_free_gb` the GB of the
     disk that stay free. With `result_pictures` the first pictures with a new LoRA are drawn by themselves, as
-    its training's own settings say. `metrics_token` opens `/metrics` without a login. `supabase_key` is a
-    secret key, or a publishable one that goes with the email and password of an account; `supabase_uploads`
-    sends finished files there too.
+    its training's own settings say. `metrics_token` opens `/metrics` without a login, `webhook` is the address
+    that hears of trainings that end. `supabase_key` is a secret key, or a publishable one that goes with the
+    email and password of an account; `supabase_uploads` sends finished files there too.
     """
 
     home: Path
@@ -104,6 +106,7 @@ class Settings:
     keep_free_gb: float = KEEP_FREE_GB
     result_pictures: bool = True
     metrics_token: str = field(default="", repr=False)
+    webhook: str = field(default="", repr=False)
     supabase_url: str = ""
     supabase_key: str = field(default="", repr=False)
     supabase_email: str = ""
@@ -118,7 +121,7 @@ class Settings:
         between them), `LORA_STUDIO_SD_SCRIPTS`, `LORA_STUDIO_SD_SCRIPTS_PYTHON`,
         `LORA_STUDIO_PRECISION`, `LORA_STUDIO_QTYPE`, `LORA_STUDIO_BLOCKS_TO_SWAP`,
         `LORA_STUDIO_MEMORY_GB`, `LORA_STUDIO_KEEP_FREE_GB`, `LORA_STUDIO_RESULT_PICTURES`,
-        `LORA_STUDIO_METRICS_TOKEN`, `LORA_STUDIO_HUB_ROLE`, `SUPABASE_URL`,
+        `LORA_STUDIO_METRICS_TOKEN`, `LORA_STUDIO_WEBHOOK`, `LORA_STUDIO_HUB_ROLE`, `SUPABASE_URL`,
         `SUPABASE_KEY`, `SUPABASE_EMAIL`, `SUPABASE_PASSWORD`, `LORA_STUDIO_SUPABASE_UPLOADS` and the
         variables that Spaces set. Raises ConfigError."""
         env = os.environ if environment is None else environment
@@ -141,6 +144,7 @@ class Settings:
             keep_free_gb=_kept_free(env.get("LORA_STUDIO_KEEP_FREE_GB", "")),
             result_pictures=_is_yes("LORA_STUDIO_RESULT_PICTURES", env, otherwise="1"),
             metrics_token=env.get("LORA_STUDIO_METRICS_TOKEN", "").strip(),
+            webhook=_webhook(env.get("LORA_STUDIO_WEBHOOK", "")),
             supabase_url=env.get("SUPABASE_URL", "").strip(),
             supabase_key=env.get("SUPABASE_KEY", "").strip(),
             supabase_email=env.get("SUPABASE_EMAIL", "").strip(),
@@ -305,6 +309,18 @@ def _names(text: str) -> tuple[str, ...]:
                 field="hosts",
             )
     return tuple(given)
+
+
+def _webhook(text: str) -> str:
+    """The address that hears of trainings; whoever knows it may write there, so no message repeats it."""
+    address = text.strip()
+    if address and not WEBHOOK.fullmatch(address):
+        raise ConfigError(
+            "LORA_STUDIO_WEBHOOK is no https address.",
+            "Give the whole address of the webhook, as https://hooks.example/…",
+            field="webhook",
+        )
+    return address
 
 
 def _precision(text: str) -> Literal["auto", "fp32", "fp16", "bf16"]:

@@ -28,6 +28,8 @@ from lora_studio.jobs.supabase.sync import Mirror
 from lora_studio.jobs.thread_worker import ThreadWorker
 from lora_studio.jobs.training_queue import TrainingQueue
 from lora_studio.lora.names import as_slug
+from lora_studio.operations.check_up import CheckUp
+from lora_studio.operations.training_webhook import TrainingWebhook
 from lora_studio.prompts.expand import untagged
 from lora_studio.records import ImageRecord
 from lora_studio.request import GenerateRequest
@@ -58,6 +60,8 @@ class Studio:
     links: LoraLinks
     inspector: LoraInspector
     endings: TrainingEndings
+    check_up: CheckUp
+    webhook: TrainingWebhook
     generation_queue: GenerationQueue = field(default_factory=GenerationQueue)
     turns: ActionLocks = field(default_factory=ActionLocks, repr=False)
 
@@ -149,7 +153,9 @@ class Studio:
         """Stop the generations and the running training, which keeps what it has learned, and let go of the
         database."""
         self.generation_queue.close()
+        self.check_up.close()
         self.jobs.close()
+        self.webhook.close()
         self.mirror.close()
         self.first_scan.close()
         self.database.close()
@@ -172,9 +178,9 @@ def open_studio(settings: Settings | None = None, *, start_worker: bool = True) 
     library = Library(database)
     gallery = Gallery(settings, library)
     worker = EngineWorker(ThreadWorker(lease), settings, lease)
-    endings = TrainingEndings()
+    endings, webhook = TrainingEndings(), TrainingWebhook(settings)
     endings.add(lambda job: gallery.scan())
-    jobs = TrainingQueue(JobStore(database), worker, on_finished=endings)
+    jobs = TrainingQueue(JobStore(database), worker, on_finished=endings, on_ended=webhook.tell)
     datasets, turns = Datasets(settings, database), ActionLocks()
     studio = Studio(
         settings=settings,
@@ -191,6 +197,8 @@ def open_studio(settings: Settings | None = None, *, start_worker: bool = True) 
         first_scan=FirstScan(library=gallery),
         links=LoraLinks(settings, gallery, turns),
         inspector=LoraInspector(settings, gallery, turns),
+        check_up=CheckUp(settings, database),
+        webhook=webhook,
         turns=turns,
         endings=endings,
     )

@@ -38,6 +38,7 @@ COMMANDS = {
     "tour": "do the whole job on an example set and show what came out",
     "deploy": "put this studio on Hugging Face Spaces",
     "doctor": "check this installation and say what to do about each problem",
+    "storage": "show what the studio takes of the disk, and clean up what can be made again",
 }
 UNREADABLE, SHOWN = re.compile("[\ud800-\udfff]"), 120
 """Letters that stand in Python for bytes of a file's name which the locale has no letter for; letters of a

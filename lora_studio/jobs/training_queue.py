@@ -48,18 +48,19 @@ class Worker(Protocol):
 class TrainingQueue:
     """The queue of this process. The store is shared with other processes: a queue runs its own jobs and
     those of dead processes. `on_finished` is called in the worker's thread after each training that finished
-    or was stopped."""
+    or was stopped, `on_ended` with each whose run has ended in any way, also in a process that died."""
 
     def __init__(
         self,
         store: JobStore,
         worker: Worker,
         on_finished: Callable[[JobRecord], object] | None = None,
+        on_ended: Callable[[JobRecord], object] | None = None,
         *,
         owner: str = "",
         beat_seconds: float = BEAT_SECONDS,
     ) -> None:
-        self._store, self._worker, self._on_finished = store, worker, on_finished
+        self._store, self._worker, self._on_finished, self._on_ended = store, worker, on_finished, on_ended
         self._owner = owner or this_process()
         self._beat_seconds = beat_seconds
         self._changed = threading.Condition()
@@ -100,12 +101,9 @@ class TrainingQueue:
         for thread in self._threads:
             thread.join(max(0.0, give_up - time.monotonic()))
 
-    def submit(self, config: TrainConfig) -> JobRecord:
-        """Put a training into the queue. Raises ConfigError when another job writes to its folder, DeviceBusy
-        when too many wait, DiskFull, StoreError."""
-        return self._submit(config)
-
-    def _submit(self, config: TrainConfig, fork_of: str = "") -> JobRecord:
+    def submit(self, config: TrainConfig, fork_of: str = "") -> JobRecord:
+        """Put a training into the queue; with `fork_of` it begins with that state folder's weights. Raises
+        ConfigError when another job writes there, DeviceBusy when too many wait, DiskFull, StoreError."""
         self._check_limits(config.output.output_dir)
         job = self._store.create(config, self._owner, fork_of=fork_of)
         self._wake.set()
@@ -124,7 +122,7 @@ class TrainingQueue:
     def again(self, job_id: str) -> JobRecord:
         """Submit the same training anew, under a new name if the old one left files. Raises StudioError."""
         source = self._store.own(job_id).fork_of
-        return self._submit(
+        return self.submit(
             self._under_a_free_name(job_id), fork_of=source if source and Path(source).is_dir() else ""
         )
 
@@ -132,7 +130,7 @@ class TrainingQueue:
         """Submit a new training with the same settings, under a new name, that begins with the weights which
         the job's last state holds. Raises StudioError."""
         state = self._state(job_id)
-        return self._submit(self._under_a_free_name(job_id), fork_of=str(state))
+        return self.submit(self._under_a_free_name(job_id), fork_of=str(state))
 
     def resume(self, job_id: str) -> JobRecord:
         """Let a paused, interrupted, stopped or failed job go on at its last state, or begin anew when it
@@ -295,8 +293,7 @@ class TrainingQueue:
         if not sink.settle(SETTLE_SECONDS):
             logger.error("the end of job %s could not be stored yet", job.id)
             self._unsettled.append(sink)
-        if leaves_a_lora(sink.last_word):
-            self._tell_finished(job.id)
+        self._tell_ended(job.id, left=leaves_a_lora(sink.last_word))
         self._current = ""
         self._notify()
 
@@ -330,11 +327,12 @@ class TrainingQueue:
             return Stopped(step=self._store.get(job_id).step)
         return Failed(message="The training ended without a result.", hint="See the job's log.")
 
-    def _tell_finished(self, job_id: str) -> None:
+    def _tell_ended(self, job_id: str, *, left: bool) -> None:
         try:
-            if self._on_finished is not None:
-                self._on_finished(self._store.get(job_id))
-        except Exception:  # the worker: the training is done, whatever its listener does
+            for listener in (self._on_finished if left else None, self._on_ended):
+                if listener is not None:
+                    listener(self._store.get(job_id))
+        except Exception:  # the worker: the training is done, whatever its listeners do
             logger.exception("after a training")
 
     def _watch(self) -> None:
@@ -366,6 +364,7 @@ class TrainingQueue:
             logger.warning("job %s (%s): %s", job.id, job.name, job.message)
             if not is_at_work(self._store.folder(job.id)):  # else it saves a state just now
                 remove_unfinished(Path(job.config["output"]["output_dir"]))
+            self._tell_ended(job.id, left=False)
         self._wake.set()
         self._notify()
 

@@ -1,10 +1,9 @@
-"""`lora-studio doctor`: checks of this installation, with advice on each problem."""
+"""Checks of this installation, each with what to do about its problem. The command line and the page show the
+same ones."""
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
-import json
 import os
 import platform
 import shutil
@@ -13,52 +12,22 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from lora_studio.errors import StudioError
 from lora_studio.formatting import size
+from lora_studio.operations.findings import Finding
+from lora_studio.operations.reach_checks import check_hub, check_supabase, check_switches
 from lora_studio.settings import CHECKOUT, Settings
 
 OLDEST_PYTHON = (3, 11)
 LEAST_MEMORY, LEAST_DISK = 2e9, 2e9
 
 
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One line of the report. `advice` is empty when all is well."""
-
-    what: str
-    said: str
-    advice: str = ""
-
-    @property
-    def ok(self) -> bool:
-        return not self.advice
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    settings = Settings.from_environment()
-    findings = []
-    for finding in examine(settings):
-        findings.append(finding)
-        if not arguments.json:
-            print(f"{'ok     ' if finding.ok else 'PROBLEM'}  {finding.what:<11}  {finding.said}", flush=True)
-            if finding.advice:
-                print(f"{'':<22}{finding.advice}", flush=True)
-    healthy = all(finding.ok for finding in findings)
-    if arguments.json:
-        print(json.dumps({"ok": healthy, "findings": [asdict(finding) for finding in findings]}, indent=2))
-    return 0 if healthy else 2
-
-
-def examine(settings: Settings) -> Iterator[Finding]:
-    """The findings of all checks, the quick ones first. A check that breaks itself is a finding, not the end
-    of the report."""
+def examine(settings: Settings, *, draws: bool = True) -> Iterator[Finding]:
+    """The findings of all checks, the quick ones first; with `draws` the embedded base draws a picture. A
+    check that breaks itself is a finding, not the end of the report."""
     yield check_python()
     yield from check_packages()
     checks: tuple[Callable[[Settings], Finding], ...] = (
@@ -66,8 +35,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
         check_disk,
         check_memory,
         check_database,
+        check_hub,
+        check_supabase,
         check_device,
-        check_base,
+        *((check_base,) if draws else ()),
         *((check_sd_scripts,) if settings.sd_scripts else ()),
     )
     for check in checks:
@@ -77,6 +48,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
             what = check.__name__.removeprefix("check_")
             hint = getattr(error, "hint", "") or "Run python3 launch.py again; it completes the installation."
             yield Finding(what=what, said=getattr(error, "message", str(error)), advice=hint)
+    yield from check_switches()
 
 
 def check_python() -> Finding:
@@ -99,13 +71,12 @@ def check_packages(requirements: Path = CHECKOUT / "requirements.txt") -> Iterat
         try:
             version = importlib.metadata.version(wanted.name)
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(
-                what=wanted.name, said="not installed", advice="Run python3 launch.py; it installs it."
-            )
+            advice = "Run python3 launch.py; it installs it."
+            yield Finding(what=wanted.name, said="not installed", advice=advice, is_package=True)
             continue
         fits = wanted.specifier.contains(version, prereleases=True)
         advice = "" if fits else f"This version was not tested; {text} is wanted. Run python3 launch.py."
-        yield Finding(what=wanted.name, said=version, advice=advice)
+        yield Finding(what=wanted.name, said=version, advice=advice, is_package=True)
 
 
 def check_sd_scripts(settings: Settings) -> Finding:
@@ -117,6 +88,7 @@ def check_sd_scripts(settings: Settings) -> Finding:
 
 
 def check_folders(settings: Settings) -> Finding:
+    """Try to write to each folder that the studio writes to, which are made where they are missing."""
     settings.create_folders()
     for folder in (settings.home, settings.loras, settings.images, settings.uploads):
         try:
@@ -147,6 +119,7 @@ def check_memory(settings: Settings) -> Finding:
 
 
 def check_database(settings: Settings) -> Finding:
+    """Let SQLite look through the whole database."""
     from lora_studio.store.database import Database
 
     with closing(Database(settings.database)) as database:
@@ -158,6 +131,7 @@ def check_database(settings: Settings) -> Finding:
 
 
 def check_device(settings: Settings) -> Finding:
+    """The finding on the device that trains and draws. Loads torch."""
     from lora_studio.runtime import compute_dtype, find_device
 
     device = find_device()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lora_studio.errors import MirrorError
+from lora_studio.parsing.secret_text import without_secrets
 from lora_studio.settings import Settings
 from lora_studio.store.supabase_errors import (
     ExpiredToken,
@@ -230,10 +231,9 @@ class Supabase:
             raise Unreachable(f"Supabase gave an answer that makes no sense: {reason}.") from None
 
     def _without_secrets(self, text: str) -> str:
-        for secret in (self._settings.supabase_key, self._settings.supabase_password, self._token):
-            if len(secret) >= 4:
-                text = text.replace(secret, "…")
-        return text
+        return without_secrets(
+            text, (self._settings.supabase_key, self._settings.supabase_password, self._token)
+        )
 
 
 def _check(answer: httpx.Response) -> None:

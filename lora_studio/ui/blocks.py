@@ -1,4 +1,4 @@
-"""The whole page: masthead, the strip with Stop, four tabs, and the events that join the tabs."""
+"""The whole page: masthead, the strip with Stop, the tabs, and the events that join the tabs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from lora_studio.ui.gallery import gallery_tab
 from lora_studio.ui.generate import generate_tab, png_info
 from lora_studio.ui.generate.generate_requests import Filling, use_image, use_lora
 from lora_studio.ui.generate.img2img import easel
+from lora_studio.ui.operations import studio_tab
 from lora_studio.ui.page import Page
 from lora_studio.ui.people import people_panel, usage_panel
 from lora_studio.ui.refresh import PageRefresh, Strip
-from lora_studio.ui.train import paused_trainings, train_tab
+from lora_studio.ui.train import end_notification, paused_trainings, train_tab
 from lora_studio.ui.train.train_tab import TrainTab
 from lora_studio.ui.upload import upload_tab
 from lora_studio.ui.widgets.html_templates import fill, hidden, panel
@@ -65,6 +66,7 @@ def _built(studio: Studio, visitors: Visitors) -> Page:
                 team = supabase_badge.render_team()
             with gr.Tab("Generate", id="generate", elem_id="tab-generate"):
                 generate = generate_tab.render(studio)
+            operations = studio_tab.render(visitors)
         people = people_panel.render()
         panel(fill("footer"), elem_id="page-footer")
         address = page_address.render()
@@ -75,6 +77,7 @@ def _built(studio: Studio, visitors: Visitors) -> Page:
             train=train,
             gallery=gallery,
             generate=generate,
+            operations=operations,
             seen=gr.JSON(visible=False, elem_id="seen"),
             revision=page_revision.render(),
         )
@@ -94,6 +97,7 @@ def _built(studio: Studio, visitors: Visitors) -> Page:
         upload_tab.listen(upload, studio)
         usage_panel.listen(page, live.revision, used, studio, visitors)
         people_panel.listen(page, people, visitors)
+        studio_tab.listen(page, operations, studio, visitors)
         draft.listen(page, drafts, studio)
         _follow(page, live, events)
         endpoints.add_endpoints(studio)
@@ -104,6 +108,7 @@ def _render_strip() -> Strip:
     spoken = panel(elem_id="spoken", actions="element.setAttribute('role', 'status')")
     with gr.Row(visible=False, elem_id="strip-row") as row:
         text = panel(elem_id="strip")
+        end_notification.render()
         stop = gr.Button("Stop", variant="stop", size="md", elem_id="strip-stop", min_width=92, scale=0)
     shown = {"row": row, "text": text, "stop": stop, "spoken": spoken}
     return Strip(**shown, job=hidden("strip-job"), paused=paused_trainings.render())

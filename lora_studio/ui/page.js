@@ -126,6 +126,9 @@ window.studio = (() => {
     Object.assign(shown, { training, lora });
     if (shown.tab) push();
   };
+  // A tab that is shown to some people only, and only once the page knows who they are.
+  const first = parameter('tab');
+  const late = (name) => { if (first === name && shown.tab === 'upload') setTimeout(choose, 0, name); };
   let ask = () => {};
   const follow = () => {
     const chosen = tabs().find((one) => one.getAttribute('aria-selected') === 'true');
@@ -299,5 +302,5 @@ window.studio = (() => {
       childList: true, subtree: true, attributes: true, attributeFilter: ['aria-selected', 'aria-label', 'title'],
     });
   });
-  return { read, keep, finish, reveal, settle, isSettled: () => settled, address, place, listen: (listener) => { ask = listener; } };
+  return { read, keep, finish, reveal, late, settle, isSettled: () => settled, address, place, listen: (listener) => { ask = listener; } };
 })();

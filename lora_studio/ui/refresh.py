@@ -32,6 +32,8 @@ from lora_studio.ui.gallery.trash_tab import trash_list
 from lora_studio.ui.generate import generation_progress
 from lora_studio.ui.generate.generate_requests import SLOTS, lora_choices, slots
 from lora_studio.ui.generate.generate_tab import GenerateTab
+from lora_studio.ui.operations.studio_tab import StudioTab
+from lora_studio.ui.operations.studio_tab import views as studio_views
 from lora_studio.ui.train import paused_trainings, result_card, train_tab, training_views
 from lora_studio.ui.train.train_tab import TrainTab
 from lora_studio.ui.upload import picture_set
@@ -67,6 +69,7 @@ class PageRefresh:
     train: TrainTab
     gallery: GalleryTab
     generate: GenerateTab
+    operations: StudioTab
     seen: gr.JSON
     revision: gr.HTML
 
@@ -91,6 +94,7 @@ class PageRefresh:
             gallery.trash,
             *(self.generate.loras, self.generate.used),
             *self.generate.live,
+            *self.operations.live,
             self.revision,
             *self.held,
         ]
@@ -130,6 +134,10 @@ class PageRefresh:
         gone = {} if marks.get("stamp") == now else self._gone(shelves[0], shelves[1], dataset)
         gone |= {} if marks.get("stamp") == now else {self.gallery.trash: trash_list(self.studio)}
         gone |= {self.generate.gone: notes} if notes else {}
+        look, shown = self.studio.check_up.revision, self.operations.live
+        checked = (
+            {} if marks.get("check") == look else dict(zip(shown, studio_views(self.studio), strict=True))
+        )
         painted = {} if marks.get("page") == revision else {self.revision: page_revision.painted(revision)}
         return {
             self.seen: {
@@ -138,9 +146,11 @@ class PageRefresh:
                 **library_seen,
                 **desk_seen,
                 "stamp": now,
+                "check": look,
                 "page": revision,
             },
             **painted,
+            **checked,
             **jobs,
             **library,
             **self._weights(here, order, weights),

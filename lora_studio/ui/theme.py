@@ -8,7 +8,7 @@ from pathlib import Path
 import gradio as gr
 from gradio.themes.utils.fonts import LocalFont
 
-ROOMS = ("gallery", "upload", "train", "generate")
+ROOMS = ("gallery", "upload", "train", "generate", "operations")
 STYLESHEETS = ("page.css", "shell.css", *(f"{room}/{room}.css" for room in ROOMS))
 """Joined in this order."""
 LOOKS: Mapping[str, str] = {

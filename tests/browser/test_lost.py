@@ -110,7 +110,7 @@ def test_the_keyboard_has_a_way_past_the_tabs_and_one_stop_for_each_question(ope
     page.keyboard.press("Tab")
     expect(tab(page, "Upload")).to_be_focused()
     page.keyboard.press("ArrowLeft")
-    expect(tab(page, "Generate")).to_have_attribute("aria-selected", "true")
+    expect(tab(page, "Studio")).to_have_attribute("aria-selected", "true")
     page.keyboard.press("Home")
     expect(tab(page, "Upload")).to_have_attribute("aria-selected", "true")
     expect(tab(page, "Upload")).to_be_focused()

@@ -204,6 +204,9 @@ ENDPOINTS: Mapping[str, Row] = {
     "list_samplers": {"base": NO_BASE},
     "list_styles": {},
     "read_settings": {"picture": ONE_PICTURE},
+    "check_studio": {},
+    "list_storage": {},
+    "clean_up": {"kind": ("checkpoints", [*TEXT, None, "", "loras", PASSWORDS])},
 }
 """Every endpoint, its parameters in order."""
 

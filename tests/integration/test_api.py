@@ -37,8 +37,7 @@ NAMED = {
     "/import_lora",
     *("/import_lora_link", "/stop_import"),
     *("/rename_lora", "/delete_lora", "/inspect_lora", "/inspect_file", "/repair_lora", "/merge_loras"),
-    *("/list_images", "/delete_image"),
-    "/undo_delete",
+    *("/list_images", "/delete_image", "/undo_delete"),
     "/share",
     "/generate",
     "/generate_base64",
@@ -49,6 +48,7 @@ NAMED = {
     "/list_samplers",
     "/list_styles",
     "/read_settings",
+    *("/check_studio", "/list_storage", "/clean_up"),
 }
 SESSION = {"session_hash": "by hand"}
 """Without one, Gradio sets one up for each request, which takes ten times the rest."""

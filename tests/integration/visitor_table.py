@@ -104,6 +104,9 @@ CALLS: Mapping[str, list[Call]] = {
     "list_generations": [(lambda hers: [], FINE)],
     "list_samplers": [(lambda hers: [], FINE)],
     "list_styles": [(lambda hers: [], FINE)],
+    "check_studio": [(lambda hers: [], REFUSED)],
+    "list_storage": [(lambda hers: [], REFUSED)],
+    "clean_up": [(lambda hers: ["trash"], REFUSED)],
     "read_settings": [(lambda hers: [{**hers.picture, "path": hers.paths["image"]}], REFUSED)],
 }
 """Every endpoint with Ada's things."""

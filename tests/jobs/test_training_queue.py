@@ -110,7 +110,8 @@ def test_a_known_failure_keeps_its_sentence_and_the_queue_goes_on(
     open_queue: Open, worker: SteppingWorker, config_named: Build
 ) -> None:
     calls: list[int] = []
-    queue = open_queue(on_finished=lambda job: calls.append(1))
+    ended: list[JobRecord] = []
+    queue = open_queue(on_finished=lambda job: calls.append(1), on_ended=ended.append)
     worker.go()
     worker.raises = OutOfMemory("The card has too little memory.", "Make the batch smaller.")
     failed = queue.wait(queue.submit(config_named()).id, timeout=PATIENCE)
@@ -121,6 +122,7 @@ def test_a_known_failure_keeps_its_sentence_and_the_queue_goes_on(
     worker.raises = None
     assert queue.wait(queue.submit(config_named()).id, timeout=PATIENCE).status == JobStatus.FINISHED
     assert calls == [1]
+    assert [job.status for job in ended] == [JobStatus.FAILED, JobStatus.FINISHED]
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("by zero\nsecond line"), SystemExit(3), MemoryError()])

@@ -33,7 +33,8 @@ class Answer:
 
 
 class FileServer(ThreadingHTTPServer):
-    """`answers` by path; `asked` are the requests so far, with their headers."""
+    """`answers` by path; `asked` are the requests so far, with their headers, `posted` the bodies of those
+    that have one."""
 
     daemon_threads = True
 
@@ -41,6 +42,7 @@ class FileServer(ThreadingHTTPServer):
         super().__init__((LOCAL, 0), _Reply)
         self.answers: dict[str, Answer] = {}
         self.asked: list[tuple[str, dict[str, str]]] = []
+        self.posted: list[bytes] = []
         self.names: dict[str, list[str]] = {HOST: [LOCAL]}
         self.lookups: list[str] = []
 
@@ -109,6 +111,12 @@ class _Reply(BaseHTTPRequestHandler):
                 self.wfile.flush()
         except OSError:  # whoever asked has gone
             pass
+
+    do_HEAD = do_GET
+
+    def do_POST(self) -> None:
+        self.server.posted.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.do_GET()
 
     def log_message(self, *_: object) -> None:
         """Nothing on the console."""

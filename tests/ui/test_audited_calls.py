@@ -30,6 +30,7 @@ LOOKS = {
         "open_named",
         "pack",
     ),
+    *("check_studio", "list_storage", "open_studio_tab", "check_again", "look_at_studio"),
 }
 """Calls that change nothing of value, and those that draw."""
 IDS = {"dataset_id", "job_id", "slug", "image_id", "token", "id"}

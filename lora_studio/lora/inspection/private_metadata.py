@@ -14,6 +14,7 @@ from typing import Any
 
 from lora_studio.lora.file.alphas import HEADER_KEY
 from lora_studio.parsing.plain_text import plain_text
+from lora_studio.parsing.secret_text import ACCOUNT_KEY
 
 MOST_FOUND, LONGEST_SHOWN = 40, 80
 LONGEST_LOOKED_AT = 1 << 18
@@ -39,7 +40,7 @@ PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (HOST, re.compile(r"(?<![\d.])((?:\d{1,3}\.){3}\d{1,3})(?![\d.])")),
     (MAIL, re.compile(r"(?<![\w.+-])([\w.+-]{1,64}+@[\w-]{1,63}+\.[\w.-]{2,60})")),
     (PERSON, re.compile(r"(?<![\w.+-])([A-Za-z][\w.-]{1,63}+@[A-Za-z][\w-]{1,62}+)")),
-    (TOKEN, re.compile(r"(?<!\w)((?:hf_|sk-|ghp_|github_pat_|glpat-|AKIA)\w{16,100}+)")),
+    (TOKEN, ACCOUNT_KEY),
     (
         FOLDER,
         re.compile(

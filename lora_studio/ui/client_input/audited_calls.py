@@ -43,6 +43,8 @@ DEEDS: Mapping[str, Deed] = {
     "delete_pictures": Deed(name="delete"),
     "purge": Deed(name="purge", key="id"),
     "empty_trash": Deed(name="purge"),
+    **dict.fromkeys(("clean_storage", "clean_up"), Deed(name="clean", key="id")),
+    "pack_logs": Deed(name="logs"),
     "describe": Deed(name="describe", place=0),
     "vote": Deed(name="describe", key="slug"),
     "mark_favourite": Deed(name="describe", key="slug"),

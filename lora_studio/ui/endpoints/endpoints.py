@@ -27,6 +27,7 @@ from lora_studio.ui.client_input.validate import (
 from lora_studio.ui.endpoints.image_endpoints import ImageEndpoints
 from lora_studio.ui.endpoints.inspection_endpoints import InspectionEndpoints
 from lora_studio.ui.endpoints.library_endpoints import LibraryEndpoints
+from lora_studio.ui.endpoints.operations_endpoints import OperationsEndpoints
 from lora_studio.ui.endpoints.schemas import (
     PlannedTraining,
     TrainingStatus,
@@ -254,6 +255,9 @@ def add_endpoints(studio: Studio) -> None:
     files = InspectionEndpoints(studio)
     for look in (files.inspect_lora, files.inspect_file, files.repair_lora, files.merge_loras):
         _add(look, concurrency_id="inspect")
+    operations = OperationsEndpoints(studio)
+    for ask_about in (operations.check_studio, operations.list_storage, operations.clean_up):
+        _add(ask_about, concurrency_id="operations")
     _add(library.import_lora)
     _add(library.import_lora_link, concurrency_id="link")
     _add(endpoints.upload_dataset)

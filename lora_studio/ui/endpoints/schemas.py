@@ -56,6 +56,28 @@ class PlannedTraining(TypedDict):
     device: str
 
 
+class FindingFacts(TypedDict):
+    what: str
+    state: str
+    said: str
+    advice: str
+
+
+class StorageFacts(TypedDict):
+    kind: str
+    title: str
+    bytes: int
+    files: int
+    freed_bytes: int
+    freed_files: int
+
+
+class CleanedStorage(TypedDict):
+    kind: str
+    files: int
+    bytes: int
+
+
 class UsedCheckpoint(TypedDict):
     step: int
     before: int

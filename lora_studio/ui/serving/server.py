@@ -17,6 +17,7 @@ from typing import Any
 import gradio as gr
 
 from lora_studio.errors import ConfigError
+from lora_studio.operations.studio_logs import StudioLog, begin_log, end_log
 from lora_studio.prompts.styles import PREVIEWS
 from lora_studio.settings import Settings
 from lora_studio.store.people.audit_log import AuditLog
@@ -52,9 +53,11 @@ class Opened:
     address: str
     share_address: str
     access: Access
+    log: StudioLog
 
     def close(self) -> None:
         self.blocks.close(verbose=False)
+        end_log(self.log)
 
 
 def decide_access(
@@ -148,7 +151,7 @@ def no_other_way(username: str, password: str) -> bool:
 
 def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bool = False) -> Opened:
     """Serve the page in threads of its own and return."""
-    settings = studio.settings
+    settings, log = studio.settings, begin_log(studio.settings)
     if 0 < len(access.password) < SHORT_PASSWORD and (share or not is_loopback(host)):
         logger.warning("The password is short: give it %d characters or more.", SHORT_PASSWORD)
     os.environ["GRADIO_TEMP_DIR"] = str(
@@ -192,7 +195,8 @@ def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bo
         theme=theme(),
         css=stylesheet(),
     )
-    return Opened(blocks=blocks, address=address, share_address=share_address or "", access=access)
+    shared = share_address or ""
+    return Opened(blocks=blocks, address=address, share_address=shared, access=access, log=log)
 
 
 def _with_lent_gpu(studio: Studio) -> Studio:

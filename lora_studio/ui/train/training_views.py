@@ -120,7 +120,7 @@ def _phase(name: str, job: JobRecord, advanced: PhaseAdvanced | None) -> Phase:
 
 def speech(job: JobRecord | None) -> str:
     """HTML of `spoken` for the live region."""
-    return fill("speech", text=spoken(job))
+    return fill("training_speech", job=job, text=spoken(job))
 
 
 def job_card(job: JobRecord | None, events: Sequence[StoredEvent] = ()) -> str:

@@ -38,7 +38,7 @@ LEVELS = (
     {"training", "generation"},
     {"trainer", "generator", "gallery", "dataset", "grids"},
     {"jobs"},
-    {"training_setup"},
+    {"training_setup", "operations"},
     {"studio"},
     {"ui", "cli"},
     {"__main__", "app", "deploy", "launch", "scripts"},

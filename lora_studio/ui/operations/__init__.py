@@ -1,0 +1,1 @@
+"""The page's place for whoever runs the studio."""
