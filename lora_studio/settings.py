@@ -82,9 +82,9 @@ class Settings:
     `qtype` what denoisers are held in there, `blocks_to_swap` how many of their blocks wait in the machine's
     memory, `memory_gb` the limit of loaded base models in GB (None: found out), `keep_free_gb` the GB of the
     disk that stay free. With `result_pictures` the first pictures with a new LoRA are drawn by themselves, as
-    its training's own settings say. `metrics_token` opens `/metrics` without a login, `webhook` is the address
-    that hears of trainings that end. `supabase_key` is a secret key, or a publishable one that goes with the
-    email and password of an account; `supabase_uploads` sends finished files there too.
+    its training's own settings say. `metrics_token` opens `/metrics` without a login, `webhook` hears of
+    trainings that end. `supabase_key` is a secret key, or a publishable one that goes with the email and
+    password of an account; `supabase_uploads` sends finished files there too.
     """
 
     home: Path
