@@ -35,7 +35,7 @@ class JobRecord:
     seconds; `revision` rises with every event, so a reader can tell that nothing changed; `run` counts from
     1, up with every Resume, and `earlier_seconds` is the time of the runs before. `state_step` is the step
     from which it can be resumed, None without a state; `fork_of` the state folder of another run whose
-    weights this one begins with."""
+    weights this one begins with; `removed` is the trash's token once it was taken out of the history."""
 
     id: str
     name: str
@@ -60,6 +60,7 @@ class JobRecord:
     fork_of: str = ""
     run: int = 1
     earlier_seconds: float = 0.0
+    removed: str = ""
 
     @property
     def slug(self) -> str:
@@ -79,7 +80,9 @@ class JobRecord:
     @property
     def resumable(self) -> bool:
         """Whether Resume is possible. Without a state a training begins at its beginning, and to the same
-        result; one that left a LoRA when it was stopped is done."""
+        result; one that left a LoRA when it was stopped is done, and one in the trash has to come back."""
+        if self.removed:
+            return False
         ended = {JobStatus.INTERRUPTED, JobStatus.STOPPED, JobStatus.FAILED}
         can_begin = self.state_step is not None or not self.result_path
         return self.status is JobStatus.PAUSED or (self.status in ended and can_begin)

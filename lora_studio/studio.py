@@ -17,6 +17,7 @@ from lora_studio.grids.grid_cells import plan_grid
 from lora_studio.grids.grid_request import GridRequest, GridResult
 from lora_studio.grids.lora_axis import with_slugs
 from lora_studio.jobs.action_locks import ActionLocks
+from lora_studio.jobs.ended.removed_trainings import RemovedTrainings
 from lora_studio.jobs.ended.result_pictures import ResultPictures
 from lora_studio.jobs.ended.training_endings import TrainingEndings
 from lora_studio.jobs.engine_worker import EngineWorker
@@ -76,6 +77,11 @@ class Studio:
         return ResultPictures(
             database=self.database, generation_queue=self.generation_queue, drawing=self.drawing
         )
+
+    @property
+    def removed_trainings(self) -> RemovedTrainings:
+        """The trainings that were taken out of the history."""
+        return RemovedTrainings(database=self.database, settings=self.settings)
 
     def generate(
         self, request: GenerateRequest, emit: Emit = ignore, should_stop: ShouldStop = never_stop

@@ -18,7 +18,7 @@ LONGEST_SEARCH = 100
 
 def jobs_by_status(database: Database) -> dict[JobStatus, int]:
     """The number of trainings of each status, also of those that none has. Raises StoreError."""
-    rows = database.read("SELECT status, count(*) AS jobs FROM jobs GROUP BY status")
+    rows = database.read("SELECT status, count(*) AS jobs FROM jobs WHERE removed = '' GROUP BY status")
     found = {row["status"]: row["jobs"] for row in rows}
     return {status: found.get(status, 0) for status in JobStatus}
 
@@ -44,7 +44,9 @@ def ended_jobs(database: Database, search: str = "", limit: int = 50) -> tuple[l
     seen, values = visitor().seen_rows(Kind.JOB, "id")
     wanted = " ".join(search[:LONGEST_SEARCH].split()).casefold()
     rows = database.read(
-        f"SELECT id, name FROM jobs WHERE status NOT IN {ACTIVE} AND {seen} ORDER BY number DESC", values
+        f"SELECT id, name FROM jobs WHERE status NOT IN {ACTIVE} AND removed = '' AND {seen}"
+        " ORDER BY number DESC",
+        values,
     )
     found = [row["id"] for row in rows if wanted in row["name"].casefold()]
     store = JobStore(database)

@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 FIELDS = (
     "id, name, status, config, created_at, started_at, finished_at, heartbeat_at, progress, step, "
     "total_steps, phase, loss, seconds_left, message, hint, result_path, revision, owner, "
-    "state_step, fork_of, run, earlier_seconds"
+    "state_step, fork_of, run, earlier_seconds, removed"
 )
 ACTIVE = "('queued', 'running', 'stopping', 'pausing', 'paused')"
 UNDECIDED = (JobStatus.QUEUED, JobStatus.PAUSED, JobStatus.INTERRUPTED)
@@ -155,9 +155,9 @@ class JobStore:
         return job
 
     def jobs(self, limit: int = 50) -> list[JobRecord]:
-        """The newest jobs, newest first."""
+        """The newest jobs, newest first, without removed ones."""
         seen, values = visitor().seen_rows(Kind.JOB, "id")
-        sql = f"SELECT {FIELDS} FROM jobs WHERE {seen} ORDER BY number DESC LIMIT ?"
+        sql = f"SELECT {FIELDS} FROM jobs WHERE removed = '' AND {seen} ORDER BY number DESC LIMIT ?"
         return [_record(row) for row in self._database.read(sql, (*values, limit))]
 
     def active(self, *, seen: bool = False) -> list[JobRecord]:

@@ -239,6 +239,12 @@ def _places(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE jobs ADD COLUMN place REAL")
 
 
+def _removed_trainings(connection: sqlite3.Connection) -> None:
+    """`removed` is the trash's token of a training that was taken out of the history; empty while it is
+    there."""
+    connection.execute("ALTER TABLE jobs ADD COLUMN removed TEXT NOT NULL DEFAULT ''")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _first_tables,
     _resuming,
@@ -251,4 +257,5 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _revisions,
     _image_loras,
     _places,
+    _removed_trainings,
 )

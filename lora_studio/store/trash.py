@@ -23,7 +23,7 @@ NOTE, LEAVING = "deleted.json", ".leaving"
 
 @dataclass(frozen=True, kw_only=True)
 class Deleted:
-    """One deletion. `kind` is lora, image or dataset, `paths` are the former places of its files and folders;
+    """One deletion. `kind` is lora, image, dataset or training, `paths` are the former places of its files and folders;
     the one at place i is kept as `<i>-<name>` beside the note."""
 
     token: str

@@ -40,6 +40,8 @@ DEEDS: Mapping[str, Deed] = {
     **dict.fromkeys(("undo_delete", "undo", "undo_deleted"), _UNDO),
     "act": Deed(name="undo", key="id", action="undo"),
     **dict.fromkeys(("rename_lora", "rename"), Deed(name="rename", place=0)),
+    "remove_trainings": Deed(name="delete"),
+    "undo_removal": Deed(name="undo"),
     "delete_pictures": Deed(name="delete"),
     "purge": Deed(name="purge", key="id"),
     "empty_trash": Deed(name="purge"),

@@ -71,6 +71,9 @@ def undo(studio: Studio, given: Any) -> DatasetRecord | None:
     token = safe_id(given, "deleted thing")
     if any(entry.token == token for entry in Trash(studio.settings.trash).entries(("picture",))):
         return studio.datasets.put_back(token)
+    if any(entry.token == token for entry in studio.removed_trainings.deleted()):
+        studio.removed_trainings.undo(token)
+        return None
     entry = next((entry for entry in studio.datasets.deleted() if entry.token == token), None)
     if entry is None:
         studio.gallery.undo(token)

@@ -15,7 +15,10 @@ from lora_studio.ui.client_input.validate import as_words, guarded, safe_id
 from lora_studio.ui.widgets.html_templates import fill, panel
 
 TRASH_JS = Path(__file__).with_name("trash.js").read_text("utf-8")
-KINDS = {"lora": "LoRA", "image": "picture", "dataset": "set of pictures", "picture": "picture of a set"}
+KINDS = {
+    **{"lora": "LoRA", "image": "picture", "dataset": "set of pictures", "picture": "picture of a set"},
+    "training": "training",
+}
 MOST_LISTED = 100
 
 
@@ -27,6 +30,14 @@ def render() -> gr.HTML:
 def deletions(studio: Studio) -> list[Deleted]:
     """Deletions of the visitor's, newest first."""
     return Trash(studio.settings.trash).entries(tuple(KINDS))
+
+
+def purge_one(studio: Studio, token: str) -> None:
+    """Delete one thing of the trash for good. Raises StoreError, NotAllowed."""
+    if any(entry.token == token for entry in studio.removed_trainings.deleted()):
+        studio.removed_trainings.purge(token)
+    else:
+        Trash(studio.settings.trash).purge(token)
 
 
 def trash_list(studio: Studio) -> str:
@@ -41,7 +52,6 @@ def trash_list(studio: Studio) -> str:
 
 def listen(listed: gr.HTML, studio: Studio) -> list[Any]:
     """Wire the buttons; returns the events after which the page has to be refreshed."""
-    trash = Trash(studio.settings.trash)
 
     def undo_deleted(event: gr.EventData) -> str:
         deleted_elsewhere.undo(studio, getattr(event, "id", None))
@@ -49,13 +59,13 @@ def listen(listed: gr.HTML, studio: Studio) -> list[Any]:
         return trash_list(studio)
 
     def purge(event: gr.EventData) -> str:
-        trash.purge(safe_id(getattr(event, "id", None), "deleted thing"))
+        purge_one(studio, safe_id(getattr(event, "id", None), "deleted thing"))
         return trash_list(studio)
 
     def empty_trash() -> str:
         entries = deletions(studio)
         for entry in entries:
-            trash.purge(entry.token)
+            purge_one(studio, entry.token)
         gr.Info(as_words(f"{counted(len(entries), 'thing is', 'things are')} gone for good."), title="Trash")
         return trash_list(studio)
 

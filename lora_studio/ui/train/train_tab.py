@@ -21,7 +21,13 @@ from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.deleted_elsewhere import Footing
 from lora_studio.ui.client_input.validate import guarded, quietly, safe_id, whole
 from lora_studio.ui.train import checkpoint_panel as board
-from lora_studio.ui.train import queue_views, result_card, training_chart, training_views
+from lora_studio.ui.train import (
+    history_removal,
+    queue_views,
+    result_card,
+    training_chart,
+    training_views,
+)
 from lora_studio.ui.train import run_controls as steering
 from lora_studio.ui.train.queue_views import RAIL_JS
 from lora_studio.ui.train.run_controls import RunControls
@@ -53,6 +59,7 @@ class TrainTab:
     search: gr.Textbox
     limit: gr.Textbox
     history: gr.HTML
+    removed: gr.HTML
     board: gr.HTML
 
     @property
@@ -89,7 +96,9 @@ def render() -> TrainTab:
                 max_lines=1,
                 elem_id="train-history-search",
             )
-            parts["history"] = panel(queue_views.history([], ""), elem_id="train-history", actions=RAIL_JS)
+            parts["removed"] = history_removal.render()
+            actions = history_removal.HISTORY_JS + RAIL_JS
+            parts["history"] = panel(queue_views.history([], ""), elem_id="train-history", actions=actions)
         with gr.Column(scale=5, min_width=320, elem_id="train-chosen"):
             parts["card"] = panel(training_views.job_card(None), elem_id="train-card", actions=ACTIONS_JS)
             parts["ready"] = result_card.render()
@@ -155,6 +164,7 @@ def listen(tab: TrainTab, studio: Studio) -> Any:
         tab.again.click(guarded(start_again), tab.job, tab.job, **quick),
         tab.card.click(guarded(deleted_elsewhere.undo_event(studio)), None, tab.card, **quick),
         result_card.listen(tab.ready, studio),
+        *history_removal.listen(tab.history, tab.removed, studio),
         *steering.listen(tab.steering, tab.job, studio),
         board.listen(tab.board, studio),
     ]
@@ -166,9 +176,14 @@ def listen(tab: TrainTab, studio: Studio) -> Any:
 def shown_job(studio: Studio, job_id: str) -> JobRecord | None:
     """The training that the page chose; without a choice the running one, else the newest."""
     try:
-        return studio.jobs.get(job_id)
+        found = studio.jobs.get(job_id)
     except StoreError:
-        return studio.jobs.running() or next(iter(studio.jobs.jobs(limit=1)), None)
+        found = None
+    return found if found is not None and not found.removed else _newest(studio)
+
+
+def _newest(studio: Studio) -> JobRecord | None:
+    return studio.jobs.running() or next(iter(studio.jobs.jobs(limit=1)), None)
 
 
 def history_view(studio: Studio, job_id: Any, search: Any, limit: Any) -> str:
