@@ -23,8 +23,8 @@ NOTE, LEAVING = "deleted.json", ".leaving"
 
 @dataclass(frozen=True, kw_only=True)
 class Deleted:
-    """One deletion. `kind` is lora, image, dataset or training, `paths` are the former places of its files and folders;
-    the one at place i is kept as `<i>-<name>` beside the note."""
+    """One deletion. `kind` is lora, image, dataset or training, `paths` are the former places of its files
+    and folders; the one at place i is kept as `<i>-<name>` beside the note."""
 
     token: str
     kind: str

@@ -40,6 +40,14 @@ def test_a_training_is_stopped_from_another_tab_of_another_window(open_page: Ope
     expect(page.locator("#train-use")).to_be_visible()
     expect(page.locator("#train-again")).to_be_visible()
     expect(page.locator("#train-history li")).to_have_count(1)
+    # Above the tabs of each window stands the way back.
+    for window in (page, other):
+        expect(window.locator("#paused")).to_contain_text(re.compile(r"Stopped at step \d+, kept\."))
+    other.get_by_role("button", name=re.compile("Undo the stop of")).click()
+    expect(page.locator("#train-card .pill")).to_have_text("running")
+    expect(other.locator("#paused li")).to_have_count(0)
+    other.locator("#strip-stop").click()
+    expect(page.locator("#train-card .pill")).to_have_text("stopped")
     for window in (page, other):
         assert window.evaluate("document.body.id") != "evaluated"
     assert page.locator("#train-card b b, #train-history b b").count() == 0
@@ -88,6 +96,13 @@ def test_those_that_wait_are_moved_and_taken_out_of_the_line(open_page: OpenPage
     expect(page.locator("#train-card .sentence")).to_contain_text("Stopped before it began.")
     write(page, "train-history-search", "no such thing")
     expect(history).to_contain_text("No training is found by “no such thing”")
+    write(page, "train-history-search", "")
+    page.get_by_role("checkbox", name="Choose the training Third").check()
+    page.get_by_role("button", name="Remove", exact=True).click()
+    expect(page.locator("#train-removed")).to_contain_text("1 training was removed.")
+    expect(history).not_to_contain_text("Third")
+    page.locator("#train-removed").get_by_role("button", name="Undo").click()
+    expect(history).to_contain_text("Third")
     page.get_by_role("button", name="Take Second out of the line").click()
     page.locator("#strip-stop").click()
     expect(page.locator("#strip-stop")).to_be_hidden()

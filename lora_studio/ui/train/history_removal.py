@@ -43,8 +43,8 @@ def listen(history: gr.HTML, note: gr.HTML, studio: Studio) -> list[Any]:
 
 
 def removed(studio: Studio, ids: list[str], *, with_loras: bool = False) -> str:
-    """Remove trainings, those that can be; HTML that says how many, and why not the others. Raises StudioError
-    when it was none."""
+    """Remove trainings, those that can be; HTML that says how many, and why not the others. Raises
+    StudioError when it was none."""
     tokens: list[str] = []
     count, failures = 0, []
     for job_id in ids:
