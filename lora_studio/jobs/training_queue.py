@@ -329,7 +329,7 @@ class TrainingQueue:
 
     def _tell_ended(self, job_id: str, *, left: bool) -> None:
         try:
-            for listener in (self._on_finished if left else None, self._on_ended):
+            for listener in (self._on_ended, self._on_finished if left else None):  # which may take minutes
                 if listener is not None:
                     listener(self._store.get(job_id))
         except Exception:  # the worker: the training is done, whatever its listeners do

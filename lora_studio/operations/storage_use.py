@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lora_studio.errors import ConfigError, DeviceBusy
 from lora_studio.events import ShouldStop, never_stop
+from lora_studio.jobs.ended.removed_trainings import RemovedTrainings
 from lora_studio.lora.run_states import FOLDER as STATES
 from lora_studio.records import JobStatus
 from lora_studio.settings import Settings
@@ -124,6 +125,9 @@ def clean_up(name: str, settings: Settings, database: Database) -> tuple[int, in
         trash = Trash(settings.trash)
         for entry in trash.entries(DELETED):
             trash.purge(entry.token)
+        trainings = RemovedTrainings(database=database, settings=settings)
+        for entry in trainings.deleted():
+            trainings.purge(entry.token)
     else:
         for path, _ in before:
             with contextlib.suppress(OSError):  # in use on Windows, or gone

@@ -55,7 +55,7 @@ def test_from_pictures_to_pictures_of_ones_own(open_page: OpenPage) -> None:
     expect(page.locator("#train-card .phases .done")).to_have_count(5)
     pictures_are_drawn(page, f"#train-previews [data-step='{STEPS}']", 6)
     go_to(page, "Numbers and log")
-    expect(page.locator("#train-chart polyline.smooth")).to_have_attribute("points", re.compile(r"\d"))
+    expect(page.locator("#train-chart [data-losses] .smooth")).to_have_attribute("points", re.compile(r"\d"))
     expect(page.locator("#strip-stop")).to_be_hidden()
     expect(page.locator("#train-log textarea")).to_have_value(re.compile(r"Finished after"))
     is_accessible(page)

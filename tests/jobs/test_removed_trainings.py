@@ -10,6 +10,7 @@ from lora_studio.access.roles import Role
 from lora_studio.access.visitor import Kind, Visitor, acting
 from lora_studio.errors import NotAllowed, StoreError
 from lora_studio.events import Finished, Paused, StateSaved, Stopped
+from lora_studio.operations.storage_use import clean_up
 from lora_studio.records import JobRecord
 from lora_studio.store.job_lists import ended_jobs, ended_mark, jobs_by_status
 from lora_studio.store.job_store import JobStore
@@ -82,10 +83,14 @@ def test_what_is_in_the_trash_does_not_go_on(studio: Studio) -> None:
     assert studio.removed_trainings.undo(token).resumable
 
 
-def test_it_is_gone_for_good_with_its_events_and_no_other(studio: Studio) -> None:
+@pytest.mark.parametrize("way", ["one", "all"])
+def test_it_is_gone_for_good_with_its_events_and_no_other(studio: Studio, way: str) -> None:
     job, other = ended(studio, "Gone"), ended(studio, "Stays")
     token = studio.removed_trainings.remove(job.id)
-    purge_one(studio, token)
+    if way == "one":
+        purge_one(studio, token)
+    else:
+        clean_up("trash", studio.settings, studio.database)
     for table, column in (("jobs", "id"), ("events", "job_id")):
         assert studio.database.read(f"SELECT 1 FROM {table} WHERE {column} = ?", (job.id,)) == []
     assert studio.database.read("SELECT 1 FROM outbox WHERE key = ?", (job.id,)) == []
