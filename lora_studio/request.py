@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from lora_studio.parsing.numbers import as_typed
-from lora_studio.parsing.refusals import NO_NAMES, refusal
+from lora_studio.parsing.refusals import Refusing
 
 MAX_SEED = 2**63 - 1
 """The largest seed that the databases hold. Of any seed, torch's generator on the CPU uses the last 32
@@ -36,7 +35,7 @@ class LoraUse(BaseModel):
     )
 
 
-class GenerateRequest(BaseModel):
+class GenerateRequest(Refusing):
     """A request for pictures; names are diffusers' own, but for FLUX.1's, where `guidance_scale` is what its
     pipeline calls true_cfg_scale. `width`, `height`, `num_inference_steps` and
     `guidance_scale` left empty take the base model's values from the catalog; `seed` left empty is drawn, and
@@ -114,15 +113,6 @@ class GenerateRequest(BaseModel):
         annotation = cls.model_fields[str(field.field_name)].annotation
         kind = next(iter(get_args(annotation)), annotation)
         return as_typed(value, whole=kind is int) if kind in (int, float) else value
-
-    @classmethod
-    def build(cls, names: Mapping[str, str] = NO_NAMES, /, **values: Any) -> GenerateRequest:
-        """Construct with errors as one sentence; `names` maps fields to what people call them. Raises
-        ConfigError."""
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise refusal(error, cls, names) from None
 
 
 @dataclass(frozen=True, kw_only=True)

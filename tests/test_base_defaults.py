@@ -284,7 +284,7 @@ def test_generation_names_a_sampler_that_does_not_suit_the_marks(settings: Setti
 
     def notes(sampler: str) -> list[str]:
         events: list[Any] = []
-        request = GenerateRequest.build(
+        request = GenerateRequest(
             prompt="x", base=noob.name, width=64, height=64, num_inference_steps=3, sampler=sampler
         )
         Generator(settings).generate(request, events.append)

@@ -56,7 +56,7 @@ def test_a_base_is_complete_and_its_defaults_are_valid(base: Base) -> None:
     assert bool(base.source) == bool(base.download_bytes), "what is fetched says how large it is"
     for leaf in {**base.training, **{key: 0 for values in base.kinds.values() for key in values}}:
         config_leaf(leaf)
-    GenerateRequest.build(
+    GenerateRequest(
         base=base.name,
         sampler=base.sampler,
         num_inference_steps=base.num_inference_steps,

@@ -40,7 +40,9 @@ def refused(build: Callable[[Any], Any], value: Any) -> ConfigError | None:
 @pytest.mark.parametrize("field", sorted(GenerateRequest.model_fields))
 def test_no_field_of_a_request_speaks_with_the_checkers_voice(field: str) -> None:
     for value in WRONG:
-        found = refused(lambda given: GenerateRequest.build({field: "The label"}, **{field: given}), value)
+        found = refused(
+            lambda given: GenerateRequest.model_validate({field: given}, context={field: "The label"}), value
+        )
         assert found is None or said(found).startswith("The label")
 
 
@@ -55,7 +57,7 @@ def test_no_setting_of_a_training_does(name: str) -> None:
 
 def test_an_axis_is_named_as_on_the_page() -> None:
     with pytest.raises(ConfigError) as caught:
-        GridRequest.build(request={}, x={"parameter": "seed", "values": ""})
+        GridRequest(request={}, x={"parameter": "seed", "values": ""})
     assert said(caught.value).startswith("X values is empty")
 
 

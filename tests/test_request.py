@@ -10,7 +10,7 @@ from lora_studio.request import MAX_SEED, GenerateRequest, LoraUse
 
 
 def test_an_empty_request_leaves_everything_to_the_base() -> None:
-    request = GenerateRequest.build()
+    request = GenerateRequest()
     assert request.base == "starter"
     assert request.count == 1
     assert request.insert_trigger
@@ -25,21 +25,21 @@ def test_an_empty_request_leaves_everything_to_the_base() -> None:
 
 
 def test_strings_as_typed_become_numbers() -> None:
-    request = GenerateRequest.build(width="512", guidance_scale="7.5", seed="3", count="2")
+    request = GenerateRequest(width="512", guidance_scale="7.5", seed="3", count="2")
     assert (request.width, request.guidance_scale, request.seed, request.count) == (512, 7.5, 3, 2)
 
 
 def test_the_json_form_comes_back() -> None:
-    request = GenerateRequest.build(
+    request = GenerateRequest(
         prompt='two\nlines, "é" 猫', loras=[LoraUse(slug="ink", weight=-0.5), {"slug": "b"}], seed=MAX_SEED
     )
     assert GenerateRequest.model_validate_json(request.model_dump_json()) == request
-    assert GenerateRequest.build(**request.model_dump(mode="json")) == request
+    assert GenerateRequest(**request.model_dump(mode="json")) == request
 
 
 def test_it_is_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        GenerateRequest.build().seed = 3  # type: ignore[misc]
+        GenerateRequest().seed = 3  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_it_is_frozen() -> None:
 )
 def test_what_is_out_of_range_is_named_in_a_sentence(values: dict[str, Any], field: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        GenerateRequest.build(**values)
+        GenerateRequest(**values)
     assert caught.value.field == field
     assert says in caught.value.message
     assert "\n" not in caught.value.message
@@ -75,7 +75,7 @@ def test_what_is_out_of_range_is_named_in_a_sentence(values: dict[str, Any], fie
 @pytest.mark.parametrize("width", [510, "510"])
 def test_a_size_between_the_steps_names_the_nearest(width: object) -> None:
     with pytest.raises(ConfigError, match=r"multiple of 8, is needed \(got '?510'?\)\. The nearest is 512\."):
-        GenerateRequest.build(width=width)
+        GenerateRequest(width=width)
 
 
 @pytest.mark.parametrize(
@@ -83,11 +83,11 @@ def test_a_size_between_the_steps_names_the_nearest(width: object) -> None:
 )
 def test_a_lora_is_named_by_its_slug_never_by_a_path(slug: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        GenerateRequest.build(loras=[{"slug": slug}])
+        GenerateRequest(loras=[{"slug": slug}])
     assert caught.value.field == "loras.0.slug"
 
 
 def test_half_a_character_is_refused() -> None:
     """A lone surrogate can't be written to a file."""
     with pytest.raises(ConfigError):
-        GenerateRequest.build(prompt="\ud800")
+        GenerateRequest(prompt="\ud800")

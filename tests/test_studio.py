@@ -173,7 +173,7 @@ def test_default_triggers_are_words_of_a_few_letters() -> None:
 
 
 def test_cancelling_while_the_device_is_busy_brings_nothing(studio: Studio) -> None:
-    request = GenerateRequest.build(prompt="a cat")
+    request = GenerateRequest(prompt="a cat")
     with studio.lease.hold("training"):
         assert studio.generate(request, should_stop=lambda: True) == []
     assert studio.lease.holder == ""
@@ -233,7 +233,7 @@ def test_the_whole_way_on_a_real_base(settings: Settings, tmp_path: Path) -> Non
         assert Path(record.thumbnail).is_file()
 
         events: list[Any] = []
-        request = GenerateRequest.build(
+        request = GenerateRequest(
             prompt="a disc", base="tiny", width=64, height=64, seed=3, count=2, num_inference_steps=2,
             loras=(LoraUse(slug="disc"),),
         )  # fmt: skip
@@ -302,7 +302,7 @@ def test_nothing_is_begun_on_a_full_disk(
         with pytest.raises(DiskFull, match="These pictures would take"):
             other.datasets.create("more", sorted(tmp_path.glob("*.png")))
         with pytest.raises(DiskFull, match="Pictures can't be stored"):
-            other.generate(GenerateRequest.build(prompt="a cat"))
+            other.generate(GenerateRequest(prompt="a cat"))
         assert len(other.datasets.datasets()) == 1
 
 

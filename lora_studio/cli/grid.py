@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         request = build_request(arguments, studio)
         progress = Progress(sys.stderr)
         with stop_request("Stopping; finished pictures are kept.") as asked:
-            grid = GridRequest.build(request=request.model_dump(), **axes)
+            grid = GridRequest.model_validate({"request": request, **axes})
             result = studio.grid(grid, progress.show, asked)
             progress.close()
         _report(result, arguments)

@@ -95,7 +95,7 @@ def build_request(arguments: argparse.Namespace, studio: Studio, **fields: Any) 
     if arguments.prompt is None and not start:
         raise ConfigError("--prompt is missing.", "Say what the picture shows.", field="prompt")
     wanted = {**start, **{name: value for name, value in given.items() if value not in (None, "", [])}}
-    return _styled(GenerateRequest.build(OPTIONS, **wanted), arguments.style)
+    return _styled(GenerateRequest.model_validate(wanted, context=OPTIONS), arguments.style)
 
 
 def _lora_called(studio: Studio, text: str) -> tuple[LoraUse, LoraRecord]:

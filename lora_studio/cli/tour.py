@@ -166,7 +166,7 @@ def draw_pairs(
     for side, uses in enumerate(((), (LoraUse(slug=slug, weight=1.0),))):
         images: list[str] = []
         for number, prompt in enumerate(prompts):
-            request = GenerateRequest.build(prompt=prompt, loras=uses, base=base, seed=SEED + number)
+            request = GenerateRequest(prompt=prompt, loras=uses, base=base, seed=SEED + number)
             position = side * len(prompts) + number + 1
             emit = partial(_show_one, progress, position, 2 * len(prompts))
             images += [record.path for record in studio.generate(request, emit, should_stop)]

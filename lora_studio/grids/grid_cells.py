@@ -178,7 +178,7 @@ def _turn(axis: Axis) -> int:
 
 def _build(request: GenerateRequest, changes: Mapping[str, Any]) -> GenerateRequest:
     """A changed request, checked as if it had been typed. Raises ConfigError."""
-    return GenerateRequest.build(**{**request.model_dump(), **changes})
+    return GenerateRequest(**{**request.model_dump(), **changes})
 
 
 def _replaced(request: GenerateRequest, search: str, value: str) -> Values:

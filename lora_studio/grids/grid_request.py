@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from lora_studio.parsing.refusals import refusal
+from lora_studio.parsing.refusals import Refusing
 from lora_studio.records import ImageRecord
 from lora_studio.request import GenerateRequest
 
@@ -81,11 +81,12 @@ class Axis(BaseModel):
         return f"{PARAMETERS.get(self.name, self.name)}{f' {self.slug}' if self.slug else ''}"
 
 
-class GridRequest(BaseModel):
+class GridRequest(Refusing):
     """A grid of up to three axes. `request` draws each picture but for what the axes change; its count is not
     used. X runs to the right, Y down, and each value of Z is a grid of its own below the last."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    names: ClassVar[Mapping[str, str]] = AXIS_NAMES
 
     request: GenerateRequest
     x: Axis
@@ -95,17 +96,6 @@ class GridRequest(BaseModel):
     @property
     def axes(self) -> tuple[Axis | None, Axis | None, Axis | None]:
         return self.x, self.y, self.z
-
-    @classmethod
-    def build(cls, **values: Any) -> GridRequest:
-        """Construct with errors as one sentence. Raises ConfigError."""
-        request = values.get("request")
-        if isinstance(request, Mapping):
-            values["request"] = GenerateRequest.build(**request)
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise refusal(error, cls, AXIS_NAMES) from None
 
 
 @dataclass(frozen=True, kw_only=True)

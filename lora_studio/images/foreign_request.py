@@ -55,7 +55,7 @@ def fit(values: Mapping[str, Any]) -> tuple[GenerateRequest, list[str]]:
         notes.append(NO_BASE)
     for name, value in left.items():
         taken |= _as_it_is(name, value, notes)
-    return GenerateRequest.build(**taken), notes
+    return GenerateRequest(**taken), notes
 
 
 def _text(value: Any, title: str, notes: list[str]) -> str:
@@ -150,7 +150,7 @@ def _loras(uses: Iterable[Mapping[str, Any]], notes: list[str]) -> dict[str, Any
 
 def _as_it_is(name: str, value: Any, notes: list[str]) -> dict[str, Any]:
     try:
-        GenerateRequest.build(**{name: value})
+        GenerateRequest(**{name: value})
     except ConfigError:
         notes.append(_left_out(name.replace("_", " "), value))
         return {}

@@ -245,7 +245,7 @@ def _request_from_json(text: str) -> GenerateRequest | None:
     added are left out."""
     try:
         values = json.loads(text)["request"]
-        return GenerateRequest.build(
+        return GenerateRequest(
             **{key: value for key, value in values.items() if key in GenerateRequest.model_fields}
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError):

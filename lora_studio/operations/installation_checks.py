@@ -157,7 +157,7 @@ def check_base(settings: Settings) -> Finding:
         elsewhere = replace(settings, home=Path(folder))
         elsewhere.create_folders()
         generator = Generator(elsewhere)
-        images = generator.generate(GenerateRequest.build(prompt="red apple", num_inference_steps=2, seed=1))
+        images = generator.generate(GenerateRequest(prompt="red apple", num_inference_steps=2, seed=1))
         generator.unload()
     seconds = time.monotonic() - begun
     return Finding(

@@ -6,9 +6,9 @@ from __future__ import annotations
 import difflib
 import types
 from collections.abc import Mapping
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ModelWrapValidatorHandler, ValidationError, ValidationInfo, model_validator
 from pydantic.fields import FieldInfo
 
 from lora_studio.errors import ConfigError
@@ -25,6 +25,23 @@ KINDS: Mapping[Any, str] = {
 }
 OWN = "Value error, "
 """Prefix that pydantic puts in front of messages of our validators."""
+
+
+class Refusing(BaseModel):
+    """A model that raises ConfigError where its values don't fit. `names` maps fields to what people call
+    them, where that is not the field's own name; pydantic's `context` takes its place."""
+
+    names: ClassVar[Mapping[str, str]] = NO_NAMES
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_a_sentence(
+        cls, values: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo
+    ) -> Self:
+        try:
+            return handler(values)
+        except ValidationError as error:
+            raise refusal(error, cls, info.context or cls.names) from None
 
 
 def refusal(

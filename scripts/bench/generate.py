@@ -279,7 +279,7 @@ def write_loras(folder: Path, found: FoundBase, rank: int) -> None:
 def _subject(base: str, swap_aim: float, options: argparse.Namespace) -> Subject:
     found = find_base(base)
     is_small = found.entry is not None and not found.entry.source
-    request = GenerateRequest.build(
+    request = GenerateRequest(
         prompt="red apple",
         base=base,
         num_inference_steps=options.steps or (None if is_small else 4),

@@ -211,7 +211,7 @@ def draw(studio: Studio, prompts: Sequence[str], base: str, slug: str, seed: int
     uses = (LoraUse(slug=slug, weight=1.0),) if slug else ()
     images = []
     for number, prompt in enumerate(prompts):
-        request = GenerateRequest.build(
+        request = GenerateRequest(
             prompt=prompt, loras=uses, base=base, insert_trigger=False, seed=1000 * seed + number
         )
         with Image.open(studio.generate(request)[0].path) as image:

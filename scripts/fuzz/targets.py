@@ -73,7 +73,7 @@ def prompt(data: bytes, folder: Path) -> None:
     from lora_studio.prompts.prompt_weights import read_weights
     from lora_studio.request import GenerateRequest
 
-    request = GenerateRequest.build(base="starter", prompt=_decoded(data))
+    request = GenerateRequest(base="starter", prompt=_decoded(data))
     (folder / "colour.txt").write_text("red\nblue\n__colour__\n", "utf-8")
     unread(request.prompt)
     read_weights(request.prompt)
@@ -87,7 +87,7 @@ def grid(data: bytes, folder: Path) -> None:
 
     parameter, _, values = _decoded(data).partition("\n")
     request = {"base": "starter", "prompt": "a cat"}
-    plan_grid(GridRequest.build(request=request, x={"parameter": parameter, "values": values}))
+    plan_grid(GridRequest(request=request, x={"parameter": parameter, "values": values}))
 
 
 def toml(data: bytes, folder: Path) -> None:

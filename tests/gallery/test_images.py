@@ -67,7 +67,7 @@ def test_scanning_finds_and_forgets_images(
 
 @pytest.mark.parametrize("form", ["jpeg", "webp"])
 def test_scanning_finds_images_of_every_format(gallery: Gallery, settings: Settings, form: str) -> None:
-    request = GenerateRequest.build(
+    request = GenerateRequest(
         prompt="a cat",
         seed=5,
         width=64,
@@ -82,7 +82,7 @@ def test_scanning_finds_images_of_every_format(gallery: Gallery, settings: Setti
     gallery.scan()
     (found,) = gallery.images()
     assert (found.path, found.prompt, found.seed) == (image.path, "a cat", 5)
-    assert GenerateRequest.build(**found.request) == request
+    assert GenerateRequest(**found.request) == request
     assert Path(found.thumbnail).is_file()
 
 

@@ -44,6 +44,6 @@ def draw(generator: Generator) -> Draw:
         uses = [
             {"slug": use} if isinstance(use, str) else {"slug": use[0], "weight": use[1]} for use in loras
         ]
-        return generator.generate(GenerateRequest.build(**{**TINY, "loras": uses, **values}))
+        return generator.generate(GenerateRequest(**{**TINY, "loras": uses, **values}))
 
     return call

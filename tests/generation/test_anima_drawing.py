@@ -82,7 +82,7 @@ def pipe(base: Path, monkeypatch: pytest.MonkeyPatch) -> ModularPipeline:
 
 def draw(kept: tuple[Generator, Settings], base: Path, **values: Any) -> tuple[GeneratedImage, list[Event]]:
     events: list[Event] = []
-    request = GenerateRequest.build(**{**CALL, "base": str(base), **values})
+    request = GenerateRequest(**{**CALL, "base": str(base), **values})
     return kept[0].generate(request, events.append)[0], events
 
 

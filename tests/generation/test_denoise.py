@@ -57,7 +57,7 @@ def test_stop_is_heard_wherever_it_is_pressed(
         values = {"image": keep(Image.linear_gradient("L").resize((64, 64)).convert("RGB"), settings.inputs)}
     pressed: list[bool] = []
     events: list[Event] = []
-    request = GenerateRequest.build(**{**TINY, **values})
+    request = GenerateRequest(**{**TINY, **values})
     with before_each_call(part_of(generator, part), lambda: pressed.append(True)):
         images = generator.generate(request, events.append, lambda: bool(pressed))
     assert images == []
@@ -97,7 +97,7 @@ def test_an_overflowing_autoencoder_decodes_again_in_32_bit(
     with torch.no_grad():
         decoder.mid_block.resnets[0].conv1.weight.mul_(2e5)
     events: list[Event] = []
-    (image,) = generator.generate(GenerateRequest.build(**{**TINY, **values}), events.append)
+    (image,) = generator.generate(GenerateRequest(**{**TINY, **values}), events.append)
     notes = [event.message for event in events if isinstance(event, Noted)]
     assert len(notes) == 1
     assert "decoded again in 32 bit" in notes[0]
@@ -145,7 +145,7 @@ def test_a_lost_device_is_said_and_the_base_loaded_afresh(
     assert "start the app anew" in caught.value.hint
     assert not generator._pipelines._loaded
     events: list[Event] = []
-    (again,) = generator.generate(GenerateRequest.build(**TINY), events.append)
+    (again,) = generator.generate(GenerateRequest(**TINY), events.append)
     assert any(isinstance(event, PhaseAdvanced) and event.phase == "load" for event in events)
     assert pixels(again) == pixels(before[0])
 
@@ -267,7 +267,7 @@ def test_few_prompts_are_kept(generator: Generator, draw: Draw) -> None:
     texts = EncodedTexts(kept=2)
 
     def image(prompt: str) -> SettledImage:
-        request = GenerateRequest.build(**TINY)
+        request = GenerateRequest(**TINY)
         return SettledImage(request=request, prompt=prompt, negative_prompt="", loras=(), hires=(64, 64))
 
     first = texts.get(model, image("a"))

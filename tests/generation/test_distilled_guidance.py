@@ -40,7 +40,7 @@ def generator(settings: Settings) -> Generator:
 
 def draw(generator: Generator, base: Path | str, **values: object) -> tuple[GeneratedImage, list[str]]:
     events: list[Event] = []
-    request = GenerateRequest.build(**{**CALL, "base": str(base), **values})
+    request = GenerateRequest(**{**CALL, "base": str(base), **values})
     (image,) = generator.generate(request, events.append)
     return image, [event.message for event in events if isinstance(event, Noted)]
 

@@ -50,7 +50,7 @@ def redraw(bases: dict[str, Path], settings: Settings) -> Redraw:
         values = {
             name: keep(one, settings.inputs) if "image" in name else one for name, one in values.items()
         }
-        request = GenerateRequest.build(
+        request = GenerateRequest(
             base=str(bases[shape]),
             prompt="a disc",
             seed=7,

@@ -111,7 +111,7 @@ def test_trigger_words_are_inserted_for_the_loras_in_use(draw: Draw, make_lora: 
 
 def collect(generator: Generator, **values: Any) -> tuple[list[Event], list[GeneratedImage]]:
     events: list[Event] = []
-    images = generator.generate(GenerateRequest.build(**{**TINY, **values}), events.append)
+    images = generator.generate(GenerateRequest(**{**TINY, **values}), events.append)
     return events, images
 
 
@@ -185,7 +185,7 @@ def test_stopping_takes_one_step_and_keeps_what_is_done(
     def is_pressed() -> bool:
         return steps() >= after and saved() >= finished
 
-    images = generator.generate(GenerateRequest.build(**{**TINY, "count": 3}), events.append, is_pressed)
+    images = generator.generate(GenerateRequest(**{**TINY, "count": 3}), events.append, is_pressed)
     assert len(images) == saved() == finished
     assert steps() == after
     assert events[-1] == Stopped(step=after, path=images[-1].path if images else "")
@@ -195,7 +195,7 @@ def test_stopping_takes_one_step_and_keeps_what_is_done(
 
 def test_stopping_before_the_start_loads_nothing(generator: Generator) -> None:
     events: list[Event] = []
-    assert generator.generate(GenerateRequest.build(**TINY), events.append, lambda: True) == []
+    assert generator.generate(GenerateRequest(**TINY), events.append, lambda: True) == []
     assert [type(event) for event in events] == [Started, Stopped]
 
 
@@ -313,7 +313,7 @@ def test_two_generators_at_once_do_not_disturb_each_other(settings: Settings, ma
     make_lora("a")
     generator = Generator(settings)
     requests = [
-        GenerateRequest.build(**{**TINY, "loras": loras}) for loras in ([], [{"slug": "a"}]) for _ in range(2)
+        GenerateRequest(**{**TINY, "loras": loras}) for loras in ([], [{"slug": "a"}]) for _ in range(2)
     ]
     alone = [pixels(Generator(settings).generate(request)[0]) for request in requests]
     with ThreadPoolExecutor(4) as pool:

@@ -45,7 +45,7 @@ def tags(text: str) -> None:
 
 def axis(text: str) -> None:
     grid = {"request": {"prompt": "a"}, "x": {"parameter": "seed", "values": text[:8000] or "1"}}
-    plan_grid(GridRequest.build(**grid))
+    plan_grid(GridRequest(**grid))
 
 
 def foreign(text: str) -> None:

@@ -16,7 +16,7 @@ SHAPE = (1, 4, 32, 32)
 
 
 def noise(strength: float, seed: int = 7, second: int = 9) -> torch.Tensor:
-    request = GenerateRequest.build(seed=seed, variation_seed=second, variation_strength=strength)
+    request = GenerateRequest(seed=seed, variation_seed=second, variation_strength=strength)
     return InitialNoise(request).draw(SHAPE, torch.float32)
 
 

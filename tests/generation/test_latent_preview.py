@@ -43,7 +43,7 @@ def run(generator: Generator, **values: Any) -> tuple[bytes, list[Event], list[I
                 assert seen.format == "WEBP"
                 looks.append(seen.convert("RGB"))
 
-    (image,) = generator.generate(GenerateRequest.build(**values), hear, live=True)
+    (image,) = generator.generate(GenerateRequest(**values), hear, live=True)
     with Image.open(image.path) as picture:
         return picture.tobytes(), events, looks
 
@@ -70,7 +70,7 @@ def test_looks_come_nearer_to_the_picture_and_leave_nothing_behind() -> None:
 def test_looking_does_not_change_the_picture(generator: Generator, sampler: str) -> None:
     values = {**TINY, "sampler": sampler, "hires_scale": 1.5}
     watched, events, looks = run(generator, **values)
-    (plain,) = generator.generate(GenerateRequest.build(**values))
+    (plain,) = generator.generate(GenerateRequest(**values))
     with Image.open(plain.path) as picture:
         assert picture.tobytes() == watched
     assert looks
@@ -79,7 +79,7 @@ def test_looking_does_not_change_the_picture(generator: Generator, sampler: str)
 
 def test_nobody_asked_nothing_is_shown(generator: Generator, settings: Settings) -> None:
     events: list[Event] = []
-    generator.generate(GenerateRequest.build(**TINY), events.append)
+    generator.generate(GenerateRequest(**TINY), events.append)
     assert not any(isinstance(event, LivePreview) for event in events)
     assert not (settings.cache / "live").exists()
 

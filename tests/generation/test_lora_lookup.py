@@ -18,7 +18,7 @@ from tests.support.loras import write_lora
 
 
 def drawn(generator: Generator, *uses: LoraUse) -> bytes:
-    images: Sequence[GeneratedImage] = generator.generate(GenerateRequest.build(**{**TINY, "loras": uses}))
+    images: Sequence[GeneratedImage] = generator.generate(GenerateRequest(**{**TINY, "loras": uses}))
     return Image.open(images[0].path).tobytes()
 
 

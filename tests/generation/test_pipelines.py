@@ -176,7 +176,7 @@ def hub(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_base_from_the_hub_is_fetched_loaded_and_drawn_with(hub: HubServer, settings: Settings) -> None:
-    request = GenerateRequest.build(**{**TINY, "base": FETCHED})
+    request = GenerateRequest(**{**TINY, "base": FETCHED})
     events: list[Event] = []
     (image,) = Generator(settings).generate(request, events.append)
     started = events[0]
@@ -187,7 +187,7 @@ def test_a_base_from_the_hub_is_fetched_loaded_and_drawn_with(hub: HubServer, se
     assert {"download", "load"} == set(phases)
     asked = len(hub.asked)
     (again,) = Generator(settings).generate(request)
-    (local,) = Generator(settings).generate(GenerateRequest.build(**TINY))
+    (local,) = Generator(settings).generate(GenerateRequest(**TINY))
     assert len(hub.asked) == asked, "everything is here now"
     pictures = [Image.open(each.path).tobytes() for each in (image, again, local)]
     assert pictures[0] == pictures[1] == pictures[2]
@@ -197,7 +197,7 @@ def test_stopping_a_download_leaves_nothing_loaded(hub: HubServer, settings: Set
     hub.pause = 5.0
     generator, events = Generator(settings), list[Event]()
     asked = iter([False, *[True] * 99])
-    request = GenerateRequest.build(**{**TINY, "base": FETCHED})
+    request = GenerateRequest(**{**TINY, "base": FETCHED})
     assert generator.generate(request, events.append, lambda: next(asked)) == []
     assert isinstance(events[-1], Stopped)
     assert not generator._pipelines._loaded

@@ -55,7 +55,7 @@ def events() -> list[Event]:
 @pytest.fixture
 def redraw(generator: Generator, bases: dict[str, Path], events: list[Event]) -> Redraw:
     def call(shape: str = "sd15", **values: Any) -> GeneratedImage:
-        request = GenerateRequest.build(**{**TINY, "base": str(bases[shape]), "sampler": "DDIM", **values})
+        request = GenerateRequest(**{**TINY, "base": str(bases[shape]), "sampler": "DDIM", **values})
         return generator.generate(request, events.append)[0]
 
     return call
@@ -241,7 +241,7 @@ def test_every_sampler_redraws_and_draws_larger(
     values: dict[str, Any] = {**TINY, "base": str(bases["sd15"]), "sampler": sampler, "image": digest}
 
     def redrawn(**more: Any) -> bytes:
-        return pixels(generator.generate(GenerateRequest.build(**{**values, **more}))[0])
+        return pixels(generator.generate(GenerateRequest(**{**values, **more}))[0])
 
     first = redrawn(hires_scale=1.25, hires_steps=2)
     assert redrawn(hires_scale=1.25, hires_steps=2) == first
@@ -257,7 +257,7 @@ def test_a_row_of_redrawn_pictures_is_each_as_alone(
     }
     for more in (names, {"image": names["image"], "hires_scale": 1.5}):
         values = {**TINY, "base": str(bases["sd15"]), "sampler": "Euler a", **more}
-        row = generator.generate(GenerateRequest.build(**values, count=2))
+        row = generator.generate(GenerateRequest(**values, count=2))
         assert pixels(redraw(**{**values, "seed": 8})) == pixels(row[1]) != pixels(row[0])
 
 

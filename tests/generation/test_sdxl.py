@@ -37,7 +37,7 @@ def large(settings: Settings, base: Path) -> Path:
 
 
 def drawn(generator: Generator, **values: object) -> GeneratedImage:
-    request = GenerateRequest.build(**{**TINY, "base": "large", "num_inference_steps": 2, **values})
+    request = GenerateRequest(**{**TINY, "base": "large", "num_inference_steps": 2, **values})
     return generator.generate(request)[0]
 
 

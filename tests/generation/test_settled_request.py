@@ -64,7 +64,7 @@ class Names:
 
 
 def settled(base: BaseValues = LOADED, library: Names | None = None, **values: Any) -> Settled:
-    return settle(GenerateRequest.build(**values), base, library or Names())
+    return settle(GenerateRequest(**values), base, library or Names())
 
 
 def test_what_is_left_open_is_the_base_s() -> None:
@@ -76,7 +76,7 @@ def test_what_is_left_open_is_the_base_s() -> None:
 
 
 def test_what_the_request_says_stays() -> None:
-    asked = GenerateRequest.build(
+    asked = GenerateRequest(
         prompt="a cat", num_inference_steps=3, guidance_scale=0, seed=0, width=96, height=48, sampler="Heun"
     )
     assert settle(asked, LOADED, Names()).request == asked
@@ -133,12 +133,12 @@ REQUESTS = st.fixed_dictionaries(
 @given(REQUESTS, st.tuples(st.integers(1, 4000), st.integers(1, 4000)))
 def test_what_is_settled_stays_settled(values: dict[str, Any], size: Size) -> None:
     library = Names(triggers={"ink": "zw"}, size=size)
-    asked = GenerateRequest.build(**values)
+    asked = GenerateRequest(**values)
     at_first = settle(asked, FOUND, library)
     whole = at_first.fitted_to(LOADED, library)
     again = settle(whole.request, LOADED, library)
     assert again.request == whole.fitted_to(LOADED, library).request == whole.request
-    assert GenerateRequest.build(**whole.request.model_dump()) == whole.request
+    assert GenerateRequest(**whole.request.model_dump()) == whole.request
     open_fields = ("width", "height", "seed", "num_inference_steps", "guidance_scale")
     assert all(getattr(whole.request, name) is not None for name in open_fields)
     kept = asked.model_fields_set - {"prompt", "loras", "sampler"}
@@ -149,7 +149,7 @@ def test_what_is_settled_stays_settled(values: dict[str, Any], size: Size) -> No
 @given(REQUESTS, st.integers(1, 16))
 def test_image_i_is_drawn_by_its_own_request(values: dict[str, Any], count: int) -> None:
     library = Names(triggers={"ink": "zw"}, size=(64, 64))
-    row = settle(GenerateRequest.build(**values, count=count), LOADED, library)
+    row = settle(GenerateRequest(**values, count=count), LOADED, library)
     images = [image.request for image in row.images]
     assert len(set(images)) == count == len(images)
     assert all(settle(image, LOADED, library).request == image for image in images)

@@ -34,7 +34,7 @@ def test_it_draws_what_plain_diffusers_draws(starter: Generator) -> None:
     import torch
     from diffusers import StableDiffusionPipeline
 
-    (image,) = starter.generate(GenerateRequest.build(prompt="red heart", seed=3))
+    (image,) = starter.generate(GenerateRequest(prompt="red heart", seed=3))
     assert (image.width, image.height) == (64, 64)
     assert (image.request.sampler, image.request.num_inference_steps) == ("DDIM", 12)
     pipe = StableDiffusionPipeline.from_pretrained(Settings.from_environment().starter)
@@ -47,10 +47,10 @@ def test_it_draws_what_plain_diffusers_draws(starter: Generator) -> None:
 
 def test_it_knows_its_colours(starter: Generator) -> None:
     red, green, blue = ImageStat.Stat(
-        drawn(starter.generate(GenerateRequest.build(prompt="red heart on a blue background", seed=3))[0])
+        drawn(starter.generate(GenerateRequest(prompt="red heart on a blue background", seed=3))[0])
     ).mean
     assert blue > green, "most of the picture is background"
-    (image,) = starter.generate(GenerateRequest.build(prompt="red heart", seed=3))
+    (image,) = starter.generate(GenerateRequest(prompt="red heart", seed=3))
     red, green, blue = ImageStat.Stat(drawn(image).crop((24, 24, 40, 40))).mean
     assert red > green + 40
     assert red > blue + 40
@@ -60,8 +60,8 @@ def test_a_lora_of_kohyas_layers_fits(starter: Generator) -> None:
     settings = Settings.from_environment()
     write_lora(settings.loras / "ink" / "ink.safetensors", settings.starter, rank=4, strength=0.05)
     asked = {"prompt": "rocket", "num_inference_steps": 4, "seed": 3}
-    (with_lora,) = starter.generate(GenerateRequest.build(**asked, loras=[{"slug": "ink"}]))
-    (without,) = starter.generate(GenerateRequest.build(**asked))
+    (with_lora,) = starter.generate(GenerateRequest(**asked, loras=[{"slug": "ink"}]))
+    (without,) = starter.generate(GenerateRequest(**asked))
     assert drawn(with_lora).tobytes() != drawn(without).tobytes()
 
 
@@ -70,7 +70,7 @@ def test_a_lora_of_kohyas_layers_fits(starter: Generator) -> None:
 def test_every_sampler_draws_a_heart_and_the_same_for_a_seed(kept: Generator, sampler: str) -> None:
     def draw(steps: int) -> Image.Image:
         asked = {"prompt": "red heart on a blue background", "sampler": sampler, "seed": 3}
-        return drawn(kept.generate(GenerateRequest.build(**asked, num_inference_steps=steps))[0])
+        return drawn(kept.generate(GenerateRequest(**asked, num_inference_steps=steps))[0])
 
     assert draw(2).tobytes() == draw(2).tobytes()
     red, green, blue = ImageStat.Stat(draw(10).crop((24, 24, 40, 40))).mean
@@ -79,12 +79,12 @@ def test_every_sampler_draws_a_heart_and_the_same_for_a_seed(kept: Generator, sa
 
 def test_how_far_a_redrawn_picture_goes_is_its_strength(starter: Generator) -> None:
     settings = Settings.from_environment()
-    heart = drawn(starter.generate(GenerateRequest.build(prompt="red heart", seed=3))[0])
+    heart = drawn(starter.generate(GenerateRequest(prompt="red heart", seed=3))[0])
     digest = keep(heart, settings.inputs)
     far = []
     for strength in (0.2, 0.6, 1.0):
         (image,) = starter.generate(
-            GenerateRequest.build(prompt="green apple", seed=3, image=digest, strength=strength)
+            GenerateRequest(prompt="green apple", seed=3, image=digest, strength=strength)
         )
         difference = ImageChops.difference(drawn(image), heart)
         far.append(sum(ImageStat.Stat(difference).mean))

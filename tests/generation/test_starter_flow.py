@@ -23,7 +23,7 @@ def draw(tmp_path_factory: pytest.TempPathFactory) -> Draw:
     generator = Generator(Settings(home=folder / "home", models=folder / "models"))
 
     def drawn(prompt: str, **asked: object) -> Image.Image:
-        request = GenerateRequest.build(prompt=prompt, base="starter-flow", seed=3, **asked)
+        request = GenerateRequest(prompt=prompt, base="starter-flow", seed=3, **asked)
         with Image.open(generator.generate(request)[0].path) as picture:
             return picture.convert("RGB")
 

@@ -21,7 +21,7 @@ def grid(x: Any, y: Any = None, z: Any = None, **request: Any) -> GridRequest:
         for name, axis in (("x", x), ("y", y), ("z", z))
         if axis
     }
-    return GridRequest.build(request={"prompt": "a cat", "seed": 3, **request}, **axes)
+    return GridRequest(request={"prompt": "a cat", "seed": 3, **request}, **axes)
 
 
 def values_of(plan: GridPlan, name: str) -> list[Any]:
@@ -214,9 +214,7 @@ def test_styles_come_after_the_words() -> None:
 
 def test_open_seeds_are_drawn_once() -> None:
     request = {"prompt": "a cat", "count": 4}
-    plan = plan_grid(
-        GridRequest.build(request=request, x={"parameter": "variation_strength", "values": "0, 0.5"})
-    )
+    plan = plan_grid(GridRequest(request=request, x={"parameter": "variation_strength", "values": "0, 0.5"}))
     assert len({(cell.request.seed, cell.request.variation_seed) for cell in plan.cells}) == 1
     assert plan.cells[0].request.seed is not None
     assert plan.cells[0].request.variation_seed is not None
@@ -279,11 +277,11 @@ def test_bases_and_loras_change_as_rarely_as_can_be() -> None:
 def test_a_grid_survives_json_and_tells_what_is_wrong() -> None:
     made = grid(("seed", "1-3"), ("lora_weight:ink", "0, 1"), loras=LORAS)
     assert GridRequest.model_validate_json(made.model_dump_json()) == made
-    assert GridRequest.build(**made.model_dump()) == made
+    assert GridRequest(**made.model_dump()) == made
     with pytest.raises(ConfigError, match="x"):
-        GridRequest.build(request=GenerateRequest())
+        GridRequest(request=GenerateRequest())
     with pytest.raises(ConfigError, match="width"):
-        GridRequest.build(request={"width": 3}, x={"parameter": "seed", "values": "1"})
+        GridRequest(request={"width": 3}, x={"parameter": "seed", "values": "1"})
 
 
 def test_values_of_a_label_are_short() -> None:
@@ -303,6 +301,6 @@ def test_numbers_too_long_for_any_setting_are_told(line: str, whole: bool) -> No
 def test_two_checkpoints_of_a_lora_stay_two() -> None:
     loras = [{"slug": "ink", "checkpoint": 10}, {"slug": "ink", "checkpoint": 20}]
     axis = {"parameter": "lora_weight:oil", "values": "0.5"}
-    (cell,) = plan_grid(GridRequest.build(request={"loras": loras}, x=axis)).cells
+    (cell,) = plan_grid(GridRequest(request={"loras": loras}, x=axis)).cells
     named = [(use.slug, use.checkpoint, use.weight) for use in cell.request.loras]
     assert named == [("ink", 10, 1), ("ink", 20, 1), ("oil", None, 0.5)]

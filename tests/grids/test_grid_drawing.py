@@ -36,7 +36,7 @@ def grid(x: tuple[str, str], y: tuple[str, str] | None = None, **request: Any) -
     axes = {"x": {"parameter": x[0], "values": x[1]}}
     if y:
         axes["y"] = {"parameter": y[0], "values": y[1]}
-    return GridRequest.build(request=values, **axes)
+    return GridRequest(request=values, **axes)
 
 
 def pixels(record: ImageRecord | None) -> bytes:
@@ -61,7 +61,7 @@ def test_a_grid_is_its_pictures_drawn_one_by_one_and_a_sheet(studio: Studio) -> 
     assert (result.columns, result.rows, result.reused, result.stopped) == (2, 2, 0, False)
     assert len({pixels(cell) for cell in result.cells}) == 4
     (alone,) = studio.generator.generate(
-        GenerateRequest.build(prompt="a cat", seed=3, num_inference_steps=1, loras=[{"slug": "ink"}])
+        GenerateRequest(prompt="a cat", seed=3, num_inference_steps=1, loras=[{"slug": "ink"}])
     )
     with Image.open(alone.path) as picture:
         assert pixels(result.cells[1]) == picture.tobytes()
@@ -79,7 +79,7 @@ def test_a_grid_is_its_pictures_drawn_one_by_one_and_a_sheet(studio: Studio) -> 
 
 
 def grid_in(sheet: str) -> GridRequest:
-    return GridRequest.build(**json.loads(read_chunks(sheet)[CHUNK])[GRID])
+    return GridRequest(**json.loads(read_chunks(sheet)[CHUNK])[GRID])
 
 
 def test_a_sheet_says_what_it_is(studio: Studio) -> None:

@@ -27,7 +27,7 @@ def loras(tmp_path: Path) -> Path:
 
 def grid(parameter: str, values: str, **request: Any) -> GridRequest:
     x = {"parameter": parameter, "values": values}
-    return GridRequest.build(request={"prompt": "a cat", "seed": 3, **request}, x=x)
+    return GridRequest(request={"prompt": "a cat", "seed": 3, **request}, x=x)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def origin(**changes: object) -> Origin:
         "sampler": "DDIM",
         "loras": [{"slug": "ink", "weight": 0.5}],
     }
-    request = GenerateRequest.build(**{**values, **changes})
+    request = GenerateRequest(**{**values, **changes})
     return Origin(request=request, prompt=request.prompt, model="starter", lora_hashes={"ink": "ab" * 32})
 
 
@@ -206,7 +206,7 @@ def test_a_picture_of_our_first_version_is_read(tmp_path: Path) -> None:
     values = {"version": 1, "software": "LoRA Studio 0.1.0", "request": request, "prompt": "zw, a cat"}
     info.add_text("lora_studio", json.dumps(values))
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png", pnginfo=info)
-    assert read_request(tmp_path / "a.png") == GenerateRequest.build(**request)
+    assert read_request(tmp_path / "a.png") == GenerateRequest(**request)
     line = (
         "zw, a cat <lora:ink:0.5>\nSteps: 4, Sampler: DPM++ 2M Karras, CFG scale: 3, Seed: 5, Size: 64x48, "
     )
@@ -215,7 +215,7 @@ def test_a_picture_of_our_first_version_is_read(tmp_path: Path) -> None:
         "parameters", f'{line}Model: starter, Lora hashes: "ink: 0123456789ab", Version: LoRA Studio 0.1.0'
     )
     Image.new("RGB", (8, 8)).save(tmp_path / "b.png", pnginfo=info)
-    assert read_request(tmp_path / "b.png") == GenerateRequest.build(**{**request, "prompt": "zw, a cat"})
+    assert read_request(tmp_path / "b.png") == GenerateRequest(**{**request, "prompt": "zw, a cat"})
 
 
 def test_a_nest_of_brackets_in_a_picture_is_no_settings(tmp_path: Path) -> None:

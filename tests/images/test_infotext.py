@@ -16,7 +16,7 @@ FULL = {
 
 
 def written(**changes: object) -> str:
-    request = GenerateRequest.build(**{**FULL, **changes})
+    request = GenerateRequest(**{**FULL, **changes})
     hashes = {use.slug: "0123456789abcdef" * 4 for use in request.loras}
     return write_infotext(request, prompt=request.prompt, model="starter", lora_hashes=hashes)
 
@@ -38,7 +38,7 @@ def test_a_line_by_a1111() -> None:
         'Lora hashes: "My_Style v2: 3e7a01a5c7d6, ink: 5a0ca0f0fb3e", TI hashes: "x: c74b4e810b03", '
         "Version: v1.9.4"
     )
-    assert restored.request == GenerateRequest.build(
+    assert restored.request == GenerateRequest(
         prompt="masterpiece, 1girl <lora:My_Style v2:0.7>",
         negative_prompt="bad, (worst:1.4)",
         base="v1-5-pruned-emaonly",
@@ -74,7 +74,7 @@ def test_what_other_programs_add_to_a_tag_is_noted() -> None:
 
 def test_two_checkpoints_of_one_lora_are_read_back() -> None:
     loras = [{"slug": "ink", "checkpoint": 10, "weight": 0.5}, {"slug": "ink", "checkpoint": 20}]
-    request = GenerateRequest.build(**{**FULL, "loras": loras})
+    request = GenerateRequest(**{**FULL, "loras": loras})
     hashes = {"ink-step00000010": "ab" * 32, "ink-step00000020": "cd" * 32}
     text = write_infotext(request, prompt=request.prompt, model="starter", lora_hashes=hashes)
     assert 'Lora hashes: "ink-step00000010: abababababab, ink-step00000020: cdcdcdcdcdcd"' in text

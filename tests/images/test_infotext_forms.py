@@ -323,9 +323,7 @@ def test_a_long_prompt_is_cut_and_said() -> None:
     ],
 )
 def test_a1111_reads_the_sampler_that_was_used(sampler: str, written: str) -> None:
-    request = GenerateRequest.build(
-        prompt="x", sampler=sampler, num_inference_steps=2, guidance_scale=7, seed=1
-    )
+    request = GenerateRequest(prompt="x", sampler=sampler, num_inference_steps=2, guidance_scale=7, seed=1)
     text = write_infotext(request, prompt="x", model="m", lora_hashes={})
     assert written in text
     assert restore(text).request.sampler == sampler

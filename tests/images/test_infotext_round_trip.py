@@ -86,7 +86,7 @@ def requests(draw: st.DrawFn) -> GenerateRequest:
             "hires_strength": draw(STRENGTHS),
             "hires_upscaler": draw(st.sampled_from(["lanczos", "latent"])),
         }
-    return GenerateRequest.build(**values)
+    return GenerateRequest(**values)
 
 
 @examples(200)
@@ -95,4 +95,4 @@ def test_what_is_written_reads_back_as_the_request(request_: GenerateRequest) ->
     hashes = {use.slug: "ab" * 32 for use in request_.loras}
     text = write_infotext(request_, prompt=request_.prompt, model=request_.base, lora_hashes=hashes)
     assert restore(text) == Restored(request=request_)
-    assert GenerateRequest.build(**json.loads(request_.model_dump_json())) == request_
+    assert GenerateRequest(**json.loads(request_.model_dump_json())) == request_

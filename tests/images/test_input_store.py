@@ -29,7 +29,7 @@ def test_a_picture_is_found_again_by_its_sum(tmp_path: Path) -> None:
     digest = input_store.take_in(saved(gradient(), tmp_path / "a.png"), folder)
     assert input_store.picture(digest, folder).tobytes() == gradient().tobytes()
     assert [path.name for path in folder.iterdir()] == [f"{digest}.png"]
-    assert GenerateRequest.build(image=digest).image == digest
+    assert GenerateRequest(image=digest).image == digest
     again = input_store.take_in(saved(gradient(), tmp_path / "b.webp", lossless=True), folder)
     assert again == digest, "the sum is of what it shows, not of the file"
     assert len(list(folder.iterdir())) == 1
@@ -101,7 +101,7 @@ def test_a_picture_that_is_gone_is_said(tmp_path: Path) -> None:
 
 def test_a_mask_alone_makes_no_sense(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no picture that it belongs to") as caught:
-        input_store.size_of(GenerateRequest.build(mask_image="ab" * 32), tmp_path)
+        input_store.size_of(GenerateRequest(mask_image="ab" * 32), tmp_path)
     assert caught.value.field == "mask_image"
     assert input_store.size_of(GenerateRequest(), tmp_path) is None
 

@@ -60,7 +60,7 @@ def generate(base: Path) -> Callable[..., bytes]:
     generator = Generator(settings)
 
     def call(**values: object) -> bytes:
-        request = GenerateRequest.build(
+        request = GenerateRequest(
             base=str(base),
             num_inference_steps=STEPS,
             guidance_scale=GUIDANCE,

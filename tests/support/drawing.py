@@ -35,5 +35,5 @@ def load_tiny(settings: Settings) -> LoadedBase:
 
 def fresh(settings: Settings, **values: object) -> bytes:
     """The same drawn by a generator that has never seen anything else."""
-    request = GenerateRequest.build(**{**TINY, **values})
+    request = GenerateRequest(**{**TINY, **values})
     return pixels(*Generator(settings).generate(request))

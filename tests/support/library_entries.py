@@ -64,7 +64,7 @@ def draw(
     settings: Settings, prompt: str = "a cat", seed: int = 1, loras: tuple[LoraUse, ...] = (), **values: str
 ) -> GeneratedImage:
     """A picture as the generator writes it."""
-    request = GenerateRequest.build(
+    request = GenerateRequest(
         prompt=prompt,
         seed=seed,
         loras=loras,

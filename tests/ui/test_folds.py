@@ -84,9 +84,7 @@ def test_what_is_no_grid_is_named(axes: list[str], said: str) -> None:
 @pytest.mark.parametrize("parameter", EXAMPLES)
 def test_the_examples_in_grey_are_good_values(parameter: str) -> None:
     assert parameter in PARAMETERS
-    request = GenerateRequest.build(
-        prompt="a dog, red", loras=[{"slug": "my-lora"}], negative_prompt="blurry"
-    )
+    request = GenerateRequest(prompt="a dog, red", loras=[{"slug": "my-lora"}], negative_prompt="blurry")
     plan = plan_grid(build_grid(request, [parameter, "", "", EXAMPLES[parameter], "", ""]))
     assert 1 <= len(plan.cells) <= 16
 

@@ -87,7 +87,7 @@ def test_what_is_typed_is_taken(three: Studio) -> None:
         **{"image": SUM, "mask_image": SUM},
         **{"variation_strength": 0.25, "variation_seed": "8", "padding_mask_crop": "32", "mask_blur": "0"},
     }
-    assert build_request(typed, three) == GenerateRequest.build(
+    assert build_request(typed, three) == GenerateRequest(
         prompt="a dog",
         loras=[{"slug": "two", "weight": 0.5}, {"slug": "one", "text_encoder_weight": 0.25}],
         count=3,
@@ -156,7 +156,7 @@ def test_what_is_wrong_is_named(studio: Studio, changes: dict[str, Any], error: 
 
 
 def test_every_setting_of_a_request_is_on_the_page_and_comes_back(three: Studio) -> None:
-    request = GenerateRequest.build(
+    request = GenerateRequest(
         prompt="a dog",
         negative_prompt="blur",
         base="starter",
@@ -199,7 +199,7 @@ def test_numbers_come_back_as_their_field_takes_them(three: Studio) -> None:
     """Gradio's sliders break over text, and over numbers beyond their ends."""
     from lora_studio.ui.generate import generate_tab
 
-    request = GenerateRequest.build(
+    request = GenerateRequest(
         clip_skip=12, strength=0.01, hires_scale=4, loras=[{"slug": "one", "weight": 3}], seed=5
     )
     filling, missing = use_request(three, request)
@@ -215,7 +215,7 @@ def test_numbers_come_back_as_their_field_takes_them(three: Studio) -> None:
 
 
 def test_what_is_not_here_is_named_and_the_rest_filled_in(three: Studio) -> None:
-    request = GenerateRequest.build(
+    request = GenerateRequest(
         prompt="a cat", base="deliberate_v2", image=SUM, loras=[{"slug": "gone"}, {"slug": "two"}]
     )
     filling, missing = use_request(three, request)
@@ -227,7 +227,7 @@ def test_what_is_not_here_is_named_and_the_rest_filled_in(three: Studio) -> None
 
 def test_a_tag_by_a_title_that_is_not_here_is_named(three: Studio) -> None:
     """Such tags stay in the prompt; the drawing would refuse them."""
-    request = GenerateRequest.build(prompt="a <lora:猫の絵:0.8> cat <lora:猫の絵:1> <lora:My <b>:1>")
+    request = GenerateRequest(prompt="a <lora:猫の絵:0.8> cat <lora:猫の絵:1> <lora:My <b>:1>")
     filling, missing = use_request(three, request)
     assert filling["prompt"] == request.prompt
     (sentence,) = missing

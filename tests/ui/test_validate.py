@@ -238,7 +238,7 @@ def test_with_a_password_no_visitor_spends_the_owner_s_token(settings: Settings)
 
 def test_bases_on_the_axes_of_a_grid_are_names_too(settings: Settings, tmp_path: Path) -> None:
     def grid(**axes: dict[str, str]) -> GridRequest:
-        return GridRequest.build(request={"prompt": "a dog"}, **axes)
+        return GridRequest(request={"prompt": "a dog"}, **axes)
 
     seed = {"parameter": "seed", "values": "1"}
     fine = grid(x=seed, y={"parameter": "base", "values": 'starter, "starter"'})

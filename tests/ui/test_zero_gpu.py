@@ -49,7 +49,7 @@ def child(news, request):
 
 fork = multiprocessing.get_context("fork")
 news = fork.Queue()
-request = GenerateRequest.build(prompt="red apple", num_inference_steps=2, seed=3)
+request = GenerateRequest(prompt="red apple", num_inference_steps=2, seed=3)
 process = fork.Process(target=child, args=(news, request))
 process.start()
 found = []
@@ -61,7 +61,7 @@ print(type(found[0]).__name__, found[-1][0].path, "torch" in sys.modules)
 
 
 def request(**values: Any) -> GenerateRequest:
-    return GenerateRequest.build(**{"prompt": "red apple", "num_inference_steps": 3, "seed": 3, **values})
+    return GenerateRequest(**{"prompt": "red apple", "num_inference_steps": 3, "seed": 3, **values})
 
 
 @pytest.fixture

@@ -177,6 +177,6 @@ def requests_of(job: JobRecord, count: int, settings: Settings) -> list[Generate
     prompts = result_prompts(subject.kind, subject.trigger_word, name)
     uses = (LoraUse(slug=Path(job.result_path).name, weight=1.0),)
     return [
-        GenerateRequest.build(prompt=prompts[number % len(prompts)], base=base, loras=uses)
+        GenerateRequest(prompt=prompts[number % len(prompts)], base=base, loras=uses)
         for number in range(count)
     ]

@@ -160,7 +160,7 @@ class ImageEndpoints:
         """
         request = self._request(options, GridOptions, prompt=prompt, loras=loras, seed=seed)
         axes = {name: _axis(axis, name) for name, axis in (("x", x), ("y", y), ("z", z)) if axis is not None}
-        wanted = safe_grid(GridRequest.build(request=request.model_dump(), **axes), self._studio.settings)
+        wanted = safe_grid(GridRequest.model_validate({"request": request, **axes}), self._studio.settings)
         ticket = self._studio.submit_grid(wanted, session=session_of_caller())
         made = result_of(self._studio.generation_queue.wait(ticket.id)).grid
         return grid_pictures(made or GridResult(sheet=None, cells=(), columns=0, rows=0))
@@ -256,7 +256,7 @@ class ImageEndpoints:
         for name, value in values.items():
             if isinstance(value, bool) and name != "insert_trigger":  # elsewhere it would count as 0 or 1
                 raise ConfigError(f"{name}: true and false mean nothing here.", field=name)
-        request = GenerateRequest.build(**values)
+        request = GenerateRequest(**values)
         for use in request.loras:
             self._studio.gallery.lora(safe_slug(use.slug))
         return request

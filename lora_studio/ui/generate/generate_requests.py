@@ -194,7 +194,7 @@ def build_request(values: Mapping[str, Any], studio: Studio) -> GenerateRequest:
         raise ConfigError(*NO_PICTURE, field="image")
     given["mask_image"] = _mask(given, studio)
     filled = {name: value for name, value in given.items() if not is_blank(value)}
-    return GenerateRequest.build(NAMES, **filled)
+    return GenerateRequest.model_validate(filled, context=NAMES)
 
 
 def _mask(given: Mapping[str, Any], studio: Studio) -> str | None:
@@ -239,9 +239,7 @@ def use_image(studio: Studio, image_id: str) -> tuple[Filling, list[str]]:
 def request_of(studio: Studio, image_id: str) -> GenerateRequest:
     """The request of a picture of the gallery. Raises StoreError, ConfigError."""
     kept = studio.gallery.image(safe_id(image_id, "picture")).request
-    return GenerateRequest.build(
-        **{name: kept[name] for name in kept if name in GenerateRequest.model_fields}
-    )
+    return GenerateRequest(**{name: kept[name] for name in kept if name in GenerateRequest.model_fields})
 
 
 def use_request(studio: Studio, request: GenerateRequest) -> tuple[Filling, list[str]]:

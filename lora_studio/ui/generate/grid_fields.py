@@ -83,7 +83,7 @@ def build_grid(request: GenerateRequest, axes: Sequence[Any]) -> GridRequest:
     }
     # So that the sheet has no empty rows: the axes in use come first.
     moved = dict(zip(AXES, given.values(), strict=False))
-    return GridRequest.build(request=request.model_dump(), **moved)
+    return GridRequest.model_validate({"request": request, **moved})
 
 
 def asked_grid(values: Mapping[str, Any], studio: Studio) -> GridRequest:
