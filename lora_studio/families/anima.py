@@ -15,11 +15,9 @@ from diffusers import DiffusionPipeline
 from lora_studio.errors import ConfigError
 from lora_studio.families.attention_layers import state_signatures
 from lora_studio.families.base import Target, TextOutput
-from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.encoders.adapter_encoder import AdapterEncoder
-from lora_studio.families.flow import TIMES, Flow
-from lora_studio.families.flow_model import PATCH, FlowModel
-from lora_studio.families.weights.loading import load_pipeline
+from lora_studio.families.flow import TIMES
+from lora_studio.families.flow_model import PATCH, FlowFamily, FlowModel, watching
 from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.lora.file.cosmos_keys import TEXT_ADAPTER, to_cosmos
 from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODERS, UNET, layer_name, unet_name
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
     from lora_studio.config import TrainConfig
 
 LONGEST_TEXT = 512
-WATCHED = 4
-"""Blocks, evenly through the denoiser, whose outputs tell what a picture shows."""
 TRAINED = (".attn1.", ".attn2.", ".ff.")
 """Parts of a block that sd-scripts trains; its modulation stays as it is."""
 TEXT = TEXT_ENCODERS[0]
@@ -46,6 +42,7 @@ class AnimaModel(FlowModel):
     fixed_texts = ""
     text_parts: ClassVar[Mapping[str, str]] = {TEXT: "text_encoder", TEXT_ADAPTER: "text_conditioner"}
     exact_parts = (TEXT_ADAPTER,)
+    components = (*FlowModel.components, "t5_tokenizer", "text_conditioner")
 
     @property
     def prompts(self) -> AdapterEncoder:
@@ -69,13 +66,8 @@ class AnimaModel(FlowModel):
         def hook(module: torch.nn.Module, given: object, output: torch.Tensor) -> None:
             keep(output.transpose(1, 2))
 
-        blocks = self.transformer.transformer_blocks
-        hooks = [block.register_forward_hook(hook) for block in blocks[:: -(-len(blocks) // WATCHED)]]
-        try:
+        with watching(self.transformer.transformer_blocks, hook):
             yield
-        finally:
-            for one in hooks:
-                one.remove()
 
     def targets(self, *, denoiser: bool = True, texts: bool = True, conv: bool = False) -> list[Target]:
         """The linear layers of the language model, and those of the main blocks but for their modulation, as
@@ -117,16 +109,9 @@ class AnimaModel(FlowModel):
         )[0]
         return answer[:, :, 0].float()
 
-    def pipeline(self) -> Any:
-        return AnimaParts(
-            text_encoder=self.text_encoder,
-            tokenizer=self.tokenizer,
-            t5_tokenizer=self.t5_tokenizer,
-            text_conditioner=self.text_conditioner,
-            transformer=self.transformer,
-            vae=self.vae,
-            scheduler=_scheduler(self.process.config),
-        )
+    @classmethod
+    def pipeline_class(cls) -> Any:
+        return AnimaParts
 
     def metadata(self) -> dict[str, str]:
         return {
@@ -188,14 +173,14 @@ class AnimaParts(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, folder: Path, *, dtype: Mapping[str, torch.dtype], **options: Any) -> AnimaParts:
-        """The parts in `folder`, each in its number format. Raises what the libraries raise."""
+        """The parts in `folder`, each in its number format; a part that `options` name is as they say. Raises
+        what the libraries raise."""
         models, others = _part_classes()
-        parts = {
-            name: kind.from_pretrained(
+        parts = {name: options.pop(name) for name in models.keys() & options.keys()}
+        for name in models.keys() - parts.keys():
+            parts[name] = models[name].from_pretrained(
                 folder, subfolder=name, dtype=dtype.get(name, dtype["default"]), **options
             )
-            for name, kind in models.items()
-        }
         for name, kind in others.items():
             parts[name] = kind.from_pretrained(folder, subfolder=name, local_files_only=True)
         return cls(**parts)
@@ -226,34 +211,12 @@ def _part_classes() -> tuple[dict[str, Any], dict[str, Any]]:
     return models, others
 
 
-def _scheduler(config: Mapping[str, Any]) -> Any:
-    import diffusers
-
-    return getattr(diffusers, config["_class_name"]).from_config(config)
-
-
-class Anima:
+class Anima(FlowFamily):
     """The Family of Anima."""
 
-    def __init__(self, found: FoundBase) -> None:
-        self.found = found
+    model = AnimaModel
 
-    def load(self, *, v_parameterization: bool | None = None) -> AnimaModel:
-        """The base as it is: its prediction can't be chosen. Raises BrokenFile and its kin."""
-        parts = load_pipeline(AnimaParts, self.found, {})
+    def prepare_denoiser(self, transformer: Any) -> None:
         # Else torchvision resizes a mask of zeros at each call; `denoise` hands over one that fits.
-        parts.transformer.register_to_config(concat_padding_mask=False)
-        loaded = AnimaModel(
-            found=self.found,
-            tokenizer=parts.tokenizer,
-            t5_tokenizer=parts.t5_tokenizer,
-            text_encoder=parts.text_encoder,
-            text_conditioner=parts.text_conditioner,
-            vae=parts.vae,
-            transformer=parts.transformer,
-            process=Flow(config=dict(parts.scheduler.config)),
-            reload=self.load,
-        )
-        loaded.freeze()
-        state_signatures(loaded.transformer)
-        return loaded
+        transformer.register_to_config(concat_padding_mask=False)
+        state_signatures(transformer)

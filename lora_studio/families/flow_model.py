@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,21 +13,26 @@ import torch
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.flow import Flow
 from lora_studio.families.vae import Codec
-from lora_studio.families.weights.loading import free_model, place_model
+from lora_studio.families.weights.loading import free_model, load_pipeline, place_model
 from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODERS, layer_name
 
 if TYPE_CHECKING:
     from lora_studio.config import TrainConfig
+    from lora_studio.families.base import BaseModel
 
 PATCH = 2
 """Latent pixels of a side that are one token."""
+WATCHED = 4
+"""Blocks, evenly through a denoiser, whose outputs tell what a picture shows."""
+TEXTS_ALONE: Mapping[str, Any] = {"transformer": None, "vae": None}
+"""Parts that a pipeline for texts alone is loaded without."""
 
 
 @dataclass(kw_only=True, eq=False)
 class FlowModel:
     """The part of a BaseModel that does not differ between these families. `home` is where it was placed. The
-    text encoders are None while they are out of memory, and `reload` brings them back; a family with one has
-    no second."""
+    text encoders are None while they are out of memory, and `reload` loads an object that has them; a family
+    with one has no second."""
 
     found: FoundBase
     tokenizer: Any
@@ -37,7 +43,7 @@ class FlowModel:
     tokenizer_2: Any = None
     text_encoder_2: Any = None
     home: tuple[str, torch.dtype] | None = None
-    reload: Callable[[], FlowModel] | None = None
+    reload: Callable[[], Any] | None = None
 
     fixed_texts: ClassVar[str] = (
         "The text encoder stays as it is: with this base model only the denoiser is trained."
@@ -79,6 +85,22 @@ class FlowModel:
     """Parts that only texts need, in their order, and the attribute of each."""
     exact_parts: ClassVar[tuple[str, ...]] = ()
     """Parts that are held in 32 bit, whatever the rest is held in."""
+    components: ClassVar[Sequence[str]] = ("tokenizer", "text_encoder", "vae", "transformer")
+    """Parts of diffusers' pipeline, but for its scheduler."""
+
+    pipeline_class: ClassVar[Callable[[], Any]]
+    """diffusers' class, imported late and quietly: transformers warns on the console about image classes that
+    are not used here."""
+
+    def pipeline(self) -> Any:
+        import diffusers
+
+        config = self.process.config
+        scheduler = getattr(diffusers, config["_class_name"]).from_config(config)
+        parts = {name: getattr(self, name) for name in self.components}
+        pipeline = type(self).pipeline_class()(**parts, scheduler=scheduler)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
 
     def models(self) -> dict[str, Any]:
         texts = {part: getattr(self, name) for part, name in self.text_parts.items()}
@@ -125,9 +147,11 @@ class FlowModel:
             return
         fresh = self.reload()
         for part, name in self.text_parts.items():
-            model = getattr(fresh, name)
-            if model is not None and self.home is not None:
-                self._place(part, model)
+            model = getattr(fresh, name, None)
+            if model is not None:
+                model.requires_grad_(False).eval()
+                if self.home is not None:
+                    self._place(part, model)
             setattr(self, name, model)
 
     def _place(self, part: str, model: Any) -> None:
@@ -135,3 +159,51 @@ class FlowModel:
         device, dtype = self.home
         exact = torch.float32 if part in self.exact_parts else dtype
         place_model(model, device, exact, read_ahead=part != DENOISER)
+
+
+class FlowFamily:
+    """The part of a Family that does not differ between these."""
+
+    model: type[FlowModel]
+    process: type[Flow] = Flow
+
+    def __init__(self, found: FoundBase) -> None:
+        self.found = found
+
+    def load(self, *, v_parameterization: bool | None = None) -> BaseModel:
+        """The base as it is: its prediction can't be chosen. Raises BrokenFile and its kin."""
+        pipeline = load_pipeline(self.model.pipeline_class(), self.found, {})
+        self.prepare_texts(pipeline)
+        self.prepare_denoiser(pipeline.transformer)
+        process = self.process(
+            config=dict(pipeline.scheduler.config),
+            takes_guidance=bool(pipeline.transformer.config.get("guidance_embeds")),
+        )
+        parts = {name: getattr(pipeline, name) for name in self.model.components}
+        loaded: Any = self.model(found=self.found, process=process, reload=self.load_texts, **parts)
+        loaded.freeze()
+        base: BaseModel = loaded
+        return base
+
+    def load_texts(self) -> Any:
+        """A pipeline of nothing but what reads texts: the denoiser is the largest part by far."""
+        pipeline = load_pipeline(self.model.pipeline_class(), self.found, TEXTS_ALONE)
+        self.prepare_texts(pipeline)
+        return pipeline
+
+    def prepare_texts(self, pipeline: Any) -> None:
+        """Change what reads texts into what it is here. Raises BrokenFile."""
+
+    def prepare_denoiser(self, transformer: Any) -> None:
+        """Change the denoiser into what it is here."""
+
+
+@contextmanager
+def watching(blocks: Sequence[Any], hook: Callable[..., None]) -> Iterator[None]:
+    """Call `hook` after each of WATCHED blocks inside the block, as torch does after a module."""
+    hooks = [block.register_forward_hook(hook) for block in blocks[:: -(-len(blocks) // WATCHED)]]
+    try:
+        yield
+    finally:
+        for one in hooks:
+            one.remove()

@@ -11,20 +11,16 @@ from typing import Any, ClassVar
 import torch
 
 from lora_studio.families.base import PromptEncoder, Target, TextOutput
-from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.encoders.t5_encoder import T5Encoder
-from lora_studio.families.flow import TIMES, Flow
-from lora_studio.families.flow_model import PATCH, FlowModel
+from lora_studio.families.flow import TIMES
+from lora_studio.families.flow_model import PATCH, FlowFamily, FlowModel, watching
 from lora_studio.families.sd import text_layers
 from lora_studio.families.weights.fused_layers import fuse_layers
-from lora_studio.families.weights.loading import load_pipeline
 from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.lora.file.flux_keys import BLOCK, LAYERS, makers_names
 from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODER, TEXT_ENCODERS, layer_name, unet_name
 
 CLIP, CLIP_PREFIX = TEXT_ENCODERS[0], f"{TEXT_ENCODER}1"
-WATCHED = 4
-"""Double blocks, evenly through them, whose outputs tell what a picture shows."""
 
 
 class FluxModel(FlowModel):
@@ -35,7 +31,6 @@ class FluxModel(FlowModel):
         *("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2"),
         *("vae", "transformer"),
     )
-    """Parts of diffusers' pipeline."""
 
     @property
     def prompts(self) -> PromptEncoder:
@@ -57,13 +52,8 @@ class FluxModel(FlowModel):
         def hook(module: torch.nn.Module, given: object, output: tuple[torch.Tensor, torch.Tensor]) -> None:
             keep(output[1].transpose(1, 2))
 
-        blocks = self.transformer.transformer_blocks
-        hooks = [block.register_forward_hook(hook) for block in blocks[:: -(-len(blocks) // WATCHED)]]
-        try:
+        with watching(self.transformer.transformer_blocks, hook):
             yield
-        finally:
-            for one in hooks:
-                one.remove()
 
     def targets(self, *, denoiser: bool = True, texts: bool = True, conv: bool = False) -> list[Target]:
         """The linear layers of all blocks and those of CLIP, as sd-scripts takes them; there are no
@@ -96,20 +86,8 @@ class FluxModel(FlowModel):
         answer = self._answer(tokens, sigmas, text, image_ids(height, width, noisy.device), guidance)
         return unpacked(answer.float(), height, width)
 
-    def pipeline(self) -> Any:
-        import diffusers
-
-        config = self.process.config
-        scheduler = getattr(diffusers, config["_class_name"]).from_config(config)
-        parts = {name: getattr(self, name) for name in self.components}
-        pipeline = self.pipeline_class()(**parts, scheduler=scheduler)
-        pipeline.set_progress_bar_config(disable=True)
-        return pipeline
-
     @classmethod
     def pipeline_class(cls) -> Any:
-        """Imported late and quietly: transformers warns on the console about image classes that are not used
-        here."""
         with quiet_libraries():
             from diffusers import FluxPipeline
 
@@ -159,7 +137,7 @@ class ChromaModel(FluxModel):
     """The BaseModel of Chroma. T5 is `text_encoder`; there is no other."""
 
     fixed_texts: ClassVar[str] = FlowModel.fixed_texts
-    components: ClassVar[Sequence[str]] = ("tokenizer", "text_encoder", "vae", "transformer")
+    components: ClassVar[Sequence[str]] = FlowModel.components
 
     @property
     def prompts(self) -> T5Encoder:
@@ -249,31 +227,13 @@ def _block_layers(transformer: Any) -> Iterator[str]:
     yield from (found[place] for place in sorted(found))
 
 
-class Flux:
+class Flux(FlowFamily):
     """The Family of FLUX.1."""
 
-    model: type[FluxModel] = FluxModel
-    process: type[Flow] = Flow
+    model: type[FlowModel] = FluxModel
 
-    def __init__(self, found: FoundBase) -> None:
-        self.found = found
-
-    def load(self, *, v_parameterization: bool | None = None) -> FluxModel:
-        """The base as it is: its prediction can't be chosen."""
-        pipeline = load_pipeline(self.model.pipeline_class(), self.found, {})
-        self.prepare(pipeline)
-        process = self.process(
-            config=dict(pipeline.scheduler.config),
-            takes_guidance=bool(pipeline.transformer.config.get("guidance_embeds")),
-        )
-        parts = {name: getattr(pipeline, name) for name in self.model.components}
-        loaded = self.model(found=self.found, process=process, reload=self.load, **parts)
-        loaded.freeze()
-        return loaded
-
-    def prepare(self, pipeline: Any) -> None:
-        """Change parts of the pipeline into what they are here."""
-        fuse_layers(pipeline.transformer)
+    def prepare_denoiser(self, transformer: Any) -> None:
+        fuse_layers(transformer)
 
 
 class Chroma(Flux):

@@ -36,7 +36,7 @@ class KleinModel(FluxModel):
     """The BaseModel of FLUX.2 klein."""
 
     fixed_texts: ClassVar[str] = FlowModel.fixed_texts
-    components: ClassVar[Sequence[str]] = ("tokenizer", "text_encoder", "vae", "transformer")
+    components: ClassVar[Sequence[str]] = FlowModel.components
 
     @property
     def prompts(self) -> ChatEncoder:
@@ -116,10 +116,9 @@ class Klein(Flux):
     model = KleinModel
     process = KleinFlow
 
-    def prepare(self, pipeline: Any) -> None:
+    def prepare_texts(self, pipeline: Any) -> None:
         """Leave out of the language model what comes behind the last layer that is asked: a quarter of it.
         One more layer stays, since the last one's states are normed. Raises BrokenFile."""
         check_template(pipeline.tokenizer, self.found)
-        super().prepare(pipeline)
         del pipeline.text_encoder.model.layers[max(TEXT_LAYERS) + 1 :]
         pipeline.text_encoder.lm_head = torch.nn.Identity()

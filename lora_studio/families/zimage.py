@@ -9,18 +9,14 @@ from typing import Any
 import torch
 
 from lora_studio.families.base import Target, TextOutput
-from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.encoders.chat_encoder import ChatEncoder, check_template
-from lora_studio.families.flow import TIMES, Flow
-from lora_studio.families.flow_model import PATCH, FlowModel
-from lora_studio.families.weights.loading import load_pipeline
+from lora_studio.families.flow import TIMES
+from lora_studio.families.flow_model import PATCH, FlowFamily, FlowModel, watching
 from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.lora.file.keys import DENOISER
 
 TEXT_LAYER, LONGEST_TEXT = -2, 512
 """The states before Qwen3's last layer, of so many tokens, as Z-Image's own pipeline takes them."""
-WATCHED = 4
-"""Blocks, evenly through the denoiser, whose outputs tell what a picture shows."""
 
 
 class ZImageModel(FlowModel):
@@ -53,14 +49,12 @@ class ZImageModel(FlowModel):
         def hook(module: torch.nn.Module, given: object, output: torch.Tensor) -> None:
             keep(output[:, :tokens].transpose(1, 2))
 
-        blocks = self.transformer.layers[:: -(-len(self.transformer.layers) // WATCHED)]
-        hooks = [self.transformer.register_forward_pre_hook(count)]
-        hooks += [block.register_forward_hook(hook) for block in blocks]
+        before = self.transformer.register_forward_pre_hook(count)
         try:
-            yield
+            with watching(self.transformer.layers, hook):
+                yield
         finally:
-            for one in hooks:
-                one.remove()
+            before.remove()
 
     def targets(self, *, denoiser: bool = True, texts: bool = True, conv: bool = False) -> list[Target]:
         """The linear layers of the main blocks but for their modulation, as musubi-tuner takes them; there
@@ -88,20 +82,12 @@ class ZImageModel(FlowModel):
         answers = self.transformer(list(pictures), nearness, text.to(noisy.device).rows, return_dict=False)[0]
         return -torch.stack([answer.float() for answer in answers])[:, :, 0]
 
-    def pipeline(self) -> Any:
-        import diffusers
+    @classmethod
+    def pipeline_class(cls) -> Any:
+        with quiet_libraries():
+            from diffusers import ZImagePipeline
 
-        config = self.process.config
-        scheduler = getattr(diffusers, config["_class_name"]).from_config(config)
-        pipeline = pipeline_class()(
-            tokenizer=self.tokenizer,
-            text_encoder=self.text_encoder,
-            vae=self.vae,
-            transformer=self.transformer,
-            scheduler=scheduler,
-        )
-        pipeline.set_progress_bar_config(disable=True)
-        return pipeline
+            return ZImagePipeline
 
     def metadata(self) -> dict[str, str]:
         return {
@@ -116,33 +102,10 @@ class ZImageModel(FlowModel):
         return self.text_encoder
 
 
-def pipeline_class() -> Any:
-    """Imported late and quietly: transformers warns on the console about image classes that are not used
-    here."""
-    with quiet_libraries():
-        from diffusers import ZImagePipeline
-
-        return ZImagePipeline
-
-
-class ZImage:
+class ZImage(FlowFamily):
     """The Family of Z-Image."""
 
-    def __init__(self, found: FoundBase) -> None:
-        self.found = found
+    model = ZImageModel
 
-    def load(self, *, v_parameterization: bool | None = None) -> ZImageModel:
-        """The base as it is: its prediction can't be chosen. Raises BrokenFile and its kin."""
-        pipeline = load_pipeline(pipeline_class(), self.found, {})
+    def prepare_texts(self, pipeline: Any) -> None:
         check_template(pipeline.tokenizer, self.found)
-        loaded = ZImageModel(
-            found=self.found,
-            tokenizer=pipeline.tokenizer,
-            text_encoder=pipeline.text_encoder,
-            vae=pipeline.vae,
-            transformer=pipeline.transformer,
-            process=Flow(config=dict(pipeline.scheduler.config)),
-            reload=self.load,
-        )
-        loaded.freeze()
-        return loaded

@@ -137,6 +137,9 @@ def test_the_text_encoders_go_and_come_back(base: Path, facts: Facts) -> None:
     assert model.pipeline().text_encoder is None
     assert torch.equal(encode_captions(model, ["a disc"]).states, before.states)
     assert set(model.models()) == facts.texts
+    assert not any(weight.requires_grad for weight in model.text_encoder.parameters())
+    fresh = model.reload()  # the largest part is neither read nor put together anew for it
+    assert (fresh.transformer, fresh.vae) == (None, None)
 
 
 @torch.no_grad()
