@@ -11,11 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lora_studio.errors import ConfigError, UnknownFormat
-from lora_studio.lora.file.layer_shapes import Shapes, go_together, products_of
+from lora_studio.lora.file.contents import contents_of
+from lora_studio.lora.file.layer_shapes import LARGEST_MADE, Shapes, go_together, products_of
+from lora_studio.lora.file.tensor_table import read_tensor_table
 from lora_studio.lora.inspection.file_report import TOO_LARGE, inspect_file
-from lora_studio.lora.network import kinds
+from lora_studio.lora.network import kinds, layer_fit
 from lora_studio.lora.network.weights import LayerWeights
-from lora_studio.lora.repair.low_rank import LARGEST_MADE, largest_made, low_rank_of, resized
+from lora_studio.lora.repair.low_rank import largest_made, low_rank_of, resized
 from lora_studio.lora.repair.repair_request import RepairRequest
 from lora_studio.lora.repair.repaired_file import merge_files, repair_file
 from tests.support.layer_formulas import some
@@ -129,6 +131,17 @@ def test_a_small_file_takes_no_large_memory(tmp_path: Path, shapes: Shapes) -> N
     assert largest.numbers < 1 << 22
 
 
+def test_a_core_that_takes_more_than_any_layer_is_not_drawn_with(tmp_path: Path) -> None:
+    """240 KB that fit a layer of 20,000 weights, by way of a tensor of 1.6 GB."""
+    half = {"t{}": (1, 20000, 1, 1), "w{}_a": (1, 20000), "w{}_b": (20000, 1)}
+    shapes = {f"hada_{part.format(number)}": sides for number in "12" for part, sides in half.items()}
+    layer = torch.nn.Conv2d(1, 20000, 1, device="meta")
+    assert kinds.fits("loha", shapes, layer.weight.shape)
+    contents = contents_of(read_tensor_table(file_of(tmp_path, shapes))[1])
+    fit = layer_fit.fit_to(contents, {LAYER: layer})
+    assert (fit.layers, [left.why for left in fit.left_out]) == (frozenset(), [layer_fit.TOO_LARGE])
+
+
 def test_a_loha_of_more_pairs_than_memory_is_not_resized(tmp_path: Path) -> None:
     """Its factors are all pairs of its ranks: of 9 MB, 1.3 GB."""
     sides = {"a": (16384, 70), "b": (70, 16384)}
@@ -153,7 +166,7 @@ def test_a_lokr_is_resized_by_its_factors_and_merged_within_bounds(tmp_path: Pat
     assert largest_made(FULL_LOKR) > LARGEST_MADE
     with LargestTensor() as largest:
         repair_file(path, RepairRequest(new_rank=4), tmp_path / "y.safetensors")
-        with pytest.raises(ConfigError, match="trillion multiplications"):
+        with pytest.raises(ConfigError, match="too large to be worked on"):
             merge_files([(path, 1.0), (path, 1.0)], RepairRequest(), tmp_path / "z.safetensors")
     assert largest.numbers <= 16384 * 4
 

@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from lora_studio.lora.file.keys import DOWN, MID, UP
 
 Shapes = Mapping[str, tuple[int, ...]]
+LARGEST_MADE = 1 << 27
+"""Numbers of the largest tensor that a layer's factors may need on the way to its change, half a gigabyte in
+32 bit: FLUX.1's largest layer has half of that as a whole. A LoKr of 30 KB, or a core beside long rows, may
+ask for any number."""
 
 
 @dataclass(frozen=True, kw_only=True)

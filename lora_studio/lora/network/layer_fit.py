@@ -10,6 +10,7 @@ from typing import Any
 
 from lora_studio.lora.file.contents import FULL, LORA, Contents, FileLayer, LeftOut
 from lora_studio.lora.file.keys import ALPHA, BIAS, DORA, UP_BIAS, layer_name
+from lora_studio.lora.file.layer_shapes import LARGEST_MADE, products_of
 from lora_studio.lora.network.kinds import fits
 from lora_studio.lora.network.output_rows import shape_of
 
@@ -21,6 +22,7 @@ MOST_WORDS = 100
 """Words of one file at most: each is looked for in every prompt."""
 TOO_MANY = f"one embedding too many: {MOST_WORDS} are read"
 NO_PLACE, OTHER_SIZES = "no such layer in the base model", "of other sizes than the base model's"
+TOO_LARGE = "with a core that takes more memory than any model's layer"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,9 @@ def fit_to(contents: Contents, modules: Mapping[str, Any]) -> Fit:
         module = modules.get(name)
         if module is None:
             left.append(_left(layer, NO_PLACE))
+            continue
+        if _needs_too_much(layer):
+            left.append(_left(layer, TOO_LARGE))
             continue
         shapes = tuple(sorted((part, shape) for part, shape in layer.shapes.items() if part != ALPHA))
         if hasattr(module, "num_embeddings") and not _for_words(layer):
@@ -84,6 +89,11 @@ def _words(contents: Contents, modules: Mapping[str, Any]) -> tuple[dict[str, di
             else:
                 words.setdefault(word, {})[encoder] = key
     return words, left
+
+
+def _needs_too_much(layer: FileLayer) -> bool:
+    """Whether a tensor on the way to the change, beside a core, is larger than any change is."""
+    return any(one.has_core and one.largest > LARGEST_MADE for one in products_of(layer.shapes))
 
 
 def _for_words(layer: FileLayer) -> bool:

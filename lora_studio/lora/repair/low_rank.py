@@ -14,14 +14,11 @@ import torch
 from lora_studio.errors import ConfigError
 from lora_studio.lora.file.contents import FULL, LOHA, LOKR, LORA, TITLES, shown
 from lora_studio.lora.file.keys import BIAS, DIFF, DORA, DOWN, MID, SET, UP
-from lora_studio.lora.file.layer_shapes import Shapes, products_of
+from lora_studio.lora.file.layer_shapes import LARGEST_MADE, Shapes, products_of
 from lora_studio.lora.network import kinds
 from lora_studio.lora.network.weights import LayerWeights
 from lora_studio.lora.repair.repair_request import SV_FRO, SV_RATIO, RepairRequest
 
-LARGEST_MADE = 1 << 27
-"""Numbers of the largest tensor that a layer's factors may need, 1 GB: FLUX.1's largest layer has half of
-that as a whole. A LoKr of 30 KB, or a core beside long rows, may ask for any number."""
 KERNEL_3 = re.compile(r".*_(?:conv[12]?|in_layers_2|out_layers_3|op|conv_in|conv_out)")
 """Names of layers with kernels of 3 x 3, where a file has the kernel in one row."""
 
