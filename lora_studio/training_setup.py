@@ -75,7 +75,6 @@ class TrainingSetup:
         ModelFileError for a base that is missing: it is named now, not when the job's turn comes."""
         slug = self.free_slug(wanted.name)
         found = known_base(wanted.base, self.settings)
-        check_trainable(found.traits)
         trigger = wanted.trigger.strip() or made_trigger(wanted.name, slug, Path(folder))
         values: dict[str, Any] = {
             **plan(wanted.kind, found.traits, images, wanted.overrides).values,
@@ -96,6 +95,7 @@ class TrainingSetup:
                 )
             values[key] = value
         config = TrainConfig.from_values(values)
+        check_trainable(found.traits, confirmed=config.model.train_distilled)
         check_place(config.run)
         return config
 

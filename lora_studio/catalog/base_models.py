@@ -263,16 +263,20 @@ def is_embedded(name: str) -> bool:
     return name in BASES and not BASES[name].source
 
 
-def check_trainable(base: Base) -> None:
-    """Refuse a base that is distilled. Raises ConfigError."""
-    if not base.train_instead:
+def check_trainable(base: Base, *, confirmed: bool = False) -> None:
+    """Refuse a base that is distilled, unless somebody who knows it has `confirmed` that it can be trained.
+    Raises ConfigError."""
+    if not base.train_instead or confirmed:
         return
     trained = BASES[base.train_instead]
     hint = f"Train on {trained.title} ({trained.name}): the LoRA works on both."
     if base.name == trained.name:
         hint = f"Put the files of {trained.title} into its place: it holds those of another base."
     elif base.name not in BASES:
-        hint += " One whose distilling was undone says so in its name: de-distilled, de-turbo."
+        hint += (
+            " One whose distilling was undone says so in its name (de-distilled, de-turbo), or is trained "
+            "with train_distilled."
+        )
     raise ConfigError(
         f"{base.title} is distilled for drawing in few steps, and would lose that by training.",
         hint,

@@ -16,6 +16,11 @@ class ModelGroup(Group):
         basic=True,
         min_length=1,
     )
+    train_distilled: bool = setting(
+        False,
+        "Train this base although its name or its files say that it is distilled for few steps: for one "
+        "whose distilling was undone.",
+    )
     v_parameterization: bool | None = setting(
         None, "Train for v-prediction. Empty: what the base model itself says."
     )

@@ -161,7 +161,7 @@ def load_engine(config: TrainConfig, found: FoundBase, device: Device, dtype: to
     """Load the base, put a network on it, move it to the device. Raises ModelFileError and its kin,
     ConfigError."""
     rates = trained_rates(config)
-    check_trainable(found.traits)
+    check_trainable(found.traits, confirmed=config.model.train_distilled)
     check_number_format(found.traits, dtype)
     base = family_of(found).load(v_parameterization=config.model.v_parameterization)
     base.process.prepare(config.noise)

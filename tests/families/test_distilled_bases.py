@@ -76,6 +76,8 @@ def test_what_was_renamed_is_known_by_its_files(
             check_trainable(found.traits)
         assert f"({instead})" in refusal.value.hint
         assert "de-distilled" in refusal.value.hint
+        assert "train_distilled" in refusal.value.hint
+        check_trainable(found.traits, confirmed=True)
     else:
         check_trainable(found.traits)
 

@@ -31,7 +31,7 @@ HARMLESS = frozenset(
         "result_pictures",
         # other ways to the same numbers
         *("cache_latents", "cache_latents_to_disk", "cache_text_encoder_outputs", "gradient_checkpointing"),
-        "blocks_to_swap",
+        *("blocks_to_swap", "train_distilled"),
         "worker",
     }
 )

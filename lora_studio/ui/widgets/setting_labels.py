@@ -18,6 +18,7 @@ LABELS: Mapping[str, str] = {
     "lr_scheduler": "Course of the learning rate",
     "seed": "Seed",
     # Base model
+    "train_distilled": "Train a base that looks distilled",
     "v_parameterization": "v-prediction",
     "clip_skip": "Text layers left out",
     "max_token_length": "Longest caption",
