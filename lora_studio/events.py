@@ -28,6 +28,7 @@ PHASES = {
     "preview": Phase(title="Previews"),  # in the middle of training
     "save": Phase(title="Saving", share=(97, 100)),
     "generate": Phase(title="Drawing"),
+    "repair": Phase(title="Making the new LoRA"),
 }
 
 
@@ -54,7 +55,7 @@ class Started:
 @dataclass(frozen=True, kw_only=True)
 class PhaseAdvanced:
     """`done` of `total` units of one phase: images for cache, bytes for download and for the loading of a
-    generation, 1 for save and for the loading of a training."""
+    generation, 1 for save and for the loading of a training, thousandths of the work for repair."""
 
     phase: str
     done: int

@@ -23,8 +23,8 @@ from lora_studio.jobs.ended.training_endings import TrainingEndings
 from lora_studio.jobs.engine_worker import EngineWorker
 from lora_studio.jobs.generation_queue import GenerationJob, GenerationQueue
 from lora_studio.jobs.generation_worker import GenerationWorker
-from lora_studio.jobs.lora_inspector import LoraInspector
-from lora_studio.jobs.lora_links import LoraLinks
+from lora_studio.jobs.lora_files.lora_inspector import LoraInspector
+from lora_studio.jobs.lora_files.lora_links import LoraLinks
 from lora_studio.jobs.supabase.sync import Mirror
 from lora_studio.jobs.thread_worker import ThreadWorker
 from lora_studio.jobs.training_queue import TrainingQueue
@@ -160,6 +160,7 @@ class Studio:
         database."""
         self.generation_queue.close()
         self.check_up.close()
+        self.inspector.jobs.close()
         self.jobs.close()
         self.webhook.close()
         self.mirror.close()

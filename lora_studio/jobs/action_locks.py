@@ -26,7 +26,8 @@ KINDS: Mapping[str, Kind] = {
     "upload": Kind(doing="set of pictures is being read", waiting=3),
     "link": Kind(doing="file is being fetched", waiting=0),
     "import": Kind(doing="file is being taken into the library", waiting=3),
-    "inspect": Kind(doing="LoRA file is being looked at or repaired", waiting=3),
+    "inspect": Kind(doing="LoRA file is being looked at", waiting=3),
+    "repair": Kind(doing="LoRA file is being repaired or merged", waiting=3),
 }
 """Kinds of actions by name. An action that waits holds a thread, and those are few: the page needs them."""
 

@@ -32,6 +32,7 @@ def page_revision(studio: Studio) -> str:
         sorted(studio.database.revisions().items()),
         studio.jobs.revision,
         studio.generation_queue.revision,
+        studio.inspector.jobs.revision,
         studio.lease.holder,
         studio.first_scan.progress,
         studio.check_up.revision,

@@ -20,6 +20,7 @@ from lora_studio.studio import Studio
 from lora_studio.ui import page_revision
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.validate import quietly
+from lora_studio.ui.gallery import repair_progress
 from lora_studio.ui.gallery.gallery_tab import GalleryTab
 from lora_studio.ui.gallery.shelves import (
     first_scan,
@@ -91,7 +92,7 @@ class PageRefresh:
             *self.train.live,
             self.train.history,
             *(gallery.reading, gallery.filters, gallery.loras.grid, gallery.images.grid),
-            gallery.trash,
+            *(gallery.trash, gallery.inspect.progress),
             *(self.generate.loras, self.generate.used),
             *self.generate.live,
             *self.operations.live,
@@ -138,6 +139,9 @@ class PageRefresh:
         checked = (
             {} if marks.get("check") == look else dict(zip(shown, studio_views(self.studio), strict=True))
         )
+        repairs = self.studio.inspector.jobs.revision
+        if marks.get("repairs") != repairs:
+            gone |= {self.gallery.inspect.progress: repair_progress.view(self.studio)}
         painted = {} if marks.get("page") == revision else {self.revision: page_revision.painted(revision)}
         return {
             self.seen: {
@@ -147,6 +151,7 @@ class PageRefresh:
                 **desk_seen,
                 "stamp": now,
                 "check": look,
+                "repairs": repairs,
                 "page": revision,
             },
             **painted,

@@ -169,6 +169,8 @@ ENDPOINTS: Mapping[str, Row] = {
         "options": (None, [wrong for wrong in REPAIRS if wrong != {}]),
         "title": ("x", TEXT),
     },
+    "list_repairs": {},
+    "stop_repair": {},
     "import_lora_link": {"link": ("https://files.invalid/x.safetensors", LINK)},
     "stop_import": {},
     "rename_lora": {"slug": LORA, "title": ("Layer", [*TEXT, None, "", " ", "\0"])},

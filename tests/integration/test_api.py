@@ -35,7 +35,7 @@ NAMED = {
     "/list_trainings",
     "/list_loras",
     "/import_lora",
-    *("/import_lora_link", "/stop_import"),
+    *("/import_lora_link", "/stop_import", "/list_repairs", "/stop_repair"),
     *("/rename_lora", "/delete_lora", "/inspect_lora", "/inspect_file", "/repair_lora", "/merge_loras"),
     *("/list_images", "/delete_image", "/undo_delete"),
     "/share",

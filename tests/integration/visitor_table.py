@@ -76,6 +76,8 @@ CALLS: Mapping[str, list[Call]] = {
     "inspect_file": [(lambda hers: [[{**hers.picture, "path": hers.paths["lora upload"]}], ""], REFUSED)],
     "repair_lora": [(lambda hers: [hers.lora, {"strip_private": True}, "stolen"], REFUSED)],
     "merge_loras": [(lambda hers: [[{"slug": hers.lora}, {"slug": hers.lora}], {}, "stolen"], REFUSED)],
+    "list_repairs": [(lambda hers: [], FINE)],
+    "stop_repair": [(lambda hers: [], FINE)],
     "import_lora_link": [(lambda hers: ["https://localhost/" + hers.lora], REFUSED)],
     "stop_import": [(lambda hers: [], FINE)],
     "rename_lora": [(lambda hers: [hers.lora, "stolen"], REFUSED)],

@@ -15,7 +15,7 @@ import pytest
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import Visitor, acting
 from lora_studio.errors import DeviceBusy, NotAllowed, StudioError, UnknownFormat
-from lora_studio.jobs.lora_links import LEFT_SECONDS, LoraLinks
+from lora_studio.jobs.lora_files.lora_links import LEFT_SECONDS, LoraLinks
 from lora_studio.studio import Studio
 from tests.support.file_server import Answer, FileServer, serve_files
 from tests.support.strange_loras import strange_lora

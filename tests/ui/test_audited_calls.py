@@ -31,6 +31,7 @@ LOOKS = {
         "pack",
     ),
     *("check_studio", "list_storage", "open_studio_tab", "check_again", "look_at_studio"),
+    *("list_repairs", "stop_repair"),
 }
 """Calls that change nothing of value, and those that draw."""
 IDS = {"dataset_id", "job_id", "slug", "image_id", "token", "id"}

@@ -76,7 +76,9 @@ def test_a_copy_without_private_metadata_is_a_lora_of_its_own(studio: Studio, tm
     """Its tensors are the old one's, which an import would answer with."""
     file = strange_lora(tmp_path / "x.safetensors", {"ss_sd_model_name": "/home/ada/x.safetensors"})
     old = studio.gallery.import_lora(file)
-    new, notes = studio.inspector.repair(old.slug, RepairRequest(strip_private=True))
+    made = studio.inspector.result_of(studio.inspector.repair(old.slug, RepairRequest(strip_private=True)))
+    assert made is not None
+    new, notes = made
     assert (new.id, notes) == (old.id, [])
     assert new.slug != old.slug
     assert "ada" not in str(studio.gallery.lora(new.slug).metadata)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from lora_studio.cli.console.ctrl_c import stop_request
+from lora_studio.cli.console.progress_bar import Progress
 from lora_studio.errors import ConfigError, ModelFileError
 from lora_studio.files import expanded
 from lora_studio.lora.repair.repair_request import HELP, MOST_MERGE_RATIO
@@ -46,13 +49,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from lora_studio.cli.inspect.report_text import report_lines
-    from lora_studio.jobs.lora_inspector import inspect_on
+    from lora_studio.jobs.lora_files.lora_inspector import inspect_on
     from lora_studio.settings import Settings
 
     path = existing(arguments.file)
     notes: list[str] = []
     if arguments.fix or arguments.merge:
-        path, notes = _new_file(path, arguments)
+        path, sentences = _new_file(path, arguments)
+        if sentences is None:
+            return 130
+        notes = sentences
     elif arguments.save_to:
         raise ConfigError("--save_to goes with --fix or --merge.", "Say what to repair.")
     report = inspect_on(path, arguments.base, Settings.from_environment())
@@ -73,8 +79,8 @@ def existing(name: str) -> Path:
     return path
 
 
-def _new_file(path: Path, arguments: argparse.Namespace) -> tuple[Path, list[str]]:
-    """Write the repaired or merged file; its path, and what was left out."""
+def _new_file(path: Path, arguments: argparse.Namespace) -> tuple[Path, list[str] | None]:
+    """Write the repaired or merged file; its path, and what was left out, None when it was stopped."""
     from lora_studio.lora.lora_folder import free_path
     from lora_studio.lora.repair.repair_request import RepairRequest
     from lora_studio.lora.repair.repaired_file import merge_files, repair_file
@@ -84,10 +90,16 @@ def _new_file(path: Path, arguments: argparse.Namespace) -> tuple[Path, list[str
     target = expanded(arguments.save_to) if arguments.save_to else free_path(beside)
     if target.suffix.lower() != ".safetensors":
         raise ConfigError(f"{target.name} doesn't end in .safetensors.", "Give the new file such a name.")
-    if arguments.merge:
-        others = [_with_ratio(one) for one in arguments.merge]
-        return target, merge_files([(path, arguments.ratio), *others], request, target)
-    return target, repair_file(path, request, target)
+    others = [_with_ratio(one) for one in arguments.merge]
+    progress = Progress(sys.stderr)
+    with stop_request("Stopping; nothing is written.") as asked:
+        try:
+            if not others:
+                return target, repair_file(path, request, target, "", progress.show, asked)
+            files = [(path, arguments.ratio), *others]
+            return target, merge_files(files, request, target, "", progress.show, asked)
+        finally:
+            progress.close()
 
 
 def _values(given: Sequence[str]) -> dict[str, str]:

@@ -33,6 +33,7 @@ from lora_studio.lora.network.weights import LayerWeights
 from lora_studio.lora.repair.alpha_forms import folded, with_alpha
 from lora_studio.lora.repair.fused_spelling import groups_for_makers, taken_apart
 from lora_studio.lora.repair.repair_request import FOLDED, RepairRequest
+from lora_studio.lora.repair.tensor_spool import TensorSpool
 from lora_studio.parsing.plain_text import plain_name
 
 DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -53,7 +54,7 @@ class WrittenLayer:
 class NewFile:
     """Tensors to be written, and sentences on what is left out."""
 
-    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    tensors: TensorSpool
     layers: int = 0
     dims: set[int] = field(default_factory=set)
     alphas: set[float] = field(default_factory=set)
@@ -179,9 +180,9 @@ def _add_named(
             )
         if request.save_precision and part not in SINGLE and not tensor.is_floating_point():
             tensor = tensor.float()  # a factor in whole numbers
-        new.tensors[key] = cast(key, tensor, dtype)
+        new.tensors.add(key, cast(key, tensor, dtype))
     if made.alpha is not None:
-        new.tensors[f"{spelled}.{ALPHA}"] = torch.tensor(float(made.alpha))
+        new.tensors.add(f"{spelled}.{ALPHA}", torch.tensor(float(made.alpha)))
 
 
 def _dtype(source: RepairSource, place: FileLayer, request: RepairRequest) -> torch.dtype:

@@ -10,10 +10,8 @@ from pathlib import Path
 from lora_studio.errors import BrokenFile
 from lora_studio.files import creating, disk_errors
 from lora_studio.lora.file.tensor_table import read_tensor_table
+from lora_studio.lora.repair.tensor_spool import AT_ONCE, header_of
 from lora_studio.parsing.plain_text import plain_name
-
-ALIGNMENT = 8
-"""The format's own: the first tensor begins at a multiple of it."""
 
 
 def copy_with_metadata(path: Path, metadata: Mapping[str, str], target: Path) -> None:
@@ -29,8 +27,6 @@ def copy_with_metadata(path: Path, metadata: Mapping[str, str], target: Path) ->
             raise BrokenFile(f"{plain_name(path)} changed while it was read.", "Try again.", path=path)
         table = json.loads(source.read(length))
         table["__metadata__"] = dict(metadata)
-        header = json.dumps(table).encode()
-        header += b" " * (-len(header) % ALIGNMENT)
         with unfinished.open("xb") as written:
-            written.write(len(header).to_bytes(8, "little") + header)
-            shutil.copyfileobj(source, written, 1 << 20)
+            written.write(header_of(table))
+            shutil.copyfileobj(source, written, AT_ONCE)

@@ -7,25 +7,36 @@ Shape letters: o outputs, i inputs (times the kernel's size), r rank.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from lora_studio.errors import ConfigError
+from lora_studio.events import Emit, Noted, PhaseAdvanced, ShouldStop
 from lora_studio.files import check_room
+from lora_studio.formatting import duration
 from lora_studio.lora.file.contents import FULL, LOKR, FileLayer
 from lora_studio.lora.file.keys import DIFF
 from lora_studio.lora.file.layer_shapes import Product, matrix_of, products_of
 from lora_studio.lora.repair.repair_request import RepairRequest
 from lora_studio.parsing.plain_text import plain_name
 
-MOST_OPERATIONS = 1 << 45
-"""Multiplications of one repair, some ten minutes of one processor (50 billion a second were measured): ten
-times what the whole differences of FLUX.1's largest layer take."""
+Layer = TypeVar("Layer")
+MOST_OPERATIONS = 1 << 50
+"""Multiplications of one repair, some six hours of one processor: twenty times what the whole differences of
+SDXL's layers take."""
+OPERATIONS_A_SECOND, NUMBERS_A_SECOND = 5e10, 2e7
+"""Measured on one processor: multiplications of an SVD, numbers read, worked on and written."""
 MOST_NUMBERS = 1 << 31
-"""Numbers of a new file, 4 GB in 16 bits, which are in memory until they are written."""
-LEAST_BYTES = 2
-"""Bytes of a number in a new file."""
+"""Numbers of a new file, 4 GB in 16 bits."""
+LONG_SECONDS = 30.0
+LEAST_BYTES = 2 * 2
+"""Bytes of a number in a new file, and of its copy while the file is made."""
+
+
+class RepairStopped(Exception):
+    """A repair was asked to stop, and nothing is written."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +73,11 @@ def change_of(layer: FileLayer) -> Change | None:
     return _change(outputs, inputs, math.prod(_change_of_product(one).rank for one in products))
 
 
-def check_work(layers: Iterable[Sequence[FileLayer]], request: RepairRequest, target: Path) -> None:
-    """Refuse what takes too long or too much room before it begins; `layers` are those that become one, each
-    time. Raises ConfigError, DiskFull."""
-    operations = numbers = 0
-    for ones in layers:
-        more_operations, more_numbers = _work(ones, request)
-        operations, numbers = operations + more_operations, numbers + more_numbers
+def check_work(layers: Iterable[Sequence[FileLayer]], request: RepairRequest, target: Path) -> list[float]:
+    """The seconds that each layer takes, about; `layers` are those that become one, each time. Refuses what
+    takes too long or too much room before it begins. Raises ConfigError, DiskFull."""
+    work = [_work(ones, request) for ones in layers]
+    operations, numbers = (sum(one[place] for one in work) for place in (0, 1))
     if operations > MOST_OPERATIONS:
         raise ConfigError(
             f"That would take {operations / 1e12:,.0f} trillion multiplications, and "
@@ -83,6 +92,27 @@ def check_work(layers: Iterable[Sequence[FileLayer]], request: RepairRequest, ta
             field="new_rank",
         )
     check_room(target, plain_name(target), LEAST_BYTES * numbers)
+    return [made / OPERATIONS_A_SECOND + written / NUMBERS_A_SECOND for made, written in work]
+
+
+def paced(
+    layers: Sequence[Layer], seconds: Sequence[float], emit: Emit, should_stop: ShouldStop
+) -> Iterator[Layer]:
+    """The layers one after the other, with progress in between, in thousandths of the work. Says before how
+    long all takes, where that is long. Raises RepairStopped, within a layer's time."""
+    whole, past = sum(seconds) or 1.0, 0.0
+    about = f"about {duration(whole)} in all" if whole > LONG_SECONDS else ""
+    if about:
+        emit(
+            Noted(message=f"This takes about {duration(whole)}. It can be stopped at any time.", level="info")
+        )
+    for layer, takes in zip(layers, seconds, strict=True):
+        if should_stop():
+            raise RepairStopped
+        emit(PhaseAdvanced(phase="repair", done=round(1000 * past / whole), total=1000, note=about))
+        yield layer
+        past += takes
+    emit(PhaseAdvanced(phase="repair", done=1000, total=1000, note=about))
 
 
 def _work(ones: Sequence[FileLayer], request: RepairRequest) -> tuple[int, int]:

@@ -13,17 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 
-from lora_studio.errors import (
-    BrokenFile,
-    ConfigError,
-    FamilyMismatch,
-    ModelFileError,
-    StoreError,
-)
-from lora_studio.files import check_room, creating, disk_errors
+from lora_studio.errors import BrokenFile, ConfigError, FamilyMismatch, ModelFileError
+from lora_studio.events import Emit, ShouldStop, ignore, never_stop
 from lora_studio.formatting import counted
 from lora_studio.lora.file.alphas import HEADER_KEY
 from lora_studio.lora.file.contents import FULL, LORA, shown
@@ -45,8 +37,9 @@ from lora_studio.lora.repair.new_file import (
     differ_in_fused,
 )
 from lora_studio.lora.repair.new_metadata import copy_with_metadata
-from lora_studio.lora.repair.repair_budget import check_work
+from lora_studio.lora.repair.repair_budget import RepairStopped, check_work, paced
 from lora_studio.lora.repair.repair_request import MOST_MERGE_RATIO, RepairRequest, check_merged
+from lora_studio.lora.repair.tensor_spool import TensorSpool
 from lora_studio.parsing.plain_text import plain_name
 
 HASHES = ("sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256")
@@ -60,38 +53,50 @@ PLAIN_MODULE = "networks.lora"
 """sd-scripts' name of what trains a LoRA."""
 
 
-@torch.no_grad()
-def repair_file(path: Path, request: RepairRequest, target: Path, title: str = "") -> list[str]:
+def repair_file(
+    path: Path,
+    request: RepairRequest,
+    target: Path,
+    title: str = "",
+    emit: Emit = ignore,
+    should_stop: ShouldStop = never_stop,
+) -> list[str] | None:
     """Write a repaired copy of a file to `target`, with `title` if one is given. Returns sentences on what
-    was left out. Raises ConfigError for a repair that isn't defined for a kind or a family, ModelFileError,
+    was left out; None when it was stopped, which writes nothing. Emits PhaseAdvanced, and Noted where it
+    takes long. Raises ConfigError for a repair that isn't defined for a kind or a family, ModelFileError,
     StoreError where `target` exists or can't be written."""
     if request == RepairRequest():
         raise ConfigError("No repair was asked for.", "Name at least one.", field="fix")
-    source, new = RepairSource.read(path), NewFile()
+    source = RepairSource.read(path)
     if request == RepairRequest(strip_private=True):
         kept = without_private(source.metadata)
         copy_with_metadata(path, {**kept, **({TITLE: title} if title else {})}, target)
         return []
     all_written = source.written_layers(for_makers=request.spelling in (KOHYA, COMFYUI))
-    check_work((source.members_of(one) for one in all_written), request, target)
-    with OpenLayers.of(path, split_fused=False) as file:
-        for written in all_written:
+    seconds = check_work((source.members_of(one) for one in all_written), request, target)
+    with _new_file(target) as new, OpenLayers.of(path, split_fused=False) as file:
+        for written in paced(all_written, seconds, emit, should_stop):
             with layer_errors(path, written.name):
                 if layers := _sound_layers(new, file, written, request):
                     layer = _as_one(written.name, layers, request)
                     add_layer(new, source, written, _resized(written.name, layer, request), request)
-    _copy_others(new, source, request)
-    _write(new, _metadata(source, new, request, title), target)
-    return _told(new)
+        _copy_others(new, source, request)
+        _write(new, _metadata(source, new, request, title))
+        return _told(new)
+    return None
 
 
-@torch.no_grad()
 def merge_files(
-    sources: Sequence[tuple[Path, float]], request: RepairRequest, target: Path, title: str = ""
-) -> list[str]:
+    sources: Sequence[tuple[Path, float]],
+    request: RepairRequest,
+    target: Path,
+    title: str = "",
+    emit: Emit = ignore,
+    should_stop: ShouldStop = never_stop,
+) -> list[str] | None:
     """Write one file whose change is the sum of several files' changes, each times its ratio: exact, or with
-    `new_rank` or `dynamic_method` by SVD. Raises as `repair_file`; FamilyMismatch for files of different
-    families."""
+    `new_rank` or `dynamic_method` by SVD. Returns, emits and raises as `repair_file`; FamilyMismatch for
+    files of different families."""
     check_merged(len(sources))
     if not all(math.isfinite(ratio) and abs(ratio) <= MOST_MERGE_RATIO for _, ratio in sources):
         raise ConfigError("merge: a ratio is no number from -100 to 100.", field="merge")
@@ -106,15 +111,15 @@ def merge_files(
     if not request.spelling and len({source.spelling for source in read}) > 1:
         # A program that knows one spelling by its first name passes over all others.
         request = replace(request, spelling=KOHYA)
-    new = NewFile(notes=[note for source in read for note in source.left_out_of_merges()])
     places = _places(read, request)
     summands = (
         [layer for index, one in having for layer in read[index].members_of(one)] for having in places
     )
-    check_work(summands, request, target)
-    with contextlib.ExitStack() as stack:
+    seconds = check_work(summands, request, target)
+    with _new_file(target) as new, contextlib.ExitStack() as stack:
+        new.notes += [note for source in read for note in source.left_out_of_merges()]
         files = [stack.enter_context(OpenLayers.of(path, split_fused=split_fused)) for path, _ in sources]
-        for having in places:
+        for having in paced(places, seconds, emit, should_stop):
             first, written = having[0]
             with layer_errors(read[first].path, written.name):
                 layers = [
@@ -124,8 +129,16 @@ def merge_files(
                 ]
                 if layers:
                     add_layer(new, read[first], written, merged(written.name, layers, request), request)
-    _write(new, _metadata(read[0], new, request, title, is_merged=True), target)
-    return _told(new)
+        _write(new, _metadata(read[0], new, request, title, is_merged=True))
+        return _told(new)
+    return None
+
+
+@contextlib.contextmanager
+def _new_file(target: Path) -> Iterator[NewFile]:
+    """A file in the making, without gradients; one that is stopped leaves the block."""
+    with contextlib.suppress(RepairStopped), torch.no_grad(), TensorSpool.beside(target) as tensors:
+        yield NewFile(tensors=tensors)
 
 
 def _places(read: Sequence[RepairSource], request: RepairRequest) -> list[list[tuple[int, WrittenLayer]]]:
@@ -222,7 +235,7 @@ def _copy_others(new: NewFile, source: RepairSource, request: RepairRequest) -> 
     for key, tensor in copied.items():
         is_cast = request.save_precision and tensor.is_floating_point() and tensor.itemsize > 1
         is_cast = is_cast and is_finite(tensor)
-        new.tensors[key] = cast(key, tensor, DTYPES[request.save_precision]) if is_cast else tensor
+        new.tensors.add(key, cast(key, tensor, DTYPES[request.save_precision]) if is_cast else tensor)
 
 
 def _metadata(
@@ -251,17 +264,11 @@ def _only(numbers: set[int] | set[float]) -> str:
     return f"{next(iter(numbers)):g}" if len(numbers) == 1 else "Dynamic"
 
 
-def _write(new: NewFile, metadata: Mapping[str, str], target: Path) -> None:
+def _write(new: NewFile, metadata: Mapping[str, str]) -> None:
     """Write the new file whole, where no file has its name. Raises StoreError, ModelFileError."""
     if not new.layers:
         raise ModelFileError("No layer would be left in the new file.", "Ask for less.")
-    wanted = sum(tensor.numel() * tensor.itemsize for tensor in new.tensors.values())
-    check_room(target, target.name, wanted)
-    try:
-        with disk_errors(plain_name(target), "written"), creating(target) as unfinished:
-            save_file(new.tensors, unfinished, metadata=dict(metadata))
-    except SafetensorError as error:
-        raise StoreError(f"{plain_name(target)} can't be written: {error}.") from error
+    new.tensors.write(metadata)
 
 
 def _told(new: NewFile) -> list[str]:

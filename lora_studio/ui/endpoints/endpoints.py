@@ -234,7 +234,7 @@ def add_endpoints(studio: Studio) -> None:
     )
     for action in quick:
         _add(action, queue=False)
-    library = LibraryEndpoints(studio)
+    library, files = LibraryEndpoints(studio), InspectionEndpoints(studio)
     there: tuple[Callable[..., Any], ...] = (
         library.list_datasets,
         library.list_captions,
@@ -249,26 +249,26 @@ def add_endpoints(studio: Studio) -> None:
         library.undo_delete,
         library.share,
         library.stop_import,
+        files.list_repairs,
+        files.stop_repair,
     )
     for act in there:
         _add(act, queue=False)
-    files = InspectionEndpoints(studio)
-    for look in (files.inspect_lora, files.inspect_file, files.repair_lora, files.merge_loras):
+    for look in (files.inspect_lora, files.inspect_file):
         _add(look, concurrency_id="inspect")
     operations = OperationsEndpoints(studio)
     for ask_about in (operations.check_studio, operations.list_storage, operations.clean_up):
         _add(ask_about, concurrency_id="operations")
+    for make in (files.repair_lora, files.merge_loras):
+        _add(make, concurrency_id="repair", concurrency_limit=AT_ONCE)
     _add(library.import_lora)
     _add(library.import_lora_link, concurrency_id="link")
     _add(endpoints.upload_dataset)
     _add(endpoints.plan_training, concurrency_id="plan")
     images = ImageEndpoints(studio)
     questions: tuple[Callable[..., Any], ...] = (
-        images.interrupt,
-        images.list_generations,
-        images.list_samplers,
-        images.list_styles,
-        images.read_settings,
+        *(images.interrupt, images.list_generations, images.read_settings),
+        *(images.list_samplers, images.list_styles),
     )
     for ask in questions:
         _add(ask, queue=False)

@@ -6,12 +6,14 @@ import json
 from dataclasses import asdict
 from typing import Any, TypedDict, cast
 
-from lora_studio.errors import ConfigError, StoreError
+from lora_studio.errors import ConfigError, DeviceBusy, StoreError
+from lora_studio.jobs.lora_files.repair_jobs import RepairJob
 from lora_studio.lora.inspection.lora_report import LoraReport
 from lora_studio.lora.repair.repair_request import MOST_MERGE_RATIO, RepairRequest
 from lora_studio.parsing.numbers import read_decimal, shown
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.validate import mapping, safe_base, safe_slug, safe_uploads, text
+from lora_studio.ui.endpoints.image_endpoints import session_of_caller
 from lora_studio.ui.endpoints.schemas import LoraFacts, LoraWeight, lora_facts
 
 
@@ -86,6 +88,19 @@ class RepairedLora(TypedDict):
     notes: list[str]
 
 
+class RepairStatus(TypedDict):
+    """A repair or merge. `status` is running, finished, stopped or failed; `percent` is of its work, `note`
+    says what it takes, `message` why it failed; `lora` is null until it has finished."""
+
+    title: str
+    status: str
+    percent: int
+    note: str
+    message: str
+    lora: LoraFacts | None
+    notes: list[str]
+
+
 class InspectionEndpoints:
     """Endpoints about LoRA files. Each public method is one endpoint of the same name."""
 
@@ -123,9 +138,9 @@ class InspectionEndpoints:
                 strip_private, drop_broken, as {"save_precision": "fp16"}; see docs/lora-files.md.
             title: What to call it; empty for the old title with a word behind it.
         """
-        request = RepairRequest.from_values(mapping(options, "options"))
-        record, notes = self._studio.inspector.repair(safe_slug(slug), request, text(title, "title"))
-        return RepairedLora(lora=lora_facts(record), notes=notes)
+        request, name = RepairRequest.from_values(mapping(options, "options")), text(title, "title")
+        inspector, session = self._studio.inspector, session_of_caller()
+        return self._made(inspector.repair(safe_slug(slug), request, name, session=session))
 
     def merge_loras(
         self, loras: list[LoraWeight], options: dict[str, Any] | None = None, title: str = ""
@@ -137,8 +152,35 @@ class InspectionEndpoints:
             options: As for repair_lora; with new_rank or dynamic_method it is resized, else exact.
             title: What to call it; empty for a title made of theirs.
         """
-        request = RepairRequest.from_values(mapping(options, "options"))
-        record, notes = self._studio.inspector.merge(_ratios(loras), request, text(title, "title"))
+        request, name = RepairRequest.from_values(mapping(options, "options")), text(title, "title")
+        inspector, session = self._studio.inspector, session_of_caller()
+        return self._made(inspector.merge(_ratios(loras), request, name, session=session))
+
+    def list_repairs(self) -> list[RepairStatus]:
+        """List your repairs and merges, newest first: how far those are that repair_lora and merge_loras wait
+        for, and what became of the last ended ones."""
+        return [
+            RepairStatus(
+                title=job.title,
+                status=str(job.state),
+                percent=job.percent,
+                note=job.note,
+                message=str(job.error) if job.error else "",
+                lora=lora_facts(job.lora) if job.lora else None,
+                notes=list(job.notes),
+            )
+            for job in self._studio.inspector.jobs.jobs()
+        ]
+
+    def stop_repair(self) -> bool:
+        """Stop the repairs and merges of this client; nothing of them is kept. True if there was one."""
+        return self._studio.inspector.jobs.stop_all_of(session_of_caller())
+
+    def _made(self, job: RepairJob) -> RepairedLora:
+        found = self._studio.inspector.result_of(job)
+        if found is None:
+            raise DeviceBusy("The repair was stopped.", "Ask for it again.")
+        record, notes = found
         return RepairedLora(lora=lora_facts(record), notes=notes)
 
     def _base(self, given: str) -> str:

@@ -24,9 +24,12 @@ from lora_studio.ui.client_input.validate import (
     safe_uploads,
     text,
 )
+from lora_studio.ui.gallery import repair_progress
 from lora_studio.ui.widgets.html_templates import fill, panel
 
 AS_IT_IS = "as it is"
+AT_ONCE = 4
+"""Repairs that people may wait for; they are made one after the other."""
 LABELS: Mapping[str, str] = {
     "spelling": "Names of layers",
     "save_precision": "Number format",
@@ -53,10 +56,12 @@ class InspectParts:
     title: gr.Textbox
     repair: gr.Button
     others: gr.Textbox
+    progress: gr.HTML
 
 
 def render(settings: Settings) -> InspectParts:
     """Create the components. Call in the column of a LoRA's details."""
+    progress = repair_progress.render()
     with gr.Accordion("Inspect and repair", open=False, elem_id="gallery-inspect"):
         base = gr.Dropdown(
             [NO_BASE, *base_names(settings)],
@@ -83,7 +88,15 @@ def render(settings: Settings) -> InspectParts:
             )
         repair = gr.Button("Make a repaired copy", elem_id="gallery-repair-go")
     return InspectParts(
-        base=base, go=go, file=file, report=report, fields=fields, title=title, repair=repair, others=others
+        base=base,
+        go=go,
+        file=file,
+        report=report,
+        fields=fields,
+        title=title,
+        repair=repair,
+        others=others,
+        progress=progress,
     )
 
 
@@ -147,20 +160,27 @@ def listen(parts: InspectParts, chosen: gr.Textbox, studio: Studio) -> Any:
     def checked_base(given: str | None) -> str:
         return safe_base(given, studio.settings) if given else ""
 
-    def repair(slug: str, title: str, others: str, *values: Any) -> str:
+    def repair(request: gr.Request, slug: str, title: str, others: str, *values: Any) -> str:
         if not slug:
             raise StoreError("No LoRA is chosen.", "Click one on the left.")
         asked = dict(zip(parts.fields, values, strict=True))
-        request = RepairRequest.from_values({name: value for name, value in asked.items() if value})
         wanted, name = safe_slug(slug), text(title, "title")
+        repairs = RepairRequest.from_values({name: value for name, value in asked.items() if value})
+        session = request.session_hash or ""
         if merged := text(others, "others").strip():
             ratios = [(wanted, 1.0), *studio.inspector.named(merged)]
-            record, notes = studio.inspector.merge(ratios, request, name)
+            job = studio.inspector.merge(ratios, repairs, name, session=session)
         else:
-            record, notes = studio.inspector.repair(wanted, request, name)
+            job = studio.inspector.repair(wanted, repairs, name, session=session)
+        made = studio.inspector.result_of(job)  # it goes on where nobody waits for it any more
+        if made is None:
+            gr.Info("It was stopped; nothing of it is kept.", title="Repaired copy")
+            return slug
+        record, notes = made
         gr.Info(as_words(" ".join([f"“{record.title}” is in the library.", *notes])), title="Repaired copy")
         return record.slug
 
+    repair_progress.listen(parts.progress, studio)
     parts.go.click(
         guarded(look_into_lora), [chosen, parts.base], parts.report, show_progress_on=parts.report, **hidden
     )
@@ -173,7 +193,9 @@ def listen(parts: InspectParts, chosen: gr.Textbox, studio: Studio) -> Any:
     )
     chosen.change(lambda: "", None, parts.report, show_progress="hidden", **hidden)
     inputs = [chosen, parts.title, parts.others, *parts.fields.values()]
-    return parts.repair.click(guarded(repair), inputs, chosen, show_progress_on=parts.repair, **hidden)
+    return parts.repair.click(
+        guarded(repair), inputs, chosen, show_progress_on=parts.repair, concurrency_limit=AT_ONCE, **hidden
+    )
 
 
 def view(report: LoraReport) -> str:

@@ -26,7 +26,7 @@ from lora_studio.settings import Settings
 if TYPE_CHECKING:
     from lora_studio.downloads.checked_network import Web
 
-PREFIX, LEFT_SECONDS = "link-", 7200.0
+PREFIX, LEFT_SECONDS = "link-", 86_400.0
 CAN_RUN_CODE = "Only .safetensors files are taken: other formats can run code when opened."
 
 
@@ -64,7 +64,7 @@ class LoraLinks:
 
 
 def remove_left_behind(folder: Path) -> None:
-    """Remove what killed programs had fetched: no download takes as long as it has lain there."""
+    """Remove what killed programs had fetched or repaired: nothing takes as long as it has lain there."""
     for left in folder.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
             latest = max(path.stat().st_mtime for path in (left, *left.iterdir()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,24 +13,25 @@ from lora_studio.access.quotas import Use
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import visitor
 from lora_studio.errors import ConfigError, FamilyMismatch, ModelFileError
+from lora_studio.events import Emit, ShouldStop
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.files import disk_errors
 from lora_studio.gallery import Gallery
 from lora_studio.jobs.action_locks import ActionLocks
-from lora_studio.jobs.lora_links import PREFIX, remove_left_behind
+from lora_studio.jobs.lora_files.lora_links import PREFIX, remove_left_behind
+from lora_studio.jobs.lora_files.repair_jobs import NewLora, RepairJob, RepairJobs
 from lora_studio.lora.file.lora_files import LONGEST_TITLE, find_file
 from lora_studio.lora.names import given_title
 from lora_studio.lora.repair.repair_request import MOST_MERGE_RATIO, RepairRequest, check_merged
 from lora_studio.parsing.numbers import read_decimal
 from lora_studio.parsing.slugs import slug_from
-from lora_studio.records import LoraRecord
 from lora_studio.settings import Settings
 
 if TYPE_CHECKING:
     from lora_studio.lora.inspection.lora_report import LoraReport
 
-NewFile = tuple[LoraRecord, list[str]]
-"""A new LoRA of the library, and sentences on what of the old ones was left out."""
+Write = Callable[[Path, Emit, ShouldStop], list[str] | None]
+"""Writes a new file; sentences on what was left out, None when it was stopped."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class LoraInspector:
     settings: Settings
     gallery: Gallery
     turns: ActionLocks
+    jobs: RepairJobs = field(default_factory=RepairJobs, repr=False)
 
     def inspect(self, slug: str, base: str = "") -> LoraReport:
         """Report on a LoRA of the library. Raises StoreError, ModelFileError, DeviceBusy."""
@@ -53,18 +55,29 @@ class LoraInspector:
         with self.turns.take("inspect"):
             return inspect_on(path, base, self.settings)
 
-    def repair(self, slug: str, request: RepairRequest, title: str = "") -> NewFile:
-        """Take a repaired copy of a LoRA into the library. Raises StudioError; NotAllowed, QuotaReached."""
+    def repair(self, slug: str, request: RepairRequest, title: str = "", *, session: str = "") -> RepairJob:
+        """Begin a repaired copy of a LoRA, which comes into the library. Raises StoreError, ConfigError;
+        NotAllowed, QuotaReached."""
         from lora_studio.lora.repair.repaired_file import repair_file
 
         visitor().needs(Role.CREATOR)
         record, file = self.gallery.lora(slug), self._file_of(slug)
         name = title or f"{record.title[: LONGEST_TITLE - 10]}, repaired"
-        return self._taken_in(name, lambda target: repair_file(file, request, target, given_title(name)))
+        given = given_title(name)
+        return self._begun(
+            name, lambda target, emit, stop: repair_file(file, request, target, given, emit, stop), session
+        )
 
-    def merge(self, loras: Sequence[tuple[str, float]], request: RepairRequest, title: str = "") -> NewFile:
-        """Take one LoRA that does what several do together, each times its ratio, into the library. Raises
-        StudioError; NotAllowed, QuotaReached."""
+    def merge(
+        self,
+        loras: Sequence[tuple[str, float]],
+        request: RepairRequest,
+        title: str = "",
+        *,
+        session: str = "",
+    ) -> RepairJob:
+        """Begin one LoRA that does what several do together, each times its ratio, which comes into the
+        library. Raises StoreError, ConfigError; NotAllowed, QuotaReached."""
         from lora_studio.lora.repair.repaired_file import merge_files
 
         visitor().needs(Role.CREATOR)
@@ -72,7 +85,17 @@ class LoraInspector:
         records = [self.gallery.lora(slug) for slug, _ in loras]
         files = [(self._file_of(slug), ratio) for slug, ratio in loras]
         name = title or " + ".join(record.title for record in records)[:LONGEST_TITLE]
-        return self._taken_in(name, lambda target: merge_files(files, request, target, given_title(name)))
+        given = given_title(name)
+        return self._begun(
+            name, lambda target, emit, stop: merge_files(files, request, target, given, emit, stop), session
+        )
+
+    def result_of(self, job: RepairJob) -> NewLora | None:
+        """Wait for a repair or a merge; None when it was stopped. Raises StudioError."""
+        ended = self.jobs.wait(job.id)
+        if ended.error is not None:
+            raise ended.error
+        return (ended.lora, list(ended.notes)) if ended.lora is not None else None
 
     def named(self, text: str) -> list[tuple[str, float]]:
         """The slugs and ratios of LoRAs that a person lists as `ink: 0.7, My cat: 0.5`, to be merged with one
@@ -93,15 +116,22 @@ class LoraInspector:
             found.append((self.gallery.find_lora(wanted).slug, number))
         return found
 
-    def _taken_in(self, title: str, write: Callable[[Path], list[str]]) -> NewFile:
+    def _begun(self, title: str, write: Write, session: str) -> RepairJob:
         visitor().within(Use.DISK)
-        with self.turns.take("inspect"):
+        return self.jobs.start(
+            title, lambda emit, should_stop: self._taken_in(title, write, emit, should_stop), session=session
+        )
+
+    def _taken_in(self, title: str, write: Write, emit: Emit, should_stop: ShouldStop) -> NewLora | None:
+        with self.turns.take("repair"):
             with disk_errors("The file", "written"):
                 self.settings.uploads.mkdir(parents=True, exist_ok=True)
                 remove_left_behind(self.settings.uploads)
                 folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self.settings.uploads))
             try:
-                notes = write(folder / "new.safetensors")
+                notes = write(folder / "new.safetensors", emit, should_stop)
+                if notes is None:
+                    return None
                 path = (folder / "new.safetensors").rename(
                     folder / f"{slug_from(title) or 'lora'}.safetensors"
                 )
