@@ -27,8 +27,9 @@ from lora_studio.config_groups import (
     PreviewGroup,
     RunGroup,
 )
+from lora_studio.config_groups.setting_effects import EFFECTS, UNTOLD
 from lora_studio.errors import ConfigError
-from lora_studio.parsing.refusals import refusal
+from lora_studio.parsing.refusals import MOST_REFUSED, refused_problem
 
 __all__ = ["Kind", "Leaf", "TrainConfig", "config_leaf", "config_leaves"]
 
@@ -120,7 +121,7 @@ class TrainConfig(Group):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise _first_problem(error) from None
+            raise _refusal(error) from None
 
 
 MIGRATIONS: dict[int, Any] = {}
@@ -130,12 +131,15 @@ MIGRATIONS: dict[int, Any] = {}
 @dataclass(frozen=True, kw_only=True)
 class Leaf:
     """One setting for the form, the command line and the documentation. `minimum` and `maximum` are its
-    limits; `basic` and `local` as in `setting`; `optional` allows None."""
+    limits; `basic` and `local` as in `setting`; `optional` allows None. `help_text` says what it does,
+    `direction` which way it moves the result, `cost` what that takes."""
 
     group: str
     name: str
     default: Any
     help_text: str
+    direction: str
+    cost: str
     unit: str
     basic: bool
     local: bool
@@ -175,6 +179,7 @@ def _leaf(group: str, name: str, info: FieldInfo) -> Leaf:
         for key in ("ge", "gt", "le", "lt"):
             if getattr(item, key, None) is not None:
                 limits[key[0]] = getattr(item, key)
+    effect = EFFECTS.get(name, UNTOLD)
     choices = _listed(extra.get("choices")) or (
         tuple(str(choice) for choice in get_args(annotation)) if get_origin(annotation) is Literal else ()
     )
@@ -183,6 +188,8 @@ def _leaf(group: str, name: str, info: FieldInfo) -> Leaf:
         name=name,
         default=None if info.is_required() else info.default,
         help_text=info.description or "",
+        direction=effect.direction,
+        cost=effect.cost,
         unit=str(extra.get("unit", "")),
         basic=bool(extra.get("basic")),
         local=bool(extra.get("local")),
@@ -221,8 +228,14 @@ def _grouped(values: Mapping[str, Any]) -> dict[str, Any]:
     return data
 
 
-def _first_problem(error: ValidationError) -> ConfigError:
-    problem = error.errors(include_url=False)[0]
+def _refusal(error: ValidationError) -> ConfigError:
+    """All settings at fault, as one error."""
+    first, *others = map(_problem, error.errors(include_url=False)[:MOST_REFUSED])
+    first.others = tuple(others)
+    return first
+
+
+def _problem(problem: Mapping[str, Any]) -> ConfigError:
     names = [part for part in problem["loc"] if isinstance(part, str)]
     name = names[-1] if names else ""
     if problem["type"] == "extra_forbidden":
@@ -234,6 +247,6 @@ def _first_problem(error: ValidationError) -> ConfigError:
     if not name:
         problem_text = problem["msg"].removeprefix("Value error, ")
         return ConfigError(f"{problem_text}.", field=problem_text.split()[0])
-    found = refusal(error, TrainConfig, {".".join(names): name})
+    found = refused_problem(problem, TrainConfig, {".".join(names): name})
     leaf = _LEAVES.get(name)
     return ConfigError(found.message, found.hint or (leaf.help_text if leaf else ""), field=name)

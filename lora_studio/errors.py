@@ -21,6 +21,7 @@ StudioError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -40,11 +41,21 @@ class StudioError(Exception):
 
 
 class ConfigError(StudioError):
-    """`field` is the setting's leaf name, as in `network_dim`; empty when no single one is at fault."""
+    """`field` is the setting's leaf name, as in `network_dim`; empty when no single one is at fault. `others`
+    are refusals of further settings, found in the same look."""
 
-    def __init__(self, message: str, hint: str = "", *, field: str = "") -> None:
+    def __init__(
+        self, message: str, hint: str = "", *, field: str = "", others: Sequence[ConfigError] = ()
+    ) -> None:
         super().__init__(message, hint)
         self.field = field
+        self.others = tuple(others)
+
+    @property
+    def each(self) -> tuple[ConfigError, ...]:
+        """Return this refusal and the others, one a setting."""
+        found = {one.field or one.message: one for one in reversed((self, *self.others))}
+        return tuple(reversed(found.values()))
 
 
 class _PathError(StudioError):

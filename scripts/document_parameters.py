@@ -14,6 +14,7 @@ from lora_studio.config import Leaf, TrainConfig, config_leaves
 from lora_studio.request import GenerateRequest
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "parameters.md"
+SETTING_HEAD = ("setting", "default", "range", "what it does", "which way", "what it costs")
 GROUPS = {
     "model": "Base model",
     "dataset": "Pictures and captions",
@@ -43,7 +44,7 @@ def render() -> str:
         parts += [
             f"### {title}",
             "",
-            *_table(("setting", "default", "range", "what it does"), map(_row, leaves)),
+            *_table(SETTING_HEAD, map(_row, leaves)),
             "",
         ]
     parts += ["## Presets", "", *_presets(), "", "## Base models", "", *_bases(), "", "## Making images", ""]
@@ -62,7 +63,14 @@ def _table(head: tuple[str, ...], rows: Any) -> Iterator[str]:
 def _row(leaf: Leaf) -> tuple[str, ...]:
     name = f"`{leaf.name}`"
     default = "*from your inputs*" if leaf.required else _shown(leaf.default)
-    return (f"**{name}**" if leaf.basic else name, default, _range(leaf), leaf.help_text)
+    return (
+        f"**{name}**" if leaf.basic else name,
+        default,
+        _range(leaf),
+        leaf.help_text,
+        leaf.direction,
+        leaf.cost,
+    )
 
 
 def _shown(value: Any) -> str:

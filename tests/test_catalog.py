@@ -16,6 +16,7 @@ from lora_studio.catalog import (
     STARTER,
     Base,
     base_of_family,
+    differences,
     family_from_text_width,
     family_from_version,
     family_title,
@@ -156,6 +157,17 @@ def test_the_text_encoder_has_a_rate_where_it_is_trained() -> None:
 def test_a_preset_differs_from_the_defaults(kind: Kind) -> None:
     defaults = config().values()
     assert {key for key, value in PRESETS[kind].values.items() if defaults[key] != value}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_difference_from_the_plain_values_has_its_reason(kind: Kind) -> None:
+    for base in BASES.values():
+        found = differences(kind, base, plan(kind, base, 10).values)
+        assert found
+        for one in found:
+            assert one.value != one.plain
+            assert one.reason.endswith("."), (base.name, one.name)
+            assert "{" not in one.reason
 
 
 @pytest.mark.parametrize("base", [STARTER.name, "sd15"])

@@ -8,8 +8,20 @@ import pytest
 from lora_studio.catalog import BASES, PRESETS, SD1, Base, base_of_family, plan
 from lora_studio.config import CONFIG_VERSION, TrainConfig, config_leaf, config_leaves
 from lora_studio.config_groups import Group
+from lora_studio.config_groups.setting_effects import EFFECTS
 from lora_studio.errors import ConfigError
 from tests.support.configs import NEEDED, config
+
+COSTS = {
+    *("nothing", "time", "memory", "disk", "file", "step", "steps", "longer", "start", "card", "cache"),
+    *("depends", "money", "each"),
+}
+"""Words of which a cost has one: what is taken, or that nothing is."""
+WAYS = {
+    *("more", "less", "larger", "smaller", "longer", "fewer", "twice", "another", "same", "wrong"),
+    *("2", "one", "on"),
+}
+"""Words of which a direction has one where the setting is a number."""
 
 
 def refusal(**changes: object) -> ConfigError:
@@ -204,3 +216,14 @@ def test_what_is_suggested_is_taken() -> None:
     config(max_train_steps=5000, save_every_n_steps=5)
     config(max_train_steps=10_000, sample_every_n_steps=4, sample_prompts=("a", "b"))
     config(max_train_steps=5000, save_every_n_steps=1, engine="sd-scripts")
+
+
+def test_each_setting_says_what_it_does_which_way_and_what_it_costs() -> None:
+    assert list(EFFECTS) == [leaf.name for leaf in config_leaves()]
+    for leaf in config_leaves():
+        said = (leaf.help_text, leaf.direction, leaf.cost)
+        assert all(sentence.endswith(".") for sentence in said), leaf.name
+        assert len(set(said)) == 3, leaf.name
+        assert COSTS & {word.strip(".,:") for word in leaf.cost.lower().split()}, leaf.name
+        if leaf.annotation in (int, float):
+            assert WAYS & {word.strip(".,:") for word in leaf.direction.lower().split()}, leaf.name

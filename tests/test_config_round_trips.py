@@ -10,9 +10,12 @@ from typing import Any, get_args, get_origin
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lora_studio.catalog import SDXL
 from lora_studio.config import Leaf, TrainConfig, config_leaves
 from lora_studio.errors import ConfigError
 from lora_studio.kohya_config import from_toml, kohya_options, write_kohya
+from lora_studio.kohya_config.argument_file import parse_options, read_given
+from lora_studio.kohya_config.write_preset import write_preset
 from tests.support.configs import config
 from tests.support.properties import examples
 
@@ -68,6 +71,9 @@ def values_for(leaf: Leaf, draw: random.Random) -> Iterator[Any]:
 def survives(made: TrainConfig) -> None:
     text = write_kohya(made)
     assert from_toml(text).config() == made, text
+    text = write_preset(made, SDXL)
+    given, settings, _ = parse_options(text, "preset.json")
+    assert read_given(given, settings, ignore_unknown=True).config() == made, text
 
 
 def test_every_value_of_every_setting_survives_the_round_trip() -> None:

@@ -50,6 +50,7 @@ from lora_studio.catalog.family_names import (
     family_title,
     tag_of,
 )
+from lora_studio.catalog.preset_differences import Difference, differences
 from lora_studio.catalog.training_presets import (
     ADVISED_PICTURES,
     FEWEST_STEPS,
@@ -100,12 +101,14 @@ __all__ = [
     "TEXT_WIDTHS",
     "ZIMAGE",
     "Base",
+    "Difference",
     "LongText",
     "Preset",
     "PresetValues",
     "Sampler",
     "base_of_family",
     "check_trainable",
+    "differences",
     "distilled",
     "family_from_text_width",
     "family_from_version",

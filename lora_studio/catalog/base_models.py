@@ -147,7 +147,8 @@ _BASES = (
         source="Tongyi-MAI/Z-Image",
         download_bytes=20_500_000_000,
         licence="Apache-2.0",
-        note="Photographs and text in pictures, by sentences. Wants a graphics card of 24 GB.",
+        note="Photographs and text in pictures, by sentences.",
+        card_gb=24,
     ),
     base_of_family(
         ZIMAGE,
@@ -155,6 +156,7 @@ _BASES = (
         title="Z-Image Turbo",
         source="Tongyi-MAI/Z-Image-Turbo",
         download_bytes=32_900_000_000,
+        weights_bytes=20_500_000_000,
         licence="Apache-2.0",
         note="Draws in 9 steps. LoRAs for it are trained on Z-Image.",
         num_inference_steps=9,
@@ -169,7 +171,8 @@ _BASES = (
         download_bytes=5_640_000_000,
         licence="CircleStone Labs Non-Commercial License 1.2 and NVIDIA Open Model License",
         note="Drawings and anime, by Danbooru's tags and by sentences. The model and LoRAs of it are not for "
-        "commercial use, pictures are. Wants a graphics card of 8 GB.",
+        "commercial use, pictures are.",
+        card_gb=8,
     ),
     base_of_family(
         FLUX,
@@ -178,7 +181,8 @@ _BASES = (
         source="black-forest-labs/FLUX.1-dev",
         download_bytes=33_700_000_000,
         licence="FLUX.1 [dev] Non-Commercial License",
-        note="Pictures of all kinds, by sentences. Wants a graphics card of 48 GB.",
+        note="Pictures of all kinds, by sentences.",
+        card_gb=48,
     ),
     base_of_family(
         FLUX,
@@ -198,7 +202,8 @@ _BASES = (
         source="lodestones/Chroma1-HD",
         download_bytes=27_500_000_000,
         licence="Apache-2.0",
-        note="All kinds of pictures, by sentences, with a negative prompt. Wants a graphics card of 40 GB.",
+        note="All kinds of pictures, by sentences, with a negative prompt.",
+        card_gb=40,
     ),
     base_of_family(
         KLEIN,
@@ -207,7 +212,8 @@ _BASES = (
         source="black-forest-labs/FLUX.2-klein-base-4B",
         download_bytes=16_000_000_000,
         licence="Apache-2.0",
-        note="Pictures of all kinds, by sentences. Wants a graphics card of 16 GB.",
+        note="Pictures of all kinds, by sentences.",
+        card_gb=16,
     ),
     base_of_family(
         KLEIN,
@@ -216,7 +222,8 @@ _BASES = (
         source="black-forest-labs/FLUX.2-klein-base-9B",
         download_bytes=34_700_000_000,
         licence=FLUX_NON_COMMERCIAL,
-        note="As the one of 4B, with more detail. Wants a graphics card of 32 GB.",
+        note="As the one of 4B, with more detail.",
+        card_gb=32,
     ),
     base_of_family(
         KLEIN,

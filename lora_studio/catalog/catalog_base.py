@@ -32,6 +32,9 @@ class Base:
     flow matching, and drawn with FLOW_SAMPLERS. `long_text` is how it reads texts where CLIP doesn't. `half`
     is the number format of half precision that it is drawn and trained in; `train_instead`, for a base that
     is distilled for few steps and loses that by training, the base that LoRAs for it are trained on.
+    `card_gb` is the memory of a graphics card that LoRAs are trained on it with, at its native size, and
+    `weights_bytes` what its weights take while it draws, where that is not what is downloaded; 0 where nobody
+    has found out.
     `training` and `kinds` are settings that differ from the presets, for all kinds and by kind.
     """
 
@@ -42,6 +45,8 @@ class Base:
     native_size: int
     step: int = 8
     download_bytes: int = 0
+    weights_bytes: int = 0
+    card_gb: int = 0
     licence: str = ""
     note: str = ""
     sampler: str = "DPM++ 2M Karras"

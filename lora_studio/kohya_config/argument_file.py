@@ -15,7 +15,7 @@ from lora_studio.kohya_config.presets import is_preset, read_preset
 from lora_studio.kohya_config.read_options import KohyaOptions, read_options
 from lora_studio.kohya_config.sample_prompts import prompt_only
 from lora_studio.kohya_config.taken_options import option_names
-from lora_studio.kohya_config.write_options import flatten
+from lora_studio.kohya_config.write_options import flatten, own_settings
 from lora_studio.parsing.toml_text import read_toml
 
 DRAWING = ("sample_every_n_steps", "sample_every_n_epochs", "sample_at_first")
@@ -27,16 +27,22 @@ def read_file(
     """Read an argument TOML, or a preset of the kohya_ss GUI (JSON), and the prompts that it names.
     `command_line` are options that win over the file's. Paths are, as in sd-scripts, from the working folder.
     Raises ConfigError."""
-    text = read_text(path, "Check --kohya-config.")
-    rounds = 0
-    if path.suffix.lower() == ".json" or text.lstrip()[:1] == "{":
-        (given, settings), rounds = _from_json(read_json(text, path.name), path.name)
-    else:
-        given, settings = flatten(read_toml(text, path.name))
-    _recognise({*given, *settings}, path.name)
+    given, settings, rounds = parse_options(read_text(path, "Check --kohya-config."), path.name)
     command_line = command_line or {}
     rounds = 0 if {"max_train_steps", "max_train_epochs"} & set(command_line) else rounds
     return read_given({**given, **command_line}, settings, rounds=rounds, ignore_unknown=ignore_unknown)
+
+
+def parse_options(text: str, name: str) -> tuple[dict[str, Any], dict[str, Any], int]:
+    """(sd-scripts' options, our own settings, epochs that the GUI counts max_train_steps from or 0) of the
+    text of an argument TOML or of a preset, which messages call `name`. Raises ConfigError."""
+    rounds = 0
+    if name.lower().endswith(".json") or text.lstrip()[:1] == "{":
+        (given, settings), rounds = _from_json(read_json(text, name), name)
+    else:
+        given, settings = flatten(read_toml(text, name))
+    _recognise({*given, *settings}, name)
+    return given, settings, rounds
 
 
 def read_given(
@@ -64,7 +70,7 @@ def read_given(
 def _from_json(data: Any, name: str) -> tuple[tuple[dict[str, Any], dict[str, Any]], int]:
     if is_preset(data):
         options, rounds = read_preset(data)
-        return (options, {}), rounds
+        return (options, own_settings(data)), rounds
     if not isinstance(data, dict):
         raise ConfigError(f"{name} holds no options.", "Give --kohya-config a TOML file or a preset.")
     if isinstance(data.get("config"), dict) or isinstance(data.get("model"), dict):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lora_studio.config import Leaf, TrainConfig, config_leaf, config_leaves
+from lora_studio.errors import ConfigError
 from lora_studio.kohya_config.flow_modules import FLOW_OPTIONS
 from lora_studio.kohya_config.options import (
     ABSENT,
@@ -44,7 +45,7 @@ def write_kohya(config: TrainConfig, further: Mapping[str, Any] | None = None) -
     for name, value in options.items():
         group = groups.get(name) or ("network" if name == "network_args" else "output")
         tables.setdefault(group, {})[name] = value
-    settings = _not_said(config, options)
+    settings = not_said(config, options)
     parts = [HEADER, *(f"{write_table(group, values)}\n" for group, values in tables.items())]
     if settings:
         parts.append(f"{write_table(f'{OWN_TABLE}.{OWN_SETTINGS}', settings)}\n")
@@ -63,12 +64,21 @@ def flatten(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     settings: dict[str, Any] = {}
     for name, value in data.items():
         if name == OWN_TABLE and isinstance(value, dict):
-            settings = dict(value.get(OWN_SETTINGS, {}))
+            settings = own_settings(data)
         elif isinstance(value, dict):
             given |= value
         else:
             given[name] = value
     return given, settings
+
+
+def own_settings(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Our own settings in a file of theirs. Raises ConfigError."""
+    table = data.get(OWN_TABLE, {})
+    settings = table.get(OWN_SETTINGS, {}) if isinstance(table, dict) else {}
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{OWN_TABLE}.{OWN_SETTINGS} is no table.", "Take it out of the file.")
+    return dict(settings)
 
 
 def kohya_options(config: TrainConfig) -> dict[str, Any]:
@@ -121,7 +131,7 @@ def _add_pairs(options: dict[str, Any], leaf: Leaf, value: Any) -> None:
         options.setdefault("network_args", []).append(f"{OF_NETWORK_ARGS[leaf.name]}={text}")
 
 
-def _not_said(config: TrainConfig, options: Mapping[str, Any]) -> dict[str, Any]:
+def not_said(config: TrainConfig, options: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that reading `options` alone would not give back."""
     read = read_options(
         {name: value for name, value in options.items() if name != "sample_prompts"}, ignore_unknown=True

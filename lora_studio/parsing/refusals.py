@@ -15,6 +15,8 @@ from lora_studio.errors import ConfigError
 from lora_studio.parsing.numbers import parse_decimal, shown
 
 MOST_COMPARED = 100
+MOST_REFUSED = 50
+"""Problems of one ValidationError that are told."""
 
 NO_NAMES: Mapping[str, str] = {}
 KINDS: Mapping[Any, str] = {
@@ -47,9 +49,18 @@ class Refusing(BaseModel):
 def refusal(
     error: ValidationError, model: type[BaseModel], names: Mapping[str, str] = NO_NAMES
 ) -> ConfigError:
-    """The first problem of a ValidationError as ConfigError. `names` maps fields to what people call them,
-    where that is not the field's own name."""
-    problem = error.errors(include_url=False)[0]
+    """The first problem of a ValidationError as ConfigError, with the others in it. `names` maps fields to
+    what people call them, where that is not the field's own name."""
+    problems = error.errors(include_url=False)[:MOST_REFUSED]
+    first, *others = (refused_problem(problem, model, names) for problem in problems)
+    first.others = tuple(others)
+    return first
+
+
+def refused_problem(
+    problem: Mapping[str, Any], model: type[BaseModel], names: Mapping[str, str] = NO_NAMES
+) -> ConfigError:
+    """One of pydantic's problems as ConfigError; `names` as in `refusal`."""
     path = [str(part) for part in problem["loc"] if not isinstance(part, int)]
     field = ".".join(path)
     label = names.get(field) or ".".join(str(part) for part in problem["loc"])

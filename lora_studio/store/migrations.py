@@ -245,6 +245,16 @@ def _removed_trainings(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE jobs ADD COLUMN removed TEXT NOT NULL DEFAULT ''")
 
 
+def _saved_settings(connection: sqlite3.Connection) -> None:
+    """Settings of trainings that people keep by name; those that were deleted wait for an undo."""
+    connection.execute(
+        """CREATE TABLE saved_settings (
+            id TEXT PRIMARY KEY, owner TEXT NOT NULL, title TEXT NOT NULL, base TEXT NOT NULL DEFAULT '',
+            settings TEXT NOT NULL, at REAL NOT NULL, deleted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID"""
+    )
+    connection.execute("CREATE INDEX saved_settings_by_owner ON saved_settings(owner, deleted)")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _first_tables,
     _resuming,
@@ -258,4 +268,5 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _image_loras,
     _places,
     _removed_trainings,
+    _saved_settings,
 )

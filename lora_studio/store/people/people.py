@@ -101,6 +101,7 @@ class People:
         with self._database.write() as connection:
             connection.execute("DELETE FROM people WHERE name = ?", (name,))
             connection.execute("DELETE FROM spent WHERE name = ?", (name,))
+            connection.execute("DELETE FROM saved_settings WHERE owner = ?", (name,))
             connection.execute("DELETE FROM owners WHERE owner = ? AND NOT shared", (name,))
             connection.execute("UPDATE OR REPLACE owners SET owner = '' WHERE owner = ?", (name,))
 
