@@ -27,7 +27,7 @@ from lora_studio.ui.people import people_panel, usage_panel
 from lora_studio.ui.refresh import PageRefresh, Strip
 from lora_studio.ui.train import end_notification, paused_trainings, train_tab
 from lora_studio.ui.train.train_tab import TrainTab
-from lora_studio.ui.upload import upload_tab
+from lora_studio.ui.upload import saved_panel, upload_tab
 from lora_studio.ui.widgets.html_templates import fill, hidden, panel
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
@@ -95,6 +95,7 @@ def _built(studio: Studio, visitors: Visitors) -> Page:
             *supabase_badge.listen(page, live.revision, mirror_parts, studio),
         ]
         upload_tab.listen(upload, studio)
+        saved_panel.listen(page, upload.saved, upload.whole, upload.form, upload.refused, studio)
         usage_panel.listen(page, live.revision, used, studio, visitors)
         people_panel.listen(page, people, visitors)
         studio_tab.listen(page, operations, studio, visitors)
@@ -126,13 +127,16 @@ def _follow(page: gr.Blocks, live: PageRefresh, events: list[Any]) -> None:
 
 
 def _listen_start(tabs: gr.Tabs, drafts: Drafts, train: TrainTab, studio: Studio) -> list[Any]:
-    """Wire the button that starts the training which the Upload tab describes."""
+    """Wire the button that starts the training which the Upload tab describes, and Enter in its name."""
     upload = drafts.upload
 
-    def start(*values: Any) -> list[Any]:
+    def start(_: gr.Request, *values: Any) -> list[Any]:
         return [upload.started(studio, values), gr.Tabs(selected="train")]
 
-    event = upload.train.click(guarded(start), upload.whole, [train.job, tabs], **PRIVATE)
+    guard = upload.refusals.guarded
+    asks = [upload.train.click, upload.name.submit]
+    event = gr.on(asks, guard(start), upload.whole, [train.job, tabs], **PRIVATE)
+    upload.refusals.listen(event, upload.refused)
     draft.used(event, drafts)
     return [event]
 

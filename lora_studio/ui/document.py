@@ -1,7 +1,7 @@
-"""The HTML document that Gradio serves, with our script first in its head.
+"""The HTML document that Gradio serves, with our scripts first in its head.
 
 The argument of `launch(head=...)` arrives with Gradio's config and runs after Gradio has chosen a language
-and sent its first requests (6.31); ours has to be there before.
+and sent its first requests (6.31); ours have to be there before.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from gradio.routes import templates
 from jinja2 import BaseLoader, Environment
 
-SCRIPT = Path(__file__).with_name("page.js")
+SCRIPTS = ("page.js", "toasts.js")
 
 
 class Documents(BaseLoader):
@@ -30,7 +30,9 @@ class Documents(BaseLoader):
 
 
 def add_script() -> None:
-    """Put our script into Gradio's templates, once for the process."""
+    """Put our scripts into Gradio's templates, once for the process."""
     loader = templates.env.loader
     if loader is not None and not isinstance(loader, Documents):
-        templates.env.loader = Documents(loader, SCRIPT.read_text("utf-8"))
+        folder = Path(__file__).parent
+        scripts = ((folder / name).read_text("utf-8") for name in SCRIPTS)
+        templates.env.loader = Documents(loader, "</script><script>".join(scripts))

@@ -9,7 +9,12 @@ import gradio as gr
 from gradio.themes.utils.fonts import LocalFont
 
 ROOMS = ("gallery", "upload", "train", "generate", "operations")
-STYLESHEETS = ("page.css", "shell.css", *(f"{room}/{room}.css" for room in ROOMS))
+STYLESHEETS = (
+    "page.css",
+    "shell.css",
+    "client_input/field_refusals.css",
+    *(f"{room}/{room}.css" for room in ROOMS),
+)
 """Joined in this order."""
 LOOKS: Mapping[str, str] = {
     "body_background_fill": "*neutral_50",

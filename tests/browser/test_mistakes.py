@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -43,19 +44,60 @@ def bad_files(tmp_path: Path) -> list[Path]:
     return [text, cut, huge, climbing]
 
 
-def says(page: Page, text: str) -> None:
-    """A toast with this sentence; it is closed afterwards."""
-    toast = page.get_by_test_id("toast-body").filter(has_text=text)
-    expect(toast.first).to_be_visible()
-    toast.first.get_by_test_id("toast-close").click()
-    expect(toast).to_have_count(0)
+def refused_at(page: Page, elem_id: str, text: str) -> None:
+    """The field is in sight with this sentence below, which is said of its control, and there is no toast."""
+    block = page.locator(f"#{elem_id}")
+    expect(block.locator(".field-error")).to_contain_text(text)
+    expect(block.locator(".field-error")).to_be_in_viewport()
+    described = block.locator(f"[aria-describedby~={elem_id}-error]")
+    expect(described.first).to_be_attached()
+    expect(page.get_by_test_id("toast-body")).to_have_count(0)
+
+
+def is_focused(page: Page, elem_id: str) -> None:
+    expect(page.locator(f"#{elem_id} :focus")).to_have_count(1)
+
+
+def test_all_mistakes_stand_at_their_fields_and_go_when_corrected(open_page: OpenPage) -> None:
+    page = open_page()
+    begin_anew(page)
+    train = page.locator("#upload-train")
+    set_up(page, "max_train_steps", "many")
+    page.locator("#train-advanced-blocks > button").click()
+    write(page, "train-block_lr_zero_threshold", "-1")
+    page.locator("#train-advanced-blocks > button").click()
+    page.locator("#upload-settings > button").click()  # folded: it opens by itself
+    train.click()
+    refused_at(page, "upload-files", "There are no pictures yet.")
+    is_focused(page, "upload-files")
+    expect(page.locator("#upload-refused")).to_contain_text("This needs another look:")
+    for field in ("upload-kind", "upload-name", "train-max_train_steps", "train-block_lr_zero_threshold"):
+        expect(page.locator(f"#{field} .field-error")).to_be_visible()
+    steps = page.locator("#train-max_train_steps")
+    expect(steps.locator(":is(input, textarea)")).to_have_attribute("aria-invalid", "true")
+    expect(steps.locator(".field-error")).to_have_text(
+        "Steps: a whole number from 1 to 1,000,000 is needed (got 'many')."
+    )
+
+    page.get_by_role("button", name="An alien (an object)").click()
+    pictures_are_drawn(page, "#upload-pictures", 10)
+    for field in ("upload-files", "upload-kind", "upload-name"):  # the example fills in all three
+        expect(page.locator(f"#{field} .field-error")).to_have_count(0)
+    expect(page.locator("#upload-kind[aria-invalid], #upload-name [aria-invalid]")).to_have_count(0)
+    page.locator("#upload-refused").get_by_role("button", name="Steps", exact=True).click()
+    is_focused(page, "train-max_train_steps")
+    box(page, "train-max_train_steps").fill("40")
+    expect(steps.locator(".field-error")).to_have_count(0)
+    expect(steps.locator(":is(input, textarea)")).not_to_have_attribute("aria-describedby", re.compile("."))
+    page.locator("#upload-refused button").click()
+    box(page, "train-block_lr_zero_threshold").fill("")
+    expect(page.locator("#upload-refused .refused")).to_be_hidden()
 
 
 def test_each_mistake_has_its_sentence(open_page: OpenPage, bad_files: list[Path]) -> None:
     page = open_page()
+    begin_anew(page)
     train = page.locator("#upload-train")
-    train.click()
-    says(page, "There are no pictures yet. Drop some in, or take the example pictures.")
 
     upload(page, bad_files[:1])
     expect(page.locator("#upload-notices").get_by_role("alert")).to_contain_text("text.png")
@@ -65,27 +107,29 @@ def test_each_mistake_has_its_sentence(open_page: OpenPage, bad_files: list[Path
         expect(page.locator("#upload-notices .refused")).to_contain_text(sentence)
     expect(page.locator("#picture-count")).to_contain_text("picture")
 
+    write(page, "upload-name", "")
     train.click()
-    says(page, "Say what the pictures show")
+    refused_at(page, "upload-kind", "Say what the pictures show")
     page.locator("#upload-kind label").nth(2).click()
     train.click()
-    says(page, "The name is empty.")
+    refused_at(page, "upload-name", "The name is empty.")
+    is_focused(page, "upload-name")
     write(page, "upload-name", "../../etc")
     train.click()
-    says(page, "contains a slash")
+    refused_at(page, "upload-name", "contains a slash")
     write(page, "upload-name", "Fox")
 
     for typed in ("0", "many"):
         set_up(page, "max_train_steps", typed)
         train.click()
-        says(page, "Steps: a whole number from 1")
+        refused_at(page, "train-max_train_steps", "Steps: a whole number from 1")
     set_up(page, "max_train_steps", "")
 
     base = page.locator("#upload-base input")
     base.fill("nowhere")
     base.press("Enter")
     train.click()
-    says(page, "There is no base model 'nowhere' here.")
+    refused_at(page, "upload-base", "There is no base model 'nowhere' here.")
 
     # Nothing was lost meanwhile.
     expect(box(page, "upload-name")).to_have_value("Fox")
@@ -127,18 +171,23 @@ def test_a_lora_of_another_family_and_a_missing_base_are_named(open_page: OpenPa
     open_settings(page)
     page.locator("#generate-base input").fill("nowhere")
     page.locator("#generate-base input").press("Enter")
+    page.locator("#generate-settings > button").click()
     page.locator("#generate-go").click()
-    says(page, "There is no base model 'nowhere' here.")
+    refused_at(page, "generate-base", "There is no base model 'nowhere' here.")
+    is_focused(page, "generate-base")
 
 
 def test_wrong_numbers_for_a_picture_are_named(open_page: OpenPage) -> None:
     page = open_page()
     go_to(page, "Generate")
     write(page, "generate-count", "99")
-    page.locator("#generate-go").click()
-    says(page, "Pictures: a whole number from 1 to 16 is needed (got 99).")
-    expect(page.locator("#generate-go")).to_be_enabled()
-    write(page, "generate-count", "1")
     write(page, "generate-seed", "abc")
     page.locator("#generate-go").click()
-    says(page, "Seed: a whole number from 0 to 9,223,372,036,854,775,807 is needed (got 'abc').")
+    refused_at(page, "generate-count", "Pictures: a whole number from 1 to 16 is needed (got 99).")
+    seed = "Seed: a whole number from 0 to 9,223,372,036,854,775,807 is needed (got 'abc')."
+    refused_at(page, "generate-seed", seed)
+    is_focused(page, "generate-count")
+    expect(page.locator("#generate-go")).to_be_enabled()
+    write(page, "generate-count", "1")
+    write(page, "generate-seed", "7")
+    expect(page.locator("#tab-generate .field-error")).to_have_count(0)

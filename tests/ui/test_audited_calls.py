@@ -19,24 +19,17 @@ LOOKS = {
     *("list_samplers", "list_styles", "list_trainings", "look", "look_at_people", "look_at_usage"),
     *("look_into_file", "look_into_lora", "plan_training", "preview_now", "queued", "read_settings"),
     *("remove", "replan", "restore", "reword", "save_now", "show", "stop_import", "take", "take_away"),
-    "use_stopped",
-    *(
-        "training_status",
-        "use_chosen",
-        "use_result",
-        "use_settings",
-        "work",
-        "move",
-        "open_named",
-        "pack",
-    ),
+    *("training_status", "use_chosen", "use_result", "use_settings", "work", "move", "open_named", "pack"),
+    *("choose_base", "show_cards", "list_settings", "load_settings", "open_settings", "write_json"),
+    *("write_toml", "use_stopped"),
     *("check_studio", "list_storage", "open_studio_tab", "check_again", "look_at_studio"),
     *("list_repairs", "stop_repair"),
 }
 """Calls that change nothing of value, and those that draw."""
 IDS = {"dataset_id", "job_id", "slug", "image_id", "token", "id"}
 HOLDERS = {
-    *("upload-dataset", "train-job", "strip-job", "generate-ticket", "people-person", "people-invites"),
+    *("upload-dataset", "train-job", "train-saved", "strip-job", "generate-ticket"),
+    *("people-person", "people-invites"),
     *(f"gallery-{what}-{part}" for what in ("lora", "image") for part in ("chosen", "token")),
 }
 """Parameters of endpoints, and fields of the page, that hold an id."""

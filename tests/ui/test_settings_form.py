@@ -11,6 +11,7 @@ import pytest
 from lora_studio.catalog import SD1, STARTER, base_of_family, plan
 from lora_studio.config import TrainConfig, config_leaf, config_leaves
 from lora_studio.errors import ConfigError
+from lora_studio.ui.client_input.field_refusals import in_labels
 from lora_studio.ui.widgets import form_sections, setting_labels, settings_form
 from tests.support.configs import NEEDED
 from tests.support.html import NASTY, parse
@@ -104,11 +105,10 @@ def test_a_found_setting_leads_to_its_field(made: settings_form.Form) -> None:
 
 def test_a_wrong_value_is_named_by_its_label() -> None:
     wrong = ConfigError("max_train_steps: a whole number is needed.", "Like 200.", field="max_train_steps")
-    shown = setting_labels.in_words_of_the_page(wrong)
-    assert isinstance(shown, ConfigError)
+    shown = in_labels(wrong, setting_labels.LABELS)
     assert (str(shown), shown.field) == ("Steps: a whole number is needed. Like 200.", "max_train_steps")
     nameless = ConfigError("The name is empty.", field="name")
-    assert setting_labels.in_words_of_the_page(nameless) is nameless
+    assert str(in_labels(nameless, setting_labels.LABELS)) == str(nameless)
 
 
 def test_help_names_range_and_unit() -> None:
@@ -118,8 +118,9 @@ def test_help_names_range_and_unit() -> None:
 
 
 def test_an_untouched_form_overrides_nothing(made: settings_form.Form) -> None:
-    assert made.overrides([field.value for field in made.components]) == {}
-    assert made.overrides([update["value"] for update in made.emptied()]) == {}
+    assert settings_form.overrides({name: field.value for name, field in made.fields.items()}) == {}
+    emptied = dict(zip(made.names, made.emptied(), strict=True))
+    assert settings_form.overrides({name: update["value"] for name, update in emptied.items()}) == {}
 
 
 def test_what_is_filled_in_becomes_a_config(made: settings_form.Form) -> None:
@@ -137,8 +138,8 @@ def test_what_is_filled_in_becomes_a_config(made: settings_form.Form) -> None:
         "optimizer_type": "AdamW",
         "block_dims": ",".join(["4"] * 25),
     }
-    values = [typed.get(name, field.value) for name, field in made.fields.items()]
-    config = TrainConfig.from_values({**NEEDED, **made.overrides(values)})
+    values = {name: typed.get(name, field.value) for name, field in made.fields.items()}
+    config = TrainConfig.from_values({**NEEDED, **settings_form.overrides(values)})
     assert config.optimizer.max_train_steps == 12
     assert config.dataset.flip_aug is True
     assert config.dataset.cache_latents is False

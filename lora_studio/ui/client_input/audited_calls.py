@@ -27,6 +27,7 @@ class Deed:
 
 
 _UNDO = Deed(name="undo", place=0, key="id")
+_UNDO_CLICK = Deed(name="undo", key="id")
 DEEDS: Mapping[str, Deed] = {
     **dict.fromkeys(("start_training", "start", "start_again"), Deed(name="start", place=0)),
     **dict.fromkeys(("stop_training", "stop"), Deed(name="stop", place=0)),
@@ -49,6 +50,10 @@ DEEDS: Mapping[str, Deed] = {
     "pack_logs": Deed(name="logs"),
     "describe": Deed(name="describe", place=0),
     "vote": Deed(name="describe", key="slug"),
+    "keep_settings": Deed(name="describe"),
+    "rename_settings": Deed(name="rename", place=0),
+    "delete_settings": Deed(name="delete", place=0),
+    "undo_settings": _UNDO_CLICK,
     "mark_favourite": Deed(name="describe", key="slug"),
     **dict.fromkeys(
         ("upload_dataset", "receive", "take_example", "import_lora", "add", "import_lora_link"),

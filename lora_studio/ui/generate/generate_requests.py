@@ -21,6 +21,7 @@ from lora_studio.request import GenerateRequest
 from lora_studio.settings import Settings
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.base_traits import chosen_traits
+from lora_studio.ui.client_input.field_refusals import RefusalList
 from lora_studio.ui.client_input.picture_input import take_picture
 from lora_studio.ui.client_input.validate import base_names, decimal, is_blank, safe_base, safe_id, safe_slug
 from lora_studio.ui.gallery.gallery_tab import existing_lora
@@ -52,19 +53,9 @@ LABELS: Mapping[str, str] = {
 DRAW, REDRAW, GRID = "draw", "redraw", "grid"
 MODES = (("Draw", DRAW), ("Redraw", REDRAW), ("Grid", GRID))
 """(name to show, name) of what Generate does: new pictures, another version of one, many on a sheet."""
-LARGER, REDRAWING, FINER = "Larger and sharper", "Redraw", "Finer settings"
-PLACES: Mapping[str, str] = {
-    **dict.fromkeys(("hires_scale", "hires_strength", "hires_steps", "hires_upscaler"), LARGER),
-    **dict.fromkeys(("strength", "mask_blur", "padding_mask_crop"), REDRAWING),
-    **dict.fromkeys(
-        (
-            *("clip_skip", "guidance_rescale", "distilled_guidance_scale", "shift"),
-            *("variation_strength", "variation_seed", "image_format"),
-        ),
-        FINER,
-    ),
-}
-"""The section or mode in which a field is found."""
+LARGER, FINER = "Larger and sharper", "Finer settings"
+OF_REDRAWING = ("strength", "mask_blur", "padding_mask_crop")
+"""Numbers that only redrawing has a use for."""
 NUMBERS = (
     *("num_inference_steps", "width", "height", "seed", "count", "clip_skip"),
     *("variation_seed", "hires_steps", "mask_blur", "padding_mask_crop"),
@@ -82,11 +73,6 @@ SLID = frozenset(
 )
 TYPED = frozenset(NUMBERS) - SLID
 """Numbers that are text on the page."""
-
-NAMES: Mapping[str, str] = {
-    name: f"{label} (in “{PLACES[name]}”)" if name in PLACES else label for name, label in LABELS.items()
-}
-"""Names of a request's fields for error messages."""
 
 NO_PICTURE = ("There is no picture to redraw.", "Drop one under Redraw, or press Redraw below a picture.")
 """The refusal of redrawing nothing: what is wrong, and what to do."""
@@ -185,16 +171,24 @@ def build_request(values: Mapping[str, Any], studio: Studio) -> GenerateRequest:
     """The request from the page's values by field name. Raises ConfigError, ModelFileError, StoreError."""
     given: dict[str, Any] = {name: values.get(name) or None for name in WORDS}
     given |= {name: values.get(name) for name in NUMBERS}
-    given["base"] = safe_base(values["base"], studio.settings)
-    given["loras"] = _uses(values, studio)
-    given["insert_trigger"] = bool(values["insert_trigger"])
+    given |= {"base": DEFAULT_BASE, "insert_trigger": bool(values["insert_trigger"])}
     if values.get("mode") == DRAW:
-        given["image"] = None
-    elif values.get("mode") == REDRAW and not given["image"]:
-        raise ConfigError(*NO_PICTURE, field="image")
-    given["mask_image"] = _mask(given, studio)
+        given |= dict.fromkeys(("image", *OF_REDRAWING))
+    found = RefusalList()
+    with found.at("base"):
+        given["base"] = safe_base(values["base"], studio.settings)
+    with found.at():
+        given["loras"] = _uses(values, studio)
+    with found.at("image"):
+        if values.get("mode") == REDRAW and not given["image"]:
+            raise ConfigError(*NO_PICTURE)
+        given["mask_image"] = _mask(given, studio)
     filled = {name: value for name, value in given.items() if not is_blank(value)}
-    return GenerateRequest.model_validate(filled, context=NAMES)
+    request = GenerateRequest()
+    with found.at():
+        request = GenerateRequest.model_validate(filled, context=LABELS)
+    found.raise_all()
+    return request
 
 
 def _mask(given: Mapping[str, Any], studio: Studio) -> str | None:
@@ -205,14 +199,18 @@ def _mask(given: Mapping[str, Any], studio: Studio) -> str | None:
 
 def _uses(values: Mapping[str, Any], studio: Studio) -> list[dict[str, Any]]:
     uses = []
+    found = RefusalList()
     for slug, weight, text in zip(values["loras"] or [], WEIGHTS, TEXT_WEIGHTS, strict=False):
         record = studio.gallery.lora(safe_slug(slug))
         use: dict[str, Any] = {"slug": record.slug}
-        if (strength := decimal(values.get(weight), f"Weight of {record.title}")) is not None:
-            use["weight"] = strength
-        if (strength := decimal(values.get(text), f"Text encoder weight of {record.title}")) is not None:
-            use["text_encoder_weight"] = strength
+        with found.at(weight):
+            if (strength := decimal(values.get(weight), f"Weight of {record.title}")) is not None:
+                use["weight"] = strength
+        with found.at(text):
+            if (strength := decimal(values.get(text), f"Text encoder weight of {record.title}")) is not None:
+                use["text_encoder_weight"] = strength
         uses.append(use)
+    found.raise_all()
     return uses
 
 

@@ -12,7 +12,8 @@ import gradio as gr
 from lora_studio.images.input_store import take_in
 from lora_studio.request import LONGEST_PROMPT, GenerateRequest
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input import deleted_elsewhere
+from lora_studio.ui.client_input import deleted_elsewhere, field_refusals
+from lora_studio.ui.client_input.field_refusals import FieldRefusals
 from lora_studio.ui.client_input.validate import guarded, quietly, safe_id, safe_slug
 from lora_studio.ui.gallery.gallery_tab import existing_lora
 from lora_studio.ui.generate import active_settings as in_force
@@ -38,6 +39,7 @@ from lora_studio.ui.generate.generate_requests import (
 from lora_studio.ui.generate.generation_progress import shown_ticket, single_result
 from lora_studio.ui.generate.img2img import RedrawParts
 from lora_studio.ui.generate.png_info import RecallParts
+from lora_studio.ui.generate.request_places import place_of
 from lora_studio.ui.generate.token_counter import token_count
 from lora_studio.ui.upload.training_summary import DEFAULT_BASE
 from lora_studio.ui.widgets import cards
@@ -86,6 +88,8 @@ class GenerateTab:
     spoken: gr.HTML
     styles: gr.HTML
     in_force: gr.HTML
+    refused: gr.HTML
+    """The list of the fields that are at fault."""
     gone: gr.HTML
     """Notes about LoRAs that were chosen and are deleted."""
     recent: gr.HTML
@@ -144,6 +148,7 @@ def render(studio: Studio) -> GenerateTab:
             parts["in_force"] = in_force.render()
             parts["stop"] = gr.Button("Stop", variant="stop", visible=False, elem_id="generate-stop")
             parts["go"] = gr.Button("Generate", variant="primary", elem_id="generate-go")
+    parts["refused"] = field_refusals.render("generate-refused")
     parts["gone"] = panel(elem_id="generate-gone", actions=ACTIONS_JS)
     report_panel = recall.render_report()
     parts["ideas"] = panel(cards.ideas(ideas_for(DEFAULT_BASE)), elem_id="generate-ideas", actions=ACTIONS_JS)
@@ -198,7 +203,7 @@ def listen(tab: GenerateTab, studio: Studio) -> list[Any]:
     def ask(request: gr.Request, *values: Any) -> str:
         asked, session = dict(zip(tab.fields, values, strict=True)), request.session_hash or ""
         if asked["mode"] == GRID:
-            return studio.submit_grid(grid_fields.asked_grid(asked, studio), session=session).id
+            return grid_fields.submit_asked(asked, studio, session=session).id
         return submit(asked, studio, session=session).id
 
     def stop(ticket_id: str) -> str:
@@ -223,7 +228,9 @@ def listen(tab: GenerateTab, studio: Studio) -> list[Any]:
         tab.follow(event, studio)
     grid_fields.listen(tab.fields, studio)
     asks = [tab.go.click, tab.fields["prompt"].submit]
-    asked = gr.on(asks, guarded(ask), [*tab.fields.values()], tab.ticket, **QUICK)
+    refusals = FieldRefusals(place_of)
+    asked = gr.on(asks, refusals.guarded(ask), [*tab.fields.values()], tab.ticket, **QUICK)
+    refusals.listen(asked, tab.refused)
     asked.success(None, None, None, js=REVEAL_JS, **QUICK)
     _listen_recent(tab, studio)
     return [

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from lora_studio.errors import ConfigError
+from lora_studio.grids.grid_cells import read_values
 from lora_studio.grids.grid_request import AXES, PARAMETERS, GridRequest
+from lora_studio.jobs.generation_queue import GenerationJob
 from lora_studio.lora.checkpoints import checkpoint_files
 from lora_studio.request import GenerateRequest
 from lora_studio.studio import Studio
+from lora_studio.ui.client_input.field_refusals import RefusalList
 from lora_studio.ui.client_input.validate import guarded, safe_grid, safe_slug
 from lora_studio.ui.gallery.gallery_tab import existing_lora
 from lora_studio.ui.generate.generate_requests import build_request
@@ -86,10 +91,55 @@ def build_grid(request: GenerateRequest, axes: Sequence[Any]) -> GridRequest:
     return GridRequest.model_validate({"request": request, **moved})
 
 
+def submit_asked(values: Mapping[str, Any], studio: Studio, *, session: str) -> GenerationJob:
+    """Queue the grid that the tab's values ask for. Raises as `asked_grid`, and DeviceBusy."""
+    grid = asked_grid(values, studio)
+    with named_by_field(axes_in_use(values)):
+        return studio.submit_grid(grid, session=session)
+
+
+def axes_in_use(values: Mapping[str, Any]) -> list[str]:
+    """The fields of the parameters that are chosen."""
+    return [field for field in PARAMETER_FIELDS if values.get(field)]
+
+
 def asked_grid(values: Mapping[str, Any], studio: Studio) -> GridRequest:
-    """The grid that the tab's values ask for. Raises ConfigError, ModelFileError, StoreError."""
+    """The grid that the tab's values ask for. Raises ConfigError under the fields of GRID_FIELDS and of the
+    request, ModelFileError, StoreError."""
     axes = [values.get(name) for name in GRID_FIELDS]
-    return safe_grid(build_grid(build_request(values, studio), axes), studio.settings)
+    used = axes_in_use(values)
+    found = RefusalList()
+    request = GenerateRequest()
+    with found.at():
+        request = build_request(values, studio)
+    with found.at(), named_by_field(used):
+        grid = build_grid(request, axes)
+        for axis, field in zip(grid.axes, used, strict=False):
+            with found.at(f"{field}-values"):
+                read_values(axis) if axis else ()
+    found.raise_all()
+    return safe_grid(grid, studio.settings)
+
+
+@contextmanager
+def named_by_field(used: Sequence[str]) -> Iterator[None]:
+    """Give refusals of a grid, which count the axes in use, the names of the fields that say them."""
+    fields = dict(zip(AXES, used, strict=False))
+    try:
+        yield
+    except ConfigError as error:
+        found = [ConfigError(one.message, one.hint, field=_field_of(one.field, fields)) for one in error.each]
+        raise ConfigError(found[0].message, found[0].hint, field=found[0].field, others=found[1:]) from None
+
+
+def _field_of(name: str, fields: Mapping[str, str]) -> str:
+    """The field of an axis' part, as `x.values`; of a part alone, the first axis'; else the name itself."""
+    axis, _, part = name.partition(".")
+    if name in ("values", "parameter"):
+        axis, part = AXES[0], name
+    if axis not in fields:
+        return name
+    return f"{fields[axis]}-values" if part == "values" else fields[axis]
 
 
 def listen(fields: Mapping[str, Any], studio: Studio) -> None:

@@ -37,9 +37,15 @@ def render() -> PlanParts:
     return PlanParts(text=text, go=go, stop=stop)
 
 
-def listen(parts: PlanParts, inputs: list[Any], measure: Measure, facts: gr.JSON) -> Any:
+def listen(
+    parts: PlanParts,
+    inputs: list[Any],
+    measure: Measure,
+    facts: gr.JSON,
+    guard: Callable[[Callable[..., Any]], Callable[..., Any]] = guarded,
+) -> Any:
     """Wire the buttons. `inputs` are the components that a training is started with; `facts` keeps what was
-    measured. Returns the event of the measurement."""
+    measured; `guard` makes the handler that shows what is refused. Returns the event of the measurement."""
     stops = Stops()
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -54,7 +60,7 @@ def listen(parts: PlanParts, inputs: list[Any], measure: Measure, facts: gr.JSON
 
     buttons = [parts.go, parts.stop]
     running = parts.go.click(lambda: busy(True), None, buttons, **quick).then(
-        guarded(work),
+        guard(work),
         inputs,
         [parts.text, facts],
         show_progress_on=parts.text,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 
@@ -17,11 +17,19 @@ from lora_studio.jobs.engine_worker import NOT_ON_ZERO_GPU, TRAIN_ELSEWHERE
 from lora_studio.settings import Settings
 from lora_studio.studio import Studio
 from lora_studio.training_request import StartTraining
+from lora_studio.training_setup import slug_of
+from lora_studio.ui.client_input import field_refusals
+from lora_studio.ui.client_input.field_refusals import RefusalList, in_labels
 from lora_studio.ui.client_input.validate import base_names, safe_base, safe_id, takes_hub_ids
+from lora_studio.ui.upload import base_cards, saved_panel
 from lora_studio.ui.upload.estimate_panel import render as render_measured
+from lora_studio.ui.upload.setup_places import QUESTION_LABELS, without_shown_help
 from lora_studio.ui.upload.training_summary import DEFAULT_BASE, MISSING
 from lora_studio.ui.widgets.html_templates import fill, heading, panel
-from lora_studio.ui.widgets.settings_form import render_form
+from lora_studio.ui.widgets.setting_labels import LABELS
+from lora_studio.ui.widgets.settings_form import overrides, render_form
+
+R = TypeVar("R")
 
 KINDS: Mapping[Kind, str] = {
     "person": "Person\nOne face: you, a friend",
@@ -50,9 +58,11 @@ def render(settings: Settings) -> dict[str, Any]:
             )
         parts |= _render_questions(settings)
         with gr.Accordion("Fine-tuning", open=False, elem_id="upload-settings"):
+            parts["saved"] = saved_panel.render()
             parts["form"] = render_form(plan("object", STARTER, 10))
         with gr.Column(elem_id="upload-start"):
             parts["summary"] = panel(fill("summary", parts=[], missing=MISSING), elem_id="upload-summary")
+            parts["refused"] = field_refusals.render("upload-refused")
             parts["train"] = gr.Button("Train my LoRA", variant="primary", elem_id="upload-train")
             parts["measured"] = render_measured()
             parts["reasons"] = panel(elem_id="upload-plan")
@@ -90,39 +100,68 @@ def _render_questions(settings: Settings) -> dict[str, Any]:
             elem_id="upload-base",
             info="What the training starts from. Larger ones are downloaded at the first use.",
         )
+    parts["bases"] = base_cards.render()
     return parts
 
 
-def start_training(studio: Studio, subject: Sequence[str | None], options: Mapping[str, Any]) -> str:
-    """Queue a training from `UploadTab.subject`; returns the job's id. A field nobody touched is None. Raises
-    StudioError with the missing field."""
-    return studio.trainings.start(wanted(studio, subject, options)).id
+def start_training(studio: Studio, subject: Sequence[str | None], typed: Mapping[str, Any]) -> str:
+    """Queue a training from `UploadTab.subject` and the values of the form's fields by name; returns the
+    job's id. A field nobody touched is None. Raises StudioError, with all fields at fault."""
+    start = wanted(studio, subject, typed)
+    return _in_words_of_the_page(lambda: studio.trainings.start(start)).id
 
 
 def plan_training(
-    studio: Studio, subject: Sequence[str | None], options: Mapping[str, Any], should_stop: ShouldStop
+    studio: Studio, subject: Sequence[str | None], typed: Mapping[str, Any], should_stop: ShouldStop
 ) -> TrainingEstimate | None:
     """Measure the training that `start_training` would start; a name may come later. Raises StudioError."""
-    start = wanted(studio, subject, options)
-    config = studio.trainings.config(replace(start, name=start.name or "Plan"))
+    dataset_id, kind, name, *others = subject
+    start = wanted(studio, [dataset_id, kind, name or "Plan", *others], typed)
+    config = _in_words_of_the_page(lambda: studio.trainings.config(start))
     return studio.trainings.measure(config, should_stop=should_stop)
 
 
-def wanted(studio: Studio, subject: Sequence[str | None], options: Mapping[str, Any]) -> StartTraining:
-    """The training that the tab describes, checked. Raises StudioError with the missing field."""
+def wanted(studio: Studio, subject: Sequence[str | None], typed: Mapping[str, Any]) -> StartTraining:
+    """The training that the tab describes, checked. Raises StudioError, with all fields at fault."""
     dataset_id, kind, name, trigger, base = (given or "" for given in subject)
-    if not dataset_id:
-        raise DatasetError("There are no pictures yet.", "Drop some in, or take the example pictures.")
+    found = RefusalList()
+    with found.at("pictures"):
+        if not dataset_id:
+            raise DatasetError("There are no pictures yet.", "Drop some in, or take the example pictures.")
+        studio.datasets.get(safe_id(dataset_id, "set of pictures"))
     checked_kind = next((one for one in KINDS if one == kind), None)
     if checked_kind is None:
-        raise ConfigError(
-            "Say what the pictures show: a person, a style, an object or a character.", field="kind"
-        )
-    return StartTraining(
-        dataset_id=safe_id(dataset_id, "set of pictures"),
+        kinds = "a person, a style, an object or a character"
+        with found.at("kind"):
+            raise ConfigError(f"Say what the pictures show: {kinds}.")
+    with found.at("name"):
+        slug_of(name)
+    base_here = DEFAULT_BASE
+    with found.at("base"):
+        base_here = safe_base(base, studio.settings)
+    options: dict[str, Any] = {}
+    for setting, value in typed.items():
+        with found.at():
+            options |= overrides({setting: value})
+    start = StartTraining(
+        dataset_id=dataset_id,
         name=name,
-        kind=checked_kind,
+        kind=checked_kind or "object",
         trigger=trigger,
-        base=safe_base(base, studio.settings),
+        base=base_here,
         overrides=options,
     )
+    if found:
+        with found.at():  # what the start itself would refuse, had it come so far
+            studio.trainings.folder_config(replace(start, name="Name", trigger=trigger or "x"), "none", 10)
+    _in_words_of_the_page(found.raise_all)
+    return start
+
+
+def _in_words_of_the_page(work: Callable[[], R]) -> R:
+    """Return what `work` does. Its refusals speak with the labels of the page, and without the help that
+    stands at the field."""
+    try:
+        return work()
+    except ConfigError as error:
+        raise without_shown_help(in_labels(error, {**LABELS, **QUESTION_LABELS})) from error

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lora_studio.catalog import PresetValues, plan
-from lora_studio.config import config_leaf
+from lora_studio.catalog import Base, PresetValues, differences, plan
+from lora_studio.config import Kind, config_leaf
 from lora_studio.errors import ConfigError, StudioError
 from lora_studio.estimate import TrainingEstimate, earlier_seconds
 from lora_studio.formatting import about, counted, size
@@ -20,6 +20,7 @@ from lora_studio.studio import Studio
 from lora_studio.ui.client_input.base_traits import traits_of
 from lora_studio.ui.client_input.validate import safe_id
 from lora_studio.ui.widgets.html_templates import fill
+from lora_studio.ui.widgets.setting_labels import LABELS, label_of
 from lora_studio.ui.widgets.settings_form import overrides
 
 DEFAULT_BASE = "starter"
@@ -80,6 +81,7 @@ def summary(studio: Studio, subject: Subject, kinds: Sequence[str]) -> Summary:
     traits = traits_of(subject.base or DEFAULT_BASE, studio.settings)
     made = plan(kind, traits, record.images if record else 10, chosen)
     name = " ".join(subject.name.split())
+    changes = preset_sentences(kind, traits, made.values)
     missing = [what for what, given in zip(MISSING, (record, has_kind, name), strict=True) if not given]
     values = {**made.values, **chosen}
     parts = [name[:60], subject.kind if has_kind else "", counted(record.images, "picture") if record else ""]
@@ -89,7 +91,7 @@ def summary(studio: Studio, subject: Subject, kinds: Sequence[str]) -> Summary:
     return Summary(
         line=fill("summary", parts=[part for part in parts if part], missing=missing),
         called=fill("called", word=_trigger(studio, record, subject)),
-        reasons=fill("plan", sentence=made.reason) if record and has_kind else "",
+        reasons=fill("plan", sentence=made.reason, changes=changes) if record and has_kind else "",
         plan=made,
     )
 
@@ -143,3 +145,22 @@ def _bounded(given: Any) -> float:
     """A number that the browser kept; 0 for what can't be one."""
     is_number = isinstance(given, int | float) and not isinstance(given, bool)
     return float(given) if is_number and 0 <= given <= MOST_KEPT else 0.0
+
+
+def preset_sentences(kind: Kind, base: Base, values: Mapping[str, Any]) -> list[str]:
+    """A sentence for each setting that the preset and the base plan differently from the plain value, with
+    the reason."""
+    return [
+        f"{label_of(config_leaf(one.name))}: {_plain(one.value)} instead of {_plain(one.plain)}. {one.reason}"
+        for one in differences(kind, base, values)
+        if one.name in LABELS
+    ]
+
+
+def _plain(value: Any) -> str:
+    """A value in a sentence."""
+    if value is None or value in ("", ()):
+        return "automatic"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)

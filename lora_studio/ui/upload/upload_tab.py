@@ -8,18 +8,21 @@ from typing import Any
 
 import gradio as gr
 
-from lora_studio.errors import StudioError
 from lora_studio.estimate import TrainingEstimate
 from lora_studio.events import ShouldStop
 from lora_studio.settings import Settings
 from lora_studio.studio import Studio
+from lora_studio.ui.client_input.field_refusals import FieldRefusals
 from lora_studio.ui.client_input.validate import guarded, quietly
-from lora_studio.ui.upload import estimate_panel, picture_set, setup_panel
+from lora_studio.ui.upload import base_cards, estimate_panel, picture_set, setup_panel
+from lora_studio.ui.upload.base_cards import BaseParts
 from lora_studio.ui.upload.estimate_panel import PlanParts
 from lora_studio.ui.upload.example_pictures import EXAMPLES, Example, example_files
 from lora_studio.ui.upload.picture_actions import PICTURES_JS, SetActions
 from lora_studio.ui.upload.picture_set import FILE_TYPES
+from lora_studio.ui.upload.saved_panel import SavedParts
 from lora_studio.ui.upload.setup_panel import KINDS, plan_training, start_training
+from lora_studio.ui.upload.setup_places import place_of
 from lora_studio.ui.upload.training_summary import (
     FOLLOWED,
     Subject,
@@ -29,7 +32,6 @@ from lora_studio.ui.upload.training_summary import (
 )
 from lora_studio.ui.widgets.cards import dataset_pictures
 from lora_studio.ui.widgets.html_templates import fill, heading, hidden, panel
-from lora_studio.ui.widgets.setting_labels import in_words_of_the_page
 from lora_studio.ui.widgets.settings_form import Form, search_results
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
@@ -51,10 +53,15 @@ class UploadTab:
     called: gr.HTML
     trigger: gr.Textbox
     base: gr.Dropdown
+    bases: BaseParts
     earlier: gr.Dropdown
     form: Form
+    saved: SavedParts
     summary: gr.HTML
     train: gr.Button
+    refused: gr.HTML
+    """The list of the fields that are at fault."""
+    refusals: FieldRefusals
     measured: PlanParts
     reasons: gr.HTML
     dataset: gr.Textbox
@@ -80,31 +87,21 @@ class UploadTab:
 
     def started(self, studio: Studio, values: Sequence[Any]) -> str:
         """Queue the training of the values of `whole`; returns the job's id. Raises StudioError."""
-        try:
-            return start_training(studio, *self._asked(values))
-        except StudioError as error:
-            raise in_words_of_the_page(error) from error
+        return start_training(studio, *self._asked(values))
 
     def estimated(
         self, studio: Studio, values: Sequence[Any], should_stop: ShouldStop
     ) -> tuple[TrainingEstimate | None, Mapping[str, Any]]:
         """Measure the training of the values of `whole`; the estimate, and what is kept of it. Raises
         StudioError."""
-        try:
-            estimate = plan_training(studio, *self._asked(values), should_stop)
-        except StudioError as error:
-            raise in_words_of_the_page(error) from error
-        subject, settings = self._parted(values)
-        typed = dict(zip(self.form.names, settings, strict=True))
+        subject, typed = self._asked(values)
+        estimate = plan_training(studio, subject, typed, should_stop)
         return estimate, measured_facts(estimate, subject_of([*subject, None, *map(typed.get, FOLLOWED)]))
 
-    def _parted(self, values: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
-        given = len(self.subject)
-        return values[:given], values[given:]
-
     def _asked(self, values: Sequence[Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        subject, settings = self._parted(values)
-        return subject, self.form.overrides(settings)
+        """The values of `subject`, and those of the form by the settings' names."""
+        given = len(self.subject)
+        return values[:given], dict(zip(self.form.names, values[given:], strict=True))
 
     @property
     def followed(self) -> list[Any]:
@@ -129,7 +126,7 @@ def render(settings: Settings) -> UploadTab:
             parts |= _render_pictures()
         with gr.Column(scale=2, min_width=320, elem_id="upload-right"):
             parts |= setup_panel.render(settings)
-    return UploadTab(**parts)
+    return UploadTab(**parts, refusals=FieldRefusals(place_of))
 
 
 def _render_pictures() -> dict[str, Any]:
@@ -195,8 +192,11 @@ def listen(tab: UploadTab, studio: Studio) -> None:
         tab.whole,
         lambda values, should_stop: tab.estimated(studio, values, should_stop),
         tab.facts,
+        tab.refusals.guarded,
     )
+    tab.refusals.listen(measured, tab.refused)
     measured.success(guarded(reword), tab.followed, tab.summaries, **QUICK)
+    base_cards.listen(tab.bases, tab.base, studio.settings)
     form.search.change(quietly(search_results, gr.skip), form.search, form.found, **TYPING)
 
 

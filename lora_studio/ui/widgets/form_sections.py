@@ -94,3 +94,14 @@ def sectioned_leaves() -> dict[Section, list[Leaf]]:
         )
         found[TOGETHER.get(section.name, section.name)].append(leaf)
     return {by_name[name]: leaves for name, leaves in found.items() if leaves}
+
+
+def folds_of(name: str) -> tuple[str, ...] | None:
+    """Ids of the sections that a setting's field is folded in; empty for one in sight, None for one that has
+    no field."""
+    if any(leaf.name == name for leaf in shown_leaves(basic=True)):
+        return ()
+    for section, leaves in sectioned_leaves().items():
+        if any(leaf.name == name for leaf in leaves):
+            return (f"train-advanced-{section.name}",)
+    return None

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lora_studio.config import Leaf, config_leaf
-from lora_studio.errors import ConfigError, StudioError
+from lora_studio.config import Leaf
 from lora_studio.ui.widgets.form_sections import Section, sectioned_leaves, shown_leaves
 
 LABELS: Mapping[str, str] = {
@@ -189,12 +188,3 @@ def _rank(leaf: Leaf, words: list[str]) -> int | None:
     if all(word in name for word in words):
         return 1
     return 2 if all(word in f"{name} {leaf.help_text.lower()}" for word in words) else None
-
-
-def in_words_of_the_page(error: StudioError) -> StudioError:
-    """The error under its setting's label, where it begins with Kohya's name."""
-    if not isinstance(error, ConfigError) or error.field not in LABELS:
-        return error
-    label = label_of(config_leaf(error.field))
-    sentence = error.message.replace(f"{error.field}:", f"{label}:", 1)
-    return ConfigError(sentence, error.hint, field=error.field)

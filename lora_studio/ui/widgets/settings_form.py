@@ -6,7 +6,7 @@ value is never mixed up with one that follows from the kind of pictures, and ano
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,21 +24,11 @@ LONGEST_QUERY = 60
 SWITCH: Mapping[str, bool] = {"on": True, "off": False}
 LEAD_JS = """
 element.addEventListener('click', (event) => {
-  const button = event.target.closest('[data-setting]');
-  if (!button) return;
-  const fold = document.getElementById(`train-advanced-${button.dataset.section}`);
-  const content = fold?.querySelector(':scope > [data-testid=accordion-content]');
-  if (content && !content.offsetParent) fold.querySelector(':scope > button').click();
-  const reach = (left) => {
-    const field = document.querySelector(`#train-${button.dataset.setting} :is(input, textarea)`);
-    if (field && field.offsetParent) { field.scrollIntoView({block: 'center'}); field.focus(); }
-    else if (left) setTimeout(reach, 50, left - 1);
-  };
-  reach(60);
+  const {setting, section} = event.target.closest('[data-setting]')?.dataset || {};
+  if (setting) studio.lead(`train-${setting}`, section ? [`train-advanced-${section}`] : []);
 });
 """
-"""Script that leads from a setting that was found to its field, whose section may be folded: Gradio makes the
-fields of a section when it is first unfolded (6.31)."""
+"""Script that leads from a setting that was found to its field, whose section may be folded."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +48,6 @@ class Form:
     def components(self) -> list[gr.components.FormComponent]:
         return list(self.fields.values())
 
-    def overrides(self, values: Iterable[Any]) -> dict[str, Any]:
-        """Typed values by setting name; `values` are in the order of `components`."""
-        return overrides(dict(zip(self.names, values, strict=True)))
-
     def planned(self, plan: PresetValues) -> list[dict[str, Any]]:
         """Updates that show the planned values in grey, in the order of `components`."""
         return [_planned(config_leaf(name), plan) for name in self.names]
@@ -69,6 +55,11 @@ class Form:
     def emptied(self) -> list[dict[str, Any]]:
         """Updates that clear typed values, in the order of `components`."""
         return [gr.update(value=_empty(config_leaf(name))) for name in self.names]
+
+    def filled(self, typed: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Updates that type these texts by setting and empty all other fields, in the order of
+        `components`."""
+        return [gr.update(value=_fitting(config_leaf(name), typed.get(name))) for name in self.names]
 
 
 def render_form(plan: PresetValues) -> Form:
@@ -103,7 +94,7 @@ def field(leaf: Leaf, plan: PresetValues) -> gr.components.FormComponent:
     """The component of one setting: label, help with unit and range, Kohya's name, and the planned value in
     grey."""
     facts: dict[str, Any] = {"label": label_of(leaf), "elem_id": f"train-{leaf.name}"}
-    facts["info"] = f"{help_text(leaf)} `{leaf.name}`"
+    facts["info"] = f"{help_text(leaf)} {leaf.direction} {leaf.cost} `{leaf.name}`"
     facts |= {"interactive": True, **_looks(leaf, plan)}
     if leaf.annotation is bool or leaf.choices:
         return gr.Dropdown(value=AUTOMATIC, **facts)
@@ -195,6 +186,12 @@ def _looks(leaf: Leaf, plan: PresetValues) -> dict[str, Any]:
     if value is None or value in ("", ()):
         return {"placeholder": AUTOMATIC}
     return {"placeholder": f"{value:g}" if isinstance(value, float) else str(value)}
+
+
+def _fitting(leaf: Leaf, text: str | None) -> Any:
+    """The text, if the setting's field can hold it, else what an empty field holds."""
+    choices = SWITCH if leaf.annotation is bool else leaf.choices
+    return _empty(leaf) if text is None or (choices and text not in choices) else text
 
 
 def _empty(leaf: Leaf) -> Any:
