@@ -91,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="name options of sd-scripts that don't exist here and go on without them",
     )
     parser.add_argument(
-        "--save-kohya-config", metavar="FILE", help="write the training as such a file instead of running it"
+        "--save-kohya-config", metavar="FILE", help="write such a file (.json: a preset) instead of training"
     )
     parser.add_argument(
         "--resume",

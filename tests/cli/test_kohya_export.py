@@ -106,3 +106,17 @@ def test_the_file_is_toml_to_the_end(train_quickly: Command, tmp_path: Path) -> 
     for path in tmp_path.glob("*.toml"):
         assert tomllib.loads(path.read_text("utf-8"))
     assert len(theirs.prompts(theirs.arguments(tmp_path / "größe 猫.toml"))) > 0
+
+
+def test_a_preset_of_the_gui_is_written_and_reads_back_the_same(
+    train_quickly: Command, tmp_path: Path
+) -> None:
+    options = ("--network_dim", 6, "--algo", "loha", "--sample_prompts", "a cat", "--network_train_unet_only")
+    toml, preset = tmp_path / "run.toml", tmp_path / "run.json"
+    for file in (toml, preset):
+        outcome = train_quickly(*options, "--save-kohya-config", file)
+        assert outcome.code == 0, outcome.err
+    config = read_file(preset).config()
+    assert (config.network.network_dim, config.network.algo) == (6, "loha")
+    assert config.dataset.resolution == read_file(toml).config().dataset.resolution
+    assert config.optimizer == read_file(toml).config().optimizer

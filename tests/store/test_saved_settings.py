@@ -24,7 +24,7 @@ def person(database: Database, name: str, role: Role = Role.TRAINER) -> Visitor:
 
 
 def test_settings_are_kept_replaced_renamed_deleted_and_brought_back(shelf: SavedSettingsShelf) -> None:
-    first = shelf.save("  Faces,\n slowly ", {"network_dim": "16"}, "sd15")
+    first = shelf.save("Faces, slowly", {"network_dim": "16"}, "sd15")
     assert (first.title, first.base) == ("Faces, slowly", "sd15")
     again = shelf.save("Faces, slowly", {"network_dim": "32"})
     assert [dict(one.values) for one in shelf.all()] == [{"network_dim": "32"}]

@@ -15,9 +15,11 @@ from lora_studio.data.captions import EXTENSIONS, has_word, read_caption
 from lora_studio.data.training_set.folders import Picture, read_folder
 from lora_studio.data.training_set.subsets import KOHYA_FOLDER, Subset
 from lora_studio.errors import ConfigError, StudioError
+from lora_studio.families.base_files.locate import find_base
 from lora_studio.files import write_atomically
 from lora_studio.kohya_config import write_kohya
 from lora_studio.kohya_config.sample_prompts import prompt_lines
+from lora_studio.kohya_config.write_preset import write_preset
 from lora_studio.parsing.toml_text import write_table
 
 OPTION = "Choose another name for --save-kohya-config."
@@ -25,7 +27,12 @@ OPTION = "Choose another name for --save-kohya-config."
 
 def export(config: TrainConfig, target: Path) -> list[str]:
     """Write the argument TOML and beside it, where sd-scripts needs them, its file of prompts and its dataset
-    config. Existing files stay. Returns notes on differences. Raises ConfigError."""
+    config; a target that ends in .json becomes a preset of the kohya_ss GUI. Existing files stay. Returns
+    notes on differences. Raises ConfigError, ModelFileError."""
+    if target.suffix.lower() == ".json":
+        family = find_base(config.model.pretrained_model_name_or_path).family
+        _write({target: write_preset(config, family)})
+        return []
     files: dict[Path, str] = {}
     options: dict[str, Any] = {}
     if config.preview.sample_every_n_steps:

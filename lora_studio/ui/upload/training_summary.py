@@ -75,9 +75,11 @@ def summary(studio: Studio, subject: Subject, kinds: Sequence[str]) -> Summary:
     )
     has_kind = subject.kind in kinds
     kind: Any = subject.kind if has_kind else "object"
-    chosen = {}
+    chosen: dict[str, Any] = {}
     with contextlib.suppress(ConfigError):  # half typed; the start says what is wrong with it
         chosen = overrides({name: subject.typed.get(name) for name in FOLLOWED})
+    if not _whole(chosen.get("max_train_steps")):
+        chosen.pop("max_train_steps", None)
     traits = traits_of(subject.base or DEFAULT_BASE, studio.settings)
     made = plan(kind, traits, record.images if record else 10, chosen)
     name = " ".join(subject.name.split())
