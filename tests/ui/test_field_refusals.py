@@ -91,7 +91,7 @@ def test_a_config_names_every_setting_at_fault() -> None:
 def test_a_request_s_fields_are_refused_at_once(studio: Studio) -> None:
     values: dict[str, Any] = {"base": "nowhere", "loras": [], "insert_trigger": True, "mode": DRAW}
     with refused("base") as caught:
-        build_request({**values, "count": "99", "width": "100", "mask_blur": "x"}, studio)
+        build_request({**values, "count": "99", "width": "100"}, studio)
     assert [one.field for one in caught.value.each] == ["base", "width", "count"]
     places = [request_places.place_of(one) for one in caught.value.each]
     assert [place.element for place in places if place] == [

@@ -54,8 +54,6 @@ DRAW, REDRAW, GRID = "draw", "redraw", "grid"
 MODES = (("Draw", DRAW), ("Redraw", REDRAW), ("Grid", GRID))
 """(name to show, name) of what Generate does: new pictures, another version of one, many on a sheet."""
 LARGER, FINER = "Larger and sharper", "Finer settings"
-OF_REDRAWING = ("strength", "mask_blur", "padding_mask_crop")
-"""Numbers that only redrawing has a use for."""
 NUMBERS = (
     *("num_inference_steps", "width", "height", "seed", "count", "clip_skip"),
     *("variation_seed", "hires_steps", "mask_blur", "padding_mask_crop"),
@@ -173,7 +171,7 @@ def build_request(values: Mapping[str, Any], studio: Studio) -> GenerateRequest:
     given |= {name: values.get(name) for name in NUMBERS}
     given |= {"base": DEFAULT_BASE, "insert_trigger": bool(values["insert_trigger"])}
     if values.get("mode") == DRAW:
-        given |= dict.fromkeys(("image", *OF_REDRAWING))
+        given["image"] = None
     found = RefusalList()
     with found.at("base"):
         given["base"] = safe_base(values["base"], studio.settings)

@@ -7,14 +7,13 @@ from lora_studio.grids.grid_request import AXES, AXIS_NAMES
 from lora_studio.ui.client_input.field_refusals import FieldPlace
 from lora_studio.ui.generate.generate_requests import (
     LABELS,
-    OF_REDRAWING,
     SLOTS,
     TEXT_WEIGHTS,
     WEIGHTS,
 )
 
 DRAWER = "generate-settings"
-IN_SIGHT = {"prompt", "count", "seed", *OF_REDRAWING}
+IN_SIGHT = {"prompt", "count", "seed", "strength", "mask_blur", "padding_mask_crop"}
 """Fields of a request that stand outside the drawer."""
 PLACES: dict[str, FieldPlace] = {
     **{

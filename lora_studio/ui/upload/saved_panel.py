@@ -120,7 +120,9 @@ class SavedActions:
         if not key:
             return [gr.skip()] * (3 + len(self.form.names))
         record = self.shelf.get(safe_id(key, "settings"))
-        filling = Filling(typed=record.values, base=record.base)
+        notes: list[str] = []
+        base = settings_files.base_here(record.base, self.studio.settings, notes)
+        filling = Filling(typed=record.values, base=base, notes=tuple(notes))
         return [record.title, *self._filled(f"“{record.title}” is filled in.", filling, subject)]
 
     def rename_settings(self, _: gr.Request, key: str | None, title: str) -> list[Any]:

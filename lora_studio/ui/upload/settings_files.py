@@ -48,7 +48,7 @@ def filling_of(file: KohyaOptions, planned: Mapping[str, Any], images: int, sett
     `images` is the number of pictures on the page."""
     notes = list(file.notes)
     values = _in_steps(file, images, notes)
-    base = _base_here(str(values.get(BASE) or ""), settings, notes)
+    base = base_here(str(values.get(BASE) or ""), settings, notes)
     typed: dict[str, str] = {}
     for name in {**values, **{name: None for name in planned if name in LABELS}}:
         leaf = config_leaf(name)
@@ -166,8 +166,8 @@ def _in_steps(file: KohyaOptions, images: int, notes: list[str]) -> dict[str, An
     return file.in_steps(length)
 
 
-def _base_here(name: str, settings: Settings, notes: list[str]) -> str:
-    """The base of a file by the name it has here; empty, with a note, for one that isn't here."""
+def base_here(name: str, settings: Settings, notes: list[str]) -> str:
+    """Return the base of a file by the name it has here; empty, with a note, for one that isn't here."""
     if not name:
         return ""
     by_source = {base.source: base.name for base in BASES.values() if base.source}
