@@ -191,3 +191,30 @@ def test_wrong_numbers_for_a_picture_are_named(open_page: OpenPage) -> None:
     write(page, "generate-count", "1")
     write(page, "generate-seed", "7")
     expect(page.locator("#tab-generate .field-error")).to_have_count(0)
+
+
+COVERED = """() => {
+  const toasts = [...document.querySelectorAll('.toast-item')].map((one) => one.getBoundingClientRect());
+  return [...document.querySelectorAll('button, a[href], [role=tab]')]
+    .filter((one) => !one.closest('.toast-wrap') && one.getClientRects().length)
+    .filter((one) => {
+      const box = one.getBoundingClientRect();
+      return toasts.some((toast) => box.left < toast.right && box.right > toast.left
+        && box.top < toast.bottom && box.bottom > toast.top);
+    }).map((one) => one.outerHTML.slice(0, 120));
+}"""
+"""Buttons that lie under a toast."""
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_a_toast_covers_no_button_wherever_the_page_is_scrolled(open_page: OpenPage, width: int) -> None:
+    page = open_page()
+    page.set_viewport_size({"width": width, "height": 900})
+    go_to(page, "Generate")
+    open_settings(page)
+    page.locator("#generate-recall-file input[type=file]").set_input_files(FOX)
+    expect(page.get_by_test_id("toast-body")).to_contain_text("has no settings in it")
+    for top in (0, 300, 900):
+        page.evaluate("(top) => scrollTo(0, top)", top)
+        page.wait_for_timeout(600)
+        assert page.evaluate(COVERED) == []

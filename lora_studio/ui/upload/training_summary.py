@@ -78,10 +78,10 @@ def summary(studio: Studio, subject: Subject, kinds: Sequence[str]) -> Summary:
     chosen: dict[str, Any] = {}
     with contextlib.suppress(ConfigError):  # half typed; the start says what is wrong with it
         chosen = overrides({name: subject.typed.get(name) for name in FOLLOWED})
-    if not _whole(chosen.get("max_train_steps")):
-        chosen.pop("max_train_steps", None)
+    half_typed = set() if _whole(chosen.get("max_train_steps")) else {"max_train_steps"}
+    typed_whole = {name: value for name, value in chosen.items() if name not in half_typed}
     traits = traits_of(subject.base or DEFAULT_BASE, studio.settings)
-    made = plan(kind, traits, record.images if record else 10, chosen)
+    made = plan(kind, traits, record.images if record else 10, typed_whole)
     name = " ".join(subject.name.split())
     changes = preset_sentences(kind, traits, made.values)
     missing = [what for what, given in zip(MISSING, (record, has_kind, name), strict=True) if not given]
