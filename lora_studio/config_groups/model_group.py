@@ -58,6 +58,11 @@ class ModelGroup(Group):
         "times nearer to the base (qint8), or 4 bits, half the memory and ten times further (nf4). Wants "
         "gradient_checkpointing.",
     )
+    qtype_te: Literal["none", "qfloat8", "qint8", "nf4"] = setting(
+        "none",
+        "Hold the text encoders in one of these formats, as qtype holds the denoiser. They stand beside it "
+        "until all captions are read, and large ones (T5, Qwen) take as much memory as it does.",
+    )
     blocks_to_swap: int = setting(
         0,
         "Transformer blocks of the base's denoiser that wait in the machine's memory and come to the device "

@@ -50,6 +50,10 @@ _MODEL: Mapping[str, tuple[str, str]] = {
         "Fewer bits move the result further away from the base's best.",
         "Fewer bits take less memory and a little more time.",
     ),
+    "qtype_te": (
+        "Fewer bits move what is read of captions away from what the base was made with.",
+        "Fewer bits take less memory and a little more time while captions are read.",
+    ),
     "blocks_to_swap": ("The result is the same.", "More takes less of the card's memory and longer steps."),
 }
 _DATASET: Mapping[str, tuple[str, str]] = {

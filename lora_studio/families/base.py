@@ -177,6 +177,10 @@ class BaseModel(Protocol):
         """Take the text encoders out of memory; what is encoded later brings them back. To be called only
         while they are as the base has them."""
 
+    texts_held_as: str
+    """The format of few bits that text encoders are placed in, one of `quantised_weights.FORMATS`; empty: in
+    none."""
+
     def place(self, device: str, dtype: torch.dtype) -> None:
         """Move to the device; hold what is frozen and heavy in `dtype`, all else and the autoencoder in 32
         bit."""

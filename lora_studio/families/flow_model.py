@@ -14,6 +14,7 @@ from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.flow import Flow
 from lora_studio.families.vae import Codec
 from lora_studio.families.weights.loading import free_model, load_pipeline, place_model
+from lora_studio.families.weights.quantised_weights import place_held
 from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODERS, layer_name
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class FlowModel:
     tokenizer_2: Any = None
     text_encoder_2: Any = None
     home: tuple[str, torch.dtype] | None = None
+    texts_held_as: str = ""
     reload: Callable[[], Any] | None = None
 
     fixed_texts: ClassVar[str] = (
@@ -157,8 +159,9 @@ class FlowModel:
     def _place(self, part: str, model: Any) -> None:
         assert self.home is not None
         device, dtype = self.home
-        exact = torch.float32 if part in self.exact_parts else dtype
-        place_model(model, device, exact, read_ahead=part != DENOISER)
+        is_exact, is_text = part in self.exact_parts, part != DENOISER
+        held = self.texts_held_as if is_text and not is_exact else ""
+        place_held(model, device, torch.float32 if is_exact else dtype, held, read_ahead=is_text)
 
 
 class FlowFamily:

@@ -20,6 +20,7 @@ from lora_studio.families.ddpm import DDPM
 from lora_studio.families.encoders.clip_encoder import ClipEncoder
 from lora_studio.families.vae import Codec
 from lora_studio.families.weights.loading import free_model, load_pipeline, place_model
+from lora_studio.families.weights.quantised_weights import place_held
 from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.lora.file.keys import DENOISER, TEXT_ENCODERS, text_encoder_name, unet_name
 from lora_studio.lora.network.ranks import convolution_layers
@@ -46,6 +47,7 @@ class StableDiffusionModel:
     tokenizer_2: Any = None
     text_encoder_2: Any = None
     home: tuple[str, torch.dtype] | None = None
+    texts_held_as: str = ""
     reload: Callable[[], StableDiffusionModel] | None = None
 
     without: ClassVar[Mapping[str, Any]] = NO_CHECKER
@@ -119,7 +121,8 @@ class StableDiffusionModel:
     def place(self, device: str, dtype: torch.dtype) -> None:
         self.process.to(device)
         for part, model in self.models().items():
-            place_model(model, device, dtype, read_ahead=part in TEXT_ENCODERS)
+            held = self.texts_held_as if part in TEXT_ENCODERS else ""
+            place_held(model, device, dtype, held, read_ahead=part in TEXT_ENCODERS)
         # 32 bit: half precision overflows in some autoencoders, and the whole picture is lost.
         place_model(self.vae, device, torch.float32, read_ahead=False)
         self.home = (device, dtype)
@@ -232,7 +235,7 @@ class StableDiffusionModel:
             for name in TEXT_ENCODERS:
                 model = getattr(fresh, name)
                 if model is not None and self.home is not None:
-                    place_model(model, *self.home)
+                    place_held(model, *self.home, self.texts_held_as)
                 setattr(self, name, model)
         both = zip(TEXT_ENCODERS, (self.tokenizer, self.tokenizer_2), strict=True)
         found = [(name, tokenizer, getattr(self, name)) for name, tokenizer in both]

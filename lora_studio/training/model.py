@@ -68,7 +68,8 @@ class Engine:
         held = self.config.model.held_as
         few_bits = f"The base's denoiser is held as {held}: {size(self.saved_bytes)} less."
         swapped = "" if self.swap is None else self.swap.sentence
-        return tuple(filter(None, (few_bits if self.saved_bytes else "", swapped)))
+        texts = f"Its text encoders are held as {self.base.texts_held_as}." if self.base.texts_held_as else ""
+        return tuple(filter(None, (few_bits if self.saved_bytes else "", texts, swapped)))
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         if self.dtype == torch.float32:
@@ -174,6 +175,7 @@ def load_engine(config: TrainConfig, found: FoundBase, device: Device, dtype: to
     if config.model.held_as:
         place_model(base.denoiser, "cpu", dtype, read_ahead=False)
         saved = quantise_weights(base.denoiser, config.model.held_as, device.kind)
+    base.texts_held_as = "" if config.model.qtype_te == "none" else config.model.qtype_te
     base.place(device.kind, dtype)
     lora.to(device.kind)
     if swap is not None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.nn.utils import parametrize
 
 from lora_studio.config import TrainConfig
 from lora_studio.errors import ConfigError
@@ -140,6 +141,19 @@ def test_the_text_encoders_go_and_come_back(base: Path, facts: Facts) -> None:
     assert not any(weight.requires_grad for weight in model.text_encoder.parameters())
     fresh = model.reload()  # the largest part is neither read nor put together anew for it
     assert (fresh.transformer, fresh.vae) == (None, None)
+
+
+@torch.no_grad()
+def test_text_encoders_in_few_bits_say_nearly_the_same(base: Path, model: Any, facts: Facts) -> None:
+    held: Any = family_of(str(base)).load()
+    held.texts_held_as = "qint8"
+    held.place("cpu", torch.float32)
+    exact, states = (encode_captions(one, ["a disc"]).states for one in (model, held))
+    assert 0 < (states - exact).norm() / exact.norm() < 0.1
+    assert any(parametrize.is_parametrized(module) for module in held.text_encoder.modules())
+    assert not any(parametrize.is_parametrized(module) for module in held.transformer.modules())
+    held.free_text()
+    assert torch.equal(encode_captions(held, ["a disc"]).states, states)
 
 
 @torch.no_grad()

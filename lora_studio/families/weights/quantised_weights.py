@@ -17,6 +17,7 @@ import torch
 from torch.nn.utils import parametrize
 
 from lora_studio.families.weights.block_swap import keep_in_host_memory, lies_in_host_memory
+from lora_studio.families.weights.loading import place_model
 from lora_studio.families.weights.mmap_weights import MappedFiles
 from lora_studio.lora.network.quantisation import (
     BLOCK,
@@ -145,6 +146,15 @@ def quantise_weights(model: Any, qtype: str = "qfloat8", device: str = "") -> in
         saved += size - held_bytes(module)
         files.give_back(before)
     return saved
+
+
+def place_held(model: Any, device: str, dtype: torch.dtype, qtype: str, *, read_ahead: bool = True) -> None:
+    """Move a model to the device as `place_model` does, its frozen heavy layers in one of FORMATS; empty: in
+    none."""
+    if qtype:
+        place_model(model, "cpu", dtype, read_ahead=False)
+        quantise_weights(model, qtype, device)
+    place_model(model, device, dtype, read_ahead=read_ahead)
 
 
 def savings_of(model: Any, qtype: str, *, is_part: bool = False) -> int:

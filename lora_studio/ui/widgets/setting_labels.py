@@ -25,6 +25,7 @@ LABELS: Mapping[str, str] = {
     "mixed_precision": "Number format",
     "fp8_base_unet": "Base in 8 bits",
     "qtype": "Kind of the 8 bits",
+    "qtype_te": "Text encoders in fewer bits",
     "blocks_to_swap": "Blocks kept in the machine's memory",
     # Pictures
     "num_repeats": "Repeats of each picture",
