@@ -16,6 +16,7 @@ from lora_studio.generator import Generator
 from lora_studio.grids.grid_cells import plan_grid
 from lora_studio.grids.grid_request import GridRequest, GridResult
 from lora_studio.grids.lora_axis import with_slugs
+from lora_studio.grids.strength_request import StrengthRequest, plan_strength
 from lora_studio.jobs.action_locks import ActionLocks
 from lora_studio.jobs.ended.removed_trainings import RemovedTrainings
 from lora_studio.jobs.ended.result_pictures import ResultPictures
@@ -121,6 +122,27 @@ class Studio:
         work = partial(self.drawing.result_of_grid, grid)
         cells = len(plan_grid(grid).cells)
         return self.generation_queue.submit(work, title=grid.request.prompt, images=cells, session=session)
+
+    def submit_strength(self, request: StrengthRequest, *, session: str = "") -> GenerationJob:
+        """Queue the drawing of a report on a LoRA's strength; one that waits or runs already is returned
+        instead. Raises StoreError, NotAllowed, ConfigError for a LoRA whose base nobody knows, DeviceBusy."""
+        visitor().needs(Role.CREATOR)
+        record = self.gallery.lora(request.slug)
+        visitor().must_own(Kind.LORA, record.slug)
+        plan = plan_strength(request, record)
+        there = self.strength_ticket(record.slug)
+        if there is not None and there.state.active:
+            return there
+        work = partial(self.drawing.result_of_strength, request)
+        cells = len(plan.grid().cells)
+        title = f"Strength report of {record.title}"
+        return self.generation_queue.submit(
+            work, title=title, images=cells, session=session, report_of=record.slug
+        )
+
+    def strength_ticket(self, slug: str) -> GenerationJob | None:
+        """The newest drawing of a LoRA's strength report that is remembered."""
+        return next((one for one in self.generation_queue.tickets() if one.report_of == slug), None)
 
     def share(self, kind: Kind, key: str, shared: bool = True) -> None:
         """Let everybody here see an own training (with its LoRA), LoRA, set of pictures or picture, or not

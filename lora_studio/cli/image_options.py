@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.errors import ConfigError, StoreError
 from lora_studio.files import expanded
+from lora_studio.lora.lora_folder import base_of
 from lora_studio.lora.names import slugs_named
 from lora_studio.parsing.numbers import MOST_SHOWN
 from lora_studio.parsing.slugs import SLUG
@@ -148,18 +147,6 @@ def parse_size(text: str) -> tuple[int, int]:
             f"--size {text[:MOST_SHOWN]} is not a size.", "Write it as in --size 512x768.", field="size"
         )
     return int(match[1]), int(match[2])
-
-
-def base_of(record: LoraRecord) -> str:
-    """The base model that a LoRA was trained on, from its training.json, which keeps the path of a folder, or
-    else from the file's metadata."""
-    path = Path(record.path)
-    notes = (path if path.is_dir() else path.parent) / "training.json"
-    try:
-        name = json.loads(notes.read_text("utf-8"))["config"]["model"]["pretrained_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return record.base
-    return str(name)
 
 
 def find_lora(studio: Studio, name: str) -> LoraRecord:

@@ -29,6 +29,8 @@ COMMANDS = {
     "plan": "measure how long a training will take, and how much memory and disk",
     "generate": "make images with a base model and any number of LoRAs",
     "grid": "make a sheet of images over values of up to three settings",
+    "report": "draw and say how strong a LoRA is, and what else it changes",
+    "compare": "show two trainings side by side: the settings that differ, and their figures",
     "status": "show trainings, or one training in detail",
     "list": "list the LoRAs in the library",
     "add": "take LoRA files into the library, from here or from the web",

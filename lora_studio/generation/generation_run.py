@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class GenerationRun:
-    """One call of `Generator.generate`."""
+    """One call of `Generator.generate`; its pictures go into `folder`."""
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class GenerationRun:
         should_stop: ShouldStop,
     ) -> None:
         self._settings = settings
+        self.folder = settings.images
         self._library = FolderLibrary(settings)
         self._pipelines = pipelines
         self._texts = texts
@@ -113,7 +114,7 @@ class GenerationRun:
         picture = draw_within(base, image.request, self._emit, drawing.picture)
         if picture is None:
             return None
-        saved = save_image(picture, self._settings.images, self._origin(base, image))
+        saved = save_image(picture, self.folder, self._origin(base, image))
         self._emit(ImageSaved(path=saved.path, seed=saved.seed, image=number, images=self._count))
         return saved
 

@@ -76,12 +76,14 @@ class GenerationJob:
     of `total_steps` are its progress; `phase`, `done`, `total` and `note` are those of the last
     PhaseAdvanced; `preview` is a small file of the picture in work, the `previews`th; `saved` are the files
     written so far, `made` is the result in the end. `seconds` is the time it has run; `session` is the
-    client's name for itself, `owner` the visitor who asked."""
+    client's name for itself, `owner` the visitor who asked, `report_of` the slug of the LoRA whose strength
+    report it draws."""
 
     id: str
     title: str = ""
     session: str = ""
     owner: str = ""
+    report_of: str = ""
     state: GenerationState = GenerationState.WAITING
     stop_asked: bool = False
     ahead: int = 0
@@ -129,7 +131,9 @@ class GenerationQueue:
         self._closing = False
         self.revision = self.drawn = 0
 
-    def submit(self, work: Work, *, title: str = "", images: int = 1, session: str = "") -> GenerationJob:
+    def submit(
+        self, work: Work, *, title: str = "", images: int = 1, session: str = "", report_of: str = ""
+    ) -> GenerationJob:
         """Queue a generation. Raises DeviceBusy when too many wait, QuotaReached."""
         asker = visitor()
         asker.within(Use.DISK)
@@ -150,6 +154,7 @@ class GenerationQueue:
                 images=images,
                 session=session,
                 owner=asker.name,
+                report_of=report_of,
                 created_at=time.time(),
             )
             self._tickets[ticket.id], self._work[ticket.id] = ticket, on_behalf(work)

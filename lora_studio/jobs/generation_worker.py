@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from lora_studio.access.roles import Role
-from lora_studio.access.visitor import visitor
+from lora_studio.access.visitor import Kind, visitor
 from lora_studio.errors import DeviceBusy, StudioError
 from lora_studio.events import Denoised, Emit, Event, ImageSaved, Noted, ShouldStop, ignore, never_stop
 from lora_studio.files import check_room
@@ -17,12 +19,20 @@ from lora_studio.grids.grid_cells import plan_grid
 from lora_studio.grids.grid_drawing import CellDrawing, save_sheet, settled
 from lora_studio.grids.grid_request import GridRequest, GridResult
 from lora_studio.grids.lora_axis import with_slugs
+from lora_studio.grids.strength_drawing import StrengthDrawing, save_strength
+from lora_studio.grids.strength_request import StrengthRequest, plan_strength, trained_pictures
 from lora_studio.images.input_store import MOST_BYTES, kept_bytes
 from lora_studio.jobs.generation_queue import GenerationResult
+from lora_studio.lora.strength_report import StrengthReport
 from lora_studio.records import ImageRecord
-from lora_studio.request import GenerateRequest
+from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,16 +61,27 @@ class GenerationWorker:
             emit(event)
 
         try:
-            with self.lease.hold("generation", give_up=should_stop):
-                images = self.generator.generate(request, hear, should_stop, live=True)
-        except DeviceBusy:
-            if should_stop():
-                return []
-            raise
+            images = self._drawn(request, hear, should_stop)
         except StudioError:
             self.gallery.list_images(saved)
             raise
         return [self.gallery.add_image(image) for image in images]
+
+    def _drawn(
+        self, request: GenerateRequest, emit: Emit, should_stop: ShouldStop, folder: Path | None = None
+    ) -> list[GeneratedImage]:
+        generate = partial(self.generator.generate, request, emit, should_stop, live=True, folder=folder)
+        return self._with_device(generate, should_stop) or []
+
+    def _with_device(self, work: Callable[[], Result], should_stop: ShouldStop) -> Result | None:
+        """The result of `work`, done with the device held; None when the wait for it was stopped."""
+        try:
+            with self.lease.hold("generation", give_up=should_stop):
+                return work()
+        except DeviceBusy:
+            if should_stop():
+                return None
+            raise
 
     def result_of(
         self,
@@ -124,6 +145,45 @@ class GenerationWorker:
             stopped=drawing.stopped,
             failure=drawing.failure,
         )
+
+    def draw_strength(
+        self, request: StrengthRequest, emit: Emit = ignore, should_stop: ShouldStop = never_stop
+    ) -> StrengthReport | None:
+        """The report on a LoRA's strength, drawn, measured and written into its folder, where it takes the
+        place of an earlier one; None when stopped, and then the earlier one stays. The pictures don't go into
+        the gallery. The device is given up between them."""
+        record = self.gallery.lora(request.slug)
+        visitor().must_own(Kind.LORA, record.slug)
+        if not self.generator.compares:
+            raise DeviceBusy(
+                "A strength report takes more pictures than this device is lent for.",
+                "Draw it on a machine of your own.",
+            )
+        check_room(self.settings.loras, "A strength report", settings=self.settings)
+        pictures = trained_pictures(record, self.settings)
+        drawing = StrengthDrawing(
+            plan=plan_strength(request, record, pictures),
+            settings=self.settings,
+            draw=self._drawn,
+            look=self._looked_at,
+            emit=emit,
+            should_stop=should_stop,
+        )
+        drawn = drawing.run([picture.path for picture in pictures])
+        return save_strength(Path(record.path).parent, drawn) if drawn else None
+
+    def result_of_strength(
+        self, request: StrengthRequest, emit: Emit, should_stop: ShouldStop
+    ) -> GenerationResult:
+        """Nothing for the gallery: the report is kept with the LoRA."""
+        self.draw_strength(request, emit, should_stop)
+        return GenerationResult()
+
+    def _looked_at(
+        self, paths: Sequence[Path], request: GenerateRequest, emit: Emit, should_stop: ShouldStop
+    ) -> torch.Tensor | None:
+        look = partial(self.generator.features, paths, request, emit, should_stop)
+        return self._with_device(look, should_stop)
 
 
 def _of_rounds(emit: Emit, number: int, rounds: int) -> Emit:

@@ -62,6 +62,17 @@ def read_record(folder: Path) -> LoraRecord:
     )
 
 
+def base_of(record: LoraRecord) -> str:
+    """The base model that a LoRA was trained on: by its training.json, which keeps the path of a folder, or
+    else by the file's metadata."""
+    path = Path(record.path)
+    try:
+        notes = read_notes(path if path.is_dir() else path.parent)
+        return str(notes["config"]["model"]["pretrained_model_name_or_path"])
+    except (KeyError, TypeError):
+        return record.base
+
+
 def title_of(folder: Path) -> str:
     """The title of a LoRA, read without its tensors. Raises BrokenFile, UnknownFormat, OSError."""
     given = plain_text(read_notes(folder).get("title"), LONGEST_TITLE)

@@ -20,6 +20,7 @@ from lora_studio.studio import Studio
 from lora_studio.ui import page_revision
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.validate import quietly
+from lora_studio.ui.comparison import comparison_panel, strength_panel
 from lora_studio.ui.gallery import repair_progress
 from lora_studio.ui.gallery.gallery_tab import GalleryTab
 from lora_studio.ui.gallery.shelves import (
@@ -80,7 +81,8 @@ class PageRefresh:
         chosen = [shelf.chosen for shelf in shelves]
         places = [part for shelf in shelves for part in shelf.place]
         held = [self.upload.dataset, self.generate.loras, self.generate.order, *self.generate.weights]
-        return [self.seen, *self.train.past, self.generate.ticket, *chosen, *places, *held]
+        tickets = [self.train.other, self.generate.ticket]
+        return [self.seen, *self.train.past, *tickets, *chosen, *places, *held]
 
     @property
     def outputs(self) -> list[Any]:
@@ -90,7 +92,7 @@ class PageRefresh:
             self.seen,
             *(strip.row, strip.text, strip.job, strip.spoken, strip.paused),
             *self.train.live,
-            self.train.history,
+            *(self.train.history, self.train.comparison, self.train.strength, gallery.strength),
             *(gallery.reading, gallery.filters, gallery.loras.grid, gallery.images.grid),
             *(gallery.trash, gallery.inspect.progress),
             *(self.generate.loras, self.generate.used),
@@ -117,15 +119,17 @@ class PageRefresh:
             *(*self.upload.shown, self.upload.earlier),
         ]
 
-    def look(self, seen: Any, job_id: str, search: Any, limit: Any, ticket_id: str, *shelves: Any) -> Changes:
+    def look(self, seen: Any, job_id: str, search: Any, limit: Any, other: Any, *parts: Any) -> Changes:
         """New values of components that the browser has not painted already, and always of `seen`. `search`
-        and `limit` say which ended trainings are listed."""
+        and `limit` say which ended trainings are listed, `other` is compared with the shown one."""
+        ticket_id, shelves = parts[0], parts[1:]
         marks: Mapping[str, Any] = seen if isinstance(seen, dict) else {}
         revision = page_revision.page_revision(self.studio)  # first: later changes are seen later
         jobs, jobs_seen = self._jobs(marks, job_id)
         past = [*ended_mark(self.studio.database), jobs_seen["shown"]]
         if marks.get("past") != past:
             jobs = {**jobs, self.train.history: train_tab.history_view(self.studio, job_id, search, limit)}
+        compared, compared_seen = self._compared(marks, jobs_seen, str(other or ""), str(shelves[0] or ""))
         held: list[Any] = list(shelves[8:])
         dataset, selected, order, *weights = held + ["", [], None][len(held) :]
         here, notes = deleted_elsewhere.selection(self.studio, selected)
@@ -147,6 +151,7 @@ class PageRefresh:
             self.seen: {
                 **jobs_seen,
                 "past": past,
+                **compared_seen,
                 **library_seen,
                 **desk_seen,
                 "stamp": now,
@@ -157,6 +162,7 @@ class PageRefresh:
             **painted,
             **checked,
             **jobs,
+            **compared,
             **library,
             **self._weights(here, order, weights),
             **generation_queue,
@@ -194,6 +200,23 @@ class PageRefresh:
         if seen["paused"] == before["paused"]:
             del strip[self.strip.paused]
         return {**strip, **dict(zip(self.train.live, updates, strict=True))}, seen
+
+    def _compared(
+        self, marks: Mapping[str, Any], jobs: Mapping[str, Any], other: str, lora: str
+    ) -> tuple[Changes, dict[str, Any]]:
+        """New values for the two trainings side by side, and for the strength of the shown training's LoRA
+        and of the Gallery's."""
+        studio, train = self.studio, self.train
+        seen: dict[str, Any] = {"compared": [jobs["shown"], other, jobs["revision"]] if other else []}
+        changes: Changes = {}
+        if marks.get("compared") != seen["compared"]:
+            changes[train.comparison] = comparison_panel.comparison_of(studio, jobs["shown"], other)
+        shown = {train.strength: train_tab.lora_of(studio, jobs["shown"]), self.gallery.strength: lora}
+        for place, (part, slug) in zip(("trained", "chosen"), shown.items(), strict=True):
+            seen[f"{place} strength"] = strength_panel.strength_mark(studio, slug)
+            if marks.get(f"{place} strength") != seen[f"{place} strength"]:
+                changes[part] = strength_panel.strength_of(studio, slug)
+        return changes, seen
 
     def _strip(self) -> Changes:
         active = [job for job in self.studio.jobs.jobs(limit=50) if job.status.active]

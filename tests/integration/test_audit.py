@@ -20,6 +20,7 @@ LOOKS = {
     *("list_datasets", "list_captions", "list_trainings", "list_loras", "list_images", "list_generations"),
     *("list_samplers", "list_styles", "training_status", "plan_training", "read_settings"),
     *("inspect_lora", "inspect_file", "check_studio", "list_storage", "list_repairs", "stop_repair"),
+    *("compare_trainings", "strength_report", "start_strength_report"),
     *(
         "generate",
         "generate_base64",

@@ -9,11 +9,12 @@ from lora_studio.config import TrainConfig
 from lora_studio.data.pixels.picture_pixels import open_picture
 from lora_studio.events import Event, Noted
 from lora_studio.families.base_files.locate import find_base
+from lora_studio.families.features.picture_features import likeness
 from lora_studio.lora.checkpoint_report import read_report
 from lora_studio.runtime import find_device
 from lora_studio.settings import CHECKOUT
 from lora_studio.trainer import train
-from lora_studio.training.evaluation.checkpoint_scores import CheckpointScorer, likeness
+from lora_studio.training.evaluation.checkpoint_scores import CheckpointScorer
 from lora_studio.training.evaluation.previews import PreviewSampler, write_picture
 from lora_studio.training.model import load_engine
 from tests.support.configs import ConfigMaker

@@ -128,7 +128,9 @@ def test_every_part_that_people_meet_has_an_id_and_a_name(page: gr.Blocks) -> No
 
 
 def look(live: PageRefresh, seen: Any, job: str = "", *shelves: Any) -> tuple[dict[str, Any], list[Any]]:
-    painted = live.look(seen, job, "", "", "", *(shelves or ("", "", "", "1", "newest", "", "", "1")), "", [])
+    painted = live.look(
+        seen, job, "", "", "", "", *(shelves or ("", "", "", "1", "newest", "", "", "1")), "", []
+    )
     assert set(painted) <= set(live.outputs)
     known, *updates = (painted.get(part, SKIP) for part in live.outputs)
     return known, updates

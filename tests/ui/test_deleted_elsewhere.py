@@ -104,7 +104,7 @@ NOWHERE = ("", "", "", "1", "newest", "", "", "1")
 
 
 def look(live: PageRefresh, *shelves: Any) -> dict[Any, Any]:
-    return {part: gr.skip() for part in live.outputs} | live.look(None, "", "", "", "", *shelves)
+    return {part: gr.skip() for part in live.outputs} | live.look(None, "", "", "", "", "", *shelves)
 
 
 def test_what_is_chosen_on_the_page_and_deleted_elsewhere_is_let_go(

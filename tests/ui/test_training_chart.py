@@ -16,6 +16,7 @@ from lora_studio.training_request import StartTraining
 from lora_studio.ui.refresh import PageRefresh
 from lora_studio.ui.train import training_chart
 from lora_studio.ui.upload.example_pictures import example_files
+from lora_studio.ui.widgets.curves import moving_mean
 from tests.support.html import parse
 
 SKIP = gr.skip()
@@ -83,8 +84,8 @@ def test_old_runs_have_no_memory_and_no_curve_of_it() -> None:
 
 
 def test_the_moving_mean() -> None:
-    assert training_chart.moving_mean([2.0, 4.0, 6.0, 8.0], 2) == [2.0, 3.0, 5.0, 7.0]
-    assert training_chart.moving_mean([1.0, 1.0], 5) == [1.0, 1.0]
+    assert moving_mean([2.0, 4.0, 6.0, 8.0], 2) == [2.0, 3.0, 5.0, 7.0]
+    assert moving_mean([1.0, 1.0], 5) == [1.0, 1.0]
 
 
 @pytest.fixture

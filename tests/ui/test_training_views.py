@@ -207,6 +207,7 @@ def test_the_strip_is_empty_when_nothing_runs() -> None:
 def test_the_history_marks_what_is_shown() -> None:
     other = replace(JOB, id="other", name="Second", status=JobStatus.FINISHED)
     root = parse(queue_views.history([other, JOB], shown=JOB.id))
+    assert [b.get("data-id") for b in root.iter("button") if b.get("data-action") == "select"] == ["other"]
     buttons = root.findall(".//button[@class='row']")
     assert [button.get("data-id") for button in buttons] == ["other", JOB.id]
     assert [button.get("aria-pressed") for button in buttons] == [None, "true"]

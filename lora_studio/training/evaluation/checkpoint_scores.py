@@ -1,8 +1,6 @@
 """Measures the checkpoints' previews with the base model itself: no other model has to be fetched for it.
 
-Likeness: a denoiser's inner activations tell what a picture shows and how it is drawn (Tang et al. 2023,
-"Emergent correspondence from image diffusion"). Taken here: mean and deviation over the picture of each
-channel behind each down block, at a low noise level, without words, brought to one scale over all pictures.
+Likeness: what the denoiser sees in a picture (`families/features/picture_features.py`).
 
 Adherence: of several prompts, the one that a picture shows is the one that makes its noise easiest to
 predict (Li et al. 2023, "Your diffusion model is secretly a zero-shot classifier"). Taken here: by how much
@@ -23,6 +21,7 @@ from lora_studio.data.latent_cache import PlacedPicture
 from lora_studio.data.pixels.picture_pixels import open_picture, to_pixels
 from lora_studio.errors import StudioError
 from lora_studio.events import Emit, Noted, PhaseAdvanced
+from lora_studio.families.features.picture_features import LOOK_AT, likeness, on_one_scale, pooled, watching
 from lora_studio.lora.checkpoint_report import (
     CheckpointReport,
     CheckpointRow,
@@ -41,8 +40,6 @@ from lora_studio.training.result_folder import saving
 
 MOST_ROWS = 10
 MOST_REFERENCES = 16
-LOOK_AT = 0.3
-"""The noise level at which pictures are looked at, as a share of the schedule."""
 COMPARE_AT = (0.6, 0.8)
 CLEAR = 0.1
 """The share of the base's own margin that tells two prompts apart."""
@@ -64,14 +61,9 @@ class CheckpointScorer:
 
     def features(self, latents: torch.Tensor) -> torch.Tensor:
         """[d] of one picture's latents [1, c, h, w]."""
-        found: list[torch.Tensor] = []
-
-        def keep(seen: torch.Tensor) -> None:
-            found.append(seen.float().cpu())
-
-        with at_rest(self.engine), base_alone(self.engine), self.engine.base.watched(keep):
+        with at_rest(self.engine), base_alone(self.engine), watching(self.engine.base) as seen:
             self._errors(latents, LOOK_AT, "")
-        return torch.cat([part for seen in found for part in (seen.mean(2)[0], seen.std(2)[0])])
+        return pooled(seen)
 
     def margins(self, latents: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
         """The lead of each picture's own prompt over each of the others, [n, others], in mean squared error;
@@ -239,26 +231,11 @@ def seconds_allowed(device: str) -> float:
     return 300.0 if device != "cpu" else 60.0
 
 
-def likeness(pictures: torch.Tensor, base: torch.Tensor, training: torch.Tensor) -> float | None:
-    """The share of the way from the base's features [n, d] to the training pictures' that a checkpoint's have
-    come; higher is closer. 0 and 1 are the mean cosines of the base's and the training pictures' with the
-    training pictures. All three are on one scale. None when the two can't be told apart."""
-    pictures, base, training = (torch.nn.functional.normalize(x, dim=1) for x in (pictures, base, training))
-    among = training @ training.T
-    count = len(training)
-    whole = float((among.sum() - count) / (count * (count - 1))) if count > 1 else 1.0
-    none = float((base @ training.T).mean())
-    if whole - none < 0.02:
-        return None
-    return (float((pictures @ training.T).mean()) - none) / (whole - none)
-
-
 def _with_looks(
     board: CheckpointReport, looks: Mapping[str, torch.Tensor], references: int
 ) -> tuple[CheckpointRow, ...]:
     """Likeness and leak of each row, from features brought to one scale."""
-    table = torch.stack(list(looks.values()))
-    scaled = dict(zip(looks, (table - table.mean(0)) / (table.std(0) + 1e-6), strict=True))
+    scaled = dict(zip(looks, on_one_scale(torch.stack(list(looks.values()))), strict=True))
     training = torch.stack([scaled[str(number)] for number in range(references)])
     base = torch.stack([scaled[path] for path in board.base])
     plain = scaled.get(board.without_base)

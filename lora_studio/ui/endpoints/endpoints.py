@@ -24,6 +24,7 @@ from lora_studio.ui.client_input.validate import (
     whole,
     yes_or_no,
 )
+from lora_studio.ui.endpoints.comparison_endpoints import ComparisonEndpoints
 from lora_studio.ui.endpoints.image_endpoints import ImageEndpoints
 from lora_studio.ui.endpoints.inspection_endpoints import InspectionEndpoints
 from lora_studio.ui.endpoints.library_endpoints import LibraryEndpoints
@@ -265,7 +266,13 @@ def add_endpoints(studio: Studio) -> None:
     _add(library.import_lora_link, concurrency_id="link")
     _add(endpoints.upload_dataset)
     _add(endpoints.plan_training, concurrency_id="plan")
-    images = ImageEndpoints(studio)
+    compare = ComparisonEndpoints(studio)
+    for compared in (compare.compare_trainings, compare.start_strength_report, compare.strength_report):
+        _add(compared, queue=False)
+    _add_image_endpoints(ImageEndpoints(studio))
+
+
+def _add_image_endpoints(images: ImageEndpoints) -> None:
     questions: tuple[Callable[..., Any], ...] = (
         *(images.interrupt, images.list_generations, images.read_settings),
         *(images.list_samplers, images.list_styles),

@@ -19,6 +19,7 @@ from lora_studio.store.library import NEWEST
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.validate import as_words, guarded, safe_id, safe_slug, safe_uploads, text
+from lora_studio.ui.comparison import strength_panel
 from lora_studio.ui.gallery import (
     descriptions,
     inspect_panel,
@@ -43,6 +44,7 @@ class GalleryTab:
     title: gr.Textbox
     rename: gr.Button
     board: gr.HTML
+    strength: gr.HTML
     add: gr.UploadButton
     link: link_import.LinkParts
     inspect: inspect_panel.InspectParts
@@ -58,7 +60,14 @@ class GalleryTab:
     def lora_outputs(self) -> list[Any]:
         """Components of a chosen LoRA, in the order of `lora_chosen`."""
         described = self.described
-        return [*self.loras.chosen_outputs, self.title, described.tags, described.note, self.board]
+        return [
+            *self.loras.chosen_outputs,
+            self.title,
+            described.tags,
+            described.note,
+            self.board,
+            self.strength,
+        ]
 
 
 def render(settings: Settings) -> GalleryTab:
@@ -85,6 +94,7 @@ def render(settings: Settings) -> GalleryTab:
                     rename = gr.Button("Rename", elem_id="gallery-lora-rename")
                     described = descriptions.render()
                 shown_board = board.render("gallery-lora-board")
+                strength = strength_panel.render("gallery-lora-strength")
                 inspect = inspect_panel.render(settings)
         loras = GalleryPart(**left, **parts)
         with (
@@ -105,6 +115,7 @@ def render(settings: Settings) -> GalleryTab:
         title=title,
         rename=rename,
         board=shown_board,
+        strength=strength,
         add=add,
         link=link,
         inspect=inspect,
@@ -206,6 +217,7 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
         tab.add.upload(guarded(add), tab.add, lora_outputs, api_visibility="private"),
         *_listen_chosen(tab, studio, lora_outputs),
         board.listen(tab.board, studio),
+        strength_panel.listen(tab.strength, studio),
         *deleting,
         *_listen_actions(tab.images, studio, what="image"),
         _listen_details(tab, tab.loras, studio, cards.lora_details(None)),
@@ -331,12 +343,13 @@ def lora_chosen(studio: Studio, slug: str) -> list[Any]:
     details = cards.lora_details(record, lora_file(record), uses)
     share = sharing.button(studio, Kind.LORA, record.slug)
     here = [record.slug, details, gr.update(visible=True), share]
-    return [*here, record.title, ", ".join(record.tags), record.note, board.board_of(studio, slug)]
+    described = [record.title, ", ".join(record.tags), record.note]
+    return [*here, *described, board.board_of(studio, slug), strength_panel.strength_of(studio, slug)]
 
 
 def no_lora_chosen() -> list[Any]:
     """Values in the order of `lora_chosen` when none is."""
-    return ["", cards.lora_details(None), gr.update(visible=False), gr.skip(), "", "", "", ""]
+    return ["", cards.lora_details(None), gr.update(visible=False), gr.skip(), "", "", "", "", ""]
 
 
 def image_chosen(studio: Studio, image_id: str) -> list[Any]:

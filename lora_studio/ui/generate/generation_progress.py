@@ -27,10 +27,12 @@ NOTHING: Mapping[str, str] = {}
 
 
 def shown_ticket(generation_queue: GenerationQueue, ticket_id: str) -> GenerationJob | None:
-    """The generation that the page chose; without a choice the running one, else the newest."""
+    """The generation that the page chose; without a choice the running one, else the newest. A strength
+    report leaves no pictures to show here."""
     tickets = generation_queue.tickets()
     chosen = next((ticket for ticket in tickets if ticket.id == ticket_id), None)
-    return chosen or generation_queue.running() or next(iter(tickets), None)
+    newest = next((ticket for ticket in tickets if ticket.state.active or not ticket.report_of), None)
+    return chosen or generation_queue.running() or newest
 
 
 def updates(studio: Studio, ticket: GenerationJob | None, drawn: Any) -> tuple[list[Any], list[Any]]:

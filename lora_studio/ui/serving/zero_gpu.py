@@ -36,7 +36,10 @@ News = Event | StudioError | list[GeneratedImage]
 
 class ZeroGpuGenerator(Generator):
     """A generator whose pictures are drawn by `spaces.GPU`. Outside of ZeroGPU that lends nothing and forks
-    nothing, and the same code draws in this process."""
+    nothing, and the same code draws in this process. It compares no pictures: a strength report would take
+    many times what a visitor is lent."""
+
+    compares = False
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -51,6 +54,7 @@ class ZeroGpuGenerator(Generator):
         should_stop: ShouldStop = never_stop,
         *,
         live: bool = False,
+        folder: Path | None = None,
     ) -> list[GeneratedImage]:
         """Draw as `Generator.generate` does. Raises DeviceBusy too, with the Space's words, when no GPU is
         lent.
@@ -64,7 +68,7 @@ class ZeroGpuGenerator(Generator):
         asked_to_stop = self._settings.cache / f"stop-{secrets.token_hex(8)}"
         images: list[GeneratedImage] = []
         try:
-            for news in self._lent(self._settings, settled.request, str(asked_to_stop), live):
+            for news in self._lent(self._settings, settled.request, str(asked_to_stop), live, folder):
                 if isinstance(news, StudioError):
                     raise news
                 if isinstance(news, list):
@@ -81,7 +85,9 @@ class ZeroGpuGenerator(Generator):
         return images
 
 
-def seconds_of(settings: Settings, request: GenerateRequest, asked_to_stop: str, live: bool) -> int:
+def seconds_of(
+    settings: Settings, request: GenerateRequest, asked_to_stop: str, live: bool, folder: Path | None = None
+) -> int:
     """Seconds of GPU to ask for, which count against the visitor's share."""
     values = request.model_dump()
     steps = values.get("num_inference_steps") or 30
@@ -90,7 +96,9 @@ def seconds_of(settings: Settings, request: GenerateRequest, asked_to_stop: str,
     return round(min(LONGEST_SECONDS, LOAD_SECONDS + drawing))
 
 
-def draw(settings: Settings, request: GenerateRequest, asked_to_stop: str, live: bool) -> Iterator[News]:
+def draw(
+    settings: Settings, request: GenerateRequest, asked_to_stop: str, live: bool, folder: Path | None = None
+) -> Iterator[News]:
     """Draw in this process, and give out each event as it comes, then the pictures, or the error. Stops once
     the file `asked_to_stop` is there: files are all that the two processes share."""
     news: queue.Queue[Any] = queue.Queue()
@@ -98,7 +106,7 @@ def draw(settings: Settings, request: GenerateRequest, asked_to_stop: str, live:
     def work() -> None:
         try:
             stop = Path(asked_to_stop).exists
-            news.put(_generator(settings).generate(request, news.put, stop, live=live))
+            news.put(_generator(settings).generate(request, news.put, stop, live=live, folder=folder))
         except StudioError as error:
             news.put(error)
         except (RuntimeError, OSError, ValueError) as error:  # a bug, said where it is drawn and here

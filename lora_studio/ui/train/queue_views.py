@@ -8,10 +8,10 @@ from typing import Any
 
 from lora_studio.formatting import about, counted, moment
 from lora_studio.records import JobRecord, JobStatus
-from lora_studio.ui.widgets.html_templates import fill
+from lora_studio.ui.widgets.html_templates import FOCUS_JS, fill
 
-RAIL_JS = """
-let held = '';
+RAIL_JS = (
+    """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('[data-action]');
   if (!button || !element.contains(button)) return;
@@ -19,14 +19,9 @@ element.addEventListener('click', (event) => {
   const card = document.getElementById('train-card');
   if (button.dataset.action === 'click' && card && window.innerWidth <= 640) card.scrollIntoView();
 });
-element.addEventListener('focusin', (event) => { held = event.target.dataset?.key || ''; });
-element.addEventListener('focusout', (event) => { if (event.relatedTarget) held = ''; });
-new MutationObserver(() => {
-  if (!held || document.activeElement !== document.body) return;
-  const all = [...element.querySelectorAll('[data-key]')];
-  all.find((one) => one.dataset.key === held && !one.disabled)?.focus();
-}).observe(element, {childList: true, subtree: true});
 """
+    + FOCUS_JS
+)
 """Script of a list of trainings: its buttons, and the focus, which stays on the same one when the list is
 painted anew."""
 

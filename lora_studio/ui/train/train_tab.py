@@ -20,6 +20,7 @@ from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.deleted_elsewhere import Footing
 from lora_studio.ui.client_input.validate import guarded, quietly, safe_id, whole
+from lora_studio.ui.comparison import comparison_panel, strength_panel
 from lora_studio.ui.train import checkpoint_panel as board
 from lora_studio.ui.train import (
     history_removal,
@@ -61,6 +62,9 @@ class TrainTab:
     history: gr.HTML
     removed: gr.HTML
     board: gr.HTML
+    other: gr.Textbox
+    comparison: gr.HTML
+    strength: gr.HTML
 
     @property
     def live(self) -> list[Any]:
@@ -87,6 +91,7 @@ class TrainTab:
 def render() -> TrainTab:
     """Create the components. Call inside a Tab."""
     parts: dict[str, Any] = {"job": hidden("train-job"), "limit": hidden("train-limit")}
+    parts["other"] = hidden("train-other")
     with gr.Row(equal_height=False, elem_id="train-row"):
         with gr.Column(scale=2, min_width=280, elem_id="train-rail"):
             parts["line"] = panel(elem_id="train-line", actions=RAIL_JS)
@@ -100,6 +105,7 @@ def render() -> TrainTab:
             actions = history_removal.HISTORY_JS + RAIL_JS
             parts["history"] = panel(queue_views.history([], ""), elem_id="train-history", actions=actions)
         with gr.Column(scale=5, min_width=320, elem_id="train-chosen"):
+            parts["comparison"] = comparison_panel.render()
             parts["card"] = panel(training_views.job_card(None), elem_id="train-card", actions=ACTIONS_JS)
             parts["ready"] = result_card.render()
             with gr.Row(elem_id="train-next"):
@@ -116,6 +122,8 @@ def _render_inner_tabs() -> dict[str, Any]:
         with gr.Tab("Previews", id="previews"):
             parts["board"] = board.render("train-board")
             parts["previews"] = panel(elem_id="train-previews")
+        with gr.Tab("Strength", id="strength"):
+            parts["strength"] = strength_panel.render("train-strength")
         with gr.Tab("Numbers and log", id="numbers"):
             parts["chart"] = panel(elem_id="train-chart", actions=training_chart.CHART_JS)
             parts["log"] = gr.Textbox(
@@ -134,8 +142,11 @@ def listen(tab: TrainTab, studio: Studio) -> Any:
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     listed: dict[str, Any] = {"inputs": tab.past, "outputs": tab.history, **quick}
 
-    def show(event: gr.EventData) -> str:
-        return studio.jobs.get(safe_id(getattr(event, "id", None), "training")).id
+    def show(event: gr.EventData) -> list[str]:
+        return [studio.jobs.get(safe_id(getattr(event, "id", None), "training")).id, ""]
+
+    def choose_pair(job_id: str, event: gr.EventData) -> list[str]:
+        return comparison_panel.chosen_pair(studio, event, steering.shown(studio, job_id).id)
 
     def start_again(job_id: str) -> str:
         return studio.jobs.again(studio.jobs.get(safe_id(job_id, "training")).id).id
@@ -157,8 +168,12 @@ def listen(tab: TrainTab, studio: Studio) -> Any:
     tab.search.change(look, **listed, queue=False, trigger_mode="always_last")
     extended = tab.history.expand(guarded(extend), None, tab.limit, **quick)
     events = [
-        tab.line.click(guarded(show), None, tab.job, **quick),
-        tab.history.click(guarded(show), None, tab.job, **quick),
+        tab.line.click(guarded(show), None, [tab.job, tab.other], **quick),
+        tab.history.click(guarded(show), None, [tab.job, tab.other], **quick),
+        tab.line.select(guarded(choose_pair), tab.job, [tab.job, tab.other], **quick),
+        tab.history.select(guarded(choose_pair), tab.job, [tab.job, tab.other], **quick),
+        comparison_panel.listen(tab.comparison, tab.job, tab.other, studio),
+        strength_panel.listen(tab.strength, studio),
         tab.line.delete(guarded(cancel), None, None, **quick),
         tab.line.edit(guarded(move), None, None, **quick),
         tab.again.click(guarded(start_again), tab.job, tab.job, **quick),
@@ -282,6 +297,15 @@ def _buttons(job: JobRecord | None, footing: Footing = WHOLE) -> list[dict[str, 
     repeatable = job is not None and (job.status in ENDED_EARLY or not footing.lora) and footing.pictures
     steered = job if footing.whole else None
     return [gr.update(visible=usable, value=name), gr.update(visible=repeatable), *steering.updates(steered)]
+
+
+def lora_of(studio: Studio, job_id: str) -> str:
+    """The slug of the LoRA of a training that has ended; empty without one."""
+    try:
+        job = studio.jobs.get(job_id)
+    except StoreError:
+        return ""
+    return "" if job.status.active else result_slug(job)
 
 
 def result_slug(job: JobRecord) -> str:

@@ -25,6 +25,18 @@ element.addEventListener('click', (event) => {
 """
 """`js_on_load` for HTML whose buttons carry `data-action` and more facts: they arrive as the event's data."""
 
+FOCUS_JS = """
+let held = '';
+element.addEventListener('focusin', (event) => { held = event.target.dataset?.key || ''; });
+element.addEventListener('focusout', (event) => { if (event.relatedTarget) held = ''; });
+new MutationObserver(() => {
+  if (!held || document.activeElement !== document.body) return;
+  const all = [...element.querySelectorAll('[data-key]')];
+  all.find((one) => one.dataset.key === held && !one.disabled)?.focus();
+}).observe(element, {childList: true, subtree: true});
+"""
+"""More of `js_on_load`: the focus stays on the thing of the same `data-key` when the HTML is painted anew."""
+
 
 @cache
 def _environment() -> Environment:

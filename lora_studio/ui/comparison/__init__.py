@@ -1,0 +1,1 @@
+"""Comparisons on the page: two trainings side by side, and the strength of a LoRA."""

@@ -1,0 +1,54 @@
+"""The choice of a second training on the Train tab, and the two side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from lora_studio.errors import ConfigError, StoreError
+from lora_studio.jobs.comparison.run_comparison import compare_runs
+from lora_studio.studio import Studio
+from lora_studio.ui.client_input.validate import guarded, safe_id
+from lora_studio.ui.comparison.comparison_views import compared
+from lora_studio.ui.widgets.html_templates import ACTIONS_JS, FOCUS_JS, panel
+
+
+def render() -> gr.HTML:
+    """Create the panel. Call first in the column of the chosen training, which makes way for it."""
+    return panel(elem_id="train-comparison", actions=ACTIONS_JS + FOCUS_JS)
+
+
+def chosen_pair(studio: Studio, event: gr.EventData, shown: str) -> list[str]:
+    """Ids of the training that is shown and of the one whose row says Compare. Raises StoreError,
+    ConfigError."""
+    other = studio.jobs.get(safe_id(getattr(event, "id", None), "training")).id
+    first = studio.jobs.get(safe_id(shown, "training")).id
+    if first == other:
+        raise ConfigError("That is the training that is shown.", "Compare it with another one.", field="with")
+    return [first, other]
+
+
+def listen(shown: gr.HTML, job: gr.Textbox, other: gr.Textbox, studio: Studio) -> Any:
+    """Wire the comparison's buttons; `job` and `other` are the ids of the two. Returns the event after which
+    the page has to be refreshed."""
+
+    def act(event: gr.EventData) -> list[Any]:
+        if getattr(event, "action", "") == "show":
+            return [studio.jobs.get(safe_id(getattr(event, "id", None), "training")).id, ""]
+        return [gr.skip(), ""]
+
+    act.__name__ = "end_comparison"  # the audit log calls it so
+    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    return shown.click(guarded(act), None, [job, other], **quick)
+
+
+def comparison_of(studio: Studio, first: str, second: str) -> str:
+    """HTML of two trainings side by side; empty without a second one, or when one of them is gone."""
+    if not second or first == second:
+        return ""
+    try:
+        pair = [safe_id(one, "training") for one in (first, second)]
+        return compared(compare_runs(studio.jobs, studio.database, *pair))
+    except StoreError:
+        return ""
