@@ -21,6 +21,7 @@ from lora_studio.ui.gallery import gallery_tab
 from lora_studio.ui.generate import generate_tab, png_info
 from lora_studio.ui.generate.generate_requests import Filling, use_image, use_lora
 from lora_studio.ui.generate.img2img import easel
+from lora_studio.ui.languages.language import LANGUAGES
 from lora_studio.ui.operations import studio_tab
 from lora_studio.ui.page import Page
 from lora_studio.ui.people import people_panel, usage_panel
@@ -68,7 +69,7 @@ def _built(studio: Studio, visitors: Visitors) -> Page:
                 generate = generate_tab.render(studio)
             operations = studio_tab.render(visitors)
         people = people_panel.render()
-        panel(fill("footer"), elem_id="page-footer")
+        panel(fill("footer", languages=LANGUAGES), elem_id="page-footer", actions="look.show(element);")
         address = page_address.render()
         page.refresh = live = PageRefresh(
             studio=studio,

@@ -1,4 +1,4 @@
-"""The HTML document that Gradio serves, with our scripts first in its head.
+"""The HTML document that Gradio serves, with our scripts first in its head, in the language of who asks.
 
 The argument of `launch(head=...)` arrives with Gradio's config and runs after Gradio has chosen a language
 and sent its first requests (6.31); ours have to be there before.
@@ -7,32 +7,56 @@ and sent its first requests (6.31); ours have to be there before.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from gradio.routes import templates
 from jinja2 import BaseLoader, Environment
+from markupsafe import Markup
 
-SCRIPTS = ("page.js", "toasts.js")
+from lora_studio.ui.languages.language import language
+from lora_studio.ui.languages.translated_scripts import translated_script
+from lora_studio.ui.languages.translation import present_table
+
+THEMES = """<style>
+:root[data-theme="light"] { color-scheme: light; }
+:root[data-theme="dark"] { color-scheme: dark; }
+:root[data-theme="light"] body { background: var(--bg); color: var(--col); }
+:root[data-theme="dark"] body { background: var(--bg-dark); color: var(--col-dark); }
+</style>"""
+"""Style until Gradio's own is there, by the theme that was chosen instead of the system's."""
+SCRIPTS = ("look.js", "page.js", "toasts.js")
+"""Joined in this order."""
 
 
 class Documents(BaseLoader):
-    """Gradio's own templates, each with `script` at the beginning of its head."""
+    """Gradio's own templates, each with our scripts at the beginning of its head, and marked as what it is
+    written in."""
 
-    def __init__(self, gradios: BaseLoader, script: str) -> None:
-        self._own, self._script = gradios, script
+    def __init__(self, gradios: BaseLoader) -> None:
+        self._own = gradios
 
     def get_source(
         self, environment: Environment, template: str
     ) -> tuple[str, str | None, Callable[[], bool] | None]:
         source, name, is_fresh = self._own.get_source(environment, template)
-        added = f"<head>{{% raw %}}<script>{self._script}</script>{{% endraw %}}"
-        return source.replace("<head>", added, 1), name, is_fresh
+        head = f"<head>{THEMES}<script>{{{{ studio_script() }}}}</script>"
+        source = source.replace('lang="en"', 'lang="{{ studio_language() }}"', 1)
+        return source.replace("<head>", head, 1), name, is_fresh
+
+
+@cache
+def _script(tag: str) -> Markup:
+    """Our scripts with their sentences in a language, the one that is answered in."""
+    scripts = [Path(__file__).with_name(name).read_text("utf-8") for name in SCRIPTS]
+    if table := present_table():
+        scripts = [translated_script(script, table) for script in scripts]
+    return Markup("</script><script>".join(scripts))
 
 
 def add_script() -> None:
     """Put our scripts into Gradio's templates, once for the process."""
     loader = templates.env.loader
     if loader is not None and not isinstance(loader, Documents):
-        folder = Path(__file__).parent
-        scripts = ((folder / name).read_text("utf-8") for name in SCRIPTS)
-        templates.env.loader = Documents(loader, "</script><script>".join(scripts))
+        templates.env.loader = Documents(loader)
+        templates.env.globals |= {"studio_language": language, "studio_script": lambda: _script(language())}

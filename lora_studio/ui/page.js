@@ -1,10 +1,6 @@
 // What the page itself does in the browser: drafts, the address, the keyboard, a server that does not answer,
 // names for buttons that Gradio leaves without. It runs before Gradio's own scripts.
 'use strict';
-// Our words are English: in other browsers Gradio would mark them as German or Japanese, and mix its own in.
-for (const [name, value] of [['language', 'en'], ['languages', ['en']]]) {
-  Object.defineProperty(navigator, name, { get: () => value, configurable: true });
-}
 
 window.studio = (() => {
   const NAME = 'LoRA Studio', KEY = 'lora-studio-draft', LEFT = 'lora-studio-left', LONGEST = 10000, LARGEST = 60000, KEPT = 14 * 86400000;

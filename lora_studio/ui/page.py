@@ -23,6 +23,14 @@ from lora_studio.access.visitor import acting, visitor
 from lora_studio.ui.client_input.audited_calls import deed_of, entry_of
 from lora_studio.ui.client_input.fault_log import one_line
 from lora_studio.ui.client_input.upload_owners import claim_files, sees_upload
+from lora_studio.ui.languages.language import ENGLISH, asked_language, language, speaking
+from lora_studio.ui.languages.translated_props import translated_answer, translated_config
+from lora_studio.ui.languages.translation import (
+    present_table,
+    translate_messages,
+    translated,
+    translated_message,
+)
 from lora_studio.ui.session_state import PageComponents
 
 if TYPE_CHECKING:
@@ -65,9 +73,9 @@ class Page(gr.Blocks):
         who has logged in."""
         request = kwargs.get("request")
         one = request[0] if isinstance(request, list) and request else request
-        with acting(self.visitors.of(getattr(one, "username", None))):
+        with acting(self.visitors.of(getattr(one, "username", None))), speaking(_language_of(block_fn, one)):
             if not self._is_theirs(kwargs.get("session_hash")):
-                raise gr.Error(NOT_THEIRS, print_exception=False)
+                raise gr.Error(translated(NOT_THEIRS), print_exception=False)
             event = kwargs.get("event_data")
             deed = deed_of(str(getattr(block_fn, "name", "")), event)
             if deed is None:
@@ -111,6 +119,7 @@ class Page(gr.Blocks):
         often whether there is anything to do: 100 to 1,000 times a second takes a twelfth of a core from a
         machine that nobody uses (6.31)."""
         made = super().queue(*args, **kwargs)
+        translate_messages(self._queue)
         self._queue.sleep_when_free = QUEUE_SECONDS
         self._queue.progress_update_sleep_when_free = PROGRESS_SECONDS
         push = self._queue.push
@@ -133,12 +142,27 @@ class Page(gr.Blocks):
             return await super().process_api(block_fn, *args, **kwargs)
         except gr.Error as error:
             error.print_exception = False  # Gradio's components say it to the client, which is enough
+            error.message, error.title = translated_message(error.message), translated(error.title)
             raise
         except Exception as error:
             name = getattr(block_fn, "name", block_fn)
             logger.warning("a request for %s could not be read: %s", name, one_line(error))
             logger.debug("where", exc_info=True)
-            raise gr.Error(MALFORMED, print_exception=False) from None
+            raise gr.Error(translated(MALFORMED), print_exception=False) from None
+
+    @property
+    def config(self) -> Any:
+        """Gradio's description of the page, in the language that is answered in."""
+        table = present_table()
+        if table is None:
+            return self._english
+        if language() not in self._translations:
+            self._translations[language()] = translated_config(self._english, table)
+        return self._translations[language()]
+
+    @config.setter
+    def config(self, config: Any) -> None:
+        self._english, self._translations = config, dict[str, Any]()
 
     def without_server(self) -> App:
         """The app that answers requests, for callers without a port."""
@@ -185,7 +209,15 @@ class Page(gr.Blocks):
                 if not block.stateful and (standing := state.get(block._id)) is not None:
                     standing._id = block._id
         numbers = {block._id for block in block_fn.outputs}
-        return [next(answers) if block._id in numbers else gr.skip() for block in outputs]
+        made = [next(answers) if block._id in numbers else gr.skip() for block in outputs]
+        table = present_table()
+        return translated_answer(outputs, made, table) if table else made
+
+
+def _language_of(block_fn: BlockFunction | int, request: Any) -> str:
+    """The language of a call: English for programs, of the page's own events that of the page."""
+    is_public = getattr(block_fn, "api_visibility", "public") == "public"
+    return ENGLISH if is_public else asked_language(getattr(request, "headers", None) or {})
 
 
 def _names_a_file(given: Any) -> bool:

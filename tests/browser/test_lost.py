@@ -156,16 +156,6 @@ def test_what_is_too_much_for_the_browser_s_store_leaves_out_the_longest(open_pa
     assert list(kept["train"]) == [f"field-{at}" for at in range(5)]
 
 
-def test_the_page_is_english_everywhere(app: App, browser: Browser) -> None:
-    context = browser.new_context(locale="de-DE")
-    page = context.new_page()
-    page.goto(app.address, wait_until="domcontentloaded")
-    expect(tab(page, "Train")).to_be_visible(timeout=PATIENCE)
-    expect(page.locator("html")).to_have_attribute("lang", "en")
-    expect(page.locator("#upload-files")).to_contain_text("Click to Upload")
-    context.close()
-
-
 @pytest.fixture
 def mortal(tmp_path: Path) -> Iterator[App]:
     """A server of its own, to be ended."""

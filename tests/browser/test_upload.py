@@ -28,8 +28,10 @@ def test_on_a_phone_the_hint_stays_at_the_drop_zone_and_pictures_come_last(open_
     page = open_page()
     page.set_viewport_size({"width": 390, "height": 844})
     lies_above(page, "#upload-pictures .quiet", "#upload-kind")
-    for name in ("Help", "API", "Settings"):
+    for name in ("Help", "API"):
         expect(page.get_by_role("button", name=name, exact=True)).to_be_visible()
+    for name in ("Language", "Theme"):
+        expect(page.get_by_label(name, exact=True)).to_be_visible()
     upload(page, INK)
     lies_above(page, "#upload-train", "#picture-count")
 

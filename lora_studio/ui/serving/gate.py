@@ -30,6 +30,8 @@ from lora_studio.formatting import duration
 from lora_studio.store.people.audit_log import OK, UNKNOWN, AuditEntry, AuditLog
 from lora_studio.store.people.visitors import Visitors
 from lora_studio.ui.client_input.fault_log import one_line
+from lora_studio.ui.languages.request_language import in_its_language
+from lora_studio.ui.languages.translation import translated
 from lora_studio.ui.page import MALFORMED
 from lora_studio.ui.page_revision import REVISION, Revisions
 from lora_studio.ui.serving import request_bodies, request_origin
@@ -194,7 +196,7 @@ class Gate:
             return None
         seconds = math.ceil(wait)
         sentence = f"That is more than is taken from one person at a time. Try again in {duration(seconds)}."
-        content = {"error": sentence, "detail": sentence}  # Gradio's page shows the one or the other
+        content = dict.fromkeys(("error", "detail"), translated(sentence))  # Gradio shows one of them
         return JSONResponse(content, 429, {**ENDING, "retry-after": str(seconds)})
 
     async def _not_theirs(self, scope: Scope, receive: Receive) -> Response | None:
@@ -376,7 +378,7 @@ class GatedApp(App):
         super().__init__(
             docs_url=None, redoc_url=None, openapi_url=None, default_response_class=ORJSONResponse
         )
-        self._gate, self._gated = gate, compressed(partial(gate, served=super().__call__))
+        self._gate, self._gated = gate, compressed(in_its_language(partial(gate, served=super().__call__)))
         self.add_exception_handler(Exception, _unread)
 
     def configure_app(self, blocks: Any) -> None:
@@ -395,4 +397,4 @@ async def _unread(request: Request, error: Exception) -> Response:
 
 
 def _said(status: int, sentence: str) -> Response:
-    return PlainTextResponse(sentence, status, ENDING)
+    return PlainTextResponse(translated(sentence), status, ENDING)

@@ -17,6 +17,8 @@ from starlette.responses import HTMLResponse, Response
 from lora_studio.errors import StudioError
 from lora_studio.store.people.people import SHORTEST_PASSWORD, look_of
 from lora_studio.store.people.visitors import LINK, Visitors
+from lora_studio.ui.languages.language import language
+from lora_studio.ui.languages.translation import translated_markup
 from lora_studio.ui.serving import request_bodies
 from lora_studio.ui.serving.login import Answer, Login
 from lora_studio.ui.serving.request_bodies import Body
@@ -88,8 +90,8 @@ def login_page(target: str, entry: Entry, *, has_hub: bool = False) -> Response:
     """The page that asks for a password, or with an invite for a name and a new one; with `has_hub`, also
     for an account of Hugging Face."""
     facts = {"said": entry.said, "target": target, "invite": entry.invite, "has_hub": has_hub}
-    content = fill("login", **facts, shortest=SHORTEST_PASSWORD)
-    return HTMLResponse(content, entry.status, {"cache-control": "no-store"})
+    content = fill("login", **facts, language=language(), shortest=SHORTEST_PASSWORD)
+    return HTMLResponse(translated_markup(content), entry.status, {"cache-control": "no-store"})
 
 
 def invited(scope: Any, visitors: Visitors) -> Entry:

@@ -186,7 +186,7 @@ def open_page(studio: Studio, *, host: str, port: int, access: Access, share: bo
         show_error=False,
         max_file_size=LARGEST_UPLOAD,
         run_history=False,
-        footer_links=["api", "settings"],
+        footer_links=["api"],
         enable_monitoring=False,
         state_session_capacity=MOST_STATES,
         ssr_mode=False,

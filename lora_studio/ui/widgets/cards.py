@@ -11,6 +11,7 @@ from pathlib import Path
 from lora_studio.catalog import ADVISED_PICTURES, family_title
 from lora_studio.formatting import counted, moment, size
 from lora_studio.records import DatasetRecord, ImageRecord, ListedLora, LoraRecord
+from lora_studio.ui.languages.typed_text import typed
 from lora_studio.ui.widgets.html_templates import fill
 from lora_studio.ui.widgets.pages import Pages
 
@@ -106,7 +107,7 @@ def lora_details(record: LoraRecord | None, file: Path | None = None, uses: Uses
     if record is None:
         return fill("no_choice", what="LoRA")
     facts = {
-        "trigger word": record.trigger_word,
+        "trigger word": typed(record.trigger_word),
         "kind": record.kind,
         "base": record.base,
         "made for": family_title(record.family) if record.family else "",
@@ -116,7 +117,7 @@ def lora_details(record: LoraRecord | None, file: Path | None = None, uses: Uses
         "size": size(record.size_bytes),
         "left out": record.left_out,
         "made": moment(record.created_at),
-        "folder": record.slug,
+        "folder": typed(record.slug),
         "hash": record.id[:12],
     }
     shown = [(name, value) for name, value in facts.items() if value]

@@ -15,6 +15,8 @@ from urllib.parse import quote
 import gradio as gr
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from lora_studio.ui.languages.typed_text import TypedText
+
 TEMPLATES = Path(__file__).with_name("templates")
 
 ACTIONS_JS = """
@@ -46,6 +48,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        extensions=[TypedText],
     )
     environment.filters["url"] = file_url
     return environment
