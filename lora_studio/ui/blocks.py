@@ -28,7 +28,7 @@ from lora_studio.ui.people import people_panel, usage_panel
 from lora_studio.ui.refresh import PageRefresh, Strip
 from lora_studio.ui.train import end_notification, paused_trainings, train_tab
 from lora_studio.ui.train.train_tab import TrainTab
-from lora_studio.ui.upload import saved_panel, upload_tab
+from lora_studio.ui.upload import repeated_training, saved_panel, upload_tab
 from lora_studio.ui.widgets.html_templates import fill, hidden, panel
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
@@ -87,6 +87,7 @@ def _built(studio: Studio, visitors: Visitors) -> Page:
         events = [
             *_listen_start(tabs, drafts, train, studio),
             *_listen_use(tabs, live),
+            _listen_repeat(tabs, live),
             *_listen_stop(strip, studio),
             *paused_trainings.listen(strip.paused, train.job, tabs, studio),
             *train_tab.listen(train, studio),
@@ -176,6 +177,22 @@ def _listen_use(tabs: gr.Tabs, live: PageRefresh) -> list[Any]:
             gallery.images.use.click(guarded(use_settings), gallery.images.chosen, outputs, **QUICK),
         )
     ]
+
+
+def _listen_repeat(tabs: gr.Tabs, live: PageRefresh) -> Any:
+    """Wire the button that sets Upload up as the shown training was."""
+    studio, upload = live.studio, live.upload
+
+    def repeat(job_id: str) -> list[Any]:
+        job = train_tab.shown_job(studio, job_id)
+        if job is None:
+            raise StoreError("There is no training to run again.")
+        return [*repeated_training.repeated(upload, studio, job), gr.Tabs(selected="upload")]
+
+    outputs = [*repeated_training.outputs(upload), tabs]
+    event = live.train.change.click(guarded(repeat), live.train.job, outputs, **QUICK)
+    upload_tab.follow(event, upload, studio)
+    return event
 
 
 def _listen_stop(strip: Strip, studio: Studio) -> list[Any]:

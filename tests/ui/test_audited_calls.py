@@ -23,7 +23,7 @@ LOOKS = {
     *("remove", "replan", "restore", "reword", "save_now", "show", "stop_import", "take", "take_away"),
     *("training_status", "use_chosen", "use_result", "use_settings", "work", "move", "open_named", "pack"),
     *("choose_base", "show_cards", "list_settings", "load_settings", "open_settings", "write_json"),
-    *("write_toml", "use_stopped"),
+    *("write_toml", "use_stopped", "repeat"),
     *("check_studio", "list_storage", "open_studio_tab", "check_again", "look_at_studio"),
     *("list_repairs", "stop_repair"),
 }

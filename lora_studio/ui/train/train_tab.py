@@ -53,6 +53,7 @@ class TrainTab:
     use: gr.Button
     again: gr.Button
     steering: RunControls
+    change: gr.Button
     previews: gr.HTML
     chart: gr.HTML
     log: gr.Textbox
@@ -75,6 +76,7 @@ class TrainTab:
             self.use,
             self.again,
             *self.steering.live,
+            self.change,
             self.chart,
             self.log,
             self.line,
@@ -112,6 +114,9 @@ def render() -> TrainTab:
                 parts["use"] = gr.Button(USE_IT, variant="primary", visible=False, elem_id="train-use")
                 parts["steering"] = steering.render()
                 parts["again"] = gr.Button("Start over", visible=False, elem_id="train-again")
+                parts["change"] = gr.Button(
+                    "Run again with one change", visible=False, elem_id="train-change"
+                )
             parts |= _render_inner_tabs()
     return TrainTab(**parts)
 
@@ -296,7 +301,13 @@ def _buttons(job: JobRecord | None, footing: Footing = WHOLE) -> list[dict[str, 
     name = DRAW_WITH_IT if job is not None and job.status is JobStatus.FINISHED else USE_IT
     repeatable = job is not None and (job.status in ENDED_EARLY or not footing.lora) and footing.pictures
     steered = job if footing.whole else None
-    return [gr.update(visible=usable, value=name), gr.update(visible=repeatable), *steering.updates(steered)]
+    again = gr.update(visible=job is not None and not job.status.active and footing.pictures)
+    return [
+        gr.update(visible=usable, value=name),
+        gr.update(visible=repeatable),
+        *steering.updates(steered),
+        again,
+    ]
 
 
 def lora_of(studio: Studio, job_id: str) -> str:

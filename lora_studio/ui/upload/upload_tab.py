@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -34,6 +35,7 @@ from lora_studio.ui.widgets.cards import dataset_pictures
 from lora_studio.ui.widgets.html_templates import fill, heading, hidden, panel
 from lora_studio.ui.widgets.settings_form import Form, search_results
 
+AGAIN_JS = Path(__file__).with_name("again.js").read_text("utf-8")
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUICK: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
 TYPING: dict[str, Any] = {**QUICK, "queue": False, "trigger_mode": "always_last"}
@@ -65,6 +67,8 @@ class UploadTab:
     measured: PlanParts
     reasons: gr.HTML
     dataset: gr.Textbox
+    again: gr.HTML
+    """A note on the training that this one is set up like."""
     asked: gr.JSON
     """Kind, name and trigger at the time when an example was clicked."""
     facts: gr.JSON
@@ -125,6 +129,7 @@ def render(settings: Settings) -> UploadTab:
         with gr.Column(scale=3, min_width=320, elem_id="upload-left"):
             parts |= _render_pictures()
         with gr.Column(scale=2, min_width=320, elem_id="upload-right"):
+            parts["again"] = panel(elem_id="upload-again", actions=AGAIN_JS)
             parts |= setup_panel.render(settings)
     return UploadTab(**parts, refusals=FieldRefusals(place_of))
 
