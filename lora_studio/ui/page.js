@@ -275,6 +275,8 @@ window.studio = (() => {
     ['#upload-files .upload-container', 'Choose pictures or a ZIP, or drop them here'],
     ['#generate-source-file .upload-container', 'Choose a picture to redraw, or drop it here'],
     ['#generate-recall-file .upload-container', 'Choose a picture that has settings, or drop it here'],
+    ['.reset-button', 'Back to the default'], // Gradio has these in English only (6.31)
+    ['input[data-testid="file-upload"]', 'Choose a file'],
   ];
   const christen = () => {
     for (const [selector, name] of NAMES) for (const one of document.querySelectorAll(selector)) {

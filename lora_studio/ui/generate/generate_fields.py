@@ -92,6 +92,7 @@ def render_loras(studio: Studio) -> Fields:
         label=f"LoRAs, up to {SLOTS} together",
         interactive=True,
         elem_id="generate-loras",
+        elem_classes="notranslate",
     )
     return {"loras": loras}
 

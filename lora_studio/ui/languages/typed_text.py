@@ -23,6 +23,7 @@ TYPED = frozenset(
 """Last words of expressions for what people typed, and for names."""
 OURS = frozenset(
     {
+        "card",
         "chart",
         "column",
         "phase",

@@ -61,7 +61,9 @@ def render() -> PeoplePanel:
         parts: dict[str, Any] = {"listed": panel(elem_id="people-listed")}
         with gr.Row(equal_height=False):
             with gr.Column(min_width=280):
-                parts["person"] = gr.Dropdown([], value=None, label="Person", elem_id="people-person")
+                parts["person"] = gr.Dropdown(
+                    [], value=None, label="Person", elem_id="people-person", elem_classes="notranslate"
+                )
                 parts["used"] = panel(elem_id="people-used")
                 parts["role"] = gr.Dropdown(roles, value=None, label="Role", elem_id="people-role")
                 parts["set_role"] = gr.Button("Give this role", size="sm", elem_id="people-set-role")

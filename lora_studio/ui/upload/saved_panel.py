@@ -63,6 +63,7 @@ def render() -> SavedParts:
             info="What you kept under a name; choosing one fills the fields in.",
             interactive=True,
             elem_id="train-saved",
+            elem_classes="notranslate",
         )
         parts["title"] = gr.Textbox(
             label="Name of these settings",

@@ -158,6 +158,7 @@ def _render_pictures() -> dict[str, Any]:
         interactive=True,
         visible=False,
         elem_id="upload-earlier",
+        elem_classes="notranslate",
     )
     parts["notices"] = panel(elem_id="upload-notices")
     parts["pictures"] = panel(dataset_pictures(None, []), elem_id="upload-pictures", actions=PICTURES_JS)
