@@ -183,6 +183,7 @@ ENDPOINTS: Mapping[str, Row] = {
     "stop_import": {},
     "rename_lora": {"slug": LORA, "title": ("Layer", [*TEXT, None, "", " ", "\0"])},
     "delete_lora": {"slug": LORA},
+    "delete_training": {"job_id": JOB},
     "list_images": {"search": ("", TEXT), "limit": (5, LIMIT)},
     "delete_image": {"image_id": (lambda world: world.nothing, [*ID, "0" * 64])},
     "undo_delete": {"token": (lambda world: world.nothing, TOKEN)},

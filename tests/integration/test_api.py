@@ -36,6 +36,7 @@ NAMED = {
     "/list_loras",
     "/import_lora",
     *("/import_lora_link", "/stop_import", "/list_repairs", "/stop_repair"),
+    "/delete_training",
     *("/rename_lora", "/delete_lora", "/inspect_lora", "/inspect_file", "/repair_lora", "/merge_loras"),
     *("/compare_trainings", "/start_strength_report", "/strength_report"),
     *("/list_images", "/delete_image", "/undo_delete"),

@@ -85,6 +85,7 @@ CALLS: Mapping[str, list[Call]] = {
     "stop_import": [(lambda hers: [], FINE)],
     "rename_lora": [(lambda hers: [hers.lora, "stolen"], REFUSED)],
     "delete_lora": [(lambda hers: [hers.lora], REFUSED)],
+    "delete_training": [(lambda hers: [hers.job], REFUSED)],
     "list_images": [(lambda hers: ["", 500], LISTED)],
     "delete_image": [(lambda hers: [hers.image], REFUSED)],
     "undo_delete": [(lambda hers: [hers.token], REFUSED)],

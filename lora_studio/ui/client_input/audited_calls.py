@@ -36,7 +36,8 @@ DEEDS: Mapping[str, Deed] = {
     **dict.fromkeys(("resume_training", "resume", "fork"), Deed(name="resume", place=0)),
     "go_on": Deed(name="resume", key="id"),
     **dict.fromkeys(
-        ("delete_dataset", "delete_lora", "delete_image", "delete"), Deed(name="delete", place=0)
+        ("delete_dataset", "delete_lora", "delete_image", "delete_training", "delete"),
+        Deed(name="delete", place=0),
     ),
     **dict.fromkeys(("undo_delete", "undo", "undo_deleted"), _UNDO),
     "act": Deed(name="undo", key="id", action="undo"),

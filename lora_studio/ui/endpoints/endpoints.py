@@ -245,6 +245,7 @@ def add_endpoints(studio: Studio) -> None:
         library.list_loras,
         library.rename_lora,
         library.delete_lora,
+        library.delete_training,
         library.list_images,
         library.delete_image,
         library.undo_delete,

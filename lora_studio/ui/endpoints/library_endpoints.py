@@ -142,6 +142,14 @@ class LibraryEndpoints:
         """
         return DeletedThing(undo=self._studio.gallery.delete_lora(safe_slug(slug)))
 
+    def delete_training(self, job_id: str) -> DeletedThing:
+        """Move a training that has ended to the trash; undo_delete brings it back. Its LoRA stays.
+
+        Args:
+            job_id: From list_trainings.
+        """
+        return DeletedThing(undo=self._studio.removed_trainings.remove(safe_id(job_id, "training")))
+
     def list_images(self, search: str = "", limit: int = 60) -> list[ImageFacts]:
         """The images of the gallery, newest first. A file is fetched at the address plus download_url.
 
@@ -180,7 +188,7 @@ class LibraryEndpoints:
         """Bring back what was deleted.
 
         Args:
-            token: `undo` of the answer to delete_lora, delete_image or delete_dataset.
+            token: `undo` of the answer to delete_lora, delete_image, delete_dataset or delete_training.
         """
         undo(self._studio, token)
         return True
