@@ -59,6 +59,7 @@ SHORT: Mapping[str, tuple[str, ...]] = {
         *("kind", "base", "steps", "size", "made", "folder", "hash", "seed", "none", "picture", "LoRAs"),
         *("person", "style", "object", "character", "automatic", "on", "off", "pictures"),
     ),
+    "labels": ("Height", "Width", "Warm-up", "random", "v-prediction"),
     "Gradio's titles of messages": ("Error", "Info", "Warning"),
     "signs between the parts of a list": (", ",),
 }
