@@ -267,7 +267,8 @@ window.studio = (() => {
     event.preventDefault();
     event.stopImmediatePropagation();
     const name = (button.getAttribute('aria-label') || button.innerText || '').trim().slice(0, 60);
-    say(`${silent} ${name ? `“${name}”` : 'That'} was not sent: press it again then.`);
+    const unsent = name ? `“${name}” was not sent: press it again then.` : 'It was not sent: press it again then.';
+    say(`${silent} ${unsent}`);
   }, true);
 
   // Names.

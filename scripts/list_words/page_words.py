@@ -34,6 +34,8 @@ SHOWN = (
     "grids/*.py",
     "jobs/generation_queue.py",
     "jobs/training_queue.py",
+    "lora/strength_report.py",
+    "operations/*.py",
     "parsing/numbers.py",
     "prompts/styles.py",
     "request.py",
@@ -59,7 +61,7 @@ SHORT: Mapping[str, tuple[str, ...]] = {
         *("kind", "base", "steps", "size", "made", "folder", "hash", "seed", "none", "picture", "LoRAs"),
         *("person", "style", "object", "character", "automatic", "on", "off", "pictures"),
     ),
-    "labels": ("Height", "Width", "Warm-up", "random", "v-prediction"),
+    "labels": ("Height", "Width", "Warm-up", "random", "v-prediction", "About {duration}"),
     "Gradio's titles of messages": ("Error", "Info", "Warning"),
     "signs between the parts of a list": (", ",),
 }

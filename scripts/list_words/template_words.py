@@ -55,7 +55,8 @@ def _run(body: Iterable[nodes.Node], begun: set[str], found: dict[str, None]) ->
 
 def _note_arguments(part: nodes.Node, found: dict[str, None]) -> None:
     """Note the messages that are put together for a macro."""
-    for call in part.find_all(nodes.Call):
+    calls = [part] if isinstance(part, nodes.Call) else []
+    for call in (*calls, *part.find_all(nodes.Call)):
         for argument in call.args:
             if isinstance(argument, nodes.Concat | nodes.CondExpr):
                 for form in forms(argument):

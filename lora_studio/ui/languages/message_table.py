@@ -29,6 +29,7 @@ SIGNS = {"de": (".", ","), "es": (".", ",")}
 DATES = {"de": "{2}.{1}.{0}", "es": "{2}/{1}/{0}", "ja": "{0}/{1}/{2}", "zh-CN": "{0}-{1}-{2}"}
 DOT, COMMA, MOST_PARTS = " · ", ", ", 40
 ENDS = (". ", "? ", "! ", ": ", "; ")
+STOPS, FULL_STOPS = (".", " …", ":"), {"ja": "。", "zh-CN": "。"}
 CLOSED = ("。", "?", "!", "：", "；", "？", "！")
 """Signs of Chinese and Japanese that bring their own space."""
 
@@ -76,7 +77,7 @@ class MessageTable:
             return whole
         if (measured := self._measured(text)) != text:
             return measured
-        ways = (self._parted, self._bracketed, self._listed, self._sentences)
+        ways = (self._parted, self._bracketed, self._listed, self._sentences, self._ended)
         return next((found for way in ways if (found := way(text, depth)) is not None), None)
 
     def _whole(self, text: str, depth: int) -> str | None:
@@ -144,6 +145,19 @@ class MessageTable:
                 second = self._found(inside[: -len(closing)], depth + 1)
                 if first or second:
                     return f"{first or before}{opening}{second or inside[: -len(closing)]}{closing}"
+        return None
+
+    def _ended(self, text: str, depth: int) -> str | None:
+        """A text with a sign or a count behind it: `Loading the base.`, `Preparing pictures 5 / 10`."""
+        words = text.rsplit(" ", 3)
+        count = "".join(words[1:]) if len(words) == 4 and words[2] == "/" else ""
+        endings = [ending for ending in STOPS if text.endswith(ending)]
+        if count.replace("/", "").isdigit():
+            endings = [f" {words[1]} / {words[3]}"]
+        for ending in endings[:1]:
+            if (first := self._whole(text[: -len(ending)], depth)) is not None:
+                is_closed = ending == "." and self._tag in FULL_STOPS
+                return first + (FULL_STOPS[self._tag] if is_closed else ending)
         return None
 
     def _sentences(self, text: str, depth: int) -> str | None:
