@@ -51,12 +51,12 @@ class CheckpointVote:
     def count(self, step: int) -> int:
         return dict(self.picks).get(step, 0)
 
-    def winner(self, recommended: int = 0) -> int:
-        """The step picked most often; of several the recommended one, else the earliest, since less training
-        forgets less. 0 without a vote."""
+    @property
+    def winner(self) -> int:
+        """The step that was picked more often than any other; 0 where there is none."""
         most = max((count for _, count in self.picks), default=0)
-        first = sorted(step for step, count in self.picks if count == most and count)
-        return recommended if recommended in first else next(iter(first), 0)
+        first = [step for step, count in self.picks if count == most and count]
+        return first[0] if len(first) == 1 else 0
 
 
 def candidates(report: CheckpointReport) -> list[int]:

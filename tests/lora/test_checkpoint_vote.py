@@ -61,7 +61,7 @@ def test_picks_add_up_and_the_winner_may_be_another_than_the_recommended() -> No
     places = [row.steps.index(20) for row in rows]
     vote = counted_vote(CheckpointVote(), rows, places)
     assert vote == CheckpointVote(ballots=1, picks=((20, 3),), last=(20, 20, 20))
-    assert (vote.winner(recommended=10), vote.count(20), vote.total) == (20, 3, 3)
+    assert (vote.winner, vote.count(20), vote.total) == (20, 3, 3)
     rows = ballot(report(10, 20), "ink", 1)
     vote = counted_vote(vote, rows, [rows[0].steps.index(10), None, 7])
     assert (vote.ballots, vote.picks, vote.last) == (2, ((10, 1), (20, 3)), (10, 0, 0))
@@ -69,10 +69,10 @@ def test_picks_add_up_and_the_winner_may_be_another_than_the_recommended() -> No
         counted_vote(vote, rows, [None, None, None])
 
 
-@pytest.mark.parametrize(("recommended", "winner"), [(20, 20), (0, 10), (30, 10)])
-def test_of_equals_the_recommended_wins_and_then_the_earliest(recommended: int, winner: int) -> None:
-    assert CheckpointVote(ballots=1, picks=((10, 1), (20, 1))).winner(recommended) == winner
-    assert CheckpointVote().winner(recommended) == 0
+def test_equals_leave_the_choice_to_the_recommendation() -> None:
+    assert CheckpointVote(ballots=1, picks=((10, 1), (20, 1))).winner == 0
+    assert CheckpointVote(ballots=1, picks=((10, 1), (20, 2))).winner == 20
+    assert CheckpointVote().winner == 0
 
 
 def test_votes_stay_beside_the_report(tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def view(shown: ShownReport, changed: Changed) -> str:
     except StudioError:
         used = 0
     columns = [column for column in COLUMNS if any(column.show(row) != "–" for row in report.rows)]
-    liked = vote.winner(report.recommended)
+    liked = vote.winner
     rows = [
         {
             "row": row,
