@@ -218,7 +218,10 @@ class _Table:
         there, base = self._stacked(rows, column), self._stacked(rows, 0)
         if not len(there) or not len(base) or not self._training:
             return None
-        return likeness(there, base, torch.stack(list(self._training)))
+        training = torch.stack(list(self._training))
+        # Of the subject alone the base's pictures may be as near to the training pictures as these are.
+        share, before = (likeness(pictures, self._base, training) for pictures in (there, base))
+        return None if share is None or before is None else share - before
 
     def variety(self, rows: Sequence[int], column: int) -> float | None:
         from lora_studio.families.features.picture_features import spread

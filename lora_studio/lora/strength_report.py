@@ -56,10 +56,10 @@ class StrengthRow:
 
 @dataclass(frozen=True, kw_only=True)
 class StrengthReport:
-    """`weights` are the columns, the first is 0: the base's own picture. For each of them, `likeness` is that
-    of the subject's pictures as the checkpoint report has it, and `variety` how much they differ among
-    themselves, 1 as much as the base's; None where it was not measured. `tensor_hash` is that of the file it
-    was drawn with; `made_at` is in unix seconds."""
+    """`weights` are the columns, the first is 0: the base's own picture. For each of them, `likeness` is how
+    much nearer the subject's pictures are to the training pictures than the base's own, and `variety` how
+    much they differ among themselves, 1 as much as the base's; None where it was not measured. `tensor_hash`
+    is that of the file it was drawn with; `made_at` is in unix seconds."""
 
     title: str
     trigger_word: str

@@ -15,7 +15,7 @@ LOOKS = {
     *("draw_result", "example"),
     *("expand", "extend", "leave", "mark_small", "move", "search_results"),
     *("choose_pair", "compare_trainings", "draw_strength", "end_comparison", "start_strength_report"),
-    "strength_report",
+    *("strength_report", "restore_comparison"),
     *("generate", "generate_base64", "grid", "img2img", "inspect_file", "inspect_lora", "interrupt"),
     *("last_seed", "list_captions", "list_datasets", "list_generations", "list_images", "list_loras"),
     *("list_samplers", "list_styles", "list_trainings", "look", "look_at_people", "look_at_usage"),

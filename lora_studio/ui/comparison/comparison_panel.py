@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -13,10 +14,12 @@ from lora_studio.ui.client_input.validate import guarded, safe_id
 from lora_studio.ui.comparison.comparison_views import compared
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, FOCUS_JS, panel
 
+ADDRESS_JS = Path(__file__).with_name("comparison_panel.js").read_text("utf-8")
+
 
 def render() -> gr.HTML:
     """Create the panel. Call first in the column of the chosen training, which makes way for it."""
-    return panel(elem_id="train-comparison", actions=ACTIONS_JS + FOCUS_JS)
+    return panel(elem_id="train-comparison", actions=ACTIONS_JS + FOCUS_JS + ADDRESS_JS)
 
 
 def chosen_pair(studio: Studio, event: gr.EventData, shown: str) -> list[str]:
@@ -29,18 +32,25 @@ def chosen_pair(studio: Studio, event: gr.EventData, shown: str) -> list[str]:
     return [first, other]
 
 
-def listen(shown: gr.HTML, job: gr.Textbox, other: gr.Textbox, studio: Studio) -> Any:
-    """Wire the comparison's buttons; `job` and `other` are the ids of the two. Returns the event after which
-    the page has to be refreshed."""
+def listen(shown: gr.HTML, job: gr.Textbox, other: gr.Textbox, studio: Studio) -> list[Any]:
+    """Wire the comparison's buttons, and what the address asks for; `job` and `other` are the ids of the two.
+    Returns the events after which the page has to be refreshed."""
 
     def act(event: gr.EventData) -> list[Any]:
         if getattr(event, "action", "") == "show":
             return [studio.jobs.get(safe_id(getattr(event, "id", None), "training")).id, ""]
         return [gr.skip(), ""]
 
+    def restore_comparison(event: gr.EventData) -> str:
+        named = getattr(event, "with", "")
+        return studio.jobs.get(safe_id(named, "training")).id if named else ""
+
     act.__name__ = "end_comparison"  # the audit log calls it so
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    return shown.click(guarded(act), None, [job, other], **quick)
+    return [
+        shown.click(guarded(act), None, [job, other], **quick),
+        shown.submit(guarded(restore_comparison), None, other, **quick),
+    ]
 
 
 def comparison_of(studio: Studio, first: str, second: str) -> str:

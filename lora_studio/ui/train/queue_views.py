@@ -16,8 +16,9 @@ element.addEventListener('click', (event) => {
   const button = event.target.closest('[data-action]');
   if (!button || !element.contains(button)) return;
   trigger(button.dataset.action, {...button.dataset});
-  const card = document.getElementById('train-card');
-  if (button.dataset.action === 'click' && card && window.innerWidth <= 640) card.scrollIntoView();
+  const chosen = document.getElementById('train-chosen');
+  const shows = ['click', 'select'].includes(button.dataset.action);
+  if (shows && chosen && window.innerWidth <= 640) chosen.scrollIntoView();
 });
 """
     + FOCUS_JS

@@ -177,7 +177,7 @@ def listen(tab: TrainTab, studio: Studio) -> Any:
         tab.history.click(guarded(show), None, [tab.job, tab.other], **quick),
         tab.line.select(guarded(choose_pair), tab.job, [tab.job, tab.other], **quick),
         tab.history.select(guarded(choose_pair), tab.job, [tab.job, tab.other], **quick),
-        comparison_panel.listen(tab.comparison, tab.job, tab.other, studio),
+        *comparison_panel.listen(tab.comparison, tab.job, tab.other, studio),
         strength_panel.listen(tab.strength, studio),
         tab.line.delete(guarded(cancel), None, None, **quick),
         tab.line.edit(guarded(move), None, None, **quick),
