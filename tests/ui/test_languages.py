@@ -16,6 +16,7 @@ from lora_studio.ui.languages.translated_scripts import translated_script
 from lora_studio.ui.languages.translation import translated, translated_message
 from lora_studio.ui.languages.typed_text import CLOSE, OPEN, is_typed
 from lora_studio.ui.widgets.html_templates import fill
+from lora_studio.ui.widgets.setting_labels import found_settings
 from scripts.list_words.page_words import page_messages
 from tests.support.pace import seconds_of, stretched
 
@@ -33,6 +34,8 @@ TABLE = MessageTable(
         "Press <b>Train</b>.": "Drücken Sie <b>Trainieren</b>.",
         "Try again.": "Versuchen Sie es noch einmal.",
         "{field}: {problem} (got {shown}).": "{field}: {problem} (nicht {shown}).",
+        "{size} of RAM": "{size} Arbeitsspeicher",
+        "about {size}": "etwa {size}",
         "Steps": "Schritte",
         "a number is needed": "eine Zahl wird gebraucht",
     },
@@ -74,6 +77,7 @@ def test_a_table_stands_in_one_order(tag: str) -> None:
         ("Steps: a number is needed (got 'Delete').", "Schritte: eine Zahl wird gebraucht (nicht 'Delete')."),
         ("Delete · 2 pictures", "Löschen · 2 Bilder"),
         ("36.1 MB", "36,1 MB"),
+        ("690 MB of RAM, about 4.5 GB of RAM", "690 MB Arbeitsspeicher, etwa 4,5 GB Arbeitsspeicher"),
         ("2026-11-30 14:05", "30.11.2026 14:05"),
         ("two pictures", "two pictures"),
         ("nobody knows this", "nobody knows this"),
@@ -138,6 +142,13 @@ def test_components_are_translated_where_they_speak() -> None:
     }
     assert translated_props("button", {"value": "Delete"}, TABLE)["value"] == "Löschen"
     assert translated_props("dropdown", props, TABLE, has_names=True)["choices"] == props["choices"]
+
+
+def test_settings_are_found_by_their_words_in_the_page_s_language() -> None:
+    assert not found_settings("lernrate")
+    with speaking("de"):
+        assert {leaf.name for leaf, _ in found_settings("lernrate textencoder")} >= {"text_encoder_lr"}
+        assert found_settings("learning rate")[0][0].name == "learning_rate"
 
 
 def test_scripts_keep_their_code() -> None:

@@ -103,7 +103,8 @@ class MessageTable:
         with those: the text is another one then."""
         if is_typed:
             return value
-        return self._number(value) if NUMBER.fullmatch(value) else self._found(value, depth + 1)
+        is_measure = NUMBER.fullmatch(value) or MEASURE.fullmatch(value) or MOMENT.fullmatch(value)
+        return self._measured(value) if is_measure else self._found(value, depth + 1)
 
     def _number(self, value: str) -> str:
         thousands, point = SIGNS.get(self._tag, (",", "."))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lora_studio.config import Leaf
+from lora_studio.ui.languages.translation import translated
 from lora_studio.ui.widgets.form_sections import Section, sectioned_leaves, shown_leaves
 
 LABELS: Mapping[str, str] = {
@@ -183,9 +184,11 @@ def found_settings(query: str) -> list[tuple[Leaf, Section | None]]:
 
 def _rank(leaf: Leaf, words: list[str]) -> int | None:
     """0 is best; None does not fit."""
-    name = f"{label_of(leaf)} {leaf.name.replace('_', ' ')}".lower()
+    label = label_of(leaf)
+    name = f"{translated(label)} {label} {leaf.name.replace('_', ' ')}".lower()
     if all(f" {name}".find(f" {word}") >= 0 for word in words):
         return 0
     if all(word in name for word in words):
         return 1
-    return 2 if all(word in f"{name} {leaf.help_text.lower()}" for word in words) else None
+    text = f"{name} {leaf.help_text} {translated(leaf.help_text)}".lower()
+    return 2 if all(word in text for word in words) else None
