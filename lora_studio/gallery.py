@@ -29,6 +29,7 @@ from lora_studio.images.image_scan import AT_ONCE, PICTURES, UNREADABLE, ImageSc
 from lora_studio.lora.checkpoints import use_checkpoint
 from lora_studio.lora.file.alphas import config_beside
 from lora_studio.lora.file.lora_files import LONGEST_TITLE, LoraHeader, file_name, find_file, read_header
+from lora_studio.lora.library_card import renew_card
 from lora_studio.lora.lora_folder import (
     NOTES,
     best_preview,
@@ -134,24 +135,25 @@ class Gallery:
 
     def rename_lora(self, slug: str, title: str) -> LoraRecord:
         """Give a LoRA another title; slug, file and hash stay. Raises ConfigError for an empty title."""
-        return self._say(slug, "name", {"title": given_title(title)})
+        return self.say_of_lora(slug, "name", {"title": given_title(title)})
 
     def describe_lora(self, slug: str, *, tags: str, note: str) -> LoraRecord:
         """Give a LoRA tags, with commas between them, and a note. Raises ConfigError for too long ones."""
-        return self._say(slug, "note", {"tags": given_tags(tags), "note": given_note(note)})
+        return self.say_of_lora(slug, "note", {"tags": given_tags(tags), "note": given_note(note)})
 
     def mark_lora(self, slug: str, favourite: bool) -> LoraRecord:
         """Make a LoRA a favourite, or not any more."""
-        return self._say(slug, "mark", {"favourite": favourite})
+        return self.say_of_lora(slug, "mark", {"favourite": favourite})
 
-    def _say(self, slug: str, what: str, facts: Mapping[str, Any]) -> LoraRecord:
-        """Write what people say of a LoRA beside its file."""
+    def say_of_lora(self, slug: str, what: str, facts: Mapping[str, Any]) -> LoraRecord:
+        """Write what people say of a LoRA beside its file, and its model card anew."""
         folder = Path(self._own_lora(slug).path).parent
         with self._lock, disk_errors(f"The {what} of {slug}", "saved"):
             notes = read_notes(folder)
             if not notes and (folder / NOTES).is_file():
                 raise StoreError(f"{NOTES} of {slug} can't be read.", "Repair or remove that file.")
             write_notes(folder, {**notes, **facts})
+            renew_card(folder)
             self._read_lora(folder)
         return self.lora(slug)
 
@@ -233,9 +235,9 @@ class Gallery:
                 with suppress(OSError):
                     path.unlink()
 
-    def images(self, search: str = "", limit: int = 60, offset: int = 0) -> list[ImageRecord]:
-        """Images, newest first. All words of `search` must occur in the prompt or the LoRAs' slugs."""
-        return [self._shown_image(record) for record in self._library.images(search, limit, offset)]
+    def images(self, search: str = "", limit: int = 60, offset: int = 0, only: str = "") -> list[ImageRecord]:
+        """Images, newest first, as `Library.images` finds them, with thumbnails."""
+        return [self._shown_image(record) for record in self._library.images(search, limit, offset, only)]
 
     def images_with(self, slug: str, limit: int = 12) -> list[ImageRecord]:
         """The newest images that a LoRA was used for."""
@@ -245,9 +247,9 @@ class Gallery:
         """The number of images that a LoRA was used for."""
         return self._library.count_images_with(slug)
 
-    def count_images(self, search: str = "") -> int:
+    def count_images(self, search: str = "", only: str = "") -> int:
         """The number of images that a search finds, each content once."""
-        return self._library.count_images(search)
+        return self._library.count_images(search, only)
 
     def drawn_before(self, requests: Sequence[GenerateRequest]) -> list[ImageRecord | None]:
         """The picture that each request, with all values filled in, would draw again; None where there is

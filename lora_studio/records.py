@@ -132,6 +132,7 @@ class ListedLora:
 
     slug: str
     title: str
+    created_at: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

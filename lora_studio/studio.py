@@ -26,6 +26,7 @@ from lora_studio.jobs.generation_queue import GenerationJob, GenerationQueue
 from lora_studio.jobs.generation_worker import GenerationWorker
 from lora_studio.jobs.lora_files.lora_inspector import LoraInspector
 from lora_studio.jobs.lora_files.lora_links import LoraLinks
+from lora_studio.jobs.publishing.hub_publisher import HubPublisher
 from lora_studio.jobs.supabase.sync import Mirror
 from lora_studio.jobs.thread_worker import ThreadWorker
 from lora_studio.jobs.training_queue import TrainingQueue
@@ -64,6 +65,7 @@ class Studio:
     endings: TrainingEndings
     check_up: CheckUp
     webhook: TrainingWebhook
+    publisher: HubPublisher
     generation_queue: GenerationQueue = field(default_factory=GenerationQueue)
     turns: ActionLocks = field(default_factory=ActionLocks, repr=False)
 
@@ -228,6 +230,7 @@ def open_studio(settings: Settings | None = None, *, start_worker: bool = True) 
         inspector=LoraInspector(settings, gallery, turns),
         check_up=CheckUp(settings, database),
         webhook=webhook,
+        publisher=HubPublisher(settings, gallery, turns),
         turns=turns,
         endings=endings,
     )

@@ -26,6 +26,7 @@ KINDS: Mapping[str, Kind] = {
     "upload": Kind(doing="set of pictures is being read", waiting=3),
     "link": Kind(doing="file is being fetched", waiting=0),
     "import": Kind(doing="file is being taken into the library", waiting=3),
+    "publish": Kind(doing="LoRA is on its way to the Hub", waiting=0),
     "inspect": Kind(doing="LoRA file is being looked at", waiting=3),
     "repair": Kind(doing="LoRA file is being repaired or merged", waiting=3),
 }

@@ -57,7 +57,7 @@ def read_record(folder: Path) -> LoraRecord:
         metadata=plain_table(header.metadata, value=LONGEST_KEPT, whole=LONGEST_KEPT_TABLE),
         left_out=header.left_out,
         favourite=notes.get("favourite") is True,
-        tags=_tags(notes),
+        tags=tags_in(notes),
         note=plain_text(notes.get("note"), LONGEST_NOTE),
     )
 
@@ -165,7 +165,8 @@ def _kind(notes: dict[str, Any]) -> str:
         return ""
 
 
-def _tags(notes: dict[str, Any]) -> tuple[str, ...]:
+def tags_in(notes: Mapping[str, Any]) -> tuple[str, ...]:
+    """The tags that people gave, in plain text and each once."""
     given = notes.get("tags")
     texts = [plain_text(tag, LONGEST_TAG) for tag in given[:MOST_TAGS]] if isinstance(given, list) else []
     return tuple(dict.fromkeys(filter(None, texts)))

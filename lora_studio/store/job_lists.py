@@ -81,6 +81,17 @@ def curve_points(database: Database, job_id: str, points: int = 200) -> list[Cur
     return found
 
 
+def job_of_lora(database: Database, slug: str) -> JobRecord | None:
+    """The newest training of a LoRA that the visitor may see; None for one that came from elsewhere."""
+    seen, values = visitor().seen_rows(Kind.JOB, "id")
+    rows = database.read(
+        "SELECT id FROM jobs WHERE json_extract(config, '$.output.output_name') = ? AND removed = ''"
+        f" AND {seen} ORDER BY number DESC LIMIT 1",
+        (slug, *values),
+    )
+    return JobStore(database).get(rows[0]["id"]) if rows else None
+
+
 def ended_mark(database: Database) -> list[int]:
     """Numbers that change when the history does."""
     sql = f"SELECT count(*) AS jobs, total(revision) AS changes FROM jobs WHERE status NOT IN {ACTIVE}"

@@ -31,6 +31,15 @@ ORDERS = {
 CHOICES = ("kind", "base", "family")
 """Facts of LoRAs that a list can be kept to; `tag` and `favourite` are the others."""
 
+PICTURES, SHEETS, FAVOURITE = "pictures", "sheets", "favourite"
+IMAGES = {
+    "": "TRUE",
+    PICTURES: "path NOT GLOB '*-grid-????????.png'",
+    SHEETS: "path GLOB '*-grid-????????.png'",
+    FAVOURITE: "id IN (SELECT id FROM favourite_images)",
+}
+"""Kinds of images that a list can be kept to, in SQL. Sheets of grids are told by their files' names."""
+
 Record = TypeVar("Record", LoraRecord, ImageRecord, DatasetRecord)
 
 
@@ -108,8 +117,8 @@ class Library:
     def listed_loras(self) -> list[ListedLora]:
         """All LoRAs by slug and title, newest first."""
         seen, values = visitor().seen_rows(Kind.LORA, "slug")
-        sql = f"SELECT slug, title FROM loras WHERE {seen} ORDER BY created_at DESC, slug"
-        return [ListedLora(slug=row["slug"], title=row["title"]) for row in self._database.read(sql, values)]
+        sql = f"SELECT slug, title, created_at FROM loras WHERE {seen} ORDER BY created_at DESC, slug"
+        return [ListedLora(**row) for row in self._database.read(sql, values)]
 
     def slugs_of(self, lora_id: str) -> list[str]:
         """The slugs of LoRAs with these tensors."""
@@ -160,10 +169,10 @@ class Library:
             raise StoreError(f"There is no image {image_id[:64]!r}.", "It may have been deleted.")
         return found[0]
 
-    def images(self, search: str = "", limit: int = 60, offset: int = 0) -> list[ImageRecord]:
-        """Images, newest first, each content once. All words of `search` must occur in prompt or LoRA
-        slugs."""
-        where, words = _where(search, *visitor().seen_rows(Kind.IMAGE, "path"))
+    def images(self, search: str = "", limit: int = 60, offset: int = 0, only: str = "") -> list[ImageRecord]:
+        """Images, newest first, each content once. All words of `search` must occur in prompt or LoRA slugs;
+        `only` is one of IMAGES, empty for all."""
+        where, words = _images_where(search, only)
         sql = (  # the records of those that are shown alone: sorting all of them would move megabytes
             f"WITH shown AS (SELECT path, max(created_at) AS newest FROM images WHERE {where} GROUP BY id"
             " ORDER BY newest DESC, path LIMIT ? OFFSET ?)"
@@ -187,9 +196,9 @@ class Library:
         sql = f"SELECT count(DISTINCT id) FROM image_loras JOIN images USING (path) WHERE slug = ? AND {seen}"
         return int(self._database.read(sql, (slug, *values))[0][0])
 
-    def count_images(self, search: str = "") -> int:
+    def count_images(self, search: str = "", only: str = "") -> int:
         """The number of images that a search finds, each content once."""
-        where, words = _where(search, *visitor().seen_rows(Kind.IMAGE, "path"))
+        where, words = _images_where(search, only)
         return int(self._database.read(f"SELECT count(DISTINCT id) FROM images WHERE {where}", words)[0][0])
 
     def images_of_seeds(self, seeds: Iterable[int]) -> list[ImageRecord]:
@@ -310,6 +319,12 @@ def _kept_to(only: str, seen: str, values: tuple[str, ...]) -> tuple[str, tuple[
     if name not in CHOICES:
         return "FALSE", ()
     return f"json_extract(record, '$.{name}') = ? AND {seen}", (wanted, *values)
+
+
+def _images_where(search: str, only: str) -> tuple[str, tuple[str, ...]]:
+    """A condition for images that the visitor may see, and its values."""
+    where, words = _where(search, *visitor().seen_rows(Kind.IMAGE, "path"))
+    return f"({where}) AND {IMAGES.get(only, 'FALSE')}", words
 
 
 def _search_text(*parts: str) -> str:

@@ -255,6 +255,17 @@ def _saved_settings(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX saved_settings_by_owner ON saved_settings(owner, deleted)")
 
 
+def _favourite_images(connection: sqlite3.Connection) -> None:
+    """Pictures that people like, by the hash of their content, so that a new reading of the folders leaves
+    them."""
+    connection.execute("CREATE TABLE favourite_images (id TEXT PRIMARY KEY) WITHOUT ROWID")
+    for change in ("INSERT", "DELETE"):
+        connection.execute(
+            f"CREATE TRIGGER favourite_images_{change.lower()}_counted AFTER {change} ON favourite_images"
+            " BEGIN UPDATE revisions SET value = value + 1 WHERE name = 'images'; END"
+        )
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _first_tables,
     _resuming,
@@ -269,4 +280,5 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _places,
     _removed_trainings,
     _saved_settings,
+    _favourite_images,
 )

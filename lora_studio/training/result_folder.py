@@ -22,8 +22,9 @@ from lora_studio import __version__
 from lora_studio.errors import DiskFull, Diverged
 from lora_studio.events import PreviewSaved
 from lora_studio.files import disk_errors, write_atomically
+from lora_studio.lora.card_fields import read_words, words_of_people
 from lora_studio.lora.file.metadata import RunFacts, build_metadata, with_hashes
-from lora_studio.lora.lora_folder import json_text
+from lora_studio.lora.lora_folder import json_text, read_notes
 from lora_studio.lora.model_card import CardBase, write_card
 from lora_studio.lora.network.attach import is_finite
 from lora_studio.training.model import Engine, base_hashes, base_name
@@ -53,6 +54,11 @@ class ResultFolder:
     def hashes(self) -> Mapping[str, str]:
         """The hashes of the base's file; read at the first save, so that no step waits for it."""
         return base_hashes(self.engine.base.found)
+
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """The content of training.json by an earlier run, and by people."""
+        return read_notes(self.path)
 
     @property
     def path(self) -> Path:
@@ -125,6 +131,7 @@ class ResultFolder:
     def _training(self, result: Mapping[str, Any]) -> dict[str, Any]:
         engine = self.engine
         return {
+            **words_of_people(self.notes),
             "config": engine.config.to_json(),
             "result": {
                 **result,
@@ -176,6 +183,8 @@ class ResultFolder:
             images=len(self.data.loader.pictures),
             steps=step,
             previews=shown,
+            words=read_words(self.notes),
+            notes=words_of_people(self.notes),
         )
 
 

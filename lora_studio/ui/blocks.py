@@ -24,11 +24,12 @@ from lora_studio.ui.generate.img2img import easel
 from lora_studio.ui.languages.language import LANGUAGES
 from lora_studio.ui.operations import studio_tab
 from lora_studio.ui.page import Page
+from lora_studio.ui.page_address import Places
 from lora_studio.ui.people import people_panel, usage_panel
 from lora_studio.ui.refresh import PageRefresh, Strip
 from lora_studio.ui.train import end_notification, paused_trainings, train_tab
 from lora_studio.ui.train.train_tab import TrainTab
-from lora_studio.ui.upload import repeated_training, saved_panel, upload_tab
+from lora_studio.ui.upload import picture_set, repeated_training, saved_panel, upload_tab
 from lora_studio.ui.widgets.html_templates import fill, hidden, panel
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
@@ -88,12 +89,13 @@ def _built(studio: Studio, visitors: Visitors) -> Page:
             *_listen_start(tabs, drafts, train, studio),
             *_listen_use(tabs, live),
             _listen_repeat(tabs, live),
+            _listen_set(tabs, live),
             *_listen_stop(strip, studio),
             *paused_trainings.listen(strip.paused, train.job, tabs, studio),
             *train_tab.listen(train, studio),
             *gallery_tab.listen(gallery, studio),
             *generate_tab.listen(generate, studio),
-            page_address.listen(page, address, train, gallery, studio),
+            page_address.listen(page, address, _places(live), studio),
             *supabase_badge.listen(page, live.revision, mirror_parts, studio),
         ]
         upload_tab.listen(upload, studio)
@@ -117,11 +119,15 @@ def _render_strip() -> Strip:
     return Strip(**shown, job=hidden("strip-job"), paused=paused_trainings.render())
 
 
+def _places(live: PageRefresh) -> Places:
+    return Places(train=live.train, gallery=live.gallery, generate=live.generate)
+
+
 def _follow(page: gr.Blocks, live: PageRefresh, events: list[Any]) -> None:
     """Refresh the page on opening, when its revision is another one, and at once after events that change
     something."""
     look = live.look_quietly()
-    how = {**UNQUEUED, "js": page_address.told(live.inputs, live.train, live.gallery)}
+    how = {**UNQUEUED, "js": page_address.told(live.inputs, _places(live))}
     live.revision.tick(look, live.inputs, live.outputs, **how)
     page.load(look, live.inputs, live.outputs, **how)
     for event in events:
@@ -193,6 +199,19 @@ def _listen_repeat(tabs: gr.Tabs, live: PageRefresh) -> Any:
     event = live.train.change.click(guarded(repeat), live.train.job, outputs, **QUICK)
     upload_tab.follow(event, upload, studio)
     return event
+
+
+def _listen_set(tabs: gr.Tabs, live: PageRefresh) -> Any:
+    """Wire the way from a LoRA in the Gallery to the pictures that it learned from."""
+    studio, upload = live.studio, live.upload
+
+    def open_set(event: gr.EventData) -> list[Any]:
+        record = studio.datasets.get(safe_id(getattr(event, "id", None), "set of pictures"))
+        return [*picture_set.shown(studio, record), gr.Tabs(selected="upload")]
+
+    opened = live.gallery.sections.upload(guarded(open_set), None, [*upload.shown, tabs], **QUICK)
+    upload_tab.follow(opened, upload, studio)
+    return opened
 
 
 def _listen_stop(strip: Strip, studio: Studio) -> list[Any]:

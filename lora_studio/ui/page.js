@@ -92,35 +92,48 @@ window.studio = (() => {
   });
   window.addEventListener('storage', (event) => { if (event.key === LEFT) forget(); });
 
-  // The address: the tab, and on its tab the training or the LoRA that is looked at. The title says the tab too,
-  // and how far what runs has come.
-  const PLACES = { train: 'training', gallery: 'lora' }, RUNNING = ['#strip .numbers', '#generate-progress .percent'];
-  const shown = { tab: '', training: '', lora: '' };
+  // The address: the tab, and on its tab what is looked at: the training, the LoRA or the picture, the LoRAs that
+  // are drawn with. The title says the tab too, and how far what runs has come.
+  const PLACES = { train: ['training'], gallery: ['lora', 'image'], generate: ['loras'] };
+  const RUNNING = ['#strip .numbers', '#generate-progress .percent'];
+  const parameter = (name) => new URLSearchParams(location.search).get(name) || '';
+  const shown = { tab: '', training: '', lora: '', image: '', loras: parameter('loras') };
+  let front = 'lora';
   const tabs = () => [...document.querySelectorAll('#tabs > .tab-wrapper [role=tab]')];
   const nameOf = (one) => one.id.slice(4, -7);
-  const parameter = (name) => new URLSearchParams(location.search).get(name) || '';
   const wanted = () => {
     const name = parameter('tab');
     return tabs().some((one) => nameOf(one) === name) ? name : 'upload';
   };
-  const address = () => ({ training: parameter('training'), lora: parameter('lora') });
+  const address = () => Object.fromEntries(Object.values(PLACES).flat().map((name) => [name, parameter(name)]));
+  // LoRAs in the address are chosen as if they had been chosen here before.
+  const asDraft = (found) => {
+    const loras = parameter('loras').split(',').filter(Boolean), kept = found.generate || {};
+    if (!loras.length || loras.join() === String(kept.loras || '')) return found;
+    const others = Object.entries(kept).filter(([name]) => !name.includes('weight-')); // they are by place
+    return { ...found, generate: { ...Object.fromEntries(others), loras } };
+  };
   const choose = (name) => {
     const one = tabs().find((other) => nameOf(other) === name);
     if (one && one.getAttribute('aria-selected') !== 'true') one.click();
   };
-  const push = () => {
+  // In the Gallery, the one of the shelf that is in front.
+  const shelf = () => (document.querySelector('#gallery-tab-images')?.checkVisibility() ? 'image' : 'lora');
+  const push = (how = 'pushState') => {
     const query = new URLSearchParams(location.search);
     query.set('tab', shown.tab);
-    for (const [tab, name] of Object.entries(PLACES)) {
-      if (tab === shown.tab && shown[name]) query.set(name, shown[name]); else query.delete(name);
+    for (const [tab, names] of Object.entries(PLACES)) for (const name of names) {
+      const here = tab === shown.tab && (tab !== 'gallery' || name === shelf());
+      if (here && shown[name]) query.set(name, shown[name]); else query.delete(name);
     }
-    if (`?${query}` !== location.search) history.pushState(null, '', `?${query}`);
+    if (`?${query}` !== location.search) history[how](null, '', `?${query}`);
   };
-  // What the page shows by now, as its components have it.
-  const place = (training, lora) => {
-    if (training === shown.training && lora === shown.lora) return;
-    Object.assign(shown, { training, lora });
-    if (shown.tab) push();
+  // What the page shows by now, as its components have it. Another choice of LoRAs to draw with is no step of its
+  // own for Back.
+  const place = (now) => {
+    const changed = Object.keys(now).filter((name) => now[name] !== shown[name]);
+    Object.assign(shown, now);
+    if (changed.length && shown.tab) push(changed.join() === 'loras' ? 'replaceState' : 'pushState');
   };
   // A tab that is shown to some people only, and only once the page knows who they are.
   const first = parameter('tab');
@@ -131,6 +144,7 @@ window.studio = (() => {
     if (!chosen) return;
     if (!shown.tab) { shown.tab = wanted(); choose(shown.tab); return; }
     if (nameOf(chosen) !== shown.tab) { shown.tab = nameOf(chosen); push(); }
+    if (shown.tab === 'gallery' && shelf() !== front) { front = shelf(); push('replaceState'); }
     const running = RUNNING.map((one) => document.querySelector(one)).find((one) => one?.textContent.trim());
     const far = running ? `${running.textContent.split('·')[0].trim()} · ` : '';
     const title = `${far}${chosen.textContent.trim()} · ${NAME}`;
@@ -139,8 +153,18 @@ window.studio = (() => {
   window.addEventListener('popstate', () => {
     shown.tab = wanted();
     choose(shown.tab);
-    const name = PLACES[shown.tab], asked = address();
-    if (name && asked[name] !== shown[name]) ask({ [name]: asked[name] });
+    const asked = address(), names = PLACES[shown.tab] || [];
+    if (shown.tab === 'generate') push('replaceState'); // what was chosen there meanwhile stays
+    else if (names.some((name) => asked[name] !== shown[name])) ask(Object.fromEntries(names.map((name) => [name, asked[name]])));
+  });
+
+  // Our own links to other places of the page: as Back and Forward, the address says what is shown.
+  document.addEventListener('click', (event) => {
+    const link = event.target.closest?.('a[data-go]');
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    history.pushState(null, '', link.getAttribute('href'));
+    dispatchEvent(new PopStateEvent('popstate'));
   });
 
   // Keyboard: arrows choose a tab, one stop for all tabs and for all choices of a question, a way past them.
@@ -301,5 +325,5 @@ window.studio = (() => {
       childList: true, subtree: true, attributes: true, attributeFilter: ['aria-selected', 'aria-label', 'title'],
     });
   });
-  return { read, keep, finish, reveal, late, settle, isSettled: () => settled, address, place, listen: (listener) => { ask = listener; } };
+  return { read: () => asDraft(read()), keep, finish, reveal, late, settle, isSettled: () => settled, address, place, listen: (listener) => { ask = listener; } };
 })();

@@ -1,8 +1,10 @@
-"""The page's address: the tab, and the training or LoRA that is looked at. The browser keeps it (`page.js`),
-and what it names is looked up here. Addresses are a stranger's words."""
+"""The page's address: the tab, and the training, LoRA or picture that is looked at. The browser keeps it
+(`page.js`), and what it names is looked up here. Addresses are a stranger's words."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -11,9 +13,12 @@ from lora_studio.studio import Studio
 from lora_studio.ui.client_input.validate import guarded, quietly, safe_id, safe_slug
 from lora_studio.ui.gallery import gallery_tab
 from lora_studio.ui.gallery.gallery_tab import GalleryTab
+from lora_studio.ui.generate.generate_tab import GenerateTab
 from lora_studio.ui.train.train_tab import TrainTab
 from lora_studio.ui.widgets.html_templates import panel
 
+NAMES = ("training", "lora", "image")
+"""Parameters of an address; the LoRAs to draw with come in as a draft does."""
 LISTEN_JS = "studio.listen((asked) => trigger('submit', asked));"
 """Script that hands on what Back and Forward ask for."""
 
@@ -23,46 +28,69 @@ def render() -> gr.HTML:
     return panel(elem_id="page-address", actions=LISTEN_JS)
 
 
-def looked_up(studio: Studio, training: Any, lora: Any, size: int) -> list[Any]:
-    """Values for the training and the `size` components of a chosen LoRA. An empty name takes the choice
-    back, None leaves it. Raises StudioError."""
-    job: Any = gr.skip() if training is None else ""
-    if training:
-        job = studio.jobs.get(safe_id(training, "training")).id
-    chosen: list[Any] = [gr.skip()] * size
-    if lora is not None:
-        chosen = gallery_tab.lora_chosen(studio, safe_slug(lora)) if lora else gallery_tab.no_lora_chosen()
-    return [job, *chosen]
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """The components that an address names something for."""
+
+    train: TrainTab
+    gallery: GalleryTab
+    generate: GenerateTab
+
+    @property
+    def outputs(self) -> list[Any]:
+        """Components in the order of `looked_up`."""
+        gallery = self.gallery
+        return [self.train.job, *gallery.lora_outputs, *gallery.images.chosen_outputs, gallery.tabs]
+
+    def looked_up(self, studio: Studio, asked: Mapping[str, Any]) -> list[Any]:
+        """Values for the training, the LoRA and the picture of an address. An empty name takes the choice
+        back, one that is missing leaves it. Raises StudioError."""
+        training, lora, image = (asked.get(name) for name in ("training", "lora", "image"))
+        job: Any = gr.skip() if training is None else ""
+        if training:
+            job = studio.jobs.get(safe_id(training, "training")).id
+        chosen: list[Any] = [gr.skip()] * len(self.gallery.lora_outputs)
+        if lora is not None:
+            chosen = (
+                gallery_tab.lora_chosen(studio, safe_slug(lora)) if lora else gallery_tab.no_lora_chosen()
+            )
+        picture: list[Any] = [gr.skip()] * len(self.gallery.images.chosen_outputs)
+        if image is not None:
+            empty = gallery_tab.no_image_chosen()
+            picture = gallery_tab.image_chosen(studio, safe_id(image, "picture")) if image else empty
+        front = "gallery-images" if image else "gallery-loras" if lora else ""
+        return [job, *chosen, *picture, gr.Tabs(selected=front) if front else gr.skip()]
 
 
-def listen(page: gr.Blocks, asking: gr.HTML, train: TrainTab, gallery: GalleryTab, studio: Studio) -> Any:
+def listen(page: gr.Blocks, asking: gr.HTML, places: Places, studio: Studio) -> Any:
     """Show what the address names when the page opens, and what Back and Forward ask for. Returns the event
     after which the page has to be refreshed."""
     quick: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    lora_outputs = gallery.lora_outputs
-    outputs = [train.job, *lora_outputs]
 
     def move(event: gr.EventData) -> list[Any]:
-        training, lora = getattr(event, "training", None), getattr(event, "lora", None)
-        return looked_up(studio, training, lora, len(lora_outputs))
+        return places.looked_up(studio, {name: getattr(event, name, None) for name in NAMES})
 
     def open_named(asked: Any) -> list[Any]:
         named = asked if isinstance(asked, dict) else {}
-        return looked_up(studio, named.get("training") or None, named.get("lora") or None, len(lora_outputs))
+        return places.looked_up(studio, {name: named.get(name) or None for name in NAMES})
 
-    nothing: list[Any] = [gr.skip()] * len(outputs)
+    nothing: list[Any] = [gr.skip()] * len(places.outputs)
     page.load(
         quietly(open_named, lambda: nothing),
         gr.JSON(visible=False, elem_id="asked-address"),
-        outputs,
+        places.outputs,
         js="() => [studio.address()]",
         queue=False,
         **quick,
     )
-    return asking.submit(guarded(move), None, outputs, **quick)
+    drawn_with = "(loras) => { studio.place({ loras: (loras || []).join(',') }); }"
+    places.generate.loras.change(None, places.generate.loras, js=drawn_with, **quick)
+    return asking.submit(guarded(move), None, places.outputs, **quick)
 
 
-def told(inputs: list[Any], train: TrainTab, gallery: GalleryTab) -> str:
+def told(inputs: list[Any], places: Places) -> str:
     """Script that tells the address what is looked at, and passes all `inputs` of an event on."""
-    places = [inputs.index(part) for part in (train.job, gallery.loras.chosen)]
-    return f"(...values) => {{ studio.place(...{places}.map((at) => values[at] || '')); return values; }}"
+    gallery = places.gallery
+    parts = {"training": places.train.job, "lora": gallery.loras.chosen, "image": gallery.images.chosen}
+    named = ", ".join(f"{name}: values[{inputs.index(part)}] || ''" for name, part in parts.items())
+    return f"(...values) => {{ studio.place({{ {named} }}); return values; }}"

@@ -25,6 +25,7 @@ from lora_studio.ui.gallery import repair_progress
 from lora_studio.ui.gallery.gallery_tab import GalleryTab
 from lora_studio.ui.gallery.shelves import (
     first_scan,
+    image_filters,
     image_shelf,
     library_marks,
     lora_filters,
@@ -93,7 +94,8 @@ class PageRefresh:
             *(strip.row, strip.text, strip.job, strip.spoken, strip.paused),
             *self.train.live,
             *(self.train.history, self.train.comparison, self.train.strength, gallery.strength),
-            *(gallery.reading, gallery.filters, gallery.loras.grid, gallery.images.grid),
+            *(gallery.reading, gallery.filters, gallery.image_filters),
+            *(gallery.loras.grid, gallery.images.grid),
             *(gallery.trash, gallery.inspect.progress),
             *(self.generate.loras, self.generate.used),
             *self.generate.live,
@@ -114,7 +116,7 @@ class PageRefresh:
         return [
             self.generate.gone,
             *self._slots,
-            *(loras.chosen, loras.details, loras.actions, self.gallery.board),
+            *(loras.chosen, loras.details, loras.actions, self.gallery.sections),
             *(images.chosen, images.details, images.actions),
             *(*self.upload.shown, self.upload.earlier),
         ]
@@ -130,7 +132,7 @@ class PageRefresh:
         if marks.get("past") != past:
             jobs = {**jobs, self.train.history: train_tab.history_view(self.studio, job_id, search, limit)}
         compared, compared_seen = self._compared(marks, jobs_seen, str(other or ""), str(shelves[0] or ""))
-        held: list[Any] = list(shelves[8:])
+        held: list[Any] = list(shelves[9:])
         dataset, selected, order, *weights = held + ["", [], None][len(held) :]
         here, notes = deleted_elsewhere.selection(self.studio, selected)
         library, library_seen = self._library(marks, shelves, here if notes else None)
@@ -236,7 +238,7 @@ class PageRefresh:
     def _library(
         self, marks: Mapping[str, Any], shelves: tuple[Any, ...], selected: list[str] | None = None
     ) -> tuple[Changes, dict[str, Any]]:
-        lora, image, *places = (str(given or "") for given in shelves[:8])
+        lora, image, *places = (str(given or "") for given in shelves[:9])
         counts, reading = library_marks(self.studio), first_scan(self.studio)
         seen: dict[str, Any] = {
             **counts,
@@ -244,17 +246,20 @@ class PageRefresh:
             "lora shelf": [*counts["loras"], *places[:4]],
             "lora filters": [*counts["loras"], *places[2:4]],
             "image shelf": [*counts["images"], *places[4:]],
+            "image filters": places[6:],
         }
         new = {name for name, mark in seen.items() if marks.get(name) != mark}
         changes: Changes = {self.gallery.reading: reading} if "reading" in new else {}
         if "lora shelf" in new:
             changes |= lora_shelf(self.gallery.loras, self.studio, places[:4], lora)
         if self.gallery.loras.chosen in changes:  # let go
-            changes[self.gallery.board] = ""
+            changes[self.gallery.sections] = ""
         if "lora filters" in new:
             changes[self.gallery.filters] = lora_filters(self.studio, *places[2:4])
         if "image shelf" in new:
             changes |= image_shelf(self.gallery.images, self.studio, places[4:], image)
+        if "image filters" in new:
+            changes[self.gallery.image_filters] = image_filters(places[6])
         if "images" in new:
             changes[self.generate.used] = self._prompts_used()
         if selected is not None or "loras" in new:  # not None: one of them was deleted
@@ -282,7 +287,7 @@ class PageRefresh:
         changes: Changes = {self.upload.earlier: picture_set.earlier_sets(sets)}
         if lora_said:
             changes |= {loras.chosen: "", loras.details: lora_said, loras.actions: hidden}
-            changes |= {self.gallery.board: ""}
+            changes |= {self.gallery.sections: ""}
         if image_said:
             changes |= {images.chosen: "", images.details: image_said, images.actions: hidden}
         if set_said:

@@ -118,6 +118,33 @@ def test_pictures_are_picked_packed_and_put_back(open_page: OpenPage) -> None:
     expect(tiles).to_have_count(2)
 
 
+def test_the_address_names_what_is_looked_at(open_page: OpenPage, app: App) -> None:
+    page = open_page()
+    page.goto(f"{app.address}?tab=gallery&lora=many-05", wait_until="domcontentloaded")
+    title, facts = page.locator("#gallery-lora-details h2"), page.locator("details[data-section=metadata]")
+    expect(title).to_have_text("Many 5")
+    facts.locator("summary").click()
+    expect(facts).to_contain_text("ss_network_dim")
+    page.locator("#gallery-lora-grid [data-slug=many-08]").click()
+    expect(facts.locator("[data-lora=many-08]")).to_contain_text("Many 8")
+    expect(page).to_have_url(re.compile("lora=many-08"))
+    page.go_back()
+    expect(title).to_have_text("Many 5")
+
+    page.locator("#gallery-lora-use").click()
+    expect(page).to_have_url(re.compile("tab=generate.*loras=many-05"))
+    elsewhere = page.context.browser.new_page() if page.context.browser else page
+    elsewhere.goto(page.url, wait_until="domcontentloaded")
+    expect(elsewhere.locator("#generate-loras")).to_contain_text("Many 5", timeout=PATIENCE)
+    elsewhere.goto(f"{app.address}?tab=gallery", wait_until="domcontentloaded")
+    go_to(elsewhere, "Pictures")
+    elsewhere.locator("#gallery-image-grid .tile-button").first.click(timeout=PATIENCE)
+    expect(elsewhere).to_have_url(re.compile("image=[0-9a-f]{64}"), timeout=PATIENCE)
+    elsewhere.reload(wait_until="domcontentloaded")
+    expect(elsewhere.locator("#gallery-image-details .infotext")).to_be_visible(timeout=PATIENCE)
+    elsewhere.close()
+
+
 def test_on_a_phone_details_are_a_sheet(app: App, browser: Browser) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844})
     context.set_default_timeout(PATIENCE)
@@ -130,6 +157,11 @@ def test_on_a_phone_details_are_a_sheet(app: App, browser: Browser) -> None:
     assert side.evaluate(IN_SIGHT)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.keyboard.press("Escape")
+    expect(side.locator(".facts")).to_have_count(0)
+    expect(page.locator("#gallery-lora-grid .tile-button").nth(20)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(close).to_be_focused()
+    page.go_back()
     expect(side.locator(".facts")).to_have_count(0)
     context.close()
 

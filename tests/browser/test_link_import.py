@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -26,6 +27,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FileServer]:
     body = strange_lora(tmp_path_factory.mktemp("files") / "ink.safetensors").read_bytes()
     with serve_files() as server:
         server.answers["/ink.safetensors"] = Answer(body=(body,))
+        server.answers["/ada/ink/resolve/main/v2/ink.safetensors"] = Answer(body=(body,))
+        listed = [{"rfilename": "other.safetensors"}, {"rfilename": "v2/ink.safetensors", "size": 1500}]
+        listing = json.dumps({"siblings": listed}).encode().ljust(80)
+        server.answers["/api/models/ada/ink?blobs=true"] = Answer(body=(listing,))
         server.answers["/page"] = Answer(body=(b"<html>" + b" " * 100,))
         server.answers["/slow"] = Answer(body=(body[:100], body[100:]), hold=threading.Event())
         yield server
@@ -44,7 +49,7 @@ def app(files: FileServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         patch.setenv("LORA_STUDIO_MODELS", str(top / "models"))
         patch.setenv("GRADIO_TEMP_DIR", str(Path(top / "home" / "uploads")))
         with closing(open_studio()) as studio:
-            reached = replace(studio, links=replace(studio.links, web=files.web()))
+            reached = replace(studio, links=replace(studio.links, web=files.web(), hub=files.url("")))
             opened = serve(reached, host="127.0.0.1", port=free_port(), access=Access())
             yield Served(opened.address)
             opened.close()
@@ -66,6 +71,19 @@ def test_a_lora_comes_by_its_link(open_page: OpenPage, files: FileServer) -> Non
     expect(page.locator("#gallery-lora-details")).to_contain_text("ink")
     expect(box(page, "gallery-lora-link")).to_have_value("")
     expect(page.locator("#gallery-lora-grid")).to_contain_text("ink")
+
+
+def test_of_a_model_on_the_hub_one_file_is_chosen(open_page: OpenPage) -> None:
+    page = open_page()
+    go_to(page, "Gallery")
+    box(page, "gallery-lora-link").fill("ada/ink")
+    page.locator("#gallery-lora-link-go").click()
+    files = page.locator("#gallery-lora-link-files")
+    expect(files).to_contain_text("ada/ink has 2 files")
+    files.get_by_text("v2/ink.safetensors").click()
+    page.locator("#gallery-lora-link-go").click()
+    expect(page.locator("#gallery-lora-details h2")).to_have_text("ink")
+    expect(files).to_be_hidden()
 
 
 def test_the_api_takes_links(app: Served, files: FileServer) -> None:

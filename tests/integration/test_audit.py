@@ -19,7 +19,16 @@ ALL = 10_000
 LOOKS = {
     *("list_datasets", "list_captions", "list_trainings", "list_loras", "list_images", "list_generations"),
     *("list_samplers", "list_styles", "training_status", "plan_training", "read_settings"),
-    *("inspect_lora", "inspect_file", "check_studio", "list_storage", "list_repairs", "stop_repair"),
+    *(
+        "inspect_lora",
+        "inspect_file",
+        "export_lora",
+        "get_card",
+        "check_studio",
+        "list_storage",
+        "list_repairs",
+    ),
+    *("stop_repair",),
     *("compare_trainings", "strength_report", "start_strength_report"),
     *(
         "generate",
@@ -30,6 +39,7 @@ LOOKS = {
         "save_now",
         "preview_now",
         "stop_import",
+        "stop_publishing",
     ),
 }
 """Endpoints that change nothing of value, and those that draw."""

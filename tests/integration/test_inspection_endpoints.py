@@ -52,3 +52,18 @@ def test_loras_are_merged(studio: Caller, tmp_path: Path) -> None:
     assert load(studio.fetch(made["download_url"]))[layer].shape[0] == sum(sides)
     with pytest.raises(Refused, match="2 to 16"):
         studio.run("merge_loras", loras[:1])
+
+
+def test_a_file_for_another_program_is_no_lora_of_the_library(studio: Caller, tmp_path: Path) -> None:
+    file = write_lora(tmp_path / "To export.safetensors", 0.07)
+    (old,) = studio.run("import_lora", studio.upload(file))
+    before = studio.run("list_loras")
+    made = studio.run("export_lora", old["slug"], {"spelling": "comfyui", "save_precision": "fp16"})
+    assert (made["file"], made["notes"]) == ("to-export-comfyui-fp16.safetensors", [])
+    content = studio.fetch(made["download_url"])
+    assert len(content) == made["size_bytes"]
+    weights = {key: tensor for key, tensor in load(content).items() if not key.endswith("alpha")}
+    assert {str(tensor.dtype) for tensor in weights.values()} == {"torch.float16"}
+    as_it_is = studio.run("export_lora", old["slug"])
+    assert studio.fetch(as_it_is["download_url"]) == file.read_bytes()
+    assert studio.run("list_loras") == before

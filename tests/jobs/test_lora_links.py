@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -14,6 +15,7 @@ import pytest
 
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import Visitor, acting
+from lora_studio.downloads.hub_files import SeveralFiles
 from lora_studio.errors import DeviceBusy, NotAllowed, StudioError, UnknownFormat
 from lora_studio.jobs.lora_files.lora_links import LEFT_SECONDS, LoraLinks
 from lora_studio.studio import Studio
@@ -44,6 +46,20 @@ def test_a_link_becomes_a_lora(links: LoraLinks, server: FileServer, studio: Stu
     again = links.add(server.url("/ink.safetensors"))
     assert again is not None
     assert again.slug == "ink"
+
+
+def test_a_name_on_the_hub_becomes_a_lora(links: LoraLinks, server: FileServer) -> None:
+    hub = replace(links, hub=server.url(""))
+    files = [{"rfilename": name} for name in ("ink.safetensors", "ink-2.safetensors")]
+    listed = json.dumps({"siblings": files}).encode().ljust(80)
+    server.answers["/api/models/ada/ink?blobs=true"] = Answer(body=(listed,))
+    server.answers["/ada/ink/resolve/main/ink.safetensors"] = server.answers["/ink.safetensors"]
+    with pytest.raises(SeveralFiles):
+        hub.add("ada/ink")
+    record = hub.add("ada/ink", file="ink.safetensors")
+    assert record is not None
+    assert record.slug == "ink"
+    assert hub.add("ada/ink/ink.safetensors") == record
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from lora_studio.ui.blocks import build
 from lora_studio.ui.client_input.audited_calls import DEEDS, Deed, deed_of, entry_of
 
 LOOKS = {
-    *("<lambda>", "ask", "change_base", "choose", "choose_image", "choose_lora", "count"),
+    *("<lambda>", "ask", "change_base", "choose", "choose_image", "choose_kind", "choose_lora", "count"),
     *("draw_result", "example"),
     *("expand", "extend", "leave", "mark_small", "move", "search_results"),
     *("choose_pair", "compare_trainings", "draw_strength", "end_comparison", "start_strength_report"),
@@ -24,6 +24,8 @@ LOOKS = {
     *("training_status", "use_chosen", "use_result", "use_settings", "work", "move", "open_named", "pack"),
     *("choose_base", "show_cards", "list_settings", "load_settings", "open_settings", "write_json"),
     *("write_toml", "use_stopped", "repeat"),
+    *("plan_publishing", "stop_publishing"),
+    *("export", "export_lora", "open_set", "read_card", "unfold", "get_card"),
     *("check_studio", "list_storage", "open_studio_tab", "check_again", "look_at_studio"),
     *("list_repairs", "stop_repair"),
 }

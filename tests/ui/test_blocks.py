@@ -129,7 +129,7 @@ def test_every_part_that_people_meet_has_an_id_and_a_name(page: gr.Blocks) -> No
 
 def look(live: PageRefresh, seen: Any, job: str = "", *shelves: Any) -> tuple[dict[str, Any], list[Any]]:
     painted = live.look(
-        seen, job, "", "", "", "", *(shelves or ("", "", "", "1", "newest", "", "", "1")), "", []
+        seen, job, "", "", "", "", *(shelves or ("", "", "", "1", "newest", "", "", "1", "")), "", []
     )
     assert set(painted) <= set(live.outputs)
     known, *updates = (painted.get(part, SKIP) for part in live.outputs)
@@ -166,7 +166,7 @@ def test_only_the_shelf_that_changed_is_sent(live: PageRefresh, studio: Studio) 
         seen, parts = sent(seen)
         gallery, choice = live.gallery, live.generate.loras
         assert parts == {gallery.loras.grid, gallery.filters, choice, live.revision}
-        _, parts = sent(seen, "", "", "", "1", "newest", "", "words", "1")
+        _, parts = sent(seen, "", "", "", "1", "newest", "", "words", "1", "")
         assert parts >= {live.gallery.images.grid, live.gallery.images.details}  # nothing is found
         assert live.gallery.loras.grid not in parts
     finally:

@@ -21,7 +21,7 @@ from lora_studio.lora.checkpoint_vote import read_vote
 from lora_studio.lora.checkpoints import chosen_step
 from lora_studio.store.people.ownership import Owners
 from lora_studio.studio import Studio
-from lora_studio.ui.gallery.gallery_tab import lora_chosen
+from lora_studio.ui.gallery.lora_sections import sections_of
 from lora_studio.ui.train import checkpoint_panel as page
 
 BOARD = CheckpointReport(
@@ -117,7 +117,7 @@ def test_a_lora_without_board_shows_none(studio: Studio, folder: Path) -> None:
 
 
 def test_the_gallery_shows_the_board_of_the_chosen_lora(studio: Studio, folder: Path) -> None:
-    assert [value for value in lora_chosen(studio, "disc") if "Which checkpoint?" in str(value)]
+    assert "Which checkpoint?" in sections_of(studio, "disc", ["checkpoints"])
 
 
 def test_columns_without_values_are_left_out(folder: Path) -> None:

@@ -99,7 +99,7 @@ def test_a_training_without_its_pictures_can_t_go_on(studio: Studio, stopped: Jo
     assert buttons == set()
 
 
-NOWHERE = ("", "", "", "1", "newest", "", "", "1")
+NOWHERE = ("", "", "", "1", "newest", "", "", "1", "")
 """Nothing is chosen in the Gallery, and the first pages are looked at."""
 
 
@@ -111,11 +111,11 @@ def test_what_is_chosen_on_the_page_and_deleted_elsewhere_is_let_go(
     studio: Studio, lora: LoraRecord, live: PageRefresh
 ) -> None:
     record = studio.datasets.create("Ink", example_files("ink"))
-    kept = look(live, lora.slug, "", "", "1", "newest", "", "", "1", record.id, [lora.slug])
+    kept = look(live, lora.slug, "", "", "1", "newest", "", "", "1", "", record.id, [lora.slug])
     for part in (live.gallery.loras.details, live.upload.dataset, live.generate.gone):
         assert kept[part] == gr.skip()
     tokens = studio.gallery.delete_lora(lora.slug), studio.datasets.delete(record.id)
-    gone = look(live, lora.slug, "", "", "1", "newest", "", "", "1", record.id, [lora.slug])
+    gone = look(live, lora.slug, "", "", "1", "newest", "", "", "1", "", record.id, [lora.slug])
     assert gone[live.gallery.loras.chosen] == gone[live.upload.dataset] == ""
     assert gone[live.gallery.loras.actions]["visible"] is False
     assert tokens[0] in gone[live.gallery.loras.details]

@@ -126,7 +126,7 @@ def gate() -> Iterator[Gate]:
 
 
 def look(live: PageRefresh, seen: Any, ticket: str = "") -> tuple[Any, dict[Any, Any]]:
-    shelves = ("", "", "", "1", "newest", "", "", "1")
+    shelves = ("", "", "", "1", "newest", "", "", "1", "")
     painted = {part: gr.skip() for part in live.outputs} | live.look(seen, "", "", "", "", ticket, *shelves)
     return painted.pop(live.seen), painted
 

@@ -2,40 +2,73 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 import pytest
 
 from lora_studio.errors import StudioError
 from lora_studio.studio import Studio
 from lora_studio.training_request import StartTraining
-from lora_studio.ui.blocks import build
-from lora_studio.ui.page_address import looked_up, told
+from lora_studio.ui.page_address import Places, told
+from lora_studio.ui.refresh import PageRefresh
 from lora_studio.ui.upload.example_pictures import example_files
+from tests.support.library_entries import draw, write_result
 
 SKIP = gr.skip()
 
 
-def test_a_training_is_found_by_its_id(studio: Studio) -> None:
+@pytest.fixture
+def places(live: PageRefresh) -> Places:
+    return Places(train=live.train, gallery=live.gallery, generate=live.generate)
+
+
+def named(places: Places, values: list[Any]) -> dict[str, Any]:
+    """What is not left as it is, by the ids of the components."""
+    pairs = zip(places.outputs, values, strict=True)
+    return {str(part.elem_id): value for part, value in pairs if value != SKIP}
+
+
+def test_a_training_is_found_by_its_id(studio: Studio, places: Places) -> None:
     dataset = studio.datasets.create("Ink", example_files("ink"))
     job = studio.trainings.start(StartTraining(dataset_id=dataset.id, name="Ink", kind="style"))
-    assert looked_up(studio, job.id, None, 2) == [job.id, SKIP, SKIP]
+    assert named(places, places.looked_up(studio, {"training": job.id})) == {"train-job": job.id}
 
 
-def test_nothing_named_leaves_and_an_empty_name_takes_back(studio: Studio) -> None:
-    assert looked_up(studio, None, None, 2) == [SKIP] * 3
-    job, chosen, *_ = looked_up(studio, "", "", 6)
-    assert (job, chosen) == ("", "")
+def test_a_lora_and_a_picture_are_found_on_their_shelf(studio: Studio, places: Places) -> None:
+    write_result(studio.settings, "addressed")
+    studio.gallery.scan()
+    picture = studio.gallery.add_image(draw(studio.settings, "addressed"))
+    found = named(places, places.looked_up(studio, {"lora": "addressed", "image": ""}))
+    assert (found["gallery-lora-chosen"], found["gallery-image-chosen"]) == ("addressed", "")
+    assert found["gallery-tabs"].selected == "gallery-loras"
+    found = named(places, places.looked_up(studio, {"lora": "", "image": picture.id}))
+    assert (found["gallery-lora-chosen"], found["gallery-image-chosen"]) == ("", picture.id)
+    assert found["gallery-tabs"].selected == "gallery-images"
 
 
-@pytest.mark.parametrize("asked", [("no id", None), (None, "no-such-lora"), (["x"], None), (None, {"a": 1})])
-def test_what_is_not_here_is_refused(studio: Studio, asked: tuple[object, object]) -> None:
+def test_nothing_named_leaves_and_an_empty_name_takes_back(studio: Studio, places: Places) -> None:
+    assert named(places, places.looked_up(studio, {})) == {}
+    found = named(places, places.looked_up(studio, {"training": "", "lora": "", "image": ""}))
+    assert found["train-job"] == found["gallery-lora-chosen"] == found["gallery-image-chosen"] == ""
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *({"training": "no id"}, {"training": ["x"]}, {"lora": "no-such-lora"}, {"lora": {"a": 1}}),
+        *({"image": "0" * 64}, {"image": "../x"}, {"image": 7}),
+    ],
+)
+def test_what_is_not_here_is_refused(studio: Studio, places: Places, asked: dict[str, object]) -> None:
     with pytest.raises(StudioError):
-        looked_up(studio, *asked, 6)
+        places.looked_up(studio, asked)
 
 
-def test_each_look_tells_the_address_what_is_shown(studio: Studio) -> None:
-    live = build(studio).refresh
-    script = told(live.inputs, live.train, live.gallery)
-    assert str([live.inputs.index(live.train.job), live.inputs.index(live.gallery.loras.chosen)]) in script
-    taken_back = looked_up(studio, None, "", len(live.gallery.lora_outputs))
-    assert len(taken_back) == 1 + len(live.gallery.lora_outputs)
+def test_each_look_tells_the_address_what_is_shown(live: PageRefresh, places: Places) -> None:
+    script = told(live.inputs, places)
+    for name, part in (
+        *(("training", live.train.job), ("lora", live.gallery.loras.chosen)),
+        ("image", live.gallery.images.chosen),
+    ):
+        assert f"{name}: values[{live.inputs.index(part)}]" in script

@@ -117,7 +117,7 @@ def test_clicks_show_go_on_and_end(studio: Studio) -> None:
 def test_an_unchanged_line_is_not_sent_with_each_step(studio: Studio, live: PageRefresh) -> None:
     ended(studio, "Waits", Paused(step=3))
     running = ended(studio, "Runs")
-    given = ("", "", "", "", "", *("", "", "", "1", "newest", "", "", "1"), "", [])
+    given = ("", "", "", "", "", *("", "", "", "1", "newest", "", "", "1", ""), "", [])
     first = live.look(None, *given)
     assert "Waits" in first[live.strip.paused]
     step = StepDone(step=4, total_steps=10, loss=0.5, average_loss=0.5, learning_rate=1.0, seconds=1.0)

@@ -96,7 +96,7 @@ def test_a_page_follows_the_drawing_and_is_told_nothing_else(
     ticket = studio.generation_queue.submit(work, images=3)
     job = told(studio, ready, ResultDrawn(ticket=ticket.id))
     until(lambda: studio.generation_queue.running())
-    given = (job.id, "", "", "", "", *("", "", "", "1", "newest", "", "", "1"), "", [])
+    given = (job.id, "", "", "", "", *("", "", "", "1", "newest", "", "", "1", ""), "", [])
     first = live.look(None, *given)
     assert "Pictures with it are being drawn: 0 of 3." in first[live.train.ready]
     assert live.train.card not in live.look(first[live.seen], *given)
@@ -110,7 +110,7 @@ def test_of_another_training_s_steps_only_the_list_is_sent(
     studio: Studio, ready: JobRecord, live: PageRefresh
 ) -> None:
     dataset = studio.datasets.create("Two", example_files("ink"))
-    given = (ready.id, "", "", "", "", *("", "", "", "1", "newest", "", "", "1"), "", [])
+    given = (ready.id, "", "", "", "", *("", "", "", "1", "newest", "", "", "1", ""), "", [])
     seen = live.look(None, *given)[live.seen]
     studio.trainings.start(StartTraining(dataset_id=dataset.id, name="Two", kind="style"))
     after = live.look(seen, *given)

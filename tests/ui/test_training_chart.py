@@ -127,7 +127,7 @@ def test_a_point_is_the_last_of_its_steps(studio: Studio, job: JobRecord) -> Non
 def test_the_curves_are_sent_when_there_is_a_new_point_only(
     studio: Studio, job: JobRecord, live: PageRefresh
 ) -> None:
-    given = (job.id, "", "", "", *("", "", "", "1", "newest", "", "", "1"), "", [])
+    given = (job.id, "", "", "", *("", "", "", "1", "newest", "", "", "1", ""), "", [])
     walk(studio, job, *range(1, 7))
     first = live.look(None, *given)
     assert "polyline" in first[live.train.chart]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_studio import __version__
 from lora_studio.cli.deploy.space_files import SpaceFile
+from lora_studio.downloads.hub_errors import hub_errors
 from lora_studio.errors import ConfigError, StudioError
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ LAST_LINES = 40
 OURS = "lora_studio/__init__.py"
 BRINGS = {".gitattributes", "README.md"}
 """Files of a Space that somebody has just made."""
-LOG_IN = (
-    "Log in with `hf auth login`, or set HF_TOKEN to a token that may write (huggingface.co/settings/tokens)."
-)
 BUILDING = {"BUILDING", "RUNNING_BUILDING", "APP_STARTING", "RUNNING_APP_STARTING"}
 
 
@@ -158,46 +155,3 @@ def _failure(api: HfApi, name: str, stage: str) -> str:
         lines = deque(api.fetch_space_logs(name, build="BUILD" in stage or stage in BUILDING), LAST_LINES)
     log = ["".join(sign if sign.isprintable() else " " for sign in line.rstrip()) for line in lines]
     return "\n".join([*log, "", f"The Space {name} does not run: {stage}."])
-
-
-@contextmanager
-def hub_errors(name: str) -> Iterator[None]:
-    """Turn the Hub's errors into one sentence. Raises StudioError."""
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        LocalTokenNotFoundError,
-        OfflineModeIsEnabled,
-    )
-
-    # The errors of its HTTP library, which lets some through: all are of this class.
-    network: list[Any] = [kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError"]
-    try:
-        yield
-    except LocalTokenNotFoundError as error:
-        raise StudioError("Nobody is logged in to the Hugging Face Hub.", LOG_IN) from error
-    except HFValidationError as error:
-        raise ConfigError(f"{name} can't be the name of a Space.", str(error)[:200], field="name") from error
-    except OfflineModeIsEnabled as error:
-        raise StudioError("HF_HUB_OFFLINE keeps this machine off the Hub.", "Unset it.") from error
-    except (HfHubHTTPError, TimeoutError, OSError, *network) as error:
-        raise _explained(name, error) from error
-
-
-def _explained(name: str, error: BaseException) -> StudioError:
-    response = getattr(error, "response", None)
-    status = getattr(response, "status_code", None)
-    words = str(getattr(error, "server_message", None) or "").strip().rstrip(".")[:300]
-    because = f": {words}" if words else ""
-    if status == 401:
-        return StudioError(f"The Hub does not know this login{because}.", LOG_IN)
-    if status == 402:
-        return StudioError(f"The Hub wants a paid plan for this Space{because}.", "See --hardware.")
-    if status in {403, 404}:
-        return StudioError(f"This login may not write to {name}, or there is no such place{because}.", LOG_IN)
-    if status == 429:
-        return StudioError("The Hub has had too many requests of this login.", "Try again in some minutes.")
-    if status is not None:
-        return StudioError(f"The Hub refused {name} ({status}){because}.", "Check name and options.")
-    kind = type(error).__name__
-    return StudioError(f"The Hub can't be reached ({kind}).", "Check the network, and run it again.")

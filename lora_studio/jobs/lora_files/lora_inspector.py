@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -11,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from lora_studio.access.quotas import Use
 from lora_studio.access.roles import Role
-from lora_studio.access.visitor import visitor
+from lora_studio.access.visitor import Kind, visitor
 from lora_studio.errors import ConfigError, FamilyMismatch, ModelFileError
 from lora_studio.events import Emit, ShouldStop
 from lora_studio.families.base_files.locate import find_base
-from lora_studio.files import disk_errors
+from lora_studio.files import check_room, copy_atomically, disk_errors
 from lora_studio.gallery import Gallery
 from lora_studio.jobs.action_locks import ActionLocks
 from lora_studio.jobs.lora_files.lora_links import PREFIX, remove_left_behind
@@ -67,6 +68,31 @@ class LoraInspector:
         return self._begun(
             name, lambda target, emit, stop: repair_file(file, request, target, given, emit, stop), session
         )
+
+    def export(self, slug: str, request: RepairRequest) -> tuple[Path, list[str]]:
+        """Write a copy of a LoRA in another spelling or number format among the uploads, which are cleared by
+        themselves; it is the visitor's, and the library stays as it is. Without a change it is the file as it
+        is. Returns it with sentences on what was left out. Raises StudioError; NotAllowed, DeviceBusy."""
+        from lora_studio.lora.repair.repaired_file import repair_file
+
+        visitor().needs(Role.CREATOR)
+        file, uploads = self._file_of(slug), self.settings.uploads
+        with self.turns.take("repair"), disk_errors("The file", "written"):
+            check_room(uploads, file.name, file.stat().st_size, self.settings)
+            folder = uploads / secrets.token_hex(20)
+            folder.mkdir(parents=True)
+            target = folder / exported_name(slug, request)
+            try:
+                notes: list[str] = []
+                if request == RepairRequest():
+                    copy_atomically(file, target)
+                else:
+                    notes = repair_file(file, request, target) or []
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+        visitor().claims(Kind.UPLOAD, f"{folder.name}/{target.name}")
+        return target, notes
 
     def merge(
         self,
@@ -143,6 +169,12 @@ class LoraInspector:
     def _file_of(self, slug: str) -> Path:
         path = Path(self.gallery.lora(slug).path)
         return path if path.is_file() else find_file(path)
+
+
+def exported_name(slug: str, request: RepairRequest) -> str:
+    """The file's name: the slug, and what is different about the copy."""
+    parts = [slug, request.spelling, request.save_precision]
+    return f"{'-'.join(part for part in parts if part)}.safetensors"
 
 
 def inspect_on(path: Path, base: str, settings: Settings) -> LoraReport:

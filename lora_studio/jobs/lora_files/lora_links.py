@@ -32,16 +32,21 @@ CAN_RUN_CODE = "Only .safetensors files are taken: other formats can run code wh
 
 @dataclass(frozen=True)
 class LoraLinks:
-    """The way from an address to a LoRA in the library. `web` is for tests; None: the internet."""
+    """The way from an address, or a model's name on the Hub, to a LoRA in the library. `web` and `hub` are
+    for tests; None and empty: the internet."""
 
     settings: Settings
     gallery: Gallery
     turns: ActionLocks
     web: Web | None = None
+    hub: str = ""
 
-    def add(self, link: str, emit: Emit = ignore, should_stop: ShouldStop = never_stop) -> LoraRecord | None:
-        """Fetch the LoRA file at an address and take it into the library; None when stopped. A failure leaves
-        nothing behind. Raises StudioError; DeviceBusy while another is fetched, NotAllowed."""
+    def add(
+        self, link: str, emit: Emit = ignore, should_stop: ShouldStop = never_stop, *, file: str = ""
+    ) -> LoraRecord | None:
+        """Fetch the LoRA file at an address, or of a model on the Hub (`owner/name`, with `file` where it has
+        several), and take it into the library; None when stopped. A failure leaves nothing behind. Raises
+        StudioError; SeveralFiles, DeviceBusy while another is fetched, NotAllowed."""
         from lora_studio.downloads.checked_network import Web
         from lora_studio.downloads.web_download import WebDownload
 
@@ -54,6 +59,8 @@ class LoraLinks:
                 remove_left_behind(self.settings.uploads)
                 folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self.settings.uploads))
             try:
+                if not (link := self._link(link, file, should_stop)):
+                    return None
                 path = download.fetch(link, folder, emit, should_stop)
                 if path is None:
                     return None
@@ -61,6 +68,17 @@ class LoraLinks:
                     return self.gallery.import_lora(path)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _link(self, given: str, file: str, should_stop: ShouldStop) -> str:
+        """The address of the file that somebody means; empty when stopped."""
+        from lora_studio.downloads.checked_network import Web
+        from lora_studio.downloads.hub_files import HUB, HubFiles, named_model
+
+        named = named_model(given)
+        if named is None:
+            return given
+        hub = HubFiles(settings=self.settings, web=self.web or Web(), hub=self.hub or HUB)
+        return hub.link(named[0], file or named[1], should_stop)
 
 
 def remove_left_behind(folder: Path) -> None:

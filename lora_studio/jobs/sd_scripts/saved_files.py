@@ -17,8 +17,9 @@ from lora_studio.errors import StudioError
 from lora_studio.events import PreviewSaved
 from lora_studio.files import copy_atomically, disk_errors, replace_file, write_atomically
 from lora_studio.jobs.sd_scripts.launch_files import Launch
+from lora_studio.lora.card_fields import read_words, words_of_people
 from lora_studio.lora.file.lora_files import file_name, read_header
-from lora_studio.lora.lora_folder import json_text
+from lora_studio.lora.lora_folder import json_text, read_notes
 from lora_studio.lora.model_card import CardBase, write_card
 
 STEP = re.compile(r"-step(\d+)$")
@@ -128,7 +129,8 @@ class SavedFiles:
             ],
         }
         versions = {"lora_studio": __version__, "python": platform.python_version()}
-        data = {"config": self.config.to_json(), "result": result, "versions": versions}
+        kept = words_of_people(read_notes(self.folder))
+        data = {**kept, "config": self.config.to_json(), "result": result, "versions": versions}
         return json_text(data)
 
     def _card(self, steps: int) -> str:
@@ -150,4 +152,6 @@ class SavedFiles:
             images=self.launch.images,
             steps=steps,
             previews=shown,
+            words=read_words(read_notes(self.folder)),
+            notes=words_of_people(read_notes(self.folder)),
         )

@@ -24,6 +24,7 @@ from lora_studio.ui.client_input.validate import (
     whole,
     yes_or_no,
 )
+from lora_studio.ui.endpoints.card_endpoints import CardEndpoints
 from lora_studio.ui.endpoints.comparison_endpoints import ComparisonEndpoints
 from lora_studio.ui.endpoints.image_endpoints import ImageEndpoints
 from lora_studio.ui.endpoints.inspection_endpoints import InspectionEndpoints
@@ -256,15 +257,10 @@ def add_endpoints(studio: Studio) -> None:
     )
     for act in there:
         _add(act, queue=False)
-    for look in (files.inspect_lora, files.inspect_file):
-        _add(look, concurrency_id="inspect")
     operations = OperationsEndpoints(studio)
     for ask_about in (operations.check_studio, operations.list_storage, operations.clean_up):
         _add(ask_about, concurrency_id="operations")
-    for make in (files.repair_lora, files.merge_loras):
-        _add(make, concurrency_id="repair", concurrency_limit=AT_ONCE)
-    _add(library.import_lora)
-    _add(library.import_lora_link, concurrency_id="link")
+    _add_files(studio, library)
     _add(endpoints.upload_dataset)
     _add(endpoints.plan_training, concurrency_id="plan")
     compare = ComparisonEndpoints(studio)
@@ -288,6 +284,27 @@ def _add_image_endpoints(images: ImageEndpoints) -> None:
     )
     for draw in drawing:
         _add(draw, concurrency_id="generate", concurrency_limit=AT_ONCE)
+
+
+def _add_files(studio: Studio, library: LibraryEndpoints) -> None:
+    """Add the endpoints about LoRA files: looked into, made, written about, fetched, published."""
+    files = InspectionEndpoints(studio)
+    looked_at: tuple[Callable[..., Any], ...] = (
+        files.inspect_lora,
+        files.inspect_file,
+        files.repair_lora,
+        files.merge_loras,
+        files.export_lora,
+    )
+    for look in looked_at:
+        _add(look, concurrency_id="inspect")
+    cards = CardEndpoints(studio)
+    about: tuple[Callable[..., Any], ...] = (cards.get_card, cards.set_card, cards.stop_publishing)
+    for tell in about:
+        _add(tell, queue=False)
+    _add(cards.publish_lora, concurrency_id="publish")
+    _add(library.import_lora)
+    _add(library.import_lora_link, concurrency_id="link")
 
 
 def _add(action: Callable[..., Any], **how: Any) -> None:

@@ -15,6 +15,7 @@ from lora_studio.studio import Studio
 from lora_studio.ui.client_input.validate import mapping, safe_base, safe_slug, safe_uploads, text
 from lora_studio.ui.endpoints.image_endpoints import session_of_caller
 from lora_studio.ui.endpoints.schemas import LoraFacts, LoraWeight, lora_facts
+from lora_studio.ui.widgets.html_templates import file_url
 
 
 class BlockFacts(TypedDict):
@@ -101,6 +102,15 @@ class RepairStatus(TypedDict):
     notes: list[str]
 
 
+class ExportedFile(TypedDict):
+    """A LoRA's file to fetch at the address plus download_url, within a day; notes on what was left out."""
+
+    file: str
+    size_bytes: int
+    download_url: str
+    notes: list[str]
+
+
 class InspectionEndpoints:
     """Endpoints about LoRA files. Each public method is one endpoint of the same name."""
 
@@ -141,6 +151,18 @@ class InspectionEndpoints:
         request, name = RepairRequest.from_values(mapping(options, "options")), text(title, "title")
         inspector, session = self._studio.inspector, session_of_caller()
         return self._made(inspector.repair(safe_slug(slug), request, name, session=session))
+
+    def export_lora(self, slug: str, options: dict[str, Any] | None = None) -> ExportedFile:
+        """Make a copy of a LoRA's file for another program, to be fetched; the library stays as it is.
+
+        Args:
+            slug: From list_loras.
+            options: As for repair_lora, as {"spelling": "comfyui", "strip_private": true}; none: as it is.
+        """
+        request = RepairRequest.from_values(mapping(options, "options"))
+        file, notes = self._studio.inspector.export(safe_slug(slug), request)
+        size_bytes = file.stat().st_size
+        return ExportedFile(file=file.name, size_bytes=size_bytes, download_url=file_url(file), notes=notes)
 
     def merge_loras(
         self, loras: list[LoraWeight], options: dict[str, Any] | None = None, title: str = ""

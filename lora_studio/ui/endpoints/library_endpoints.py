@@ -108,15 +108,18 @@ class LibraryEndpoints:
         with self._studio.turns.take("import"):
             return [lora_facts(self._studio.gallery.import_lora(path)) for path in paths]
 
-    def import_lora_link(self, link: str) -> LoraFacts:
-        """Fetch the .safetensors file of a LoRA from a public https address and take it into the library.
+    def import_lora_link(self, link: str, file: str = "") -> LoraFacts:
+        """Fetch the .safetensors file of a LoRA from a public https address, or from the Hugging Face Hub by
+        its name there, and take it into the library.
 
         Args:
-            link: The link of the file's download; pages of the Hugging Face Hub and of Civitai will do.
+            link: The link of the file's download; pages of the Hugging Face Hub and of Civitai will do, and
+                so does owner/name on the Hub.
+            file: Which file of owner/name, where it has several.
         """
-        wanted = text(link, "link")
+        wanted, path = text(link, "link"), text(file, "file")
         with self._fetching.watch(session_of_caller()) as should_stop:
-            record = self._studio.links.add(wanted, should_stop=should_stop)
+            record = self._studio.links.add(wanted, should_stop=should_stop, file=path)
         if record is None:
             raise DeviceBusy("The download was stopped.", "Ask for it again.")
         return lora_facts(record)

@@ -11,6 +11,7 @@ import gradio as gr
 from lora_studio.access.visitor import Kind
 from lora_studio.errors import StoreError, StudioError
 from lora_studio.formatting import counted
+from lora_studio.images.favourite_images import is_favourite, mark_image
 from lora_studio.images.image_metadata import PARAMETERS, read_chunks
 from lora_studio.lora.lora_folder import LONGEST_TAG
 from lora_studio.records import ImageRecord, LoraRecord
@@ -24,16 +25,15 @@ from lora_studio.ui.gallery import (
     descriptions,
     inspect_panel,
     link_import,
+    lora_sections,
     picked_pictures,
     sharing,
+    shelf_actions,
     trash_tab,
 )
 from lora_studio.ui.gallery.shelves import DETAILS_JS, FILTERS_JS, SHELF_JS, GalleryPart, nothing_chosen
-from lora_studio.ui.train import checkpoint_panel as board
 from lora_studio.ui.widgets import cards
 from lora_studio.ui.widgets.html_templates import hidden, panel
-
-LONGEST_CHOICE = 250
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,15 +43,17 @@ class GalleryTab:
     loras: GalleryPart
     title: gr.Textbox
     rename: gr.Button
-    board: gr.HTML
+    sections: gr.HTML
     strength: gr.HTML
     add: gr.UploadButton
     link: link_import.LinkParts
+    tools: lora_sections.LoraTools
     inspect: inspect_panel.InspectParts
     images: GalleryPart
     reading: gr.HTML
     described: descriptions.DescriptionParts
     filters: gr.HTML
+    image_filters: gr.HTML
     tabs: gr.Tabs
     trash: gr.HTML
     zip_link: gr.HTML
@@ -65,7 +67,7 @@ class GalleryTab:
             self.title,
             described.tags,
             described.note,
-            self.board,
+            self.sections,
             self.strength,
         ]
 
@@ -77,10 +79,6 @@ def render(settings: Settings) -> GalleryTab:
         with gr.Tab("LoRAs", id="gallery-loras", elem_id="gallery-tab-loras"), gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=320):
                 search = _render_search("lora", "Search LoRAs")
-                search["filters"] = (
-                    hidden("gallery-lora-order", NEWEST),
-                    hidden("gallery-lora-only"),
-                )
                 filters = panel(elem_id="gallery-lora-filters", actions=FILTERS_JS)
                 add = gr.UploadButton(
                     "Add a LoRA file", file_types=[".safetensors"], size="sm", elem_id="gallery-lora-add"
@@ -88,13 +86,14 @@ def render(settings: Settings) -> GalleryTab:
                 link = link_import.render()
                 left = {**search, **_render_grid("lora", cards.lora_grid([], ""))}
             with gr.Column(scale=2, min_width=320, elem_id="gallery-lora-side"):
-                parts = _render_details("lora", "Generate with this", cards.lora_details(None))
+                parts = _render_details("lora", "Draw with it", cards.lora_details(None))
                 with gr.Column(elem_id="gallery-lora-naming"):
                     title = gr.Textbox(label="Name", max_lines=1, elem_id="gallery-lora-title")
                     rename = gr.Button("Rename", elem_id="gallery-lora-rename")
                     described = descriptions.render()
-                shown_board = board.render("gallery-lora-board")
+                sections = lora_sections.render()
                 strength = strength_panel.render("gallery-lora-strength")
+                tools = lora_sections.render_tools()
                 inspect = inspect_panel.render(settings)
         loras = GalleryPart(**left, **parts)
         with (
@@ -103,6 +102,7 @@ def render(settings: Settings) -> GalleryTab:
         ):
             with gr.Column(scale=3, min_width=320):
                 search = _render_search("image", "Search prompts")
+                image_filters = panel(elem_id="gallery-image-filters", actions=FILTERS_JS)
                 zip_link = picked_pictures.render()
                 left = {**search, **_render_grid("image", cards.image_grid([], ""))}
             with gr.Column(scale=2, min_width=320, elem_id="gallery-image-side"):
@@ -114,15 +114,17 @@ def render(settings: Settings) -> GalleryTab:
         loras=loras,
         title=title,
         rename=rename,
-        board=shown_board,
+        sections=sections,
         strength=strength,
         add=add,
         link=link,
+        tools=tools,
         inspect=inspect,
         images=images,
         reading=reading,
         described=described,
         filters=filters,
+        image_filters=image_filters,
         tabs=tabs,
         trash=trash,
         zip_link=zip_link,
@@ -138,7 +140,9 @@ def _render_search(what: str, label: str) -> dict[str, Any]:
         max_lines=1,
         elem_id=f"gallery-{what}-search",
     )
-    return {"search": search, "page": hidden(f"gallery-{what}-page", "1")}
+    only = hidden(f"gallery-{what}-only")
+    filters = (hidden("gallery-lora-order", NEWEST), only) if what == "lora" else (only,)
+    return {"search": search, "filters": filters, "page": hidden(f"gallery-{what}-page", "1")}
 
 
 def _render_grid(what: str, empty: str) -> dict[str, Any]:
@@ -173,17 +177,7 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def rename(slug: str, title: str | None) -> list[Any]:
-        slug = safe_slug(slug)
-        before = studio.gallery.lora(slug).title
-        renamed = studio.gallery.rename_lora(slug, title or "")
-        others = [one for one in studio.gallery.loras() if one.title == renamed.title and one.slug != slug]
-        sentence = f"“{before}” is called “{renamed.title}” now."
-        if before == renamed.title:
-            sentence = f"It is called “{renamed.title}” already."
-        elif others:
-            sentence += f" {counted(len(others), 'other LoRA has', 'other LoRAs have')} that name too."
-        gr.Info(as_words(sentence), title="Name")
-        return lora_chosen(studio, slug)
+        return _renamed(studio, safe_slug(slug), title or "")
 
     def add(file: Any) -> list[Any]:
         paths = safe_uploads(file, studio.settings)
@@ -196,16 +190,23 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
             gr.Info(as_words(f"This file is in the library already, as “{record.title}”."), title="Import")
         return lora_chosen(studio, record.slug)
 
-    deleting = _listen_actions(tab.loras, studio, what="lora")
-    deleting[0].success(lambda: "", None, tab.board, **quick)
+    def mark_picture(event: gr.EventData) -> list[Any]:
+        image_id = safe_id(getattr(event, "id", None), "picture")
+        mark_image(studio.database, image_id, getattr(event, "on", "") == "yes")
+        return image_chosen(studio, image_id)
+
+    deleting = shelf_actions.listen(tab.loras, studio, what="lora")
+    deleting[0].success(lambda: "", None, tab.sections, **quick)
     lora_outputs = tab.lora_outputs
     return [
         *_listen_grids(tab, studio),
         *descriptions.listen(
             tab.described, tab.loras, lora_outputs, lambda slug: lora_chosen(studio, slug), studio
         ),
-        _listen_filters(tab),
+        *lora_sections.listen_tools(tab.tools, tab.loras.chosen, studio),
+        *shelf_actions.listen_filters((tab.filters, tab.image_filters), tab.loras, tab.images),
         *trash_tab.listen(tab.trash, studio),
+        tab.images.details.like(guarded(mark_picture), None, tab.images.chosen_outputs, **quick),
         *picked_pictures.listen(tab.images, tab.zip_link, studio),
         gr.on(
             [tab.rename.click, tab.title.submit],
@@ -216,10 +217,10 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
         ),
         tab.add.upload(guarded(add), tab.add, lora_outputs, api_visibility="private"),
         *_listen_chosen(tab, studio, lora_outputs),
-        board.listen(tab.board, studio),
+        *lora_sections.listen(tab.sections, studio),
         strength_panel.listen(tab.strength, studio),
         *deleting,
-        *_listen_actions(tab.images, studio, what="image"),
+        *shelf_actions.listen(tab.images, studio, what="image"),
         _listen_details(tab, tab.loras, studio, cards.lora_details(None)),
         _listen_details(tab, tab.images, studio, cards.image_details(None)),
         *(
@@ -227,6 +228,20 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
             for shelf in (tab.loras, tab.images)
         ),
     ]
+
+
+def _renamed(studio: Studio, slug: str, title: str) -> list[Any]:
+    """Give a LoRA another name, and say so; values of `lora_chosen`. Raises StudioError."""
+    before = studio.gallery.lora(slug).title
+    renamed = studio.gallery.rename_lora(slug, title)
+    others = [one for one in studio.gallery.loras() if one.title == renamed.title and one.slug != slug]
+    sentence = f"“{before}” is called “{renamed.title}” now."
+    if before == renamed.title:
+        sentence = f"It is called “{renamed.title}” already."
+    elif others:
+        sentence += f" {counted(len(others), 'other LoRA has', 'other LoRAs have')} that name too."
+    gr.Info(as_words(sentence), title="Name")
+    return lora_chosen(studio, slug)
 
 
 def _listen_grids(tab: GalleryTab, studio: Studio) -> list[Any]:
@@ -258,7 +273,7 @@ def _turned(shelf: GalleryPart, event: gr.EventData) -> dict[Any, Any] | None:
         case "page":
             return {shelf.page: str(getattr(event, "page", ""))[:9]}
         case "clear":
-            return {shelf.page: "1", shelf.search: "", **dict.fromkeys(shelf.filters[1:], "")}
+            return {shelf.page: "1", shelf.search: "", **dict.fromkeys(shelf.filters[-1:], "")}
     return None
 
 
@@ -271,30 +286,26 @@ def _listen_details(tab: GalleryTab, shelf: GalleryPart, studio: Studio, empty: 
     def act(event: gr.EventData) -> dict[Any, Any]:
         match getattr(event, "action", ""):
             case "close":
-                return {**nothing_chosen(shelf, empty), **({tab.board: ""} if shelf is loras else {})}
+                return {**nothing_chosen(shelf, empty), **({tab.sections: ""} if shelf is loras else {})}
             case "tag":
                 tag = text(getattr(event, "tag", ""), "tag", longest=LONGEST_TAG)
                 return {loras.search: "", loras.page: "1", loras.filters[-1]: f"tag={tag}"}
             case "pictures":
                 slug = safe_slug(getattr(event, "slug", None))
-                return {images.search: slug, images.page: "1", tab.tabs: gr.Tabs(selected="gallery-images")}
+                anew = {images.search: slug, images.page: "1", images.filters[0]: ""}
+                return {**anew, tab.tabs: gr.Tabs(selected="gallery-images")}
         return {shelf.details: undo(event)}
 
-    outputs = [shelf.chosen, shelf.details, shelf.actions, tab.board, tab.tabs, *loras.place, *images.place]
+    outputs = [
+        shelf.chosen,
+        shelf.details,
+        shelf.actions,
+        tab.sections,
+        tab.tabs,
+        *loras.place,
+        *images.place,
+    ]
     return shelf.details.click(guarded(act), None, outputs, show_progress="hidden", api_visibility="private")
-
-
-def _listen_filters(tab: GalleryTab) -> Any:
-    """Wire the lists of order and filter."""
-    order, only = tab.loras.filters
-
-    def choose(event: gr.EventData) -> dict[Any, Any]:
-        value = text(getattr(event, "value", ""), "value", longest=LONGEST_CHOICE)
-        chosen = order if getattr(event, "name", "") == "order" else only
-        return {chosen: value, tab.loras.page: "1"}
-
-    outputs = [order, only, tab.loras.page]
-    return tab.filters.input(guarded(choose), None, outputs, show_progress="hidden", api_visibility="private")
 
 
 def _listen_chosen(tab: GalleryTab, studio: Studio, outputs: list[Any]) -> list[Any]:
@@ -311,40 +322,16 @@ def _listen_chosen(tab: GalleryTab, studio: Studio, outputs: list[Any]) -> list[
     return [event.success(guarded(show), tab.loras.chosen, outputs, **quick) for event in made]
 
 
-def _listen_actions(shelf: GalleryPart, studio: Studio, what: str) -> list[Any]:
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-
-    def delete(chosen: str) -> list[Any]:
-        if what == "lora":
-            record = studio.gallery.lora(safe_slug(chosen))
-            title, token = record.title, studio.gallery.delete_lora(record.slug)
-            empty = cards.lora_details(None)
-        else:
-            image = studio.gallery.image(safe_id(chosen, "picture"))
-            title, token = image.prompt[:60] or "Picture", studio.gallery.delete_image(image.id)
-            empty = cards.image_details(None)
-        return ["", empty, gr.update(visible=False), token, cards.deleted(title), gr.update(visible=True)]
-
-    def undo(token: str) -> list[Any]:
-        studio.gallery.undo(safe_id(token, "deleted thing"))
-        return ["", gr.update(visible=False)]
-
-    return [
-        shelf.delete.click(guarded(delete), shelf.chosen, shelf.after_delete, **quick),
-        shelf.undo.click(guarded(undo), shelf.token, [shelf.token, shelf.undo_row], **quick),
-        sharing.listen(shelf.share, shelf.chosen, Kind(what), studio),
-    ]
-
-
 def lora_chosen(studio: Studio, slug: str) -> list[Any]:
-    """Values for a chosen LoRA: its slug, details, buttons, name to edit, checkpoints. Raises StoreError."""
+    """Values for a chosen LoRA: its slug, details, buttons, name to edit, sections. Raises StoreError."""
     record = studio.gallery.lora(slug)
     uses = cards.Uses(studio.gallery.images_with(slug), studio.gallery.count_images_with(slug))
     details = cards.lora_details(record, lora_file(record), uses)
     share = sharing.button(studio, Kind.LORA, record.slug)
     here = [record.slug, details, gr.update(visible=True), share]
     described = [record.title, ", ".join(record.tags), record.note]
-    return [*here, *described, board.board_of(studio, slug), strength_panel.strength_of(studio, slug)]
+    below = [lora_sections.sections_of(studio, slug), strength_panel.strength_of(studio, slug)]
+    return [*here, *described, *below]
 
 
 def no_lora_chosen() -> list[Any]:
@@ -352,9 +339,15 @@ def no_lora_chosen() -> list[Any]:
     return ["", cards.lora_details(None), gr.update(visible=False), gr.skip(), "", "", "", "", ""]
 
 
+def no_image_chosen() -> list[Any]:
+    """Values in the order of `image_chosen` when none is."""
+    return ["", cards.image_details(None), gr.update(visible=False), gr.skip()]
+
+
 def image_chosen(studio: Studio, image_id: str) -> list[Any]:
     record = studio.gallery.image(image_id)
-    details = cards.image_details(record, infotext(record))
+    favourite = is_favourite(studio.database, record.id)
+    details = cards.image_details(record, infotext(record), favourite=favourite)
     share = sharing.button(studio, Kind.IMAGE, record.id)
     return [record.id, details, gr.update(visible=True), share]
 

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from lora_studio.catalog import family_title
+from lora_studio.store.library import FAVOURITE, PICTURES, SHEETS
 from lora_studio.studio import Studio
 from lora_studio.ui.widgets import cards
 from lora_studio.ui.widgets.html_templates import fill
@@ -20,6 +21,7 @@ HERE = Path(__file__).parent
 SCRIPTS = ("shelf.js", "details.js", "filters.js")
 SHELF_JS, DETAILS_JS, FILTERS_JS = ((HERE / name).read_text("utf-8") for name in SCRIPTS)
 ORDERS = {"newest": "newest first", "name": "by name", "used": "most used"}
+IMAGE_KINDS = {"": "pictures", FAVOURITE: "favourites", SHEETS: "sheets of grids"}
 GROUPS = {"kind": "Kind", "base": "Base model", "family": "Made for", "tag": "Tag"}
 
 
@@ -91,12 +93,19 @@ def filter_name(only: str) -> str:
 
 def image_shelf(shelf: GalleryPart, studio: Studio, place: list[str], chosen: str) -> dict[Any, Any]:
     """New values for a page of pictures, as for LoRAs."""
-    search, page = place
-    pages = Pages.at(page, studio.gallery.count_images(search))
-    shown = studio.gallery.images(search, limit=PAGE, offset=pages.offset)
-    grid = cards.image_grid(shown, chosen, search, pages=pages)
-    gone = nothing_chosen(shelf, cards.image_details(None)) if search.strip() and not shown else {}
+    search, page, only = place
+    kept_to = only or PICTURES
+    pages = Pages.at(page, studio.gallery.count_images(search, kept_to))
+    shown = studio.gallery.images(search, limit=PAGE, offset=pages.offset, only=kept_to)
+    sought = search.strip() or (IMAGE_KINDS.get(only, only) if only else "")
+    grid = cards.image_grid(shown, chosen, sought, pages=pages)
+    gone = nothing_chosen(shelf, cards.image_details(None)) if sought and not shown else {}
     return {shelf.grid: grid, **gone}
+
+
+def image_filters(only: str) -> str:
+    """HTML of the list to filter pictures with."""
+    return fill("filters", orders=(), order="", only=only, groups=[("", list(IMAGE_KINDS.items()))])
 
 
 def first_scan(studio: Studio) -> str:

@@ -10,6 +10,7 @@ import gradio as gr
 from lora_studio.catalog import BASES, SAMPLERS, Base, is_embedded, preview_prompts
 from lora_studio.config import Kind
 from lora_studio.errors import ConfigError
+from lora_studio.formatting import moment
 from lora_studio.grids.grid_request import PARAMETERS
 from lora_studio.images.input_store import is_here
 from lora_studio.jobs.generation_queue import GenerationJob
@@ -125,12 +126,14 @@ def ideas_for(base: str, lora: LoraRecord | None = None) -> tuple[str, ...]:
 
 
 def lora_choices(records: Sequence[LoraRecord | ListedLora]) -> list[tuple[str, str]]:
-    """(name to show, slug) of each LoRA."""
+    """(name to show, slug) of each LoRA; those that share their title have slug and date beside it."""
     twins = cards.twins(records)
-    return [
-        (f"{record.title} ({record.slug})" if record.slug in twins else record.title, record.slug)
-        for record in records
-    ]
+
+    def shown(record: LoraRecord | ListedLora) -> str:
+        apart = f" ({record.slug}, {moment(record.created_at)})"
+        return f"{record.title}{apart}" if record.slug in twins else record.title
+
+    return [(shown(record), record.slug) for record in records]
 
 
 def slots(studio: Studio, chosen: Sequence[str], before: Sequence[str], values: Sequence[Any]) -> list[Any]:

@@ -148,25 +148,34 @@ def listen(shown: gr.HTML, studio: Studio) -> Any:
     """Wire the buttons of one report. Returns the event after which the page has to be refreshed."""
 
     def use(event: gr.EventData) -> str:
-        slug, step = safe_slug(getattr(event, "slug", None)), whole(getattr(event, "step", None), "step")
-        before = studio.gallery.use_checkpoint(slug, step or 0)
-        return board_of(studio, slug, Changed(before=before))
+        return board_of(studio, *put_in_use(studio, event))
 
     def vote(event: gr.EventData) -> str:
-        slug = safe_slug(getattr(event, "slug", None))
-        found = _report_of(studio, slug)
-        visitor().must_own(Kind.LORA, slug)
-        if found is None or parse_whole(getattr(event, "ballot", None)) != found.vote.ballots:
-            raise ConfigError(*VOTED_ELSEWHERE)
-        picks = str(getattr(event, "picks", ""))[:LONGEST_PICKS].split(",")
-        voted = counted_vote(found.vote, found.rows, [parse_whole(pick) for pick in picks])
-        with disk_errors(f"The vote on {slug}", "saved"):
-            write_vote(found.folder, voted)
-        return board_of(studio, slug, Changed(voted=found.rows))
+        return board_of(studio, *cast_vote(studio, event))
 
     how: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     shown.submit(guarded(vote), None, shown, **how)
     return shown.click(guarded(use), None, shown, **how)
+
+
+def put_in_use(studio: Studio, event: gr.EventData) -> tuple[str, Changed]:
+    """Make a checkpoint that was clicked the LoRA's file; returns the LoRA's slug, and the change."""
+    slug, step = safe_slug(getattr(event, "slug", None)), whole(getattr(event, "step", None), "step")
+    return slug, Changed(before=studio.gallery.use_checkpoint(slug, step or 0))
+
+
+def cast_vote(studio: Studio, event: gr.EventData) -> tuple[str, Changed]:
+    """Count the vote that was given; returns the LoRA's slug, and the change."""
+    slug = safe_slug(getattr(event, "slug", None))
+    found = _report_of(studio, slug)
+    visitor().must_own(Kind.LORA, slug)
+    if found is None or parse_whole(getattr(event, "ballot", None)) != found.vote.ballots:
+        raise ConfigError(*VOTED_ELSEWHERE)
+    picks = str(getattr(event, "picks", ""))[:LONGEST_PICKS].split(",")
+    voted = counted_vote(found.vote, found.rows, [parse_whole(pick) for pick in picks])
+    with disk_errors(f"The vote on {slug}", "saved"):
+        write_vote(found.folder, voted)
+    return slug, Changed(voted=found.rows)
 
 
 def board_of(studio: Studio, slug: str, changed: Changed | None = None) -> str:

@@ -135,6 +135,17 @@ def preview_pairs(previews: Sequence[str]) -> list[tuple[str, str]]:
     return pairs or [("", path) for path in previews[-4:]]
 
 
+def preview_rounds(previews: Sequence[str]) -> list[tuple[int, list[tuple[str, str]]]]:
+    """(step, pairs of the base's and the LoRA's previews) of all steps, the last one first, as a training
+    names them."""
+    base = {match[1]: path for path in previews if (match := BASE_PREVIEW.fullmatch(Path(path).name))}
+    rounds: dict[int, list[tuple[str, str]]] = {}
+    for path in previews:
+        if match := PREVIEW.fullmatch(Path(path).name):
+            rounds.setdefault(int(match[1]), []).append((base.get(match[2], ""), path))
+    return sorted(rounds.items(), reverse=True)
+
+
 def image_grid(
     records: Sequence[ImageRecord], chosen: str, search: str = "", *, pages: Pages = ONE_PAGE
 ) -> str:
@@ -142,7 +153,7 @@ def image_grid(
     return fill("images", images=records, chosen=chosen, search=search.strip(), pages=pages)
 
 
-def image_details(record: ImageRecord | None, infotext: str = "") -> str:
+def image_details(record: ImageRecord | None, infotext: str = "", *, favourite: bool = False) -> str:
     """HTML of a picture with its facts and infotext."""
     if record is None:
         return fill("no_choice", what="picture")
@@ -152,7 +163,9 @@ def image_details(record: ImageRecord | None, infotext: str = "") -> str:
         ("LoRAs", ", ".join(record.lora_slugs) or "none"),
         ("made", moment(record.created_at)),
     ]
-    return fill("image", image=record, facts=facts, infotext=infotext, file=Path(record.path))
+    return fill(
+        "image", image=record, facts=facts, infotext=infotext, file=Path(record.path), favourite=favourite
+    )
 
 
 def results(
