@@ -87,7 +87,7 @@ class PageCpu:
             session.send("Performance.enable", {"timeDomain": "threadTicks"})
 
     def seconds(self) -> float:
-        """Of all pages so far."""
+        """The seconds of all pages so far."""
         found = [session.send("Performance.getMetrics")["metrics"] for session in self._sessions]
         tasks = [one["value"] for metrics in found for one in metrics if one["name"] == "TaskDuration"]
         return float(sum(tasks))
