@@ -30,8 +30,8 @@ def test_on_a_phone_the_hint_stays_at_the_drop_zone_and_pictures_come_last(open_
     lies_above(page, "#upload-pictures .quiet", "#upload-kind")
     for name in ("Help", "API"):
         expect(page.get_by_role("button", name=name, exact=True)).to_be_visible()
-    for name in ("Language", "Theme"):
-        expect(page.get_by_label(name, exact=True)).to_be_visible()
+    for name in ("language", "theme"):
+        expect(page.locator(f"#page-footer [data-look={name}]")).to_be_visible()
     upload(page, INK)
     lies_above(page, "#upload-train", "#picture-count")
 
