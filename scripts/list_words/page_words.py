@@ -72,7 +72,7 @@ AS_THEY_ARE = re.compile(
     r"|(lora|image) (shelf|filters)|(event|session|person|address|failed) \{\w+\}"
     r"|Z-Image|draw here|train here"
     r"|none, .*|ink: .*|images=.*|rank, caption.*|\d+, .*|lanczos, latent|DDIM, .*"
-    r"|Value error|\[\[datasets.*|unknown event kind .*"
+    r"|Value error|noopener.*|\[\[datasets.*|unknown event kind .*"
 )
 """Names, examples in the form that fields take, prompts for models, and what is written for programs."""
 
