@@ -37,6 +37,7 @@ NAMED = {
     *("/import_lora_link", "/stop_import", "/list_repairs", "/stop_repair"),
     *("/rename_lora", "/delete_lora", "/inspect_lora", "/inspect_file", "/repair_lora", "/merge_loras"),
     *("/compare_trainings", "/start_strength_report", "/strength_report"),
+    *("/export_lora", "/get_card", "/set_card", "/publish_lora", "/stop_publishing"),
     *("/list_images", "/delete_image", "/undo_delete"),
     *("/share", "/generate"),
     "/generate_base64",

@@ -27,7 +27,14 @@ def listen(progress: gr.HTML, studio: Studio) -> None:
     def stop_repair(event: gr.EventData) -> None:
         studio.inspector.jobs.stop(safe_id(getattr(event, "id", ""), "repair"))
 
-    progress.click(guarded(stop_repair), None, None, show_progress="hidden", api_visibility="private")
+    progress.click(
+        guarded(stop_repair),
+        None,
+        None,
+        api_name="end_repair",  # the endpoint's name would be taken
+        api_visibility="private",
+        show_progress="hidden",
+    )
 
 
 def view(studio: Studio) -> str:
