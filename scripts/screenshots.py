@@ -1,7 +1,9 @@
-"""Pictures of the page for the documentation: python -m scripts.screenshots [--out DIR] [--steps N]
+"""Pictures of the page: python -m scripts.screenshots [--out DIR] [--steps N | --all]
 
-A real run on the embedded base model: the ink example is uploaded, trained and used with real clicks, and
-each tab is photographed at 1440 and at 390 pixels. Needs Chromium (tests/support/chromium.py) and playwright.
+For the documentation, a real run on the embedded base model: the ink example is uploaded, trained and used
+with real clicks, and each tab is photographed at 1440 and at 390 pixels. With --all, for the eyes of whoever
+changes the page: each tab in each state (tests/support/page_states.py), at both widths, light and dark, with
+nothing trained or drawn, in a few minutes. Needs Chromium (tests/support/chromium.py) and playwright.
 """
 
 from __future__ import annotations
@@ -18,27 +20,41 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from scripts.bench.startup import running_app, wait_for_page
 from tests.support.chromium import HOW_TO_GET_IT, find_chromium
+from tests.support.furnished_home import furnished_home
+from tests.support.page_states import all_states
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+DOCUMENTED = CHECKOUT / "docs" / "img"
 PATIENCE, TRAINING_PATIENCE = 60_000, 1_200_000
 TALLEST = 1900
 """Pixels; what lies further down a page is left out of its picture."""
 SETTLED = 700
 """Milliseconds for fonts and transitions, before a picture is taken."""
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"]
+SIZES = {"1440": (1440, 900), "390": (390, 844)}
+"""Windows by the name in a picture's file: width and height."""
+SCHEMES = ("light", "dark")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=CHECKOUT / "docs" / "img")
+    parser.add_argument("--out", type=Path, default=DOCUMENTED)
     parser.add_argument("--steps", type=int, help="train so many steps instead of what the preset plans")
+    parser.add_argument("--all", action="store_true", help="each tab in each state; wants --out")
     options = parser.parse_args()
+    if options.all and options.out == DOCUMENTED:
+        parser.error(
+            "--all makes far more pictures than the documentation shows: give it an --out of its own"
+        )
     chromium = find_chromium()
     if chromium is None:
         sys.exit(HOW_TO_GET_IT)
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.all:
+        take_states(chromium, options.out)
+        return 0
     with tempfile.TemporaryDirectory() as folder, running_app(Path(folder)) as (process, address, _):
         wait_for_page(address, process)
         with sync_playwright() as playwright:
@@ -46,6 +62,24 @@ def main() -> int:
             take_all(browser, address, options.out, options.steps)
             browser.close()
     return 0
+
+
+def take_states(chromium: Path, out: Path) -> None:
+    """One page goes through all states, and is photographed in each at both widths, light and dark."""
+    expect.set_options(timeout=PATIENCE)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        with furnished_home(Path(folder)) as home:
+            page = browser.new_page(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
+            page.goto(home.address, wait_until="domcontentloaded")
+            for state in all_states(page, home):
+                for name, (width, height) in SIZES.items():
+                    page.set_viewport_size({"width": width, "height": height})
+                    for scheme in SCHEMES:
+                        page.emulate_media(color_scheme=scheme)
+                        take(page, out / f"{state}-{name}-{scheme}.png")
+                page.set_viewport_size({"width": 1440, "height": 900})
+            browser.close()
 
 
 def take_all(browser: Browser, address: str, out: Path, steps: int | None) -> None:
@@ -131,7 +165,7 @@ def take(page: Page, path: Path) -> None:
     shot = page.screenshot()
     page.set_viewport_size(window)
     with Image.open(io.BytesIO(shot)) as picture:
-        picture.convert("RGB").save(path, optimize=True)
+        picture.convert("RGB").save(path, optimize=path.parent == DOCUMENTED)
 
 
 if __name__ == "__main__":

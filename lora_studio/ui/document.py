@@ -25,7 +25,7 @@ THEMES = """<style>
 :root[data-theme="dark"] body { background: var(--bg-dark); color: var(--col-dark); }
 </style>"""
 """Style until Gradio's own is there, by the theme that was chosen instead of the system's."""
-SCRIPTS = ("look.js", "page.js", "toasts.js")
+SCRIPTS = ("look.js", "page.js", "keyboard.js", "toasts.js")
 """Joined in this order."""
 
 

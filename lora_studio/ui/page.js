@@ -1,5 +1,5 @@
-// What the page itself does in the browser: drafts, the address, the keyboard, a server that does not answer,
-// names for buttons that Gradio leaves without. It runs before Gradio's own scripts.
+// What the page itself does in the browser: drafts, the address, a server that does not answer, names for buttons that
+// Gradio leaves without. It runs before Gradio's own scripts.
 'use strict';
 
 window.studio = (() => {
@@ -167,43 +167,6 @@ window.studio = (() => {
     dispatchEvent(new PopStateEvent('popstate'));
   });
 
-  // Keyboard: arrows choose a tab, one stop for all tabs and for all choices of a question, a way past them.
-  const MOVES = { ArrowLeft: (at) => at - 1, ArrowRight: (at) => at + 1, Home: () => 0, End: () => -1 };
-  window.addEventListener('keydown', (event) => {
-    const one = event.target.closest?.('[role=tablist] [role=tab]'), move = MOVES[event.key];
-    if (!one || !move || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
-    event.preventDefault();
-    event.stopImmediatePropagation();
-    const all = [...one.closest('[role=tablist]').querySelectorAll('[role=tab]:not([aria-disabled=true])')];
-    const other = all.at(move(all.indexOf(one)) % all.length);
-    other.click();
-    other.focus();
-  }, true);
-  const stops = () => {
-    for (const one of document.querySelectorAll('[role=tablist] [role=tab]')) {
-      one.tabIndex = one.getAttribute('aria-selected') === 'true' ? 0 : -1;
-    }
-    for (const group of document.querySelectorAll('fieldset.block[id]')) {
-      for (const one of group.querySelectorAll('input[type=radio]')) one.name = group.id;
-    }
-    for (const one of document.querySelectorAll('.gr-accordion > .label-wrap')) {
-      one.setAttribute('aria-expanded', one.classList.contains('open'));
-    }
-  };
-  const addSkipLink = () => {
-    const link = document.createElement('a');
-    link.id = 'skip';
-    link.href = '#tabs';
-    link.textContent = 'Skip to the content';
-    link.addEventListener('click', (event) => {
-      event.preventDefault();
-      const content = document.getElementById(`tab-${shown.tab}`);
-      if (!content) return;
-      content.tabIndex = -1;
-      content.focus();
-    });
-    document.body.prepend(link);
-  };
   // Drawing: Ctrl+Enter in any field of Generate, and the way to what an action brings.
   const LEADS = { seed: 'generate-seed', again: 'generate-outcome', vary: 'generate-outcome', redraw: 'generate-redraw' };
   let pressed = '';
@@ -308,15 +271,16 @@ window.studio = (() => {
       if (one.getAttribute('aria-label') !== name) one.setAttribute('aria-label', name);
       if (one.title && one.title !== name) one.title = name;
     }
+    // A toast's head is a button around its own Close (6.31).
+    for (const head of document.querySelectorAll('.toast-header[role]')) { head.removeAttribute('role'); head.removeAttribute('tabindex'); }
     if (silent) for (const toast of document.querySelectorAll('.toast-item')) {
       if (toast.textContent.includes('Connection to the server was lost')) toast.style.display = 'none'; // said above
     }
   };
 
   let due = false;
-  const tidy = () => { due = false; follow(); stops(); christen(); };
+  const tidy = () => { due = false; follow(); christen(); };
   document.addEventListener('DOMContentLoaded', () => {
-    addSkipLink();
     new MutationObserver(() => {
       if (due) return;
       due = true;
