@@ -182,6 +182,7 @@ window.studio = (() => {
   const reveal = (id = LEADS[pressed]) => {
     const one = document.getElementById(id);
     if (!one) return;
+    one.classList.add('led-to');
     const top = one.getBoundingClientRect().top, margin = parseFloat(getComputedStyle(one).scrollMarginTop) || 0;
     if (top >= margin && top < innerHeight / 2) return; // in sight
     const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
