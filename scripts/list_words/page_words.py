@@ -59,7 +59,7 @@ SHORT: Mapping[str, tuple[str, ...]] = {
     "roles": ("viewer", "creator", "admin"),
     "facts": (
         *("kind", "base", "steps", "size", "made", "folder", "hash", "seed", "none", "picture", "LoRAs"),
-        *("person", "style", "object", "character", "automatic", "on", "off", "pictures"),
+        *("person", "style", "object", "character", "automatic", "on", "off", "pictures", "favourites"),
     ),
     "labels": ("Height", "Width", "Warm-up", "random", "v-prediction", "About {duration}"),
     "Gradio's titles of messages": ("Error", "Info", "Warning"),
