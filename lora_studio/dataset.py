@@ -23,6 +23,7 @@ from lora_studio.data.ingestion.ingest import few_remark, ingest
 from lora_studio.data.pixels.masks import ENDING, is_mask
 from lora_studio.data.training_set.export_folder import export_folder
 from lora_studio.errors import DatasetError, StoreError
+from lora_studio.events import Emit, ShouldStop, ignore, never_stop
 from lora_studio.files import check_room, disk_errors, write_atomically
 from lora_studio.lora.names import given_title
 from lora_studio.parsing.file_names import portable_name
@@ -54,11 +55,17 @@ class Datasets:
         self._library, self._jobs = Library(database), JobStore(database)
         self._trash = Trash(settings.trash)
 
-    def create(self, name: str, files: Sequence[Path]) -> DatasetRecord:
+    def create(
+        self, name: str, files: Sequence[Path], emit: Emit = ignore, should_stop: ShouldStop = never_stop
+    ) -> DatasetRecord:
         """Make a set from pictures, ZIP archives and captions (.txt, .caption). The originals are only read.
-        Unusable files are named in the record's `refused`; DatasetError when no picture is left."""
+        Unusable files are named in the record's `refused`; DatasetError when no picture is left, or when
+        stopped, and then nothing is kept."""
         with visitor().room(_bytes_of(files)):
-            with self.passing(files, name) as passing, disk_errors("The pictures", "stored"):
+            with (
+                self.passing(files, name, emit, should_stop) as passing,
+                disk_errors("The pictures", "stored"),
+            ):
                 record = self._here(passing)
                 _write_record(Path(passing.path), record)
                 Path(passing.path).rename(record.path)
@@ -67,7 +74,13 @@ class Datasets:
         return record
 
     @contextlib.contextmanager
-    def passing(self, files: Sequence[Path], name: str = "") -> Iterator[DatasetRecord]:
+    def passing(
+        self,
+        files: Sequence[Path],
+        name: str = "",
+        emit: Emit = ignore,
+        should_stop: ShouldStop = never_stop,
+    ) -> Iterator[DatasetRecord]:
         """A set as `create` makes it, but only for the time of the block and in no list. Raises as `create`
         does."""
         visitor().needs(Role.TRAINER)
@@ -79,7 +92,7 @@ class Datasets:
         try:
             with disk_errors("The pictures", "stored"):
                 folder.mkdir(parents=True)
-                made = ingest(files, folder)
+                made = ingest(files, folder, emit, should_stop)
             yield DatasetRecord(
                 id=dataset_id,
                 name=title,
@@ -94,7 +107,13 @@ class Datasets:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def add(self, dataset_id: str, files: Sequence[Path]) -> DatasetRecord:
+    def add(
+        self,
+        dataset_id: str,
+        files: Sequence[Path],
+        emit: Emit = ignore,
+        should_stop: ShouldStop = never_stop,
+    ) -> DatasetRecord:
         """Take more pictures, archives and captions into a set: all of it is read anew, so that captions find
         their pictures and double ones are named. Pictures that a training was given stay as they are, and a
         new set has them and the others. Raises as `create` does; the set is unchanged then."""
@@ -102,7 +121,10 @@ class Datasets:
         present = sorted(path for path in Path(record.path).rglob("*") if path.suffix in {".png", ".txt"})
         every = [*present, *files]
         with visitor().room(_bytes_of(every)):
-            with self.passing(every, record.name) as passing, disk_errors("The pictures", "stored"):
+            with (
+                self.passing(every, record.name, emit, should_stop) as passing,
+                disk_errors("The pictures", "stored"),
+            ):
                 is_used = self._jobs.is_given(record.path)
                 transparent = {*record.transparent, *passing.transparent}
                 there = {path.name for path in Path(passing.path).rglob("*.png")}

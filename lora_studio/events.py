@@ -54,8 +54,9 @@ class Started:
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseAdvanced:
-    """`done` of `total` units of one phase: images for cache, bytes for download and for the loading of a
-    generation, 1 for save and for the loading of a training, thousandths of the work for repair."""
+    """`done` of `total` units of one phase: images for cache, files for ingest, bytes for download and for
+    the loading of a generation, 1 for save and for the loading of a training, thousandths of the work for
+    repair."""
 
     phase: str
     done: int

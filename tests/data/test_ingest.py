@@ -14,6 +14,7 @@ from lora_studio.data.ingestion import ingest as module
 from lora_studio.data.ingestion.ingest import Ingested, ingest
 from lora_studio.data.training_set.folders import read_folder
 from lora_studio.errors import DatasetError
+from lora_studio.events import Event, PhaseAdvanced
 
 EACH = {"a": (250, 10, 10), "b": (10, 250, 10), "c": (10, 10, 250), "d": (90, 90, 10), "e": (10, 90, 90)}
 
@@ -249,3 +250,22 @@ def test_small_files_of_very_many_pixels_are_left_out(
     assert (made.images, len(names(into))) == (1, 1)
     assert len(made.refused) == 3
     assert all("more pixels than such small files" in line for line in made.refused)
+
+
+def test_reading_says_how_far_it_is_and_can_be_stopped(into: Path, tmp_path: Path) -> None:
+    files, told = upload(tmp_path / "up", {f"{name}.png": None for name in "abcd"}), list[Event]()
+
+    def counts() -> list[tuple[int, int]]:
+        return [(event.done, event.total) for event in told if isinstance(event, PhaseAdvanced)]
+
+    ingest(files, into, told.append)
+    assert counts() == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    told.clear()
+    for name in ("zip", "stopped"):
+        (tmp_path / name).mkdir()
+    ingest([zipped(tmp_path / "set.zip", {"a.png": None, "b.png": None})], tmp_path / "zip", told.append)
+    assert counts() == [(1, 0), (2, 0)]
+    told.clear()
+    with pytest.raises(DatasetError, match="nothing of it is kept"):
+        ingest(files, tmp_path / "stopped", told.append, lambda: len(told) == 2)
+    assert len(told) == 2

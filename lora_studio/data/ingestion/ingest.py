@@ -33,13 +33,16 @@ from lora_studio.data.pixels.picture_remarks import colour_remarks, named, shape
 from lora_studio.data.pixels.sanitize import PixelBudget, cleaned_picture
 from lora_studio.data.pixels.stray_files import Leftover, leftover, leftover_remarks
 from lora_studio.errors import DatasetError
+from lora_studio.events import Emit, PhaseAdvanced, ShouldStop, ignore, never_stop
 from lora_studio.files import disk_errors
-from lora_studio.parsing.archives import Limits
+from lora_studio.parsing.archives import Limits, is_archive
 from lora_studio.parsing.file_names import portable_name
 from lora_studio.parsing.text_encodings import DecodedText
 
 MOST_PICTURES = 500
 FEW_PICTURES = 5
+PHASE = "ingest"
+STOPPED = "Reading was stopped; nothing of it is kept."
 QUICK_COMPRESSION_ABOVE = 1_000_000
 
 
@@ -86,18 +89,28 @@ class _Ingest:
     seen: _Seen = field(default_factory=_Seen)
 
 
-def ingest(files: Sequence[Path], into: Path) -> Ingested:
+def ingest(
+    files: Sequence[Path], into: Path, emit: Emit = ignore, should_stop: ShouldStop = never_stop
+) -> Ingested:
     """Read pictures, ZIP archives, captions and masks and write `<name>.png`, `<name>.txt` and
     `<name>-masklabel.png` into the empty folder `into`; Kohya's `<repeats>_<class>` folders are kept as
-    sub-folders. Raises DatasetError with all reasons when no picture is usable."""
+    sub-folders. Emits PhaseAdvanced in files, with the total 0 where an archive hides it. Raises DatasetError
+    with all reasons when no picture is usable, and when stopped."""
     work = _Ingest(into=into)
+    done, total = 0, 0 if any(map(is_archive, files)) else len(files)
     # What may be a mask comes after the pictures: whether it is one depends on them.
     for path in sorted(files, key=lambda path: owner_stem((path.parent.name, path.name)) is not None):
         try:
             for upload in uploads_in(path, work.limits):
+                if should_stop():
+                    break
                 _take(work, upload)
+                done += 1
+                emit(PhaseAdvanced(phase=PHASE, done=done, total=total))
         except DatasetError as error:
             work.refused.append(str(error))
+        if should_stop():
+            raise DatasetError(STOPPED)
     if not work.pictures:
         raise _nothing_usable([*work.refused, *leftover_remarks(work.seen.leftovers)])
     _keep_kohya_layout(work)

@@ -43,19 +43,18 @@ picture after one was removed."""
 @dataclass(frozen=True, kw_only=True)
 class SetActions:
     """Handlers of the page's events. `dataset_id`, `base` and `typed` (a resolution) are as the browser sent
-    them; but for `receive`, `caption` and `mark_small` they give values for `picture_set.shown`."""
+    them; but for `caption` and `mark_small` they give values for `picture_set.shown`."""
 
     studio: Studio
 
-    def receive(self, files: Any, dataset_id: str, base: str, typed: Any, name: str | None) -> list[Any]:
-        """Take files in. None comes first, for the drop zone, which takes the next ones."""
-        view = self._view(base, typed)
-        return [None, *picture_set.received(self.studio, files, dataset_id, name or "", view)]
+    def view(self, base: str, typed: Any, limit: int = FIRST_SHOWN) -> SetView:
+        """The view of a set for a base and a resolution, as the browser sent them."""
+        return SetView(limit=limit, resolution=resolution(base, typed, self.studio.settings))
 
     def choose(self, dataset_id: str | None, base: str, typed: Any) -> Any:
         if not dataset_id:  # Escape in the list, or its text removed: no other choice was made
             return gr.skip()
-        return picture_set.shown(self.studio, self._set(dataset_id), self._view(base, typed))
+        return picture_set.shown(self.studio, self._set(dataset_id), self.view(base, typed))
 
     def leave(self) -> list[Any]:
         """Show no set; the one that was shown stays among the earlier ones."""
@@ -71,7 +70,7 @@ class SetActions:
 
     def delete(self, dataset_id: str, base: str, typed: Any, event: gr.EventData) -> list[Any]:
         file = getattr(event, "file", None)
-        return picture_set.without_picture(self.studio, dataset_id, file, self._view(base, typed))
+        return picture_set.without_picture(self.studio, dataset_id, file, self.view(base, typed))
 
     def act(self, base: str, typed: Any, event: gr.EventData) -> list[Any]:
         """Undo: a picture comes back, or a whole set that was deleted elsewhere."""
@@ -81,20 +80,17 @@ class SetActions:
             record = self.studio.datasets.put_back(safe_id(token, "removed picture"))
         else:
             record = deleted_elsewhere.undo(self.studio, token)
-        return picture_set.shown(self.studio, record, self._view(base, typed))
+        return picture_set.shown(self.studio, record, self.view(base, typed))
 
     def expand(self, dataset_id: str, base: str, typed: Any, event: gr.EventData) -> list[Any]:
         limit = max(FIRST_SHOWN, whole(getattr(event, "limit", None), "limit") or 0)
-        return picture_set.shown(self.studio, self._set(dataset_id), self._view(base, typed, limit))
+        return picture_set.shown(self.studio, self._set(dataset_id), self.view(base, typed, limit))
 
     def mark_small(self, dataset_id: str, base: str, typed: Any) -> Any:
         """HTML of the pictures with their marks for another base or size."""
         if not dataset_id:
             return gr.skip()
-        return picture_set.shown(self.studio, self._set(dataset_id), self._view(base, typed))[1]
+        return picture_set.shown(self.studio, self._set(dataset_id), self.view(base, typed))[1]
 
     def _set(self, dataset_id: str) -> DatasetRecord:
         return self.studio.datasets.get(safe_id(dataset_id, "set of pictures"))
-
-    def _view(self, base: str, typed: Any, limit: int = FIRST_SHOWN) -> SetView:
-        return SetView(limit=limit, resolution=resolution(base, typed, self.studio.settings))

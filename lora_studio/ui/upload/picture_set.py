@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lora_studio.data.pixels.picture_pixels import upright_size
 from lora_studio.data.pixels.picture_remarks import MUCH_LARGER
 from lora_studio.data.pixels.thumbnails import thumbnail, thumbnail_folder
 from lora_studio.errors import ConfigError, DatasetError, StudioError
+from lora_studio.events import Emit, ShouldStop, ignore, never_stop
 from lora_studio.formatting import counted, moment
 from lora_studio.lora.names import given_title
 from lora_studio.records import DatasetRecord
@@ -43,21 +45,33 @@ class SetView:
     removed: tuple[str, str] = ("", "")
 
 
-def received(studio: Studio, files: Any, dataset_id: str, name: str, view: SetView) -> list[Any]:
+@dataclass(frozen=True, kw_only=True)
+class Intake:
+    """Uploaded files, and the name of a set that is made of them."""
+
+    files: Any
+    name: str = ""
+    emit: Emit = ignore
+    should_stop: ShouldStop = never_stop
+
+
+def received(studio: Studio, intake: Intake, dataset_id: str, view: SetView) -> list[Any]:
     """Values of `shown` after an upload, which adds to the set on the page if there is one. The reason why
     none of it can be used stays on the page."""
-    paths = safe_uploads(files, studio.settings)
+    paths = safe_uploads(intake.files, studio.settings)
     present = studio.datasets.get(safe_id(dataset_id, "set of pictures")) if dataset_id else None
     if not paths:
         return shown(studio, present, view)
     try:
-        name = given_title(name)
+        name = given_title(intake.name)
     except ConfigError:
         name = ""  # a set of pictures needs none; the start says what is wrong with the LoRA's
     try:
         with studio.turns.take("upload"):
-            datasets = studio.datasets
-            record = datasets.add(present.id, paths) if present else datasets.create(name, paths)
+            make = (
+                partial(studio.datasets.add, present.id) if present else partial(studio.datasets.create, name)
+            )
+            record = make(paths, intake.emit, intake.should_stop)
         return shown(studio, record, view)
     except StudioError as error:
         dataset, pictures, _ = shown(studio, present, view)

@@ -15,11 +15,12 @@ from lora_studio.settings import Settings
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.field_refusals import FieldRefusals
 from lora_studio.ui.client_input.validate import guarded, quietly
-from lora_studio.ui.upload import base_cards, estimate_panel, picture_set, setup_panel
+from lora_studio.ui.upload import base_cards, estimate_panel, picture_intake, picture_set, setup_panel
 from lora_studio.ui.upload.base_cards import BaseParts
 from lora_studio.ui.upload.estimate_panel import PlanParts
 from lora_studio.ui.upload.example_pictures import EXAMPLES, Example, example_files
 from lora_studio.ui.upload.picture_actions import PICTURES_JS, SetActions
+from lora_studio.ui.upload.picture_intake import IntakeParts
 from lora_studio.ui.upload.picture_set import FILE_TYPES
 from lora_studio.ui.upload.saved_panel import SavedParts
 from lora_studio.ui.upload.setup_panel import KINDS, plan_training, start_training
@@ -47,6 +48,7 @@ class UploadTab:
     """The components of the tab."""
 
     files: gr.File
+    stop: gr.Button
     examples: tuple[gr.Button, ...]
     pictures: gr.HTML
     notices: gr.HTML
@@ -160,6 +162,7 @@ def _render_pictures() -> dict[str, Any]:
         elem_id="upload-earlier",
         elem_classes="notranslate",
     )
+    parts["stop"] = picture_intake.render_stop()
     parts["notices"] = panel(elem_id="upload-notices")
     parts["pictures"] = panel(dataset_pictures(None, []), elem_id="upload-pictures", actions=PICTURES_JS)
     return parts
@@ -223,16 +226,11 @@ def _listen_set(tab: UploadTab, studio: Studio, replan: Any, planning: dict[str,
     resolution: Any = tab.form.fields["resolution"]
     pictures, outputs, size = tab.pictures, tab.shown, [tab.base, resolution]
     given = [tab.dataset, *size]
+    intake = IntakeParts(files=tab.files, stop=tab.stop, shown=outputs, given=[*given, tab.name])
     pictures.submit(guarded(actions.caption), tab.dataset, None, **QUICK)
     pictures.expand(guarded(actions.expand), given, outputs, show_progress_on=pictures, **PRIVATE)
     changes = [
-        tab.files.upload(
-            guarded(actions.receive),
-            [tab.files, *given, tab.name],
-            [tab.files, *outputs],
-            show_progress_on=pictures,
-            **PRIVATE,
-        ),
+        picture_intake.listen(intake, actions, studio, pictures),
         tab.earlier.input(guarded(actions.choose), [tab.earlier, *size], outputs, **QUICK),
         pictures.delete(guarded(actions.delete), given, outputs, **QUICK),
         pictures.undo(guarded(actions.act), size, outputs, **QUICK),
