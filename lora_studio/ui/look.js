@@ -56,13 +56,12 @@ window.look = (() => {
   document.addEventListener('DOMContentLoaded', paint);
   paint();
 
-  // The menus in the footer.
+  // The menus in the footer. Gradio makes their nodes anew when it likes, so the document listens.
+  const values = () => ({ language: tag, theme });
+  const takes = { language: speak, theme: choose };
   const show = (menus) => {
-    for (const [name, value, take] of [['language', tag, speak], ['theme', theme, choose]]) {
-      const menu = menus.querySelector(`[data-look=${name}]`);
-      menu.value = value;
-      menu.addEventListener('change', () => take(menu.value));
-    }
+    for (const menu of menus.querySelectorAll('[data-look]')) menu.value = values()[menu.dataset.look];
   };
+  document.addEventListener('change', (event) => takes[event.target.dataset?.look]?.(event.target.value));
   return { show };
 })();

@@ -15,7 +15,6 @@ PROSE = re.compile(r"[\w\s.,:;!?%()\[\]“”’'\"/&×–…+·★{}-]+")
 """All that stands in a sentence of ours; code has other signs."""
 NO_SENTENCE = re.compile(r"[a-z]+-[a-z-]+: |--|\\|^[.#:]\w|[a-z]+=|^(data|default)-|[ (]_|\b[a-z]+_[a-z_]+\b")
 TITLE = re.compile(r"[A-Z][a-z]+|LoRA[s+]?")
-CAPITAL = re.compile(r"^[“A-Z{]")
 PASSED_THROUGH = frozenset(
     {"str", "len", "round", "int", "max", "min", "sorted", "as_words", "shown", "abs", "sum"}
 )
@@ -44,7 +43,7 @@ def script_messages(files: list[Path]) -> Iterator[str]:
     """The messages of JavaScript files."""
     for file in files:
         for text in literals(file.read_text("utf-8")):
-            if CAPITAL.match(text) and " " in text and _is_sentence(text):
+            if _is_sentence(text):
                 yield text
 
 

@@ -26,6 +26,8 @@ TABLE = MessageTable(
     {
         "Delete": "Löschen",
         "Undo": "Rückgängig",
+        "change": "ändern",
+        "none": "keine",
         "“{title}” was deleted.": "„{title}“ wurde gelöscht.",
         "{n} picture": "{n} Bild",
         "{n} pictures": "{n} Bilder",
@@ -152,8 +154,11 @@ def test_settings_are_found_by_their_words_in_the_page_s_language() -> None:
 
 
 def test_scripts_keep_their_code() -> None:
-    script = "const undo = 'Undo', key = 'Undone'; say(`“${one.title}” was deleted.`); // Undo"
-    made = "const undo = 'Rückgängig', key = 'Undone'; say(`„${one.title}“ wurde gelöscht.`); // Undo"
+    script = "on('change', 'none', 'Undo'); say('Try again.', `“${one.title}” was deleted.`); // Undo"
+    made = (
+        "on('change', 'none', 'Undo'); say('Versuchen Sie es noch einmal.', "
+        "`„${one.title}“ wurde gelöscht.`); // Undo"
+    )
     assert translated_script(script, TABLE) == made
 
 

@@ -18,9 +18,15 @@ def message_of(literal: str) -> str:
 
 
 def literals(script: str) -> Iterator[str]:
-    """The messages that string literals of a script could be."""
+    """The messages that string literals of a script could be: a single word is the browser's, like 'change'
+    and 'none', whatever else it means on the page."""
     for plain, template in LITERAL.findall(script):
-        yield plain or message_of(template)
+        if is_sentence(message := plain or message_of(template)):
+            yield message
+
+
+def is_sentence(message: str) -> bool:
+    return " " in message and (message[0].isupper() or message[0] in "“{")
 
 
 def translated_script(script: str, table: MessageTable) -> str:
@@ -28,7 +34,8 @@ def translated_script(script: str, table: MessageTable) -> str:
 
     def put(found: re.Match[str]) -> str:
         plain, template = found[1], found[2]
-        text = table.message(plain or message_of(template))
+        message = plain or message_of(template)
+        text = table.message(message) if is_sentence(message) else None
         if text is None:
             return found[0]
         holes = {message_of(hole[0]): hole[0] for hole in HOLE.finditer(template or "")}
