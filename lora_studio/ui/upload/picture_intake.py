@@ -65,9 +65,7 @@ def listen(parts: IntakeParts, actions: SetActions, studio: Studio, bar: gr.HTML
 
     private: dict[str, Any] = {"api_visibility": "private"}
     quick: dict[str, Any] = {**private, "show_progress": "hidden"}
-    parts.files.upload(
-        lambda files: gr.update(visible=is_long(files)), parts.files, parts.stop, queue=False, **quick
-    )
+    parts.files.upload(lambda files: gr.update(visible=is_long(files)), parts.files, parts.stop, **quick)
     running = parts.files.upload(
         guarded(receive),
         [parts.files, *parts.given],
@@ -75,7 +73,7 @@ def listen(parts: IntakeParts, actions: SetActions, studio: Studio, bar: gr.HTML
         show_progress_on=bar,
         **private,
     )
-    parts.stop.click(guarded(stop_reading), None, None, queue=False, **quick)
+    parts.stop.click(guarded(stop_reading), None, None, **quick)
     for after in (running.success, running.failure):  # then() does not follow a failed event (6.31)
         after(lambda: gr.update(visible=False), None, parts.stop, queue=False, **quick)
     return running
