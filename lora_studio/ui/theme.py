@@ -54,6 +54,7 @@ LOOKS: Mapping[str, str] = {
     "button_secondary_shadow_hover": "none",
     "button_secondary_border_color": "*neutral_300",
     "button_secondary_border_color_dark": "*neutral_600",
+    "button_secondary_background_fill_hover_dark": "*neutral_600",
     "button_border_width": "1px",
     "button_large_text_weight": "700",
     "button_medium_text_weight": "700",
