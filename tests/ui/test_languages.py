@@ -13,9 +13,10 @@ from lora_studio.ui.languages.message_table import MessageTable, message_table, 
 from lora_studio.ui.languages.translated_html import translated_html
 from lora_studio.ui.languages.translated_props import translated_props
 from lora_studio.ui.languages.translated_scripts import translated_script
-from lora_studio.ui.languages.translation import translated, translated_message
+from lora_studio.ui.languages.translation import translated, translated_markup, translated_message
 from lora_studio.ui.languages.typed_text import CLOSE, OPEN, is_typed
 from lora_studio.ui.widgets.html_templates import fill
+from lora_studio.ui.widgets.markdown_view import markdown_html
 from lora_studio.ui.widgets.setting_labels import found_settings
 from scripts.list_words.page_words import page_messages
 from tests.support.pace import seconds_of, stretched
@@ -193,3 +194,17 @@ def test_an_answer_is_in_one_language_from_beginning_to_end() -> None:
 @pytest.mark.parametrize("sign", [", ", "; ", ": ", " · ", " (", "“", ". "])
 def test_long_and_odd_texts_cost_little(sign: str) -> None:
     assert seconds_of(lambda: message_table("de").translated(("Write a" + sign) * 420)) < stretched(0.1)
+
+
+@pytest.mark.parametrize("word", ["Step ", "Picture ", "of "])
+def test_a_message_is_looked_for_inside_itself_a_few_times_only(word: str) -> None:
+    text = (word * 1000)[:3000].strip()
+    assert message_table("de").translated(text)
+
+
+def test_what_people_wrote_in_a_card_stays_as_it_is() -> None:
+    with speaking("de"):
+        body = markdown_html("Undo\n\n- Delete\n\n![Trash](previews/x.png)", pictures={})
+        made = translated_markup(fill("card_view", body=body, file=None))
+    assert str(body) in made
+    assert "Die Karte, wie andere sie sehen" in made

@@ -103,8 +103,11 @@ class MessageTable:
         with those: the text is another one then."""
         if is_typed:
             return value
-        is_measure = NUMBER.fullmatch(value) or MEASURE.fullmatch(value) or MOMENT.fullmatch(value)
-        return self._measured(value) if is_measure else self._found(value, depth + 1)
+        if NUMBER.fullmatch(value) or MEASURE.fullmatch(value) or MOMENT.fullmatch(value):
+            return self._measured(value)
+        if depth > DEEPEST:  # `Step Step Step …` fits `Step {n}` again and again
+            return self._messages.get(value)
+        return self._found(value, depth + 1)
 
     def _number(self, value: str) -> str:
         thousands, point = SIGNS.get(self._tag, (",", "."))
