@@ -104,6 +104,23 @@ def test_the_card_goes_with_what_people_wrote(publisher: HubPublisher, hub: Mode
     assert "license: apache-2.0" in card
 
 
+def test_a_description_that_names_other_files_keeps_nothing_from_going_up(
+    publisher: HubPublisher, hub: ModelHub, studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    previews = Path(studio.gallery.lora(SLUG).path).parent / "previews"
+    Image.new("RGB", (1000, 1000)).save(previews / "huge.png")
+    (previews / "page.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400_000)
+    names = ("previews/..", "previews/.", "previews/gone.png", "previews/huge.png", "previews/page.eps")
+    words = {"description": " ".join(f"![x]({name})" for name in names)}
+    studio.gallery.say_of_lora(SLUG, "model card", {CARD: words})
+    planned = {file.path for file in publisher.plan(SLUG).files}
+    publisher.publish(SLUG, "")
+    assert not planned & {"previews/..", "previews/.", "previews/gone.png"}
+    assert not set(files_of(hub)) & set(names)
+    assert "previews/base-0.png" in files_of(hub)
+
+
 def test_a_second_version_goes_to_the_same_model(
     publisher: HubPublisher, hub: ModelHub, studio: Studio
 ) -> None:

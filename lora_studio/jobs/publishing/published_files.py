@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_studio.errors import StudioError
 from lora_studio.files import copy_atomically
 from lora_studio.lora.file.tensor_table import read_tensor_table
 from lora_studio.lora.inspection.private_metadata import PrivateFact, find_private
@@ -17,7 +16,9 @@ from lora_studio.lora.repair.repair_request import RepairRequest
 from lora_studio.records import LoraRecord
 
 PREVIEW = re.compile(r"\]\((previews/[\w.%-]{1,200})\)", re.ASCII)
-"""A picture of the folder that a card shows."""
+"""A picture of the folder that a card shows. Its description, which people write, may name any."""
+FORMATS = ("PNG", "JPEG", "WEBP")
+"""Formats of previews: of what else may lie there, nothing is opened."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ def plan_files(record: LoraRecord) -> PublishPlan:
         PublishedFile(path=file.name, size_bytes=file.stat().st_size),
         PublishedFile(path=README, size_bytes=len(card.encode("utf-8"))),
     ]
-    pictures = [(name, file.parent / name) for name in shown_pictures(card)]
+    pictures = [(name, file.parent / name) for name in shown_pictures(card, file.parent)]
     files += [PublishedFile(path=name, size_bytes=path.stat().st_size) for name, path in pictures]
     return PublishPlan(files=tuple(files), private=tuple(find_private(read_tensor_table(file)[0])))
 
@@ -62,13 +63,15 @@ def write_files(record: LoraRecord, folder: Path) -> list[Path]:
     else:
         copy_atomically(file, folder / file.name)
     (folder / README).write_text(card, "utf-8")
-    shown = [name for name in shown_pictures(card) if _write_pixels(file.parent / name, folder / name)]
-    return [folder / name for name in (file.name, README, *shown)]
+    shown = shown_pictures(card, file.parent)
+    written = [name for name in shown if _write_pixels(file.parent / name, folder / name)]
+    return [folder / name for name in (file.name, README, *written)]
 
 
-def shown_pictures(card: str) -> Sequence[str]:
-    """The pictures that a card shows, each once."""
-    return list(dict.fromkeys(PREVIEW.findall(card)))
+def shown_pictures(card: str, folder: Path) -> Sequence[str]:
+    """The pictures of a LoRA's folder that its card shows, each once; of those that it names, the files that
+    are there."""
+    return [name for name in dict.fromkeys(PREVIEW.findall(card)) if (folder / name).is_file()]
 
 
 def _write_pixels(picture: Path, target: Path) -> bool:
@@ -77,11 +80,11 @@ def _write_pixels(picture: Path, target: Path) -> bool:
 
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with Image.open(picture) as opened:
+        with Image.open(picture, formats=FORMATS) as opened:
             pixels = opened.convert("RGB")
             pixels.info = {}
             pixels.save(target)
-    except (OSError, ValueError, SyntaxError, StudioError):
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         target.unlink(missing_ok=True)
         return False
     return True
