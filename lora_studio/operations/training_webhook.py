@@ -6,6 +6,7 @@ as those of downloads are, so that it leads to no machine of this network.
 
 from __future__ import annotations
 
+import html
 import json
 import logging
 import queue
@@ -37,6 +38,8 @@ PAUSES = (5.0, 30.0)
 TRY_SECONDS = 10.0
 MOST_WAITING = 50
 LONGEST_NAME, LONGEST_MESSAGE = 120, 500
+BREAK = "\u200b"
+"""A space of no width: behind an @ it keeps Mattermost and its like from taking the word for a name."""
 AGAIN = {408, 425, 429}
 """Answers after which the same request may be taken, besides those from 500 on."""
 
@@ -146,7 +149,8 @@ def _post(pool: httpcore.ConnectionPool, url: httpx.URL, content: bytes) -> int:
 
 def body_of(job: JobRecord, settings: Settings) -> dict[str, Any]:
     """The facts of a training that are sent: no settings, no secrets, and the home folder as ~. `content` and
-    `text` are one sentence, where Discord and Slack look for it."""
+    `text` are one sentence, where Discord and Slack look for it. Names are anybody's words: none calls a whole
+    channel together (`@everyone`, `<!channel>`), or looks like a link of Slack's."""
     secrets = secrets_here(settings)
     name, message = (
         " ".join(shown_text(text, secrets).split())[:longest]
@@ -168,5 +172,6 @@ def body_of(job: JobRecord, settings: Settings) -> dict[str, Any]:
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "studio": __version__,
         "content": sentence,
-        "text": sentence,
+        "allowed_mentions": {"parse": []},  # of Discord: nobody
+        "text": html.escape(sentence, quote=False).replace("@", f"@{BREAK}"),
     }

@@ -70,6 +70,15 @@ def test_what_is_sent(job: JobRecord, server: FileServer, settings: Settings) ->
     assert "~/x" in body["message"]
 
 
+def test_a_name_calls_nobody_and_is_no_link(job: JobRecord, settings: Settings) -> None:
+    body = body_of(replace(job, name="@everyone <!channel> <https://x.example|Log in>"), settings)
+    assert body["allowed_mentions"] == {"parse": []}
+    assert "@everyone" in body["content"]
+    assert "@everyone" not in body["text"]
+    assert "<" not in body["text"]
+    assert "&lt;!channel&gt;" in body["text"]
+
+
 @pytest.mark.parametrize(
     ("status", "message", "sent"),
     [
