@@ -99,10 +99,12 @@ def test_settings_are_the_main_ones_and_those_that_differ() -> None:
         "optimizer": {"max_train_steps": 30, "learning_rate": 1e-4, "lr_scheduler": "constant"},
         "noise": {"noise_offset": 0.05, "min_snr_gamma": None},
         "output": {"output_dir": "/home/ada/x", "save_precision": "bf16"},
+        "network": {"network_weights": "/home/ada/first.safetensors"},
     }
     shown = dict(settings_of(config))
     assert shown["max_train_steps"] == "30"
     assert shown["noise_offset"] == "0.05"
     assert "output_dir" not in shown
+    assert shown["network_weights"] == "first.safetensors", "a shared LoRA doesn't name folders"
     assert "min_snr_gamma" not in shown, "as it is by itself"
     assert len(settings_of({"a": {f"noise_{n}": n for n in range(3 * MOST_SHOWN)}})) == 0

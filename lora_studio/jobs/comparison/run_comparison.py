@@ -104,16 +104,18 @@ def _figures(queue: TrainingQueue, database: Database, job: JobRecord) -> RunFig
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings by name, in the order of their groups; one that a training of an earlier version didn't
-    have is what it is by itself. Of paths only the last part: somebody else may look at them."""
+    have is what it is by itself."""
     groups = [group for group in config.values() if isinstance(group, Mapping)]
     given = {name: value for group in groups for name, value in group.items()}
     usual = {leaf.name: leaf.default for leaf in config_leaves() if not leaf.required}
-    return {name: _plain(value) for name, value in {**usual, **given}.items()}
+    return {name: shown_to_others(value) for name, value in {**usual, **given}.items()}
 
 
-def _plain(value: Any) -> Any:
+def shown_to_others(value: Any) -> Any:
+    """A setting's value for those whom a training is shared with: of a path only its last part, of long texts
+    and lists the beginning."""
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value[:LONGEST_VALUE]]
+        return [shown_to_others(one) for one in value[:LONGEST_VALUE]]
     if not isinstance(value, str):
         return value
     for kind in (PurePosixPath, PureWindowsPath):

@@ -16,6 +16,7 @@ from lora_studio.config import config_leaves
 from lora_studio.data.pixels.thumbnails import thumbnail, thumbnail_folder
 from lora_studio.errors import StoreError, StudioError
 from lora_studio.formatting import counted, moment, size
+from lora_studio.jobs.comparison.run_comparison import shown_to_others
 from lora_studio.lora.checkpoints import checkpoint_files, chosen_step
 from lora_studio.lora.lora_folder import read_notes
 from lora_studio.parsing.plain_text import plain_text
@@ -181,7 +182,7 @@ def settings_of(config: Mapping[str, Any]) -> list[tuple[str, str]]:
         if name in defaults and _plain(defaults[name]) != _plain(value)
     ]
     named = [name for name in (*NAMED_FIRST, *sorted(others)) if name in values]
-    return [(plain_text(name, 80), _plain(values[name])) for name in named[:MOST_SHOWN]]
+    return [(plain_text(name, 80), _plain(shown_to_others(values[name]))) for name in named[:MOST_SHOWN]]
 
 
 def _plain(value: Any) -> str:
