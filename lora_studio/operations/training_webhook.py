@@ -149,8 +149,8 @@ def _post(pool: httpcore.ConnectionPool, url: httpx.URL, content: bytes) -> int:
 
 def body_of(job: JobRecord, settings: Settings) -> dict[str, Any]:
     """The facts of a training that are sent: no settings, no secrets, and the home folder as ~. `content` and
-    `text` are one sentence, where Discord and Slack look for it. Names are anybody's words: none calls a whole
-    channel together (`@everyone`, `<!channel>`), or looks like a link of Slack's."""
+    `text` are one sentence, where Discord and Slack look for it. Names are anybody's words: none calls a
+    whole channel together (`@everyone`, `<!channel>`), or looks like a link of Slack's."""
     secrets = secrets_here(settings)
     name, message = (
         " ".join(shown_text(text, secrets).split())[:longest]
