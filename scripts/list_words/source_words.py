@@ -13,7 +13,9 @@ from scripts.list_words.message_names import PLACEHOLDER, is_message, squeezed
 
 PROSE = re.compile(r"[\w\s.,:;!?%()\[\]“”’'\"/&×–…+·★{}-]+")
 """All that stands in a sentence of ours; code has other signs."""
-NO_SENTENCE = re.compile(r"[a-z]+-[a-z-]+: |--|\\|^[.#:]\w|[a-z]+=|^(data|default)-|[ (]_|\b[a-z]+_[a-z_]+\b")
+NO_SENTENCE = re.compile(
+    r"(?<![a-z-])-?[a-z]+-[a-z-]+: |--|\\|^[.#:]\w|[a-z]=|^(data|default)-|[ (]_|\b[a-z]+_[a-z_]+\b"
+)
 TITLE = re.compile(r"[A-Z][a-z]+|LoRA[s+]?")
 PASSED_THROUGH = frozenset(
     {"str", "len", "round", "int", "max", "min", "sorted", "as_words", "shown", "abs", "sum"}

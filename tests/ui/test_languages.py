@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -208,3 +209,17 @@ def test_what_people_wrote_in_a_card_stays_as_it_is() -> None:
         made = translated_markup(fill("card_view", body=body, file=None))
     assert str(body) in made
     assert "Die Karte, wie andere sie sehen" in made
+
+
+def test_settings_and_captions_that_people_typed_are_compared_as_they_are() -> None:
+    run = SimpleNamespace(job=SimpleNamespace(id="1", name="Undo", status="finished"))
+    picture = SimpleNamespace(pictures=(None, None), captions=("Delete",))
+    facts = {
+        "sides": [("A", run, []), ("B", run, [])],
+        "rows": [{"label": "Trigger word", "name": "trigger_word", "values": ["Undo", "Delete"]}],
+        "rounds": [SimpleNamespace(steps=(1, 1), pairs=[picture])],
+    }
+    with speaking("de"):
+        made = translated_markup(fill("comparison", **facts, same=3, charts=[], table=[]))
+    assert "<td>Undo</td><td>Delete</td>" in made
+    assert "<figcaption>Delete</figcaption>" in made
