@@ -7,6 +7,8 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from lora_studio.access.roles import Role
+from lora_studio.access.visitor import Visitor, acting
 from lora_studio.config import TrainConfig
 from lora_studio.errors import ConfigError, ModelFileError
 from lora_studio.studio import Studio
@@ -152,3 +154,15 @@ def test_a_list_of_refusals_takes_what_has_a_field_and_lets_faults_pass() -> Non
     with refused("base"):
         found.raise_all()
     RefusalList().raise_all()
+
+
+@pytest.mark.parametrize("hash_", ["", "abc"])
+def test_nobody_takes_what_was_refused_to_somebody_else(hash_: str) -> None:
+    refusals, action = refusing(ConfigError("Name: “my secret” is taken.", field="name"))
+    ada, eve = (Visitor(name=name, role=Role.TRAINER) for name in ("ada", "eve"))
+    with acting(ada), pytest.raises(gr.Error):
+        action(session(hash_))
+    with acting(eve):
+        assert refusals.take(session(hash_)) == ""
+    with acting(ada):
+        assert "my secret" in refusals.take(session(hash_))

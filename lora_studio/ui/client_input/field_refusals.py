@@ -19,6 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
 
+from lora_studio.access.visitor import visitor
 from lora_studio.errors import ConfigError, DatasetError, ModelFileError, StoreError
 from lora_studio.ui.client_input.validate import as_words, guarded, quietly
 from lora_studio.ui.widgets.html_templates import fill, panel
@@ -94,7 +95,7 @@ class FieldRefusals:
 
     def __init__(self, places: Places) -> None:
         self._places = places
-        self._kept: OrderedDict[str, tuple[FieldProblem, ...]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], tuple[FieldProblem, ...]] = OrderedDict()
         self._lock = threading.Lock()
 
     def guarded(self, action: Callable[P, R]) -> Callable[P, R]:
@@ -107,14 +108,14 @@ class FieldRefusals:
                 return action(*args, **kwargs)
             except ConfigError as error:
                 request = next((one for one in args if isinstance(one, gr.Request)), None)
-                raise self._kept_for((request and request.session_hash) or "", error) from error
+                raise self._kept_for(_key(request), error) from error
 
         return guarded(run)
 
     def take(self, request: gr.Request) -> str:
         """HTML of what was refused last in a session, which is forgotten with that."""
         with self._lock:
-            problems = self._kept.pop(request.session_hash or "", ())
+            problems = self._kept.pop(_key(request), ())
         return summary(problems)
 
     def listen(self, event: Any, shown: gr.HTML) -> None:
@@ -122,7 +123,7 @@ class FieldRefusals:
         event.success(None, None, shown, js="() => ''", **QUICK)
         event.failure(quietly(self.take, str), None, shown, queue=False, **QUICK)
 
-    def _kept_for(self, session: str, error: ConfigError) -> gr.Error:
+    def _kept_for(self, session: tuple[str, str], error: ConfigError) -> gr.Error:
         """The error for Gradio: one that is not seen where each problem has its field."""
         placed = [(one, self._places(one)) for one in error.each]
         problems = [FieldProblem(place=place, sentence=str(one)) for one, place in placed if place]
@@ -135,6 +136,12 @@ class FieldRefusals:
         rest = [one for one, place in placed if not place]
         words = as_words(" ".join(map(str, rest or [error])))
         return gr.Error(words, visible=bool(rest), print_exception=False)
+
+
+def _key(request: gr.Request | None) -> tuple[str, str]:
+    """The visitor and the session of a call: the hash alone is a client's own word, and those that send none
+    would share one."""
+    return visitor().name, str((request and request.session_hash) or "")
 
 
 def render(elem_id: str) -> gr.HTML:
