@@ -24,9 +24,10 @@ IN_ADDRESS = re.compile(r"(?<=://)[^\s/?#\"']{1,200}(?=@)")
 HOOK = re.compile(r"(?<=/webhooks/|/services/)([^\s\"'<>]{8,300}+)")
 """The part of an address of Discord or Slack that whoever knows may write with."""
 NAMED = re.compile(
-    r"((?:(?<![A-Za-z0-9])(?:token|secret|password|passwd|passphrase|api[_-]?key|authorization)[\"']?\s{0,3}[:=]"
+    r"((?:(?<![A-Za-z0-9])(?:token|secret|pass(?:word|wd|phrase)|api[_-]?key|authorization)[\"']?\s{0,3}[:=]"
     r"|[?&](?:invite|view|sig|signature|access_token|key)=|(?<!\w)bearer(?=\s))"
-    r"\s{0,3})(?:\"[^\"\n]{4,500}+\"|'[^'\n]{4,500}+'|[\"']?(?:(?:bearer|basic|token)\s)?[^\s\"',;&<>]{4,500}+)",
+    r"\s{0,3})(?:\"[^\"\n]{4,500}+\"|'[^'\n]{4,500}+'"
+    r"|[\"']?(?:(?:bearer|basic|token)\s)?[^\s\"',;&<>]{4,500}+)",
     re.IGNORECASE,
 )
 """A value behind the name of a secret, as in `password=x`, `"token": "x"`, `Bearer x` and `?invite=x`."""
