@@ -17,6 +17,7 @@ from lora_studio.lora.run_states import FOLDER as STATES
 from lora_studio.records import JobStatus
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
+from lora_studio.store.job_lists import unfinished_slugs
 from lora_studio.store.job_store import JobStore
 from lora_studio.store.trash import Trash
 
@@ -178,7 +179,7 @@ def _cleaned(name: str, settings: Settings, database: Database) -> Iterator[Path
     if name in {"caches", "trash"}:
         yield from _entries(name, settings)
     elif name == CHECKPOINTS:
-        busy = {job.slug for job in JobStore(database).active()}
+        busy = unfinished_slugs(database)
         oldest = time.time() - OLD_SECONDS
         for path in _entries(name, settings):
             slug, facts = path.relative_to(settings.loras).parts[0], _facts(path)

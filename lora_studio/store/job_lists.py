@@ -92,6 +92,15 @@ def job_of_lora(database: Database, slug: str) -> JobRecord | None:
     return JobStore(database).get(rows[0]["id"]) if rows else None
 
 
+def unfinished_slugs(database: Database) -> set[str]:
+    """The slugs of all trainings that wait, run, or were interrupted and go on when somebody wants it."""
+    rows = database.read(
+        "SELECT DISTINCT json_extract(config, '$.output.output_name') AS slug FROM jobs"
+        f" WHERE status IN {ACTIVE} OR (status = 'interrupted' AND removed = '')"
+    )
+    return {row["slug"] for row in rows}
+
+
 def ended_mark(database: Database) -> list[int]:
     """Numbers that change when the history does."""
     sql = f"SELECT count(*) AS jobs, total(revision) AS changes FROM jobs WHERE status NOT IN {ACTIVE}"

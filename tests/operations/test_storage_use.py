@@ -88,6 +88,20 @@ def test_only_old_checkpoints_of_trainings_at_rest_go(settings: Settings, databa
     assert all(path.exists() for path in kept)
 
 
+def test_checkpoints_of_an_interrupted_training_stay_until_it_is_ended(
+    settings: Settings, database: Database
+) -> None:
+    old = write(settings.loras / "cut" / "checkpoints" / "cut-step00000050.safetensors", 30, OLD)
+    training(settings, database, "cut")
+    store = JobStore(database)
+    (job,) = store.interrupt_orphans("the next start")
+    assert job.resumable
+    assert clean_up("checkpoints", settings, database) == (0, 0)
+    store.stop(job.id)
+    assert clean_up("checkpoints", settings, database) == (1, 30)
+    assert not old.exists()
+
+
 def test_the_trash_goes_for_good(settings: Settings, database: Database) -> None:
     trash = Trash(settings.trash)
     for number, kind in enumerate(("lora", "image", "dataset", "picture")):
