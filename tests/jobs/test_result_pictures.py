@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +60,7 @@ class Pencil(Generator):
         should_stop: ShouldStop = never_stop,
         *,
         live: bool = False,
+        folder: Path | None = None,
     ) -> list[GeneratedImage]:
         self.asked.append(request)
         while not self.may_go.wait(0.01):
