@@ -12,7 +12,7 @@ import pytest
 
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import Kind, Visitor, acting
-from lora_studio.errors import OutOfMemory
+from lora_studio.errors import NotAllowed, OutOfMemory
 from lora_studio.events import (
     Emit,
     Finished,
@@ -229,8 +229,22 @@ def test_they_belong_to_whom_the_training_belongs(studio: Studio, pictures: Resu
     paths = told(pictures, job).paths
     owners = Owners(studio.database)
     assert [owners.owners(Kind.IMAGE, path) for path in paths] == [["ada"]] * 3
-    with acting(Visitor(name="eve", role=Role.CREATOR, kept=owners)):
+    eve = Visitor(name="eve", role=Role.TRAINER, kept=owners)
+    with acting(eve):
         assert pictures.of(job.id) is None
+    owners.share(Kind.JOB, job.id, True)
+    with acting(eve), pytest.raises(NotAllowed):
+        pictures.ask(studio.jobs.get(job.id))
+    assert told(pictures, job).paths == paths, "who may look at a training can't change what it shows"
+
+
+def test_a_second_click_finds_those_that_are_drawn_already(
+    studio: Studio, pictures: ResultPictures, pencil: Pencil
+) -> None:
+    pencil.may_go.clear()
+    job = finish(studio, start(studio))
+    assert pictures.ask(job).id == pictures.ask(job).id
+    assert len(pictures.generation_queue.tickets()) == 1
 
 
 def test_a_listener_that_fails_keeps_no_other_from_hearing(

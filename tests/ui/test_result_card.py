@@ -9,10 +9,13 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
+from lora_studio.access.roles import Role
+from lora_studio.access.visitor import Kind, Visitor, acting
 from lora_studio.events import Emit, Finished, ResultDrawn, ShouldStop
 from lora_studio.jobs.generation_queue import GenerationResult
 from lora_studio.records import JobRecord
 from lora_studio.store.job_store import JobStore
+from lora_studio.store.people.ownership import Owners
 from lora_studio.studio import Studio
 from lora_studio.training_request import StartTraining
 from lora_studio.ui.refresh import PageRefresh
@@ -126,3 +129,10 @@ def test_what_a_client_makes_up_draws_nothing(studio: Studio, job: JobRecord) ->
         with pytest.raises(gr.Error, match="training"):
             draw_result(SimpleNamespace(id=wrong))
     assert studio.generation_queue.tickets() == []
+
+
+def test_who_may_only_look_is_offered_no_drawing(studio: Studio, ready: JobRecord) -> None:
+    owners = Owners(studio.database)
+    owners.share(Kind.JOB, ready.id, True)
+    with acting(Visitor(name="eve", role=Role.TRAINER, kept=owners)):
+        assert "<button" not in result_card.result_card(studio, ready)

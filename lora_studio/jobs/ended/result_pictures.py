@@ -63,8 +63,12 @@ class ResultPictures:
         return found[-1].event if found else None
 
     def ask(self, job: JobRecord, count: int = 0) -> GenerationJob:
-        """Queue the pictures of a finished training, on the visitor's behalf: `count`, or as many as its
-        settings say, at least the usual three. Raises StudioError."""
+        """Queue the pictures of a finished training, on behalf of its owner or an admin: `count`, or as many
+        as its settings say, at least the usual three. Those that wait or are drawn already are returned
+        instead. Raises StudioError, NotAllowed."""
+        self._store.own(job.id)
+        if (there := self._in_work(job.id)) is not None:
+            return there
         requests = requests_of(job, count or wanted_pictures(job) or USUAL, self.drawing.settings)
         is_told = threading.Event()
 
@@ -96,6 +100,13 @@ class ResultPictures:
         finally:
             is_told.set()
         return ticket
+
+    def _in_work(self, job_id: str) -> GenerationJob | None:
+        """The generation that a training's pictures are to come from."""
+        news = self.of(job_id)
+        wanted = news.ticket if news else ""
+        tickets = self.generation_queue.tickets()
+        return next((one for one in tickets if one.id == wanted and one.state.active), None)
 
     def after(self, job: JobRecord) -> None:
         """Draw the pictures of a training that has just ended well, once, and return when they are done or

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from lora_studio.access.visitor import Kind, visitor
 from lora_studio.errors import StoreError
 from lora_studio.events import ResultDrawn
 from lora_studio.formatting import counted
@@ -57,7 +58,7 @@ def result_card(studio: Studio, job: JobRecord) -> str:
         pictures=pictures,
         missing=max(0, ticket.images - len(pictures)) if ticket is not None and is_drawn else 0,
         sentence=_sentence(found, ticket, len(here) < len(drawn)),
-        can_be_asked=not is_drawn and not pictures,
+        can_be_asked=not is_drawn and not pictures and visitor().owns(Kind.JOB, job.id),
     )
 
 
