@@ -3,15 +3,18 @@ in memory but the layer in work."""
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lora_studio.errors import ConfigError, StudioError
+from lora_studio.errors import ConfigError, DiskFull, StudioError
 from lora_studio.events import Event, Noted, PhaseAdvanced
 from lora_studio.lora.file.contents import FULL, FileLayer
 from lora_studio.lora.repair import repair_budget
@@ -118,3 +121,21 @@ def test_tensors_of_all_formats_come_back_from_the_disk(tmp_path: Path) -> None:
     assert all(torch.equal(found[key].float(), tensors[key].float()) for key in tensors)
     assert {key: one.dtype for key, one in found.items()} == {key: one.dtype for key, one in tensors.items()}
     assert os.listdir(tmp_path) == ["x.safetensors"]
+
+
+def test_a_disk_that_is_full_is_a_sentence_also_on_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that could not be written whole says so again when it is closed."""
+
+    class Full(io.BytesIO):
+        def write(self, data: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def close(self) -> None:
+            super().close()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: Full())
+    with pytest.raises(DiskFull, match="can't be written"), TensorSpool.beside(tmp_path / "x") as spool:
+        spool.add("key", torch.zeros(3))

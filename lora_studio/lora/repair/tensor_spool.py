@@ -35,8 +35,9 @@ class TensorSpool:
     @classmethod
     @contextlib.contextmanager
     def beside(cls, target: Path) -> Iterator[TensorSpool]:
-        """A spool whose files are gone after the block."""
-        with contextlib.ExitStack() as files:
+        """A spool whose files are gone after the block. Raises StoreError."""
+        # Also on the way out: what a full disk has not taken is tried once more when a file is closed.
+        with disk_errors(plain_name(target), "written"), contextlib.ExitStack() as files:
             yield cls(files, target)
 
     def __contains__(self, key: str) -> bool:
