@@ -124,7 +124,7 @@ def _strength(report: StrengthReport) -> Verdict | None:
     measured = [
         (weight, change)
         for weight, change in zip(report.weights, changes, strict=True)
-        if change is not None and weight
+        if change is not None and weight > 0
     ]
     if not measured:
         return None
@@ -146,7 +146,7 @@ def _likeness(report: StrengthReport) -> Verdict | None:
     measured = {
         weight: near
         for weight, near in zip(report.weights, report.likeness, strict=False)
-        if near is not None and weight
+        if near is not None and weight > 0
     }
     if not measured or max(measured.values()) < NOTABLE:
         return None  # that nothing shows is said already
@@ -196,8 +196,9 @@ def _changes(report: StrengthReport, about: Literal["neighbours", "others"], tem
 
 
 def _usual_column(report: StrengthReport) -> int:
-    """The column of the weight nearest to 1."""
-    return min(range(len(report.weights)), key=lambda at: abs(report.weights[at] - USUAL_WEIGHT))
+    """The column of the weight nearest to 1. The first one, the base's own, stands for no weight."""
+    columns = range(1, len(report.weights)) or range(1)
+    return min(columns, key=lambda at: abs(report.weights[at] - USUAL_WEIGHT))
 
 
 def _verdict(about: Any, level: Any, template: str, **values: str) -> Verdict:

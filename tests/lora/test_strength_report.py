@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,16 @@ def test_of_a_strange_report_what_fits_is_used(tmp_path: Path) -> None:
     assert found.rows[0].changes == (None, None)
     assert (found.seed, found.tensor_hash, found.title, found.made_at) == (0, "", "a b", 0.0)
     assert verdicts(found) == []
+
+
+def test_the_base_s_own_picture_and_weights_below_nothing_are_no_answer() -> None:
+    """Weights from -4 to 4 may be asked for, and none of them need be near 1."""
+    other = replace(row("other", ()), changes=(0.0, 0.9))
+    far = replace(report(other), weights=(0.0, 3.0))
+    assert [one.sentence for one in verdicts(far)] == ["It changes other pictures: a lot."]
+    subject = replace(row("subject", ()), changes=(0.0, 2.0, 0.8))
+    both = replace(report(subject), weights=(0.0, -1.0, 1.0), likeness=(0.0, 0.9, 0.6))
+    assert [one.sentence.split(" its ")[0] for one in verdicts(both)] == [
+        "Strong from weight 1 on.",
+        "At weight 1",
+    ]
