@@ -132,3 +132,34 @@ def test_several_go_at_once_with_their_loras_if_asked(studio: Studio) -> None:
     assert slugs(studio.gallery) == ["one", "paused", "two"]
     with pytest.raises(StoreError, match="not ended"):
         history_removal.removed(studio, [paused.id])
+
+
+def test_a_later_training_of_the_same_name_keeps_its_lora(studio: Studio) -> None:
+    first = ended(studio, "One")
+    studio.gallery.delete_lora(first.slug)
+    second = ended(studio, "One")
+    assert first.slug == second.slug
+    history_removal.removed(studio, [first.id], with_loras=True)
+    assert slugs(studio.gallery) == [second.slug]
+
+
+def test_one_whose_way_back_is_cut_short_is_in_the_history(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = ended(studio, "One")
+    token = studio.removed_trainings.remove(job.id)
+    folder = studio.settings.jobs / job.id
+    folder.mkdir()
+    with pytest.raises(StoreError, match="is there again"):
+        studio.removed_trainings.undo(token)
+    assert listed(studio) == []
+    folder.rmdir()
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rmdir", killed)  # the last of what is done in the trash
+        with pytest.raises(KeyboardInterrupt):
+            studio.removed_trainings.undo(token)
+    assert listed(studio) == ["One"]

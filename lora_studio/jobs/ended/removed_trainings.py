@@ -46,13 +46,21 @@ class RemovedTrainings:
 
     def undo(self, token: str) -> JobRecord:
         """Put a training back into the history."""
-        (folder,) = self._trash.restore(token, (KIND,))
-        self._mark(folder.name, "")
+        ids = self._ids(token)
+        # The row first: whatever ends the program in between, the training can still be found.
+        for job_id in ids:
+            self._mark(job_id, "")
+        try:
+            (folder,) = self._trash.restore(token, (KIND,))
+        except StoreError:
+            for job_id in ids:
+                self._mark(job_id, token)
+            raise
         return JobStore(self.database).get(folder.name)
 
     def purge(self, token: str) -> None:
         """Delete a training in the trash for good."""
-        ids = [Path(entry.paths[0]).name for entry in self.deleted() if entry.token == token]
+        ids = self._ids(token)
         self._trash.purge(token)
         with self.database.write() as connection:
             for job_id in ids:
@@ -65,6 +73,10 @@ class RemovedTrainings:
     def deleted(self) -> list[Deleted]:
         """The visitor's trainings that `undo` can bring back, newest first."""
         return self._trash.entries((KIND,))
+
+    def _ids(self, token: str) -> list[str]:
+        """The training of a token, if it is the visitor's."""
+        return [Path(entry.paths[0]).name for entry in self.deleted() if entry.token == token]
 
     def _mark(self, job_id: str, token: str) -> None:
         with self.database.write() as connection:

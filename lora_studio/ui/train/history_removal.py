@@ -9,6 +9,8 @@ import gradio as gr
 
 from lora_studio.errors import StudioError
 from lora_studio.formatting import counted
+from lora_studio.records import JobRecord
+from lora_studio.store.job_store import JobStore
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.validate import guarded, safe_id, safe_slug, text
@@ -53,7 +55,7 @@ def removed(studio: Studio, ids: list[str], *, with_loras: bool = False) -> str:
             tokens.append(studio.removed_trainings.remove(job_id))
             count += 1
             slug = Path(job.result_path).name
-            if with_loras and slug and (studio.settings.loras / slug).is_dir():
+            if with_loras and slug and _is_its_lora(studio, job, slug):
                 tokens.append(studio.gallery.delete_lora(safe_slug(slug)))
         except StudioError as error:
             failures.append(error)
@@ -63,6 +65,13 @@ def removed(studio: Studio, ids: list[str], *, with_loras: bool = False) -> str:
     if failures:
         sentence += f" {failures[0].message} {failures[0].hint}"
     return fill("removed", sentence=sentence.strip(), tokens=",".join(reversed(tokens)))
+
+
+def _is_its_lora(studio: Studio, job: JobRecord, slug: str) -> bool:
+    """Whether the LoRA of this slug is the training's: once a LoRA is deleted, a later one may have its
+    name."""
+    newest = JobStore(studio.database).newest_of(slug)
+    return newest is not None and newest.id == job.id and (studio.settings.loras / slug).is_dir()
 
 
 def _given_ids(given: Any) -> list[str]:
