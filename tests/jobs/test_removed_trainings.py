@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from lora_studio.records import JobRecord
 from lora_studio.store.job_lists import ended_jobs, ended_mark, jobs_by_status
 from lora_studio.store.job_store import JobStore
 from lora_studio.store.people.ownership import Owners
+from lora_studio.store.trash import Trash
 from lora_studio.studio import Studio
 from lora_studio.training_request import StartTraining
 from lora_studio.ui.client_input import deleted_elsewhere
@@ -163,3 +165,21 @@ def test_one_whose_way_back_is_cut_short_is_in_the_history(
         with pytest.raises(KeyboardInterrupt):
             studio.removed_trainings.undo(token)
     assert listed(studio) == ["One"]
+
+
+def test_one_that_is_resumed_while_it_is_removed_goes_on(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = ended(studio, "Stopped", StateSaved(step=3, path="s"), Stopped(step=3))
+    put = Trash.put
+
+    def resumed_meanwhile(*given: Any) -> str:
+        JobStore(studio.database).resume(job.id)
+        return put(*given)
+
+    monkeypatch.setattr(Trash, "put", resumed_meanwhile)
+    with pytest.raises(StoreError, match="not ended: it is queued"):
+        studio.removed_trainings.remove(job.id)
+    assert studio.jobs.get(job.id).removed == ""
+    assert (studio.settings.jobs / job.id).is_dir()
+    assert studio.removed_trainings.deleted() == []

@@ -11,7 +11,7 @@ from lora_studio.errors import StoreError
 from lora_studio.records import JobRecord, JobStatus
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
-from lora_studio.store.job_store import JobStore
+from lora_studio.store.job_store import ACTIVE, JobStore
 from lora_studio.store.trash import Deleted, Trash
 
 KIND = "training"
@@ -34,14 +34,16 @@ class RemovedTrainings:
         """Take an ended training out of the history; returns the token for `undo`."""
         job = JobStore(self.database).own(job_id)
         if job.status.active or job.status is JobStatus.PAUSED:
-            raise StoreError(f"The training {job.name} has not ended: it is {job.status}.", "End it first.")
+            raise _not_ended(job)
         if job.removed:
             return job.removed
         folder = JobStore(self.database).folder(job_id)
         folder.mkdir(parents=True, exist_ok=True)  # one that never ran has none
         token = self._trash.put(KIND, job.name, [folder])
         visitor().claims(Kind.DELETED, token)
-        self._mark(job_id, token)
+        if not self._mark(job_id, token):  # somebody has resumed it meanwhile
+            self._trash.restore(token, (KIND,))
+            raise _not_ended(JobStore(self.database).get(job_id))
         return token
 
     def undo(self, token: str) -> JobRecord:
@@ -78,8 +80,13 @@ class RemovedTrainings:
         """The training of a token, if it is the visitor's."""
         return [Path(entry.paths[0]).name for entry in self.deleted() if entry.token == token]
 
-    def _mark(self, job_id: str, token: str) -> None:
+    def _mark(self, job_id: str, token: str) -> bool:
+        """Take a training out of the history, or with an empty token back into it; False for one that has
+        not ended."""
+        sql = f"UPDATE jobs SET removed = ?, revision = revision + 1 WHERE id = ? AND status NOT IN {ACTIVE}"
         with self.database.write() as connection:
-            connection.execute(
-                "UPDATE jobs SET removed = ?, revision = revision + 1 WHERE id = ?", (token, job_id)
-            )
+            return connection.execute(sql, (token, job_id)).rowcount > 0
+
+
+def _not_ended(job: JobRecord) -> StoreError:
+    return StoreError(f"The training {job.name} has not ended: it is {job.status}.", "End it first.")
