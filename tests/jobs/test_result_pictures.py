@@ -220,6 +220,19 @@ def test_what_the_end_of_the_studio_cut_short_is_drawn_at_the_next_start_and_not
     assert len(JobStore(studio.database).events(job.id, kinds=("ResultDrawn",))) == 3
 
 
+def test_a_training_that_ends_while_the_studio_closes_has_its_pictures_at_the_next_start(
+    studio: Studio, pictures: ResultPictures, pencil: Pencil
+) -> None:
+    job = finish(studio, start(studio))
+    pictures.generation_queue.close(PATIENCE)
+    pictures.after(job)
+    assert not told(pictures, job).message
+    with closing(GenerationQueue()) as queue:
+        later = replace(pictures, generation_queue=queue)
+        later.catch_up()
+        until(lambda: len(told(later, job).paths) == 3)
+
+
 def test_they_belong_to_whom_the_training_belongs(studio: Studio, pictures: ResultPictures) -> None:
     People(studio.database).add("ada", Role.TRAINER, "a long password")
     ada = Visitors.over(studio.database, studio.settings, is_open=False).of("ada")

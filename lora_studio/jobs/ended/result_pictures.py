@@ -40,6 +40,8 @@ USUAL = 3
 TRIES = 2
 """Starts of the studio that draw the pictures of one training: they may be what ends it."""
 JOBS_LOOKED_AT = 50
+LATER = "later"
+"""Stands for the generation of pictures that a studio about to end could not queue any more."""
 OUT_OF_TIME = "No pictures were drawn by themselves, so that the next training did not have to wait longer."
 STOPPED = "The pictures were stopped before the first was done."
 CUT_SHORT = "The studio ended twice while these pictures were drawn, so they are not tried again."
@@ -137,7 +139,8 @@ class ResultPictures:
             with acting(self._owner(job)):
                 return self.ask(job)
         except StudioError as error:
-            self._tell(job.id, ResultDrawn(message=f"{error.message} {error.hint}".strip()))
+            failure = ResultDrawn(message=f"{error.message} {error.hint}".strip())
+            self._tell(job.id, ResultDrawn(ticket=LATER) if self.generation_queue.is_closing else failure)
             return None
 
     def _see_through(self, job_id: str, ticket_id: str) -> None:
