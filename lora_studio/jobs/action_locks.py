@@ -3,14 +3,17 @@ the command line."""
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from lora_studio.errors import DeviceBusy
+from lora_studio.events import ShouldStop, never_stop
 
-SECONDS = 60.0
+SECONDS, LOOK_SECONDS = 60.0, 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +50,13 @@ class ActionLocks:
         self._places = {name: _Place() for name in KINDS}
 
     @contextmanager
-    def take(self, name: str, *, gives_up: bool = True) -> Iterator[None]:
+    def take(
+        self, name: str, *, gives_up: bool = True, should_stop: ShouldStop = never_stop
+    ) -> Iterator[None]:
         """Hold the lock of one of KINDS for the time of the block. Raises DeviceBusy when too many wait
-        already, or when the lock is taken and none may wait. Who does not give up waits for as long as it
-        takes: for those who hold the lock of another kind, and would lose what they did under it."""
+        already, when the lock is taken and none may wait, and when the waiting is stopped. Who does not give
+        up waits for as long as it takes: for those who hold the lock of another kind, and would lose what
+        they did under it."""
         kind, place = KINDS[name], self._places[name]
         busy = DeviceBusy(f"Another {kind.doing}.", "Try again when it is done.")
         with self._counting:
@@ -58,7 +64,7 @@ class ActionLocks:
                 raise busy
             place.asking += 1
         try:
-            if not place.turn.acquire(timeout=SECONDS if gives_up else -1):
+            if not _is_taken(place.turn, SECONDS if gives_up else math.inf, should_stop):
                 raise busy
             try:
                 yield
@@ -67,3 +73,12 @@ class ActionLocks:
         finally:
             with self._counting:
                 place.asking -= 1
+
+
+def _is_taken(turn: threading.Lock, seconds: float, should_stop: ShouldStop) -> bool:
+    """Wait for a lock and take it; False once the time is up, or the waiting is stopped."""
+    give_up = time.monotonic() + seconds
+    while not turn.acquire(timeout=min(LOOK_SECONDS, max(0.0, give_up - time.monotonic()))):
+        if should_stop() or time.monotonic() >= give_up:
+            return False
+    return True

@@ -87,6 +87,7 @@ def test_a_stopped_repair_leaves_nothing_behind(studio: Studio, tmp_path: Path) 
     with studio.turns.take("repair"):  # it waits for its turn
         job = studio.inspector.repair(slug, RepairRequest(save_precision="float"))
         studio.inspector.jobs.stop(job.id)
+        assert studio.inspector.jobs.wait(job.id, PATIENCE).state is RepairState.STOPPED
     assert studio.inspector.result_of(job) is None
     assert [one.slug for one in studio.gallery.loras()] == [slug]
     assert not list(studio.settings.uploads.glob("link-*"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lora_studio.access.quotas import Use
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import Kind, visitor
-from lora_studio.errors import ConfigError, FamilyMismatch, ModelFileError
+from lora_studio.errors import ConfigError, DeviceBusy, FamilyMismatch, ModelFileError
 from lora_studio.events import Emit, ShouldStop
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.files import check_room, copy_atomically, disk_errors
@@ -149,22 +149,28 @@ class LoraInspector:
         )
 
     def _taken_in(self, title: str, write: Write, emit: Emit, should_stop: ShouldStop) -> NewLora | None:
-        with self.turns.take("repair"):
-            with disk_errors("The file", "written"):
-                self.settings.uploads.mkdir(parents=True, exist_ok=True)
-                remove_left_behind(self.settings.uploads)
-                folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self.settings.uploads))
-            try:
-                notes = write(folder / "new.safetensors", emit, should_stop)
-                if notes is None:
-                    return None
-                path = (folder / "new.safetensors").rename(
-                    folder / f"{slug_from(title) or 'lora'}.safetensors"
-                )
-                with self.turns.take("import", gives_up=False):
-                    return self.gallery.import_lora(path, anew=True), notes
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
+        try:
+            with self.turns.take("repair", should_stop=should_stop):
+                return self._made(title, write, emit, should_stop)
+        except DeviceBusy:
+            if should_stop():
+                return None
+            raise
+
+    def _made(self, title: str, write: Write, emit: Emit, should_stop: ShouldStop) -> NewLora | None:
+        with disk_errors("The file", "written"):
+            self.settings.uploads.mkdir(parents=True, exist_ok=True)
+            remove_left_behind(self.settings.uploads)
+            folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self.settings.uploads))
+        try:
+            notes = write(folder / "new.safetensors", emit, should_stop)
+            if notes is None:
+                return None
+            path = (folder / "new.safetensors").rename(folder / f"{slug_from(title) or 'lora'}.safetensors")
+            with self.turns.take("import", gives_up=False):
+                return self.gallery.import_lora(path, anew=True), notes
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _file_of(self, slug: str) -> Path:
         path = Path(self.gallery.lora(slug).path)
