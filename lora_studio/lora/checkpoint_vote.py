@@ -16,7 +16,7 @@ from typing import Any
 
 from lora_studio.errors import ConfigError
 from lora_studio.lora.checkpoint_report import CheckpointReport, even_choice
-from lora_studio.lora.lora_folder import read_notes, write_notes
+from lora_studio.lora.lora_folder import read_notes
 
 KEY = "vote"
 MOST_CANDIDATES, MOST_ROWS = 4, 6
@@ -108,9 +108,9 @@ def read_vote(folder: Path) -> CheckpointVote:
         return CheckpointVote()
 
 
-def write_vote(folder: Path, vote: CheckpointVote) -> None:
-    """Add the votes to the folder's `training.json`. Raises StoreError, OSError."""
-    write_notes(folder, {**read_notes(folder), KEY: asdict(vote)})
+def facts_of(vote: CheckpointVote) -> dict[str, Any]:
+    """The votes as they stand in the folder's `training.json`."""
+    return {KEY: asdict(vote)}
 
 
 def _from_json(data: Mapping[str, Any]) -> CheckpointVote:

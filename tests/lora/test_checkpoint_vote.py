@@ -15,10 +15,10 @@ from lora_studio.lora.checkpoint_vote import (
     ballot,
     candidates,
     counted_vote,
+    facts_of,
     read_vote,
-    write_vote,
 )
-from lora_studio.lora.lora_folder import read_notes
+from lora_studio.lora.lora_folder import read_notes, write_notes
 
 
 def report(*steps: int, recommended: int = 0) -> CheckpointReport:
@@ -79,7 +79,7 @@ def test_votes_stay_beside_the_report(tmp_path: Path) -> None:
     (tmp_path / "training.json").write_text(json.dumps({"title": "Ink", "board": {"rows": []}}))
     assert read_vote(tmp_path) == CheckpointVote()
     vote = CheckpointVote(ballots=2, picks=((10, 1), (20, 3)), last=(10, 0, 20))
-    write_vote(tmp_path, vote)
+    write_notes(tmp_path, {**read_notes(tmp_path), **facts_of(vote)})
     assert read_vote(tmp_path) == vote
     assert read_notes(tmp_path)["title"] == "Ink"
 

@@ -12,7 +12,6 @@ import gradio as gr
 
 from lora_studio.access.visitor import Kind, visitor
 from lora_studio.errors import ConfigError, StoreError, StudioError
-from lora_studio.files import disk_errors
 from lora_studio.formatting import short
 from lora_studio.lora.checkpoint_report import (
     CheckpointReport,
@@ -26,8 +25,8 @@ from lora_studio.lora.checkpoint_vote import (
     CheckpointVote,
     ballot,
     counted_vote,
+    facts_of,
     read_vote,
-    write_vote,
 )
 from lora_studio.lora.checkpoints import checkpoint_files, chosen_step
 from lora_studio.parsing.numbers import parse_whole
@@ -173,8 +172,7 @@ def cast_vote(studio: Studio, event: gr.EventData) -> tuple[str, Changed]:
         raise ConfigError(*VOTED_ELSEWHERE)
     picks = str(getattr(event, "picks", ""))[:LONGEST_PICKS].split(",")
     voted = counted_vote(found.vote, found.rows, [parse_whole(pick) for pick in picks])
-    with disk_errors(f"The vote on {slug}", "saved"):
-        write_vote(found.folder, voted)
+    studio.gallery.say_of_lora(slug, "vote", facts_of(voted))
     return slug, Changed(voted=found.rows)
 
 
