@@ -37,6 +37,7 @@ from lora_studio.store.people.people import People
 from lora_studio.store.people.visitors import Visitors
 from lora_studio.studio import Studio
 from lora_studio.training_request import StartTraining
+from lora_studio.ui.train.result_card import result_card
 from lora_studio.ui.upload.example_pictures import example_files
 from tests.support.library_entries import draw, write_result
 from tests.support.waiting import PATIENCE, until
@@ -258,6 +259,22 @@ def test_a_second_click_finds_those_that_are_drawn_already(
     job = finish(studio, start(studio))
     assert pictures.ask(job).id == pictures.ask(job).id
     assert len(pictures.generation_queue.tickets()) == 1
+
+
+def test_of_a_shared_training_nobody_else_draws_them(studio: Studio, pictures: ResultPictures) -> None:
+    People(studio.database).add("ada", Role.TRAINER, "a long password")
+    visitors = Visitors.over(studio.database, studio.settings, is_open=False)
+    with acting(visitors.of("ada")):
+        job = finish(studio, start(studio))
+        studio.share(Kind.JOB, job.id)
+    with acting(Visitor(name="eve", role=Role.CREATOR, kept=Owners(studio.database))):
+        assert studio.jobs.get(job.id).name == job.name
+        with pytest.raises(NotAllowed, match="isn't yours"):
+            pictures.ask(job)
+        assert "Draw three pictures" not in result_card(studio, job)
+    assert pictures.of(job.id) is None
+    with acting(visitors.of("ada")):
+        assert "Draw three pictures" in result_card(studio, job)
 
 
 def test_a_listener_that_fails_keeps_no_other_from_hearing(
