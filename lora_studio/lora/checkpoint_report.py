@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lora_studio.files import write_atomically
 from lora_studio.lora.lora_folder import NOTES, read_notes
+from lora_studio.parsing.plain_text import is_plain, plain_text
 
 KEY = "board"
 ENOUGH = 0.03
 """Scores this close are equal; the earlier checkpoint wins, since less training forgets less."""
+MOST_ROWS, MOST_TEXTS, LONGEST_TEXT, LONGEST_PATH, LARGEST = 1000, 200, 2000, 200, 10**12
+"""Bounds of a report in a file."""
 NOTABLE = 0.05
 """Differences below this are not worth a word."""
 LEARNED_NOTHING = (
@@ -110,24 +113,50 @@ def write_report(folder: Path, board: CheckpointReport) -> None:
 
 
 def _from_json(data: Mapping[str, Any]) -> CheckpointReport:
-    rows = tuple(
-        CheckpointRow(
-            **{
-                **_known(CheckpointRow, row),
-                "pictures": tuple(map(str, row.get("pictures", ()))),
-                "step": int(row["step"]),
-            }
-        )
-        for row in data["rows"]
+    """The report in a file, which may be a stranger's: values that are none of its kind are left out."""
+    texts = ("without_prompt", "reason")
+    return CheckpointReport(
+        rows=tuple(map(_row_from_json, data["rows"][:MOST_ROWS])),
+        prompts=_texts(data, "prompts"),
+        notes=_texts(data, "notes"),
+        base=tuple(map(_inside, _texts(data, "base"))),
+        without_base=_inside(data.get("without_base")),
+        base_loss=_number(data.get("base_loss")),
+        recommended=_step(data.get("recommended", 0)),
+        **{name: plain_text(data.get(name), LONGEST_TEXT) for name in texts},
     )
-    texts = {name: tuple(map(str, data.get(name, ()))) for name in ("prompts", "base", "notes")}
-    return CheckpointReport(**{**_known(CheckpointReport, data), **texts, "rows": rows})
 
 
-def _known(kind: type[CheckpointRow] | type[CheckpointReport], data: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of `data` that are fields; keys that a later version added are dropped."""
-    names = {field.name for field in fields(kind)}
-    return {key: value for key, value in data.items() if key in names}
+def _row_from_json(row: Mapping[str, Any]) -> CheckpointRow:
+    measures = ("likeness", "adherence", "leak", "validation_loss")
+    return CheckpointRow(
+        step=_step(row["step"]),
+        pictures=tuple(map(_inside, _texts(row, "pictures"))),
+        without=_inside(row.get("without")),
+        **{name: _number(row.get(name)) for name in measures},
+    )
+
+
+def _texts(data: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    return tuple(plain_text(one, LONGEST_TEXT) for one in list(data.get(name, ()))[:MOST_TEXTS])
+
+
+def _inside(given: Any) -> str:
+    """A path that leads to something below the result's folder; empty for any other."""
+    path = PurePosixPath(given) if isinstance(given, str) and len(given) <= LONGEST_PATH else PurePosixPath()
+    is_inside = is_plain(str(path)) and "\\" not in str(path) and not path.is_absolute() and path.parts
+    return str(path) if is_inside and ".." not in path.parts else ""
+
+
+def _number(given: Any) -> float | None:
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    return float(given) if is_number and -LARGEST < given < LARGEST else None
+
+
+def _step(given: Any) -> int:
+    if not isinstance(given, int) or not 0 <= given < LARGEST:
+        raise ValueError("no step of a run")
+    return given
 
 
 def _measured(row: CheckpointRow) -> bool:

@@ -83,6 +83,25 @@ def test_no_readable_board_is_none(tmp_path: Path, text: str) -> None:
     assert read_report(tmp_path) is None
 
 
+def test_a_strangers_board_is_used_as_far_as_it_fits(tmp_path: Path) -> None:
+    row = {
+        "step": 1,
+        "pictures": ["previews/a.png", "../../x.png", "/etc/hosts", "a" * 5000, 7],
+        "leak": True,
+    }
+    board = {"rows": [{**row, "likeness": "x", "validation_loss": {}}], "prompts": ["p"], "base_loss": 1e300}
+    (tmp_path / "training.json").write_text(json.dumps({"board": {**board, "without_base": ["x"]}}))
+    assert read_report(tmp_path) == CheckpointReport(
+        prompts=("p",), base=(), rows=(CheckpointRow(step=1, pictures=("previews/a.png", "", "", "", "")),)
+    )
+
+
+@pytest.mark.parametrize("step", ["Infinity", "-1", "1e300", '"1"', "null"])
+def test_a_board_whose_steps_are_none_is_none(tmp_path: Path, step: str) -> None:
+    (tmp_path / "training.json").write_text(f'{{"board": {{"rows": [{{"step": {step}}}], "prompts": []}}}}')
+    assert read_report(tmp_path) is None
+
+
 def test_even_choice_keeps_the_last() -> None:
     assert even_choice(range(1, 101), 4) == [25, 50, 75, 100]
     assert even_choice([3, 1, 2], 10) == [1, 2, 3]
