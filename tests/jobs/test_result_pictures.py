@@ -267,7 +267,7 @@ def test_of_a_shared_training_nobody_else_draws_them(studio: Studio, pictures: R
     with acting(visitors.of("ada")):
         job = finish(studio, start(studio))
         studio.share(Kind.JOB, job.id)
-    with acting(Visitor(name="eve", role=Role.CREATOR, kept=Owners(studio.database))):
+    with acting(Visitor(name="eve", role=Role.TRAINER, kept=Owners(studio.database))):
         assert studio.jobs.get(job.id).name == job.name
         with pytest.raises(NotAllowed, match="isn't yours"):
             pictures.ask(job)
@@ -292,3 +292,12 @@ def test_a_listener_that_fails_keeps_no_other_from_hearing(
     assert heard == [job.id]
     assert "upset" in caplog.text
     assert job.status is JobStatus.QUEUED
+
+
+def test_whoever_logs_in_with_the_page_s_own_name_has_them_too(
+    studio: Studio, pictures: ResultPictures
+) -> None:
+    with acting(Visitor(name="page", role=Role.TRAINER, kept=Owners(studio.database))):
+        job = start(studio)
+    pictures.after(finish(studio, job))
+    assert len(told(pictures, job).paths) == 3

@@ -173,7 +173,7 @@ class ResultPictures:
             return STUDIO
         everybody = Visitors.over(self.database, self.drawing.settings, is_open=False)
         if everybody.people.find(names[0]) is None:  # the page's own name, which stands in no row
-            return Visitor(name=names[0], role=Role.CREATOR, kept=everybody.owners)
+            return Visitor(name=names[0], role=Role.TRAINER, kept=everybody.owners)
         return everybody.of(names[0])
 
 
