@@ -92,8 +92,9 @@ def test_the_whole_job_by_keyboard(open_page: OpenPage) -> None:
     keys.type("a fox")
     keys.go_to(page.locator("#generate-go"), most=6)
     keys.press("Enter")
-    pictures_are_drawn(page, "#generate-results", 1)
     save = page.get_by_role("link", name=re.compile("Download the picture"))
+    expect(save).to_have_count(1)  # one that is shown before its generation has ended has no actions yet
+    pictures_are_drawn(page, "#generate-results", 1)
     keys.go_to(save, most=40)
     with page.expect_download() as download:
         keys.press("Enter")
