@@ -51,7 +51,7 @@ def test_tiles_are_reached_by_keys_and_details_stand_beside_them(open_page: Open
     page.keyboard.press("Enter")
     expect(tiles.nth(1)).to_have_attribute("aria-pressed", "true")
     expect(tiles.last).to_have_attribute("aria-pressed", "false")
-    expect(side.locator("h2")).to_have_text(tiles.nth(1).locator("b").inner_text())
+    expect(side.locator("#gallery-lora-details h2")).to_have_text(tiles.nth(1).locator("b").inner_text())
 
     page.get_by_role("button", name="Next", exact=True).click()
     expect(page.locator("#gallery-lora-grid .pages")).to_contain_text(f"61–{LORAS} of {LORAS}")

@@ -55,7 +55,7 @@ def test_loras_are_merged(studio: Caller, tmp_path: Path) -> None:
 
 
 def test_a_file_for_another_program_is_no_lora_of_the_library(studio: Caller, tmp_path: Path) -> None:
-    file = write_lora(tmp_path / "To export.safetensors", 0.07)
+    file = write_lora(tmp_path / "To export.safetensors", 0.0731)
     (old,) = studio.run("import_lora", studio.upload(file))
     before = studio.run("list_loras")
     made = studio.run("export_lora", old["slug"], {"spelling": "comfyui", "save_precision": "fp16"})
