@@ -91,7 +91,7 @@ def test_those_that_wait_are_moved_and_taken_out_of_the_line(open_page: OpenPage
     page.get_by_role("button", name="Take Third out of the line").click()
     expect(waiting).to_have_text(["Second"])
     expect(history).to_contain_text("Third")
-    page.get_by_role("button", name="Show the training Third").click()
+    history.get_by_role("button", name="Show the training Third").click()
     expect(page.locator("#train-card h2")).to_have_text("Third")
     expect(page.locator("#train-card .sentence")).to_contain_text("Stopped before it began.")
     write(page, "train-history-search", "no such thing")
