@@ -9,6 +9,8 @@ from playwright.sync_api import Locator, Page
 
 THINNEST = 2
 """Pixels of an outline that can be seen."""
+LOOKS = 10
+"""Looks at a focus that is not seen yet, a tenth of a second apart."""
 
 FOCUS = """(thinnest) => {
   const one = document.activeElement;
@@ -71,6 +73,11 @@ class Keyboard:
     def look(self) -> dict[str, Any]:
         """The element that has the focus, {} for none. Where that can't be seen, it is noted."""
         found: dict[str, Any] = self.page.evaluate(FOCUS, THINNEST) or {}
+        for _ in range(LOOKS):  # what a click brings may still move the page
+            if not found or (found["painted"] and found["shown"] and not found["clips"]):
+                break
+            self.page.wait_for_timeout(100)
+            found = self.page.evaluate(FOCUS, THINNEST) or {}
         if not found:
             return {}
         stop = f"#{found['id']} {found['kind']} “{found['name']}”"
