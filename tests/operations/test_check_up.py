@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -49,9 +50,23 @@ def test_only_an_admin_may(act: Callable[[CheckUp], object], check_up: CheckUp) 
             act(check_up)
 
 
-def test_a_look_is_made_in_the_background_and_seen_as_it_goes(check_up: CheckUp) -> None:
+def test_a_look_is_made_in_the_background_and_seen_as_it_goes(
+    check_up: CheckUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen_running = threading.Event()  # the look is held at its first check until this test saw it run
+
+    def held(settings: Settings, draws: bool) -> Iterator[Finding]:
+        assert seen_running.wait(60)
+        yield DISK
+
+    monkeypatch.setattr(module, "examine", held)
     assert check_up.revision == 0
     assert check_up.begin().running
+    assert check_up.begin().running, "a second look began beside the first"
+    until(lambda: len(check_up.state.storage) == len(module.storage_use.KINDS))
+    assert check_up.state.running
+    assert check_up.state.findings == ()
+    seen_running.set()
     until(lambda: not check_up.state.running)
     state, seen = check_up.state, check_up.revision
     assert state.findings == (DISK,)
