@@ -173,6 +173,14 @@ def test_previews_come_in_pairs_newest_checkpoint_first() -> None:
     assert training_views.previews([], "Ink") == ""
 
 
+@pytest.mark.parametrize("is_running", [True, False])
+def test_earlier_previews_are_unfolded_only_while_it_trains(is_running: bool) -> None:
+    two = stored(preview(50), preview(100))
+    (earlier,) = parse(training_views.previews(two, "Ink", is_running=is_running)).iter("details")
+    assert (earlier.get("open") is not None) == is_running
+    assert [section.get("data-step") for section in earlier.iter("section")] == ["50"]
+
+
 def test_step_0_is_the_base_alone_until_there_is_something_to_compare() -> None:
     alone = parse(training_views.previews(stored(preview(0)), "Ink"))
     assert [image.get("alt") for image in alone.iter("img")] == ["Base model alone"]

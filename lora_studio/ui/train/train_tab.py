@@ -253,7 +253,7 @@ def job_updates(studio: Studio, job: JobRecord | None, drawn: Any) -> tuple[list
     footing = deleted_elsewhere.footing(studio, job)
     shown = [one for one in pictures if job.status.active or Path(one.event.path).is_file()]
     marks: dict[str, Any] = {
-        "previews": pictures[-1].sequence if pictures else 0,
+        "previews": [pictures[-1].sequence if pictures else 0, job.status.active],
         "curves": [*training_chart.chart_mark(job.id, job.step, job.total_steps), len(measured)],
     }
     before = drawn if isinstance(drawn, dict) else {}
@@ -268,7 +268,9 @@ def job_updates(studio: Studio, job: JobRecord | None, drawn: Any) -> tuple[list
         line_view(studio, job.id),
         gr.skip()
         if before.get("previews") == marks["previews"]
-        else training_views.previews(shown, job.name, training_pictures(studio, job)),
+        else training_views.previews(
+            shown, job.name, training_pictures(studio, job), is_running=job.status.active
+        ),
         board.board_of(studio, result_slug(job)) if job.status is JobStatus.FINISHED else "",
     ]
     return updates, marks

@@ -145,14 +145,19 @@ def strip(job: JobRecord | None, waiting: int = 0) -> str:
     return fill("strip", job=job, percent=percent(job), time_left=time_left(job), waiting=waiting)
 
 
-def previews(stored: Sequence[StoredEvent], title: str, pictures: Sequence[str] = ()) -> str:
+def previews(
+    stored: Sequence[StoredEvent], title: str, pictures: Sequence[str] = (), *, is_running: bool = True
+) -> str:
     """HTML of pairs of base and LoRA, newest checkpoint first, beside training pictures; empty when there are
-    none yet. Step 0 is the base alone, shown until there is something to compare it with."""
+    none yet. Step 0 is the base alone, shown until there is something to compare it with. Earlier checkpoints
+    are unfolded while it trains; afterwards the checkpoint report shows them."""
     saved = [item.event for item in stored if isinstance(item.event, PreviewSaved)]
     shown = [event for event in saved if event.step] or saved
     shown.sort(key=lambda event: -event.step)  # stable: prompts keep their order
     rounds = [(step, list(events)) for step, events in groupby(shown, key=lambda event: event.step)]
-    return fill("previews", rounds=rounds, title=title, pictures=pictures) if rounds else ""
+    if not rounds:
+        return ""
+    return fill("previews", rounds=rounds, title=title, pictures=pictures, is_running=is_running)
 
 
 def log_tail(text: str, lines: int = 60) -> str:
