@@ -7,6 +7,8 @@ painted.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -82,6 +84,13 @@ def ballot(report: CheckpointReport, slug: str, ballots: int) -> tuple[BallotRow
         pictures = tuple(row.pictures[number] if row and number < len(row.pictures) else "" for row in found)
         rows.append(BallotRow(prompt=prompt, pictures=pictures, steps=tuple(order)))
     return tuple(rows)
+
+
+def ballot_mark(report: CheckpointReport, slug: str, ballots: int) -> str:
+    """The mark of all that a vote is given on, 16 hexadecimal digits: others after each vote, and for other
+    checkpoints, pictures or measurements of the same LoRA."""
+    voted_on = json.dumps([slug, ballots, asdict(report)])
+    return hashlib.sha256(voted_on.encode()).hexdigest()[:16]
 
 
 def counted_vote(

@@ -191,6 +191,19 @@ def test_a_stop_leaves_nothing_on_the_hub(publisher: HubPublisher, hub: ModelHub
     assert publisher.publish(SLUG, "", should_stop=lambda: True) == ""
 
 
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_half_model_that_the_hub_keeps_is_told_of(
+    publisher: HubPublisher, hub: ModelHub, is_stopped: bool
+) -> None:
+    hub.refused["repos/delete"] = 500
+    if not is_stopped:
+        hub.refused["commit/main"] = 500
+    with pytest.raises(StudioError, match=f"is left on the Hub: ada/{SLUG}") as failure:
+        publisher.publish(SLUG, "", should_stop=lambda: is_stopped and "POST /api/repos/create" in hub.asked)
+    assert ("Stopped" if is_stopped else "500") in failure.value.message
+    assert not files_of(hub)
+
+
 @pytest.mark.parametrize("name", ["a/b/c", "../x", "a b", "/x", "x/", "a" * 200, "näme", "x;rm"])
 def test_what_can_be_no_name_is_not_asked_for(publisher: HubPublisher, hub: ModelHub, name: str) -> None:
     with pytest.raises(ConfigError, match="can't be the name"):

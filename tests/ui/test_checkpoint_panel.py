@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import Kind, Visitor, acting
-from lora_studio.lora.checkpoint_report import CheckpointReport, CheckpointRow, write_report
+from lora_studio.lora.checkpoint_report import CheckpointReport, CheckpointRow, read_report, write_report
 from lora_studio.lora.checkpoint_vote import read_vote
 from lora_studio.lora.checkpoints import chosen_step
 from lora_studio.store.people.ownership import Owners
@@ -169,28 +169,49 @@ def test_who_votes_sees_no_step_and_is_told_after(studio: Studio, voting: Path) 
     vote = handler(studio, "submit")
     rows = page._report_of(studio, "disc").rows  # type: ignore[union-attr]
     picks = ",".join(str(row.steps.index(100)) for row in rows)
-    shown = vote(SimpleNamespace(slug="disc", ballot="0", picks=picks))
+    first = mark_in(shown)
+    shown = vote(SimpleNamespace(slug="disc", ballot=first, picks=picks))
     assert shown.count("Step 100, your choice") == 2
     assert "you picked step 100 most often: 2 of 2" in shown
     assert re.findall(r'<li class="recommended" data-step="(\d+)">', shown) == ["100"]
     again = page.board_of(studio, "disc")
     assert "you picked step 100 most often: 2 of 2" in again
     assert "Vote without" in again
-    for stale in ("0", "2", None, "x"):
-        with pytest.raises(gr.Error, match="meanwhile"):
-            vote(SimpleNamespace(slug="disc", ballot=stale, picks=picks))
+    for stale in (first, "1", None, ["x"]):
+        with pytest.warns(match="meanwhile"):
+            assert vote(SimpleNamespace(slug="disc", ballot=stale, picks=picks)) == again
     with pytest.raises(gr.Error, match="No picture"):
-        vote(SimpleNamespace(slug="disc", ballot="1", picks=", 9,x,-1"))
+        vote(SimpleNamespace(slug="disc", ballot=mark_in(again), picks=", 9,x,-1"))
+    assert read_vote(voting).ballots == 1
+
+
+def test_a_vote_on_checkpoints_that_are_others_by_now_is_not_counted(studio: Studio, voting: Path) -> None:
+    before = mark_in(page.board_of(studio, "disc"))
+    board = read_report(voting)
+    assert board is not None
+    write_report(voting, replace(board, rows=tuple(replace(row, leak=0.9) for row in board.rows)))
+    with pytest.warns(match="meanwhile"):
+        shown = handler(studio, "submit")(SimpleNamespace(slug="disc", ballot=before, picks="0,0"))
+    assert read_vote(voting).ballots == 0
+    assert mark_in(shown) != before
 
 
 def test_nobody_votes_on_another_s_lora(studio: Studio, voting: Path) -> None:
+    mark = mark_in(page.board_of(studio, "disc"))
     with acting(Visitor(name="eve", role=Role.CREATOR, kept=Owners(studio.database))):
         with pytest.raises(gr.Error):
-            handler(studio, "submit")(SimpleNamespace(slug="disc", ballot="0", picks="0,0"))
+            handler(studio, "submit")(SimpleNamespace(slug="disc", ballot=mark, picks="0,0"))
         Owners(studio.database).share(Kind.LORA, "disc", True)
         with pytest.raises(gr.Error, match="yours"):
-            handler(studio, "submit")(SimpleNamespace(slug="disc", ballot="0", picks="0,0"))
+            handler(studio, "submit")(SimpleNamespace(slug="disc", ballot=mark, picks="0,0"))
     assert read_vote(voting).ballots == 0
+
+
+def mark_in(shown: str) -> str:
+    """What a vote on a report that is shown is given on."""
+    found = re.search(r'data-ballot="([0-9a-f]{16})"', shown)
+    assert found
+    return found[1]
 
 
 def handler(studio: Studio, event: str = "click"):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import io
 import shutil
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import visitor
 from lora_studio.downloads.hub_errors import hub_errors
-from lora_studio.errors import ConfigError
+from lora_studio.errors import ConfigError, StudioError
 from lora_studio.events import Emit, PhaseAdvanced, ShouldStop, ignore, never_stop
 from lora_studio.files import check_room, disk_errors
 from lora_studio.gallery import Gallery
@@ -116,8 +116,8 @@ class HubPublisher:
     ) -> str:
         """Put a LoRA on the Hub under `name` (`owner/name`; without an owner, that of the token) and return
         the address of its page; empty when stopped. A new version goes to where this LoRA was put before; a
-        name that is another model's is refused. What fails or is stopped leaves no new model behind. Emits
-        PhaseAdvanced in bytes. Raises StudioError; NotAllowed, DeviceBusy."""
+        name that is another model's is refused. What fails or is stopped leaves no new model behind, or says
+        that the Hub kept it. Emits PhaseAdvanced in bytes. Raises StudioError; NotAllowed, DeviceBusy."""
         visitor().needs(Role.ADMIN)
         record = self.gallery.lora(slug)
         wanted = given_name(name or slug)
@@ -128,9 +128,10 @@ class HubPublisher:
             try:
                 with disk_errors("The copy", "written"):
                     files = write_files(record, folder)
-                address, model = self._send(
-                    record.slug, wanted, private, _Upload(folder, files, emit, should_stop)
-                )
+                upload = _Upload(folder, files, emit, should_stop)
+                address, model = self._send(record.slug, wanted, private, upload)
+            except _Stopped:
+                return ""
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
         if address:
@@ -152,18 +153,34 @@ class HubPublisher:
                 return "", model
             if is_new:
                 api.create_repo(model, private=private, exist_ok=False)
+        with _taking_back(api, model) if is_new else nullcontext(), hub_errors(model, "model"):
             try:
                 upload.send(api, model)
-            except BaseException as error:
-                if is_new:  # nobody has it yet, and what is in it is half
-                    with suppress(Exception):
-                        api.delete_repo(model)
-                if upload.should_stop() and isinstance(error, Exception):
-                    return "", model
+            except Exception as error:
+                if upload.should_stop():
+                    raise _Stopped from error
                 if isinstance(error, RuntimeError | ValueError) and error.__cause__ is not None:
                     raise error.__cause__ from error  # the library's "Error while uploading"
                 raise
         return f"{api.endpoint}/{model}", model
+
+
+@contextmanager
+def _taking_back(api: HfApi, model: str) -> Iterator[None]:
+    """Delete a model of the Hub when the block fails: nobody has it yet, and what is in it is half. Raises
+    StudioError that says so where it can't be deleted."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            api.delete_repo(model, missing_ok=True)
+        except Exception:
+            left = f"A model without its files is left on the Hub: {model}. Delete it there, in its settings."
+            if isinstance(error, _Stopped):
+                raise StudioError("Stopped.", left) from error
+            if isinstance(error, StudioError):
+                raise StudioError(error.message, f"{error.hint} {left}") from error
+        raise
 
 
 @dataclass(frozen=True)

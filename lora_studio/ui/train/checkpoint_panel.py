@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from lora_studio.access.visitor import Kind, visitor
-from lora_studio.errors import ConfigError, StoreError, StudioError
+from lora_studio.errors import StoreError, StudioError
 from lora_studio.formatting import short
 from lora_studio.lora.checkpoint_report import (
     CheckpointReport,
@@ -24,6 +24,7 @@ from lora_studio.lora.checkpoint_vote import (
     BallotRow,
     CheckpointVote,
     ballot,
+    ballot_mark,
     counted_vote,
     facts_of,
     read_vote,
@@ -31,7 +32,7 @@ from lora_studio.lora.checkpoint_vote import (
 from lora_studio.lora.checkpoints import checkpoint_files, chosen_step
 from lora_studio.parsing.numbers import parse_whole
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import guarded, safe_slug, whole
+from lora_studio.ui.client_input.validate import as_words, guarded, safe_slug, whole
 from lora_studio.ui.widgets.html_templates import fill, panel
 
 BOARD_JS = """
@@ -46,7 +47,7 @@ element.addEventListener('click', (event) => {
 """Script of a report: its buttons, and what was picked in each row of a vote."""
 LONGEST_PICKS = 50
 LETTERS = "ABCD"
-VOTED_ELSEWHERE = ("Somebody has voted meanwhile, so the pictures stand in another order.", "Pick again.")
+VOTED_ELSEWHERE = "The pictures or their order have changed meanwhile, so nothing was counted. Pick again."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +138,11 @@ class ShownReport:
         """The rows of the next vote."""
         return ballot(self.report, self.slug, self.vote.ballots)
 
+    @property
+    def ballot_mark(self) -> str:
+        """The mark of what the next vote is given on."""
+        return ballot_mark(self.report, self.slug, self.vote.ballots)
+
 
 def render(elem_id: str) -> gr.HTML:
     """Create the panel of a report. Call inside a Tab."""
@@ -164,12 +170,15 @@ def put_in_use(studio: Studio, event: gr.EventData) -> tuple[str, Changed]:
 
 
 def cast_vote(studio: Studio, event: gr.EventData) -> tuple[str, Changed]:
-    """Count the vote that was given; returns the LoRA's slug, and the change."""
+    """Count the vote that was given; returns the LoRA's slug, and the change. One on pictures that are others
+    by now, because somebody voted or the LoRA was trained again, is not counted: what stands there now is
+    shown."""
     slug = safe_slug(getattr(event, "slug", None))
     found = _report_of(studio, slug)
     visitor().must_own(Kind.LORA, slug)
-    if found is None or parse_whole(getattr(event, "ballot", None)) != found.vote.ballots:
-        raise ConfigError(*VOTED_ELSEWHERE)
+    if found is None or getattr(event, "ballot", None) != found.ballot_mark:
+        gr.Warning(as_words(VOTED_ELSEWHERE), title="Not counted")
+        return slug, Changed()
     picks = str(getattr(event, "picks", ""))[:LONGEST_PICKS].split(",")
     voted = counted_vote(found.vote, found.rows, [parse_whole(pick) for pick in picks])
     studio.gallery.say_of_lora(slug, "vote", facts_of(voted))
@@ -236,6 +245,7 @@ def view(shown: ShownReport, changed: Changed) -> str:
         used=used,
         before=changed.before if changed.before != used else 0,
         vote=vote,
+        ballot_mark=shown.ballot_mark,
         liked=liked,
         liked_count=vote.count(liked),
         ballot=[] if changed.voted else _shown_rows(shown, shown.rows),
