@@ -144,6 +144,7 @@ def environment(folder: Path) -> dict[str, str]:
         "LORA_STUDIO_HOME": str(folder / "home"),
         "LORA_STUDIO_MODELS": str(folder / "models"),
         "LORA_STUDIO_PASSWORD": PASSWORD,
+        "LORA_STUDIO_RESULT_PICTURES": "0",  # each picture that is drawn is one that a client asked for
         "LORA_STUDIO_KEEP_FREE_GB": "0.1",
         "PYTHONIOENCODING": "utf-8",
     }

@@ -103,6 +103,7 @@ def test_pictures_are_picked_packed_and_put_back(open_page: OpenPage) -> None:
     assert download.value.suggested_filename == "pictures.zip"
     page.locator("[data-pick=delete]").click()
     expect(tiles).to_have_count(1)
+    expect(page.locator("[data-testid=toast-body]")).to_have_count(0)
 
     go_to(page, "Trash")
     rows = page.locator("#gallery-trash li")

@@ -110,6 +110,8 @@ def test_the_keyboard_has_a_way_past_the_tabs_and_one_stop_for_each_question(ope
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the main button")).to_be_focused()
     page.keyboard.press("Tab")
+    while page.evaluate("!!document.activeElement.closest('#paused')"):  # an earlier test's training
+        page.keyboard.press("Tab")
     expect(tab(page, "Upload")).to_be_focused()
     page.keyboard.press("ArrowLeft")
     expect(tab(page, "Studio")).to_have_attribute("aria-selected", "true")

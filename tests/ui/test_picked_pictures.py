@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from gradio.helpers import EventData
+from gradio.state_holder import SessionState
 
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import Kind, Visitor, acting
@@ -14,6 +17,7 @@ from lora_studio.errors import StoreError, StudioError
 from lora_studio.records import ImageRecord
 from lora_studio.store.people.ownership import Owners
 from lora_studio.studio import Studio
+from lora_studio.ui.blocks import build
 from lora_studio.ui.client_input.upload_owners import sees_upload
 from lora_studio.ui.gallery.picked_pictures import MOST_PICKED, delete_all, packed, picked_ids
 from tests.support.library_entries import draw
@@ -63,3 +67,18 @@ def test_what_is_somebody_elses_stays_and_is_said(studio: Studio, kept: Owners) 
         sentence = delete_all(studio, [own.id, hers.id])
     assert sentence.startswith("1 picture is in the trash now. 1 stays: This picture isn't yours.")
     assert (Path(own.path).exists(), Path(hers.path).exists()) == (False, True)
+
+
+def test_the_open_picture_stays_open_when_others_are_deleted(studio: Studio) -> None:
+    shown, gone = (drawn(studio, seed) for seed in (85, 86))
+    page = build(studio)
+    deleting = next(one for one in page.fns.values() if one.name == "delete_pictures")
+
+    def answer(*ids: str) -> list[Any]:
+        event = EventData(None, {"ids": list(ids)})
+        done = page.process_api(deleting, [shown.id], state=SessionState(page), event_data=event)
+        return list(asyncio.run(done)["data"])
+
+    assert not any("value" in update or "visible" in update for update in answer(gone.id))
+    assert not Path(gone.path).exists()
+    assert answer(shown.id)[0] == ""

@@ -77,10 +77,10 @@ def packed(studio: Studio, ids: Sequence[str]) -> Path:
 def listen(shelf: GalleryPart, link: gr.HTML, studio: Studio) -> list[Any]:
     """Wire both; returns the events after which the page has to be refreshed."""
 
-    def delete_pictures(event: gr.EventData, chosen: str) -> dict[Any, Any]:
+    def delete_pictures(event: gr.EventData, chosen: str) -> Any:
         ids = picked_ids(getattr(event, "ids", None))
         gr.Info(as_words(delete_all(studio, ids)), title="Trash")
-        return nothing_chosen(shelf, cards.image_details(None)) if chosen in ids else {}
+        return nothing_chosen(shelf, cards.image_details(None)) if chosen in ids else gr.skip()
 
     def pack(event: gr.EventData) -> str:
         ids = picked_ids(getattr(event, "ids", None))
