@@ -94,14 +94,14 @@ def test_good_ids_pass() -> None:
 
 
 def test_bases_are_names_never_paths(settings: Settings, tmp_path: Path) -> None:
-    own = settings.bases / "my base"
-    own.mkdir()
-    (own / "model_index.json").write_text("{}")
+    for name, index in (("in parts", "modular_model_index.json"), ("my base", "model_index.json")):
+        (settings.bases / name).mkdir()
+        (settings.bases / name / index).write_text("{}")
     (settings.bases / "single.safetensors").write_bytes(b"")
     (settings.bases / "README.md").write_text("")
     names = [name for _, name in validate.base_names(settings)]
     assert names[0] == "starter"
-    assert names[-2:] == ["my base", "single.safetensors"]
+    assert names[-3:] == ["in parts", "my base", "single.safetensors"]
     for name in names:
         assert validate.safe_base(name, settings) == name
     (tmp_path / "elsewhere").mkdir()

@@ -22,6 +22,7 @@ import gradio as gr
 from lora_studio.access.visitor import visitor
 from lora_studio.catalog import BASES
 from lora_studio.errors import ConfigError, DatasetError, ModelFileError, StoreError, StudioError
+from lora_studio.families.base_files.hub import INDEXES
 from lora_studio.families.base_files.locate import HUB_ID
 from lora_studio.grids.grid_cells import read_values
 from lora_studio.grids.grid_request import GridRequest
@@ -123,8 +124,9 @@ def base_names(settings: Settings) -> list[tuple[str, str]]:
 
 
 def _is_base(path: Path) -> bool:
-    hidden = path.name.startswith(".")
-    return not hidden and ((path / "model_index.json").is_file() or path.suffix == ".safetensors")
+    if path.name.startswith("."):
+        return False
+    return path.suffix == ".safetensors" or any((path / index).is_file() for index in INDEXES)
 
 
 def takes_hub_ids(settings: Settings) -> bool:
