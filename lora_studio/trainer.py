@@ -45,7 +45,8 @@ from lora_studio.runtime import (
 from lora_studio.settings import Settings
 from lora_studio.training.disk_use import DiskUse, disk_use
 from lora_studio.training.evaluation.base_pictures import base_pictures
-from lora_studio.training.evaluation.previews import Previews, PreviewSampler, preview_steps
+from lora_studio.training.evaluation.intervals import preview_steps
+from lora_studio.training.evaluation.previews import Previews, PreviewSampler
 from lora_studio.training.evaluation.validation import Validation
 from lora_studio.training.free_encoders import free_encoders
 from lora_studio.training.ignored_settings import ignored_settings

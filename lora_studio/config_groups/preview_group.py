@@ -23,6 +23,14 @@ class PreviewGroup(Group):
         unit="steps",
         ge=0,
     )
+    max_preview_share: float = setting(
+        0.1,
+        "Time that previews may take, as a share of the time of the steps: where they would take longer, "
+        "there are fewer pictures, and fewer times. sample_prompts and sample_every_n_steps are followed all "
+        "the same. 0: no limit.",
+        ge=0,
+        le=10,
+    )
     sample_steps: int = setting(20, "Denoising steps of a preview.", unit="steps", ge=1, le=200)
     sample_guidance: float = setting(7.5, "Guidance scale of a preview.", ge=0, le=30)
     sample_seed: int = setting(

@@ -223,6 +223,7 @@ _PREVIEW: Mapping[str, tuple[str, str]] = {
         "What is learned is the same; smaller numbers show it more often.",
         PREVIEW_TIME,
     ),
+    "max_preview_share": ("What is learned is the same; more shows more of it.", PREVIEW_TIME),
     "sample_steps": ("What is learned is the same; more shows it more finely.", PREVIEW_TIME),
     "sample_guidance": ("What is learned is the same; more shows it more strongly.", FREE),
     "sample_seed": ("What is learned is the same; another one shows other pictures.", FREE),

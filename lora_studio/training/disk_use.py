@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lora_studio.training.evaluation.intervals import checkpoint_steps, preview_steps
-from lora_studio.training.evaluation.previews import base_title, prompts_of
+from lora_studio.training.evaluation.preview_plan import prompts_of
+from lora_studio.training.evaluation.previews import base_title
 from lora_studio.training.model import Engine
 from lora_studio.training.result_folder import PRECISIONS
 

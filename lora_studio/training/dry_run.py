@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
-import itertools
 import statistics
 import threading
 import time
@@ -32,9 +31,16 @@ from lora_studio.files import free_bytes
 from lora_studio.runtime import Device, compute_dtype, find_device, memory_errors
 from lora_studio.training.disk_use import disk_use
 from lora_studio.training.evaluation.card_memory import CONTEXT, TensorPeak, card_bytes
-from lora_studio.training.evaluation.checkpoint_scores import MOST_REFERENCES, seconds_allowed
-from lora_studio.training.evaluation.intervals import preview_steps, validation_steps
-from lora_studio.training.evaluation.previews import PreviewSampler, base_title, prompts_of, seeds_of
+from lora_studio.training.evaluation.checkpoint_scores import board_limits
+from lora_studio.training.evaluation.intervals import validation_steps
+from lora_studio.training.evaluation.preview_plan import (
+    PreviewCost,
+    PreviewPlan,
+    limited_plan,
+    prompts_of,
+    whole_plan,
+)
+from lora_studio.training.evaluation.previews import PreviewSampler, base_title, seeds_of
 from lora_studio.training.evaluation.validation import TIMESTEPS
 from lora_studio.training.loop import Loop
 from lora_studio.training.model import Engine, base_hashes, load_engine
@@ -43,7 +49,7 @@ from lora_studio.training.optimization.optimizers import build_optimizer
 from lora_studio.training.preparation.caption_remarks import caption_remarks
 from lora_studio.training.preparation.training_data import TrainingData, prepare_data
 
-WARM_UP, MEASURED, DRAWN = 1, 4, 4
+WARM_UP, MEASURED = 1, 4
 MOST_ENCODED = 4
 """Pictures that are encoded: on a large base without a graphics card each takes seconds."""
 PATIENCE = 30.0
@@ -184,9 +190,9 @@ class _Measurement:
             tensors = TensorPeak()
             step = self._step_seconds(engine, data, tensors) * by_size.work(config)
             self._advance(3)
-            drawing = self._drawing(engine)
-        rounds = len(preview_steps(config))
+            drawing = self._drawing(engine, by_size.subjects)
         steps = config.optimizer.max_train_steps
+        previews = drawing.limited(config, step * steps)
         bucket = by_size.heaviest(config.dataset.train_batch_size)
         measured = peak.on_device
         self._advance(4)
@@ -198,7 +204,7 @@ class _Measurement:
             load_seconds=load,
             cache_seconds=cache,
             train_seconds=step * steps,
-            preview_seconds=drawing.seconds(config, by_size.images) if rounds else 0.0,
+            preview_seconds=drawing.seconds(config, previews, by_size.images) if previews.steps else 0.0,
             ram_bytes=peak.ram * config.run.num_processes,
             device_bytes=measured,
             card_bytes=measured + CONTEXT
@@ -208,7 +214,11 @@ class _Measurement:
             trigger_word=config.dataset.trigger_word,
             disk_free_bytes=free_bytes(Path(config.output.output_dir)),
             device=self.device.title,
-            notes=tuple(dict.fromkeys([*engine.memory_notes, *folder.notes, *by_size.notes])),
+            notes=tuple(
+                dict.fromkeys(
+                    filter(None, (*engine.memory_notes, *folder.notes, *by_size.notes, previews.note))
+                )
+            ),
         )
 
     def _advance(self, done: int) -> None:
@@ -280,68 +290,42 @@ class _Measurement:
                 break
         return statistics.median(seconds[WARM_UP:] or seconds)
 
-    def _drawing(self, engine: Engine) -> Drawing:
-        """A few denoising steps of each prompt; the first one is not an ordinary one: what comes before its
-        end counts nowhere."""
-        prompts = prompts_of(self.config, base_title(engine))
-        preview_sampler = PreviewSampler(engine=engine)
-        preview_sampler.prepare(prompts)
-        begun = time.perf_counter()
-        marks: list[tuple[int, float]] = []
-
-        def on_step(step: int, steps: int) -> bool:
-            marks.append((step, time.perf_counter()))
-            if self.should_stop():
-                raise Stop
-            return len(marks) > 1 and marks[-1][1] - begun > PATIENCE
-
-        images = preview_sampler.draw(prompts, seeds_of(self.config, len(prompts)), on_step, steps=DRAWN)
-        ended, content = time.perf_counter(), io.BytesIO()
-        gaps = [(late[0] - early[0], late[1] - early[1]) for early, late in itertools.pairwise(marks)]
-        step = statistics.median(seconds / steps for steps, seconds in gaps)
-        others = sum(max(0.0, seconds - steps * step) for steps, seconds in gaps)
-        if images:
-            images[0].save(content, format="PNG")
-        wide, high = preview_sampler.size
+    def _drawing(self, engine: Engine, images: int) -> Drawing:
+        sampler, config = PreviewSampler(engine=engine), self.config
+        prompts = prompts_of(config, base_title(engine))
+        measured = sampler.measure(prompts, seeds_of(config, len(prompts)), self.should_stop)
+        if measured is None:
+            raise Stop
+        (cost, drawn), content = measured, io.BytesIO()
+        if drawn:
+            drawn[0].save(content, format="PNG")
+        wide, high = sampler.size
+        references, most = board_limits(engine, images)
         return Drawing(
-            prompts=len(prompts),
-            step=step * len(prompts),
-            rest=others + ended - marks[-1][1] if images else step * len(prompts),
+            cost=replace(cost, references=references, most_compared=most),
+            plan=whole_plan(config, base_title(engine)),
             picture_bytes=len(content.getvalue()) or wide * high,
             size=(wide, high),
-            device=self.device,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """Seconds of one denoising step of all `prompts` with guidance, and of what comes around the steps; width
-    and height of a picture."""
+    """The cost of a preview, and which there would be without a limit; width and height of a picture."""
 
-    prompts: int
-    step: float
-    rest: float
+    cost: PreviewCost
+    plan: PreviewPlan
     picture_bytes: int
     size: tuple[int, int]
-    device: Device
 
-    def seconds(self, config: TrainConfig, images: int) -> float:
+    def limited(self, config: TrainConfig, train_seconds: float) -> PreviewPlan:
+        return limited_plan(config, self.plan, self.cost, train_seconds)
+
+    def seconds(self, config: TrainConfig, plan: PreviewPlan, images: int) -> float:
         """All previews of a run, the base's own included, the validation and the board."""
-        forward = self.step / (2 * self.prompts)
-        rounds = len(preview_steps(config)) + 1
-        share = config.dataset.validation_split
-        held_out = min(config.preview.max_validation_steps, round(images * share))
-        validation = held_out * TIMESTEPS * (len(validation_steps(config)) + 1) * forward
-        extra = 1 + 1 / self.prompts if self._has_board(config) else 1.0
-        drawing = rounds * (self.step * config.preview.sample_steps + self.rest) * extra
-        return drawing + validation + (self._board_seconds(rounds, images, forward) if extra > 1 else 0.0)
-
-    def _has_board(self, config: TrainConfig) -> bool:
-        return config.preview.checkpoint_board and bool(config.dataset.trigger_word)
-
-    def _board_seconds(self, rounds: int, images: int, forward: float) -> float:
-        looks = min(images, MOST_REFERENCES) + rounds * (self.prompts + 1)
-        return min(seconds_allowed(self.device.kind), (looks + 2 * rounds * self.prompts**2) * forward)
+        held_out = min(config.preview.max_validation_steps, round(images * config.dataset.validation_split))
+        validation = held_out * TIMESTEPS * (len(validation_steps(config)) + 1) * self.cost.forward
+        return self.cost.seconds(config, plan) + validation
 
 
 def _alone(picture: Picture, repeats: int) -> Picture:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lora_studio.errors import DiskFull, Diverged, OutOfMemory
@@ -15,9 +16,9 @@ from lora_studio.formatting import size
 from lora_studio.runtime import memory_errors
 from lora_studio.settings import Settings
 from lora_studio.training.disk_use import DiskUse
-from lora_studio.training.evaluation.checkpoint_scores import Comparison, compare
+from lora_studio.training.evaluation.checkpoint_scores import Comparison, board_limits, compare
 from lora_studio.training.evaluation.intervals import checkpoint_steps, validation_steps
-from lora_studio.training.evaluation.previews import Previews, preview_steps
+from lora_studio.training.evaluation.previews import Previews
 from lora_studio.training.evaluation.validation import Validation
 from lora_studio.training.loop import Loop
 from lora_studio.training.optimization.optimizers import optimizer_mode
@@ -26,6 +27,9 @@ from lora_studio.training.resuming.rollback import LESS_MEMORY, Rollback
 from lora_studio.training.resuming.start_point import RunMarks
 from lora_studio.training.run_control import RunControl
 from lora_studio.training.train_state import States
+
+WARM_UP, MEASURED = 1, 10
+"""Steps that tell how long one takes, after the first, which is slower."""
 
 
 @dataclass(kw_only=True)
@@ -41,6 +45,7 @@ class TrainingRun:
     validation: Validation
     disk: DiskUse
     saved: str = ""
+    _seconds: list[float] = field(default_factory=list)
 
     @property
     def loop(self) -> Loop:
@@ -83,15 +88,17 @@ class TrainingRun:
         return at_the_end and self.session.full is None
 
     def _before_the_first_step(self) -> None:
-        """The base's own previews; in a resumed run also those that its end kept from being drawn."""
+        """The base's own previews, unless the first steps have to tell how many there may be; in a resumed
+        run also those that its end kept from being drawn."""
         if not self.session.ranks.is_first:
             return
-        step = self.loop.step
-        if preview_steps(self.session.config) and not self._drawn(0):
+        step, previews = self.loop.step, self.previews
+        if previews.plan.steps and not previews.awaits_limit and not self._drawn(0):
             self._draw(0)
         if not step:
             self._validate(0)
-        if step in preview_steps(self.session.config) and not self._drawn(step) and not self.session.stop():
+        is_due = step in previews.plan.steps and (step == self.loop.total or not previews.awaits_limit)
+        if is_due and not self._drawn(step) and not self.session.stop():
             self._draw(step)
         if not self.rollback.keeps_points and not self.states.files():
             self.save_state()  # it is what `rollback` goes back to
@@ -109,18 +116,42 @@ class TrainingRun:
             self._checkpoint(done, asked="save" in asked)
         if done.step in validation_steps(config) and not stop:
             self._validate(done.step)
-        if (done.step in preview_steps(config) or "preview" in asked) and not stop:
+        if not stop:
+            self._limit_previews(done, asked="preview" in asked)
+        if (done.step in self.previews.plan.steps or "preview" in asked) and not stop:
             if self.complete:
                 self._publish(done)  # safe on disk, whatever becomes of the previews
             self._draw(done.step)
         if not self.complete and self.states.is_due(done.step):
             self.save_state()
 
+    def _limit_previews(self, done: StepDone, *, asked: bool) -> None:
+        """Settle which previews there will be, once it is known how long a step takes, or when some are due;
+        then draw the base's own."""
+        previews, session = self.previews, self.session
+        self._seconds.append(done.seconds)
+        is_due = asked or self.complete or done.step in previews.plan.steps
+        if not previews.awaits_limit or not (is_due or len(self._seconds) >= WARM_UP + MEASURED):
+            return
+        if self.complete:
+            self._publish(done)
+        step_seconds = statistics.median(self._seconds[WARM_UP:] or self._seconds)
+        run_seconds = step_seconds * (self.loop.total - session.origin.step)
+        pictures = sum(not one.picture.is_reg for one in self.loop.data.loader.pictures)
+        try:
+            with self._at_rest(), memory_errors("the previews", LESS_MEMORY):
+                previews.limit(done.step, run_seconds, board_limits(self.loop.engine, pictures))
+        except OutOfMemory:
+            return  # those that are due say so
+        if previews.plan.steps and not self.complete and not self._drawn(0):
+            self._draw(0)
+
     def _pauses_for_room(self, step: int) -> bool:
         """Whether to pause here, while a state still fits on the disk: asked before anything is written that
         could fill it."""
         session, config = self.session, self.session.config
-        due = step in checkpoint_steps(config) or step in preview_steps(config) or self.states.is_due(step)
+        due = step in checkpoint_steps(config) or step in self.previews.plan.steps
+        due = due or self.states.is_due(step)
         due = due or bool(session.wishes & {"save", "preview"})
         if self.complete or not due or has_room(self.result.path, self.disk.at_an_end):
             return False

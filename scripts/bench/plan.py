@@ -71,6 +71,7 @@ def compare(wishes: dict[str, Any]) -> dict[str, tuple[float, float]]:
     """(plan, run) of each figure: seconds, a step's seconds, megabytes of memory and of disk."""
     from lora_studio.events import CheckpointSaved, Event, StateSaved, StepDone
     from lora_studio.trainer import train
+    from lora_studio.training.evaluation.preview_plan import has_limit
     from lora_studio.training.measure import measure
 
     with tempfile.TemporaryDirectory() as folder:
@@ -93,7 +94,8 @@ def compare(wishes: dict[str, Any]) -> dict[str, tuple[float, float]]:
         disk.append(bytes_in(Path(folder)))
     training = sum(done.seconds for _, done in steps)
     start = steps[0][0] - steps[0][1].seconds - begun
-    base_preview = plan.preview_seconds / 9 if config.preview.sample_every_n_steps != 0 else 0.0
+    before = config.preview.sample_every_n_steps != 0 and not has_limit(config)
+    base_preview = plan.preview_seconds / 9 if before else 0.0
     return {
         "seconds in all": (plan.total_seconds, seconds),
         "until the first step": (plan.start_seconds + base_preview, start),

@@ -225,6 +225,14 @@ def compare(comparison: Comparison, validation: Validation, last_step: int) -> C
         return None
 
 
+def board_limits(engine: Engine, pictures: int) -> tuple[int, float]:
+    """The count of training pictures that the board compares previews with, and the seconds it may take;
+    none where there is no board."""
+    if not engine.config.preview.checkpoint_board:
+        return 0, 0.0
+    return min(pictures, MOST_REFERENCES), seconds_allowed(engine.device.kind)
+
+
 def seconds_allowed(device: str) -> float:
     """The seconds that the comparison may take. A graphics card is done long before; on a CPU a large base is
     slow."""

@@ -4,6 +4,7 @@ run: what a checkpoint is worth is seen on pictures of that very step."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from lora_studio.config import TrainConfig
 
@@ -21,6 +22,11 @@ def even_interval(total: int, times: int = TIMES) -> int:
     be."""
     around = {max(1, total // times), max(1, math.ceil(total / times))}
     return min(sorted(around), key=lambda every: abs(total // every - times))
+
+
+def spread(steps: Sequence[int], times: int) -> frozenset[int]:
+    """`times` of these steps, evenly, the last one included."""
+    return frozenset(steps[round(len(steps) * part / times) - 1] for part in range(1, times + 1))
 
 
 def checkpoint_steps(config: TrainConfig) -> frozenset[int]:
@@ -41,9 +47,7 @@ def preview_steps(config: TrainConfig) -> frozenset[int]:
         return even_steps(total)
     if len(saved) <= MOST_PREVIEWS:
         return frozenset(saved)
-    return frozenset(
-        saved[round(len(saved) * part / MOST_PREVIEWS) - 1] for part in range(1, MOST_PREVIEWS + 1)
-    )
+    return spread(saved, MOST_PREVIEWS)
 
 
 def validation_steps(config: TrainConfig) -> frozenset[int]:

@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from PIL import Image
 
-from lora_studio.catalog import preview_prompts
-from lora_studio.config import Kind, TrainConfig
+from lora_studio.config import TrainConfig
 from lora_studio.data.buckets import resolution_of
-from lora_studio.events import Emit, PhaseAdvanced, PreviewSaved
+from lora_studio.events import Emit, Noted, PhaseAdvanced, PreviewSaved
 from lora_studio.families.base import TextOutput
 from lora_studio.families.encoders.clip_encoder import PromptWindows
 from lora_studio.families.sampling import Guidance, Sampler, Walk, usual_sampler
 from lora_studio.training.evaluation.base_alone import at_rest
 from lora_studio.training.evaluation.base_pictures import BasePictures
-from lora_studio.training.evaluation.intervals import preview_steps as preview_steps
 from lora_studio.training.evaluation.lockstep import Lockstep, most_at_once
+from lora_studio.training.evaluation.preview_plan import (
+    PreviewCost,
+    PreviewPlan,
+    has_limit,
+    limited_plan,
+    plan_from,
+    whole_plan,
+)
 from lora_studio.training.model import Engine, base_name
 from lora_studio.training.result_folder import PRECISIONS, save_file
 
 PIPELINE_STEP = 8
-PLAIN_PROMPTS: Mapping[Kind, str] = {
-    "person": "portrait of a person",
-    "character": "portrait of a person",
-    "object": "a cat",
-    "style": "a cat",
-}
-"""Things that a LoRA of this kind should leave alone."""
+DRAWN = 4
+"""Denoising steps that are measured; the first is not an ordinary one: what comes before its end counts
+nowhere."""
+PATIENCE = 30.0
+"""Seconds after which no further step is measured."""
 OnStep = Callable[[int, int], bool]
 """Called after each call of the denoiser with (steps done, steps in all), both counted over all pictures;
 True ends the drawing."""
@@ -99,6 +106,29 @@ class PreviewSampler:
                 pictures |= {id(walk): codec.to_picture(codec.decode(walk.latents)) for walk in batch}
         return [pictures[id(walk)] for walk in walks]
 
+    def measure(
+        self, prompts: Sequence[str], seeds: Sequence[int], should_stop: Callable[[], bool]
+    ) -> tuple[PreviewCost, list[Image.Image]] | None:
+        """The cost of a preview, from a few denoising steps of each prompt, and what came of them: no picture
+        where even that was too slow. None when stopped. Touches no random state."""
+        begun = time.perf_counter()
+        marks: list[tuple[int, float]] = []
+
+        def on_step(step: int, steps: int) -> bool:
+            marks.append((step, time.perf_counter()))
+            return should_stop() or (len(marks) > 1 and marks[-1][1] - begun > PATIENCE)
+
+        self.prepare(prompts)
+        images = self.draw(prompts, seeds, on_step, steps=DRAWN)
+        ended = time.perf_counter()
+        if should_stop() or len(marks) < 2:
+            return None
+        gaps = [(late[0] - early[0], late[1] - early[1]) for early, late in itertools.pairwise(marks)]
+        step = statistics.median(seconds / steps for steps, seconds in gaps)
+        others = sum(max(0.0, seconds - steps * step) for steps, seconds in gaps)
+        rest = (others + ended - marks[-1][1]) / len(prompts) if images else step
+        return PreviewCost(step=step, rest=rest), images
+
     def _walk(self, prompt: str, seed: int, steps: int) -> Walk:
         base, device = self.engine.base, self.engine.device.kind
         generator = torch.Generator().manual_seed(seed)
@@ -137,25 +167,45 @@ class Previews:
     saved: list[PreviewSaved] = field(default_factory=list)
     kept: BasePictures | None = None
     preview_sampler: PreviewSampler = field(init=False)
+    plan: PreviewPlan = field(init=False)
+    awaits_limit: bool = field(init=False)
+    """Whether the plan still has to be limited by the time that it takes."""
 
     def __post_init__(self) -> None:
+        config = self.engine.config
         self.preview_sampler = PreviewSampler(engine=self.engine)
+        self.plan = plan_from(config, whole_plan(config, base_title(self.engine)), self.saved)
+        self.awaits_limit = has_limit(config)
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        return prompts_of(self.engine.config, base_title(self.engine))
+        return self.plan.prompts
 
     @property
     def without_prompt(self) -> str:
         """A prompt without the trigger, drawn along for the board: what it shows ought to stay as it was.
         Empty when there is no board or no trigger to leave out."""
-        config = self.engine.config
-        wanted = config.preview.checkpoint_board and config.dataset.trigger_word.strip()
-        return PLAIN_PROMPTS[config.dataset.kind] if wanted else ""
+        return self.plan.without_prompt
 
     @property
     def _all_prompts(self) -> list[str]:
-        return [*self.prompts, self.without_prompt] if self.without_prompt else list(self.prompts)
+        return list(self.plan.all_prompts)
+
+    def limit(self, step: int, step_seconds: float, compared: tuple[int, float]) -> None:
+        """Measure what previews cost and plan those from `step` on anew, so that they take their share of the
+        `step_seconds` of all steps. `compared` are the training pictures that the board compares them with,
+        and the seconds it may take. Nothing changes when stopped meanwhile."""
+        config = self.engine.config
+        self.awaits_limit = False
+        measured = self.preview_sampler.measure(self.prompts[:1], seeds_of(config, 1), self.should_stop)
+        if measured is None:
+            return
+        cost = replace(measured[0], references=compared[0], most_compared=compared[1])
+        ahead = replace(self.plan, steps=frozenset(one for one in self.plan.steps if one >= step))
+        base = int(not any(preview.step == 0 for preview in self.saved))
+        self.plan = limited_plan(config, ahead, cost, step_seconds, base=base)
+        if self.plan.note:
+            self.emit(Noted(message=self.plan.note))
 
     def prepare(self) -> None:
         """Encode all prompts, so that the text encoders may go."""
@@ -225,12 +275,6 @@ def base_title(engine: Engine) -> str:
     """The catalog's name of the base where it has one."""
     entry = engine.base.found.entry
     return entry.name if entry else base_name(engine.base.found)
-
-
-def prompts_of(config: TrainConfig, base: str) -> tuple[str, ...]:
-    """The prompts of the previews: those wished for, else some about the subject."""
-    given = tuple(prompt for prompt in config.preview.sample_prompts if prompt.strip())
-    return given or preview_prompts(config.dataset.kind, config.dataset.trigger_word, base)
 
 
 def seeds_of(config: TrainConfig, count: int) -> list[int]:

@@ -28,7 +28,7 @@ HARMLESS = frozenset(
         *("save_every_n_steps", "save_state_every_n_steps", "save_state_every_n_minutes", "save_precision"),
         *("sample_prompts", "sample_every_n_steps", "sample_steps", "sample_guidance", "sample_seed"),
         *("validate_every_n_steps", "max_validation_steps", "checkpoint_board"),
-        "result_pictures",
+        *("result_pictures", "max_preview_share"),
         # other ways to the same numbers
         *("cache_latents", "cache_latents_to_disk", "cache_text_encoder_outputs", "gradient_checkpointing"),
         *("blocks_to_swap", "train_distilled"),

@@ -135,6 +135,7 @@ LABELS: Mapping[str, str] = {
     # Previews
     "sample_prompts": "Prompts of the previews",
     "sample_every_n_steps": "Steps between previews",
+    "max_preview_share": "Share of time for previews",
     "sample_steps": "Denoising steps of a preview",
     "sample_guidance": "Guidance of a preview",
     "sample_seed": "Seed of the previews",

@@ -1,0 +1,139 @@
+"""The previews that a run draws. Those that nobody asked for may take a share of the time of the steps: on a
+slow device there are fewer pictures, and fewer times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lora_studio.catalog import preview_prompts
+from lora_studio.config import Kind, TrainConfig
+from lora_studio.events import PreviewSaved
+from lora_studio.formatting import counted
+from lora_studio.training.evaluation.intervals import preview_steps, spread
+
+FEW = 4
+"""Times below which rather pictures are left out: checkpoints are compared by their previews."""
+PLAIN_PROMPTS: Mapping[Kind, str] = {
+    "person": "portrait of a person",
+    "character": "portrait of a person",
+    "object": "a cat",
+    "style": "a cat",
+}
+"""Things that a LoRA of this kind should leave alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewPlan:
+    """The steps after which previews are drawn, and what of; `without_prompt` leaves out the trigger and is
+    drawn along for the board, empty when there is none. `note` says what was left out."""
+
+    steps: frozenset[int]
+    prompts: tuple[str, ...]
+    without_prompt: str = ""
+    note: str = ""
+
+    @property
+    def all_prompts(self) -> tuple[str, ...]:
+        return (*self.prompts, self.without_prompt) if self.without_prompt else self.prompts
+
+    def of(self, times: int, prompts: int, *, plain: bool = True) -> PreviewPlan:
+        """A part of it: the last of its steps and others evenly before it, the first prompts, and with
+        `plain` the one without the trigger."""
+        steps = spread(sorted(self.steps), times) if times else frozenset()
+        kept = self.without_prompt if plain else ""
+        return replace(self, steps=steps, prompts=self.prompts[:prompts], without_prompt=kept)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewCost:
+    """Seconds of one denoising step of one picture with guidance, and of what comes around its steps.
+    The board compares the previews with `references` training pictures, for `most_compared` seconds."""
+
+    step: float
+    rest: float
+    references: int = 0
+    most_compared: float = 0.0
+
+    @property
+    def forward(self) -> float:
+        """Seconds of one call of the denoiser with one sample."""
+        return self.step / 2
+
+    def seconds(self, config: TrainConfig, plan: PreviewPlan, *, base: int = 1) -> float:
+        """All previews of a plan and their comparison; `base` is 1 where the base draws its own before."""
+        rounds = len(plan.steps) + base
+        picture = self.step * config.preview.sample_steps + self.rest
+        return rounds * len(plan.all_prompts) * picture + self._compared(rounds, len(plan.prompts))
+
+    def _compared(self, rounds: int, prompts: int) -> float:
+        looks = self.references + rounds * (prompts + 1)
+        return min(self.most_compared, (looks + 2 * rounds * prompts**2) * self.forward)
+
+
+def whole_plan(config: TrainConfig, base: str) -> PreviewPlan:
+    """The plan without a limit; `base` is the base's name in the catalog."""
+    given = prompts_of(config, base)
+    has_board = config.preview.checkpoint_board and config.dataset.trigger_word.strip()
+    plain = PLAIN_PROMPTS[config.dataset.kind] if has_board else ""
+    return PreviewPlan(steps=preview_steps(config), prompts=given, without_prompt=plain)
+
+
+def plan_from(config: TrainConfig, plan: PreviewPlan, drawn: Sequence[PreviewSaved]) -> PreviewPlan:
+    """The plan of a run that has drawn before: no further prompts than it began with, for which there is
+    nothing to compare with."""
+    if not drawn or _has_prompts(config):
+        return plan
+    count = sum(preview.step == drawn[-1].step for preview in drawn)
+    return plan.of(len(plan.steps), min(count, len(plan.prompts)))
+
+
+def has_limit(config: TrainConfig) -> bool:
+    """Whether there are previews that nobody asked for."""
+    preview = config.preview
+    is_chosen = preview.sample_every_n_steps is not None and _has_prompts(config)
+    return bool(preview.max_preview_share and preview_steps(config)) and not is_chosen
+
+
+def limited_plan(
+    config: TrainConfig, plan: PreviewPlan, cost: PreviewCost, step_seconds: float, *, base: int = 1
+) -> PreviewPlan:
+    """The part of a plan that `max_preview_share` of the steps' `step_seconds` pays for; once, of one prompt,
+    at least. What was chosen, prompts or steps, stays whole."""
+    if not has_limit(config) or not plan.steps:
+        return plan
+    paid = config.preview.max_preview_share * step_seconds
+    all_times, all_prompts = len(plan.steps), len(plan.prompts)
+    least = 1 if config.preview.sample_every_n_steps is None else all_times
+    counts = [all_prompts] if _has_prompts(config) else [*range(all_prompts, 0, -1)]
+    found = plan
+    for prompts, plain in (*((count, True) for count in counts), (counts[-1], False)):
+        for times in range(all_times, least - 1, -1):
+            found = plan.of(times, prompts, plain=plain)
+            if cost.seconds(config, found, base=base) <= paid:
+                break
+        if len(found.steps) >= min(FEW, all_times) and cost.seconds(config, found, base=base) <= paid:
+            break
+    if len(found.steps) == all_times and len(found.all_prompts) == len(plan.all_prompts):
+        return plan
+    share = cost.seconds(config, found, base=base) / step_seconds if step_seconds else 0.0
+    return replace(found, note=_note(plan, found, share))
+
+
+def prompts_of(config: TrainConfig, base: str) -> tuple[str, ...]:
+    """The prompts of the previews: those wished for, else some about the subject."""
+    given = tuple(prompt for prompt in config.preview.sample_prompts if prompt.strip())
+    return given or preview_prompts(config.dataset.kind, config.dataset.trigger_word, base)
+
+
+def _has_prompts(config: TrainConfig) -> bool:
+    return any(prompt.strip() for prompt in config.preview.sample_prompts)
+
+
+def _note(plan: PreviewPlan, found: PreviewPlan, share: float) -> str:
+    now = counted(len(found.steps), "time"), counted(len(found.all_prompts), "picture")
+    wished = counted(len(plan.steps), "time"), counted(len(plan.all_prompts), "picture")
+    return (
+        f"Previews are drawn {now[0]} ({now[1]}) instead of {wished[0]} ({wished[1]}), which takes about "
+        f"{share:.0%} of the time of the steps. max_preview_share allows more."
+    )

@@ -1,0 +1,161 @@
+"""Previews that nobody asked for take a share of the run's time, and what was asked for stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lora_studio.events import Noted, PreviewSaved, StepDone
+from lora_studio.training.evaluation import previews
+from lora_studio.training.evaluation.preview_plan import (
+    PreviewCost,
+    PreviewPlan,
+    has_limit,
+    limited_plan,
+    whole_plan,
+)
+from lora_studio.training.measure import measure
+from tests.support.configs import ConfigMaker, config
+from tests.support.runs import of, paused_at, run, state_folder_of
+
+SHARE = {"max_train_steps": 80, "sample_steps": 10, "trigger_word": "zwx"}
+COST = PreviewCost(step=1.0, rest=0.0)
+"""A preview takes ten seconds."""
+
+
+def limited(seconds: float, **changes: Any) -> tuple[PreviewPlan, PreviewPlan]:
+    made = config(**{**SHARE, **changes})
+    plan = whole_plan(made, "base")
+    return plan, limited_plan(made, plan, COST, seconds)
+
+
+def counts(plan: PreviewPlan) -> tuple[int, int]:
+    """How often, and how many pictures each time."""
+    return len(plan.steps), len(plan.all_prompts)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "wanted"),
+    [
+        (3600, (8, 4)),  # nine times four pictures, the base's included
+        (3599, (7, 4)),
+        (2000, (4, 4)),
+        (1999, (5, 3)),
+        (1500, (4, 3)),
+        (1499, (6, 2)),  # one with the trigger and one without it
+        (1000, (4, 2)),
+        (999, (8, 1)),
+        (899, (7, 1)),
+        (300, (2, 1)),
+        (1, (1, 1)),
+    ],
+)
+def test_the_share_says_how_many_pictures_there_are_and_how_often(
+    seconds: float, wanted: tuple[int, int]
+) -> None:
+    _, found = limited(seconds)
+    assert counts(found) == wanted
+    assert 80 in found.steps
+
+
+def test_the_share_is_kept_wherever_it_can_be() -> None:
+    made = config(**SHARE)
+    for seconds in range(200, 4000, 50):
+        plan, found = limited(seconds)
+        assert COST.seconds(made, found) <= 0.1 * seconds
+        assert bool(found.note) == (counts(found) != counts(plan))
+
+
+def test_the_note_says_what_is_left_out() -> None:
+    assert limited(1500)[1].note == (
+        "Previews are drawn 4 times (3 pictures) instead of 8 times (4 pictures), which takes about 10% of "
+        "the time of the steps. max_preview_share allows more."
+    )
+    assert "1 time (1 picture)" in limited(100)[1].note
+    assert "about 20% of" in limited(100)[1].note
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"sample_every_n_steps": 10}, (8, 1)),
+        ({"sample_prompts": ("a", "b")}, (1, 2)),
+        ({"sample_prompts": ("a", "b"), "sample_every_n_steps": 10}, (8, 3)),
+        ({"max_preview_share": 0}, (8, 4)),
+        ({"max_preview_share": 10}, (8, 4)),
+        ({"sample_every_n_steps": 0}, (0, 4)),
+    ],
+)
+def test_what_was_asked_for_stays(changes: dict[str, Any], wanted: tuple[int, int]) -> None:
+    assert counts(limited(400, **changes)[1]) == wanted
+
+
+def test_what_was_asked_for_in_whole_has_no_limit() -> None:
+    assert has_limit(config())
+    assert has_limit(config(sample_every_n_steps=10))
+    assert not has_limit(config(sample_every_n_steps=10, sample_prompts=("a",)))
+    assert not has_limit(config(sample_every_n_steps=0))
+    assert not has_limit(config(max_preview_share=0))
+
+
+def test_the_comparison_counts() -> None:
+    made = config(**SHARE)
+    plan = whole_plan(made, "base")
+    compared = PreviewCost(step=1.0, rest=0.0, references=16, most_compared=1000)
+    assert compared.seconds(made, plan) - COST.seconds(made, plan) == 0.5 * (16 + 9 * 4 + 2 * 9 * 9)
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Previews seem to take an hour each. The list holds how many prompts were measured."""
+    asked: list[int] = []
+
+    def measure_slowly(self: object, prompts: tuple[str, ...], *_: object) -> tuple[PreviewCost, list[Any]]:
+        asked.append(len(prompts))
+        return PreviewCost(step=3600, rest=0), []
+
+    monkeypatch.setattr(previews.PreviewSampler, "measure", measure_slowly)
+    return asked
+
+
+LIMITED = {
+    "max_train_steps": 8,
+    "sample_every_n_steps": None,
+    "max_preview_share": 0.1,
+    "trigger_word": "zwx",
+}
+
+
+def test_a_slow_run_draws_once_and_says_so(make_config: ConfigMaker, slow: list[int]) -> None:
+    wanted, _ = run(make_config("whole", **{**LIMITED, "sample_every_n_steps": 0}))
+    result, events = run(make_config(**LIMITED))
+    assert result.final_loss == wanted.final_loss
+    assert [(event.step, Path(event.path).name) for event in of(PreviewSaved, events)] == [
+        (0, "base-0.png"),
+        (8, "step-000008-0.png"),
+    ]
+    (note,) = [event for event in of(Noted, events) if "max_preview_share" in event.message]
+    assert note.message.startswith("Previews are drawn 1 time (1 picture) instead of 8 times (4 pictures)")
+    assert slow == [1]
+    kinds = [type(event) for event in events]
+    assert kinds.index(StepDone) < kinds.index(PreviewSaved)
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_resumed_run_goes_on_with_the_prompts_that_it_had(make_config: ConfigMaker) -> None:
+    paused = make_config(**LIMITED)
+    paused_at(paused, 6)
+    whole = make_config(**{**LIMITED, "max_preview_share": 0})
+    _, events = run(whole, resume_from=state_folder_of(paused))
+    assert [event.step for event in of(PreviewSaved, events)] == [6, 7, 8]
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_plan_counts_what_will_be_drawn(make_config: ConfigMaker) -> None:
+    plan = measure(make_config(**LIMITED))
+    assert plan is not None
+    assert any(note.startswith("Previews are drawn 1 time (1 picture)") for note in plan.notes)
+    two_pictures, comparison = 2 * 2 * 3600, 60
+    assert plan.preview_seconds == pytest.approx(two_pictures + comparison)
