@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 MEMORY_DISK = use_memory_disk()
+# Where Python writes no bytecode, each worker and each program that a test starts would compile every module
+# again, and pytest rewrite all assertions.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in a shell's background, and programs that a test starts would inherit it: Ctrl+C is tested.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator
 from typing import Any, get_args, get_origin
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,6 +77,7 @@ def survives(made: TrainConfig) -> None:
     assert read_given(given, settings, ignore_unknown=True).config() == made, text
 
 
+@pytest.mark.slow
 def test_every_value_of_every_setting_survives_the_round_trip() -> None:
     draw = random.Random(1)
     tried, made = 0, 0

@@ -67,6 +67,7 @@ def test_every_pattern_was_found_and_can_be_tried(found: list[Pattern]) -> None:
     assert {one.place for one in found} >= set(BOUNDS)
 
 
+@pytest.mark.slow
 def test_the_worst_text_takes_no_time(found: list[Pattern]) -> None:
     assert [told for one in found for told in too_slow(one)] == []
 

@@ -51,7 +51,13 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_pictures(tmp_path_factory.mktemp("pictures"), ((64, 64),) * 2)
 
 
-@pytest.mark.parametrize("shape", sorted({*ALL_SHAPES} - {"sd15", "sd2_v"}))
+@pytest.mark.parametrize(
+    "shape",
+    [
+        shape if shape in ("sdxl", "flux") else pytest.param(shape, marks=pytest.mark.slow)
+        for shape in sorted({*ALL_SHAPES} - {"sd15", "sd2_v"})
+    ],
+)
 def test_a_training_is_the_same_to_the_bit(shape: str, pictures: Path, tmp_path: Path) -> None:
     """SDXL's denoiser is of Stable Diffusion's kind. The way back computes with copies, too: blocks are those
     that gradient checkpointing computes again as a whole."""

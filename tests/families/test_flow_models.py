@@ -186,6 +186,12 @@ def test_the_loss_is_the_formula(base: Path, facts: Facts, tmp_path: Path) -> No
             torch.testing.assert_close(found[index], wanted, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "shape",
+    [base if base in ("flux", "klein") else pytest.param(base, marks=pytest.mark.slow) for base in BASES],
+    indirect=True,
+    scope="module",
+)
 def test_a_run_goes_on_as_if_it_had_never_ended(shape: str, base: Path, facts: Facts, tmp_path: Path) -> None:
     """Also where half of the work is done twice."""
     values = {"max_train_steps": facts.pause + 1, "network_dropout": 0.2, **facts.run}

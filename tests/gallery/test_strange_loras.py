@@ -61,7 +61,13 @@ def test_a_long_trigger_ends_between_two_words(tmp_path: Path) -> None:
     assert header.trigger_word == ("word, " * 50).strip(" ,")
 
 
-@pytest.mark.parametrize("what", [*REFUSED, *STRANGE])
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param(what, marks=pytest.mark.slow) if what == "20 MB of tags" else what
+        for what in (*REFUSED, *STRANGE)
+    ],
+)
 def test_dropped_into_the_folder_it_hurts_no_start(
     gallery: Gallery, settings: Settings, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:

@@ -3,10 +3,13 @@ project."""
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.serving import App
 from tests.support.workflow import ONE_PREVIEW, assert_all_passed, workflow
 
 
+@pytest.mark.slow
 def test_the_whole_job_passes(app: App) -> None:
     run = workflow(
         *("--url", app.address, "--steps", "10", "--options", ONE_PREVIEW), LORA_STUDIO_HOME=str(app.home)

@@ -70,7 +70,7 @@ def check(base: Any, make: Make, most: int = 4) -> list[int]:
 @pytest.mark.parametrize(
     "shape",
     [
-        shape if shape in ("sd15", "sdxl", "klein") else pytest.param(shape, marks=pytest.mark.slow)
+        shape if shape in ("sd15", "sdxl", "zimage") else pytest.param(shape, marks=pytest.mark.slow)
         for shape in ALL_SHAPES
     ],
 )
