@@ -89,7 +89,7 @@ class TrainingRun:
 
     def _before_the_first_step(self) -> None:
         """The base's own previews, unless the first steps have to tell how many there may be; in a resumed
-        run also those that its end kept from being drawn."""
+        run also those that its end kept from being drawn, where nothing limits them or no step follows."""
         if not self.session.ranks.is_first:
             return
         step, previews = self.loop.step, self.previews
@@ -143,7 +143,8 @@ class TrainingRun:
                 previews.limit(done.step, run_seconds, board_limits(self.loop.engine, pictures))
         except OutOfMemory:
             return  # those that are due say so
-        if previews.plan.steps and not self.complete and not self._drawn(0):
+        is_ahead = any(step >= done.step for step in previews.plan.steps)
+        if is_ahead and not self.complete and not self._drawn(0):
             self._draw(0)
 
     def _pauses_for_room(self, step: int) -> bool:

@@ -105,6 +105,8 @@ def test_the_comparison_counts() -> None:
     plan = whole_plan(made, "base")
     compared = PreviewCost(step=1.0, rest=0.0, references=16, most_compared=1000)
     assert compared.seconds(made, plan) - COST.seconds(made, plan) == 0.5 * (16 + 9 * 4 + 2 * 9 * 9)
+    single = plan.of(1, 1, plain=False)  # two rounds of one picture, each asked about two prompts
+    assert compared.seconds(made, single) - COST.seconds(made, single) == 0.5 * (16 + 2 + 2 * 2 * 2)
 
 
 @pytest.fixture
@@ -149,7 +151,19 @@ def test_a_resumed_run_goes_on_with_the_prompts_that_it_had(make_config: ConfigM
     paused_at(paused, 6)
     whole = make_config(**{**LIMITED, "max_preview_share": 0})
     _, events = run(whole, resume_from=state_folder_of(paused))
-    assert [event.step for event in of(PreviewSaved, events)] == [6, 7, 8]
+    drawn = of(PreviewSaved, events)
+    assert [event.step for event in drawn] == [6, 7, 8]
+    # The base drew none without the trigger, so there is nothing to compare such a picture with.
+    assert not list(Path(drawn[0].path).parent.glob("without-*"))
+
+
+def test_nothing_is_measured_where_no_preview_is_ahead(make_config: ConfigMaker, slow: list[int]) -> None:
+    started = make_config(**{**LIMITED, "sample_every_n_steps": 6})
+    paused_at(started, 7)
+    assert slow == [1]
+    _, events = run(started, resume_from=state_folder_of(started))
+    assert not of(PreviewSaved, events)
+    assert slow == [1]
 
 
 @pytest.mark.usefixtures("slow")

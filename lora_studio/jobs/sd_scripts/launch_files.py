@@ -46,7 +46,7 @@ NOT_TOLD = {
     ),
     *("sample_prompts", "sample_steps", "sample_guidance", "sample_seed", "cache_latents_to_disk"),
     *("cache_text_encoder_outputs", "resolution_height", "weight_decay", "checkpoint_board"),
-    *("result_pictures", "max_preview_share", "train_distilled"),
+    *("result_pictures", "train_distilled"),
 }
 """Settings that reach sd-scripts by another way, or matter to this program only."""
 

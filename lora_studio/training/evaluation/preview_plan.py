@@ -64,11 +64,13 @@ class PreviewCost:
         """All previews of a plan and their comparison; `base` is 1 where the base draws its own before."""
         rounds = len(plan.steps) + base
         picture = self.step * config.preview.sample_steps + self.rest
-        return rounds * len(plan.all_prompts) * picture + self._compared(rounds, len(plan.prompts))
+        return rounds * len(plan.all_prompts) * picture + self._compared(rounds, plan)
 
-    def _compared(self, rounds: int, prompts: int) -> float:
-        looks = self.references + rounds * (prompts + 1)
-        return min(self.most_compared, (looks + 2 * rounds * prompts**2) * self.forward)
+    def _compared(self, rounds: int, plan: PreviewPlan) -> float:
+        prompts = len(plan.prompts)
+        looks = self.references + rounds * len(plan.all_prompts)
+        asked = max(prompts, 2)  # a single prompt is compared with the empty one
+        return min(self.most_compared, (looks + 2 * rounds * prompts * asked) * self.forward)
 
 
 def whole_plan(config: TrainConfig, base: str) -> PreviewPlan:
@@ -79,13 +81,14 @@ def whole_plan(config: TrainConfig, base: str) -> PreviewPlan:
     return PreviewPlan(steps=preview_steps(config), prompts=given, without_prompt=plain)
 
 
-def plan_from(config: TrainConfig, plan: PreviewPlan, drawn: Sequence[PreviewSaved]) -> PreviewPlan:
+def plan_from(
+    config: TrainConfig, plan: PreviewPlan, drawn: Sequence[PreviewSaved], *, has_plain: bool
+) -> PreviewPlan:
     """The plan of a run that has drawn before: no further prompts than it began with, for which there is
-    nothing to compare with."""
-    if not drawn or _has_prompts(config):
-        return plan
+    nothing to compare with; `has_plain`: the base drew the one without the trigger. `drawn` is not empty."""
     count = sum(preview.step == drawn[-1].step for preview in drawn)
-    return plan.of(len(plan.steps), min(count, len(plan.prompts)))
+    prompts = len(plan.prompts) if _has_prompts(config) else min(count, len(plan.prompts))
+    return plan.of(len(plan.steps), prompts, plain=has_plain)
 
 
 def has_limit(config: TrainConfig) -> bool:

@@ -174,7 +174,10 @@ class Previews:
     def __post_init__(self) -> None:
         config = self.engine.config
         self.preview_sampler = PreviewSampler(engine=self.engine)
-        self.plan = plan_from(config, whole_plan(config, base_title(self.engine)), self.saved)
+        self.plan = whole_plan(config, base_title(self.engine))
+        if self.saved:
+            has_plain = self._without_path(0).is_file()
+            self.plan = plan_from(config, self.plan, self.saved, has_plain=has_plain)
         self.awaits_limit = has_limit(config)
 
     @property
@@ -197,11 +200,13 @@ class Previews:
         and the seconds it may take. Nothing changes when stopped meanwhile."""
         config = self.engine.config
         self.awaits_limit = False
+        ahead = replace(self.plan, steps=frozenset(one for one in self.plan.steps if one >= step))
+        if not ahead.steps:
+            return
         measured = self.preview_sampler.measure(self.prompts[:1], seeds_of(config, 1), self.should_stop)
         if measured is None:
             return
         cost = replace(measured[0], references=compared[0], most_compared=compared[1])
-        ahead = replace(self.plan, steps=frozenset(one for one in self.plan.steps if one >= step))
         base = int(not any(preview.step == 0 for preview in self.saved))
         self.plan = limited_plan(config, ahead, cost, step_seconds, base=base)
         if self.plan.note:
@@ -219,7 +224,7 @@ class Previews:
         self.emit(PhaseAdvanced(phase="preview", done=0, total=settings.sample_steps * len(prompts)))
         images = self._drawn(prompts) if step else self._of_base(prompts)
         if images and plain:
-            write_picture(images.pop(), self.folder / f"without-{f'{step:06d}' if step else 'base'}.png")
+            write_picture(images.pop(), self._without_path(step))
         for number, image in enumerate(images):
             base = self.folder / f"base-{number}.png"
             path = self.folder / f"step-{step:06d}-{number}.png" if step else base
@@ -233,6 +238,9 @@ class Previews:
             )
             self.saved.append(event)
             self.emit(event)
+
+    def _without_path(self, step: int) -> Path:
+        return self.folder / f"without-{f'{step:06d}' if step else 'base'}.png"
 
     def _drawn(self, prompts: Sequence[str]) -> list[Image.Image]:
         self.preview_sampler.prepare(prompts)
