@@ -89,11 +89,14 @@ def recommend(board: CheckpointReport) -> tuple[int, str]:
         return 0, ""
     near = [row.likeness for row in measured if row.likeness is not None]
     if near and max(near) < NOTABLE:
-        return 0, LEARNED_NOTHING
+        return 0, LEARNED_NOTHING if len(board.prompts) > 1 else ""  # one picture alone says too little
     best = max(score(row, board) for row in measured)
     chosen = next(row for row in measured if score(row, board) >= best - ENOUGH)
     reasons = [*_likeness(chosen, measured), *_guards(chosen, measured)]
-    reason = _joined(reasons) if reasons else "it has the best balance of all"
+    otherwise = (
+        "it has the best balance of all" if len(measured) > 1 else "it is the only one that was measured"
+    )
+    reason = _joined(reasons) if reasons else otherwise
     return chosen.step, f"Step {chosen.step} is recommended: {reason}."
 
 
@@ -175,7 +178,7 @@ def _validation_gain(row: CheckpointRow, board: CheckpointReport) -> float:
 
 def _likeness(chosen: CheckpointRow, rows: Sequence[CheckpointRow]) -> list[str]:
     measured = [(min(1.0, row.likeness), -row.step) for row in rows if row.likeness is not None]
-    if chosen.likeness is None or not measured:
+    if chosen.likeness is None or len(measured) < 2:
         return []
     most, step = max(measured)
     likeness = min(1.0, chosen.likeness)
@@ -202,7 +205,7 @@ def _guards(chosen: CheckpointRow, rows: Sequence[CheckpointRow]) -> list[str]:
             f"{percent(last.leak)})"
         )
     losses = [row.validation_loss for row in rows if row.validation_loss is not None]
-    if chosen.validation_loss is not None and chosen.validation_loss == min(losses):
+    if chosen.validation_loss is not None and len(losses) > 1 and chosen.validation_loss == min(losses):
         reasons.append("its loss on the held-out pictures is the lowest")
     return reasons
 

@@ -46,6 +46,20 @@ def test_the_recommended_one_is_like_the_pictures_and_still_listens() -> None:
     )
 
 
+def test_one_row_is_compared_with_nothing() -> None:
+    row = CheckpointRow(step=80, likeness=0.9, validation_loss=0.1)
+    assert recommend(replace(BOARD, rows=(row,))) == (
+        80,
+        "Step 80 is recommended: it is the only one that was measured.",
+    )
+
+
+def test_of_one_prompt_nobody_says_that_nothing_was_learned() -> None:
+    rows = tuple(CheckpointRow(step=step, likeness=-1.1) for step in (10, 20))
+    assert recommend(replace(BOARD, rows=rows))[1] == LEARNED_NOTHING
+    assert recommend(replace(BOARD, prompts=("a zwx",), rows=rows)) == (0, "")
+
+
 def test_of_equals_the_earlier_one_is_recommended() -> None:
     rows = tuple(CheckpointRow(step=step, likeness=0.8 + step / 10_000) for step in (10, 20, 30))
     assert recommend(replace(BOARD, rows=rows))[0] == 10
@@ -151,7 +165,7 @@ def test_where_nothing_was_learned_nothing_is_recommended() -> None:
     rows = tuple(
         CheckpointRow(step=step, likeness=likeness, leak=0.0) for step, likeness in ((1, 0.0), (2, 0.04))
     )
-    board = CheckpointReport(prompts=("a",), base=("b.png",), rows=rows)
+    board = CheckpointReport(prompts=("a", "b"), base=("a.png", "b.png"), rows=rows)
     assert recommend(board) == (0, LEARNED_NOTHING)
     assert (
         recommend(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lora_studio.catalog import preview_prompts
 from lora_studio.events import Noted, PreviewSaved, StepDone
 from lora_studio.training.evaluation import previews
 from lora_studio.training.evaluation.preview_plan import (
@@ -46,10 +47,9 @@ def counts(plan: PreviewPlan) -> tuple[int, int]:
         (1500, (4, 3)),
         (1499, (6, 2)),  # one with the trigger and one without it
         (1000, (4, 2)),
-        (999, (8, 1)),
-        (899, (7, 1)),
-        (300, (2, 1)),
-        (1, (1, 1)),
+        (999, (3, 2)),
+        (600, (2, 2)),
+        (1, (1, 2)),
     ],
 )
 def test_the_share_says_how_many_pictures_there_are_and_how_often(
@@ -62,7 +62,7 @@ def test_the_share_says_how_many_pictures_there_are_and_how_often(
 
 def test_the_share_is_kept_wherever_it_can_be() -> None:
     made = config(**SHARE)
-    for seconds in range(200, 4000, 50):
+    for seconds in range(400, 4000, 50):
         plan, found = limited(seconds)
         assert COST.seconds(made, found) <= 0.1 * seconds
         assert bool(found.note) == (counts(found) != counts(plan))
@@ -73,14 +73,14 @@ def test_the_note_says_what_is_left_out() -> None:
         "Previews are drawn 4 times (3 pictures) instead of 8 times (4 pictures), which takes about 10% of "
         "the time of the steps. max_preview_share allows more."
     )
-    assert "1 time (1 picture)" in limited(100)[1].note
-    assert "about 20% of" in limited(100)[1].note
+    assert "1 time (2 pictures)" in limited(100)[1].note
+    assert "about 40% of" in limited(100)[1].note
 
 
 @pytest.mark.parametrize(
     ("changes", "wanted"),
     [
-        ({"sample_every_n_steps": 10}, (8, 1)),
+        ({"sample_every_n_steps": 10}, (8, 2)),
         ({"sample_prompts": ("a", "b")}, (1, 2)),
         ({"sample_prompts": ("a", "b"), "sample_every_n_steps": 10}, (8, 3)),
         ({"max_preview_share": 0}, (8, 4)),
@@ -93,11 +93,24 @@ def test_what_was_asked_for_stays(changes: dict[str, Any], wanted: tuple[int, in
 
 
 def test_what_was_asked_for_in_whole_has_no_limit() -> None:
-    assert has_limit(config())
-    assert has_limit(config(sample_every_n_steps=10))
-    assert not has_limit(config(sample_every_n_steps=10, sample_prompts=("a",)))
-    assert not has_limit(config(sample_every_n_steps=0))
-    assert not has_limit(config(max_preview_share=0))
+    def asks(**changes: Any) -> bool:
+        made = config(**changes)
+        return has_limit(made, whole_plan(made, "base"))
+
+    assert asks()
+    assert asks(sample_every_n_steps=10)
+    assert not asks(sample_every_n_steps=10, sample_prompts=("a",))
+    assert not asks(sample_every_n_steps=0)
+    assert not asks(max_preview_share=0)
+
+
+def test_prompts_that_the_page_filled_in_are_not_somebodys_own() -> None:
+    made = preview_prompts("object", "zwx", "base")
+    changes: dict[str, Any] = {"sample_prompts": made, "kind": "object"}
+    assert counts(limited(1000, **changes)[1]) == (4, 2)
+    assert counts(limited(1000, checkpoint_board=False, **changes)[1]) == (4, 2)
+    assert counts(limited(999, checkpoint_board=False, **changes)[1]) == (8, 1)
+    assert counts(limited(999, **{**changes, "sample_prompts": made[:2]})[1]) == (3, 2)
 
 
 def test_the_comparison_counts() -> None:
@@ -136,10 +149,12 @@ def test_a_slow_run_draws_once_and_says_so(make_config: ConfigMaker, slow: list[
     assert result.final_loss == wanted.final_loss
     assert [(event.step, Path(event.path).name) for event in of(PreviewSaved, events)] == [
         (0, "base-0.png"),
+        (0, "base-1.png"),
         (8, "step-000008-0.png"),
+        (8, "step-000008-1.png"),
     ]
     (note,) = [event for event in of(Noted, events) if "max_preview_share" in event.message]
-    assert note.message.startswith("Previews are drawn 1 time (1 picture) instead of 8 times (4 pictures)")
+    assert note.message.startswith("Previews are drawn 1 time (2 pictures) instead of 8 times (4 pictures)")
     assert slow == [1]
     kinds = [type(event) for event in events]
     assert kinds.index(StepDone) < kinds.index(PreviewSaved)
@@ -152,7 +167,7 @@ def test_a_resumed_run_goes_on_with_the_prompts_that_it_had(make_config: ConfigM
     whole = make_config(**{**LIMITED, "max_preview_share": 0})
     _, events = run(whole, resume_from=state_folder_of(paused))
     drawn = of(PreviewSaved, events)
-    assert [event.step for event in drawn] == [6, 7, 8]
+    assert [event.step for event in drawn] == [6, 6, 7, 7, 8, 8]
     # The base drew none without the trigger, so there is nothing to compare such a picture with.
     assert not list(Path(drawn[0].path).parent.glob("without-*"))
 
@@ -170,6 +185,6 @@ def test_nothing_is_measured_where_no_preview_is_ahead(make_config: ConfigMaker,
 def test_a_plan_counts_what_will_be_drawn(make_config: ConfigMaker) -> None:
     plan = measure(make_config(**LIMITED))
     assert plan is not None
-    assert any(note.startswith("Previews are drawn 1 time (1 picture)") for note in plan.notes)
-    two_pictures, comparison = 2 * 2 * 3600, 60
-    assert plan.preview_seconds == pytest.approx(two_pictures + comparison)
+    assert any(note.startswith("Previews are drawn 1 time (2 pictures)") for note in plan.notes)
+    four_pictures, comparison = 4 * 2 * 3600, 60
+    assert plan.preview_seconds == pytest.approx(four_pictures + comparison)

@@ -26,10 +26,12 @@ PLAIN_PROMPTS: Mapping[Kind, str] = {
 @dataclass(frozen=True, kw_only=True)
 class PreviewPlan:
     """The steps after which previews are drawn, and what of; `without_prompt` leaves out the trigger and is
-    drawn along for the board, empty when there is none. `note` says what was left out."""
+    drawn along for the board, empty when there is none. With `has_own_prompts` the prompts are those that
+    somebody wrote. `note` says what was left out."""
 
     steps: frozenset[int]
     prompts: tuple[str, ...]
+    has_own_prompts: bool = False
     without_prompt: str = ""
     note: str = ""
 
@@ -78,37 +80,39 @@ def whole_plan(config: TrainConfig, base: str) -> PreviewPlan:
     given = prompts_of(config, base)
     has_board = config.preview.checkpoint_board and config.dataset.trigger_word.strip()
     plain = PLAIN_PROMPTS[config.dataset.kind] if has_board else ""
-    return PreviewPlan(steps=preview_steps(config), prompts=given, without_prompt=plain)
+    is_own = given != _made_prompts(config, base)  # the page fills in the ones that are made
+    return PreviewPlan(
+        steps=preview_steps(config), prompts=given, has_own_prompts=is_own, without_prompt=plain
+    )
 
 
-def plan_from(
-    config: TrainConfig, plan: PreviewPlan, drawn: Sequence[PreviewSaved], *, has_plain: bool
-) -> PreviewPlan:
+def plan_from(plan: PreviewPlan, drawn: Sequence[PreviewSaved], *, has_plain: bool) -> PreviewPlan:
     """The plan of a run that has drawn before: no further prompts than it began with, for which there is
     nothing to compare with; `has_plain`: the base drew the one without the trigger. `drawn` is not empty."""
     count = sum(preview.step == drawn[-1].step for preview in drawn)
-    prompts = len(plan.prompts) if _has_prompts(config) else min(count, len(plan.prompts))
+    prompts = len(plan.prompts) if plan.has_own_prompts else min(count, len(plan.prompts))
     return plan.of(len(plan.steps), prompts, plain=has_plain)
 
 
-def has_limit(config: TrainConfig) -> bool:
-    """Whether there are previews that nobody asked for."""
-    preview = config.preview
-    is_chosen = preview.sample_every_n_steps is not None and _has_prompts(config)
-    return bool(preview.max_preview_share and preview_steps(config)) and not is_chosen
+def has_limit(config: TrainConfig, plan: PreviewPlan) -> bool:
+    """Whether there are previews in a plan that nobody asked for."""
+    is_chosen = config.preview.sample_every_n_steps is not None and plan.has_own_prompts
+    return bool(config.preview.max_preview_share and plan.steps) and not is_chosen
 
 
 def limited_plan(
     config: TrainConfig, plan: PreviewPlan, cost: PreviewCost, step_seconds: float, *, base: int = 1
 ) -> PreviewPlan:
     """The part of a plan that `max_preview_share` of the steps' `step_seconds` pays for; once, of one prompt,
-    at least. What was chosen, prompts or steps, stays whole."""
-    if not has_limit(config) or not plan.steps:
+    at least, and of two where the board compares them: one picture alone says little. What was chosen,
+    prompts or steps, stays whole."""
+    if not has_limit(config, plan):
         return plan
     paid = config.preview.max_preview_share * step_seconds
     all_times, all_prompts = len(plan.steps), len(plan.prompts)
     least = 1 if config.preview.sample_every_n_steps is None else all_times
-    counts = [all_prompts] if _has_prompts(config) else [*range(all_prompts, 0, -1)]
+    fewest = min(2 if config.preview.checkpoint_board else 1, all_prompts)
+    counts = [all_prompts] if plan.has_own_prompts else [*range(all_prompts, fewest - 1, -1)]
     found = plan
     for prompts, plain in (*((count, True) for count in counts), (counts[-1], False)):
         for times in range(all_times, least - 1, -1):
@@ -126,11 +130,11 @@ def limited_plan(
 def prompts_of(config: TrainConfig, base: str) -> tuple[str, ...]:
     """The prompts of the previews: those wished for, else some about the subject."""
     given = tuple(prompt for prompt in config.preview.sample_prompts if prompt.strip())
-    return given or preview_prompts(config.dataset.kind, config.dataset.trigger_word, base)
+    return given or _made_prompts(config, base)
 
 
-def _has_prompts(config: TrainConfig) -> bool:
-    return any(prompt.strip() for prompt in config.preview.sample_prompts)
+def _made_prompts(config: TrainConfig, base: str) -> tuple[str, ...]:
+    return preview_prompts(config.dataset.kind, config.dataset.trigger_word, base)
 
 
 def _note(plan: PreviewPlan, found: PreviewPlan, share: float) -> str:

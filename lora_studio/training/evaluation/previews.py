@@ -177,8 +177,8 @@ class Previews:
         self.plan = whole_plan(config, base_title(self.engine))
         if self.saved:
             has_plain = self._without_path(0).is_file()
-            self.plan = plan_from(config, self.plan, self.saved, has_plain=has_plain)
-        self.awaits_limit = has_limit(config)
+            self.plan = plan_from(self.plan, self.saved, has_plain=has_plain)
+        self.awaits_limit = has_limit(config, self.plan)
 
     @property
     def prompts(self) -> tuple[str, ...]:
