@@ -160,8 +160,10 @@ def test_on_a_phone_details_are_a_sheet(app: App, browser: Browser) -> None:
     page.keyboard.press("Escape")
     expect(side.locator(".facts")).to_have_count(0)
     expect(page.locator("#gallery-lora-grid .tile-button").nth(20)).to_be_focused()
+    expect(page).not_to_have_url(re.compile("lora="))  # the address follows a moment later
     page.keyboard.press("Enter")
     expect(close).to_be_focused()
+    expect(page).to_have_url(re.compile("lora="))
     page.go_back()
     expect(side.locator(".facts")).to_have_count(0)
     context.close()

@@ -8,7 +8,7 @@ import re
 from playwright.sync_api import Page, expect
 
 from tests.support.keyboard import Keyboard
-from tests.support.page import OpenPage, box, pictures_are_drawn, tab
+from tests.support.page import OpenPage, begin_anew, box, pictures_are_drawn, tab
 from tests.support.serving import CHECKOUT
 
 INK = sorted((CHECKOUT / "examples" / "ink").iterdir())
@@ -45,6 +45,7 @@ def to_tab(keys: Keyboard, page: Page, name: str) -> None:
 
 def test_the_whole_job_by_keyboard(open_page: OpenPage) -> None:
     page = open_page()
+    begin_anew(page)  # a page that is being put together hears no key
     keys = Keyboard(page)
     keys.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()

@@ -193,7 +193,7 @@ def test_whatever_is_in_a_file_the_page_is_answered(studio: Caller, world: World
                 lora = _lora(tmp_path / f"l{name}.safetensors", text)
                 studio.post("import_lora", [studio.upload(lora)])
         studio.run("list_loras", "")
-    assert watch.answers > 20
+    assert watch.answers > 5
     assert watch.late == []
     assert not studio.bugs()
 
