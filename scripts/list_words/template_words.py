@@ -15,7 +15,7 @@ from lora_studio.ui.languages.inline_marks import INLINE
 from lora_studio.ui.languages.translated_html import ATTRIBUTE, TAG, pieces
 from scripts.list_words.message_names import is_message, squeezed
 
-STYLE = re.compile(r"<style>[^<]*</style>")
+CODE = re.compile(r"<style>[^<]*</style>|<script>[^<]*</script>")
 MOST_FORMS = 64
 """Forms of one text, and of one tag."""
 
@@ -25,7 +25,7 @@ def template_messages(folder: Path) -> Iterator[str]:
     environment = Environment(trim_blocks=True, lstrip_blocks=True)
     environment.filters["url"] = str
     for file in sorted(folder.glob("*.html")):
-        yield from _messages(environment.parse(STYLE.sub("", file.read_text("utf-8"))))
+        yield from _messages(environment.parse(CODE.sub("", file.read_text("utf-8"))))
 
 
 def _messages(template: nodes.Template) -> Iterator[str]:

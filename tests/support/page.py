@@ -103,6 +103,7 @@ def fill_training(page: Page, *, kind: str, name: str, steps: int, previews_ever
     if previews_every:
         page.locator("#train-advanced-preview > button").click()
         write(page, "train-sample_every_n_steps", str(previews_every))
+        write(page, "train-max_preview_share", "0")  # the same pictures on any machine
 
 
 def set_up(page: Page, setting: str, value: str) -> None:
