@@ -102,7 +102,7 @@ class Watch:
     def _look(self) -> None:
         process = psutil.Process(self.app.process.pid)
         with httpx.Client(base_url=self.app.address, timeout=PATIENCE, trust_env=False) as http:
-            while not self._ended.wait(0.15):
+            while not self._ended.wait(0.05):
                 asking, worked, begun = self.asking, sum(process.cpu_times()[:2]), time.monotonic()
                 http.get("").raise_for_status()
                 seconds, work = time.monotonic() - begun, sum(process.cpu_times()[:2]) - worked
@@ -193,7 +193,7 @@ def test_whatever_is_in_a_file_the_page_is_answered(studio: Caller, world: World
                 lora = _lora(tmp_path / f"l{name}.safetensors", text)
                 studio.post("import_lora", [studio.upload(lora)])
         studio.run("list_loras", "")
-    assert watch.answers > 5
+    assert watch.answers > 20
     assert watch.late == []
     assert not studio.bugs()
 

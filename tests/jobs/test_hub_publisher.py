@@ -204,6 +204,18 @@ def test_a_half_model_that_the_hub_keeps_is_told_of(
     assert not files_of(hub)
 
 
+def test_a_bug_that_leaves_a_half_model_says_so_in_the_log(publisher: HubPublisher, hub: ModelHub) -> None:
+    hub.refused["repos/delete"] = 500
+
+    def emit(event: Event) -> None:
+        if "POST /api/repos/create" in hub.asked:
+            raise KeyError("a bug of ours")
+
+    with pytest.raises(KeyError) as failure:
+        publisher.publish(SLUG, "", emit=emit)
+    assert any(f"is left on the Hub: ada/{SLUG}" in note for note in failure.value.__notes__)
+
+
 @pytest.mark.parametrize("name", ["a/b/c", "../x", "a b", "/x", "x/", "a" * 200, "näme", "x;rm"])
 def test_what_can_be_no_name_is_not_asked_for(publisher: HubPublisher, hub: ModelHub, name: str) -> None:
     with pytest.raises(ConfigError, match="can't be the name"):

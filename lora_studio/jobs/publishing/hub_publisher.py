@@ -180,6 +180,7 @@ def _taking_back(api: HfApi, model: str) -> Iterator[None]:
                 raise StudioError("Stopped.", left) from error
             if isinstance(error, StudioError):
                 raise StudioError(error.message, f"{error.hint} {left}") from error
+            error.add_note(left)  # a bug: the log tells of both
         raise
 
 
