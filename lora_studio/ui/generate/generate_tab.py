@@ -36,7 +36,7 @@ from lora_studio.ui.generate.generate_requests import (
     slots,
     submit,
 )
-from lora_studio.ui.generate.generation_progress import shown_ticket, single_result
+from lora_studio.ui.generate.generation_progress import HIDDEN, shown_ticket, single_result
 from lora_studio.ui.generate.img2img import RedrawParts
 from lora_studio.ui.generate.png_info import RecallParts
 from lora_studio.ui.generate.request_places import place_of
@@ -146,7 +146,7 @@ def render(studio: Studio) -> GenerateTab:
                 fields |= generate_fields.render_loras(studio)
         with gr.Row(elem_id="generate-go-row"):
             parts["in_force"] = in_force.render()
-            parts["stop"] = gr.Button("Stop", variant="stop", visible=False, elem_id="generate-stop")
+            parts["stop"] = gr.Button("Stop", variant="stop", visible=HIDDEN, elem_id="generate-stop")
             parts["go"] = gr.Button("Generate", variant="primary", elem_id="generate-go")
     parts["refused"] = field_refusals.render("generate-refused")
     parts["gone"] = panel(elem_id="generate-gone", actions=ACTIONS_JS)

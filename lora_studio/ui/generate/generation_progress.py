@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 
@@ -24,6 +24,9 @@ SPOKEN_PERCENT = 25
 MOST_LISTED, MOST_RECENT = 8, 12
 SHORT_SECONDS = 10
 NOTHING: Mapping[str, str] = {}
+HIDDEN: Literal["hidden"] = "hidden"
+"""Stands in the page unseen. Gradio (6.31) makes what is not there yet when it is first shown, and forgets to
+take it away when that is asked for meanwhile."""
 
 
 def shown_ticket(generation_queue: GenerationQueue, ticket_id: str) -> GenerationJob | None:
@@ -50,7 +53,7 @@ def updates(studio: Studio, ticket: GenerationJob | None, drawn: Any) -> tuple[l
         mark.append(deleted_elsewhere.stamp(studio.settings))
     shown = gr.skip() if mark == drawn else results(ticket, gone(studio, ticket))
     latest = gr.skip() if mark == drawn else cards.recent(studio.gallery.images(limit=MOST_RECENT))
-    return [bar, shown, gr.update(visible=active), speech(ticket), latest], mark
+    return [bar, shown, gr.update(visible=True if active else HIDDEN), speech(ticket), latest], mark
 
 
 def sentence(ticket: GenerationJob, holder: str = "") -> str:
