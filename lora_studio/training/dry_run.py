@@ -25,6 +25,7 @@ from lora_studio.data.training_set.folders import Picture, PictureFolder, read_f
 from lora_studio.errors import ConfigError, DatasetError
 from lora_studio.estimate import TrainingEstimate
 from lora_studio.events import Emit, PhaseAdvanced, ShouldStop, ignore
+from lora_studio.families.base_files.base_hashes import base_hashes
 from lora_studio.families.base_files.fetched_base import fetched_base
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.files import free_bytes
@@ -43,7 +44,7 @@ from lora_studio.training.evaluation.preview_plan import (
 from lora_studio.training.evaluation.previews import PreviewSampler, base_title, seeds_of
 from lora_studio.training.evaluation.validation import TIMESTEPS
 from lora_studio.training.loop import Loop
-from lora_studio.training.model import Engine, base_hashes, load_engine
+from lora_studio.training.model import Engine, load_engine
 from lora_studio.training.optimization.lr_schedules import build_schedule
 from lora_studio.training.optimization.optimizers import build_optimizer
 from lora_studio.training.preparation.caption_remarks import caption_remarks

@@ -9,8 +9,8 @@ import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,14 @@ from safetensors.torch import save
 from lora_studio import __version__
 from lora_studio.errors import DiskFull, Diverged
 from lora_studio.events import PreviewSaved
+from lora_studio.families.base_files.base_hashes import base_hashes_beside
 from lora_studio.files import disk_errors, write_atomically
 from lora_studio.lora.card_fields import read_words, words_of_people
 from lora_studio.lora.file.metadata import RunFacts, build_metadata, with_hashes
 from lora_studio.lora.lora_folder import json_text, read_notes
 from lora_studio.lora.model_card import CardBase, write_card
 from lora_studio.lora.network.attach import is_finite
-from lora_studio.training.model import Engine, base_hashes, base_name
+from lora_studio.training.model import Engine, base_name
 from lora_studio.training.preparation.training_data import TrainingData
 from lora_studio.training.result_path import result_file
 
@@ -49,11 +50,14 @@ class ResultFolder:
     optimizer: str
     started_at: float = field(default_factory=time.time)
     session_id: int = field(default_factory=lambda: secrets.randbits(32))
+    _hashes: Future[dict[str, str]] | None = None
 
-    @cached_property
-    def hashes(self) -> Mapping[str, str]:
-        """The hashes of the base's file; read at the first save, so that no step waits for it."""
-        return base_hashes(self.engine.base.found)
+    def begin_hashing(self) -> Future[dict[str, str]]:
+        """The hashes of the base's file, from the first call on worked out beside the steps: reading
+        gigabytes takes seconds, which no save is to wait for."""
+        if self._hashes is None:
+            self._hashes = base_hashes_beside(self.engine.base.found)
+        return self._hashes
 
     @property
     def notes(self) -> Mapping[str, Any]:
@@ -125,7 +129,7 @@ class ResultFolder:
             dataset=self.data.facts,
             flow_matching=engine.base.found.traits.flow_matching,
             family=engine.base.metadata(),
-            base_hashes=self.hashes,
+            base_hashes=self.begin_hashing().result(),
         )
 
     def _training(self, result: Mapping[str, Any]) -> dict[str, Any]:

@@ -92,6 +92,7 @@ class TrainingRun:
         run also those that its end kept from being drawn, where nothing limits them or no step follows."""
         if not self.session.ranks.is_first:
             return
+        self.result.begin_hashing()
         step, previews = self.loop.step, self.previews
         if previews.plan.steps and not previews.awaits_limit and not self._drawn(0):
             self._draw(0)

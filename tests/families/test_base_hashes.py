@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from lora_studio.families.base_files import base_hashes as fingerprint
-from lora_studio.families.base_files.base_hashes import FILE, base_hashes
+from lora_studio.families.base_files.base_hashes import FILE, base_hashes, base_hashes_beside
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.files import sha256
 from lora_studio.settings import Settings
@@ -28,7 +29,11 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def hashes(file: Path, layout: str = "file") -> dict[str, str]:
-    return base_hashes(FoundBase(name="x", path_or_id=str(file), family="", layout=layout))  # type: ignore[arg-type]
+    return base_hashes(found(file, layout))
+
+
+def found(file: Path, layout: str = "file") -> FoundBase:
+    return FoundBase(name="x", path_or_id=str(file), family="", layout=layout)  # type: ignore[arg-type]
 
 
 def test_the_hashes_are_kohyas(file: Path) -> None:
@@ -67,3 +72,19 @@ def test_a_cache_that_cannot_be_written_is_no_error(file: Path) -> None:
     cache.parent.mkdir(parents=True)
     cache.write_text("a file in the folder's place")
     assert hashes(file)["ss_sd_model_hash"]
+
+
+def test_hashes_that_are_worked_out_beside_other_work_let_it_go_on(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = threading.Event()
+    monkeypatch.setattr(fingerprint, "sha256", lambda path: asked.wait(60) and sha256(path))
+    working = base_hashes_beside(found(file))
+    assert not working.done()
+    asked.set()
+    assert working.result(timeout=60) == hashes(file)
+
+
+def test_a_file_that_is_gone_is_said_to_whoever_asks_for_its_hashes(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        base_hashes_beside(found(tmp_path / "gone.safetensors")).result(timeout=60)

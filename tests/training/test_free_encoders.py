@@ -65,3 +65,14 @@ def test_text_encoders_that_are_still_needed_stay(make_config, changes: dict[str
     engine, data, previews = prepared(make_config(**{**UNET_ONLY, **changes}))
     free_encoders(engine, data, previews)
     assert engine.base.text_encoder is not None
+
+
+def test_memory_goes_back_once_the_encoders_are_gone(make_config, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, data, previews = prepared(make_config(**UNET_ONLY))
+    texts_at_that_moment: list[object] = []
+    monkeypatch.setattr(
+        "lora_studio.training.free_encoders.give_memory_back",
+        lambda: texts_at_that_moment.append(engine.base.text_encoder),
+    )
+    free_encoders(engine, data, previews)
+    assert texts_at_that_moment == [None]

@@ -6,6 +6,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import threading
+from concurrent.futures import Future
 from pathlib import Path
 
 from lora_studio.families.base_files.found_base import FoundBase
@@ -33,6 +35,20 @@ def base_hashes(found: FoundBase, settings: Settings | None = None) -> Hashes:
         remembered = {**_read(memory), state: _hash(file)}
         _write(memory, dict(list(remembered.items())[-REMEMBERED:]))
     return remembered[state]
+
+
+def base_hashes_beside(found: FoundBase) -> Future[Hashes]:
+    """`base_hashes` in a thread of its own, beside other work. The process can end before it is done."""
+    settings, hashes = Settings.from_environment(), Future[Hashes]()
+
+    def work() -> None:
+        try:
+            hashes.set_result(base_hashes(found, settings))
+        except OSError as error:
+            hashes.set_exception(error)
+
+    threading.Thread(target=work, name="base's hash", daemon=True).start()
+    return hashes
 
 
 def _hash(file: Path) -> Hashes:
