@@ -46,15 +46,24 @@ def test_wrong_options_are_one_sentence(command: Command, arguments: tuple[str, 
     assert len(outcome.err.splitlines()) == 1
 
 
-def test_help_loads_nothing_heavy() -> None:
-    program = (
-        "import json, sys\nfrom lora_studio.cli.main import main\n"
-        "try: main(['train', '--help'])\nexcept SystemExit: pass\n"
-        "print(json.dumps(sorted(sys.modules)))"
-    )
-    run = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True)
-    loaded = set(json.loads(run.stdout.splitlines()[-1]))
-    assert not loaded & {"torch", "gradio", "diffusers", "transformers", "PIL", "lora_studio.studio"}
+LOADED = """
+import json, sys
+from lora_studio.cli.main import main
+for arguments in json.loads(sys.argv[1]):
+    try: main(arguments)
+    except SystemExit: pass
+    print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def test_help_and_looking_things_up_load_nothing_heavy() -> None:
+    commands = (["train", "--help"], ["list", "--json"], ["status", "--json"])
+    program = [sys.executable, "-c", LOADED, json.dumps(commands)]
+    run = subprocess.run(program, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    loaded = [set(json.loads(line)) for line in run.stdout.splitlines() if line.startswith('["')]
+    heavy = {"torch", "gradio", "diffusers", "transformers", "accelerate", "peft"}
+    assert [modules & heavy for modules in loaded] == [set()] * len(commands)
+    assert not loaded[0] & {"numpy", "PIL", "lora_studio.studio"}
 
 
 def raising(error: BaseException) -> object:
