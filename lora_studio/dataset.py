@@ -1,7 +1,7 @@
 """Sets of pictures: made from uploads, captioned, deleted with undo.
 
-A set is a folder of its own below the home's `datasets`: clean pictures, captions beside them, and
-`dataset.json` with its record, from which a lost database row is made again.
+A set is a folder of its own below the home's `datasets`: clean pictures, captions beside them, `dataset.json`
+with its record, from which a lost database row is made again, and `edits.jsonl` with what was changed since.
 """
 
 from __future__ import annotations
@@ -13,14 +13,19 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import Kind, visitor
+from lora_studio.data.edits.edit_log import EditHistory, EditLog
+from lora_studio.data.edits.overlay import OverlaidPicture, Overlay, apply_edits, overlaid
+from lora_studio.data.edits.picture_edits import LONGEST_CAPTION, Edit, RemovePicture, SetCaption
+from lora_studio.data.edits.rendering import PictureFiles
 from lora_studio.data.ingestion.ingest import few_remark, ingest
 from lora_studio.data.pixels.masks import ENDING, is_mask
+from lora_studio.data.pixels.stray_files import EDITS
 from lora_studio.data.training_set.export_folder import export_folder
 from lora_studio.errors import DatasetError, StoreError
 from lora_studio.events import Emit, ShouldStop, ignore, never_stop
@@ -40,7 +45,6 @@ logger = logging.getLogger(__name__)
 RECORD = "dataset.json"
 UNFINISHED = ".part"
 STALE_SECONDS = 24 * 3600
-LONGEST_CAPTION = 10_000
 MOST_SETS = 1000
 ABOUT_ONE = re.compile(r"1 picture \(([^,)]{1,200})")
 """A warning about a single picture, whose name it gives."""
@@ -133,77 +137,81 @@ class Datasets:
                     transparent=tuple(sorted(transparent & there)),
                 )
                 _write_record(Path(passing.path), made)
+                if (log := Path(record.path) / EDITS).is_file():
+                    shutil.copyfile(log, Path(passing.path) / EDITS)
                 replaced = self._folder / f"{uuid.uuid4().hex[:12]}{UNFINISHED}"
                 if not is_used:
                     Path(record.path).rename(replaced)
                 Path(passing.path).rename(made.path)
                 shutil.rmtree(replaced, ignore_errors=True)
-            self._library.put_dataset(made)
             visitor().claims(Kind.DATASET, made.id, new=is_used)
-        return made
+        return self._counted(made)
 
-    def remove_picture(self, dataset_id: str, file: str) -> tuple[DatasetRecord, str]:
-        """Move a picture with its caption and mask to the trash; returns the set and the token for
-        `put_back`. Of pictures that a training was given, a new set has the others. Raises DatasetError for
-        the only picture of a set."""
+    def edit(self, dataset_id: str, edits: Sequence[Edit], why: str = "") -> DatasetRecord:
+        """Change pictures and captions at once, by entry of the set's log; its files stay. Pictures are named
+        by their file names, `why` names the finding that is mended. Returns the set. Raises DatasetError when
+        an edit doesn't fit or no picture would be left."""
         record = self._owned(dataset_id)
-        names = [path.name for path, _ in self.pictures(dataset_id)]
-        if file not in names:
-            raise DatasetError("That picture is not in this set.", "Reload the page.")
-        if len(names) == 1:
-            raise DatasetError("That is the only picture of this set.", "Add another one first.")
-        with disk_errors(file, "removed"):
-            if self._jobs.is_given(record.path):
-                record = self._copy(record)
-        picture = next(path for path, _ in self.pictures(record.id) if path.name == file)
-        beside = (picture.with_suffix(".txt"), picture.with_name(f"{picture.stem}{ENDING}.png"))
-        token = self._trash.put("picture", file, [picture, *(path for path in beside if path.is_file())])
-        visitor().claims(Kind.DELETED, token)
-        return self._counted(record, without=picture.stem), token
+        removed = {edit.picture for edit in edits if isinstance(edit, RemovePicture)}
+        if removed and not self._captions(record).keys() - removed:
+            raise DatasetError("No picture would be left in this set.", "Add another one first.")
+        apply_edits(Path(record.path), edits, why)
+        return self._counted(record)
 
-    def put_back(self, token: str) -> DatasetRecord:
-        """Bring a removed picture back into its set; returns the set. Raises StoreError when that is gone."""
-        entry = next((one for one in self._trash.entries(("picture",)) if one.token == token), None)
-        if entry is not None:
-            self._owned(Path(entry.paths[0]).relative_to(self._folder).parts[0])
-        paths = self._trash.restore(token, ("picture",))
-        return self._counted(self._owned(paths[0].relative_to(self._folder).parts[0]))
+    def edits(self, dataset_id: str) -> EditHistory:
+        """The edits of a set: those that hold, those that can be redone, and the named versions."""
+        return EditLog(Path(self.get(dataset_id).path)).read()
+
+    def undo_edit(self, dataset_id: str) -> DatasetRecord:
+        """Take back the last edits that hold; returns the set. Raises DatasetError when there are none."""
+        return self._gone(dataset_id, EditLog.undo)
+
+    def redo_edit(self, dataset_id: str) -> DatasetRecord:
+        """Bring back what was undone last; returns the set. Raises DatasetError when there is nothing."""
+        return self._gone(dataset_id, EditLog.redo)
+
+    def go_to_version(self, dataset_id: str, version: str) -> DatasetRecord:
+        """Let a version hold: its name, the id of an entry, or `originals`. Raises DatasetError."""
+        return self._gone(dataset_id, lambda log: log.go_to(version))
+
+    def name_version(self, dataset_id: str, name: str) -> None:
+        """Name the edits that hold, to go back to them. Raises DatasetError."""
+        EditLog(Path(self._owned(dataset_id).path)).name_version(name)
+
+    def _gone(self, dataset_id: str, change: Callable[[EditLog], object]) -> DatasetRecord:
+        record = self._owned(dataset_id)
+        change(EditLog(Path(record.path)))
+        return self._counted(record)
 
     def _owned(self, dataset_id: str) -> DatasetRecord:
         visitor().must_own(Kind.DATASET, dataset_id)
         return self.get(dataset_id)
 
-    def _copy(self, record: DatasetRecord) -> DatasetRecord:
-        """A set with the same pictures under a new id."""
-        visitor().needs(Role.TRAINER)
-        files = [path for path in Path(record.path).rglob("*") if path.is_file()]
-        self._check_limits(files)
-        with visitor().room(_bytes_of(files)):
-            made = self._here(replace(record, id=uuid.uuid4().hex[:12], created_at=time.time()))
-            part = Path(f"{made.path}{UNFINISHED}")
-            try:
-                shutil.copytree(record.path, part)
-                _write_record(part, made)
-                part.rename(made.path)
-            finally:
-                shutil.rmtree(part, ignore_errors=True)
-            self._library.put_dataset(made)
-            visitor().claims(Kind.DATASET, made.id)
-        return made
-
-    def _counted(self, record: DatasetRecord, *, without: str = "") -> DatasetRecord:
-        """The record, stored with the numbers of pictures and captions that are there, and without warnings
-        about the one picture of the name `without`."""
-        captions = [caption for _, caption in self.pictures(record.id)]
-        stale = {*few_remark(record.images), *(one for one in record.warnings if _is_about(one, without))}
-        warnings = [one for one in record.warnings if one not in stale] + few_remark(len(captions))
-        counted = replace(
-            record, images=len(captions), captions=sum(map(bool, captions)), warnings=tuple(warnings)
+    def _counted(self, record: DatasetRecord) -> DatasetRecord:
+        """The record as the edits make it, stored: its numbers of pictures and captions, and its warnings
+        without those about one picture that is left out."""
+        came = _read_record(Path(record.path)) or record
+        captions = self._captions(record)
+        originals = {path.name for path in _originals(Path(record.path))}
+        removed = {Path(name).stem for name in originals - captions.keys()}
+        stale = {*few_remark(came.images), *(one for one in came.warnings if _is_about(one, removed))}
+        counted = self._here(
+            replace(
+                came,
+                id=record.id,
+                images=len(captions),
+                captions=sum(map(bool, captions.values())),
+                warnings=(*(one for one in came.warnings if one not in stale), *few_remark(len(captions))),
+            )
         )
-        with disk_errors("The pictures", "stored"):
-            _write_record(Path(record.path), counted)
         self._library.put_dataset(counted)
         return counted
+
+    def _captions(self, record: DatasetRecord) -> dict[str, str]:
+        """Captions as edited, by the pictures' names."""
+        overlay = overlaid(Path(record.path), self._settings.edited)
+        found = {path: _caption(path) for path in _originals(Path(record.path))}
+        return {path.name: text for path, text in overlay.captions(found).items()}
 
     def _check_limits(self, files: Sequence[Path]) -> None:
         """Refuse files that there is no place for. Raises StoreError when too many sets are kept,
@@ -220,32 +228,32 @@ class Datasets:
         """All sets, newest first."""
         return [self._here(record) for record in self._library.datasets()]
 
-    def pictures(self, dataset_id: str) -> list[tuple[Path, str]]:
-        """Each picture with its caption (empty if none), in order. File names are unique within a set."""
-        folder = Path(self.get(dataset_id).path)
+    def pictures(self, dataset_id: str, limit: int | None = None) -> list[tuple[Path, str]]:
+        """Each picture with its caption (empty if none) as edited, in order; the first ones with a `limit`.
+        File names are unique within a set, and an edited picture has the name of its original."""
+        return [(one.files.picture, one.caption) for one in self._overlaid(self.get(dataset_id), limit)]
+
+    def _overlaid(self, record: DatasetRecord, limit: int | None = None) -> list[OverlaidPicture]:
+        folder = Path(record.path)
         if not folder.is_dir():
             raise DatasetError(
                 "The folder of this set of pictures is gone.", "Upload the pictures again.", path=folder
             )
-        paths = sorted(path for path in folder.rglob("*.png") if path.is_file() and not is_mask(path.stem))
-        return [(path, _caption(path)) for path in paths]
+        overlay = overlaid(folder, self._settings.edited)
+        captions = overlay.captions({path: _caption(path) for path in _originals(folder)})
+        return [
+            OverlaidPicture(original=path, files=_files(overlay, path), caption=text)
+            for path, text in [*captions.items()][:limit]
+        ]
 
     def set_caption(self, dataset_id: str, file: str, text: str) -> None:
-        """Write the caption of the picture with this file name; an empty text removes it."""
-        path = next((path for path, _ in self.pictures(dataset_id) if path.name == file), None)
-        if path is None:
+        """Give the picture with this file name another caption; an empty one takes it away."""
+        captions = self._captions(self.get(dataset_id))
+        if file not in captions:
             raise DatasetError("That picture is not in this set.", "Reload the page.")
-        visitor().must_own(Kind.DATASET, dataset_id)
         text = " ".join(text.replace("\0", " ").split())[:LONGEST_CAPTION]
-        with disk_errors(f"The caption of {file}", "saved"):
-            if text:
-                write_atomically(path.with_suffix(".txt"), f"{text}\n")
-            else:
-                path.with_suffix(".txt").unlink(missing_ok=True)
-            captions = sum(bool(caption) for _, caption in self.pictures(dataset_id))
-            record = replace(self.get(dataset_id), captions=captions)
-            _write_record(Path(record.path), record)
-        self._library.put_dataset(record)
+        if text != captions[file]:
+            self.edit(dataset_id, [SetCaption(file, text)])
 
     def export(
         self,
@@ -261,7 +269,7 @@ class Datasets:
         caption of pictures without one; `trigger_word` is put in front of both. Returns the folder for
         train_data_dir. DatasetError if it is there and not empty."""
         record = self.get(dataset_id)
-        pictures = self.pictures(dataset_id)
+        pictures = self._overlaid(record)
         words = f"{trigger_word} {class_tokens or record.name}".strip()
         with disk_errors("The pictures", "exported"):
             return export_folder(
@@ -306,13 +314,8 @@ class Datasets:
             if path.parent.suffix != UNFINISHED
         }
         for dataset_id in found.keys() - listed:
-            try:
-                data = json.loads(found[dataset_id].read_text("utf-8"))
-                listing = {name: tuple(data.get(name, ())) for name in ("refused", "warnings", "transparent")}
-                data |= {"id": dataset_id, **listing}
-                self._library.put_dataset(DatasetRecord(**data))
-            except (OSError, ValueError, TypeError, KeyError, RecursionError):
-                logger.warning("the set of pictures %s has no readable %s", dataset_id, RECORD)
+            if record := _read_record(found[dataset_id].parent):
+                self._counted(self._here(record))
         for dataset_id in listed - found.keys():
             self._library.remove_dataset(dataset_id)
 
@@ -336,10 +339,27 @@ def _bytes_of(files: Sequence[Path]) -> int:
     return wanted
 
 
-def _is_about(warning: str, stem: str) -> bool:
-    """Whether a warning is about one picture alone, which is kept under the name `stem`."""
-    found = ABOUT_ONE.match(warning) if stem else None
-    return found is not None and portable_name(Path(found[1]).stem, "picture") == stem
+def _is_about(warning: str, stems: Collection[str]) -> bool:
+    """Whether a warning is about one picture alone, which is kept under one of these names."""
+    found = ABOUT_ONE.match(warning) if stems else None
+    return found is not None and portable_name(Path(found[1]).stem, "picture") in stems
+
+
+def _originals(folder: Path) -> list[Path]:
+    """The pictures of a set as they came, in order."""
+    return sorted(path for path in folder.rglob("*.png") if path.is_file() and not is_mask(path.stem))
+
+
+def _files(overlay: Overlay, original: Path) -> PictureFiles:
+    """The files of a picture as edited; of one whose edits can't be made, which the log says by hand, those
+    that came."""
+    beside = original.with_name(f"{original.stem}{ENDING}.png")
+    mask = beside if beside.is_file() else None
+    try:
+        return overlay.files(original, mask)
+    except DatasetError as error:
+        logger.warning("the edits of %s: %s", original.name, error)
+        return PictureFiles(original, mask)
 
 
 def _caption(picture: Path) -> str:
@@ -351,6 +371,17 @@ def _caption(picture: Path) -> str:
         logger.warning("caption of %s: %s", picture.name, error)
         return ""
     return found[0].text.strip() if found else ""
+
+
+def _read_record(folder: Path) -> DatasetRecord | None:
+    """The record of a set as it came; None where it can't be read."""
+    try:
+        data = json.loads((folder / RECORD).read_text("utf-8"))
+        listing = {name: tuple(data.get(name, ())) for name in ("refused", "warnings", "transparent")}
+        return DatasetRecord(**{**data, "id": folder.name, **listing})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        logger.warning("the set of pictures %s has no readable %s", folder.name, RECORD)
+        return None
 
 
 def _write_record(folder: Path, record: DatasetRecord) -> None:

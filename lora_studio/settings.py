@@ -192,6 +192,11 @@ class Settings:
         return self.home / "cache"
 
     @property
+    def edited(self) -> Path:
+        """Folder of edited pictures; they may be deleted, and are made again from the originals."""
+        return self.cache / "edited"
+
+    @property
     def trash(self) -> Path:
         return self.home / "trash"
 

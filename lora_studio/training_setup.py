@@ -15,6 +15,7 @@ from lora_studio.access.visitor import visitor
 from lora_studio.catalog import check_trainable, plan, preview_prompts
 from lora_studio.config import TrainConfig, config_leaf
 from lora_studio.data.captions import captions_in, find_word
+from lora_studio.data.edits.overlay import overlaid
 from lora_studio.data.training_set.subsets import has_masks
 from lora_studio.dataset import Datasets
 from lora_studio.errors import ConfigError, DatasetError, DeviceBusy
@@ -67,7 +68,11 @@ class TrainingSetup:
             raise DatasetError(
                 "There are no pictures to train on.", "Upload at least one picture.", path=dataset.path
             )
-        return self.folder_config(wanted, dataset.path, dataset.images)
+        config = self.folder_config(wanted, dataset.path, dataset.images)
+        if config.dataset.dataset_version:
+            return config
+        # Edits that are made while it waits or rests are not for it.
+        return config.with_values({"dataset_version": self.datasets.edits(dataset.id).head})
 
     def folder_config(self, wanted: StartTraining, folder: Path | str, images: int) -> TrainConfig:
         """The configuration for `images` pictures in a folder, which need not be a set: preset of the kind,
@@ -75,7 +80,7 @@ class TrainingSetup:
         ModelFileError for a base that is missing: it is named now, not when the job's turn comes."""
         slug = self.free_slug(wanted.name)
         found = known_base(wanted.base, self.settings)
-        trigger = wanted.trigger.strip() or made_trigger(wanted.name, slug, Path(folder))
+        trigger = wanted.trigger.strip() or made_trigger(wanted.name, slug, self._captions(folder))
         values: dict[str, Any] = {
             **plan(wanted.kind, found.traits, images, wanted.overrides).values,
             "pretrained_model_name_or_path": wanted.base,
@@ -102,7 +107,10 @@ class TrainingSetup:
     def trigger_for(self, dataset_id: str, name: str) -> str:
         """The trigger word of a training of this name without one of its own. Raises ConfigError,
         StoreError."""
-        return made_trigger(name, slug_of(name), Path(self.datasets.get(dataset_id).path))
+        return made_trigger(name, slug_of(name), self._captions(self.datasets.get(dataset_id).path))
+
+    def _captions(self, folder: Path | str) -> list[str]:
+        return overlaid(Path(folder), self.settings.edited).words(captions_in(Path(folder)))
 
     def measure(
         self, config: TrainConfig, emit: Emit = ignore, should_stop: ShouldStop = never_stop
@@ -160,10 +168,9 @@ def slug_of(name: str) -> str:
     return slug
 
 
-def made_trigger(name: str, slug: str, folder: Path) -> str:
-    """The trigger word of a LoRA where nobody gives one: the name, if the captions in the folder call it so,
-    or a word in them that is none of the language; else one made from the name."""
-    captions = captions_in(folder)
+def made_trigger(name: str, slug: str, captions: list[str]) -> str:
+    """The trigger word of a LoRA where nobody gives one: the name, if the captions call it so, or a word in
+    them that is none of the language; else one made from the name."""
     found_names = [found for caption in captions if (found := find_word(caption, name.strip()))]
     if captions and len(found_names) >= NAMED_IN * len(captions):
         return Counter(found_names).most_common(1)[0][0]

@@ -73,8 +73,12 @@ def test_captions_are_changed_and_counted(datasets: Datasets, files: list[Path])
     datasets.set_caption(record.id, "blue.png", "")
     datasets.set_caption(record.id, "green.png", " ")
     assert datasets.get(record.id).captions == 1
-    assert not (Path(record.path) / "blue.txt").exists()
-    assert json.loads((Path(record.path) / "dataset.json").read_text("utf-8"))["captions"] == 1
+    assert (Path(record.path) / "blue.txt").read_text("utf-8") == "a blue square\n"
+    assert json.loads((Path(record.path) / "dataset.json").read_text("utf-8"))["captions"] == 2
+    entries = datasets.edits(record.id).line()
+    assert [entry.edits[0].picture for entry in entries] == ["red.png", "blue.png", "green.png"]
+    datasets.set_caption(record.id, "green.png", "")
+    assert len(datasets.edits(record.id).line()) == 3
 
 
 @pytest.mark.parametrize("name", ["../dataset.json", "dataset.json", "missing.png", "", "/etc/passwd"])
@@ -260,28 +264,6 @@ def test_pictures_and_captions_are_added(datasets: Datasets, files: list[Path], 
     assert datasets.get(record.id) == captioned
     with pytest.raises(StoreError):
         datasets.add("0" * 12, [clear])
-    with pytest.raises(DatasetError, match="only picture"):
-        datasets.remove_picture(datasets.create("One", [clear]).id, "clear.png")
-
-
-def test_a_picture_is_removed_and_put_back(datasets: Datasets, files: list[Path], tmp_path: Path) -> None:
-    clear = tmp_path / "clear.webp"
-    Image.new("RGBA", (48, 48), (0, 0, 0, 0)).save(clear)
-    record = datasets.create("Squares", [*files, clear])
-    assert any(warning.startswith("1 picture (clear.webp") for warning in record.warnings)
-    without, token = datasets.remove_picture(record.id, "clear.png")
-    assert not any(warning.startswith("1 picture (clear.webp") for warning in without.warnings)
-    without, token = datasets.remove_picture(record.id, "blue.png")
-    assert (without.images, without.captions) == (2, 1)
-    assert "2 pictures only" in without.warnings[-1]
-    assert not (Path(record.path) / "blue.txt").exists()
-    back = datasets.put_back(token)
-    assert (back.id, back.images, back.captions) == (record.id, 3, 2)
-    assert next(warning for warning in back.warnings if "only" in warning).startswith("3 pictures")
-    for call in (lambda: datasets.put_back(token), lambda: datasets.remove_picture(record.id, "../red.png")):
-        with pytest.raises((StoreError, DatasetError)):
-            call()
-    assert datasets.deleted() == []
 
 
 def test_what_a_training_was_given_stays_as_it_is(
@@ -292,9 +274,7 @@ def test_what_a_training_was_given_stays_as_it_is(
     more = tmp_path / "white.png"
     Image.new("RGB", (48, 48), "white").save(more)
     added = datasets.add(record.id, [more])
-    fewer, _ = datasets.remove_picture(record.id, "red.png")
-    assert len({record.id, added.id, fewer.id}) == 3
+    assert added.id != record.id
     assert set(names(datasets, added.id)) == {"blue.png", "green.png", "red.png", "white.png"}
-    assert set(names(datasets, fewer.id)) == {"blue.png", "green.png"}
     assert set(names(datasets, record.id)) == {"blue.png", "green.png", "red.png"}
     assert datasets.get(record.id) == record

@@ -286,12 +286,8 @@ def test_the_word_of_the_captions_calls_it_up(studio: Studio, tmp_path: Path) ->
         (("bmw, car", "red car", "a car"), ""),
     ],
 )
-def test_a_made_up_word_in_nearly_all_captions_is_the_trigger(
-    tmp_path: Path, captions: tuple[str, ...], word: str
-) -> None:
-    for number, caption in enumerate(captions):
-        (tmp_path / f"{number}.txt").write_text(caption)
-    assert made_trigger("Fox", "fox", tmp_path) == (word or default_trigger("fox"))
+def test_a_made_up_word_in_nearly_all_captions_is_the_trigger(captions: tuple[str, ...], word: str) -> None:
+    assert made_trigger("Fox", "fox", list(captions)) == (word or default_trigger("fox"))
 
 
 def test_nothing_is_begun_on_a_full_disk(

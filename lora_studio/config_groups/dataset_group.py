@@ -59,6 +59,12 @@ class DatasetGroup(Group):
         "fine-tuning uses.",
         local=True,
     )
+    dataset_version: str = setting(
+        "",
+        "The version of the edits of train_data_dir to train on: a name that was given to one, the id of an "
+        "entry in its edits.jsonl, or originals for none of them. Empty: the edits as they are at the start.",
+        max_length=60,
+    )
     reg_data_dir: str = setting(
         "",
         "Folder with regularisation pictures: others of the same kind, so that the kind isn't changed along "

@@ -70,6 +70,7 @@ _DATASET: Mapping[str, tuple[str, str]] = {
     ),
     "dataset_config": ("Sets with more repeats are learned more strongly than others.", FREE),
     "in_json": ("Captions in it stand for those beside the pictures.", FREE),
+    "dataset_version": ("Each version of the edits is another set of pictures.", FREE),
     "reg_data_dir": (
         "The rest of the kind stays as the base draws it.",
         "They take their part of the steps.",

@@ -86,14 +86,15 @@ def find_word(text: str, word: str) -> str:
     return match[0] if match else ""
 
 
-def captions_in(folder: Path) -> list[str]:
-    """The captions beside the pictures of a folder and of its folders; unreadable ones are left out."""
-    found = []
+def captions_in(folder: Path) -> dict[Path, str]:
+    """The captions beside the pictures of a folder and of its folders, by their files; unreadable ones are
+    left out."""
+    found = {}
     for path in islice((*folder.glob("*"), *folder.glob("*/*")), MOST_LOOKED_AT):
         with contextlib.suppress(DatasetError, OSError):
             if path.suffix in EXTENSIONS and path.is_file() and path.stat().st_size <= LONGEST_LOOKED_AT:
-                found.append(_read_text(path).text)
-    return [caption for caption in found if caption.strip()]
+                found[path] = _read_text(path).text
+    return {path: caption for path, caption in found.items() if caption.strip()}
 
 
 def caption_for_use(

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from lora_studio.config import TrainConfig
+from lora_studio.data.edits.overlay import apply_edits
+from lora_studio.data.edits.picture_edits import RemovePicture
 from lora_studio.data.training_set.folders import read_folder
 from lora_studio.kohya_config import read_file
 from tests.support import sd_scripts_rules as theirs
@@ -61,6 +63,16 @@ def test_a_plain_folder_becomes_a_dataset_with_its_captions(
     assert {one.repeats for one in seen} == {3}
     assert config.dataset.dataset_config == ""
     assert all(one.caption.startswith("zwx, disc number") for one in seen)
+
+
+def test_edits_that_sd_scripts_will_not_see_are_said(
+    command: Command, tiny_base: Path, tmp_path: Path
+) -> None:
+    folder = make_pictures(tmp_path / "4_zwx disc")
+    apply_edits(folder, [RemovePicture("picture-00.png")])
+    ours = ("--images", folder, "--name", "Disc", "--kind", "object", "--trigger", "zwx", "--base", tiny_base)
+    done = command("train", *ours, "--save-kohya-config", tmp_path / "run.toml")
+    assert "as they were before your edits" in done.out + done.err
 
 
 def test_kohyas_folders_stay_where_they_are(command: Command, tiny_base: Path, tmp_path: Path) -> None:

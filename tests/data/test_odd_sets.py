@@ -254,6 +254,13 @@ def test_caches_of_other_trainings_are_one_line(tmp_path: Path) -> None:
     assert len(read(laid_out(tmp_path, files)).pictures) == 6
 
 
+def test_a_log_of_edits_is_no_table_of_captions(tmp_path: Path) -> None:
+    files = BASE | {"edits.jsonl": b'{"file_name": "a.png", "text": "a dog"}\n'}
+    made, into = taken(tmp_path, files)
+    assert "1 list of edits passed over, like" in " ".join(made.warnings)
+    assert (made.images, made.refused, (into / "edits.jsonl").exists()) == (6, (), False)
+
+
 def test_panoramas_and_slivers_are_said_with_what_is_lost(tmp_path: Path) -> None:
     files = BASE | {"wide.png": picture("pink", (1600, 64)), "high.png": picture("pink", (50, 800))}
     files |= {"tiny.png": picture("teal", (40, 40))}

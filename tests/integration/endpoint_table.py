@@ -153,6 +153,29 @@ ENDPOINTS: Mapping[str, Row] = {
         "file": ("teal.png", [*TEXT, None, "", "../teal.png", PASSWORDS, "dataset.json", "a\0b"]),
         "caption": ("teal", TEXT),
     },
+    "list_edits": {"dataset_id": DATASET},
+    "edit_pictures": {
+        "dataset_id": DATASET,
+        "edits": (
+            [{"edit": "flip", "picture": "teal.png"}],
+            [
+                *NO_MAPPING,
+                *([wrong] for wrong in (None, {}, 7, "flip", NAN, {"edit": LONG}, {"edit": {"a": 1}})),
+                *(
+                    [{"edit": "flip", "picture": wrong}]
+                    for wrong in (None, "../teal.png", PASSWORDS, HALF, LONG, 7)
+                ),
+                *([{"edit": "rotate", "picture": "teal.png", "degrees": wrong}] for wrong in NUMBER),
+                [{"edit": "crop", "picture": "teal.png", "left": 0, "top": 0, "right": 10**400, "bottom": 9}],
+                [{"edit": "caption", "picture": "teal.png", "caption": LONG}],
+            ],
+        ),
+        "why": ("x", TEXT),
+    },
+    "undo_edit": {"dataset_id": DATASET},
+    "redo_edit": {"dataset_id": DATASET},
+    "name_version": {"dataset_id": DATASET, "name": ("first", [*TEXT, None, "", "originals", "a\0"])},
+    "go_to_version": {"dataset_id": DATASET, "version": ("originals", [*TEXT, None, "", "gone", PASSWORDS])},
     "delete_dataset": {"dataset_id": (DATASET[0], ID)},
     "list_trainings": {"limit": (5, LIMIT)},
     "list_loras": {"search": ("", TEXT)},

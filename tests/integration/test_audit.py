@@ -17,7 +17,15 @@ from tests.support.waiting import PATIENCE
 ALL = 10_000
 """More entries than the log has."""
 LOOKS = {
-    *("list_datasets", "list_captions", "list_trainings", "list_loras", "list_images", "list_generations"),
+    *(
+        "list_datasets",
+        "list_captions",
+        "list_edits",
+        "list_trainings",
+        "list_loras",
+        "list_images",
+        "list_generations",
+    ),
     *("list_samplers", "list_styles", "training_status", "plan_training", "read_settings"),
     *(
         "inspect_lora",

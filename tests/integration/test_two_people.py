@@ -289,6 +289,8 @@ def test_a_shared_thing_is_seen_and_not_changed(people: Everybody, hers: Hers) -
         ("delete_image", [hers.image]),
         ("delete_dataset", [hers.dataset]),
         ("set_caption", [hers.dataset, "adasfile.png", "spoilt"]),
+        ("edit_pictures", [hers.dataset, [{"edit": "flip", "picture": "adasfile.png"}], ""]),
+        ("undo_edit", [hers.dataset]),
         ("share", ["image", hers.image, False]),
     ):
         with pytest.raises(Refused, match="yours"):

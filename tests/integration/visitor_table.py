@@ -68,6 +68,14 @@ CALLS: Mapping[str, list[Call]] = {
     "list_datasets": [(lambda hers: [], LISTED)],
     "list_captions": [(lambda hers: [hers.dataset], REFUSED)],
     "set_caption": [(lambda hers: [hers.dataset, "teal.png", "spoilt"], REFUSED)],
+    "list_edits": [(lambda hers: [hers.dataset], REFUSED)],
+    "edit_pictures": [
+        (lambda hers: [hers.dataset, [{"edit": "flip", "picture": "adasfile.png"}], "spoilt"], REFUSED)
+    ],
+    "undo_edit": [(lambda hers: [hers.dataset], REFUSED)],
+    "redo_edit": [(lambda hers: [hers.dataset], REFUSED)],
+    "name_version": [(lambda hers: [hers.dataset, "stolen"], REFUSED)],
+    "go_to_version": [(lambda hers: [hers.dataset, "originals"], REFUSED)],
     "delete_dataset": [(lambda hers: [hers.dataset], REFUSED)],
     "list_trainings": [(lambda hers: [500], LISTED)],
     "list_loras": [(lambda hers: [""], LISTED), (lambda hers: [hers.title], LISTED)],

@@ -17,6 +17,9 @@ from typing import Any
 import pytest
 
 from lora_studio.config import TrainConfig
+from lora_studio.data.edits.overlay import apply_edits
+from lora_studio.data.edits.picture_edits import RemovePicture, RotatePicture, SetCaption
+from lora_studio.data.pixels.picture_pixels import open_picture
 from lora_studio.errors import ConfigError, DatasetError, Diverged, OutOfMemory, StudioError
 from lora_studio.events import (
     CheckpointSaved,
@@ -31,7 +34,7 @@ from lora_studio.events import (
     Stopped,
 )
 from lora_studio.jobs.sd_scripts import SdScriptsWorker
-from lora_studio.jobs.sd_scripts.launch_files import preview_every
+from lora_studio.jobs.sd_scripts.launch_files import prepare, preview_every
 from lora_studio.lora.file.lora_files import find_file, read_header
 from lora_studio.records import JobStatus
 from lora_studio.runtime import DeviceLease
@@ -166,6 +169,26 @@ def test_what_sd_scripts_is_told(run: Run, config: Callable[..., TrainConfig], b
     assert len(captions) == 4
     assert all(caption.startswith("zwx") for caption in captions)
     assert len([path for path in Path(subset["image_dir"]).iterdir() if path.suffix != ".caption"]) == 4
+
+
+def test_edited_pictures_are_laid_out_as_edited(
+    config: Callable[..., TrainConfig], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORA_STUDIO_HOME", str(settings.home))
+    made = config()
+    folder = Path(made.dataset.train_data_dir)
+    open_picture(folder / "picture-00.png").convert("L").save(folder / "picture-00.jpg")
+    turned = [RotatePicture("picture-00.jpg", 90), SetCaption("picture-00.jpg", "grey")]
+    apply_edits(folder, [*turned, RemovePicture("picture-01.png")])
+    laid = prepare(made, settings, settings.home / "job")
+    inside = settings.home / "job" / "pictures" / "0_pictures"
+    captions = {path.stem: path.read_text("utf-8") for path in inside.glob("*.caption")}
+    assert (captions["picture-00"], captions["picture-00-2"]) == ("grey", "a disc, number 0")
+    assert (len(captions), laid.images) == (4, 4)
+    assert open_picture(inside / "picture-00-2.png").getpixel((0, 0)) == (0, 90, 250)
+    (folder / "d.toml").write_text(f'[[datasets]]\n[[datasets.subsets]]\nimage_dir = "{folder}"\n')
+    with pytest.raises(ConfigError, match="without your edits"):
+        prepare(config(dataset_config=str(folder / "d.toml")), settings, settings.home / "job")
 
 
 def test_what_it_can_not_do_is_said(run: Run, config: Callable[..., TrainConfig]) -> None:

@@ -23,6 +23,10 @@ from lora_studio.kohya_config.write_preset import write_preset
 from lora_studio.parsing.toml_text import write_table
 
 OPTION = "Choose another name for --save-kohya-config."
+UNSEEN = (
+    "sd-scripts will see pictures and captions as they were before your edits: export the set, and name that "
+    "folder instead."
+)
 
 
 def export(config: TrainConfig, target: Path) -> list[str]:
@@ -63,9 +67,11 @@ def _pictures(config: TrainConfig) -> tuple[dict[str, Any], str, list[str]]:
         folder = read_folder(config.dataset)
     except StudioError:  # written for another machine, whose pictures are not here
         return {"caption_extension": config.dataset.caption_extension or EXTENSIONS[0]}, "", []
+    unseen = [UNSEEN] if folder.is_edited else []
     if config.dataset.dataset_config or config.dataset.in_json:
-        return {"caption_extension": config.dataset.caption_extension or EXTENSIONS[0]}, "", []
+        return {"caption_extension": config.dataset.caption_extension or EXTENSIONS[0]}, "", unseen
     ending, notes = _ending(config, folder.pictures)
+    notes += unseen
     options: dict[str, Any] = {"caption_extension": ending}
     prefix = _prefix(config, folder.pictures)
     if not all(KOHYA_FOLDER.fullmatch(subset.folder.name) for subset in folder.subsets):

@@ -33,6 +33,14 @@ class RemovePicture:
 
 
 @dataclass(frozen=True)
+class RestorePicture:
+    """A picture that was left out is there again, with all other edits of it."""
+
+    edit: ClassVar = "restore"
+    picture: str
+
+
+@dataclass(frozen=True)
 class CropPicture:
     """The part of the picture from `left`, `top` up to but without `right`, `bottom`."""
 
@@ -79,12 +87,12 @@ class SetCaption:
     caption: str
 
 
-Edit = RemovePicture | CropPicture | RotatePicture | FlipPicture | FlattenPicture | SetCaption
 PixelEdit = CropPicture | RotatePicture | FlipPicture | FlattenPicture
+Edit = RemovePicture | RestorePicture | PixelEdit | SetCaption
 
 KINDS: Mapping[str, type[Edit]] = {
-    kind.edit: kind
-    for kind in (RemovePicture, CropPicture, RotatePicture, FlipPicture, FlattenPicture, SetCaption)
+    **{kind.edit: kind for kind in (RemovePicture, RestorePicture, SetCaption)},
+    **{kind.edit: kind for kind in (CropPicture, RotatePicture, FlipPicture, FlattenPicture)},
 }
 
 

@@ -65,7 +65,8 @@ _turn = threading.RLock()
 
 @dataclass(frozen=True, kw_only=True)
 class Plain:
-    """A decoded picture, upright RGB without metadata. `was_transparent`: transparent parts became white;
+    """A decoded picture, upright RGB without metadata. `was_transparent`: transparent parts became white
+    (or stayed, where `decode` was asked to keep them: then it is RGBA);
     `was_animated`: it is the first of several pictures; `colours`: the treatment of its colour profile."""
 
     image: Image.Image
@@ -95,9 +96,10 @@ def opened(file: str, source: Path | bytes, *, most_pixels: int = MOST_PIXELS) -
             yield image
 
 
-def decode(file: str, image: Image.Image, *, colours: bool = True) -> Plain:
+def decode(file: str, image: Image.Image, *, colours: bool = True, flat: bool = True) -> Plain:
     """The pixels of an opened picture, which is closed; without `colours` the profile is ignored, as masks
-    want it. No more than about two copies are held at once. Raises DatasetError."""
+    want it; without `flat` a transparent one is not laid over white. No more than about two copies are held
+    at once. Raises DatasetError."""
     try:
         image.load()
         animated = bool(getattr(image, "is_animated", False)) and image.format != "MPO"  # phones: depth maps
@@ -106,7 +108,8 @@ def decode(file: str, image: Image.Image, *, colours: bool = True) -> Plain:
             profile = Profile(colours="srgb", mode=profile.mode)
         converted = to_srgb(_eight_bits(_upright(image)), profile)
         transparent = converted.mode == "RGBA" and _lowest(converted.getchannel("A")) < 255
-        result = _over_white(converted) if converted.mode == "RGBA" else converted
+        keeps_alpha = transparent and not flat
+        result = _over_white(converted) if converted.mode == "RGBA" and not keeps_alpha else converted
         result = result.copy() if result is image else result
         result.info.clear()
         image.close()

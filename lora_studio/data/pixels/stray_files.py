@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-Leftover = Literal["", "of a system", "cache", "condition"]
+Leftover = Literal["", "of a system", "cache", "condition", "edits"]
 
 FOLDERS = {
     *("__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "recycler", "recycled", "#snapshot"),
@@ -16,6 +16,8 @@ HIDDEN_TRASH = (".trash", ".thumb", ".ipynb_checkpoints", ".@__thumb")
 STARTS = (".", "synophoto_", "synofile_thumb", "synoindex_")
 CACHES = (".npz", ".npy", ".pt", ".pth", ".safetensors", ".latent", ".latents", ".lmdb", ".pkl")
 """Endings of latents and texts cached by sd-scripts, OneTrainer, SimpleTuner, ai-toolkit and us."""
+EDITS = "edits.jsonl"
+"""The log of our edits: of use in its folder only."""
 CONDITIONS = ("-condlabel",)
 """Endings of OneTrainer's pictures for models that draw after another picture."""
 
@@ -35,6 +37,8 @@ def leftover(parts: Sequence[str]) -> Leftover:
         return "of a system"
     if last.endswith(CACHES):
         return "cache"
+    if last == EDITS:
+        return "edits"
     return "condition" if last.rpartition(".")[0].endswith(CONDITIONS) else ""
 
 
@@ -43,6 +47,7 @@ def leftover_remarks(found: Sequence[tuple[Leftover, str]]) -> Iterator[str]:
     lines: dict[Leftover, tuple[str, str]] = {
         "of a system": ("file", "that systems leave behind"),
         "cache": ("cache", "of other trainings"),
+        "edits": ("list", "of edits"),
         "condition": ("picture", "for models that draw after another picture (-condlabel)"),
     }
     for kind, (noun, what) in lines.items():

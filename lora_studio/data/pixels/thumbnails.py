@@ -30,7 +30,12 @@ def thumbnail_folder(picture: Path, settings: Settings) -> Path:
 
 def thumbnail_tops(settings: Settings) -> dict[str, Path]:
     """The folders whose pictures have thumbnails, by the folder of those."""
-    return {"images": settings.images, "loras": settings.loras, "datasets": settings.datasets}
+    return {
+        "images": settings.images,
+        "loras": settings.loras,
+        "datasets": settings.datasets,
+        "edited": settings.edited,
+    }
 
 
 def picture_of(thumbnail: Path, settings: Settings) -> Path | None:

@@ -66,6 +66,7 @@ class Table:
 def config_subsets(run: DatasetGroup) -> tuple[tuple[DatasetGroup, ...], list[Subset], list[str]]:
     """The settings of each dataset, all subsets, and notes. Raises ConfigError, DatasetError."""
     path = expanded(run.dataset_config)
+    run = run.model_copy(update={"dataset_version": ""})  # each folder has versions of its own
     top = Table(where=path.name, options=_read(path))
     _known(top, ("general", "datasets"))
     general = _table(top, "general")

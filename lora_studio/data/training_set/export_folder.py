@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lora_studio.data.captions import with_trigger
-from lora_studio.data.pixels.masks import ENDING
+from lora_studio.data.edits.overlay import OverlaidPicture
 from lora_studio.data.training_set.subsets import KOHYA_FOLDER
 from lora_studio.errors import DatasetError
 from lora_studio.files import expanded
@@ -16,24 +16,23 @@ from lora_studio.parsing.file_names import portable_name
 
 
 def export_folder(
-    pictures: Sequence[tuple[Path, str]], folder: Path, *, root: Path, subfolder: str, trigger_word: str
+    pictures: Sequence[OverlaidPicture], folder: Path, *, root: Path, subfolder: str, trigger_word: str
 ) -> Path:
-    """Copy pictures with captions into `folder`, which appears only when it is whole. Pictures directly in
-    `root` go into `subfolder`; pictures in Kohya folders below it keep theirs. Raises DatasetError,
-    OSError."""
+    """Copy pictures with captions, as edited, into `folder`, which appears only when it is whole. Pictures
+    directly in `root` go into `subfolder`; pictures in Kohya folders below it keep theirs. Raises
+    DatasetError, OSError."""
     folder = expanded(folder).absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DatasetError(f"{folder} is there already.", "Choose a new folder.", path=folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}.part")
     try:
-        for path, caption in pictures:
+        for original, (picture, mask), caption in pictures:
             text = with_trigger(caption, trigger_word) if caption else ""
-            _copy(path, text, unfinished / _subfolder(path, root, subfolder))
-            mask = path.with_name(f"{path.stem}{ENDING}.png")
-            if mask.is_file():  # where conditioning_data_dir can name them
+            _copy(picture, text, unfinished / _subfolder(original, root, subfolder))
+            if mask:  # where conditioning_data_dir can name them
                 (unfinished / "masks").mkdir(exist_ok=True)
-                shutil.copyfile(mask, unfinished / "masks" / path.name)
+                shutil.copyfile(mask, unfinished / "masks" / picture.name)
         if folder.exists():
             folder.rmdir()
         unfinished.rename(folder)

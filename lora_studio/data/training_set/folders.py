@@ -12,12 +12,14 @@ from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.augment import face_in_name
 from lora_studio.data.caption_tables import folder_captions
 from lora_studio.data.captions import has_word, read_caption, with_trigger
-from lora_studio.data.pixels.picture_pixels import upright_size
+from lora_studio.data.edits.edit_log import FILE
+from lora_studio.data.edits.overlay import Overlay, is_edited, make_room_for_edited, overlaid
 from lora_studio.data.pixels.picture_remarks import named
 from lora_studio.data.training_set.captions_file import read_captions_file
 from lora_studio.data.training_set.dataset_config import config_subsets
 from lora_studio.data.training_set.subsets import (
     ENDINGS,
+    KOHYA_FOLDER,
     Subset,
     count_of,
     existing_folder,
@@ -28,6 +30,7 @@ from lora_studio.data.training_set.subsets import (
 )
 from lora_studio.data.training_set.validate_settings import check_settings
 from lora_studio.errors import DatasetError
+from lora_studio.settings import Settings
 
 __all__ = ["ENDINGS", "Picture", "PictureFolder", "picture_files", "read_folder"]
 
@@ -36,7 +39,8 @@ __all__ = ["ENDINGS", "Picture", "PictureFolder", "picture_files", "read_folder"
 class Picture:
     """A picture file with its finished caption (several lines where wildcards choose one). `folder` is the
     name of the subset it came from, `subset` and `dataset` their numbers, `settings` what holds for it,
-    `weight` the factor of its loss, `mask` the picture that weighs its places."""
+    `weight` the factor of its loss, `mask` the picture that weighs its places. Of an edited picture, `path`
+    and `mask` are the edited files."""
 
     path: Path
     caption: str
@@ -53,10 +57,11 @@ class Picture:
 @dataclass(frozen=True, kw_only=True)
 class PictureFolder:
     """The pictures of a run. `datasets` holds the settings of each dataset: its sizes, buckets and
-    batches."""
+    batches. `is_edited` says that edits change what the files of the folders hold."""
 
     pictures: tuple[Picture, ...]
     notes: tuple[str, ...] = ()
+    is_edited: bool = False
     subsets: tuple[Subset, ...] = ()
     datasets: tuple[DatasetGroup, ...] = ()
 
@@ -74,6 +79,9 @@ def read_folder(data: DatasetGroup) -> PictureFolder:
     pictures = [
         picture for number, subset in enumerate(subsets) for picture in _pictures(subset, number, notes)
     ]
+    overlays = [subset_overlay(subset) for subset in subsets]
+    if any(overlay.states for overlay in overlays):
+        make_room_for_edited(overlays[0].cache)
     if all(picture.is_reg for picture in pictures):
         raise DatasetError(
             "There are no pictures to train on.", "Add pictures of your subject.", path=data.train_data_dir
@@ -81,16 +89,27 @@ def read_folder(data: DatasetGroup) -> PictureFolder:
     return PictureFolder(
         pictures=tuple(pictures),
         notes=tuple(dict.fromkeys(notes)),
+        is_edited=any(overlay.states for overlay in overlays),
         subsets=tuple(subsets),
         datasets=tuple(datasets),
     )
 
 
+def subset_overlay(subset: Subset) -> Overlay:
+    """The edits of the folder of a subset, whose log may lie above a `<repeats>_<class>` folder. Raises
+    DatasetError."""
+    folder = subset.folder
+    if KOHYA_FOLDER.fullmatch(folder.name) and not is_edited(folder):
+        folder = folder.parent
+    return overlaid(folder, Settings.from_environment().edited, subset.settings.dataset_version)
+
+
 def _pictures(subset: Subset, number: int, notes: list[str]) -> Iterator[Picture]:
-    data = subset.settings
+    data, overlay = subset.settings, subset_overlay(subset)
     written = read_captions_file(subset, notes) if subset.captions_file else _captions(subset, notes)
+    written = _edited(written, overlay, subset, notes)
     if subset.skipped_area:
-        written = _large_enough(subset, written, notes)
+        written = _large_enough(subset, written, notes, overlay)
     masks = _masks(subset, list(written), notes)
     fixed = f"{data.caption_prefix} {data.caption_suffix}"
     trigger = "" if has_word(fixed, data.trigger_word) else data.trigger_word
@@ -104,9 +123,14 @@ def _pictures(subset: Subset, number: int, notes: list[str]) -> Iterator[Picture
             f"The trigger word {trigger} is put in front of the captions of {count_of(lacking)}, like "
             f"{lacking[0].name}, which lack it."
         )
-    for path, caption in written.items():
+    for original, caption in written.items():
+        try:
+            files = overlay.files(original, masks.get(original.stem))
+        except DatasetError as error:
+            notes.append(f"{error.message} It is left out.")
+            continue
         yield Picture(
-            path=path,
+            path=files.picture,
             caption=with_trigger(caption or subset.words, trigger),
             repeats=subset.repeats,
             folder=subset.name,
@@ -115,13 +139,29 @@ def _pictures(subset: Subset, number: int, notes: list[str]) -> Iterator[Picture
             dataset=subset.dataset,
             is_reg=subset.is_reg,
             weight=data.prior_loss_weight if subset.is_reg else 1.0,
-            mask=masks.get(path.stem),
+            mask=files.mask,
         )
 
 
-def _large_enough(subset: Subset, written: dict[Path, str], notes: list[str]) -> dict[Path, str]:
+def _edited(written: dict[Path, str], overlay: Overlay, subset: Subset, notes: list[str]) -> dict[Path, str]:
+    """Captions by picture after the edits of the folder."""
+    captions = overlay.captions(written)
+    if not subset.settings.enable_wildcard:
+        captions = {path: text.split("\n")[0] for path, text in captions.items()}
+    edited = [path for path in written if path in overlay.states]
+    if edited:
+        notes.append(f"{count_of(edited)} of {subset.name} edited, like {edited[0].name}: see {FILE}.")
+    if overlay.unread:
+        lines = "1 line" if overlay.unread == 1 else f"{overlay.unread} lines"
+        notes.append(f"{lines} of {FILE} in {overlay.folder.name} can't be read: left out.")
+    return captions
+
+
+def _large_enough(
+    subset: Subset, written: dict[Path, str], notes: list[str], overlay: Overlay
+) -> dict[Path, str]:
     large = {
-        path: text for path, text in written.items() if math.prod(upright_size(path)) > subset.skipped_area
+        path: text for path, text in written.items() if math.prod(overlay.size(path)) > subset.skipped_area
     }
     if len(large) < len(written):
         small = [path for path in written if path not in large]

@@ -53,7 +53,7 @@ def folder_subsets(data: DatasetGroup) -> tuple[list[Subset], list[str]]:
         subsets.append(Subset(folder=root, settings=data, repeats=data.num_repeats, captions_file=captions))
     if data.reg_data_dir:
         # The trigger word stands for the subject, and regularisation pictures show others of its kind.
-        reg_settings = data.model_copy(update={"trigger_word": "", "num_repeats": 1})
+        reg_settings = data.model_copy(update={"trigger_word": "", "num_repeats": 1, "dataset_version": ""})
         reg_subsets, more_notes = _layout(existing_folder(data.reg_data_dir), reg_settings, is_reg=True)
         subsets, notes = subsets + reg_subsets, notes + more_notes
     return subsets, notes
@@ -101,7 +101,9 @@ def has_masks(root: Path) -> bool:
 def passed_over(folder: Path) -> list[str]:
     """Sentences on files of a folder that could be meant and are not used. Raises DatasetError."""
     names = _names(folder)
-    found = [(kind, name) for name in names if (kind := leftover((name,))) not in ("", "of a system")]
+    found = [
+        (kind, name) for name in names if (kind := leftover((name,))) not in ("", "of a system", "edits")
+    ]
     notes = [*leftover_remarks(found)]
     heic = [name for name in names if Path(name).suffix.lower() in HEIC_ENDINGS and not name.startswith(".")]
     if heic and not with_heic():

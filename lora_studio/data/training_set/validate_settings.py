@@ -72,6 +72,6 @@ def _ignored(data: DatasetGroup) -> Iterator[str]:
 
 
 def _ignored_beside_config(run: DatasetGroup) -> Iterator[str]:
-    for name in ("reg_data_dir", "in_json"):
+    for name in ("reg_data_dir", "in_json", "dataset_version"):
         if getattr(run, name):
             yield f"{name} is ignored: dataset_config names the pictures."

@@ -46,7 +46,7 @@ NOT_TOLD = {
     ),
     *("sample_prompts", "sample_steps", "sample_guidance", "sample_seed", "cache_latents_to_disk"),
     *("cache_text_encoder_outputs", "resolution_height", "weight_decay", "checkpoint_board"),
-    *("result_pictures", "train_distilled"),
+    *("result_pictures", "train_distilled", "dataset_version"),
 }
 """Settings that reach sd-scripts by another way, or matter to this program only."""
 
@@ -200,34 +200,38 @@ def _check_files(script: TrainingScript, base: FoundBase, options: Mapping[str, 
 def _dataset(config: TrainConfig, pictures: PictureFolder, folder: Path) -> Path:
     """The dataset config: the user's own, or one of the pictures as we read them, with finished captions."""
     if config.dataset.dataset_config:
+        if pictures.is_edited:
+            raise ConfigError(
+                "sd-scripts reads the folders of a dataset_config itself, without your edits.",
+                "Export the edited pictures and name those folders, or leave engine as it is.",
+                field="dataset_config",
+            )
         return expanded(config.dataset.dataset_config).absolute()
     place = folder / "pictures"
     shutil.rmtree(place, ignore_errors=True)
     subsets: dict[Path, dict[str, Any]] = {}
+    taken: set[tuple[Path, str]] = set()
     for picture in pictures.pictures:
         inside = place.absolute() / f"{picture.subset}_{picture.folder}"
         inside.mkdir(parents=True, exist_ok=True)
-        link_or_copy(picture.path, inside / picture.path.name)
+        stem, number = picture.path.stem, 1
+        while (inside, stem) in taken:  # a.jpg beside a.png, with a caption of its own
+            number += 1
+            stem = f"{picture.path.stem}-{number}"
+        taken.add((inside, stem))
+        link_or_copy(picture.path, inside / f"{stem}{picture.path.suffix}")
         if picture.caption:
-            (inside / f"{picture.path.stem}.caption").write_text(picture.caption, "utf-8")
+            (inside / f"{stem}.caption").write_text(picture.caption, "utf-8")
         facts: dict[str, Any] = {"num_repeats": picture.repeats, "is_reg": picture.is_reg}
         if picture.mask:
-            facts["conditioning_data_dir"] = str(_mask_folder(picture.path, picture.mask, inside))
+            facts["conditioning_data_dir"] = str(masks := inside.with_name(f"{inside.name} masks"))
+            masks.mkdir(exist_ok=True)
+            link_or_copy(picture.mask, masks / f"{stem}{picture.mask.suffix}")
         subsets[inside] = {"image_dir": str(inside), "caption_extension": ".caption", **facts}
     tables = [write_table("[datasets]", {})]
     tables += [write_table("[datasets.subsets]", values) for values in subsets.values()]
     write_atomically(folder / "dataset.toml", "\n\n".join(tables) + "\n")
     return (folder / "dataset.toml").absolute()
-
-
-def _mask_folder(picture: Path, mask: Path, inside: Path) -> Path:
-    """A folder that holds the mask under the picture's own name."""
-    if mask.stem == picture.stem:
-        return mask.parent.absolute()
-    folder = inside.with_name(f"{inside.name} masks")
-    folder.mkdir(exist_ok=True)
-    link_or_copy(mask, folder / f"{picture.stem}{mask.suffix}")
-    return folder
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -23,6 +23,7 @@ HARMLESS = frozenset(
     {
         # where things lie and what they are called: the pictures themselves are compared
         *("train_data_dir", "reg_data_dir", "conditioning_data_dir", "dataset_config", "in_json"),
+        "dataset_version",
         *("output_dir", "title", "training_comment", "kind"),
         # what is written and looked at on the way
         *("save_every_n_steps", "save_state_every_n_steps", "save_state_every_n_minutes", "save_precision"),

@@ -18,7 +18,7 @@ from lora_studio.files import sha256
 from lora_studio.parsing.slugs import SLUG
 from lora_studio.records import DatasetRecord, JobRecord
 from lora_studio.settings import Settings
-from lora_studio.store.trash import Deleted, Trash
+from lora_studio.store.trash import Deleted
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.validate import safe_id
 from lora_studio.ui.widgets.html_templates import fill
@@ -69,8 +69,6 @@ def note(sentence: str, token: str = "") -> str:
 def undo(studio: Studio, given: Any) -> DatasetRecord | None:
     """Undo the deletion of a token; returns the set of pictures if it was one. Raises StoreError."""
     token = safe_id(given, "deleted thing")
-    if any(entry.token == token for entry in Trash(studio.settings.trash).entries(("picture",))):
-        return studio.datasets.put_back(token)
     if any(entry.token == token for entry in studio.removed_trainings.deleted()):
         studio.removed_trainings.undo(token)
         return None

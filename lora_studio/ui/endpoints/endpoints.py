@@ -26,6 +26,7 @@ from lora_studio.ui.client_input.validate import (
 )
 from lora_studio.ui.endpoints.card_endpoints import CardEndpoints
 from lora_studio.ui.endpoints.comparison_endpoints import ComparisonEndpoints
+from lora_studio.ui.endpoints.edit_endpoints import EditEndpoints
 from lora_studio.ui.endpoints.image_endpoints import ImageEndpoints
 from lora_studio.ui.endpoints.inspection_endpoints import InspectionEndpoints
 from lora_studio.ui.endpoints.library_endpoints import LibraryEndpoints
@@ -237,11 +238,14 @@ def add_endpoints(studio: Studio) -> None:
     for action in quick:
         _add(action, queue=False)
     library, files = LibraryEndpoints(studio), InspectionEndpoints(studio)
+    edits = EditEndpoints(studio)
     there: tuple[Callable[..., Any], ...] = (
         library.list_datasets,
         library.list_captions,
         library.set_caption,
         library.delete_dataset,
+        *(edits.list_edits, edits.edit_pictures, edits.undo_edit, edits.redo_edit),
+        *(edits.name_version, edits.go_to_version),
         library.list_trainings,
         library.list_loras,
         library.rename_lora,

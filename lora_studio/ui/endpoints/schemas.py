@@ -113,6 +113,22 @@ class CaptionedPicture(TypedDict):
     caption: str
 
 
+class EditFacts(TypedDict):
+    id: str
+    time: str
+    why: str
+    edits: list[dict[str, Any]]
+
+
+class DatasetEdits(TypedDict):
+    dataset_id: str
+    images: int
+    captions: int
+    entries: list[EditFacts]
+    redo: EditFacts | None
+    versions: dict[str, str]
+
+
 class ImageFacts(TypedDict):
     image_id: str
     prompt: str

@@ -87,7 +87,8 @@ class VisitorRoutes:
         if path.is_relative_to(settings.cache / "thumbnails"):
             picture = picture_of(path, settings)
             return self._thing(picture) if picture else None
-        for kind, top in ((Kind.LORA, settings.loras), (Kind.DATASET, settings.datasets)):
+        sets = ((Kind.DATASET, settings.datasets), (Kind.DATASET, settings.edited))
+        for kind, top in ((Kind.LORA, settings.loras), *sets):
             if path.is_relative_to(top):
                 slug = next(iter(path.relative_to(top).parts), "")
                 return (kind, slug) if SLUG.fullmatch(slug) else None

@@ -73,13 +73,13 @@ class SetActions:
         return picture_set.without_picture(self.studio, dataset_id, file, self.view(base, typed))
 
     def act(self, base: str, typed: Any, event: gr.EventData) -> list[Any]:
-        """Undo: a picture comes back, or a whole set that was deleted elsewhere."""
-        token = getattr(event, "id", None)
-        record: DatasetRecord | None
-        if getattr(event, "picture", None):
-            record = self.studio.datasets.put_back(safe_id(token, "removed picture"))
-        else:
-            record = deleted_elsewhere.undo(self.studio, token)
+        """Undo: a whole set comes back that was deleted elsewhere."""
+        record = deleted_elsewhere.undo(self.studio, getattr(event, "id", None))
+        return picture_set.shown(self.studio, record, self.view(base, typed))
+
+    def edit(self, dataset_id: str, base: str, typed: Any, event: gr.EventData) -> list[Any]:
+        """Rotate, flip or crop a picture, or undo or redo the last edits."""
+        record = picture_set.edited(self.studio, self._set(dataset_id), event)
         return picture_set.shown(self.studio, record, self.view(base, typed))
 
     def expand(self, dataset_id: str, base: str, typed: Any, event: gr.EventData) -> list[Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from lora_studio.data.edits.picture_edits import RemovePicture, edit_of
 from lora_studio.data.pixels.picture_pixels import upright_size
 from lora_studio.data.pixels.picture_remarks import MUCH_LARGER
 from lora_studio.data.pixels.thumbnails import thumbnail, thumbnail_folder
@@ -38,11 +39,10 @@ SETS_LISTED = 50
 @dataclass(frozen=True, kw_only=True)
 class SetView:
     """The part of a set that is shown, its first `limit` pictures; those that a training at `resolution`
-    would enlarge are marked. `removed` is a picture's file name and the token that brings it back."""
+    would enlarge are marked."""
 
     limit: int = FIRST_SHOWN
     resolution: int = 0
-    removed: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +90,10 @@ def shown(studio: Studio, record: DatasetRecord | None, view: SetView | None = N
             caption=caption,
             marks=_marks(path, record, view.resolution),
         )
-        for path, caption in studio.datasets.pictures(record.id)[: view.limit]
+        for path, caption in studio.datasets.pictures(record.id, view.limit)
     ]
-    html = dataset_pictures(record, pictures, removed=view.removed, following=view.limit + FIRST_SHOWN)
+    history = studio.datasets.edits(record.id)
+    html = dataset_pictures(record, pictures, history=history, following=view.limit + FIRST_SHOWN)
     return [record.id, html, dataset_notices(record)]
 
 
@@ -116,9 +117,21 @@ def without_picture(studio: Studio, dataset_id: str, file: Any, view: SetView) -
     record = studio.datasets.get(safe_id(dataset_id, "set of pictures"))
     if record.images <= 1:
         return shown(studio, None)
-    with studio.turns.take("upload"):
-        record, token = studio.datasets.remove_picture(record.id, str(file or ""))
-    return shown(studio, record, replace(view, removed=(str(file), token)))
+    return shown(studio, studio.datasets.edit(record.id, [RemovePicture(str(file or ""))]), view)
+
+
+def edited(studio: Studio, record: DatasetRecord, event: Any) -> DatasetRecord:
+    """The set after a click on a picture's controls, or on Undo or Redo. The facts are a client's. Raises
+    DatasetError."""
+    change = getattr(event, "edit", None)
+    if change == "undo":
+        return studio.datasets.undo_edit(record.id)
+    if change == "redo":
+        return studio.datasets.redo_edit(record.id)
+    facts = {name: getattr(event, name, None) for name in ("left", "top", "right", "bottom", "degrees")}
+    given = {name: value for name, value in facts.items() if value is not None}
+    edit = edit_of({"edit": change, "picture": getattr(event, "file", None), **given})
+    return studio.datasets.edit(record.id, [edit])
 
 
 def on_load(studio: Studio, kept: Any = None) -> list[Any]:

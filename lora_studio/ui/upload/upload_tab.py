@@ -233,6 +233,7 @@ def _listen_set(tab: UploadTab, studio: Studio, replan: Any, planning: dict[str,
         picture_intake.listen(intake, actions, studio, pictures),
         tab.earlier.input(guarded(actions.choose), [tab.earlier, *size], outputs, **QUICK),
         pictures.delete(guarded(actions.delete), given, outputs, **QUICK),
+        pictures.edit(guarded(actions.edit), given, outputs, **QUICK),
         pictures.undo(guarded(actions.act), size, outputs, **QUICK),
         pictures.clear(guarded(actions.leave), None, outputs, **QUICK),
     ]

@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lora_studio.catalog import ADVISED_PICTURES, family_title
+from lora_studio.data.edits.edit_log import EditEntry, EditHistory
 from lora_studio.formatting import counted, moment, size
 from lora_studio.records import DatasetRecord, ImageRecord, ListedLora, LoraRecord
 from lora_studio.ui.languages.typed_text import typed
@@ -45,12 +47,12 @@ def dataset_pictures(
     record: DatasetRecord | None,
     pictures: Sequence[DatasetPicture],
     *,
-    removed: tuple[str, str] = ("", ""),
+    history: EditHistory | None = None,
     following: int = 0,
 ) -> str:
-    """HTML of thumbnails with captions to edit; without pictures, the first thing to do. `removed` is a file
-    name and the token that brings it back; `following` is the number of pictures that a click shows, where
-    these are not all."""
+    """HTML of thumbnails with captions to edit; without pictures, the first thing to do. `history` has the
+    edits that can be undone and redone; `following` is the number of pictures that a click shows, where these
+    are not all."""
     if record is None:
         return fill("no_pictures", advised=ADVISED_PICTURES)
     headline = f"{counted(record.images, 'picture')}, {record.captions} with a caption"
@@ -59,9 +61,23 @@ def dataset_pictures(
         headline=headline,
         pictures=pictures,
         hidden=max(0, record.images - len(pictures)),
-        removed=removed,
+        undo=_change(history.undoable if history else None),
+        redo=_change(history.redoable if history else None),
         following=following,
     )
+
+
+def _change(entry: EditEntry | None) -> dict[str, Any] | None:
+    """Facts that the page tells of an entry: the kind of its edits, and their picture, where it is one."""
+    if entry is None:
+        return None
+    kinds = {edit.edit for edit in entry.edits}
+    return {
+        "kind": kinds.pop() if len(kinds) == 1 else "several",
+        "file": entry.edits[0].picture if len(entry.edits) == 1 else "",
+        "n": len(entry.edits),
+        "why": entry.why,
+    }
 
 
 def dataset_notices(record: DatasetRecord | None) -> str:

@@ -12,6 +12,7 @@ SET_ELSEWHERE = frozenset(
     {
         "pretrained_model_name_or_path",
         "train_data_dir",
+        "dataset_version",
         "kind",
         "trigger_word",
         "output_name",

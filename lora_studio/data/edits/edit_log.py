@@ -1,0 +1,260 @@
+"""The log of edits of a folder of pictures: a text file of JSON lines that only ever grows.
+
+    {"id": "5f0c2a91", "after": "originals", "time": ..., "why": ..., "edits": [...]}
+    {"head": "originals", "time": ...}                        undone
+    {"head": "5f0c2a91", "time": ...}                         redone
+    {"version": "first look", "at": "5f0c2a91", "time": ...}  a name for the state after an entry
+
+An entry says which one it comes after, so entries make a tree, and the last line's head is the place in it
+that holds. Nothing that was written is lost by going back, and each state can be gone to again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lora_studio.data.edits.picture_edits import Edit, edit_dict, edit_of
+from lora_studio.data.pixels.stray_files import EDITS
+from lora_studio.errors import DatasetError
+from lora_studio.files import disk_errors, read_errors
+from lora_studio.parsing.json_text import read_json
+from lora_studio.parsing.numbers import shown
+from lora_studio.parsing.plain_text import plain_text
+
+FILE = EDITS
+ORIGINALS = "originals"
+"""The state before any entry."""
+MOST_BYTES, LONGEST_LINE = 64 * 2**20, 8 * 2**20
+"""Bytes of a log and of one of its lines: some hundred thousand captions, and a new caption for each picture
+of a large set at once."""
+MOST_LINES = 10_000
+LONGEST_WHY = 200
+LONGEST_NAME = 60
+"""Characters of a finding's name, and of a version's."""
+WRITING = threading.RLock()
+"""The turn of who looks at a log and then adds to it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditEntry:
+    """Edits that were made at once, and are undone at once. `after` is the id of the entry before, `why` the
+    name of the finding that they mend; empty for what a person did by hand."""
+
+    id: str
+    after: str
+    time: float
+    edits: tuple[Edit, ...]
+    why: str = ""
+
+
+@dataclass(kw_only=True)
+class EditHistory:
+    """A log as read. `undone` are the ids that redo brings back, the next one last; `versions` ids by name;
+    `unread` is the number of lines that say nothing."""
+
+    entries: dict[str, EditEntry] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    head: str = ORIGINALS
+    undone: list[str] = field(default_factory=list)
+    unread: int = 0
+
+    @property
+    def undoable(self) -> EditEntry | None:
+        return self.entries.get(self.head)
+
+    @property
+    def redoable(self) -> EditEntry | None:
+        return self.entries[self.undone[-1]] if self.undone else None
+
+    def at(self, version: str = "") -> str:
+        """The id that a name or an id stands for; the head for an empty one. Raises DatasetError."""
+        found = self.versions.get(version, version) if version else self.head
+        if found != ORIGINALS and found not in self.entries:
+            names = ", ".join([*self.versions, ORIGINALS][:20])
+            raise DatasetError(f"There is no version {shown(version)} of these pictures.", f"Take {names}.")
+        return found
+
+    def line(self, version: str = "") -> list[EditEntry]:
+        """The entries that lead from the originals to a version, in order. Raises DatasetError."""
+        found, here = [], self.at(version)
+        while here in self.entries:
+            found.append(self.entries[here])
+            here = self.entries[here].after
+        return found[::-1]
+
+    def edits(self, version: str = "") -> Iterator[Edit]:
+        """The edits that make a version of the originals, in order. Raises DatasetError."""
+        for entry in self.line(version):
+            yield from entry.edits
+
+    def take(self, line: Any) -> None:
+        """Go on by one line of the log. Raises DatasetError, KeyError, TypeError or ValueError for one that
+        says nothing."""
+        if not isinstance(line, dict):
+            raise TypeError("a line is a table")
+        if "version" in line:
+            self.versions[_name(line["version"])] = self.at(_text(line["at"]))
+        elif "head" in line:
+            self._move(self.at(_text(line["head"])))
+        else:
+            entry = _entry(line)
+            if entry.id in (*self.entries, ORIGINALS) or entry.after not in (*self.entries, ORIGINALS):
+                raise ValueError("an entry comes once, and after one that is there")
+            self.entries[entry.id] = entry
+            self.head, self.undone = entry.id, []
+
+    def _move(self, target: str) -> None:
+        """Go to a state. What lies between it and a later one can be redone; another branch can't."""
+        if self.undone[-1:] == [target]:
+            self.undone.pop()
+        else:
+            passed, here = list[str](), self.head
+            while here != target and here in self.entries:
+                passed.append(here)
+                here = self.entries[here].after
+            self.undone = [*self.undone, *passed] if here == target else []
+        self.head = target
+
+
+class EditLog:
+    """The log of one folder. Each call reads the file, so that the page and the command line may both write
+    it. Raises DatasetError."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+
+    def read(self) -> EditHistory:
+        """The history; an empty one without a file. Lines that say nothing are counted and passed over."""
+        history = EditHistory()
+        for line in self._lines():
+            try:
+                history.take(read_json(line, LONGEST_LINE))
+            except (DatasetError, KeyError, TypeError, ValueError, OverflowError):
+                history.unread += 1
+        return history
+
+    def append(self, edits: Sequence[Edit], why: str = "") -> EditEntry:
+        """Make edits at once, after those that hold."""
+        with WRITING:
+            history = self.read()
+            entry = EditEntry(
+                id=secrets.token_hex(4),
+                after=history.head,
+                time=datetime.now(UTC).timestamp(),
+                edits=tuple(edits),
+                why=plain_text(why, LONGEST_WHY),
+            )
+            line: dict[str, Any] = {"id": entry.id, "after": entry.after, "time": _moment(entry.time)}
+            line |= {"why": entry.why} if entry.why else {}
+            self._write(line | {"edits": [edit_dict(edit) for edit in edits]})
+        return entry
+
+    def undo(self) -> EditEntry:
+        """Go back before the last entry that holds; returns it."""
+        with WRITING:
+            entry = self.read().undoable
+            if entry is None:
+                raise DatasetError("There is nothing to undo.", "The pictures are as they came.")
+            self._go(entry.after)
+        return entry
+
+    def redo(self) -> EditEntry:
+        """Bring back what was undone last; returns it."""
+        with WRITING:
+            entry = self.read().redoable
+            if entry is None:
+                raise DatasetError("There is nothing to redo.")
+            self._go(entry.id)
+        return entry
+
+    def go_to(self, version: str) -> None:
+        """Let a version hold: a name, an entry's id, or `originals`."""
+        with WRITING:
+            history = self.read()
+            target = history.at(version)
+            if target != history.head:
+                self._go(target)
+
+    def name_version(self, name: str) -> None:
+        """Give the state that holds a name; one that was another's moves."""
+        with WRITING:
+            named = plain_text(name, LONGEST_NAME)
+            history = self.read()
+            if not named or named == ORIGINALS or named in history.entries:
+                raise DatasetError(f"{shown(name)} can't be a version's name.", "Take another word.")
+            self._write(
+                {"version": named, "at": history.head, "time": _moment(datetime.now(UTC).timestamp())}
+            )
+
+    def _go(self, target: str) -> None:
+        self._write({"head": target, "time": _moment(datetime.now(UTC).timestamp())})
+
+    def _lines(self) -> list[str]:
+        try:
+            with read_errors(self.path, DatasetError), self.path.open("rb") as file:
+                content = file.read(MOST_BYTES + 1)
+        except DatasetError:
+            if not self.path.exists():
+                return []
+            raise
+        lines = content.decode("utf-8", "replace").splitlines()
+        if len(content) > MOST_BYTES or len(lines) > MOST_LINES:
+            raise _too_large(self.path)
+        return [line for line in lines if line.strip()]
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        """Add a line. One that a power cut tore apart says nothing, and the next stands on its own."""
+        text = json.dumps(line, ensure_ascii=False) + "\n"
+        with disk_errors("The edit", "saved", kind=DatasetError), self.path.open("a+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            if len(text) > LONGEST_LINE or size + len(text.encode()) > MOST_BYTES:
+                raise _too_large(self.path)
+            file.seek(max(0, size - 1))
+            is_torn = file.read(1) not in (b"", b"\n")
+            file.write((f"\n{text}" if is_torn else text).encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _too_large(path: Path) -> DatasetError:
+    return DatasetError(
+        f"{path.name} has no room for more edits.",
+        "Export the pictures as they are now, and go on from that folder.",
+        path=path,
+    )
+
+
+def _entry(line: Mapping[str, Any]) -> EditEntry:
+    why = line.get("why", "")
+    return EditEntry(
+        id=_text(line["id"]),
+        after=_text(line["after"]),
+        time=datetime.fromisoformat(_text(line["time"])).timestamp(),
+        edits=tuple(edit_of(edit) for edit in line["edits"]),
+        why=plain_text(why, LONGEST_WHY),
+    )
+
+
+def _name(given: object) -> str:
+    name = plain_text(given, LONGEST_NAME)
+    if not name or name == ORIGINALS:
+        raise ValueError("a version has a name of its own")
+    return name
+
+
+def _text(given: object) -> str:
+    if not isinstance(given, str) or not 0 < len(given) <= LONGEST_NAME:
+        raise ValueError("a short text is needed")
+    return given
+
+
+def _moment(time: float) -> str:
+    return datetime.fromtimestamp(time, UTC).isoformat(timespec="seconds")

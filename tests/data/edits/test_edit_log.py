@@ -1,0 +1,135 @@
+"""The log of edits: entries, undo and redo, versions, and what a damaged or hostile file gives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lora_studio.data.edits import edit_log
+from lora_studio.data.edits.edit_log import FILE, ORIGINALS, EditLog
+from lora_studio.data.edits.picture_edits import FlipPicture, RemovePicture, SetCaption
+from lora_studio.errors import DatasetError
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> EditLog:
+    return EditLog(tmp_path)
+
+
+def pictures(log: EditLog, version: str = "") -> list[str]:
+    return [edit.picture for edit in log.read().edits(version)]
+
+
+def test_entries_are_text_and_come_back(log: EditLog) -> None:
+    entry = log.append([RemovePicture("a.png"), SetCaption("b.png", "ä dog")], why="  near\nduplicate ")
+    first = json.loads(log.path.read_text("utf-8"))
+    assert first == {
+        "id": entry.id, "after": ORIGINALS, "time": first["time"], "why": "near duplicate",
+        "edits": [{"edit": "remove", "picture": "a.png"},
+                  {"edit": "caption", "picture": "b.png", "caption": "ä dog"}],
+    }  # fmt: skip
+    read = log.read()
+    assert read.line() == [read.entries[entry.id]]
+    assert read.entries[entry.id].edits == entry.edits
+    assert first["time"].startswith("20")
+
+
+def test_undo_and_redo_walk_the_line(log: EditLog) -> None:
+    for name in "abc":
+        log.append([FlipPicture(f"{name}.png")])
+    assert [log.undo().edits[0].picture for _ in "123"] == ["c.png", "b.png", "a.png"]
+    assert pictures(log) == []
+    with pytest.raises(DatasetError, match="nothing to undo"):
+        log.undo()
+    assert [log.redo().edits[0].picture for _ in "12"] == ["a.png", "b.png"]
+    log.append([FlipPicture("d.png")])
+    assert pictures(log) == ["a.png", "b.png", "d.png"]
+    with pytest.raises(DatasetError, match="nothing to redo"):
+        log.redo()
+    assert len(log.path.read_text("utf-8").splitlines()) == 9
+
+
+def test_a_version_is_named_and_gone_back_to(log: EditLog) -> None:
+    first = log.append([FlipPicture("a.png")])
+    log.name_version("first look")
+    log.append([FlipPicture("b.png")])
+    log.undo()
+    log.append([FlipPicture("c.png")])
+    for version, expected in (("first look", ["a.png"]), (first.id, ["a.png"]), (ORIGINALS, [])):
+        assert pictures(log, version) == expected
+        log.go_to(version)
+        assert pictures(log) == expected
+    assert [log.redo().edits[0].picture for _ in "12"] == ["a.png", "c.png"]
+    log.name_version("first look")
+    assert pictures(log, "first look") == ["a.png", "c.png"]
+    for name in ("", ORIGINALS, first.id, " \0 "):
+        with pytest.raises(DatasetError, match="can't be a version's name"):
+            log.name_version(name)
+    with pytest.raises(DatasetError, match="There is no version 'second'") as refused:
+        log.go_to("second")
+    assert refused.value.hint == "Take first look, originals."
+
+
+def test_another_branch_ends_what_can_be_redone(log: EditLog) -> None:
+    log.append([FlipPicture("a.png")])
+    branch = log.append([FlipPicture("b.png")])
+    log.undo()
+    log.append([FlipPicture("c.png")])
+    log.undo()
+    assert log.read().redoable is not None
+    log.go_to(branch.id)
+    assert (pictures(log), log.read().redoable) == (["a.png", "b.png"], None)
+
+
+def test_a_line_torn_by_a_power_cut_is_passed_over(log: EditLog) -> None:
+    log.append([FlipPicture("a.png")])
+    log.append([FlipPicture("b.png")])
+    log.path.write_bytes(log.path.read_bytes()[:-20])
+    assert (pictures(log), log.read().unread) == (["a.png"], 1)
+    log.append([FlipPicture("c.png")])
+    assert (pictures(log), log.read().unread) == (["a.png", "c.png"], 1)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[]", "7", "{}", "null", "{", "[" * 100_000, '{"head": "gone"}', '{"head": 1}', '{"head": ""}',
+        '{"version": "x", "at": "gone"}', '{"version": "originals", "at": "originals"}', '{"version": {}}',
+        '{"id": "b", "after": "gone", "time": "2026-01-01", "edits": []}',
+        '{"id": "b", "after": "b", "time": "2026-01-01", "edits": []}',
+        '{"id": "originals", "after": "originals", "time": "2026-01-01", "edits": []}',
+        '{"id": "b", "after": "originals", "time": "2026-01-01", "edits": [{"edit": "remove"}]}',
+        '{"id": "b", "after": "originals", "time": "2026-01-01", "edits": 5}',
+        '{"id": "b", "after": "originals", "time": "0001-01-01", "edits": []}',
+        '{"id": "b", "after": "originals", "time": 5, "edits": []}',
+        '{"id": "b", "after": "originals", "edits": []}',
+    ],
+)  # fmt: skip
+def test_a_strangers_line_says_nothing(log: EditLog, line: str) -> None:
+    log.path.write_text(f"{line}\n", "utf-8")
+    entry = log.append([FlipPicture("a.png")])
+    history = log.read()
+    assert (history.unread, history.head, list(history.entries)) == (1, entry.id, [entry.id])
+
+
+def test_a_log_has_an_end(log: EditLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edit_log, "LONGEST_LINE", 300)
+    with pytest.raises(DatasetError, match="has no room for more edits"):
+        log.append([SetCaption("a.png", "a" * 300)])
+    assert pictures(log) == []
+    monkeypatch.setattr(edit_log, "MOST_BYTES", 400)
+    log.append([SetCaption("a.png", "a" * 100)])
+    with pytest.raises(DatasetError, match="has no room for more edits"):
+        log.append([SetCaption("a.png", "a" * 100)])
+    assert len(pictures(log)) == 1
+    monkeypatch.setattr(edit_log, "MOST_LINES", 0)
+    with pytest.raises(DatasetError, match="has no room for more edits"):
+        log.read()
+
+
+def test_a_log_that_is_no_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(DatasetError, match=r"edits\.jsonl can't be read"):
+        EditLog(tmp_path).read()
