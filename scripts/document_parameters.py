@@ -44,16 +44,17 @@ def render() -> str:
         parts += [
             f"### {title}",
             "",
-            *_table(SETTING_HEAD, map(_row, leaves)),
+            *table(SETTING_HEAD, map(_row, leaves)),
             "",
         ]
     parts += ["## Presets", "", *_presets(), "", "## Base models", "", *_bases(), "", "## Making images", ""]
-    parts += [*_table(("setting", "default", "range", "what it does"), _request_rows()), ""]
+    parts += [*table(("setting", "default", "range", "what it does"), _request_rows()), ""]
     parts += ["Samplers: " + ", ".join(f"`{name}`" for name in SAMPLERS) + ".", ""]
     return "\n".join(parts)
 
 
-def _table(head: tuple[str, ...], rows: Any) -> Iterator[str]:
+def table(head: tuple[str, ...], rows: Any) -> Iterator[str]:
+    """The lines of a Markdown table."""
     yield "| " + " | ".join(head) + " |"
     yield "|" + "---|" * len(head)
     for row in rows:
@@ -119,7 +120,7 @@ def _presets() -> Iterator[str]:
         )
         for kind, preset in PRESETS.items()
     )
-    yield from _table(("kind", "steps", "changes", "why"), rows)
+    yield from table(("kind", "steps", "changes", "why"), rows)
 
 
 def _bases() -> Iterator[str]:
@@ -139,7 +140,7 @@ def _bases() -> Iterator[str]:
         )
         for base in BASES.values()
     )
-    yield from _table(("base", "what it is", "native size", "download", "brings along"), rows)
+    yield from table(("base", "what it is", "native size", "download", "brings along"), rows)
 
 
 def _changes(base: str) -> str:

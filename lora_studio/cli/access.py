@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lora_studio.store.people.visitors import Visitors
 
 ROLES = ", ".join(Role)
+WHO = "whom: a name of the list"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,17 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     invite.add_argument("--uses", type=int, default=1, help="how many people it lets in (default: 1)")
     invite.add_argument("--note", default="", help="who it is for; only lists show it")
     add = acts.add_parser("add", help="add somebody, with a password that is made and printed")
-    add.add_argument("name", metavar="NAME")
+    add.add_argument("name", metavar="NAME", help="what they log in as")
     add.add_argument("--role", default=str(Role.CREATOR), help=f"{ROLES} (default: creator)")
     role = acts.add_parser("role", help="give somebody another role, from the next click on")
-    role.add_argument("name", metavar="NAME")
+    role.add_argument("name", metavar="NAME", help=WHO)
     role.add_argument("role", metavar="ROLE", help=ROLES)
     password = acts.add_parser("password", help="give somebody a new password, made and printed")
-    password.add_argument("name", metavar="NAME")
+    password.add_argument("name", metavar="NAME", help=WHO)
     remove = acts.add_parser("remove", help="remove somebody; what they made stays")
-    remove.add_argument("name", metavar="NAME")
+    remove.add_argument("name", metavar="NAME", help=WHO)
     revoke = acts.add_parser("revoke", help="close an invite or a link, or end all sessions of somebody")
-    revoke.add_argument("target", metavar="INVITE-OR-NAME")
+    revoke.add_argument(
+        "target", metavar="INVITE-OR-NAME", help="an invite's or a link's id of the list, or a person's name"
+    )
     link = acts.add_parser("link", help="make a read-only link: whoever opens it looks at what is shared")
     link.add_argument("--hours", type=float, default=24, help="how long it is open (default: 24)")
     link.add_argument("--note", default="", help="who it is for; only lists show it")
@@ -54,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         shared.add_argument("what", choices=list(SHARED), help="what it is")
         shared.add_argument("id", metavar="ID", help="its job_id, slug, dataset_id or image_id")
     quota = acts.add_parser("quota", help="show how much somebody uses and may use, or change it")
-    quota.add_argument("name", metavar="NAME")
+    quota.add_argument("name", metavar="NAME", help=WHO)
     quota.add_argument(
         "limits",
         metavar="QUOTA",

@@ -57,6 +57,21 @@ def test_the_script_of_the_page_runs(address: str, tmp_path: Path) -> None:
     assert int(lines[-1].split()[0]) < 16
 
 
+@pytest.mark.slow  # the same call as the page's script has it
+def test_the_readme_draws_an_apple(address: str, tmp_path: Path) -> None:
+    (script,) = re.findall(r"```python\n(.*?)```", (CHECKOUT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert WRITTEN_ADDRESS in script
+    run = subprocess.run(
+        [sys.executable, "-c", script.replace(WRITTEN_ADDRESS, address) + "\nprint(*images, sep='\\n')"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    (picture,) = [line for line in run.stdout.splitlines() if line.endswith(".png")]
+    assert Path(picture).read_bytes().startswith(b"\x89PNG"), run.stderr
+
+
 def test_the_request_without_a_client(address: str) -> None:
     (url, body) = re.findall(r"curl -s (\S+) .*?-d '(.*?)'", PAGE, re.DOTALL)[0]
     request = urllib.request.Request(
@@ -91,5 +106,4 @@ def test_the_table_names_every_endpoint(address: str) -> None:
     assert set(written) == set(endpoints)
     for name, parameters in written.items():
         actual = [parameter["parameter_name"] for parameter in endpoints[name]["parameters"]]
-        if parameters:
-            assert parameters == actual, name
+        assert parameters == actual, name
