@@ -12,6 +12,9 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+from lora_studio.catalog import BASES
+from lora_studio.catalog.catalog_base import Base
+from lora_studio.catalog.licences import licence_named
 from lora_studio.cli.main import build_parser
 from lora_studio.config import config_leaves
 from lora_studio.events import EVENT_CLASSES, PHASES
@@ -34,8 +37,8 @@ COMMANDS_INTRODUCTION = f"""\
 {NOTE}
 
 `lora-studio COMMAND --help` says the same. Exit codes: 0 done, 1 a bug of ours, 2 something you can put
-right, 130 stopped; `status` has [codes of its own](../status.md#asking). [The guide](../guide.md) has
-examples.
+right, 130 stopped; `status` has [codes of its own](../status.md#asking). Examples: [the
+guide](../guide/command-line.md).
 """
 EVENTS_INTRODUCTION = f"""\
 # What a run says
@@ -47,6 +50,16 @@ A training or a generation reports facts while it runs. Each has a JSON form wit
 `jobs/<id>/events.jsonl` in the home folder, a line each with the time (`at`), and as sentences in `log.txt`
 beside it; a child process and a rented machine send the same lines. Readers pass over keys that they do not
 know.
+"""
+BASES_INTRODUCTION = f"""\
+# Base models
+
+{NOTE}
+
+Those that can be chosen by name. *Graphics card* is the memory with which LoRAs are trained at the base's own
+size; with [less](../guide/trouble.md#out-of-memory) it is slower. What each brings along for a training is in
+[parameters.md](../parameters.md#base-models), and [which for what](../guide/bases.md) in the guide.
+The sentence on a licence is ours: the text itself, on the base's page, counts.
 """
 OPTIONS_INTRODUCTION = f"""\
 # Options of sd-scripts
@@ -64,6 +77,7 @@ def pages() -> dict[str, str]:
     return {
         "commands.md": _commands(),
         "events.md": _events(),
+        "bases.md": _bases(),
         "sd-scripts-options.md": _options(),
     }
 
@@ -128,6 +142,35 @@ def _default(value: Any) -> str:
 
 def _share(share: tuple[int, int]) -> str:
     return f"{share[0]} to {share[1]} %" if share[1] else "none"
+
+
+def _bases() -> str:
+    rows = (
+        (
+            f"{base.title} (`{base.name}`)",
+            base.note,
+            f"{base.native_size} px",
+            f"{base.download_bytes / 1e9:.1f} GB" if base.download_bytes else "in the box",
+            _card(base),
+            _licence(base.licence),
+        )
+        for base in BASES.values()
+    )
+    head = ("base", "what it draws", "size", "download", "graphics card", "licence")
+    return "\n".join([BASES_INTRODUCTION, *table(head, rows), ""])
+
+
+def _card(base: Base) -> str:
+    if base.card_gb:
+        return f"{base.card_gb} GB"
+    if base.train_instead:
+        return f"as {base.train_instead}"
+    return "not measured" if base.download_bytes else "none is needed"
+
+
+def _licence(name: str) -> str:
+    licence = licence_named(name)
+    return f"{name}. {licence.restrictions}" if licence else name
 
 
 def _options() -> str:

@@ -36,7 +36,7 @@ class NetworkGroup(Group):
     algo: Algo = setting(
         "lora",
         "Kind of network. lora is what every program reads. loha and lokr hold more in a smaller file; "
-        "diag-oft turns the base's own weights. Which program reads what: the table in docs/guide.md.",
+        "diag-oft turns the base's own weights. Which program reads what: the table in docs/guide/files.md.",
     )
     conv_dim: int | None = setting(
         None,

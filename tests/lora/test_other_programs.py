@@ -131,7 +131,7 @@ def test_diffusers_itself(base: Path, title: str, conv: bool, tmp_path: Path) ->
 
 
 def test_the_guide_has_the_table_and_the_help_says_nothing_else() -> None:
-    assert table() in (DOCS / "guide.md").read_text("utf-8")
+    assert table() in (DOCS / "guide" / "files.md").read_text("utf-8")
     fields = TrainConfig.model_fields["network"].annotation.model_fields
     said = fields["algo"].description
     for program in PROGRAMS:

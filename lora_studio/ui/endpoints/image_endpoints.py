@@ -151,7 +151,7 @@ class ImageEndpoints:
         Args:
             prompt: What the pictures show.
             x: What changes to the right, as {"parameter": "lora_weight:ink", "values": "0-1 [5]"};
-                docs/guide.md lists the parameters.
+                docs/guide/drawing.md lists the parameters.
             y: What changes downwards.
             z: What changes from one block to the next.
             loras: LoRAs with weights, as [{"slug": "ink", "weight": 0.8}]; any number.
