@@ -107,7 +107,7 @@ def test_each_piece_of_python_is_python(example: Example) -> None:
 
 
 def test_there_are_examples_of_each_sort() -> None:
-    assert {example.language for example in EXAMPLES} >= {"bash", "python", "json", "toml", "yaml"}
+    assert {example.language for example in EXAMPLES} >= {"bash", "python", "json", "toml", "yaml", "mermaid"}
     assert sum(is_of("lora-studio", example) for example in EXAMPLES) >= 8
     assert any(OWN_TEST.fullmatch(example.remark) for example in EXAMPLES)
 
