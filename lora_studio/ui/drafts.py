@@ -18,9 +18,17 @@ from lora_studio.request import LONGEST_PROMPT
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.picture_input import SUM
 from lora_studio.ui.client_input.validate import quietly, safe_base
-from lora_studio.ui.generate.generate_requests import SLOTS, TEXT_WEIGHTS, WEIGHTS, lora_choices, sampler_box
+from lora_studio.ui.generate.generate_requests import (
+    SLOTS,
+    TEXT_WEIGHTS,
+    WEIGHTS,
+    lora_choices,
+    sampler_box,
+    stacked,
+)
 from lora_studio.ui.generate.generate_tab import GenerateTab
 from lora_studio.ui.generate.img2img import easel
+from lora_studio.ui.page_address import named_loras
 from lora_studio.ui.upload import picture_set, upload_tab
 from lora_studio.ui.upload.upload_tab import UploadTab
 from lora_studio.ui.widgets.settings_form import Form
@@ -66,7 +74,8 @@ class Drafts:
         ]
 
     def restored(self, draft: Any, studio: Studio) -> list[Any]:
-        """Values for `outputs` from the browser's draft; gr.skip() for fields without a fitting one."""
+        """Values for `outputs` from the browser's draft; gr.skip() for fields without a fitting one. LoRAs
+        that the page's address names, under `addressed`, come before the draft's, whoever typed that."""
         person = visitor().name
         typed = draft if isinstance(draft, dict) and (draft.get("owner") or "") == person else {}
         kept = {name: _group(typed, name) for name in self.groups}
@@ -77,12 +86,17 @@ class Drafts:
         ]
         trained = [_fitting(field, kept[TRAIN].get(name), studio) for name, field in self.form.fields.items()]
         pictures = picture_set.on_load(studio, kept[UPLOAD].get("dataset"))
+        drawing = self._drawing(kept[GENERATE], studio)
+        if named := named_loras(draft.get("addressed") if isinstance(draft, dict) else ""):
+            records = studio.gallery.loras()
+            here = {record.slug for record in records}
+            drawing |= stacked([use for use in named if use.slug in here], records)
         return [
             {"owner": person},
             *asked,
             *pictures,
             *trained,
-            *self.generate.filling(self._drawing(kept[GENERATE], studio)),
+            *self.generate.filling(drawing),
         ]
 
     def _drawing(self, kept: Mapping[str, Any], studio: Studio) -> dict[str, Any]:

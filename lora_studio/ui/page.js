@@ -4,7 +4,7 @@
 
 window.studio = (() => {
   const NAME = 'LoRA Studio', KEY = 'lora-studio-draft', LEFT = 'lora-studio-left', LONGEST = 10000, LARGEST = 60000, KEPT = 14 * 86400000;
-  const HANGS = 15000, LOOKS = 1000, CARRIES_NOTHING = [502, 503, 504];
+  const HANGS = 15000, LOOKS = 1000, CALM = 300, CARRIES_NOTHING = [502, 503, 504];
 
   // Drafts: what was typed, by group. A tab's own comes first, then the browser's. A draft is somebody's, and
   // ends with a log-out, whichever tab it was in.
@@ -106,13 +106,6 @@ window.studio = (() => {
     return tabs().some((one) => nameOf(one) === name) ? name : 'upload';
   };
   const address = () => Object.fromEntries(Object.values(PLACES).flat().map((name) => [name, parameter(name)]));
-  // LoRAs in the address are chosen as if they had been chosen here before.
-  const asDraft = (found) => {
-    const loras = parameter('loras').split(',').filter(Boolean), kept = found.generate || {};
-    if (!loras.length || loras.join() === String(kept.loras || '')) return found;
-    const others = Object.entries(kept).filter(([name]) => !name.includes('weight-')); // they are by place
-    return { ...found, generate: { ...Object.fromEntries(others), loras } };
-  };
   const choose = (name) => {
     const one = tabs().find((other) => nameOf(other) === name);
     if (one && one.getAttribute('aria-selected') !== 'true') one.click();
@@ -126,7 +119,8 @@ window.studio = (() => {
       const here = tab === shown.tab && (tab !== 'gallery' || name === shelf());
       if (here && shown[name]) query.set(name, shown[name]); else query.delete(name);
     }
-    if (`?${query}` !== location.search) history[how](null, '', `?${query}`);
+    if (`${query}` === `${new URLSearchParams(location.search)}`) return;
+    history[how](null, '', `?${query}`.replaceAll('%2C', ',').replaceAll('%3A', ':'));
   };
   // What the page shows by now, as its components have it. Another choice of LoRAs to draw with is no step of its
   // own for Back.
@@ -134,6 +128,18 @@ window.studio = (() => {
     const changed = Object.keys(now).filter((name) => now[name] !== shown[name]);
     Object.assign(shown, now);
     if (changed.length && shown.tab) push(changed.join() === 'loras' ? 'replaceState' : 'pushState');
+  };
+  // LoRAs to draw with, each as in a prompt's tag: its name, the weight in the text encoder where that is another
+  // one, its weight. A slider says many weights on its way, and browsers bear few changes of an address.
+  let stacking;
+  const stack = (slugs, weights, texts) => {
+    if (!settled) return;
+    const named = (slugs || []).map((slug, at) => {
+      const weight = weights[at] ?? 1, text = String(texts[at] ?? '').trim().replace(',', '.');
+      return [slug, ...(text ? [text, weight] : weight === 1 ? [] : [weight])].join(':');
+    });
+    clearTimeout(stacking);
+    stacking = setTimeout(place, CALM, { loras: named.join(',') });
   };
   // A tab that is shown to some people only, and only once the page knows who they are.
   const first = parameter('tab');
@@ -290,5 +296,5 @@ window.studio = (() => {
       childList: true, subtree: true, attributes: true, attributeFilter: ['aria-selected', 'aria-label', 'title'],
     });
   });
-  return { read: () => asDraft(read()), keep, finish, reveal, late, settle, isSettled: () => settled, address, place, listen: (listener) => { ask = listener; } };
+  return { read: () => ({ ...read(), addressed: parameter('loras') }), keep, finish, reveal, late, settle, isSettled: () => settled, address, place, stack, listen: (listener) => { ask = listener; } };
 })();

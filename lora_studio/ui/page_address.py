@@ -1,24 +1,31 @@
-"""The page's address: the tab, and the training, LoRA or picture that is looked at. The browser keeps it
-(`page.js`), and what it names is looked up here. Addresses are a stranger's words."""
+"""The page's address: the tab, the training, LoRA or picture that is looked at, and the LoRAs to draw with,
+each with its weights. The browser keeps it (`page.js`), and what it names is looked up here."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
+from lora_studio.errors import ConfigError
+from lora_studio.prompts.lora_tags import read_tag
+from lora_studio.request import LoraUse
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.validate import guarded, quietly, safe_id, safe_slug
 from lora_studio.ui.gallery import gallery_tab
 from lora_studio.ui.gallery.gallery_tab import GalleryTab
+from lora_studio.ui.generate.generate_requests import SLOTS
 from lora_studio.ui.generate.generate_tab import GenerateTab
 from lora_studio.ui.train.train_tab import TrainTab
 from lora_studio.ui.widgets.html_templates import panel
 
 NAMES = ("training", "lora", "image")
-"""Parameters of an address; the LoRAs to draw with come in as a draft does."""
+"""Parameters of an address; the LoRAs to draw with come in beside the draft."""
+LONGEST_STACK = 1000
+"""Letters of an address that may name LoRAs to draw with."""
 LISTEN_JS = "studio.listen((asked) => trigger('submit', asked));"
 """Script that hands on what Back and Forward ask for."""
 
@@ -83,9 +90,20 @@ def listen(page: gr.Blocks, asking: gr.HTML, places: Places, studio: Studio) -> 
         queue=False,
         **quick,
     )
-    drawn_with = "(loras) => { studio.place({ loras: (loras || []).join(',') }); }"
-    places.generate.loras.change(None, places.generate.loras, js=drawn_with, **quick)
     return asking.submit(guarded(move), None, places.outputs, **quick)
+
+
+def named_loras(asked: Any) -> list[LoraUse]:
+    """The LoRAs that an address names, each as a prompt's tag does: "sea:0.8,sky,ink:0.5:1". What can't be
+    read is left out, and so is another weight for the same LoRA."""
+    if not isinstance(asked, str) or len(asked) > LONGEST_STACK:
+        return []
+    found: dict[str, LoraUse] = {}
+    for inside in asked.split(",")[:SLOTS]:
+        with contextlib.suppress(ConfigError):
+            use = read_tag(inside)
+            found.setdefault(use.slug, use)
+    return list(found.values())
 
 
 def told(inputs: list[Any], places: Places) -> str:

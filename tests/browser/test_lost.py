@@ -103,6 +103,49 @@ def test_a_lora_has_an_address(open_page: OpenPage, tmp_path: Path) -> None:
     expect(title).to_have_text("sea")
 
 
+def test_loras_to_draw_with_and_their_weights_have_an_address(open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page()
+    for name, value in (("lake", 0.61), ("land", 0.62)):
+        add_lora(page, lora_file(tmp_path / f"{name}.safetensors", value))
+    page.locator("#gallery-lora-use").click()
+    page.wait_for_url("**/?tab=generate&loras=land")
+    page.locator("#generate-loras input").click()
+    page.get_by_role("option", name="lake", exact=True).click()
+    page.keyboard.press("Escape")
+    weights = [page.locator(f"#generate-weight-{slot} input[type=number]") for slot in range(2)]
+    for field, value in zip(weights, ("0.4", "1.5"), strict=True):
+        field.fill(value)
+        field.press("Tab")
+    open_settings(page)
+    write(page, "generate-text-weight-1", "0,5")
+    address = "**/?tab=generate&loras=land:0.4,lake:0.5:1.5"
+    page.wait_for_url(address)
+
+    def is_as_it_was(one: Page, wanted: str) -> None:
+        for slot, value in enumerate(("0.4", "1.5")):
+            expect(one.locator(f"#generate-weight-{slot} input[type=number]")).to_have_value(value)
+        expect(one.locator("#generate-in-force")).to_contain_text("land · 0.4")
+        expect(one.locator("#generate-in-force")).to_contain_text("lake · 1.5")
+        one.wait_for_timeout(1000)  # whatever would change them again
+        one.wait_for_url(wanted)
+
+    page.reload(wait_until="domcontentloaded")
+    is_as_it_was(page, address)
+    open_settings(page)
+    expect(box(page, "generate-text-weight-1")).to_have_value("0.5")
+    go_to(page, "Gallery")
+    page.wait_for_url("**/?tab=gallery")
+    page.go_back()
+    is_as_it_was(page, address)
+    assert page.context.browser
+    stranger = page.context.browser.new_context(reduced_motion="reduce")  # a browser without a draft
+    stranger.set_default_timeout(PATIENCE)
+    elsewhere = stranger.new_page()
+    elsewhere.goto(page.url, wait_until="domcontentloaded")
+    is_as_it_was(elsewhere, address)
+    stranger.close()
+
+
 def test_the_keyboard_has_a_way_past_the_tabs_and_one_stop_for_each_question(open_page: OpenPage) -> None:
     page = open_page()
     page.keyboard.press("Tab")

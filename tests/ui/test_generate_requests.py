@@ -243,24 +243,26 @@ def test_a_tag_by_a_title_that_is_not_here_is_named(three: Studio) -> None:
 
 def test_a_weight_stays_with_its_lora(three: Studio) -> None:
     values = [0.3, 0.7, *[1] * (SLOTS - 2), "0.1", "", *[""] * (SLOTS - 2)]
-    *parts, order, chips = slots(three, ["three", "one"], ["one", "two"], values)
+    values[SLOTS + 1] = "0.2"
+    *parts, order, chips = slots(three, ["two", "three"], ["one", "two"], values)
     sliders, boxes = parts[:SLOTS], parts[SLOTS:]
-    assert order == ["three", "one"]
-    assert [(slider["label"], slider["value"]) for slider in sliders[:2]] == [
-        ("Weight of THREE", 1),
-        ("Weight of ONE", 0.3),
-    ]
-    assert [box["value"] for box in boxes[:2]] == ["", "0.1"]
+    assert order == ["two", "three"]
+    assert [slider["label"] for slider in sliders[:2]] == ["Weight of TWO", "Weight of THREE"]
+    # A new one, and one that stays where it is, keep what their place holds.
+    assert [part.get("value") for part in (sliders[0], boxes[0])] == [0.7, "0.2"]
+    assert [part["value"] for part in (sliders[2], boxes[2])] == [1, ""]
+    assert not any("value" in part for part in (sliders[1], boxes[1]))
     for kind in (sliders, boxes):
         assert [part["visible"] for part in kind] == [True] * 2 + [False] * (SLOTS - 2)
     assert "tthree" in chips
-    assert "ttwo" not in chips
+    assert "tone" not in chips
 
 
 def test_using_a_lora_fills_in_a_prompt_about_it(three: Studio) -> None:
     filling = generate_requests.use_lora(three, "two")
     assert "ttwo" in filling["prompt"]
-    assert filling["loras"]["value"] == ["two"]
+    assert filling["loras"]["value"] == filling["order"] == ["two"]
+    assert (filling["weight-0"], filling["text-weight-0"]) == (1, "")
     assert filling["base"] == "starter"
 
 

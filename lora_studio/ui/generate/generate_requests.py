@@ -18,7 +18,7 @@ from lora_studio.lora.names import slugs_named
 from lora_studio.parsing.plain_text import plain_text
 from lora_studio.prompts.lora_tags import TAG
 from lora_studio.records import ListedLora, LoraRecord
-from lora_studio.request import GenerateRequest
+from lora_studio.request import GenerateRequest, LoraUse
 from lora_studio.settings import Settings
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.base_traits import chosen_traits
@@ -138,26 +138,24 @@ def lora_choices(records: Sequence[LoraRecord | ListedLora]) -> list[tuple[str, 
 
 def slots(studio: Studio, chosen: Sequence[str], before: Sequence[str], values: Sequence[Any]) -> list[Any]:
     """Values after another choice of LoRAs: a slider for each, with its weight kept; a box for the weight in
-    the text encoder; the order; the triggers. `values` are those of WEIGHTS, then of TEXT_WEIGHTS."""
+    the text encoder; the order; the triggers. `values` are those of WEIGHTS, then of TEXT_WEIGHTS. What a
+    place holds is sent only where a LoRA has moved there: a new one finds 1, or what came with it from
+    elsewhere, which may be on the page already or not yet."""
     weights, texts = values[:SLOTS], values[SLOTS:]
-    kept_weights = dict(zip(before, weights, strict=False))
-    known_texts = dict(zip(before, texts, strict=False))
+    places = {slug: place for place, slug in enumerate(before[:SLOTS])}
+
+    def moved(kept: Sequence[Any], place: int, slug: str) -> dict[str, Any]:
+        return {} if places.get(slug, place) == place else {"value": kept[places[slug]]}
+
     records = [record for slug in chosen[:SLOTS] if (record := existing_lora(studio, safe_slug(slug)))]
     names = {slug: name for name, slug in lora_choices(records)}
-    sliders: list[Any] = [
-        gr.update(
-            visible=True, label=f"Weight of {names[record.slug]}", value=kept_weights.get(record.slug, 1)
-        )
-        for record in records
-    ]
-    boxes: list[Any] = [
-        gr.update(
-            visible=True,
-            label=f"Text encoder weight of {names[record.slug]}",
-            value=known_texts.get(record.slug, ""),
-        )
-        for record in records
-    ]
+    sliders: list[Any] = []
+    boxes: list[Any] = []
+    for place, slug in enumerate(record.slug for record in records):
+        title = f"Weight of {names[slug]}"
+        sliders.append(gr.update(visible=True, label=title, **moved(weights, place, slug)))
+        title = f"Text encoder weight of {names[slug]}"
+        boxes.append(gr.update(visible=True, label=title, **moved(texts, place, slug)))
     sliders += [gr.update(visible=False, value=1)] * (SLOTS - len(sliders))
     boxes += [gr.update(visible=False, value="")] * (SLOTS - len(boxes))
     return [*sliders, *boxes, [record.slug for record in records], cards.triggers(records)]
@@ -219,11 +217,10 @@ def use_lora(studio: Studio, slug: str) -> Filling:
     """Fields that draw with one LoRA. Raises StoreError."""
     record = studio.gallery.lora(safe_slug(slug))
     base = record.base if record.base in {name for _, name in base_names(studio.settings)} else DEFAULT_BASE
-    loras = gr.update(choices=lora_choices(studio.gallery.loras()), value=[record.slug])
     return {
+        **stacked([LoraUse(slug=record.slug)], studio.gallery.loras()),
         "mode": DRAW,
         "prompt": next(iter(ideas_for(base, record)), ""),
-        "loras": loras,
         "base": base,
         "sampler": sampler_box(base, None, studio.settings),
     }
@@ -247,19 +244,12 @@ def use_request(studio: Studio, request: GenerateRequest) -> tuple[Filling, list
     uses = [use for use in request.loras if use.slug in present][:SLOTS]
     missing = [_missing_lora(use.slug) for use in request.loras if use.slug not in present]
     missing += _missing_tags(request.prompt, studio)
-    loras = gr.update(choices=lora_choices(list(present.values())), value=[use.slug for use in uses])
-    filling: dict[str, Any] = {
-        "loras": loras,
-        "order": [use.slug for use in uses],
-        "insert_trigger": request.insert_trigger,
-    }
+    filling = {**stacked(uses, list(present.values())), "insert_trigger": request.insert_trigger}
     for name in (*WORDS, *NUMBERS):
         if name != "count":
             value = getattr(request, name)
             filling[name] = _typed(value) if name in TYPED else value
-    for use, weight, text in zip(uses, WEIGHTS, TEXT_WEIGHTS, strict=False):
-        least, most = WEIGHT_LIMITS
-        filling |= {weight: min(most, max(least, use.weight)), text: _typed(use.text_encoder_weight)}
+    for use, weight in zip(uses, WEIGHTS, strict=False):
         if filling[weight] != use.weight:
             missing.append(f"The weight {use.weight:g} of “{use.slug}” is set to {filling[weight]:g}.")
     base, base_note = _base_here(request.base, studio)
@@ -269,6 +259,17 @@ def use_request(studio: Studio, request: GenerateRequest) -> tuple[Filling, list
     picture, gone = _pictures_here(request, studio)
     mode = REDRAW if picture["image"] else DRAW
     return {**filling, "base": base, "mode": mode, **picture}, [*missing, *base_note, *gone]
+
+
+def stacked(uses: Sequence[LoraUse], records: Sequence[LoraRecord]) -> dict[str, Any]:
+    """Fields with some of the LoRAs in `records` and their weights, as far as the sliders go."""
+    slugs = [use.slug for use in uses]
+    filling: dict[str, Any] = {"order": slugs}
+    filling["loras"] = gr.update(choices=lora_choices(records), value=slugs)
+    least, most = WEIGHT_LIMITS
+    for use, weight, text in zip(uses, WEIGHTS, TEXT_WEIGHTS, strict=False):
+        filling |= {weight: min(most, max(least, use.weight)), text: _typed(use.text_encoder_weight)}
+    return filling
 
 
 def _missing_lora(name: str) -> str:

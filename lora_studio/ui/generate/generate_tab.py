@@ -26,6 +26,7 @@ from lora_studio.ui.generate.generate_requests import (
     LABELS,
     LARGER,
     OF_A_BASE,
+    SLOTS,
     TEXT_WEIGHTS,
     WEIGHTS,
     Filling,
@@ -50,6 +51,10 @@ REVEAL_JS = "() => { studio.reveal('generate-outcome'); }"
 """Script that brings the pictures, or how far they are, into sight."""
 FOLLOW_JS = "() => { studio.reveal(); }"
 """Script that brings into sight what the button below a picture that was pressed last leads to."""
+ADDRESS_JS = f"""(slugs, ...values) => {{
+  studio.stack(slugs, values.slice(0, {SLOTS}), values.slice({SLOTS}));
+}}"""
+"""Script that tells the page's address which LoRAs are drawn with, and how strongly."""
 QUICK: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 VARIATIONS, VARIATION_STRENGTH = 4, 0.15
 GONE_JS = """
@@ -312,6 +317,8 @@ def _listen_choices(tab: GenerateTab, studio: Studio) -> None:
     prompt, base, seed = fields["prompt"], fields["base"], fields["seed"]
 
     def choose(chosen: list[str], before: list[str], base: str, *weights: Any) -> list[Any]:
+        if not chosen and not before:  # a page that opens, whose draft may come before this answer
+            return [gr.skip()] * len(stacked)
         first = existing_lora(studio, safe_slug(chosen[0])) if chosen else None
         return [*slots(studio, chosen or [], before or [], weights), cards.ideas(ideas_for(base, first))]
 
@@ -332,7 +339,10 @@ def _listen_choices(tab: GenerateTab, studio: Studio) -> None:
         return token_count(text, base, studio.settings) if str(text or "").strip() else NO_PROMPT
 
     chosen = [tab.loras, tab.order, base, *tab.weights]
-    tab.loras.change(guarded(choose), chosen, [*tab.weights, tab.order, tab.triggers, tab.ideas], **QUICK)
+    stacked = [*tab.weights, tab.order, tab.triggers, tab.ideas]
+    weighed = tab.loras.change(guarded(choose), chosen, stacked, **QUICK).then
+    for event in (weighed, *(weight.change for weight in tab.weights)):
+        event(None, [tab.order, *tab.weights], js=ADDRESS_JS, **QUICK)
     sizes = [fields[name] for name in OF_A_BASE]
     sampler = fields["sampler"]
     asked, changed = [base, tab.loras, sampler], [*sizes, tab.ideas, sampler]
