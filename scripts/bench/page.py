@@ -1,7 +1,8 @@
 """The page's cost with a large library: python -m scripts.bench.page [--loras N] [--images N] [--json]
 
 One app.py in a process of its own over a new home: its first start, the page's HTML, the server's share of a
-core while nobody and while one page looks, and in Chromium the Gallery's tiles, search, details and pictures.
+core while nobody and while one page looks, and in Chromium the Gallery's tiles, search, details and pictures,
+and Train's history: whether all of it is listed and found, and what a look of it costs.
 CPU seconds are the server's own; wall times on a shared machine are upper limits.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 import time
@@ -28,6 +30,7 @@ from tests.support.chromium import find_chromium
 
 LOOK_SECONDS, SETTLE_SECONDS = 15.0, 4.0
 PATIENCE = 120_000
+ROWS, OLDEST = "document.querySelectorAll('#train-history li').length", "training-0000"
 TILES = "[...document.querySelectorAll('#gallery-{}-grid .tile-button')]"
 IN_SIGHT = """(id) => {
   const {top, bottom} = document.querySelector(id).getBoundingClientRect();
@@ -141,6 +144,25 @@ def measure_gallery(page: Page, server: Server) -> dict[str, float]:
     return found
 
 
+def measure_history(page: Page, server: Server) -> dict[str, float]:
+    """Train with its whole history listed, a search in it, and a page that only looks at it."""
+    page.get_by_role("tab", name="Train", exact=True).click()
+    rows = page.locator("#train-history li")
+    rows.first.wait_for(timeout=PATIENCE)
+    found: dict[str, float] = {"trainings listed at first": rows.count()}
+    found["trainings in its heading"] = int(re.sub(r"\D", "", page.locator("#train-history h2").inner_text()))
+    while (button := page.locator("#train-history [data-action=expand]")).count():
+        shown = rows.count()
+        button.click()
+        page.wait_for_function(f"{ROWS} > {shown}", polling="raf", timeout=PATIENCE)
+    found["trainings listed in the end"] = rows.count()
+    found |= {f"all listed: {name}": value for name, value in measure_look(page, server).items()}
+    begun = time.perf_counter()
+    page.locator("#train-history-search").locator("input, textarea").fill(OLDEST)
+    page.wait_for_function(f"{ROWS} === 1", polling="raf", timeout=PATIENCE)
+    return {**found, "the oldest is found after, s": time.perf_counter() - begun}
+
+
 def measure(settings: Settings, wanted: int) -> dict[str, float]:
     found: dict[str, float] = {}
     with running_app(settings.home) as (process, address, begun), sync_playwright() as playwright:
@@ -156,9 +178,16 @@ def measure(settings: Settings, wanted: int) -> dict[str, float]:
         page.goto(address, wait_until="domcontentloaded")
         page.wait_for_function(TAB_IS_SEEN, polling="raf", timeout=PATIENCE)
         found["tabs are seen, s"] = time.perf_counter() - begun
+        traffic, begun = Traffic(page), time.perf_counter()
+        page.reload(wait_until="domcontentloaded")
+        page.wait_for_function(TAB_IS_SEEN, polling="raf", timeout=PATIENCE)
+        found["tabs are seen again, s"] = time.perf_counter() - begun
+        page.wait_for_timeout(1000 * SETTLE_SECONDS)
+        found["received on opening again, bytes"] = traffic.received
         page.wait_for_timeout(1000 * SETTLE_SECONDS)
         found |= measure_look(page, server)
         found |= measure_gallery(page, server)
+        found |= measure_history(page, server)
         found["memory, MB"] = psutil.Process(process.pid).memory_info().rss / 1e6
         browser.close()
     return found

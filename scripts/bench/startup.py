@@ -1,7 +1,8 @@
 """The start of the app and its cost while nobody uses it: python -m scripts.bench.startup [--json]
 
 Measured in fresh processes: seconds and modules of `import app`, seconds from starting app.py until the page
-answers (and, where Chromium is found, until a person sees the tabs), resident memory while idle.
+answers (and, where Chromium is found, until a person sees the tabs), resident memory while idle; and in
+turns the processor's seconds until app.py and an empty page of Gradio answer.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,6 +33,14 @@ import app
 print(json.dumps({{"seconds": time.perf_counter() - begun, "modules": len(sys.modules),
                   "heavy": [name for name in {HEAVY!r} if name in sys.modules]}}))
 """
+EMPTY_PROGRAM = """
+import sys
+import gradio as gr
+with gr.Blocks(analytics_enabled=False) as page:
+    gr.Markdown("Nothing")
+page.launch(server_port=int(sys.argv[2]), quiet=True)
+"""
+"""The least that Gradio serves; its arguments are those of app.py."""
 TAB_IS_SEEN = """[...document.querySelectorAll("[role=tab]")].some(
     (one) => one.textContent.trim() === "Train" && one.checkVisibility())"""
 IDLE_SECONDS = 5.0
@@ -47,15 +56,17 @@ def measure_import() -> dict[str, object]:
 
 
 @contextmanager
-def running_app(home: Path) -> Iterator[tuple[subprocess.Popen[bytes], str, float]]:
-    """app.py in a process of its own: (process, address, when it was started)."""
+def running_app(
+    home: Path, program: Sequence[str] = ("app.py",)
+) -> Iterator[tuple[subprocess.Popen[bytes], str, float]]:
+    """app.py, or another program, in a process of its own: (process, address, when it was started)."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {**os.environ, "LORA_STUDIO_HOME": str(home), "LORA_STUDIO_MODELS": str(home / "models")}
     begun = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "app.py", "--port", str(port)],
+        [sys.executable, *program, "--port", str(port)],
         cwd=CHECKOUT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
@@ -92,6 +103,14 @@ def measure_start(chromium: Path | None) -> dict[str, float]:
     return found
 
 
+def measure_answer(program: Sequence[str]) -> float:
+    """The processor's seconds of a program until its page answers."""
+    with tempfile.TemporaryDirectory() as folder, running_app(Path(folder), program) as (process, address, _):
+        wait_for_page(address, process)
+        spent = psutil.Process(process.pid).cpu_times()
+        return float(spent.user + spent.system)
+
+
 def measure_sight(chromium: Path) -> float:
     """Seconds from starting app.py until a browser that is open already shows the tabs."""
     from playwright.sync_api import sync_playwright
@@ -118,12 +137,18 @@ def main() -> int:
     arguments = parser.parse_args()
     imported = [measure_import() for _ in range(arguments.runs)]
     starts = [measure_start(find_chromium()) for _ in range(arguments.runs)]
+    programs = ("app.py",), ("-c", EMPTY_PROGRAM)
+    turns = [[measure_answer(program) for program in programs] for _ in range(arguments.runs)]
+    studio, empty = (statistics.median(column) for column in zip(*turns, strict=True))
     result: dict[str, object] = {
         "runs": arguments.runs,
         "import app, seconds": statistics.median(float(str(run["seconds"])) for run in imported),
         "modules after import": imported[-1]["modules"],
         "heavy libraries after import": imported[-1]["heavy"],
         **{key: statistics.median(run[key] for run in starts) for key in starts[0]},
+        "CPU seconds until the page answers": studio,
+        "CPU seconds until an empty page of Gradio answers": empty,
+        "their ratio": statistics.median(one / other for one, other in turns),
     }
     print(
         json.dumps(result, indent=2) if arguments.json else "\n".join(f"{k}: {v}" for k, v in result.items())

@@ -1,7 +1,8 @@
 """Many pictures uploaded: python -m scripts.bench.upload [--pictures N] [--side N] [--json]
 
-One app.py in a process of its own, pictures chosen in Chromium: when the first count is to be seen, when the
-set is, what the server computes for each picture, and whether all of them can be reached. CPU seconds are the
+One app.py in a process of its own, pictures chosen in Chromium: when they are transferred, when the first
+count is to be seen, how soon Stop ends the reading and what it leaves; then, once more, when the set is to be
+seen, what the server computes for each picture, and whether all of them can be reached. CPU seconds are the
 server's; wall times on a shared machine are upper limits.
 """
 
@@ -23,6 +24,7 @@ from scripts.bench.startup import TAB_IS_SEEN, running_app, wait_for_page
 from tests.support.chromium import find_chromium
 
 PATIENCE = 240_000
+UPLOAD = "/gradio_api/upload?"
 COUNT = "/\\d+ of \\d+ files? read/.test(document.querySelector('#upload-left').innerText)"
 TILES = "document.querySelectorAll('#upload-pictures [data-action=delete]').length"
 """Tiles of pictures, by the button that each has."""
@@ -41,16 +43,26 @@ def make_pictures(folder: Path, count: int, side: int) -> list[Path]:
     return paths
 
 
+def measure_stop(page: Page, paths: list[Path]) -> dict[str, float]:
+    """The figures of an upload that is stopped as soon as it is counted."""
+    begun = time.perf_counter()
+    with page.expect_request_finished(lambda request: UPLOAD in request.url, timeout=PATIENCE):
+        page.locator("#upload-files input[type=file]").set_input_files(paths)
+    found = {"transferred after, s": time.perf_counter() - begun}
+    page.wait_for_function(COUNT, polling=50, timeout=PATIENCE)
+    found["a count is seen after, s"] = time.perf_counter() - begun
+    begun = time.perf_counter()
+    page.locator("#upload-stop").click()
+    page.locator("#upload-stop").wait_for(state="hidden", timeout=PATIENCE)
+    found["Stop ends the reading after, s"] = time.perf_counter() - begun
+    return {**found, "tiles after Stop": page.evaluate(TILES)}
+
+
 def measure(page: Page, server: Server, paths: list[Path]) -> dict[str, float]:
     """The figures of one upload."""
+    found = measure_stop(page, paths)
     before, begun = server.cpu(), time.perf_counter()
     page.locator("#upload-files input[type=file]").set_input_files(paths)
-    page.wait_for_function(COUNT, polling=50, timeout=PATIENCE)
-    counted = time.perf_counter() - begun
-    found = {
-        "a count is seen after, s": counted,
-        "Stop is there": float(page.locator("#upload-stop").is_visible()),
-    }
     page.wait_for_function(f"{TILES} > 0", polling=100, timeout=PATIENCE)
     found["the set is seen after, s"] = time.perf_counter() - begun
     found["CPU ms a picture"] = 1000 * (server.cpu() - before) / len(paths)
