@@ -92,12 +92,12 @@ def recommend(board: CheckpointReport) -> tuple[int, str]:
         return 0, LEARNED_NOTHING if len(board.prompts) > 1 else ""  # one picture alone says too little
     best = max(score(row, board) for row in measured)
     chosen = next(row for row in measured if score(row, board) >= best - ENOUGH)
-    reasons = [*_likeness(chosen, measured), *_guards(chosen, measured)]
+    notable = [*_likeness(chosen, measured), *_guards(chosen, measured)]
     otherwise = (
         "it has the best balance of all" if len(measured) > 1 else "it is the only one that was measured"
     )
-    reason = _joined(reasons) if reasons else otherwise
-    return chosen.step, f"Step {chosen.step} is recommended: {reason}."
+    reasons = "; ".join(notable) or otherwise
+    return chosen.step, f"Step {chosen.step} is recommended: {reasons}."
 
 
 def read_report(folder: Path | str) -> CheckpointReport | None:
@@ -180,12 +180,14 @@ def _likeness(chosen: CheckpointRow, rows: Sequence[CheckpointRow]) -> list[str]
     measured = [(min(1.0, row.likeness), -row.step) for row in rows if row.likeness is not None]
     if chosen.likeness is None or len(measured) < 2:
         return []
-    most, step = max(measured)
+    most, earliest = max(measured)
+    step = -earliest
     likeness = min(1.0, chosen.likeness)
     if most - likeness < NOTABLE:
         return ["its pictures are the closest to yours"]
-    nearly = "nearly" if most - likeness < 3 * NOTABLE else "not"
-    return [f"its pictures are {nearly} as close to yours as those of step {-step}"]
+    if most - likeness < 3 * NOTABLE:
+        return [f"its pictures are nearly as close to yours as those of step {step}"]
+    return [f"its pictures are not as close to yours as those of step {step}"]
 
 
 def _guards(chosen: CheckpointRow, rows: Sequence[CheckpointRow]) -> list[str]:
@@ -206,16 +208,8 @@ def _guards(chosen: CheckpointRow, rows: Sequence[CheckpointRow]) -> list[str]:
         )
     losses = [row.validation_loss for row in rows if row.validation_loss is not None]
     if chosen.validation_loss is not None and len(losses) > 1 and chosen.validation_loss == min(losses):
-        reasons.append("its loss on the held-out pictures is the lowest")
+        reasons.append("it has the lowest loss on the held-out pictures")
     return reasons
-
-
-def _joined(parts: Sequence[str]) -> str:
-    """The reasons as one clause. Where the first speaks against the checkpoint, the others follow after
-    "but"."""
-    if len(parts) > 1 and " not as close" in parts[0]:
-        return f"{parts[0]}, but {_joined(parts[1:])}"
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def closeness(likeness: float) -> str:

@@ -34,6 +34,7 @@ SHOWN = (
     "grids/*.py",
     "jobs/generation_queue.py",
     "jobs/training_queue.py",
+    "lora/checkpoint_report.py",
     "lora/strength_report.py",
     "operations/*.py",
     "parsing/numbers.py",
@@ -55,13 +56,17 @@ UNSEEN = frozenset(
 )
 """Files among them with texts that nobody reads."""
 SHORT: Mapping[str, tuple[str, ...]] = {
-    "states": ("queued", "running", "paused", "stopping", "stopped", "done", "failed", "interrupted"),
+    "states": (
+        *("queued", "running", "paused", "stopping", "stopped"),
+        *("done", "finished", "failed", "interrupted"),
+    ),
     "roles": ("viewer", "creator", "admin"),
     "facts": (
         *("kind", "base", "steps", "size", "made", "folder", "hash", "seed", "none", "picture", "LoRAs"),
         *("person", "style", "object", "character", "automatic", "on", "off", "pictures", "favourites"),
     ),
-    "labels": ("Height", "Width", "Warm-up", "random", "v-prediction", "About {duration}"),
+    "labels": ("Height", "Width", "Warm-up", "random", "v-prediction", "About {duration}", "Fine-tuning"),
+    "around captions and times": ("no caption", "about {duration} left", "in about {duration}"),
     "Gradio's titles of messages": ("Error", "Info", "Warning"),
     "signs between the parts of a list": (", ",),
 }
@@ -72,7 +77,7 @@ AS_THEY_ARE = re.compile(
     r"|(lora|image) (shelf|filters)|(event|session|person|address|failed) \{\w+\}"
     r"|Z-Image|draw here|train here"
     r"|none, .*|ink: .*|images=.*|rank, caption.*|\d+, .*|lanczos, latent|DDIM, .*"
-    r"|Value error|noopener.*|\[\[datasets.*|unknown event kind .*"
+    r"|Value error|noopener.*|\[\[datasets.*|unknown event kind .*|no step of a run"
 )
 """Names, examples in the form that fields take, prompts for models, and what is written for programs."""
 

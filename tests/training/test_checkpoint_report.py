@@ -40,8 +40,8 @@ def test_the_recommended_one_is_like_the_pictures_and_still_listens() -> None:
     step, reason = recommend(BOARD)
     assert step == 75
     assert reason == (
-        "Step 75 is recommended: its pictures are the closest to yours, it keeps to the prompts "
-        "better than the last step (95 % against 30 %) and it changes other pictures less than the last "
+        "Step 75 is recommended: its pictures are the closest to yours; it keeps to the prompts "
+        "better than the last step (95 % against 30 %); it changes other pictures less than the last "
         "step (20 % against 90 %)."
     )
 
@@ -72,7 +72,7 @@ def test_a_rising_validation_loss_speaks_against_a_step() -> None:
     )
     board = replace(BOARD, rows=rows, base_loss=0.25)
     assert recommend(board)[0] == 20
-    assert "loss on the held-out pictures is the lowest" in recommend(board)[1]
+    assert "the lowest loss on the held-out pictures" in recommend(board)[1]
     assert score(rows[2], board) < score(rows[0], board)
 
 
@@ -155,8 +155,8 @@ def test_a_shortcoming_is_said_with_what_makes_up_for_it() -> None:
         CheckpointRow(step=20, likeness=1.1, adherence=0.2, leak=0.9),
     )
     assert recommend(replace(BOARD, rows=rows))[1] == (
-        "Step 10 is recommended: its pictures are not as close to yours as those of step 20, "
-        "but it keeps to the prompts better than the last step (100 % against 20 %) and it changes "
+        "Step 10 is recommended: its pictures are not as close to yours as those of step 20; "
+        "it keeps to the prompts better than the last step (100 % against 20 %); it changes "
         "other pictures less than the last step (0 % against 90 %)."
     )
 

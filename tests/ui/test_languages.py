@@ -22,6 +22,7 @@ from lora_studio.ui.widgets.setting_labels import found_settings
 from scripts.list_words.page_words import page_messages
 from tests.support.pace import seconds_of, stretched
 
+EFFECT = "More shows finer details, up to the base's own size; beyond it pictures repeat themselves."
 OTHERS = [tag for tag in LANGUAGES if tag != ENGLISH]
 TABLE = MessageTable(
     "de",
@@ -90,6 +91,21 @@ def test_a_table_stands_in_one_order(tag: str) -> None:
 )
 def test_texts_are_found_whole_or_taken_apart(english: str, german: str) -> None:
     assert TABLE.translated(english) == german
+
+
+def test_what_is_put_together_is_told_in_japanese() -> None:
+    table = message_table("ja")
+    for english, japanese in (
+        ("about 4 min left", "残り約 4 分"),
+        ("69 % · about 45 s left", "69 % · 残り約 45 秒"),
+        ("Paused at step 3 of 9. It can go on at any time, also after a restart.",
+         "9 ステップ中 3 で一時停止しました。再起動のあとでも、いつでも続けられます。"),
+        ("Step 75 is recommended: it keeps to the prompts; it has the lowest loss on the held-out pictures.",
+         "ステップ 75 がおすすめです：プロンプトに従います; 取り置いた画像での損失が最も低い。"),
+    ):  # fmt: skip
+        assert table.translated(english) == japanese
+    ranged = f"(32 to 2,048 px) {EFFECT}"
+    assert table.translated(ranged) == f"(32 から 2,048 px) {table.translated(EFFECT)}"
 
 
 def test_html_keeps_its_tags_and_what_stands_in_fields() -> None:

@@ -27,8 +27,13 @@ MOMENT = re.compile(r"(\d{4})-(\d\d)-(\d\d)( \d\d:\d\d)?")
 SIGNS = {"de": (".", ","), "es": (".", ",")}
 """The signs between thousands and before decimals, where it isn't as in English."""
 DATES = {"de": "{2}.{1}.{0}", "es": "{2}/{1}/{0}", "ja": "{0}/{1}/{2}", "zh-CN": "{0}-{1}-{2}"}
+UNITS = {"ja": {"s": "秒", "min": "分", "h": "時間"}, "zh-CN": {"s": "秒", "min": "分钟", "h": "小时"}}
+"""Units with words of their own."""
 DOT, COMMA, MOST_PARTS = " · ", ", ", 40
+CLAUSE = "; "
 ENDS = (". ", "? ", "! ", ": ", "; ")
+APART = (". ", "? ", "! ", "; ", DOT)
+"""Signs that no value of a placeholder has, unless it is sentences or what people typed."""
 STOPS, FULL_STOPS = (".", " …", ":"), {"ja": "。", "zh-CN": "。"}
 CLOSED = ("。", "?", "!", "：", "；", "？", "！")
 """Signs of Chinese and Japanese that bring their own space."""
@@ -73,11 +78,13 @@ class MessageTable:
         return f"{before}{found}{text[len(text.rstrip()) :]}"
 
     def _found(self, text: str, depth: int) -> str | None:
+        if (led := self._led(text, depth)) is not None:
+            return led
         if (whole := self._whole(text, depth)) is not None or depth > DEEPEST:
             return whole
         if (measured := self._measured(text)) != text:
             return measured
-        ways = (self._parted, self._bracketed, self._listed, self._sentences, self._ended)
+        ways = (self._parted, self._clauses, self._bracketed, self._listed, self._sentences, self._ended)
         return next((found for way in ways if (found := way(text, depth)) is not None), None)
 
     def _whole(self, text: str, depth: int) -> str | None:
@@ -118,7 +125,10 @@ class MessageTable:
         if date := MOMENT.fullmatch(text):
             return DATES[self._tag].format(*date.groups()) + (date[4] or "")
         if (found := MEASURE.fullmatch(text)) or NUMBER.fullmatch(text):
-            return self._number(found[1]) + found[2] if found else self._number(text)
+            if found is None:
+                return self._number(text)
+            unit = UNITS.get(self._tag, {}).get(found[2].strip(), "")
+            return self._number(found[1]) + (f" {unit}" if unit else found[2])
         return text
 
     def _parted(self, text: str, depth: int) -> str | None:
@@ -129,6 +139,14 @@ class MessageTable:
         found = [self._found(part, depth + 1) for part in parts]
         kept = [new or part for new, part in zip(found, parts, strict=True)]
         return DOT.join(kept) if any(found) else None
+
+    def _clauses(self, text: str, depth: int) -> str | None:
+        """Clauses with semicolons between them, where the table has all of them."""
+        parts = text.split(CLAUSE)
+        if not 1 < len(parts) <= MOST_PARTS:
+            return None
+        found = [self._whole(part, depth + 1) for part in parts]
+        return CLAUSE.join(map(str, found)) if all(found) else None
 
     def _listed(self, text: str, depth: int) -> str | None:
         """Parts with commas between them, where the table has all of them."""
@@ -150,6 +168,14 @@ class MessageTable:
                 if first or second:
                     return f"{first or before}{opening}{second or inside[: -len(closing)]}{closing}"
         return None
+
+    def _led(self, text: str, depth: int) -> str | None:
+        """A text with a remark in brackets before it, as a range stands between two sentences."""
+        inside, found, rest = text[1:].partition(") ")
+        if not (found and text.startswith("(") and depth <= DEEPEST):
+            return None
+        first, second = self._found(inside, depth + 1), self._found(rest, depth + 1)
+        return f"({first or inside}) {second or rest}" if first or second else None
 
     def _ended(self, text: str, depth: int) -> str | None:
         """A text with a sign or a count behind it: `Loading the base.`, `Preparing pictures 5 / 10`."""
@@ -183,7 +209,7 @@ def _fits(key: MessagePattern, values: list[str]) -> bool:
     """Whether the values are no longer than what the placeholders stand for: one sentence never reaches into
     the next."""
     for name, value in zip(key.names, values, strict=True):
-        if name not in FREE and name not in TYPED and any(sign in value for sign in ENDS[:3]):
+        if name not in FREE and name not in TYPED and any(sign in value for sign in APART):
             return False
     is_loose = not (key.literals[0] or key.literals[-1])
     return not (is_loose and any(len(value) > LONGEST_LOOSE for value in values))

@@ -17,7 +17,7 @@ STATUS_SENTENCES: Mapping[JobStatus, str] = {
     JobStatus.RUNNING: "Getting ready.",
     JobStatus.STOPPING: "Stopping after this step; what was learned so far is kept.",
     JobStatus.PAUSING: "Pausing after this step.",
-    JobStatus.PAUSED: "Paused. It can go on at any time, also after a restart.",
+    JobStatus.PAUSED: "It can go on at any time, also after a restart.",
     JobStatus.FINISHED: "Your LoRA is ready.",
     JobStatus.STOPPED: "Stopped.",
     JobStatus.FAILED: "The training failed.",
@@ -59,7 +59,7 @@ def sentence(job: JobRecord) -> str:
         doing = f"{PHASES[job.phase].title if job.phase in PHASES else job.phase.capitalize()} …"
         return f"{doing} step {job.step} of {job.total_steps}" if job.phase == "train" and job.step else doing
     if job.status is JobStatus.PAUSED and job.step:
-        rest = STATUS_SENTENCES[job.status].removeprefix("Paused. ")
+        rest = STATUS_SENTENCES[job.status]
         return f"Paused at step {job.step} of {job.total_steps}. {rest}"
     if job.status is JobStatus.STOPPED:
         if job.result_path:
