@@ -19,7 +19,7 @@ class PreviewGroup(Group):
     )
     sample_every_n_steps: int | None = setting(
         None,
-        "A preview every so many steps. Empty: eight times a run, at the checkpoints. 0: none.",
+        "A preview every so many steps. Empty: up to eight times a run, at the checkpoints. 0: none.",
         unit="steps",
         ge=0,
     )
