@@ -42,7 +42,7 @@ from lora_studio.training.evaluation.preview_plan import (
     whole_plan,
 )
 from lora_studio.training.evaluation.previews import PreviewSampler, base_title, seeds_of
-from lora_studio.training.evaluation.validation import TIMESTEPS
+from lora_studio.training.evaluation.picture_errors import TIMESTEPS
 from lora_studio.training.loop import Loop
 from lora_studio.training.model import Engine, load_engine
 from lora_studio.training.optimization.lr_schedules import build_schedule

@@ -9,7 +9,8 @@ from lora_studio.families.base_files.locate import find_base
 from lora_studio.runtime import find_device
 from lora_studio.trainer import train
 from lora_studio.training.evaluation.base_alone import base_alone
-from lora_studio.training.evaluation.validation import Validation, validation_timesteps
+from lora_studio.training.evaluation.picture_errors import validation_timesteps
+from lora_studio.training.evaluation.validation import Validation
 from lora_studio.training.model import Engine, load_engine
 from lora_studio.training.objective import sizes_of
 from lora_studio.training.preparation.training_data import prepare_data

@@ -1,39 +1,21 @@
-"""The loss on pictures that are held back from the training, with noise that is the same each time.
-
-Kohya's trainer measures at four evenly spaced timesteps; so do we, on each held-out picture, with noise that
-follows from the seed and the picture alone. Nothing is drawn from any random state, so a run is the same to
-the bit with and without validation.
-"""
+"""The loss on pictures that are held back from the training. Nothing is drawn from any random state, so a run
+is the same to the bit with and without validation."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from lora_studio.config import TrainConfig
 from lora_studio.data.latent_cache import PlacedPicture
-from lora_studio.data.seeds import seed_of
 from lora_studio.events import Emit, Validated
-from lora_studio.families.base import TextOutput
 from lora_studio.training.evaluation.base_alone import at_rest, base_alone
-from lora_studio.training.evaluation.eval_loss import errors
+from lora_studio.training.evaluation.picture_errors import PictureErrors
 from lora_studio.training.model import Engine
-from lora_studio.training.objective import sizes_of
 from lora_studio.training.preparation.training_data import TrainingData
 from lora_studio.training.result_folder import save_file
-
-TIMESTEPS = 4
-
-
-def validation_timesteps(config: TrainConfig) -> tuple[int, ...]:
-    """Evenly spaced inside the trained range: 200, 400, 600 and 800 of 0 to 1000."""
-    least, most = config.noise.min_timestep, config.noise.max_timestep
-    return tuple(int(least + (most - least) * part / (TIMESTEPS + 1)) for part in range(1, TIMESTEPS + 1))
 
 
 @dataclass(kw_only=True)
@@ -89,28 +71,9 @@ class Validation:
 
     def _mean(self) -> float | None:
         losses: list[float] = []
+        measured = PictureErrors(engine=self.engine, data=self.data)
         for placed in self.pictures:
             if self.should_stop():
                 return None
-            losses += self._losses(placed)
+            losses += measured.of(placed)
         return sum(losses) / len(losses)
-
-    def _losses(self, placed: PlacedPicture) -> Iterator[float]:
-        """One for each timestep."""
-        mean, _ = self.data.latents.moments(placed, mirrored=False)
-        generator, text = self._generator(placed), self._text([placed.picture.caption])
-        sizes = torch.tensor([sizes_of(placed.placement, mirrored=False)])
-        for level in validation_timesteps(self.engine.config):
-            noise = torch.randn((1, *mean.shape), generator=generator)
-            yield errors(self.engine, mean[None], noise, level, text, sizes).item()
-
-    def _text(self, captions: Sequence[str]) -> TextOutput:
-        texts = self.data.texts
-        return self.engine.encode_text(captions) if texts is None else texts.batch(captions)
-
-    def _generator(self, placed: PlacedPicture) -> torch.Generator:
-        """Goes by the file's name: another split or order gives a picture the same noise."""
-        config = self.engine.config
-        seed = config.dataset.validation_seed
-        seed = config.optimizer.seed if seed is None else seed
-        return torch.Generator().manual_seed(seed_of(seed, "validation", placed.picture.path.name))
