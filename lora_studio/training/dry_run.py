@@ -34,6 +34,7 @@ from lora_studio.training.disk_use import disk_use
 from lora_studio.training.evaluation.card_memory import CONTEXT, TensorPeak, card_bytes
 from lora_studio.training.evaluation.checkpoint_scores import board_limits
 from lora_studio.training.evaluation.intervals import validation_steps
+from lora_studio.training.evaluation.picture_errors import TIMESTEPS
 from lora_studio.training.evaluation.preview_plan import (
     PreviewCost,
     PreviewPlan,
@@ -42,7 +43,6 @@ from lora_studio.training.evaluation.preview_plan import (
     whole_plan,
 )
 from lora_studio.training.evaluation.previews import PreviewSampler, base_title, seeds_of
-from lora_studio.training.evaluation.picture_errors import TIMESTEPS
 from lora_studio.training.loop import Loop
 from lora_studio.training.model import Engine, load_engine
 from lora_studio.training.optimization.lr_schedules import build_schedule
