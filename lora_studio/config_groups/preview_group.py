@@ -51,8 +51,8 @@ class PreviewGroup(Group):
     )
     checkpoint_board: bool = setting(
         True,
-        "At the end, compare the checkpoints by their previews and recommend one. Takes a few percent of the "
-        "training's time.",
+        "At the end, compare the checkpoints by their previews, recommend one, and name pictures of which "
+        "little was learned. Takes a few percent of the training's time.",
     )
     result_pictures: int = setting(
         3,

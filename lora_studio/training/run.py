@@ -18,6 +18,7 @@ from lora_studio.settings import Settings
 from lora_studio.training.disk_use import DiskUse
 from lora_studio.training.evaluation.checkpoint_scores import Comparison, board_limits, compare
 from lora_studio.training.evaluation.intervals import checkpoint_steps, validation_steps
+from lora_studio.training.evaluation.picture_gains import SHARE, GainMeasurement, name_far_off
 from lora_studio.training.evaluation.previews import Previews
 from lora_studio.training.evaluation.validation import Validation
 from lora_studio.training.loop import Loop
@@ -249,16 +250,23 @@ class TrainingRun:
             )
 
     def _compare(self, step: int) -> None:
-        """The board of checkpoints, beside the result."""
+        """The board of checkpoints, beside the result, and the pictures that stayed far off."""
+        engine, data, session = self.loop.engine, self.loop.data, self.session
+        if not session.config.preview.checkpoint_board:
+            return
         with self._at_rest():
             comparison = Comparison(
-                engine=self.loop.engine,
-                data=self.loop.data,
+                engine=engine,
+                data=data,
                 previews=self.previews,
-                emit=self.session.emit,
-                should_stop=self.session.stop,
+                emit=session.emit,
+                should_stop=session.stop,
             )
             compare(comparison, self.validation, step)
+            measurement = GainMeasurement(
+                engine=engine, data=data, emit=session.emit, should_stop=session.stop
+            )
+            name_far_off(measurement, self.result.path, SHARE * sum(self._seconds))
 
     def _say_that_nothing_was_learned(self) -> None:
         if self.complete:

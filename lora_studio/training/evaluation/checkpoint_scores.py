@@ -213,10 +213,8 @@ class Comparison:
 
 
 def compare(comparison: Comparison, validation: Validation, last_step: int) -> CheckpointReport | None:
-    """The board of a finished run, unless it is not wanted. What keeps it from being made, such as a full
-    disk, is noted; the result is there already."""
-    if not comparison.engine.config.preview.checkpoint_board:
-        return None
+    """The board of a finished run. What keeps it from being made, such as a full disk, is noted; the result
+    is there already."""
     try:
         with memory_errors("comparing the checkpoints", ""):
             return comparison.make(last_step, validation.losses, validation.base_loss)

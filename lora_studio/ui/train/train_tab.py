@@ -9,9 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from lora_studio.access.visitor import Kind, visitor
-from lora_studio.data.pixels.thumbnails import thumbnail, thumbnail_folder
-from lora_studio.errors import StoreError, StudioError
+from lora_studio.errors import StoreError
 from lora_studio.estimate import earlier_seconds
 from lora_studio.events import PhaseAdvanced, PreviewSaved, Started, Validated
 from lora_studio.records import JobRecord, JobStatus
@@ -26,6 +24,7 @@ from lora_studio.ui.train import (
     history_removal,
     queue_views,
     result_card,
+    set_pictures,
     training_chart,
     training_views,
 )
@@ -35,7 +34,6 @@ from lora_studio.ui.train.run_controls import RunControls
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, hidden, panel
 
 LOG_LINES = 80
-PICTURES_BESIDE = 4
 HISTORY_LISTED, MOST_LISTED = 30, 3000
 JOBS_ASKED = 50
 WHOLE = Footing()
@@ -259,7 +257,7 @@ def job_updates(studio: Studio, job: JobRecord | None, drawn: Any) -> tuple[list
     before = drawn if isinstance(drawn, dict) else {}
     updates = [
         footing.said + training_views.job_card(job, facts),
-        result_card.result_card(studio, job) if footing.lora else "",
+        result_card.result_card(studio, job) + set_pictures.far_off_note(studio, job) if footing.lora else "",
         *_buttons(job, footing),
         gr.skip()
         if before.get("curves") == marks["curves"]
@@ -269,25 +267,11 @@ def job_updates(studio: Studio, job: JobRecord | None, drawn: Any) -> tuple[list
         gr.skip()
         if before.get("previews") == marks["previews"]
         else training_views.previews(
-            shown, job.name, training_pictures(studio, job), is_running=job.status.active
+            shown, job.name, set_pictures.beside(studio, job), is_running=job.status.active
         ),
         board.board_of(studio, result_slug(job)) if job.status is JobStatus.FINISHED else "",
     ]
     return updates, marks
-
-
-def training_pictures(studio: Studio, job: JobRecord) -> list[str]:
-    """Thumbnails of some pictures of a training, if they are in a set that the visitor may see."""
-    folder = Path(str(job.config.get("dataset", {}).get("train_data_dir") or ""))
-    settings = studio.settings
-    if folder.parent != settings.datasets or not visitor().sees(Kind.DATASET, folder.name):
-        return []
-    try:
-        pictures = studio.datasets.pictures(folder.name)[:PICTURES_BESIDE]
-    except StudioError:
-        return []
-    made = (thumbnail(path, thumbnail_folder(path, settings)) for path, _ in pictures)
-    return [path for path in made if path]
 
 
 def validated(studio: Studio, job_id: str) -> list[Validated]:
