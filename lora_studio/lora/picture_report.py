@@ -1,4 +1,4 @@
-"""What a run learned of each of its pictures, and those that it learned least of: something else may be on
+"""The gain of each picture of a run, and the pictures of which it learned least: something else may be on
 them, or in their captions.
 
 Kept in `training.json` as `pictures`. No torch in here: the page reads it. The measuring is done in
@@ -70,7 +70,7 @@ def _is_far_off(one: PictureGain, error: float, gain: float) -> bool:
 
 
 def far_off_sentence(found: Sequence[PictureGain]) -> str:
-    """What they are called and what may be wrong with them; empty for none."""
+    """The names of those pictures and what may be wrong with them; empty for none."""
     if not found:
         return ""
     names = [f"“{Path(one.picture).name}”" for one in found[:MOST_NAMED]]

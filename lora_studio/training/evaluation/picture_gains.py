@@ -44,7 +44,7 @@ class GainMeasurement:
     should_stop: Callable[[], bool]
 
     def measure(self, seconds: float) -> tuple[PictureGain, ...]:
-        """What the pictures gained, in about so many seconds; none where the time is too short for a few of
+        """The gains of the pictures, in about so many seconds; none where the time is too short for a few of
         them, or when stopped meanwhile."""
         pictures = self._pictures()
         if len(pictures) < FEWEST or seconds < LEAST_SECONDS:
