@@ -22,6 +22,13 @@ from lora_studio.generator import Generator
 from lora_studio.jobs.engine_worker import NOT_ON_ZERO_GPU, EngineWorker
 from lora_studio.jobs.generation_queue import GenerationQueue, GenerationResult
 from lora_studio.jobs.thread_worker import ThreadWorker
+from lora_studio.jobs.zero_gpu_generator import (
+    LONGEST_SECONDS,
+    ZeroGpuGenerator,
+    draw,
+    generator_here,
+    seconds_of,
+)
 from lora_studio.request import GenerateRequest, LoraUse
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
@@ -29,8 +36,6 @@ from lora_studio.store.people.ownership import Owners
 from lora_studio.studio import Studio
 from lora_studio.training_request import RunRequest, StartTraining
 from lora_studio.ui.blocks import build
-from lora_studio.ui.serving import zero_gpu
-from lora_studio.ui.serving.zero_gpu import LONGEST_SECONDS, ZeroGpuGenerator, seconds_of
 from tests.support.configs import config
 from tests.support.library_entries import write_lora
 from tests.support.serving import CHECKOUT
@@ -40,7 +45,7 @@ FORKED = """
 import multiprocessing, sys
 from lora_studio.request import GenerateRequest
 from lora_studio.settings import Settings
-from lora_studio.ui.serving.zero_gpu import draw
+from lora_studio.jobs.zero_gpu_generator import draw
 
 def child(news, request):
     for one in draw(Settings.from_environment(), request, "/nowhere/stop", False):
@@ -67,13 +72,13 @@ def request(**values: Any) -> GenerateRequest:
 @pytest.fixture
 def generator(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[ZeroGpuGenerator]:
     """With the package `spaces` where it is installed; else with what it is off ZeroGPU: nothing."""
-    zero_gpu._generator.cache_clear()
+    generator_here.cache_clear()
     try:
         import spaces  # noqa: F401
     except ImportError:
         monkeypatch.setitem(sys.modules, "spaces", type("Spaces", (), {"GPU": lambda **_: lambda task: task}))
-    yield ZeroGpuGenerator(settings)
-    zero_gpu._generator.cache_clear()
+    yield ZeroGpuGenerator(settings, gr.Error)
+    generator_here.cache_clear()
 
 
 def test_it_draws_what_the_generator_draws(settings: Settings, generator: ZeroGpuGenerator) -> None:
@@ -127,7 +132,7 @@ def test_refusals_come_back_as_they_are(
 
     monkeypatch.setitem(sys.modules, "spaces", type("Spaces", (), {"GPU": lambda **_: lambda task: no_gpu}))
     with pytest.raises(DeviceBusy, match="exceeded your"):
-        ZeroGpuGenerator(settings).generate(request())
+        ZeroGpuGenerator(settings, gr.Error).generate(request())
 
 
 @pytest.fixture
@@ -151,7 +156,7 @@ def test_what_a_visitor_may_not_see_is_refused_before_a_gpu_is_lent(
         yield []
 
     monkeypatch.setitem(sys.modules, "spaces", type("Spaces", (), {"GPU": lambda **_: lambda task: lend}))
-    generator, (ada, grace) = ZeroGpuGenerator(settings), people
+    generator, (ada, grace) = ZeroGpuGenerator(settings, gr.Error), people
     for asked in (request(loras=[{"slug": "ink"}]), request(prompt="red apple <lora:My Cat:0.5>")):
         with acting(ada), pytest.raises(StoreError):
             generator.generate(asked)
@@ -168,7 +173,7 @@ def test_the_thread_that_draws_works_for_its_visitor(
 ) -> None:
     ada, _ = people
     with acting(ada):
-        news = list(zero_gpu.draw(settings, request(loras=[{"slug": "ink"}]), "/nowhere/stop", False))
+        news = list(draw(settings, request(loras=[{"slug": "ink"}]), "/nowhere/stop", False))
     assert [type(one) for one in news] == [StoreError]
 
 

@@ -203,9 +203,9 @@ def _with_lent_gpu(studio: Studio) -> Studio:
     """The studio that draws on ZeroGPU where it is. Before torch is loaded, as ZeroGPU's own package asks."""
     if not studio.settings.zero_gpu:
         return studio
-    from lora_studio.ui.serving.zero_gpu import ZeroGpuGenerator
+    from lora_studio.jobs.zero_gpu_generator import ZeroGpuGenerator
 
-    lent = replace(studio.drawing, generator=ZeroGpuGenerator(studio.settings))
+    lent = replace(studio.drawing, generator=ZeroGpuGenerator(studio.settings, gr.Error))
     return replace(studio, drawing=lent)
 
 

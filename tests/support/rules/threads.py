@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from tests.support.rules.source import Check, Source
 
-OF_VISITORS = "lora_studio/ui/"
+OF_VISITORS = ("lora_studio/ui/", "lora_studio/jobs/zero_gpu_generator.py")
 CARRIES = "lora_studio.access.visitor.on_behalf"
 THREADS = {"threading.Thread": "target", "threading.Timer": "function"}
 """Classes of threads, with the parameter that is what the thread does: its second by place."""

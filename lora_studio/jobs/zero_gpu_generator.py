@@ -11,8 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
-
 from lora_studio.access.visitor import on_behalf
 from lora_studio.errors import DeviceBusy, StudioError
 from lora_studio.events import Emit, Event, Noted, ShouldStop, ignore, never_stop
@@ -37,12 +35,14 @@ News = Event | StudioError | list[GeneratedImage]
 class ZeroGpuGenerator(Generator):
     """A generator whose pictures are drawn by `spaces.GPU`. Outside of ZeroGPU that lends nothing and forks
     nothing, and the same code draws in this process. It compares no pictures: a strength report would take
-    many times what a visitor is lent."""
+    many times what a visitor is lent. `refusal` is the error by which `spaces` says that it lends nothing:
+    Gradio's, which belongs to the page."""
 
     compares = False
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, refusal: type[Exception]) -> None:
         super().__init__(settings)
+        self._refusal = refusal
         import spaces  # type: ignore[import-not-found, unused-ignore]  # its Spaces bring it
 
         self._lent: Callable[..., Iterator[News]] = spaces.GPU(duration=seconds_of)(draw)
@@ -77,8 +77,8 @@ class ZeroGpuGenerator(Generator):
                     emit(news)
                 if should_stop():
                     asked_to_stop.touch()
-        except gr.Error as error:
-            words = plain_text(str(error.message), 300)
+        except self._refusal as error:
+            words = plain_text(str(getattr(error, "message", error)), 300)
             raise DeviceBusy(f"ZeroGPU lends no GPU: {words}", QUOTA) from error
         finally:
             asked_to_stop.unlink(missing_ok=True)
@@ -106,7 +106,7 @@ def draw(
     def work() -> None:
         try:
             stop = Path(asked_to_stop).exists
-            news.put(_generator(settings).generate(request, news.put, stop, live=live, folder=folder))
+            news.put(generator_here(settings).generate(request, news.put, stop, live=live, folder=folder))
         except StudioError as error:
             news.put(error)
         except (RuntimeError, OSError, ValueError) as error:  # a bug, said where it is drawn and here
@@ -124,6 +124,6 @@ def draw(
 
 
 @lru_cache(maxsize=1)
-def _generator(settings: Settings) -> Generator:
+def generator_here(settings: Settings) -> Generator:
     """The generator of this process, which a process that is lent the GPU again still has."""
     return Generator(settings)
