@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -308,8 +308,8 @@ def test_retry_after_is_a_number_or_a_date(header: str, least: float, most: floa
 
 def test_nobody_here_waits_for_a_server_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SECONDS", 30.0)
-    with misbehaving("hang") as address:
-        facts = {"supabase_url": address, "supabase_key": "k" * 20}
+    with ExitStack() as serving:
+        facts = {"supabase_url": serving.enter_context(misbehaving("hang")), "supabase_key": "k" * 20}
         with open_home(tmp_path, pace=QUICK, **facts) as home:
             job = home.begin()
             home.mirror.start()
@@ -319,6 +319,7 @@ def test_nobody_here_waits_for_a_server_that_hangs(tmp_path: Path, monkeypatch: 
                 home.store.append(job.id, step(number, 100))
                 home.mirror.state()
             assert time.monotonic() - begun < 25
+            serving.close()  # the end of a home waits for what hangs
 
 
 def test_a_bug_in_the_sender_does_not_end_it(

@@ -43,7 +43,7 @@ def test_stopping_a_download_is_a_stop_before_the_first_step(
     make_config: ConfigMaker, hub: HubServer
 ) -> None:
     big = hub.folder / "somebody" / "tiny" / "unet" / "diffusion_pytorch_model.safetensors"
-    hub.pause = 600 / (big.stat().st_size / PIECE)  # the file alone would take ten minutes
+    hub.pause = 60 / (big.stat().st_size / PIECE)  # the file alone would take a minute
     config = make_config(base="somebody/tiny")
     result, events = run_until(config, lambda heard: any(isinstance(event, PhaseAdvanced) for event in heard))
     hub.pause = 0.0
