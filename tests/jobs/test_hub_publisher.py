@@ -19,10 +19,9 @@ from lora_studio.events import Event, PhaseAdvanced
 from lora_studio.jobs.publishing.hub_publisher import HubPublisher
 from lora_studio.lora.card_fields import CARD
 from lora_studio.studio import Studio
-from tests.support.hub_server import point_to
+from tests.support.hub_server import TOKEN, point_to
 from tests.support.library_entries import write_result
 from tests.support.model_hub import ModelHub, model_hub
-from tests.support.space_hub import TOKEN
 
 # The Hub's library sends an open file by a parameter that its HTTP library calls by another name now.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import secrets
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.support.local_server import JsonAnswer, LocalServer, serving
 
 CLIENT, SECRET = "the-space", "its secret"
 
@@ -25,22 +23,16 @@ class Account:
     subject: str
 
 
-class HubAccounts(ThreadingHTTPServer):
+class HubAccounts(LocalServer):
     """`facts` replaces what is told of an account, `metadata` adds to the provider's addresses."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
+        super().__init__(_Answer)
         self.facts: Any = None
         self.metadata: dict[str, str] = {}
         self.asked: list[str] = []
         self._codes: dict[str, tuple[dict[str, str], Account]] = {}
         self._tokens: dict[str, Account] = {}
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
 
     def agree(self, address: str, account: Account) -> str:
         """The query with which an account that agrees is sent back from an address of `authorize`."""
@@ -79,46 +71,28 @@ class HubAccounts(ThreadingHTTPServer):
         return {"sub": account.subject, "preferred_username": account.name, "name": "Somebody"}
 
 
-@contextmanager
-def hub_accounts() -> Iterator[HubAccounts]:
-    with HubAccounts() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+def hub_accounts() -> AbstractContextManager[HubAccounts]:
+    return serving(HubAccounts())
 
 
-class _Answer(BaseHTTPRequestHandler):
+class _Answer(JsonAnswer):
     server: HubAccounts
-    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
         if self.path == "/.well-known/openid-configuration":
             names = {"authorization": "authorize", "token": "token", "userinfo": "userinfo"}
             places = {f"{name}_endpoint": f"{self.server.url}/oauth/{path}" for name, path in names.items()}
-            self._say(200, {**places, **self.server.metadata})
+            self.say(200, {**places, **self.server.metadata})
         elif self.path == "/oauth/userinfo":
             facts = self.server.about(self.headers.get("authorization", ""))
-            self._say(200 if facts is not None else 401, facts)
+            self.say(200 if facts is not None else 401, facts)
         else:
-            self._say(404, {})
+            self.say(404, {})
 
     def do_POST(self) -> None:
         self.server.asked.append(self.path)
         body = self.rfile.read(int(self.headers.get("content-length", "0"))).decode()
         form = {name: values[0] for name, values in parse_qs(body).items()}
         token = self.server.token_for(form, self.headers.get("authorization", ""))
-        self._say(200 if token else 400, {"access_token": token} if token else {"error": "invalid_grant"})
-
-    def _say(self, status: int, facts: Any) -> None:
-        body = json.dumps(facts).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing on the console."""
+        self.say(200 if token else 400, {"access_token": token} if token else {"error": "invalid_grant"})

@@ -4,12 +4,9 @@ files themselves. Serves folders `<owner>/<name>` below one folder."""
 from __future__ import annotations
 
 import hashlib
-import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -17,41 +14,28 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
+from tests.support.local_server import JsonAnswer, LocalServer, ServerT, serving
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PIECE = 1024
+TOKEN = "hf_of_this_test"
 
 
-class HubServer(ThreadingHTTPServer):
+class HubServer(LocalServer):
     """`asked` are the requests so far, `sent` the bytes of files; `pause` is waited before each piece of a
     file."""
 
-    daemon_threads = True
-
     def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
+        super().__init__(_Answer)
         self.folder = folder
         self.asked: list[str] = []
         self.sent = 0
         self.pause = 0.0
         self.gated: set[str] = set()
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
     def fetched(self) -> list[str]:
         """The files that were sent, in order."""
         return [line.split("/main/")[1] for line in self.asked if line.startswith("GET") and "/main/" in line]
-
-
-@contextmanager
-def serve_hub(folder: Path) -> Iterator[HubServer]:
-    with HubServer(folder) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 @contextmanager
@@ -60,7 +44,21 @@ def only_hub(folder: Path, cache: Path, patch: pytest.MonkeyPatch) -> Iterator[H
     huggingface_hub.close_session()
     patch.setattr(constants, "HF_HUB_OFFLINE", False)
     patch.setattr(constants, "HF_HUB_CACHE", str(cache))
-    with serve_hub(folder) as server:
+    with serving(HubServer(folder)) as server:
+        point_to(server.url, patch)
+        yield server
+    huggingface_hub.close_session()
+
+
+@contextmanager
+def logged_in(server: ServerT, patch: pytest.MonkeyPatch, folder: Path) -> Iterator[ServerT]:
+    """The library talks to a server, with TOKEN; `folder` has no other token."""
+    huggingface_hub.close_session()
+    patch.setattr(constants, "HF_HUB_OFFLINE", False)
+    patch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # Xet's own servers would be needed too
+    patch.setattr(constants, "HF_TOKEN_PATH", str(folder / "token"))
+    patch.setenv("HF_TOKEN", TOKEN)
+    with serving(server):
         point_to(server.url, patch)
         yield server
     huggingface_hub.close_session()
@@ -72,18 +70,14 @@ def point_to(url: str, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
 
 
-class _Answer(BaseHTTPRequestHandler):
+class _Answer(JsonAnswer):
     server: HubServer
-    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         self._answer(with_body=True)
 
     def do_HEAD(self) -> None:
         self._answer(with_body=False)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing on the console."""
 
     def _answer(self, *, with_body: bool) -> None:
         self.server.asked.append(f"{self.command} {self.path}")
@@ -104,10 +98,7 @@ class _Answer(BaseHTTPRequestHandler):
             for path in sorted(folder.rglob("*"))
             if path.is_file()
         ]
-        body = json.dumps({"id": repository, "sha": COMMIT, "siblings": files}).encode()
-        self._head(200, {"Content-Type": "application/json", "Content-Length": str(len(body))})
-        self.wfile.write(body)
-        return None
+        return self.say(200, {"id": repository, "sha": COMMIT, "siblings": files})
 
     def _send_file(self, repository: str, name: str, with_body: bool) -> None:
         folder = self.server.folder / repository
@@ -130,7 +121,7 @@ class _Answer(BaseHTTPRequestHandler):
         return None
 
     def _refuse(self, status: int, code: str) -> None:
-        self._head(status, {"X-Error-Code": code, "X-Error-Message": code, "Content-Length": "0"})
+        self.send(status, b"", {"X-Error-Code": code, "X-Error-Message": code})
 
     def _head(self, status: int, headers: dict[str, str]) -> None:
         self.send_response(status)

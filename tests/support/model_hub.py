@@ -5,21 +5,17 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import huggingface_hub
 import pytest
-from huggingface_hub import constants
 
-from tests.support.hub_server import COMMIT, point_to
-from tests.support.space_hub import TOKEN
+from tests.support.hub_server import COMMIT, TOKEN, logged_in
+from tests.support.local_server import JsonAnswer, LocalServer
 
 LARGE = (".safetensors", ".png")
 """Ends of the names of files that go up by themselves, before the commit that lists them."""
@@ -34,45 +30,28 @@ class Model:
     commits: int = 0
 
 
-class ModelHub(ThreadingHTTPServer):
+class ModelHub(LocalServer):
     """`models` by name, `stored` large files by their hash. `refused` answers those paths that end so with a
     status; `received` are the bodies of uploads, `asked` all requests."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
+        super().__init__(_Answer)
         self.models: dict[str, Model] = {}
         self.stored: dict[str, bytes] = {}
         self.refused: dict[str, int] = {}
         self.asked: list[str] = []
         self.token = TOKEN
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
 
 @contextmanager
 def model_hub(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[ModelHub]:
     """The library talks to such a Hub, logged in as `ada`."""
-    huggingface_hub.close_session()
-    patch.setattr(constants, "HF_HUB_OFFLINE", False)
-    patch.setattr(constants, "HF_TOKEN_PATH", str(folder / "token"))
-    patch.setenv("HF_TOKEN", TOKEN)
-    with ModelHub() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        point_to(server.url, patch)
+    with logged_in(ModelHub(), patch, folder) as server:
         yield server
-        server.shutdown()
-        thread.join()
-    huggingface_hub.close_session()
 
 
-class _Answer(BaseHTTPRequestHandler):
+class _Answer(JsonAnswer):
     server: ModelHub
-    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         self._answer()
@@ -86,34 +65,31 @@ class _Answer(BaseHTTPRequestHandler):
     def do_DELETE(self) -> None:
         self._answer()
 
-    def log_message(self, *_: object) -> None:
-        """Nothing on the console."""
-
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.server.asked.append(f"{self.command} {path}")
         body = self._body()
         status = next((code for end, code in self.server.refused.items() if path.endswith(end)), 0)
         if status:
-            return self._say(status, {"error": "So says the Hub"})
+            return self.say(status, {"error": "So says the Hub"})
         parts = path.strip("/").split("/")
         if parts[0] == "stored":  # a storage asks for no login: its addresses are signed
             self.server.stored[parts[1]] = body
-            return self._say(200, {})
+            return self.say(200, {})
         if self.headers.get("authorization") != f"Bearer {self.server.token}":
-            return self._say(401, {"error": "Invalid username or password."})
+            return self.say(401, {"error": "Invalid username or password."})
         match parts:
             case ["api", "whoami-v2"]:
-                return self._say(200, {"name": "ada", "type": "user"})
+                return self.say(200, {"name": "ada", "type": "user"})
             case ["api", "validate-yaml"]:
-                return self._say(200, {"errors": [], "warnings": []})
+                return self.say(200, {"errors": [], "warnings": []})
             case ["api", "repos", verb]:
                 return self._change(verb, json.loads(body))
             case [owner, name, "info", "lfs", "objects", "batch"]:
                 return self._batch(json.loads(body))
             case ["api", "models", owner, name, *rest]:
                 return self._about(f"{owner}/{name}", rest, body)
-        return self._say(404, {"error": path})
+        return self.say(404, {"error": path})
 
     def _body(self) -> bytes:
         if self.headers.get("transfer-encoding") != "chunked":
@@ -129,29 +105,29 @@ class _Answer(BaseHTTPRequestHandler):
         name = f"{asked.get('organization') or 'ada'}/{asked['name']}"
         if verb == "delete":
             self.server.models.pop(name, None)
-            return self._say(200, {})
+            return self.say(200, {})
         if name in self.server.models:
-            return self._say(409, {"error": "You already created this model repo"})
+            return self.say(409, {"error": "You already created this model repo"})
         self.server.models[name] = Model(
             private=asked.get("visibility") == "private" or asked.get("private") is True
         )
-        return self._say(200, {"url": f"{self.server.url}/{name}", "name": name})
+        return self.say(200, {"url": f"{self.server.url}/{name}", "name": name})
 
     def _batch(self, asked: dict[str, Any]) -> None:
         objects = [
             {**one, "actions": {"upload": {"href": f"{self.server.url}/stored/{one['oid']}"}}}
             for one in asked["objects"]
         ]
-        self._say(200, {"transfer": "basic", "objects": objects})
+        self.say(200, {"transfer": "basic", "objects": objects})
 
     def _about(self, name: str, rest: list[str], body: bytes) -> None:
         model = self.server.models.get(name)
         if model is None:
-            return self._say(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
+            return self.say(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
         match rest:
             case [] | ["revision", _]:
                 files = [{"rfilename": path} for path in model.files]
-                return self._say(200, {"id": name, "sha": COMMIT, "siblings": files})
+                return self.say(200, {"id": name, "sha": COMMIT, "siblings": files})
             case ["preupload", _]:
                 modes = [
                     {
@@ -161,10 +137,10 @@ class _Answer(BaseHTTPRequestHandler):
                     }
                     for one in json.loads(body)["files"]
                 ]
-                return self._say(200, {"files": modes})
+                return self.say(200, {"files": modes})
             case ["commit", _]:
                 return self._commit(name, model, [json.loads(line) for line in body.splitlines()])
-        return self._say(404, {"error": "/".join(rest)})
+        return self.say(404, {"error": "/".join(rest)})
 
     def _commit(self, name: str, model: Model, lines: list[dict[str, Any]]) -> None:
         for line in lines:
@@ -174,13 +150,4 @@ class _Answer(BaseHTTPRequestHandler):
             elif line["key"] == "lfsFile":
                 model.files[value["path"]] = self.server.stored[value["oid"]]
         model.commits += 1
-        self._say(200, {"commitUrl": f"{self.server.url}/{name}/commit/{COMMIT}", "commitOid": COMMIT})
-
-    def _say(self, status: int, answer: Any, headers: dict[str, str] | None = None) -> None:
-        data = json.dumps(answer).encode()
-        self.send_response(status)
-        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+        self.say(200, {"commitUrl": f"{self.server.url}/{name}/commit/{COMMIT}", "commitOid": COMMIT})

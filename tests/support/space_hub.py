@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import huggingface_hub
 import pytest
-from huggingface_hub import constants
 
-from tests.support.hub_server import COMMIT, point_to
-
-TOKEN = "hf_of_this_test"
+from tests.support.hub_server import COMMIT, TOKEN, logged_in
+from tests.support.local_server import JsonAnswer, LocalServer
 
 
 @dataclass
@@ -36,45 +31,27 @@ class Space:
     sleep_seconds: int = 0
 
 
-class SpaceHub(ThreadingHTTPServer):
+class SpaceHub(LocalServer):
     """`stage` is where a Space gets to once it has files, `log` its lines; `refused` answers every writing
     request with that status."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
+        super().__init__(_Answer)
         self.spaces: dict[str, Space] = {}
         self.stage = "RUNNING"
         self.log = ["Successfully built"]
         self.refused = 0
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
 
 @contextmanager
 def space_hub(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[SpaceHub]:
     """The library talks to such a Hub, logged in as `ada`."""
-    huggingface_hub.close_session()
-    patch.setattr(constants, "HF_HUB_OFFLINE", False)
-    patch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # Xet's own servers would be needed too
-    patch.setattr(constants, "HF_TOKEN_PATH", str(folder / "token"))
-    patch.setenv("HF_TOKEN", TOKEN)
-    with SpaceHub() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        point_to(server.url, patch)
+    with logged_in(SpaceHub(), patch, folder) as server:
         yield server
-        server.shutdown()
-        thread.join()
-    huggingface_hub.close_session()
 
 
-class _Answer(BaseHTTPRequestHandler):
+class _Answer(JsonAnswer):
     server: SpaceHub
-    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         self._answer()
@@ -85,25 +62,22 @@ class _Answer(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         self._answer()
 
-    def log_message(self, *_: object) -> None:
-        """Nothing on the console."""
-
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         if self.headers.get("authorization") != f"Bearer {TOKEN}":
-            return self._say(401, {"error": "Invalid username or password."})
+            return self.say(401, {"error": "Invalid username or password."})
         parts = unquote(urlsplit(self.path).path).strip("/").split("/")
         if parts == ["api", "whoami-v2"]:
-            return self._say(200, {"name": "ada", "type": "user"})
+            return self.say(200, {"name": "ada", "type": "user"})
         if parts == ["api", "validate-yaml"]:
-            return self._say(200, {"errors": [], "warnings": []})
+            return self.say(200, {"errors": [], "warnings": []})
         if self.server.refused and self.command != "GET":
-            return self._say(self.server.refused, {"error": "So says the Hub"})
+            return self.say(self.server.refused, {"error": "So says the Hub"})
         if parts == ["api", "repos", "create"]:
             return self._make(json.loads(body))
         space = self.server.spaces.get("/".join(parts[2:4]))
         if space is None:
-            return self._say(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
+            return self.say(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
         return self._answer_about(space, parts, body)
 
     def _make(self, asked: dict[str, Any]) -> None:
@@ -114,49 +88,49 @@ class _Answer(BaseHTTPRequestHandler):
             place.update({pair["key"]: pair["value"] for pair in asked.get(given, [])})
         space.volumes = asked.get("volumes", [])
         self.server.spaces[name] = space
-        self._say(200, {"url": f"{self.server.url}/spaces/{name}", "name": name})
+        self.say(200, {"url": f"{self.server.url}/spaces/{name}", "name": name})
 
     def _answer_about(self, space: Space, parts: list[str], body: bytes) -> None:
         name = "/".join(parts[2:4])
         match parts[4:]:
             case [] | ["revision", _]:
                 files = [{"rfilename": path} for path in space.files]
-                self._say(200, {"id": name, "sha": COMMIT, "siblings": files})
+                self.say(200, {"id": name, "sha": COMMIT, "siblings": files})
             case ["tree", *_]:
                 listed = [
                     {"type": "file", "path": p, "size": len(b), "oid": "0"} for p, b in space.files.items()
                 ]
-                self._say(200, listed)
+                self.say(200, listed)
             case ["preupload", _]:
                 paths = [file["path"] for file in json.loads(body)["files"]]
                 modes = [{"path": p, "uploadMode": "regular", "shouldIgnore": False} for p in paths]
-                self._say(200, {"files": modes})
+                self.say(200, {"files": modes})
             case ["commit", _]:
                 self._commit(name, [json.loads(line) for line in body.splitlines()])
             case ["runtime"]:
                 hardware = {"current": space.hardware, "requested": space.hardware}
-                self._say(200, {"stage": self.server.stage, "hardware": hardware})
+                self.say(200, {"stage": self.server.stage, "hardware": hardware})
             case ["secrets" | "variables" as kind]:
                 pair = json.loads(body)
                 getattr(space, kind)[pair["key"]] = pair["value"]
-                self._say(200, {})
+                self.say(200, {})
             case ["settings"]:
                 space.settings.update(json.loads(body))
-                self._say(200, {})
+                self.say(200, {})
             case ["sleeptime"]:
                 space.sleep_seconds = json.loads(body)["seconds"]
-                self._say(200, {"stage": self.server.stage})
+                self.say(200, {"stage": self.server.stage})
             case ["volumes"]:
                 space.volumes = json.loads(body)["volumes"]
-                self._say(200, {})
+                self.say(200, {})
             case ["hardware"]:
                 space.hardware = json.loads(body)["flavor"]
-                self._say(200, {"stage": self.server.stage, "hardware": {"requested": space.hardware}})
+                self.say(200, {"stage": self.server.stage, "hardware": {"requested": space.hardware}})
             case ["logs", _]:
                 lines = "".join(f"data: {json.dumps({'data': line})}\n\n" for line in self.server.log)
-                self._send(200, lines.encode(), {"Content-Type": "text/event-stream"})
+                self.send(200, lines.encode(), {"Content-Type": "text/event-stream"})
             case _:
-                self._say(404, {"error": self.path})
+                self.say(404, {"error": self.path})
 
     def _commit(self, name: str, lines: list[dict[str, Any]]) -> None:
         space = self.server.spaces[name]
@@ -166,16 +140,4 @@ class _Answer(BaseHTTPRequestHandler):
                 space.files[value["path"]] = base64.b64decode(value["content"])
             elif line["key"] == "deletedFile":
                 del space.files[value["path"]]
-        self._say(200, {"commitUrl": f"{self.server.url}/spaces/{name}/commit/{COMMIT}", "commitOid": COMMIT})
-
-    def _say(self, status: int, answer: Any, headers: dict[str, str] | None = None) -> None:
-        self._send(
-            status, json.dumps(answer).encode(), {"Content-Type": "application/json", **(headers or {})}
-        )
-
-    def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
+        self.say(200, {"commitUrl": f"{self.server.url}/spaces/{name}/commit/{COMMIT}", "commitOid": COMMIT})
