@@ -19,6 +19,7 @@ from lora_studio.kohya_config.options import OPTIONS
 from lora_studio.kohya_config.read_options import read_options
 from lora_studio.request import GenerateRequest
 from lora_studio.settings import VARIABLES
+from scripts.document_parameters import REQUEST_EFFECTS
 from scripts.document_reference import FOLDER, pages, subcommands, what_becomes_of
 from tests.support.markdown import CODE, rows
 from tests.support.serving import CHECKOUT
@@ -54,6 +55,15 @@ def test_each_setting_has_its_row() -> None:
     assert [
         leaf.name for leaf in config_leaves() if not (leaf.help_text and leaf.direction and leaf.cost)
     ] == []
+
+
+def test_the_settings_to_change_are_settings() -> None:
+    page = (CHECKOUT / "docs" / "parameters.md").read_text("utf-8")
+    advice = page.partition("## When to change what")[2].partition("## Training")[0]
+    named = set(CODE.findall(advice))
+    assert len(named) > 20
+    assert named <= {leaf.name for leaf in config_leaves()}
+    assert list(REQUEST_EFFECTS) == list(GenerateRequest.model_fields)
 
 
 def test_each_event_has_its_part() -> None:
