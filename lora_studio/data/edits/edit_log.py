@@ -77,7 +77,7 @@ class EditHistory:
     def at(self, version: str = "") -> str:
         """The id that a name or an id stands for; the head for an empty one. Raises DatasetError."""
         found = self.versions.get(version, version) if version else self.head
-        if found != ORIGINALS and found not in self.entries:
+        if not self._is_state(found):
             names = ", ".join([*self.versions, ORIGINALS][:20])
             raise DatasetError(f"There is no version {shown(version)} of these pictures.", f"Take {names}.")
         return found
@@ -106,10 +106,13 @@ class EditHistory:
             self._move(self.at(_text(line["head"])))
         else:
             entry = _entry(line)
-            if entry.id in (*self.entries, ORIGINALS) or entry.after not in (*self.entries, ORIGINALS):
+            if self._is_state(entry.id) or not self._is_state(entry.after):
                 raise ValueError("an entry comes once, and after one that is there")
             self.entries[entry.id] = entry
             self.head, self.undone = entry.id, []
+
+    def _is_state(self, name: str) -> bool:
+        return name == ORIGINALS or name in self.entries
 
     def _move(self, target: str) -> None:
         """Go to a state. What lies between it and a later one can be redone; another branch can't."""

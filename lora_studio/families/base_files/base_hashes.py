@@ -44,7 +44,7 @@ def base_hashes_beside(found: FoundBase) -> Future[Hashes]:
     def work() -> None:
         try:
             hashes.set_result(base_hashes(found, settings))
-        except OSError as error:
+        except (OSError, ValueError, MemoryError, RuntimeError) as error:  # else who asks would wait for ever
             hashes.set_exception(error)
 
     threading.Thread(target=work, name="base's hash", daemon=True).start()
