@@ -104,6 +104,11 @@ def test_what_is_put_together_is_told_in_japanese() -> None:
          "ステップ 75 がおすすめです：プロンプトに従います; 取り置いた画像での損失が最も低い。"),
     ):  # fmt: skip
         assert table.translated(english) == japanese
+    title = "Pictures to train on"
+    with speaking("ja"):
+        assert translated_markup(f"<b>{title}</b><small>{EFFECT}</small>") == (
+            f"<b>{table.translated(title)}</b><small>{table.translated(EFFECT)}</small>"
+        )
     ranged = f"(32 to 2,048 px) {EFFECT}"
     assert table.translated(ranged) == f"(32 から 2,048 px) {table.translated(EFFECT)}"
 

@@ -124,6 +124,12 @@ def test_the_spoken_text_changes_each_ten_percent_only() -> None:
     assert training_views.spoken(None) == ""
 
 
+def test_time_at_work_is_so_far_while_a_training_can_go_on() -> None:
+    rested = replace(JOB, status=JobStatus.PAUSED, finished_at=1250.0)
+    assert training_views.time_left(rested) == "4 min so far"
+    assert training_views.time_left(replace(rested, status=JobStatus.STOPPED)) == "took 4 min"
+
+
 def test_those_that_wait_say_when_their_turn_is() -> None:
     waiting = [replace(JOB, id=name, name=name, status=JobStatus.QUEUED) for name in ("first", "second")]
     lengths = {"first": 120.0, "second": 60.0}

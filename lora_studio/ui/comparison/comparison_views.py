@@ -90,6 +90,7 @@ def chart(
     lines = [_smoothed(curve) if smooth else curve for curve in curves]
     every = [value for line in lines for _, value in line]
     low, high = value_range(every, every)
+    low = max(low, min(0.0, *every))  # the range of a straight line goes below what it shows
     right = max(step for line in lines for step, _ in line)
     draw = partial(polyline, right=max(1, right), low=low, high=high)
     return {

@@ -20,6 +20,8 @@ from lora_studio.ui.languages.message_pattern import TYPED, MessagePattern
 TABLES = Path(__file__).with_name("tables")
 FREE = frozenset({"sentence", "message", "hint", "reasons", "rest", "error", "note", "description"})
 """Placeholders for whole sentences."""
+TELLING = 6
+"""Letters that tell a message by themselves; `{low} to {high}` needs values that are known as well."""
 LONGEST, LONGEST_LOOSE, DEEPEST, REMEMBERED = 3000, 60, 4, 8192
 NUMBER = re.compile(r"\d{1,3}(?:,\d{3})*(?:\.\d+)?")
 MEASURE = re.compile(r"(\d{1,3}(?:,\d{3})*(?:\.\d+)?)( ?(?:kB|MB|GB|s|min|h|%|×|px))")
@@ -100,7 +102,8 @@ class MessageTable:
             made = [self._value(*given, depth) for given in zip(values, key.typed, strict=True)]
             if all(made):
                 return pattern.filled([new for new in made if new], key.names)
-            if second is None and (made[0] or key.literals[0] or " " not in values[0]):
+            is_known = made[0] or key.literals[0] or " " not in values[0]
+            if second is None and is_known and key.weight >= TELLING:
                 kept = [new or value for new, value in zip(made, values, strict=True)]
                 second = pattern.filled(kept, key.names)
         return second
