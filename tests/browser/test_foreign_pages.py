@@ -63,9 +63,8 @@ def guarded_app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         yield running
 
 
-@pytest.fixture
-def owner(guarded_app: App, browser: Browser) -> Iterator[BrowserContext]:
-    """A browser in which the studio is open."""
+@pytest.fixture(scope="module")
+def opened_browser(guarded_app: App, browser: Browser) -> Iterator[BrowserContext]:
     context = browser.new_context()
     context.set_default_timeout(PATIENCE)
     for host in ("127.0.0.1", "localhost"):
@@ -79,6 +78,16 @@ def owner(guarded_app: App, browser: Browser) -> Iterator[BrowserContext]:
         page.close()
     yield context
     context.close()
+
+
+@pytest.fixture
+def owner(opened_browser: BrowserContext, guarded_app: App) -> BrowserContext:
+    """A browser in which the studio is open, whatever the pages before have tried."""
+    for page in opened_browser.pages:
+        page.close()
+    for host in ("127.0.0.1", "localhost"):
+        assert opened_browser.request.get(f"{address_of(guarded_app, host)}config").ok
+    return opened_browser
 
 
 def address_of(app: App, host: str) -> str:
