@@ -27,6 +27,7 @@ COMMANDS = {
     "serve": "open the page in this machine's browser, or share it",
     "train": "train a LoRA from a folder of pictures",
     "plan": "measure how long a training will take, and how much memory and disk",
+    "dataset": "look through a folder of pictures before it is trained on",
     "generate": "make images with a base model and any number of LoRAs",
     "grid": "make a sheet of images over values of up to three settings",
     "report": "draw and say how strong a LoRA is, and what else it changes",

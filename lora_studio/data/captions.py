@@ -48,21 +48,26 @@ def read_caption(picture: Path, extension: str = "", *, all_lines: bool = False)
     .txt, else in .caption; else of the same name with the picture's own ending before it. The file may lack
     the four numbers of a face that end the picture's name. Raises DatasetError for a file whose encoding
     can't be told."""
+    path = caption_file(picture, extension)
+    if path is None:
+        return CaptionText(text="")
+    reading = _read_text(path)
+    preview = "" if reading.encoding.startswith("UTF") else f"{path.name}: {reading.preview}"
+    filled = [line.strip() for line in reading.text.splitlines() if line.strip()]
+    if all_lines:
+        return CaptionText(text="\n".join(filled), preview=preview)
+    return CaptionText(text=filled[0] if filled else "", more_lines=len(filled) > 1, preview=preview)
+
+
+def caption_file(picture: Path, extension: str = "") -> Path | None:
+    """The caption file that `read_caption` reads; None where there is none."""
     wanted = (f".{extension.lstrip('.')}",) if extension.strip(". ") else EXTENSIONS
     stems = [picture.stem]
     if picture.stem.count("_") >= FACE_PARTS:
         stems.append(picture.stem.rsplit("_", FACE_PARTS)[0])
     stems.append(picture.name)
-    for path in (picture.with_name(stem + ending) for stem in stems for ending in wanted):
-        if path.is_file():
-            reading = _read_text(path)
-            preview = "" if reading.encoding.startswith("UTF") else f"{path.name}: {reading.preview}"
-            filled = [line.strip() for line in reading.text.splitlines() if line.strip()]
-            if all_lines:
-                return CaptionText(text="\n".join(filled), preview=preview)
-            first = filled[0] if filled else ""
-            return CaptionText(text=first, more_lines=len(filled) > 1, preview=preview)
-    return CaptionText(text="")
+    paths = (picture.with_name(stem + ending) for stem in stems for ending in wanted)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def with_trigger(caption: str, trigger: str) -> str:

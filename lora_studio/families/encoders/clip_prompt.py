@@ -53,7 +53,7 @@ def count_tokens(source: Any, text: str) -> tuple[int, int]:
     one, or of a base in diffusers' layout: that needs neither torch nor transformers.
 
     Raises FileNotFoundError for a folder without a tokenizer."""
-    ids = _folder_ids(Path(source)) if isinstance(source, str | Path) else ids_of(source)
+    ids = caption_ids(Path(source)) if isinstance(source, str | Path) else ids_of(source)
     windows = windows_of(ids, text)
     return sum(map(len, windows)), len(windows)
 
@@ -81,7 +81,9 @@ def ids_of(tokenizer: Any) -> Ids:
     return lambda text: list(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
 
 
-def _folder_ids(folder: Path) -> Ids:
+def caption_ids(folder: Path) -> Ids:
+    """Token numbers of a text as it stands, without marks and weights, by the tokenizer in a folder or in a
+    base in diffusers' layout; without torch and transformers. Raises FileNotFoundError."""
     tokenizer = folder / "tokenizer"
     return _ids_in(tokenizer if tokenizer.is_dir() else folder)
 

@@ -1,0 +1,44 @@
+"""All checks of a set: its pictures are measured, then each check looks at the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from lora_studio.data.checks.caption_checks import CAPTION_CHECKS
+from lora_studio.data.checks.checked_set import CheckedPicture, CheckedSet, CheckOptions
+from lora_studio.data.checks.composition_checks import COMPOSITION_CHECKS
+from lora_studio.data.checks.copy_checks import COPY_CHECKS
+from lora_studio.data.checks.dataset_findings import DatasetCheck
+from lora_studio.data.checks.dataset_report import DatasetReport
+from lora_studio.data.checks.picture_checks import PICTURE_CHECKS
+from lora_studio.data.checks.picture_facts import FactsCache, PictureFacts
+from lora_studio.data.checks.picture_measures import measure_pictures
+from lora_studio.events import Emit, ShouldStop, ignore, never_stop
+from lora_studio.parsing.plain_text import plain_text
+
+CHECKS: tuple[DatasetCheck, ...] = (*PICTURE_CHECKS, *COPY_CHECKS, *CAPTION_CHECKS, *COMPOSITION_CHECKS)
+LONGEST_FAULT = 500
+
+
+def check_dataset(
+    pictures: Sequence[CheckedPicture],
+    options: CheckOptions,
+    cache: FactsCache,
+    emit: Emit = ignore,
+    should_stop: ShouldStop = never_stop,
+) -> DatasetReport:
+    """The report on pictures, measured where they aren't yet. Emits PhaseAdvanced in pictures. Raises
+    DatasetError when stopped."""
+    measured = measure_pictures([picture.path for picture in pictures], cache, emit, should_stop)
+    checked = CheckedSet(
+        pictures=tuple(
+            replace(picture, facts=facts)
+            if isinstance(facts, PictureFacts)
+            else replace(picture, fault=plain_text(str(facts), LONGEST_FAULT))
+            for picture, facts in zip(pictures, measured, strict=True)
+        ),
+        options=options,
+    )
+    findings = [finding for check in CHECKS for finding in check.find(checked)]
+    return DatasetReport.of(checked, CHECKS, findings)

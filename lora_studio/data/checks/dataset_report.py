@@ -1,0 +1,142 @@
+"""The report on a set: its grade, what to do first, and all findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lora_studio.data.checks.checked_set import CheckedPicture, CheckedSet
+from lora_studio.data.checks.dataset_findings import DatasetCheck, DatasetFinding, Severity
+from lora_studio.data.edits.picture_edits import edit_dict
+from lora_studio.formatting import counted
+
+GRADES = (
+    (90, "A", "Ready to train."),
+    (75, "B", "Good; a few things are worth mending."),
+    (55, "C", "Usable; mend what stands first before you train."),
+    (30, "D", "Weak: the LoRA will show what is wrong here."),
+    (0, "E", "Not worth training on as it is."),
+)
+WEIGHTS: Mapping[Severity, tuple[float, float]] = {"serious": (120, 25), "warning": (60, 10), "note": (0, 0)}
+"""Points of 100 that findings cost: for pictures, times the share of the set that has them, and for the set
+as a whole."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedPart:
+    """A check with its findings and the points of 100 that they cost."""
+
+    check: DatasetCheck
+    findings: tuple[DatasetFinding, ...]
+    cost: float
+
+    @property
+    def pictures(self) -> list[str]:
+        """Names of the pictures that it found something in, each once."""
+        return list(dict.fromkeys(name for finding in self.findings for name in finding.pictures))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetReport:
+    """All that the checks found. `parts` has the checks with findings, those that cost most first; `passed`
+    the others. `points` go from 0 to 100."""
+
+    pictures: tuple[CheckedPicture, ...]
+    parts: tuple[CheckedPart, ...]
+    passed: tuple[DatasetCheck, ...]
+    points: int
+
+    @classmethod
+    def of(
+        cls, checked: CheckedSet, checks: Sequence[DatasetCheck], findings: Sequence[DatasetFinding]
+    ) -> DatasetReport:
+        parts = []
+        for check in checks:
+            found = tuple(finding for finding in findings if finding.check == check.id)
+            if found:
+                parts.append(
+                    CheckedPart(check=check, findings=found, cost=_cost(found, len(checked.pictures)))
+                )
+        points = round(max(0.0, 100 - sum(part.cost for part in parts)))
+        with_findings = {part.check.id for part in parts}
+        return cls(
+            pictures=checked.pictures,
+            parts=tuple(sorted(parts, key=lambda part: -part.cost)),
+            passed=tuple(check for check in checks if check.id not in with_findings),
+            points=points,
+        )
+
+    @property
+    def findings(self) -> tuple[DatasetFinding, ...]:
+        """All findings, in the order of the parts."""
+        return tuple(finding for part in self.parts for finding in part.findings)
+
+    @property
+    def grade(self) -> str:
+        """A letter from A to E."""
+        return next(letter for least, letter, _ in GRADES if self.points >= least)
+
+    @property
+    def verdict(self) -> str:
+        """The grade in a sentence."""
+        return next(words for least, _, words in GRADES if self.points >= least)
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """Sentences on what to do, one for each check that costs points, what matters most first."""
+        return tuple(_advice(part) for part in self.parts if part.cost)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON; edits as `edit_of` reads them."""
+        return {
+            "pictures": len(self.pictures),
+            "grade": self.grade,
+            "points": self.points,
+            "verdict": self.verdict,
+            "advice": list(self.advice),
+            "checks": [
+                {
+                    **_about(part.check),
+                    "cost": round(part.cost, 1),
+                    "findings": [_finding_json(finding) for finding in part.findings],
+                }
+                for part in self.parts
+            ],
+            "passed": [_about(check) for check in self.passed],
+        }
+
+
+def _cost(findings: Sequence[DatasetFinding], pictures: int) -> float:
+    """Points for the findings of one check: the worst that each picture has, or the set as a whole."""
+    per_picture: dict[str, float] = {}
+    whole = 0.0
+    for finding in findings:
+        of_picture, of_set = WEIGHTS[finding.severity]
+        fixed = {edit.picture for edit in finding.fix.edits} if finding.fix else {*finding.pictures[:1]}
+        if not finding.pictures or len(finding.pictures) > pictures / 2:
+            whole = max(whole, of_set)
+            fixed = set()
+        for name in fixed:
+            per_picture[name] = max(per_picture.get(name, 0.0), of_picture)
+    return whole + sum(per_picture.values()) / max(1, pictures)
+
+
+def _advice(part: CheckedPart) -> str:
+    names = part.pictures
+    count = f" ({counted(len(names), 'picture')})" if names else ""
+    return f"{part.check.title}{count}: {part.check.advice}"
+
+
+def _about(check: DatasetCheck) -> dict[str, str]:
+    return {key: value for key, value in asdict(check).items() if key != "find"}
+
+
+def _finding_json(finding: DatasetFinding) -> dict[str, Any]:
+    fix = finding.fix
+    return {
+        "pictures": list(finding.pictures),
+        "reason": finding.reason,
+        "severity": finding.severity,
+        "fix": {"title": fix.title, "edits": [edit_dict(edit) for edit in fix.edits]} if fix else None,
+    }

@@ -1,0 +1,77 @@
+"""`lora-studio dataset`: the check of a folder, on the terminal and as files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import Command
+from tests.support.drawn_scenes import scene
+from tests.support.serving import CHECKOUT
+from tests.support.spoiled_pictures import encoded
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "my set"
+    made.mkdir()
+    for number in range(3):
+        (made / f"{number}.png").write_bytes(encoded(scene(number, (96, 96)), "PNG"))
+        (made / f"{number}.txt").write_text(f"zwx, lamp {number}, " + "long " * 90 * (number == 1))
+    (made / "copy.png").write_bytes((made / "0.png").read_bytes())
+    return made
+
+
+def test_it_says_what_is_wrong_and_what_to_do(command: Command, folder: Path) -> None:
+    outcome = command("dataset", "check", folder, "--trigger", "zwx")
+    assert outcome.code == 0
+    assert outcome.out[1:3] == "  "
+    assert "0.png is there twice: copy.png has the same pixels." in outcome.out
+    assert "of which 75 are read" in outcome.out
+    assert "copy.png has no caption" in outcome.out
+    assert "4 pictures for Starter" in outcome.out
+
+
+def test_the_report_as_json_and_as_a_page(command: Command, folder: Path, tmp_path: Path) -> None:
+    page, file = tmp_path / "report.html", tmp_path / "report.json"
+    options = ("--trigger", "zwx", "--max_token_length", 150)
+    assert command("dataset", "check", folder, *options, "--html", page, "--json", file).code == 0
+    facts = json.loads(file.read_text())
+    assert facts["pictures"] == 4
+    found = {check["id"]: check for check in facts["checks"]}
+    assert found["exact_copy"]["findings"][0]["fix"]["edits"] == [{"edit": "remove", "picture": "copy.png"}]
+    assert "beyond_window" not in found
+    assert "<h1>my set</h1>" in page.read_text()
+    assert command("dataset", "check", folder, *options, "--json", "-").json == facts
+
+
+def test_settings_of_the_training_count(command: Command, folder: Path) -> None:
+    plain = command("dataset", "check", folder, "--json", "-").json
+    large = command("dataset", "check", folder, "--resolution", 512, "--json", "-").json
+    assert "too_small" not in {check["id"] for check in plain["checks"]}
+    assert "too_small" in {check["id"] for check in large["checks"]}
+    wrong = command("dataset", "check", folder, "--resolution", 7)
+    assert (wrong.code, "resolution" in wrong.err) == (2, True)
+
+
+def test_a_folder_that_is_not_there_is_said(command: Command, tmp_path: Path) -> None:
+    outcome = command("dataset", "check", tmp_path / "none")
+    assert outcome.code == 2
+    assert "There is no folder" in outcome.err
+    assert command("dataset").code == 2
+
+
+def test_it_loads_no_torch(folder: Path) -> None:
+    program = (
+        "import sys; from lora_studio.cli.main import main; "
+        "code = main(['dataset', 'check', sys.argv[1], '--trigger', 'zwx']); "
+        "sys.exit(code or bool({'torch', 'transformers', 'gradio'} & {*sys.modules}))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(folder)], cwd=CHECKOUT, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
