@@ -228,18 +228,24 @@ class Datasets:
         """All sets, newest first."""
         return [self._here(record) for record in self._library.datasets()]
 
-    def pictures(self, dataset_id: str, limit: int | None = None) -> list[tuple[Path, str]]:
+    def pictures(
+        self, dataset_id: str, limit: int | None = None, version: str = ""
+    ) -> list[tuple[Path, str]]:
         """Each picture with its caption (empty if none) as edited, in order; the first ones with a `limit`.
-        File names are unique within a set, and an edited picture has the name of its original."""
-        return [(one.files.picture, one.caption) for one in self._overlaid(self.get(dataset_id), limit)]
+        File names are unique within a set, and an edited picture has the name of its original. `version` is
+        that of a training; empty: the edits that hold."""
+        found = self._overlaid(self.get(dataset_id), limit, version)
+        return [(one.files.picture, one.caption) for one in found]
 
-    def _overlaid(self, record: DatasetRecord, limit: int | None = None) -> list[OverlaidPicture]:
+    def _overlaid(
+        self, record: DatasetRecord, limit: int | None = None, version: str = ""
+    ) -> list[OverlaidPicture]:
         folder = Path(record.path)
         if not folder.is_dir():
             raise DatasetError(
                 "The folder of this set of pictures is gone.", "Upload the pictures again.", path=folder
             )
-        overlay = overlaid(folder, self._settings.edited)
+        overlay = overlaid(folder, self._settings.edited, version)
         captions = overlay.captions({path: _caption(path) for path in _originals(folder)})
         return [
             OverlaidPicture(original=path, files=_files(overlay, path), caption=text)
@@ -291,6 +297,7 @@ class Datasets:
                     f"The training {name} needs these pictures.", "Stop it or wait until it is done."
                 )
         token = self._trash.put("dataset", record.name, [Path(record.path)])
+        shutil.rmtree(self._settings.edited / record.id, ignore_errors=True)
         self._library.remove_dataset(dataset_id)
         visitor().claims(Kind.DELETED, token)
         return token

@@ -291,7 +291,7 @@ class PageRefresh:
         if image_said:
             changes |= {images.chosen: "", images.details: image_said, images.actions: hidden}
         if set_said:
-            changes |= dict(zip(self.upload.shown, ("", set_said, ""), strict=True))
+            changes |= dict(zip(self.upload.shown, ("", set_said, "", ""), strict=True))
         return changes
 
     def _prompts_used(self) -> str:

@@ -13,6 +13,7 @@ STYLESHEETS = (
     "page.css",
     "shell.css",
     "client_input/field_refusals.css",
+    "upload/picture_tools.css",
     *(f"{room}/{room}.css" for room in ROOMS),
 )
 """Joined in this order."""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lora_studio.data.edits.edit_log import ORIGINALS, EditEntry, EditHistory
+from lora_studio.data.edits.picture_edits import Edit, FlipPicture, RemovePicture, SetCaption
 from lora_studio.records import DatasetRecord, ImageRecord, LoraRecord
 from lora_studio.ui.widgets import cards
 from lora_studio.ui.widgets.html_templates import TEMPLATES, file_url, fill
@@ -99,6 +101,28 @@ def test_captions_can_be_edited_where_they_stand() -> None:
     box = next(root.iter("textarea"))
     assert (box.get("data-file"), box.get("aria-label"), box.text) == ("a.png", "Caption of a.png", "a fox")
     assert "2 pictures, 1 with a caption" in "".join(root.itertext())
+
+
+@pytest.mark.parametrize(
+    ("edits", "words"),
+    [
+        ([RemovePicture("a.png")], "“a.png” was removed."),
+        ([FlipPicture("a.png"), FlipPicture("b.png")], "2 pictures were flipped."),
+        ([SetCaption("a.png", "x")], "The caption of “a.png” was changed."),
+        ([SetCaption("a.png", "x"), FlipPicture("a.png")], "2 edits were made."),
+    ],
+)
+def test_the_last_edit_is_said_with_the_way_back(edits: list[Edit], words: str) -> None:
+    entry = EditEntry(id="x", after=ORIGINALS, time=0.0, edits=tuple(edits), why="near duplicates")
+    history = EditHistory(entries={"x": entry}, head="x")
+    root = parse(cards.dataset_edits(history))
+    assert words in " ".join("".join(root.itertext()).split())
+    assert "near duplicates" in "".join(root.itertext())
+    assert [button.get("data-edit") for button in root.iter("button")] == ["undo"]
+    undone = parse(cards.dataset_edits(replace(history, head=ORIGINALS, undone=["x"])))
+    assert f"Undone: {words}" in " ".join("".join(undone.itertext()).split())
+    assert [button.get("data-edit") for button in undone.iter("button")] == ["redo"]
+    assert cards.dataset_edits(EditHistory()).strip() == ""
 
 
 def test_results_stand_alone_or_beside_the_base() -> None:

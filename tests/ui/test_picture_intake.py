@@ -37,12 +37,13 @@ def test_an_archive_hides_how_much_there_is() -> None:
 def test_a_stop_leaves_the_set_on_the_page_as_it_is(studio: Studio) -> None:
     uploads = studio.settings.uploads
     one, other = (str(write_picture(uploads / name)) for name in ("a.png", "b.png"))
-    dataset, _, _ = received(studio, Intake(files=[one]), "", SetView())
+    dataset, *_ = received(studio, Intake(files=[one]), "", SetView())
     before = {path.name for path in Path(studio.datasets.get(dataset).path).iterdir()}
     stopped = Intake(files=[other], should_stop=lambda: True)
-    again, pictures, said = received(studio, stopped, dataset, SetView())
+    again, pictures, said, edits = received(studio, stopped, dataset, SetView())
     assert again == dataset
     assert "nothing of it is kept" in said
     assert "1 picture" in pictures
+    assert edits == ""
     assert {path.name for path in Path(studio.datasets.get(dataset).path).iterdir()} == before
     assert received(studio, stopped, "", SetView())[0] == ""

@@ -180,6 +180,8 @@ class EditLog:
 
     def go_to(self, version: str) -> None:
         """Let a version hold: a name, an entry's id, or `originals`."""
+        if not version:
+            raise DatasetError("A version has a name.", f"Take one, or {ORIGINALS}.")
         with WRITING:
             history = self.read()
             target = history.at(version)

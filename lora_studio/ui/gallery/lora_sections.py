@@ -14,7 +14,7 @@ from markupsafe import Markup
 from lora_studio.access.visitor import Kind, visitor
 from lora_studio.config import config_leaves
 from lora_studio.data.pixels.thumbnails import thumbnail, thumbnail_folder
-from lora_studio.errors import StoreError, StudioError
+from lora_studio.errors import StudioError
 from lora_studio.formatting import counted, moment, size
 from lora_studio.jobs.comparison.run_comparison import shown_to_others
 from lora_studio.lora.checkpoints import checkpoint_files, chosen_step
@@ -196,15 +196,15 @@ def learned_from(studio: Studio, record: LoraRecord) -> str:
     """HTML of some pictures that it was trained on, where the set is still here and may be seen."""
     job = job_of_lora(studio.database, record.slug)
     config = job.config if job else read_notes(Path(record.path).parent).get("config")
-    folder = _training_folder(config)
+    folder, version = _training_pictures(config)
     if folder is None or folder.parent != studio.settings.datasets:
         return fill("section_note", sentence="Its training pictures are not on this machine.")
     if not visitor().sees(Kind.DATASET, folder.name):
         return fill("section_note", sentence="Its training pictures are somebody else's.")
     try:
         dataset = studio.datasets.get(folder.name)
-        pictures = studio.datasets.pictures(folder.name)
-    except StoreError:
+        pictures = studio.datasets.pictures(folder.name, version=version)
+    except StudioError:
         return fill("section_note", sentence="Its training pictures were deleted.")
     tiles = [
         (thumbnail(path, thumbnail_folder(path, studio.settings)), caption)
@@ -213,11 +213,14 @@ def learned_from(studio: Studio, record: LoraRecord) -> str:
     return fill("section_pictures", dataset=dataset, tiles=tiles, total=len(pictures), job=job)
 
 
-def _training_folder(config: Any) -> Path | None:
+def _training_pictures(config: Any) -> tuple[Path | None, str]:
+    """The folder that a training had its pictures from, and the version of its edits."""
     try:
-        return Path(plain_text(config["dataset"]["train_data_dir"], LONGEST_PATH) or "-")
-    except (KeyError, TypeError):
-        return None
+        data = config["dataset"]
+        version = plain_text(data.get("dataset_version"), LONGEST_PATH)
+        return Path(plain_text(data["train_data_dir"], LONGEST_PATH) or "-"), version
+    except (AttributeError, KeyError, TypeError):
+        return None, ""
 
 
 def metadata(studio: Studio, record: LoraRecord) -> str:

@@ -35,11 +35,12 @@ def far_off_note(studio: Studio, job: JobRecord) -> str:
 
 
 def _pictures(studio: Studio, job: JobRecord) -> list[tuple[Path, str]]:
-    folder = Path(str(job.config.get("dataset", {}).get("train_data_dir") or ""))
+    data = job.config.get("dataset", {})
+    folder, version = Path(str(data.get("train_data_dir") or "")), str(data.get("dataset_version") or "")
     if folder.parent != studio.settings.datasets or not visitor().sees(Kind.DATASET, folder.name):
         return []
     try:
-        return studio.datasets.pictures(folder.name)
+        return studio.datasets.pictures(folder.name, version=version)
     except StudioError:
         return []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -15,29 +16,10 @@ from lora_studio.ui.client_input.validate import safe_id, whole
 from lora_studio.ui.upload import picture_set
 from lora_studio.ui.upload.picture_set import FIRST_SHOWN, SetView
 from lora_studio.ui.upload.training_summary import resolution
+from lora_studio.ui.widgets.cards import dataset_edits
 
-PICTURES_JS = """
-let place = -1;
-element.addEventListener('change', (event) => {
-  const box = event.target.closest('textarea[data-file]');
-  if (box) trigger('submit', {file: box.dataset.file, text: box.value});
-});
-element.addEventListener('click', (event) => {
-  const button = event.target.closest('[data-action]');
-  if (!button) return;
-  const {action} = button.dataset;
-  if (action === 'add') { document.querySelector('#upload-files input[type=file]')?.click(); return; }
-  place = action === 'delete' ? [...element.querySelectorAll('[data-action=delete]')].indexOf(button) : -1;
-  trigger(action, {...button.dataset});
-});
-new MutationObserver(() => {
-  const all = element.querySelectorAll('[data-action=delete]'), next = all[Math.min(place, all.length - 1)];
-  if (place >= 0 && document.activeElement === document.body) next?.focus();
-  place = -1;
-}).observe(element, {childList: true, subtree: true});
-"""
-"""Script of the pictures: captions that were changed, buttons by their action, and the focus on the next
-picture after one was removed."""
+EDITS_JS = Path(__file__).with_name("edits.js").read_text("utf-8")
+PICTURES_JS = Path(__file__).with_name("pictures.js").read_text("utf-8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +42,15 @@ class SetActions:
         """Show no set; the one that was shown stays among the earlier ones."""
         return picture_set.shown(self.studio, None)
 
-    def caption(self, dataset_id: str, event: gr.EventData) -> None:
+    def caption(self, dataset_id: str, event: gr.EventData) -> str:
+        """HTML of the edits after a caption was changed; the pictures stay, since somebody types in them."""
         record = self._set(dataset_id)
         name, text = getattr(event, "file", None), getattr(event, "text", None)
         files = {path.name for path, _ in self.studio.datasets.pictures(record.id)}
         if name not in files or not isinstance(text, str):
             raise DatasetError("That picture is not in this set.", "Reload the page.")
         self.studio.datasets.set_caption(record.id, name, text[:1000])
+        return dataset_edits(self.studio.datasets.edits(record.id))
 
     def delete(self, dataset_id: str, base: str, typed: Any, event: gr.EventData) -> list[Any]:
         file = getattr(event, "file", None)

@@ -11,6 +11,8 @@ from typing import Any
 
 import gradio as gr
 
+from lora_studio.config_groups import DatasetGroup
+from lora_studio.data.buckets import Size, bucketing_for
 from lora_studio.data.edits.picture_edits import RemovePicture, edit_of
 from lora_studio.data.pixels.picture_pixels import upright_size
 from lora_studio.data.pixels.picture_remarks import MUCH_LARGER
@@ -22,7 +24,7 @@ from lora_studio.lora.names import given_title
 from lora_studio.records import DatasetRecord
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.validate import safe_id, safe_uploads
-from lora_studio.ui.widgets.cards import DatasetPicture, dataset_notices, dataset_pictures
+from lora_studio.ui.widgets.cards import DatasetPicture, dataset_edits, dataset_notices, dataset_pictures
 from lora_studio.ui.widgets.html_templates import fill
 
 PICTURES = [
@@ -34,6 +36,8 @@ FILE_TYPES = [*PICTURES, ".zip", ".txt", ".caption", ".jsonl", ".json", ".csv", 
 FIRST_SHOWN = 120
 """Pictures that are shown, and how many more with each click: each needs a thumbnail."""
 SETS_LISTED = 50
+LEAST_SIDE, MOST_SIDE, SIZE_STEP = 32, 2048, 8
+"""Resolutions of a training, and the multiples that sides have on nearly all bases, in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,41 +78,50 @@ def received(studio: Studio, intake: Intake, dataset_id: str, view: SetView) -> 
             record = make(paths, intake.emit, intake.should_stop)
         return shown(studio, record, view)
     except StudioError as error:
-        dataset, pictures, _ = shown(studio, present, view)
-        return [dataset, pictures, fill("failure", message=error.message, hint=error.hint, notes=())]
+        dataset, pictures, _, edits = shown(studio, present, view)
+        return [dataset, pictures, fill("failure", message=error.message, hint=error.hint, notes=()), edits]
 
 
 def shown(studio: Studio, record: DatasetRecord | None, view: SetView | None = None) -> list[Any]:
-    """The set's id, HTML of its pictures, and of what there is to say of them."""
+    """The set's id, HTML of its pictures, of what there is to say of them, and of their edits."""
     view = view or SetView()
     if record is None:
-        return ["", dataset_pictures(None, []), ""]
+        return ["", dataset_pictures(None, []), "", ""]
     pictures = [
         DatasetPicture(
             name=path.name,
             thumbnail=thumbnail(path, thumbnail_folder(path, studio.settings)),
             caption=caption,
-            marks=_marks(path, record, view.resolution),
+            marks=_marks(path.name, size, record, view.resolution),
+            size=size,
         )
         for path, caption in studio.datasets.pictures(record.id, view.limit)
+        for size in [_size(path)]
     ]
-    history = studio.datasets.edits(record.id)
-    html = dataset_pictures(record, pictures, history=history, following=view.limit + FIRST_SHOWN)
-    return [record.id, html, dataset_notices(record)]
+    buckets, following = _buckets(view.resolution), view.limit + FIRST_SHOWN
+    html = dataset_pictures(record, pictures, buckets=buckets, following=following)
+    return [record.id, html, dataset_notices(record), dataset_edits(studio.datasets.edits(record.id))]
 
 
-def _marks(path: Path, record: DatasetRecord, resolution: int) -> tuple[str, ...]:
-    marks = ["was transparent"] if path.name in record.transparent else []
-    return (*marks, "small") if _is_small(path, resolution) else tuple(marks)
+def _marks(name: str, size: tuple[int, int], record: DatasetRecord, resolution: int) -> tuple[str, ...]:
+    """Words on what is special about a picture; `small` is one that a training at this resolution enlarges
+    much: a bucket has about its area."""
+    marks = ["was transparent"] if name in record.transparent else []
+    is_small = all(size) and resolution > MUCH_LARGER * math.sqrt(math.prod(size))
+    return (*marks, "small") if is_small else tuple(marks)
 
 
-def _is_small(path: Path, resolution: int) -> bool:
-    """Whether a training at this resolution enlarges a picture much: a bucket has about its area."""
+def _size(path: Path) -> tuple[int, int]:
     try:
-        pixels = math.prod(upright_size(path))
+        return upright_size(path)
     except DatasetError:
-        return False
-    return resolution > MUCH_LARGER * math.sqrt(pixels)
+        return 0, 0
+
+
+def _buckets(resolution: int) -> tuple[Size, ...]:
+    """The sizes that a training at this resolution cuts pictures to, with the other settings as they are."""
+    side = min(max(resolution, LEAST_SIDE), MOST_SIDE)
+    return bucketing_for(DatasetGroup(train_data_dir="-", resolution=side), SIZE_STEP).buckets
 
 
 def without_picture(studio: Studio, dataset_id: str, file: Any, view: SetView) -> list[Any]:

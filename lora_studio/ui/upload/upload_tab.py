@@ -19,7 +19,7 @@ from lora_studio.ui.upload import base_cards, estimate_panel, picture_intake, pi
 from lora_studio.ui.upload.base_cards import BaseParts
 from lora_studio.ui.upload.estimate_panel import PlanParts
 from lora_studio.ui.upload.example_pictures import EXAMPLES, Example, example_files
-from lora_studio.ui.upload.picture_actions import PICTURES_JS, SetActions
+from lora_studio.ui.upload.picture_actions import EDITS_JS, PICTURES_JS, SetActions
 from lora_studio.ui.upload.picture_intake import IntakeParts
 from lora_studio.ui.upload.picture_set import FILE_TYPES
 from lora_studio.ui.upload.saved_panel import SavedParts
@@ -52,6 +52,7 @@ class UploadTab:
     examples: tuple[gr.Button, ...]
     pictures: gr.HTML
     notices: gr.HTML
+    edits: gr.HTML
     kind: gr.Radio
     name: gr.Textbox
     called: gr.HTML
@@ -79,7 +80,7 @@ class UploadTab:
     @property
     def shown(self) -> list[Any]:
         """Components that change with the pictures."""
-        return [self.dataset, self.pictures, self.notices]
+        return [self.dataset, self.pictures, self.notices, self.edits]
 
     @property
     def subject(self) -> list[Any]:
@@ -164,6 +165,7 @@ def _render_pictures() -> dict[str, Any]:
     )
     parts["stop"] = picture_intake.render_stop()
     parts["notices"] = panel(elem_id="upload-notices")
+    parts["edits"] = panel(elem_id="upload-edits", actions=EDITS_JS)
     parts["pictures"] = panel(dataset_pictures(None, []), elem_id="upload-pictures", actions=PICTURES_JS)
     return parts
 
@@ -227,13 +229,14 @@ def _listen_set(tab: UploadTab, studio: Studio, replan: Any, planning: dict[str,
     pictures, outputs, size = tab.pictures, tab.shown, [tab.base, resolution]
     given = [tab.dataset, *size]
     intake = IntakeParts(files=tab.files, stop=tab.stop, shown=outputs, given=[*given, tab.name])
-    pictures.submit(guarded(actions.caption), tab.dataset, None, **QUICK)
+    pictures.submit(guarded(actions.caption), tab.dataset, tab.edits, **QUICK)
     pictures.expand(guarded(actions.expand), given, outputs, show_progress_on=pictures, **PRIVATE)
     changes = [
         picture_intake.listen(intake, actions, studio, pictures),
         tab.earlier.input(guarded(actions.choose), [tab.earlier, *size], outputs, **QUICK),
         pictures.delete(guarded(actions.delete), given, outputs, **QUICK),
         pictures.edit(guarded(actions.edit), given, outputs, **QUICK),
+        tab.edits.click(guarded(actions.edit), given, outputs, **QUICK),
         pictures.undo(guarded(actions.act), size, outputs, **QUICK),
         pictures.clear(guarded(actions.leave), None, outputs, **QUICK),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -24,13 +25,14 @@ ONE_PAGE = Pages(number=1, total=0)
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetPicture:
-    """A picture of a dataset: the file's name, its thumbnail, its caption, and words on what is special about
-    it."""
+    """A picture of a dataset: the file's name, its thumbnail, its caption, words on what is special about it,
+    and its width and height, 0 where it can't be read."""
 
     name: str
     thumbnail: str
     caption: str
     marks: tuple[str, ...] = ()
+    size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +49,12 @@ def dataset_pictures(
     record: DatasetRecord | None,
     pictures: Sequence[DatasetPicture],
     *,
-    history: EditHistory | None = None,
+    buckets: Sequence[tuple[int, int]] = ((1, 1),),
     following: int = 0,
 ) -> str:
-    """HTML of thumbnails with captions to edit; without pictures, the first thing to do. `history` has the
-    edits that can be undone and redone; `following` is the number of pictures that a click shows, where these
-    are not all."""
+    """HTML of thumbnails with captions to edit; without pictures, the first thing to do. `buckets` are the
+    sizes that a training cuts pictures to; `following` is the number of pictures that a click shows, where
+    these are not all."""
     if record is None:
         return fill("no_pictures", advised=ADVISED_PICTURES)
     headline = f"{counted(record.images, 'picture')}, {record.captions} with a caption"
@@ -61,10 +63,14 @@ def dataset_pictures(
         headline=headline,
         pictures=pictures,
         hidden=max(0, record.images - len(pictures)),
-        undo=_change(history.undoable if history else None),
-        redo=_change(history.redoable if history else None),
+        buckets=json.dumps(buckets),
         following=following,
     )
+
+
+def dataset_edits(history: EditHistory) -> str:
+    """HTML of what was edited last and undone last, each with the way back; empty when there is neither."""
+    return fill("edits", undo=_change(history.undoable), redo=_change(history.redoable))
 
 
 def _change(entry: EditEntry | None) -> dict[str, Any] | None:

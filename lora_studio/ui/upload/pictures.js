@@ -1,0 +1,88 @@
+// Captions that were changed, buttons by their action, the frame of a crop, and the focus, which stays on the
+// same button when the pictures are painted anew, and goes on to the next picture after one was removed.
+let place = -1, held = '', box = null, size = [0, 0];
+const crop = () => element.querySelector('dialog.crop');
+const sides = () => [...crop().querySelectorAll('input[data-side]')];
+const within = (value, least, most) => Math.min(Math.max(Math.round(value) || 0, least), Math.max(least, most));
+
+const lay = (part, left, top, width, height) => {
+  const share = (value, whole) => `${100 * value / whole}%`;
+  Object.assign(crop().querySelector(part).style, {
+    left: share(left, size[0]), top: share(top, size[1]), width: share(width, size[0]), height: share(height, size[1]),
+  });
+};
+const draw = () => {
+  const [left, top, right, bottom] = box, width = right - left, height = bottom - top, shape = width / height;
+  // The bucket of the nearest shape is covered, as in data/buckets.py; what reaches beyond it is cut off.
+  const buckets = JSON.parse(crop().dataset.buckets);
+  const [wide, high] = buckets.reduce((best, one) =>
+    Math.abs(one[0] / one[1] - shape) < Math.abs(best[0] / best[1] - shape) ? one : best);
+  const kept = shape > wide / high ? [height * wide / high, height] : [width, width * high / wide];
+  lay('.crop-frame', left, top, width, height);
+  lay('.crop-kept', left + (width - kept[0]) / 2, top + (height - kept[1]) / 2, ...kept);
+  crop().querySelector('output').textContent = `${width} × ${height}`;
+  sides().forEach((input, at) => { input.value = box[at]; input.max = size[at % 2]; });
+};
+const take = (given) => {
+  const least = 32, [left, top, right, bottom] = given;
+  const x = within(left, 0, size[0] - least), y = within(top, 0, size[1] - least);
+  box = [x, y, within(right, x + least, size[0]), within(bottom, y + least, size[1])];
+  draw();
+};
+const open = (button) => {
+  size = [Number(button.dataset.width), Number(button.dataset.height)];
+  crop().querySelector('img').src = button.closest('.tile').querySelector('img').src;
+  crop().querySelector('.crop-view').style.aspectRatio = size.join(' / ');
+  crop().querySelector('[data-edit=crop]').dataset.file = button.dataset.file;
+  take([0, 0, ...size]);
+  crop().showModal();
+};
+const spot = (event) => {
+  const area = crop().querySelector('.crop-view').getBoundingClientRect();
+  return [(event.clientX - area.left) * size[0] / area.width, (event.clientY - area.top) * size[1] / area.height];
+};
+let from = null;
+element.addEventListener('pointerdown', (event) => {
+  const view = event.target.closest('.crop-view');
+  if (!view) return;
+  event.preventDefault();
+  view.setPointerCapture(event.pointerId);
+  from = spot(event);
+});
+element.addEventListener('pointermove', (event) => {
+  if (!from) return;
+  const to = spot(event);
+  take([Math.min(from[0], to[0]), Math.min(from[1], to[1]), Math.max(from[0], to[0]), Math.max(from[1], to[1])]);
+});
+for (const end of ['pointerup', 'pointercancel']) element.addEventListener(end, () => { from = null; });
+
+element.addEventListener('change', (event) => {
+  const caption = event.target.closest('textarea[data-file]');
+  if (caption) trigger('submit', {file: caption.dataset.file, text: caption.value});
+  if (event.target.dataset.side) take(sides().map((input) => Number(input.value)));
+});
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('[data-action]');
+  if (!button) return;
+  const {action} = button.dataset;
+  if (action === 'add') { document.querySelector('#upload-files input[type=file]')?.click(); return; }
+  if (action === 'crop') { open(button); return; }
+  if (action === 'leave') { crop().close(); return; }
+  place = action === 'delete' ? [...element.querySelectorAll('[data-action=delete]')].indexOf(button) : -1;
+  held = action === 'edit' ? button.dataset.key || `crop ${button.dataset.file}` : '';
+  const facts = {...button.dataset};
+  if (facts.edit === 'crop') {
+    [facts.left, facts.top, facts.right, facts.bottom] = box;
+    crop().close();
+  }
+  trigger(action, facts);
+});
+new MutationObserver(() => {
+  if (document.activeElement === document.body) {
+    const all = [...element.querySelectorAll('[data-action=delete]')], keyed = [...element.querySelectorAll('[data-key]')];
+    const same = keyed.find((one) => one.dataset.key === held);
+    (place >= 0 ? all[Math.min(place, all.length - 1)] : same)?.focus();
+  }
+  place = -1;
+  held = '';
+}).observe(element, {childList: true, subtree: true});
