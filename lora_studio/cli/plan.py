@@ -36,7 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
     progress = Progress(sys.stderr)
     studio = open_studio(start_worker=False)
     try:
-        with studio.datasets.passing(train.checked_files(studio, wanted)) as pictures:
+        with (
+            train.checked_files(studio, wanted) as files,
+            studio.datasets.passing(files) as pictures,
+        ):
             train.tell(pictures, progress)
             config = train.planned_config(studio, wanted, Path(pictures.path), pictures.images)
             with stop_request("Stopping.") as asked:

@@ -139,7 +139,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _begin(
     studio: Studio, folder: Path, start: StartTraining, progress: Progress
 ) -> tuple[JobRecord, list[Path]]:
-    from lora_studio.cli.train import WantedTraining, find_files, submit
+    from lora_studio.cli.train import WantedTraining, submit
+    from lora_studio.data.ingestion.given_files import find_files
 
     if not folder.is_dir():
         raise DatasetError(

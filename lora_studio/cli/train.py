@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lora_studio.cli.console.progress_bar import Progress
 from lora_studio.cli.kohya_train import pasted_command
 from lora_studio.config import Leaf, TrainConfig, config_leaf, config_leaves
-from lora_studio.errors import ConfigError, DatasetError, StoreError
+from lora_studio.errors import ConfigError, StoreError
 from lora_studio.files import expanded
 from lora_studio.formatting import counted, duration
 from lora_studio.kohya_config.option_forms import SPECIAL
@@ -40,16 +40,21 @@ KINDS = ("person", "style", "object", "character")
 FORMS = set(SPECIAL) - {*SHARES_OF_THE_RUN, "sample_prompts"}
 """Settings whose form in sd-scripts differs from ours."""
 PROMPT_FILES = (".txt", ".toml", ".json")
-NOT_TAKEN_OVER = ("output_name", "output_dir", "title", "train_data_dir", "pretrained_model_name_or_path")
+NOT_TAKEN_OVER = (
+    *("output_name", "output_dir", "title", "train_data_dir", "dataset_version"),
+    "pretrained_model_name_or_path",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WantedTraining:
     """A training of the pictures in a folder or a ZIP, or of a single one; `in_epochs` are settings that are
-    given in epochs, `notes` sentences on options without a meaning here."""
+    given in epochs, `notes` sentences on options without a meaning here, `version` that of the edits of the
+    folder; empty: those that hold."""
 
     images: Path
     start: StartTraining
+    version: str = ""
     in_epochs: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -198,6 +203,8 @@ def _save(arguments: argparse.Namespace) -> int:
             progress.say(f"Note: {note}")
     else:
         wanted = read_wanted(arguments)
+        from lora_studio.data.ingestion.given_files import find_files
+
         files = find_files(wanted.images)
         if not wanted.images.is_dir():
             raise ConfigError("sd-scripts trains from folders only.", "Give --images a folder.")
@@ -275,8 +282,13 @@ def read_wanted(arguments: argparse.Namespace) -> WantedTraining:
         base=arguments.base or base or "starter",
         overrides=overrides,
     )
-    images, notes = expanded(str(chosen["images"])), tuple(taken.notes)
-    return WantedTraining(images=images, start=start, in_epochs=taken.in_epochs, notes=notes)
+    return WantedTraining(
+        images=expanded(str(chosen["images"])),
+        start=start,
+        version=str(overrides.pop("dataset_version", "")),
+        in_epochs=taken.in_epochs,
+        notes=tuple(taken.notes),
+    )
 
 
 def _says(value: Any) -> bool:
@@ -300,7 +312,8 @@ def submit(studio: Studio, wanted: WantedTraining, progress: Progress) -> JobRec
     job. Raises StudioError."""
     from lora_studio.cli.kohya_train.kohya_job import steps_of_epochs
 
-    dataset = studio.datasets.create(wanted.start.name, checked_files(studio, wanted))
+    with checked_files(studio, wanted) as files:
+        dataset = studio.datasets.create(wanted.start.name, files)
     tell(dataset, progress)
     for note in wanted.notes:
         progress.say(f"Note: {note}")
@@ -316,11 +329,16 @@ def submit(studio: Studio, wanted: WantedTraining, progress: Progress) -> JobRec
     return job
 
 
-def checked_files(studio: Studio, wanted: WantedTraining) -> list[Path]:
-    """The files to take in, after a check of everything else. Raises StudioError."""
+@contextmanager
+def checked_files(studio: Studio, wanted: WantedTraining) -> Iterator[list[Path]]:
+    """The files to take in, as edited, for the time of the block, after a check of everything else. Raises
+    StudioError."""
+    from lora_studio.data.ingestion.given_files import files_as_edited, find_files
+
     files = find_files(wanted.images)
     studio.trainings.folder_config(wanted.start, wanted.images, len(files))
-    return files
+    with files_as_edited(wanted.images, wanted.version) as edited:
+        yield edited
 
 
 def planned_config(studio: Studio, wanted: WantedTraining, folder: Path, images: int) -> TrainConfig:
@@ -329,33 +347,6 @@ def planned_config(studio: Studio, wanted: WantedTraining, folder: Path, images:
 
     config = studio.trainings.folder_config(wanted.start, folder, images)
     return config.with_values(steps_of_epochs(config, wanted.in_epochs))
-
-
-def find_files(folder: Path) -> list[Path]:
-    """The files in the folder and, for Kohya's layout, one level below; a ZIP or a picture by itself. Raises
-    DatasetError."""
-    from lora_studio.data.caption_tables import is_table
-    from lora_studio.data.ingestion.uploaded_files import CAPTION_ENDINGS
-
-    if not os.path.exists(folder):
-        raise DatasetError(f"{folder} does not exist.", "Check --images.", path=folder)
-    name = folder.name.lower()
-    if folder.is_file() and not is_table(name) and not name.endswith(CAPTION_ENDINGS):
-        return [folder]  # what it is is known by its content
-    if not folder.is_dir():
-        raise DatasetError(
-            f"{folder} is not a folder.", "Give --images a folder, a ZIP or a picture.", path=folder
-        )
-    candidates = [
-        *folder.iterdir(),
-        *(inner for outer in folder.iterdir() if outer.is_dir() for inner in outer.iterdir()),
-    ]
-    files = sorted(path for path in candidates if path.is_file() and not path.name.startswith("."))
-    if not files:
-        raise DatasetError(
-            f"There are no pictures in {folder}.", "Put PNG, JPEG or WebP files there.", path=folder
-        )
-    return files
 
 
 def _read_config(path: Path) -> dict[str, Any]:

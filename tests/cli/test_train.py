@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lora_studio.cli.train import find_files, parse_setting
+from lora_studio.cli.train import parse_setting
+from lora_studio.data.ingestion.given_files import find_files
 from lora_studio.errors import ConfigError, DatasetError
 from lora_studio.lora.file.lora_files import find_file, read_header
 from tests.conftest import StudioFolders

@@ -7,9 +7,12 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.captions import with_trigger
 from lora_studio.data.edits.overlay import OverlaidPicture
-from lora_studio.data.training_set.subsets import KOHYA_FOLDER
+from lora_studio.data.pixels.masks import ENDING
+from lora_studio.data.training_set.folders import read_folder
+from lora_studio.data.training_set.subsets import KOHYA_FOLDER, existing_folder
 from lora_studio.errors import DatasetError
 from lora_studio.files import expanded
 from lora_studio.parsing.file_names import portable_name
@@ -39,6 +42,35 @@ def export_folder(
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder
+
+
+def copy_as_edited(root: Path, target: Path, version: str = "") -> None:
+    """Copy the pictures, captions and masks of a folder, which keeps its layout, as edited. Raises
+    DatasetError, OSError."""
+    settings = DatasetGroup(train_data_dir=str(root), dataset_version=version)
+    found = read_folder(settings.model_copy(update={"masked_loss": True, "enable_wildcard": True}))
+    taken: set[Path] = set()
+    for picture in found.pictures:
+        subset = found.subsets[picture.subset]
+        into = target / subset.folder.relative_to(existing_folder(root))
+        into.mkdir(parents=True, exist_ok=True)
+        place = free_place(into, picture.path.stem, taken)
+        shutil.copyfile(picture.path, place.with_name(f"{place.name}{picture.path.suffix}"))
+        if picture.caption != subset.words:
+            place.with_name(f"{place.name}.txt").write_text(f"{picture.caption}\n", encoding="utf-8")
+        if picture.mask:
+            shutil.copyfile(picture.mask, place.with_name(f"{place.name}{ENDING}{picture.mask.suffix}"))
+
+
+def free_place(folder: Path, stem: str, taken: set[Path]) -> Path:
+    """A path in a folder, without an ending, that is not taken yet, and is from now on: a.jpg beside a.png
+    may have a caption of its own."""
+    place, number = folder / stem, 1
+    while place in taken:
+        number += 1
+        place = folder / f"{stem}-{number}"
+    taken.add(place)
+    return place
 
 
 def _subfolder(path: Path, root: Path, default: str) -> str:

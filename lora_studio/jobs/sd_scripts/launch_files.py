@@ -14,6 +14,7 @@ from lora_studio import catalog
 from lora_studio.catalog.training_scripts import TRAINING_SCRIPTS, TrainingScript
 from lora_studio.config import TrainConfig, config_leaf
 from lora_studio.data.buckets import resolution_of
+from lora_studio.data.training_set.export_folder import free_place
 from lora_studio.data.training_set.folders import PictureFolder, read_folder
 from lora_studio.errors import ConfigError, ModelFileError
 from lora_studio.families.base_files.found_base import FoundBase
@@ -210,15 +211,11 @@ def _dataset(config: TrainConfig, pictures: PictureFolder, folder: Path) -> Path
     place = folder / "pictures"
     shutil.rmtree(place, ignore_errors=True)
     subsets: dict[Path, dict[str, Any]] = {}
-    taken: set[tuple[Path, str]] = set()
+    taken: set[Path] = set()
     for picture in pictures.pictures:
         inside = place.absolute() / f"{picture.subset}_{picture.folder}"
         inside.mkdir(parents=True, exist_ok=True)
-        stem, number = picture.path.stem, 1
-        while (inside, stem) in taken:  # a.jpg beside a.png, with a caption of its own
-            number += 1
-            stem = f"{picture.path.stem}-{number}"
-        taken.add((inside, stem))
+        stem = free_place(inside, picture.path.stem, taken).name
         link_or_copy(picture.path, inside / f"{stem}{picture.path.suffix}")
         if picture.caption:
             (inside / f"{stem}.caption").write_text(picture.caption, "utf-8")
