@@ -149,7 +149,7 @@ def test_any_page_sees_the_generation_that_runs(live: PageRefresh, studio: Studi
     studio.generation_queue.wait(waiting.id, PATIENCE)
     seen, painted = look(live, seen, running.id)
     assert painted[live.generate.progress] == ""
-    assert painted[live.generate.stop]["visible"] is False
+    assert painted[live.generate.stop]["visible"] == generation_progress.HIDDEN
     assert Revisions(studio).now()["seconds"] == SECONDS
 
 
