@@ -58,6 +58,30 @@ def test_settings_of_the_training_count(command: Command, folder: Path) -> None:
     assert (wrong.code, "resolution" in wrong.err) == (2, True)
 
 
+def test_what_is_mended_is_found_no_more_and_undone(command: Command, folder: Path) -> None:
+    (folder / "2.txt").write_bytes("lamp, café".encode("cp1252"))
+    options = (folder, "--trigger", "zwx")
+    contents = {path: path.read_bytes() for path in folder.iterdir()}
+    before = command("dataset", "check", *options, "--json", "-").json
+    outcome = command("dataset", "fix", *options)
+    assert outcome.out.splitlines()[:2] == ["remove: 1 picture", "caption: 2 pictures"]
+    after = {check["id"] for check in command("dataset", "check", *options, "--json", "-").json["checks"]}
+    assert not after & {"exact_copy", "encoding", "no_trigger"}
+    assert {path: path.read_bytes() for path in contents} == contents
+    assert "nothing to mend" in command("dataset", "fix", *options).out
+    while command("dataset", "fix", folder, "--undo").code == 0:
+        pass
+    assert command("dataset", "check", *options, "--json", "-").json == before
+
+
+def test_only_what_is_asked_for_is_mended(command: Command, folder: Path) -> None:
+    assert command("dataset", "fix", folder, "--only", "near_copy").out == "There is nothing to mend.\n"
+    assert "There is no check 'spots'" in command("dataset", "fix", folder, "--only", "spots").err
+    everything = command("dataset", "fix", folder, "--resolution", 1024, "--only", "too_small")
+    assert (everything.code, "No picture of this set would be left" in everything.err) == (2, True)
+    assert {path.suffix for path in folder.iterdir()} == {".png", ".txt"}
+
+
 def test_a_folder_that_is_not_there_is_said(command: Command, tmp_path: Path) -> None:
     outcome = command("dataset", "check", tmp_path / "none")
     assert outcome.code == 2

@@ -29,6 +29,13 @@ SHOWN = 6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_training(parser)
+    parser.add_argument("--json", metavar="FILE", help="write the report as JSON; - prints it")
+    parser.add_argument("--html", metavar="FILE", help="write the report as a page with thumbnails")
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """Add the folder, and what says which training it is meant for."""
     parser.add_argument(
         "folder", metavar="FOLDER", help="pictures with captions beside them, also in Kohya's layout"
     )
@@ -47,8 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=(75, 150, 225),
         help="tokens of a caption that are read, for bases with CLIP (default: 75)",
     )
-    parser.add_argument("--json", metavar="FILE", help="write the report as JSON; - prints it")
-    parser.add_argument("--html", metavar="FILE", help="write the report as a page with thumbnails")
 
 
 def run(arguments: argparse.Namespace) -> int:

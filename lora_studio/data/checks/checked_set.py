@@ -16,6 +16,7 @@ from lora_studio.data.caption_tables import folder_captions
 from lora_studio.data.captions import LONGEST, caption_file
 from lora_studio.data.checks.picture_facts import PictureFacts
 from lora_studio.data.edits.picture_edits import is_picture_path
+from lora_studio.data.training_set.folders import subset_overlay
 from lora_studio.data.training_set.subsets import Subset, picture_files
 from lora_studio.errors import DatasetError
 from lora_studio.files import read_errors
@@ -137,17 +138,24 @@ def kept_share(placement: Placement) -> float:
 
 
 def pictures_of(root: Path, subsets: Sequence[Subset]) -> Iterator[CheckedPicture]:
-    """The pictures of a folder's subsets below `root` with their captions, none of them measured yet. What
-    is wrong with a caption becomes part of it; what ends a training raises DatasetError."""
+    """The pictures of a folder's subsets below `root` with their captions, as edited, none of them measured
+    yet. What is wrong with a caption becomes part of it; what ends a training raises DatasetError."""
     for subset in subsets:
+        overlay = subset_overlay(subset)
         paths = picture_files(subset.folder)
         captions = {path: read_caption_lines(path, subset.settings.caption_extension) for path in paths}
         if not all(caption.lines for caption in captions.values()) and not subset.settings.caption_extension:
             _fill_from_table(subset.folder, captions)
         for path, caption in captions.items():
+            state = overlay.state(path)
+            if state.is_removed:
+                continue
+            if state.caption is not None:
+                caption = SetCaptionText(lines=caption_lines(state.caption))
             if not caption.lines and not caption.fault and subset.words:
                 caption = SetCaptionText(lines=(subset.words,))
-            yield CheckedPicture(path=path, name=_name_in(root, path), caption=caption)
+            files = overlay.files(path)
+            yield CheckedPicture(path=files.picture, name=_name_in(root, path), caption=caption)
 
 
 def read_caption_lines(picture: Path, extension: str = "") -> SetCaptionText:

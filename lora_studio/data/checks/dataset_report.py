@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from lora_studio.data.checks.checked_set import CheckedPicture, CheckedSet
 from lora_studio.data.checks.dataset_findings import DatasetCheck, DatasetFinding, Severity
-from lora_studio.data.edits.picture_edits import edit_dict
+from lora_studio.data.edits.picture_edits import Edit, RemovePicture, edit_dict
+from lora_studio.errors import DatasetError
 from lora_studio.formatting import counted
 
 GRADES = (
@@ -21,6 +22,12 @@ GRADES = (
 WEIGHTS: Mapping[Severity, tuple[float, float]] = {"serious": (120, 25), "warning": (60, 10), "note": (0, 0)}
 """Points of 100 that findings cost: for pictures, times the share of the set that has them, and for the set
 as a whole."""
+
+WITHOUT_LOSS = (
+    *("unreadable", "exact_copy", "thumbnail", "mask", "borders"),
+    *("encoding", "no_trigger", "several_lines"),
+)
+"""Checks whose fixes take nothing away that somebody may want."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +112,23 @@ class DatasetReport:
             ],
             "passed": [_about(check) for check in self.passed],
         }
+
+
+def chosen_edits(report: DatasetReport, checks: Collection[str] = WITHOUT_LOSS) -> tuple[Edit, ...]:
+    """The edits that mend what these checks found, one fix for each picture: what else is wrong with it is
+    looked at again once it is made. Raises DatasetError where no picture would be left."""
+    edits: list[Edit] = []
+    touched: set[str] = set()
+    for finding in report.findings:
+        if finding.fix is None or finding.check not in checks:
+            continue
+        names = {edit.picture for edit in finding.fix.edits}
+        if not names & touched and not touched & {*finding.pictures}:
+            edits += finding.fix.edits
+            touched |= names
+    if report.pictures and sum(isinstance(edit, RemovePicture) for edit in edits) >= len(report.pictures):
+        raise DatasetError("No picture of this set would be left.", "Look for better ones.")
+    return tuple(edits)
 
 
 def _cost(findings: Sequence[DatasetFinding], pictures: int) -> float:
