@@ -48,7 +48,7 @@ from lora_studio.training.evaluation.base_pictures import base_pictures
 from lora_studio.training.evaluation.intervals import preview_steps
 from lora_studio.training.evaluation.previews import Previews, PreviewSampler
 from lora_studio.training.evaluation.validation import Validation
-from lora_studio.training.free_encoders import free_encoders
+from lora_studio.training.free_encoders import encodes_later, free_encoders
 from lora_studio.training.ignored_settings import ignored_settings
 from lora_studio.training.loop import Loop
 from lora_studio.training.model import Engine, load_engine, trained_rates
@@ -136,7 +136,9 @@ def _run(session: RunControl) -> TrainResult:
     for message in (*engine.memory_notes, *engine.notes):
         emit(Noted(message=message, level="warning"))
     cache = Settings.from_environment().cache / "latents"
-    data = None if session.stop() else prepare_data(engine, folder, emit, session.stop, cache_folder=cache)
+    data, later = None, encodes_later(engine, session.ranks)
+    if not session.stop():
+        data = prepare_data(engine, folder, emit, session.stop, cache_folder=cache, later=later)
     if session.ranks.agreed(int(data is None or session.stop())) or data is None:
         return _end(session, None, complete=False)
     use = disk_use(engine, math.prod(PreviewSampler(engine=engine).size))  # a byte a pixel: what PNGs take

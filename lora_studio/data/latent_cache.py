@@ -8,7 +8,7 @@ its own sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     Moments = tuple[torch.Tensor, torch.Tensor]
     EncodePictures = Callable[[torch.Tensor], Moments]
     EncodeText = Callable[[Sequence[str]], Any]
+
+
+MOST_WAITING = 256 * 2**20
+"""Bytes of cut pictures in memory that wait to be encoded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +56,17 @@ class PlacedPicture:
 class Latents:
     """Latents of pictures. `encode` maps pixels [b, 3, H, W] to mean and standard deviation, [b, c, h, w]
     each; `size_step` is the pixels of a latent pixel. `keep` is the run's setting. `files` keeps
-    latents from one run to the next."""
+    latents from one run to the next. With `later` pictures wait for their first use, so that the first step
+    needs no more than its own."""
 
     encode: EncodePictures
     keep: bool
     size_step: int = 8
     at_once: int = 1
     files: LatentFiles | None = None
+    later: bool = False
+    _waiting: dict[int, tuple[PlacedPicture, Image.Image]] = field(default_factory=dict)
+    _waiting_bytes: int = 0
     _kept: dict[tuple[int, bool], Moments] = field(default_factory=dict)
     _masks: dict[tuple[int, bool], torch.Tensor | None] = field(default_factory=dict)
 
@@ -82,12 +90,37 @@ class Latents:
     def prepare(self, *pictures: tuple[PlacedPicture, Image.Image]) -> None:
         """Encode pictures of one size ahead of use, `at_once` at a time, mirrored too if that will be asked
         for; nothing if latents aren't kept."""
+        self._encode([(one, self._cut(image, one)) for one, image in pictures if self.keeps(one)])
+
+    def wait(self, placed: PlacedPicture, image: Image.Image) -> bool:
+        """Keep a picture as it is cut until it is used. False where it is to be encoded now: unless `later`,
+        together with others, or when many wait already."""
+        width, height = placed.placement.bucket
+        taken = self._waiting_bytes + 3 * width * height
+        if not self.later or self.at_once > 1 or not self.keeps(placed) or taken > MOST_WAITING:
+            return False
+        self._waiting[placed.index], self._waiting_bytes = (placed, self._cut(image, placed)), taken
+        return True
+
+    @property
+    def waiting(self) -> int:
+        """The count of pictures that wait."""
+        return len(self._waiting)
+
+    def encode_waiting(self, pictures: Iterable[PlacedPicture]) -> None:
+        """Encode those of the pictures that wait."""
+        for placed in pictures:
+            if placed.index in self._waiting:
+                self._encode([self._waiting[placed.index]])
+                del self._waiting[placed.index]
+
+    def _encode(self, pictures: Sequence[tuple[PlacedPicture, Image.Image]]) -> None:
+        """Encode pictures as they are cut."""
         import torch
 
         wanted = [
-            (placed, mirrored, self._pixels(image, placed, mirrored))
-            for placed, image in pictures
-            if self.keeps(placed)
+            (placed, mirrored, to_pixels(cut, mirrored=mirrored))
+            for placed, cut in pictures
             for mirrored in self._sides(placed)
         ]
         for start in range(0, len(wanted), self.at_once):
@@ -101,10 +134,11 @@ class Latents:
 
     def moments(self, placed: PlacedPicture, *, mirrored: bool) -> Moments:
         """Mean and standard deviation, [c, h, w] each, on the CPU."""
+        self.encode_waiting([placed])
         kept = self._kept.get((placed.index, mirrored))
         if kept is not None:
             return kept
-        pixels = self._pixels(open_picture(placed.picture.path), placed, mirrored)
+        pixels = to_pixels(self._cut(open_picture(placed.picture.path), placed), mirrored=mirrored)
         mean, deviation = self.encode(pixels[None])
         return mean[0].float().cpu(), deviation[0].float().cpu()
 
@@ -134,11 +168,9 @@ class Latents:
     def _sides(self, placed: PlacedPicture) -> tuple[bool, ...]:
         return (False, True) if placed.picture.settings.flip_aug else (False,)
 
-    def _pixels(self, image: Image.Image, placed: PlacedPicture, mirrored: bool) -> torch.Tensor:
+    def _cut(self, image: Image.Image, placed: PlacedPicture) -> Image.Image:
         fitted = fit(image, placed.placement, placed.interpolation)
-        if placed.colour:
-            fitted = recoloured(fitted, placed.colour)
-        return to_pixels(fitted, mirrored=mirrored)
+        return recoloured(fitted, placed.colour) if placed.colour else fitted
 
     def _file(self, placed: PlacedPicture, mirrored: bool) -> Path:
         assert self.files is not None

@@ -8,6 +8,7 @@ from lora_studio.runtime import give_memory_back
 from lora_studio.training.evaluation.intervals import preview_steps
 from lora_studio.training.evaluation.previews import Previews
 from lora_studio.training.model import Engine
+from lora_studio.training.optimization.process_ranks import Ranks
 from lora_studio.training.preparation.training_data import TrainingData
 
 
@@ -16,7 +17,7 @@ def free_encoders(engine: Engine, data: TrainingData, previews: Previews) -> Non
     trained or meet new captions at each use; the prompts of the previews are encoded before. What is asked of
     them all the same brings them back. What encoding took beside them goes back to the system, since no step
     asks for buffers of such sizes. Then there is room for the denoiser, which is read in one go."""
-    if data.latents.keep:
+    if data.latents.keep and not data.latents.waiting:
         engine.base.codec.free()
     if _knows_all_texts(engine, data):
         if preview_steps(engine.config):
@@ -24,6 +25,19 @@ def free_encoders(engine: Engine, data: TrainingData, previews: Previews) -> Non
         engine.free_text_encoders()
     give_memory_back()
     read_model(engine.base.denoiser)
+
+
+def encodes_later(engine: Engine, ranks: Ranks) -> bool:
+    """Whether pictures wait for their first use, so that the first step comes sooner: on a CPU, where each
+    takes seconds. On a graphics card all come first: they are quick there, and beside the steps there might
+    be too little memory. So they do for several processes, which couldn't go back together."""
+    return engine.device.kind == "cpu" and ranks.count == 1
+
+
+def free_autoencoder(engine: Engine) -> None:
+    """What `free_encoders` does about pictures, for when the last one has had its first use."""
+    engine.base.codec.free()
+    give_memory_back()
 
 
 def _knows_all_texts(engine: Engine, data: TrainingData) -> bool:

@@ -76,8 +76,10 @@ class Loop:
     def advance(self) -> StepDone:
         """One optimizer step. Raises Diverged, before any weight is touched, when loss or gradient is no
         longer a number."""
-        begun = time.perf_counter()
         group = self._next_group()
+        if self.data.latents.waiting:  # no part of the step's seconds, which tell how long others will take
+            self.data.latents.encode_waiting(sample.placed for batch in group for sample in batch)
+        begun = time.perf_counter()
         rate = learning_rate(self.optimizer, self.schedule)
         loss = self._learn(group)
         self.step, self.index = self.step + 1, self.index + 1

@@ -21,8 +21,10 @@ from lora_studio.training.evaluation.intervals import checkpoint_steps, validati
 from lora_studio.training.evaluation.picture_gains import SHARE, GainMeasurement, name_far_off
 from lora_studio.training.evaluation.previews import Previews
 from lora_studio.training.evaluation.validation import Validation
+from lora_studio.training.free_encoders import free_autoencoder
 from lora_studio.training.loop import Loop
 from lora_studio.training.optimization.optimizers import optimizer_mode
+from lora_studio.training.preparation.training_data import cache_notes
 from lora_studio.training.result_folder import ResultFolder, facts_of
 from lora_studio.training.resuming.rollback import LESS_MEMORY, Rollback
 from lora_studio.training.resuming.start_point import RunMarks
@@ -74,7 +76,10 @@ class TrainingRun:
         try:
             self._before_the_first_step()
             while self.loop.step < self.loop.total and not session.all_stop():
+                waited = self.loop.data.latents.waiting
                 session.last = self.rollback.advance()
+                if waited:
+                    self._say_what_waits()
                 session.emit(session.last)
                 self._after(session.last)
         except DiskFull as error:
@@ -82,6 +87,16 @@ class TrainingRun:
             if self.loop.step < self.loop.total:
                 session.all_stop()  # the other processes ask there
             raise
+
+    def _say_what_waits(self) -> None:
+        """How many pictures have been encoded, where that is done at their first use."""
+        emit, data = self.session.emit, self.loop.data
+        waiting = data.latents.waiting
+        emit(PhaseAdvanced(phase="cache", done=data.encoded - waiting, total=data.encoded))
+        if not waiting:
+            free_autoencoder(self.loop.engine)
+            for note in cache_notes(data.latents):
+                emit(Noted(message=note))
 
     @property
     def complete(self) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from PIL import Image
 
@@ -144,6 +145,41 @@ def test_several_are_encoded_at_once(tmp_path: Path) -> None:
         assert torch.equal(
             latents.moments(placed, mirrored=False)[0], alone.moments(placed, mirrored=False)[0]
         )
+
+
+def test_pictures_that_wait_are_encoded_at_their_first_use_and_are_the_same(tmp_path: Path) -> None:
+    placed, counted = with_settings(placed_picture(tmp_path), flip_aug=True), Counted()
+    files = LatentFiles(folder=tmp_path / "cache", encoder="vae")
+    latents = Latents(encode=counted.pictures, keep=True, files=files, later=True)
+    image = open_picture(placed.picture.path)
+    other = replace(placed, index=1, content="other")
+    assert latents.wait(placed, image)
+    assert latents.wait(other, image)
+    placed.picture.path.unlink()
+    assert (counted.calls, latents.waiting) == (0, 2)
+    latents.encode_waiting([placed, placed])
+    assert (counted.calls, latents.waiting) == (2, 1)
+    plain = Latents(encode=Counted().pictures, keep=True)
+    plain.prepare((placed, image))
+    for mirrored in (True, False):
+        wanted = plain.moments(placed, mirrored=mirrored)[0]
+        assert torch.equal(latents.moments(placed, mirrored=mirrored)[0], wanted)
+        assert torch.equal(latents.moments(other, mirrored=mirrored)[0], wanted)
+    assert (counted.calls, latents.waiting) == (4, 0)
+    assert on_disk(tmp_path, Counted()).recall(other)
+
+
+def test_what_may_not_wait_is_encoded_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    placed = placed_picture(tmp_path)
+    image = open_picture(placed.picture.path)
+    pictures = [replace(placed, index=index) for index in range(3)]
+    encode = Counted().pictures
+    assert not Latents(encode=encode, keep=True).wait(placed, image)
+    assert not Latents(encode=encode, keep=False, later=True).wait(placed, image)
+    assert not Latents(encode=encode, keep=True, later=True, at_once=2).wait(placed, image)
+    monkeypatch.setattr("lora_studio.data.latent_cache.MOST_WAITING", 2 * 3 * 32 * 32)
+    full = Latents(encode=encode, keep=True, later=True)
+    assert [full.wait(one, image) for one in pictures] == [True, True, False]
 
 
 def test_a_mask_comes_from_transparency_or_from_another_picture(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_pictures_of_a_size_can_be_encoded_together(
 def test_a_training_keeps_its_latents_below_the_studios_home(
     make_config: ConfigMaker, studio_folders: StudioFolders
 ) -> None:
-    train(make_config(max_train_steps=1))
+    train(make_config(train_batch_size=4, max_train_steps=4))
     assert len(list((studio_folders.home / "cache" / "latents").glob("*/*.latents"))) == 4
     train(make_config("uncached", max_train_steps=1, cache_latents_to_disk=False, resolution=32))
     assert len(list((studio_folders.home / "cache" / "latents").glob("*/*.latents"))) == 4

@@ -34,7 +34,8 @@ from lora_studio.training.preparation.latent_cache_key import encoder_mark
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
     """`texts` is None when the text encoder is trained: then each step encodes anew, with gradients.
-    `validation` are the pictures held out, their captions as they are to be used."""
+    `validation` are the pictures held out, their captions as they are to be used; `encoded` is the count of
+    all pictures and captions that are encoded ahead or at their first use."""
 
     loader: Loader
     latents: Latents
@@ -42,6 +43,7 @@ class TrainingData:
     steps: Steps
     facts: DatasetFacts
     validation: tuple[PlacedPicture, ...] = ()
+    encoded: int = 0
 
 
 def prepare_data(
@@ -51,14 +53,16 @@ def prepare_data(
     should_stop: ShouldStop,
     *,
     cache_folder: Path | None = None,
+    later: bool = False,
 ) -> TrainingData | None:
     """Read, place and encode all pictures; a picture that can't be read is noted and left out. Latents are
-    kept in `cache_folder` for the next run. None when stopped. Raises DatasetError when none is left."""
+    kept in `cache_folder` for the next run. With `later` they are encoded at their first use instead, as far
+    as that changes nothing. None when stopped. Raises DatasetError when none is left."""
     config = engine.config
     train, held_out = split_off(folder.pictures, config.optimizer.seed)
     repeats = shared_repeats(train)
     wanted = [picture for picture, count in zip(train, repeats, strict=True) if count]
-    latents = _latents(engine, cache_folder)
+    latents = _latents(engine, cache_folder, later=later)
     texts = _texts(engine)
     captions = list(_captions_ahead(wanted, held_out)) if texts and texts.keep else []
     reader = _Reader(
@@ -83,11 +87,18 @@ def prepare_data(
         reader.advance()
     loader = _loader(placed, config)
     steps = loader.steps(config.optimizer.max_train_steps)
-    for note in _notes(latents, len(train) - len(wanted), config, validation):
+    notes = [*_notes(len(train) - len(wanted), config, validation)]
+    for note in notes if latents.waiting else [*notes, *cache_notes(latents)]:
         emit(Noted(message=note))
     facts = dataset_facts(Trained(loader=loader, held_out=validation, folder=folder), steps, config)
     return TrainingData(
-        loader=loader, latents=latents, texts=texts, steps=steps, facts=facts, validation=validation
+        loader=loader,
+        latents=latents,
+        texts=texts,
+        steps=steps,
+        facts=facts,
+        validation=validation,
+        encoded=reader.total,
     )
 
 
@@ -136,8 +147,8 @@ class _Reader:
         for picture in pictures:
             if should_stop():
                 return False
-            self._read(picture)
-            self.advance()
+            if self._read(picture):
+                self.advance()
         for waiting in self._waiting.values():
             self.latents.prepare(*waiting)
         notes = [*colour_remarks([(path.name, look.colours) for path, look in self.looks])]
@@ -155,22 +166,28 @@ class _Reader:
     def _say(self) -> None:
         self.emit(PhaseAdvanced(phase="cache", done=self._done, total=self.total, note=self._note))
 
-    def _read(self, picture: Picture) -> None:
+    def _read(self, picture: Picture) -> bool:
+        """False when it is still to be encoded."""
         try:
             look = look_at(picture.path)
-            placed = self._place(picture, look)
+            placed, image = self._place(picture, look), None
             if not self.latents.recall(placed):
                 image = open_picture(picture.path)
                 placed = self._place(picture, replace(look, size=image.size), content=placed.content)
-                self._encode_together(placed, image)
             self.latents.mask(placed, mirrored=False)
         except DatasetError as error:
             self.emit(Noted(message=f"{error.message} It is left out.", level="warning"))
-            return
+            return True
         if placed.placement.note:
             self.emit(Noted(message=f"{picture.path.name} has an odd shape: {placed.placement.note}."))
         self.looks.append((picture.path, look))
         self.placed.append(placed)
+        if image is None:
+            return True
+        waits = self.latents.wait(placed, image)
+        if not waits:
+            self._encode_together(placed, image)
+        return not waits
 
     def _place(self, picture: Picture, look: Look, *, content: str = "") -> PlacedPicture:
         if not content and self.latents.files:
@@ -199,7 +216,7 @@ class _Reader:
         return self._bucketings[picture.dataset]
 
 
-def _latents(engine: Engine, cache_folder: Path | None) -> Latents:
+def _latents(engine: Engine, cache_folder: Path | None, *, later: bool) -> Latents:
     data = engine.config.dataset
     files = None
     if cache_folder and data.cache_latents and data.cache_latents_to_disk:
@@ -210,6 +227,7 @@ def _latents(engine: Engine, cache_folder: Path | None) -> Latents:
         size_step=engine.base.codec.step,
         at_once=data.vae_batch_size,
         files=files,
+        later=later,
     )
 
 
@@ -266,9 +284,7 @@ def _loader(placed: Sequence[PlacedPicture], config: TrainConfig) -> Loader:
     )
 
 
-def _notes(
-    latents: Latents, surplus: int, config: TrainConfig, validation: Sequence[PlacedPicture]
-) -> Iterator[str]:
+def _notes(surplus: int, config: TrainConfig, validation: Sequence[PlacedPicture]) -> Iterator[str]:
     if surplus:
         yield (
             f"{surplus} regularisation picture{'s are' if surplus > 1 else ' is'} left out: the others are "
@@ -276,6 +292,10 @@ def _notes(
         )
     if config.dataset.validation_split and not validation:
         yield "validation_split is ignored: it is too small for the number of pictures to hold one out."
+
+
+def cache_notes(latents: Latents) -> Iterator[str]:
+    """Make room in the latent cache once all pictures are encoded, and say what is wrong with it."""
     files = latents.files
     if files is None:
         return
