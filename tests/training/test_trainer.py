@@ -145,8 +145,9 @@ def test_stopping_while_pictures_are_encoded_takes_effect_at_the_next_one(make_c
     def two_are_done(events: list[Event]) -> bool:
         return any(event.phase == "cache" and event.done == 2 for event in of(PhaseAdvanced, events))
 
-    _, events = run_until(make_config(), two_are_done)
+    _, events = run_until(make_config(vae_batch_size=2), two_are_done)
     assert max(event.done for event in of(PhaseAdvanced, events) if event.phase == "cache") == 2
+    assert not of(StepDone, events)
 
 
 def test_stopping_during_a_preview_ends_it_and_keeps_what_was_learned(make_config: ConfigMaker) -> None:
