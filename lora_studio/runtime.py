@@ -89,7 +89,9 @@ def memory_kept_at_hand() -> Iterator[None]:
     try:
         yield
     finally:
-        give_memory_back()
+        if glibc is not None:
+            gc.collect()
+            give_memory_back()
 
 
 def give_memory_back() -> None:
@@ -97,7 +99,6 @@ def give_memory_back() -> None:
     milliseconds, and the next use of such memory is slower once."""
     glibc = _glibc()
     if glibc is not None:
-        gc.collect()
         glibc.malloc_trim(0)
 
 

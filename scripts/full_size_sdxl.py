@@ -8,32 +8,25 @@ memory and minutes on a CPU.
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import resource
-import struct
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import torch
+from accelerate import init_empty_weights
 from PIL import Image, ImageDraw
 
-FILES = {
-    "unet": "diffusion_pytorch_model.safetensors",
-    "vae": "diffusion_pytorch_model.safetensors",
-    "text_encoder": "model.safetensors",
-    "text_encoder_2": "model.safetensors",
-}
+from scripts.bench.full_size import sdxl_pipeline, write_random_base
 
 
 def main() -> None:
     arguments = parse()
     with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="sdxl-") as folder:
         begun = time.perf_counter()
-        base = write_base(Path(folder) / "base")
+        with init_empty_weights():
+            pipeline = sdxl_pipeline()
+        base = write_random_base(Path(folder) / "base", pipeline)
         say("base written", begun)
         train_on(base, Path(folder), arguments)
 
@@ -47,49 +40,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--text-encoders", action="store_true", help="train both text encoders, too")
     parser.add_argument("--checkpointing", action="store_true", help="gradient checkpointing")
     return parser.parse_args()
-
-
-def write_base(folder: Path) -> Path:
-    """A diffusers folder of SDXL's full shape, in bf16."""
-    from accelerate import init_empty_weights
-
-    from scripts.bench.full_size import sdxl_pipeline
-
-    with init_empty_weights():
-        pipeline = sdxl_pipeline()
-    pipeline.save_config(folder)
-    for name in ("scheduler", "tokenizer", "tokenizer_2"):
-        getattr(pipeline, name).save_pretrained(folder / name)
-    random = torch.Generator().manual_seed(1234)
-    for name, file in FILES.items():
-        model = getattr(pipeline, name)
-        keep = model.save_config if hasattr(model, "save_config") else model.config.save_pretrained
-        keep(folder / name)
-        write_random(model.state_dict(), folder / name / file, random)
-    return folder
-
-
-def write_random(shapes: dict[str, torch.Tensor], file: Path, random: torch.Generator) -> None:
-    """A .safetensors file with tensors of these shapes, one in memory at a time: norms as they begin, the
-    rest small random numbers."""
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for name, tensor in shapes.items():
-        begin, end = end, end + 2 * tensor.numel()
-        header[name] = {"dtype": "BF16", "shape": list(tensor.shape), "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with file.open("wb") as out:
-        out.write(struct.pack("<Q", len(text)) + text)
-        for name, tensor in shapes.items():
-            out.write(fresh(name, tensor.shape, random).view(torch.int16).numpy().tobytes())
-
-
-def fresh(name: str, shape: torch.Size, random: torch.Generator) -> torch.Tensor:
-    if len(shape) == 1:
-        return torch.full(shape, float(name.endswith("weight")), dtype=torch.bfloat16)
-    spread = 1 / math.sqrt(math.prod(shape[1:]))
-    return (torch.randn(shape, generator=random) * spread).bfloat16()
 
 
 def train_on(base: Path, folder: Path, arguments: argparse.Namespace) -> None:

@@ -35,7 +35,7 @@ def encodes_later(engine: Engine, ranks: Ranks) -> bool:
 
 
 def free_autoencoder(engine: Engine) -> None:
-    """What `free_encoders` does about pictures, for when the last one has had its first use."""
+    """Give back what the autoencoder has in a file anyway, once the last picture has had its first use."""
     engine.base.codec.free()
     give_memory_back()
 

@@ -89,7 +89,7 @@ class TrainingRun:
             raise
 
     def _say_what_waits(self) -> None:
-        """How many pictures have been encoded, where that is done at their first use."""
+        """Tell how many pictures are encoded, where that is done at their first use."""
         emit, data = self.session.emit, self.loop.data
         waiting = data.latents.waiting
         emit(PhaseAdvanced(phase="cache", done=data.encoded - waiting, total=data.encoded))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
+import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ SEED = 1234
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 TOKENIZER = CHECKOUT / "models" / "starter" / "tokenizer"
 """Another vocabulary than the real models', but the same work: the embedding is of full size."""
+CHAT_TOKENIZER = CHECKOUT / "models" / "starter-flow" / "tokenizer"
 
 
 def make_sd15(folder: Path, dtype: torch.dtype = torch.float32) -> Path:
@@ -73,23 +78,92 @@ def sdxl_pipeline() -> Any:
     )
 
 
+def zimage_pipeline() -> Any:
+    """Z-Image with fresh weights, or with none inside accelerate's init_empty_weights: 6,155 million weights
+    in the denoiser, a language model of 4 thousand million."""
+    from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
+    from transformers import AutoTokenizer, Qwen3Config, Qwen3Model
+
+    language = Qwen3Config(
+        vocab_size=151936,
+        hidden_size=2560,
+        intermediate_size=9728,
+        num_hidden_layers=36,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        head_dim=128,
+        tie_word_embeddings=True,
+    )
+    return ZImagePipeline(
+        vae=_vae(
+            scaling_factor=0.3611,
+            shift_factor=0.1159,
+            latent_channels=16,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+        ),
+        text_encoder=Qwen3Model(language),
+        tokenizer=AutoTokenizer.from_pretrained(CHAT_TOKENIZER),
+        transformer=ZImageTransformer2DModel(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=6.0),
+    )
+
+
+def write_random_base(folder: Path, pipeline: Any, device: str = "cpu") -> Path:
+    """A diffusers folder in bf16 of a pipeline without weights (accelerate's init_empty_weights): small
+    random numbers, made on `device` one tensor at a time, so that this takes next to no memory."""
+    pipeline.save_config(folder)
+    random = torch.Generator(device).manual_seed(SEED)
+    for name, part in pipeline.components.items():
+        if isinstance(part, torch.nn.Module):
+            of_diffusers = hasattr(part, "save_config")
+            (part.save_config if of_diffusers else part.config.save_pretrained)(folder / name)
+            file = "diffusion_pytorch_model.safetensors" if of_diffusers else "model.safetensors"
+            _write_random(part.state_dict(), folder / name / file, random)
+        elif part is not None:
+            part.save_pretrained(folder / name)
+    return folder
+
+
+def _write_random(shapes: Mapping[str, torch.Tensor], file: Path, random: torch.Generator) -> None:
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, tensor in shapes.items():
+        begin, end = end, end + 2 * tensor.numel()
+        header[name] = {"dtype": "BF16", "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with file.open("wb") as out:
+        out.write(struct.pack("<Q", len(text)) + text)
+        for name, tensor in shapes.items():
+            out.write(_fresh(name, tensor.shape, random).view(torch.int16).cpu().numpy().tobytes())
+
+
+def _fresh(name: str, shape: torch.Size, random: torch.Generator) -> torch.Tensor:
+    """Norms as they begin, the rest small random numbers."""
+    if len(shape) == 1:
+        return torch.full(shape, float(name.endswith("weight")), dtype=torch.bfloat16)
+    spread = 1 / math.sqrt(math.prod(shape[1:]))
+    return (torch.randn(shape, generator=random, device=random.device) * spread).bfloat16()
+
+
 def _saved(pipeline: Any, folder: Path, dtype: torch.dtype) -> Path:
     pipeline.to(dtype).save_pretrained(folder)
     shutil.copytree(TOKENIZER, folder / "tokenizer", dirs_exist_ok=True)
     return folder
 
 
-def _vae(scaling_factor: float = 0.18215) -> Any:
+def _vae(**facts: Any) -> Any:
     from diffusers import AutoencoderKL
 
+    settings: dict[str, Any] = {"latent_channels": 4, "scaling_factor": 0.18215, **facts}
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         block_out_channels=(128, 256, 512, 512),
         layers_per_block=2,
-        latent_channels=4,
         sample_size=512,
-        scaling_factor=scaling_factor,
+        **settings,
     )
 
 

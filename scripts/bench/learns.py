@@ -31,7 +31,7 @@ from lora_studio.request import GenerateRequest, LoraUse
 from lora_studio.settings import CHECKOUT, Settings
 from lora_studio.studio import Studio, open_studio
 from lora_studio.training_request import StartTraining
-from scripts.bench.fixed_noise import fixed_noise_losses
+from scripts.bench.parts.fixed_noise import fixed_noise_losses
 
 if TYPE_CHECKING:
     from recipes.starter.judge import Judge

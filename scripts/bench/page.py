@@ -24,7 +24,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
-from scripts.bench.big_library import make_library
+from scripts.bench.parts.big_library import make_library
 from scripts.bench.startup import TAB_IS_SEEN, running_app, wait_for_page
 from tests.support.chromium import find_chromium
 

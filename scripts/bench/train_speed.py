@@ -213,7 +213,7 @@ def measure_steps(case: Case) -> dict[str, Any]:
     from lora_studio.training.optimization.lr_schedules import build_schedule
     from lora_studio.training.optimization.optimizers import build_optimizer
     from lora_studio.training.preparation.training_data import prepare_data
-    from scripts.bench.bare_loop import BareLoop
+    from scripts.bench.parts.bare_loop import BareLoop
 
     config, device = config_of(case), find_device()
     found = find_base(case.base)
