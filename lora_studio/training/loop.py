@@ -15,7 +15,7 @@ from lora_studio.data.loader import Batch
 from lora_studio.data.seeds import seed_of
 from lora_studio.errors import Diverged
 from lora_studio.events import StepDone
-from lora_studio.runtime import give_memory_back, memory_in_use
+from lora_studio.runtime import memory_in_use
 from lora_studio.training.loss.loss_spikes import LossWatch
 from lora_studio.training.model import Engine
 from lora_studio.training.objective import draw, sample_losses
@@ -77,8 +77,8 @@ class Loop:
         """One optimizer step. Raises Diverged, before any weight is touched, when loss or gradient is no
         longer a number."""
         group = self._next_group()
-        if self.data.latents.waiting:
-            self._encode(group)  # no part of the step's seconds, which tell how long others will take
+        if self.data.latents.waiting:  # no part of the step's seconds, which tell how long others will take
+            self.data.latents.encode_waiting(sample.placed for batch in group for sample in batch)
         begun = time.perf_counter()
         rate = learning_rate(self.optimizer, self.schedule)
         loss = self._learn(group)
@@ -141,13 +141,6 @@ class Loop:
             return self._groups[1][self.index]
         self.epoch, self.index = self.epoch + 1, 0
         return self._next_group()
-
-    def _encode(self, group: tuple[Batch, ...]) -> None:
-        """Encode what of the group's pictures waits. Encoding and a step take turns with their memory: freed
-        buffers of one are of no use to the other."""
-        give_memory_back()
-        self.data.latents.encode_waiting(sample.placed for batch in group for sample in batch)
-        give_memory_back()
 
     def _learn(self, group: tuple[Batch, ...]) -> float:
         """Follow the gradient of the mean loss of all pictures in the group, however they are split into
