@@ -13,7 +13,7 @@ from tests.support.page import PATIENCE
 from tests.support.page_faults import PageFaults
 from tests.support.page_states import all_states
 
-STATES = 40
+STATES = 48
 
 
 @pytest.fixture(scope="module")

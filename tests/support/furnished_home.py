@@ -32,12 +32,14 @@ from lora_studio.events import (
     StepDone,
     Stopped,
     Validated,
+    ignore,
+    never_stop,
 )
 from lora_studio.images.image_metadata import Origin, save_image
 from lora_studio.jobs.generation_queue import GenerationResult
 from lora_studio.lora.checkpoint_report import CheckpointReport, CheckpointRow, write_report
 from lora_studio.lora.file.lora_files import file_name
-from lora_studio.records import JobRecord, JobStatus
+from lora_studio.records import DatasetRecord, JobRecord, JobStatus
 from lora_studio.request import GenerateRequest, LoraUse
 from lora_studio.settings import Settings
 from lora_studio.store.job_store import JobStore
@@ -53,6 +55,7 @@ ALIEN = sorted((CHECKOUT / "examples" / "alien").glob("*.png"))
 INK = sorted((CHECKOUT / "examples" / "ink").glob("*.png"))
 PROMPTS = ("a zwmm creature on a white background", "a zwmm creature on the beach at night, wide")
 STEPS, EVERY = 200, 50
+NAME, PASSWORD = "studio", "correct horse"
 DEAD = "elsewhere:gone"
 """The owner of a training whose process has ended."""
 
@@ -154,6 +157,30 @@ class FurnishedHome:
         queue.submit(lambda emit, should_stop: GenerationResult(), title="a lighthouse")
         assert drawn.wait(PATIENCE)
 
+    def begin_reading(self) -> None:
+        """Let the next upload stand still, with a part of it read, until it is stopped."""
+        datasets = self.studio.datasets
+        create = datasets.create
+
+        def held(
+            name: str, files: Sequence[Path], emit: Emit = ignore, should_stop: ShouldStop = never_stop
+        ) -> DatasetRecord:
+            datasets.create = create  # type: ignore[method-assign]
+            emit(PhaseAdvanced(phase="ingest", done=7, total=len(files)))
+            while not should_stop() and not self.go_on.wait(0.05):
+                pass
+            return create(name, files, emit, should_stop)
+
+        datasets.create = held  # type: ignore[method-assign]
+
+    @contextmanager
+    def open_to_people(self) -> Iterator[str]:
+        """The address of the same studio for people who log in, the owner as NAME with PASSWORD."""
+        access = Access(username=NAME, password=PASSWORD, people=True)
+        opened = open_page(self.studio, host="127.0.0.1", port=free_port(), access=access)
+        yield opened.address
+        opened.close()
+
     def end_drawing(self, *, beside: bool = False, error: Exception | None = None) -> None:
         """Let a generation end: with four pictures, the base's own beside each of them, or an error."""
         self.go_on.set()
@@ -201,7 +228,7 @@ def write_trained_lora(settings: Settings, slug: str, title: str) -> Path:
         measured = {"likeness": step / 500, "adherence": 0.9, "leak": step / 800, "validation_loss": 0.1}
         rows.append(CheckpointRow(step=step, pictures=pictures, **measured))
     base = tuple(f"previews/base-{number}.png" for number in range(len(PROMPTS)))
-    reason = "Step 150 is recommended: its pictures are the closest to yours, and it keeps to the prompts."
+    reason = "Step 150 is recommended: its pictures are the closest to yours; it keeps to the prompts."
     report = CheckpointReport(
         prompts=PROMPTS, base=base, rows=tuple(rows), recommended=150, reason=reason, base_loss=0.12
     )

@@ -10,11 +10,16 @@ from playwright.sync_api import Page, expect
 from lora_studio.errors import ConfigError
 from lora_studio.records import JobStatus
 from lora_studio.ui.serving.login_form import Entry, login_page
-from tests.support.furnished_home import ALIEN, FurnishedHome
+from tests.support.furnished_home import ALIEN, INK, NAME, PASSWORD, FurnishedHome
 from tests.support.page import box, choose_mode, go_to, open_settings, tab, upload, write
 
 States = Iterator[str]
 """Names of states, each as soon as the page is in it."""
+KOHYA = b'network_dim = 16\nlearning_rate = 2e-4\nxformers = true\nnetwork_module = "networks.other"\n'
+"""Settings of sd-scripts, some of which are taken otherwise here."""
+UNFOLD = "(all) => { for (const one of document.querySelectorAll(all)) one.open = true; }"
+SECTIONS = 1500
+"""Milliseconds until sections of details that were opened are read."""
 
 
 def empty_states(page: Page) -> States:
@@ -36,7 +41,7 @@ def empty_states(page: Page) -> States:
     page.keyboard.press("Escape")
 
 
-def upload_states(page: Page) -> States:
+def upload_states(page: Page, home: FurnishedHome) -> States:
     """The Upload tab, from its errors to pictures, settings and a plan."""
     go_to(page, "Upload")
     if (remove := page.get_by_role("button", name="Remove all", exact=True)).is_visible():
@@ -44,12 +49,21 @@ def upload_states(page: Page) -> States:
     expect(page.locator("#picture-count")).to_have_count(0)
     page.locator("#upload-train").click()
     yield "upload-errors"
+    home.begin_reading()
+    upload(page, [*ALIEN, *INK])
+    expect(page.locator("#upload-stop")).to_be_visible()
+    yield "upload-reading"
+    page.locator("#upload-stop").click()
+    expect(page.locator("#upload-notices")).to_contain_text("Reading was stopped")
     upload(page, ALIEN)
     expect(page.locator("#picture-count")).to_contain_text("10 pictures")
     page.locator("#upload-kind label").nth(3).click()
     write(page, "upload-name", "Mimi")
     expect(page.locator("#summary")).to_contain_text("Mimi")
     yield "upload-pictures"
+    page.locator("#train-plan-go").click()
+    expect(page.locator("#train-plan .measured")).to_be_visible()
+    yield "upload-plan"
     page.locator("#upload-settings > button").click()
     expect(box(page, "train-search")).to_be_visible()
     yield "upload-settings"
@@ -57,7 +71,17 @@ def upload_states(page: Page) -> States:
     expect(page.locator("#train-found [data-setting]").first).to_be_visible()
     yield "upload-settings-search"
     box(page, "train-search").fill("")
+    page.locator("#train-kept > button").click()
+    with page.expect_file_chooser() as chooser:
+        page.locator("#train-kept-open").click()
+    chooser.value.set_files({"name": "kohya.toml", "mimeType": "text/plain", "buffer": KOHYA})
+    expect(page.locator("#train-kept-report .settings-report")).to_be_visible()
+    yield "upload-settings-file"
     page.locator("#upload-settings > button").click()
+    broken = {"name": "broken.png", "mimeType": "image/png", "buffer": b"no picture"}
+    page.locator("#upload-files input[type=file]").set_input_files(broken)
+    expect(page.locator("#upload-notices")).to_contain_text("broken.png")
+    yield "upload-unusable"
 
 
 def train_states(page: Page) -> States:
@@ -75,6 +99,14 @@ def train_states(page: Page) -> States:
     expect(page.locator("#train-chart [data-losses] .smooth")).to_be_visible()
     yield "train-numbers"
     go_to(page, "Previews")
+    page.locator("#train-board details.vote > summary").click()
+    expect(page.locator("#train-board fieldset").first).to_be_visible()
+    yield "train-vote"
+    page.locator("#train-history input[data-pick]").first.check()
+    page.get_by_role("button", name="Compare Mimi, stopped with").click()
+    expect(page.locator(".comparison .both")).to_be_visible()
+    yield "train-comparison"
+    page.locator(".comparison [data-action=close]").click()
 
 
 def gallery_states(page: Page) -> States:
@@ -87,6 +119,10 @@ def gallery_states(page: Page) -> States:
     tiles.filter(has=page.get_by_text("Mimi", exact=True)).click()
     expect(page.locator("#gallery-lora-details .facts")).to_be_visible()
     yield "gallery-lora"
+    page.evaluate(UNFOLD, "#gallery-lora-sections details[data-section]")
+    page.wait_for_timeout(SECTIONS)
+    page.locator("#gallery-lora-sections").scroll_into_view_if_needed()
+    yield "gallery-lora-sections"
     page.locator("#gallery-lora-description > button").click()
     expect(box(page, "gallery-lora-note")).to_be_visible()
     yield "gallery-lora-description"
@@ -139,6 +175,7 @@ def generate_states(page: Page, home: FurnishedHome) -> States:
     page.get_by_role("button", name="Remove the picture").click()
     choose_mode(page, "Grid")
     write(page, "generate-grid-x-values", "1, 2")
+    page.keyboard.press("Escape")  # the menu of the next axis
     yield "generate-grid"
     choose_mode(page, "Draw")
     home.begin_drawing()
@@ -178,16 +215,27 @@ def running_states(page: Page, home: FurnishedHome) -> States:
     yield "generate-running"
 
 
-def last_states(page: Page) -> States:
-    """The check-up, a server that does not answer, and the pages in front of the page."""
+def last_states(page: Page, home: FurnishedHome) -> States:
+    """The check-up, people, a server that does not answer, and the pages in front of the page."""
     go_to(page, "Studio")
     expect(page.locator("#studio-storage table, #studio-storage li").first).to_be_visible()
     expect(page.locator("#studio-report")).not_to_contain_text("Looking")
     yield "studio"
+    with home.open_to_people() as address:
+        page.goto(address, wait_until="domcontentloaded")
+        page.get_by_label("User name").fill(NAME)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        page.locator("#people > button").click()
+        expect(page.locator("#people-invite")).to_be_visible()
+        yield "people"
+        page.goto(home.address, wait_until="domcontentloaded")
+        expect(page.locator("#strip-stop")).to_be_visible()
     page.context.set_offline(True)
     expect(page.locator("#unanswered")).to_be_visible()
     yield "unanswered"
     page.context.set_offline(False)
+    page.goto("about:blank")  # what the page still does would replace what is shown next
     for name, entry in (
         ("login", Entry()),
         ("login-refused", Entry(said="User name or password is wrong.")),
@@ -204,12 +252,12 @@ def all_states(page: Page, home: FurnishedHome) -> States:
     home.furnish()
     expect(page.locator("#gallery-lora-grid .tile-button")).to_have_count(3)
     parts: tuple[Callable[[], States], ...] = (
-        lambda: upload_states(page),
+        lambda: upload_states(page, home),
         lambda: train_states(page),
         lambda: gallery_states(page),
         lambda: generate_states(page, home),
         lambda: running_states(page, home),
-        lambda: last_states(page),
+        lambda: last_states(page, home),
     )
     for part in parts:
         yield from part()
