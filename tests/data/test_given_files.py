@@ -57,3 +57,13 @@ def test_a_version_of_a_folder_is_taken_in(folder: Path) -> None:
         assert folder / "3_sks dog" / "b.png" in files
     with pytest.raises(DatasetError, match="There is no version"), files_as_edited(folder, "gone"):
         pass
+
+
+@pytest.mark.parametrize("place", ["", "3_dog/"])
+def test_a_folder_without_masks_is_taken_in_as_edited(tmp_path: Path, place: str) -> None:
+    (tmp_path / place).mkdir(exist_ok=True)
+    for name in (f"{place}a.png", "unused.png", "unused-masklabel.png")[: 3 if place else 1]:
+        Image.new("RGB", (80, 48), "teal").save(tmp_path / name)
+    apply_edits(tmp_path, [RotatePicture(f"{place}a.png", 90)])
+    with files_as_edited(tmp_path) as files, Image.open(files[0]) as image:
+        assert ([path.name for path in files], image.size) == (["a.png"], (48, 80))

@@ -12,7 +12,7 @@ from lora_studio.data.captions import with_trigger
 from lora_studio.data.edits.overlay import OverlaidPicture
 from lora_studio.data.pixels.masks import ENDING
 from lora_studio.data.training_set.folders import read_folder
-from lora_studio.data.training_set.subsets import KOHYA_FOLDER, existing_folder
+from lora_studio.data.training_set.subsets import KOHYA_FOLDER, existing_folder, has_masks
 from lora_studio.errors import DatasetError
 from lora_studio.files import expanded
 from lora_studio.parsing.file_names import portable_name
@@ -48,7 +48,8 @@ def copy_as_edited(root: Path, target: Path, version: str = "") -> None:
     """Copy the pictures, captions and masks of a folder, which keeps its layout, as edited. Raises
     DatasetError, OSError."""
     settings = DatasetGroup(train_data_dir=str(root), dataset_version=version)
-    found = read_folder(settings.model_copy(update={"masked_loss": True, "enable_wildcard": True}))
+    with_masks = has_masks(existing_folder(root))
+    found = read_folder(settings.model_copy(update={"masked_loss": with_masks, "enable_wildcard": True}))
     taken: set[Path] = set()
     for picture in found.pictures:
         subset = found.subsets[picture.subset]
