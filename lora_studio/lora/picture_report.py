@@ -7,7 +7,6 @@ training/evaluation/picture_gains.py.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from lora_studio.files import write_atomically
 from lora_studio.formatting import counted
-from lora_studio.lora.lora_folder import NOTES, read_notes
+from lora_studio.lora.lora_folder import NOTES, json_text, read_notes
 from lora_studio.parsing.plain_text import plain_text
 
 KEY = "pictures"
@@ -39,7 +38,7 @@ MOST_PICTURES, LONGEST_NAME, LARGEST_ERROR, MOST_NAMED = 1000, 400, 10**6, 3
 @dataclass(frozen=True, kw_only=True)
 class PictureGain:
     """Mean squared errors of one picture under its caption, of the base alone and with the LoRA. `picture` is
-    its path below the folder of pictures."""
+    its path below the folder of pictures; its name where it was edited or is from elsewhere."""
 
     picture: str
     before: float
@@ -73,14 +72,21 @@ def far_off_sentence(found: Sequence[PictureGain]) -> str:
     """The names of those pictures and what may be wrong with them; empty for none."""
     if not found:
         return ""
-    names = [f"“{Path(one.picture).name}”" for one in found[:MOST_NAMED]]
-    if len(found) > MOST_NAMED:
-        names.append(counted(len(found) - MOST_NAMED, "other picture"))
+    names = [f"“{name}”" for name in dict.fromkeys(_shown_name(one, found) for one in found)]
+    if len(names) > MOST_NAMED:
+        names[MOST_NAMED:] = [counted(len(names) - MOST_NAMED, "other picture")]
     named = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
     return (
         f"Much less was learned of {named} than of the others. Is something else in the picture, or the "
         "caption wrong?"
     )
+
+
+def _shown_name(one: PictureGain, found: Sequence[PictureGain]) -> str:
+    """The file's name; with its folder where another one has the same."""
+    names = [Path(other.picture).name for other in found if other.picture != one.picture]
+    name = Path(one.picture).name
+    return one.picture if name in names else name
 
 
 def read_gains(folder: Path | str) -> tuple[PictureGain, ...]:
@@ -93,7 +99,7 @@ def read_gains(folder: Path | str) -> tuple[PictureGain, ...]:
 def write_gains(folder: Path, gains: Sequence[PictureGain]) -> None:
     """Add the measured pictures to the folder's `training.json`. Raises OSError."""
     notes = {**read_notes(folder), KEY: [asdict(one) for one in gains[:MOST_PICTURES]]}
-    write_atomically(folder / NOTES, json.dumps(notes, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_atomically(folder / NOTES, json_text(notes))
 
 
 def _gain_of(row: Any) -> PictureGain | None:

@@ -65,6 +65,16 @@ def test_more_than_three_are_counted() -> None:
     assert "“0.png”, “1.png”, “2.png” and 2 other pictures" in far_off_sentence(found)
 
 
+def test_equal_names_are_told_apart_by_their_folders_and_named_once() -> None:
+    same = [
+        PictureGain(picture=name, before=0.5, after=0.4)
+        for name in ("1_a/x.png", "2_b/x.png", "y.png", "y.png")
+    ]
+    assert far_off_sentence(same).startswith(
+        "Much less was learned of “1_a/x.png”, “2_b/x.png” and “y.png” than"
+    )
+
+
 def test_what_is_kept_is_read_beside_the_rest(tmp_path: Path) -> None:
     (tmp_path / NOTES).write_text(json.dumps({"title": "Alien"}))
     write_gains(tmp_path, gains(*ALIEN))

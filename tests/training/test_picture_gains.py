@@ -66,6 +66,33 @@ def test_there_is_nothing_to_say_of_few_pictures_in_no_time_or_when_stopped(
     assert measurement_of(engine).measure(3600) == ()
 
 
+def test_captions_are_measured_as_they_are_trained_and_odd_names_are_plain(
+    make_config: ConfigMaker, six: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (six / "picture-00.png").rename(six / "caf\udce9.png")
+    (six / "picture-00.txt").rename(six / "caf\udce9.txt")
+    measurement = measurement_of(
+        loaded(make_config(data=six, caption_prefix="a nice ", enable_wildcard=True))
+    )
+    asked: list[str] = []
+    encode = Engine.encode_text
+
+    def encode_heard(self, texts, **rest):
+        asked.extend(texts)
+        return encode(self, texts, **rest)
+
+    monkeypatch.setattr(Engine, "encode_text", encode_heard)
+    gains = measurement.measure(3600)
+    assert len(gains) == 6
+    assert all(one.picture.isprintable() for one in gains)
+    assert asked
+    assert all(text.startswith("a nice ") for text in asked)
+
+
+def test_pictures_that_are_learned_in_part_are_left_out(make_config: ConfigMaker, six: Path) -> None:
+    assert measurement_of(loaded(make_config(data=six, alpha_mask=True))).measure(3600) == ()
+
+
 def test_a_file_that_can_t_be_written_is_a_note(make_config: ConfigMaker, six: Path, tmp_path: Path) -> None:
     said: list[Event] = []
     (tmp_path / "training.json").mkdir()

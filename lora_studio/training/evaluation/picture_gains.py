@@ -6,21 +6,25 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lora_studio.data.captions import plain_caption
 from lora_studio.data.latent_cache import PlacedPicture
+from lora_studio.data.training_set.folders import Picture
 from lora_studio.errors import StudioError
 from lora_studio.events import Emit, Noted, PhaseAdvanced
 from lora_studio.lora.checkpoint_report import even_choice
 from lora_studio.lora.picture_report import (
     FEWEST,
+    LONGEST_NAME,
     MOST_PICTURES,
     PictureGain,
     far_off,
     far_off_sentence,
     write_gains,
 )
+from lora_studio.parsing.plain_text import plain_text
 from lora_studio.runtime import memory_errors
 from lora_studio.training.evaluation.base_alone import at_rest, base_alone
 from lora_studio.training.evaluation.picture_errors import PictureErrors
@@ -63,21 +67,28 @@ class GainMeasurement:
         return tuple(measured) if len(measured) >= FEWEST else ()
 
     def _pictures(self) -> list[PlacedPicture]:
-        """Regularisation pictures are not what is to be learned, and those with masks only in part."""
-        return [one for one in self.data.loader.pictures if not one.picture.is_reg and not one.picture.mask]
+        """The pictures that were learned whole. Those for regularisation are not what is to be learned, and
+        of masked ones a part is."""
+        return [placed for placed in self.data.loader.pictures if _is_learned_whole(placed.picture)]
 
     def _gain(self, placed: PlacedPicture) -> PictureGain:
-        errors = PictureErrors(engine=self.engine, data=self.data)
+        errors, picture = PictureErrors(engine=self.engine, data=self.data), placed.picture
+        caption = plain_caption(picture.caption, picture.settings)
+        placed = replace(placed, picture=replace(picture, caption=caption))
         after = list(errors.of(placed))
         with base_alone(self.engine):
             before = list(errors.of(placed))
-        folder = Path(self.engine.config.dataset.train_data_dir)
-        path = placed.picture.path
+        folder, path = Path(self.engine.config.dataset.train_data_dir), picture.path
+        name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
         return PictureGain(
-            picture=path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name,
+            picture=plain_text(name, LONGEST_NAME),
             before=sum(before) / len(before),
             after=sum(after) / len(after),
         )
+
+
+def _is_learned_whole(picture: Picture) -> bool:
+    return not (picture.is_reg or picture.mask or picture.settings.alpha_mask)
 
 
 def name_far_off(measurement: GainMeasurement, folder: Path, seconds: float) -> tuple[PictureGain, ...]:
