@@ -10,5 +10,6 @@ import hashlib
 
 def seed_of(*parts: int | str) -> int:
     """A 63-bit seed from a run's seed and its purpose, epoch, picture ..."""
-    digest = hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).digest()
+    named = "\x1f".join(str(part) for part in parts)  # file names among them may be in no encoding
+    digest = hashlib.sha256(named.encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") >> 1
