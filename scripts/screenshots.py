@@ -91,7 +91,7 @@ def take_all(browser: Browser, address: str, out: Path, steps: int | None) -> No
         page.goto(address, wait_until="domcontentloaded")
     fill_upload(desk, steps)
     phone.reload(wait_until="domcontentloaded")  # takes up the pictures that wait for their training
-    expect(phone.locator("#upload-pictures img")).to_have_count(10)
+    expect(phone.locator("#upload-pictures .tile img")).to_have_count(10)
     phone.locator("#upload-kind label").nth(1).click()
     phone.locator("#upload-name textarea, #upload-name input").fill("Ink drawings")
     on_all(pages, lambda page, width: take(page, out / f"upload-{width}.png"))
@@ -112,7 +112,7 @@ def on_all(pages: dict[str, Page], action: Callable[[Page, str], None]) -> None:
 
 def fill_upload(page: Page, steps: int | None) -> None:
     page.locator("#upload-example-ink").click()
-    expect(page.locator("#upload-pictures img")).to_have_count(10)
+    expect(page.locator("#upload-pictures .tile img")).to_have_count(10)
     expect(page.locator("#plan")).to_contain_text("steps")
     if steps:
         page.locator("#upload-settings > button").click()

@@ -11,7 +11,7 @@ from tests.support.page import OpenPage, begin_anew, fill_training, go_to, pictu
 
 def train(page: Page, name: str) -> None:
     page.locator("#upload-example-ink").click()
-    pictures_are_drawn(page, "#upload-pictures", 10)
+    pictures_are_drawn(page, "#upload-pictures .tile", 10)
     fill_training(page, kind="Style", name=name, steps=2)
     page.locator("#upload-train").click()
     expect(page.locator("#train-card h2")).to_have_text(name)

@@ -90,7 +90,7 @@ def test_from_pictures_to_a_picture_on_each_base(
     page, base = open_page(), f"tiny-{shape}"
     begin_anew(page)
     upload(page, sorted(make_pictures(tmp_path / "pictures").glob("*.png")))
-    pictures_are_drawn(page, "#upload-pictures", 4)
+    pictures_are_drawn(page, "#upload-pictures .tile", 4)
     choose_base(page, base)
     fill_training(page, kind="Object", name=f"Disc {shape}", steps=STEPS)
     for setting, value in {"resolution": SIDE, "learning_rate": 0.02, "network_dim": 2}.items():

@@ -80,7 +80,7 @@ def test_all_mistakes_stand_at_their_fields_and_go_when_corrected(open_page: Ope
     )
 
     page.get_by_role("button", name="An alien (an object)").click()
-    pictures_are_drawn(page, "#upload-pictures", 10)
+    pictures_are_drawn(page, "#upload-pictures .tile", 10)
     for field in ("upload-files", "upload-kind", "upload-name"):  # the example fills in all three
         expect(page.locator(f"#{field} .field-error")).to_have_count(0)
     expect(page.locator("#upload-kind[aria-invalid], #upload-name [aria-invalid]")).to_have_count(0)
@@ -134,7 +134,7 @@ def test_each_mistake_has_its_sentence(open_page: OpenPage, bad_files: list[Path
     # Nothing was lost meanwhile.
     expect(box(page, "upload-name")).to_have_value("Fox")
     expect(page.locator("#upload-kind label.selected")).to_contain_text("Object")
-    expect(page.locator("#upload-pictures img").first).to_be_visible()
+    expect(page.locator("#upload-pictures .tile img").first).to_be_visible()
     expect(page.locator("#strip-stop")).to_be_hidden()
 
 
@@ -149,7 +149,7 @@ def test_one_picture_is_enough_and_said_to_be_few(open_page: OpenPage) -> None:
     with page.expect_response(lambda response: "queue/join" in response.url):
         caption.blur()
     page.reload(wait_until="domcontentloaded")
-    pictures_are_drawn(page, "#upload-pictures", 1)
+    pictures_are_drawn(page, "#upload-pictures .tile", 1)
     expect(page.get_by_role("textbox", name="Caption of fox.png")).to_have_value("a fox")
 
 

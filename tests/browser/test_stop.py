@@ -23,7 +23,7 @@ NAME = "Ink <b>x</b> ${document.body.id='evaluated'}"
 def test_a_training_is_stopped_from_another_tab_of_another_window(open_page: OpenPage) -> None:
     page = open_page()
     page.locator("#upload-example-alien").click()
-    pictures_are_drawn(page, "#upload-pictures", 10)
+    pictures_are_drawn(page, "#upload-pictures .tile", 10)
     expect(page.locator("#upload-kind label.selected")).to_contain_text("Object")
     fill_training(page, kind="Object", name=NAME.replace("/", ""), steps=20_000)
     page.locator("#upload-train").click()
@@ -56,7 +56,7 @@ def test_a_training_is_stopped_from_another_tab_of_another_window(open_page: Ope
 def test_pause_and_resume_keep_the_keyboard_s_place(open_page: OpenPage) -> None:
     page = open_page()
     page.locator("#upload-example-ink").click()
-    pictures_are_drawn(page, "#upload-pictures", 10)
+    pictures_are_drawn(page, "#upload-pictures .tile", 10)
     fill_training(page, kind="Style", name="Paused", steps=20_000)
     page.locator("#upload-train").click()
     expect(page.locator("#train-card .phases")).to_contain_text(re.compile(r"[1-9]\d* / 20000"))
@@ -76,7 +76,7 @@ def test_those_that_wait_are_moved_and_taken_out_of_the_line(open_page: OpenPage
     for name in ("First", "Second", "Third"):
         begin_anew(page)
         page.locator("#upload-example-ink").click()
-        pictures_are_drawn(page, "#upload-pictures", 10)
+        pictures_are_drawn(page, "#upload-pictures .tile", 10)
         fill_training(page, kind="Style", name=name, steps=20_000)
         page.locator("#upload-train").click()
         expect(line).to_contain_text(name)

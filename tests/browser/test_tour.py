@@ -26,7 +26,7 @@ def test_from_pictures_to_pictures_of_ones_own(open_page: OpenPage) -> None:
     page = open_page()
     is_accessible(page)
     upload(page, sorted((CHECKOUT / "examples" / "ink").iterdir()))
-    pictures_are_drawn(page, "#upload-pictures", 10)
+    pictures_are_drawn(page, "#upload-pictures .tile", 10)
     expect(page.locator("#picture-count")).to_have_text("10 pictures, 10 with a caption")
     fill_training(page, kind="Style", name="My ink", steps=STEPS, previews_every=STEPS)
     expect(page.locator("#summary")).to_contain_text(f"My ink · style · 10 pictures · {STEPS} steps")

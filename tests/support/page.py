@@ -97,7 +97,7 @@ def fill_training(page: Page, *, kind: str, name: str, steps: int, previews_ever
     unless they stay what they are: eight sets of previews take longer than few steps do."""
     page.locator("#upload-kind label", has_text=re.compile(kind)).click()
     write(page, "upload-name", name)
-    if page.locator("#upload-pictures img").count():  # the plan's own values come first
+    if page.locator("#upload-pictures .tile img").count():  # the plan's own values come first
         expect(page.locator("#upload-plan")).to_contain_text(re.compile(r"\w"))
     set_up(page, "max_train_steps", str(steps))
     if previews_every:

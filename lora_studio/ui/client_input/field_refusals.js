@@ -6,7 +6,7 @@ let refused = [], timer = 0;
 
 const seen = (one) => Boolean(one?.getClientRects().length);
 const controls = (block) => [...block.querySelectorAll('textarea, input:not([type=file], [type=range]), .upload-container')];
-const valueOf = ({ watched }, block) => (watched ? document.querySelectorAll(`#${watched} :is(img, .progress-level)`).length
+const valueOf = ({ watched }, block) => (watched ? document.querySelectorAll(`#${watched} :is(.tile img, .progress-level)`).length
   : JSON.stringify(controls(block).map((one) => (one.type === 'radio' || one.type === 'checkbox' ? one.checked : one.value))));
 // Opens the folds of a list, which loses those that are open; an inner one may come only with the outer one.
 const pressed = new Map();
