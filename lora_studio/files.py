@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from io import BufferedRandom
@@ -29,6 +30,11 @@ FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 """Errors for a disk that is full, or somebody's share of it."""
 IN_USE = {5, 32, 33}
 """Windows' errors for a file that somebody has open: access denied, sharing and lock violation."""
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+"""Errors of disks that know no locks."""
+LOCKED_BYTE = 2**30
+"""The byte that stands for the whole file where locks have places. On Windows nobody else may read it, so it
+lies behind the end of what is locked here."""
 
 
 def expanded(path: str | Path) -> Path:
@@ -80,6 +86,39 @@ def creating(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             os.unlink(unfinished)
+
+
+if sys.platform == "win32":  # pragma: no cover
+    import msvcrt
+
+    def _lock(file: BufferedRandom, *, is_held: bool) -> None:
+        os.lseek(file.fileno(), LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if is_held else msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(file: BufferedRandom, *, is_held: bool) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX if is_held else fcntl.LOCK_UN)
+
+
+@contextlib.contextmanager
+def locked(file: BufferedRandom) -> Iterator[None]:
+    """Hold a file below 1 GB that is open for writing: other processes that ask for it wait, on Windows for
+    ten seconds. On disks without locks they don't. The block begins with a `seek` to the end, and
+    flushes what it writes. Raises OSError."""
+    try:
+        _lock(file, is_held=True)
+        is_held = True
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        is_held = False
+    try:
+        yield
+    finally:
+        if is_held:
+            _lock(file, is_held=False)
 
 
 def replace_file(source: Path, target: Path) -> None:

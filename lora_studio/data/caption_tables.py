@@ -4,6 +4,7 @@ captions.csv, captions.json, and the JSON of sd-scripts' fine-tuning."""
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
@@ -44,7 +45,7 @@ def read_table(name: str, content: bytes) -> dict[tuple[str, ...], str]:
         if lower.endswith(".json"):
             entries = _of_json(json.loads(text))
         elif lower.endswith(".jsonl"):
-            entries = _of_rows(json.loads(line) for line in text.splitlines() if line.strip())
+            entries = _of_rows(json.loads(line) for line in _lines(text) if line.strip())
         else:
             entries = _of_csv(text, "\t" if lower.endswith(".tsv") else "")
     except (ValueError, RecursionError, csv.Error) as error:
@@ -131,12 +132,18 @@ def _text(value: Any) -> str:
     return value[:LONGEST_CAPTION] if isinstance(value, str) else ""
 
 
+def _lines(text: str) -> io.StringIO:
+    """The lines of a text. Unicode's other line separators, which `splitlines` counts, are letters of
+    captions."""
+    return io.StringIO(text, newline=None)
+
+
 def _of_csv(text: str, delimiter: str) -> list[tuple[str, str]]:
     """(file, caption) of each row, whether the first row names the columns or not. Raises ValueError for rows
     of another kind."""
     first = text.split("\n", 1)[0]
     delimiter = delimiter or max(",;\t|", key=first.count)
-    rows = [row for row in csv.reader(text.splitlines(keepends=True), delimiter=delimiter) if row]
+    rows = [row for row in csv.reader(_lines(text), delimiter=delimiter) if row]
     if not rows:
         return []
     head = [cell.strip().lower() for cell in rows[0]]

@@ -73,3 +73,13 @@ def test_line_ends_make_no_difference(text: str, read: Callable[[bytes, Path], A
     assert plain
     assert read(text.replace("\n", "\r\n").encode(), tmp_path) == plain
     assert read(text.rstrip("\n").replace("\n", "\r\n").encode(), tmp_path) == plain
+
+
+@pytest.mark.parametrize("letter", "\u2028\u2029\x85")
+def test_other_separators_of_unicode_end_no_row_of_a_table(letter: str) -> None:
+    """JSON and CSV have them inside of texts, as pages and PDFs give them."""
+    row = f'{{"file_name": "a.png", "text": "a{letter}fox"}}\n'
+    tables = {"metadata.jsonl": row, "metadata.csv": f"file_name,text\na.png,a{letter}fox\n"}
+    for name, table in tables.items():
+        captions = read_table(name, table.encode())
+        assert [caption.split() for caption in captions.values()] == [["a", "fox"]], name

@@ -15,7 +15,7 @@ import json
 import os
 import secrets
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any
 from lora_studio.data.edits.picture_edits import Edit, edit_dict, edit_of
 from lora_studio.data.pixels.stray_files import EDITS
 from lora_studio.errors import DatasetError
-from lora_studio.files import disk_errors, read_errors
+from lora_studio.files import disk_errors, locked, read_errors
 from lora_studio.parsing.json_text import read_json
 from lora_studio.parsing.numbers import shown
 from lora_studio.parsing.plain_text import plain_text
@@ -40,7 +40,7 @@ LONGEST_WHY = 200
 LONGEST_NAME = 60
 """Characters of a finding's name, and of a version's."""
 WRITING = threading.RLock()
-"""The turn of who looks at a log and then adds to it."""
+"""The turn of who looks at a log and then adds to it, among the threads of this process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +58,14 @@ class EditEntry:
 @dataclass(kw_only=True)
 class EditHistory:
     """A log as read. `undone` are the ids that redo brings back, the next one last; `versions` ids by name;
-    `unread` is the number of lines that say nothing."""
+    `lines` and `length` are its numbers of lines and bytes, `unread` the number of lines that say nothing."""
 
     entries: dict[str, EditEntry] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     head: str = ORIGINALS
     undone: list[str] = field(default_factory=list)
+    lines: int = 0
+    length: int = 0
     unread: int = 0
 
     @property
@@ -128,113 +130,145 @@ class EditHistory:
 
 
 class EditLog:
-    """The log of one folder. Each call reads the file, so that the page and the command line may both write
-    it. Raises DatasetError."""
+    """The log of one folder. Each call reads the file, and what it adds follows from all that the file says
+    then, so the page and the command line may both write it. Raises DatasetError."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
 
     def read(self) -> EditHistory:
         """The history; an empty one without a file. Lines that say nothing are counted and passed over."""
-        history = EditHistory()
-        for line in self._lines():
+        content = self._content()
+        # At these ends alone: Unicode's other line separators are letters of captions.
+        lines = [line for line in content.split(b"\n") if line.strip()]
+        if len(content) > MOST_BYTES or len(lines) > MOST_LINES:
+            raise DatasetError(
+                f"{self.path.name} is too long to be read: it may have {MOST_LINES:,} lines.",
+                "Move it out of the folder; the pictures are then as they came.",
+                path=self.path,
+            )
+        history = EditHistory(lines=len(lines), length=len(content))
+        for line in lines:
             try:
-                history.take(read_json(line, LONGEST_LINE))
+                history.take(read_json(line.decode("utf-8", "replace"), LONGEST_LINE))
             except (DatasetError, KeyError, TypeError, ValueError, OverflowError):
                 history.unread += 1
         return history
 
-    def append(self, edits: Sequence[Edit], why: str = "") -> EditEntry:
-        """Make edits at once, after those that hold."""
-        with WRITING:
-            history = self.read()
+    def append(
+        self, edits: Sequence[Edit], why: str = "", check: Callable[[EditHistory], None] = lambda _: None
+    ) -> EditEntry:
+        """Make edits at once, after those that hold; `check` raises DatasetError where they don't fit."""
+        entry_id, time = secrets.token_hex(4), datetime.now(UTC).timestamp()
+        made = list[EditEntry]()
+
+        def line(history: EditHistory) -> dict[str, Any]:
+            check(history)
             entry = EditEntry(
-                id=secrets.token_hex(4),
+                id=entry_id,
                 after=history.head,
-                time=datetime.now(UTC).timestamp(),
+                time=time,
                 edits=tuple(edits),
                 why=plain_text(why, LONGEST_WHY),
             )
-            line: dict[str, Any] = {"id": entry.id, "after": entry.after, "time": _moment(entry.time)}
-            line |= {"why": entry.why} if entry.why else {}
-            self._write(line | {"edits": [edit_dict(edit) for edit in edits]})
-        return entry
+            made.append(entry)
+            facts = {"id": entry.id, "after": entry.after, "time": _moment(time)}
+            facts |= {"why": entry.why} if entry.why else {}
+            return {**facts, "edits": [edit_dict(edit) for edit in edits]}
+
+        self._add(line)
+        return made[-1]
 
     def undo(self) -> EditEntry:
         """Go back before the last entry that holds; returns it."""
-        with WRITING:
-            entry = self.read().undoable
-            if entry is None:
+        undone = list[EditEntry]()
+
+        def line(history: EditHistory) -> dict[str, Any]:
+            if history.undoable is None:
                 raise DatasetError("There is nothing to undo.", "The pictures are as they came.")
-            self._go(entry.after)
-        return entry
+            undone.append(history.undoable)
+            return _move_to(history.undoable.after)
+
+        self._add(line)
+        return undone[-1]
 
     def redo(self) -> EditEntry:
         """Bring back what was undone last; returns it."""
-        with WRITING:
-            entry = self.read().redoable
-            if entry is None:
+        redone = list[EditEntry]()
+
+        def line(history: EditHistory) -> dict[str, Any]:
+            if history.redoable is None:
                 raise DatasetError("There is nothing to redo.")
-            self._go(entry.id)
-        return entry
+            redone.append(history.redoable)
+            return _move_to(history.redoable.id)
+
+        self._add(line)
+        return redone[-1]
 
     def go_to(self, version: str) -> None:
         """Let a version hold: a name, an entry's id, or `originals`."""
         if not version:
             raise DatasetError("A version has a name.", f"Take one, or {ORIGINALS}.")
-        with WRITING:
-            history = self.read()
+
+        def line(history: EditHistory) -> dict[str, Any] | None:
             target = history.at(version)
-            if target != history.head:
-                self._go(target)
+            return None if target == history.head else _move_to(target)
+
+        self._add(line)
 
     def name_version(self, name: str) -> None:
         """Give the state that holds a name; one that was another's moves."""
-        with WRITING:
-            named = plain_text(name, LONGEST_NAME)
-            history = self.read()
+        named = plain_text(name, LONGEST_NAME)
+
+        def line(history: EditHistory) -> dict[str, Any]:
             if not named or named == ORIGINALS or named in history.entries:
                 raise DatasetError(f"{shown(name)} can't be a version's name.", "Take another word.")
-            self._write(
-                {"version": named, "at": history.head, "time": _moment(datetime.now(UTC).timestamp())}
-            )
+            return {"version": named, "at": history.head, "time": _now()}
 
-    def _go(self, target: str) -> None:
-        self._write({"head": target, "time": _moment(datetime.now(UTC).timestamp())})
+        self._add(line)
 
-    def _lines(self) -> list[str]:
+    def _content(self) -> bytes:
         try:
             with read_errors(self.path, DatasetError), self.path.open("rb") as file:
-                content = file.read(MOST_BYTES + 1)
+                return file.read(MOST_BYTES + 1)
         except DatasetError:
             if not self.path.exists():
-                return []
+                return b""
             raise
-        lines = content.decode("utf-8", "replace").splitlines()
-        if len(content) > MOST_BYTES or len(lines) > MOST_LINES:
-            raise _too_large(self.path)
-        return [line for line in lines if line.strip()]
 
-    def _write(self, line: Mapping[str, Any]) -> None:
-        """Add a line. One that a power cut tore apart says nothing, and the next stands on its own."""
-        text = json.dumps(line, ensure_ascii=False) + "\n"
-        with disk_errors("The edit", "saved", kind=DatasetError), self.path.open("a+b") as file:
-            size = file.seek(0, os.SEEK_END)
-            if len(text) > LONGEST_LINE or size + len(text.encode()) > MOST_BYTES:
-                raise _too_large(self.path)
-            file.seek(max(0, size - 1))
+    def _add(self, make: Callable[[EditHistory], Mapping[str, Any] | None]) -> None:
+        """Add the line that `make` gives for the history; none for None. Where another process wrote in
+        between, the line is made anew."""
+        with WRITING:
+            while True:
+                history = self.read()
+                line = make(history)
+                if line is None or self._is_written(line, history):
+                    return
+
+    def _is_written(self, line: Mapping[str, Any], history: EditHistory) -> bool:
+        """Add a line, unless the log isn't any more as it was read. One that a power cut tore apart says
+        nothing, and the next stands on its own."""
+        text = (json.dumps(line, ensure_ascii=False) + "\n").encode()
+        if history.lines >= MOST_LINES or len(text) > LONGEST_LINE or history.length + len(text) > MOST_BYTES:
+            raise DatasetError(
+                f"{self.path.name} has no room for more edits.",
+                "Export the pictures as they are now, and go on from that folder.",
+                path=self.path,
+            )
+        with (
+            disk_errors("The edit", "saved", kind=DatasetError),
+            self.path.open("a+b") as file,
+            locked(file),
+        ):
+            if file.seek(0, os.SEEK_END) != history.length:
+                return False
+            file.seek(max(0, history.length - 1))
             is_torn = file.read(1) not in (b"", b"\n")
-            file.write((f"\n{text}" if is_torn else text).encode())
+            file.write(b"\n" + text if is_torn else text)
             file.flush()
             os.fsync(file.fileno())
-
-
-def _too_large(path: Path) -> DatasetError:
-    return DatasetError(
-        f"{path.name} has no room for more edits.",
-        "Export the pictures as they are now, and go on from that folder.",
-        path=path,
-    )
+        return True
 
 
 def _entry(line: Mapping[str, Any]) -> EditEntry:
@@ -259,6 +293,14 @@ def _text(given: object) -> str:
     if not isinstance(given, str) or not 0 < len(given) <= LONGEST_NAME:
         raise ValueError("a short text is needed")
     return given
+
+
+def _move_to(state: str) -> dict[str, Any]:
+    return {"head": state, "time": _now()}
+
+
+def _now() -> str:
+    return _moment(datetime.now(UTC).timestamp())
 
 
 def _moment(time: float) -> str:

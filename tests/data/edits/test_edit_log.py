@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from lora_studio.data.edits import edit_log
-from lora_studio.data.edits.edit_log import FILE, ORIGINALS, EditLog
+from lora_studio.data.edits.edit_log import FILE, ORIGINALS, EditHistory, EditLog
 from lora_studio.data.edits.picture_edits import FlipPicture, RemovePicture, SetCaption
 from lora_studio.errors import DatasetError
 
@@ -114,6 +116,65 @@ def test_a_strangers_line_says_nothing(log: EditLog, line: str) -> None:
     assert (history.unread, history.head, list(history.entries)) == (1, entry.id, [entry.id])
 
 
+@pytest.mark.parametrize("letter", "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e\r")
+def test_what_unicode_takes_for_the_end_of_a_line_ends_none(log: EditLog, letter: str) -> None:
+    log.append([SetCaption("a.png", f"x{letter}y")])
+    log.append([SetCaption("b.png", f"x{letter}y")])
+    assert (pictures(log), log.read().unread) == (["a.png", "b.png"], 0)
+
+
+def test_an_edit_follows_what_another_process_wrote_meanwhile(log: EditLog) -> None:
+    """What is added between reading and writing is seen, and the new line comes after it."""
+    asked = []
+
+    def check(history: EditHistory) -> None:
+        asked.append(history.head)
+        if len(asked) == 1:
+            EditLog(log.path.parent).append([FlipPicture("b.png")])
+
+    log.append([FlipPicture("a.png")], check=check)
+    assert pictures(log) == ["b.png", "a.png"]
+    assert asked == [ORIGINALS, log.read().line()[0].id]
+
+
+def test_two_processes_write_one_line_after_the_other(log: EditLog) -> None:
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from lora_studio.data.edits.edit_log import EditLog\n"
+        "from lora_studio.data.edits.picture_edits import FlipPicture\n"
+        "print(flush=True)\n"
+        "sys.stdin.readline()\n"
+        "for number in range(100):\n"
+        "    EditLog(Path(sys.argv[1])).append([FlipPicture(f'{number}.png')])\n"
+    )
+    command = [sys.executable, "-c", code, str(log.path.parent)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    writers = [subprocess.Popen(command, **pipes) for _ in "12"]
+    for writer in writers:
+        assert writer.stdout
+        writer.stdout.readline()
+    for writer in writers:
+        assert writer.stdin
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    for writer in writers:
+        writer.communicate()
+        assert writer.returncode == 0
+    history = log.read()
+    assert (len(history.line()), len(history.entries), history.unread) == (200, 200, 0)
+
+
+def test_a_full_log_can_still_be_read(log: EditLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edit_log, "MOST_LINES", 2)
+    for name in "ab":
+        log.append([FlipPicture(f"{name}.png")])
+    for more in (lambda: log.append([FlipPicture("c.png")]), log.undo, lambda: log.name_version("last")):
+        with pytest.raises(DatasetError, match="has no room for more edits"):
+            more()
+    assert pictures(log) == ["a.png", "b.png"]
+
+
 def test_a_log_has_an_end(log: EditLog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edit_log, "LONGEST_LINE", 300)
     with pytest.raises(DatasetError, match="has no room for more edits"):
@@ -125,8 +186,9 @@ def test_a_log_has_an_end(log: EditLog, monkeypatch: pytest.MonkeyPatch) -> None
         log.append([SetCaption("a.png", "a" * 100)])
     assert len(pictures(log)) == 1
     monkeypatch.setattr(edit_log, "MOST_LINES", 0)
-    with pytest.raises(DatasetError, match="has no room for more edits"):
+    with pytest.raises(DatasetError, match="is too long to be read") as refused:
         log.read()
+    assert refused.value.hint.startswith("Move it out of the folder")
 
 
 def test_a_log_that_is_no_file_is_named(tmp_path: Path) -> None:
