@@ -71,6 +71,39 @@ def test_pictures_are_added_and_removed_where_they_are_seen(open_page: OpenPage,
     expect(page.locator("#summary")).to_contain_text("Still needed: pictures")
 
 
+def test_pictures_are_turned_and_cropped_with_the_keyboard_and_undone(open_page: OpenPage) -> None:
+    page = open_page()
+    begin_anew(page)
+    upload(page, INK[:2])
+    name, edits = INK[0].name, page.locator("#upload-edits")
+    turn = page.get_by_role("button", name=f"Rotate {name}", exact=True)
+    turn.focus()
+    page.keyboard.press("Enter")
+    expect(edits).to_contain_text(f"“{name}” was rotated.")
+    expect(turn).to_be_focused()
+    page.get_by_role("button", name=f"Crop {name}", exact=True).press("Enter")
+    crop = page.get_by_role("dialog", name="Crop")
+    crop.get_by_label("Right").fill("5000")
+    crop.get_by_label("Bottom").fill("100")
+    crop.get_by_label("Bottom").press("Tab")
+    size = crop.locator("output").inner_text()
+    assert size.endswith(" × 100")
+    assert not size.startswith("5000")
+    crop.get_by_role("button", name="Crop", exact=True).press("Enter")
+    expect(edits).to_contain_text(f"“{name}” was cropped.")
+    caption = page.get_by_role("textbox", name=f"Caption of {name}")
+    caption.fill("a fox")
+    caption.blur()
+    expect(edits).to_contain_text(f"The caption of “{name}” was changed.")
+    for words in ("was cropped.", "was rotated."):
+        edits.get_by_role("button", name="Undo").click()
+        expect(edits).to_contain_text(words)
+    expect(caption).to_have_value("")
+    edits.get_by_role("button", name="Undo").click()
+    expect(edits.get_by_role("button", name="Redo")).to_be_focused()
+    expect(edits.get_by_role("button", name="Undo")).to_have_count(0)
+
+
 def test_a_setting_is_found_and_reached(open_page: OpenPage) -> None:
     page = open_page()
     page.locator("#upload-settings > button").click()

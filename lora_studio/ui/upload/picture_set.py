@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -99,7 +100,9 @@ def shown(studio: Studio, record: DatasetRecord | None, view: SetView | None = N
         for size in [_size(path)]
     ]
     buckets, following = _buckets(view.resolution), view.limit + FIRST_SHOWN
-    html = dataset_pictures(record, pictures, buckets=buckets, following=following)
+    html = dataset_pictures(
+        record, pictures, buckets=buckets, following=following, painted=time.monotonic_ns()
+    )
     return [record.id, html, dataset_notices(record), dataset_edits(studio.datasets.edits(record.id))]
 
 

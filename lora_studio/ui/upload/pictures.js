@@ -1,6 +1,6 @@
 // Captions that were changed, buttons by their action, the frame of a crop, and the focus, which stays on the
 // same button when the pictures are painted anew, and goes on to the next picture after one was removed.
-let place = -1, held = '', box = null, size = [0, 0];
+let place = -1, held = '', painted = '', box = null, size = [0, 0];
 const crop = () => element.querySelector('dialog.crop');
 const sides = () => [...crop().querySelectorAll('input[data-side]')];
 const within = (value, least, most) => Math.min(Math.max(Math.round(value) || 0, least), Math.max(least, most));
@@ -85,4 +85,10 @@ new MutationObserver(() => {
   }
   place = -1;
   held = '';
-}).observe(element, {childList: true, subtree: true});
+  // The page is patched, not replaced, and a field keeps what was typed: an undone caption would stay.
+  const now = element.querySelector('[data-painted]')?.dataset.painted;
+  for (const caption of now === painted ? [] : element.querySelectorAll('textarea[data-file]')) {
+    if (caption !== document.activeElement) caption.value = caption.defaultValue;
+  }
+  painted = now;
+}).observe(element, {childList: true, subtree: true, attributes: true, attributeFilter: ['data-painted']});

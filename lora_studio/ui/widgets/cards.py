@@ -51,10 +51,11 @@ def dataset_pictures(
     *,
     buckets: Sequence[tuple[int, int]] = ((1, 1),),
     following: int = 0,
+    painted: int = 0,
 ) -> str:
     """HTML of thumbnails with captions to edit; without pictures, the first thing to do. `buckets` are the
     sizes that a training cuts pictures to; `following` is the number of pictures that a click shows, where
-    these are not all."""
+    these are not all; `painted` is another number each time, at which captions that were typed give way."""
     if record is None:
         return fill("no_pictures", advised=ADVISED_PICTURES)
     headline = f"{counted(record.images, 'picture')}, {record.captions} with a caption"
@@ -64,6 +65,7 @@ def dataset_pictures(
         pictures=pictures,
         hidden=max(0, record.images - len(pictures)),
         buckets=json.dumps(buckets),
+        painted=painted,
         following=following,
     )
 
