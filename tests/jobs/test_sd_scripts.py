@@ -184,7 +184,7 @@ def test_edited_pictures_are_laid_out_as_edited(
     inside = settings.home / "job" / "pictures" / "0_pictures"
     captions = {path.stem: path.read_text("utf-8") for path in inside.glob("*.caption")}
     assert (captions["picture-00"], captions["picture-00-2"]) == ("grey", "a disc, number 0")
-    assert (len(captions), laid.images) == (4, 4)
+    assert (len(captions), laid.images, (inside / "picture-00.png").is_symlink()) == (4, 4, False)
     assert open_picture(inside / "picture-00-2.png").getpixel((0, 0)) == (0, 90, 250)
     (folder / "d.toml").write_text(f'[[datasets]]\n[[datasets.subsets]]\nimage_dir = "{folder}"\n')
     with pytest.raises(ConfigError, match="without your edits"):

@@ -21,9 +21,7 @@ from lora_studio.data.edits.picture_edits import (
 from lora_studio.data.edits.rendering import PictureFiles, check_crop, edited_size, rendered
 from lora_studio.data.pixels.picture_pixels import upright_size
 from lora_studio.errors import DatasetError
-from lora_studio.files import make_room
 
-MOST_BYTES = 8 * 2**30
 LEAST_SIDE = 32
 """Pixels of a side that a crop leaves, as of an upload."""
 
@@ -128,11 +126,6 @@ def _check(edit: Edit, path: Path, state: PictureState) -> None:
             raise DatasetError(
                 f"Too little of {edit.picture} would be left.", f"Each side needs {LEAST_SIDE} pixels."
             )
-
-
-def make_room_for_edited(cache: Path) -> None:
-    """Remove the least recently used edited pictures where all take too much of the disk."""
-    make_room(cache, "*/*/*.png", MOST_BYTES)
 
 
 def is_edited(folder: Path) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from lora_studio.data.edits.picture_edits import (
     RotatePicture,
     edit_dict,
 )
-from lora_studio.data.pixels.decoding import decode, opened
+from lora_studio.data.pixels.decoding import PNG_MARK, decode, opened
 from lora_studio.data.pixels.masks import ENDING, same_shape
 from lora_studio.data.pixels.picture_pixels import mask_of, upright_size
 from lora_studio.errors import DatasetError
@@ -29,7 +30,12 @@ from lora_studio.files import disk_errors, read_errors, replacing, sha256
 
 CLOCKWISE = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
 """Pillow turns the other way round."""
+MOST_BYTES = 8 * 2**30
 A_DAY = 24 * 3600
+SPARED_DAYS = 7
+"""Days after their last use for which edited pictures stay, however much room they take: a training that was
+given them, here or in another process, may read them to its end."""
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 RECIPE = 1
 """A number that goes up when the same edits give other pixels."""
 
@@ -58,6 +64,24 @@ def rendered(originals: PictureFiles, edits: Sequence[PixelEdit], cache: Path) -
     if mask and made.mask and not _is_kept(made.mask):
         _write(made.mask, edited(_whole_mask(picture, mask), edits))
     return made
+
+
+def make_room_for_edited(cache: Path, most_bytes: int = MOST_BYTES) -> None:
+    """Remove the edited pictures that were used longest ago until all take no more than `most_bytes`, but
+    none that was used in the last days. To be called before pictures are rendered, not after."""
+    found = []
+    for folder in cache.glob("*/*"):
+        with contextlib.suppress(OSError):
+            taken = sum(path.stat().st_size for path in folder.iterdir())
+            found.append((folder.stat().st_mtime, taken, folder))
+    excess = sum(taken for _, taken, _ in found) - most_bytes
+    for used, taken, folder in sorted(found):
+        if excess <= 0 or time.time() - used < SPARED_DAYS * A_DAY:
+            return
+        with contextlib.suppress(OSError):
+            if folder.stat().st_mtime == used:  # else somebody has begun to use it
+                shutil.rmtree(folder)
+                excess -= taken
 
 
 def edited(image: Image.Image, edits: Iterable[PixelEdit]) -> Image.Image:
@@ -111,12 +135,15 @@ def _over(image: Image.Image, background: str) -> Image.Image:
 
 
 def _is_kept(path: Path) -> bool:
-    """Whether a file is there. One that is used stays when room is made; its time moves once a day only,
-    since the thumbnail follows from it."""
-    with contextlib.suppress(OSError):
-        if time.time() - path.stat().st_mtime > A_DAY:
-            os.utime(path)
-        return True
+    """Whether a whole file is there, and not what a power cut left of one. That it is used is told by the
+    time of its folder; its own stays, since the thumbnail follows from it."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        begin = file.read(len(PNG_MARK))
+        file.seek(-len(PNG_END), os.SEEK_END)
+        if (begin, file.read()) == (PNG_MARK, PNG_END):
+            if time.time() - path.parent.stat().st_mtime > A_DAY:
+                os.utime(path.parent)
+            return True
     return False
 
 

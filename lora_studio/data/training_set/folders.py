@@ -13,7 +13,8 @@ from lora_studio.data.augment import face_in_name
 from lora_studio.data.caption_tables import folder_captions
 from lora_studio.data.captions import has_word, read_caption, with_trigger
 from lora_studio.data.edits.edit_log import FILE
-from lora_studio.data.edits.overlay import Overlay, is_edited, make_room_for_edited, overlaid
+from lora_studio.data.edits.overlay import Overlay, is_edited, overlaid
+from lora_studio.data.edits.rendering import make_room_for_edited
 from lora_studio.data.pixels.picture_remarks import named
 from lora_studio.data.training_set.captions_file import read_captions_file
 from lora_studio.data.training_set.dataset_config import config_subsets
@@ -76,12 +77,12 @@ def read_folder(data: DatasetGroup) -> PictureFolder:
         datasets = (data,)
     subsets.sort(key=lambda subset: (subset.dataset, subset.is_reg))
     notes += check_settings(data, datasets, subsets)
-    pictures = [
-        picture for number, subset in enumerate(subsets) for picture in _pictures(subset, number, notes)
-    ]
     overlays = [subset_overlay(subset) for subset in subsets]
     if any(overlay.states for overlay in overlays):
         make_room_for_edited(overlays[0].cache)
+    pictures = [
+        picture for number, subset in enumerate(subsets) for picture in _pictures(subset, number, notes)
+    ]
     if all(picture.is_reg for picture in pictures):
         raise DatasetError(
             "There are no pictures to train on.", "Add pictures of your subject.", path=data.train_data_dir

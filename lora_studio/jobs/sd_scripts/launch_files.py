@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -233,11 +234,15 @@ def _dataset(config: TrainConfig, pictures: PictureFolder, folder: Path) -> Path
 
 def link_or_copy(source: Path, target: Path) -> None:
     """Link a picture, so that nothing is stored twice and files that sd-scripts writes beside it stay with
-    us; copy where links are not allowed."""
-    try:
-        os.symlink(source.absolute(), target)
-    except OSError:
-        shutil.copyfile(source, target)
+    us; copy where links are not allowed. The link of an edited picture is a hard one: its file stays when
+    the cache of edited pictures is cleared."""
+    with contextlib.suppress(OSError):
+        if source.is_relative_to(Settings.from_environment().edited):
+            os.link(source, target)
+        else:
+            os.symlink(source.absolute(), target)
+        return
+    shutil.copyfile(source, target)
 
 
 def _prompts(config: TrainConfig, base: FoundBase) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from lora_studio.data.edits.picture_edits import (
     RotatePicture,
     SetCaption,
 )
+from lora_studio.data.edits.rendering import make_room_for_edited
 from lora_studio.data.pixels.picture_pixels import mask_of, open_picture
 from lora_studio.data.training_set.folders import Picture, read_folder
 from lora_studio.errors import DatasetError
@@ -277,3 +280,31 @@ def test_edited_files_follow_from_content(folder: Path, settings: Settings) -> N
     first.unlink()
     apply_edits(folder, [FlipPicture("b.png")])
     assert open_picture(path()).tobytes() == pattern(3).tobytes()
+
+
+def test_what_a_training_just_got_stays_whatever_room_it_takes(
+    folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(make_room_for_edited, "__defaults__", (1,))
+    apply_edits(folder, [FlipPicture(name) for name in NAMES])
+    files = [picture.path for picture in trained(folder)]
+    apply_edits(folder, [RotatePicture("a.jpg", 180)])
+    newer = trained(folder)[0].path
+    assert all(path.is_file() for path in (*files, newer))
+    month_ago = time.time() - 30 * 24 * 3600
+    for path in (*files, newer):
+        os.utime(path.parent, (month_ago, month_ago))
+    written = files[1].stat().st_mtime_ns
+    files_again = overlaid(folder, settings.edited).files(folder / "b.png")  # as the page does
+    assert (files_again.picture, files[1].stat().st_mtime_ns) == (files[1], written)
+    assert [picture.path for picture in trained(folder)] == [newer, files[1], files[2]]
+    assert [path.is_file() for path in (*files, newer)] == [False, True, True, True]
+
+
+@pytest.mark.parametrize("length", [0, 200])
+def test_what_a_power_cut_left_of_an_edited_picture_is_made_again(folder: Path, length: int) -> None:
+    apply_edits(folder, [FlipPicture("a.jpg")])
+    path = trained(folder)[0].path
+    whole = path.read_bytes()
+    path.write_bytes(whole[:length])
+    assert trained(folder)[0].path.read_bytes() == whole
