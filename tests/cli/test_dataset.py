@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from lora_studio.data.edits.overlay import apply_edits, overlaid
+from lora_studio.data.edits.picture_edits import RemovePicture, RotatePicture, SetCaption
 from tests.support.command import Command
 from tests.support.drawn_scenes import scene
 from tests.support.serving import CHECKOUT
@@ -80,6 +82,38 @@ def test_only_what_is_asked_for_is_mended(command: Command, folder: Path) -> Non
     everything = command("dataset", "fix", folder, "--resolution", 1024, "--only", "too_small")
     assert (everything.code, "No picture of this set would be left" in everything.err) == (2, True)
     assert {path.suffix for path in folder.iterdir()} == {".png", ".txt"}
+
+
+def test_a_fix_goes_into_the_log_that_is_read(command: Command, folder: Path) -> None:
+    dogs = folder.rename(folder.parent / "10_dog")
+    apply_edits(dogs.parent, [RotatePicture("10_dog/0.png", 90), RemovePicture("10_dog/1.png")])
+    (dogs / "2.txt").write_text("lamp")
+    fix = ("dataset", "fix", dogs, "--only", "no_trigger", "--trigger", "zwx")
+    assert "caption: 1 picture\n" in command(*fix).out  # 1.png is left out still
+    assert [path.parent for path in dogs.parent.rglob("edits.jsonl")] == [dogs.parent]
+    states = overlaid(dogs.parent, dogs).states
+    assert (states[dogs / "0.png"].pixels, states[dogs / "2.png"].caption) == (
+        (RotatePicture("10_dog/0.png", 90),),
+        "zwx, lamp",
+    )
+    assert command("dataset", "fix", dogs, "--undo").code == 0
+    apply_edits(dogs.parent, [RemovePicture("10_dog/2.png")])
+    (dogs.parent / "3_cat").mkdir()
+    (dogs / "copy.png").rename(dogs.parent / "3_cat" / "q.png")
+    apply_edits(dogs.parent, [SetCaption("3_cat/q.png", "a cat"), SetCaption("10_dog/0.png", "a dog")])
+    refused = command("dataset", "fix", dogs, "--undo")
+    assert (refused.code, "are not of 10_dog alone" in refused.err) == (2, True)
+
+
+def test_a_folder_with_a_log_of_its_own_keeps_it(command: Command, folder: Path) -> None:
+    dogs = folder.rename(folder.parent / "10_dog")
+    apply_edits(dogs, [SetCaption("0.png", "lamp")])
+    fix = ("dataset", "fix", dogs.parent, "--only", "no_trigger", "--trigger", "zwx")
+    assert "caption: " in command(*fix).out
+    assert command(*fix).out == "There is nothing to mend.\n"
+    assert [path.parent for path in dogs.parent.rglob("edits.jsonl")] == [dogs]
+    assert command("dataset", "fix", dogs.parent, "--undo").code == 0
+    assert overlaid(dogs, dogs).states[dogs / "0.png"].caption == "lamp"
 
 
 def test_a_folder_that_is_not_there_is_said(command: Command, tmp_path: Path) -> None:

@@ -37,13 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from lora_studio.data.checks.dataset_check import CHECKS
     from lora_studio.data.checks.dataset_report import WITHOUT_LOSS, chosen_edits
-    from lora_studio.data.edits.edit_log import EditLog
-    from lora_studio.data.edits.overlay import apply_edits
+    from lora_studio.data.training_set.folder_edits import edit_folder, undo_in_folder
     from lora_studio.settings import Settings
 
     folder = expanded(arguments.folder).absolute()
     if arguments.undo:
-        print(f"{counted(len(EditLog(folder).undo().edits), 'edit')} taken back.")
+        print(f"{counted(len(undo_in_folder(folder).edits), 'edit')} taken back.")
         return DONE
     ids = [check.id for check in CHECKS]
     if unknown := [name for name in arguments.only if name not in ids]:
@@ -58,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
                 edits = chosen_edits(report, arguments.only or WITHOUT_LOSS)
                 if not edits:
                     break
-                apply_edits(folder, edits, "lora-studio dataset fix")
+                edit_folder(folder, edits, "lora-studio dataset fix")
                 made.update(edit.edit for edit in edits)
         except DatasetError:
             if asked():

@@ -13,14 +13,14 @@ from lora_studio.data.augment import face_in_name
 from lora_studio.data.caption_tables import folder_captions
 from lora_studio.data.captions import has_word, read_caption, with_trigger
 from lora_studio.data.edits.edit_log import FILE
-from lora_studio.data.edits.overlay import Overlay, is_edited, overlaid
+from lora_studio.data.edits.overlay import Overlay, overlaid
 from lora_studio.data.edits.rendering import make_room_for_edited
 from lora_studio.data.pixels.picture_remarks import named
 from lora_studio.data.training_set.captions_file import read_captions_file
 from lora_studio.data.training_set.dataset_config import config_subsets
+from lora_studio.data.training_set.folder_edits import log_folder
 from lora_studio.data.training_set.subsets import (
     ENDINGS,
-    KOHYA_FOLDER,
     Subset,
     count_of,
     existing_folder,
@@ -99,9 +99,7 @@ def read_folder(data: DatasetGroup) -> PictureFolder:
 def subset_overlay(subset: Subset) -> Overlay:
     """The edits of the folder of a subset, whose log may lie above a `<repeats>_<class>` folder. Raises
     DatasetError."""
-    folder = subset.folder
-    if KOHYA_FOLDER.fullmatch(folder.name) and not is_edited(folder):
-        folder = folder.parent
+    folder = log_folder(subset.folder)
     return overlaid(folder, Settings.from_environment().edited, subset.settings.dataset_version)
 
 
