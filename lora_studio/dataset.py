@@ -19,9 +19,9 @@ from pathlib import Path
 
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import Kind, visitor
-from lora_studio.data.edits.edit_log import EditHistory, EditLog
+from lora_studio.data.edits.edit_log import WRITING, EditHistory, EditLog
 from lora_studio.data.edits.overlay import OverlaidPicture, Overlay, apply_edits, overlaid
-from lora_studio.data.edits.picture_edits import LONGEST_CAPTION, Edit, RemovePicture, SetCaption
+from lora_studio.data.edits.picture_edits import LONGEST_CAPTION, Edit, SetCaption
 from lora_studio.data.edits.rendering import PictureFiles
 from lora_studio.data.ingestion.ingest import few_remark, ingest
 from lora_studio.data.pixels.masks import ENDING, is_mask
@@ -137,38 +137,40 @@ class Datasets:
                     transparent=tuple(sorted(transparent & there)),
                 )
                 _write_record(Path(passing.path), made)
-                if (log := Path(record.path) / EDITS).is_file():
-                    shutil.copyfile(log, Path(passing.path) / EDITS)
                 replaced = self._folder / f"{uuid.uuid4().hex[:12]}{UNFINISHED}"
-                if not is_used:
-                    Path(record.path).rename(replaced)
-                Path(passing.path).rename(made.path)
+                with WRITING:  # an edit that is made meanwhile goes into the set as it will be
+                    if (log := Path(record.path) / EDITS).is_file():
+                        shutil.copyfile(log, Path(passing.path) / EDITS)
+                    if not is_used:
+                        Path(record.path).rename(replaced)
+                    Path(passing.path).rename(made.path)
                 shutil.rmtree(replaced, ignore_errors=True)
             visitor().claims(Kind.DATASET, made.id, new=is_used)
         return self._counted(made)
 
-    def edit(self, dataset_id: str, edits: Sequence[Edit], why: str = "") -> DatasetRecord:
-        """Change pictures and captions at once, by entry of the set's log; its files stay. Pictures are named
-        by their file names, `why` names the finding that is mended. Returns the set. Raises DatasetError when
-        an edit doesn't fit or no picture would be left."""
+    def edit(
+        self, dataset_id: str, edits: Sequence[Edit], why: str = "", *, after: str = ""
+    ) -> DatasetRecord:
+        """Change pictures and captions at once, by entry of the set's log; its files stay. `why` names the
+        finding that is mended, `after` is the head of the history that was looked at. Returns the set. Raises
+        DatasetError when an edit doesn't fit, its picture is another one since, or none would be left."""
         record = self._owned(dataset_id)
-        removed = {edit.picture for edit in edits if isinstance(edit, RemovePicture)}
-        if removed and not self._captions(record).keys() - removed:
-            raise DatasetError("No picture would be left in this set.", "Add another one first.")
-        apply_edits(Path(record.path), edits, why)
+        folder = Path(record.path)
+        apply_edits(folder, edits, why, pictures=_originals(folder), after=after)
         return self._counted(record)
 
     def edits(self, dataset_id: str) -> EditHistory:
         """The edits of a set: those that hold, those that can be redone, and the named versions."""
         return EditLog(Path(self.get(dataset_id).path)).read()
 
-    def undo_edit(self, dataset_id: str) -> DatasetRecord:
-        """Take back the last edits that hold; returns the set. Raises DatasetError when there are none."""
-        return self._gone(dataset_id, EditLog.undo)
+    def undo_edit(self, dataset_id: str, *, after: str = "") -> DatasetRecord:
+        """Take back the last edits that hold; returns the set. Raises DatasetError when there are none, or
+        other ones than `after` says (as for `edit`)."""
+        return self._gone(dataset_id, lambda log: log.undo(after))
 
-    def redo_edit(self, dataset_id: str) -> DatasetRecord:
-        """Bring back what was undone last; returns the set. Raises DatasetError when there is nothing."""
-        return self._gone(dataset_id, EditLog.redo)
+    def redo_edit(self, dataset_id: str, *, after: str = "") -> DatasetRecord:
+        """Bring back what was undone last; returns the set. Raises DatasetError as `undo_edit` does."""
+        return self._gone(dataset_id, lambda log: log.redo(after))
 
     def go_to_version(self, dataset_id: str, version: str) -> DatasetRecord:
         """Let a version hold: its name, the id of an entry, or `originals`. Raises DatasetError."""

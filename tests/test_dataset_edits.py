@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from lora_studio import dataset
 from lora_studio.config_groups import DatasetGroup
-from lora_studio.data.edits.picture_edits import CropPicture, FlipPicture, RemovePicture, SetCaption
+from lora_studio.data.edits.overlay import apply_edits
+from lora_studio.data.edits.picture_edits import (
+    CropPicture,
+    Edit,
+    FlipPicture,
+    RemovePicture,
+    RotatePicture,
+    SetCaption,
+)
 from lora_studio.data.training_set.folders import read_folder
 from lora_studio.dataset import Datasets
 from lora_studio.errors import DatasetError
@@ -135,6 +147,74 @@ def test_more_pictures_keep_the_edits(datasets: Datasets, files: list[Path], tmp
     assert (added.id, added.images, added.captions) == (record.id, 3, 2)
     assert names(datasets, record) == {"green.png": "a green square", "red.png": "red", "white.png": ""}
     assert datasets.undo_edit(record.id).images == 4
+
+
+def test_a_picture_is_left_in_folders_with_repeats_too(
+    datasets: Datasets, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, picture in (("10_dog", files[0]), ("3_cat", files[-1])):
+        (tmp_path / "both" / folder).mkdir(parents=True)
+        shutil.copy(picture, tmp_path / "both" / folder)
+    record = datasets.create(
+        "Both", [Path(shutil.make_archive(str(tmp_path / "both"), "zip", tmp_path / "both"))]
+    )
+    dog, cat = (RemovePicture(str(path)) for path in ("10_dog/blue.png", "3_cat/red.png"))
+    with pytest.raises(DatasetError, match="No picture would be left"):
+        datasets.edit(record.id, [dog, cat])
+
+    def apply_after_another(folder: Path, edits: Sequence[Edit], *rest: Any, **more: Any) -> Any:
+        apply_edits(folder, [cat])
+        return apply_edits(folder, edits, *rest, **more)
+
+    monkeypatch.setattr(dataset, "apply_edits", apply_after_another)
+    with pytest.raises(DatasetError, match="No picture would be left"):
+        datasets.edit(record.id, [dog])
+    assert set(names(datasets, record)) == {"blue.png"}
+
+
+def test_an_edit_that_is_made_while_pictures_are_added_holds(
+    datasets: Datasets, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = datasets.create("Squares", files[:3])
+    datasets.edit(record.id, [SetCaption("green.png", "grass")])
+    edits = threading.Thread(target=datasets.edit, args=(record.id, [SetCaption("blue.png", "sky")]))
+    copyfile = shutil.copyfile
+
+    def copy_and_edit(source: Path, target: Path) -> None:
+        copyfile(source, target)
+        edits.start()
+        edits.join(0.2)
+
+    monkeypatch.setattr(dataset.shutil, "copyfile", copy_and_edit)
+    datasets.add(record.id, files[3:])
+    edits.join()
+    assert names(datasets, record) == {"blue.png": "sky", "green.png": "grass", "red.png": ""}
+
+
+def test_edits_of_another_state_than_the_one_that_was_seen_are_refused(
+    datasets: Datasets, files: list[Path]
+) -> None:
+    """Two pages show a set, and one of them edits it."""
+    record = datasets.create("Squares", files)
+    datasets.edit(record.id, [FlipPicture("blue.png")])
+    seen = datasets.edits(record.id).head
+    datasets.edit(record.id, [RotatePicture("red.png", 90), SetCaption("green.png", "grass")])
+    refused: list[Edit] = [CropPicture("red.png", 0, 0, 40, 40), SetCaption("green.png", "moss")]
+    for edit in (*refused, RemovePicture("red.png")):
+        with pytest.raises(DatasetError, match=f"{edit.picture} was edited elsewhere") as caught:
+            datasets.edit(record.id, [edit], after=seen)
+        assert caught.value.hint.startswith("Reload the page")
+    for step in (datasets.undo_edit, datasets.redo_edit):
+        with pytest.raises(DatasetError, match="edited elsewhere after you saw them"):
+            step(record.id, after=seen)
+    with pytest.raises(DatasetError, match="There is no version"):
+        datasets.edit(record.id, refused[:1], after="gone")
+    others = [CropPicture("green.png", 0, 0, 40, 40), FlipPicture("green.png"), SetCaption("red.png", "red")]
+    datasets.edit(record.id, others, after=seen)
+    now = datasets.edits(record.id).head
+    datasets.undo_edit(record.id, after=now)
+    datasets.redo_edit(record.id, after=datasets.edits(record.id).head)
+    datasets.edit(record.id, refused, after=now)
 
 
 def test_a_training_keeps_the_edits_that_it_was_started_with(studio: Studio, files: list[Path]) -> None:

@@ -84,6 +84,14 @@ class EditHistory:
             raise DatasetError(f"There is no version {shown(version)} of these pictures.", f"Take {names}.")
         return found
 
+    def check_head(self, after: str) -> None:
+        """Refuse what was decided on another state than the one that holds. Raises DatasetError."""
+        if after and self.at(after) != self.head:
+            raise DatasetError(
+                "The pictures were edited elsewhere after you saw them.",
+                "Reload the page, or list the edits again, and then undo or redo.",
+            )
+
     def line(self, version: str = "") -> list[EditEntry]:
         """The entries that lead from the originals to a version, in order. Raises DatasetError."""
         found, here = [], self.at(version)
@@ -179,11 +187,13 @@ class EditLog:
         self._add(line)
         return made[-1]
 
-    def undo(self) -> EditEntry:
-        """Go back before the last entry that holds; returns it."""
+    def undo(self, after: str = "") -> EditEntry:
+        """Go back before the last entry that holds; returns it. Where `after` is the id of a state, only from
+        there."""
         undone = list[EditEntry]()
 
         def line(history: EditHistory) -> dict[str, Any]:
+            history.check_head(after)
             if history.undoable is None:
                 raise DatasetError("There is nothing to undo.", "The pictures are as they came.")
             undone.append(history.undoable)
@@ -192,11 +202,12 @@ class EditLog:
         self._add(line)
         return undone[-1]
 
-    def redo(self) -> EditEntry:
-        """Bring back what was undone last; returns it."""
+    def redo(self, after: str = "") -> EditEntry:
+        """Bring back what was undone last; returns it. `after` as for `undo`."""
         redone = list[EditEntry]()
 
         def line(history: EditHistory) -> dict[str, Any]:
+            history.check_head(after)
             if history.redoable is None:
                 raise DatasetError("There is nothing to redo.")
             redone.append(history.redoable)

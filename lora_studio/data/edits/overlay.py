@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from lora_studio.data.edits.edit_log import FILE, WRITING, EditEntry, EditLog
+from lora_studio.data.edits.edit_log import FILE, EditEntry, EditHistory, EditLog
 from lora_studio.data.edits.picture_edits import (
     CropPicture,
     Edit,
@@ -99,22 +99,43 @@ def overlaid(folder: Path, cache: Path, version: str = "") -> Overlay:
     return Overlay(folder=folder, cache=cache, states=states, unread=history.unread)
 
 
-def apply_edits(folder: Path, edits: Sequence[Edit], why: str = "") -> EditEntry:
+def apply_edits(
+    folder: Path, edits: Sequence[Edit], why: str = "", *, pictures: Collection[Path] = (), after: str = ""
+) -> EditEntry:
     """Write edits into a folder's log, all of them or none; they can be undone at once. `why` is the name of
-    the finding that they mend. Raises DatasetError for a picture that isn't there or was left out, and a crop
-    that isn't inside of its picture."""
+    the finding that they mend; `pictures` are those of which one has to be left; `after` is the id of the
+    state that the edits were chosen on. Raises DatasetError for a picture that isn't there, was left out or
+    is another one since that state, and a crop that isn't inside of its picture."""
     if not edits:
         raise DatasetError("There is nothing to change.", "Choose a picture first.")
     readable = [edit_of(edit_dict(edit)) for edit in edits]
-    with WRITING:
-        states = _states(folder, EditLog(folder).read().edits())
+
+    def check(history: EditHistory) -> None:
+        states = _states(folder, history.edits())
+        seen = _states(folder, history.edits(after)) if after else {**states}
         paths = _Paths(folder)
         for edit in readable:
             path = paths.find(edit.picture)
             state = states.get(path, UNTOUCHED)
             _check(edit, path, state)
+            _check_seen(edit, state, seen.get(path, UNTOUCHED))
             states[path] = state.after(edit)
-        return EditLog(folder).append(readable, why)
+            seen[path] = seen.get(path, UNTOUCHED).after(edit)
+        if pictures and all(states.get(path, UNTOUCHED).is_removed for path in pictures):
+            raise DatasetError("No picture would be left in this set.", "Add another one first.")
+
+    return EditLog(folder).append(readable, why, check)
+
+
+def _check_seen(edit: Edit, state: PictureState, seen: PictureState) -> None:
+    """Refuse an edit of a picture that has other pixels now than those that were seen, or another caption
+    where that is edited."""
+    is_same = state.caption == seen.caption if isinstance(edit, SetCaption) else state.pixels == seen.pixels
+    if not is_same or state.is_removed != seen.is_removed:
+        raise DatasetError(
+            f"{edit.picture} was edited elsewhere after you saw it.",
+            "Reload the page, or list the edits again, and edit it as it is now.",
+        )
 
 
 def _check(edit: Edit, path: Path, state: PictureState) -> None:

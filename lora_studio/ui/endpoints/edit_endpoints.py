@@ -37,10 +37,13 @@ class EditEndpoints:
             captions=record.captions,
             entries=[_facts(entry) for entry in history.line()],
             redo=_facts(redo) if redo else None,
+            head=history.head,
             versions=dict(history.versions),
         )
 
-    def edit_pictures(self, dataset_id: str, edits: list[dict[str, Any]], why: str = "") -> DatasetEdits:
+    def edit_pictures(
+        self, dataset_id: str, edits: list[dict[str, Any]], why: str = "", after: str = ""
+    ) -> DatasetEdits:
         """Change pictures and captions of a set at once, all or none; its files stay, and undo_edit takes it
         back. Answers as list_edits does.
 
@@ -48,29 +51,36 @@ class EditEndpoints:
             dataset_id: From upload_dataset or list_datasets.
             edits: Each like {"edit": "rotate", "picture": "a.png", "degrees": 90}; see docs/datasets.md.
             why: A few words on the reason, kept with them.
+            after: The head of list_edits that you chose the edits on: they are refused where somebody else
+                edited the same pictures since. Empty: whatever holds.
         """
         if not isinstance(edits, list) or len(edits) > MOST_EDITS:
             raise DatasetError(f"edits: a list of up to {MOST_EDITS:,} edits is needed.")
         checked = [edit_of(edit) for edit in edits]
-        self._datasets.edit(_known(dataset_id), checked, text(why, "why", longest=LONGEST_WHY))
+        reason = text(why, "why", longest=LONGEST_WHY)
+        self._datasets.edit(_known(dataset_id), checked, reason, after=_state(after))
         return self.list_edits(dataset_id)
 
-    def undo_edit(self, dataset_id: str) -> DatasetEdits:
+    def undo_edit(self, dataset_id: str, after: str = "") -> DatasetEdits:
         """Take back the last edits of a set. Answers as list_edits does.
 
         Args:
             dataset_id: From upload_dataset or list_datasets.
+            after: The head of list_edits that you saw: refused where another one holds now. Empty: whatever
+                holds.
         """
-        self._datasets.undo_edit(_known(dataset_id))
+        self._datasets.undo_edit(_known(dataset_id), after=_state(after))
         return self.list_edits(dataset_id)
 
-    def redo_edit(self, dataset_id: str) -> DatasetEdits:
+    def redo_edit(self, dataset_id: str, after: str = "") -> DatasetEdits:
         """Bring back the edits of a set that were undone last. Answers as list_edits does.
 
         Args:
             dataset_id: From upload_dataset or list_datasets.
+            after: The head of list_edits that you saw: refused where another one holds now. Empty: whatever
+                holds.
         """
-        self._datasets.redo_edit(_known(dataset_id))
+        self._datasets.redo_edit(_known(dataset_id), after=_state(after))
         return self.list_edits(dataset_id)
 
     def name_version(self, dataset_id: str, name: str) -> DatasetEdits:
@@ -96,6 +106,10 @@ class EditEndpoints:
 
 def _known(dataset_id: Any) -> str:
     return safe_id(dataset_id, "set of pictures")
+
+
+def _state(after: Any) -> str:
+    return text(after, "after", longest=LONGEST_NAME)
 
 
 def _facts(entry: EditEntry) -> EditFacts:

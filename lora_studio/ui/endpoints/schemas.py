@@ -127,6 +127,7 @@ class DatasetEdits(TypedDict):
     entries: list[EditFacts]
     redo: EditFacts | None
     versions: dict[str, str]
+    head: str
 
 
 class ImageFacts(TypedDict):
