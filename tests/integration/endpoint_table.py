@@ -99,6 +99,7 @@ Right = Any
 """A value, or what makes it of the World."""
 Row = Mapping[str, tuple[Right, Sequence[Any]]]
 
+STATE = [*TEXT, "gone", PASSWORDS]
 DATASET = (lambda world: world.dataset, ID)
 JOB = (lambda world: world.nothing, ID)
 LORA = (lambda world: world.lora, SLUG)
@@ -171,9 +172,10 @@ ENDPOINTS: Mapping[str, Row] = {
             ],
         ),
         "why": ("x", TEXT),
+        "after": ("", STATE),
     },
-    "undo_edit": {"dataset_id": DATASET},
-    "redo_edit": {"dataset_id": DATASET},
+    "undo_edit": {"dataset_id": DATASET, "after": ("", STATE)},
+    "redo_edit": {"dataset_id": DATASET, "after": ("", STATE)},
     "name_version": {"dataset_id": DATASET, "name": ("first", [*TEXT, None, "", "originals"])},
     "go_to_version": {"dataset_id": DATASET, "version": ("originals", [*TEXT, None, "", "gone", PASSWORDS])},
     "delete_dataset": {"dataset_id": (DATASET[0], ID)},

@@ -14,6 +14,7 @@ import gradio as gr
 
 from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.buckets import Size, bucketing_for
+from lora_studio.data.edits.edit_log import LONGEST_NAME
 from lora_studio.data.edits.picture_edits import RemovePicture, edit_of
 from lora_studio.data.pixels.picture_pixels import upright_size
 from lora_studio.data.pixels.picture_remarks import MUCH_LARGER
@@ -24,7 +25,7 @@ from lora_studio.formatting import counted, moment
 from lora_studio.lora.names import given_title
 from lora_studio.records import DatasetRecord
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import safe_id, safe_uploads
+from lora_studio.ui.client_input.validate import safe_id, safe_uploads, text
 from lora_studio.ui.widgets.cards import DatasetPicture, dataset_edits, dataset_notices, dataset_pictures
 from lora_studio.ui.widgets.html_templates import fill
 
@@ -88,6 +89,7 @@ def shown(studio: Studio, record: DatasetRecord | None, view: SetView | None = N
     view = view or SetView()
     if record is None:
         return ["", dataset_pictures(None, []), "", ""]
+    history = studio.datasets.edits(record.id)  # before the pictures: what comes in between refuses an edit
     pictures = [
         DatasetPicture(
             name=path.name,
@@ -101,9 +103,14 @@ def shown(studio: Studio, record: DatasetRecord | None, view: SetView | None = N
     ]
     buckets, following = _buckets(view.resolution), view.limit + FIRST_SHOWN
     html = dataset_pictures(
-        record, pictures, buckets=buckets, following=following, painted=time.monotonic_ns()
+        record,
+        pictures,
+        buckets=buckets,
+        following=following,
+        painted=time.monotonic_ns(),
+        after=history.head,
     )
-    return [record.id, html, dataset_notices(record), dataset_edits(studio.datasets.edits(record.id))]
+    return [record.id, html, dataset_notices(record), dataset_edits(history)]
 
 
 def _marks(name: str, size: tuple[int, int], record: DatasetRecord, resolution: int) -> tuple[str, ...]:
@@ -127,13 +134,14 @@ def _buckets(resolution: int) -> tuple[Size, ...]:
     return bucketing_for(DatasetGroup(train_data_dir="-", resolution=side), SIZE_STEP).buckets
 
 
-def without_picture(studio: Studio, dataset_id: str, file: Any, view: SetView) -> list[Any]:
+def without_picture(studio: Studio, dataset_id: str, event: Any, view: SetView) -> list[Any]:
     """Values of `shown` after a picture was removed; without its last one a set stays as it is, and is shown
     no more."""
     record = studio.datasets.get(safe_id(dataset_id, "set of pictures"))
     if record.images <= 1:
         return shown(studio, None)
-    return shown(studio, studio.datasets.edit(record.id, [RemovePicture(str(file or ""))]), view)
+    edit = RemovePicture(str(getattr(event, "file", None) or ""))
+    return shown(studio, studio.datasets.edit(record.id, [edit], after=_after(event)), view)
 
 
 def edited(studio: Studio, record: DatasetRecord, event: Any) -> DatasetRecord:
@@ -141,13 +149,18 @@ def edited(studio: Studio, record: DatasetRecord, event: Any) -> DatasetRecord:
     DatasetError."""
     change = getattr(event, "edit", None)
     if change == "undo":
-        return studio.datasets.undo_edit(record.id)
+        return studio.datasets.undo_edit(record.id, after=_after(event))
     if change == "redo":
-        return studio.datasets.redo_edit(record.id)
+        return studio.datasets.redo_edit(record.id, after=_after(event))
     facts = {name: getattr(event, name, None) for name in ("left", "top", "right", "bottom", "degrees")}
     given = {name: value for name, value in facts.items() if value is not None}
     edit = edit_of({"edit": change, "picture": getattr(event, "file", None), **given})
-    return studio.datasets.edit(record.id, [edit])
+    return studio.datasets.edit(record.id, [edit], after=_after(event))
+
+
+def _after(event: Any) -> str:
+    """The state that the page showed when somebody clicked."""
+    return text(getattr(event, "after", None), "after", longest=LONGEST_NAME)
 
 
 def on_load(studio: Studio, kept: Any = None) -> list[Any]:

@@ -70,7 +70,7 @@ element.addEventListener('click', (event) => {
   if (action === 'leave') { crop().close(); return; }
   place = action === 'delete' ? [...element.querySelectorAll('[data-action=delete]')].indexOf(button) : -1;
   held = action === 'edit' ? button.dataset.key || `crop ${button.dataset.file}` : '';
-  const facts = {...button.dataset};
+  const facts = {after: element.querySelector('[data-after]')?.dataset.after, ...button.dataset};
   if (facts.edit === 'crop') {
     [facts.left, facts.top, facts.right, facts.bottom] = box;
     crop().close();

@@ -52,10 +52,12 @@ def dataset_pictures(
     buckets: Sequence[tuple[int, int]] = ((1, 1),),
     following: int = 0,
     painted: int = 0,
+    after: str = "",
 ) -> str:
     """HTML of thumbnails with captions to edit; without pictures, the first thing to do. `buckets` are the
     sizes that a training cuts pictures to; `following` is the number of pictures that a click shows, where
-    these are not all; `painted` is another number each time, at which captions that were typed give way."""
+    these are not all; `painted` is another number each time, at which captions that were typed give way;
+    `after` is the id of the state of the edits that is shown."""
     if record is None:
         return fill("no_pictures", advised=ADVISED_PICTURES)
     headline = f"{counted(record.images, 'picture')}, {record.captions} with a caption"
@@ -66,13 +68,14 @@ def dataset_pictures(
         hidden=max(0, record.images - len(pictures)),
         buckets=json.dumps(buckets),
         painted=painted,
+        after=after,
         following=following,
     )
 
 
 def dataset_edits(history: EditHistory) -> str:
     """HTML of what was edited last and undone last, each with the way back; empty when there is neither."""
-    return fill("edits", undo=_change(history.undoable), redo=_change(history.redoable))
+    return fill("edits", undo=_change(history.undoable), redo=_change(history.redoable), after=history.head)
 
 
 def _change(entry: EditEntry | None) -> dict[str, Any] | None:

@@ -1,0 +1,45 @@
+"""Two pages that show a set of pictures: each click says which state its page showed."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lora_studio.errors import DatasetError
+from lora_studio.studio import Studio
+from lora_studio.ui.upload.picture_set import Intake, SetView, edited, received, shown, without_picture
+from tests.support.api_caller import write_picture
+
+
+def clicked(html: str, **facts: Any) -> SimpleNamespace:
+    """A click on a page with this HTML."""
+    found = re.search(r'data-after="([^"]+)"', html)
+    assert found
+    return SimpleNamespace(after=found[1], **facts)
+
+
+def test_what_was_decided_on_an_older_state_is_refused(studio: Studio) -> None:
+    colours = {"a.png": "teal", "b.png": "brown"}
+    files = [str(write_picture(studio.settings.uploads / name, colour)) for name, colour in colours.items()]
+    dataset, pictures, *_ = received(studio, Intake(files=files), "", SetView())
+    record = studio.datasets.get(dataset)
+    turn = clicked(pictures, edit="rotate", file="a.png", degrees=90)
+    edited(studio, record, turn)
+    crop = {"edit": "crop", "file": "a.png", "left": 0, "top": 0, "right": 40, "bottom": 60}
+    for click in (clicked(pictures, **crop), turn):
+        with pytest.raises(DatasetError, match=r"a\.png was edited elsewhere"):
+            edited(studio, record, click)
+    with pytest.raises(DatasetError, match=r"a\.png was edited elsewhere"):
+        without_picture(studio, dataset, clicked(pictures, file="a.png"), SetView())
+    *_, edits = shown(studio, record)
+    studio.datasets.set_caption(dataset, "b.png", "a fox")
+    with pytest.raises(DatasetError, match="The pictures were edited elsewhere"):
+        edited(studio, record, clicked(edits, edit="undo"))
+    *_, edits = shown(studio, record)
+    edited(studio, record, clicked(edits, edit="undo"))
+    assert len(studio.datasets.edits(dataset).line()) == 1
+    without_picture(studio, dataset, clicked(pictures, file="b.png"), SetView())
+    assert studio.datasets.get(dataset).images == 1
