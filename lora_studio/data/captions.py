@@ -53,10 +53,15 @@ def read_caption(picture: Path, extension: str = "", *, all_lines: bool = False)
         return CaptionText(text="")
     reading = _read_text(path)
     preview = "" if reading.encoding.startswith("UTF") else f"{path.name}: {reading.preview}"
-    filled = [line.strip() for line in reading.text.splitlines() if line.strip()]
+    filled = filled_lines(reading.text)
     if all_lines:
         return CaptionText(text="\n".join(filled), preview=preview)
     return CaptionText(text=filled[0] if filled else "", more_lines=len(filled) > 1, preview=preview)
+
+
+def filled_lines(text: str) -> list[str]:
+    """The lines of a caption, without those that are empty."""
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def caption_file(picture: Path, extension: str = "") -> Path | None:

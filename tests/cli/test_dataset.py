@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from lora_studio.data.edits.edit_log import EditLog
 from lora_studio.data.edits.overlay import apply_edits, overlaid
-from lora_studio.data.edits.picture_edits import RemovePicture, RotatePicture, SetCaption
+from lora_studio.data.edits.picture_edits import CropPicture, RemovePicture, RotatePicture, SetCaption
 from tests.support.command import Command
 from tests.support.drawn_scenes import scene
 from tests.support.serving import CHECKOUT
@@ -82,6 +83,12 @@ def test_only_what_is_asked_for_is_mended(command: Command, folder: Path) -> Non
     everything = command("dataset", "fix", folder, "--resolution", 1024, "--only", "too_small")
     assert (everything.code, "No picture of this set would be left" in everything.err) == (2, True)
     assert {path.suffix for path in folder.iterdir()} == {".png", ".txt"}
+
+
+def test_edits_that_can_not_be_made_are_a_finding(command: Command, folder: Path) -> None:
+    EditLog(folder).append([CropPicture("1.png", 0, 0, 900, 900)])
+    outcome = command("dataset", "check", folder)
+    assert (outcome.code, "The crop of 1.png doesn't lie inside of it" in outcome.out) == (0, True)
 
 
 def test_a_fix_goes_into_the_log_that_is_read(command: Command, folder: Path) -> None:

@@ -24,6 +24,7 @@ from lora_studio.parsing.plain_text import LONGEST_NAME, plain_lines, plain_name
 from lora_studio.parsing.text_encodings import readings
 
 WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+){0,4}")
+LONGEST_FAULT = 500
 LONGEST_LOOKED_AT = 4000
 """Characters of a caption whose words are looked at; no base reads more."""
 EMPTY_WORDS = {
@@ -139,7 +140,8 @@ def kept_share(placement: Placement) -> float:
 
 def pictures_of(root: Path, subsets: Sequence[Subset]) -> Iterator[CheckedPicture]:
     """The pictures of a folder's subsets below `root` with their captions, as edited, none of them measured
-    yet. What is wrong with a caption becomes part of it; what ends a training raises DatasetError."""
+    yet. What is wrong with a caption becomes part of it, edits that can't be made the picture's fault; what
+    ends a training raises DatasetError."""
     for subset in subsets:
         overlay = subset_overlay(subset)
         paths = picture_files(subset.folder)
@@ -154,8 +156,12 @@ def pictures_of(root: Path, subsets: Sequence[Subset]) -> Iterator[CheckedPictur
                 caption = SetCaptionText(lines=caption_lines(state.caption))
             if not caption.lines and not caption.fault and subset.words:
                 caption = SetCaptionText(lines=(subset.words,))
-            files = overlay.files(path)
-            yield CheckedPicture(path=files.picture, name=_name_in(root, path), caption=caption)
+            name, fault = _name_in(root, path), ""
+            try:
+                path = overlay.files(path).picture
+            except DatasetError as error:
+                fault = plain_text(str(error), LONGEST_FAULT)
+            yield CheckedPicture(path=path, name=name, caption=caption, fault=fault)
 
 
 def read_caption_lines(picture: Path, extension: str = "") -> SetCaptionText:

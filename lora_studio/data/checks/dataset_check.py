@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lora_studio.data.checks.caption_checks import CAPTION_CHECKS
-from lora_studio.data.checks.checked_set import CheckedPicture, CheckedSet, CheckOptions
+from lora_studio.data.checks.checked_set import LONGEST_FAULT, CheckedPicture, CheckedSet, CheckOptions
 from lora_studio.data.checks.composition_checks import COMPOSITION_CHECKS
 from lora_studio.data.checks.copy_checks import COPY_CHECKS
 from lora_studio.data.checks.dataset_findings import DatasetCheck
@@ -18,7 +18,6 @@ from lora_studio.events import Emit, ShouldStop, ignore, never_stop
 from lora_studio.parsing.plain_text import plain_text
 
 CHECKS: tuple[DatasetCheck, ...] = (*PICTURE_CHECKS, *COPY_CHECKS, *CAPTION_CHECKS, *COMPOSITION_CHECKS)
-LONGEST_FAULT = 500
 
 
 def check_dataset(
@@ -30,13 +29,14 @@ def check_dataset(
 ) -> DatasetReport:
     """The report on pictures, measured where they aren't yet. Emits PhaseAdvanced in pictures. Raises
     DatasetError when stopped."""
-    measured = measure_pictures([picture.path for picture in pictures], cache, emit, should_stop)
+    paths = [picture.path for picture in pictures if not picture.fault]
+    measured = dict(zip(paths, measure_pictures(paths, cache, emit, should_stop), strict=True))
     checked = CheckedSet(
         pictures=tuple(
             replace(picture, facts=facts)
-            if isinstance(facts, PictureFacts)
-            else replace(picture, fault=plain_text(str(facts), LONGEST_FAULT))
-            for picture, facts in zip(pictures, measured, strict=True)
+            if isinstance(facts := measured.get(picture.path), PictureFacts)
+            else replace(picture, fault=picture.fault or plain_text(str(facts), LONGEST_FAULT))
+            for picture in pictures
         ),
         options=options,
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.augment import face_in_name
 from lora_studio.data.caption_tables import folder_captions
-from lora_studio.data.captions import has_word, read_caption, with_trigger
+from lora_studio.data.captions import filled_lines, has_word, read_caption, with_trigger
 from lora_studio.data.edits.edit_log import FILE
 from lora_studio.data.edits.overlay import Overlay, overlaid
 from lora_studio.data.edits.rendering import make_room_for_edited
@@ -145,23 +145,25 @@ def _pictures(subset: Subset, number: int, notes: list[str]) -> Iterator[Picture
 def _edited(written: dict[Path, str], overlay: Overlay, subset: Subset, notes: list[str]) -> dict[Path, str]:
     """Captions by picture after the edits of the folder."""
     captions = overlay.captions(written)
+    new = [path for path in captions if overlay.state(path).caption is not None]
+    lines = {path: text.split("\n") for path, text in captions.items()}
+    lines |= {path: filled_lines(captions[path]) or [""] for path in new}
     if not subset.settings.enable_wildcard:
-        captions = {path: text.split("\n")[0] for path, text in captions.items()}
+        _say_longer([path for path in new if len(lines[path]) > 1], "an edited caption", notes)
+        lines = {path: every[:1] for path, every in lines.items()}
     edited = [path for path in written if path in overlay.states]
     if edited:
         notes.append(f"{count_of(edited)} of {subset.name} edited, like {edited[0].name}: see {FILE}.")
     if overlay.unread:
-        lines = "1 line" if overlay.unread == 1 else f"{overlay.unread} lines"
-        notes.append(f"{lines} of {FILE} in {overlay.folder.name} can't be read: left out.")
-    return captions
+        count = "1 line" if overlay.unread == 1 else f"{overlay.unread} lines"
+        notes.append(f"{count} of {FILE} in {overlay.folder.name} can't be read: left out.")
+    return {path: "\n".join(every) for path, every in lines.items()}
 
 
 def _large_enough(
     subset: Subset, written: dict[Path, str], notes: list[str], overlay: Overlay
 ) -> dict[Path, str]:
-    large = {
-        path: text for path, text in written.items() if math.prod(overlay.size(path)) > subset.skipped_area
-    }
+    large = {path: text for path, text in written.items() if _area(path, overlay) > subset.skipped_area}
     if len(large) < len(written):
         small = [path for path in written if path not in large]
         notes.append(
@@ -169,6 +171,14 @@ def _large_enough(
             f"{small[0].name}."
         )
     return large
+
+
+def _area(path: Path, overlay: Overlay) -> float:
+    """Pixels of a picture; endless for one that can't be read, which is left out with its reason later."""
+    try:
+        return math.prod(overlay.size(path))
+    except DatasetError:
+        return math.inf
 
 
 def _captions(subset: Subset, notes: list[str]) -> dict[Path, str]:
@@ -181,11 +191,7 @@ def _captions(subset: Subset, notes: list[str]) -> dict[Path, str]:
         if caption.preview:
             previews.append(caption.preview)
         found[path] = caption.text
-    if longer:
-        notes.append(
-            f"{count_of(longer)} with a caption of several lines, like {longer[0].name}: only the first line "
-            "is used."
-        )
+    _say_longer(longer, "a caption", notes)
     if previews:
         read = named(previews, one="caption", many="captions")
         notes.append(f"{read} not in UTF-8, and read all the same.")
@@ -193,6 +199,14 @@ def _captions(subset: Subset, notes: list[str]) -> dict[Path, str]:
         _fill_from_table(subset, found, notes)
     notes += passed_over(subset.folder)
     return found
+
+
+def _say_longer(longer: list[Path], what: str, notes: list[str]) -> None:
+    if longer:
+        notes.append(
+            f"{count_of(longer)} with {what} of several lines, like {longer[0].name}: only the first line "
+            "is used."
+        )
 
 
 def _fill_from_table(subset: Subset, found: dict[Path, str], notes: list[str]) -> None:

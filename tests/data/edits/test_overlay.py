@@ -252,9 +252,10 @@ def test_small_edited_pictures_are_skipped_by_their_size_now(folder: Path) -> No
         f'[[datasets]]\nresolution=64\nskip_image_resolution=60\n[[datasets.subsets]]\nimage_dir="{folder}"\n'
     )
     apply_edits(folder, [CropPicture("a.jpg", 0, 0, 40, 48)])
+    (folder / "d.png").write_bytes(b"damaged")
     data = DatasetGroup(train_data_dir="-", dataset_config=str(config), dataset_version="unknown here")
     found = read_folder(data)
-    assert [picture.path.stem for picture in found.pictures] == ["b", "c"]
+    assert [picture.path.stem for picture in found.pictures] == ["b", "c", "d"]  # d stops at its decoding
     assert "dataset_version is ignored: dataset_config names the pictures." in found.notes
 
 
@@ -308,3 +309,14 @@ def test_what_a_power_cut_left_of_an_edited_picture_is_made_again(folder: Path, 
     whole = path.read_bytes()
     path.write_bytes(whole[:length])
     assert trained(folder)[0].path.read_bytes() == whole
+
+
+def test_edited_captions_have_lines_as_files_have_them(folder: Path) -> None:
+    apply_edits(folder, [SetCaption("a.jpg", "one\n\n two "), SetCaption("b.png", " \n")])
+    found = read_folder(DatasetGroup(train_data_dir=str(folder)))
+    assert [picture.caption for picture in found.pictures] == ["one", "", "picture 2"]
+    said = "1 picture with an edited caption of several lines, like a.jpg: only the first line is used."
+    assert said in found.notes
+    wild = read_folder(DatasetGroup(train_data_dir=str(folder), enable_wildcard=True))
+    assert [picture.caption for picture in wild.pictures] == ["one\ntwo", "", "picture 2"]
+    assert said not in wild.notes
