@@ -240,8 +240,9 @@ class Datasets:
         return [(one.files.picture, one.caption) for one in found]
 
     def _overlaid(
-        self, record: DatasetRecord, limit: int | None = None, version: str = ""
+        self, record: DatasetRecord, limit: int | None = None, version: str = "", *, as_came: bool = True
     ) -> list[OverlaidPicture]:
+        """Pictures whose edits can't be made are there as they came, or raise DatasetError."""
         folder = Path(record.path)
         if not folder.is_dir():
             raise DatasetError(
@@ -250,7 +251,7 @@ class Datasets:
         overlay = overlaid(folder, self._settings.edited, version)
         captions = overlay.captions({path: _caption(path) for path in _originals(folder)})
         return [
-            OverlaidPicture(original=path, files=_files(overlay, path), caption=text)
+            OverlaidPicture(original=path, files=_files(overlay, path, as_came=as_came), caption=text)
             for path, text in [*captions.items()][:limit]
         ]
 
@@ -277,7 +278,7 @@ class Datasets:
         caption of pictures without one; `trigger_word` is put in front of both. Returns the folder for
         train_data_dir. DatasetError if it is there and not empty."""
         record = self.get(dataset_id)
-        pictures = self._overlaid(record)
+        pictures = self._overlaid(record, as_came=False)
         words = f"{trigger_word} {class_tokens or record.name}".strip()
         with disk_errors("The pictures", "exported"):
             return export_folder(
@@ -359,14 +360,16 @@ def _originals(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*.png") if path.is_file() and not is_mask(path.stem))
 
 
-def _files(overlay: Overlay, original: Path) -> PictureFiles:
+def _files(overlay: Overlay, original: Path, *, as_came: bool) -> PictureFiles:
     """The files of a picture as edited; of one whose edits can't be made, which the log says by hand, those
-    that came."""
+    that came if these will do. Raises DatasetError."""
     beside = original.with_name(f"{original.stem}{ENDING}.png")
     mask = beside if beside.is_file() else None
     try:
         return overlay.files(original, mask)
     except DatasetError as error:
+        if not as_came:
+            raise DatasetError(error.message, "Take that edit back, or leave the picture out.") from error
         logger.warning("the edits of %s: %s", original.name, error)
         return PictureFiles(original, mask)
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from lora_studio import dataset
 from lora_studio.config_groups import DatasetGroup
+from lora_studio.data.edits.edit_log import EditLog
 from lora_studio.data.edits.overlay import apply_edits
 from lora_studio.data.edits.picture_edits import (
     CropPicture,
@@ -133,6 +134,11 @@ def test_edited_pictures_are_exported(datasets: Datasets, files: list[Path], tmp
             assert (image.getpixel((0, 0)), image.getpixel((39, 0))) == ((255, 0, 0), (255, 255, 255))
     with Image.open(folder / "masks" / "red.png") as image:
         assert image.size == (40, 48)
+    EditLog(Path(record.path)).append([CropPicture("red.png", 0, 0, 99, 99)])
+    with pytest.raises(DatasetError, match=r"The crop of red\.png"):
+        datasets.export(record.id, tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+    assert len(datasets.pictures(record.id)) == 2
     assert hashes(record) == before
 
 

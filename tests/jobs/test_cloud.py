@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 from lora_studio.catalog import EMBEDDED
 from lora_studio.config import TrainConfig
 from lora_studio.config_groups import RunGroup
+from lora_studio.data.edits.overlay import apply_edits
+from lora_studio.data.edits.picture_edits import RemovePicture
 from lora_studio.errors import ConfigError, DatasetError, StudioError
 from lora_studio.events import (
     CheckpointSaved,
@@ -317,6 +319,11 @@ def test_files_that_cannot_travel_are_named_before_anything_is_paid(
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError):
         packed(train_data_dir=str(tmp_path / "empty"))
+    dogs = make_pictures(tmp_path / "set" / "10_dog")
+    apply_edits(dogs.parent, [RemovePicture("10_dog/picture-00.png")])
+    with pytest.raises(ConfigError, match="The edits of 10_dog lie above it") as raised:
+        packed(train_data_dir=str(dogs))
+    assert raised.value.field == "train_data_dir"
 
 
 @pytest.mark.parametrize("base", [base.name for base in EMBEDDED])

@@ -10,12 +10,18 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.buckets import Placement
+from lora_studio.data.edits.overlay import apply_edits
+from lora_studio.data.edits.picture_edits import FlipPicture, RotatePicture
+from lora_studio.data.latent_cache import PlacedPicture
+from lora_studio.data.training_set.folders import read_folder
 from lora_studio.errors import ConfigError, DatasetError, ModelFileError
 from lora_studio.events import Event
 from lora_studio.lora.run_states import state_files, state_folder
+from lora_studio.settings import Settings
 from lora_studio.trainer import train
-from lora_studio.training.resuming.compatibility import check_pictures
+from lora_studio.training.resuming.compatibility import check_pictures, picture_facts
 from tests.support.configs import ConfigMaker
 from tests.support.runs import paused_at, state_folder_of, tensor_hash
 from tests.support.tiny import make_pictures, make_tiny_base
@@ -148,3 +154,21 @@ def test_another_base_is_refused(make_config: ConfigMaker, tiny_base: Path, tmp_
     make_tiny_base(base, seed=9)
     with pytest.raises(ModelFileError, match="base model has changed since the state of step 2"):
         train(config, resume_from=state_folder_of(config))
+
+
+def test_an_edited_picture_is_told_by_its_original_and_its_edits(tmp_path: Path, settings: Settings) -> None:
+    def facts() -> tuple[dict[str, str], ...]:
+        found = read_folder(DatasetGroup(train_data_dir=str(folder))).pictures[0]
+        placement = Placement(bucket=(64, 64), resized=(64, 64), aspect_error=0)
+        return picture_facts([PlacedPicture(index=0, picture=found, placement=placement)])
+
+    folder, name = make_pictures(tmp_path / "set"), "picture-00.png"
+    apply_edits(folder, [FlipPicture(name)])
+    before = facts()
+    [rendered] = settings.edited.rglob("*.png")
+    with Image.open(rendered) as image:
+        image.save(rendered, compress_level=9)  # as another release of Pillow or zlib writes it
+    check_pictures(before, facts(), 3)
+    apply_edits(folder, [RotatePicture(name, 180)])
+    with pytest.raises(DatasetError, match="has changed since"):
+        check_pictures(before, facts(), 3)

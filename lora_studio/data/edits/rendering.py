@@ -53,8 +53,9 @@ def rendered(originals: PictureFiles, edits: Sequence[PixelEdit], cache: Path) -
     picture, mask = originals
     with read_errors(picture, DatasetError):
         sums = [sha256(file) if file else "" for file in originals]
-    recipe = [RECIPE, PIL.__version__, sums, [edit_dict(edit) | {"picture": ""} for edit in edits]]
-    folder = cache / hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:32]
+    recipe = [RECIPE, sums, [edit_dict(edit) | {"picture": ""} for edit in edits]]
+    key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:32]
+    folder = cache / f"{key}-{PIL.__version__}"
     made = PictureFiles(
         picture=folder / f"{picture.stem}.png", mask=folder / f"{picture.stem}{ENDING}.png" if mask else None
     )
@@ -64,6 +65,12 @@ def rendered(originals: PictureFiles, edits: Sequence[PixelEdit], cache: Path) -
     if mask and made.mask and not _is_kept(made.mask):
         _write(made.mask, edited(_whole_mask(picture, mask), edits))
     return made
+
+
+def edited_content(path: Path, cache: Path) -> str:
+    """The sum that tells the pixels of an edited file in `cache`, whichever release of Pillow wrote it; empty
+    for any other file."""
+    return path.parent.name.partition("-")[0] if path.is_relative_to(cache) else ""
 
 
 def make_room_for_edited(cache: Path, most_bytes: int = MOST_BYTES) -> None:

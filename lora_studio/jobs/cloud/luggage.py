@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.catalog import EMBEDDED
+from lora_studio.data.training_set.folder_edits import log_folder
 from lora_studio.data.training_set.folders import read_folder
 from lora_studio.errors import ConfigError, DatasetError
 from lora_studio.families.base_files.locate import find_base
@@ -54,7 +55,7 @@ def pack(request: RunRequest, run: str, settings: Settings, *, seconds: float, u
 
     for name in FOLDERS:
         if values[name]:
-            places[name] = take(expanded(values[name]).absolute())
+            places[name] = take(_with_its_edits(expanded(values[name]).absolute(), name))
     found = find_base(config.model.pretrained_model_name_or_path, settings)
     path = Path(found.path_or_id)
     embedded = {settings.embedded(base.name).resolve() for base in EMBEDDED}
@@ -72,6 +73,18 @@ def pack(request: RunRequest, run: str, settings: Settings, *, seconds: float, u
         "attended": True,
     }
     return Luggage(order=order, contents=contents)
+
+
+def _with_its_edits(folder: Path, name: str) -> Path:
+    """The folder. Raises ConfigError where edits of it lie above, and would stay here."""
+    above = log_folder(folder)
+    if above != folder:
+        raise ConfigError(
+            f"The edits of {folder.name} lie above it, in {above.name}, and don't travel to Modal with it.",
+            f"Name {above.name} as {name}, or export the edited pictures and name that folder.",
+            field=name,
+        )
+    return folder
 
 
 def content_hash(path: Path) -> str:

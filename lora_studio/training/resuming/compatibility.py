@@ -13,10 +13,12 @@ import torch
 
 from lora_studio.config import TrainConfig, config_leaves
 from lora_studio.config_groups import Group
+from lora_studio.data.edits.rendering import edited_content
 from lora_studio.data.latent_cache import PlacedPicture
 from lora_studio.data.training_set.folders import Picture
 from lora_studio.errors import ConfigError, DatasetError, ModelFileError
 from lora_studio.files import read_errors, sha256
+from lora_studio.settings import Settings
 from lora_studio.training.model import Engine
 
 HARMLESS = frozenset(
@@ -70,14 +72,14 @@ def _shown(value: object) -> str:
 
 
 def picture_facts(placed: Sequence[PlacedPicture]) -> tuple[dict[str, str], ...]:
-    """Facts of each picture in the order of the run: the SHA-256 of its file, its caption, its place. Raises
-    DatasetError."""
+    """Facts of each picture in the order of the run: the SHA-256 of its file (of an edited one that of its
+    original with the edits), its caption, its place. Raises DatasetError."""
     uses = Counter(path.name for path in {one.picture.path for one in placed})
     hashes: dict[Path, str] = {}
 
     def facts(one: PlacedPicture) -> dict[str, str]:
         path = one.picture.path
-        hashes[path] = hashes.get(path) or one.content or _hash(path)
+        hashes[path] = hashes.get(path) or _edited(path) or one.content or _hash(path)
         return {
             "file": path.name if uses[path.name] == 1 else f"{one.picture.folder}/{path.name}",
             "content": hashes[path],
@@ -101,10 +103,14 @@ def _options(picture: Picture) -> dict[str, object]:
 def _plain(value: object) -> object:
     """A file counts by what is in it, a group of settings by those that matter."""
     if isinstance(value, Path):
-        return _hash(value)
+        return _edited(value) or _hash(value)
     if isinstance(value, Group):
         return sorted((name, repr(inner)) for name, inner in value if name not in HARMLESS)
     return value
+
+
+def _edited(path: Path) -> str:
+    return edited_content(path, Settings.from_environment().edited)
 
 
 def _hash(path: Path) -> str:
