@@ -69,10 +69,9 @@ class TrainingSetup:
                 "There are no pictures to train on.", "Upload at least one picture.", path=dataset.path
             )
         config = self.folder_config(wanted, dataset.path, dataset.images)
-        if config.dataset.dataset_version:
-            return config
-        # Edits that are made while it waits or rests are not for it.
-        return config.with_values({"dataset_version": self.datasets.edits(dataset.id).head})
+        # Edits that are made while it waits or rests are not for it, and names of versions move.
+        version = self.datasets.edits(dataset.id).at(config.dataset.dataset_version)
+        return config.with_values({"dataset_version": version})
 
     def folder_config(self, wanted: StartTraining, folder: Path | str, images: int) -> TrainConfig:
         """The configuration for `images` pictures in a folder, which need not be a set: preset of the kind,
