@@ -245,3 +245,27 @@ def test_a_training_keeps_the_edits_that_it_was_started_with(studio: Studio, fil
     word = second.trigger_word
     assert seen(second) == {"blue.png": f"{word}, mimi, blue", "green.png": f"{word}, mimi, green"}
     assert seen(started()) == seen(first)
+
+
+def test_a_training_keeps_what_a_version_was_at_its_start(studio: Studio, files: list[Path]) -> None:
+    record = studio.datasets.create("Squares", files)
+    studio.datasets.edit(record.id, [FlipPicture("red.png")])
+    studio.datasets.name_version(record.id, "first")
+    first = studio.datasets.edits(record.id).head
+    wanted = StartTraining(
+        dataset_id=record.id, name="Square", kind="object", overrides={"dataset_version": "first"}
+    )
+    assert studio.trainings.config(wanted).dataset.dataset_version == first
+    gone = StartTraining(
+        dataset_id=record.id, name="Square", kind="object", overrides={"dataset_version": "gone"}
+    )
+    with pytest.raises(DatasetError, match="There is no version 'gone'"):
+        studio.trainings.config(gone)
+
+
+def test_only_pictures_are_edited(datasets: Datasets, files: list[Path]) -> None:
+    record = datasets.create("Squares", files)
+    datasets.edit(record.id, [FlipPicture("red.png")])
+    for name in ("green.txt", "edits.jsonl", "dataset.json"):
+        with pytest.raises(DatasetError, match="There is no picture"):
+            datasets.edit(record.id, [RemovePicture(name)])

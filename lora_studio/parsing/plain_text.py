@@ -80,6 +80,13 @@ def is_plain(text: str) -> bool:
     return _encodable(text) == text
 
 
+def is_plain_line(text: str) -> bool:
+    """Whether text is one line that can be stored and shows all that it holds; with spaces of any width."""
+    return is_plain(text) and all(
+        _shown(letter) == letter and unicodedata.category(letter) not in ("Zl", "Zp") for letter in text
+    )
+
+
 def _shown(letter: str) -> str:
     kind = unicodedata.category(letter)
     if kind == "Cc":

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy
 
 from lora_studio.data.checks.checked_set import CheckedPicture, CheckedSet
-from lora_studio.data.checks.dataset_findings import DatasetCheck, DatasetFinding, Fix
+from lora_studio.data.checks.dataset_findings import DatasetCheck, DatasetFinding, Fix, fix_of
 from lora_studio.data.checks.perceptual_hash import BITS, as_numbers, distances
 from lora_studio.data.checks.picture_facts import PictureFacts
 from lora_studio.data.edits.picture_edits import RemovePicture, SetCaption
@@ -58,7 +58,6 @@ def _contradictions(checked: CheckedSet) -> Iterator[DatasetFinding]:
             for first, second in zip(pictures[:1] * len(pictures), pictures[1:], strict=False):
                 if not _disagree(first, second, checked.trigger_words, is_exact=is_exact):
                     continue
-                editable = first.can_be_edited and second.can_be_edited
                 edit = SetCaption(second.name, first.caption.text)
                 same = "the same picture" if is_exact else "almost the same picture"
                 yield DatasetFinding(
@@ -66,7 +65,7 @@ def _contradictions(checked: CheckedSet) -> Iterator[DatasetFinding]:
                     pictures=(second.name, first.name),
                     reason=f"{second.shown} and {first.shown} are {same}, and their captions say otherwise.",
                     severity="warning",
-                    fix=Fix(title=f"Take the caption of {first.shown}", edits=(edit,)) if editable else None,
+                    fix=fix_of(second, f"Take the caption of {first.shown}", edit),
                 )
 
 

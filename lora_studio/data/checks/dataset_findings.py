@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lora_studio.data.checks.checked_set import CheckedPicture, CheckedSet
-from lora_studio.data.edits.picture_edits import Edit
+from lora_studio.data.edits.picture_edits import LONGEST_CAPTION, Edit, SetCaption
 
 Severity = Literal["serious", "warning", "note"]
 """`serious`: the LoRA gets visibly worse; `warning`: it may; `note`: good to know, and no fault."""
@@ -47,5 +47,8 @@ class DatasetCheck:
 
 
 def fix_of(picture: CheckedPicture, title: str, *edits: Edit) -> Fix | None:
-    """A fix by edits of one picture; None where its name is one that edits can't have."""
-    return Fix(title=title, edits=edits) if picture.can_be_edited else None
+    """A fix by edits of one picture; None where its name is one that edits can't have, or a caption is longer
+    than theirs."""
+    captions = [edit.caption for edit in edits if isinstance(edit, SetCaption)]
+    can_be_made = picture.can_be_edited and all(len(caption) <= LONGEST_CAPTION for caption in captions)
+    return Fix(title=title, edits=edits) if can_be_made else None

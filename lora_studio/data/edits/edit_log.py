@@ -261,7 +261,9 @@ class EditLog:
         """Add a line, unless the log isn't any more as it was read. One that a power cut tore apart says
         nothing, and the next stands on its own."""
         text = (json.dumps(line, ensure_ascii=False) + "\n").encode()
-        if history.lines >= MOST_LINES or len(text) > LONGEST_LINE or history.length + len(text) > MOST_BYTES:
+        if len(text) > LONGEST_LINE:
+            raise DatasetError("These are too many edits at once.", "Make them in several parts.")
+        if history.lines >= MOST_LINES or history.length + len(text) > MOST_BYTES:
             raise DatasetError(
                 f"{self.path.name} has no room for more edits.",
                 "Export the pictures as they are now, and go on from that folder.",
@@ -287,10 +289,18 @@ def _entry(line: Mapping[str, Any]) -> EditEntry:
     return EditEntry(
         id=_text(line["id"]),
         after=_text(line["after"]),
-        time=datetime.fromisoformat(_text(line["time"])).timestamp(),
+        time=_time(line["time"]),
         edits=tuple(edit_of(edit) for edit in line["edits"]),
         why=plain_text(why, LONGEST_WHY),
     )
+
+
+def _time(given: object) -> float:
+    """A moment, as seconds, that has a date in any zone."""
+    time = datetime.fromisoformat(_text(given))
+    if not datetime.min.year < time.year < datetime.max.year:
+        raise ValueError("a year of four digits is needed, and one beside it")
+    return time.timestamp()
 
 
 def _name(given: object) -> str:

@@ -19,7 +19,8 @@ from lora_studio.data.edits.picture_edits import (
     edit_of,
 )
 from lora_studio.data.edits.rendering import PictureFiles, check_crop, edited_size, rendered
-from lora_studio.data.pixels.picture_pixels import upright_size
+from lora_studio.data.pixels.masks import is_mask
+from lora_studio.data.pixels.picture_pixels import ENDINGS, HEIC_ENDINGS, upright_size
 from lora_studio.errors import DatasetError
 
 LEAST_SIDE = 32
@@ -139,7 +140,8 @@ def _check_seen(edit: Edit, state: PictureState, seen: PictureState) -> None:
 
 
 def _check(edit: Edit, path: Path, state: PictureState) -> None:
-    if not path.is_file() or (state.is_removed and not isinstance(edit, RestorePicture)):
+    is_picture = path.suffix.lower() in ENDINGS | HEIC_ENDINGS and not is_mask(path.stem) and path.is_file()
+    if not is_picture or (state.is_removed and not isinstance(edit, RestorePicture)):
         raise DatasetError(f"There is no picture {edit.picture} in this set.", "Reload the page.")
     if isinstance(edit, CropPicture):
         check_crop(edit, edited_size(upright_size(path), state.pixels))

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import PurePosixPath
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, ClassVar
 
 from lora_studio.errors import DatasetError
 from lora_studio.parsing.numbers import parse_whole, shown
-from lora_studio.parsing.plain_text import is_plain, plain_lines
+from lora_studio.parsing.plain_text import is_plain_line, plain_lines
 
 LONGEST_PATH = 1000
 LONGEST_CAPTION = 10_000
@@ -133,9 +133,9 @@ def is_picture_path(text: str) -> bool:
         0 < len(text) <= LONGEST_PATH
         and not ({"", ".", ".."} & {*text.split("/")})
         and not path.is_absolute()
+        and not PureWindowsPath(text).drive
         and "\\" not in text
-        and is_plain(text)
-        and text.isprintable()
+        and is_plain_line(text)
     )
 
 

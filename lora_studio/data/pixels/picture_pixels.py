@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import torch
 
 
+ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".avif", ".gif", ".tif", ".tiff"})
+HEIC_ENDINGS = frozenset({".heic", ".heif"})
+"""Endings that are read where pillow-heif is installed."""
 FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
     "nearest": Image.Resampling.NEAREST,

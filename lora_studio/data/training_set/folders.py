@@ -20,7 +20,6 @@ from lora_studio.data.training_set.captions_file import read_captions_file
 from lora_studio.data.training_set.dataset_config import config_subsets
 from lora_studio.data.training_set.folder_edits import log_folder
 from lora_studio.data.training_set.subsets import (
-    ENDINGS,
     Subset,
     count_of,
     existing_folder,
@@ -33,7 +32,7 @@ from lora_studio.data.training_set.validate_settings import check_settings
 from lora_studio.errors import DatasetError
 from lora_studio.settings import Settings
 
-__all__ = ["ENDINGS", "Picture", "PictureFolder", "picture_files", "read_folder"]
+__all__ = ["Picture", "PictureFolder", "picture_files", "read_folder"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,14 +12,12 @@ from lora_studio.data.pixels.decoding import NO_HEIC
 from lora_studio.data.pixels.heic import with_heic
 from lora_studio.data.pixels.masks import FOLDERS as MASK_FOLDERS
 from lora_studio.data.pixels.masks import is_grey, is_mask, masks_among
+from lora_studio.data.pixels.picture_pixels import ENDINGS, HEIC_ENDINGS
 from lora_studio.data.pixels.picture_remarks import named
 from lora_studio.data.pixels.stray_files import is_trash, leftover, leftover_remarks
 from lora_studio.errors import DatasetError
 from lora_studio.files import expanded, read_errors
 
-ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".avif", ".gif", ".tif", ".tiff"})
-HEIC_ENDINGS = frozenset({".heic", ".heif"})
-"""Endings that are read where pillow-heif is installed."""
 KOHYA_FOLDER = re.compile(r"(\d+)_(.+)")
 
 

@@ -16,7 +16,14 @@ from lora_studio.data.checks.dataset_report import DatasetReport
 from lora_studio.data.checks.picture_facts import FactsCache
 from lora_studio.data.checks.picture_measures import measure_picture
 from lora_studio.data.checks.report_html import report_html
-from lora_studio.data.edits.picture_edits import CropPicture, RemovePicture, SetCaption, edit_dict, edit_of
+from lora_studio.data.edits.picture_edits import (
+    LONGEST_CAPTION,
+    CropPicture,
+    RemovePicture,
+    SetCaption,
+    edit_dict,
+    edit_of,
+)
 from scripts.bench.dataset_checks import figures
 from tests.support.check_scores import all_scores, options, picture_scores, report_on
 from tests.support.drawn_scenes import scene
@@ -163,3 +170,15 @@ def test_precision_and_recall_are_what_the_docs_say(tmp_path: Path) -> None:
         assert 100 * scores[check.id].precision >= precision - 0.5, (check.id, scores[check.id].false)
         assert 100 * scores[check.id].recall >= recall - 0.5, (check.id, scores[check.id].missed)
     assert falsely <= 0.03
+
+
+def test_no_fix_gives_a_caption_that_is_longer_than_an_edit_may_have(tmp_path: Path) -> None:
+    picture = encoded(scene(2, (96, 96)), "PNG")
+    for name, caption in (("a", "a red fox, " + "x" * LONGEST_CAPTION), ("b", "a grey wolf")):
+        (tmp_path / f"{name}.png").write_bytes(picture)
+        (tmp_path / f"{name}.txt").write_text(caption, "utf-8")
+    found = {finding.check: finding.fix for finding in report_on(tmp_path).findings if finding.pictures}
+    assert "contradiction" in found
+    fixes = [fix for fix in found.values() if fix]
+    for edit in (edit for fix in fixes for edit in fix.edits):
+        assert edit_of(edit_dict(edit)) == edit

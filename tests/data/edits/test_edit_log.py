@@ -106,6 +106,7 @@ def test_a_line_torn_by_a_power_cut_is_passed_over(log: EditLog) -> None:
         '{"id": "b", "after": "originals", "time": "2026-01-01", "edits": 5}',
         '{"id": "b", "after": "originals", "time": "0001-01-01", "edits": []}',
         '{"id": "b", "after": "originals", "time": 5, "edits": []}',
+        '{"id": "b", "after": "originals", "time": "9999-12-31T23:59:59-23:59", "edits": []}',
         '{"id": "b", "after": "originals", "edits": []}',
     ],
 )  # fmt: skip
@@ -177,7 +178,7 @@ def test_a_full_log_can_still_be_read(log: EditLog, monkeypatch: pytest.MonkeyPa
 
 def test_a_log_has_an_end(log: EditLog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edit_log, "LONGEST_LINE", 300)
-    with pytest.raises(DatasetError, match="has no room for more edits"):
+    with pytest.raises(DatasetError, match="too many edits at once"):
         log.append([SetCaption("a.png", "a" * 300)])
     assert pictures(log) == []
     monkeypatch.setattr(edit_log, "MOST_BYTES", 400)

@@ -31,6 +31,17 @@ EDITS: list[Edit] = [
 ]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("1.23\u202fPM.png", "a\u00a0b.png", "\u7d75\u3000\u4e00.png"),
+        *("\U0001f9d1\u200d\U0001f3a8.png", "12:30.png"),
+    ],
+)
+def test_names_that_systems_give_are_taken(name: str) -> None:
+    assert edit_of({"edit": "flip", "picture": name}) == FlipPicture(name)
+
+
 @pytest.mark.parametrize("edit", EDITS, ids=str)
 def test_an_edit_comes_back_from_its_json(edit: Edit) -> None:
     assert edit_of(json.loads(json.dumps(edit_dict(edit)))) == edit
@@ -47,7 +58,19 @@ def test_an_edit_comes_back_from_its_json(edit: Edit) -> None:
         ({"edit": "remove", "picture": "a.png", "more": 1}, "has no 'more'"),
         *(
             ({"edit": "flip", "picture": path}, "names no picture")
-            for path in ("", "/etc/passwd", "../a.png", "b/../a.png", "b//a.png", "C:\\a.png", "a\n.png")
+            for path in (
+                "",
+                "/etc/passwd",
+                "../a.png",
+                "b/../a.png",
+                "b//a.png",
+                "C:\\a.png",
+                "C:/a.png",
+                "C:a.png",
+                "a\n.png",
+                "a\u2028.png",
+                "a\u202e.png",
+            )
         ),
         ({"edit": "flip", "picture": "a" * 1001}, "names no picture"),
         ({"edit": "flip", "picture": "\ud800.png"}, "names no picture"),
