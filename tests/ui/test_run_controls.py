@@ -138,3 +138,9 @@ def test_the_endpoints_steer_too(studio: Studio, store: JobStore, job: JobRecord
     fork = api.resume_training(job.id, as_new_run=True)
     assert fork["job_id"] != job.id
     assert store.get(fork["job_id"]).fork_of == str(studio.settings.loras / "ink" / "state")
+
+
+def test_going_on_is_no_second_main_button_beside_the_way_to_the_lora() -> None:
+    resume = NAMES.index("resume")
+    assert run_controls.updates(None)[resume]["variant"] == "primary"
+    assert run_controls.updates(None, has_lora=True)[resume]["variant"] == "secondary"

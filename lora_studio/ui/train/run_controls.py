@@ -59,8 +59,8 @@ def render() -> RunControls:
     )
 
 
-def updates(job: JobRecord | None) -> list[dict[str, Any]]:
-    """Visibility of each button for a training."""
+def updates(job: JobRecord | None, *, has_lora: bool = False) -> list[dict[str, Any]]:
+    """Visibility of each button for a training. With `has_lora` going on is the lesser choice."""
     controllable = job is not None and can_be_told(job)
     running = controllable and job is not None and job.status is JobStatus.RUNNING
     waits = controllable and job is not None and job.status is JobStatus.QUEUED
@@ -68,7 +68,9 @@ def updates(job: JobRecord | None) -> list[dict[str, Any]]:
     has_state = job is not None and job.state_step is not None
     forkable = job is not None and job.status in RESUME_INSTEAD and resumable and has_state
     shown = (running or waits, running, running, resumable, forkable)
-    return [gr.update(visible=visible) for visible in shown]
+    made = [gr.update(visible=visible) for visible in shown]
+    made[3]["variant"] = "secondary" if has_lora else "primary"
+    return made
 
 
 def can_be_told(job: JobRecord) -> bool:

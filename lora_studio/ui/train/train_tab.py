@@ -291,7 +291,7 @@ def _buttons(job: JobRecord | None, footing: Footing = WHOLE) -> list[dict[str, 
     return [
         gr.update(visible=usable, value=name),
         gr.update(visible=repeatable),
-        *steering.updates(steered),
+        *steering.updates(steered, has_lora=usable),
         again,
     ]
 
