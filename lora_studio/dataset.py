@@ -242,7 +242,7 @@ class Datasets:
     def _overlaid(
         self, record: DatasetRecord, limit: int | None = None, version: str = "", *, as_came: bool = True
     ) -> list[OverlaidPicture]:
-        """Pictures whose edits can't be made are there as they came, or raise DatasetError."""
+        """Pictures whose edits can't be made are there as they came, or raise its error."""
         folder = Path(record.path)
         if not folder.is_dir():
             raise DatasetError(
@@ -367,9 +367,9 @@ def _files(overlay: Overlay, original: Path, *, as_came: bool) -> PictureFiles:
     mask = beside if beside.is_file() else None
     try:
         return overlay.files(original, mask)
-    except DatasetError as error:
+    except (DatasetError, StoreError) as error:
         if not as_came:
-            raise DatasetError(error.message, "Take that edit back, or leave the picture out.") from error
+            raise
         logger.warning("the edits of %s: %s", original.name, error)
         return PictureFiles(original, mask)
 

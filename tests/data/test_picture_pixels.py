@@ -108,6 +108,18 @@ def test_the_size_is_known_without_decoding(tmp_path: Path, orientation: int, en
     assert upright_size(tmp_path / f"a.{ending}") == open_picture(tmp_path / f"a.{ending}").size
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "CMYK"])
+def test_a_tiff_is_turned_whatever_its_channels(tmp_path: Path, mode: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = Image.linear_gradient("L").resize((40, 20)).rotate(90).convert(mode)
+    picture.save(tmp_path / "a.tif", exif=exif)
+    turned = open_picture(tmp_path / "a.tif")
+    assert upright_size(tmp_path / "a.tif") == turned.size == (20, 40)
+    picture.transpose(Image.Transpose.ROTATE_270).save(tmp_path / "b.tif")
+    assert turned.tobytes() == open_picture(tmp_path / "b.tif").tobytes()
+
+
 def test_the_size_of_what_is_no_picture_is_told(tmp_path: Path) -> None:
     (tmp_path / "fake.png").write_text("text")
     with pytest.raises(DatasetError, match=r"fake\.png is not a picture"):

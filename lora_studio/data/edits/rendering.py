@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -26,7 +27,7 @@ from lora_studio.data.pixels.decoding import PNG_MARK, decode, opened
 from lora_studio.data.pixels.masks import ENDING, same_shape
 from lora_studio.data.pixels.picture_pixels import mask_of, upright_size
 from lora_studio.errors import DatasetError
-from lora_studio.files import disk_errors, read_errors, replacing, sha256
+from lora_studio.files import check_room, disk_errors, read_errors, replacing, sha256
 
 CLOCKWISE = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
 """Pillow turns the other way round."""
@@ -36,6 +37,8 @@ SPARED_DAYS = 7
 """Days after their last use for which edited pictures stay, however much room they take: a training that was
 given them, here or in another process, may read them to its end."""
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+MOST_SUMS = 20_000
+"""Originals whose sums are kept in memory, some 200 bytes each."""
 RECIPE = 1
 """A number that goes up when the same edits give other pixels."""
 
@@ -49,10 +52,11 @@ class PictureFiles(NamedTuple):
 
 def rendered(originals: PictureFiles, edits: Sequence[PixelEdit], cache: Path) -> PictureFiles:
     """The edited picture and mask, made when first asked for, in a folder of `cache` that follows from their
-    content. Both have the picture's name, with `.png` and the ending of masks. Raises DatasetError."""
+    content. Both have the picture's name, with `.png` and the ending of masks. Raises DatasetError, and
+    StoreError where they can't be written."""
     picture, mask = originals
     with read_errors(picture, DatasetError):
-        sums = [sha256(file) if file else "" for file in originals]
+        sums = [_sum_of_file(file) if file else "" for file in originals]
     recipe = [RECIPE, sums, [edit_dict(edit) | {"picture": ""} for edit in edits]]
     key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:32]
     folder = cache / f"{key}-{PIL.__version__}"
@@ -125,6 +129,17 @@ def check_crop(edit: CropPicture, size: tuple[int, int]) -> None:
         )
 
 
+def _sum_of_file(path: Path) -> str:
+    """The SHA-256 of a file, read again only when it has changed: pages ask for each picture of a set."""
+    facts = path.stat()
+    return _known_sum(path, (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns))
+
+
+@functools.lru_cache(maxsize=MOST_SUMS)
+def _known_sum(path: Path, _facts: tuple[int, ...]) -> str:
+    return sha256(path)
+
+
 def _whole_mask(picture: Path, mask: Path) -> Image.Image:
     """A mask in the size of its picture. Raises DatasetError."""
     found, size = mask_of(picture, mask), upright_size(picture)
@@ -155,5 +170,6 @@ def _is_kept(path: Path) -> bool:
 
 
 def _write(path: Path, image: Image.Image) -> None:
-    with disk_errors(f"The edited {path.name}", "written", kind=DatasetError), replacing(path) as file:
+    check_room(path.parent, f"The edited {path.name}")
+    with disk_errors(f"The edited {path.name}", "written"), replacing(path) as file:
         image.save(file, "PNG", compress_level=1)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from lora_studio.data.pixels.colour_profiles import STRIP, Colours, Profile, profile_of, to_srgb
 from lora_studio.data.pixels.heic import with_heic
@@ -202,7 +202,10 @@ def _open(file: str, source: Path | bytes, most_pixels: int) -> Image.Image:
 
 def _image(source: Path | bytes) -> Image.Image:
     given = io.BytesIO(source) if isinstance(source, bytes) else source
-    return Image.open(given, formats=[name for name in FORMATS if name != "HEIF" or with_heic()])
+    image = Image.open(given, formats=[name for name in FORMATS if name != "HEIF" or with_heic()])
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        image.filename = ""  # by its name Pillow would map the file into rows of the size once it is upright
+    return image
 
 
 def _other_kind(file: str, source: Path | bytes) -> DatasetError:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from lora_studio.config_groups import DatasetGroup
+from lora_studio.data.edits import rendering
 from lora_studio.data.edits.edit_log import FILE, EditLog
 from lora_studio.data.edits.overlay import apply_edits, overlaid
 from lora_studio.data.edits.picture_edits import (
@@ -29,7 +30,7 @@ from lora_studio.data.edits.picture_edits import (
 from lora_studio.data.edits.rendering import make_room_for_edited
 from lora_studio.data.pixels.picture_pixels import mask_of, open_picture
 from lora_studio.data.training_set.folders import Picture, read_folder
-from lora_studio.errors import DatasetError
+from lora_studio.errors import DatasetError, DiskFull
 from lora_studio.settings import Settings
 from tests.support.properties import examples
 
@@ -320,3 +321,22 @@ def test_edited_captions_have_lines_as_files_have_them(folder: Path) -> None:
     wild = read_folder(DatasetGroup(train_data_dir=str(folder), enable_wildcard=True))
     assert [picture.caption for picture in wild.pictures] == ["one\ntwo", "", "picture 2"]
     assert said not in wild.notes
+
+
+def test_an_original_is_hashed_once(
+    folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply_edits(folder, [FlipPicture("b.png")])
+    overlay = overlaid(folder, settings.edited)
+    first = overlay.files(folder / "b.png")
+    monkeypatch.setattr(rendering, "sha256", lambda path: pytest.fail("read again"))
+    assert overlay.files(folder / "b.png") == first
+
+
+def test_a_full_disk_ends_a_training_and_leaves_no_picture_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply_edits(folder, [FlipPicture("b.png")])
+    monkeypatch.setenv("LORA_STUDIO_KEEP_FREE_GB", "900000")
+    with pytest.raises(DiskFull, match=r"The edited b\.png can't be stored"):
+        trained(folder)
