@@ -25,6 +25,8 @@ SHOWN = (
     "config_groups/*.py",
     "config.py",
     "dataset.py",
+    "data/edits/overlay.py",
+    "data/edits/edit_log.py",
     "data/ingestion/*.py",
     "estimate.py",
     "event_text.py",
@@ -77,6 +79,7 @@ AS_THEY_ARE = re.compile(
     r"|(lora|image) (shelf|filters)|(event|session|person|address|failed) \{\w+\}"
     r"|Z-Image|draw here|train here"
     r"|none, .*|ink: .*|images=.*|rank, caption.*|\d+, .*|lanczos, latent|DDIM, .*"
+    r"|an? (line|short text|version|year|entry) (is|has|of|comes) .*"
     r"|Value error|noopener.*|\[\[datasets.*|unknown event kind .*|no step of a run"
 )
 """Names, examples in the form that fields take, prompts for models, and what is written for programs."""

@@ -146,7 +146,7 @@ def test_two_processes_write_one_line_after_the_other(log: EditLog) -> None:
         "from lora_studio.data.edits.picture_edits import FlipPicture\n"
         "print(flush=True)\n"
         "sys.stdin.readline()\n"
-        "for number in range(100):\n"
+        "for number in range(50):\n"
         "    EditLog(Path(sys.argv[1])).append([FlipPicture(f'{number}.png')])\n"
     )
     command = [sys.executable, "-c", code, str(log.path.parent)]
@@ -163,7 +163,7 @@ def test_two_processes_write_one_line_after_the_other(log: EditLog) -> None:
         writer.communicate()
         assert writer.returncode == 0
     history = log.read()
-    assert (len(history.line()), len(history.entries), history.unread) == (200, 200, 0)
+    assert (len(history.line()), len(history.entries), history.unread) == (100, 100, 0)
 
 
 def test_a_full_log_can_still_be_read(log: EditLog, monkeypatch: pytest.MonkeyPatch) -> None:
