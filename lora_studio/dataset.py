@@ -9,11 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from lora_studio.data.edits.edit_log import WRITING, EditHistory, EditLog
 from lora_studio.data.edits.overlay import OverlaidPicture, Overlay, apply_edits, overlaid
 from lora_studio.data.edits.picture_edits import LONGEST_CAPTION, Edit, SetCaption
 from lora_studio.data.edits.rendering import PictureFiles
-from lora_studio.data.ingestion.ingest import few_remark, ingest
+from lora_studio.data.ingestion.ingest import few_remark, ingest, is_about
 from lora_studio.data.pixels.masks import ENDING, is_mask
 from lora_studio.data.pixels.stray_files import EDITS
 from lora_studio.data.training_set.export_folder import export_folder
@@ -31,7 +30,6 @@ from lora_studio.errors import DatasetError, StoreError
 from lora_studio.events import Emit, ShouldStop, ignore, never_stop
 from lora_studio.files import check_room, disk_errors, write_atomically
 from lora_studio.lora.names import given_title
-from lora_studio.parsing.file_names import portable_name
 from lora_studio.parsing.text_encodings import readings
 from lora_studio.records import DatasetRecord
 from lora_studio.settings import Settings
@@ -46,8 +44,6 @@ RECORD = "dataset.json"
 UNFINISHED = ".part"
 STALE_SECONDS = 24 * 3600
 MOST_SETS = 1000
-ABOUT_ONE = re.compile(r"1 picture \(([^,)]{1,200})")
-"""A warning about a single picture, whose name it gives."""
 
 
 class Datasets:
@@ -137,6 +133,7 @@ class Datasets:
                     transparent=tuple(sorted(transparent & there)),
                 )
                 _write_record(Path(passing.path), made)
+                before = {path.name: _caption(path) for path in _originals(Path(record.path))}
                 replaced = self._folder / f"{uuid.uuid4().hex[:12]}{UNFINISHED}"
                 with WRITING:  # an edit that is made meanwhile goes into the set as it will be
                     if (log := Path(record.path) / EDITS).is_file():
@@ -146,6 +143,10 @@ class Datasets:
                     Path(passing.path).rename(made.path)
                 shutil.rmtree(replaced, ignore_errors=True)
             visitor().claims(Kind.DATASET, made.id, new=is_used)
+        folder = Path(made.path)
+        now = {path: _caption(path) for path in _originals(folder)}
+        if newer := overlaid(folder, self._settings.edited).newer_captions(before, now):
+            apply_edits(folder, newer)
         return self._counted(made)
 
     def edit(
@@ -196,7 +197,7 @@ class Datasets:
         captions = self._captions(record)
         originals = {path.name for path in _originals(Path(record.path))}
         removed = {Path(name).stem for name in originals - captions.keys()}
-        stale = {*few_remark(came.images), *(one for one in came.warnings if _is_about(one, removed))}
+        stale = {*few_remark(came.images), *(one for one in came.warnings if is_about(one, removed))}
         counted = self._here(
             replace(
                 came,
@@ -347,12 +348,6 @@ def _bytes_of(files: Sequence[Path]) -> int:
         with contextlib.suppress(OSError):
             wanted += file.stat().st_size
     return wanted
-
-
-def _is_about(warning: str, stems: Collection[str]) -> bool:
-    """Whether a warning is about one picture alone, which is kept under one of these names."""
-    found = ABOUT_ONE.match(warning) if stems else None
-    return found is not None and portable_name(Path(found[1]).stem, "picture") in stems
 
 
 def _originals(folder: Path) -> list[Path]:

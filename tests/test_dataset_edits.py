@@ -197,6 +197,30 @@ def test_an_edit_that_is_made_while_pictures_are_added_holds(
     assert names(datasets, record) == {"blue.png": "sky", "green.png": "grass", "red.png": ""}
 
 
+def test_a_caption_that_is_added_holds_over_an_edited_one(
+    datasets: Datasets, files: list[Path], tmp_path: Path
+) -> None:
+    record = datasets.create("Squares", files)
+    datasets.edit(record.id, [SetCaption("red.png", "rose"), SetCaption("green.png", "grass")])
+    caption = tmp_path / "red.txt"
+    caption.write_text("a red square", "utf-8")
+    datasets.add(record.id, [caption])
+    assert names(datasets, record) == {"blue.png": "", "green.png": "grass", "red.png": "a red square"}
+    datasets.undo_edit(record.id)
+    assert names(datasets, record)["red.png"] == "rose"
+
+
+def test_nothing_is_said_of_the_double_of_a_picture_that_is_left_out(
+    datasets: Datasets, files: list[Path], tmp_path: Path
+) -> None:
+    record = datasets.create("Squares", files)
+    datasets.edit(record.id, [RemovePicture("red.png")])
+    again = shutil.copy(tmp_path / "mine" / "red.png", tmp_path / "rose.png")
+    added = datasets.add(record.id, [Path(again)])
+    assert (added.images, [one for one in added.warnings if "twice" in one]) == (3, [])
+    assert any("twice" in one for one in datasets.undo_edit(record.id).warnings)
+
+
 def test_edits_of_another_state_than_the_one_that_was_seen_are_refused(
     datasets: Datasets, files: list[Path]
 ) -> None:

@@ -81,6 +81,17 @@ class Overlay:
         kept = [text for text, state in pairs if not state.is_removed and state.caption is None]
         return kept + [state.caption for state in states.values() if state.caption and not state.is_removed]
 
+    def newer_captions(self, before: Mapping[str, str], now: Mapping[Path, str]) -> list[SetCaption]:
+        """Edits that let captions of files hold which came after the edited ones: those that are others than
+        `before`, by the picture's name."""
+        states = {path: self.state(path) for path in now}
+        edited = [path for path, one in states.items() if one.caption is not None and not one.is_removed]
+        return [
+            SetCaption(path.relative_to(self.folder).as_posix(), now[path])
+            for path in edited
+            if now[path] and now[path] != before.get(path.name, now[path])
+        ]
+
     def size(self, original: Path) -> tuple[int, int]:
         """Width and height of a picture as edited. Raises DatasetError."""
         return edited_size(upright_size(original), self.state(original).pixels)

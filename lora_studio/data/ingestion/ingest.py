@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -43,6 +44,8 @@ from lora_studio.parsing.text_encodings import DecodedText
 MOST_PICTURES = 500
 FEW_PICTURES = 5
 PHASE = "ingest"
+ABOUT_ONE = re.compile(r"1 picture \(([^,)]{1,200})")
+"""A remark on a single picture, whose name it gives."""
 STOPPED = "Reading was stopped; nothing of it is kept."
 
 
@@ -273,6 +276,14 @@ def few_remark(pictures: int) -> list[str]:
     """A remark on a set of too few pictures; none on enough of them."""
     few = pictures < FEW_PICTURES
     return [f"{_count(pictures)} only: {ADVISED_PICTURES} different ones teach more."] if few else []
+
+
+def is_about(warning: str, stems: Collection[str]) -> bool:
+    """Whether a remark is about one picture alone, or about it and its double, kept under one of these
+    names."""
+    found = ABOUT_ONE.match(warning) if stems else None
+    names = [found[1], *found[1].split(" is ")] if found else []
+    return any(portable_name(Path(name).stem, "picture") in stems for name in names)
 
 
 def _write(path: Path, content: bytes) -> None:
