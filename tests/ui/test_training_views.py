@@ -52,7 +52,7 @@ def test_the_card_says_what_is_going_on() -> None:
     assert (bar.get("aria-label"), bar.get("aria-valuenow")) == ("Training Ink drawings", "42")
     assert [" ".join("".join(item.itertext()).split()) for item in root.findall(".//li")] == [
         "Loading the base",
-        "Preparing pictures 5 / 10",
+        "Preparing pictures 50 %",
         "Training 80 / 200",
         "Previews",
         "Saving",
@@ -64,6 +64,15 @@ def test_the_card_says_what_is_going_on() -> None:
         "waiting",
         "waiting",
     ]
+
+
+@pytest.mark.parametrize(("done", "said"), [(0, ""), (30, "39 %"), (77, "")])
+def test_what_is_prepared_is_no_number_that_nobody_uploaded(done: int, said: str) -> None:
+    events = stored(
+        Started(total_steps=200, phases=("cache",), device="cpu", dtype="fp32"),
+        PhaseAdvanced(phase="cache", done=done, total=77),
+    )
+    assert training_views.phases(replace(JOB, phase="cache"), events)[0].count == said
 
 
 def test_the_bar_of_previews_shows_the_round_while_it_is_drawn_and_the_run_otherwise() -> None:

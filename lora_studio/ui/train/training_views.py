@@ -114,8 +114,16 @@ def _phase(name: str, job: JobRecord, advanced: PhaseAdvanced | None) -> Phase:
         title=PHASES[name].title,
         percent=min(100, share),
         state="done" if share >= 100 else "active" if active else "waiting",
-        count=f"{reached} / {total}" if total > 1 and name in {"cache", "train"} else "",
+        count=_count(name, reached, total),
     )
+
+
+def _count(name: str, reached: int, total: int) -> str:
+    """Steps as a number. Of preparing a share while it lasts: it counts captions and pictures for
+    regularisation too, more than anybody uploaded."""
+    if name == "train" and total > 1:
+        return f"{reached} / {total}"
+    return f"{round(100 * reached / total)} %" if name == "cache" and 0 < reached < total else ""
 
 
 def speech(job: JobRecord | None) -> str:
