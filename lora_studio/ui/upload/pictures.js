@@ -56,6 +56,15 @@ element.addEventListener('pointermove', (event) => {
 });
 for (const end of ['pointerup', 'pointercancel']) element.addEventListener(end, () => { from = null; });
 
+// What can be done with a picture is one stop of the keyboard; the arrows lead on.
+element.addEventListener('keydown', (event) => {
+  const bar = event.target.closest('[role=toolbar]'), step = {ArrowLeft: -1, ArrowRight: 1}[event.key];
+  if (!bar || !step || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const all = [...bar.querySelectorAll('button')], next = all.at((all.indexOf(event.target) + step) % all.length);
+  for (const one of all) one.tabIndex = one === next ? 0 : -1;
+  next.focus();
+});
 element.addEventListener('change', (event) => {
   const caption = event.target.closest('textarea[data-file]');
   if (caption) trigger('submit', {file: caption.dataset.file, text: caption.value});
