@@ -67,7 +67,9 @@ def together(config: TrainConfig, settings: Settings, folder: Path) -> list[Even
 
 
 def kinds(events: list[Event]) -> list[str]:
-    return [type(event).__name__ for event in events if not isinstance(event, Noted)]
+    """Without the progress of encoding, which one process on a CPU does between the steps."""
+    told = [event for event in events if not isinstance(event, Noted)]
+    return [type(event).__name__ for event in told if getattr(event, "phase", "") != "cache"]
 
 
 def files_of(config: TrainConfig) -> list[str]:
