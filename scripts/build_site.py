@@ -26,7 +26,7 @@ LINK = re.compile(r"(!?)\[((?:[^\[\]]|!\[[^\]]*\]\([^)]*\))*)\]\(([^)\s]+)\)")
 FENCED = re.compile(r"(^ *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
 DIAGRAM = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
-LISTED = re.compile(r"^## (.+)$|\[([^\]]+)\]\(([^)\s]+\.md)\)", re.MULTILINE)
+LISTED = re.compile(r"^## (.+)$|\[([^\[\]]{1,200})\]\(([^()\s]{1,200}\.md)\)", re.MULTILINE)
 FETCHED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src"}
 """Elements whose address a browser fetches by itself; of links those that are no page of their own."""
 RELATIONS = {
