@@ -59,6 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
                     break
                 edit_folder(folder, edits, "lora-studio dataset fix")
                 made.update(edit.edit for edit in edits)
+            else:
+                report = look_through(folder, options, settings, asked)
         except DatasetError:
             if asked():
                 return STOPPED

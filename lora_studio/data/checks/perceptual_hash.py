@@ -37,6 +37,7 @@ def distances(hashes: numpy.ndarray, one: numpy.uint64) -> numpy.ndarray:
 
 
 def _cosines() -> numpy.ndarray:
-    """The rows of the cosine transform (DCT-II) of SIDE values, without its scale, which signs don't need."""
+    """The first rows of the cosine transform (DCT-II) of SIDE values, without its scale: all of them have the
+    same, and the median with them."""
     frequency, place = numpy.arange(KEPT)[:, None], numpy.arange(SIDE)[None]
     return numpy.cos(numpy.pi * frequency * (2 * place + 1) / (2 * SIDE))

@@ -67,10 +67,13 @@ def updates(job: JobRecord | None, *, has_lora: bool = False) -> list[dict[str, 
     resumable = job is not None and job.resumable
     has_state = job is not None and job.state_step is not None
     forkable = job is not None and job.status in RESUME_INSTEAD and resumable and has_state
-    shown = (running or waits, running, running, resumable, forkable)
-    made = [gr.update(visible=visible) for visible in shown]
-    made[3]["variant"] = "secondary" if has_lora else "primary"
-    return made
+    return [
+        gr.update(visible=running or waits),
+        gr.update(visible=running),
+        gr.update(visible=running),
+        gr.update(visible=resumable, variant="secondary" if has_lora else "primary"),
+        gr.update(visible=forkable),
+    ]
 
 
 def can_be_told(job: JobRecord) -> bool:
