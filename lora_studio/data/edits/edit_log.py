@@ -11,6 +11,7 @@ that holds. Nothing that was written is lost by going back, and each state can b
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -239,13 +240,11 @@ class EditLog:
         self._add(line)
 
     def _content(self) -> bytes:
-        try:
-            with read_errors(self.path, DatasetError), self.path.open("rb") as file:
+        # Not asked beforehand: another process may begin the log at any moment.
+        with read_errors(self.path, DatasetError), contextlib.suppress(FileNotFoundError):
+            with self.path.open("rb") as file:
                 return file.read(MOST_BYTES + 1)
-        except DatasetError:
-            if not self.path.exists():
-                return b""
-            raise
+        return b""
 
     def _add(self, make: Callable[[EditHistory], Mapping[str, Any] | None]) -> None:
         """Add the line that `make` gives for the history; none for None. Where another process wrote in

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,27 @@ def test_an_edit_follows_what_another_process_wrote_meanwhile(log: EditLog) -> N
     log.append([FlipPicture("a.png")], check=check)
     assert pictures(log) == ["b.png", "a.png"]
     assert asked == [ORIGINALS, log.read().line()[0].id]
+
+
+def test_a_log_may_begin_while_it_is_read(log: EditLog) -> None:
+    """Whoever reads at the moment of the first edit sees all of the log or none."""
+    entry = log.append([FlipPicture("a.png")])
+    aside = log.path.with_name("aside")
+    stopped = threading.Event()
+
+    def come_and_go() -> None:
+        while not stopped.is_set():
+            log.path.rename(aside)
+            aside.rename(log.path)
+
+    writer = threading.Thread(target=come_and_go)
+    writer.start()
+    try:
+        heads = {log.read().head for _ in range(1000)}
+    finally:
+        stopped.set()
+        writer.join()
+    assert heads <= {ORIGINALS, entry.id}
 
 
 def test_two_processes_write_one_line_after_the_other(log: EditLog) -> None:
