@@ -131,6 +131,15 @@ def test_columns_without_values_are_left_out(folder: Path) -> None:
     assert "The lowest loss on the pictures held back." in shown
 
 
+def test_of_equal_losses_none_is_called_the_lowest(folder: Path) -> None:
+    rows = tuple(CheckpointRow(step=step, validation_loss=0.125) for step in (50, 100))
+    shown = page.view(
+        page.ShownReport(report=replace(BOARD, rows=rows), folder=folder, slug="disc"), page.Changed()
+    )
+    assert "0.1250" in shown
+    assert "lowest loss" not in shown
+
+
 @pytest.mark.parametrize(
     ("measured", "said"),
     [

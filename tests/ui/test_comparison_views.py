@@ -76,6 +76,12 @@ def test_the_chart_has_words_and_a_table() -> None:
     assert len(rows) <= 11
 
 
+@pytest.mark.parametrize(("value", "limits"), [(1e-4, ("0", "0.0002")), (3.0, ("0", "6"))])
+def test_a_straight_line_lies_in_the_middle_of_its_chart(value: float, limits: tuple[str, str]) -> None:
+    facts = chart("Learning rate", [[(0, value), (9, value)], []], show="{:.2g}".format)
+    assert (facts["low"], facts["high"]) == limits
+
+
 def test_a_curve_of_one_point_is_none() -> None:
     assert chart("Loss", [((1, 0.5),), ()]) == {}
 

@@ -60,6 +60,19 @@ def test_what_was_measured_counts_as_long_as_it_holds(studio: Studio, mimi: Subj
     assert measured_facts(None, mimi) == {}
 
 
+def test_what_was_measured_for_other_settings_is_said_to_be_so(studio: Studio, mimi: Subject) -> None:
+    measured = replace(mimi, measured=measured_facts(replace(ESTIMATE, steps=200), mimi))
+    as_typed = replace(measured, typed={"max_train_steps": "200"})
+    others = ({"max_train_steps": "1600"}, {"network_dim": "64"})
+
+    def is_outdated(subject: Subject) -> bool:
+        return 'class="note outdated"' in summary(studio, subject, list(KINDS)).reasons
+
+    assert [is_outdated(one) for one in (mimi, measured, as_typed)] == [False, False, False]
+    assert all(is_outdated(replace(measured, typed=typed)) for typed in others)
+    assert is_outdated(replace(measured, kind="style"))
+
+
 @pytest.mark.parametrize("step", [None, "1", -1, float("nan"), 1e300, True, [1]])
 def test_a_browser_s_own_figures_are_not_believed(studio: Studio, mimi: Subject, step: Any) -> None:
     facts = {**measured_facts(ESTIMATE, mimi), "step": step}

@@ -241,9 +241,9 @@ class EditLog:
 
     def _content(self) -> bytes:
         # Not asked beforehand: another process may begin the log at any moment.
-        with read_errors(self.path, DatasetError), contextlib.suppress(FileNotFoundError):
-            with self.path.open("rb") as file:
-                return file.read(MOST_BYTES + 1)
+        missing = contextlib.suppress(FileNotFoundError)
+        with read_errors(self.path, DatasetError), missing, self.path.open("rb") as file:
+            return file.read(MOST_BYTES + 1)
         return b""
 
     def _add(self, make: Callable[[EditHistory], Mapping[str, Any] | None]) -> None:

@@ -106,7 +106,7 @@ def verdict(row: CheckpointRow, report: CheckpointReport) -> list[str]:
     if row.leak is not None:
         sentences.append(_sentence(row.leak, LEAK_SENTENCES, "Changes other pictures a lot."))
     losses = [other.validation_loss for other in report.rows if other.validation_loss is not None]
-    if row.validation_loss is not None and row.validation_loss == min(losses):
+    if losses.count(min(losses, default=0.0)) == 1 and row.validation_loss == min(losses):
         sentences.append("The lowest loss on the pictures held back.")
     return sentences
 

@@ -108,7 +108,7 @@ def render() -> TrainTab:
             parts["comparison"] = comparison_panel.render()
             parts["card"] = panel(training_views.job_card(None), elem_id="train-card", actions=ACTIONS_JS)
             parts["ready"] = result_card.render()
-            with gr.Row(elem_id="train-next"):
+            with gr.Row(equal_height=True, elem_id="train-next"):
                 parts["use"] = gr.Button(USE_IT, variant="primary", visible=False, elem_id="train-use")
                 parts["steering"] = steering.render()
                 parts["again"] = gr.Button("Start over", visible=False, elem_id="train-again")

@@ -30,10 +30,10 @@ class PlanParts:
 
 def render() -> PlanParts:
     """Create the components. Call inside a Tab."""
-    text = panel(elem_id="train-plan", actions="element.setAttribute('role', 'status')")
     with gr.Row():
         go = gr.Button("Plan: measure it first", elem_id="train-plan-go")
         stop = gr.Button("Stop measuring", variant="stop", visible=False, elem_id="train-plan-stop")
+    text = panel(elem_id="train-plan", actions="element.setAttribute('role', 'status')")
     return PlanParts(text=text, go=go, stop=stop)
 
 

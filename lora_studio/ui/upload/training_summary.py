@@ -93,9 +93,17 @@ def summary(studio: Studio, subject: Subject, kinds: Sequence[str]) -> Summary:
     return Summary(
         line=fill("summary", parts=[part for part in parts if part], missing=missing),
         called=fill("called", word=_trigger(studio, record, subject)),
-        reasons=fill("plan", sentence=made.reason, changes=changes) if record and has_kind else "",
+        reasons=_reasons(subject, made, changes) if record and has_kind else "",
         plan=made,
     )
+
+
+def _reasons(subject: Subject, made: PresetValues, changes: Sequence[str]) -> str:
+    """HTML of the reasons. What was measured for other settings is said to be so; the page hides it then."""
+    facts: Mapping[str, Any] = subject.measured if isinstance(subject.measured, dict) else {}
+    steps = _whole(subject.typed.get("max_train_steps")) or _whole(made.values.get("max_train_steps"))
+    is_outdated = bool(facts) and (facts.get("key"), facts.get("steps")) != (subject.key, steps)
+    return fill("plan", sentence=made.reason, changes=changes, is_outdated=is_outdated)
 
 
 def resolution(base: str, typed: Any, settings: Settings) -> int:
@@ -126,6 +134,7 @@ def measured_facts(estimate: TrainingEstimate | None, subject: Subject) -> Mappi
         return {}
     return {
         "key": subject.key,
+        "steps": estimate.steps,
         "fixed": estimate.total_seconds - estimate.train_seconds,
         "step": estimate.seconds_per_step,
         "bytes": estimate.device_bytes or estimate.ram_bytes,

@@ -35,9 +35,12 @@ def moving_mean(values: Sequence[float], window: int) -> list[float]:
 
 def value_range(raw: Sequence[float], smooth: Sequence[float]) -> tuple[float, float]:
     """The least and the greatest value, of `raw` without the worst 2 %, so that one spike can't flatten the
-    rest."""
+    rest; around a straight line from 0 to twice its value."""
     ordered = sorted(raw)
     cut = len(ordered) // 50
     low = min(ordered[cut], *smooth)
     high = max(ordered[len(ordered) - 1 - cut], *smooth)
-    return (low, high) if high - low > 1e-9 else (low - 0.5e-3, high + 0.5e-3)
+    if high - low > 1e-6 * abs(high):
+        return low, high
+    around = abs(high) or 0.5e-3  # a straight line in the middle
+    return low - around, high + around
