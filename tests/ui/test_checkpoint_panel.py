@@ -23,6 +23,7 @@ from lora_studio.store.people.ownership import Owners
 from lora_studio.studio import Studio
 from lora_studio.ui.gallery.lora_sections import sections_of
 from lora_studio.ui.train import checkpoint_panel as page
+from tests.support.html import parse
 
 BOARD = CheckpointReport(
     prompts=("a zwx", "a <zwx> at sea"),
@@ -129,6 +130,24 @@ def test_columns_without_values_are_left_out(folder: Path) -> None:
     assert "0.2000" in shown
     assert "0.1250" in shown
     assert "The lowest loss on the pictures held back." in shown
+
+
+def test_what_nothing_was_drawn_of_stands_apart(folder: Path) -> None:
+    """Where previews are seldom, a checkpoint with nothing to judge it by can be used but is no empty row."""
+    write_lora(folder / "checkpoints" / "disc-step00000025.safetensors", 25)
+    rows = (CheckpointRow(step=25), *BOARD.rows)
+    report = page.ShownReport(report=replace(BOARD, rows=rows), folder=folder, slug="disc")
+    shown = parse(page.view(report, page.Changed()))
+    listed = [item.get("data-step") for item in shown.iterfind(".//ol/li")]
+    assert listed == [None, "50", "100"]
+    (bare,) = shown.iterfind(".//details[@class='bare']")
+    text = " ".join("".join(bare.itertext()).split())
+    assert text == "One more checkpoint, of which nothing was drawn Step 25 Use"
+    assert [button.get("data-step") for button in bare.iter("button")] == ["25"]
+
+    write_lora(folder / "disc.safetensors", 25)
+    in_use = parse(page.view(report, page.Changed()))
+    assert [item.get("data-step") for item in in_use.iterfind(".//ol/li")] == [None, "25", "50", "100"]
 
 
 def test_of_equal_losses_none_is_called_the_lowest(folder: Path) -> None:

@@ -234,6 +234,9 @@ def view(shown: ShownReport, changed: Changed) -> str:
         }
         for row in report.rows
     ]
+    for item in rows:  # nothing to judge it by: it stands apart, unless it was chosen all the same
+        chosen = item["is_best"] or item["row"].step == used
+        item["is_bare"] = not (chosen or any(item["pictures"]) or item["verdict"])
     return fill(
         "board",
         board=report,
@@ -242,6 +245,7 @@ def view(shown: ShownReport, changed: Changed) -> str:
         without_base=_there(folder, report.without_base),
         columns=columns,
         rows=rows,
+        bare=[item for item in rows if item["is_bare"]],
         used=used,
         before=changed.before if changed.before != used else 0,
         vote=vote,
