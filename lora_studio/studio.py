@@ -18,6 +18,7 @@ from lora_studio.grids.grid_request import GridRequest, GridResult
 from lora_studio.grids.lora_axis import with_slugs
 from lora_studio.grids.strength_request import StrengthRequest, plan_strength
 from lora_studio.jobs.action_locks import ActionLocks
+from lora_studio.jobs.checking.dataset_checks import DatasetChecks
 from lora_studio.jobs.ended.removed_trainings import RemovedTrainings
 from lora_studio.jobs.ended.result_pictures import ResultPictures
 from lora_studio.jobs.ended.training_endings import TrainingEndings
@@ -52,6 +53,7 @@ class Studio:
 
     settings: Settings
     datasets: Datasets
+    checks: DatasetChecks
     gallery: Gallery
     jobs: TrainingQueue
     trainings: TrainingSetup
@@ -184,6 +186,7 @@ class Studio:
         database."""
         self.generation_queue.close()
         self.check_up.close()
+        self.checks.close()
         self.inspector.jobs.close()
         self.jobs.close()
         self.webhook.close()
@@ -216,6 +219,7 @@ def open_studio(settings: Settings | None = None, *, start_worker: bool = True) 
     studio = Studio(
         settings=settings,
         datasets=datasets,
+        checks=DatasetChecks(settings, datasets, turns),
         gallery=gallery,
         jobs=jobs,
         trainings=TrainingSetup(settings, datasets, jobs, lease, turns),

@@ -31,6 +31,7 @@ KINDS: Mapping[str, Kind] = {
     "import": Kind(doing="file is being taken into the library", waiting=3),
     "publish": Kind(doing="LoRA is on its way to the Hub", waiting=0),
     "inspect": Kind(doing="LoRA file is being looked at", waiting=3),
+    "check": Kind(doing="set of pictures is being checked", waiting=0),
     "repair": Kind(doing="LoRA file is being repaired or merged", waiting=3),
 }
 """Kinds of actions by name. An action that waits holds a thread, and those are few: the page needs them."""

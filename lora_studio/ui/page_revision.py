@@ -36,6 +36,7 @@ def page_revision(studio: Studio) -> str:
         studio.lease.holder,
         studio.first_scan.progress,
         studio.check_up.revision,
+        studio.checks.revision,
         deleted_elsewhere.stamp(studio.settings),
         [studio.mirror.state(), studio.mirror.team()] if studio.mirror.is_on else [],
     ]

@@ -36,7 +36,7 @@ LOOKS = {
         "list_storage",
         "list_repairs",
     ),
-    *("stop_repair",),
+    *("stop_repair", "check_dataset", "stop_check", "dataset_report"),
     *("compare_trainings", "strength_report", "start_strength_report"),
     *(
         "generate",

@@ -28,6 +28,7 @@ TEXTS = tuple(leaf.name for leaf in config_leaves() if leaf.annotation not in (i
 INSIDE: Mapping[str, tuple[str, ...]] = {
     "start_training": TEXTS,
     "plan_training": TEXTS,
+    "check_dataset": TEXTS,
     "generate": ("base", "sampler", "hires_upscaler", "image_format"),
     "generate_base64": ("base", "sampler"),
     "img2img": ("base", "sampler", "negative_prompt", "image", "mask_image"),

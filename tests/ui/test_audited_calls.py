@@ -36,10 +36,11 @@ LOOKS = {
     *("export", "export_lora", "open_set", "read_card", "unfold", "get_card"),
     *("check_studio", "list_storage", "open_studio_tab", "check_again", "look_at_studio"),
     *("list_repairs", "stop_repair"),
+    *("check_dataset", "stop_check", "dataset_report"),
     "stop_reading",
 }
 """Calls that change nothing of value, and those that draw."""
-IDS = {"dataset_id", "job_id", "slug", "image_id", "token", "id"}
+IDS = {"dataset_id", "check_id", "job_id", "slug", "image_id", "token", "id"}
 HOLDERS = {
     *("upload-dataset", "train-job", "train-saved", "strip-job", "generate-ticket"),
     *("people-person", "people-invites"),

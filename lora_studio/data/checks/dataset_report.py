@@ -114,15 +114,20 @@ class DatasetReport:
         }
 
 
-def chosen_edits(report: DatasetReport, checks: Collection[str] = WITHOUT_LOSS) -> tuple[Edit, ...]:
+def chosen_edits(
+    report: DatasetReport, checks: Collection[str] = WITHOUT_LOSS, pictures: Collection[str] = ()
+) -> tuple[Edit, ...]:
     """The edits that mend what these checks found, one fix for each picture: what else is wrong with it is
-    looked at again once it is made. Raises DatasetError where no picture would be left."""
+    looked at again once it is made. With `pictures`, only fixes that change one of these. Raises DatasetError
+    where no picture would be left."""
     edits: list[Edit] = []
     touched: set[str] = set()
     for finding in report.findings:
         if finding.fix is None or finding.check not in checks:
             continue
         names = {edit.picture for edit in finding.fix.edits}
+        if pictures and not names & {*pictures}:
+            continue
         if not names & touched and not touched & {*finding.pictures}:
             edits += finding.fix.edits
             touched |= names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,6 +14,7 @@ from lora_studio.files import make_room, write_atomically
 
 VERSION = 1
 """Raised when a fact is measured in another way: what was kept before is measured anew."""
+MOST_KNOWN = 50_000
 MOST_BYTES = 200_000_000
 """Room for the facts of some 60,000 pictures."""
 
@@ -58,10 +60,22 @@ class PictureFacts:
 
 class FactsCache:
     """Facts of pictures in a folder, a small file for each content. Without a folder nothing is kept. What
-    can't be read or written is measured again: a full disk ends no check."""
+    can't be read or written is measured again: a full disk ends no check. Threads may share one."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder / f"v{VERSION}" if folder else None
+        self._contents: dict[tuple[Path, int, int, int, int], str] = {}
+
+    def known(self, path: Path, file: os.stat_result) -> PictureFacts | None:
+        """The facts of a file that this object knew when it was as it is now, which is not read again."""
+        content = self._contents.get(_key(path, file))
+        return self.get(content) if content else None
+
+    def learn(self, path: Path, file: os.stat_result, content: str) -> None:
+        """Note the content of a file that was like this before it was read."""
+        if len(self._contents) >= MOST_KNOWN:
+            self._contents.clear()
+        self._contents[_key(path, file)] = content
 
     def get(self, content: str) -> PictureFacts | None:
         if self._folder is None:
@@ -82,3 +96,7 @@ class FactsCache:
         """Drop what was used longest ago beyond MOST_BYTES."""
         if self._folder is not None:
             make_room(self._folder, "*.json", MOST_BYTES)
+
+
+def _key(path: Path, file: os.stat_result) -> tuple[Path, int, int, int, int]:
+    return path, file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns

@@ -102,13 +102,17 @@ def measure_picture(path: Path, content: bytes) -> PictureFacts:
 def _measured(path: Path, cache: FactsCache) -> Measured:
     try:
         with read_errors(path, DatasetError):
-            if path.stat().st_size > MOST_FILE_BYTES:
+            file = path.stat()
+            if file.st_size > MOST_FILE_BYTES:
                 raise DatasetError(f"{path.name} is too large a file for a picture.", path=path)
+            if (kept := cache.known(path, file)) is not None:
+                return kept
             content = path.read_bytes()
         facts = cache.get(hashlib.sha256(content).hexdigest())
         if facts is None:
             facts = measure_picture(path, content)
             cache.put(facts)
+        cache.learn(path, file, facts.content)
         return facts
     except DatasetError as error:
         return error

@@ -65,6 +65,7 @@ DEEDS: Mapping[str, Deed] = {
     "fetch": Deed(name="import", key="id"),
     **dict.fromkeys(("set_caption", "caption"), Deed(name="caption", place=0)),
     **dict.fromkeys(("edit_pictures", "edit", "undo_edit", "redo_edit"), Deed(name="edit", place=0)),
+    "fix_dataset": Deed(name="edit", place=0),
     **dict.fromkeys(("name_version", "go_to_version"), Deed(name="edit", place=0)),
     "use_checkpoint": Deed(name="checkpoint", place=0),
     "use": Deed(name="checkpoint", key="slug"),

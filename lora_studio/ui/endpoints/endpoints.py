@@ -25,6 +25,7 @@ from lora_studio.ui.client_input.validate import (
     yes_or_no,
 )
 from lora_studio.ui.endpoints.card_endpoints import CardEndpoints
+from lora_studio.ui.endpoints.check_endpoints import CheckEndpoints
 from lora_studio.ui.endpoints.comparison_endpoints import ComparisonEndpoints
 from lora_studio.ui.endpoints.edit_endpoints import EditEndpoints
 from lora_studio.ui.endpoints.image_endpoints import ImageEndpoints
@@ -238,7 +239,7 @@ def add_endpoints(studio: Studio) -> None:
     for action in quick:
         _add(action, queue=False)
     library, files = LibraryEndpoints(studio), InspectionEndpoints(studio)
-    edits = EditEndpoints(studio)
+    edits, checks = EditEndpoints(studio), CheckEndpoints(studio)
     there: tuple[Callable[..., Any], ...] = (
         library.list_datasets,
         library.list_captions,
@@ -246,6 +247,7 @@ def add_endpoints(studio: Studio) -> None:
         library.delete_dataset,
         *(edits.list_edits, edits.edit_pictures, edits.undo_edit, edits.redo_edit),
         *(edits.name_version, edits.go_to_version),
+        *(checks.check_dataset, checks.stop_check),
         library.list_trainings,
         library.list_loras,
         library.rename_lora,
@@ -261,6 +263,8 @@ def add_endpoints(studio: Studio) -> None:
     )
     for act in there:
         _add(act, queue=False)
+    for wait in (checks.fix_dataset, checks.dataset_report):
+        _add(wait, concurrency_id="check")
     operations = OperationsEndpoints(studio)
     for ask_about in (operations.check_studio, operations.list_storage, operations.clean_up):
         _add(ask_about, concurrency_id="operations")

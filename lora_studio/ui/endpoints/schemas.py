@@ -130,6 +130,19 @@ class DatasetEdits(TypedDict):
     head: str
 
 
+class DatasetCheckStatus(TypedDict):
+    """`done` of `total` pictures are measured, `report` is null until the check has finished."""
+
+    check_id: str
+    dataset_id: str
+    state: str
+    done: int
+    total: int
+    head: str
+    message: str
+    report: dict[str, Any] | None
+
+
 class ImageFacts(TypedDict):
     image_id: str
     prompt: str

@@ -1,0 +1,1 @@
+"""Checks of uploaded sets of pictures, made in the background."""

@@ -1,0 +1,199 @@
+"""Checks of a set that go on by themselves: found again, stopped, and mended with a way back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lora_studio.access.roles import Role
+from lora_studio.access.visitor import Visitor, acting
+from lora_studio.data.checks import picture_measures
+from lora_studio.data.edits.picture_edits import CropPicture, FlipPicture, SetCaption
+from lora_studio.errors import ConfigError, DatasetError, DeviceBusy, ModelFileError, NotAllowed, StoreError
+from lora_studio.files import sha256
+from lora_studio.jobs.checking import dataset_checks
+from lora_studio.jobs.checking.dataset_checks import CheckRequest, CheckState, SetCheck
+from lora_studio.records import DatasetRecord
+from lora_studio.studio import Studio
+from tests.support.drawn_scenes import scene
+from tests.support.waiting import PATIENCE, until
+
+
+@pytest.fixture
+def record(studio: Studio, tmp_path: Path) -> DatasetRecord:
+    """Three pictures: one in a black frame, one without a trigger word."""
+    for number in range(3):
+        picture = scene(number, (160, 160))
+        if number == 0:
+            framed = Image.new("RGB", (160, 200))
+            framed.paste(picture, (0, 20))
+            picture = framed
+        picture.save(tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.txt").write_text("zwx one thing" if number < 2 else "another thing", "utf-8")
+    return studio.datasets.create("Three", sorted(tmp_path.iterdir()))
+
+
+@pytest.fixture
+def request_of(record: DatasetRecord) -> CheckRequest:
+    return CheckRequest(dataset_id=record.id, base="starter", kind="object", trigger="zwx")
+
+
+@pytest.fixture
+def held(studio: Studio) -> Iterator[None]:
+    """The one turn of the checks is somebody else's: whoever comes waits."""
+    with studio.turns.take("check"):
+        yield
+
+
+def ended(studio: Studio, request: CheckRequest) -> SetCheck:
+    return studio.checks.wait(studio.checks.begin(request, anew=True).id, PATIENCE)
+
+
+def hashes(record: DatasetRecord) -> dict[str, str]:
+    files = (path for path in Path(record.path).rglob("*") if path.is_file() and path.name != "edits.jsonl")
+    return {path.name: sha256(path) for path in files}
+
+
+def test_a_set_is_checked_once_and_mended_with_a_way_back(
+    studio: Studio, record: DatasetRecord, request_of: CheckRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, revision = hashes(record), studio.checks.revision
+    check = ended(studio, request_of)
+    assert (check.state, check.done, check.total) == (CheckState.FINISHED, 3, 3)
+    assert studio.checks.revision > revision
+    assert check.report
+    assert check.shown
+    found = {finding.check: finding for finding in check.report.findings}
+    assert found["borders"].pictures == ("0.png",)
+    assert found["no_trigger"].pictures == ("2.png",)
+    assert set(check.shown.thumbnails) >= {"0.png", "2.png"}
+    [preview] = check.shown.previews["borders"]
+    assert preview.name == "0.png"
+    shapes = []
+    for path in (preview.before, preview.after):
+        with Image.open(path) as small:
+            shapes.append(small.width / small.height)
+    assert shapes == [0.8, 1.0]
+
+    monkeypatch.setattr(picture_measures, "measure_picture", None)  # from now on all facts are there
+    assert ended(studio, replace(request_of, trigger="")).state is CheckState.FINISHED
+    monkeypatch.undo()
+    studio.checks.fix(check.id)
+    entry = studio.datasets.edits(record.id).undoable
+    assert entry
+    assert entry.why == "Border around the picture, Caption without the trigger word"
+    assert {type(edit) for edit in entry.edits} == {CropPicture, SetCaption}
+    mended = ended(studio, request_of)
+    assert mended.id != check.id
+    assert mended.report
+    assert mended.report.points > check.report.points
+    assert not {"borders", "no_trigger"} & {finding.check for finding in mended.report.findings}
+
+    studio.datasets.undo_edit(record.id)
+    assert studio.checks.begin(request_of) is studio.checks.get(check.id)  # as it was: nothing to measure
+    assert hashes(record) == before
+    assert [path.parent for path, _ in studio.datasets.pictures(record.id)] == 3 * [Path(record.path)]
+
+
+def test_one_check_or_one_picture_is_mended_alone(
+    studio: Studio, record: DatasetRecord, request_of: CheckRequest
+) -> None:
+    check = ended(studio, request_of)
+    with pytest.raises(DatasetError, match="nothing to mend"):
+        studio.checks.fix(check.id, ["borders"], ["2.png"])
+    studio.checks.fix(check.id, ["borders", "no_trigger"], ["2.png"])
+    [entry] = studio.datasets.edits(record.id).line()
+    assert [edit.picture for edit in entry.edits] == ["2.png"]
+    assert entry.why == "Caption without the trigger word"
+
+
+def test_what_was_edited_since_is_not_mended(
+    studio: Studio, record: DatasetRecord, request_of: CheckRequest
+) -> None:
+    check = ended(studio, request_of)
+    studio.datasets.edit(record.id, [FlipPicture("0.png")])
+    with pytest.raises(DatasetError, match="edited elsewhere"):
+        studio.checks.fix(check.id, ["borders"])
+    studio.checks.fix(check.id, ["no_trigger"])  # another picture
+
+
+def test_one_that_waits_is_stopped_and_begun_again(
+    studio: Studio, request_of: CheckRequest, held: None
+) -> None:
+    check = studio.checks.begin(request_of)
+    assert studio.checks.begin(request_of).id == check.id
+    assert studio.checks.stop(check.id)
+    stopped = studio.checks.wait(check.id, PATIENCE)
+    assert (stopped.state, stopped.stop_asked) == (CheckState.STOPPED, True)
+    assert not studio.checks.stop(check.id)
+    assert studio.checks.begin(request_of).state is CheckState.STOPPED
+    with pytest.raises(DatasetError, match="stopped"):
+        studio.checks.fix(check.id)
+    assert studio.checks.begin(request_of, anew=True).active
+
+
+def test_one_that_waits_gives_way_to_a_newer_one(
+    studio: Studio, request_of: CheckRequest, held: None
+) -> None:
+    old = studio.checks.begin(request_of)
+    new = studio.checks.begin(replace(request_of, trigger="zwy"))
+    assert studio.checks.wait(old.id, PATIENCE).state is CheckState.STOPPED
+    until(lambda: old.id not in studio.checks._checks)
+    assert studio.checks.get(new.id).active
+    with pytest.raises(StoreError, match="no such check"):
+        studio.checks.get(old.id)
+
+
+def test_no_more_than_some_wait(
+    studio: Studio, request_of: CheckRequest, held: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset_checks, "MOST_ACTIVE", 1)
+    studio.checks.begin(request_of)
+    with pytest.raises(DeviceBusy, match="being checked"):
+        studio.checks.begin(replace(request_of, dataset_id=request_of.dataset_id, kind="style"))
+
+
+def test_those_who_only_look_begin_none_and_see_none(studio: Studio, request_of: CheckRequest) -> None:
+    check = ended(studio, request_of)
+    with acting(Visitor(name="eve", role=Role.VIEWER)), pytest.raises(NotAllowed, match="viewer"):
+        studio.checks.begin(request_of)
+    with acting(Visitor(name="eve", role=Role.TRAINER)):
+        for ask in (studio.checks.get, studio.checks.stop, studio.checks.fix):
+            with pytest.raises(StoreError):
+                ask(check.id)
+
+
+def test_what_is_wrong_with_the_training_is_said_at_once(studio: Studio, request_of: CheckRequest) -> None:
+    with pytest.raises(ModelFileError, match="nowhere"):
+        studio.checks.begin(replace(request_of, base="nowhere"))
+    with pytest.raises(ConfigError, match="max_train_steps"):
+        studio.checks.begin(replace(request_of, values={"max_train_steps": 0}))
+
+
+def test_a_folder_that_is_gone_is_said_and_looked_for_again(
+    studio: Studio, record: DatasetRecord, request_of: CheckRequest
+) -> None:
+    Path(record.path).rename(f"{record.path}.away")
+    check = ended(studio, request_of)
+    assert check.state is CheckState.FAILED
+    with pytest.raises(DatasetError):
+        studio.checks.fix(check.id)
+    Path(f"{record.path}.away").rename(record.path)
+    assert ended(studio, request_of).state is CheckState.FINISHED
+
+
+def test_the_report_is_written_as_a_page_and_as_json(
+    studio: Studio, request_of: CheckRequest, record: DatasetRecord
+) -> None:
+    check = ended(studio, request_of)
+    page, data = (studio.checks.write_report(check.id, form) for form in ("html", "json"))
+    assert page.name == "three-report.html"
+    assert "Border around the picture" in page.read_text("utf-8")
+    assert check.report
+    assert json.loads(data.read_text("utf-8")) == json.loads(json.dumps(check.report.to_json()))
+    assert page.is_relative_to(studio.settings.uploads)
