@@ -222,7 +222,7 @@ def view(shown: ShownReport, changed: Changed) -> str:
         used = 0
     columns = [column for column in COLUMNS if any(column.show(row) != "–" for row in report.rows)]
     liked = vote.winner
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "row": row,
             "pictures": _placed(row.pictures, report, folder),
