@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from lora_studio.errors import BrokenFile, OutOfMemory
 from lora_studio.families.encoders.bundled_embeddings import BundledEmbedding
 from lora_studio.generation.lora_lookup import WantedLora, check_fit, layers_of, say_of
+from lora_studio.lora.file.alphas import scalings
 from lora_studio.lora.file.keys import UNET
 from lora_studio.runtime import lost_device, memory_errors
 
@@ -110,12 +111,13 @@ class LoraStack:
     def _load(self, lora: WantedLora, fit: Fit) -> LoadedLora:
         from lora_studio.lora.network.kinds import adds_nothing
         from lora_studio.lora.network.layers import change_from
-        from lora_studio.lora.network.weights import read_weights
+        from lora_studio.lora.network.weights import read_layers
 
         hint = "Take fewer LoRAs, or close what else uses the device."
         try:
             with memory_errors(f"loading the LoRA “{lora.title}”", hint):
-                layers = read_weights(lora.header.path, fit.layers)
+                file = lora.header.path
+                layers = read_layers(file, fit.layers, scalings(lora.header.metadata, file))
                 words = _read_words(lora, fit.words)
                 _check_numbers(lora, layers)
                 changes = {name: change_from(self._layers[name], layer) for name, layer in layers.items()}
@@ -173,6 +175,7 @@ def _set_strengths(changes: Mapping[str, Change], weight: float, weight_of_text:
 
 
 def _read_words(lora: WantedLora, words: Mapping[str, Mapping[str, str]]) -> tuple[BundledEmbedding, ...]:
+    from lora_studio.lora.network.kinds import is_finite
     from lora_studio.lora.network.weights import read_tensors
 
     keys = [key for parts in words.values() for key in parts.values()]
@@ -180,7 +183,7 @@ def _read_words(lora: WantedLora, words: Mapping[str, Mapping[str, str]]) -> tup
         {key: tensor.float() for key, tensor in read_tensors(lora.header.path, keys).items()} if keys else {}
     )
     for word, parts in words.items():
-        if not all(bool(tensors[key].isfinite().all()) for key in parts.values()):
+        if not all(is_finite(tensors[key]) for key in parts.values()):
             raise ValueError(f"its embedding {word} holds values that are no numbers")
     return tuple(
         BundledEmbedding(
@@ -192,10 +195,11 @@ def _read_words(lora: WantedLora, words: Mapping[str, Mapping[str, str]]) -> tup
 
 def _check_numbers(lora: WantedLora, layers: Mapping[str, LayerWeights]) -> None:
     """Refuse weights that are no numbers. Raises BrokenFile."""
+    from lora_studio.lora.network.kinds import is_finite
+
     for layer in layers.values():
         for part, tensor in layer.parts.items():
-            exact = tensor.float() if tensor.itemsize == 1 else tensor
-            if not bool(exact.isfinite().all()):
+            if not is_finite(tensor):
                 raise BrokenFile(
                     f"“{lora.title}” is damaged: it holds values that are no numbers (NaN), as in {part}.",
                     "Get the file again, or train it again with a lower learning rate.",

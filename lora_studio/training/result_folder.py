@@ -27,7 +27,7 @@ from lora_studio.lora.card_fields import read_words, words_of_people
 from lora_studio.lora.file.metadata import RunFacts, build_metadata, with_hashes
 from lora_studio.lora.lora_folder import json_text, read_notes
 from lora_studio.lora.model_card import CardBase, write_card
-from lora_studio.lora.network.attach import is_finite
+from lora_studio.lora.network.kinds import is_finite
 from lora_studio.training.model import Engine, base_name
 from lora_studio.training.preparation.training_data import TrainingData
 from lora_studio.training.result_path import result_file
@@ -103,7 +103,7 @@ class ResultFolder:
 
     def _checked(self) -> dict[str, torch.Tensor] | None:
         tensors = self.engine.lora.tensors(PRECISIONS[self.engine.config.output.save_precision])
-        if not is_finite(tensors.values()):
+        if not all(map(is_finite, tensors.values())):
             raise Diverged("The LoRA's weights are no longer numbers, so it is not saved.", HALVE)
         return None if self.engine.lora.changes_nothing(tensors) else tensors
 

@@ -139,7 +139,7 @@ def test_a_core_that_takes_more_than_any_layer_is_not_drawn_with(tmp_path: Path)
     assert kinds.fits("loha", shapes, layer.weight.shape)
     contents = contents_of(read_tensor_table(file_of(tmp_path, shapes))[1])
     fit = layer_fit.fit_to(contents, {LAYER: layer})
-    assert (fit.layers, [left.why for left in fit.left_out]) == (frozenset(), [layer_fit.TOO_LARGE])
+    assert (fit.layers, [left.why for left in fit.left_out]) == ({}, [layer_fit.TOO_LARGE])
 
 
 def test_a_loha_of_more_pairs_than_memory_is_not_resized(tmp_path: Path) -> None:

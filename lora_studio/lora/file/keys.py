@@ -37,13 +37,15 @@ LYCORIS = (
 ADAPTER = r"\.[A-Za-z]\w*"
 """PEFT's name of an adapter, which some programs leave in."""
 PART = re.compile(
-    rf"(?P<layer>.+?)(?:\.(?P<part>{LYCORIS}|lora_mid\.weight)"
-    rf"|\.(?P<peft>oft_R|ia3_l)(?:{ADAPTER})?(?:\.weight)?"
-    rf"|\.lora_B(?:{ADAPTER})?\.(?P<bias>bias)"
-    rf"|\.(?P<magnitude>lora_magnitude_vector)(?:{ADAPTER})?(?:\.weight)?"
-    r"|(?:[._]lora(?:_linear_layer)?)?[._](?P<matrix>(?:lora_)?(?:down|up)"
-    rf"|lora_[AB](?:{ADAPTER})?)\.weight|\.(?P<factor>weight))"
+    rf"[._](?:(?<=\.)(?:(?P<part>{LYCORIS}|lora_mid\.weight)"
+    rf"|(?P<peft>oft_R|ia3_l)(?:{ADAPTER})?(?:\.weight)?"
+    rf"|lora_B(?:{ADAPTER})?\.(?P<bias>bias)"
+    rf"|(?P<magnitude>lora_magnitude_vector)(?:{ADAPTER})?(?:\.weight)?|(?P<factor>weight))"
+    r"|(?:lora(?:_linear_layer)?[._])?(?P<matrix>(?:lora_)?(?:down|up)"
+    rf"|lora_[AB](?:{ADAPTER})?)\.weight)\Z"
 )
+"""The end of a key, from the sign on that follows the layer's name. Searched for: that is twice as fast as to
+match the name before it letter by letter."""
 PEFT_PARTS = {"oft_R": OFT_R, "ia3_l": PEFT_FACTOR}
 SAME_PARTS = {"w_norm": DIFF, "b_norm": BIAS}
 """LyCORIS' names for the difference of a norm."""
@@ -128,8 +130,9 @@ def spelled_key(key: str) -> tuple[str, str, str]:
     """(Kohya's layer name, part, the layer's name as the file has it) of a tensor in any LoRA file; the part
     is empty for a tensor that no kind has. Reads Kohya's, LyCORIS', PEFT's and both of diffusers' spellings;
     a file's only text encoder and its first of two have the same name."""
-    match = PART.fullmatch(key)
-    if match is None:
+    match = PART.search(key, 1)
+    layer = key[: match.start()] if match else ""
+    if match is None or "\n" in layer:
         return key, "", key
     if match["matrix"]:
         part = DOWN if match["matrix"].startswith(DOWNS) else UP
@@ -137,7 +140,7 @@ def spelled_key(key: str) -> tuple[str, str, str]:
         part = PEFT_PARTS.get(match["peft"] or "", UP_BIAS if match["bias"] else FACTOR)
     else:
         part = SAME_PARTS.get(match["part"], match["part"]) or DORA
-    return same_layer(match["layer"]), part, match["layer"]
+    return same_layer(layer), part, layer
 
 
 def same_layer(name: str) -> str:

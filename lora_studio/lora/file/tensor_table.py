@@ -11,6 +11,7 @@ import json
 import re
 import struct
 from collections.abc import Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ MOST_QUOTES, MOST_BRACKETS, LONGEST_SKELETON = 12 * MOST_TENSORS, 8 * MOST_TENSO
 """Limits on what the time to read a header depends on: its quotes, and the brackets and characters outside of
 its strings."""
 DEEPEST = 120
+LEVELS = {**dict.fromkeys(b"[{", 1), **dict.fromkeys(b"]}", -1)}
+NO_BRACKETS = bytes(set(range(256)) - LEVELS.keys())
 MOST_SIDES, LONGEST_SIDE = 64, 1 << 48
 LONG_NUMBER = re.compile(rb"[0-9]{20}")
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -89,16 +92,12 @@ def _check_cost(path: Path, raw: bytes) -> None:
     if bare.count(b'"') > MOST_QUOTES:
         raise broken(path, "its header has too many entries")
     skeleton = b"".join(bare.split(b'"')[::2])
-    brackets = skeleton.translate(None, bytes(set(range(256)) - set(b"[{]}")))
+    brackets = skeleton.translate(None, NO_BRACKETS)
     if len(skeleton) > LONGEST_SKELETON or len(brackets) > MOST_BRACKETS:
         raise broken(path, "its header has too many entries")
     if LONG_NUMBER.search(skeleton):
         raise broken(path, "a number in its header is too large")
-    depth = deepest = 0
-    for bracket in brackets:
-        depth += 1 if bracket in b"[{" else -1
-        deepest = max(deepest, depth)
-    if deepest > DEEPEST:
+    if max(accumulate(map(LEVELS.__getitem__, brackets)), default=0) > DEEPEST:
         raise broken(path, "its header is nested too deeply")
 
 

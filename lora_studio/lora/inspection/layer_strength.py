@@ -28,6 +28,7 @@ from lora_studio.lora.file.keys import (
 )
 from lora_studio.lora.file.layer_shapes import matrix_of, products_of
 from lora_studio.lora.network import kinds
+from lora_studio.lora.network.kinds import is_finite
 from lora_studio.lora.network.orthogonal import rotation, side_of, turn_of
 from lora_studio.lora.network.weights import LayerWeights
 
@@ -73,16 +74,6 @@ def has_finite_numbers(layer: LayerWeights) -> bool:
     """Whether no number of a layer is NaN or infinite, alpha included."""
     alpha_is_finite = layer.alpha is None or math.isfinite(layer.alpha)
     return alpha_is_finite and all(is_finite(tensor) for tensor in layer.parts.values())
-
-
-def is_finite(tensor: torch.Tensor) -> bool:
-    """Whether no number is NaN or infinite. A format of 4 bits has neither, nor any arithmetic."""
-    if tensor.itemsize == 1 and tensor.dtype.is_floating_point:
-        try:
-            tensor = tensor.float()
-        except NotImplementedError:
-            return True
-    return bool(torch.isfinite(tensor).all())
 
 
 def as_float(tensor: torch.Tensor) -> torch.Tensor:

@@ -17,8 +17,8 @@ import torch
 
 from lora_studio.lora.file.contents import LeftOut, contents_of, say_left_out
 from lora_studio.lora.file.tensor_table import read_tensor_table
-from lora_studio.lora.inspection.layer_strength import is_finite
 from lora_studio.lora.inspection.lora_report import OnBase, Survival
+from lora_studio.lora.network.kinds import is_finite
 from lora_studio.lora.network.layer_fit import fit_to
 from lora_studio.lora.network.layers import change_from
 from lora_studio.lora.network.quantisation import FLOAT8, LARGEST_FLOAT8, to_int8
@@ -99,7 +99,7 @@ def _weight_and_change(module: Any, layer: LayerWeights) -> tuple[torch.Tensor, 
         change = change_from(module, layer).delta()
     except (RuntimeError, ValueError):
         return weight, None
-    return weight, change if bool(torch.isfinite(change).all()) else None
+    return weight, change if is_finite(change) else None
 
 
 def _survival(bits: str, sums: _Sums, of_change: float) -> Survival:

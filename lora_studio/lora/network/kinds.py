@@ -6,6 +6,7 @@ Shape letters: o outputs, i inputs (times the kernel's size), r rank, k kernel. 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -142,6 +143,19 @@ def decomposed(weight: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
     norms = magnitudes(weight, on_output=on_output)
     factor = magnitude.reshape(norms.shape) / norms.clamp(min=torch.finfo(norms.dtype).tiny)
     return weight * factor
+
+
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Whether no real number is NaN or infinite. A format of 4 bits has neither, nor any arithmetic."""
+    if not tensor.is_floating_point():
+        return True
+    if tensor.itemsize == 1:
+        try:
+            tensor = tensor.float()
+        except NotImplementedError:
+            return True
+    # A sum with one of them is none either, and takes a fifth of the time; a sum may also grow too large.
+    return math.isfinite(tensor.sum()) or bool(tensor.isfinite().all())
 
 
 def is_zero(kind: str, parts: Parts) -> bool:

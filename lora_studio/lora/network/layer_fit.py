@@ -31,7 +31,7 @@ class Fit:
     have a place but not its sizes: many are a sign of another base model. `words` are the file's embeddings:
     by word, the tensor for each text encoder's part."""
 
-    layers: frozenset[str]
+    layers: Mapping[str, FileLayer]
     left_out: tuple[LeftOut, ...]
     other_sizes: int
     words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -45,7 +45,8 @@ class Fit:
 def fit_to(contents: Contents, modules: Mapping[str, Any]) -> Fit:
     """Compare a file with a base's layers, by all names that files have for them. Only shapes are read."""
     fitting = lru_cache(None)(lambda kind, shapes, weight: fits(kind, dict(shapes), weight))
-    used, left, other_sizes = set(), [], 0
+    used: dict[str, FileLayer] = {}
+    left, other_sizes = [], 0
     for name, layer in contents.layers.items():
         module = modules.get(name)
         if module is None:
@@ -60,7 +61,7 @@ def fit_to(contents: Contents, modules: Mapping[str, Any]) -> Fit:
             continue
         weight = tuple(shape_of(module))
         if fitting(layer.kind, shapes, weight):
-            used.add(name)
+            used[name] = layer
             bias = layer.shapes.get(BIAS)
             if bias is not None and math.prod(bias) != weight[0]:
                 left.append(LeftOut(name=layer.keys[BIAS], why=OTHER_SIZES, values=math.prod(bias)))
@@ -68,7 +69,7 @@ def fit_to(contents: Contents, modules: Mapping[str, Any]) -> Fit:
             other_sizes += 1
             left.append(_left(layer, OTHER_SIZES))
     words, others = _words(contents, modules)
-    return Fit(layers=frozenset(used), left_out=(*left, *others), other_sizes=other_sizes, words=words)
+    return Fit(layers=used, left_out=(*left, *others), other_sizes=other_sizes, words=words)
 
 
 def _words(contents: Contents, modules: Mapping[str, Any]) -> tuple[dict[str, dict[str, str]], list[LeftOut]]:

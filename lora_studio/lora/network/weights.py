@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,12 +52,15 @@ def read_contents(path: Path | str, *, split_fused: bool = True) -> tuple[Conten
 def read_weights(path: Path | str, only: Collection[str] | None = None) -> dict[str, LayerWeights]:
     """The usable layers of a file (with `only` those of these names) by Kohya's name, in the file's order.
     Raises BrokenFile, UnknownFormat."""
-    found = dict(stream_weights(path, only))
-    for name, layer in found.items():
-        if layer.alpha is not None and not math.isfinite(layer.alpha):
-            why = f"the alpha of {shown(name)} is no number ({layer.alpha})"
-            raise _unreadable(expanded(path), RuntimeError(why))
-    return found
+    return _with_finite_alphas(path, stream_weights(path, only))
+
+
+def read_layers(
+    path: Path | str, layers: Mapping[str, FileLayer], scaling: Mapping[str, Scaling]
+) -> dict[str, LayerWeights]:
+    """Read these layers of a file, whose header was read before, in their order. Raises BrokenFile."""
+    with OpenLayers.known(path, Contents(layers=layers), scaling) as file:
+        return _with_finite_alphas(path, ((name, file.read(name)) for name in layers))
 
 
 def stream_weights(
@@ -69,6 +72,17 @@ def stream_weights(
         for name in file.contents.layers:
             if only is None or name in only:
                 yield name, file.read(name)
+
+
+def _with_finite_alphas(
+    path: Path | str, layers: Iterable[tuple[str, LayerWeights]]
+) -> dict[str, LayerWeights]:
+    found = dict(layers)
+    for name, layer in found.items():
+        if layer.alpha is not None and not math.isfinite(layer.alpha):
+            why = f"the alpha of {shown(name)} is no number ({layer.alpha})"
+            raise _unreadable(expanded(path), RuntimeError(why))
+    return found
 
 
 @dataclass(frozen=True)
@@ -84,8 +98,16 @@ class OpenLayers:
     @contextlib.contextmanager
     def of(cls, path: Path | str, *, split_fused: bool = True) -> Iterator[OpenLayers]:
         """Open a file; `split_fused` as for `contents_of`. Raises BrokenFile, UnknownFormat."""
+        with cls.known(path, *read_contents(path, split_fused=split_fused)) as file:
+            yield file
+
+    @classmethod
+    @contextlib.contextmanager
+    def known(
+        cls, path: Path | str, contents: Contents, scaling: Mapping[str, Scaling]
+    ) -> Iterator[OpenLayers]:
+        """Open a file whose header was read before. Raises BrokenFile."""
         path = expanded(path)
-        contents, scaling = read_contents(path, split_fused=split_fused)
         try:
             opened = safe_open(str(path), framework="pt")
         except (OSError, SafetensorError, RuntimeError) as error:

@@ -28,7 +28,7 @@ from lora_studio.lora.file.keys import ALPHA, BIAS, DORA, DOWN, MID, UP
 from lora_studio.lora.file.spellings import COMFYUI, DIFFUSERS, SPELLINGS, spelled_as
 from lora_studio.lora.file.tensor_table import Tensors, read_tensor_table
 from lora_studio.lora.inspection.file_report import common_spelling, family_from_words
-from lora_studio.lora.inspection.layer_strength import is_finite
+from lora_studio.lora.network.kinds import is_finite
 from lora_studio.lora.network.weights import LayerWeights
 from lora_studio.lora.repair.alpha_forms import folded, with_alpha
 from lora_studio.lora.repair.fused_spelling import groups_for_makers, taken_apart

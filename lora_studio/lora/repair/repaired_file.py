@@ -21,8 +21,9 @@ from lora_studio.lora.file.alphas import HEADER_KEY
 from lora_studio.lora.file.contents import FULL, LORA, shown
 from lora_studio.lora.file.keys import BIAS, DIFF, DORA, MID, SET
 from lora_studio.lora.file.spellings import COMFYUI, DIFFUSERS, KOHYA, canonical_name
-from lora_studio.lora.inspection.layer_strength import has_finite_numbers, is_finite
+from lora_studio.lora.inspection.layer_strength import has_finite_numbers
 from lora_studio.lora.inspection.private_metadata import without_private
+from lora_studio.lora.network.kinds import is_finite
 from lora_studio.lora.network.weights import LayerWeights, OpenLayers, read_tensors
 from lora_studio.lora.repair.fused_spelling import put_together
 from lora_studio.lora.repair.low_rank import low_rank_of, resized, scaled
