@@ -18,6 +18,7 @@ from pathlib import Path
 
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import Kind, visitor
+from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.edits.edit_log import WRITING, EditHistory, EditLog
 from lora_studio.data.edits.overlay import OverlaidPicture, Overlay, apply_edits, overlaid
 from lora_studio.data.edits.picture_edits import LONGEST_CAPTION, Edit, SetCaption
@@ -25,7 +26,8 @@ from lora_studio.data.edits.rendering import PictureFiles
 from lora_studio.data.ingestion.ingest import few_remark, ingest, is_about
 from lora_studio.data.pixels.masks import ENDING, is_mask
 from lora_studio.data.pixels.stray_files import EDITS
-from lora_studio.data.training_set.export_folder import export_folder
+from lora_studio.data.training_set.dataset_export import ExportedSet, planned_export
+from lora_studio.data.training_set.write_export import write_export
 from lora_studio.errors import DatasetError, StoreError
 from lora_studio.events import Emit, ShouldStop, ignore, never_stop
 from lora_studio.files import check_room, disk_errors, write_atomically
@@ -194,7 +196,7 @@ class Datasets:
         """The record as the edits make it, stored: its numbers of pictures and captions, and its warnings
         without those about one picture that is left out."""
         came = _read_record(Path(record.path)) or record
-        captions = self._captions(record)
+        captions = self.captions(record.id)
         originals = {path.name for path in _originals(Path(record.path))}
         removed = {Path(name).stem for name in originals - captions.keys()}
         stale = {*few_remark(came.images), *(one for one in came.warnings if is_about(one, removed))}
@@ -210,8 +212,9 @@ class Datasets:
         self._library.put_dataset(counted)
         return counted
 
-    def _captions(self, record: DatasetRecord) -> dict[str, str]:
+    def captions(self, dataset_id: str) -> dict[str, str]:
         """Captions as edited, by the pictures' names."""
+        record = self.get(dataset_id)
         overlay = overlaid(Path(record.path), self._settings.edited)
         found = {path: _caption(path) for path in _originals(Path(record.path))}
         return {path.name: text for path, text in overlay.captions(found).items()}
@@ -241,9 +244,9 @@ class Datasets:
         return [(one.files.picture, one.caption) for one in found]
 
     def _overlaid(
-        self, record: DatasetRecord, limit: int | None = None, version: str = "", *, as_came: bool = True
+        self, record: DatasetRecord, limit: int | None = None, version: str = ""
     ) -> list[OverlaidPicture]:
-        """Pictures whose edits can't be made are there as they came, or raise its error."""
+        """Pictures whose edits can't be made are there as they came."""
         folder = Path(record.path)
         if not folder.is_dir():
             raise DatasetError(
@@ -252,13 +255,13 @@ class Datasets:
         overlay = overlaid(folder, self._settings.edited, version)
         captions = overlay.captions({path: _caption(path) for path in _originals(folder)})
         return [
-            OverlaidPicture(original=path, files=_files(overlay, path, as_came=as_came), caption=text)
+            OverlaidPicture(original=path, files=_files(overlay, path), caption=text)
             for path, text in [*captions.items()][:limit]
         ]
 
     def set_caption(self, dataset_id: str, file: str, text: str) -> None:
         """Give the picture with this file name another caption; an empty one takes it away."""
-        captions = self._captions(self.get(dataset_id))
+        captions = self.captions(dataset_id)
         if file not in captions:
             raise DatasetError("That picture is not in this set.", "Reload the page.")
         text = " ".join(text.replace("\0", " ").split())[:LONGEST_CAPTION]
@@ -268,27 +271,23 @@ class Datasets:
     def export(
         self,
         dataset_id: str,
-        folder: Path,
+        target: Path,
         *,
-        repeats: int = 10,
+        repeats: int = 1,
         class_tokens: str = "",
         trigger_word: str = "",
-    ) -> Path:
-        """Copy a set into a new folder in Kohya's layout: `<repeats>_<class>/` with pictures and .txt
-        captions; sub-folders that have such a name keep it. `class_tokens` (empty: the set's name) are the
-        caption of pictures without one; `trigger_word` is put in front of both. Returns the folder for
-        train_data_dir. DatasetError if it is there and not empty."""
+        should_stop: ShouldStop = never_stop,
+    ) -> ExportedSet:
+        """Copy a set as edited into a new folder in Kohya's layout, or a ZIP where `target` ends in .zip:
+        `<repeats>_<class>/` with pictures, captions and masks, and a dataset.toml. Sub-folders that have such
+        a name keep it. `class_tokens` are the caption of pictures without one; `trigger_word` is put in front
+        of both. Returns what was written, with its notes. DatasetError if the target is there and not empty,
+        and when stopped."""
         record = self.get(dataset_id)
-        pictures = self._overlaid(record, as_came=False)
-        words = f"{trigger_word} {class_tokens or record.name}".strip()
-        with disk_errors("The pictures", "exported"):
-            return export_folder(
-                pictures,
-                folder,
-                root=Path(record.path),
-                subfolder=f"{repeats}_{words}",
-                trigger_word=trigger_word,
-            )
+        data = DatasetGroup(train_data_dir=record.path, num_repeats=repeats, trigger_word=trigger_word)
+        export = planned_export(data, class_tokens or record.name)
+        write_export(export, target, should_stop)
+        return export
 
     def delete(self, dataset_id: str) -> str:
         """Move a set to the trash; returns the token for `undo`. StoreError while a training needs it."""
@@ -355,16 +354,14 @@ def _originals(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*.png") if path.is_file() and not is_mask(path.stem))
 
 
-def _files(overlay: Overlay, original: Path, *, as_came: bool) -> PictureFiles:
-    """The files of a picture as edited; of one whose edits can't be made, which the log says by hand, those
-    that came if these will do. Raises DatasetError."""
+def _files(overlay: Overlay, original: Path) -> PictureFiles:
+    """The files of a picture as edited; those that came for one whose edits can't be made, which the log says
+    by hand."""
     beside = original.with_name(f"{original.stem}{ENDING}.png")
     mask = beside if beside.is_file() else None
     try:
         return overlay.files(original, mask)
     except (DatasetError, StoreError) as error:
-        if not as_came:
-            raise
         logger.warning("the edits of %s: %s", original.name, error)
         return PictureFiles(original, mask)
 

@@ -174,16 +174,15 @@ def test_library_rows_hold_records_whole(datasets: Datasets, database: Database,
 
 def test_a_set_is_exported_as_a_kohya_folder(datasets: Datasets, files: list[Path], tmp_path: Path) -> None:
     record = datasets.create("My squares", files)
-    folder = datasets.export(
-        record.id, tmp_path / "out", repeats=4, class_tokens="a/square", trigger_word="zwx"
-    )
-    assert folder == tmp_path / "out"
+    folder = tmp_path / "out"
+    datasets.export(record.id, folder, repeats=4, class_tokens="a/square", trigger_word="zwx")
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*")) == [
         "4_zwx a square/blue.png",
         "4_zwx a square/blue.txt",
         "4_zwx a square/green.png",
         "4_zwx a square/green.txt",
         "4_zwx a square/red.png",
+        "dataset.toml",
     ]
     found = read_folder(DatasetGroup(train_data_dir=str(folder))).pictures
     assert [(p.caption, p.repeats) for p in found] == [
@@ -203,9 +202,10 @@ def test_kohya_folders_of_a_set_keep_their_names(
     inner = Path(record.path) / "7_blue thing"
     inner.mkdir()
     (Path(record.path) / "blue.png").rename(inner / "blue.png")
-    folder = datasets.export(record.id, tmp_path / "out")
-    assert sorted(path.name for path in folder.iterdir()) == ["10_Squares", "7_blue thing"]
-    assert [path.name for path in (folder / "7_blue thing").iterdir()] == ["blue.png"]
+    export = datasets.export(record.id, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["7_blue thing", "dataset.toml"]
+    assert [path.name for path in (tmp_path / "out" / "7_blue thing").iterdir()] == ["blue.png"]
+    assert "2 pictures beside the sub-folders left out" in " ".join(export.notes)
 
 
 def test_an_export_goes_only_into_a_new_folder(datasets: Datasets, files: list[Path], tmp_path: Path) -> None:
@@ -213,7 +213,10 @@ def test_an_export_goes_only_into_a_new_folder(datasets: Datasets, files: list[P
     with pytest.raises(DatasetError, match="is there already"):
         datasets.export(record.id, files[0].parent)
     (tmp_path / "empty").mkdir()
-    assert datasets.export(record.id, tmp_path / "empty").is_dir()
+    assert datasets.export(record.id, tmp_path / "empty").pictures == 3
+    with pytest.raises(DatasetError, match="was stopped"):
+        datasets.export(record.id, tmp_path / "stopped", should_stop=lambda: True)
+    assert sorted(path.name for path in tmp_path.iterdir() if "stopped" in path.name) == []
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="can't be exported"):
         datasets.export(record.id, tmp_path / "file" / "out")
@@ -232,11 +235,11 @@ def test_masks_are_kept_with_their_pictures_and_exported_for_sd_scripts(
     assert [picture.mask is not None for picture in found.pictures] == [False, False, True]
     datasets.set_caption(record.id, "red.png", "a red square")
     assert datasets.get(record.id).captions == 3
-    folder = datasets.export(record.id, tmp_path / "out", repeats=2, class_tokens="square")
-    assert sorted(path.name for path in (folder / "masks").iterdir()) == ["red.png"]
+    folder = tmp_path / "out"
+    datasets.export(record.id, folder, repeats=2, class_tokens="square")
     assert len(list((folder / "2_square").glob("*.png"))) == 3
-    again = read_folder(DatasetGroup(train_data_dir=str(folder), masked_loss=True))
-    assert [picture.mask is not None for picture in again.pictures] == [False, False, True]
+    again = read_folder(DatasetGroup(train_data_dir=str(folder), masked_loss=True)).pictures
+    assert [Image.open(picture.mask).getextrema() for picture in again if picture.mask] == 3 * [(255, 255)]
 
 
 def names(datasets: Datasets, dataset_id: str) -> dict[str, str]:

@@ -140,3 +140,18 @@ def test_it_loads_no_torch(folder: Path) -> None:
         [sys.executable, "-c", program, str(folder)], cwd=CHECKOUT, capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
+
+
+def test_a_set_is_exported_as_edited(command: Command, folder: Path, tmp_path: Path) -> None:
+    apply_edits(folder, [SetCaption("0.png", "a lamp"), RemovePicture("copy.png")])
+    out = tmp_path / "out"
+    outcome = command("dataset", "export", folder, out, "--trigger", "zwx", "--num_repeats", 5)
+    assert outcome.code == 0, outcome.err
+    assert f"--dataset_config {out / 'dataset.toml'}" in outcome.out
+    assert "3 pictures" in outcome.out
+    assert (out / "5_zwx" / "0.txt").read_text("utf-8") == "zwx, a lamp\n"
+    again = command("dataset", "export", out / "dataset.toml", tmp_path / "again.zip")
+    assert (again.code, (tmp_path / "again.zip").is_file()) == (0, True)
+    refused = command("dataset", "export", folder, out)
+    assert (refused.code, "is there already" in refused.err) == (2, True)
+    assert command("dataset", "export", folder, tmp_path / "x", "--num_repeats", 0).code == 2

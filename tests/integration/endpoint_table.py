@@ -186,6 +186,12 @@ ENDPOINTS: Mapping[str, Row] = {
         "pictures": (["teal.png"], [*NO_MAPPING, [7], [None], [LONG], [HALF]]),
     },
     "dataset_report": {"check_id": JOB, "form": ("html", [*TEXT, None, "", "pdf"])},
+    "export_dataset": {
+        "dataset_id": DATASET,
+        "repeats": (2, [*NUMBER, None, "", 0, -1, 1.5, 100_001]),
+        "class_tokens": ("thing", TEXT),
+        "trigger": ("zwx", TEXT),
+    },
     "delete_dataset": {"dataset_id": (DATASET[0], ID)},
     "list_trainings": {"limit": (5, LIMIT)},
     "list_loras": {"search": ("", TEXT)},

@@ -30,7 +30,7 @@ NAMED = {
     *("/list_datasets", "/list_captions", "/set_caption"),
     *("/list_edits", "/edit_pictures", "/undo_edit", "/redo_edit", "/name_version", "/go_to_version"),
     *("/check_dataset", "/stop_check", "/fix_dataset", "/dataset_report"),
-    *("/delete_dataset", "/delete_training", "/list_trainings"),
+    *("/delete_dataset", "/export_dataset", "/delete_training", "/list_trainings"),
     "/list_loras",
     "/import_lora",
     *("/import_lora_link", "/stop_import", "/list_repairs", "/stop_repair"),

@@ -31,6 +31,7 @@ LOOKS = {
         "inspect_lora",
         "inspect_file",
         "export_lora",
+        "export_dataset",
         "get_card",
         "check_studio",
         "list_storage",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,24 @@ def test_captions_are_read_and_written(studio: Caller, tmp_path: Path) -> None:
     assert studio.run("list_datasets")[0]["captions"] == 1
     studio.run("set_caption", made["dataset_id"], "red.png", None)
     assert [row["caption"] for row in studio.run("list_captions", made["dataset_id"])] == ["", ""]
+
+
+def test_a_set_is_fetched_as_edited(studio: Caller, tmp_path: Path) -> None:
+    files = studio.upload(write_picture(tmp_path / "a.png"), write_picture(tmp_path / "gone.png", "red"))
+    made = studio.run("upload_dataset", files, "Two: <sets>")
+    edits = [
+        {"edit": "caption", "picture": "a.png", "caption": "a lamp"},
+        {"edit": "remove", "picture": "gone.png"},
+    ]
+    studio.run("edit_pictures", made["dataset_id"], edits)
+    export = studio.run("export_dataset", made["dataset_id"], 3, "", "zwx")
+    assert (export["file"], export["images"]) == ("Two_ _sets_.zip", 1)
+    content = studio.fetch(export["download_url"])
+    assert len(content) == export["size_bytes"]
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        folder = "3_zwx Two   sets"
+        assert sorted(archive.namelist()) == [f"{folder}/a.png", f"{folder}/a.txt", "dataset.toml"]
+        assert archive.read(f"{folder}/a.txt") == b"zwx, a lamp\n"
 
 
 def test_a_set_is_deleted_and_comes_back(studio: Caller, tmp_path: Path) -> None:

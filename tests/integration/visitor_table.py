@@ -80,6 +80,7 @@ CALLS: Mapping[str, list[Call]] = {
     "stop_check": [(lambda hers: [hers.dataset], REFUSED)],
     "fix_dataset": [(lambda hers: [hers.dataset, ["borders"], []], REFUSED)],
     "dataset_report": [(lambda hers: [hers.dataset, "json"], REFUSED)],
+    "export_dataset": [(lambda hers: [hers.dataset, 1, "", ""], REFUSED)],
     "delete_dataset": [(lambda hers: [hers.dataset], REFUSED)],
     "list_trainings": [(lambda hers: [500], LISTED)],
     "list_loras": [(lambda hers: [""], LISTED), (lambda hers: [hers.title], LISTED)],

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from lora_studio.config_groups.output_group import OutputGroup
 from lora_studio.data.ingestion.ingest import _free_name
 from lora_studio.data.ingestion.uploaded_files import _kohya_folder
-from lora_studio.data.training_set.export_folder import _subfolder
+from lora_studio.data.training_set.dataset_export import folder_name
 from lora_studio.dataset import UNFINISHED
 from lora_studio.downloads.file_links import name_of_file
 from lora_studio.errors import ConfigError
@@ -67,8 +67,8 @@ MADE: dict[str, Callable[[str], str]] = {
     "caption": lambda name: Path(_free_name(set(), name)).with_suffix(".txt").name,
     "mask": lambda name: Path(_free_name(set(), name)).stem + "-masklabel.png",
     "folder of an archive": lambda name: _kohya_folder((f"10_{name}",)) or "none",
-    "folder of an export": lambda name: _subfolder(Path("set/a.png"), Path("set"), f"10_{name}"),
-    "folder of an export without repeats": lambda name: _subfolder(Path("set/a.png"), Path("set"), name),
+    "folder of an export": lambda name: folder_name(f"10_{name}", 10, ""),
+    "folder of an export without repeats": lambda name: folder_name("set", 10, name),
     "training": from_the_form,
     "training from options": from_options,
     "file of a LoRA": lambda name: file_name(from_the_form(name)),

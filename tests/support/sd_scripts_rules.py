@@ -11,6 +11,8 @@ from typing import Any
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 OF_SUBSETS = {"image_dir", "num_repeats", "is_reg", "class_tokens", "caption_extension", "caption_prefix"}
+OF_MASKED_SUBSETS = OF_SUBSETS - {"is_reg", "class_tokens"} | {"conditioning_data_dir"}
+"""Of datasets whose subsets all have masks; in others none may have any."""
 FLAGS = {"w": int, "h": int, "s": int, "l": float, "d": int}
 
 
@@ -38,9 +40,11 @@ def pictures(options: dict[str, Any]) -> list[Shown]:
         data = tomllib.loads(Path(options["dataset_config"]).read_text("utf-8"))
         assert set(data) <= {"general", "datasets"}
         for dataset in data["datasets"]:
+            masked = all("conditioning_data_dir" in subset for subset in dataset["subsets"])
             for subset in dataset["subsets"]:
-                assert set(subset) <= OF_SUBSETS, "its schema refuses other keys"
-                subsets.append(subset)
+                known = OF_MASKED_SUBSETS if masked else OF_SUBSETS
+                assert set(subset) <= known, "its schema refuses other keys"
+                subsets.append({**data.get("general", {}), **subset})
     else:
         for root, is_reg in (("train_data_dir", False), ("reg_data_dir", True)):
             for folder in sorted(Path(options[root]).iterdir()) if options.get(root) else []:
@@ -64,6 +68,10 @@ def _subset(subset: dict[str, Any], options: dict[str, Any]) -> list[Shown]:
         if text.is_file():
             caption = text.read_text("utf-8").splitlines()[0].strip()
         caption = f"{prefix} {caption}" if prefix else caption
+        if masks := subset.get("conditioning_data_dir"):
+            assert [one for one in Path(masks).iterdir() if one.stem == path.stem], (
+                "it breaks off without a mask"
+            )
         found.append(Shown(path.name, caption, subset.get("num_repeats", 1), subset.get("is_reg", False)))
     return found
 

@@ -33,7 +33,7 @@ LOOKS = {
     *("choose_base", "show_cards", "list_settings", "load_settings", "open_settings", "write_json"),
     *("write_toml", "use_stopped", "repeat"),
     *("plan_publishing", "stop_publishing"),
-    *("export", "export_lora", "open_set", "read_card", "unfold", "get_card"),
+    *("export", "export_lora", "export_dataset", "open_set", "read_card", "unfold", "get_card"),
     *("check_studio", "list_storage", "open_studio_tab", "check_again", "look_at_studio"),
     *("list_repairs", "stop_repair"),
     *("check_dataset", "stop_check", "dataset_report"),

@@ -312,6 +312,7 @@ def _add_files(studio: Studio, library: LibraryEndpoints) -> None:
         _add(tell, queue=False)
     _add(cards.publish_lora, concurrency_id="publish")
     _add(library.import_lora)
+    _add(library.export_dataset)
     _add(library.import_lora_link, concurrency_id="link")
 
 

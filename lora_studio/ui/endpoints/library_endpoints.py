@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from lora_studio.access.visitor import SHARED, Kind
 from lora_studio.dataset import LONGEST_CAPTION
 from lora_studio.errors import ConfigError, DeviceBusy, StoreError
+from lora_studio.parsing.plain_text import plain_text
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.deleted_elsewhere import undo
 from lora_studio.ui.client_input.validate import (
@@ -32,10 +33,23 @@ from lora_studio.ui.endpoints.schemas import (
     training_facts,
 )
 from lora_studio.ui.train.cancel_events import Stops
+from lora_studio.ui.upload.set_download import packed_set
+from lora_studio.ui.widgets.html_templates import file_url
 
 MOST_LISTED = 500
+MOST_REPEATS, LONGEST_WORDS = 100_000, 64
 Thing = Literal["training", "lora", "dataset", "image"]
 WHAT = {"dataset": "set of pictures", "image": "picture"}
+
+
+class ExportedPictures(TypedDict):
+    """A ZIP of a set to fetch at the address plus download_url, within a day; notes on what was left out."""
+
+    file: str
+    size_bytes: int
+    download_url: str
+    images: int
+    notes: list[str]
 
 
 class LibraryEndpoints:
@@ -71,6 +85,36 @@ class LibraryEndpoints:
         words = text(caption, "caption", longest=LONGEST_CAPTION)
         self._studio.datasets.set_caption(checked_id, text(file, "file"), words)
         return self.list_captions(dataset_id)
+
+    def export_dataset(
+        self, dataset_id: str, repeats: int = 1, class_tokens: str = "", trigger: str = ""
+    ) -> ExportedPictures:
+        """Make a ZIP of a set as edited, in Kohya's layout with a dataset.toml, to be fetched; the set stays
+        as it is.
+
+        Args:
+            dataset_id: From upload_dataset or list_datasets.
+            repeats: Repeats of pictures whose folder says none.
+            class_tokens: The caption of pictures without one. Empty: the set's name.
+            trigger: Put in front of captions that lack it; empty for none.
+        """
+        times = whole(repeats, "repeats")
+        if times is None or not 1 <= times <= MOST_REPEATS:
+            raise ConfigError(f"repeats: 1 to {MOST_REPEATS} (got {shown(repeats)}).", field="repeats")
+        file, export = packed_set(
+            self._studio,
+            safe_id(dataset_id, WHAT["dataset"]),
+            repeats=times,
+            class_tokens=plain_text(text(class_tokens, "class_tokens", longest=LONGEST_WORDS), LONGEST_WORDS),
+            trigger=plain_text(text(trigger, "trigger", longest=LONGEST_WORDS), LONGEST_WORDS),
+        )
+        return ExportedPictures(
+            file=file.name,
+            size_bytes=file.stat().st_size,
+            download_url=file_url(file),
+            images=export.pictures,
+            notes=list(export.notes),
+        )
 
     def delete_dataset(self, dataset_id: str) -> DeletedThing:
         """Move a set of pictures to the trash; undo_delete brings it back.

@@ -1,0 +1,64 @@
+"""An exported training set on the disk: a folder, or a ZIP of it, there only once it is whole."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+import zipfile
+from pathlib import Path
+
+from lora_studio.data.training_set.dataset_export import CONFIG, ExportedSet
+from lora_studio.errors import DatasetError
+from lora_studio.events import ShouldStop, never_stop
+from lora_studio.files import check_room, creating, disk_errors, expanded
+
+ZIP = ".zip"
+
+
+def write_export(export: ExportedSet, target: Path, should_stop: ShouldStop = never_stop) -> Path:
+    """Write an export into a new folder, or a ZIP where `target` ends in .zip; returns its whole path. Raises
+    DatasetError for one that is there already and when stopped, StoreError."""
+    target = expanded(target).absolute()
+    with disk_errors("The pictures", "exported"):
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise DatasetError(f"{target} is there already.", "Choose a new folder.", path=target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        check_room(target.parent, "The export", export.bytes)
+        (_write_zip if target.suffix.lower() == ZIP else _write_folder)(export, target, should_stop)
+    return target
+
+
+def _write_folder(export: ExportedSet, folder: Path, should_stop: ShouldStop) -> None:
+    unfinished = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}.part")
+    try:
+        for name, content in export.files.items():
+            _check_stop(should_stop)
+            place = unfinished / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, bytes):
+                place.write_bytes(content)
+            else:
+                shutil.copyfile(content, place)
+        (unfinished / CONFIG).write_text(export.config(folder.as_posix()), encoding="utf-8")
+        if folder.exists():
+            folder.rmdir()
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write_zip(export: ExportedSet, file: Path, should_stop: ShouldStop) -> None:
+    # Not compressed: pictures are already.
+    with creating(file) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
+        for name, content in export.files.items():
+            _check_stop(should_stop)
+            if isinstance(content, bytes):
+                archive.writestr(name, content)
+            else:
+                archive.write(content, name)
+        archive.writestr(CONFIG, export.config())
+
+
+def _check_stop(should_stop: ShouldStop) -> None:
+    if should_stop():
+        raise DatasetError("The export was stopped.", "Nothing of it is kept.")
