@@ -1,4 +1,4 @@
-"""Write docs/reference/ from the code: commands, events, sd-scripts' options.
+"""Write docs/reference/ from the code: commands, events, sd-scripts' options, what Python calls.
 
 python -m scripts.document_reference [--check]
 """
@@ -21,6 +21,7 @@ from lora_studio.events import EVENT_CLASSES, PHASES
 from lora_studio.kohya_config.option_forms import SPECIAL
 from lora_studio.kohya_config.options import COUNTED_IN_EPOCHS, OPTIONS, PASSED_OVER
 from scripts.document_parameters import table
+from scripts.document_python import python_page
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 NOTE = (
@@ -79,6 +80,7 @@ def pages() -> dict[str, str]:
         "events.md": _events(),
         "bases.md": _bases(),
         "sd-scripts-options.md": _options(),
+        "python.md": python_page(NOTE),
     }
 
 

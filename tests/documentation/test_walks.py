@@ -46,7 +46,24 @@ def test_files_and_names_of_the_walks_are_there(page: Path) -> None:
     assert named or page.name in {"developers.md", "testing.md"}
 
 
-@pytest.mark.slow  # twenty steps on the starter
+def run_script(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A page's script with the studio's state and all that it writes in `folder`; two steps each."""
+    assert re.search(r'"max_train_steps": \d+', script)
+    assert '"examples/ink"' in script
+    script = script.replace('"examples/ink"', repr(str(CHECKOUT / "examples" / "ink")))
+    script = re.sub(r'("max_train_steps":) \d+', r'\1 2, "sample_every_n_steps": 0', script)
+    environment = {"PYTHONPATH": str(CHECKOUT), "LORA_STUDIO_HOME": str(folder / "home")}
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=folder,
+        env={**os.environ, **environment, "LORA_STUDIO_MODELS": str(folder / "models")},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+
+@pytest.mark.slow  # two steps on the starter
 def test_the_engine_runs_without_the_studio(tmp_path: Path) -> None:
     (script,) = (
         block
@@ -54,19 +71,17 @@ def test_the_engine_runs_without_the_studio(tmp_path: Path) -> None:
         for block in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
         if "trainer import train" in block
     )
-    assert '"max_train_steps": 20,' in script
-    script = script.replace('"examples/ink"', repr(str(CHECKOUT / "examples" / "ink")))
-    run = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            script.replace('"max_train_steps": 20,', '"max_train_steps": 2, "sample_every_n_steps": 0,'),
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT), "LORA_STUDIO_HOME": str(tmp_path / "home")},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    run = run_script(script, tmp_path)
     assert "Finished(" in run.stdout, run.stderr
     assert list(tmp_path.glob("ink/*.safetensors"))
+
+
+@pytest.mark.slow  # two steps on the starter, and a picture
+def test_the_studio_is_used_from_python(tmp_path: Path) -> None:
+    page = CHECKOUT / "docs" / "reference" / "python.md"
+    (script,) = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    run = run_script(script, tmp_path)
+    assert run.returncode == 0, run.stderr
+    status, picture = run.stdout.split()[-2:]
+    assert status == "finished"
+    assert Path(picture).read_bytes().startswith(b"\x89PNG")

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.serving import CHECKOUT, App
+from tests.support.supabase.places import OLDEST_NODE, find_node
 from tests.support.waiting import PATIENCE
 
 PAGE = (CHECKOUT / "docs" / "api.md").read_text("utf-8")
 WRITTEN_ADDRESS = "http://127.0.0.1:7860"
+CALL, JOB = re.findall(r"```javascript\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture
@@ -94,6 +96,41 @@ def test_a_picture_without_a_client(address: str) -> None:
         env={**os.environ, "NO_PROXY": "127.0.0.1"},
     )
     assert re.fullmatch(r"\d{3,} bytes\n", run.stdout), run.stderr
+
+
+def run_javascript(script: str, address: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    node = find_node()
+    if node is None:
+        pytest.skip(f"needs Node.js {OLDEST_NODE} or newer")
+    assert WRITTEN_ADDRESS in script
+    (folder / "studio.mjs").write_text(script.replace(WRITTEN_ADDRESS, address), "utf-8")
+    return subprocess.run([node, "studio.mjs"], cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def test_javascript_asks_for_the_loras(address: str, tmp_path: Path) -> None:
+    wrong = """
+    const draw = ["generate", "x", [], "starter", "", 1, 99];
+    for (const values of [["no_such_endpoint"], ["training_status", "gone"], draw])
+      await call(...values).catch((error) => console.log("refused:", error.message));
+    """
+    run = run_javascript(CALL + wrong, address, tmp_path)
+    assert run.returncode == 0, run.stderr
+    refused = [line for line in run.stdout.splitlines() if line.startswith("refused:")]
+    assert len(refused) == 3
+    assert "There is no training 'gone'." in refused[1]
+    assert refused[2] == "refused: count: a whole number from 1 to 16 is needed (got 99)."
+
+
+@pytest.mark.slow  # ten pictures, two steps, a picture
+def test_javascript_does_the_whole_job(address: str, tmp_path: Path) -> None:
+    shutil.copytree(CHECKOUT / "examples" / "ink", tmp_path / "examples" / "ink")
+    assert "max_train_steps: 200" in JOB
+    job = JOB.replace("max_train_steps: 200", "max_train_steps: 2, sample_every_n_steps: 0")
+    run = run_javascript(CALL + job, address, tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert "10 pictures, 10 captions" in run.stdout.splitlines()
+    assert run.stdout.splitlines()[-1] == "rocket.png, seed 1"
+    assert (tmp_path / "rocket.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_table_names_every_endpoint(address: str) -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import http.client
+import os
+import re
+import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import httpx
+import pytest
 from gradio_client import Client, handle_file
 
 from tests.support.serving import CHECKOUT, App
@@ -69,3 +75,19 @@ def test_a_share_link_and_a_tunnel_come_in_with_their_own_names(locked: App) -> 
             cookie = given.headers["set-cookie"].partition(";")[0]
             answer = visitor.post(LIST, json={"data": [""]}, headers={"cookie": cookie})
             assert (answer.status_code, len(answer.json()["data"])) == (200, 1)
+
+
+def test_the_documented_login_needs_no_client(locked: App, tmp_path: Path) -> None:
+    page = (CHECKOUT / "docs" / "api.md").read_text("utf-8")
+    (commands,) = re.findall(r"```bash\n(curl -s -c .*?)```", page, re.DOTALL)
+    if shutil.which("curl") is None:
+        pytest.skip("needs curl")
+    run = subprocess.run(
+        ["sh", "-c", commands.replace("http://127.0.0.1:7860", locked.address.rstrip("/"))],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        cwd=tmp_path,
+        env={**os.environ, "NO_PROXY": "127.0.0.1", "LORA_STUDIO_PASSWORD": PASSWORD},
+    )
+    assert '"data":[[' in run.stdout, run.stdout + run.stderr
