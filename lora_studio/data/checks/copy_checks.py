@@ -15,6 +15,8 @@ from lora_studio.data.edits.picture_edits import RemovePicture, SetCaption
 MOST_BITS, MOST_LEVELS = 10, 9.0
 ENOUGH_WORDS = 2
 NAMED = 5
+LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".gif")
+"""Endings of files that have a picture's very pixels, or nearly always."""
 
 Member = tuple[CheckedPicture, PictureFacts]
 
@@ -130,11 +132,13 @@ def _plain_small(facts: PictureFacts) -> numpy.ndarray:
 
 
 def _best_first(group: Sequence[Member]) -> list[CheckedPicture]:
-    """The pictures, the one to keep in front: the sharpest of those with a caption and the most pixels."""
+    """The pictures, the one to keep in front: of those with a caption and the most pixels one that is stored
+    without loss, since the blocks of a JPEG look sharp, and of several the sharpest."""
 
-    def rank(member: Member) -> tuple[bool, int, float]:
+    def rank(member: Member) -> tuple[bool, int, bool, float]:
         picture, facts = member
-        return bool(picture.caption.text), facts.size[0] * facts.size[1], facts.sharpness or 0.0
+        is_lossless = picture.name.lower().endswith(LOSSLESS)
+        return bool(picture.caption.text), facts.size[0] * facts.size[1], is_lossless, facts.sharpness or 0.0
 
     best = max(range(len(group)), key=lambda place: (*rank(group[place]), -place))
     return [group[best][0], *(picture for place, (picture, _) in enumerate(group) if place != best)]

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import ImageFilter
 
 from lora_studio.data.checks.caption_checks import split_at_window
 from lora_studio.data.checks.checked_set import CheckedPicture, CheckedSet, SetCaptionText
@@ -151,6 +152,19 @@ def test_many_copies_are_one_group() -> None:
     assert len(finding.pictures) == 3000
     assert finding.reason.count(".png") == 6
     assert list(near.find(checked)) == []
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_of_near_copies_the_one_without_loss_is_kept(tmp_path: Path, first: str) -> None:
+    """A JPEG's blocks make its edges steeper than those of the picture that it was made of."""
+    image, second = scene(4, (256, 256)), "ab".replace(first, "")
+    (tmp_path / f"{first}.png").write_bytes(encoded(image, "PNG"))
+    (tmp_path / f"{second}.jpg").write_bytes(encoded(image.filter(ImageFilter.SHARPEN), quality=50))
+    facts = {path.suffix: measure_picture(path, path.read_bytes()) for path in tmp_path.iterdir()}
+    assert (facts[".jpg"].sharpness or 0) > (facts[".png"].sharpness or 1)
+    [finding] = [one for one in report_on(tmp_path).findings if one.check == "near_copy"]
+    assert finding.fix is not None
+    assert finding.fix.edits == (RemovePicture(f"{second}.jpg"),)
 
 
 def test_examples_are_good_sets() -> None:
