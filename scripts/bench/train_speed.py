@@ -181,6 +181,7 @@ def measure_start(case: Case) -> dict[str, Any]:
 
     mark("imported")
     seconds: list[float] = []
+    last = [0.0]
 
     def listen(event: Event) -> None:
         if isinstance(event, PhaseAdvanced) and event.done in (0, event.total):
@@ -189,10 +190,12 @@ def measure_start(case: Case) -> dict[str, Any]:
             mark("first step begins", event.seconds)
             mark("first step ends")
             seconds.append(event.seconds)
+            last[0] = time.time() - case.begun
 
     train(config_of(case), listen)
     return {
         "seconds to the first step": marks["first step begins"]["seconds"],
+        "seconds to the last step": round(last[0], 2),
         "seconds a step": statistics.median(seconds[1:] or seconds),
         "peak GB": round(peak_memory() / 1e9, 2),
         "GB in training": marks["first step ends"]["resident GB"],
