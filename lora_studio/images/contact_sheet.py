@@ -18,6 +18,8 @@ LEAST_CELL = 128
 """Pixels; smaller pictures are enlarged to it, so that there is room for words."""
 MOST_SIDE = 8192
 MOST_PIXELS = 40_000_000
+LETTERS = 13
+"""Pixels; the font of small pictures."""
 LINE = 1.3
 MOST_LINES = 6
 FONTS = (
@@ -36,16 +38,17 @@ class Label:
     height: int
 
 
-def draw_sheet(pictures: Sequence[Image | None], labels: Labels) -> Image:
+def draw_sheet(pictures: Sequence[Image | None], labels: Labels, *, letters: int = LETTERS) -> Image:
     """The sheet of `pictures` with X fastest, then Y, then Z; None leaves a pale field. `labels` are those of
     X above the columns, of Y beside the rows, and of Z above each grid. All cells have the size of the
-    largest picture, or less where the sheet would get too large."""
+    largest picture, or less where the sheet would get too large. `letters` is the least size of the font in
+    pixels: larger for sheets that are shown small."""
     from PIL import Image as images
     from PIL import ImageDraw
 
     columns, rows, sheets = (len(axis) for axis in labels)
     width, height = cell_size([picture.size for picture in pictures if picture], columns, rows * sheets)
-    font, labels = _lettering(max(13, min(width // 14, 40)), labels)
+    font, labels = _lettering(max(letters, min(width // 14, 40)), labels)
     above = [_wrapped(text, font, width - GAP) for text in labels[0]]
     beside = [_wrapped(text, font, max(width * 2 // 3, 96)) for text in labels[1]]
     titles = [_wrapped(text, font, columns * (width + GAP)) for text in labels[2]]

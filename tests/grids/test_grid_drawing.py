@@ -231,6 +231,14 @@ def test_letters_that_no_font_here_has_are_written_in_ascii(monkeypatch: pytest.
     assert drawn("Größe: 猫") == drawn("Grosse: ?") != drawn("Grosse: x")
 
 
+def test_a_sheet_that_is_shown_small_has_larger_letters() -> None:
+    small, large = (
+        draw_sheet([picture((64, 64), "red")], (["a"], [""], [""]), letters=size) for size in (13, 30)
+    )
+    assert small.width == large.width
+    assert large.height - small.height == round(30 * 1.3) - round(13 * 1.3)
+
+
 def test_a_third_axis_stacks_grids() -> None:
     one = draw_sheet([picture((128, 128), "red")] * 2, (["a", "b"], [""], [""]))
     two = draw_sheet([picture((128, 128), "red")] * 4, (["a", "b"], [""], ["one", "two"]))
