@@ -196,7 +196,7 @@ class Datasets:
         """The record as the edits make it, stored: its numbers of pictures and captions, and its warnings
         without those about one picture that is left out."""
         came = _read_record(Path(record.path)) or record
-        captions = self.captions(record.id)
+        captions = self._captions(record)
         originals = {path.name for path in _originals(Path(record.path))}
         removed = {Path(name).stem for name in originals - captions.keys()}
         stale = {*few_remark(came.images), *(one for one in came.warnings if is_about(one, removed))}
@@ -213,8 +213,10 @@ class Datasets:
         return counted
 
     def captions(self, dataset_id: str) -> dict[str, str]:
-        """Captions as edited, by the pictures' names."""
-        record = self.get(dataset_id)
+        """Captions as edited, by the pictures' names; empty for pictures without one."""
+        return self._captions(self.get(dataset_id))
+
+    def _captions(self, record: DatasetRecord) -> dict[str, str]:
         overlay = overlaid(Path(record.path), self._settings.edited)
         found = {path: _caption(path) for path in _originals(Path(record.path))}
         return {path.name: text for path, text in overlay.captions(found).items()}

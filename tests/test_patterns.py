@@ -25,7 +25,7 @@ BOUNDS = {
     "launch.py:explain": 100_000,
 }
 LOCAL = {
-    "lora_studio/data/captions.py:find_word": [
+    "lora_studio/data/captions.py:word_spans": [
         rf"(?<!\w){re.escape(word)}(?!\w)" for word in ("aa", "a a", "1")
     ],
     "lora_studio/families/base_files/hub.py:_weights": [

@@ -7,7 +7,7 @@ import math
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -92,8 +92,13 @@ def has_word(text: str, word: str) -> bool:
 
 def find_word(text: str, word: str) -> str:
     """The word in the spelling of `text`; empty where it is no word of the text."""
-    match = re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) if word else None
-    return match[0] if match else ""
+    return next((text[start:end] for start, end in word_spans(text, word)), "")
+
+
+def word_spans(text: str, word: str) -> Iterator[tuple[int, int]]:
+    """The places of a word, or a row of them, in a text, in any case of letters: starts and ends."""
+    for match in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) if word else ():
+        yield match.span()
 
 
 def captions_in(folder: Path) -> dict[Path, str]:

@@ -14,6 +14,7 @@ STYLESHEETS = (
     "shell.css",
     "client_input/field_refusals.css",
     "upload/picture_tools.css",
+    "upload/captions.css",
     *(f"{room}/{room}.css" for room in ROOMS),
 )
 """Joined in this order."""

@@ -155,3 +155,32 @@ def test_a_set_is_exported_as_edited(command: Command, folder: Path, tmp_path: P
     refused = command("dataset", "export", folder, out)
     assert (refused.code, "is there already" in refused.err) == (2, True)
     assert command("dataset", "export", folder, tmp_path / "x", "--num_repeats", 0).code == 2
+
+
+def test_captions_are_changed_counted_and_undone(command: Command, folder: Path) -> None:
+    dogs = folder.rename(folder.parent / "10_sks dog")
+    (dogs / "2.txt").write_bytes(b"\xff\xfe\x00")
+    contents = {path: path.read_bytes() for path in dogs.iterdir()}
+    caption = ("dataset", "caption", dogs.parent)
+    preview = command(*caption, "--replace", "zwx", "qqq", "--form", "tags", "--dry-run").out
+    assert "10_sks dog/0.png\n  - zwx, lamp 0,\n  + qqq, lamp 0,\n" in preview
+    assert preview.endswith("2 of 3 captions would change (tags).\n")
+    assert not (dogs.parent / "edits.jsonl").exists()
+    assert "2 of 3 captions changed" in command(*caption, "--replace", "zwx", "qqq", "--form", "tags").out
+    counts = command(*caption, "--words", "--form", "tags").out
+    assert ("     2  qqq\n" in counts, "     1  sks dog\n" in counts, "zwx" in counts) == (True, True, False)
+    tokens = command(*caption, "--tokens").out
+    assert "10_sks dog/1.png  not read: long" in tokens
+    assert tokens.endswith("1 of 3 captions longer than the 75 tokens that are read.\n")
+    assert "2 edits taken back" in command(*caption, "--undo").out
+    assert "qqq" not in command(*caption, "--words").out
+    assert {path: path.read_bytes() for path in contents} == contents
+    (entry,) = EditLog(dogs.parent).read().entries.values()
+    assert entry.why == "replace “zwx” by qqq"
+
+
+def test_a_change_of_captions_says_what_is_missing(command: Command, folder: Path) -> None:
+    caption = ("dataset", "caption", folder)
+    for wrong in ((), ("--add", " "), ("--merge", "a", "b"), ("--add", "a", "--remove", "b")):
+        assert command(*caption, *wrong).code == 2
+    assert command(*caption, "--add", "x", "--only", "nowhere").out.startswith("0 of 0 captions changed")

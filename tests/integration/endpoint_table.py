@@ -186,6 +186,26 @@ ENDPOINTS: Mapping[str, Row] = {
         "pictures": (["teal.png"], [*NO_MAPPING, [7], [None], [LONG], [HALF]]),
     },
     "dataset_report": {"check_id": JOB, "form": ("html", [*TEXT, None, "", "pdf"])},
+    "caption_words": {
+        "dataset_id": DATASET,
+        **dict.fromkeys(("form", "only", "without"), ("", TEXT)),
+        "base": ("starter", BASE),
+    },
+    "change_captions": {
+        "dataset_id": DATASET,
+        "operation": (
+            {"operation": "add", "words": "outdoors"},
+            [
+                *(*NO_MAPPING, None, {}, {LONG: 1}, {HALF: 1}, {"operation": LONG}, {"operation": {"a": 1}}),
+                *({"operation": "add", "words": wrong} for wrong in (None, "", LONG, 7, [], {}, NAN, " , ")),
+                *({"operation": "merge", "words": wrong, "by": "x"} for wrong in ("x", [], [7], [LONG])),
+                {"operation": "add", "words": "x", "at": HALF},
+            ],
+        ),
+        **dict.fromkeys(("form", "only", "without"), ("", TEXT)),
+        "preview": (True, FLAG),
+        "after": ("", STATE),
+    },
     "export_dataset": {
         "dataset_id": DATASET,
         "repeats": (2, [*NUMBER, None, "", 0, -1, 1.5, 100_001]),

@@ -20,6 +20,7 @@ LOOKS = {
     *(
         "list_datasets",
         "list_captions",
+        "caption_words",
         "list_edits",
         "list_trainings",
         "list_loras",

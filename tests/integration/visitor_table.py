@@ -50,6 +50,11 @@ def _trains(*named: str) -> Callable[[Hers], list[Any]]:
     return lambda hers: [hers.dataset, *named, "style", "", "starter", {"max_train_steps": 1}]
 
 
+def _rewords(*, preview: bool) -> Callable[[Hers], list[Any]]:
+    added = {"operation": "add", "words": "spoilt"}
+    return lambda hers: [hers.dataset, added, "", "", "", preview, ""]
+
+
 def _job(hers: Hers) -> list[Any]:
     return [hers.job]
 
@@ -80,6 +85,8 @@ CALLS: Mapping[str, list[Call]] = {
     "stop_check": [(lambda hers: [hers.dataset], REFUSED)],
     "fix_dataset": [(lambda hers: [hers.dataset, ["borders"], []], REFUSED)],
     "dataset_report": [(lambda hers: [hers.dataset, "json"], REFUSED)],
+    "caption_words": [(lambda hers: [hers.dataset, "", "", "", "starter"], REFUSED)],
+    "change_captions": [(_rewords(preview=True), REFUSED), (_rewords(preview=False), REFUSED)],
     "export_dataset": [(lambda hers: [hers.dataset, 1, "", ""], REFUSED)],
     "delete_dataset": [(lambda hers: [hers.dataset], REFUSED)],
     "list_trainings": [(lambda hers: [500], LISTED)],

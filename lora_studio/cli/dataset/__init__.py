@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from lora_studio.cli.dataset import check_command, export_command, fix_command
+from lora_studio.cli.dataset import caption_command, check_command, export_command, fix_command
 
 __all__ = ["add_arguments", "run"]
 COMMANDS = {
     "check": check_command,
     "fix": fix_command,
+    "caption": caption_command,
     "export": export_command,
 }
 

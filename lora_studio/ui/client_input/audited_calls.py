@@ -63,7 +63,9 @@ DEEDS: Mapping[str, Deed] = {
     ),
     **dict.fromkeys(("repair_lora", "merge_loras", "repair"), Deed(name="import")),
     "fetch": Deed(name="import", key="id"),
-    **dict.fromkeys(("set_caption", "caption"), Deed(name="caption", place=0)),
+    **dict.fromkeys(
+        ("set_caption", "caption", "change_captions", "reword_captions"), Deed(name="caption", place=0)
+    ),
     **dict.fromkeys(("edit_pictures", "edit", "undo_edit", "redo_edit"), Deed(name="edit", place=0)),
     "fix_dataset": Deed(name="edit", place=0),
     **dict.fromkeys(("name_version", "go_to_version"), Deed(name="edit", place=0)),

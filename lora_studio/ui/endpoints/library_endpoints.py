@@ -32,8 +32,8 @@ from lora_studio.ui.endpoints.schemas import (
     lora_facts,
     training_facts,
 )
+from lora_studio.ui.picture_sets.set_download import packed_set
 from lora_studio.ui.train.cancel_events import Stops
-from lora_studio.ui.upload.set_download import packed_set
 from lora_studio.ui.widgets.html_templates import file_url
 
 MOST_LISTED = 500

@@ -15,8 +15,16 @@ from lora_studio.settings import Settings
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.field_refusals import FieldRefusals
 from lora_studio.ui.client_input.validate import guarded, quietly
-from lora_studio.ui.upload import base_cards, estimate_panel, picture_intake, picture_set, setup_panel
+from lora_studio.ui.upload import (
+    base_cards,
+    caption_panel,
+    estimate_panel,
+    picture_intake,
+    picture_set,
+    setup_panel,
+)
 from lora_studio.ui.upload.base_cards import BaseParts
+from lora_studio.ui.upload.caption_panel import CaptionParts
 from lora_studio.ui.upload.estimate_panel import PlanParts
 from lora_studio.ui.upload.example_pictures import EXAMPLES, Example, example_files
 from lora_studio.ui.upload.picture_actions import EDITS_JS, PICTURES_JS, SetActions
@@ -53,6 +61,7 @@ class UploadTab:
     pictures: gr.HTML
     notices: gr.HTML
     edits: gr.HTML
+    captions: CaptionParts
     kind: gr.Radio
     name: gr.Textbox
     called: gr.HTML
@@ -166,6 +175,7 @@ def _render_pictures() -> dict[str, Any]:
     parts["stop"] = picture_intake.render_stop()
     parts["notices"] = panel(elem_id="upload-notices")
     parts["edits"] = panel(elem_id="upload-edits", actions=EDITS_JS)
+    parts["captions"] = caption_panel.render()
     parts["pictures"] = panel(dataset_pictures(None, []), elem_id="upload-pictures", actions=PICTURES_JS)
     return parts
 
@@ -233,6 +243,7 @@ def _listen_set(tab: UploadTab, studio: Studio, replan: Any, planning: dict[str,
     pictures.expand(guarded(actions.expand), given, outputs, show_progress_on=pictures, **PRIVATE)
     changes = [
         picture_intake.listen(intake, actions, studio, pictures),
+        caption_panel.listen(tab.captions, actions, given, outputs),
         tab.earlier.input(guarded(actions.choose), [tab.earlier, *size], outputs, **QUICK),
         pictures.delete(guarded(actions.delete), given, outputs, **QUICK),
         pictures.edit(guarded(actions.edit), given, outputs, **QUICK),

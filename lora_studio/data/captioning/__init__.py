@@ -1,0 +1,1 @@
+"""Captions of a whole set: changed by rule, counted, searched."""
