@@ -8,7 +8,7 @@ from pathlib import Path
 import gradio as gr
 from gradio.themes.utils.fonts import LocalFont
 
-ROOMS = ("gallery", "upload", "train", "generate", "operations", "comparison")
+ROOMS = ("gallery", "upload", "checks", "train", "generate", "operations", "comparison")
 STYLESHEETS = (
     "page.css",
     "shell.css",

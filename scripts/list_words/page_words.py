@@ -25,6 +25,8 @@ SHOWN = (
     "config_groups/*.py",
     "config.py",
     "dataset.py",
+    "data/checks/[!p]*.py",
+    "data/checks/picture_[!f]*.py",
     "data/edits/overlay.py",
     "data/edits/edit_log.py",
     "data/ingestion/*.py",
@@ -34,6 +36,7 @@ SHOWN = (
     "formatting.py",
     "gallery.py",
     "grids/*.py",
+    "jobs/checking/*.py",
     "jobs/generation_queue.py",
     "jobs/training_queue.py",
     "lora/checkpoint_report.py",
@@ -63,6 +66,11 @@ SHORT: Mapping[str, tuple[str, ...]] = {
         *("done", "finished", "failed", "interrupted"),
     ),
     "roles": ("viewer", "creator", "admin"),
+    "severities": ("serious", "warning", "note"),
+    "parts of findings": (
+        *("twice", "alone", "has", "have", "black", "white", "plain"),
+        *("top", "middle", "bottom", "left", "centre", "right"),
+    ),
     "facts": (
         *("kind", "base", "steps", "size", "made", "folder", "hash", "seed", "none", "picture", "LoRAs"),
         *("person", "style", "object", "character", "automatic", "on", "off", "pictures", "favourites"),

@@ -38,6 +38,7 @@ LOOKS = {
     *("check_studio", "list_storage", "open_studio_tab", "check_again", "look_at_studio"),
     *("list_repairs", "stop_repair"),
     *("check_dataset", "stop_check", "dataset_report"),
+    *("look_at_set", "end_check", "begin_check", "download_report"),
     "stop_reading",
 }
 """Calls that change nothing of value, and those that draw."""

@@ -129,8 +129,8 @@ def apply_edits(
         for edit in readable:
             path = paths.find(edit.picture)
             state = states.get(path, UNTOUCHED)
-            _check(edit, path, state)
             _check_seen(edit, state, seen.get(path, UNTOUCHED))
+            _check(edit, path, state)
             states[path] = state.after(edit)
             seen[path] = seen.get(path, UNTOUCHED).after(edit)
         if pictures and all(states.get(path, UNTOUCHED).is_removed for path in pictures):

@@ -67,7 +67,7 @@ DEEDS: Mapping[str, Deed] = {
         ("set_caption", "caption", "change_captions", "reword_captions"), Deed(name="caption", place=0)
     ),
     **dict.fromkeys(("edit_pictures", "edit", "undo_edit", "redo_edit"), Deed(name="edit", place=0)),
-    "fix_dataset": Deed(name="edit", place=0),
+    **dict.fromkeys(("fix_dataset", "apply_fixes"), Deed(name="edit", place=0)),
     **dict.fromkeys(("name_version", "go_to_version"), Deed(name="edit", place=0)),
     "use_checkpoint": Deed(name="checkpoint", place=0),
     "use": Deed(name="checkpoint", key="slug"),

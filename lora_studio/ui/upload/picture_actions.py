@@ -11,6 +11,7 @@ import gradio as gr
 from lora_studio.errors import DatasetError
 from lora_studio.records import DatasetRecord
 from lora_studio.studio import Studio
+from lora_studio.ui.checks import check_card
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.validate import safe_id, whole
 from lora_studio.ui.upload import picture_set
@@ -63,6 +64,12 @@ class SetActions:
         """Rotate, flip or crop a picture, or undo or redo the last edits."""
         record = picture_set.edited(self.studio, self._set(dataset_id), event)
         return picture_set.shown(self.studio, record, self.view(base, typed))
+
+    def apply_fixes(self, dataset_id: str, base: str, typed: Any, event: gr.EventData) -> list[Any]:
+        """Mend what the checks found."""
+        del dataset_id  # the check says which set it is of
+        mended = check_card.mended(self.studio, event)
+        return picture_set.shown(self.studio, self._set(mended), self.view(base, typed))
 
     def expand(self, dataset_id: str, base: str, typed: Any, event: gr.EventData) -> list[Any]:
         limit = max(FIRST_SHOWN, whole(getattr(event, "limit", None), "limit") or 0)

@@ -13,6 +13,9 @@ from lora_studio.estimate import TrainingEstimate
 from lora_studio.events import ShouldStop
 from lora_studio.settings import Settings
 from lora_studio.studio import Studio
+from lora_studio.ui.checks import check_card
+from lora_studio.ui.checks.check_card import CheckParts
+from lora_studio.ui.checks.check_subject import CHECKED, CheckSubjects
 from lora_studio.ui.client_input.field_refusals import FieldRefusals
 from lora_studio.ui.client_input.validate import guarded, quietly
 from lora_studio.ui.upload import (
@@ -61,6 +64,7 @@ class UploadTab:
     pictures: gr.HTML
     notices: gr.HTML
     edits: gr.HTML
+    check: CheckParts
     captions: CaptionParts
     kind: gr.Radio
     name: gr.Textbox
@@ -120,6 +124,11 @@ class UploadTab:
         return values[:given], dict(zip(self.form.names, values[given:], strict=True))
 
     @property
+    def checked(self) -> list[Any]:
+        """Components of what the pictures are checked for, in the order of `CheckSubjects.request`."""
+        return [*self.subject, *(self.form.fields[name] for name in CHECKED)]
+
+    @property
     def followed(self) -> list[Any]:
         """Components that the summary speaks of, in the order of `subject_of`."""
         return [*self.subject, self.facts, *(self.form.fields[name] for name in FOLLOWED)]
@@ -175,6 +184,7 @@ def _render_pictures() -> dict[str, Any]:
     parts["stop"] = picture_intake.render_stop()
     parts["notices"] = panel(elem_id="upload-notices")
     parts["edits"] = panel(elem_id="upload-edits", actions=EDITS_JS)
+    parts["check"] = check_card.render()
     parts["captions"] = caption_panel.render()
     parts["pictures"] = panel(dataset_pictures(None, []), elem_id="upload-pictures", actions=PICTURES_JS)
     return parts
@@ -217,6 +227,7 @@ def listen(tab: UploadTab, studio: Studio) -> None:
     )
     tab.refusals.listen(measured, tab.refused)
     measured.success(guarded(reword), tab.followed, tab.summaries, **QUICK)
+    check_card.listen(tab.check, tab.checked, CheckSubjects(studio).request, studio)
     base_cards.listen(tab.bases, tab.base, studio.settings)
     form.search.change(quietly(search_results, gr.skip), form.search, form.found, **TYPING)
 
@@ -248,6 +259,7 @@ def _listen_set(tab: UploadTab, studio: Studio, replan: Any, planning: dict[str,
         pictures.delete(guarded(actions.delete), given, outputs, **QUICK),
         pictures.edit(guarded(actions.edit), given, outputs, **QUICK),
         tab.edits.click(guarded(actions.edit), given, outputs, **QUICK),
+        tab.check.card.apply(guarded(actions.apply_fixes), given, outputs, **QUICK),
         pictures.undo(guarded(actions.act), size, outputs, **QUICK),
         pictures.clear(guarded(actions.leave), None, outputs, **QUICK),
     ]

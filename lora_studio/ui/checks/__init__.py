@@ -1,0 +1,1 @@
+"""The checks of a set of pictures on the Upload tab."""
