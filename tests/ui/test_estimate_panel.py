@@ -25,6 +25,12 @@ def test_the_sentence_comes_first_and_the_figures_behind_it() -> None:
     assert "stopped" in page.view(None)
 
 
+def test_what_it_notes_has_the_labels_of_the_page() -> None:
+    shown = page.view(replace(PLAN, notes=("Drawn 2 times. max_preview_share allows more.",)))
+    assert "“Share of time for previews” allows more." in shown
+    assert "max_preview_share" not in shown
+
+
 def test_a_plan_needs_pictures_and_a_kind_but_no_name(studio: Studio) -> None:
     with refused("pictures"):
         plan_training(studio, [None] * 5, {}, never_stop)

@@ -164,8 +164,12 @@ def in_labels(error: ConfigError, labels: Mapping[str, str]) -> ConfigError:
 def _in_labels(error: ConfigError, labels: Mapping[str, str]) -> ConfigError:
     label = labels.get(error.field)
     message = error.message.replace(f"{error.field}:", f"{label}:", 1) if label else error.message
-    words = [_labelled(word, labels) for word in message.split(" ")]
-    return ConfigError(" ".join(words), error.hint, field=error.field)
+    return ConfigError(labelled_sentence(message, labels), error.hint, field=error.field)
+
+
+def labelled_sentence(sentence: str, labels: Mapping[str, str]) -> str:
+    """A sentence with the labels of the page in the place of the settings' own names."""
+    return " ".join(_labelled(word, labels) for word in sentence.split(" "))
 
 
 def _labelled(word: str, labels: Mapping[str, str]) -> str:

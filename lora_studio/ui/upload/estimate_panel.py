@@ -11,9 +11,11 @@ import gradio as gr
 from lora_studio.estimate import TrainingEstimate
 from lora_studio.events import ShouldStop
 from lora_studio.formatting import duration, short, size
+from lora_studio.ui.client_input.field_refusals import labelled_sentence
 from lora_studio.ui.client_input.validate import guarded
 from lora_studio.ui.train.cancel_events import Stops
 from lora_studio.ui.widgets.html_templates import fill, panel
+from lora_studio.ui.widgets.setting_labels import LABELS
 
 Measure = Callable[[tuple[Any, ...], ShouldStop], tuple[TrainingEstimate | None, Mapping[str, Any]]]
 """A function from the values of the form and a way to stop to the estimate, and to what is kept of it."""
@@ -81,7 +83,8 @@ def view(plan: TrainingEstimate | None) -> str:
     """HTML of the estimate's sentence and figures; without an estimate, that it was stopped."""
     if plan is None:
         return fill("measured", sentence="The measurement was stopped.", facts=[], notes=[])
-    return fill("measured", sentence=plan.sentence, facts=list(figures(plan).items()), notes=list(plan.notes))
+    notes = [labelled_sentence(note, LABELS) for note in plan.notes]
+    return fill("measured", sentence=plan.sentence, facts=list(figures(plan).items()), notes=notes)
 
 
 def figures(plan: TrainingEstimate) -> Mapping[str, str]:
