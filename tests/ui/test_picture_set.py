@@ -10,7 +10,7 @@ import pytest
 
 from lora_studio.errors import DatasetError
 from lora_studio.studio import Studio
-from lora_studio.ui.upload.picture_set import Intake, SetView, edited, received, shown, without_picture
+from lora_studio.ui.upload.picture_set import Intake, SetView, edited, received, shown, without_pictures
 from tests.support.api_caller import write_picture
 
 
@@ -33,7 +33,7 @@ def test_what_was_decided_on_an_older_state_is_refused(studio: Studio) -> None:
         with pytest.raises(DatasetError, match=r"a\.png was edited elsewhere"):
             edited(studio, record, click)
     with pytest.raises(DatasetError, match=r"a\.png was edited elsewhere"):
-        without_picture(studio, dataset, clicked(pictures, file="a.png"), SetView())
+        without_pictures(studio, dataset, clicked(pictures, file="a.png"), SetView())
     *_, edits = shown(studio, record)
     studio.datasets.set_caption(dataset, "b.png", "a fox")
     with pytest.raises(DatasetError, match="The pictures were edited elsewhere"):
@@ -41,5 +41,25 @@ def test_what_was_decided_on_an_older_state_is_refused(studio: Studio) -> None:
     *_, edits = shown(studio, record)
     edited(studio, record, clicked(edits, edit="undo"))
     assert len(studio.datasets.edits(dataset).line()) == 1
-    without_picture(studio, dataset, clicked(pictures, file="b.png"), SetView())
+    without_pictures(studio, dataset, clicked(pictures, file="b.png"), SetView())
     assert studio.datasets.get(dataset).images == 1
+
+
+def test_those_that_are_selected_go_and_come_back_at_once(studio: Studio) -> None:
+    names = [f"{number}.png" for number in range(4)]
+    colours = ("teal", "brown", "pink", "olive")
+    files = [
+        str(write_picture(studio.settings.uploads / name, colour))
+        for name, colour in zip(names, colours, strict=True)
+    ]
+    dataset, pictures, *_ = received(studio, Intake(files=files), "", SetView())
+    click = clicked(pictures, files=["1.png", "3.png", "1.png"], file=None)
+    _, html, _, edits = without_pictures(studio, dataset, click, SetView())
+    assert "2 pictures were removed." in edits
+    assert re.findall(r'data-action="pick" data-file="([^"]+)"', html) == ["0.png", "2.png"]
+    assert len(studio.datasets.edits(dataset).line()) == 1
+    for wrong in ([], ["0.png", "2.png"], ["../0.png"], [None], [["0.png"]], ["0.png", "gone.png"]):
+        with pytest.raises(DatasetError):
+            without_pictures(studio, dataset, clicked(html, files=wrong), SetView())
+    studio.datasets.undo_edit(dataset)
+    assert studio.datasets.get(dataset).images == 4

@@ -53,7 +53,7 @@ class SetActions:
         return dataset_edits(self.studio.datasets.edits(record.id))
 
     def delete(self, dataset_id: str, base: str, typed: Any, event: gr.EventData) -> list[Any]:
-        return picture_set.without_picture(self.studio, dataset_id, event, self.view(base, typed))
+        return picture_set.without_pictures(self.studio, dataset_id, event, self.view(base, typed))
 
     def act(self, base: str, typed: Any, event: gr.EventData) -> list[Any]:
         """Undo: a whole set comes back that was deleted elsewhere."""

@@ -37,6 +37,7 @@ PICTURES = [
 FILE_TYPES = [*PICTURES, ".zip", ".txt", ".caption", ".jsonl", ".json", ".csv", ".tsv"]
 FIRST_SHOWN = 120
 """Pictures that are shown, and how many more with each click: each needs a thumbnail."""
+MOST_SELECTED = 10_000
 SETS_LISTED = 50
 LEAST_SIDE, MOST_SIDE, SIZE_STEP = 32, 2048, 8
 """Resolutions of a training, and the multiples that sides have on nearly all bases, in pixels."""
@@ -134,14 +135,20 @@ def _buckets(resolution: int) -> tuple[Size, ...]:
     return bucketing_for(DatasetGroup(train_data_dir="-", resolution=side), SIZE_STEP).buckets
 
 
-def without_picture(studio: Studio, dataset_id: str, event: Any, view: SetView) -> list[Any]:
-    """Values of `shown` after a picture was removed; without its last one a set stays as it is, and is shown
-    no more."""
+def without_pictures(studio: Studio, dataset_id: str, event: Any, view: SetView) -> list[Any]:
+    """Values of `shown` after a picture, or those that were selected, were removed at once; without its last
+    one a set stays as it is, and is shown no more. Raises DatasetError where several are all of them."""
     record = studio.datasets.get(safe_id(dataset_id, "set of pictures"))
+    files = getattr(event, "files", None)
+    names = files if isinstance(files, list) else [getattr(event, "file", None)]
     if record.images <= 1:
         return shown(studio, None)
-    edit = RemovePicture(str(getattr(event, "file", None) or ""))
-    return shown(studio, studio.datasets.edit(record.id, [edit], after=_after(event)), view)
+    if len(names) > MOST_SELECTED:
+        raise DatasetError(f"{len(names):,} pictures are too many at once.", "Remove them in several parts.")
+    edits = [
+        edit_of({"edit": RemovePicture.edit, "picture": name}) for name in dict.fromkeys(map(str, names))
+    ]
+    return shown(studio, studio.datasets.edit(record.id, edits, after=_after(event)), view)
 
 
 def edited(studio: Studio, record: DatasetRecord, event: Any) -> DatasetRecord:

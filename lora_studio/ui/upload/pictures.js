@@ -56,6 +56,27 @@ element.addEventListener('pointermove', (event) => {
 });
 for (const end of ['pointerup', 'pointercancel']) element.addEventListener(end, () => { from = null; });
 
+// Pictures that are selected, by name: they stay so when the pictures are painted anew.
+const picked = new Set();
+let last = '';
+const showPicks = () => {
+  const all = [...element.querySelectorAll('[data-action=pick]')], there = new Set(all.map((one) => one.dataset.file));
+  for (const name of picked) if (!there.has(name)) picked.delete(name);
+  for (const one of all) one.setAttribute('aria-checked', String(picked.has(one.dataset.file)));
+  const bar = element.querySelector('.picked-bar'), words = picked.size ? `${picked.size} selected` : '';
+  if (!bar) return;
+  bar.hidden = !picked.size;
+  if (bar.querySelector('output').textContent !== words) bar.querySelector('output').textContent = words;
+};
+const pick = (button, isRange) => {
+  const all = [...element.querySelectorAll('[data-action=pick]')], isOn = !picked.has(button.dataset.file);
+  const at = all.indexOf(button), from = all.findIndex((one) => one.dataset.file === last);
+  const some = isRange && from >= 0 ? all.slice(Math.min(from, at), Math.max(from, at) + 1) : [button];
+  for (const one of some) if (isOn) picked.add(one.dataset.file); else picked.delete(one.dataset.file);
+  last = button.dataset.file;
+  showPicks();
+};
+
 // What can be done with a picture is one stop of the keyboard; the arrows lead on.
 element.addEventListener('keydown', (event) => {
   const bar = event.target.closest('[role=toolbar]'), step = {ArrowLeft: -1, ArrowRight: 1}[event.key];
@@ -77,9 +98,13 @@ element.addEventListener('click', (event) => {
   if (action === 'add') { document.querySelector('#upload-files input[type=file]')?.click(); return; }
   if (action === 'crop') { open(button); return; }
   if (action === 'leave') { crop().close(); return; }
-  place = action === 'delete' ? [...element.querySelectorAll('[data-action=delete]')].indexOf(button) : -1;
+  if (action === 'pick') { pick(button, event.shiftKey); return; }
+  if (action === 'unpick') { picked.clear(); showPicks(); return; }
+  const removes = [...element.querySelectorAll('.remove')];
+  place = action !== 'delete' ? -1 : button.dataset.picked ? removes.findIndex((one) => picked.has(one.dataset.file)) : removes.indexOf(button);
   held = action === 'edit' ? button.dataset.key || `crop ${button.dataset.file}` : '';
   const facts = {after: element.querySelector('[data-after]')?.dataset.after, ...button.dataset};
+  if (facts.picked) facts.files = [...picked];
   if (facts.edit === 'crop') {
     [facts.left, facts.top, facts.right, facts.bottom] = box;
     crop().close();
@@ -88,12 +113,13 @@ element.addEventListener('click', (event) => {
 });
 new MutationObserver(() => {
   if (document.activeElement === document.body) {
-    const all = [...element.querySelectorAll('[data-action=delete]')], keyed = [...element.querySelectorAll('[data-key]')];
+    const all = [...element.querySelectorAll('.remove')], keyed = [...element.querySelectorAll('[data-key]')];
     const same = keyed.find((one) => one.dataset.key === held);
     (place >= 0 ? all[Math.min(place, all.length - 1)] : same)?.focus();
   }
   place = -1;
   held = '';
+  showPicks();
   // The page is patched, not replaced, and a field keeps what was typed: an undone caption would stay.
   const now = element.querySelector('[data-painted]')?.dataset.painted;
   for (const caption of now === painted ? [] : element.querySelectorAll('textarea[data-file]')) {

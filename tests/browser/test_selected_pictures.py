@@ -1,0 +1,49 @@
+"""Several pictures of a set chosen on Upload, by mouse and by keyboard, and removed at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+from tests.support.api_caller import write_picture
+from tests.support.page import OpenPage, begin_anew, upload
+
+
+def test_pictures_are_selected_removed_at_once_and_put_back(open_page: OpenPage, tmp_path: Path) -> None:
+    colours = ("teal", "brown", "pink", "olive", "navy")
+    files = [write_picture(tmp_path / f"{number}.png", colour) for number, colour in enumerate(colours)]
+    page = open_page()
+    begin_anew(page)
+    upload(page, files)
+    expect(page.locator("#picture-count")).to_contain_text("5 pictures")
+    bar = page.locator("#upload-pictures .picked-bar")
+    expect(bar).to_be_hidden()
+    boxes = [page.get_by_role("checkbox", name=f"Select {file.name}", exact=True) for file in files]
+    boxes[0].click()
+    boxes[2].click(modifiers=["Shift"])
+    expect(bar).to_contain_text("3 selected")
+    for box in boxes[:3]:
+        expect(box).to_be_checked()
+
+    # A picture's buttons are one stop: its box is one arrow away, and Space takes it off again.
+    page.get_by_role("button", name="Remove 1.png", exact=True).focus()
+    page.keyboard.press("ArrowLeft")
+    expect(boxes[1]).to_be_focused()
+    page.keyboard.press("Space")
+    expect(boxes[1]).not_to_be_checked()
+    expect(bar).to_contain_text("2 selected")
+
+    # What is selected stays so when the pictures are painted anew.
+    page.get_by_role("button", name="Flip 4.png", exact=True).click()
+    expect(page.locator("#upload-edits")).to_contain_text("was flipped")
+    expect(boxes[0]).to_be_checked()
+    bar.get_by_role("button", name="Remove selected", exact=True).click()
+    expect(page.locator("#picture-count")).to_contain_text("3 pictures")
+    expect(page.locator("#upload-edits")).to_contain_text("2 pictures were removed.")
+    expect(bar).to_be_hidden()
+    page.locator("#upload-edits").get_by_role("button", name="Undo", exact=True).click()
+    expect(page.locator("#picture-count")).to_contain_text("5 pictures")
+    boxes[3].click()
+    bar.get_by_role("button", name="Select none", exact=True).click()
+    expect(bar).to_be_hidden()
