@@ -1,4 +1,4 @@
-"""What the guide prints bold is what the page says: a button that gets another name fails here."""
+"""What the guide says of the page and of the catalog is what they say: words in bold, memory of bases."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lora_studio.catalog import BASES
 from lora_studio.ui.languages.message_table import read_table
-from tests.support.markdown import name_of, prose
+from tests.support.markdown import CODE, name_of, prose, rows
 from tests.support.serving import CHECKOUT
 
 BOLD = re.compile(r"\*\*(.+?)\*\*", re.DOTALL)
@@ -37,3 +38,12 @@ def test_no_exception_is_left_over() -> None:
     bold = {phrase for page in PAGES for phrase in bold_in(prose(page))}
     assert EMPHASIS - bold == set()
     assert {"Train my LoRA", "Draw with it", "Compare with the base"} <= bold & WORDS
+
+
+def test_the_memory_and_licence_of_bases_are_the_catalogs() -> None:
+    told = [cells for cells in rows(CHECKOUT / "docs" / "guide" / "bases.md") if len(cells) == 4]
+    named = {name: cells for cells in told for name in CODE.findall(cells[1])}
+    assert len(named) > 10
+    for name, (_, _, card, for_money) in named.items():
+        assert (f"{BASES[name].card_gb} GB" == card) == bool(BASES[name].card_gb), name
+        assert (for_money == "no") == ("Non-Commercial" in BASES[name].licence), name
