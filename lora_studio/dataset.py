@@ -20,7 +20,7 @@ from lora_studio.access.roles import Role
 from lora_studio.access.visitor import Kind, visitor
 from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.edits.edit_log import WRITING, EditHistory, EditLog
-from lora_studio.data.edits.overlay import OverlaidPicture, Overlay, apply_edits, overlaid
+from lora_studio.data.edits.overlay import Overlay, apply_edits, overlaid
 from lora_studio.data.edits.picture_edits import LONGEST_CAPTION, Edit, SetCaption
 from lora_studio.data.edits.rendering import PictureFiles
 from lora_studio.data.ingestion.ingest import few_remark, ingest, is_about
@@ -237,29 +237,22 @@ class Datasets:
         return [self._here(record) for record in self._library.datasets()]
 
     def pictures(
-        self, dataset_id: str, limit: int | None = None, version: str = ""
+        self, dataset_id: str, limit: int | None = None, version: str = "", *, first: Sequence[str] = ()
     ) -> list[tuple[Path, str]]:
-        """Each picture with its caption (empty if none) as edited, in order; the first ones with a `limit`.
-        File names are unique within a set, and an edited picture has the name of its original. `version` is
-        that of a training; empty: the edits that hold."""
-        found = self._overlaid(self.get(dataset_id), limit, version)
-        return [(one.files.picture, one.caption) for one in found]
-
-    def _overlaid(
-        self, record: DatasetRecord, limit: int | None = None, version: str = ""
-    ) -> list[OverlaidPicture]:
-        """Pictures whose edits can't be made are there as they came."""
-        folder = Path(record.path)
+        """Each picture with its caption (empty if none) as edited, in order, those of the file names `first`
+        before the others; the first ones with a `limit`. File names are unique within a set, an edited
+        picture has the name of its original, and one whose edits can't be made is there as it came. `version`
+        is that of a training; empty: the edits that hold."""
+        folder = Path(self.get(dataset_id).path)
         if not folder.is_dir():
             raise DatasetError(
                 "The folder of this set of pictures is gone.", "Upload the pictures again.", path=folder
             )
         overlay = overlaid(folder, self._settings.edited, version)
         captions = overlay.captions({path: _caption(path) for path in _originals(folder)})
-        return [
-            OverlaidPicture(original=path, files=_files(overlay, path), caption=text)
-            for path, text in [*captions.items()][:limit]
-        ]
+        ranks = {name: rank for rank, name in enumerate(first)}
+        in_order = sorted(captions.items(), key=lambda one: ranks.get(one[0].name, len(ranks)))
+        return [(_files(overlay, path).picture, text) for path, text in in_order[:limit]]
 
     def set_caption(self, dataset_id: str, file: str, text: str) -> None:
         """Give the picture with this file name another caption; an empty one takes it away."""

@@ -41,6 +41,11 @@ def test_a_set_is_checked_mended_and_put_back(app: App, open_page: OpenPage, spo
     card.locator(".check-findings > summary").click()
     has_finding(page, "Border around the picture")
 
+    card.locator('[data-key="show borders"]').click()
+    expect(page.locator("#upload-pictures .tile img").first).to_have_attribute("alt", "borders-00.png")
+    page.get_by_role("button", name="As they came", exact=True).click()
+    expect(page.locator("#upload-pictures .tile img").first).not_to_have_attribute("alt", "borders-00.png")
+
     # All buttons of the findings are one stop, with arrows between them.
     stops = card.locator(".check-list :is(button, summary)")
     assert stops.count() > 10
@@ -50,9 +55,11 @@ def test_a_set_is_checked_mended_and_put_back(app: App, open_page: OpenPage, spo
     expect(stops.last).to_be_focused()
     card.locator('[data-key="fix borders"]').focus()
     page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
     expect(card.locator('[data-key="why borders"]')).to_be_focused()
     page.keyboard.press("Enter")
     expect(card.locator("[data-fold=borders] figcaption").first).to_be_visible()
+    page.keyboard.press("ArrowUp")
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Enter")
     expect(page.locator("#upload-edits")).to_contain_text("was cropped")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import Visitor, acting
+from lora_studio.data.edits.picture_edits import FlipPicture, SetCaption
 from lora_studio.errors import ConfigError, DatasetError, StoreError
 from lora_studio.jobs.checking.dataset_checks import CheckRequest
 from lora_studio.studio import Studio
@@ -95,6 +97,36 @@ def test_a_fix_and_its_way_back(studio: Studio, request_of: CheckRequest) -> Non
         actions.apply_fixes(dataset, "starter", None, click)
     actions.edit(dataset, "starter", None, SimpleNamespace(edit="undo", after=None))  # type: ignore[arg-type]
     assert painted(studio, request_of) == html
+
+
+def test_pictures_of_a_finding_come_first_until_another_order_is_asked_for(
+    studio: Studio, request_of: CheckRequest
+) -> None:
+    actions, dataset = SetActions(studio=studio), request_of.dataset_id
+    studio.datasets.edit(dataset, [FlipPicture("0.png"), SetCaption("5.png", "without")])
+    show: Any = clicked(painted(studio, request_of), "show no_trigger")
+
+    def names(html: str) -> list[str]:
+        return re.findall(r'<img src="[^"]+" alt="([^"]+)" loading', html)
+
+    _, html, _, _ = actions.expand(dataset, "starter", None, show)
+    assert names(html)[:2] == ["5.png", "0.png"]
+    assert "Those that were found come first." in html
+    turn: Any = SimpleNamespace(edit="rotate", file="1.png", degrees=90, **facts_of(html))
+    _, html, _, _ = actions.edit(dataset, "starter", None, turn)
+    assert names(html)[0] == "5.png"
+    back: Any = SimpleNamespace(order="", limit="120")
+    _, html, _, _ = actions.expand(dataset, "starter", None, back)
+    assert names(html)[:2] == ["0.png", "1.png"]
+    unknown: Any = SimpleNamespace(order="no check", limit=None)
+    _, html, _, _ = actions.expand(dataset, "starter", None, unknown)
+    assert names(html)[:2] == ["0.png", "1.png"]
+
+
+def facts_of(html: str) -> dict[str, str]:
+    """What the pictures tell with each click."""
+    tiles = next(part for part in parse(html).iter("div") if part.get("data-painted"))
+    return {name: tiles.get(f"data-{name}", "") for name in ("after", "limit", "order")}
 
 
 def test_the_report_is_a_link(studio: Studio, request_of: CheckRequest) -> None:

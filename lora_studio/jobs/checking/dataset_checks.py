@@ -15,7 +15,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from lora_studio.access.roles import Role
@@ -179,6 +179,21 @@ class DatasetChecks:
         parts = [part for part in report.parts if part.check.id in asked and names & {*part.pictures}]
         why = ", ".join(part.check.title for part in parts)
         return self._datasets.edit(dataset_id, edits, why, after=check.head)
+
+    def found_in(self, dataset_id: str, check: str) -> list[str]:
+        """File names of the pictures in which a check, by id, found something, after the newest report on a
+        set; none without one."""
+        self._datasets.get(dataset_id)
+        with self._changed:
+            reports = [
+                one.report
+                for one in self._checks.values()
+                if one.report is not None and one.request.dataset_id == dataset_id
+            ]
+        parts = reports[-1].parts if reports else ()
+        return [
+            PurePosixPath(name).name for part in parts if part.check.id == check for name in part.pictures
+        ]
 
     def write_report(self, check_id: str, form: ReportForm) -> Path:
         """Write the report of a check among the uploads, which are cleared by themselves; it is the

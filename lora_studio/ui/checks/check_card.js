@@ -49,7 +49,9 @@ element.addEventListener('keydown', (event) => {
 element.addEventListener('click', (event) => {
   const button = event.target.closest('[data-action]');
   if (!button || !element.contains(button)) return;
-  trigger(button.dataset.action, { ...button.dataset });
+  const { limit, order } = document.querySelector('#upload-pictures [data-after]')?.dataset || {};
+  trigger(button.dataset.action, { limit, order, ...button.dataset });
+  if (button.dataset.action === 'select') document.getElementById('picture-count')?.scrollIntoView({ block: 'start' });
 });
 watch('value', arrange);
 arrange();

@@ -4,7 +4,8 @@ element.addEventListener('click', (event) => {
   const button = event.target.closest('[data-action]');
   if (!button) return;
   held = button.dataset.key;
-  trigger('click', {...button.dataset});
+  const {limit, order} = document.querySelector('#upload-pictures [data-after]')?.dataset || {};
+  trigger('click', {limit, order, ...button.dataset});
 });
 new MutationObserver(() => {
   const all = [...element.querySelectorAll('[data-key]')];

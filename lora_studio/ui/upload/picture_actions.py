@@ -13,13 +13,14 @@ from lora_studio.records import DatasetRecord
 from lora_studio.studio import Studio
 from lora_studio.ui.checks import check_card
 from lora_studio.ui.client_input import deleted_elsewhere
-from lora_studio.ui.client_input.validate import safe_id, whole
+from lora_studio.ui.client_input.validate import safe_id, text, whole
 from lora_studio.ui.upload import picture_set
 from lora_studio.ui.upload.picture_set import FIRST_SHOWN, SetView
 from lora_studio.ui.upload.training_summary import resolution
 from lora_studio.ui.widgets.cards import dataset_edits
 
 EDITS_JS = Path(__file__).with_name("edits.js").read_text("utf-8")
+LONGEST_ORDER = 60
 PICTURES_JS = Path(__file__).with_name("pictures.js").read_text("utf-8")
 
 
@@ -30,9 +31,13 @@ class SetActions:
 
     studio: Studio
 
-    def view(self, base: str, typed: Any, limit: int = FIRST_SHOWN) -> SetView:
-        """The view of a set for a base and a resolution, as the browser sent them."""
-        return SetView(limit=limit, resolution=resolution(base, typed, self.studio.settings))
+    def view(self, base: str, typed: Any, event: gr.EventData | None = None) -> SetView:
+        """The view of a set for a base and a resolution, as the browser sent them. A click tells how many
+        pictures its page shows, and in which order."""
+        limit = whole(getattr(event, "limit", None), "limit") or 0
+        order = text(getattr(event, "order", None), "order", longest=LONGEST_ORDER)
+        size = resolution(base, typed, self.studio.settings)
+        return SetView(limit=max(FIRST_SHOWN, limit), resolution=size, order=order)
 
     def choose(self, dataset_id: str | None, base: str, typed: Any) -> Any:
         if not dataset_id:  # Escape in the list, or its text removed: no other choice was made
@@ -46,14 +51,14 @@ class SetActions:
     def caption(self, dataset_id: str, event: gr.EventData) -> str:
         """HTML of the edits after a caption was changed; the pictures stay, since somebody types in them."""
         record = self._set(dataset_id)
-        name, text = getattr(event, "file", None), getattr(event, "text", None)
-        if not isinstance(name, str) or not isinstance(text, str):
+        name, caption = getattr(event, "file", None), getattr(event, "text", None)
+        if not isinstance(name, str) or not isinstance(caption, str):
             raise DatasetError("That picture is not in this set.", "Reload the page.")
-        self.studio.datasets.set_caption(record.id, name, text[:1000])
+        self.studio.datasets.set_caption(record.id, name, caption[:1000])
         return dataset_edits(self.studio.datasets.edits(record.id))
 
     def delete(self, dataset_id: str, base: str, typed: Any, event: gr.EventData) -> list[Any]:
-        return picture_set.without_pictures(self.studio, dataset_id, event, self.view(base, typed))
+        return picture_set.without_pictures(self.studio, dataset_id, event, self.view(base, typed, event))
 
     def act(self, base: str, typed: Any, event: gr.EventData) -> list[Any]:
         """Undo: a whole set comes back that was deleted elsewhere."""
@@ -63,17 +68,17 @@ class SetActions:
     def edit(self, dataset_id: str, base: str, typed: Any, event: gr.EventData) -> list[Any]:
         """Rotate, flip or crop a picture, or undo or redo the last edits."""
         record = picture_set.edited(self.studio, self._set(dataset_id), event)
-        return picture_set.shown(self.studio, record, self.view(base, typed))
+        return picture_set.shown(self.studio, record, self.view(base, typed, event))
 
     def apply_fixes(self, dataset_id: str, base: str, typed: Any, event: gr.EventData) -> list[Any]:
         """Mend what the checks found."""
         del dataset_id  # the check says which set it is of
         mended = check_card.mended(self.studio, event)
-        return picture_set.shown(self.studio, self._set(mended), self.view(base, typed))
+        return picture_set.shown(self.studio, self._set(mended), self.view(base, typed, event))
 
     def expand(self, dataset_id: str, base: str, typed: Any, event: gr.EventData) -> list[Any]:
-        limit = max(FIRST_SHOWN, whole(getattr(event, "limit", None), "limit") or 0)
-        return picture_set.shown(self.studio, self._set(dataset_id), self.view(base, typed, limit))
+        """Show more pictures, or the same in another order."""
+        return picture_set.shown(self.studio, self._set(dataset_id), self.view(base, typed, event))
 
     def mark_small(self, dataset_id: str, base: str, typed: Any) -> Any:
         """HTML of the pictures with their marks for another base or size."""

@@ -26,7 +26,13 @@ from lora_studio.lora.names import given_title
 from lora_studio.records import DatasetRecord
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.validate import safe_id, safe_uploads, text
-from lora_studio.ui.widgets.cards import DatasetPicture, dataset_edits, dataset_notices, dataset_pictures
+from lora_studio.ui.widgets.cards import (
+    DatasetPicture,
+    PicturesState,
+    dataset_edits,
+    dataset_notices,
+    dataset_pictures,
+)
 from lora_studio.ui.widgets.html_templates import fill
 
 PICTURES = [
@@ -46,10 +52,12 @@ LEAST_SIDE, MOST_SIDE, SIZE_STEP = 32, 2048, 8
 @dataclass(frozen=True, kw_only=True)
 class SetView:
     """The part of a set that is shown, its first `limit` pictures; those that a training at `resolution`
-    would enlarge are marked."""
+    would enlarge are marked. `order` is the id of a check: pictures in which it found something come
+    first."""
 
     limit: int = FIRST_SHOWN
     resolution: int = 0
+    order: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +99,7 @@ def shown(studio: Studio, record: DatasetRecord | None, view: SetView | None = N
     if record is None:
         return ["", dataset_pictures(None, []), "", ""]
     history = studio.datasets.edits(record.id)  # before the pictures: what comes in between refuses an edit
+    first = studio.checks.found_in(record.id, view.order) if view.order else []
     pictures = [
         DatasetPicture(
             name=path.name,
@@ -99,18 +108,17 @@ def shown(studio: Studio, record: DatasetRecord | None, view: SetView | None = N
             marks=_marks(path.name, size, record, view.resolution),
             size=size,
         )
-        for path, caption in studio.datasets.pictures(record.id, view.limit)
+        for path, caption in studio.datasets.pictures(record.id, view.limit, first=first)
         for size in [_size(path)]
     ]
-    buckets, following = _buckets(view.resolution), view.limit + FIRST_SHOWN
-    html = dataset_pictures(
-        record,
-        pictures,
-        buckets=buckets,
-        following=following,
-        painted=time.monotonic_ns(),
+    state = PicturesState(
         after=history.head,
+        limit=view.limit,
+        order=view.order,
+        following=view.limit + FIRST_SHOWN,
+        painted=time.monotonic_ns(),
     )
+    html = dataset_pictures(record, pictures, buckets=_buckets(view.resolution), state=state)
     return [record.id, html, dataset_notices(record), dataset_edits(history)]
 
 

@@ -103,7 +103,8 @@ element.addEventListener('click', (event) => {
   const removes = [...element.querySelectorAll('.remove')];
   place = action !== 'delete' ? -1 : button.dataset.picked ? removes.findIndex((one) => picked.has(one.dataset.file)) : removes.indexOf(button);
   held = action === 'edit' ? button.dataset.key || `crop ${button.dataset.file}` : '';
-  const facts = {after: element.querySelector('[data-after]')?.dataset.after, ...button.dataset};
+  const {after, limit, order} = element.querySelector('[data-after]')?.dataset || {};
+  const facts = {after, limit, order, ...button.dataset};
   if (facts.picked) facts.files = [...picked];
   if (facts.edit === 'crop') {
     [facts.left, facts.top, facts.right, facts.bottom] = box;

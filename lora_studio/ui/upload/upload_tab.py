@@ -251,7 +251,8 @@ def _listen_set(tab: UploadTab, studio: Studio, replan: Any, planning: dict[str,
     given = [tab.dataset, *size]
     intake = IntakeParts(files=tab.files, stop=tab.stop, shown=outputs, given=[*given, tab.name])
     pictures.submit(guarded(actions.caption), tab.dataset, tab.edits, **QUICK)
-    pictures.expand(guarded(actions.expand), given, outputs, show_progress_on=pictures, **PRIVATE)
+    ordered = [pictures.expand, tab.check.card.select]
+    gr.on(ordered, guarded(actions.expand), given, outputs, show_progress_on=pictures, **PRIVATE)
     changes = [
         picture_intake.listen(intake, actions, studio, pictures),
         caption_panel.listen(tab.captions, actions, given, outputs),

@@ -45,19 +45,32 @@ class Result:
     """The token that brings a deleted picture back, empty if none does; None for one that is here."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PicturesState:
+    """The state of the pictures on a page, which it tells with each click: `after` is the id of the state of
+    the edits, `limit` the number of pictures that may be shown, `order` the id of the check whose pictures
+    come first. `following` is the limit after a click on "Show more"; `painted` is another number each time,
+    at which captions that were typed give way."""
+
+    after: str = ""
+    limit: int = 0
+    order: str = ""
+    following: int = 0
+    painted: int = 0
+
+
+FRESH = PicturesState()
+
+
 def dataset_pictures(
     record: DatasetRecord | None,
     pictures: Sequence[DatasetPicture],
     *,
     buckets: Sequence[tuple[int, int]] = ((1, 1),),
-    following: int = 0,
-    painted: int = 0,
-    after: str = "",
+    state: PicturesState = FRESH,
 ) -> str:
     """HTML of thumbnails with captions to edit; without pictures, the first thing to do. `buckets` are the
-    sizes that a training cuts pictures to; `following` is the number of pictures that a click shows, where
-    these are not all; `painted` is another number each time, at which captions that were typed give way;
-    `after` is the id of the state of the edits that is shown."""
+    sizes that a training cuts pictures to."""
     if record is None:
         return fill("no_pictures", advised=ADVISED_PICTURES)
     headline = f"{counted(record.images, 'picture')}, {record.captions} with a caption"
@@ -67,9 +80,7 @@ def dataset_pictures(
         pictures=pictures,
         hidden=max(0, record.images - len(pictures)),
         buckets=json.dumps(buckets),
-        painted=painted,
-        after=after,
-        following=following,
+        state=state,
     )
 
 
