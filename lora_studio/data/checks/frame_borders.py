@@ -16,6 +16,9 @@ LEAST_SHARE, MOST_SHARE = 0.015, 0.45
 BLACK, MOST_ONE_SIDED = 16.0, 0.25
 SOFT_ROWS = 3
 """Rows between border and picture that may be of both."""
+CORNER, MOST_PLAIN_CORNERS = 0.04, 2
+"""Share of a side that makes a corner of what is inside a border, and how many of the four may be of the
+border's colour: where a thing lies on a plain ground most are."""
 
 Box = tuple[int, int, int, int]
 
@@ -24,15 +27,31 @@ def find_borders(pixels: numpy.ndarray) -> tuple[Box, str]:
     """The part of a picture [h, w, 3] inside its borders, as left, top, right, bottom, and their colour as
     #rrggbb; all of it and an empty text where there are none.
 
-    Two opposite sides count, or one that is black: a clear sky is a bar at one side, too."""
+    Two opposite sides count, or one that is black: a clear sky is a bar at one side, too. A plain ground
+    around a thing is none."""
     height, width, _ = pixels.shape
     top, bottom, first = _pair(pixels)
     left, right, second = _pair(pixels[top : height - bottom].transpose(1, 0, 2))
     colour = first if top + bottom else second
     if not top + bottom + left + right or colour is None:
         return (0, 0, width, height), ""
+    inner = pixels[top : height - bottom, left : width - right]
+    if colour.max() > BLACK and _plain_corners(inner, colour) > MOST_PLAIN_CORNERS:
+        return (0, 0, width, height), ""
     shown = "".join(f"{round(float(level)):02x}" for level in colour)
     return (left, top, width - right, height - bottom), f"#{shown}"
+
+
+def _plain_corners(pixels: numpy.ndarray, colour: numpy.ndarray) -> int:
+    """The number of corners, of four, that are mostly of this colour."""
+    high, wide = (max(1, round(CORNER * side)) for side in pixels.shape[:2])
+    corners = (pixels[rows, columns] for rows in _ends(high) for columns in _ends(wide))
+    near = [(numpy.abs(corner - colour).max(axis=2) <= OTHER_COLOUR).mean() for corner in corners]
+    return sum(share > 0.5 for share in near)
+
+
+def _ends(length: int) -> tuple[slice, slice]:
+    return slice(None, length), slice(-length, None)
 
 
 def _pair(values: numpy.ndarray) -> tuple[int, int, numpy.ndarray | None]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from lora_studio.files import make_room, write_atomically
 
-VERSION = 1
+VERSION = 2
 """Raised when a fact is measured in another way: what was kept before is measured anew."""
 MOST_KNOWN = 50_000
 MOST_BYTES = 200_000_000

@@ -14,6 +14,7 @@ from lora_studio.data.checks.picture_measures import measure_picture, measure_pi
 from lora_studio.errors import DatasetError
 from lora_studio.events import Event, PhaseAdvanced
 from tests.support.drawn_scenes import KINDS, scene
+from tests.support.serving import CHECKOUT
 from tests.support.spoiled_pictures import encoded
 
 
@@ -52,6 +53,14 @@ def test_paper_and_sky_are_no_borders() -> None:
     sky = Image.new("RGB", (400, 400), "#80a0ff")
     sky.paste(scene(0, (400, 250)), (0, 150))
     assert facts_of(paper).border == facts_of(sky).border == ""
+
+
+def test_a_thing_on_a_plain_ground_has_no_border() -> None:
+    """Frogs, books and presents: half of a row differs from the ground, at both sides, at a straight edge."""
+    folders = (CHECKOUT / "models" / name / "regularisation" for name in ("starter", "starter-flow"))
+    paths = [path for folder in folders for path in folder.rglob("*.png")]
+    assert len(paths) == 60
+    assert [path for path in paths if measure_picture(path, path.read_bytes()).border] == []
 
 
 def test_a_large_jpeg_is_measured_small_and_told_in_its_own_size() -> None:
