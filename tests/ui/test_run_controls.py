@@ -144,3 +144,10 @@ def test_going_on_is_no_second_main_button_beside_the_way_to_the_lora() -> None:
     resume = NAMES.index("resume")
     assert run_controls.updates(None)[resume]["variant"] == "primary"
     assert run_controls.updates(None, has_lora=True)[resume]["variant"] == "secondary"
+
+
+def test_what_rests_is_there_to_go_on(studio: Studio, store: JobStore, job: JobRecord) -> None:
+    """Also where it can be drawn with already."""
+    run(store, job.id, StateSaved(step=3, path="s"), Paused(step=3))
+    resume = NAMES.index("resume")
+    assert run_controls.updates(store.get(job.id), has_lora=True)[resume]["variant"] == "primary"

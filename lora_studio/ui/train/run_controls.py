@@ -60,7 +60,8 @@ def render() -> RunControls:
 
 
 def updates(job: JobRecord | None, *, has_lora: bool = False) -> list[dict[str, Any]]:
-    """Visibility of each button for a training. With `has_lora` going on is the lesser choice."""
+    """Visibility of each button for a training. With `has_lora` going on is the lesser choice, unless it
+    rests."""
     controllable = job is not None and can_be_told(job)
     running = controllable and job is not None and job.status is JobStatus.RUNNING
     waits = controllable and job is not None and job.status is JobStatus.QUEUED
@@ -71,9 +72,14 @@ def updates(job: JobRecord | None, *, has_lora: bool = False) -> list[dict[str, 
         gr.update(visible=running or waits),
         gr.update(visible=running),
         gr.update(visible=running),
-        gr.update(visible=resumable, variant="secondary" if has_lora else "primary"),
+        gr.update(visible=resumable, variant="secondary" if has_lora and not rests(job) else "primary"),
         gr.update(visible=forkable),
     ]
+
+
+def rests(job: JobRecord | None) -> bool:
+    """Whether a training was paused, to go on later."""
+    return job is not None and job.status is JobStatus.PAUSED
 
 
 def can_be_told(job: JobRecord) -> bool:

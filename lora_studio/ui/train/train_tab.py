@@ -289,7 +289,7 @@ def _buttons(job: JobRecord | None, footing: Footing = WHOLE) -> list[dict[str, 
     steered = job if footing.whole else None
     again = gr.update(visible=job is not None and not job.status.active and footing.pictures)
     return [
-        gr.update(visible=usable, value=name),
+        gr.update(visible=usable, value=name, variant="secondary" if steering.rests(job) else "primary"),
         gr.update(visible=repeatable),
         *steering.updates(steered, has_lora=usable),
         again,
