@@ -16,7 +16,7 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -186,7 +186,9 @@ def saturation(image: Image.Image) -> float:
     return float(np.asarray(image.convert("HSV"))[..., 1].mean() / 255)
 
 
-def train(studio: Studio, subject: Subject, base: str, seed: int) -> str:
+def train(
+    studio: Studio, subject: Subject, base: str, seed: int, overrides: Mapping[str, Any] | None = None
+) -> str:
     """Train the set with the presets and this seed; the LoRA's slug."""
     name = subject.folder.name
     dataset = studio.datasets.create(name, sorted(subject.folder.iterdir()))
@@ -197,7 +199,7 @@ def train(studio: Studio, subject: Subject, base: str, seed: int) -> str:
             kind=subject.kind,
             trigger="zwx",
             base=base,
-            overrides={"seed": seed, "sample_every_n_steps": 0},
+            overrides={"seed": seed, "sample_every_n_steps": 0, **(overrides or {})},
         )
     )
     record = studio.jobs.wait(job.id, timeout=PATIENCE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from scripts.picture_examples import DOCS, PAGE, section, with_section
+from scripts.guide_pictures.picture_examples import DOCS, PAGE, section, with_section
 
 
 def test_the_guide_says_what_the_checks_say() -> None:

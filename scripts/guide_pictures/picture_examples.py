@@ -1,4 +1,4 @@
-"""Show good and bad pictures, and what the studio says of each: python -m scripts.picture_examples
+"""Show good and bad pictures, and what is said of each: python -m scripts.guide_pictures.picture_examples
 
 Spoils pictures of `examples/alien` in the ways that people's pictures are spoiled, runs the checks of
 `lora-studio dataset check` on them, and writes two sheets into docs/img and their section into
@@ -33,7 +33,10 @@ TRIGGER = "zwx"
 ACROSS, LETTERS, CELL = 4, 18, 128
 """Pictures in a row, so that a phone shows their words large enough."""
 NOTHING = "nothing found"
-BEGIN, END = "<!-- examples: python -m scripts.picture_examples -->\n", "<!-- end of examples -->\n"
+BEGIN, END = (
+    "<!-- examples: python -m scripts.guide_pictures.picture_examples -->\n",
+    "<!-- end of examples -->\n",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
