@@ -18,6 +18,7 @@ from lora_studio.grids.grid_request import GridRequest, GridResult
 from lora_studio.grids.lora_axis import with_slugs
 from lora_studio.grids.strength_request import StrengthRequest, plan_strength
 from lora_studio.jobs.action_locks import ActionLocks
+from lora_studio.jobs.captioning.captioning_jobs import CaptioningJobs
 from lora_studio.jobs.checking.dataset_checks import DatasetChecks
 from lora_studio.jobs.ended.removed_trainings import RemovedTrainings
 from lora_studio.jobs.ended.result_pictures import ResultPictures
@@ -54,6 +55,7 @@ class Studio:
     settings: Settings
     datasets: Datasets
     checks: DatasetChecks
+    captionings: CaptioningJobs
     gallery: Gallery
     jobs: TrainingQueue
     trainings: TrainingSetup
@@ -187,6 +189,7 @@ class Studio:
         self.generation_queue.close()
         self.check_up.close()
         self.checks.close()
+        self.captionings.close()
         self.inspector.jobs.close()
         self.jobs.close()
         self.webhook.close()
@@ -220,6 +223,7 @@ def open_studio(settings: Settings | None = None, *, start_worker: bool = True) 
         settings=settings,
         datasets=datasets,
         checks=DatasetChecks(settings, datasets, turns),
+        captionings=CaptioningJobs(datasets, lease),
         gallery=gallery,
         jobs=jobs,
         trainings=TrainingSetup(settings, datasets, jobs, lease, turns),

@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from lora_studio.captioning.starter_captioner import make_classifier
 from recipes.starter import autoencoder, data, settings
 from recipes.starter.data import Pictures
 
@@ -18,16 +19,6 @@ SIZE = 64
 SOFT_COPIES, SOFT_PICTURES = 2, 1000
 STYLES = (*settings.STYLES, settings.INK_SET.style)
 CONCEPTS = (*settings.CONCEPTS, *settings.RESERVED)
-
-
-def make_classifier(classes: int) -> nn.Sequential:
-    """Four strided convolutions and a linear layer; [N, 3, 64, 64] in -1..1 to [N, classes]."""
-    layers: list[nn.Module] = []
-    for before, after in ((3, 32), (32, 64), (64, 96), (96, 128)):
-        layers += [nn.Conv2d(before, after, 3, 2, 1), nn.BatchNorm2d(after), nn.ReLU()]
-    return nn.Sequential(
-        *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(128, classes)
-    )
 
 
 @dataclass(frozen=True)
@@ -176,6 +167,9 @@ def build(steps: int = 2000) -> None:
     half = {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
     save_file({key: value.contiguous() for key, value in half.items()}, settings.JUDGE / "judge.safetensors")
     (settings.JUDGE / "judge.safetensors").chmod(0o644)
-    description = {"styles": STYLES, "concepts": CONCEPTS, "figures": figures}
+    plain = {slug: (slug.removesuffix("-face").replace("-", " "),) for slug in settings.RESERVED}
+    names = {slug: {**plain, **settings.CONCEPTS}[slug][0] for slug in CONCEPTS}
+    description = {"styles": STYLES, "concepts": CONCEPTS, "names": names, "colours": settings.COLOURS}
+    description["figures"] = figures
     (settings.JUDGE / "classes.json").write_text(json.dumps(description, indent=2) + "\n", "utf-8")
     print(figures, flush=True)

@@ -11,7 +11,7 @@ MODEL = REPOSITORY / "models" / "starter"
 EXAMPLES = REPOSITORY / "examples"
 # Sets to measure with, beside the examples: things that the base has never seen.
 UNSEEN = RECIPE / "unseen"
-JUDGE = RECIPE / "judge_weights"
+JUDGE = MODEL / "captioner"
 
 
 @dataclass(frozen=True)

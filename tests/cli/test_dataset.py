@@ -184,3 +184,30 @@ def test_a_change_of_captions_says_what_is_missing(command: Command, folder: Pat
     for wrong in ((), ("--add", " "), ("--merge", "a", "b"), ("--add", "a", "--remove", "b")):
         assert command(*caption, *wrong).code == 2
     assert command(*caption, "--add", "x", "--only", "nowhere").out.startswith("0 of 0 captions changed")
+
+
+def test_an_engine_captions_what_nobody_did(command: Command, tmp_path: Path) -> None:
+    drawn = CHECKOUT / "models" / "starter" / "regularisation" / "1_things"
+    folder = tmp_path / "10_thing"
+    folder.mkdir()
+    for name in ("01", "02", "03"):
+        (folder / f"{name}.png").write_bytes((drawn / f"{name}.png").read_bytes())
+    (folder / "03.txt").write_text("mine", "utf-8")
+    caption = ("dataset", "caption", tmp_path, "--engine", "starter")
+    tried = command(*caption, "--trigger", "zwx", "--dry-run").out
+    assert tried.startswith("2 pictures to caption; 1 with a caption, which stays.\n")
+    assert "  10_thing/01.png: zwx, lemon, 3d style\n" in tried
+    assert not (tmp_path / "edits.jsonl").exists()
+    assert "2 pictures captioned, 0 still without." in command(*caption, "--trigger", "zwx").out
+    states = overlaid(tmp_path, tmp_path).states
+    assert {path.name: state.caption for path, state in states.items()} == {
+        "01.png": "zwx, lemon, 3d style",
+        "02.png": "zwx, cherries, 3d style",
+    }
+    assert command(*caption).out.startswith("0 pictures to caption; 3 with")
+    apply_edits(tmp_path, [SetCaption("10_thing/02.png", "by hand")])
+    anew = command(*caption, "--again", "--template", "a {caption}").out
+    assert (anew.startswith("1 picture to caption; 2 with"), "1 picture captioned" in anew) == (True, True)
+    assert overlaid(tmp_path, tmp_path).states[folder / "01.png"].caption == "a lemon, 3d style"
+    missing = command("dataset", "caption", tmp_path, "--engine", "blip", "--again", "--model", tmp_path)
+    assert (missing.code, "isn't on this machine" in missing.err) == (2, True)

@@ -206,6 +206,15 @@ ENDPOINTS: Mapping[str, Row] = {
         "preview": (True, FLAG),
         "after": ("", STATE),
     },
+    "start_captioning": {
+        "dataset_id": DATASET,
+        "engine": ("starter", [*TEXT, None, "", "gpt", PASSWORDS]),
+        "trigger": ("zwx", TEXT),
+        "template": ("{trigger}, {caption}", [*TEXT, None, "", "no place"]),
+        "again": (False, FLAG),
+    },
+    "captioning_status": {"dataset_id": DATASET},
+    "stop_captioning": {"dataset_id": DATASET},
     "export_dataset": {
         "dataset_id": DATASET,
         "repeats": (2, [*NUMBER, None, "", 0, -1, 1.5, 100_001]),

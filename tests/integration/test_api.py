@@ -29,7 +29,7 @@ NAMED = {
     *("/save_now", "/preview_now"),
     *("/list_datasets", "/list_captions", "/set_caption"),
     *("/list_edits", "/edit_pictures", "/undo_edit", "/redo_edit", "/name_version", "/go_to_version"),
-    *("/caption_words", "/change_captions"),
+    *("/caption_words", "/change_captions", "/start_captioning", "/captioning_status", "/stop_captioning"),
     *("/check_dataset", "/stop_check", "/fix_dataset", "/dataset_report"),
     *("/delete_dataset", "/export_dataset", "/delete_training", "/list_trainings"),
     "/list_loras",

@@ -20,7 +20,7 @@ LOOKS = {
     *(
         "list_datasets",
         "list_captions",
-        "caption_words",
+        *("caption_words", "captioning_status"),
         "list_edits",
         "list_trainings",
         "list_loras",

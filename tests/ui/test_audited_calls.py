@@ -20,7 +20,7 @@ LOOKS = {
     *(
         "last_seed",
         "list_captions",
-        *("caption_words", "count_words", "preview_captions", "pack_set", "show_fields"),
+        *("caption_words", "captioning_status", "count_words", "preview_captions", "pack_set", "show_fields"),
         "list_edits",
         "list_datasets",
         "list_generations",

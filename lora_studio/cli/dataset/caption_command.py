@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from lora_studio.cli.dataset import captioning_run
 from lora_studio.errors import ConfigError
 from lora_studio.files import expanded
 from lora_studio.formatting import counted
@@ -35,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     change.add_argument("--words", action="store_true", help="say how often each tag or word comes")
     change.add_argument("--tokens", action="store_true", help="say how long captions are for --base")
+    change.add_argument(
+        "--engine",
+        metavar="NAME",
+        help="let starter, blip or florence2 caption pictures that have none",
+    )
     change.add_argument("--undo", action="store_true", help="take the edits back that were made last")
     parser.add_argument("--at", choices=("front", "end"), default="end", help="where --add puts it")
     parser.add_argument("--into", metavar="WORDS", default="", help="what --merge makes of them")
@@ -49,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what captions are (default: told from them)",
     )
     parser.add_argument("--base", metavar="NAME", default="starter", help="base that --tokens counts for")
+    captioning_run.add_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
 
 
@@ -64,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{counted(len(undo_in_folder(folder).edits), 'edit')} taken back.")
         return DONE
     subsets, _ = folder_subsets(DatasetGroup(train_data_dir=str(folder)))
+    if arguments.engine is not None:
+        return captioning_run.run(folder, subsets, arguments)
     pictures = pictures_of(folder, subsets)
     captions = {
         picture.name: "\n".join(picture.caption.lines)

@@ -25,6 +25,7 @@ from lora_studio.ui.client_input.validate import (
     yes_or_no,
 )
 from lora_studio.ui.endpoints.caption_endpoints import CaptionEndpoints
+from lora_studio.ui.endpoints.captioning_endpoints import CaptioningEndpoints
 from lora_studio.ui.endpoints.card_endpoints import CardEndpoints
 from lora_studio.ui.endpoints.check_endpoints import CheckEndpoints
 from lora_studio.ui.endpoints.comparison_endpoints import ComparisonEndpoints
@@ -240,6 +241,7 @@ def add_endpoints(studio: Studio) -> None:
     for action in quick:
         _add(action, queue=False)
     library, files = LibraryEndpoints(studio), InspectionEndpoints(studio)
+    captioning = CaptioningEndpoints(studio)
     edits, checks, captions = EditEndpoints(studio), CheckEndpoints(studio), CaptionEndpoints(studio)
     there: tuple[Callable[..., Any], ...] = (
         library.list_datasets,
@@ -249,6 +251,7 @@ def add_endpoints(studio: Studio) -> None:
         *(edits.list_edits, edits.edit_pictures, edits.undo_edit, edits.redo_edit),
         *(edits.name_version, edits.go_to_version),
         *(captions.caption_words, captions.change_captions),
+        *(captioning.start_captioning, captioning.captioning_status, captioning.stop_captioning),
         *(checks.check_dataset, checks.stop_check),
         library.list_trainings,
         library.list_loras,

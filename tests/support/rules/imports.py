@@ -35,7 +35,7 @@ LEVELS = (
     {"downloads", "lora", "data", "store", "runtime"},
     {"prompts"},
     {"families", "images"},
-    {"training", "generation"},
+    {"training", "generation", "captioning"},
     {"trainer", "generator", "gallery", "dataset", "grids"},
     {"jobs"},
     {"training_setup", "operations"},

@@ -1,0 +1,44 @@
+"""The engine that somebody asks for, loaded, or why it can't be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lora_studio.captioning.captioner import CaptionEngine, Captioner
+from lora_studio.captioning.language_captioners import BlipCaptioner, FlorenceCaptioner
+from lora_studio.captioning.starter_captioner import StarterCaptioner
+from lora_studio.errors import ModelFileError
+from lora_studio.families.weights.silence_libraries import quiet_libraries
+from lora_studio.files import expanded
+from lora_studio.formatting import size
+from lora_studio.runtime import find_device, memory_errors
+from lora_studio.settings import CHECKOUT
+
+STARTER = CHECKOUT / "models" / "starter" / "captioner"
+LOADS: dict[str, Callable[[str, str], Captioner]] = {"blip": BlipCaptioner, "florence2": FlorenceCaptioner}
+
+
+def load_captioner(engine: CaptionEngine, source: str = "") -> Captioner:
+    """A loaded engine: the model of a folder or of a Hub id in this machine's cache; without one the usual
+    one. Raises ModelFileError, OutOfMemory."""
+    if not engine.source:
+        return _opened(engine, str(STARTER), lambda: StarterCaptioner(STARTER))
+    folder = expanded(source) if source else None
+    place = str(folder) if folder is not None and folder.is_dir() else source or engine.source
+    return _opened(engine, place, lambda: LOADS[engine.name](place, find_device().kind))
+
+
+def _opened(engine: CaptionEngine, place: str, load: Callable[[], Any]) -> Captioner:
+    with quiet_libraries(), memory_errors("this engine", "Take a smaller one, or close other programs."):
+        try:
+            return load()
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise ModelFileError(
+                f"The model of {engine.title}, {place[:200]}, isn't on this machine, or can't be read.",
+                f"Fetch it ({size(engine.download_bytes)}) with: hf download {engine.source}. Or name the "
+                "folder that it lies in; its weights have to be .safetensors."
+                if engine.source
+                else "Install LoRA Studio again.",
+                path=place,
+            ) from error

@@ -1,0 +1,33 @@
+"""The text that a caption is put into. Loads no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lora_studio.data.edits.picture_edits import LONGEST_CAPTION
+from lora_studio.errors import ConfigError
+from lora_studio.parsing.plain_text import plain_text
+
+LONGEST_TEMPLATE = 500
+CAPTION, TRIGGER = "{caption}", "{trigger}"
+PLAIN_TEMPLATE = f"{TRIGGER}, {CAPTION}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionTemplate:
+    """A text with {caption} in it, and {trigger}; a trigger that the engine said already isn't doubled."""
+
+    text: str = PLAIN_TEMPLATE
+    trigger: str = ""
+
+    def __post_init__(self) -> None:
+        if CAPTION not in self.text or len(self.text) > LONGEST_TEMPLATE:
+            raise ConfigError(
+                f"The template needs {CAPTION} in it, and up to {LONGEST_TEMPLATE} characters.",
+                field="template",
+            )
+
+    def of(self, caption: str) -> str:
+        """The caption in the template, as one line."""
+        filled = self.text.replace(TRIGGER, self.trigger).replace(CAPTION, caption)
+        return plain_text(filled, LONGEST_CAPTION).strip(" ,")

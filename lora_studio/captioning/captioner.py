@@ -1,0 +1,70 @@
+"""The interface of engines of captions, and the engines that there are. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from PIL import Image
+
+from lora_studio.errors import ConfigError
+from lora_studio.parsing.numbers import shown
+
+
+class Captioner(Protocol):
+    """A loaded engine. `batch` is the number of pictures that it looks at together."""
+
+    batch: int
+
+    def captions(self, images: Sequence[Image.Image]) -> list[str]:
+        """A caption for each RGB picture; empty where it can't tell. Raises OutOfMemory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionEngine:
+    """An engine by its name. `source` is the usual model on the Hugging Face Hub; empty for one that comes
+    with the studio. `download_bytes` is what fetching it takes."""
+
+    name: str
+    title: str
+    source: str
+    download_bytes: int
+    about: str
+
+
+ENGINES: Mapping[str, CaptionEngine] = {
+    engine.name: engine
+    for engine in (
+        CaptionEngine(
+            name="starter",
+            title="Starter",
+            source="",
+            download_bytes=0,
+            about="names the things of the embedded base's world, its styles and backgrounds; no photographs",
+        ),
+        CaptionEngine(
+            name="blip",
+            title="BLIP",
+            source="Salesforce/blip-image-captioning-base",
+            download_bytes=990_000_000,
+            about="a short sentence",
+        ),
+        CaptionEngine(
+            name="florence2",
+            title="Florence-2",
+            source="florence-community/Florence-2-base",
+            download_bytes=470_000_000,
+            about="a sentence or several, with more of what is to be seen",
+        ),
+    )
+}
+
+
+def engine_of(name: object) -> CaptionEngine:
+    """The engine of this name. Raises ConfigError."""
+    if isinstance(name, str) and name in ENGINES:
+        return ENGINES[name]
+    raise ConfigError(
+        f"There is no engine {shown(name)}.", f"There are {', '.join(ENGINES)}.", field="engine"
+    )

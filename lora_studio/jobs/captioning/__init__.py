@@ -1,0 +1,1 @@
+"""Captioning of uploaded sets by a model, in the background."""

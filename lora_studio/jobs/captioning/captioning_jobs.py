@@ -1,0 +1,205 @@
+"""Captionings of sets of pictures that go on by themselves, for page and API.
+
+A captioning takes the device for one batch of pictures at a time, so a training goes on between them, and a
+generation waits no longer than that. What is written is an edit of the set: stopped, it stays, and the next
+captioning goes on with the pictures that have no caption.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from lora_studio.access.roles import Role
+from lora_studio.access.visitor import Kind, on_behalf, visitor
+from lora_studio.data.captioning.engine_captions import BY_ENGINE, by_engine
+from lora_studio.data.edits.picture_edits import SetCaption
+from lora_studio.dataset import Datasets
+from lora_studio.errors import DeviceBusy, StoreError, StudioError
+from lora_studio.events import Event, PhaseAdvanced, ShouldStop
+from lora_studio.runtime import DeviceLease
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from lora_studio.captioning.caption_run import CaptionedPictures
+    from lora_studio.captioning.caption_template import CaptionTemplate
+    from lora_studio.captioning.captioner import CaptionEngine, Captioner
+
+logger = logging.getLogger(__name__)
+
+HOLDER = "captions"
+MOST_ACTIVE, MOST_KEPT = 4, 50
+"""Captionings that run or wait, and ended ones that are remembered."""
+
+
+class CaptioningState(StrEnum):
+    """running -> finished | stopped | failed."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Captioning:
+    """The captioning of a set at one moment: `done` of `total` pictures are looked at, `captioned` is the
+    number of captions that are kept, `failed` in the end the reason for each picture without one; `note` says
+    how long it still takes."""
+
+    dataset_id: str
+    engine: CaptionEngine
+    state: CaptioningState = CaptioningState.RUNNING
+    done: int = 0
+    total: int = 0
+    note: str = ""
+    captioned: int = 0
+    failed: Mapping[str, str] = field(default_factory=dict)
+    error: StudioError | None = None
+
+
+class CaptioningJobs:
+    """The captionings of this process, the last one of each set. For those who may change the set. Raises
+    StoreError for a set that isn't there, NotAllowed."""
+
+    def __init__(self, datasets: Datasets, lease: DeviceLease) -> None:
+        self._datasets, self._lease = datasets, lease
+        self._changed = threading.Condition()
+        self._jobs: dict[str, Captioning] = {}
+        self._stops: dict[str, threading.Event] = {}
+
+    def begin(
+        self, dataset_id: str, engine: CaptionEngine, template: CaptionTemplate, *, again: bool = False
+    ) -> Captioning:
+        """Begin to caption the pictures of a set that have no caption; with `again` also those whose caption
+        an engine wrote. Returns at once. Raises DeviceBusy where the set is being captioned, or too many
+        are."""
+        visitor().must_own(Kind.DATASET, dataset_id)
+        pictures = self._pictures(dataset_id, again=again)
+        with self._changed:
+            if dataset_id in self._stops or len(self._stops) >= MOST_ACTIVE:
+                raise DeviceBusy("Pictures are being captioned.", "Wait until that is done, or stop it.")
+            self._jobs.pop(dataset_id, None)
+            for old in [key for key in self._jobs if key not in self._stops][: -MOST_KEPT or None]:
+                del self._jobs[old]
+            self._jobs[dataset_id] = job = Captioning(
+                dataset_id=dataset_id, engine=engine, total=len(pictures)
+            )
+            self._stops[dataset_id] = threading.Event()
+        run = on_behalf(self._run)
+        arguments = (dataset_id, pictures, template)
+        threading.Thread(target=run, args=arguments, name="captioning", daemon=True).start()
+        return job
+
+    def get(self, dataset_id: str) -> Captioning:
+        """The last captioning of a set. Raises StoreError where there was none."""
+        self._datasets.get(dataset_id)
+        with self._changed:
+            job = self._jobs.get(dataset_id)
+        if job is None:
+            raise StoreError("These pictures were not captioned.", "Start it first.")
+        return job
+
+    def wait(self, dataset_id: str, timeout: float | None = None) -> Captioning:
+        """The captioning of a set once it has ended, or as it is after `timeout` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: dataset_id not in self._stops, timeout)
+        return self.get(dataset_id)
+
+    def stop(self, dataset_id: str) -> bool:
+        """Stop a captioning after the pictures at hand; False for one that has ended. Its captions stay."""
+        visitor().needs(Role.TRAINER)
+        visitor().must_own(Kind.DATASET, dataset_id)
+        with self._changed:
+            stop = self._stops.get(dataset_id)
+        if stop is not None:
+            stop.set()
+        return stop is not None
+
+    def close(self) -> None:
+        """Ask all to stop."""
+        with self._changed:
+            for stop in self._stops.values():
+                stop.set()
+
+    def _pictures(self, dataset_id: str, *, again: bool) -> dict[str, str]:
+        """The captions of the pictures that an engine may caption, by name."""
+        theirs = by_engine(self._datasets.edits(dataset_id).line()) if again else set()
+        captions = self._datasets.captions(dataset_id)
+        return {name: text for name, text in captions.items() if not text or name in theirs}
+
+    def _run(self, dataset_id: str, pictures: Mapping[str, str], template: CaptionTemplate) -> None:
+        ended: dict[str, Any] = {"state": CaptioningState.STOPPED}
+        should_stop = self._stops[dataset_id].is_set
+        try:
+            found = self._captioned(dataset_id, pictures, template, should_stop)
+            state = CaptioningState.STOPPED if found.was_stopped else CaptioningState.FINISHED
+            ended = {"state": state, "failed": found.failed}
+        except StudioError as error:
+            if not should_stop():
+                ended = {"state": CaptioningState.FAILED, "error": error}
+        except Exception:  # a thread of its own: nobody else would hear of it
+            number = secrets.token_hex(3)
+            logger.exception("bug %s in a captioning", number)
+            hint = f"Its log has the details under the number {number}."
+            bug = StudioError("Something went wrong inside LoRA Studio.", hint)
+            ended = {"state": CaptioningState.FAILED, "error": bug}
+        with self._changed:
+            del self._stops[dataset_id]
+            self._jobs[dataset_id] = replace(self._jobs[dataset_id], note="", **ended)
+            self._changed.notify_all()
+
+    def _captioned(
+        self,
+        dataset_id: str,
+        pictures: Mapping[str, str],
+        template: CaptionTemplate,
+        should_stop: ShouldStop,
+    ) -> CaptionedPictures:
+        from lora_studio.captioning.caption_engines import load_captioner
+        from lora_studio.captioning.caption_run import CaptionedPictures, caption_pictures
+
+        engine = self._jobs[dataset_id].engine
+        files = {path.name: path for path, _ in self._datasets.pictures(dataset_id) if path.name in pictures}
+        if not files:
+            return CaptionedPictures()
+
+        def keep(captions: dict[str, str]) -> None:
+            now = self._datasets.captions(dataset_id)
+            # What somebody wrote or left out meanwhile is theirs.
+            free = {name: text for name, text in captions.items() if now.get(name) == pictures[name]}
+            edits = [SetCaption(name, text) for name, text in free.items()]
+            if edits:
+                self._datasets.edit(dataset_id, edits, f"{BY_ENGINE}{engine.title}")
+            with self._changed:
+                job = self._jobs[dataset_id]
+                self._jobs[dataset_id] = replace(job, captioned=job.captioned + len(edits))
+
+        def hear(event: Event) -> None:
+            if isinstance(event, PhaseAdvanced):
+                with self._changed:
+                    job = self._jobs[dataset_id]
+                    self._jobs[dataset_id] = replace(job, done=event.done, note=event.note)
+
+        with self._lease.hold(HOLDER, give_up=should_stop):
+            captioner = load_captioner(engine)
+        turns = _InTurns(captioner, self._lease, should_stop)
+        return caption_pictures(turns, files, template, keep=keep, emit=hear, should_stop=should_stop)
+
+
+class _InTurns:
+    """A captioner that holds the device for one batch at a time."""
+
+    def __init__(self, captioner: Captioner, lease: DeviceLease, should_stop: ShouldStop) -> None:
+        self.batch, self._captioner = captioner.batch, captioner
+        self._lease, self._should_stop = lease, should_stop
+
+    def captions(self, images: Sequence[Image.Image]) -> list[str]:
+        with self._lease.hold(HOLDER, give_up=self._should_stop):
+            return self._captioner.captions(images)

@@ -1,0 +1,88 @@
+"""Captionings in the background: never over what somebody wrote, between trainings, stopped, gone on with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lora_studio.captioning.caption_template import CaptionTemplate
+from lora_studio.captioning.captioner import ENGINES
+from lora_studio.dataset import Datasets
+from lora_studio.errors import DeviceBusy, StoreError
+from lora_studio.jobs.captioning.captioning_jobs import CaptioningJobs, CaptioningState
+from lora_studio.runtime import DeviceLease
+from lora_studio.settings import Settings
+from lora_studio.store.database import Database
+from tests.support.serving import CHECKOUT
+
+DRAWN = CHECKOUT / "models" / "starter" / "regularisation" / "1_things"
+STARTER, ZWX = ENGINES["starter"], CaptionTemplate(trigger="zwx")
+
+
+@pytest.fixture
+def datasets(settings: Settings, database: Database) -> Datasets:
+    return Datasets(settings, database)
+
+
+@pytest.fixture
+def dataset_id(datasets: Datasets, tmp_path: Path) -> str:
+    files = [DRAWN / f"{name}.png" for name in ("01", "02", "03")]
+    caption = tmp_path / "03.txt"
+    caption.write_text("mine", "utf-8")
+    return datasets.create("Things", [*files, caption]).id
+
+
+def test_pictures_without_a_caption_get_one(datasets: Datasets, dataset_id: str) -> None:
+    jobs = CaptioningJobs(datasets, DeviceLease())
+    with pytest.raises(StoreError, match="were not captioned"):
+        jobs.get(dataset_id)
+    assert jobs.begin(dataset_id, STARTER, ZWX).total == 2
+    ended = jobs.wait(dataset_id, 60)
+    assert (ended.state, ended.done, ended.captioned, ended.failed) == (CaptioningState.FINISHED, 2, 2, {})
+    said = {"01.png": "zwx, lemon, 3d style", "02.png": "zwx, cherries, 3d style", "03.png": "mine"}
+    assert datasets.captions(dataset_id) == said
+    datasets.set_caption(dataset_id, "01.png", "by hand")
+    jobs.begin(dataset_id, STARTER, CaptionTemplate(), again=True)
+    assert jobs.wait(dataset_id, 60).captioned == 1
+    assert datasets.captions(dataset_id) == {
+        **said,
+        "01.png": "by hand",
+        "02.png": "cherries, 3d style",
+    }
+    for _ in range(3):
+        datasets.undo_edit(dataset_id)
+    assert datasets.captions(dataset_id) == {"01.png": "", "02.png": "", "03.png": "mine"}
+
+
+def test_it_waits_for_the_device_and_keeps_what_came_meanwhile(datasets: Datasets, dataset_id: str) -> None:
+    lease = DeviceLease()
+    jobs = CaptioningJobs(datasets, lease)
+    with lease.hold("training"):
+        jobs.begin(dataset_id, STARTER, ZWX)
+        with pytest.raises(DeviceBusy):
+            jobs.begin(dataset_id, STARTER, ZWX)
+        datasets.set_caption(dataset_id, "02.png", "faster")
+        assert jobs.get(dataset_id).state is CaptioningState.RUNNING
+    assert jobs.wait(dataset_id, 60).captioned == 1
+    assert datasets.captions(dataset_id)["02.png"] == "faster"
+
+
+def test_a_stopped_one_goes_on_with_the_rest(datasets: Datasets, dataset_id: str) -> None:
+    lease = DeviceLease()
+    jobs = CaptioningJobs(datasets, lease)
+    with lease.hold("training"):
+        jobs.begin(dataset_id, STARTER, ZWX)
+        assert jobs.stop(dataset_id)
+        ended = jobs.wait(dataset_id, 60)
+    assert (ended.state, ended.captioned, ended.error) == (CaptioningState.STOPPED, 0, None)
+    assert not jobs.stop(dataset_id)
+    assert jobs.begin(dataset_id, STARTER, ZWX).total == 2
+    assert jobs.wait(dataset_id, 60).captioned == 2
+
+
+def test_a_model_that_is_not_here_is_said(datasets: Datasets, dataset_id: str) -> None:
+    jobs = CaptioningJobs(datasets, DeviceLease())
+    jobs.begin(dataset_id, ENGINES["blip"], ZWX)
+    ended = jobs.wait(dataset_id, 60)
+    assert (ended.state, "isn't on this machine" in str(ended.error)) == (CaptioningState.FAILED, True)
