@@ -30,7 +30,6 @@ class CaptionEngine:
     title: str
     source: str
     download_bytes: int
-    about: str
 
 
 ENGINES: Mapping[str, CaptionEngine] = {
@@ -41,21 +40,18 @@ ENGINES: Mapping[str, CaptionEngine] = {
             title="Starter",
             source="",
             download_bytes=0,
-            about="names the things of the embedded base's world, its styles and backgrounds; no photographs",
         ),
         CaptionEngine(
             name="blip",
             title="BLIP",
             source="Salesforce/blip-image-captioning-base",
             download_bytes=990_000_000,
-            about="a short sentence",
         ),
         CaptionEngine(
             name="florence2",
             title="Florence-2",
             source="florence-community/Florence-2-base",
             download_bytes=470_000_000,
-            about="a sentence or several, with more of what is to be seen",
         ),
     )
 }

@@ -48,3 +48,22 @@ def test_captions_are_changed_at_once_and_taken_back(open_page: OpenPage, tmp_pa
     assert b"zwx, cat, sofa\n" in written
     page.locator("#upload-edits").get_by_role("button", name="Undo").click()
     expect(captions).to_have_value("zwx, kitty, sofa")
+
+
+def test_a_model_writes_the_missing_captions(open_page: OpenPage, tmp_path: Path) -> None:
+    drawn = CHECKOUT / "models" / "starter" / "regularisation" / "1_things"
+    caption = tmp_path / "02.txt"
+    caption.write_text("mine", "utf-8")
+    page = open_page()
+    begin_anew(page)
+    upload(page, [drawn / "01.png", drawn / "02.png", caption])
+    unfold(page, "Captions of all pictures")
+    page.get_by_role("button", name="Write the missing captions").click()
+    expect(page.locator("#upload-captioning")).to_contain_text("Captions written: 1 of 1.")
+    expect(page.get_by_role("textbox", name="Caption of 01.png")).to_have_value("lemon, 3d style")
+    expect(page.get_by_role("textbox", name="Caption of 02.png")).to_have_value("mine")
+    page.get_by_role("radio", name="BLIP").check()
+    page.locator("#upload-edits").get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("textbox", name="Caption of 01.png")).to_have_value("")
+    page.get_by_role("button", name="Write the missing captions").click()
+    expect(page.locator("#upload-captioning [role=alert]")).to_contain_text("isn't on this machine")

@@ -20,7 +20,15 @@ LOOKS = {
     *(
         "last_seed",
         "list_captions",
-        *("caption_words", "captioning_status", "count_words", "preview_captions", "pack_set", "show_fields"),
+        *(
+            "caption_words",
+            "captioning_status",
+            "count_words",
+            "preview_captions",
+            "pack_set",
+            "look_at_captioning",
+            "show_fields",
+        ),
         "list_edits",
         "list_datasets",
         "list_generations",

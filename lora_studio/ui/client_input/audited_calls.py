@@ -66,7 +66,10 @@ DEEDS: Mapping[str, Deed] = {
     **dict.fromkeys(
         ("set_caption", "caption", "change_captions", "reword_captions"), Deed(name="caption", place=0)
     ),
-    **dict.fromkeys(("start_captioning", "stop_captioning"), Deed(name="caption", place=0)),
+    **dict.fromkeys(
+        ("start_captioning", "start_captions", "stop_captioning", "end_captioning"),
+        Deed(name="caption", place=0),
+    ),
     **dict.fromkeys(("edit_pictures", "edit", "undo_edit", "redo_edit"), Deed(name="edit", place=0)),
     **dict.fromkeys(("fix_dataset", "apply_fixes"), Deed(name="edit", place=0)),
     **dict.fromkeys(("name_version", "go_to_version"), Deed(name="edit", place=0)),

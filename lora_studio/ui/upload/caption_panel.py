@@ -10,12 +10,13 @@ import gradio as gr
 
 from lora_studio.data.captioning.caption_change import CaptionChange, CaptionFilter
 from lora_studio.data.captioning.caption_operations import LONGEST_WORDS
-from lora_studio.errors import DatasetError
+from lora_studio.errors import ConfigError, DatasetError
 from lora_studio.formatting import size
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.validate import as_words, guarded, quietly, safe_id, text
 from lora_studio.ui.gallery.picked_pictures import ZIP_JS
-from lora_studio.ui.picture_sets import set_captions
+from lora_studio.ui.picture_sets import captioning_panel, set_captions
+from lora_studio.ui.picture_sets.captioning_panel import CaptioningParts
 from lora_studio.ui.picture_sets.set_download import packed_set
 from lora_studio.ui.upload import picture_set
 from lora_studio.ui.upload.picture_actions import SetActions
@@ -50,6 +51,7 @@ class CaptionParts:
     look: gr.Button
     change: gr.Button
     result: gr.HTML
+    captioning: CaptioningParts
     pack: gr.Button
     link: gr.HTML
 
@@ -91,6 +93,7 @@ def render() -> CaptionParts:
             look = gr.Button("Show what would change", elem_id="upload-captions-look")
             change = gr.Button("Change the captions", elem_id="upload-captions-change")
         result = panel(elem_id="upload-captions-result")
+        captioning = captioning_panel.render()
     with gr.Accordion("Download these pictures", open=False, elem_id="upload-pack"):
         panel(fill("pack"), elem_id="upload-pack-text")
         pack = gr.Button("Make the ZIP", elem_id="upload-pack-go")
@@ -106,6 +109,7 @@ def render() -> CaptionParts:
         look=look,
         change=change,
         result=result,
+        captioning=captioning,
         pack=pack,
         link=link,
     )
@@ -171,14 +175,16 @@ def _known(dataset_id: Any) -> str:
 def _operation(asked: Any) -> tuple[dict[str, Any], CaptionFilter]:
     """The operation as JSON, and the captions that it is for."""
     operation, given, by, at, only = asked
-    words: Any = text(given, "Tag or words")
+    words: Any = text(given, "Tag or words", longest=LONGEST_WORDS).strip(" ,")
+    if not words and operation != "order":
+        raise ConfigError("No tag or words are given.", "Write them into the field first.")
     if operation == "merge":
         words = [word for part in words.split(",") if (word := part.strip())]
     fields: dict[str, Any] = {"words": words}
     if operation == "add":
         fields["at"] = at
     elif operation in ("replace", "merge"):
-        fields["by"] = text(by, "What they become")
+        fields["by"] = text(by, "What they become", longest=LONGEST_WORDS)
     elif operation == "order":
         fields = {}
     chosen = CaptionFilter(only=text(only, "Only in captions with", longest=LONGEST_WORDS))

@@ -18,6 +18,7 @@ from lora_studio.ui.checks.check_card import CheckParts
 from lora_studio.ui.checks.check_subject import CHECKED, CheckSubjects
 from lora_studio.ui.client_input.field_refusals import FieldRefusals
 from lora_studio.ui.client_input.validate import guarded, quietly
+from lora_studio.ui.picture_sets import captioning_panel
 from lora_studio.ui.upload import (
     base_cards,
     caption_panel,
@@ -256,6 +257,7 @@ def _listen_set(tab: UploadTab, studio: Studio, replan: Any, planning: dict[str,
     changes = [
         picture_intake.listen(intake, actions, studio, pictures),
         caption_panel.listen(tab.captions, actions, given, outputs),
+        captioning_panel.listen(tab.captions.captioning, studio, given, outputs, actions.choose),
         tab.earlier.input(guarded(actions.choose), [tab.earlier, *size], outputs, **QUICK),
         pictures.delete(guarded(actions.delete), given, outputs, **QUICK),
         pictures.edit(guarded(actions.edit), given, outputs, **QUICK),
