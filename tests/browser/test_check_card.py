@@ -93,6 +93,11 @@ def test_on_a_phone_it_stands_whole_and_all_is_large_enough(open_page: OpenPage,
     expect(card.locator("[data-state=finished]")).to_be_visible()
     card.locator(".check-findings > summary").click()
     has_finding(page, "Border around the picture")
+    card.locator('[data-key="fix borders"]').click()
+    undo = card.get_by_role("button", name="Undo", exact=True)
+    undo.click()
+    expect(undo).to_have_count(0)
+    has_finding(page, "Border around the picture")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for button in card.locator(":is(button, summary)").all():
         box = button.bounding_box()

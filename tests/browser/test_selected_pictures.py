@@ -1,4 +1,4 @@
-"""Several pictures of a set chosen on Upload, by mouse and by keyboard, and removed at once."""
+"""Several pictures of a set chosen on Upload and removed at once, and its versions, by mouse and keyboard."""
 
 from __future__ import annotations
 
@@ -47,3 +47,28 @@ def test_pictures_are_selected_removed_at_once_and_put_back(open_page: OpenPage,
     boxes[3].click()
     bar.get_by_role("button", name="Select none", exact=True).click()
     expect(bar).to_be_hidden()
+
+
+def test_a_version_is_named_and_gone_to_with_the_keyboard(open_page: OpenPage, tmp_path: Path) -> None:
+    colours = ("teal", "brown", "pink")
+    files = [write_picture(tmp_path / f"v{number}.png", colour) for number, colour in enumerate(colours)]
+    page = open_page()
+    begin_anew(page)
+    upload(page, files)
+    edits, versions = page.locator("#upload-edits"), page.locator("#upload-edits .version-list")
+    page.get_by_role("button", name="Remove v0.png", exact=True).click()
+    edits.get_by_text("Versions", exact=True).click()
+    edits.get_by_role("textbox", name="Name").fill("without <b>")
+    page.keyboard.press("Enter")
+    kept = versions.get_by_role("button", name="without <b>", exact=True)
+    expect(kept).to_have_attribute("aria-pressed", "true")
+    versions.get_by_role("button", name="As they came", exact=True).focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#picture-count")).to_contain_text("3 pictures")
+    expect(kept).to_have_attribute("aria-pressed", "false")
+    expect(versions.get_by_role("button", name="As they came", exact=True)).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(kept).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#picture-count")).to_contain_text("2 pictures")
+    expect(versions).to_be_visible()  # what was folded open stays so

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -103,6 +104,20 @@ def test_captions_can_be_edited_where_they_stand() -> None:
     assert "2 pictures, 1 with a caption" in "".join(root.itertext())
 
 
+def edits_of(root: ElementTree.Element) -> list[str | None]:
+    """What the buttons do."""
+    return [button.get("data-edit") for button in root.iter("button")]
+
+
+def test_versions_are_listed_with_the_one_that_holds() -> None:
+    entry = EditEntry(id="x", after=ORIGINALS, time=0.0, edits=(FlipPicture("a.png"),))
+    history = EditHistory(entries={"x": entry}, versions={"<b>": "x", "old": ORIGINALS}, head="x")
+    listed = [one for one in parse(cards.dataset_edits(history)).iter("button") if one.get("data-version")]
+    assert [one.text for one in listed] == ["As they came", "<b>", "old"]
+    assert [one.get("aria-pressed") for one in listed] == ["false", "true", "false"]
+    assert [one.get("tabindex") for one in listed] == ["0", "-1", "-1"]
+
+
 @pytest.mark.parametrize(
     ("edits", "words"),
     [
@@ -118,10 +133,10 @@ def test_the_last_edit_is_said_with_the_way_back(edits: list[Edit], words: str) 
     root = parse(cards.dataset_edits(history))
     assert words in " ".join("".join(root.itertext()).split())
     assert "near duplicates" in "".join(root.itertext())
-    assert [button.get("data-edit") for button in root.iter("button")] == ["undo"]
+    assert edits_of(root) == ["undo", "name", "go_to"]
     undone = parse(cards.dataset_edits(replace(history, head=ORIGINALS, undone=["x"])))
     assert f"Undone: {words}" in " ".join("".join(undone.itertext()).split())
-    assert [button.get("data-edit") for button in undone.iter("button")] == ["redo"]
+    assert edits_of(undone) == ["redo", "name", "go_to"]
     assert cards.dataset_edits(EditHistory()).strip() == ""
 
 

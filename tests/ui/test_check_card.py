@@ -92,7 +92,10 @@ def test_a_fix_and_its_way_back(studio: Studio, request_of: CheckRequest) -> Non
     assert "was cropped" in edits
     assert "Border around the picture" in edits
     assert "0.png" in pictures
-    assert "Border around the picture" not in painted(studio, request_of)
+    after = painted(studio, request_of)
+    assert "Mended: Border around the picture." in after
+    assert after.count("Border around the picture") == 1
+    assert clicked(after, "undo").edit == "undo"
     with pytest.raises(DatasetError, match="edited elsewhere"):
         actions.apply_fixes(dataset, "starter", None, click)
     actions.edit(dataset, "starter", None, SimpleNamespace(edit="undo", after=None))  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lora_studio.errors import DatasetError
+from lora_studio.errors import ConfigError, DatasetError
 from lora_studio.studio import Studio
 from lora_studio.ui.upload.picture_set import Intake, SetView, edited, received, shown, without_pictures
 from tests.support.api_caller import write_picture
@@ -63,3 +63,19 @@ def test_those_that_are_selected_go_and_come_back_at_once(studio: Studio) -> Non
             without_pictures(studio, dataset, clicked(html, files=wrong), SetView())
     studio.datasets.undo_edit(dataset)
     assert studio.datasets.get(dataset).images == 4
+
+
+def test_a_version_is_kept_and_gone_back_to(studio: Studio) -> None:
+    files = [str(write_picture(studio.settings.uploads / name, "teal")) for name in ("a.png", "b.png")]
+    dataset, *_ = received(studio, Intake(files=files), "", SetView())
+    record = studio.datasets.get(dataset)
+    edited(studio, record, SimpleNamespace(edit="rotate", file="a.png", degrees=90))
+    edited(studio, record, SimpleNamespace(edit="name", version="turned"))
+    edited(studio, record, SimpleNamespace(edit="flip", file="b.png"))
+    for version, count in (("turned", 1), ("originals", 0), ("turned", 1)):
+        edited(studio, record, SimpleNamespace(edit="go_to", version=version))
+        assert len(studio.datasets.edits(dataset).line()) == count
+    for change in ("name", "go_to"):
+        for wrong in ("", None, "x" * 61, "gone" if change == "go_to" else "originals"):
+            with pytest.raises((DatasetError, ConfigError)):
+                edited(studio, record, SimpleNamespace(edit=change, version=wrong))

@@ -32,6 +32,8 @@ def check_card(check: SetCheck, history: EditHistory) -> str:
         checks=len(report.parts) + len(report.passed) if report else 0,
         safe=_safe_fixes(report) if report else 0,
         error=check.error,
+        mended=history.undoable.why if history.undoable else "",
+        after=history.head,
     )
 
 

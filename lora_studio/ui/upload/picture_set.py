@@ -160,13 +160,19 @@ def without_pictures(studio: Studio, dataset_id: str, event: Any, view: SetView)
 
 
 def edited(studio: Studio, record: DatasetRecord, event: Any) -> DatasetRecord:
-    """The set after a click on a picture's controls, or on Undo or Redo. The facts are a client's. Raises
-    DatasetError."""
+    """The set after a click on a picture's controls, on Undo or Redo, or on a version. The facts are a
+    client's. Raises DatasetError."""
     change = getattr(event, "edit", None)
     if change == "undo":
         return studio.datasets.undo_edit(record.id, after=_after(event))
     if change == "redo":
         return studio.datasets.redo_edit(record.id, after=_after(event))
+    if change in ("name", "go_to"):
+        version = text(getattr(event, "version", None), "version", longest=LONGEST_NAME)
+        if change == "go_to":
+            return studio.datasets.go_to_version(record.id, version)
+        studio.datasets.name_version(record.id, version)
+        return record
     facts = {name: getattr(event, name, None) for name in ("left", "top", "right", "bottom", "degrees")}
     given = {name: value for name, value in facts.items() if value is not None}
     edit = edit_of({"edit": change, "picture": getattr(event, "file", None), **given})

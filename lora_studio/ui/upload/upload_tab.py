@@ -263,6 +263,7 @@ def _listen_set(tab: UploadTab, studio: Studio, replan: Any, planning: dict[str,
         pictures.edit(guarded(actions.edit), given, outputs, **QUICK),
         tab.edits.click(guarded(actions.edit), given, outputs, **QUICK),
         tab.check.card.apply(guarded(actions.apply_fixes), given, outputs, **QUICK),
+        tab.check.card.edit(guarded(actions.edit), given, outputs, **QUICK),
         pictures.undo(guarded(actions.act), size, outputs, **QUICK),
         pictures.clear(guarded(actions.leave), None, outputs, **QUICK),
     ]

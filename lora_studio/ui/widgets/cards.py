@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.catalog import ADVISED_PICTURES, family_title
-from lora_studio.data.edits.edit_log import EditEntry, EditHistory
+from lora_studio.data.edits.edit_log import LONGEST_NAME, ORIGINALS, EditEntry, EditHistory
 from lora_studio.formatting import counted, moment, size
 from lora_studio.records import DatasetRecord, ImageRecord, ListedLora, LoraRecord
 from lora_studio.ui.languages.typed_text import typed
@@ -20,6 +20,7 @@ from lora_studio.ui.widgets.pages import Pages
 
 PREVIEW = re.compile(r"step-(\d+)-(\d+)\.png")
 BASE_PREVIEW = re.compile(r"base-(\d+)\.png")
+MOST_VERSIONS = 50
 ONE_PAGE = Pages(number=1, total=0)
 
 
@@ -85,8 +86,18 @@ def dataset_pictures(
 
 
 def dataset_edits(history: EditHistory) -> str:
-    """HTML of what was edited last and undone last, each with the way back; empty when there is neither."""
-    return fill("edits", undo=_change(history.undoable), redo=_change(history.redoable), after=history.head)
+    """HTML of what was edited last and undone last, each with the way back, and of the versions; empty when
+    nothing was edited yet."""
+    named = [{"id": name, "name": name, "holds": at == history.head} for name, at in history.versions.items()]
+    came = {"id": ORIGINALS, "name": "", "holds": history.head == ORIGINALS}
+    return fill(
+        "edits",
+        undo=_change(history.undoable),
+        redo=_change(history.redoable),
+        after=history.head,
+        versions=[came, *named[-MOST_VERSIONS:]] if history.entries else [],
+        longest=LONGEST_NAME,
+    )
 
 
 def _change(entry: EditEntry | None) -> dict[str, Any] | None:
