@@ -164,7 +164,7 @@ on the page without opening the advanced options.
 
 Begin with none of them: kind and base decide, and the plan says why. Change one thing at a time, and keep
 the seed. What that does to pictures is shown in the effects atlas, strips with the same seed and what each
-took: for [the embedded base](atlas-starter.md).
+took: for [the embedded base](atlas-starter.md), and for [its flow sibling](atlas-starter-flow.md).
 """
 
 

@@ -106,7 +106,12 @@ STRIPS = (
             "starter": (
                 "0.0001 draws what the base alone draws. 0.02 is burnt: there is no thing left,"
                 " only noise in the set's colours, and the loss has gone up instead of down."
-            )
+            ),
+            "starter-flow": (
+                "0.0001 draws what the base alone draws, and 0.02 breaks the shapes. The preset's"
+                " rate leaves the thing whole, but no rate brings the drawing: this base was made"
+                " with one style only, and doesn't take another in 200 steps."
+            ),
         },
     ),
     Strip(
@@ -119,7 +124,11 @@ STRIPS = (
                 " colours of the base in it; after 200 lines and paper are the set's. 400 gains"
                 " nothing and begins to smear, though the loss still falls: the loss of the training"
                 " pictures doesn't say when to stop."
-            )
+            ),
+            "starter-flow": (
+                "The style doesn't come with more steps either; at 400 the rocket has its colours"
+                " back. A thing is learned on this base, as its card says; this style was not."
+            ),
         },
     ),
     Strip(
@@ -191,7 +200,8 @@ STRIPS = (
             "starter": (
                 "Without it hardly anything of the set is left: captions that all have the word"
                 " have tied the style to it."
-            )
+            ),
+            "starter-flow": ("No difference: what little was learned doesn't hang on the word."),
         },
     ),
     Strip(
@@ -203,7 +213,11 @@ STRIPS = (
             "starter": (
                 "It comes in gradually, for each thing at its own pace: at 0.5 the rocket is drawn,"
                 " the crown still gold. Above 1 the lines grow fat and the shape goes."
-            )
+            ),
+            "starter-flow": (
+                "Up to 1 only dark edges come; 1.5 breaks the shapes. A LoRA that has learned"
+                " little can't be made to show more by its weight."
+            ),
         },
     ),
     Strip(
@@ -216,7 +230,11 @@ STRIPS = (
                 "1 is pale and vague, and takes two thirds of the time, since the empty prompt"
                 " isn't drawn beside it. From 7 on edges get harsh, colours glare, and the paper is"
                 " no longer white."
-            )
+            ),
+            "starter-flow": (
+                "1 is paler, at less than two thirds of the time. From 7 on colours glare, and at"
+                " 12 the shapes break."
+            ),
         },
     ),
     Strip(
@@ -227,7 +245,8 @@ STRIPS = (
         seen={
             "starter": (
                 "2 leave noise standing. From 6 on the picture is there, and more change little but the time."
-            )
+            ),
+            "starter-flow": ("2 leave it rough; from 6 on more steps change little but the time."),
         },
     ),
     Strip(
@@ -247,7 +266,15 @@ STRIPS = (
     Strip(
         setting="shift",
         values=(0.3, 1.0, 3.0, 10.0),
+        fixed={STEPS: 4},
         drawing=True,
         about="Where the steps of a flow model lie: more of them in the noise with large values.",
+        seen={
+            "starter-flow": (
+                "All have four steps here: with 10 nearly all of them are spent in the noise, and"
+                " the last one has to do the details at once. At the base's own twenty steps only"
+                " 10 is to be told from the others. Its own shift is 1.5."
+            ),
+        },
     ),
 )

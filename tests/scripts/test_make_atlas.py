@@ -18,7 +18,7 @@ from scripts.make_atlas.strips import IMAGES, STRIPS, TRIGGERED, Strip
 OF_DRAWING = {*GenerateRequest.model_fields, *LoraUse.model_fields, TRIGGERED}
 LEAVES = {leaf.name: leaf for leaf in config_leaves()}
 DOCS = CHECKOUT / "docs"
-BASES = ("starter",)
+BASES = ("starter", "starter-flow")
 MOST_BYTES = 8_000_000
 
 
