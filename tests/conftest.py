@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import shutil
 import signal
@@ -66,8 +67,17 @@ class StudioFolders:
     models: Path
 
 
-def use_new_folders(factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> StudioFolders:
-    top = factory.mktemp("studio")
+@pytest.fixture(scope="session")
+def _studios(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders for studios. Beside the tests' own they would slow all later ones: pytest looks through all
+    that are there for a number that is free."""
+    top = tmp_path_factory.mktemp("studios")
+    return (top / str(number) for number in itertools.count())
+
+
+def use_new_folders(studios: Iterator[Path], patch: pytest.MonkeyPatch) -> StudioFolders:
+    top = next(studios)
+    top.mkdir(mode=0o700)
     folders = StudioFolders(home=top / "home", models=top / "models")
     patch.setenv("LORA_STUDIO_HOME", str(folders.home))
     patch.setenv("LORA_STUDIO_MODELS", str(folders.models))
@@ -75,13 +85,13 @@ def use_new_folders(factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _session_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _session_folders(_studios: Iterator[Path]) -> Iterator[None]:
     """For fixtures that live longer than one test. Also hides what the user has set."""
     with pytest.MonkeyPatch.context() as patch:
         for name in set(os.environ) - KEPT:
             if name.startswith(USERS_PREFIXES) or name in USERS_NAMES:
                 patch.delenv(name)
-        use_new_folders(tmp_path_factory, patch)
+        use_new_folders(_studios, patch)
         yield
 
 
@@ -95,12 +105,10 @@ def _light_collections() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def studio_folders(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> StudioFolders:
+def studio_folders(_studios: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> StudioFolders:
     """Where this test's studio keeps its state and models. The embedded base model stays in the checkout."""
     monkeypatch.delenv("GRADIO_TEMP_DIR", raising=False)  # open_studio sets it
-    return use_new_folders(tmp_path_factory, monkeypatch)
+    return use_new_folders(_studios, monkeypatch)
 
 
 @pytest.fixture

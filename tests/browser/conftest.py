@@ -26,8 +26,8 @@ ARGUMENTS = [
 HEARS = """() => performance.getEntriesByType('resource').some(
   (one) => /gradio_api\\/(run|queue)/.test(one.name) && one.responseEnd)"""
 """Gradio has had an answer to an event of opening the page: what is clicked before it listens is lost."""
-FIRST_TIER = {"test_tour.py", "test_first_look.py"}
-"""What runs at each change, the whole job and the empty page; the others are slow."""
+FIRST_TIER = {"test_tour.py"}
+"""What runs at each change, the empty page and the whole job; the others are slow."""
 
 
 @pytest.hookimpl(tryfirst=True)
