@@ -62,6 +62,7 @@ def test_a_model_writes_the_missing_captions(open_page: OpenPage, tmp_path: Path
     expect(page.locator("#upload-captioning")).to_contain_text("Captions written: 1 of 1.")
     expect(page.get_by_role("textbox", name="Caption of 01.png")).to_have_value("lemon, 3d style")
     expect(page.get_by_role("textbox", name="Caption of 02.png")).to_have_value("mine")
+    expect(page.locator(".caption-words")).to_contain_text("lemon 1")
     page.get_by_role("radio", name="BLIP").check()
     page.locator("#upload-edits").get_by_role("button", name="Undo").click()
     expect(page.get_by_role("textbox", name="Caption of 01.png")).to_have_value("")

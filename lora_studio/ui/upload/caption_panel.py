@@ -144,7 +144,8 @@ def listen(parts: CaptionParts, actions: SetActions, given: list[Any], shown: li
             gr.Warning(as_words(" ".join(export.notes)), title="About these pictures")
         return fill("zip", file=file, words=f"{file.name}: {size(file.stat().st_size)}")
 
-    parts.fold.expand(quietly(count_words, gr.skip), **counted)
+    recounts = [parts.fold.expand, parts.look.click, parts.captioning.card.apply]
+    gr.on(recounts, quietly(count_words, gr.skip), **counted)
     parts.operation.change(
         show_fields, parts.operation, [parts.given, parts.by, parts.at], queue=False, **QUICK
     )
