@@ -280,7 +280,7 @@ class Datasets:
         and when stopped."""
         record = self.get(dataset_id)
         data = DatasetGroup(train_data_dir=record.path, num_repeats=repeats, trigger_word=trigger_word)
-        export = planned_export(data, class_tokens or record.name)
+        export = planned_export(data, class_tokens or record.name, should_stop)
         write_export(export, target, should_stop)
         return export
 

@@ -182,13 +182,14 @@ def test_a_set_is_exported_as_a_kohya_folder(datasets: Datasets, files: list[Pat
         "4_zwx a square/green.png",
         "4_zwx a square/green.txt",
         "4_zwx a square/red.png",
+        "4_zwx a square/red.txt",
         "dataset.toml",
     ]
     found = read_folder(DatasetGroup(train_data_dir=str(folder))).pictures
     assert [(p.caption, p.repeats) for p in found] == [
         ("zwx, a blue square", 4),
         ("zwx, a green square", 4),
-        ("zwx a square", 4),
+        ("zwx a/square", 4),
     ]
     for path, _ in datasets.pictures(record.id):
         assert (folder / "4_zwx a square" / path.name).read_bytes() == path.read_bytes()

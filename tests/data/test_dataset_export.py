@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import unicodedata
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -212,3 +214,70 @@ def test_only_a_new_place_is_written_to(folder: Path, tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match="was stopped"):
             write_export(export, tmp_path / name, lambda: True)
         assert [path.name for path in tmp_path.iterdir() if "new" in path.name] == []
+
+
+def test_names_that_other_systems_take_for_the_same_are_told_apart(
+    tmp_path: Path, settings: Settings
+) -> None:
+    root = tmp_path / "set"
+    for number, name in enumerate(("10_dog/é.png", "10_dog/e\u0301.png", "10_dog/É.png", "10_Dog/é.png")):
+        picture(root / name, "red", caption=f"caption {number}")
+    file = write_export(planned_export(DatasetGroup(train_data_dir=str(root))), tmp_path / "out.zip")
+    with zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+        captions = {archive.read(name).decode().strip() for name in names if name.endswith(".txt")}
+    assert len({unicodedata.normalize("NFC", name).casefold() for name in names}) == len(names) == 9
+    assert captions == {f"caption {number}" for number in range(4)}
+
+
+def test_a_class_that_no_folder_can_be_called_stays_the_caption(tmp_path: Path, settings: Settings) -> None:
+    picture(tmp_path / "set" / "a.png", "red")
+    data = DatasetGroup(train_data_dir=str(tmp_path / "set"))
+    out = write_export(planned_export(data, "..."), tmp_path / "out")
+    assert [path.name for path in out.iterdir() if path.is_dir()] == ["1_pictures"]
+    for again in (DatasetGroup(train_data_dir=str(out)), {"dataset_config": str(out / CONFIG)}):
+        found = theirs.pictures(again) if isinstance(again, dict) else read_folder(again).pictures
+        assert [one.caption for one in found] == ["..."]
+
+
+def test_a_caption_of_nothing_but_the_trigger_word_is_a_caption(tmp_path: Path, settings: Settings) -> None:
+    picture(tmp_path / "set" / "a.png", "red", caption="sks")
+    picture(tmp_path / "set" / "b.png", "red")
+    data = DatasetGroup(train_data_dir=str(tmp_path / "set"), trigger_word="sks")
+    out = write_export(planned_export(data, "dog"), tmp_path / "out")
+    seen = theirs.pictures({"dataset_config": str(out / CONFIG)})
+    assert [(one.name, one.caption) for one in seen] == [("a.png", "sks"), ("b.png", "sks dog")]
+
+
+def test_half_letters_are_no_reason_to_refuse_a_set(tmp_path: Path, settings: Settings) -> None:
+    """JSON can hold half of a letter, and so can a name on the disk."""
+    picture(tmp_path / "set" / "a.png", "red")
+    picture(tmp_path / "set" / "\udcff.png", "red")
+    (tmp_path / "set" / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "x\\ud800y"}', "utf-8")
+    data = DatasetGroup(train_data_dir=str(tmp_path / "set"), trigger_word="z")
+    export = planned_export(data, "dog\udcff")
+    for name in ("out", "out.zip", "\udcff.zip"):
+        write_export(export, tmp_path / name)
+    seen = theirs.pictures({"dataset_config": str(tmp_path / "out" / CONFIG)})
+    assert sorted(one.caption for one in seen) == ["z dog?", "z, x?y"]
+    with pytest.raises(DatasetError, match="can't name the folder"):
+        write_export(export, tmp_path / "out\udcff")
+
+
+def test_times_that_a_zip_has_not_are_no_reason_to_refuse_a_set(tmp_path: Path, settings: Settings) -> None:
+    for name, seconds in (("old", 0), ("new", 5_000_000_000)):
+        picture(tmp_path / "set" / f"{name}.png", "red")
+        os.utime(tmp_path / "set" / f"{name}.png", (seconds, seconds))
+    data = DatasetGroup(train_data_dir=str(tmp_path / "set"))
+    with zipfile.ZipFile(write_export(planned_export(data), tmp_path / "out.zip")) as archive:
+        assert [one.date_time[0] for one in archive.infolist()[:2]] == [2107, 1980]
+
+
+def test_a_place_that_is_no_new_one_is_refused_in_its_words(folder: Path, tmp_path: Path) -> None:
+    export = planned_export(DatasetGroup(train_data_dir=str(folder)))
+    (tmp_path / "empty.zip").mkdir()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "link").symlink_to(tmp_path / "empty.zip")
+    for name in ("empty.zip", "dangling", "link"):
+        with pytest.raises(DatasetError, match="is there already"):
+            write_export(export, tmp_path / name)

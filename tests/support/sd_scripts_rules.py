@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 OF_SUBSETS = {"image_dir", "num_repeats", "is_reg", "class_tokens", "caption_extension", "caption_prefix"}
 OF_MASKED_SUBSETS = OF_SUBSETS - {"is_reg", "class_tokens"} | {"conditioning_data_dir"}
@@ -69,11 +71,17 @@ def _subset(subset: dict[str, Any], options: dict[str, Any]) -> list[Shown]:
             caption = text.read_text("utf-8").splitlines()[0].strip()
         caption = f"{prefix} {caption}" if prefix else caption
         if masks := subset.get("conditioning_data_dir"):
-            assert [one for one in Path(masks).iterdir() if one.stem == path.stem], (
-                "it breaks off without a mask"
-            )
+            mask = [one for one in Path(masks).iterdir() if one.stem == path.stem and one.suffix in PICTURES]
+            assert mask, "it breaks off without a mask"
+            assert pixels(mask[0]).size == pixels(path).size, "it breaks off for a mask of another size"
         found.append(Shown(path.name, caption, subset.get("num_repeats", 1), subset.get("is_reg", False)))
     return found
+
+
+def pixels(path: Path) -> Image.Image:
+    """A picture is neither turned nor converted to sRGB, and what lies below transparent parts shows."""
+    with Image.open(path) as image:
+        return image.convert("RGB")
 
 
 def prompts(options: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:

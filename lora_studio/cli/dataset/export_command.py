@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     ).dataset
     with stop_request("Stopping; nothing of the export is kept.") as asked:
         try:
-            export = planned_export(data, arguments.class_tokens)
+            export = planned_export(data, arguments.class_tokens, asked)
             target = write_export(export, Path(arguments.out), asked)
         except DatasetError:
             if asked():

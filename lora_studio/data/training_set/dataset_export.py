@@ -9,28 +9,26 @@ and a dataset config that names them.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from lora_studio.config_groups import DatasetGroup
-from lora_studio.data.edits.rendering import PictureFiles, rendered
-from lora_studio.data.pixels.picture_pixels import upright_size
+from lora_studio.data.edits.rendering import PictureFiles, make_room_for_edited
 from lora_studio.data.training_set.dataset_config import OF_ALL, OF_DATASETS, config_subsets
 from lora_studio.data.training_set.export_folder import free_place
+from lora_studio.data.training_set.exported_pictures import portable_stem, readable_files, white_mask
 from lora_studio.data.training_set.folders import Picture, read_folder
 from lora_studio.data.training_set.subsets import KOHYA_FOLDER, Subset, folder_subsets, masks_beside
+from lora_studio.errors import DatasetError
+from lora_studio.events import ShouldStop, never_stop
 from lora_studio.parsing.file_names import portable_name
+from lora_studio.parsing.plain_text import plain_lines
 from lora_studio.parsing.toml_text import write_table
 from lora_studio.settings import Settings
 
 CONFIG, MASKS, REGULARISATION = "dataset.toml", "masks", "reg"
-READ_ELSEWHERE = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
-"""Endings that sd-scripts reads without further libraries; other pictures are written as PNG."""
 CAPTIONS = ".txt"
 WRITTEN_ANYWAY = {"num_repeats", "caption_extension"}
 NO_MASKS_BESIDE_REGULARISATION = (
@@ -82,19 +80,27 @@ class ExportedSet:
         return "\n\n".join(tables) + "\n"
 
 
-def planned_export(data: DatasetGroup, class_tokens: str = "") -> ExportedSet:
+def planned_export(
+    data: DatasetGroup, class_tokens: str = "", should_stop: ShouldStop = never_stop
+) -> ExportedSet:
     """The export of a folder, or of the folders of a dataset config. Captions have the trigger word of
     `data`; `class_tokens` stand for pictures without a caption in folders that bring no words. Raises
-    DatasetError, ConfigError."""
+    DatasetError, also when stopped, ConfigError, StoreError."""
     subsets = config_subsets(data)[1] if data.dataset_config else folder_subsets(data)[0]
     subsets.sort(key=lambda subset: (subset.dataset, subset.is_reg))  # as read_folder does
     with_masks = any(map(_has_masks, subsets)) and not any(one.settings.alpha_mask for one in subsets)
     found = read_folder(data.model_copy(update={"enable_wildcard": True, "masked_loss": with_masks}))
-    layout = _Layout(data=data, class_tokens=class_tokens)
+    make_room_for_edited(Settings.from_environment().edited)
+    layout = _Layout(data=data, class_tokens=class_tokens, should_stop=should_stop)
     for number, subset in enumerate(subsets):
-        if mine := [picture for picture in found.pictures if picture.subset == number]:
-            layout.add(subset, mine)
-    notes, datasets = [*found.notes], list[ExportedDataset]()
+        layout.add(subset, [picture for picture in found.pictures if picture.subset == number])
+    if not any(not table.get("is_reg") for tables in layout.tables.values() for table in tables):
+        raise DatasetError(
+            "None of the pictures can be read.",
+            "Add at least one picture that opens.",
+            path=data.train_data_dir,
+        )
+    notes, datasets = [*found.notes, *layout.notes], list[ExportedDataset]()
     for number, tables in layout.tables.items():
         settings = config_subsets(data)[0][number] if data.dataset_config else data
         options = _dataset_options(settings, is_config=bool(data.dataset_config))
@@ -108,9 +114,15 @@ def planned_export(data: DatasetGroup, class_tokens: str = "") -> ExportedSet:
     return ExportedSet(
         files=layout.files,
         datasets=tuple(datasets),
-        pictures=len(found.pictures),
+        pictures=layout.pictures,
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def check_stop(should_stop: ShouldStop) -> None:
+    """Raises DatasetError when the export is to stop."""
+    if should_stop():
+        raise DatasetError("The export was stopped.", "Nothing of it is kept.")
 
 
 @dataclass(kw_only=True)
@@ -119,27 +131,33 @@ class _Layout:
 
     data: DatasetGroup
     class_tokens: str
+    should_stop: ShouldStop
     files: dict[str, Path | bytes] = field(default_factory=dict)
     tables: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    pictures: int = 0
+    notes: list[str] = field(default_factory=list)
     _folders: set[Path] = field(default_factory=set)
 
     def add(self, subset: Subset, pictures: Sequence[Picture]) -> None:
+        sources = self._readable(pictures)
+        if not sources:
+            return
         words = self._words(subset)
         folder = self._folder(subset, words)
-        masked = any(picture.mask for picture in pictures)
+        masked = any(source.mask for _, source in sources)
         taken: set[Path] = set()
-        for picture in pictures:
-            source = _readable(picture)
-            place = free_place(Path(folder), source.picture.stem, taken)
+        for picture, source in sources:
+            place = free_place(Path(folder), portable_stem(source.picture.stem), taken)
             self.files[f"{place.as_posix()}{source.picture.suffix.lower()}"] = source.picture
-            # sd-scripts takes no class_tokens where there are masks.
             caption = self._caption(picture, subset, words)
-            if caption and (masked or caption != words):
+            # sd-scripts takes no class_tokens where there are masks, and who reads folders has their names.
+            if caption and (masked or caption != words or not folder.endswith(f"_{words}")):
                 self.files[f"{place.as_posix()}{CAPTIONS}"] = f"{caption}\n".encode()
             if masked:
                 ending = source.mask.suffix.lower() if source.mask else ".png"
-                mask = source.mask or _white(source.picture)
+                mask = source.mask or white_mask(source.picture)
                 self.files[f"{folder}/{MASKS}/{place.name}{ending}"] = mask
+        self.pictures += len(sources)
         table: dict[str, Any] = {"image_dir": folder, "num_repeats": subset.repeats}
         table |= {"conditioning_data_dir": f"{folder}/{MASKS}"} if masked else {}
         table |= {"class_tokens": words} if words and not masked else {}
@@ -147,16 +165,27 @@ class _Layout:
         table |= _subset_options(subset.settings)
         self.tables.setdefault(subset.dataset, []).append(table)
 
+    def _readable(self, pictures: Sequence[Picture]) -> list[tuple[Picture, PictureFiles]]:
+        """Pictures with their files, without those that a training leaves out, which are noted."""
+        found = []
+        for picture in pictures:
+            check_stop(self.should_stop)
+            try:
+                found.append((picture, readable_files(picture)))
+            except DatasetError as error:
+                self.notes.append(f"{error.message} It is left out.")
+        return found
+
     def _words(self, subset: Subset) -> str:
         """The caption of pictures that have none."""
         if subset.words or subset.is_reg or not self.class_tokens:
-            return subset.words
-        return f"{self.data.trigger_word} {self.class_tokens}".strip()
+            return plain_lines(subset.words)
+        return plain_lines(f"{self.data.trigger_word} {self.class_tokens}".strip())
 
     def _caption(self, picture: Picture, subset: Subset, words: str) -> str:
         """The caption, or the class tokens where there is nothing but the trigger word that all get."""
-        is_bare = picture.caption in ("", self.data.trigger_word) and not subset.words
-        return words if is_bare and words else picture.caption
+        is_bare = not picture.is_captioned and not subset.words
+        return words if is_bare and words else plain_lines(picture.caption)
 
     def _folder(self, subset: Subset, words: str) -> str:
         """A folder with repeats and class in its name, in which no other subset is."""
@@ -171,30 +200,14 @@ def folder_name(given: str, repeats: int, words: str) -> str:
     match = KOHYA_FOLDER.fullmatch(given)
     if match is None or match[1] != str(repeats):
         given = f"{repeats}_{words or (match[2] if match else given) or 'pictures'}"
-    return portable_name(given, f"{repeats}_pictures", instead=" ")
+    name = portable_name(given, "", instead=" ")
+    return name if KOHYA_FOLDER.fullmatch(name) else f"{repeats}_pictures"
 
 
 def _has_masks(subset: Subset) -> bool:
     if subset.settings.conditioning_data_dir:
         return True
     return subset.folder.is_dir() and bool(masks_beside(subset.folder))
-
-
-def _readable(picture: Picture) -> PictureFiles:
-    """The files of a picture in forms that sd-scripts reads. Raises DatasetError."""
-    files = PictureFiles(picture.path, picture.mask)
-    if picture.path.suffix.lower() in READ_ELSEWHERE:
-        return files
-    cache = Settings.from_environment().edited / (PurePosixPath(picture.folder).name or "pictures")
-    return PictureFiles(rendered(PictureFiles(picture.path), (), cache).picture, picture.mask)
-
-
-def _white(picture: Path) -> bytes:
-    """A mask that lets all of a picture count, for one among others that have masks: sd-scripts wants one for
-    each."""
-    content = io.BytesIO()
-    Image.new("L", upright_size(picture), 255).save(content, "PNG")
-    return content.getvalue()
 
 
 def _dataset_options(settings: DatasetGroup, *, is_config: bool) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import unicodedata
 from pathlib import Path
 
 from lora_studio.config_groups import DatasetGroup
@@ -32,10 +33,14 @@ def copy_as_edited(root: Path, target: Path, version: str = "") -> None:
 
 def free_place(folder: Path, stem: str, taken: set[Path]) -> Path:
     """A path in a folder, without an ending, that is not taken yet, and is from now on: a.jpg beside a.png
-    may have a caption of its own."""
+    may have a caption of its own. Names that Windows or macOS take for the same are the same."""
     place, number = folder / stem, 1
-    while place in taken:
+    while (key := _same_everywhere(place)) in taken:
         number += 1
         place = folder / f"{stem}-{number}"
-    taken.add(place)
+    taken.add(key)
     return place
+
+
+def _same_everywhere(path: Path) -> Path:
+    return Path(unicodedata.normalize("NFC", unicodedata.normalize("NFC", str(path)).casefold()))

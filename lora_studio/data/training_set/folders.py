@@ -40,7 +40,7 @@ class Picture:
     """A picture file with its finished caption (several lines where wildcards choose one). `folder` is the
     name of the subset it came from, `subset` and `dataset` their numbers, `settings` what holds for it,
     `weight` the factor of its loss, `mask` the picture that weighs its places. Of an edited picture, `path`
-    and `mask` are the edited files."""
+    and `mask` are the edited files. `is_captioned`: it has a caption of its own."""
 
     path: Path
     caption: str
@@ -52,6 +52,7 @@ class Picture:
     is_reg: bool = False
     weight: float = 1.0
     mask: Path | None = None
+    is_captioned: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +139,7 @@ def _pictures(subset: Subset, number: int, notes: list[str]) -> Iterator[Picture
             is_reg=subset.is_reg,
             weight=data.prior_loss_weight if subset.is_reg else 1.0,
             mask=files.mask,
+            is_captioned=bool(caption),
         )
 
 

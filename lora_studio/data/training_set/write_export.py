@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 import zipfile
 from pathlib import Path
 
-from lora_studio.data.training_set.dataset_export import CONFIG, ExportedSet
+from lora_studio.data.training_set.dataset_export import CONFIG, ExportedSet, check_stop
 from lora_studio.errors import DatasetError
 from lora_studio.events import ShouldStop, never_stop
 from lora_studio.files import check_room, creating, disk_errors, expanded
+from lora_studio.parsing.plain_text import is_plain, plain_name
 
 ZIP = ".zip"
+ELSEWHERE = "Free some disk space, or choose another place."
 
 
 def write_export(export: ExportedSet, target: Path, should_stop: ShouldStop = never_stop) -> Path:
     """Write an export into a new folder, or a ZIP where `target` ends in .zip; returns its whole path. Raises
     DatasetError for one that is there already and when stopped, StoreError."""
     target = expanded(target).absolute()
-    with disk_errors("The pictures", "exported"):
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    is_zip = target.suffix.lower() == ZIP
+    with disk_errors("The pictures", "exported", ELSEWHERE):
+        # Where a link leads is nobody's to replace.
+        is_place = target.is_dir() and not target.is_symlink() and not is_zip and not any(target.iterdir())
+        if os.path.lexists(target) and not is_place:
             raise DatasetError(f"{target} is there already.", "Choose a new folder.", path=target)
+        if not is_zip and not is_plain(str(target)):
+            raise DatasetError(
+                f"A dataset.toml can't name the folder {plain_name(target)}, whose path is no UTF-8.",
+                "Choose a folder with another name, or a ZIP.",
+                path=target,
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         check_room(target.parent, "The export", export.bytes)
-        (_write_zip if target.suffix.lower() == ZIP else _write_folder)(export, target, should_stop)
+        (_write_zip if is_zip else _write_folder)(export, target, should_stop)
     return target
 
 
@@ -32,7 +44,7 @@ def _write_folder(export: ExportedSet, folder: Path, should_stop: ShouldStop) ->
     unfinished = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}.part")
     try:
         for name, content in export.files.items():
-            _check_stop(should_stop)
+            check_stop(should_stop)
             place = unfinished / name
             place.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(content, bytes):
@@ -49,16 +61,12 @@ def _write_folder(export: ExportedSet, folder: Path, should_stop: ShouldStop) ->
 
 def _write_zip(export: ExportedSet, file: Path, should_stop: ShouldStop) -> None:
     # Not compressed: pictures are already.
-    with creating(file) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
+    # A ZIP has no times before 1980, which reproducible copies have.
+    with creating(file) as unfinished, zipfile.ZipFile(unfinished, "w", strict_timestamps=False) as archive:
         for name, content in export.files.items():
-            _check_stop(should_stop)
+            check_stop(should_stop)
             if isinstance(content, bytes):
                 archive.writestr(name, content)
             else:
                 archive.write(content, name)
         archive.writestr(CONFIG, export.config())
-
-
-def _check_stop(should_stop: ShouldStop) -> None:
-    if should_stop():
-        raise DatasetError("The export was stopped.", "Nothing of it is kept.")

@@ -1,0 +1,77 @@
+"""Pictures and masks as files that sd-scripts sees as a training here does."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from PIL import Image
+
+from lora_studio.data.edits.picture_edits import FlattenPicture
+from lora_studio.data.edits.rendering import PictureFiles, rendered
+from lora_studio.data.pixels.decoding import decode, opened, orientation
+from lora_studio.data.pixels.picture_pixels import upright_size
+from lora_studio.data.training_set.folders import Picture
+from lora_studio.parsing.file_names import is_portable, portable_name
+from lora_studio.settings import Settings
+
+READ_ELSEWHERE = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+"""Endings that sd-scripts reads without further libraries; other pictures are written as PNG."""
+FORMATS_ELSEWHERE = frozenset({"PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF"})
+"""The same by what is in the file, whatever its ending says."""
+LONGEST_END = "-10000.jpeg"
+
+
+class _SeenPicture(NamedTuple):
+    """The size of a picture once it is upright, and whether sd-scripts sees the file as it is here."""
+
+    size: tuple[int, int]
+    is_same: bool
+    is_transparent: bool
+
+
+def readable_files(picture: Picture) -> PictureFiles:
+    """The files of a picture and its mask, or PNGs made of them where sd-scripts would see them otherwise: it
+    neither turns nor converts pictures, shows what lies below transparent parts, and wants masks of the
+    picture's size. Raises DatasetError for what a training leaves out, StoreError."""
+    files = PictureFiles(picture.path, picture.mask)
+    keeps_alpha = picture.settings.alpha_mask
+    seen = _seen(picture.path)
+    same = seen.is_same and (keeps_alpha or not seen.is_transparent)
+    if picture.mask:
+        mask = _seen(picture.mask, colours=False)
+        same = same and mask.is_same and not mask.is_transparent and mask.size == seen.size
+    if same:
+        return files
+    edits = [FlattenPicture(picture.path.name, "#ffffff")] if seen.is_transparent and not keeps_alpha else []
+    cache = Settings.from_environment().edited / (PurePosixPath(picture.folder).name or "pictures")
+    return rendered(files, edits, cache)
+
+
+def white_mask(picture: Path) -> bytes:
+    """A mask, as a PNG, that lets all of a picture count. Raises DatasetError."""
+    content = io.BytesIO()
+    Image.new("L", upright_size(picture), 255).save(content, "PNG")
+    return content.getvalue()
+
+
+def portable_stem(stem: str) -> str:
+    """A picture's name without its ending, as it is where every system can keep it with whatever follows."""
+    stays = stem.isprintable() and is_portable(stem) and is_portable(f"{stem}{LONGEST_END}")
+    return stem if stays else portable_name(stem, "picture")
+
+
+def _seen(path: Path, *, colours: bool = True) -> _SeenPicture:
+    """A picture, decoded to its end: what its head promises may be cut off. Raises DatasetError."""
+    with opened(path.name, path) as image:
+        # Without a name it was repaired while it was opened.
+        is_read = path.suffix.lower() in READ_ELSEWHERE and image.format in FORMATS_ELSEWHERE
+        is_read = is_read and bool(getattr(image, "filename", ""))
+        is_same = is_read and orientation(image) == 1 and not image.mode.startswith(("I", "F"))
+        plain = decode(path.name, image, colours=colours)
+    return _SeenPicture(
+        size=plain.image.size,
+        is_same=is_same and plain.colours != "converted",
+        is_transparent=plain.was_transparent,
+    )
