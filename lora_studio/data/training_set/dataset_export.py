@@ -120,7 +120,7 @@ def planned_export(
 
 
 def check_stop(should_stop: ShouldStop) -> None:
-    """Raises DatasetError when the export is to stop."""
+    """End an export that is to stop. Raises DatasetError."""
     if should_stop():
         raise DatasetError("The export was stopped.", "Nothing of it is kept.")
 

@@ -19,7 +19,7 @@ from lora_studio.settings import Settings
 READ_ELSEWHERE = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 """Endings that sd-scripts reads without further libraries; other pictures are written as PNG."""
 FORMATS_ELSEWHERE = frozenset({"PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF"})
-"""The same by what is in the file, whatever its ending says."""
+"""Forms that it reads so, whatever a file's ending says."""
 LONGEST_END = "-10000.jpeg"
 
 
