@@ -209,6 +209,12 @@ def read_errors(path: Path, kind: type[DatasetError | ModelFileError], shown: st
         raise kind(f"{shown or path.name} can't be read: {reason(error)}.", path=path) from error
 
 
+def is_of_disk(error: Exception) -> bool:
+    """Whether the disk or the network share is why a file can't be read, not what is in it."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno is not None  # what decodes pictures raises bare ones
+
+
 def free_bytes(place: Path) -> int | None:
     """Free bytes of the disk that a file or folder lies on or would lie on; None where nobody can tell."""
     place = place.absolute()

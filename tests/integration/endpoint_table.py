@@ -178,7 +178,10 @@ ENDPOINTS: Mapping[str, Row] = {
     "redo_edit": {"dataset_id": DATASET, "after": ("", STATE)},
     "name_version": {"dataset_id": DATASET, "name": ("first", [*TEXT, None, "", "originals"])},
     "go_to_version": {"dataset_id": DATASET, "version": ("originals", [*TEXT, None, "", "gone", PASSWORDS])},
-    "check_dataset": {name: cell for name, cell in SUBJECT.items() if name != "name"},
+    "check_dataset": {
+        **{name: cell for name, cell in SUBJECT.items() if name != "name"},
+        "anew": (False, FLAG),
+    },
     "stop_check": {"check_id": JOB},
     "fix_dataset": {
         "check_id": JOB,

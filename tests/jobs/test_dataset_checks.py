@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -142,11 +144,35 @@ def test_one_that_waits_gives_way_to_a_newer_one(
 ) -> None:
     old = studio.checks.begin(request_of)
     new = studio.checks.begin(replace(request_of, trigger="zwy"))
-    assert studio.checks.wait(old.id, PATIENCE).state is CheckState.STOPPED
-    until(lambda: old.id not in studio.checks._checks)
     assert studio.checks.get(new.id).active
     with pytest.raises(StoreError, match="no such check"):
         studio.checks.get(old.id)
+
+
+def test_one_that_gave_way_is_begun_again_before_its_thread_has_noticed(
+    studio: Studio, request_of: CheckRequest
+) -> None:
+    with studio.turns.take("check"):
+        for trigger in ("zwx", "zwy", "zwx"):
+            check = studio.checks.begin(replace(request_of, trigger=trigger))
+    assert studio.checks.wait(check.id, PATIENCE).state is CheckState.FINISHED
+
+
+def test_one_that_is_stopping_is_begun_again(studio: Studio, request_of: CheckRequest) -> None:
+    with studio.turns.take("check"):
+        check = studio.checks.begin(request_of)
+        assert studio.checks.stop(check.id)
+        assert studio.checks.begin(request_of).stop_asked
+        assert not studio.checks.begin(request_of, anew=True).stop_asked
+    assert studio.checks.wait(check.id, PATIENCE).state is CheckState.FINISHED
+
+
+def test_a_trigger_is_typed_while_another_set_is_checked(
+    studio: Studio, request_of: CheckRequest, held: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset_checks, "MOST_ACTIVE", 2)
+    typed = [studio.checks.begin(replace(request_of, trigger="zwyxw"[:end])) for end in range(1, 6)]
+    assert studio.checks.get(typed[-1].id).active
 
 
 def test_no_more_than_some_wait(
@@ -154,8 +180,15 @@ def test_no_more_than_some_wait(
 ) -> None:
     monkeypatch.setattr(dataset_checks, "MOST_ACTIVE", 1)
     studio.checks.begin(request_of)
-    with pytest.raises(DeviceBusy, match="being checked"):
-        studio.checks.begin(replace(request_of, dataset_id=request_of.dataset_id, kind="style"))
+    with acting(Visitor(name="ada", role=Role.ADMIN)), pytest.raises(DeviceBusy, match="being checked"):
+        studio.checks.begin(replace(request_of, kind="style"))
+
+
+def test_nobody_waits_for_a_report(studio: Studio, request_of: CheckRequest, held: None) -> None:
+    check = studio.checks.begin(request_of)
+    for ask in (studio.checks.fix, lambda check_id: studio.checks.write_report(check_id, "json")):
+        with pytest.raises(DeviceBusy, match="still being checked"):
+            ask(check.id)
 
 
 def test_those_who_only_look_begin_none_and_see_none(studio: Studio, request_of: CheckRequest) -> None:
@@ -185,6 +218,53 @@ def test_a_folder_that_is_gone_is_said_and_looked_for_again(
         studio.checks.fix(check.id)
     Path(f"{record.path}.away").rename(record.path)
     assert ended(studio, request_of).state is CheckState.FINISHED
+
+
+@pytest.mark.parametrize(("name", "shown"), [("1.png", "1.png"), ("1.txt", "The caption 1.txt")])
+def test_a_report_on_files_that_the_disk_did_not_give_is_not_kept(
+    studio: Studio,
+    record: DatasetRecord,
+    request_of: CheckRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    shown: str,
+) -> None:
+    found, gone = Path.open, Path(record.path) / name
+
+    def lost(path: Path, *args: Any, **named: Any) -> Any:
+        if path == gone:
+            raise OSError(errno.EIO, "Input/output error")
+        return found(path, *args, **named)
+
+    monkeypatch.setattr(Path, "open", lost)
+    check = ended(studio, request_of)
+    assert check.state is CheckState.FAILED
+    assert f"1 of 3 pictures can't be read from the disk. {shown} can't be read" in str(check.error)
+    assert studio.checks.begin(request_of).state is CheckState.FAILED
+    monkeypatch.undo()
+    assert ended(studio, request_of).state is CheckState.FINISHED
+
+
+def test_a_picture_that_is_none_fails_no_check(
+    studio: Studio, record: DatasetRecord, request_of: CheckRequest
+) -> None:
+    (Path(record.path) / "1.png").write_bytes(b"no picture")
+    report = ended(studio, request_of).report
+    assert report
+    assert [one.pictures for one in report.findings if one.check == "unreadable"] == [("1.png",)]
+
+
+def test_a_set_that_was_deleted_meanwhile_is_checked_once_it_is_back(
+    studio: Studio, record: DatasetRecord, request_of: CheckRequest
+) -> None:
+    with studio.turns.take("check"):
+        check = studio.checks.begin(request_of)
+        undo = studio.datasets.delete(record.id)
+    until(lambda: check.id not in studio.checks._checks)
+    studio.datasets.undo(undo)
+    report = studio.checks.wait(studio.checks.begin(request_of).id, PATIENCE).report
+    assert report
+    assert not [one for one in report.findings if one.check == "unreadable"]
 
 
 def test_the_report_is_written_as_a_page_and_as_json(

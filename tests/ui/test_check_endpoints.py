@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lora_studio.errors import ConfigError, StoreError
+from lora_studio.data.checks import dataset_check
+from lora_studio.errors import ConfigError, DatasetError, DeviceBusy, StoreError
 from lora_studio.studio import Studio
 from lora_studio.ui.endpoints.check_endpoints import CheckEndpoints
 from lora_studio.ui.endpoints.edit_endpoints import EditEndpoints
@@ -45,3 +46,38 @@ def test_a_check_is_asked_for_until_it_has_ended_and_mended(studio: Studio) -> N
     assert file["size_bytes"] > 100
     with pytest.raises(ConfigError, match="html or json"):
         checks.dataset_report(key, "pdf")  # type: ignore[arg-type]
+
+
+def test_who_asks_again_hears_of_an_end_without_a_report(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [str(write_picture(studio.settings.uploads / "a.png", "teal"))]
+    dataset, *_ = received(studio, Intake(files=files), "", SetView())
+    checks, calls = CheckEndpoints(studio), []
+
+    def fails(*_given: object) -> None:
+        calls.append("check")
+        raise DatasetError("The disk is gone.")
+
+    def asked(*, anew: bool = False) -> tuple[str, str]:
+        status = checks.check_dataset(dataset, "style", "", "starter", {"resolution": 64}, anew)
+        return status["state"], status["message"]
+
+    def ended() -> tuple[str, str]:
+        return until(lambda: (found := asked())[0] != "running" and found)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dataset_check, "check_dataset", fails)
+        assert [ended(), asked()] == 2 * [("failed", "The disk is gone.")]
+        assert calls == ["check"]
+    with studio.turns.take("check"):
+        assert asked(anew=True) == ("running", "")
+        key = checks.check_dataset(dataset, "style", "", "starter", {"resolution": 64})["check_id"]
+        with pytest.raises(DeviceBusy, match="still being checked"):
+            checks.fix_dataset(key)
+        assert checks.stop_check(key)
+        assert [ended(), asked()] == 2 * [("stopped", "")]
+    asked(anew=True)
+    assert ended() == ("finished", "")
+    with pytest.raises(ConfigError, match="anew"):
+        asked(anew="no")  # type: ignore[arg-type]

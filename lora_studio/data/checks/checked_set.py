@@ -19,7 +19,7 @@ from lora_studio.data.edits.picture_edits import is_picture_path
 from lora_studio.data.training_set.folders import subset_overlay
 from lora_studio.data.training_set.subsets import Subset, picture_files
 from lora_studio.errors import DatasetError
-from lora_studio.files import read_errors
+from lora_studio.files import is_of_disk, read_errors
 from lora_studio.parsing.plain_text import LONGEST_NAME, plain_lines, plain_name, plain_text
 from lora_studio.parsing.text_encodings import readings
 
@@ -39,12 +39,13 @@ EMPTY_WORDS = {
 class SetCaptionText:
     """A caption as read for the checks: the lines of its file. `encoding` is empty for UTF-8 and UTF-16;
     `is_certain` is False where the text could be read in other ways, too; `fault` says why a file can't be
-    read at all."""
+    read at all, `is_unread` that it is for the disk, not for what is in it."""
 
     lines: tuple[str, ...] = ()
     encoding: str = ""
     is_certain: bool = True
     fault: str = ""
+    is_unread: bool = False
 
     @property
     def text(self) -> str:
@@ -55,13 +56,15 @@ class SetCaptionText:
 @dataclass(frozen=True, kw_only=True)
 class CheckedPicture:
     """A picture of the set. `path` is where it is, `name` its path from the set's folder, with slashes, and
-    `facts` what was measured; None where it can't be read, which `fault` explains."""
+    `facts` what was measured; None where it can't be read, which `fault` explains. `is_unread`: for the disk,
+    not for what is in the file."""
 
     path: Path
     name: str
     caption: SetCaptionText
     facts: PictureFacts | None = None
     fault: str = ""
+    is_unread: bool = False
 
     @property
     def shown(self) -> str:
@@ -156,12 +159,12 @@ def pictures_of(root: Path, subsets: Sequence[Subset]) -> Iterator[CheckedPictur
                 caption = SetCaptionText(lines=caption_lines(state.caption))
             if not caption.lines and not caption.fault and subset.words:
                 caption = SetCaptionText(lines=(subset.words,))
-            name, fault = _name_in(root, path), ""
+            name, fault, is_unread = _name_in(root, path), "", False
             try:
                 path = overlay.files(path).picture
             except DatasetError as error:
-                fault = plain_text(str(error), LONGEST_FAULT)
-            yield CheckedPicture(path=path, name=name, caption=caption, fault=fault)
+                fault, is_unread = plain_text(str(error), LONGEST_FAULT), is_of_disk(error)
+            yield CheckedPicture(path=path, name=name, caption=caption, fault=fault, is_unread=is_unread)
 
 
 def read_caption_lines(picture: Path, extension: str = "") -> SetCaptionText:
@@ -173,7 +176,7 @@ def read_caption_lines(picture: Path, extension: str = "") -> SetCaptionText:
         with read_errors(path, DatasetError, f"The caption {path.name}"), path.open("rb") as file:
             content = file.read(LONGEST + 1)
     except DatasetError as error:
-        return SetCaptionText(fault=plain_text(str(error), 2 * LONGEST_NAME))
+        return SetCaptionText(fault=plain_text(str(error), 2 * LONGEST_NAME), is_unread=is_of_disk(error))
     if len(content) > LONGEST:
         return SetCaptionText(fault=f"{plain_name(path)} is longer than {LONGEST:,} bytes.")
     found = readings(content)

@@ -13,8 +13,9 @@ from lora_studio.data.checks.dataset_findings import DatasetCheck
 from lora_studio.data.checks.dataset_report import DatasetReport
 from lora_studio.data.checks.picture_checks import PICTURE_CHECKS
 from lora_studio.data.checks.picture_facts import FactsCache, PictureFacts
-from lora_studio.data.checks.picture_measures import measure_pictures
+from lora_studio.data.checks.picture_measures import Measured, measure_pictures
 from lora_studio.events import Emit, ShouldStop, ignore, never_stop
+from lora_studio.files import is_of_disk
 from lora_studio.parsing.plain_text import plain_text
 
 CHECKS: tuple[DatasetCheck, ...] = (*PICTURE_CHECKS, *COPY_CHECKS, *CAPTION_CHECKS, *COMPOSITION_CHECKS)
@@ -32,13 +33,18 @@ def check_dataset(
     paths = [picture.path for picture in pictures if not picture.fault]
     measured = dict(zip(paths, measure_pictures(paths, cache, emit, should_stop), strict=True))
     checked = CheckedSet(
-        pictures=tuple(
-            replace(picture, facts=facts)
-            if isinstance(facts := measured.get(picture.path), PictureFacts)
-            else replace(picture, fault=picture.fault or plain_text(str(facts), LONGEST_FAULT))
-            for picture in pictures
-        ),
+        pictures=tuple(_known(picture, measured.get(picture.path)) for picture in pictures),
         options=options,
     )
     findings = [finding for check in CHECKS for finding in check.find(checked)]
     return DatasetReport.of(checked, CHECKS, findings)
+
+
+def _known(picture: CheckedPicture, measured: Measured | None) -> CheckedPicture:
+    """A picture with what was measured, or why it can't be."""
+    if picture.fault or measured is None:
+        return picture
+    if isinstance(measured, PictureFacts):
+        return replace(picture, facts=measured)
+    fault = plain_text(str(measured), LONGEST_FAULT)
+    return replace(picture, fault=fault, is_unread=is_of_disk(measured))

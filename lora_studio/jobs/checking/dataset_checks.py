@@ -89,6 +89,12 @@ class SetCheck:
     def active(self) -> bool:
         return self.state is CheckState.RUNNING
 
+    @property
+    def may_begin_anew(self) -> bool:
+        """Whether no report comes of it."""
+        ended = self.state in (CheckState.STOPPED, CheckState.FAILED)
+        return ended or (self.active and self.stop_asked)
+
 
 class DatasetChecks:
     """The checks of this process, one of them at a time. `revision` changes with anything about them. For
@@ -104,9 +110,10 @@ class DatasetChecks:
         self.revision = 0
 
     def begin(self, request: CheckRequest, *, anew: bool = False) -> SetCheck:
-        """The check of a set as it is now, begun where there is none; with `anew` also where it was stopped
-        or failed. Returns at once. One that waits gives way to a newer one of the same visitor and set.
-        Raises DeviceBusy when too many wait, ConfigError, ModelFileError."""
+        """The check of a set as it is now, begun where there is none; with `anew` also where it is or was
+        stopped or failed. Returns at once. One that waits gives way to a newer one of the same visitor and
+        set: nobody finds it from then on. Raises DeviceBusy when too many wait, ConfigError,
+        ModelFileError."""
         from lora_studio.training.preparation.check_options import pictures_settings
 
         visitor().needs(Role.TRAINER)
@@ -115,19 +122,20 @@ class DatasetChecks:
             pictures_settings(request.base, self._settings, kind=request.kind, values=request.values)
         with self._changed:
             there = self._checks.get(asked.id)
-            if there and not (anew and there.state in (CheckState.STOPPED, CheckState.FAILED)):
+            if there and not (anew and there.may_begin_anew):
                 return there
             self._let_go(request.dataset_id)
             if len(self._stops) >= MOST_ACTIVE:
                 raise DeviceBusy("Other sets of pictures are being checked.", "Try again when they are done.")
-            self._checks.pop(asked.id, None)
-            self._checks[asked.id], self._stops[asked.id] = asked, threading.Event()
+            self._forget(asked.id)
+            stop = threading.Event()
+            self._checks[asked.id], self._stops[asked.id] = asked, stop
             ended = [one.id for one in self._checks.values() if not one.active]
             for old in ended[: max(0, len(ended) - MOST_KEPT)]:
                 del self._checks[old]
             self._tell()
         run = on_behalf(self._run)
-        threading.Thread(target=run, args=(asked.id,), name="dataset-check", daemon=True).start()
+        threading.Thread(target=run, args=(asked, stop), name="dataset-check", daemon=True).start()
         return asked
 
     def get(self, check_id: str) -> SetCheck:
@@ -164,8 +172,8 @@ class DatasetChecks:
     ) -> DatasetRecord:
         """Mend what a check found, with one entry of the set's edits: `checks` by id (none: those whose fixes
         take nothing away), only where the fix changes one of `pictures` if there are any. Returns the set.
-        Waits for the report. Raises DatasetError where there is nothing to mend, the check was stopped, or a
-        picture was edited since."""
+        Raises DatasetError where there is nothing to mend, the check was stopped, or a picture was edited
+        since, DeviceBusy before it has ended."""
         from lora_studio.data.checks.dataset_report import WITHOUT_LOSS, chosen_edits
 
         check = self.get(check_id)
@@ -197,7 +205,7 @@ class DatasetChecks:
 
     def write_report(self, check_id: str, form: ReportForm) -> Path:
         """Write the report of a check among the uploads, which are cleared by themselves; it is the
-        visitor's. Waits for it. Raises DatasetError where the check was stopped."""
+        visitor's. Raises DatasetError where the check was stopped, DeviceBusy before it has ended."""
         from lora_studio.data.checks.report_html import report_html
 
         report, check = self._report(check_id), self.get(check_id)
@@ -222,7 +230,9 @@ class DatasetChecks:
                 stop.set()
 
     def _report(self, check_id: str) -> DatasetReport:
-        check = self.wait(check_id)
+        check = self.get(check_id)
+        if check.active:  # waiting would hold a thread for minutes
+            raise DeviceBusy("These pictures are still being checked.", "Try again when the check has ended.")
         if check.error is not None:
             raise check.error
         if check.report is None:
@@ -251,14 +261,24 @@ class DatasetChecks:
             and (one.request.dataset_id, one.owner) == (dataset_id, visitor().name)
         ]
         for one in waiting:
-            self._stops[one.id].set()
+            self._forget(one.id)
 
-    def _run(self, check_id: str) -> None:
+    def _forget(self, check_id: str) -> None:
+        """Take a check off the list. Its thread ends when it looks next, and is no longer heard."""
+        self._checks.pop(check_id, None)
+        if stop := self._stops.pop(check_id, None):
+            stop.set()
+
+    def _run(self, asked: SetCheck, stop: threading.Event) -> None:
         ended: dict[str, Any] = {"state": CheckState.STOPPED}
-        should_stop = self._stops[check_id].is_set
+        should_stop = stop.is_set
+
+        def hear(event: Event) -> None:
+            self._hear(asked.id, stop, event)
+
         try:
             with self._turns.take("check", gives_up=False, should_stop=should_stop):
-                ended = self._checked(check_id, lambda event: self._hear(check_id, event), should_stop)
+                ended = self._checked(asked.request, hear, should_stop)
         except StudioError as error:
             if not should_stop():
                 ended = {"state": CheckState.FAILED, "error": error}
@@ -268,19 +288,30 @@ class DatasetChecks:
             hint = f"Its log has the details under the number {number}."
             bug = StudioError("Something went wrong inside LoRA Studio.", hint)
             ended = {"state": CheckState.FAILED, "error": bug}
+        is_there = self._is_there(asked.request.dataset_id)
         with self._changed:
-            del self._stops[check_id]
-            self._change(check_id, **ended)
-            if ended["state"] is CheckState.STOPPED and not self._checks[check_id].stop_asked:
-                del self._checks[check_id]  # it gave way to another one: who wants it may begin it again
+            if self._stops.get(asked.id) is not stop:
+                return
+            del self._stops[asked.id]
+            self._change(asked.id, **ended)
+            if not is_there or (
+                ended["state"] is CheckState.STOPPED and not self._checks[asked.id].stop_asked
+            ):
+                del self._checks[asked.id]  # a set that comes back is begun again by itself
 
-    def _checked(self, check_id: str, emit: Emit, should_stop: ShouldStop) -> dict[str, Any]:
+    def _is_there(self, dataset_id: str) -> bool:
+        try:
+            self._datasets.get(dataset_id)
+        except StudioError:
+            return False
+        return True
+
+    def _checked(self, request: CheckRequest, emit: Emit, should_stop: ShouldStop) -> dict[str, Any]:
         from lora_studio.data.checks.dataset_check import check_dataset
         from lora_studio.data.checks.picture_facts import FactsCache
         from lora_studio.jobs.checking.finding_pictures import finding_pictures
         from lora_studio.training.preparation.check_options import options_for
 
-        request = self._checks[check_id].request
         record = self._datasets.get(request.dataset_id)
         options = options_for(
             request.base, self._settings, kind=request.kind, trigger=request.trigger, values=request.values
@@ -288,6 +319,7 @@ class DatasetChecks:
         self._facts = self._facts or FactsCache(self._settings.cache / "picture-facts")
         pictures = list(_pictures(record, should_stop))
         report = check_dataset(pictures, options, self._facts, emit, should_stop)
+        _check_read(report)
         shown = finding_pictures(report, record, self._settings, should_stop)
         if should_stop():
             return {"state": CheckState.STOPPED}
@@ -298,9 +330,9 @@ class DatasetChecks:
             "shown": shown,
         }
 
-    def _hear(self, check_id: str, event: Event) -> None:
-        if isinstance(event, PhaseAdvanced):
-            with self._changed:
+    def _hear(self, check_id: str, stop: threading.Event, event: Event) -> None:
+        with self._changed:
+            if isinstance(event, PhaseAdvanced) and self._stops.get(check_id) is stop:
                 is_due = time.monotonic() - self._told > SECONDS_BETWEEN
                 self._change(check_id, tell=is_due, done=event.done, total=event.total)
 
@@ -313,6 +345,17 @@ class DatasetChecks:
         self._told = time.monotonic()
         self.revision += 1
         self._changed.notify_all()
+
+
+def _check_read(report: DatasetReport) -> None:
+    """Refuse a report on files that the disk didn't give: it would be found again once they are back."""
+    unread = [one for one in report.pictures if one.is_unread or one.caption.is_unread]
+    if unread:
+        of, first = f"{len(unread):,} of {len(report.pictures):,} pictures", unread[0]
+        raise DatasetError(
+            f"{of} can't be read from the disk. {first.fault or first.caption.fault}",
+            "Check them again when it is there.",
+        )
 
 
 def _pictures(record: DatasetRecord, should_stop: ShouldStop) -> Iterator[CheckedPicture]:

@@ -9,7 +9,7 @@ from lora_studio.data.checks.dataset_check import CHECKS
 from lora_studio.errors import ConfigError
 from lora_studio.jobs.checking.dataset_checks import CheckRequest, ReportForm, SetCheck
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import mapping, safe_base, safe_id, shown, text
+from lora_studio.ui.client_input.validate import mapping, safe_base, safe_id, shown, text, yes_or_no
 from lora_studio.ui.endpoints.edit_endpoints import EditEndpoints
 from lora_studio.ui.endpoints.inspection_endpoints import ExportedFile
 from lora_studio.ui.endpoints.schemas import DatasetCheckStatus, DatasetEdits
@@ -34,10 +34,11 @@ class CheckEndpoints:
         trigger: str = "",
         base: str = DEFAULT_BASE,
         options: dict[str, Any] | None = None,
+        anew: bool = False,
     ) -> DatasetCheckStatus:
-        """Check a set of pictures for a training, in the background: ask again until state is no longer
-        running. A set that is checked already is answered at once, and a changed one is checked anew. report
-        has grade, points, verdict, advice, and the checks with findings, fixes included.
+        """Check a set of pictures for a training, in the background: ask again, without anew, until state is
+        no longer running. A set that is checked already is answered at once, and a changed one is checked
+        anew. report has grade, points, verdict, advice, and the checks with findings, fixes included.
 
         Args:
             dataset_id: From upload_dataset or list_datasets.
@@ -45,9 +46,11 @@ class CheckEndpoints:
             trigger: The word that is to call it up; empty: captions are not looked through for it.
             base: The base model, a name from the catalog or from models/base.
             options: Settings of docs/parameters.md that differ from the preset's, as {"resolution": 512}.
+            anew: Begin a check that was stopped or failed once more.
         """
+        begins_anew = yes_or_no(anew, "anew")
         request = self._request(dataset_id, kind, trigger, base, options)
-        return _status(self._studio.checks.begin(request, anew=True))
+        return _status(self._studio.checks.begin(request, anew=begins_anew))
 
     def stop_check(self, check_id: str) -> bool:
         """Stop a check of pictures that you asked for; what was measured is kept. True if it was running.
@@ -61,8 +64,8 @@ class CheckEndpoints:
         self, check_id: str, checks: list[str] | None = None, pictures: list[str] | None = None
     ) -> DatasetEdits:
         """Mend what a check of pictures found, all at once or nothing; the set's files stay, and undo_edit
-        takes it back. Waits for the check; refused where somebody edited the same pictures since. A picture
-        gets one fix: check again for what else it has. Answers as list_edits does.
+        takes it back. Refused while the check runs, and where somebody edited the same pictures since. A
+        picture gets one fix: check again for what else it has. Answers as list_edits does.
 
         Args:
             check_id: From check_dataset.
@@ -78,7 +81,7 @@ class CheckEndpoints:
 
     def dataset_report(self, check_id: str, form: ReportForm = "html") -> ExportedFile:
         """Write the report of a check of pictures as a file to be fetched: a page with thumbnails, or JSON.
-        Waits for the check.
+        Refused while the check runs.
 
         Args:
             check_id: From check_dataset.
