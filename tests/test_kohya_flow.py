@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from lora_studio.config import TrainConfig
 from lora_studio.errors import ConfigError
@@ -175,7 +176,7 @@ def test_the_engines_arguments_are_its_scripts_options(
     """Everything that is written is an option of that very script, within its choices."""
     folder = tmp_path / "pictures"
     folder.mkdir()
-    (folder / "a.png").write_bytes(b"")
+    Image.new("RGB", (64, 64)).save(folder / "a.png")
     found = FoundBase(name="x", path_or_id=str(tmp_path), family=family, layout="folder")
     monkeypatch.setattr(launch_files, "find_base", lambda *_: found)
     for script in ADDED:

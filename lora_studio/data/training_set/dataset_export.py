@@ -15,18 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.config_groups import DatasetGroup
-from lora_studio.data.edits.rendering import PictureFiles, make_room_for_edited
 from lora_studio.data.training_set.dataset_config import OF_ALL, OF_DATASETS, config_subsets
 from lora_studio.data.training_set.export_folder import free_place
-from lora_studio.data.training_set.exported_pictures import portable_stem, readable_files, white_mask
+from lora_studio.data.training_set.exported_pictures import (
+    ReadablePicture,
+    portable_stem,
+    readable_pictures,
+    white_mask,
+)
 from lora_studio.data.training_set.folders import Picture, read_folder
 from lora_studio.data.training_set.subsets import KOHYA_FOLDER, Subset, folder_subsets, masks_beside
-from lora_studio.errors import DatasetError
 from lora_studio.events import ShouldStop, never_stop
 from lora_studio.parsing.file_names import portable_name
 from lora_studio.parsing.plain_text import plain_lines
 from lora_studio.parsing.toml_text import write_table
-from lora_studio.settings import Settings
 
 CONFIG, MASKS, REGULARISATION = "dataset.toml", "masks", "reg"
 CAPTIONS = ".txt"
@@ -90,17 +92,12 @@ def planned_export(
     subsets.sort(key=lambda subset: (subset.dataset, subset.is_reg))  # as read_folder does
     with_masks = any(map(_has_masks, subsets)) and not any(one.settings.alpha_mask for one in subsets)
     found = read_folder(data.model_copy(update={"enable_wildcard": True, "masked_loss": with_masks}))
-    make_room_for_edited(Settings.from_environment().edited)
-    layout = _Layout(data=data, class_tokens=class_tokens, should_stop=should_stop)
+    sources, left_out = readable_pictures(found.pictures, should_stop)
+    layout = _Layout(data=data, class_tokens=class_tokens)
     for number, subset in enumerate(subsets):
-        layout.add(subset, [picture for picture in found.pictures if picture.subset == number])
-    if not any(not table.get("is_reg") for tables in layout.tables.values() for table in tables):
-        raise DatasetError(
-            "None of the pictures can be read.",
-            "Add at least one picture that opens.",
-            path=data.train_data_dir,
-        )
-    notes, datasets = [*found.notes, *layout.notes], list[ExportedDataset]()
+        if mine := [source for source in sources if source.picture.subset == number]:
+            layout.add(subset, mine)
+    notes, datasets = [*found.notes, *left_out], list[ExportedDataset]()
     for number, tables in layout.tables.items():
         settings = config_subsets(data)[0][number] if data.dataset_config else data
         options = _dataset_options(settings, is_config=bool(data.dataset_config))
@@ -114,15 +111,9 @@ def planned_export(
     return ExportedSet(
         files=layout.files,
         datasets=tuple(datasets),
-        pictures=layout.pictures,
+        pictures=len(sources),
         notes=tuple(dict.fromkeys(notes)),
     )
-
-
-def check_stop(should_stop: ShouldStop) -> None:
-    """End an export that is to stop. Raises DatasetError."""
-    if should_stop():
-        raise DatasetError("The export was stopped.", "Nothing of it is kept.")
 
 
 @dataclass(kw_only=True)
@@ -131,17 +122,11 @@ class _Layout:
 
     data: DatasetGroup
     class_tokens: str
-    should_stop: ShouldStop
     files: dict[str, Path | bytes] = field(default_factory=dict)
     tables: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
-    pictures: int = 0
-    notes: list[str] = field(default_factory=list)
     _folders: set[Path] = field(default_factory=set)
 
-    def add(self, subset: Subset, pictures: Sequence[Picture]) -> None:
-        sources = self._readable(pictures)
-        if not sources:
-            return
+    def add(self, subset: Subset, sources: Sequence[ReadablePicture]) -> None:
         words = self._words(subset)
         folder = self._folder(subset, words)
         masked = any(source.mask for _, source in sources)
@@ -157,24 +142,12 @@ class _Layout:
                 ending = source.mask.suffix.lower() if source.mask else ".png"
                 mask = source.mask or white_mask(source.picture)
                 self.files[f"{folder}/{MASKS}/{place.name}{ending}"] = mask
-        self.pictures += len(sources)
         table: dict[str, Any] = {"image_dir": folder, "num_repeats": subset.repeats}
         table |= {"conditioning_data_dir": f"{folder}/{MASKS}"} if masked else {}
         table |= {"class_tokens": words} if words and not masked else {}
         table |= {"is_reg": True} if subset.is_reg else {}
         table |= _subset_options(subset.settings)
         self.tables.setdefault(subset.dataset, []).append(table)
-
-    def _readable(self, pictures: Sequence[Picture]) -> list[tuple[Picture, PictureFiles]]:
-        """Pictures with their files, without those that a training leaves out, which are noted."""
-        found = []
-        for picture in pictures:
-            check_stop(self.should_stop)
-            try:
-                found.append((picture, readable_files(picture)))
-            except DatasetError as error:
-                self.notes.append(f"{error.message} It is left out.")
-        return found
 
     def _words(self, subset: Subset) -> str:
         """The caption of pictures that have none."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from PIL import Image
 
 from lora_studio.data.edits.picture_edits import FlattenPicture
-from lora_studio.data.edits.rendering import PictureFiles, rendered
+from lora_studio.data.edits.rendering import PictureFiles, make_room_for_edited, rendered
 from lora_studio.data.pixels.decoding import decode, opened, orientation
 from lora_studio.data.pixels.picture_pixels import upright_size
 from lora_studio.data.training_set.folders import Picture
+from lora_studio.errors import DatasetError
+from lora_studio.events import ShouldStop, never_stop
 from lora_studio.parsing.file_names import is_portable, portable_name
 from lora_studio.settings import Settings
 
@@ -29,6 +32,32 @@ class _SeenPicture(NamedTuple):
     size: tuple[int, int]
     is_same: bool
     is_transparent: bool
+
+
+class ReadablePicture(NamedTuple):
+    """A picture with the files that sd-scripts is given of it."""
+
+    picture: Picture
+    files: PictureFiles
+
+
+def readable_pictures(
+    pictures: Sequence[Picture], should_stop: ShouldStop = never_stop
+) -> tuple[list[ReadablePicture], list[str]]:
+    """Pictures with their files, without those that a training leaves out, and a note on each of these.
+    Raises DatasetError where none to train on is left and when stopped, StoreError."""
+    make_room_for_edited(Settings.from_environment().edited)
+    found, notes = list[ReadablePicture](), list[str]()
+    for picture in pictures:
+        if should_stop():
+            raise DatasetError("The export was stopped.", "Nothing of it is kept.")
+        try:
+            found.append(ReadablePicture(picture, readable_files(picture)))
+        except DatasetError as error:
+            notes.append(f"{error.message} It is left out.")
+    if all(one.picture.is_reg for one in found):
+        raise DatasetError("None of the pictures can be read.", "Add at least one picture that opens.")
+    return found, notes
 
 
 def readable_files(picture: Picture) -> PictureFiles:

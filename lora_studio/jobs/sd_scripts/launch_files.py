@@ -6,16 +6,17 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lora_studio import catalog
 from lora_studio.catalog.training_scripts import TRAINING_SCRIPTS, TrainingScript
 from lora_studio.config import TrainConfig, config_leaf
 from lora_studio.data.buckets import resolution_of
 from lora_studio.data.training_set.export_folder import free_place
+from lora_studio.data.training_set.exported_pictures import ReadablePicture, readable_pictures, white_mask
 from lora_studio.data.training_set.folders import PictureFolder, read_folder
 from lora_studio.errors import ConfigError, ModelFileError
 from lora_studio.families.base_files.found_base import FoundBase
@@ -72,6 +73,14 @@ class Launch:
     notes: tuple[str, ...] = ()
 
 
+class _LaidOut(NamedTuple):
+    """A dataset config with the number of its pictures, and notes on those that were left out."""
+
+    config: Path
+    images: int
+    notes: list[str]
+
+
 def prepare(config: TrainConfig, settings: Settings, folder: Path) -> Launch:
     """Check everything and write it into `folder`, the job's. Raises StudioError."""
     check_output(config.output)
@@ -94,7 +103,8 @@ def prepare(config: TrainConfig, settings: Settings, folder: Path) -> Launch:
     with disk_errors("The training", "laid out for sd-scripts"):
         folder.mkdir(parents=True, exist_ok=True)
         saves.mkdir(parents=True, exist_ok=True)
-        options["dataset_config"] = str(_dataset(config, pictures, folder))
+        laid_out = _dataset(config, pictures, folder)
+        options["dataset_config"] = str(laid_out.config)
         options |= _previews(config, prompts, folder)
         options |= {**_files(script, base), **_given(config)}
         _check_files(script, base, options)
@@ -107,10 +117,10 @@ def prepare(config: TrainConfig, settings: Settings, folder: Path) -> Launch:
         folder=checkout,
         saves=saves,
         base=base,
-        images=len(pictures.pictures),
+        images=laid_out.images,
         total_steps=config.optimizer.max_train_steps,
         prompts=prompts if "sample_prompts" in options else (),
-        notes=(*pictures.notes, *_notes(config)),
+        notes=(*pictures.notes, *laid_out.notes, *_notes(config)),
     )
 
 
@@ -199,7 +209,7 @@ def _check_files(script: TrainingScript, base: FoundBase, options: Mapping[str, 
         )
 
 
-def _dataset(config: TrainConfig, pictures: PictureFolder, folder: Path) -> Path:
+def _dataset(config: TrainConfig, pictures: PictureFolder, folder: Path) -> _LaidOut:
     """The dataset config: the user's own, or one of the pictures as we read them, with finished captions."""
     if config.dataset.dataset_config:
         if pictures.is_edited:
@@ -208,28 +218,44 @@ def _dataset(config: TrainConfig, pictures: PictureFolder, folder: Path) -> Path
                 "Export the edited pictures and name those folders, or leave engine as it is.",
                 field="dataset_config",
             )
-        return expanded(config.dataset.dataset_config).absolute()
+        return _LaidOut(expanded(config.dataset.dataset_config).absolute(), len(pictures.pictures), [])
     place = folder / "pictures"
     shutil.rmtree(place, ignore_errors=True)
+    sources, notes = readable_pictures(pictures.pictures)
+    subsets = _laid_out_subsets(sources, place.absolute())
+    # For sd-scripts all subsets of a dataset have masks or none has.
+    masked = [values for values in subsets if "conditioning_data_dir" in values]
+    tables = []
+    for part in (masked, [values for values in subsets if values not in masked]):
+        tables += [write_table("[datasets]", {})] if part else []
+        tables += [write_table("[datasets.subsets]", values) for values in part]
+    write_atomically(folder / "dataset.toml", "\n\n".join(tables) + "\n")
+    return _LaidOut((folder / "dataset.toml").absolute(), len(sources), notes)
+
+
+def _laid_out_subsets(sources: Sequence[ReadablePicture], place: Path) -> list[dict[str, Any]]:
+    """Lay pictures, captions and masks out in `place`; the tables of their subsets."""
+    masked = {picture.subset for picture, files in sources if files.mask}
     subsets: dict[Path, dict[str, Any]] = {}
     taken: set[Path] = set()
-    for picture in pictures.pictures:
-        inside = place.absolute() / f"{picture.subset}_{picture.folder}"
+    for picture, files in sources:
+        inside = place / f"{picture.subset}_{picture.folder}"
         inside.mkdir(parents=True, exist_ok=True)
-        stem = free_place(inside, picture.path.stem, taken).name
-        link_or_copy(picture.path, inside / f"{stem}{picture.path.suffix}")
+        stem = free_place(inside, files.picture.stem, taken).name
+        link_or_copy(files.picture, inside / f"{stem}{files.picture.suffix.lower()}")
         if picture.caption:
             (inside / f"{stem}.caption").write_text(picture.caption, "utf-8")
-        facts: dict[str, Any] = {"num_repeats": picture.repeats, "is_reg": picture.is_reg}
-        if picture.mask:
+        facts: dict[str, Any] = {"num_repeats": picture.repeats}
+        facts |= {"is_reg": True} if picture.is_reg else {}
+        if picture.subset in masked:
             facts["conditioning_data_dir"] = str(masks := inside.with_name(f"{inside.name} masks"))
             masks.mkdir(exist_ok=True)
-            link_or_copy(picture.mask, masks / f"{stem}{picture.mask.suffix}")
+            if files.mask:
+                link_or_copy(files.mask, masks / f"{stem}{files.mask.suffix.lower()}")
+            else:
+                (masks / f"{stem}.png").write_bytes(white_mask(files.picture))
         subsets[inside] = {"image_dir": str(inside), "caption_extension": ".caption", **facts}
-    tables = [write_table("[datasets]", {})]
-    tables += [write_table("[datasets.subsets]", values) for values in subsets.values()]
-    write_atomically(folder / "dataset.toml", "\n\n".join(tables) + "\n")
-    return (folder / "dataset.toml").absolute()
+    return list(subsets.values())
 
 
 def link_or_copy(source: Path, target: Path) -> None:
