@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lora_studio.data.captions import filled_lines
 from lora_studio.errors import DatasetError
 from lora_studio.files import read_errors
 from lora_studio.parsing.archives import harmless_parts
@@ -60,7 +61,7 @@ def read_table(name: str, content: bytes) -> dict[tuple[str, ...], str]:
 def caption_of(entry: Mapping[str, Any]) -> str:
     """Caption and tags of an entry, one behind the other; each line of the caption gets the tags."""
     caption, tags = _text(entry.get("caption")), " ".join(_text(entry.get("tags")).split("\n"))
-    lines = [line.strip() for line in caption.splitlines() if line.strip()] or [""]
+    lines = filled_lines(caption) or [""]
     return "\n".join(", ".join(part for part in (line, tags.strip()) if part) for line in lines)
 
 

@@ -60,8 +60,9 @@ def read_caption(picture: Path, extension: str = "", *, all_lines: bool = False)
 
 
 def filled_lines(text: str) -> list[str]:
-    """The lines of a caption, without those that are empty."""
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    """The lines of a caption, without those that are empty. Unicode's other line separators are letters."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return [line.strip() for line in lines if line.strip()]
 
 
 def caption_file(picture: Path, extension: str = "") -> Path | None:

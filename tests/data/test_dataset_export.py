@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import unicodedata
 import zipfile
@@ -247,6 +248,24 @@ def test_a_caption_of_nothing_but_the_trigger_word_is_a_caption(tmp_path: Path, 
     out = write_export(planned_export(data, "dog"), tmp_path / "out")
     seen = theirs.pictures({"dataset_config": str(out / CONFIG)})
     assert [(one.name, one.caption) for one in seen] == [("a.png", "sks"), ("b.png", "sks dog")]
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029"])
+def test_other_separators_of_lines_end_no_caption(separator: str, tmp_path: Path, settings: Settings) -> None:
+    """They come from what was pasted; a line of a caption ends where a file's does."""
+    text = f"one{separator}two"
+    for name in ("file", "table", "edit"):
+        picture(tmp_path / "set" / f"{name}.png", "red", caption=text if name == "file" else "")
+    row = {"file_name": "table.png", "text": text}
+    (tmp_path / "set" / "metadata.jsonl").write_text(json.dumps(row), "utf-8")
+    apply_edits(tmp_path / "set", [SetCaption("edit.png", text)])
+    data = DatasetGroup(train_data_dir=str(tmp_path / "set"))
+    assert {one.path.stem: one.caption for one in read_folder(data).pictures} == dict.fromkeys(
+        ("file", "table", "edit"), text
+    )
+    assert (
+        facts(read_again(write_export(planned_export(data), tmp_path / "out") / CONFIG))[0][2][-3:] == "two"
+    )
 
 
 def test_half_letters_are_no_reason_to_refuse_a_set(tmp_path: Path, settings: Settings) -> None:

@@ -68,7 +68,7 @@ def _subset(subset: dict[str, Any], options: dict[str, Any]) -> list[Shown]:
         text = path.with_suffix(ending)
         caption = subset.get("class_tokens", "")
         if text.is_file():
-            caption = text.read_text("utf-8").splitlines()[0].strip()
+            caption = text.read_text("utf-8").split("\n")[0].strip()
         caption = f"{prefix} {caption}" if prefix else caption
         if masks := subset.get("conditioning_data_dir"):
             mask = [one for one in Path(masks).iterdir() if one.stem == path.stem and one.suffix in PICTURES]

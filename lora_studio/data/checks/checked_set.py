@@ -188,7 +188,7 @@ def read_caption_lines(picture: Path, extension: str = "") -> SetCaptionText:
 
 def caption_lines(text: str) -> tuple[str, ...]:
     """The lines with text, plain."""
-    lines = (line.strip() for line in plain_lines(text).splitlines())
+    lines = (line.strip() for line in plain_lines(text).split("\n"))
     return tuple(line for line in lines if line)
 
 

@@ -110,7 +110,7 @@ def prepare(config: TrainConfig, settings: Settings, folder: Path) -> Launch:
         _check_files(script, base, options)
         options |= {"output_dir": str(saves), "output_name": config.output.output_name}
         options |= {"save_model_as": "safetensors"}
-        text = "\n".join(write_table("arguments", options).splitlines()[1:]) + "\n"
+        text = "\n".join(write_table("arguments", options).split("\n")[1:]) + "\n"
         write_atomically(folder / "arguments.toml", text)
     return Launch(
         command=(python, script.file, "--config_file", str(folder.absolute() / "arguments.toml")),
