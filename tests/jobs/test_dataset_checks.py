@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image
 
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import Visitor, acting
-from lora_studio.data.checks import picture_measures
+from lora_studio.data.checks import checked_set, picture_measures
 from lora_studio.data.edits.picture_edits import CropPicture, FlipPicture, SetCaption
 from lora_studio.errors import ConfigError, DatasetError, DeviceBusy, ModelFileError, NotAllowed, StoreError
 from lora_studio.files import sha256
@@ -165,6 +166,44 @@ def test_one_that_is_stopping_is_begun_again(studio: Studio, request_of: CheckRe
         assert studio.checks.begin(request_of).stop_asked
         assert not studio.checks.begin(request_of, anew=True).stop_asked
     assert studio.checks.wait(check.id, PATIENCE).state is CheckState.FINISHED
+
+
+def test_two_who_ask_in_turns_let_go_none_that_has_its_turn(
+    studio: Studio, request_of: CheckRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, go_on = threading.Event(), threading.Event()
+    pictures = checked_set.pictures_of
+
+    def slow(*given: Any) -> Any:
+        reads.set()
+        assert go_on.wait(PATIENCE)
+        return pictures(*given)
+
+    monkeypatch.setattr(checked_set, "pictures_of", slow)
+    one, other = request_of, replace(request_of, trigger="zwy")
+    first = studio.checks.begin(one)
+    assert reads.wait(PATIENCE)
+    for request in (other, one, other):
+        studio.checks.begin(request)
+    assert (studio.checks.get(first.id).has_turn, studio.checks.get(first.id).total) == (True, 0)
+    go_on.set()
+    assert studio.checks.wait(first.id, PATIENCE).state is CheckState.FINISHED
+    assert studio.checks.wait(studio.checks.begin(other).id, PATIENCE).state is CheckState.FINISHED
+
+
+def test_pictures_in_folders_are_mended_by_file_name(
+    studio: Studio, record: DatasetRecord, request_of: CheckRequest
+) -> None:
+    folder = Path(record.path) / "10_dog"
+    folder.mkdir()
+    for name in ("0.png", "0.txt", "1.png", "1.txt", "2.png", "2.txt"):
+        (Path(record.path) / name).rename(folder / name)
+    check = ended(studio, request_of)
+    with pytest.raises(DatasetError, match="nothing to mend"):
+        studio.checks.fix(check.id, ["borders"], ["9.png"])
+    studio.checks.fix(check.id, ["borders", "no_trigger"], ["2.png"])
+    [entry] = studio.datasets.edits(record.id).line()
+    assert [edit.picture for edit in entry.edits] == ["10_dog/2.png"]
 
 
 def test_a_trigger_is_typed_while_another_set_is_checked(

@@ -15,6 +15,7 @@ from lora_studio.access.roles import Role
 from lora_studio.access.visitor import Visitor, acting
 from lora_studio.data.edits.picture_edits import FlipPicture, SetCaption
 from lora_studio.errors import ConfigError, DatasetError, StoreError
+from lora_studio.jobs.checking import dataset_checks
 from lora_studio.jobs.checking.dataset_checks import CheckRequest
 from lora_studio.studio import Studio
 from lora_studio.ui.checks import check_card
@@ -82,6 +83,17 @@ def test_all_of_it_is_told_in_other_languages(studio: Studio, request_of: CheckR
         assert words in german
     for words in ("Border", "Crop", "opposite", "Report:"):
         assert words not in german
+
+
+def test_a_check_that_can_not_be_begun_now_has_its_button(
+    studio: Studio, request_of: CheckRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset_checks, "MOST_ACTIVE", 0)
+    html = check_card.card_of(studio, request_of, "")
+    assert "Other sets of pictures are being checked." in html
+    assert clicked(html, "begin").action == "retry"
+    monkeypatch.undo()
+    assert "Border around the picture" in painted(studio, request_of)
 
 
 def test_a_fix_and_its_way_back(studio: Studio, request_of: CheckRequest) -> None:

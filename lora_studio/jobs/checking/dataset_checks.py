@@ -69,8 +69,9 @@ class CheckRequest:
 @dataclass(frozen=True, kw_only=True)
 class SetCheck:
     """A check at one moment. `id` follows from the set as it is and from the training, `head` is the state of
-    the set's edits; `done` of `total` pictures are measured (0 of 0 while it waits for its turn). `report` is
-    there in the end, with `shown` for the page, or `error`. `owner` is the visitor who asked first."""
+    the set's edits; `done` of `total` pictures are measured (0 of 0 until it `has_turn` and has read them).
+    `report` is there in the end, with `shown` for the page, or `error`. `owner` is the visitor who asked
+    first."""
 
     id: str
     request: CheckRequest
@@ -78,6 +79,7 @@ class SetCheck:
     owner: str = ""
     state: CheckState = CheckState.RUNNING
     stop_asked: bool = False
+    has_turn: bool = False
     done: int = 0
     total: int = 0
     report: DatasetReport | None = None
@@ -171,7 +173,8 @@ class DatasetChecks:
         self, check_id: str, checks: Collection[str] = (), pictures: Collection[str] = ()
     ) -> DatasetRecord:
         """Mend what a check found, with one entry of the set's edits: `checks` by id (none: those whose fixes
-        take nothing away), only where the fix changes one of `pictures` if there are any. Returns the set.
+        take nothing away), only where the fix changes one of `pictures` if there are any, by file name or by
+        path in the set. Returns the set.
         Raises DatasetError where there is nothing to mend, the check was stopped, or a picture was edited
         since, DeviceBusy before it has ended."""
         from lora_studio.data.checks.dataset_report import WITHOUT_LOSS, chosen_edits
@@ -180,7 +183,8 @@ class DatasetChecks:
         dataset_id, asked = check.request.dataset_id, checks or WITHOUT_LOSS
         visitor().must_own(Kind.DATASET, dataset_id)
         report = self._report(check_id)
-        edits = chosen_edits(report, asked, pictures)
+        paths = {one.name for one in report.pictures if PurePosixPath(one.name).name in pictures}
+        edits = chosen_edits(report, asked, {*pictures, *paths})
         if not edits:
             raise DatasetError("There is nothing to mend.", "Check the pictures again.")
         names = {edit.picture for edit in edits}
@@ -257,7 +261,7 @@ class DatasetChecks:
             one
             for one in self._checks.values()
             if one.active
-            and not one.total
+            and not one.has_turn  # two who ask in turns would let go each other's for ever
             and (one.request.dataset_id, one.owner) == (dataset_id, visitor().name)
         ]
         for one in waiting:
@@ -274,10 +278,13 @@ class DatasetChecks:
         should_stop = stop.is_set
 
         def hear(event: Event) -> None:
-            self._hear(asked.id, stop, event)
+            if isinstance(event, PhaseAdvanced):
+                is_due = time.monotonic() - self._told > SECONDS_BETWEEN
+                self._note(asked.id, stop, tell=is_due, done=event.done, total=event.total)
 
         try:
             with self._turns.take("check", gives_up=False, should_stop=should_stop):
+                self._note(asked.id, stop, has_turn=True)
                 ended = self._checked(asked.request, hear, should_stop)
         except StudioError as error:
             if not should_stop():
@@ -330,11 +337,11 @@ class DatasetChecks:
             "shown": shown,
         }
 
-    def _hear(self, check_id: str, stop: threading.Event, event: Event) -> None:
+    def _note(self, check_id: str, stop: threading.Event, *, tell: bool = True, **facts: Any) -> None:
+        """Change a check that goes on, from its own thread; nothing where it is off the list."""
         with self._changed:
-            if isinstance(event, PhaseAdvanced) and self._stops.get(check_id) is stop:
-                is_due = time.monotonic() - self._told > SECONDS_BETWEEN
-                self._change(check_id, tell=is_due, done=event.done, total=event.total)
+            if self._stops.get(check_id) is stop:
+                self._change(check_id, tell=tell, **facts)
 
     def _change(self, check_id: str, *, tell: bool = True, **facts: Any) -> None:
         self._checks[check_id] = replace(self._checks[check_id], **facts)

@@ -8,7 +8,7 @@ from typing import Any
 from lora_studio.data.checks.dataset_report import WITHOUT_LOSS, CheckedPart, DatasetReport, chosen_edits
 from lora_studio.data.edits.edit_log import EditHistory
 from lora_studio.errors import DatasetError, StudioError
-from lora_studio.jobs.checking.dataset_checks import SetCheck
+from lora_studio.jobs.checking.dataset_checks import CheckRequest, CheckState, SetCheck
 from lora_studio.jobs.checking.finding_pictures import MOST_SHOWN, FindingPictures, FixPreview
 from lora_studio.ui.widgets.html_templates import fill
 
@@ -38,8 +38,9 @@ def check_card(check: SetCheck, history: EditHistory) -> str:
 
 
 def check_failed(error: StudioError) -> str:
-    """HTML of the card where no check can be begun."""
-    return fill("failure", message=error.message, hint=error.hint, notes=())
+    """HTML of the card where no check can be begun, with the button to begin one once that is over."""
+    none = SetCheck(id="", request=CheckRequest(dataset_id="", base=""), head="", state=CheckState.FAILED)
+    return fill("check", check=none, mark="none", report=None, error=error)
 
 
 def card_mark(check: SetCheck, history: EditHistory) -> str:

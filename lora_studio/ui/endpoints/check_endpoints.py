@@ -70,7 +70,7 @@ class CheckEndpoints:
         Args:
             check_id: From check_dataset.
             checks: Checks by id, from its report. Empty: those whose fixes take nothing away.
-            pictures: Only fixes that change one of these, by file name. Empty: all.
+            pictures: Only fixes that change one of these, by file name or path in the set. Empty: all.
         """
         ids = _names(checks, "checks")
         every = [check.id for check in CHECKS]
