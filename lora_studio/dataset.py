@@ -152,14 +152,15 @@ class Datasets:
         return self._counted(made)
 
     def edit(
-        self, dataset_id: str, edits: Sequence[Edit], why: str = "", *, after: str = ""
+        self, dataset_id: str, edits: Sequence[Edit], why: str = "", *, after: str = "", run: str = ""
     ) -> DatasetRecord:
         """Change pictures and captions at once, by entry of the set's log; its files stay. `why` names the
-        finding that is mended, `after` is the head of the history that was looked at. Returns the set. Raises
-        DatasetError when an edit doesn't fit, its picture is another one since, or none would be left."""
+        finding that is mended, `after` is the head of the history that was looked at, `run` marks edits that
+        are undone together. Returns the set. Raises DatasetError when an edit doesn't fit, its picture is
+        another one since, or none would be left."""
         record = self._owned(dataset_id)
         folder = Path(record.path)
-        apply_edits(folder, edits, why, pictures=_originals(folder), after=after)
+        apply_edits(folder, edits, why, pictures=_originals(folder), after=after, run=run)
         return self._counted(record)
 
     def edits(self, dataset_id: str) -> EditHistory:

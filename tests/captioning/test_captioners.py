@@ -101,5 +101,8 @@ def test_a_template_holds_the_caption() -> None:
     assert CaptionTemplate(trigger="zwx").of("a cat\n") == "zwx, a cat"
     assert CaptionTemplate().of("a cat") == "a cat"
     assert CaptionTemplate(text="photo of {caption}").of("{trigger}") == "photo of {trigger}"
+    assert CaptionTemplate(trigger="sks").of("SKS dog") == "SKS dog"
+    assert CaptionTemplate(text="a {trigger}: {caption}", trigger="dog").of("dogs") == "a dog: dogs"
+    assert CaptionTemplate(trigger="s{caption}").of("c{trigger}") == "s{caption}, c{trigger}"
     with pytest.raises(ConfigError, match="caption"):
         CaptionTemplate(text="photo")

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from lora_studio.captioning import caption_run
 from lora_studio.captioning.caption_template import CaptionTemplate
 from lora_studio.captioning.captioner import ENGINES
+from lora_studio.captioning.starter_captioner import StarterCaptioner
+from lora_studio.data.edits.picture_edits import RemovePicture, SetCaption
 from lora_studio.dataset import Datasets
 from lora_studio.errors import DeviceBusy, StoreError
 from lora_studio.jobs.captioning.captioning_jobs import CaptioningJobs, CaptioningState
@@ -86,3 +89,55 @@ def test_a_model_that_is_not_here_is_said(datasets: Datasets, dataset_id: str) -
     jobs.begin(dataset_id, ENGINES["blip"], ZWX)
     ended = jobs.wait(dataset_id, 60)
     assert (ended.state, "isn't on this machine" in str(ended.error)) == (CaptioningState.FAILED, True)
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Captions that are kept after each picture, as after each 200 of a large set."""
+    monkeypatch.setattr(caption_run, "KEPT_AT_ONCE", 1)
+    monkeypatch.setattr(StarterCaptioner, "batch", 1)
+    monkeypatch.setattr(StarterCaptioner, "captions", lambda self, images: ["thing"] * len(images))
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_one_undo_takes_a_whole_run_back(datasets: Datasets, dataset_id: str) -> None:
+    jobs = CaptioningJobs(datasets, DeviceLease())
+    jobs.begin(dataset_id, STARTER, CaptionTemplate())
+    assert jobs.wait(dataset_id, 60).captioned == 2
+    assert len(datasets.edits(dataset_id).line()) == 2
+    datasets.undo_edit(dataset_id)
+    assert datasets.captions(dataset_id) == {"01.png": "", "02.png": "", "03.png": "mine"}
+    datasets.redo_edit(dataset_id)
+    assert datasets.captions(dataset_id) == {"01.png": "thing", "02.png": "thing", "03.png": "mine"}
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_what_is_written_just_now_is_never_written_over(
+    datasets: Datasets, dataset_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captions = Datasets.captions
+    # Looked at: at the start, before each of both captions is written, and again once it was refused.
+    typed = iter([[], [SetCaption("01.png", "by hand")], [], [RemovePicture("02.png")]])
+
+    def read(self: Datasets, set_id: str) -> dict[str, str]:
+        found = captions(self, set_id)
+        if edits := next(typed, []):
+            with monkeypatch.context() as patch:
+                patch.setattr(Datasets, "captions", captions)
+                self.edit(set_id, edits)  # between the look and the engine's edit
+        return found
+
+    monkeypatch.setattr(Datasets, "captions", read)
+    jobs = CaptioningJobs(datasets, DeviceLease())
+    jobs.begin(dataset_id, STARTER, CaptionTemplate())
+    ended = jobs.wait(dataset_id, 60)
+    assert (ended.state, ended.captioned) == (CaptioningState.FINISHED, 0)
+    assert captions(datasets, dataset_id) == {"01.png": "by hand", "03.png": "mine"}
+
+
+def test_a_caption_that_was_taken_away_stays_away(datasets: Datasets, dataset_id: str) -> None:
+    datasets.edit(dataset_id, [SetCaption("03.png", "")])
+    jobs = CaptioningJobs(datasets, DeviceLease())
+    assert jobs.begin(dataset_id, STARTER, ZWX).total == 2
+    assert jobs.wait(dataset_id, 60).captioned == 2
+    assert datasets.captions(dataset_id)["03.png"] == ""

@@ -68,7 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     folder = expanded(arguments.folder).absolute()
     if arguments.undo:
-        print(f"{counted(len(undo_in_folder(folder).edits), 'edit')} taken back.")
+        undone = undo_in_folder(folder, dry_run=arguments.dry_run)
+        print(f"{counted(len(undone), 'edit')} {'would be ' * arguments.dry_run}taken back.")
         return DONE
     subsets, _ = folder_subsets(DatasetGroup(train_data_dir=str(folder)))
     if arguments.engine is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import secrets
 import sys
 import time
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from lora_studio.formatting import about, counted
 if TYPE_CHECKING:
     from lora_studio.captioning.caption_template import CaptionTemplate
     from lora_studio.captioning.captioner import Captioner
+    from lora_studio.data.edits.picture_edits import SetCaption
     from lora_studio.data.training_set.subsets import Subset
 
 DONE, STOPPED = 0, 130
@@ -51,9 +53,8 @@ def run(folder: Path, subsets: Sequence[Subset], arguments: argparse.Namespace) 
     from lora_studio.captioning.caption_run import caption_pictures
     from lora_studio.captioning.caption_template import CaptionTemplate
     from lora_studio.captioning.captioner import engine_of
-    from lora_studio.data.captioning.engine_captions import BY_ENGINE
-    from lora_studio.data.edits.picture_edits import SetCaption
-    from lora_studio.data.training_set.folder_edits import edit_folder
+    from lora_studio.data.captioning.engine_captions import BY_ENGINE, write_captions
+    from lora_studio.data.training_set.folder_edits import edit_folder, log_heads
 
     engine = engine_of(arguments.engine)
     template = CaptionTemplate(text=arguments.template, trigger=arguments.trigger)
@@ -65,11 +66,18 @@ def run(folder: Path, subsets: Sequence[Subset], arguments: argparse.Namespace) 
     _try(captioner, pictures, template, engine.title, is_all=arguments.dry_run)
     if arguments.dry_run:
         return DONE
-    progress = Progress(sys.stderr)
+    progress, mark, written = Progress(sys.stderr), secrets.token_hex(4), set[str]()
+
+    def look() -> tuple[dict[Path, str], set[str]]:
+        heads = log_heads(folder, [subset.folder for subset in subsets])  # before the captions are read
+        now, _ = _pictures(folder, subsets, again=arguments.again)
+        return heads, {*now}
+
+    def write(edits: Sequence[SetCaption], heads: dict[Path, str]) -> None:
+        edit_folder(folder, edits, f"{BY_ENGINE}{engine.title}", after=heads, run=mark)
 
     def keep(captions: dict[str, str]) -> None:
-        edits = [SetCaption(name, caption) for name, caption in captions.items()]
-        edit_folder(folder, edits, f"{BY_ENGINE}{engine.title}")
+        written.update(write_captions(captions, look, write))
 
     with stop_request("Stopping; the captions so far stay, and the next run goes on from there.") as asked:
         found = caption_pictures(
@@ -78,26 +86,31 @@ def run(folder: Path, subsets: Sequence[Subset], arguments: argparse.Namespace) 
     progress.close()
     for name, reason in list(found.failed.items())[:SHOWN]:
         print(f"  {name}: {reason}")
-    print(f"{counted(len(found.captions), 'picture')} captioned, {len(found.failed)} still without.")
+    if theirs := len(found.captions.keys() - written):
+        print(f"{counted(theirs, 'picture')} left as they are: somebody captioned them meanwhile.")
+    print(f"{counted(len(written), 'picture')} captioned, {len(found.failed)} still without.")
     return STOPPED if found.was_stopped else DONE
 
 
 def _pictures(folder: Path, subsets: Sequence[Subset], *, again: bool) -> tuple[dict[str, Path], int]:
     """The pictures that an engine may caption, by name, and the number of those that it may not: one with a
-    caption by hand never, one of an engine only `again`."""
-    from lora_studio.data.captioning.engine_captions import by_engine
+    caption by hand, or one that was taken away, never, one of an engine only `again`."""
+    from lora_studio.data.captioning.engine_captions import by_engine, by_person
     from lora_studio.data.checks.checked_set import pictures_of
     from lora_studio.data.edits.edit_log import EditLog
     from lora_studio.data.training_set.folder_edits import log_folder
 
-    theirs = set[Path]()
-    for place in {log_folder(subset.folder, folder) for subset in subsets} if again else ():
-        theirs |= {place / picture for picture in by_engine(EditLog(place).read().line())}
+    theirs, by_hand = set[Path](), set[Path]()
+    for place in {log_folder(subset.folder, folder) for subset in subsets}:
+        entries = EditLog(place).read().line()
+        theirs |= {place / picture for picture in by_engine(entries)} if again else set()
+        by_hand |= {place / picture for picture in by_person(entries)}
     found, kept = dict[str, Path](), 0
     # A folder's class is no caption that somebody wrote.
     for picture in pictures_of(folder, [replace(subset, words="") for subset in subsets]):
-        is_bare = not picture.caption.lines and not picture.caption.fault
-        if picture.can_be_edited and not picture.fault and (is_bare or folder / picture.name in theirs):
+        named = folder / picture.name
+        is_bare = not picture.caption.lines and not picture.caption.fault and named not in by_hand
+        if picture.can_be_edited and not picture.fault and (is_bare or named in theirs):
             found[picture.name] = picture.path
         else:
             kept += 1

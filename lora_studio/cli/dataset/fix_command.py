@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     folder = expanded(arguments.folder).absolute()
     if arguments.undo:
-        print(f"{counted(len(undo_in_folder(folder).edits), 'edit')} taken back.")
+        print(f"{counted(len(undo_in_folder(folder)), 'edit')} taken back.")
         return DONE
     ids = [check.id for check in CHECKS]
     if unknown := [name for name in arguments.only if name not in ids]:

@@ -17,7 +17,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,13 +47,15 @@ WRITING = threading.RLock()
 @dataclass(frozen=True, kw_only=True)
 class EditEntry:
     """Edits that were made at once, and are undone at once. `after` is the id of the entry before, `why` the
-    name of the finding that they mend; empty for what a person did by hand."""
+    name of the finding that they mend; empty for what a person did by hand. Entries with the same `run` were
+    made in parts, in this log or another, and are undone together."""
 
     id: str
     after: str
     time: float
     edits: tuple[Edit, ...]
     why: str = ""
+    run: str = ""
 
 
 @dataclass(kw_only=True)
@@ -71,11 +73,22 @@ class EditHistory:
 
     @property
     def undoable(self) -> EditEntry | None:
-        return self.entries.get(self.head)
+        """The entry that undo takes back, with those of the same run right before it as one."""
+        run, here = list[EditEntry](), self.entries.get(self.head)
+        while here and _is_same_run(run, here):
+            run.append(here)
+            here = self.entries.get(here.after)
+        return _as_one(run[::-1])
 
     @property
     def redoable(self) -> EditEntry | None:
-        return self.entries[self.undone[-1]] if self.undone else None
+        """The entry that redo brings back, with those of the same run right after it as one."""
+        run = list[EditEntry]()
+        for entry in map(self.entries.__getitem__, reversed(self.undone)):
+            if not _is_same_run(run, entry):
+                break
+            run.append(entry)
+        return _as_one(run)
 
     def at(self, version: str = "") -> str:
         """The id that a name or an id stands for; the head for an empty one. Raises DatasetError."""
@@ -127,8 +140,8 @@ class EditHistory:
 
     def _move(self, target: str) -> None:
         """Go to a state. What lies between it and a later one can be redone; another branch can't."""
-        if self.undone[-1:] == [target]:
-            self.undone.pop()
+        if target in self.undone:
+            del self.undone[self.undone.index(target) :]
         else:
             passed, here = list[str](), self.head
             while here != target and here in self.entries:
@@ -165,7 +178,12 @@ class EditLog:
         return history
 
     def append(
-        self, edits: Sequence[Edit], why: str = "", check: Callable[[EditHistory], None] = lambda _: None
+        self,
+        edits: Sequence[Edit],
+        why: str = "",
+        check: Callable[[EditHistory], None] = lambda _: None,
+        *,
+        run: str = "",
     ) -> EditEntry:
         """Make edits at once, after those that hold; `check` raises DatasetError where they don't fit."""
         entry_id, time = secrets.token_hex(4), datetime.now(UTC).timestamp()
@@ -179,10 +197,11 @@ class EditLog:
                 time=time,
                 edits=tuple(edits),
                 why=plain_text(why, LONGEST_WHY),
+                run=run,
             )
             made.append(entry)
             facts = {"id": entry.id, "after": entry.after, "time": _moment(time)}
-            facts |= {"why": entry.why} if entry.why else {}
+            facts |= {name: text for name, text in (("why", entry.why), ("run", entry.run)) if text}
             return {**facts, "edits": [edit_dict(edit) for edit in edits]}
 
         self._add(line)
@@ -291,7 +310,19 @@ def _entry(line: Mapping[str, Any]) -> EditEntry:
         time=_time(line["time"]),
         edits=tuple(edit_of(edit) for edit in line["edits"]),
         why=plain_text(why, LONGEST_WHY),
+        run=plain_text(line.get("run", ""), LONGEST_NAME),
     )
+
+
+def _is_same_run(run: Sequence[EditEntry], entry: EditEntry) -> bool:
+    return not run or (entry.run != "" and entry.run == run[0].run)
+
+
+def _as_one(run: Sequence[EditEntry]) -> EditEntry | None:
+    """Entries in order, taken together."""
+    if not run:
+        return None
+    return replace(run[-1], after=run[0].after, edits=tuple(edit for entry in run for edit in entry.edits))
 
 
 def _time(given: object) -> float:

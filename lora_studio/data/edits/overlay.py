@@ -112,12 +112,19 @@ def overlaid(folder: Path, cache: Path, version: str = "") -> Overlay:
 
 
 def apply_edits(
-    folder: Path, edits: Sequence[Edit], why: str = "", *, pictures: Collection[Path] = (), after: str = ""
+    folder: Path,
+    edits: Sequence[Edit],
+    why: str = "",
+    *,
+    pictures: Collection[Path] = (),
+    after: str = "",
+    run: str = "",
 ) -> EditEntry:
     """Write edits into a folder's log, all of them or none; they can be undone at once. `why` is the name of
     the finding that they mend; `pictures` are those of which one has to be left; `after` is the id of the
-    state that the edits were chosen on. Raises DatasetError for a picture that isn't there, was left out or
-    is another one since that state, and a crop that isn't inside of its picture."""
+    state that the edits were chosen on, `run` the mark of edits that are undone with these. Raises
+    DatasetError for a picture that isn't there, was left out or is another one since that state, and a crop
+    that isn't inside of its picture."""
     if not edits:
         raise DatasetError("There is nothing to change.", "Choose a picture first.")
     readable = [edit_of(edit_dict(edit)) for edit in edits]
@@ -136,7 +143,7 @@ def apply_edits(
         if pictures and all(states.get(path, UNTOUCHED).is_removed for path in pictures):
             raise DatasetError("No picture would be left in this set.", "Add another one first.")
 
-    return EditLog(folder).append(readable, why, check)
+    return EditLog(folder).append(readable, why, check, run=run)
 
 
 def _check_seen(edit: Edit, state: PictureState, seen: PictureState) -> None:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import Kind, on_behalf, visitor
-from lora_studio.data.captioning.engine_captions import BY_ENGINE, by_engine
+from lora_studio.data.captioning.engine_captions import BY_ENGINE, by_engine, by_person, write_captions
 from lora_studio.data.edits.picture_edits import SetCaption
 from lora_studio.dataset import Datasets
 from lora_studio.errors import DeviceBusy, StoreError, StudioError
@@ -81,7 +82,7 @@ class CaptioningJobs:
         an engine wrote. Returns at once. Raises DeviceBusy where the set is being captioned, or too many
         are."""
         visitor().must_own(Kind.DATASET, dataset_id)
-        pictures = self._pictures(dataset_id, again=again)
+        _, pictures = self._pictures(dataset_id, again=again)
         with self._changed:
             if dataset_id in self._stops or len(self._stops) >= MOST_ACTIVE:
                 raise DeviceBusy("Pictures are being captioned.", "Wait until that is done, or stop it.")
@@ -93,7 +94,7 @@ class CaptioningJobs:
             )
             self._stops[dataset_id] = threading.Event()
         run = on_behalf(self._run)
-        arguments = (dataset_id, pictures, template)
+        arguments = (dataset_id, pictures, template, again)
         threading.Thread(target=run, args=arguments, name="captioning", daemon=True).start()
         return job
 
@@ -128,17 +129,26 @@ class CaptioningJobs:
             for stop in self._stops.values():
                 stop.set()
 
-    def _pictures(self, dataset_id: str, *, again: bool) -> dict[str, str]:
-        """The captions of the pictures that an engine may caption, by name."""
-        theirs = by_engine(self._datasets.edits(dataset_id).line()) if again else set()
+    def _pictures(self, dataset_id: str, *, again: bool) -> tuple[str, dict[str, str]]:
+        """The head of a set's edits, and the captions of the pictures that an engine may caption, by name."""
+        history = self._datasets.edits(dataset_id)  # before the captions, which are no older then
+        theirs = _names(by_engine(history.line())) if again else set()
+        by_hand = _names(by_person(history.line()))
         captions = self._datasets.captions(dataset_id)
-        return {name: text for name, text in captions.items() if not text or name in theirs}
+        free = {
+            name: text
+            for name, text in captions.items()
+            if name in theirs or (not text and name not in by_hand)
+        }
+        return history.head, free
 
-    def _run(self, dataset_id: str, pictures: Mapping[str, str], template: CaptionTemplate) -> None:
+    def _run(
+        self, dataset_id: str, pictures: Mapping[str, str], template: CaptionTemplate, again: bool
+    ) -> None:
         ended: dict[str, Any] = {"state": CaptioningState.STOPPED}
         should_stop = self._stops[dataset_id].is_set
         try:
-            found = self._captioned(dataset_id, pictures, template, should_stop)
+            found = self._captioned(dataset_id, pictures, template, should_stop, again=again)
             state = CaptioningState.STOPPED if found.was_stopped else CaptioningState.FINISHED
             ended = {"state": state, "failed": found.failed}
         except StudioError as error:
@@ -161,6 +171,8 @@ class CaptioningJobs:
         pictures: Mapping[str, str],
         template: CaptionTemplate,
         should_stop: ShouldStop,
+        *,
+        again: bool,
     ) -> CaptionedPictures:
         from lora_studio.captioning.caption_engines import load_captioner
         from lora_studio.captioning.caption_run import CaptionedPictures, caption_pictures
@@ -169,17 +181,21 @@ class CaptioningJobs:
         files = {path.name: path for path, _ in self._datasets.pictures(dataset_id) if path.name in pictures}
         if not files:
             return CaptionedPictures()
+        run = secrets.token_hex(4)
+
+        def look() -> tuple[str, set[str]]:
+            head, now = self._pictures(dataset_id, again=again)
+            # What somebody wrote or left out meanwhile is theirs.
+            return head, {name for name, text in now.items() if pictures.get(name) == text}
+
+        def write(edits: Sequence[SetCaption], head: str) -> None:
+            self._datasets.edit(dataset_id, edits, f"{BY_ENGINE}{engine.title}", after=head, run=run)
 
         def keep(captions: dict[str, str]) -> None:
-            now = self._datasets.captions(dataset_id)
-            # What somebody wrote or left out meanwhile is theirs.
-            free = {name: text for name, text in captions.items() if now.get(name) == pictures[name]}
-            edits = [SetCaption(name, text) for name, text in free.items()]
-            if edits:
-                self._datasets.edit(dataset_id, edits, f"{BY_ENGINE}{engine.title}")
+            kept = write_captions(captions, look, write)
             with self._changed:
                 job = self._jobs[dataset_id]
-                self._jobs[dataset_id] = replace(job, captioned=job.captioned + len(edits))
+                self._jobs[dataset_id] = replace(job, captioned=job.captioned + len(kept))
 
         def hear(event: Event) -> None:
             if isinstance(event, PhaseAdvanced):
@@ -191,6 +207,11 @@ class CaptioningJobs:
             captioner = load_captioner(engine)
         turns = _InTurns(captioner, self._lease, should_stop)
         return caption_pictures(turns, files, template, keep=keep, emit=hear, should_stop=should_stop)
+
+
+def _names(pictures: Iterable[str]) -> set[str]:
+    """The file names, which are unique in a set, of pictures as edits name them."""
+    return {PurePosixPath(picture).name for picture in pictures}
 
 
 class _InTurns:

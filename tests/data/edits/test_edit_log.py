@@ -54,6 +54,16 @@ def test_undo_and_redo_walk_the_line(log: EditLog) -> None:
     assert len(log.path.read_text("utf-8").splitlines()) == 9
 
 
+def test_entries_of_a_run_go_and_come_back_together(log: EditLog) -> None:
+    for name, run in (("a", ""), ("b", "r1"), ("c", "r1"), ("d", ""), ("e", "r1"), ("f", "r2")):
+        log.append([FlipPicture(f"{name}.png")], run=run)
+    undone = [[edit.picture[0] for edit in log.undo().edits] for _ in range(5)]
+    assert undone == [["f"], ["e"], ["d"], ["b", "c"], ["a"]]
+    redone = [[edit.picture[0] for edit in log.redo().edits] for _ in range(5)]
+    assert redone == undone[::-1]
+    assert [picture[0] for picture in pictures(log)] == [*"abcdef"]
+
+
 def test_a_version_is_named_and_gone_back_to(log: EditLog) -> None:
     first = log.append([FlipPicture("a.png")])
     log.name_version("first look")
