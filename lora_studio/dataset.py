@@ -32,6 +32,7 @@ from lora_studio.errors import DatasetError, StoreError
 from lora_studio.events import Emit, ShouldStop, ignore, never_stop
 from lora_studio.files import check_room, disk_errors, write_atomically
 from lora_studio.lora.names import given_title
+from lora_studio.parsing.plain_text import plain_lines
 from lora_studio.parsing.text_encodings import readings
 from lora_studio.records import DatasetRecord
 from lora_studio.settings import Settings
@@ -176,13 +177,14 @@ class Datasets:
         """Bring back what was undone last; returns the set. Raises DatasetError as `undo_edit` does."""
         return self._gone(dataset_id, lambda log: log.redo(after))
 
-    def go_to_version(self, dataset_id: str, version: str) -> DatasetRecord:
-        """Let a version hold: its name, the id of an entry, or `originals`. Raises DatasetError."""
-        return self._gone(dataset_id, lambda log: log.go_to(version))
+    def go_to_version(self, dataset_id: str, version: str, *, after: str = "") -> DatasetRecord:
+        """Let a version hold: its name, an entry's id, or `originals`. Raises DatasetError as `undo_edit`."""
+        return self._gone(dataset_id, lambda log: log.go_to(version, after))
 
-    def name_version(self, dataset_id: str, name: str) -> None:
-        """Name the edits that hold, to go back to them. Raises DatasetError."""
-        EditLog(Path(self._owned(dataset_id).path)).name_version(name)
+    def name_version(self, dataset_id: str, name: str, *, after: str = "", moves: bool = True) -> None:
+        """Name the edits that hold, to go back to them; a name of others moves, or is refused if not. Raises
+        DatasetError as `undo_edit`."""
+        EditLog(Path(self._owned(dataset_id).path)).name_version(name, after, moves=moves)
 
     def _gone(self, dataset_id: str, change: Callable[[EditLog], object]) -> DatasetRecord:
         record = self._owned(dataset_id)
@@ -256,12 +258,16 @@ class Datasets:
         return [(_files(overlay, path).picture, text) for path, text in in_order[:limit]]
 
     def set_caption(self, dataset_id: str, file: str, text: str) -> None:
-        """Give the picture with this file name another caption; an empty one takes it away."""
+        """Give the picture with this file name another caption, whose lines stay; an empty one takes it away.
+        Raises DatasetError for one that is too long to be an edit."""
         captions = self.captions(dataset_id)
         if file not in captions:
             raise DatasetError("That picture is not in this set.", "Reload the page.")
-        text = " ".join(text.replace("\0", " ").split())[:LONGEST_CAPTION]
-        if text != captions[file]:
+        text = plain_lines(text).strip()
+        if len(text) > LONGEST_CAPTION:
+            hint = f"Write up to {LONGEST_CAPTION:,} here, or change the file and upload it again."
+            raise DatasetError(f"The caption of {file} would have {len(text):,} characters.", hint)
+        if text != plain_lines(captions[file]):
             self.edit(dataset_id, [SetCaption(file, text)])
 
     def export(

@@ -68,7 +68,7 @@ def test_unknown_sets_are_named(datasets: Datasets) -> None:
 def test_captions_are_changed_and_counted(datasets: Datasets, files: list[Path]) -> None:
     record = datasets.create("x", files)
     datasets.set_caption(record.id, "red.png", "  a red\nsquare \0")
-    assert {path.name: text for path, text in datasets.pictures(record.id)}["red.png"] == "a red square"
+    assert {path.name: text for path, text in datasets.pictures(record.id)}["red.png"] == "a red\nsquare"
     assert datasets.get(record.id).captions == 3
     datasets.set_caption(record.id, "blue.png", "")
     datasets.set_caption(record.id, "green.png", " ")
@@ -79,6 +79,21 @@ def test_captions_are_changed_and_counted(datasets: Datasets, files: list[Path])
     assert [entry.edits[0].picture for entry in entries] == ["red.png", "blue.png", "green.png"]
     datasets.set_caption(record.id, "green.png", "")
     assert len(datasets.edits(record.id).line()) == 3
+
+
+def test_a_caption_that_is_too_long_to_be_edited_loses_nothing(
+    datasets: Datasets, files: list[Path], tmp_path: Path
+) -> None:
+    long = tmp_path / "green.txt"
+    long.write_text("green, " * 3_000, "utf-8")
+    record = datasets.create("x", [*(file for file in files if file.name != long.name), long])
+    whole = datasets.captions(record.id)["green.png"]
+    assert len(whole) > 20_000
+    with pytest.raises(DatasetError, match=r"The caption of green\.png would have 21,000 characters"):
+        datasets.set_caption(record.id, "green.png", whole + "!")
+    assert datasets.captions(record.id)["green.png"] == whole
+    datasets.set_caption(record.id, "green.png", whole[:10_000])
+    assert datasets.captions(record.id)["green.png"] == whole[:10_000].strip()
 
 
 @pytest.mark.parametrize("name", ["../dataset.json", "dataset.json", "missing.png", "", "/etc/passwd"])

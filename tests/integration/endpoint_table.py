@@ -176,8 +176,16 @@ ENDPOINTS: Mapping[str, Row] = {
     },
     "undo_edit": {"dataset_id": DATASET, "after": ("", STATE)},
     "redo_edit": {"dataset_id": DATASET, "after": ("", STATE)},
-    "name_version": {"dataset_id": DATASET, "name": ("first", [*TEXT, None, "", "originals"])},
-    "go_to_version": {"dataset_id": DATASET, "version": ("originals", [*TEXT, None, "", "gone", PASSWORDS])},
+    "name_version": {
+        "dataset_id": DATASET,
+        "name": ("first", [*TEXT, None, "", "originals"]),
+        "after": ("", STATE),
+    },
+    "go_to_version": {
+        "dataset_id": DATASET,
+        "version": ("originals", [*TEXT, None, "", "gone", PASSWORDS]),
+        "after": ("", STATE),
+    },
     "check_dataset": {
         **{name: cell for name, cell in SUBJECT.items() if name != "name"},
         "anew": (False, FLAG),

@@ -114,6 +114,11 @@ def test_a_fix_and_its_way_back(studio: Studio, request_of: CheckRequest) -> Non
     assert painted(studio, request_of) == html
 
 
+def test_only_a_fix_is_called_one(studio: Studio, request_of: CheckRequest) -> None:
+    studio.datasets.edit(request_of.dataset_id, [SetCaption("0.png", "a fox")], "captioned by Starter")
+    assert "Mended" not in painted(studio, request_of)
+
+
 def test_pictures_of_a_finding_come_first_until_another_order_is_asked_for(
     studio: Studio, request_of: CheckRequest
 ) -> None:

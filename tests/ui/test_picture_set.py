@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from lora_studio.errors import ConfigError, DatasetError
 from lora_studio.studio import Studio
+from lora_studio.ui.upload.picture_actions import SetActions
 from lora_studio.ui.upload.picture_set import Intake, SetView, edited, received, shown, without_pictures
 from tests.support.api_caller import write_picture
 
@@ -43,6 +45,34 @@ def test_what_was_decided_on_an_older_state_is_refused(studio: Studio) -> None:
     assert len(studio.datasets.edits(dataset).line()) == 1
     without_pictures(studio, dataset, clicked(pictures, file="b.png"), SetView())
     assert studio.datasets.get(dataset).images == 1
+
+
+def test_a_stale_page_goes_to_no_version_and_takes_no_name(studio: Studio, tmp_path: Path) -> None:
+    record = studio.datasets.create("x", [write_picture(tmp_path / "a.png", "teal")])
+    studio.datasets.set_caption(record.id, "a.png", "a fox")
+    stale = shown(studio, record)[3]
+    edited(studio, record, clicked(stale, edit="name", version="fox"))
+    studio.datasets.undo_edit(record.id)
+    studio.datasets.set_caption(record.id, "a.png", "a wolf")
+    for edit in ("go_to", "name"):
+        with pytest.raises(DatasetError, match="The pictures were edited elsewhere"):
+            edited(studio, record, clicked(stale, edit=edit, version="fox"))
+    seen = shown(studio, record)[3]
+    with pytest.raises(DatasetError, match="There is a version 'fox' already"):
+        edited(studio, record, clicked(seen, edit="name", version="fox"))
+    edited(studio, record, clicked(seen, edit="go_to", version="fox"))
+    [wolf] = re.findall(r'data-version="([^"]+)"[^>]*>Unnamed, ', shown(studio, record)[3])
+    edited(studio, record, clicked(shown(studio, record)[3], edit="go_to", version=wolf))
+    assert studio.datasets.captions(record.id) == {"a.png": "a wolf"}
+
+
+def test_a_letter_changed_in_a_long_caption_changes_that_letter(studio: Studio, tmp_path: Path) -> None:
+    lines = "a fox, " + "x" * 3_000 + "\na wolf"
+    (tmp_path / "a.txt").write_text(lines, "utf-8")
+    record = studio.datasets.create("x", [write_picture(tmp_path / "a.png", "teal"), tmp_path / "a.txt"])
+    click: Any = SimpleNamespace(file="a.png", text=lines.replace("wolf", "bear"))
+    SetActions(studio=studio).caption(record.id, click)
+    assert studio.datasets.captions(record.id) == {"a.png": lines.replace("wolf", "bear")}
 
 
 def test_those_that_are_selected_go_and_come_back_at_once(studio: Studio) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from lora_studio.data.captions import has_word, with_trigger
 from lora_studio.data.checks.checked_set import WORD, CaptionLength, CheckedPicture, CheckedSet, words_in
 from lora_studio.data.checks.dataset_findings import DatasetCheck, DatasetFinding, fix_of
-from lora_studio.data.edits.picture_edits import LONGEST_CAPTION, SetCaption
+from lora_studio.data.edits.picture_edits import SetCaption
 from lora_studio.formatting import counted
 from lora_studio.parsing.plain_text import plain_text
 
@@ -50,7 +50,7 @@ def _encodings(checked: CheckedSet) -> Iterator[DatasetFinding]:
             shown = plain_text(caption.text, SHOWN_LETTERS)
             how = "is" if caption.is_certain else "doesn't say its encoding, most likely"
             reason = f"The caption of {picture.shown} {how} {caption.encoding}, not UTF-8: “{shown}”."
-            edit = SetCaption(picture.name, "\n".join(caption.lines)[:LONGEST_CAPTION])
+            edit = SetCaption(picture.name, "\n".join(caption.lines))
             yield DatasetFinding(
                 check="encoding",
                 pictures=(picture.name,),
@@ -64,7 +64,7 @@ def _without_trigger(checked: CheckedSet) -> Iterator[DatasetFinding]:
     trigger = checked.options.trigger.strip()
     for picture in checked.captioned if trigger else ():
         if not has_word(picture.caption.text, trigger):
-            text = with_trigger("\n".join(picture.caption.lines), trigger)[:LONGEST_CAPTION]
+            text = with_trigger("\n".join(picture.caption.lines), trigger)
             reason = f"The caption of {picture.shown} lacks the trigger word {trigger}."
             yield DatasetFinding(
                 check="no_trigger",
@@ -131,7 +131,7 @@ def _one_caption(checked: CheckedSet) -> Iterator[DatasetFinding]:
 def _several_lines(checked: CheckedSet) -> Iterator[DatasetFinding]:
     for picture in checked.pictures:
         if len(lines := picture.caption.lines) > 1:
-            joined = ", ".join(line.rstrip(",. ") for line in lines)[:LONGEST_CAPTION]
+            joined = ", ".join(line.rstrip(",. ") for line in lines)
             reason = (
                 f"The caption of {picture.shown} has {len(lines)} lines, of which the first is read "
                 "(all of them with enable_wildcard, one at each use)."

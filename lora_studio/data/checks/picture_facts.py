@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -93,8 +94,11 @@ class FactsCache:
                 )
 
     def tidy(self) -> None:
-        """Drop what was used longest ago beyond MOST_BYTES."""
+        """Drop what earlier versions of this program measured, and what was used longest ago beyond
+        MOST_BYTES."""
         if self._folder is not None:
+            for version in range(1, VERSION):
+                shutil.rmtree(self._folder.with_name(f"v{version}"), ignore_errors=True)
             make_room(self._folder, "*.json", MOST_BYTES)
 
 

@@ -90,6 +90,16 @@ class EditHistory:
             run.append(entry)
         return _as_one(run)
 
+    @property
+    def unnamed(self) -> list[EditEntry]:
+        """Ends of branches that nothing but their ids leads to: no name, no redo. The newest last."""
+        passed = {entry.after for entry in self.entries.values()} | {
+            self.head,
+            *self.undone,
+            *self.versions.values(),
+        }
+        return [entry for key, entry in self.entries.items() if key not in passed]
+
     def at(self, version: str = "") -> str:
         """The id that a name or an id stands for; the head for an empty one. Raises DatasetError."""
         found = self.versions.get(version, version) if version else self.head
@@ -103,7 +113,7 @@ class EditHistory:
         if after and self.at(after) != self.head:
             raise DatasetError(
                 "The pictures were edited elsewhere after you saw them.",
-                "Reload the page, or list the edits again, and then undo or redo.",
+                "Reload the page, or list the edits again, and then decide anew.",
             )
 
     def line(self, version: str = "") -> list[EditEntry]:
@@ -236,24 +246,29 @@ class EditLog:
         self._add(line)
         return redone[-1]
 
-    def go_to(self, version: str) -> None:
-        """Let a version hold: a name, an entry's id, or `originals`."""
+    def go_to(self, version: str, after: str = "") -> None:
+        """Let a version hold: a name, an entry's id, or `originals`. `after` as for `undo`."""
         if not version:
             raise DatasetError("A version has a name.", f"Take one, or {ORIGINALS}.")
 
         def line(history: EditHistory) -> dict[str, Any] | None:
+            history.check_head(after)
             target = history.at(version)
             return None if target == history.head else _move_to(target)
 
         self._add(line)
 
-    def name_version(self, name: str) -> None:
-        """Give the state that holds a name; one that was another's moves."""
+    def name_version(self, name: str, after: str = "", *, moves: bool = True) -> None:
+        """Give the state that holds a name. One that was another's moves, or is refused where it must not.
+        `after` as for `undo`."""
         named = plain_text(name, LONGEST_NAME)
 
         def line(history: EditHistory) -> dict[str, Any]:
             if not named or named == ORIGINALS or named in history.entries:
                 raise DatasetError(f"{shown(name)} can't be a version's name.", "Take another word.")
+            history.check_head(after)
+            if not moves and history.versions.get(named, history.head) != history.head:
+                raise DatasetError(f"There is a version {shown(named)} already.", "Take another name.")
             return {"version": named, "at": history.head, "time": _now()}
 
         self._add(line)

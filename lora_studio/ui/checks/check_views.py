@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lora_studio.data.checks.dataset_check import CHECKS
 from lora_studio.data.checks.dataset_report import WITHOUT_LOSS, CheckedPart, DatasetReport, chosen_edits
-from lora_studio.data.edits.edit_log import EditHistory
+from lora_studio.data.edits.edit_log import EditEntry, EditHistory
 from lora_studio.errors import DatasetError, StudioError
 from lora_studio.jobs.checking.dataset_checks import CheckRequest, CheckState, SetCheck
 from lora_studio.jobs.checking.finding_pictures import MOST_SHOWN, FindingPictures, FixPreview
@@ -32,7 +33,7 @@ def check_card(check: SetCheck, history: EditHistory) -> str:
         checks=len(report.parts) + len(report.passed) if report else 0,
         safe=_safe_fixes(report) if report else 0,
         error=check.error,
-        mended=history.undoable.why if history.undoable else "",
+        mended=history.undoable.why if history.undoable and _is_fix(history.undoable) else "",
         after=history.head,
     )
 
@@ -46,6 +47,12 @@ def check_failed(error: StudioError) -> str:
 def card_mark(check: SetCheck, history: EditHistory) -> str:
     """A text that changes with whatever the card shows."""
     return f"{check.id} {check.state} {check.done} {check.stop_asked} {history.head}"
+
+
+def _is_fix(entry: EditEntry) -> bool:
+    """Whether an entry mends what checks found, by the titles that `DatasetChecks.fix` gives it. One that
+    is long is cut at its end."""
+    return any(entry.why == check.title or entry.why.startswith(f"{check.title}, ") for check in CHECKS)
 
 
 def _safe_fixes(report: DatasetReport) -> int:

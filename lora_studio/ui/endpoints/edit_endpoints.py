@@ -83,24 +83,30 @@ class EditEndpoints:
         self._datasets.redo_edit(_known(dataset_id), after=_state(after))
         return self.list_edits(dataset_id)
 
-    def name_version(self, dataset_id: str, name: str) -> DatasetEdits:
+    def name_version(self, dataset_id: str, name: str, after: str = "") -> DatasetEdits:
         """Name the edits that hold in a set, to go back to them later. Answers as list_edits does.
 
         Args:
             dataset_id: From upload_dataset or list_datasets.
             name: A name; the version that had it loses it.
+            after: The head of list_edits that you saw: refused where another one holds now. Empty: whatever
+                holds.
         """
-        self._datasets.name_version(_known(dataset_id), text(name, "name", longest=LONGEST_NAME))
+        named = text(name, "name", longest=LONGEST_NAME)
+        self._datasets.name_version(_known(dataset_id), named, after=_state(after))
         return self.list_edits(dataset_id)
 
-    def go_to_version(self, dataset_id: str, version: str) -> DatasetEdits:
+    def go_to_version(self, dataset_id: str, version: str, after: str = "") -> DatasetEdits:
         """Let a version of a set hold. Answers as list_edits does.
 
         Args:
             dataset_id: From upload_dataset or list_datasets.
             version: A version's name, the id of an entry, or originals.
+            after: The head of list_edits that you saw: refused where another one holds now. Empty: whatever
+                holds.
         """
-        self._datasets.go_to_version(_known(dataset_id), text(version, "version", longest=LONGEST_NAME))
+        target = text(version, "version", longest=LONGEST_NAME)
+        self._datasets.go_to_version(_known(dataset_id), target, after=_state(after))
         return self.list_edits(dataset_id)
 
 

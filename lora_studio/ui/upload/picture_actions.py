@@ -54,7 +54,7 @@ class SetActions:
         name, caption = getattr(event, "file", None), getattr(event, "text", None)
         if not isinstance(name, str) or not isinstance(caption, str):
             raise DatasetError("That picture is not in this set.", "Reload the page.")
-        self.studio.datasets.set_caption(record.id, name, caption[:1000])
+        self.studio.datasets.set_caption(record.id, name, caption)
         return dataset_edits(self.studio.datasets.edits(record.id))
 
     def delete(self, dataset_id: str, base: str, typed: Any, event: gr.EventData) -> list[Any]:

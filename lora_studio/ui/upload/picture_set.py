@@ -170,8 +170,8 @@ def edited(studio: Studio, record: DatasetRecord, event: Any) -> DatasetRecord:
     if change in ("name", "go_to"):
         version = text(getattr(event, "version", None), "version", longest=LONGEST_NAME)
         if change == "go_to":
-            return studio.datasets.go_to_version(record.id, version)
-        studio.datasets.name_version(record.id, version)
+            return studio.datasets.go_to_version(record.id, version, after=_after(event))
+        studio.datasets.name_version(record.id, version, after=_after(event), moves=False)
         return record
     facts = {name: getattr(event, name, None) for name in ("left", "top", "right", "bottom", "degrees")}
     given = {name: value for name, value in facts.items() if value is not None}

@@ -56,10 +56,14 @@ element.addEventListener('pointermove', (event) => {
 });
 for (const end of ['pointerup', 'pointercancel']) element.addEventListener(end, () => { from = null; });
 
-// Pictures that are selected, by name: they stay so when the pictures are painted anew.
+// Pictures that are selected, by name: they stay so when the pictures are painted anew. Another set may have the
+// same names.
 const picked = new Set();
-let last = '';
+let last = '', pickedIn = '';
 const showPicks = () => {
+  const set = element.querySelector('[data-set]')?.dataset.set || '';
+  if (set !== pickedIn) { picked.clear(); last = ''; }
+  pickedIn = set;
   const all = [...element.querySelectorAll('[data-action=pick]')], there = new Set(all.map((one) => one.dataset.file));
   for (const name of picked) if (!there.has(name)) picked.delete(name);
   for (const one of all) one.setAttribute('aria-checked', String(picked.has(one.dataset.file)));

@@ -12,6 +12,7 @@ from typing import Any
 
 from lora_studio.catalog import ADVISED_PICTURES, family_title
 from lora_studio.data.edits.edit_log import LONGEST_NAME, ORIGINALS, EditEntry, EditHistory
+from lora_studio.data.edits.picture_edits import LONGEST_CAPTION
 from lora_studio.formatting import counted, moment, size
 from lora_studio.records import DatasetRecord, ImageRecord, ListedLora, LoraRecord
 from lora_studio.ui.languages.typed_text import typed
@@ -79,6 +80,8 @@ def dataset_pictures(
         "pictures",
         headline=headline,
         pictures=pictures,
+        set_id=record.id,
+        longest=LONGEST_CAPTION,
         hidden=max(0, record.images - len(pictures)),
         buckets=json.dumps(buckets),
         state=state,
@@ -90,12 +93,13 @@ def dataset_edits(history: EditHistory) -> str:
     nothing was edited yet."""
     named = [{"id": name, "name": name, "holds": at == history.head} for name, at in history.versions.items()]
     came = {"id": ORIGINALS, "name": "", "holds": history.head == ORIGINALS}
+    unnamed = [{"id": one.id, "made": moment(one.time), "holds": False} for one in history.unnamed]
     return fill(
         "edits",
         undo=_change(history.undoable),
         redo=_change(history.redoable),
         after=history.head,
-        versions=[came, *named[-MOST_VERSIONS:]] if history.entries else [],
+        versions=[came, *named[-MOST_VERSIONS:], *unnamed[-MOST_VERSIONS:]] if history.entries else [],
         longest=LONGEST_NAME,
     )
 

@@ -196,3 +196,10 @@ def test_no_fix_gives_a_caption_that_is_longer_than_an_edit_may_have(tmp_path: P
     fixes = [fix for fix in found.values() if fix]
     for edit in (edit for fix in fixes for edit in fix.edits):
         assert edit_of(edit_dict(edit)) == edit
+
+
+def test_no_fix_cuts_the_end_off_a_caption(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(scene(2, (96, 96)), "PNG"))
+    (tmp_path / "a.txt").write_text("a red fox, " + "x " * (LONGEST_CAPTION // 2 - 8) + "end", "utf-8")
+    fixes = [one.fix for one in report_on(tmp_path, trigger="zwx").findings if one.check == "no_trigger"]
+    assert fixes == [None]

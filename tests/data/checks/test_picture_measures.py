@@ -91,6 +91,11 @@ def test_hashes_of_copies_are_near_and_others_far() -> None:
 
 def test_what_is_kept_is_used_again_and_a_changed_file_is_measured_anew(tmp_path: Path) -> None:
     path, cache = tmp_path / "a.png", FactsCache(tmp_path / "kept")
+    for version in ("v1", "other"):
+        (tmp_path / "kept" / version).mkdir(parents=True)
+        (tmp_path / "kept" / version / "x.json").write_text("{}")
+    cache.tidy()
+    assert [folder.name for folder in (tmp_path / "kept").iterdir()] == ["other"]
     path.write_bytes(encoded(scene(2, (128, 128)), "PNG"))
     [first] = measure_pictures([path], cache)
     assert isinstance(first, PictureFacts)

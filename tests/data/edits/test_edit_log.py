@@ -85,6 +85,27 @@ def test_a_version_is_named_and_gone_back_to(log: EditLog) -> None:
     assert refused.value.hint == "Take first look, originals."
 
 
+def test_ends_without_a_name_are_found_again(log: EditLog) -> None:
+    log.append([FlipPicture("a.png")])
+    log.name_version("first")
+    log.append([FlipPicture("b.png")])
+    log.undo()
+    hours = log.append([FlipPicture("c.png")])
+    log.go_to("first", log.read().head)
+    lost = log.read().unnamed
+    assert [entry.edits[0].picture for entry in lost] == ["b.png"]
+    log.go_to(lost[0].id)
+    assert pictures(log) == ["a.png", "b.png"]
+    assert [entry.edits[0].picture for entry in log.read().unnamed] == ["c.png"]
+    log.name_version("second")
+    log.go_to(ORIGINALS)
+    assert [entry.edits[0].picture for entry in log.read().unnamed] == ["c.png"]
+    for change in (log.go_to, log.name_version):
+        with pytest.raises(DatasetError, match="The pictures were edited elsewhere"):
+            change("first", hours.id)
+    assert (log.read().head, log.read().at("first")) == (ORIGINALS, hours.after)
+
+
 def test_another_branch_ends_what_can_be_redone(log: EditLog) -> None:
     log.append([FlipPicture("a.png")])
     branch = log.append([FlipPicture("b.png")])
