@@ -61,6 +61,16 @@ def upload_states(page: Page, home: FurnishedHome) -> States:
     write(page, "upload-name", "Mimi")
     expect(page.locator("#summary")).to_contain_text("Mimi")
     yield "upload-pictures"
+    expect(page.locator("#upload-check [data-state=finished]")).to_be_visible()
+    page.locator("#upload-check .check-findings > summary").click()
+    expect(page.locator("#upload-check .check-list")).to_be_visible()
+    page.locator("#upload-check .check-list [data-key^='why ']").first.click()
+    yield "upload-check"
+    page.locator("#upload-check .check-findings > summary").click()
+    page.locator("#upload-captions > button").click()
+    expect(page.locator("#upload-captions [data-testid=accordion-content]")).to_be_visible()
+    yield "upload-captions"
+    page.locator("#upload-captions > button").click()
     page.locator("#train-plan-go").click()
     expect(page.locator("#train-plan .measured")).to_be_visible()
     yield "upload-plan"
