@@ -77,3 +77,23 @@ def test_one_undo_takes_a_run_or_a_change_of_several_logs_back(
     command("dataset", "caption", folder, "--engine", "starter")
     assert command(*undo).out == "3 edits taken back.\n"
     assert command(*undo).code == 2
+
+
+def test_what_no_rule_changes_is_said_and_all_lines_are_kept(command: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    picture(folder / "10_sks dog" / "a.png")
+    picture(folder / "10_sks dog" / "b.png", "sks dog, red")
+    picture(folder / "10_sks dog" / "long.png", "w" * 70_000)
+    picture(folder / "10_sks dog" / "old.png").with_suffix(".txt").write_bytes("кот".encode("cp1251"))
+    out = command("dataset", "caption", folder, "--remove", "sks dog", "--form", "tags").out
+    assert "10_sks dog/long.png: long.txt is longer than 64,000 bytes." in out
+    assert "10_sks dog/old.png: its encoding is not certain." in out
+    assert "Left out: 2 captions that can't be read or named.\n" in out
+    assert "Left out: 1 picture whose caption is the name of the folder.\n" in out
+    assert out.endswith("1 of 1 caption changed (tags).\n")
+    lines = tmp_path / "lines"
+    picture(lines / "a.png")
+    (lines / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "one\\ntwo"}', "utf-8")
+    assert "1 of 1 caption changed" in command("dataset", "caption", lines, "--add", "zoo").out
+    read = read_folder(DatasetGroup(train_data_dir=str(lines), enable_wildcard=True))
+    assert read.pictures[0].caption == "one zoo\ntwo zoo"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_studio.cli.dataset import captioning_run
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from lora_studio.data.captioning.caption_change import CaptionChange
     from lora_studio.data.captioning.caption_operations import Form, Operation
     from lora_studio.data.checks.checked_set import CaptionLength
+    from lora_studio.data.training_set.subsets import Subset
 
 SUMMARY = "Change, count and look through a folder's captions; files stay as they are, --undo takes it back."
 DONE = 0
@@ -62,8 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from lora_studio.config_groups import DatasetGroup
     from lora_studio.data.captioning.caption_change import CaptionFilter, planned_change, reason_of
-    from lora_studio.data.checks.checked_set import pictures_of
-    from lora_studio.data.training_set.folder_edits import edit_folder, undo_in_folder
+    from lora_studio.data.training_set.folder_edits import edit_folder, log_heads, undo_in_folder
     from lora_studio.data.training_set.subsets import folder_subsets
 
     folder = expanded(arguments.folder).absolute()
@@ -74,12 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
     subsets, _ = folder_subsets(DatasetGroup(train_data_dir=str(folder)))
     if arguments.engine is not None:
         return captioning_run.run(folder, subsets, arguments)
-    pictures = pictures_of(folder, subsets)
-    captions = {
-        picture.name: "\n".join(picture.caption.lines)
-        for picture in pictures
-        if picture.can_be_edited and not picture.caption.fault
-    }
+    heads = log_heads(folder, [subset.folder for subset in subsets])  # before the captions are read
+    captions = _captions(folder, subsets)
     chosen = CaptionFilter(only=arguments.only, without=arguments.without, form=arguments.form)
     operation = _operation(arguments)
     if operation is None:
@@ -89,8 +87,34 @@ def run(arguments: argparse.Namespace) -> int:
     change = planned_change(operation, captions, chosen)
     _print_change(change, is_made=not arguments.dry_run)
     if change.after and not arguments.dry_run:
-        edit_folder(folder, change.edits, reason_of(operation))
+        edit_folder(folder, change.edits, reason_of(operation), after=heads)
     return DONE
+
+
+def _captions(folder: Path, subsets: Sequence[Subset]) -> dict[str, str]:
+    """The captions that can be changed, by picture. Prints which are left out: those that can't be read, and
+    the class of a `<repeats>_<class>` folder, which no edit of a caption changes."""
+    from lora_studio.data.checks.checked_set import pictures_of
+
+    found, faults, of_class = dict[str, str](), list[str](), 0
+    for subset in subsets:
+        for picture in pictures_of(folder, [replace(subset, words="")], all_lines=True):
+            caption = picture.caption
+            if caption.fault or not caption.is_certain:
+                faults.append(f"{picture.shown}: {caption.fault or 'its encoding is not certain.'}")
+            elif not picture.can_be_edited:
+                faults.append(f"{picture.shown}: its name can't be written into the log of edits.")
+            elif subset.words and not caption.lines:
+                of_class += 1
+            else:
+                found[picture.name] = "\n".join(caption.lines)
+    for fault in faults[:SHOWN]:
+        print(f"  {fault}")
+    if faults:
+        print(f"Left out: {counted(len(faults), 'caption')} that can't be read or named.")
+    if of_class:
+        print(f"Left out: {counted(of_class, 'picture')} whose caption is the name of the folder.")
+    return found
 
 
 def _operation(arguments: argparse.Namespace) -> Operation | None:

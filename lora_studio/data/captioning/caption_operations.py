@@ -7,6 +7,7 @@ doesn't touch stays letter by letter.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +18,17 @@ from lora_studio.data.captions import has_word, word_spans
 from lora_studio.data.edits.picture_edits import LONGEST_CAPTION
 from lora_studio.errors import ConfigError, DatasetError
 from lora_studio.parsing.numbers import shown
-from lora_studio.parsing.plain_text import plain_text
+from lora_studio.parsing.plain_text import plain_lines, plain_text
 
 Form = Literal["tags", "sentences"]
 FORMS: tuple[Form, ...] = ("tags", "sentences")
 WORDS_OF_A_TAG = 3
 LONGEST_WORDS, MOST_MERGED = 500, 100
 """Characters of an operation's text, and words that are merged at once."""
+SEPARATOR = "|||"
+"""The usual `keep_tokens_separator`: what stands where beside it is meant, so nothing is moved."""
+BRACKETS = re.compile(r"\\.|[,()\[\]{}]")
+"""Commas between tags and brackets around them; one behind a backslash is a letter."""
 NO_SPACE_BEFORE = tuple(",.;:!?)")
 
 
@@ -38,11 +43,10 @@ class AddWords:
     def apply(self, line: str, form: Form) -> str:
         if _has(line, self.words, form):
             return line
-        if not line:
-            return self.words
         comma = "," if form == "tags" else ""
-        before, after = (self.words, line) if self.at == "front" else (line.rstrip(f"{comma} "), self.words)
-        return f"{before}{comma} {after}"
+        words = ", ".join(_lacking_tags(self.words, line)) if comma else self.words
+        before, after = (words, line) if self.at == "front" else (line.rstrip(f"{comma} "), words)
+        return f"{before}{comma} {after}" if line.strip(f"{comma} ") else words
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class TriggerFirst:
     words: str
 
     def apply(self, line: str, form: Form) -> str:
-        if form == "sentences":
+        if form == "sentences" or SEPARATOR in line:
             return line if has_word(line, self.words) else ", ".join(filter(None, (self.words, line)))
         tags, first = _tags(line), {tag.casefold() for tag in _tags(self.words)}
         if first and {tag.casefold() for tag in tags[: len(first)]} == first:
@@ -111,7 +115,7 @@ class OrderTags:
     """The captions that each tag, in small letters, stands in."""
 
     def apply(self, line: str, form: Form) -> str:
-        if form == "sentences":
+        if form == "sentences" or SEPARATOR in line:
             return line
         tags, counts = _tags(line), dict(self.counts)
         rest = sorted(
@@ -191,16 +195,31 @@ def changed_captions(operation: Operation, captions: Mapping[str, str], form: Fo
         operation = OrderTags(by=operation.by, keep=operation.keep, counts=tuple(counts.items()))
     found = {}
     for picture, caption in captions.items():
-        lines = [operation.apply(line.strip(), form) for line in caption.split("\n")]
-        text = "\n".join(line for line in lines if line)
+        text = _changed(operation, caption, form)
+        if text == caption:
+            continue
         if len(text) > LONGEST_CAPTION:
             raise DatasetError(
                 f"The caption of {picture} would have {len(text):,} characters.",
-                f"A caption has up to {LONGEST_CAPTION:,}.",
+                f"A changed one has up to {LONGEST_CAPTION:,}: leave it out, by words that only it has, "
+                "with `without`.",
             )
-        if text != caption:
-            found[picture] = text
+        found[picture] = text
     return found
+
+
+def _changed(operation: Operation, caption: str, form: Form) -> str:
+    """The caption as an operation leaves it, itself where no line of it is another one then."""
+    if not caption.strip():
+        return operation.apply("", form) or caption
+    lines, is_touched = list[str](), False
+    for line in caption.split("\n"):
+        new = operation.apply(line.strip(), form) if line.strip() else ""
+        is_same = new == line.strip()
+        is_touched |= not is_same
+        if new or is_same:
+            lines.append(line if is_same else new)
+    return plain_lines("\n".join(lines)).strip() if is_touched else caption
 
 
 def tags_in(caption: str) -> list[str]:
@@ -245,11 +264,10 @@ def _replaced(line: str, words: str, by: str, form: Form) -> str:
 
 def _with_tags(line: str, words: str, by: str) -> str:
     """The line with a row of tags replaced, wherever each of them stands; the others keep their spelling."""
-    old, parts = {tag.casefold() for tag in _tags(words)}, line.split(",")
+    old, parts = {tag.casefold() for tag in _tags(words)}, _cut(line)
     if not old or not old <= {part.strip().casefold() for part in parts}:
         return line
-    there = {part.strip().casefold() for part in parts} - old
-    new = [tag for tag in _tags(by) if tag.casefold() not in there]
+    new = _lacking_tags(by, ",".join(part for part in parts if part.strip().casefold() not in old))
     kept, is_put = list[str](), False
     for part in parts:
         if part.strip().casefold() not in old:
@@ -261,4 +279,30 @@ def _with_tags(line: str, words: str, by: str) -> str:
 
 
 def _tags(line: str) -> Sequence[str]:
-    return [tag for part in line.split(",") if (tag := part.strip())]
+    return [tag for part in _cut(line) if (tag := part.strip())]
+
+
+def _lacking_tags(words: str, line: str) -> list[str]:
+    """The tags of `words` that a line lacks, each once."""
+    there, found = {tag.casefold() for tag in _tags(line)}, dict[str, str]()
+    for tag in _tags(words):
+        if tag.casefold() not in there:
+            found.setdefault(tag.casefold(), tag)
+    return [*found.values()]
+
+
+def _cut(line: str) -> list[str]:
+    """The parts between commas; one in brackets, as in `{red, blue|green}` and `(a, b:1.2)`, cuts nothing,
+    unless a bracket isn't closed."""
+    ends, depth = [-1], 0
+    for match in BRACKETS.finditer(line):
+        mark = match[0]
+        if mark == "," and depth == 0:
+            ends.append(match.start())
+        elif mark in "([{":
+            depth += 1
+        elif mark in ")]}":
+            depth = max(0, depth - 1)
+    if depth:
+        return line.split(",")
+    return [line[start + 1 : end] for start, end in zip(ends, [*ends[1:], len(line)], strict=True)]

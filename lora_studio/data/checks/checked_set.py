@@ -141,16 +141,18 @@ def kept_share(placement: Placement) -> float:
     return math.prod(placement.bucket) / math.prod(placement.resized)
 
 
-def pictures_of(root: Path, subsets: Sequence[Subset]) -> Iterator[CheckedPicture]:
+def pictures_of(
+    root: Path, subsets: Sequence[Subset], *, all_lines: bool = False
+) -> Iterator[CheckedPicture]:
     """The pictures of a folder's subsets below `root` with their captions, as edited, none of them measured
-    yet. What is wrong with a caption becomes part of it, edits that can't be made the picture's fault; what
-    ends a training raises DatasetError."""
+    yet; of captions in a table the first line, or `all_lines`. What is wrong with a caption becomes part of
+    it, edits that can't be made the picture's fault; what ends a training raises DatasetError."""
     for subset in subsets:
         overlay = subset_overlay(subset)
         paths = picture_files(subset.folder)
         captions = {path: read_caption_lines(path, subset.settings.caption_extension) for path in paths}
         if not all(caption.lines for caption in captions.values()) and not subset.settings.caption_extension:
-            _fill_from_table(subset.folder, captions)
+            _fill_from_table(subset.folder, captions, None if all_lines else 1)
         for path, caption in captions.items():
             state = overlay.state(path)
             if state.is_removed:
@@ -200,12 +202,12 @@ def words_in(pictures: Iterable[CheckedPicture]) -> Counter[str]:
     return found
 
 
-def _fill_from_table(folder: Path, captions: dict[Path, SetCaptionText]) -> None:
+def _fill_from_table(folder: Path, captions: dict[Path, SetCaptionText], most_lines: int | None) -> None:
     _, table = folder_captions(folder)
     for path, caption in captions.items():
         text = table.get(path.name.casefold()) or table.get(path.stem.casefold())
         if text and not caption.lines and not caption.fault:
-            captions[path] = SetCaptionText(lines=caption_lines(text)[:1])
+            captions[path] = SetCaptionText(lines=caption_lines(text)[:most_lines])
 
 
 def _name_in(root: Path, path: Path) -> str:

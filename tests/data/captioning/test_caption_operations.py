@@ -68,6 +68,20 @@ OF_TAGS = [
     (trigger_first("ZWX"), "1girl,  zwx,sofa", "ZWX, 1girl, sofa"),
     (trigger_first("zwx"), TAGS, TAGS),
     (order("alphabet"), "zwx, b, C, a", "zwx, a, b, C"),
+    (order("alphabet"), "cat, {red dress, hat|green}, apple", "cat, apple, {red dress, hat|green}"),
+    (order("alphabet"), "sks, z |||, b, a", "sks, z |||, b, a"),
+    (order("alphabet"), "sks, :(, b, a", "sks, :(, a, b"),
+    (trigger_first("sks"), "(red,blue:1.2), sks", "sks, (red,blue:1.2)"),
+    (trigger_first("sks"), "z |||, b, a", "sks, z |||, b, a"),
+    (trigger_first("sks"), "z, sks |||, b", "z, sks |||, b"),
+    (remove("b"), "(a,b:1.2), b", "(a,b:1.2)"),
+    (replace("cat", "cat, cat, dog"), "cat, dog, x", "cat, dog, x"),
+    (add("x, y", "front"), "y, b", "x, y, b"),
+    (add("x, X, y"), "b", "b, x, y"),
+    (add("x"), ",", "x"),
+    (add("x"), "one\n\ntwo", "one, x\n\ntwo, x"),
+    (remove("zebra"), "one \r\n\r\ntwo", "one \r\n\r\ntwo"),
+    (remove("one"), "one\n\n  a  cat", "a  cat"),
 ]
 OF_SENTENCES = [
     (add("At night."), "A cat.", "A cat. At night."),
@@ -81,6 +95,7 @@ OF_SENTENCES = [
     (trigger_first("zwx"), SENTENCE, SENTENCE),
     (trigger_first("qqq"), "A cat.", "qqq, A cat."),
     (order("alphabet"), SENTENCE, SENTENCE),
+    (remove("zebra"), "a  cat\n\n dog", "a  cat\n\n dog"),
 ]
 
 
@@ -116,6 +131,16 @@ def test_a_caption_never_grows_beyond_what_is_kept() -> None:
     operation = operation_of(replace("a", "b" * 400))
     with pytest.raises(DatasetError, match=r"The caption of x\.png"):
         changed_captions(operation, {"x.png": " ".join("a" * (LONGEST_CAPTION // 200))}, "sentences")
+
+
+def test_a_long_caption_is_in_the_way_of_no_other() -> None:
+    captions = {"long.png": "cat, " + "w" * 2 * LONGEST_CAPTION, "b.png": "zebra, dog"}
+    assert changed_captions(RemoveWords("zebra"), captions, "tags") == {"b.png": "dog"}
+    with pytest.raises(DatasetError, match="without") as refused:
+        changed_captions(AddWords("x"), captions, "tags")
+    assert "long.png" in str(refused.value)
+    change = planned_change(AddWords("x"), captions, CaptionFilter(without="cat", form="tags"))
+    assert change.after == {"b.png": "zebra, dog, x"}
 
 
 def test_the_form_is_told_from_the_captions() -> None:
