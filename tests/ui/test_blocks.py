@@ -118,6 +118,14 @@ def test_what_people_click_is_queued_so_that_errors_are_shown(page: gr.Blocks) -
     assert all(dependency["api_visibility"] == "private" for dependency in asked)
 
 
+def test_counts_of_captions_take_turns(page: gr.Blocks) -> None:
+    counts = [one for one in page.fns.values() if one.name in ("count_words", "caption_words")]
+    assert {(one.queue, one.concurrency_id, one.concurrency_limit) for one in counts} == {
+        (True, "caption_words", "default")
+    }
+    assert len(counts) >= 2
+
+
 def test_every_part_that_people_meet_has_an_id_and_a_name(page: gr.Blocks) -> None:
     shown = {"textbox", "dropdown", "radio", "checkbox", "slider", "button", "uploadbutton", "file", "number"}
     for part in page.get_config_file()["components"]:

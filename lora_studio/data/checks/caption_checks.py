@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 
 from lora_studio.data.captions import has_word, with_trigger
 from lora_studio.data.checks.checked_set import WORD, CaptionLength, CheckedPicture, CheckedSet, words_in
@@ -203,7 +204,8 @@ CAPTION_CHECKS = (
 
 def split_at_window(text: str, length: CaptionLength) -> tuple[str, str]:
     """The part of a caption that is read, up to its last whole word, and the rest."""
-    ends = [match.end() for match in WORD.finditer(text)]
+    # A word takes a token at least, so the end lies among the first ones; the others aren't counted.
+    ends = [match.end() for match in islice(WORD.finditer(text), length.limit + 1)]
     # The first place where too much is counted; counts grow with the text.
     place = bisect_right(ends, length.limit, key=lambda end: length.count(text[:end]))
     at = ends[place - 1] if place else 0

@@ -250,7 +250,7 @@ def add_endpoints(studio: Studio) -> None:
         library.delete_dataset,
         *(edits.list_edits, edits.edit_pictures, edits.undo_edit, edits.redo_edit),
         *(edits.name_version, edits.go_to_version),
-        *(captions.caption_words, captions.change_captions),
+        captions.change_captions,
         *(captioning.start_captioning, captioning.captioning_status, captioning.stop_captioning),
         *(checks.check_dataset, checks.stop_check),
         library.list_trainings,
@@ -268,6 +268,7 @@ def add_endpoints(studio: Studio) -> None:
     )
     for act in there:
         _add(act, queue=False)
+    _add(captions.caption_words, concurrency_id="caption_words")
     for wait in (checks.fix_dataset, checks.dataset_report):
         _add(wait, concurrency_id="check")
     operations = OperationsEndpoints(studio)

@@ -119,7 +119,7 @@ def listen(parts: CaptionParts, actions: SetActions, given: list[Any], shown: li
     """Wire both folds. `given` are the components of set, base and resolution, `shown` those that change with
     the pictures. Returns the event after which the captions are others."""
     studio, dataset = actions.studio, given[0]
-    counted = {"inputs": dataset, "outputs": parts.words, **QUICK}
+    counted = {"inputs": dataset, "outputs": parts.words, "concurrency_id": "caption_words", **QUICK}
 
     def count_words(dataset_id: str) -> str:
         return _words(studio, dataset_id) if dataset_id else ""

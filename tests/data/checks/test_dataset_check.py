@@ -10,7 +10,7 @@ import pytest
 from PIL import ImageFilter
 
 from lora_studio.data.checks.caption_checks import split_at_window
-from lora_studio.data.checks.checked_set import CheckedPicture, CheckedSet, SetCaptionText
+from lora_studio.data.checks.checked_set import CaptionLength, CheckedPicture, CheckedSet, SetCaptionText
 from lora_studio.data.checks.copy_checks import COPY_CHECKS
 from lora_studio.data.checks.dataset_check import CHECKS
 from lora_studio.data.checks.dataset_report import DatasetReport
@@ -138,6 +138,10 @@ def test_words_that_fall_off_are_named(report: DatasetReport) -> None:
     assert text.startswith(kept)
     assert text.endswith(lost)
     assert split_at_window("word", length) == ("word", "")
+    seen = list[int]()
+    counting = CaptionLength(limit=75, count=lambda text: seen.append(len(text)) or length.count(text))
+    assert split_at_window(text * 50, counting)[0] == kept
+    assert max(seen) < 1000  # of a long caption only what may be read is counted
 
 
 def test_many_copies_are_one_group() -> None:
