@@ -10,7 +10,9 @@ from itertools import groupby
 from lora_studio.events import PHASES, PhaseAdvanced, PreviewSaved, Started
 from lora_studio.formatting import about, duration
 from lora_studio.records import JobRecord, JobStatus, StoredEvent
+from lora_studio.ui.client_input.field_refusals import labelled_sentence
 from lora_studio.ui.widgets.html_templates import fill
+from lora_studio.ui.widgets.setting_labels import LABELS
 
 STATUS_SENTENCES: Mapping[JobStatus, str] = {
     JobStatus.QUEUED: "Waiting for its turn.",
@@ -78,8 +80,8 @@ def _steady(seconds: float) -> float:
 
 
 def remark(job: JobRecord) -> str:
-    """The last note of the run, or the hint on its failure."""
-    return job.hint or ("" if sentence(job) == job.message else job.message)
+    """The last note of the run, or the hint on its failure, in words of the page."""
+    return labelled_sentence(job.hint or ("" if sentence(job) == job.message else job.message), LABELS)
 
 
 def spoken(job: JobRecord | None) -> str:
