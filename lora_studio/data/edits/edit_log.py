@@ -36,6 +36,8 @@ ORIGINALS = "originals"
 MOST_BYTES, LONGEST_LINE = 64 * 2**20, 8 * 2**20
 """Bytes of a log and of one of its lines: some hundred thousand captions, and a new caption for each picture
 of a large set at once."""
+LONGEST_HEAD = 2000
+"""Bytes of a line beside its edits."""
 MOST_LINES = 10_000
 LONGEST_WHY = 200
 LONGEST_NAME = 60
@@ -195,27 +197,23 @@ class EditLog:
         *,
         run: str = "",
     ) -> EditEntry:
-        """Make edits at once, after those that hold; `check` raises DatasetError where they don't fit."""
-        entry_id, time = secrets.token_hex(4), datetime.now(UTC).timestamp()
-        made = list[EditEntry]()
+        """Make edits at once, after those that hold; `check` raises DatasetError where they don't fit. Those
+        that one line has no room for become several entries of a run, returned as one."""
+        time, parts = datetime.now(UTC).timestamp(), _parts(edits)
+        ids = [secrets.token_hex(4) for _ in parts]
+        mark = run or (ids[0] if len(parts) > 1 else "")
+        made, words = list[EditEntry](), plain_text(why, LONGEST_WHY)
 
-        def line(history: EditHistory) -> dict[str, Any]:
+        def lines(history: EditHistory) -> list[dict[str, Any]]:
             check(history)
-            entry = EditEntry(
-                id=entry_id,
-                after=history.head,
-                time=time,
-                edits=tuple(edits),
-                why=plain_text(why, LONGEST_WHY),
-                run=run,
-            )
-            made.append(entry)
-            facts = {"id": entry.id, "after": entry.after, "time": _moment(time)}
-            facts |= {name: text for name, text in (("why", entry.why), ("run", entry.run)) if text}
-            return {**facts, "edits": [edit_dict(edit) for edit in edits]}
+            made[:] = [
+                EditEntry(id=name, after=after, time=time, edits=part, why=words, run=mark)
+                for name, after, part in zip(ids, [history.head, *ids], parts, strict=False)
+            ]
+            return [_line(entry) for entry in made]
 
-        self._add(line)
-        return made[-1]
+        self._add_lines(lines)
+        return replace(made[-1], after=made[0].after, edits=tuple(edits))
 
     def undo(self, after: str = "") -> EditEntry:
         """Go back before the last entry that holds; returns it. Where `after` is the id of a state, only from
@@ -281,22 +279,27 @@ class EditLog:
         return b""
 
     def _add(self, make: Callable[[EditHistory], Mapping[str, Any] | None]) -> None:
-        """Add the line that `make` gives for the history; none for None. Where another process wrote in
-        between, the line is made anew."""
+        """Add the line that `make` gives for the history; none for None."""
+        self._add_lines(lambda history: [line] if (line := make(history)) is not None else [])
+
+    def _add_lines(self, make: Callable[[EditHistory], Sequence[Mapping[str, Any]]]) -> None:
+        """Add the lines that `make` gives for the history. Where another process wrote in between, they are
+        made anew."""
         with WRITING:
             while True:
                 history = self.read()
-                line = make(history)
-                if line is None or self._is_written(line, history):
+                lines = make(history)
+                if not lines or self._is_written(lines, history):
                     return
 
-    def _is_written(self, line: Mapping[str, Any], history: EditHistory) -> bool:
-        """Add a line, unless the log isn't any more as it was read. One that a power cut tore apart says
+    def _is_written(self, lines: Sequence[Mapping[str, Any]], history: EditHistory) -> bool:
+        """Add lines, unless the log isn't any more as it was read. One that a power cut tore apart says
         nothing, and the next stands on its own."""
-        text = (json.dumps(line, ensure_ascii=False) + "\n").encode()
-        if len(text) > LONGEST_LINE:
+        texts = [_bytes_of(line) for line in lines]
+        if any(len(text) > LONGEST_LINE for text in texts):
             raise DatasetError("These are too many edits at once.", "Make them in several parts.")
-        if history.lines >= MOST_LINES or history.length + len(text) > MOST_BYTES:
+        text = b"".join(texts)
+        if history.lines + len(texts) > MOST_LINES or history.length + len(text) > MOST_BYTES:
             raise DatasetError(
                 f"{self.path.name} has no room for more edits.",
                 "Export the pictures as they are now, and go on from that folder.",
@@ -315,6 +318,29 @@ class EditLog:
             file.flush()
             os.fsync(file.fileno())
         return True
+
+
+def _parts(edits: Sequence[Edit]) -> list[tuple[Edit, ...]]:
+    """Edits in parts, each of which a line has room for."""
+    parts, room = list[list[Edit]](), 0
+    for edit in edits:
+        taken = len(_bytes_of(edit_dict(edit))) + 1
+        if not parts or taken > room:
+            parts.append([])
+            room = LONGEST_LINE - LONGEST_HEAD
+        parts[-1].append(edit)
+        room -= taken
+    return [tuple(part) for part in parts] or [()]
+
+
+def _bytes_of(line: Mapping[str, Any]) -> bytes:
+    return (json.dumps(line, ensure_ascii=False) + "\n").encode()
+
+
+def _line(entry: EditEntry) -> dict[str, Any]:
+    facts = {"id": entry.id, "after": entry.after, "time": _moment(entry.time)}
+    facts |= {name: text for name, text in (("why", entry.why), ("run", entry.run)) if text}
+    return {**facts, "edits": [edit_dict(edit) for edit in entry.edits]}
 
 
 def _entry(line: Mapping[str, Any]) -> EditEntry:

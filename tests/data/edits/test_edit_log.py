@@ -249,3 +249,20 @@ def test_a_log_that_is_no_file_is_named(tmp_path: Path) -> None:
     (tmp_path / FILE).mkdir()
     with pytest.raises(DatasetError, match=r"edits\.jsonl can't be read"):
         EditLog(tmp_path).read()
+
+
+def test_many_edits_at_once_are_several_lines_and_one_undo(
+    log: EditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edit_log, "LONGEST_LINE", 4000)
+    log.append([FlipPicture("a.png")])
+    made = log.append([SetCaption(f"{number}.png", "ä" * 300) for number in range(9)], why="add “ä”")
+    assert [len(entry.edits) for entry in log.read().line()] == [1, 3, 3, 3]
+    assert [edit.picture for edit in made.edits] == [f"{number}.png" for number in range(9)]
+    assert log.undo(made.id).edits == made.edits
+    assert pictures(log) == ["a.png"]
+    log.redo()
+    assert log.read().head == made.id
+    monkeypatch.setattr(edit_log, "MOST_LINES", 8)
+    with pytest.raises(DatasetError, match="no room for more edits"):
+        log.append([SetCaption(f"{number}.png", "ä" * 300) for number in range(9)])
