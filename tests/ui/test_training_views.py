@@ -110,12 +110,11 @@ def test_a_sentence_for_each_state(changes: dict[str, object], said: str) -> Non
 
 
 def test_a_remark_stands_beside_the_sentence_and_does_not_repeat_it() -> None:
-    assert training_views.remark(replace(JOB, message="flip_aug is ignored.")) == "flip_aug is ignored."
+    noted = replace(JOB, message="flip_aug is ignored.")
+    assert training_views.remark(noted) == "“Mirror pictures” is ignored."
     failed = replace(JOB, status=JobStatus.FAILED, message="The disk is full.")
     assert training_views.remark(failed) == ""
     assert training_views.remark(replace(failed, hint="Free some space.")) == "Free some space."
-    named = replace(failed, hint="Lower learning_rate.")
-    assert training_views.remark(named) == "Lower “Learning rate”."
 
 
 def test_percent_is_whole_and_100_only_at_the_end() -> None:
