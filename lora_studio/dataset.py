@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from itertools import takewhile
 from pathlib import Path
 
 from lora_studio.access.roles import Role
@@ -30,7 +31,7 @@ from lora_studio.data.training_set.dataset_export import ExportedSet, planned_ex
 from lora_studio.data.training_set.write_export import write_export
 from lora_studio.errors import DatasetError, StoreError
 from lora_studio.events import Emit, ShouldStop, ignore, never_stop
-from lora_studio.files import check_room, disk_errors, write_atomically
+from lora_studio.files import bytes_of, check_room, disk_errors, write_atomically
 from lora_studio.lora.names import given_title
 from lora_studio.parsing.plain_text import plain_lines
 from lora_studio.parsing.text_encodings import readings
@@ -64,7 +65,7 @@ class Datasets:
         """Make a set from pictures, ZIP archives and captions (.txt, .caption). The originals are only read.
         Unusable files are named in the record's `refused`; DatasetError when no picture is left, or when
         stopped, and then nothing is kept."""
-        with visitor().room(_bytes_of(files)):
+        with visitor().room(bytes_of(files)):
             with (
                 self.passing(files, name, emit, should_stop) as passing,
                 disk_errors("The pictures", "stored"),
@@ -123,7 +124,7 @@ class Datasets:
         record = self._owned(dataset_id)
         present = sorted(path for path in Path(record.path).rglob("*") if path.suffix in {".png", ".txt"})
         every = [*present, *files]
-        with visitor().room(_bytes_of(every)):
+        with visitor().room(bytes_of(every)):
             with (
                 self.passing(every, record.name, emit, should_stop) as passing,
                 disk_errors("The pictures", "stored"),
@@ -230,7 +231,7 @@ class Datasets:
         kept = len(self._library.dataset_ids())
         if kept >= MOST_SETS:
             raise StoreError(f"{kept} sets of pictures are kept already.", "Delete some that you don't need.")
-        check_room(self._folder, "These pictures", _bytes_of(files), self._settings)
+        check_room(self._folder, "These pictures", bytes_of(files), self._settings)
 
     def get(self, dataset_id: str) -> DatasetRecord:
         return self._here(self._library.dataset(dataset_id))
@@ -240,12 +241,19 @@ class Datasets:
         return [self._here(record) for record in self._library.datasets()]
 
     def pictures(
-        self, dataset_id: str, limit: int | None = None, version: str = "", *, first: Sequence[str] = ()
+        self,
+        dataset_id: str,
+        limit: int | None = None,
+        version: str = "",
+        *,
+        first: Sequence[str] = (),
+        should_stop: ShouldStop = never_stop,
     ) -> list[tuple[Path, str]]:
         """Each picture with its caption (empty if none) as edited, in order, those of the file names `first`
         before the others; the first ones with a `limit`. File names are unique within a set, an edited
         picture has the name of its original, and one whose edits can't be made is there as it came. `version`
-        is that of a training; empty: the edits that hold."""
+        is that of a training; empty: the edits that hold. Stopped, it gives those that it has: each edited
+        picture may have to be made."""
         folder = Path(self.get(dataset_id).path)
         if not folder.is_dir():
             raise DatasetError(
@@ -255,7 +263,8 @@ class Datasets:
         captions = overlay.captions({path: _caption(path) for path in _originals(folder)})
         ranks = {name: rank for rank, name in enumerate(first)}
         in_order = sorted(captions.items(), key=lambda one: ranks.get(one[0].name, len(ranks)))
-        return [(_files(overlay, path).picture, text) for path, text in in_order[:limit]]
+        wanted = takewhile(lambda _: not should_stop(), in_order[:limit])
+        return [(_files(overlay, path).picture, text) for path, text in wanted]
 
     def set_caption(self, dataset_id: str, file: str, text: str) -> None:
         """Give the picture with this file name another caption, whose lines stay; an empty one takes it away.
@@ -284,11 +293,13 @@ class Datasets:
         `<repeats>_<class>/` with pictures, captions and masks, and a dataset.toml. Sub-folders that have such
         a name keep it. `class_tokens` are the caption of pictures without one; `trigger_word` is put in front
         of both. Returns what was written, with its notes. DatasetError if the target is there and not empty,
-        and when stopped."""
+        and when stopped; QuotaReached."""
         record = self.get(dataset_id)
         data = DatasetGroup(train_data_dir=record.path, num_repeats=repeats, trigger_word=trigger_word)
+        self.pictures(record.id, should_stop=should_stop)  # edited ones are made here, where a stop is heard
         export = planned_export(data, class_tokens or record.name, should_stop)
-        write_export(export, target, should_stop)
+        with visitor().room(export.bytes):
+            write_export(export, target, should_stop)
         return export
 
     def delete(self, dataset_id: str) -> str:
@@ -341,14 +352,6 @@ class Datasets:
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > STALE_SECONDS:
                     shutil.rmtree(path, ignore_errors=True)
-
-
-def _bytes_of(files: Sequence[Path]) -> int:
-    wanted = 0
-    for file in files:
-        with contextlib.suppress(OSError):
-            wanted += file.stat().st_size
-    return wanted
 
 
 def _originals(folder: Path) -> list[Path]:

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BufferedRandom
 from pathlib import Path
 
@@ -170,6 +170,15 @@ def make_room(folder: Path, pattern: str, most_bytes: int) -> None:
         with contextlib.suppress(OSError):
             path.unlink()
             excess -= length
+
+
+def bytes_of(files: Iterable[Path]) -> int:
+    """The bytes of files together, of those that are there."""
+    wanted = 0
+    for file in files:
+        with contextlib.suppress(OSError):
+            wanted += file.stat().st_size
+    return wanted
 
 
 def sha256(path: Path, start: int = 0) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from lora_studio.captioning import caption_run
+from lora_studio.captioning import caption_engines, caption_run
 from lora_studio.captioning.caption_template import CaptionTemplate
 from lora_studio.captioning.captioner import ENGINES
 from lora_studio.captioning.starter_captioner import StarterCaptioner
-from lora_studio.data.edits.picture_edits import RemovePicture, SetCaption
+from lora_studio.data.edits.overlay import Overlay
+from lora_studio.data.edits.picture_edits import FlipPicture, RemovePicture, SetCaption
+from lora_studio.data.edits.rendering import PictureFiles
 from lora_studio.dataset import Datasets
 from lora_studio.errors import DeviceBusy, StoreError
 from lora_studio.jobs.captioning.captioning_jobs import CaptioningJobs, CaptioningState
@@ -18,6 +23,7 @@ from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
 from tests.support.serving import CHECKOUT
+from tests.support.waiting import PATIENCE
 
 DRAWN = CHECKOUT / "models" / "starter" / "regularisation" / "1_things"
 STARTER, ZWX = ENGINES["starter"], CaptionTemplate(trigger="zwx")
@@ -141,3 +147,52 @@ def test_a_caption_that_was_taken_away_stays_away(datasets: Datasets, dataset_id
     assert jobs.begin(dataset_id, STARTER, ZWX).total == 2
     assert jobs.wait(dataset_id, 60).captioned == 2
     assert datasets.captions(dataset_id)["03.png"] == ""
+
+
+def test_a_stop_is_heard_while_edited_pictures_are_made(
+    datasets: Datasets, dataset_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets.edit(dataset_id, [FlipPicture("01.png"), FlipPicture("02.png")])
+    jobs, made = CaptioningJobs(datasets, DeviceLease()), []
+
+    def make(self: Overlay, original: Path, mask: Path | None = None) -> PictureFiles:
+        made.append(original.name)
+        jobs.stop(dataset_id)
+        return PictureFiles(original, mask)
+
+    monkeypatch.setattr(Overlay, "files", make)
+    jobs.begin(dataset_id, STARTER, ZWX)
+    assert jobs.wait(dataset_id, 60).state is CaptioningState.STOPPED
+    assert made == ["01.png"]
+
+
+def test_one_engine_is_in_memory_at_a_time(
+    datasets: Datasets, dataset_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = [datasets.create(name, [DRAWN / "04.png"]).id for name in ("Second", "Third")]
+    begun, go, acts = threading.Event(), threading.Event(), []
+
+    class Slow:
+        batch = 1
+
+        def captions(self, images: Sequence[Image.Image]) -> list[str]:
+            begun.set()
+            assert go.wait(PATIENCE)
+            acts.append("caption")
+            return ["said" for _ in images]
+
+    def load(_: object) -> Slow:
+        acts.append("load")
+        return Slow()
+
+    monkeypatch.setattr(caption_engines, "load_captioner", load)
+    jobs = CaptioningJobs(datasets, DeviceLease())
+    jobs.begin(dataset_id, STARTER, ZWX)
+    assert begun.wait(PATIENCE)
+    for other in others:
+        jobs.begin(other, STARTER, ZWX)
+    assert jobs.stop(others[0])  # while it waits for its turn
+    assert jobs.wait(others[0], PATIENCE).state is CaptioningState.STOPPED
+    go.set()
+    assert [jobs.wait(one, PATIENCE).captioned for one in (dataset_id, others[1])] == [2, 1]
+    assert acts == ["load", "caption", "caption", "load", "caption"]

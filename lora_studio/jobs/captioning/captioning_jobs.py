@@ -16,7 +16,6 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from lora_studio.access.roles import Role
 from lora_studio.access.visitor import Kind, on_behalf, visitor
 from lora_studio.data.captioning.engine_captions import BY_ENGINE, by_engine, by_person, write_captions
 from lora_studio.data.edits.picture_edits import SetCaption
@@ -71,6 +70,7 @@ class CaptioningJobs:
 
     def __init__(self, datasets: Datasets, lease: DeviceLease) -> None:
         self._datasets, self._lease = datasets, lease
+        self._engine_turn = DeviceLease()  # one engine in memory: the others wait before they load theirs
         self._changed = threading.Condition()
         self._jobs: dict[str, Captioning] = {}
         self._stops: dict[str, threading.Event] = {}
@@ -115,7 +115,6 @@ class CaptioningJobs:
 
     def stop(self, dataset_id: str) -> bool:
         """Stop a captioning after the pictures at hand; False for one that has ended. Its captions stay."""
-        visitor().needs(Role.TRAINER)
         visitor().must_own(Kind.DATASET, dataset_id)
         with self._changed:
             stop = self._stops.get(dataset_id)
@@ -178,9 +177,12 @@ class CaptioningJobs:
         from lora_studio.captioning.caption_run import CaptionedPictures, caption_pictures
 
         engine = self._jobs[dataset_id].engine
-        files = {path.name: path for path, _ in self._datasets.pictures(dataset_id) if path.name in pictures}
-        if not files:
-            return CaptionedPictures()
+        found = self._datasets.pictures(
+            dataset_id, len(pictures), first=list(pictures), should_stop=should_stop
+        )
+        files = {path.name: path for path, _ in found if path.name in pictures}
+        if should_stop() or not files:
+            return CaptionedPictures(was_stopped=should_stop())
         run = secrets.token_hex(4)
 
         def look() -> tuple[str, set[str]]:
@@ -203,10 +205,11 @@ class CaptioningJobs:
                     job = self._jobs[dataset_id]
                     self._jobs[dataset_id] = replace(job, done=event.done, note=event.note)
 
-        with self._lease.hold(HOLDER, give_up=should_stop):
-            captioner = load_captioner(engine)
-        turns = _InTurns(captioner, self._lease, should_stop)
-        return caption_pictures(turns, files, template, keep=keep, emit=hear, should_stop=should_stop)
+        with self._engine_turn.hold(HOLDER, give_up=should_stop):
+            with self._lease.hold(HOLDER, give_up=should_stop):
+                captioner = load_captioner(engine)
+            turns = _InTurns(captioner, self._lease, should_stop)
+            return caption_pictures(turns, files, template, keep=keep, emit=hear, should_stop=should_stop)
 
 
 def _names(pictures: Iterable[str]) -> set[str]:
