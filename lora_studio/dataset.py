@@ -28,6 +28,7 @@ from lora_studio.data.ingestion.ingest import few_remark, ingest, is_about
 from lora_studio.data.pixels.masks import ENDING, is_mask
 from lora_studio.data.pixels.stray_files import EDITS
 from lora_studio.data.training_set.dataset_export import ExportedSet, planned_export
+from lora_studio.data.training_set.exported_pictures import check_stop
 from lora_studio.data.training_set.write_export import write_export
 from lora_studio.errors import DatasetError, StoreError
 from lora_studio.events import Emit, ShouldStop, ignore, never_stop
@@ -297,6 +298,7 @@ class Datasets:
         record = self.get(dataset_id)
         data = DatasetGroup(train_data_dir=record.path, num_repeats=repeats, trigger_word=trigger_word)
         self.pictures(record.id, should_stop=should_stop)  # edited ones are made here, where a stop is heard
+        check_stop(should_stop)
         export = planned_export(data, class_tokens or record.name, should_stop)
         with visitor().room(export.bytes):
             write_export(export, target, should_stop)

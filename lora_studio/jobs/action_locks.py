@@ -27,6 +27,7 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "plan": Kind(doing="training is being measured", waiting=0),
     "upload": Kind(doing="set of pictures is being read", waiting=3),
+    "export": Kind(doing="set of pictures is being packed", waiting=3),
     "link": Kind(doing="file is being fetched", waiting=0),
     "import": Kind(doing="file is being taken into the library", waiting=3),
     "publish": Kind(doing="LoRA is on its way to the Hub", waiting=0),

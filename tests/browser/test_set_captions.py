@@ -43,6 +43,8 @@ def test_captions_are_changed_at_once_and_taken_back(open_page: OpenPage, tmp_pa
     unfold(page, "Download these pictures")
     with page.expect_download() as download:
         page.get_by_role("button", name="Make the ZIP").click()
+    expect(page.locator("#upload-pack-stop")).to_be_hidden()
+    expect(page.get_by_role("button", name="Make the ZIP")).to_be_enabled()
     with zipfile.ZipFile(download.value.path()) as archive:
         written = [archive.read(name) for name in sorted(archive.namelist()) if name.endswith(".txt")]
     assert b"zwx, cat, sofa\n" in written

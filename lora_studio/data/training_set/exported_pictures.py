@@ -49,8 +49,7 @@ def readable_pictures(
     make_room_for_edited(Settings.from_environment().edited)
     found, notes = list[ReadablePicture](), list[str]()
     for picture in pictures:
-        if should_stop():
-            raise DatasetError("The export was stopped.", "Nothing of it is kept.")
+        check_stop(should_stop)
         try:
             found.append(ReadablePicture(picture, readable_files(picture)))
         except DatasetError as error:
@@ -104,3 +103,9 @@ def _seen(path: Path, *, colours: bool = True) -> _SeenPicture:
         is_same=is_same and plain.colours != "converted",
         is_transparent=plain.was_transparent,
     )
+
+
+def check_stop(should_stop: ShouldStop) -> None:
+    """End an export that is to stop. Raises DatasetError."""
+    if should_stop():
+        raise DatasetError("The export was stopped.", "Nothing of it is kept.")

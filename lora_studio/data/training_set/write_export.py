@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 from lora_studio.data.training_set.dataset_export import CONFIG, ExportedSet
+from lora_studio.data.training_set.exported_pictures import check_stop
 from lora_studio.errors import DatasetError
 from lora_studio.events import ShouldStop, never_stop
 from lora_studio.files import check_room, creating, disk_errors, expanded
@@ -44,7 +45,7 @@ def _write_folder(export: ExportedSet, folder: Path, should_stop: ShouldStop) ->
     unfinished = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}.part")
     try:
         for name, content in export.files.items():
-            _check_stop(should_stop)
+            check_stop(should_stop)
             place = unfinished / name
             place.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(content, bytes):
@@ -64,14 +65,9 @@ def _write_zip(export: ExportedSet, file: Path, should_stop: ShouldStop) -> None
     # A ZIP has no times before 1980, which reproducible copies have.
     with creating(file) as unfinished, zipfile.ZipFile(unfinished, "w", strict_timestamps=False) as archive:
         for name, content in export.files.items():
-            _check_stop(should_stop)
+            check_stop(should_stop)
             if isinstance(content, bytes):
                 archive.writestr(name, content)
             else:
                 archive.write(content, name)
         archive.writestr(CONFIG, export.config())
-
-
-def _check_stop(should_stop: ShouldStop) -> None:
-    if should_stop():
-        raise DatasetError("The export was stopped.", "Nothing of it is kept.")

@@ -1,33 +1,106 @@
-"""A set of pictures as edited, as a ZIP to be fetched."""
+"""A set of pictures as edited, as a ZIP to be fetched; one is made at a time, beside uploads."""
 
 from __future__ import annotations
 
 import secrets
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import gradio as gr
 
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import Kind, visitor
 from lora_studio.data.training_set.dataset_export import ExportedSet
+from lora_studio.errors import DatasetError
+from lora_studio.events import ShouldStop, never_stop
 from lora_studio.files import check_room
+from lora_studio.formatting import size
 from lora_studio.parsing.file_names import portable_name
 from lora_studio.studio import Studio
+from lora_studio.ui.client_input.validate import as_words, guarded, safe_id
+from lora_studio.ui.gallery.picked_pictures import ZIP_JS
+from lora_studio.ui.train.cancel_events import Stops
+from lora_studio.ui.widgets.html_templates import fill, panel
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+QUICK: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DownloadParts:
+    """The fold's components; `stop` is there while a ZIP is made."""
+
+    pack: gr.Button
+    stop: gr.Button
+    link: gr.HTML
+
+
+def render() -> DownloadParts:
+    """Create the components. Call above the pictures."""
+    with gr.Accordion("Download these pictures", open=False, elem_id="upload-pack"):
+        panel(fill("pack"), elem_id="upload-pack-text")
+        pack = gr.Button("Make the ZIP", elem_id="upload-pack-go")
+        stop = gr.Button("Stop", variant="stop", size="sm", visible=False, elem_id="upload-pack-stop")
+        link = panel(elem_id="upload-pack-link", actions=ZIP_JS)
+    return DownloadParts(pack=pack, stop=stop, link=link)
+
+
+def listen(parts: DownloadParts, dataset: gr.Textbox, studio: Studio) -> None:
+    """Wire the fold. `dataset` holds the id of the set on the page."""
+    stops = Stops()
+
+    def pack_set(request: gr.Request, dataset_id: str) -> str:
+        if not dataset_id:
+            raise DatasetError("There are no pictures.", "Add some first.")
+        with stops.watch(request.session_hash or "") as should_stop:
+            file, export = packed_set(studio, safe_id(dataset_id, "set of pictures"), should_stop=should_stop)
+        if export.notes:
+            gr.Warning(as_words(" ".join(export.notes)), title="About these pictures")
+        return fill("zip", file=file, words=f"{file.name}: {size(file.stat().st_size)}")
+
+    def stop_packing(request: gr.Request) -> None:
+        stops.ask(request.session_hash or "")
+
+    def buttons(*, is_packing: bool) -> list[dict[str, Any]]:
+        return [gr.update(interactive=not is_packing), gr.update(visible=is_packing)]
+
+    both = [parts.pack, parts.stop]
+    begun = parts.pack.click(lambda: buttons(is_packing=True), None, both, **QUICK)
+    # After it, not beside it: a small ZIP would be done before the button came, which then stayed.
+    packing = begun.then(guarded(pack_set), dataset, parts.link, show_progress_on=parts.link, **PRIVATE)
+    parts.stop.click(guarded(stop_packing), None, None, **QUICK)
+    for after in (packing.success, packing.failure):  # then() does not follow a failed event (6.31)
+        after(lambda: buttons(is_packing=False), None, both, queue=False, **QUICK)
 
 
 def packed_set(
-    studio: Studio, dataset_id: str, *, repeats: int = 1, class_tokens: str = "", trigger: str = ""
+    studio: Studio,
+    dataset_id: str,
+    *,
+    repeats: int = 1,
+    class_tokens: str = "",
+    trigger: str = "",
+    should_stop: ShouldStop = never_stop,
 ) -> tuple[Path, ExportedSet]:
     """A ZIP of a set in Kohya's layout among the uploads, which are cleared by themselves; it is the
-    visitor's. Raises DatasetError, StoreError; NotAllowed, DeviceBusy."""
+    visitor's, who has to have room for it while it is made. Raises DatasetError, also when stopped,
+    StoreError; NotAllowed, DeviceBusy, QuotaReached."""
     visitor().needs(Role.CREATOR)
     record, uploads = studio.datasets.get(dataset_id), studio.settings.uploads
     check_room(uploads, "The ZIP", settings=studio.settings)
     folder = uploads / secrets.token_hex(20)
     target = folder / f"{portable_name(record.name, 'pictures')}.zip"
-    with studio.turns.take("upload"):
+    with studio.turns.take("export", should_stop=should_stop):
         try:
             export = studio.datasets.export(
-                record.id, target, repeats=repeats, class_tokens=class_tokens, trigger_word=trigger
+                record.id,
+                target,
+                repeats=repeats,
+                class_tokens=class_tokens,
+                trigger_word=trigger,
+                should_stop=should_stop,
             )
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)

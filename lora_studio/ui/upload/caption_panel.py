@@ -11,13 +11,11 @@ import gradio as gr
 from lora_studio.data.captioning.caption_change import CaptionChange, CaptionFilter
 from lora_studio.data.captioning.caption_operations import LONGEST_WORDS
 from lora_studio.errors import ConfigError, DatasetError
-from lora_studio.formatting import size
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import as_words, guarded, quietly, safe_id, text
-from lora_studio.ui.gallery.picked_pictures import ZIP_JS
-from lora_studio.ui.picture_sets import captioning_panel, set_captions
+from lora_studio.ui.client_input.validate import guarded, quietly, safe_id, text
+from lora_studio.ui.picture_sets import captioning_panel, set_captions, set_download
 from lora_studio.ui.picture_sets.captioning_panel import CaptioningParts
-from lora_studio.ui.picture_sets.set_download import packed_set
+from lora_studio.ui.picture_sets.set_download import DownloadParts
 from lora_studio.ui.upload import picture_set
 from lora_studio.ui.upload.picture_actions import SetActions
 from lora_studio.ui.upload.training_summary import DEFAULT_BASE
@@ -52,8 +50,7 @@ class CaptionParts:
     change: gr.Button
     result: gr.HTML
     captioning: CaptioningParts
-    pack: gr.Button
-    link: gr.HTML
+    download: DownloadParts
 
     @property
     def asked(self) -> list[Any]:
@@ -94,10 +91,7 @@ def render() -> CaptionParts:
             change = gr.Button("Change the captions", elem_id="upload-captions-change")
         result = panel(elem_id="upload-captions-result")
         captioning = captioning_panel.render()
-    with gr.Accordion("Download these pictures", open=False, elem_id="upload-pack"):
-        panel(fill("pack"), elem_id="upload-pack-text")
-        pack = gr.Button("Make the ZIP", elem_id="upload-pack-go")
-        link = panel(elem_id="upload-pack-link", actions=ZIP_JS)
+    download = set_download.render()
     return CaptionParts(
         fold=fold,
         words=words,
@@ -110,8 +104,7 @@ def render() -> CaptionParts:
         change=change,
         result=result,
         captioning=captioning,
-        pack=pack,
-        link=link,
+        download=download,
     )
 
 
@@ -138,20 +131,16 @@ def listen(parts: CaptionParts, actions: SetActions, given: list[Any], shown: li
             _words(studio, set_id),
         ]
 
-    def pack_set(dataset_id: str) -> str:
-        file, export = packed_set(studio, _known(dataset_id))
-        if export.notes:
-            gr.Warning(as_words(" ".join(export.notes)), title="About these pictures")
-        return fill("zip", file=file, words=f"{file.name}: {size(file.stat().st_size)}")
-
     recounts = [parts.fold.expand, parts.look.click, parts.captioning.card.apply]
     gr.on(recounts, quietly(count_words, gr.skip), **counted)
     parts.operation.change(
         show_fields, parts.operation, [parts.given, parts.by, parts.at], queue=False, **QUICK
     )
     parts.look.click(guarded(preview_captions), [dataset, *parts.asked], parts.result, **QUICK)
-    dataset.change(lambda: ["", "", ""], None, [parts.words, parts.result, parts.link], queue=False, **QUICK)
-    parts.pack.click(guarded(pack_set), dataset, parts.link, show_progress_on=parts.link, **PRIVATE)
+    dataset.change(
+        lambda: ["", "", ""], None, [parts.words, parts.result, parts.download.link], queue=False, **QUICK
+    )
+    set_download.listen(parts.download, dataset, studio)
     outputs = [*shown, parts.result, parts.words]
     return parts.change.click(
         guarded(reword_captions), [*given, *parts.asked], outputs, show_progress_on=parts.result, **PRIVATE

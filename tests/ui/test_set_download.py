@@ -1,0 +1,53 @@
+"""A set as a ZIP: made beside uploads, ended by a stop, within the quota of who asks for it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lora_studio.access.roles import Role
+from lora_studio.access.visitor import Visitor, acting
+from lora_studio.data.edits.picture_edits import FlipPicture
+from lora_studio.errors import DatasetError, DeviceBusy, QuotaReached
+from lora_studio.studio import Studio
+from lora_studio.ui.picture_sets.set_download import packed_set
+from tests.support.api_caller import write_picture
+
+
+@pytest.fixture
+def dataset_id(studio: Studio, tmp_path: Path) -> str:
+    return studio.datasets.create("Two", [write_picture(tmp_path / f"{name}.png") for name in "ab"]).id
+
+
+class Small:
+    """An allowance without any room."""
+
+    def room(self, wanted: int) -> AbstractContextManager[None]:
+        raise QuotaReached(f"{wanted} bytes are too many.")
+
+
+def test_uploads_and_zips_wait_only_for_their_own_kind(studio: Studio, dataset_id: str) -> None:
+    with studio.turns.take("upload"):
+        file, export = packed_set(studio, dataset_id)
+    assert (file.is_file(), export.pictures) == (True, 2)
+    with studio.turns.take("export"), pytest.raises(DeviceBusy, match="being packed"):
+        packed_set(studio, dataset_id, should_stop=lambda: True)
+
+
+def test_a_stop_ends_it_before_all_edited_pictures_are_made(studio: Studio, dataset_id: str) -> None:
+    studio.datasets.edit(dataset_id, [FlipPicture("a.png"), FlipPicture("b.png")])
+    answers = iter([False])
+    with pytest.raises(DatasetError, match="stopped"):
+        packed_set(studio, dataset_id, should_stop=lambda: next(answers, True))
+    assert len([*studio.settings.edited.rglob("*.png")]) == 1
+    assert not [*studio.settings.uploads.rglob("*.zip")]
+
+
+def test_there_has_to_be_room_in_the_quota(studio: Studio, dataset_id: str) -> None:
+    allowance: Any = Small()
+    with acting(Visitor(role=Role.ADMIN, allowance=allowance)), pytest.raises(QuotaReached):
+        packed_set(studio, dataset_id)
+    assert not [*studio.settings.uploads.rglob("*.zip")]
