@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from lora_studio.catalog import SIGNATURES
+from lora_studio.data.captions import LETTER
 from lora_studio.lora.file.identify import BELONGINGS
 from lora_studio.lora.file.other_programs import PROGRAMS
 from lora_studio.request import LONGEST_PROMPT
@@ -26,7 +27,8 @@ BOUNDS = {
 }
 LOCAL = {
     "lora_studio/data/captions.py:word_spans": [
-        rf"(?<!\w){re.escape(word)}(?!\w)" for word in ("aa", "a a", "1")
+        *(rf"(?<!{LETTER}){re.escape(word)}(?!{LETTER})" for word in ("aa", "a a", "1")),
+        re.escape("猫猫"),
     ],
     "lora_studio/families/base_files/hub.py:_weights": [
         re.escape("unet/model.fp16") + r"-\d+-of-\d+\.safetensors"

@@ -19,6 +19,13 @@ from lora_studio.parsing.text_encodings import DecodedText, readings
 
 EXTENSIONS = (".txt", ".caption")
 WILDCARD = re.compile(r"\{\{|\}\}|\{((?:\{\{|\}\}|[^{}])+)\}")
+SPACELESS = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uf900-\ufaff\U00020000-\U0003ffff"
+)
+"""Letters of scripts that write no spaces between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
+LETTER = rf"[^\W{SPACELESS}]"
+IS_SPACELESS = re.compile(f"[{SPACELESS}]")
 FACE_PARTS = 4
 LONGEST = 64_000
 """Bytes of a caption file, uploaded or not. All of its lines are read where wildcards choose one."""
@@ -97,8 +104,13 @@ def find_word(text: str, word: str) -> str:
 
 
 def word_spans(text: str, word: str) -> Iterator[tuple[int, int]]:
-    """The places of a word, or a row of them, in a text, in any case of letters: starts and ends."""
-    for match in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) if word else ():
+    """The places of a word, or a row of them, in a text, in any case of letters: starts and ends. No other
+    letter stands beside it, except of a script that writes no spaces."""
+    if not word:
+        return
+    before = "" if IS_SPACELESS.match(word) else f"(?<!{LETTER})"
+    behind = "" if IS_SPACELESS.match(word[-1]) else f"(?!{LETTER})"
+    for match in re.finditer(before + re.escape(word) + behind, text, re.IGNORECASE):
         yield match.span()
 
 

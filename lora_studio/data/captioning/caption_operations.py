@@ -201,8 +201,7 @@ def changed_captions(operation: Operation, captions: Mapping[str, str], form: Fo
         if len(text) > LONGEST_CAPTION:
             raise DatasetError(
                 f"The caption of {picture} would have {len(text):,} characters.",
-                f"A changed one has up to {LONGEST_CAPTION:,}: leave it out, by words that only it has, "
-                "with `without`.",
+                f"A changed one has up to {LONGEST_CAPTION:,}: leave it out, with `only` or `without`.",
             )
         found[picture] = text
     return found
@@ -256,8 +255,9 @@ def _replaced(line: str, words: str, by: str, form: Form) -> str:
         if by:
             line = f"{before}{by}{after}"
             continue
+        is_spaced = before.endswith(" ") or after.startswith(" ")
         before, after = before.rstrip(" "), after.lstrip(" ")
-        space = " " if before and after and not after.startswith(NO_SPACE_BEFORE) else ""
+        space = " " if is_spaced and before and after and not after.startswith(NO_SPACE_BEFORE) else ""
         line = f"{before}{space}{after}"
     return line.strip() if found else line
 

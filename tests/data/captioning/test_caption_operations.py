@@ -96,6 +96,11 @@ OF_SENTENCES = [
     (trigger_first("qqq"), "A cat.", "qqq, A cat."),
     (order("alphabet"), SENTENCE, SENTENCE),
     (remove("zebra"), "a  cat\n\n dog", "a  cat\n\n dog"),
+    (remove("猫"), "黒猫がいる", "黒がいる"),
+    (replace("แมว", "หมา"), "มีแมวดำ", "มีหมาดำ"),
+    (trigger_first("zwx"), "黒zwx猫", "黒zwx猫"),
+    (trigger_first("zwx"), "黒zwxa猫", "zwx, 黒zwxa猫"),
+    (add("猫"), "黒猫", "黒猫"),
 ]
 
 
