@@ -273,7 +273,7 @@ class EditLog:
 
     def _content(self) -> bytes:
         # Not asked beforehand: another process may begin the log at any moment.
-        missing = contextlib.suppress(FileNotFoundError)
+        missing = contextlib.suppress(FileNotFoundError, NotADirectoryError)  # a ZIP that is given as it is
         with read_errors(self.path, DatasetError), missing, self.path.open("rb") as file:
             return file.read(MOST_BYTES + 1)
         return b""
