@@ -187,7 +187,7 @@ def test_what_people_wrote_stays_text() -> None:
         cards.prompts_used([NASTY]),
         cards.triggers([lora]),
         cards.recent([image]),
-        cards.ideas([NASTY]),
+        cards.ideas([NASTY], [NASTY]),
         cards.dataset_notices(dataset),
         cards.deleted(NASTY),
         cards.dataset_pictures(dataset, [replace(PICTURE, name=NASTY, caption=NASTY)]),

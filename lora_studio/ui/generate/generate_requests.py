@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from lora_studio.catalog import BASES, SAMPLERS, Base, is_embedded, preview_prompts
+from lora_studio.catalog.purpose_prompts import purpose_prompts
 from lora_studio.config import Kind
 from lora_studio.errors import ConfigError
 from lora_studio.formatting import moment
@@ -123,6 +124,12 @@ def ideas_for(base: str, lora: LoraRecord | None = None) -> tuple[str, ...]:
         return preview_prompts(kind, lora.trigger_word, base)
     subject = STARTER_SUBJECT if is_embedded(base) else ANY_SUBJECT
     return preview_prompts("object", subject, base)
+
+
+def shown_ideas(base: str, lora: LoraRecord | None = None) -> str:
+    """HTML of the prompts to try, and of those for more purposes."""
+    kind, trigger = (lora.kind, lora.trigger_word) if lora else ("", "")
+    return cards.ideas(ideas_for(base, lora), purpose_prompts(base, kind, trigger))
 
 
 def lora_choices(records: Sequence[LoraRecord | ListedLora]) -> list[tuple[str, str]]:

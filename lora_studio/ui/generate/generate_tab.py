@@ -31,9 +31,9 @@ from lora_studio.ui.generate.generate_requests import (
     WEIGHTS,
     Filling,
     defaults_of,
-    ideas_for,
     request_of,
     sampler_box,
+    shown_ideas,
     slots,
     submit,
 )
@@ -43,7 +43,6 @@ from lora_studio.ui.generate.png_info import RecallParts
 from lora_studio.ui.generate.request_places import place_of
 from lora_studio.ui.generate.token_counter import token_count
 from lora_studio.ui.upload.training_summary import DEFAULT_BASE
-from lora_studio.ui.widgets import cards
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, hidden, panel
 
 NO_PROMPT = fill("quiet", text="Empty: the base draws what it likes. Write what you want to see.")
@@ -62,6 +61,12 @@ element.addEventListener('error', (event) => event.target.remove(), true);
 """
 """Script that drops a broken image: the file of a live preview goes with its picture's end, maybe while the
 browser asks for it."""
+IDEAS_JS = f"""{ACTIONS_JS}
+element.addEventListener('change', (event) => {{
+  const list = event.target.closest('select[data-prompts]');
+  if (list && list.value) trigger('click', {{action: 'prompt', prompt: list.value}});
+}});
+"""
 SLIDER_JS = """
 element.addEventListener('input', (event) => {
   const slider = event.target.closest('.slider');
@@ -156,7 +161,7 @@ def render(studio: Studio) -> GenerateTab:
     parts["refused"] = field_refusals.render("generate-refused")
     parts["gone"] = panel(elem_id="generate-gone", actions=ACTIONS_JS)
     report_panel = recall.render_report()
-    parts["ideas"] = panel(cards.ideas(ideas_for(DEFAULT_BASE)), elem_id="generate-ideas", actions=ACTIONS_JS)
+    parts["ideas"] = panel(shown_ideas(DEFAULT_BASE), elem_id="generate-ideas", actions=IDEAS_JS)
     parts["triggers"] = panel(elem_id="generate-triggers")
     with gr.Row(elem_id="generate-numbers", equal_height=False):
         fields |= generate_fields.render_numbers()
@@ -320,13 +325,13 @@ def _listen_choices(tab: GenerateTab, studio: Studio) -> None:
         if not chosen and not before:  # a page that opens, whose draft may come before this answer
             return [gr.skip()] * len(stacked)
         first = existing_lora(studio, safe_slug(chosen[0])) if chosen else None
-        return [*slots(studio, chosen or [], before or [], weights), cards.ideas(ideas_for(base, first))]
+        return [*slots(studio, chosen or [], before or [], weights), shown_ideas(base, first)]
 
     def change_base(base: str, chosen: list[str], sampler: str) -> list[Any]:
         first = existing_lora(studio, safe_slug(chosen[0])) if chosen else None
         texts = [gr.update(placeholder=text) for text in defaults_of(base, studio.settings).values()]
         samplers = sampler_box(base, str(sampler or ""), studio.settings)
-        return [*texts, cards.ideas(ideas_for(base, first)), samplers]
+        return [*texts, shown_ideas(base, first), samplers]
 
     def take(event: gr.EventData) -> str:
         return str(getattr(event, "prompt", ""))[:LONGEST_PROMPT]

@@ -250,9 +250,9 @@ def triggers(records: Sequence[LoraRecord]) -> str:
     return fill("triggers", words=words) if words else ""
 
 
-def ideas(prompts: Sequence[str]) -> str:
-    """HTML of prompts to click."""
-    return fill("ideas", prompts=prompts)
+def ideas(prompts: Sequence[str], further_prompts: Sequence[str] = ()) -> str:
+    """HTML of prompts to click, and of a list with more of them."""
+    return fill("ideas", prompts=prompts, further_prompts=further_prompts)
 
 
 def deleted(title: str) -> str:
