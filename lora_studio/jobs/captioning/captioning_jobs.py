@@ -114,7 +114,9 @@ class CaptioningJobs:
         return self.get(dataset_id)
 
     def stop(self, dataset_id: str) -> bool:
-        """Stop a captioning after the pictures at hand; False for one that has ended. Its captions stay."""
+        """Stop a captioning after the pictures at hand; False for one that has ended. Its captions stay.
+        Raises StoreError for a set that isn't there, NotAllowed."""
+        self._datasets.get(dataset_id)
         visitor().must_own(Kind.DATASET, dataset_id)
         with self._changed:
             stop = self._stops.get(dataset_id)

@@ -119,6 +119,8 @@ class CaptionEndpoints:
         set_id, asked = _known(dataset_id), dict(mapping(operation, "operation"))
         chosen, state = _filter(form, only, without), text(after, "after", longest=LONGEST_NAME)
         if yes_or_no(preview, "preview"):
+            if state:
+                self._studio.datasets.edits(set_id).at(state)
             change = set_captions.planned(self._studio, set_id, asked, chosen)
         else:
             change = set_captions.made(self._studio, set_id, asked, chosen, state)
