@@ -37,9 +37,11 @@ def listen(shown: gr.HTML, job: gr.Textbox, other: gr.Textbox, studio: Studio) -
     Returns the events after which the page has to be refreshed."""
 
     def act(event: gr.EventData) -> list[Any]:
+        """End the comparison, here and not by the next look alone: one that began before the comparison
+        was shown may come after it, and tell that none is."""
         if getattr(event, "action", "") == "show":
-            return [studio.jobs.get(safe_id(getattr(event, "id", None), "training")).id, ""]
-        return [gr.skip(), ""]
+            return [studio.jobs.get(safe_id(getattr(event, "id", None), "training")).id, "", ""]
+        return [gr.skip(), "", ""]
 
     def restore_comparison(event: gr.EventData) -> str:
         named = getattr(event, "with", "")
@@ -48,7 +50,7 @@ def listen(shown: gr.HTML, job: gr.Textbox, other: gr.Textbox, studio: Studio) -
     act.__name__ = "end_comparison"  # the audit log calls it so
     quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     return [
-        shown.click(guarded(act), None, [job, other], **quick),
+        shown.click(guarded(act), None, [job, other, shown], **quick),
         shown.submit(guarded(restore_comparison), None, other, **quick),
     ]
 
