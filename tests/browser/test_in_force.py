@@ -45,6 +45,7 @@ def test_what_lies_in_folded_boxes_is_said_and_taken_away(generate: Page) -> Non
     expect(said).to_contain_text("Grid: Seed")
     expect(said).to_contain_text("your picture is redrawn")
     said.get_by_role("button", name="Take away: Grid: Seed").click()
+    expect(page.locator("#generate-mode label.selected")).to_have_text("Draw")  # else it comes over the next
     choose_mode(page, "Redraw")
     open_settings(page)
     write(page, "generate-negative_prompt", "rain")
