@@ -1,9 +1,14 @@
-"""The last word of a training that ended by an error."""
+"""The last word of a training, or of other work in a thread of its own, that ended by an error."""
 
 from __future__ import annotations
 
+import logging
+import secrets
+
 from lora_studio.errors import DeviceLost, DiskFull, NetworkLost, StudioError
 from lora_studio.events import Failed
+
+logger = logging.getLogger(__name__)
 
 TOLD_APART: dict[str, type[StudioError]] = {one.__name__: one for one in (DeviceLost, DiskFull, NetworkLost)}
 """Errors by name that end a run otherwise than the rest; see early_endings."""
@@ -12,6 +17,15 @@ TOLD_APART: dict[str, type[StudioError]] = {one.__name__: one for one in (Device
 def error_of_far_end(kind: str, failure: Failed) -> StudioError:
     """The error that a far end told of, by the name of its class."""
     return TOLD_APART.get(kind, StudioError)(failure.message, failure.hint)
+
+
+def bug_of(error: Exception, work: str) -> StudioError:
+    """The error for people in place of a bug in this work, whose details are logged under a number."""
+    number = secrets.token_hex(3)
+    logger.error("bug %s in %s", number, work, exc_info=error)
+    return StudioError(
+        "Something went wrong inside LoRA Studio.", f"Its log has the details under the number {number}."
+    )
 
 
 def failure_of(error: BaseException) -> Failed:

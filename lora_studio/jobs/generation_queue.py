@@ -3,7 +3,6 @@ may look away."""
 
 from __future__ import annotations
 
-import logging
 import secrets
 import threading
 import time
@@ -28,9 +27,8 @@ from lora_studio.events import (
     Started,
 )
 from lora_studio.grids.grid_request import GridResult
+from lora_studio.jobs.failure import bug_of
 from lora_studio.records import ImageRecord
-
-logger = logging.getLogger(__name__)
 
 MOST_WAITING = 20
 MOST_KEPT = 40
@@ -257,12 +255,9 @@ class GenerationQueue:
                 ended["state"] = GenerationState.STOPPED
         except StudioError as error:
             ended = {"state": GenerationState.FAILED, "message": error.message, "hint": error.hint}
-        except Exception:  # the worker: the next one in the queue must not suffer
-            number = secrets.token_hex(3)
-            logger.exception("bug %s in a generation", number)
-            message = "Something went wrong inside LoRA Studio."
-            hint = f"Its log has the details under the number {number}."
-            ended = {"state": GenerationState.FAILED, "message": message, "hint": hint}
+        except Exception as error:  # the worker: the next one in the queue must not suffer
+            bug = bug_of(error, "a generation")
+            ended = {"state": GenerationState.FAILED, "message": bug.message, "hint": bug.hint}
         with self._changed:
             seconds = time.monotonic() - self._started
             self._current = ""

@@ -7,7 +7,6 @@ captioning goes on with the pictures that have no caption.
 
 from __future__ import annotations
 
-import logging
 import secrets
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +21,7 @@ from lora_studio.data.edits.picture_edits import SetCaption
 from lora_studio.dataset import Datasets
 from lora_studio.errors import DeviceBusy, StoreError, StudioError
 from lora_studio.events import Event, PhaseAdvanced, ShouldStop
+from lora_studio.jobs.failure import bug_of
 from lora_studio.runtime import DeviceLease
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from lora_studio.captioning.caption_run import CaptionedPictures
     from lora_studio.captioning.caption_template import CaptionTemplate
     from lora_studio.captioning.captioner import CaptionEngine, Captioner
-
-logger = logging.getLogger(__name__)
 
 HOLDER = "captions"
 MOST_ACTIVE, MOST_KEPT = 4, 50
@@ -155,12 +153,8 @@ class CaptioningJobs:
         except StudioError as error:
             if not should_stop():
                 ended = {"state": CaptioningState.FAILED, "error": error}
-        except Exception:  # a thread of its own: nobody else would hear of it
-            number = secrets.token_hex(3)
-            logger.exception("bug %s in a captioning", number)
-            hint = f"Its log has the details under the number {number}."
-            bug = StudioError("Something went wrong inside LoRA Studio.", hint)
-            ended = {"state": CaptioningState.FAILED, "error": bug}
+        except Exception as error:  # a thread of its own: nobody else would hear of it
+            ended = {"state": CaptioningState.FAILED, "error": bug_of(error, "a captioning")}
         with self._changed:
             del self._stops[dataset_id]
             self._jobs[dataset_id] = replace(self._jobs[dataset_id], note="", **ended)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import secrets
 import threading
 import time
@@ -27,6 +26,7 @@ from lora_studio.errors import DatasetError, DeviceBusy, NotAllowed, StoreError,
 from lora_studio.events import Emit, Event, PhaseAdvanced, ShouldStop
 from lora_studio.files import disk_errors, write_atomically
 from lora_studio.jobs.action_locks import ActionLocks
+from lora_studio.jobs.failure import bug_of
 from lora_studio.parsing.slugs import slug_from
 from lora_studio.records import DatasetRecord
 from lora_studio.settings import Settings
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from lora_studio.data.checks.dataset_report import DatasetReport
     from lora_studio.data.checks.picture_facts import FactsCache
     from lora_studio.jobs.checking.finding_pictures import FindingPictures
-
-logger = logging.getLogger(__name__)
 
 MOST_KEPT, MOST_ACTIVE = 12, 12
 """Ended checks that are remembered, each with the facts of its pictures, and those that may wait."""
@@ -289,12 +287,8 @@ class DatasetChecks:
         except StudioError as error:
             if not should_stop():
                 ended = {"state": CheckState.FAILED, "error": error}
-        except Exception:  # a thread of its own: nobody else would hear of it
-            number = secrets.token_hex(3)
-            logger.exception("bug %s in a check of pictures", number)
-            hint = f"Its log has the details under the number {number}."
-            bug = StudioError("Something went wrong inside LoRA Studio.", hint)
-            ended = {"state": CheckState.FAILED, "error": bug}
+        except Exception as error:  # a thread of its own: nobody else would hear of it
+            ended = {"state": CheckState.FAILED, "error": bug_of(error, "a check of pictures")}
         is_there = self._is_there(asked.request.dataset_id)
         with self._changed:
             if self._stops.get(asked.id) is not stop:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import threading
 import time
@@ -14,9 +13,8 @@ from typing import Any
 from lora_studio.access.visitor import on_behalf, visitor
 from lora_studio.errors import StoreError, StudioError
 from lora_studio.events import Emit, Event, Noted, PhaseAdvanced, ShouldStop
+from lora_studio.jobs.failure import bug_of
 from lora_studio.records import LoraRecord
-
-logger = logging.getLogger(__name__)
 
 MOST_KEPT = 40
 """Ended ones that are remembered."""
@@ -130,12 +128,8 @@ class RepairJobs:
                 ended = {"state": RepairState.FINISHED, "lora": made[0], "notes": tuple(made[1])}
         except StudioError as error:
             ended = {"state": RepairState.FAILED, "error": error}
-        except Exception:  # a thread of its own: nobody else would hear of it
-            number = secrets.token_hex(3)
-            logger.exception("bug %s in a repair", number)
-            hint = f"Its log has the details under the number {number}."
-            bug = StudioError("Something went wrong inside LoRA Studio.", hint)
-            ended = {"state": RepairState.FAILED, "error": bug}
+        except Exception as error:  # a thread of its own: nobody else would hear of it
+            ended = {"state": RepairState.FAILED, "error": bug_of(error, "a repair")}
         with self._changed:
             del self._stops[job_id]
             self._change(job_id, ended_at=time.time(), **ended)
