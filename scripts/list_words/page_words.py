@@ -40,6 +40,7 @@ SHOWN = (
     "grids/*.py",
     "jobs/captioning/*.py",
     "jobs/checking/*.py",
+    "jobs/failure.py",
     "jobs/generation_queue.py",
     "jobs/training_queue.py",
     "lora/checkpoint_report.py",

@@ -23,6 +23,8 @@ PASSED_THROUGH = frozenset(
 COUNTS = frozenset({"counted"})
 LABELLING = frozenset({"label", "info", "placeholder", "title", "unit"})
 LOGS = frozenset({"logger", "logging", "re", "faults"})
+LOGGED = frozenset({"bug_of"})
+"""Functions whose words go into the log alone."""
 MOST_FORMS = 16
 
 
@@ -81,7 +83,7 @@ def _spoken(tree: ast.Module) -> Iterator[ast.expr]:
 def _is_unheard(call: ast.Call, name: str) -> bool:
     """Whether the words in a call are read elsewhere, or are settings that the page doesn't show."""
     is_local = any(word.arg == "local" for word in call.keywords)
-    return name in COUNTS or (name == "setting" and is_local)
+    return name in COUNTS | LOGGED or (name == "setting" and is_local)
 
 
 def _labelling(tree: ast.Module) -> Iterator[ast.expr]:
