@@ -8,6 +8,8 @@ from typing import Any
 from lora_studio.captioning.captioner import CaptionEngine, Captioner
 from lora_studio.captioning.language_captioners import BlipCaptioner, FlorenceCaptioner
 from lora_studio.captioning.starter_captioner import StarterCaptioner
+from lora_studio.captioning.tagger_captioner import TaggerCaptioner
+from lora_studio.captioning.tagger_options import TaggerOptions
 from lora_studio.errors import ModelFileError
 from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.files import expanded
@@ -16,17 +18,19 @@ from lora_studio.runtime import find_device, memory_errors
 from lora_studio.settings import CHECKOUT
 
 STARTER = CHECKOUT / "models" / "starter" / "captioner"
-LOADS: dict[str, Callable[[str, str], Captioner]] = {"blip": BlipCaptioner, "florence2": FlorenceCaptioner}
+LANGUAGE: dict[str, Callable[[str, str], Captioner]] = {"blip": BlipCaptioner, "florence2": FlorenceCaptioner}
 
 
-def load_captioner(engine: CaptionEngine, source: str = "") -> Captioner:
+def load_captioner(engine: CaptionEngine, source: str = "", tagger: TaggerOptions | None = None) -> Captioner:
     """A loaded engine: the model of a folder or of a Hub id in this machine's cache; without one the usual
-    one. Raises ModelFileError, OutOfMemory."""
+    one. `tagger` are the options of an engine that writes tags. Raises ModelFileError, OutOfMemory."""
     if not engine.source:
         return _opened(engine, str(STARTER), lambda: StarterCaptioner(STARTER))
     folder = expanded(source) if source else None
     place = str(folder) if folder is not None and folder.is_dir() else source or engine.source
-    return _opened(engine, place, lambda: LOADS[engine.name](place, find_device().kind))
+    if engine.name in LANGUAGE:
+        return _opened(engine, place, lambda: LANGUAGE[engine.name](place, find_device().kind))
+    return _opened(engine, place, lambda: TaggerCaptioner(place, tagger))
 
 
 def _opened(engine: CaptionEngine, place: str, load: Callable[[], Any]) -> Captioner:
@@ -36,9 +40,20 @@ def _opened(engine: CaptionEngine, place: str, load: Callable[[], Any]) -> Capti
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise ModelFileError(
                 f"The model of {engine.title}, {place[:200]}, isn't on this machine, or can't be read.",
-                f"Fetch it ({size(engine.download_bytes)}) with: hf download {engine.source}. Or name the "
-                "folder that it lies in; its weights have to be .safetensors."
-                if engine.source
-                else "Install LoRA Studio again.",
+                _way_out(engine),
                 path=place,
             ) from error
+
+
+def _way_out(engine: CaptionEngine) -> str:
+    if not engine.source:
+        return "Install LoRA Studio again."
+    if engine.files:
+        return (
+            f"Fetch it ({size(engine.download_bytes)}) with: {engine.fetch_command}. Or name the folder that "
+            "these files lie in."
+        )
+    return (
+        f"Fetch it ({size(engine.download_bytes)}) with: {engine.fetch_command}. Or name the folder that it "
+        "lies in; its weights have to be .safetensors."
+    )

@@ -23,8 +23,6 @@ from lora_studio.runtime import memory_errors
 PHASE = "caption"
 LONGEST_REASON = 300
 """Characters of the reason why a picture has no caption."""
-LARGEST_SIDE = 1024
-"""Pixels that an engine is given of a side; each makes less of them."""
 KEPT_AT_ONCE = 200
 """Pictures whose captions are kept together: what a power cut can take."""
 UNTOLD = "The engine can't tell what it shows."
@@ -79,7 +77,7 @@ def _captioned(
     opened = {}
     for name in names:
         try:
-            opened[name] = _small(pictures[name])
+            opened[name] = captioner.prepared(open_picture(pictures[name]))
         except DatasetError as error:
             failed[name] = plain_text(str(error), LONGEST_REASON)
     for name, caption in zip(opened, _tried(captioner, list(opened.values())), strict=True):
@@ -98,9 +96,3 @@ def _tried(captioner: Captioner, images: list[Image.Image]) -> list[str | OutOfM
         if len(images) == 1:
             return [error if isinstance(error, OutOfMemory | RuntimeError) else RuntimeError(str(error))]
         return [found for image in images for found in _tried(captioner, [image])]
-
-
-def _small(path: Path) -> Image.Image:
-    image = open_picture(path)
-    image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
-    return image

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from PIL import Image
 
+from lora_studio.captioning.captioner import Captioner
+
 LONGEST_BLIP, LONGEST_FLORENCE = 60, 256
 """Tokens of an answer."""
 BEAMS = 3
@@ -20,7 +22,7 @@ TASK = "<MORE_DETAILED_CAPTION>"
 HERE: Mapping[str, Any] = {"local_files_only": True}
 
 
-class BlipCaptioner:
+class BlipCaptioner(Captioner):
     """A BLIP model for captions, from a folder or a Hub id in the cache. Raises OSError, ValueError."""
 
     batch = 4
@@ -39,7 +41,7 @@ class BlipCaptioner:
         return [text.strip() for text in self._processor.batch_decode(tokens, skip_special_tokens=True)]
 
 
-class FlorenceCaptioner:
+class FlorenceCaptioner(Captioner):
     """A Florence-2 model in transformers' own form, from a folder or a Hub id in the cache. Raises OSError,
     ValueError."""
 

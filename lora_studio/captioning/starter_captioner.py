@@ -16,6 +16,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
+from lora_studio.captioning.captioner import Captioner
+
 SIZE = 64
 SURE_OF_THING, SURE_OF_STYLE = 0.5, 0.6
 """Probabilities from which on they are said."""
@@ -34,7 +36,7 @@ def make_classifier(classes: int) -> nn.Sequential:
     )
 
 
-class StarterCaptioner:
+class StarterCaptioner(Captioner):
     """The captioner of the folder with the classifiers. Raises OSError, KeyError."""
 
     batch = 32

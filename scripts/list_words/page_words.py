@@ -23,6 +23,7 @@ SHOWN = (
     "access/*.py",
     "catalog/base_models.py",
     "captioning/caption_[er]*.py",
+    "captioning/tagger_[ct]*.py",
     "catalog/kinds.py",
     "config_groups/*.py",
     "config.py",

@@ -11,7 +11,7 @@ from PIL import Image
 from lora_studio.captioning.caption_engines import load_captioner
 from lora_studio.captioning.caption_run import UNTOLD, caption_pictures
 from lora_studio.captioning.caption_template import CaptionTemplate
-from lora_studio.captioning.captioner import ENGINES, engine_of
+from lora_studio.captioning.captioner import ENGINES, Captioner, engine_of
 from lora_studio.data.pixels.picture_pixels import open_picture
 from lora_studio.errors import ConfigError, ModelFileError
 from lora_studio.events import Event, PhaseAdvanced
@@ -61,7 +61,7 @@ def test_without_a_model_it_is_said_where_one_is(tmp_path: Path) -> None:
         engine_of("gpt")
 
 
-class Echo:
+class Echo(Captioner):
     """Says a picture's colour, fails on all batches with a black one, and on a black one alone."""
 
     batch = 3

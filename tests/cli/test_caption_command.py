@@ -15,6 +15,7 @@ from lora_studio.data.edits.overlay import apply_edits
 from lora_studio.data.edits.picture_edits import SetCaption
 from lora_studio.data.training_set.folders import read_folder
 from tests.support.command import Command
+from tests.support.tiny_taggers import make_tiny_tagger
 
 
 def picture(path: Path, caption: str = "") -> Path:
@@ -97,3 +98,15 @@ def test_what_no_rule_changes_is_said_and_all_lines_are_kept(command: Command, t
     assert "1 of 1 caption changed" in command("dataset", "caption", lines, "--add", "zoo").out
     read = read_folder(DatasetGroup(train_data_dir=str(lines), enable_wildcard=True))
     assert read.pictures[0].caption == "one zoo\ntwo zoo"
+
+
+def test_a_tagger_of_a_folder_writes_tags(command: Command, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    make_tiny_tagger(tmp_path / "tagger")
+    folder = tmp_path / "s"
+    picture(folder / "a.png")
+    options = ("--engine", "wd14", "--model", tmp_path / "tagger", "--trigger", "zwx")
+    sure = ("--general_threshold", "0", "--character_threshold", "2", "--no-remove_underscore")
+    command("dataset", "caption", folder, *options, *sure, "--undesired_tags", "1girl, ^_^")
+    assert {*captions_of(folder)["s/a.png"].split(", ")} == {"zwx", "long_hair", "||_||", "red_hair"}
+    assert command("dataset", "caption", folder, *options, "--general_threshold", "9").code == 2

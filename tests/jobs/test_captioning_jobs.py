@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from lora_studio.captioning import caption_engines, caption_run
 from lora_studio.captioning.caption_template import CaptionTemplate
-from lora_studio.captioning.captioner import ENGINES
+from lora_studio.captioning.captioner import ENGINES, Captioner
 from lora_studio.captioning.starter_captioner import StarterCaptioner
 from lora_studio.data.edits.overlay import Overlay
 from lora_studio.data.edits.picture_edits import FlipPicture, RemovePicture, SetCaption
@@ -19,6 +20,7 @@ from lora_studio.data.edits.rendering import PictureFiles
 from lora_studio.dataset import Datasets
 from lora_studio.errors import DeviceBusy, StoreError
 from lora_studio.jobs.captioning.captioning_jobs import CaptioningJobs, CaptioningState
+from lora_studio.jobs.captioning.captioning_request import CaptioningRequest
 from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
@@ -26,7 +28,11 @@ from tests.support.serving import CHECKOUT
 from tests.support.waiting import PATIENCE
 
 DRAWN = CHECKOUT / "models" / "starter" / "regularisation" / "1_things"
-STARTER, ZWX = ENGINES["starter"], CaptionTemplate(trigger="zwx")
+
+
+def asked(dataset_id: str, **changes: Any) -> CaptioningRequest:
+    values = {"engine": ENGINES["starter"], "template": CaptionTemplate(trigger="zwx"), **changes}
+    return CaptioningRequest(dataset_id=dataset_id, **values)
 
 
 @pytest.fixture
@@ -46,13 +52,13 @@ def test_pictures_without_a_caption_get_one(datasets: Datasets, dataset_id: str)
     jobs = CaptioningJobs(datasets, DeviceLease())
     with pytest.raises(StoreError, match="were not captioned"):
         jobs.get(dataset_id)
-    assert jobs.begin(dataset_id, STARTER, ZWX).total == 2
+    assert jobs.begin(asked(dataset_id)).total == 2
     ended = jobs.wait(dataset_id, 60)
     assert (ended.state, ended.done, ended.captioned, ended.failed) == (CaptioningState.FINISHED, 2, 2, {})
     said = {"01.png": "zwx, lemon, 3d style", "02.png": "zwx, cherries, 3d style", "03.png": "mine"}
     assert datasets.captions(dataset_id) == said
     datasets.set_caption(dataset_id, "01.png", "by hand")
-    jobs.begin(dataset_id, STARTER, CaptionTemplate(), again=True)
+    jobs.begin(asked(dataset_id, template=CaptionTemplate(), again=True))
     assert jobs.wait(dataset_id, 60).captioned == 1
     assert datasets.captions(dataset_id) == {
         **said,
@@ -68,9 +74,9 @@ def test_it_waits_for_the_device_and_keeps_what_came_meanwhile(datasets: Dataset
     lease = DeviceLease()
     jobs = CaptioningJobs(datasets, lease)
     with lease.hold("training"):
-        jobs.begin(dataset_id, STARTER, ZWX)
+        jobs.begin(asked(dataset_id))
         with pytest.raises(DeviceBusy):
-            jobs.begin(dataset_id, STARTER, ZWX)
+            jobs.begin(asked(dataset_id))
         datasets.set_caption(dataset_id, "02.png", "faster")
         assert jobs.get(dataset_id).state is CaptioningState.RUNNING
     assert jobs.wait(dataset_id, 60).captioned == 1
@@ -81,18 +87,18 @@ def test_a_stopped_one_goes_on_with_the_rest(datasets: Datasets, dataset_id: str
     lease = DeviceLease()
     jobs = CaptioningJobs(datasets, lease)
     with lease.hold("training"):
-        jobs.begin(dataset_id, STARTER, ZWX)
+        jobs.begin(asked(dataset_id))
         assert jobs.stop(dataset_id)
         ended = jobs.wait(dataset_id, 60)
     assert (ended.state, ended.captioned, ended.error) == (CaptioningState.STOPPED, 0, None)
     assert not jobs.stop(dataset_id)
-    assert jobs.begin(dataset_id, STARTER, ZWX).total == 2
+    assert jobs.begin(asked(dataset_id)).total == 2
     assert jobs.wait(dataset_id, 60).captioned == 2
 
 
 def test_a_model_that_is_not_here_is_said(datasets: Datasets, dataset_id: str) -> None:
     jobs = CaptioningJobs(datasets, DeviceLease())
-    jobs.begin(dataset_id, ENGINES["blip"], ZWX)
+    jobs.begin(asked(dataset_id, engine=ENGINES["blip"]))
     ended = jobs.wait(dataset_id, 60)
     assert (ended.state, "isn't on this machine" in str(ended.error)) == (CaptioningState.FAILED, True)
 
@@ -108,7 +114,7 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("one_by_one")
 def test_one_undo_takes_a_whole_run_back(datasets: Datasets, dataset_id: str) -> None:
     jobs = CaptioningJobs(datasets, DeviceLease())
-    jobs.begin(dataset_id, STARTER, CaptionTemplate())
+    jobs.begin(asked(dataset_id, template=CaptionTemplate()))
     assert jobs.wait(dataset_id, 60).captioned == 2
     assert len(datasets.edits(dataset_id).line()) == 2
     datasets.undo_edit(dataset_id)
@@ -135,7 +141,7 @@ def test_what_is_written_just_now_is_never_written_over(
 
     monkeypatch.setattr(Datasets, "captions", read)
     jobs = CaptioningJobs(datasets, DeviceLease())
-    jobs.begin(dataset_id, STARTER, CaptionTemplate())
+    jobs.begin(asked(dataset_id, template=CaptionTemplate()))
     ended = jobs.wait(dataset_id, 60)
     assert (ended.state, ended.captioned) == (CaptioningState.FINISHED, 0)
     assert captions(datasets, dataset_id) == {"01.png": "by hand", "03.png": "mine"}
@@ -144,7 +150,7 @@ def test_what_is_written_just_now_is_never_written_over(
 def test_a_caption_that_was_taken_away_stays_away(datasets: Datasets, dataset_id: str) -> None:
     datasets.edit(dataset_id, [SetCaption("03.png", "")])
     jobs = CaptioningJobs(datasets, DeviceLease())
-    assert jobs.begin(dataset_id, STARTER, ZWX).total == 2
+    assert jobs.begin(asked(dataset_id)).total == 2
     assert jobs.wait(dataset_id, 60).captioned == 2
     assert datasets.captions(dataset_id)["03.png"] == ""
 
@@ -161,7 +167,7 @@ def test_a_stop_is_heard_while_edited_pictures_are_made(
         return PictureFiles(original, mask)
 
     monkeypatch.setattr(Overlay, "files", make)
-    jobs.begin(dataset_id, STARTER, ZWX)
+    jobs.begin(asked(dataset_id))
     assert jobs.wait(dataset_id, 60).state is CaptioningState.STOPPED
     assert made == ["01.png"]
 
@@ -172,7 +178,7 @@ def test_one_engine_is_in_memory_at_a_time(
     others = [datasets.create(name, [DRAWN / "04.png"]).id for name in ("Second", "Third")]
     begun, go, acts = threading.Event(), threading.Event(), []
 
-    class Slow:
+    class Slow(Captioner):
         batch = 1
 
         def captions(self, images: Sequence[Image.Image]) -> list[str]:
@@ -181,16 +187,16 @@ def test_one_engine_is_in_memory_at_a_time(
             acts.append("caption")
             return ["said" for _ in images]
 
-    def load(_: object) -> Slow:
+    def load(_: object, **options: object) -> Slow:
         acts.append("load")
         return Slow()
 
     monkeypatch.setattr(caption_engines, "load_captioner", load)
     jobs = CaptioningJobs(datasets, DeviceLease())
-    jobs.begin(dataset_id, STARTER, ZWX)
+    jobs.begin(asked(dataset_id))
     assert begun.wait(PATIENCE)
     for other in others:
-        jobs.begin(other, STARTER, ZWX)
+        jobs.begin(asked(other))
     assert jobs.stop(others[0])  # while it waits for its turn
     assert jobs.wait(others[0], PATIENCE).state is CaptioningState.STOPPED
     go.set()

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     change.add_argument(
         "--engine",
         metavar="NAME",
-        help="let starter, blip or florence2 caption pictures that have none",
+        help="let starter, blip, florence2 or wd14 caption pictures that have none",
     )
     change.add_argument("--undo", action="store_true", help="take the edits back that were made last")
     parser.add_argument("--at", choices=("front", "end"), default="end", help="where --add puts it")

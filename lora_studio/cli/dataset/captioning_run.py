@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from lora_studio.cli.console.ctrl_c import stop_request
 from lora_studio.cli.console.progress_bar import Progress
+from lora_studio.cli.dataset import tagger_arguments
 from lora_studio.formatting import about, counted
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--again", action="store_true", help="write captions anew that an engine wrote, never yours"
     )
+    tagger_arguments.add_arguments(parser)
 
 
 def run(folder: Path, subsets: Sequence[Subset], arguments: argparse.Namespace) -> int:
@@ -58,11 +60,12 @@ def run(folder: Path, subsets: Sequence[Subset], arguments: argparse.Namespace) 
 
     engine = engine_of(arguments.engine)
     template = CaptionTemplate(text=arguments.template, trigger=arguments.trigger)
+    tagger = tagger_arguments.tagger_options(arguments)
     pictures, kept = _pictures(folder, subsets, again=arguments.again)
     print(f"{counted(len(pictures), 'picture')} to caption; {kept} with a caption, which stays.")
     if not pictures:
         return DONE
-    captioner = load_captioner(engine, arguments.model)
+    captioner = load_captioner(engine, arguments.model, tagger)
     _try(captioner, pictures, template, engine.title, is_all=arguments.dry_run)
     if arguments.dry_run:
         return DONE

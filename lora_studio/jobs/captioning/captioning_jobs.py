@@ -21,6 +21,7 @@ from lora_studio.data.edits.picture_edits import SetCaption
 from lora_studio.dataset import Datasets
 from lora_studio.errors import DeviceBusy, StoreError, StudioError
 from lora_studio.events import Event, PhaseAdvanced, ShouldStop
+from lora_studio.jobs.captioning.captioning_request import CaptioningRequest
 from lora_studio.jobs.failure import bug_of
 from lora_studio.runtime import DeviceLease
 
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from lora_studio.captioning.caption_run import CaptionedPictures
-    from lora_studio.captioning.caption_template import CaptionTemplate
-    from lora_studio.captioning.captioner import CaptionEngine, Captioner
+    from lora_studio.captioning.captioner import Captioner
 
 HOLDER = "captions"
 MOST_ACTIVE, MOST_KEPT = 4, 50
@@ -51,8 +51,7 @@ class Captioning:
     number of captions that are kept, `failed` in the end the reason for each picture without one; `note` says
     how long it still takes."""
 
-    dataset_id: str
-    engine: CaptionEngine
+    request: CaptioningRequest
     state: CaptioningState = CaptioningState.RUNNING
     done: int = 0
     total: int = 0
@@ -73,27 +72,22 @@ class CaptioningJobs:
         self._jobs: dict[str, Captioning] = {}
         self._stops: dict[str, threading.Event] = {}
 
-    def begin(
-        self, dataset_id: str, engine: CaptionEngine, template: CaptionTemplate, *, again: bool = False
-    ) -> Captioning:
-        """Begin to caption the pictures of a set that have no caption; with `again` also those whose caption
-        an engine wrote. Returns at once. Raises DeviceBusy where the set is being captioned, or too many
-        are."""
+    def begin(self, request: CaptioningRequest) -> Captioning:
+        """Begin to caption pictures, and return at once. Raises DeviceBusy where the set is being captioned,
+        or too many are."""
+        dataset_id = request.dataset_id
         visitor().must_own(Kind.DATASET, dataset_id)
-        _, pictures = self._pictures(dataset_id, again=again)
+        _, pictures = self._pictures(request)
         with self._changed:
             if dataset_id in self._stops or len(self._stops) >= MOST_ACTIVE:
                 raise DeviceBusy("Pictures are being captioned.", "Wait until that is done, or stop it.")
             self._jobs.pop(dataset_id, None)
             for old in [key for key in self._jobs if key not in self._stops][: -MOST_KEPT or None]:
                 del self._jobs[old]
-            self._jobs[dataset_id] = job = Captioning(
-                dataset_id=dataset_id, engine=engine, total=len(pictures)
-            )
+            self._jobs[dataset_id] = job = Captioning(request=request, total=len(pictures))
             self._stops[dataset_id] = threading.Event()
         run = on_behalf(self._run)
-        arguments = (dataset_id, pictures, template, again)
-        threading.Thread(target=run, args=arguments, name="captioning", daemon=True).start()
+        threading.Thread(target=run, args=(request, pictures), name="captioning", daemon=True).start()
         return job
 
     def get(self, dataset_id: str) -> Captioning:
@@ -128,12 +122,12 @@ class CaptioningJobs:
             for stop in self._stops.values():
                 stop.set()
 
-    def _pictures(self, dataset_id: str, *, again: bool) -> tuple[str, dict[str, str]]:
+    def _pictures(self, request: CaptioningRequest) -> tuple[str, dict[str, str]]:
         """The head of a set's edits, and the captions of the pictures that an engine may caption, by name."""
-        history = self._datasets.edits(dataset_id)  # before the captions, which are no older then
-        theirs = _names(by_engine(history.line())) if again else set()
+        history = self._datasets.edits(request.dataset_id)  # before the captions, which are no older then
+        theirs = _names(by_engine(history.line())) if request.again else set()
         by_hand = _names(by_person(history.line()))
-        captions = self._datasets.captions(dataset_id)
+        captions = self._datasets.captions(request.dataset_id)
         free = {
             name: text
             for name, text in captions.items()
@@ -141,13 +135,11 @@ class CaptioningJobs:
         }
         return history.head, free
 
-    def _run(
-        self, dataset_id: str, pictures: Mapping[str, str], template: CaptionTemplate, again: bool
-    ) -> None:
-        ended: dict[str, Any] = {"state": CaptioningState.STOPPED}
+    def _run(self, request: CaptioningRequest, pictures: Mapping[str, str]) -> None:
+        dataset_id, ended = request.dataset_id, dict[str, Any](state=CaptioningState.STOPPED)
         should_stop = self._stops[dataset_id].is_set
         try:
-            found = self._captioned(dataset_id, pictures, template, should_stop, again=again)
+            found = self._captioned(request, pictures, should_stop)
             state = CaptioningState.STOPPED if found.was_stopped else CaptioningState.FINISHED
             ended = {"state": state, "failed": found.failed}
         except StudioError as error:
@@ -161,18 +153,12 @@ class CaptioningJobs:
             self._changed.notify_all()
 
     def _captioned(
-        self,
-        dataset_id: str,
-        pictures: Mapping[str, str],
-        template: CaptionTemplate,
-        should_stop: ShouldStop,
-        *,
-        again: bool,
+        self, request: CaptioningRequest, pictures: Mapping[str, str], should_stop: ShouldStop
     ) -> CaptionedPictures:
         from lora_studio.captioning.caption_engines import load_captioner
         from lora_studio.captioning.caption_run import CaptionedPictures, caption_pictures
 
-        engine = self._jobs[dataset_id].engine
+        dataset_id, engine = request.dataset_id, request.engine
         found = self._datasets.pictures(
             dataset_id, len(pictures), first=list(pictures), should_stop=should_stop
         )
@@ -182,7 +168,7 @@ class CaptioningJobs:
         run = secrets.token_hex(4)
 
         def look() -> tuple[str, set[str]]:
-            head, now = self._pictures(dataset_id, again=again)
+            head, now = self._pictures(request)
             # What somebody wrote or left out meanwhile is theirs.
             return head, {name for name, text in now.items() if pictures.get(name) == text}
 
@@ -203,9 +189,11 @@ class CaptioningJobs:
 
         with self._engine_turn.hold(HOLDER, give_up=should_stop):
             with self._lease.hold(HOLDER, give_up=should_stop):
-                captioner = load_captioner(engine)
+                captioner = load_captioner(engine, tagger=request.tagger)
             turns = _InTurns(captioner, self._lease, should_stop)
-            return caption_pictures(turns, files, template, keep=keep, emit=hear, should_stop=should_stop)
+            return caption_pictures(
+                turns, files, request.template, keep=keep, emit=hear, should_stop=should_stop
+            )
 
 
 def _names(pictures: Iterable[str]) -> set[str]:
@@ -219,6 +207,9 @@ class _InTurns:
     def __init__(self, captioner: Captioner, lease: DeviceLease, should_stop: ShouldStop) -> None:
         self.batch, self._captioner = captioner.batch, captioner
         self._lease, self._should_stop = lease, should_stop
+
+    def prepared(self, image: Image.Image) -> Image.Image:
+        return self._captioner.prepared(image)
 
     def captions(self, images: Sequence[Image.Image]) -> list[str]:
         with self._lease.hold(HOLDER, give_up=self._should_stop):

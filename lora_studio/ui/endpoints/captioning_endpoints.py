@@ -6,9 +6,11 @@ from typing import Any, TypedDict
 
 from lora_studio.captioning.caption_template import LONGEST_TEMPLATE, PLAIN_TEMPLATE, CaptionTemplate
 from lora_studio.captioning.captioner import engine_of
+from lora_studio.captioning.tagger_options import TaggerOptions
 from lora_studio.jobs.captioning.captioning_jobs import Captioning
+from lora_studio.jobs.captioning.captioning_request import CaptioningRequest
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import safe_id, text, yes_or_no
+from lora_studio.ui.client_input.validate import mapping, safe_id, text, yes_or_no
 
 LONGEST_TRIGGER, MOST_TOLD = 64, 500
 
@@ -42,6 +44,7 @@ class CaptioningEndpoints:
         trigger: str = "",
         template: str = PLAIN_TEMPLATE,
         again: bool = False,
+        tagger: dict[str, Any] | None = None,
     ) -> CaptioningStatus:
         """Let a model caption the pictures of a set that have no caption, and return at once; ask
         captioning_status how it goes. A caption by hand is never written over; undo_edit takes the new ones
@@ -49,18 +52,27 @@ class CaptioningEndpoints:
 
         Args:
             dataset_id: From upload_dataset or list_datasets.
-            engine: starter, blip or florence2; the model of the latter two has to be on the studio's machine.
+            engine: starter, blip, florence2 or wd14; the models of all but the first have to be on the
+                studio's machine.
             trigger: The {trigger} of the template.
             template: What becomes of a caption; {caption} has to be in it.
             again: Write those anew, too, that an engine wrote.
+            tagger: What wd14 writes, under sd-scripts' names: general_threshold, character_threshold (both
+                0.35), remove_underscore, character_tags_first (both true), use_rating_tags (false),
+                undesired_tags, caption_separator.
         """
-        chosen = engine_of(text(engine, "engine"))
         wanted = CaptionTemplate(
             text=text(template, "template", longest=LONGEST_TEMPLATE),
             trigger=text(trigger, "trigger", longest=LONGEST_TRIGGER).strip(),
         )
-        is_again = yes_or_no(again, "again")
-        return _facts(self._jobs.begin(_set_id(dataset_id), chosen, wanted, again=is_again))
+        request = CaptioningRequest(
+            dataset_id=_set_id(dataset_id),
+            engine=engine_of(text(engine, "engine")),
+            template=wanted,
+            tagger=TaggerOptions(**mapping(tagger, "tagger")),
+            again=yes_or_no(again, "again"),
+        )
+        return _facts(self._jobs.begin(request))
 
     def captioning_status(self, dataset_id: str) -> CaptioningStatus:
         """Say how far the last captioning of a set is, or how it ended.
@@ -85,8 +97,8 @@ def _set_id(dataset_id: Any) -> str:
 
 def _facts(job: Captioning) -> CaptioningStatus:
     return CaptioningStatus(
-        dataset_id=job.dataset_id,
-        engine=job.engine.name,
+        dataset_id=job.request.dataset_id,
+        engine=job.request.engine.name,
         state=str(job.state),
         done=job.done,
         total=job.total,

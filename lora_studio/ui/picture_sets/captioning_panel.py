@@ -9,12 +9,14 @@ from typing import Any
 
 import gradio as gr
 
-from lora_studio.captioning.caption_template import CaptionTemplate
 from lora_studio.captioning.captioner import ENGINES, engine_of
 from lora_studio.errors import DatasetError, StudioError
 from lora_studio.jobs.captioning.captioning_jobs import Captioning
+from lora_studio.jobs.captioning.captioning_request import CaptioningRequest
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.validate import guarded, quietly, safe_id
+from lora_studio.ui.picture_sets import tagger_controls
+from lora_studio.ui.picture_sets.tagger_controls import TaggerControls
 from lora_studio.ui.widgets.html_templates import fill, panel
 
 CARD_JS = Path(__file__).with_name("captioning.js").read_text("utf-8")
@@ -25,9 +27,10 @@ SHOWN = 5
 
 @dataclass(frozen=True, kw_only=True)
 class CaptioningParts:
-    """The choice of an engine, the button, and what the captioning says."""
+    """The choice of an engine, the options of a tagger, the button, and what the captioning says."""
 
     engine: gr.Radio
+    tagger: TaggerControls
     begin: gr.Button
     card: gr.HTML
 
@@ -41,10 +44,10 @@ def render() -> CaptioningParts:
         info="Starter knows the embedded base's world, no photographs. The others' files have to be here.",
         elem_id="upload-captioning-engine",
     )
+    tagger = tagger_controls.render()
     begin = gr.Button("Write the missing captions", elem_id="upload-captioning-go")
-    return CaptioningParts(
-        engine=engine, begin=begin, card=panel(elem_id="upload-captioning", actions=CARD_JS)
-    )
+    card = panel(elem_id="upload-captioning", actions=CARD_JS)
+    return CaptioningParts(engine=engine, tagger=tagger, begin=begin, card=card)
 
 
 def listen(
@@ -58,9 +61,13 @@ def listen(
     those of `shown`. Returns the event after which the captions are others."""
     dataset, card = given[0], parts.card
 
-    def start_captions(dataset_id: str, engine: str) -> str:
-        job = studio.captionings.begin(_set_id(dataset_id), engine_of(engine), CaptionTemplate())
-        return _card(job)
+    def start_captions(dataset_id: str, engine: str, *tagger: Any) -> str:
+        request = CaptioningRequest(
+            dataset_id=_set_id(dataset_id),
+            engine=engine_of(engine),
+            tagger=tagger_controls.tagger_options(*tagger),
+        )
+        return _card(studio.captionings.begin(request))
 
     def look_at_captioning(dataset_id: str) -> str:
         try:
@@ -73,7 +80,8 @@ def listen(
         studio.captionings.stop(set_id)
         return _card(studio.captionings.get(set_id))
 
-    parts.begin.click(guarded(start_captions), [dataset, parts.engine], card, **QUICK)
+    parts.begin.click(guarded(start_captions), [dataset, parts.engine, *parts.tagger.fields], card, **QUICK)
+    parts.engine.change(tagger_controls.shown_for, parts.engine, parts.tagger.group, queue=False, **QUICK)
     for look in (card.input, dataset.change):
         look(quietly(look_at_captioning, gr.skip), dataset, card, queue=False, **QUICK)
     card.stop(guarded(end_captioning), dataset, card, **QUICK)
