@@ -259,8 +259,20 @@ def test_a_folder_that_is_gone_is_said_and_looked_for_again(
     assert ended(studio, request_of).state is CheckState.FINISHED
 
 
+def fails_to_give(monkeypatch: pytest.MonkeyPatch, *lost: Path) -> None:
+    """Let the disk give none of these files, though they are there."""
+    found = Path.open
+
+    def opened(path: Path, *args: Any, **named: Any) -> Any:
+        if path in lost:
+            raise OSError(errno.EIO, "Input/output error")
+        return found(path, *args, **named)
+
+    monkeypatch.setattr(Path, "open", opened)
+
+
 @pytest.mark.parametrize(("name", "shown"), [("1.png", "1.png"), ("1.txt", "The caption 1.txt")])
-def test_a_report_on_files_that_the_disk_did_not_give_is_not_kept(
+def test_what_the_disk_does_not_give_is_a_finding_and_the_others_are_checked(
     studio: Studio,
     record: DatasetRecord,
     request_of: CheckRequest,
@@ -268,18 +280,61 @@ def test_a_report_on_files_that_the_disk_did_not_give_is_not_kept(
     name: str,
     shown: str,
 ) -> None:
-    found, gone = Path.open, Path(record.path) / name
+    fails_to_give(monkeypatch, Path(record.path) / name)
+    check = ended(studio, request_of)
+    assert check.report
+    found = {one.check: one for one in check.report.findings}
+    assert {"unread", "borders", "no_trigger"} <= found.keys()
+    assert not {"unreadable", "encoding"} & found.keys()
+    assert found["unread"].pictures == ("1.png",)
+    assert f"{shown} can't be read: Input/output error" in found["unread"].reason
+    studio.checks.fix(check.id)  # the safe ones: a picture that may be good is not among them
+    assert len(studio.datasets.pictures(record.id)) == 3
+    studio.datasets.undo_edit(record.id)
+    assert studio.checks.begin(request_of) is studio.checks.get(check.id)
+    monkeypatch.undo()
+    report = ended(studio, request_of).report
+    assert report
+    assert report.is_whole
 
-    def lost(path: Path, *args: Any, **named: Any) -> Any:
-        if path == gone:
-            raise OSError(errno.EIO, "Input/output error")
-        return found(path, *args, **named)
 
-    monkeypatch.setattr(Path, "open", lost)
+def test_a_picture_that_the_disk_does_not_give_is_left_out_and_put_back(
+    studio: Studio, record: DatasetRecord, request_of: CheckRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails_to_give(monkeypatch, Path(record.path) / "1.png")
+    studio.checks.fix(ended(studio, request_of).id, ["unread"])
+    monkeypatch.undo()
+    assert [path.name for path, _ in studio.datasets.pictures(record.id)] == ["0.png", "2.png"]
+    studio.datasets.undo_edit(record.id)
+    assert len(studio.datasets.pictures(record.id)) == 3
+
+
+def test_a_picture_that_vanishes_meanwhile_is_named_and_the_others_are_checked(
+    studio: Studio, record: DatasetRecord, request_of: CheckRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = checked_set.pictures_of
+
+    def then_gone(*given: Any) -> Any:
+        pictures = list(listed(*given))
+        (Path(record.path) / "1.png").unlink()
+        return pictures
+
+    monkeypatch.setattr(checked_set, "pictures_of", then_gone)
+    report = ended(studio, request_of).report
+    assert report
+    [finding] = [one for one in report.findings if one.check == "unread"]
+    assert (finding.pictures, finding.fix) == (("1.png",), None)
+    assert "No such file" in finding.reason
+    assert any(one.check == "borders" for one in report.findings)
+
+
+def test_a_disk_that_gives_no_picture_at_all_makes_no_report(
+    studio: Studio, record: DatasetRecord, request_of: CheckRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails_to_give(monkeypatch, *Path(record.path).glob("*.png"))
     check = ended(studio, request_of)
     assert check.state is CheckState.FAILED
-    assert f"1 of 3 pictures can't be read from the disk. {shown} can't be read" in str(check.error)
-    assert studio.checks.begin(request_of).state is CheckState.FAILED
+    assert "No picture can be read from the disk. 0.png can't be read" in str(check.error)
     monkeypatch.undo()
     assert ended(studio, request_of).state is CheckState.FINISHED
 

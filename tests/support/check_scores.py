@@ -190,6 +190,21 @@ def _marked(drawn: numpy.random.Generator, seed: int, size: tuple[int, int]) -> 
         yield image
 
 
+def unread_score(folder: Path, count: int) -> Score:
+    """The score of the check of what the disk doesn't give, on pictures of which every other one goes between
+    the listing of the set and the look at them."""
+    for number in range(2 * count):
+        (folder / f"{number}.png").write_bytes(encoded(scene(number, (96, 96)), "PNG"))
+    subsets, _ = folder_subsets(DatasetGroup(train_data_dir=str(folder)))
+    pictures = list(pictures_of(folder, subsets))
+    wanted = {picture.name for picture in pictures[::2]}
+    for name in wanted:
+        (folder / name).unlink()
+    report = check_dataset(pictures, options(), FactsCache(None))
+    named = {name for one in report.findings if one.check == "unread" for name in one.pictures}
+    return Score(found=wanted & named, missed=wanted - named, false=named - wanted)
+
+
 def all_scores(
     folder: Path, *, good: int = 200, each: int = 8, sets: int = 5
 ) -> tuple[dict[str, Score], float]:
@@ -198,7 +213,8 @@ def all_scores(
     write_good(labels, good)
     write_spoiled(labels, each)
     report = report_on(folder)
-    scores = {**picture_scores(labels, report), **set_scores(sets)}
+    (vanishing := folder.with_name(f"{folder.name}-vanishing")).mkdir()
+    scores = {**picture_scores(labels, report), **set_scores(sets), "unread": unread_score(vanishing, each)}
     named = {(name, one.check) for one in report.findings for name in one.pictures}
     falsely = {name for name, check in named if check not in labels.also.get(name, ())}
     return scores, len(falsely & {*labels.good[:good]}) / good

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -94,6 +95,26 @@ def test_a_check_that_can_not_be_begun_now_has_its_button(
     assert clicked(html, "begin").action == "retry"
     monkeypatch.undo()
     assert "Border around the picture" in painted(studio, request_of)
+
+
+def test_what_the_disk_did_not_give_is_looked_at_again(
+    studio: Studio, request_of: CheckRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Path.open
+
+    def opened(path: Path, *args: Any, **named: Any) -> Any:
+        if path.name == "3.png":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return found(path, *args, **named)
+
+    monkeypatch.setattr(Path, "open", opened)
+    html = painted(studio, request_of)
+    assert "The disk didn't give all files." in html
+    assert "Not given by the disk" in html
+    assert clicked(html, "again").action == "retry"
+    monkeypatch.undo()
+    studio.checks.begin(request_of, anew=True)
+    assert "The disk didn't give" not in painted(studio, request_of)
 
 
 def test_a_fix_and_its_way_back(studio: Studio, request_of: CheckRequest) -> None:

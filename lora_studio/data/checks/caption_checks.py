@@ -42,6 +42,8 @@ def _missing(checked: CheckedSet) -> Iterator[DatasetFinding]:
 def _encodings(checked: CheckedSet) -> Iterator[DatasetFinding]:
     for picture in checked.pictures:
         caption = picture.caption
+        if caption.is_unread:
+            continue  # a finding of its own
         if caption.fault:
             reason = f"The caption of {picture.shown} can't be read: {caption.fault}"
             yield DatasetFinding(

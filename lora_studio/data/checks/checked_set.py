@@ -57,7 +57,7 @@ class SetCaptionText:
 class CheckedPicture:
     """A picture of the set. `path` is where it is, `name` its path from the set's folder, with slashes, and
     `facts` what was measured; None where it can't be read, which `fault` explains. `is_unread`: for the disk,
-    not for what is in the file."""
+    not for what is in the file; `is_gone`: it was there when the set was listed, and then no more."""
 
     path: Path
     name: str
@@ -65,6 +65,7 @@ class CheckedPicture:
     facts: PictureFacts | None = None
     fault: str = ""
     is_unread: bool = False
+    is_gone: bool = False
 
     @property
     def shown(self) -> str:

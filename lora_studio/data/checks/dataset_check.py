@@ -47,4 +47,5 @@ def _known(picture: CheckedPicture, measured: Measured | None) -> CheckedPicture
     if isinstance(measured, PictureFacts):
         return replace(picture, facts=measured)
     fault = plain_text(str(measured), LONGEST_FAULT)
-    return replace(picture, fault=fault, is_unread=is_of_disk(measured))
+    is_gone = isinstance(measured.__cause__, FileNotFoundError)
+    return replace(picture, fault=fault, is_unread=is_of_disk(measured), is_gone=is_gone)

@@ -75,6 +75,11 @@ class DatasetReport:
         )
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the disk gave all pictures and captions."""
+        return not any(one.is_unread or one.caption.is_unread for one in self.pictures)
+
+    @property
     def findings(self) -> tuple[DatasetFinding, ...]:
         """All findings, in the order of the parts."""
         return tuple(finding for part in self.parts for finding in part.findings)

@@ -34,9 +34,22 @@ LOST_DETAIL, LOST_MORE = 0.3, 1.25
 
 def _unreadable(checked: CheckedSet) -> Iterator[DatasetFinding]:
     for picture in checked.pictures:
-        if picture.facts is None:
+        if picture.facts is None and not picture.is_unread:
             fix = fix_of(picture, "Leave it out", RemovePicture(picture.name))
             yield _finding("unreadable", picture, picture.fault, "serious", fix)
+
+
+def _unread(checked: CheckedSet) -> Iterator[DatasetFinding]:
+    """Files that the disk didn't give. The fix is offered, and made only when asked for by name: the picture
+    may be a good one once the disk is back."""
+    for picture in checked.pictures:
+        if picture.is_unread:
+            edit = RemovePicture(picture.name)
+            fix = None if picture.is_gone else fix_of(picture, "Leave it out", edit)
+            yield _finding("unread", picture, picture.fault, "serious", fix)
+        elif picture.caption.is_unread:
+            reason = f"The caption of {picture.shown} can't be read: {picture.caption.fault}"
+            yield _finding("unread", picture, reason, "serious")
 
 
 def _blurred(checked: CheckedSet) -> Iterator[DatasetFinding]:
@@ -166,6 +179,14 @@ PICTURE_CHECKS = (
         threshold="Files with a picture's ending that can't be decoded whole.",
         advice="Copy or download them again, or leave them out.",
         find=_unreadable,
+    ),
+    DatasetCheck(
+        id="unread",
+        title="Not given by the disk",
+        threshold="The disk or the network share didn't give the picture or its caption: no permission, a "
+        "fault, or gone since the set was listed. What is in the file is not known.",
+        advice="Bring them back or replace them and check again, or leave them out, which can be undone.",
+        find=_unread,
     ),
     DatasetCheck(
         id="blurred",

@@ -91,9 +91,10 @@ class SetCheck:
 
     @property
     def may_begin_anew(self) -> bool:
-        """Whether no report comes of it."""
+        """Whether no report comes of it, or one on a part of the files."""
         ended = self.state in (CheckState.STOPPED, CheckState.FAILED)
-        return ended or (self.active and self.stop_asked)
+        is_partial = self.report is not None and not self.report.is_whole
+        return ended or is_partial or (self.active and self.stop_asked)
 
 
 class DatasetChecks:
@@ -111,9 +112,9 @@ class DatasetChecks:
 
     def begin(self, request: CheckRequest, *, anew: bool = False) -> SetCheck:
         """The check of a set as it is now, begun where there is none; with `anew` also where it is or was
-        stopped or failed. Returns at once. One that waits gives way to a newer one of the same visitor and
-        set: nobody finds it from then on. Raises DeviceBusy when too many wait, ConfigError,
-        ModelFileError."""
+        stopped, failed, or wasn't given all files by the disk. Returns at once. One that waits gives way to a
+        newer one of the same visitor and set: nobody finds it from then on. Raises DeviceBusy when too many
+        wait, ConfigError, ModelFileError."""
         from lora_studio.training.preparation.check_options import pictures_settings
 
         visitor().needs(Role.TRAINER)
@@ -349,12 +350,10 @@ class DatasetChecks:
 
 
 def _check_read(report: DatasetReport) -> None:
-    """Refuse a report on files that the disk didn't give: it would be found again once they are back."""
-    unread = [one for one in report.pictures if one.is_unread or one.caption.is_unread]
-    if unread:
-        of, first = f"{len(unread):,} of {len(report.pictures):,} pictures", unread[0]
+    """Refuse a report where the disk gave no picture at all: it says nothing of the set."""
+    if report.pictures and all(one.is_unread for one in report.pictures):
         raise DatasetError(
-            f"{of} can't be read from the disk. {first.fault or first.caption.fault}",
+            f"No picture can be read from the disk. {report.pictures[0].fault}",
             "Check them again when it is there.",
         )
 

@@ -46,7 +46,7 @@ class CheckEndpoints:
             trigger: The word that is to call it up; empty: captions are not looked through for it.
             base: The base model, a name from the catalog or from models/base.
             options: Settings of docs/parameters.md that differ from the preset's, as {"resolution": 512}.
-            anew: Begin a check that was stopped or failed once more.
+            anew: Begin a check once more that was stopped, failed, or wasn't given all files by the disk.
         """
         begins_anew = yes_or_no(anew, "anew")
         request = self._request(dataset_id, kind, trigger, base, options)
