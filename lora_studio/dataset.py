@@ -25,17 +25,18 @@ from lora_studio.data.edits.overlay import Overlay, apply_edits, overlaid
 from lora_studio.data.edits.picture_edits import LONGEST_CAPTION, Edit, SetCaption
 from lora_studio.data.edits.rendering import PictureFiles
 from lora_studio.data.ingestion.ingest import few_remark, ingest, is_about
-from lora_studio.data.pixels.masks import ENDING, is_mask
+from lora_studio.data.ingestion.set_files import caption_beside, originals_of, set_files
+from lora_studio.data.pixels.masks import ENDING
 from lora_studio.data.pixels.stray_files import EDITS
 from lora_studio.data.training_set.dataset_export import ExportedSet, planned_export
 from lora_studio.data.training_set.exported_pictures import check_stop
+from lora_studio.data.training_set.run_subsets import has_subsets, options_of_set
 from lora_studio.data.training_set.write_export import write_export
 from lora_studio.errors import DatasetError, StoreError
 from lora_studio.events import Emit, ShouldStop, ignore, never_stop
 from lora_studio.files import bytes_of, check_room, disk_errors, write_atomically
 from lora_studio.lora.names import given_title
 from lora_studio.parsing.plain_text import plain_lines
-from lora_studio.parsing.text_encodings import readings
 from lora_studio.records import DatasetRecord
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
@@ -123,8 +124,7 @@ class Datasets:
         their pictures and double ones are named. Pictures that a training was given stay as they are, and a
         new set has them and the others. Raises as `create` does; the set is unchanged then."""
         record = self._owned(dataset_id)
-        present = sorted(path for path in Path(record.path).rglob("*") if path.suffix in {".png", ".txt"})
-        every = [*present, *files]
+        every = [*set_files(Path(record.path)), *files]
         with visitor().room(bytes_of(every)):
             with (
                 self.passing(every, record.name, emit, should_stop) as passing,
@@ -138,7 +138,7 @@ class Datasets:
                     transparent=tuple(sorted(transparent & there)),
                 )
                 _write_record(Path(passing.path), made)
-                before = {path.name: _caption(path) for path in _originals(Path(record.path))}
+                before = {path.name: caption_beside(path) for path in originals_of(Path(record.path))}
                 replaced = self._folder / f"{uuid.uuid4().hex[:12]}{UNFINISHED}"
                 with WRITING:  # an edit that is made meanwhile goes into the set as it will be
                     if (log := Path(record.path) / EDITS).is_file():
@@ -149,7 +149,7 @@ class Datasets:
                 shutil.rmtree(replaced, ignore_errors=True)
             visitor().claims(Kind.DATASET, made.id, new=is_used)
         folder = Path(made.path)
-        now = {path: _caption(path) for path in _originals(folder)}
+        now = {path: caption_beside(path) for path in originals_of(folder)}
         if newer := overlaid(folder, self._settings.edited).newer_captions(before, now):
             apply_edits(folder, newer)
         return self._counted(made)
@@ -163,7 +163,7 @@ class Datasets:
         another one since, or none would be left."""
         record = self._owned(dataset_id)
         folder = Path(record.path)
-        apply_edits(folder, edits, why, pictures=_originals(folder), after=after, run=run)
+        apply_edits(folder, edits, why, pictures=originals_of(folder), after=after, run=run)
         return self._counted(record)
 
     def edits(self, dataset_id: str) -> EditHistory:
@@ -202,7 +202,7 @@ class Datasets:
         without those about one picture that is left out."""
         came = _read_record(Path(record.path)) or record
         captions = self._captions(record)
-        originals = {path.name for path in _originals(Path(record.path))}
+        originals = {path.name for path in originals_of(Path(record.path))}
         removed = {Path(name).stem for name in originals - captions.keys()}
         stale = {*few_remark(came.images), *(one for one in came.warnings if is_about(one, removed))}
         counted = self._here(
@@ -223,7 +223,7 @@ class Datasets:
 
     def _captions(self, record: DatasetRecord) -> dict[str, str]:
         overlay = overlaid(Path(record.path), self._settings.edited)
-        found = {path: _caption(path) for path in _originals(Path(record.path))}
+        found = {path: caption_beside(path) for path in originals_of(Path(record.path))}
         return {path.name: text for path, text in overlay.captions(found).items()}
 
     def _check_limits(self, files: Sequence[Path]) -> None:
@@ -261,7 +261,7 @@ class Datasets:
                 "The folder of this set of pictures is gone.", "Upload the pictures again.", path=folder
             )
         overlay = overlaid(folder, self._settings.edited, version)
-        captions = overlay.captions({path: _caption(path) for path in _originals(folder)})
+        captions = overlay.captions({path: caption_beside(path) for path in originals_of(folder)})
         ranks = {name: rank for rank, name in enumerate(first)}
         in_order = sorted(captions.items(), key=lambda one: ranks.get(one[0].name, len(ranks)))
         wanted = takewhile(lambda _: not should_stop(), in_order[:limit])
@@ -296,10 +296,14 @@ class Datasets:
         of both. Returns what was written, with its notes. DatasetError if the target is there and not empty,
         and when stopped; QuotaReached."""
         record = self.get(dataset_id)
-        data = DatasetGroup(train_data_dir=record.path, num_repeats=repeats, trigger_word=trigger_word)
+        of_set = options_of_set(record.path)
+        given = {"train_data_dir": record.path, "num_repeats": repeats, "trigger_word": trigger_word}
+        data = DatasetGroup.model_validate({**of_set, **given})
         self.pictures(record.id, should_stop=should_stop)  # edited ones are made here, where a stop is heard
         check_stop(should_stop)
-        export = planned_export(data, class_tokens or record.name, should_stop)
+        # What a dataset config leaves without words has none.
+        words = class_tokens or ("" if has_subsets(record.path) else record.name)
+        export = planned_export(data, words, should_stop)
         with visitor().room(export.bytes):
             write_export(export, target, should_stop)
         return export
@@ -356,11 +360,6 @@ class Datasets:
                     shutil.rmtree(path, ignore_errors=True)
 
 
-def _originals(folder: Path) -> list[Path]:
-    """The pictures of a set as they came, in order."""
-    return sorted(path for path in folder.rglob("*.png") if path.is_file() and not is_mask(path.stem))
-
-
 def _files(overlay: Overlay, original: Path) -> PictureFiles:
     """The files of a picture as edited; those that came for one whose edits can't be made, which the log says
     by hand."""
@@ -371,17 +370,6 @@ def _files(overlay: Overlay, original: Path) -> PictureFiles:
     except (DatasetError, StoreError) as error:
         logger.warning("the edits of %s: %s", original.name, error)
         return PictureFiles(original, mask)
-
-
-def _caption(picture: Path) -> str:
-    try:
-        found = readings(picture.with_suffix(".txt").read_bytes())
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        logger.warning("caption of %s: %s", picture.name, error)
-        return ""
-    return found[0].text.strip() if found else ""
 
 
 def _read_record(folder: Path) -> DatasetRecord | None:

@@ -16,6 +16,7 @@ from lora_studio.catalog import check_trainable, plan, preview_prompts
 from lora_studio.config import TrainConfig, config_leaf
 from lora_studio.data.captions import captions_in, find_word
 from lora_studio.data.edits.overlay import overlaid
+from lora_studio.data.training_set.run_subsets import has_regularisation, options_of_set
 from lora_studio.data.training_set.subsets import has_masks
 from lora_studio.dataset import Datasets
 from lora_studio.errors import ConfigError, DatasetError, DeviceBusy
@@ -75,13 +76,15 @@ class TrainingSetup:
 
     def folder_config(self, wanted: StartTraining, folder: Path | str, images: int) -> TrainConfig:
         """The configuration for `images` pictures in a folder, which need not be a set: preset of the kind,
-        the base's defaults, then the overrides. The output folder is a fresh one. Raises ConfigError, and
-        ModelFileError for a base that is missing: it is named now, not when the job's turn comes."""
+        the base's defaults, what the set's dataset config says of all of it, then the overrides. The output
+        folder is a fresh one. Raises ConfigError, and ModelFileError for a base that is missing: it is named
+        now, not when the job's turn comes."""
         slug = self.free_slug(wanted.name)
         found = known_base(wanted.base, self.settings)
         trigger = wanted.trigger.strip() or made_trigger(wanted.name, slug, self._captions(folder))
+        of_set = options_of_set(folder)
         values: dict[str, Any] = {
-            **plan(wanted.kind, found.traits, images, wanted.overrides).values,
+            **plan(wanted.kind, found.traits, images, {**of_set, **wanted.overrides}).values,
             "pretrained_model_name_or_path": wanted.base,
             "train_data_dir": str(folder),
             "trigger_word": trigger,
@@ -89,8 +92,9 @@ class TrainingSetup:
             "title": given_title(wanted.name),
             "output_dir": str(self.settings.loras / slug),
             "sample_prompts": preview_prompts(wanted.kind, trigger, found.traits.name),
-            **_regularisation(found),
+            **({} if has_regularisation(folder) else _regularisation(found)),
             **_masks(Path(folder), wanted.overrides),
+            **of_set,
         }
         for key, value in wanted.overrides.items():
             if config_leaf(key).name in FROM_THE_NAME:

@@ -13,7 +13,7 @@ from lora_studio.data.pixels.picture_remarks import named
 from lora_studio.errors import DatasetError
 from lora_studio.parsing.text_encodings import DecodedText, readings
 
-OF_TEXT, OF_CAPTION, OF_TABLE = 0, 1, 2
+OF_CONFIG, OF_TEXT, OF_CAPTION, OF_TABLE = 0, 1, 2, 3
 """Ranks: of several captions for one picture the lowest is used."""
 
 
@@ -61,9 +61,12 @@ class PictureFiles:
 
     def find(self, name: str, *groups: str) -> list[Written]:
         """Pictures of this name, with or without its ending: in one of these groups, or else anywhere."""
-        name = name.casefold()
-        near = (found for group in groups if (found := self._nearby.get((group, name))))
-        return next(near, self._anywhere.get(name, []))
+        return self.find_near(name, *groups) or self._anywhere.get(name.casefold(), [])
+
+    def find_near(self, name: str, *groups: str) -> list[Written]:
+        """Pictures of this name, with or without its ending, in the first of these groups that has any."""
+        near = (found for group in groups if (found := self._nearby.get((group, name.casefold()))))
+        return next(near, [])
 
 
 def read_captions(upload: Upload, content: bytes, remarks: list[DecodedText]) -> list[Caption]:

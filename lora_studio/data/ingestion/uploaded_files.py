@@ -22,14 +22,22 @@ MOST_REPEATS = 1000
 @dataclass(frozen=True, kw_only=True)
 class Upload:
     """An uploaded file; `shown` is its name for people. `group` is the folder it came from: captions, masks
-    and pictures of one belong together; `parts` is its path inside of the upload. `read` raises
-    DatasetError."""
+    and pictures of one belong together; `parts` is its path inside of the upload. `read` raises DatasetError.
+
+    The dataset config that an upload came with may say more: `named_caption`, the only one that the picture
+    has; that its transparency is its mask (`alpha_mask`); the groups in which the picture of a mask is looked
+    for (`mask_groups`); why the file is left out, nothing for one that was read before."""
 
     shown: str
     group: str
     parts: tuple[str, ...]
     kohya_folder: str
     read: Callable[[], bytes]
+    is_reg: bool = False
+    alpha_mask: bool = False
+    named_caption: str = ""
+    mask_groups: tuple[str, ...] = ()
+    left_out: str | None = None
 
     @property
     def name(self) -> str:
@@ -44,24 +52,34 @@ class Upload:
         return self.name.lower().endswith(CAPTION_ENDINGS)
 
 
-def uploads_in(path: Path, limits: Limits) -> Iterator[Upload]:
-    """The file itself, or the members of an archive. Raises DatasetError."""
-    if is_archive(path):
-        with open_archive(path, limits) as members:
-            # What may be a mask comes after the pictures: whether it is one depends on them.
-            for member in sorted(members, key=lambda member: owner_stem(member.parts) is not None):
-                yield Upload(
+def uploads_in(path: Path, limits: Limits, relabel: Callable[[Upload], Upload]) -> Iterator[Upload]:
+    """The file itself, or the members of an archive, each as `relabel` makes it. Raises DatasetError."""
+    if not is_archive(path):
+        yield relabel(uploaded_file(path, limits))
+        return
+    with open_archive(path, limits) as members:
+        uploads = [
+            relabel(
+                Upload(
                     shown=f"{path.name}: {'/'.join(member.parts)}",
                     group="/".join((str(path), *member.parts[:-1])),
                     parts=member.parts,
                     kohya_folder=_kohya_folder(member.parts[:-1]),
                     read=member.read,
                 )
-        return
+            )
+            for member in members
+        ]
+        # What may be a mask comes after the pictures: whether it is one depends on them.
+        yield from sorted(uploads, key=lambda upload: owner_stem(upload.parts) is not None)
+
+
+def uploaded_file(path: Path, limits: Limits) -> Upload:
+    """A file that is no archive."""
     folder = path.parent.name
     # A hidden folder may hold all that was given; only those of systems say something of the file.
     telling = not folder.startswith(".") or is_trash(folder)
-    yield Upload(
+    return Upload(
         shown=path.name,
         group=str(path.parent),
         parts=(folder, path.name) if folder and telling else (path.name,),

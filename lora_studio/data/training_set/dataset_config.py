@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -46,8 +46,9 @@ OF_ALL = (
     *("color_aug", "flip_aug", "random_crop", "face_crop_aug_range", "resize_interpolation"),
     *("custom_attributes", "caption_extension", "class_tokens", "cache_info"),
 )
+PLACES = ("image_dir", "metadata_file", "conditioning_data_dir")
 OF_SUBSETS = ("image_dir", "is_reg", "alpha_mask", "metadata_file", "conditioning_data_dir")
-OWN = {"image_dir", "is_reg", "metadata_file", "class_tokens", "cache_info", "custom_attributes"} | {
+NO_SETTINGS = {"image_dir", "is_reg", "metadata_file", "class_tokens", "cache_info", "custom_attributes"} | {
     *("network_multiplier", "skip_image_resolution")
 }
 """Options that are no settings of a DatasetGroup."""
@@ -63,26 +64,53 @@ class Table:
     options: Mapping[str, Any]
 
 
-def config_subsets(run: DatasetGroup) -> tuple[tuple[DatasetGroup, ...], list[Subset], list[str]]:
-    """The settings of each dataset, all subsets, and notes. Raises ConfigError, DatasetError."""
+class ConfigSubsets(NamedTuple):
+    """The settings of each dataset, all subsets, and notes on what is left out."""
+
+    datasets: tuple[DatasetGroup, ...]
+    subsets: list[Subset]
+    notes: list[str]
+
+
+def config_subsets(run: DatasetGroup) -> ConfigSubsets:
+    """The datasets and subsets that the dataset config of a run names. Raises ConfigError, DatasetError."""
     path = expanded(run.dataset_config)
     run = run.model_copy(update={"dataset_version": ""})  # each folder has versions of its own
     top = Table(where=path.name, options=_read(path))
-    _known(top, ("general", "datasets"))
+    return _config_subsets(run, top, lambda given: _anywhere(given, path))
+
+
+def folder_config(file: Path, run: DatasetGroup) -> ConfigSubsets:
+    """The datasets and subsets of a dataset config that lies in the folder of a set: `image_dir` is a folder
+    inside of it, and `[general]` holds what a training of the set begins with, which `run` has already.
+    Raises ConfigError, DatasetError."""
+    top = Table(where=file.name, options={**_read(file), "general": {}})
+    return _config_subsets(run, top, lambda given: _inside(given, file))
+
+
+def starting_options(file: Path) -> dict[str, Any]:
+    """The settings in `[general]` of such a file, by their names. Raises ConfigError."""
+    general = _table(Table(where=file.name, options=_read(file)), "general")
+    check_options(general, (*OF_DATASETS, *OF_ALL))
+    return options_as_settings(general)
+
+
+def _config_subsets(run: DatasetGroup, top: Table, place: Callable[[str], Path]) -> ConfigSubsets:
+    check_options(top, ("general", "datasets"))
     general = _table(top, "general")
-    _known(general, (*OF_DATASETS, *OF_ALL))
+    check_options(general, (*OF_DATASETS, *OF_ALL))
     datasets: list[DatasetGroup] = []
     subsets: list[Subset] = []
     notes: list[str] = []
-    for dataset in _tables(top, "datasets"):
-        _known(dataset, (*OF_DATASETS, *OF_ALL, "subsets"))
-        settings = _settings(run, [general, dataset])
-        _datasets_refusals(dataset, {**general.options, **dataset.options})
-        found = _subsets(settings, dataset, path=path, general=general, notes=notes)
-        area = _skipped_area(dataset, {**general.options, **dataset.options})
+    for dataset in tables_in(top, "datasets"):
+        check_options(dataset, (*OF_DATASETS, *OF_ALL, "subsets"))
+        settings = settings_of(run, [general, dataset])
+        check_together(dataset, {**general.options, **dataset.options})
+        found = _subsets(settings, dataset, place=place, general=general, notes=notes)
+        area = skipped_area(dataset, {**general.options, **dataset.options})
         subsets += [replace(subset, dataset=len(datasets), skipped_area=area) for subset in found]
         datasets.append(settings)
-    return tuple(datasets), subsets, notes
+    return ConfigSubsets(tuple(datasets), subsets, notes)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -106,7 +134,8 @@ def _table(top: Table, name: str) -> Table:
     return Table(where=f"{top.where}, [{name}]", options=options)
 
 
-def _tables(above: Table, name: str, full_name: str = "") -> list[Table]:
+def tables_in(above: Table, name: str, full_name: str = "") -> list[Table]:
+    """The tables of a list, at least one. Raises ConfigError."""
     full_name = full_name or name
     entries = above.options.get(name)
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
@@ -118,7 +147,8 @@ def _tables(above: Table, name: str, full_name: str = "") -> list[Table]:
     ]
 
 
-def _known(table: Table, names: tuple[str, ...]) -> None:
+def check_options(table: Table, names: tuple[str, ...]) -> None:
+    """Refuse a table with an option of another name, or a value that is no plain one. Raises ConfigError."""
     for option, value in table.options.items():
         if option in names:
             if option not in TABLES:
@@ -142,13 +172,20 @@ def _bounded(table: Table, option: str, value: Any) -> None:
         raise
 
 
-def _settings(base: DatasetGroup, tables: list[Table]) -> DatasetGroup:
+def options_as_settings(table: Table) -> dict[str, Any]:
+    """The values of those options that are settings of a training, by the names of the settings."""
+    found: dict[str, Any] = {}
+    for option, value in table.options.items():
+        if option not in NO_SETTINGS and option not in TABLES:
+            found |= _setting(option, value)
+    return found
+
+
+def settings_of(base: DatasetGroup, tables: Sequence[Table]) -> DatasetGroup:
     """`base` with the options of these tables, the last of which wins. Raises ConfigError."""
     changed: dict[str, Any] = {}
     for table in tables:
-        for option, value in table.options.items():
-            if option not in OWN and option not in ("subsets",):
-                changed |= _setting(table, option, value)
+        changed |= options_as_settings(table)
     try:
         return DatasetGroup.model_validate({**base.model_dump(), **changed})
     except ValidationError as error:
@@ -160,7 +197,7 @@ def _settings(base: DatasetGroup, tables: list[Table]) -> DatasetGroup:
         raise _refusal(table.where, found.message.removesuffix("."), found.hint) from None
 
 
-def _setting(table: Table, option: str, value: Any) -> dict[str, Any]:
+def _setting(option: str, value: Any) -> dict[str, Any]:
     if option == "resolution":
         sides = value.split(",") if isinstance(value, str) else value
         if isinstance(sides, list) and len(sides) in (1, 2):
@@ -172,18 +209,24 @@ def _setting(table: Table, option: str, value: Any) -> dict[str, Any]:
 
 
 def _subsets(
-    settings: DatasetGroup, dataset: Table, *, path: Path, general: Table, notes: list[str]
+    settings: DatasetGroup,
+    dataset: Table,
+    *,
+    place: Callable[[str], Path],
+    general: Table,
+    notes: list[str],
 ) -> list[Subset]:
     found: list[Subset] = []
-    for table in _tables(dataset, "subsets", "datasets.subsets"):
-        _known(table, (*OF_ALL, *OF_SUBSETS))
+    for table in tables_in(dataset, "subsets", "datasets.subsets"):
+        check_options(table, (*OF_ALL, *OF_SUBSETS))
         options = {**general.options, **dataset.options, **table.options}
-        _subset_refusals(table, options)
+        check_subset(table, options)
         if options.get("num_repeats") == 0:
             notes.append(f"{table.where} is left out: its num_repeats is 0.")
             continue
-        resolved = Table(where=table.where, options={**table.options, **_absolute(table, path)})
-        subset = _subset(resolved, options, _settings(settings, [resolved]))
+        named = {name: str(place(str(table.options[name]))) for name in PLACES if name in table.options}
+        resolved = Table(where=table.where, options={**table.options, **named})
+        subset = _subset(resolved, options, settings_of(settings, [resolved]))
         if any(other.folder == subset.folder and other.name == subset.name for other in found):
             notes.append(f"{table.where} is left out: {subset.name} is in the dataset already.")
             continue
@@ -201,7 +244,7 @@ def _subset(table: Table, options: Mapping[str, Any], settings: DatasetGroup) ->
     if "image_dir" not in table.options and not captions:
         raise _refusal(table.where, "image_dir is missing", "Name the folder with the pictures.")
     if is_reg:
-        settings = settings.model_copy(update={"trigger_word": ""})
+        settings = settings.model_copy(update={"trigger_word": "", "dataset_version": ""})
     folder = Path(table.options.get("image_dir") or Path(str(captions)).parent)
     return Subset(
         folder=folder if captions else existing_folder(folder),
@@ -213,24 +256,29 @@ def _subset(table: Table, options: Mapping[str, Any], settings: DatasetGroup) ->
     )
 
 
-def _absolute(table: Table, config: Path) -> dict[str, str]:
-    """Paths as sd-scripts understands them, from the working directory; else from the config's folder."""
-    found = {}
-    for option in ("image_dir", "metadata_file", "conditioning_data_dir"):
-        if option in table.options:
-            path = expanded(str(table.options[option]))
-            found[option] = str(path if os.path.exists(path) else config.parent / path)
-    return found
+def _anywhere(given: str, config: Path) -> Path:
+    """A path as sd-scripts understands it, from the working directory; else from the config's folder."""
+    path = expanded(given)
+    return path if os.path.exists(path) else config.parent / path
 
 
-def _datasets_refusals(table: Table, options: Mapping[str, Any]) -> None:
+def _inside(given: str, config: Path) -> Path:
+    """A path below the config's folder. Raises ConfigError for another one."""
+    path = config.parent / given
+    if not path.resolve().is_relative_to(config.parent.resolve()):
+        raise _refusal(config.name, f"{given[:LONGEST_NAME]!r} is outside of the folder", "Name one in it.")
+    return path
+
+
+def check_together(table: Table, options: Mapping[str, Any]) -> None:
+    """Refuse options of a dataset that can't be followed here. Raises ConfigError."""
     if options.get("network_multiplier", 1) != 1:
         raise _refusal(
             table.where, "network_multiplier can only be 1 here", "Scale the LoRA when it is used instead."
         )
 
 
-def _skipped_area(table: Table, options: Mapping[str, Any]) -> int:
+def skipped_area(table: Table, options: Mapping[str, Any]) -> int:
     """`skip_image_resolution` in pixels, 0 without: pictures of this many pixels or fewer stay out of a
     dataset, so that each of several resolutions takes the pictures that are large enough for it. Raises
     ConfigError."""
@@ -244,7 +292,8 @@ def _skipped_area(table: Table, options: Mapping[str, Any]) -> int:
     return int((sides[0] or 0) * (sides[-1] or 0))
 
 
-def _subset_refusals(table: Table, options: Mapping[str, Any]) -> None:
+def check_subset(table: Table, options: Mapping[str, Any]) -> None:
+    """Refuse options of a subset that can't be followed here. Raises ConfigError."""
     custom = options.get("custom_attributes") or {}
     if not isinstance(custom, dict):
         raise _refusal(table.where, "custom_attributes should be a table")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.config_groups import DatasetGroup
-from lora_studio.data.training_set.dataset_config import OF_ALL, OF_DATASETS, config_subsets
+from lora_studio.data.training_set.dataset_config import OF_ALL, OF_DATASETS
 from lora_studio.data.training_set.export_folder import free_place
 from lora_studio.data.training_set.exported_pictures import (
     ReadablePicture,
@@ -24,15 +24,17 @@ from lora_studio.data.training_set.exported_pictures import (
     white_mask,
 )
 from lora_studio.data.training_set.folders import Picture, read_folder
-from lora_studio.data.training_set.subsets import KOHYA_FOLDER, Subset, folder_subsets, masks_beside
+from lora_studio.data.training_set.run_subsets import REGULARISATION, options_of_set, run_subsets
+from lora_studio.data.training_set.subsets import KOHYA_FOLDER, Subset, masks_beside
 from lora_studio.events import ShouldStop, never_stop
 from lora_studio.parsing.file_names import portable_name
 from lora_studio.parsing.plain_text import plain_lines
 from lora_studio.parsing.toml_text import write_table
 
-CONFIG, MASKS, REGULARISATION = "dataset.toml", "masks", "reg"
+CONFIG, MASKS = "dataset.toml", "masks"
 CAPTIONS = ".txt"
 WRITTEN_ANYWAY = {"num_repeats", "caption_extension"}
+PLAIN = DatasetGroup(train_data_dir="-")
 NO_MASKS_BESIDE_REGULARISATION = (
     "sd-scripts knows no masks in a dataset with regularisation pictures: for it, take conditioning_data_dir "
     "or is_reg out of dataset.toml. LoRA Studio reads both."
@@ -88,7 +90,7 @@ def planned_export(
     """The export of a folder, or of the folders of a dataset config. Captions have the trigger word of
     `data`; `class_tokens` stand for pictures without a caption in folders that bring no words. Raises
     DatasetError, also when stopped, ConfigError, StoreError."""
-    subsets = config_subsets(data)[1] if data.dataset_config else folder_subsets(data)[0]
+    by_dataset, subsets, _ = run_subsets(data)
     subsets.sort(key=lambda subset: (subset.dataset, subset.is_reg))  # as read_folder does
     with_masks = any(map(_has_masks, subsets)) and not any(one.settings.alpha_mask for one in subsets)
     found = read_folder(data.model_copy(update={"enable_wildcard": True, "masked_loss": with_masks}))
@@ -98,9 +100,11 @@ def planned_export(
         if mine := [source for source in sources if source.picture.subset == number]:
             layout.add(subset, mine)
     notes, datasets = [*found.notes, *left_out], list[ExportedDataset]()
+    # A config says its sizes and batches; those of a folder are the training's own.
+    is_config = bool(data.dataset_config) or "resolution" in options_of_set(data.train_data_dir)
+    names_sizes = is_config or len(by_dataset) > 1
     for number, tables in layout.tables.items():
-        settings = config_subsets(data)[0][number] if data.dataset_config else data
-        options = _dataset_options(settings, is_config=bool(data.dataset_config))
+        options = dataset_options(by_dataset[number], names_sizes=names_sizes)
         is_mixed = any(table.get("is_reg") for table in tables)
         masked = [table for table in tables if "conditioning_data_dir" in table]
         if masked and is_mixed:
@@ -146,7 +150,7 @@ class _Layout:
         table |= {"conditioning_data_dir": f"{folder}/{MASKS}"} if masked else {}
         table |= {"class_tokens": words} if words and not masked else {}
         table |= {"is_reg": True} if subset.is_reg else {}
-        table |= _subset_options(subset.settings)
+        table |= subset_options(subset.settings)
         self.tables.setdefault(subset.dataset, []).append(table)
 
     def _words(self, subset: Subset) -> str:
@@ -183,27 +187,31 @@ def _has_masks(subset: Subset) -> bool:
     return subset.folder.is_dir() and bool(masks_beside(subset.folder))
 
 
-def _dataset_options(settings: DatasetGroup, *, is_config: bool) -> dict[str, Any]:
-    """Options of a dataset. A config says its sizes and batches; those of a folder are the training's own."""
-    plain = DatasetGroup(train_data_dir="-")
+def dataset_options(
+    settings: DatasetGroup, above: DatasetGroup = PLAIN, *, names_sizes: bool = True
+) -> dict[str, Any]:
+    """Options of a dataset: whether it has buckets, its sizes and batches if they are named, and what is
+    other than `above` it."""
     options: dict[str, Any] = {"enable_bucket": settings.enable_bucket}
-    if is_config:
+    if names_sizes:
         sides = [settings.resolution, settings.resolution_height or settings.resolution]
         options |= {"resolution": sides, "batch_size": settings.train_batch_size}
     for option, name in OF_DATASETS.items():
         value = getattr(settings, name, None)
-        if option not in (*options, "resolution", "batch_size") and value != getattr(plain, name, None):
+        is_said = option in (*options, "resolution", "batch_size")
+        if not is_said and value is not None and value != getattr(above, name, None):
             options[option] = value
     return options
 
 
-def _subset_options(settings: DatasetGroup) -> dict[str, Any]:
-    """Options of a subset that are others than the defaults."""
-    plain, options = DatasetGroup(train_data_dir="-"), {}
+def subset_options(settings: DatasetGroup, above: DatasetGroup = PLAIN) -> dict[str, Any]:
+    """Options of a subset that are others than those `above` it, which are the defaults if nothing else is
+    said."""
+    options = {}
     for name in (*OF_ALL, "alpha_mask"):
         value = getattr(settings, name, None)
-        if name not in WRITTEN_ANYWAY and value != getattr(plain, name, None):
+        if name not in WRITTEN_ANYWAY and value is not None and value != getattr(above, name, None):
             options[name] = value
-    if span := settings.face_crop_aug_range:
+    if span := options.get("face_crop_aug_range"):
         options["face_crop_aug_range"] = [float(side) for side in span.split(",")]
     return options

@@ -17,13 +17,12 @@ from lora_studio.data.edits.overlay import Overlay, overlaid
 from lora_studio.data.edits.rendering import make_room_for_edited
 from lora_studio.data.pixels.picture_remarks import named
 from lora_studio.data.training_set.captions_file import read_captions_file
-from lora_studio.data.training_set.dataset_config import config_subsets
 from lora_studio.data.training_set.folder_edits import log_folder
+from lora_studio.data.training_set.run_subsets import run_subsets
 from lora_studio.data.training_set.subsets import (
     Subset,
     count_of,
     existing_folder,
-    folder_subsets,
     masks_beside,
     passed_over,
     picture_files,
@@ -70,11 +69,7 @@ class PictureFolder:
 def read_folder(data: DatasetGroup) -> PictureFolder:
     """The pictures of a run in a fixed order: first those trained on, then those for regularisation. Raises
     DatasetError, ConfigError."""
-    if data.dataset_config:
-        datasets, subsets, notes = config_subsets(data)
-    else:
-        subsets, notes = folder_subsets(data)
-        datasets = (data,)
+    datasets, subsets, notes = run_subsets(data)
     subsets.sort(key=lambda subset: (subset.dataset, subset.is_reg))
     notes += check_settings(data, datasets, subsets)
     overlays = [subset_overlay(subset) for subset in subsets]

@@ -50,11 +50,16 @@ def folder_subsets(data: DatasetGroup) -> tuple[list[Subset], list[str]]:
         captions = expanded(data.in_json)
         subsets.append(Subset(folder=root, settings=data, repeats=data.num_repeats, captions_file=captions))
     if data.reg_data_dir:
-        # The trigger word stands for the subject, and regularisation pictures show others of its kind.
-        reg_settings = data.model_copy(update={"trigger_word": "", "num_repeats": 1, "dataset_version": ""})
-        reg_subsets, more_notes = _layout(existing_folder(data.reg_data_dir), reg_settings, is_reg=True)
+        reg_subsets, more_notes = regularisation_subsets(data)
         subsets, notes = subsets + reg_subsets, notes + more_notes
     return subsets, notes
+
+
+def regularisation_subsets(data: DatasetGroup) -> tuple[list[Subset], list[str]]:
+    """The subsets of reg_data_dir, and notes on what is left out. Raises DatasetError."""
+    # The trigger word stands for the subject, and regularisation pictures show others of its kind.
+    settings = data.model_copy(update={"trigger_word": "", "num_repeats": 1, "dataset_version": ""})
+    return _layout(existing_folder(data.reg_data_dir), settings, is_reg=True)
 
 
 def existing_folder(named: str | Path) -> Path:

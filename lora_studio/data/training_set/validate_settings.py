@@ -16,7 +16,7 @@ def check_settings(
 ) -> list[str]:
     """Sentences on settings without effect. Raises ConfigError for settings that exclude each other."""
     for data in (*datasets, *(subset.settings for subset in subsets)):
-        _refuse(data)
+        refuse_together(data)
     if run.masked_loss and not any(
         subset.settings.conditioning_data_dir or (subset.folder.is_dir() and masks_beside(subset.folder))
         for subset in subsets
@@ -36,7 +36,8 @@ def check_settings(
     return list(dict.fromkeys(notes))
 
 
-def _refuse(data: DatasetGroup) -> None:
+def refuse_together(data: DatasetGroup) -> None:
+    """Refuse settings that exclude each other. Raises ConfigError."""
     if data.enable_bucket and data.min_bucket_reso > data.max_bucket_reso:
         raise ConfigError("min_bucket_reso must not be above max_bucket_reso.", field="min_bucket_reso")
     if data.alpha_mask and data.masked_loss:

@@ -361,11 +361,12 @@ def _check_read(report: DatasetReport) -> None:
 def _pictures(record: DatasetRecord, should_stop: ShouldStop) -> Iterator[CheckedPicture]:
     """The pictures of a set as edited, which takes a while where edited ones are to be rendered."""
     from lora_studio.data.checks.checked_set import pictures_of
-    from lora_studio.data.training_set.subsets import folder_subsets
+    from lora_studio.data.training_set.run_subsets import run_subsets
 
     folder = Path(record.path)
-    subsets, _ = folder_subsets(DatasetGroup(train_data_dir=str(folder)))
-    for picture in pictures_of(folder, subsets):
+    found = run_subsets(DatasetGroup(train_data_dir=str(folder))).subsets
+    each = {subset.folder: subset for subset in found if not subset.is_reg}  # one may be in several datasets
+    for picture in pictures_of(folder, list(each.values())):
         if should_stop():
             return
         yield picture

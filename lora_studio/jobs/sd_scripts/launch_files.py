@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 from lora_studio import catalog
 from lora_studio.catalog.training_scripts import TRAINING_SCRIPTS, TrainingScript
 from lora_studio.config import TrainConfig, config_leaf
+from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.buckets import resolution_of
+from lora_studio.data.training_set.dataset_export import dataset_options, subset_options
 from lora_studio.data.training_set.export_folder import free_place
 from lora_studio.data.training_set.exported_pictures import ReadablePicture, readable_pictures, white_mask
 from lora_studio.data.training_set.folders import PictureFolder, read_folder
@@ -222,21 +224,28 @@ def _dataset(config: TrainConfig, pictures: PictureFolder, folder: Path) -> _Lai
     place = folder / "pictures"
     shutil.rmtree(place, ignore_errors=True)
     sources, notes = readable_pictures(pictures.pictures)
-    subsets = _laid_out_subsets(sources, place.absolute())
-    # For sd-scripts all subsets of a dataset have masks or none has.
-    masked = [values for values in subsets if "conditioning_data_dir" in values]
+    subsets = _laid_out_subsets(sources, place.absolute(), config.dataset)
     tables = []
-    for part in (masked, [values for values in subsets if values not in masked]):
-        tables += [write_table("[datasets]", {})] if part else []
-        tables += [write_table("[datasets.subsets]", values) for values in part]
+    for number, settings in enumerate(pictures.datasets):
+        mine = [values for dataset, values in subsets if dataset == number]
+        masked = [values for values in mine if "conditioning_data_dir" in values]
+        is_own = settings != config.dataset
+        options = dataset_options(settings, config.dataset) if is_own else {}
+        # For sd-scripts all subsets of a dataset have masks or none has.
+        for part in (masked, [values for values in mine if values not in masked]):
+            tables += [write_table("[datasets]", options)] if part else []
+            tables += [write_table("[datasets.subsets]", values) for values in part]
     write_atomically(folder / "dataset.toml", "\n\n".join(tables) + "\n")
     return _LaidOut((folder / "dataset.toml").absolute(), len(sources), notes)
 
 
-def _laid_out_subsets(sources: Sequence[ReadablePicture], place: Path) -> list[dict[str, Any]]:
-    """Lay pictures, captions and masks out in `place`; the tables of their subsets."""
+def _laid_out_subsets(
+    sources: Sequence[ReadablePicture], place: Path, run: DatasetGroup
+) -> list[tuple[int, dict[str, Any]]]:
+    """Lay pictures, captions and masks out in `place`; the tables of their subsets, each with the number of
+    its dataset and the options that it has of its own."""
     masked = {picture.subset for picture, files in sources if files.mask}
-    subsets: dict[Path, dict[str, Any]] = {}
+    subsets: dict[Path, tuple[int, dict[str, Any]]] = {}
     taken: set[Path] = set()
     for picture, files in sources:
         inside = place / f"{picture.subset}_{picture.folder}"
@@ -245,7 +254,7 @@ def _laid_out_subsets(sources: Sequence[ReadablePicture], place: Path) -> list[d
         link_or_copy(files.picture, inside / f"{stem}{files.picture.suffix.lower()}")
         if picture.caption:
             (inside / f"{stem}.caption").write_text(picture.caption, "utf-8")
-        facts: dict[str, Any] = {"num_repeats": picture.repeats}
+        facts: dict[str, Any] = {"num_repeats": picture.repeats, **subset_options(picture.settings, run)}
         facts |= {"is_reg": True} if picture.is_reg else {}
         if picture.subset in masked:
             facts["conditioning_data_dir"] = str(masks := inside.with_name(f"{inside.name} masks"))
@@ -254,7 +263,8 @@ def _laid_out_subsets(sources: Sequence[ReadablePicture], place: Path) -> list[d
                 link_or_copy(files.mask, masks / f"{stem}{files.mask.suffix.lower()}")
             else:
                 (masks / f"{stem}.png").write_bytes(white_mask(files.picture))
-        subsets[inside] = {"image_dir": str(inside), "caption_extension": ".caption", **facts}
+        table = {"image_dir": str(inside), "caption_extension": ".caption", **facts}
+        subsets[inside] = picture.dataset, table
     return list(subsets.values())
 
 

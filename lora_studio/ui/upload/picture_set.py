@@ -40,7 +40,7 @@ PICTURES = [
     *(".heic", ".heif", ".jxl"),
 ]
 """Endings of pictures, unreadable kinds too: our refusal says what to do, Gradio's own would not."""
-FILE_TYPES = [*PICTURES, ".zip", ".txt", ".caption", ".jsonl", ".json", ".csv", ".tsv"]
+FILE_TYPES = [*PICTURES, ".zip", ".txt", ".caption", ".jsonl", ".json", ".csv", ".tsv", ".toml"]
 FIRST_SHOWN = 120
 """Pictures that are shown, and how many more with each click: each needs a thumbnail."""
 MOST_SELECTED = 10_000
