@@ -156,6 +156,46 @@ def test_another_base_is_refused(make_config: ConfigMaker, tiny_base: Path, tmp_
         train(config, resume_from=state_folder_of(config))
 
 
+def _rotated(folder: Path) -> None:
+    apply_edits(folder, [RotatePicture("picture-00.png", 180)])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_rotated, "The regularisation picture picture-00.png has changed since"),
+        (lambda folder: (folder / "picture-00.txt").write_text("other"), "The caption of picture-00.png has"),
+        (
+            lambda folder: (folder / "picture-01.png").unlink(),
+            "The regularisation picture picture-01.png has",
+        ),
+        (lambda folder: None, ""),
+    ],
+)
+def test_regularisation_pictures_are_compared_as_well(
+    tmp_path: Path, settings: Settings, change: Callable[[Path], object], said: str
+) -> None:
+    """They come from a folder of their own, whose content no version of the set's edits tells."""
+    make_pictures(tmp_path / "set" / "1_dog").joinpath("picture-00.png").rename(
+        tmp_path / "set/1_dog/mine.png"
+    )
+    make_pictures(tmp_path / "others")
+    data = DatasetGroup(train_data_dir=str(tmp_path / "set"), reg_data_dir=str(tmp_path / "others"))
+
+    def facts() -> tuple[dict[str, str], ...]:
+        placement = Placement(bucket=(64, 64), resized=(64, 64), aspect_error=0)
+        found = [one for one in read_folder(data).pictures if one.is_reg]
+        return picture_facts([PlacedPicture(index=0, picture=one, placement=placement) for one in found])
+
+    before = facts()
+    change(tmp_path / "others")
+    if not said:
+        check_pictures(before, facts(), 3)
+        return
+    with pytest.raises(DatasetError, match=said):
+        check_pictures(before, facts(), 3)
+
+
 def test_an_edited_picture_is_told_by_its_original_and_its_edits(tmp_path: Path, settings: Settings) -> None:
     def facts() -> tuple[dict[str, str], ...]:
         found = read_folder(DatasetGroup(train_data_dir=str(folder))).pictures[0]

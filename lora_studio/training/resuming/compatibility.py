@@ -43,6 +43,7 @@ STEADY = frozenset({"constant", "constant_with_warmup"})
 """Schedules that do not ask how many steps there are."""
 FORK = "Put it back, or start a new run from the weights of this state."
 NUMBERS = 8
+OF_REGULARISATION = "'is_reg': True"
 NOTE_OF_PLACEMENT = re.compile(r", note=(?:'[^']*'|\"[^\"]*\")")
 
 
@@ -125,6 +126,11 @@ def check_pictures(before: Sequence[Mapping[str, str]], now: Sequence[Mapping[st
         raise DatasetError(f"{difference} since the state of step {step} was saved.", FORK)
 
 
+def _kind(facts: Mapping[str, str]) -> str:
+    """A picture's kind, for people, who look for it in one of two folders."""
+    return "regularisation picture" if OF_REGULARISATION in facts["options"] else "picture"
+
+
 def _place(facts: Mapping[str, str]) -> str:
     """The placement without its note, which is a sentence for people."""
     return NOTE_OF_PLACEMENT.sub("", facts["placement"])
@@ -132,11 +138,12 @@ def _place(facts: Mapping[str, str]) -> str:
 
 def _differences(before: Sequence[Mapping[str, str]], now: Sequence[Mapping[str, str]]) -> Iterator[str]:
     old, new = {facts["file"]: facts for facts in before}, {facts["file"]: facts for facts in now}
-    yield from (f"The picture {name} has been removed" for name in old if name not in new)
-    yield from (f"The picture {name} has been added" for name in new if name not in old)
+    gone, came = (name for name in old if name not in new), (name for name in new if name not in old)
+    yield from (f"The {_kind(old[name])} {name} has been removed" for name in gone)
+    yield from (f"The {_kind(new[name])} {name} has been added" for name in came)
     for name, facts in old.items():
         if facts["content"] != new[name]["content"]:
-            yield f"The picture {name} has changed"
+            yield f"The {_kind(facts)} {name} has changed"
         if facts["caption"] != new[name]["caption"]:
             yield f"The caption of {name} has changed"
         if facts["options"] != new[name]["options"]:
