@@ -289,12 +289,13 @@ class Datasets:
         class_tokens: str = "",
         trigger_word: str = "",
         should_stop: ShouldStop = never_stop,
+        emit: Emit = ignore,
     ) -> ExportedSet:
         """Copy a set as edited into a new folder in Kohya's layout, or a ZIP where `target` ends in .zip:
         `<repeats>_<class>/` with pictures, captions and masks, and a dataset.toml. Sub-folders that have such
         a name keep it. `class_tokens` are the caption of pictures without one; `trigger_word` is put in front
-        of both. Returns what was written, with its notes. DatasetError if the target is there and not empty,
-        and when stopped; QuotaReached."""
+        of both. Emits PhaseAdvanced. Returns what was written, with its notes. DatasetError if the target is
+        there and not empty, and when stopped; QuotaReached."""
         record = self.get(dataset_id)
         of_set = options_of_set(record.path)
         given = {"train_data_dir": record.path, "num_repeats": repeats, "trigger_word": trigger_word}
@@ -303,9 +304,9 @@ class Datasets:
         check_stop(should_stop)
         # What a dataset config leaves without words has none.
         words = class_tokens or ("" if has_subsets(record.path) else record.name)
-        export = planned_export(data, words, should_stop)
+        export = planned_export(data, words, should_stop, emit)
         with visitor().room(export.bytes):
-            write_export(export, target, should_stop)
+            write_export(export, target, should_stop, emit)
         return export
 
     def delete(self, dataset_id: str) -> str:

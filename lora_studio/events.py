@@ -29,6 +29,7 @@ PHASES = {
     "save": Phase(title="Saving", share=(97, 100)),
     "generate": Phase(title="Drawing"),
     "repair": Phase(title="Making the new LoRA"),
+    "export": Phase(title="Exporting pictures"),
 }
 
 
@@ -56,7 +57,7 @@ class Started:
 class PhaseAdvanced:
     """`done` of `total` units of one phase: images for cache, files for ingest, bytes for download and for
     the loading of a generation, 1 for save and for the loading of a training, thousandths of the work for
-    repair."""
+    repair, pictures for export, each of which is read and then written."""
 
     phase: str
     done: int

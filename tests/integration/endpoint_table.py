@@ -232,6 +232,7 @@ ENDPOINTS: Mapping[str, Row] = {
         "class_tokens": ("thing", TEXT),
         "trigger": ("zwx", TEXT),
     },
+    "stop_export": {},
     "delete_dataset": {"dataset_id": (DATASET[0], ID)},
     "list_trainings": {"limit": (5, LIMIT)},
     "list_loras": {"search": ("", TEXT)},

@@ -31,7 +31,7 @@ NAMED = {
     *("/list_edits", "/edit_pictures", "/undo_edit", "/redo_edit", "/name_version", "/go_to_version"),
     *("/caption_words", "/change_captions", "/start_captioning", "/captioning_status", "/stop_captioning"),
     *("/check_dataset", "/stop_check", "/fix_dataset", "/dataset_report"),
-    *("/delete_dataset", "/export_dataset", "/delete_training", "/list_trainings"),
+    *("/delete_dataset", "/export_dataset", "/stop_export", "/delete_training", "/list_trainings"),
     "/list_loras",
     "/import_lora",
     *("/import_lora_link", "/stop_import", "/list_repairs", "/stop_repair"),

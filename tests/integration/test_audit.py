@@ -48,7 +48,7 @@ LOOKS = {
         "interrupt",
         "save_now",
         "preview_now",
-        "stop_import",
+        *("stop_import", "stop_export"),
         "stop_publishing",
     ),
 }

@@ -91,6 +91,7 @@ CALLS: Mapping[str, list[Call]] = {
     "captioning_status": [(lambda hers: [hers.dataset], REFUSED)],
     "stop_captioning": [(lambda hers: [hers.dataset], REFUSED)],
     "export_dataset": [(lambda hers: [hers.dataset, 1, "", ""], REFUSED)],
+    "stop_export": [(lambda hers: [], FINE)],
     "delete_dataset": [(lambda hers: [hers.dataset], REFUSED)],
     "list_trainings": [(lambda hers: [500], LISTED)],
     "list_loras": [(lambda hers: [""], LISTED), (lambda hers: [hers.title], LISTED)],

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from lora_studio.cli.console.ctrl_c import stop_request
+from lora_studio.cli.console.progress_bar import Progress
 from lora_studio.errors import DatasetError
 from lora_studio.files import expanded
 from lora_studio.formatting import counted, size
@@ -52,14 +54,17 @@ def run(arguments: argparse.Namespace) -> int:
             "dataset_version": arguments.dataset_version,
         }
     ).dataset
+    progress = Progress(sys.stderr)
     with stop_request("Stopping; nothing of the export is kept.") as asked:
         try:
-            export = planned_export(data, arguments.class_tokens, asked)
-            target = write_export(export, Path(arguments.out), asked)
+            export = planned_export(data, arguments.class_tokens, asked, progress.show)
+            target = write_export(export, Path(arguments.out), asked, progress.show)
         except DatasetError:
             if asked():
                 return STOPPED
             raise
+        finally:
+            progress.close()
     for note in export.notes:
         print(note)
     print(f"{counted(export.pictures, 'picture')}, {size(export.bytes)}: {target}")

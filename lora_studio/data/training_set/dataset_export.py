@@ -26,7 +26,7 @@ from lora_studio.data.training_set.exported_pictures import (
 from lora_studio.data.training_set.folders import Picture, read_folder
 from lora_studio.data.training_set.run_subsets import REGULARISATION, options_of_set, run_subsets
 from lora_studio.data.training_set.subsets import KOHYA_FOLDER, Subset, masks_beside
-from lora_studio.events import ShouldStop, never_stop
+from lora_studio.events import Emit, ShouldStop, ignore, never_stop
 from lora_studio.parsing.file_names import portable_name
 from lora_studio.parsing.plain_text import plain_lines
 from lora_studio.parsing.toml_text import write_table
@@ -85,16 +85,20 @@ class ExportedSet:
 
 
 def planned_export(
-    data: DatasetGroup, class_tokens: str = "", should_stop: ShouldStop = never_stop
+    data: DatasetGroup,
+    class_tokens: str = "",
+    should_stop: ShouldStop = never_stop,
+    emit: Emit = ignore,
 ) -> ExportedSet:
     """The export of a folder, or of the folders of a dataset config. Captions have the trigger word of
-    `data`; `class_tokens` stand for pictures without a caption in folders that bring no words. Raises
-    DatasetError, also when stopped, ConfigError, StoreError."""
+    `data`; `class_tokens` stand for pictures without a caption in folders that bring no words. Emits
+    PhaseAdvanced up to the half, `write_export` the other one. Raises DatasetError, also when stopped,
+    ConfigError, StoreError."""
     by_dataset, subsets, _ = run_subsets(data)
     subsets.sort(key=lambda subset: (subset.dataset, subset.is_reg))  # as read_folder does
     with_masks = any(map(_has_masks, subsets)) and not any(one.settings.alpha_mask for one in subsets)
     found = read_folder(data.model_copy(update={"enable_wildcard": True, "masked_loss": with_masks}))
-    sources, left_out = readable_pictures(found.pictures, should_stop)
+    sources, left_out = readable_pictures(found.pictures, should_stop, emit)
     layout = _Layout(data=data, class_tokens=class_tokens)
     for number, subset in enumerate(subsets):
         if mine := [source for source in sources if source.picture.subset == number]:

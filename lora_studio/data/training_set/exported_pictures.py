@@ -15,7 +15,7 @@ from lora_studio.data.pixels.decoding import decode, opened, orientation
 from lora_studio.data.pixels.picture_pixels import upright_size
 from lora_studio.data.training_set.folders import Picture
 from lora_studio.errors import DatasetError
-from lora_studio.events import ShouldStop, never_stop
+from lora_studio.events import Emit, PhaseAdvanced, ShouldStop, ignore, never_stop
 from lora_studio.parsing.file_names import is_portable, portable_name
 from lora_studio.settings import Settings
 
@@ -24,6 +24,7 @@ READ_ELSEWHERE = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 FORMATS_ELSEWHERE = frozenset({"PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF"})
 """Forms that it reads so, whatever a file's ending says."""
 LONGEST_END = "-10000.jpeg"
+PHASE = "export"
 
 
 class _SeenPicture(NamedTuple):
@@ -42,14 +43,16 @@ class ReadablePicture(NamedTuple):
 
 
 def readable_pictures(
-    pictures: Sequence[Picture], should_stop: ShouldStop = never_stop
+    pictures: Sequence[Picture], should_stop: ShouldStop = never_stop, emit: Emit = ignore
 ) -> tuple[list[ReadablePicture], list[str]]:
-    """Pictures with their files, without those that a training leaves out, and a note on each of these.
-    Raises DatasetError where none to train on is left and when stopped, StoreError."""
+    """Pictures with their files, without those that a training leaves out, and a note on each of these. Emits
+    PhaseAdvanced, as the first half of an export. Raises DatasetError where none to train on is left and when
+    stopped, StoreError."""
     make_room_for_edited(Settings.from_environment().edited)
     found, notes = list[ReadablePicture](), list[str]()
-    for picture in pictures:
+    for done, picture in enumerate(pictures):
         check_stop(should_stop)
+        emit(PhaseAdvanced(phase=PHASE, done=done, total=2 * len(pictures)))
         try:
             found.append(ReadablePicture(picture, readable_files(picture)))
         except DatasetError as error:

@@ -262,7 +262,7 @@ def add_endpoints(studio: Studio) -> None:
         library.delete_image,
         library.undo_delete,
         library.share,
-        library.stop_import,
+        *(library.stop_import, library.stop_export),
         files.list_repairs,
         files.stop_repair,
     )

@@ -57,7 +57,7 @@ class LibraryEndpoints:
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
-        self._fetching = Stops()
+        self._fetching, self._packing = Stops(), Stops()
 
     def list_datasets(self) -> list[DatasetFacts]:
         """The uploaded sets of pictures, newest first."""
@@ -101,13 +101,15 @@ class LibraryEndpoints:
         times = whole(repeats, "repeats")
         if times is None or not 1 <= times <= MOST_REPEATS:
             raise ConfigError(f"repeats: 1 to {MOST_REPEATS} (got {shown(repeats)}).", field="repeats")
-        file, export = packed_set(
-            self._studio,
-            safe_id(dataset_id, WHAT["dataset"]),
-            repeats=times,
-            class_tokens=plain_text(text(class_tokens, "class_tokens", longest=LONGEST_WORDS), LONGEST_WORDS),
-            trigger=plain_text(text(trigger, "trigger", longest=LONGEST_WORDS), LONGEST_WORDS),
-        )
+        with self._packing.watch(session_of_caller()) as should_stop:
+            file, export = packed_set(
+                self._studio,
+                safe_id(dataset_id, WHAT["dataset"]),
+                repeats=times,
+                class_tokens=_words(class_tokens, "class_tokens"),
+                trigger=_words(trigger, "trigger"),
+                should_stop=should_stop,
+            )
         return ExportedPictures(
             file=file.name,
             size_bytes=file.stat().st_size,
@@ -115,6 +117,11 @@ class LibraryEndpoints:
             images=export.pictures,
             notes=list(export.notes),
         )
+
+    def stop_export(self) -> bool:
+        """Stop the ZIP that export_dataset makes for this client; nothing of it is kept. True if there was
+        one."""
+        return self._packing.ask(session_of_caller())
 
     def delete_dataset(self, dataset_id: str) -> DeletedThing:
         """Move a set of pictures to the trash; undo_delete brings it back.
@@ -239,6 +246,10 @@ class LibraryEndpoints:
         """
         undo(self._studio, token)
         return True
+
+
+def _words(given: Any, name: str) -> str:
+    return plain_text(text(given, name, longest=LONGEST_WORDS), LONGEST_WORDS)
 
 
 def _limit(given: Any) -> int:

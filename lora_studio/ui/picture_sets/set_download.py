@@ -14,9 +14,9 @@ from lora_studio.access.roles import Role
 from lora_studio.access.visitor import Kind, visitor
 from lora_studio.data.training_set.dataset_export import ExportedSet
 from lora_studio.errors import DatasetError
-from lora_studio.events import ShouldStop, never_stop
+from lora_studio.events import Emit, Event, PhaseAdvanced, ShouldStop, ignore, never_stop
 from lora_studio.files import check_room
-from lora_studio.formatting import size
+from lora_studio.formatting import counted, size
 from lora_studio.parsing.file_names import portable_name
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.validate import as_words, guarded, safe_id
@@ -51,11 +51,16 @@ def listen(parts: DownloadParts, dataset: gr.Textbox, studio: Studio) -> None:
     """Wire the fold. `dataset` holds the id of the set on the page."""
     stops = Stops()
 
-    def pack_set(request: gr.Request, dataset_id: str) -> str:
+    def pack_set(request: gr.Request, dataset_id: str, progress: gr.Progress = gr.Progress()) -> str:
+        def tell(event: Event) -> None:
+            if isinstance(event, PhaseAdvanced):
+                progress(event.done / event.total, desc=sentence(event))
+
         if not dataset_id:
             raise DatasetError("There are no pictures.", "Add some first.")
         with stops.watch(request.session_hash or "") as should_stop:
-            file, export = packed_set(studio, safe_id(dataset_id, "set of pictures"), should_stop=should_stop)
+            known_id = safe_id(dataset_id, "set of pictures")
+            file, export = packed_set(studio, known_id, should_stop=should_stop, emit=tell)
         if export.notes:
             gr.Warning(as_words(" ".join(export.notes)), title="About these pictures")
         return fill("zip", file=file, words=f"{file.name}: {size(file.stat().st_size)}")
@@ -75,6 +80,14 @@ def listen(parts: DownloadParts, dataset: gr.Textbox, studio: Studio) -> None:
         after(lambda: buttons(is_packing=False), None, both, queue=False, **QUICK)
 
 
+def sentence(event: PhaseAdvanced) -> str:
+    """The progress of an export in words: all pictures are read, then written."""
+    pictures = event.total // 2
+    if event.done < pictures:
+        return f"{event.done} of {counted(pictures, 'picture')} read"
+    return f"{event.done - pictures} of {counted(pictures, 'picture')} written"
+
+
 def packed_set(
     studio: Studio,
     dataset_id: str,
@@ -83,6 +96,7 @@ def packed_set(
     class_tokens: str = "",
     trigger: str = "",
     should_stop: ShouldStop = never_stop,
+    emit: Emit = ignore,
 ) -> tuple[Path, ExportedSet]:
     """A ZIP of a set in Kohya's layout among the uploads, which are cleared by themselves; it is the
     visitor's, who has to have room for it while it is made. Raises DatasetError, also when stopped,
@@ -101,6 +115,7 @@ def packed_set(
                 class_tokens=class_tokens,
                 trigger_word=trigger,
                 should_stop=should_stop,
+                emit=emit,
             )
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
