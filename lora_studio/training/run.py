@@ -279,7 +279,11 @@ class TrainingRun:
             )
             compare(comparison, self.validation, step)
             measurement = GainMeasurement(
-                engine=engine, data=data, emit=session.emit, should_stop=session.stop
+                engine=engine,
+                data=data,
+                emit=session.emit,
+                should_stop=session.stop,
+                step_seconds=statistics.median(self._seconds or [0.0]),
             )
             name_far_off(measurement, self.result.path, SHARE * sum(self._seconds))
 

@@ -31,6 +31,7 @@ from lora_studio.ui.languages.translation import (
     translated,
     translated_message,
 )
+from lora_studio.ui.page_config import lighten
 from lora_studio.ui.session_state import PageComponents
 
 if TYPE_CHECKING:
@@ -162,6 +163,7 @@ class Page(gr.Blocks):
 
     @config.setter
     def config(self, config: Any) -> None:
+        lighten(config)
         self._english, self._translations = config, dict[str, Any]()
 
     def without_server(self) -> App:

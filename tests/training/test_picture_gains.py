@@ -30,10 +30,12 @@ def loaded(config: TrainConfig) -> Engine:
     )
 
 
-def measurement_of(engine: Engine, emit=ignore, should_stop=never_stop) -> GainMeasurement:
+def measurement_of(engine: Engine, emit=ignore, should_stop=never_stop, step_seconds=0.0) -> GainMeasurement:
     data = prepare_data(engine, read_folder(engine.config.dataset), ignore, never_stop)
     assert data is not None
-    return GainMeasurement(engine=engine, data=data, emit=emit, should_stop=should_stop)
+    return GainMeasurement(
+        engine=engine, data=data, emit=emit, should_stop=should_stop, step_seconds=step_seconds
+    )
 
 
 @pytest.fixture
@@ -64,6 +66,17 @@ def test_there_is_nothing_to_say_of_few_pictures_in_no_time_or_when_stopped(
     for path in sorted(six.glob("*.png"))[4:]:
         path.unlink()
     assert measurement_of(engine).measure(3600) == ()
+
+
+def test_where_the_time_is_too_short_no_picture_is_looked_at(
+    make_config: ConfigMaker, six: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five pictures of eight passes each take 13 times as long as a step of one picture."""
+    engine = loaded(make_config(data=six, train_batch_size=2))
+    passes: list[object] = []
+    monkeypatch.setattr(type(engine.base), "denoise", lambda *given, **named: passes.append(given))
+    assert measurement_of(engine, step_seconds=3.0).measure(19) == ()
+    assert passes == []
 
 
 def test_captions_are_measured_as_they_are_trained_and_odd_names_are_plain(

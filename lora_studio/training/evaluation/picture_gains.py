@@ -27,7 +27,7 @@ from lora_studio.lora.picture_report import (
 from lora_studio.parsing.plain_text import plain_text
 from lora_studio.runtime import memory_errors
 from lora_studio.training.evaluation.base_alone import at_rest, base_alone
-from lora_studio.training.evaluation.picture_errors import PictureErrors
+from lora_studio.training.evaluation.picture_errors import TIMESTEPS, PictureErrors
 from lora_studio.training.model import Engine
 from lora_studio.training.preparation.training_data import TrainingData
 from lora_studio.training.result_folder import saving
@@ -36,22 +36,29 @@ SHARE = 0.05
 """The share of the time of the steps that measuring may take."""
 LEAST_SECONDS = 0.5
 """A time for which it is not worth beginning."""
+PASSES = 2 * TIMESTEPS
+"""Looks at a picture by the denoiser, with the LoRA and without."""
+STEP_IN_PASSES = 3
+"""A step's time in looks at its pictures: the way back takes about twice the way forth."""
 
 
 @dataclass(kw_only=True)
 class GainMeasurement:
-    """Measures the pictures of one run, as many as the time goes, spread evenly over all of them."""
+    """Measures the pictures of one run, as many as the time goes, spread evenly over all of them. A step of it
+    took `step_seconds`, by which a time too short for a few pictures is known before the first is measured."""
 
     engine: Engine
     data: TrainingData
     emit: Emit
     should_stop: Callable[[], bool]
+    step_seconds: float = 0.0
 
     def measure(self, seconds: float) -> tuple[PictureGain, ...]:
         """The gains of the pictures, in about so many seconds; none where the time is too short for a few of
         them, or when stopped meanwhile."""
         pictures = self._pictures()
-        if len(pictures) < FEWEST or seconds < LEAST_SECONDS:
+        least = PASSES * self.step_seconds / STEP_IN_PASSES / self.engine.config.dataset.train_batch_size
+        if len(pictures) < FEWEST or seconds < max(LEAST_SECONDS, FEWEST * least):
             return ()
         begun = time.perf_counter()
         with at_rest(self.engine):
