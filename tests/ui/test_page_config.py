@@ -29,6 +29,12 @@ def small_config() -> dict[str, Any]:
     return blocks.get_config_file()
 
 
+def ids_of(config: dict[str, Any]) -> tuple[list[int], list[int]]:
+    """Of its components, and of its events."""
+    components, events = ([one["id"] for one in config[name]] for name in ("components", "dependencies"))
+    return components, events
+
+
 def test_a_state_that_nobody_sees_goes_to_no_component() -> None:
     config = small_config()
     shown = config["dependencies"][1]["show_progress_on"]
@@ -39,7 +45,7 @@ def test_a_state_that_nobody_sees_goes_to_no_component() -> None:
 
 def test_endpoints_leave_the_page_and_stay_in_the_config() -> None:
     config = small_config()
-    whole = [one["id"] for one in config["components"]], [one["id"] for one in config["dependencies"]]
+    whole = ids_of(config)
     (before,) = config["page"].values()
     assert (before["components"], before["dependencies"]) == whole
     lighten(config)
@@ -47,7 +53,7 @@ def test_endpoints_leave_the_page_and_stay_in_the_config() -> None:
     types = {one["id"]: one["type"] for one in config["components"]}
     assert [types[one] for one in page["components"]] == ["textbox", "button", "form"]
     assert page["dependencies"] == whole[1][:2]
-    assert ([one["id"] for one in config["components"]], [one["id"] for one in config["dependencies"]]) == whole
+    assert ids_of(config) == whole
     assert "api" in types.values()
     assert all(types.get(one["id"]) != "api" for one in page["layout"]["children"])
 

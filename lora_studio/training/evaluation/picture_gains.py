@@ -44,8 +44,8 @@ STEP_IN_PASSES = 3
 
 @dataclass(kw_only=True)
 class GainMeasurement:
-    """Measures the pictures of one run, as many as the time goes, spread evenly over all of them. A step of it
-    took `step_seconds`, by which a time too short for a few pictures is known before the first is measured."""
+    """Measures the pictures of one run, as many as the time goes, spread evenly over all of them. By the
+    seconds of a step a time too short for a few pictures is known before the first is measured."""
 
     engine: Engine
     data: TrainingData
