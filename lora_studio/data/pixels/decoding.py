@@ -276,7 +276,7 @@ def _over_white(image: Image.Image) -> Image.Image:
     return result
 
 
-def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
+def png_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Kind, start and end of each chunk of a PNG, whole chunks only."""
     at = len(PNG_MARK)
     while at + 12 <= len(content):
@@ -289,7 +289,7 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _without_texts(content: bytes) -> bytes:
-    kept = [content[start:end] for kind, start, end in _chunks(content) if kind not in TEXTS]
+    kept = [content[start:end] for kind, start, end in png_chunks(content) if kind not in TEXTS]
     return b"".join([PNG_MARK, *kept])
 
 

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from lora_studio.data.pixels.picture_metadata import without_metadata
 from lora_studio.data.training_set.dataset_export import CONFIG, ExportedSet
 from lora_studio.data.training_set.exported_pictures import PHASE, check_stop
 from lora_studio.errors import DatasetError
@@ -62,10 +63,9 @@ def _write_folder(export: ExportedSet, files: ExportedFiles, folder: Path) -> No
         for name, content in files:
             place = unfinished / name
             place.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(content, bytes):
-                place.write_bytes(content)
-            else:
-                shutil.copyfile(content, place)
+            place.write_bytes(
+                content if isinstance(content, bytes) else without_metadata(content.read_bytes())
+            )
         (unfinished / CONFIG).write_text(export.config(folder.as_posix()), encoding="utf-8")
         if folder.exists():
             folder.rmdir()
@@ -82,5 +82,6 @@ def _write_zip(export: ExportedSet, files: ExportedFiles, file: Path) -> None:
             if isinstance(content, bytes):
                 archive.writestr(name, content)
             else:
-                archive.write(content, name)
+                entry = zipfile.ZipInfo.from_file(content, name, strict_timestamps=False)
+                archive.writestr(entry, without_metadata(content.read_bytes()))
         archive.writestr(CONFIG, export.config())
