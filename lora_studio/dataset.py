@@ -247,11 +247,12 @@ class Datasets:
         limit: int | None = None,
         version: str = "",
         *,
+        start: int = 0,
         first: Sequence[str] = (),
         should_stop: ShouldStop = never_stop,
     ) -> list[tuple[Path, str]]:
         """Each picture with its caption (empty if none) as edited, in order, those of the file names `first`
-        before the others; the first ones with a `limit`. File names are unique within a set, an edited
+        before the others; from `start` on, and up to a `limit`. File names are unique within a set, an edited
         picture has the name of its original, and one whose edits can't be made is there as it came. `version`
         is that of a training; empty: the edits that hold. Stopped, it gives those that it has: each edited
         picture may have to be made."""
@@ -264,7 +265,7 @@ class Datasets:
         captions = overlay.captions({path: caption_beside(path) for path in originals_of(folder)})
         ranks = {name: rank for rank, name in enumerate(first)}
         in_order = sorted(captions.items(), key=lambda one: ranks.get(one[0].name, len(ranks)))
-        wanted = takewhile(lambda _: not should_stop(), in_order[:limit])
+        wanted = takewhile(lambda _: not should_stop(), in_order[start:limit])
         return [(_files(overlay, path).picture, text) for path, text in wanted]
 
     def set_caption(self, dataset_id: str, file: str, text: str) -> None:

@@ -67,7 +67,7 @@ def measure(page: Page, server: Server, paths: list[Path]) -> dict[str, float]:
     found["the set is seen after, s"] = time.perf_counter() - begun
     found["CPU ms a picture"] = 1000 * (server.cpu() - before) / len(paths)
     found["tiles at first"] = page.evaluate(TILES)
-    while (button := page.locator("#upload-pictures [data-action=expand]")).count():
+    while (button := page.locator("#upload-pictures [data-key=more]")).count():
         shown = page.evaluate(TILES)
         button.click()
         page.wait_for_function(f"{TILES} > {shown}", polling=100, timeout=PATIENCE)

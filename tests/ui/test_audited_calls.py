@@ -56,7 +56,7 @@ LOOKS = {
     *("list_repairs", "stop_repair"),
     *("check_dataset", "stop_check", "dataset_report"),
     *("look_at_set", "end_check", "begin_check", "download_report"),
-    *("stop_reading", "stop_packing"),
+    *("stop_reading", "stop_packing", "tell_buckets"),
 }
 """Calls that change nothing of value, and those that draw."""
 IDS = {"dataset_id", "check_id", "job_id", "slug", "image_id", "token", "id"}

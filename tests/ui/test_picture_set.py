@@ -11,6 +11,7 @@ import pytest
 
 from lora_studio.errors import ConfigError, DatasetError
 from lora_studio.studio import Studio
+from lora_studio.ui.upload import picture_set
 from lora_studio.ui.upload.picture_actions import SetActions
 from lora_studio.ui.upload.picture_set import Intake, SetView, edited, received, shown, without_pictures
 from tests.support.api_caller import write_picture
@@ -109,3 +110,28 @@ def test_a_version_is_kept_and_gone_back_to(studio: Studio) -> None:
         for wrong in ("", None, "x" * 61, "gone" if change == "go_to" else "originals"):
             with pytest.raises((DatasetError, ConfigError)):
                 edited(studio, record, SimpleNamespace(edit=change, version=wrong))
+
+
+def test_a_page_holds_so_many_pictures_at_once_and_all_can_be_reached(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(picture_set, "MOST_SHOWN", 4)
+    monkeypatch.setattr(picture_set, "FIRST_SHOWN", 2)
+    names = [f"{number}.png" for number in range(7)]
+    files = [str(write_picture(studio.settings.uploads / name, "teal")) for name in names]
+    dataset, *_ = received(studio, Intake(files=files), "", SetView(limit=2))
+
+    def page(limit: int) -> tuple[list[str], dict[str, str]]:
+        """The pictures on a page, and the limits that its buttons ask for."""
+        html = shown(studio, studio.datasets.get(dataset), SetView(limit=limit))[1]
+        asked = re.findall(r'data-action="expand" data-limit="(\d+)" data-key="([a-z]+)"', html)
+        listed = re.findall(r'data-action="delete" data-file="([^"]+)"', html)
+        return listed, {key: number for number, key in asked}
+
+    assert page(2) == (names[:2], {"more": "4", "last": "7"})
+    assert page(4) == (names[:4], {"more": "6", "last": "7"})
+    assert page(6) == (names[2:6], {"earlier": "4", "more": "8"})
+    assert page(8) == page(10**9) == (names[3:], {"earlier": "5"})
+    html = shown(studio, studio.datasets.get(dataset), SetView(limit=6))[1]
+    assert "2 come before these." in html
+    assert "1 more are in the set." in html

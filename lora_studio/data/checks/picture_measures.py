@@ -68,7 +68,7 @@ def measure_picture(path: Path, content: bytes) -> PictureFacts:
     """The facts of a picture file of this content. Raises DatasetError."""
     with opened(path.name, content) as image:
         size, turned = turned_size(image), orientation(image)
-        if image.format == "JPEG":
+        if image.format in {"JPEG", "MPO"}:
             image.draft(None, (MEASURED_SIDE, MEASURED_SIDE))
         clear = _transparent(opacity(path.name, image))
         plain = decode(path.name, image)

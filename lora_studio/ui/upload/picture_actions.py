@@ -11,6 +11,7 @@ import gradio as gr
 from lora_studio.errors import DatasetError
 from lora_studio.records import DatasetRecord
 from lora_studio.studio import Studio
+from lora_studio.ui import picture_sets
 from lora_studio.ui.checks import check_card
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.validate import safe_id, text, whole
@@ -21,7 +22,11 @@ from lora_studio.ui.widgets.cards import dataset_edits
 
 EDITS_JS = Path(__file__).with_name("edits.js").read_text("utf-8")
 LONGEST_ORDER = 60
-PICTURES_JS = Path(__file__).with_name("pictures.js").read_text("utf-8")
+PARTS_JS = Path(picture_sets.__file__).parent
+PICTURES_JS = "\n".join(
+    path.read_text("utf-8")
+    for path in (PARTS_JS / "crop.js", PARTS_JS / "picture_keys.js", Path(__file__).with_name("pictures.js"))
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,6 @@ from typing import Any
 
 import gradio as gr
 
-from lora_studio.config_groups import DatasetGroup
-from lora_studio.data.buckets import Size, bucketing_for
 from lora_studio.data.edits.edit_log import LONGEST_NAME
 from lora_studio.data.edits.picture_edits import RemovePicture, edit_of
 from lora_studio.data.pixels.picture_pixels import upright_size
@@ -43,17 +41,17 @@ PICTURES = [
 FILE_TYPES = [*PICTURES, ".zip", ".txt", ".caption", ".jsonl", ".json", ".csv", ".tsv", ".toml"]
 FIRST_SHOWN = 120
 """Pictures that are shown, and how many more with each click: each needs a thumbnail."""
+MOST_SHOWN = 600
+"""Pictures that a page holds at once: those that come push others out at the other end."""
 MOST_SELECTED = 10_000
 SETS_LISTED = 50
-LEAST_SIDE, MOST_SIDE, SIZE_STEP = 32, 2048, 8
-"""Resolutions of a training, and the multiples that sides have on nearly all bases, in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SetView:
-    """The part of a set that is shown, its first `limit` pictures; those that a training at `resolution`
-    would enlarge are marked. `order` is the id of a check: pictures in which it found something come
-    first."""
+    """The part of a set that is shown, its first `limit` pictures, or the last MOST_SHOWN of these; those
+    that a training at `resolution` would enlarge are marked. `order` is the id of a check: pictures in which
+    it found something come first."""
 
     limit: int = FIRST_SHOWN
     resolution: int = 0
@@ -100,6 +98,8 @@ def shown(studio: Studio, record: DatasetRecord | None, view: SetView | None = N
         return ["", dataset_pictures(None, []), "", ""]
     history = studio.datasets.edits(record.id)  # before the pictures: what comes in between refuses an edit
     first = studio.checks.found_in(record.id, view.order) if view.order else []
+    limit = min(view.limit, max(FIRST_SHOWN, record.images))
+    start = max(0, limit - MOST_SHOWN)
     pictures = [
         DatasetPicture(
             name=path.name,
@@ -108,17 +108,18 @@ def shown(studio: Studio, record: DatasetRecord | None, view: SetView | None = N
             marks=_marks(path.name, size, record, view.resolution),
             size=size,
         )
-        for path, caption in studio.datasets.pictures(record.id, view.limit, first=first)
+        for path, caption in studio.datasets.pictures(record.id, limit, start=start, first=first)
         for size in [_size(path)]
     ]
     state = PicturesState(
         after=history.head,
-        limit=view.limit,
+        start=start,
+        limit=limit,
         order=view.order,
-        following=view.limit + FIRST_SHOWN,
+        page=FIRST_SHOWN,
         painted=time.monotonic_ns(),
     )
-    html = dataset_pictures(record, pictures, buckets=_buckets(view.resolution), state=state)
+    html = dataset_pictures(record, pictures, state=state)
     return [record.id, html, dataset_notices(record), dataset_edits(history)]
 
 
@@ -135,12 +136,6 @@ def _size(path: Path) -> tuple[int, int]:
         return upright_size(path)
     except DatasetError:
         return 0, 0
-
-
-def _buckets(resolution: int) -> tuple[Size, ...]:
-    """The sizes that a training at this resolution cuts pictures to, with the other settings as they are."""
-    side = min(max(resolution, LEAST_SIDE), MOST_SIDE)
-    return bucketing_for(DatasetGroup(train_data_dir="-", resolution=side), SIZE_STEP).buckets
 
 
 def without_pictures(studio: Studio, dataset_id: str, event: Any, view: SetView) -> list[Any]:

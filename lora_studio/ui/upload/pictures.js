@@ -1,60 +1,6 @@
-// Captions that were changed, buttons by their action, the frame of a crop, and the focus, which stays on the
-// same button when the pictures are painted anew, and goes on to the next picture after one was removed.
-let place = -1, held = '', painted = '', box = null, size = [0, 0];
-const crop = () => element.querySelector('dialog.crop');
-const sides = () => [...crop().querySelectorAll('input[data-side]')];
-const within = (value, least, most) => Math.min(Math.max(Math.round(value) || 0, least), Math.max(least, most));
-
-const lay = (part, left, top, width, height) => {
-  const share = (value, whole) => `${100 * value / whole}%`;
-  Object.assign(crop().querySelector(part).style, {
-    left: share(left, size[0]), top: share(top, size[1]), width: share(width, size[0]), height: share(height, size[1]),
-  });
-};
-const draw = () => {
-  const [left, top, right, bottom] = box, width = right - left, height = bottom - top, shape = width / height;
-  // The bucket of the nearest shape is covered, as in data/buckets.py; what reaches beyond it is cut off.
-  const buckets = JSON.parse(crop().dataset.buckets);
-  const [wide, high] = buckets.reduce((best, one) =>
-    Math.abs(one[0] / one[1] - shape) < Math.abs(best[0] / best[1] - shape) ? one : best);
-  const kept = shape > wide / high ? [height * wide / high, height] : [width, width * high / wide];
-  lay('.crop-frame', left, top, width, height);
-  lay('.crop-kept', left + (width - kept[0]) / 2, top + (height - kept[1]) / 2, ...kept);
-  crop().querySelector('output').textContent = `${width} × ${height}`;
-  sides().forEach((input, at) => { input.value = box[at]; input.max = size[at % 2]; });
-};
-const take = (given) => {
-  const least = 32, [left, top, right, bottom] = given;
-  const x = within(left, 0, size[0] - least), y = within(top, 0, size[1] - least);
-  box = [x, y, within(right, x + least, size[0]), within(bottom, y + least, size[1])];
-  draw();
-};
-const open = (button) => {
-  size = [Number(button.dataset.width), Number(button.dataset.height)];
-  crop().querySelector('img').src = button.closest('.tile').querySelector('img').src;
-  crop().querySelector('.crop-view').style.aspectRatio = size.join(' / ');
-  crop().querySelector('[data-edit=crop]').dataset.file = button.dataset.file;
-  take([0, 0, ...size]);
-  crop().showModal();
-};
-const spot = (event) => {
-  const area = crop().querySelector('.crop-view').getBoundingClientRect();
-  return [(event.clientX - area.left) * size[0] / area.width, (event.clientY - area.top) * size[1] / area.height];
-};
-let from = null;
-element.addEventListener('pointerdown', (event) => {
-  const view = event.target.closest('.crop-view');
-  if (!view) return;
-  event.preventDefault();
-  view.setPointerCapture(event.pointerId);
-  from = spot(event);
-});
-element.addEventListener('pointermove', (event) => {
-  if (!from) return;
-  const to = spot(event);
-  take([Math.min(from[0], to[0]), Math.min(from[1], to[1]), Math.max(from[0], to[0]), Math.max(from[1], to[1])]);
-});
-for (const end of ['pointerup', 'pointercancel']) element.addEventListener(end, () => { from = null; });
+// Captions that were changed, buttons by their action, and the focus, which stays on the same button when the pictures
+// are painted anew, and goes on to the next picture after one was removed.
+let place = -1, held = '', painted = '';
 
 // Pictures that are selected, by name: they stay so when the pictures are painted anew. Another set may have the
 // same names.
@@ -81,7 +27,7 @@ const pick = (button, isRange) => {
   showPicks();
 };
 
-// What can be done with a picture is one stop of the keyboard; the arrows lead on.
+// What can be done with a picture is one stop of the keyboard; the arrows lead on. More of it in picture_keys.js.
 element.addEventListener('keydown', (event) => {
   const bar = event.target.closest('[role=toolbar]'), step = {ArrowLeft: -1, ArrowRight: 1}[event.key];
   if (!bar || !step || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
@@ -101,12 +47,15 @@ element.addEventListener('click', (event) => {
   const {action} = button.dataset;
   if (action === 'add') { document.querySelector('#upload-files input[type=file]')?.click(); return; }
   if (action === 'crop') { open(button); return; }
+  if (action === 'fit') { fit(); return; }
+  if (action === 'widen') { take([0, 0, ...size]); return; }
   if (action === 'leave') { crop().close(); return; }
   if (action === 'pick') { pick(button, event.shiftKey); return; }
   if (action === 'unpick') { picked.clear(); showPicks(); return; }
   const removes = [...element.querySelectorAll('.remove')];
   place = action !== 'delete' ? -1 : button.dataset.picked ? removes.findIndex((one) => picked.has(one.dataset.file)) : removes.indexOf(button);
   held = action === 'edit' ? button.dataset.key || `crop ${button.dataset.file}` : '';
+  if (action === 'expand') dropAnchor(button);
   const {after, limit, order} = element.querySelector('[data-after]')?.dataset || {};
   const facts = {after, limit, order, ...button.dataset};
   if (facts.picked) facts.files = [...picked];
@@ -131,4 +80,6 @@ new MutationObserver(() => {
     if (caption !== document.activeElement) caption.value = caption.defaultValue;
   }
   painted = now;
+  showStops();
+  weighAnchor();
 }).observe(element, {childList: true, subtree: true, attributes: true, attributeFilter: ['data-painted']});

@@ -18,7 +18,7 @@ from lora_studio.ui.checks.check_card import CheckParts
 from lora_studio.ui.checks.check_subject import CHECKED, CheckSubjects
 from lora_studio.ui.client_input.field_refusals import FieldRefusals
 from lora_studio.ui.client_input.validate import guarded, quietly
-from lora_studio.ui.picture_sets import captioning_panel
+from lora_studio.ui.picture_sets import bucket_frame, captioning_panel
 from lora_studio.ui.upload import (
     base_cards,
     caption_panel,
@@ -63,6 +63,7 @@ class UploadTab:
     stop: gr.Button
     examples: tuple[gr.Button, ...]
     pictures: gr.HTML
+    buckets: gr.HTML
     notices: gr.HTML
     edits: gr.HTML
     check: CheckParts
@@ -187,6 +188,7 @@ def _render_pictures() -> dict[str, Any]:
     parts["edits"] = panel(elem_id="upload-edits", actions=EDITS_JS)
     parts["check"] = check_card.render()
     parts["captions"] = caption_panel.render()
+    parts["buckets"] = bucket_frame.render()
     parts["pictures"] = panel(dataset_pictures(None, []), elem_id="upload-pictures", actions=PICTURES_JS)
     return parts
 
@@ -269,6 +271,8 @@ def _listen_set(tab: UploadTab, studio: Studio, replan: Any, planning: dict[str,
     ]
     for change in changes:
         change.success(replan, **planning, **QUICK)
+    framed = [tab.base, tab.kind, *(tab.form.fields[name] for name in bucket_frame.BUCKETED)]
+    bucket_frame.listen(pictures, tab.buckets, framed, studio.settings)
     gr.on([tab.base.input, resolution.blur], quietly(actions.mark_small, gr.skip), given, pictures, **QUICK)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -50,14 +49,15 @@ class Result:
 @dataclass(frozen=True, kw_only=True)
 class PicturesState:
     """The state of the pictures on a page, which it tells with each click: `after` is the id of the state of
-    the edits, `limit` the number of pictures that may be shown, `order` the id of the check whose pictures
-    come first. `following` is the limit after a click on "Show more"; `painted` is another number each time,
-    at which captions that were typed give way."""
+    the edits, those that are shown go from `start` to `limit`, `order` is the id of the check whose pictures
+    come first. `page` is the number of pictures that a click on "Show more" adds; `painted` is another number
+    each time, at which captions that were typed give way."""
 
     after: str = ""
+    start: int = 0
     limit: int = 0
     order: str = ""
-    following: int = 0
+    page: int = 0
     painted: int = 0
 
 
@@ -68,11 +68,9 @@ def dataset_pictures(
     record: DatasetRecord | None,
     pictures: Sequence[DatasetPicture],
     *,
-    buckets: Sequence[tuple[int, int]] = ((1, 1),),
     state: PicturesState = FRESH,
 ) -> str:
-    """HTML of thumbnails with captions to edit; without pictures, the first thing to do. `buckets` are the
-    sizes that a training cuts pictures to."""
+    """HTML of thumbnails with captions to edit; without pictures, the first thing to do."""
     if record is None:
         return fill("no_pictures", advised=ADVISED_PICTURES)
     headline = f"{counted(record.images, 'picture')}, {record.captions} with a caption"
@@ -82,8 +80,8 @@ def dataset_pictures(
         pictures=pictures,
         set_id=record.id,
         longest=LONGEST_CAPTION,
-        hidden=max(0, record.images - len(pictures)),
-        buckets=json.dumps(buckets),
+        images=record.images,
+        hidden=max(0, record.images - state.start - len(pictures)),
         state=state,
     )
 
