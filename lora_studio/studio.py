@@ -223,7 +223,7 @@ def open_studio(settings: Settings | None = None, *, start_worker: bool = True) 
         settings=settings,
         datasets=datasets,
         checks=DatasetChecks(settings, datasets, turns),
-        captionings=CaptioningJobs(datasets, lease),
+        captionings=CaptioningJobs(datasets, lease, database),
         gallery=gallery,
         jobs=jobs,
         trainings=TrainingSetup(settings, datasets, jobs, lease, turns),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lora_studio.captioning.captioner import CaptionEngine, Captioner
+from lora_studio.captioning.engine_files import STARTER
 from lora_studio.captioning.language_captioners import BlipCaptioner, FlorenceCaptioner
 from lora_studio.captioning.starter_captioner import StarterCaptioner
 from lora_studio.captioning.tagger_captioner import TaggerCaptioner
@@ -15,9 +16,7 @@ from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.files import expanded
 from lora_studio.formatting import size
 from lora_studio.runtime import find_device, memory_errors
-from lora_studio.settings import CHECKOUT
 
-STARTER = CHECKOUT / "models" / "starter" / "captioner"
 LANGUAGE: dict[str, Callable[[str, str], Captioner]] = {"blip": BlipCaptioner, "florence2": FlorenceCaptioner}
 
 

@@ -266,6 +266,15 @@ def _favourite_images(connection: sqlite3.Connection) -> None:
         )
 
 
+def _captionings(connection: sqlite3.Connection) -> None:
+    """The last captioning of each set of pictures, as the process `owner` wrote it. `facts` is JSON."""
+    connection.execute(
+        """CREATE TABLE captionings (
+            dataset_id TEXT PRIMARY KEY, owner TEXT NOT NULL, facts TEXT NOT NULL, at REAL NOT NULL)
+            WITHOUT ROWID"""
+    )
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _first_tables,
     _resuming,
@@ -281,4 +290,5 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _removed_trainings,
     _saved_settings,
     _favourite_images,
+    _captionings,
 )

@@ -37,6 +37,7 @@ def page_revision(studio: Studio) -> str:
         studio.first_scan.progress,
         studio.check_up.revision,
         studio.checks.revision,
+        studio.captionings.revision,
         deleted_elsewhere.stamp(studio.settings),
         [studio.mirror.state(), studio.mirror.team()] if studio.mirror.is_on else [],
     ]

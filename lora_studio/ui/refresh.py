@@ -37,7 +37,7 @@ from lora_studio.ui.generate.generate_requests import SLOTS, lora_choices, slots
 from lora_studio.ui.generate.generate_tab import GenerateTab
 from lora_studio.ui.operations.studio_tab import StudioTab
 from lora_studio.ui.operations.studio_tab import views as studio_views
-from lora_studio.ui.train import paused_trainings, result_card, train_tab, training_views
+from lora_studio.ui.train import device_work, paused_trainings, result_card, train_tab, training_views
 from lora_studio.ui.train.train_tab import TrainTab
 from lora_studio.ui.upload import picture_set
 from lora_studio.ui.upload.upload_tab import UploadTab
@@ -93,7 +93,13 @@ class PageRefresh:
             self.seen,
             *(strip.row, strip.text, strip.job, strip.spoken, strip.paused),
             *self.train.live,
-            *(self.train.history, self.train.comparison, self.train.strength, gallery.strength),
+            *(
+                self.train.device_work,
+                self.train.history,
+                self.train.comparison,
+                self.train.strength,
+                gallery.strength,
+            ),
             *(gallery.reading, gallery.filters, gallery.image_filters),
             *(gallery.loras.grid, gallery.images.grid),
             *(gallery.trash, gallery.inspect.progress),
@@ -145,6 +151,9 @@ class PageRefresh:
         checked = (
             {} if marks.get("check") == look else dict(zip(shown, studio_views(self.studio), strict=True))
         )
+        captions = [self.studio.captionings.revision, now]
+        if marks.get("captions") != captions:
+            gone |= {self.train.device_work: device_work.captionings(self.studio)}
         repairs = self.studio.inspector.jobs.revision
         if marks.get("repairs") != repairs:
             gone |= {self.gallery.inspect.progress: repair_progress.view(self.studio)}
@@ -159,6 +168,7 @@ class PageRefresh:
                 "stamp": now,
                 "check": look,
                 "repairs": repairs,
+                "captions": captions,
                 "page": revision,
             },
             **painted,

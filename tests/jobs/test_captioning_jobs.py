@@ -19,8 +19,9 @@ from lora_studio.data.edits.picture_edits import FlipPicture, RemovePicture, Set
 from lora_studio.data.edits.rendering import PictureFiles
 from lora_studio.dataset import Datasets
 from lora_studio.errors import DeviceBusy, StoreError
-from lora_studio.jobs.captioning.captioning_jobs import CaptioningJobs, CaptioningState
+from lora_studio.jobs.captioning.captioning_jobs import CaptioningJobs
 from lora_studio.jobs.captioning.captioning_request import CaptioningRequest
+from lora_studio.jobs.captioning.captioning_state import CaptioningState
 from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
@@ -48,8 +49,8 @@ def dataset_id(datasets: Datasets, tmp_path: Path) -> str:
     return datasets.create("Things", [*files, caption]).id
 
 
-def test_pictures_without_a_caption_get_one(datasets: Datasets, dataset_id: str) -> None:
-    jobs = CaptioningJobs(datasets, DeviceLease())
+def test_pictures_without_a_caption_get_one(datasets: Datasets, database: Database, dataset_id: str) -> None:
+    jobs = CaptioningJobs(datasets, DeviceLease(), database)
     with pytest.raises(StoreError, match="were not captioned"):
         jobs.get(dataset_id)
     assert jobs.begin(asked(dataset_id)).total == 2
@@ -70,9 +71,11 @@ def test_pictures_without_a_caption_get_one(datasets: Datasets, dataset_id: str)
     assert datasets.captions(dataset_id) == {"01.png": "", "02.png": "", "03.png": "mine"}
 
 
-def test_it_waits_for_the_device_and_keeps_what_came_meanwhile(datasets: Datasets, dataset_id: str) -> None:
+def test_it_waits_for_the_device_and_keeps_what_came_meanwhile(
+    datasets: Datasets, database: Database, dataset_id: str
+) -> None:
     lease = DeviceLease()
-    jobs = CaptioningJobs(datasets, lease)
+    jobs = CaptioningJobs(datasets, lease, database)
     with lease.hold("training"):
         jobs.begin(asked(dataset_id))
         with pytest.raises(DeviceBusy):
@@ -83,9 +86,9 @@ def test_it_waits_for_the_device_and_keeps_what_came_meanwhile(datasets: Dataset
     assert datasets.captions(dataset_id)["02.png"] == "faster"
 
 
-def test_a_stopped_one_goes_on_with_the_rest(datasets: Datasets, dataset_id: str) -> None:
+def test_a_stopped_one_goes_on_with_the_rest(datasets: Datasets, database: Database, dataset_id: str) -> None:
     lease = DeviceLease()
-    jobs = CaptioningJobs(datasets, lease)
+    jobs = CaptioningJobs(datasets, lease, database)
     with lease.hold("training"):
         jobs.begin(asked(dataset_id))
         assert jobs.stop(dataset_id)
@@ -96,8 +99,8 @@ def test_a_stopped_one_goes_on_with_the_rest(datasets: Datasets, dataset_id: str
     assert jobs.wait(dataset_id, 60).captioned == 2
 
 
-def test_a_model_that_is_not_here_is_said(datasets: Datasets, dataset_id: str) -> None:
-    jobs = CaptioningJobs(datasets, DeviceLease())
+def test_a_model_that_is_not_here_is_said(datasets: Datasets, database: Database, dataset_id: str) -> None:
+    jobs = CaptioningJobs(datasets, DeviceLease(), database)
     jobs.begin(asked(dataset_id, engine=ENGINES["blip"]))
     ended = jobs.wait(dataset_id, 60)
     assert (ended.state, "isn't on this machine" in str(ended.error)) == (CaptioningState.FAILED, True)
@@ -112,8 +115,8 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("one_by_one")
-def test_one_undo_takes_a_whole_run_back(datasets: Datasets, dataset_id: str) -> None:
-    jobs = CaptioningJobs(datasets, DeviceLease())
+def test_one_undo_takes_a_whole_run_back(datasets: Datasets, database: Database, dataset_id: str) -> None:
+    jobs = CaptioningJobs(datasets, DeviceLease(), database)
     jobs.begin(asked(dataset_id, template=CaptionTemplate()))
     assert jobs.wait(dataset_id, 60).captioned == 2
     assert len(datasets.edits(dataset_id).line()) == 2
@@ -125,7 +128,7 @@ def test_one_undo_takes_a_whole_run_back(datasets: Datasets, dataset_id: str) ->
 
 @pytest.mark.usefixtures("one_by_one")
 def test_what_is_written_just_now_is_never_written_over(
-    datasets: Datasets, dataset_id: str, monkeypatch: pytest.MonkeyPatch
+    datasets: Datasets, database: Database, dataset_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     captions = Datasets.captions
     # Looked at: at the start, before each of both captions is written, and again once it was refused.
@@ -140,26 +143,28 @@ def test_what_is_written_just_now_is_never_written_over(
         return found
 
     monkeypatch.setattr(Datasets, "captions", read)
-    jobs = CaptioningJobs(datasets, DeviceLease())
+    jobs = CaptioningJobs(datasets, DeviceLease(), database)
     jobs.begin(asked(dataset_id, template=CaptionTemplate()))
     ended = jobs.wait(dataset_id, 60)
     assert (ended.state, ended.captioned) == (CaptioningState.FINISHED, 0)
     assert captions(datasets, dataset_id) == {"01.png": "by hand", "03.png": "mine"}
 
 
-def test_a_caption_that_was_taken_away_stays_away(datasets: Datasets, dataset_id: str) -> None:
+def test_a_caption_that_was_taken_away_stays_away(
+    datasets: Datasets, database: Database, dataset_id: str
+) -> None:
     datasets.edit(dataset_id, [SetCaption("03.png", "")])
-    jobs = CaptioningJobs(datasets, DeviceLease())
+    jobs = CaptioningJobs(datasets, DeviceLease(), database)
     assert jobs.begin(asked(dataset_id)).total == 2
     assert jobs.wait(dataset_id, 60).captioned == 2
     assert datasets.captions(dataset_id)["03.png"] == ""
 
 
 def test_a_stop_is_heard_while_edited_pictures_are_made(
-    datasets: Datasets, dataset_id: str, monkeypatch: pytest.MonkeyPatch
+    datasets: Datasets, database: Database, dataset_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     datasets.edit(dataset_id, [FlipPicture("01.png"), FlipPicture("02.png")])
-    jobs, made = CaptioningJobs(datasets, DeviceLease()), []
+    jobs, made = CaptioningJobs(datasets, DeviceLease(), database), []
 
     def make(self: Overlay, original: Path, mask: Path | None = None) -> PictureFiles:
         made.append(original.name)
@@ -173,7 +178,7 @@ def test_a_stop_is_heard_while_edited_pictures_are_made(
 
 
 def test_one_engine_is_in_memory_at_a_time(
-    datasets: Datasets, dataset_id: str, monkeypatch: pytest.MonkeyPatch
+    datasets: Datasets, database: Database, dataset_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     others = [datasets.create(name, [DRAWN / "04.png"]).id for name in ("Second", "Third")]
     begun, go, acts = threading.Event(), threading.Event(), []
@@ -192,7 +197,7 @@ def test_one_engine_is_in_memory_at_a_time(
         return Slow()
 
     monkeypatch.setattr(caption_engines, "load_captioner", load)
-    jobs = CaptioningJobs(datasets, DeviceLease())
+    jobs = CaptioningJobs(datasets, DeviceLease(), database)
     jobs.begin(asked(dataset_id))
     assert begun.wait(PATIENCE)
     for other in others:

@@ -28,6 +28,7 @@ LOOKS = {
             "pack_set",
             "look_at_captioning",
             "show_fields",
+            *("show_cost", "shown_for"),
         ),
         "list_edits",
         "list_datasets",

@@ -67,7 +67,10 @@ DEEDS: Mapping[str, Deed] = {
         ("set_caption", "caption", "change_captions", "reword_captions"), Deed(name="caption", place=0)
     ),
     **dict.fromkeys(
-        ("start_captioning", "start_captions", "stop_captioning", "end_captioning"),
+        (
+            *("start_captioning", "start_captions", "stop_captioning", "end_captioning"),
+            *("resume_captioning", "retry_caption"),
+        ),
         Deed(name="caption", place=0),
     ),
     **dict.fromkeys(("edit_pictures", "edit", "undo_edit", "redo_edit"), Deed(name="edit", place=0)),

@@ -42,6 +42,8 @@ RECORD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 CATALOG_SOURCES = frozenset(base.source for base in BASES.values() if base.source)
 MOST_FILES = 1000
 LONGEST_TEXT = 2000
+MOST_NAMED = 10_000
+"""Names of pictures of one call."""
 MOST_SHOWN = 60
 """Characters of client input that a message repeats."""
 
@@ -185,6 +187,14 @@ def yes_or_no(given: Any, field: str) -> bool:
     if not isinstance(given, bool):
         raise ConfigError(f"{field}: true or false is needed (got {shown(given)}).", field=field)
     return given
+
+
+def names(given: Any, field: str) -> list[str]:
+    """A list of short texts; an empty one for None. Raises ConfigError."""
+    listed = [] if given is None else given
+    if not isinstance(listed, list) or len(listed) > MOST_NAMED:
+        raise ConfigError(f"{field}: a list of up to {MOST_NAMED:,} names is needed.", field=field)
+    return [text(name, field) for name in listed]
 
 
 def mapping(given: Any, field: str) -> Mapping[str, Any]:

@@ -7,18 +7,20 @@ from typing import Any, TypedDict
 from lora_studio.captioning.caption_template import LONGEST_TEMPLATE, PLAIN_TEMPLATE, CaptionTemplate
 from lora_studio.captioning.captioner import engine_of
 from lora_studio.captioning.tagger_options import TaggerOptions
-from lora_studio.jobs.captioning.captioning_jobs import Captioning
 from lora_studio.jobs.captioning.captioning_request import CaptioningRequest
+from lora_studio.jobs.captioning.captioning_state import Captioning
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import mapping, safe_id, text, yes_or_no
+from lora_studio.ui.client_input.validate import mapping, names, safe_id, text, yes_or_no
 
 LONGEST_TRIGGER, MOST_TOLD = 64, 500
 
 
 class CaptioningStatus(TypedDict):
-    """A captioning. `state` is running, finished, stopped or failed; `done` of `total` pictures are looked
+    """A captioning. `state` is running, finished, stopped, failed or interrupted (the studio ended meanwhile;
+    start_captioning goes on with the pictures that have no caption); `done` of `total` pictures are looked
     at, `captioned` is the number of captions that are kept; `failed` (by file, with the reason) is known once
-    it has ended; `note` says how long it takes still, `message` why it failed."""
+    it has ended; `note` says how long it takes still, `waits_for` who has the device meanwhile (training,
+    generation, ...; captions: another set comes first), `message` why it failed."""
 
     dataset_id: str
     engine: str
@@ -26,6 +28,7 @@ class CaptioningStatus(TypedDict):
     done: int
     total: int
     note: str
+    waits_for: str
     captioned: int
     failed: dict[str, str]
     message: str
@@ -45,6 +48,7 @@ class CaptioningEndpoints:
         template: str = PLAIN_TEMPLATE,
         again: bool = False,
         tagger: dict[str, Any] | None = None,
+        pictures: list[str] | None = None,
     ) -> CaptioningStatus:
         """Let a model caption the pictures of a set that have no caption, and return at once; ask
         captioning_status how it goes. A caption by hand is never written over; undo_edit takes the new ones
@@ -60,6 +64,7 @@ class CaptioningEndpoints:
             tagger: What wd14 writes, under sd-scripts' names: general_threshold, character_threshold (both
                 0.35), remove_underscore, character_tags_first (both true), use_rating_tags (false),
                 undesired_tags, caption_separator.
+            pictures: Only these, by file name, and anew. One whose caption was written by hand is refused.
         """
         wanted = CaptionTemplate(
             text=text(template, "template", longest=LONGEST_TEMPLATE),
@@ -71,6 +76,7 @@ class CaptioningEndpoints:
             template=wanted,
             tagger=TaggerOptions(**mapping(tagger, "tagger")),
             again=yes_or_no(again, "again"),
+            pictures=tuple(names(pictures, "pictures")),
         )
         return _facts(self._jobs.begin(request))
 
@@ -103,6 +109,7 @@ def _facts(job: Captioning) -> CaptioningStatus:
         done=job.done,
         total=job.total,
         note=job.note,
+        waits_for=job.waits_for,
         captioned=job.captioned,
         failed=dict(list(job.failed.items())[:MOST_TOLD]),
         message=str(job.error) if job.error else "",

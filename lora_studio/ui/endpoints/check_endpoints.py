@@ -9,16 +9,13 @@ from lora_studio.data.checks.dataset_check import CHECKS
 from lora_studio.errors import ConfigError
 from lora_studio.jobs.checking.dataset_checks import CheckRequest, ReportForm, SetCheck
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import mapping, safe_base, safe_id, shown, text, yes_or_no
+from lora_studio.ui.client_input.validate import mapping, names, safe_base, safe_id, shown, text, yes_or_no
 from lora_studio.ui.endpoints.edit_endpoints import EditEndpoints
 from lora_studio.ui.endpoints.inspection_endpoints import ExportedFile
 from lora_studio.ui.endpoints.schemas import DatasetCheckStatus, DatasetEdits
 from lora_studio.ui.upload.training_summary import DEFAULT_BASE
 from lora_studio.ui.widgets.html_templates import file_url
 from lora_studio.ui.widgets.settings_form import overrides
-
-MOST_NAMED = 10_000
-"""Names of pictures of one call."""
 
 
 class CheckEndpoints:
@@ -72,11 +69,11 @@ class CheckEndpoints:
             checks: Checks by id, from its report. Empty: those whose fixes take nothing away.
             pictures: Only fixes that change one of these, by file name or path in the set. Empty: all.
         """
-        ids = _names(checks, "checks")
+        ids = names(checks, "checks")
         every = [check.id for check in CHECKS]
         if unknown := [name for name in ids if name not in every]:
             raise ConfigError(f"checks: there is no check {shown(unknown[0])}.", f"Take {', '.join(every)}.")
-        record = self._studio.checks.fix(_known(check_id), ids, _names(pictures, "pictures"))
+        record = self._studio.checks.fix(_known(check_id), ids, names(pictures, "pictures"))
         return EditEndpoints(self._studio).list_edits(record.id)
 
     def dataset_report(self, check_id: str, form: ReportForm = "html") -> ExportedFile:
@@ -109,14 +106,6 @@ class CheckEndpoints:
 
 def _known(check_id: Any) -> str:
     return safe_id(check_id, "check of pictures")
-
-
-def _names(given: Any, what: str) -> list[str]:
-    """A list of short texts. Raises ConfigError."""
-    listed = [] if given is None else given
-    if not isinstance(listed, list) or len(listed) > MOST_NAMED:
-        raise ConfigError(f"{what}: a list of up to {MOST_NAMED:,} names is needed.", field=what)
-    return [text(name, what) for name in listed]
 
 
 def _status(check: SetCheck) -> DatasetCheckStatus:

@@ -56,6 +56,7 @@ class TrainTab:
     chart: gr.HTML
     log: gr.Textbox
     line: gr.HTML
+    device_work: gr.HTML
     search: gr.Textbox
     limit: gr.Textbox
     history: gr.HTML
@@ -95,6 +96,7 @@ def render() -> TrainTab:
     with gr.Row(equal_height=False, elem_id="train-row"):
         with gr.Column(scale=2, min_width=280, elem_id="train-rail"):
             parts["line"] = panel(elem_id="train-line", actions=RAIL_JS)
+            parts["device_work"] = panel(elem_id="train-device-work")
             parts["search"] = gr.Textbox(
                 label="Find a training that has ended",
                 placeholder="its name",

@@ -91,6 +91,7 @@ def render() -> CaptionParts:
             change = gr.Button("Change the captions", elem_id="upload-captions-change")
         result = panel(elem_id="upload-captions-result")
         captioning = captioning_panel.render()
+    card = captioning_panel.render_card()
     download = set_download.render()
     return CaptionParts(
         fold=fold,
@@ -103,7 +104,7 @@ def render() -> CaptionParts:
         look=look,
         change=change,
         result=result,
-        captioning=captioning,
+        captioning=CaptioningParts(**captioning, card=card),
         download=download,
     )
 
@@ -131,6 +132,7 @@ def listen(parts: CaptionParts, actions: SetActions, given: list[Any], shown: li
             _words(studio, set_id),
         ]
 
+    captioning_panel.listen_cost(parts.captioning, studio, dataset, parts.fold)
     recounts = [parts.fold.expand, parts.look.click, parts.captioning.card.apply]
     gr.on(recounts, quietly(count_words, gr.skip), **counted)
     parts.operation.change(

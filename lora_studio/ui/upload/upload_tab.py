@@ -259,7 +259,7 @@ def _listen_set(tab: UploadTab, studio: Studio, replan: Any, planning: dict[str,
     changes = [
         picture_intake.listen(intake, actions, studio, pictures),
         caption_panel.listen(tab.captions, actions, given, outputs),
-        captioning_panel.listen(tab.captions.captioning, studio, given, outputs, actions.choose),
+        captioning_panel.listen(tab.captions.captioning, studio, pictures, given, outputs, actions.choose),
         tab.earlier.input(guarded(actions.choose), [tab.earlier, *size], outputs, **QUICK),
         pictures.delete(guarded(actions.delete), given, outputs, **QUICK),
         pictures.edit(guarded(actions.edit), given, outputs, **QUICK),
