@@ -31,6 +31,7 @@ from lora_studio.lora.network.param_groups import parameter_groups
 from lora_studio.lora.network.ranks import Layer, check_network, plan_sizes
 from lora_studio.lora.network.weight_norms import Norms, limit_norms
 from lora_studio.runtime import Device
+from lora_studio.training.activations.frugal_modules import FrugalModules
 from lora_studio.training.ignored_settings import without_effect
 
 TEXT = TEXT_ENCODERS[0]
@@ -41,7 +42,8 @@ TEXT = TEXT_ENCODERS[0]
 class Engine:
     """`rates` holds the learning rate of each part that is trained; `notes` are sentences on what of
     network_weights could not be used. `swap` is there while blocks are swapped, `saved_bytes` are those that
-    the denoiser takes less from the beginning since it is held in few bits."""
+    the denoiser takes less from the beginning since it is held in few bits; `frugal` are the modules that
+    keep less for the way back."""
 
     config: TrainConfig
     base: BaseModel
@@ -49,6 +51,7 @@ class Engine:
     device: Device
     dtype: torch.dtype
     rates: dict[str, float]
+    frugal: FrugalModules
     notes: tuple[str, ...] = ()
     swap: BlockSwap | None = None
     saved_bytes: int = 0
@@ -76,11 +79,18 @@ class Engine:
             return contextlib.nullcontext()
         return torch.autocast(self.device.kind, self.dtype)
 
+    @contextlib.contextmanager
+    def forward_pass(self) -> Iterator[None]:
+        """The frame of what is computed with gradients, once they are on: autocast, and what may be made anew
+        is not kept."""
+        with self.autocast(), self.frugal.remaking():
+            yield
+
     def encode_text(self, captions: Sequence[str]) -> TextOutput:
         """Captions as they are trained on. In 32 bit; with gradients only if the text encoder is trained and
         gradients are on."""
         settings = self.config.model
-        with self.autocast():
+        with self.forward_pass():
             how = CaptionWindows(
                 clip_skip=settings.clip_skip,
                 max_token_length=settings.max_token_length,
@@ -183,6 +193,7 @@ def load_engine(config: TrainConfig, found: FoundBase, device: Device, dtype: to
     if config.optimizer.gradient_checkpointing:
         for model in base.models().values():
             _checkpoint_gradients(model)
+    learning = (model for part, model in base.models().items() if part in (*lora.parts, DENOISER))
     return Engine(
         config=config,
         base=base,
@@ -190,6 +201,7 @@ def load_engine(config: TrainConfig, found: FoundBase, device: Device, dtype: to
         device=device,
         dtype=dtype,
         rates=rates,
+        frugal=FrugalModules(learning, is_half=dtype != torch.float32),
         swap=swap,
         saved_bytes=saved,
         notes=(

@@ -67,7 +67,7 @@ def sample_losses(engine: Engine, drawn: TrainingBatch, text: TextOutput) -> tor
     timesteps = drawn.timesteps.to(device)
     seen = noise if drawn.input_noise is None else drawn.input_noise.to(device)
     noisy = process.add_noise(latents, seen, timesteps)
-    with engine.autocast():
+    with engine.forward_pass():
         answer = base.denoise(noisy, timesteps, text, drawn.sizes, guidance=engine.guidance)
     answer = process.prediction(answer.float(), noisy, timesteps, settings)
     target = process.target(latents, noise, timesteps)

@@ -10,7 +10,7 @@ from accelerate import init_empty_weights
 from scripts.bench.full_size import zimage_pipeline
 from scripts.bench.gpu import CASES, main
 
-PARTS = ("training", "bare training", "drawing", "bare drawing")
+PARTS = ("training", "bare training", "drawing", "bare drawing", "training, all kept")
 
 
 @pytest.mark.slow
@@ -24,6 +24,7 @@ def test_all_is_measured_beside_diffusers(capsys: pytest.CaptureFixture[str]) ->
             assert all(value > 0 for value in figures[part].values()), figures[part]
         assert figures["training"]["steps"] == figures["bare training"]["steps"] == 4
         assert figures["training, ours by diffusers'"]["seconds a step"] > 0
+        assert figures["training, ours by all kept"]["most GB"] > 0
         assert figures["drawing, ours by diffusers'"]["seconds a picture"] > 0
 
 

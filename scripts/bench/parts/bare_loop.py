@@ -8,7 +8,8 @@ import torch
 
 
 class BareLoop:
-    """A plain PyTorch loop over the same modules, batch, loss and optimizer as our step."""
+    """A plain PyTorch loop over the same modules, batch, loss and optimizer as our step. It keeps for its way
+    back what PyTorch keeps by itself."""
 
     def __init__(self, engine: Any, data: Any, optimizer: Any) -> None:
         self.engine, self.optimizer = engine, optimizer
@@ -29,6 +30,10 @@ class BareLoop:
             self.texts = [engine.encode_fixed_text([caption]) for caption in captions]
 
     def step(self, number: int) -> None:
+        with self.engine.frugal.left_alone():
+            self._step(number)
+
+    def _step(self, number: int) -> None:
         engine, index = self.engine, number % len(self.pictures)
         process, device = engine.base.process, engine.device.kind
         mean, deviation = self.moments[index]
