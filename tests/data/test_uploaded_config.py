@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from lora_studio.config_groups import DatasetGroup
@@ -21,6 +23,7 @@ from lora_studio.data.training_set.folders import Picture, read_folder
 from lora_studio.data.training_set.run_subsets import SUBSETS, options_of_set
 from lora_studio.errors import DatasetError
 from lora_studio.parsing.toml_text import read_toml
+from tests.support.properties import examples
 
 Files = Mapping[str, str | bytes | None]
 
@@ -334,3 +337,32 @@ def test_a_config_may_be_json(tmp_path: Path, into: Path) -> None:
     config = {"datasets": [{"subsets": [{"image_dir": "dogs", "num_repeats": 4}]}]}
     ingest([zipped(tmp_path / "x.zip", {"d.json": json.dumps(config), "dogs/a.png": None})], into)
     assert facts(trained_on(into)) == [("a.png", "", 4, False)]
+
+
+@examples(60)
+@given(data=st.data())
+def test_any_damaged_config_is_used_or_named(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Pieces of the config are taken out, doubled or swapped, as a stranger's hand or a bad merge does it."""
+    lines = EVERYTHING.split("\n")
+    values = ('"\\u0000"', "-1", "1e400", "[[1]]", "{}", '"../../x"', "true", "9" * 20, f'"{"9" * 5000}"')
+    for _ in range(data.draw(st.integers(1, 4))):
+        place, other = (data.draw(st.integers(0, len(lines) - 1)) for _ in range(2))
+        change = data.draw(st.sampled_from(("drop", "double", "swap", "value")))
+        if change == "drop" and len(lines) > 1:
+            del lines[place]
+        elif change == "double":
+            lines.insert(other, lines[place])
+        elif change == "swap":
+            lines[place], lines[other] = lines[other], lines[place]
+        elif "=" in lines[place]:
+            lines[place] = f"{lines[place].partition('=')[0]}= {data.draw(st.sampled_from(values))}"
+    into = tmp_path_factory.mktemp("damaged")
+    (into / "set").mkdir()
+    files = {**PICTURES, "mine/config.toml": "\n".join(lines)}
+    made = ingest([zipped(into / "x.zip", files)], into / "set")
+    assert made.images + sum(one.is_reg for one in trained_on(into / "set")) == len(
+        {one.path for one in trained_on(into / "set")}
+    )
+    assert (into / "set" / SUBSETS).is_file() or any("config.toml" in one for one in made.refused)

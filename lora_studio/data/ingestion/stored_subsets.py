@@ -82,7 +82,7 @@ def _told(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _remarks(each: Sequence[SubsetClaims], general: Mapping[str, Any], differing: Sequence[str]) -> list[str]:
-    shown = " and ".join(claims.config.shown for claims in each if not claims.config.shown.endswith(SUBSETS))
+    shown = " and ".join(claims.config.name for claims in each if claims.config.name != SUBSETS)
     if not shown:
         return []  # said when the set was made
     remarks = []

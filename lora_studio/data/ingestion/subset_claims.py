@@ -156,10 +156,10 @@ class SubsetClaims:
         found = paths.find(given)
         if len(found) > 1:
             names = " and ".join("/".join(path) for path in found[:2])
-            hint = f"Write the path from the folder of {self.config.shown}."
+            hint = f"Write the path from the folder of {self.config.name}."
             raise DatasetError(f"{option} {_end(given)!r} may be {names}.", hint)
         if not found and alone is None:
-            hint = NOT_THERE.format(config=self.config.shown)
+            hint = NOT_THERE.format(config=self.config.name)
             raise DatasetError(f"{option} {_end(given)!r} is not among the files.", hint)
         return found[0] if found else alone or ()
 
@@ -195,7 +195,7 @@ class SubsetClaims:
             return replace(upload, mask_groups=(self._group(folder[:-1]),))
         if is_table(name):
             return upload  # it may name the pictures of several folders
-        return replace(upload, left_out=IN_NO_SUBSET.format(config=self.config.shown))
+        return replace(upload, left_out=IN_NO_SUBSET.format(config=self.config.name))
 
     def _group(self, folder: Parts) -> str:
         return "/".join((self.root, *folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from lora_studio.config_groups import DatasetGroup
@@ -53,10 +54,11 @@ class UploadedSubset:
 
 @dataclass(frozen=True, kw_only=True)
 class UploadedConfig:
-    """A dataset config: the options of its datasets, with those of [general], and their subsets. `remarks`
-    are sentences on what is left out."""
+    """A dataset config, whose file is called `name`: the options of its datasets, with those of [general],
+    and their subsets. `remarks` are sentences on what is left out."""
 
     shown: str
+    name: str
     datasets: tuple[Mapping[str, Any], ...]
     subsets: tuple[UploadedSubset, ...]
     remarks: tuple[str, ...]
@@ -107,6 +109,7 @@ class _UploadReader:
             datasets.append({name: value for name, value in above.items() if name in OF_DATASETS})
         return UploadedConfig(
             shown=self._shown,
+            name=PurePosixPath(self._shown).name.rpartition(": ")[2],
             datasets=tuple(datasets),
             subsets=tuple(subsets),
             remarks=tuple(self._first_remarks()),
