@@ -125,6 +125,19 @@ def picture(data: bytes, folder: Path) -> None:
     take_in(folder / "x.png", folder / "inputs")
 
 
+def tagger_tags(data: bytes, folder: Path) -> None:
+    """A tagger's list of tags, all of which it is sure of."""
+    import numpy as np
+
+    from lora_studio.captioning.tagger_options import TaggerOptions
+    from lora_studio.captioning.tagger_tags import read_tags, tagged_caption
+
+    path = folder / "selected_tags.csv"
+    path.write_bytes(data)
+    tags = read_tags(path)
+    tagged_caption(tags, np.ones(len(tags), dtype=np.float32), TaggerOptions(use_rating_tags=True))
+
+
 def _take(data: bytes, folder: Path, name: str) -> None:
     from lora_studio.data.ingestion.ingest import ingest
 
@@ -163,6 +176,7 @@ ZIP_LINES = (
     b'metadata.jsonl\t{"file_name": "a.png", "text": "a cat"}\na.png',
     b"captions.csv\tfile,text\na.png\na.png.txt\t\xff\xfea\x00",
 )
+TAGS = b'tag_id,name,category,count\n1,general,9,0\n2,long_hair,0,9\n3,"a, (b)",4,1\n4,^_^,0,\n'
 AXES = (
     b"seed\n1, 2, 1-10 (+3), 5-30 [6]",
     b"guidance_scale\n1.5-7.5 (+0.5)",
@@ -197,6 +211,9 @@ TARGETS = {
         run=archive,
         seeds=(*inputs.archives(), *ZIP_LINES),
         words=(b"PK\x01\x02", b"PK\x05\x06", b"\xff\xff\xff\xff", *_words("/ .. \n \t .png .txt con 10_")),
+    ),
+    "taggers' tags": Target(
+        run=tagger_tags, seeds=(TAGS,), words=_words(', " \n \r 0 4 9 -1 ^_^ tag_id, \ufeff')
     ),
     "pictures": Target(
         run=picture,
