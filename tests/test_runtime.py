@@ -11,7 +11,7 @@ import time
 import pytest
 
 from lora_studio.errors import DeviceBusy
-from lora_studio.runtime import DeviceLease, lost_device
+from lora_studio.runtime import COMPACT, TUNABLES, DeviceLease, compact_heap, lost_device
 from tests.support.serving import CHECKOUT
 from tests.support.waiting import PATIENCE, until
 
@@ -193,3 +193,33 @@ def test_memory_that_is_freed_stays_at_hand_inside_the_block_until_it_is_given_b
     outside, inside, *given_back = map(int, run.stdout.split())
     assert inside < outside / 10
     assert min(given_back) > 30_000_000
+
+
+def test_a_process_that_trains_keeps_no_small_pieces_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", "2.36"))
+    assert compact_heap({"A": "1"}) == {"A": "1", TUNABLES: COMPACT}
+    assert compact_heap({TUNABLES: "glibc.malloc.perturb=1"}) == {
+        TUNABLES: f"glibc.malloc.perturb=1:{COMPACT}"
+    }
+    decided = {TUNABLES: "glibc.malloc.tcache_count=7"}
+    assert compact_heap(decided) == decided
+    monkeypatch.setattr("platform.libc_ver", lambda: ("", ""))
+    assert compact_heap({"A": "1"}) == {"A": "1"}
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+def test_a_command_begins_anew_once_in_that_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(TUNABLES, raising=False)
+    begun = subprocess.run(
+        [sys.executable, "-c", AGAIN, "train"], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    assert begun.stdout.split() == ["before", "before", "after", COMPACT, "train"]
+
+
+AGAIN = """
+import os, sys
+from lora_studio.runtime import begin_with_compact_heap
+print("before", flush=True)
+begin_with_compact_heap()
+print("after", os.environ["GLIBC_TUNABLES"], sys.argv[1])
+"""

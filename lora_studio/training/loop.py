@@ -79,6 +79,7 @@ class Loop:
         group = self._next_group()
         if self.data.latents.waiting:  # no part of the step's seconds, which tell how long others will take
             self.data.latents.encode_waiting(sample.placed for batch in group for sample in batch)
+            self.engine.base.codec.free()  # its copy of the weights makes room for the step's buffers
         begun = time.perf_counter()
         rate = learning_rate(self.optimizer, self.schedule)
         loss = self._learn(group)
