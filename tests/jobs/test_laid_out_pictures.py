@@ -10,6 +10,7 @@ from PIL import Image
 from lora_studio.config import TrainConfig
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.jobs.sd_scripts import launch_files
+from lora_studio.parsing.toml_text import read_toml
 from lora_studio.settings import Settings
 from tests.support import sd_scripts_rules as theirs
 
@@ -51,3 +52,31 @@ def test_it_is_given_what_it_can_read(training: TrainConfig, tmp_path: Path) -> 
     assert theirs.pixels(inside / "a.png").getpixel((0, 0)) == (255, 255, 255)
     assert theirs.pixels(inside.with_name("0_1_cat masks") / "a.png").getpixel((0, 0)) == (255, 255, 255)
     assert theirs.pixels(inside.with_name("0_1_cat masks") / "b.png").getpixel((0, 0)) == (128, 128, 128)
+
+
+SUBSETS = """
+[[datasets]]
+resolution = 256
+[[datasets.subsets]]
+image_dir = "1_cat"
+num_repeats = 5
+flip_aug = true
+[[datasets]]
+batch_size = 3
+[[datasets.subsets]]
+image_dir = "2_dog"
+num_repeats = 2
+caption_prefix = "a photo of"
+"""
+
+
+def test_subsets_of_a_set_keep_what_they_have_of_their_own(training: TrainConfig, tmp_path: Path) -> None:
+    """Of a set that came with a dataset config."""
+    (tmp_path / "pictures" / "subsets.toml").write_text(SUBSETS, "utf-8")
+    settings = Settings(home=tmp_path, models=tmp_path, sd_scripts=tmp_path)
+    launch_files.prepare(training, settings, tmp_path / "job")
+    datasets = read_toml((tmp_path / "job" / "dataset.toml").read_text("utf-8"), "")["datasets"]
+    assert [(one["resolution"], one["batch_size"]) for one in datasets] == [([256, 256], 1), ([512, 512], 3)]
+    [cats], [dogs] = (one["subsets"] for one in datasets)
+    assert (cats["num_repeats"], cats["flip_aug"], "conditioning_data_dir" in cats) == (5, True, True)
+    assert (dogs["num_repeats"], dogs["caption_prefix"], "flip_aug" in dogs) == (2, "a photo of", False)
