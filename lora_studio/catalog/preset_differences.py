@@ -48,6 +48,7 @@ OF_BASES: Mapping[str, str] = {
     "network_train_unet_only": "The text encoder stays as it is: less memory, and words keep their meaning.",
     "gradient_checkpointing": "{base} is large: this needs less memory and more time.",
     "mixed_precision": "At this size half precision is no faster.",
+    "cpu_data_parallel": "Layers of this size keep no more than one core busy.",
     "sample_guidance": "{base} draws best with this guidance.",
     "sample_steps": "{base} draws a preview in this number of steps.",
     "guidance_scale": "{base} is told this guidance while it learns.",

@@ -258,6 +258,10 @@ _OUTPUT: Mapping[str, tuple[str, str]] = {
         "More learns as a larger batch does: more steadily.",
         "Each takes a graphics card, and a step takes about as long.",
     ),
+    "cpu_data_parallel": (
+        "The result is the same but for rounding.",
+        "On shortens the steps of small bases.",
+    ),
 }
 EFFECTS: Mapping[str, Effect] = {
     name: Effect(*sentences)

@@ -9,7 +9,7 @@ from lora_studio.config_groups import NoiseGroup, OptimizerGroup
 from lora_studio.data.captions import changes_parts
 from lora_studio.lora.file.other_programs import say, written_kind
 from lora_studio.lora.network.ranks import unused_settings
-from lora_studio.runtime import Device
+from lora_studio.runtime import Device, compute_dtype
 
 
 def ignored_settings(config: TrainConfig, device: Device, family: str = "") -> Iterator[str]:
@@ -30,8 +30,23 @@ def ignored_settings(config: TrainConfig, device: Device, family: str = "") -> I
             f"The warm-up of {optimizer.warmup_steps} steps is as long as the training: the full learning "
             "rate is never reached."
         )
+    if config.run.cpu_data_parallel and device.kind == "cpu" and (reason := why_not_parallel(config, device)):
+        yield f"cpu_data_parallel is ignored: {reason}."
     if config.model.mixed_precision == "bf16" and not device.native_bf16:
         yield f"{device.title} has no bf16 hardware: bf16 is imitated and slower than 32 bit."
+
+
+def why_not_parallel(config: TrainConfig, device: Device) -> str:
+    """The reason why the pictures of a batch are not shared among threads on a CPU, though cpu_data_parallel
+    is on; empty where they are."""
+    network = config.network
+    if compute_dtype(config.model.mixed_precision, device).itemsize < 4:
+        return "it needs 32 bit (mixed_precision no)"
+    if network.network_dropout or network.rank_dropout or network.module_dropout:
+        return "dropout draws its numbers for the whole batch"
+    if config.model.blocks_to_swap:
+        return "swapped blocks come for one computation at a time"
+    return ""
 
 
 def _ignored_noise(noise: NoiseGroup) -> Iterator[str]:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 import torch
 from torch.optim.lr_scheduler import LRScheduler
@@ -19,6 +20,7 @@ from lora_studio.runtime import memory_in_use
 from lora_studio.training.loss.loss_spikes import LossWatch
 from lora_studio.training.model import Engine
 from lora_studio.training.objective import draw, sample_losses
+from lora_studio.training.optimization.batch_threads import BatchThreads, Gradients, add_gradients
 from lora_studio.training.optimization.lr_schedules import learning_rate
 from lora_studio.training.optimization.process_ranks import ALONE, Ranks
 from lora_studio.training.preparation.training_data import TrainingData, captions_of
@@ -153,16 +155,41 @@ class Loop:
         with self.ranks.failing_together():
             for number, batch in self.ranks.share([*enumerate(batches)]):
                 with own_random_numbers(self.engine, "dropout", self.step + 1, number):
-                    losses = batch_losses(self.engine, self.data, batch, self.step + 1)
-                    mean = losses.sum() / pictures
-                    (self.scaler.scale(mean) if self.scaler else mean).backward()
-                loss += losses.detach().sum().item() / pictures
+                    losses = self._descend(batch, pictures)
+                loss += losses.sum().item() / pictures
         loss = self.ranks.summed(loss)
         self._follow(loss, group)
         return loss
 
+    def _descend(self, batch: Batch, pictures: int) -> torch.Tensor:
+        """The losses of a batch's samples, [b]; the gradients of their mean over all `pictures` are added to
+        those of the weights."""
+        parts = self._threads.parts(batch) if self.engine.batch_threads > 1 else [batch]
+        if len(parts) > 1:
+            found = self._threads.each(partial(self._gradients, pictures), parts)
+            add_gradients(self._weights, [gradients for _, gradients in found])
+            return torch.cat([losses for losses, _ in found])
+        losses = batch_losses(self.engine, self.data, batch, self.step + 1)
+        mean = losses.sum() / pictures
+        (self.scaler.scale(mean) if self.scaler else mean).backward()
+        return losses.detach()
+
+    def _gradients(self, pictures: int, part: Batch) -> tuple[torch.Tensor, Gradients]:
+        """The losses of a part of a batch and their gradients, which other threads compute beside it."""
+        losses = batch_losses(self.engine, self.data, part, self.step + 1)
+        gradients = torch.autograd.grad(losses.sum() / pictures, self._weights, allow_unused=True)
+        return losses.detach(), gradients
+
+    @property
+    def _weights(self) -> list[torch.Tensor]:
+        return [weight for entry in self.optimizer.param_groups for weight in entry["params"]]
+
+    @cached_property
+    def _threads(self) -> BatchThreads:
+        return BatchThreads(self.engine.batch_threads)
+
     def _follow(self, loss: float, group: tuple[Batch, ...]) -> None:
-        weights = [weight for entry in self.optimizer.param_groups for weight in entry["params"]]
+        weights = self._weights
         self.ranks.sum_gradients(weights)
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)

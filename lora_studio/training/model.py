@@ -32,7 +32,7 @@ from lora_studio.lora.network.ranks import Layer, check_network, plan_sizes
 from lora_studio.lora.network.weight_norms import Norms, limit_norms
 from lora_studio.runtime import Device
 from lora_studio.training.activations.frugal_modules import FrugalModules
-from lora_studio.training.ignored_settings import without_effect
+from lora_studio.training.ignored_settings import why_not_parallel, without_effect
 
 TEXT = TEXT_ENCODERS[0]
 """Stands for both text encoders where a rate is looked up."""
@@ -64,6 +64,15 @@ class Engine:
     def guidance(self) -> float | None:
         """The guidance that the denoiser is told in training; None where it takes none."""
         return self.config.noise.guidance_scale if self.base.takes_guidance else None
+
+    @property
+    def batch_threads(self) -> int:
+        """The threads that share the pictures of a batch (cpu_data_parallel); 1 where all cores compute one
+        layer after the other."""
+        wanted = self.config.run.cpu_data_parallel and self.device.kind == "cpu"
+        if not wanted or why_not_parallel(self.config, self.device):
+            return 1
+        return torch.get_num_threads()
 
     @property
     def memory_notes(self) -> tuple[str, ...]:

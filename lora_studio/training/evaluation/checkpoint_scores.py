@@ -82,7 +82,8 @@ class CheckpointScorer:
         timestep = int(level * self.engine.base.process.times)
         noise = torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(timestep))
         text = self.preview_sampler.text([prompt] * len(latents))
-        return errors(self.engine, latents, noise.expand_as(latents), timestep, text).cpu()
+        timesteps = torch.full((len(latents),), timestep)
+        return errors(self.engine, latents, noise.expand_as(latents), timesteps, text).cpu()
 
 
 @dataclass(kw_only=True)

@@ -13,16 +13,15 @@ def errors(
     engine: Engine,
     latents: torch.Tensor,
     noise: torch.Tensor,
-    level: int,
+    timesteps: torch.Tensor,
     text: TextOutput,
     sizes: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Mean squared error of each sample, [b], at timestep `level`, without the weights that the training's
+    """Mean squared error of each sample, [b], at its timestep, [b], without the weights that the training's
     objective may give: so that runs with other objectives compare. `latents` and `noise` are [b, c, h, w];
     `sizes` is [b, 6] as `objective.sizes_of` has it (None: of whole pictures, not cut)."""
     process, device = engine.base.process, engine.device.kind
-    latents, noise = latents.to(device), noise.to(device)
-    timesteps = torch.full((len(latents),), level, device=device)
+    latents, noise, timesteps = latents.to(device), noise.to(device), timesteps.to(device)
     noisy = process.add_noise(latents, noise, timesteps)
     with engine.autocast():
         answer = engine.base.denoise(noisy, timesteps, text, sizes, guidance=engine.guidance)

@@ -36,14 +36,19 @@ class PictureErrors:
     engine: Engine
     data: TrainingData
 
-    def of(self, placed: PlacedPicture) -> Iterator[float]:
-        """The mean squared error under the picture's own caption, one for each timestep."""
+    def of(self, placed: PlacedPicture, at_once: int = 1) -> Iterator[float]:
+        """The mean squared error under the picture's own caption, one for each timestep; `at_once` of them
+        are measured together, which moves the last digits."""
         mean, _ = self.data.latents.moments(placed, mirrored=False)
+        levels = torch.tensor(validation_timesteps(self.engine.config))
         generator, text = self._generator(placed), self._text([placed.picture.caption])
         sizes = torch.tensor([sizes_of(placed.placement, mirrored=False)])
-        for level in validation_timesteps(self.engine.config):
-            noise = torch.randn((1, *mean.shape), generator=generator)
-            yield errors(self.engine, mean[None], noise, level, text, sizes).item()
+        for timesteps in levels.split(at_once):
+            count = len(timesteps)
+            noise = torch.cat([torch.randn((1, *mean.shape), generator=generator) for _ in timesteps])
+            latents, texts = mean.expand(count, *mean.shape), TextOutput.stack([text] * count)
+            found = errors(self.engine, latents, noise, timesteps, texts, sizes.expand(count, -1))
+            yield from found.tolist()
 
     def _text(self, captions: Sequence[str]) -> TextOutput:
         texts = self.data.texts

@@ -82,9 +82,10 @@ class GainMeasurement:
         errors, picture = PictureErrors(engine=self.engine, data=self.data), placed.picture
         caption = plain_caption(picture.caption, picture.settings)
         placed = replace(placed, picture=replace(picture, caption=caption))
-        after = list(errors.of(placed))
+        at_once = self.engine.config.dataset.train_batch_size  # what fits with gradients fits without
+        after = list(errors.of(placed, at_once))
         with base_alone(self.engine):
-            before = list(errors.of(placed))
+            before = list(errors.of(placed, at_once))
         folder, path = Path(self.engine.config.dataset.train_data_dir), picture.path
         name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
         return PictureGain(

@@ -160,6 +160,7 @@ LABELS: Mapping[str, str] = {
     # Where it runs
     "worker": "Where it runs",
     "num_processes": "Graphics cards at once",
+    "cpu_data_parallel": "A core for each picture of a step",
 }
 """A label for each setting of the form, by Kohya's name."""
 MOST_FOUND = 12

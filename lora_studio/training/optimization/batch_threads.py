@@ -1,0 +1,68 @@
+"""Threads that share the pictures of a batch: data parallelism inside one process.
+
+With small layers most of a step goes into starting them, and two cores that work on one layer together are
+hardly faster than one. With pictures of its own each core has work for the whole step.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TypeVar
+
+import torch
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+Gradients = Sequence[torch.Tensor | None]
+
+
+class BatchThreads:
+    """`count` threads that compute with one core each; they begin with the first work and end with this
+    object."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._pool: ThreadPoolExecutor | None = None
+
+    def parts(self, batch: Sequence[Part]) -> list[Sequence[Part]]:
+        """The batch in pieces for all threads, as even as can be."""
+        count = max(1, min(self.count, len(batch)))
+        ends = [len(batch) * number // count for number in range(count + 1)]
+        return [batch[begin:end] for begin, end in itertools.pairwise(ends)]
+
+    def each(self, work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
+        """Do `work` for all parts side by side: the results in order. Raises what one raises once all have
+        ended."""
+        if self._pool is None:
+            self._pool = self._begin()
+        futures = [self._pool.submit(work, part) for part in parts]
+        wait(futures)
+        return [future.result() for future in futures]
+
+    def _begin(self) -> ThreadPoolExecutor:
+        usual = torch.get_num_threads()
+        pool = ThreadPoolExecutor(self.count, "batch", initializer=_take_one_core)
+        together = threading.Barrier(self.count)
+        list(pool.map(lambda _: together.wait(), range(self.count)))
+        # A thread that comes later takes the number that was set last, in whichever thread that was.
+        torch.set_num_threads(usual)
+        return pool
+
+
+def _take_one_core() -> None:
+    """Let this thread compute by itself alone."""
+    torch.get_num_threads()  # what is asked for first, torch sets to the usual number later
+    torch.set_num_threads(1)
+
+
+@torch.no_grad()
+def add_gradients(weights: Sequence[torch.Tensor], found: Sequence[Gradients]) -> None:
+    """Add the gradients that each part found to those of the weights, in the parts' order, so that the sum is
+    the same each time. None is none."""
+    for weight, *gradients in zip(weights, *found, strict=True):
+        for gradient in gradients:
+            if gradient is not None:
+                weight.grad = gradient if weight.grad is None else weight.grad.add_(gradient)
