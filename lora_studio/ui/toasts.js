@@ -26,6 +26,15 @@
     }
     return best;
   };
+  // Of files that a phone keeps beside its pictures, Gradio says each ending that it would have taken.
+  const reword = () => {
+    for (const text of document.querySelectorAll('.toast-wrap [data-testid=toast-text]')) {
+      const all = text.textContent.trim(), end = all.lastIndexOf('. Only .');
+      if (!all.startsWith('Invalid') || end < 0) continue;
+      const names = all.slice(all.indexOf(': ') + 2, end);
+      text.textContent = `Left out, since no picture can be read from them: ${names}.`;
+    }
+  };
   let due = 0;
   const place = () => {
     due = 0;
@@ -38,7 +47,9 @@
     root.setProperty('--toasts-left', `${spot ? spot.left : MARGIN}px`);
   };
   const soon = () => {
-    if (due || !document.querySelector('.toast-wrap')?.childElementCount) return;
+    if (!document.querySelector('.toast-wrap')?.childElementCount) return;
+    reword();
+    if (due) return;
     due = setTimeout(place, 0);
     setTimeout(place, SETTLES); // what was still growing or moving has done so
   };

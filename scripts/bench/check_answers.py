@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -40,8 +41,11 @@ class Client:
         body = json.dumps({"data": data, "session_hash": "bench"}).encode() if endpoint else None
         request = urllib.request.Request(self.address + path, body, {"Content-Type": "application/json"})
         begun = time.perf_counter()
-        with urllib.request.urlopen(request) as answer:
-            content = json.loads(answer.read())
+        try:
+            with urllib.request.urlopen(request) as answer:
+                content = json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            raise SystemExit(f"{endpoint or 'revision'}: {error.read().decode()}") from error
         self.waits.append(1000 * (time.perf_counter() - begun))
         return content["data"][0] if endpoint else content
 
@@ -77,7 +81,8 @@ def measure(address: str, server: Server, dataset_id: str) -> None:
         looker = threading.Thread(target=until, args=(ended.is_set, page, dataset_id))
         begun, spent = time.perf_counter(), server.cpu()
         looker.start()
-        while (status := progress.ask("check_dataset", dataset_id, "object", trigger))["state"] == "running":
+        asked = (dataset_id, "object", trigger, "starter", {}, False)
+        while (status := progress.ask("check_dataset", *asked))["state"] == "running":
             time.sleep(0.25)
         seconds = time.perf_counter() - begun
         ended.set()

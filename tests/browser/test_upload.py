@@ -9,6 +9,7 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.support.page import OpenPage, begin_anew, box, go_to, tab, upload, write
+from tests.support.phone_folder import FILM
 from tests.support.serving import CHECKOUT
 
 INK = sorted((CHECKOUT / "examples" / "ink").glob("*.png"))[:4]
@@ -178,3 +179,16 @@ def test_escape_among_earlier_pictures_changes_nothing(open_page: OpenPage) -> N
     go_to(page, "Upload")
     expect(page.locator("#picture-count")).to_have_count(0)
     expect(page.get_by_test_id("toast-body")).to_have_count(0)
+
+
+def test_what_can_not_be_uploaded_is_named_and_the_pictures_are_taken(
+    open_page: OpenPage, tmp_path: Path
+) -> None:
+    (film := tmp_path / "IMG_2042.MOV").write_bytes(FILM)
+    page = open_page()
+    begin_anew(page)
+    upload(page, [*INK[:2], film])
+    expect(page.get_by_test_id("toast-body")).to_contain_text(
+        "Left out, since no picture can be read from them: IMG_2042.MOV."
+    )
+    expect(page.locator("#picture-count")).to_contain_text("2 pictures")

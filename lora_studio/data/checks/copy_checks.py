@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
 
 import numpy
 
@@ -15,6 +17,8 @@ from lora_studio.data.edits.picture_edits import RemovePicture, SetCaption
 MOST_BITS, MOST_LEVELS = 10, 9.0
 ENOUGH_WORDS = 2
 NAMED = 5
+COPY_NAME = re.compile(r"\(\d{1,4}\)$|-\d{1,2}$|\bcopy\b", re.IGNORECASE)
+"""Ends and words that systems, and uploads here, give to the names of copies."""
 LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".gif")
 """Endings of files that have a picture's very pixels, or nearly always."""
 
@@ -133,12 +137,15 @@ def _plain_small(facts: PictureFacts) -> numpy.ndarray:
 
 def _best_first(group: Sequence[Member]) -> list[CheckedPicture]:
     """The pictures, the one to keep in front: of those with a caption and the most pixels one that is stored
-    without loss, since the blocks of a JPEG look sharp, and of several the sharpest."""
+    without loss, since the blocks of a JPEG look sharp, and of several the sharpest. Of equal ones it is one
+    that isn't called a copy."""
 
-    def rank(member: Member) -> tuple[bool, int, bool, float]:
+    def rank(member: Member) -> tuple[bool, int, bool, float, bool]:
         picture, facts = member
         is_lossless = picture.name.lower().endswith(LOSSLESS)
-        return bool(picture.caption.text), facts.size[0] * facts.size[1], is_lossless, facts.sharpness or 0.0
+        area, sharpness = facts.size[0] * facts.size[1], facts.sharpness or 0.0
+        is_first = not COPY_NAME.search(PurePosixPath(picture.name).stem[-100:])
+        return bool(picture.caption.text), area, is_lossless, sharpness, is_first
 
     best = max(range(len(group)), key=lambda place: (*rank(group[place]), -place))
     return [group[best][0], *(picture for place, (picture, _) in enumerate(group) if place != best)]

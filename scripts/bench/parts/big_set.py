@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import closing
+from dataclasses import asdict
 
 from lora_studio.records import DatasetRecord
 from lora_studio.settings import Settings
@@ -16,7 +18,9 @@ DRAWN = 24
 """Pictures that are drawn; the others are these with other pixels in a corner."""
 
 
-def make_set(settings: Settings, count: int, size: tuple[int, int], *, name: str = "many") -> DatasetRecord:
+def make_set(
+    settings: Settings, count: int, size: tuple[int, int], *, name: str = "0123456789ab"
+) -> DatasetRecord:
     """Write a set of PNGs, every second one with a caption, and its row. Returns it."""
     settings.create_folders()
     folder = settings.datasets / name
@@ -31,6 +35,7 @@ def make_set(settings: Settings, count: int, size: tuple[int, int], *, name: str
     record = DatasetRecord(
         id=name, name=name, path=str(folder), images=count, captions=count // 2, created_at=time.time()
     )
+    (folder / "dataset.json").write_text(json.dumps(asdict(record)), "utf-8")
     with closing(Database(settings.database)) as database:
         Library(database).put_dataset(record)
     return record

@@ -158,6 +158,15 @@ def test_many_copies_are_one_group() -> None:
     assert list(near.find(checked)) == []
 
 
+def test_of_equal_copies_the_one_without_a_copys_name_is_kept(tmp_path: Path) -> None:
+    for name in ("IMG_2041(1)", "IMG_2041", "IMG_2041-2"):
+        (tmp_path / f"{name}.png").write_bytes(encoded(scene(4, (96, 96)), "PNG"))
+    [finding] = [one for one in report_on(tmp_path).findings if one.check == "exact_copy"]
+    assert finding.pictures[-1] == "IMG_2041.png"
+    assert finding.fix
+    assert {edit.picture for edit in finding.fix.edits} == {"IMG_2041(1).png", "IMG_2041-2.png"}
+
+
 @pytest.mark.parametrize("first", ["a", "b"])
 def test_of_near_copies_the_one_without_loss_is_kept(tmp_path: Path, first: str) -> None:
     """A JPEG's blocks make its edges steeper than those of the picture that it was made of."""
