@@ -18,7 +18,7 @@ from lora_studio.data.edits.overlay import Overlay
 from lora_studio.data.edits.picture_edits import FlipPicture, RemovePicture, SetCaption
 from lora_studio.data.edits.rendering import PictureFiles
 from lora_studio.dataset import Datasets
-from lora_studio.errors import DeviceBusy, StoreError
+from lora_studio.errors import DatasetError, DeviceBusy, DiskFull, StoreError
 from lora_studio.jobs.captioning.captioning_jobs import CaptioningJobs
 from lora_studio.jobs.captioning.captioning_request import CaptioningRequest
 from lora_studio.jobs.captioning.captioning_state import CaptioningState
@@ -207,3 +207,39 @@ def test_one_engine_is_in_memory_at_a_time(
     go.set()
     assert [jobs.wait(one, PATIENCE).captioned for one in (dataset_id, others[1])] == [2, 1]
     assert acts == ["load", "caption", "caption", "load", "caption"]
+
+
+def test_a_yes_to_write_over_a_caption_counts_once(
+    datasets: Datasets, database: Database, dataset_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: StarterCaptioner, images: Sequence[Image.Image]) -> list[str]:
+        raise SystemError
+
+    jobs = CaptioningJobs(datasets, DeviceLease(), database)
+    with monkeypatch.context() as patch:
+        patch.setattr(StarterCaptioner, "captions", broken)
+        jobs.begin(asked(dataset_id, pictures=("03.png",), over_hand=True))
+        assert jobs.wait(dataset_id, PATIENCE).state is CaptioningState.FAILED
+    datasets.set_caption(dataset_id, "03.png", "mine, an hour of work")
+    with pytest.raises(DatasetError, match="written by hand"):
+        jobs.go_on(dataset_id)
+    assert datasets.captions(dataset_id)["03.png"] == "mine, an hour of work"
+
+
+def test_a_failure_after_a_stop_is_told(
+    datasets: Datasets, database: Database, dataset_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = CaptioningJobs(datasets, DeviceLease(), database)
+
+    def captions(self: StarterCaptioner, images: Sequence[Image.Image]) -> list[str]:
+        jobs.stop(dataset_id)
+        return ["thing"] * len(images)
+
+    def full(*_: object, **__: object) -> None:
+        raise DiskFull("No room.", "Make some.")
+
+    monkeypatch.setattr(StarterCaptioner, "captions", captions)
+    monkeypatch.setattr(datasets, "edit", full)
+    jobs.begin(asked(dataset_id))
+    ended = jobs.wait(dataset_id, PATIENCE)
+    assert (ended.state, str(ended.error)) == (CaptioningState.FAILED, "No room. Make some.")

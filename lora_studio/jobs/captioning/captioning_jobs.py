@@ -113,12 +113,13 @@ class CaptioningJobs:
 
     def go_on(self, dataset_id: str) -> Captioning:
         """Go on with the pictures that an interrupted, stopped or failed captioning left without a caption,
-        or with `again` without a new one. Its captions are undone together with the earlier ones. Raises as
-        `begin` does, and StoreError where there is nothing to go on with."""
+        or with `again` without a new one. Its captions are undone together with the earlier ones. Captions by
+        hand stay: `over_hand` was said of those at that time. Raises as `begin` does, and StoreError where
+        there is nothing to go on with."""
         job = self.get(dataset_id)
         if not job.state.may_go_on:
             raise StoreError("This captioning has come to its end.", "Begin another one.")
-        return self.begin(job.request)
+        return self.begin(replace(job.request, over_hand=False))
 
     def get(self, dataset_id: str) -> Captioning:
         """The last captioning of a set. Raises StoreError where there was none."""
@@ -259,7 +260,8 @@ class CaptioningJobs:
             ended = {"failed": {**earlier, **found.failed}, "state": CaptioningState.FINISHED}
             ended |= stopped if found.was_stopped else {}
         except StudioError as error:
-            if not should_stop():
+            # Given up while it waited: nothing was lost. Any other failure counts, also after a stop.
+            if not (isinstance(error, DeviceBusy) and should_stop()):
                 ended = {"state": CaptioningState.FAILED, "error": error}
         except Exception as error:  # a thread of its own: nobody else would hear of it
             ended = {"state": CaptioningState.FAILED, "error": bug_of(error, "a captioning")}

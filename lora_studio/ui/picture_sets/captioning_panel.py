@@ -102,7 +102,12 @@ def listen(
         return _card(studio.captionings.get(set_id))
 
     def resume_captioning(dataset_id: str) -> str:
-        return _card(studio.captionings.go_on(_set_id(dataset_id)))
+        set_id = _set_id(dataset_id)
+        request = studio.captionings.get(set_id).request
+        for name in request.pictures if request.over_hand else ():
+            if studio.captionings.is_by_hand(set_id, name):  # maybe another caption than the one asked about
+                return fill("captioning_question", file=name)
+        return _card(studio.captionings.go_on(set_id))
 
     parts.begin.click(guarded(start_captions), asked, card, **QUICK)
     gr.on([pictures.retry, card.retry], guarded(retry_caption), asked, card, **QUICK)
