@@ -4,26 +4,60 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from typing import Any
 
 from lora_studio.errors import ConfigError
 
+PIECES = re.compile(
+    r'"""(?:[^"\\]|\\.|"(?!""))*+"{0,5}'
+    r"|'''(?:[^']|'(?!''))*+'{0,5}"
+    r'|"(?:[^"\\\n]|\\.)*+"?'
+    r"|'[^'\n]*+'?"
+    r"|#[^\n]*+"
+    r"|[.\[\]{}=,\n]",
+    re.DOTALL,
+)
+"""Texts and comments, whole, also where their end is missing, and the signs that names end at or nest by."""
+MOST_LEVELS = 16
+"""Parts of a dotted name, and brackets within brackets: sd-scripts' files have two or three."""
+
 
 def read_toml(text: str, name: str) -> dict[str, Any]:
-    """Parse TOML. Raises ConfigError, which calls the text `name`."""
+    """Parse TOML, whose names and lists nest up to MOST_LEVELS deep. Raises ConfigError, which calls the text
+    `name`."""
     try:
+        if not _is_shallow(text):
+            raise RecursionError
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(
             f"{name} is not TOML: {str(error)[:200]}.",
             "Text stands in quotes, paths with backslashes in single ones, and nothing is written twice.",
         ) from None
-    except (ValueError, RecursionError):  # a number of thousands of digits, brackets within brackets
+    except (ValueError, RecursionError, MemoryError):  # ValueError: a number of thousands of digits
         raise ConfigError(
-            f"{name} is not TOML that can be read.", "A number is endless, or lists nest too deeply."
+            f"{name} is not TOML that can be read.",
+            "A number is endless, a name has too many dots, or lists or tables nest too deeply.",
         ) from None
+
+
+def _is_shallow(text: str) -> bool:
+    """Whether no name and no list nests deeper than MOST_LEVELS, in one pass: the time and memory that
+    tomllib takes for a dotted name grow with the square of its parts, and 400 kB of them filled a machine."""
+    dots = brackets = 0
+    for piece in PIECES.finditer(text):
+        sign = piece[0]
+        if sign == ".":
+            dots += 1
+        elif sign in "[]{}=,\n":
+            dots = 0
+            brackets += (sign in "[{") - (sign in "]}")
+        if dots >= MOST_LEVELS or brackets > MOST_LEVELS:
+            return False
+    return True
 
 
 def write_value(value: Any) -> str:

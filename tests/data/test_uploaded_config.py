@@ -221,6 +221,10 @@ def test_masks_find_the_pictures_of_their_own_subsets_only(tmp_path: Path, into:
 ALONE = '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "dogs"\n'
 
 
+def wrong_options(count: int) -> str:
+    return "\n".join(f"option_{number} = 1" for number in range(count))
+
+
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
@@ -264,6 +268,9 @@ def test_what_does_not_fit_is_named_and_the_rest_used(
         (f"{ALONE}# {'x' * 600_000}", "is larger than a dataset config can be."),
         (b"\xff\xfe\x00d", "d.toml is not UTF-8 text."),
         ("[[datasets]]\n" + '[[datasets.subsets]]\nimage_dir = "dogs"\n' * 300, "has more than 200 subsets."),
+        (f"{'.'.join(['a'] * 2000)} = 1\n{ALONE}", "d.toml is not TOML that can be read."),
+        (ALONE + wrong_options(1001), "d.toml is wrong in more than 1000 places."),
+        ("[[datasets]]\n" + "[[datasets.subsets]]\nnum_repeats = 0\n" * 1001, "in more than 1000 places."),
     ],
 )
 def test_a_config_that_can_not_be_used_leaves_the_pictures(
@@ -276,11 +283,21 @@ def test_a_config_that_can_not_be_used_leaves_the_pictures(
     assert [path.relative_to(into).as_posix() for path in into.rglob("*.*")] == ["3_dogs/a.png"]
 
 
-def test_a_thousand_faults_are_not_a_thousand_sentences(tmp_path: Path, into: Path) -> None:
-    wrong = "\n".join(f"option_{number} = 1" for number in range(1000))
-    made = ingest([zipped(tmp_path / "x.zip", {"d.toml": ALONE + wrong, "dogs/a.png": None})], into)
+def test_a_thousand_faults_are_not_a_thousand_sentences(
+    tmp_path: Path, into: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_for = list[str]()
+
+    def looking(option: str, *_: Any, **__: Any) -> list[str]:
+        looked_for.append(option)
+        return []
+
+    monkeypatch.setattr("difflib.get_close_matches", looking)
+    files: Files = {"d.toml": ALONE + wrong_options(1000), "dogs/a.png": None}
+    made = ingest([zipped(tmp_path / "x.zip", files)], into)
     assert len(made.refused) == uploaded_config.MOST_REMARKS + 1
     assert made.refused[-1].endswith("988 more like these.")
+    assert len(looked_for) == uploaded_config.MOST_REMARKS
 
 
 def test_an_argument_toml_and_a_second_config_are_no_subsets(tmp_path: Path, into: Path) -> None:

@@ -30,6 +30,7 @@ from lora_studio.parsing.toml_text import read_toml
 MOST_BYTES = 500_000
 MOST_SUBSETS = 200
 MOST_REMARKS = 12
+MOST_FAULTS = 1000
 PLAIN = DatasetGroup(train_data_dir="-")
 READ_HERE = {"num_repeats", "class_tokens", "caption_extension"}
 """Options of one subset alone, and how its captions are found, which are kept as .txt."""
@@ -91,9 +92,9 @@ class _UploadReader:
         is_table = isinstance(given, Mapping)
         general = Table(where=f"{self._shown}, [general]", options=given if is_table else {})
         if not is_table:
-            self._remarks.append(f"{self._shown}: general is no table. It is left out.")
+            self._remark(f"{self._shown}: general is no table. It is left out.")
         for name in found.keys() - {"general", "datasets"}:
-            self._remarks.append(f"{self._shown}: there is no table {name[:64]!r}. It is left out.")
+            self._remark(f"{self._shown}: there is no table {name[:64]!r}. It is left out.")
         of_general = self._usable(general, (*OF_DATASETS, *OF_ALL))
         datasets: list[Mapping[str, Any]] = []
         subsets: list[UploadedSubset] = []
@@ -123,30 +124,37 @@ class _UploadReader:
                 continue
             alone = Table(where=table.where, options={option: value})
             try:
-                check_options(alone, names)
+                check_options(alone, names, suggest=len(self._remarks) < MOST_REMARKS)
                 check_together(alone, alone.options)
                 check_subset(alone, alone.options)
                 skipped_area(alone, alone.options)
                 if option not in NO_SETTINGS and (option, value) != ("num_repeats", 0):
                     settings_of(PLAIN, [alone])
             except ConfigError as error:
-                self._remarks.append(f"{error} It is left out.")
+                self._remark(f"{error} It is left out.")
             else:
                 found |= {} if option in WITHOUT_EFFECT else {option: value}
         return found
 
     def _is_usable(self, table: Table, subset: UploadedSubset) -> bool:
         if subset.options.get("num_repeats") == 0:
-            self._remarks.append(f"{subset.where} is left out: its num_repeats is 0.")
+            self._remark(f"{subset.where} is left out: its num_repeats is 0.")
             return False
         try:
             check_subset(table, subset.options)
             whole = {name: value for name, value in subset.options.items() if name not in NO_SETTINGS}
             refuse_together(settings_of(PLAIN, [Table(where=subset.where, options=whole)]))
         except ConfigError as error:
-            self._remarks.append(f"{subset.where} is left out: {error}")
+            self._remark(f"{subset.where} is left out: {error}")
             return False
         return True
+
+    def _remark(self, sentence: str) -> None:
+        """Keep a remark. Raises ConfigError for a file that is hardly right anywhere, which isn't read on."""
+        self._remarks.append(sentence)
+        if len(self._remarks) > MOST_FAULTS:
+            most = f"{self._shown} is wrong in more than {MOST_FAULTS} places."
+            raise ConfigError(most, "Send the one you train with.")
 
     def _first_remarks(self) -> Iterator[str]:
         """The first remarks, and how many more there are: a stranger's file may be wrong a thousand times."""

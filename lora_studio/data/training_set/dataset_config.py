@@ -147,8 +147,9 @@ def tables_in(above: Table, name: str, full_name: str = "") -> list[Table]:
     ]
 
 
-def check_options(table: Table, names: tuple[str, ...]) -> None:
-    """Refuse a table with an option of another name, or a value that is no plain one. Raises ConfigError."""
+def check_options(table: Table, names: tuple[str, ...], *, suggest: bool = True) -> None:
+    """Refuse a table with an option of another name, or a value that is no plain one; `suggest` looks for
+    the name that was meant, which takes most of the time. Raises ConfigError."""
     for option, value in table.options.items():
         if option in names:
             if option not in TABLES:
@@ -159,7 +160,7 @@ def check_options(table: Table, names: tuple[str, ...]) -> None:
         if option in everywhere:
             places = "a dataset or [general]" if option in OF_DATASETS else "a subset"
             raise _refusal(table.where, f"{option} doesn't belong here", f"Put it into {places}.")
-        near = difflib.get_close_matches(option, names, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(option, names, n=1, cutoff=0.5) if suggest else []
         hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(sorted(names))}."
         raise _refusal(table.where, f"there is no option {option!r}", hint)
 
