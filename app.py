@@ -9,6 +9,11 @@ gc.disable()  # nothing of thousands of modules is garbage, and looking for it t
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read by the libraries while they are imported
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
+if __name__ == "__main__":  # trainings are threads of this process; it would be late after the imports
+    from lora_studio.runtime import begin_with_compact_heap
+
+    begin_with_compact_heap()
+
 import argparse
 import sys
 from collections.abc import Sequence
