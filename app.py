@@ -14,7 +14,6 @@ if __name__ == "__main__":  # trainings are threads of this process; it would be
 
     begin_with_compact_heap()
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -23,25 +22,16 @@ from lora_studio.errors import StudioError
 from lora_studio.settings import keep_private
 from lora_studio.studio import open_studio
 from lora_studio.ui.serving import server
+from lora_studio.ui.serving.start_options import parse_options
 
 gc.freeze()  # from later collections
 gc.enable()
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="app.py", description="Open LoRA Studio's page.")
-    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1, this machine only)")
-    parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
-    parser.add_argument("--share", action="store_true", help="also make a public link, with a password")
-    parser.add_argument("--user", default="", help="user name the page asks for")
-    parser.add_argument("--password", default="", help="password it asks for; better in LORA_STUDIO_PASSWORD")
-    return parser.parse_args(argv)
-
-
 @steady_output()
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until Ctrl+C or SIGTERM. Exit codes: 0 done, 2 something the user can put right."""
-    options, ended = parse(argv), server.end_asked()
+    options, ended = parse_options(argv), server.end_asked()
     try:
         keep_private()
         studio = open_studio()

@@ -121,9 +121,11 @@ def compact_heap(environment: Mapping[str, str]) -> dict[str, str]:
 
 def begin_with_compact_heap() -> None:
     """Begin this very command anew in `compact_heap`'s environment, if it isn't in it: glibc reads its
-    variable at the start alone. To be called before anything else was done."""
+    variable at the start alone. To be called before anything else was done. A notebook's process is left
+    alone, which would lose all that it holds, and so is a debugged one."""
     wanted = compact_heap(os.environ)
-    if wanted != dict(os.environ) and sys.executable:
+    is_theirs = "IPython" in sys.modules or sys.gettrace() is not None
+    if wanted != dict(os.environ) and sys.executable and not is_theirs:
         with suppress(OSError):
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], wanted)
 

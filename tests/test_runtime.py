@@ -216,6 +216,17 @@ def test_a_command_begins_anew_once_in_that_environment(monkeypatch: pytest.Monk
     assert begun.stdout.split() == ["before", "before", "after", COMPACT, "train"]
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+@pytest.mark.parametrize("theirs", ["sys.modules['IPython'] = sys", "sys.settrace(lambda *given: None)"])
+def test_a_notebook_and_a_debugger_keep_their_process(monkeypatch: pytest.MonkeyPatch, theirs: str) -> None:
+    monkeypatch.setenv(TUNABLES, "glibc.malloc.perturb=0")
+    program = f"import sys\n{theirs}\n{AGAIN}"
+    begun = subprocess.run(
+        [sys.executable, "-c", program, "train"], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    assert begun.stdout.split() == ["before", "after", "glibc.malloc.perturb=0", "train"]
+
+
 AGAIN = """
 import os, sys
 from lora_studio.runtime import begin_with_compact_heap
