@@ -28,6 +28,7 @@ from lora_studio.jobs.captioning.captioning_cost import CaptioningCost, cost_of
 from lora_studio.jobs.captioning.captioning_request import CaptioningRequest
 from lora_studio.jobs.captioning.captioning_rows import CaptioningRow, CaptioningRows
 from lora_studio.jobs.captioning.captioning_state import Captioning, CaptioningState
+from lora_studio.jobs.captioning.heartbeat import heartbeat
 from lora_studio.jobs.failure import bug_of
 from lora_studio.runtime import DeviceLease
 from lora_studio.store.database import Database
@@ -46,6 +47,9 @@ MOST_ACTIVE = 4
 """Captionings that run or wait."""
 SECONDS_BETWEEN = 2.0
 """Between two writings of progress, and before a wait is told."""
+HEARTBEAT_SECONDS = 5.0
+"""Between two writings while nothing changes: other hosts see that it goes on, and a stop is heard."""
+BUSY = "Pictures are being captioned.", "Wait until that is done, or stop it."
 CLOSING_SECONDS = 10.0
 """Seconds that the end of the studio waits for the pictures at hand."""
 
@@ -77,20 +81,19 @@ class CaptioningJobs:
         _, pictures = self._pictures(request)
         self._check_asked(request, pictures)
         before = self._kept(dataset_id)
-        runs = before is not None and before.state is CaptioningState.RUNNING
         others = before.failed if before is not None and request.pictures else {}
         failed = {name: why for name, why in others.items() if name not in request.pictures}
         run = on_behalf(self._run)
         with self._changed:
-            if runs or dataset_id in self._jobs or len(self._jobs) >= MOST_ACTIVE:
-                raise DeviceBusy("Pictures are being captioned.", "Wait until that is done, or stop it.")
+            if dataset_id in self._jobs or len(self._jobs) >= MOST_ACTIVE:
+                raise DeviceBusy(*BUSY)
             self._stops[dataset_id] = threading.Event()
             self._jobs[dataset_id] = job = Captioning(request=request, total=len(pictures), failed=failed)
             thread = threading.Thread(target=run, args=(request, pictures), name="captioning", daemon=True)
             self._threads = [*(one for one in self._threads if one.is_alive()), thread]
         try:
             self._write(job)
-        except StoreError:
+        except (StoreError, DeviceBusy):
             self._forget(dataset_id)
             raise
         thread.start()
@@ -144,9 +147,9 @@ class CaptioningJobs:
         return self.get(dataset_id)
 
     def stop(self, dataset_id: str) -> bool:
-        """Stop a captioning after the pictures at hand; False for one that doesn't run here. Its captions
-        stay. One that was interrupted counts as stopped from then on. Raises StoreError for a set that isn't
-        there, NotAllowed."""
+        """Stop a captioning after the pictures at hand; False where none runs. Its captions stay. One of
+        another process ends within seconds, or after the pictures at hand. One that was interrupted counts as
+        stopped from then on. Raises StoreError for a set that isn't there, NotAllowed."""
         self._datasets.get(dataset_id)
         visitor().must_own(Kind.DATASET, dataset_id)
         with self._changed:
@@ -154,6 +157,9 @@ class CaptioningJobs:
         if stop is not None:
             stop.set()
             return True
+        row = self._rows.get(dataset_id)
+        if row is not None and self._runs_elsewhere(row):
+            return self._rows.ask_to_stop(dataset_id, row.owner)
         job = self._kept(dataset_id)
         if job is not None and job.state is CaptioningState.INTERRUPTED:
             self._write(replace(job, state=CaptioningState.STOPPED))
@@ -184,15 +190,32 @@ class CaptioningJobs:
         except (StudioError, KeyError, ValueError, TypeError) as error:
             logger.warning("the captioning of %s can't be read: %s", row.dataset_id, error)
             return None
-        runs = row.owner != self._owner and is_alive(row.owner, silence=time.time() - row.at)
-        if job.state is CaptioningState.RUNNING and not runs:
+        if job.state is CaptioningState.RUNNING and not self._runs_elsewhere(row):
             return replace(job, state=CaptioningState.INTERRUPTED)
         return job
 
+    def _runs_elsewhere(self, row: CaptioningRow) -> bool:
+        is_elsewhere = row.is_open and row.owner != self._owner
+        return is_elsewhere and is_alive(row.owner, silence=time.time() - row.at)
+
     def _write(self, job: Captioning) -> None:
-        self._written = time.monotonic()
-        self._rows.put(job.request.dataset_id, self._owner, job.to_json())
+        """Put a captioning into the store, and hear there of a stop. Raises DeviceBusy where another process
+        captions the set."""
+
+        def check(row: CaptioningRow) -> None:
+            if self._runs_elsewhere(row):
+                raise DeviceBusy(*BUSY)
+
+        dataset_id, self._written = job.request.dataset_id, time.monotonic()
+        before = self._rows.put(dataset_id, self._owner, job.to_json(), check=check)
+        if before is not None and before.owner == self._owner and before.is_to_stop:
+            self._stop_here(dataset_id)
         self._tell()
+
+    def _stop_here(self, dataset_id: str) -> None:
+        with self._changed:
+            if (stop := self._stops.get(dataset_id)) is not None:
+                stop.set()
 
     def _tell(self) -> None:
         with self._changed:
@@ -206,10 +229,16 @@ class CaptioningJobs:
             self._jobs[dataset_id] = job = replace(before, **facts)
         is_due = time.monotonic() - self._written > SECONDS_BETWEEN or before.waits_for != job.waits_for
         if job != before and is_due:
-            try:
-                self._write(job)
-            except StoreError as error:  # it is written later, and goes on meanwhile
-                logger.warning("the progress of a captioning: %s", error)
+            self._tell_store(job)
+
+    def _tell_store(self, job: Captioning) -> None:
+        try:
+            self._write(job)
+        except DeviceBusy as error:  # taken for dead, say on a machine that slept: another goes on with it
+            logger.warning("a captioning ends here: %s", error)
+            self._stop_here(job.request.dataset_id)
+        except StoreError as error:  # it is written later, and goes on meanwhile
+            logger.warning("the progress of a captioning: %s", error)
 
     def _forget(self, dataset_id: str) -> None:
         with self._changed:
@@ -255,7 +284,8 @@ class CaptioningJobs:
         stopped = {"state": CaptioningState.STOPPED}
         ended: dict[str, Any] = stopped
         try:
-            found = self._captioned(request, pictures, should_stop)
+            with heartbeat(lambda: self._tell_store(self._jobs[dataset_id]), HEARTBEAT_SECONDS):
+                found = self._captioned(request, pictures, should_stop)
             earlier = self._jobs[dataset_id].failed
             ended = {"failed": {**earlier, **found.failed}, "state": CaptioningState.FINISHED}
             ended |= stopped if found.was_stopped else {}
@@ -271,7 +301,7 @@ class CaptioningJobs:
             job = replace(self._jobs[dataset_id], note="", waits_for="", **ended)
         try:
             self._write(job)
-        except StoreError as error:  # it counts as interrupted from now on
+        except (StoreError, DeviceBusy) as error:  # it counts as interrupted from now on
             logger.warning("the end of a captioning: %s", error)
         self._forget(dataset_id)
 
