@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lora_studio.data.captions import filled_lines
+from lora_studio.data.pixels.picture_pixels import ENDINGS as PICTURE_ENDINGS
+from lora_studio.data.pixels.picture_pixels import HEIC_ENDINGS
 from lora_studio.errors import DatasetError
 from lora_studio.files import read_errors
 from lora_studio.parsing.archives import harmless_parts
@@ -24,6 +26,7 @@ KNOWN = (
 """Names of tables that are looked for in a folder, in this order: files of other names may be anything."""
 FILE_COLUMNS = ("file_name", "filename", "file", "image", "image_file", "image_path", "path", "img", "name")
 TEXT_COLUMNS = ("text", "caption", "prompt", "description", "captions", "tags")
+PICTURES = PICTURE_ENDINGS | HEIC_ENDINGS
 MOST_BYTES = 20_000_000
 MOST_ENTRIES = 200_000
 LONGEST_CAPTION = 64_000
@@ -83,14 +86,17 @@ def folder_captions(folder: Path) -> tuple[str, dict[str, str]]:
                 raise
             fitting = {parts[-1]: text for parts, text in table.items() if parts[:-1][-1:] in ((), below)}
             if fitting and (place is folder or any(parts[:-1] for parts in table)):
-                return name, {
-                    spelling: text for file, text in fitting.items() for spelling in _spellings(file)
-                }
+                return name, by_spelling(fitting.items())
     return "", {}
 
 
-def _spellings(file: str) -> set[str]:
-    return {file.casefold(), PurePosixPath(file).stem.casefold()}
+def by_spelling(captions: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Captions by the picture's name in small letters, as it is given and without a picture's ending; what is
+    given goes first, and of two the later one. The `.v1` of `fox.v1` is no ending."""
+    given = {file.casefold(): text for file, text in captions}
+    paths = ((PurePosixPath(file), text) for file, text in given.items())
+    stems = {path.stem: text for path, text in paths if path.suffix in PICTURES}
+    return stems | given
 
 
 def _of_json(data: Any) -> list[tuple[str, str]]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,52 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.ingestion import upload_claims, uploaded_config
 from lora_studio.data.ingestion.given_files import find_files
 from lora_studio.data.ingestion.ingest import Ingested, ingest
 from lora_studio.data.pixels.masks import ENDING
-from lora_studio.data.training_set.folders import Picture, read_folder
+from lora_studio.data.training_set.folders import Picture
 from lora_studio.data.training_set.run_subsets import SUBSETS, options_of_set
 from lora_studio.errors import DatasetError
 from lora_studio.parsing.toml_text import read_toml
 from tests.support.properties import examples
-
-Files = Mapping[str, str | bytes | None]
-
-
-def png(colour: str = "red", mode: str = "RGB", size: tuple[int, int] = (40, 48)) -> bytes:
-    content = io.BytesIO()
-    Image.new(mode, size, colour).save(content, "PNG")
-    return content.getvalue()
-
-
-def zipped(path: Path, files: Files) -> Path:
-    """None stands for a picture."""
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, png() if content is None else content)
-    return path
-
-
-def laid_out(folder: Path, files: Files) -> Path:
-    for name, content in files.items():
-        place = folder / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        content = png() if content is None else content
-        place.write_bytes(content.encode() if isinstance(content, str) else content)
-    return folder
+from tests.support.uploaded_sets import Files, laid_out, png, trained_on, zipped
 
 
 @pytest.fixture
 def into(tmp_path: Path) -> Path:
     (tmp_path / "set").mkdir()
     return tmp_path / "set"
-
-
-def trained_on(into: Path, **changes: Any) -> list[Picture]:
-    data = {"train_data_dir": str(into), **options_of_set(into), **changes}
-    return list(read_folder(DatasetGroup.model_validate(data)).pictures)
 
 
 def facts(pictures: list[Picture]) -> list[tuple[str, str, int, bool]]:

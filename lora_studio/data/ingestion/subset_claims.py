@@ -3,11 +3,11 @@ are of another machine: nothing else is looked at."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from lora_studio.data.caption_tables import is_table, read_table
+from lora_studio.data.caption_tables import by_spelling, is_table, read_table
 from lora_studio.data.ingestion.uploaded_config import UploadedConfig, UploadedSubset
 from lora_studio.data.ingestion.uploaded_files import CAPTION_ENDINGS, Upload
 from lora_studio.data.pixels.masks import ENDING, owner_stem
@@ -78,6 +78,15 @@ def _same_end(path: Parts, other: Parts) -> int:
     return count
 
 
+def _of_folder(pictures: Iterable[Parts], places: Sequence[Parts]) -> list[Parts]:
+    """Paths of a metadata file that may be of the folder with these names, the likeliest last: one file
+    often stands for several folders with pictures of the same names."""
+    fits = {parts: max(_same_end(parts[:-1], place) for place in places) for parts in pictures}
+    best = max(fits.values(), default=0)
+    found = [parts for parts, same in fits.items() if same in (best, len(parts) - 1)]
+    return sorted(found, key=fits.__getitem__)
+
+
 @dataclass(kw_only=True)
 class SubsetClaims:
     """The files that the subsets of one config claim below `root`, which names the archive or folder that it
@@ -133,7 +142,8 @@ class SubsetClaims:
         first = self._folders.get(folder)
         if first is not None and (first.is_reg != is_reg or self._stands_in(subset.dataset, first.place)):
             raise DatasetError(f"the folder {'/'.join(folder) or given} is another subset already.")
-        captions = self._captions(files, source, contents) if source else None
+        places = (harmless_parts(given), folder)
+        captions = self._captions(files, source, contents, places) if source else None
         claimed = first or ClaimedFolder(
             folder=folder,
             place=_place(subset, (folder or harmless_parts(given) or ("pictures",))[-1], taken),
@@ -163,8 +173,11 @@ class SubsetClaims:
             raise DatasetError(f"{option} {_end(given)!r} is not among the files.", hint)
         return found[0] if found else alone or ()
 
-    def _captions(self, files: PathsElsewhere, source: str, contents: Contents) -> dict[str, str] | None:
-        """Captions of a metadata file; None where it can't be read, which is said."""
+    def _captions(
+        self, files: PathsElsewhere, source: str, contents: Contents, places: Sequence[Parts]
+    ) -> dict[str, str] | None:
+        """Captions of a metadata file for the pictures of a folder, by what it is called there and here; None
+        where it can't be read, which is said."""
         try:
             place = self._found(files, source, "metadata_file")
             table = read_table(place[-1], contents[place]())
@@ -172,8 +185,7 @@ class SubsetClaims:
             self.remarks.append(f"{error} The captions beside the pictures are taken.")
             return None
         self._read.add(place)
-        spelled = ((parts[-1].casefold(), text) for parts, text in table.items())
-        return {name: text for spelling, text in spelled for name in (spelling, Path(spelling).stem)}
+        return by_spelling((parts[-1], table[parts]) for parts in _of_folder(table, places))
 
     def _stands_in(self, dataset: int, place: str) -> bool:
         return any(one.place == place and one.subset.dataset == dataset for one in self.subsets)

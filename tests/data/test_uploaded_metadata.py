@@ -1,0 +1,59 @@
+"""Uploads whose dataset config names a file with the captions: each picture gets its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lora_studio.data.ingestion.ingest import ingest
+from lora_studio.data.training_set.folders import Picture
+from tests.support.uploaded_sets import Files, png, trained_on, zipped
+
+COLOURED = {"fox": "red", "fox.v1": "blue", "dog": "green"}
+
+
+def with_metadata(*folders: str) -> str:
+    subset = "[[datasets.subsets]]\nimage_dir = {!r}\nmetadata_file = '/x/meta.json'\n"
+    return "[[datasets]]\n" + "".join(map(subset.format, folders))
+
+
+def taken_in(folder: Path, files: Files) -> list[Picture]:
+    into = folder / "set"
+    into.mkdir()
+    ingest([zipped(folder / "x.zip", files)], into)
+    return trained_on(into)
+
+
+@pytest.mark.parametrize(
+    ("folders", "entries"),
+    [
+        (("/x/dogs", "/x/cats"), {"/x/dogs/1.png": "a dog", "/x/cats/1.png": "a cat"}),
+        (("/x/cats", "/x/dogs"), {"/x/cats/1.png": "a cat", "/x/dogs/1.png": "a dog"}),
+        (("dogs", "cats"), {"dogs/1": "a dog", "C:\\x\\cats\\1": "a cat", "/x/birds/1.png": "a bird"}),
+        (("/a/dogs", "/x/cats"), {"/a/dogs/1.png": "a dog", "/b/dogs/1.png": "wrong", "cats/1.png": "a cat"}),
+    ],
+    ids=["dogs first", "cats first", "several forms", "another folder of that name"],
+)
+def test_one_metadata_file_for_pictures_of_the_same_name(
+    tmp_path: Path, folders: tuple[str, str], entries: dict[str, str]
+) -> None:
+    meta = json.dumps({name: {"caption": text} for name, text in entries.items()})
+    pictures: Files = {"dogs/1.png": png("red"), "cats/1.png": png("blue")}
+    files: Files = {"meta.json": meta, "d.toml": with_metadata(*folders), **pictures}
+    assert {one.path.parent.name: one.caption for one in taken_in(tmp_path, files)} == {
+        "1_dogs": "a dog",
+        "1_cats": "a cat",
+    }
+
+
+def test_what_a_name_has_behind_its_last_dot_may_be_no_ending(tmp_path: Path) -> None:
+    entries = {"fox": "a fox", "fox.v1": "an older fox", "dog.v1": "an older dog"}
+    meta = json.dumps({name: {"caption": text} for name, text in entries.items()})
+    pictures: Files = {f"foxes/{name}.png": png(colour) for name, colour in COLOURED.items()}
+    files: Files = {"meta.json": meta, "d.toml": with_metadata("foxes"), **pictures}
+    assert {one.path.stem: one.caption for one in taken_in(tmp_path, files)} == {
+        "fox": "a fox",
+        "fox.v1": "an older fox",
+    }
