@@ -268,6 +268,15 @@ def test_a_thousand_faults_are_not_a_thousand_sentences(
     assert len(looked_for) == uploaded_config.MOST_REMARKS
 
 
+def test_nor_are_a_hundred_folders_that_may_be_two(tmp_path: Path, into: Path) -> None:
+    subsets = "".join(f"[[datasets.subsets]]\nimage_dir = 'x{number}/twice'\n" for number in range(100))
+    pictures: Files = dict.fromkeys(("dogs/a.png", "1/Twice/b.png", "2/twice/c.png"))
+    made = ingest([zipped(tmp_path / "x.zip", {"d.toml": ALONE + subsets, **pictures})], into)
+    told = [one for one in made.refused if "may be 1/Twice and 2/twice" in one]
+    assert len(told) == uploaded_config.MOST_REMARKS
+    assert any(one.endswith("88 more like these.") for one in made.refused)
+
+
 def test_an_argument_toml_and_a_second_config_are_no_subsets(tmp_path: Path, into: Path) -> None:
     files: Files = {"arguments.toml": 'output_name = "x"', "d.toml": ALONE, "dogs/a.png": None}
     made = ingest([zipped(tmp_path / "x.zip", {**files, "old/e.toml": ALONE})], into)

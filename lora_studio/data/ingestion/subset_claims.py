@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from lora_studio.data.caption_tables import by_spelling, is_table, read_table
-from lora_studio.data.ingestion.uploaded_config import UploadedConfig, UploadedSubset
+from lora_studio.data.ingestion.uploaded_config import UploadedConfig, UploadedSubset, first_remarks
 from lora_studio.data.ingestion.uploaded_files import CAPTION_ENDINGS, Upload
 from lora_studio.data.pixels.masks import ENDING, owner_stem
 from lora_studio.data.pixels.masks import FOLDERS as MASK_FOLDERS
@@ -21,6 +21,8 @@ from lora_studio.parsing.archives import harmless_parts
 Parts = tuple[str, ...]
 Contents = Mapping[Parts, Callable[[], bytes]]
 NOT_THERE = "Put it into the folder or ZIP, with {config} in it."
+MOST_PARTS = 16
+"""Last parts of a path that are compared."""
 IN_NO_SUBSET = "in no subset of {config}: left out"
 
 
@@ -52,9 +54,14 @@ class PathsElsewhere:
 
     def __init__(self, paths: Iterable[Parts], base: Parts) -> None:
         self._base, self._paths = base, set(paths)
-        self._by_end: dict[str, list[Parts]] = {}
+        self._by_end: dict[Parts, list[Parts]] = {}
+        self._near: dict[Parts, list[Parts]] = {}
         for path in sorted(self._paths):
-            self._by_end.setdefault(path[-1].casefold() if path else "", []).append(path)
+            is_near = path[: len(base)] == base
+            for end in _ends(path):
+                self._by_end.setdefault(end, []).append(path)
+                if is_near:
+                    self._near.setdefault(end, []).append(path)
 
     def find(self, given: str) -> list[Parts]:
         """The path; several where a name fits them equally well, none where there is none."""
@@ -62,11 +69,14 @@ class PathsElsewhere:
         for path in ((*self._base, *parts), parts):
             if path in self._paths:
                 return [path]
-        ends = self._by_end.get(parts[-1].casefold(), []) if parts else []
-        lengths = {path: _same_end(path, parts) for path in ends}
-        longest = max(lengths.values(), default=0)
-        found = [path for path in ends if lengths[path] == longest]
-        return [path for path in found if path[: len(self._base)] == self._base] or found
+        longest = next((end for end in reversed(_ends(parts)) if end in self._by_end), ())
+        return self._near.get(longest) or self._by_end.get(longest, [])
+
+
+def _ends(path: Parts) -> list[Parts]:
+    """The last part, the last two and so on, whatever the case of their letters."""
+    last = tuple(part.casefold() for part in path[-MOST_PARTS:])
+    return [last[-count:] for count in range(1, len(last) + 1)]
 
 
 def _same_end(path: Parts, other: Parts) -> int:
@@ -105,7 +115,7 @@ class SubsetClaims:
         cls, config: UploadedConfig, at: Parts, contents: Contents, *, root: str, taken: set[Path]
     ) -> SubsetClaims:
         """The claims of the config at `at`, whose pictures go to places that are not `taken`."""
-        claims = cls(config=config, root=root, remarks=list(config.remarks))
+        claims = cls(config=config, root=root)
         claims._read.add(at)
         pictures = {parts[:-1] for parts in contents if not _is_text(parts[-1])}
         folders, files = PathsElsewhere(pictures, at[:-1]), PathsElsewhere(contents, at[:-1])
@@ -117,6 +127,7 @@ class SubsetClaims:
                 claims._claim(subset, folders, files, contents, alone, taken)
             except DatasetError as error:
                 claims.remarks.append(f"{subset.where} is left out: {error}")
+        claims.remarks = [*config.remarks, *first_remarks(config.shown, claims.remarks)]
         return claims
 
     @property

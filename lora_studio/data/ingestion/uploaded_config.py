@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -113,7 +113,7 @@ class _UploadReader:
             name=PurePosixPath(self._shown).name.rpartition(": ")[2],
             datasets=tuple(datasets),
             subsets=tuple(subsets),
-            remarks=tuple(self._first_remarks()),
+            remarks=tuple(first_remarks(self._shown, self._remarks)),
         )
 
     def _usable(self, table: Table, names: tuple[str, ...]) -> dict[str, Any]:
@@ -156,8 +156,10 @@ class _UploadReader:
             most = f"{self._shown} is wrong in more than {MOST_FAULTS} places."
             raise ConfigError(most, "Send the one you train with.")
 
-    def _first_remarks(self) -> Iterator[str]:
-        """The first remarks, and how many more there are: a stranger's file may be wrong a thousand times."""
-        yield from self._remarks[:MOST_REMARKS]
-        if len(self._remarks) > MOST_REMARKS:
-            yield f"{self._shown}: {len(self._remarks) - MOST_REMARKS} more like these."
+
+def first_remarks(shown: str, remarks: Sequence[str]) -> Iterator[str]:
+    """The first remarks on a config, and how many more there are: a stranger's may be wrong a thousand
+    times."""
+    yield from remarks[:MOST_REMARKS]
+    if len(remarks) > MOST_REMARKS:
+        yield f"{shown}: {len(remarks) - MOST_REMARKS} more like these."
