@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -182,3 +183,23 @@ def test_the_store_keeps_the_newest(database: Database, monkeypatch: pytest.Monk
     for name in ("a", "b", "a", "c"):
         rows.put(name, NOBODY, {"state": name})
     assert [row.dataset_id for row in rows.all()] == ["c", "a"]
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_single_pictures_leave_an_interrupted_one_to_go_on(
+    datasets: Datasets, database: Database, dataset_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = CaptioningJobs(datasets, DeviceLease(), database)
+    first.begin(asked(dataset_id))
+    first.wait(dataset_id, PATIENCE)
+    interrupted(first, asked(dataset_id, again=True), monkeypatch)
+    jobs = CaptioningJobs(datasets, DeviceLease(), database)
+    for name in ("02.png", "03.png"):
+        jobs.begin(replace(asked(dataset_id), pictures=(name,)))
+        assert jobs.wait(dataset_id, PATIENCE).state is CaptioningState.FINISHED
+    assert [(job.state, job.done) for _, job in jobs.unfinished()] == [(CaptioningState.INTERRUPTED, 1)]
+    assert not jobs.stop(dataset_id)
+    assert jobs.unfinished() == []
+    assert jobs.go_on(dataset_id).request.again
+    ended = jobs.wait(dataset_id, PATIENCE)
+    assert (ended.state, ended.captioned, ended.rest) == (CaptioningState.FINISHED, 2, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +49,7 @@ def test_a_captioning_is_the_same_after_the_store() -> None:
         seconds=0.25,
         failed={"b.png": "dark"},
         error=StudioError("No.", "Yes."),
+        rest=replace(RUNNING, state=CaptioningState.STOPPED, note=""),
     )
     again = Captioning.from_json(ended.to_json())
     assert replace(again, error=None) == replace(ended, error=None)
@@ -63,6 +65,10 @@ def test_a_captioning_is_the_same_after_the_store() -> None:
         ({"waits_for": "generation"}, "Waits for other work that has the device."),
         ({"state": CaptioningState.INTERRUPTED}, "Interrupted at 1 of 3 pictures"),
         ({"state": CaptioningState.STOPPED}, "Go on"),
+        (
+            {"state": CaptioningState.FINISHED, "rest": replace(RUNNING, state=CaptioningState.STOPPED)},
+            "An earlier captioning ended at 1 of 3 pictures. Go on",
+        ),
         ({"state": CaptioningState.FAILED, "error": StudioError("<b>No</b>.")}, "<b>No</b>. Try again"),
         ({"state": CaptioningState.FINISHED, "failed": {"<i>": "dark"}}, "<i>: dark Try again"),
     ],
@@ -108,3 +114,13 @@ def test_the_fields_of_a_tagger_are_its_options() -> None:
     assert tagger_controls.tagger_options(None, None, None, True, False) == TaggerOptions()
     with pytest.raises(ConfigError, match="general_threshold"):
         tagger_controls.tagger_options(7, 0.35, "", True, False)
+
+
+def test_the_card_of_a_running_one_makes_room_for_no_question(studio: Studio, tmp_path: Path) -> None:
+    caption = tmp_path / "01.txt"
+    caption.write_text("mine", "utf-8")
+    set_id = studio.datasets.create("Things", [DRAWN / "01.png", caption]).id
+    assert captioning_panel._asks_first(studio, set_id, "01.png")
+    job = replace(RUNNING, request=replace(REQUEST, dataset_id=set_id))
+    CaptioningRows(studio.database).put(set_id, "far:1:1", job.to_json())
+    assert not captioning_panel._asks_first(studio, set_id, "01.png")

@@ -83,12 +83,14 @@ class CaptioningJobs:
         before = self._kept(dataset_id)
         others = before.failed if before is not None and request.pictures else {}
         failed = {name: why for name, why in others.items() if name not in request.pictures}
+        rest = before.left_by(request) if before is not None else None
         run = on_behalf(self._run)
         with self._changed:
             if dataset_id in self._jobs or len(self._jobs) >= MOST_ACTIVE:
                 raise DeviceBusy(*BUSY)
             self._stops[dataset_id] = threading.Event()
-            self._jobs[dataset_id] = job = Captioning(request=request, total=len(pictures), failed=failed)
+            job = Captioning(request=request, total=len(pictures), failed=failed, rest=rest)
+            self._jobs[dataset_id] = job
             thread = threading.Thread(target=run, args=(request, pictures), name="captioning", daemon=True)
             self._threads = [*(one for one in self._threads if one.is_alive()), thread]
         try:
@@ -120,7 +122,7 @@ class CaptioningJobs:
         hand stay: `over_hand` was said of those at that time. Raises as `begin` does, and StoreError where
         there is nothing to go on with."""
         job = self.get(dataset_id)
-        if not job.state.may_go_on:
+        if not job.state.may_go_on and (job := job.rest or job).state is CaptioningState.FINISHED:
             raise StoreError("This captioning has come to its end.", "Begin another one.")
         return self.begin(replace(job.request, over_hand=False))
 
@@ -136,9 +138,10 @@ class CaptioningJobs:
         """The captionings that run, wait or were interrupted, each with the name of its set, as far as the
         visitor may see them."""
         names = {record.id: record.name for record in self._datasets.datasets()}
-        open_states = (CaptioningState.RUNNING, CaptioningState.INTERRUPTED)
         found = [(row.dataset_id, self._read(row)) for row in self._rows.all() if row.dataset_id in names]
-        return [(names[key], job) for key, job in found if job is not None and job.state in open_states]
+        kept = [(names[key], job) for key, job in found if job is not None]
+        either = [(name, job if job.state.is_open or job.rest is None else job.rest) for name, job in kept]
+        return [(name, job) for name, job in either if job.state.is_open]
 
     def wait(self, dataset_id: str, timeout: float | None = None) -> Captioning:
         """The captioning of a set once it has ended, or as it is after `timeout` seconds."""
@@ -161,8 +164,8 @@ class CaptioningJobs:
         if row is not None and self._runs_elsewhere(row):
             return self._rows.ask_to_stop(dataset_id, row.owner)
         job = self._kept(dataset_id)
-        if job is not None and job.state is CaptioningState.INTERRUPTED:
-            self._write(replace(job, state=CaptioningState.STOPPED))
+        if job is not None and (stopped := job.given_up()) != job:
+            self._write(stopped)
         return False
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -24,6 +24,11 @@ class CaptioningState(StrEnum):
     INTERRUPTED = "interrupted"
 
     @property
+    def is_open(self) -> bool:
+        """Whether it runs, or would if the studio had not ended."""
+        return self in (CaptioningState.RUNNING, CaptioningState.INTERRUPTED)
+
+    @property
     def may_go_on(self) -> bool:
         """Whether it ended before it had seen all pictures."""
         return self in (CaptioningState.STOPPED, CaptioningState.FAILED, CaptioningState.INTERRUPTED)
@@ -34,7 +39,8 @@ class Captioning:
     """The captioning of a set at one moment: `done` of `total` pictures are looked at, `captioned` is the
     number of captions that are kept, `failed` in the end the reason for each picture without one; `note` says
     how long it still takes, `waits_for` who has what it waits for (a holder of the device, or `captions`).
-    `loading` and `seconds` are the seconds at work: for the engine, and for the pictures."""
+    `loading` and `seconds` are the seconds at work: for the engine, and for the pictures. `rest` is an
+    earlier one that may go on once these single pictures are done."""
 
     request: CaptioningRequest
     state: CaptioningState = CaptioningState.RUNNING
@@ -47,6 +53,20 @@ class Captioning:
     seconds: float = 0.0
     failed: Mapping[str, str] = field(default_factory=dict)
     error: StudioError | None = None
+    rest: Captioning | None = None
+
+    def given_up(self) -> Captioning:
+        """Return it with what was interrupted as stopped, also its `rest`."""
+        state = CaptioningState.STOPPED if self.state is CaptioningState.INTERRUPTED else self.state
+        return replace(self, state=state, rest=self.rest.given_up() if self.rest else None)
+
+    def left_by(self, request: CaptioningRequest) -> Captioning | None:
+        """The captioning that may go on after the single pictures of a request that replaces this."""
+        if not request.pictures:
+            return None
+        does_the_same = bool(self.request.pictures) and {*self.request.pictures} <= {*request.pictures}
+        left = self if self.state.may_go_on and not does_the_same and self.rest is None else self.rest
+        return left if left is not None and left.request.run != request.run else None
 
     @property
     def waiting(self) -> str:
@@ -64,9 +84,10 @@ class Captioning:
             "request": self.request.to_json(),
             "state": str(self.state),
             **{name: getattr(self, name) for name in ("done", "total", "captioned")},
-            **{name: round(getattr(self, name), 3) for name in ("loading", "seconds")},
+            **{name: round(getattr(self, name), 6) for name in ("loading", "seconds")},
             "failed": dict(list(self.failed.items())[:MOST_TOLD]),
             "error": error,
+            "rest": self.rest.to_json() if self.rest else None,
         }
 
     @classmethod
@@ -82,4 +103,5 @@ class Captioning:
             seconds=float(facts["seconds"]),
             failed=dict(facts["failed"]),
             error=StudioError(*facts["error"]) if facts["error"] else None,
+            rest=cls.from_json(rest) if (rest := facts.get("rest")) else None,
         )

@@ -15,7 +15,7 @@ from lora_studio.errors import DatasetError, StudioError
 from lora_studio.formatting import about, counted, size
 from lora_studio.jobs.captioning.captioning_cost import CaptioningCost
 from lora_studio.jobs.captioning.captioning_request import CaptioningRequest
-from lora_studio.jobs.captioning.captioning_state import Captioning
+from lora_studio.jobs.captioning.captioning_state import Captioning, CaptioningState
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.validate import guarded, quietly, safe_id, text
 from lora_studio.ui.picture_sets import tagger_controls
@@ -86,7 +86,7 @@ def listen(
         name = text(getattr(event, "file", None), "picture")
         over_hand = getattr(event, "over", None) == "true"
         request = _request(dataset_id, engine, pictures=(name,), over_hand=over_hand)
-        if not over_hand and studio.captionings.is_by_hand(request.dataset_id, name):
+        if not over_hand and _asks_first(studio, request.dataset_id, name):
             return fill("captioning_question", file=name)
         return _card(studio.captionings.begin(request))
 
@@ -142,6 +142,14 @@ def _request(dataset_id: Any, engine: Sequence[Any], **pictures: Any) -> Caption
         tagger=tagger_controls.tagger_options(*tagger),
         **pictures,
     )
+
+
+def _asks_first(studio: Studio, dataset_id: str, name: str) -> bool:
+    """Whether a picture has a caption by hand to ask about. A captioning that runs keeps its card: what is
+    asked for meanwhile is refused."""
+    running = (job for _, job in studio.captionings.unfinished() if job.state is CaptioningState.RUNNING)
+    is_running = any(job.request.dataset_id == dataset_id for job in running)
+    return not is_running and studio.captionings.is_by_hand(dataset_id, name)
 
 
 def _set_id(dataset_id: Any) -> str:
