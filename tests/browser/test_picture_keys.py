@@ -61,9 +61,9 @@ def test_all_pictures_are_one_stop_and_keys_do_all_that_buttons_do(
     expect(edits).to_contain_text("The caption of “c.png” was changed.")
     page.keyboard.press("Shift+Tab")
     expect(button(page, "Remove b.png")).to_be_focused()
-    page.keyboard.press("r")
+    page.keyboard.press("R")  # as with Caps Lock
     expect(edits).to_contain_text("“b.png” was rotated.")
-    page.keyboard.press("f")
+    page.locator(":focus").dispatch_event("keydown", {"key": "\u0430", "code": "KeyF"})  # a Cyrillic layout
     expect(edits).to_contain_text("“b.png” was flipped.")
     page.keyboard.press("c")
     expect(page.get_by_role("dialog", name="Crop")).to_be_visible()
@@ -75,9 +75,14 @@ def test_all_pictures_are_one_stop_and_keys_do_all_that_buttons_do(
     page.keyboard.press("ArrowDown")  # there is no further one
     page.keyboard.press("Home")
     expect(page.locator(":focus")).to_have_attribute("data-file", "a.png")
-    page.keyboard.press("Delete")
+    page.keyboard.down("Delete")
     expect(page.locator("#picture-count")).to_contain_text("2 pictures")
     expect(page.locator(":focus")).to_have_attribute("data-file", "b.png")
+    page.keyboard.down("Delete")  # held, it removes no further one
+    page.keyboard.up("Delete")
+    page.keyboard.press("f")
+    expect(edits).to_contain_text("“b.png” was flipped.")
+    expect(page.locator("#picture-count")).to_contain_text("2 pictures")
     assert page.locator('.pictures textarea[tabindex="0"]').count() == 1
 
 

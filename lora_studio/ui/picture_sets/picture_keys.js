@@ -1,7 +1,9 @@
 // All pictures are one stop of the keyboard, and the caption of the one that was reached is the next: left and right
 // lead along its buttons, up and down from picture to picture, Page Up and Page Down from caption to caption, too.
 const STEPS = {ArrowUp: -1, ArrowDown: 1, Home: -Infinity, End: Infinity}, PAGES = {PageUp: -1, PageDown: 1};
-const LETTERS = {r: '[data-edit=rotate]', f: '[data-edit=flip]', c: '[data-action=crop]', Delete: '.remove'};
+const LETTERS = {r: '[data-edit=rotate]', f: '[data-edit=flip]', c: '[data-action=crop]', delete: '.remove'};
+// The letter of a key, also with Caps Lock, and where the layout has Greek or Cyrillic ones, by its place.
+const letterOf = (event) => (event.key.length === 1 && event.key > '\x7f' ? event.code.replace('Key', '') : event.key).toLowerCase();
 let here = '';
 const tiles = () => [...element.querySelectorAll('.pictures .tile')];
 const nameOf = (tile) => tile.querySelector('textarea').dataset.file;
@@ -36,9 +38,9 @@ const sameIn = (tile, control) => {
 element.addEventListener('keydown', (event) => {
   const tile = event.target.closest('.pictures .tile'), isCaption = event.target.matches('textarea');
   if (!tile || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
-  const step = PAGES[event.key] || (isCaption ? 0 : STEPS[event.key]), button = isCaption ? '' : LETTERS[event.key];
+  const step = PAGES[event.key] || (isCaption ? 0 : STEPS[event.key]), button = isCaption ? '' : LETTERS[letterOf(event)];
   if (step || button) event.preventDefault();
-  if (button) tile.querySelector(button)?.click();
+  if (button && !event.repeat) tile.querySelector(button)?.click();  // a key that is held is one wish, not many
   if (!step) return;
   const all = tiles(), at = all.indexOf(tile) + step;
   const beyond = step === 1 ? '[data-key=more]' : '[data-key=earlier]', end = all[at] ? null : Math.abs(step) === 1 && element.querySelector(beyond);
