@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from lora_studio.data.caption_tables import by_spelling, is_table, read_table
+from lora_studio.data.caption_tables import PICTURES, by_spelling, is_table, read_table
 from lora_studio.data.ingestion.uploaded_config import UploadedConfig, UploadedSubset, first_remarks
 from lora_studio.data.ingestion.uploaded_files import CAPTION_ENDINGS, Upload
 from lora_studio.data.pixels.masks import ENDING, owner_stem
@@ -155,15 +155,22 @@ class SubsetClaims:
             raise DatasetError(f"the folder {'/'.join(folder) or given} is another subset already.")
         places = (harmless_parts(given), folder)
         captions = self._captions(files, source, contents, places) if source else None
+        named = harmless_parts(source)[-1] if captions is not None else ""
         claimed = first or ClaimedFolder(
             folder=folder,
             place=_place(subset, (folder or harmless_parts(given) or ("pictures",))[-1], taken),
             is_reg=is_reg,
             alpha_mask=bool(options.get("alpha_mask")),
-            extension=_extension(options.get("caption_extension")),
+            extension=self._extension(subset),
             captions=captions,
-            captions_from=harmless_parts(source)[-1] if captions is not None else "",
+            captions_from=named,
         )
+        wanted = (bool(options.get("alpha_mask")), _extension(options.get("caption_extension")), named)
+        if first is not None and wanted != (first.alpha_mask, first.extension, first.captions_from):
+            where = subset.where
+            self.remarks.append(
+                f"{where}: captions and masks of its folder are those of the dataset that has it first."
+            )
         self._folders[folder] = claimed
         self.subsets.append(ClaimedSubset(subset=subset, place=claimed.place))
         if masks := str(options.get("conditioning_data_dir") or ""):
@@ -172,6 +179,14 @@ class SubsetClaims:
                 self._masks.setdefault(place, []).append(folder)
             except DatasetError as error:
                 self.remarks.append(f"{subset.where} has no masks: {error}")
+
+    def _extension(self, subset: UploadedSubset) -> str:
+        """The ending of a subset's captions; "" where it names none, or that of pictures, which is said."""
+        extension = _extension(subset.options.get("caption_extension"))
+        if extension not in PICTURES:
+            return extension
+        self.remarks.append(f"{subset.where}: caption_extension {extension!r} is that of pictures: left out.")
+        return ""
 
     def _found(self, paths: PathsElsewhere, given: str, option: str, alone: Parts | None = None) -> Parts:
         found = paths.find(given)
