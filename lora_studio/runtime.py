@@ -106,6 +106,8 @@ def give_memory_back() -> None:
 TUNABLES, SMALL_PIECES = "GLIBC_TUNABLES", "glibc.malloc.tcache_count"
 COMPACT = f"{SMALL_PIECES}=0:glibc.malloc.mxfast=0"
 """Put freed memory together at once, whatever its size."""
+BEGUN = "LORA_STUDIO_BEGUN"
+"""Variable with the number of the process that began anew, which stays the same."""
 
 
 def compact_heap(environment: Mapping[str, str]) -> dict[str, str]:
@@ -125,9 +127,12 @@ def begin_with_compact_heap() -> None:
     alone, which would lose all that it holds, and so is a debugged one."""
     wanted = compact_heap(os.environ)
     is_theirs = "IPython" in sys.modules or sys.gettrace() is not None
-    if wanted != dict(os.environ) and sys.executable and not is_theirs:
+    # A Python with privileges of its own loses the variable at its start, and would begin for ever.
+    is_second = os.environ.pop(BEGUN, "") == str(os.getpid())
+    if wanted != dict(os.environ) and sys.executable and not (is_theirs or is_second):
         with suppress(OSError):
-            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], wanted)
+            again = {**wanted, BEGUN: str(os.getpid())}
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], again)
 
 
 def _glibc() -> ctypes.CDLL | None:

@@ -227,6 +227,20 @@ def test_a_notebook_and_a_debugger_keep_their_process(monkeypatch: pytest.Monkey
     assert begun.stdout.split() == ["before", "after", "glibc.malloc.perturb=0", "train"]
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+def test_where_the_environment_is_not_taken_a_command_begins_anew_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As with a Python that has capabilities: glibc takes the variable out of its environment."""
+    monkeypatch.delenv(TUNABLES, raising=False)
+    program = AGAIN.replace("print(", "os.environ.pop('GLIBC_TUNABLES', None)\nprint(", 1)
+    program = program.replace('os.environ["GLIBC_TUNABLES"]', "len(os.environ.get('LORA_STUDIO_BEGUN', ''))")
+    begun = subprocess.run(
+        [sys.executable, "-c", program, "train"], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    assert begun.stdout.split() == ["before", "before", "after", "0", "train"]
+
+
 AGAIN = """
 import os, sys
 from lora_studio.runtime import begin_with_compact_heap

@@ -186,7 +186,8 @@ class Loop:
 
     @cached_property
     def _threads(self) -> BatchThreads:
-        return BatchThreads(self.engine.batch_threads)
+        count = self.engine.batch_threads
+        return BatchThreads(count, max(1, torch.get_num_threads() // count))
 
     def _follow(self, loss: float, group: tuple[Batch, ...]) -> None:
         weights = self._weights

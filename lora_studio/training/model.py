@@ -72,7 +72,7 @@ class Engine:
         wanted = self.config.run.cpu_data_parallel and self.device.kind == "cpu"
         if not wanted or why_not_parallel(self.config, self.device):
             return 1
-        return torch.get_num_threads()
+        return min(torch.get_num_threads(), self.config.dataset.train_batch_size)
 
     @property
     def memory_notes(self) -> tuple[str, ...]:

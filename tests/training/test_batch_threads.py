@@ -8,14 +8,27 @@ from typing import Any
 import pytest
 import torch
 
+from lora_studio.families.base_files.locate import find_base
 from lora_studio.runtime import Device
 from lora_studio.training.ignored_settings import ignored_settings
+from lora_studio.training.model import load_engine
 from lora_studio.training.optimization.batch_threads import BatchThreads, add_gradients
 from tests.support.configs import ConfigMaker, config
 from tests.support.runs import run, tensor_hash
 
 CPU = Device(kind="cpu", title="CPU", memory_bytes=0, native_bf16=False)
 CARD = Device(kind="cuda", title="a card", memory_bytes=1, native_bf16=True)
+
+
+def test_there_are_no_more_threads_than_pictures_and_they_share_all_cores(
+    make_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = make_config(cpu_data_parallel=True)
+    engine = load_engine(chosen, find_base(chosen.model.pretrained_model_name_or_path), CPU, torch.float32)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 9)
+    for batch, threads in ((1, 1), (4, 4), (16, 9)):
+        engine.config = make_config(train_batch_size=batch, cpu_data_parallel=True)
+        assert engine.batch_threads == threads
 
 
 @pytest.fixture
@@ -35,15 +48,18 @@ def test_parts_are_as_even_as_can_be(count: int, batch: int, sizes: list[int]) -
     assert [number for part in parts for number in part] == list(range(batch))
 
 
-def test_each_thread_computes_with_one_core_and_the_others_keep_theirs(two_threads: None) -> None:
+@pytest.mark.parametrize("cores", [1, 3])
+def test_each_thread_computes_with_its_cores_and_the_others_keep_theirs(
+    two_threads: None, cores: int
+) -> None:
     together = threading.Barrier(2)
 
     def work(part: int) -> tuple[int, str]:
         together.wait(timeout=60)  # neither may do both
         return torch.get_num_threads(), threading.current_thread().name
 
-    found = BatchThreads(2).each(work, [1, 2])
-    assert [threads for threads, _ in found] == [1, 1]
+    found = BatchThreads(2, cores).each(work, [1, 2])
+    assert [threads for threads, _ in found] == [cores, cores]
     assert len({name for _, name in found}) == 2
     later: list[int] = []
     thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))

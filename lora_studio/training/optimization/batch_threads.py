@@ -20,11 +20,11 @@ Gradients = Sequence[torch.Tensor | None]
 
 
 class BatchThreads:
-    """`count` threads that compute with one core each; they begin with the first work and end with this
-    object."""
+    """`count` threads that compute with so many `cores` each; they begin with the first work and end with
+    this object."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, count: int, cores: int = 1) -> None:
+        self.count, self.cores = count, cores
         self._pool: ThreadPoolExecutor | None = None
 
     def parts(self, batch: Sequence[Part]) -> list[Sequence[Part]]:
@@ -44,7 +44,7 @@ class BatchThreads:
 
     def _begin(self) -> ThreadPoolExecutor:
         usual = torch.get_num_threads()
-        pool = ThreadPoolExecutor(self.count, "batch", initializer=_take_one_core)
+        pool = ThreadPoolExecutor(self.count, "batch", initializer=_take_cores, initargs=(self.cores,))
         together = threading.Barrier(self.count)
         list(pool.map(lambda _: together.wait(), range(self.count)))
         # A thread that comes later takes the number that was set last, in whichever thread that was.
@@ -52,10 +52,10 @@ class BatchThreads:
         return pool
 
 
-def _take_one_core() -> None:
-    """Let this thread compute by itself alone."""
+def _take_cores(count: int) -> None:
+    """Let this thread compute with so many cores, itself included."""
     torch.get_num_threads()  # what is asked for first, torch sets to the usual number later
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
 
 
 @torch.no_grad()
