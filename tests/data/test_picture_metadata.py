@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,41 @@ def test_no_mark_is_left_and_the_pixels_are_the_same(kind: str) -> None:
         assert not after.getexif()
         assert ImageChops.difference(before.convert("RGB"), after.convert("RGB")).getbbox() is None
     assert without_metadata(bare) == bare
+
+
+def chunk_of(kind: bytes, payload: bytes) -> bytes:
+    return len(payload).to_bytes(4, "big") + kind + payload + zlib.crc32(kind + payload).to_bytes(4, "big")
+
+
+def test_chunks_that_nobody_knows_go() -> None:
+    """C2PA's, whole sources of drawing programs, further frames: all but the pixels of the first picture."""
+    given = png()
+    for kind in (b"caBX", b"prVW", b"zxIf"):
+        given = given[:-12] + chunk_of(kind, b"said aloud") + given[-12:]
+    frames = io.BytesIO()
+    drawn().save(frames, "PNG", save_all=True, append_images=[drawn().rotate(90)])
+    webp = photograph(drawn(), kind="WEBP", lossless=True, icc_profile=SRGB)
+    webp += b"C2PA" + (10).to_bytes(4, "little") + b"said aloud"
+    webp = webp[:4] + (len(webp) - 8).to_bytes(4, "little") + webp[8:]
+    for content in (given, frames.getvalue(), webp):
+        bare = without_metadata(content)
+        assert b"said aloud" not in bare
+        with Image.open(io.BytesIO(bare)) as after:
+            assert getattr(after, "n_frames", 1) == 1
+            assert ImageChops.difference(drawn(), after.convert("RGB")).getbbox() is None
+
+
+def test_heads_of_a_jpeg_lose_their_thumbnails() -> None:
+    content = io.BytesIO()
+    drawn().save(content, "JPEG")
+    plain = content.getvalue()
+    end = 4 + int.from_bytes(plain[4:6], "big")
+    assert plain[6:11] == b"JFIF\0"
+    thumbnail = plain[6:18] + bytes([2, 3]) + b"said aloud, again!"
+    given = plain[:4] + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail + plain[end:]
+    assert without_metadata(given) == without_metadata(plain)
+    for marker in (b"\xff\xf3", b"\xff\x02"):
+        assert without_metadata(plain[:end] + marker + b"\0\x0csaid aloud" + plain[end:]) == plain
 
 
 def test_any_end_of_a_file_is_taken_as_far_as_it_goes() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,8 +28,8 @@ def test_there_are_no_more_threads_than_pictures_and_they_share_all_cores(
     engine = load_engine(chosen, find_base(chosen.model.pretrained_model_name_or_path), CPU, torch.float32)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 9)
     for batch, threads in ((1, 1), (4, 4), (16, 9)):
-        engine.config = make_config(train_batch_size=batch, cpu_data_parallel=True)
-        assert engine.batch_threads == threads
+        config = make_config(train_batch_size=batch, cpu_data_parallel=True)
+        assert replace(engine, config=config).batch_threads == threads
 
 
 @pytest.fixture
