@@ -106,7 +106,7 @@ def give_memory_back() -> None:
 TUNABLES, SMALL_PIECES = "GLIBC_TUNABLES", "glibc.malloc.tcache_count"
 COMPACT = f"{SMALL_PIECES}=0:glibc.malloc.mxfast=0"
 """Put freed memory together at once, whatever its size."""
-BEGUN = "LORA_STUDIO_BEGUN"
+BEGUN = "BEGUN_BY_LORA_STUDIO"
 """Variable with the number of the process that began anew, which stays the same."""
 
 

@@ -14,7 +14,7 @@ from tests.support.command import Command
 def test_app_py_understands_every_option() -> None:
     line = ["serve", "--host", "127.0.0.1", "--port", "7999", "--share", "--user", "me", "--password=-secret"]
     options = options_for_app(build_parser().parse_args(line))
-    parsed = runpy.run_path(str(CHECKOUT / "app.py"))["parse"](options)
+    parsed = runpy.run_path(str(CHECKOUT / "app.py"))["parse_options"](options)
     assert vars(parsed) == {
         "host": "127.0.0.1",
         "port": 7999,

@@ -223,6 +223,12 @@ ENDPOINTS: Mapping[str, Row] = {
         "trigger": ("zwx", TEXT),
         "template": ("{trigger}, {caption}", [*TEXT, None, "", "no place"]),
         "again": (False, FLAG),
+        "tagger": (
+            {"general_threshold": 0.4},
+            [*("x", 7, NAN, ["x"], {"nowhere": 1}, {"undesired_tags": LONG}, {"caption_separator": "  "})]
+            + [{"general_threshold": wrong} for wrong in ("x", NAN, INFINITE, -1, None, [1])],
+        ),
+        "pictures": ([], ["x", 7, NAN, {"a": 1}, [7], [None], ["nowhere.png"], [LONG], [HALF]]),
     },
     "captioning_status": {"dataset_id": DATASET},
     "stop_captioning": {"dataset_id": DATASET},
