@@ -10,9 +10,9 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read by the libraries while 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 if __name__ == "__main__":  # trainings are threads of this process; it would be late after the imports
-    from lora_studio.runtime import begin_with_compact_heap
+    from lora_studio.runtime import begin_in_cpu_environment
 
-    begin_with_compact_heap()
+    begin_in_cpu_environment()
 
 import sys
 from collections.abc import Sequence

@@ -106,26 +106,34 @@ def give_memory_back() -> None:
 TUNABLES, SMALL_PIECES = "GLIBC_TUNABLES", "glibc.malloc.tcache_count"
 COMPACT = f"{SMALL_PIECES}=0:glibc.malloc.mxfast=0"
 """Put freed memory together at once, whatever its size."""
+WAITS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+"""Variables that say how OpenMP's threads wait for each other."""
+ASLEEP = {"OMP_WAIT_POLICY": "PASSIVE"}
 BEGUN = "BEGUN_BY_LORA_STUDIO"
 """Variable with the number of the process that began anew, which stays the same."""
 
 
-def compact_heap(environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables for a process that trains on the CPU: these, and, where glibc is the allocator and nobody has
-    decided otherwise, the one by which it keeps no small pieces aside. torch asks for its buffers at
-    addresses that are multiples of 64, which leaves such a piece before and behind each; kept aside they
-    never join the hole that a buffer leaves, and the same buffer finds it too small in the next step."""
-    given = environment.get(TUNABLES, "")
-    if _glibc() is None or SMALL_PIECES in given:
+def cpu_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables for a process that computes on the CPU: these, and, where glibc is the allocator and nobody
+    has decided otherwise, two more.
+
+    glibc keeps no small pieces aside: torch asks for its buffers at addresses that are multiples of 64, which
+    leaves such a piece before and behind each; kept aside they never join the hole that a buffer leaves, and
+    the same buffer finds it too small in the next step. Threads that wait for another sleep: else they take
+    the cores that it needs, where a browser or another program has one of them."""
+    if _glibc() is None:
         return dict(environment)
-    return {**environment, TUNABLES: ":".join(filter(None, (given, COMPACT)))}
+    given = environment.get(TUNABLES, "")
+    heap = {} if SMALL_PIECES in given else {TUNABLES: ":".join(filter(None, (given, COMPACT)))}
+    waits = {} if any(name in environment for name in WAITS) else ASLEEP
+    return {**environment, **heap, **waits}
 
 
-def begin_with_compact_heap() -> None:
-    """Begin this very command anew in `compact_heap`'s environment, if it isn't in it: glibc reads its
-    variable at the start alone. To be called before anything else was done. A notebook's process is left
+def begin_in_cpu_environment() -> None:
+    """Begin this very command anew in `cpu_environment`, if it isn't in it: glibc and OpenMP read their
+    variables at the start alone. To be called before anything else was done. A notebook's process is left
     alone, which would lose all that it holds, and so is a debugged one."""
-    wanted = compact_heap(os.environ)
+    wanted = cpu_environment(os.environ)
     is_theirs = "IPython" in sys.modules or sys.gettrace() is not None
     # A Python with privileges of its own loses the variable at its start, and would begin for ever.
     is_second = os.environ.pop(BEGUN, "") == str(os.getpid())

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from lora_studio.errors import DeviceBusy
-from lora_studio.runtime import COMPACT, TUNABLES, DeviceLease, compact_heap, lost_device
+from lora_studio.runtime import ASLEEP, COMPACT, TUNABLES, DeviceLease, cpu_environment, lost_device
 from tests.support.serving import CHECKOUT
 from tests.support.waiting import PATIENCE, until
 
@@ -195,16 +195,20 @@ def test_memory_that_is_freed_stays_at_hand_inside_the_block_until_it_is_given_b
     assert min(given_back) > 30_000_000
 
 
-def test_a_process_that_trains_keeps_no_small_pieces_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_computes_keeps_no_small_pieces_and_its_threads_sleep(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", "2.36"))
-    assert compact_heap({"A": "1"}) == {"A": "1", TUNABLES: COMPACT}
-    assert compact_heap({TUNABLES: "glibc.malloc.perturb=1"}) == {
-        TUNABLES: f"glibc.malloc.perturb=1:{COMPACT}"
+    assert cpu_environment({"A": "1"}) == {"A": "1", TUNABLES: COMPACT, **ASLEEP}
+    assert cpu_environment({TUNABLES: "glibc.malloc.perturb=1"}) == {
+        TUNABLES: f"glibc.malloc.perturb=1:{COMPACT}",
+        **ASLEEP,
     }
-    decided = {TUNABLES: "glibc.malloc.tcache_count=7"}
-    assert compact_heap(decided) == decided
+    decided = {TUNABLES: "glibc.malloc.tcache_count=7", "GOMP_SPINCOUNT": "3"}
+    assert cpu_environment(decided) == decided
+    assert cpu_environment(cpu_environment({})) == cpu_environment({})
     monkeypatch.setattr("platform.libc_ver", lambda: ("", ""))
-    assert compact_heap({"A": "1"}) == {"A": "1"}
+    assert cpu_environment({"A": "1"}) == {"A": "1"}
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
@@ -243,8 +247,8 @@ def test_where_the_environment_is_not_taken_a_command_begins_anew_once(
 
 AGAIN = """
 import os, sys
-from lora_studio.runtime import begin_with_compact_heap
+from lora_studio.runtime import begin_in_cpu_environment
 print("before", flush=True)
-begin_with_compact_heap()
+begin_in_cpu_environment()
 print("after", os.environ["GLIBC_TUNABLES"], sys.argv[1])
 """

@@ -21,7 +21,7 @@ from lora_studio import __version__
 from lora_studio.cli.console.terminal import steady_output
 from lora_studio.cli.kohya_train.pasted_command import unpack
 from lora_studio.errors import StudioError
-from lora_studio.runtime import begin_with_compact_heap
+from lora_studio.runtime import begin_in_cpu_environment
 from lora_studio.settings import Settings, keep_private
 
 COMMANDS = {
@@ -85,8 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command is None:
         parser.print_help()
         return USER_ERROR
-    if argv is None and arguments.command == "train":
-        begin_with_compact_heap()
+    if argv is None and arguments.command in ("train", "generate"):
+        begin_in_cpu_environment()
     _quieten_libraries()
     try:
         keep_private()

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lora_studio.runtime import compact_heap
+from lora_studio.runtime import cpu_environment
 from scripts.bench.full_size import TOKENIZER
 from scripts.bench.train_speed import CHECKOUT, Case, config_of, make_base, make_pictures, replaced
 
@@ -123,7 +123,7 @@ def ours(case: Case, arguments: argparse.Namespace) -> Figures:
     command = [sys.executable, "-m", "scripts.bench.train_speed", "--child"]
     described = json.dumps(asdict(replaced(case, begun=begun)))
     environment = {"LORA_STUDIO_HOME": case.folder, "OMP_NUM_THREADS": str(arguments.threads)}
-    printed, usage = finished([*command, described], CHECKOUT, compact_heap(environment))
+    printed, usage = finished([*command, described], CHECKOUT, cpu_environment(environment))
     ended = time.time()
     run = json.loads(printed.splitlines()[-1])
     return Figures(

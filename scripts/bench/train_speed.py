@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lora_studio.runtime import compact_heap
+from lora_studio.runtime import cpu_environment
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SIZES = ((451, 300), (741, 500), (512, 512), (640, 427), (600, 400), (427, 640))
@@ -151,7 +151,7 @@ def make_base(folder: Path, arguments: argparse.Namespace, *, large: bool = Fals
 def in_child(case: Case) -> dict[str, Any]:
     """Run one case in a process of its own, so that memory and imports count from the start."""
     # As `lora-studio train` begins, and the processes of a worker.
-    environment = compact_heap({**os.environ, "LORA_STUDIO_HOME": case.folder, "HF_HUB_OFFLINE": "1"})
+    environment = cpu_environment({**os.environ, "LORA_STUDIO_HOME": case.folder, "HF_HUB_OFFLINE": "1"})
     command = [sys.executable, "-m", "scripts.bench.train_speed", "--child"]
     printed = json.dumps(asdict(replaced(case, begun=time.time())))
     run = subprocess.run(

@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from lora_studio.runtime import compact_heap
+from lora_studio.runtime import cpu_environment
 from tests.support.serving import CHECKOUT, free_port, running_app
 from tests.support.waiting import PATIENCE, until
 
@@ -41,7 +41,7 @@ def test_off_this_machine_there_is_a_password_and_an_idle_studio_is_small(tmp_pa
                 assert visitor.get(path).status_code == 200
         process = psutil.Process(app.process.pid)
         assert process.memory_info().rss < 400e6
-        assert compact_heap(process.environ()) == process.environ()
+        assert cpu_environment(process.environ()) == process.environ()
         if sys.platform == "linux":
             assert not [mapped for mapped in process.memory_maps() if "libtorch" in mapped.path]
 

@@ -27,7 +27,7 @@ from lora_studio.jobs.processes.hearing import Hearing
 from lora_studio.jobs.processes.run_files import SPOKEN, RunFiles
 from lora_studio.jobs.sd_scripts.child_process import Child
 from lora_studio.lora.run_states import newest_step, state_folder
-from lora_studio.runtime import DeviceLease, compact_heap, count_devices
+from lora_studio.runtime import DeviceLease, count_devices, cpu_environment
 from lora_studio.settings import CHECKOUT, Settings
 from lora_studio.store.process_owner import this_process
 from lora_studio.training_request import RunRequest
@@ -212,7 +212,7 @@ def environment(settings: Settings) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
     paths = [str(CHECKOUT), *filter(None, [inherited.get("PYTHONPATH")])]
     return {
-        **compact_heap(inherited),
+        **cpu_environment(inherited),
         "LORA_STUDIO_HOME": str(settings.home),
         "LORA_STUDIO_MODELS": str(settings.models),
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
