@@ -126,7 +126,7 @@ class Bench:
             pipeline = case.pipeline()
         return full_size.write_random_base(place, pipeline, find_device().kind)
 
-    def _train(self, base: Path, case: Case) -> Figures:
+    def _train(self, base: Path, case: Case, name: str = "lora") -> Figures:
         begun, first = time.perf_counter(), 0.0
         seconds: list[float] = []
 
@@ -140,7 +140,7 @@ class Bench:
             "pretrained_model_name_or_path": str(base),
             "train_data_dir": str(self._pictures(case)),
             "output_name": "bench",
-            "output_dir": str(self.folder / f"{case.folder}-lora"),
+            "output_dir": str(self.folder / f"{case.folder}-{name}"),
             "resolution": case.resolution,
             "max_train_steps": self.steps,
             "train_batch_size": 1,
@@ -160,7 +160,7 @@ class Bench:
     def _train_keeping_all(self, base: Path, case: Case) -> Figures:
         """Train the same without what makes a step keep less for its way back."""
         with mock.patch("lora_studio.training.activations.frugal_modules.LARGE", math.inf):
-            return self._train(base, case)
+            return self._train(base, case, "lora-all-kept")
 
     def _train_bare(self, base: Path, case: Case) -> Figures:
         found = family_of(find_base(str(base))).load()
