@@ -22,11 +22,11 @@ FROM python:${PYTHON}-slim
 RUN useradd --create-home --uid 1000 studio && install -d -o studio -g studio /data
 COPY --from=build /venv /venv
 # The tunables: freed memory is put together at once, which a training on the CPU takes less of; OpenMP: threads that
-# wait leave their core to others (docs/deploy.md).
+# wait soon leave their core to others (docs/deploy.md).
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     GLIBC_TUNABLES=glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0 \
-    OMP_WAIT_POLICY=PASSIVE \
+    GOMP_SPINCOUNT=20000 \
     HF_HOME=/data/huggingface \
     LORA_STUDIO_HOME=/data/studio_data \
     LORA_STUDIO_MODELS=/data/models \

@@ -108,7 +108,8 @@ COMPACT = f"{SMALL_PIECES}=0:glibc.malloc.mxfast=0"
 """Put freed memory together at once, whatever its size."""
 WAITS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Variables that say how OpenMP's threads wait for each other."""
-ASLEEP = {"OMP_WAIT_POLICY": "PASSIVE"}
+SOON_ASLEEP = {"GOMP_SPINCOUNT": "20000"}
+"""Looks of a waiting thread, in libgomp, before it sleeps: by default 300,000."""
 BEGUN = "BEGUN_BY_LORA_STUDIO"
 """Variable with the number of the process that began anew, which stays the same."""
 
@@ -119,13 +120,13 @@ def cpu_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
     glibc keeps no small pieces aside: torch asks for its buffers at addresses that are multiples of 64, which
     leaves such a piece before and behind each; kept aside they never join the hole that a buffer leaves, and
-    the same buffer finds it too small in the next step. Threads that wait for another sleep: else they take
-    the cores that it needs, where a browser or another program has one of them."""
+    the same buffer finds it too small in the next step. Threads that wait for another sleep soon: else they
+    take the cores that it needs, where a browser or another program has one of them."""
     if _glibc() is None:
         return dict(environment)
     given = environment.get(TUNABLES, "")
     heap = {} if SMALL_PIECES in given else {TUNABLES: ":".join(filter(None, (given, COMPACT)))}
-    waits = {} if any(name in environment for name in WAITS) else ASLEEP
+    waits = {} if any(name in environment for name in WAITS) else SOON_ASLEEP
     return {**environment, **heap, **waits}
 
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from lora_studio.errors import DeviceBusy
-from lora_studio.runtime import ASLEEP, COMPACT, TUNABLES, DeviceLease, cpu_environment, lost_device
+from lora_studio.runtime import COMPACT, SOON_ASLEEP, TUNABLES, DeviceLease, cpu_environment, lost_device
 from tests.support.serving import CHECKOUT
 from tests.support.waiting import PATIENCE, until
 
@@ -195,16 +195,16 @@ def test_memory_that_is_freed_stays_at_hand_inside_the_block_until_it_is_given_b
     assert min(given_back) > 30_000_000
 
 
-def test_a_process_that_computes_keeps_no_small_pieces_and_its_threads_sleep(
+def test_a_process_that_computes_keeps_no_small_pieces_and_its_threads_soon_sleep(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("platform.libc_ver", lambda: ("glibc", "2.36"))
-    assert cpu_environment({"A": "1"}) == {"A": "1", TUNABLES: COMPACT, **ASLEEP}
+    assert cpu_environment({"A": "1"}) == {"A": "1", TUNABLES: COMPACT, **SOON_ASLEEP}
     assert cpu_environment({TUNABLES: "glibc.malloc.perturb=1"}) == {
         TUNABLES: f"glibc.malloc.perturb=1:{COMPACT}",
-        **ASLEEP,
+        **SOON_ASLEEP,
     }
-    decided = {TUNABLES: "glibc.malloc.tcache_count=7", "GOMP_SPINCOUNT": "3"}
+    decided = {TUNABLES: "glibc.malloc.tcache_count=7", "OMP_WAIT_POLICY": "ACTIVE"}
     assert cpu_environment(decided) == decided
     assert cpu_environment(cpu_environment({})) == cpu_environment({})
     monkeypatch.setattr("platform.libc_ver", lambda: ("", ""))
