@@ -90,7 +90,8 @@ def listen(page: gr.Blocks, asking: gr.HTML, places: Places, studio: Studio) -> 
         queue=False,
         **quick,
     )
-    return asking.submit(guarded(move), None, places.outputs, **quick)
+    # A second Back may come before the first one is answered.
+    return asking.submit(guarded(move), None, places.outputs, trigger_mode="multiple", **quick)
 
 
 def named_loras(asked: Any) -> list[LoraUse]:

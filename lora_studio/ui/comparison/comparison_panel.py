@@ -48,10 +48,15 @@ def listen(shown: gr.HTML, job: gr.Textbox, other: gr.Textbox, studio: Studio) -
         return studio.jobs.get(safe_id(named, "training")).id if named else ""
 
     act.__name__ = "end_comparison"  # the audit log calls it so
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    # One after the other: what ends a comparison must not be answered after the Back that asks for it again.
+    quick: dict[str, Any] = {
+        "show_progress": "hidden",
+        "api_visibility": "private",
+        "concurrency_id": "comparison",
+    }
     return [
         shown.click(guarded(act), None, [job, other, shown], **quick),
-        shown.submit(guarded(restore_comparison), None, other, **quick),
+        shown.submit(guarded(restore_comparison), None, other, trigger_mode="multiple", **quick),
     ]
 
 
