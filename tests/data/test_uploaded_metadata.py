@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lora_studio.data.caption_tables import read_table
+from lora_studio.data.ingestion import subset_claims
 from lora_studio.data.ingestion.ingest import Ingested, ingest
 from lora_studio.data.training_set.folders import Picture
 from tests.support.uploaded_sets import Files, png, trained_on, zipped
@@ -46,6 +48,21 @@ def test_one_metadata_file_for_pictures_of_the_same_name(
         "1_dogs": "a dog",
         "1_cats": "a cat",
     }
+
+
+@pytest.mark.parametrize("meta", ['{"a/1.png": {"caption": "an a"}}', "no table"])
+def test_a_metadata_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meta: str) -> None:
+    """It may have 20 MB, and 200 subsets may name it."""
+    asked: list[str] = []
+
+    def read_and_count(name: str, content: bytes) -> object:
+        asked.append(name)
+        return read_table(name, content)
+
+    monkeypatch.setattr(subset_claims, "read_table", read_and_count)
+    pictures: Files = {f"{folder}/1.png": None for folder in "abc"}
+    taken_in(tmp_path, {"meta.json": meta, "d.toml": with_metadata(*"abc"), **pictures})
+    assert asked == ["meta.json"]
 
 
 def test_what_a_name_has_behind_its_last_dot_may_be_no_ending(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from lora_studio.parsing.archives import harmless_parts
 
 Parts = tuple[str, ...]
 Contents = Mapping[Parts, Callable[[], bytes]]
+Table = Mapping[Parts, str]
 NOT_THERE = "Put it into the folder or ZIP, with {config} in it."
 MOST_PARTS = 16
 """Last parts of a path that are compared."""
@@ -109,6 +110,7 @@ class SubsetClaims:
     _folders: dict[Parts, ClaimedFolder] = field(default_factory=dict)
     _masks: dict[Parts, list[Parts]] = field(default_factory=dict)
     _read: set[Parts] = field(default_factory=set)
+    _tables: dict[Parts, Table | DatasetError] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -206,12 +208,24 @@ class SubsetClaims:
         where it can't be read, which is said."""
         try:
             place = self._found(files, source, "metadata_file")
-            table = read_table(place[-1], contents[place]())
+            table = self._table(place, contents)
         except DatasetError as error:
             self.remarks.append(f"{error} The captions beside the pictures are taken.")
             return None
         self._read.add(place)
         return by_spelling((parts[-1], table[parts]) for parts in _of_folder(table, places))
+
+    def _table(self, place: Parts, contents: Contents) -> Table:
+        """A metadata file, read once however many subsets name it. Raises DatasetError."""
+        if place not in self._tables:
+            try:
+                self._tables[place] = read_table(place[-1], contents[place]())
+            except DatasetError as error:
+                self._tables[place] = error
+        found = self._tables[place]
+        if isinstance(found, DatasetError):
+            raise found
+        return found
 
     def _stands_in(self, dataset: int, place: str) -> bool:
         return any(one.place == place and one.subset.dataset == dataset for one in self.subsets)
