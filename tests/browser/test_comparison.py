@@ -36,6 +36,6 @@ def test_two_trainings_are_compared_and_the_address_keeps_it(open_page: OpenPage
     expect(page).not_to_have_url(re.compile("with="))
     page.go_back()
     expect(both).to_have_text(["Second one", "First one"])
-    page.get_by_role("button", name="Show First one alone").click()
+    page.get_by_role("button", name="Show it alone: First one").click()
     expect(page.locator("#train-card h2")).to_have_text("First one")
     expect(both).to_have_count(0)
