@@ -88,7 +88,7 @@ def test_what_is_allowed_passes(path: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("app", {"torch", "diffusers", "transformers", "accelerate", "peft"}),
+        ("app", {"torch", "diffusers", "transformers", "accelerate", "peft", "pandas"}),
         ("lora_studio.trainer", {"gradio"}),
     ],
 )

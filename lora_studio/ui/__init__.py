@@ -1,5 +1,5 @@
 """The page and its API: the only package that imports Gradio."""
 
-from lora_studio.ui.component_stubs import leave_out_stubs
+from lora_studio.ui.gradio_loading import load_lightly
 
-leave_out_stubs()  # before any module in here loads it
+load_lightly()  # before any module in here loads it
