@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         request = build_request(arguments, studio, count=arguments.count)
         progress = Progress(sys.stderr)
         with stop_request("Stopping; finished pictures are kept.") as asked:
-            records = studio.generate(request, progress.show, asked)
+            records = studio.drawing.draw(request, progress.show, asked, live=False)
             progress.close()
             stopped = asked()
         report(records, deliver(records, arguments.out), as_json=arguments.json)

@@ -44,6 +44,8 @@ COMMANDS = {
     "doctor": "check this installation and say what to do about each problem",
     "storage": "show what the studio takes of the disk, and clean up what can be made again",
 }
+COMPUTING = {"train", "plan", "generate", "grid", "report", "tour"}
+"""Commands that ask a model."""
 UNREADABLE, SHOWN = re.compile("[\ud800-\udfff]"), 120
 """Letters that stand in Python for bytes of a file's name which the locale has no letter for; letters of a
 name in a message."""
@@ -75,6 +77,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Usage errors leave through SystemExit(2), argparse's way."""
     started_at = time.monotonic()
+    if argv is None and COMPUTING.intersection(sys.argv[1:2]):
+        begin_in_cpu_environment()
     parser = build_parser()
     try:
         words = unpack(sys.argv[1:] if argv is None else argv)
@@ -85,8 +89,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command is None:
         parser.print_help()
         return USER_ERROR
-    if argv is None and arguments.command in ("train", "generate"):
-        begin_in_cpu_environment()
     _quieten_libraries()
     try:
         keep_private()

@@ -170,7 +170,8 @@ def draw_pairs(
             request = GenerateRequest(prompt=prompt, loras=uses, base=base, seed=SEED + number)
             position = side * len(prompts) + number + 1
             emit = partial(_show_one, progress, position, 2 * len(prompts))
-            images += [record.path for record in studio.generate(request, emit, should_stop)]
+            drawn = studio.drawing.draw(request, emit, should_stop, live=False)
+            images += [record.path for record in drawn]
         sides.append(images)
     progress.close()
     rows = zip(prompts, *sides, strict=False)

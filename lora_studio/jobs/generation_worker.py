@@ -46,9 +46,14 @@ class GenerationWorker:
     lease: DeviceLease
 
     def draw(
-        self, request: GenerateRequest, emit: Emit = ignore, should_stop: ShouldStop = never_stop
+        self,
+        request: GenerateRequest,
+        emit: Emit = ignore,
+        should_stop: ShouldStop = never_stop,
+        *,
+        live: bool = True,
     ) -> list[ImageRecord]:
-        """The pictures of a request."""
+        """The pictures of a request; with `live` they can be looked at while they are drawn."""
         visitor().needs(Role.CREATOR)
         check_room(self.settings.images, "Pictures", settings=self.settings)
         if kept_bytes(self.settings.inputs) > MOST_BYTES:
@@ -61,16 +66,22 @@ class GenerationWorker:
             emit(event)
 
         try:
-            images = self._drawn(request, hear, should_stop)
+            images = self._drawn(request, hear, should_stop, live=live)
         except StudioError:
             self.gallery.list_images(saved)
             raise
         return [self.gallery.add_image(image) for image in images]
 
     def _drawn(
-        self, request: GenerateRequest, emit: Emit, should_stop: ShouldStop, folder: Path | None = None
+        self,
+        request: GenerateRequest,
+        emit: Emit,
+        should_stop: ShouldStop,
+        folder: Path | None = None,
+        *,
+        live: bool = True,
     ) -> list[GeneratedImage]:
-        generate = partial(self.generator.generate, request, emit, should_stop, live=True, folder=folder)
+        generate = partial(self.generator.generate, request, emit, should_stop, live=live, folder=folder)
         return self._with_device(generate, should_stop) or []
 
     def _with_device(self, work: Callable[[], Result], should_stop: ShouldStop) -> Result | None:

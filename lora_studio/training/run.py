@@ -145,24 +145,28 @@ class TrainingRun:
     def _limit_previews(self, done: StepDone, *, asked: bool) -> None:
         """Settle which previews there will be, once it is known how long a step takes, or when some are due;
         then draw the base's own."""
-        previews, session = self.previews, self.session
+        previews = self.previews
         self._seconds.append(done.seconds)
         is_due = asked or self.complete or done.step in previews.plan.steps
         if not previews.awaits_limit or not (is_due or len(self._seconds) >= WARM_UP + MEASURED):
             return
         if self.complete:
             self._publish(done)
-        step_seconds = statistics.median(self._seconds[WARM_UP:] or self._seconds)
-        run_seconds = step_seconds * (self.loop.total - session.origin.step)
         pictures = sum(not one.picture.is_reg for one in self.loop.data.loader.pictures)
         try:
             with self._at_rest(), memory_errors("the previews", LESS_MEMORY):
-                previews.limit(done.step, run_seconds, board_limits(self.loop.engine, pictures))
+                previews.limit(done.step, self._step_seconds, board_limits(self.loop.engine, pictures))
         except OutOfMemory:
             return  # those that are due say so
         is_ahead = any(step >= done.step for step in previews.plan.steps)
         if is_ahead and not self.complete and not self._drawn(0):
             self._draw(0)
+
+    @property
+    def _step_seconds(self) -> float:
+        """Seconds of all steps of this run: those that it took, and those to come by their median."""
+        usual = statistics.median(self._seconds[WARM_UP:] or self._seconds)
+        return sum(self._seconds) + usual * (self.loop.total - self.loop.step)
 
     def _pauses_for_room(self, step: int) -> bool:
         """Whether to pause here, while a state still fits on the disk: asked before anything is written that
@@ -208,6 +212,8 @@ class TrainingRun:
                 if step:
                     self.previews.saved = [preview for preview in self.previews.saved if preview.step < step]
                     self.previews.save(step)
+                    if self._seconds:
+                        self.previews.keep_within(step, self._step_seconds)
         except OutOfMemory as error:
             note = f"{error.message} Those of step {step} are left out; the training goes on."
             self.session.emit(Noted(message=note, level="warning"))

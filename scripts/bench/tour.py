@@ -21,6 +21,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lora_studio.runtime import cpu_environment
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 STEPS, MEASURED, WARM_UP = 200, 30, 3
 SIDE = 1024
@@ -33,14 +35,26 @@ def main() -> int:
     parser.add_argument("--example", default="alien", help="which example set (default: alien)")
     parser.add_argument("--folder", help="where the home is made (default: the system's temporary folder)")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    result = {"load": os.getloadavg(), "GFLOPS": gflops(), "bare": bare_steps()}
+    if arguments.bare:
+        print(json.dumps({"GFLOPS": gflops(), "bare": bare_steps()}))
+        return 0
+    result = {"load": os.getloadavg(), **beside()}
     with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="tour-") as folder:
         result["tour"] = tour(arguments.example, Path(folder))
     bare = {name: STEPS * seconds for name, seconds in result["bare"].items()}
     result["tour by 200 bare steps"] = {name: result["tour"][name] / all_ for name, all_ in bare.items()}
     print(json.dumps(result, indent=2) if arguments.json else "\n".join(lines(result)))
     return 0
+
+
+def beside() -> dict[str, Any]:
+    """The machine's speed and the bare steps, by a process that is set up as the tour's is."""
+    command = [sys.executable, "-m", "scripts.bench.tour", "--bare"]
+    environment = cpu_environment(os.environ)
+    run = subprocess.run(command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, check=True)
+    return dict(json.loads(run.stdout))
 
 
 def gflops() -> dict[str, float]:

@@ -11,7 +11,7 @@ import pytest
 
 import lora_studio.cli.list
 from lora_studio import __version__
-from lora_studio.cli.main import COMMANDS
+from lora_studio.cli.main import COMMANDS, main
 from lora_studio.errors import StoreError
 from tests.conftest import StudioFolders
 from tests.support.command import Command
@@ -71,6 +71,28 @@ def raising(error: BaseException) -> object:
         raise error
 
     return run
+
+
+@pytest.mark.parametrize(
+    ("words", "begins_anew"),
+    [
+        (["tour"], True),
+        (["train"], True),
+        (["plan"], True),
+        (["list"], False),
+        (["serve"], False),
+        ([], False),
+    ],
+)
+def test_what_asks_a_model_begins_in_an_environment_for_that(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], begins_anew: bool
+) -> None:
+    begun = []
+    monkeypatch.setattr("lora_studio.cli.main.begin_in_cpu_environment", lambda: begun.append(True))
+    monkeypatch.setattr(sys, "argv", ["lora-studio", *words, "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    assert bool(begun) == begins_anew
 
 
 def test_a_users_error_is_a_sentence_and_2(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

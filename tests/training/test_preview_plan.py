@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lora_studio.training.evaluation import previews
 from lora_studio.training.evaluation.preview_plan import (
     PreviewCost,
     PreviewPlan,
+    fitted_plan,
     has_limit,
     limited_plan,
     whole_plan,
@@ -118,8 +120,30 @@ def test_the_comparison_counts() -> None:
     plan = whole_plan(made, "base")
     compared = PreviewCost(step=1.0, rest=0.0, references=16, most_compared=1000)
     assert compared.seconds(made, plan) - COST.seconds(made, plan) == 0.5 * (16 + 9 * 4 + 2 * 9 * 9)
+    encoding = replace(compared, rest=0.25).compared(9, plan) - compared.compared(9, plan)
+    assert encoding == 0.25 * 9 * 4
     single = plan.of(1, 1, plain=False)  # two rounds of one picture, each asked about two prompts
     assert compared.seconds(made, single) - COST.seconds(made, single) == 0.5 * (16 + 2 + 2 * 2 * 2)
+
+
+def test_what_was_spent_before_counts() -> None:
+    made = config(**SHARE)
+    plan = whole_plan(made, "base")
+    assert counts(limited_plan(made, plan, COST, 3600)) == (8, 4)
+    found = limited_plan(made, plan, COST, 3600, spent=160)
+    assert counts(found) == (4, 4)
+    assert "about 10% of" in found.note
+
+
+def test_times_to_come_are_left_out_where_those_before_took_longer() -> None:
+    plan = whole_plan(config(**SHARE), "base")
+    none_compared, compared = COST, replace(COST, references=16, most_compared=50)
+    assert fitted_plan(plan, none_compared, 20, 40, 240) == plan
+    assert fitted_plan(plan, none_compared, 20, 40, 239).steps == {10, 20, 30, 40, 60, 70, 80}
+    assert fitted_plan(plan, none_compared, 20, 40, 0).steps == {10, 20, 80}
+    assert fitted_plan(plan, compared, 20, 40, 290) == plan
+    assert fitted_plan(plan, compared, 20, 40, 289) != plan
+    assert fitted_plan(plan, none_compared, 80, 40, 0) == plan
 
 
 @pytest.fixture
@@ -158,6 +182,17 @@ def test_a_slow_run_draws_once_and_says_so(make_config: ConfigMaker, slow: list[
     assert slow == [1]
     kinds = [type(event) for event in events]
     assert kinds.index(StepDone) < kinds.index(PreviewSaved)
+
+
+def test_a_run_whose_previews_take_longer_than_measured_draws_fewer(
+    make_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = PreviewCost(step=0, rest=0), list[Any]()
+    monkeypatch.setattr(previews.PreviewSampler, "measure", lambda *_: free)
+    _, events = run(make_config(**{**LIMITED, "max_preview_share": 0.01}))
+    assert {event.step for event in of(PreviewSaved, events)} == {0, 1, 8}
+    (note,) = [event.message for event in of(Noted, events) if "max_preview_share" in event.message]
+    assert note.startswith("Previews take longer than measured, so they are left out 6 times.")
 
 
 @pytest.mark.usefixtures("slow")

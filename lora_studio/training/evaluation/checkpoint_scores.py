@@ -53,11 +53,14 @@ class CheckpointScorer:
 
     engine: Engine
     preview_sampler: PreviewSampler
+    _latents: dict[Path, torch.Tensor] = field(default_factory=dict)
 
     def of_picture(self, path: Path) -> torch.Tensor:
         """Latents [1, c, h, w] of a picture file."""
-        mean, _ = self.engine.encode_pictures(to_pixels(open_picture(path))[None])
-        return mean.float().cpu()
+        if path not in self._latents:
+            mean, _ = self.engine.encode_pictures(to_pixels(open_picture(path))[None])
+            self._latents[path] = mean.float().cpu()
+        return self._latents[path]
 
     def features(self, latents: torch.Tensor) -> torch.Tensor:
         """[d] of one picture's latents [1, c, h, w]."""

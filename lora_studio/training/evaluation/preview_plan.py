@@ -66,13 +66,15 @@ class PreviewCost:
         """All previews of a plan and their comparison; `base` is 1 where the base draws its own before."""
         rounds = len(plan.steps) + base
         picture = self.step * config.preview.sample_steps + self.rest
-        return rounds * len(plan.all_prompts) * picture + self._compared(rounds, plan)
+        return rounds * len(plan.all_prompts) * picture + self.compared(rounds, plan)
 
-    def _compared(self, rounds: int, plan: PreviewPlan) -> float:
-        prompts = len(plan.prompts)
-        looks = self.references + rounds * len(plan.all_prompts)
+    def compared(self, rounds: int, plan: PreviewPlan) -> float:
+        """The comparison of so many rounds, the base's included. Encoding a picture takes about what comes
+        around its steps; the training pictures are encoded already."""
+        prompts, pictures = len(plan.prompts), rounds * len(plan.all_prompts)
         asked = max(prompts, 2)  # a single prompt is compared with the empty one
-        return min(self.most_compared, (looks + 2 * rounds * prompts * asked) * self.forward)
+        looks = self.references + pictures + 2 * rounds * prompts * asked
+        return min(self.most_compared, looks * self.forward + pictures * self.rest)
 
 
 def whole_plan(config: TrainConfig, base: str) -> PreviewPlan:
@@ -101,14 +103,20 @@ def has_limit(config: TrainConfig, plan: PreviewPlan) -> bool:
 
 
 def limited_plan(
-    config: TrainConfig, plan: PreviewPlan, cost: PreviewCost, step_seconds: float, *, base: int = 1
+    config: TrainConfig,
+    plan: PreviewPlan,
+    cost: PreviewCost,
+    step_seconds: float,
+    *,
+    base: int = 1,
+    spent: float = 0.0,
 ) -> PreviewPlan:
-    """The part of a plan that `max_preview_share` of the steps' `step_seconds` pays for; once, of one prompt,
-    at least, and of two where the board compares them: one picture alone says little. What was chosen,
-    prompts or steps, stays whole."""
+    """The part of a plan that `max_preview_share` of the steps' `step_seconds` pays for, less the seconds
+    `spent` already; once, of one prompt, at least, and of two where the board compares them: one picture
+    alone says little. What was chosen, prompts or steps, stays whole."""
     if not has_limit(config, plan):
         return plan
-    paid = config.preview.max_preview_share * step_seconds
+    paid = config.preview.max_preview_share * step_seconds - spent
     all_times, all_prompts = len(plan.steps), len(plan.prompts)
     least = 1 if config.preview.sample_every_n_steps is None else all_times
     fewest = min(2 if config.preview.checkpoint_board else 1, all_prompts)
@@ -123,8 +131,23 @@ def limited_plan(
             break
     if len(found.steps) == all_times and len(found.all_prompts) == len(plan.all_prompts):
         return plan
-    share = cost.seconds(config, found, base=base) / step_seconds if step_seconds else 0.0
+    seconds = spent + cost.seconds(config, found, base=base)
+    share = seconds / step_seconds if step_seconds else 0.0
     return replace(found, note=_note(plan, found, share))
+
+
+def fitted_plan(
+    plan: PreviewPlan, cost: PreviewCost, step: int, round_seconds: float, left: float
+) -> PreviewPlan:
+    """The plan with as many times after `step` as `left` seconds are enough for, where one takes
+    `round_seconds`, and for the comparison of all; the last time stays."""
+    done = frozenset(one for one in plan.steps if one <= step)
+    ahead, found = sorted(plan.steps - done), plan
+    for times in range(len(ahead), 0, -1):
+        found = replace(plan, steps=done | spread(ahead, times))
+        if times * round_seconds + cost.compared(1 + len(found.steps), plan) <= left:
+            break
+    return found
 
 
 def prompts_of(config: TrainConfig, base: str) -> tuple[str, ...]:

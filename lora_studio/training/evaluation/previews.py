@@ -7,7 +7,8 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,12 +21,14 @@ from lora_studio.events import Emit, Noted, PhaseAdvanced, PreviewSaved
 from lora_studio.families.base import TextOutput
 from lora_studio.families.encoders.clip_encoder import PromptWindows
 from lora_studio.families.sampling import Guidance, Sampler, Walk, usual_sampler
+from lora_studio.formatting import counted
 from lora_studio.training.evaluation.base_alone import at_rest
 from lora_studio.training.evaluation.base_pictures import BasePictures
 from lora_studio.training.evaluation.lockstep import Lockstep, most_at_once
 from lora_studio.training.evaluation.preview_plan import (
     PreviewCost,
     PreviewPlan,
+    fitted_plan,
     has_limit,
     limited_plan,
     plan_from,
@@ -170,6 +173,9 @@ class Previews:
     plan: PreviewPlan = field(init=False)
     awaits_limit: bool = field(init=False)
     """Whether the plan still has to be limited by the time that it takes."""
+    _spent: float = 0.0
+    _last_round: float = 0.0
+    _cost: PreviewCost | None = None
 
     def __post_init__(self) -> None:
         config = self.engine.config
@@ -203,22 +209,55 @@ class Previews:
         ahead = replace(self.plan, steps=frozenset(one for one in self.plan.steps if one >= step))
         if not ahead.steps:
             return
-        measured = self.preview_sampler.measure(self.prompts[:1], seeds_of(config, 1), self.should_stop)
+        with self._spending():
+            measured = self.preview_sampler.measure(self.prompts[:1], seeds_of(config, 1), self.should_stop)
         if measured is None:
             return
         cost = replace(measured[0], references=compared[0], most_compared=compared[1])
         base = int(not any(preview.step == 0 for preview in self.saved))
-        self.plan = limited_plan(config, ahead, cost, step_seconds, base=base)
+        self.plan = limited_plan(config, ahead, cost, step_seconds, base=base, spent=self._spent)
+        self._cost = cost if config.preview.sample_every_n_steps is None else None
         if self.plan.note:
             self.emit(Noted(message=self.plan.note))
 
+    def keep_within(self, step: int, step_seconds: float) -> None:
+        """Leave out times after `step` where those until now took longer than planned, or the steps less, so
+        that all take their share of the `step_seconds` of all steps."""
+        if self._cost is None:
+            return
+        left = self.engine.config.preview.max_preview_share * step_seconds - self._spent
+        before = len(self.plan.steps)
+        self.plan = fitted_plan(self.plan, self._cost, step, self._last_round, left)
+        if left_out := before - len(self.plan.steps):
+            less = f"so they are left out {counted(left_out, 'time')}"
+            note = f"Previews take longer than measured, {less}. max_preview_share allows more."
+            self.emit(Noted(message=note))
+
     def prepare(self) -> None:
         """Encode all prompts, so that the text encoders may go."""
-        self.preview_sampler.prepare(self._all_prompts)
+        with self._spending():
+            self.preview_sampler.prepare(self._all_prompts)
 
     def save(self, step: int) -> None:
         """Draw all prompts and write them; at step 0 they are the base model's own. Writes
         nothing when stopped meanwhile. Touches no random state."""
+        if step and step not in self.plan.steps:  # asked for meanwhile
+            self._save(step)
+            return
+        with self._spending():
+            self._save(step)
+
+    @contextmanager
+    def _spending(self) -> Iterator[None]:
+        """Count the seconds of the block."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._last_round = time.perf_counter() - begun
+            self._spent += self._last_round
+
+    def _save(self, step: int) -> None:
         settings, plain = self.engine.config.preview, self.without_prompt
         prompts = self._all_prompts
         self.emit(PhaseAdvanced(phase="preview", done=0, total=settings.sample_steps * len(prompts)))
