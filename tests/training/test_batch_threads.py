@@ -96,6 +96,14 @@ def test_gradients_are_added_in_order_and_none_stays_none() -> None:
     assert [None if one.grad is None else one.grad.tolist() for one in weights] == [[12.0, 23.0], [3.0], None]
 
 
+def test_a_gradient_in_another_layout_moves_its_own_weights() -> None:
+    """As a compiled layer may give it. Adam's first step is the rate, against the sign of the gradient."""
+    weight, gradient = torch.nn.Parameter(torch.zeros(2, 3)), torch.tensor([[1.0, 1, 1], [-1, -1, -1]])
+    add_gradients([weight], [[gradient.t().contiguous().t()]])
+    torch.optim.AdamW([weight], lr=0.5, fused=True).step()
+    torch.testing.assert_close(weight.detach(), -0.5 * gradient)
+
+
 def test_a_training_is_the_same_but_for_rounding_and_the_same_each_time(
     make_config: ConfigMaker, two_threads: None
 ) -> None:

@@ -64,5 +64,11 @@ def add_gradients(weights: Sequence[torch.Tensor], found: Sequence[Gradients]) -
     the same each time. None is none."""
     for weight, *gradients in zip(weights, *found, strict=True):
         for gradient in gradients:
-            if gradient is not None:
-                weight.grad = gradient if weight.grad is None else weight.grad.add_(gradient)
+            if gradient is None:
+                continue
+            if weight.grad is not None:
+                weight.grad.add_(gradient)
+            elif gradient.stride() == weight.stride():
+                weight.grad = gradient
+            else:  # torch's fused optimizers (2.13) would add each number to another weight
+                weight.grad = torch.empty_like(weight).copy_(gradient)
