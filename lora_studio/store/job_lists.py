@@ -9,7 +9,7 @@ from lora_studio.access.visitor import Kind, visitor
 from lora_studio.errors import StoreError
 from lora_studio.records import JobRecord, JobStatus
 from lora_studio.store.database import Database
-from lora_studio.store.job_store import ACTIVE, JobStore
+from lora_studio.store.job_store import ACTIVE, FIELDS, JobStore, record_of
 
 IN_TURN = "coalesce(place, number)"
 """The order in which trainings get their turn: by age, until somebody moves one."""
@@ -101,11 +101,29 @@ def unfinished_slugs(database: Database) -> set[str]:
     return {row["slug"] for row in rows}
 
 
-def ended_mark(database: Database) -> list[int]:
-    """Numbers that change when the history does."""
-    sql = f"SELECT count(*) AS jobs, total(revision) AS changes FROM jobs WHERE status NOT IN {ACTIVE}"
-    (row,) = database.read(sql)
-    return [row["jobs"], int(row["changes"])]
+def ended_mark(database: Database) -> int:
+    """A number that changes when the history does."""
+    return database.revisions()["history"]
+
+
+def interrupted_jobs(database: Database, limit: int = 50) -> list[JobRecord]:
+    """The newest trainings that were interrupted, newest first, as far as the visitor may see them."""
+    seen, values = visitor().seen_rows(Kind.JOB, "id")
+    sql = (
+        f"SELECT {FIELDS} FROM jobs WHERE status = 'interrupted' AND removed = '' AND {seen}"
+        " ORDER BY number DESC LIMIT ?"
+    )
+    return [record_of(row) for row in database.read(sql, (*values, limit))]
+
+
+def last_ended(database: Database, since: float) -> JobRecord | None:
+    """The training that ended last, if that was after the unix time `since` and the visitor may see it."""
+    seen, values = visitor().seen_rows(Kind.JOB, "id")
+    sql = (
+        f"SELECT {FIELDS} FROM jobs WHERE finished_at > ? AND removed = '' AND {seen}"
+        " ORDER BY finished_at DESC LIMIT 1"
+    )
+    return next(map(record_of, database.read(sql, (since, *values))), None)
 
 
 def move_job(database: Database, job_id: str, by: int) -> JobRecord:

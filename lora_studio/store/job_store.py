@@ -79,7 +79,7 @@ class JobStore:
                 ),
             )
             _append(connection, job_id, Queued(ahead=ahead), now)
-            job = _record(_row(connection, job_id))
+            job = record_of(_row(connection, job_id))
             visitor().claims(Kind.JOB, job_id)
             visitor().claims(Kind.LORA, job.slug)
             return job
@@ -89,7 +89,7 @@ class JobStore:
         ConfigError when another job writes to its folder meanwhile, QuotaReached."""
         self.own(job_id)
         with self._database.write() as connection:
-            job = _record(_row(connection, job_id))
+            job = record_of(_row(connection, job_id))
             if not job.resumable:
                 raise StoreError(
                     f"The training {job.name} can't be resumed: it is {job.status}"
@@ -106,14 +106,14 @@ class JobStore:
             connection.execute("DELETE FROM commands WHERE job_id = ?", (job_id,))
             connection.execute("UPDATE owners SET content = '' WHERE kind = 'lora' AND key = ?", (job.slug,))
             _append(connection, job_id, Queued(ahead=ahead), time.time())
-            return _record(_row(connection, job_id))
+            return record_of(_row(connection, job_id))
 
     def command(self, job_id: str, command: Command) -> JobRecord:
         """Leave a command for the process that runs the job; a job that waits is paused at once. Raises
         StoreError when it does not run."""
         self.own(job_id)
         with self._database.write() as connection:
-            job = _record(_row(connection, job_id))
+            job = record_of(_row(connection, job_id))
             waits = command == "pause" and job.status == JobStatus.QUEUED
             if waits:
                 _update(connection, job_id, {"status": JobStatus.PAUSED, "finished_at": time.time()})
@@ -126,7 +126,7 @@ class JobStore:
                     f"The training {job.name} is not running: it is {job.status}.",
                     "Only a running training can be told that.",
                 )
-            return _record(_row(connection, job_id))
+            return record_of(_row(connection, job_id))
 
     def take_command(self, job_id: str) -> Command | None:
         """Remove and return the oldest command left for a job."""
@@ -146,7 +146,7 @@ class JobStore:
         rows = self._database.read(f"SELECT {FIELDS} FROM jobs WHERE id = ? AND {seen}", (job_id, *values))
         if not rows:
             raise _no_such_job(job_id)
-        return _record(rows[0])
+        return record_of(rows[0])
 
     def own(self, job_id: str) -> JobRecord:
         """A job that the visitor may change. Raises StoreError, NotAllowed."""
@@ -158,13 +158,13 @@ class JobStore:
         """The newest jobs, newest first, without removed ones."""
         seen, values = visitor().seen_rows(Kind.JOB, "id")
         sql = f"SELECT {FIELDS} FROM jobs WHERE removed = '' AND {seen} ORDER BY number DESC LIMIT ?"
-        return [_record(row) for row in self._database.read(sql, (*values, limit))]
+        return [record_of(row) for row in self._database.read(sql, (*values, limit))]
 
     def active(self, *, seen: bool = False) -> list[JobRecord]:
         """Jobs that wait or run, oldest first: all, or those that the visitor may see."""
         condition, values = visitor().seen_rows(Kind.JOB, "id") if seen else ("TRUE", ())
         sql = f"SELECT {FIELDS} FROM jobs WHERE status IN {ACTIVE} AND {condition} ORDER BY number"
-        return [_record(row) for row in self._database.read(sql, values)]
+        return [record_of(row) for row in self._database.read(sql, values)]
 
     def is_given(self, folder: str) -> bool:
         """Whether any training, ended ones included, has the pictures of this folder."""
@@ -178,7 +178,7 @@ class JobStore:
             " ORDER BY number DESC LIMIT 1"
         )
         rows = self._database.read(sql, (slug,))
-        return _record(rows[0]) if rows else None
+        return record_of(rows[0]) if rows else None
 
     def revision(self) -> int:
         """A number that changes with any change of any job."""
@@ -211,20 +211,19 @@ class JobStore:
         if not visitor().sees(Kind.JOB, job_id):
             return []
         marks = ", ".join("?" * len(kinds))
-        sql = "SELECT sequence, at, json FROM events WHERE job_id = ? AND sequence > ?"
-        sql += f" AND kind IN ({marks})" if kinds else ""
-        if kinds and StepDone.__name__ not in kinds:
-            sql += " AND kind <> 'StepDone'"  # lets SQLite take the short index
+        where = "job_id = ? AND sequence > ?" + (f" AND kind IN ({marks})" if kinds else "")
+        few = bool(kinds) and StepDone.__name__ not in kinds  # SQLite does not see that itself
+        place = "events INDEXED BY other_events" if few else "events"
+        where += " AND kind <> 'StepDone'" if few else ""
+        sql = f"SELECT sequence, at, json FROM {place} WHERE {where}"
         sql += " ORDER BY sequence DESC LIMIT ?"
         rows = self._database.read(sql, (job_id, after, *kinds, -1 if limit is None else limit))
         return [stored for row in reversed(rows) if (stored := _stored(row)) is not None]
 
     def losses(self, job_id: str, points: int = 200) -> list[tuple[int, float]]:
         """(step, mean loss since the point before), at most about `points` of them, in order."""
-        span = (
-            "SELECT min(step) AS first, max(step) AS last FROM events WHERE job_id = ? AND kind = 'StepDone'"
-        )
-        first, last = self._database.read(span, (job_id,))[0]
+        end = "SELECT {}(step) FROM events INDEXED BY losses WHERE job_id = ? AND kind = 'StepDone'"
+        first, last = (self._database.read(end.format(each), (job_id,))[0][0] for each in ("min", "max"))
         if first is None or not visitor().sees(Kind.JOB, job_id):
             return []
         width = math.ceil((last - first + 1) / max(1, points))
@@ -245,14 +244,14 @@ class JobStore:
                 _append(connection, job_id, Stopped(step=row["step"], path=row["result_path"]), time.time())
             elif status in (JobStatus.RUNNING, JobStatus.PAUSING):
                 _update(connection, job_id, {"status": JobStatus.STOPPING})
-            return _record(_row(connection, job_id))
+            return record_of(_row(connection, job_id))
 
     def next_queued(self, owner: str = "") -> JobRecord | None:
         """The job whose turn it is among those of `owner` (all, if empty)."""
         sql = f"SELECT {FIELDS} FROM jobs WHERE status = 'queued' AND ? IN ('', owner)"
         sql += " ORDER BY coalesce(place, number) LIMIT 1"
         rows = self._database.read(sql, (owner,))
-        return _record(rows[0]) if rows else None
+        return record_of(rows[0]) if rows else None
 
     def claim(self, job_id: str, owner: str) -> bool:
         """Take a waiting job to run it. False when it no longer waits."""
@@ -357,7 +356,7 @@ def _interrupt(connection: sqlite3.Connection, job_id: str) -> JobRecord:
     _append(connection, job_id, Noted(message=message, level="warning"), now)
     values = {"status": JobStatus.INTERRUPTED, "finished_at": now, "seconds_left": None}
     _update(connection, job_id, {**values, "message": message, "hint": hint})
-    return _record(_row(connection, job_id))
+    return record_of(_row(connection, job_id))
 
 
 def _dead_owners(jobs: list[JobRecord], owner: str) -> set[str]:
@@ -377,7 +376,8 @@ def _row(connection: sqlite3.Connection, job_id: str) -> sqlite3.Row:
     return row
 
 
-def _record(row: sqlite3.Row) -> JobRecord:
+def record_of(row: sqlite3.Row) -> JobRecord:
+    """The training of a row with FIELDS."""
     values = {column: row[column] for column in FIELDS.split(", ")}
     return JobRecord(
         **{**values, "status": JobStatus(values["status"]), "config": json.loads(values["config"])}

@@ -173,12 +173,13 @@ class Library:
         """Images, newest first, each content once. All words of `search` must occur in prompt or LoRA slugs;
         `only` is one of IMAGES, empty for all."""
         where, words = _images_where(search, only)
-        sql = (  # the records of those that are shown alone: sorting all of them would move megabytes
-            f"WITH shown AS (SELECT path, max(created_at) AS newest FROM images WHERE {where} GROUP BY id"
-            " ORDER BY newest DESC, path LIMIT ? OFFSET ?)"
-            " SELECT record FROM shown JOIN images USING (path) ORDER BY newest DESC, path"
+        sql = (  # walks from the newest one back, however many there are
+            f"SELECT record FROM images AS shown WHERE {where} AND NOT EXISTS"
+            f" (SELECT 1 FROM images AS other WHERE other.id = shown.id AND {where}"
+            " AND (other.created_at, shown.path) > (shown.created_at, other.path))"
+            " ORDER BY created_at DESC, path LIMIT ? OFFSET ?"
         )
-        rows = self._database.read(sql, (*words, limit, offset))
+        rows = self._database.read(sql, (*words, *words, limit, offset))
         return self._records(ImageRecord, rows)
 
     def images_with(self, slug: str, limit: int) -> list[ImageRecord]:

@@ -275,6 +275,31 @@ def _captionings(connection: sqlite3.Connection) -> None:
     )
 
 
+def _steady_lists(connection: sqlite3.Connection) -> None:
+    """Lists that cost an open page the same at each step of a training, with any history: `history` counts
+    the changes of trainings that have ended. Indices give the LoRAs by age, the last training that ended, and
+    pictures of one content without their rows."""
+    ended = "{}.status NOT IN ('queued', 'running', 'stopping', 'pausing', 'paused')"
+    new, old = ended.format("NEW"), ended.format("OLD")
+    connection.execute("INSERT INTO revisions(name) VALUES ('history')")
+    for change, counts in {
+        "INSERT": new,
+        "UPDATE": f"NEW.revision <> OLD.revision AND ({new} OR {old})",
+        "DELETE": old,
+    }.items():
+        connection.execute(
+            f"CREATE TRIGGER history_{change.lower()}_counted AFTER {change} ON jobs WHEN {counts} BEGIN"
+            " UPDATE revisions SET value = value + 1 WHERE name = 'history'; END"
+        )
+    for statement in (
+        "CREATE INDEX loras_by_age ON loras(created_at DESC, slug)",
+        "CREATE INDEX jobs_by_end ON jobs(finished_at)",
+        "DROP INDEX images_by_id",
+        "CREATE INDEX images_by_id ON images(id, path, created_at)",
+    ):
+        connection.execute(statement)
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _first_tables,
     _resuming,
@@ -291,4 +316,5 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _saved_settings,
     _favourite_images,
     _captionings,
+    _steady_lists,
 )

@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 
 from lora_studio.records import JobRecord, JobStatus
-from lora_studio.store.job_lists import ended_mark
+from lora_studio.store.job_lists import ended_mark, present_jobs
 from lora_studio.studio import Studio
 from lora_studio.ui import page_revision
 from lora_studio.ui.client_input import deleted_elsewhere
@@ -134,7 +134,7 @@ class PageRefresh:
         marks: Mapping[str, Any] = seen if isinstance(seen, dict) else {}
         revision = page_revision.page_revision(self.studio)  # first: later changes are seen later
         jobs, jobs_seen = self._jobs(marks, job_id)
-        past = [*ended_mark(self.studio.database), jobs_seen["shown"]]
+        past = [ended_mark(self.studio.database), jobs_seen["shown"]]
         if marks.get("past") != past:
             jobs = {**jobs, self.train.history: train_tab.history_view(self.studio, job_id, search, limit)}
         compared, compared_seen = self._compared(marks, jobs_seen, str(other or ""), str(shelves[0] or ""))
@@ -231,11 +231,12 @@ class PageRefresh:
         return changes, seen
 
     def _strip(self) -> Changes:
-        active = [job for job in self.studio.jobs.jobs(limit=50) if job.status.active]
+        active = [job for job in present_jobs(self.studio.database) if job.status.active]
         waiting = sum(job.status is JobStatus.QUEUED for job in active)
-        job: JobRecord | None = next((job for job in active if job.status is not JobStatus.QUEUED), None)
-        if job is None and active:
-            job, waiting = active[-1], waiting - 1  # the oldest that waits
+        job: JobRecord | None = None
+        if active:  # what runs, else what waits for the first turn
+            job = self.studio.jobs.get(active[0].id)
+            waiting -= active[0].status is JobStatus.QUEUED
         latest = job or next(iter(self.studio.jobs.jobs(limit=1)), None)
         return {
             self.strip.row: gr.update(visible=job is not None),

@@ -3,7 +3,8 @@
 On the embedded base and on a random base model of SD 1.5's size, which is made first (`--keep` a folder to
 make it only once, `--no-full-size` to leave it out). Each line is measured beside what diffusers does by
 itself (load the pipeline, load_lora_weights, call it), in turns within one run, so that a busy machine slows
-both. Medians; "ratio" is ours / diffusers'. The LoRAs are random ones with Kohya's default layers.
+both. Medians; "ratio" is ours / diffusers'. The LoRAs are random ones with Kohya's default layers. Seconds
+are the clock's, or with `--processor` those of the processor, which hold where others use the machine too.
 """
 
 from __future__ import annotations
@@ -11,29 +12,28 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from lora_studio.events import ignore
 from lora_studio.families import family_of
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.base_files.locate import find_base
-from lora_studio.families.schedulers import build_scheduler
 from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.generation import lora_lookup
 from lora_studio.generation.lora_stack import LoraStack
-from lora_studio.generation.pipelines import LoadedBase, Pipelines, compute_dtype
+from lora_studio.generation.pipelines import compute_dtype
 from lora_studio.generator import Generator
 from lora_studio.request import GenerateRequest, LoraUse
 from lora_studio.runtime import find_device
 from lora_studio.settings import Settings
+from scripts.bench.parts.drawing_subject import Line, Subject, load_ours, load_plain, plain_call
+from scripts.bench.parts.first_pictures import measure_cold, measure_more
 
 SLUGS = ("one", "two")
 LOADS, SWAPS = 3, 10
@@ -42,43 +42,12 @@ WARM_UP = 10
 MIB = 2**20
 
 
-@dataclass(frozen=True)
-class Line:
-    """Medians in `unit`; `plain` is None where diffusers has nothing to compare with. `aim` is the most that
-    `ours`, or with `by_ratio` the ratio, should be."""
-
-    what: str
-    unit: str
-    ours: float
-    plain: float | None = None
-    aim: float | None = None
-    by_ratio: bool = False
-
-    @property
-    def ratio(self) -> float | None:
-        return self.ours / self.plain if self.plain else None
-
-    @property
-    def verdict(self) -> str:
-        reached = self.ratio if self.by_ratio else self.ours
-        if self.aim is None or reached is None:
-            return ""
-        return f"{'met' if reached <= self.aim else 'MISSED'} (≤ {self.aim:g}{' ×' if self.by_ratio else ''})"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """A base to measure on, and how: `swap_aim` in milliseconds, and the request of one image."""
-
-    found: FoundBase
-    swap_aim: float
-    request: GenerateRequest
-    options: argparse.Namespace
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    seconds_of_imports = _timed(_import_libraries)
+    clock = time.process_time if options.processor else time.perf_counter
+    begun = clock()
+    _import_libraries()
+    seconds_of_imports = clock() - begun
     tables: dict[str, list[Line]] = {}
     with ExitStack() as stack:
         stack.enter_context(quiet_libraries())
@@ -118,15 +87,18 @@ def measure_loads(settings: Settings, subject: Subject) -> Iterator[Line]:
     found, generator = subject.found, Generator(settings)
     filled = generator.generate(subject.request)[0].request
     generator.unload()
-    ours, plain = _in_turns(lambda: load_ours(settings, found), lambda: load_plain(found), LOADS)
+    ours, plain = subject.in_turns(lambda: load_ours(settings, found), lambda: load_plain(found), LOADS)
     yield Line("load the base", "s", ours, plain)
     file = settings.home / "first.png"
-    ours, plain = _in_turns(
+    ours, plain = subject.in_turns(
         lambda: Generator(settings).generate(subject.request),
         lambda: plain_call(load_plain(found), filled, file)(),
         LOADS,
     )
     yield Line("load the base and draw the first image", "s", ours, plain)
+    if found.layout == "folder":
+        yield from measure_cold(settings, subject, filled)
+    yield from measure_more(settings, subject, filled)
 
 
 def measure_images(settings: Settings, subject: Subject) -> Iterator[Line]:
@@ -140,7 +112,7 @@ def measure_images(settings: Settings, subject: Subject) -> Iterator[Line]:
         filled = generator.generate(asked)[0].request
         plain = plain_call(pipe, filled, settings.home / "plain.png")
         plain()
-        ours, theirs = _in_turns(lambda asked=asked: generator.generate(asked), plain, images)
+        ours, theirs = subject.in_turns(lambda asked=asked: generator.generate(asked), plain, images)
         yield Line(f"a warm image{label}", "s", ours, theirs, aim=1.03, by_ratio=True)
         yield Line(f"images per second{label}", "1/s", 1 / ours, 1 / theirs)
     generator.unload()
@@ -166,26 +138,26 @@ def measure_stack(settings: Settings, subject: Subject) -> Iterator[Line]:
         slug = SLUGS[next(plain_turn)]
         pipe.load_lora_weights(str(settings.loras / slug), adapter_name=slug)
 
-    ours, plain = _in_turns(swap_from_disk, plain_swap, SWAPS)
+    ours, plain = subject.in_turns(swap_from_disk, plain_swap, SWAPS)
     yield Line("swap to a LoRA on disk", "ms", 1000 * ours, 1000 * plain, aim=subject.swap_aim)
     forgetful.apply([])
     pipe.unload_lora_weights()
     for slug in SLUGS:
         base.stack.apply(wanted(slug))
         pipe.load_lora_weights(str(settings.loras / slug), adapter_name=slug)
-    swap = _in_turns(
+    swap = subject.in_turns(
         lambda: base.stack.apply(wanted(SLUGS[next(turn)])),
         lambda: pipe.set_adapters([SLUGS[next(plain_turn)]], [1.0]),
         SWAPS,
     )
     yield Line("swap to a LoRA in memory", "ms", *(1000 * seconds for seconds in swap), aim=subject.swap_aim)
-    weights = _in_turns(
+    weights = subject.in_turns(
         lambda: base.stack.apply(wanted("one", 0.5 + 0.1 * next(turn))),
         lambda: pipe.set_adapters(["one"], [0.5 + 0.1 * next(plain_turn)]),
         SWAPS,
     )
     yield Line("change a weight", "ms", *(1000 * seconds for seconds in weights))
-    nothing = _in_turns(lambda: base.stack.apply(wanted("one", 0.5)), lambda: None, SWAPS)
+    nothing = subject.in_turns(lambda: base.stack.apply(wanted("one", 0.5)), lambda: None, SWAPS)
     yield Line("same LoRAs again", "ms", 1000 * nothing[0])
 
 
@@ -215,46 +187,6 @@ def measure_growth(settings: Settings, subject: Subject) -> Iterator[Line]:
     yield Line("tensors alive before", "", before[1])
     yield Line(f"tensors alive {what}", "", after[1], before[1], aim=1.0, by_ratio=True)
     generator.unload()
-
-
-def load_ours(settings: Settings, found: FoundBase) -> LoadedBase:
-    base = Pipelines(settings).get(found, ignore)
-    assert base is not None
-    return base
-
-
-def load_plain(found: FoundBase) -> Any:
-    """diffusers' own pipeline on the same device, in the same number format."""
-    device, dtype = find_device(), compute_dtype(find_device())
-    if found.layout == "folder":
-        from diffusers import StableDiffusionPipeline
-
-        left_out = {"safety_checker": None, "feature_extractor": None}
-        pipe = StableDiffusionPipeline.from_pretrained(found.path_or_id, dtype=dtype, **left_out)
-    else:
-        pipe = family_of(found).load().pipeline()
-    pipe.set_progress_bar_config(disable=True)
-    return pipe.to(device.kind, dtype)
-
-
-def plain_call(pipe: Any, filled: GenerateRequest, file: Path) -> Callable[[], None]:
-    """The bare call of the pipeline with the same values, and the PNG."""
-    import torch
-
-    kind = type(pipe.scheduler).__name__
-    pipe.scheduler = build_scheduler(filled.sampler, {**pipe.scheduler.config, "_class_name": kind})
-
-    def call() -> None:
-        pipe(
-            filled.prompt,
-            width=filled.width,
-            height=filled.height,
-            num_inference_steps=filled.num_inference_steps,
-            guidance_scale=filled.guidance_scale,
-            generator=torch.Generator().manual_seed(1),
-        ).images[0].save(file)
-
-    return call
 
 
 def write_loras(folder: Path, found: FoundBase, rank: int) -> None:
@@ -299,21 +231,6 @@ def _full_size(folder: Path) -> Path:
         print(f"making {place}", file=sys.stderr)
         make_sd15(place)
     return place
-
-
-def _in_turns(ours: Callable[[], Any], plain: Callable[[], Any], rounds: int) -> tuple[float, float]:
-    times = [(_timed(ours), _timed(plain)) for _ in range(rounds)]
-    return statistics.median(a for a, _ in times), statistics.median(b for _, b in times)
-
-
-def _timed(call: Callable[[], Any]) -> float:
-    import torch
-
-    begun = time.perf_counter()
-    call()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - begun
 
 
 def _alternating() -> Iterator[int]:
@@ -388,6 +305,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--rank", type=int, default=8, help="rank of the LoRAs (default: 8)")
     add("--growth", type=int, default=200, help="images while memory is watched (default: 200; 0: none)")
     add("--swaps", type=int, default=50, help="swaps among them (default: 50)")
+    add("--processor", action="store_true", help="measure seconds of the processor")
     add("--json", action="store_true", help="print JSON instead of tables")
     return parser
 

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
 from lora_studio.config import TrainConfig
 from lora_studio.errors import StoreError
-from lora_studio.events import Started
+from lora_studio.events import Started, Stopped
 from lora_studio.records import JobStatus
 from lora_studio.store.database import Database
-from lora_studio.store.job_lists import ended_jobs, ended_mark, move_job, present_jobs
+from lora_studio.store.job_lists import (
+    ended_jobs,
+    ended_mark,
+    interrupted_jobs,
+    last_ended,
+    move_job,
+    present_jobs,
+)
 from lora_studio.store.job_store import JobStore
+from lora_studio.store.migrations import MIGRATIONS
 from tests.support.configs import NEEDED
 
 
@@ -67,3 +79,54 @@ def test_the_history_is_searched_and_counted_whole(store: JobStore, database: Da
     assert [job.name for job in ended_jobs(database, "fox")[0]] == ["A fox"]
     assert ended_jobs(database, "%")[1] == 0
     assert line(database) == []
+
+
+def test_the_history_counts_its_own_changes_alone(store: JobStore, database: Database) -> None:
+    runs, ends = waiting(store, "runs", "ends")
+    mark = ended_mark(database)
+    store.claim(runs, "test")
+    store.append(runs, Started(total_steps=9, phases=("train",), device="cpu", dtype="fp32"))
+    assert ended_mark(database) == mark, "a step of one that runs is none of the history's"
+    store.stop(ends)
+    stopped = ended_mark(database)
+    assert stopped > mark
+    with database.write() as connection:
+        connection.execute("UPDATE jobs SET removed = 'x', revision = revision + 1 WHERE id = ?", (ends,))
+    removed = ended_mark(database)
+    assert removed > stopped
+    with database.write() as connection:
+        connection.execute("DELETE FROM jobs WHERE id = ?", (ends,))
+    assert ended_mark(database) > removed
+
+
+def test_the_last_that_ended(store: JobStore, database: Database) -> None:
+    first, second = waiting(store, "first", "second")
+    assert last_ended(database, 0.0) is None
+    store.append(second, Stopped(step=0), at=100.0)
+    store.append(first, Stopped(step=0), at=200.0)
+    found = last_ended(database, 150.0)
+    assert found is not None
+    assert found.id == first
+    assert last_ended(database, 200.0) is None
+    assert interrupted_jobs(database) == []
+    with database.write() as connection:
+        connection.execute("UPDATE jobs SET status = 'interrupted'")
+    assert [job.id for job in interrupted_jobs(database)] == [second, first]
+    assert [job.id for job in interrupted_jobs(database, limit=1)] == [second]
+
+
+def test_a_database_of_before_counts_its_history(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    before = next(i for i, step in enumerate(MIGRATIONS) if "steady_lists" in step.__name__)
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        for step in MIGRATIONS[:before]:
+            step(old)
+        old.execute(f"PRAGMA user_version = {before}")
+        old.execute(
+            "INSERT INTO jobs(id, name, status, config, created_at) VALUES ('a', 'a', 'stopped', '{}', 1)"
+        )
+    with closing(Database(path)) as database:
+        mark = ended_mark(database)
+        with database.write() as connection:
+            connection.execute("UPDATE jobs SET revision = revision + 1")
+        assert ended_mark(database) == mark + 1

@@ -12,7 +12,7 @@ import gradio as gr
 
 from lora_studio.formatting import counted
 from lora_studio.records import JobRecord, JobStatus
-from lora_studio.store.job_lists import present_jobs
+from lora_studio.store.job_lists import interrupted_jobs, last_ended, present_jobs
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.validate import guarded, safe_id
@@ -22,7 +22,7 @@ from lora_studio.ui.widgets.html_templates import fill, panel
 PAUSED_JS = Path(__file__).with_name("paused_trainings.js").read_text("utf-8")
 JUST_SECONDS = 15 * 60
 """Seconds for which a training counts as just stopped."""
-MOST_SHOWN, JOBS_ASKED = 3, 50
+MOST_SHOWN = 3
 
 
 def render() -> gr.HTML:
@@ -57,14 +57,9 @@ def listen(line: gr.HTML, job: gr.Textbox, tabs: gr.Tabs, studio: Studio) -> lis
 def waiting_trainings(studio: Studio, now: float) -> list[JobRecord]:
     """The trainings of the line at the unix time `now`, those that were stopped just now first."""
     paused = [job for job in present_jobs(studio.database) if job.status is JobStatus.PAUSED]
-    newest = studio.jobs.jobs(limit=JOBS_ASKED)
-    interrupted = [job for job in newest if job.status is JobStatus.INTERRUPTED and job.resumable]
-    ended = sorted((job for job in newest if job.finished_at), key=lambda job: -(job.finished_at or 0.0))
-    stopped = [
-        job
-        for job in ended[:1]
-        if job.status is JobStatus.STOPPED and now - (job.finished_at or 0.0) < JUST_SECONDS
-    ]
+    interrupted = [job for job in interrupted_jobs(studio.database) if job.resumable]
+    last = last_ended(studio.database, now - JUST_SECONDS)
+    stopped = [last] if last is not None and last.status is JobStatus.STOPPED else []
     return [job for job in (*stopped, *paused, *interrupted) if deleted_elsewhere.footing(studio, job).whole]
 
 

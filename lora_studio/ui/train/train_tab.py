@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -219,8 +220,10 @@ def history_view(studio: Studio, job_id: Any, search: Any, limit: Any) -> str:
 
 def line_view(studio: Studio, shown: str) -> str:
     """HTML of the trainings that run, are paused or wait."""
-    earlier = studio.jobs.jobs(limit=JOBS_ASKED)
-    return queue_views.line(present_jobs(studio.database), shown, lambda job: expected_seconds(earlier, job))
+    earlier = cache(lambda: studio.jobs.jobs(limit=JOBS_ASKED))  # nobody asks while nothing waits
+    return queue_views.line(
+        present_jobs(studio.database), shown, lambda job: expected_seconds(earlier(), job)
+    )
 
 
 def expected_seconds(earlier: Sequence[JobRecord], job: JobRecord) -> float:
