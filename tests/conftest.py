@@ -11,6 +11,7 @@ import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,9 @@ MEMORY_DISK = use_memory_disk()
 # again, and pytest rewrite all assertions.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# By itself Python looks through what is young at each 700 new objects: more than half the time of parsing our
+# sources, some of everything else. What goes in circles waits for the end of its module.
+gc.set_threshold(50_000, 50, 50)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in a shell's background, and programs that a test starts would inherit it: Ctrl+C is tested.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -123,7 +127,9 @@ def settings(studio_folders: StudioFolders) -> Settings:
 @pytest.fixture
 def database(settings: Settings) -> Iterator[Database]:
     from lora_studio.store.database import Database
+    from tests.support.ready_database import put_database
 
+    put_database(settings.database)
     with closing(Database(settings.database)) as opened:
         yield opened
 
@@ -132,7 +138,9 @@ def database(settings: Settings) -> Iterator[Database]:
 def studio(settings: Settings) -> Iterator[Studio]:
     """A real studio in folders of this test; its queue stands still."""
     from lora_studio.studio import open_studio
+    from tests.support.ready_database import put_database
 
+    put_database(settings.database)
     with closing(open_studio(settings, start_worker=False)) as opened:
         yield opened
 
@@ -156,7 +164,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(trylast=True)  # what -m leaves out is gone by then
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: (place_in_run(item.path), item.path.stem == ENDS))
+    items.sort(key=lambda item: place_in_run(item.path))
     if find_chromium() is None:
         skip_marked(items, "browser", HOW_TO_GET_IT)
     if any(item.get_closest_marker("gpu") for item in items):
@@ -166,11 +174,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             skip_marked(items, "gpu", "no CUDA device")
 
 
-def place_in_run(path: Path) -> int:
+@cache  # there are twenty tests to a file, and paths are slow to take apart
+def place_in_run(path: Path) -> tuple[int, bool]:
     """Where a file's tests stand: the rooms whose single tests take longest come first. A worker takes a file
     at a time, and whoever is given a long one last leaves the others idle."""
     places = [LONGEST.index(name) for name in (path.stem, path.parent.name) if name in LONGEST]
-    return min(places, default=len(LONGEST))
+    return min(places, default=len(LONGEST)), path.stem == ENDS
 
 
 @pytest.hookimpl(optionalhook=True)  # there is none with -p no:xdist

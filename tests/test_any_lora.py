@@ -23,6 +23,7 @@ from lora_studio.lora.model_card import CardBase, write_card
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
 from lora_studio.store.library import Library
+from tests.support.ready_database import put_database
 from tests.support.strange_loras import LAYER, strange_lora, write_header
 
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -84,6 +85,7 @@ def library() -> Iterator[tuple[Gallery, Settings, Path]]:
         place = Path(folder)
         home = Settings(home=place / "home", models=place / "models")
         home.create_folders()
+        put_database(home.database)
         database = Database(home.database)
         try:
             yield Gallery(home, Library(database)), home, place

@@ -19,6 +19,8 @@ OF_OTHERS = {"_seek"}  # Pillow counts the frames of a GIF with it
 
 def private_names_patched(text: str) -> Iterator[str]:
     """The names that are set on somebody else's module, class or object, and begin with one underscore."""
+    if "setattr" not in text:
+        return
     for node in ast.walk(ast.parse(text)):
         if (
             isinstance(node, ast.Call)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.support.serving import CHECKOUT
 
+WORD, DEFINITION = re.compile(r"\w+"), re.compile(r"\b(?:def|class)\s+(\w+)")
 DEFINED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -27,9 +28,13 @@ def for_tests_alone(code: Iterable[str], tests: Iterable[str]) -> set[str]:
     """Functions, methods and classes whose names stand in the code once, where they are defined, and in
     tests."""
     texts = list(code)
-    words = Counter(word for text in texts for word in re.findall(r"\w+", text))
-    named = {node.name for text in texts for node in ast.walk(ast.parse(text)) if isinstance(node, DEFINED)}
-    return {name for name in named & set(called(tests)) if words[name] == 1 and not name.startswith("__")}
+    words = Counter(word for text in texts for word in WORD.findall(text))
+    once = {word for word, count in words.items() if count == 1 and not word.startswith("__")}
+    # Only what may tell something is parsed: it takes a hundred times as long as looking for words.
+    defining = [text for text in texts if not once.isdisjoint(DEFINITION.findall(text))]
+    nodes = (node for text in defining for node in ast.walk(ast.parse(text)))
+    named = {node.name for node in nodes if isinstance(node, DEFINED)} & once
+    return named & set(called(text for text in tests if not named.isdisjoint(WORD.findall(text))))
 
 
 def read(files: Iterable[Path]) -> list[str]:
@@ -42,7 +47,8 @@ def test_nothing_is_kept_for_tests_alone() -> None:
         file for folder in ("scripts", "recipes", "deploy") for file in (CHECKOUT / folder).rglob("*.py")
     )
     tests = read((CHECKOUT / "tests").rglob("test_*.py"))
-    assert for_tests_alone(code, tests) - set(called(outside)) == set()
+    found = for_tests_alone(code, tests)
+    assert not found or found - set(called(outside)) == set()
 
 
 def test_the_check_can_fail() -> None:

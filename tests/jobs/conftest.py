@@ -14,6 +14,7 @@ from lora_studio.settings import Settings
 from lora_studio.store.database import Database
 from lora_studio.store.job_store import JobStore
 from tests.support.configs import named_config
+from tests.support.ready_database import put_database
 from tests.support.stepping_worker import SteppingWorker
 from tests.support.waiting import PATIENCE
 
@@ -25,6 +26,7 @@ def worker() -> SteppingWorker:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[JobStore]:
+    put_database(tmp_path / "home" / "studio.db")
     database = Database(tmp_path / "home" / "studio.db")
     yield JobStore(database)
     database.close()

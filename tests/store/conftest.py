@@ -11,10 +11,12 @@ from lora_studio.config import TrainConfig
 from lora_studio.store.database import Database
 from lora_studio.store.job_store import JobStore
 from tests.support.configs import named_config
+from tests.support.ready_database import put_database
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
+    put_database(tmp_path / "home" / "studio.db")
     database = Database(tmp_path / "home" / "studio.db")
     yield database
     database.close()

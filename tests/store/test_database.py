@@ -26,11 +26,12 @@ def add(database: Database, name: str) -> None:
         connection.execute("INSERT INTO datasets VALUES (?, 0, '{}')", (name,))
 
 
-def test_a_new_file_gets_the_whole_schema_and_wal(database: Database) -> None:
-    tables = {row["name"] for row in database.read("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert {"jobs", "events", "loras", "images", "datasets"} <= tables
-    assert database.read("PRAGMA user_version")[0][0] == len(MIGRATIONS)
-    assert database.read("PRAGMA journal_mode")[0][0] == "wal"
+def test_a_new_file_gets_the_whole_schema_and_wal(tmp_path: Path) -> None:
+    with closing(Database(tmp_path / "home" / "studio.db")) as database:
+        tables = {row["name"] for row in database.read("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        assert {"jobs", "events", "loras", "images", "datasets"} <= tables
+        assert database.read("PRAGMA user_version")[0][0] == len(MIGRATIONS)
+        assert database.read("PRAGMA journal_mode")[0][0] == "wal"
 
 
 def test_rows_survive_closing(tmp_path: Path) -> None:

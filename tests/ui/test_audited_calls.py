@@ -5,10 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lora_studio.store.people.visitors import Visitors
-from lora_studio.studio import Studio
-from lora_studio.ui.blocks import build
 from lora_studio.ui.client_input.audited_calls import DEEDS, Deed, deed_of, entry_of
+from lora_studio.ui.page import Page
 
 LOOKS = {
     *("<lambda>", "ask", "change_base", "choose", "choose_image", "choose_kind", "choose_lora", "count"),
@@ -69,18 +67,17 @@ HOLDERS = {
 """Parameters of endpoints, and fields of the page, that hold an id."""
 
 
-def test_every_name_is_one_of_a_call_and_every_call_has_one(studio: Studio) -> None:
-    visitors = Visitors.over(studio.database, studio.settings, is_open=False)  # the page that has all of them
-    names = {block_fn.name for block_fn in build(studio, visitors).fns.values() if block_fn.fn}
+def test_every_name_is_one_of_a_call_and_every_call_has_one(locked_page: Page) -> None:
+    """On the page that has all of them."""
+    names = {block_fn.name for block_fn in locked_page.fns.values() if block_fn.fn}
     assert not DEEDS.keys() - names
     assert names - DEEDS.keys() == LOOKS
 
 
-def test_no_word_of_a_person_is_taken_for_a_thing(studio: Studio) -> None:
+def test_no_word_of_a_person_is_taken_for_a_thing(locked_page: Page) -> None:
     """Every input gets a word in the form of an id: a name like Anna, a token in the field of a link."""
     tried = 0
-    visitors = Visitors.over(studio.database, studio.settings, is_open=False)
-    for block_fn in build(studio, visitors).fns.values():
+    for block_fn in locked_page.fns.values():
         if not (block_fn.fn and (deed := DEEDS.get(str(block_fn.name)))):
             continue
         if block_fn.api_visibility == "public":

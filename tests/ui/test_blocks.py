@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,29 +14,15 @@ from gradio.state_holder import SessionState
 
 from lora_studio.events import Finished, PreviewSaved, Started, StepDone
 from lora_studio.records import JobRecord, LoraRecord
-from lora_studio.settings import Settings
 from lora_studio.store.job_store import JobStore
 from lora_studio.store.library import Library
-from lora_studio.studio import Studio, open_studio
+from lora_studio.studio import Studio
 from lora_studio.training_request import StartTraining
-from lora_studio.ui.blocks import build
 from lora_studio.ui.page import PROGRESS_SECONDS, QUEUE_SECONDS
 from lora_studio.ui.refresh import PageRefresh
 from lora_studio.ui.upload.example_pictures import example_files
 
 SKIP = gr.skip()
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[gr.Blocks]:
-    """Over an empty studio, to be looked at only."""
-    top = tmp_path_factory.mktemp("page")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(top / "uploads"))  # open_studio sets it
-        settings = Settings(home=top / "home", models=top / "models")
-        settings.create_folders()
-        with closing(open_studio(settings, start_worker=False)) as studio:
-            yield build(studio)
 
 
 @pytest.fixture

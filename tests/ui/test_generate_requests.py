@@ -16,7 +16,6 @@ from lora_studio.records import LoraRecord
 from lora_studio.request import GenerateRequest
 from lora_studio.samplers import FLOW_SAMPLERS, SAMPLERS
 from lora_studio.studio import Studio
-from lora_studio.ui.blocks import build
 from lora_studio.ui.endpoints.image_endpoints import ImageEndpoints
 from lora_studio.ui.generate import generate_requests
 from lora_studio.ui.generate.generate_requests import (
@@ -204,7 +203,7 @@ def test_numbers_come_back_as_their_field_takes_them(three: Studio) -> None:
     )
     filling, missing = use_request(three, request)
     assert missing == ["The weight 3 of “one” is set to 2."]
-    with build(three):
+    with gr.Blocks():
         tab = generate_tab.render(three)
     for name, value in filling.items():
         part = tab.fields.get(name)
@@ -280,10 +279,9 @@ def test_ideas_and_defaults_follow_the_base() -> None:
 
 
 def test_the_page_has_a_field_for_each_name(studio: Studio) -> None:
-    build(studio)
     from lora_studio.ui.generate import generate_tab
 
-    with build(studio):
+    with gr.Blocks():
         tab = generate_tab.render(studio)
     wanted = {"mode", "loras", "compare", "base", "insert_trigger", *WORDS, *NUMBERS, *WEIGHTS, *TEXT_WEIGHTS}
     wanted |= set(GRID_FIELDS)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
-import pytest
 from fastapi.testclient import TestClient
 
-from lora_studio.settings import Settings
-from lora_studio.studio import open_studio
-from lora_studio.ui.blocks import build
 from lora_studio.ui.page import Page
 from lora_studio.ui.page_config import lighten
 
@@ -56,15 +51,6 @@ def test_endpoints_leave_the_page_and_stay_in_the_config() -> None:
     assert ids_of(config) == whole
     assert "api" in types.values()
     assert all(types.get(one["id"]) != "api" for one in page["layout"]["children"])
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    settings = Settings.from_environment()
-    settings.create_folders()
-    studio = open_studio(settings, start_worker=False)
-    yield build(studio)
-    studio.close()
 
 
 def test_the_page_is_sent_without_its_endpoints_and_programs_read_them(page: Page) -> None:

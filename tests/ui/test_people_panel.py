@@ -15,7 +15,6 @@ from lora_studio.errors import ConfigError, NotAllowed, StoreError
 from lora_studio.store.people import passwords
 from lora_studio.store.people.visitors import LINK, Visitors
 from lora_studio.studio import Studio
-from lora_studio.ui.blocks import build
 from lora_studio.ui.gallery import sharing
 from lora_studio.ui.people.people_panel import Acts, seen
 from tests.support.library_entries import write_lora
@@ -137,8 +136,8 @@ def parts_of(page: gr.Blocks) -> dict[str, Any]:
     return {str(one.elem_id): one for one in page.blocks.values() if getattr(one, "elem_id", None)}
 
 
-def test_the_panel_has_labels_and_holds_nothing_of_anybody(studio: Studio, visitors: Visitors) -> None:
-    parts = parts_of(build(studio, visitors))
+def test_the_panel_has_labels_and_holds_nothing_of_anybody(locked_page: gr.Blocks) -> None:
+    parts = parts_of(locked_page)
     assert parts["people"].visible is False
     for name in ("person", "role", "limits", "invited-as", "hours", "note", "made", "invites"):
         part = parts[f"people-{name}"]
@@ -149,14 +148,13 @@ def test_the_panel_has_labels_and_holds_nothing_of_anybody(studio: Studio, visit
     assert parts["people-person"].choices == []
 
 
-def test_without_a_login_there_is_no_panel_to_follow(studio: Studio) -> None:
+def test_without_a_login_there_is_no_panel_to_follow(page: gr.Blocks, locked_page: gr.Blocks) -> None:
     def events(page: gr.Blocks) -> set[str]:
         return {str(one.name) for one in page.fns.values()}
 
     mine = {"look_at_people", "end_all", "set_role"}
-    assert not mine & events(build(studio))
-    locked = Visitors.over(studio.database, studio.settings, is_open=False)
-    assert mine <= events(build(studio, locked))
+    assert not mine & events(page)
+    assert mine <= events(locked_page)
 
 
 def test_the_button_says_what_it_would_do(studio: Studio, visitors: Visitors) -> None:

@@ -14,6 +14,7 @@ from lora_studio.training_request import StartTraining
 from lora_studio.ui.blocks import build
 from lora_studio.ui.endpoints.endpoints import Endpoints
 from lora_studio.ui.endpoints.library_endpoints import LibraryEndpoints
+from lora_studio.ui.page import Page
 from lora_studio.ui.train import run_controls, training_views
 from lora_studio.ui.upload.example_pictures import example_files
 from tests.support.library_entries import write_result
@@ -61,8 +62,8 @@ def test_another_program_s_training_can_only_be_stopped(store: JobStore, job: Jo
     assert seen(replace(run(store, job.id), config=other)) == set()
 
 
-def test_buttons_have_names_and_bring_the_page_up_to_date(studio: Studio) -> None:
-    config = build(studio).get_config_file()
+def test_buttons_have_names_and_bring_the_page_up_to_date(page: Page) -> None:
+    config = page.get_config_file()
     buttons = {
         part["props"].get("elem_id"): part for part in config["components"] if part["type"] == "button"
     }

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import gradio as gr
-import pytest
 
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import NOBODY, Visitor, acting
 from lora_studio.operations.check_up import CheckUpState
 from lora_studio.operations.findings import Finding
 from lora_studio.operations.storage_use import KINDS, StorageUse
-from lora_studio.store.people.visitors import Visitors
 from lora_studio.studio import Studio
-from lora_studio.ui.blocks import build
 from lora_studio.ui.operations.studio_tab import report_view, storage_view, views
 from tests.support.html import parse
 
@@ -65,8 +62,7 @@ def test_nobody_but_an_admin_is_shown_anything(studio: Studio) -> None:
             assert views(studio) == ["", ""]
 
 
-@pytest.mark.parametrize("is_open", [True, False])
-def test_the_tab_is_there_for_who_needs_no_role(is_open: bool, studio: Studio) -> None:
-    page = build(studio, Visitors.over(studio.database, studio.settings, is_open=is_open))
-    (tab,) = [one for one in page.blocks.values() if isinstance(one, gr.Tab) and one.id == "studio"]
-    assert tab.visible is is_open
+def test_the_tab_is_there_for_who_needs_no_role(page: gr.Blocks, locked_page: gr.Blocks) -> None:
+    for shown, is_open in ((page, True), (locked_page, False)):
+        (tab,) = [one for one in shown.blocks.values() if isinstance(one, gr.Tab) and one.id == "studio"]
+        assert tab.visible is is_open

@@ -8,6 +8,7 @@ from lora_studio.jobs.supabase.shared_loras import SharedLora
 from lora_studio.jobs.supabase.sync import MirrorState
 from lora_studio.studio import Studio
 from lora_studio.ui.blocks import build
+from lora_studio.ui.page import Page
 from lora_studio.ui.supabase_badge import badge, team
 
 
@@ -59,16 +60,16 @@ def test_what_the_team_has() -> None:
     assert "1 LoRA of your team" in shown
 
 
-def ids(studio: Studio) -> set[str]:
-    return {part["props"].get("elem_id") for part in build(studio).get_config_file()["components"]}
+def ids(page: Page) -> set[str]:
+    return {part["props"].get("elem_id") for part in page.get_config_file()["components"]}
 
 
-def test_without_a_project_nothing_is_asked_for(studio: Studio) -> None:
-    found = ids(studio)
+def test_without_a_project_nothing_is_asked_for(page: Page) -> None:
+    found = ids(page)
     assert "mirror-badge" in found
     assert "mirror-painted" not in found
 
 
 def test_with_a_project_the_page_follows_the_mirror(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(studio.mirror), "is_on", property(lambda _: True))
-    assert {"mirror-badge", "mirror-painted", "mirror-team"} <= ids(studio)
+    assert {"mirror-badge", "mirror-painted", "mirror-team"} <= ids(build(studio))

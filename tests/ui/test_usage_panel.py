@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gradio as gr
 import pytest
 
 from lora_studio.access.quotas import Use
@@ -9,7 +10,6 @@ from lora_studio.access.roles import Role
 from lora_studio.access.visitor import NOBODY, STUDIO, acting
 from lora_studio.store.people.visitors import Visitors
 from lora_studio.studio import Studio
-from lora_studio.ui.blocks import build
 from lora_studio.ui.people.usage_panel import usage
 
 PASSWORD = "battery staple"
@@ -39,6 +39,6 @@ def test_a_person_sees_how_much_is_used(studio: Studio, visitors: Visitors) -> N
             assert usage(studio, visitors) == ""
 
 
-def test_only_a_page_that_asks_follows_them(studio: Studio, visitors: Visitors) -> None:
-    for page, count in ((build(studio), 0), (build(studio, visitors), 2)):
-        assert [str(one.name) for one in page.fns.values()].count("look_at_usage") == count
+def test_only_a_page_that_asks_follows_them(page: gr.Blocks, locked_page: gr.Blocks) -> None:
+    for shown, count in ((page, 0), (locked_page, 2)):
+        assert [str(one.name) for one in shown.fns.values()].count("look_at_usage") == count

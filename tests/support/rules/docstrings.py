@@ -41,7 +41,7 @@ def missing_docstrings(source: Source) -> Iterator[str]:
     """Public classes but plain exceptions, and public functions too long to explain themselves."""
     if not source.is_in_package or source.path == "lora_studio/ui/endpoints/schemas.py":
         return  # endpoints describe their schemas
-    for node in ast.parse(source.text).body:
+    for node in source.tree.body:
         if not isinstance(node, ast.ClassDef | ast.FunctionDef) or node.name.startswith("_"):
             continue
         is_class = isinstance(node, ast.ClassDef)

@@ -65,7 +65,7 @@ def unknown_modules(source: Source) -> Iterator[str]:
 
 def imports_upwards_or_sideways(source: Source) -> Iterator[str]:
     here = unit_of(source.modules)
-    for line, name in source.imports():
+    for line, name in source.imports:
         there = unit_of(tuple(name.split(".")))
         if there in ("", here) or there in CONTRACTS:
             continue
@@ -75,14 +75,14 @@ def imports_upwards_or_sideways(source: Source) -> Iterator[str]:
 
 def heavy_contracts(source: Source) -> Iterator[str]:
     if unit_of(source.modules) in CONTRACTS:
-        for line, name in source.imports():
+        for line, name in source.imports:
             top = name.split(".")[0]
             if top not in sys.stdlib_module_names and top not in {"anyascii", "pydantic", "lora_studio"}:
                 yield f"{source.path}:{line}: a contract imports {top}"
 
 
 def libraries_out_of_place(source: Source) -> Iterator[str]:
-    for line, name in source.imports():
+    for line, name in source.imports:
         library = name.split(".")[0]
         if library in HOME_OF_LIBRARY and not source.path.startswith(HOME_OF_LIBRARY[library]):
             yield f"{source.path}:{line}: {library} belongs into {' and '.join(HOME_OF_LIBRARY[library])}"
@@ -93,7 +93,7 @@ def import_circles(tree: list[Source]) -> Iterator[str]:
     modules = {".".join(source.modules).removesuffix(".__init__"): source for source in tree}
     graph: dict[str, set[str]] = {}
     for module, source in modules.items():
-        names = [name for _, name in source.imports()]
+        names = [name for _, name in source.imports]
         found = {name if name in modules else name.rpartition(".")[0] for name in names}
         graph[module] = (found & modules.keys()) - {module}
     try:
@@ -107,7 +107,7 @@ def room_circles(tree: list[Source]) -> Iterator[str]:
     modules = {".".join(source.modules): source for source in tree if source.modules[-1] != "__init__"}
     folders = defaultdict[str, dict[str, set[str]]](lambda: defaultdict(set))
     for source in modules.values():
-        for _, name in source.imports():
+        for _, name in source.imports:
             there = modules.get(name) or modules.get(name.rpartition(".")[0])
             if there is not None and there is not source:
                 pairs = zip(source.modules, there.modules, strict=False)

@@ -19,8 +19,12 @@ class Source:
     text: str
 
     @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text)
+
+    @cached_property
     def nodes(self) -> list[ast.AST]:
-        return list(ast.walk(ast.parse(self.text)))
+        return list(ast.walk(self.tree))
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -30,8 +34,12 @@ class Source:
     def is_in_package(self) -> bool:
         return self.modules[0] == "lora_studio"
 
-    def imports(self) -> Iterator[tuple[int, str]]:
+    @cached_property
+    def imports(self) -> list[tuple[int, str]]:
         """Line and full dotted name of all imports, those for types and those inside functions included."""
+        return list(self._find_imports())
+
+    def _find_imports(self) -> Iterator[tuple[int, str]]:
         for node in self.nodes:
             if isinstance(node, ast.Import):
                 yield from ((node.lineno, alias.name) for alias in node.names)
@@ -39,8 +47,12 @@ class Source:
                 start = self.modules[: -node.level] if node.level else ()
                 module = ".".join([*start, *([node.module] if node.module else [])])
                 yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
-            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            elif isinstance(node, ast.Call) and _last_name(node.func).endswith("import_module"):
                 yield node.lineno, str(getattr(node.args[0], "value", "?"))
+
+
+def _last_name(function: ast.expr) -> str:
+    return str(getattr(function, "attr", getattr(function, "id", "")))
 
 
 def is_dunder(source: Source) -> bool:

@@ -23,7 +23,7 @@ FORGETFUL = ("concurrent.futures", "multiprocessing", "_thread")
 def threads_without_visitor(source: Source) -> Iterator[str]:
     if not source.path.startswith(OF_VISITORS):
         return
-    for line, module in source.imports():
+    for line, module in source.imports:
         if module.startswith(FORGETFUL):
             yield f"{source.path}:{line}: {module} doesn't carry the visitor along"
     names = dict(_names(source))

@@ -31,6 +31,7 @@ from lora_studio.store.library import Library
 from lora_studio.store.machine_id import machine_id
 from lora_studio.store.outbox import Outbox
 from tests.support.configs import named_config
+from tests.support.ready_database import put_database
 from tests.support.stepping_worker import SteppingWorker, step_done
 from tests.support.waiting import PATIENCE
 
@@ -105,6 +106,7 @@ def open_home(
 ) -> Iterator[Home]:
     settings = Settings(home=folder / "home", models=folder / "models", **supabase)
     settings.create_folders()
+    put_database(settings.database)
     database = Database(settings.database)
     store, library, worker = JobStore(database), Library(database), SteppingWorker()
     gallery = Gallery(settings, library)
