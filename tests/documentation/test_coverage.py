@@ -91,7 +91,8 @@ def variables_read() -> Iterator[tuple[str, str]]:
 
 
 def _names(file: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+    text = file.read_text("utf-8")
+    for node in ast.walk(ast.parse(text)) if "env" in text else ():
         match node:
             case ast.Call(
                 func=ast.Attribute(value=owner, attr=verb), args=[ast.Constant(value=str(name)), *_]

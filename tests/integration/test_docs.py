@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 
 import pytest
 
@@ -30,6 +31,7 @@ def test_the_readme_is_a_space() -> None:
     assert len(values["short_description"]) <= 60  # the Hub refuses longer ones
 
 
+@cache
 def functions_in(path: str) -> set[str]:
     """The names of a file's functions; none where there is no such file."""
     file = CHECKOUT / path

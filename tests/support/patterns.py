@@ -21,6 +21,9 @@ from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 METHODS = ("match", "fullmatch", "search", "findall", "finditer", "sub", "split", "subn")
+MATCHING = re.compile(rf"\.(?:compile|{'|'.join(METHODS)})\b")
+MAKING = re.compile(rf"\bre{MATCHING.pattern}")
+"""Which files are worth parsing, and which of them may hold a pattern."""
 SHORTEST, GROWTH = 16, 1.4
 LIMIT = 0.05
 """Seconds of processor time."""
@@ -44,21 +47,24 @@ def patterns() -> list[Pattern]:
     files = [CHECKOUT / "app.py", CHECKOUT / "launch.py"]
     for folder in ("lora_studio", "scripts"):
         files += sorted((CHECKOUT / folder).rglob("*.py"))
-    trees = {file: ast.parse(file.read_text("utf-8")) for file in files}
+    texts = {file: file.read_text("utf-8") for file in files}
+    trees = {file: ast.parse(text) for file, text in texts.items() if MATCHING.search(text)}
     uses: dict[tuple[str, str], set[str]] = {}
     for file, tree in trees.items():
+        nodes = list(ast.walk(tree))
         origins = {
             alias.asname or alias.name: f"{(node.module or '').replace('.', '/')}.py"
-            for node in ast.walk(tree)
+            for node in nodes
             if isinstance(node, ast.ImportFrom)
             for alias in node.names
         }
-        for node in ast.walk(tree):
+        for node in nodes:
             if isinstance(node, ast.Attribute) and node.attr in METHODS:
                 name = ast.unparse(node.value).rpartition(".")[2]
                 origin = origins.get(name, file.relative_to(CHECKOUT).as_posix())
                 uses.setdefault((origin, name), set()).add(node.attr)
-    return [pattern for file, tree in trees.items() for pattern in _patterns_of(file, tree, uses)]
+    making = {file: tree for file, tree in trees.items() if MAKING.search(texts[file])}
+    return [pattern for file, tree in making.items() for pattern in _patterns_of(file, tree, uses)]
 
 
 def _patterns_of(file: Path, tree: ast.Module, uses: dict[tuple[str, str], set[str]]) -> Iterator[Pattern]:
