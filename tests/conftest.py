@@ -33,6 +33,8 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_OFFLINE"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Where a test takes two all the same, they wait asleep: the other workers have the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 MEMORY_DISK = use_memory_disk()
 # Where Python writes no bytecode, each worker and each program that a test starts would compile every module
 # again, and pytest rewrite all assertions.
