@@ -212,8 +212,8 @@ class TrainingRun:
                 if step:
                     self.previews.saved = [preview for preview in self.previews.saved if preview.step < step]
                     self.previews.save(step)
-                    if self._seconds:
-                        self.previews.keep_within(step, self._step_seconds)
+                if self._seconds:
+                    self.previews.keep_within(step, self._step_seconds)
         except OutOfMemory as error:
             note = f"{error.message} Those of step {step} are left out; the training goes on."
             self.session.emit(Noted(message=note, level="warning"))

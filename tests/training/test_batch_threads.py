@@ -97,7 +97,7 @@ def test_gradients_are_added_in_order_and_none_stays_none() -> None:
 
 
 def test_a_gradient_in_another_layout_moves_its_own_weights() -> None:
-    """As a compiled layer may give it. Adam's first step is the rate, against the sign of the gradient."""
+    """As einsum gives it to the core of a LoHa. Adam's first step is the rate, against the sign."""
     weight, gradient = torch.nn.Parameter(torch.zeros(2, 3)), torch.tensor([[1.0, 1, 1], [-1, -1, -1]])
     add_gradients([weight], [[gradient.t().contiguous().t()]])
     torch.optim.AdamW([weight], lr=0.5, fused=True).step()

@@ -65,8 +65,11 @@ class PreviewCost:
     def seconds(self, config: TrainConfig, plan: PreviewPlan, *, base: int = 1) -> float:
         """All previews of a plan and their comparison; `base` is 1 where the base draws its own before."""
         rounds = len(plan.steps) + base
-        picture = self.step * config.preview.sample_steps + self.rest
-        return rounds * len(plan.all_prompts) * picture + self.compared(rounds, plan)
+        return rounds * self.of_round(config, plan) + self.compared(rounds, plan)
+
+    def of_round(self, config: TrainConfig, plan: PreviewPlan) -> float:
+        """The previews of one time."""
+        return len(plan.all_prompts) * (self.step * config.preview.sample_steps + self.rest)
 
     def compared(self, rounds: int, plan: PreviewPlan) -> float:
         """The comparison of so many rounds, the base's included. Encoding a picture takes about what comes
@@ -137,15 +140,22 @@ def limited_plan(
 
 
 def fitted_plan(
-    plan: PreviewPlan, cost: PreviewCost, step: int, round_seconds: float, left: float
+    config: TrainConfig,
+    plan: PreviewPlan,
+    cost: PreviewCost,
+    step: int,
+    round_seconds: float,
+    left: float,
 ) -> PreviewPlan:
     """The plan with as many times after `step` as `left` seconds are enough for, where one takes
-    `round_seconds`, and for the comparison of all; the last time stays."""
+    `round_seconds` and the comparison takes as much longer than `cost` says; the last time stays."""
     done = frozenset(one for one in plan.steps if one <= step)
     ahead, found = sorted(plan.steps - done), plan
+    expected = cost.of_round(config, plan)
+    slower = max(1.0, round_seconds / expected) if expected else 1.0
     for times in range(len(ahead), 0, -1):
         found = replace(plan, steps=done | spread(ahead, times))
-        if times * round_seconds + cost.compared(1 + len(found.steps), plan) <= left:
+        if times * round_seconds + slower * cost.compared(1 + len(found.steps), plan) <= left:
             break
     return found
 

@@ -225,9 +225,9 @@ class Previews:
         that all take their share of the `step_seconds` of all steps."""
         if self._cost is None:
             return
-        left = self.engine.config.preview.max_preview_share * step_seconds - self._spent
-        before = len(self.plan.steps)
-        self.plan = fitted_plan(self.plan, self._cost, step, self._last_round, left)
+        config, before = self.engine.config, len(self.plan.steps)
+        left = config.preview.max_preview_share * step_seconds - self._spent
+        self.plan = fitted_plan(config, self.plan, self._cost, step, self._last_round, left)
         if left_out := before - len(self.plan.steps):
             less = f"so they are left out {counted(left_out, 'time')}"
             note = f"Previews take longer than measured, {less}. max_preview_share allows more."
