@@ -22,7 +22,7 @@ def free_encoders(engine: Engine, data: TrainingData, previews: Previews) -> Non
     if _knows_all_texts(engine, data):
         if preview_steps(engine.config):
             previews.prepare()
-        engine.free_text_encoders()
+        engine.free_texts()
     give_memory_back()
     read_model(engine.base.denoiser)
 

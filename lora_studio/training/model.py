@@ -112,7 +112,7 @@ class Engine:
         """The output of the text encoders, in main memory: there may be many."""
         return self.encode_text(captions).to("cpu")
 
-    def free_text_encoders(self) -> None:
+    def free_texts(self) -> None:
         """Take them out of memory where nothing of them has changed; what is encoded later brings them
         back."""
         if not self.trains_text_encoder and not self.config.network.base_weights:
@@ -157,9 +157,9 @@ def trained_rates(config: TrainConfig) -> dict[str, float]:
     if config.trains_text_encoder:
         rate = optimizer.text_encoder_lr
         rates[TEXT] = optimizer.learning_rate if rate is None else rate
-    unet_rate = optimizer.learning_rate if optimizer.unet_lr is None else optimizer.unet_lr
-    if unet_rate > 0 and not config.network.network_train_text_encoder_only:
-        rates[DENOISER] = unet_rate
+    denoiser_rate = optimizer.learning_rate if optimizer.unet_lr is None else optimizer.unet_lr
+    if denoiser_rate > 0 and not config.network.network_train_text_encoder_only:
+        rates[DENOISER] = denoiser_rate
     if not rates:
         raise ConfigError(
             "unet_lr is 0 and the text encoder is not trained, so nothing would be learned.",

@@ -8,17 +8,27 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from lora_studio.catalog import FAMILIES
+from lora_studio.config import config_leaves
+from lora_studio.request import LoraUse
 from tests.support.rules.source import Check, Source, TreeCheck, is_dunder
 
-MODEL_WORDS = {"unet", "alphas", "text_encoder", "vae"}
-"""Parts of some base models only: who knows them knows one family."""
+MODEL_WORD = re.compile(r"(?<![a-z])(unet|alphas|text_encoder|vae)(?![a-rt-z]|s[a-z])|UNet")
+"""Parts of some base models only, also within a longer name: who knows them knows one family."""
 HOME_OF_MODEL_WORDS = ("lora_studio/families/", "lora_studio/lora/", "lora_studio/kohya_config/")
 MODEL_WORDS_OF_OTHERS = {
-    "lora_studio/catalog/training_scripts.py": "sd-scripts' name of an option",
+    "lora_studio/catalog/training_scripts.py": "sd-scripts' options, and places in diffusers' layout",
+    "lora_studio/images/foreign_settings/comfy.py": "ComfyUI's name of an input",
     "lora_studio/images/foreign_settings/invoke.py": "InvokeAI's name of a setting",
     "lora_studio/images/foreign_settings/swarm.py": "SwarmUI's name of a setting",
     "lora_studio/prompts/lora_tags.py": "Forge's name of a weight in a tag",
+    "lora_studio/ui/widgets/form_sections.py": "Kohya's names of options, as patterns",
 }
+NAMES_OF_SETTINGS = {
+    *(leaf.name for leaf in config_leaves()),
+    *(name for field in LoraUse.model_fields for name in (field, f"lora_{field}")),
+    "trains_text_encoder",
+}
+"""Kohya's options, with what the configuration says of them, and a request's weights."""
 FAMILY_NAMES = {*FAMILIES, "sd15", "sd21", "sdxl", "sd3", "sd35", "flux"}
 HOME_OF_FAMILY_NAMES = ("lora_studio/families/", "lora_studio/catalog/")
 EMPTY_WORDS = {"manager", "helper", "helpers", "util", "utils", "handler", "handlers", "misc", "common"}
@@ -67,15 +77,17 @@ def family_names_out_of_place(source: Source) -> Iterator[str]:
 
 
 def model_words_out_of_place(source: Source) -> Iterator[str]:
-    """As a name, an attribute, a parameter or a string of its own, in the package."""
+    """In a name, an attribute, a parameter, a key or a part of an f-string, in the package. Sentences are
+    free."""
     if not source.is_in_package or source.path in MODEL_WORDS_OF_OTHERS:
         return
     if source.path.startswith(HOME_OF_MODEL_WORDS):
         return
     for node in source.nodes:
-        named = [getattr(node, field, None) for field in ("id", "attr", "arg", "name", "value")]
+        named = [getattr(node, field, None) for field in ("id", "attr", "arg", "name", "asname", "value")]
         for word in named:
-            if isinstance(word, str) and word in MODEL_WORDS:
+            is_name = isinstance(word, str) and word not in NAMES_OF_SETTINGS and not re.search(r"\s", word)
+            if is_name and MODEL_WORD.search(word):
                 yield f"{source.path}:{getattr(node, 'lineno', 0)}: names {word}, a part of some base models"
 
 
@@ -125,6 +137,10 @@ VIOLATIONS: dict[Check, list[tuple[str, str]]] = {
         ("lora_studio/gallery.py", "part = 'text_encoder'"),
         ("lora_studio/ui/blocks.py", "alphas = 1"),
         ("lora_studio/studio.py", "load(unet=None)"),
+        ("lora_studio/captioning/captioner.py", "self.free_text_encoders()"),
+        ("lora_studio/training/activations/frugal_modules.py", "unet_rate = 1"),
+        ("lora_studio/jobs/ended/result_pictures.py", "path = f'{folder}/vae/{name}'"),
+        ("lora_studio/grids/grid_cells.py", "from diffusers import UNet2DConditionModel"),
     ],
     names_without_noun: [
         ("lora_studio/lora/names.py", "def f():\n    said = []"),
