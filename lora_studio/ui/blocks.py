@@ -14,7 +14,7 @@ from lora_studio.studio import Studio
 from lora_studio.ui import drafts as draft
 from lora_studio.ui import page_address, page_revision, supabase_badge
 from lora_studio.ui.client_input.session_owners import SessionOwners
-from lora_studio.ui.client_input.validate import guarded, safe_id
+from lora_studio.ui.client_input.validate import PRIVATE, QUICK, guarded, safe_id
 from lora_studio.ui.drafts import Drafts
 from lora_studio.ui.endpoints import endpoints
 from lora_studio.ui.gallery import gallery_tab
@@ -32,8 +32,6 @@ from lora_studio.ui.train.train_tab import TrainTab
 from lora_studio.ui.upload import picture_set, repeated_training, saved_panel, upload_tab
 from lora_studio.ui.widgets.html_templates import fill, hidden, panel
 
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-QUICK: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
 """Options of events of clicks. They go through the queue: without it Gradio shows no error (6.31)."""
 UNQUEUED: dict[str, Any] = {**QUICK, "queue": False}
 """Options of events without a click. A queued event keeps a connection; browsers allow six for all their

@@ -17,7 +17,7 @@ from lora_studio.records import LoraRecord
 from lora_studio.request import LONGEST_PROMPT
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.picture_input import SUM
-from lora_studio.ui.client_input.validate import quietly, safe_base
+from lora_studio.ui.client_input.validate import QUICK, quietly, safe_base
 from lora_studio.ui.generate.generate_requests import (
     SLOTS,
     TEXT_WEIGHTS,
@@ -161,7 +161,6 @@ def render() -> gr.JSON:
 
 def listen(page: gr.Blocks, drafts: Drafts, studio: Studio) -> None:
     """Put the draft back when the page opens, then keep input as it is typed."""
-    quick: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     def restore(draft: Any) -> list[Any]:
         return drafts.restored(draft, studio)
@@ -173,15 +172,15 @@ def listen(page: gr.Blocks, drafts: Drafts, studio: Studio) -> None:
         drafts.outputs,
         js="() => [studio.read()]",
         queue=False,
-        **quick,
+        **QUICK,
     )
     drafts.generate.follow(restored, studio)
     settle = f"(kept) => {{ studio.settle({json.dumps(_boxes(drafts))}, kept?.owner); }}"
-    restored.then(None, drafts.kept, js=settle, **quick)
+    restored.then(None, drafts.kept, js=settle, **QUICK)
     upload_tab.follow(restored, drafts.upload, studio)
     for group, fields in drafts.groups.items():
         heard = [field.change for field in fields.values() if field.visible]
-        gr.on(heard, None, list(fields.values()), js=_call("keep", group, fields), **quick)
+        gr.on(heard, None, list(fields.values()), js=_call("keep", group, fields), **QUICK)
 
 
 def _boxes(drafts: Drafts) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ from lora_studio.errors import ConfigError
 from lora_studio.prompts.lora_tags import read_tag
 from lora_studio.request import LoraUse
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import guarded, quietly, safe_id, safe_slug
+from lora_studio.ui.client_input.validate import QUICK, guarded, quietly, safe_id, safe_slug
 from lora_studio.ui.gallery import gallery_tab
 from lora_studio.ui.gallery.gallery_tab import GalleryTab
 from lora_studio.ui.generate.generate_requests import SLOTS
@@ -72,7 +72,6 @@ class Places:
 def listen(page: gr.Blocks, asking: gr.HTML, places: Places, studio: Studio) -> Any:
     """Show what the address names when the page opens, and what Back and Forward ask for. Returns the event
     after which the page has to be refreshed."""
-    quick: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     def move(event: gr.EventData) -> list[Any]:
         return places.looked_up(studio, {name: getattr(event, name, None) for name in NAMES})
@@ -88,10 +87,10 @@ def listen(page: gr.Blocks, asking: gr.HTML, places: Places, studio: Studio) -> 
         places.outputs,
         js="() => [studio.address()]",
         queue=False,
-        **quick,
+        **QUICK,
     )
     # A second Back may come before the first one is answered.
-    return asking.submit(guarded(move), None, places.outputs, trigger_mode="multiple", **quick)
+    return asking.submit(guarded(move), None, places.outputs, trigger_mode="multiple", **QUICK)
 
 
 def named_loras(asked: Any) -> list[LoraUse]:

@@ -13,7 +13,7 @@ from lora_studio.formatting import counted, moment, size
 from lora_studio.jobs.supabase.shared_loras import SharedLora
 from lora_studio.jobs.supabase.sync import MirrorState
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import as_words, guarded, quietly, safe_id
+from lora_studio.ui.client_input.validate import QUICK, as_words, guarded, quietly, safe_id
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, panel
 
 WORDS = {"synced": "Supabase: synced", "paused": "Supabase: paused"}
@@ -43,7 +43,6 @@ def listen(page: gr.Blocks, revision: gr.HTML, parts: MirrorParts, studio: Studi
     if not studio.mirror.is_on:
         return []
     painted = gr.JSON(visible=False, elem_id="mirror-painted")
-    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     def look(before: Any) -> list[Any]:
         now = [badge(studio.mirror.state()), team(studio.mirror.team())]
@@ -61,7 +60,7 @@ def listen(page: gr.Blocks, revision: gr.HTML, parts: MirrorParts, studio: Studi
     outputs = [painted, parts.badge, parts.team]
     quiet = quietly(look, gr.skip)
     for event in (revision.tick, page.load):
-        event(quiet, painted, outputs, queue=False, **private)
+        event(quiet, painted, outputs, queue=False, **QUICK)
     return [parts.team.click(guarded(fetch), None, parts.team, api_visibility="private")]
 
 

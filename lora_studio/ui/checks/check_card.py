@@ -13,12 +13,11 @@ from lora_studio.errors import ConfigError, NotAllowed, StudioError
 from lora_studio.jobs.checking.dataset_checks import CheckRequest, ReportForm
 from lora_studio.studio import Studio
 from lora_studio.ui.checks.check_views import card_mark, check_card, check_failed
-from lora_studio.ui.client_input.validate import guarded, quietly, safe_id
+from lora_studio.ui.client_input.validate import QUICK, guarded, quietly, safe_id
 from lora_studio.ui.gallery.picked_pictures import ZIP_JS
 from lora_studio.ui.widgets.html_templates import fill, panel
 
 CARD_JS = Path(__file__).with_name("check_card.js").read_text("utf-8")
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 WAITED = 0.4
 """Seconds that a look waits for a check to end: one that knows the pictures already flickers no bar."""
 Asked = Callable[[Sequence[Any]], CheckRequest | None]
@@ -59,10 +58,10 @@ def listen(parts: CheckParts, inputs: list[Any], asked: Asked, studio: Studio) -
         return report_link(studio, event)
 
     card = parts.card
-    card.input(quietly(look_at_set, gr.skip), inputs, card, queue=False, **PRIVATE)
-    card.stop(guarded(end_check), inputs, card, **PRIVATE)
-    card.retry(guarded(begin_check), inputs, card, **PRIVATE)
-    card.download(guarded(download_report), None, parts.link, **PRIVATE)
+    card.input(quietly(look_at_set, gr.skip), inputs, card, queue=False, **QUICK)
+    card.stop(guarded(end_check), inputs, card, **QUICK)
+    card.retry(guarded(begin_check), inputs, card, **QUICK)
+    card.download(guarded(download_report), None, parts.link, **QUICK)
 
 
 def card_of(studio: Studio, request: CheckRequest | None, painted: str) -> Any:

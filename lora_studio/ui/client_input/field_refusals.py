@@ -21,7 +21,7 @@ import gradio as gr
 
 from lora_studio.access.visitor import visitor
 from lora_studio.errors import ConfigError, DatasetError, ModelFileError, StoreError
-from lora_studio.ui.client_input.validate import as_words, guarded, quietly
+from lora_studio.ui.client_input.validate import QUICK, as_words, guarded, quietly
 from lora_studio.ui.widgets.html_templates import fill, panel
 
 P = ParamSpec("P")
@@ -29,7 +29,6 @@ R = TypeVar("R")
 
 SCRIPT = Path(__file__).with_name("field_refusals.js")
 SESSIONS_KEPT = 100
-QUICK: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 @dataclass(frozen=True, kw_only=True)

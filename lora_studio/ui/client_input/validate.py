@@ -46,6 +46,10 @@ MOST_NAMED = 10_000
 """Names of pictures of one call."""
 MOST_SHOWN = 60
 """Characters of client input that a message repeats."""
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+"""Options of a listener that is no endpoint of the API."""
+QUICK: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
+"""Options of one that is answered at once, too."""
 
 
 def guarded(action: Callable[P, R]) -> Callable[P, R]:

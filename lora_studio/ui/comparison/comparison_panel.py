@@ -10,7 +10,7 @@ import gradio as gr
 from lora_studio.errors import ConfigError, StoreError
 from lora_studio.jobs.comparison.run_comparison import compare_runs
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import guarded, safe_id
+from lora_studio.ui.client_input.validate import QUICK, guarded, safe_id
 from lora_studio.ui.comparison.comparison_views import compared
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, FOCUS_JS, panel
 
@@ -49,14 +49,10 @@ def listen(shown: gr.HTML, job: gr.Textbox, other: gr.Textbox, studio: Studio) -
 
     act.__name__ = "end_comparison"  # the audit log calls it so
     # One after the other: what ends a comparison must not be answered after the Back that asks for it again.
-    quick: dict[str, Any] = {
-        "show_progress": "hidden",
-        "api_visibility": "private",
-        "concurrency_id": "comparison",
-    }
+    alone: dict[str, Any] = {**QUICK, "concurrency_id": "comparison"}
     return [
-        shown.click(guarded(act), None, [job, other, shown], **quick),
-        shown.submit(guarded(restore_comparison), None, other, trigger_mode="multiple", **quick),
+        shown.click(guarded(act), None, [job, other, shown], **alone),
+        shown.submit(guarded(restore_comparison), None, other, trigger_mode="multiple", **alone),
     ]
 
 

@@ -14,7 +14,7 @@ from lora_studio.lora.card_fields import CARD, LONGEST_DESCRIPTION, given_words,
 from lora_studio.lora.library_card import README, card_base, card_of
 from lora_studio.lora.lora_folder import read_notes
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import as_words, guarded, quietly, safe_slug, text
+from lora_studio.ui.client_input.validate import QUICK, as_words, guarded, quietly, safe_slug, text
 from lora_studio.ui.widgets.html_templates import fill, panel
 from lora_studio.ui.widgets.markdown_view import markdown_html
 
@@ -75,7 +75,6 @@ def render() -> CardParts:
 def listen(parts: CardParts, chosen: gr.Textbox, studio: Studio) -> list[Any]:
     """Wire the fields: they are read when the card is unfolded. Returns the events after which the page has
     to be refreshed."""
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def read_card(slug: str) -> list[Any]:
         return card_values(studio, safe_slug(slug)) if slug else list(EMPTY)
@@ -92,10 +91,10 @@ def listen(parts: CardParts, chosen: gr.Textbox, studio: Studio) -> list[Any]:
         gr.Info(as_words(f"The card of “{record.title}” is saved."), title="Model card")
         return card_values(studio, record.slug)
 
-    parts.box.expand(guarded(read_card), chosen, parts.outputs, **quick)
-    chosen.change(quietly(read_card, lambda: list(EMPTY)), chosen, parts.outputs, **quick)
+    parts.box.expand(guarded(read_card), chosen, parts.outputs, **QUICK)
+    chosen.change(quietly(read_card, lambda: list(EMPTY)), chosen, parts.outputs, **QUICK)
     fields = [chosen, parts.description, parts.trigger, parts.prompts]
-    return [parts.save.click(guarded(write_card), fields, parts.outputs, **quick)]
+    return [parts.save.click(guarded(write_card), fields, parts.outputs, **QUICK)]
 
 
 def card_values(studio: Studio, slug: str) -> list[Any]:

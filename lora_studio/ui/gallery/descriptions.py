@@ -10,7 +10,7 @@ import gradio as gr
 
 from lora_studio.lora.lora_folder import LONGEST_NOTE
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import guarded, safe_slug, text
+from lora_studio.ui.client_input.validate import QUICK, guarded, safe_slug, text
 from lora_studio.ui.gallery.shelves import GalleryPart
 
 
@@ -47,7 +47,6 @@ def listen(
 ) -> list[Any]:
     """Wire star and fields; returns the events after which the page has to be refreshed. `shown` gives values
     for `outputs`, those of a chosen LoRA."""
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def mark_favourite(event: gr.EventData) -> list[Any]:
         slug = safe_slug(getattr(event, "slug", None))
@@ -61,6 +60,6 @@ def listen(
 
     fields = [shelf.chosen, parts.tags, parts.note]
     return [
-        shelf.details.like(guarded(mark_favourite), None, outputs, **quick),
-        gr.on([parts.save.click, parts.tags.submit], guarded(describe), fields, outputs, **quick),
+        shelf.details.like(guarded(mark_favourite), None, outputs, **QUICK),
+        gr.on([parts.save.click, parts.tags.submit], guarded(describe), fields, outputs, **QUICK),
     ]

@@ -13,7 +13,7 @@ from lora_studio.formatting import size
 from lora_studio.lora.file.spellings import COMFYUI, DIFFUSERS, KOHYA
 from lora_studio.lora.repair.repair_request import PRECISIONS, RepairRequest
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import as_words, guarded, safe_slug, yes_or_no
+from lora_studio.ui.client_input.validate import PRIVATE, as_words, guarded, safe_slug, yes_or_no
 from lora_studio.ui.gallery.picked_pictures import ZIP_JS
 from lora_studio.ui.widgets.html_templates import fill, panel
 
@@ -67,6 +67,5 @@ def listen(parts: ExportParts, chosen: gr.Textbox, studio: Studio) -> None:
         return fill("zip", file=file, words=f"{file.name}: {size(file.stat().st_size)}")
 
     inputs = [chosen, parts.spelling, parts.precision, parts.strip]
-    private: dict[str, Any] = {"api_visibility": "private"}
-    parts.go.click(guarded(export), inputs, parts.link, show_progress_on=parts.link, **private)
-    chosen.change(lambda: "", None, parts.link, show_progress="hidden", **private)
+    parts.go.click(guarded(export), inputs, parts.link, show_progress_on=parts.link, **PRIVATE)
+    chosen.change(lambda: "", None, parts.link, show_progress="hidden", **PRIVATE)

@@ -19,7 +19,15 @@ from lora_studio.settings import Settings
 from lora_studio.store.library import NEWEST
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere
-from lora_studio.ui.client_input.validate import as_words, guarded, safe_id, safe_slug, safe_uploads, text
+from lora_studio.ui.client_input.validate import (
+    QUICK,
+    as_words,
+    guarded,
+    safe_id,
+    safe_slug,
+    safe_uploads,
+    text,
+)
 from lora_studio.ui.comparison import strength_panel
 from lora_studio.ui.gallery import (
     descriptions,
@@ -174,7 +182,6 @@ def _render_details(what: str, use: str, empty: str) -> dict[str, Any]:
 
 def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
     """Wire both halves. Returns the events after which the page has to be refreshed."""
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def rename(slug: str, title: str | None) -> list[Any]:
         return _renamed(studio, safe_slug(slug), title or "")
@@ -196,7 +203,7 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
         return image_chosen(studio, image_id)
 
     deleting = shelf_actions.listen(tab.loras, studio, what="lora")
-    deleting[0].success(lambda: "", None, tab.sections, **quick)
+    deleting[0].success(lambda: "", None, tab.sections, **QUICK)
     lora_outputs = tab.lora_outputs
     return [
         *_listen_grids(tab, studio),
@@ -206,14 +213,14 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
         *lora_sections.listen_tools(tab.tools, tab.loras.chosen, studio),
         *shelf_actions.listen_filters((tab.filters, tab.image_filters), tab.loras, tab.images),
         *trash_tab.listen(tab.trash, studio),
-        tab.images.details.like(guarded(mark_picture), None, tab.images.chosen_outputs, **quick),
+        tab.images.details.like(guarded(mark_picture), None, tab.images.chosen_outputs, **QUICK),
         *picked_pictures.listen(tab.images, tab.zip_link, studio),
         gr.on(
             [tab.rename.click, tab.title.submit],
             guarded(rename),
             [tab.loras.chosen, tab.title],
             lora_outputs,
-            **quick,
+            **QUICK,
         ),
         tab.add.upload(guarded(add), tab.add, lora_outputs, api_visibility="private"),
         *_listen_chosen(tab, studio, lora_outputs),
@@ -224,7 +231,7 @@ def listen(tab: GalleryTab, studio: Studio) -> list[Any]:
         _listen_details(tab, tab.loras, studio, cards.lora_details(None)),
         _listen_details(tab, tab.images, studio, cards.image_details(None)),
         *(
-            shelf.search.change(lambda: "1", None, shelf.page, trigger_mode="always_last", **quick)
+            shelf.search.change(lambda: "1", None, shelf.page, trigger_mode="always_last", **QUICK)
             for shelf in (tab.loras, tab.images)
         ),
     ]
@@ -260,10 +267,9 @@ def _listen_grids(tab: GalleryTab, studio: Studio) -> list[Any]:
         image_id = safe_id(getattr(event, "id", None), "picture")
         return dict(zip(image_outputs, image_chosen(studio, image_id), strict=True))
 
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     return [
-        tab.loras.grid.click(guarded(choose_lora), None, [*lora_outputs, *tab.loras.place], **quick),
-        tab.images.grid.click(guarded(choose_image), None, [*image_outputs, *tab.images.place], **quick),
+        tab.loras.grid.click(guarded(choose_lora), None, [*lora_outputs, *tab.loras.place], **QUICK),
+        tab.images.grid.click(guarded(choose_image), None, [*image_outputs, *tab.images.place], **QUICK),
     ]
 
 
@@ -318,8 +324,7 @@ def _listen_chosen(tab: GalleryTab, studio: Studio, outputs: list[Any]) -> list[
         link_import.listen(tab.link, studio, tab.loras.chosen),
         inspect_panel.listen(tab.inspect, tab.loras.chosen, studio),
     )
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    return [event.success(guarded(show), tab.loras.chosen, outputs, **quick) for event in made]
+    return [event.success(guarded(show), tab.loras.chosen, outputs, **QUICK) for event in made]
 
 
 def lora_chosen(studio: Studio, slug: str) -> list[Any]:

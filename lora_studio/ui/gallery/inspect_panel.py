@@ -16,6 +16,7 @@ from lora_studio.lora.repair.repair_request import ALPHAS, METHODS, PRECISIONS, 
 from lora_studio.settings import Settings
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.validate import (
+    PRIVATE,
     as_words,
     base_names,
     guarded,
@@ -144,7 +145,6 @@ def _render_fields() -> tuple[dict[str, Any], gr.Textbox]:
 
 def listen(parts: InspectParts, chosen: gr.Textbox, studio: Studio) -> Any:
     """Wire the buttons. Returns the event after which `chosen` holds the new LoRA's slug."""
-    hidden: dict[str, Any] = {"api_visibility": "private"}
 
     def look_into_lora(slug: str, base: str) -> str:
         if not slug:
@@ -182,19 +182,19 @@ def listen(parts: InspectParts, chosen: gr.Textbox, studio: Studio) -> Any:
 
     repair_progress.listen(parts.progress, studio)
     parts.go.click(
-        guarded(look_into_lora), [chosen, parts.base], parts.report, show_progress_on=parts.report, **hidden
+        guarded(look_into_lora), [chosen, parts.base], parts.report, show_progress_on=parts.report, **PRIVATE
     )
     parts.file.upload(
         guarded(look_into_file),
         [parts.file, parts.base],
         parts.report,
         show_progress_on=parts.report,
-        **hidden,
+        **PRIVATE,
     )
-    chosen.change(lambda: "", None, parts.report, show_progress="hidden", **hidden)
+    chosen.change(lambda: "", None, parts.report, show_progress="hidden", **PRIVATE)
     inputs = [chosen, parts.title, parts.others, *parts.fields.values()]
     return parts.repair.click(
-        guarded(repair), inputs, chosen, show_progress_on=parts.repair, concurrency_limit=AT_ONCE, **hidden
+        guarded(repair), inputs, chosen, show_progress_on=parts.repair, concurrency_limit=AT_ONCE, **PRIVATE
     )
 
 

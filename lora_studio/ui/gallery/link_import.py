@@ -12,7 +12,7 @@ from lora_studio.downloads.hub_files import SeveralFiles
 from lora_studio.events import Event, PhaseAdvanced
 from lora_studio.formatting import size
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import guarded, text
+from lora_studio.ui.client_input.validate import QUICK, guarded, text
 from lora_studio.ui.train.cancel_events import Stops
 
 NO_CHOICE: Any = gr.update(choices=[], value=None, visible=False)
@@ -52,7 +52,6 @@ def render() -> LinkParts:
 def listen(parts: LinkParts, studio: Studio, chosen: gr.Textbox) -> Any:
     """Wire the buttons. Returns the event after which `chosen` holds the new LoRA's slug."""
     stops = Stops()
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def fetch(
         request: gr.Request, link: str, file: Any, before: str, progress: gr.Progress = gr.Progress()
@@ -76,7 +75,7 @@ def listen(parts: LinkParts, studio: Studio, chosen: gr.Textbox) -> Any:
             gr.Info("Stopping.")
 
     buttons = [parts.go, parts.stop]
-    running = gr.on([parts.go.click, parts.link.submit], lambda: busy(True), None, buttons, **quick).then(
+    running = gr.on([parts.go.click, parts.link.submit], lambda: busy(True), None, buttons, **QUICK).then(
         guarded(fetch),
         [parts.link, parts.files, chosen],
         [parts.link, parts.files, chosen],
@@ -84,10 +83,10 @@ def listen(parts: LinkParts, studio: Studio, chosen: gr.Textbox) -> Any:
         show_progress_on=parts.link,
         concurrency_limit=4,
     )
-    parts.link.input(lambda: NO_CHOICE, None, parts.files, **quick)
-    parts.stop.click(guarded(stop), None, None, **quick)
+    parts.link.input(lambda: NO_CHOICE, None, parts.files, **QUICK)
+    parts.stop.click(guarded(stop), None, None, **QUICK)
     for after in (running.success, running.failure):  # then() does not follow a failed event (6.31)
-        after(lambda: busy(False), None, buttons, **quick)
+        after(lambda: busy(False), None, buttons, **QUICK)
     return running
 
 

@@ -23,7 +23,7 @@ from lora_studio.parsing.plain_text import plain_text
 from lora_studio.records import LoraRecord
 from lora_studio.store.job_lists import curve_points, job_of_lora
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import guarded, safe_slug
+from lora_studio.ui.client_input.validate import QUICK, guarded, safe_slug
 from lora_studio.ui.gallery import card_panel, export_panel, publish_panel
 from lora_studio.ui.gallery.inspect_panel import labelled
 from lora_studio.ui.train.checkpoint_panel import Changed, board_of, cast_vote, put_in_use
@@ -67,7 +67,6 @@ def render() -> gr.HTML:
 
 def listen(shown: gr.HTML, studio: Studio) -> list[Any]:
     """Wire the sections; returns the events after which the page has to be refreshed."""
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def unfold(event: gr.EventData) -> str:
         return sections_of(studio, safe_slug(getattr(event, "slug", None)), _unfolded(event))
@@ -80,10 +79,10 @@ def listen(shown: gr.HTML, studio: Studio) -> list[Any]:
         slug, changed = cast_vote(studio, event)
         return sections_of(studio, slug, _unfolded(event), changed)
 
-    shown.expand(guarded(unfold), None, shown, trigger_mode="always_last", **quick)
+    shown.expand(guarded(unfold), None, shown, trigger_mode="always_last", **QUICK)
     return [
-        shown.click(guarded(use), None, shown, **quick),
-        shown.submit(guarded(vote), None, shown, **quick),
+        shown.click(guarded(use), None, shown, **QUICK),
+        shown.submit(guarded(vote), None, shown, **QUICK),
     ]
 
 

@@ -16,7 +16,7 @@ from lora_studio.files import check_room, disk_errors
 from lora_studio.formatting import counted, size
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.upload_owners import claim_files
-from lora_studio.ui.client_input.validate import as_words, guarded, safe_id
+from lora_studio.ui.client_input.validate import PRIVATE, as_words, guarded, safe_id
 from lora_studio.ui.gallery.shelves import GalleryPart, nothing_chosen
 from lora_studio.ui.widgets import cards
 from lora_studio.ui.widgets.html_templates import fill, panel
@@ -88,9 +88,8 @@ def listen(shelf: GalleryPart, link: gr.HTML, studio: Studio) -> list[Any]:
         words = f"pictures.zip: {counted(len(ids), 'picture')}, {size(file.stat().st_size)}"
         return fill("zip", file=file, words=words)
 
-    private: dict[str, Any] = {"api_visibility": "private"}
     outputs = [shelf.chosen, shelf.details, shelf.actions]
-    shelf.grid.download(guarded(pack), None, link, show_progress_on=link, **private)
+    shelf.grid.download(guarded(pack), None, link, show_progress_on=link, **PRIVATE)
     return [
-        shelf.grid.delete(guarded(delete_pictures), shelf.chosen, outputs, show_progress="hidden", **private)
+        shelf.grid.delete(guarded(delete_pictures), shelf.chosen, outputs, show_progress="hidden", **PRIVATE)
     ]

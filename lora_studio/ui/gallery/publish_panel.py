@@ -12,7 +12,7 @@ from lora_studio.events import Event, PhaseAdvanced
 from lora_studio.formatting import counted, size
 from lora_studio.jobs.publishing.published_files import PublishPlan
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import guarded, safe_slug, text, yes_or_no
+from lora_studio.ui.client_input.validate import PRIVATE, QUICK, guarded, safe_slug, text, yes_or_no
 from lora_studio.ui.gallery.link_import import busy, sentence, share
 from lora_studio.ui.train.cancel_events import Stops
 from lora_studio.ui.widgets.html_templates import fill, panel
@@ -57,8 +57,6 @@ def render() -> PublishParts:
 def listen(parts: PublishParts, chosen: gr.Textbox, studio: Studio) -> None:
     """Wire the buttons; another LoRA takes the plan away."""
     stops = Stops()
-    private: dict[str, Any] = {"api_visibility": "private"}
-    quick: dict[str, Any] = {**private, "show_progress": "hidden"}
 
     def plan_publishing(slug: str) -> str:
         return plan_view(studio.publisher.plan(checked(slug)))
@@ -84,18 +82,18 @@ def listen(parts: PublishParts, chosen: gr.Textbox, studio: Studio) -> None:
             gr.Info("Stopping.")
 
     buttons = [parts.go, parts.stop]
-    parts.look.click(guarded(plan_publishing), chosen, parts.plan, show_progress_on=parts.plan, **private)
-    running = parts.go.click(lambda: busy(True), None, buttons, **quick).then(
+    parts.look.click(guarded(plan_publishing), chosen, parts.plan, show_progress_on=parts.plan, **PRIVATE)
+    running = parts.go.click(lambda: busy(True), None, buttons, **QUICK).then(
         guarded(publish),
         [chosen, parts.name, parts.private],
         parts.plan,
         show_progress_on=parts.plan,
-        **private,
+        **PRIVATE,
     )
-    parts.stop.click(guarded(stop), None, None, **quick)
+    parts.stop.click(guarded(stop), None, None, **QUICK)
     for after in (running.success, running.failure):
-        after(lambda: busy(False), None, buttons, **quick)
-    chosen.change(lambda: "", None, parts.plan, **quick)
+        after(lambda: busy(False), None, buttons, **QUICK)
+    chosen.change(lambda: "", None, parts.plan, **QUICK)
 
 
 def checked(slug: Any) -> str:

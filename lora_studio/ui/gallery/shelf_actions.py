@@ -8,7 +8,7 @@ import gradio as gr
 
 from lora_studio.access.visitor import Kind
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import guarded, safe_id, safe_slug, text
+from lora_studio.ui.client_input.validate import QUICK, guarded, safe_id, safe_slug, text
 from lora_studio.ui.gallery import sharing
 from lora_studio.ui.gallery.shelves import GalleryPart
 from lora_studio.ui.widgets import cards
@@ -19,7 +19,6 @@ LONGEST_CHOICE = 250
 def listen(shelf: GalleryPart, studio: Studio, what: str) -> list[Any]:
     """Wire the buttons of a shelf; returns the events after which the page has to be refreshed, that of
     deleting first."""
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def delete(chosen: str) -> list[Any]:
         if what == "lora":
@@ -37,8 +36,8 @@ def listen(shelf: GalleryPart, studio: Studio, what: str) -> list[Any]:
         return ["", gr.update(visible=False)]
 
     return [
-        shelf.delete.click(guarded(delete), shelf.chosen, shelf.after_delete, **quick),
-        shelf.undo.click(guarded(undo), shelf.token, [shelf.token, shelf.undo_row], **quick),
+        shelf.delete.click(guarded(delete), shelf.chosen, shelf.after_delete, **QUICK),
+        shelf.undo.click(guarded(undo), shelf.token, [shelf.token, shelf.undo_row], **QUICK),
         sharing.listen(shelf.share, shelf.chosen, Kind(what), studio),
     ]
 
@@ -56,8 +55,7 @@ def listen_filters(shown: tuple[gr.HTML, gr.HTML], loras: GalleryPart, images: G
     def choose_kind(event: gr.EventData) -> list[str]:
         return [text(getattr(event, "value", ""), "value", longest=LONGEST_CHOICE), "1"]
 
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     return [
-        shown[0].input(guarded(choose), None, [order, only, loras.page], **quick),
-        shown[1].input(guarded(choose_kind), None, [*images.filters, images.page], **quick),
+        shown[0].input(guarded(choose), None, [order, only, loras.page], **QUICK),
+        shown[1].input(guarded(choose_kind), None, [*images.filters, images.page], **QUICK),
     ]

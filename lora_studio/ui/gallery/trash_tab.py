@@ -11,7 +11,7 @@ from lora_studio.formatting import counted, moment
 from lora_studio.store.trash import Deleted, Trash
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere
-from lora_studio.ui.client_input.validate import as_words, guarded, safe_id
+from lora_studio.ui.client_input.validate import QUICK, as_words, guarded, safe_id
 from lora_studio.ui.widgets.html_templates import fill, panel
 
 TRASH_JS = Path(__file__).with_name("trash.js").read_text("utf-8")
@@ -69,9 +69,8 @@ def listen(listed: gr.HTML, studio: Studio) -> list[Any]:
         gr.Info(as_words(f"{counted(len(entries), 'thing is', 'things are')} gone for good."), title="Trash")
         return trash_list(studio)
 
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     return [
-        listed.click(guarded(undo_deleted), None, listed, **quick),
-        listed.delete(guarded(purge), None, listed, **quick),
-        listed.clear(guarded(empty_trash), None, listed, **quick),
+        listed.click(guarded(undo_deleted), None, listed, **QUICK),
+        listed.delete(guarded(purge), None, listed, **QUICK),
+        listed.clear(guarded(empty_trash), None, listed, **QUICK),
     ]

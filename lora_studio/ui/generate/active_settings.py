@@ -14,7 +14,7 @@ from lora_studio.grids.grid_request import PARAMETERS
 from lora_studio.prompts.styles import STYLES
 from lora_studio.request import GenerateRequest
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import base_names, quietly, safe_slug
+from lora_studio.ui.client_input.validate import QUICK, base_names, quietly, safe_slug
 from lora_studio.ui.gallery.gallery_tab import existing_lora
 from lora_studio.ui.generate.generate_requests import (
     DRAW,
@@ -182,9 +182,8 @@ def _looking(shown: gr.HTML, fields: Mapping[str, Any], studio: Studio) -> tuple
         return line(by_name(values), studio)
 
     how: dict[str, Any] = {
+        **QUICK,
         "js": SENT_JS.replace("MASK", str(READ.index("mask_image"))),
         "queue": False,
-        "show_progress": "hidden",
-        "api_visibility": "private",
     }
     return quietly(look, lambda: nothing), [fields[name] for name in READ], shown, how

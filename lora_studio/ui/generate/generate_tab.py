@@ -14,7 +14,7 @@ from lora_studio.request import LONGEST_PROMPT, GenerateRequest
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere, field_refusals
 from lora_studio.ui.client_input.field_refusals import FieldRefusals
-from lora_studio.ui.client_input.validate import guarded, quietly, safe_id, safe_slug
+from lora_studio.ui.client_input.validate import QUICK, guarded, quietly, safe_id, safe_slug
 from lora_studio.ui.gallery.gallery_tab import existing_lora
 from lora_studio.ui.generate import active_settings as in_force
 from lora_studio.ui.generate import generate_fields, grid_fields, style_tiles
@@ -54,7 +54,6 @@ ADDRESS_JS = f"""(slugs, ...values) => {{
   studio.stack(slugs, values.slice(0, {SLOTS}), values.slice({SLOTS}));
 }}"""
 """Script that tells the page's address which LoRAs are drawn with, and how strongly."""
-QUICK: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 VARIATIONS, VARIATION_STRENGTH = 4, 0.15
 GONE_JS = """
 element.addEventListener('error', (event) => event.target.remove(), true);

@@ -17,7 +17,7 @@ from lora_studio.lora.checkpoints import checkpoint_files
 from lora_studio.request import GenerateRequest
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.field_refusals import RefusalList
-from lora_studio.ui.client_input.validate import guarded, safe_grid, safe_slug
+from lora_studio.ui.client_input.validate import QUICK, guarded, safe_grid, safe_slug
 from lora_studio.ui.gallery.gallery_tab import existing_lora
 from lora_studio.ui.generate.generate_requests import build_request
 from lora_studio.ui.widgets.html_templates import fill, panel
@@ -144,14 +144,13 @@ def _field_of(name: str, fields: Mapping[str, str]) -> str:
 
 def listen(fields: Mapping[str, Any], studio: Studio) -> None:
     """Show an example of the values of each chosen parameter; `fields` are the tab's."""
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def example(parameter: str, chosen: Sequence[str]) -> dict[str, Any]:
         return gr.update(placeholder=_example(parameter, chosen or [], studio))
 
     for parameter, values in zip(PARAMETER_FIELDS, VALUE_FIELDS, strict=True):
         fields[parameter].change(
-            guarded(example), [fields[parameter], fields["loras"]], fields[values], **quick
+            guarded(example), [fields[parameter], fields["loras"]], fields[values], **QUICK
         )
 
 

@@ -21,7 +21,7 @@ from lora_studio.settings import Settings
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.base_traits import chosen_traits
 from lora_studio.ui.client_input.picture_input import kept_picture, take_picture
-from lora_studio.ui.client_input.validate import guarded
+from lora_studio.ui.client_input.validate import QUICK, guarded
 from lora_studio.ui.generate.generate_fields import Fields, render_redrawing
 from lora_studio.ui.generate.generate_requests import REDRAW, Filling
 from lora_studio.ui.upload.picture_set import PICTURES
@@ -100,7 +100,6 @@ def easel(source: str, mask: str, settings: Settings, note: str = "") -> str:
 
 def listen(parts: RedrawParts, fields: Fields, studio: Studio) -> list[Any]:
     """Wire dropping a picture, painting a mask, and removing both; returns the events that fill in fields."""
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     settings = studio.settings
 
     def take(file: Any, base: str) -> list[Any]:
@@ -115,6 +114,6 @@ def listen(parts: RedrawParts, fields: Fields, studio: Studio) -> list[Any]:
     outputs = [*(fields[name] for name in names), parts.canvas, parts.file]
     return [
         parts.file.upload(guarded(take), [parts.file, fields["base"]], outputs, api_visibility="private"),
-        parts.canvas.submit(None, None, mask, js=DRAWN, **quick),
-        parts.canvas.click(guarded(remove), None, [source, mask, parts.canvas], **quick),
+        parts.canvas.submit(None, None, mask, js=DRAWN, **QUICK),
+        parts.canvas.click(guarded(remove), None, [source, mask, parts.canvas], **QUICK),
     ]

@@ -19,7 +19,7 @@ from lora_studio.operations.storage_use import KINDS
 from lora_studio.store.people.visitors import Visitors
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.upload_owners import claim_files
-from lora_studio.ui.client_input.validate import as_words, guarded, quietly, safe_id
+from lora_studio.ui.client_input.validate import QUICK, as_words, guarded, quietly, safe_id
 from lora_studio.ui.gallery.picked_pictures import ZIP_JS
 from lora_studio.ui.gallery.trash_tab import TRASH_JS
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, panel
@@ -83,18 +83,17 @@ def listen(page: gr.Blocks, part: StudioTab, studio: Studio, visitors: Visitors)
         claim_files([file], visitor(), studio.settings.uploads)
         return fill("zip", file=file, words=f"{file.name}: {size(file.stat().st_size)}")
 
-    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    part.tab.select(guarded(open_studio_tab), None, part.live, **private)
-    part.report.click(guarded(check_again), None, part.live, **private)
-    part.storage.delete(guarded(clean_storage), None, part.live, **private)
-    part.logs.click(guarded(pack_logs), None, part.packed, **private)
+    part.tab.select(guarded(open_studio_tab), None, part.live, **QUICK)
+    part.report.click(guarded(check_again), None, part.live, **QUICK)
+    part.storage.delete(guarded(clean_storage), None, part.live, **QUICK)
+    part.logs.click(guarded(pack_logs), None, part.packed, **QUICK)
     if not visitors.is_open:
 
         def look_at_studio() -> Any:
             return gr.update(visible=visitor().may(Role.ADMIN))
 
-        seen = page.load(quietly(look_at_studio, gr.skip), None, part.tab, queue=False, **private)
-        seen.then(None, None, None, js=REVEAL_JS, queue=False, **private)
+        seen = page.load(quietly(look_at_studio, gr.skip), None, part.tab, queue=False, **QUICK)
+        seen.then(None, None, None, js=REVEAL_JS, queue=False, **QUICK)
 
 
 def views(studio: Studio) -> list[Any]:

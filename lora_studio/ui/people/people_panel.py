@@ -16,7 +16,7 @@ from lora_studio.errors import ConfigError
 from lora_studio.formatting import moment
 from lora_studio.store.people.invites import Invite
 from lora_studio.store.people.visitors import Visitors
-from lora_studio.ui.client_input.validate import as_words, decimal, guarded, quietly, text
+from lora_studio.ui.client_input.validate import QUICK, as_words, decimal, guarded, quietly, text
 from lora_studio.ui.widgets.html_templates import fill, hidden, panel
 
 ADDRESS_JS = "(...values) => [...values.slice(0, -1), location.origin + location.pathname]"
@@ -109,31 +109,30 @@ def listen(page: gr.Blocks, tab: PeoplePanel, visitors: Visitors) -> None:
     """Wire the panel. A page that asks nobody has no people."""
     if visitors.is_open:
         return
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     acts = Acts(visitors)
 
     def look_at_people() -> list[Any]:
         return seen(visitors)
 
-    page.load(quietly(look_at_people, lambda: [gr.skip()] * 4), None, tab.shown, queue=False, **quick)
-    tab.person.input(guarded(acts.choose), tab.person, [tab.used, tab.role], **quick)
+    page.load(quietly(look_at_people, lambda: [gr.skip()] * 4), None, tab.shown, queue=False, **QUICK)
+    tab.person.input(guarded(acts.choose), tab.person, [tab.used, tab.role], **QUICK)
     subject = [tab.used, *tab.shown]
-    tab.set_role.click(guarded(acts.set_role), [tab.person, tab.role], subject, **quick)
+    tab.set_role.click(guarded(acts.set_role), [tab.person, tab.role], subject, **QUICK)
     gr.on(
         [tab.set_limits.click, tab.limits.submit],
         guarded(acts.set_limits),
         [tab.person, tab.limits],
         [tab.limits, *subject],
-        **quick,
+        **QUICK,
     )
-    tab.end.click(guarded(acts.end_sessions), tab.person, None, **quick)
+    tab.end.click(guarded(acts.end_sessions), tab.person, None, **QUICK)
     for click, act, given in (
         (tab.invite.click, acts.invite_somebody, [tab.invited_as, tab.hours, tab.note, tab.address]),
         (tab.link.click, acts.give_link, [tab.hours, tab.note, tab.address]),
     ):
-        click(guarded(act), given, [tab.made, *tab.shown], js=ADDRESS_JS, **quick)
-    tab.close.click(guarded(acts.close_invite), tab.invites, tab.shown, **quick)
-    tab.end_all.click(guarded(acts.end_all), None, None, **quick)
+        click(guarded(act), given, [tab.made, *tab.shown], js=ADDRESS_JS, **QUICK)
+    tab.close.click(guarded(acts.close_invite), tab.invites, tab.shown, **QUICK)
+    tab.end_all.click(guarded(acts.end_all), None, None, **QUICK)
 
 
 class Acts:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import gradio as gr
 
 from lora_studio.access.quotas import TITLES, Use, shown
 from lora_studio.access.visitor import visitor
 from lora_studio.store.people.visitors import Visitors
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import quietly
+from lora_studio.ui.client_input.validate import QUICK, quietly
 from lora_studio.ui.widgets.html_templates import fill, panel
 
 
@@ -28,9 +26,8 @@ def listen(page: gr.Blocks, revision: gr.HTML, line: gr.HTML, studio: Studio, vi
     def look_at_usage() -> str:
         return usage(studio, visitors)
 
-    how: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
     for event in (revision.submit, page.load):
-        event(quietly(look_at_usage, gr.skip), None, line, **how)
+        event(quietly(look_at_usage, gr.skip), None, line, queue=False, **QUICK)
 
 
 def usage(studio: Studio, visitors: Visitors) -> str:

@@ -17,13 +17,12 @@ from lora_studio.jobs.captioning.captioning_cost import CaptioningCost
 from lora_studio.jobs.captioning.captioning_request import CaptioningRequest
 from lora_studio.jobs.captioning.captioning_state import Captioning, CaptioningState
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import guarded, quietly, safe_id, text
+from lora_studio.ui.client_input.validate import QUICK, guarded, quietly, safe_id, text
 from lora_studio.ui.picture_sets import tagger_controls
 from lora_studio.ui.picture_sets.tagger_controls import TaggerControls
 from lora_studio.ui.widgets.html_templates import fill, panel
 
 CARD_JS = Path(__file__).with_name("captioning.js").read_text("utf-8")
-QUICK: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 SHOWN = 5
 """Pictures without a caption that are named."""
 

@@ -19,13 +19,10 @@ from lora_studio.files import check_room
 from lora_studio.formatting import counted, size
 from lora_studio.parsing.file_names import portable_name
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import as_words, guarded, safe_id
+from lora_studio.ui.client_input.validate import PRIVATE, QUICK, as_words, guarded, safe_id
 from lora_studio.ui.gallery.picked_pictures import ZIP_JS
 from lora_studio.ui.train.cancel_events import Stops
 from lora_studio.ui.widgets.html_templates import fill, panel
-
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-QUICK: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
 
 
 @dataclass(frozen=True, kw_only=True)

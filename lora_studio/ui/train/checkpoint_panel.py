@@ -32,7 +32,7 @@ from lora_studio.lora.checkpoint_vote import (
 from lora_studio.lora.checkpoints import checkpoint_files, chosen_step
 from lora_studio.parsing.numbers import parse_whole
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import as_words, guarded, safe_slug, whole
+from lora_studio.ui.client_input.validate import QUICK, as_words, guarded, safe_slug, whole
 from lora_studio.ui.widgets.html_templates import fill, panel
 
 BOARD_JS = """
@@ -158,9 +158,8 @@ def listen(shown: gr.HTML, studio: Studio) -> Any:
     def vote(event: gr.EventData) -> str:
         return board_of(studio, *cast_vote(studio, event))
 
-    how: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    shown.submit(guarded(vote), None, shown, **how)
-    return shown.click(guarded(use), None, shown, **how)
+    shown.submit(guarded(vote), None, shown, **QUICK)
+    return shown.click(guarded(use), None, shown, **QUICK)
 
 
 def put_in_use(studio: Studio, event: gr.EventData) -> tuple[str, Changed]:

@@ -13,7 +13,7 @@ from lora_studio.records import JobRecord
 from lora_studio.store.job_store import JobStore
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere
-from lora_studio.ui.client_input.validate import guarded, safe_id, safe_slug, text
+from lora_studio.ui.client_input.validate import QUICK, guarded, safe_id, safe_slug, text
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, panel
 
 HISTORY_JS = Path(__file__).with_name("history.js").read_text("utf-8")
@@ -37,10 +37,9 @@ def listen(history: gr.HTML, note: gr.HTML, studio: Studio) -> list[Any]:
             deleted_elsewhere.undo(studio, token)
         return ""
 
-    how: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     return [
-        history.delete(guarded(remove_trainings), None, note, **how),
-        note.click(guarded(undo_removal), None, note, **how),
+        history.delete(guarded(remove_trainings), None, note, **QUICK),
+        note.click(guarded(undo_removal), None, note, **QUICK),
     ]
 
 

@@ -15,7 +15,7 @@ from lora_studio.records import JobRecord, JobStatus
 from lora_studio.store.job_lists import interrupted_jobs, last_ended, present_jobs
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere
-from lora_studio.ui.client_input.validate import guarded, safe_id
+from lora_studio.ui.client_input.validate import QUICK, guarded, safe_id
 from lora_studio.ui.train import training_views
 from lora_studio.ui.widgets.html_templates import fill, panel
 
@@ -33,7 +33,6 @@ def render() -> gr.HTML:
 def listen(line: gr.HTML, job: gr.Textbox, tabs: gr.Tabs, studio: Studio) -> list[Any]:
     """Wire the line; `job` is the id of the training that the Train tab shows. Returns the events after which
     the page has to be refreshed."""
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def at(action: Callable[[str], JobRecord]) -> Callable[[gr.EventData], str]:
         return lambda event: action(safe_id(getattr(event, "id", None), "training")).id
@@ -48,9 +47,9 @@ def listen(line: gr.HTML, job: gr.Textbox, tabs: gr.Tabs, studio: Studio) -> lis
         return at(lambda job_id: studio.jobs.stop(studio.jobs.get(job_id).id))(event)
 
     return [
-        line.click(guarded(show), None, [job, tabs], **quick),
-        line.undo(guarded(go_on), None, job, **quick),
-        line.delete(guarded(cancel), None, job, **quick),
+        line.click(guarded(show), None, [job, tabs], **QUICK),
+        line.undo(guarded(go_on), None, job, **QUICK),
+        line.delete(guarded(cancel), None, job, **QUICK),
     ]
 
 

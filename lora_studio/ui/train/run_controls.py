@@ -10,7 +10,7 @@ import gradio as gr
 
 from lora_studio.records import JobRecord, JobStatus
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import guarded, safe_id
+from lora_studio.ui.client_input.validate import QUICK, guarded, safe_id
 
 FOLLOW_FOCUS = """() => {
   const pair = ['train-resume', 'train-pause'];
@@ -91,7 +91,6 @@ def can_be_told(job: JobRecord) -> bool:
 def listen(steering: RunControls, job: gr.Textbox, studio: Studio) -> list[Any]:
     """Wire the buttons; `job` is the id of the training that is shown. Returns the events after which the
     page has to be refreshed."""
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     jobs = studio.jobs
 
     def with_job(action: Callable[[str], JobRecord]) -> Callable[[str], str]:
@@ -110,7 +109,7 @@ def listen(steering: RunControls, job: gr.Textbox, studio: Studio) -> list[Any]:
     ]
     events = []
     for button, action, moves in actions:
-        clicked = button.click(with_job(action), job, job, api_name="act", **quick)  # not an endpoint's name
+        clicked = button.click(with_job(action), job, job, api_name="act", **QUICK)  # not an endpoint's name
         events.append(clicked.then(None, js=FOLLOW_FOCUS, api_visibility="private") if moves else clicked)
     return events
 

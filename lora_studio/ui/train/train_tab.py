@@ -18,7 +18,7 @@ from lora_studio.store.job_lists import curve_points, ended_jobs, move_job, pres
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input import deleted_elsewhere
 from lora_studio.ui.client_input.deleted_elsewhere import Footing
-from lora_studio.ui.client_input.validate import guarded, quietly, safe_id, whole
+from lora_studio.ui.client_input.validate import QUICK, guarded, quietly, safe_id, whole
 from lora_studio.ui.comparison import comparison_panel, strength_panel
 from lora_studio.ui.train import checkpoint_panel as board
 from lora_studio.ui.train import (
@@ -145,8 +145,7 @@ def _render_inner_tabs() -> dict[str, Any]:
 
 def listen(tab: TrainTab, studio: Studio) -> Any:
     """Wire the tab's own buttons. Returns the events after which the page has to be refreshed."""
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    listed: dict[str, Any] = {"inputs": tab.past, "outputs": tab.history, **quick}
+    listed: dict[str, Any] = {"inputs": tab.past, "outputs": tab.history, **QUICK}
 
     def show(event: gr.EventData) -> list[str]:
         return [studio.jobs.get(safe_id(getattr(event, "id", None), "training")).id, ""]
@@ -172,18 +171,18 @@ def listen(tab: TrainTab, studio: Studio) -> Any:
 
     look = quietly(lambda *given: history_view(studio, *given), gr.skip)
     tab.search.change(look, **listed, queue=False, trigger_mode="always_last")
-    extended = tab.history.expand(guarded(extend), None, tab.limit, **quick)
+    extended = tab.history.expand(guarded(extend), None, tab.limit, **QUICK)
     events = [
-        tab.line.click(guarded(show), None, [tab.job, tab.other], **quick),
-        tab.history.click(guarded(show), None, [tab.job, tab.other], **quick),
-        tab.line.select(guarded(choose_pair), tab.job, [tab.job, tab.other], **quick),
-        tab.history.select(guarded(choose_pair), tab.job, [tab.job, tab.other], **quick),
+        tab.line.click(guarded(show), None, [tab.job, tab.other], **QUICK),
+        tab.history.click(guarded(show), None, [tab.job, tab.other], **QUICK),
+        tab.line.select(guarded(choose_pair), tab.job, [tab.job, tab.other], **QUICK),
+        tab.history.select(guarded(choose_pair), tab.job, [tab.job, tab.other], **QUICK),
         *comparison_panel.listen(tab.comparison, tab.job, tab.other, studio),
         strength_panel.listen(tab.strength, studio),
-        tab.line.delete(guarded(cancel), None, None, **quick),
-        tab.line.edit(guarded(move), None, None, **quick),
-        tab.again.click(guarded(start_again), tab.job, tab.job, **quick),
-        tab.card.click(guarded(deleted_elsewhere.undo_event(studio)), None, tab.card, **quick),
+        tab.line.delete(guarded(cancel), None, None, **QUICK),
+        tab.line.edit(guarded(move), None, None, **QUICK),
+        tab.again.click(guarded(start_again), tab.job, tab.job, **QUICK),
+        tab.card.click(guarded(deleted_elsewhere.undo_event(studio)), None, tab.card, **QUICK),
         result_card.listen(tab.ready, studio),
         *history_removal.listen(tab.history, tab.removed, studio),
         *steering.listen(tab.steering, tab.job, studio),

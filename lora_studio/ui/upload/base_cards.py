@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
 
@@ -14,12 +13,11 @@ from lora_studio.families.base_files.hub import must_fetch
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.formatting import size
 from lora_studio.settings import Settings
-from lora_studio.ui.client_input.validate import base_names, guarded, safe_base
+from lora_studio.ui.client_input.validate import QUICK, base_names, guarded, safe_base
 from lora_studio.ui.widgets.html_templates import fill, panel
 
 SEARCHED_FROM = 8
 """Cards from which on there is a search among them."""
-QUICK: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 CARDS_JS = """
 element.addEventListener('change', (event) => {
   if (event.target.name === 'base-card') trigger('submit', {base: event.target.value});

@@ -12,7 +12,7 @@ from lora_studio.data.captioning.caption_change import CaptionChange, CaptionFil
 from lora_studio.data.captioning.caption_operations import LONGEST_WORDS
 from lora_studio.errors import ConfigError, DatasetError
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import guarded, quietly, safe_id, text
+from lora_studio.ui.client_input.validate import PRIVATE, QUICK, guarded, quietly, safe_id, text
 from lora_studio.ui.picture_sets import captioning_panel, set_captions, set_download
 from lora_studio.ui.picture_sets.captioning_panel import CaptioningParts
 from lora_studio.ui.picture_sets.set_download import DownloadParts
@@ -31,8 +31,6 @@ OPERATIONS = (
 )
 SHOWN, WORDS_SHOWN = 5, 40
 """Captions of a change, and words or tags, that are shown."""
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-QUICK: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from lora_studio.estimate import TrainingEstimate
 from lora_studio.events import ShouldStop
 from lora_studio.formatting import duration, short, size
 from lora_studio.ui.client_input.field_refusals import labelled_sentence
-from lora_studio.ui.client_input.validate import guarded
+from lora_studio.ui.client_input.validate import QUICK, guarded
 from lora_studio.ui.train.cancel_events import Stops
 from lora_studio.ui.widgets.html_templates import fill, panel
 from lora_studio.ui.widgets.setting_labels import LABELS
@@ -49,7 +49,6 @@ def listen(
     """Wire the buttons. `inputs` are the components that a training is started with; `facts` keeps what was
     measured; `guard` makes the handler that shows what is refused. Returns the event of the measurement."""
     stops = Stops()
-    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def work(request: gr.Request, *values: Any) -> list[Any]:
         with stops.watch(request.session_hash or "") as should_stop:
@@ -61,7 +60,7 @@ def listen(
             gr.Info("Stopping.")
 
     buttons = [parts.go, parts.stop]
-    running = parts.go.click(lambda: busy(True), None, buttons, **quick).then(
+    running = parts.go.click(lambda: busy(True), None, buttons, **QUICK).then(
         guard(work),
         inputs,
         [parts.text, facts],
@@ -69,9 +68,9 @@ def listen(
         api_visibility="private",
         concurrency_limit=1,
     )
-    parts.stop.click(guarded(stop), None, None, **quick)
+    parts.stop.click(guarded(stop), None, None, **QUICK)
     for after in (running.success, running.failure):  # then() does not follow a failed event (6.31)
-        after(lambda: busy(False), None, buttons, **quick)
+        after(lambda: busy(False), None, buttons, **QUICK)
     return running
 
 

@@ -10,7 +10,7 @@ import gradio as gr
 from lora_studio.events import Event, PhaseAdvanced
 from lora_studio.formatting import counted
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import guarded
+from lora_studio.ui.client_input.validate import PRIVATE, QUICK, guarded
 from lora_studio.ui.train.cancel_events import Stops
 from lora_studio.ui.upload import picture_set
 from lora_studio.ui.upload.picture_actions import SetActions
@@ -63,19 +63,17 @@ def listen(parts: IntakeParts, actions: SetActions, studio: Studio, bar: gr.HTML
     def stop_reading(request: gr.Request) -> None:
         stops.ask(request.session_hash or "")
 
-    private: dict[str, Any] = {"api_visibility": "private"}
-    quick: dict[str, Any] = {**private, "show_progress": "hidden"}
-    parts.files.upload(lambda files: gr.update(visible=is_long(files)), parts.files, parts.stop, **quick)
+    parts.files.upload(lambda files: gr.update(visible=is_long(files)), parts.files, parts.stop, **QUICK)
     running = parts.files.upload(
         guarded(receive),
         [parts.files, *parts.given],
         [parts.files, *parts.shown],
         show_progress_on=bar,
-        **private,
+        **PRIVATE,
     )
-    parts.stop.click(guarded(stop_reading), None, None, **quick)
+    parts.stop.click(guarded(stop_reading), None, None, **QUICK)
     for after in (running.success, running.failure):  # then() does not follow a failed event (6.31)
-        after(lambda: gr.update(visible=False), None, parts.stop, queue=False, **quick)
+        after(lambda: gr.update(visible=False), None, parts.stop, queue=False, **QUICK)
     return running
 
 

@@ -19,7 +19,7 @@ from lora_studio.store.people.saved_settings import SavedSettings, SavedSettings
 from lora_studio.studio import Studio
 from lora_studio.ui.client_input.base_traits import traits_of
 from lora_studio.ui.client_input.field_refusals import FieldPlace, FieldRefusals
-from lora_studio.ui.client_input.validate import guarded, quietly, safe_id, safe_uploads
+from lora_studio.ui.client_input.validate import QUICK, guarded, quietly, safe_id, safe_uploads
 from lora_studio.ui.upload import settings_files
 from lora_studio.ui.upload.settings_files import Filling
 from lora_studio.ui.upload.setup_places import DRAWER, place_of
@@ -27,7 +27,6 @@ from lora_studio.ui.upload.training_summary import DEFAULT_BASE
 from lora_studio.ui.widgets.html_templates import ACTIONS_JS, fill, panel
 from lora_studio.ui.widgets.settings_form import Form
 
-QUICK: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 FILES = [".toml", ".json"]
 FOLDS = (DRAWER, "train-kept")
 TITLE = FieldPlace(element="train-saved-title", label="Name of these settings", folds=FOLDS)

@@ -17,7 +17,7 @@ from lora_studio.ui.checks import check_card
 from lora_studio.ui.checks.check_card import CheckParts
 from lora_studio.ui.checks.check_subject import CHECKED, CheckSubjects
 from lora_studio.ui.client_input.field_refusals import FieldRefusals
-from lora_studio.ui.client_input.validate import guarded, quietly
+from lora_studio.ui.client_input.validate import PRIVATE, QUICK, guarded, quietly
 from lora_studio.ui.picture_sets import bucket_frame, captioning_panel
 from lora_studio.ui.upload import (
     base_cards,
@@ -49,8 +49,6 @@ from lora_studio.ui.widgets.html_templates import fill, heading, hidden, panel
 from lora_studio.ui.widgets.settings_form import Form, search_results
 
 AGAIN_JS = Path(__file__).with_name("again.js").read_text("utf-8")
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-QUICK: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
 TYPING: dict[str, Any] = {**QUICK, "queue": False, "trigger_mode": "always_last"}
 """Options of events while somebody types: the last state is looked at, and no connection is kept."""
 
