@@ -70,8 +70,7 @@ class TrainingEstimate:
 
     @property
     def fit(self) -> str:
-        """A sentence on the graphics card that is enough for the largest pictures; empty where nothing is
-        known."""
+        """A sentence on a graphics card enough for the largest pictures; empty where nothing is known."""
         if not self.card_bytes:
             return ""
         width, height = self.bucket

@@ -27,8 +27,7 @@ LINES_OF_TRAINING = 50
 
 
 def event_text(event: Event, *, paths: bool = False) -> str:
-    """A line for people; empty for events that would only repeat. Files appear by name, with `paths` by their
-    whole paths."""
+    """A line for people, with files by name or with `paths` whole; empty for events that only repeat."""
     match event:
         case Queued():
             return f"Waiting, {event.ahead} ahead." if event.ahead else "Waiting."

@@ -13,8 +13,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """A part of a run: what people call it, and from which to which percent of a training it takes the
-    bar."""
+    """A part of a run: its name for people, and from which to which percent of the bar it takes."""
 
     title: str
     share: tuple[int, int] = (0, 0)

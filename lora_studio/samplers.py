@@ -163,16 +163,14 @@ AUTOMATIC: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Named:
-    """The sampler for a name from elsewhere: empty when none is near; `note` is a sentence on the
-    difference."""
+    """The sampler for a name from elsewhere: empty when none is near; `note` says the difference."""
 
     sampler: str
     note: str = ""
 
 
 def sampler_named(name: str, schedule: str = "") -> Named:
-    """Our sampler for a name that a person or another program wrote; `schedule` is A1111's "Schedule
-    type"."""
+    """Our sampler for a name from elsewhere; `schedule` is A1111's "Schedule type"."""
     name, schedule = (" ".join(text[:LONGEST_NAME].split()) for text in (name, schedule))
     spacings = {_letters(spelling): spelling for spelling in (*SPACINGS, *NEAR_SPACINGS)}
     schedule = spacings.get(_letters(schedule), schedule)

@@ -8,8 +8,7 @@ from lora_studio.errors import ConfigError
 
 
 class Role(StrEnum):
-    """A viewer looks, a creator also draws, a trainer also trains, an admin also sees everything and says who
-    may come in."""
+    """A viewer looks, a creator draws, a trainer trains, too; an admin sees all and says who comes in."""
 
     VIEWER = "viewer"
     CREATOR = "creator"

@@ -18,8 +18,7 @@ PLAIN_TEMPLATE = f"{TRIGGER}, {CAPTION}"
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionTemplate:
-    """A text with {caption} in it, and {trigger}; a trigger that the engine said already isn't
-    doubled."""
+    """A text with {caption} and {trigger}; a trigger that the engine said already isn't doubled."""
 
     text: str = PLAIN_TEMPLATE
     trigger: str = ""

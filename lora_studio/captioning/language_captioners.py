@@ -42,8 +42,7 @@ class BlipCaptioner(Captioner):
 
 
 class FlorenceCaptioner(Captioner):
-    """A Florence-2 model in transformers' own form, from a folder or a Hub id in the cache. Raises OSError,
-    ValueError."""
+    """A Florence-2 model in transformers' form, a folder or a Hub id. Raises OSError, ValueError."""
 
     batch = 2
 

@@ -162,8 +162,7 @@ def _no_tagger(path: Path, why: str) -> ModelFileError:
 
 @contextmanager
 def _runtime_errors() -> Iterator[None]:
-    """Turn onnxruntime's errors, which have no class in common but Exception, into RuntimeError and
-    MemoryError."""
+    """Turn onnxruntime's errors, which share no class but Exception, into RuntimeError and MemoryError."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     kinds = (

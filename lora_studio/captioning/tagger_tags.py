@@ -32,8 +32,7 @@ class KnownTag(NamedTuple):
 
 
 def read_tags(path: Path) -> list[KnownTag]:
-    """The rows of a `selected_tags.csv`, which are the model's outputs in their order. Raises ModelFileError,
-    OSError."""
+    """The rows of a `selected_tags.csv`: the model's outputs in order. Raises ModelFileError, OSError."""
     with path.open("rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:

@@ -272,8 +272,7 @@ def is_embedded(name: str) -> bool:
 
 
 def check_trainable(base: Base, *, confirmed: bool = False) -> None:
-    """Refuse a base that is distilled, unless somebody who knows it has `confirmed` that it can be trained.
-    Raises ConfigError."""
+    """Refuse a distilled base, unless somebody has `confirmed` that it can be trained. Raises ConfigError."""
     if not base.train_instead or confirmed:
         return
     trained = BASES[base.train_instead]

@@ -94,8 +94,7 @@ SIGNATURES: tuple[tuple[str, tuple[int, ...], str], ...] = (
 )
 """(pattern of a layer's path, its inputs or any, the family); the first that matches counts."""
 SAME_LAYERS = frozenset({FLUX, CHROMA})
-"""Families whose LoRAs have layers in common, under the same names: one's file draws on the other as far as
-it fits."""
+"""Families whose LoRAs name layers alike: one's file draws on the other as far as it fits."""
 ONE_ATTENTION = ("cogvideox", "cogview4", "glm-image")
 """Families whose blocks attend to picture and text at once."""
 SD3_WIDTHS, FLUX_WIDTH = (1152, 1536, 2432), 3072
@@ -116,8 +115,7 @@ TEXT_WIDTHS: Mapping[int, str] = {768: SD1, 1024: SD2, 2048: SDXL}
 
 
 def family_from_version(version: str) -> str:
-    """The family that a file's `ss_base_model_version` or `modelspec.architecture` names; empty if
-    unknown."""
+    """The family that `ss_base_model_version` or `modelspec.architecture` names; empty if unknown."""
     version = version.lower()
     return next((family for start, family in BASE_VERSIONS.items() if version.startswith(start)), "")
 

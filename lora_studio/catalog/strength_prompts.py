@@ -1,5 +1,4 @@
-"""Prompts of a strength report: about the subject, the same without its trigger word, about its neighbours,
-about other things."""
+"""Prompts of a strength report: the subject, the same without its trigger word, neighbours, other things."""
 
 from __future__ import annotations
 

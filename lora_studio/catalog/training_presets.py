@@ -13,8 +13,7 @@ from lora_studio.config import Kind
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """Settings for a kind of subject: leaf values of TrainConfig, steps for each picture, and a note in
-    words."""
+    """Settings for a kind of subject: leaf values of TrainConfig, steps for each picture, a note."""
 
     kind: Kind
     values: Mapping[str, Any]
@@ -104,8 +103,7 @@ def _own_reason(values: Mapping[str, Any], chosen: Mapping[str, Any], measured_o
 
 
 def result_prompts(kind: Kind, trigger: str, base: str) -> tuple[str, ...]:
-    """Prompts for the first pictures with a new LoRA: others than those of the previews, with the same
-    care."""
+    """Prompts for the first pictures with a new LoRA: others than those of the previews."""
     word = trigger.strip() or "picture"
     if is_embedded(base):
         if kind == "style":

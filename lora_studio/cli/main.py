@@ -47,8 +47,7 @@ COMMANDS = {
 COMPUTING = {"train", "plan", "generate", "grid", "report", "tour"}
 """Commands that ask a model."""
 UNREADABLE, SHOWN = re.compile("[\ud800-\udfff]"), 120
-"""Letters that stand in Python for bytes of a file's name which the locale has no letter for; letters of a
-name in a message."""
+"""Letters in Python for bytes of a file's name that the locale lacks; letters of a name in a message."""
 BUG, USER_ERROR, STOPPED = 1, 2, 130
 
 

@@ -156,8 +156,7 @@ def _writes_blocks() -> bool:
 
 
 def _is_coloured() -> bool:
-    """Whether to use colours: on a terminal, unless NO_COLOR is set (no-color.org); elsewhere with
-    FORCE_COLOR."""
+    """Whether to use colours: on a terminal without NO_COLOR (no-color.org); elsewhere with FORCE_COLOR."""
     if os.environ.get("NO_COLOR"):
         return False
     return sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))

@@ -161,8 +161,7 @@ def draw_pairs(
     progress: Progress,
     should_stop: ShouldStop,
 ) -> list[Pair]:
-    """A pair of pictures for each prompt, without and with the LoRA, from the same seed. Fewer pairs when
-    stopped."""
+    """A pair of pictures a prompt, without and with the LoRA, from one seed. Fewer when stopped."""
     sides: list[list[str]] = []
     for side, uses in enumerate(((), (LoraUse(slug=slug, weight=1.0),))):
         images: list[str] = []

@@ -331,8 +331,7 @@ def submit(studio: Studio, wanted: WantedTraining, progress: Progress) -> JobRec
 
 @contextmanager
 def checked_files(studio: Studio, wanted: WantedTraining) -> Iterator[list[Path]]:
-    """The files to take in, as edited, for the time of the block, after a check of everything else. Raises
-    StudioError."""
+    """The files to take in, as edited, inside the block, once all else is checked. Raises StudioError."""
     from lora_studio.data.ingestion.given_files import files_as_edited, find_files
 
     files = find_files(wanted.images)

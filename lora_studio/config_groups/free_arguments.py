@@ -19,14 +19,12 @@ LONGEST = 10_000
 
 
 def split_arguments(given: Any) -> Any:
-    """Several arguments in one text, as graphical interfaces write them, as a list; anything else
-    unchanged."""
+    """Several arguments in one text, as graphical interfaces write them, as a list; else unchanged."""
     return BETWEEN.split(given.strip()) if isinstance(given, str) and given.strip() else given or ()
 
 
 def read_arguments(setting: str, given: Iterable[str]) -> dict[str, Any]:
-    """The arguments as `{name: value}`. Raises ValueError with a sentence that starts with the setting's
-    name."""
+    """The arguments as `{name: value}`. Raises ValueError that begins with the setting's name."""
     texts = list(given)
     length = sum(map(len, texts))
     if length > LONGEST:

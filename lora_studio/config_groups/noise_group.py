@@ -149,8 +149,7 @@ class NoiseGroup(Group):
     )
 
     def check(self) -> None:
-        """Refuse settings that do not go together. Raises ValueError with a sentence that starts with the
-        setting's name."""
+        """Refuse settings that do not go together. Raises ValueError that begins with the setting's name."""
         if self.min_timestep > self.max_timestep:
             raise ValueError("min_timestep must not be above max_timestep")
         if self.adaptive_noise_scale is not None and not self.noise_offset:

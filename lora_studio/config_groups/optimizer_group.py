@@ -21,8 +21,7 @@ KNOWN_OPTIMIZERS = (
     *("DAdaptation", "DAdaptAdamPreprint", "DAdaptAdaGrad", "DAdaptAdam", "DAdaptAdan", "DAdaptAdanIP"),
     *("DAdaptLion", "DAdaptSGD", "Adam", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD"),
 )
-"""Optimizers that go by a name. Any other is the path of a class, so code to run: not for visitors of the
-page."""
+"""Optimizers with a name. Any other is the path of a class, so code to run: not for visitors of the page."""
 KNOWN_SCHEDULERS = (
     *("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"),
     *("inverse_sqrt", "cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay"),
@@ -214,8 +213,7 @@ class OptimizerGroup(Group):
         return bool(given.get("relative_step", True) or given.get("warmup_init", False))
 
     def optimizer_arguments(self) -> dict[str, Any]:
-        """weight_decay, if it is set, and optimizer_args. Raises ValueError for arguments that can't be
-        read."""
+        """weight_decay, if set, and optimizer_args. Raises ValueError for arguments that can't be read."""
         decay = {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
         return decay | read_arguments("optimizer_args", self.optimizer_args)
 
@@ -224,8 +222,7 @@ class OptimizerGroup(Group):
         return read_arguments("lr_scheduler_args", self.lr_scheduler_args)
 
     def check(self) -> None:
-        """Refuse settings that do not go together. Raises ValueError with a sentence that starts with the
-        setting's name."""
+        """Refuse settings that do not go together. Raises ValueError that begins with the setting's name."""
         self._check_optimizer()
         self._check_schedule(self.lr_scheduler.partition(":")[0], self.scheduler_arguments())
 

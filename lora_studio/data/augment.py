@@ -47,8 +47,7 @@ def changes_at_use(data: DatasetGroup) -> bool:
 
 
 def face_range(data: DatasetGroup) -> tuple[float, float] | None:
-    """The least and the greatest size of the cut in sizes of the face; None without the option. Raises
-    ConfigError."""
+    """Least and greatest size of the cut in sizes of the face; None without it. Raises ConfigError."""
     written = data.face_crop_aug_range
     if not written:
         return None

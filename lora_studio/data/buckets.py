@@ -96,8 +96,7 @@ def resolution_of(data: DatasetGroup) -> Size:
 
 
 def make_buckets(resolution: Size, *, least: int, most: int, step: int) -> list[Size]:
-    """Sorted sizes of about the resolution's area whose sides are multiples of `step` from `least` to
-    `most`."""
+    """Sorted sizes of about the resolution's area with sides in multiples of `step`, `least` to `most`."""
     area = resolution[0] * resolution[1]
     least, most = max(step, least // step * step), -(-most // step) * step
     square = max(step, math.isqrt(area) // step * step)
@@ -148,8 +147,7 @@ def _place_unenlarged(size: Size, *, area: int, step: int) -> Placement:
 
 
 def _shrunk(shape: float, *, area: int, step: int) -> Size:
-    """The size of about `area` and this shape with one side a multiple of `step`, whichever keeps the shape
-    better."""
+    """The size of about `area` with one side a multiple of `step`, whichever keeps the shape better."""
     ideal_width = math.sqrt(area * shape)
     ideal_height = area / ideal_width
     width = max(step, int(ideal_width + 0.5) // step * step)

@@ -140,14 +140,12 @@ def _text(value: Any) -> str:
 
 
 def _lines(text: str) -> io.StringIO:
-    """The lines of a text. Unicode's other line separators, which `splitlines` counts, are letters of
-    captions."""
+    """The lines of a text. Other line separators, which `splitlines` counts, are letters of captions."""
     return io.StringIO(text, newline=None)
 
 
 def _of_csv(text: str, delimiter: str) -> list[tuple[str, str]]:
-    """(file, caption) of each row, whether the first row names the columns or not. Raises ValueError for rows
-    of another kind."""
+    """(file, caption) of each row, with or without a row of names. Raises ValueError for other rows."""
     first = text.split("\n", 1)[0]
     delimiter = delimiter or max(",;\t|", key=first.count)
     rows = [row for row in csv.reader(_lines(text), delimiter=delimiter) if row]

@@ -115,8 +115,7 @@ def word_spans(text: str, word: str) -> Iterator[tuple[int, int]]:
 
 
 def captions_in(folder: Path) -> dict[Path, str]:
-    """The captions beside the pictures of a folder and of its folders, by their files; unreadable ones are
-    left out."""
+    """The captions beside the pictures of a folder and of its folders, by file, without unreadable ones."""
     found = {}
     for path in islice((*folder.glob("*"), *folder.glob("*/*")), MOST_LOOKED_AT):
         with contextlib.suppress(DatasetError, OSError):

@@ -143,8 +143,7 @@ class Latents:
         return mean[0].float().cpu(), deviation[0].float().cpu()
 
     def mask(self, placed: PlacedPicture, *, mirrored: bool) -> torch.Tensor | None:
-        """Weights of the places of a picture, [1, h, w] from 0 to 1; None if all are 1. Raises
-        DatasetError."""
+        """Weights of a picture's places, [1, h, w] from 0 to 1; None if all are 1. Raises DatasetError."""
         settings = placed.picture.settings
         if placed.picture.mask is None and not settings.alpha_mask:
             return None

@@ -101,8 +101,7 @@ class Loader:
         return _steps(batches, self.accumulate, self.processes, max_train_steps)
 
     def epoch(self, epoch: int) -> Iterator[tuple[Batch, ...]]:
-        """The steps of one epoch (1-based), each a group of batches, of all processes together. The last may
-        have fewer."""
+        """The steps of an epoch (1-based): groups of batches of all processes; the last may have fewer."""
         batches, at_once = self._batches(epoch), self.accumulate * self.processes
         for start in range(0, len(batches), at_once):
             yield tuple(batches[start : start + at_once])

@@ -57,8 +57,7 @@ class HubFile:
 
 
 def named_model(given: str) -> tuple[str, str] | None:
-    """The model and the file in it (empty where none is named) that a person means; None for another
-    address."""
+    """The model and the file (empty where none is named) that a person means; None for another address."""
     text = given.strip()
     if page := MODEL_PAGE.fullmatch(text):
         return None if page[1].split("/")[0] in NO_MODELS else (page[1], "")

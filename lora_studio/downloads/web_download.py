@@ -55,8 +55,7 @@ Check = Callable[[bytes], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Limits of one download: bytes, seconds from the first look-up to the last byte, and seconds in which
-    something has to come."""
+    """Limits of a download: bytes, seconds in all, and seconds in which something has to come."""
 
     most_bytes: int = 2 << 30
     seconds: float = 3600.0

@@ -28,8 +28,7 @@ class TextReading:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Read by what is kept during one call of the denoiser, without gradients. The modules themselves
-        stay where they are."""
+        """Read by what is kept during one call of the denoiser, without gradients. The modules stay."""
         for attributes, name, kept in self._readers:
             attributes[name] = kept  # found before the module of that name
         try:
@@ -62,8 +61,7 @@ def state_signatures(denoiser: torch.nn.Module) -> None:
 
 
 class _Stated:
-    """A stand-in for an attention function for those that ask for its signature; Python itself calls the
-    class's."""
+    """A stand-in for an attention function whose signature is asked for; Python calls the class's."""
 
     def __init__(self, signature: inspect.Signature) -> None:
         self.__signature__ = signature

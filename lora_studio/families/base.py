@@ -154,8 +154,7 @@ class BaseModel(Protocol):
 
     @property
     def widths(self) -> tuple[int, int]:
-        """Channels of the denoiser's first level, and heads of its attention there: what its memory goes
-        by."""
+        """Channels of the denoiser's first level and heads of its attention: what memory goes by."""
 
     @property
     def size_step(self) -> int:
@@ -178,12 +177,10 @@ class BaseModel(Protocol):
         while they are as the base has them."""
 
     texts_held_as: str
-    """The format of few bits that text encoders are placed in, one of `quantised_weights.FORMATS`; empty: in
-    none."""
+    """The format of few bits for text encoders, one of `quantised_weights.FORMATS`; empty: none."""
 
     def place(self, device: str, dtype: torch.dtype) -> None:
-        """Move to the device; hold what is frozen and heavy in `dtype`, all else and the autoencoder in 32
-        bit."""
+        """Move to the device; hold what is frozen and heavy in `dtype`, else 32 bit, as the autoencoder."""
 
     def targets(self, *, denoiser: bool = True, texts: bool = True, conv: bool = False) -> list[Target]:
         """The layers that get a LoRA: exactly those that Kohya's trainer takes, in its order; with `conv`

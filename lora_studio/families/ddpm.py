@@ -22,8 +22,7 @@ PLAIN = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trai
 LEAST_ALPHA = 1e-4
 """The least signal that a guess at pure noise is divided by, so that nothing is divided by zero."""
 HIGHEST_SNR = 1000.0
-"""The ratio where the weights that divide by the signal-to-noise ratio stop to grow, as in Kohya's
-trainer."""
+"""The ratio up to which weights that divide by the signal-to-noise ratio grow, as in Kohya's trainer."""
 
 
 def noised(
@@ -60,8 +59,7 @@ def debiased_weights(snr: torch.Tensor, *, predicts_velocity: bool) -> torch.Ten
 
 
 def noise_like_weights(snr: torch.Tensor) -> torch.Tensor:
-    """Weights that make the loss of a v-prediction that of the noise which follows from it: snr / (snr +
-    1)."""
+    """Weights that make a v-prediction's loss that of the noise which follows: snr / (snr + 1)."""
     snr = snr.clamp(max=HIGHEST_SNR)
     return snr / (snr + 1)
 
@@ -86,8 +84,7 @@ def snr_weights(noise: NoiseGroup, snr: torch.Tensor, *, predicts_velocity: bool
 
 
 def zero_terminal(alphas: torch.Tensor) -> torch.Tensor:
-    """The schedule shifted and stretched so that nothing of the picture is left at the last timestep (Lin et
-    al. 2023), [t]."""
+    """The schedule shifted and stretched to leave no picture at its last timestep (Lin et al. 2023), [t]."""
     roots = alphas.sqrt()
     first, last = roots[0], roots[-1]
     return ((roots - last) * (first / (first - last))).square()

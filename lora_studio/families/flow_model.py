@@ -62,8 +62,7 @@ class FlowModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        """32 bit, whatever the weights are: `denoise` rounds what it gets, the way from noise to picture
-        doesn't."""
+        """32 bit, whatever the weights: `denoise` rounds what it gets, the way to the picture doesn't."""
         return torch.float32
 
     @property
@@ -91,8 +90,7 @@ class FlowModel:
     """Parts of diffusers' pipeline, but for its scheduler."""
 
     pipeline_class: ClassVar[Callable[[], Any]]
-    """diffusers' class, imported late and quietly: transformers warns on the console about image classes that
-    are not used here."""
+    """diffusers' class, imported late and quietly: transformers warns about image classes that go unused."""
 
     def pipeline(self) -> Any:
         import diffusers

@@ -56,8 +56,7 @@ class FluxModel(FlowModel):
             yield
 
     def targets(self, *, denoiser: bool = True, texts: bool = True, conv: bool = False) -> list[Target]:
-        """The linear layers of all blocks and those of CLIP, as sd-scripts takes them; there are no
-        convolutions."""
+        """The linear layers of all blocks and of CLIP, as sd-scripts has them; there are no convolutions."""
         layers = [(CLIP, path) for path in (self._text_layers() if texts else ())]
         layers += [(DENOISER, path) for path in (_block_layers(self.transformer) if denoiser else ())]
         return [Target(part=part, module=path, name=self.layer_name(part, path)) for part, path in layers]

@@ -69,8 +69,7 @@ class Sampler:
         return len(self.times)
 
     def start(self, noise: torch.Tensor, latents: torch.Tensor | None = None) -> torch.Tensor:
-        """The latents that the first step takes: pure noise, or `latents` with as much of it as belongs
-        there."""
+        """The latents of the first step: pure noise, or `latents` with as much as belongs there."""
         if self.is_partial and latents is not None:
             return self.noised(latents, noise)
         if not hasattr(self.scheduler, "init_noise_sigma"):  # noise of a deviation of 1 is all there is
@@ -79,8 +78,7 @@ class Sampler:
         return start
 
     def noised(self, latents: torch.Tensor, noise: torch.Tensor, step: int = 0) -> torch.Tensor:
-        """Latents with as much noise as belongs before step `step` of this pass, [b, c, h, w]; before the end
-        none."""
+        """Latents with the noise that belongs before `step` of this pass, [b, c, h, w]; at the end none."""
         if step >= len(self):
             return latents
         time = self.times[step : step + 1]

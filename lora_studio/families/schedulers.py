@@ -23,8 +23,7 @@ SIGMAS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
 
 
 def keeps_zero_snr(name: str) -> bool:
-    """Whether a sampler of the catalog can begin at nothing but noise, as some v-prediction bases are
-    trained."""
+    """Whether a sampler can begin at nothing but noise, as some v-prediction bases are trained."""
     import diffusers
 
     scheduler_class = getattr(diffusers, SAMPLERS[name].scheduler)

@@ -188,8 +188,7 @@ class StableDiffusionModel:
 
     @classmethod
     def pipeline_class(cls) -> Any:
-        """Imported late and quietly: transformers warns on the console about image classes that are not used
-        here."""
+        """Imported late and quietly: transformers warns about image classes that go unused."""
         with quiet_libraries():
             from diffusers import StableDiffusionPipeline
 

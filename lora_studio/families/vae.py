@@ -33,8 +33,7 @@ autoencoder of SD 1.5's size 4 to 6 were measured."""
 
 @dataclass(frozen=True, kw_only=True)
 class Moments:
-    """The autoencoder's answer to b pictures: for each a cloud of latents around `mean`, as wide as `std`,
-    both [b, c, h, w]."""
+    """The autoencoder's answer: clouds of latents around `mean`, as wide as `std`, both [b, c, h, w]."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -128,8 +127,7 @@ class Codec:
         return Moments(mean=self._scaled(moments.mean), std=std if centre is None else std / centre[1])
 
     def sample(self, moments: Moments, noise: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """Latents from the cloud as the denoiser takes them, [b, c, h, w] in `dtype`. `noise` has their
-        shape."""
+        """Latents from the cloud as the denoiser takes them, [b, c, h, w] in `dtype`; so is `noise`."""
         return self._scaled((moments.mean + moments.std * noise.to(moments.mean)).to(dtype))
 
     def to_pixels(self, *pictures: Image.Image) -> torch.Tensor:
@@ -143,8 +141,7 @@ class Codec:
         return picture
 
     def use_tiles(self, on: bool) -> None:
-        """Whether large pictures are decoded in parts, one picture at a time: less memory, other fine
-        tones."""
+        """Whether large pictures are decoded in parts, one by one: less memory, other fine tones."""
         for name in ("tiling", "slicing"):
             getattr(self.vae, f"{'enable' if on else 'disable'}_{name}")()
 

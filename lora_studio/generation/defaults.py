@@ -1,5 +1,4 @@
-"""Values that a base brings to a request that leaves them open: from the catalog, and from the base
-itself."""
+"""Values that a base brings to a request that leaves them open: the catalog's, and its own."""
 
 from __future__ import annotations
 

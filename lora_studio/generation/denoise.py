@@ -54,8 +54,7 @@ class _Stopped(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class _Known:
-    """The part of a picture that a mask leaves as it is: its latents, the noise they begin with, and `mask`,
-    1 where redrawn."""
+    """A masked picture's known part: its latents, the noise they begin with, `mask`, 1 where redrawn."""
 
     latents: torch.Tensor
     noise: torch.Tensor
@@ -71,8 +70,7 @@ class _Known:
 
 
 class Drawing:
-    """One image in the making. `text` is the encoded prompt and negative prompt, `source` what is redrawn,
-    where there is one."""
+    """One image in the making. `text` is the encoded prompt and its negative, `source` what is redrawn."""
 
     def __init__(
         self,

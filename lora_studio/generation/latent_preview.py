@@ -33,8 +33,7 @@ STALE_SECONDS = 3600
 
 
 class LiveView:
-    """Writes what latents look like into one file in `folder`, which each look replaces; `close` removes
-    it."""
+    """Writes what latents look like into a file of `folder`, over the last; `close` removes it."""
 
     def __init__(self, folder: Path, *, seconds_between: float = SECONDS_BETWEEN) -> None:
         self._path = folder / f"{uuid4().hex}.webp"

@@ -99,8 +99,7 @@ def find_loras(uses: Iterable[LoraUse], folder: Path) -> list[WantedLora]:
 
 
 def check_family(lora: WantedLora, base: NamedFamily) -> None:
-    """Refuse a LoRA of another family than the base's, where both are known and have no layers in common.
-    Raises FamilyMismatch."""
+    """Refuse a LoRA of another family where both are known and share no layers. Raises FamilyMismatch."""
     theirs, ours = lora.header.family, base.family
     if theirs and ours and theirs != ours and not {theirs, ours} <= SAME_LAYERS:
         title = family_title(theirs)

@@ -236,8 +236,7 @@ def _yes_or_no(request: GenerateRequest, axis: Axis, value: str) -> Values:
 
 
 def _lora(request: GenerateRequest, axis: Axis, value: str) -> Values:
-    """Values for one LoRA of the axis, `slug` or `slug:0.8`, beside LoRAs of the request that aren't on the
-    axis."""
+    """Values for a LoRA of the axis, `slug` or `slug:0.8`, beside the request's other LoRAs."""
     on_axis = {other.partition(":")[0] for other in split_values(axis.values)}
     uses = [use.model_dump() for use in request.loras if use.slug not in on_axis]
     if value.lower() == NONE:

@@ -1,5 +1,4 @@
-"""Drawing of a grid: cells that are in the gallery already are taken from there, the others drawn, and all
-put on a sheet."""
+"""Drawing of a grid: cells are taken from the gallery or drawn, and all put on a sheet."""
 
 from __future__ import annotations
 
@@ -276,8 +275,7 @@ def _sheet_infotext(first: ImageRecord, grid: GridRequest) -> str:
 
 
 def opened(record: ImageRecord, size: tuple[int, int]) -> Image | None:
-    """The picture, no larger than `size`: a grid may have a hundred large ones. None when its file has gone
-    meanwhile."""
+    """The picture, no larger than `size`, since a grid may have a hundred; None when its file has gone."""
     from PIL import Image
 
     try:

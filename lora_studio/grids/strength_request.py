@@ -80,8 +80,7 @@ def plan_strength(
 
 
 def trained_pictures(record: LoraRecord, settings: Settings) -> tuple[Picture, ...]:
-    """The pictures that a LoRA was trained on, by its training.json: those that are still here, as far as the
-    visitor may see them."""
+    """The pictures that a LoRA learned, by its training.json: those here that the visitor may see."""
     path = Path(record.path)
     try:
         data = TrainConfig.from_json(read_notes(path if path.is_dir() else path.parent)["config"]).dataset

@@ -111,8 +111,7 @@ def _write(pen: Any, label: Label, at: tuple[int, int], font: Any, *, centered: 
 
 
 def _wrapped(text: str, font: Any, width: int) -> Label:
-    """Text broken between words, and inside those that are wider than `width` pixels; the end of a long text
-    is cut."""
+    """Text broken between words, or inside those wider than `width` pixels; a long one's end is cut."""
     if not text:
         return Label(lines=(), height=0)
     lines: list[str] = [""]

@@ -82,8 +82,7 @@ class Origin:
 
 
 def save_image(picture: Image.Image, folder: Path, origin: Origin) -> GeneratedImage:
-    """Write `folder`/<date>/<time>-<seed>-<hash>.png (or .jpg, .webp), whole or not at all. Raises
-    StoreError."""
+    """Write `folder`/<date>/<time>-<seed>-<hash>.png (.jpg, .webp) whole, or nothing. Raises StoreError."""
     form = origin.request.image_format
     data = picture_bytes(picture, {PARAMETERS: origin.infotext, CHUNK: json.dumps(origin.to_json())}, form)
     path = write_picture(data, folder, str(origin.request.seed), SUFFIXES[form])
@@ -151,8 +150,7 @@ def read_origin(path: Path | str) -> dict[str, Any]:
 
 
 def read_chunks(path: Path | str) -> dict[str, str]:
-    """The texts in a PNG, JPEG or WebP, by the names of a PNG's chunks; the pixels are not decoded. Raises
-    BrokenFile."""
+    """The texts in a PNG, JPEG or WebP by a PNG's names of chunks; no pixel is decoded. Raises BrokenFile."""
     from PIL import Image
 
     from lora_studio.data.pixels.decoding import turn
@@ -171,8 +169,7 @@ def read_chunks(path: Path | str) -> dict[str, str]:
 
 
 def picture_bytes(picture: Image.Image, texts: Mapping[str, str], form: str = "png") -> bytes:
-    """The file of a picture with `texts` in it: `parameters`, and our JSON. `form` is the request's
-    `image_format`."""
+    """The file of a picture with `texts`: `parameters`, and our JSON. `form` is its `image_format`."""
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
@@ -241,8 +238,7 @@ def _comment(data: bytes) -> str:
 
 
 def _request_from_json(text: str) -> GenerateRequest | None:
-    """The request in our chunk; None where the chunk is missing or not ours. Fields that a later version
-    added are left out."""
+    """The request in our chunk, without fields of later versions; None where it is missing or not ours."""
     try:
         values = json.loads(text)["request"]
         return GenerateRequest(

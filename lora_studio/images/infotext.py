@@ -260,8 +260,7 @@ def _variation(settings: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _redrawn(settings: Mapping[str, str]) -> dict[str, Any]:
-    """Settings of img2img and inpainting. Without a second pass, the denoising strength is that of the
-    redrawn picture."""
+    """Settings of img2img and inpainting. The denoising strength is the second pass's where there is one."""
     values: dict[str, Any] = {"image": settings.get("Init image"), "mask_image": settings.get("Mask image")}
     if settings.get("Init image") or not _second_pass(settings):
         values["strength"] = settings.get("Denoising strength")
@@ -290,8 +289,7 @@ def _second_pass(settings: Mapping[str, str]) -> bool:
 
 
 def _scale(settings: Mapping[str, str]) -> str | float:
-    """The enlargement of the second pass; for a target size that of the side that grows most, as A1111 covers
-    it."""
+    """The second pass's enlargement; for a target size that of the side that grows most, as in A1111."""
     if settings.get("Hires upscale"):
         return settings["Hires upscale"]
     before, after = (read_sides(settings.get(key, "")) for key in ("Size", "Hires resize"))
@@ -301,8 +299,7 @@ def _scale(settings: Mapping[str, str]) -> str | float:
 
 
 def _resources(settings: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    """Base and LoRAs that Civitai names, and notes on the others; its versions without a name have only a
-    number."""
+    """Base and LoRAs that Civitai names, with notes; its versions without a name have only a number."""
     found: dict[str, Any] = {"loras": []}
     notes: list[str] = []
     for one in read_resources(settings.get(RESOURCES, "")):

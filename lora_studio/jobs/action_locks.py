@@ -1,5 +1,4 @@
-"""Locks for actions that take minutes of the machine: one of a kind at a time, on the page, over the API, on
-the command line."""
+"""Locks for actions of minutes: one of a kind at a time, on the page, over the API, on the command line."""
 
 from __future__ import annotations
 

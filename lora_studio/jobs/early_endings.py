@@ -1,5 +1,4 @@
-"""Last words of runs that nobody ended on purpose: what can be put right is a pause with its reason, and only
-the rest is a failure."""
+"""Last words of runs that nobody ended: a pause with its reason where that can be put right, else failure."""
 
 from __future__ import annotations
 
@@ -16,8 +15,7 @@ RESUME = "Then resume it: it goes on from the last state, with the same result."
 
 
 def last_word(error: BaseException, *, step: int, resumes: bool) -> Failed | Paused:
-    """The end that an error brings. `step` is the one that a Resume begins at; `resumes` is false where the
-    engine can't go on."""
+    """The end that an error brings. `step` is a Resume's; `resumes` is false where the engine can't."""
     if isinstance(error, PASSING) and resumes:
         return Paused(step=step, message=f"Paused: {error.message}", hint=f"{error.hint} {RESUME}".strip())
     return failure_of(error)

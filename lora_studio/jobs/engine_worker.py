@@ -1,5 +1,4 @@
-"""The worker of a training: the one that its engine and its place name. Most are never asked for, so each is
-imported when it is."""
+"""The worker of a training, by its engine and its place. Most are never asked for, so imported late."""
 
 from __future__ import annotations
 

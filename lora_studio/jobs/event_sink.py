@@ -21,8 +21,7 @@ from lora_studio.store.job_store import JobStore
 logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS, LONGEST_PAUSE = 1.0, 30.0
-"""Seconds between a failed try to store events and the next, doubled each time: a try on a locked database
-takes seconds."""
+"""Seconds between tries to store events, doubled each time: a try on a locked database takes seconds."""
 KEPT_EVENTS = 100_000
 
 

@@ -1,5 +1,4 @@
-"""The queue of generations, run one after another in a thread of its own. A client gets a job at once, and
-may look away."""
+"""The queue of generations, in a thread of its own. A client gets a job at once, and may look away."""
 
 from __future__ import annotations
 

@@ -9,8 +9,7 @@ from lora_studio.training_request import RunRequest
 
 
 class ThreadWorker:
-    """A worker that holds the device for a whole training and lets waiting generations go first between two
-    steps."""
+    """A worker that holds the device for a whole training, but between steps for waiting generations."""
 
     def __init__(self, lease: DeviceLease) -> None:
         self._lease = lease

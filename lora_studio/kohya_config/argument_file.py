@@ -91,8 +91,7 @@ def _recognise(names: set[str], name: str) -> None:
 
 
 def _prompts_of(given: Mapping[str, Any]) -> list[str]:
-    """The lines of the prompts. A file that can't be read matters only when something is to be drawn. Raises
-    ConfigError."""
+    """The prompts' lines; unreadable files matter only if something is drawn. Raises ConfigError."""
     named = given.get("sample_prompts")
     if isinstance(named, list):  # of a preset, which holds them itself
         return [str(one) for one in bounded("sample_prompts", named)]
@@ -107,8 +106,7 @@ def _prompts_of(given: Mapping[str, Any]) -> list[str]:
 
 
 def _prompt_lines(path: Path) -> list[str]:
-    """Prompts of a file, one a line, or a list in TOML or JSON, as sd-scripts reads them. Raises
-    ConfigError."""
+    """Prompts of a file, one a line, or a list in TOML or JSON, as in sd-scripts. Raises ConfigError."""
     text = read_text(path, "sample_prompts names the file with the prompts of the previews.")
     if path.suffix.lower() == ".toml":
         data: Any = read_toml(text, path.name).get("prompt", {}).get("subset", [])

@@ -63,8 +63,7 @@ OFF = (None, False, "", "none", "None", 0)
 
 @dataclass(kw_only=True)
 class FlowOptions:
-    """Options of such a file: those that are taken further, sentences, options that stop the run, and those
-    that change nothing."""
+    """Options of such a file: those taken further, sentences, those that stop the run or change nothing."""
 
     further: dict[str, Any]
     notes: list[str] = field(default_factory=list)
@@ -73,8 +72,7 @@ class FlowOptions:
 
 
 def take_flow_options(given: Mapping[str, Any]) -> FlowOptions:
-    """Take the options that only these scripts have; for all other files everything goes further as it
-    is."""
+    """Take the options that only these scripts have; of other files everything goes further as it is."""
     taken = FlowOptions(further=dict(given))
     module = FLOW_MODULES.get(_text(given, "network_module"))
     if module is None:

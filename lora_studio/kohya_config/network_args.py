@@ -35,8 +35,7 @@ def take_module(taken: TakenOptions, value: Any) -> None:
 
 
 def take_network_args(taken: TakenOptions, value: Any) -> None:
-    """Take the pairs of `network_args`: settings of ours, arguments to judge later, and unknown ones. Raises
-    ConfigError."""
+    """Take `network_args`: settings of ours, arguments to judge later, unknown ones. Raises ConfigError."""
     for key, text in pairs("network_args", value):
         name = NETWORK_ARGS.get(key)
         taken.conv_is_off |= key == "conv_dim" and is_off(text)
@@ -75,8 +74,7 @@ def is_off(text: str) -> bool:
 
 
 def pairs(option: str, value: Any) -> list[tuple[str, str]]:
-    """(key, value) of `["key=value", ...]`, sd-scripts' form, or of one text with blanks between the pairs.
-    Raises ConfigError."""
+    """(key, value) of sd-scripts' `["key=value", ...]`, or of one text with blanks. Raises ConfigError."""
     parts: Sequence[Any] = _split(value) if isinstance(value, str) else value
     if not isinstance(parts, list | tuple):
         raise ConfigError(
@@ -98,8 +96,7 @@ def pairs(option: str, value: Any) -> list[tuple[str, str]]:
 
 
 def _split(text: str) -> list[str]:
-    """Words of a text as pairs; a word without `=` belongs to the value before it, as in `betas=0.9,
-    0.99`."""
+    """Words of a text as pairs; one without `=` belongs to the value before, as in `betas=0.9, 0.99`."""
     parts: list[str] = []
     for word in text.split():
         if "=" in word or not parts:

@@ -1,5 +1,4 @@
-"""Values of a file that somebody else wrote: bounded before they are used; text for a number or a switch read
-as one."""
+"""Values of a stranger's file: bounded before they are used; text for a number or switch read as one."""
 
 from __future__ import annotations
 
@@ -45,8 +44,7 @@ def read_json(text: str, name: str, *, field: str = "") -> Any:
 
 
 def bounded(name: str, value: Any) -> Any:
-    """The unchanged value: a switch, number or text of sensible size, or a list of those. Raises
-    ConfigError."""
+    """The unchanged value, or a list: switches, numbers, texts of sensible size. Raises ConfigError."""
     if isinstance(value, list):
         if len(value) > MOST_ENTRIES:
             raise _refusal(name, f"there are more than {MOST_ENTRIES} values")

@@ -129,8 +129,7 @@ def read_preset(preset: Preset) -> tuple[dict[str, Any], int]:
 
 
 def further_words(text: str) -> dict[str, Any]:
-    """Options in a piece of a command line: `--name value`, `--name=value`, `--switch`, `--list a b`. Raises
-    ConfigError."""
+    """Options of a command line: `--name value`, `--name=value`, `--switch`. Raises ConfigError."""
     try:
         words = shlex.split(text)
     except ValueError:

@@ -211,8 +211,7 @@ def _take(taken: TakenOptions, name: str, value: Any) -> None:
 
 
 def _named(values: dict[str, Any]) -> dict[str, Any]:
-    """The values with an `output_name` that can be a folder; sd-scripts' may be any text, which becomes the
-    title."""
+    """The values with an `output_name` that can be a folder; sd-scripts' text becomes the title."""
     name = values.get("output_name")
     values["title"] = values.pop("metadata_title", None) or values.get("title") or ""
     if isinstance(name, str) and (not SLUG.fullmatch(name) or RESERVED.fullmatch(name)):

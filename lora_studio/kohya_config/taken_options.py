@@ -14,8 +14,7 @@ from lora_studio.kohya_config.options import NETWORK_ARGS, OPTIONS
 LONGEST_NAME = 64
 MOST_COMPARED = 50
 LIKENESS = 0.8
-"""Likeness, 0 to 1, from which on an unknown name is taken for a slip and not for another program's
-option."""
+"""Likeness, 0 to 1, that makes an unknown name a slip and not another program's option."""
 
 
 @dataclass(kw_only=True)

@@ -19,8 +19,7 @@ MOST_PROMPTS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class CardWords:
-    """A description in Markdown, the words that call the subject up (empty: those in the file), and prompts
-    to try."""
+    """A description in Markdown, the words that call the subject up (empty: the file's), prompts to try."""
 
     description: str = ""
     trigger: str = ""
@@ -46,8 +45,7 @@ def read_words(notes: Mapping[str, Any]) -> CardWords:
 
 
 def given_words(*, description: str, trigger: str, prompts: str) -> CardWords:
-    """The words that a person types; prompts stand in lines. Raises ConfigError for too long ones; nothing is
-    cut."""
+    """The words that a person types, a prompt a line. Raises ConfigError for too long ones."""
     text = plain_lines(description).strip()
     if len(text) > LONGEST_DESCRIPTION:
         raise ConfigError(

@@ -82,8 +82,7 @@ def score(row: CheckpointRow, board: CheckpointReport) -> float:
 
 
 def recommend(board: CheckpointReport) -> tuple[int, str]:
-    """(step, the reason in a sentence); (0, "") when nothing was measured, 0 and why not when nothing was
-    learned."""
+    """(step, the reason in a sentence); (0, "") if nothing was measured, 0 and why if nothing learned."""
     measured = [row for row in board.rows if _measured(row)]
     if not measured:
         return 0, ""

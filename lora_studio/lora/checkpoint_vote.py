@@ -29,8 +29,7 @@ MOST_KEPT = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class BallotRow:
-    """The pictures of one prompt in the order in which they are shown, paths from the result's folder, and
-    the step of each."""
+    """One prompt's pictures as they are shown, paths from the result's folder, and the step of each."""
 
     prompt: str
     pictures: tuple[str, ...]
@@ -72,8 +71,7 @@ def candidates(report: CheckpointReport) -> list[int]:
 
 
 def ballot(report: CheckpointReport, slug: str, ballots: int) -> tuple[BallotRow, ...]:
-    """The rows of the next vote, one for each of the first prompts; empty where there is nothing to choose
-    from."""
+    """The rows of the next vote, one for each of the first prompts; empty without a choice."""
     steps = candidates(report)
     if len(steps) < 2:
         return ()

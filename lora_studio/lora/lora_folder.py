@@ -187,8 +187,7 @@ def draws_as(path: str, header: LoraHeader) -> bool:
 
 
 def free_path(path: Path) -> Path:
-    """The path, or the first one with a number at its end that does not exist and that Windows can have
-    too."""
+    """The path, or the first with a number at its end that is free and that Windows can have too."""
     candidate, number = path, 1
     while candidate.exists() or RESERVED.fullmatch(candidate.name):
         number += 1

@@ -186,8 +186,7 @@ def _usage(config: TrainConfig, base: CardBase, trigger: str) -> list[str]:
 
 
 def _in_diffusers(base: CardBase) -> bool:
-    """Whether diffusers reads the files written for it; those for an unknown base are taken for Stable
-    Diffusion's."""
+    """Whether diffusers reads the files written for it; an unknown base counts as Stable Diffusion."""
     return not base.family or base.family in DIFFUSERS.families
 
 

@@ -26,8 +26,7 @@ LONGEST_REPORT, LONGEST_PROMPT, MOST_ROWS, MOST_WEIGHTS = 1 << 20, 500, 24, 12
 PICTURE = re.compile(r"[\w-]{1,60}\.webp", re.ASCII)
 HASH = re.compile(r"[0-9a-f]{0,64}")
 About = Literal["subject", "plain", "neighbour", "other"]
-"""Subjects of a row's prompt: the LoRA's by its trigger word; the same without it; something of the same
-kind; something else."""
+"""Subjects of a row's prompt: by its trigger word, without it, of the same kind, something else."""
 
 SHOWS, STRONG = 0.35, 0.65
 """Change of the subject's pictures from which on a weight shows, and is strong."""

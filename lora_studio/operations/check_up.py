@@ -34,8 +34,7 @@ class CheckUpState:
 
 
 class CheckUp:
-    """The last look, and the clean-up of what it counted. For admins: it tells of all that is here. Raises
-    NotAllowed."""
+    """The last look, and the clean-up of what it counted. For admins, who see all. Raises NotAllowed."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings, self._database = settings, database

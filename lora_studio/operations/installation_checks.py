@@ -1,5 +1,4 @@
-"""Checks of this installation, each with what to do about its problem. The command line and the page show the
-same ones."""
+"""Checks of this installation, each with a remedy, for the command line and the page alike."""
 
 from __future__ import annotations
 

@@ -51,8 +51,7 @@ def check_hub(settings: Settings) -> Finding:
 
 
 def check_supabase(settings: Settings) -> Finding:
-    """The finding on the project that the mirror is kept in, asked for one row. Without one the mirror is
-    off."""
+    """The finding on the mirror's project, asked for one row. Without one the mirror is off."""
     if not (settings.supabase_url and settings.supabase_key):
         missing = [name for name, value in _supabase(settings).items() if not value]
         words = f"off: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set"

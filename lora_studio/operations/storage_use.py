@@ -96,8 +96,7 @@ class StorageUse:
 def count_storage(
     settings: Settings, database: Database, should_stop: ShouldStop = never_stop
 ) -> Iterator[StorageUse]:
-    """The use of each kind, one after the other, since large folders take a while. What can't be read counts
-    for nothing."""
+    """The use of each kind, one by one, since folders may be large; unreadable ones count for nothing."""
     for kind in KINDS:
         if should_stop():
             return

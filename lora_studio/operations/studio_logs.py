@@ -32,8 +32,7 @@ through them before you send them to somebody.
 
 
 class StudioLog(RotatingFileHandler):
-    """The handler that writes warnings and errors to the home. What can't be written is lost: nothing waits
-    or fails for a log."""
+    """The handler that writes warnings and errors to the home, or loses them: nothing fails for a log."""
 
     def __init__(self, settings: Settings) -> None:
         folder = settings.home / FOLDER
@@ -82,8 +81,7 @@ def end_log(log: StudioLog) -> None:
 
 
 def pack_logs(settings: Settings, target: Path, findings: Sequence[Finding] = ()) -> Path:
-    """Write a ZIP of the studio's logs, reports of bugs, the logs of the newest trainings, and `findings`.
-    Raises StoreError."""
+    """Write a ZIP of logs, reports of bugs, the newest trainings' logs, `findings`. Raises StoreError."""
     secrets = secrets_here(settings)
     with disk_errors("The logs", "packed"), zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("README.txt", READ_ME.format(version=__version__))

@@ -62,8 +62,7 @@ class TrainingWebhook:
         return bool(self._settings.webhook)
 
     def tell(self, job: JobRecord) -> None:
-        """Send word of a training whose run has ended, and return at once. A pause that somebody asked for
-        is no end."""
+        """Send word of a training that has ended, and return at once. A wanted pause is no end."""
         if not self.is_on or not (job.status in ENDED or (job.status is JobStatus.PAUSED and job.message)):
             return
         with self._lock:

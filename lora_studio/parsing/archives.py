@@ -1,5 +1,4 @@
-"""ZIP archives from strangers, read with a limit on entries, sizes and ratio; nothing is extracted to
-disk."""
+"""ZIP archives from strangers, with limits on entries, sizes, ratio; nothing is extracted to disk."""
 
 from __future__ import annotations
 
@@ -38,16 +37,14 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """A file in an archive: `parts` is its path as harmless names, `read` returns its bytes or raises
-    DatasetError."""
+    """A file in an archive: `parts` is its harmless path, `read` gives its bytes or raises DatasetError."""
 
     parts: tuple[str, ...]
     read: Callable[[], bytes]
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file ends in .zip or begins as a ZIP archive does. A picture with an archive glued to its end
-    is a picture."""
+    """Whether a file ends in .zip or begins as one. A picture with an archive at its end is a picture."""
     try:
         with path.open("rb") as file:
             return path.suffix.lower() == ".zip" or file.read(4) == MARK

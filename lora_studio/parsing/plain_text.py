@@ -20,14 +20,12 @@ in the metadata may exceed them by itself and is left out then."""
 LONGEST_KEPT, LONGEST_KEPT_TABLE = 2000, 32_000
 """Characters of one value and of all values of a file that the library keeps."""
 JOINERS = "\u200c\u200d"
-"""Format characters that belong to words (Persian, emoji made of several); all others only hide or turn
-text."""
+"""Format characters that belong to words (Persian, emoji of several); all others hide or turn text."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def plain_text(given: object, longest: int) -> str:
-    """Text as one line without control characters, of at most `longest` characters; empty for what is no
-    text."""
+    """Text as one line of at most `longest` characters, none of control; empty for what is no text."""
     if not isinstance(given, str):
         return ""
     # Composing and joining spaces may make it shorter, so more is looked at than is kept; never all of it.

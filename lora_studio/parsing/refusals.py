@@ -96,8 +96,7 @@ def wrong(problem: Mapping[str, Any], info: FieldInfo | None) -> tuple[str, str]
 
 
 def takes(info: FieldInfo) -> str:
-    """The values a field takes, as `a whole number from 1 to 200`; empty where that is more than a few
-    words."""
+    """A field's values, as `a whole number from 1 to 200`; empty where that is more than a few words."""
     annotation: Any = info.annotation
     if get_origin(annotation) in {Union, types.UnionType}:
         annotation = next(part for part in get_args(annotation) if part is not type(None))

@@ -36,8 +36,7 @@ NAMED = re.compile(
 def known_secrets(
     environment: Mapping[str, str] | None = None, others: Iterable[str] = ()
 ) -> tuple[str, ...]:
-    """The secrets that this process knows by its environment, and `others`; the longest first, since one may
-    hold another."""
+    """The secrets in this process's environment, and `others`; longest first, since one may hold another."""
     env = os.environ if environment is None else environment
     found = {value.strip() for name, value in env.items() if SECRET_NAME.search(name)} | {*others}
     return tuple(sorted((one for one in found if len(one) >= SHORTEST), key=len, reverse=True))

@@ -25,8 +25,7 @@ WORD_SIGN = re.compile("([\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff])")
 
 
 def slug_from(name: str, longest: int = LONGEST_SLUG) -> str:
-    """The slug of a name, in letters that every system has; empty for a name without any letter or digit. A
-    slug stays as it is."""
+    """The slug of a name, in every system's letters; empty without a letter or digit. A slug stays."""
     if SLUG.fullmatch(name):
         return name
     text = plain_text(name, LONGEST_NAME)

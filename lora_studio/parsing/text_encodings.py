@@ -52,8 +52,7 @@ NAMES = {
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedText:
-    """Text decoded by one encoding; `certain` when it can't well be another. `encoding` is the name that
-    people know."""
+    """Text decoded by an `encoding`, by its known name; `certain` when it can't well be another."""
 
     text: str
     encoding: str

@@ -26,8 +26,7 @@ MOST_LEVELS = 16
 
 
 def read_toml(text: str, name: str) -> dict[str, Any]:
-    """Parse TOML, whose names and lists nest up to MOST_LEVELS deep. Raises ConfigError, which calls the text
-    `name`."""
+    """Parse TOML, called `name`, nesting up to MOST_LEVELS deep. Raises ConfigError."""
     try:
         if not _is_shallow(text):
             raise RecursionError
@@ -61,8 +60,7 @@ def _is_shallow(text: str) -> bool:
 
 
 def write_value(value: Any) -> str:
-    """A bool, number, text or list as TOML. Raises TypeError or ValueError for values that TOML has no form
-    for."""
+    """A bool, number, text or list as TOML. Raises TypeError or ValueError for what has no form there."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):

@@ -54,8 +54,7 @@ def number(value: float) -> str:
 
 
 def _weights(arguments: list[str]) -> dict[str, Any]:
-    """The weights and the checkpoint in a tag's arguments. Raises ConfigError for a weight that isn't a
-    number."""
+    """The weights and the checkpoint in a tag's arguments. Raises ConfigError for no number."""
     used, _ = _sorted(arguments)
     numbers = [read_decimal(argument, "weight") for argument in used if "=" not in argument]
     pairs = (argument.partition("=") for argument in used if "=" in argument)

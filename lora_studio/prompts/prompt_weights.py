@@ -1,5 +1,4 @@
-"""Weights from brackets in a prompt or caption, in A1111's notation. Standard library only: the page counts
-tokens by it."""
+"""Weights from brackets in A1111's notation. Standard library only: the page counts tokens by it."""
 
 from __future__ import annotations
 

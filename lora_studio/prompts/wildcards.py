@@ -40,8 +40,7 @@ LARGEST_FILE = 4_000_000
 
 
 def choose(text: str, seed: int, folder: Path) -> str:
-    """`text` with all choices made; `folder` holds the files. Text without choices comes back as it is.
-    Raises ConfigError."""
+    """`text` with all choices made, if it has any; `folder` holds the files. Raises ConfigError."""
     if not has_choices(text):
         return text
     # The words of seed 7 must not tell anything about those of seed 8; the first draws of seeds in a row do.
@@ -61,8 +60,7 @@ def names(folder: Path) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Group:
-    """A closed pair of braces, from `start` to `end`, with the places of the bars that stand in no further
-    braces."""
+    """A closed pair of braces, `start` to `end`, with the places of bars in no further braces."""
 
     start: int
     end: int
@@ -75,8 +73,7 @@ class _Group:
 
 @dataclass(frozen=True, kw_only=True)
 class _Choices:
-    """Options without their written weights, the `weights` (1 where none was written), and `sums`, the
-    weights added up."""
+    """Options without their written `weights` (1 where none is), and `sums`, the weights added up."""
 
     options: tuple[str, ...]
     weights: tuple[float, ...]
@@ -102,8 +99,7 @@ class _Choices:
 
 @dataclass(kw_only=True)
 class _Draw:
-    """The choices of one image. `made` counts them: a file of empty lines that name others would never
-    end."""
+    """One image's choices, counted by `made`: empty lines that name others would never end."""
 
     source: random.Random
     folder: Path

@@ -39,8 +39,7 @@ class EventSpool:
             file.write("".join(lines))
 
     def read(self) -> list[tuple[Event, float]]:
-        """The events with their unix times; empty without a file. A line that a crash cut short is left
-        out."""
+        """The events with their unix times; empty without a file, and without a line cut short."""
         try:
             text = self.path.read_text("utf-8", "replace")
         except FileNotFoundError:

@@ -190,8 +190,7 @@ class JobStore:
             return _append(connection, job_id, event, time.time() if at is None else at)
 
     def append_missing(self, job_id: str, events: Sequence[tuple[Event, float]]) -> int:
-        """Store the events, in order and with their unix times, that come after the last stored one; returns
-        their number."""
+        """Store the events, with unix times, that come after the last stored one; returns their number."""
         with self._database.write() as connection:
             sql = "SELECT at, kind FROM events WHERE job_id = ? AND at >= ?"
             stored_keys = {
@@ -313,8 +312,7 @@ def _forget_after(connection: sqlite3.Connection, job_id: str, step: int) -> Non
 
 
 def _check_free(connection: sqlite3.Connection, job_id: str, folder: str, name: str) -> int:
-    """The number of other active jobs. Raises ConfigError when one of them, or a paused one, writes to the
-    folder."""
+    """The number of other active jobs. Raises ConfigError if one, or a paused one, has the folder."""
     sql = f"SELECT config, status FROM jobs WHERE id <> ? AND status IN {ACTIVE}"
     others = connection.execute(sql, (job_id,)).fetchall()
     folders = {json.loads(row["config"])["output"]["output_dir"]: row["status"] for row in others}

@@ -225,8 +225,7 @@ class Library:
         return {row["path"]: row["fingerprint"] for row in rows}
 
     def follow_images(self, folder: Path) -> None:
-        """Let pictures keep their owners where their folder was at another place before, as in a home that
-        was moved."""
+        """Let pictures keep their owners where their folder was elsewhere, as in a home that was moved."""
         with self._database.write() as connection:
             sql = "SELECT DISTINCT key FROM owners WHERE kind = 'image' AND substr(key, 1, ?) <> ?"
             here = str(folder / "x")[:-1]

@@ -13,8 +13,7 @@ NAME = "machine-id"
 
 
 def machine_id(home: Path) -> str:
-    """A random UUID, made once and kept in the home folder: it moves with the trainings. Raises
-    StoreError."""
+    """A random UUID, made once, in the home folder: it moves with the trainings. Raises StoreError."""
     path = home / NAME
     for _ in range(2):
         try:

@@ -43,8 +43,7 @@ def _first_tables(connection: sqlite3.Connection) -> None:
 
 
 def _resuming(connection: sqlite3.Connection) -> None:
-    """States, forks, and `commands`, which holds commands for running jobs until they take them: any process
-    may write there."""
+    """States, forks, and `commands`, for running jobs until they take them: any process may write some."""
     for statement in (
         "ALTER TABLE jobs ADD COLUMN state_step INTEGER",
         "ALTER TABLE jobs ADD COLUMN fork_of TEXT NOT NULL DEFAULT ''",
@@ -240,8 +239,7 @@ def _places(connection: sqlite3.Connection) -> None:
 
 
 def _removed_trainings(connection: sqlite3.Connection) -> None:
-    """`removed` is the trash's token of a training that was taken out of the history; empty while it is
-    there."""
+    """`removed` is the trash's token of a training taken out of the history, else empty."""
     connection.execute("ALTER TABLE jobs ADD COLUMN removed TEXT NOT NULL DEFAULT ''")
 
 
@@ -256,8 +254,7 @@ def _saved_settings(connection: sqlite3.Connection) -> None:
 
 
 def _favourite_images(connection: sqlite3.Connection) -> None:
-    """Pictures that people like, by the hash of their content, so that a new reading of the folders leaves
-    them."""
+    """Pictures that people like, by content hash, so that a new reading of folders leaves them."""
     connection.execute("CREATE TABLE favourite_images (id TEXT PRIMARY KEY) WITHOUT ROWID")
     for change in ("INSERT", "DELETE"):
         connection.execute(

@@ -142,8 +142,7 @@ class Outbox:
         return int(self._database.read(sql)[0][0])
 
     def touch(self, kind: str, key: str) -> None:
-        """Send a thing anew that the mirror turned out not to have, unless its present version was
-        refused."""
+        """Send a thing anew that the mirror doesn't have after all, unless its version was refused."""
         with self._database.write() as connection:
             connection.execute(
                 "UPDATE outbox SET version = sent + 1 WHERE kind = ? AND key = ? AND version <= sent"

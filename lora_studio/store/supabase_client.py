@@ -76,8 +76,7 @@ class Supabase:
     def select(
         self, table: str, columns: str = "*", *, order: str = "", limit: int = 1000, **where: Any
     ) -> list[dict[str, Any]]:
-        """Rows whose columns equal `where` (`column__neq`, `column__not_null` are also known), newest first
-        by `order`."""
+        """Rows whose columns equal `where` (also `column__neq`, `column__not_null`), newest first."""
 
         def send(client: Any) -> Any:
             query = _where(client.table(table).select(columns), where)
@@ -109,8 +108,7 @@ class Supabase:
                 yield from answer.iter_bytes(BLOCK)
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send a request that supabase-py has no method for, with the same key and faults; `options` go to
-        httpx."""
+        """Send a request that supabase-py has no method for, alike; `options` go to httpx."""
         url = path if path.startswith("http") else f"{self.url}{path}"
         if not url.startswith(f"{self.url}/"):  # the key goes nowhere else
             raise Refused("The server named an address outside of the project.")
@@ -237,8 +235,7 @@ class Supabase:
 
 
 def _check(answer: httpx.Response) -> None:
-    """Raise for any answer that is not Supabase's, while status and headers are still known: supabase-py
-    loses both."""
+    """Raise for answers not Supabase's, while status and headers are there: supabase-py loses both."""
     if answer.is_redirect:
         raise Unreachable("Something that is not Supabase answered.")
     kind = answer.headers.get("content-type", "")

@@ -27,8 +27,7 @@ BAD_TOKEN = {"PGRST300", "PGRST301", "PGRST302", "PGRST303"}
 
 
 class Unreachable(MirrorError):
-    """No answer, or none of Supabase's: try again, for ever. `retry_after` is the server's wish, in
-    seconds."""
+    """No answer, or none of Supabase's: try again, for ever; `retry_after` are the server's seconds."""
 
     def __init__(self, message: str, hint: str = "", *, retry_after: float = 0.0) -> None:
         super().__init__(message, hint)

@@ -63,8 +63,7 @@ class Trash:
     def restore(
         self, token: str, kinds: Sequence[str], choose: Callable[[Path], Path] = lambda path: path
     ) -> list[Path]:
-        """Put a deletion's files back and return their places. `choose` may give a path another place, in
-        case its own is taken."""
+        """Put a deletion's files back; returns their places, which `choose` may change if one is taken."""
         entry = self._entry(token)
         if entry is None or entry.kind not in kinds:
             raise StoreError("There is nothing to undo.", "It may have been undone already; reload the page.")

@@ -34,11 +34,9 @@ from lora_studio.ui.widgets.html_templates import fill, hidden, panel
 
 """Options of events of clicks. They go through the queue: without it Gradio shows no error (6.31)."""
 UNQUEUED: dict[str, Any] = {**QUICK, "queue": False}
-"""Options of events without a click. A queued event keeps a connection; browsers allow six for all their
-tabs."""
+"""Options of events without a click: a queued one keeps a connection, of six that a browser allows."""
 UPLOADS_KEPT = (3600, 86400)
-"""Seconds between two looks at old uploads, and the age at which Gradio drops them; ours are in datasets/ by
-then."""
+"""Seconds between looks at old uploads, and the age that Gradio drops them at; ours are in datasets/."""
 
 
 def build(studio: Studio, visitors: Visitors | None = None) -> Page:
@@ -122,8 +120,7 @@ def _places(live: PageRefresh) -> Places:
 
 
 def _follow(page: gr.Blocks, live: PageRefresh, events: list[Any]) -> None:
-    """Refresh the page on opening, when its revision is another one, and at once after events that change
-    something."""
+    """Refresh the page on opening, at another revision, and at once after events that change something."""
     look = live.look_quietly()
     # Gradio tells each output that an event is on its way, seen or not, and looks through all components for
     # it (6.31): of a look only one hears of it, a tenth less of the browser's time for each step.

@@ -30,8 +30,7 @@ SCRIPTS = ("look.js", "page.js", "keyboard.js", "toasts.js")
 
 
 class Documents(BaseLoader):
-    """Gradio's own templates, each with our scripts at the beginning of its head, and marked as what it is
-    written in."""
+    """Gradio's templates, our scripts at the beginning of each head, marked as what they are written in."""
 
     def __init__(self, gradios: BaseLoader) -> None:
         self._own = gradios

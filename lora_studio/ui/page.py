@@ -70,8 +70,7 @@ class Page(gr.Blocks):
         self.default_config = PageComponents(self)
 
     async def process_api(self, block_fn: BlockFunction | int, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Make a call, the endpoints' by whichever route and the page's own events alike, on behalf of
-        who has logged in."""
+        """Make a call, the endpoints' by any route and the page's own alike, for who has logged in."""
         request = kwargs.get("request")
         one = request[0] if isinstance(request, list) and request else request
         with acting(self.visitors.of(getattr(one, "username", None))), speaking(_language_of(block_fn, one)):

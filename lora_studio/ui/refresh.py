@@ -51,8 +51,7 @@ TRAINING_MARKS = ("revision", "job", "shown", "previews", "facts", "ready", "pau
 
 @dataclass(frozen=True, kw_only=True)
 class Strip:
-    """The line above the tabs while something runs, its text for screen readers, and the line of those that
-    wait for somebody."""
+    """The line above the tabs while something runs, its text for screen readers, and those that wait."""
 
     row: gr.Row
     text: gr.HTML
@@ -216,8 +215,7 @@ class PageRefresh:
     def _compared(
         self, marks: Mapping[str, Any], jobs: Mapping[str, Any], other: str, lora: str
     ) -> tuple[Changes, dict[str, Any]]:
-        """New values for the two trainings side by side, and for the strength of the shown training's LoRA
-        and of the Gallery's."""
+        """The two trainings side by side, and the strength of the shown training's LoRA and the Gallery's."""
         studio, train = self.studio, self.train
         seen: dict[str, Any] = {"compared": [jobs["shown"], other, jobs["revision"]] if other else []}
         changes: Changes = {}

@@ -65,8 +65,7 @@ class SteadyStream:
 
 @contextlib.contextmanager
 def steady_output() -> Iterator[None]:
-    """Make `sys.stdout` and `sys.stderr` steady inside the block; a program without them gets streams that
-    lead nowhere."""
+    """Make `sys.stdout` and `sys.stderr` steady inside the block; missing ones become streams to nowhere."""
     before = sys.stdout, sys.stderr
     with contextlib.ExitStack() as nowhere:
         for name, stream in zip(("stdout", "stderr"), before, strict=True):

@@ -1,5 +1,4 @@
-"""`lora-studio dataset fix`: what the check found is mended by edits beside the pictures, which stay as they
-are."""
+"""`lora-studio dataset fix`: what the check found is mended by edits; the pictures stay as they are."""
 
 from __future__ import annotations
 

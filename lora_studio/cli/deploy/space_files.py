@@ -79,8 +79,7 @@ def _files(folder: Path, endings: set[str]) -> Iterator[Path]:
 
 
 def checked_hardware(name: str) -> str:
-    """The Hub's name of a Space's hardware; its own word decides whether there is such. Raises ConfigError
-    for what can't be one."""
+    """The Hub's name of a Space's hardware, which alone decides what there is. Raises ConfigError."""
     name = name.strip().lower()
     if name in {"zero", "zerogpu", "zero-gpu"}:
         return ZERO_GPU

@@ -1,5 +1,4 @@
-"""`lora-studio train` with a training in sd-scripts' words: its argument TOML, a preset of its GUI, or its
-command line."""
+"""`lora-studio train` in sd-scripts' words: its argument TOML, a preset of its GUI, its command line."""
 
 from __future__ import annotations
 
@@ -109,8 +108,7 @@ def _not_changed(options: KohyaOptions, changes: Mapping[str, Any]) -> dict[str,
 
 
 def whole_paths(config: TrainConfig) -> dict[str, Any]:
-    """Settings that name something in the working folder, with whole paths: a training may be repeated from
-    elsewhere."""
+    """Settings that name something in the working folder, as whole paths, to be repeated from elsewhere."""
     found: dict[str, Any] = {}
     for name in (*(leaf.name for leaf in config_leaves() if leaf.local), "train_data_dir"):
         value = config.values()[name]
@@ -122,8 +120,7 @@ def whole_paths(config: TrainConfig) -> dict[str, Any]:
 
 
 def steps_per_epoch(config: TrainConfig) -> int:
-    """Steps of an epoch by the trainer's count: batches end at the borders of buckets. Raises
-    DatasetError."""
+    """Steps of an epoch as the trainer counts: batches end at buckets' borders. Raises DatasetError."""
     from lora_studio.data.buckets import bucketing_for
     from lora_studio.data.latent_cache import PlacedPicture
     from lora_studio.data.loader import Loader

@@ -29,8 +29,7 @@ OURS = frozenset({"config_file", "resume"})
 
 
 def unpack(argv: Sequence[str]) -> list[str]:
-    """The arguments without the launcher and its script. Raises ConfigError for a script that trains
-    something else."""
+    """The arguments without launcher and script. Raises ConfigError for a script for something else."""
     words = list(argv)
     if len(words) < 2 or words[0] != "train" or not LAUNCHERS.fullmatch(_name(words[1])[:64]):
         return words

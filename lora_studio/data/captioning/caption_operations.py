@@ -89,8 +89,7 @@ class MergeWords:
 
 @dataclass(frozen=True)
 class TriggerFirst:
-    """The trigger word in front: of tags it is moved there, of sentences it is put where it isn't said at
-    all."""
+    """The trigger word in front: moved there among tags; put before a sentence that lacks it."""
 
     operation: ClassVar = "trigger_first"
     words: str
@@ -141,8 +140,7 @@ FIELDS = {
 
 
 def operation_of(given: object) -> Operation:
-    """The operation of JSON like `{"operation": "add", "words": "outdoors", "at": "end"}`, whoever wrote it.
-    Raises ConfigError."""
+    """The operation of JSON like `{"operation": "add", "words": "outdoors"}`. Raises ConfigError."""
     data = given if isinstance(given, Mapping) else {}
     name = data.get("operation")
     if not isinstance(name, str) or name not in KINDS:
@@ -188,8 +186,7 @@ def form_of(captions: Iterable[str]) -> Form:
 
 
 def changed_captions(operation: Operation, captions: Mapping[str, str], form: Form) -> dict[str, str]:
-    """The captions that an operation changes, as it leaves them, by picture. Raises DatasetError where one
-    would be too long."""
+    """The captions that an operation changes, by picture. Raises DatasetError where one gets too long."""
     if isinstance(operation, OrderTags):
         counts = Counter(tag.casefold() for text in captions.values() for tag in {*tags_in(text)})
         operation = OrderTags(by=operation.by, keep=operation.keep, counts=tuple(counts.items()))

@@ -18,8 +18,7 @@ FEW_FOR_WORDS, EVERYWHERE = 6, 0.95
 ONE_CAPTION = 0.6
 MOST_NAMED_WORDS, SHOWN_LETTERS = 8, 80
 LETTERS_A_TOKEN = 64
-"""Letters of a text at most that are counted for each token read: of longer ones it is plain that they are
-too long."""
+"""The most letters that are counted for each token read: longer texts are plainly too long."""
 
 
 def _missing(checked: CheckedSet) -> Iterator[DatasetFinding]:
@@ -102,8 +101,7 @@ def _beyond_window(checked: CheckedSet) -> Iterator[DatasetFinding]:
 
 
 def _constant_words(checked: CheckedSet) -> Iterator[DatasetFinding]:
-    """Words that stand in nearly all captions. The one beside the trigger is its class, as in `sks dog`, and
-    is meant."""
+    """Words of nearly all captions. The one beside the trigger is its class, as in `sks dog`, and meant."""
     captions = checked.captioned
     if not checked.options.trigger or len(captions) < FEW_FOR_WORDS or _is_one_caption(captions):
         return

@@ -47,8 +47,7 @@ class DatasetCheck:
 
 
 def fix_of(picture: CheckedPicture, title: str, *edits: Edit) -> Fix | None:
-    """A fix by edits of one picture; None where its name is one that edits can't have, or a caption is longer
-    than theirs."""
+    """A fix by edits of one picture; None where they can't have its name, or its caption is too long."""
     captions = [edit.caption for edit in edits if isinstance(edit, SetCaption)]
     can_be_made = picture.can_be_edited and all(len(caption) <= LONGEST_CAPTION for caption in captions)
     return Fix(title=title, edits=edits) if can_be_made else None

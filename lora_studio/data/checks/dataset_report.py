@@ -20,8 +20,7 @@ GRADES = (
     (0, "E", "Not worth training on as it is."),
 )
 WEIGHTS: Mapping[Severity, tuple[float, float]] = {"serious": (120, 25), "warning": (60, 10), "note": (0, 0)}
-"""Points of 100 that findings cost: for pictures, times the share of the set that has them, and for the set
-as a whole."""
+"""Points of 100 that findings cost: of pictures, times the share that has them; of the set as a whole."""
 
 WITHOUT_LOSS = (
     *("unreadable", "exact_copy", "thumbnail", "mask", "borders"),

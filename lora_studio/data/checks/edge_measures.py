@@ -47,8 +47,7 @@ def edge_sharpness(grey: numpy.ndarray, fine: numpy.ndarray) -> float | None:
 
 
 def strip_shares(fine: numpy.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The shares of all edges in STRIPS columns from left to right and in as many rows; equal ones for a
-    picture without edges."""
+    """The shares of all edges in STRIPS columns, then in as many rows; equal ones without edges."""
     edges = numpy.where(fine >= LIKE_EDGE, fine, 0.0)
     return _shares(edges.sum(axis=0)), _shares(edges.sum(axis=1))
 

@@ -94,8 +94,7 @@ class FactsCache:
                 )
 
     def tidy(self) -> None:
-        """Drop what earlier versions of this program measured, and what was used longest ago beyond
-        MOST_BYTES."""
+        """Drop measurements by earlier versions, and beyond MOST_BYTES what was used longest ago."""
         if self._folder is not None:
             for version in range(1, VERSION):
                 shutil.rmtree(self._folder.with_name(f"v{version}"), ignore_errors=True)

@@ -126,8 +126,7 @@ def _transparent(alpha: Image.Image | None) -> float:
 
 
 def _enlarged(box: Box, measured: tuple[int, int], size: tuple[int, int]) -> Box:
-    """A box of the measured picture in pixels of the whole one, rounded inwards where it doesn't end at a
-    side."""
+    """A measured box in pixels of the whole picture, rounded inwards where it doesn't end at a side."""
     shares = [edge / measured[axis % 2] * size[axis % 2] for axis, edge in enumerate(box)]
     left, top = (-(-share // 1) for share in shares[:2])
     right, bottom = (share // 1 for share in shares[2:])

@@ -132,8 +132,7 @@ class EditHistory:
             yield from entry.edits
 
     def take(self, line: Any) -> None:
-        """Go on by one line of the log. Raises DatasetError, KeyError, TypeError or ValueError for one that
-        says nothing."""
+        """Go on by one line of the log. Raises DatasetError, or for a senseless one KeyError and its like."""
         if not isinstance(line, dict):
             raise TypeError("a line is a table")
         if "version" in line:
@@ -216,8 +215,7 @@ class EditLog:
         return replace(made[-1], after=made[0].after, edits=tuple(edits))
 
     def undo(self, after: str = "") -> EditEntry:
-        """Go back before the last entry that holds; returns it. Where `after` is the id of a state, only from
-        there."""
+        """Go back before the last entry that holds, or with `after` only from that state; returns it."""
         undone = list[EditEntry]()
 
         def line(history: EditHistory) -> dict[str, Any]:
@@ -257,8 +255,7 @@ class EditLog:
         self._add(line)
 
     def name_version(self, name: str, after: str = "", *, moves: bool = True) -> None:
-        """Give the state that holds a name. One that was another's moves, or is refused where it must not.
-        `after` as for `undo`."""
+        """Give the state that holds a name, which another one loses or keeps. `after` as for `undo`."""
         named = plain_text(name, LONGEST_NAME)
 
         def line(history: EditHistory) -> dict[str, Any]:
@@ -283,8 +280,7 @@ class EditLog:
         self._add_lines(lambda history: [line] if (line := make(history)) is not None else [])
 
     def _add_lines(self, make: Callable[[EditHistory], Sequence[Mapping[str, Any]]]) -> None:
-        """Add the lines that `make` gives for the history. Where another process wrote in between, they are
-        made anew."""
+        """Add the lines that `make` gives; anew where another process wrote in between."""
         with WRITING:
             while True:
                 history = self.read()

@@ -56,8 +56,7 @@ class OverlaidPicture(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Overlay:
-    """The state of each edited picture of a folder, by the path of its original. Edited pixels are kept in
-    `cache`."""
+    """The state of each edited picture, by its original's path. Edited pixels are kept in `cache`."""
 
     folder: Path
     cache: Path
@@ -68,8 +67,7 @@ class Overlay:
         return self.states.get(original, UNTOUCHED)
 
     def captions(self, found: Mapping[Path, str]) -> dict[Path, str]:
-        """Captions by picture, with the edited ones in their place, and without pictures that are left
-        out."""
+        """Captions by picture, edited ones in their place, without pictures that are left out."""
         kept = {path: text for path, text in found.items() if not self.state(path).is_removed}
         edited = {path: self.state(path).caption for path in kept}
         return {path: text if (new := edited[path]) is None else new for path, text in kept.items()}
@@ -97,8 +95,7 @@ class Overlay:
         return edited_size(upright_size(original), self.state(original).pixels)
 
     def files(self, original: Path, mask: Path | None = None) -> PictureFiles:
-        """The files of a picture as edited, rendered if need be: its own ones where no pixel was edited.
-        Raises DatasetError."""
+        """The files of a picture as edited, rendered if a pixel was. Raises DatasetError."""
         files, edits = PictureFiles(original, mask), self.state(original).pixels
         return rendered(files, edits, self.cache / (self.folder.name or "pictures")) if edits else files
 
@@ -147,8 +144,7 @@ def apply_edits(
 
 
 def _check_seen(edit: Edit, state: PictureState, seen: PictureState) -> None:
-    """Refuse an edit of a picture that has other pixels now than those that were seen, or another caption
-    where that is edited."""
+    """Refuse an edit of a picture whose pixels, or caption if that is edited, are others than were seen."""
     is_same = state.caption == seen.caption if isinstance(edit, SetCaption) else state.pixels == seen.pixels
     if not is_same or state.is_removed != seen.is_removed:
         raise DatasetError(

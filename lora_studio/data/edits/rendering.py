@@ -72,8 +72,7 @@ def rendered(originals: PictureFiles, edits: Sequence[PixelEdit], cache: Path) -
 
 
 def edited_content(path: Path, cache: Path) -> str:
-    """The sum that tells the pixels of an edited file in `cache`, whichever release of Pillow wrote it; empty
-    for any other file."""
+    """The sum of the pixels of an edited file in `cache`, whichever Pillow wrote it; else empty."""
     return path.parent.name.partition("-")[0] if path.is_relative_to(cache) else ""
 
 

@@ -137,8 +137,7 @@ def paired(captions: Sequence[Caption], shelf: PictureFiles) -> Paired:
 
 
 def encoding_remarks(read: Sequence[tuple[str, Sequence[DecodedText]]]) -> Iterator[str]:
-    """Sentences on captions in old encodings. `read` are files with the ways to read them, the one that was
-    taken first."""
+    """Sentences on captions in old encodings; `read` are files with ways to read them, the taken first."""
     certain = [f"{shown}: {ways[0].preview}" for shown, ways in read if ways[0].certain]
     if certain:
         yield f"{named(certain, one='caption', many='captions')} not in UTF-8, and read all the same."

@@ -203,8 +203,7 @@ def _take_picture(work: _Ingest, upload: Upload, content: bytes) -> None:
 
 
 def _take_mask(work: _Ingest, upload: Upload, content: bytes) -> bool:
-    """Write an upload that is a mask beside its pictures; False if it is none. Raises DatasetError for a mask
-    that can't be used."""
+    """Write an upload that is a mask beside its pictures; False if it is none. Raises DatasetError."""
     owner, sure = owner_stem(upload.parts), is_mask(upload.stem)
     if owner is None:
         return False
@@ -342,8 +341,7 @@ def few_remark(pictures: int) -> list[str]:
 
 
 def is_about(warning: str, stems: Collection[str]) -> bool:
-    """Whether a remark is about one picture alone, or about it and its double, kept under one of these
-    names."""
+    """Whether a remark is about one picture alone, or about it and its double, of these names."""
     found = ABOUT_ONE.match(warning) if stems else None
     names = [found[1], *found[1].split(" is ")] if found else []
     return any(portable_name(Path(name).stem, "picture") in stems for name in names)

@@ -1,5 +1,4 @@
-"""The dataset config that a set keeps of those it came with: folders of the set, with what sd-scripts would
-have done with each."""
+"""The dataset config that a set keeps: its folders, with what sd-scripts would have done with each."""
 
 from __future__ import annotations
 

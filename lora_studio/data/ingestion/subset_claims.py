@@ -100,8 +100,7 @@ def _of_folder(pictures: Iterable[Parts], places: Sequence[Parts]) -> list[Parts
 
 @dataclass(kw_only=True)
 class SubsetClaims:
-    """The files that the subsets of one config claim below `root`, which names the archive or folder that it
-    lies in."""
+    """The files that the subsets of a config claim below `root`, the archive or folder that it is in."""
 
     config: UploadedConfig
     root: str

@@ -22,8 +22,7 @@ LINK = "a link out of the folder: left out"
 
 @dataclass(kw_only=True)
 class UploadClaims:
-    """The configs of an upload, one for each archive and folder. `remarks` are sentences on what of them
-    doesn't fit."""
+    """The configs of an upload, one for each archive and folder, and sentences on what doesn't fit."""
 
     of_archives: dict[Path, SubsetClaims] = field(default_factory=dict)
     of_folders: dict[Path, SubsetClaims] = field(default_factory=dict)
@@ -60,8 +59,7 @@ class UploadClaims:
             self.of_archives[path] = found
 
     def _look_among(self, files: Sequence[Path], limits: Limits) -> None:
-        """A config holds for what lies in its folder; one that a browser put into a folder of its own holds
-        for all loose files."""
+        """A config holds for what its folder has; alone in a browser's folder, for all loose files."""
         candidates = {path.parts: path for path in files if _may_be(path.name) and _is_small(path)}
         for path in (candidates[parts] for parts in _nearest(candidates)):
             root = path.parent
@@ -83,8 +81,7 @@ class UploadClaims:
                 self.of_folders[root] = found
 
     def _first(self, contents: Contents, before: str, root: str, at: Parts = ()) -> SubsetClaims | None:
-        """The claims of the config nearest to the root, or of that at `at`; None where there is none that any
-        picture belongs to."""
+        """The claims of the config at `at`, else nearest to the root; None where no picture has one."""
         first: SubsetClaims | None = None
         for parts in [at] if at else _nearest(contents):
             shown = f"{before}{'/'.join(parts)}"

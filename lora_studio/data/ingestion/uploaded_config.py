@@ -66,8 +66,7 @@ class UploadedConfig:
 
 
 def read_uploaded(shown: str, content: bytes) -> UploadedConfig | None:
-    """The dataset config in a file, whose name for people is `shown`; None for a file of another kind. Raises
-    ConfigError."""
+    """The dataset config in a file, called `shown`; None for a file of another kind. Raises ConfigError."""
     is_json = shown.lower().endswith(".json")
     if is_json and (len(content) > MOST_BYTES or b'"image_dir"' not in content):
         return None
@@ -158,8 +157,7 @@ class _UploadReader:
 
 
 def first_remarks(shown: str, remarks: Sequence[str]) -> Iterator[str]:
-    """The first remarks on a config, and how many more there are: a stranger's may be wrong a thousand
-    times."""
+    """The first remarks, and how many more there are: a stranger's config may be wrong a thousand times."""
     yield from remarks[:MOST_REMARKS]
     if len(remarks) > MOST_REMARKS:
         yield f"{shown}: {len(remarks) - MOST_REMARKS} more like these."

@@ -81,8 +81,7 @@ def _is_grey(image: Image.Image) -> bool:
 
 @functools.lru_cache(maxsize=8)
 def _profile(content: bytes, mode: str) -> Profile:
-    """An ICC profile for pixels of `mode`. A grey picture with a profile for RGB is taken as RGB, as browsers
-    do."""
+    """An ICC profile for pixels of `mode`. Grey ones with a profile for RGB are RGB, as in browsers."""
     try:
         made = ImageCms.ImageCmsProfile(io.BytesIO(content))
         space, kind = made.profile.xcolor_space, made.profile.device_class
@@ -105,8 +104,7 @@ def _leading_from(made: ImageCms.ImageCmsProfile, mode: str) -> Profile:
 
 
 def _changes_little(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Whether a transform changes no colour by more than SAME_WITHIN, tried on colours from all of the
-    space."""
+    """Whether a transform changes no colour by more than SAME_WITHIN, tried all over the space."""
     if mode == "L":
         tried = Image.frombytes("L", (16, 16), bytes(range(256)))
     else:

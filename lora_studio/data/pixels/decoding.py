@@ -119,8 +119,7 @@ def decode(file: str, image: Image.Image, *, colours: bool = True, flat: bool = 
 
 
 def opacity(file: str, image: Image.Image) -> Image.Image | None:
-    """The alpha channel of an opened picture, in grey and upright; None for a picture without transparency.
-    Raises DatasetError."""
+    """The alpha channel of a picture, grey and upright; None without transparency. Raises DatasetError."""
     if not image.has_transparency_data:
         return None
     try:
@@ -164,8 +163,7 @@ def turned_size(image: Image.Image) -> tuple[int, int]:
 
 
 def orientation(image: Image.Image) -> int:
-    """Exif's orientation, 1 to 8; 1 where it can't be read. A PNG may have it behind its pixels: only then
-    are they decoded."""
+    """Exif's orientation, 1 to 8; 1 if unreadable. Where a PNG has it behind its pixels, they are decoded."""
     try:
         if image.format == "PNG" and "exif" not in image.info and not _says_more_at_its_end(image):
             found = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
@@ -234,8 +232,7 @@ def _check_tiles(file: str, image: Image.Image, most: int) -> None:
 
 
 def _check_scans(file: str, content: bytes) -> None:
-    """Refuse a progressive JPEG of too many scans: it is decoded once for each, and a scan may have a few
-    bytes."""
+    """Refuse a progressive JPEG of too many scans: each decodes it once, and may have few bytes."""
     at, scans = 2, 0
     while (match := JPEG_SEGMENT.search(content, at)) and match[1] != END_OF_JPEG:
         scans += match[1] == SCAN_OF_JPEG

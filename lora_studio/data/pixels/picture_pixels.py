@@ -40,8 +40,7 @@ def open_picture(path: Path, *, colours: bool = True) -> Image.Image:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """Facts from a picture's head: the size that `open_picture` will give, and the treatment of its
-    colours."""
+    """Facts from a picture's head: the size that `open_picture` gives, and how its colours are treated."""
 
     size: tuple[int, int]
     colours: Colours

@@ -69,8 +69,7 @@ def length_remarks(lengths: Sequence[tuple[str, int]], read: int, hint: str) -> 
 
 
 def shape_remarks(pictures: Sequence[tuple[str, tuple[int, int]]]) -> Iterator[str]:
-    """Remarks on pictures that any base model enlarges or cuts. `pictures` are names with width and
-    height."""
+    """Remarks on pictures that any base enlarges or cuts; `pictures` are names, widths, heights."""
     tiny = [f"{name}, {wide} × {high}" for name, (wide, high) in pictures if max(wide, high) < TINY]
     if tiny:
         yield f"{named(tiny)} tiny: training enlarges them, and they look blurred."

@@ -13,8 +13,7 @@ from lora_studio.errors import DatasetError
 
 
 def read_captions_file(subset: Subset, notes: list[str]) -> dict[Path, str]:
-    """Pictures with their captions, in the order of their names. A named picture that is missing is noted.
-    Raises DatasetError."""
+    """Pictures with captions, by name. A named picture that is missing is noted. Raises DatasetError."""
     assert subset.captions_file is not None
     entries = _entries(subset.captions_file)
     files = {path.stem: path for path in picture_files(subset.folder)} if subset.folder.is_dir() else {}
@@ -50,8 +49,7 @@ def _entries(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _picture(key: str, folder: Path, files: dict[str, Path]) -> Path | None:
-    """The picture of a key, which may be a path, a file name, or a file name without its ending; None where
-    there is none."""
+    """The picture of a key: a path, or a file name with or without its ending; None where there is none."""
     for path in (folder / key, Path(key)):
         if path.is_file():
             return path

@@ -43,8 +43,7 @@ NO_MASKS_BESIDE_REGULARISATION = (
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedDataset:
-    """A [[datasets]] table of the config, and its subsets; `image_dir` and `conditioning_data_dir` are paths
-    in the export."""
+    """A [[datasets]] table of the config, and its subsets; paths are those in the export."""
 
     options: Mapping[str, Any]
     subsets: tuple[Mapping[str, Any], ...]
@@ -194,8 +193,7 @@ def _has_masks(subset: Subset) -> bool:
 def dataset_options(
     settings: DatasetGroup, above: DatasetGroup = PLAIN, *, names_sizes: bool = True
 ) -> dict[str, Any]:
-    """Options of a dataset: whether it has buckets, its sizes and batches if they are named, and what is
-    other than `above` it."""
+    """Options of a dataset: buckets, sizes and batches if named, and what is other than `above` it."""
     options: dict[str, Any] = {"enable_bucket": settings.enable_bucket}
     if names_sizes:
         sides = [settings.resolution, settings.resolution_height or settings.resolution]
@@ -209,8 +207,7 @@ def dataset_options(
 
 
 def subset_options(settings: DatasetGroup, above: DatasetGroup = PLAIN) -> dict[str, Any]:
-    """Options of a subset that are others than those `above` it, which are the defaults if nothing else is
-    said."""
+    """Options of a subset that are others than those `above` it, the defaults if nothing else is said."""
     options = {}
     for name in (*OF_ALL, "alpha_mask"):
         value = getattr(settings, name, None)

@@ -13,8 +13,7 @@ from lora_studio.data.training_set.subsets import existing_folder, has_masks
 
 
 def copy_as_edited(root: Path, target: Path, version: str = "") -> None:
-    """Copy the pictures, captions and masks of a folder, which keeps its layout, as edited. Raises
-    DatasetError, OSError."""
+    """Copy pictures, captions and masks as edited, in their layout. Raises DatasetError, OSError."""
     settings = DatasetGroup(train_data_dir=str(root), dataset_version=version)
     with_masks = has_masks(existing_folder(root))
     found = read_folder(settings.model_copy(update={"masked_loss": with_masks, "enable_wildcard": True}))

@@ -23,8 +23,7 @@ def log_folder(folder: Path, root: Path | None = None) -> Path:
 
 
 def log_heads(root: Path, folders: Iterable[Path]) -> dict[Path, str]:
-    """The heads of the logs that hold for the pictures of folders below `root`, by the log's folder. Raises
-    DatasetError."""
+    """The heads of the logs of pictures below `root`, by the log's folder. Raises DatasetError."""
     return {place: EditLog(place).read().head for place in {log_folder(folder, root) for folder in folders}}
 
 

@@ -1,5 +1,4 @@
-"""The pictures that a run trains on, with their captions, repeats and options. The files are not decoded
-yet."""
+"""The pictures of a run, with captions, repeats and options. The files are not decoded yet."""
 
 from __future__ import annotations
 
@@ -92,8 +91,7 @@ def read_folder(data: DatasetGroup) -> PictureFolder:
 
 
 def subset_overlay(subset: Subset) -> Overlay:
-    """The edits of the folder of a subset, whose log may lie above a `<repeats>_<class>` folder. Raises
-    DatasetError."""
+    """The edits of a subset's folder; the log may lie above `<repeats>_<class>`. Raises DatasetError."""
     folder = log_folder(subset.folder)
     return overlaid(folder, Settings.from_environment().edited, subset.settings.dataset_version)
 

@@ -46,6 +46,5 @@ def has_regularisation(folder: Path | str) -> bool:
 
 
 def options_of_set(folder: Path | str) -> dict[str, Any]:
-    """Settings that a training of a set begins with, from the dataset config it came with. Raises
-    ConfigError."""
+    """Settings of a training from the dataset config that its set came with. Raises ConfigError."""
     return starting_options(expanded(folder) / SUBSETS) if has_subsets(folder) else {}

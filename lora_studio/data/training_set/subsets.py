@@ -96,8 +96,7 @@ def masks_beside(folder: Path) -> dict[str, Path]:
 
 
 def has_masks(root: Path) -> bool:
-    """Whether the pictures that are used of a plain folder, or of one in Kohya's layout, have masks. Raises
-    DatasetError."""
+    """Whether the used pictures of a folder, plain or in Kohya's layout, have masks. Raises DatasetError."""
     matches = [match for name in _names(root) if (match := KOHYA_FOLDER.fullmatch(name)) and int(match[1])]
     folders = [root / match[0] for match in matches if (root / match[0]).is_dir()]
     return any(map(masks_beside, [path for path in folders if picture_files(path)] or [root]))

@@ -23,8 +23,7 @@ EDM_MARKS = ("edm_mean", "edm_std", "edm_vpred.sigma_max")
 EDM_SCHEDULERS = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
 SD2_NORM = "model.diffusion_model.output_blocks.11.1.transformer_blocks.0.norm1.bias"
 SD2_SPREAD = 0.09
-"""ComfyUI's mark of SD 2.x checkpoints that predict the velocity: how far the values of this layer are
-spread."""
+"""ComfyUI's mark of SD 2.x checkpoints that predict the velocity: the spread of this layer's values."""
 FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
 LATENT_CHANNELS = 4
 INDEX = "model_index.json"
@@ -34,8 +33,7 @@ DENOISERS = ("unet", "transformer")
 OTHER_CONFIGS = ("vae/config.json", "scheduler/scheduler_config.json")
 
 ReadJson = Callable[[str], Mapping[str, Any]]
-"""A reader from a file's path in a diffusers repository to the object in it; empty when there is no such
-file."""
+"""A reader from a file's path in a diffusers repository to the object in it; empty without a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +60,7 @@ class BaseFacts:
         return self.prediction_type == V_PREDICTION
 
     def remark(self, name: str, chosen: bool | None) -> str:
-        """A sentence on what its marks say; `chosen` is what a person says of it. Empty when they say nothing
-        unusual."""
+        """A sentence on what its marks and a person (`chosen`) say; empty when that is nothing unusual."""
         if not (self.marked and self.predicts_velocity):
             return ""
         noise = " and a noise schedule that ends in nothing but noise" if self.zero_snr else ""

@@ -39,8 +39,7 @@ class FoundBase:
 
     @property
     def doubt(self) -> str:
-        """A sentence where its files don't tell whether it is distilled, and nor does its name; else
-        empty."""
+        """A sentence where neither files nor name tell whether it is distilled; else empty."""
         like = distilled(self.family, "", marked=True, heads=self.facts.heads)
         is_told = self.facts.distilled is not None or self.entry or self._distilled or is_undone(self._title)
         if is_told or not like:
@@ -74,8 +73,7 @@ class FoundBase:
 
     @property
     def zero_snr(self) -> bool:
-        """Whether its noise schedule ends in nothing but noise; False as well where it can't be told without
-        loading it."""
+        """Whether its noise schedule ends in nothing but noise; False too where only loading it tells."""
         if self.facts.prediction_type or self.entry is None:
             return self.facts.zero_snr
         return self.entry.zero_snr

@@ -46,8 +46,7 @@ OnBytes = Callable[[int], None]
 
 
 def cached_folder(hub_id: str) -> Path | None:
-    """The folder of a model that is here with all it needs; None when something is missing. Asks the disk
-    only."""
+    """The folder of a model that is here whole, or None. Asks the disk only."""
     index = cached_index(hub_id)
     if index is None:
         return None

@@ -64,8 +64,7 @@ PIPELINES = {
 }
 """diffusers' pipeline classes and the family of each, empty where the width of the text tells it."""
 TEXT_ENCODERS = {"cond_stage_model.": "", "conditioner.embedders.1.": SDXL}
-"""Beginnings of the keys of a checkpoint's text encoder and the family of each, empty where the width of the
-text tells it."""
+"""Beginnings of a text encoder's keys, with the family; empty where the width of the text tells it."""
 
 WEIGHT_FILES = {".safetensors", ".ckpt", ".pt"}
 
@@ -160,8 +159,7 @@ def file_states(found: FoundBase) -> FileStates:
 
 
 def ask_hub(found: FoundBase) -> FoundBase:
-    """The found base with its family, from the first small file of its repository. Raises ModelFileError,
-    FamilyMismatch."""
+    """The found base with its family, by a file of its repository. Raises ModelFileError, FamilyMismatch."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 

@@ -35,8 +35,7 @@ def tokenizer_folder(found: FoundBase) -> Path:
 
 
 def usual_tokenizers(found: FoundBase) -> dict[str, Any]:
-    """CLIP's tokenizers under their names in diffusers' pipelines; none where the configuration beside the
-    file brings its own."""
+    """CLIP's tokenizers by their names in diffusers' pipelines; none where the configuration has its own."""
     from transformers import CLIPTokenizer
 
     if tokenizer_folder(found) != TOKENIZER:

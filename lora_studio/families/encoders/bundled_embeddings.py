@@ -56,8 +56,7 @@ class TokenReading:
 
     @contextlib.contextmanager
     def in_place(self, encoder: Any, ids: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Within the block, let the encoder read the numbers that are given back with the vectors in their
-        places."""
+        """Within the block, let the encoder read the numbers given back with the vectors in their places."""
         import torch
 
         is_vector = ids < 0

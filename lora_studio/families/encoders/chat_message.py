@@ -10,8 +10,7 @@ from lora_studio.catalog import LongText
 
 
 def as_message(tokenizer: Any, text: str, *, thinks: bool = True) -> str:
-    """The text as a user's message in the tokenizer's chat template, up to where the answer begins; `thinks`
-    as LongText has it."""
+    """The text as a user's message in the tokenizer's chat template; `thinks` as LongText has it."""
     message = [{"role": "user", "content": text}]
     filled: str = tokenizer.apply_chat_template(
         message, tokenize=False, add_generation_prompt=True, enable_thinking=thinks

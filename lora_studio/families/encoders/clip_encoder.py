@@ -65,8 +65,7 @@ class ClipEncoder:
         return TextOutput(states=torch.cat(states, dim=-1), pooled=pooled)
 
     def caption_layer(self, clip_skip: int | None) -> int:
-        """The `clip_skip` that captions are encoded with where this one is asked for: with two encoders it
-        has no effect."""
+        """The `clip_skip` of captions where this one is asked for: with two encoders it has no effect."""
         return 1 if len(self._tokenizers) > 1 else clip_skip or 1
 
     @torch.no_grad()

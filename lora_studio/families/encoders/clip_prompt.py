@@ -69,8 +69,7 @@ def _parts(text: str) -> list[tuple[str | None, float]]:
 
 
 def _last_comma(window: Window, comma: list[int]) -> int:
-    """The end of a full window that keeps together what belongs together: after its last comma, if that is
-    near."""
+    """The end of a full window that splits nothing: after its last comma, if that is near."""
     for place in range(WINDOW - 1, WINDOW - BACKTRACK - 1, -1):
         if [window[place][0]] == comma:
             return place + 1

@@ -149,8 +149,7 @@ def quantise_weights(model: Any, qtype: str = "qfloat8", device: str = "") -> in
 
 
 def place_held(model: Any, device: str, dtype: torch.dtype, qtype: str, *, read_ahead: bool = True) -> None:
-    """Move a model to the device as `place_model` does, its frozen heavy layers in one of FORMATS; empty: in
-    none."""
+    """Move a model as `place_model` does, its frozen heavy layers in one of FORMATS; empty: in none."""
     if qtype:
         place_model(model, "cpu", dtype, read_ahead=False)
         quantise_weights(model, qtype, device)

@@ -1,5 +1,4 @@
-"""Keeps the libraries from talking on the console while they load; errors reach people as our own
-sentences."""
+"""Keeps libraries silent on the console while they load; errors reach people as our own sentences."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The library of a request's names on this machine: LoRAs, pictures to redraw and wildcards in their
-folders."""
+"""A request's names on this machine: LoRAs, pictures to redraw and wildcards in their folders."""
 
 from __future__ import annotations
 

@@ -22,8 +22,7 @@ from lora_studio.prompts.expand import unread, untagged, with_triggers
 from lora_studio.request import MAX_SEED, MOST_DRAWN, GenerateRequest, LoraUse
 
 LEAST_SIDE, MOST_SIDE = 32, 2048
-"""Least and most pixels of a request's sides; a picture to redraw is scaled down to the larger where no size
-is given."""
+"""Least and most pixels of a side; a picture to redraw is scaled down to the larger without a size."""
 MOST_HIRES_SIDE = 4096
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -60,8 +59,7 @@ class Library(Protocol):
         ...
 
     def loras(self, uses: Sequence[LoraUse]) -> list[WantedLora]:
-        """The LoRAs of a request with their files. Raises StoreError, ConfigError, BrokenFile,
-        UnknownFormat."""
+        """A request's LoRAs with their files. Raises StoreError, ConfigError, BrokenFile, UnknownFormat."""
         ...
 
     def picture_size(self, request: GenerateRequest) -> Size | None:
@@ -238,8 +236,7 @@ def has_second_pass(request: GenerateRequest) -> bool:
 
 
 def skipped(steps: int, strength: float) -> int:
-    """The count of `steps` that a redrawing of `strength` leaves out, as diffusers counts; at least one step
-    stays."""
+    """The count of `steps` that a redrawing of `strength` leaves out, as in diffusers; one at least stays."""
     return steps - max(1, min(int(steps * strength), steps))
 
 

@@ -23,6 +23,5 @@ READERS = (
 
 
 def read_foreign(texts: Mapping[str, str]) -> Found | None:
-    """The settings in a picture's texts, which are keyed as in a PNG; None when no program of READERS wrote
-    them."""
+    """The settings in a picture's texts, keyed as in a PNG; None when no program of READERS wrote them."""
     return next((found for read in READERS if (found := read(texts)) is not None), None)

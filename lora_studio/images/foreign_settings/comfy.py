@@ -70,8 +70,7 @@ class Graph:
     nodes: Mapping[str, Node]
 
     def upwards(self, start: Node, through: str = "") -> Iterator[Node]:
-        """The node and all that feed it, the nearest first, each once; `through` is the only link to follow
-        from the first one."""
+        """The node and all that feed it, nearest first, each once; of the first only by `through`."""
         waiting, seen = deque([start]), {id(start)}
         while waiting:
             node = waiting.popleft()
@@ -147,8 +146,7 @@ def _is_link(value: Any) -> bool:
 
 
 def _first_sampler(graph: Graph) -> Node | None:
-    """The sampler that no other feeds: of several passes, the picture's size and prompt are the first
-    one's."""
+    """The sampler that no other feeds: of several passes the first has the picture's size and prompt."""
     ends = [node for node in graph.nodes.values() if "images" in node.links][:MOST_ENDS]
     samplers = [node for node in graph.nodes.values() if node.draws][:1]
     for end in [*ends, *samplers]:

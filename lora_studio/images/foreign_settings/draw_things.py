@@ -48,8 +48,7 @@ def read(texts: Mapping[str, str]) -> Found | None:
 
 
 def _comment(xmp: str) -> Mapping[str, object]:
-    """The JSON in the UserComment, found by its braces; without an XML parser, whose entities can be made to
-    grow."""
+    """The JSON in the UserComment, by its braces: an XML parser's entities can be made to grow."""
     _, _, after = xmp[:LONGEST].partition(f"<{TAG}")
     inside, end, _ = after.partition(f"</{TAG}>")
     start, stop = inside.find("{"), inside.rfind("}")

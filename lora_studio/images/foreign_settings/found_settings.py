@@ -16,8 +16,7 @@ LONGEST_NAME = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """One program's settings. `values` are by the request's names and not checked yet, for
-    `foreign_request.fit`."""
+    """One program's settings. `values`, unchecked, go by the request's names, for `foreign_request.fit`."""
 
     program: str
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -64,8 +63,7 @@ def sampler(name: Any, schedule: Any = "") -> tuple[dict[str, str], tuple[str, .
 
 
 def not_taken(settings: Mapping[str, Any], titles: Mapping[str, str]) -> tuple[str, ...]:
-    """Sentences on settings in use that have no counterpart here; `known` maps their keys to what they
-    are."""
+    """Sentences on settings in use without a counterpart here; `known` maps their keys to words."""
     unused: tuple[Any, ...] = (None, "", 0, False, "None", "none", "[]", [], {})
     return tuple(
         f"Not taken over: {title} ({str(settings[key])[:60]})."

@@ -73,8 +73,7 @@ class CaptioningJobs:
         self.revision = 0
 
     def begin(self, request: CaptioningRequest) -> Captioning:
-        """Begin to caption pictures, and return at once. Raises DeviceBusy where the set is being captioned,
-        or too many are."""
+        """Begin to caption, and return. Raises DeviceBusy where the set, or too many, are being captioned."""
         dataset_id = request.dataset_id
         visitor().must_own(Kind.DATASET, dataset_id)
         request = request if request.run else replace(request, run=secrets.token_hex(4))
@@ -135,8 +134,7 @@ class CaptioningJobs:
         return job
 
     def unfinished(self) -> list[tuple[str, Captioning]]:
-        """The captionings that run, wait or were interrupted, each with the name of its set, as far as the
-        visitor may see them."""
+        """The captionings that go on, wait or were interrupted, with their sets' names, for the visitor."""
         names = {record.id: record.name for record in self._datasets.datasets()}
         found = [(row.dataset_id, self._read(row)) for row in self._rows.all() if row.dataset_id in names]
         kept = [(names[key], job) for key, job in found if job is not None]
@@ -169,8 +167,7 @@ class CaptioningJobs:
         return False
 
     def close(self) -> None:
-        """Ask all to stop, and wait for the pictures at hand, at most ten seconds. They count as
-        interrupted."""
+        """Ask all to stop, and wait at most ten seconds for the pictures at hand: interrupted ones."""
         self._closing.set()
         give_up = time.monotonic() + CLOSING_SECONDS
         for thread in self._threads:
@@ -202,8 +199,7 @@ class CaptioningJobs:
         return is_elsewhere and is_alive(row.owner, silence=time.time() - row.at)
 
     def _write(self, job: Captioning) -> None:
-        """Put a captioning into the store, and hear there of a stop. Raises DeviceBusy where another process
-        captions the set."""
+        """Store a captioning, and hear there of a stop. Raises DeviceBusy where another process has one."""
 
         def check(row: CaptioningRow) -> None:
             if self._runs_elsewhere(row):

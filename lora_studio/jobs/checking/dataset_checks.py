@@ -192,8 +192,7 @@ class DatasetChecks:
         return self._datasets.edit(dataset_id, edits, why, after=check.head)
 
     def found_in(self, dataset_id: str, check: str) -> list[str]:
-        """File names of the pictures in which a check, by id, found something, after the newest report on a
-        set; none without one."""
+        """File names in which a check, by id, found something, after a set's newest report."""
         self._datasets.get(dataset_id)
         with self._changed:
             reports = [
@@ -254,8 +253,7 @@ class DatasetChecks:
         )
 
     def _let_go(self, dataset_id: str) -> None:
-        """Forget the visitor's check of a set that waits for its turn: the pictures or the training are
-        others since."""
+        """Forget the visitor's waiting check of a set: the pictures or the training are others since."""
         waiting = [
             one
             for one in self._checks.values()

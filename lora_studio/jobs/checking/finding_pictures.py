@@ -1,5 +1,4 @@
-"""Small pictures of what the checks of a set found, made beside the check: a page that shows findings only
-names files."""
+"""Small pictures of what the checks of a set found, made beside the check: the page only names files."""
 
 from __future__ import annotations
 

@@ -40,8 +40,7 @@ class CloudSettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> CloudSettings:
-        """Read `LORA_STUDIO_MODAL` (1, or local), `LORA_STUDIO_MODAL_GPU`, `LORA_STUDIO_MODAL_MAX_USD`.
-        Raises ConfigError."""
+        """Read `LORA_STUDIO_MODAL` (1, or local) with its `_GPU` and `_MAX_USD`. Raises ConfigError."""
         env = os.environ if environment is None else environment
         mode = env.get("LORA_STUDIO_MODAL", "").strip().lower()
         if mode not in MODES:

@@ -70,8 +70,7 @@ class Cloud(Protocol):
     """The studio's connections to the place where a run is. All raise StudioError."""
 
     def upload(self, contents: Mapping[str, Path]) -> int:
-        """Send files and folders to their places, but for those that are there; returns how many were
-        sent."""
+        """Send files and folders that aren't there yet; returns how many were sent."""
         ...
 
     def start(self, order: Mapping[str, Any], *, seconds: float) -> Call: ...
@@ -112,8 +111,7 @@ class CloudWorker:
         self._patience_seconds = patience_seconds
 
     def run(self, request: RunRequest, emit: Emit, should_stop: ShouldStop) -> None:
-        """Train until the end, a stop or a pause. Raises StudioError, with the far end's words for an error
-        there."""
+        """Train until the end, a stop or a pause. Raises StudioError, in the far end's words if it is its."""
         run = secrets.token_hex(8)
         limits = self._limits
         luggage = pack(request, run, self._settings, seconds=limits.seconds, usd=limits.max_usd)
@@ -201,8 +199,7 @@ class Heard:
         self.cloud, self.run, self.attempt, self.count = cloud, run, 1, 0
 
     def new(self) -> Iterator[Event]:
-        """The events since the last look. One counts as heard when the next is asked for: what goes wrong
-        with it comes again."""
+        """The events since the last look, again where the next was never asked for: that one failed."""
         for batch in self.cloud.batches(self.run):
             attempt, first, events = int(batch["attempt"]), int(batch["first"]), batch["events"]
             if attempt < self.attempt:

@@ -88,8 +88,7 @@ def _with_its_edits(folder: Path, name: str) -> Path:
 
 
 def content_hash(path: Path) -> str:
-    """The SHA-256 of a file, or of a folder's names and contents; hidden files don't count. Raises
-    DatasetError."""
+    """The SHA-256 of a file, or of a folder's names and contents but hidden ones. Raises DatasetError."""
     with read_errors(path, DatasetError):
         if path.is_file():
             return sha256(path)

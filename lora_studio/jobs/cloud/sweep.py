@@ -85,8 +85,7 @@ def run_sweep(
 
 
 def _next_of(results: Iterator[Any]) -> Any:
-    """The next result. An error of the connection to all trainings stands for this one; there are no results
-    after it."""
+    """The next result. An error of the connection stands for all trainings; nothing comes after it."""
     try:
         return next(results, StudioError("Nothing was heard of it."))
     except Exception as error:

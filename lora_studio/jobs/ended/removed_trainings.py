@@ -1,5 +1,4 @@
-"""The way of ended trainings out of the history, and back. Their LoRAs, first pictures and sets of pictures
-stay."""
+"""Ended trainings leave the history, and come back. Their LoRAs, first pictures and sets stay."""
 
 from __future__ import annotations
 
@@ -81,8 +80,7 @@ class RemovedTrainings:
         return [Path(entry.paths[0]).name for entry in self.deleted() if entry.token == token]
 
     def _mark(self, job_id: str, token: str) -> bool:
-        """Take a training out of the history, or with an empty token back into it; False for one that has
-        not ended."""
+        """Take a training out of the history, or with an empty token back; False for one that goes on."""
         sql = f"UPDATE jobs SET removed = ?, revision = revision + 1 WHERE id = ? AND status NOT IN {ACTIVE}"
         with self.database.write() as connection:
             return connection.execute(sql, (token, job_id)).rowcount > 0

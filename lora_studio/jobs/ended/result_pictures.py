@@ -133,8 +133,7 @@ class ResultPictures:
                 self._asked_for(job)
 
     def _asked_for(self, job: JobRecord) -> GenerationJob | None:
-        """The generation of a training's pictures, on behalf of its owner; None where it is refused, which is
-        kept."""
+        """The generation of a training's pictures for its owner; None where it is refused, which is kept."""
         try:
             with acting(self._owner(job)):
                 return self.ask(job)

@@ -156,8 +156,7 @@ class OwnerWatch:
 
 
 def keep_printing(console: Path) -> None:
-    """Let everything that is printed go to a file: nobody reads the pipe any more, and to print into it would
-    be an error."""
+    """Let what is printed go to a file: nobody reads the pipe any more, which would be an error."""
     with console.open("ab") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)

@@ -42,8 +42,7 @@ SPOKEN = "lora-studio says "
 
 @dataclass
 class _Tail:
-    """A file of lines that somebody else appends to. A line is read once it has its end; of one that is too
-    long nothing is."""
+    """A file of lines that somebody else appends to. A line is read once it has ended; no too long one is."""
 
     path: Path
     place: int = 0
@@ -153,8 +152,7 @@ class RunFiles:
                 logger.warning("an event in %s can't be read", self.folder)
 
     def fail(self, event: Failed, kind: str, trace: str) -> None:
-        """Leave the last word of a process that failed by an error of class `kind`, for whoever asks for the
-        first of them."""
+        """Leave the last word of a process that failed by a `kind` of error, for who asks for the first."""
         line = {"message": event.message, "hint": event.hint, "error": kind, "trace": trace[-LONGEST_TRACE:]}
         self._say("failures.jsonl", json.dumps(line))
 

@@ -69,8 +69,7 @@ def write_files(record: LoraRecord, folder: Path) -> list[Path]:
 
 
 def shown_pictures(card: str, folder: Path) -> Sequence[str]:
-    """The pictures of a LoRA's folder that its card shows, each once; of those that it names, the files that
-    are there."""
+    """The pictures of a LoRA's folder on its card, each once, as far as they are there."""
     return [name for name in dict.fromkeys(PREVIEW.findall(card)) if (folder / name).is_file()]
 
 

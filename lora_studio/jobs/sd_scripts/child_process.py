@@ -45,8 +45,7 @@ class Child:
         self._reader.start()
 
     def line(self, timeout: float) -> str | None:
-        """The next line; None when the output has ended. Raises TimeoutError after `timeout` seconds without
-        one."""
+        """The next line; None at the output's end. Raises TimeoutError after `timeout` seconds without."""
         while not self._lines:
             if self._ended:
                 return None
@@ -65,8 +64,7 @@ class Child:
         return self._process.wait()
 
     def stop(self, grace_seconds: float) -> int:
-        """Ask the child to end, and after `grace_seconds` end it with all its children. Returns the exit
-        code."""
+        """Ask the child to end; after `grace_seconds` end it with all its children. Returns the exit code."""
         if self._process.poll() is None:
             _signal_group(self._process, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -108,8 +106,7 @@ class Splitter:
         return [line.decode("utf-8", "replace") for line in whole if line.strip()]
 
     def drawn(self) -> list[str]:
-        """A bar that stands at the end of the output, whose carriage return comes only with its next
-        state."""
+        """A bar at the end of the output, whose carriage return comes only with its next state."""
         return self.finish() if self._rest.rstrip().endswith(b"]") else []
 
     def finish(self) -> list[str]:

@@ -183,16 +183,14 @@ def base_options(config: TrainConfig, base: FoundBase) -> dict[str, Any]:
 
 
 def _of_script(config: TrainConfig, script: TrainingScript) -> dict[str, Any]:
-    """The network's module where it is the script's own, settings with other defaults there, and what says
-    which base it is."""
+    """The network's module if the script has its own, settings with other defaults, the kind of base."""
     values = config.values()
     module = {} if script.network_module == PLAIN else {"network_module": script.network_module}
     return {**module, **{name: values[name] for name in script.always}, **script.options}
 
 
 def _files(script: TrainingScript, base: FoundBase) -> dict[str, str]:
-    """The files of the base that the script wants one by one, as far as the base has them as it wants
-    them."""
+    """The files of the base that the script wants one by one, as far as there are such."""
     folder = cached(base.path_or_id) if base.layout == "hub" else Path(base.path_or_id)
     places = {name: folder / place for name, place in script.files.items() if place and folder is not None}
     return {name: str(place.absolute()) for name, place in places.items() if place.is_file()}

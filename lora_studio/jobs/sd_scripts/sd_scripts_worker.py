@@ -43,8 +43,7 @@ ENVIRONMENT = {
 }
 """Variables that make lines come as soon as they are printed, whole and without colours."""
 NOT_INHERITED = ("LORA_STUDIO_", "SUPABASE_", "MODAL_", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-"""Prefixes of variables that the child does not get: ours, with passwords, and those that would lead another
-Python astray."""
+"""Prefixes of variables that the child lacks: ours, with passwords, and what leads another Python astray."""
 NOTHING_SAVED = "sd-scripts saves nothing when it is stopped, and no checkpoint was due yet: nothing is kept."
 NO_RESUME = "Start it again, or give sd_scripts_args its own resume = '<folder of a state>'."
 PHASES = ("load", "cache", "train", "save")
@@ -187,8 +186,7 @@ class _Watch:
                 pass
 
     def idle(self) -> None:
-        """Emit the pending step after a while without output. Between a step's two drawings a picture or a
-        file may be made."""
+        """Emit the pending step after a silence: between its two drawings a file may be made."""
         if time.monotonic() - self._pending_at > HELD_SECONDS:
             self._flush()
 
@@ -222,8 +220,7 @@ class _Watch:
         self.emit(Stopped(step=self.step, path=str(path.parent)))
 
     def ended(self, code: int) -> None:
-        """Publish the result after the child ended by itself. Raises StudioError with the reason when it
-        failed."""
+        """Publish the result after the child's own end. Raises StudioError with the reason if it failed."""
         self._flush()
         self._take_previews(runs=False)
         self._saved()

@@ -91,8 +91,7 @@ class Sender:
                 return
 
     def _deliver(self, kind: str, rows: Sequence[tuple[Waiting, Row]]) -> None:
-        """Send rows, in halves after a refusal: that finds the refused one of n rows in about log2 n
-        requests."""
+        """Send rows, in halves after a refusal: the refused one of n is found in about log2 n requests."""
         try:
             self._remote.upsert(TABLES[kind], [row for _, row in rows])
         except (Refused, ParentMissing) as error:

@@ -53,8 +53,7 @@ class RemoteCommands:
         return len(rows)
 
     def reap(self) -> None:
-        """Mark trainings of any machine that has been silent for long. Needs a secret key: with an account's
-        it is left to others."""
+        """Mark trainings of machines long silent. Needs a secret key: an account's leaves it to others."""
         if self._may_reap:
             try:
                 self._remote.call("reap_stale_jobs")

@@ -32,8 +32,7 @@ def worker_of(machine: str, email: str) -> str:
 
 
 def mirror_id(machine: str, kind: str, key: str) -> str:
-    """The UUID of one of this home's things over there: the same at every sending, another on every
-    machine."""
+    """The UUID of a thing of this home over there: the same each time, another on every machine."""
     return str(uuid.uuid5(uuid.UUID(machine), f"{kind}/{key}"))
 
 
@@ -149,8 +148,7 @@ def image_row(image: ImageRecord, machine: str, lora_id: str | None) -> Row:
 
 
 def job_of_row(row: Mapping[str, Any]) -> JobRecord:
-    """A job from its row in the mirror. `owner` is the name of its machine; one that the mirror took for dead
-    is interrupted there."""
+    """A job from its row in the mirror, `owner` its machine's name; interrupted where that seems dead."""
     return JobRecord(
         id=str(row["local_id"] or row["id"]),
         name=str(row["name"]),

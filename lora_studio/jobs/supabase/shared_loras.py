@@ -45,8 +45,7 @@ class SharedLora:
 
 
 def list_team(remote: Supabase, machine: str, here: Collection[str]) -> tuple[SharedLora, ...]:
-    """Shared LoRAs with a file, newest first, without those of this machine and those that are `here` (tensor
-    hashes)."""
+    """Shared LoRAs with a file, newest first, but this machine's and those `here` (tensor hashes)."""
     rows = remote.select(
         "loras",
         COLUMNS,

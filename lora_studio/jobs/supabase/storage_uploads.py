@@ -30,8 +30,7 @@ from lora_studio.store.supabase_errors import NotAllowed, Refused, Unreachable
 logger = logging.getLogger(__name__)
 
 CHUNK = 6 << 20
-"""Bytes of a chunk: Storage takes exactly this size, the last one excepted; up to it a file goes in one
-request."""
+"""Bytes of a chunk: Storage takes just this size but for the last; no more go in one request."""
 LORAS, IMAGES = "loras", "images"
 KINDS = {".safetensors": "application/octet-stream", ".png": "image/png", ".webp": "image/webp"}
 KINDS |= {".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
@@ -64,8 +63,7 @@ class Uploads:
         self._machine, self._pace = machine, pace
 
     def round(self) -> bool:
-        """Send one small file, or one chunk of a large one. False when nothing waits that may be tried
-        now."""
+        """Send one small file, or one chunk of a large one. False when nothing may be tried now."""
         sending: tuple[tuple[str, Callable[[Waiting], bool]], ...]
         sending = (("file", self._send_lora), ("picture", self._send_picture))
         for kind, send in sending:
@@ -149,8 +147,7 @@ class Uploads:
         return f"{self._remote.user_id() or self._machine}/{digest}{file.suffix.lower()}"
 
     def _store(self, item: Waiting, file: Path, bucket: str) -> str:
-        """Upload a file, a chunk at a time, and return the object's name once all of it is there; empty while
-        chunks are missing."""
+        """Upload a file by chunks; the object's name once all of it is there, before that empty."""
         state = file.stat()
         progress: dict[str, Any] = json.loads(item.note or "{}")
         if [progress.get("size"), progress.get("changed")] != [state.st_size, state.st_mtime_ns]:

@@ -147,8 +147,7 @@ class Mirror:
         return self._team
 
     def fetch(self, lora_id: str) -> LoraRecord:
-        """Bring a shared LoRA into the library. Waits for the network. Raises StoreError, ModelFileError,
-        MirrorError."""
+        """Bring a shared LoRA here over the network. Raises StoreError, ModelFileError, MirrorError."""
         visitor().needs(Role.ADMIN)
         if not self.is_on:
             raise StoreError("Supabase is not set up.", "See docs/supabase.md.")

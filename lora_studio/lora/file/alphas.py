@@ -30,8 +30,7 @@ PARTS = ("unet", "text_encoder", "text_encoder_2", "transformer")
 
 @dataclass(frozen=True, kw_only=True)
 class Scaling:
-    """PEFT's configuration of the alphas of one part of the model. `patterns` map ends of module paths to
-    alphas."""
+    """PEFT's configuration of one part's alphas; `patterns` map ends of module paths to alphas."""
 
     alpha: float | None
     patterns: Mapping[str, float] = field(default_factory=dict)
@@ -80,8 +79,7 @@ def alpha_of(scalings: Mapping[str, Scaling], spelled: str, rank: int) -> float 
 
 
 def common_alpha(path: Path, contents: Contents, metadata: Mapping[str, str]) -> float:
-    """The alpha of most layers that are scaled by one, from their tensors or from the metadata; 0 when
-    nothing tells it."""
+    """The alpha of most scaled layers, from their tensors or from the metadata; 0 when nothing tells it."""
     scaled = [layer for layer in contents.layers.values() if layer.kind in SCALED_KINDS]
     keys = [layer.keys[ALPHA] for layer in scaled if ALPHA in layer.keys]
     if keys:
@@ -110,8 +108,7 @@ def config_beside(path: Path, metadata: Mapping[str, str], table: Table) -> Path
 
 
 def read_scalars(path: Path, keys: Iterable[str]) -> list[float]:
-    """Single numbers of a file whose header was checked before; keys in formats without a plain reading are
-    left out."""
+    """Single numbers of a file whose header was checked, but keys in formats without a plain reading."""
     found: list[float] = []
     damaged = (OSError, ValueError, KeyError, TypeError, RecursionError, struct.error)
     with contextlib.suppress(*damaged), path.open("rb") as file:

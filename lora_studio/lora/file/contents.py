@@ -139,8 +139,7 @@ def kind_of(parts: Collection[str]) -> str:
 
 
 def contents_of(table: Table, *, split_fused: bool = True) -> Contents:
-    """Sort the tensors of a file by layer; with `split_fused`, fused attention counts as the three layers
-    that it is here."""
+    """Sort a file's tensors by layer; with `split_fused`, fused attention counts as its three layers."""
     found: dict[str, dict[str, str]] = {}
     spelled: dict[str, str] = {}
     embeddings: dict[str, dict[str, tuple[str, Shape]]] = {}

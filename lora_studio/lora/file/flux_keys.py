@@ -133,8 +133,7 @@ def names_a_part(path: str) -> bool:
 
 
 def rows_in_files(path: str, shape: Sequence[int]) -> dict[str, Pieces]:
-    """The names in files that stand for some outputs of a layer with a weight of this shape, with the rows
-    of each."""
+    """The names in files for some outputs of a layer with a weight of this shape, and the rows of each."""
     if path == LAST_NORM:
         half = shape[0] // 2
         return {THEIR_LAST_NORM: ((half, shape[0]), (0, half))}

@@ -69,8 +69,7 @@ OFT_UNET = "oft_unet_"
 TRANSFORMER = re.compile(r"^lora_transformer_(?!blocks_)")
 """Prefix of OneTrainer's names and of diffusers' first ones for transformers."""
 T5_BLOCK = re.compile(r"(?:(?:text_encoders\.)?t5xxl\.(?:transformer\.)?|lora_te\d_)(encoder[._]block[._].*)")
-"""T5's layers in ComfyUI's, Kohya's and OneTrainer's files, which count it as the third or the second
-encoder."""
+"""T5's layers in ComfyUI's, Kohya's and OneTrainer's files, as the third or the second encoder."""
 COMFY_TEXT = re.compile(r"(?:text_encoders\.)?(clip_[lgh]|qwen3_06b)\.(?:transformer\.)?(?:model\.)?(.+)")
 BARE = {
     "unet": re.compile(
@@ -144,8 +143,7 @@ def spelled_key(key: str) -> tuple[str, str, str]:
 
 
 def same_layer(name: str) -> str:
-    """Kohya's name of a layer, whatever spelling the file has. Names of models that are none of ours keep
-    their own words, flat."""
+    """Kohya's name of a layer in whatever spelling. Names of unknown models keep their own words, flat."""
     if match := T5_BLOCK.fullmatch(name):
         return t5_name(match[1])
     if name.startswith("lora_"):

@@ -134,8 +134,7 @@ LYCORIS_ARGUMENTS = ("factor", "decompose_both", "full_matrix", "constraint")
 
 
 def _network_keys(network: NetworkGroup) -> dict[str, Any]:
-    """Keys of the network. `network_args` is there only when something stands in it, each value as it would
-    be typed."""
+    """Keys of the network; `network_args` only when something is in it, each value as typed."""
     arguments = _changed(network, ARGUMENTS)
     if not network.is_plain:
         preset = {} if network.conv_dim or network.conv_block_dims else {"preset": "attn-mlp"}

@@ -83,8 +83,7 @@ class Program:
     refuses: tuple[Callable[[Collection[str], str], str], ...] = ()
 
     def takes(self, key: str, family: str = "") -> bool:
-        """Whether this program uses a tensor of this name in a file for a family, of any where it isn't
-        said."""
+        """Whether this program uses a tensor of this name for a family; for any where it isn't said."""
         _, part, spelled = spelled_key(key)
         if not any(self.finds(spelled, one) for one in ([family] if family else self.names)):
             return False

@@ -24,8 +24,7 @@ HEADER_LIMIT = 32 << 20
 MOST_TENSORS, LONGEST_TENSOR_NAME = 10_000, 200
 """SDXL's largest files have some 5,000: every layer as LoHa with Tucker's cores, alphas and magnitudes."""
 MOST_QUOTES, MOST_BRACKETS, LONGEST_SKELETON = 12 * MOST_TENSORS, 8 * MOST_TENSORS, 80 * MOST_TENSORS
-"""Limits on what the time to read a header depends on: its quotes, and the brackets and characters outside of
-its strings."""
+"""Limits on what a header's reading takes time by: quotes, and brackets and characters outside of strings."""
 DEEPEST = 120
 LEVELS = {**dict.fromkeys(b"[{", 1), **dict.fromkeys(b"]}", -1)}
 NO_BRACKETS = bytes(set(range(256)) - LEVELS.keys())
@@ -86,8 +85,7 @@ def _read_raw(path: Path) -> tuple[bytes, int]:
 
 
 def _check_cost(path: Path, raw: bytes) -> None:
-    """Refuse a header that would take long to parse, before it is parsed: all of this runs at the speed of
-    memory."""
+    """Refuse a header before a long parsing: all of this runs at the speed of memory."""
     bare = raw.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in raw else raw
     if bare.count(b'"') > MOST_QUOTES:
         raise broken(path, "its header has too many entries")

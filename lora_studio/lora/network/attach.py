@@ -1,5 +1,4 @@
-"""Attaching of a fresh network to a loaded model: plain LoRA (Hu et al. 2021) with PEFT's layers, all other
-kinds with ours."""
+"""Attaching a fresh network to a model: plain LoRA (Hu et al. 2021) by PEFT's layers, all else by ours."""
 
 from __future__ import annotations
 
@@ -78,16 +77,14 @@ class AttachedLora:
 
     @torch.no_grad()
     def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Restore the weights of `state`, to the bit. Raises KeyError, RuntimeError for a state of another
-        network."""
+        """Restore the weights of `state`, to the bit. Raises KeyError, RuntimeError for another network's."""
         for name in self.layers:
             for part, weight in self.weights(name).items():
                 weight.copy_(state[f"{name}.{part}"])
 
     @contextlib.contextmanager
     def left_out(self) -> Iterator[None]:
-        """The models have their own layers again inside the block. PEFT's own switch would also change which
-        weights are trained."""
+        """Give the models their own layers inside the block. PEFT's switch would change what is trained."""
         with contextlib.ExitStack() as back:
             for part, names in self.parts.items():
                 for name in names:
@@ -315,8 +312,7 @@ def _rank_dropouts(dropouts: Dropouts) -> Callable[..., torch.Tensor]:
 
 
 def _module_dropout(share: float) -> Callable[..., torch.Tensor]:
-    """Dropout of a layer's whole change. A dropped layer gets no gradient at all, so the optimizer passes it
-    over."""
+    """Dropout of a layer's whole change. The optimizer passes a dropped one over: it has no gradient."""
 
     def drop(module: torch.nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
         dropped = module.training and torch.rand(1) < share

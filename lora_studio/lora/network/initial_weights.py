@@ -150,8 +150,7 @@ def _as_ours(theirs: LayerWeights, ours: Mapping[str, torch.Tensor]) -> Mapping[
 
 
 def _side(layer: LayerWeights) -> int:
-    """The number that stands for the rank where there is none: OFT's block size, the larger side of LoKr's
-    full matrix."""
+    """The number in the rank's place: OFT's block size, the larger side of LoKr's full matrix."""
     parts = layer.parts
     if layer.kind == kinds.LOKR:
         return max(parts["lokr_w2"].shape[:2])

@@ -124,8 +124,7 @@ class Change:
             weight.data = weight.data.to(device, dtype)
 
     def settle(self, device: str = "") -> None:
-        """Move the weights to `device` (empty: the layer's), and to the layer's number format where nothing
-        is lost by that."""
+        """Move the weights to `device` (empty: the layer's), and to the layer's format if that is exact."""
         weight: Any = modules_of(self.base)[0].weight
         is_plain = self.kind in (kinds.LORA, kinds.FULL) and DORA not in self.weights
         self.hold(device or weight.device, weight.dtype if is_plain else torch.float32)
@@ -197,8 +196,7 @@ def put_on(module: torch.nn.Module, changes: Iterable[Change]) -> RemovableHandl
 
 
 def apply_weight(base: Any, inputs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """The output of the layer `base` (linear, a convolution, a norm, an embedding) with this weight, without
-    its bias."""
+    """The output of layer `base` (linear, convolution, norm, embedding) with this weight, without bias."""
     if isinstance(base, torch.nn.Linear):
         return functional.linear(inputs, weight)
     if isinstance(base, torch.nn.Embedding):
@@ -216,8 +214,7 @@ def apply_weight(base: Any, inputs: torch.Tensor, weight: torch.Tensor) -> torch
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """The making of a network: its kind, DoRA or not, LyCORIS' options, dropouts. `constraint` is OFT's,
-    written as alpha."""
+    """The making of a network: kind, DoRA or not, LyCORIS' options, dropouts; OFT's `constraint` as alpha."""
 
     kind: str = kinds.LORA
     dora_wd: bool = False

@@ -83,8 +83,7 @@ def inputs_turned(weight: torch.Tensor, parts: Parts, alpha: float) -> torch.Ten
 
 
 def side_of(entries: int) -> int:
-    """The side of a skew matrix with so many entries in its upper triangle. Raises ValueError for no whole
-    number."""
+    """The side of a skew matrix with so many entries in its upper triangle. Raises ValueError for none."""
     side = (1 + math.isqrt(1 + 8 * entries)) // 2
     if side < 2 or side * (side - 1) != 2 * entries:
         raise ValueError(f"no triangle has {entries} entries")

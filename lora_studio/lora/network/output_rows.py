@@ -16,8 +16,7 @@ from lora_studio.lora.network.weights import LayerWeights
 
 
 class OutputRows:
-    """The rows `pieces` of a linear layer's weight. A change of it goes onto `module`, as one of these
-    outputs alone."""
+    """Rows `pieces` of a linear weight. A change goes onto `module`, as if one of these outputs alone."""
 
     def __init__(self, module: torch.nn.Module, pieces: Pieces) -> None:
         self.module = module
@@ -101,8 +100,7 @@ class SideBySide:
         added: Callable[[], torch.Tensor | None],
         change: object,
     ) -> torch.Tensor | None:
-        """The share of one of the layers in what `change` adds for these inputs; `added` computes the
-        whole."""
+        """One layer's share in what `change` adds for these inputs; `added` computes the whole."""
         seen, whole = self._waiting.get(change, (None, None))
         if seen is not inputs:
             whole = added()

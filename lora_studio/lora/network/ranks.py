@@ -24,8 +24,7 @@ RESIDUAL = ("ResnetBlock2D", "Downsample2D", "Upsample2D")
 
 
 class Layer(Protocol):
-    """A place for a LoRA: part of the model, module path in it, name in the file (a family's Target is
-    one)."""
+    """A place for a LoRA: part of the model, module path, name in the file (a family's Target is one)."""
 
     @property
     def part(self) -> str: ...
@@ -75,8 +74,7 @@ def convolution_layers(unet: Any) -> list[str]:
 
 
 def rate_factors(settings: NetworkGroup, names: Sequence[str]) -> list[float] | None:
-    """Factor of the denoiser's rate for each of its blocks; None when all have the same. Raises
-    ConfigError."""
+    """Factor of the denoiser's rate for each block; None when all are the same. Raises ConfigError."""
     given = (settings.down_lr_weight, settings.mid_lr_weight, settings.up_lr_weight)
     if not any(text.strip() for text in given):
         return None
@@ -123,8 +121,7 @@ def curve(name: str, count: int) -> list[float]:
 
 
 def check_network(settings: NetworkGroup) -> None:
-    """Refuse settings of the network that can't go together, before anything is loaded. Raises
-    ConfigError."""
+    """Refuse network settings that can't go together, before anything is loaded. Raises ConfigError."""
     if settings.network_train_unet_only and settings.network_train_text_encoder_only:
         raise ConfigError(
             "network_train_unet_only and network_train_text_encoder_only leave nothing to train.",

@@ -22,8 +22,7 @@ class Norms:
 
 @torch.no_grad()
 def limit_norms(lora: AttachedLora, limit: float) -> Norms:
-    """Scale down the layers whose |alpha / rank x change| is above the limit, each factor of the product by
-    the same root."""
+    """Scale layers down whose |alpha / rank x change| is above the limit, each factor by the same root."""
     scaled, norms = 0, []
     for name in lora.layers:
         weights = lora.weights(name)

@@ -21,8 +21,7 @@ FACTORS = {
 }
 """The factors of a kind, of which the first that a layer has takes alpha in."""
 SMALL = 2.0**-10
-"""A factor below this on the average is made larger, and another smaller: fp16 holds numbers below 2^-14 with
-fewer and fewer bits."""
+"""A factor below this on the average is made larger: fp16 has ever fewer bits for numbers below 2^-14."""
 BOUNDS = (DIAG_OFT, BOFT)
 """Kinds whose alpha is no scale but a bound on the turn, which stays where it is."""
 
@@ -45,8 +44,7 @@ def folded(layer: LayerWeights) -> LayerWeights:
 
 
 def _alike(factors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-    """The factors, or where one of them is small all in the same size, with the same product. Powers of 2,
-    which round nothing."""
+    """The factors, or if one is small all of one size, with the same product: powers of 2 round nothing."""
     sizes = [float(factor.square().mean().sqrt()) for factor in factors.values()]
     if not all(sizes) or min(sizes) >= SMALL:
         return factors

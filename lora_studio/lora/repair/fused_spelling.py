@@ -134,8 +134,7 @@ def _shares(name: str, layer: LayerWeights, named: Mapping[str, Pieces]) -> list
 
 
 def _pieces(whole: str, members: Sequence[tuple[str, LayerWeights]]) -> tuple[int, dict[str, Pieces]]:
-    """The outputs of the whole layer, and the rows of each member in it. Raises ConfigError for sizes that
-    don't go together."""
+    """The whole layer's outputs, and each member's rows. Raises ConfigError for unfitting sizes."""
     path = next(filter(None, (fused_path(name.removeprefix(START)) for name, _ in members)))
     outputs, inputs = members[0][1].parts[UP].shape[0], members[0][1].parts[DOWN].flatten(1).shape[1]
     if path.startswith("transformer_blocks_"):

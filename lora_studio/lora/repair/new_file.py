@@ -204,8 +204,7 @@ def _spelled_third(place: FileLayer) -> str:
 
 
 def cast(key: str, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """A tensor in a number format; whole numbers stay what they are. Raises ConfigError for numbers that it
-    can't hold."""
+    """A tensor in a number format; whole numbers stay. Raises ConfigError for numbers that don't fit."""
     if not tensor.is_floating_point():
         return tensor.contiguous()
     made = tensor.to(dtype).contiguous()

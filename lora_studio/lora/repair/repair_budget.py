@@ -24,8 +24,7 @@ from lora_studio.parsing.plain_text import plain_name
 
 Layer = TypeVar("Layer")
 MOST_OPERATIONS = 1 << 50
-"""Multiplications of one repair, some six hours of one processor: twenty times what the whole differences of
-SDXL's layers take."""
+"""Multiplications of a repair, some six hours of one processor: twenty times SDXL's whole differences."""
 OPERATIONS_A_SECOND, NUMBERS_A_SECOND = 5e10, 2e7
 """Measured on one processor: multiplications of an SVD, numbers read, worked on and written."""
 MOST_NUMBERS = 1 << 31

@@ -165,8 +165,7 @@ class Invites:
             return name
 
     def revoke(self, invite_id: str) -> None:
-        """Close an invite, or a read-only link. Who has come in by an invite stays, who looks by a link is
-        out."""
+        """Close an invite, whose guests stay, or a read-only link, whose guests are out."""
         self.get(invite_id)
         with self._database.write() as connection:
             connection.execute(

@@ -34,8 +34,7 @@ def is_right(password: str, kept: str) -> bool:
 
 
 def _scrypt(password: str, salt: bytes, cost: int, block: int, lanes: int) -> bytes:
-    """scrypt of a password's SHA-512: by itself it takes a password and the same with NULs behind it for
-    one."""
+    """scrypt of a password's SHA-512: by itself it ignores NULs at a password's end."""
     digest = hashlib.sha512(password.encode(errors="surrogatepass")).digest()
     memory = 128 * cost * block * (lanes + 2)
     return hashlib.scrypt(digest, salt=salt, n=cost, r=block, p=lanes, maxmem=memory, dklen=HASH_BYTES)

@@ -47,8 +47,7 @@ class Person:
 
 
 class People:
-    """The people of this home. Raises StoreError, and ConfigError for a name or password that can't be
-    one."""
+    """The people of this home. Raises StoreError, and ConfigError for an impossible name or password."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -76,8 +76,7 @@ class Usage:
                 self._reserved[person.name] -= wanted
 
     def _bytes(self, name: str) -> int:
-        """Bytes of the sets of pictures, LoRAs and pictures that a person owns, and of what they deleted and
-        can put back."""
+        """Bytes of a person's sets, LoRAs and pictures, and of what they deleted and can put back."""
         kinds = (str(Kind.DATASET), str(Kind.LORA), str(Kind.IMAGE), str(Kind.DELETED))
         sql = "SELECT kind, key FROM owners WHERE owner = ? AND kind IN (?, ?, ?, ?)"
         rows = self._database.read(sql, (name, *kinds))

@@ -14,8 +14,7 @@ from lora_studio.store.people.people import People
 from lora_studio.store.people.usage import PersonalAllowance, Usage
 
 LINK = "link:"
-"""Prefix of the name of who looks around by a read-only link; the link's id follows. No person's name has a
-colon."""
+"""Prefix of a read-only link's visitors, before the link's id. No person's name has a colon."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,7 @@ class Visitors:
     def over(
         cls, database: Database, settings: Settings | None = None, *, admin: str = "", is_open: bool = True
     ) -> Visitors:
-        """The visitors of a home's database. `settings` say where things are, by default those of the
-        environment."""
+        """The visitors of a home's database. `settings` are by default the environment's."""
         usage = Usage(database, settings or Settings.from_environment())
         return cls(People(database), Invites(database), Owners(database), usage, admin, is_open)
 

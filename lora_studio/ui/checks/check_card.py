@@ -82,8 +82,7 @@ def card_of(studio: Studio, request: CheckRequest | None, painted: str) -> Any:
 
 
 def mended(studio: Studio, event: Any) -> str:
-    """Mend what a click on the card asks for; returns the set's id. The facts are a client's. Raises
-    StudioError."""
+    """Mend what a click on the card asks for, in a client's words; the set's id. Raises StudioError."""
     check_id = safe_id(getattr(event, "id", None), "check of pictures")
     named = getattr(event, "check", None)
     record = studio.checks.fix(check_id, [named] if isinstance(named, str) else [])

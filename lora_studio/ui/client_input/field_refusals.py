@@ -66,8 +66,7 @@ class RefusalList:
 
     @contextmanager
     def at(self, field: str = "") -> Iterator[None]:
-        """Gather what the block refuses, under the name of `field` where one is given; other errors than
-        refusals pass."""
+        """Gather what the block refuses, under `field` if one is given; other errors pass."""
         try:
             yield
         except ConfigError as error:
@@ -89,8 +88,7 @@ def _renamed(error: ConfigError, field: str) -> ConfigError:
 
 
 class FieldRefusals:
-    """The refusals of a button's handler: from its error to the fields of its tab. `places` says where the
-    fields are."""
+    """The refusals of a button's handler, by its error's field; `places` says where the fields are."""
 
     def __init__(self, places: Places) -> None:
         self._places = places
@@ -138,8 +136,7 @@ class FieldRefusals:
 
 
 def _key(request: gr.Request | None) -> tuple[str, str]:
-    """The visitor and the session of a call: the hash alone is a client's own word, and those that send none
-    would share one."""
+    """Visitor and session of a call: the hash alone is a client's word, and many may send none."""
     return visitor().name, str((request and request.session_hash) or "")
 
 

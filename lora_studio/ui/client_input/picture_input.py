@@ -24,8 +24,7 @@ SUM = re.compile(r"[0-9a-f]{64}")
 
 @contextmanager
 def given_picture(given: Any, settings: Settings) -> Iterator[Path]:
-    """The file behind an upload or a data URL (`data:image/png;base64,...`), inside the block. Raises
-    DatasetError."""
+    """The file of an upload or a data URL (`data:image/png;base64,...`) in the block. Raises DatasetError."""
     if isinstance(given, str) and given.startswith("data:"):
         content = _decoded(given)
         with TemporaryDirectory(prefix="sent-", dir=settings.uploads) as folder:
@@ -52,8 +51,7 @@ def _decoded(url: str) -> bytes:
 
 
 def take_picture(given: Any, settings: Settings, *, mask: bool = False) -> str:
-    """Keep a picture to redraw, or a mask; returns its SHA-256 sum. Raises DatasetError, UnknownFormat,
-    StoreError."""
+    """Keep a picture to redraw, or a mask; its SHA-256. Raises DatasetError, UnknownFormat, StoreError."""
     from lora_studio.images.input_store import take_in
 
     with given_picture(given, settings) as path:

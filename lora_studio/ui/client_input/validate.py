@@ -157,8 +157,7 @@ def safe_base(given: Any, settings: Settings) -> str:
 
 
 def safe_grid(grid: GridRequest, settings: Settings) -> GridRequest:
-    """The unchanged grid, with the bases on its axes checked by `safe_base`. Raises ModelFileError,
-    ConfigError."""
+    """The grid, with its axes' bases checked by `safe_base`. Raises ModelFileError, ConfigError."""
     for axis in grid.axes:
         for value in read_values(axis) if axis and axis.name == "base" else ():
             safe_base(value, settings)
@@ -186,8 +185,7 @@ def text(given: Any, field: str, *, longest: int = LONGEST_TEXT) -> str:
 
 
 def yes_or_no(given: Any, field: str) -> bool:
-    """A switch. Raises ConfigError for other types: in a language that takes any value for one, "no" would be
-    yes."""
+    """A switch. Raises ConfigError for other types: "no" would count as yes."""
     if not isinstance(given, bool):
         raise ConfigError(f"{field}: true or false is needed (got {shown(given)}).", field=field)
     return given

@@ -23,8 +23,7 @@ def render() -> gr.HTML:
 
 
 def chosen_pair(studio: Studio, event: gr.EventData, shown: str) -> list[str]:
-    """Ids of the training that is shown and of the one whose row says Compare. Raises StoreError,
-    ConfigError."""
+    """Ids of the shown training and of that whose row says Compare. Raises StoreError, ConfigError."""
     other = studio.jobs.get(safe_id(getattr(event, "id", None), "training")).id
     first = studio.jobs.get(safe_id(shown, "training")).id
     if first == other:

@@ -83,8 +83,7 @@ def facts_of(run: RunFigures) -> list[tuple[str, str]]:
 def chart(
     title: str, curves: Sequence[Curve], *, smooth: bool = False, show: Callable[[float], str] = short
 ) -> dict[str, Any]:
-    """Facts for a chart of the curves of both trainings; empty where neither has two points. `show` writes a
-    value."""
+    """Facts for a chart of both trainings' curves; empty without two points. `show` writes a value."""
     if all(len(curve) < 2 for curve in curves):
         return {}
     lines = [_smoothed(curve) if smooth else curve for curve in curves]

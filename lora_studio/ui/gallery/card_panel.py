@@ -73,8 +73,7 @@ def render() -> CardParts:
 
 
 def listen(parts: CardParts, chosen: gr.Textbox, studio: Studio) -> list[Any]:
-    """Wire the fields: they are read when the card is unfolded. Returns the events after which the page has
-    to be refreshed."""
+    """Wire the fields, read when the card unfolds; returns the events that the page is refreshed after."""
 
     def read_card(slug: str) -> list[Any]:
         return card_values(studio, safe_slug(slug)) if slug else list(EMPTY)

@@ -56,8 +56,7 @@ def delete_all(studio: Studio, ids: Sequence[str]) -> str:
 
 
 def packed(studio: Studio, ids: Sequence[str]) -> Path:
-    """A ZIP of pictures among the uploads, which are cleared by themselves; it is the visitor's. Raises
-    StoreError."""
+    """The visitor's ZIP of pictures among the uploads, which clear themselves. Raises StoreError."""
     uploads = studio.settings.uploads
     paths = [Path(studio.gallery.image(image_id).path) for image_id in ids]
     with disk_errors("The ZIP", "written"):

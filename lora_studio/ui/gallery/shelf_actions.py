@@ -17,8 +17,7 @@ LONGEST_CHOICE = 250
 
 
 def listen(shelf: GalleryPart, studio: Studio, what: str) -> list[Any]:
-    """Wire the buttons of a shelf; returns the events after which the page has to be refreshed, that of
-    deleting first."""
+    """Wire a shelf's buttons; returns the events that the page is refreshed after, deleting first."""
 
     def delete(chosen: str) -> list[Any]:
         if what == "lora":
@@ -43,8 +42,7 @@ def listen(shelf: GalleryPart, studio: Studio, what: str) -> list[Any]:
 
 
 def listen_filters(shown: tuple[gr.HTML, gr.HTML], loras: GalleryPart, images: GalleryPart) -> list[Any]:
-    """Wire the lists of order and filter of both shelves; returns the events after which the page has to be
-    refreshed."""
+    """Wire order and filter of both shelves; returns the events that the page is refreshed after."""
     order, only = loras.filters
 
     def choose(event: gr.EventData) -> dict[Any, Any]:

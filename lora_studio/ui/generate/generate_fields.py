@@ -214,8 +214,7 @@ def render_larger() -> Fields:
 
 
 def render_redrawing() -> Fields:
-    """Create the fields of redrawing; `image` and `mask_image` hold the sums of the pictures that were taken
-    in."""
+    """Create the fields of redrawing; `image` and `mask_image` hold the sums of the taken pictures."""
     fields: Fields = {name: hidden(f"generate-{name}") for name in ("image", "mask_image")}
     fields["strength"] = slider("strength", (0.01, 1, 0.01), HOW_MUCH)
     fields["mask_blur"] = box("mask_blur", str(_own("mask_blur")), _said("mask_blur"))

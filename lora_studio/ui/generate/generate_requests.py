@@ -82,8 +82,7 @@ Filling = Mapping[str, Any]
 
 
 def defaults_of(base: str, settings: Settings | None = None) -> dict[str, str]:
-    """A base's own steps, guidance and size, as grey texts; with `settings` also of one outside the
-    catalog."""
+    """A base's own steps, guidance and size as grey texts; one outside the catalog with `settings`."""
     entry = _traits(base, settings)
     if entry is None:
         return dict.fromkeys(OF_A_BASE, "automatic")
@@ -108,8 +107,7 @@ def _traits(base: str, settings: Settings | None) -> Base | None:
 
 
 def sampler_box(base: str, sampler: str | None, settings: Settings) -> dict[str, Any]:
-    """The choice of samplers for a base, with one chosen where it fits; None: the one that is chosen stays
-    where every one fits."""
+    """The choice of samplers for a base, one chosen where it fits; None: the chosen stays where all fit."""
     choices = sampler_choices(base, settings)
     names = {name for _, name in choices}
     if sampler is None and names.issuperset(SAMPLERS):
@@ -234,8 +232,7 @@ def use_lora(studio: Studio, slug: str) -> Filling:
 
 
 def use_image(studio: Studio, image_id: str) -> tuple[Filling, list[str]]:
-    """Fields that draw a picture of the gallery again, and sentences about missing parts. Raises StoreError,
-    ConfigError."""
+    """Fields that draw a gallery's picture again; what is missing. Raises StoreError, ConfigError."""
     return use_request(studio, request_of(studio, image_id))
 
 

@@ -58,8 +58,7 @@ VARIATIONS, VARIATION_STRENGTH = 4, 0.15
 GONE_JS = """
 element.addEventListener('error', (event) => event.target.remove(), true);
 """
-"""Script that drops a broken image: the file of a live preview goes with its picture's end, maybe while the
-browser asks for it."""
+"""Script that drops a broken image: a live preview's file goes with its picture's end."""
 IDEAS_JS = f"""{ACTIONS_JS}
 element.addEventListener('change', (event) => {{
   const list = event.target.closest('select[data-prompts]');
@@ -130,8 +129,7 @@ class GenerateTab:
         return in_force.follow(event, self.in_force, self.fields, studio)
 
     def filling(self, values: Filling, report: Any = "") -> list[Any]:
-        """Values for `filled`: fields named in `values` change, the rest stays. `report` is HTML about
-        them."""
+        """Values for `filled`: `values` change fields by name, the rest stays. `report` is HTML on them."""
         fields = [values.get(name, gr.skip()) for name in self.fields]
         return [*fields, values.get("order", gr.skip()), values.get("canvas", gr.skip()), report]
 

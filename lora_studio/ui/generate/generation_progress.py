@@ -39,8 +39,7 @@ def shown_ticket(generation_queue: GenerationQueue, ticket_id: str) -> Generatio
 
 
 def updates(studio: Studio, ticket: GenerationJob | None, drawn: Any) -> tuple[list[Any], list[Any]]:
-    """Values for `GenerateTab.live`, and a mark of the results; `drawn` is the mark of the results on the
-    page."""
+    """Values for `GenerateTab.live`, and a mark of the results; `drawn` is the page's mark."""
     others = [
         one
         for one in studio.generation_queue.tickets()

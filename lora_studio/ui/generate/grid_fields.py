@@ -79,8 +79,7 @@ def render() -> dict[str, Any]:
 
 
 def build_grid(request: GenerateRequest, axes: Sequence[Any]) -> GridRequest:
-    """The grid of a request; `axes` are the three parameters, then the three lines of values. Raises
-    ConfigError."""
+    """The grid of a request; `axes` are three parameters, then three lines of values. Raises ConfigError."""
     given = {
         name: {"parameter": parameter, "values": str(values or "")}
         for name, parameter, values in zip(AXES, axes[:3], axes[3:], strict=True)

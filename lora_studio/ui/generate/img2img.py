@@ -77,8 +77,7 @@ def placed(source: str, base: str, settings: Settings) -> Filling:
 
 
 def fitting_size(size: tuple[int, int], base: Base | None) -> tuple[int, int] | None:
-    """Width and height of a picture's shape with the area that the base is made for; None for a picture that
-    is hardly larger."""
+    """A picture's shape with the area that the base is made for; None for a hardly larger one."""
     native, step = (base.native_size, base.step) if base else (UNKNOWN_NATIVE, UNKNOWN_STEP)
     scale = math.sqrt(native * native / (size[0] * size[1]))
     if scale > 1 / MUCH_LARGER:
@@ -88,8 +87,7 @@ def fitting_size(size: tuple[int, int], base: Base | None) -> tuple[int, int] | 
 
 
 def easel(source: str, mask: str, settings: Settings, note: str = "") -> str:
-    """HTML of the picture with a canvas over it; empty without a picture that is here. Both arguments are
-    sums."""
+    """HTML of the picture with a canvas over it; empty if it isn't here. Both arguments are sums."""
     try:
         picture = kept_picture(source, settings)
         drawn = kept_picture(mask, settings) if mask else None

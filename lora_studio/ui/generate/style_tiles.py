@@ -64,8 +64,7 @@ def _without(negative: str, words: str) -> str:
 
 
 def dress(prompt: str, negative: str, key: str, base: str) -> Dressed:
-    """The prompts in the style `key` instead of their present one; in none when `key` is their present one.
-    Raises ConfigError."""
+    """The prompts in style `key` instead of theirs; in none when it is theirs. Raises ConfigError."""
     style_named(key)
     plain = undress(prompt, negative, base)
     if plain.style == key:
@@ -75,8 +74,7 @@ def dress(prompt: str, negative: str, key: str, base: str) -> Dressed:
 
 
 def sizes(key: str, base: str, typed: tuple[str, str]) -> tuple[Any, Any]:
-    """Width and height of the style's shape, unless a person typed another size. The embedded base draws
-    squares."""
+    """Width and height of the style's shape, unless typed otherwise. The embedded base draws squares."""
     entry = BASES.get(base)
     if entry is None or not entry.source:
         return gr.skip(), gr.skip()

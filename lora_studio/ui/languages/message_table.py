@@ -209,8 +209,7 @@ class MessageTable:
 
 
 def _fits(key: MessagePattern, values: list[str]) -> bool:
-    """Whether the values are no longer than what the placeholders stand for: one sentence never reaches into
-    the next."""
+    """Whether the values fit their placeholders: one sentence never reaches into the next."""
     for name, value in zip(key.names, values, strict=True):
         if name not in FREE and name not in TYPED and any(sign in value for sign in APART):
             return False

@@ -23,8 +23,7 @@ TYPED = "notranslate"
 def translated_props(
     kind: str, props: Mapping[str, Any], table: MessageTable, *, has_names: bool = False
 ) -> dict[str, Any]:
-    """The props of a component, as its config or an update has them; with `has_names`, its choices are left
-    alone."""
+    """A component's props, as its config or an update has them; `has_names`: choices stay as they are."""
     made = dict(props)
     for name in WORDED:
         if isinstance(text := made.get(name), str):

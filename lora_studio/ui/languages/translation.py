@@ -33,8 +33,7 @@ def translated_message(message: str) -> str:
 
 
 def translate_messages(queue: Any) -> None:
-    """Let a queue of Gradio's say the handlers' messages and their progress in the language of who reads
-    them."""
+    """Let a queue of Gradio's say messages and progress in the language of who reads them."""
     log, progress = queue.log_message, queue.set_progress
 
     def log_message(**facts: Any) -> None:

@@ -47,8 +47,7 @@ class StudioTab:
 
 
 def render(visitors: Visitors) -> StudioTab:
-    """Create the tab. Call inside Tabs. Where people have roles, nobody sees it until they turn out to be an
-    admin."""
+    """Create the tab. Call inside Tabs. With roles, nobody sees it but who turns out to be an admin."""
     tab = gr.Tab("Studio", id="studio", elem_id="tab-studio", visible=visitors.is_open)
     with tab, gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=300):

@@ -18,8 +18,7 @@ def render() -> gr.HTML:
 
 
 def listen(page: gr.Blocks, revision: gr.HTML, line: gr.HTML, studio: Studio, visitors: Visitors) -> None:
-    """Keep the line up to date, some seconds after a change. On a page that asks nobody there are no
-    quotas."""
+    """Keep the line up to date, some seconds late. A page that asks nobody has no quotas."""
     if visitors.is_open:
         return
 

@@ -31,8 +31,7 @@ def render() -> gr.HTML:
 
 
 def listen(pictures: gr.HTML, buckets: gr.HTML, inputs: Sequence[Any], settings: Settings) -> None:
-    """Fill `buckets` when a crop is opened in `pictures`. `inputs` are the components of base, kind and
-    BUCKETED."""
+    """Fill `buckets` when `pictures` opens a crop. `inputs` are those of base, kind and BUCKETED."""
 
     def tell_buckets(*values: Any) -> str:
         return buckets_of(values, settings)

@@ -29,8 +29,7 @@ SHOWN = 5
 
 @dataclass(frozen=True, kw_only=True)
 class CaptioningParts:
-    """The choice of an engine, the options of a tagger, the cost, the button, and what the captioning
-    says."""
+    """The choice of an engine, a tagger's options, the cost, the button, and what the captioning says."""
 
     engine: gr.Radio
     tagger: TaggerControls
@@ -45,8 +44,7 @@ class CaptioningParts:
 
 
 def render() -> dict[str, Any]:
-    """Create the components but the card, by their names in `CaptioningParts`. Call in the fold of the
-    captions."""
+    """Create all but the card, by their names in `CaptioningParts`. Call in the fold of the captions."""
     engine = gr.Radio(
         [(engine.title, name) for name, engine in ENGINES.items()],
         value=next(iter(ENGINES)),

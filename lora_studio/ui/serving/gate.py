@@ -303,8 +303,7 @@ class Gate:
         return response
 
     def _let_in(self, scope: Scope, entry: Entry, *, deed: str = "login", target: str = "./") -> Response:
-        """The answer to a login: the page with a session, or the question again. `target` is the page, from
-        the request's path."""
+        """A login's answer: the page with a session, or the question again. `target` is the page's path."""
         if self.audit and self._asks:
             source, deed = (scope.get("client") or ("",))[0], f"failed {deed}" if entry.said else deed
             who = entry.name or UNKNOWN  # what was typed may be a password in the wrong field
@@ -371,8 +370,7 @@ class Gate:
 
 
 class GatedApp(App):
-    """Gradio's app behind the gate, which stands outside of Gradio's middleware: that allows origins and
-    reads bodies."""
+    """Gradio's app behind the gate, which is outside of a middleware that allows origins, reads bodies."""
 
     def __init__(self, gate: Gate) -> None:
         super().__init__(

@@ -95,8 +95,7 @@ def login_page(target: str, entry: Entry, *, has_hub: bool = False) -> Response:
 
 
 def invited(scope: Any, visitors: Visitors) -> Entry:
-    """The entry of a visit that comes by an invite, by a read-only link, which has a name at once, or by
-    none."""
+    """The entry by an invite, by a read-only link, which has a name at once, or by none."""
     query = HTTPConnection(scope).query_params
     if token := query.get("view", ""):
         link = visitors.invites.open_link(token) if scope["method"] == "GET" else None

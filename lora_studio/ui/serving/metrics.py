@@ -19,8 +19,7 @@ Metrics = Iterator[CounterMetricFamily | GaugeMetricFamily]
 
 
 class StudioCollector(Collector):
-    """A collector that reads the studio when it is asked. `answers` counts HTTP answers by the first digit of
-    their status."""
+    """A collector that reads the studio when asked; `answers` counts HTTP answers by a first digit."""
 
     def __init__(self, studio: Studio, answers: Mapping[int, int]) -> None:
         self._studio, self._answers = studio, answers

@@ -28,8 +28,7 @@ MOST_FIELDS, LARGEST_FIELDS = 20, 64 * KILO
 LONGEST_BOUNDARY = 200
 UPLOADED = "This upload"
 ROOM_STEP = 64 * MEGA
-"""Bytes of an upload between two looks at the disk: not every request says how long it is, and several may
-come at once."""
+"""Bytes of an upload between looks at the disk: few requests say their length, and several may come."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,7 @@ from urllib.parse import urlsplit
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 NETLOC = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 OWN_SITES = frozenset({"same-origin", "none"})
-"""Values of `Sec-Fetch-Site` for the page itself, and for an address that a person typed or has as a
-bookmark."""
+"""Values of `Sec-Fetch-Site` for the page itself, and for a typed address or a bookmark."""
 USUAL_PORTS = (":80", ":443")
 WATCHED = ("host", "origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "x-forwarded-host")
 
@@ -37,8 +36,7 @@ class Names:
 
     @classmethod
     def of(cls, host: str, further: Sequence[str] = (), *, anyone: bool, framed: bool = False) -> Names:
-        """The names of a server that listens on `host`, with the owner's `further` ones. `anyone`: answer to
-        every name."""
+        """The names of a server on `host`, and the owner's `further` ones; `anyone`: every name."""
         own_names = frozenset(map(plain, further))
         named = {*LOOPBACK, bracketed(host), *further}
         return cls(
@@ -124,8 +122,7 @@ def _is_own(origin: str, facts: Mapping[str, Sequence[str]], names: Names) -> bo
 
 
 def is_visit(facts: Mapping[str, Sequence[str]], names: Names) -> bool:
-    """Whether a browser goes to the page as a whole, by a link from elsewhere: nothing of it can be read or
-    done from there."""
+    """Whether a browser only goes to the page as a whole: elsewhere nothing of it can be read or done."""
     if facts["origin"] or facts["sec-fetch-mode"] != ["navigate"]:
         return False
     return facts["sec-fetch-dest"] == ["document"] or (names.framed and facts["sec-fetch-dest"] == ["iframe"])

@@ -28,8 +28,7 @@ AS_THEY_ARE = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/octet-stream", "ima
 SMALLEST, LEVEL = 1024, 5
 """Bytes from which an answer is compressed, and zlib's level: the page's HTML in a fifteenth of its size."""
 DROPPED = b"access-control-"
-"""Prefix of headers by which Gradio allows origins; the gate has let in none but our own, which needs no
-leave."""
+"""Prefix of headers by which Gradio allows origins; the gate lets in none but our own."""
 
 
 def compressed(app: ASGIApp) -> ASGIApp:

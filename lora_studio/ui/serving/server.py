@@ -93,8 +93,7 @@ def decide_access(
 
 
 def access_of(studio: Studio, options: argparse.Namespace, host: str) -> Access:
-    """The access to the page by the options of app.py, the settings, and the people of this home. Raises
-    ConfigError."""
+    """The access to the page by app.py's options, settings, and this home's people. Raises ConfigError."""
     return decide_access(
         studio.settings,
         host=host,

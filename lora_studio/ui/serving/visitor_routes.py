@@ -1,5 +1,4 @@
-"""Routes of Gradio by visitor: files, streams of events, uploads. Whatever is nobody's known place is the
-admins' only."""
+"""Gradio's routes by visitor: files, streams, uploads. Unknown places are the admins' only."""
 
 from __future__ import annotations
 

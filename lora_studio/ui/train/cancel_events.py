@@ -20,8 +20,7 @@ class Stops:
 
     @contextmanager
     def watch(self, session: str) -> Iterator[ShouldStop]:
-        """Yield a function that returns True once `ask` was called by this visitor for this session, inside
-        the block."""
+        """Yield a function that returns True once this visitor has called `ask` for this session."""
         asked, key = threading.Event(), (visitor().name, session)
         with self._lock:
             self._asked[key] = asked

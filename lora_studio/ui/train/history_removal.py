@@ -67,8 +67,7 @@ def removed(studio: Studio, ids: list[str], *, with_loras: bool = False) -> str:
 
 
 def _is_its_lora(studio: Studio, job: JobRecord, slug: str) -> bool:
-    """Whether the LoRA of this slug is the training's: once a LoRA is deleted, a later one may have its
-    name."""
+    """Whether the LoRA of this slug is the training's: after a deletion another may have its name."""
     newest = JobStore(studio.database).newest_of(slug)
     return newest is not None and newest.id == job.id and (studio.settings.loras / slug).is_dir()
 

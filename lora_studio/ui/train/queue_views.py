@@ -23,8 +23,7 @@ element.addEventListener('click', (event) => {
 """
     + FOCUS_JS
 )
-"""Script of a list of trainings: its buttons, and the focus, which stays on the same one when the list is
-painted anew."""
+"""Script of a list of trainings: its buttons, and the focus, which stays when it is painted anew."""
 
 
 def line(jobs: Sequence[JobRecord], shown: str, seconds: Callable[[JobRecord], float]) -> str:

@@ -60,8 +60,7 @@ def render() -> RunControls:
 
 
 def updates(job: JobRecord | None, *, has_lora: bool = False) -> list[dict[str, Any]]:
-    """Visibility of each button for a training. With `has_lora` going on is the lesser choice, unless it
-    rests."""
+    """Visibility of a training's buttons. With `has_lora` going on is the lesser choice, unless it rests."""
     controllable = job is not None and can_be_told(job)
     running = controllable and job is not None and job.status is JobStatus.RUNNING
     waits = controllable and job is not None and job.status is JobStatus.QUEUED

@@ -244,8 +244,7 @@ def other_updates(tab: TrainTab, studio: Studio, job: JobRecord | None) -> list[
 
 
 def job_updates(studio: Studio, job: JobRecord | None, drawn: Any) -> tuple[list[Any], dict[str, Any]]:
-    """Values for `TrainTab.live`, and marks of the newest preview and of the curves; `drawn` are the marks of
-    those on the page."""
+    """Values for `TrainTab.live`, and marks of newest preview and curves; `drawn` are the page's marks."""
     if job is None:
         empty = [training_views.job_card(None), "", *_buttons(None)]
         return [*empty, "", "", line_view(studio, ""), "", ""], {}
@@ -279,8 +278,7 @@ def job_updates(studio: Studio, job: JobRecord | None, drawn: Any) -> tuple[list
 
 
 def validated(studio: Studio, job_id: str) -> list[Validated]:
-    """The losses on the pictures held back. Of a step that was measured twice, because the run went back, the
-    last one counts."""
+    """The losses on the pictures held back; a step that was measured twice counts as the last."""
     found = studio.jobs.events(job_id, kinds=(Validated.__name__,))
     return list({item.event.step: item.event for item in found}.values())
 

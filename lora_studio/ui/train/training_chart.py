@@ -1,5 +1,4 @@
-"""The curves of a training: loss with the losses on pictures held back, learning rate, memory; and the same
-as a table."""
+"""The curves of a training: losses, learning rate, memory; and the same as a table."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The captions of all pictures of a set at once: counted, changed by rule after a look at what would change;
-and the set as a ZIP."""
+"""The captions of a set at once: counted, changed by rule after a look; and the set as a ZIP."""
 
 from __future__ import annotations
 

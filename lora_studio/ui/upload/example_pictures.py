@@ -31,8 +31,7 @@ class Example:
 
     @property
     def fill_js(self) -> str:
-        """Script from kind, name and trigger, as they were at the click and as they are now, to the new
-        ones."""
+        """Script from kind, name and trigger, at the click and now, to the new ones."""
         ours = [[one.kind, one.name, one.trigger] for one in EXAMPLES]
         defaults = json.dumps([[self.kind, self.name, self.trigger], ours])
         return f"(...now) => ({FILL})({defaults}, ...now)"

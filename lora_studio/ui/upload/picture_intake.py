@@ -36,8 +36,7 @@ def render_stop() -> gr.Button:
 
 
 def listen(parts: IntakeParts, actions: SetActions, studio: Studio, bar: gr.HTML) -> Any:
-    """Wire the upload and its end; returns the event after which the set is on the page. The bar is drawn
-    over `bar`."""
+    """Wire the upload and its end, its bar over `bar`; returns the event that puts the set on the page."""
     stops = Stops()
 
     def receive(

@@ -90,8 +90,7 @@ def _button(text: str, elem_id: str) -> gr.Button:
 
 @dataclass(frozen=True, kw_only=True)
 class SavedActions:
-    """Handlers of the page's events. `asked` are the values of the questions, then of the form's fields, as
-    the browser sent them."""
+    """Handlers of the page's events. `asked` are the questions' values, then the form's, as sent."""
 
     studio: Studio
     form: Form

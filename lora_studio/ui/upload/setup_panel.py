@@ -159,8 +159,7 @@ def wanted(studio: Studio, subject: Sequence[str | None], typed: Mapping[str, An
 
 
 def _in_words_of_the_page(work: Callable[[], R]) -> R:
-    """Return what `work` does. Its refusals speak with the labels of the page, and without the help that
-    stands at the field."""
+    """Do `work`. Refusals speak with the page's labels, without the help that stands at the field."""
     try:
         return work()
     except ConfigError as error:

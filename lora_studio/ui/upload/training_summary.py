@@ -159,8 +159,7 @@ def _bounded(given: Any) -> float:
 
 
 def preset_sentences(kind: Kind, base: Base, values: Mapping[str, Any]) -> list[str]:
-    """A sentence for each setting that the preset and the base plan differently from the plain value, with
-    the reason."""
+    """A sentence, with the reason, for each setting that preset and base plan other than plain."""
     return [
         f"{label_of(config_leaf(one.name))}: {_plain(one.value)} instead of {_plain(one.plain)}. {one.reason}"
         for one in differences(kind, base, values)

@@ -112,8 +112,7 @@ class UploadTab:
     def estimated(
         self, studio: Studio, values: Sequence[Any], should_stop: ShouldStop
     ) -> tuple[TrainingEstimate | None, Mapping[str, Any]]:
-        """Measure the training of the values of `whole`; the estimate, and what is kept of it. Raises
-        StudioError."""
+        """Measure the training of `whole`'s values; the estimate, and what is kept. Raises StudioError."""
         subject, typed = self._asked(values)
         estimate = plan_training(studio, subject, typed, should_stop)
         return estimate, measured_facts(estimate, subject_of([*subject, None, *map(typed.get, FOLLOWED)]))

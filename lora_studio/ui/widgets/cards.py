@@ -177,8 +177,7 @@ def lora_details(record: LoraRecord | None, file: Path | None = None, uses: Uses
 
 
 def preview_pairs(previews: Sequence[str]) -> list[tuple[str, str]]:
-    """(the base's, the LoRA's) previews of the last step, as a training names them; else pictures by
-    themselves."""
+    """(the base's, the LoRA's) previews of the last step, as a training names them; else by themselves."""
     base = {match[1]: path for path in previews if (match := BASE_PREVIEW.fullmatch(Path(path).name))}
     steps = [(match[1], match[2], path) for path in previews if (match := PREVIEW.fullmatch(Path(path).name))]
     last = max((step for step, _, _ in steps), default="")
@@ -187,8 +186,7 @@ def preview_pairs(previews: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def preview_rounds(previews: Sequence[str]) -> list[tuple[int, list[tuple[str, str]]]]:
-    """(step, pairs of the base's and the LoRA's previews) of all steps, the last one first, as a training
-    names them."""
+    """(step, pairs of the base's and the LoRA's previews), the last step first, as a training says."""
     base = {match[1]: path for path in previews if (match := BASE_PREVIEW.fullmatch(Path(path).name))}
     rounds: dict[int, list[tuple[str, str]]] = {}
     for path in previews:
@@ -222,8 +220,7 @@ def image_details(record: ImageRecord | None, infotext: str = "", *, favourite: 
 def results(
     made: Sequence[Result], infotext: str, note: str = "", *, notes: Sequence[str] = (), sheet: str = ""
 ) -> str:
-    """HTML of a generation's result: pictures, `notes` about ignored settings, the labelled sheet of a
-    grid."""
+    """HTML of a generation's result: pictures, `notes` on ignored settings, a grid's labelled sheet."""
     return fill("results", results=made, infotext=infotext, note=note, notes=notes, sheet=sheet)
 
 

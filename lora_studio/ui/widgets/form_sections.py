@@ -30,8 +30,7 @@ WITHOUT_EFFECT = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A heading with its settings: those of the group that match `pattern`; an empty one takes all that are
-    left."""
+    """A heading with its settings: the group's that match `pattern`; empty: all that are left."""
 
     name: str
     title: str
@@ -98,8 +97,7 @@ def sectioned_leaves() -> dict[Section, list[Leaf]]:
 
 
 def folds_of(name: str) -> tuple[str, ...] | None:
-    """Ids of the sections that a setting's field is folded in; empty for one in sight, None for one that has
-    no field."""
+    """Ids of the sections that fold a setting's field; empty for one in sight, None without a field."""
     if any(leaf.name == name for leaf in shown_leaves(basic=True)):
         return ()
     for section, leaves in sectioned_leaves().items():

@@ -81,6 +81,5 @@ def heading(title: str, text: str = "", *, elem_id: str) -> gr.HTML:
 
 
 def hidden(elem_id: str, value: str = "") -> gr.Textbox:
-    """A hidden field for an id that the page carries. It comes back from the browser, so it has to be
-    checked."""
+    """A hidden field for an id. It comes back from the browser, so it has to be checked."""
     return gr.Textbox(value, visible=False, elem_id=elem_id)

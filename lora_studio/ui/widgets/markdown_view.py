@@ -1,5 +1,4 @@
-"""Markdown that people wrote, as harmless HTML: no markup of their own, no script, no picture of another
-host."""
+"""Markdown that people wrote, as harmless HTML: no markup, no script, no picture of another host."""
 
 from __future__ import annotations
 

@@ -57,14 +57,12 @@ class Form:
         return [gr.update(value=_empty(config_leaf(name))) for name in self.names]
 
     def filled(self, typed: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Updates that type these texts by setting and empty all other fields, in the order of
-        `components`."""
+        """Updates that type these texts by setting and empty all others, as `components` are ordered."""
         return [gr.update(value=_fitting(config_leaf(name), typed.get(name))) for name in self.names]
 
 
 def render_form(plan: PresetValues) -> Form:
-    """Create the search, the basic settings, and the others folded away by section. Call inside a Blocks
-    context."""
+    """Create the search, the basic settings, the others folded by section. Call inside Blocks."""
     fields: dict[str, gr.components.FormComponent] = {}
     search = gr.Textbox(
         label="Find a setting", placeholder="rank, caption, noise_offset", max_lines=1, elem_id="train-search"
@@ -91,8 +89,7 @@ def search_results(query: str) -> str:
 
 
 def field(leaf: Leaf, plan: PresetValues) -> gr.components.FormComponent:
-    """The component of one setting: label, help with unit and range, Kohya's name, and the planned value in
-    grey."""
+    """A setting's component: label, help with unit and range, Kohya's name, planned value in grey."""
     facts: dict[str, Any] = {"label": label_of(leaf), "elem_id": f"train-{leaf.name}"}
     facts["info"] = f"{help_text(leaf)} {leaf.direction} {leaf.cost} `{leaf.name}`"
     facts |= {"interactive": True, **_looks(leaf, plan)}
@@ -147,8 +144,7 @@ def overrides(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_choice(leaf: Leaf, value: Any) -> None:
-    """Refuse a text that is none of the known values, such as the path of a class to run. Raises
-    ConfigError."""
+    """Refuse a text that is none of the known values, as a class to run. Raises ConfigError."""
     if leaf.choices and str(value).strip().lower() not in {choice.lower() for choice in leaf.choices}:
         shown = ", ".join(leaf.choices)
         raise ConfigError(
