@@ -60,8 +60,7 @@ def all_pages() -> list[Path]:
 
 
 def lay_out(folder: Path) -> list[Path]:
-    """Write the pages and their pictures below `folder`, as they lie in the checkout. Returns the pages'
-    places."""
+    """Write the pages and pictures below `folder`, as in the checkout. Returns the pages' places."""
     pages, places = all_pages(), []
     for page in pages:
         place = page.relative_to(CHECKOUT)

@@ -142,8 +142,7 @@ def run_there(config: Path, arguments: argparse.Namespace, *, masked: bool) -> l
 
 
 def read_there(config: Path, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A table for each picture that sd-scripts trains on: runs in its interpreter, with what is built before
-    any model is loaded."""
+    """A table for each picture that sd-scripts trains on, by its interpreter, before any model is there."""
     sys.path.insert(0, asked["checkout"])
     from library import config_util, train_util  # type: ignore[import-not-found]
 

@@ -1,5 +1,4 @@
-"""The rules that the code keeps to, all of them in tests/support/rules. Each check is shown to be able to
-fail."""
+"""The rules that the code keeps to, in tests/support/rules. Each check is shown to be able to fail."""
 
 from __future__ import annotations
 

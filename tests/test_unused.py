@@ -25,8 +25,7 @@ def called(tests: Iterable[str]) -> Iterator[str]:
 
 
 def for_tests_alone(code: Iterable[str], tests: Iterable[str]) -> set[str]:
-    """Functions, methods and classes whose names stand in the code once, where they are defined, and in
-    tests."""
+    """Functions, methods and classes that the code names once, where it defines them, and tests do."""
     texts = list(code)
     words = Counter(word for text in texts for word in WORD.findall(text))
     once = {word for word, count in words.items() if count == 1 and not word.startswith("__")}

@@ -40,8 +40,7 @@ addEventListener('DOMContentLoaded', () => new MutationObserver(() => {
   if (found) painted[found[1]] ??= Date.now() / 1000;
 }).observe(document.body, { childList: true, subtree: true, characterData: true }));
 """
-"""Script of each page: the unix time at which a step was first to be seen, and the length of each task of
-more than 50 ms."""
+"""Script of each page: unix times at which a step was first seen, and the tasks of more than 50 ms."""
 
 
 def begin_training(store: JobStore, settings: Settings, steps: int) -> str:
@@ -71,8 +70,7 @@ def run_training(store: JobStore, job_id: str, pages: list[Page], seconds: float
 
 
 def delays(stored: dict[int, float], painted: dict[str, float]) -> list[float]:
-    """Seconds until each step, or a later one, was to be seen on a page; of the last ones, which may not have
-    been yet, none."""
+    """Seconds until each step, or a later one, was seen on a page; none of those that never were."""
     seen = sorted((int(step), at) for step, at in painted.items())
     first = [next((at for step, at in seen if step >= number), None) for number in stored]
     return [at - stored[number] for number, at in zip(stored, first, strict=True) if at is not None]

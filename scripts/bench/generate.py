@@ -119,8 +119,7 @@ def measure_images(settings: Settings, subject: Subject) -> Iterator[Line]:
 
 
 def measure_stack(settings: Settings, subject: Subject) -> Iterator[Line]:
-    """The adapters of a warm pipeline: swapping to a LoRA that was never read and to one in memory, changing
-    a weight."""
+    """A warm pipeline's adapters: swapping to a LoRA never read, to one in memory, changing a weight."""
     base, pipe = load_ours(settings, subject.found), load_plain(subject.found)
 
     def wanted(slug: str, weight: float = 1.0) -> list[Any]:

@@ -1,5 +1,4 @@
-"""The expected outcome of each made case. A file that is not listed is tried as well; its row has no
-verdict."""
+"""The expected outcome of each made case. A file that is not listed is tried, without a verdict."""
 
 from __future__ import annotations
 

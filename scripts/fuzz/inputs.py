@@ -29,8 +29,7 @@ EVERYWHERE = (
 
 
 def damaged(seed: bytes, words: Sequence[bytes], others: Sequence[bytes], drawn: random.Random) -> bytes:
-    """`seed` after one to five changes: bytes turned, parts cut, repeated, mixed with another seed, words of
-    the format put in."""
+    """`seed` after one to five changes: bytes turned, cut, repeated, another seed's, words of the format."""
     data = bytearray(seed)
     for _ in range(drawn.choice((1, 1, 1, 2, 3, 5))):
         start = drawn.randrange(len(data) + 1)

@@ -41,8 +41,7 @@ BEGIN, END = (
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A spoiled picture, and in words what is wrong with it, if it isn't `is_good`. `caption` is None for
-    the usual one."""
+    """A picture, and what is wrong with it if it isn't `is_good`; `caption` None: the usual one."""
 
     name: str
     wrong: str

@@ -63,8 +63,7 @@ def prompts_in(sheet: Path) -> list[str]:
 
 
 def trained(studio: Studio, group: Group) -> tuple[LoraUse, ...]:
-    """The LoRA of the group's example set; none where it has none. Exits where the training ends otherwise
-    than finished."""
+    """The LoRA of the group's example set, if it has one. Exits where the training doesn't finish."""
     if not group.example:
         return ()
     files = sorted((CHECKOUT / "examples" / group.example).iterdir())

@@ -14,8 +14,7 @@ NAMES = re.compile(
 
 
 def squeezed(text: str) -> str:
-    """Text with single spaces and without the signs that join it to another one, as messages are looked
-    up."""
+    """Text with single spaces and without signs that join it to another, to look a message up."""
     return " ".join(text.split()).strip(" ·").removeprefix(", ").removeprefix("; ").removesuffix(",").strip()
 
 

@@ -38,8 +38,7 @@ def _messages(template: nodes.Template) -> Iterator[str]:
 
 
 def _run(body: Iterable[nodes.Node], begun: set[str], found: dict[str, None]) -> set[str]:
-    """The texts that may stand open after a body, from those that stood open before; whole ones go into
-    `found`."""
+    """The texts that may be open after a body, from those open before; whole ones go into `found`."""
     for node in body:
         if isinstance(node, nodes.Output):
             for part in node.nodes:

@@ -18,8 +18,7 @@ PROMPTS = (f"rocket, {TRIGGER} style", f"crown, {TRIGGER} style")
 PLAIN = (PROMPTS[0], "rocket")
 """One thing with the trigger word and without it."""
 IMAGES, TRIGGERED, WEIGHT = "pictures", "trigger word", "weight"
-"""Strips about no setting of a training or a request: how many pictures, the word in the prompt, the LoRA's
-weight."""
+"""Strips about no setting: how many pictures, the word in the prompt, the LoRA's weight."""
 STEPS = "num_inference_steps"
 OF_DDPM, OF_FLOW = {"min_snr_gamma"}, {"shift"}
 """Settings without a meaning for flow models, and for all others."""

@@ -1,5 +1,4 @@
-"""A training on a tiny base of each family by clicks alone, to a picture with its LoRA; then the same picture
-over the API."""
+"""A training on a tiny base of each family by clicks, to a picture with its LoRA; then that by the API."""
 
 from __future__ import annotations
 

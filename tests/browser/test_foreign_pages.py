@@ -146,8 +146,7 @@ def test_a_foreign_page_reads_nothing_and_starts_nothing(
 
 
 def test_a_name_bound_anew_reads_nothing_and_starts_nothing(guarded_app: App, owner: BrowserContext) -> None:
-    """The attacker's page was there first, under a name that now points to the studio: for the browser they
-    are one origin."""
+    """The attacker's page first, under a name that now points to the studio: one origin to a browser."""
     before = kept(guarded_app)
     address = address_of(guarded_app, "x.localhost")
     page = owner.new_page()

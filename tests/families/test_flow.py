@@ -99,8 +99,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("name", GOLDEN["known"])
 def test_noise_target_and_prediction_are_theirs(name: str) -> None:
-    """Latents of 2 and a denoiser that answers 0.25 everywhere. The target of Z-Image is turned round there,
-    and here its answer."""
+    """Latents of 2 and a denoiser that answers 0.25, where Z-Image's target is turned round too."""
     case = GOLDEN["known"][name]
     process, times = flow(), 1000 * torch.tensor(case["sigma"])
     generator = torch.Generator().manual_seed(0)

@@ -88,8 +88,7 @@ def in_half_precision(generator: Generator) -> LoadedBase:
 def test_an_overflowing_autoencoder_decodes_again_in_32_bit(
     generator: Generator, draw: Draw, values: dict[str, Any]
 ) -> None:
-    """As that of SDXL in half precision: its layers reach beyond 65504, and the norm after them brings that
-    back."""
+    """As SDXL's in half precision: layers reach beyond 65504, and the norm after them brings that back."""
     draw()
     base = in_half_precision(generator)
     fine = pixels(draw(**values)[0])

@@ -1,5 +1,4 @@
-"""The stack of LoRAs on a real, tiny base: what is drawn depends on the list alone, never on what came
-before."""
+"""The stack of LoRAs on a real, tiny base: the list alone, not what came before, makes the drawing."""
 
 from __future__ import annotations
 
@@ -68,8 +67,7 @@ def test_the_order_of_the_list_does_not_matter(draw: Draw, settings: Settings) -
 
 
 def test_the_order_does_not_matter_to_the_last_bit(settings: Settings, make_lora: MakeLora) -> None:
-    """A picture's 256 steps hide the difference that the order of a sum makes; the denoiser's answer shows
-    it."""
+    """A picture's 256 steps hide what the order of a sum changes; the denoiser's answer shows it."""
     for seed, slug in enumerate("abc"):
         make_lora(slug, seed=seed, strength=1.0)
     base = load_tiny(settings)

@@ -1,5 +1,4 @@
-"""Fitting into the memory: the rungs that are taken, what is said of them, and that a picture stays the
-same."""
+"""Fitting into the memory: the rungs that are taken, what is said of them, the same picture."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Pictures drawn from pictures: img2img, inpainting, the second pass. On all families, against plain
-diffusers."""
+"""Pictures from pictures: img2img, inpainting, the second pass; all families, against plain diffusers."""
 
 from __future__ import annotations
 

@@ -47,8 +47,7 @@ def layers_at(family: str) -> dict[str, Any]:
 
 
 def verdict(tmp_path: Path, tensors: Table, loaded: str, metadata: dict[str, str] | None = None) -> str:
-    """What is said of the file when a base of the family `loaded` draws; empty: it fits, with every
-    layer."""
+    """What is said when a base of the family `loaded` draws; empty: it fits, with every layer."""
     write_header(tmp_path / "x" / "x.safetensors", tensors, metadata)
     base = FoundBase(name="my base", path_or_id="", family=loaded, layout="folder")
     try:

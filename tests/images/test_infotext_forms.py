@@ -1,5 +1,4 @@
-"""Infotexts in the forms that other programs and their versions write, and our own for settings of all
-kinds."""
+"""Infotexts as other programs and their versions write them, and our own for settings of all kinds."""
 
 from __future__ import annotations
 

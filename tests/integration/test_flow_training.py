@@ -1,5 +1,4 @@
-"""The whole way over the API on a base of each family: pictures in, a training with previews, and a picture
-with its LoRA."""
+"""The whole way over the API for each family: pictures, a training with previews, a picture with its LoRA."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The end-to-end script against a studio that runs. In tests/supabase/test_workflow.py it starts one with a
-project."""
+"""The end-to-end script against a running studio; tests/supabase/test_workflow.py has one with a project."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Captionings of several processes on one home: one at a time for each set, alive while silent, stopped from
-afar."""
+"""Captionings of several processes on a home: one a set at a time, alive while silent, stopped from afar."""
 
 from __future__ import annotations
 

@@ -17,8 +17,7 @@ from tests.support import sd_scripts_rules as theirs
 
 @pytest.fixture
 def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
-    """One picture is transparent, one has a mask of half its size, one is broken, one lies in a folder
-    without masks."""
+    """A picture is transparent, a mask has half its size, one is broken, one's folder has no masks."""
     pictures = tmp_path / "pictures"
     for folder in ("1_cat", "2_dog"):
         (pictures / folder).mkdir(parents=True)

@@ -1,5 +1,4 @@
-"""A locked database: the run goes on, the page follows it, and nothing is lost, also when the program is
-killed."""
+"""A locked database: the run goes on, the page follows, and nothing is lost, even when killed."""
 
 from __future__ import annotations
 

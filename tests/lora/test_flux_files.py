@@ -52,8 +52,7 @@ def one_block() -> FluxModel:
 
 @torch.no_grad()
 def test_layers_that_are_one_here_may_be_of_any_kind(model: FluxModel, tmp_path: Path) -> None:
-    """A LoKr of one of three, as SimpleTuner writes it, and a whole difference of two halves that have
-    changed places."""
+    """A LoKr of one of three, as SimpleTuner writes it; a whole difference of two swapped halves."""
     w1, w2, diff = torch.randn(4, 4), torch.randn(8, 8), torch.randn(2 * WIDTH, WIDTH)
     path = tmp_path / "x.safetensors"
     start = "lycoris_transformer_blocks_1_attn_to_k"

@@ -54,8 +54,7 @@ LOKRS = {
 def test_a_lokr_of_each_program_goes_where_it_belongs(
     model: FluxModel, tmp_path: Path, spelling: str
 ) -> None:
-    """On the three layers that are one, or on the rows of one of them; without an alpha, as each has whole
-    matrices."""
+    """On three layers that are one, or one's rows; without an alpha, as each has whole matrices."""
     attention, out = LOKRS[spelling]
     is_whole = spelling == "ai-toolkit"
     w1, w2 = torch.randn(4, 4), torch.randn(24 if is_whole else 8, 8)

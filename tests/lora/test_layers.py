@@ -1,5 +1,4 @@
-"""Each kind against formulas of its own: what LyCORIS' documentation says, and what A1111 and ComfyUI compute
-from the file."""
+"""Each kind against formulas: LyCORIS' documentation's, and what A1111 and ComfyUI make of the file."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Repairs and conversions of LoRA files, proven by the change that each layer makes to a weight before and
-after."""
+"""Repairs and conversions of LoRA files, proven by each layer's change to a weight before and after."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The outbox follows every change in the change's own transaction, and forgets nothing before it is
-acknowledged."""
+"""The outbox takes each change in its own transaction, and forgets nothing before it is acknowledged."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The whole job over HTTP, as a person would run it, with a project set up: its status is in the store and in
-Supabase alike."""
+"""The whole job over HTTP with a project: its status is in the store and in Supabase alike."""
 
 from __future__ import annotations
 

@@ -33,8 +33,7 @@ class Answer:
 
 
 class FileServer(ThreadingHTTPServer):
-    """`answers` by path; `asked` are the requests so far, with their headers, `posted` the bodies of those
-    that have one."""
+    """`answers` by path; `asked` are the requests so far, with headers, `posted` their bodies."""
 
     daemon_threads = True
 

@@ -41,8 +41,7 @@ def matrices(tensors: Tensors, name: str) -> tuple[torch.Tensor, torch.Tensor]:
 def in_diffusers(
     parts: Parts, start: str, down: str, up: str, *, flat: bool = False
 ) -> Callable[[Tensors], Tensors]:
-    """diffusers' layers, one file layer for each of those that are one in ours; a file with other ranks in
-    each is as good."""
+    """diffusers' layers, a file layer for each that is one in ours; other ranks in each will do."""
 
     def spelled(tensors: Tensors) -> Tensors:
         found: Tensors = {}

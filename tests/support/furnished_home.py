@@ -75,8 +75,7 @@ class FurnishedHome:
         return self.studio.settings
 
     def furnish(self) -> None:
-        """Bring everything in: sets of pictures, LoRAs, pictures, a trash, and trainings that have ended or
-        rest."""
+        """Bring all in: sets, LoRAs, pictures, a trash, and trainings that have ended or rest."""
         studio = self.studio
         dataset = studio.datasets.create("Mimi", ALIEN).id
         self._library()

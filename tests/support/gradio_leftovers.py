@@ -11,8 +11,7 @@ IGNORE = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
 def sweep() -> None:
-    """Collect what was left open, so that the warning does not hit a test of something else. Each module
-    ends with it."""
+    """Collect what was left open, at a module's end, so that no other test gets the warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()

@@ -22,8 +22,7 @@ TOKEN = "hf_of_this_test"
 
 
 class HubServer(LocalServer):
-    """`asked` are the requests so far, `sent` the bytes of files; `pause` is waited before each piece of a
-    file."""
+    """`asked` are the requests so far, `sent` the bytes of files; `pause` comes before each piece."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(_Answer)

@@ -56,8 +56,7 @@ def run_in_queue(database: str, values: dict[str, Any], begun: Connection) -> No
 
 
 def run_captioning(home: str, dataset_id: str, begun: Connection) -> None:
-    """Caption a set of that home, and tell once the first caption is kept and the second picture looked
-    at."""
+    """Caption a set of that home, and tell once a caption is kept and the second picture looked at."""
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ["LORA_STUDIO_HOME"] = home
     settings, calls = Settings.from_environment(), itertools.count()

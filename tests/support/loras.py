@@ -1,5 +1,4 @@
-"""LoRA files as Kohya's trainer writes them, with random weights, made from the shapes of a base's own
-files."""
+"""LoRA files as Kohya's trainer writes them, with random weights for the shapes of a base's own files."""
 
 from __future__ import annotations
 
@@ -31,8 +30,7 @@ def write_lora(
     metadata: Mapping[str, str] | None = None,
     only: str = "",
 ) -> Path:
-    """`only` is a regular expression that layer names must contain; `alpha` may depend on the layer's
-    name."""
+    """`only` is a regular expression that layer names must contain; `alpha` may depend on a name."""
     random = torch.Generator().manual_seed(seed)
     tensors: dict[str, torch.Tensor] = {}
     for name, shape in kohya_layers(base, text_encoder=text_encoder):

@@ -1,5 +1,4 @@
-"""Writes a diffusers folder as one checkpoint file in Stable Diffusion's original layout, as people
-download them."""
+"""Writes a diffusers folder as one checkpoint in Stable Diffusion's original layout."""
 
 from __future__ import annotations
 

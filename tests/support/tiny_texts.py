@@ -102,8 +102,7 @@ def t5_tokenizer() -> T5TokenizerFast:
 
 
 def _vocabulary() -> list[str]:
-    """Single characters and those that end a word, then the two marks: a byte-pair vocabulary without
-    merges."""
+    """Characters and those that end a word, then two marks: a byte-pair vocabulary without merges."""
     characters = [chr(code) for code in range(33, 127)]
     return [
         *characters,

@@ -200,8 +200,7 @@ def test_input_noise_is_seen_but_not_asked_for(make_config: ConfigMaker) -> None
     ids=str,
 )
 def test_every_objective_trains(make_config: ConfigMaker, changes: dict) -> None:
-    """A finite loss, another than plain, with a gradient that reaches the LoRA, at the ends of the schedule
-    too."""
+    """A finite loss, not the plain one, with a gradient that reaches the LoRA, also at the ends."""
     engine = load(make_config(**changes))
     drawn = TrainingBatch(
         latents=torch.randn(2, 4, 8, 8), noise=torch.randn(2, 4, 8, 8), timesteps=torch.tensor([0, 999])

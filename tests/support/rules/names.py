@@ -77,8 +77,7 @@ def family_names_out_of_place(source: Source) -> Iterator[str]:
 
 
 def model_words_out_of_place(source: Source) -> Iterator[str]:
-    """In a name, an attribute, a parameter, a key or a part of an f-string, in the package. Sentences are
-    free."""
+    """In a name, an attribute, a parameter, a key or a part of an f-string. Sentences are free."""
     if not source.is_in_package or source.path in MODEL_WORDS_OF_OTHERS:
         return
     if source.path.startswith(HOME_OF_MODEL_WORDS):

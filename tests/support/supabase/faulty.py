@@ -1,5 +1,4 @@
-"""Bad networks: a transport below the real client that fails as told, and a server that misbehaves on the
-wire."""
+"""Bad networks: a transport below the real client that fails as told, a server that misbehaves."""
 
 from __future__ import annotations
 

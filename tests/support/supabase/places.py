@@ -57,8 +57,7 @@ def find_programs() -> Path | None:
 
 
 def programs() -> Path:
-    """Where they are installed: a folder for each content of package.json, so no new version is taken for
-    an old one."""
+    """Where they are installed: a folder for each package.json's content, so no old one is taken for new."""
     top = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     number = hashlib.sha256((HERE / "package.json").read_bytes()).hexdigest()[:12]
     return top / "lora-studio" / f"supabase-{number}"
