@@ -24,6 +24,7 @@ from tests.support.shared_apps import ENDS
 from tests.support.supabase.places import HOW_TO_GET_POSTGRES, HOW_TO_GET_PROGRAMS
 
 if TYPE_CHECKING:  # imported late: a test of one room must not wait for all of them
+    from lora_studio.dataset import Datasets
     from lora_studio.settings import Settings
     from lora_studio.store.database import Database
     from lora_studio.studio import Studio
@@ -134,6 +135,13 @@ def database(settings: Settings) -> Iterator[Database]:
     put_database(settings.database)
     with closing(Database(settings.database)) as opened:
         yield opened
+
+
+@pytest.fixture
+def datasets(settings: Settings, database: Database) -> Datasets:
+    from lora_studio.dataset import Datasets
+
+    return Datasets(settings, database)
 
 
 @pytest.fixture

@@ -22,11 +22,6 @@ from lora_studio.store.library import Library
 
 
 @pytest.fixture
-def datasets(settings: Settings, database: Database) -> Datasets:
-    return Datasets(settings, database)
-
-
-@pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
     folder = tmp_path / "mine"
     folder.mkdir()

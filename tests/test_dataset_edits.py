@@ -28,15 +28,9 @@ from lora_studio.dataset import Datasets
 from lora_studio.errors import DatasetError
 from lora_studio.files import sha256
 from lora_studio.records import DatasetRecord
-from lora_studio.settings import Settings
 from lora_studio.store.database import Database
 from lora_studio.studio import Studio
 from lora_studio.training_request import StartTraining
-
-
-@pytest.fixture
-def datasets(settings: Settings, database: Database) -> Datasets:
-    return Datasets(settings, database)
 
 
 @pytest.fixture

@@ -7,9 +7,7 @@ from pathlib import Path
 from playwright.sync_api import expect
 
 from tests.support.page import OpenPage, begin_anew, upload
-from tests.support.serving import CHECKOUT
-
-DRAWN = CHECKOUT / "models" / "starter" / "regularisation" / "1_things"
+from tests.support.serving import DRAWN
 
 
 def test_captions_are_priced_written_and_written_anew(open_page: OpenPage, tmp_path: Path) -> None:

@@ -16,10 +16,8 @@ from lora_studio.data.pixels.picture_pixels import open_picture
 from lora_studio.errors import ConfigError, ModelFileError
 from lora_studio.events import Event, PhaseAdvanced
 from tests.support.drawn_scenes import scene
-from tests.support.serving import CHECKOUT
+from tests.support.serving import DRAWN
 from tests.support.tiny_captioners import WORDS, make_tiny_blip, make_tiny_florence
-
-DRAWN = CHECKOUT / "models" / "starter" / "regularisation" / "1_things"
 
 
 def test_the_starter_names_what_the_embedded_base_draws() -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import struct
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from lora_studio.data.pixels.picture_pixels import look_at, mask_of, open_pictur
 from lora_studio.data.pixels.sanitize import cleaned_picture
 from lora_studio.images.input_store import picture as kept
 from lora_studio.images.input_store import take_in
+from tests.support.uploaded_sets import file_of
 from tests.support.wide_colours import P3_PRIMARIES, WIDE
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -28,12 +28,6 @@ def swapped() -> bytes:
     red, blue = raw.index(b"rXYZ"), raw.index(b"bXYZ")
     raw[red : red + 4], raw[blue : blue + 4] = b"bXYZ", b"rXYZ"
     return bytes(raw)
-
-
-def file_of(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def clean(content: bytes) -> Plain:

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import io
 import struct
 import subprocess
 import sys
 import threading
 import zlib
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image, PngImagePlugin
@@ -16,6 +14,7 @@ from lora_studio.data.pixels import decoding, sanitize
 from lora_studio.data.pixels.decoding import MOST_PIXELS, decode, opened, turn
 from lora_studio.data.pixels.picture_pixels import open_picture, upright_size
 from lora_studio.errors import DatasetError
+from tests.support.uploaded_sets import file_of
 from tests.support.waiting import PATIENCE
 
 LARGE = (3000, 2000)
@@ -31,12 +30,6 @@ def deep_png(width: int, height: int) -> bytes:
     body = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
     head = struct.pack(">2I5B", width, height, 16, 6, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-
-
-def file_of(image: Image.Image, kind: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 MEMORY = """

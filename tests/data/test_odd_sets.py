@@ -6,7 +6,6 @@ import io
 import json
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy
 import pytest
@@ -15,15 +14,10 @@ from PIL import Image
 from lora_studio.config_groups import DatasetGroup
 from lora_studio.data.ingestion.ingest import Ingested, ingest
 from lora_studio.data.training_set.folders import PictureFolder, read_folder
+from tests.support.uploaded_sets import file_of
 
 COLOURS = ("red", "green", "blue", "orange", "purple", "cyan")
 Files = dict[str, bytes]
-
-
-def file_of(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def picture(colour: str, size: tuple[int, int] = (128, 128), kind: str = "PNG") -> bytes:

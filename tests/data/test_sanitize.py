@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import io
 import struct
 import zlib
-from typing import Any
 
 import pytest
 from PIL import Image, ImageChops, PngImagePlugin
@@ -11,6 +9,7 @@ from PIL import Image, ImageChops, PngImagePlugin
 from lora_studio.data.pixels.decoding import Plain
 from lora_studio.data.pixels.sanitize import LEAST_SIDE, MOST_PIXELS, cleaned_picture
 from lora_studio.errors import DatasetError
+from tests.support.uploaded_sets import file_of
 
 RED, BLUE, WHITE = (200, 30, 20), (20, 40, 220), (255, 255, 255)
 
@@ -28,12 +27,6 @@ def picture(size: tuple[int, int] = (64, 48)) -> Image.Image:
     return image
 
 
-def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
 def png_header_of(width: int, height: int) -> bytes:
     """A whole PNG of a few bytes that claims any size: its pixels are cut off."""
 
@@ -49,7 +42,7 @@ def png_header_of(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP", "TIFF"])
 def test_pixels_are_kept_exactly(kind: str) -> None:
     options = {"lossless": True} if kind == "WEBP" else {}
-    clean = clean_picture("a", encoded(picture(), kind, **options))
+    clean = clean_picture("a", file_of(picture(), kind, **options))
     assert ImageChops.difference(clean.image, picture()).getbbox() is None
     assert (clean.image.mode, clean.was_transparent, clean.was_animated) == ("RGB", False, False)
 
@@ -57,7 +50,7 @@ def test_pixels_are_kept_exactly(kind: str) -> None:
 def test_a_jpeg_is_turned_upright_and_stripped() -> None:
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "Camera"  # shown after a quarter turn to the right
-    clean = clean_picture("a.jpg", encoded(picture(), "JPEG", exif=exif, quality=95))
+    clean = clean_picture("a.jpg", file_of(picture(), "JPEG", exif=exif, quality=95))
     assert clean.image.size == (48, 64)
     corner, lower = clean.image.getpixel((44, 3)), clean.image.getpixel((24, 60))
     assert isinstance(corner, tuple)
@@ -65,28 +58,28 @@ def test_a_jpeg_is_turned_upright_and_stripped() -> None:
     assert min(corner) > 220
     assert lower[2] > 180 > lower[0]
     assert clean.image.info == {}
-    assert b"Camera" not in encoded(clean.image)
+    assert b"Camera" not in file_of(clean.image)
 
 
 def test_what_is_hidden_in_and_behind_a_picture_is_gone() -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("secret", "hidden words")
-    content = encoded(picture(), pnginfo=info) + b"<script>hidden words</script>"
-    assert b"hidden words" not in encoded(clean_picture("a.png", content).image)
+    content = file_of(picture(), pnginfo=info) + b"<script>hidden words</script>"
+    assert b"hidden words" not in file_of(clean_picture("a.png", content).image)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_transparent_parts_become_white(mode: str) -> None:
     image = picture().convert("RGBA")
     image.paste((0, 0, 0, 0), (0, 40, 64, 48))
-    clean = clean_picture("a.png", encoded(image.convert(mode) if mode != "P" else image.quantize(8)))
+    clean = clean_picture("a.png", file_of(image.convert(mode) if mode != "P" else image.quantize(8)))
     assert clean.was_transparent
     assert clean.image.getpixel((30, 45)) == WHITE
     assert clean.image.getpixel((50, 20)) != WHITE
 
 
 def test_an_alpha_channel_that_hides_nothing_is_no_transparency() -> None:
-    clean = clean_picture("a.png", encoded(picture().convert("RGBA")))
+    clean = clean_picture("a.png", file_of(picture().convert("RGBA")))
     assert not clean.was_transparent
     assert ImageChops.difference(clean.image, picture()).getbbox() is None
 
@@ -96,13 +89,13 @@ def test_other_kinds_of_pixels_become_rgb(mode: str) -> None:
     source = (
         Image.new("I;16", (64, 48), 32896) if mode == "I;16" else Image.new("L", (64, 48), 255).convert(mode)
     )
-    clean = clean_picture("a", encoded(source, "JPEG" if mode == "CMYK" else "PNG"))
+    clean = clean_picture("a", file_of(source, "JPEG" if mode == "CMYK" else "PNG"))
     grey = 128 if mode == "I;16" else 255
     assert clean.image.getpixel((10, 10)) == (grey, grey, grey)
 
 
 def test_of_an_animation_the_first_picture_is_taken() -> None:
-    content = encoded(picture(), "WEBP", lossless=True, save_all=True, append_images=[picture().rotate(180)])
+    content = file_of(picture(), "WEBP", lossless=True, save_all=True, append_images=[picture().rotate(180)])
     clean = clean_picture("a.webp", content)
     assert clean.was_animated
     assert ImageChops.difference(clean.image, picture()).getbbox() is None
@@ -129,7 +122,7 @@ def test_what_is_no_picture_is_named(content: bytes, said: str) -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP"])
 def test_a_picture_that_is_cut_off_is_named(kind: str) -> None:
-    content = encoded(Image.effect_noise((200, 200), 50).convert("RGB"), kind)
+    content = file_of(Image.effect_noise((200, 200), 50).convert("RGB"), kind)
     with pytest.raises(DatasetError, match="is damaged or cut off"):
         clean_picture("a.jpg", content[: len(content) * 2 // 3])
 
@@ -158,5 +151,5 @@ def test_the_largest_allowed_size_is_tried() -> None:
 
 def test_a_tiny_picture_is_refused() -> None:
     with pytest.raises(DatasetError, match=r"a\.png is too small, 31 × 64"):
-        clean_picture("a.png", encoded(picture((LEAST_SIDE - 1, 64))))
-    assert clean_picture("a.png", encoded(picture((LEAST_SIDE, 64)))).image.size == (32, 64)
+        clean_picture("a.png", file_of(picture((LEAST_SIDE - 1, 64))))
+    assert clean_picture("a.png", file_of(picture((LEAST_SIDE, 64)))).image.size == (32, 64)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from diffusers import ClassifierFreeGuidance, ModularPipeline
 from diffusers.models.transformers import transformer_cosmos
-from PIL import Image, ImageChops
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from lora_studio.config import TrainConfig
@@ -28,6 +28,7 @@ from lora_studio.lora.repair.repaired_file import repair_file
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
 from lora_studio.trainer import train
+from tests.support.drawing import difference
 from tests.support.tiny import make_pictures, make_tiny_anima, tiny_values
 
 SIZE = {"width": 64, "height": 48}
@@ -89,10 +90,6 @@ def draw(kept: tuple[Generator, Settings], base: Path, **values: Any) -> tuple[G
 def pixels(image: GeneratedImage) -> Image.Image:
     with Image.open(image.path) as found:
         return found.convert("RGB")
-
-
-def difference(one: Image.Image, other: Image.Image) -> int:
-    return max(high for _, high in ImageChops.difference(one, other).getextrema())
 
 
 def picture() -> Image.Image:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import FluxImg2ImgPipeline, FluxInpaintPipeline, FluxPipeline
-from PIL import Image, ImageChops
+from PIL import Image
 
 from lora_studio.events import Event, Noted
 from lora_studio.generator import Generator
@@ -15,6 +15,7 @@ from lora_studio.images.infotext import restore
 from lora_studio.images.input_store import keep
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
+from tests.support.drawing import difference
 from tests.support.tiny import make_tiny_flux
 
 CALL = {"prompt": "a disc", "seed": 7, "num_inference_steps": 2, "width": 64, "height": 48}
@@ -57,10 +58,6 @@ def plain(base: Path, kind: type = FluxPipeline, **values: object) -> Image.Imag
     generator = torch.Generator().manual_seed(7)
     found: Image.Image = pipe("a disc", generator=generator, **{**call, **values}).images[0]
     return found
-
-
-def difference(one: Image.Image, other: Image.Image) -> int:
-    return max(high for _, high in ImageChops.difference(one, other).getextrema())
 
 
 def test_the_base_is_told_its_usual_one_and_the_picture_says_so(generator: Generator, base: Path) -> None:

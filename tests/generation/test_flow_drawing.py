@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image, ImageChops
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from lora_studio.catalog import FLOW_SAMPLERS
@@ -24,6 +24,7 @@ from lora_studio.images.input_store import keep
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
 from lora_studio.trainer import train
+from tests.support.drawing import difference
 from tests.support.tiny import make_pictures, make_tiny_zimage, tiny_values
 
 SIZE = {"width": 64, "height": 48}
@@ -233,10 +234,6 @@ def test_diffusers_draws_the_same_with_the_saved_folder(
 ) -> None:
     ours, _ = draw(kept, base, loras=[{"slug": "disc"}])
     assert difference(pixels(ours), plain_diffusers(base, "ZImagePipeline", lora=str(lora.parent))) <= 1
-
-
-def difference(one: Image.Image, other: Image.Image) -> int:
-    return max(high for _, high in ImageChops.difference(one, other).getextrema())
 
 
 @torch.no_grad()

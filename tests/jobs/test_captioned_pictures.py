@@ -15,17 +15,9 @@ from lora_studio.jobs.captioning.captioning_jobs import CaptioningJobs
 from lora_studio.jobs.captioning.captioning_request import CaptioningRequest
 from lora_studio.jobs.captioning.captioning_state import Captioning
 from lora_studio.runtime import DeviceLease
-from lora_studio.settings import Settings
 from lora_studio.store.database import Database
-from tests.support.serving import CHECKOUT
+from tests.support.serving import DRAWN
 from tests.support.waiting import PATIENCE
-
-DRAWN = CHECKOUT / "models" / "starter" / "regularisation" / "1_things"
-
-
-@pytest.fixture
-def datasets(settings: Settings, database: Database) -> Datasets:
-    return Datasets(settings, database)
 
 
 @pytest.fixture

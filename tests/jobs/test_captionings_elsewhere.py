@@ -17,19 +17,12 @@ from lora_studio.jobs.captioning.captioning_request import CaptioningRequest
 from lora_studio.jobs.captioning.captioning_rows import CaptioningRow, CaptioningRows
 from lora_studio.jobs.captioning.captioning_state import CaptioningState
 from lora_studio.runtime import DeviceLease
-from lora_studio.settings import Settings
 from lora_studio.store.database import Database
-from tests.support.serving import CHECKOUT
+from tests.support.serving import DRAWN
 from tests.support.waiting import PATIENCE, until
 
-DRAWN = CHECKOUT / "models" / "starter" / "regularisation" / "1_things"
 FAR, FARTHER = "far:1:1", "farther:1:1"
 """Processes on hosts that this one sees by their heartbeats alone."""
-
-
-@pytest.fixture
-def datasets(settings: Settings, database: Database) -> Datasets:
-    return Datasets(settings, database)
 
 
 @pytest.fixture

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from lora_studio.catalog import EMBEDDED
 from lora_studio.config import TrainConfig
@@ -36,11 +34,11 @@ from lora_studio.jobs.cloud.cloud_worker import CloudUnreachable, CloudWorker
 from lora_studio.jobs.cloud.local_cloud import LocalCloud
 from lora_studio.jobs.cloud.luggage import content_hash, pack
 from lora_studio.jobs.modal_worker import ModalWorker
-from lora_studio.lora.file.lora_files import find_file
 from lora_studio.lora.run_states import state_files, state_folder
 from lora_studio.settings import Settings
 from lora_studio.trainer import train
 from lora_studio.training_request import RunRequest
+from tests.support.runs import assert_same_tensors, tensors_of
 from tests.support.tiny import make_pictures, tiny_values
 
 HOUR = 3600.0
@@ -86,14 +84,8 @@ def of(kind: type, events: list[Event]) -> list[Any]:
     return [event for event in events if isinstance(event, kind)]
 
 
-def tensors_of(config: TrainConfig) -> dict[str, torch.Tensor]:
-    return load_file(find_file(Path(config.output.output_dir)))
-
-
 def assert_same_file(one: TrainConfig, other: TrainConfig) -> None:
-    ours, theirs = tensors_of(one), tensors_of(other)
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert_same_tensors(tensors_of(one), tensors_of(other))
 
 
 class Altered:

@@ -24,17 +24,11 @@ from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
 from lora_studio.store.database import Database
 from tests.support import killed
-from tests.support.serving import CHECKOUT
+from tests.support.serving import DRAWN
 from tests.support.waiting import PATIENCE, until
 
-DRAWN = CHECKOUT / "models" / "starter" / "regularisation" / "1_things"
 NOBODY = "nowhere:1:1"
 """A process that has ended, on a host that nobody hears of."""
-
-
-@pytest.fixture
-def datasets(settings: Settings, database: Database) -> Datasets:
-    return Datasets(settings, database)
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from lora_studio.config import TrainConfig
 from lora_studio.errors import DatasetError, StudioError
@@ -33,6 +32,7 @@ from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
 from lora_studio.trainer import train
 from lora_studio.training_request import RunRequest
+from tests.support.runs import tensors_of
 from tests.support.waiting import until
 
 TOLERANCE = 1e-3
@@ -81,10 +81,6 @@ def files_of(config: TrainConfig) -> list[str]:
 def metadata_of(config: TrainConfig) -> dict[str, str]:
     metadata = read_header(find_file(Path(config.output.output_dir))).metadata
     return {key: value for key, value in metadata.items() if key not in DIFFERENT}
-
-
-def tensors_of(config: TrainConfig) -> dict[str, torch.Tensor]:
-    return load_file(find_file(Path(config.output.output_dir)))
 
 
 @pytest.mark.slow  # tests/training/test_two_ranks.py has two at each change

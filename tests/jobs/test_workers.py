@@ -14,7 +14,6 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from lora_studio.config import TrainConfig
 from lora_studio.config_groups import RunGroup
@@ -51,7 +50,7 @@ from lora_studio.settings import CHECKOUT, Settings
 from lora_studio.store.job_store import JobStore
 from lora_studio.studio import Studio
 from lora_studio.training_request import RunRequest, StartTraining
-from tests.support.runs import assert_same_tensors, trained_tensors
+from tests.support.runs import assert_same_tensors, tensors_of, trained_tensors
 from tests.support.tiny import make_pictures, tiny_values
 from tests.support.waiting import PATIENCE, until
 
@@ -157,10 +156,6 @@ later_in_a_thread = pytest.param(thread, id="thread", marks=pytest.mark.slow)
 @pytest.fixture
 def run(request: pytest.FixtureRequest, settings: Settings, tmp_path: Path) -> Run:
     return Run(worker=request.param(settings), folder=tmp_path / "job")
-
-
-def tensors_of(config: TrainConfig) -> dict[str, torch.Tensor]:
-    return load_file(find_file(Path(config.output.output_dir)))
 
 
 def fars(of_process: int | None = None) -> list[psutil.Process]:

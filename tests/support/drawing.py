@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 from lora_studio.events import ignore
 from lora_studio.families.base_files.locate import find_base
@@ -25,6 +25,10 @@ Draw = Callable[..., list[GeneratedImage]]
 
 def pixels(*images: GeneratedImage) -> bytes:
     return b"".join(Image.open(image.path).tobytes() for image in images)
+
+
+def difference(one: Image.Image, other: Image.Image) -> int:
+    return max(high for _, high in ImageChops.difference(one, other).getextrema())
 
 
 def load_tiny(settings: Settings) -> LoadedBase:

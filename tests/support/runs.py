@@ -101,6 +101,10 @@ def trained_tensors(config: TrainConfig) -> dict[str, torch.Tensor]:
     return load_file(train(config).file)
 
 
+def tensors_of(config: TrainConfig) -> dict[str, torch.Tensor]:
+    return load_file(find_file(Path(config.output.output_dir)))
+
+
 def assert_same_tensors(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
     assert one.keys() == other.keys()
     for key, tensor in one.items():

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 from tests.support.waiting import PATIENCE
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+DRAWN = CHECKOUT / "models" / "starter" / "regularisation" / "1_things"
+"""Pictures that the starter drew of things."""
 
 
 @dataclass

@@ -17,10 +17,14 @@ from lora_studio.data.training_set.run_subsets import options_of_set
 Files = Mapping[str, str | bytes | None]
 
 
-def png(colour: str = "red", mode: str = "RGB", size: tuple[int, int] = (40, 48)) -> bytes:
+def file_of(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     content = io.BytesIO()
-    Image.new(mode, size, colour).save(content, "PNG")
+    image.save(content, kind, **options)
     return content.getvalue()
+
+
+def png(colour: str = "red", mode: str = "RGB", size: tuple[int, int] = (40, 48)) -> bytes:
+    return file_of(Image.new(mode, size, colour))
 
 
 def zipped(path: Path, files: Files) -> Path:

@@ -20,9 +20,8 @@ from lora_studio.studio import Studio
 from lora_studio.ui.picture_sets import captioning_panel, tagger_controls
 from lora_studio.ui.train import device_work
 from tests.support.html import parse
-from tests.support.serving import CHECKOUT
+from tests.support.serving import DRAWN
 
-DRAWN = CHECKOUT / "models" / "starter" / "regularisation" / "1_things"
 REQUEST = CaptioningRequest(
     dataset_id="set",
     engine=ENGINES["wd14"],
