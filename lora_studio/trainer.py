@@ -35,13 +35,7 @@ from lora_studio.families.base_files.hub import must_fetch
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.files import check_room, remove_unfinished
 from lora_studio.lora.run_states import state_folder
-from lora_studio.runtime import (
-    Device,
-    compute_dtype,
-    find_device,
-    memory_errors,
-    memory_kept_at_hand,
-)
+from lora_studio.runtime import Device, compute_dtype, find_device, memory_errors, memory_kept_at_hand
 from lora_studio.settings import Settings
 from lora_studio.training.disk_use import DiskUse, disk_use
 from lora_studio.training.evaluation.base_pictures import base_pictures

@@ -28,21 +28,13 @@ ADVICE = (
         "`max_train_steps` down, or an earlier checkpoint; `network_dim` down",
         "nothing",
     ),
-    (
-        "colours burn, shapes break",
-        "`learning_rate` to a half; `max_grad_norm` stays 1",
-        "nothing",
-    ),
+    ("colours burn, shapes break", "`learning_rate` to a half; `max_grad_norm` stays 1", "nothing"),
     (
         "a face that is only nearly right",
         "`network_dim` 32; `text_encoder_lr` as the preset person has it; more pictures",
         "memory, file",
     ),
-    (
-        "brush strokes and textures are missed",
-        "`conv_dim` 8 to 16",
-        "memory, file",
-    ),
+    ("brush strokes and textures are missed", "`conv_dim` 8 to 16", "memory, file"),
     (
         "other things of its kind change as well",
         "`reg_data_dir` with pictures of the kind; `network_dim` down",
@@ -98,10 +90,7 @@ REQUEST_EFFECTS = {
     "base": ("For another look; the LoRAs have to be of its family.", "Loading it, once; its memory."),
     "loras": ("A weight of 0.6 to 0.8 leaves more to the base; two together need less each.", NOTHING),
     "insert_trigger": ("Off to see what the LoRA does without its word.", NOTHING),
-    "num_inference_steps": (
-        "More for unfinished shapes; little changes beyond 30.",
-        "Time, in proportion.",
-    ),
+    "num_inference_steps": ("More for unfinished shapes; little changes beyond 30.", "Time, in proportion."),
     "guidance_scale": (
         "Down when colours burn, up when the prompt is ignored.",
         "At 1 or less half the time.",
@@ -110,10 +99,7 @@ REQUEST_EFFECTS = {
     "height": ("As width.", "Time and memory, by area."),
     "seed": ("Keep it while you compare anything else.", NOTHING),
     "count": ("To choose from several.", "Time, in proportion."),
-    "sampler": (
-        "For a softer or sharper look.",
-        "Heun, DPM2 and DPM++ SDE twice a step.",
-    ),
+    "sampler": ("For a softer or sharper look.", "Heun, DPM2 and DPM++ SDE twice a step."),
     "clip_skip": ("2 for many drawn bases of Stable Diffusion 1.x.", NOTHING),
     "guidance_rescale": ("0.7 for v-prediction bases, or when a high guidance burns.", NOTHING),
     "distilled_guidance_scale": ("Down for less glossy pictures of FLUX.1.", NOTHING),

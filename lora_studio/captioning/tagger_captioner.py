@@ -116,9 +116,7 @@ def _session(path: Path) -> Any:
     except RuntimeError as error:
         reason = _reason(error, path)
         raise ModelFileError(
-            f"onnxruntime can't load {path.name}: {reason}.",
-            "Fetch the tagger's files once more.",
-            path=path,
+            f"onnxruntime can't load {path.name}: {reason}.", "Fetch the tagger's files once more.", path=path
         ) from error
 
 

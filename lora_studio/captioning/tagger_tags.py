@@ -79,7 +79,5 @@ def _written(name: str, options: TaggerOptions) -> str:
 
 def _no_list(path: Path, why: str) -> ModelFileError:
     return ModelFileError(
-        f"{path.name} is no list of a tagger's tags: {why}.",
-        "Fetch the tagger's files once more.",
-        path=path,
+        f"{path.name} is no list of a tagger's tags: {why}.", "Fetch the tagger's files once more.", path=path
     )

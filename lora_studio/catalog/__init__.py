@@ -14,11 +14,7 @@ from lora_studio.catalog.base_models import (
     is_undone,
 )
 from lora_studio.catalog.catalog_base import Base, LongText
-from lora_studio.catalog.family_defaults import (
-    FAMILY_BASES,
-    base_of_family,
-    sizes_for,
-)
+from lora_studio.catalog.family_defaults import FAMILY_BASES, base_of_family, sizes_for
 from lora_studio.catalog.family_names import (
     ANIMA,
     BASE_VERSIONS,

@@ -36,10 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     progress = Progress(sys.stderr)
     studio = open_studio(start_worker=False)
     try:
-        with (
-            train.checked_files(studio, wanted) as files,
-            studio.datasets.passing(files) as pictures,
-        ):
+        with train.checked_files(studio, wanted) as files, studio.datasets.passing(files) as pictures:
             train.tell(pictures, progress)
             config = train.planned_config(studio, wanted, Path(pictures.path), pictures.images)
             with stop_request("Stopping.") as asked:

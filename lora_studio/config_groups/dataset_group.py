@@ -143,8 +143,7 @@ class DatasetGroup(Group):
         "", "Becomes caption_separator in the end, so parts joined by it stay together.", max_length=16
     )
     enable_wildcard: bool = setting(
-        False,
-        "Take one of {several|ways|to put it} at each use, and one line of captions of several lines.",
+        False, "Take one of {several|ways|to put it} at each use, and one line of captions of several lines."
     )
     caption_dropout_rate: float = setting(
         0.0, "Share of steps without caption, so that the subject also sticks without words.", ge=0, le=1

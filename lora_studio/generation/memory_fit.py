@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from lora_studio.errors import OutOfMemory
 from lora_studio.events import Emit, Noted
-from lora_studio.generation.memory_savers import (
-    BITS,
-    OFFLOAD,
-    SAID,
-    SLICES,
-    SWAP,
-    TILES,
-    free_memory,
-)
+from lora_studio.generation.memory_savers import BITS, OFFLOAD, SAID, SLICES, SWAP, TILES, free_memory
 from lora_studio.runtime import HEADROOM, find_memory, memory_errors
 
 if TYPE_CHECKING:

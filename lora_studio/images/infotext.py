@@ -15,13 +15,7 @@ from typing import Any
 from lora_studio import __version__
 from lora_studio.errors import ConfigError
 from lora_studio.images.foreign_request import fit
-from lora_studio.images.settings_line import (
-    RESOURCES,
-    find_settings,
-    read_pairs,
-    read_resources,
-    read_sides,
-)
+from lora_studio.images.settings_line import RESOURCES, find_settings, read_pairs, read_resources, read_sides
 from lora_studio.parsing.slugs import SLUG, slug_from
 from lora_studio.prompts.lora_tags import TAG, number, read_tag, say_passed_over, write_tag
 from lora_studio.request import GenerateRequest

@@ -94,8 +94,7 @@ def picture(digest: str, folder: Path) -> Image.Image:
             return found
     except (OSError, ValueError, SyntaxError) as error:
         raise StoreError(
-            f"The picture to redraw ({digest[:12]}…) is not on this machine.",
-            "Choose the picture again.",
+            f"The picture to redraw ({digest[:12]}…) is not on this machine.", "Choose the picture again."
         ) from error
 
 

@@ -10,12 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import (
-    AnimaTextConditioner,
-    ClassifierFreeGuidance,
-    CosmosTransformer3DModel,
-    ModularPipeline,
-)
+from diffusers import AnimaTextConditioner, ClassifierFreeGuidance, CosmosTransformer3DModel, ModularPipeline
 from diffusers.models.transformers import transformer_cosmos
 from safetensors.torch import save_file
 from transformers import Qwen3Config, Qwen3Model

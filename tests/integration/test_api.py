@@ -371,8 +371,7 @@ def test_no_event_of_the_page_takes_a_server_path(http: httpx.Client, app: App, 
                         value if kinds[part] in {"file", "uploadbutton"} else "" for part in event["inputs"]
                     ]
                     answer = http.post(
-                        "gradio_api/run/predict",
-                        json={"data": data, "fn_index": event["id"], **SESSION},
+                        "gradio_api/run/predict", json={"data": data, "fn_index": event["id"], **SESSION}
                     )
                     assert answer.status_code != 200, (event["id"], value, answer.text)
                     assert "SECRET" not in answer.text

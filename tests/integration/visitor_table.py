@@ -284,9 +284,7 @@ ROUTES: Mapping[str, list[Request]] = {
     "/gradio_api/reset": _posted("gradio_api/reset", lambda hers: {"event_id": hers.event}, 200),
     "/gradio_api/reset/": _posted("gradio_api/reset/", lambda hers: {"event_id": hers.event}, 200),
     "/gradio_api/queue/join": _posted(
-        "gradio_api/queue/join",
-        lambda hers: {"fn_index": 0, "data": [], "session_hash": hers.session},
-        400,
+        "gradio_api/queue/join", lambda hers: {"fn_index": 0, "data": [], "session_hash": hers.session}, 400
     ),
     **{
         f"/gradio_api/{way}/{{api_name}}{slash}": _posted(

@@ -14,16 +14,7 @@ import torch
 
 from lora_studio.config import TrainConfig
 from lora_studio.errors import DatasetError, StudioError
-from lora_studio.events import (
-    CheckpointSaved,
-    Event,
-    Finished,
-    Noted,
-    Started,
-    StateSaved,
-    StepDone,
-    Stopped,
-)
+from lora_studio.events import CheckpointSaved, Event, Finished, Noted, Started, StateSaved, StepDone, Stopped
 from lora_studio.jobs.processes import ProcessWorker
 from lora_studio.jobs.processes.process_worker import FAR_END, far_ends
 from lora_studio.lora.file.lora_files import find_file, read_header

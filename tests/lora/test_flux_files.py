@@ -22,10 +22,7 @@ from lora_studio.lora.file.keys import DOWN, UP, names_of_rows, same_layer, spel
 from lora_studio.lora.network.layers import change_from, put_on
 from lora_studio.lora.network.output_rows import OutputRows, join_rows, modules_of
 from lora_studio.lora.network.weights import LayerWeights, read_weights
-from tests.support.flux_files import (
-    WIDTH,
-    matrices,
-)
+from tests.support.flux_files import WIDTH, matrices
 from tests.support.tiny import make_tiny_flux
 
 

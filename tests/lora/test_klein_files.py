@@ -19,14 +19,7 @@ from lora_studio.lora.file.lora_files import read_header
 from lora_studio.lora.network.layers import change_from
 from lora_studio.lora.network.output_rows import OutputRows
 from lora_studio.lora.network.weights import read_weights
-from tests.support.flux_files import (
-    KLEIN_PARTS,
-    KLEIN_SPELLINGS,
-    WIDTH,
-    changes_of,
-    layers_in,
-    random_lora,
-)
+from tests.support.flux_files import KLEIN_PARTS, KLEIN_SPELLINGS, WIDTH, changes_of, layers_in, random_lora
 from tests.support.tiny import make_tiny_klein
 
 

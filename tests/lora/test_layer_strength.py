@@ -52,11 +52,7 @@ ADDING: dict[str, tuple[str, Parts, tuple[int, ...]]] = {
         | {f"hada_t{n}": some(2, 2, 3, 3, seed=int(n)) for n in "12"},
         (OUT, IN, 3, 3),
     ),
-    "LoKr": (
-        "lokr",
-        {"lokr_w1": some(3, 2), "lokr_w2_a": some(4, 2), "lokr_w2_b": some(2, 4)},
-        (OUT, IN),
-    ),
+    "LoKr": ("lokr", {"lokr_w1": some(3, 2), "lokr_w2_a": some(4, 2), "lokr_w2_b": some(2, 4)}, (OUT, IN)),
     "LoKr of matrices": ("lokr", {"lokr_w1": some(3, 2), "lokr_w2": some(4, 4, 3, 3)}, (OUT, IN, 3, 3)),
     "LoKr with a core": (
         "lokr",

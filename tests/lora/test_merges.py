@@ -283,10 +283,7 @@ def test_what_would_take_hours_is_told_before(tmp_path: Path, monkeypatch: pytes
 
 REFUSALS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], type[Exception]]] = {
     "numbers": (lambda patch: patch.setattr(repair_budget, "MOST_NUMBERS", 10), ConfigError),
-    "the disk": (
-        lambda patch: patch.setenv("LORA_STUDIO_KEEP_FREE_GB", "999999"),
-        DiskFull,
-    ),
+    "the disk": (lambda patch: patch.setenv("LORA_STUDIO_KEEP_FREE_GB", "999999"), DiskFull),
 }
 
 

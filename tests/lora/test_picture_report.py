@@ -6,13 +6,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.lora.lora_folder import NOTES
-from lora_studio.lora.picture_report import (
-    PictureGain,
-    far_off,
-    far_off_sentence,
-    read_gains,
-    write_gains,
-)
+from lora_studio.lora.picture_report import PictureGain, far_off, far_off_sentence, read_gains, write_gains
 
 ALIEN = [(0.303, 0.067), (0.328, 0.087), (0.430, 0.076), (0.308, 0.054), (0.399, 0.064), (0.420, 0.060)]
 """Errors before and after a training of 200 steps on the starter's example set."""

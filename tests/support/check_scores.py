@@ -27,14 +27,7 @@ from lora_studio.data.training_set.subsets import folder_subsets
 from lora_studio.families.base_files.usual_parts import TOKENIZER
 from lora_studio.families.encoders.clip_prompt import count_tokens
 from tests.support.drawn_scenes import SIZES, clouds, scene, things
-from tests.support.spoiled_pictures import (
-    TRIGGER,
-    Labels,
-    caption_for,
-    encoded,
-    write_good,
-    write_spoiled,
-)
+from tests.support.spoiled_pictures import TRIGGER, Labels, caption_for, encoded, write_good, write_spoiled
 
 SET_FAULTS = (
     "number",

@@ -10,10 +10,7 @@ from diffusers import DDPMScheduler
 from lora_studio.config_groups import NoiseGroup
 from lora_studio.errors import ConfigError
 from lora_studio.families.ddpm import DDPM, snr_weights
-from lora_studio.training.loss.loss_weights import (
-    elementwise_loss,
-    huber_thresholds,
-)
+from lora_studio.training.loss.loss_weights import elementwise_loss, huber_thresholds
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "loss_weights.json").read_text())
 SD1 = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

@@ -40,11 +40,7 @@ def test_captions_are_counted_changed_and_undone(studio: Studio) -> None:
     changed = captions.change_captions(dataset, REPLACE, "tags", after=before["head"])
     assert (changed["looked_at"], changed["changed"]) == (3, 2)
     (entry,) = edits.list_edits(dataset)["entries"]
-    assert (entry["id"], entry["why"], len(entry["edits"])) == (
-        changed["head"],
-        "replace “kitty” by cat",
-        2,
-    )
+    assert (entry["id"], entry["why"], len(entry["edits"])) == (changed["head"], "replace “kitty” by cat", 2)
     with pytest.raises(DatasetError, match="edited elsewhere"):
         captions.change_captions(
             dataset, {**REPLACE, "words": "cat", "by": "dog"}, "tags", after=before["head"]

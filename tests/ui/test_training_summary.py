@@ -12,12 +12,7 @@ from lora_studio.records import JobRecord, JobStatus
 from lora_studio.studio import Studio
 from lora_studio.ui.upload.example_pictures import example_files
 from lora_studio.ui.upload.setup_panel import KINDS
-from lora_studio.ui.upload.training_summary import (
-    MEASURED_WITH,
-    Subject,
-    measured_facts,
-    summary,
-)
+from lora_studio.ui.upload.training_summary import MEASURED_WITH, Subject, measured_facts, summary
 from tests.support.configs import ESTIMATE
 from tests.support.html import parse
 

@@ -91,18 +91,12 @@ def test_the_bar_of_previews_shows_the_round_while_it_is_drawn_and_the_run_other
         ({"status": JobStatus.QUEUED, "phase": "", "step": 0}, "Waiting for its turn."),
         ({"status": JobStatus.STOPPING}, "Stopping after this step; what was learned so far is kept."),
         ({"status": JobStatus.FINISHED, "message": "a note from before"}, "Your LoRA is ready."),
-        (
-            {"status": JobStatus.STOPPED, "result_path": "/m/ink"},
-            "Stopped at step 80, kept.",
-        ),
+        ({"status": JobStatus.STOPPED, "result_path": "/m/ink"}, "Stopped at step 80, kept."),
         ({"status": JobStatus.STOPPED, "step": 0}, "Stopped before it began."),
         ({"status": JobStatus.FAILED, "message": "The disk is full."}, "The disk is full."),
         ({"status": JobStatus.RUNNING, "phase": "cache"}, "Preparing pictures …"),
         ({"status": JobStatus.RUNNING, "phase": "unheard-of"}, "Unheard-of …"),
-        (
-            {"status": JobStatus.RUNNING, "message": "flip_aug is ignored."},
-            "Training … step 80 of 200",
-        ),
+        ({"status": JobStatus.RUNNING, "message": "flip_aug is ignored."}, "Training … step 80 of 200"),
     ],
 )
 def test_a_sentence_for_each_state(changes: dict[str, object], said: str) -> None:

@@ -33,8 +33,7 @@ def check_dataset(
     paths = [picture.path for picture in pictures if not picture.fault]
     measured = dict(zip(paths, measure_pictures(paths, cache, emit, should_stop), strict=True))
     checked = CheckedSet(
-        pictures=tuple(_known(picture, measured.get(picture.path)) for picture in pictures),
-        options=options,
+        pictures=tuple(_known(picture, measured.get(picture.path)) for picture in pictures), options=options
     )
     findings = [finding for check in CHECKS for finding in check.find(checked)]
     return DatasetReport.of(checked, CHECKS, findings)

@@ -8,13 +8,7 @@ from pathlib import PurePosixPath
 
 from lora_studio.data.buckets import Placement
 from lora_studio.data.checks.checked_set import CheckedPicture, CheckedSet, enlargement, kept_share
-from lora_studio.data.checks.dataset_findings import (
-    DatasetCheck,
-    DatasetFinding,
-    Fix,
-    Severity,
-    fix_of,
-)
+from lora_studio.data.checks.dataset_findings import DatasetCheck, DatasetFinding, Fix, Severity, fix_of
 from lora_studio.data.checks.edge_measures import STRIPS
 from lora_studio.data.checks.picture_facts import PictureFacts
 from lora_studio.data.checks.picture_measures import MASK_SHARE, MEASURED_SIDE
@@ -307,10 +301,7 @@ def _best_crop(picture: CheckedPicture, placement: Placement, facts: PictureFact
         middle = (side - length) / 2
         best = max(
             starts,
-            key=lambda at: (
-                round(_inside(strips, at / side, (at + length) / side), 3),
-                -abs(at - middle),
-            ),
+            key=lambda at: (round(_inside(strips, at / side, (at + length) / side), 3), -abs(at - middle)),
         )
         box.append((best, best + length))
     return CropPicture(picture.name, box[0][0], box[1][0], box[0][1], box[1][1])

@@ -301,11 +301,7 @@ class EditLog:
                 "Export the pictures as they are now, and go on from that folder.",
                 path=self.path,
             )
-        with (
-            disk_errors("The edit", "saved", kind=DatasetError),
-            self.path.open("a+b") as file,
-            locked(file),
-        ):
+        with disk_errors("The edit", "saved", kind=DatasetError), self.path.open("a+b") as file, locked(file):
             if file.seek(0, os.SEEK_END) != history.length:
                 return False
             file.seek(max(0, history.length - 1))

@@ -5,13 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lora_studio.data.pixels.decoding import (
-    END_OF_JPEG,
-    JPEG_SEGMENT,
-    PNG_MARK,
-    SCAN_OF_JPEG,
-    png_chunks,
-)
+from lora_studio.data.pixels.decoding import END_OF_JPEG, JPEG_SEGMENT, PNG_MARK, SCAN_OF_JPEG, png_chunks
 
 JPEG_MARK = b"\xff\xd8"
 PIXEL_SEGMENTS = (*range(0xC0, 0xD0), *range(0xDA, 0xE0))

@@ -49,8 +49,7 @@ def cleaned_picture(
         width, height = image.size
         if min(width, height) < LEAST_SIDE:
             raise DatasetError(
-                f"{file} is too small, {width} × {height}: each side needs {LEAST_SIDE} pixels.",
-                path=file,
+                f"{file} is too small, {width} × {height}: each side needs {LEAST_SIDE} pixels.", path=file
             )
         if budget:
             budget.take(file, image.size, len(content))

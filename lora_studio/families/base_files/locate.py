@@ -38,14 +38,7 @@ from lora_studio.families.base_files.base_facts import (
     read_config,
 )
 from lora_studio.families.base_files.found_base import FoundBase
-from lora_studio.families.base_files.hub import (
-    INDEXES,
-    cached,
-    cached_index,
-    explain,
-    fetch_index,
-    split_id,
-)
+from lora_studio.families.base_files.hub import INDEXES, cached, cached_index, explain, fetch_index, split_id
 from lora_studio.lora.file.identify import Tensors, other_architecture
 from lora_studio.lora.file.lora_files import read_header, read_tensor_table
 from lora_studio.settings import Settings

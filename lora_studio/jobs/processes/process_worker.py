@@ -12,14 +12,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from lora_studio.errors import ConfigError, StudioError
-from lora_studio.events import (
-    Commands,
-    Emit,
-    Noted,
-    Paused,
-    ShouldStop,
-    Stopped,
-)
+from lora_studio.events import Commands, Emit, Noted, Paused, ShouldStop, Stopped
 from lora_studio.files import disk_errors
 from lora_studio.jobs.device_turn import HOLDER, with_device
 from lora_studio.jobs.failure import error_of_far_end

@@ -18,14 +18,7 @@ from typing import Any, Literal
 
 from lora_studio.config import TrainConfig
 from lora_studio.errors import StoreError
-from lora_studio.events import (
-    COMMANDS,
-    Command,
-    Event,
-    Failed,
-    event_from_json,
-    event_to_json,
-)
+from lora_studio.events import COMMANDS, Command, Event, Failed, event_from_json, event_to_json
 from lora_studio.files import disk_errors, write_atomically
 from lora_studio.training_request import RunRequest
 

@@ -11,14 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.errors import MirrorError, StoreError
-from lora_studio.jobs.supabase.rows import (
-    Row,
-    event_row,
-    image_row,
-    job_row,
-    lora_row,
-    mirror_id,
-)
+from lora_studio.jobs.supabase.rows import Row, event_row, image_row, job_row, lora_row, mirror_id
 from lora_studio.records import JobRecord, JobStatus
 from lora_studio.store.job_store import JobStore
 from lora_studio.store.library import Library

@@ -7,12 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 
-from lora_studio.catalog import (
-    SDXL,
-    TEXT_WIDTHS,
-    family_from_text_width,
-    family_title,
-)
+from lora_studio.catalog import SDXL, TEXT_WIDTHS, family_from_text_width, family_title
 from lora_studio.lora.file.architectures import Seen, family_of_paths, path_of
 from lora_studio.lora.file.contents import FOREIGN, NETWORKS, Contents, shown
 from lora_studio.lora.file.keys import DIFF, DOWN, OFT_R, UP

@@ -34,10 +34,7 @@ Reading = Literal["whole", "nearly", "otherwise", "refused"]
 """Results of loading, in this order: as trained; as good as trained; something else; not at all."""
 BLOCKS = r"(?:(?:down|up|input|output)_blocks|mid_block|middle_block|time_embed|conv_in|conv_out)"
 CLIP_LAYER = r"(?:mlp[._]fc[12]|self_attn[._](?:q|k|v|out)_proj)"
-KOHYA_STABLE = (
-    rf"lora_unet_{BLOCKS}_.+",
-    rf"lora_te[12]?_text_model_encoder_layers_\d+_{CLIP_LAYER}",
-)
+KOHYA_STABLE = (rf"lora_unet_{BLOCKS}_.+", rf"lora_te[12]?_text_model_encoder_layers_\d+_{CLIP_LAYER}")
 OWN_STABLE = (rf"diffusion_model\.{BLOCKS}\..+",)
 OLD_STABLE = (
     rf"(?:unet\.)?{BLOCKS}\..+\.processor\.to_(?:q|k|v|out)",
@@ -230,10 +227,7 @@ DIFFUSERS = Program(
     names=_names(
         (*KOHYA_STABLE, r"(?:unet|text_encoder|text_encoder_2)\..+"),
         {
-            FLUX: (
-                CLIP_OF_FLUX,
-                rf"lora_unet_{FLUX_BLOCK}_.+|transformer\.{FLUX_BLOCK_OF_DIFFUSERS}\..+",
-            ),
+            FLUX: (CLIP_OF_FLUX, rf"lora_unet_{FLUX_BLOCK}_.+|transformer\.{FLUX_BLOCK_OF_DIFFUSERS}\..+"),
             CHROMA: (rf"lora_unet_{FLUX_BLOCK}_.+|transformer\.{FLUX_BLOCK_OF_DIFFUSERS}\..+",),
             KLEIN: (
                 rf"lora_unet_{FLUX_BLOCK}_.+|transformer\.{FLUX_BLOCK_OF_DIFFUSERS}\..+",

@@ -23,13 +23,7 @@ from lora_studio.training.resuming.compatibility import (
     check_settings,
     picture_facts,
 )
-from lora_studio.training.train_state import (
-    State,
-    config_of,
-    random_states,
-    read_newest,
-    set_random_states,
-)
+from lora_studio.training.train_state import State, config_of, random_states, read_newest, set_random_states
 
 LIBRARIES = ("torch", "diffusers", "transformers", "peft")
 

@@ -5,12 +5,7 @@ from __future__ import annotations
 from lora_studio.errors import ConfigError
 from lora_studio.grids.grid_request import AXES, AXIS_NAMES
 from lora_studio.ui.client_input.field_refusals import FieldPlace
-from lora_studio.ui.generate.generate_requests import (
-    LABELS,
-    SLOTS,
-    TEXT_WEIGHTS,
-    WEIGHTS,
-)
+from lora_studio.ui.generate.generate_requests import LABELS, SLOTS, TEXT_WEIGHTS, WEIGHTS
 
 DRAWER = "generate-settings"
 IN_SIGHT = {"prompt", "count", "seed", "strength", "mask_blur", "padding_mask_crop"}

@@ -5,12 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lora_studio.data.captioning.caption_change import (
-    CaptionChange,
-    CaptionFilter,
-    planned_change,
-    reason_of,
-)
+from lora_studio.data.captioning.caption_change import CaptionChange, CaptionFilter, planned_change, reason_of
 from lora_studio.data.captioning.caption_operations import Form, operation_of
 from lora_studio.data.captioning.caption_statistics import CaptionTokens, caption_tokens, word_counts
 from lora_studio.families.base_files.locate import find_base

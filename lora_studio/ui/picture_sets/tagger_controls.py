@@ -48,9 +48,7 @@ def render() -> TaggerControls:
         )
         with gr.Row():
             spaces = gr.Checkbox(
-                DEFAULTS.remove_underscore,
-                label="Blanks for underscores",
-                elem_id="upload-tagger-underscore",
+                DEFAULTS.remove_underscore, label="Blanks for underscores", elem_id="upload-tagger-underscore"
             )
             rating = gr.Checkbox(
                 DEFAULTS.use_rating_tags, label="The rating in front", elem_id="upload-tagger-rating"

@@ -37,13 +37,7 @@ from lora_studio.ui.upload.picture_set import FILE_TYPES
 from lora_studio.ui.upload.saved_panel import SavedParts
 from lora_studio.ui.upload.setup_panel import KINDS, plan_training, start_training
 from lora_studio.ui.upload.setup_places import place_of
-from lora_studio.ui.upload.training_summary import (
-    FOLLOWED,
-    Subject,
-    Summary,
-    measured_facts,
-    summary,
-)
+from lora_studio.ui.upload.training_summary import FOLLOWED, Subject, Summary, measured_facts, summary
 from lora_studio.ui.widgets.cards import dataset_pictures
 from lora_studio.ui.widgets.html_templates import fill, heading, hidden, panel
 from lora_studio.ui.widgets.settings_form import Form, search_results
