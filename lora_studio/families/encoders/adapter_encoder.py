@@ -6,54 +6,29 @@ Legend: b texts, n tokens of the language model, m of T5, d width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
+from lora_studio.families.encoders.single_text_encoder import SingleTextEncoder
 from lora_studio.families.encoders.text_output import TextOutput
 
-if TYPE_CHECKING:
-    from lora_studio.families.encoders.clip_encoder import CaptionWindows, PromptWindows
 
-
-class AdapterEncoder:
-    """Encodes texts for one base model; `models` gives its language model and its adapter, which need not
-    stay in memory as the tokenizers do. `longest` is the most tokens of each kind. Captions and prompts are
-    read alike, brackets are letters."""
+class AdapterEncoder(SingleTextEncoder):
+    """`models` gives a language model and an adapter; `longest` is the most tokens of each kind."""
 
     def __init__(
         self, models: Callable[[], tuple[Any, Any]], tokenizer: Any, t5_tokenizer: Any, *, longest: int
     ) -> None:
-        self._models = models
+        super().__init__(models, longest)
         self._tokenizer = tokenizer
         self._t5_tokenizer = t5_tokenizer
-        self._longest = longest
-
-    def encode_captions(self, captions: Sequence[str], how: CaptionWindows) -> TextOutput:
-        """One batch, [b, longest, d]; of `how` nothing applies. Each text goes alone, so that its company
-        doesn't matter to the last bit."""
-        models = self._models()
-        return TextOutput.stack([self._encode(models, caption) for caption in captions])
-
-    def caption_layer(self, clip_skip: int | None) -> int:
-        """Always the last layer."""
-        return 1
-
-    @torch.no_grad()
-    def encode_prompts(self, prompt: str, negative: str, how: PromptWindows) -> tuple[TextOutput, TextOutput]:
-        """A prompt and a negative prompt, [1, longest, d] each; of `how` nothing applies."""
-        models = self._models()
-        return self._encode(models, prompt), self._encode(models, negative)
 
     def count_caption(self, caption: str, *, weighted: bool) -> int:
         """The count of a caption's tokens, of the tokenizer that needs more, whatever is read of them."""
         tokenizers = (self._tokenizer, self._t5_tokenizer)
         return max(len(one(caption, verbose=False).input_ids) for one in tokenizers)
-
-    def caption_limit(self, max_token_length: int | None) -> tuple[int, str]:
-        """The most tokens of a caption that are read, and a hint for those who need more."""
-        return self._longest, "Shorten them."
 
     def _encode(self, models: tuple[Any, Any], text: str) -> TextOutput:
         """One text, [1, longest, d]: the adapter fills up with zeros behind, which the denoiser attends to as

@@ -13,19 +13,17 @@ import torch
 
 from lora_studio.errors import BrokenFile
 from lora_studio.families.encoders.chat_message import as_message
+from lora_studio.families.encoders.single_text_encoder import SingleTextEncoder
 from lora_studio.families.encoders.text_output import TextOutput
 
 if TYPE_CHECKING:
     from lora_studio.families.base_files.found_base import FoundBase
-    from lora_studio.families.encoders.clip_encoder import CaptionWindows, PromptWindows
 
 
-class ChatEncoder:
-    """Encodes texts for one base model; `encoder` gives its language model, which need not stay in memory as
-    the `tokenizer` does. The states of `layers` are taken, side by side, of `longest` tokens at most, those
-    of the template included. `thinks`: the template lets the model think before it answers. `padded`: the
-    denoiser gets every text at the longest length. Captions and prompts are read alike, brackets are
-    letters."""
+class ChatEncoder(SingleTextEncoder):
+    """`encoder` gives a language model, of which the states of `layers` are taken, side by side; `longest`
+    counts the tokens of the template too. `thinks`: the template lets the model think before it answers.
+    `padded`: the denoiser gets every text at the longest length."""
 
     def __init__(
         self,
@@ -37,36 +35,15 @@ class ChatEncoder:
         thinks: bool = True,
         padded: bool = False,
     ) -> None:
-        self._encoder = encoder
+        super().__init__(encoder, longest)
         self._tokenizer = tokenizer
         self._layers = layers
-        self._longest = longest
         self._thinks = thinks
         self._padded = padded
-
-    def encode_captions(self, captions: Sequence[str], how: CaptionWindows) -> TextOutput:
-        """One batch, [b, n, d]; of `how` nothing applies. Each text goes alone, so that its company doesn't
-        matter to the last bit."""
-        encoder = self._encoder()
-        return TextOutput.stack([self._encode(encoder, caption) for caption in captions])
-
-    def caption_layer(self, clip_skip: int | None) -> int:
-        """Always the same layer."""
-        return 1
-
-    @torch.no_grad()
-    def encode_prompts(self, prompt: str, negative: str, how: PromptWindows) -> tuple[TextOutput, TextOutput]:
-        """A prompt and a negative prompt; of `how` nothing applies."""
-        encoder = self._encoder()
-        return self._encode(encoder, prompt), self._encode(encoder, negative)
 
     def count_caption(self, caption: str, *, weighted: bool) -> int:
         """The count of a caption's tokens with those of the template, whatever is read of them."""
         return len(self._tokenizer(self._message(caption), verbose=False).input_ids)
-
-    def caption_limit(self, max_token_length: int | None) -> tuple[int, str]:
-        """The most tokens of a caption that are read, and a hint for those who need more."""
-        return self._longest, "Shorten them."
 
     def _message(self, text: str) -> str:
         return as_message(self._tokenizer, text, thinks=self._thinks)

@@ -6,15 +6,13 @@ Legend: b texts, n tokens, d width, e width of the pooled text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
+from lora_studio.families.encoders.single_text_encoder import SingleTextEncoder
 from lora_studio.families.encoders.text_output import TextOutput
-
-if TYPE_CHECKING:
-    from lora_studio.families.encoders.clip_encoder import CaptionWindows, PromptWindows
 
 LONGEST = 512
 """Tokens of a text that are read, its end mark included."""
@@ -22,42 +20,20 @@ PADDING_SEEN = 1
 """Tokens of padding behind a masked text that a denoiser attends to, as Chroma was trained."""
 
 
-class T5Encoder:
-    """Encodes texts for one base model; `encoders` gives its T5 and its CLIP (None where the base has none),
-    which need not stay in memory as the `tokenizers` do, in the same order. Captions and prompts are read
-    alike, brackets are letters. `masked`: T5 passes the padding over, and the denoiser gets none of it but a
-    single token."""
+class T5Encoder(SingleTextEncoder):
+    """`encoders` gives a T5 and a CLIP (None where the base has none), with `tokenizers` in the same order.
+    `masked`: T5 passes the padding over, and the denoiser gets none of it but a single token."""
 
     def __init__(
         self, encoders: Callable[[], tuple[Any, Any]], tokenizers: tuple[Any, Any], *, masked: bool = False
     ) -> None:
-        self._encoders = encoders
+        super().__init__(encoders, LONGEST)
         self._tokenizer, self._pooling_tokenizer = tokenizers
         self._masked = masked
-
-    def encode_captions(self, captions: Sequence[str], how: CaptionWindows) -> TextOutput:
-        """One batch, [b, n, d] and [b, e], with gradients of CLIP where they are on; of `how` nothing
-        applies. Each text goes alone, so that its company doesn't matter to the last bit."""
-        encoders = self._encoders()
-        return TextOutput.stack([self._encode(encoders, caption) for caption in captions])
-
-    def caption_layer(self, clip_skip: int | None) -> int:
-        """Always the same layer."""
-        return 1
-
-    @torch.no_grad()
-    def encode_prompts(self, prompt: str, negative: str, how: PromptWindows) -> tuple[TextOutput, TextOutput]:
-        """A prompt and a negative prompt; of `how` nothing applies."""
-        encoders = self._encoders()
-        return self._encode(encoders, prompt), self._encode(encoders, negative)
 
     def count_caption(self, caption: str, *, weighted: bool) -> int:
         """The count of a caption's tokens with the end mark, whatever is read of them."""
         return len(self._tokenizer(caption, verbose=False).input_ids)
-
-    def caption_limit(self, max_token_length: int | None) -> tuple[int, str]:
-        """The most tokens of a caption that are read, and a hint for those who need more."""
-        return LONGEST, "Shorten them."
 
     def _encode(self, encoders: tuple[Any, Any], text: str) -> TextOutput:
         t5, clip = encoders

@@ -83,7 +83,7 @@ def read_header(path: Path | str) -> LoraHeader:
     alpha = number(metadata.get("ss_network_alpha"), most=MOST_ALPHA)
     return LoraHeader(
         path=path,
-        family=_family_from_words(metadata) or family_of_layers(contents),
+        family=family_from_words(metadata) or family_of_layers(contents),
         base=plain_text(metadata.get("ss_sd_model_name"), LONGEST_NAME),
         network_dim=int(dim),
         network_alpha=common_alpha(path, contents, metadata) or alpha or float(dim),
@@ -131,6 +131,7 @@ def file_name(slug: str) -> str:
     return "pytorch_lora_weights.safetensors" if skipped else f"{slug}.safetensors"
 
 
-def _family_from_words(metadata: Mapping[str, str]) -> str:
+def family_from_words(metadata: Mapping[str, str]) -> str:
+    """The family that the metadata names; empty where it names none."""
     versions = (metadata.get(key, "") for key in ("ss_base_model_version", "modelspec.architecture"))
     return next((family for version in versions if (family := family_from_version(version))), "")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lora_studio.catalog import FAMILIES, family_from_version, family_title
+from lora_studio.catalog import FAMILIES, family_title
 from lora_studio.errors import UnknownFormat
 from lora_studio.files import expanded
 from lora_studio.formatting import counted
@@ -16,7 +16,7 @@ from lora_studio.lora.file.alphas import SCALED_KINDS, common_alpha, scalings
 from lora_studio.lora.file.contents import FULL, LORA, TITLES, Contents, contents_of, say_left_out, shown
 from lora_studio.lora.file.identify import family_of_layers, no_network
 from lora_studio.lora.file.keys import ALPHA, BIAS, DIFF, DORA, DOWN, MID
-from lora_studio.lora.file.lora_files import LONGEST_TITLE
+from lora_studio.lora.file.lora_files import LONGEST_TITLE, family_from_words
 from lora_studio.lora.file.tensor_table import Tensors, read_tensor_table
 from lora_studio.lora.inspection.layer_strength import (
     MOST_OPERATIONS,
@@ -109,12 +109,6 @@ def _read(path: Path) -> LoraReport:
         programs=tuple(readings(file)),
         notes=_notes(measured),
     )
-
-
-def family_from_words(metadata: Mapping[str, str]) -> str:
-    """The family that the metadata names; empty where it names none."""
-    versions = (metadata.get(key, "") for key in ("ss_base_model_version", "modelspec.architecture"))
-    return next((family for version in versions if (family := family_from_version(version))), "")
 
 
 def what_of(contents: Contents) -> str:

@@ -25,9 +25,10 @@ from lora_studio.lora.file.contents import (
 )
 from lora_studio.lora.file.identify import family_of_layers
 from lora_studio.lora.file.keys import ALPHA, BIAS, DORA, DOWN, MID, UP
+from lora_studio.lora.file.lora_files import family_from_words
 from lora_studio.lora.file.spellings import COMFYUI, DIFFUSERS, SPELLINGS, spelled_as
 from lora_studio.lora.file.tensor_table import Tensors, read_tensor_table
-from lora_studio.lora.inspection.file_report import common_spelling, family_from_words
+from lora_studio.lora.inspection.file_report import common_spelling
 from lora_studio.lora.network.kinds import is_finite
 from lora_studio.lora.network.weights import LayerWeights
 from lora_studio.lora.repair.alpha_forms import folded, with_alpha

@@ -120,6 +120,20 @@ def safe_slug(given: Any) -> str:
     return given
 
 
+def chosen_lora(given: Any) -> str:
+    """The slug of the LoRA that is chosen on the page. Raises StoreError where none is."""
+    if not given:
+        raise StoreError("No LoRA is chosen.", "Click one on the left.")
+    return safe_slug(given)
+
+
+def shown_set(given: Any) -> str:
+    """The id of the set that is on the page. Raises DatasetError where none is, StoreError."""
+    if not given:
+        raise DatasetError("There are no pictures.", "Add some first.")
+    return safe_id(given, "set of pictures")
+
+
 def base_names(settings: Settings) -> list[tuple[str, str]]:
     """(title, name) of the bases to choose from: the catalog, then the models in models/base."""
     choices = [(base.title, base.name) for base in BASES.values()]

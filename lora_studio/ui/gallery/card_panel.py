@@ -9,12 +9,19 @@ from typing import Any
 import gradio as gr
 
 from lora_studio.catalog.licences import licence_named
-from lora_studio.errors import StoreError
 from lora_studio.lora.card_fields import CARD, LONGEST_DESCRIPTION, given_words, read_words
 from lora_studio.lora.library_card import README, card_base, card_of
 from lora_studio.lora.lora_folder import read_notes
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import QUICK, as_words, guarded, quietly, safe_slug, text
+from lora_studio.ui.client_input.validate import (
+    QUICK,
+    as_words,
+    chosen_lora,
+    guarded,
+    quietly,
+    safe_slug,
+    text,
+)
 from lora_studio.ui.widgets.html_templates import fill, panel
 from lora_studio.ui.widgets.markdown_view import markdown_html
 
@@ -79,14 +86,12 @@ def listen(parts: CardParts, chosen: gr.Textbox, studio: Studio) -> list[Any]:
         return card_values(studio, safe_slug(slug)) if slug else list(EMPTY)
 
     def write_card(slug: str, description: Any, trigger: Any, prompts: Any) -> list[Any]:
-        if not slug:
-            raise StoreError("No LoRA is chosen.", "Click one on the left.")
         words = given_words(
             description=text(description, "description"),
             trigger=text(trigger, "trigger"),
             prompts=text(prompts, "prompts"),
         )
-        record = studio.gallery.say_of_lora(safe_slug(slug), "model card", {CARD: words.as_notes()})
+        record = studio.gallery.say_of_lora(chosen_lora(slug), "model card", {CARD: words.as_notes()})
         gr.Info(as_words(f"The card of “{record.title}” is saved."), title="Model card")
         return card_values(studio, record.slug)
 

@@ -8,12 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from lora_studio.errors import StoreError
 from lora_studio.formatting import size
 from lora_studio.lora.file.spellings import COMFYUI, DIFFUSERS, KOHYA
 from lora_studio.lora.repair.repair_request import PRECISIONS, RepairRequest
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import PRIVATE, as_words, guarded, safe_slug, yes_or_no
+from lora_studio.ui.client_input.validate import PRIVATE, as_words, chosen_lora, guarded, yes_or_no
 from lora_studio.ui.gallery.picked_pictures import ZIP_JS
 from lora_studio.ui.widgets.html_templates import fill, panel
 
@@ -57,11 +56,9 @@ def listen(parts: ExportParts, chosen: gr.Textbox, studio: Studio) -> None:
     """Wire the button; another LoRA takes the link away."""
 
     def export(slug: str, spelling: Any, precision: Any, strip: Any) -> str:
-        if not slug:
-            raise StoreError("No LoRA is chosen.", "Click one on the left.")
         asked = {"spelling": spelling or "", "save_precision": precision or ""}
         request = RepairRequest.from_values({**asked, "strip_private": yes_or_no(strip, "strip_private")})
-        file, notes = studio.inspector.export(safe_slug(slug), request)
+        file, notes = studio.inspector.export(chosen_lora(slug), request)
         if notes:
             gr.Warning(as_words(" ".join(notes)), title="Left out")
         return fill("zip", file=file, words=f"{file.name}: {size(file.stat().st_size)}")

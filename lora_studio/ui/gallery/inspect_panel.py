@@ -19,6 +19,7 @@ from lora_studio.ui.client_input.validate import (
     PRIVATE,
     as_words,
     base_names,
+    chosen_lora,
     guarded,
     safe_base,
     safe_slug,
@@ -161,10 +162,8 @@ def listen(parts: InspectParts, chosen: gr.Textbox, studio: Studio) -> Any:
         return safe_base(given, studio.settings) if given else ""
 
     def repair(request: gr.Request, slug: str, title: str, others: str, *values: Any) -> str:
-        if not slug:
-            raise StoreError("No LoRA is chosen.", "Click one on the left.")
         asked = dict(zip(parts.fields, values, strict=True))
-        wanted, name = safe_slug(slug), text(title, "title")
+        wanted, name = chosen_lora(slug), text(title, "title")
         repairs = RepairRequest.from_values({name: value for name, value in asked.items() if value})
         session = request.session_hash or ""
         if merged := text(others, "others").strip():

@@ -7,12 +7,11 @@ from typing import Any
 
 import gradio as gr
 
-from lora_studio.errors import StoreError
 from lora_studio.events import Event, PhaseAdvanced
 from lora_studio.formatting import counted, size
 from lora_studio.jobs.publishing.published_files import PublishPlan
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import PRIVATE, QUICK, guarded, safe_slug, text, yes_or_no
+from lora_studio.ui.client_input.validate import PRIVATE, QUICK, chosen_lora, guarded, text, yes_or_no
 from lora_studio.ui.gallery.link_import import busy, sentence, share
 from lora_studio.ui.train.cancel_events import Stops
 from lora_studio.ui.widgets.html_templates import fill, panel
@@ -59,7 +58,7 @@ def listen(parts: PublishParts, chosen: gr.Textbox, studio: Studio) -> None:
     stops = Stops()
 
     def plan_publishing(slug: str) -> str:
-        return plan_view(studio.publisher.plan(checked(slug)))
+        return plan_view(studio.publisher.plan(chosen_lora(slug)))
 
     def publish(
         request: gr.Request, slug: str, name: str, hidden: Any, progress: gr.Progress = gr.Progress()
@@ -71,7 +70,7 @@ def listen(parts: PublishParts, chosen: gr.Textbox, studio: Studio) -> None:
         is_private = yes_or_no(hidden, "private")
         with stops.watch(request.session_hash or "") as should_stop:
             address = studio.publisher.publish(
-                checked(slug), text(name, "name"), private=is_private, emit=tell, should_stop=should_stop
+                chosen_lora(slug), text(name, "name"), private=is_private, emit=tell, should_stop=should_stop
             )
         if not address:
             gr.Info("Stopped; nothing new is on the Hub.")
@@ -94,12 +93,6 @@ def listen(parts: PublishParts, chosen: gr.Textbox, studio: Studio) -> None:
     for after in (running.success, running.failure):
         after(lambda: busy(False), None, buttons, **QUICK)
     chosen.change(lambda: "", None, parts.plan, **QUICK)
-
-
-def checked(slug: Any) -> str:
-    if not slug:
-        raise StoreError("No LoRA is chosen.", "Click one on the left.")
-    return safe_slug(slug)
 
 
 def plan_view(plan: PublishPlan) -> str:

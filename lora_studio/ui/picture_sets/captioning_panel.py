@@ -11,13 +11,13 @@ from typing import Any
 import gradio as gr
 
 from lora_studio.captioning.captioner import ENGINES, engine_of
-from lora_studio.errors import DatasetError, StudioError
+from lora_studio.errors import StudioError
 from lora_studio.formatting import about, counted, size
 from lora_studio.jobs.captioning.captioning_cost import CaptioningCost
 from lora_studio.jobs.captioning.captioning_request import CaptioningRequest
 from lora_studio.jobs.captioning.captioning_state import Captioning, CaptioningState
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import QUICK, guarded, quietly, safe_id, text
+from lora_studio.ui.client_input.validate import QUICK, guarded, quietly, shown_set, text
 from lora_studio.ui.picture_sets import tagger_controls
 from lora_studio.ui.picture_sets.tagger_controls import TaggerControls
 from lora_studio.ui.widgets.html_templates import fill, panel
@@ -89,17 +89,17 @@ def listen(
 
     def look_at_captioning(dataset_id: str) -> str:
         try:
-            return _card(studio.captionings.get(_set_id(dataset_id)))
+            return _card(studio.captionings.get(shown_set(dataset_id)))
         except StudioError:  # none was begun for these pictures
             return ""
 
     def end_captioning(dataset_id: str) -> str:
-        set_id = _set_id(dataset_id)
+        set_id = shown_set(dataset_id)
         studio.captionings.stop(set_id)
         return _card(studio.captionings.get(set_id))
 
     def resume_captioning(dataset_id: str) -> str:
-        set_id = _set_id(dataset_id)
+        set_id = shown_set(dataset_id)
         request = studio.captionings.get(set_id).request
         for name in request.pictures if request.over_hand else ():
             if studio.captionings.is_by_hand(set_id, name):  # maybe another caption than the one asked about
@@ -134,7 +134,7 @@ def listen_cost(parts: CaptioningParts, studio: Studio, dataset: gr.Textbox, fol
 def _request(dataset_id: Any, engine: Sequence[Any], **pictures: Any) -> CaptioningRequest:
     name, *tagger = engine
     return CaptioningRequest(
-        dataset_id=_set_id(dataset_id),
+        dataset_id=shown_set(dataset_id),
         engine=engine_of(name),
         tagger=tagger_controls.tagger_options(*tagger),
         **pictures,
@@ -147,12 +147,6 @@ def _asks_first(studio: Studio, dataset_id: str, name: str) -> bool:
     running = (job for _, job in studio.captionings.unfinished() if job.state is CaptioningState.RUNNING)
     is_running = any(job.request.dataset_id == dataset_id for job in running)
     return not is_running and studio.captionings.is_by_hand(dataset_id, name)
-
-
-def _set_id(dataset_id: Any) -> str:
-    if not dataset_id:
-        raise DatasetError("There are no pictures.", "Add some first.")
-    return safe_id(dataset_id, "set of pictures")
 
 
 def _card(job: Captioning) -> str:

@@ -13,13 +13,12 @@ import gradio as gr
 from lora_studio.access.roles import Role
 from lora_studio.access.visitor import Kind, visitor
 from lora_studio.data.training_set.dataset_export import ExportedSet
-from lora_studio.errors import DatasetError
 from lora_studio.events import Emit, Event, PhaseAdvanced, ShouldStop, ignore, never_stop
 from lora_studio.files import check_room
 from lora_studio.formatting import counted, size
 from lora_studio.parsing.file_names import portable_name
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import PRIVATE, QUICK, as_words, guarded, safe_id
+from lora_studio.ui.client_input.validate import PRIVATE, QUICK, as_words, guarded, shown_set
 from lora_studio.ui.gallery.picked_pictures import ZIP_JS
 from lora_studio.ui.train.cancel_events import Stops
 from lora_studio.ui.widgets.html_templates import fill, panel
@@ -53,10 +52,8 @@ def listen(parts: DownloadParts, dataset: gr.Textbox, studio: Studio) -> None:
             if isinstance(event, PhaseAdvanced):
                 progress(event.done / event.total, desc=sentence(event))
 
-        if not dataset_id:
-            raise DatasetError("There are no pictures.", "Add some first.")
+        known_id = shown_set(dataset_id)
         with stops.watch(request.session_hash or "") as should_stop:
-            known_id = safe_id(dataset_id, "set of pictures")
             file, export = packed_set(studio, known_id, should_stop=should_stop, emit=tell)
         if export.notes:
             gr.Warning(as_words(" ".join(export.notes)), title="About these pictures")

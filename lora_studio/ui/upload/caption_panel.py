@@ -9,9 +9,9 @@ import gradio as gr
 
 from lora_studio.data.captioning.caption_change import CaptionChange, CaptionFilter
 from lora_studio.data.captioning.caption_operations import LONGEST_WORDS
-from lora_studio.errors import ConfigError, DatasetError
+from lora_studio.errors import ConfigError
 from lora_studio.studio import Studio
-from lora_studio.ui.client_input.validate import PRIVATE, QUICK, guarded, quietly, safe_id, text
+from lora_studio.ui.client_input.validate import PRIVATE, QUICK, guarded, quietly, safe_id, shown_set, text
 from lora_studio.ui.picture_sets import captioning_panel, set_captions, set_download
 from lora_studio.ui.picture_sets.captioning_panel import CaptioningParts
 from lora_studio.ui.picture_sets.set_download import DownloadParts
@@ -117,10 +117,10 @@ def listen(parts: CaptionParts, actions: SetActions, given: list[Any], shown: li
 
     def preview_captions(dataset_id: str, *asked: Any) -> str:
         operation, chosen = _operation(asked)
-        return _shown(set_captions.planned(studio, _known(dataset_id), operation, chosen), is_made=False)
+        return _shown(set_captions.planned(studio, shown_set(dataset_id), operation, chosen), is_made=False)
 
     def reword_captions(dataset_id: str, base: str, typed: Any, *asked: Any) -> list[Any]:
-        set_id, (operation, chosen) = _known(dataset_id), _operation(asked)
+        set_id, (operation, chosen) = shown_set(dataset_id), _operation(asked)
         change = set_captions.made(studio, set_id, operation, chosen)
         view = actions.view(base, typed)
         return [
@@ -153,12 +153,6 @@ def show_fields(operation: str) -> list[dict[str, Any]]:
         gr.update(visible=operation in ("replace", "merge")),
         gr.update(visible=operation == "add"),
     ]
-
-
-def _known(dataset_id: Any) -> str:
-    if not dataset_id:
-        raise DatasetError("There are no pictures.", "Add some first.")
-    return safe_id(dataset_id, "set of pictures")
 
 
 def _operation(asked: Any) -> tuple[dict[str, Any], CaptionFilter]:
