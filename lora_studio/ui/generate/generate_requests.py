@@ -14,7 +14,6 @@ from lora_studio.errors import ConfigError
 from lora_studio.formatting import moment
 from lora_studio.grids.grid_request import PARAMETERS
 from lora_studio.images.input_store import is_here
-from lora_studio.jobs.generation_queue import GenerationJob
 from lora_studio.lora.names import slugs_named
 from lora_studio.parsing.plain_text import plain_text
 from lora_studio.prompts.lora_tags import TAG
@@ -164,11 +163,6 @@ def slots(studio: Studio, chosen: Sequence[str], before: Sequence[str], values: 
     sliders += [gr.update(visible=False, value=1)] * (SLOTS - len(sliders))
     boxes += [gr.update(visible=False, value="")] * (SLOTS - len(boxes))
     return [*sliders, *boxes, [record.slug for record in records], cards.triggers(records)]
-
-
-def submit(values: Mapping[str, Any], studio: Studio, *, session: str) -> GenerationJob:
-    """Queue what the page's values ask for. Raises ConfigError, ModelFileError, StoreError, DeviceBusy."""
-    return studio.submit(build_request(values, studio), compare=bool(values["compare"]), session=session)
 
 
 def build_request(values: Mapping[str, Any], studio: Studio) -> GenerateRequest:

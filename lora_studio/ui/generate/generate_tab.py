@@ -30,12 +30,12 @@ from lora_studio.ui.generate.generate_requests import (
     TEXT_WEIGHTS,
     WEIGHTS,
     Filling,
+    build_request,
     defaults_of,
     request_of,
     sampler_box,
     shown_ideas,
     slots,
-    submit,
 )
 from lora_studio.ui.generate.generation_progress import HIDDEN, shown_ticket, single_result
 from lora_studio.ui.generate.img2img import RedrawParts
@@ -211,7 +211,8 @@ def listen(tab: GenerateTab, studio: Studio) -> list[Any]:
         asked, session = dict(zip(tab.fields, values, strict=True)), request.session_hash or ""
         if asked["mode"] == GRID:
             return grid_fields.submit_asked(asked, studio, session=session).id
-        return submit(asked, studio, session=session).id
+        wanted = build_request(asked, studio)
+        return studio.submit(wanted, compare=bool(asked["compare"]), session=session).id
 
     def stop(ticket_id: str) -> str:
         ticket = shown_ticket(studio.generation_queue, ticket_id)
