@@ -101,8 +101,7 @@ ALIKE = ("resolution", "train_batch_size", "network_dim")
 
 
 def earlier_seconds(jobs: Sequence[JobRecord], base: str, values: Mapping[str, Any], steps: int) -> float:
-    """The time that the newest finished training on this base and with these values of ALIKE took, for so
-    many steps; 0 without one."""
+    """The time of the newest finished training on this base, alike in ALIKE, for so many steps; else 0."""
     wanted = {name: str(values.get(name, config_leaf(name).default)) for name in ALIKE}
     wanted["pretrained_model_name_or_path"] = base
     for job in jobs:

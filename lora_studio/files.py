@@ -136,8 +136,7 @@ def replace_file(source: Path, target: Path) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what `replacing` had begun below a folder when its process was killed. For folders that nobody
-    writes to at the moment."""
+    """Remove what a killed process began to replace below a folder that nobody writes to now."""
     for path in folder.rglob(".*.tmp"):
         if UNFINISHED.fullmatch(path.name):
             with contextlib.suppress(OSError):
@@ -199,8 +198,7 @@ def reason(error: OSError) -> str:
 def disk_errors(
     what: str, done: str, hint: str = ROOM, kind: type[StudioError] = StoreError
 ) -> Iterator[None]:
-    """Turn an OSError into `kind`: `what` (as "The pictures") can't be `done` (as "stored"). A StoreError for
-    want of room is a DiskFull."""
+    """Turn an OSError into `kind`: `what` ("The pictures") can't be `done` ("stored"). No room: DiskFull."""
     try:
         yield
     except OSError as error:

@@ -1,5 +1,4 @@
-"""A run of an engine over pictures: in batches, with progress, to be stopped. A picture's fault ends no more
-than the caption of that picture."""
+"""A run of an engine over pictures, in batches. A picture's fault ends no more than its own caption."""
 
 from __future__ import annotations
 
@@ -30,8 +29,7 @@ UNTOLD = "The engine can't tell what it shows."
 
 @dataclass(kw_only=True)
 class CaptionedPictures:
-    """The captions of a run, by picture, and why others have none. `was_stopped` says that it was ended
-    before it had seen all."""
+    """A run's captions by picture, and why others have none; `was_stopped` before it had seen all."""
 
     captions: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)

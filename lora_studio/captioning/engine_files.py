@@ -12,8 +12,7 @@ USUAL = ("model.safetensors",)
 
 
 def engine_weights(engine: CaptionEngine) -> list[Path]:
-    """The files that an engine's usual model is read from, as far as they are on this machine and all of them
-    are; empty where one is missing."""
+    """The files that an engine's usual model is read from; empty where one is missing on this machine."""
     if not engine.source:
         return sorted(STARTER.glob("*.safetensors"))
     from huggingface_hub import try_to_load_from_cache

@@ -22,8 +22,7 @@ SIZE = 64
 SURE_OF_THING, SURE_OF_STYLE = 0.5, 0.6
 """Probabilities from which on they are said."""
 EDGE, EVENNESS, NEAR = 3, 0.06, 0.2
-"""Pixels of the corners that show the background, its largest spread, and its largest distance to a named
-colour, both in units of 0..1."""
+"""Pixels of the background's corners, its largest spread and distance to a named colour (units of 0..1)."""
 
 
 def make_classifier(classes: int) -> nn.Sequential:

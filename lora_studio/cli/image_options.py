@@ -98,8 +98,7 @@ def build_request(arguments: argparse.Namespace, studio: Studio, **fields: Any) 
 
 
 def _lora_called(studio: Studio, text: str) -> tuple[LoraUse, LoraRecord]:
-    """The use and the record of `--lora`, with a slug or a title as name; a title may hold colons. Raises
-    ConfigError, StoreError."""
+    """The use and the record of `--lora`, by slug or title. Raises ConfigError, StoreError."""
     names: list[LoraRecord] = []
 
     def find(name: str) -> str:

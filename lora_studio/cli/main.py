@@ -126,8 +126,7 @@ def _quieten_libraries() -> None:
 
 
 def _report_bug(error: Exception) -> str:
-    """Write the traceback to a log and return sentences that name it. Whatever the error and the folders are
-    called, this can't fail."""
+    """Write the traceback to a log and return sentences that name it. It can't fail."""
     trace = "".join(traceback.format_exception(error))
     sentence = f"This is a bug in LoRA Studio: {''.join(traceback.format_exception_only(error)).strip()}"
     text = f"LoRA Studio {__version__}, Python {sys.version}\n{_without_passwords(sys.argv)}\n\n{trace}"

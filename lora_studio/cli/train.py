@@ -308,8 +308,7 @@ def parse_setting(text: str) -> tuple[str, str]:
 
 
 def submit(studio: Studio, wanted: WantedTraining, progress: Progress) -> JobRecord:
-    """Check everything that can be checked before anything is copied, then take the pictures in and queue the
-    job. Raises StudioError."""
+    """Check what can be checked, then take the pictures in and queue the job. Raises StudioError."""
     from lora_studio.cli.kohya_train.kohya_job import steps_of_epochs
 
     with checked_files(studio, wanted) as files:

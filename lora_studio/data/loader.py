@@ -107,8 +107,7 @@ class Loader:
             yield tuple(batches[start : start + at_once])
 
     def _batches(self, epoch: int) -> list[Batch]:
-        """The batches of an epoch, shuffled in groups of a whole step's pictures, so that 2 batches of 1 see
-        the pictures of 1 batch of 2."""
+        """An epoch's batches, shuffled in groups of a step's pictures: 2 batches of 1 see those of 1 of 2."""
         order = random.Random(seed_of(self.seed, "order", epoch))
         groups: list[list[Batch]] = []
         for bucket, pictures in self.buckets().items():

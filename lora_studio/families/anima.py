@@ -1,5 +1,4 @@
-"""Anima (CircleStone Labs 2026): Cosmos' transformer for pictures, flow matching, texts through Qwen3 and an
-adapter that begins with T5's tokens."""
+"""Anima (CircleStone Labs 2026): Cosmos' transformer, flow matching, texts by Qwen3 and an adapter."""
 
 from __future__ import annotations
 

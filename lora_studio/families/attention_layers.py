@@ -53,8 +53,7 @@ class _KeptOutput:
 
 
 def state_signatures(denoiser: torch.nn.Module) -> None:
-    """Give each attention function its signature, which diffusers asks for at every call (0.42): to find it
-    out takes as long as a small layer."""
+    """Give attention functions their signature, which diffusers asks for at every call (0.42), slowly."""
     for layer in denoiser.modules():
         if isinstance(layer, Attention):
             layer.processor.__call__ = _Stated(inspect.signature(layer.processor.__call__))

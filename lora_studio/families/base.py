@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A layer that receives a LoRA: the part it belongs to (DENOISER or one of TEXT_ENCODERS), its module
-    path there, and its name in the file."""
+    """A layer that gets a LoRA: its part (DENOISER or one of TEXT_ENCODERS), module path, name in files."""
 
     part: str
     module: str
@@ -173,8 +172,7 @@ class BaseModel(Protocol):
         """The parts in memory that can carry a LoRA, by name, text encoders first."""
 
     def free_text(self) -> None:
-        """Take the text encoders out of memory; what is encoded later brings them back. To be called only
-        while they are as the base has them."""
+        """Take unchanged text encoders out of memory; what is encoded later brings them back."""
 
     texts_held_as: str
     """The format of few bits for text encoders, one of `quantised_weights.FORMATS`; empty: none."""
@@ -183,8 +181,7 @@ class BaseModel(Protocol):
         """Move to the device; hold what is frozen and heavy in `dtype`, else 32 bit, as the autoencoder."""
 
     def targets(self, *, denoiser: bool = True, texts: bool = True, conv: bool = False) -> list[Target]:
-        """The layers that get a LoRA: exactly those that Kohya's trainer takes, in its order; with `conv`
-        those of the residual blocks, too."""
+        """The layers that get a LoRA, as Kohya's trainer takes them; `conv`: of residual blocks, too."""
 
     def layer_name(self, part: str, module: str) -> str:
         """The name in a LoRA file of any layer of a part."""

@@ -129,8 +129,7 @@ class Guidance:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A pass after `number` calls of the denoiser: its `latents` [1, c, h, w], and a `guess` at the clean
-    ones, only computed when asked for."""
+    """A pass after `number` calls: `latents` [1, c, h, w], and on asking a `guess` at the clean ones."""
 
     number: int
     latents: torch.Tensor

@@ -20,8 +20,7 @@ PREFIXES = {"text_encoder": "lora_te1", "text_encoder_2": "lora_te2"}
 
 
 class StableDiffusionXLModel(StableDiffusionModel):
-    """The BaseModel of SDXL. Text is what both encoders have one layer before their last, side by side; the
-    pooled text is the second one's."""
+    """The BaseModel of SDXL: both encoders' second last layers side by side, the second's pooled text."""
 
     without = NO_WATERMARK
     vae_overflows = True

@@ -48,8 +48,7 @@ class LiveView:
         return not self.failed and time.monotonic() >= self._next
 
     def show(self, latents: torch.Tensor, colours: torch.Tensor) -> str:
-        """Write what `latents` [1, c, h, w] look like by a map as from `colours_of`; returns the file, or
-        nothing if it can't be written."""
+        """Write what `latents` [1, c, h, w] look like by `colours_of`; the file, or nothing if that fails."""
         started = time.monotonic()
         picture = look(latents, colours)
         try:

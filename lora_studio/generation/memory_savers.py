@@ -1,5 +1,4 @@
-"""Memory that drawing may use: the budget of loaded base models, and a ladder of ways to need less of it,
-each a little slower than without."""
+"""Memory that drawing may use: a budget of loaded bases, and a ladder of slower ways with less."""
 
 from __future__ import annotations
 

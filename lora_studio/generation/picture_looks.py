@@ -25,8 +25,7 @@ class PictureLooks:
             self._text, _ = base.model.prompts.encode_prompts("", "", PromptWindows())
 
     def features(self, path: Path) -> torch.Tensor:
-        """The features [d] of a picture file, in main memory. Another shape is cut to the size's. Raises
-        DatasetError, OutOfMemory."""
+        """The features [d] of a picture, cut to the size's shape. Raises DatasetError, OutOfMemory."""
         picture = ImageOps.fit(open_picture(path), self._size, Image.Resampling.LANCZOS)
         hint = "Close other programs."
         with quiet_libraries(), memory_errors("comparing the pictures", hint), torch.no_grad():

@@ -46,8 +46,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class GridPlan:
-    """A grid's cells. `request` is the grid's own with its seeds. `labels` are those of X, Y and Z; a missing
-    axis has one empty label."""
+    """A grid's cells. `request` has seeds; `labels` are X's, Y's and Z's, an empty one for a missing axis."""
 
     request: GenerateRequest
     cells: tuple[Cell, ...]

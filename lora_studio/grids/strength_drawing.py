@@ -80,8 +80,7 @@ class StrengthPlan:
         return [(about, prompt) for about, prompts in asked for prompt in prompts]
 
     def grid(self) -> GridPlan:
-        """The cells, weights to the right and prompts downwards. Trigger words stand in the prompts that have
-        them, so none is added."""
+        """The cells: weights to the right, prompts downwards with trigger words already in them."""
         asked = {"base": self.base, "seed": self.seed, "insert_trigger": False}
         start = GenerateRequest(**asked)
         cells = []
@@ -101,8 +100,7 @@ class StrengthPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnStrength:
-    """A measured report, whose rows have no file names yet, and the small pictures of its cells, None where
-    one could not be drawn."""
+    """A measured report, rows without file names yet, and its cells' small pictures, None for undrawn."""
 
     plan: StrengthPlan
     report: StrengthReport

@@ -25,8 +25,7 @@ UNKNOWN_KIND = "object"
 
 @dataclass(frozen=True, kw_only=True)
 class StrengthRequest:
-    """A wish for a report on the LoRA of a slug. An empty `base` is the one it was trained on, an empty
-    `noun` the one in its captions."""
+    """A wish for a LoRA's report. An empty `base` is the trained one, an empty `noun` the captions'."""
 
     slug: str
     base: str = ""

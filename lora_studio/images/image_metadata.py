@@ -107,8 +107,7 @@ def write_picture(data: bytes, folder: Path, name: str, suffix: str) -> Path:
 
 
 def read_request(path: Path | str) -> GenerateRequest:
-    """The request that a picture was made with, from our JSON or else from another program's settings. Raises
-    as `read_settings` does."""
+    """The request of a picture, by our JSON or another program's settings. Raises as `read_settings`."""
     return read_settings(path).request
 
 
@@ -226,8 +225,7 @@ def _exif_texts(picture: Image.Image) -> dict[str, str]:
 
 
 def _comment(data: bytes) -> str:
-    """The text of a UserComment. UTF-16 is in either order, since writers don't agree on it: the right one
-    has more Latin letters."""
+    """The text of a UserComment. UTF-16 in either order: the right one has more Latin letters."""
     code, text = CODES.get(data[:8]), data[8:]
     if code is None:
         return data.decode("utf-8", "replace").strip("\0")

@@ -80,8 +80,7 @@ class Infotext:
 
 @dataclass(frozen=True, kw_only=True)
 class Restored:
-    """A request read from a picture, and sentences on what couldn't be taken over. `program` is the one that
-    wrote the settings; empty for our own."""
+    """A request from a picture by `program` (empty: our own), and sentences on what was left out."""
 
     request: GenerateRequest
     notes: tuple[str, ...] = ()

@@ -99,8 +99,7 @@ def picture(digest: str, folder: Path) -> Image.Image:
 
 
 def unused(folder: Path) -> list[Path]:
-    """The files of pictures that were neither taken in nor drawn from for a week, or for an hour while all of
-    them take too much room."""
+    """Pictures neither taken in nor drawn from for a week; an hour while all take too much room."""
     days = SHORTEST_DAYS if kept_bytes(folder) > MOST_BYTES else UNUSED_DAYS
     before = time.time() - days * 86_400
     try:
@@ -119,8 +118,7 @@ def kept_bytes(folder: Path) -> int:
 
 
 def size_of(request: GenerateRequest, folder: Path) -> tuple[int, int] | None:
-    """Width and height of the picture that a request redraws; None where there is none. Raises ConfigError
-    for a mask without a picture, StoreError."""
+    """Width and height of the picture to redraw, or None. Raises ConfigError (mask alone), StoreError."""
     if not request.image:
         if request.mask_image:
             raise ConfigError(

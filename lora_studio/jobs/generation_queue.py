@@ -51,8 +51,7 @@ class GenerationState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationResult:
-    """The pictures of a generation (fewer when stopped), the base's own beside each of them where those were
-    asked for, and their places in a grid."""
+    """The pictures of a generation, the base's own beside them if asked for, and places in a grid."""
 
     images: tuple[ImageRecord, ...] = ()
     beside: tuple[ImageRecord, ...] = ()

@@ -27,8 +27,7 @@ NAMELESS = {"output_name": "last", "output_dir": "."}
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """A training in sd-scripts' words: those of a file, those of the command line, which win, and `changes`
-    in ours (settings by name)."""
+    """A training in sd-scripts' words: a file's, the command line's, which win, and `changes` in ours."""
 
     path: Path | None
     given: Mapping[str, Any]

@@ -1,5 +1,4 @@
-"""A command line of sd-scripts behind `lora-studio train`: whole, with `accelerate launch` in front, or
-single options of it among ours."""
+"""A command line of sd-scripts behind `lora-studio train`: whole, or single options of it among ours."""
 
 from __future__ import annotations
 
@@ -47,8 +46,7 @@ def unpack(argv: Sequence[str]) -> list[str]:
 
 
 def _processes(launcher: Sequence[str]) -> list[str]:
-    """The option for as many processes as the launcher would have started, where they are more than one: they
-    learn from that many batches at once."""
+    """The option for as many processes as the launcher would start: so many batches at once."""
     words = [part for word in launcher for part in word.split("=", 1)]
     for name, value in itertools.pairwise(words):
         if name.replace("-", "_") in PROCESSES and value.isdecimal() and value != "1":

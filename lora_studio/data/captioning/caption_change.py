@@ -24,8 +24,7 @@ from lora_studio.parsing.numbers import shown
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionFilter:
-    """The captions that are looked at: those that have `only` and lack `without`, in a form that is empty
-    where it is to be told from the captions."""
+    """The captions that have `only` and lack `without`; in an empty form, it is told from the captions."""
 
     only: str = ""
     without: str = ""

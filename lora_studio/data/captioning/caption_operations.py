@@ -289,8 +289,7 @@ def _lacking_tags(words: str, line: str) -> list[str]:
 
 
 def _cut(line: str) -> list[str]:
-    """The parts between commas; one in brackets, as in `{red, blue|green}` and `(a, b:1.2)`, cuts nothing,
-    unless a bracket isn't closed."""
+    """The parts between commas, but of those in closed brackets, as `{red, blue|green}` or `(a, b:1.2)`."""
     ends, depth = [-1], 0
     for match in BRACKETS.finditer(line):
         mark = match[0]

@@ -24,8 +24,7 @@ class CaptionTokens:
 
 
 def word_counts(captions: Mapping[str, str], form: Form) -> list[tuple[str, int]]:
-    """The captions that each tag, or each word that says something, stands in: the most frequent ones first,
-    in the spelling that they have most often."""
+    """The captions of each tag, or telling word, the most frequent first, spelled as they mostly are."""
     spellings: dict[str, Counter[str]] = {}
     for caption in captions.values():
         text = caption[:LONGEST_LOOKED_AT]

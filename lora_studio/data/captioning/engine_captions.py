@@ -15,8 +15,7 @@ BY_ENGINE = "captioned by "
 
 
 def by_engine(entries: Iterable[EditEntry]) -> set[str]:
-    """The pictures, as edits name them, whose last caption an engine wrote. One that somebody changed since,
-    also by rule, is theirs."""
+    """The pictures, as edits name them, whose last caption is an engine's, not changed by anybody since."""
     return {picture for picture, is_engine in _by_engine(entries).items() if is_engine}
 
 

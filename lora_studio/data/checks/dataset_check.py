@@ -28,8 +28,7 @@ def check_dataset(
     emit: Emit = ignore,
     should_stop: ShouldStop = never_stop,
 ) -> DatasetReport:
-    """The report on pictures, measured where they aren't yet. Emits PhaseAdvanced in pictures. Raises
-    DatasetError when stopped."""
+    """The report on pictures, measured if need be. Emits PhaseAdvanced. Raises DatasetError when stopped."""
     paths = [picture.path for picture in pictures if not picture.fault]
     measured = dict(zip(paths, measure_pictures(paths, cache, emit, should_stop), strict=True))
     checked = CheckedSet(

@@ -45,8 +45,7 @@ class CheckedPart:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetReport:
-    """All that the checks found. `parts` has the checks with findings, those that cost most first; `passed`
-    the others. `points` go from 0 to 100."""
+    """All that the checks found: `parts` have findings, the costliest first; `points` go from 0 to 100."""
 
     pictures: tuple[CheckedPicture, ...]
     parts: tuple[CheckedPart, ...]

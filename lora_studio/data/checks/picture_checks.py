@@ -34,8 +34,7 @@ def _unreadable(checked: CheckedSet) -> Iterator[DatasetFinding]:
 
 
 def _unread(checked: CheckedSet) -> Iterator[DatasetFinding]:
-    """Files that the disk didn't give. The fix is offered, and made only when asked for by name: the picture
-    may be a good one once the disk is back."""
+    """Files that the disk didn't give. The fix is made only by name: the picture may come back."""
     for picture in checked.pictures:
         if picture.is_unread:
             edit = RemovePicture(picture.name)

@@ -1,5 +1,4 @@
-"""Remarks on pictures that can be used, but not quite as they are: one sentence for each kind of remark,
-however many pictures it is about."""
+"""Remarks on pictures that can be used, but not quite as they are: a sentence for each kind."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Captions of many pictures in one JSON file, in the form of sd-scripts' fine-tuning: `{"picture":
-{"caption": ..., "tags": ...}}`."""
+"""Captions in one JSON file, as in sd-scripts' fine-tuning: `{"picture": {"caption": ..., "tags": ...}}`."""
 
 from __future__ import annotations
 

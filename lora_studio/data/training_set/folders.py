@@ -66,8 +66,7 @@ class PictureFolder:
 
 
 def read_folder(data: DatasetGroup) -> PictureFolder:
-    """The pictures of a run in a fixed order: first those trained on, then those for regularisation. Raises
-    DatasetError, ConfigError."""
+    """A run's pictures in order, those for regularisation last. Raises DatasetError, ConfigError."""
     datasets, subsets, notes = run_subsets(data)
     subsets.sort(key=lambda subset: (subset.dataset, subset.is_reg))
     notes += check_settings(data, datasets, subsets)

@@ -73,8 +73,7 @@ def existing_folder(named: str | Path) -> Path:
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """The picture files directly in a folder, sorted by name, without hidden ones, masks and stray files of
-    systems. Raises DatasetError."""
+    """The picture files of a folder by name, without hidden ones, masks, strays. Raises DatasetError."""
     found = _image_files(folder)
     masks = masks_among(found)
     return [path for path in found if path not in masks and not is_mask(path.stem)]

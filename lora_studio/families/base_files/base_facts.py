@@ -146,8 +146,7 @@ def _number(value: Any) -> float:
 
 
 def _patch(transformer: Mapping[str, Any], vae: Mapping[str, Any]) -> int:
-    """Latent pixels of a token's side, as the denoiser says or by the channels of what it takes; 1 for a
-    denoiser without tokens."""
+    """Latent pixels of a token's side, as the denoiser or its channels say; 1 for one without tokens."""
     sizes = transformer.get("all_patch_size", transformer.get("patch_size"))
     patch = sizes[-1] if isinstance(sizes, list) and sizes else 1
     channels, taken = _channels(vae.get("latent_channels")), _channels(transformer.get("in_channels"))

@@ -1,5 +1,4 @@
-"""Kohya's two hashes of a checkpoint file, worked out once for each state of it: reading gigabytes before
-every training takes seconds."""
+"""Kohya's two hashes of a checkpoint file, once for each state: reading gigabytes takes seconds."""
 
 from __future__ import annotations
 

@@ -69,8 +69,7 @@ def cached_index(hub_id: str) -> Path | None:
 
 
 def fetch_index(repository: str) -> Path:
-    """The list of a repository's parts, fetched if it isn't here. Raises what the hub's library raises, for
-    the usual name where there is none."""
+    """The list of a repository's parts, fetched if need be. Raises what the hub's library raises."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
@@ -186,8 +185,7 @@ def explain(hub_id: str, error: BaseException) -> ModelFileError | StoreError:
 
 
 class _Download:
-    """One fetching. A thread of its own does it: the library's fastest way can't be interrupted, and whoever
-    presses Stop shall not wait for it."""
+    """A fetching, in a thread: the library's fastest way can't be interrupted, and Stop shall not wait."""
 
     def __init__(self, hub_id: str, emit: Emit, should_stop: ShouldStop) -> None:
         self._hub_id = hub_id

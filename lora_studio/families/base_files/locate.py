@@ -219,8 +219,7 @@ def _sampleable(facts: BaseFacts, place: Path | str) -> BaseFacts:
 
 
 def _family_of(index: Mapping[str, Any], folder: Path, place: Path | str) -> str:
-    """The family of a diffusers repository, by its index and its denoiser's configuration, as they lie in
-    `folder`. Raises FamilyMismatch."""
+    """The family of a repository in `folder`, by index and denoiser. Raises FamilyMismatch."""
     kind = str(index.get("_class_name", "model of unknown kind"))
     if kind not in PIPELINES:
         raise FamilyMismatch(

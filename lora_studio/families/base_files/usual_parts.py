@@ -19,8 +19,7 @@ OPEN_CLIP_PADDING = "!"
 
 
 def config_folder(found: FoundBase) -> Path:
-    """A folder with the base's configuration in diffusers' layout: the one of its name beside its file, else
-    its family's usual one."""
+    """A folder with the base's configuration in diffusers' layout: beside its file, else its family's."""
     beside = Path(found.path_or_id).with_suffix("")
     if (beside / "model_index.json").is_file():
         return beside

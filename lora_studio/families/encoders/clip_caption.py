@@ -30,8 +30,7 @@ class Tokens:
         return self.ids.flatten(0, 1)
 
     def join(self, states: torch.Tensor) -> torch.Tensor:
-        """The states [b m, k, d] of all windows as one row: the first start mark, the tokens of all, the last
-        end mark, weighed, [b, n, d]."""
+        """All windows' states [b m, k, d] as one row, weighed, with first and last mark, [b, n, d]."""
         states = states.unflatten(0, self.ids.shape[:2])
         middle = states[:, :, 1:-1].flatten(1, 2)
         joined = torch.cat([states[:, 0, :1], middle, states[:, -1, -1:]], dim=1)

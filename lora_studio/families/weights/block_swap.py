@@ -139,8 +139,7 @@ class BlockSwap:
         return held.data.to(self._device, non_blocking=True)
 
     def _next(self, number: int) -> int:
-        """The block that most likely comes next: the one behind, and with gradients all the way back. Where
-        it turns, the same once more."""
+        """The block likely to be next: the one behind; with gradients then all the way back."""
         if not torch.is_grad_enabled():
             self._latest, self._upwards = -1, True
             return (number + 1) % len(self.blocks)
@@ -150,8 +149,7 @@ class BlockSwap:
 
 
 def saved_bytes(blocks: Sequence[Any], less: Callable[[Any], int] | None = None) -> int:
-    """Bytes of the device's memory that the swapping of these blocks saves; `less` counts those that a block
-    will take less by then."""
+    """Bytes of the device that swapping these blocks saves; `less` is what a block will have less then."""
     sizes = [sum(held.nbytes for _, _, held in _frozen(block)) for block in blocks]
     if less is not None:
         sizes = [size - less(block) for size, block in zip(sizes, blocks, strict=True)]

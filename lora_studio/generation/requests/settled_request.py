@@ -230,8 +230,7 @@ def steps_of(request: GenerateRequest) -> int:
 
 
 def has_second_pass(request: GenerateRequest) -> bool:
-    """Whether a second pass enlarges the picture; never with a mask, since what it leaves as it is can't be
-    enlarged with the rest."""
+    """Whether a second pass enlarges the picture; never with a mask, whose rest can't be enlarged."""
     return request.hires_scale > 1 and not request.mask_image
 
 

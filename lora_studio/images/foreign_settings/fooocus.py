@@ -1,5 +1,4 @@
-"""Fooocus' own scheme: JSON in `parameters`, or in Comment by older versions (its modules/meta_parser.py).
-Its other scheme is A1111's line."""
+"""Fooocus' own scheme: JSON in `parameters`, earlier in Comment (modules/meta_parser.py); else A1111's."""
 
 from __future__ import annotations
 

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def heartbeat(beat: Callable[[], object], seconds: float) -> Iterator[None]:
-    """Call `beat`, which raises nothing, every so many seconds inside the block, from a thread of its own. At
-    the end of the block none goes on."""
+    """Call `beat`, which raises nothing, every so many seconds inside the block, from a thread."""
     ended = threading.Event()
 
     def go_on() -> None:

@@ -72,8 +72,7 @@ def log_of(run: str, attempt: int) -> str:
 
 
 def run_order(order: Mapping[str, Any], volume: Path, channel: Channel) -> dict[str, Any]:
-    """Train as `order` says (see luggage.pack), with the volume in this folder. Returns `{}`, or `failure`
-    with message, hint and trace."""
+    """Train as `order` says (luggage.pack), the volume in this folder; `{}`, or the words of a `failure`."""
     try:
         if order["version"] != VERSION:
             raise ConfigError(

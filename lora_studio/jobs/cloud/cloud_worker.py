@@ -101,8 +101,7 @@ class Cloud(Protocol):
 
 
 class CloudWorker:
-    """A worker that trains at `cloud`. A run that doesn't answer a stop for `patience_seconds`, or five of
-    its slowest steps, is cancelled."""
+    """A worker at `cloud`. A stop unanswered for `patience_seconds`, or five slowest steps, cancels."""
 
     def __init__(
         self, cloud: Cloud, settings: Settings, limits: CloudSettings, *, patience_seconds: float = 180.0
@@ -192,8 +191,7 @@ def patiently(work: Callable[[], T]) -> T:
 
 
 class Heard:
-    """The run's events in their order, each once, whatever becomes of a batch on its way: what is missing is
-    read from the file over there."""
+    """The run's events, in order, each once: what a batch lost is read from the file over there."""
 
     def __init__(self, cloud: Cloud, run: str) -> None:
         self.cloud, self.run, self.attempt, self.count = cloud, run, 1, 0

@@ -103,8 +103,7 @@ def _figures(queue: TrainingQueue, database: Database, job: JobRecord) -> RunFig
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings by name, in the order of their groups; one that a training of an earlier version didn't
-    have is what it is by itself."""
+    """The settings by name, in the order of groups; what an earlier version lacked has its default."""
     groups = [group for group in config.values() if isinstance(group, Mapping)]
     given = {name: value for group in groups for name, value in group.items()}
     usual = {leaf.name: leaf.default for leaf in config_leaves() if not leaf.required}
@@ -112,8 +111,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shown_to_others(value: Any) -> Any:
-    """A setting's value for those whom a training is shared with: of a path only its last part, of long texts
-    and lists the beginning."""
+    """A setting's value for whom a training is shared with: a path's last part, a long text's beginning."""
     if isinstance(value, list | tuple):
         return [shown_to_others(one) for one in value[:LONGEST_VALUE]]
     if not isinstance(value, str):

@@ -111,8 +111,7 @@ class ResultPictures:
         return next((one for one in tickets if one.id == wanted and one.state.active), None)
 
     def after(self, job: JobRecord) -> None:
-        """Draw the pictures of a training that has just ended well, once, and return when they are done or
-        the next training has waited long enough."""
+        """Draw the pictures of a training just ended well, once; return when done or after a while."""
         if job.status is not JobStatus.FINISHED or not wanted_pictures(job) or self.of(job.id):
             return
         if (ticket := self._asked_for(job)) is not None:
@@ -182,8 +181,7 @@ def wanted_pictures(job: JobRecord) -> int:
 
 
 def requests_of(job: JobRecord, count: int, settings: Settings) -> list[GenerateRequest]:
-    """Requests of one picture each, by prompts made from the trigger word and the kind. Raises ConfigError,
-    ModelFileError for a base that is gone."""
+    """Requests of one picture each, by trigger word and kind. Raises ConfigError, ModelFileError."""
     config = TrainConfig.from_json(job.config)
     base, subject = config.model.pretrained_model_name_or_path, config.dataset
     name = known_base(base, settings).traits.name

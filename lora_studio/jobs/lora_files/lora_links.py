@@ -32,8 +32,7 @@ CAN_RUN_CODE = "Only .safetensors files are taken: other formats can run code wh
 
 @dataclass(frozen=True)
 class LoraLinks:
-    """The way from an address, or a model's name on the Hub, to a LoRA in the library. `web` and `hub` are
-    for tests; None and empty: the internet."""
+    """The way from an address, or a name on the Hub, into the library; `web` and `hub` are for tests."""
 
     settings: Settings
     gallery: Gallery

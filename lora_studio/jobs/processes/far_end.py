@@ -115,8 +115,7 @@ def end_with_launcher(launcher: int) -> None:
 
 
 def own_card(environment: Mapping[str, str]) -> str:
-    """The one graphics card that this process may see, by its number or name; all its others use a card of
-    theirs. Empty where none may be seen."""
+    """The one graphics card of this process, by number or name; empty where none may be seen."""
     place, visible = int(environment.get("LOCAL_RANK", "0")), environment.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return str(place)

@@ -180,8 +180,7 @@ def end(processes: Iterable[psutil.Process]) -> None:
 
 
 def launch_command(processes: int, folder: Path) -> tuple[str, ...]:
-    """The program that runs the far end in so many processes. What `accelerate config` once wrote counts for
-    nothing: all that matters is given."""
+    """The program of the far end in so many processes; `accelerate config` counts for nothing."""
     if processes == 1:
         return (sys.executable, "-m", FAR_END, str(folder))
     threads = int(os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // processes))

@@ -178,8 +178,7 @@ class RunFiles:
 
 
 class Control:
-    """The commands of a run at its far end, as the trainer asks for them. Words come from the files and from
-    `give`, as a signal does."""
+    """A run's commands at its far end, as the trainer asks: from files, and from `give` (a signal)."""
 
     def __init__(self, files: RunFiles) -> None:
         self._files, self._stopping = files, False

@@ -1,5 +1,4 @@
-"""The files of a LoRA as they go to the Hub: the LoRA without private metadata, its card, and the pictures
-that the card shows, as pixels alone."""
+"""A LoRA's files on the Hub: itself without private metadata, its card, the card's pictures as pixels."""
 
 from __future__ import annotations
 

@@ -93,8 +93,7 @@ class Child:
 
 
 class Splitter:
-    """Lines between carriage returns and line ends, without empty ones. Bytes that are no UTF-8 become
-    question marks, a line without end is cut."""
+    """Lines between carriage returns and line ends, not empty; odd bytes become question marks."""
 
     def __init__(self) -> None:
         self._rest = b""

@@ -32,8 +32,7 @@ class SteeredQueue(Protocol):
 
 
 class RemoteCommands:
-    """The commands for this machine. Each names its worker: two machines on one project never touch each
-    other's. Raises Unreachable, NotAllowed."""
+    """The commands for this machine, which each names its worker. Raises Unreachable, NotAllowed."""
 
     def __init__(self, remote: Supabase, queue: SteeredQueue, machine: str) -> None:
         self._remote, self._queue, self._machine = remote, queue, machine

@@ -26,8 +26,7 @@ ABSOLUTE = re.compile(r"(?:/|[A-Za-z]:[\\/]|\\\\)[^\n]*")
 
 
 def worker_of(machine: str, email: str) -> str:
-    """The name of this home over there, different for each account: nobody may change rows that somebody
-    else, or the secret key, has written."""
+    """This home's name over there, by account: nobody may change rows of another, or the secret key's."""
     return str(uuid.uuid5(uuid.UUID(machine), email.strip().casefold())) if email.strip() else machine
 
 
