@@ -12,17 +12,14 @@ import pytest
 import torch
 from diffusers import AnimaTextConditioner, ClassifierFreeGuidance, CosmosTransformer3DModel, ModularPipeline
 from diffusers.models.transformers import transformer_cosmos
-from safetensors.torch import save_file
 from transformers import Qwen3Config, Qwen3Model
 
 from lora_studio.catalog import BASES
 from lora_studio.config import TrainConfig
 from lora_studio.config_groups import NetworkGroup
-from lora_studio.errors import BrokenFile, ConfigError, UnknownFormat
+from lora_studio.errors import BrokenFile, ConfigError
 from lora_studio.families import family_of
 from lora_studio.families.anima import Anima, AnimaModel
-from lora_studio.families.base_files.hub import fetch
-from lora_studio.families.base_files.locate import find_base, known_base
 from lora_studio.families.flow import Flow
 from lora_studio.families.weights.quantised_weights import quantise_weights
 from lora_studio.generation.lora_lookup import layers_of
@@ -33,7 +30,6 @@ from lora_studio.lora.network.ranks import plan_sizes
 from lora_studio.settings import Settings
 from tests.support.clip_texts import encode_captions
 from tests.support.flow_drawing import draw_latents
-from tests.support.hub_server import only_hub
 from tests.support.tiny import make_pictures, make_tiny_anima, tiny_values
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "anima_lora_keys.json"
@@ -249,32 +245,6 @@ def test_sd_scripts_gets_its_own_script_and_files(
     with pytest.raises(ConfigError) as refusal:
         launch(sd_scripts_args=given, algo="loha")
     assert refusal.value.field == "algo"
-
-
-def test_a_single_file_of_the_denoiser_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "anima-base.safetensors"
-    save_file({"net.blocks.0.self_attn.q_proj.weight": torch.zeros(8, 2048)}, file)
-    with pytest.raises(UnknownFormat) as refusal:
-        find_base(str(file))
-    assert "Anima" in refusal.value.message
-
-
-def test_the_hub_is_asked_for_the_family_and_then_for_the_files(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its list of parts has another name, and says where they come from, which nobody follows."""
-    shutil.copytree(base, tmp_path / "hub" / "somebody" / "a-mix")
-    with only_hub(tmp_path / "hub", tmp_path / "cache", monkeypatch) as server:
-        found = known_base("somebody/a-mix")
-        assert (found.family, found.facts.step, found.traits.native_size) == ("anima", 16, 1024)
-        assert not [name for name in server.fetched() if name.endswith(".safetensors")]
-        assert fetch("somebody/a-mix") is not None
-        assert "text_conditioner/diffusion_pytorch_model.safetensors" in server.fetched()
-        assert not [name for name in server.fetched() if name.startswith("guider")]
-        asked = len(server.asked)
-        loaded = family_of(find_base("somebody/a-mix")).load()
-        assert encode_captions(loaded, ["a disc"]).states.shape[-1] == 16
-        assert len(server.asked) == asked, "nothing was asked of the network"
 
 
 def test_a_base_that_lacks_a_part_is_refused(base: Path, tmp_path: Path) -> None:

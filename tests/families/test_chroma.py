@@ -25,7 +25,7 @@ from lora_studio.request import LoraUse
 from lora_studio.settings import Settings
 from tests.support.clip_texts import encode_captions
 from tests.support.flow_drawing import draw
-from tests.support.tiny import make_pictures, make_tiny_chroma, make_tiny_flux, tiny_values
+from tests.support.tiny import denoiser_training, make_pictures, make_tiny_chroma, make_tiny_flux, tiny_values
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "flux_lora_keys.json"
 CAPTIONS = ["a disc", "word " * 40, ""]
@@ -99,13 +99,6 @@ def test_texts_are_the_pipelines_with_one_token_of_padding(model: ChromaModel) -
         assert len(row) == min(512, model.prompts.count_caption(caption, weighted=False) + 1)
 
 
-def config_for(folder: Path, base: Path, **values: object) -> TrainConfig:
-    pictures = make_pictures(folder / "data")
-    return TrainConfig.from_values(
-        tiny_values(base, pictures, folder / "lora", network_train_unet_only=True, **values)
-    )
-
-
 def test_the_base_is_told_and_its_texts_stay(base: Path, model: ChromaModel, tmp_path: Path) -> None:
     found = find_base(str(base))
     assert (found.family, found.facts.step, found.traits.guidance_scale) == ("chroma", 16, 5.0)
@@ -146,7 +139,7 @@ def test_sd_scripts_is_told_what_it_needs(base: Path, tmp_path: Path) -> None:
     (tmp_path / "checkout" / "flux_train_network.py").touch()
     settings = Settings(home=tmp_path, models=tmp_path, sd_scripts=tmp_path / "checkout")
     given = ('pretrained_model_name_or_path = "c.safetensors"', 'ae = "ae.safetensors"')
-    config = config_for(tmp_path, base, engine="sd-scripts", sd_scripts_args=given)
+    config = denoiser_training(tmp_path, base, engine="sd-scripts", sd_scripts_args=given)
     prepare(config, settings, tmp_path / "job")
     told = (tmp_path / "job" / "arguments.toml").read_text("utf-8")
     for line in (

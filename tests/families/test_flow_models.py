@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.nn.utils import parametrize
 
-from lora_studio.config import TrainConfig
-from lora_studio.errors import ConfigError
+from lora_studio.errors import BrokenFile, ConfigError, UnknownFormat
 from lora_studio.families import family_of
+from lora_studio.families.base_files.hub import fetch
+from lora_studio.families.base_files.locate import find_base, known_base
 from lora_studio.families.flow_model import FlowModel
 from lora_studio.jobs.sd_scripts.launch_files import prepare
 from lora_studio.lora.file.lora_files import find_file, read_header
@@ -23,8 +24,9 @@ from lora_studio.trainer import train
 from lora_studio.training.objective import TrainingBatch, sample_losses
 from tests.support.clip_texts import encode_captions
 from tests.support.flow_drawing import draw_latents
+from tests.support.hub_server import only_hub
 from tests.support.runs import assert_same_tensors, engine_for, paused_at, state_folder_of, trained_tensors
-from tests.support.tiny import make_pictures, make_tiny, tiny_values
+from tests.support.tiny import denoiser_training, make_tiny
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,13 +100,6 @@ def model(base: Path) -> Any:
     return loaded
 
 
-def config_of(folder: Path, base: Path, **values: object) -> TrainConfig:
-    pictures = make_pictures(folder / "data")
-    return TrainConfig.from_values(
-        tiny_values(base, pictures, folder / "lora") | {"network_train_unet_only": True} | values
-    )
-
-
 @torch.no_grad()
 def test_an_answer_does_not_depend_on_its_company(model: Any, facts: Facts) -> None:
     """Unequal texts are masked, not filled up with something that is read."""
@@ -168,7 +163,7 @@ def test_in_bf16_the_way_stays_in_32_bit(base: Path, model: Any) -> None:
 
 def test_the_loss_is_the_formula(base: Path, facts: Facts, tmp_path: Path) -> None:
     """(n - x - answer) squared, with the answer to each alone; times the weight of the noise level."""
-    engine = engine_for(config_of(tmp_path, base, weighting_scheme="cosmap", guidance_scale=1.0))
+    engine = engine_for(denoiser_training(tmp_path, base, weighting_scheme="cosmap", guidance_scale=1.0))
     generator = torch.Generator().manual_seed(0)
     latents, noise = (torch.randn((2, *facts.latents), generator=generator) for _ in range(2))
     drawn = TrainingBatch(latents=latents, noise=noise, timesteps=torch.tensor([250.0, 900.0]))
@@ -195,8 +190,8 @@ def test_the_loss_is_the_formula(base: Path, facts: Facts, tmp_path: Path) -> No
 def test_a_run_goes_on_as_if_it_had_never_ended(shape: str, base: Path, facts: Facts, tmp_path: Path) -> None:
     """Also where half of the work is done twice."""
     values = {"max_train_steps": facts.pause + 1, "network_dropout": 0.2, **facts.run}
-    whole = trained_tensors(config_of(tmp_path / "whole", base, **values))
-    parts = config_of(tmp_path / "parts", base, gradient_checkpointing=True, **values)
+    whole = trained_tensors(denoiser_training(tmp_path / "whole", base, **values))
+    parts = denoiser_training(tmp_path / "parts", base, gradient_checkpointing=True, **values)
     paused_at(parts, facts.pause)
     result = train(parts, resume_from=state_folder_of(parts))
     assert_same_tensors(load_file(result.file), whole)
@@ -209,6 +204,53 @@ def test_a_run_goes_on_as_if_it_had_never_ended(shape: str, base: Path, facts: F
 
 def test_sd_scripts_has_no_training_for_some(base: Path, facts: Facts, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refusal:
-        prepare(config_of(tmp_path, base, engine="sd-scripts"), Settings.from_environment(), tmp_path / "job")
+        prepare(
+            denoiser_training(tmp_path, base, engine="sd-scripts"),
+            Settings.from_environment(),
+            tmp_path / "job",
+        )
     assert ("has no training" in str(refusal.value)) is not facts.engine
     assert refusal.value.field == "engine"
+
+
+@pytest.mark.parametrize("kind", ["klein", "zimage"])
+def test_a_base_without_a_template_for_texts_is_refused(kind: str, tmp_path: Path) -> None:
+    bare = make_tiny(kind, tmp_path / "bare")
+    (bare / "tokenizer" / "chat_template.jinja").unlink()
+    with pytest.raises(BrokenFile, match="chat template"):
+        family_of(str(bare)).load()
+
+
+@pytest.mark.parametrize(
+    ("title", "key", "width"),
+    [
+        ("Z-Image", "layers.0.attention.qkv.weight", 3840),
+        ("Anima", "net.blocks.0.self_attn.q_proj.weight", 2048),
+    ],
+)
+def test_a_single_file_of_the_denoiser_is_named(title: str, key: str, width: int, tmp_path: Path) -> None:
+    file = tmp_path / "x.safetensors"
+    save_file({key: torch.zeros(3, width)}, file)
+    with pytest.raises(UnknownFormat) as refusal:
+        find_base(str(file))
+    assert title in refusal.value.message
+
+
+@pytest.mark.parametrize(("kind", "part"), [("zimage", "transformer"), ("anima", "text_conditioner")])
+def test_the_hub_is_asked_for_the_family_and_then_for_the_files(
+    kind: str, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the denoiser lies in another folder than Stable Diffusion's, and where the list of parts has
+    another name, and says where they come from, which nobody follows."""
+    make_tiny(kind, tmp_path / "hub" / "somebody" / "a-mix")
+    with only_hub(tmp_path / "hub", tmp_path / "cache", monkeypatch) as server:
+        found = known_base("somebody/a-mix")
+        assert (found.family, found.facts.step, found.traits.native_size) == (kind, 16, 1024)
+        assert not [name for name in server.fetched() if name.endswith(".safetensors")]
+        assert fetch("somebody/a-mix") is not None
+        assert f"{part}/diffusion_pytorch_model.safetensors" in server.fetched()
+        assert not [name for name in server.fetched() if name.startswith("guider")]
+        asked = len(server.asked)
+        loaded = family_of(find_base("somebody/a-mix")).load()
+        assert encode_captions(loaded, ["a disc"]).states.shape[-1] == 16
+        assert len(server.asked) == asked, "nothing was asked of the network"

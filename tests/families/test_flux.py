@@ -9,7 +9,6 @@ import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from lora_studio.config import TrainConfig
 from lora_studio.config_groups import NetworkGroup
 from lora_studio.errors import ConfigError
 from lora_studio.events import ignore, never_stop
@@ -27,7 +26,7 @@ from lora_studio.trainer import train
 from lora_studio.training.dry_run import dry_run
 from tests.support.clip_texts import encode_captions
 from tests.support.flow_drawing import draw
-from tests.support.tiny import make_pictures, make_tiny_flux, tiny_values
+from tests.support.tiny import denoiser_training, make_tiny_flux
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "flux_lora_keys.json"
 CAPTIONS = ["a disc", "word " * 40, ""]
@@ -101,15 +100,8 @@ def test_schnell_is_told_no_guidance(tmp_path: Path) -> None:
     model = family_of(str(base)).load()
     assert isinstance(model, FluxModel)
     assert not model.takes_guidance
-    assert "guidance_scale" in model.process.unused(engine_config(tmp_path, base).noise)
+    assert "guidance_scale" in model.process.unused(denoiser_training(tmp_path, base).noise)
     assert torch.equal(draw(model, "a disc"), pipelines_own(model.pipeline(), "a disc", sigmas=STEPS))
-
-
-def engine_config(folder: Path, base: Path, **values: object) -> TrainConfig:
-    return TrainConfig.from_values(
-        tiny_values(base, make_pictures(folder / "data"), folder / "lora", network_train_unet_only=True)
-        | values
-    )
 
 
 @pytest.mark.parametrize("name", ["FLUX.1-schnell", "my schnell mix"])
@@ -118,7 +110,7 @@ def test_schnell_is_known_by_its_name_and_not_trained(base: Path, tmp_path: Path
     found = find_base(str(tmp_path / name))
     assert (found.family, found.traits.num_inference_steps, found.traits.step) == ("flux", 4, 16)
     with pytest.raises(ConfigError) as refusal:
-        train(engine_config(tmp_path, tmp_path / name))
+        train(denoiser_training(tmp_path, tmp_path / name))
     assert refusal.value.field == "pretrained_model_name_or_path"
     assert "flux1-dev" in refusal.value.hint
     assert not find_base(str(base)).traits.train_instead
@@ -160,7 +152,7 @@ def test_the_answer_is_the_transformers(model: FluxModel) -> None:
 
 
 def test_a_plan_is_measured(base: Path, tmp_path: Path) -> None:
-    estimate = dry_run(engine_config(tmp_path, base), ignore, never_stop)
+    estimate = dry_run(denoiser_training(tmp_path, base), ignore, never_stop)
     assert estimate is not None
     assert estimate.seconds_per_step > 0
     assert estimate.images == 4
@@ -182,13 +174,13 @@ def test_sd_scripts_is_told_what_it_needs(base: Path, tmp_path: Path) -> None:
     (tmp_path / "checkout").mkdir()
     (tmp_path / "checkout" / "flux_train_network.py").touch()
     settings = Settings(home=tmp_path, models=tmp_path, sd_scripts=tmp_path / "checkout")
-    config = engine_config(tmp_path, base, engine="sd-scripts", guidance_scale=1.0)
+    config = denoiser_training(tmp_path, base, engine="sd-scripts", guidance_scale=1.0)
     with pytest.raises(ConfigError) as refusal:
         prepare(config, settings, tmp_path / "job")
     assert refusal.value.field == "sd_scripts_args"
     assert "ae =" in refusal.value.hint
     given = ('pretrained_model_name_or_path = "f.safetensors"', 'ae = "ae.safetensors"')
-    config = engine_config(tmp_path, base, engine="sd-scripts", guidance_scale=1.0, sd_scripts_args=given)
+    config = denoiser_training(tmp_path, base, engine="sd-scripts", guidance_scale=1.0, sd_scripts_args=given)
     launch = prepare(config, settings, tmp_path / "job")
     assert launch.command[1] == "flux_train_network.py"
     told = (tmp_path / "job" / "arguments.toml").read_text("utf-8")

@@ -10,9 +10,8 @@ import torch
 from diffusers import Flux2KleinPipeline, Flux2Transformer2DModel
 
 from lora_studio.catalog import BASES, FLOW_SAMPLERS
-from lora_studio.config import TrainConfig
 from lora_studio.config_groups import NetworkGroup
-from lora_studio.errors import BrokenFile, ConfigError
+from lora_studio.errors import ConfigError
 from lora_studio.families import family_of
 from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.base_files.locate import find_base, known_base
@@ -27,7 +26,7 @@ from lora_studio.trainer import train
 from tests.support.clip_texts import encode_captions
 from tests.support.flow_drawing import draw
 from tests.support.hub_server import only_hub
-from tests.support.tiny import make_pictures, make_tiny_klein, tiny_values
+from tests.support.tiny import denoiser_training, make_tiny_klein
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "klein_lora_keys.json"
 CAPTIONS = ["a disc", "word " * 40, ""]
@@ -169,13 +168,6 @@ def test_every_sampler_has_the_shift_of_its_steps(model: KleinModel, sampler: st
     assert len(many) >= 50
 
 
-def config_of(folder: Path, base: Path, **values: object) -> TrainConfig:
-    return TrainConfig.from_values(
-        tiny_values(base, make_pictures(folder / "data"), folder / "lora", network_train_unet_only=True)
-        | values
-    )
-
-
 def test_a_distilled_base_is_known_by_its_list_of_parts_and_not_trained(base: Path, tmp_path: Path) -> None:
     """Whatever it is called; its size says which base to train."""
     mix = shutil.copytree(base, tmp_path / "my mix")
@@ -184,7 +176,7 @@ def test_a_distilled_base_is_known_by_its_list_of_parts_and_not_trained(base: Pa
     traits = find_base(str(mix)).traits
     assert (traits.num_inference_steps, traits.guidance_scale, traits.step) == (4, 1.0, 16)
     with pytest.raises(ConfigError) as refusal:
-        train(config_of(tmp_path, mix))
+        train(denoiser_training(tmp_path, mix))
     assert refusal.value.field == "pretrained_model_name_or_path"
     assert "FLUX.2 klein base 4B (klein-base-4b)" in refusal.value.hint
     config.write_text(config.read_text().replace('"num_attention_heads": 2', '"num_attention_heads": 32'))
@@ -203,13 +195,6 @@ def test_a_distilled_base_of_the_hub_is_known_before_it_is_fetched(
         assert not [name for name in server.fetched() if name.endswith(".safetensors")]
 
 
-def test_a_base_without_a_template_for_texts_is_refused(base: Path, tmp_path: Path) -> None:
-    shutil.copytree(base, tmp_path / "bare")
-    (tmp_path / "bare" / "tokenizer" / "chat_template.jinja").unlink()
-    with pytest.raises(BrokenFile, match="chat template"):
-        family_of(str(tmp_path / "bare")).load()
-
-
 def test_the_catalogs_defaults_are_musubis() -> None:
     wanted = {
         **{"network_dim": 32, "learning_rate": 1e-4, "timestep_sampling": "flux2_shift"},
@@ -226,7 +211,7 @@ def test_the_catalogs_defaults_are_musubis() -> None:
 
 def test_sd_scripts_has_no_such_way_to_draw_a_time(tmp_path: Path) -> None:
     found = FoundBase(name="flux1-dev", path_or_id="x/y", family="flux", layout="hub")
-    config = config_of(tmp_path, tmp_path, timestep_sampling="flux2_shift")
+    config = denoiser_training(tmp_path, tmp_path, timestep_sampling="flux2_shift")
     with pytest.raises(ConfigError) as refusal:
         script_for(config, found)
     assert refusal.value.field == "timestep_sampling"

@@ -10,7 +10,6 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
-from lora_studio.config import TrainConfig
 from lora_studio.data.training_set.folders import read_folder
 from lora_studio.events import ignore, never_stop
 from lora_studio.families import family_of
@@ -19,7 +18,7 @@ from lora_studio.runtime import find_device
 from lora_studio.training.model import Engine, load_engine
 from lora_studio.training.preparation.latent_cache_key import encoder_mark
 from lora_studio.training.preparation.training_data import prepare_data
-from tests.support.tiny import make_pictures, make_tiny_sdxl, tiny_values
+from tests.support.tiny import denoiser_training, make_tiny_sdxl
 
 MEANS, DEVIATIONS = [0.4, -0.3, 0.2, 0.9], [1.5, 0.5, 2.0, 0.8]
 CENTRED = {"latents_mean": MEANS, "latents_std": DEVIATIONS, "scaling_factor": 0.5}
@@ -87,11 +86,9 @@ def test_the_quick_way_of_encoding_is_the_same_but_for_the_last_bits() -> None:
 
 
 def engine(base: Path, folder: Path) -> Engine:
-    values = tiny_values(
-        base, make_pictures(folder / "pictures"), folder / "lora", network_train_unet_only=True
+    return load_engine(
+        denoiser_training(folder, base), family_of(str(base)).found, find_device(), torch.float32
     )
-    config = TrainConfig.from_values(values)
-    return load_engine(config, family_of(str(base)).found, find_device(), torch.float32)
 
 
 @torch.no_grad()

@@ -1,22 +1,19 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import ZImagePipeline, ZImageTransformer2DModel
-from safetensors.torch import save_file
 
 from lora_studio.catalog import BASES, check_trainable
 from lora_studio.config import TrainConfig
 from lora_studio.config_groups import NetworkGroup
-from lora_studio.errors import BrokenFile, ConfigError, UnknownFormat
+from lora_studio.errors import ConfigError
 from lora_studio.families import family_of
 from lora_studio.families.base import TextOutput
-from lora_studio.families.base_files.hub import fetch
-from lora_studio.families.base_files.locate import find_base, known_base
+from lora_studio.families.base_files.locate import find_base
 from lora_studio.families.flow import Flow
 from lora_studio.families.zimage import ZImage, ZImageModel
 from lora_studio.generation.pipelines import compute_dtype
@@ -27,7 +24,6 @@ from lora_studio.trainer import train
 from lora_studio.training.model import check_number_format
 from tests.support.clip_texts import encode_captions
 from tests.support.flow_drawing import draw
-from tests.support.hub_server import only_hub
 from tests.support.runs import trained_tensors
 from tests.support.tiny import make_pictures, make_tiny_zimage, tiny_values
 
@@ -202,35 +198,3 @@ def test_a_denoiser_held_in_8_bits_trains(base: Path, tmp_path: Path) -> None:
         for key, tensor in trained_tensors(TrainConfig.from_values(values)).items()
         if "up" in key
     )
-
-
-def test_a_single_file_of_the_denoiser_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "z.safetensors"
-    save_file({"layers.0.attention.qkv.weight": torch.zeros(3, 3840)}, file)
-    with pytest.raises(UnknownFormat) as refusal:
-        find_base(str(file))
-    assert "Z-Image" in refusal.value.message
-
-
-def test_the_hub_is_asked_for_the_family_and_then_for_the_files(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its denoiser lies in another folder than that of Stable Diffusion."""
-    shutil.copytree(base, tmp_path / "hub" / "somebody" / "z-mix")
-    with only_hub(tmp_path / "hub", tmp_path / "cache", monkeypatch) as server:
-        found = known_base("somebody/z-mix")
-        assert (found.family, found.facts.step, found.traits.native_size) == ("zimage", 16, 1024)
-        assert not [name for name in server.fetched() if name.endswith(".safetensors")]
-        assert fetch("somebody/z-mix") is not None
-        assert "transformer/diffusion_pytorch_model.safetensors" in server.fetched()
-        asked = len(server.asked)
-        loaded = family_of(find_base("somebody/z-mix")).load()
-        assert encode_captions(loaded, ["a disc"]).states.shape[-1] == 16
-        assert len(server.asked) == asked, "nothing was asked of the network"
-
-
-def test_a_base_without_a_template_for_texts_is_refused(base: Path, tmp_path: Path) -> None:
-    shutil.copytree(base, tmp_path / "bare")
-    (tmp_path / "bare" / "tokenizer" / "chat_template.jinja").unlink()
-    with pytest.raises(BrokenFile, match="chat template"):
-        family_of(str(tmp_path / "bare")).load()

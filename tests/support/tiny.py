@@ -32,6 +32,7 @@ from diffusers import (
 from PIL import Image, ImageDraw
 from transformers import Qwen3ForCausalLM
 
+from lora_studio.config import TrainConfig
 from tests.support.tiny_texts import (
     SECOND_WIDTH,
     TEXT_WIDTH,
@@ -339,3 +340,9 @@ def tiny_values(base: Path, pictures: Path, output_dir: Path, **changes: object)
         "mixed_precision": "no",
         **changes,
     }
+
+
+def denoiser_training(folder: Path, base: Path, **changes: object) -> TrainConfig:
+    """A training of a base's denoiser alone, with pictures and result in `folder`."""
+    values = tiny_values(base, make_pictures(folder / "data"), folder / "lora", network_train_unet_only=True)
+    return TrainConfig.from_values(values | changes)

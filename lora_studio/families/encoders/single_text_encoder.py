@@ -1,5 +1,4 @@
-"""What encoders of long texts have in common: each text is read alone, so that its company doesn't matter to
-the last bit."""
+"""Encoders of long texts: each text is read alone, so that its company doesn't matter to the last bit."""
 
 from __future__ import annotations
 

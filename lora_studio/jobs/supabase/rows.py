@@ -26,7 +26,7 @@ ABSOLUTE = re.compile(r"(?:/|[A-Za-z]:[\\/]|\\\\)[^\n]*")
 
 
 def worker_of(machine: str, email: str) -> str:
-    """This home's name over there, by account: nobody may change rows of another, or the secret key's."""
+    """The name of this home over there, by account: nobody may change another's rows."""
     return str(uuid.uuid5(uuid.UUID(machine), email.strip().casefold())) if email.strip() else machine
 
 
