@@ -137,8 +137,7 @@ def test_rows_are_made_again_from_the_folders(
     datasets: Datasets, settings: Settings, database: Database, files: list[Path]
 ) -> None:
     kept, gone = datasets.create("kept", files), datasets.create("gone", files)
-    with database.write() as connection:
-        connection.execute("DELETE FROM datasets")
+    database.change("DELETE FROM datasets")
     shutil.rmtree(gone.path)
     (settings.datasets / "odd").mkdir()
     (settings.datasets / "odd" / "dataset.json").write_text("{")

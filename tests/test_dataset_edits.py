@@ -105,8 +105,7 @@ def test_edits_are_counted_again_when_the_database_is_lost(
 ) -> None:
     record = datasets.create("Squares", files)
     edited = datasets.edit(record.id, [RemovePicture("green.png")])
-    with database.write() as connection:
-        connection.execute("DELETE FROM datasets")
+    database.change("DELETE FROM datasets")
     datasets.scan()
     assert datasets.get(record.id) == edited
 

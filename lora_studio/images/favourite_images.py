@@ -14,8 +14,7 @@ def mark_image(database: Database, image_id: str, favourite: bool) -> None:
     record, paths = library.image(image_id), library.image_paths(image_id)
     visitor().must_own(Kind.IMAGE, paths[0] if paths else record.path)
     sql = "INSERT OR IGNORE INTO favourite_images(id) VALUES (?)"
-    with database.write() as connection:
-        connection.execute(sql if favourite else "DELETE FROM favourite_images WHERE id = ?", (image_id,))
+    database.change(sql if favourite else "DELETE FROM favourite_images WHERE id = ?", (image_id,))
 
 
 def is_favourite(database: Database, image_id: str) -> bool:

@@ -55,6 +55,11 @@ class Database:
         with self._reading, _translated(self.path):
             return self._reader.execute(sql, params).fetchall()
 
+    def change(self, sql: str, params: Parameters = ()) -> None:
+        """Execute one statement, as a transaction of its own or as part of the block's. Raises StoreError."""
+        with self.write() as connection:
+            connection.execute(sql, params)
+
     def revisions(self) -> dict[str, int]:
         """A number for each table that an open page shows, which changes with any change of it, whoever made
         that. Raises StoreError."""

@@ -264,11 +264,9 @@ class JobStore:
 
     def heartbeat(self, owner: str) -> None:
         """Record that the process `owner` is alive, for all its jobs."""
-        with self._database.write() as connection:
-            connection.execute(
-                f"UPDATE jobs SET heartbeat_at = ? WHERE owner = ? AND status IN {ACTIVE}",
-                (time.time(), owner),
-            )
+        self._database.change(
+            f"UPDATE jobs SET heartbeat_at = ? WHERE owner = ? AND status IN {ACTIVE}", (time.time(), owner)
+        )
 
     def interrupt_orphans(self, owner: str) -> list[JobRecord]:
         """Set jobs that ran in a dead process to `interrupted`; jobs that waited there pass to `owner` and

@@ -137,8 +137,7 @@ class Library:
         return str(rows[0]["fingerprint"]) if rows else None
 
     def remove_lora(self, slug: str) -> None:
-        with self._database.write() as connection:
-            connection.execute("DELETE FROM loras WHERE slug = ?", (slug,))
+        self._database.change("DELETE FROM loras WHERE slug = ?", (slug,))
 
     def put_image(self, record: ImageRecord, fingerprint: str = "") -> None:
         """Write a file's row; files with the same content share their id."""
@@ -240,11 +239,10 @@ class Library:
             connection.executemany("DELETE FROM images WHERE path = ?", [(path,) for path in paths])
 
     def put_dataset(self, record: DatasetRecord) -> None:
-        with self._database.write() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO datasets(id, created_at, record) VALUES (?, ?, ?)",
-                (record.id, record.created_at, _json(record)),
-            )
+        self._database.change(
+            "INSERT OR REPLACE INTO datasets(id, created_at, record) VALUES (?, ?, ?)",
+            (record.id, record.created_at, _json(record)),
+        )
 
     def dataset(self, dataset_id: str) -> DatasetRecord:
         """A set of pictures. Raises StoreError."""
@@ -272,8 +270,7 @@ class Library:
         return [row["id"] for row in self._database.read("SELECT id FROM datasets")]
 
     def remove_dataset(self, dataset_id: str) -> None:
-        with self._database.write() as connection:
-            connection.execute("DELETE FROM datasets WHERE id = ?", (dataset_id,))
+        self._database.change("DELETE FROM datasets WHERE id = ?", (dataset_id,))
 
     def _records(self, cls: type[Record], rows: Iterable[sqlite3.Row]) -> list[Record]:
         """The records of readable rows. Each other row is logged once."""

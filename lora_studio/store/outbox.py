@@ -101,19 +101,16 @@ class Outbox:
 
     def settle(self, kind: str, key: str) -> None:
         """Mark a thing as sent in its present version, because it came from the mirror."""
-        with self._database.write() as connection:
-            connection.execute(
-                "UPDATE outbox SET sent = version, error = '' WHERE kind = ? AND key = ?", (kind, key)
-            )
+        self._database.change(
+            "UPDATE outbox SET sent = version, error = '' WHERE kind = ? AND key = ?", (kind, key)
+        )
 
     def postpone(self, item: Waiting, error: str, seconds: float) -> None:
         """Try this thing again in so many seconds; the others do not wait for it."""
-        with self._database.write() as connection:
-            connection.execute(
-                "UPDATE outbox SET attempts = attempts + 1, next_at = ?, error = ?"
-                " WHERE kind = ? AND key = ?",
-                (time.time() + seconds, error, item.kind, item.key),
-            )
+        self._database.change(
+            "UPDATE outbox SET attempts = attempts + 1, next_at = ?, error = ? WHERE kind = ? AND key = ?",
+            (time.time() + seconds, error, item.kind, item.key),
+        )
 
     def bury(self, kind: str, key: str, version: int, error: str) -> None:
         """Record that the mirror will never take this version. A later one is tried again."""
@@ -143,20 +140,18 @@ class Outbox:
 
     def touch(self, kind: str, key: str) -> None:
         """Send a thing anew that the mirror doesn't have after all, unless its version was refused."""
-        with self._database.write() as connection:
-            connection.execute(
-                "UPDATE outbox SET version = sent + 1 WHERE kind = ? AND key = ? AND version <= sent"
-                " AND NOT EXISTS (SELECT 1 FROM dead_letters WHERE dead_letters.kind = outbox.kind"
-                " AND dead_letters.key = outbox.key AND dead_letters.version = outbox.sent)",
-                (kind, key),
-            )
+        self._database.change(
+            "UPDATE outbox SET version = sent + 1 WHERE kind = ? AND key = ? AND version <= sent"
+            " AND NOT EXISTS (SELECT 1 FROM dead_letters WHERE dead_letters.kind = outbox.kind"
+            " AND dead_letters.key = outbox.key AND dead_letters.version = outbox.sent)",
+            (kind, key),
+        )
 
     def keep_note(self, item: Waiting, note: str) -> None:
         """Keep a text for the sender's next try at this thing, perhaps in another process."""
-        with self._database.write() as connection:
-            connection.execute(
-                "UPDATE outbox SET note = ? WHERE kind = ? AND key = ?", (note, item.kind, item.key)
-            )
+        self._database.change(
+            "UPDATE outbox SET note = ? WHERE kind = ? AND key = ?", (note, item.kind, item.key)
+        )
 
     def aim_at(self, target: str) -> None:
         """Name the target of the mirror. A new target has nothing yet: everything waits again."""

@@ -44,8 +44,7 @@ def test_a_favourite_outlives_a_new_reading(
     before = database.revisions()["images"]
     mark_image(database, pictures[0], True)
     assert database.revisions()["images"] > before
-    with database.write() as connection:
-        connection.execute("DELETE FROM images")
+    database.change("DELETE FROM images")
     gallery.scan()
     assert [one.id for one in gallery.images(only=FAVOURITE)] == [pictures[0]]
     assert is_favourite(database, pictures[0])

@@ -124,8 +124,7 @@ def test_one_of_another_program_runs_as_long_as_that(
         facts = {**CaptioningRows(database).all()[0].facts, "state": "running"}
         CaptioningRows(database).put(dataset_id, NOBODY, facts)
         database_time = "UPDATE captionings SET at = at - 3600"
-        with database.write() as connection:
-            connection.execute(database_time)
+        database.change(database_time)
         assert here.get(dataset_id).state is CaptioningState.INTERRUPTED
 
 

@@ -345,8 +345,7 @@ def test_an_old_config_that_no_longer_reads_fails_with_a_sentence(
     open_queue: Open, store: JobStore, config_named: Build
 ) -> None:
     job = store.create(config_named())
-    with store._database.write() as connection:
-        connection.execute("UPDATE jobs SET config = replace(config, '\"version\": 1', '\"version\": 99')")
+    store._database.change("UPDATE jobs SET config = replace(config, '\"version\": 1', '\"version\": 99')")
     failed = open_queue().wait(job.id, timeout=PATIENCE)
     assert failed.status == JobStatus.FAILED
     assert "later version" in failed.message

@@ -22,8 +22,7 @@ def count(database: Database) -> int:
 
 
 def add(database: Database, name: str) -> None:
-    with database.write() as connection:
-        connection.execute("INSERT INTO datasets VALUES (?, 0, '{}')", (name,))
+    database.change("INSERT INTO datasets VALUES (?, 0, '{}')", (name,))
 
 
 def test_a_new_file_gets_the_whole_schema_and_wal(tmp_path: Path) -> None:

@@ -108,10 +108,7 @@ def test_events_of_a_later_version_are_passed_over(
 ) -> None:
     job = store.create(config_named())
     store.append(job.id, Noted(message="known"))
-    with database.write() as connection:
-        connection.execute(
-            "UPDATE events SET json = ? WHERE kind = 'Queued'", ('{"kind": "Teleported", "to": 5}',)
-        )
+    database.change("UPDATE events SET json = ? WHERE kind = 'Queued'", ('{"kind": "Teleported", "to": 5}',))
     assert [stored.event for stored in store.events(job.id)] == [Noted(message="known")]
 
 
@@ -199,8 +196,7 @@ def test_jobs_of_a_silent_host_are_interrupted(
 ) -> None:
     job = store.create(config_named())
     store.claim(job.id, "another-host:5:1")
-    with database.write() as connection:
-        connection.execute("UPDATE jobs SET heartbeat_at = ?", (time.time() - 300,))
+    database.change("UPDATE jobs SET heartbeat_at = ?", (time.time() - 300,))
     assert [found.id for found in store.interrupt_orphans(HERE)] == [job.id]
 
 

@@ -170,8 +170,7 @@ def test_one_bad_row_does_not_hold_up_the_others(
     home = opened()
     jobs = [home.begin(f"lora-{number}") for number in range(7)]
     bad = jobs[3]
-    with home.database.write() as connection:
-        connection.execute("UPDATE jobs SET step = -1, revision = revision + 1 WHERE id = ?", (bad.id,))
+    home.database.change("UPDATE jobs SET step = -1, revision = revision + 1 WHERE id = ?", (bad.id,))
     home.mirror.start()
     until(lambda: home.outbox.dead_letters())
     until(lambda: home.outbox.count(("lora", "job")) == 0)

@@ -44,8 +44,7 @@ def stopped(studio: Studio, name: str) -> JobRecord:
 
 def interrupted(studio: Studio, name: str) -> JobRecord:
     job = ended(studio, name)
-    with studio.database.write() as connection:
-        connection.execute("UPDATE jobs SET owner = ? WHERE id = ?", ("gone", job.id))
+    studio.database.change("UPDATE jobs SET owner = ? WHERE id = ?", ("gone", job.id))
     (found,) = JobStore(studio.database).interrupt_orphans("me")
     return found
 

@@ -119,8 +119,7 @@ def test_a_point_is_the_last_of_its_steps(studio: Studio, job: JobRecord) -> Non
     few = curve_points(studio.database, job.id, points=10)
     assert [point.step for point in few] == list(range(10, 101, 10))
     assert few[0] == CurvePoint(step=10, loss=pytest.approx(0.55), learning_rate=0.1, memory_bytes=10)
-    with studio.database.write() as connection:
-        connection.execute("UPDATE events SET json = '{}' WHERE kind = 'StepDone'")
+    studio.database.change("UPDATE events SET json = '{}' WHERE kind = 'StepDone'")
     assert curve_points(studio.database, job.id, points=10)[0].learning_rate is None
 
 

@@ -84,15 +84,14 @@ class Invites:
         now, token, invite_id = time.time(), secrets.token_urlsafe(TOKEN_BYTES), secrets.token_hex(4)
         if sum(invite.is_open(now) for invite in self.all()) >= MOST_OPEN:
             raise ConfigError(f"{MOST_OPEN} invites and links are open already.", "Revoke some first.")
-        with self._database.write() as connection:
-            connection.execute(
-                "INSERT INTO invites(id, token_hash, role, made_by, note, created_at, expires_at, uses)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *(invite_id, _hash(token), str(role), visitor().name, plain_text(note, LONGEST_NOTE)),
-                    *(now, now + hours * 3600, uses),
-                ),
-            )
+        self._database.change(
+            "INSERT INTO invites(id, token_hash, role, made_by, note, created_at, expires_at, uses)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(invite_id, _hash(token), str(role), visitor().name, plain_text(note, LONGEST_NOTE)),
+                *(now, now + hours * 3600, uses),
+            ),
+        )
         return self.get(invite_id), token
 
     def get(self, invite_id: str) -> Invite:
@@ -111,8 +110,7 @@ class Invites:
         found = self._open("token_hash", _hash(token)) if TOKEN.fullmatch(token) else None
         if found is None or not found.is_link:
             return None
-        with self._database.write() as connection:
-            connection.execute("UPDATE invites SET used = used + 1 WHERE id = ?", (found.id,))
+        self._database.change("UPDATE invites SET used = used + 1 WHERE id = ?", (found.id,))
         return found
 
     def has_link(self, link_id: str) -> bool:
@@ -167,11 +165,9 @@ class Invites:
     def revoke(self, invite_id: str) -> None:
         """Close an invite, whose guests stay, or a read-only link, whose guests are out."""
         self.get(invite_id)
-        with self._database.write() as connection:
-            connection.execute(
-                "UPDATE invites SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL",
-                (time.time(), invite_id),
-            )
+        self._database.change(
+            "UPDATE invites SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", (time.time(), invite_id)
+        )
 
 
 def _hash(token: str) -> str:

@@ -61,5 +61,4 @@ class Owners:
 
     def forget(self, kind: Kind, key: str) -> None:
         """Let nobody own a thing any more."""
-        with self._database.write() as connection:
-            connection.execute("DELETE FROM owners WHERE kind = ? AND key = ?", (str(kind), key))
+        self._database.change("DELETE FROM owners WHERE kind = ? AND key = ?", (str(kind), key))

@@ -127,8 +127,7 @@ class People:
 
     def _set(self, name: str, column: str, value: object) -> None:
         self.get(name)
-        with self._database.write() as connection:
-            connection.execute(f"UPDATE people SET {column} = ? WHERE name = ?", (value, name))
+        self._database.change(f"UPDATE people SET {column} = ? WHERE name = ?", (value, name))
 
 
 def insert(connection: sqlite3.Connection, name: str, role: Role, kept: str) -> None:

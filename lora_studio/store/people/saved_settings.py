@@ -110,11 +110,9 @@ class SavedSettingsShelf:
             )
 
     def _change(self, assignment: str, value: Any, key: str) -> None:
-        with self._database.write() as connection:
-            connection.execute(
-                f"UPDATE saved_settings SET {assignment} WHERE owner = ? AND id = ?",
-                (value, visitor().name, key),
-            )
+        self._database.change(
+            f"UPDATE saved_settings SET {assignment} WHERE owner = ? AND id = ?", (value, visitor().name, key)
+        )
 
 
 def _record(row: Any) -> SavedSettings:
