@@ -23,10 +23,10 @@ def toml(*network_args: str, **changes: Any) -> str:
     return "\n".join(f"{name} = {write_value(value)}" for name, value in options.items() if value is not None)
 
 
-def read_json(folder: Path, data: dict[str, Any], *, ignore_unknown: bool = False) -> KohyaOptions:
+def read_json(folder: Path, data: dict[str, Any]) -> KohyaOptions:
     file = folder / "preset.json"
     file.write_text(json.dumps(data), "utf-8")
-    return read_file(file, ignore_unknown=ignore_unknown)
+    return read_file(file)
 
 
 def made_of(options: KohyaOptions) -> TrainConfig:

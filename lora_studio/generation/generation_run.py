@@ -20,6 +20,7 @@ from lora_studio.events import (
     Stopped,
 )
 from lora_studio.families.base_files.found_base import FoundBase
+from lora_studio.families.base_files.hub import must_fetch
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.generation.defaults import loaded_values, values_of
 from lora_studio.generation.memory_fit import draw_within
@@ -158,7 +159,7 @@ class GenerationRun:
 
     def _say_started(self, request: GenerateRequest, found: FoundBase) -> None:
         device = find_device()
-        first = ("download",) if self._pipelines.will_download(found) else ()
+        first = ("download",) if must_fetch(found) else ()
         phases = () if self._pipelines.is_loaded(found) else (*first, "load")
         self._emit(
             Started(

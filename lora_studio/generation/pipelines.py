@@ -13,7 +13,6 @@ from lora_studio.errors import OutOfMemory
 from lora_studio.events import Emit, Noted, PhaseAdvanced, ShouldStop, never_stop
 from lora_studio.families import family_of
 from lora_studio.families.base_files.fetched_base import fetched_base
-from lora_studio.families.base_files.hub import must_fetch
 from lora_studio.families.base_files.locate import FileStates, file_states
 from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.generation.lora_stack import LoraStack
@@ -80,10 +79,6 @@ class Pipelines:
 
     def is_loaded(self, found: FoundBase) -> bool:
         return _identity(found) in self._loaded
-
-    def will_download(self, found: FoundBase) -> bool:
-        """Whether something of this base must be fetched first. Asks the disk only."""
-        return must_fetch(found)
 
     def get(self, found: FoundBase, emit: Emit, should_stop: ShouldStop = never_stop) -> LoadedBase | None:
         """The base, fetched and loaded if it is not; None when stopped meanwhile. Emits PhaseAdvanced of

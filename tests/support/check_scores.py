@@ -39,6 +39,8 @@ SET_FAULTS = (
     "one_caption",
 )
 OF_SET = 12
+GOOD, EACH, SETS = 200, 8, 5
+"""Good pictures, those with each fault, sets with each fault."""
 
 
 @dataclass(kw_only=True)
@@ -198,16 +200,14 @@ def unread_score(folder: Path, count: int) -> Score:
     return Score(found=wanted & named, missed=wanted - named, false=named - wanted)
 
 
-def all_scores(
-    folder: Path, *, good: int = 200, each: int = 8, sets: int = 5
-) -> tuple[dict[str, Score], float]:
-    """The score of every check, and the share of the `good` pictures with a false finding."""
+def all_scores(folder: Path) -> tuple[dict[str, Score], float]:
+    """The score of every check, and the share of the good pictures with a false finding."""
     labels = Labels(folder=folder)
-    write_good(labels, good)
-    write_spoiled(labels, each)
+    write_good(labels, GOOD)
+    write_spoiled(labels, EACH)
     report = report_on(folder)
     (vanishing := folder.with_name(f"{folder.name}-vanishing")).mkdir()
-    scores = {**picture_scores(labels, report), **set_scores(sets), "unread": unread_score(vanishing, each)}
+    scores = {**picture_scores(labels, report), **set_scores(SETS), "unread": unread_score(vanishing, EACH)}
     named = {(name, one.check) for one in report.findings for name in one.pictures}
     falsely = {name for name, check in named if check not in labels.also.get(name, ())}
-    return scores, len(falsely & {*labels.good[:good]}) / good
+    return scores, len(falsely & {*labels.good[:GOOD]}) / GOOD

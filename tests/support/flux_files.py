@@ -70,10 +70,10 @@ def in_comfyui(tensors: Tensors) -> Tensors:
     return found
 
 
-def random_lora(model: FluxModel, dim: int = 3) -> Tensors:
+def random_lora(model: FluxModel) -> Tensors:
     """A file of ours with random numbers in all layers of the denoiser; the alpha is half the rank."""
     targets, fresh = model.targets(texts=False), family_of(model.found).load().models()
-    tensors = attach(fresh, targets, dim=dim, alpha=1.5).tensors()
+    tensors = attach(fresh, targets, dim=3, alpha=1.5).tensors()
     generator = torch.Generator().manual_seed(5)
     return {
         key: torch.randn(one.shape, generator=generator) if one.dim() else one for key, one in tensors.items()

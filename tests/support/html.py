@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-import io
 from xml.etree import ElementTree
 
 from PIL import Image
+
+from tests.support.uploaded_sets import file_of
 
 NASTY = """<img src=x onerror="alert(1)">${alert(1)}'`\\u"""
 
@@ -20,7 +21,5 @@ def parse(html: str) -> ElementTree.Element:
     return ElementTree.fromstring(f"<root>{closed}</root>")
 
 
-def data_url(picture: Image.Image, kind: str = "png") -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+def data_url(picture: Image.Image) -> str:
+    return f"data:image/png;base64,{base64.b64encode(file_of(picture)).decode()}"

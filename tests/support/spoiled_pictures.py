@@ -58,11 +58,11 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def write_good(labels: Labels, count: int, *, start: int = 1000) -> None:
+def write_good(labels: Labels, count: int) -> None:
     """Drawn scenes, half of them as JPEG."""
     for number in range(count):
         kind = ("JPEG", "PNG")[number % 2]
-        labels.add(f"good-{number:03}.{kind.lower()}", encoded(scene(start + number), kind))
+        labels.add(f"good-{number:03}.{kind.lower()}", encoded(scene(1000 + number), kind))
 
 
 def write_spoiled(labels: Labels, each: int) -> None:

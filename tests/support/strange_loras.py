@@ -11,7 +11,7 @@ LAYER = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_k"
 SHAPES = {f"{LAYER}.lora_down.weight": (4, 16), f"{LAYER}.lora_up.weight": (16, 4), f"{LAYER}.alpha": ()}
 
 
-def strange_lora(path: Path, metadata: Any = None, *, value: float = 1.0, escaped: bool = True) -> Path:
+def strange_lora(path: Path, metadata: Any = None, *, value: float = 1.0) -> Path:
     """A sound LoRA with any metadata; `value` makes other tensors."""
     header: dict[str, Any] = {} if metadata is None else {"__metadata__": metadata}
     data = b""
@@ -26,7 +26,7 @@ def strange_lora(path: Path, metadata: Any = None, *, value: float = 1.0, escape
             "data_offsets": [len(data), len(data) + len(block)],
         }
         data += block
-    return write_header(path, json.dumps(header, ensure_ascii=escaped).encode("utf-8", "surrogatepass"), data)
+    return write_header(path, json.dumps(header).encode(), data)
 
 
 def write_header(path: Path, header: bytes, data: bytes = b"") -> Path:

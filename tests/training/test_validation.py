@@ -28,18 +28,18 @@ def validated(events: list[Event]) -> list[Validated]:
     return [event for event in events if isinstance(event, Validated)]
 
 
-def validation_for(engine: Engine, emit=ignore) -> Validation:
+def validation_for(engine: Engine) -> Validation:
     data = prepare_data(engine, read_folder(engine.config.dataset), ignore, never_stop)
     assert data is not None
-    return Validation(engine=engine, data=data, emit=emit, should_stop=never_stop)
+    return Validation(engine=engine, data=data, emit=ignore, should_stop=never_stop)
 
 
-def shaken(engine: Engine, size: float = 0.3) -> Engine:
+def shaken(engine: Engine) -> Engine:
     """With a LoRA that changes something."""
     generator = torch.Generator().manual_seed(5)
     for part in engine.rates:
         for weight in engine.lora.parameters(part):
-            weight.data = size * torch.randn(weight.shape, generator=generator)
+            weight.data = 0.3 * torch.randn(weight.shape, generator=generator)
     return engine
 
 

@@ -64,16 +64,9 @@ def file_url(path: str | Path) -> str:
     return "gradio_api/file=" + quote(str(path), safe="/")
 
 
-def panel(value: str = "", *, elem_id: str, actions: str | None = None, visible: bool = True) -> gr.HTML:
+def panel(value: str = "", *, elem_id: str, actions: str | None = None) -> gr.HTML:
     """A component for HTML of ours. `actions` is its `js_on_load`, as ACTIONS_JS."""
-    return gr.HTML(
-        value,
-        elem_id=elem_id,
-        elem_classes="panel",
-        js_on_load=actions,
-        apply_default_css=False,
-        visible=visible,
-    )
+    return gr.HTML(value, elem_id=elem_id, elem_classes="panel", js_on_load=actions, apply_default_css=False)
 
 
 def heading(title: str, text: str = "", *, elem_id: str) -> gr.HTML:
