@@ -178,10 +178,10 @@ class BaseModel(Protocol):
     """The format of few bits for text encoders, one of `quantised_weights.FORMATS`; empty: none."""
 
     def place(self, device: str, dtype: torch.dtype) -> None:
-        """Move to the device; hold what is frozen and heavy in `dtype`, else 32 bit, as the autoencoder."""
+        """Move to the device; hold what is frozen and heavy in `dtype`, all else in 32 bit."""
 
     def targets(self, *, denoiser: bool = True, texts: bool = True, conv: bool = False) -> list[Target]:
-        """The layers that get a LoRA, as Kohya's trainer takes them; `conv`: of residual blocks, too."""
+        """The layers that get a LoRA, Kohya's trainer's in its order; `conv`: of residual blocks too."""
 
     def layer_name(self, part: str, module: str) -> str:
         """The name in a LoRA file of any layer of a part."""

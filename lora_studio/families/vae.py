@@ -127,7 +127,7 @@ class Codec:
         return Moments(mean=self._scaled(moments.mean), std=std if centre is None else std / centre[1])
 
     def sample(self, moments: Moments, noise: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """Latents from the cloud as the denoiser takes them, [b, c, h, w] in `dtype`; so is `noise`."""
+        """Latents [b, c, h, w] from the cloud, as the denoiser takes them in `dtype`; `noise` alike."""
         return self._scaled((moments.mean + moments.std * noise.to(moments.mean)).to(dtype))
 
     def to_pixels(self, *pictures: Image.Image) -> torch.Tensor:

@@ -139,7 +139,8 @@ class BlockSwap:
         return held.data.to(self._device, non_blocking=True)
 
     def _next(self, number: int) -> int:
-        """The block likely to be next: the one behind; with gradients then all the way back."""
+        """The block that most likely comes next: the one behind, and with gradients all the way back. Where
+        it turns, the same once more."""
         if not torch.is_grad_enabled():
             self._latest, self._upwards = -1, True
             return (number + 1) % len(self.blocks)
