@@ -6,7 +6,7 @@ Writes atlas-<base>.md into the folder of the documentation, with the steps, the
 each training beside its strip, and the strips into img/atlas below it. A run trains some twenty LoRAs: a
 quarter of an hour of one core with the starter. `--keep` names a folder that keeps them: a run that broke off
 goes on there, and strips can be drawn again in seconds. `--tiny` shows that it works, in a minute: a few
-steps, two values of each setting.
+steps, two values of each setting, one prompt.
 """
 
 from __future__ import annotations

@@ -56,12 +56,16 @@ class Atlas:
     tiny: bool = False
 
     def strips(self, only: Iterable[str] = ()) -> list[Strip]:
-        """Strips that have a meaning for the base; two values of each in a tiny atlas."""
+        """Strips that have a meaning for the base; two values of each, and one prompt, in a tiny atlas."""
         wanted = set(only)
         chosen = [
             strip for strip in STRIPS if (strip.setting in wanted or not wanted) and strip.suits(self.base)
         ]
-        return [replace(strip, values=strip.values[:2]) for strip in chosen] if self.tiny else chosen
+        return (
+            [replace(strip, values=strip.values[:2], prompts=strip.prompts[:1]) for strip in chosen]
+            if self.tiny
+            else chosen
+        )
 
     def train(self, changes: Mapping[str, Any]) -> Trained:
         """The LoRA that the settings give. Exits where a training ends otherwise than finished."""

@@ -15,14 +15,14 @@ PARTS = ("training", "bare training", "drawing", "bare drawing", "training, all 
 
 @pytest.mark.slow
 def test_all_is_measured_beside_diffusers(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--tiny", "--steps", "4"]) == 0
+    assert main(["--tiny", "--steps", "3"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["left out"] == []
     assert [*found["cases"]] == [case.name for case in CASES]
     for figures in found["cases"].values():
         for part in PARTS:
             assert all(value > 0 for value in figures[part].values()), figures[part]
-        assert figures["training"]["steps"] == figures["bare training"]["steps"] == 4
+        assert figures["training"]["steps"] == figures["bare training"]["steps"] == 3
         assert figures["training, ours by diffusers'"]["seconds a step"] > 0
         assert figures["training, ours by all kept"]["most GB"] > 0
         assert figures["drawing, ours by diffusers'"]["seconds a picture"] > 0

@@ -13,14 +13,14 @@ from scripts.soak.observed import Queue, Watch
 from scripts.soak.studio_process import Idle
 
 SHORT = (
-    *("--minutes", "0.4", "--clients", "6", "--generations", "36", "--trainings", "6", "--reloads", "6"),
-    *("--steps", "12", "--no-memory"),  # of which so short a time says nothing
+    *("--minutes", "0.2", "--clients", "4", "--generations", "16", "--trainings", "3", "--reloads", "3"),
+    *("--steps", "6", "--no-memory"),  # of which so short a time says nothing
 )
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="looks inside by a signal")
-def test_a_studio_under_six_people_for_a_short_time(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_studio_under_four_people_for_a_short_time(capsys: pytest.CaptureFixture[str]) -> None:
     code = main(SHORT)
     assert code == 0, capsys.readouterr().out
 
@@ -95,6 +95,6 @@ def test_all_is_planned_once() -> None:
     options = parse([*SHORT, "--seed", "1"])
     planned = plan(options)
     kinds = Counter(deed.kind for deeds in planned for deed in deeds)
-    assert kinds == {"generate": 36, "train": 6, "reload": 6}
+    assert kinds == {"generate": 16, "train": 3, "reload": 3}
     assert all([deed.at for deed in deeds] == sorted(deed.at for deed in deeds) for deeds in planned)
     assert plan(options) == planned
