@@ -27,7 +27,7 @@ from tests.support.ready_database import put_database
 from tests.support.strange_loras import LAYER, strange_lora, write_header
 
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-MANY = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 
 any_text = some.text(some.characters(exclude_categories=()), max_size=60)
 words = some.one_of(

@@ -100,7 +100,7 @@ def test_any_piece_of_a_command_line(text: str) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(table=TABLES, own=st.dictionaries(OPTION, VALUES, max_size=2), ignore=st.booleans(), changes=PRESETS)
 def test_any_options_and_presets_at_length(
     table: dict[str, Any], own: dict[str, Any], ignore: bool, changes: dict[str, Any]

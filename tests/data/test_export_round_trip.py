@@ -129,7 +129,7 @@ def of_config(config: Path) -> DatasetGroup:
 
 
 @pytest.mark.slow
-@examples(40)
+@examples(16)
 @given(data=st.data())
 def test_any_set(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory, settings: Settings, database: Database

@@ -119,14 +119,14 @@ def test_archives_of_any_names(names: list[str], contents: list[bytes]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-@examples(300)
+@examples(100)
 @given(data=st.data())
 def test_many_mutated_pictures(kind: str, data: st.DataObject) -> None:
     upload(f"a.{kind.lower()}", data.draw(mutated(PICTURES[kind])))
 
 
 @pytest.mark.slow
-@examples(600)
+@examples(200)
 @given(content=mutated(ARCHIVE))
 def test_many_mutated_archives(content: bytes) -> None:
     upload("a.zip", content)

@@ -204,7 +204,7 @@ def test_any_text_is_read_or_told(reader: str, text: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reader", READERS)
-@settings(max_examples=600, deadline=None, database=None)
+@settings(max_examples=200, deadline=None, database=None)
 @given(text=TEXTS)
 def test_any_text_at_length(reader: str, text: str) -> None:
     assert is_quick(READERS[reader], text)
