@@ -19,6 +19,7 @@ from tests.support.serving import App
 QUICK = {"num_inference_steps": 1}
 
 
+@pytest.fixture(scope="module")
 def named_endpoints(studio: Caller) -> dict[str, Any]:
     return dict(studio.http.get("gradio_api/info").json()["named_endpoints"])
 
@@ -30,10 +31,10 @@ def what_is_kept(app: App) -> set[str]:
     return {str(path) for top in [*tops, app.models] for path in top.rglob("*")}
 
 
-def test_every_endpoint_has_a_row(studio: Caller) -> None:
+def test_every_endpoint_has_a_row(named_endpoints: dict[str, Any]) -> None:
     taken = {
         name.lstrip("/"): [parameter["parameter_name"] for parameter in facts["parameters"]]
-        for name, facts in named_endpoints(studio).items()
+        for name, facts in named_endpoints.items()
     }
     assert taken == {name: list(row) for name, row in ENDPOINTS.items()}, (
         "Give each endpoint a row in tests/integration/endpoint_table.py with what is wrong in it."
@@ -61,8 +62,10 @@ def test_what_is_wrong_is_answered_by_a_sentence_and_changes_nothing(
 
 
 @pytest.mark.parametrize("endpoint", [name for name, row in ENDPOINTS.items() if row])
-def test_what_is_missing_is_named_or_has_its_default(studio: Caller, endpoint: str) -> None:
-    facts = named_endpoints(studio)[f"/{endpoint}"]["parameters"]
+def test_what_is_missing_is_named_or_has_its_default(
+    studio: Caller, named_endpoints: dict[str, Any], endpoint: str
+) -> None:
+    facts = named_endpoints[f"/{endpoint}"]["parameters"]
     needed = [one["parameter_name"] for one in facts if not one["parameter_has_default"]]
     answer = studio.http.post(f"gradio_api/run/{endpoint}", json={"data": []})  # of no session
     if not needed and endpoint != "interrupt":
