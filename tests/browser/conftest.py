@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -27,6 +28,12 @@ HEARS = """() => performance.getEntriesByType('resource').some(
 """Gradio has had an answer to an event of opening the page: what is clicked before it listens is lost."""
 FIRST_TIER = {"test_tour.py"}
 """What runs at each change, the empty page and the whole job; the others are slow."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave files that the first tier has nothing of unread; those that are named are read all the same."""
+    is_slow = collection_path.name.startswith("test_") and collection_path.name not in FIRST_TIER
+    return True if is_slow and "not slow" in config.getoption("markexpr") else None
 
 
 @pytest.hookimpl(tryfirst=True)
