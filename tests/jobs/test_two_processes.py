@@ -18,7 +18,7 @@ from lora_studio.events import CheckpointSaved, Event, Finished, Noted, Started,
 from lora_studio.jobs.processes import ProcessWorker
 from lora_studio.jobs.processes.process_worker import FAR_END, far_ends
 from lora_studio.lora.file.lora_files import find_file, read_header
-from lora_studio.lora.run_states import newest_step, state_folder
+from lora_studio.lora.run_states import newest_step, state_files, state_folder
 from lora_studio.runtime import DeviceLease
 from lora_studio.settings import Settings
 from lora_studio.trainer import train
@@ -26,9 +26,6 @@ from lora_studio.training_request import RunRequest
 from tests.support.runs import tensors_of
 from tests.support.waiting import until
 
-TOLERANCE = 1e-3
-"""Most that a weight may differ where the same pictures are averaged in another order, as a share of the
-largest weight's change; 1e-5 was measured over six steps, and Adam makes small gradients' signs count."""
 DIFFERENT = {
     *("ss_training_started_at", "ss_training_finished_at", "ss_session_id", "ss_output_name"),
     *("sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256", "modelspec.date", "modelspec.title"),
@@ -58,8 +55,10 @@ def together(config: TrainConfig, settings: Settings, folder: Path) -> list[Even
 
 
 def kinds(events: list[Event]) -> list[str]:
-    """Without the progress of encoding, which one process on a CPU does between the steps."""
+    """Without the progress of encoding, which one process on a CPU does between the steps, and of looking at
+    what was learned of each picture, for which a slow machine takes the time that a quick one has not."""
     told = [event for event in events if not isinstance(event, Noted)]
+    told = [event for event in told if getattr(event, "note", "") != "pictures"]
     return [type(event).__name__ for event in told if getattr(event, "phase", "") != "cache"]
 
 
@@ -75,34 +74,12 @@ def metadata_of(config: TrainConfig) -> dict[str, str]:
 
 
 @pytest.mark.slow  # tests/training/test_two_ranks.py has two at each change
-def test_two_processes_learn_what_one_learns_from_the_same_pictures(
-    make_config: Callable[..., TrainConfig], settings: Settings, tmp_path: Path
-) -> None:
-    """Batches of 1 on each of two processes against batches of 2 on one."""
-    one, two = make_config("one", train_batch_size=2), make_config("two", num_processes=2)
-    said, heard = alone(one), together(two, settings, tmp_path / "job")
-    assert kinds(heard) == kinds(said)
-    losses = [event.loss for event in heard if isinstance(event, StepDone)]
-    assert losses == pytest.approx([event.loss for event in said if isinstance(event, StepDone)], rel=1e-4)
-    rates = [event.learning_rate for event in heard if isinstance(event, StepDone)]
-    assert rates == [event.learning_rate for event in said if isinstance(event, StepDone)]
-    assert files_of(two) == files_of(one)
-    ours, theirs = tensors_of(two), tensors_of(one)
-    assert ours.keys() == theirs.keys()
-    for key, tensor in theirs.items():
-        assert (ours[key] - tensor).abs().max() <= TOLERANCE * max(1e-2, float(tensor.abs().max())), key
-    different = {key for key, value in metadata_of(one).items() if metadata_of(two).get(key) != value}
-    assert different <= {"ss_batch_size_per_device", "ss_config", "ss_datasets"}
-    assert metadata_of(two).keys() == metadata_of(one).keys()
-    assert metadata_of(two)["ss_total_batch_size"] == "2"
-
-
-@pytest.mark.slow
 def test_two_processes_are_one_that_accumulates_to_the_bit(
     make_config: Callable[..., TrainConfig], settings: Settings, tmp_path: Path
 ) -> None:
     """With all that is drawn by chance, an odd number of pictures in the last step, previews, checkpoints and
-    validation, which rank 0 alone does."""
+    validation, which rank 0 alone does. That one that accumulates learns what it learns from batches is among
+    the invariants."""
     changes = {
         **{"network_dropout": 0.3, "shuffle_caption": True, "caption_dropout_rate": 0.3, "flip_aug": True},
         **{"noise_offset": 0.05, "lr_scheduler": "cosine", "num_repeats": 3, "validation_split": 0.25},
@@ -114,13 +91,21 @@ def test_two_processes_are_one_that_accumulates_to_the_bit(
     shutil.rmtree(settings.cache / "base-previews")  # so that the second one draws them, too
     heard = together(two, settings, tmp_path / "job")
     assert kinds(heard) == kinds(said)
-    assert [event.loss for event in heard if isinstance(event, StepDone)] == [
-        event.loss for event in said if isinstance(event, StepDone)
+    assert [(event.loss, event.learning_rate) for event in heard if isinstance(event, StepDone)] == [
+        (event.loss, event.learning_rate) for event in said if isinstance(event, StepDone)
     ]
     saved = [event.step for event in heard if isinstance(event, CheckpointSaved)]
     assert saved == [3, 6, 8]
     ours, theirs = tensors_of(two), tensors_of(one)
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    assert ours.keys() == theirs.keys()
+    assert files_of(two) == files_of(one)
+    told = metadata_of(two)
+    assert told.keys() == metadata_of(one).keys()
+    different = {key for key, value in metadata_of(one).items() if told[key] != value}
+    batches = {"ss_gradient_accumulation_steps", "ss_total_batch_size", "ss_num_batches_per_epoch"}
+    assert different <= {*batches, "ss_config", "ss_datasets"}
+    assert told["ss_total_batch_size"] == "2"
     assert (
         json.loads((Path(two.output.output_dir) / "training.json").read_text("utf-8"))["result"]["steps"] == 8
     )
@@ -150,6 +135,8 @@ def test_when_one_process_dies_the_others_end_and_the_training_goes_on_later(
     states = state_folder(config.output.output_dir)
     step, stop = newest_step(states), threading.Event()
     assert step >= 4
+    if rank == "0":  # what is left is the same
+        return
 
     def stop_soon(event: Event) -> None:
         events.append(event)
@@ -161,7 +148,8 @@ def test_when_one_process_dies_the_others_end_and_the_training_goes_on_later(
     worker.run(request, stop_soon, stop.is_set)
     assert [event.start_step for event in events if isinstance(event, Started)] == [step]
     assert isinstance(events[-1], Stopped)
-    assert find_file(Path(config.output.output_dir)).is_file()
+    assert read_header(find_file(Path(config.output.output_dir))).family
+    assert state_files(states)
 
 
 @pytest.mark.slow
@@ -174,4 +162,5 @@ def test_an_error_in_all_processes_is_told_once(
         together(config, settings, tmp_path / "job")
     with pytest.raises(DatasetError) as expected:
         train(config)
-    assert raised.value.message == expected.value.message
+    assert (raised.value.message, raised.value.hint) == (expected.value.message, expected.value.hint)
+    assert raised.value.hint

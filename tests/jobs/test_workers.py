@@ -150,7 +150,6 @@ in_a_thread = pytest.param(thread, id="thread")
 in_a_process = pytest.param(process, id="process")
 later_in_a_process = pytest.param(process, id="process", marks=pytest.mark.slow)
 later_in_the_cloud = pytest.param(cloud, id="modal", marks=pytest.mark.slow)
-later_in_a_thread = pytest.param(thread, id="thread", marks=pytest.mark.slow)
 
 
 @pytest.fixture
@@ -170,11 +169,11 @@ def fars(of_process: int | None = None) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.parametrize("run", [later_in_a_thread, in_a_process, later_in_the_cloud], indirect=True)
+@pytest.mark.parametrize("run", [in_a_process, later_in_the_cloud], indirect=True)
 def test_a_run_that_is_told_things_and_paused_goes_on_to_the_very_same_file(
     run: Run, make_config: ConfigMaker, whole: dict[str, torch.Tensor]
 ) -> None:
-    """In a thread and in the cloud, test_going_on.py and test_cloud.py have it at each change."""
+    """test_going_on.py has it in a thread, and test_start_point.py a preview there."""
     config = make_config(max_train_steps=LONG)
     run.commands = [
         (lambda: run.step >= 1, "save"),
@@ -191,7 +190,7 @@ def test_a_run_that_is_told_things_and_paused_goes_on_to_the_very_same_file(
     assert all(Path(one.path).is_file() for one in run.of(PreviewSaved))
     assert fars() == []
 
-    # Another process would load torch again; test_a_training_whose_process_is_ended_goes_on_later has one.
+    # Another process would load torch again; in test_two_processes.py a run goes on in new ones.
     worker = ThreadWorker(DeviceLease()) if isinstance(run.worker, ProcessWorker) else run.worker
     rest = Run(worker=worker, folder=run.folder).go(
         config, resume_from=state_folder(config.output.output_dir)
@@ -206,8 +205,9 @@ def test_a_run_that_is_told_things_and_paused_goes_on_to_the_very_same_file(
     assert_same_tensors(tensors_of(config), whole)
 
 
-@pytest.mark.parametrize("run", [in_a_thread, later_in_a_process, in_the_cloud], indirect=True)
+@pytest.mark.parametrize("run", [in_a_thread, in_the_cloud], indirect=True)
 def test_a_stop_leaves_a_file_that_loads(run: Run, make_config: ConfigMaker) -> None:
+    """test_two_processes.py has it in processes."""
     config = make_config(max_train_steps=MANY)
     run.stop_when = lambda: run.step >= 2
     run.go(config)
@@ -225,10 +225,11 @@ def test_a_stop_before_the_device_is_free_ends_the_run(run: Run, make_config: Co
     assert run.events[-1] == Stopped(step=0)
 
 
-@pytest.mark.parametrize("run", [in_a_thread, later_in_a_process, in_the_cloud], indirect=True)
+@pytest.mark.parametrize("run", [in_a_thread, in_the_cloud], indirect=True)
 def test_an_error_at_the_far_end_is_told_in_its_own_words(
     run: Run, make_config: ConfigMaker, tmp_path: Path
 ) -> None:
+    """test_two_processes.py has it in processes."""
     (tmp_path / "empty").mkdir()
     config = make_config(train_data_dir=str(tmp_path / "empty"))
     with pytest.raises(StudioError) as raised:
@@ -257,6 +258,12 @@ def test_a_training_whose_process_is_ended_goes_on_later(
         assert ended.status == (JobStatus.PAUSED if is_asked else JobStatus.FAILED)
         assert ended.resumable
         assert ended.hint or is_asked
+    finally:
+        queue.close(timeout=PATIENCE)
+    # Another process would load torch again; where the two processes of a run were ended, others go on.
+    queue = TrainingQueue(store, thread(settings), beat_seconds=0.05)
+    queue.start()
+    try:
         assert queue.wait(queue.resume(job.id).id, timeout=PATIENCE).status == JobStatus.FINISHED
         begun = [stored.event.start_step for stored in queue.events(job.id, kinds=["Started"])]
         assert begun[-1] >= 5
