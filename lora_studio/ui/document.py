@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import gradio as gr
 from gradio.routes import templates
 from jinja2 import BaseLoader, Environment
 from markupsafe import Markup
@@ -27,6 +28,8 @@ THEMES = """<style>
 """Style until Gradio's own is there, by the theme that was chosen instead of the system's."""
 SCRIPTS = ("look.js", "page.js", "keyboard.js", "toasts.js")
 """Joined in this order."""
+STATES, STATE_KEEPER = "event_states.js", "resolve_args("
+"""Our change of Gradio's module that keeps the states of events; what that module defines."""
 
 
 class Documents(BaseLoader):
@@ -39,7 +42,7 @@ class Documents(BaseLoader):
         self, environment: Environment, template: str
     ) -> tuple[str, str | None, Callable[[], bool] | None]:
         source, name, is_fresh = self._own.get_source(environment, template)
-        head = f"<head>{THEMES}<script>{{{{ studio_script() }}}}</script>"
+        head = f"<head>{THEMES}<script>{{{{ studio_script() }}}}</script>{{{{ studio_states() }}}}"
         source = source.replace('lang="en"', 'lang="{{ studio_language() }}"', 1)
         return source.replace("<head>", head, 1), name, is_fresh
 
@@ -53,9 +56,30 @@ def _script(tag: str) -> Markup:
     return Markup("</script><script>".join(scripts))
 
 
+def state_module() -> str:
+    """File name of Gradio's module that keeps the states of events, or none if it isn't found for sure."""
+    assets = Path(gr.__file__).parent / "templates" / "frontend" / "assets"
+    found = [
+        file.name for file in assets.glob("statustracker-*.js") if STATE_KEEPER in file.read_text("utf-8")
+    ]
+    return found[0] if len(found) == 1 else ""
+
+
+@cache
+def _states() -> Markup:
+    """Our change of that module, once all that Gradio needs at first has been read."""
+    if not (name := state_module()):
+        return Markup("")
+    change = Path(__file__).with_name(STATES).read_text("utf-8")
+    loading = f"const parts = await import('./assets/{name}');"
+    when_there = f"window.addEventListener('DOMContentLoaded', async () => {{ {loading}\n{change}}});"
+    return Markup(f'<script type="module">{when_there}</script>')
+
+
 def add_script() -> None:
     """Put our scripts into Gradio's templates, once for the process."""
     loader = templates.env.loader
     if loader is not None and not isinstance(loader, Documents):
         templates.env.loader = Documents(loader)
         templates.env.globals |= {"studio_language": language, "studio_script": lambda: _script(language())}
+        templates.env.globals["studio_states"] = _states

@@ -7,6 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from lora_studio.ui.document import state_module
 from tests.support.page import PATIENCE, OpenPage, box
 from tests.support.serving import App
 
@@ -16,6 +17,17 @@ TYPED = "Undo"
 
 def menu(page: Page, name: str) -> Locator:
     return page.locator(f"#page-footer [data-look={name}]")
+
+
+STATES_HELD = """async (module) => {
+  const parts = await import(new URL(module, document.baseURI));
+  const { LoadingStatus } = Object.values(parts).find((one) => one.LoadingStatus);
+  const states = new LoadingStatus();
+  states.register(1, [10], [20, 21], 'full');
+  states.update({fn_index: 1, status: 'complete', stream_state: 'closed'});
+  return [Object.keys(states.current), states.fn_inputs[1].map(String)];
+}"""
+"""Components that get the state of an event which fills one and reads two; those that it reads."""
 
 
 @pytest.fixture
@@ -69,3 +81,9 @@ def test_the_theme_is_chosen_and_there_before_anything_is_painted(open_page: Ope
     expect(body).not_to_have_class(re.compile("dark"))
     page.emulate_media(color_scheme="dark")
     expect(body).to_have_class(re.compile("dark"))
+
+
+def test_a_state_of_an_event_goes_to_what_the_event_fills_alone(open_page: OpenPage) -> None:
+    page = open_page()
+    held = page.evaluate(STATES_HELD, f"./assets/{state_module()}")
+    assert held == [["10"], ["20", "21"]]
