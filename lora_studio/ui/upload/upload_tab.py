@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -187,19 +188,23 @@ def _render_pictures() -> dict[str, Any]:
 def listen(tab: UploadTab, studio: Studio) -> None:
     """Wire the tab, but for the start of a training, which blocks.py wires."""
     form = tab.form
-    planning = {"inputs": tab.followed, "outputs": [*tab.summaries, *form.components]}
 
     def replan(*values: Any) -> list[Any]:
-        found = summary_of(studio, values)
-        return [*shown_summary(found), *form.planned(found.plan)]
+        return form.planned(summary_of(studio, values).plan)
 
     def reword(*values: Any) -> list[Any]:
         return shown_summary(summary_of(studio, values))
 
-    _listen_set(tab, studio, guarded(replan), planning)
+    def plan_by(listener: Callable[..., Any]) -> None:
+        """Plan after an event. What was typed meanwhile is newer than what the plan was made of, so the
+        summary comes after it, by the values of then."""
+        follow(listener(guarded(replan), tab.followed, form.components, **QUICK), tab, studio)
+
+    for changed in _listen_set(tab, studio):
+        plan_by(changed.success)
     for button, example in zip(tab.examples, EXAMPLES, strict=True):
-        _listen_example(tab, button, example, studio).success(guarded(replan), **planning, **QUICK)
-    gr.on([tab.kind.change, tab.base.change], guarded(replan), **planning, **QUICK)
+        plan_by(_listen_example(tab, button, example, studio).success)
+    plan_by(partial(gr.on, [tab.kind.change, tab.base.change]))
     nothing = [gr.skip()] * len(tab.summaries)
     typed: list[Any] = [tab.name, tab.trigger, *(form.fields[name] for name in FOLLOWED)]
     gr.on(
@@ -209,9 +214,7 @@ def listen(tab: UploadTab, studio: Studio) -> None:
         tab.summaries,
         **TYPING,
     )
-    form.reset.click(lambda: form.emptied(), None, form.components, **QUICK).then(
-        guarded(replan), **planning, **QUICK
-    )
+    plan_by(form.reset.click(lambda: form.emptied(), None, form.components, **QUICK).then)
     measured = estimate_panel.listen(
         tab.measured,
         tab.whole,
@@ -238,7 +241,8 @@ def follow(event: Any, tab: UploadTab, studio: Studio) -> None:
     )
 
 
-def _listen_set(tab: UploadTab, studio: Studio, replan: Any, planning: dict[str, Any]) -> None:
+def _listen_set(tab: UploadTab, studio: Studio) -> list[Any]:
+    """Wire the pictures; what changes them is returned."""
     actions = SetActions(studio=studio)
     resolution: Any = tab.form.fields["resolution"]
     pictures, outputs, size = tab.pictures, tab.shown, [tab.base, resolution]
@@ -260,11 +264,10 @@ def _listen_set(tab: UploadTab, studio: Studio, replan: Any, planning: dict[str,
         pictures.undo(guarded(actions.act), size, outputs, **QUICK),
         pictures.clear(guarded(actions.leave), None, outputs, **QUICK),
     ]
-    for change in changes:
-        change.success(replan, **planning, **QUICK)
     framed = [tab.base, tab.kind, *(tab.form.fields[name] for name in bucket_frame.BUCKETED)]
     bucket_frame.listen(pictures, tab.buckets, framed, studio.settings)
     gr.on([tab.base.input, resolution.blur], quietly(actions.mark_small, gr.skip), given, pictures, **QUICK)
+    return changes
 
 
 def _listen_example(tab: UploadTab, button: gr.Button, example: Example, studio: Studio) -> Any:
