@@ -84,6 +84,7 @@ def test_two_processes_are_one_that_accumulates_to_the_bit(
         **{"network_dropout": 0.3, "shuffle_caption": True, "caption_dropout_rate": 0.3, "flip_aug": True},
         **{"noise_offset": 0.05, "lr_scheduler": "cosine", "num_repeats": 3, "validation_split": 0.25},
         **{"max_train_steps": 8, "sample_every_n_steps": 4, "save_every_n_steps": 3},
+        "save_state_every_n_minutes": 1000,  # a slow machine would save one in between
     }
     one = make_config("one", **changes, gradient_accumulation_steps=2)
     two = make_config("two", **changes, num_processes=2)
