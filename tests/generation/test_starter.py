@@ -67,13 +67,11 @@ def test_a_lora_of_kohyas_layers_fits(starter: Generator) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_every_sampler_draws_a_heart_and_the_same_for_a_seed(kept: Generator, sampler: str) -> None:
-    def draw(steps: int) -> Image.Image:
-        asked = {"prompt": "red heart on a blue background", "sampler": sampler, "seed": 3}
-        return drawn(kept.generate(GenerateRequest(**asked, num_inference_steps=steps))[0])
-
-    assert draw(2).tobytes() == draw(2).tobytes()
-    red, green, blue = ImageStat.Stat(draw(10).crop((24, 24, 40, 40))).mean
+def test_every_sampler_draws_a_heart(kept: Generator, sampler: str) -> None:
+    """test_generator.py has it that each draws the same for a seed."""
+    asked = {"prompt": "red heart on a blue background", "sampler": sampler, "seed": 3}
+    (image,) = kept.generate(GenerateRequest(**asked, num_inference_steps=10))
+    red, green, blue = ImageStat.Stat(drawn(image).crop((24, 24, 40, 40))).mean
     assert red > max(green, blue), "it is to be seen"
 
 

@@ -75,7 +75,7 @@ def test_clients_get_their_own_pictures(studio: Caller, tmp_path: Path, clients:
     assert [ask(number) for number in range(clients)] == together
 
 
-@FEW_OR_ALL
+@pytest.mark.parametrize("clients", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_trainings_of_one_name_get_folders_of_their_own(studio: Caller, dataset: str, clients: int) -> None:
     name = f"twin{clients}"
     jobs = at_once(lambda _: begin(studio, dataset, name, 2), clients)
