@@ -103,6 +103,21 @@ def give_memory_back() -> None:
         glibc.malloc_trim(0)
 
 
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Import large libraries inside the block: nothing of their modules is garbage, so nobody looks for it
+    there, now or later."""
+    was_on, loaded = gc.isenabled(), len(sys.modules)
+    gc.disable()
+    try:
+        yield
+    finally:
+        if len(sys.modules) > loaded:  # else only garbage would be kept
+            gc.freeze()
+        if was_on:
+            gc.enable()
+
+
 TUNABLES, SMALL_PIECES = "GLIBC_TUNABLES", "glibc.malloc.tcache_count"
 COMPACT = f"{SMALL_PIECES}=0:glibc.malloc.mxfast=0"
 """Put freed memory together at once, whatever its size."""

@@ -1,80 +1,25 @@
 """The training engine's front door: a frozen configuration in, a stream of events out, a stop signal in.
 
-Importing this module loads torch; the app does so when the first job starts.
+Importing this module loads no torch; the first training does.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING
 
 from lora_studio.config import TrainConfig
-from lora_studio.data.training_set.folders import PictureFolder, read_folder
-from lora_studio.errors import ConfigError
-from lora_studio.events import (
-    Commands,
-    Emit,
-    Finished,
-    Noted,
-    Paused,
-    PhaseAdvanced,
-    ShouldStop,
-    Started,
-    Stopped,
-    ignore,
-    never_stop,
-    no_commands,
-)
-from lora_studio.families.base_files.fetched_base import fetched_base
-from lora_studio.families.base_files.found_base import FoundBase
-from lora_studio.families.base_files.hub import must_fetch
+from lora_studio.errors import StudioError
+from lora_studio.events import Commands, Emit, ShouldStop, ignore, never_stop, no_commands
+from lora_studio.families.base_files.base_hashes import base_hashes_beside
 from lora_studio.families.base_files.locate import find_base
-from lora_studio.files import check_room, remove_unfinished
-from lora_studio.lora.run_states import state_folder
-from lora_studio.runtime import Device, compute_dtype, find_device, memory_errors, memory_kept_at_hand
-from lora_studio.settings import Settings
-from lora_studio.training.disk_use import DiskUse, disk_use
-from lora_studio.training.evaluation.base_pictures import base_pictures
-from lora_studio.training.evaluation.intervals import preview_steps
-from lora_studio.training.evaluation.previews import Previews, PreviewSampler
-from lora_studio.training.evaluation.validation import Validation
-from lora_studio.training.free_encoders import encodes_later, free_encoders
-from lora_studio.training.ignored_settings import ignored_settings
-from lora_studio.training.loop import Loop
-from lora_studio.training.model import Engine, load_engine, trained_rates
-from lora_studio.training.optimization.lr_schedules import build_schedule
-from lora_studio.training.optimization.optimizers import build_optimizer, describe
-from lora_studio.training.optimization.process_ranks import ALONE, Ranks
-from lora_studio.training.out_of_memory import Fallbacks
-from lora_studio.training.preparation.training_data import TrainingData, prepare_data
-from lora_studio.training.result_folder import ResultFolder
-from lora_studio.training.result_path import check_output, result_file
-from lora_studio.training.resuming.rollback import LESS_MEMORY, Rollback
-from lora_studio.training.resuming.start_point import facts_of_run, find_start_point
-from lora_studio.training.run import TrainingRun
-from lora_studio.training.run_control import RunControl
-from lora_studio.training.train_state import States, keeping_random_states
+from lora_studio.families.weights.deferred_compiler import defer_compiler
+from lora_studio.runtime import memory_errors, memory_kept_at_hand, without_collections
+from lora_studio.training.result_path import TrainResult as TrainResult
 
-PHASES = ("download", "load", "cache", "preview", "train", "save")
-Ending = Literal["finished", "stopped", "paused"]
-DOES_IT_ALONE = "This process does the work of all {} (num_processes) by itself: the same result, no sooner."
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainResult:
-    """`path` is the result's folder and `file` the LoRA in it; both are empty when a run was stopped before
-    it had learned anything, and when it was paused."""
-
-    status: Ending
-    path: str
-    file: str
-    steps: int
-    seconds: float
-    final_loss: float | None
+if TYPE_CHECKING:
+    from lora_studio.training.optimization.process_ranks import Ranks
 
 
 def train(
@@ -85,7 +30,7 @@ def train(
     resume_from: Path | None = None,
     fork: bool = False,
     commands: Commands = no_commands,
-    ranks: Ranks = ALONE,
+    ranks: Ranks | None = None,
 ) -> TrainResult:
     """Train a LoRA and write its folder `output_dir`. Stopping is a result: what was learned so far is saved.
 
@@ -94,168 +39,26 @@ def train(
     asked once a step. With several `ranks` each process calls this, and only rank 0 is heard and given
     signals. Raises ConfigError, DatasetError, ModelFileError and its kin, OutOfMemory, Diverged.
     """
+    if ranks is None or ranks.is_first:
+        with suppress(StudioError):  # raised again where the base is needed
+            # While the libraries load on one core: neither the first step nor the last save is to wait.
+            base_hashes_beside(find_base(config.model.pretrained_model_name_or_path))
+    with without_collections():
+        if ranks is None or ranks.count == 1:
+            defer_compiler()
+        from lora_studio.training.optimization.process_ranks import ALONE
+        from lora_studio.training.resuming.rollback import LESS_MEMORY
+        from lora_studio.training.resuming.start_point import find_start_point
+        from lora_studio.training.run_control import RunControl
+        from lora_studio.training.start.start_run import start_run
+        from lora_studio.training.train_state import keeping_random_states
     with memory_kept_at_hand(), memory_errors("training", LESS_MEMORY), keeping_random_states():
-        origin = find_start_point(resume_from, fork=fork)
         session = RunControl(
             config=config,
             emit=emit,
             should_stop=should_stop,
             commands=commands,
-            origin=origin,
-            ranks=ranks,
+            origin=find_start_point(resume_from, fork=fork),
+            ranks=ranks or ALONE,
         )
-        return _run(session)
-
-
-def _run(session: RunControl) -> TrainResult:
-    config, emit = session.config, session.emit
-    folder, found = _check(session)
-    device = find_device()
-    dtype = compute_dtype(config.model.mixed_precision, device)
-    if dtype == torch.float16 and device.kind != "cuda":
-        raise ConfigError(
-            f"mixed_precision fp16 needs a graphics card by NVIDIA; this is {device.title}.",
-            "Choose auto.",
-            field="mixed_precision",
-        )
-    _announce(session, folder, found, device, dtype)
-    fetched = not session.ranks.is_first or fetched_base(found, emit, session.stop)
-    if not session.ranks.agreed(int(bool(fetched))):
-        return _end(session, None, complete=False)
-    if found.layout == "hub":
-        found = find_base(found.name)
-    emit(PhaseAdvanced(phase="load", done=0, total=1, note=found.name))
-    engine = load_engine(config, found, device, dtype)
-    emit(PhaseAdvanced(phase="load", done=1, total=1, note=found.name))
-    for message in (*engine.memory_notes, *engine.notes):
-        emit(Noted(message=message, level="warning"))
-    cache = Settings.from_environment().cache / "latents"
-    data, later = None, encodes_later(engine, session.ranks)
-    if not session.stop():
-        data = prepare_data(engine, folder, emit, session.stop, cache_folder=cache, later=later)
-    if session.ranks.agreed(int(data is None or session.stop())) or data is None:
-        return _end(session, None, complete=False)
-    use = disk_use(engine, math.prod(PreviewSampler(engine=engine).size))  # a byte a pixel: what PNGs take
-    wanted = use.at_an_end if session.origin.resumed else use.peak
-    check_room(Path(config.output.output_dir), "This training", wanted)
-    course = _course(session, engine, data, folder, use)
-    free_encoders(engine, data, course.previews)
-    file = course.run()
-    return _end(session, file, complete=course.complete)
-
-
-def _check(session: RunControl) -> tuple[PictureFolder, FoundBase]:
-    """Find what can be wrong before anything is loaded, as far as possible."""
-    config = session.config
-    if config.run.engine != "lora-studio":
-        raise ConfigError(
-            f"engine {config.run.engine} does not train in this process.",
-            "Start the training from the page or with lora-studio train.",
-            field="engine",
-        )
-    session.origin.check_settings(config)
-    check_output(config.output, resumes=session.origin.resumed is not None)
-    trained_rates(config)
-    return read_folder(config.dataset), find_base(config.model.pretrained_model_name_or_path)
-
-
-def _announce(
-    session: RunControl, folder: PictureFolder, found: FoundBase, device: Device, dtype: torch.dtype
-) -> None:
-    left_out = set() if preview_steps(session.config) else {"preview"}
-    left_out |= set() if must_fetch(found) else {"download"}
-    session.emit(
-        Started(
-            total_steps=session.config.optimizer.max_train_steps,
-            phases=tuple(phase for phase in PHASES if phase not in left_out),
-            device=device.title,
-            dtype=str(dtype).removeprefix("torch."),
-            images=sum(not picture.is_reg for picture in folder.pictures),
-            start_step=session.origin.step,
-        )
-    )
-    if session.ranks.count != session.config.run.num_processes:
-        session.emit(Noted(message=DOES_IT_ALONE.format(session.config.run.num_processes)))
-    for message in session.origin.notes:
-        session.emit(Noted(message=message, level="warning"))
-    remark = found.facts.remark(found.name, session.config.model.v_parameterization)
-    ignored = ignored_settings(session.config, device, found.family)
-    for message in filter(None, (remark, found.doubt, *folder.notes, *ignored)):
-        session.emit(Noted(message=message))
-
-
-def _course(
-    session: RunControl, engine: Engine, data: TrainingData, folder: PictureFolder, use: DiskUse
-) -> TrainingRun:
-    """Everything in its place for the first step, or for the one after the state."""
-    config, origin = session.config, session.origin
-    facts = facts_of_run(engine, data)
-    for note in origin.check_facts(facts):
-        session.emit(Noted(message=note))
-    optimizer = build_optimizer(config.optimizer, engine.parameter_groups())
-    loop = Loop(
-        engine=engine,
-        data=data,
-        optimizer=optimizer,
-        schedule=build_schedule(config.optimizer, optimizer),
-        scaler=torch.amp.GradScaler(engine.device.kind) if engine.dtype == torch.float16 else None,
-        ranks=session.ranks,
-    )
-    fallbacks = Fallbacks(loop=loop, folder=folder, emit=session.emit, should_stop=session.stop)
-    session.last = origin.begin(loop, fallbacks)
-    session.ranks.spread([weight for group in optimizer.param_groups for weight in group["params"]])
-    states = States(folder=state_folder(config.output.output_dir), settings=config.output)
-    if session.ranks.is_first:
-        remove_unfinished(Path(config.output.output_dir))
-        states.forget_after(origin.step if origin.resumed else -1)
-    result = ResultFolder(engine=engine, data=data, optimizer=describe(optimizer, config.optimizer))
-    if origin.resumed:
-        result.started_at, result.session_id = origin.resumed.started_at, origin.resumed.session_id
-    return TrainingRun(
-        session=session,
-        rollback=Rollback(loop=loop, fallbacks=fallbacks, states=states, emit=session.emit),
-        states=states,
-        facts=facts,
-        result=result,
-        previews=Previews(
-            engine=engine,
-            folder=result.path / "previews",
-            emit=session.emit,
-            should_stop=session.stop,
-            saved=[*origin.previews],
-            kept=base_pictures(engine, Settings.from_environment().cache / "base-previews"),
-        ),
-        validation=Validation(engine=engine, data=data, emit=session.emit, should_stop=session.stop),
-        disk=use,
-    )
-
-
-def _end(session: RunControl, file: Path | None, *, complete: bool) -> TrainResult:
-    """The run's last word."""
-    full = session.full
-    ending: Ending = "finished" if complete else "stopped" if session.stopping and not full else "paused"
-    if file is None and session.stopping and session.origin.resumed:
-        file = _earlier_result(session.config)
-    folder, steps = str(file.parent) if file else "", session.step
-    if ending == "finished":
-        session.emit(Finished(path=folder, steps=steps, seconds=session.seconds))
-    else:
-        paused = Paused(step=steps)
-        if full:
-            hint = f"{full.hint} Then resume it."
-            paused = Paused(step=steps, message=f"Paused: {full.message}", hint=hint)
-        session.emit(Stopped(step=steps, path=folder) if ending == "stopped" else paused)
-    return TrainResult(
-        status=ending,
-        path=folder,
-        file=str(file or ""),
-        steps=steps,
-        seconds=session.seconds,
-        final_loss=session.last.average_loss if session.last else None,
-    )
-
-
-def _earlier_result(config: TrainConfig) -> Path | None:
-    """The file that the run left when it was stopped before."""
-    file = result_file(config.output.output_dir, config.output.output_name)
-    return file if file.exists() else None
+        return start_run(session)

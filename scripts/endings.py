@@ -38,7 +38,7 @@ PATIENCE = 600.0
 KEEP_FREE_GB = "0.001"
 ENDINGS = ("SIGTERM", "SIGKILL", "full disk")
 CONTEXT = multiprocessing.get_context("forkserver")
-LOADED = ["lora_studio.trainer", "lora_studio.studio"]
+LOADED = ["lora_studio.training.start.start_run", "lora_studio.studio"]
 """Modules that the server of processes loads once: torch takes longer than a round."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import platform
 import subprocess
 import sys
@@ -11,7 +12,15 @@ import time
 import pytest
 
 from lora_studio.errors import DeviceBusy
-from lora_studio.runtime import COMPACT, SOON_ASLEEP, TUNABLES, DeviceLease, cpu_environment, lost_device
+from lora_studio.runtime import (
+    COMPACT,
+    SOON_ASLEEP,
+    TUNABLES,
+    DeviceLease,
+    cpu_environment,
+    lost_device,
+    without_collections,
+)
 from tests.support.serving import CHECKOUT
 from tests.support.waiting import PATIENCE, until
 
@@ -182,6 +191,19 @@ with memory_kept_at_hand():
     kept = resident()
 print(outside, inside, between, kept - resident())
 """
+
+
+def test_nobody_looks_for_garbage_among_modules_that_were_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    gc.unfreeze()
+    with without_collections():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0  # nothing was imported, so what is there may be garbage
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    with without_collections():
+        import colorsys  # noqa: F401
+    assert gc.get_freeze_count() > 0
+    gc.unfreeze()
 
 
 @pytest.mark.slow

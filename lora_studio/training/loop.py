@@ -79,6 +79,7 @@ class Loop:
         """One optimizer step. Raises Diverged, before any weight is touched, when loss or gradient is no
         longer a number."""
         group = self._next_group()
+        self.optimizer.zero_grad(set_to_none=True)  # gradients lie all over the heap that pictures need
         if self.data.latents.waiting:  # no part of the step's seconds, which tell how long others will take
             self.data.latents.encode_waiting(sample.placed for batch in group for sample in batch)
             self.engine.base.codec.free()  # its copy of the weights makes room for the step's buffers
@@ -151,7 +152,6 @@ class Loop:
         batches = [part for batch in group for part in _split(batch, self.at_once)]
         pictures = sum(len(batch) for batch in batches)
         loss = 0.0
-        self.optimizer.zero_grad(set_to_none=True)
         with self.ranks.failing_together():
             for number, batch in self.ranks.share([*enumerate(batches)]):
                 with own_random_numbers(self.engine, "dropout", self.step + 1, number):

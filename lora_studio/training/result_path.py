@@ -1,13 +1,30 @@
-"""The path of a training's LoRA, whichever engine makes it."""
+"""The result of a training, and the path of its LoRA, whichever engine makes it."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from lora_studio.config_groups import OutputGroup
 from lora_studio.errors import ConfigError
 from lora_studio.lora.file.lora_files import file_name
+
+Ending = Literal["finished", "stopped", "paused"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """`path` is the result's folder and `file` the LoRA in it; both are empty when a run was stopped before
+    it had learned anything, and when it was paused."""
+
+    status: Ending
+    path: str
+    file: str
+    steps: int
+    seconds: float
+    final_loss: float | None
 
 
 def result_file(output_dir: str, output_name: str) -> Path:

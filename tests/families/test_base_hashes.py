@@ -88,3 +88,23 @@ def test_hashes_that_are_worked_out_beside_other_work_let_it_go_on(
 def test_a_file_that_is_gone_is_said_to_whoever_asks_for_its_hashes(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         base_hashes_beside(found(tmp_path / "gone.safetensors")).result(timeout=60)
+
+
+def test_who_asks_again_gets_the_same_answer_until_the_file_changes(file: Path, readings: list[Path]) -> None:
+    first = base_hashes_beside(found(file))
+    assert base_hashes_beside(found(file)) is first
+    hashes_before = first.result(timeout=60)
+    file.write_bytes(b"other" * 300_000)
+    assert base_hashes_beside(found(file)).result(timeout=60) != hashes_before
+    assert len(readings) == 2
+
+
+def test_a_hash_that_failed_is_tried_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(path: Path) -> str:
+        raise OSError("gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fingerprint, "sha256", gone)
+        with pytest.raises(OSError, match="gone"):
+            base_hashes_beside(found(file)).result(timeout=60)
+    assert base_hashes_beside(found(file)).result(timeout=60) == hashes(file)

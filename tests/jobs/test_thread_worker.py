@@ -22,7 +22,7 @@ from tests.support.waiting import PATIENCE
 @pytest.fixture(scope="module", autouse=True)
 def _loaded() -> None:
     """Loading torch can take a minute on a busy machine; no clock of a test shall run meanwhile."""
-    importlib.import_module("lora_studio.trainer")
+    importlib.import_module("lora_studio.training.start.start_run")
 
 
 def test_a_stop_while_the_device_is_taken_ends_before_the_first_step(

@@ -33,7 +33,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def all_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lora_studio.trainer.encodes_later", lambda engine, ranks: False)
+    monkeypatch.setattr("lora_studio.training.start.start_run.encodes_later", lambda engine, ranks: False)
 
 
 def test_the_first_step_needs_only_its_own_pictures_and_the_result_is_the_same(

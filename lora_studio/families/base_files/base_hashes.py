@@ -26,18 +26,17 @@ def base_hashes(found: FoundBase, settings: Settings | None = None) -> Hashes:
     if found.layout != "file":
         return {}
     settings = settings or Settings.from_environment()
-    file, memory = Path(found.path_or_id).resolve(), settings.cache / FILE
-    facts = file.stat()
-    state = f"{file}|{facts.st_size}|{facts.st_mtime_ns}"
+    memory, state = settings.cache / FILE, _state(found)
     remembered = _read(memory)
     if state not in remembered:
-        remembered = {**_read(memory), state: _hash(file)}
+        remembered = {**_read(memory), state: _hash(Path(found.path_or_id))}
         _write(memory, dict(list(remembered.items())[-REMEMBERED:]))
     return remembered[state]
 
 
 def base_hashes_beside(found: FoundBase) -> Future[Hashes]:
-    """`base_hashes` in a thread of its own, beside other work. The process can end before it is done."""
+    """`base_hashes` in a thread of its own, beside other work. The process can end before it is done. Whoever
+    asks again for the same state of a file gets the same answer."""
     settings, hashes = Settings.from_environment(), Future[Hashes]()
 
     def work() -> None:
@@ -46,8 +45,32 @@ def base_hashes_beside(found: FoundBase) -> Future[Hashes]:
         except (OSError, ValueError, MemoryError, RuntimeError) as error:  # else who asks would wait for ever
             hashes.set_exception(error)
 
+    try:
+        key = (settings.cache, _state(found))
+    except OSError as error:
+        hashes.set_exception(error)
+        return hashes
+    with _BEGINNING:
+        if (begun := _BEGUN.get(key)) and not (begun.done() and begun.exception()):
+            return begun
+        _BEGUN.clear()
+        _BEGUN[key] = hashes
     threading.Thread(target=work, name="base's hash", daemon=True).start()
     return hashes
+
+
+_BEGUN: dict[tuple[Path, str], Future[Hashes]] = {}
+"""The last one, which a run begins before its libraries are loaded and asks for at its end."""
+_BEGINNING = threading.Lock()
+
+
+def _state(found: FoundBase) -> str:
+    """A file's path, size and time; other layouts have no hash, so no state."""
+    if found.layout != "file":
+        return ""
+    file = Path(found.path_or_id).resolve()
+    facts = file.stat()
+    return f"{file}|{facts.st_size}|{facts.st_mtime_ns}"
 
 
 def _hash(file: Path) -> Hashes:

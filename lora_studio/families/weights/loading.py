@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch.overrides import TorchFunctionMode
 
 from lora_studio.catalog import FAMILIES
 from lora_studio.errors import BrokenFile, ModelFileError, OutOfMemory
@@ -26,6 +27,8 @@ from lora_studio.lora.file.lora_files import read_tensor_table
 
 log = logging.getLogger(__name__)
 
+INITIALISING = ("torch.nn.init", "transformers.initialization")
+"""Modules with the functions that give weights their first numbers."""
 STORED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -34,7 +37,7 @@ def load_pipeline(kind: Any, found: FoundBase, without: Mapping[str, Any]) -> An
     Raises ModelFileError (missing, or not to be had offline), BrokenFile, OutOfMemory."""
     load = {"file": _load_file, "folder": _load_folder, "hub": _load_from_hub}[found.layout]
     try:
-        with quiet_libraries():
+        with quiet_libraries(), WithoutInitialNumbers():
             return load(kind, found, without)
     except MemoryError as error:
         raise OutOfMemory(
@@ -43,6 +46,20 @@ def load_pipeline(kind: Any, found: FoundBase, without: Mapping[str, Any]) -> An
     except (OSError, ValueError, RuntimeError, KeyError, AttributeError, SafetensorError) as error:
         log.debug("loading %s", found.path_or_id, exc_info=True)
         raise _load_error(found, error) from error
+
+
+class WithoutInitialNumbers(TorchFunctionMode):
+    """Weights without memory yet are given no random numbers inside the block, which torch would work out
+    in Python, weight by weight."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        named = dict(kwargs or {})
+        weight = args[0] if args else named.get("tensor")
+        if getattr(func, "__module__", "") in INITIALISING and weight is not None and weight.is_meta:
+            return weight
+        return func(*args, **named)
 
 
 @torch.no_grad()
