@@ -122,7 +122,9 @@ def test_what_was_sent_once_is_not_sent_again(
 def test_the_file_is_the_one_of_a_training_here(
     make_config: Callable[..., TrainConfig], settings: Settings, volume: Path
 ) -> None:
-    there, here = make_config("there", sample_every_n_steps=2), make_config("here", sample_every_n_steps=2)
+    # A slow machine would save a state in between.
+    changes = {"sample_every_n_steps": 2, "save_state_every_n_minutes": 1000}
+    there, here = make_config("there", **changes), make_config("here", **changes)
     events = go(there, settings, LocalCloud(volume, run_order))
     heard: list[Event] = []
     train(here, heard.append)
