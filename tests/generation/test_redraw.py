@@ -84,10 +84,14 @@ def pixels(image: GeneratedImage) -> bytes:
 
 
 def plain_diffusers(base: Path, kind: str, generator: torch.Generator | None = None, **values: Any) -> bytes:
-    """What the library draws by itself with the pipeline for the purpose."""
+    """What the library draws by itself with the pipeline for the purpose, and weights that nobody trains: for
+    others PyTorch takes another way through a linear layer, on a CPU without AVX-512 to other last bits."""
     import diffusers
 
     pipe = getattr(diffusers, kind).from_pretrained(base)
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.requires_grad_(False)
     pipe.scheduler = build_scheduler(
         "DDIM", {**pipe.scheduler.config, "_class_name": type(pipe.scheduler).__name__}
     )
