@@ -27,7 +27,7 @@ DOCKERFILE = (CHECKOUT / "Dockerfile").read_text("utf-8")
 WORKFLOW = CHECKOUT / ".github" / "workflows" / "ci.yml"
 NOT_EVERYWHERE = {
     ".venv/bin/python -m tests.support.supabase.vendor",
-    'python3 launch.py test -n 4 -m "slow and not network"',
+    'python3 launch.py test -m "slow and not network"',
 }
 """Commands that Linux alone runs."""
 

@@ -244,8 +244,8 @@ def last_states(page: Page, home: FurnishedHome) -> States:
     page.context.set_offline(True)
     expect(page.locator("#unanswered")).to_be_visible()
     yield "unanswered"
+    page.goto("about:blank")  # what the page does once it is answered would replace what is shown next
     page.context.set_offline(False)
-    page.goto("about:blank")  # what the page still does would replace what is shown next
     for name, entry in (
         ("login", Entry()),
         ("login-refused", Entry(said="User name or password is wrong.")),
