@@ -13,6 +13,7 @@ import pytest
 from scripts.bench.growth import FLAT, STEEP, SUBJECTS, exponent, main, shown
 from scripts.bench.parts.growth_chart import LINE, Curve, apart, drawn
 from scripts.bench.parts.page_tick import PAGE
+from tests.support.gradio_leftovers import IGNORE
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -47,6 +48,7 @@ def test_the_chart_names_each_curve_and_no_name_covers_another() -> None:
 
 
 @pytest.mark.slow
+@IGNORE
 def test_all_parts_are_measured(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["--most", "100", "--json", "--chart", str(tmp_path / "growth.svg")]) == 0
     found = json.loads(capsys.readouterr().out)
