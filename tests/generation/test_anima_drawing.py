@@ -28,7 +28,7 @@ from lora_studio.lora.repair.repaired_file import repair_file
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
 from lora_studio.trainer import train
-from tests.support.drawing import difference
+from tests.support.drawing import difference, freeze_weights
 from tests.support.tiny import make_pictures, make_tiny_anima, tiny_values
 
 SIZE = {"width": 64, "height": 48}
@@ -77,6 +77,7 @@ def pipe(base: Path, monkeypatch: pytest.MonkeyPatch) -> ModularPipeline:
     loaded = ModularPipeline.from_pretrained(str(base))
     loaded.load_components(dtype=torch.float32)
     loaded.update_components(guider=ClassifierFreeGuidance(guidance_scale=1.0))
+    freeze_weights(loaded)
     loaded.set_progress_bar_config(disable=True)
     return loaded
 

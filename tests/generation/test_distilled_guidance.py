@@ -15,7 +15,7 @@ from lora_studio.images.infotext import restore
 from lora_studio.images.input_store import keep
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
-from tests.support.drawing import difference
+from tests.support.drawing import difference, freeze_weights
 from tests.support.tiny import make_tiny_flux
 
 CALL = {"prompt": "a disc", "seed": 7, "num_inference_steps": 2, "width": 64, "height": 48}
@@ -54,6 +54,7 @@ def pixels(image: GeneratedImage) -> Image.Image:
 def plain(base: Path, kind: type = FluxPipeline, **values: object) -> Image.Image:
     pipe = kind.from_pretrained(base)
     pipe.set_progress_bar_config(disable=True)
+    freeze_weights(pipe)
     call = {name: value for name, value in CALL.items() if name not in ("prompt", "seed")}
     generator = torch.Generator().manual_seed(7)
     found: Image.Image = pipe("a disc", generator=generator, **{**call, **values}).images[0]

@@ -17,6 +17,7 @@ from lora_studio.generator import Generator
 from lora_studio.images.input_store import keep
 from lora_studio.request import GenerateRequest
 from lora_studio.settings import Settings
+from tests.support.drawing import freeze_weights
 from tests.support.tiny import make_tiny
 
 SIZE = {"width": 64, "height": 48}
@@ -83,6 +84,7 @@ def plain_diffusers(base: Path, shape: str, kind: str, **values: Any) -> Image.I
     latents where others draw from it: here it does as they do."""
     pipe = getattr(diffusers, kind).from_pretrained(base)
     pipe.set_progress_bar_config(disable=True)
+    freeze_weights(pipe)
     guidance = {"flux": 3.5, "chroma": 1.0, "klein": 1.0}[shape]
     texts: dict[str, Any] = {"prompt": "a disc"}
     if shape == "chroma":  # its mask of texts doesn't mask; see docs/objective.md

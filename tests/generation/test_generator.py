@@ -19,7 +19,7 @@ from lora_studio.generator import Generator
 from lora_studio.images.image_metadata import read_request
 from lora_studio.request import MAX_SEED, GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
-from tests.support.drawing import TINY, Draw, MakeLora, pixels
+from tests.support.drawing import TINY, Draw, MakeLora, freeze_weights, pixels
 from tests.support.loras import write_lora
 from tests.support.tiny import make_tiny_base
 
@@ -33,6 +33,7 @@ def plain_diffusers(base: Path, *, lora: Path | None = None, **values: Any) -> b
     pipe.set_progress_bar_config(disable=True)
     if lora:
         pipe.load_lora_weights(str(lora))
+    freeze_weights(pipe)
     generator = torch.Generator().manual_seed(values.pop("seed"))
     image: Image.Image = pipe(**values, generator=generator, height=64, width=64).images[0]
     return image.tobytes()

@@ -19,7 +19,7 @@ from lora_studio.generator import Generator
 from lora_studio.images.input_store import keep
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
-from tests.support.drawing import FIRST_SAMPLERS, TINY
+from tests.support.drawing import FIRST_SAMPLERS, TINY, freeze_weights
 from tests.support.tiny import SHAPES, make_tiny, make_tiny_sdxl
 
 Redraw = Callable[..., GeneratedImage]
@@ -84,14 +84,11 @@ def pixels(image: GeneratedImage) -> bytes:
 
 
 def plain_diffusers(base: Path, kind: str, generator: torch.Generator | None = None, **values: Any) -> bytes:
-    """What the library draws by itself with the pipeline for the purpose, and weights that nobody trains: for
-    others PyTorch takes another way through a linear layer, on a CPU without AVX-512 to other last bits."""
+    """What the library draws by itself with the pipeline for the purpose."""
     import diffusers
 
     pipe = getattr(diffusers, kind).from_pretrained(base)
-    for part in pipe.components.values():
-        if isinstance(part, torch.nn.Module):
-            part.requires_grad_(False)
+    freeze_weights(pipe)
     pipe.scheduler = build_scheduler(
         "DDIM", {**pipe.scheduler.config, "_class_name": type(pipe.scheduler).__name__}
     )

@@ -10,6 +10,7 @@ from lora_studio.generator import Generator
 from lora_studio.images.input_store import keep
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
+from tests.support.drawing import freeze_weights
 from tests.support.loras import write_lora
 
 
@@ -39,6 +40,7 @@ def test_it_draws_what_plain_diffusers_draws(starter: Generator) -> None:
     assert (image.request.sampler, image.request.num_inference_steps) == ("DDIM", 12)
     pipe = StableDiffusionPipeline.from_pretrained(Settings.from_environment().starter)
     pipe.set_progress_bar_config(disable=True)
+    freeze_weights(pipe)
     plain = pipe(
         "red heart", num_inference_steps=12, guidance_scale=3.0, generator=torch.Generator().manual_seed(3)
     ).images[0]

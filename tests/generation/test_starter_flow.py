@@ -12,6 +12,7 @@ from lora_studio.request import GenerateRequest
 from lora_studio.settings import Settings
 from recipes.starter.gates import border, heart_is, nearest_colour
 from recipes.starter.judge import load_judge
+from tests.support.drawing import freeze_weights
 
 Draw = Callable[..., Image.Image]
 
@@ -51,6 +52,7 @@ def test_it_draws_what_plain_diffusers_draws(draw: Draw) -> None:
 
     pipe = ZImagePipeline.from_pretrained(Settings.from_environment().embedded("starter-flow"))
     pipe.set_progress_bar_config(disable=True)
+    freeze_weights(pipe)
     plain = pipe(
         "red heart", height=64, width=64, num_inference_steps=4, guidance_scale=2.0,
         generator=torch.Generator().manual_seed(3),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageChops
 
@@ -29,6 +30,16 @@ def pixels(*images: GeneratedImage) -> bytes:
 
 def difference(one: Image.Image, other: Image.Image) -> int:
     return max(high for _, high in ImageChops.difference(one, other).getextrema())
+
+
+def freeze_weights(pipe: Any) -> None:
+    """Keep all weights of diffusers' pipeline from training, as ours are: for others PyTorch takes another
+    way through a linear layer, on a CPU without AVX-512 to other last bits."""
+    import torch
+
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.requires_grad_(False)
 
 
 def load_tiny(settings: Settings) -> LoadedBase:
