@@ -289,7 +289,7 @@ def _steady_lists(connection: sqlite3.Connection) -> None:
             " UPDATE revisions SET value = value + 1 WHERE name = 'history'; END"
         )
     for statement in (
-        "CREATE INDEX loras_by_age ON loras(created_at DESC, slug)",
+        "CREATE INDEX loras_by_age ON loras(created_at DESC, slug, title)",
         "CREATE INDEX jobs_by_end ON jobs(finished_at)",
         "DROP INDEX images_by_id",
         "CREATE INDEX images_by_id ON images(id, path, created_at)",
