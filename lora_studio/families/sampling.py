@@ -223,17 +223,28 @@ def sample(
     """Walk from `latents` [1, c, h, w] (as from `Sampler.start`) to a picture's, one step at a time: whoever
     asks for no further step has stopped. `texts` are the wanted and the unwanted one. Equals diffusers' own
     pipelines to the bit."""
-    walk = Walk(
-        sampler=sampler, latents=latents, texts=texts, guidance=guidance, generator=generator, keep=keep
+    yield from go_on(
+        model,
+        Walk(
+            sampler=sampler, latents=latents, texts=texts, guidance=guidance, generator=generator, keep=keep
+        ),
     )
+
+
+@torch.no_grad()
+def go_on(model: BaseModel, walk: Walk) -> Iterator[Step]:
+    """Walk from wherever a picture is by now to its end."""
+    if walk.number == len(walk.sampler):
+        return
     question = Question(model, [walk])
     for (step,) in steps_of([walk], question, question.answers):
         yield step
 
 
 def steps_of(walks: Sequence[Walk], question: Question, ask: Ask) -> Iterator[list[Step]]:
-    """Let all walks take one step after the other, by what the denoiser answers when it is asked."""
-    for time in walks[0].sampler.times:
+    """Let all walks, which are equally far, take one step after the other, by what the denoiser answers when
+    it is asked."""
+    for time in walks[0].sampler.times[walks[0].number :]:
         seen = question.seen(time)
         answers = ask(seen, time)
         yield [walk.advance(time, *both) for walk, *both in zip(walks, seen, answers, strict=True)]

@@ -15,7 +15,8 @@ from PIL import Image
 
 from lora_studio.errors import ConfigError, Diverged, StudioError
 from lora_studio.events import ShouldStop
-from lora_studio.families.sampling import Guidance, Keep, Sampler, Step, sample
+from lora_studio.families.batching.lockstep import LITTLE, Lockstep, most_at_once
+from lora_studio.families.sampling import Guidance, Keep, Sampler, Step, Walk, denoising_bytes, go_on
 from lora_studio.families.vae import Moments
 from lora_studio.families.weights.silence_libraries import quiet_libraries
 from lora_studio.generation.initial_noise import InitialNoise
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
     from lora_studio.generation.init_image import InitImage
     from lora_studio.generation.pipelines import LoadedBase
 
+SMALLER = "Take a smaller size, or close other programs."
+AT_ONCE = 4
+"""Most pictures that go through the denoiser together: more gain little, and the first waits for the last."""
+OnSteps = Callable[[Sequence[Step], int], None]
+"""Called after each step of pictures that go together with where each is, and the steps that one takes."""
 OnStep = Callable[[int, int, Step], None]
 """Called after each denoising step with (step, steps), counted over all passes of the image, and where it
 is. Some samplers evaluate the model more often than asked."""
@@ -70,7 +76,8 @@ class _Known:
 
 
 class Drawing:
-    """One image in the making. `text` is the encoded prompt and its negative, `source` what is redrawn."""
+    """One image in the making. `text` is the encoded prompt and its negative, `source` what is redrawn. A
+    `begun` walk, of an image that is nothing but one pass from noise, goes on where it is."""
 
     def __init__(
         self,
@@ -79,6 +86,7 @@ class Drawing:
         text: tuple[TextOutput, TextOutput],
         source: InitImage | None,
         watch: ProgressReporter,
+        begun: Walk | None = None,
     ) -> None:
         self._base = base
         self._model, self._codec = base.model, base.model.codec
@@ -87,6 +95,7 @@ class Drawing:
         self._text = text
         self._source = source
         self._watch = watch
+        self._begun = begun
         self._device = base.device.kind
         self._guidance = Guidance(
             scale=image.request.guidance_scale or 0.0,
@@ -94,21 +103,33 @@ class Drawing:
             distilled=image.request.distilled_guidance_scale if base.model.takes_guidance else None,
         )
 
+    def begin(self) -> Walk:
+        """The walk of an image from noise before its first step. Raises ConfigError."""
+        self._reset()
+        sampler = self._first_sampler()
+        return self._walk(sampler, self._start(sampler)[0])
+
     def picture(self) -> Image.Image | None:
         """The image, the same at each call, or None when it was stopped. Raises ConfigError (a sampler that
         can't do so many steps), OutOfMemory, Diverged."""
-        self._noise = InitialNoise(self._request)
-        self._steps_done = self._steps = 0
-        self._size: Size = (self._request.width or 0, self._request.height or 0)
-        self._last = torch.empty(0)
+        self._reset()
+        # An error may have cut it off in the middle, or come with other weights: what is tried again is new.
+        begun, self._begun = self._begun, None
         try:
             with quiet_libraries():
+                if begun is not None and not self._base.savers.rungs:
+                    return self._codec.to_picture(self._rest_of(begun))
                 return self._passes()
         except (_Stopped, StudioError) as error:
             self._base.rest()
             if isinstance(error, StudioError):
                 raise
             return None
+
+    def _reset(self) -> None:
+        self._noise = InitialNoise(self._request)
+        self._steps_done = self._steps = 0
+        self._size: Size = (self._request.width or 0, self._request.height or 0)
 
     def _passes(self) -> Image.Image:
         first = self._first_sampler()
@@ -166,22 +187,27 @@ class Drawing:
         self, sampler: Sampler, latents: torch.Tensor, kept: _Known | None = None, *, decode: bool = True
     ) -> torch.Tensor:
         """Pixels [1, 3, H, W] in 0..1, or the latents."""
-        steps_before = self._steps_done
         keep = None if kept is None else kept.putting_back(sampler)
+        return self._rest_of(self._walk(sampler, latents, keep), decode=decode)
+
+    def _walk(self, sampler: Sampler, latents: torch.Tensor, keep: Keep | None = None) -> Walk:
+        return Walk(
+            sampler=sampler,
+            latents=latents,
+            texts=self._text,
+            guidance=self._guidance,
+            generator=self._noise.generator,
+            keep=keep,
+        )
+
+    def _rest_of(self, walk: Walk, *, decode: bool = True) -> torch.Tensor:
+        steps_before, self._steps = self._steps_done, self._steps or len(walk.sampler)
         with self._errors():
-            for step in sample(
-                self._model,
-                sampler,
-                latents,
-                self._text,
-                self._guidance,
-                generator=self._noise.generator,
-                keep=keep,
-            ):
+            for step in go_on(self._model, walk):
                 self._steps_done = steps_before + step.number
                 self._watch.on_step(self._steps_done, self._steps, step)
                 self._stop_if_asked()
-                self._last = step.latents
+            self._last = walk.latents
             self._check_finite(self._last)
             found = self._decoded() if decode else self._last
         self._base.rest()
@@ -235,8 +261,47 @@ class Drawing:
 
     def _errors(self) -> AbstractContextManager[None]:
         width, height = self._size
-        hint = "Take a smaller size, or close other programs."
-        return memory_errors(f"drawing {width} × {height} pixels", hint)
+        return memory_errors(f"drawing {width} × {height} pixels", SMALLER)
+
+
+def most_together(base: LoadedBase, request: GenerateRequest) -> int:
+    """The count of a request's pictures that may go through the denoiser together: 1 for more than one pass
+    from noise, where memory is short, and for pictures so large that the first would be long in coming."""
+    if request.image or has_second_pass(request) or base.savers.rungs:
+        return 1
+    width, height = request.width or 0, request.height or 0
+    room = LITTLE // denoising_bytes(base.model, width * height)
+    return max(1, min(AT_ONCE, room, most_at_once(base.model, base.device, (width, height))))
+
+
+def walks_together(
+    base: LoadedBase, drawings: Sequence[Drawing], loras: object, on_steps: OnSteps, should_stop: ShouldStop
+) -> list[Walk]:
+    """The walks of the first drawings, of as many as are alike, with `loras` on the base: at their ends, or
+    after one step where company would change a bit, for each to go on by itself; or wherever they were
+    stopped. None where the first has no company. Raises ConfigError, OutOfMemory."""
+    state = loras, base.savers.qtype
+    if state not in base.locksteps:
+        base.locksteps.clear()
+        base.locksteps[state] = Lockstep(base.model)
+    lockstep = base.locksteps[state]
+    try:
+        with quiet_libraries(), memory_errors("drawing pictures together", SMALLER):
+            walks = [drawing.begin() for drawing in drawings]
+            alike = lockstep.batches(walks, len(walks))[0]
+            alike = [one for one, other in zip(walks, alike, strict=False) if one is other]
+            if len(alike) < 2:
+                return []
+            for steps in lockstep.sample(alike):
+                total = len(alike[0].sampler)
+                if not lockstep.keeps_bits(alike) and steps[0].number < total:
+                    break
+                on_steps(steps, total)
+                if should_stop():
+                    break
+            return alike
+    finally:
+        base.rest()
 
 
 def _is_finite(tensor: torch.Tensor) -> bool:

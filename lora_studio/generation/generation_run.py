@@ -4,10 +4,11 @@ base is loaded, each picture is drawn and saved."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from lora_studio.errors import OutOfMemory
 from lora_studio.events import (
     Denoised,
     Emit,
@@ -23,7 +24,7 @@ from lora_studio.families.base_files.found_base import FoundBase
 from lora_studio.families.base_files.hub import must_fetch
 from lora_studio.families.base_files.locate import find_base
 from lora_studio.generation.defaults import loaded_values, values_of
-from lora_studio.generation.memory_fit import draw_within
+from lora_studio.generation.memory_fit import draw_within, fit
 from lora_studio.generation.pipelines import LoadedBase, Pipelines, compute_dtype
 from lora_studio.generation.prompt_cache import EncodedTexts
 from lora_studio.generation.reproducible import state_of
@@ -35,7 +36,8 @@ from lora_studio.runtime import find_device
 from lora_studio.settings import Settings
 
 if TYPE_CHECKING:
-    from lora_studio.families.sampling import Step
+    from lora_studio.families.sampling import Step, Walk
+    from lora_studio.generation.denoise import Drawing
     from lora_studio.generation.init_image import InitImage
     from lora_studio.generation.latent_preview import LiveView
 
@@ -60,6 +62,7 @@ class GenerationRun:
         self._should_stop = should_stop
         self._count = 0
         self._steps_done = 0
+        self._goes_together = True
         self._said: set[str] = set()
         self._view: LiveView | None = None
         self._colours: Any = None
@@ -82,8 +85,12 @@ class GenerationRun:
             self._note_all(settled.notes)
             self._note_all(base.stack.apply(settled.loras))
             source = None if self._should_stop() else self._open_source(base, settled.request)
+            begun: dict[int, Walk] = {}
             for number, image in enumerate(settled.images, 1):
-                saved = None if self._should_stop() else self._draw_one(base, image, source, number)
+                if not begun and not self._should_stop():
+                    begun = self._begin(base, settled.images[number - 1 :], number)
+                walk = begun.pop(number, None)
+                saved = None if self._should_stop() else self._draw_one(base, image, source, number, walk)
                 if saved is None:
                     break
                 images.append(saved)
@@ -95,23 +102,74 @@ class GenerationRun:
             self._emit(Stopped(step=self._steps_done, path=last))
         return images
 
-    def _draw_one(
-        self, base: LoadedBase, image: SettledImage, source: InitImage | None, number: int
-    ) -> GeneratedImage | None:
+    def _begin(self, base: LoadedBase, images: Sequence[SettledImage], number: int) -> dict[int, Walk]:
+        """The walks, by number, of those of the pictures from `number` on that go through the denoiser
+        together; none where each goes alone."""
+        from lora_studio.generation.denoise import most_together, walks_together
+
+        if len(images) == 1 or not self._goes_together:
+            return {}
+        self._learn_colours(base, images[0].request)
+        fit(base, images[0].request, self._emit)
+        most = most_together(base, images[0].request)
+        if most == 1:
+            return {}
+
+        def on_steps(steps: Sequence[Step], total: int) -> None:
+            """Say what is done as if one picture came after the other."""
+            picture = 0
+            for done in range(len(steps) * (steps[0].number - 1), len(steps) * steps[0].number):
+                picture, before = divmod(done, total)
+                self._say_denoised(number + picture, before + 1, total)
+            self._look(base, steps[picture], number + picture, steps[picture].number)
+
+        loras = tuple((lora.key, lora.header.tensor_hash, lora.weight != 0) for lora in images[0].loras)
+        try:
+            drawings = [
+                self._drawing(base, image, None, place) for place, image in enumerate(images[:most], number)
+            ]
+            if self._should_stop():
+                return {}
+            walks = walks_together(base, drawings, loras, on_steps, self._should_stop)
+        except OutOfMemory:
+            self._goes_together = False
+            return {}
+        return dict(enumerate(walks, number))
+
+    def _drawing(
+        self,
+        base: LoadedBase,
+        image: SettledImage,
+        source: InitImage | None,
+        number: int,
+        walk: Walk | None = None,
+    ) -> Drawing:
         from lora_studio.generation.denoise import Drawing, ProgressReporter
 
         text = self._texts.get(base.model, image, base.stack.words)
-        self._learn_colours(base, image.request)
 
         def on_step(step: int, steps: int, at: Step) -> None:
-            self._steps_done += 1
-            self._emit(Denoised(image=number, images=self._count, step=step, total_steps=steps))
+            self._say_denoised(number, step, steps)
             self._look(base, at, number, step)
 
+        watch = ProgressReporter(on_step=on_step, should_stop=self._should_stop, note=self._note)
+        return Drawing(base, image, text, source, watch, walk)
+
+    def _draw_one(
+        self,
+        base: LoadedBase,
+        image: SettledImage,
+        source: InitImage | None,
+        number: int,
+        walk: Walk | None,
+    ) -> GeneratedImage | None:
+        drawing = self._drawing(base, image, source, number, walk)
+        self._learn_colours(base, image.request)
         if self._should_stop():
             return None
-        watch = ProgressReporter(on_step=on_step, should_stop=self._should_stop, note=self._note)
-        drawing = Drawing(base, image, text, source, watch)
+        if walk is not None and walk.number < len(walk.sampler):  # unsaid so far
+            for step in range(walk.number):
+                self._say_denoised(number, step + 1, len(walk.sampler))
         picture = draw_within(base, image.request, self._emit, drawing.picture)
         if picture is None:
             return None
@@ -147,6 +205,10 @@ class GenerationRun:
         colours = draw_within(base, request, self._emit, lambda: colours_of(base.model.codec))
         base.rest()
         self._colours[base.model.codec] = colours
+
+    def _say_denoised(self, image: int, step: int, steps: int) -> None:
+        self._steps_done += 1
+        self._emit(Denoised(image=image, images=self._count, step=step, total_steps=steps))
 
     def _look(self, base: LoadedBase, at: Step, image: int, step: int) -> None:
         if self._view is None or not self._view.is_due:

@@ -6,7 +6,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.errors import OutOfMemory
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from lora_studio.families.base import BaseModel
     from lora_studio.families.base_files.found_base import FoundBase
+    from lora_studio.families.batching.lockstep import Lockstep
     from lora_studio.families.weights.block_swap import BlockSwap
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ TITLES = {"fp16": "half precision (fp16)", "bf16": "bfloat16"}
 class LoadedBase:
     """A base on its device; `pipe` has the very modules of `model`, for what saves memory. `size_bytes` is
     what its weights take; `make_room` unloads the other bases, if there are any, and says whether there
-    were."""
+    were; `locksteps` know by its LoRAs what pictures may go together."""
 
     found: FoundBase
     model: BaseModel
@@ -63,6 +64,7 @@ class LoadedBase:
     size_bytes: int
     savers: MemorySavers
     make_room: Callable[[], bool]
+    locksteps: dict[object, Lockstep] = field(default_factory=dict)
 
     def rest(self) -> None:
         """Move what takes turns on the device off it; a pipeline's call does so at its end only."""

@@ -12,11 +12,11 @@ import torch
 
 from lora_studio.families import family_of
 from lora_studio.families.base import TextOutput
+from lora_studio.families.batching.lockstep import LITTLE, Lockstep, most_at_once, rows_by_picture
 from lora_studio.families.ddpm import DDPM
 from lora_studio.families.encoders.clip_encoder import PromptWindows
 from lora_studio.families.sampling import Guidance, Sampler, Walk, sample
 from lora_studio.runtime import Device
-from lora_studio.training.evaluation.lockstep import LITTLE, Lockstep, most_at_once, rows_by_picture
 from tests.support.tiny import ALL_SHAPES, make_tiny
 
 STEPS = 3
@@ -163,9 +163,9 @@ def test_as_many_go_together_as_the_memory_takes(monkeypatch: pytest.MonkeyPatch
     pixels = 1024 * 1024
     assert most_at_once(base, CPU, (1024, 1024)) == max(1, max(LITTLE, 100 * pixels) // (each * 256)) == 1
     base.codec = SimpleNamespace(step=8, decoding_bytes=lambda pixels: 4000 * pixels)
-    monkeypatch.setattr("lora_studio.training.evaluation.lockstep.find_memory", lambda _: (64 * 10**9, 0))
+    monkeypatch.setattr("lora_studio.families.batching.lockstep.find_memory", lambda _: (64 * 10**9, 0))
     assert most_at_once(base, CPU, (1024, 1024)) == 4000 * pixels // (each * 256) == 4
-    monkeypatch.setattr("lora_studio.training.evaluation.lockstep.find_memory", lambda _: (10 * each, 0))
+    monkeypatch.setattr("lora_studio.families.batching.lockstep.find_memory", lambda _: (10 * each, 0))
     assert most_at_once(base, CPU, (64, 64)) == 9
-    monkeypatch.setattr("lora_studio.training.evaluation.lockstep.find_memory", lambda _: (0, 0))
+    monkeypatch.setattr("lora_studio.families.batching.lockstep.find_memory", lambda _: (0, 0))
     assert most_at_once(base, CPU, (64, 64)) == 1

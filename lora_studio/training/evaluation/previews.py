@@ -19,12 +19,12 @@ from lora_studio.config import TrainConfig
 from lora_studio.data.buckets import resolution_of
 from lora_studio.events import Emit, Noted, PhaseAdvanced, PreviewSaved
 from lora_studio.families.base import TextOutput
+from lora_studio.families.batching.lockstep import Lockstep, most_at_once
 from lora_studio.families.encoders.clip_encoder import PromptWindows
 from lora_studio.families.sampling import Guidance, Sampler, Walk, usual_sampler
 from lora_studio.formatting import counted
 from lora_studio.training.evaluation.base_alone import at_rest
 from lora_studio.training.evaluation.base_pictures import BasePictures
-from lora_studio.training.evaluation.lockstep import Lockstep, most_at_once
 from lora_studio.training.evaluation.preview_plan import (
     PreviewCost,
     PreviewPlan,

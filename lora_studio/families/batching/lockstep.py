@@ -46,8 +46,12 @@ class Lockstep:
         for alike in kinds.values():
             parts = [alike[start : start + most] for start in range(0, len(alike), most)]
             for part in parts:
-                found += [part] if self._is_exact.get(self._shape(part), True) else [[walk] for walk in part]
+                found += [part] if self.keeps_bits(part) else [[walk] for walk in part]
         return found
+
+    def keeps_bits(self, walks: Sequence[Walk]) -> bool:
+        """Whether no trial has shown yet that company changes these."""
+        return self._is_exact.get(self._shape(walks), True)
 
     @torch.no_grad()
     def sample(self, walks: Sequence[Walk]) -> Iterator[list[Step]]:

@@ -1,0 +1,1 @@
+"""Several pictures in one call of the denoiser."""
