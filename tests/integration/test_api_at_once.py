@@ -144,6 +144,7 @@ def test_a_plan_is_measured(studio: Caller, dataset: str) -> None:
     assert plan["total_seconds"] > 0
 
 
+@pytest.mark.slow
 def test_a_lora_that_is_deleted_in_use(studio: Caller, tmp_path: Path) -> None:
     """The picture at work is drawn to its end; the one that still waits is refused in a sentence."""
     slug = import_layer(studio, tmp_path, "in-use", 0.07)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
+import pytest
 
 from lora_studio.store.people.audit_log import AuditLog
 from lora_studio.ui.client_input.audited_calls import DEEDS
@@ -55,6 +56,7 @@ LOOKS = {
 """Endpoints that change nothing of value, and those that draw."""
 
 
+@pytest.mark.slow
 def test_what_is_done_is_logged_with_who_and_from_where(locked: App, tmp_path: Path) -> None:
     log = AuditLog(locked.home)
     before = len(log.newest(ALL))

@@ -20,6 +20,8 @@ from tests.support.installed import without_python_variables
 from tests.support.serving import App, free_port, running
 from tests.support.waiting import PATIENCE, until
 
+pytestmark = pytest.mark.slow
+
 NAVIGATES = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
 LOGIN = ("ada", "correct horse battery")
 
@@ -129,7 +131,6 @@ def test_the_owner_of_a_space_logs_in_with_hugging_face(uploaded: Path, tmp_path
             assert stranger.get("config").status_code == 401
 
 
-@pytest.mark.slow
 def test_a_restart_keeps_what_the_bucket_holds(uploaded: Path, tmp_path: Path) -> None:
     """The machine of a Space is taken away without a word; the next one has the same bucket."""
     with space(

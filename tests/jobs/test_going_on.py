@@ -59,6 +59,7 @@ def steps_of(queue: TrainingQueue, job_id: str) -> list[int]:
     return [stored.event.step for stored in queue.events(job_id, kinds=("StepDone",))]
 
 
+@pytest.mark.slow
 def test_a_real_training_is_paused_told_and_resumed(open_queue: Open, tiny_config: Build) -> None:
     lease = DeviceLease()
     queue = open_queue(worker=ThreadWorker(lease))

@@ -59,7 +59,8 @@ def train_until(values: dict[str, Any], step: int | None) -> int:
     return first
 
 
-@pytest.mark.parametrize(("kills", "length"), [(1, 6), pytest.param(3, 10, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("kills", "length"), [(1, 6), (3, 10)])
 def test_kills_leave_no_trace_in_the_result(tmp_path: Path, kills: int, length: int) -> None:
     changes = {**ALL_ON, "network_train_unet_only": False}
     whole = train(TrainConfig.from_values(starter_values(tmp_path / "whole", length, **changes)))

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.configs import ConfigMaker
 from tests.support.serving import CHECKOUT
 from tests.support.single_file import write_single_file
@@ -55,6 +57,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_what_compiles_models_comes_when_something_is_compiled(
     make_config: ConfigMaker, tiny_base: Path, tmp_path: Path
 ) -> None:

@@ -191,7 +191,8 @@ def test_a_run_that_swaps_its_blocks_goes_on_to_the_same_bits(
 # --- the base model in few bits
 
 
-@pytest.mark.parametrize("qtype", ["nf4", *(pytest.param(one, marks=pytest.mark.slow) for one in EIGHT_BITS)])
+@pytest.mark.slow
+@pytest.mark.parametrize("qtype", ["nf4", *EIGHT_BITS])
 def test_training_on_few_bits_learns_repeats_and_resumes(make_config: ConfigMaker, qtype: str) -> None:
     changes = {"qtype": qtype, "max_train_steps": 4, "gradient_checkpointing": True}
     whole, events = run(make_config("whole", **changes))

@@ -69,6 +69,7 @@ def test_gradio_still_has_its_writer_and_brings_its_stubs() -> None:
     assert (Path(str(module.__file__)).parent / "components" / "textbox.pyi").is_file()
 
 
+@pytest.mark.slow
 def test_pandas_comes_when_it_is_used_and_tables_are_told_apart_as_ever() -> None:
     answers = [
         subprocess.run(
