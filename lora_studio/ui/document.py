@@ -28,8 +28,11 @@ THEMES = """<style>
 """Style until Gradio's own is there, by the theme that was chosen instead of the system's."""
 SCRIPTS = ("look.js", "page.js", "keyboard.js", "toasts.js")
 """Joined in this order."""
-STATES, STATE_KEEPER = "event_states.js", "resolve_args("
-"""Our change of Gradio's module that keeps the states of events; what that module defines."""
+CHANGES = {
+    "event_states.js": ("statustracker-*.js", "resolve_args("),
+    "attached_events.js": ("core-*.js", "find_attached_events("),
+}
+"""Our changes of Gradio's modules: which files each may be in, and what the one defines."""
 
 
 class Documents(BaseLoader):
@@ -42,7 +45,7 @@ class Documents(BaseLoader):
         self, environment: Environment, template: str
     ) -> tuple[str, str | None, Callable[[], bool] | None]:
         source, name, is_fresh = self._own.get_source(environment, template)
-        head = f"<head>{THEMES}<script>{{{{ studio_script() }}}}</script>{{{{ studio_states() }}}}"
+        head = f"<head>{THEMES}<script>{{{{ studio_script() }}}}</script>{{{{ studio_changes() }}}}"
         source = source.replace('lang="en"', 'lang="{{ studio_language() }}"', 1)
         return source.replace("<head>", head, 1), name, is_fresh
 
@@ -56,24 +59,24 @@ def _script(tag: str) -> Markup:
     return Markup("</script><script>".join(scripts))
 
 
-def state_module() -> str:
-    """File name of Gradio's module that keeps the states of events, or none if it isn't found for sure."""
+def changed_module(change: str) -> str:
+    """File name of Gradio's module that a change of ours is for, or none if it isn't found for sure."""
+    pattern, definition = CHANGES[change]
     assets = Path(gr.__file__).parent / "templates" / "frontend" / "assets"
-    found = [
-        file.name for file in assets.glob("statustracker-*.js") if STATE_KEEPER in file.read_text("utf-8")
-    ]
+    found = [file.name for file in assets.glob(pattern) if definition in file.read_text("utf-8")]
     return found[0] if len(found) == 1 else ""
 
 
 @cache
-def _states() -> Markup:
-    """Our change of that module, once all that Gradio needs at first has been read."""
-    if not (name := state_module()):
-        return Markup("")
-    change = Path(__file__).with_name(STATES).read_text("utf-8")
-    loading = f"const parts = await import('./assets/{name}');"
-    when_there = f"window.addEventListener('DOMContentLoaded', async () => {{ {loading}\n{change}}});"
-    return Markup(f'<script type="module">{when_there}</script>')
+def _changes() -> Markup:
+    """Our changes of these modules, once all that Gradio needs at first has been read."""
+    scripts = []
+    for change in CHANGES:
+        if name := changed_module(change):
+            loading = f"const parts = await import('./assets/{name}');"
+            script = f"{loading}\n{Path(__file__).with_name(change).read_text('utf-8')}"
+            scripts.append(f"window.addEventListener('DOMContentLoaded', async () => {{ {script}}});")
+    return Markup("".join(f'<script type="module">{script}</script>' for script in scripts))
 
 
 def add_script() -> None:
@@ -82,4 +85,4 @@ def add_script() -> None:
     if loader is not None and not isinstance(loader, Documents):
         templates.env.loader = Documents(loader)
         templates.env.globals |= {"studio_language": language, "studio_script": lambda: _script(language())}
-        templates.env.globals["studio_states"] = _states
+        templates.env.globals["studio_changes"] = _changes

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from lora_studio.ui.document import state_module
+from lora_studio.ui.document import changed_module
 from tests.support.page import PATIENCE, OpenPage, box
 from tests.support.serving import App
 
@@ -19,6 +19,23 @@ def menu(page: Page, name: str) -> Locator:
     return page.locator(f"#page-footer [data-look={name}]")
 
 
+EVENTS_FOUND = """async (module) => {
+  const { AppTree } = await import(new URL(module, document.baseURI));
+  let looks = 0;
+  const events = new Proxy([
+    {targets: [[1, 'click'], [2, 'change'], [2, 'input']]}, {targets: []},
+    {targets: [[1, 'select'], [3, null]]},
+  ], {get: (all, name) => { looks += name !== 'length'; return all[name]; }});
+  const found = [], seen = [];
+  for (const id of [1, 2, 3, 4]) {
+    const component = {id, props: {shared_props: {}}};
+    if (AppTree.prototype.find_attached_events.call({}, component, events) !== component) throw Error(id);
+    found.push(component.props.shared_props.attached_events);
+    seen.push(looks);
+  }
+  return [found, seen.at(-1) - seen[0]];
+}"""
+"""Names of the events of four components, and the looks at all events for those after the first."""
 STATES_HELD = """async (module) => {
   const parts = await import(new URL(module, document.baseURI));
   const { LoadingStatus } = Object.values(parts).find((one) => one.LoadingStatus);
@@ -85,5 +102,12 @@ def test_the_theme_is_chosen_and_there_before_anything_is_painted(open_page: Ope
 
 def test_a_state_of_an_event_goes_to_what_the_event_fills_alone(open_page: OpenPage) -> None:
     page = open_page()
-    held = page.evaluate(STATES_HELD, f"./assets/{state_module()}")
+    held = page.evaluate(STATES_HELD, f"./assets/{changed_module('event_states.js')}")
     assert held == [["10"], ["20", "21"]]
+
+
+def test_all_events_are_looked_through_once_for_all_components(open_page: OpenPage) -> None:
+    page = open_page()
+    found, looks = page.evaluate(EVENTS_FOUND, f"./assets/{changed_module('attached_events.js')}")
+    assert found == [["click", "select"], ["change"], [], []]
+    assert looks == 0
