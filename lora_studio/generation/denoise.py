@@ -118,7 +118,7 @@ class Drawing:
         try:
             with quiet_libraries():
                 if begun is not None and not self._base.savers.rungs:
-                    return self._codec.to_picture(self._rest_of(begun))
+                    return self._codec.to_picture(self._pass(begun))
                 return self._passes()
         except (_Stopped, StudioError) as error:
             self._base.rest()
@@ -137,16 +137,16 @@ class Drawing:
         self._steps = len(first) + (len(second) if second else 0)
         latents, kept = self._start(first)
         if second is None:
-            drawn = self._codec.to_picture(self._pass(first, latents, kept))
+            drawn = self._codec.to_picture(self._pass(self._walk(first, latents, kept)))
             return self._source.finish(drawn) if self._source else drawn
         if self._request.hires_upscaler == "latent":
-            clean = self._larger_latents(self._pass(first, latents, kept, decode=False))
+            clean = self._larger_latents(self._pass(self._walk(first, latents, kept), decode=False))
         else:
-            clean = self._larger_picture(self._pass(first, latents, kept))
+            clean = self._larger_picture(self._pass(self._walk(first, latents, kept)))
         self._size = self._hires
         self._stop_if_asked()
         noisy = second.start(self._draw_noise(clean.shape), clean)
-        return self._codec.to_picture(self._pass(second, noisy))
+        return self._codec.to_picture(self._pass(self._walk(second, noisy)))
 
     def _first_sampler(self) -> Sampler:
         request, source = self._request, self._source
@@ -183,24 +183,18 @@ class Drawing:
         kept = None if mask is None else _Known(latents=clean, noise=noise, mask=mask.to(clean))
         return sampler.start(noise, clean), kept
 
-    def _pass(
-        self, sampler: Sampler, latents: torch.Tensor, kept: _Known | None = None, *, decode: bool = True
-    ) -> torch.Tensor:
-        """Pixels [1, 3, H, W] in 0..1, or the latents."""
-        keep = None if kept is None else kept.putting_back(sampler)
-        return self._rest_of(self._walk(sampler, latents, keep), decode=decode)
-
-    def _walk(self, sampler: Sampler, latents: torch.Tensor, keep: Keep | None = None) -> Walk:
+    def _walk(self, sampler: Sampler, latents: torch.Tensor, kept: _Known | None = None) -> Walk:
         return Walk(
             sampler=sampler,
             latents=latents,
             texts=self._text,
             guidance=self._guidance,
             generator=self._noise.generator,
-            keep=keep,
+            keep=None if kept is None else kept.putting_back(sampler),
         )
 
-    def _rest_of(self, walk: Walk, *, decode: bool = True) -> torch.Tensor:
+    def _pass(self, walk: Walk, *, decode: bool = True) -> torch.Tensor:
+        """Pixels [1, 3, H, W] in 0..1, or the latents, at the end of a walk that is anywhere by now."""
         steps_before, self._steps = self._steps_done, self._steps or len(walk.sampler)
         with self._errors():
             for step in go_on(self._model, walk):
