@@ -22,7 +22,7 @@ from lora_studio.request import GenerateRequest
 from lora_studio.settings import Settings
 from tests.support.drawing import TINY, Draw, MakeLora, pixels
 
-STEPS = int(TINY["num_inference_steps"])  # type: ignore[call-overload]
+STEPS: int = TINY["num_inference_steps"]
 
 
 def loaded(generator: Generator) -> LoadedBase:

@@ -15,7 +15,13 @@ from lora_studio.generator import Generator
 from lora_studio.request import GeneratedImage, GenerateRequest
 from lora_studio.settings import Settings
 
-TINY = {"base": "tiny", "num_inference_steps": 3, "guidance_scale": 3.0, "seed": 7, "prompt": "a disc"}
+TINY: dict[str, Any] = {
+    "base": "tiny",
+    "num_inference_steps": 3,
+    "guidance_scale": 3.0,
+    "seed": 7,
+    "prompt": "a disc",
+}
 
 FIRST_SAMPLERS = ("DDIM", "Euler a", "DPM++ 2M", "LCM")
 """One of each kind for the first tier: plain, with new noise at each step, with steps before, with few."""
