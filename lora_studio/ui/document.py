@@ -31,6 +31,7 @@ SCRIPTS = ("look.js", "page.js", "keyboard.js", "toasts.js")
 CHANGES = {
     "event_states.js": ("statustracker-*.js", "resolve_args("),
     "attached_events.js": ("core-*.js", "find_attached_events("),
+    "dropdown_input.js": ("src-*.js", "watch_for_change()"),
 }
 """Our changes of Gradio's modules: which files each may be in, and what the one defines."""
 

@@ -15,6 +15,7 @@
     'generate-stop': '#generate-go', 'train-pause': '', 'train-resume': '',
   };
   const FOCUSABLE = 'button, a[href], input, select, textarea, summary, [tabindex="0"]';
+  const LEAVING = ['Tab', 'Shift', 'Control', 'Alt', 'Meta'];
   const SETTLED = 350, WAITS = 12;
   const isSeen = (one) => Boolean(one?.isConnected) && one.checkVisibility({ visibilityProperty: true });
   const canTake = (one) => isSeen(one) && !one.disabled;
@@ -100,7 +101,11 @@
     held = { element, id: element.id, panel: element.parentElement?.closest('.panel[id], .block[id]'), tries: 0 };
   });
   document.addEventListener('pointerdown', () => { byKeys = false; }, true);
-  document.addEventListener('keydown', () => { byKeys = true; }, true);
+  document.addEventListener('keydown', (event) => {
+    byKeys = true;
+    // Gradio's lists (6.31) open again at the keys by which they are left, and stay open over the page.
+    if (LEAVING.includes(event.key) && event.target.matches?.('input[role=combobox]')) event.stopPropagation();
+  }, true);
 
   let due = false;
   document.addEventListener('DOMContentLoaded', () => {

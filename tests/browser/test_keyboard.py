@@ -64,6 +64,7 @@ def test_the_whole_job_by_keyboard(open_page: OpenPage) -> None:
     keys.type("My ink")
     keys.go_to(page.locator("#upload-settings > button"), most=8)
     keys.press("Enter")
+    expect(box(page, "train-search")).to_be_visible()
     keys.go_to(box(page, "train-search"), most=6)
     keys.type("max_train_steps")
     found = page.locator("#train-found [data-setting=max_train_steps]")

@@ -49,14 +49,23 @@ def test_settings_are_kept_filled_in_again_deleted_and_brought_back(open_page: O
     other.get_by_role("option", name="Quick look").click()
     expect(other.locator(REPORT)).to_contain_text("“Quick look” is filled in.")
     expect(box(other, "train-max_train_steps")).to_have_value("40")
+    write(other, "train-max_train_steps", "41")
+    for key in ("Tab", "Shift+Tab"):  # the list that is passed fills nothing in again
+        other.locator("#train-saved input").focus()
+        other.keyboard.press(key)
+        expect(other.locator("#train-saved ul")).to_have_count(0)  # nor does it stay open
     write(other, "train-saved-title", "Quicker")
     other.locator("#train-saved-rename").click()
     expect(other.locator(REPORT)).to_contain_text("They are called “Quicker” now.")
+    expect(box(other, "train-max_train_steps")).to_have_value("41")
     other.locator("#train-saved-delete").click()
     expect(other.locator(REPORT)).to_contain_text("“Quicker” is deleted.")
     other.locator(f"{REPORT} button", has_text="Undo").click()
     expect(other.locator(REPORT)).to_contain_text("“Quicker” is back.")
     expect(other.locator("#train-saved input")).to_have_value("Quicker")
+    other.locator("#train-saved input").focus()  # chosen once more, with keys, it does
+    other.keyboard.press("Enter")
+    expect(box(other, "train-max_train_steps")).to_have_value("40")
 
 
 def test_a_file_is_read_written_and_read_again(open_page: OpenPage, tmp_path: Path) -> None:
