@@ -165,12 +165,14 @@ class Paused:
 
 @dataclass(frozen=True, kw_only=True)
 class Denoised:
-    """Denoising step `step` of `total_steps` for image `image` (1-based) of `images`."""
+    """Denoising step `step` of `total_steps` for image `image` (1-based) of `images`, and for those after it
+    that take the step with it: `together` in all."""
 
     image: int
     images: int
     step: int
     total_steps: int
+    together: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from lora_studio.generation.pipelines import LoadedBase
 
 SMALLER = "Take a smaller size, or close other programs."
-AT_ONCE = 4
-"""Most pictures that go through the denoiser together: more gain little, and the first waits for the last."""
 OnSteps = Callable[[Sequence[Step], int], None]
 """Called after each step of pictures that go together with where each is, and the steps that one takes."""
 OnStep = Callable[[int, int, Step], None]
@@ -260,12 +258,12 @@ class Drawing:
 
 def most_together(base: LoadedBase, request: GenerateRequest) -> int:
     """The count of a request's pictures that may go through the denoiser together: 1 for more than one pass
-    from noise, where memory is short, and for pictures so large that the first would be long in coming."""
+    from noise, where memory is short, and for large pictures, which gain nothing."""
     if request.image or has_second_pass(request) or base.savers.rungs:
         return 1
     width, height = request.width or 0, request.height or 0
     room = LITTLE // denoising_bytes(base.model, width * height)
-    return max(1, min(AT_ONCE, room, most_at_once(base.model, base.device, (width, height))))
+    return max(1, min(room, most_at_once(base.model, base.device, (width, height))))
 
 
 def walks_together(

@@ -3,6 +3,7 @@ base is loaded, each picture is drawn and saved."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
@@ -41,6 +42,12 @@ if TYPE_CHECKING:
     from lora_studio.generation.init_image import InitImage
     from lora_studio.generation.latent_preview import LiveView
 
+AT_ONCE = 4
+"""Most pictures that go through the denoiser together: more gain little."""
+LONGEST = 8.0
+"""Seconds that pictures may take together, by those of one alone: nobody waits longer for the next of them,
+and Stop leaves no more undone."""
+
 
 class GenerationRun:
     """One call of `Generator.generate`; its pictures go into `folder`."""
@@ -62,7 +69,8 @@ class GenerationRun:
         self._should_stop = should_stop
         self._count = 0
         self._steps_done = 0
-        self._goes_together = True
+        self._most_together = AT_ONCE
+        self._seconds_alone = math.inf
         self._said: set[str] = set()
         self._view: LiveView | None = None
         self._colours: Any = None
@@ -107,21 +115,19 @@ class GenerationRun:
         together; none where each goes alone."""
         from lora_studio.generation.denoise import most_together, walks_together
 
-        if len(images) == 1 or not self._goes_together:
+        # The first picture goes alone: it is seen soonest, and says how long the others would take.
+        most = min(self._most_together, int(LONGEST / self._seconds_alone))
+        if len(images) == 1 or most < 2:
             return {}
         self._learn_colours(base, images[0].request)
         fit(base, images[0].request, self._emit)
-        most = most_together(base, images[0].request)
+        most = min(most, most_together(base, images[0].request))
         if most == 1:
             return {}
 
         def on_steps(steps: Sequence[Step], total: int) -> None:
-            """Say what is done as if one picture came after the other."""
-            picture = 0
-            for done in range(len(steps) * (steps[0].number - 1), len(steps) * steps[0].number):
-                picture, before = divmod(done, total)
-                self._say_denoised(number + picture, before + 1, total)
-            self._look(base, steps[picture], number + picture, steps[picture].number)
+            self._say_denoised(number, steps[0].number, total, together=len(steps))
+            self._look(base, steps[0], number, steps[0].number)
 
         loras = tuple((lora.key, lora.header.tensor_hash, lora.weight != 0) for lora in images[0].loras)
         try:
@@ -132,7 +138,7 @@ class GenerationRun:
                 return {}
             walks = walks_together(base, drawings, loras, on_steps, self._should_stop)
         except OutOfMemory:
-            self._goes_together = False
+            self._most_together = 1
             return {}
         return dict(enumerate(walks, number))
 
@@ -170,9 +176,12 @@ class GenerationRun:
         if walk is not None and walk.number < len(walk.sampler):  # unsaid so far
             for step in range(walk.number):
                 self._say_denoised(number, step + 1, len(walk.sampler))
+        started = time.monotonic()
         picture = draw_within(base, image.request, self._emit, drawing.picture)
         if picture is None:
             return None
+        if walk is None:
+            self._seconds_alone = time.monotonic() - started
         saved = save_image(picture, self.folder, self._origin(base, image))
         self._emit(ImageSaved(path=saved.path, seed=saved.seed, image=number, images=self._count))
         return saved
@@ -206,9 +215,10 @@ class GenerationRun:
         base.rest()
         self._colours[base.model.codec] = colours
 
-    def _say_denoised(self, image: int, step: int, steps: int) -> None:
-        self._steps_done += 1
-        self._emit(Denoised(image=image, images=self._count, step=step, total_steps=steps))
+    def _say_denoised(self, image: int, step: int, steps: int, together: int = 1) -> None:
+        self._steps_done += together
+        at = {"image": image, "images": self._count, "step": step, "total_steps": steps}
+        self._emit(Denoised(**at, together=together))
 
     def _look(self, base: LoadedBase, at: Step, image: int, step: int) -> None:
         if self._view is None or not self._view.is_due:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -68,12 +68,12 @@ Work = Callable[[Emit, ShouldStop], GenerationResult]
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationJob:
-    """One generation at one moment. `ahead` counts those that come before it; `image` of `images` and `step`
-    of `total_steps` are its progress; `phase`, `done`, `total` and `note` are those of the last
-    PhaseAdvanced; `preview` is a small file of the picture in work, the `previews`th; `saved` are the files
-    written so far, `made` is the result in the end. `seconds` is the time it has run; `session` is the
-    client's name for itself, `owner` the visitor who asked, `report_of` the slug of the LoRA whose strength
-    report it draws."""
+    """One generation at one moment. `ahead` counts those that come before it; `image` of `images`, the first
+    of `together` in work at once, and `step` of `total_steps` are its progress; `phase`, `done`, `total` and
+    `note` are those of the last PhaseAdvanced; `preview` is a small file of the picture in work, the
+    `previews`th; `saved` are the files written so far, `made` is the result in the end. `seconds` is the time
+    it has run; `session` is the client's name for itself, `owner` the visitor who asked, `report_of` the slug
+    of the LoRA whose strength report it draws."""
 
     id: str
     title: str = ""
@@ -93,6 +93,7 @@ class GenerationJob:
     images: int = 1
     step: int = 0
     total_steps: int = 0
+    together: int = 1
     preview: str = ""
     previews: int = 0
     saved: tuple[str, ...] = ()
@@ -107,7 +108,7 @@ class GenerationJob:
         if self.state is GenerationState.FINISHED:
             return 100
         whole = self.images * self.total_steps
-        steps = max(0, self.image - 1) * self.total_steps + self.step
+        steps = max(0, self.image - 1) * self.total_steps + self.step * self.together
         return min(99, 100 * steps // whole) if whole else 0
 
 
@@ -325,8 +326,7 @@ def _news(ticket: GenerationJob, event: Event) -> dict[str, Any]:
         case PhaseAdvanced():
             return {"phase": event.phase, "done": event.done, "total": event.total, "note": event.note}
         case Denoised():
-            at = {"image": event.image, "images": event.images, "step": event.step}
-            return {**at, "total_steps": event.total_steps, "phase": "generate"}
+            return {**asdict(event), "phase": "generate"}
         case LivePreview():
             return {"preview": event.path, "previews": ticket.previews + 1}
         case ImageSaved():

@@ -99,6 +99,8 @@ def test_what_the_events_say() -> None:
         "Preview at step 10: p.png",
         "Drawing 75%  image 2 of 2",
     ]
+    together = Denoised(image=2, images=5, step=10, total_steps=20, together=4)
+    assert shown([together], io.StringIO()) == "Drawing 60%  images 2 to 5 of 5\n"
 
 
 @pytest.mark.parametrize(

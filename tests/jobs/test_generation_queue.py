@@ -131,6 +131,8 @@ def test_a_ticket_says_where_its_generation_is(generation_queue: GenerationQueue
             Noted(message="cut", level="warning"),
             Noted(message="not so important"),
             Denoised(image=2, images=2, step=5, total_steps=10),
+            Denoised(image=1, images=2, step=9, total_steps=10, together=2),
+            Denoised(image=1, images=2, step=9, total_steps=10),
         ]
         for event in events:
             before = generation_queue.revision
@@ -148,6 +150,7 @@ def test_a_ticket_says_where_its_generation_is(generation_queue: GenerationQueue
     assert (seen[2].preview, seen[3].saved) == ("/live/x.webp", ("/i/one.png",))
     assert seen[7].notes == ("cut",)
     assert seen[7].percent == 75
+    assert [(one.image, one.together, one.percent) for one in seen[8:10]] == [(1, 2, 90), (1, 1, 45)]
     assert seen[7].seconds > 0
     assert (ended.percent, ended.preview, len(ended.made.images), ended.made.sheet) == (
         100,

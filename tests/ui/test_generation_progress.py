@@ -47,6 +47,7 @@ DONE = GenerationJob(
         (replace(WAITING, ahead=1), "Waiting: one generation comes first."),
         (replace(WAITING, ahead=0), "Its turn comes now."),
         (RUNNING, "Picture 2 of 4, step 5 of 10"),
+        (replace(RUNNING, together=3), "Pictures 2 to 4 of 4, step 5 of 10"),
         (replace(RUNNING, image=1, images=1), "Drawing, step 5 of 10"),
         (replace(RUNNING, stop_asked=True), "Stopping after this step."),
         (replace(RUNNING, image=0, phase=""), "Waiting for a step of the training to end."),

@@ -114,9 +114,9 @@ def test_a_stop_reaches_the_other_process(settings: Settings, generator: ZeroGpu
         events.append(event)
 
     stopped = generator.generate(
-        request(count=12), hear, lambda: any(isinstance(event, ImageSaved) for event in events)
+        request(count=4), hear, lambda: any(isinstance(event, ImageSaved) for event in events)
     )
-    assert 1 <= len(stopped) < 12
+    assert 1 <= len(stopped) < 4
     assert not list(settings.cache.glob("stop-*"))
 
 

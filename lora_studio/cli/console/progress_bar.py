@@ -57,12 +57,14 @@ class Progress:
                 self._seconds.append(event.seconds)
                 self._move("train", event.step, event.total_steps, self._step_facts(event))
             case Denoised():
-                done = (event.image - 1) * event.total_steps + event.step
+                done = (event.image - 1) * event.total_steps + event.step * event.together
+                last = event.image + event.together - 1
+                which = f"image {last}" if event.together == 1 else f"images {event.image} to {last}"
                 self._move(
                     "generate",
                     done,
                     event.images * event.total_steps,
-                    f"image {event.image} of {event.images}",
+                    f"{which} of {event.images}",
                 )
             case Finished() | Failed() | Stopped() | Paused():
                 self.close()

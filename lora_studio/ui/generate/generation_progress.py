@@ -67,6 +67,9 @@ def sentence(ticket: GenerationJob, holder: str = "") -> str:
     if not ticket.image:
         return "Waiting for a step of the training to end." if holder == "training" else "Getting ready."
     where = f"Picture {ticket.image} of {ticket.images}" if ticket.images > 1 else "Drawing"
+    if ticket.together > 1:
+        last = ticket.image + ticket.together - 1
+        where = f"Pictures {ticket.image} to {last} of {ticket.images}"
     return f"{where}, step {ticket.step} of {ticket.total_steps}"
 
 
