@@ -47,6 +47,8 @@ AT_ONCE = 4
 LONGEST = 8.0
 """Seconds that pictures may take together, by those of one alone: nobody waits longer for the next of them,
 and Stop leaves no more undone."""
+COARSEST = 0.02
+"""Seconds by which some systems' clocks go on, so that a picture may seem to take none."""
 
 
 class GenerationRun:
@@ -181,7 +183,7 @@ class GenerationRun:
         if picture is None:
             return None
         if walk is None:
-            self._seconds_alone = time.monotonic() - started
+            self._seconds_alone = max(COARSEST, time.monotonic() - started)
         saved = save_image(picture, self.folder, self._origin(base, image))
         self._emit(ImageSaved(path=saved.path, seed=saved.seed, image=number, images=self._count))
         return saved

@@ -89,6 +89,16 @@ def test_as_many_go_together_as_take_little_time(
     assert calls[: STEPS + 1] == [2] * (STEPS + 1)
 
 
+def test_a_clock_that_stands_still_stops_nothing(
+    draw: Draw, generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw()
+    monkeypatch.setattr("lora_studio.generation.generation_run.time.monotonic", lambda: 1.0)
+    with calls_of(generator) as calls:
+        draw(count=5)
+    assert max(calls) == 8
+
+
 def test_choices_go_together_as_far_as_their_texts_are_as_long(draw: Draw, generator: Generator) -> None:
     long = "a big disc, " * 30
     values = {"prompt": "{a disc|a dish|" + long + "}"}
