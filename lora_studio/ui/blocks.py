@@ -128,8 +128,8 @@ def _follow(page: gr.Blocks, live: PageRefresh, events: list[Any]) -> None:
     how = {**UNQUEUED, **quiet, "js": page_address.told(live.inputs, _places(live))}
     live.revision.tick(look, live.inputs, live.outputs, **how)
     page.load(look, live.inputs, live.outputs, **how)
-    for event in events:
-        event.then(look, live.inputs, live.outputs, **how)
+    for event in events:  # a second one that comes before the page has followed the first is not dropped
+        event.then(look, live.inputs, live.outputs, trigger_mode="always_last", **how)
 
 
 def _listen_start(tabs: gr.Tabs, drafts: Drafts, train: TrainTab, studio: Studio) -> list[Any]:

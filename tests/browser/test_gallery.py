@@ -149,17 +149,46 @@ def test_the_address_names_what_is_looked_at(open_page: OpenPage, app: App) -> N
     elsewhere.close()
 
 
+SLOW = """(path) => {
+  const send = window.fetch;
+  window.fetch = async (...asked) => {
+    const isSlow = String(asked[0]?.url || asked[0]).includes(path);
+    if (isSlow) await new Promise((next) => setTimeout(next, 3000));
+    return send(...asked);
+  };
+}"""
+"""Has what is sent to a path wait for three seconds."""
+EVENTS, LOOKS = "gradio_api/queue/join", "gradio_api/run"
+"""Paths of clicks, and of what makes the page follow them."""
+
+
+def test_the_last_of_two_quick_clicks_counts(open_page: OpenPage) -> None:
+    page = open_page()
+    go_to(page, "Gallery")
+    tiles = page.locator("#gallery-lora-grid .tile-button")
+    expect(tiles.nth(1)).to_be_visible()
+    first, last = (tiles.nth(place).get_attribute("data-slug") for place in (0, 1))
+    page.evaluate(SLOW, EVENTS)
+    tiles.nth(0).click()
+    tiles.nth(1).click()
+    facts = page.locator("details[data-section=metadata]")
+    expect(facts.locator(f"[data-lora={last}]")).to_have_count(1)
+    expect(facts.locator(f"[data-lora={first}]")).to_have_count(0)
+
+
 def test_on_a_phone_details_are_a_sheet(app: App, browser: Browser) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844})
     context.set_default_timeout(PATIENCE)
     page = context.new_page()
     page.goto(f"{app.address}?tab=gallery", wait_until="domcontentloaded")
     expect(tab(page, "Gallery")).to_have_attribute("aria-selected", "true")
+    page.evaluate(SLOW, LOOKS)
     page.locator("#gallery-lora-grid .tile-button").nth(20).click()
     side, close = page.locator("#gallery-lora-side"), page.get_by_role("button", name="Close the details")
     expect(close).to_be_focused()
     assert side.evaluate(IN_SIGHT)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    expect(page).to_have_url(re.compile("lora="))
     page.keyboard.press("Escape")
     expect(side.locator(".facts")).to_have_count(0)
     expect(page.locator("#gallery-lora-grid .tile-button").nth(20)).to_be_focused()

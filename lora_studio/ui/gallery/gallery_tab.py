@@ -267,9 +267,10 @@ def _listen_grids(tab: GalleryTab, studio: Studio) -> list[Any]:
         image_id = safe_id(getattr(event, "id", None), "picture")
         return dict(zip(image_outputs, image_chosen(studio, image_id), strict=True))
 
+    how: Any = {**QUICK, "trigger_mode": "multiple"}  # another is clicked before the first is answered
     return [
-        tab.loras.grid.click(guarded(choose_lora), None, [*lora_outputs, *tab.loras.place], **QUICK),
-        tab.images.grid.click(guarded(choose_image), None, [*image_outputs, *tab.images.place], **QUICK),
+        tab.loras.grid.click(guarded(choose_lora), None, [*lora_outputs, *tab.loras.place], **how),
+        tab.images.grid.click(guarded(choose_image), None, [*image_outputs, *tab.images.place], **how),
     ]
 
 
