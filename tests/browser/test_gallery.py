@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from lora_studio.request import LoraUse
 from lora_studio.settings import Settings
 from tests.support.library_entries import draw, write_lora
-from tests.support.page import PATIENCE, OpenPage, box, go_to, tab
+from tests.support.page import PATIENCE, RESTORED, OpenPage, box, go_to, tab
 from tests.support.serving import App, running_app
 
 LORAS, PAGE = 70, 60
@@ -140,6 +140,7 @@ def test_the_address_names_what_is_looked_at(open_page: OpenPage, app: App) -> N
     elsewhere = page.context.browser.new_page() if page.context.browser else page
     elsewhere.goto(page.url, wait_until="domcontentloaded")
     expect(elsewhere.locator("#generate-loras")).to_contain_text("Many 5", timeout=PATIENCE)
+    elsewhere.wait_for_function(RESTORED, timeout=PATIENCE)
     elsewhere.goto(f"{app.address}?tab=gallery", wait_until="domcontentloaded")
     go_to(elsewhere, "Pictures")
     elsewhere.locator("#gallery-image-grid .tile-button").first.click(timeout=PATIENCE)
