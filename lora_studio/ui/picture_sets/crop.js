@@ -29,13 +29,16 @@ const seen = (width, height, kept) => {
   if (!wide) return '';
   return percent ? `Trained at ${wide} × ${high}: ${percent} % of it is cut off.` : `Trained at ${wide} × ${high}: nothing is cut off.`;
 };
-const draw = () => {
+const draw = (typed = null) => {
   const [left, top, right, bottom] = box, width = right - left, height = bottom - top, kept = keptOf(width, height);
   lay('.crop-frame', left, top, width, height);
   lay('.crop-kept', left + (width - kept[0]) / 2, top + (height - kept[1]) / 2, ...kept);
   crop().querySelector('output').textContent = `${width} × ${height}`;
   crop().querySelector('.crop-bucket').textContent = seen(width, height, kept);
-  sides().forEach((input, at) => { input.value = box[at]; input.max = size[at % 2]; });
+  sides().forEach((input, at) => {
+    input.max = size[at % 2];
+    if (input !== typed) input.value = box[at];
+  });
 };
 const take = (given) => {
   const [left, top, right, bottom] = given;
@@ -99,7 +102,8 @@ const open = (button) => {
   trigger('select', {});
 };
 const told = document.getElementById('upload-buckets');
-if (told) new MutationObserver(() => { if (crop()?.open) draw(); }).observe(told, { childList: true, subtree: true, attributes: true });
+// They come while a number may be half typed, which stays.
+if (told) new MutationObserver(() => { if (crop()?.open) draw(document.activeElement); }).observe(told, { childList: true, subtree: true, attributes: true });
 
 const spot = (event) => {
   const area = crop().querySelector('.crop-view').getBoundingClientRect();
