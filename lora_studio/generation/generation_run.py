@@ -219,8 +219,8 @@ class GenerationRun:
 
     def _say_denoised(self, image: int, step: int, steps: int, together: int = 1) -> None:
         self._steps_done += together
-        at = {"image": image, "images": self._count, "step": step, "total_steps": steps}
-        self._emit(Denoised(**at, together=together))
+        count = self._count
+        self._emit(Denoised(image=image, images=count, step=step, total_steps=steps, together=together))
 
     def _look(self, base: LoadedBase, at: Step, image: int, step: int) -> None:
         if self._view is None or not self._view.is_due:

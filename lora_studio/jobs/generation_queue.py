@@ -103,6 +103,11 @@ class GenerationJob:
     hint: str = ""
 
     @property
+    def last(self) -> int:
+        """The number of the last picture in work."""
+        return self.image + self.together - 1
+
+    @property
     def percent(self) -> int:
         """Whole percent of all denoising steps; 100 only once it has finished."""
         if self.state is GenerationState.FINISHED:

@@ -81,8 +81,8 @@ def test_as_many_go_together_as_take_little_time(
     """By what the first took alone: nobody waits longer for a picture, or loses more of them at Stop."""
     draw()
     monkeypatch.setattr("lora_studio.generation.generation_run.LONGEST", longest)
-    clock = iter(range(1_000_000))
-    monkeypatch.setattr("lora_studio.generation.generation_run.time.monotonic", lambda: next(clock) / 1)
+    clock = map(float, range(1_000_000))
+    monkeypatch.setattr("lora_studio.generation.generation_run.time.monotonic", lambda: next(clock))
     with calls_of(generator) as calls:
         draw(count=5)
     assert max(calls) == largest

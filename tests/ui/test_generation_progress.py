@@ -84,6 +84,8 @@ def test_little_is_spoken() -> None:
 
     assert len(spoken(100, 1)) == 4
     assert len(spoken(100, 3)) == 1
+    together = generation_progress.speech(replace(RUNNING, together=3))
+    assert "Drawing pictures 2 to 4 of 4." in together
     assert "1 picture." in generation_progress.speech(DONE)
     assert generation_progress.speech(None) == ""
 

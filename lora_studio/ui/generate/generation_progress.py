@@ -68,8 +68,7 @@ def sentence(ticket: GenerationJob, holder: str = "") -> str:
         return "Waiting for a step of the training to end." if holder == "training" else "Getting ready."
     where = f"Picture {ticket.image} of {ticket.images}" if ticket.images > 1 else "Drawing"
     if ticket.together > 1:
-        last = ticket.image + ticket.together - 1
-        where = f"Pictures {ticket.image} to {last} of {ticket.images}"
+        where = f"Pictures {ticket.image} to {ticket.last} of {ticket.images}"
     return f"{where}, step {ticket.step} of {ticket.total_steps}"
 
 
@@ -108,6 +107,8 @@ def speech(ticket: GenerationJob | None) -> str:
     match ticket.state:
         case GenerationState.WAITING:
             text = "The generation is waiting."
+        case GenerationState.RUNNING if ticket.together > 1:
+            text = f"Drawing pictures {ticket.image} to {ticket.last} of {ticket.images}."
         case GenerationState.RUNNING if ticket.images > 1:
             text = f"Drawing picture {max(1, ticket.image)} of {ticket.images}."
         case GenerationState.RUNNING:
